@@ -1,0 +1,57 @@
+# Two commands do everything from a bare machine (Python >= 3.11 with venv, and make):
+#   make compare   the five trials, results under build/compare/
+#   make test      the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: compare test lint types cards contracts slow wheel lock clean
+
+compare: $(VENV)/run.stamp
+	$(BIN)/pkpd compare --out build/compare $(ARGS)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/pyright
+
+contracts: $(VENV)/dev.stamp
+	$(BIN)/lint-imports
+
+cards: $(VENV)/run.stamp
+	$(BIN)/pkpd check models benchmarks/schedules
+
+wheel: $(VENV)/dev.stamp
+	$(BIN)/python -m hatchling build -t wheel
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pkpd needs Python 3.11 or newer; say which with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The package is installed in place, after exactly the locked wheels.
+$(VENV)/run.stamp: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing the locked packages into $(VENV) (once)"
+	$(PIP) install --require-hashes --only-binary :all: -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
+	$(PIP) install --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+lock:
+	uv pip compile pyproject.toml requirements-build.in --universal --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	uv pip compile pyproject.toml requirements-build.in --extra dev --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache

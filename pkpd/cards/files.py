@@ -1,0 +1,144 @@
+"""Where the cards lie: inside an installed wheel, in a checkout, or a file of the user."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from pkpd.errors import CardError, sentence
+
+KINDS = ("trials", "rules", "pk", "effects", "marrow", "populations", "joint", "drugs", "schedules")
+_IN_CHECKOUT = {"schedules": "benchmarks/schedules"}  # the other kinds lie in models/
+
+CardPath = Path | Traversable
+
+
+def card_folder(kind: str) -> CardPath:
+    """Folder that holds the cards of one kind.
+
+    Parameters
+    ----------
+    kind
+        One of :data:`KINDS`.
+
+    Returns
+    -------
+    Traversable
+        ``pkpd/_cards/<kind>`` of an installed wheel, else ``models/<kind>`` of the checkout the
+        package is imported from. The folder itself may be missing or empty.
+
+    Raises
+    ------
+    CardError
+        If `kind` is not a kind of card.
+    """
+    if kind not in KINDS:
+        raise CardError(
+            sentence(
+                where="card kind",
+                what=f"{kind!r} is not a kind of card{nearest_of(kind, KINDS)}",
+                allowed=", ".join(KINDS),
+            )
+        )
+    package = resources.files("pkpd")
+    installed = package / "_cards"
+    if installed.is_dir():
+        return installed / kind
+    return Path(str(package)).parent / _IN_CHECKOUT.get(kind, f"models/{kind}")
+
+
+def card_names(kind: str) -> tuple[str, ...]:
+    """Names of the shipped cards of one kind, sorted, without the ``.toml``."""
+    folder = card_folder(kind)
+    if not folder.is_dir():
+        return ()
+    files = (entry.name for entry in folder.iterdir() if entry.is_file())
+    return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
+
+
+def find_card(kind: str, name: str | Path) -> CardPath:
+    """File of a card, by its name or by the path of a user's own ``.toml`` file.
+
+    Parameters
+    ----------
+    kind
+        One of :data:`KINDS`.
+    name
+        Name of a shipped card, or a path: anything that ends with ``.toml`` or has a folder in it.
+
+    Raises
+    ------
+    CardError
+        If there is no such card (the message lists the nearest name and what is available), or no
+        such file.
+    """
+    folder = card_folder(kind)
+    if isinstance(name, Path) or name.endswith(".toml") or "/" in name or "\\" in name:
+        return _user_file(Path(name))
+    names = card_names(kind)
+    if name not in names:
+        raise CardError(
+            sentence(
+                where=f"cards of {kind}",
+                what=f"there is no card named {name!r}{nearest_of(name, names)}",
+                allowed=", ".join(names) or "none (no card of this kind is installed)",
+                remedy="or give the path of your own .toml file",
+            )
+        )
+    return folder / f"{name}.toml"
+
+
+def card_hash(path: CardPath | str) -> str:
+    """SHA-256 of a card file's bytes, as 64 hexadecimal digits, for run records."""
+    file = Path(path) if isinstance(path, str) else path
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def shown_name(path: CardPath | str) -> str:
+    """How error messages name a card file: ``trials/x.toml`` if shipped, else the path as given."""
+    text = str(path)
+    parts = Path(text).parts
+    for kind in KINDS:
+        if len(parts) >= 2 and parts[-2] == kind and text == str(card_folder(kind) / parts[-1]):
+            return f"{kind}/{parts[-1]}"
+    return text
+
+
+def nearest_of(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
+    """``" (did you mean 'x'?)"`` for the most similar of `names`, or an empty string."""
+    folded = {candidate.casefold(): candidate for candidate in names}
+    close = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=cutoff)
+    if not close and len(str(name)) > 2:  # a part of a longer name, such as a registry number
+        close = [candidate for candidate in folded if str(name).casefold() in candidate]
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
+
+
+def _user_file(path: Path) -> Path:
+    if path.is_dir():
+        raise CardError(
+            sentence(where=str(path), what="it is a folder", remedy="name a .toml file in it")
+        )
+    if not path.is_file():
+        parent = path.parent
+        beside = sorted(p.name for p in parent.glob("*.toml")) if parent.is_dir() else []
+        raise CardError(
+            sentence(
+                where=str(path),
+                what=f"there is no such file{nearest_of(path.name, beside)}",
+                allowed=f"in {parent}: {', '.join(beside)}" if beside else None,
+                remedy="check the path, or give the name of a shipped card",
+            )
+        )
+    if path.suffix != ".toml":
+        raise CardError(
+            sentence(
+                where=str(path),
+                what=f"a card is a .toml file, not {path.suffix or 'a file without ending'!r}",
+                remedy="write the card as TOML",
+            )
+        )
+    return path

@@ -1,0 +1,149 @@
+"""Cards of populations: who the patients are, and the state of their marrow."""
+
+from __future__ import annotations
+
+from pkpd.cards.files import CardPath, find_card, nearest_of
+from pkpd.cards.relations import STATUSES, read_parameter, refuse
+from pkpd.cards.tables import Table, read_toml
+from pkpd.subjects import DISTRIBUTIONS, POSSIBLE, Covariate, Distribution, Population
+from pkpd.units import normal_unit
+
+#: Marrow settings a population must give: they change parameters of marrow and effect cards.
+MARROW_SETTINGS = ("mtt_factor", "sensitivity", "relief")
+
+_NUMBERS = ("mean", "sd", "median", "sigma", "probability", "concentration", "lower", "upper")
+_UNITS = {
+    "age": "year",
+    "male": "1",
+    "weight": "kg",
+    "height": "cm",
+    "scr": "mg/dL",
+    "crcl": "mL/min",
+    **dict.fromkeys(("anc", "plt", "wbc"), "10^9/L"),
+    **dict.fromkeys(("bm_blasts_pct", "pb_blasts_pct"), "%"),
+}
+_NEEDED = ("age", "male", "weight", "height", "scr")
+
+
+def load_population(name: str) -> Population:
+    """Read a population card by name, or a file of the user.
+
+    Raises
+    ------
+    CardError
+        If there is no such card, or it cannot be used; one sentence.
+    """
+    return read_population_card(find_card("populations", name))
+
+
+def read_population_card(path: CardPath | str) -> Population:
+    """Read a population card (keys: ``models/SCHEMA.md``)."""
+    table = read_toml(path)
+    table.one_of("kind", ("population",))
+    name = table.text("name")
+    if name != str(path).replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".toml"):
+        refuse(table, "name", f"'{name}' differs from the file name")
+    covariates = tuple(
+        _covariate(row, key) for key, row in table.named_tables("covariates").items()
+    )
+    names = [c.name for c in covariates]
+    for key in _NEEDED:
+        if key not in names:
+            refuse(table, f"covariates.{key}", "is missing", remedy="add its distribution")
+    rows = table.named_tables("marrow")
+    for key in rows:
+        if key not in MARROW_SETTINGS:
+            refuse(
+                table,
+                f"marrow.{key}",
+                f"unknown key{nearest_of(key, MARROW_SETTINGS)}",
+                allowed=", ".join(MARROW_SETTINGS),
+            )
+    for key in MARROW_SETTINGS:
+        if key not in rows:
+            refuse(table, f"marrow.{key}", "is missing", remedy="add it")
+    spreads = {key: row.number("sd_between_patients", None, above=0.0) for key, row in rows.items()}
+    population = Population(
+        name=name,
+        title=table.text("title"),
+        disease=table.text("disease"),
+        covariates=covariates,
+        correlations=tuple(_correlation(row, names) for row in table.tables("correlation", ())),
+        limits=tuple(_limit(row, key) for key, row in table.named_tables("limits", {}).items()),
+        parameters=tuple(read_parameter(row, f"population.{key}") for key, row in rows.items()),
+        variability=tuple((f"population.{k}", sd) for k, sd in spreads.items() if sd is not None),
+        assumptions=table.texts("assumptions", ()),
+    )
+    table.done()
+    return population
+
+
+def _covariate(row: Table, name: str) -> Covariate:
+    if name not in POSSIBLE:
+        refuse(
+            row, None, f"unknown covariate{nearest_of(name, POSSIBLE)}", allowed=", ".join(POSSIBLE)
+        )
+    kind = row.one_of("distribution", tuple(DISTRIBUTIONS))
+    men, women = row.table("men", None), row.table("women", None)
+    if (men is None) != (women is None):
+        refuse(row, "men", "men and women must both be given", remedy="add the other one")
+    if men is None:
+        both = _distribution(row, kind)
+        pair = (both, both)
+    else:
+        pair = (_distribution(men, kind), _distribution(women, kind))
+    with row.at("unit"):
+        unit = normal_unit(row.text("unit"))
+    if unit != _UNITS[name]:
+        refuse(row, "unit", f"'{unit}' is not used for {name}", _UNITS[name], "convert the numbers")
+    return Covariate(
+        name=name,
+        men=pair[0],
+        women=pair[1],
+        unit=unit,
+        source=row.text("source"),
+        status=row.one_of("status", STATUSES),
+        note=row.text("note", ""),
+    )
+
+
+def _distribution(row: Table, kind: str) -> Distribution:
+    given = {key: row.number(key, None) for key in _NUMBERS if key in row}
+    for key in DISTRIBUTIONS[kind]:
+        if key not in given:
+            refuse(row, key, f"distribution '{kind}' needs '{key}'", remedy="add it")
+    for key in ("sd", "sigma", "concentration"):
+        if given.get(key, 1.0) <= 0:
+            refuse(row, key, "must be above 0")
+    for key in ("probability",):
+        if not 0 <= given.get(key, 0.5) <= 1:
+            refuse(row, key, "must be between 0 and 1")
+    low, high, middle = given.get("lower"), given.get("upper"), given.get("median")
+    if low is not None and high is not None and not low < high:
+        refuse(row, "lower", "is not below 'upper'")
+    if kind == "beta" and not (low is not None and high is not None and low < middle < high):
+        refuse(row, "median", "a beta distribution needs lower < median < upper")
+    if kind in ("lognormal", "zero_inflated") and not (middle or 0.0) > 0:
+        refuse(row, "median", "must be above 0")
+    return Distribution(kind, **given)
+
+
+def _correlation(row: Table, names: list[str]) -> tuple[str, str, float]:
+    first, second = row.texts("between", length=2)
+    for name in (first, second):
+        if name not in names:
+            refuse(row, "between", f"'{name}' is not sampled", allowed=", ".join(names))
+    value = row.number("value", minimum=-0.99, maximum=0.99)
+    row.text("source")
+    row.one_of("status", STATUSES)
+    return first, second, value
+
+
+def _limit(row: Table, name: str) -> tuple[str, float, float]:
+    allowed = (*POSSIBLE, "bsa", "bmi", "ffm")
+    if name not in allowed:
+        refuse(row, None, "unknown covariate", allowed=", ".join(allowed))
+    limits = (name, row.number("lower", 0.0), row.number("upper", float("inf")))
+    row.text("source")
+    row.one_of("status", STATUSES)
+    return limits

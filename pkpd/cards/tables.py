@@ -1,0 +1,418 @@
+"""A strict reader over one TOML file: every key is asked for, typed, checked and located.
+
+All errors are :class:`~pkpd.errors.CardError`: one sentence with the file, the table or row, the
+key, the value, what is allowed, and the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from pkpd import units
+from pkpd.cards.files import CardPath, nearest_of, shown_name
+from pkpd.errors import CardError, PkpdError, sentence
+
+
+class _Required:
+    """Marks a key without default."""
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED: Final = _Required()
+
+
+class Table:
+    """One table of a card, read key by key.
+
+    Every getter marks its key as known. :meth:`done` then refuses the keys nobody asked for, so a
+    misspelt key is never passed over. With ``default=`` a key is optional and the default is
+    returned, unchecked, when it is absent.
+
+    Parameters
+    ----------
+    data
+        The table as `tomllib` gives it.
+    file
+        The file's name as shown in errors.
+    path
+        Steps to the table's place in the file: keys, headers as ``[dose.clofarabine]`` and rows as
+        ``[[cohort]] 2``; empty at the top.
+    """
+
+    def __init__(self, data: Mapping[str, Any], file: str, path: tuple[str, ...] = ()) -> None:
+        self.data = dict(data)
+        self.file = file
+        self.path = path
+        self._known: dict[str, None] = {}
+        self._children: list[Table] = []
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the key is written in the file (it then counts as known)."""
+        self._known[key] = None
+        return key in self.data
+
+    # -- places and errors ----------------------------------------------------------------
+
+    def where(self, key: str | None = None) -> str:
+        """File, table and key as one string: ``trials/x.toml: [dose.clofarabine] > amount``."""
+        inside = " > ".join(part for part in (*self.path, key) if part)
+        return f"{self.file}: {inside}" if inside else self.file
+
+    def error(
+        self, key: str | None, what: str, allowed: str | None = None, remedy: str | None = None
+    ) -> CardError:
+        """Make (not raise) the error of a key of this table."""
+        return CardError(sentence(where=self.where(key), what=what, allowed=allowed, remedy=remedy))
+
+    def refuse(
+        self, key: str | None, what: str, allowed: str | None = None, remedy: str | None = None
+    ) -> NoReturn:
+        """Raise the error of a key of this table."""
+        raise self.error(key, what, allowed, remedy)
+
+    def missing(self, key: str, allowed: str) -> CardError:
+        """Make (not raise) the error of a required key that the table lacks."""
+        near = nearest_of(key, (k for k in self.data if k not in self._known), cutoff=0.65)
+        hint = near.replace("did you mean", "is it written as").replace("?)", " here?)")
+        return self.error(key, f"the key is missing{hint}", allowed=allowed, remedy="add it")
+
+    @contextmanager
+    def at(self, key: str | None = None) -> Iterator[None]:
+        """Give an error of a lower layer the place in the file where its value stands."""
+        try:
+            yield
+        except PkpdError as error:
+            if isinstance(error, CardError) and str(error).startswith(self.file):
+                raise
+            located = f"{self.where(key)}: {error}"
+            raise CardError(located) from error
+
+    def done(self) -> None:
+        """Refuse every key of this table, and of the tables taken from it, that was not asked for.
+
+        Raises
+        ------
+        CardError
+            Naming the first unknown key and the nearest known one.
+        """
+        for key in self.data:
+            if key not in self._known:
+                known = list(self._known)
+                raise self.error(
+                    key,
+                    f"unknown key{nearest_of(key, known)}",
+                    allowed=", ".join(sorted(known)) or "no keys",
+                    remedy="correct or remove it",
+                )
+        for child in self._children:
+            child.done()
+
+    # -- single values --------------------------------------------------------------------
+
+    def text(self, key: str, default: Any = REQUIRED) -> Any:
+        """Text of one key; an empty text is refused."""
+        value = self._get(key, default, "text in quotes")
+        if value is default:
+            return default
+        if not isinstance(value, str):
+            raise self.error(key, f"{_show(value)} is not text", remedy="put it in double quotes")
+        if not value.strip():
+            raise self.error(key, "the text is empty", remedy="write it, or remove the key")
+        return value
+
+    def one_of(self, key: str, allowed: Iterable[str], default: Any = REQUIRED) -> Any:
+        """Text of one key that is one of `allowed`."""
+        words = tuple(allowed)
+        value = self._get(key, default, ", ".join(words))
+        if value is default:
+            return default
+        if not isinstance(value, str) or value not in words:
+            hint = nearest_of(value, words) if isinstance(value, str) else ""
+            raise self.error(key, f"{_show(value)} is not allowed{hint}", allowed=", ".join(words))
+        return value
+
+    def number(
+        self,
+        key: str,
+        default: Any = REQUIRED,
+        *,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        above: float | None = None,
+        unit: str | None = None,
+    ) -> Any:
+        """Finite number of one key, as float.
+
+        Parameters
+        ----------
+        key
+            The key.
+        default
+            Returned when the key is absent; without it the key is required.
+        minimum, maximum
+            Allowed ends, both included.
+        above
+            Allowed lower end, itself excluded.
+        unit
+            Unit of the number, for the error message only.
+        """
+        allowed = _range_words("a number", minimum, maximum, above, unit)
+        value = self._get(key, default, allowed)
+        if value is default:
+            return default
+        return self._checked(key, value, minimum, maximum, above, allowed)
+
+    def integer(
+        self,
+        key: str,
+        default: Any = REQUIRED,
+        *,
+        minimum: int | None = None,
+        maximum: int | None = None,
+    ) -> Any:
+        """Whole number of one key, as int."""
+        allowed = _range_words("a whole number", minimum, maximum, None, None)
+        value = self._get(key, default, allowed)
+        if value is default:
+            return default
+        number = self._checked(key, value, minimum, maximum, None, allowed)
+        if number != int(number):
+            raise self.error(key, f"{_show(value)} is not a whole number", allowed=allowed)
+        return int(number)
+
+    def boolean(self, key: str, default: Any = REQUIRED) -> Any:
+        """Read ``true`` or ``false`` of one key."""
+        value = self._get(key, default, "true or false")
+        if value is default:
+            return default
+        if not isinstance(value, bool):
+            raise self.error(
+                key, f"{_show(value)} is not true or false", remedy="write true or false, no quotes"
+            )
+        return value
+
+    def quantity(
+        self,
+        key: str,
+        dimension: str,
+        default: Any = REQUIRED,
+        *,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        above: float | None = None,
+    ) -> Any:
+        """Text such as ``"30 min"`` or ``"8 L/h"``, as a float in the package's internal unit.
+
+        Parameters
+        ----------
+        key
+            The key.
+        dimension
+            Dimension name known to :mod:`pkpd.units`, such as ``"time"``.
+        default
+            Returned when the key is absent; without it the key is required.
+        minimum, maximum, above
+            Allowed range, in the internal unit.
+        """
+        what = f"a quantity with its unit, of dimension {dimension}"
+        value = self._get(key, default, what)
+        if value is default:
+            return default
+        if not isinstance(value, str):
+            raise self.error(
+                key, f"{_show(value)} has no unit", allowed=what, remedy='write it as "1.5 h"'
+            )
+        with self.at(key):
+            number, unit = units.parse_quantity(value)
+            inside = units.to_internal(number, unit, dimension)
+        allowed = _range_words("a quantity", minimum, maximum, above, "in internal units")
+        return self._checked(key, float(inside), minimum, maximum, above, allowed, shown=value)
+
+    # -- lists ----------------------------------------------------------------------------
+
+    def numbers(
+        self,
+        key: str,
+        default: Any = REQUIRED,
+        *,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        above: float | None = None,
+        length: int | None = None,
+    ) -> Any:
+        """List of finite numbers of one key, as a tuple of floats."""
+        allowed = _range_words("a list of numbers", minimum, maximum, above, None)
+        values = self._list(key, default, allowed, length)
+        if values is default:
+            return default
+        return tuple(
+            self._checked(f"{key}, item {row}", value, minimum, maximum, above, allowed)
+            for row, value in enumerate(values, start=1)
+        )
+
+    def texts(self, key: str, default: Any = REQUIRED, *, length: int | None = None) -> Any:
+        """List of texts of one key, as a tuple."""
+        values = self._list(key, default, "a list of texts", length)
+        if values is default:
+            return default
+        for row, value in enumerate(values, start=1):
+            if not isinstance(value, str) or not value.strip():
+                item = f"{key}, item {row}"
+                raise self.error(item, f"{_show(value)} is not text", remedy="put it in quotes")
+        return tuple(values)
+
+    # -- tables ---------------------------------------------------------------------------
+
+    def table(self, key: str, default: Any = REQUIRED) -> Any:
+        """Table of one key, ``[key]`` or ``key = {...}``."""
+        value = self._get(key, default, "a table")
+        if value is default:
+            return default
+        return self._child(value, key)
+
+    def tables(self, key: str, default: Any = REQUIRED) -> Any:
+        """Rows ``[[key]]`` as a tuple of tables, counted from 1 in errors."""
+        value = self._get(key, default, f"rows [[{key}]]")
+        if value is default:
+            return default
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            hint = "a single table" if isinstance(value, dict) else _show(value)
+            raise self.error(
+                key, f"{hint} where rows are expected", remedy=f"write each row as [[{key}]]"
+            )
+        return tuple(self._child(row, f"[[{key}]] {n}") for n, row in enumerate(value, start=1))
+
+    def named_tables(self, key: str, default: Any = REQUIRED) -> Any:
+        """Tables ``[key.a]``, ``[key.b]`` as a dict from name to table, in the file's order."""
+        value = self._get(key, default, f"tables [{key}.<name>]")
+        if value is default:
+            return default
+        if not isinstance(value, dict):
+            raise self.error(
+                key, f"{_show(value)} is not a table", remedy=f"write [{key}.<name>] tables"
+            )
+        shape = "{}.{}" if self.path else "[{}.{}]"
+        return {name: self._child(row, shape.format(key, name)) for name, row in value.items()}
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _child(self, value: Any, step: str) -> Table:
+        if not isinstance(value, dict):
+            raise self.error(
+                step, f"{_show(value)} is not a table", remedy="write it as { name = value, ... }"
+            )
+        child = Table(value, self.file, (*self.path, step))
+        self._children.append(child)
+        return child
+
+    def _get(self, key: str, default: Any, expected: str) -> Any:
+        self._known[key] = None
+        if key in self.data:
+            return self.data[key]
+        if isinstance(default, _Required):
+            raise self.missing(key, expected)
+        return default
+
+    def _list(self, key: str, default: Any, allowed: str, length: int | None) -> Any:
+        value = self._get(key, default, allowed)
+        if value is default:
+            return default
+        if not isinstance(value, list):
+            raise self.error(key, f"{_show(value)} is not a list", remedy="write it as [a, b, ...]")
+        if length is not None and len(value) != length:
+            raise self.error(key, f"{len(value)} items where {length} are expected")
+        return value
+
+    def _checked(
+        self,
+        key: str,
+        value: Any,
+        minimum: float | None,
+        maximum: float | None,
+        above: float | None,
+        allowed: str,
+        shown: str | None = None,
+    ) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            remedy = "remove the quotes" if isinstance(value, str) else None
+            raise self.error(key, f"{_show(value)} is not a number", allowed=allowed, remedy=remedy)
+        number = float(value)
+        low = (minimum is not None and number < minimum) or (above is not None and number <= above)
+        high = maximum is not None and number > maximum
+        if not math.isfinite(number) or low or high:
+            raise self.error(key, f"{_show(shown or value)} is out of range", allowed=allowed)
+        return number
+
+
+def read_toml(path: CardPath | str) -> Table:
+    """Read a TOML file into a strict :class:`Table`.
+
+    Raises
+    ------
+    CardError
+        If the file is missing, is not UTF-8, or is not TOML (with the line).
+    """
+    file = Path(path) if isinstance(path, str) else path
+    shown = shown_name(path)
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise CardError(
+            sentence(where=shown, what="the file cannot be read", remedy="check the path")
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CardError(
+            sentence(where=shown, what="the file is not UTF-8 text", remedy="save it as UTF-8")
+        ) from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(_syntax(shown, text, str(error))) from error
+    return Table(data, shown)
+
+
+def _syntax(shown: str, text: str, message: str) -> str:
+    place = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    lines = text.splitlines()
+    number = int(place.group(1)) if place else len(lines)
+    what = message[: place.start()] if place else message.replace("(at end of document)", "")
+    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    return sentence(
+        where=f"{shown}: line {number}",
+        what=f"not valid TOML, {what.strip()[:1].lower()}{what.strip()[1:]}",
+        remedy=f"correct {line!r}" if line else "correct the line",
+    )
+
+
+def _range_words(
+    noun: str, minimum: float | None, maximum: float | None, above: float | None, unit: str | None
+) -> str:
+    parts = []
+    if above is not None:
+        parts.append(f"above {above:g}")
+    if minimum is not None:
+        parts.append(f"at least {minimum:g}")
+    if maximum is not None:
+        parts.append(f"at most {maximum:g}")
+    words = f"{noun} {' and '.join(parts)}" if parts else noun
+    return f"{words} ({unit})" if unit else words
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    return str(value)

@@ -1,0 +1,283 @@
+"""Cards of trials, and of a user's own schedules in the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
+from pkpd.cards.rule_cards import load_grades, load_rule, names_of
+from pkpd.cards.schedule_cards import (
+    Library,
+    Part,
+    assumed_rules,
+    assumed_values,
+    build_course,
+    known_name,
+    read_course,
+    read_dose,
+    read_library,
+)
+from pkpd.cards.tables import Table, read_toml
+from pkpd.dosing import STATUSES, Regimen, parse_days
+from pkpd.trials import Arm, Cohort, DLTRule, PublishedOutcome, Trial
+
+FIRST_DOSE = "first_dose"
+
+
+def load_trial(name: str | Path, drugs: Iterable[str] = ()) -> Trial:
+    """Read a trial by its name, such as ``nct01681537_len_mec``, or from a user's own file.
+
+    Parameters
+    ----------
+    name
+        Name of a shipped card, or path of a ``.toml`` file.
+    drugs
+        Drugs that are known besides those with a shipped card.
+
+    Raises
+    ------
+    CardError
+        If the card is missing or a value in it cannot be used: one sentence with the file, the
+        table, the key, the value, what is allowed and the remedy.
+    """
+    path = find_card("trials", name)
+    root = read_toml(path)
+    return _read_trial(root, path, {*card_names("drugs"), *drugs})
+
+
+def rules_for(trial: Trial, cohort: Cohort) -> tuple[DLTRule, ...]:
+    """Rules of a cohort, one for each clock, the main one first.
+
+    Returns
+    -------
+    tuple of DLTRule
+        The same rule with its `clock` set to ``first_dose`` or to the name of a course.
+    """
+    rule = load_rule(_beside(cohort.rule or "", Path(trial.path)))
+    return tuple(replace(rule, clock=clock) for clock in cohort.clocks)
+
+
+def clock_day_1(regimen: Regimen, clock: str) -> int:
+    """Protocol day of the first dose that a clock counts from, when nothing is delayed.
+
+    Parameters
+    ----------
+    regimen
+        Courses in sequence.
+    clock
+        ``first_dose``, or the name of a course.
+    """
+    course = regimen.courses[0] if clock == FIRST_DOSE else regimen.course(clock)
+    start = regimen.start_days[regimen.courses.index(course)]
+    return start + min(rule.days[0] for rule in course.doses) - 1
+
+
+def _read_trial(root: Table, path: CardPath, drugs: set[str]) -> Trial:
+    stem = Path(path.name).stem
+    root.one_of("kind", ("trial",), default="trial")
+    library = read_library(root)
+    horizon = root.integer("horizon_days", minimum=1, maximum=3660)
+    notes = list(root.texts("assumptions", default=()))
+    visit_days = _visit_days(root, horizon, notes)
+    rule = root.text("rule", default=None)
+    clocks = root.texts("clocks", default=(FIRST_DOSE,))
+    arms = _read_arms(root, library, rule, clocks, notes)
+    population = root.text("population")
+    with root.at("population"):
+        find_card("populations", _beside(population, Path(str(path))))
+    grades = root.text("grades", default="ctcae_v5")
+    with root.at("grades"):
+        load_grades(grades)
+    trial = Trial(
+        id=root.text("id", default=stem),
+        name=root.text("name", default=stem),
+        title=root.text("title"),
+        disease=root.text("disease", default=""),
+        phase=root.text("phase", default=""),
+        population=population,
+        arms=arms,
+        rule=rule,
+        rule_is_protocols=root.boolean("rule_is_protocols", default=True),
+        rule_note=root.text("rule_note", default=""),
+        grades=grades,
+        horizon_days=horizon,
+        visit_days=visit_days,
+        references=root.texts("references", default=()),
+        published=_read_published(root),
+        assumptions=tuple(dict.fromkeys(notes)),
+        path=str(path),
+    )
+    root.done()
+    _check_drugs(root, library, trial, drugs)
+    for cohort in trial.cohorts:
+        _check_rules(root, trial, cohort)
+    return trial
+
+
+def _read_arms(
+    root: Table,
+    library: Library,
+    rule: str | None,
+    clocks: tuple[str, ...],
+    notes: list[str],
+) -> tuple[Arm, ...]:
+    arms: dict[str, list[Cohort]] = {}
+    seen: set[str] = set()
+    rows = root.tables("cohort", default=()) or (Table({"id": "all"}, root.file, root.path),)
+    for row in rows:
+        cohort = _read_cohort(row, library, rule, clocks, notes)
+        if cohort.id in seen:
+            row.refuse("id", f"two cohorts are named {cohort.id!r}", remedy="rename one")
+        seen.add(cohort.id)
+        arms.setdefault(row.text("arm", default="all"), []).append(cohort)
+    return tuple(Arm(name, tuple(cohorts)) for name, cohorts in arms.items())
+
+
+def _read_cohort(
+    row: Table,
+    library: Library,
+    rule: str | None,
+    clocks: tuple[str, ...],
+    notes: list[str],
+) -> Cohort:
+    cohort_id = row.text("id")
+    names = row.texts("courses", default=tuple(library.courses))
+    for name in names:
+        known_name(row, "courses", name, library.courses)
+    doses, courses = _changed(row, cohort_id, names, library)
+    built = [build_course(name, courses[name], doses, library) for name in names]
+    with row.at("courses"):
+        regimen = Regimen(tuple(built))
+    for name in names:
+        notes += assumed_values(name, courses[name])
+        for dose in courses[name].values["doses"]:
+            notes += assumed_values(dose, doses[dose])
+    for course in built:
+        notes += assumed_rules(course)
+    rule = row.text("rule", default=rule)
+    if rule is None:
+        row.refuse(
+            "rule",
+            f"cohort {cohort_id!r} has no count rule, and the trial has none either",
+            allowed=", ".join(_rules_with_counts()),
+            remedy='add a rule at the top of the file, such as rule = "leukemia_d42_generic", and '
+            "rule_is_protocols = false if it is not the protocol's",
+        )
+    return Cohort(
+        id=cohort_id,
+        label=row.text("label", default=cohort_id),
+        regimen=regimen,
+        n=row.integer("n", default=None, minimum=0),
+        level=row.integer("level", default=None),
+        note=row.text("note", default=""),
+        published=_read_published(row),
+        rule=rule,
+        clocks=row.texts("clocks", default=clocks),
+    )
+
+
+def _changed(
+    row: Table, cohort: str, names: tuple[str, ...], library: Library
+) -> tuple[dict[str, Part], dict[str, Part]]:
+    doses, courses = dict(library.doses), dict(library.courses)
+    used = {d for name in names for d in courses[name].values["doses"] if d in doses}
+    for name, change in row.named_tables("change", default={}).items():
+        if name in names:
+            courses[name] = courses[name].changed(read_course(change, complete=False), cohort)
+        elif name in used:
+            doses[name] = doses[name].changed(read_dose(change), cohort)
+        else:
+            what = f"there is no dose or course {name!r} in this cohort"
+            known = [*names, *sorted(used)]
+            row.refuse(f"change.{name}", what + nearest_of(name, known), ", ".join(known))
+    return doses, courses
+
+
+def _read_published(table: Table) -> tuple[PublishedOutcome, ...]:
+    found = []
+    for row in table.tables("published", default=()):
+        with row.at():
+            found.append(
+                PublishedOutcome(
+                    endpoint=row.text("endpoint"),
+                    value=row.number("value", default=None),
+                    lower=row.number("lower", default=None),
+                    upper=row.number("upper", default=None),
+                    numerator=row.integer("numerator", default=None, minimum=0),
+                    denominator=row.integer("denominator", default=None, minimum=1),
+                    definition=row.text("definition", default=""),
+                    source=row.text("source"),
+                    status=row.one_of("status", STATUSES),
+                )
+            )
+    return tuple(found)
+
+
+def _visit_days(root: Table, horizon: int, notes: list[str]) -> tuple[int, ...]:
+    if "visit_days" not in root:
+        notes.append("Counts are taken twice a week, on days 1 and 4 of each week.")
+        return tuple(day for day in range(1, horizon + 1) if day % 7 in (1, 4))
+    written = root.data["visit_days"]
+    with root.at("visit_days"):
+        days, _ = parse_days(tuple(written) if isinstance(written, list) else str(written))
+    if days[-1] > horizon:
+        root.refuse(
+            "visit_days",
+            f"day {days[-1]} is after the horizon of {horizon} days",
+            remedy="raise horizon_days or leave the day out",
+        )
+    return days
+
+
+def _check_drugs(root: Table, library: Library, trial: Trial, drugs: set[str]) -> None:
+    tables: Mapping[str, Table] = {
+        part.values["drug"]: part.table for part in library.doses.values()
+    }
+    for drug in trial.drugs:
+        if drug not in drugs:
+            tables.get(drug, root).refuse(
+                "drug",
+                f"there is no card for drug {drug!r}{nearest_of(drug, drugs)}",
+                allowed=", ".join(sorted(drugs)) or "none",
+                remedy="correct the name, or add a drug card",
+            )
+
+
+def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:
+    with root.at("rule"):
+        rules = rules_for(trial, cohort)
+    for rule in rules:
+        if not rule.can_be_simulated:
+            root.refuse(
+                "rule",
+                f"{cohort.rule!r} has no count threshold and cannot be simulated",
+                allowed=", ".join(_rules_with_counts()),
+            )
+        clocks = (FIRST_DOSE, *(course.name for course in cohort.regimen.courses))
+        if rule.clock not in clocks:
+            root.refuse(
+                "clocks",
+                f"{rule.clock!r} is no course of cohort {cohort.id!r}"
+                + nearest_of(rule.clock, clocks),
+                allowed=", ".join(clocks),
+            )
+        last = clock_day_1(cohort.regimen, rule.clock) + (rule.by_day or 0) - 1
+        if last > trial.horizon_days:
+            root.refuse(
+                "horizon_days",
+                f"{trial.horizon_days} days end before day {rule.by_day} of rule {rule.name!r}, "
+                f"which is day {last} in cohort {cohort.id!r} (counted from {rule.clock})",
+                allowed=f"{last} or more",
+                remedy="raise horizon_days",
+            )
+
+
+def _rules_with_counts() -> list[str]:
+    return [name for name in names_of("rule") if load_rule(name).can_be_simulated]
+
+
+def _beside(name: str, card: Path) -> str | Path:
+    """Path of a card that a user's file names, relative to that file."""
+    return card.parent / name if name.endswith(".toml") else name

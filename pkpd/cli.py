@@ -1,0 +1,394 @@
+"""The ``pkpd`` command: compare schedules, look at trials and cards, check one's own files.
+
+Only the standard library and typer are imported here; each command imports what it needs, so that
+help and version answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pkpd.errors import PkpdError, sentence
+
+if TYPE_CHECKING:
+    from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
+    from pkpd.report.terminal import CohortPrinter
+    from pkpd.trials import Trial
+
+EXIT_PROBLEMS = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="pkpd",
+    help="Compare dosing schedules by the blood counts and dose-limiting toxicities they cause.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def compare(
+    scenario: Annotated[
+        str | None,
+        typer.Argument(help="Scenario file (.toml) or name; without it the shipped trials."),
+    ] = None,
+    trial: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trial",
+            metavar="ID",
+            help="Trial to run, by card name or registry number; repeatable.",
+        ),
+    ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="Simulated patients for each cohort (1000).")
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Draws of the uncertain parameters (200).")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of all random numbers (1).")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
+        "build/compare"
+    ),
+    rule: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="DLT rule instead of each trial's own."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="Model option; repeatable."),
+    ] = None,
+    card: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--card",
+            metavar="DRUG.PART=NAME",
+            help="Card instead of the usual one, such as lenalidomide.pk=liang2024_lenalidomide; "
+            "repeatable.",
+        ),
+    ] = None,
+    no_figures: Annotated[
+        bool, typer.Option("--no-figures", help="Write tables and report without figures.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes to use; without it one.")
+    ] = None,
+) -> None:
+    """Compare the cohorts of trials: nadirs, recovery days, risk of dose-limiting toxicity."""
+    from datetime import UTC, datetime
+
+    run = _Run(out, _size(patients, draws))
+    with _told(run):
+        from pkpd.report.tables import check_writable, write_results
+        from pkpd.report.terminal import progress
+
+        settings = {
+            "patients": patients,
+            "draws": draws,
+            "rule": rule,
+            "options": _pairs(option, "--option", "transfusion=false"),
+            "cards": _pairs(card, "--card", "lenalidomide.pk=liang2024_lenalidomide", text=True),
+            "trials": [trial_name(t) for t in trial or ()],
+            "scenario": Path(scenario).name if scenario else None,
+        }
+        check_writable(out)
+        started = datetime.now(UTC)
+        with progress(run.printer.console) as on_progress:
+            from pkpd.comparison.run import compare as run_comparison
+
+            result = run_comparison(
+                scenario,
+                patients=patients,
+                draws=draws,
+                seed=seed,
+                trials=settings["trials"] or None,
+                rule=rule,
+                options=settings["options"],
+                cards=settings["cards"],
+                on_cohort=run.on_cohort,
+                on_trial=run.on_trial,
+                on_progress=on_progress,
+                **({} if jobs is None else {"jobs": jobs}),
+            )
+            on_progress(1.0, 1.0, "writing tables" if no_figures else "drawing figures")
+            result = _recorded(result, settings, started, datetime.now(UTC))
+            paths = write_results(result, out, figures=not no_figures)
+        run.printer.assumptions(result)
+        run.printer.files(paths, out)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Trial or card, by name or as a .toml file.")],
+) -> None:
+    """Tell a trial or a card in plain words."""
+    with _told():
+        from pkpd.report.plain_words import card_in_words, trial_in_words
+        from pkpd.report.terminal import make_console, print_lines
+
+        kind, path = _find(name)
+        if kind == "trials":
+            from pkpd.cards.rule_cards import load_rules
+            from pkpd.cards.trial_cards import load_trial
+
+            lines = trial_in_words(load_trial(path), load_rules())
+        else:
+            from pkpd.cards.tables import read_toml
+
+            lines = card_in_words(Path(str(path)).stem, read_toml(path).data)
+        print_lines(make_console(), lines)
+
+
+@app.command()
+def cards(
+    kind: Annotated[str | None, typer.Argument(help="Only one kind, such as trials.")] = None,
+) -> None:
+    """List the shipped cards by kind."""
+    with _told():
+        from pkpd.cards.files import KINDS, card_folder, card_names, find_card
+        from pkpd.cards.tables import read_toml
+        from pkpd.report.terminal import make_console, print_lines
+
+        if kind is not None:
+            card_folder(kind)  # refuses an unknown kind
+        console = make_console()
+        for group in KINDS if kind is None else (kind,):
+            lines = [f"{group}:"]
+            for name in card_names(group):
+                data = read_toml(find_card(group, name)).data
+                title = next((data[k] for k in ("title", "disease") if k in data), "")
+                lines.append(f"  {name}" + (f": {title}" if title else ""))
+            print_lines(console, lines if len(lines) > 1 else [*lines, "  none"])
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Card, trial or scenario files (.toml).")],
+) -> None:
+    """Check files and tell every problem; exit status 1 if there is one."""
+    problems = 0
+    with _told():
+        from pkpd.comparison.scenario import check_file
+
+        for path in _toml_files(files):
+            found = check_file(path)
+            problems += len(found)
+            for text in found:
+                typer.echo(text)
+            if not found:
+                typer.echo(f"{path}: good")
+    if problems:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of pkpd and of what its numbers depend on."""
+    from pkpd.report.record import versions
+
+    for name, number in sorted(versions().items(), key=lambda item: item[0] != "pkpd"):
+        typer.echo(f"{name} {number}")
+
+
+# -- one run --------------------------------------------------------------------------------
+
+
+def _size(patients: int | None, draws: int | None) -> str:
+    """Size of the simulation in words, as far as the command line gives it."""
+    if patients is None and draws is None:
+        return ""
+    return f"{patients or 'usual number of'} patients x {draws or 'usual number of'} draws"
+
+
+class _Run:
+    """What a running comparison has completed: printed, and kept in the partial files."""
+
+    def __init__(self, out: Path, size: str) -> None:
+        self.out = out
+        self.size = size
+        self.rows: list[EndpointRow] = []
+        self.trials: list[TrialResult] = []
+        self.cohorts: list[str] = []
+        self.written = False
+        self._printer: CohortPrinter | None = None
+
+    @property
+    def printer(self) -> CohortPrinter:
+        if self._printer is None:
+            from pkpd.report.terminal import CohortPrinter
+
+            self._printer = CohortPrinter(size=self.size)
+        return self._printer
+
+    def on_cohort(self, trial: Trial, cohort_id: str, rows: Sequence[EndpointRow]) -> None:
+        self.rows += rows
+        self._write()
+        self.cohorts.append(f"{trial.id} {cohort_id}")
+        self.printer.cohort(trial, cohort_id, rows)
+
+    def on_trial(self, result: TrialResult) -> None:
+        self.trials.append(result)
+        self._write()
+        self.printer.trial(result)
+
+    def _write(self) -> None:
+        from pkpd.report.tables import write_partial
+
+        write_partial(self.out, self.rows, self.trials)
+        self.written = True
+
+    def complete(self) -> str:
+        """Sentence that says which results are complete and where."""
+        if not self.written:
+            return "No cohort was complete; nothing was written."
+        n = len(self.cohorts)
+        names = ", ".join(self.cohorts)
+        files = "results.partial.csv"
+        if self.trials:
+            files += ", pairs.partial.csv, sensitivity.partial.csv and curves_*.partial.nc"
+        return (
+            f"{n} cohort{'s are' if n > 1 else ' is'} complete ({names}): see {files} in "
+            f"{self.out}."
+        )
+
+
+@contextmanager
+def _told(run: _Run | None = None) -> Iterator[None]:
+    """Turn bad input and interruption into a sentence on stderr and an exit status."""
+    try:
+        yield
+    except PkpdError as error:
+        typer.echo(f"pkpd: {error}", err=True)
+        if run is not None and run.written:
+            typer.echo(run.complete(), err=True)
+        raise typer.Exit(EXIT_BAD_INPUT) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped. " + ("" if run is None else run.complete()), err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _recorded(
+    result: ComparisonResult, settings: dict[str, Any], started: Any, finished: Any
+) -> ComparisonResult:
+    """Complete the run record; what the comparison recorded itself wins."""
+    from dataclasses import replace
+
+    from pkpd.report.record import run_record
+
+    own = result.record
+    asked = {k: v for k, v in settings.items() if v not in (None, {}, [])}
+    merged = {**asked, **own.get("settings", {})}
+    record = run_record(own.get("seed", 0), merged, own.get("cards", {}), started, finished)
+    return replace(result, record={**record, **{k: v for k, v in own.items() if k != "settings"}})
+
+
+# -- arguments ------------------------------------------------------------------------------
+
+
+def _pairs(
+    words: Sequence[str] | None, flag: str, example: str, *, text: bool = False
+) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for word in words or ():
+        key, equals, value = word.partition("=")
+        key, value = key.strip(), value.strip()
+        if not (key and equals and value):
+            raise PkpdError(
+                sentence(
+                    where=flag, what=f"{word!r} is not KEY=VALUE", remedy=f"write {flag} {example}"
+                )
+            )
+        if key in pairs:
+            raise PkpdError(
+                sentence(where=flag, what=f"{key} is given twice", remedy="give it once")
+            )
+        pairs[key] = value if text else _typed(value)
+    return pairs
+
+
+def _typed(value: str) -> Any:
+    """Read a number, true or false as such, and anything else as text."""
+    words = {"true": True, "false": False, "yes": True, "no": False}
+    if value.lower() in words:
+        return words[value.lower()]
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def trial_name(text: str) -> str:
+    """Card name of a trial from its name, a file, or a registry number such as NCT01681537."""
+    from pkpd.cards.files import card_names
+
+    names = card_names("trials")
+    if text in names or text.endswith(".toml"):
+        return text
+    found = [name for name in names if name.casefold().startswith(text.casefold())]
+    return found[0] if len(found) == 1 else text
+
+
+def _find(name: str) -> tuple[str, Any]:
+    """Find the kind and the file of a card."""
+    from pkpd.cards.files import KINDS, card_names, find_card, nearest_of
+
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        from pkpd.cards.tables import read_toml
+
+        path = find_card("trials", name)
+        data = read_toml(path).data
+        return ("trials" if "arm" in data or "cohort" in data else "card"), path
+    name = trial_name(name)
+    for kind in KINDS:
+        if name in card_names(kind):
+            return kind, find_card(kind, name)
+    every = [n for kind in KINDS for n in card_names(kind)]
+    raise PkpdError(
+        sentence(
+            where=name,
+            what=f"there is no trial or card of this name{nearest_of(name, every)}",
+            remedy="`pkpd cards` lists them all",
+        )
+    )
+
+
+def _toml_files(paths: Sequence[Path]) -> list[Path]:
+    """Files as given, and for a folder all .toml files in it."""
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.rglob("*.toml")) if path.is_dir() else [path]
+        if not inside:
+            raise PkpdError(
+                sentence(
+                    where=str(path), what="no .toml file is in this folder", remedy="name a file"
+                )
+            )
+        files += inside
+    return files
+
+
+def main() -> None:
+    """Entry point of the ``pkpd`` command."""
+    try:
+        app()
+    except BrokenPipeError:
+        # the reader of a pipe, such as `head`, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Schedules compared: scenario files, the run over cohorts, and its results."""

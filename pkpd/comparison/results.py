@@ -1,0 +1,161 @@
+"""What a comparison returns: one row per endpoint, curves with named dimensions, a run record.
+
+The layers above (tables, figures, files) read these types and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from pkpd.trials import Trial
+
+
+@dataclass(frozen=True)
+class EndpointRow:
+    """One predicted figure beside the published one.
+
+    Attributes
+    ----------
+    trial, cohort, label
+        Registry identifier, cohort identifier and what a reader calls it.
+    endpoint
+        For example ``"nadir"``, ``"recovery_day"``, ``"dlt"``, ``"grade_3_4"``.
+    line
+        ``"neutrophils"``, ``"platelets"`` or ``""`` when both are meant.
+    rule
+        The threshold or the rule's name, for example ``">= 0.5"`` or ``"len_mec_2018"``.
+    unit
+        Unit of the figures; ``"probability"`` for risks, ``"day"`` counted from the first dose.
+    estimate
+        Median over patients and parameter draws, or the probability. ``inf`` means that more
+        than half of the patients have not reached the event at the horizon.
+    patients_lower, patients_upper
+        90 % range across patients (5 % and 95 % quantile of the pooled distribution); NaN for
+        probabilities.
+    lower, upper
+        90 % interval of the estimate from parameter uncertainty.
+    mc_error
+        Monte Carlo standard error of the estimate (finite patients and draws).
+    share_patients, share_parameters
+        Shares of the variance of one new patient's outcome; they add up to 1. NaN if constant.
+    censored
+        Share of patients without the event at the horizon (0 for endpoints that always exist).
+    published, published_lower, published_upper, published_numerator, published_denominator
+        The published outcome and its interval (NaN if nothing was published).
+    published_source
+        Where the published figure was read, with its reading status.
+    assumed
+        The assumed inputs that the figure rests on, separated by ``"; "``.
+    """
+
+    trial: str
+    cohort: str
+    label: str
+    endpoint: str
+    line: str
+    rule: str
+    unit: str
+    estimate: float
+    lower: float
+    upper: float
+    mc_error: float
+    patients_lower: float = float("nan")
+    patients_upper: float = float("nan")
+    share_patients: float = float("nan")
+    share_parameters: float = float("nan")
+    censored: float = 0.0
+    published: float = float("nan")
+    published_lower: float = float("nan")
+    published_upper: float = float("nan")
+    published_numerator: float = float("nan")
+    published_denominator: float = float("nan")
+    published_source: str = ""
+    assumed: str = ""
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """Two schedules under the same patients and parameter draws.
+
+    ``difference`` is risk of ``first`` minus risk of ``second``; ``p_first_safer`` the share of
+    parameter draws in which the first has the lower risk (ties count half).
+    """
+
+    trial: str
+    first: str
+    second: str
+    rule: str
+    difference: float
+    lower: float
+    upper: float
+    mc_error: float
+    p_first_safer: float
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """All cohorts of one trial.
+
+    Attributes
+    ----------
+    trial
+        The trial definition that was run.
+    rows, pairs
+        Endpoint rows and paired differences.
+    curves
+        ``xarray.Dataset`` with dimensions ``cohort``, ``line``, ``quantile``, ``day``,
+        ``criterion``, ``bound``, ``draw`` and the sensitivity dimensions
+        ``neutrophil_threshold``, ``platelet_threshold``, ``by_day``; variables
+
+        - ``counts`` (cohort, line, quantile, day): 10^9/L, platelets including transfused ones
+        - ``recovered`` (cohort, criterion, day): probability of sustained recovery by the day
+        - ``recovered_interval`` (cohort, criterion, bound, day): its 90 % interval over draws
+        - ``dlt`` (cohort, draw): probability of the DLT for each parameter draw
+        - ``dlt_sensitivity`` (cohort, neutrophil_threshold, platelet_threshold, by_day, bound)
+          with ``bound`` in lower, mean, upper
+        - ``dose_given`` (cohort, drug, day): mean share of patients dosed on the day
+    assumptions
+        Plain sentences: what is assumed for this trial.
+    """
+
+    trial: Trial
+    rows: tuple[EndpointRow, ...]
+    pairs: tuple[PairRow, ...]
+    curves: xr.Dataset
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """The result of :func:`pkpd.compare`."""
+
+    trials: tuple[TrialResult, ...]
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def table(self) -> pd.DataFrame:
+        """Return all endpoint rows as a data frame (one row per trial, cohort, endpoint, rule)."""
+        import pandas as pd
+
+        columns = list(EndpointRow.__dataclass_fields__)
+        return pd.DataFrame([asdict(r) for t in self.trials for r in t.rows], columns=columns)
+
+    def pairs(self) -> pd.DataFrame:
+        """Return all paired differences as a data frame."""
+        import pandas as pd
+
+        columns = list(PairRow.__dataclass_fields__)
+        return pd.DataFrame([asdict(r) for t in self.trials for r in t.pairs], columns=columns)
+
+    def trial(self, name: str) -> TrialResult:
+        """Return one trial's result by registry identifier."""
+        for result in self.trials:
+            if result.trial.id == name:
+                return result
+        known = ", ".join(t.trial.id for t in self.trials)
+        msg = f"No trial {name!r} in this result; it holds {known}."
+        raise KeyError(msg)

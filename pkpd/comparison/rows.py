@@ -1,0 +1,282 @@
+"""Endpoint rows of a cohort: predictions with their uncertainty, beside what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.comparison.curves import CohortCurves
+from pkpd.comparison.lanes import Clock
+from pkpd.comparison.results import EndpointRow
+from pkpd.dosing import describe_criteria
+from pkpd.outcome.published import clopper_pearson
+from pkpd.outcome.uncertainty import crossed, quantiles_with_uncertainty, risk
+from pkpd.trials import Cohort, DLTRule, PublishedOutcome, Trial
+
+Floats = NDArray[np.float64]
+
+UNITS = {
+    "nadir": "10^9/L",
+    "nadir_day": "day",
+    "days_below": "day",
+    "recovery_day": "day",
+    "sustained_recovery_day": "day",
+    "recovery_day_on_visits": "day",
+    "count_at_clock": "10^9/L",
+    "platelet_transfusions": "number",
+    "grade_3_4": "probability",
+    "grade_4": "probability",
+    "dlt_on_visits": "probability",
+    "dlt_at_any_dose": "probability",
+}
+
+PREDICTED = {
+    "dlt_delayed_recovery": ("dlt", ""),
+    "g34_neutropenia": ("grade_3_4", "neutrophils"),
+    "g4_neutropenia": ("grade_4", "neutrophils"),
+    "g34_thrombocytopenia": ("grade_3_4", "platelets"),
+    "g4_thrombocytopenia": ("grade_4", "platelets"),
+}
+"""Published endpoint → endpoint and line of the prediction it stands beside."""
+
+MARROW_ASSUMPTIONS = (
+    "this first marrow has no leukaemic cells: a rule that asks for a marrow without leukaemia is "
+    "taken as applying to every patient, and early death is not simulated",
+    "neutrophil counts are without growth factors",
+)
+
+
+@dataclass(frozen=True)
+class CohortLanes:
+    """Everything kept of a cohort's lanes; matrices are [draws, patients]."""
+
+    values: Mapping[tuple[str, str, str], Floats]
+    recovered_on: Mapping[tuple[str, float], Floats]
+    dlt: Mapping[str, Floats]
+    sensitivity: NDArray[np.float32]
+    curves: CohortCurves
+    clock: Clock
+
+
+def cohort_rows(
+    trial: Trial,
+    cohort: Cohort,
+    rules: tuple[DLTRule, ...],
+    lanes: CohortLanes,
+    assumed: str,
+) -> list[EndpointRow]:
+    """Rows of a cohort: DLT first, then each endpoint; published figures without a prediction last.
+
+    Parameters
+    ----------
+    trial, cohort
+        Whose rows.
+    rules
+        The count rule, once for each clock.
+    lanes
+        Outcomes of all lanes.
+    assumed
+        Assumed inputs of drugs, marrow and patients.
+    """
+    common = {"trial": trial.id, "cohort": cohort.id, "label": cohort.label}
+    published = {PREDICTED.get(p.endpoint): p for p in cohort.published if p.endpoint in PREDICTED}
+    rows = []
+    for number, rule in enumerate(rules):
+        if rule.clock not in lanes.dlt:
+            continue
+        name = rule.name if number == 0 else f"{rule.name}, days from {_clock_words(rule.clock)}"
+        of_rule = f"; rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
+        rows.append(
+            _probability(
+                lanes.dlt[rule.clock],
+                endpoint="dlt",
+                line="",
+                rule=name,
+                assumed=assumed + of_rule,
+                published=published.get(("dlt", "")) if number == 0 else None,
+                common=common,
+            )
+        )
+    for (endpoint, line, rule_text), matrix in lanes.values.items():
+        unit = UNITS[endpoint]
+        inputs = _for_line(assumed, line)
+        if unit == "probability":
+            rows.append(
+                _probability(
+                    matrix,
+                    endpoint=endpoint,
+                    line=line,
+                    rule=rule_text,
+                    assumed=inputs,
+                    published=published.get((endpoint, line)),
+                    common=common,
+                )
+            )
+        else:
+            rows.append(_median(matrix, endpoint, line, rule_text, unit, inputs, common))
+    for outcome in cohort.published:
+        if outcome.endpoint not in PREDICTED:
+            rows.append(
+                EndpointRow(
+                    **common,
+                    endpoint=outcome.endpoint,
+                    line="",
+                    rule="published only",
+                    unit="probability" if outcome.denominator else "",
+                    estimate=np.nan,
+                    lower=np.nan,
+                    upper=np.nan,
+                    mc_error=np.nan,
+                    **_published(outcome),
+                )
+            )
+    return rows
+
+
+def _for_line(assumed: str, line: str) -> str:
+    """Leave out inputs that belong to the other line's marrow."""
+    other = {"neutrophils": "platelets ", "platelets": "neutrophils "}.get(line)
+    if other is None:
+        return assumed
+    return "; ".join(text for text in assumed.split("; ") if not text.startswith(other))
+
+
+def _probability(
+    matrix: Floats,
+    *,
+    endpoint: str,
+    line: str,
+    rule: str,
+    assumed: str,
+    published: PublishedOutcome | None,
+    common: Mapping[str, str],
+) -> EndpointRow:
+    nothing = {"estimate": np.nan, "lower": np.nan, "upper": np.nan, "mc_error": np.nan}
+    figures: dict[str, Any] = dict(nothing)
+    if not np.isnan(matrix).all(axis=1).any():
+        found = risk(matrix)
+        figures = {
+            "estimate": found.estimate,
+            "lower": found.lower,
+            "upper": found.upper,
+            "mc_error": found.mc_error,
+            "share_patients": found.share_patients,
+            "share_parameters": found.share_parameters,
+            "censored": found.not_evaluable / matrix.size,
+        }
+    return EndpointRow(
+        **common,
+        endpoint=endpoint,
+        line=line,
+        rule=rule,
+        unit="probability",
+        assumed=assumed,
+        **figures,
+        **({} if published is None else _published(published)),
+    )
+
+
+def _median(
+    matrix: Floats,
+    endpoint: str,
+    line: str,
+    rule: str,
+    unit: str,
+    assumed: str,
+    common: Mapping[str, str],
+) -> EndpointRow:
+    if np.isnan(matrix).all():
+        missing = np.full(3, np.nan)
+        value = lower = upper = error = missing
+        censored = np.nan
+    else:
+        found = quantiles_with_uncertainty(matrix, (0.05, 0.5, 0.95))
+        value, lower, upper, error = found.value, found.lower, found.upper, found.mc_error
+        censored = found.censored_share
+    # shares on ranks: they exist for censored times, and no long tail decides them
+    shares = _shares_of_ranks(matrix)
+    return EndpointRow(
+        **common,
+        endpoint=endpoint,
+        line=line,
+        rule=rule,
+        unit=unit,
+        estimate=float(value[1]),
+        lower=float(lower[1]),
+        upper=float(upper[1]),
+        mc_error=float(error[1]),
+        patients_lower=float(value[0]),
+        patients_upper=float(value[2]),
+        share_patients=shares[0],
+        share_parameters=shares[1],
+        censored=float(censored),
+        assumed=assumed,
+    )
+
+
+def _shares_of_ranks(matrix: Floats) -> tuple[float, float]:
+    """Shares of patients and parameters in the variance of the ranks of all lanes."""
+    flat = matrix.ravel()
+    known = ~np.isnan(flat)
+    if known.sum() < 2:
+        return np.nan, np.nan
+    unique, place, number = np.unique(flat[known], return_inverse=True, return_counts=True)
+    if unique.size < 2:
+        return np.nan, np.nan
+    middle = np.cumsum(number) - 0.5 * (number - 1)
+    ranks = np.full(flat.size, np.nan)
+    ranks[known] = middle[place] / known.sum()
+    table = ranks.reshape(matrix.shape)
+    if np.isnan(table).all(axis=1).any():
+        return np.nan, np.nan
+    found = crossed(table)
+    parameters = 0.0 if np.isnan(found.draws) else found.draws
+    total = parameters + np.nan_to_num(found.patients) + found.residual
+    if total <= 0.0:
+        return np.nan, np.nan
+    return float(1.0 - parameters / total), float(parameters / total)
+
+
+def _published(outcome: PublishedOutcome) -> dict[str, Any]:
+    value = np.nan if outcome.value is None else float(outcome.value)
+    lower = np.nan if outcome.lower is None else float(outcome.lower)
+    upper = np.nan if outcome.upper is None else float(outcome.upper)
+    k, n = outcome.numerator, outcome.denominator
+    if k is not None and n:
+        value = k / n if np.isnan(value) else value
+        if np.isnan(lower):
+            interval = clopper_pearson(k, n)
+            lower, upper = float(interval.lower), float(interval.upper)
+    return {
+        "published": value,
+        "published_lower": lower,
+        "published_upper": upper,
+        "published_numerator": np.nan if k is None else float(k),
+        "published_denominator": np.nan if n is None else float(n),
+        "published_source": f"{outcome.source} ({outcome.status})",
+    }
+
+
+def _clock_words(clock: str) -> str:
+    return "the first dose" if clock == "first_dose" else f"{clock} day 1"
+
+
+def rule_attributes(rule: DLTRule) -> dict[str, Any]:
+    """Describe the rule for figures: one sentence, its thresholds and its day."""
+    if not rule.can_be_simulated:
+        return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
+    verb = "none of these has" if rule.join == "all" else "not all of these have"
+    text = (
+        f"{rule.name}: by day {rule.by_day} from {_clock_words(rule.clock)} {verb} recovered: "
+        f"{describe_criteria(rule.criteria)}"
+    )
+    found: dict[str, Any] = {"rule_text": text, "rule_clock": rule.clock}
+    for criterion in rule.criteria:
+        found[f"rule_{criterion.line}"] = criterion.at_least
+    if rule.by_day is not None:
+        found["rule_by_day"] = rule.by_day
+    return found

@@ -1,0 +1,404 @@
+"""Run a scenario: every cohort of every trial, the same patients and draws under every schedule."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.cards import card_hash, load_grades, load_rule, rules_for
+from pkpd.cards.files import find_card
+from pkpd.cards.population_cards import load_population
+from pkpd.comparison import rows as table
+from pkpd.comparison.curves import CohortCurves, dataset, thinned
+from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, clock_of, lane_endpoints
+from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
+from pkpd.comparison.scenario import Scenario, Variant, load_scenario, with_overrides
+from pkpd.errors import PkpdError, sentence
+from pkpd.model.joint import JointModel, assumed_inputs, load_model
+from pkpd.model.parameters import draw_parameters
+from pkpd.outcome.simulate import NodeSolution, Simulator, prepare
+from pkpd.outcome.transfusion import TransfusionPolicy
+from pkpd.outcome.uncertainty import paired_difference
+from pkpd.subjects import PatientSample, Population, sample_population
+from pkpd.trials import Cohort, DLTRule, Trial
+
+Floats = NDArray[np.float64]
+OnCohort = Callable[[Trial, str, tuple[EndpointRow, ...]], None]
+OnTrial = Callable[[TrialResult], None]
+OnProgress = Callable[[float, float, str], None]
+
+RUN_OPTIONS = ("transfusion", "combination")
+LANES_AT_ONCE = 2000
+
+
+def compare(
+    scenario: str | Path | Scenario | None = None,
+    *,
+    trials: list[str] | None = None,
+    patients: int | None = None,
+    draws: int | None = None,
+    seed: int | None = None,
+    rule: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    cards: Mapping[str, str] | None = None,
+    on_cohort: OnCohort | None = None,
+    on_trial: OnTrial | None = None,
+    on_progress: OnProgress | None = None,
+    jobs: int | None = None,
+) -> ComparisonResult:
+    """Compare schedules by count recovery and delayed-recovery risk.
+
+    Every draw of the uncertain parameters meets every patient (a crossed design), and the same
+    patients and draws meet every schedule of a trial, so differences are paired.
+
+    Parameters
+    ----------
+    scenario
+        Scenario or trial file, name of a shipped one, or a `Scenario`; ``None`` for the five
+        trials.
+    trials
+        Only these trials, by card name.
+    patients, draws, seed
+        Size of the simulation and seed of all random numbers; the scenario's own if omitted.
+    rule
+        DLT rule in place of each trial's own.
+    options
+        Model options such as ``{"clofarabine.renal_label": True}``, and ``transfusion``
+        (True/False), ``combination`` (``"additive"``, ``"bliss"``).
+    cards
+        Cards in place of the usual ones, ``{"lenalidomide.pk": "liang2024_lenalidomide"}``.
+    on_cohort, on_trial, on_progress
+        Called when a cohort and when a trial is complete, and as work proceeds
+        (``done, total, text``).
+    jobs
+        Threads; all cores by default.
+
+    Returns
+    -------
+    ComparisonResult
+
+    Raises
+    ------
+    PkpdError
+        Bad input, in one sentence, before anything is simulated.
+    """
+    chosen = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+    chosen = with_overrides(
+        chosen,
+        trials=trials,
+        patients=patients,
+        draws=draws,
+        seed=seed,
+        rule=rule,
+        options=options,
+        cards=cards,
+    )
+    ready = [_make_ready(chosen, v, t) for v in chosen.variants for t in chosen.trials]
+    total = float(sum(len(r.trial.cohorts) * _work(r) for r in ready))
+    threads = jobs or os.cpu_count() or 1
+    done = 0.0
+    results = []
+    hashes: dict[str, str] = {}
+    for item in ready:
+
+        def tell(share: float, text: str, item: _Ready = item, done: float = done) -> None:
+            if on_progress is not None:
+                on_progress(done + share * _work(item), total, text)
+
+        result = _run_trial(item, chosen, threads, on_cohort, tell)
+        done += len(item.trial.cohorts) * _work(item)
+        hashes |= item.hashes
+        results.append(result)
+        if on_trial is not None:
+            on_trial(result)
+    record = {
+        "scenario": chosen.name,
+        "question": chosen.question,
+        "different_answer": chosen.different_answer,
+        "seed": chosen.seed,
+        "settings": {
+            "patients": chosen.patients,
+            "draws": chosen.draws,
+            "options": {v.name or "usual": dict(v.options) for v in chosen.variants},
+            "cards": {v.name or "usual": dict(v.cards) for v in chosen.variants},
+            "longest_step_h": 6.0,
+            "sustained_days": 7.0,
+        },
+        "cards": dict(sorted(hashes.items())),
+    }
+    return ComparisonResult(trials=tuple(results), record=record)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """One trial under one variant, checked and with its patients and draws."""
+
+    trial: Trial
+    model: JointModel
+    population: Population
+    sample: PatientSample
+    draws: dict[str, Floats]
+    rules: tuple[tuple[DLTRule, ...], ...]
+    transfusion: TransfusionPolicy | None
+    combination: str
+    hashes: dict[str, str]
+
+
+def _work(item: _Ready) -> float:
+    return float(item.trial.horizon_days)
+
+
+def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
+    options = dict(variant.options)
+    own = {key: options.pop(key) for key in RUN_OPTIONS if key in options}
+    transfusion = own.get("transfusion", True)
+    if not isinstance(transfusion, bool):
+        msg = sentence(where="option transfusion", what=f"{transfusion!r}", allowed="true, false")
+        raise PkpdError(msg)
+    if own.get("combination", "additive") not in ("additive", "bliss"):
+        msg = sentence(
+            where="option combination", what=f"{own['combination']!r}", allowed="additive, bliss"
+        )
+        raise PkpdError(msg)
+    name = variant.population or _population_of(trial)
+    population = load_population(name)
+    model = load_model(
+        drugs=trial.drugs,
+        options=_applying(trial, options),
+        replace=_concerning(trial, variant.cards),
+    )
+    if variant.name:
+        trial = replace(
+            trial, id=f"{trial.id}-{variant.name}", name=f"{trial.name}, {variant.name}"
+        )
+    rules = []
+    for cohort in trial.cohorts:
+        found = rules_for(trial, cohort)
+        if variant.rule is not None:
+            given = load_rule(variant.rule)
+            found = tuple(replace(given, clock=r.clock) for r in found)
+        for each in found:
+            _check_horizon(trial, cohort, each)
+        rules.append(found)
+    hashes = model.hashes() | {
+        f"trials/{Path(trial.path).stem}": card_hash(trial.path),
+        f"populations/{population.name}": card_hash(find_card("populations", name)),
+        **{
+            f"rules/{r[0].name}": card_hash(find_card("rules", r[0].name))
+            for r in rules
+            if r[0].name in _shipped_rules()
+        },
+    }
+    return _Ready(
+        trial=trial,
+        model=model,
+        population=population,
+        sample=sample_population(population, scenario.patients, scenario.seed),
+        draws=draw_parameters(model, population, scenario.draws, scenario.seed),
+        rules=tuple(rules),
+        transfusion=TransfusionPolicy() if transfusion else None,
+        combination=str(own.get("combination", "additive")),
+        hashes=hashes,
+    )
+
+
+def _shipped_rules() -> tuple[str, ...]:
+    from pkpd.cards import card_names
+
+    return card_names("rules")
+
+
+def _population_of(trial: Trial) -> str:
+    if trial.population.endswith(".toml"):
+        return str(Path(trial.path).parent / trial.population)
+    return trial.population
+
+
+def _concerning(trial: Trial, cards: Mapping[str, str]) -> dict[str, str]:
+    """Leave out replacements for drugs that a trial of the scenario does not give.
+
+    A replacement that concerns no drug at all is kept, so that the model refuses it.
+    """
+    from pkpd.cards import card_names
+
+    others = set(card_names("drugs")) - set(trial.drugs)
+    return {key: value for key, value in cards.items() if key.split(".")[0] not in others}
+
+
+def _applying(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
+    from pkpd.cards import card_names
+
+    others = set(card_names("drugs")) - set(trial.drugs)
+    return {key: value for key, value in options.items() if key.split(".")[0] not in others}
+
+
+def _check_horizon(trial: Trial, cohort: Cohort, rule: DLTRule) -> None:
+    from pkpd.cards import clock_day_1
+
+    if not rule.can_be_simulated or rule.by_day is None:
+        return
+    day_1 = clock_day_1(cohort.regimen, rule.clock)
+    last = day_1 - 1 + rule.by_day + rule.sustained_days
+    if trial.horizon_days < last:
+        msg = sentence(
+            where=f"trial {trial.id}, cohort {cohort.id}",
+            what=f"horizon_days is {trial.horizon_days}, before day {last:g} that rule "
+            f"{rule.name} looks at",
+            remedy=f"set horizon_days to at least {last:g}, or name another rule",
+        )
+        raise PkpdError(msg)
+
+
+def _run_trial(
+    item: _Ready,
+    scenario: Scenario,
+    threads: int,
+    on_cohort: OnCohort | None,
+    tell: Callable[[float, str], None],
+) -> TrialResult:
+    trial = item.trial
+    rows: list[EndpointRow] = []
+    curves: list[CohortCurves] = []
+    dlt: dict[str, Floats] = {}
+    for index, (cohort, rules) in enumerate(zip(trial.cohorts, item.rules, strict=True)):
+
+        def progress(share: float, index: int = index, cohort: Cohort = cohort) -> None:
+            tell(index + share, f"{trial.name}: {cohort.id}")
+
+        progress(0.0)
+        lanes = _run_cohort(item, cohort, rules, threads, progress)
+        assumed = "; ".join(
+            assumed_inputs(item.model, item.population, cohort.regimen.drugs)
+        )
+        of_cohort = table.cohort_rows(trial, cohort, rules, lanes, assumed)
+        rows += of_cohort
+        curves.append(lanes.curves)
+        main = lanes.dlt.get(rules[0].clock)
+        if main is not None:
+            dlt[cohort.id] = main
+        if on_cohort is not None:
+            on_cohort(trial, cohort.id, tuple(of_cohort))
+    pairs = _pair_rows(trial, scenario, item.rules[0][0], dlt)
+    attrs = {
+        "patients": scenario.patients,
+        "draws": scenario.draws,
+        **table.rule_attributes(item.rules[0][0]),
+    }
+    return TrialResult(
+        trial=trial,
+        rows=tuple(rows),
+        pairs=tuple(pairs),
+        curves=dataset(trial, curves, attrs),
+        assumptions=tuple(dict.fromkeys([*trial.assumptions, *item.population.assumptions,
+                                         *item.model.assumptions, *table.MARROW_ASSUMPTIONS])),
+    )
+
+
+def _pair_rows(
+    trial: Trial, scenario: Scenario, rule: DLTRule, dlt: Mapping[str, Floats]
+) -> list[PairRow]:
+    wanted = [p for p in scenario.pairs if p[0] in dlt and p[1] in dlt]
+    if not scenario.pairs:
+        wanted = list(itertools.combinations(dlt, 2))
+    found = []
+    for first, second in wanted:
+        difference = paired_difference(dlt[first], dlt[second])
+        found.append(
+            PairRow(
+                trial=trial.id,
+                first=first,
+                second=second,
+                rule=rule.name,
+                difference=difference.estimate,
+                lower=difference.lower,
+                upper=difference.upper,
+                mc_error=difference.mc_error,
+                p_first_safer=difference.probability_a_safer,
+            )
+        )
+    return found
+
+
+def _run_cohort(
+    item: _Ready,
+    cohort: Cohort,
+    rules: tuple[DLTRule, ...],
+    threads: int,
+    progress: Callable[[float], None],
+) -> table.CohortLanes:
+    """Simulate all lanes of a cohort and keep their endpoints as [draws, patients]."""
+    trial = item.trial
+    simulator = prepare(
+        item.model,
+        cohort.regimen,
+        item.sample,
+        trial.horizon_days,
+        population=item.population,
+        transfusion=item.transfusion,
+        combination=item.combination,
+    )
+    grades = load_grades(trial.grades)
+    limits = {line: grades.scale(line).below[2:] for line in THRESHOLDS}
+    chunks = list(simulator.chunks(item.draws, LANES_AT_ONCE))
+    n_draws = len(next(iter(item.draws.values())))
+    store = _Store(n_draws, simulator.n_patients)
+    kept = thinned(n_draws * simulator.n_patients)
+
+    def one(draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], Any, NodeSolution]:
+        solution = simulator.run(item.draws, draws)
+        return draws, lane_endpoints(
+            solution, simulator.plan, rules, trial.visit_days, limits
+        ), solution
+
+    curves = CohortCurves(cohort.id, simulator.plan, trial.horizon_days)
+    # the first chunk alone: it compiles what the others use
+    with ThreadPoolExecutor(threads) as pool:
+        parts = itertools.chain([one(chunks[0])], pool.map(one, chunks[1:]))
+        for number, (draws, endpoints, solution) in enumerate(parts, start=1):
+            store.add(draws, endpoints)
+            curves.add(solution, kept)
+            progress(number / len(chunks))
+    return table.CohortLanes(
+        values=store.values,
+        recovered_on=store.recovered_on,
+        dlt=store.dlt,
+        sensitivity=store.sensitivity,
+        curves=curves.with_outcomes(store.recovered_on, store.dlt.get(rules[0].clock),
+                                    store.sensitivity),
+        clock=clock_of(simulator.plan, rules[0].clock),
+    )
+
+
+class _Store:
+    """Matrices [draws, patients] filled chunk by chunk."""
+
+    def __init__(self, draws: int, patients: int) -> None:
+        self.shape = (draws, patients)
+        self.values: dict[tuple[str, str, str], Floats] = {}
+        self.recovered_on: dict[tuple[str, float], Floats] = {}
+        self.dlt: dict[str, Floats] = {}
+        self.sensitivity = np.full(
+            (len(THRESHOLDS["neutrophils"]), len(THRESHOLDS["platelets"]), len(BY_DAYS), *self.shape),
+            np.nan,
+            dtype=np.float32,
+        )
+
+    def add(self, draws: NDArray[np.int64], endpoints: Any) -> None:
+        for name in ("values", "recovered_on", "dlt"):
+            target = getattr(self, name)
+            for key, lanes in getattr(endpoints, name).items():
+                matrix = target.setdefault(key, np.full(self.shape, np.nan))
+                matrix[draws] = np.asarray(lanes, dtype=float).reshape(len(draws), -1)
+        found = endpoints.sensitivity
+        self.sensitivity[..., draws, :] = found.reshape(*found.shape[:3], len(draws), -1)
+
+
+__all__ = ["Simulator", "compare"]

@@ -1,0 +1,10 @@
+"""Data sets: dosing events by their NONMEM meaning, and readers of data files."""
+
+from __future__ import annotations
+
+from pkpd.data.covariates import interpolate
+from pkpd.data.dataset import Dataset, Observations
+from pkpd.data.events import EventTable
+from pkpd.data.nonmem import read_nonmem
+
+__all__ = ["Dataset", "EventTable", "Observations", "interpolate", "read_nonmem"]

@@ -1,0 +1,401 @@
+"""Event records of subjects, with the meaning NONMEM gives to them.
+
+An :class:`EventTable` holds the records as they were written (nothing expanded, nothing sorted),
+padded to one shape ``[subject, record]``. Which doses follow from ``ADDL`` and ``SS`` is worked
+out in :mod:`pkpd.data.expand`; amounts are computed in :mod:`pkpd.engine.advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pkpd.errors import DataError, sentence
+
+OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = range(5)
+MODELLED_RATE = -1.0
+MODELLED_DURATION = -2.0
+
+# `row` of padding, and of records that no source row stands for
+PADDING, INSERTED = -1, -2
+
+_EVID_MEANING = "0 observation, 1 dose, 2 other, 3 reset, 4 reset and dose"
+_EVID_REMEDY = "correct it (codes above 99, as of RxODE, must be translated to these first)"
+_DEFAULTS: dict[str, float] = {
+    "evid": 0.0,
+    "amt": 0.0,
+    "rate": 0.0,
+    "ii": 0.0,
+    "addl": 0.0,
+    "ss": 0.0,
+    "cmt": 0.0,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class EventTable:
+    """Event records of all subjects, padded to ``[B subjects, N records]``.
+
+    Attributes
+    ----------
+    subject
+        Labels, shape [B].
+    time
+        Hours, [B, N]; padding repeats the subject's last time.
+    evid, cmt, addl, ss
+        Integers, [B, N]; ``cmt`` counts from 1, 0 means the default compartment.
+    amt
+        Dose amount (mg), [B, N].
+    rate
+        Infusion rate (mg/h); 0 bolus, -1 modelled rate (R), -2 modelled duration (D), [B, N].
+    ii
+        Dosing interval (h), [B, N].
+    row
+        Row of the source the record came from (0-based); -1 in the padding, -2 for a record that
+        was inserted, [B, N].
+    source
+        Name of the source, used in messages.
+    first_row
+        What the source calls its row 0 (2 for a CSV file with a header line).
+    """
+
+    subject: np.ndarray
+    time: np.ndarray
+    evid: np.ndarray
+    cmt: np.ndarray
+    amt: np.ndarray
+    rate: np.ndarray
+    ii: np.ndarray
+    addl: np.ndarray
+    ss: np.ndarray
+    row: np.ndarray
+    source: str = "event table"
+    first_row: int = 0
+
+    @classmethod
+    def from_columns(
+        cls,
+        subject: Sequence[Any] | np.ndarray,
+        time: Sequence[float] | np.ndarray,
+        *,
+        source: str = "event table",
+        first_row: int = 0,
+        **columns: Sequence[float] | np.ndarray | None,
+    ) -> EventTable:
+        """Build and check a table from record-wise columns of equal length.
+
+        Parameters
+        ----------
+        subject, time
+            Subject label and time (h) of each record. Records of a subject are contiguous.
+        source, first_row
+            How messages name the source and its rows.
+        **columns
+            ``evid, amt, rate, ii, addl, ss, cmt``; those left out are 0 on every record.
+
+        Raises
+        ------
+        DataError
+            If a record has no meaning; the message names the row, subject and column.
+
+        Examples
+        --------
+        >>> table = EventTable.from_columns(
+        ...     [1, 1, 1], [0.0, 4.0, 24.0], evid=[1, 0, 0], amt=[100, 0, 0], cmt=[1, 2, 2])
+        >>> table.time.shape
+        (1, 3)
+        """
+        unknown = sorted(set(columns) - set(_DEFAULTS))
+        if unknown:
+            raise DataError(
+                sentence(
+                    where=source,
+                    what=f"'{unknown[0]}' is not an event column",
+                    allowed=", ".join(_DEFAULTS),
+                )
+            )
+        labels = np.asarray(subject)
+        values = {"time": _numeric(time, "time", source, first_row)}
+        for name, default in _DEFAULTS.items():
+            given = columns.get(name)
+            values[name] = (
+                np.full(len(labels), default)
+                if given is None
+                else _numeric(given, name, source, first_row)
+            )
+        for name, column in values.items():
+            if len(column) != len(labels):
+                raise DataError(
+                    sentence(
+                        where=f"{source}, column {name.upper()}",
+                        what=f"has {len(column)} values for {len(labels)} records",
+                        remedy="give one value per record",
+                    )
+                )
+        blocks = _blocks(labels, source, first_row)
+        _check_records(labels, values, blocks, source, first_row)
+        width = max((stop - start for _, start, stop in blocks), default=0)
+        padded = {name: np.zeros((len(blocks), width)) for name in values}
+        row = np.full((len(blocks), width), PADDING, dtype=np.int64)
+        for b, (_, start, stop) in enumerate(blocks):
+            size = stop - start
+            row[b, :size] = np.arange(start, stop)
+            for name, column in values.items():
+                padded[name][b, :size] = column[start:stop]
+            padded["time"][b, size:] = padded["time"][b, size - 1]
+        integers = {k: padded.pop(k).astype(np.int64) for k in ("evid", "cmt", "addl", "ss")}
+        return cls(
+            subject=np.array([label for label, _, _ in blocks]),
+            row=row,
+            source=source,
+            first_row=first_row,
+            **padded,
+            **integers,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of subjects and of records after padding."""
+        return self.time.shape
+
+    @property
+    def valid(self) -> np.ndarray:
+        """True for records, False for padding, [B, N]."""
+        return self.row != PADDING
+
+    @cached_property
+    def is_dose(self) -> np.ndarray:
+        """True for records that give a dose (EVID 1 or 4), [B, N]."""
+        return self.valid & np.isin(self.evid, (DOSE, RESET_AND_DOSE))
+
+    @cached_property
+    def is_reset(self) -> np.ndarray:
+        """True for records that reset the system (EVID 3 or 4), [B, N]."""
+        return self.valid & np.isin(self.evid, (RESET, RESET_AND_DOSE))
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """True where amounts, infusions and pending doses of earlier records end, [B, N].
+
+        That is the first record of a subject, a reset (EVID 3 or 4), and a steady-state dose
+        with SS = 1, which replaces what was there and cancels what was pending.
+        """
+        first = np.zeros(self.shape, dtype=bool)
+        first[:, :1] = True
+        return self.valid & (first | self.is_reset | (self.is_dose & (self.ss == 1)))
+
+    @cached_property
+    def segment(self) -> np.ndarray:
+        """Number of the stretch between starts that a record belongs to, [B, N]."""
+        return np.cumsum(self.starts, axis=1) - 1
+
+    @cached_property
+    def segment_end(self) -> np.ndarray:
+        """Time of the last record in the record's segment, [B, N]."""
+        end = self.time.copy()
+        for n in range(self.shape[1] - 2, -1, -1):
+            same = self.segment[:, n] == self.segment[:, n + 1]
+            end[:, n] = np.where(same, end[:, n + 1], end[:, n])
+        return end
+
+    def place(self, subject: int, record: int, column: str | None = None) -> str:
+        """Words for a record's place in the source, for messages."""
+        return _place(
+            self.source,
+            self.first_row,
+            int(self.row[subject, record]),
+            self.subject[subject],
+            column,
+        )
+
+    def to_rows(self, values: np.ndarray) -> np.ndarray:
+        """Put ``values[B, N, ...]`` back into the order of the source's rows."""
+        values = np.asarray(values)
+        read = self.row >= 0
+        out = np.zeros((int(self.row.max()) + 1, *values.shape[2:]), dtype=values.dtype)
+        out[self.row[read]] = values[read]
+        return out
+
+    def from_rows(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Arrange one value per source row as [B, N]; padding repeats the last record."""
+        values = np.asarray(values)
+        last = self.valid.sum(axis=1) - 1
+        row = np.where(self.valid, self.row, self.row[np.arange(len(last)), last][:, None])
+        return values[row]
+
+    def subset(self, subjects: Sequence[int] | np.ndarray) -> EventTable:
+        """Return the table of some subjects (by position), in the order given."""
+        index = np.asarray(subjects)
+        names = ("subject", "time", "evid", "cmt", "amt", "rate", "ii", "addl", "ss", "row")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
+
+
+def _numeric(column: Any, name: str, source: str, first_row: int) -> np.ndarray:
+    """Return a float column, or say which row is not a number."""
+    try:
+        return np.asarray(column, dtype=float)
+    except (TypeError, ValueError):
+        for i, value in enumerate(column):
+            try:
+                float(value)
+            except (TypeError, ValueError):
+                raise DataError(
+                    sentence(
+                        where=f"{source}, row {i + first_row}, column {name.upper()}",
+                        what=f"{value!r} is not a number",
+                        remedy="write a number, or '.' for a missing value when reading a file",
+                    )
+                ) from None
+        raise
+
+
+def _place(source: str, first_row: int, row: int, subject: Any, column: str | None) -> str:
+    where = f"{source}, row {row + first_row}, ID {subject}"
+    return where if column is None else f"{where}, column {column.upper()}"
+
+
+def _blocks(labels: np.ndarray, source: str, first_row: int) -> list[tuple[Any, int, int]]:
+    """Return (label, start, stop) of each subject's contiguous records."""
+    if len(labels) == 0:
+        raise DataError(sentence(where=source, what="holds no records", remedy="give some"))
+    edges = np.flatnonzero(labels[1:] != labels[:-1]) + 1
+    bounds = [0, *edges.tolist(), len(labels)]
+    blocks = [(labels[a], a, b) for a, b in pairwise(bounds)]
+    seen: set[Any] = set()
+    for label, start, _ in blocks:
+        key = label.item() if hasattr(label, "item") else label
+        if key in seen:
+            raise DataError(
+                sentence(
+                    where=_place(source, first_row, start, key, "id"),
+                    what="the subject's records are not together: other subjects lie between",
+                    remedy="sort the rows by ID and time",
+                )
+            )
+        seen.add(key)
+    return blocks
+
+
+def _check_records(
+    labels: np.ndarray,
+    v: dict[str, np.ndarray],
+    blocks: list[tuple[Any, int, int]],
+    source: str,
+    first_row: int,
+) -> None:
+    """Raise on the first record that has no meaning."""
+
+    def refuse(bad: np.ndarray, column: str, what: str, allowed: str | None, remedy: str) -> None:
+        if np.any(bad):
+            i = int(np.flatnonzero(bad)[0])
+            raise DataError(
+                sentence(
+                    where=_place(source, first_row, i, labels[i], column),
+                    what=what.format(value=f"{v[column][i]:g}", **{k: f"{v[k][i]:g}" for k in v}),
+                    allowed=allowed,
+                    remedy=remedy,
+                )
+            )
+
+    for name in v:
+        refuse(
+            ~np.isfinite(v[name]),
+            name,
+            "{value} is not a finite number",
+            None,
+            "give a finite number",
+        )
+    evid = v["evid"]
+    refuse(~np.isin(evid, range(5)), "evid", "{value} is no event", _EVID_MEANING, _EVID_REMEDY)
+    for name in ("cmt", "addl", "ss"):
+        refuse(
+            v[name] != np.round(v[name]),
+            name,
+            "{value} is not a whole number",
+            None,
+            "give a whole number",
+        )
+    dose = np.isin(evid, (DOSE, RESET_AND_DOSE))
+    refuse(
+        v["cmt"] < 0,
+        "cmt",
+        "{value} would switch a compartment off, which is not supported",
+        "0 (default) or a compartment number from 1",
+        "use an EVID 3 record or another model",
+    )
+    refuse(v["amt"] < 0, "amt", "the amount {value} is negative", "0 or more", "correct it")
+    for name in ("amt", "rate", "ii", "addl", "ss"):
+        refuse(
+            ~dose & (v[name] != 0),
+            name,
+            "{value} on a record with EVID {evid}, which is no dose",
+            "0",
+            "set EVID to 1 if a dose was given, or clear the value",
+        )
+    refuse(
+        dose & (v["rate"] < 0) & ~np.isin(v["rate"], (MODELLED_RATE, MODELLED_DURATION)),
+        "rate",
+        "{value} is no rate",
+        "0, a positive rate, -1 (modelled rate), -2 (modelled duration)",
+        "correct it",
+    )
+    refuse(
+        ~np.isin(v["ss"], (0, 1, 2)),
+        "ss",
+        "{value} is no steady-state code",
+        "0 no, 1 replace what is there, 2 add to what is there",
+        "correct it",
+    )
+    refuse(v["ii"] < 0, "ii", "the dosing interval {value} is negative", "0 or more", "correct it")
+    refuse(
+        v["addl"] < 0, "addl", "{value} additional doses", "0 or more", "use SS for a steady state"
+    )
+    constant = dose & (v["amt"] == 0)
+    refuse(
+        constant & ~((v["ss"] > 0) & ((v["rate"] > 0) | (v["rate"] == MODELLED_RATE))),
+        "amt",
+        "a dose record with amount 0",
+        "a positive amount, or 0 with SS and RATE for a constant infusion at steady state",
+        "give the amount, or set EVID to 2",
+    )
+    refuse(
+        constant & (v["ii"] > 0),
+        "ii",
+        "a constant infusion at steady state has no dosing interval, here {value}",
+        "0",
+        "clear II, or give the amount of each infusion",
+    )
+    refuse(
+        dose & (v["ss"] > 0) & (v["amt"] > 0) & (v["ii"] == 0),
+        "ii",
+        "a steady-state dose (SS {ss}) needs a dosing interval, here {value}",
+        "more than 0",
+        "give II in hours",
+    )
+    refuse(
+        (v["addl"] > 0) & (v["ii"] == 0),
+        "ii",
+        "{addl} additional doses need a dosing interval, here {value}",
+        "more than 0",
+        "give II in hours",
+    )
+    for _, start, stop in blocks:
+        step = np.diff(v["time"][start:stop])
+        late = np.isin(evid[start + 1 : stop], (RESET, RESET_AND_DOSE))
+        bad = np.flatnonzero((step < 0) & ~late)
+        if len(bad):
+            i = start + 1 + int(bad[0])
+            raise DataError(
+                sentence(
+                    where=_place(source, first_row, i, labels[i], "time"),
+                    what=f"{v['time'][i]:g} h is earlier than the record before "
+                    f"({v['time'][i - 1]:g} h)",
+                    allowed="times that do not decrease, except at a reset (EVID 3 or 4)",
+                    remedy="sort the subject's rows by time",
+                )
+            )

@@ -1,0 +1,53 @@
+"""Checks that dosing types share; each error is one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pkpd.errors import PkpdError, UnitError, sentence
+
+STATUSES = ("read", "transcribed", "derived", "assumed")  # from best known to least known
+
+
+def check_positive(where: str, noun: str, value: float, unit: str) -> None:
+    """Refuse a number that is not positive and finite."""
+    if not math.isfinite(value) or value <= 0.0:
+        raise UnitError(
+            sentence(
+                where=where,
+                what=f"{noun} is {value:g} {unit}".rstrip(),
+                allowed="a positive finite number",
+            )
+        )
+
+
+def check_whole(where: str, noun: str, value: int, least: int) -> None:
+    """Refuse a number that is not whole, or is below `least`."""
+    if isinstance(value, bool) or int(value) != value or value < least:
+        raise PkpdError(
+            sentence(
+                where=where,
+                what=f"{noun} is {value}",
+                allowed=f"a whole number from {least}",
+            )
+        )
+
+
+def check_one_of(where: str, noun: str, value: str, allowed: Sequence[str]) -> None:
+    """Refuse a word that is not one of `allowed`."""
+    if value not in allowed:
+        raise PkpdError(
+            sentence(where=where, what=f"{noun} is {value!r}", allowed=", ".join(allowed))
+        )
+
+
+def check_status(where: str, status: str) -> None:
+    """Refuse a status that is not one of :data:`STATUSES`."""
+    check_one_of(where, "status", status, STATUSES)
+
+
+def is_multiple(value: float, step: float) -> bool:
+    """Whether `value` is a whole number of `step`, up to rounding error."""
+    ratio = value / step
+    return abs(ratio - round(ratio)) < 1e-9 * max(1.0, ratio)

@@ -1,0 +1,12 @@
+"""Numerical core: exact linear pharmacokinetics, marrow steps, and a general solver.
+
+Counts after chemotherapy span four powers of ten and a course is followed for months, so single
+precision would lose the nadir. JAX computes in float32 unless told otherwise before the first
+array is made; every module that uses JAX imports this package, hence the switch is set here.
+"""
+
+from __future__ import annotations
+
+import jax
+
+jax.config.update("jax_enable_x64", True)

@@ -1,0 +1,59 @@
+"""The errors a user can meet, each one sentence that says where and what to do."""
+
+from __future__ import annotations
+
+
+class PkpdError(ValueError):
+    """Bad input, told in one sentence: where, what, what is allowed, how to mend it."""
+
+
+class CardError(PkpdError):
+    """A card (drug, effect, marrow, population, trial, rule or scenario file) cannot be used."""
+
+
+class DataError(PkpdError):
+    """A data set row or a dosing event has no meaning, or contradicts another."""
+
+
+class UnitError(PkpdError):
+    """A unit is unknown, or has the wrong dimension for the quantity it is given for."""
+
+
+class PkpdWarning(UserWarning):
+    """Base of the warnings of this package."""
+
+
+class SolverWarning(PkpdWarning):
+    """Some lanes were solved again by the general engine, or could not be solved."""
+
+
+class ConvergenceWarning(PkpdWarning):
+    """A sampler or optimiser did not reach its target."""
+
+
+def sentence(
+    *,
+    where: str,
+    what: str,
+    allowed: str | None = None,
+    remedy: str | None = None,
+) -> str:
+    """Join the parts of an error message into one sentence.
+
+    Parameters
+    ----------
+    where
+        File, table or row, and key.
+    what
+        What is wrong, with the offending value.
+    allowed
+        The values that would be accepted.
+    remedy
+        What the user can do.
+    """
+    parts = [f"{where}: {what}"]
+    if allowed:
+        parts.append(f"allowed: {allowed}")
+    if remedy:
+        parts.append(remedy)
+    return "; ".join(parts) + "."

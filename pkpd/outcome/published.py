@@ -1,0 +1,82 @@
+"""Intervals for published counts such as "2 of 6 patients had a DLT".
+
+Sources: Clopper & Pearson, Biometrika 1934;26:404 (exact, from beta quantiles); Wilson, J Am Stat
+Assoc 1927;22:209 (score).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv, ndtri
+
+from pkpd.errors import DataError, sentence
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A proportion with its interval; fields broadcast over the counts given."""
+
+    estimate: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    level: float
+
+
+def clopper_pearson(events: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Proportion:
+    """Exact binomial interval: at least ``level`` coverage for any true proportion.
+
+    Parameters
+    ----------
+    events, patients : int or int[...]
+        Numerator and denominator.
+    level : float
+        Coverage, 0 to 1.
+
+    Examples
+    --------
+    >>> interval = clopper_pearson(2, 6)
+    >>> round(float(interval.lower), 3), round(float(interval.upper), 3)
+    (0.043, 0.777)
+    """
+    k, n = _counts(events, patients, level)
+    tail = (1.0 - level) / 2.0
+    lower = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
+    upper = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1.0 - tail), 1.0)
+    return Proportion(k / n, lower, upper, level)
+
+
+def wilson(events: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Proportion:
+    """Score interval: coverage near ``level`` on average, shorter than the exact one.
+
+    Parameters as in ``clopper_pearson``.
+    """
+    k, n = _counts(events, patients, level)
+    z2 = ndtri(0.5 + level / 2.0) ** 2
+    p = k / n
+    centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n)
+    half = np.sqrt(z2 * (p * (1.0 - p) / n + z2 / (4.0 * n**2))) / (1.0 + z2 / n)
+    # the ends are exactly 0 and 1 for 0/n and n/n; rounding would leave 1e-17
+    lower = np.where(k == 0, 0.0, centre - half)
+    upper = np.where(k == n, 1.0, centre + half)
+    return Proportion(p, lower, upper, level)
+
+
+def _counts(
+    events: ArrayLike, patients: ArrayLike, level: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    k, n = np.broadcast_arrays(
+        np.asarray(events, dtype=np.float64), np.asarray(patients, dtype=np.float64)
+    )
+    whole = np.all(k == np.floor(k)) and np.all(n == np.floor(n))
+    if not whole or np.any(n < 1) or np.any(k < 0) or np.any(k > n) or not 0.0 < level < 1.0:
+        raise DataError(
+            sentence(
+                where="published count",
+                what=f"{events} of {patients} at level {level}",
+                allowed="whole numbers with 0 <= events <= patients, patients >= 1, 0 < level < 1",
+            )
+        )
+    return k, n

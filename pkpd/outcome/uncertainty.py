@@ -1,0 +1,499 @@
+r"""Risks, differences and recovery times with parameter uncertainty and Monte Carlo error apart.
+
+The data are crossed: the same N patients are simulated under each of M parameter draws, so an
+outcome is
+
+    Y[m, n] = mu + a[m] + b[n] + c[m, n]
+
+with a (parameters), b (patients) and c (their interaction and any chance inside a lane) of variance
+s2a, s2b, s2c. The unbiased two-way analysis-of-variance estimates (Searle, Casella & McCulloch,
+Variance Components, 1992, ch. 4) come from the mean squares A, B (between draws, between patients)
+and E (residual): s2a = (A - E) / N, s2b = (B - E) / M, s2c = E.
+
+Three questions, three answers
+------------------------------
+Monte Carlo error
+    "How far would the estimate move with other draws and patients?"
+    Var(mean) = s2a / M + s2b / N + s2c / (M N).
+Interval over parameter draws
+    "How far would the risk of this population move with other plausible parameters?" The risk of
+    draw m is mu + a[m]; the simulated means are wider by the noise of N patients. They are moved
+    towards their mean by the factor sqrt(s2a / (s2a + s2c / N)), which gives them the variance s2a
+    (constrained empirical Bayes: Louis, J Am Stat Assoc 1984;79:393; Ghosh, J Am Stat Assoc
+    1992;87:533); the interval is between their quantiles. The patients b are the same for all draws
+    and do not widen it: their share is in the Monte Carlo error. With s2a estimated as zero the
+    interval is a point: the simulation cannot tell the draws apart.
+Share of the variance
+    Law of total variance for a new patient under uncertain parameters:
+    Var(Y) = Var_parameters(E[Y | parameters]) + E[Var(Y | parameters)] = s2a + (s2b + s2c).
+
+A NaN outcome is a lane that is not evaluable: means are over evaluable lanes, and the components
+are those of the linearised ratio w (Y - mean) / mean(w), w = 1 when evaluable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pkpd.errors import DataError, sentence
+
+LEVEL = 0.90
+_JACKKNIFE_GROUPS = 20
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """Mean and variance components of a crossed outcome matrix.
+
+    Attributes
+    ----------
+    by_draw : float[M]
+        Mean of each draw over patients, as simulated.
+    denoised : float[M]
+        The same with the patient noise taken out of their spread.
+    draws, patients, residual : float
+        Variance components s2a, s2b, s2c; negative estimates are set to 0. ``draws`` is NaN for a
+        single draw.
+    mc_error : float
+        Standard error of the mean for M draws and N patients.
+    not_evaluable : int
+    """
+
+    mean: float
+    by_draw: NDArray[np.float64]
+    denoised: NDArray[np.float64]
+    draws: float
+    patients: float
+    residual: float
+    mc_error: float
+    not_evaluable: int
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Probability (or mean) of an outcome in the population.
+
+    Attributes
+    ----------
+    estimate
+        Mean over draws and patients.
+    lower, upper
+        Interval of the risk over parameter draws (90 % by default); NaN for one draw.
+    mc_error
+        Standard error of ``estimate`` from finite numbers of draws and patients.
+    share_patients, share_parameters
+        Fractions of the variance of a new patient's outcome; they add to 1.
+    share_interaction
+        The part of ``share_patients`` that belongs to neither alone: patients whose outcome depends
+        on the draw, and chance.
+    by_draw : float[M]
+        Risk of each draw, freed of patient noise.
+    draws, patients, not_evaluable
+        M, N, and the number of lanes without a verdict.
+    """
+
+    estimate: float
+    lower: float
+    upper: float
+    mc_error: float
+    share_patients: float
+    share_parameters: float
+    share_interaction: float
+    by_draw: NDArray[np.float64]
+    draws: int
+    patients: int
+    not_evaluable: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A minus B on the same patients and draws; ``estimate`` to ``mc_error`` as in ``Risk``.
+
+    Attributes
+    ----------
+    probability_a_safer
+        Share of draws in which A has the lower mean, ties counted half. Taken from the simulated
+        means of the draws, so the noise of few patients pulls it towards one half.
+    probability_mc_error
+        Its standard error: binomial over draws, and delete-a-group jackknife over patients.
+    by_draw : float[M]
+        Difference of each draw, freed of patient noise.
+    """
+
+    estimate: float
+    lower: float
+    upper: float
+    mc_error: float
+    probability_a_safer: float
+    probability_mc_error: float
+    by_draw: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Quantiles of a (right-censored) time over patients and draws; Q of them.
+
+    Attributes
+    ----------
+    q : float[Q]
+    value : float[Q]
+        Smallest time by which a share q of all lanes had the event; infinite: not reached.
+    lower, upper : float[Q]
+        Interval of the population's quantile over parameter draws; may be infinite.
+    mc_error : float[Q]
+        Standard error of ``value``; infinite where it touches the horizon.
+    censored_share, not_evaluable
+        Share of lanes without the event; number of lanes left out.
+    """
+
+    q: NDArray[np.float64]
+    value: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    mc_error: NDArray[np.float64]
+    censored_share: float
+    not_evaluable: int
+
+
+@dataclass(frozen=True)
+class RecoveryCurve:
+    """Share of patients recovered by each day of the grid; arrays float[G].
+
+    ``mean`` over draws and patients, pointwise interval over draws, Monte Carlo error of the mean.
+    """
+
+    grid: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    mc_error: NDArray[np.float64]
+    censored_share: float
+
+
+def crossed(outcome: ArrayLike) -> Crossed:
+    """Mean, variance components and Monte Carlo error of an outcome matrix.
+
+    Parameters
+    ----------
+    outcome : float[M, N] or bool[M, N]
+        Draws by patients; NaN = not evaluable.
+    """
+    y = _matrix(outcome)
+    n_draws, n_patients = y.shape
+    missing = np.isnan(y)
+    n_missing = int(missing.sum())
+    if n_missing:
+        weight = ~missing
+        if not weight.any(axis=1).all():
+            raise DataError(
+                sentence(
+                    where="outcome matrix",
+                    what="a draw has no evaluable patient",
+                    remedy="leave that draw out, or simulate more patients",
+                )
+            )
+        filled = np.where(missing, 0.0, y)
+        mean = filled.sum() / weight.sum()
+        by_draw = filled.sum(axis=1) / weight.sum(axis=1)
+        z = mean + np.where(missing, 0.0, y - mean) / weight.mean()
+    else:
+        z = y
+        by_draw = y.mean(axis=1)
+        mean = by_draw.mean()
+    rows, columns = z.mean(axis=1), z.mean(axis=0)
+    spread_rows = np.sum((rows - mean) ** 2)
+    spread_columns = np.sum((columns - mean) ** 2)
+    total = np.sum((z - mean) ** 2)
+    residual_sum = max(total - n_patients * spread_rows - n_draws * spread_columns, 0.0)
+    s2a, s2b = np.nan, 0.0
+    if n_draws > 1 and n_patients > 1:
+        s2c = residual_sum / ((n_draws - 1) * (n_patients - 1))
+        s2a = max(spread_rows / (n_draws - 1) - s2c / n_patients, 0.0)
+        s2b = max(spread_columns / (n_patients - 1) - s2c / n_draws, 0.0)
+    elif n_draws > 1:
+        # one patient: parameters and interaction cannot be told apart
+        s2a, s2c = spread_rows / (n_draws - 1), 0.0
+    else:
+        s2c = 0.0
+        s2b = spread_columns / (n_patients - 1) if n_patients > 1 else np.nan
+    known_a, known_b = np.nan_to_num(s2a), np.nan_to_num(s2b)
+    error = np.sqrt(known_a / n_draws + known_b / n_patients + s2c / (n_draws * n_patients))
+    if total == 0.0 and mean in (0.0, 1.0):
+        # no event (or nothing but events): the standard deviation of Laplace's posterior
+        # Beta(1, N + 1), with the patients counted once because the draws share them
+        n = n_patients - n_missing / n_draws
+        error = np.sqrt((n + 1.0) / (n + 3.0)) / (n + 2.0)
+    spread = known_a + s2c / n_patients
+    factor = np.sqrt(known_a / spread) if spread > 0.0 else 0.0
+    centre = by_draw.mean()
+    return Crossed(
+        mean=float(mean),
+        by_draw=by_draw,
+        denoised=centre + factor * (by_draw - centre),
+        draws=float(s2a),
+        patients=float(s2b),
+        residual=float(s2c),
+        mc_error=float(error),
+        not_evaluable=n_missing,
+    )
+
+
+def risk(outcome: ArrayLike, *, level: float = LEVEL) -> Risk:
+    """Risk in the population, with its interval over parameters and its Monte Carlo error.
+
+    Parameters
+    ----------
+    outcome : float[M, N] or bool[M, N]
+        Draws by patients: 1 event, 0 none, NaN not evaluable; or any continuous outcome.
+    level : float
+        Coverage of the interval.
+    """
+    y = _matrix(outcome)
+    found = crossed(y)
+    lower, upper = _interval(found, level)
+    parts = np.array([found.draws, found.patients, found.residual])
+    total = np.nansum(parts)
+    shares = parts / total if total > 0.0 else np.full(3, np.nan)
+    return Risk(
+        estimate=found.mean,
+        lower=lower,
+        upper=upper,
+        mc_error=found.mc_error,
+        share_patients=float(1.0 - shares[0]),
+        share_parameters=float(shares[0]),
+        share_interaction=float(shares[2]),
+        by_draw=found.denoised,
+        draws=y.shape[0],
+        patients=y.shape[1],
+        not_evaluable=found.not_evaluable,
+    )
+
+
+def paired_difference(
+    outcome_a: ArrayLike, outcome_b: ArrayLike, *, level: float = LEVEL
+) -> Difference:
+    """Difference A - B of two regimens simulated on the same patients and draws.
+
+    Parameters
+    ----------
+    outcome_a, outcome_b : float[M, N] or bool[M, N]
+        Larger is worse; a lane that is NaN in either is left out of both.
+    level : float
+        Coverage of the interval.
+    """
+    a, b = _matrix(outcome_a), _matrix(outcome_b)
+    if a.shape != b.shape:
+        raise DataError(
+            sentence(
+                where="paired difference",
+                what=f"shapes {a.shape} and {b.shape}",
+                allowed="the same draws and patients in both",
+            )
+        )
+    d = a - b
+    found = crossed(d)
+    lower, upper = _interval(found, level)
+    probability, error = _probability_below(d)
+    return Difference(
+        estimate=found.mean,
+        lower=lower,
+        upper=upper,
+        mc_error=found.mc_error,
+        probability_a_safer=probability,
+        probability_mc_error=error,
+        by_draw=found.denoised,
+    )
+
+
+def quantiles_with_uncertainty(
+    times: ArrayLike,
+    q: Sequence[float] = (0.05, 0.5, 0.95),
+    *,
+    censored: ArrayLike | None = None,
+    level: float = LEVEL,
+) -> Quantiles:
+    """Quantiles of an event time over patients and draws.
+
+    The interval over draws inverts the denoised distribution functions of the draws (it is the
+    horizontal reading of ``recovery_curve``'s band); the Monte Carlo error is Woodruff's (J Am Stat
+    Assoc 1952;47:635): the crossed standard error of the distribution function at the quantile,
+    carried to the time axis.
+
+    Parameters
+    ----------
+    times : float[M, N]
+        Days; +inf or censored = not reached within the horizon; NaN = not evaluable.
+    q : sequence of float
+        Between 0 and 1.
+    censored : bool[M, N], optional
+        True where the event was not seen within the horizon.
+    level : float
+        Coverage of the interval over draws.
+    """
+    x = _event_times(times, censored)
+    pool = np.sort(x[~np.isnan(x)])
+    if pool.size == 0:
+        raise DataError(sentence(where="event times", what="no lane is evaluable"))
+    wanted = np.asarray(q, dtype=np.float64)
+    if np.any(wanted <= 0) or np.any(wanted >= 1):
+        raise DataError(sentence(where="q", what=f"{q}", allowed="between 0 and 1, both excluded"))
+    finite = np.unique(pool[np.isfinite(pool)])
+    tail = (1.0 - level) / 2.0
+    value, lower, upper, error = (np.full(wanted.size, np.inf) for _ in range(4))
+    for i, share in enumerate(wanted):
+        value[i] = _pooled_quantile(pool, share)
+        lower[i] = _draw_quantile(x, finite, share, tail)
+        upper[i] = _draw_quantile(x, finite, share, 1.0 - tail)
+        if np.isfinite(value[i]):
+            width = crossed(_reached(x, value[i])).mc_error
+            high = _pooled_quantile(pool, share + width)
+            error[i] = 0.5 * (high - _pooled_quantile(pool, share - width))
+    if x.shape[0] == 1:
+        lower[:] = upper[:] = np.nan
+    return Quantiles(
+        q=wanted,
+        value=value,
+        lower=lower,
+        upper=upper,
+        mc_error=error,
+        censored_share=float(np.mean(np.isinf(pool))),
+        not_evaluable=int(np.isnan(x).sum()),
+    )
+
+
+def recovery_curve(
+    times: ArrayLike,
+    censored: ArrayLike,
+    grid: ArrayLike,
+    *,
+    level: float = LEVEL,
+) -> RecoveryCurve:
+    """Share of patients recovered by each day, with a pointwise band over parameter draws.
+
+    All censoring is at the horizon, so 1 minus the Kaplan-Meier estimate is the empirical
+    distribution function. Lanes that were never below have time 0 and count as recovered.
+
+    Parameters
+    ----------
+    times : float[M, N]
+        Recovery days; the horizon where censored; NaN = not evaluable.
+    censored : bool[M, N]
+    grid : float[G]
+        Days, not beyond the earliest censoring.
+    level : float
+        Coverage of the band.
+
+    Raises
+    ------
+    DataError
+        The grid goes beyond the earliest censoring time.
+    """
+    days = np.atleast_1d(np.asarray(grid, dtype=np.float64))
+    t = _matrix(times)
+    lost = np.asarray(censored, dtype=bool).reshape(t.shape) & ~np.isnan(t)
+    if lost.any() and days.max() > t[lost].min():
+        raise DataError(
+            sentence(
+                where="recovery curve",
+                what=f"grid reaches day {days.max():g}, follow-up ends on day {t[lost].min():g}",
+                remedy="shorten the grid, or lengthen the horizon of the simulation",
+            )
+        )
+    x = _event_times(t, lost)
+    rows = []
+    for day in days:
+        found = crossed(_reached(x, day))
+        rows.append((found.mean, *_interval(found, level), found.mc_error))
+    mean, lower, upper, error = np.array(rows).T
+    share = float(np.mean(np.isinf(x[~np.isnan(x)])))
+    return RecoveryCurve(days, mean, lower, upper, error, share)
+
+
+def _matrix(outcome: ArrayLike) -> NDArray[np.float64]:
+    y = np.asarray(outcome, dtype=np.float64)
+    if y.ndim != 2 or y.size == 0:
+        raise DataError(
+            sentence(
+                where="outcome matrix",
+                what=f"shape {y.shape}",
+                allowed="[draws, patients], at least one of each",
+            )
+        )
+    return y
+
+
+def _event_times(times: ArrayLike, censored: ArrayLike | None) -> NDArray[np.float64]:
+    t = _matrix(times)
+    if censored is None:
+        return t
+    lost = np.asarray(censored, dtype=bool)
+    if lost.shape != t.shape:
+        raise DataError(
+            sentence(
+                where="event times",
+                what=f"shapes {t.shape} and {lost.shape} of times and censoring",
+                allowed="equal shapes",
+            )
+        )
+    return np.where(lost & ~np.isnan(t), np.inf, t)
+
+
+def _reached(x: NDArray[np.float64], day: float) -> NDArray[np.float64]:
+    return np.where(np.isnan(x), np.nan, x <= day)
+
+
+def _interval(found: Crossed, level: float) -> tuple[float, float]:
+    if found.by_draw.size < 2:
+        return np.nan, np.nan
+    tail = (1.0 - level) / 2.0
+    lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail])
+    return float(lower), float(upper)
+
+
+def _pooled_quantile(pool: NDArray[np.float64], share: float) -> float:
+    """Smallest value of the sorted pool whose cumulated share reaches ``share``."""
+    # 0.7 * 10 is 7.000000000000001 in floating point
+    rank = int(np.ceil(share * pool.size - 1e-9))
+    if rank > pool.size:
+        return np.inf
+    return float(pool[max(rank, 1) - 1])
+
+
+def _draw_quantile(
+    x: NDArray[np.float64], finite: NDArray[np.float64], share: float, tail: float
+) -> float:
+    """Time by which a fraction ``tail`` of the draws have reached ``share`` (bisection)."""
+    low, high = 0, finite.size
+    while low < high:
+        middle = (low + high) // 2
+        reached = crossed(_reached(x, finite[middle])).denoised
+        # the tolerance absorbs the rounding of the mean over patients
+        if np.mean(reached >= share - 1e-12) >= tail - 1e-12:
+            high = middle
+        else:
+            low = middle + 1
+    return float(finite[low]) if low < finite.size else np.inf
+
+
+def _probability_below(d: NDArray[np.float64]) -> tuple[float, float]:
+    """Share of draws with a mean below zero (ties half) and its standard error."""
+    n_draws, n_patients = d.shape
+    filled = np.nan_to_num(d)
+    sums = filled.sum(axis=1)
+
+    def below(row_sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        # a sum of differences of 0/1 outcomes is exact, so ties are exact
+        return np.where(row_sums < 0, 1.0, np.where(row_sums == 0, 0.5, 0.0))
+
+    verdicts = below(sums)
+    variance = verdicts.var(ddof=1) / n_draws if n_draws > 1 else 0.0
+    groups = min(_JACKKNIFE_GROUPS, n_patients)
+    if groups > 1:
+        group = np.arange(n_patients) % groups
+        left_out = [below(sums - filled[:, group == g].sum(axis=1)).mean() for g in range(groups)]
+        variance += (groups - 1) * np.var(left_out)
+    return float(verdicts.mean()), float(np.sqrt(variance))

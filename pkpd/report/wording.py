@@ -1,0 +1,357 @@
+"""Figures and endpoints in words: the same in the terminal, in the figures and in the report."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pkpd.comparison.results import EndpointRow, TrialResult
+    from pkpd.trials import Cohort, Trial
+
+NOT_REACHED = "not reached"
+UNITS = {"probability": "%", "day": "day", "10^9/L": "10^9/L"}
+_SINGULAR = {"neutrophils": "neutrophil", "platelets": "platelet"}
+_CRITERION = re.compile(r"^\s*(?:(?P<line>[A-Za-z_]+)\s*)?>=\s*(?P<at>[0-9.]+)\s*$")
+
+
+# -- single figures -------------------------------------------------------------------------
+
+
+def percent(p: float, mc_error: float = float("nan"), *, sign: bool = False) -> str:
+    """Probability in per cent, with no more digits than its Monte Carlo error supports.
+
+    Parameters
+    ----------
+    p
+        Probability, or a difference of two with ``sign=True``.
+    mc_error
+        Monte Carlo standard error of `p`, as a probability. The last printed digit is never
+        finer than the first digit of the error. Without an error whole per cents are printed.
+    sign
+        Write ``+`` before a positive figure and leave out the unit.
+
+    Returns
+    -------
+    str
+        Such as ``"17 %"``, ``"0.4 %"``, ``"<1 %"`` (a probability above 0 that rounds to 0),
+        ``">99 %"``, or ``"-"`` for NaN. Decimals appear below 10 % and above 90 % only.
+    """
+    if math.isnan(p):
+        return "-"
+    decimals = _percent_decimals(p, mc_error)
+    step = 10.0**-decimals
+    value = round(100.0 * p, decimals)
+    places = max(decimals, 0)
+    if sign:
+        # a difference that rounds to nothing has no sign
+        return f"{value:+.{places}f}" if value != 0 else f"{0:.{places}f}"
+    if value <= 0.0 and p > 0.0:
+        return f"<{step:.{places}f} %"
+    if value >= 100.0 and p < 1.0:
+        return f">{100.0 - step:.{places}f} %"
+    return f"{value:.{places}f} %"
+
+
+def percent_range(lower: float, upper: float, p: float, mc_error: float = float("nan")) -> str:
+    """Interval of a probability, with the digits that its estimate `p` is printed with."""
+    if math.isnan(lower) or math.isnan(upper):
+        return "-"
+    places = max(_percent_decimals(p, mc_error), 0)
+    return f"{100.0 * lower:.{places}f} to {100.0 * upper:.{places}f} %"
+
+
+def _percent_decimals(p: float, mc_error: float) -> int:
+    most = 1 if min(abs(p), abs(1.0 - p)) < 0.1 else 0
+    error = 100.0 * mc_error
+    if not math.isfinite(error) or error <= 0.0:
+        return 0
+    return max(-1, min(most, -math.floor(math.log10(error))))
+
+
+def number(value: float, unit: str, mc_error: float = float("nan")) -> str:
+    """One figure of an endpoint without its unit.
+
+    Parameters
+    ----------
+    value
+        The figure; ``inf`` is printed as ``not reached``, NaN as ``-``.
+    unit
+        ``"probability"`` gives per cent, ``"day"`` whole days, anything else two significant
+        digits and at most two decimals, as a laboratory reports counts.
+    mc_error
+        Monte Carlo standard error in the same unit.
+    """
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return NOT_REACHED if value > 0 else "before"
+    if unit == "probability":
+        return percent(value, mc_error)
+    if unit == "day":
+        return f"{value:.0f}"
+    if 0.0 < value < 0.005:
+        return "<0.01"
+    return f"{value:.{_decimals(value, mc_error)}f}"
+
+
+def _decimals(value: float, mc_error: float) -> int:
+    places = 0 if value == 0.0 else 1 - math.floor(math.log10(abs(value)))
+    if math.isfinite(mc_error) and mc_error > 0.0:
+        places = min(places, -math.floor(math.log10(mc_error)))
+    return max(0, min(places, 2))
+
+
+def number_range(
+    lower: float, upper: float, unit: str, value: float, mc_error: float = float("nan")
+) -> str:
+    """Interval of an endpoint without its unit; ``-`` if there is none."""
+    if math.isnan(lower) or math.isnan(upper):
+        return "-"
+    if unit == "probability":
+        return percent_range(lower, upper, value, mc_error)
+    if math.isinf(lower):
+        return NOT_REACHED
+    low = number(lower, unit)
+    high = number(upper, unit)
+    return low if low == high else f"{low} to {high}"
+
+
+def error_text(mc_error: float, unit: str) -> str:
+    """Monte Carlo standard error, one significant digit; percentage points for a probability."""
+    if not math.isfinite(mc_error):
+        return "-"
+    value = 100.0 * mc_error if unit == "probability" else mc_error
+    if value <= 0.0:
+        return "±0"
+    if value < 0.005:
+        return "<0.01"
+    return f"±{value:.{max(0, min(2, -math.floor(math.log10(value))))}f}"
+
+
+def shares(row: EndpointRow) -> str:
+    """Shares of the variance of one new patient's outcome: patients / parameters, in per cent."""
+    if math.isnan(row.share_patients) or math.isnan(row.share_parameters):
+        return "-"
+    patients = round(100.0 * row.share_patients)
+    return f"{patients}/{100 - patients}"
+
+
+# -- endpoints ------------------------------------------------------------------------------
+
+
+HEADLINES = ("dlt", "dlt_at_any_dose", "nadir", "recovery_day", "grade_4", "count_at_clock")
+"""Endpoints a table for reading shows; the files hold all of them."""
+
+_NAMED = {
+    "count_at_clock": "{line} on {rule} day 1",
+    "sustained_recovery_day": "{line} {rule} for 7 days",
+    "recovery_day_on_visits": "{line} {rule} on visits",
+    "days_below": "{line} {rule}, time",
+    "platelet_transfusions": "platelet transfusions",
+    "dlt_on_visits": "DLT as visits see it",
+    "dlt_at_any_dose": "DLT whatever the dose",
+    "nadir_day": "{line} nadir",
+}
+
+
+def is_headline(row: EndpointRow) -> bool:
+    """Whether a row belongs in a table for reading, or was published without a prediction."""
+    if row.endpoint == "recovery_day":
+        return row.rule != ">= 25"
+    return row.endpoint in HEADLINES or row.rule == "published only"
+
+
+def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
+    """Name the endpoint as a reader does, with its unit: ``platelets >= 20, day``."""
+    line = row.line or "counts"
+    if row.endpoint in _NAMED:
+        name = _NAMED[row.endpoint].format(line=line, rule=row.rule)
+        shown = unit and row.unit not in ("probability", "number", "")
+        return f"{name}, {row.unit}" if shown else name
+    if row.rule == "published only":
+        return f"{row.endpoint.replace('_', ' ')} (published)"
+    if row.endpoint == "nadir":
+        name = f"{_SINGULAR.get(row.line, line)} nadir"
+    elif row.endpoint == "recovery_day":
+        name = f"{line} {row.rule}".strip() if row.line not in row.rule else row.rule
+    elif row.endpoint == "dlt":
+        name = f"DLT, {row.rule}" if row.rule else "DLT"
+    elif grade := re.fullmatch(r"grade_(\d)(?:_(\d))?", row.endpoint):
+        low, high = grade.groups()
+        name = f"{line} grade {low}" + (f"-{high}" if high else "")
+    else:
+        words = row.endpoint.replace("_", " ")
+        name = " ".join(part for part in (row.line, words, row.rule) if part)
+    if not unit:
+        return name
+    if row.endpoint == "recovery_day":
+        return f"{name}, day"
+    return f"{name} {row.unit}" if row.unit != "probability" else name
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published figure and its interval.
+
+    Attributes
+    ----------
+    value, lower, upper
+        In the unit of the endpoint; NaN where nothing was published.
+    count
+        ``"2/6"``, or an empty string if no count was published.
+    interval
+        What the interval is: ``"95 % Clopper-Pearson"``, ``"as published"``, or empty.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    count: str
+    interval: str
+
+
+def published(row: EndpointRow) -> Published | None:
+    """Return the published figure of a row, or None if nothing was published.
+
+    An interval in the row is kept. Without one, a count k/n gets its exact 95 % interval
+    (Clopper and Pearson 1934), so that small cohorts show how little they say.
+    """
+    k, n = row.published_numerator, row.published_denominator
+    has_count = math.isfinite(k) and math.isfinite(n) and n > 0
+    value = row.published
+    if math.isnan(value) and has_count:
+        value = k / n
+    if math.isnan(value):
+        return None
+    lower, upper, kind = row.published_lower, row.published_upper, ""
+    exact = clopper_pearson(k, n) if has_count else None
+    if math.isfinite(lower) and math.isfinite(upper):
+        same = exact is not None and max(abs(lower - exact[0]), abs(upper - exact[1])) < 0.006
+        kind = "95 % Clopper-Pearson" if same else "as published"
+    elif exact is not None and row.unit == "probability":
+        lower, upper = exact
+        kind = "95 % Clopper-Pearson"
+    return Published(value, lower, upper, f"{k:.0f}/{n:.0f}" if has_count else "", kind)
+
+
+def published_text(row: EndpointRow, *, separator: str = " ") -> str:
+    """Write the published figure with its interval: ``2/6 = 33 % (4 to 78 %)``; empty if none."""
+    figure = published(row)
+    if figure is None:
+        return ""
+    text = number(figure.value, row.unit)
+    if figure.count:
+        text = f"{figure.count} = {text}"
+    if math.isfinite(figure.lower) and math.isfinite(figure.upper):
+        span = number_range(figure.lower, figure.upper, row.unit, figure.value)
+        text += f"{separator}({span})"
+    return text
+
+
+def clopper_pearson(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Exact binomial interval by the beta quantiles (Clopper and Pearson 1934).
+
+    Parameters
+    ----------
+    k, n
+        Events and patients, ``0 <= k <= n``, ``n > 0``.
+    level
+        Two-sided coverage.
+    """
+    from scipy.stats import beta
+
+    tail = (1.0 - level) / 2.0
+    lower = 0.0 if k <= 0 else float(beta.ppf(tail, k, n - k + 1))
+    upper = 1.0 if k >= n else float(beta.ppf(1.0 - tail, k + 1, n - k))
+    return lower, upper
+
+
+# -- pairs, assumptions, footers ------------------------------------------------------------
+
+
+def assumed_inputs(rows: Iterable[EndpointRow]) -> dict[str, int]:
+    """Assumed inputs of some rows, each with the number of rows that rest on it."""
+    counted: dict[str, int] = {}
+    for row in rows:
+        for name in dict.fromkeys(part.strip() for part in row.assumed.split(";")):
+            if name:
+                counted[name] = counted.get(name, 0) + 1
+    return counted
+
+
+def cohorts(trial: Trial) -> dict[str, Cohort]:
+    """Cohorts of all arms of a trial by identifier, in protocol order."""
+    return {cohort.id: cohort for cohort in trial.cohorts}
+
+
+def cohort_title(trial: Trial, cohort_id: str) -> str:
+    """``14d-10: lenalidomide 10 mg, days 1-14``; the identifier alone if the label adds nothing."""
+    cohort = cohorts(trial).get(cohort_id)
+    label = cohort.label if cohort is not None else ""
+    return cohort_id if label in ("", cohort_id) else f"{cohort_id}: {label}"
+
+
+def dlt_rows(result: TrialResult, rule: str | None = None) -> list[EndpointRow]:
+    """Rows of the DLT risk, one for each cohort, in the order of the cohorts.
+
+    Without `rule`, a cohort's own rule is taken, else the trial's, else its first row.
+    """
+    known = cohorts(result.trial)
+    chosen: dict[str, EndpointRow] = {}
+    for row in result.rows:
+        if row.endpoint != "dlt" or (rule is not None and row.rule != rule):
+            continue
+        cohort = known.get(row.cohort)
+        own = (cohort.rule if cohort is not None else None) or result.trial.rule
+        if row.cohort not in chosen or (row.rule == own and chosen[row.cohort].rule != own):
+            chosen[row.cohort] = row
+    return list(chosen.values())
+
+
+def criterion(name: str) -> tuple[str, float]:
+    """Line and threshold (10^9/L) of a criterion's name, such as ``neutrophils >= 0.5``."""
+    found = _CRITERION.match(str(name))
+    if found is None:
+        return "", float("nan")
+    return found["line"] or "", float(found["at"])
+
+
+def size_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> str:
+    """``1000 patients x 200 parameter draws``, as far as it is known."""
+    settings = (record or {}).get("settings", {})
+    attrs = trial.curves.attrs
+    patients = attrs.get("patients", settings.get("patients"))
+    draws = attrs.get("draws", settings.get("draws", trial.curves.sizes.get("draw")))
+    parts = [f"{int(patients)} patients"] if patients is not None else []
+    parts += [f"{int(draws)} parameter draws"] if draws is not None else []
+    return " x ".join(parts)
+
+
+def rule_text(trial: TrialResult) -> str:
+    """Tell the DLT rule in words, or at least by name."""
+    text = trial.curves.attrs.get("rule_text")
+    if text:
+        return str(text)
+    names = dict.fromkeys(r.rule for r in trial.rows if r.endpoint == "dlt" and r.rule)
+    return ", ".join(names) or (trial.trial.rule or "no DLT rule")
+
+
+def footer_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> str:
+    """Footer of a figure: size of the simulation, the rule, and how much is assumed."""
+    n = len(assumed_inputs(trial.rows))
+    rest = {
+        0: "No input is marked as assumed.",
+        1: "Rests on 1 assumed input, listed in the report.",
+    }.get(n, f"Rests on {n} assumed inputs, listed in the report.")
+    size = size_text(trial, record)
+    parts = [f"Simulation of {size}."] if size else []
+    return " ".join([*parts, f"DLT rule: {rule_text(trial).rstrip('.')}.", rest])
+
+
+def file_stem(name: str) -> str:
+    """Trial identifier as a safe part of a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "trial"

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pkpd.data.nonmem import read_nonmem
+from pkpd.errors import DataError
+
+TABLE = """\
+ID,TIME,EVID,AMT,CMT,RATE,DV,DVID,CENS,LIMIT,WT,OCC
+1,0,1,100,1,0,.,.,.,.,70,1
+1,1,0,.,2,0,5.5,1,0,.,.,1
+1,24,0,.,2,0,0.1,1,1,0.02,71,2
+1,24,0,.,3,0,2.5,2,0,.,71,2
+2,0,1,100,1,-2,.,.,.,.,55,1
+2,2,0,.,2,0,4,1,0,.,55,1
+2,3,2,.,2,0,.,.,.,.,55,1
+"""
+LINES = {1: "concentration", 2: "neutrophils"}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text, name="trial.csv"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return make
+
+
+def test_reads_events_observations_and_covariates(write):
+    data = read_nonmem(write(TABLE), covariates=["WT"], lines=LINES)
+    seen = data.observations
+    assert data.subjects.tolist() == [1, 2]
+    assert data.lines == ("concentration", "neutrophils")
+    assert seen.value.tolist() == [5.5, 0.1, 2.5, 4.0]
+    assert seen.line.tolist() == [0, 0, 1, 0]
+    assert seen.censored.tolist() == [0, 1, 0, 0]
+    assert seen.lower.tolist() == [-np.inf, 0.02, -np.inf, -np.inf]
+    assert seen.subject.tolist() == [0, 0, 0, 1]
+    assert seen.record.tolist() == [1, 2, 3, 1]
+    assert data.covariates["WT"].tolist() == [[70, 70, 71, 71], [55, 55, 55, 55]]
+    assert data.occasion[0].tolist() == [0, 0, 1, 1]
+    assert not data.constant("WT")
+    assert data.events.rate[1, 0] == -2
+
+
+def test_summary_says_what_was_understood(write):
+    text = read_nonmem(write(TABLE), covariates=["WT"], lines=LINES).summary()
+    for words in (
+        "trial.csv: 2 subjects, 7 records, 0 to 24 h",
+        "1 modelled duration",
+        "1 bolus",
+        "concentration: 3, 4 to 5.5, 1 below the limit",
+        "WT: 55 to 71, changes over time",
+        "occasions: up to 2 per subject",
+        "1 missing values filled",
+        "1 of EVID 2, 0 resets",
+    ):
+        assert words in text
+
+
+def test_frames_and_parquet_read_the_same(write, tmp_path):
+    pd = pytest.importorskip("pandas")
+    path = write(TABLE)
+    frame = pd.read_csv(path, na_values=".")
+    frame.to_parquet(tmp_path / "trial.parquet")
+    expected = read_nonmem(path, lines=LINES)
+    for source in (frame, tmp_path / "trial.parquet"):
+        found = read_nonmem(source, lines=LINES)
+        assert np.array_equal(found.events.time, expected.events.time)
+        assert np.array_equal(found.observations.value, expected.observations.value)
+
+
+def test_days_dates_and_names(write):
+    days = read_nonmem(
+        write("id,day,amt,conc\na,0,5,.\na,1.5,.,3\n"),
+        time_unit="day",
+        columns={"TIME": "day", "DV": "conc"},
+    )
+    assert days.events.time.tolist() == [[0.0, 36.0]]
+    assert days.events.evid.tolist() == [[1, 0]]
+    dates = read_nonmem(
+        write(
+            "ID,DATE,TIME,AMT,DV\n1,2024-02-28,23:30,5,.\n1,2024-03-01,00:15,.,3\n"
+            "2,2024-02-28,8.5,5,.\n2,2024-02-28,09:00:36,.,4\n"
+        )
+    )
+    np.testing.assert_allclose(dates.events.time, [[0.0, 24.75], [0.0, 0.51]], atol=1e-12)
+
+
+def test_ignored_rows_and_values_below_a_limit_given_apart(write):
+    data = read_nonmem(
+        write("C,ID,TIME,AMT,DV,BLQ\n.,1,0,5,.,0\nC,1,1,.,99,0\n.,1,2,.,.,1\n.,1,3,.,7,0\n"),
+        ignore="C",
+        lloq=0.25,
+    )
+    assert data.observations.value.tolist() == [0.25, 7.0]
+    assert data.observations.censored.tolist() == [1, 0]
+
+
+def edit(line, **cells):
+    rows = [row.split(",") for row in TABLE.splitlines()]
+    for name, value in cells.items():
+        rows[line - 1][rows[0].index(name)] = value
+    return "\n".join(",".join(row) for row in rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        (edit(3, TIME="-1"), {}, "row 3, ID 1, column TIME: -1 h is earlier"),
+        (edit(3, TIME="."), {}, "row 3, ID 1, column TIME: the time is missing"),
+        (edit(2, AMT="hundred"), {}, "row 2, ID 1, column AMT: 'hundred' is not a number"),
+        (edit(2, AMT="inf"), {}, "row 2, ID 1, column AMT: inf is not a finite number"),
+        (edit(2, DV="3"), {}, "row 2, ID 1, column DV: 3 on a record with EVID 1"),
+        (edit(3, DV="."), {}, "row 3, ID 1, column DV: an observation without a value"),
+        (edit(3, DVID="9"), {}, "row 3, ID 1, column DVID: 9 is no known line"),
+        (edit(3, CENS="2"), {}, "row 3, ID 1, column CENS: 2 is no censoring code"),
+        (edit(4, DV="."), {}, "row 4, ID 1, column CENS: the value is below the limit"),
+        (edit(4, LIMIT="0.5"), {}, "0.5 is not below the limit of quantification 0.1"),
+        (
+            edit(5, DVID="1"),
+            {},
+            "a second observation of 'concentration' at 24 h (the first is in row 4)",
+        ),
+        (edit(6, RATE="-4"), {}, "row 6, ID 2, column RATE: -4 is no rate"),
+        (
+            edit(6, WT=".").replace(",55,", ",.,"),
+            {"covariates": ["WT"]},
+            "row 6, ID 2, column WT: covariate 'WT' is missing for the subject",
+        ),
+        (TABLE, {"covariates": ["AGE"]}, "has no covariate column 'AGE'"),
+        (TABLE, {"compartments": 0}, "row 2, ID 1, column CMT: a dose into compartment 1"),
+        (TABLE, {"columns": {"DV": "conc"}}, "has no column 'conc' (asked for as DV)"),
+        (TABLE, {"time_unit": "fortnight"}, "time unit 'fortnight'"),
+        (TABLE.replace("ID,", "SUBJ,", 1), {}, "has no ID column"),
+        (TABLE + "1,2\n", {}, "row 9: has 2 cells, the header has 12"),
+        (edit(2, ID="."), {}, "column ID: the subject is missing"),
+        (edit(3, OCC="."), {}, "row 3, ID 1, column OCC: the occasion is missing"),
+        ("ID,DATE,TIME\n1,soon,0:00\n", {}, "column DATE: 'soon' is not a date"),
+        ("ID,DATE,TIME\n1,2024-01-01,25:00\n", {}, "'25:00' is not a time of the day"),
+        ("", {}, "is empty"),
+    ],
+)
+def test_bad_rows_are_refused_with_their_place(write, text, options, words):
+    with pytest.raises(DataError, match=re.escape(words)) as error:
+        read_nonmem(write(text), **{"lines": LINES} | options)
+    assert str(error.value).startswith("trial.csv")
+    assert str(error.value).endswith(".")
+
+
+def test_missing_file_and_wrong_source():
+    with pytest.raises(DataError, match="no such file"):
+        read_nonmem("nowhere.csv")
+    with pytest.raises(DataError, match="cannot read a int"):
+        read_nonmem(3)
+
+
+def test_reading_needs_neither_jax_nor_pandas():
+    code = (
+        "import sys, pkpd.data; "
+        "assert not {'jax', 'pandas', 'pymc', 'matplotlib'} & set(sys.modules), 'too much'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,167 @@
+"""Cards of drugs, pharmacokinetics, effects, marrow and joint models: all valid, faults named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pkpd.cards.files import card_folder, card_names
+from pkpd.cards.model_cards import check_card, load_drug_card, load_model_card
+from pkpd.cards.relations import STATUSES
+from pkpd.units import INTERNAL_UNITS
+
+FOLDERS = ("drugs", "pk", "effects", "marrow", "populations", "joint")
+FILES = [
+    Path(str(card_folder(folder))) / f"{name}.toml"
+    for folder in FOLDERS
+    for name in card_names(folder)
+]
+MODEL_CARDS = [(f, n) for f in ("pk", "effects", "marrow") for n in card_names(f)]
+NIJSTAD = Path(str(card_folder("pk"))) / "nijstad2021_clofarabine.toml"
+
+
+def test_there_are_cards():
+    assert len(FILES) >= 40
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_card_is_valid(file):
+    assert check_card(file) == []
+
+
+@pytest.mark.parametrize(("folder", "name"), MODEL_CARDS)
+def test_every_number_has_source_status_and_internal_unit(folder, name):
+    card = load_model_card(folder, name)
+    assert card.citation
+    for parameter in (*card.parameters, *(v.sd for v in (*card.iiv, *card.iov))):
+        assert parameter.source, parameter.name
+        assert parameter.status in STATUSES
+        assert parameter.unit in INTERNAL_UNITS.values()
+        if parameter.status != "assumed":
+            assert not parameter.source.startswith("assumption of"), parameter.name
+
+
+@pytest.mark.parametrize(("folder", "name"), MODEL_CARDS)
+def test_published_cards_are_named_by_author_and_year(folder, name):
+    card = load_model_card(folder, name)
+    published = re.match(r"([a-z]+)(\d{4})_", name)
+    if folder == "pk":
+        assert published is not None
+    if published is not None:
+        assert published.group(2) in card.citation
+        letters = re.sub(r"[^a-z]", "", card.citation.lower())
+        assert published.group(1) in letters
+
+
+def test_values_of_a_published_table():
+    values = {p.name: p for p in load_model_card("pk", "nijstad2021_clofarabine").parameters}
+    for name, value, interval in (
+        ("CL_nonrenal", 24.0, (13.7, 34.4)),
+        ("CL_renal", 29.8, (23.9, 36.1)),
+        ("V1", 268.0, (234.8, 296.6)),
+        ("V2", 186.0, (165.4, 210.7)),
+        ("Q", 33.2, (27.5, 40.9)),
+    ):
+        assert (values[name].value, values[name].interval) == (value, interval)
+    # units are turned into internal ones
+    alemtuzumab = {p.name: p for p in load_model_card("pk", "mould2007_alemtuzumab").parameters}
+    assert alemtuzumab["Vmax"].value == pytest.approx(1.02)
+    assert alemtuzumab["Vmax"].unit == "mg/h"
+
+
+def test_molar_masses_follow_from_the_formula():
+    weights = {"C": 12.011, "H": 1.008, "N": 14.007, "O": 15.999, "F": 18.998, "P": 30.974}
+    weights["Cl"] = 35.45
+    formulas = {"clofarabine": "C10H11ClFN5O3"}
+    for name in card_names("drugs"):
+        found = re.search(r"formula (\w+)", load_drug_card(name).molar_mass.source)
+        if found:
+            formulas[name] = found.group(1)
+    assert len(formulas) == 7
+    for name, formula in formulas.items():
+        parts = re.findall(r"([A-Z][a-z]?)(\d*)", formula)
+        mass = sum(weights[element] * int(count or 1) for element, count in parts)
+        assert load_drug_card(name).molar_mass.value == pytest.approx(mass, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('unit = "L/h"\nci95 = [13.7', 'unit = "L/hh"\nci95 = [13.7', "CL_nonrenal] > unit"),
+        ("ci95 = [13.7, 34.4]", "ci95 = [30.7, 34.4]", "does not hold the value 24"),
+        ("ci95 = [13.7, 34.4]", "ci95 = [13.7]", "ci95"),
+        ("ci95 = [13.7, 34.4]", "ci95 = [13.7, 34.4]\nrse = 0.1", "more than one of"),
+        ("value = 24.0", 'value = "24.0"', "is not a number"),
+        ("value = 24.0", "valu = 24.0", "valu"),
+        ('status = "read"', 'status = "guessed"', "read, transcribed, derived, assumed"),
+        ('source = "abstract"', "", "source"),
+        ('structure = "iv_2cmt"', 'structure = "iv_4cmt"', "iv_2cmt"),
+        ("[parameters.V1]", "[parameters.VV1]", "V1"),
+        ('parameter = "CL_nonrenal"', 'parameter = "CL_nonrenale"', "did you mean 'CL_nonrenal'"),
+        ('covariate = "weight"', 'covariate = "wight"', "did you mean 'weight'"),
+        ('option = "adult_clearance"', 'option = "adult"', "is not a option of this card"),
+        ('replaces = ["adult_clearance"]', "replace = 1", "unknown key"),
+        ("[iiv.CL]\ncv = 0.178", "[iiv.CLL]\ncv = 0.178", "not an individual parameter"),
+        ("cv = 0.178", "cv = 0.178\nsd = 0.2", "exactly one of cv, variance and sd"),
+        ('kind = "power", covariate', 'kind = "powder", covariate', "did you mean 'power'"),
+        ('range_means = "prior limits, read as central 95 %"', "", "range_means"),
+        ('name = "nijstad2021_clofarabine"', 'name = "other"', "differs from the file name"),
+        ('drug = "clofarabine"', "", "drug"),
+        ('{ parameter = "CL_nonrenal" },', "", "CL_nonrenal"),
+        ("[options.adult_clearance]", "[options.adult_clearance", "not valid TOML"),
+    ],
+)
+def test_a_fault_in_a_card_is_named_with_its_place(tmp_path, old, new, words):
+    text = NIJSTAD.read_text()
+    assert old in text
+    file = tmp_path / NIJSTAD.name
+    file.write_text(text.replace(old, new, 1))
+    (problem,) = check_card(file)
+    assert str(file) in problem
+    assert words in problem
+    assert problem.endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "old", "new", "words"),
+    [
+        ("drugs", "clofarabine", "nijstad2021_clofarabine", "nijstad2021", "did you mean"),
+        ("drugs", "clofarabine", "molar_mass", "molarmass", "molarmass"),
+        ("drugs", "clofarabine", '"mg/m^2"', '"mg/m3"', "mg/m^2"),
+        ("joint", "default", "[drugs.etoposide]", "[drugs.etopside]", "did you mean 'etoposide'"),
+        ("joint", "default", 'exceeds = "kept"', 'exceeds = "keep"', "kept, off, capped"),
+        ("joint", "default", '"friberg_leukaemia"', '"friberg_leukemia"', "did you mean"),
+        ("effects", "mitoxantrone_kill", "spread_h = 24.0", "", "spread_h"),
+        ("effects", "clofarabine_triphosphate", "population.sensitivity", "popul.x", "popul.x"),
+        ("marrow", "friberg_leukaemia", 'baseline = "anc"', 'baseline = "crcl"', "circ0"),
+        ("marrow", "friberg_leukaemia", "[parameters.normal]", "[parameters.usual]", "normal"),
+        (
+            "marrow",
+            "friberg_leukaemia",
+            'kind = "marrow"',
+            'kind = "marow"',
+            "did you mean 'marrow'",
+        ),
+    ],
+)
+def test_a_fault_in_another_kind_of_card_is_named(tmp_path, folder, name, old, new, words):
+    text = (Path(str(card_folder(folder))) / f"{name}.toml").read_text()
+    assert old in text
+    file = tmp_path / f"{name}.toml"
+    file.write_text(text.replace(old, new, 1))
+    (problem,) = check_card(file)
+    assert str(file) in problem
+    assert words in problem
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    (problem,) = check_card(tmp_path / "nothing.toml")
+    assert "nothing.toml" in problem
+
+
+def test_trial_and_rule_files_are_checked_too():
+    for folder in ("trials", "rules"):
+        for name in card_names(folder):
+            assert check_card(Path(str(card_folder(folder))) / f"{name}.toml") == []

@@ -1,0 +1,94 @@
+"""The HTML report: complete, self-contained, readable by a machine that reads aloud."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+import synthetic
+
+from pkpd.report import document, pages, tables
+
+
+class Reader(HTMLParser):
+    """Collects tags and checks that they nest."""
+
+    VOID = ("meta", "img", "br", "link", "hr")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(html):
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    return reader, " ".join(" ".join(reader.text).split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "PRINT_DPI", 50)  # the resolution is not what is tested
+        tables.write_results(synthetic.make_result((1,)), folder)
+    return folder
+
+
+def test_report_holds_its_figures_and_loads_nothing(folder):
+    reader, _ = read((folder / "report.html").read_text(encoding="utf-8"))
+    images = [attrs for tag, attrs in reader.tags if tag == "img"]
+    assert len(images) == 5
+    assert all(i["src"].startswith("data:image/png;base64,iVBORw0") for i in images)
+    assert all(len(i["alt"]) > 60 for i in images)
+    for tag, attrs in reader.tags:
+        assert tag not in ("script", "link", "iframe")
+        for name in ("src", "href"):
+            assert attrs.get(name, "#").startswith(("#", "data:"))
+    assert {p.suffix for p in (folder / "figures").iterdir()} == {".png", ".pdf"}
+
+
+def test_report_tells_question_answer_published_assumed_and_record(folder):
+    reader, text = read((folder / "report.html").read_text(encoding="utf-8"))
+    assert "Does a 10-day course of lenalidomide lower the risk" in text
+    assert "24 % 7 to 50 %" in text
+    assert "2/6 = 33 % (4 to 78 %)" in text
+    assert "each lies in the other's interval" in text
+    assert "effects/lenalidomide_plasma: slope" in text
+    assert "trials/nct01681537" in text
+    headings = [tag for tag, _ in reader.tags if tag in ("h1", "h2", "h3")]
+    assert headings[0] == "h1"
+    assert headings.count("h1") == 1
+    ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_report_escapes_what_a_card_says():
+    result = synthetic.make_result((1,))
+    trial = replace(result.trials[0].trial, title="<script>alert(1)</script> & more")
+    html = document.render(replace(result, trials=(replace(result.trials[0], trial=trial),)), {})
+    reader, text = read(html)
+    assert "script" not in [tag for tag, _ in reader.tags]
+    assert "<script>alert(1)</script> & more" in text
+
+
+def test_report_without_record_figures_or_published():
+    result = replace(synthetic.make_result((1, 1)), record={})
+    second = replace(result.trials[1], assumptions=(), pairs=())
+    html = document.render(replace(result, trials=(second,)), {})
+    _, text = read(html)
+    assert "Nothing that could be set beside these predictions was published" in text
+    assert "How deep do neutrophils and platelets fall" in text

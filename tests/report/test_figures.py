@@ -1,0 +1,146 @@
+"""Every panel is drawn on the axes it is given, with units on both axes and without collisions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+import synthetic
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pkpd.report import figures, pages
+
+RESULT = synthetic.make_trial_result(4)
+PANELS = {
+    "counts": (lambda ax: figures.counts_panel(RESULT, "14d-10", "platelets", ax), "day", "10⁹/L"),
+    "recovery": (
+        lambda ax: figures.recovery_panel(RESULT, "14d-10", "platelets", ax),
+        "day",
+        "% of patients",
+    ),
+    "dlt": (lambda ax: figures.dlt_risk(RESULT, ax=ax), "% of patients", "cohort"),
+    "sensitivity": (lambda ax: figures.sensitivity_panel(RESULT, "14d-5", ax), "day", "10⁹/L"),
+    "dosing": (lambda ax: figures.dosing_strip(RESULT, "10d-5", ax), "day", ""),
+}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_panels_return_the_axes_with_units(name):
+    draw, x_unit, y_unit = PANELS[name]
+    given_ax = Figure().add_subplot()
+    assert draw(given_ax) is given_ax
+    own = draw(None)
+    for ax in (given_ax, own):
+        assert x_unit in ax.get_xlabel()
+        assert y_unit in ax.get_ylabel()
+        FigureCanvasAgg(ax.figure).draw()
+
+
+def test_dosing_strip_names_its_drugs_and_days():
+    ax = figures.dosing_strip(RESULT, "10d-5")
+    assert [t.get_text() for t in ax.get_yticklabels()] == [
+        "lenalidomide",
+        "mitoxantrone",
+        "etoposide",
+        "cytarabine",
+    ]
+    days = {round(p.get_x() + 0.4) for p in ax.patches if p.get_y() < 0}
+    assert days == {*range(1, 11), *range(29, 39)}
+
+
+def test_counts_panel_shows_the_median_bands_and_thresholds():
+    ax = figures.counts_panel(RESULT, "14d-10", "neutrophils")
+    assert ax.get_yscale() == "log"
+    assert len(ax.collections) == 2  # 90 % and 50 % bands
+    levels = [line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1]
+    assert {0.5, 1.0} <= set(levels)
+    assert "14d-10" in ax.get_title(loc="left")
+
+
+def test_missing_quartiles_leave_the_outer_band():
+    few = synthetic.make_trial_result(1)
+    few = type(few)(few.trial, few.rows, few.pairs, few.curves.sel(quantile=[0.05, 0.5, 0.95]))
+    assert len(figures.counts_panel(few, "14d-10", "platelets").collections) == 1
+
+
+def test_dlt_risk_draws_the_predicted_and_the_published_figure():
+    ax = figures.dlt_risk(RESULT)
+    texts = [t.get_text() for t in ax.texts]
+    assert "predicted 24 % (7 to 50 %)" in texts
+    assert "published 2/6 = 33 % (4 to 78 %)" in texts
+    assert "nothing published" in texts
+    marks = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "D"]
+    assert marks == pytest.approx([2 / 6, 0.0, 0.0])
+
+
+def test_sensitivity_panel_outlines_the_rule_itself():
+    ax = figures.sensitivity_panel(RESULT, "14d-10")
+    assert [p.get_xy() for p in ax.patches] == [(0.5, -0.5)]  # day 45, thresholds 0.5 and 20
+    assert len(ax.texts) == 2 * 8 * 4
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6, unique=True), st.floats(0.01, 0.15))
+def test_spread_labels_keep_distance_and_order(positions, gap):
+    placed = figures.spread_labels(positions, gap)
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    for a, b in pairwise(order):
+        assert placed[b] - placed[a] >= gap - 1e-9
+    if all(b - a >= gap for a, b in pairwise(sorted(positions))):
+        assert placed == pytest.approx(positions)
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_pages_keep_their_panels_apart_and_on_the_page(n):
+    result = synthetic.make_trial_result(n)
+    for draw in (
+        lambda r: pages.counts_figure(r, "platelets", "footer"),
+        lambda r: pages.dlt_figure(r, "footer"),
+        lambda r: pages.sensitivity_figure(r, "footer"),
+    ):
+        figure = draw(result)
+        figure.set_dpi(60)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        boxes = [
+            box
+            for ax in figure.axes
+            if ax.get_visible() and (box := ax.get_tightbbox(renderer)) is not None
+        ]
+        page = figure.bbox
+        for box in boxes:
+            assert min(box.x0 - page.x0, page.x1 - box.x1) >= -2
+            assert min(box.y0 - page.y0, page.y1 - box.y1) >= -2
+        for i, a in enumerate(boxes):
+            for b in boxes[i + 1 :]:
+                wide = min(a.x1, b.x1) - max(a.x0, b.x0)
+                high = min(a.y1, b.y1) - max(a.y0, b.y0)
+                assert wide <= 2 or high <= 2  # pixels at 60 dpi: touching at most
+
+
+def test_every_page_tells_its_content_in_words():
+    told = {p.name.removeprefix("nct01681537_"): p for p in pages.trial_pages(RESULT)}
+    assert list(told) == [
+        "dlt",
+        "counts_neutrophils",
+        "counts_platelets",
+        "recovery",
+        "sensitivity",
+    ]
+    assert "14d-10 predicted 24 % (7 to 50 %), published 2/6" in told["dlt"].alt
+    assert all(len(p.alt) > 60 and p.caption for p in told.values())
+
+
+def test_pages_without_data_are_left_out():
+    bare = synthetic.without(RESULT, "counts", "recovered", "dlt_sensitivity")
+    assert [p.name for p in pages.trial_pages(bare)] == ["nct01681537_dlt"]
+
+
+def test_drawing_needs_no_pyplot():
+    code = "import sys; import pkpd.report.pages; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

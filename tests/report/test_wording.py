@@ -1,0 +1,133 @@
+"""Figures in words: digits follow the Monte Carlo error, infinities and NaN have words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import synthetic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pkpd.report import wording
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("p", "mc", "text"),
+    [
+        (0.1734, 0.004, "17 %"),
+        (0.1734, 0.03, "17 %"),
+        (0.1734, 0.12, "20 %"),
+        (0.0234, 0.004, "2.3 %"),
+        (0.0234, 0.02, "2 %"),
+        (0.0234, NAN, "2 %"),
+        (0.0004, 0.0003, "<0.1 %"),
+        (0.004, 0.02, "<1 %"),
+        (0.9996, 0.02, ">99 %"),
+        (0.0, 0.01, "0 %"),
+        (1.0, 0.0, "100 %"),
+        (NAN, 0.01, "-"),
+    ],
+)
+def test_percent_has_the_digits_that_the_error_supports(p, mc, text):
+    assert wording.percent(p, mc) == text
+
+
+@given(p=st.floats(0.0, 1.0), mc=st.floats(1e-5, 0.3))
+def test_printed_percent_is_never_finer_than_the_error(p, mc):
+    text = wording.percent(p, mc).strip("<> %")
+    decimals = len(text.partition(".")[2])
+    # the place of the last digit is at least a tenth of the error's first digit's place
+    assert 10.0**-decimals >= 10.0 ** math.floor(math.log10(100 * mc)) or decimals == 0
+    # a printed figure is at most one unit of its last place away: it is rounded, not changed
+    unit = 10.0 if mc >= 0.1 else 10.0**-decimals
+    assert abs(float(text) - 100 * p) <= unit + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "mc", "text"),
+    [
+        (math.inf, "day", 0.4, "not reached"),
+        (31.4, "day", 0.4, "31"),
+        (0.0312, "10^9/L", 0.001, "0.03"),
+        (0.001, "10^9/L", 0.0001, "<0.01"),
+        (8.13, "10^9/L", 0.02, "8.1"),
+        (8.13, "10^9/L", 2.0, "8"),
+        (NAN, "day", NAN, "-"),
+    ],
+)
+def test_number(value, unit, mc, text):
+    assert wording.number(value, unit, mc) == text
+
+
+def test_ranges():
+    assert wording.number_range(24.2, math.inf, "day", 31.0) == "24 to not reached"
+    assert wording.number_range(math.inf, math.inf, "day", math.inf) == "not reached"
+    assert wording.number_range(NAN, NAN, "day", 31.0) == "-"
+    assert wording.number_range(0.05, 0.402, "probability", 0.17, 0.01) == "5 to 40 %"
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "lower", "upper"),
+    # exact limits as printed for the published counts of a small trial, to the printed percent
+    [(2, 6, 0.04, 0.78), (1, 7, 0.004, 0.58), (1, 17, 0.001, 0.29), (2, 9, 0.03, 0.60)],
+)
+def test_clopper_pearson_against_printed_limits(k, n, lower, upper):
+    low, high = wording.clopper_pearson(k, n)
+    assert low == pytest.approx(lower, abs=0.0051)
+    assert high == pytest.approx(upper, abs=0.0051)
+
+
+@pytest.mark.parametrize("n", [1, 3, 20])
+def test_clopper_pearson_without_events_is_closed_form(n):
+    low, high = wording.clopper_pearson(0, n)
+    assert low == 0.0
+    assert high == pytest.approx(1.0 - 0.025 ** (1.0 / n), rel=1e-10)  # (1 - p)^n = alpha / 2
+    assert wording.clopper_pearson(n, n)[1] == 1.0
+
+
+def test_published_keeps_a_printed_interval_and_computes_a_missing_one():
+    row = next(r for r in synthetic.make_trial_result(1).rows if r.endpoint == "dlt")
+    assert wording.published_text(row) == "2/6 = 33 % (4 to 78 %)"
+    assert wording.published(row).interval == "95 % Clopper-Pearson"
+    printed = replace(row, published_lower=0.0, published_upper=0.62)
+    assert wording.published_text(printed) == "2/6 = 33 % (0 to 62 %)"
+    assert wording.published(printed).interval == "as published"
+    exact = wording.clopper_pearson(2, 6)
+    same = replace(row, published_lower=exact[0], published_upper=exact[1])
+    assert wording.published(same).interval == "95 % Clopper-Pearson"
+    assert wording.published(replace(row, published=NAN, published_numerator=NAN)) is None
+
+
+def test_assumed_inputs_are_counted_once_for_each_row():
+    row = synthetic.make_trial_result(1).rows[0]
+    rows = [replace(row, assumed="a; b; a"), replace(row, assumed="b"), replace(row, assumed="")]
+    assert wording.assumed_inputs(rows) == {"a": 1, "b": 2}
+
+
+def test_dlt_rows_prefer_the_trials_rule():
+    result = synthetic.make_trial_result(2)
+    other = [replace(r, rule="other", estimate=0.5) for r in result.rows if r.endpoint == "dlt"]
+    both = replace(result, rows=(*other, *result.rows))
+    assert {r.rule for r in wording.dlt_rows(both)} == {"len_mec_2018"}
+    assert {r.rule for r in wording.dlt_rows(both, "other")} == {"other"}
+    only_other = replace(result, rows=tuple(other))
+    assert [r.cohort for r in wording.dlt_rows(only_other)] == ["14d-10", "14d-5"]
+
+
+def test_footer_says_size_rule_and_assumptions():
+    text = wording.footer_text(synthetic.make_trial_result(4))
+    assert "1000 patients x 40 parameter draws" in text
+    assert "day 45" in text
+    assert "4 assumed inputs" in text
+
+
+@pytest.mark.parametrize("name", ["NCT 01/..\\x", "..", "ok_1"])
+def test_file_stem_has_no_path_in_it(name):
+    stem = wording.file_stem(name)
+    assert stem
+    assert not set(stem) & set("/\\ ")
+    assert not stem.startswith(".")

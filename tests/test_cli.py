@@ -1,0 +1,258 @@
+"""The command line: sentences, exit statuses, nothing half-written, nothing slow at start."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import pkpd.cards
+from pkpd.cards.files import card_names
+from pkpd.cli import app, trial_name
+from pkpd.errors import CardError
+
+_SPEC = importlib.util.spec_from_file_location(
+    "synthetic_for_cli", Path(__file__).parent / "report" / "synthetic.py"
+)
+synthetic = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(synthetic)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Stand in for the comparison: runs through synthetic cohorts and keeps its arguments."""
+    seen = types.SimpleNamespace(stop_after=None, error=None, arguments=None)
+
+    def compare(scenario=None, *, on_cohort, on_trial, on_progress, **settings):
+        seen.arguments = {"scenario": scenario, **settings}
+        result = synthetic.make_result((2, 1))
+        done = 0
+        for trial in result.trials:
+            for cohort in trial.trial.cohorts:
+                if done == seen.stop_after:
+                    raise seen.error
+                rows = tuple(r for r in trial.rows if r.cohort == cohort.id)
+                on_cohort(trial.trial, cohort.id, rows)
+                done += 1
+                on_progress(done, 3, cohort.id)
+            on_trial(trial)
+        return result
+
+    module = types.ModuleType("pkpd.comparison.run")
+    module.compare = compare
+    monkeypatch.setitem(sys.modules, "pkpd.comparison.run", module)
+    return seen
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_help_imports_neither_jax_nor_pymc_nor_matplotlib():
+    code = """
+import sys
+from pkpd.cli import app
+try:
+    app(["--help"])
+except SystemExit as end:
+    assert end.code == 0
+slow = {"jax", "pymc", "pytensor", "matplotlib", "pandas", "xarray", "scipy", "numpy"}
+sys.exit(", ".join(slow & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("compare", "show", "cards", "check", "version"):
+        assert command in done.stdout
+
+
+def test_module_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "pkpd", "version"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("pkpd ")
+
+
+def test_compare_prints_and_writes(fake, tmp_path):
+    out = tmp_path / "out"
+    done = run(
+        "compare",
+        "--patients",
+        50,
+        "--draws",
+        7,
+        "--seed",
+        4,
+        "--out",
+        out,
+        "--no-figures",
+        "--option",
+        "transfusion=false",
+        "--option",
+        "step_h=0.5",
+        "--option",
+        "engine=cells",
+        "--card",
+        "lenalidomide.pk=liang2024_lenalidomide",
+        "--rule",
+        "len_mec_2018",
+        "--jobs",
+        2,
+    )
+    assert done.exit_code == 0, done.output
+    assert fake.arguments["options"] == {"transfusion": False, "step_h": 0.5, "engine": "cells"}
+    assert fake.arguments["cards"] == {"lenalidomide.pk": "liang2024_lenalidomide"}
+    assert (fake.arguments["patients"], fake.arguments["draws"], fake.arguments["jobs"]) == (
+        50,
+        7,
+        2,
+    )
+    assert fake.arguments["trials"] is None
+    assert "14d-10: lenalidomide 10 mg" in done.stdout
+    assert "report.html" in done.stdout
+    assert max(map(len, done.stdout.replace(str(out), "").splitlines())) <= 80
+    assert sorted(p.name for p in out.iterdir()) == [
+        "curves_nct00983528.nc",
+        "curves_nct01681537.nc",
+        "pairs.csv",
+        "report.html",
+        "results.csv",
+        "results.json",
+        "sensitivity.csv",
+    ]
+    record = json.loads((out / "results.json").read_text())["record"]
+    # the comparison's own word on its settings wins over what was asked
+    assert record["settings"]["patients"] == 1000
+    assert record["settings"]["rule"] == "len_mec_2018"
+    assert str(tmp_path) not in (out / "results.json").read_text()
+
+
+def test_bad_input_is_one_sentence_and_writes_nothing(fake, tmp_path):
+    fake.stop_after, fake.error = 0, CardError("trials/x.toml: n is -1; give 1 or more.")
+    done = run("compare", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert done.stderr == "pkpd: trials/x.toml: n is -1; give 1 or more.\n"
+    assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--option", "speed"], "--option: 'speed' is not KEY=VALUE; write --option transfusion="),
+        (["--card", "a=b", "--card", "a=c"], "--card: a is given twice"),
+    ],
+)
+def test_bad_options_are_told_before_anything_runs(fake, tmp_path, words, part):
+    done = run("compare", "--out", tmp_path / "out", *words)
+    assert done.exit_code == 2
+    assert part in done.stderr
+    assert fake.arguments is None
+
+
+def test_a_file_in_the_way_is_told_before_anything_runs(fake, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    done = run("compare", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "is not a folder" in done.stderr
+    assert fake.arguments is None
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_interruption_says_what_is_complete_and_where(fake, tmp_path):
+    fake.stop_after, fake.error = 2, KeyboardInterrupt()
+    out = tmp_path / "out"
+    done = run("compare", "--out", out)
+    assert done.exit_code == 130
+    assert "2 cohorts are complete (nct01681537 14d-10, nct01681537 14d-5)" in done.stderr
+    assert str(out) in done.stderr
+    assert sorted(p.name for p in out.iterdir()) == [
+        "curves_nct01681537.partial.nc",
+        "pairs.partial.csv",
+        "results.partial.csv",
+        "sensitivity.partial.csv",
+    ]
+
+
+def test_interruption_before_the_first_cohort(fake, tmp_path):
+    fake.stop_after, fake.error = 0, KeyboardInterrupt()
+    done = run("compare", "--out", tmp_path / "out")
+    assert done.exit_code == 130
+    assert done.stderr == "Stopped. No cohort was complete; nothing was written.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_input_midway_keeps_the_complete_cohorts(fake, tmp_path):
+    fake.stop_after, fake.error = 1, CardError("trials/y.toml: bad.")
+    done = run("compare", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[0] == "pkpd: trials/y.toml: bad."
+    assert "1 cohort is complete (nct01681537 14d-10): see results.partial.csv" in done.stderr
+
+
+def test_out_of_range_numbers_are_refused(fake, tmp_path):
+    done = run("compare", "--patients", 0, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "--patients" in done.stderr
+    assert fake.arguments is None
+
+
+def test_registry_number_names_its_trial():
+    for name in card_names("trials"):
+        assert trial_name(name.split("_")[0].upper()) == name
+        assert trial_name(name) == name
+    assert trial_name("mine.toml") == "mine.toml"
+    assert trial_name("unknown") == "unknown"
+
+
+def test_show_tells_every_shipped_trial():
+    assert card_names("trials")
+    for name in card_names("trials"):
+        done = run("show", name)
+        assert done.exit_code == 0, done.output
+        assert "Followed to day" in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_show_tells_a_card():
+    done = run("show", "len_mec_2018")
+    assert done.exit_code == 0
+    assert "by day: 45" in done.stdout
+
+
+def test_show_unknown_name():
+    done = run("show", "len_mec_2081")
+    assert done.exit_code == 2
+    assert "did you mean 'len_mec_2018'?" in done.stderr
+    assert "pkpd cards" in done.stderr
+
+
+def test_cards_lists_names():
+    done = run("cards", "rules")
+    assert done.exit_code == 0
+    assert "  len_mec_2018" in done.stdout
+    done = run("cards", "rulez")
+    assert done.exit_code == 2
+    assert "did you mean 'rules'?" in done.stderr
+
+
+def test_check_tells_problems_and_good_files(monkeypatch, tmp_path):
+    problems = {"good.toml": [], "bad.toml": ["bad.toml: [a] > b: 'c' is not a number."]}
+    monkeypatch.setattr(pkpd.cards, "check", lambda p: problems[Path(p).name], raising=False)
+    for name in problems:
+        (tmp_path / name).write_text("")
+    done = run("check", tmp_path)
+    assert done.exit_code == 1
+    assert "bad.toml: [a] > b: 'c' is not a number." in done.stdout
+    assert "good.toml: good" in done.stdout
+    assert run("check", tmp_path / "good.toml").exit_code == 0
+    (tmp_path / "empty").mkdir()
+    done = run("check", tmp_path / "empty")
+    assert done.exit_code == 2
+    assert "no .toml file is in this folder" in done.stderr

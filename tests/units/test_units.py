@@ -1,0 +1,121 @@
+"""Units: spellings, factors known from the metric system, refusals."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pkpd.errors import UnitError
+from pkpd.units import (
+    INTERNAL_UNITS,
+    dimension_of,
+    from_internal,
+    mg_to_umol,
+    normal_unit,
+    parse_quantity,
+    to_internal,
+    umol_to_mg,
+)
+
+SPELLINGS = [
+    ("24.0 L/h", 24.0, "L/h", "clearance"),
+    ("5 mg/m2", 5.0, "mg/m^2", "dose per area"),
+    ("5mg/m^2", 5.0, "mg/m^2", "dose per area"),
+    ("5 mg/m²", 5.0, "mg/m^2", "dose per area"),
+    ("1.2 10^9/L", 1.2, "10^9/L", "count"),
+    ("1.2x10^9/L", 1.2, "10^9/L", "count"),
+    ("1.2 G/L", 1.2, "10^9/L", "count"),
+    ("1200 /uL", 1.2, "1/uL", "count"),
+    ("1200 cells/µL", 1.2, "1/uL", "count"),
+    ("1200 /mm3", 1.2, "1/uL", "count"),
+    ("1.2 K/uL", 1.2, "10^9/L", "count"),
+    ("833 ng*h/mL", 0.833, "ng*h/mL", "auc"),
+    ("188 ng/mL", 0.188, "ng/mL", "concentration"),
+    ("2 uM", 2.0, "umol/L", "molar concentration"),
+    ("2 umol/L", 2.0, "umol/L", "molar concentration"),
+    ("0.5 /uM", 0.5, "1/(umol/L)", "effect per molar concentration"),
+    ("90 mL/min", 90.0, "mL/min", "creatinine clearance"),
+    ("0.5 1/h", 0.5, "1/h", "rate"),
+    ("12 /day", 0.5, "1/day", "rate"),
+    ("30 min", 0.5, "min", "time"),
+    ("1e2 mg", 100.0, "mg", "mass"),
+    ("0.25", 0.25, "1", "fraction"),
+]
+
+
+@pytest.mark.parametrize(("text", "inside", "unit", "dimension"), SPELLINGS)
+def test_spelling_and_value(text, inside, unit, dimension):
+    value, found = parse_quantity(text)
+    assert found == unit
+    assert dimension_of(found) == dimension
+    # one multiplication of floats
+    assert math.isclose(to_internal(value, found, dimension), inside, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("unit", INTERNAL_UNITS.values())
+def test_an_internal_unit_is_its_own_normal_spelling(unit):
+    assert normal_unit(unit) == unit
+
+
+def test_clearance_of_millilitres_per_minute():
+    assert math.isclose(to_internal(100.0, "mL/min", "clearance"), 6.0, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("5 mgg", "did you mean 'mg'?"),
+        ("5 MG", "did you mean 'mg'?"),
+        ("5 Lh", "did you mean 'L/h'?"),
+        ("5 uMol/L", "did you mean 'umol'?"),
+        ("mg", "does not start with a number"),
+        ("1,000 mg", "does not start with a number"),
+    ],
+)
+def test_misspelt_units_name_the_nearest(text, words):
+    with pytest.raises(UnitError, match=r"^(unit|quantity) ") as error:
+        parse_quantity(text)
+    assert words in str(error.value)
+
+
+def test_wrong_dimension_is_refused():
+    with pytest.raises(UnitError, match=r"unit 'mg': is not a unit of clearance.*L/h"):
+        to_internal(1.0, "mg", "clearance")
+    with pytest.raises(UnitError, match=r"dimension 'clearence'.*clearance"):
+        to_internal(1.0, "L/h", "clearence")
+    with pytest.raises(UnitError, match="not used here"):
+        dimension_of("mg*mg")
+
+
+def test_molar_mass_connects_mass_and_amount():
+    # literature: 0.174 mg*h/L of clofarabine (303.68 g/mol) is 0.572 umol*h/L, printed digits
+    assert math.isclose(
+        to_internal(0.174, "mg*h/L", "molar auc", molar_mass=303.68), 0.573, abs_tol=6e-4
+    )
+    assert math.isclose(mg_to_umol(303.68, 303.68), 1000.0)
+    assert math.isclose(umol_to_mg(1000.0, 303.68), 303.68)
+    # an effect of 1 per mg/L is 0.30368 per umol/L, since 1 umol/L is 0.30368 mg/L
+    inside = to_internal(1.0, "L/mg", "effect per molar concentration", molar_mass=303.68)
+    assert math.isclose(inside, 0.30368, rel_tol=1e-12)
+    with pytest.raises(UnitError, match="molar concentration"):
+        to_internal(1.0, "mg/L", "molar concentration")
+
+
+@given(
+    st.sampled_from(sorted(INTERNAL_UNITS)),
+    st.floats(1e-6, 1e6),
+)
+def test_there_and_back(dimension, value):
+    unit = INTERNAL_UNITS[dimension]
+    inside = to_internal(value, unit, dimension)
+    assert math.isclose(from_internal(inside, unit, dimension), value, rel_tol=1e-12)
+
+
+@given(st.floats(1e-3, 1e6))
+def test_molar_there_and_back(value):
+    inside = to_internal(value, "umol/L", "concentration", molar_mass=259.26)
+    back = from_internal(inside, "umol/L", "concentration", molar_mass=259.26)
+    assert math.isclose(back, value, rel_tol=1e-12)
