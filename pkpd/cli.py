@@ -55,9 +55,7 @@ def compare(
     draws: Annotated[
         int | None, typer.Option(min=1, help="Draws of the uncertain parameters (200).")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of all random numbers (1).")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers (1).")] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
         "build/compare"
     ),

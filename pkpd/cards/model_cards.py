@@ -67,8 +67,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "oral_transit_1cmt": ("transits",),
     "oral_transit_2cmt": ("transits",),
     "kill": ("reference_dose_mg_m2", "spread_h"),
-    "friberg": ("transits",),
-    "platelet_chain": ("transits", "ageing"),
+    "friberg": ("transits", "saturation"),
+    "platelet_chain": ("transits", "ageing", "saturation"),
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS
+from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, evaluable
 from pkpd.dosing import DosingPlan
 from pkpd.outcome.simulate import NodeSolution
 from pkpd.outcome.uncertainty import recovery_curve, risk
@@ -84,21 +84,21 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     lines = tuple(THRESHOLDS)
     criteria = [(line, t) for line in lines for t in THRESHOLDS[line]]
     names = [f"{line} >= {t:.1f}" if t < 10 else f"{line} >= {t:g}" for line, t in criteria]
-    days = np.arange(1, trial.horizon_days + 1)
+    days = np.arange(1, trial.horizon_days + 1, dtype=np.int64)
     drugs = tuple(dict.fromkeys(d for c in cohorts for d in c.plan.drugs))
     n_draws = next(iter(cohorts[0].recovered.values())).shape[0]
     counts, recovered, intervals, dlt, grids, doses = [], [], [], [], [], []
     for cohort in cohorts:
         counts.append(
-            [
-                np.quantile(np.concatenate(cohort.counts[line]), QUANTILES, axis=0)
-                for line in lines
-            ]
+            [np.quantile(np.concatenate(cohort.counts[line]), QUANTILES, axis=0) for line in lines]
         )
-        bands = [_recovery(cohort.recovered[key], days - 1.0) for key in criteria]
+        bands = [_recovery(cohort.recovered[key], days.astype(float) - 1.0) for key in criteria]
         recovered.append([band[1] for band in bands])
         intervals.append(bands)
-        dlt.append(np.full(n_draws, np.nan) if cohort.dlt is None else risk(cohort.dlt).by_draw)
+        by_draw = np.full(n_draws, np.nan)
+        if cohort.dlt is not None and (known := evaluable(cohort.dlt)).size:
+            by_draw[~np.isnan(cohort.dlt).all(axis=1)] = risk(known).by_draw
+        dlt.append(by_draw)
         grids.append(_grid(cohort.sensitivity))
         doses.append([cohort.dosed.get(d, np.zeros(days.size)) / cohort.lanes for d in drugs])
     data = xr.Dataset(
@@ -135,8 +135,8 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
 
 def _recovery(days_recovered: Floats, grid: Floats) -> Floats:
     """Lower, mean and upper curve of recovery; grid in days since the first dose."""
-    missing = np.isnan(days_recovered)
-    if missing.all():
+    days_recovered = evaluable(days_recovered)
+    if not days_recovered.size:
         return np.full((3, grid.size), np.nan)
     censored = np.isinf(days_recovered)
     times = np.where(censored, grid[-1], days_recovered)
@@ -149,8 +149,8 @@ def _grid(sensitivity: NDArray[np.float32] | None) -> Floats:
     assert sensitivity is not None
     out = np.full((*sensitivity.shape[:3], 3), np.nan)
     for cell in np.ndindex(*sensitivity.shape[:3]):
-        outcome = sensitivity[cell]
-        if not np.isnan(outcome).all():
+        outcome = evaluable(sensitivity[cell])
+        if outcome.size:
             found = risk(outcome)
             out[cell] = found.lower, found.estimate, found.upper
     return out

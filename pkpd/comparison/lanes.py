@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from pkpd.dosing import DosingPlan
 from pkpd.outcome.dlt import evaluate_rule, sensitivity
 from pkpd.outcome.line_verdict import recovery_after
-from pkpd.outcome.recovery import RecoveryStatus, line_outcomes, visit_recovery
+from pkpd.outcome.recovery import Recovery, RecoveryStatus, line_outcomes, visit_recovery
 from pkpd.outcome.simulate import NodeSolution
 from pkpd.trials import DLTRule
 
@@ -27,6 +28,14 @@ SUSTAINED_DAYS = 7.0
 
 UNTRANSFUSED_DAYS = 7.0
 """Days without platelet transfusion before platelets count as recovered."""
+
+
+def evaluable(matrix: NDArray[Any]) -> NDArray[Any]:
+    """Draws in which at least one patient has a verdict, as the estimates ask for.
+
+    A gate may keep every patient of a draw from the course whose days a rule counts.
+    """
+    return matrix[~np.isnan(matrix).all(axis=1)]
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,19 @@ def clock_hours(solution: NodeSolution, clock: Clock) -> tuple[Floats, Floats]:
     first = solution.first_day[:, clock.course].astype(float)
     first[first < 0] = np.nan
     return 24.0 * (first + clock.first_dose_day), 24.0 * (first + clock.last_dose_day)
+
+
+def grid_cell(rule: DLTRule) -> tuple[int, int, int] | None:
+    """Place of a rule in the sensitivity grid, or ``None`` if the grid does not hold it."""
+    wanted = {criterion.line: criterion.at_least for criterion in rule.criteria}
+    if rule.kind != "not_recovered" or set(wanted) != set(THRESHOLDS):
+        return None
+    axes = [(THRESHOLDS[line], wanted[line]) for line in THRESHOLDS]
+    axes.append((BY_DAYS, float(rule.by_day or 0)))
+    if any(value not in axis for axis, value in axes):
+        return None
+    first, second, day = (axis.index(value) for axis, value in axes)
+    return first, second, day
 
 
 @dataclass(frozen=True)
@@ -104,6 +126,7 @@ def lane_endpoints(
     """
     values: dict[tuple[str, str, str], Floats] = {}
     recovered_on: dict[tuple[str, float], Floats] = {}
+    found: dict[str, tuple[Recovery, Floats, Floats]] = {}
     main = clock_of(plan, rules[0].clock)
     start, search = clock_hours(solution, main)
     since_first_dose = np.asarray(visit_days, dtype=float) - 1.0
@@ -113,15 +136,18 @@ def lane_endpoints(
     for line, limits in grade_limits.items():
         curve = (solution.time_h, solution.log_count[line], solution.slope[line])
         transfused = solution.transfused if line == "platelets" else None
-        seen = line_outcomes(*curve, THRESHOLDS[line], from_h=start)
+        lowest = THRESHOLDS[line][0]
+        seen = line_outcomes(*curve, lowest, from_h=start)
         values["nadir", line, ""] = seen.nadir
         values["nadir_day", line, ""] = seen.nadir_day
-        lowest = THRESHOLDS[line][0]
         values["days_below", line, f"< {lowest:g}"] = seen.days_below[0]
         for name, limit in zip(("grade_3_4", "grade_4"), limits, strict=True):
             values[name, line, f"< {limit:g}"] = np.where(late, np.nan, seen.nadir < limit)
-        for endpoint, sustained in (("recovery_day", 0.0), ("sustained_recovery_day", SUSTAINED_DAYS)):
-            recovery, _, _ = recovery_after(
+        for endpoint, sustained in (
+            ("recovery_day", 0.0),
+            ("sustained_recovery_day", SUSTAINED_DAYS),
+        ):
+            looked = recovery_after(
                 solution,
                 line,
                 THRESHOLDS[line],
@@ -130,12 +156,15 @@ def lane_endpoints(
                 sustained_days=sustained,
                 untransfused_days=UNTRANSFUSED_DAYS,
             )
+            recovery = looked[0]
             days = np.where(recovery.status == RecoveryStatus.CENSORED, np.inf, recovery.day)
             days = np.where(recovery.status == RecoveryStatus.NOT_EVALUABLE, np.nan, days)
             for k, threshold in enumerate(THRESHOLDS[line]):
                 values[endpoint, line, f">= {threshold:g}"] = days[k]
                 if sustained == 0.0:
                     recovered_on[line, threshold] = days[k] + start / 24.0
+            if sustained == 0.0:
+                found[line] = looked
         visits = visit_recovery(
             *curve,
             lowest,
@@ -156,12 +185,29 @@ def lane_endpoints(
             at = np.exp(solution.log_count[line][np.arange(day.size), day * nodes])
             values["count_at_clock", line, main.name] = np.where(late, np.nan, at)
     values["platelet_transfusions", "platelets", ""] = solution.transfused.sum(axis=1).astype(float)
+    usual = rules[0].sustained_days == 0.0 and rules[0].untransfused_days == UNTRANSFUSED_DAYS
+    grid = sensitivity(
+        solution,
+        thresholds=THRESHOLDS,
+        by_days=BY_DAYS,
+        join="all" if rules[0].join == "all" else "any",
+        clock_h=start,
+        search_h=search,
+        sustained_days=rules[0].sustained_days,
+        untransfused_days=float(rules[0].untransfused_days),
+        found=found if usual else None,
+    )
+    verdicts = np.where(grid.evaluable, grid.event, np.nan).astype(np.float32)
     dlt: dict[str, Floats] = {}
-    for rule in rules:
+    for number, rule in enumerate(rules):
+        if not rule.can_be_simulated:
+            continue
+        cell = grid_cell(rule) if number == 0 else None
+        if cell is not None:
+            dlt[rule.clock] = verdicts[cell].astype(float)
+            continue
         first, last = clock_hours(solution, clock_of(plan, rule.clock))
-        if rule.can_be_simulated:
-            verdict = evaluate_rule(rule, solution, clock_h=first, search_h=last)
-            dlt[rule.clock] = verdict.outcome
+        dlt[rule.clock] = evaluate_rule(rule, solution, clock_h=first, search_h=last).outcome
     if rules[0].can_be_simulated:
         low = [solution.set_point[c.line] < c.at_least for c in rules[0].criteria]
         join = np.all if rules[0].join == "all" else np.any
@@ -175,19 +221,9 @@ def lane_endpoints(
             visit_days=list(since_first_dose),
         )
         values["dlt_on_visits", "", rules[0].name] = on_visits.outcome
-    grid = sensitivity(
-        solution,
-        thresholds=THRESHOLDS,
-        by_days=BY_DAYS,
-        join="all" if rules[0].join == "all" else "any",
-        clock_h=start,
-        search_h=search,
-        sustained_days=rules[0].sustained_days,
-        untransfused_days=float(rules[0].untransfused_days),
-    )
     return LaneEndpoints(
         values=values,
         recovered_on=recovered_on,
         dlt=dlt,
-        sensitivity=np.where(grid.evaluable, grid.event, np.nan).astype(np.float32),
+        sensitivity=verdicts,
     )

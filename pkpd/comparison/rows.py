@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.comparison.curves import CohortCurves
-from pkpd.comparison.lanes import Clock
+from pkpd.comparison.lanes import Clock, evaluable
 from pkpd.comparison.results import EndpointRow
 from pkpd.dosing import describe_criteria
 from pkpd.outcome.published import clopper_pearson
@@ -82,7 +82,7 @@ def cohort_rows(
     assumed
         Assumed inputs of drugs, marrow and patients.
     """
-    common = {"trial": trial.id, "cohort": cohort.id, "label": cohort.label}
+    common: dict[str, Any] = {"trial": trial.id, "cohort": cohort.id, "label": cohort.label}
     published = {PREDICTED.get(p.endpoint): p for p in cohort.published if p.endpoint in PREDICTED}
     rows = []
     for number, rule in enumerate(rules):
@@ -153,12 +153,13 @@ def _probability(
     rule: str,
     assumed: str,
     published: PublishedOutcome | None,
-    common: Mapping[str, str],
+    common: Mapping[str, Any],
 ) -> EndpointRow:
-    nothing = {"estimate": np.nan, "lower": np.nan, "upper": np.nan, "mc_error": np.nan}
-    figures: dict[str, Any] = dict(nothing)
-    if not np.isnan(matrix).all(axis=1).any():
-        found = risk(matrix)
+    beside: dict[str, Any] = {} if published is None else _published(published)
+    figures: dict[str, Any] = dict.fromkeys(("estimate", "lower", "upper", "mc_error"), np.nan)
+    known = evaluable(matrix)
+    if known.size:
+        found = risk(known)
         figures = {
             "estimate": found.estimate,
             "lower": found.lower,
@@ -166,7 +167,7 @@ def _probability(
             "mc_error": found.mc_error,
             "share_patients": found.share_patients,
             "share_parameters": found.share_parameters,
-            "censored": found.not_evaluable / matrix.size,
+            "censored": float(np.isnan(matrix).mean()),
         }
     return EndpointRow(
         **common,
@@ -176,7 +177,7 @@ def _probability(
         unit="probability",
         assumed=assumed,
         **figures,
-        **({} if published is None else _published(published)),
+        **beside,
     )
 
 
@@ -187,9 +188,10 @@ def _median(
     rule: str,
     unit: str,
     assumed: str,
-    common: Mapping[str, str],
+    common: Mapping[str, Any],
 ) -> EndpointRow:
-    if np.isnan(matrix).all():
+    matrix = evaluable(matrix)
+    if not matrix.size:
         missing = np.full(3, np.nan)
         value = lower = upper = error = missing
         censored = np.nan
@@ -230,10 +232,7 @@ def _shares_of_ranks(matrix: Floats) -> tuple[float, float]:
     middle = np.cumsum(number) - 0.5 * (number - 1)
     ranks = np.full(flat.size, np.nan)
     ranks[known] = middle[place] / known.sum()
-    table = ranks.reshape(matrix.shape)
-    if np.isnan(table).all(axis=1).any():
-        return np.nan, np.nan
-    found = crossed(table)
+    found = crossed(ranks.reshape(matrix.shape))
     parameters = 0.0 if np.isnan(found.draws) else found.draws
     total = parameters + np.nan_to_num(found.patients) + found.residual
     if total <= 0.0:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,30 +14,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.cards import card_hash, load_grades, load_rule, rules_for
+from pkpd.cards import card_hash, load_grades, load_rule
 from pkpd.cards.files import find_card
 from pkpd.cards.population_cards import load_population
 from pkpd.comparison import rows as table
+from pkpd.comparison.assumptions import RUN_OPTIONS, check_rule, joint_model
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
 from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, clock_of, lane_endpoints
 from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
 from pkpd.comparison.scenario import Scenario, Variant, load_scenario, with_overrides
-from pkpd.errors import PkpdError, sentence
-from pkpd.model.joint import JointModel, assumed_inputs, load_model
+from pkpd.model.joint import JointModel, assumed_inputs
 from pkpd.model.parameters import draw_parameters
 from pkpd.outcome.simulate import NodeSolution, Simulator, prepare
 from pkpd.outcome.transfusion import TransfusionPolicy
 from pkpd.outcome.uncertainty import paired_difference
 from pkpd.subjects import PatientSample, Population, sample_population
-from pkpd.trials import Cohort, DLTRule, Trial
+from pkpd.trials import Arm, Cohort, DLTRule, Trial
 
 Floats = NDArray[np.float64]
 OnCohort = Callable[[Trial, str, tuple[EndpointRow, ...]], None]
 OnTrial = Callable[[TrialResult], None]
 OnProgress = Callable[[float, float, str], None]
 
-RUN_OPTIONS = ("transfusion", "combination")
 LANES_AT_ONCE = 2000
+
+LONGEST_STEP_H = 8.0
+"""Longest step of the marrow. Against steps of 1.5 h the log counts of 99 % of patients differ by
+less than 0.004 in every cohort, in the median by 1e-4: far below any other error."""
 
 
 def compare(
@@ -129,12 +133,20 @@ def compare(
             "draws": chosen.draws,
             "options": {v.name or "usual": dict(v.options) for v in chosen.variants},
             "cards": {v.name or "usual": dict(v.cards) for v in chosen.variants},
-            "longest_step_h": 6.0,
+            "rules": _named(chosen, "rule"),
+            "populations": _named(chosen, "population"),
+            "longest_step_h": LONGEST_STEP_H,
             "sustained_days": 7.0,
         },
         "cards": dict(sorted(hashes.items())),
     }
     return ComparisonResult(trials=tuple(results), record=record)
+
+
+def _named(scenario: Scenario, what: str) -> dict[str, str]:
+    """Rule or population of each variant, without folders of this machine."""
+    given = {v.name or "usual": getattr(v, what) for v in scenario.variants}
+    return {name: Path(card).name if card else "each trial's own" for name, card in given.items()}
 
 
 @dataclass(frozen=True)
@@ -157,46 +169,25 @@ def _work(item: _Ready) -> float:
 
 
 def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
-    options = dict(variant.options)
-    own = {key: options.pop(key) for key in RUN_OPTIONS if key in options}
-    transfusion = own.get("transfusion", True)
-    if not isinstance(transfusion, bool):
-        msg = sentence(where="option transfusion", what=f"{transfusion!r}", allowed="true, false")
-        raise PkpdError(msg)
-    if own.get("combination", "additive") not in ("additive", "bliss"):
-        msg = sentence(
-            where="option combination", what=f"{own['combination']!r}", allowed="additive, bliss"
-        )
-        raise PkpdError(msg)
-    name = variant.population or _population_of(trial)
+    run_options = {key: variant.options.get(key, v[0]) for key, v in RUN_OPTIONS.items()}
+    name = variant.population or _beside_trial(trial.population, trial)
     population = load_population(name)
-    model = load_model(
-        drugs=trial.drugs,
-        options=_applying(trial, options),
-        replace=_concerning(trial, variant.cards),
-    )
+    model = joint_model(trial, variant.options, variant.cards)
     if variant.name:
         trial = replace(
             trial, id=f"{trial.id}-{variant.name}", name=f"{trial.name}, {variant.name}"
         )
     rules = []
-    for cohort in trial.cohorts:
-        found = rules_for(trial, cohort)
-        if variant.rule is not None:
-            given = load_rule(variant.rule)
-            found = tuple(replace(given, clock=r.clock) for r in found)
-        for each in found:
-            _check_horizon(trial, cohort, each)
-        rules.append(found)
     hashes = model.hashes() | {
         f"trials/{Path(trial.path).stem}": card_hash(trial.path),
         f"populations/{population.name}": card_hash(find_card("populations", name)),
-        **{
-            f"rules/{r[0].name}": card_hash(find_card("rules", r[0].name))
-            for r in rules
-            if r[0].name in _shipped_rules()
-        },
     }
+    for cohort in trial.cohorts:
+        card = variant.rule or _beside_trial(cohort.rule or "", trial)
+        rule = load_rule(card)
+        rules.append(tuple(replace(rule, clock=clock) for clock in cohort.clocks))
+        hashes[f"rules/{rule.name}"] = card_hash(find_card("rules", card))
+        check_rule([replace(trial, arms=(Arm("", (cohort,)),))], rule)
     return _Ready(
         trial=trial,
         model=model,
@@ -204,57 +195,15 @@ def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
         sample=sample_population(population, scenario.patients, scenario.seed),
         draws=draw_parameters(model, population, scenario.draws, scenario.seed),
         rules=tuple(rules),
-        transfusion=TransfusionPolicy() if transfusion else None,
-        combination=str(own.get("combination", "additive")),
+        transfusion=TransfusionPolicy() if run_options["transfusion"] else None,
+        combination=run_options["combination"],
         hashes=hashes,
     )
 
 
-def _shipped_rules() -> tuple[str, ...]:
-    from pkpd.cards import card_names
-
-    return card_names("rules")
-
-
-def _population_of(trial: Trial) -> str:
-    if trial.population.endswith(".toml"):
-        return str(Path(trial.path).parent / trial.population)
-    return trial.population
-
-
-def _concerning(trial: Trial, cards: Mapping[str, str]) -> dict[str, str]:
-    """Leave out replacements for drugs that a trial of the scenario does not give.
-
-    A replacement that concerns no drug at all is kept, so that the model refuses it.
-    """
-    from pkpd.cards import card_names
-
-    others = set(card_names("drugs")) - set(trial.drugs)
-    return {key: value for key, value in cards.items() if key.split(".")[0] not in others}
-
-
-def _applying(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
-    from pkpd.cards import card_names
-
-    others = set(card_names("drugs")) - set(trial.drugs)
-    return {key: value for key, value in options.items() if key.split(".")[0] not in others}
-
-
-def _check_horizon(trial: Trial, cohort: Cohort, rule: DLTRule) -> None:
-    from pkpd.cards import clock_day_1
-
-    if not rule.can_be_simulated or rule.by_day is None:
-        return
-    day_1 = clock_day_1(cohort.regimen, rule.clock)
-    last = day_1 - 1 + rule.by_day + rule.sustained_days
-    if trial.horizon_days < last:
-        msg = sentence(
-            where=f"trial {trial.id}, cohort {cohort.id}",
-            what=f"horizon_days is {trial.horizon_days}, before day {last:g} that rule "
-            f"{rule.name} looks at",
-            remedy=f"set horizon_days to at least {last:g}, or name another rule",
-        )
-        raise PkpdError(msg)
+def _beside_trial(name: str, trial: Trial) -> str:
+    """Name of a shipped card, or the file that a trial file names beside itself."""
+    return str(Path(trial.path).parent / name) if name.endswith(".toml") else name
 
 
 def _run_trial(
@@ -275,9 +224,7 @@ def _run_trial(
 
         progress(0.0)
         lanes = _run_cohort(item, cohort, rules, threads, progress)
-        assumed = "; ".join(
-            assumed_inputs(item.model, item.population, cohort.regimen.drugs)
-        )
+        assumed = "; ".join(assumed_inputs(item.model, item.population, cohort.regimen.drugs))
         of_cohort = table.cohort_rows(trial, cohort, rules, lanes, assumed)
         rows += of_cohort
         curves.append(lanes.curves)
@@ -297,8 +244,16 @@ def _run_trial(
         rows=tuple(rows),
         pairs=tuple(pairs),
         curves=dataset(trial, curves, attrs),
-        assumptions=tuple(dict.fromkeys([*trial.assumptions, *item.population.assumptions,
-                                         *item.model.assumptions, *table.MARROW_ASSUMPTIONS])),
+        assumptions=tuple(
+            dict.fromkeys(
+                [
+                    *trial.assumptions,
+                    *item.population.assumptions,
+                    *item.model.assumptions,
+                    *table.MARROW_ASSUMPTIONS,
+                ]
+            )
+        ),
     )
 
 
@@ -310,7 +265,10 @@ def _pair_rows(
         wanted = list(itertools.combinations(dlt, 2))
     found = []
     for first, second in wanted:
-        difference = paired_difference(dlt[first], dlt[second])
+        both = ~np.isnan(dlt[first] - dlt[second]).all(axis=1)
+        if not both.any():
+            continue
+        difference = paired_difference(dlt[first][both], dlt[second][both])
         found.append(
             PairRow(
                 trial=trial.id,
@@ -342,6 +300,7 @@ def _run_cohort(
         item.sample,
         trial.horizon_days,
         population=item.population,
+        max_step_h=LONGEST_STEP_H,
         transfusion=item.transfusion,
         combination=item.combination,
     )
@@ -354,14 +313,17 @@ def _run_cohort(
 
     def one(draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], Any, NodeSolution]:
         solution = simulator.run(item.draws, draws)
-        return draws, lane_endpoints(
-            solution, simulator.plan, rules, trial.visit_days, limits
-        ), solution
+        return (
+            draws,
+            lane_endpoints(solution, simulator.plan, rules, trial.visit_days, limits),
+            solution,
+        )
 
     curves = CohortCurves(cohort.id, simulator.plan, trial.horizon_days)
     # the first chunk alone: it compiles what the others use
     with ThreadPoolExecutor(threads) as pool:
-        parts = itertools.chain([one(chunks[0])], pool.map(one, chunks[1:]))
+        rest = _in_turn(pool, one, chunks[1:], ahead=threads + 1)
+        parts = itertools.chain([one(chunks[0])], rest)
         for number, (draws, endpoints, solution) in enumerate(parts, start=1):
             store.add(draws, endpoints)
             curves.add(solution, kept)
@@ -371,10 +333,31 @@ def _run_cohort(
         recovered_on=store.recovered_on,
         dlt=store.dlt,
         sensitivity=store.sensitivity,
-        curves=curves.with_outcomes(store.recovered_on, store.dlt.get(rules[0].clock),
-                                    store.sensitivity),
+        curves=curves.with_outcomes(
+            store.recovered_on, store.dlt.get(rules[0].clock), store.sensitivity
+        ),
         clock=clock_of(simulator.plan, rules[0].clock),
     )
+
+
+def _in_turn(
+    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any], ahead: int
+) -> Iterator[Any]:
+    """Results in the order of the items, with at most `ahead` under way or waiting to be taken.
+
+    Solutions of chunks are large, and an interrupted run should not finish what it has queued.
+    """
+    under_way: deque[Future[Any]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) >= ahead:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
 
 
 class _Store:
@@ -386,7 +369,12 @@ class _Store:
         self.recovered_on: dict[tuple[str, float], Floats] = {}
         self.dlt: dict[str, Floats] = {}
         self.sensitivity = np.full(
-            (len(THRESHOLDS["neutrophils"]), len(THRESHOLDS["platelets"]), len(BY_DAYS), *self.shape),
+            (
+                len(THRESHOLDS["neutrophils"]),
+                len(THRESHOLDS["platelets"]),
+                len(BY_DAYS),
+                *self.shape,
+            ),
             np.nan,
             dtype=np.float32,
         )

@@ -6,26 +6,28 @@ A scenario is a TOML file with ``kind = "scenario"``; a trial file can be run di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pkpd.cards import card_names, find_card, load_trial, read_toml
+from pkpd.cards.files import nearest_of
 from pkpd.cards.model_cards import check_card
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import load_rule
 from pkpd.cards.tables import Table
+from pkpd.comparison.assumptions import (
+    check_assumptions,
+    check_cards,
+    check_options,
+    check_rule,
+    check_run_option,
+)
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.trials import Trial
 
-FIVE_TRIALS = (
-    "nct01681537_len_mec",
-    "nct01629082_clofarabine_lenalidomide",
-    "nct00983528_alemtuzumab_clofarabine",
-    "nct01116193_lenalidomide_dexamethasone",
-    "nct01673308_lenalidomide_mds",
-)
+DEFAULT = "five_trials"
 
 PATIENTS, DRAWS, SEED = 1000, 200, 1
 MOST = 100_000
@@ -91,13 +93,8 @@ class Scenario:
 
 def default_scenario() -> Scenario:
     """Return the five trials, all cohorts, under the usual assumptions."""
-    return Scenario(
-        name="five_trials",
-        title="Five trials of clofarabine and lenalidomide",
-        question="When do neutrophils and platelets recover in each cohort, and how likely is a "
-        "delayed-recovery dose-limiting toxicity?",
-        trials=tuple(load_trial(name) for name in FIVE_TRIALS),
-    )
+    # without a path: other shipped trials can be added to it by name
+    return replace(load_scenario(DEFAULT), path="")
 
 
 def load_scenario(name: str | Path | None) -> Scenario:
@@ -124,35 +121,23 @@ def load_scenario(name: str | Path | None) -> Scenario:
 def _read(root: Table, path: Path) -> Scenario:
     root.one_of("kind", ("scenario",))
     cohorts = root.texts("cohorts", default=())
-    trials = tuple(
-        _chosen(root, load_trial(_beside(name, path)), cohorts) for name in root.texts("trials")
-    )
-    known = [cohort.id for trial in trials for cohort in trial.cohorts]
-    for wanted in cohorts:
-        if wanted not in known:
-            raise root.error(
-                "cohorts", f"no trial of the scenario has a cohort {wanted!r}", ", ".join(known)
-            )
-    pairs = []
-    for row in root.tables("pair", default=()):
-        pair = (row.one_of("first", known), row.one_of("second", known))
-        if pair[0] == pair[1]:
-            raise row.error("second", f"{pair[0]!r} is compared with itself", remedy="name another")
-        pairs.append(pair)
-    common = _variant(root, path, "")
-    rows = root.tables("variant", default=())
-    variants = tuple(_merged(common, _variant(row, path, row.text("name"))) for row in rows)
-    names = [v.name for v in variants]
-    if len(set(names)) < len(names):
-        raise root.error("variant", "two variants have the same name", remedy="rename one")
+    trials = _trials(root, path, cohorts)
+    pairs = tuple(_pair(row, trials) for row in root.tables("pair", default=()))
+    common = _variant(root, path, "", trials, Variant())
+    variants: list[Variant] = []
+    for row in root.tables("variant", default=()):
+        name = row.text("name")
+        if name in [v.name for v in variants]:
+            row.refuse("name", f"two variants are named {name!r}", remedy="rename one")
+        variants.append(_variant(row, path, name, trials, common))
     scenario = Scenario(
         name=root.text("name", default=path.stem),
         title=root.text("title", default=""),
         question=root.text("question"),
         different_answer=root.text("different_answer", default=""),
         trials=trials,
-        pairs=tuple(pairs),
-        variants=variants or (common,),
+        pairs=pairs,
+        variants=tuple(variants) or (common,),
         patients=root.integer("patients", default=PATIENTS, minimum=1, maximum=MOST),
         draws=root.integer("draws", default=DRAWS, minimum=1, maximum=MOST),
         seed=root.integer("seed", default=SEED, minimum=0),
@@ -162,45 +147,101 @@ def _read(root: Table, path: Path) -> Scenario:
     return scenario
 
 
-def _variant(row: Table, path: Path, name: str) -> Variant:
-    options = row.table("options", default=None)
-    cards = row.table("cards", default=None)
+def _trials(root: Table, path: Path, cohorts: tuple[str, ...]) -> tuple[Trial, ...]:
+    """Trials with the cohorts asked for."""
+    names = root.texts("trials")
+    if not names:
+        root.refuse("trials", "no trial is named", allowed=", ".join(card_names("trials")))
+    for row, name in enumerate(names, start=1):
+        if name in names[: row - 1]:
+            root.refuse(f"trials, item {row}", f"{name!r} is named twice", remedy="name it once")
+    trials: list[Trial] = []
+    for row, name in enumerate(names, start=1):
+        with root.at(f"trials, item {row}"):
+            trials.append(load_trial(_beside(name, path)))
+        if trials[-1].id in [trial.id for trial in trials[:-1]]:
+            root.refuse(
+                f"trials, item {row}", f"two trials have the id {trials[-1].id!r}", remedy="rename"
+            )
+    known = [cohort.id for trial in trials for cohort in trial.cohorts]
+    for row, wanted in enumerate(cohorts, start=1):
+        if wanted not in known:
+            root.refuse(
+                f"cohorts, item {row}",
+                f"no trial of the scenario has a cohort {wanted!r}{nearest_of(wanted, known)}",
+                allowed=", ".join(dict.fromkeys(known)),
+            )
+    return tuple(_chosen(trial, cohorts) for trial in trials)
+
+
+def _pair(row: Table, trials: Sequence[Trial]) -> tuple[str, str]:
+    """Two cohorts of one trial."""
+    known = dict.fromkeys(cohort.id for trial in trials for cohort in trial.cohorts)
+    first, second = row.one_of("first", known), row.one_of("second", known)
+    if first == second:
+        row.refuse("second", f"{first!r} is compared with itself", remedy="name another cohort")
+    cohorts = [[c.id for c in trial.cohorts] for trial in trials]
+    beside = [c for each in cohorts if first in each for c in each]
+    if second not in beside:
+        row.refuse(
+            "second",
+            f"{second!r} and {first!r} are cohorts of different trials, which have different "
+            "patients",
+            allowed=", ".join(c for c in beside if c != first) or "none",
+            remedy="name cohorts of one trial",
+        )
+    return first, second
+
+
+def _variant(
+    row: Table, path: Path, name: str, trials: Sequence[Trial], common: Variant
+) -> Variant:
+    """Assumptions of a row on top of the common ones, checked against the trials."""
     rule = row.text("rule", default=None)
     if rule is not None:
         with row.at("rule"):
-            load_rule(_beside(rule, path))
+            check_rule(trials, load_rule(_beside(rule, path)))
     population = row.text("population", default=None)
     if population is not None:
-        population = str(_beside(population, path))
         with row.at("population"):
-            load_population(population)
-    return Variant(
+            load_population(str(_beside(population, path)))
+    cards = {key: table.text(inner) for key, table, inner in _entries(row, "cards")}
+    options: dict[str, Any] = {}
+    for key, table, inner in _entries(row, "options"):
+        value = table.data[inner]
+        options[key] = table.boolean(inner) if isinstance(value, bool) else table.text(inner)
+        with table.at(inner):
+            check_run_option(key, options[key])
+    variant = Variant(
         name=name,
-        options={} if options is None else {key: _value(options, key) for key in options.data},
-        cards={} if cards is None else {key: cards.text(key) for key in cards.data},
-        rule=None if rule is None else str(_beside(rule, path)),
-        population=population,
+        options={**common.options, **options},
+        cards={**common.cards, **cards},
+        rule=common.rule if rule is None else str(_beside(rule, path)),
+        population=common.population if population is None else str(_beside(population, path)),
     )
+    with row.at("cards"):
+        check_cards(trials, variant.cards)
+    with row.at("options"):
+        check_options(trials, variant.options, variant.cards)
+    return variant
 
 
-def _merged(common: Variant, own: Variant) -> Variant:
-    return replace(
-        own,
-        options={**common.options, **own.options},
-        cards={**common.cards, **own.cards},
-        rule=own.rule or common.rule,
-        population=own.population or common.population,
-    )
+def _entries(row: Table, key: str) -> list[tuple[str, Table, str]]:
+    """Entries of a table by full name, written as ``"a.b" = x``, ``a.b = x`` or under ``[a]``."""
+    table: Table | None = row.table(key, default=None)
+    found: list[tuple[str, Table, str]] = []
+    if table is None:
+        return found
+    for name, value in table.data.items():
+        if isinstance(value, dict):
+            inside = table.table(name)
+            found += [(f"{name}.{inner}", inside, inner) for inner in inside.data]
+        else:
+            found.append((name, table, name))
+    return found
 
 
-def _value(table: Table, key: str) -> Any:
-    value = table.data[key]
-    if isinstance(value, bool):
-        return table.boolean(key)
-    return table.text(key)
-
-
-def _chosen(root: Table, trial: Trial, cohorts: tuple[str, ...]) -> Trial:
+def _chosen(trial: Trial, cohorts: tuple[str, ...]) -> Trial:
     """Trial with the cohorts asked for; all of them if none of its own is named."""
     if not set(cohorts) & {cohort.id for cohort in trial.cohorts}:
         return trial
@@ -226,10 +267,13 @@ def check_file(path: str | Path) -> list[str]:
         One sentence for each problem; empty for a good file.
     """
     try:
-        kind = read_toml(Path(path)).data.get("kind", "trial")
-        if kind != "scenario":
+        kind = read_toml(Path(path)).data.get("kind")
+        if kind == "scenario":
+            load_scenario(Path(path))
+        elif kind is None:  # a schedule of one's own need not say that it is a trial
+            load_trial(Path(path))
+        else:
             return check_card(Path(path))
-        load_scenario(Path(path))
     except PkpdError as error:
         return [str(error)]
     return []
@@ -268,7 +312,7 @@ def with_overrides(
                 by_id[name] = load_trial(name)
         kept = tuple(by_id[name] for name in dict.fromkeys(trials))
     if rule is not None:
-        load_rule(rule)
+        check_rule(kept, load_rule(rule))
     for name, value, least in (("patients", patients, 1), ("draws", draws, 1), ("seed", seed, 0)):
         if value is not None and not least <= value <= MOST:
             msg = sentence(where=name, what=f"{value}", allowed=f"{least} to {MOST}")
@@ -282,6 +326,11 @@ def with_overrides(
         )
         for v in scenario.variants
     )
+    for key, value in (options or {}).items():
+        check_run_option(key, value)
+    if options or cards:
+        for variant in variants:
+            check_assumptions(kept, variant.options, variant.cards)
     return replace(
         scenario,
         trials=kept,

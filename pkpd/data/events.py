@@ -60,8 +60,8 @@ class EventTable:
         was inserted, [B, N].
     source
         Name of the source, used in messages.
-    first_row
-        What the source calls its row 0 (2 for a CSV file with a header line).
+    numbers
+        What the source calls its rows (2, 3, ... for a CSV file with a header line), [rows].
     """
 
     subject: np.ndarray
@@ -74,8 +74,8 @@ class EventTable:
     addl: np.ndarray
     ss: np.ndarray
     row: np.ndarray
+    numbers: np.ndarray
     source: str = "event table"
-    first_row: int = 0
 
     @classmethod
     def from_columns(
@@ -84,7 +84,7 @@ class EventTable:
         time: Sequence[float] | np.ndarray,
         *,
         source: str = "event table",
-        first_row: int = 0,
+        numbers: Sequence[int] | np.ndarray | None = None,
         **columns: Sequence[float] | np.ndarray | None,
     ) -> EventTable:
         """Build and check a table from record-wise columns of equal length.
@@ -93,8 +93,8 @@ class EventTable:
         ----------
         subject, time
             Subject label and time (h) of each record. Records of a subject are contiguous.
-        source, first_row
-            How messages name the source and its rows.
+        source, numbers
+            How messages name the source and its rows; rows are counted from 0 by default.
         **columns
             ``evid, amt, rate, ii, addl, ss, cmt``; those left out are 0 on every record.
 
@@ -120,13 +120,14 @@ class EventTable:
                 )
             )
         labels = np.asarray(subject)
-        values = {"time": _numeric(time, "time", source, first_row)}
+        names = np.arange(len(labels)) if numbers is None else np.asarray(numbers)
+        values = {"time": _numeric(time, "time", source, names)}
         for name, default in _DEFAULTS.items():
             given = columns.get(name)
             values[name] = (
                 np.full(len(labels), default)
                 if given is None
-                else _numeric(given, name, source, first_row)
+                else _numeric(given, name, source, names)
             )
         for name, column in values.items():
             if len(column) != len(labels):
@@ -137,8 +138,8 @@ class EventTable:
                         remedy="give one value per record",
                     )
                 )
-        blocks = _blocks(labels, source, first_row)
-        _check_records(labels, values, blocks, source, first_row)
+        blocks = _blocks(labels, source, names)
+        _check_records(labels, values, blocks, source, names)
         width = max((stop - start for _, start, stop in blocks), default=0)
         padded = {name: np.zeros((len(blocks), width)) for name in values}
         row = np.full((len(blocks), width), PADDING, dtype=np.int64)
@@ -153,7 +154,7 @@ class EventTable:
             subject=np.array([label for label, _, _ in blocks]),
             row=row,
             source=source,
-            first_row=first_row,
+            numbers=names,
             **padded,
             **integers,
         )
@@ -207,7 +208,7 @@ class EventTable:
         """Words for a record's place in the source, for messages."""
         return _place(
             self.source,
-            self.first_row,
+            self.numbers,
             int(self.row[subject, record]),
             self.subject[subject],
             column,
@@ -231,11 +232,11 @@ class EventTable:
     def subset(self, subjects: Sequence[int] | np.ndarray) -> EventTable:
         """Return the table of some subjects (by position), in the order given."""
         index = np.asarray(subjects)
-        names = ("subject", "time", "evid", "cmt", "amt", "rate", "ii", "addl", "ss", "row")
-        return replace(self, **{name: getattr(self, name)[index] for name in names})
+        kept = ("subject", "time", "evid", "cmt", "amt", "rate", "ii", "addl", "ss", "row")
+        return replace(self, **{name: getattr(self, name)[index] for name in kept})
 
 
-def _numeric(column: Any, name: str, source: str, first_row: int) -> np.ndarray:
+def _numeric(column: Any, name: str, source: str, numbers: np.ndarray) -> np.ndarray:
     """Return a float column, or say which row is not a number."""
     try:
         return np.asarray(column, dtype=float)
@@ -246,7 +247,7 @@ def _numeric(column: Any, name: str, source: str, first_row: int) -> np.ndarray:
             except (TypeError, ValueError):
                 raise DataError(
                     sentence(
-                        where=f"{source}, row {i + first_row}, column {name.upper()}",
+                        where=f"{source}, row {numbers[i]}, column {name.upper()}",
                         what=f"{value!r} is not a number",
                         remedy="write a number, or '.' for a missing value when reading a file",
                     )
@@ -254,12 +255,12 @@ def _numeric(column: Any, name: str, source: str, first_row: int) -> np.ndarray:
         raise
 
 
-def _place(source: str, first_row: int, row: int, subject: Any, column: str | None) -> str:
-    where = f"{source}, row {row + first_row}, ID {subject}"
+def _place(source: str, numbers: np.ndarray, row: int, subject: Any, column: str | None) -> str:
+    where = f"{source}, row {numbers[row]}, ID {subject}"
     return where if column is None else f"{where}, column {column.upper()}"
 
 
-def _blocks(labels: np.ndarray, source: str, first_row: int) -> list[tuple[Any, int, int]]:
+def _blocks(labels: np.ndarray, source: str, numbers: np.ndarray) -> list[tuple[Any, int, int]]:
     """Return (label, start, stop) of each subject's contiguous records."""
     if len(labels) == 0:
         raise DataError(sentence(where=source, what="holds no records", remedy="give some"))
@@ -272,7 +273,7 @@ def _blocks(labels: np.ndarray, source: str, first_row: int) -> list[tuple[Any, 
         if key in seen:
             raise DataError(
                 sentence(
-                    where=_place(source, first_row, start, key, "id"),
+                    where=_place(source, numbers, start, key, "id"),
                     what="the subject's records are not together: other subjects lie between",
                     remedy="sort the rows by ID and time",
                 )
@@ -286,7 +287,7 @@ def _check_records(
     v: dict[str, np.ndarray],
     blocks: list[tuple[Any, int, int]],
     source: str,
-    first_row: int,
+    numbers: np.ndarray,
 ) -> None:
     """Raise on the first record that has no meaning."""
 
@@ -295,7 +296,7 @@ def _check_records(
             i = int(np.flatnonzero(bad)[0])
             raise DataError(
                 sentence(
-                    where=_place(source, first_row, i, labels[i], column),
+                    where=_place(source, numbers, i, labels[i], column),
                     what=what.format(value=f"{v[column][i]:g}", **{k: f"{v[k][i]:g}" for k in v}),
                     allowed=allowed,
                     remedy=remedy,
@@ -392,7 +393,7 @@ def _check_records(
             i = start + 1 + int(bad[0])
             raise DataError(
                 sentence(
-                    where=_place(source, first_row, i, labels[i], "time"),
+                    where=_place(source, numbers, i, labels[i], "time"),
                     what=f"{v['time'][i]:g} h is earlier than the record before "
                     f"({v['time'][i - 1]:g} h)",
                     allowed="times that do not decrease, except at a reset (EVID 3 or 4)",

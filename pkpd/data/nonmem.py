@@ -7,8 +7,7 @@ are counted as an editor counts the lines of a CSV file, the header being line 1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -111,15 +110,12 @@ def read_nonmem(
     identity = _identity(table)
     time = _hours(table, identity, time_unit, date_format, notes)
     event_values = _event_columns(table, notes)
-    events = _with_lines(
-        table,
-        lambda: EventTable.from_columns(
-            identity,
-            time,
-            source=table.name,
-            first_row=0,
-            **{name.lower(): value for name, value in event_values.items()},
-        ),
+    events = EventTable.from_columns(
+        identity,
+        time,
+        source=table.name,
+        numbers=table.lines,
+        **{name.lower(): value for name, value in event_values.items()},
     )
     dose = np.isin(event_values["EVID"], (1, 4))
     if compartments is not None:
@@ -153,9 +149,7 @@ def read_nonmem(
             )
         values = events.from_rows(table.numbers(key))
         gaps = int(np.sum(~np.isfinite(values) & events.valid))
-        kept[name] = _with_lines(
-            table, lambda v=values, n=name, k=key: fill_missing(events, n, v, table.label[k])
-        )
+        kept[name] = fill_missing(events, name, values, table.label[key])
         if gaps:
             notes.append(
                 f"covariate {name}: {gaps} missing values filled with the subject's value before, "
@@ -166,29 +160,7 @@ def read_nonmem(
         number = table.numbers("OCC")
         _refuse_missing(table, "OCC", number, "the occasion is missing")
         occasion = _occasions(events, events.from_rows(number))
-    return Dataset(_relabelled(events, table), observations, names, kept, occasion, tuple(notes))
-
-
-def _with_lines(table: Sheet, build: Callable[[], Any]) -> Any:
-    """Run ``build``; its messages count rows from 0, the source's own lines replace them."""
-    try:
-        return build()
-    except DataError as error:
-        text = str(error)
-        head, found, tail = text.partition(", row ")
-        digits = tail.split(",", 1)[0]
-        if found and digits.isdigit():
-            text = f"{head}, row {table.lines[int(digits)]}{tail[len(digits) :]}"
-        raise DataError(text) from None
-
-
-def _relabelled(events: EventTable, table: Sheet) -> EventTable:
-    """Count rows as the source does, where its lines are consecutive."""
-    if not table.lines:
-        return events
-    first = table.lines[0]
-    consecutive = table.lines == list(range(first, first + len(table.lines)))
-    return replace(events, first_row=first) if consecutive else events
+    return Dataset(events, observations, names, kept, occasion, tuple(notes))
 
 
 def _refuse_missing(table: Sheet, column: str, values: np.ndarray, what: str) -> None:

@@ -127,7 +127,9 @@ def _prepared(events: EventTable, dose_compartment: int) -> tuple[DoseSchedule, 
         "segment": events.segment.astype(np.int32),
         "segment_end": events.segment_end,
         "starts": events.starts,
-        "resets": events.is_reset | (events.starts & (np.arange(events.shape[1]) == 0)),
+        # an initial amount is put back by a reset, but a replacing steady state leaves none
+        "resets": (events.is_reset | (events.starts & (np.arange(events.shape[1]) == 0)))
+        & ~(events.is_dose & (events.ss == 1)),
     }
     for name in DoseSchedule.__dataclass_fields__:
         if name != "infusions":

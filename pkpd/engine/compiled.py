@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.engine import compiled_marrow as marrow
-from pkpd.engine import compiled_pk as pk
+from pkpd.engine import compiled_program as pk
+from pkpd.engine.compiled_chain import tape_size_of
 from pkpd.engine.grid import Grid
 from pkpd.engine.lanes import WIDTH
 from pkpd.engine.linear import Disposition, LinearPK, TransitAbsorption
@@ -146,6 +147,7 @@ class _Call:
 def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64]) -> _Call:
     heads = plan.heads.copy()
     n_cells, n_lengths = grid.n_cells, grid.length_h.shape[0]
+    infused = np.zeros((heads.shape[0], n_lengths), dtype=np.int8)
     coef = drivers = states = 0
     work = 1
     level = n_rates = 1
@@ -153,7 +155,7 @@ def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64]) -> _Call:
         if head[pk.KIND] != pk.LINEAR_PK:
             continue
         n, slots = int(head[pk.N]), int(head[pk.SLOTS])
-        head[pk.INFUSED] = bool((grid.rate[:, k] > 0).any())
+        infused[k, grid.length_index[(grid.rate[:, k] > 0).any(axis=1)]] = 1
         size = slots + n
         size += 2 * n + 2 if head[pk.MOMENTS] else 0
         size += 4 * (n + 1) if head[pk.AT_NODES] else 0
@@ -163,7 +165,7 @@ def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64]) -> _Call:
         coef += size * n_lengths
         drivers += int(head[pk.DRIVER_SIZE]) * n_cells
         states += n * n_cells
-        work = max(work, pk.tape_size(head), 2 * n)
+        work = max(work, pk.tape_size(head), tape_size_of(int(head[pk.CHAIN])), 2 * n)
         level = max(level, slots + 4 * n)
         n_rates = max(n_rates, int(head[pk.RATES]) + 1)
     transits = int(plan.lines[:, marrow.TRANSITS].max())
@@ -180,6 +182,7 @@ def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64]) -> _Call:
         grid.rate,
         grid.obs_cell,
         grid.obs_at,
+        infused,
     )
     return _Call(
         np.ascontiguousarray(schedule, dtype=np.int64),
@@ -191,7 +194,7 @@ def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64]) -> _Call:
 
 
 def cores() -> int:
-    """Number of processor cores this process may use."""
+    """Return the number of processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -274,6 +277,7 @@ def _derivatives(
     bar: FloatArray,
     observed: FloatArray,
     weight: FloatArray,
+    dense_bar: FloatArray,
     threads: int | None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     from pkpd.engine.compiled_kernel import gradient_range
@@ -283,12 +287,14 @@ def _derivatives(
     log_count = np.empty((plan.lines.shape[0], theta.shape[1], grid.obs_cell.shape[1]))
     theta_bar = np.empty_like(theta)
     log_likelihood = np.zeros(theta.shape[1])
+    dense = dense_bar.size > 0
+    last_of = np.full_like(call.last_of, grid.n_cells) if dense else call.last_of
 
     def work(first: int, stop: int) -> None:
         gradient_range(
-            first, stop, call.schedule, call.last_of, theta, plan.code, call.heads, plan.lines,
+            first, stop, call.schedule, last_of, theta, plan.code, call.heads, plan.lines,
             plan.effects, *call.grid, call.sizes, log_count, mode, bar, observed, weight,
-            theta_bar, log_likelihood,
+            dense_bar, theta_bar, log_likelihood,
         )  # fmt: skip
 
     _on_all_cores(work, theta.shape[1], threads)
@@ -302,6 +308,7 @@ def vector_jacobian(
     theta: FloatArray,
     cotangent: FloatArray,
     *,
+    node_cotangent: FloatArray | None = None,
     threads: int | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Log counts, and the derivative of ``sum(cotangent * log_count)`` by ``theta``.
@@ -310,6 +317,8 @@ def vector_jacobian(
     ----------
     cotangent : float[lines, L, T]
         What is at missing observations is not read.
+    node_cotangent : float[lines, L, C + 1, 2]
+        Adds ``sum(node_cotangent * nodes)`` to what is differentiated.
 
     Returns
     -------
@@ -320,8 +329,10 @@ def vector_jacobian(
 
     bar = np.array(cotangent, dtype=np.float64, order="C")
     empty = np.zeros((0, 0, 0))
+    dense = np.zeros((0, 0, 0, 0)) if node_cotangent is None else node_cotangent
+    dense = np.ascontiguousarray(dense, dtype=np.float64)
     log_count, theta_bar, _ = _derivatives(
-        plan, grid, schedule, theta, COTANGENT, bar, empty, empty, threads
+        plan, grid, schedule, theta, COTANGENT, bar, empty, empty, dense, threads
     )
     return log_count, theta_bar
 
@@ -336,7 +347,7 @@ def normal_log_likelihood(
     *,
     threads: int | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Normal log-likelihood of log counts with its derivative, in one pass.
+    """Form the normal log-likelihood of log counts and its derivative in one pass.
 
     Parameters
     ----------
@@ -357,6 +368,6 @@ def normal_log_likelihood(
     weight = np.ascontiguousarray(weight, dtype=np.float64)
     bar = np.empty_like(observed)
     _, theta_bar, log_likelihood = _derivatives(
-        plan, grid, schedule, theta, NORMAL, bar, observed, weight, threads
+        plan, grid, schedule, theta, NORMAL, bar, observed, weight, np.zeros((0, 0, 0, 0)), threads
     )
     return log_likelihood, theta_bar, bar

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pkpd.engine.compiled_pk import (
+from pkpd.engine.compiled_program import (
     AT_NODES,
     COEF_SIZE,
     COEF_START,
@@ -16,13 +16,12 @@ from pkpd.engine.compiled_pk import (
     DRIVER_START,
     ENTRIES,
     F_ROW,
-    INFUSED,
     MOMENTS,
     N_ENTRIES,
-    N,
     RATES,
     SLOTS,
     STATE_START,
+    N,
 )
 from pkpd.engine.lanes import WIDTH, largest, load, splat, store, where_less
 
@@ -30,7 +29,7 @@ _GONE = 1e-22  # of the amount given: below it a drug is taken as washed out
 _TINY = 1e-200  # keeps the tail of a fast chain clear of denormal numbers
 
 
-@njit(cache=True)
+@njit
 def gather_theta(theta, lanes, out):
     """Parameters of the lanes of a block."""
     for p in range(theta.shape[0]):
@@ -38,7 +37,7 @@ def gather_theta(theta, lanes, out):
             out[p * WIDTH + j] = theta[p, lanes[j]]
 
 
-@njit(cache=True)
+@njit
 def gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_w, rate_w):
     """Cell lengths and doses of the schedules of a block."""
     for m in range(lengths.shape[0]):
@@ -53,7 +52,7 @@ def gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_w, rate_w):
                 rate_w[at + j] = rate[g, k, groups[j]]
 
 
-@njit(cache=True)
+@njit
 def dose_amounts(heads, theta, base_bolus, base_rate, bolus, rate):
     """Doses times the bioavailability of each lane."""
     drugs = heads.shape[0]
@@ -65,7 +64,7 @@ def dose_amounts(heads, theta, base_bolus, base_rate, bolus, rate):
             store(rate, at, share * load(base_rate, at))
 
 
-@njit(cache=True)
+@njit
 def drive(
     code,
     head,
@@ -88,7 +87,6 @@ def drive(
     """Carry one drug through all cells; write its driver, and its state at every cell start."""
     n, slots = head[N], head[SLOTS]
     n_cells = active.size // drugs
-    infused = head[INFUSED] > 0
     moments, nodes = head[MOMENTS] > 0, head[AT_NODES] > 0
     for i in range(n):
         store(x, i, splat(0.0))
@@ -109,6 +107,7 @@ def drive(
                 cell += 1
             continue
         base = head[COEF_START] + index[gap] * head[COEF_SIZE]
+        infused = largest(flow) > 0.0
         for _ in range(cells[gap]):
             active[drug * n_cells + cell] = 1
             out = head[DRIVER_START] + cell * head[DRIVER_SIZE]
@@ -152,13 +151,13 @@ def drive(
         remaining = splat(0.0)
         for i in range(n):
             remaining = remaining + load(x, i)
-        if largest(remaining) <= _GONE * given and largest(flow) == 0.0:
+        if largest(remaining) <= _GONE * given and not infused:
             on = False
             for i in range(n):
                 store(x, i, splat(0.0))
 
 
-@njit(cache=True)
+@njit
 def drive_adjoint(
     code,
     head,
@@ -184,7 +183,6 @@ def drive_adjoint(
     """Adjoint of `drive`: derivatives by coefficients, doses, and the factor of the driver."""
     n, slots = head[N], head[SLOTS]
     n_cells = active.size // drugs
-    infused = head[INFUSED] > 0
     moments, nodes = head[MOMENTS] > 0, head[AT_NODES] > 0
     scale_at = head[RATES]
     scale = load(rates, scale_at)
@@ -202,6 +200,7 @@ def drive_adjoint(
             continue
         flow = load(rate, at)
         flow_bar = splat(0.0)
+        infused = largest(flow) > 0.0
         base = head[COEF_START] + index[gap] * head[COEF_SIZE]
         for _ in range(cells[gap]):
             cell -= 1
@@ -216,7 +215,9 @@ def drive_adjoint(
                 i, j, s = code[e], code[e + 1], code[e + 2]
                 x_bar = load(x, i)
                 store(new, j, load(new, j) + load(coef, base + s) * x_bar)
-                store(coef_bar, base + s, load(coef_bar, base + s) + x_bar * load(states, state + j))
+                store(
+                    coef_bar, base + s, load(coef_bar, base + s) + x_bar * load(states, state + j)
+                )
             if infused:
                 for i in range(n):
                     x_bar = load(x, i)
@@ -262,7 +263,7 @@ def drive_adjoint(
     store(rates_bar, scale_at, load(rates_bar, scale_at) + scale_bar * inverse)
 
 
-@njit(cache=True)
+@njit
 def observe(obs_cell, obs_at, groups, lanes, count, cell_length, lengths, nodes, log_set, out):
     """Log counts at the observations by the cubic Hermite interpolant of log count."""
     for t in range(obs_cell.shape[1]):
@@ -286,7 +287,7 @@ def observe(obs_cell, obs_at, groups, lanes, count, cell_length, lengths, nodes,
             out[lanes[j], t] = value + h * slopes + log_set[j]
 
 
-@njit(cache=True)
+@njit
 def observe_adjoint(
     obs_cell, obs_at, groups, lanes, count, cell_length, lengths, bar, nodes_bar, set_bar
 ):

@@ -7,9 +7,13 @@ without the interpreter lock. Numba compiles two functions here, for all models 
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
+
 import numpy as np
 from numba import njit
 
+from pkpd.engine.compiled_coefficients import coefficients, coefficients_adjoint
 from pkpd.engine.compiled_course import (
     dose_amounts,
     drive,
@@ -23,30 +27,15 @@ from pkpd.engine.compiled_marrow import (
     N_RATES,
     SET_POINT,
     TRANSITS,
-    WORK_PER_STATE,
     effect_of_cell,
     effect_of_cell_adjoint,
     line_rates,
     line_rates_adjoint,
     march,
     march_adjoint,
-    tape_stride,
 )
-from pkpd.engine.compiled_pk import (
-    COEF_SIZE,
-    COEF_START,
-    DRIVER_SIZE,
-    F_ROW,
-    KIND,
-    LINEAR_PK,
-    N,
-    RATES,
-    SLOTS,
-    coefficients,
-    coefficients_adjoint,
-    monomials,
-    monomials_adjoint,
-)
+from pkpd.engine.compiled_pk import monomials, monomials_adjoint
+from pkpd.engine.compiled_program import COEF_SIZE, COEF_START, F_ROW, KIND, LINEAR_PK, RATES, N
 from pkpd.engine.lanes import WIDTH, load, splat, store, where_greater
 
 VALUE, COTANGENT, NORMAL = 0, 1, 2
@@ -54,7 +43,7 @@ VALUE, COTANGENT, NORMAL = 0, 1, 2
 log-likelihood of log counts with its derivative."""
 
 
-@njit(cache=True)
+@njit
 def _block(block, n_lanes, schedule, last_of, lanes, groups):
     """Lanes and schedules of a block; returns how many lanes are real and the cells to solve."""
     last = 0
@@ -71,10 +60,10 @@ def _block(block, n_lanes, schedule, last_of, lanes, groups):
     return count, last
 
 
-@njit(cache=True)
+@njit
 def _pharmacokinetics(
-    code, heads, cells, index, last, lengths, theta, bolus, rate, w, rates, coef, drivers, active,
-    states, with_tape,
+    code, heads, infused, cells, index, last, lengths, theta, bolus, rate, w, rates, coef,
+    drivers, active, states, with_tape,
 ):  # fmt: skip
     """Coefficients and drivers of all drugs for one block; ``rates`` has one row per drug."""
     n_lengths = lengths.size // WIDTH
@@ -86,7 +75,7 @@ def _pharmacokinetics(
         monomials(code, head, theta, rates[k])
         for m in range(n_lengths):
             at = head[COEF_START] + m * head[COEF_SIZE]
-            coefficients(code, head, rates[k], load(lengths, m), w, coef, at)
+            coefficients(code, head, rates[k], load(lengths, m), infused[k, m] > 0, w, coef, at)
         scale = load(rates[k], head[RATES])
         x, new = w[: head[N] * WIDTH], w[head[N] * WIDTH : 2 * head[N] * WIDTH]
         drive(
@@ -95,7 +84,7 @@ def _pharmacokinetics(
         )  # fmt: skip
 
 
-@njit(cache=True)
+@njit
 def _effects(heads, effects, cells, index, last, lengths, drivers, active, rate, theta, moments):
     cell = 0
     n_cells = active.size // max(1, effects.shape[0])
@@ -111,7 +100,7 @@ def _effects(heads, effects, cells, index, last, lengths, drivers, active, rate,
             cell += 1
 
 
-@njit(cache=True)
+@njit
 def _effects_adjoint(
     heads, effects, cells, index, last, lengths, drivers, active, rate, theta, bar, drivers_bar,
     rate_bar, theta_bar,
@@ -130,21 +119,17 @@ def _effects_adjoint(
             cell += 1
 
 
-@njit(cache=True)
+@njit
 def _log_set(theta, line, out):
     for j in range(WIDTH):
         out[j] = np.log(theta[line[SET_POINT] * WIDTH + j])
 
 
-@njit(cache=True, nogil=True)
-def solve_range(
+@njit
+def _solve(
     first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index, cell_length,
-    lengths, bolus, rate, obs_cell, obs_at, sizes, log_count, dense,
+    lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, dense,
 ):  # fmt: skip
-    """Log counts of blocks ``first`` to ``stop``; ``dense`` gets node values if it has a size.
-
-    ``sizes``: vectors of work array, coefficients, drivers, rates per drug.
-    """
     n_lanes, drugs = theta.shape[1], heads.shape[0]
     n_cells, n_gaps = cell_length.size, cells.size
     lanes = np.empty(WIDTH, dtype=np.int64)
@@ -169,8 +154,8 @@ def solve_range(
             gather_schedule(lengths, bolus, rate, groups, lengths_w, doses[0], doses[1])
         dose_amounts(heads, theta_w, doses[0], doses[1], doses[2], doses[3])
         _pharmacokinetics(
-            code, heads, cells, index, last, lengths_w, theta_w, doses[2], doses[3], w, rates,
-            coef, drivers, active, nothing, False,
+            code, heads, infused, cells, index, last, lengths_w, theta_w, doses[2], doses[3], w,
+            rates, coef, drivers, active, nothing, False,
         )  # fmt: skip
         for i in range(lines.shape[0]):
             line = lines[i]
@@ -194,18 +179,12 @@ def solve_range(
                         dense[i, lanes[j], c, 1] = nodes[at + WIDTH + j]
 
 
-@njit(cache=True, nogil=True)
-def gradient_range(
+@njit
+def _gradient(
     first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index, cell_length,
-    lengths, bolus, rate, obs_cell, obs_at, sizes, log_count, mode, bar, observed, weight,
-    theta_bar, log_likelihood,
+    lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, mode, bar, observed, weight,
+    dense_bar, theta_bar, log_likelihood,
 ):  # fmt: skip
-    """Log counts and derivatives of blocks ``first`` to ``stop``.
-
-    With `COTANGENT` the derivative is that of ``sum(bar * log_count)``. With `NORMAL`, ``bar`` is
-    overwritten by ``weight * (observed - log_count)`` and ``log_likelihood[L]`` gets
-    ``-sum(weight * (observed - log_count)^2) / 2``; a weight of 0 marks a missing value.
-    """
     n_lanes, drugs = theta.shape[1], heads.shape[0]
     n_cells, n_gaps, n_lengths = cell_length.size, cells.size, lengths.shape[0]
     lanes = np.empty(WIDTH, dtype=np.int64)
@@ -245,8 +224,8 @@ def gradient_range(
             gather_schedule(lengths, bolus, rate, groups, lengths_w, doses[0], doses[1])
         dose_amounts(heads, theta_w, doses[0], doses[1], doses[2], doses[3])
         _pharmacokinetics(
-            code, heads, cells, index, last, lengths_w, theta_w, doses[2], doses[3], w, rates,
-            coef, drivers, active, states, True,
+            code, heads, infused, cells, index, last, lengths_w, theta_w, doses[2], doses[3], w,
+            rates, coef, drivers, active, states, True,
         )  # fmt: skip
         for i in range(lines.shape[0]):
             line = lines[i]
@@ -281,6 +260,13 @@ def gradient_range(
                 obs_cell, obs_at, groups, lanes, count, cell_length, lengths_w, bar[i], nodes_bar,
                 set_bar,
             )  # fmt: skip
+            if dense_bar.size > 0:
+                for c in range(n_cells + 1):
+                    for j in range(count):
+                        at = 2 * c * WIDTH + j
+                        nodes_bar[at] += dense_bar[i, lanes[j], c, 0]
+                        nodes_bar[at + WIDTH] += dense_bar[i, lanes[j], c, 1]
+                        set_bar[j] += dense_bar[i, lanes[j], c, 0]
             march_adjoint(
                 n, cells, index, lengths_w, last, moments, line_w, w, nodes_bar, tape,
                 moments_bar, line_bar,
@@ -306,8 +292,8 @@ def gradient_range(
                 for m in range(n_lengths):
                     at = head[COEF_START] + m * head[COEF_SIZE]
                     coefficients_adjoint(
-                        code, head, rates[k], load(lengths_w, m), w, coef_bar, at, level_bar,
-                        rates_bar,
+                        code, head, rates[k], load(lengths_w, m), infused[k, m] > 0, w,
+                        coef_bar, at, level_bar, rates_bar,
                     )  # fmt: skip
                 monomials_adjoint(code, head, theta_w, rates[k], rates_bar, theta_bar_w)
             share = splat(0.0)
@@ -322,3 +308,55 @@ def gradient_range(
                 theta_bar[p, lanes[j]] = theta_bar_w[p * WIDTH + j]
 
 
+_SOURCES = ("lanes", "compiled_*")
+
+
+def source_stamp() -> int:
+    """Checksum of the kernel sources: Numba's cache only looks at the file of the entry point."""
+    here = Path(__file__).parent
+    files = sorted({path for name in _SOURCES for path in here.glob(f"{name}.py")})
+    return zlib.crc32(b"".join(path.read_bytes() for path in files)) | 1
+
+
+def _entry_points(stamp: int):
+    # the stamp is a closure variable, and those are part of the key of the cache
+    @njit(cache=True, nogil=True)
+    def solve_range(
+        first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index,
+        cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, dense,
+    ):  # fmt: skip
+        """Log counts of blocks ``first`` to ``stop``; ``dense`` gets node values if it has a size.
+
+        ``sizes``: vectors of work array, coefficients, drivers, rates per drug.
+        """
+        if stamp != 0:
+            _solve(
+                first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index,
+                cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count,
+                dense,
+            )  # fmt: skip
+
+    @njit(cache=True, nogil=True)
+    def gradient_range(
+        first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index,
+        cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, mode,
+        bar, observed, weight, dense_bar, theta_bar, log_likelihood,
+    ):  # fmt: skip
+        """Log counts and derivatives of blocks ``first`` to ``stop``.
+
+        With `COTANGENT` the derivative is that of ``sum(bar * log_count)``, to which a
+        ``dense_bar`` that has a size adds ``sum(dense_bar * dense)``. With `NORMAL`, ``bar`` is
+        overwritten by ``weight * (observed - log_count)`` and ``log_likelihood[L]`` gets
+        ``-sum(weight * (observed - log_count)^2) / 2``; a weight of 0 marks a missing value.
+        """
+        if stamp != 0:
+            _gradient(
+                first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index,
+                cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count,
+                mode, bar, observed, weight, dense_bar, theta_bar, log_likelihood,
+            )  # fmt: skip
+
+    return solve_range, gradient_range
+
+
+solve_range, gradient_range = _entry_points(source_stamp())

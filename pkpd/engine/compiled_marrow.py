@@ -8,17 +8,9 @@ Vectors of lanes are values of `pkpd.engine.lanes`; arrays are flat, indices cou
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
-from pkpd.engine.compiled_pk import (
-    AT_NODES,
-    DRIVER_SIZE,
-    DRIVER_START,
-    KIND,
-    LINEAR_PK,
-    MOMENTS,
-)
+from pkpd.engine.compiled_program import DRIVER_SIZE, DRIVER_START, MOMENTS
 from pkpd.engine.lanes import exp, load, log, splat, store, where_greater, where_less
 from pkpd.engine.linear import NODES, WEIGHTS
 
@@ -42,7 +34,7 @@ def tape_stride(transits: int) -> int:
     return transits + 2 + 12
 
 
-@njit(cache=True)
+@njit
 def line_rates(line, theta, rates):
     """Rates of a line from its parameters."""
     ktr = (line[TRANSITS] + 1.0) / load(theta, line[MTT])
@@ -59,7 +51,7 @@ def line_rates(line, theta, rates):
     store(rates, OFF_, splat(float(line[OFF])))
 
 
-@njit(cache=True)
+@njit
 def line_rates_adjoint(line, theta, rates, rates_bar, theta_bar):
     """Add the derivative by the parameters of a line."""
     ktr_bar = load(rates_bar, KTR_)
@@ -77,17 +69,17 @@ def line_rates_adjoint(line, theta, rates, rates_bar, theta_bar):
     store(theta_bar, line[SET_POINT], load(theta_bar, line[SET_POINT]) - change)
 
 
-@njit(cache=True)
-def _emax(value, effect, theta):
-    """Effect at a driver value, and the ratio ``(C / EC50)^hill`` it is made of."""
-    ratio = where_less(value, 0.0, 0.0, value) / load(theta, effect[2])
-    if effect[0] == EMAX_HILL:
+@njit(inline="always")
+def _ratio(value, kind, per_half, hill):
+    """``(C / EC50)^hill`` and what remains of it, ``1 / (1 + ratio)``."""
+    ratio = where_less(value, 0.0, 0.0, value) * per_half
+    if kind == EMAX_HILL:
         floored = where_less(ratio, _SMALLEST_RATIO, _SMALLEST_RATIO, ratio)
-        ratio = exp(load(theta, effect[3]) * log(floored))
-    return load(theta, effect[1]) * ratio / (1.0 + ratio), ratio
+        ratio = exp(hill * log(floored))
+    return ratio, 1.0 / (1.0 + ratio)
 
 
-@njit(cache=True)
+@njit
 def effect_of_cell(heads, effects, cell, gap, n_cells, inverse, drivers, active, rates, theta, out):
     """Mean, first moment, and direct kill of one cell, added over drugs."""
     mean = splat(0.0)
@@ -109,18 +101,23 @@ def effect_of_cell(heads, effects, cell, gap, n_cells, inverse, drivers, active,
         else:
             if heads[k, MOMENTS] > 0:
                 at += 2
-            first = splat(0.0)
+            largest_effect = load(theta, effects[k, 1])
+            per_half = 1.0 / load(theta, effects[k, 2])
+            hill = load(theta, effects[k, 3])
+            total, first = splat(0.0), splat(0.0)
             for q in range(4):
-                value, _ = _emax(load(drivers, at + q), effects[k], theta)
-                mean = mean + _MEAN[q] * value
+                ratio, share = _ratio(load(drivers, at + q), kind, per_half, hill)
+                value = ratio * share
+                total = total + _MEAN[q] * value
                 first = first + _SLOPE[q] * value
-            slope = slope + first * inverse
+            mean = mean + largest_effect * total
+            slope = slope + largest_effect * first * inverse
     store(out, 3 * cell, mean)
     store(out, 3 * cell + 1, slope)
     store(out, 3 * cell + 2, kill)
 
 
-@njit(cache=True)
+@njit
 def effect_of_cell_adjoint(
     heads,
     effects,
@@ -163,31 +160,27 @@ def effect_of_cell_adjoint(
         if heads[k, MOMENTS] > 0:
             at += 2
         emax, half = effects[k, 1], effects[k, 2]
-        largest_effect, ec50 = load(theta, emax), load(theta, half)
-        emax_bar, half_bar, hill_bar = splat(0.0), splat(0.0), splat(0.0)
-        hill = splat(1.0)
-        if kind == EMAX_HILL:
-            hill = load(theta, effects[k, 3])
+        largest_effect, per_half = load(theta, emax), 1.0 / load(theta, half)
+        emax_bar, plain_sum, hill_bar = splat(0.0), splat(0.0), splat(0.0)
+        hill = load(theta, effects[k, 3])
+        first_bar = slope_bar * inverse
         for q in range(4):
-            bar_q = _MEAN[q] * mean_bar + (_SLOPE[q] * slope_bar) * inverse
+            bar_q = _MEAN[q] * mean_bar + _SLOPE[q] * first_bar
             driver = load(drivers, at + q)
-            value, ratio = _emax(driver, effects[k], theta)
-            share = 1.0 / (1.0 + ratio)
+            ratio, share = _ratio(driver, kind, per_half, hill)
             emax_bar = emax_bar + bar_q * ratio * share
-            # d/dratio, by the driver and EC50 through the ratio
             ratio_bar = bar_q * largest_effect * share * share
+            plain = driver * per_half
             if kind == EMAX_HILL:
-                plain = driver / ec50
-                positive = where_less(plain, _SMALLEST_RATIO, 0.0, 1.0)
                 floored = where_less(plain, _SMALLEST_RATIO, _SMALLEST_RATIO, plain)
                 scaled = ratio_bar * ratio
                 hill_bar = hill_bar + scaled * log(floored)
-                plain_bar = positive * scaled * hill / floored
+                plain_bar = where_less(plain, _SMALLEST_RATIO, 0.0, scaled * hill / floored)
             else:
-                plain = driver / ec50
                 plain_bar = where_less(plain, 0.0, 0.0, ratio_bar)
-            half_bar = half_bar - plain_bar * plain / ec50
-            store(drivers_bar, at + q, load(drivers_bar, at + q) + plain_bar / ec50)
+            plain_sum = plain_sum + plain_bar * plain
+            store(drivers_bar, at + q, load(drivers_bar, at + q) + plain_bar * per_half)
+        half_bar = 0.0 - plain_sum * per_half
         store(theta_bar, emax, load(theta_bar, emax) + emax_bar)
         store(theta_bar, half, load(theta_bar, half) + half_bar)
         if kind == EMAX_HILL:
@@ -195,9 +188,9 @@ def effect_of_cell_adjoint(
             store(theta_bar, own, load(theta_bar, own) + hill_bar)
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _derivative(w, src, dst, n, effect, kill, rates):
-    """Derivative of the state at ``src`` into ``dst``; returns log count, feedback, pool."""
+    """Write the derivative at ``src`` to ``dst``; return log count, feedback, pool."""
     ktr = load(rates, KTR_)
     z = load(w, src + n + 1)
     log_z = log(where_less(z, FLOOR, FLOOR, z))
@@ -216,14 +209,14 @@ def _derivative(w, src, dst, n, effect, kill, rates):
     return log_z, feedback, pool
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _note(tape, at, stage, log_z, feedback, pool):
     store(tape, at + 3 * stage, log_z)
     store(tape, at + 3 * stage + 1, feedback)
     store(tape, at + 3 * stage + 2, pool)
 
 
-@njit(cache=True)
+@njit
 def _node(w, n, rates, nodes, index, log_z):
     """Log of the scaled count and its slope at a node."""
     z = load(w, n + 1)
@@ -232,7 +225,7 @@ def _node(w, n, rates, nodes, index, log_z):
     store(nodes, 2 * index + 1, load(rates, KC_) * (ratio - 1.0))
 
 
-@njit(cache=True)
+@njit
 def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_tape):
     """March a line over its cells; ``nodes`` gets log count and slope at the cell edges."""
     size = n + 2
@@ -289,7 +282,7 @@ def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_t
     _node(w, n, rates, nodes, cell, log(where_less(z, FLOOR, FLOOR, z)))
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _derivative_adjoint(w, src, v, out, n, effect, tape, at, rates, rates_bar):
     """Write to ``out`` the derivative by the state, given that by the derivative in ``v``.
 
@@ -326,15 +319,15 @@ def _derivative_adjoint(w, src, v, out, n, effect, tape, at, rates, rates_bar):
     return 0.0 - growth_bar * factor, 0.0 - vp
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _stage(w, dst, n, y, change, factor):
     for i in range(n + 2):
         store(w, dst + i, load(w, y + i) + factor * load(w, change + i))
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _rebuild(w, src, dst, n, effect, kill, tape, at, rates):
-    """Derivative at ``src`` from the logs and exponentials on the tape."""
+    """Form the derivative at ``src`` from the logs and exponentials on the tape."""
     ktr = load(rates, KTR_)
     feedback = load(tape, at + 1)
     rest = 1.0 - effect
@@ -349,7 +342,7 @@ def _rebuild(w, src, dst, n, effect, kill, tape, at, rates):
     store(w, dst + n + 1, load(rates, KC_) * (before - load(w, src + n + 1)))
 
 
-@njit(cache=True)
+@njit
 def _node_adjoint(y_tape, at, n, kc, nodes_bar, index, w, bar, rates_bar):
     """Add the derivative of a node's log count and slope to that by the state."""
     log_bar, slope_bar = load(nodes_bar, 2 * index), load(nodes_bar, 2 * index + 1)
@@ -364,7 +357,7 @@ def _node_adjoint(y_tape, at, n, kc, nodes_bar, index, w, bar, rates_bar):
     store(w, bar + n + 1, load(w, bar + n + 1) + change)
 
 
-@njit(cache=True)
+@njit
 def march_adjoint(
     n, cells, index, lengths, last, moments, rates, w, nodes_bar, tape, moments_bar, rates_bar
 ):
@@ -440,4 +433,3 @@ def march_adjoint(
 
 WORK_PER_STATE = 11
 """Vectors of work array per state that `march_adjoint` needs."""
-

@@ -320,7 +320,9 @@ def _inputs(doses: Doses, edges: FloatArray, n_drugs: int) -> tuple[FloatArray, 
         # of several edges at the same time the last one begins the gap that has a length
         gap = np.searchsorted(column[:-1], start + SAME_TIME, side="right") - 1
         np.add.at(bolus[:, :, g], (gap[at_once], drug[at_once]), amount[at_once])
-        for i in np.flatnonzero((length > SAME_TIME) & (start + length > SAME_TIME) & (start < horizon)):
+        for i in np.flatnonzero(
+            (length > SAME_TIME) & (start + length > SAME_TIME) & (start < horizon)
+        ):
             inside = (column[:-1] > start[i] - 2 * SAME_TIME) & (
                 column[1:] < start[i] + length[i] + 2 * SAME_TIME
             )

@@ -2,8 +2,9 @@
 
 The compiled engine advances `WIDTH` patients together. Left to the automatic vectoriser, short
 inner loops over lanes are guarded by alias checks that cost more than the arithmetic, and the
-library ``exp`` and ``log`` are not vectorised at all. Here eight numbers are a value of their own
-type: LLVM keeps it in one AVX-512 register, in two AVX2 or four SSE or NEON registers.
+library ``exp`` and ``log`` are not vectorised at all. Here sixteen numbers are a value of their own
+type: LLVM keeps it in two AVX-512 registers or four AVX2 ones. Two registers of independent
+numbers also hide the latency of the exponentials, which in a Runge-Kutta step follow one another.
 
 ``load(a, i)`` and ``store(a, i, v)`` read and write elements ``i * WIDTH`` onwards of a flat,
 contiguous float64 array; the arithmetic operators work between vectors and with numbers.
@@ -20,7 +21,7 @@ from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import intrinsic, lower_builtin, register_model, type_callable
 
-WIDTH = 8
+WIDTH = 16
 """Lanes in one vector."""
 
 # fused multiply-add is allowed; reassociation is not, it would break the rounding in `exp`

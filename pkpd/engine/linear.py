@@ -212,7 +212,9 @@ class LinearPK:
             a = a.at[i, i].set(-rate)
         return a
 
-    def propagator(self, p: Parameters, h: Array | float, *, nodes: bool = True) -> Propagator:
+    def propagator(
+        self, p: Parameters, h: Array | float, *, nodes: bool = True, reverse: bool = True
+    ) -> Propagator:
         """Coefficients for cells of length ``h``.
 
         Parameters
@@ -224,6 +226,8 @@ class LinearPK:
             ``[m, 1]`` forms ``m`` lengths in one compilation; see `of_length`.
         nodes
             Also form the coefficients of `at_nodes` (only a saturable effect needs them).
+        reverse
+            Whether reverse-mode derivatives will be asked for; a simulation is quicker without.
         """
         rates, outflow = self._rates(p)
         h = jnp.asarray(h, dtype=jnp.float64)
@@ -231,7 +235,9 @@ class LinearPK:
         fractions = np.concatenate([[1.0], NODES if nodes else []])
         fractions = fractions.reshape(-1, *([1] * len(lanes)))
         lengths = jnp.broadcast_to(h, lanes) * fractions
-        phi, psi, w0, w1, w2 = kernel(self._structure, rates, outflow, self._output, lengths)
+        phi, psi, w0, w1, w2 = kernel(
+            self._structure, rates, outflow, self._output, lengths, reverse=reverse
+        )
         scale = self._scale(p)
 
         dose_state = 0

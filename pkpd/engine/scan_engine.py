@@ -123,9 +123,7 @@ def _nodes(
         ],
         [
             jnp.broadcast_to(s, (s.shape[0], lanes))
-            for s in (
-                x.marrow.initial(p) for x, p in zip(structure.lines, marrow, strict=True)
-            )
+            for s in (x.marrow.initial(p) for x, p in zip(structure.lines, marrow, strict=True))
         ],
     )
     (_, y), (log_count, slope) = jax.lax.scan(
@@ -138,9 +136,7 @@ def _nodes(
     )
 
 
-def _observed(
-    grid: Tables, schedule: Array, log_count: Array, slope: Array
-) -> Array:
+def _observed(grid: Tables, schedule: Array, log_count: Array, slope: Array) -> Array:
     """Cubic Hermite interpolant of log count at the observations, ``[lines, L, T]``."""
     index, length_h, _, _, obs_cell, obs_at = grid
     cell, u = obs_cell[schedule], obs_at[schedule]

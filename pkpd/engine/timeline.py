@@ -21,9 +21,12 @@ from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE
 from pkpd.engine.compartments import LinearSystem
 from pkpd.engine.steady_state import constant_infusion_state, cycle_state, phase
 
-# Two times closer than this (relative) are the same time: 0.1 + 0.2 must meet a record at 0.3.
-_SAME_TIME = 1e-9
 _NO_RECORD = np.iinfo(np.int32).max
+
+
+def _just_before(time: Array) -> Array:
+    """Sort key of an event between records: 0.1 + 0.2 must come before a record at 0.3."""
+    return time - (1e-9 + 1e-12 * jnp.abs(time))
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class _Timeline:
     def governing(self, ordered_by: Array, time: Array) -> Array:
         """Record whose parameters hold at times between records, [B, K]."""
         segment = self.at_record("segment", ordered_by)
-        key = time - _SAME_TIME * (1.0 + jnp.abs(time))
+        key = _just_before(time)
         theirs, time = self.data["segment"][:, None, :], self.data["time"][:, None, :]
         before = (theirs < segment[..., None]) | (
             (theirs == segment[..., None]) & (time < key[..., None])
@@ -160,7 +163,7 @@ class _Timeline:
 
         Returns the events' numbers, [B, K].
         """
-        key = time - _SAME_TIME * (1.0 + jnp.abs(time))
+        key = _just_before(time)
         own = key <= after
         first = sum(block.time.shape[1] for block in self.blocks)
         self.blocks.append(

@@ -127,6 +127,8 @@ def kernel(
     outflow: tuple[Array, ...],
     output: int,
     h: Array,
+    *,
+    reverse: bool = True,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Transition matrix, response to a rate, and moments 0-2 in time of one output.
 
@@ -142,6 +144,10 @@ def kernel(
         State whose integrals are wanted.
     h
         Cell lengths in hours; the rates broadcast against it.
+    reverse
+        Whether reverse-mode derivatives will be asked for. They need a fixed number of doublings;
+        without them only as many are made as the fastest lane needs, which is several times
+        quicker for short cells.
 
     Returns
     -------
@@ -229,6 +235,7 @@ def kernel(
         )
         return jax.tree.map(lambda a, b: jnp.where(i < doublings, a, b), new, carry)
 
-    carry = jax.lax.fori_loop(0, _DOUBLINGS, double, (phi, psi, w0, w1, w2, step))
+    count = _DOUBLINGS if reverse else jnp.max(doublings).astype(jnp.int32)
+    carry = jax.lax.fori_loop(0, count, double, (phi, psi, w0, w1, w2, step))
     phi, psi, w0, w1, w2 = (jnp.stack(values) for values in carry[:5])
     return phi, psi, w0, w1, w2

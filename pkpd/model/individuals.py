@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import pkpd.engine  # noqa: F401  (switches JAX to float64 before anything is traced)
 from pkpd.cards.model_cards import ModelCard
 from pkpd.cards.relations import CovariateEffect, Individual
 from pkpd.errors import DataError, sentence
@@ -89,8 +90,6 @@ def individual_parameters(
     """
     if xp is None:
         import jax.numpy as xp  # type: ignore[no-redef]
-
-        import pkpd.engine  # noqa: F401  (switches JAX to float64)
     if isinstance(patients, PatientSample):
         patients = patient_arrays(model, patients)
     evaluation = _Evaluation(typical, patients, xp)
@@ -288,8 +287,6 @@ def occasion_factors(typical: Arrays, scores: Arrays, xp: Any = None) -> dict[st
     """
     if xp is None:
         import jax.numpy as xp  # type: ignore[no-redef]
-
-        import pkpd.engine  # noqa: F401  (switches JAX to float64)
     result = {}
     for name, score in scores.items():
         drug, parameter = name.rsplit(".", 1)

@@ -82,7 +82,22 @@ def growth_factor(effect: Array, feedback: Array, rule: FeedbackRule) -> Array:
     return jnp.maximum(rest, 0.0) * feedback
 
 
-def _check_rule(rule: str, where: str) -> None:
+def feedback_factor(count: Array, gamma: Array, saturation: float) -> Array:
+    """Feedback on proliferation at a scaled count, ``((1 + a) / (count + a))^gamma``.
+
+    With ``a = 0`` this is Friberg's ``(set_point / Circ)^gamma``, which grows without bound. Where
+    drugs remove cells for weeks, feedback also drives the removal, and the unbounded form turns a
+    deep nadir into a collapse that no marrow shows; with ``a > 0`` it tends to ``((1+a)/a)^gamma``.
+    """
+    if saturation == 0.0:
+        return jnp.exp(-gamma * jnp.log(count))
+    return jnp.exp(gamma * (np.log1p(saturation) - jnp.log(count + saturation)))
+
+
+def _check_rule(rule: str, saturation: float, where: str) -> None:
+    if not 0.0 <= saturation < 1.0:
+        msg = sentence(where=where, what=f"saturation = {saturation}", allowed="0 to below 1")
+        raise PkpdError(msg)
     if rule not in FEEDBACK_RULES:
         msg = sentence(
             where=where, what=f"feedback rule {rule!r}", allowed=", ".join(FEEDBACK_RULES)
@@ -108,6 +123,8 @@ class Friberg:
         ``"ktr"``: circulating cells leave at ``ktr`` (Friberg 2002); ``"own"``: at ``k_circ``.
     feedback_rule
         See `FeedbackRule`.
+    saturation
+        See `feedback_factor`; 0 is the published equation.
 
     Notes
     -----
@@ -125,6 +142,7 @@ class Friberg:
     transits: int = 3
     circulation: Literal["ktr", "own"] = "ktr"
     feedback_rule: FeedbackRule = "kept"
+    saturation: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a chain without transits and unknown rules."""
@@ -138,7 +156,7 @@ class Friberg:
                 where="Friberg marrow", what=f"circulation {self.circulation!r}", allowed="ktr, own"
             )
             raise PkpdError(msg)
-        _check_rule(self.feedback_rule, "Friberg marrow")
+        _check_rule(self.feedback_rule, self.saturation, "Friberg marrow")
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -167,7 +185,7 @@ class Friberg:
     def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
         """Time derivative of the scaled state per hour, ``[states, L]``."""
         ktr = self._ktr(p)
-        feedback = jnp.exp(-p["gamma"] * jnp.log(jnp.maximum(y[-1], _FLOOR)))
+        feedback = feedback_factor(jnp.maximum(y[-1], _FLOOR), p["gamma"], self.saturation)
         growth = growth_factor(effect, feedback, self.feedback_rule)
         d_log_prol = ktr * (growth - 1.0) - kill
         inflow = jnp.concatenate([jnp.exp(y[:1]), y[1:-2]])
@@ -203,6 +221,8 @@ class PlateletChain:
         Number ``m`` of age classes of circulating platelets.
     feedback_rule
         See `FeedbackRule`.
+    saturation
+        See `feedback_factor`; 0 is the published equation.
 
     Notes
     -----
@@ -224,6 +244,7 @@ class PlateletChain:
     transits: int = 1
     ageing: int = 1
     feedback_rule: FeedbackRule = "kept"
+    saturation: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse empty chains and unknown rules."""
@@ -233,7 +254,7 @@ class PlateletChain:
                     where="platelet marrow", what=f"{name} = {getattr(self, name)}", allowed=">= 1"
                 )
                 raise PkpdError(msg)
-        _check_rule(self.feedback_rule, "platelet marrow")
+        _check_rule(self.feedback_rule, self.saturation, "platelet marrow")
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -272,7 +293,7 @@ class PlateletChain:
     def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
         """Time derivative of the scaled state per hour, ``[states, L]``."""
         ktr = self._ktr(p)
-        feedback = jnp.exp(-p["gamma"] * jnp.log(self._total(y, p)))
+        feedback = feedback_factor(self._total(y, p), p["gamma"], self.saturation)
         growth = growth_factor(effect, feedback, self.feedback_rule)
         d_log_prol = ktr * (growth - 1.0) - kill
         first = 1 + self.transits

@@ -92,7 +92,7 @@ def simulate(
         sample = sample_population(population, patients, seed)
     model = model or load_model(drugs=regimen.drugs)
     times = np.arange(until_day, dtype=float) if days is None else np.asarray(days, dtype=float)
-    if times.ndim != 1 or times.size == 0 or times.min() < 0 or times.max() > until_day:
+    if times.ndim != 1 or times.size == 0 or not np.all((times >= 0) & (times <= until_day)):
         msg = sentence(
             where="simulate",
             what="days holds a time outside the simulation",
@@ -110,9 +110,7 @@ def simulate(
     simulator = prepare(
         model, regimen, sample, until_day, population=source, transfusion=transfusion
     )
-    values = (
-        typical(model, source) if draws == 1 else draw_parameters(model, source, draws, seed)
-    )
+    values = typical(model, source) if draws == 1 else draw_parameters(model, source, draws, seed)
     lines = [name for name, _ in simulator.structure.lines]
     count = np.empty((draws, sample.n, len(lines), times.size))
     transfused = np.empty((draws, sample.n, until_day), dtype=bool)

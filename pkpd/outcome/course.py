@@ -184,13 +184,20 @@ def _run(
     names = [name for name, _ in structure.lines]
     slot_drug = tuple(slot.drug_index for slot in structure.slots)
     linear = [i for i, part in enumerate(structure.drugs) if part.pk is not None]
-    acting = [i for i, part in enumerate(structure.drugs) if part.effects is not None]
+    shapes = {i: part.effects for i, part in enumerate(structure.drugs) if part.effects is not None}
+    acting = list(shapes)
     combine = [
-        Combination(tuple(structure.drugs[i].effects[k] for i in acting), structure.combination)
+        Combination(tuple(each[k] for each in shapes.values()), structure.combination)
         if acting
         else None
         for k in range(len(names))
     ]
+    no_effect = jnp.zeros(lanes)
+
+    def kinetics(i: int) -> LinearPK:
+        pk = structure.drugs[i].pk
+        assert pk is not None
+        return pk
 
     def needs_nodes(i: int) -> bool:
         return any(c is not None and c.uses_nodes(acting.index(i)) for c in combine)
@@ -205,28 +212,30 @@ def _run(
                 p[parameter] = p[parameter] * jnp.exp(
                     jnp.take_along_axis(factors, row[None, :], axis=0)[0]
                 )
-        each = [part.pk.propagator(p, float(h), nodes=needs_nodes(i)) for h in lengths]
+        each = [
+            kinetics(i).propagator(p, float(h), nodes=needs_nodes(i), reverse=False)
+            for h in lengths
+        ]
         return jax.tree.map(lambda *leaves: jnp.stack([leaves[j] for j in which]), *each)
 
-    steady = {
-        i: propagators(i, None) for i in linear if not structure.drugs[i].occasions
-    }
+    steady = {i: propagators(i, None) for i in linear if not structure.drugs[i].occasions}
     varying = [i for i in linear if structure.drugs[i].occasions]
 
     def drug_day(i: int, x: Array, prop, mg: tuple[Array, ...]):
         """One drug over one day: its state at the end; its driver's moments, values at nodes."""
-        part = structure.drugs[i]
+        pk = kinetics(i)
         bolus, rate = _entering(structure, mg, i)
 
         def cell_step(x, cell):
             prop, bolus, rate = cell
-            x = part.pk.dose(x, bolus)
-            nodes = part.pk.at_nodes(prop, x, rate) if needs_nodes(i) else None
-            moments = jnp.stack(part.pk.moments(prop, x, rate)) if i in acting else None
-            return part.pk.advance(prop, x, rate), (moments, nodes)
+            x = pk.dose(x, bolus)
+            nodes = pk.at_nodes(prop, x, rate) if needs_nodes(i) else None
+            return pk.advance(prop, x, rate), (jnp.stack(pk.moments(prop, x, rate)), nodes)
 
         x, (moments, nodes) = jax.lax.scan(cell_step, x, (prop, bolus, rate))
-        return x, moments, nodes
+        # by lane, so that a lane does not depend on the lanes it is simulated with
+        gone = jnp.all(jnp.abs(x) <= NEGLIGIBLE, axis=0)
+        return jnp.where(gone, 0.0, x), moments, nodes
 
     def effect_of(i: int, moments: Array, nodes: Array | None) -> Array:
         """Effect moments ``[cells, lines, 2, L]`` of one drug."""
@@ -235,7 +244,7 @@ def _run(
         for cell, h in enumerate(np.diff(edges)):
             at = None if nodes is None else nodes[cell]
             each = [
-                part.effects[k].moments(
+                shapes[i][k].moments(
                     inputs.effect[part.name][n], moments[cell, 0], moments[cell, 1], at, float(h)
                 )
                 for k, n in enumerate(names)
@@ -246,8 +255,6 @@ def _run(
     def additive_day(i: int, x: Array, prop, mg: tuple[Array, ...]):
         """State at the day's end and effect moments ``[cells, lines, 2, L]`` of one drug."""
         x, moments, nodes = drug_day(i, x, prop, mg)
-        if i not in acting:
-            return x, jnp.zeros((len(edges) - 1, len(names), 2, lanes))
         return x, effect_of(i, moments, nodes)
 
     def outside_day(values: tuple[Array, Array]) -> Array:
@@ -258,7 +265,8 @@ def _run(
     def effects_of_day(pk, varied, mg, outside):
         """Effect moments of all drugs, ``[cells, lines, 2, L]``, and the new drug states."""
         pk = dict(pk)
-        total = jnp.zeros((len(edges) - 1, len(names), 2, lanes))
+        nothing = jnp.zeros((len(edges) - 1, len(names), 2, lanes))
+        total = nothing
         together: list[tuple[Array, Array | None]] = []
         for i, part in enumerate(structure.drugs):
             if part.external:
@@ -271,29 +279,29 @@ def _run(
                 x = pk[part.name]
                 if structure.combination != "additive":
                     pk[part.name], moments, nodes = drug_day(i, x, prop, mg)
-                    if i in acting:
-                        together.append((moments, nodes))
+                    together.append((moments, nodes))
                     continue
                 # most days most drugs are long gone: a whole branch is then left out
-                present = jnp.any(x > NEGLIGIBLE)
+                present = jnp.any(x != 0.0)
                 for s in range(len(mg)):
                     if slot_drug[s] == i:
                         present = present | jnp.any(mg[s] > 0.0)
                 pk[part.name], effect = jax.lax.cond(
                     present,
                     lambda x, i=i, prop=prop: additive_day(i, x, prop, mg),
-                    lambda x: (jnp.zeros_like(x), jnp.zeros_like(total)),
+                    lambda x: (x, nothing),
                     x,
                 )
                 total = total + effect
         if structure.combination == "additive" or not acting:
             return pk, total
         for cell, h in enumerate(np.diff(edges)):
-            for k, n in enumerate(names):
-                each = [inputs.effect[structure.drugs[i].name][n] for i in acting]
+            for k, combination in enumerate(combine):
+                each = [inputs.effect[structure.drugs[i].name][names[k]] for i in acting]
                 drivers = [(m[cell, 0], m[cell, 1]) for m, _ in together]
                 nodes = [None if at is None else at[cell] for _, at in together]
-                both = combine[k].moments(each, drivers, nodes, float(h))
+                assert combination is not None
+                both = combination.moments(each, drivers, nodes, float(h))
                 total = total.at[cell, k].set(jnp.stack(both))
         return pk, total
 
@@ -303,14 +311,13 @@ def _run(
         logs = {n: line.log_count(marrow[n], inputs.marrow[n]) for n, line in structure.lines}
         platelets = jnp.exp(logs[PLATELETS]) + bank
         counts = jnp.stack([jnp.exp(logs["neutrophils"]), platelets])
-        if structure.static:
-            by_day, _ = tables
-            amount = jnp.broadcast_to(by_day[day][:, None], (len(slot_drug), lanes))
-            given = protocol.dosed(amount, slot_drug, len(structure.drugs))
-            doses = progress + given
-        else:
+        if isinstance(tables, protocol.PlanTables):
             progress, amount = protocol.one_day(progress, day, tables, counts, slot_drug)
             given, doses = progress.doses != occasions, progress.doses
+        else:
+            amount = jnp.broadcast_to(tables[0][day][:, None], (len(slot_drug), lanes))
+            given = protocol.dosed(amount, slot_drug, len(structure.drugs))
+            doses = occasions + given
         transfused = jnp.zeros(lanes, dtype=bool)
         if structure.transfusion is not None:
             transfused = platelets <= structure.transfusion.trigger
@@ -323,9 +330,9 @@ def _run(
         kill = {n: jnp.zeros(lanes) for n in names}
         for i, part in enumerate(structure.drugs):
             if part.kill:
-                given = sum(mg[s] for s in range(len(mg)) if slot_drug[s] == i) / inputs.bsa
+                per_m2 = sum(mg[s] for s in range(len(mg)) if slot_drug[s] == i) / inputs.bsa
                 for n in names:
-                    kill[n] = kill[n] + given * inputs.effect[part.name][n]["ln_kill"] / 24.0
+                    kill[n] = kill[n] + per_m2 * inputs.effect[part.name][n]["ln_kill"] / 24.0
 
         varied = dict(varied)
         for i in varying:
@@ -337,6 +344,7 @@ def _run(
             )
 
         pk, effects = effects_of_day(pk, varied, mg, outside)
+
         # an inner scan, because XLA slows down threefold on unrolled cells
         def cell_step(marrow, cell):
             effect, h = cell
@@ -347,22 +355,22 @@ def _run(
                     line.derivative, marrow[n], (effect[k, 0], effect[k, 1]), kill[n], h, p
                 )
                 log_count[n] = line.log_count(new[n], p)
-                slope[n] = line.log_count_slope(new[n], 0.0, 0.0, p)
+                slope[n] = line.log_count_slope(new[n], no_effect, 0.0, p)
             return new, (log_count, slope)
 
         marrow, nodes = jax.lax.scan(cell_step, dict(marrow), (effects, lengths[which]))
         if structure.transfusion is not None:
             bank = bank * np.exp(-24.0 * structure.transfusion.loss_per_hour)
-        carry = (doses if structure.static else progress, doses, pk, varied, marrow, bank)
+        carry = (progress, doses, pk, varied, marrow, bank)
         out = (*nodes, platelets, transfused, amount)
         return carry, out
 
     marrow0 = {n: line.initial(inputs.marrow[n]) for n, line in structure.lines}
     no_doses = jnp.zeros((len(structure.drugs), lanes), dtype=jnp.int32)
     start = (
-        no_doses if structure.static else protocol.begin(tables, lanes),
+        protocol.begin(tables, lanes) if isinstance(tables, protocol.PlanTables) else None,
         no_doses,
-        {structure.drugs[i].name: structure.drugs[i].pk.zero(lanes) for i in linear},
+        {structure.drugs[i].name: kinetics(i).zero(lanes) for i in linear},
         {structure.drugs[i].name: propagators(i, jnp.zeros(lanes, jnp.int32)) for i in varying},
         marrow0,
         jnp.zeros(lanes),
@@ -373,20 +381,18 @@ def _run(
     initial = {
         n: (
             line.log_count(marrow0[n], inputs.marrow[n]),
-            line.log_count_slope(marrow0[n], 0.0, 0.0, inputs.marrow[n]),
+            line.log_count_slope(marrow0[n], no_effect, 0.0, inputs.marrow[n]),
         )
         for n, line in structure.lines
     }
-    if structure.static:
+    if progress is None:
         first_day = jnp.broadcast_to(tables[1][:, None], (tables[1].shape[0], lanes))
     else:
         first_day = progress.first_day
     return CourseOutput(initial, logs, slopes, morning, transfused, amount, first_day)
 
 
-def _entering(
-    structure: CourseStructure, mg: tuple[Array, ...], drug: int
-) -> tuple[Array, Array]:
+def _entering(structure: CourseStructure, mg: tuple[Array, ...], drug: int) -> tuple[Array, Array]:
     """Doses of a drug at the start of each cell (mg) and its infusion rates (mg/h), [cells, L]."""
     none = jnp.zeros_like(mg[0])
     bolus, rate = [], []
@@ -398,9 +404,7 @@ def _entering(
             if slot.duration_h <= 0.0:
                 if abs(slot.hour - start) < SAME_HOUR:
                     here = here + mg[s]
-            elif (
-                slot.hour <= start + SAME_HOUR and stop <= slot.hour + slot.duration_h + SAME_HOUR
-            ):
+            elif slot.hour <= start + SAME_HOUR and stop <= slot.hour + slot.duration_h + SAME_HOUR:
                 flow = flow + mg[s] / slot.duration_h
         bolus.append(here)
         rate.append(flow)

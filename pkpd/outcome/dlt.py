@@ -233,6 +233,7 @@ def sensitivity(
     sustained_days: float = 0.0,
     untransfused_days: float = 7.0,
     leukaemia_free: ArrayLike | None = None,
+    found: Mapping[str, tuple[Recovery, NDArray[np.float64], NDArray[np.float64]]] | None = None,
 ) -> DLTSensitivity:
     """Judge "not recovered by day" over a grid of thresholds and days, in one pass per line.
 
@@ -242,6 +243,9 @@ def sensitivity(
         10^9/L by line; by default neutrophils 0.5 and 1.0, platelets 20, 25, 50 and 100.
     by_days
         Days since the clock.
+    found
+        By line, what `pkpd.outcome.line_verdict.recovery_after` returned for the same thresholds
+        and settings, where it is at hand already.
 
     Other parameters as in ``evaluate_rule`` and ``DLTRule``.
     """
@@ -254,23 +258,24 @@ def sensitivity(
     unusable = np.zeros(start.size, dtype=bool)
     failed, undetermined = [], []
     for axis, line in enumerate(lines):
-        of_line, need_day, end_day = recovery_after(
-            counts,
-            line,
-            thresholds[line],
-            start,
-            search,
-            sustained_days=sustained_days,
-            untransfused_days=untransfused_days,
-        )
+        if found is not None:
+            of_line, need_day, end_day = found[line]
+        else:
+            of_line, need_day, end_day = recovery_after(
+                counts,
+                line,
+                thresholds[line],
+                start,
+                search,
+                sustained_days=sustained_days,
+                untransfused_days=untransfused_days,
+            )
         unusable |= np.any(of_line.status == RecoveryStatus.NOT_EVALUABLE, axis=0)
         # [H, 1, L] against days [K, 1] -> [H, K, L], then one axis per line
         recovery = Recovery(
             of_line.day[:, None], of_line.status[:, None], of_line.pending_day[:, None]
         )
-        verdicts = not_recovered(
-            recovery, need_day[:, None], end_day, days[:, None]
-        )
+        verdicts = not_recovered(recovery, need_day[:, None], end_day, days[:, None])
         shape = [1] * len(lines) + list(verdicts[0].shape[1:])
         shape[axis] = verdicts[0].shape[0]
         failed.append(verdicts[0].reshape(shape))

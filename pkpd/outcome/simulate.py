@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pkpd.dosing import DosingPlan, Regimen, plan
 from pkpd.engine.cells import day_cells
-from pkpd.engine.general import michaelis_menten_iv
+from pkpd.engine.general import STATUS, michaelis_menten_iv
 from pkpd.engine.linear import LinearPK
 from pkpd.errors import PkpdError, sentence
 from pkpd.model.effects import effect_shape
@@ -27,14 +27,17 @@ from pkpd.model.joint import DrugModel, JointModel
 from pkpd.model.marrow import marrow_line
 from pkpd.model.parameters import typical as typical_parameters
 from pkpd.outcome import protocol
-from pkpd.outcome.course import CourseStructure, DrugPart, LaneInputs, compiled_course
+from pkpd.outcome.course import (
+    CourseStructure,
+    DrugPart,
+    LaneInputs,
+    compiled_course,
+    dose_in_mg,
+)
 from pkpd.outcome.transfusion import TransfusionPolicy
 from pkpd.subjects import PatientSample, Population
 
 Floats = NDArray[np.float64]
-
-ANCHORS = (0.0, 6.0, 12.0, 18.0)
-"""Hours of the day that are always cell edges; cells are at most six hours long."""
 
 MOST_OCCASIONS = 40
 """Dosing days with an occasion deviation of their own; later ones repeat the last."""
@@ -119,7 +122,11 @@ class Simulator:
         """
         chosen = {name: jnp.asarray(np.asarray(values)[draws]) for name, values in typical.items()}
         inputs = _lane_inputs(
-            self.model, self.structure, chosen, dict(self.patients), dict(self.occasion),
+            self.model,
+            self.structure,
+            chosen,
+            dict(self.patients),
+            dict(self.occasion),
             self.increment,
         )
         if self.structure.static:
@@ -217,8 +224,8 @@ def prepare(
         part = drugs[slot.drug_index]
         if part.pk is not None or part.external:
             hours |= {slot.hour, min(slot.hour + slot.duration_h, 24.0)}
-    anchors = [a for a in ANCHORS if a % max(max_step_h, 6.0) == 0.0]
-    edges = day_cells(sorted(hours), max_step_h, anchors=anchors)
+    # edges that all regimens share, so that their errors are alike
+    edges = day_cells(sorted(hours), max_step_h, anchors=np.arange(0.0, 24.0, max_step_h))
     structure = CourseStructure(
         drugs=drugs,
         slots=dosing.slots,
@@ -232,18 +239,9 @@ def prepare(
         static=bool(dosing.is_static),
     )
     arrays = {k: jnp.asarray(v) for k, v in patient_arrays(model, sample).items()}
-    occasions = max(
-        (int(np.sum(dosing.cycles[:, None] * (dosing.amount[:, :, s] > 0))) for s in range(
-            len(dosing.slots))),
-        default=0,
-    )
-    wanted = any(part.occasions for part in drugs)
-    scores = (
-        occasion_scores(model, sample, min(max(occasions, 1), MOST_OCCASIONS)) if wanted else {}
-    )
-    time_h = np.concatenate(
-        [[0.0], (np.arange(horizon_days)[:, None] * 24.0 + edges[1:]).ravel()]
-    )
+    occasions = _occasions(dosing, drugs)
+    scores = occasion_scores(model, sample, min(occasions, MOST_OCCASIONS)) if occasions else {}
+    time_h = np.concatenate([[0.0], (np.arange(horizon_days)[:, None] * 24.0 + edges[1:]).ravel()])
     increments = np.zeros(sample.n)
     if transfusion is not None:
         increments = transfusion.individual_increment(sample.normal_score("platelet.increment"))
@@ -265,8 +263,21 @@ def prepare(
     )
 
 
+def _occasions(dosing: DosingPlan, drugs: tuple[DrugPart, ...]) -> int:
+    """Most dosing days of a drug whose kinetics change from occasion to occasion."""
+    most = 0
+    for k, part in enumerate(drugs):
+        mine = [s for s, slot in enumerate(dosing.slots) if slot.drug_index == k]
+        if part.occasions:
+            days = (dosing.amount[:, :, mine] > 0).any(axis=2).sum(axis=1)
+            most = max(most, int(np.sum(dosing.cycles * days)))
+    return most
+
+
 def _line(structure: str, settings: Mapping[str, float], model: JointModel) -> Any:
-    options: dict[str, Any] = {name: int(value) for name, value in settings.items()}
+    options: dict[str, Any] = {
+        name: value if name == "saturation" else int(value) for name, value in settings.items()
+    }
     if structure == "friberg":
         options["circulation"] = "own"
     return marrow_line(structure, feedback_rule=model.feedback_when_kill_exceeds, **options)
@@ -337,8 +348,7 @@ def _lane_inputs(
         if part.kill:
             effect[part.name] = {
                 n: {
-                    "ln_kill": values[f"{part.name}.effect.ln_kill_{n}"]
-                    / drug.kill_reference_mg_m2
+                    "ln_kill": values[f"{part.name}.effect.ln_kill_{n}"] / drug.kill_reference_mg_m2
                 }
                 for n in lines
             }
@@ -396,21 +406,26 @@ def _outside(
     p = {key: values[f"{name}.{key}"][0] for key in ("Vmax", "Km", "V1", "Q", "V2")}
     p["wbc_exponent"] = jnp.asarray(0.0)  # the card's relation has put the count into Vmax
     amounts, _ = protocol.calendar(dosing)
-    bsa, weight = np.asarray(arrays["bsa"]), np.asarray(arrays["weight"])
     times, doses, durations = [], [], []
     for s, slot in enumerate(dosing.slots):
         if slot.drug != name:
             continue
-        size = {"mg": np.ones(sample.n), "mg/m^2": bsa, "mg/kg": weight}[slot.unit]
         for day in np.flatnonzero(amounts[:, s]):
+            amount = jnp.full(sample.n, amounts[day, s])
             times.append(24.0 * day + slot.hour)
-            doses.append(np.minimum(amounts[day, s] * size, slot.cap_mg))
+            doses.append(np.asarray(dose_in_mg(slot, amount, arrays["bsa"], arrays["weight"])))
             durations.append(slot.duration_h)
     days = dosing.horizon_days
     grid = np.concatenate([[0.0], (np.arange(days)[:, None] * 24.0 + edges[1:]).ravel()])
     moments = michaelis_menten_iv(
         p, (np.array(times), np.array(doses), np.array(durations)), grid, rtol=1e-6, atol=1e-8
     )
+    if np.any(np.asarray(moments.status) != 0):
+        lane = int(np.flatnonzero(np.asarray(moments.status))[0])
+        msg = sentence(
+            where=f"drug {name}, patient {lane + 1}", what=STATUS[int(moments.status[lane])]
+        )
+        raise PkpdError(msg)
     shape = (days, edges.size - 1, sample.n)
     return (
         jnp.asarray(moments.mean).reshape(shape) * drug.per_umol,

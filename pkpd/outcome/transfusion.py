@@ -50,5 +50,5 @@ class TransfusionPolicy:
         return float(np.log(2.0) / self.half_life_h)
 
     def individual_increment(self, score: np.ndarray) -> np.ndarray:
-        """Increment of each patient from standard normal scores, never below a fifth of the mean."""
+        """Increment of each patient from normal scores, never below a fifth of the mean."""
         return np.maximum(self.increment + self.increment_sd * score, 0.2 * self.increment)

@@ -159,7 +159,7 @@ def recovery_figure(result: TrialResult, footer: str = "") -> Figure:
         if any(wording.criterion(str(c))[0] == line for c in result.curves["criterion"].values)
     ]
     height = len(ids) * (1.75 if len(ids) > 2 else 2.3) + 0.7
-    figure = _page(result, "time to sustained recovery", height, footer)
+    figure = _page(result, "time to recovery", height, footer)
     grid = figure.subplots(len(ids), len(lines), squeeze=False, sharex=True, sharey=True)
     for i, cohort in enumerate(ids):
         for j, line in enumerate(lines):

@@ -21,7 +21,11 @@ GOOD = {
 
 
 def build(**changes):
-    return EventTable.from_columns(**{**GOOD, **changes}, source="trial.csv", first_row=2)
+    return EventTable.from_columns(
+        **{**GOOD, **changes},
+        source="trial.csv",
+        numbers=[2, 3, 4][: len(changes.get("subject", GOOD["subject"]))],
+    )
 
 
 def test_padding_and_order():

@@ -44,9 +44,9 @@ def test_steps_agree_with_the_matrix_exponential(n, absorption):
         matrix = np.asarray(system.matrix(values))
         for i, dt in enumerate(STEPS):
             expected = bordered(matrix, rate, dt)
+            # of the largest entry of both: SciPy's exponential is good to its norm
+            size = max(np.abs(part).max() for part in expected)
             for one, other in zip(found, expected, strict=True):
-                # of the largest entry: expm itself is good to its norm
-                size = np.abs(other).max()
                 np.testing.assert_allclose(one[i], other, rtol=1e-9, atol=1e-12 * size)
 
 
@@ -78,6 +78,7 @@ def test_derivative_where_absorption_meets_elimination():
     assert float(second[0][1, 0]) == pytest.approx(slope, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_every_event_feature_without_the_closed_form(at_records):
     events, parameters = table(CASES)
     general = replace(SYSTEM, closed_form=None)

@@ -67,7 +67,7 @@ def solve(blocks, lag):
     }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     amounts_given,
     amounts_given,
@@ -102,7 +102,7 @@ CLOSED = linear_system(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(amounts_given, hours, st.floats(0.1, 20.0), st.floats(0.05, 1.0), st.floats(0.0, 6.0))
 def test_nothing_is_lost(amount, start, duration, fraction, lag):
     events = EventTable.from_columns(

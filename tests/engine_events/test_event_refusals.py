@@ -25,7 +25,7 @@ def dose(**columns):
         [4, 4],
         [0.0, 5.0],
         source="trial.csv",
-        first_row=2,
+        numbers=[2, 3],
         **base | {k: [v, 0] for k, v in columns.items()},
     )
 

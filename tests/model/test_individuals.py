@@ -123,8 +123,10 @@ def test_effect_of_clofarabine_per_dose():
     values = individual_parameters(
         model, typical(model), patients({**ADULT, **COUNTS}, typical=True), xp=np
     )
-    # 5 mg/m^2 at the label's 28.8 L/h/m^2: 0.572 umol*h/L makes 5 x 0.40 uM of triphosphate
-    formed = values["clofarabine.effect.k_in"] * 0.572
+    # 5 mg/m^2 in an adult of 1.8 m^2 and 37.7 L/h (the adult factor on 53.8 L/h at 70 kg): plasma
+    # AUC 0.786 umol*h/L makes 5 x 0.40 uM of triphosphate, as measured in adults
+    assert values["clofarabine.CL"].item() == pytest.approx(37.7, rel=0.05)
+    formed = values["clofarabine.effect.k_in"] * 5 * 1.8 / 37.7 * 1000 / 303.68
     assert formed.item() == pytest.approx(2.0, rel=0.01)
     assert np.log(2) / values["clofarabine.effect.k_out"].item() == pytest.approx(24.0)
 
