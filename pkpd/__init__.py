@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
     from pkpd.comparison.run import compare
     from pkpd.comparison.scenario import Scenario, load_scenario
+    from pkpd.data.dataset import Dataset
+    from pkpd.data.nonmem import read_nonmem
     from pkpd.dosing import (
         Course,
         Criterion,
@@ -50,6 +52,7 @@ _WHERE = {
     "Criterion": "pkpd.dosing",
     "DLTRule": "pkpd.trials",
     "DataError": "pkpd.errors",
+    "Dataset": "pkpd.data.dataset",
     "DoseModification": "pkpd.dosing",
     "DoseRule": "pkpd.dosing",
     "EndpointRow": "pkpd.comparison.results",
@@ -76,12 +79,52 @@ _WHERE = {
     "load_trial": "pkpd.cards",
     "on_off": "pkpd.dosing",
     "patients": "pkpd.subjects",
+    "read_nonmem": "pkpd.data.nonmem",
     "sample_population": "pkpd.subjects",
     "simulate": "pkpd.outcome.counts",
     "typical": "pkpd.model.parameters",
 }
 
-__all__ = ["__version__", *sorted(_WHERE)]
+__all__ = [
+    "CardError",
+    "ComparisonResult",
+    "Course",
+    "Criterion",
+    "DLTRule",
+    "DataError",
+    "Dataset",
+    "DoseModification",
+    "DoseRule",
+    "EndpointRow",
+    "Gate",
+    "JointModel",
+    "PairRow",
+    "PatientSample",
+    "PkpdError",
+    "Population",
+    "Regimen",
+    "Scenario",
+    "TransfusionPolicy",
+    "Trial",
+    "TrialResult",
+    "UnitError",
+    "__version__",
+    "compare",
+    "daily",
+    "describe",
+    "draw_parameters",
+    "load_model",
+    "load_population",
+    "load_rule",
+    "load_scenario",
+    "load_trial",
+    "on_off",
+    "patients",
+    "read_nonmem",
+    "sample_population",
+    "simulate",
+    "typical",
+]
 
 
 def __getattr__(name: str) -> Any:

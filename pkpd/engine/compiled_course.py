@@ -10,6 +10,7 @@ from numba import njit
 
 from pkpd.engine.compiled_program import (
     AT_NODES,
+    CENTRAL,
     COEF_SIZE,
     COEF_START,
     DRIVER_SIZE,
@@ -84,12 +85,17 @@ def drive(
     states,
     with_tape,
 ):
-    """Carry one drug through all cells; write its driver, and its state at every cell start."""
+    """Carry one drug through all cells; write its driver, and its state at every cell start.
+
+    ``active`` tells for each cell whether the drug is there (1), or there but all absorbed (2).
+    """
     n, slots = head[N], head[SLOTS]
     n_cells = active.size // drugs
     moments, nodes = head[MOMENTS] > 0, head[AT_NODES] > 0
     for i in range(n):
         store(x, i, splat(0.0))
+    central = head[CENTRAL]
+    low = 0  # first state that still holds something
     given = 0.0
     on = False
     cell = 0
@@ -101,6 +107,7 @@ def drive(
             on = True
             given += amount
             store(x, 0, load(x, 0) + dose)
+            low = 0
         if not on or cell >= last:
             for _ in range(cells[gap]):
                 active[drug * n_cells + cell] = 0
@@ -109,7 +116,7 @@ def drive(
         base = head[COEF_START] + index[gap] * head[COEF_SIZE]
         infused = largest(flow) > 0.0
         for _ in range(cells[gap]):
-            active[drug * n_cells + cell] = 1
+            active[drug * n_cells + cell] = 1 if low == 0 else 2
             out = head[DRIVER_START] + cell * head[DRIVER_SIZE]
             if with_tape:
                 for i in range(n):
@@ -117,7 +124,7 @@ def drive(
             c = base + slots + n
             if moments:
                 mean, slope = splat(0.0), splat(0.0)
-                for i in range(n):
+                for i in range(low, n):
                     here = load(x, i)
                     mean = mean + here * load(coef, c + i)
                     slope = slope + here * load(coef, c + n + i)
@@ -131,7 +138,7 @@ def drive(
             if nodes:
                 for q in range(4):
                     value = splat(0.0)
-                    for i in range(n):
+                    for i in range(low, n):
                         value = value + load(x, i) * load(coef, c + i)
                     if infused:
                         value = value + flow * load(coef, c + n)
@@ -141,18 +148,29 @@ def drive(
                 store(new, i, flow * load(coef, base + slots + i) if infused else splat(0.0))
             for t in range(head[N_ENTRIES]):
                 e = head[ENTRIES] + 3 * t
-                i = code[e]
+                i, j = code[e], code[e + 1]
+                if j < low:
+                    continue
                 phi = load(coef, base + code[e + 2])
-                store(new, i, load(new, i) + phi * load(x, code[e + 1]))
+                store(new, i, load(new, i) + phi * load(x, j))
             for i in range(n):
                 here = load(new, i)
                 store(x, i, where_less(here, _TINY, 0.0, here))
+            if 0 == low < central:
+                waiting = splat(0.0)
+                for i in range(central):
+                    waiting = waiting + load(x, i)
+                if largest(waiting) <= _GONE * given and not infused:
+                    low = central
+                    for i in range(central):
+                        store(x, i, splat(0.0))
             cell += 1
         remaining = splat(0.0)
         for i in range(n):
             remaining = remaining + load(x, i)
         if largest(remaining) <= _GONE * given and not infused:
             on = False
+            low = 0
             for i in range(n):
                 store(x, i, splat(0.0))
 
@@ -184,6 +202,7 @@ def drive_adjoint(
     n, slots = head[N], head[SLOTS]
     n_cells = active.size // drugs
     moments, nodes = head[MOMENTS] > 0, head[AT_NODES] > 0
+    central = head[CENTRAL]
     scale_at = head[RATES]
     scale = load(rates, scale_at)
     inverse = 1.0 / scale
@@ -207,12 +226,15 @@ def drive_adjoint(
             state = head[STATE_START] + cell * n
             out = head[DRIVER_START] + cell * head[DRIVER_SIZE]
             c = base + slots + n
+            low = central if active[drug * n_cells + cell] == 2 else 0
             # the new adjoint state: first through the transition, then through the driver
             for i in range(n):
                 store(new, i, splat(0.0))
             for t in range(head[N_ENTRIES]):
                 e = head[ENTRIES] + 3 * t
                 i, j, s = code[e], code[e + 1], code[e + 2]
+                if j < low:
+                    continue
                 x_bar = load(x, i)
                 store(new, j, load(new, j) + load(coef, base + s) * x_bar)
                 store(
@@ -229,7 +251,7 @@ def drive_adjoint(
                 scale_bar = scale_bar + mean_bar * load(drivers, out)
                 scale_bar = scale_bar + slope_bar * load(drivers, out + 1)
                 mean_bar, slope_bar = scale * mean_bar, scale * slope_bar
-                for i in range(n):
+                for i in range(low, n):
                     here = load(states, state + i)
                     m, s = c + i, c + n + i
                     store(coef_bar, m, load(coef_bar, m) + mean_bar * here)
@@ -248,7 +270,7 @@ def drive_adjoint(
                     value_bar = load(drivers_bar, out + q)
                     scale_bar = scale_bar + value_bar * load(drivers, out + q)
                     value_bar = scale * value_bar
-                    for i in range(n):
+                    for i in range(low, n):
                         here = load(states, state + i)
                         store(coef_bar, c + i, load(coef_bar, c + i) + value_bar * here)
                         store(new, i, load(new, i) + value_bar * load(coef, c + i))

@@ -51,8 +51,9 @@ IntArray = NDArray[np.int32]
     DRIVER_START,
     STATE_START,
     CHAIN,
+    CENTRAL,
     HEADER,
-) = range(33)
+) = range(34)
 
 LINEAR_PK, DIRECT_KILL = 0, 1
 DOUBLINGS = 16
@@ -150,6 +151,7 @@ def program(pk: LinearPK, row: dict[str, int]) -> Program:
     )
     header[F_ROW] = row["F"]
     header[DEGREE] = max(12, n + 9)
+    header[CENTRAL] = central
     if central and pk.compartments == 1 and not pk.effect_site:
         header[CHAIN] = central
     code: list[int] = []

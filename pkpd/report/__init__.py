@@ -6,7 +6,20 @@ Names load on first use, so that ``import pkpd.report`` brings neither matplotli
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pkpd.report.figures import (
+        counts_panel,
+        dlt_risk,
+        dosing_strip,
+        recovery_panel,
+        sensitivity_panel,
+    )
+    from pkpd.report.pages import save_pages, trial_pages
+    from pkpd.report.record import run_record
+    from pkpd.report.tables import read_pairs, read_rows, write_partial, write_results
+    from pkpd.report.terminal import CohortPrinter, progress
 
 _HOME = {
     "CohortPrinter": "terminal",
@@ -25,7 +38,22 @@ _HOME = {
     "save_pages": "pages",
 }
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "CohortPrinter",
+    "counts_panel",
+    "dlt_risk",
+    "dosing_strip",
+    "progress",
+    "read_pairs",
+    "read_rows",
+    "recovery_panel",
+    "run_record",
+    "save_pages",
+    "sensitivity_panel",
+    "trial_pages",
+    "write_partial",
+    "write_results",
+]
 
 
 def __getattr__(name: str) -> Any:
