@@ -159,7 +159,7 @@ class Grid:
 
 
 def _event_times(doses: Doses, horizon: float, settle: float) -> list[FloatArray]:
-    """Times of doses and infusion ends; each bolus is followed by an edge ``settle`` hours later.
+    """Collect times of doses and infusion ends, and one ``settle`` hours after each bolus.
 
     The peak of an absorbed dose is far from a straight line; a short first cell after it brings
     the error of twenty-eight daily oral doses down threefold for one more cell a day.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.engine.linear import LinearPK
-from pkpd.engine.population import PopulationProblem
+from pkpd.engine.problem import PopulationProblem
 from pkpd.engine.structure import DirectKill
 
 FloatArray = NDArray[np.float64]

@@ -165,7 +165,7 @@ def scan_nodes(
 
 @lru_cache(maxsize=64)
 def _forward_rule(structure: PopulationStructure, wrt: tuple[int, ...]):
-    """`_counts` with a derivative by the rows ``wrt`` that is formed in forward mode."""
+    """Give `_counts` a derivative by the rows ``wrt`` that is formed in forward mode."""
 
     @jax.custom_vjp
     def counts(grid, schedule, theta):

@@ -22,7 +22,7 @@ from pkpd.engine.structure import Drug, Line, PopulationStructure
 from pkpd.errors import DataError, sentence
 
 if TYPE_CHECKING:
-    from pkpd.engine.population import PopulationProblem
+    from pkpd.engine.problem import PopulationProblem
 
 FloatArray = NDArray[np.float64]
 
