@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import pkpd.cards
 from pkpd.cards.files import card_names
 from pkpd.cli import app, trial_name
+from pkpd.comparison import scenario
 from pkpd.errors import CardError
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -244,7 +244,7 @@ def test_cards_lists_names():
 
 def test_check_tells_problems_and_good_files(monkeypatch, tmp_path):
     problems = {"good.toml": [], "bad.toml": ["bad.toml: [a] > b: 'c' is not a number."]}
-    monkeypatch.setattr(pkpd.cards, "check", lambda p: problems[Path(p).name], raising=False)
+    monkeypatch.setattr(scenario, "check_file", lambda p: problems[Path(p).name])
     for name in problems:
         (tmp_path / name).write_text("")
     done = run("check", tmp_path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,15 @@ def open_sheet(
             raise DataError(sentence(where=str(path), what="no such file", remedy="check the path"))
         if path.suffix.lower() == ".parquet":
             import pandas as pd  # only here: reading parquet is optional
+
+            if find_spec("pyarrow") is None:
+                raise DataError(
+                    sentence(
+                        where=path.name,
+                        what="parquet files need the package pyarrow, which is not installed",
+                        remedy="install pkpd[parquet], or save the table as CSV",
+                    )
+                )
 
             return _from_frame(pd.read_parquet(path), path.name, columns, known, ignore)
         with path.open(newline="", encoding="utf-8-sig") as file:

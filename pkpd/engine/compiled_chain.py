@@ -15,21 +15,19 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
-from pkpd.engine.lanes import exp, largest, load, splat, store, where_greater
+from pkpd.engine.lanes import exp, inner, largest, load, merged, splat, store, where_greater
 
 _LARGEST_ARGUMENT = 400.0
 _SMALLEST_BALANCE = 1e-4  # ke^2 h: far below it the balance of mass would lose digits
 
 
-@njit
+@inner
 def terms_for(argument):
     """Terms of the series that matter for the largest argument of the lanes."""
     return int(argument + 9.0 * math.sqrt(argument) + 30.0)
 
 
-@njit
+@inner
 def in_range(k, ke, h):
     """Whether the closed form holds its digits for all lanes."""
     if largest(ke - k) > 0.0 or largest((k - ke) * h) > _LARGEST_ARGUMENT:
@@ -43,7 +41,7 @@ def tape_size_of(stages: int) -> int:
     return 6 * (stages + 1) + terms_for.py_func(_LARGEST_ARGUMENT) + 1
 
 
-@njit
+@inner
 def chain_forward(stages, k, ke, h, tape):
     """Write ``P_0..P_c`` and ``R_0..R_c`` to the tape, then the series; returns its length."""
     r_at = stages + 1
@@ -70,7 +68,7 @@ def chain_forward(stages, k, ke, h, tape):
     return terms
 
 
-@njit
+@inner
 def chain_backward(stages, k, ke, h, terms, tape, rates_bar):
     """Add the derivative by ``k`` and ``ke`` (the first two rates).
 
@@ -108,13 +106,13 @@ def chain_backward(stages, k, ke, h, terms, tape, rates_bar):
     store(rates_bar, 1, load(rates_bar, 1) + ke_bar)
 
 
-@njit
+@inner
 def bars_at(stages, terms):
     """Where the derivatives by ``P`` begin on the tape; those by ``R`` follow."""
     return 2 * (stages + 1) + terms + 1
 
 
-@njit
+@merged
 def balance(stages, k, ke, h, tape, coef, mean_at, slope_at, inverse, cubed):
     """Mean and first moment of the central amount per unit in each state, by balance of mass.
 
@@ -138,7 +136,7 @@ def balance(stages, k, ke, h, tape, coef, mean_at, slope_at, inverse, cubed):
         store(coef, slope_at + i, cubed * (w1 - half * w0))
 
 
-@njit
+@merged
 def balance_adjoint(
     stages, k, ke, h, tape, terms, coef_bar, mean_at, slope_at, inverse, cubed, rates_bar
 ):

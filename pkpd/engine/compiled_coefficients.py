@@ -8,8 +8,6 @@ the factor that turns it into the driver is applied later.
 
 from __future__ import annotations
 
-from numba import njit
-
 from pkpd.engine.compiled_chain import (
     balance,
     balance_adjoint,
@@ -21,15 +19,15 @@ from pkpd.engine.compiled_chain import (
 from pkpd.engine.compiled_nodes import evaluate_nodes, evaluate_nodes_adjoint, node, short_enough
 from pkpd.engine.compiled_pk import evaluate, evaluate_adjoint
 from pkpd.engine.compiled_program import AT_NODES, CHAIN, MOMENTS, OUTPUT, ROW, SLOTS, N
-from pkpd.engine.lanes import load, splat, store, where_greater
+from pkpd.engine.lanes import inner, load, merged, splat, store, where_greater
 
 
-@njit
+@inner
 def _inverse(h):
     return where_greater(h, 0.0, 1.0 / where_greater(h, 0.0, h, 1.0), 0.0)
 
 
-@njit
+@merged
 def coefficients(code, head, rates, h, infused, tape, coef, at):
     """Write the coefficients of one cell length to ``coef`` from ``at``."""
     n, slots = head[N], head[SLOTS]
@@ -77,7 +75,7 @@ def coefficients(code, head, rates, h, infused, tape, coef, at):
             at += n + 1
 
 
-@njit
+@merged
 def coefficients_adjoint(code, head, rates, h, infused, tape, coef_bar, at, bar, rates_bar):
     """Add the derivative by the rates, given that by the coefficients of one cell length."""
     n, slots = head[N], head[SLOTS]
@@ -134,7 +132,7 @@ def coefficients_adjoint(code, head, rates, h, infused, tape, coef_bar, at, bar,
             at += n + 1
 
 
-@njit
+@merged
 def _chain_coefficients(head, rates, h, tape, coef, at):
     n, slots, stages = head[N], head[SLOTS], head[CHAIN]
     k, ke = load(rates, 0), load(rates, 1)
@@ -163,7 +161,7 @@ def _chain_coefficients(head, rates, h, tape, coef, at):
             at += n + 1
 
 
-@njit
+@merged
 def _chain_coefficients_adjoint(head, rates, h, tape, coef_bar, at, rates_bar):
     n, slots, stages = head[N], head[SLOTS], head[CHAIN]
     k, ke = load(rates, 0), load(rates, 1)

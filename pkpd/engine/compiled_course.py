@@ -6,7 +6,6 @@ Vectors of lanes are values of `pkpd.engine.lanes`; arrays are flat, indices cou
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pkpd.engine.compiled_program import (
     AT_NODES,
@@ -24,13 +23,13 @@ from pkpd.engine.compiled_program import (
     STATE_START,
     N,
 )
-from pkpd.engine.lanes import WIDTH, largest, load, splat, store, where_less
+from pkpd.engine.lanes import WIDTH, inner, largest, load, merged, splat, store, where_less
 
 _GONE = 1e-22  # of the amount given: below it a drug is taken as washed out
 _TINY = 1e-200  # keeps the tail of a fast chain clear of denormal numbers
 
 
-@njit
+@merged
 def gather_theta(theta, lanes, out):
     """Parameters of the lanes of a block."""
     for p in range(theta.shape[0]):
@@ -38,7 +37,7 @@ def gather_theta(theta, lanes, out):
             out[p * WIDTH + j] = theta[p, lanes[j]]
 
 
-@njit
+@merged
 def gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_w, rate_w):
     """Cell lengths and doses of the schedules of a block."""
     for m in range(lengths.shape[0]):
@@ -53,7 +52,7 @@ def gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_w, rate_w):
                 rate_w[at + j] = rate[g, k, groups[j]]
 
 
-@njit
+@merged
 def dose_amounts(heads, theta, base_bolus, base_rate, bolus, rate):
     """Doses times the bioavailability of each lane."""
     drugs = heads.shape[0]
@@ -65,7 +64,7 @@ def dose_amounts(heads, theta, base_bolus, base_rate, bolus, rate):
             store(rate, at, share * load(base_rate, at))
 
 
-@njit
+@inner
 def drive(
     code,
     head,
@@ -175,7 +174,7 @@ def drive(
                 store(x, i, splat(0.0))
 
 
-@njit
+@inner
 def drive_adjoint(
     code,
     head,
@@ -285,7 +284,7 @@ def drive_adjoint(
     store(rates_bar, scale_at, load(rates_bar, scale_at) + scale_bar * inverse)
 
 
-@njit
+@inner
 def observe(obs_cell, obs_at, groups, lanes, count, cell_length, lengths, nodes, log_set, out):
     """Log counts at the observations by the cubic Hermite interpolant of log count."""
     for t in range(obs_cell.shape[1]):
@@ -309,7 +308,7 @@ def observe(obs_cell, obs_at, groups, lanes, count, cell_length, lengths, nodes,
             out[lanes[j], t] = value + h * slopes + log_set[j]
 
 
-@njit
+@inner
 def observe_adjoint(
     obs_cell, obs_at, groups, lanes, count, cell_length, lengths, bar, nodes_bar, set_bar
 ):

@@ -8,10 +8,19 @@ Vectors of lanes are values of `pkpd.engine.lanes`; arrays are flat, indices cou
 
 from __future__ import annotations
 
-from numba import njit
-
 from pkpd.engine.compiled_program import DRIVER_SIZE, DRIVER_START, MOMENTS
-from pkpd.engine.lanes import exp, load, log, splat, store, where_greater, where_less
+from pkpd.engine.lanes import (
+    exp,
+    inlined,
+    inner,
+    load,
+    log,
+    merged,
+    splat,
+    store,
+    where_greater,
+    where_less,
+)
 from pkpd.engine.linear import NODES, WEIGHTS
 
 # columns of a line's header
@@ -34,7 +43,7 @@ def tape_stride(transits: int) -> int:
     return transits + 2 + 12
 
 
-@njit
+@merged
 def line_rates(line, theta, rates):
     """Rates of a line from its parameters."""
     ktr = (line[TRANSITS] + 1.0) / load(theta, line[MTT])
@@ -51,7 +60,7 @@ def line_rates(line, theta, rates):
     store(rates, OFF_, splat(float(line[OFF])))
 
 
-@njit
+@merged
 def line_rates_adjoint(line, theta, rates, rates_bar, theta_bar):
     """Add the derivative by the parameters of a line."""
     ktr_bar = load(rates_bar, KTR_)
@@ -69,7 +78,7 @@ def line_rates_adjoint(line, theta, rates, rates_bar, theta_bar):
     store(theta_bar, line[SET_POINT], load(theta_bar, line[SET_POINT]) - change)
 
 
-@njit(inline="always")
+@inlined
 def _ratio(value, kind, per_half, hill):
     """``(C / EC50)^hill`` and what remains of it, ``1 / (1 + ratio)``."""
     ratio = where_less(value, 0.0, 0.0, value) * per_half
@@ -79,7 +88,7 @@ def _ratio(value, kind, per_half, hill):
     return ratio, 1.0 / (1.0 + ratio)
 
 
-@njit
+@merged
 def effect_of_cell(heads, effects, cell, gap, n_cells, inverse, drivers, active, rates, theta, out):
     """Mean, first moment, and direct kill of one cell, added over drugs."""
     mean = splat(0.0)
@@ -117,7 +126,7 @@ def effect_of_cell(heads, effects, cell, gap, n_cells, inverse, drivers, active,
     store(out, 3 * cell + 2, kill)
 
 
-@njit
+@merged
 def effect_of_cell_adjoint(
     heads,
     effects,
@@ -188,7 +197,7 @@ def effect_of_cell_adjoint(
             store(theta_bar, own, load(theta_bar, own) + hill_bar)
 
 
-@njit(inline="always")
+@inlined
 def _derivative(w, src, dst, n, effect, kill, rates):
     """Write the derivative at ``src`` to ``dst``; return log count, feedback, pool."""
     ktr = load(rates, KTR_)
@@ -209,14 +218,14 @@ def _derivative(w, src, dst, n, effect, kill, rates):
     return log_z, feedback, pool
 
 
-@njit(inline="always")
+@inlined
 def _note(tape, at, stage, log_z, feedback, pool):
     store(tape, at + 3 * stage, log_z)
     store(tape, at + 3 * stage + 1, feedback)
     store(tape, at + 3 * stage + 2, pool)
 
 
-@njit
+@inner
 def _node(w, n, rates, nodes, index, log_z):
     """Log of the scaled count and its slope at a node."""
     z = load(w, n + 1)
@@ -225,7 +234,7 @@ def _node(w, n, rates, nodes, index, log_z):
     store(nodes, 2 * index + 1, load(rates, KC_) * (ratio - 1.0))
 
 
-@njit
+@inner
 def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_tape):
     """March a line over its cells; ``nodes`` gets log count and slope at the cell edges."""
     size = n + 2
@@ -282,7 +291,7 @@ def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_t
     _node(w, n, rates, nodes, cell, log(where_less(z, FLOOR, FLOOR, z)))
 
 
-@njit(inline="always")
+@inlined
 def _derivative_adjoint(w, src, v, out, n, effect, tape, at, rates, rates_bar):
     """Write to ``out`` the derivative by the state, given that by the derivative in ``v``.
 
@@ -319,13 +328,13 @@ def _derivative_adjoint(w, src, v, out, n, effect, tape, at, rates, rates_bar):
     return 0.0 - growth_bar * factor, 0.0 - vp
 
 
-@njit(inline="always")
+@inlined
 def _stage(w, dst, n, y, change, factor):
     for i in range(n + 2):
         store(w, dst + i, load(w, y + i) + factor * load(w, change + i))
 
 
-@njit(inline="always")
+@inlined
 def _rebuild(w, src, dst, n, effect, kill, tape, at, rates):
     """Form the derivative at ``src`` from the logs and exponentials on the tape."""
     ktr = load(rates, KTR_)
@@ -342,7 +351,7 @@ def _rebuild(w, src, dst, n, effect, kill, tape, at, rates):
     store(w, dst + n + 1, load(rates, KC_) * (before - load(w, src + n + 1)))
 
 
-@njit
+@inner
 def _node_adjoint(y_tape, at, n, kc, nodes_bar, index, w, bar, rates_bar):
     """Add the derivative of a node's log count and slope to that by the state."""
     log_bar, slope_bar = load(nodes_bar, 2 * index), load(nodes_bar, 2 * index + 1)
@@ -357,7 +366,7 @@ def _node_adjoint(y_tape, at, n, kc, nodes_bar, index, w, bar, rates_bar):
     store(w, bar + n + 1, load(w, bar + n + 1) + change)
 
 
-@njit
+@inner
 def march_adjoint(
     n, cells, index, lengths, last, moments, rates, w, nodes_bar, tape, moments_bar, rates_bar
 ):

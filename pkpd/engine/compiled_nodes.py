@@ -8,8 +8,6 @@ doubling and serves five places at the cost of one.
 
 from __future__ import annotations
 
-from numba import njit
-
 from pkpd.engine.compiled_pk import (
     next_power,
     next_power_adjoint,
@@ -18,14 +16,14 @@ from pkpd.engine.compiled_pk import (
     shifted_matrix_adjoint,
 )
 from pkpd.engine.compiled_program import EDGES, N_ONES, NODE_DEGREE, ONES, ROW, SLOTS, N
-from pkpd.engine.lanes import exp, largest, load, splat, store
+from pkpd.engine.lanes import exp, inner, largest, load, splat, store
 from pkpd.engine.linear import NODES
 
 _LARGEST_SHIFT = 3.0
 _N0, _N1, _N2, _N3 = (float(v) for v in NODES)
 
 
-@njit
+@inner
 def node(q):
     """Position of quadrature node ``q`` in the cell."""
     if q == 0:
@@ -35,14 +33,14 @@ def node(q):
     return _N2 if q == 2 else _N3
 
 
-@njit
+@inner
 def short_enough(code, head, rates, h):
     """Whether one series without doubling holds its digits for all lanes."""
     sigma, _, _ = series_shape(code, head, rates, h)
     return largest(sigma * h) <= _LARGEST_SHIFT
 
 
-@njit
+@inner
 def _degree(head, x):
     """Terms until they fall below rounding, and enough to reach every state."""
     term, j = 1.0, 0
@@ -52,7 +50,7 @@ def _degree(head, x):
     return j
 
 
-@njit
+@inner
 def evaluate_nodes(code, head, rates, h, tape, coef, phi_at, at, with_phi):
     """Write the output rows at the nodes to ``coef`` from ``at``, and ``phi`` if wanted."""
     n, slots = head[N], head[SLOTS]
@@ -100,7 +98,7 @@ def evaluate_nodes(code, head, rates, h, tape, coef, phi_at, at, with_phi):
             store(coef, a, load(coef, a) * decay)
 
 
-@njit
+@inner
 def evaluate_nodes_adjoint(code, head, rates, h, tape, coef_bar, phi_at, at, with_phi, rates_bar):
     """Add the derivative by the rates, given that by what `evaluate_nodes` writes."""
     n, slots = head[N], head[SLOTS]

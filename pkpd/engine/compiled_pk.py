@@ -6,8 +6,6 @@ Runs the programs of `pkpd.engine.compiled_program`. Vectors of lanes are values
 
 from __future__ import annotations
 
-from numba import njit
-
 from pkpd.engine.compiled_program import (
     COLUMN,
     COMPOSE,
@@ -32,12 +30,12 @@ from pkpd.engine.compiled_program import (
     TERMS,
     N,
 )
-from pkpd.engine.lanes import exp, largest, load, splat, store, where_greater
+from pkpd.engine.lanes import exp, inner, largest, load, merged, splat, store, where_greater
 
 _RADIUS = 0.5  # largest outflow times length the series is summed for
 
 
-@njit
+@merged
 def monomials(code, head, theta, rates):
     """Rates of a drug, and last the factor of its driver, from the parameters."""
     n = head[RATES] + 1
@@ -54,7 +52,7 @@ def monomials(code, head, theta, rates):
             store(rates, r, load(rates, r) / value)
 
 
-@njit
+@merged
 def monomials_adjoint(code, head, theta, rates, rates_bar, theta_bar):
     """Add the derivative by the parameters; a factor of zero is left out, not divided by."""
     start = head[FACTORS]
@@ -74,7 +72,7 @@ def monomials_adjoint(code, head, theta, rates, rates_bar, theta_bar):
         store(theta_bar, own, load(theta_bar, own) + rest)
 
 
-@njit
+@inner
 def series_shape(code, head, rates, h):
     """Shift, number of doublings, and length the series is summed for."""
     sigma = splat(0.0)
@@ -97,7 +95,7 @@ def series_shape(code, head, rates, h):
     return sigma, doublings, h * factor
 
 
-@njit
+@inner
 def shifted_matrix(code, head, rates, x, step, tape):
     """Write the entries of ``(A + sigma I) step`` to the start of the tape."""
     for e in range(head[EDGES]):
@@ -113,7 +111,7 @@ def shifted_matrix(code, head, rates, x, step, tape):
             store(tape, e, load(tape, e) - load(rates, r) * step)
 
 
-@njit
+@inner
 def shifted_matrix_adjoint(code, head, step, tape, edge_bar, rates_bar):
     """Add the derivative by the rates, given that by the entries; the shift has none."""
     for t in range(head[N_TERMS]):
@@ -127,7 +125,7 @@ def shifted_matrix_adjoint(code, head, step, tape, edge_bar, rates_bar):
                 store(rates_bar, r, load(rates_bar, r) - change)
 
 
-@njit
+@inner
 def next_power_adjoint(code, head, tape, here, current, following, edge_bar, factor):
     """Add the derivatives by a power and by the matrix, given that by the following power."""
     for t in range(head[N_POWER]):
@@ -140,7 +138,7 @@ def next_power_adjoint(code, head, tape, here, current, following, edge_bar, fac
         store(tape, where, load(tape, where) + o_bar * load(tape, here + s))
 
 
-@njit
+@inner
 def evaluate(code, head, rates, h, with_rate, n_moments, tape):
     """Transition matrix, response to a rate, and moments of the output in time.
 
@@ -224,7 +222,7 @@ def evaluate(code, head, rates, h, with_rate, n_moments, tape):
     return level
 
 
-@njit
+@inner
 def next_power(code, head, tape, old, new, factor):
     """Write ``factor`` times a power of the shifted matrix times that matrix."""
     for s in range(head[SLOTS]):
@@ -242,7 +240,7 @@ def next_power(code, head, tape, old, new, factor):
         store(tape, new + o, total * factor)
 
 
-@njit
+@inner
 def _double(code, head, tape, old, new, length, with_rate, n_moments):
     n, slots = head[N], head[SLOTS]
     start = head[COMPOSE]
@@ -280,7 +278,7 @@ def _double(code, head, tape, old, new, length, with_rate, n_moments):
                 store(tape, where, load(tape, where) + v2 * phi)
 
 
-@njit
+@inner
 def evaluate_adjoint(code, head, rates, h, with_rate, n_moments, tape, bar, rates_bar):
     """Add the derivative by the rates, given that by the last level in ``bar`` (overwritten).
 
@@ -351,7 +349,7 @@ def evaluate_adjoint(code, head, rates, h, with_rate, n_moments, tape, bar, rate
     shifted_matrix_adjoint(code, head, step, tape, edge_bar, rates_bar)
 
 
-@njit
+@inner
 def _double_adjoint(code, head, tape, old, length, with_rate, n_moments, bar, out):
     """Turn the derivative by the next level into that by the level at ``old``, in place."""
     n, slots = head[N], head[SLOTS]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import operator
+from functools import partial
 
 from llvmlite import ir
 from numba import njit, types
@@ -23,6 +24,16 @@ from numba.extending import intrinsic, lower_builtin, register_model, type_calla
 
 WIDTH = 16
 """Lanes in one vector."""
+
+# what is only called by compiled code needs no way in from Python, which takes long to compile
+inner = partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Decorator of functions that only kernels call."""
+
+merged = partial(njit, inline="always")
+"""Decorator of functions that Numba writes into their one caller before it compiles that."""
+
+inlined = partial(inner, forceinline=True)
+"""Decorator of short functions that LLVM puts in place of the call."""
 
 # fused multiply-add is allowed; reassociation is not, it would break the rounding in `exp`
 _FLAGS = ("contract", "nsz")
@@ -232,7 +243,7 @@ _G4, _G5, _G6 = 2.222219843214978396e-01, 1.818357216161805012e-01, 1.5313837699
 _G7 = 1.479819860511658591e-01
 
 
-@njit(inline="always")
+@inlined
 def exp(x):
     """Exponential, within two units in the last place; the argument is held in [-708, 709]."""
     x = where_less(x, -708.0, -708.0, x)
@@ -248,7 +259,7 @@ def exp(x):
     return p * _power_of_two(shifted)
 
 
-@njit(inline="always")
+@inlined
 def log(x):
     """Natural logarithm of a positive normal number, within one unit in the last place."""
     m = _log_mantissa(x)

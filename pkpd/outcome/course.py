@@ -212,11 +212,14 @@ def _run(
                 p[parameter] = p[parameter] * jnp.exp(
                     jnp.take_along_axis(factors, row[None, :], axis=0)[0]
                 )
-        each = [
-            kinetics(i).propagator(p, float(h), nodes=needs_nodes(i), reverse=False)
-            for h in lengths
-        ]
-        return jax.tree.map(lambda *leaves: jnp.stack([leaves[j] for j in which]), *each)
+        # all lengths in one computation, which compiles faster than one for each
+        found = kinetics(i).propagator(p, lengths[:, None], nodes=needs_nodes(i), reverse=False)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -2, 0)[which], found)
+
+    def no_propagators(i: int):
+        """Propagators of a drug before its first dose: there is nothing to propagate."""
+        like = jax.eval_shape(lambda: propagators(i, jnp.zeros(lanes, jnp.int32)))
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
 
     steady = {i: propagators(i, None) for i in linear if not structure.drugs[i].occasions}
     varying = [i for i in linear if structure.drugs[i].occasions]
@@ -371,7 +374,7 @@ def _run(
         protocol.begin(tables, lanes) if isinstance(tables, protocol.PlanTables) else None,
         no_doses,
         {structure.drugs[i].name: kinetics(i).zero(lanes) for i in linear},
-        {structure.drugs[i].name: propagators(i, jnp.zeros(lanes, jnp.int32)) for i in varying},
+        {structure.drugs[i].name: no_propagators(i) for i in varying},
         marrow0,
         jnp.zeros(lanes),
     )
