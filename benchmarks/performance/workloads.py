@@ -8,7 +8,8 @@ seven transit compartments and a linear effect, 120 days.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,11 @@ class Workload:
     doses: Doses
     times_h: np.ndarray
     dose_list: tuple[tuple[float, float, float, int], ...]
+
+    def first(self, n: int) -> Workload:
+        """Return the same work for the first ``n`` patients."""
+        own = {name: values[:n] for name, values in self.parameters.items()}
+        return replace(self, parameters=own, theta=self.theta[:, :n])
 
 
 def individual_parameters(n: int = PATIENTS, seed: int = SEED) -> dict[str, np.ndarray]:
@@ -122,7 +128,7 @@ def segments(work: Workload) -> np.ndarray:
         edges |= {start, start + duration}
     points = sorted(edges)
     rows = []
-    for left, right in zip(points[:-1], points[1:], strict=True):
+    for left, right in pairwise(points):
         rate = sum(a / d for t, a, d, k in work.dose_list if k == 0 and t <= left < t + d)
         oral = sum(a for t, a, _, k in work.dose_list if k == 1 and t == left)
         rows.append((left, right, rate, oral))
@@ -156,7 +162,7 @@ def _rates(y: np.ndarray, own: dict[str, np.ndarray], infusion: float) -> np.nda
 
 
 def reference(work: Workload, cache: Path | None = None) -> np.ndarray:
-    """Counts ``[L, T]`` by DOP853 at 1e-12, restarted at every event; kept in ``cache``."""
+    """Solve by DOP853 at 1e-12, restarted at every event; counts ``[L, T]``, kept in ``cache``."""
     n = work.theta.shape[1]
     path = None if cache is None else cache / f"reference_{work.name}_{n}.npy"
     if path is not None and path.exists():

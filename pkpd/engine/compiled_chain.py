@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from pkpd.engine.lanes import exp, inner, largest, load, merged, splat, store, where_greater
+from pkpd.engine.lanes import exp, inner, largest, load, splat, store, where_greater
 
 _LARGEST_ARGUMENT = 400.0
 _SMALLEST_BALANCE = 1e-4  # ke^2 h: far below it the balance of mass would lose digits
@@ -112,7 +112,7 @@ def bars_at(stages, terms):
     return 2 * (stages + 1) + terms + 1
 
 
-@merged
+@inner
 def balance(stages, k, ke, h, tape, coef, mean_at, slope_at, inverse, cubed):
     """Mean and first moment of the central amount per unit in each state, by balance of mass.
 
@@ -136,7 +136,7 @@ def balance(stages, k, ke, h, tape, coef, mean_at, slope_at, inverse, cubed):
         store(coef, slope_at + i, cubed * (w1 - half * w0))
 
 
-@merged
+@inner
 def balance_adjoint(
     stages, k, ke, h, tape, terms, coef_bar, mean_at, slope_at, inverse, cubed, rates_bar
 ):

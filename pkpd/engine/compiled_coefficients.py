@@ -19,7 +19,7 @@ from pkpd.engine.compiled_chain import (
 from pkpd.engine.compiled_nodes import evaluate_nodes, evaluate_nodes_adjoint, node, short_enough
 from pkpd.engine.compiled_pk import evaluate, evaluate_adjoint
 from pkpd.engine.compiled_program import AT_NODES, CHAIN, MOMENTS, OUTPUT, ROW, SLOTS, N
-from pkpd.engine.lanes import inner, load, merged, splat, store, where_greater
+from pkpd.engine.lanes import inner, load, splat, store, where_greater
 
 
 @inner
@@ -27,7 +27,7 @@ def _inverse(h):
     return where_greater(h, 0.0, 1.0 / where_greater(h, 0.0, h, 1.0), 0.0)
 
 
-@merged
+@inner
 def coefficients(code, head, rates, h, infused, tape, coef, at):
     """Write the coefficients of one cell length to ``coef`` from ``at``."""
     n, slots = head[N], head[SLOTS]
@@ -75,7 +75,7 @@ def coefficients(code, head, rates, h, infused, tape, coef, at):
             at += n + 1
 
 
-@merged
+@inner
 def coefficients_adjoint(code, head, rates, h, infused, tape, coef_bar, at, bar, rates_bar):
     """Add the derivative by the rates, given that by the coefficients of one cell length."""
     n, slots = head[N], head[SLOTS]
@@ -132,7 +132,7 @@ def coefficients_adjoint(code, head, rates, h, infused, tape, coef_bar, at, bar,
             at += n + 1
 
 
-@merged
+@inner
 def _chain_coefficients(head, rates, h, tape, coef, at):
     n, slots, stages = head[N], head[SLOTS], head[CHAIN]
     k, ke = load(rates, 0), load(rates, 1)
@@ -161,7 +161,7 @@ def _chain_coefficients(head, rates, h, tape, coef, at):
             at += n + 1
 
 
-@merged
+@inner
 def _chain_coefficients_adjoint(head, rates, h, tape, coef_bar, at, rates_bar):
     n, slots, stages = head[N], head[SLOTS], head[CHAIN]
     k, ke = load(rates, 0), load(rates, 1)

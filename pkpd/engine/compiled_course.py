@@ -23,13 +23,13 @@ from pkpd.engine.compiled_program import (
     STATE_START,
     N,
 )
-from pkpd.engine.lanes import WIDTH, inner, largest, load, merged, splat, store, where_less
+from pkpd.engine.lanes import WIDTH, inner, largest, load, splat, store, where_less
 
 _GONE = 1e-22  # of the amount given: below it a drug is taken as washed out
 _TINY = 1e-200  # keeps the tail of a fast chain clear of denormal numbers
 
 
-@merged
+@inner
 def gather_theta(theta, lanes, out):
     """Parameters of the lanes of a block."""
     for p in range(theta.shape[0]):
@@ -37,7 +37,7 @@ def gather_theta(theta, lanes, out):
             out[p * WIDTH + j] = theta[p, lanes[j]]
 
 
-@merged
+@inner
 def gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_w, rate_w):
     """Cell lengths and doses of the schedules of a block."""
     for m in range(lengths.shape[0]):
@@ -52,7 +52,7 @@ def gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_w, rate_w):
                 rate_w[at + j] = rate[g, k, groups[j]]
 
 
-@merged
+@inner
 def dose_amounts(heads, theta, base_bolus, base_rate, bolus, rate):
     """Doses times the bioavailability of each lane."""
     drugs = heads.shape[0]

@@ -36,14 +36,14 @@ from pkpd.engine.compiled_marrow import (
 )
 from pkpd.engine.compiled_pk import monomials, monomials_adjoint
 from pkpd.engine.compiled_program import COEF_SIZE, COEF_START, F_ROW, KIND, LINEAR_PK, RATES, N
-from pkpd.engine.lanes import WIDTH, load, merged, splat, store, where_greater
+from pkpd.engine.lanes import WIDTH, inner, load, splat, store, where_greater
 
 VALUE, COTANGENT, NORMAL = 0, 1, 2
 """What a call computes: counts; the vector-Jacobian product of a given cotangent; the normal
 log-likelihood of log counts with its derivative."""
 
 
-@merged
+@inner
 def _block(block, n_lanes, schedule, last_of, lanes, groups):
     """Lanes and schedules of a block; returns how many lanes are real and the cells to solve."""
     last = 0
@@ -60,7 +60,7 @@ def _block(block, n_lanes, schedule, last_of, lanes, groups):
     return count, last
 
 
-@merged
+@inner
 def _pharmacokinetics(
     code, heads, infused, cells, index, last, lengths, theta, bolus, rate, w, rates, coef,
     drivers, active, states, with_tape,
@@ -84,7 +84,7 @@ def _pharmacokinetics(
         )  # fmt: skip
 
 
-@merged
+@inner
 def _effects(heads, effects, cells, index, last, lengths, drivers, active, rate, theta, moments):
     cell = 0
     n_cells = active.size // max(1, effects.shape[0])
@@ -100,7 +100,7 @@ def _effects(heads, effects, cells, index, last, lengths, drivers, active, rate,
             cell += 1
 
 
-@merged
+@inner
 def _effects_adjoint(
     heads, effects, cells, index, last, lengths, drivers, active, rate, theta, bar, drivers_bar,
     rate_bar, theta_bar,
@@ -119,13 +119,13 @@ def _effects_adjoint(
             cell += 1
 
 
-@merged
+@inner
 def _log_set(theta, line, out):
     for j in range(WIDTH):
         out[j] = np.log(theta[line[SET_POINT] * WIDTH + j])
 
 
-@merged
+@inner
 def _solve(
     first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index, cell_length,
     lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, dense,
@@ -179,7 +179,7 @@ def _solve(
                         dense[i, lanes[j], c, 1] = nodes[at + WIDTH + j]
 
 
-@merged
+@inner
 def _gradient(
     first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index, cell_length,
     lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, mode, bar, observed, weight,

@@ -15,7 +15,6 @@ from pkpd.engine.lanes import (
     inner,
     load,
     log,
-    merged,
     splat,
     store,
     where_greater,
@@ -43,7 +42,7 @@ def tape_stride(transits: int) -> int:
     return transits + 2 + 12
 
 
-@merged
+@inner
 def line_rates(line, theta, rates):
     """Rates of a line from its parameters."""
     ktr = (line[TRANSITS] + 1.0) / load(theta, line[MTT])
@@ -60,7 +59,7 @@ def line_rates(line, theta, rates):
     store(rates, OFF_, splat(float(line[OFF])))
 
 
-@merged
+@inner
 def line_rates_adjoint(line, theta, rates, rates_bar, theta_bar):
     """Add the derivative by the parameters of a line."""
     ktr_bar = load(rates_bar, KTR_)
@@ -88,7 +87,7 @@ def _ratio(value, kind, per_half, hill):
     return ratio, 1.0 / (1.0 + ratio)
 
 
-@merged
+@inner
 def effect_of_cell(heads, effects, cell, gap, n_cells, inverse, drivers, active, rates, theta, out):
     """Mean, first moment, and direct kill of one cell, added over drugs."""
     mean = splat(0.0)
@@ -126,7 +125,7 @@ def effect_of_cell(heads, effects, cell, gap, n_cells, inverse, drivers, active,
     store(out, 3 * cell + 2, kill)
 
 
-@merged
+@inner
 def effect_of_cell_adjoint(
     heads,
     effects,

@@ -30,12 +30,12 @@ from pkpd.engine.compiled_program import (
     TERMS,
     N,
 )
-from pkpd.engine.lanes import exp, inner, largest, load, merged, splat, store, where_greater
+from pkpd.engine.lanes import exp, inner, largest, load, splat, store, where_greater
 
 _RADIUS = 0.5  # largest outflow times length the series is summed for
 
 
-@merged
+@inner
 def monomials(code, head, theta, rates):
     """Rates of a drug, and last the factor of its driver, from the parameters."""
     n = head[RATES] + 1
@@ -52,7 +52,7 @@ def monomials(code, head, theta, rates):
             store(rates, r, load(rates, r) / value)
 
 
-@merged
+@inner
 def monomials_adjoint(code, head, theta, rates, rates_bar, theta_bar):
     """Add the derivative by the parameters; a factor of zero is left out, not divided by."""
     start = head[FACTORS]

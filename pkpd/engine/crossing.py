@@ -12,10 +12,12 @@ at the horizon, has no derivative.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -118,3 +120,34 @@ def recovery_time(
     time = jnp.where(found, crossed, jnp.where(ever, last, clock))
     status = jnp.where(found, RECOVERED, jnp.where(ever, CENSORED, NEVER_BELOW))
     return Crossing(time, status, jnp.where(usable, steep, 0.0))
+
+
+def daily_recovery(days: np.ndarray, log_count: np.ndarray, threshold: float) -> np.ndarray:
+    """First recovery from counts at visits, by a straight line in log count between them.
+
+    For streams of many patients, where only daily counts are kept.
+
+    Parameters
+    ----------
+    days : float[T]
+        Days of the counts.
+    log_count : float[L, T]
+        Natural log of the counts.
+    threshold
+        Count in 10^9/L.
+
+    Returns
+    -------
+    float[L]
+        Day of recovery; 0 if never below, infinite if not recovered by the last visit.
+    """
+    aim = math.log(threshold)
+    below = log_count < aim
+    upward = below[:, :-1] & ~below[:, 1:]
+    at = upward.argmax(axis=1)
+    lane = np.arange(log_count.shape[0])
+    left, right = log_count[lane, at], log_count[lane, at + 1]
+    found = upward[lane, at]
+    share = (aim - left) / np.where(found, right - left, 1.0)
+    day = days[at] + share * (days[at + 1] - days[at])
+    return np.where(found, day, np.where(below.any(axis=1), np.inf, 0.0))

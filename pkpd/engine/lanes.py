@@ -29,9 +29,6 @@ WIDTH = 16
 inner = partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Decorator of functions that only kernels call."""
 
-merged = partial(njit, inline="always")
-"""Decorator of functions that Numba writes into their one caller before it compiles that."""
-
 inlined = partial(inner, forceinline=True)
 """Decorator of short functions that LLVM puts in place of the call."""
 

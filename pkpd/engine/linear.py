@@ -201,6 +201,11 @@ class LinearPK:
             edges.append((central, self.n_states - 1))
         return pattern_of(self.n_states, tuple(edges), central)
 
+    @property
+    def reach(self) -> tuple[tuple[bool, ...], ...]:
+        """``reach[i][j]``: whether drug in state ``j`` can get to state ``i``."""
+        return tuple(tuple(slot >= 0 for slot in row) for row in self._structure.slot)
+
     def rate_matrix(self, p: Parameters) -> Array:
         """Rate matrix ``[n_states, n_states, L]`` in 1/h, for tests and other solvers."""
         rates, outflow = self._rates(p)

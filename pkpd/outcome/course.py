@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -27,11 +26,10 @@ from pkpd.engine.marrow_step import rk4_cell
 from pkpd.model.effects import Combination, Effect
 from pkpd.model.marrow import MarrowLine
 from pkpd.outcome import protocol
+from pkpd.outcome.day_map import DayMap, day_map, one_day
 from pkpd.outcome.transfusion import TransfusionPolicy
 
 PLATELETS = "platelets"
-
-SAME_HOUR = 1e-9
 
 NEGLIGIBLE = 1e-6
 """Drug (mg) or effect-site concentration (umol/L) below which a drug counts as gone: its effect is
@@ -202,40 +200,60 @@ def _run(
     def needs_nodes(i: int) -> bool:
         return any(c is not None and c.uses_nodes(acting.index(i)) for c in combine)
 
-    def propagators(i: int, occasion: Array | None):
+    own_slots = {
+        i: tuple(s for s, drug in enumerate(slot_drug) if drug == i)
+        for i in range(len(structure.drugs))
+    }
+
+    def map_of(i: int, occasion: Array | None) -> DayMap:
+        """Map of a drug's day, on its ``occasion``-th dosing day if it has occasions."""
         part = structure.drugs[i]
         p = dict(inputs.pk[part.name])
         if occasion is not None:
             for parameter in part.occasions:
-                factors = inputs.occasion[part.name][parameter]
-                row = jnp.clip(occasion, 0, factors.shape[0] - 1)
                 p[parameter] = p[parameter] * jnp.exp(
-                    jnp.take_along_axis(factors, row[None, :], axis=0)[0]
+                    inputs.occasion[part.name][parameter][occasion]
                 )
         # all lengths in one computation, which compiles faster than one for each
-        found = kinetics(i).propagator(p, lengths[:, None], nodes=needs_nodes(i), reverse=False)
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -2, 0)[which], found)
+        nodes = needs_nodes(i)
+        found = kinetics(i).propagator(p, lengths[:, None], nodes=nodes, reverse=False)
+        by_cell = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -2, 0)[which], found)
+        slots = tuple(structure.slots[s] for s in own_slots[i])
+        return day_map(kinetics(i), by_cell, structure.edges, slots, lanes, nodes=nodes)
 
-    def no_propagators(i: int):
-        """Propagators of a drug before its first dose: there is nothing to propagate."""
-        like = jax.eval_shape(lambda: propagators(i, jnp.zeros(lanes, jnp.int32)))
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    # formed once: carried from day to day they would be copied each day
+    steady, by_occasion = {}, {}
+    for i in linear:
+        part = structure.drugs[i]
+        if part.occasions:
+            number = inputs.occasion[part.name][part.occasions[0]].shape[0]
+            by_occasion[i] = jax.lax.map(partial(map_of, i), jnp.arange(number))
+        else:
+            steady[i] = map_of(i, None)
 
-    steady = {i: propagators(i, None) for i in linear if not structure.drugs[i].occasions}
-    varying = [i for i in linear if structure.drugs[i].occasions]
+    def todays(i: int, doses: Array) -> DayMap:
+        """Map of a drug's day for the occasion each lane is on."""
+        if i in steady:
+            return steady[i]
+        number = jax.tree.leaves(by_occasion[i])[0].shape[0]
+        occasion = jnp.clip(doses[i] - 1, 0, number - 1)
 
-    def drug_day(i: int, x: Array, prop, mg: tuple[Array, ...]):
+        def one_for_all(_):
+            return jax.tree.map(lambda leaf: leaf[occasion[0]], by_occasion[i])
+
+        def one_for_each(_):
+            return jax.tree.map(
+                lambda leaf: jnp.take_along_axis(
+                    leaf, occasion.reshape(*([1] * (leaf.ndim - 1)), -1), axis=0
+                )[0],
+                by_occasion[i],
+            )
+
+        return jax.lax.cond(jnp.all(occasion == occasion[0]), one_for_all, one_for_each, None)
+
+    def drug_day(i: int, x: Array, day: DayMap, mg: tuple[Array, ...]):
         """One drug over one day: its state at the end; its driver's moments, values at nodes."""
-        pk = kinetics(i)
-        bolus, rate = _entering(structure, mg, i)
-
-        def cell_step(x, cell):
-            prop, bolus, rate = cell
-            x = pk.dose(x, bolus)
-            nodes = pk.at_nodes(prop, x, rate) if needs_nodes(i) else None
-            return pk.advance(prop, x, rate), (jnp.stack(pk.moments(prop, x, rate)), nodes)
-
-        x, (moments, nodes) = jax.lax.scan(cell_step, x, (prop, bolus, rate))
+        x, moments, nodes = one_day(kinetics(i), day, x, tuple(mg[s] for s in own_slots[i]))
         # by lane, so that a lane does not depend on the lanes it is simulated with
         gone = jnp.all(jnp.abs(x) <= NEGLIGIBLE, axis=0)
         return jnp.where(gone, 0.0, x), moments, nodes
@@ -255,9 +273,9 @@ def _run(
             cells.append(jnp.stack([jnp.stack(pair) for pair in each]))
         return jnp.stack(cells)
 
-    def additive_day(i: int, x: Array, prop, mg: tuple[Array, ...]):
+    def additive_day(i: int, x: Array, day: DayMap, mg: tuple[Array, ...]):
         """State at the day's end and effect moments ``[cells, lines, 2, L]`` of one drug."""
-        x, moments, nodes = drug_day(i, x, prop, mg)
+        x, moments, nodes = drug_day(i, x, day, mg)
         return x, effect_of(i, moments, nodes)
 
     def outside_day(values: tuple[Array, Array]) -> Array:
@@ -265,7 +283,7 @@ def _run(
         repeat = lanes // values[0].shape[-1]
         return jnp.stack([jnp.tile(value, (1, repeat)) for value in values], axis=1)
 
-    def effects_of_day(pk, varied, mg, outside):
+    def effects_of_day(pk, doses, mg, outside):
         """Effect moments of all drugs, ``[cells, lines, 2, L]``, and the new drug states."""
         pk = dict(pk)
         nothing = jnp.zeros((len(edges) - 1, len(names), 2, lanes))
@@ -278,10 +296,9 @@ def _run(
                     total = total + effect_of(i, moments, None)
                 together.append((moments, None))
             elif part.pk is not None:
-                prop = steady[i] if i in steady else varied[part.name]
                 x = pk[part.name]
                 if structure.combination != "additive":
-                    pk[part.name], moments, nodes = drug_day(i, x, prop, mg)
+                    pk[part.name], moments, nodes = drug_day(i, x, todays(i, doses), mg)
                     together.append((moments, nodes))
                     continue
                 # most days most drugs are long gone: a whole branch is then left out
@@ -291,7 +308,7 @@ def _run(
                         present = present | jnp.any(mg[s] > 0.0)
                 pk[part.name], effect = jax.lax.cond(
                     present,
-                    lambda x, i=i, prop=prop: additive_day(i, x, prop, mg),
+                    lambda x, i=i: additive_day(i, x, todays(i, doses), mg),
                     lambda x: (x, nothing),
                     x,
                 )
@@ -309,18 +326,17 @@ def _run(
         return pk, total
 
     def day_step(carry, today):
-        progress, occasions, pk, varied, marrow, bank = carry
+        progress, doses, pk, marrow, bank = carry
         day, outside = today
         logs = {n: line.log_count(marrow[n], inputs.marrow[n]) for n, line in structure.lines}
         platelets = jnp.exp(logs[PLATELETS]) + bank
         counts = jnp.stack([jnp.exp(logs["neutrophils"]), platelets])
         if isinstance(tables, protocol.PlanTables):
             progress, amount = protocol.one_day(progress, day, tables, counts, slot_drug)
-            given, doses = progress.doses != occasions, progress.doses
+            doses = progress.doses
         else:
             amount = jnp.broadcast_to(tables[0][day][:, None], (len(slot_drug), lanes))
-            given = protocol.dosed(amount, slot_drug, len(structure.drugs))
-            doses = occasions + given
+            doses = doses + protocol.dosed(amount, slot_drug, len(structure.drugs))
         transfused = jnp.zeros(lanes, dtype=bool)
         if structure.transfusion is not None:
             transfused = platelets <= structure.transfusion.trigger
@@ -337,16 +353,7 @@ def _run(
                 for n in names:
                     kill[n] = kill[n] + per_m2 * inputs.effect[part.name][n]["ln_kill"] / 24.0
 
-        varied = dict(varied)
-        for i in varying:
-            key = structure.drugs[i].name
-            varied[key] = jax.lax.cond(
-                jnp.any(given[i]),
-                lambda i=i: propagators(i, doses[i] - 1),
-                lambda key=key: varied[key],
-            )
-
-        pk, effects = effects_of_day(pk, varied, mg, outside)
+        pk, effects = effects_of_day(pk, doses, mg, outside)
 
         # an inner scan, because XLA slows down threefold on unrolled cells
         def cell_step(marrow, cell):
@@ -364,7 +371,7 @@ def _run(
         marrow, nodes = jax.lax.scan(cell_step, dict(marrow), (effects, lengths[which]))
         if structure.transfusion is not None:
             bank = bank * np.exp(-24.0 * structure.transfusion.loss_per_hour)
-        carry = (progress, doses, pk, varied, marrow, bank)
+        carry = (progress, doses, pk, marrow, bank)
         out = (*nodes, platelets, transfused, amount)
         return carry, out
 
@@ -374,7 +381,6 @@ def _run(
         protocol.begin(tables, lanes) if isinstance(tables, protocol.PlanTables) else None,
         no_doses,
         {structure.drugs[i].name: kinetics(i).zero(lanes) for i in linear},
-        {structure.drugs[i].name: no_propagators(i) for i in varying},
         marrow0,
         jnp.zeros(lanes),
     )
@@ -393,22 +399,3 @@ def _run(
     else:
         first_day = progress.first_day
     return CourseOutput(initial, logs, slopes, morning, transfused, amount, first_day)
-
-
-def _entering(structure: CourseStructure, mg: tuple[Array, ...], drug: int) -> tuple[Array, Array]:
-    """Doses of a drug at the start of each cell (mg) and its infusion rates (mg/h), [cells, L]."""
-    none = jnp.zeros_like(mg[0])
-    bolus, rate = [], []
-    for start, stop in pairwise(structure.edges):
-        here, flow = none, none
-        for s, slot in enumerate(structure.slots):
-            if slot.drug_index != drug:
-                continue
-            if slot.duration_h <= 0.0:
-                if abs(slot.hour - start) < SAME_HOUR:
-                    here = here + mg[s]
-            elif slot.hour <= start + SAME_HOUR and stop <= slot.hour + slot.duration_h + SAME_HOUR:
-                flow = flow + mg[s] / slot.duration_h
-        bolus.append(here)
-        rate.append(flow)
-    return jnp.stack(bolus), jnp.stack(rate)

@@ -33,13 +33,19 @@ from pkpd.dosing.rules import DoseModification, DoseRule
 from pkpd.model.individuals import individual_parameters, occasion_scores
 from pkpd.model.joint import load_model
 from pkpd.model.parameters import draw_parameters, typical
-from pkpd.outcome.course import _entering, dose_in_mg
+from pkpd.outcome.course import dose_in_mg
+from pkpd.outcome.day_map import entering
 from pkpd.outcome.simulate import prepare
 from pkpd.outcome.transfusion import TransfusionPolicy
 from pkpd.subjects import sample_population
 
 LENALIDOMIDE = daily("lenalidomide", "10 mg", days="1-10", route="oral")
 CLOFARABINE = daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
+
+
+def cycles():
+    """Two cycles of clofarabine: kinetics that change from dose to dose."""
+    return CLOFARABINE.repeat(2, 21)
 
 
 def together():
@@ -253,11 +259,17 @@ def largest_errors(regimen, days, steps, *, n=3, **options):
 
 @pytest.mark.parametrize("regimen", [together, with_kill])
 def test_counts_follow_the_full_equations(regimen):
-    # asked: 1e-4 at the usual step and 2e-5 at half of it; measured: 1.4e-5 and 1.7e-6. Fourth
-    # order would make the second sixteen times smaller than the first; what is left of drugs
-    # when they count as gone (NEGLIGIBLE) stops that at about 1e-6
-    usual, half = largest_errors(regimen(), 42, (6.0, 3.0))
-    assert usual < 1e-4
+    (usual,) = largest_errors(regimen(), 32, (6.0,))
+    assert usual < 1e-4  # measured 1.4e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("regimen", [together, with_kill])
+def test_counts_converge_to_the_full_equations(regimen):
+    # asked: 2e-5 at half of the usual step; measured 1.7e-6. Fourth order would make it a sixteenth
+    # of the error of the usual step; what is left of drugs when they count as gone (NEGLIGIBLE)
+    # stops that at about 1e-6
+    usual, half = largest_errors(regimen(), 32, (6.0, 3.0))
     assert half < 2e-5
     assert half < usual / 4.0
 
@@ -268,7 +280,7 @@ def test_counts_follow_the_full_equations(regimen):
 def test_counts_under_the_feedback_rules_with_a_corner(regimen, rule):
     # these rules have a corner at an effect of 1, which a peak of lenalidomide crosses within a
     # cell while the scheme sees a straight line: measured 6e-3 at worst, at any step
-    (usual,) = largest_errors(regimen(), 42, (6.0,), feedback_when_kill_exceeds=rule)
+    (usual,) = largest_errors(regimen(), 32, (6.0,), feedback_when_kill_exceeds=rule)
     assert usual < 1e-2
 
 
@@ -286,7 +298,8 @@ def test_saturable_elimination_drives_the_effect():
     for i in range(3):
         doses = schedule_of(alemtuzumab(), sample, i, 28)
         reference = Reference(model, individual, sample, i, doses).solve(simulator.time_h)
-        assert reference[:, 0].min() < 0.8 * reference[0, 0]
+        without = Reference(model, individual, sample, i, []).solve(simulator.time_h)
+        assert np.abs(np.log(reference / without)).max() > 0.1, "the effect should matter"
         for k, line in enumerate(("neutrophils", "platelets")):
             # the adaptive solver's relative tolerance is 1e-6; the steps of the marrow give more
             np.testing.assert_allclose(
@@ -335,10 +348,9 @@ def test_all_of_a_dose_enters(hour, length, other):
     population = load_population("rr_aml")
     simulator = prepare(model, regimen, SAMPLE, 2, population=population)
     structure = simulator.structure
-    mg = tuple(jnp.full(1, slot_mg) for slot_mg in (5.0, 10.0))
     lengths = np.diff(structure.edges)
-    for drug, dose in enumerate((5.0, 10.0)):
-        bolus, rate = _entering(structure, mg, drug)
+    for slot, dose in zip(structure.slots, (5.0, 10.0), strict=True):
+        bolus, rate = entering(structure.edges, (slot,), (jnp.full(1, dose),))
         total = float(jnp.sum(bolus)) + float(jnp.sum(rate[:, 0] * lengths))
         assert abs(total - dose) < 1e-6
 
@@ -371,7 +383,7 @@ def same(a, b, atol=0.0):
 
 
 def test_a_calendar_and_an_open_gate_are_the_same_course():
-    calendar = together()
+    calendar = cycles()
     open_gate = Gate((Criterion("neutrophils", 1e-6),), max_wait_days=0)
     gated = calendar.with_between(open_gate)
     first, _, a = run(calendar, 50)
@@ -427,7 +439,7 @@ def test_holds_and_reductions_follow_the_simulated_counts():
 def test_platelets_are_transfused_as_a_plain_loop_says():
     policy = TransfusionPolicy(trigger=30.0, increment=15.0, increment_sd=6.0, half_life_h=30.0)
     days = 60
-    _, _, got = run(together(), days, transfusion=policy)
+    _, _, got = run(cycles(), days, transfusion=policy)
     per_day = (got.time_h.size - 1) // days
     scores = SAMPLE.normal_score("platelet.increment")
     total = 0
@@ -442,27 +454,23 @@ def test_platelets_are_transfused_as_a_plain_loop_says():
                 total += 1
             bank *= 0.5 ** (24.0 / 30.0)
     assert total > 10
-    _, _, without = run(together(), days, transfusion=None)
-    assert not without.transfused.any()
-    # transfusions do not change the marrow
-    np.testing.assert_array_equal(without.log_count["platelets"], got.log_count["platelets"])
 
 
 # -- lanes -----------------------------------------------------------------------------------
 
 
 def test_a_lane_does_not_depend_on_the_lanes_beside_it():
-    simulator, values, together_ = run(together(), 70, draws=5)
+    simulator, values, whole = run(cycles(), 50, draws=4)
     n = SAMPLE.n
-    for chunk in (np.array([3]), np.array([1, 2]), np.array([4, 0])):
+    for chunk in (np.array([3]), np.array([0])):
         part = simulator.run(values, chunk)
         rows = np.concatenate([np.arange(j * n, (j + 1) * n) for j in chunk])
         for line in part.log_count:
             # nothing but the rounding of other vector lengths
             np.testing.assert_allclose(
-                part.log_count[line], together_.log_count[line][rows], atol=1e-12, rtol=0.0
+                part.log_count[line], whole.log_count[line][rows], atol=1e-12, rtol=0.0
             )
-        np.testing.assert_array_equal(part.amount, together_.amount[rows])
+        np.testing.assert_array_equal(part.amount, whole.amount[rows])
 
 
 def test_no_effect_leaves_the_counts_alone_for_a_year():

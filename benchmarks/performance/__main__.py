@@ -1,0 +1,243 @@
+"""``python -m benchmarks.performance``: accuracy first, then time, peers beside.
+
+Writes ``build/bench.json`` and prints a table. Exit status 1 if an accuracy is missed; a speed that
+is not reached is said, not failed, since machines differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.performance import peers, workloads
+from benchmarks.performance.fitting import fitting_problem
+from pkpd.engine.compiled import cores
+from pkpd.engine.crossing import daily_recovery
+from pkpd.engine.population import stream_counts
+from pkpd.engine.problem import prepare
+
+BUILD = Path("build")
+ACCURACY = 1e-5
+_TARGET = {"W1": 3.0, "W2": 30.0}
+
+
+def median_seconds(call: Callable[[], Any], repeats: int = 5, at_least_s: float = 0.5) -> float:
+    """Median wall time; short calls are repeated until they add up to ``at_least_s``."""
+    times: list[float] = []
+    while len(times) < repeats or (sum(times) < at_least_s and len(times) < 200):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def relative_error(counts: np.ndarray, reference: np.ndarray) -> float:
+    """Largest relative error."""
+    return float(np.max(np.abs(counts / reference - 1.0)))
+
+
+def simulation(name: str, only: set[str]) -> dict[str, Any]:
+    """One workload: ours on one thread and on all cores, then the peers."""
+    work = workloads.workload(name)
+    n = work.theta.shape[1]
+    reference = workloads.reference(work, BUILD)
+    rows: dict[str, Any] = {}
+    for threads in sorted({1, cores()}):
+        problem = prepare(work.structure, work.doses, work.times_h, threads=threads)
+        error = relative_error(np.exp(problem.log_counts(work.theta)[0]), reference)
+        seconds = median_seconds(lambda p=problem: p.log_counts(work.theta))
+        rows[f"pkpd, {threads} thread(s)"] = {"patients_per_s": n / seconds, "error": error}
+    fewer = {"scipy": 8 if name == "W1" else 2, "diffrax": 200 if name == "W1" else 50}
+    for peer in peers.available():
+        if only and peer not in only:
+            continue
+        m = fewer.get(peer, n)
+        own = work if m == n else workloads.workload(name).first(m)
+        run = getattr(peers, peer)(own, cores())
+        error = relative_error(run(), reference[:m])
+        seconds = median_seconds(run, repeats=3)
+        rows[peer] = {"patients_per_s": m / seconds, "error": error}
+    ours = rows[f"pkpd, {cores()} thread(s)"]
+    others = [r["patients_per_s"] for k, r in rows.items() if not k.startswith("pkpd")]
+    best = max(others, default=float("nan"))
+    return {
+        "rows": rows,
+        "ratio_to_best_peer": ours["patients_per_s"] / best,
+        "target_ratio": _TARGET[name],
+        "error": ours["error"],
+        "accuracy_reached": bool(ours["error"] <= ACCURACY),
+    }
+
+
+def likelihood() -> dict[str, Any]:
+    """Value, and value with gradient, of the fitting workload."""
+    structure, theta, doses, times = fitting_problem()
+    problem = prepare(structure, doses, times)
+    exact = prepare(structure, doses, times, max_step_h=0.5)
+    counts = problem.log_counts(theta)
+    error = float(np.max(np.abs(np.expm1(counts - exact.log_counts(theta)))))
+    observed = counts + 0.3 * np.random.default_rng(5).standard_normal(counts.shape)
+    weight = np.full(counts.shape, 1.0 / 0.09)
+    value = median_seconds(lambda: problem.log_counts(theta))
+    both = median_seconds(lambda: problem.value_and_gradient(theta, observed, weight))
+    _, gradient = problem.value_and_gradient(theta, observed, weight)
+    difference = 0.0
+    for row in range(0, theta.shape[0], 3):
+        step = 1e-5 * theta[row]
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = theta.copy()
+            moved[row] += sign * step
+            ends.append(problem.value_and_gradient(moved, observed, weight)[0])
+        slope = (ends[0] - ends[1]) / (2.0 * step)
+        largest = np.max(np.abs(slope))
+        difference = max(difference, float(np.max(np.abs(slope - gradient[row])) / largest))
+    return {
+        "value_ms": 1e3 * value,
+        "value_and_gradient_ms": 1e3 * both,
+        "ratio": both / value,
+        "target_ratio": 3.0,
+        "target_ms": 30.0,
+        "gradient_against_differences": difference,
+        "error": error,
+        "accuracy_reached": bool(error <= ACCURACY and difference <= 1e-5),
+    }
+
+
+def million(n: int) -> dict[str, Any]:
+    """Stream patients under one schedule, keep only their recovery times."""
+    work = workloads.workload("W1", 65536)
+    problem = prepare(work.structure, work.doses, work.times_h)
+    days = work.times_h / 24.0
+
+    def theta_of(first: int, stop: int) -> np.ndarray:
+        index = np.arange(first, stop) % work.theta.shape[1]
+        return work.theta[:, index]
+
+    def recovery(log_count: np.ndarray) -> np.ndarray:
+        return daily_recovery(days, log_count[0], 1.0)
+
+    problem.log_counts(work.theta[:, :64])
+    times = []
+    for size in (n // 10, n):
+        start = time.perf_counter()
+        kept = np.concatenate(list(stream_counts(problem, size, theta_of, recovery)))
+        times.append(time.perf_counter() - start)
+    scale = 1 if sys.platform == "darwin" else 1024
+    return {
+        "patients": n,
+        "seconds": times[1],
+        "seconds_for_a_tenth": times[0],
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9,
+        "median_recovery_day": float(np.median(kept[np.isfinite(kept)])),
+        "target_s": 60.0,
+        "target_gb": 2.0,
+    }
+
+
+def first_call() -> dict[str, Any]:
+    """First calls in fresh processes, with an empty cache and with a warm one."""
+    out: dict[str, Any] = {}
+    for kind in ("counts", "gradient"):
+        with tempfile.TemporaryDirectory() as folder:
+            env = {**os.environ, "NUMBA_CACHE_DIR": folder}
+            for state in ("cold", "warm"):
+                done = subprocess.run(
+                    [sys.executable, "-m", "benchmarks.performance.first_call", kind],
+                    env=env,
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                )
+                imported, called = map(float, done.stdout.split())
+                out[f"{kind}_{state}_s"] = called
+                out[f"{kind}_{state}_import_s"] = imported
+    return out
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(results: dict[str, Any]) -> str:
+    """Results as a Markdown table."""
+    out = [_line("work", "engine", "figure", "error", "target"), _line(*["---"] * 5)]
+    for name in ("W1", "W2"):
+        if name not in results:
+            continue
+        r = results[name]
+        for engine, row in r["rows"].items():
+            rate = f"{row['patients_per_s']:,.0f} patients/s"
+            out.append(_line(name, engine, rate, f"{row['error']:.1e}", ""))
+        ratio = f"{r['ratio_to_best_peer']:.1f} x the best peer"
+        out.append(_line(name, "", ratio, "", f">= {r['target_ratio']:.0f} x"))
+    if "likelihood" in results:
+        r = results["likelihood"]
+        out.append(_line("likelihood", "value", f"{r['value_ms']:.1f} ms", f"{r['error']:.1e}", ""))
+        both = f"{r['value_and_gradient_ms']:.1f} ms = {r['ratio']:.2f} x the value"
+        off = f"{r['gradient_against_differences']:.1e}"
+        out.append(_line("likelihood", "value and gradient", both, off, "<= 3 x, <= 30 ms"))
+    if "million" in results:
+        r = results["million"]
+        tenth = f"a tenth: {r['seconds_for_a_tenth']:.1f} s"
+        figure = f"{r['seconds']:.1f} s, {r['peak_gb']:.2f} GB ({tenth})"
+        out.append(_line(f"{r['patients']:,} patients", "", figure, "", "<= 60 s, <= 2 GB"))
+    if "first_call" in results:
+        r = results["first_call"]
+        for kind, target in (("counts", "<= 5 s"), ("gradient", "<= 8 s")):
+            figure = f"{r[f'{kind}_cold_s']:.1f} s, then {r[f'{kind}_warm_s']:.1f} s"
+            out.append(_line("first call", kind, figure, "", f"{target}, then <= 2 s"))
+    return "\n".join(out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the parts wanted, write the record, print the table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.performance", description=__doc__)
+    every = ("W1", "W2", "likelihood", "million", "first_call")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(every)}; all if none is named")
+    parser.add_argument("--peers", nargs="*", default=[], help="only these peers")
+    parser.add_argument("--patients", type=int, default=1_000_000)
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.parts) - set(every))
+    if unknown:
+        parser.error(f"unknown part {unknown[0]!r}; allowed: {', '.join(every)}")
+    wanted = args.parts or list(every)
+    results: dict[str, Any] = {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": cores()},
+        "python": platform.python_version(),
+    }
+    for part in wanted:
+        print(f"{part} ...", file=sys.stderr, flush=True)
+        if part in _TARGET:
+            results[part] = simulation(part, set(args.peers))
+        elif part == "likelihood":
+            results[part] = likelihood()
+        elif part == "million":
+            results[part] = million(args.patients)
+        else:
+            results[part] = first_call()
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "bench.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    print(table(results))
+    missed = [
+        k for k, v in results.items() if isinstance(v, dict) and v.get("accuracy_reached") is False
+    ]
+    if missed:
+        print(f"accuracy of {ACCURACY:.0e} missed in: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
