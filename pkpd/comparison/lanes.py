@@ -66,6 +66,25 @@ def clock_hours(solution: NodeSolution, clock: Clock) -> tuple[Floats, Floats]:
     return 24.0 * (first + clock.first_dose_day), 24.0 * (first + clock.last_dose_day)
 
 
+def treatment_runs(plan: DosingPlan, rule: DLTRule) -> bool:
+    """Whether doses are planned between the first cycle of the rule's course and its day.
+
+    A count that is low then says that treatment goes on, not that recovery is delayed.
+    """
+    if rule.by_day is None:
+        return False
+    clock = clock_of(plan, rule.clock)
+    first = int(plan.planned_start[clock.course])
+    for course, start in enumerate(plan.planned_start):
+        for cycle in range(int(plan.cycles[course])):
+            begin = int(start) + cycle * int(plan.cycle_days[course])
+            for day in np.flatnonzero(plan.amount[course].sum(axis=1) > 0):
+                since = begin + int(day) - first
+                if clock.last_dose_day < since <= clock.first_dose_day + rule.by_day:
+                    return True
+    return False
+
+
 def grid_cell(rule: DLTRule) -> tuple[int, int, int] | None:
     """Place of a rule in the sensitivity grid, or ``None`` if the grid does not hold it."""
     wanted = {criterion.line: criterion.at_least for criterion in rule.criteria}
@@ -137,12 +156,18 @@ def lane_endpoints(
         curve = (solution.time_h, solution.log_count[line], solution.slope[line])
         transfused = solution.transfused if line == "platelets" else None
         lowest = THRESHOLDS[line][0]
-        seen = line_outcomes(*curve, lowest, from_h=start)
-        values["nadir", line, ""] = seen.nadir
-        values["nadir_day", line, ""] = seen.nadir_day
-        values["days_below", line, f"< {lowest:g}"] = seen.days_below[0]
-        for name, limit in zip(("grade_3_4", "grade_4"), limits, strict=True):
-            values[name, line, f"< {limit:g}"] = np.where(late, np.nan, seen.nadir < limit)
+        windows: list[tuple[str, Floats | float]] = [("", 0.0)]
+        if main.name != "first_dose":
+            windows.append((f"from {main.name} day 1", start))
+        for words, from_h in windows:
+            seen = line_outcomes(*curve, lowest, from_h=from_h)
+            values["nadir", line, words] = seen.nadir
+            values["nadir_day", line, words] = seen.nadir_day
+            if words:
+                continue
+            values["days_below", line, f"< {lowest:g}"] = seen.days_below[0]
+            for name, limit in zip(("grade_3_4", "grade_4"), limits, strict=True):
+                values[name, line, f"< {limit:g}"] = (seen.nadir < limit).astype(float)
         for endpoint, sustained in (
             ("recovery_day", 0.0),
             ("sustained_recovery_day", SUSTAINED_DAYS),

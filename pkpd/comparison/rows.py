@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.comparison.curves import CohortCurves
-from pkpd.comparison.lanes import Clock, evaluable
+from pkpd.comparison.lanes import evaluable
 from pkpd.comparison.results import EndpointRow
 from pkpd.dosing import describe_criteria
 from pkpd.outcome.published import clopper_pearson
@@ -50,6 +50,9 @@ MARROW_ASSUMPTIONS = (
 )
 
 
+RUNNING = "treatment runs on the rule's day (a low count is then no delayed recovery)"
+
+
 @dataclass(frozen=True)
 class CohortLanes:
     """Everything kept of a cohort's lanes; matrices are [draws, patients]."""
@@ -59,7 +62,7 @@ class CohortLanes:
     dlt: Mapping[str, Floats]
     sensitivity: NDArray[np.float32]
     curves: CohortCurves
-    clock: Clock
+    running: bool
 
 
 def cohort_rows(
@@ -90,6 +93,7 @@ def cohort_rows(
             continue
         name = rule.name if number == 0 else f"{rule.name}, days from {_clock_words(rule.clock)}"
         of_rule = f"; rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
+        of_rule += f"; {RUNNING}" if number == 0 and lanes.running else ""
         rows.append(
             _probability(
                 lanes.dlt[rule.clock],
@@ -264,8 +268,11 @@ def _clock_words(clock: str) -> str:
     return "the first dose" if clock == "first_dose" else f"{clock} day 1"
 
 
-def rule_attributes(rule: DLTRule) -> dict[str, Any]:
-    """Describe the rule for figures: one sentence, its thresholds and its day."""
+def rule_attributes(rule: DLTRule, running: Sequence[str] = ()) -> dict[str, Any]:
+    """Describe the rule for figures: one sentence or two, its thresholds and its day.
+
+    ``running`` names the cohorts in which treatment goes on when the rule looks.
+    """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
     verb = "none of these has" if rule.join == "all" else "not all of these have"
@@ -273,6 +280,11 @@ def rule_attributes(rule: DLTRule) -> dict[str, Any]:
         f"{rule.name}: by day {rule.by_day} from {_clock_words(rule.clock)} {verb} recovered: "
         f"{describe_criteria(rule.criteria)}"
     )
+    if running:
+        text += (
+            f". Treatment still runs on that day in {', '.join(running)}: low counts there are not "
+            "delayed recovery"
+        )
     found: dict[str, Any] = {"rule_text": text, "rule_clock": rule.clock}
     for criterion in rule.criteria:
         found[f"rule_{criterion.line}"] = criterion.at_least

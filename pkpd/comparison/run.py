@@ -20,7 +20,7 @@ from pkpd.cards.population_cards import load_population
 from pkpd.comparison import rows as table
 from pkpd.comparison.assumptions import RUN_OPTIONS, check_rule, joint_model
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
-from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, clock_of, lane_endpoints
+from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, lane_endpoints, treatment_runs
 from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
 from pkpd.comparison.scenario import Scenario, Variant, load_scenario, with_overrides
 from pkpd.model.joint import JointModel, assumed_inputs
@@ -217,6 +217,7 @@ def _run_trial(
     rows: list[EndpointRow] = []
     curves: list[CohortCurves] = []
     dlt: dict[str, Floats] = {}
+    running: list[str] = []
     for index, (cohort, rules) in enumerate(zip(trial.cohorts, item.rules, strict=True)):
 
         def progress(share: float, index: int = index, cohort: Cohort = cohort) -> None:
@@ -231,13 +232,15 @@ def _run_trial(
         main = lanes.dlt.get(rules[0].clock)
         if main is not None:
             dlt[cohort.id] = main
+        if lanes.running:
+            running.append(cohort.id)
         if on_cohort is not None:
             on_cohort(trial, cohort.id, tuple(of_cohort))
-    pairs = _pair_rows(trial, scenario, item.rules[0][0], dlt)
+    pairs = _pair_rows(trial, scenario, item.rules[0][0], dlt, running)
     attrs = {
         "patients": scenario.patients,
         "draws": scenario.draws,
-        **table.rule_attributes(item.rules[0][0]),
+        **table.rule_attributes(item.rules[0][0], running),
     }
     return TrialResult(
         trial=trial,
@@ -258,7 +261,11 @@ def _run_trial(
 
 
 def _pair_rows(
-    trial: Trial, scenario: Scenario, rule: DLTRule, dlt: Mapping[str, Floats]
+    trial: Trial,
+    scenario: Scenario,
+    rule: DLTRule,
+    dlt: Mapping[str, Floats],
+    running: list[str],
 ) -> list[PairRow]:
     wanted = [p for p in scenario.pairs if p[0] in dlt and p[1] in dlt]
     if not scenario.pairs:
@@ -274,7 +281,7 @@ def _pair_rows(
                 trial=trial.id,
                 first=first,
                 second=second,
-                rule=rule.name,
+                rule=rule.name + (", treatment running" if {first, second} & {*running} else ""),
                 difference=difference.estimate,
                 lower=difference.lower,
                 upper=difference.upper,
@@ -336,7 +343,7 @@ def _run_cohort(
         curves=curves.with_outcomes(
             store.recovered_on, store.dlt.get(rules[0].clock), store.sensitivity
         ),
-        clock=clock_of(simulator.plan, rules[0].clock),
+        running=treatment_runs(simulator.plan, rules[0]),
     )
 
 

@@ -318,8 +318,11 @@ def assumed_inputs(
     names = {drug.name for drug in model.drugs}
     wanted = names if drugs is None else set(drugs)
     texts = []
+    idle = {drug.name for drug in model.drugs if drug.driver in ("dose", "none")}
     for parameter in used_parameters(model, population):
         owner = parameter.name.split(".", 1)[0]
+        if owner in idle and not parameter.name.startswith(f"{owner}.effect."):
+            continue  # kinetics that no count depends on
         if parameter.status == "assumed" and (owner not in names or owner in wanted):
             texts.append(describe(parameter))
     for drug in model.drugs:

@@ -67,9 +67,7 @@ def entering(
             if slot.duration_h <= 0.0:
                 if abs(slot.hour - start) < SAME_HOUR:
                     here = here + amount
-            elif (
-                slot.hour <= start + SAME_HOUR and stop <= slot.hour + slot.duration_h + SAME_HOUR
-            ):
+            elif slot.hour <= start + SAME_HOUR and stop <= slot.hour + slot.duration_h + SAME_HOUR:
                 flow = flow + amount / slot.duration_h
         bolus.append(here)
         rate.append(flow)
@@ -134,6 +132,4 @@ def one_day(pk: LinearPK, day: DayMap, x: Array, mg: tuple[Array, ...]) -> Day:
         terms = [columns[j] * value for j, value in enumerate(inputs)]
         return sum(terms[1:], terms[0])
 
-    return Day(
-        jnp.stack(end), total(day.moments), None if day.nodes is None else total(day.nodes)
-    )
+    return Day(jnp.stack(end), total(day.moments), None if day.nodes is None else total(day.nodes))

@@ -1,8 +1,8 @@
 """Figures of one trial: panels drawn on one axes each, from a trial's result alone.
 
 Every function takes a :class:`~pkpd.comparison.results.TrialResult` and an optional axes, and
-returns the axes. None of them touches pyplot or a display. :mod:`pkpd.report.pages` puts the panels of all
-cohorts together.
+returns the axes. None of them touches pyplot or a display. :mod:`pkpd.report.pages` puts the panels
+of all cohorts together.
 
 Colours are those of Okabe and Ito (2008), readable with colour blindness; every line is also told
 apart by its style and a direct label, so that the figures survive a grey-scale printer.

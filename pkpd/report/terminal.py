@@ -56,8 +56,8 @@ _KEY = (
     "90 % of patients: 5 % to 95 % quantile over patients and parameter draws. 90 % interval: of "
     "the median or the risk, from uncertain parameters. pat / par: share (%) of the variance of "
     "one new patient's outcome that comes from differences between patients / from uncertain "
-    "parameters. MC error: standard error of the finite simulation, in points for a risk. n.r.: "
-    "not reached by the last simulated day. Days count from the first dose of the rule's clock "
+    "parameters. MC error: upper bound of the error of the finite simulation, in points for a "
+    "risk. n.r.: not reached by the last simulated day. Days count from the first dose of the rule's clock "
     "(that dose = 0). Published "
     "counts without a printed interval have their exact 95 % interval."
 )
@@ -117,6 +117,7 @@ class CohortPrinter:
             self._line(
                 Text("* the rule as run; 90 % intervals are in sensitivity.csv", style="dim")
             )
+            self._line(Text(f"{wording.rule_text(result).rstrip('.')}.", style="dim"))
             self.console.print()
 
     def assumptions(self, result: ComparisonResult) -> None:

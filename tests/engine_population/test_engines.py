@@ -1,0 +1,265 @@
+"""One suite over both engines: exactness, laws, derivatives, and that the engines agree."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from population_cases import STRUCTURE, nested, parameters, schedules, times
+
+from benchmarks.performance import workloads
+from pkpd.engine.compiled import compile_plan
+from pkpd.engine.crossing import recovery_time
+from pkpd.engine.grid import Doses
+from pkpd.engine.linear import Disposition
+from pkpd.engine.population import population_counts, stream_counts
+from pkpd.engine.problem import prepare
+from pkpd.engine.structure import Drug, Line, PopulationStructure
+from pkpd.errors import PkpdError
+from pkpd.model.effects import EmaxEffect
+from pkpd.model.marrow import PlateletChain
+
+ENGINES = ("compiled", "scan")
+LANES = 5
+SCHEDULE = np.array([0, 1, 2, 1, 0])
+
+
+def problem(engine: str, **options):
+    return prepare(STRUCTURE, schedules(), times(), schedule=SCHEDULE, engine=engine, **options)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_counts_match_a_tight_solution_of_the_full_equations(engine):
+    work = workloads.workload("W1").first(6)
+    exact = workloads.reference(work)
+    found = prepare(work.structure, work.doses, work.times_h, engine=engine)
+    counts = np.exp(found.log_counts(work.theta)[0])
+    # 1e-5 is what the engine promises at its default step; DOP853 ran at 1e-12
+    assert np.max(np.abs(counts / exact - 1.0)) < 1e-5
+
+
+def test_oral_doses_match_a_tight_solution():
+    work = workloads.workload("W2").first(2)
+    days = np.arange(33)
+    work = replace(work, times_h=24.0 * days)
+    exact = workloads.reference(work)
+    found = prepare(work.structure, work.doses, work.times_h)
+    assert np.max(np.abs(np.exp(found.log_counts(work.theta)[0]) / exact - 1.0)) < 1e-5
+
+
+def test_error_falls_with_the_step():
+    work = workloads.workload("W2").first(16)
+
+    def counts(step):
+        found = prepare(work.structure, work.doses, work.times_h, max_step_h=step)
+        return found.log_counts(work.theta)
+
+    exact = counts(0.25)
+    errors = [np.max(np.abs(counts(h) - exact)) for h in (4.0, 2.0, 1.0)]
+    # the oral peak makes it fall with about the third power of the step
+    assert errors[0] < 1e-5
+    assert errors[1] < errors[0] / 3
+    assert errors[2] < errors[1] / 5
+
+
+def test_engines_agree_in_value_and_gradient():
+    theta = parameters(LANES)
+    one, other = (problem(engine) for engine in ENGINES)
+    a, b = one.log_counts(theta), other.log_counts(theta)
+    missing = one.missing(LANES)
+    assert missing.sum() == 1
+    assert np.isnan(a[:, missing]).all()
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+    observed = np.where(missing, 0.0, a + 0.2)
+    weight = np.where(missing, 0.0, 3.0) * np.ones_like(observed)
+
+    def total(p):
+        return jax.value_and_grad(lambda t: jnp.sum(p.log_likelihood(t, observed, weight)))
+
+    value_a, gradient_a = total(one)(jnp.asarray(theta))
+    value_b, gradient_b = total(other)(jnp.asarray(theta))
+    assert value_a == pytest.approx(float(value_b), rel=1e-12)
+    scale = np.abs(gradient_b).max(axis=1, keepdims=True)
+    assert (scale > 0).all()
+    assert np.max(np.abs(gradient_a - gradient_b) / scale) < 1e-10
+
+
+@pytest.mark.slow
+def test_forward_and_reverse_mode_agree():
+    theta = jnp.asarray(parameters(LANES))
+    rows = (0, 5, len(STRUCTURE.layout) - 1)
+    reverse, forward = problem("scan"), problem("scan", wrt=rows)
+    weight = jnp.asarray(~reverse.missing(LANES))
+
+    def gradient(p):
+        return jax.grad(lambda t: jnp.sum(jnp.where(weight, p.log_counts(t), 0.0) ** 2))(theta)
+
+    a, b = gradient(reverse), gradient(forward)
+    np.testing.assert_allclose(np.asarray(a)[rows, :], np.asarray(b)[rows, :], rtol=1e-9)
+    others = np.setdiff1d(np.arange(theta.shape[0]), rows)
+    assert not np.asarray(b)[others].any()
+
+
+@pytest.mark.parametrize("name", [" ".join(n) for n in STRUCTURE.layout])
+def test_gradient_matches_differences(name):
+    row = [" ".join(n) for n in STRUCTURE.layout].index(name)
+    found, theta = problem("compiled"), parameters(LANES)
+    missing = found.missing(LANES)
+    shape = (2, LANES, missing.shape[1])
+    observed = np.ones(shape)
+    weight = np.where(missing, 0.0, 1.0) * np.ones(shape)
+    _, gradient = found.value_and_gradient(theta, observed, weight)
+    step = 1e-5 * theta[row]
+    ends = []
+    for sign in (1.0, -1.0):
+        moved = theta.copy()
+        moved[row] += sign * step
+        ends.append(found.value_and_gradient(moved, observed, weight)[0])
+    slope = (ends[0] - ends[1]) / (2 * step)
+    # central differences with a relative step of 1e-5 hold about seven digits
+    np.testing.assert_allclose(gradient[row], slope, rtol=2e-6, atol=1e-7 * np.abs(slope).max())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_dose_keeps_the_baseline(engine):
+    theta = parameters(LANES)
+    row = STRUCTURE.row
+    for line in ("neutrophils", "platelets"):
+        theta[row[("marrow", line, "baseline")]] = theta[row[("marrow", line, "set_point")]]
+    empty = Doses.of([[(0.0, 0.0, 0.0, 0)]] * 3)
+    found = prepare(STRUCTURE, empty, times(), schedule=SCHEDULE, engine=engine)
+    counts = found.log_counts(theta)
+    for i, line in enumerate(("neutrophils", "platelets")):
+        level = np.log(theta[row[("marrow", line, "set_point")]])[:, None]
+        assert np.nanmax(np.abs(counts[i] - level)) < 1e-12
+
+
+def test_half_the_bioavailability_of_twice_the_dose_is_the_same():
+    theta = parameters(LANES)
+    doses = schedules()
+    twice = theta.copy()
+    for drug in STRUCTURE.drugs:
+        twice[STRUCTURE.row[("pk", drug.name, "F")]] /= 2.0
+    more = replace(doses, amount=2.0 * doses.amount)
+    a = problem("compiled").log_counts(theta)
+    b = prepare(STRUCTURE, more, times(), schedule=SCHEDULE).log_counts(twice)
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+def test_a_split_infusion_is_the_whole_infusion():
+    theta = parameters(1)
+    asked = [100.0, 200.0]
+    whole = Doses.of([[(10.0, 12.0, 3.0, 0)]])
+    split = Doses.of([[(10.0, 4.0, 1.0, 0), (11.0, 8.0, 2.0, 0)]])
+    a, b = (prepare(STRUCTURE, d, asked).log_counts(theta) for d in (whole, split))
+    # the cells differ, so the time stepping does: both are within the promise of the step
+    np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
+
+
+def test_doses_in_another_order_and_at_the_same_time_add():
+    theta = parameters(1)
+    asked = [100.0, 200.0]
+    one = Doses.of([[(30.0, 9.0, 0.0, 1), (5.0, 3.0, 1.0, 0)]])
+    two = Doses.of([[(5.0, 3.0, 1.0, 0), (30.0, 4.0, 0.0, 1), (30.0, 5.0, 0.0, 1)]])
+    a, b = (prepare(STRUCTURE, d, asked).log_counts(theta) for d in (one, two))
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 16, 37])
+def test_a_lane_does_not_feel_its_neighbours(lanes):
+    theta = parameters(40)[:, :lanes]
+    doses = Doses.of([[(24.0 * d, 9.0, 1.0, 0) for d in range(3)]])
+    found = prepare(STRUCTURE, doses, [48.0, 200.0])
+    together = found.log_counts(theta)
+    order = np.random.default_rng(0).permutation(lanes)
+    np.testing.assert_array_equal(found.log_counts(theta[:, order]), together[:, order])
+    alone = np.concatenate([found.log_counts(theta[:, [i]]) for i in range(lanes)], axis=1)
+    # the length of a series is set by its block, hence equality to rounding
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-12)
+
+
+def test_threads_do_not_change_the_result_and_may_be_many():
+    theta = parameters(70)
+    doses = Doses.of([[(24.0 * d, 9.0, 1.0, 0) for d in range(3)]])
+    one = prepare(STRUCTURE, doses, [48.0, 200.0], threads=1)
+    two = replace(one, threads=2)
+    expected = one.log_counts(theta)
+    np.testing.assert_array_equal(two.log_counts(theta), expected)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(two.log_counts, theta) for _ in range(8)]:
+            np.testing.assert_array_equal(done.result(), expected)
+
+
+def test_streaming_gives_what_one_call_gives():
+    theta = parameters(50)
+    doses = Doses.of([[(24.0 * d, 9.0, 1.0, 0) for d in range(3)]])
+    found = prepare(STRUCTURE, doses, [48.0, 200.0])
+    parts = stream_counts(found, 50, lambda a, b: theta[:, a:b], lambda c: c[0], chunk=16)
+    np.testing.assert_allclose(
+        np.concatenate(list(parts)), found.log_counts(theta)[0], rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_recovery_time_and_its_derivative(engine):
+    theta = jnp.asarray(parameters(LANES))
+    asked = np.full((3, 1), 900.0)
+    found = prepare(STRUCTURE, schedules(), asked, schedule=SCHEDULE, engine=engine)
+    row = STRUCTURE.row[("marrow", "neutrophils", "MTT")]
+
+    def days(scale):
+        at, count, slope = found.nodes(theta.at[row].multiply(scale))
+        return recovery_time(at.T[SCHEDULE], count[0], slope[0], 2.5)
+
+    here = days(1.0)
+    assert (np.asarray(here.status) == 0).any()
+    tangent = jax.jacrev(lambda s: days(s).time_h)(1.0)
+    h = 1e-4
+    differences = (days(1.0 + h).time_h - days(1.0 - h).time_h) / (2 * h)
+    recovered = np.asarray(here.status) == 0
+    # second-order differences of a curve with third derivatives of order one
+    np.testing.assert_allclose(
+        np.asarray(tangent)[recovered], np.asarray(differences)[recovered], rtol=1e-5
+    )
+    assert not np.asarray(tangent)[~recovered].any()
+
+
+def test_compiled_counts_can_be_batched_and_jitted():
+    theta = jnp.asarray(parameters(LANES))
+    found = problem("compiled")
+    scales = jnp.array([1.0, 1.1])
+    batch = jax.jit(jax.vmap(lambda s: found.log_counts(theta * s)))(scales)
+    for i, s in enumerate(scales):
+        np.testing.assert_array_equal(batch[i], found.log_counts(np.asarray(theta * s)))
+
+
+def test_engine_is_chosen_by_structure():
+    assert problem("auto").engine == "compiled"
+    platelets = Line("platelets", PlateletChain(ageing=3), (EmaxEffect(),))
+    other = PopulationStructure((Drug("a", Disposition(1)),), (platelets,))
+    assert compile_plan(other) is None
+    assert prepare(other, Doses.of([[]]), [24.0]).engine == "scan"
+    with pytest.raises(PkpdError, match="family of the compiled engine"):
+        prepare(other, Doses.of([[]]), [24.0], engine="compiled")
+
+
+def test_nested_parameters_and_traced_ones():
+    theta = parameters(LANES)
+    result = population_counts(STRUCTURE, nested(theta), schedules(), times(), schedule=SCHEDULE)
+    np.testing.assert_array_equal(result.log_count, problem("compiled").log_counts(theta))
+    assert (result.status.code == 0).all()
+
+    def mean(scale):
+        tree = nested(jnp.asarray(theta) * scale)
+        counts = population_counts(
+            STRUCTURE, tree, schedules(), times(), schedule=SCHEDULE
+        ).log_count
+        return jnp.nanmean(counts)
+
+    gradient = jax.grad(mean)(1.0)
+    differences = (mean(1.0 + 1e-5) - mean(1.0 - 1e-5)) / 2e-5
+    assert float(gradient) == pytest.approx(float(differences), rel=1e-6)
