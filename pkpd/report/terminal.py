@@ -57,8 +57,8 @@ _KEY = (
     "the median or the risk, from uncertain parameters. pat / par: share (%) of the variance of "
     "one new patient's outcome that comes from differences between patients / from uncertain "
     "parameters. MC error: upper bound of the error of the finite simulation, in points for a "
-    "risk. n.r.: not reached by the last simulated day. Days count from the first dose of the rule's clock "
-    "(that dose = 0). Published "
+    "risk. n.r.: not reached by the last simulated day. Days count from the first dose of the "
+    "rule's clock (that dose = 0). Published "
     "counts without a printed interval have their exact 95 % interval."
 )
 

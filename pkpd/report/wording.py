@@ -154,7 +154,7 @@ _NAMED = {
     "platelet_transfusions": "platelet transfusions",
     "dlt_on_visits": "DLT as visits see it",
     "dlt_at_any_dose": "DLT whatever the dose",
-    "nadir_day": "{line} nadir",
+    "nadir_day": "{line} nadir {rule}",
 }
 
 
@@ -175,7 +175,7 @@ def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
     if row.rule == "published only":
         return f"{row.endpoint.replace('_', ' ')} (published)"
     if row.endpoint == "nadir":
-        name = f"{_SINGULAR.get(row.line, line)} nadir"
+        name = f"{_SINGULAR.get(row.line, line)} nadir {row.rule}".rstrip()
     elif row.endpoint == "recovery_day":
         name = f"{line} {row.rule}".strip() if row.line not in row.rule else row.rule
     elif row.endpoint == "dlt":

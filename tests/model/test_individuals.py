@@ -145,8 +145,8 @@ def test_population_settings_reach_effects_and_marrow():
     sample = patients({**ADULT, **COUNTS}, typical=True)
     values = individual_parameters(model, typical(model, mds), sample, xp=np)
     assert values["neutrophils.MTT"].item() == pytest.approx(220.0)
-    # two stages at 7.09e-3 /h, slowed by 1.1
-    assert values["platelets.MTT"].item() == pytest.approx(1.1 * 2 / 7.09e-3)
+    # one stage at 7.09e-3 /h, slowed by 1.1
+    assert values["platelets.MTT"].item() == pytest.approx(1.1 / 7.09e-3)
     # circulating neutrophils: half-life 7 h
     assert np.log(2) / values["neutrophils.k_circ"].item() == pytest.approx(7.0, rel=1e-3)
 
