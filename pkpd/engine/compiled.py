@@ -12,6 +12,7 @@ for anything else.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -142,9 +143,23 @@ class _Call:
     grid: tuple[Any, ...]
     heads: IntArray
     sizes: NDArray[np.int64]
+    space: int
+
+
+_local = threading.local()
+
+
+def _work_space(size: int) -> FloatArray:
+    """Work space of this thread; it grows to the largest problem seen and is kept."""
+    space = getattr(_local, "space", None)
+    if space is None or space.size < size:
+        space = _local.space = np.empty(size)
+    return space
 
 
 def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64]) -> _Call:
+    from pkpd.engine.compiled_kernel import space_size
+
     heads = plan.heads.copy()
     n_cells, n_lengths = grid.n_cells, grid.length_h.shape[0]
     infused = np.zeros((heads.shape[0], n_lengths), dtype=np.int8)
@@ -190,12 +205,17 @@ def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64]) -> _Call:
         tuple(np.ascontiguousarray(a) for a in arrays),
         heads,
         sizes,
+        space_size(heads.shape[0], plan.n_parameters, n_cells, grid.cells.size, n_lengths, sizes),
     )
+
+
+# asked once, at import: a thread that calls back from XLA may be bound to one core
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores() -> int:
     """Return the number of processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _CORES
 
 
 @lru_cache(maxsize=8)
@@ -261,8 +281,8 @@ def solve(
     def work(first: int, stop: int) -> None:
         solve_range(
             first, stop, call.schedule, last_of, theta, plan.code, call.heads, plan.lines,
-            plan.effects, *call.grid, call.sizes, log_count, nodes,
-        )  # fmt: skip
+            plan.effects, *call.grid, call.sizes, _work_space(call.space), log_count, nodes,
+        )  # pyright: ignore[reportCallIssue]  # fmt: skip
 
     _on_all_cores(work, n_lanes, threads)
     return log_count, nodes
@@ -293,9 +313,9 @@ def _derivatives(
     def work(first: int, stop: int) -> None:
         gradient_range(
             first, stop, call.schedule, last_of, theta, plan.code, call.heads, plan.lines,
-            plan.effects, *call.grid, call.sizes, log_count, mode, bar, observed, weight,
-            dense_bar, theta_bar, log_likelihood,
-        )  # fmt: skip
+            plan.effects, *call.grid, call.sizes, _work_space(call.space), log_count, mode,
+            bar, observed, weight, dense_bar, theta_bar, log_likelihood,
+        )  # pyright: ignore[reportCallIssue]  # fmt: skip
 
     _on_all_cores(work, theta.shape[1], threads)
     return log_count, theta_bar, log_likelihood

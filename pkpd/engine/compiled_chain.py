@@ -11,11 +11,13 @@ Moments over a cell follow from the balance of mass. It costs a tenth of the gen
 transits; lanes outside its range go there (`in_range`).
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# (Numba gives these functions their types)
 from __future__ import annotations
 
 import math
 
-from pkpd.engine.lanes import exp, inner, largest, load, splat, store, where_greater
+from pkpd.engine.lanes import add, exp, inner, largest, load, splat, store, where_greater
 
 _LARGEST_ARGUMENT = 400.0
 _SMALLEST_BALANCE = 1e-4  # ke^2 h: far below it the balance of mass would lose digits
@@ -82,11 +84,11 @@ def chain_backward(stages, k, ke, h, terms, tape, rates_bar):
     ratio_bar = splat(0.0)
     bar = load(tape, r_bar)
     for j in range(stages):
-        store(tape, p_bar + j, load(tape, p_bar + j) + bar)
+        add(tape, p_bar + j, bar)
         ratio_bar = ratio_bar + bar * load(tape, r_at + j + 1)
         bar = load(tape, r_bar + j + 1) + ratio * bar
     m_bar = bar * load(tape, stages)
-    store(tape, p_bar + stages, load(tape, p_bar + stages) + bar * load(tape, m_at))
+    add(tape, p_bar + stages, bar * load(tape, m_at))
     x = (k - ke) * h
     x_bar = splat(0.0)
     for i in range(terms):
@@ -102,8 +104,8 @@ def chain_backward(stages, k, ke, h, terms, tape, rates_bar):
     inverse = 1.0 / k
     k_bar = h * total + ratio_bar * ke * inverse * inverse
     ke_bar = 0.0 - h * x_bar - ratio_bar * inverse
-    store(rates_bar, 0, load(rates_bar, 0) + k_bar)
-    store(rates_bar, 1, load(rates_bar, 1) + ke_bar)
+    add(rates_bar, 0, k_bar)
+    add(rates_bar, 1, ke_bar)
 
 
 @inner
@@ -165,7 +167,7 @@ def balance_adjoint(
         w0_bar = w0_bar + q
         left_bar = 0.0 - h * q - w0_bar * per_ke
         ke_bar = ke_bar - w1_bar * w1 * per_ke - w0_bar * w0 * per_ke
-        store(tape, r_bar + m, load(tape, r_bar + m) + left_bar)
+        add(tape, r_bar + m, left_bar)
         store(tape, sums + m, left_bar)
         k_bar = k_bar - q * waiting * per_k
         # by the sum at each stage before, kept for the way back
@@ -176,6 +178,6 @@ def balance_adjoint(
     for m in range(stages, 0, -1):
         following = following + load(tape, sums + stages + 1 + m)
         by_sum = by_sum + load(tape, sums + m) - following * per_k
-        store(tape, p_bar + m - 1, load(tape, p_bar + m - 1) + by_sum)
-    store(rates_bar, 0, load(rates_bar, 0) + k_bar)
-    store(rates_bar, 1, load(rates_bar, 1) + ke_bar)
+        add(tape, p_bar + m - 1, by_sum)
+    add(rates_bar, 0, k_bar)
+    add(rates_bar, 1, ke_bar)

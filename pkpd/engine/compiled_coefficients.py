@@ -6,6 +6,8 @@ quadrature node the output per state (n) and per unit rate. All are per unit of 
 the factor that turns it into the driver is applied later.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# (Numba gives these functions their types)
 from __future__ import annotations
 
 from pkpd.engine.compiled_chain import (
@@ -19,7 +21,7 @@ from pkpd.engine.compiled_chain import (
 from pkpd.engine.compiled_nodes import evaluate_nodes, evaluate_nodes_adjoint, node, short_enough
 from pkpd.engine.compiled_pk import evaluate, evaluate_adjoint
 from pkpd.engine.compiled_program import AT_NODES, CHAIN, MOMENTS, OUTPUT, ROW, SLOTS, N
-from pkpd.engine.lanes import inner, load, splat, store, where_greater
+from pkpd.engine.lanes import add, inner, load, splat, store, subtract, where_greater
 
 
 @inner
@@ -106,9 +108,9 @@ def coefficients_adjoint(code, head, rates, h, infused, tape, coef_bar, at, bar,
             second_bar = cubed * load(coef_bar, at + 2 * n + 1)
             first_bar = load(coef_bar, at + 2 * n) * inverse - half * second_bar
             extra = h * first_bar + 0.5 * h * h * second_bar
-            store(bar, w0, load(bar, w0) + extra)
-            store(bar, w1, load(bar, w1) - first_bar)
-            store(bar, w2, load(bar, w2) - 0.5 * second_bar)
+            add(bar, w0, extra)
+            subtract(bar, w1, first_bar)
+            subtract(bar, w2, 0.5 * second_bar)
         at += 2 * n + 2
     if alone:
         evaluate(code, head, rates, h, infused, n_moments, tape)
@@ -126,7 +128,7 @@ def coefficients_adjoint(code, head, rates, h, infused, tape, coef_bar, at, bar,
             for i in range(n):
                 s = code[head[ROW] + i]
                 if s >= 0:
-                    store(bar, s, load(bar, s) + load(coef_bar, at + i))
+                    add(bar, s, load(coef_bar, at + i))
             store(bar, slots + head[OUTPUT], load(coef_bar, at + n))
             evaluate_adjoint(code, head, rates, length, infused, 0, tape, bar, rates_bar)
             at += n + 1

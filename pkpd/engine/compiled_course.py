@@ -3,6 +3,8 @@
 Vectors of lanes are values of `pkpd.engine.lanes`; arrays are flat, indices count vectors.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# (Numba gives these functions their types)
 from __future__ import annotations
 
 import numpy as np
@@ -23,7 +25,7 @@ from pkpd.engine.compiled_program import (
     STATE_START,
     N,
 )
-from pkpd.engine.lanes import WIDTH, inner, largest, load, splat, store, where_less
+from pkpd.engine.lanes import WIDTH, add, inner, largest, load, splat, store, where_less
 
 _GONE = 1e-22  # of the amount given: below it a drug is taken as washed out
 _TINY = 1e-200  # keeps the tail of a fast chain clear of denormal numbers
@@ -105,7 +107,7 @@ def drive(
         if amount > 0.0:
             on = True
             given += amount
-            store(x, 0, load(x, 0) + dose)
+            add(x, 0, dose)
             low = 0
         if not on or cell >= last:
             for _ in range(cells[gap]):
@@ -151,7 +153,7 @@ def drive(
                 if j < low:
                     continue
                 phi = load(coef, base + code[e + 2])
-                store(new, i, load(new, i) + phi * load(x, j))
+                add(new, i, phi * load(x, j))
             for i in range(n):
                 here = load(new, i)
                 store(x, i, where_less(here, _TINY, 0.0, here))
@@ -235,16 +237,14 @@ def drive_adjoint(
                 if j < low:
                     continue
                 x_bar = load(x, i)
-                store(new, j, load(new, j) + load(coef, base + s) * x_bar)
-                store(
-                    coef_bar, base + s, load(coef_bar, base + s) + x_bar * load(states, state + j)
-                )
+                add(new, j, load(coef, base + s) * x_bar)
+                add(coef_bar, base + s, x_bar * load(states, state + j))
             if infused:
                 for i in range(n):
                     x_bar = load(x, i)
                     flow_bar = flow_bar + x_bar * load(coef, base + slots + i)
                     place = base + slots + i
-                    store(coef_bar, place, load(coef_bar, place) + x_bar * flow)
+                    add(coef_bar, place, x_bar * flow)
             if moments:
                 mean_bar, slope_bar = load(drivers_bar, out), load(drivers_bar, out + 1)
                 scale_bar = scale_bar + mean_bar * load(drivers, out)
@@ -253,15 +253,15 @@ def drive_adjoint(
                 for i in range(low, n):
                     here = load(states, state + i)
                     m, s = c + i, c + n + i
-                    store(coef_bar, m, load(coef_bar, m) + mean_bar * here)
-                    store(coef_bar, s, load(coef_bar, s) + slope_bar * here)
+                    add(coef_bar, m, mean_bar * here)
+                    add(coef_bar, s, slope_bar * here)
                     more = mean_bar * load(coef, m) + slope_bar * load(coef, s)
-                    store(new, i, load(new, i) + more)
+                    add(new, i, more)
                 if infused:
                     m, s = c + 2 * n, c + 2 * n + 1
                     flow_bar = flow_bar + mean_bar * load(coef, m) + slope_bar * load(coef, s)
-                    store(coef_bar, m, load(coef_bar, m) + mean_bar * flow)
-                    store(coef_bar, s, load(coef_bar, s) + slope_bar * flow)
+                    add(coef_bar, m, mean_bar * flow)
+                    add(coef_bar, s, slope_bar * flow)
                 c += 2 * n + 2
                 out += 2
             if nodes:
@@ -271,17 +271,17 @@ def drive_adjoint(
                     value_bar = scale * value_bar
                     for i in range(low, n):
                         here = load(states, state + i)
-                        store(coef_bar, c + i, load(coef_bar, c + i) + value_bar * here)
-                        store(new, i, load(new, i) + value_bar * load(coef, c + i))
+                        add(coef_bar, c + i, value_bar * here)
+                        add(new, i, value_bar * load(coef, c + i))
                     if infused:
                         flow_bar = flow_bar + value_bar * load(coef, c + n)
-                        store(coef_bar, c + n, load(coef_bar, c + n) + value_bar * flow)
+                        add(coef_bar, c + n, value_bar * flow)
                     c += n + 1
             for i in range(n):
                 store(x, i, load(new, i))
-        store(rate_bar, at, load(rate_bar, at) + flow_bar)
-        store(bolus_bar, at, load(bolus_bar, at) + load(x, 0))
-    store(rates_bar, scale_at, load(rates_bar, scale_at) + scale_bar * inverse)
+        add(rate_bar, at, flow_bar)
+        add(bolus_bar, at, load(x, 0))
+    add(rates_bar, scale_at, scale_bar * inverse)
 
 
 @inner

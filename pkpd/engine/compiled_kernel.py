@@ -5,6 +5,8 @@ begun, so everything it needs stays in the cache of one core; ranges of blocks r
 without the interpreter lock. Numba compiles two functions here, for all models of the family.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# (Numba gives these functions their types)
 from __future__ import annotations
 
 import zlib
@@ -36,7 +38,7 @@ from pkpd.engine.compiled_marrow import (
 )
 from pkpd.engine.compiled_pk import monomials, monomials_adjoint
 from pkpd.engine.compiled_program import COEF_SIZE, COEF_START, F_ROW, KIND, LINEAR_PK, RATES, N
-from pkpd.engine.lanes import WIDTH, inner, load, splat, store, where_greater
+from pkpd.engine.lanes import WIDTH, add, inner, load, splat, where_greater
 
 VALUE, COTANGENT, NORMAL = 0, 1, 2
 """What a call computes: counts; the vector-Jacobian product of a given cotangent; the normal
@@ -126,26 +128,48 @@ def _log_set(theta, line, out):
 
 
 @inner
+def take(space, used, size):
+    """Cut ``size`` numbers out of the work space."""
+    return space[used : used + size], used + size
+
+
+@inner
+def take_rows(space, used, rows, size):
+    """Cut ``rows`` rows of ``size`` numbers out of the work space."""
+    stop = used + rows * size
+    return space[used:stop].reshape((rows, size)), stop
+
+
+def space_size(drugs: int, rows: int, cells: int, gaps: int, lengths: int, sizes) -> int:
+    """Numbers of work space that either kernel takes, all its arrays together."""
+    vectors = 2 * rows + lengths + 6 * gaps * drugs + int(sizes[0]) + 2 * int(sizes[1])
+    vectors += 2 * int(sizes[2]) + (drugs + 1) * int(sizes[3]) + int(sizes[4:].sum())
+    vectors += 6 * cells + 4 * (cells + 1) + 2 * N_RATES + 2
+    return vectors * WIDTH
+
+
+@inner
 def _solve(
     first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index, cell_length,
-    lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, dense,
+    lengths, bolus, rate, obs_cell, obs_at, infused, sizes, space, log_count, dense,
 ):  # fmt: skip
     n_lanes, drugs = theta.shape[1], heads.shape[0]
     n_cells, n_gaps = cell_length.size, cells.size
     lanes = np.empty(WIDTH, dtype=np.int64)
     groups = np.empty(WIDTH, dtype=np.int64)
-    theta_w = np.empty(theta.shape[0] * WIDTH)
-    lengths_w = np.empty(lengths.shape[0] * WIDTH)
-    doses = np.empty((4, n_gaps * drugs * WIDTH))
-    w = np.empty(sizes[0] * WIDTH)
-    coef = np.empty(sizes[1] * WIDTH)
-    drivers = np.empty(sizes[2] * WIDTH)
-    rates = np.empty((drugs, sizes[3] * WIDTH))
+    used = 0
+    theta_w, used = take(space, used, theta.shape[0] * WIDTH)
+    lengths_w, used = take(space, used, lengths.shape[0] * WIDTH)
+    doses, used = take_rows(space, used, 4, n_gaps * drugs * WIDTH)
+    w, used = take(space, used, sizes[0] * WIDTH)
+    coef, used = take(space, used, sizes[1] * WIDTH)
+    drivers, used = take(space, used, sizes[2] * WIDTH)
+    rates, used = take_rows(space, used, drugs, sizes[3] * WIDTH)
     active = np.zeros(max(1, drugs) * n_cells, dtype=np.int8)
-    moments = np.empty(3 * n_cells * WIDTH)
-    nodes = np.empty(2 * (n_cells + 1) * WIDTH)
-    line_w = np.empty(N_RATES * WIDTH)
-    log_set = np.empty(WIDTH)
+    moments, used = take(space, used, 3 * n_cells * WIDTH)
+    nodes, used = take(space, used, 2 * (n_cells + 1) * WIDTH)
+    line_w, used = take(space, used, N_RATES * WIDTH)
+    log_set, used = take(space, used, WIDTH)
     nothing = np.empty(0)
     for block in range(first, stop):
         count, last = _block(block, n_lanes, schedule, last_of, lanes, groups)
@@ -182,37 +206,38 @@ def _solve(
 @inner
 def _gradient(
     first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index, cell_length,
-    lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, mode, bar, observed, weight,
-    dense_bar, theta_bar, log_likelihood,
+    lengths, bolus, rate, obs_cell, obs_at, infused, sizes, space, log_count, mode, bar, observed,
+    weight, dense_bar, theta_bar, log_likelihood,
 ):  # fmt: skip
     n_lanes, drugs = theta.shape[1], heads.shape[0]
     n_cells, n_gaps, n_lengths = cell_length.size, cells.size, lengths.shape[0]
     lanes = np.empty(WIDTH, dtype=np.int64)
     groups = np.empty(WIDTH, dtype=np.int64)
-    theta_w = np.empty(theta.shape[0] * WIDTH)
-    theta_bar_w = np.empty(theta.shape[0] * WIDTH)
-    lengths_w = np.empty(n_lengths * WIDTH)
-    doses = np.empty((4, n_gaps * drugs * WIDTH))
-    doses_bar = np.empty((2, n_gaps * drugs * WIDTH))
-    w = np.empty(sizes[0] * WIDTH)
-    level_bar = np.empty(sizes[4] * WIDTH)
-    coef = np.empty(sizes[1] * WIDTH)
-    coef_bar = np.empty(sizes[1] * WIDTH)
-    drivers = np.empty(sizes[2] * WIDTH)
-    drivers_bar = np.empty(sizes[2] * WIDTH)
-    rates = np.empty((drugs, sizes[3] * WIDTH))
-    rates_bar = np.empty(sizes[3] * WIDTH)
-    states = np.empty(sizes[5] * WIDTH)
-    tape = np.empty(sizes[6] * WIDTH)
+    used = 0
+    theta_w, used = take(space, used, theta.shape[0] * WIDTH)
+    theta_bar_w, used = take(space, used, theta.shape[0] * WIDTH)
+    lengths_w, used = take(space, used, n_lengths * WIDTH)
+    doses, used = take_rows(space, used, 4, n_gaps * drugs * WIDTH)
+    doses_bar, used = take_rows(space, used, 2, n_gaps * drugs * WIDTH)
+    w, used = take(space, used, sizes[0] * WIDTH)
+    level_bar, used = take(space, used, sizes[4] * WIDTH)
+    coef, used = take(space, used, sizes[1] * WIDTH)
+    coef_bar, used = take(space, used, sizes[1] * WIDTH)
+    drivers, used = take(space, used, sizes[2] * WIDTH)
+    drivers_bar, used = take(space, used, sizes[2] * WIDTH)
+    rates, used = take_rows(space, used, drugs, sizes[3] * WIDTH)
+    rates_bar, used = take(space, used, sizes[3] * WIDTH)
+    states, used = take(space, used, sizes[5] * WIDTH)
+    tape, used = take(space, used, sizes[6] * WIDTH)
     active = np.zeros(max(1, drugs) * n_cells, dtype=np.int8)
-    moments = np.empty(3 * n_cells * WIDTH)
-    moments_bar = np.empty(3 * n_cells * WIDTH)
-    nodes = np.empty(2 * (n_cells + 1) * WIDTH)
-    nodes_bar = np.empty(2 * (n_cells + 1) * WIDTH)
-    line_w = np.empty(N_RATES * WIDTH)
-    line_bar = np.empty(N_RATES * WIDTH)
-    log_set = np.empty(WIDTH)
-    set_bar = np.empty(WIDTH)
+    moments, used = take(space, used, 3 * n_cells * WIDTH)
+    moments_bar, used = take(space, used, 3 * n_cells * WIDTH)
+    nodes, used = take(space, used, 2 * (n_cells + 1) * WIDTH)
+    nodes_bar, used = take(space, used, 2 * (n_cells + 1) * WIDTH)
+    line_w, used = take(space, used, N_RATES * WIDTH)
+    line_bar, used = take(space, used, N_RATES * WIDTH)
+    log_set, used = take(space, used, WIDTH)
+    set_bar, used = take(space, used, WIDTH)
     for block in range(first, stop):
         count, last = _block(block, n_lanes, schedule, last_of, lanes, groups)
         gather_theta(theta, lanes, theta_w)
@@ -302,7 +327,7 @@ def _gradient(
                 share = share + load(doses_bar[0], at) * load(doses[0], at)
                 share = share + load(doses_bar[1], at) * load(doses[1], at)
             own = head[F_ROW]
-            store(theta_bar_w, own, load(theta_bar_w, own) + share)
+            add(theta_bar_w, own, share)
         for p in range(theta.shape[0]):
             for j in range(count):
                 theta_bar[p, lanes[j]] = theta_bar_w[p * WIDTH + j]
@@ -323,23 +348,25 @@ def _entry_points(stamp: int):
     @njit(cache=True, nogil=True)
     def solve_range(
         first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index,
-        cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, dense,
+        cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, space, log_count,
+        dense,
     ):  # fmt: skip
         """Log counts of blocks ``first`` to ``stop``; ``dense`` gets node values if it has a size.
 
-        ``sizes``: vectors of work array, coefficients, drivers, rates per drug.
+        ``sizes``: vectors of work array, coefficients, drivers, rates per drug; ``space``: work
+        space that the caller keeps, since fresh memory costs as much as the arithmetic.
         """
         if stamp != 0:
             _solve(
                 first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index,
-                cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count,
-                dense,
+                cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, space,
+                log_count, dense,
             )  # fmt: skip
 
     @njit(cache=True, nogil=True)
     def gradient_range(
         first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index,
-        cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count, mode,
+        cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, space, log_count, mode,
         bar, observed, weight, dense_bar, theta_bar, log_likelihood,
     ):  # fmt: skip
         """Log counts and derivatives of blocks ``first`` to ``stop``.
@@ -352,8 +379,8 @@ def _entry_points(stamp: int):
         if stamp != 0:
             _gradient(
                 first, stop, schedule, last_of, theta, code, heads, lines, effects, cells, index,
-                cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, log_count,
-                mode, bar, observed, weight, dense_bar, theta_bar, log_likelihood,
+                cell_length, lengths, bolus, rate, obs_cell, obs_at, infused, sizes, space,
+                log_count, mode, bar, observed, weight, dense_bar, theta_bar, log_likelihood,
             )  # fmt: skip
 
     return solve_range, gradient_range

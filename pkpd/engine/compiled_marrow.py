@@ -6,10 +6,13 @@ that of the discrete scheme, so its derivatives are those of the computed counts
 Vectors of lanes are values of `pkpd.engine.lanes`; arrays are flat, indices count vectors.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# (Numba gives these functions their types)
 from __future__ import annotations
 
 from pkpd.engine.compiled_program import DRIVER_SIZE, DRIVER_START, MOMENTS
 from pkpd.engine.lanes import (
+    add,
     exp,
     inlined,
     inner,
@@ -17,6 +20,7 @@ from pkpd.engine.lanes import (
     log,
     splat,
     store,
+    subtract,
     where_greater,
     where_less,
 )
@@ -67,14 +71,14 @@ def line_rates_adjoint(line, theta, rates, rates_bar, theta_bar):
     if line[CIRCULATION] != LEAVES_AT_OWN:
         ktr_bar = ktr_bar + kc_bar
     if line[CIRCULATION] != LEAVES_AT_KTR:
-        store(theta_bar, line[EXTRA], load(theta_bar, line[EXTRA]) + kc_bar)
+        add(theta_bar, line[EXTRA], kc_bar)
     change = ktr_bar * load(rates, KTR_) / load(theta, line[MTT])
-    store(theta_bar, line[MTT], load(theta_bar, line[MTT]) - change)
-    store(theta_bar, line[GAMMA], load(theta_bar, line[GAMMA]) + load(rates_bar, GAMMA_))
+    subtract(theta_bar, line[MTT], change)
+    add(theta_bar, line[GAMMA], load(rates_bar, GAMMA_))
     per_set = load(rates_bar, Z0_) / load(theta, line[SET_POINT])
-    store(theta_bar, line[BASELINE], load(theta_bar, line[BASELINE]) + per_set)
+    add(theta_bar, line[BASELINE], per_set)
     change = per_set * load(rates, Z0_)
-    store(theta_bar, line[SET_POINT], load(theta_bar, line[SET_POINT]) - change)
+    subtract(theta_bar, line[SET_POINT], change)
 
 
 @inlined
@@ -151,8 +155,8 @@ def effect_of_cell_adjoint(
         if kind == KILL:
             own = effects[k, 1]
             at = gap * effects.shape[0] + k
-            store(theta_bar, own, load(theta_bar, own) + kill_bar * load(rates, at))
-            store(rates_bar, at, load(rates_bar, at) + kill_bar * load(theta, own))
+            add(theta_bar, own, kill_bar * load(rates, at))
+            add(rates_bar, at, kill_bar * load(theta, own))
             continue
         if kind == NO_EFFECT or active[k * n_cells + cell] == 0:
             continue
@@ -161,9 +165,9 @@ def effect_of_cell_adjoint(
             own = effects[k, 1]
             size = load(theta, own)
             total = mean_bar * load(drivers, at) + slope_bar * load(drivers, at + 1)
-            store(theta_bar, own, load(theta_bar, own) + total)
-            store(drivers_bar, at, load(drivers_bar, at) + size * mean_bar)
-            store(drivers_bar, at + 1, load(drivers_bar, at + 1) + size * slope_bar)
+            add(theta_bar, own, total)
+            add(drivers_bar, at, size * mean_bar)
+            add(drivers_bar, at + 1, size * slope_bar)
             continue
         if heads[k, MOMENTS] > 0:
             at += 2
@@ -187,13 +191,13 @@ def effect_of_cell_adjoint(
             else:
                 plain_bar = where_less(plain, 0.0, 0.0, ratio_bar)
             plain_sum = plain_sum + plain_bar * plain
-            store(drivers_bar, at + q, load(drivers_bar, at + q) + plain_bar * per_half)
+            add(drivers_bar, at + q, plain_bar * per_half)
         half_bar = 0.0 - plain_sum * per_half
-        store(theta_bar, emax, load(theta_bar, emax) + emax_bar)
-        store(theta_bar, half, load(theta_bar, half) + half_bar)
+        add(theta_bar, emax, emax_bar)
+        add(theta_bar, half, half_bar)
         if kind == EMAX_HILL:
             own = effects[k, 3]
-            store(theta_bar, own, load(theta_bar, own) + hill_bar)
+            add(theta_bar, own, hill_bar)
 
 
 @inlined
@@ -271,14 +275,14 @@ def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_t
                 _note(tape, at, 1, a, f, p)
             for i in range(size):
                 d = load(w, change + i)
-                store(w, total + i, load(w, total + i) + third * d)
+                add(w, total + i, third * d)
                 store(w, stage + i, load(w, i) + half * d)
             a, f, p = _derivative(w, stage, change, n, mean, kill, rates)
             if with_tape:
                 _note(tape, at, 2, a, f, p)
             for i in range(size):
                 d = load(w, change + i)
-                store(w, total + i, load(w, total + i) + third * d)
+                add(w, total + i, third * d)
                 store(w, stage + i, load(w, i) + h * d)
             a, f, p = _derivative(w, stage, change, n, mean + rise, kill, rates)
             if with_tape:
@@ -306,7 +310,7 @@ def _derivative_adjoint(w, src, v, out, n, effect, tape, at, rates, rates_bar):
     growth_bar = ktr * vp
     ktr_bar = vp * (rest * factor - 1.0)
     feedback_bar = growth_bar * rest * where_less(rest, 0.0, keep, 1.0) * feedback
-    store(rates_bar, GAMMA_, load(rates_bar, GAMMA_) - feedback_bar * log_z)
+    subtract(rates_bar, GAMMA_, feedback_bar * log_z)
     z_bar = where_greater(z, FLOOR, (0.0 - gamma) * feedback_bar / z, 0.0)
     vt = load(w, v + 1)
     store(w, out, ktr * pool * vt)
@@ -322,8 +326,8 @@ def _derivative_adjoint(w, src, v, out, n, effect, tape, at, rates, rates_bar):
     vz = load(w, v + n + 1)
     store(w, out + n, kc * vz - ktr * vt)
     store(w, out + n + 1, z_bar - kc * vz)
-    store(rates_bar, KTR_, load(rates_bar, KTR_) + ktr_bar)
-    store(rates_bar, KC_, load(rates_bar, KC_) + vz * (before - z))
+    add(rates_bar, KTR_, ktr_bar)
+    add(rates_bar, KC_, vz * (before - z))
     return 0.0 - growth_bar * factor, 0.0 - vp
 
 
@@ -358,11 +362,11 @@ def _node_adjoint(y_tape, at, n, kc, nodes_bar, index, w, bar, rates_bar):
     floored = where_less(z, FLOOR, FLOOR, z)
     inverse = 1.0 / floored
     ratio = t * inverse
-    store(rates_bar, KC_, load(rates_bar, KC_) + slope_bar * (ratio - 1.0))
+    add(rates_bar, KC_, slope_bar * (ratio - 1.0))
     scaled = kc * slope_bar * inverse
-    store(w, bar + n, load(w, bar + n) + scaled)
+    add(w, bar + n, scaled)
     change = where_greater(z, FLOOR, log_bar * inverse - scaled * ratio, 0.0)
-    store(w, bar + n + 1, load(w, bar + n + 1) + change)
+    add(w, bar + n + 1, change)
 
 
 @inner
@@ -413,17 +417,17 @@ def march_adjoint(
             e4, k4 = _derivative_adjoint(w, y4, v, out, n, final, tape, at + 9, rates, rates_bar)
             for i in range(size):
                 o = load(w, out + i)
-                store(w, total + i, load(w, total + i) + o)
+                add(w, total + i, o)
                 store(w, v + i, third * load(w, bar + i) + h * o)
             e3, k3 = _derivative_adjoint(w, y3, v, out, n, mean, tape, at + 6, rates, rates_bar)
             for i in range(size):
                 o = load(w, out + i)
-                store(w, total + i, load(w, total + i) + o)
+                add(w, total + i, o)
                 store(w, v + i, third * load(w, bar + i) + half * o)
             e2, k2 = _derivative_adjoint(w, y2, v, out, n, mean, tape, at + 3, rates, rates_bar)
             for i in range(size):
                 o = load(w, out + i)
-                store(w, total + i, load(w, total + i) + o)
+                add(w, total + i, o)
                 store(w, v + i, sixth * load(w, bar + i) + half * o)
             e1, k1 = _derivative_adjoint(w, y1, v, out, n, first, tape, at, rates, rates_bar)
             for i in range(size):
@@ -436,7 +440,7 @@ def march_adjoint(
     z0_bar = load(w, bar) / z0
     for i in range(1, size):
         z0_bar = z0_bar + load(w, bar + i)
-    store(rates_bar, Z0_, load(rates_bar, Z0_) + z0_bar)
+    add(rates_bar, Z0_, z0_bar)
 
 
 WORK_PER_STATE = 11

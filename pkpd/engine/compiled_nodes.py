@@ -6,6 +6,8 @@ and the transition matrix is the same at ``u = 1``. For short cells (``x`` up to
 doubling and serves five places at the cost of one.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# (Numba gives these functions their types)
 from __future__ import annotations
 
 from pkpd.engine.compiled_pk import (
@@ -16,7 +18,7 @@ from pkpd.engine.compiled_pk import (
     shifted_matrix_adjoint,
 )
 from pkpd.engine.compiled_program import EDGES, N_ONES, NODE_DEGREE, ONES, ROW, SLOTS, N
-from pkpd.engine.lanes import exp, inner, largest, load, splat, store
+from pkpd.engine.lanes import add, exp, inner, largest, load, splat, store
 from pkpd.engine.linear import NODES
 
 _LARGEST_SHIFT = 3.0
@@ -70,19 +72,19 @@ def evaluate_nodes(code, head, rates, h, tape, coef, phi_at, at, with_phi):
     for j in range(degree + 1):
         if with_phi:
             for s in range(slots):
-                store(coef, phi_at + s, load(coef, phi_at + s) + load(tape, here + s))
+                add(coef, phi_at + s, load(tape, here + s))
         for i in range(n):
             s = code[head[ROW] + i]
             if s >= 0:
                 p = load(tape, here + s)
                 a = at + i
-                store(coef, a, load(coef, a) + u0 * p)
+                add(coef, a, u0 * p)
                 a += n + 1
-                store(coef, a, load(coef, a) + u1 * p)
+                add(coef, a, u1 * p)
                 a += n + 1
-                store(coef, a, load(coef, a) + u2 * p)
+                add(coef, a, u2 * p)
                 a += n + 1
-                store(coef, a, load(coef, a) + u3 * p)
+                add(coef, a, u3 * p)
         u0, u1, u2, u3 = u0 * _N0, u1 * _N1, u2 * _N2, u3 * _N3
         if j < degree:
             next_power(code, head, tape, here, here + slots, 1.0 / (j + 1))
@@ -133,7 +135,7 @@ def evaluate_nodes_adjoint(code, head, rates, h, tape, coef_bar, phi_at, at, wit
                 total = f0 * load(coef_bar, a) + f1 * load(coef_bar, a + n + 1)
                 a += 2 * (n + 1)
                 total = total + f2 * load(coef_bar, a) + f3 * load(coef_bar, a + n + 1)
-                store(tape, current + s, load(tape, current + s) + total)
+                add(tape, current + s, total)
         if j < degree:
             factor = 1.0 / (j + 1)
             next_power_adjoint(code, head, tape, here, current, following, edge_bar, factor)

@@ -4,6 +4,8 @@ Runs the programs of `pkpd.engine.compiled_program`. Vectors of lanes are values
 `pkpd.engine.lanes`; arrays are flat, indices count vectors.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# (Numba gives these functions their types)
 from __future__ import annotations
 
 from pkpd.engine.compiled_program import (
@@ -30,7 +32,7 @@ from pkpd.engine.compiled_program import (
     TERMS,
     N,
 )
-from pkpd.engine.lanes import exp, inner, largest, load, splat, store, where_greater
+from pkpd.engine.lanes import add, exp, inner, largest, load, splat, store, subtract, where_greater
 
 _RADIUS = 0.5  # largest outflow times length the series is summed for
 
@@ -69,7 +71,7 @@ def monomials_adjoint(code, head, theta, rates, rates_bar, theta_bar):
         if code[at + 2] < 0:
             value = load(theta, own)
             rest = 0.0 - rest / (value * value)
-        store(theta_bar, own, load(theta_bar, own) + rest)
+        add(theta_bar, own, rest)
 
 
 @inner
@@ -104,11 +106,11 @@ def shifted_matrix(code, head, rates, x, step, tape):
         at = head[TERMS] + 3 * t
         e, r = code[at], code[at + 1]
         if r < 0:
-            store(tape, e, load(tape, e) + x)
+            add(tape, e, x)
         elif code[at + 2] > 0:
-            store(tape, e, load(tape, e) + load(rates, r) * step)
+            add(tape, e, load(rates, r) * step)
         else:
-            store(tape, e, load(tape, e) - load(rates, r) * step)
+            subtract(tape, e, load(rates, r) * step)
 
 
 @inner
@@ -120,9 +122,9 @@ def shifted_matrix_adjoint(code, head, step, tape, edge_bar, rates_bar):
         if r >= 0:
             change = load(tape, edge_bar + e) * step
             if code[at + 2] > 0:
-                store(rates_bar, r, load(rates_bar, r) + change)
+                add(rates_bar, r, change)
             else:
-                store(rates_bar, r, load(rates_bar, r) - change)
+                subtract(rates_bar, r, change)
 
 
 @inner
@@ -133,9 +135,9 @@ def next_power_adjoint(code, head, tape, here, current, following, edge_bar, fac
         s, e = code[at + 1], code[at + 2]
         o_bar = load(tape, following + code[at]) * factor
         where = current + s
-        store(tape, where, load(tape, where) + o_bar * load(tape, e))
+        add(tape, where, o_bar * load(tape, e))
         where = edge_bar + e
-        store(tape, where, load(tape, where) + o_bar * load(tape, here + s))
+        add(tape, where, o_bar * load(tape, here + s))
 
 
 @inner
@@ -179,14 +181,14 @@ def evaluate(code, head, rates, h, with_rate, n_moments, tape):
     for j in range(degree + 1):
         here = power_at + j * slots
         for s in range(slots):
-            store(tape, level + s, load(tape, level + s) + load(tape, here + s))
+            add(tape, level + s, load(tape, here + s))
         if with_rate:
             factor = load(tape, moments_at + j)
             for i in range(n):
                 s = code[head[COLUMN] + i]
                 if s >= 0:
                     at = level + psi + i
-                    store(tape, at, load(tape, at) + factor * load(tape, here + s))
+                    add(tape, at, factor * load(tape, here + s))
         if n_moments > 0:
             f0 = load(tape, moments_at + j)
             f1 = load(tape, moments_at + j + 1)
@@ -196,10 +198,10 @@ def evaluate(code, head, rates, h, with_rate, n_moments, tape):
                 if s >= 0:
                     p = load(tape, here + s)
                     at = level + i
-                    store(tape, at + w0, load(tape, at + w0) + f0 * p)
-                    store(tape, at + w1, load(tape, at + w1) + f1 * p)
+                    add(tape, at + w0, f0 * p)
+                    add(tape, at + w1, f1 * p)
                     if n_moments > 2:
-                        store(tape, at + w2, load(tape, at + w2) + f2 * p)
+                        add(tape, at + w2, f2 * p)
         if j < degree:
             next_power(code, head, tape, here, here + slots, 1.0 / (j + 1))
 
@@ -264,18 +266,18 @@ def _double(code, head, tape, old, new, length, with_rate, n_moments):
         phi = load(tape, old + code[at + 2])
         if with_rate:
             where = new + psi + i
-            store(tape, where, load(tape, where) + phi * load(tape, old + psi + j))
+            add(tape, where, phi * load(tape, old + psi + j))
         if n_moments > 0:
             v0 = load(tape, old + w0 + i)
             v1 = load(tape, old + w1 + i)
             where = new + w0 + j
-            store(tape, where, load(tape, where) + v0 * phi)
+            add(tape, where, v0 * phi)
             where = new + w1 + j
-            store(tape, where, load(tape, where) + (v1 + length * v0) * phi)
+            add(tape, where, (v1 + length * v0) * phi)
             if n_moments > 2:
                 v2 = load(tape, old + w2 + i) + length * (2.0 * v1 + length * v0)
                 where = new + w2 + j
-                store(tape, where, load(tape, where) + v2 * phi)
+                add(tape, where, v2 * phi)
 
 
 @inner
@@ -329,7 +331,7 @@ def evaluate_adjoint(code, head, rates, h, with_rate, n_moments, tape, bar, rate
                 s = code[head[COLUMN] + i]
                 if s >= 0:
                     at = current + s
-                    store(tape, at, load(tape, at) + factor * load(bar, psi + i))
+                    add(tape, at, factor * load(bar, psi + i))
         if n_moments > 0:
             f0 = load(tape, moments_at + j)
             f1 = load(tape, moments_at + j + 1)
@@ -341,7 +343,7 @@ def evaluate_adjoint(code, head, rates, h, with_rate, n_moments, tape, bar, rate
                     if n_moments > 2:
                         total = total + f2 * load(bar, w2 + i)
                     at = current + s
-                    store(tape, at, load(tape, at) + total)
+                    add(tape, at, total)
         if j < degree:
             next_power_adjoint(code, head, tape, here, current, following, edge_bar, 1.0 / (j + 1))
         current, following = following, current
@@ -363,8 +365,8 @@ def _double_adjoint(code, head, tape, old, length, with_rate, n_moments, bar, ou
         at = start + 3 * t
         a, b = code[at + 1], code[at + 2]
         o_bar = load(bar, code[at])
-        store(tape, out + a, load(tape, out + a) + o_bar * load(tape, old + b))
-        store(tape, out + b, load(tape, out + b) + o_bar * load(tape, old + a))
+        add(tape, out + a, o_bar * load(tape, old + b))
+        add(tape, out + b, o_bar * load(tape, old + a))
     entries = head[ENTRIES]
     for t in range(head[N_ENTRIES]):
         at = entries + 3 * t
@@ -375,7 +377,7 @@ def _double_adjoint(code, head, tape, old, length, with_rate, n_moments, bar, ou
             psi_bar = load(bar, psi + i)
             phi_bar = phi_bar + psi_bar * load(tape, old + psi + j)
             where = out + psi + j
-            store(tape, where, load(tape, where) + phi * psi_bar)
+            add(tape, where, phi * psi_bar)
         if n_moments > 0:
             v0 = load(tape, old + w0 + i)
             v1 = load(tape, old + w1 + i)
@@ -391,11 +393,11 @@ def _double_adjoint(code, head, tape, old, length, with_rate, n_moments, bar, ou
                 g0 = g0 + (length * length) * b2 * phi
                 g1 = g1 + (2.0 * length) * b2 * phi
                 where = out + w2 + i
-                store(tape, where, load(tape, where) + b2 * phi)
+                add(tape, where, b2 * phi)
             where = out + w0 + i
-            store(tape, where, load(tape, where) + g0)
+            add(tape, where, g0)
             where = out + w1 + i
-            store(tape, where, load(tape, where) + g1)
+            add(tape, where, g1)
         store(tape, out + s, phi_bar)
     for s in range(slots + 4 * n):
         store(bar, s, load(tape, out + s))

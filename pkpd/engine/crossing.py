@@ -60,6 +60,7 @@ def _hermite_slope(u, h, left, rise, right, fall):
     )
 
 
+@jax.jit
 def recovery_time(
     time_h: ArrayLike,
     log_count: Array,

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from numpy.typing import ArrayLike, NDArray
 
 from pkpd.engine.grid import DEFAULT_STEP_H, Doses, refine
@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 
 
 def _is_traced(*values: Any) -> bool:
-    return any(isinstance(v, jax.core.Tracer) for v in values)
+    return any(isinstance(v, Tracer) for v in values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,12 +21,36 @@ from numpy.typing import ArrayLike, NDArray
 
 from pkpd.engine import compiled, scan_engine
 from pkpd.engine.grid import DEFAULT_STEP_H, Doses, Grid, bucket, by_cell, population_grid
-from pkpd.engine.status import LARGEST_LOG_COUNT, PENALTY, parameter_problems
+from pkpd.engine.status import LARGEST_LOG_COUNT, PENALTY, limits_of, unusable
 from pkpd.engine.structure import PopulationStructure
 from pkpd.errors import PkpdError, sentence
 
 FloatArray = NDArray[np.float64]
 Engine = Literal["auto", "compiled", "scan"]
+
+
+@jax.custom_vjp
+def _scrub(theta: Array) -> Array:
+    """Identity whose derivative is zero in lanes where it would not be finite."""
+    return theta
+
+
+def _scrubbed(_: None, bar: Array) -> tuple[Array]:
+    return (jnp.where(jnp.isfinite(bar).all(axis=0), bar, 0.0),)
+
+
+_scrub.defvjp(lambda theta: (theta, None), _scrubbed)
+
+
+def _without(theta: Any, bad: Any) -> Any:
+    """Parameters with those of bad lanes replaced by those of the first good one.
+
+    Lanes share vectors and counts of terms, so a number that is none must not reach the engines.
+    """
+    xp = np if isinstance(theta, np.ndarray) else jnp
+    good = xp.argmin(bad)
+    stand_in = xp.where(bad[good], 1.0, theta[:, good])
+    return xp.where(bad, stand_in[:, None], theta)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +94,19 @@ class PopulationProblem:
         return "scan" if self.plan is None else "compiled"
 
     @property
+    def _plan(self) -> compiled.Plan:
+        """Plan of the compiled engine; refuses where there is none."""
+        if self.plan is None:
+            raise PkpdError(
+                sentence(
+                    where="population",
+                    what="this structure is outside the compiled family",
+                    remedy="differentiate log_likelihood with JAX",
+                )
+            )
+        return self.plan
+
+    @property
     def n_lines(self) -> int:
         """Number of marrow lines."""
         return len(self.structure.lines)
@@ -109,10 +146,19 @@ class PopulationProblem:
         """Call the JAX engine with the lanes padded to a bucket."""
         n = theta.shape[1]
         extra = bucket(n) - n
-        padded = jnp.pad(jnp.asarray(theta), ((0, 0), (0, extra)), mode="edge")
+        theta = _scrub(jnp.asarray(theta))
+        bad = jax.lax.stop_gradient(self._bad(theta))
+        padded = jnp.pad(_without(theta, bad), ((0, 0), (0, extra)), mode="edge")
         schedule = np.pad(self.schedule_of(n), (0, extra), mode="edge")
         out = solver(self.structure, self._tables, schedule, padded)
-        return jax.tree.map(lambda a: a[:, :n], out)
+        return jax.tree.map(lambda a: jnp.where(bad[:, None], jnp.nan, a[:, :n]), out)
+
+    def _bad(self, theta: Any) -> Any:
+        """Lanes with an unusable parameter, ``[L]``."""
+        if isinstance(theta, np.ndarray):
+            return unusable(self.structure, theta).any(axis=0)
+        low, strict = limits_of(self.structure)
+        return (~jnp.isfinite(theta) | (theta < low) | (strict & (theta == low))).any(axis=0)
 
     def log_counts(self, theta: Any) -> Any:
         """Log counts at the observations, ``[lines, L, T]``; NaN where none was asked for.
@@ -122,7 +168,7 @@ class PopulationProblem:
         """
         if self.plan is not None:
             if isinstance(theta, np.ndarray):
-                return self._compiled_counts(theta)
+                return self._compiled(theta)
             return self._counts_primitive(theta)
         solver = partial(scan_engine.scan_counts, wrt=self.wrt)
         out = self._scan(theta, solver)[:, :, : self.times_h.shape[1]]
@@ -147,7 +193,7 @@ class PopulationProblem:
                 count, slope = np.asarray(count), np.asarray(slope)
             return times, count, slope
         if isinstance(theta, np.ndarray):
-            both = self._compiled_nodes(theta)
+            both = self._compiled(theta, dense=True)
         else:
             both = self._nodes_primitive(theta)
         return times, both[..., 0], both[..., 1]
@@ -200,20 +246,20 @@ class PopulationProblem:
         The terms of the normal log-likelihood that depend on ``theta``; compiled engine only. For
         graph libraries: values and vector-Jacobian products as plain arrays.
         """
-        if self.plan is None:
-            raise PkpdError(
-                sentence(
-                    where="population",
-                    what="this structure is outside the compiled family",
-                    remedy="differentiate log_likelihood with JAX",
-                )
-            )
+        plan = self._plan
         n = theta.shape[1]
+        wrong = self._bad(theta)
+        usable = _without(theta, wrong) if wrong.any() else theta
         value, bar, _ = compiled.normal_log_likelihood(
-            self.plan, self.grid, self.schedule_of(n), theta, observed, weight, threads=self.threads
+            plan,
+            self.grid,
+            self.schedule_of(n),
+            usable,
+            observed,
+            weight,
+            threads=self.threads,
         )
-        bad = ~(np.isfinite(value) & np.isfinite(bar).all(axis=0) & (value > PENALTY))
-        bad[list(parameter_problems(self.structure, theta))] = True
+        bad = wrong | ~(np.isfinite(value) & np.isfinite(bar).all(axis=0) & (value > PENALTY))
         if bad.any():
             value, bar = np.where(bad, PENALTY, value), np.where(bad, 0.0, bar)
         return value, bar
@@ -237,15 +283,31 @@ class PopulationProblem:
 
         return host
 
-    def _compiled_counts(self, theta: FloatArray) -> FloatArray:
+    def _compiled(self, theta: FloatArray, *, dense: bool = False) -> FloatArray:
+        """Log counts or nodes, NaN in lanes with an unusable parameter."""
+        bad = self._bad(theta)
+        usable = _without(theta, bad) if bad.any() else theta
         schedule = self.schedule_of(theta.shape[1])
-        return compiled.solve(self.plan, self.grid, schedule, theta, threads=self.threads)[0]
+        out = compiled.solve(
+            self._plan, self.grid, schedule, usable, threads=self.threads, dense=dense
+        )[int(dense)]
+        out[:, bad] = np.nan
+        return out
 
-    def _compiled_nodes(self, theta: FloatArray) -> FloatArray:
-        schedule = self.schedule_of(theta.shape[1])
-        return compiled.solve(
-            self.plan, self.grid, schedule, theta, threads=self.threads, dense=True
+    def _pulled(self, theta: FloatArray, bar: FloatArray, node_bar: FloatArray | None = None):
+        """Vector-Jacobian product, zero in lanes where there is none."""
+        bad = self._bad(theta)
+        usable = _without(theta, bad) if bad.any() else theta
+        out = compiled.vector_jacobian(
+            self._plan,
+            self.grid,
+            self.schedule_of(theta.shape[1]),
+            usable,
+            bar,
+            node_cotangent=node_bar,
+            threads=self.threads,
         )[1]
+        return np.where(bad | ~np.isfinite(out).all(axis=0), 0.0, out)
 
     def _primitive(
         self,
@@ -274,44 +336,26 @@ class PopulationProblem:
 
     @cached_property
     def _counts_primitive(self) -> Callable[[Array], Array]:
-        def value(theta):
-            return (self._compiled_counts(theta),)
-
-        def pull(theta, bar):
-            bar = np.where(np.isfinite(bar), bar, 0.0)
-            schedule = self.schedule_of(theta.shape[1])
-            return (
-                compiled.vector_jacobian(
-                    self.plan, self.grid, schedule, theta, bar, threads=self.threads
-                )[1],
-            )
-
         n_times = self.times_h.shape[1]
-        return self._primitive(value, pull, lambda n: (self.n_lines, n, n_times))
+        return self._primitive(
+            lambda theta: (self._compiled(theta),),
+            lambda theta, bar: (self._pulled(theta, np.where(np.isfinite(bar), bar, 0.0)),),
+            lambda n: (self.n_lines, n, n_times),
+        )
 
     @cached_property
     def _nodes_primitive(self) -> Callable[[Array], Array]:
         n_times, n_nodes = self.times_h.shape[1], self.grid.n_cells + 1
 
-        def value(theta):
-            return (self._compiled_nodes(theta),)
-
         def pull(theta, bar):
-            schedule = self.schedule_of(theta.shape[1])
             none = np.zeros((self.n_lines, theta.shape[1], n_times))
-            return (
-                compiled.vector_jacobian(
-                    self.plan,
-                    self.grid,
-                    schedule,
-                    theta,
-                    none,
-                    node_cotangent=bar,
-                    threads=self.threads,
-                )[1],
-            )
+            return (self._pulled(theta, none, bar),)
 
-        return self._primitive(value, pull, lambda n: (self.n_lines, n, n_nodes, 2))
+        return self._primitive(
+            lambda theta: (self._compiled(theta, dense=True),),
+            pull,
+            lambda n: (self.n_lines, n, n_nodes, 2),
+        )
 
     def _likelihood_primitive(self, observed: FloatArray, weight: FloatArray):
         def both(theta):
@@ -319,13 +363,9 @@ class PopulationProblem:
             return value, bar
 
         def value(theta):
-            schedule = self.schedule_of(theta.shape[1])
-            count = compiled.solve(self.plan, self.grid, schedule, theta, threads=self.threads)[0]
-            residual = np.where(weight > 0, observed - count, 0.0)
+            residual = np.where(weight > 0, observed - self._compiled(theta), 0.0)
             out = -0.5 * (weight * residual**2).sum(axis=(0, 2))
-            bad = ~(np.isfinite(out) & (out > PENALTY))
-            bad[list(parameter_problems(self.structure, theta))] = True
-            return (np.where(bad, PENALTY, out),)
+            return (np.where(np.isfinite(out) & (out > PENALTY), out, PENALTY),)
 
         def call(host, shapes, theta):
             kinds = tuple(jax.ShapeDtypeStruct(s, jnp.float64) for s in shapes)

@@ -13,20 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pkpd.engine.cache import keep_compilations
 from pkpd.engine.grid import CellGrid
 from pkpd.engine.linear import LinearPK, of_length
 from pkpd.engine.marrow_step import rk4_cell
 from pkpd.engine.structure import DirectKill, PopulationStructure
 
 Mode = Literal["reverse", "forward"]
-Tables = tuple[Array, Array, Array, Array, Array, Array]
+Tables = tuple[Any, Any, Any, Any, Any, Any]
 
 FORWARD_UP_TO = 7
 """Number of wanted parameters up to which forward mode is taken (measured on 2 cores)."""
@@ -34,13 +35,15 @@ FORWARD_UP_TO = 7
 
 def tables(grid: CellGrid) -> Tables:
     """Arrays of a grid as the scan reads them."""
+    keep_compilations()
+    # plain arrays: made inside a trace, JAX arrays would not outlive it
     return (
-        jnp.asarray(grid.length_index),
-        jnp.asarray(grid.length_h),
-        jnp.asarray(grid.bolus),
-        jnp.asarray(grid.rate),
-        jnp.asarray(grid.obs_cell),
-        jnp.asarray(grid.obs_at),
+        grid.length_index,
+        grid.length_h,
+        grid.bolus,
+        grid.rate,
+        grid.obs_cell,
+        grid.obs_at,
     )
 
 
@@ -57,7 +60,7 @@ def _nodes(
     structure: PopulationStructure, grid: Tables, schedule: Array, theta: Array
 ) -> tuple[Array, Array]:
     """Log count and slope of every line at every cell edge, ``[C + 1, lines, L]`` each."""
-    index, length_h, bolus, rate = grid[:4]
+    index, length_h, bolus, rate = (jnp.asarray(a) for a in grid[:4])
     lengths = length_h[:, schedule]
     bolus, rate = bolus[:, :, schedule], rate[:, :, schedule]
     lanes = theta.shape[1]
@@ -95,7 +98,9 @@ def _nodes(
                 nodes.append(None)
                 after.append(x[k])
                 continue
-            prop = of_length(props[k], at)
+            made = props[k]
+            assert made is not None  # only a direct kill has none
+            prop = of_length(made, at)
             state = drug.pk.dose(x[k], share * dose[k])
             moments.append(drug.pk.moments(prop, state, flows[k]))
             wanted = prop.nodes is not None
@@ -138,7 +143,7 @@ def _nodes(
 
 def _observed(grid: Tables, schedule: Array, log_count: Array, slope: Array) -> Array:
     """Cubic Hermite interpolant of log count at the observations, ``[lines, L, T]``."""
-    index, length_h, _, _, obs_cell, obs_at = grid
+    index, length_h, _, _, obs_cell, obs_at = (jnp.asarray(a) for a in grid)
     cell, u = obs_cell[schedule], obs_at[schedule]
     h = length_h[index[cell], schedule[:, None]]
     lane = jnp.arange(schedule.shape[0])[:, None]

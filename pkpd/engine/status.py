@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,27 +92,47 @@ class PopulationStatus:
         return f"Of {self.code.size} lanes: " + "; ".join(parts) + "."
 
 
-def parameter_problems(structure: PopulationStructure, theta: FloatArray) -> dict[int, str]:
-    """Find lanes with a parameter that is not finite or has the wrong sign.
+def _allowed(name: tuple[str, ...]) -> tuple[float, bool, str]:
+    """Lower limit of a parameter, whether the limit itself is out, and both in words."""
+    if name[-1] in ("slope", "Emax"):
+        return -np.inf, True, "a finite number"
+    if name[-1] in _MAY_BE_ZERO:
+        return 0.0, False, "0 or more"
+    return 0.0, True, "a number above 0"
 
-    A slope or a largest effect may be negative (a drug that stimulates) and so may feedback be
-    zero; clearances, volumes, times and counts must be above zero.
+
+@lru_cache(maxsize=64)
+def limits_of(structure: PopulationStructure) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Lower limits of the parameters ``[P, 1]``, and where the limit itself is out."""
+    limits = [_allowed(name) for name in structure.layout]
+    low = np.array([[limit] for limit, _, _ in limits])
+    return low, np.array([[strict] for _, strict, _ in limits])
+
+
+def unusable(structure: PopulationStructure, theta: FloatArray) -> NDArray[np.bool_]:
+    """Parameters that are not finite or have the wrong sign, ``[P, L]``.
+
+    A slope or a largest effect may be negative (a drug that stimulates); bioavailability, flows
+    between compartments, feedback and kill may be zero; clearances, volumes, times and counts must
+    be above zero.
     """
+    low, strict = limits_of(structure)
+    with np.errstate(invalid="ignore"):
+        return ~np.isfinite(theta) | (theta < low) | (strict & (theta == low))
+
+
+def parameter_problems(structure: PopulationStructure, theta: FloatArray) -> dict[int, str]:
+    """Tell for each lane with an unusable parameter the first of them."""
+    bad = unusable(structure, theta)
     out: dict[int, str] = {}
-    for name, values in zip(structure.layout, theta, strict=True):
-        if name[-1] in ("slope", "Emax"):
-            good, allowed = np.isfinite(values), "a finite number"
-        elif name[-1] in _MAY_BE_ZERO:
-            good, allowed = np.isfinite(values) & (values >= 0), "0 or more"
-        else:
-            good, allowed = np.isfinite(values) & (values > 0), "a number above 0"
-        for lane in np.flatnonzero(~good).tolist():
-            if lane not in out:
-                out[lane] = sentence(
-                    where=f"lane {lane}, {' '.join(name)}",
-                    what=f"value {float(values[lane])!r}",
-                    allowed=allowed,
-                )
+    for lane in np.flatnonzero(bad.any(axis=0)).tolist():
+        row = int(bad[:, lane].argmax())
+        name = structure.layout[row]
+        out[lane] = sentence(
+            where=f"lane {lane}, {' '.join(name)}",
+            what=f"value {float(theta[row, lane])!r}",
+            allowed=_allowed(name)[2],
+        )
     return out
 
 
@@ -237,15 +258,14 @@ def open_capsule(
     told: Mapping[str, Any] | Path,
 ) -> tuple[PopulationStructure, FloatArray, Doses, FloatArray, float]:
     """Structure, ``theta[P, 1]``, doses, times and longest step of a capsule or its file."""
-    if isinstance(told, Path):
-        told = json.loads(told.read_text(encoding="utf-8"))
-    made = _rebuild(told["structure"])
+    read = json.loads(told.read_text(encoding="utf-8")) if isinstance(told, Path) else dict(told)
+    made = _rebuild(read["structure"])
     structure = PopulationStructure(
         tuple(Drug(d.name, d.pk) for d in made.drugs),
         tuple(Line(x.name, x.marrow, tuple(x.effects)) for x in made.lines),
     )
-    rows: Sequence[Sequence[Any]] = told["parameters"]
+    rows: Sequence[Sequence[Any]] = read["parameters"]
     given = {tuple(row[:-1]): float(row[-1]) for row in rows}
     theta = np.array([[given[name]] for name in structure.layout])
-    doses = Doses.of([[(t, a, d, int(k)) for t, a, d, k in told["doses"]]])
-    return structure, theta, doses, np.asarray(told["times_h"]), float(told["max_step_h"])
+    doses = Doses.of([[(t, a, d, int(k)) for t, a, d, k in read["doses"]]])
+    return structure, theta, doses, np.asarray(read["times_h"]), float(read["max_step_h"])

@@ -216,7 +216,8 @@ def _run(
                 )
         # all lengths in one computation, which compiles faster than one for each
         nodes = needs_nodes(i)
-        found = kinetics(i).propagator(p, lengths[:, None], nodes=nodes, reverse=False)
+        column = jnp.asarray(lengths)[:, None]
+        found = kinetics(i).propagator(p, column, nodes=nodes, reverse=False)
         by_cell = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -2, 0)[which], found)
         slots = tuple(structure.slots[s] for s in own_slots[i])
         return day_map(kinetics(i), by_cell, structure.edges, slots, lanes, nodes=nodes)

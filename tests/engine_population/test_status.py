@@ -122,3 +122,13 @@ def test_lanes_without_a_schedule_are_refused():
         prepare(STRUCTURE, schedules(), times()).log_counts(parameters(7))
     with pytest.raises(PkpdError, match="out of range"):
         prepare(STRUCTURE, schedules(), times(), schedule=[0, 3])
+
+
+def test_a_first_lane_that_is_none_does_not_reach_its_neighbours():
+    theta = parameters(LANES)
+    good = prepare(STRUCTURE, schedules(), times(), schedule=SCHEDULE)
+    expected = good.log_counts(theta)
+    theta[:, 0] = np.nan
+    found = good.log_counts(theta)
+    assert np.isnan(found[:, 0]).all()
+    np.testing.assert_allclose(found[:, 1:], expected[:, 1:], rtol=0, atol=1e-12)

@@ -436,6 +436,22 @@ def test_holds_and_reductions_follow_the_simulated_counts():
         )
 
 
+def test_occasions_are_counted_for_each_patient_where_cycles_start_apart():
+    gate = Gate((Criterion("neutrophils", 0.5),), max_wait_days=20)
+    _, _, got = run(CLOFARABINE.repeat(2, 14).with_between(gate), 50)
+    given = got.amount[:, :, 0] > 0
+    starts = [int(np.flatnonzero(row)[5]) for row in given]
+    late = int(np.argmax(starts))
+    assert 14 == min(starts) < starts[late]
+    again = CLOFARABINE.then(CLOFARABINE, start_day=starts[late] + 1)
+    _, _, calendar = run(again, 50)
+    np.testing.assert_array_equal(calendar.amount[late] > 0, got.amount[late] > 0)
+    for line in got.log_count:
+        np.testing.assert_allclose(
+            calendar.log_count[line][late], got.log_count[line][late], atol=1e-11, rtol=0.0
+        )
+
+
 def test_platelets_are_transfused_as_a_plain_loop_says():
     policy = TransfusionPolicy(trigger=30.0, increment=15.0, increment_sd=6.0, half_life_h=30.0)
     days = 60
