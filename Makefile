@@ -6,13 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: compare test lint types cards contracts slow wheel lock clean
+.PHONY: compare test bench lint types cards contracts slow wheel lock clean
 
 compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+# Engine benchmark; peers that are installed run beside. Results in build/bench.json.
+bench: $(VENV)/run.stamp
+	$(BIN)/python -m benchmarks.performance $(ARGS)
 
 slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow $(ARGS)

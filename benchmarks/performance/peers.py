@@ -18,6 +18,9 @@ from scipy.integrate import solve_ivp
 
 from benchmarks.performance import workloads as w
 
+# the Fortran runtime would keep its remarks and print them at the end, past `_silent`
+os.environ.setdefault("GFORTRAN_UNBUFFERED_PRECONNECTED", "y")
+
 RTOL, ATOL = 1e-6, 1e-9
 Run = Callable[[], np.ndarray]
 

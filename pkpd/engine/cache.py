@@ -26,7 +26,7 @@ def keep_compilations() -> bool:
     bool
         Whether this package's folder is in use.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return False
     try:
         folder().mkdir(parents=True, exist_ok=True)

@@ -271,6 +271,7 @@ def solve(
     """
     from pkpd.engine.compiled_kernel import solve_range
 
+    kernel: Any = solve_range
     call = _prepare(plan, grid, schedule)
     theta = np.ascontiguousarray(theta, dtype=np.float64)
     n_lanes, n_lines = theta.shape[1], plan.lines.shape[0]
@@ -279,10 +280,10 @@ def solve(
     last_of = np.full_like(call.last_of, grid.n_cells) if dense else call.last_of
 
     def work(first: int, stop: int) -> None:
-        solve_range(
+        kernel(
             first, stop, call.schedule, last_of, theta, plan.code, call.heads, plan.lines,
             plan.effects, *call.grid, call.sizes, _work_space(call.space), log_count, nodes,
-        )  # pyright: ignore[reportCallIssue]  # fmt: skip
+        )  # fmt: skip
 
     _on_all_cores(work, n_lanes, threads)
     return log_count, nodes
@@ -302,6 +303,7 @@ def _derivatives(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     from pkpd.engine.compiled_kernel import gradient_range
 
+    kernel: Any = gradient_range
     call = _prepare(plan, grid, schedule)
     theta = np.ascontiguousarray(theta, dtype=np.float64)
     log_count = np.empty((plan.lines.shape[0], theta.shape[1], grid.obs_cell.shape[1]))
@@ -311,11 +313,11 @@ def _derivatives(
     last_of = np.full_like(call.last_of, grid.n_cells) if dense else call.last_of
 
     def work(first: int, stop: int) -> None:
-        gradient_range(
+        kernel(
             first, stop, call.schedule, last_of, theta, plan.code, call.heads, plan.lines,
             plan.effects, *call.grid, call.sizes, _work_space(call.space), log_count, mode,
             bar, observed, weight, dense_bar, theta_bar, log_likelihood,
-        )  # pyright: ignore[reportCallIssue]  # fmt: skip
+        )  # fmt: skip
 
     _on_all_cores(work, theta.shape[1], threads)
     return log_count, theta_bar, log_likelihood

@@ -198,8 +198,11 @@ def prepare(
     population
         Needed for drugs with saturable elimination, whose typical parameters are taken from it.
     max_step_h
-        Longest step of the marrow. With the default of 6 h counts have a relative error of about
-        5e-5, far below any uncertainty of the inputs.
+        Longest step of the marrow; the error falls with its fourth power. With the default of 6 h
+        the relative error of counts is 2e-4 for typical patients and below 1e-3 in 99 of 100
+        lanes of a population; lanes with the fastest platelet maturation reach 2e-2. With 3 h it
+        is a sixteenth. The feedback rules ``"off"`` and ``"capped"`` have a corner that a peak of
+        an oral drug crosses within a step: up to 6e-3 at any step.
     combination
         How effects of several drugs combine: ``"additive"`` or ``"bliss"``.
     transfusion

@@ -112,7 +112,6 @@ rule = "len_mec_2018"
     for one in result.trials:
         assert [c.id for c in one.trial.cohorts] == ["10 mg", "25 mg"]
         assert [(p.first, p.second) for p in one.pairs] == [("25 mg", "10 mg")]
-        assert one.pairs[0].difference >= 0.0
         assert one.trial is result.trial(one.trial.id).trial
     nadir = [
         next(r.estimate for r in t.rows if (r.cohort, r.endpoint) == ("25 mg", "nadir"))

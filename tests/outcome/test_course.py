@@ -260,18 +260,18 @@ def largest_errors(regimen, days, steps, *, n=3, **options):
 @pytest.mark.parametrize("regimen", [together, with_kill])
 def test_counts_follow_the_full_equations(regimen):
     (usual,) = largest_errors(regimen(), 32, (6.0,))
-    assert usual < 1e-4  # measured 1.4e-5
+    # measured 1.6e-4, in platelets, whose maturation is the faster: 2e-5 in neutrophils alone
+    assert usual < 3e-4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("regimen", [together, with_kill])
 def test_counts_converge_to_the_full_equations(regimen):
-    # asked: 2e-5 at half of the usual step; measured 1.7e-6. Fourth order would make it a sixteenth
-    # of the error of the usual step; what is left of drugs when they count as gone (NEGLIGIBLE)
-    # stops that at about 1e-6
+    # measured: 1.6e-4, then 1.1e-5, and 7e-7 at a quarter of the usual step: fourth order, towards
+    # the right solution
     usual, half = largest_errors(regimen(), 32, (6.0, 3.0))
     assert half < 2e-5
-    assert half < usual / 4.0
+    assert half < usual / 8.0
 
 
 @pytest.mark.slow
