@@ -6,6 +6,7 @@ help and version answer at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -335,7 +336,7 @@ def trial_name(text: str) -> str:
     names = card_names("trials")
     if text in names or text.endswith(".toml"):
         return text
-    found = [name for name in names if name.casefold().startswith(text.casefold())]
+    found = [name for name in names if name.split("_")[0].casefold() == text.casefold()]
     return found[0] if len(found) == 1 else text
 
 
@@ -382,6 +383,13 @@ def main() -> None:
     """Entry point of the ``pkpd`` command."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code != EXIT_INTERRUPTED:
+            raise
+        # a compilation in another thread must not be torn down halfway
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # the reader of a pipe, such as `head`, has seen enough
         sys.stderr.close()

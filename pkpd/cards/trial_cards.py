@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
+from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import load_grades, load_rule, names_of
 from pkpd.cards.schedule_cards import (
     Library,
@@ -86,7 +87,7 @@ def _read_trial(root: Table, path: CardPath, drugs: set[str]) -> Trial:
     arms = _read_arms(root, library, rule, clocks, notes)
     population = root.text("population")
     with root.at("population"):
-        find_card("populations", _beside(population, Path(str(path))))
+        load_population(str(_beside(population, Path(str(path)))))
     grades = root.text("grades", default="ctcae_v5")
     with root.at("grades"):
         load_grades(grades)
@@ -243,6 +244,18 @@ def _check_drugs(root: Table, library: Library, trial: Trial, drugs: set[str]) -
                 allowed=", ".join(sorted(drugs)) or "none",
                 remedy="correct the name, or add a drug card",
             )
+    shipped = card_names("drugs")
+    for part in library.doses.values():
+        drug, route = part.values["drug"], part.values.get("route")
+        if drug in shipped and route is not None:
+            allowed = read_toml(find_card("drugs", drug)).texts("routes")
+            if route not in allowed:
+                part.table.refuse(
+                    "route",
+                    f"{drug} has no model for route {route!r}",
+                    allowed=", ".join(allowed),
+                    remedy="correct the route, or add a drug card",
+                )
 
 
 def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:

@@ -80,7 +80,7 @@ def treatment_runs(plan: DosingPlan, rule: DLTRule) -> bool:
             begin = int(start) + cycle * int(plan.cycle_days[course])
             for day in np.flatnonzero(plan.amount[course].sum(axis=1) > 0):
                 since = begin + int(day) - first
-                if clock.last_dose_day < since <= clock.first_dose_day + rule.by_day:
+                if clock.last_dose_day < since < clock.first_dose_day + rule.by_day:
                     return True
     return False
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.dosing import DosingPlan, Regimen, plan
+from pkpd.engine.cache import keep_compilations
 from pkpd.engine.cells import day_cells
 from pkpd.engine.general import STATUS, michaelis_menten_iv
 from pkpd.engine.linear import LinearPK
@@ -213,7 +214,17 @@ def prepare(
     PkpdError
         If the model lacks a drug of the regimen, or a combination cannot be simulated.
     """
+    keep_compilations()
     dosing = plan(regimen, horizon_days)
+    for slot in dosing.slots:
+        routes = model.drug(slot.drug).card.routes
+        if slot.route not in routes:
+            msg = sentence(
+                where=f"dose of {slot.drug}",
+                what=f"there is no model for route {slot.route!r}",
+                allowed=", ".join(routes),
+            )
+            raise PkpdError(msg)
     drugs = tuple(_drug_part(model.drug(name), model.lines) for name in dosing.drugs)
     if combination == "bliss" and any(part.external for part in drugs):
         msg = sentence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -232,7 +233,9 @@ def _published(row: EndpointRow, figure: wording.Published) -> dict[str, str]:
             (True, False): "published lies in the predicted interval",
             (False, True): "predicted lies in the published interval",
             (False, False): "neither lies in the other's interval",
-        }[inside],
+        }[inside]
+        if math.isfinite(row.estimate)
+        else "not predicted",
         "source": row.published_source,
     }
 

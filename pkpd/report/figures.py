@@ -181,7 +181,7 @@ def dosing_strip(
 def recovery_panel(
     result: TrialResult, cohort: str, line: str, ax: Axes | None = None, *, title_width: int = 60
 ) -> Axes:
-    """Draw the share of patients with sustained recovery by each day, a curve per threshold.
+    """Draw the share of patients recovered by each day, a curve per threshold.
 
     The bands are the 90 % interval from uncertain parameters. This is one minus a Kaplan-Meier
     curve without censoring: every simulated patient is followed to the horizon.

@@ -65,15 +65,18 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
                 f"{stem}_counts_{line}",
                 f"{line.capitalize()} over time. Line: median patient; dark and light band: 50 % "
                 "and 90 % of the patients and parameter draws. Dashed: recovery thresholds. Strip: "
-                "days of dosing, darker where more patients are dosed.",
+                "days of dosing, darker where more patients are dosed; after a gate patients start "
+                "on different days."
+                + (" Platelets include transfused ones." if line == "platelets" else ""),
                 _counts_alt(result, line),
                 counts_figure(result, line, footer),
             )
     if "recovered" in curves:
         yield Page(
             f"{stem}_recovery",
-            "Share of patients with sustained recovery by each day, for each threshold. Bands: "
-            "90 % interval from uncertain parameters.",
+            "Share of patients recovered by each day, for each threshold. Recovery is looked for "
+            "after the last dose of the rule's first cycle; patients who are not low from then on "
+            "count as recovered from the start. Bands: 90 % interval from uncertain parameters.",
             _recovery_alt(result),
             recovery_figure(result, footer),
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pkpd.dosing import describe, describe_criteria
@@ -36,8 +38,12 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
     ]
     names = dict.fromkeys(n for n in (trial.rule, *(c.rule for c in trial.cohorts)) if n)
     for name in names:
-        told = rule_in_words(rules[name]) if name in rules else ""
-        lines.append(f"DLT rule {name}" + (f": {told}" if told else ""))
+        used = [c.clocks for c in trial.cohorts if c.rule == name] or [("first_dose",)]
+        for number, clock in enumerate(dict.fromkeys(itertools.chain(*used))):
+            told = rule_in_words(replace(rules[name], clock=clock)) if name in rules else ""
+            lines.append(
+                f"{'Also' if number else 'DLT'} rule {name}" + (f": {told}" if told else "")
+            )
     if not names:
         lines.append("DLT rule: none")
     elif not trial.rule_is_protocols:

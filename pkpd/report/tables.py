@@ -198,6 +198,22 @@ def check_writable(folder: str | Path) -> None:
                 remedy="name another folder with --out",
             )
         )
+    if folder.exists():
+        return
+    first = folder
+    while first.parent != parent:
+        first = first.parent
+    try:  # some file systems refuse what the permissions allow
+        first.mkdir()
+        first.rmdir()
+    except OSError as error:
+        raise PkpdError(
+            sentence(
+                where=str(folder),
+                what=f"the folder cannot be made ({error.strerror})",
+                remedy="name another folder with --out",
+            )
+        ) from error
 
 
 # -- tables ---------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def cohort_table(rows: Sequence[EndpointRow], width: int = 80) -> Table:
         unit, mc = row.unit, row.mc_error
         interval = wording.number_range(row.lower, row.upper, unit, row.estimate, mc)
         patients = wording.number_range(row.patients_lower, row.patients_upper, unit, row.estimate)
-        estimate = Text(wording.number(row.estimate, unit, mc))
+        estimate = Text(wording.estimate_text(row))
         if row.endpoint == "dlt":
             estimate.stylize("bold")
         table.add_row(

@@ -111,6 +111,8 @@ def number_range(
     """Interval of an endpoint without its unit; ``-`` if there is none."""
     if math.isnan(lower) or math.isnan(upper):
         return "-"
+    if lower == upper and math.isfinite(mc_error) and mc_error > 0.0:
+        return "-"  # the draws differ by no more than chance
     if unit == "probability":
         return percent_range(lower, upper, value, mc_error)
     if math.isinf(lower):
@@ -118,6 +120,13 @@ def number_range(
     low = number(lower, unit)
     high = number(upper, unit)
     return low if low == high else f"{low} to {high}"
+
+
+def estimate_text(row: EndpointRow) -> str:
+    """Estimate of a row; a recovery day of 0 is that of a patient not low after treatment."""
+    if "recovery_day" in row.endpoint and row.estimate == 0.0:
+        return "not low"
+    return number(row.estimate, row.unit, row.mc_error)
 
 
 def error_text(mc_error: float, unit: str) -> str:
