@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,7 @@ from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, Tria
 from pkpd.comparison.scenario import Scenario, Variant, load_scenario, with_overrides
 from pkpd.model.joint import JointModel, assumed_inputs
 from pkpd.model.parameters import draw_parameters
+from pkpd.outcome.course import compiled_course
 from pkpd.outcome.simulate import NodeSolution, Simulator, prepare
 from pkpd.outcome.transfusion import TransfusionPolicy
 from pkpd.outcome.uncertainty import paired_difference
@@ -121,6 +123,9 @@ def compare(
         done += len(item.trial.cohorts) * _work(item)
         hashes |= item.hashes
         results.append(result)
+        # the next trial has another structure; programs of this one only hold memory
+        compiled_course.cache_clear()
+        jax.clear_caches()
         if on_trial is not None:
             on_trial(result)
     record = {
