@@ -46,6 +46,8 @@ PREDICTED = {
 MARROW_ASSUMPTIONS = (
     "this first marrow has no leukaemic cells: a rule that asks for a marrow without leukaemia is "
     "taken as applying to every patient, and early death is not simulated",
+    "the marrow is released from leukaemia at the first dose, before any drug has cleared it: "
+    "counts that start low rise until the drugs act",
     "neutrophil counts are without growth factors",
 )
 
@@ -285,7 +287,11 @@ def rule_attributes(rule: DLTRule, running: Sequence[str] = ()) -> dict[str, Any
             f". Treatment still runs on that day in {', '.join(running)}: low counts there are not "
             "delayed recovery"
         )
-    found: dict[str, Any] = {"rule_text": text, "rule_clock": rule.clock}
+    found: dict[str, Any] = {
+        "rule_text": text,
+        "rule_clock": rule.clock,
+        "treatment_running": int(bool(running)),
+    }
     for criterion in rule.criteria:
         found[f"rule_{criterion.line}"] = criterion.at_least
     if rule.by_day is not None:

@@ -225,7 +225,9 @@ def _published(row: EndpointRow, figure: wording.Published) -> dict[str, str]:
     return {
         "cohort": row.cohort,
         "endpoint": wording.endpoint_name(row),
-        "predicted": f"{wording.number(row.estimate, row.unit, row.mc_error)} ({span})",
+        "predicted": f"{wording.number(row.estimate, row.unit, row.mc_error)} ({span})"
+        if math.isfinite(row.estimate)
+        else "-",
         "published": wording.published_text(row),
         "interval": figure.interval or "none",
         "agreement": {

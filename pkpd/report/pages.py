@@ -53,8 +53,8 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
     if wording.dlt_rows(result):
         yield Page(
             f"{stem}_dlt",
-            "Risk of a dose-limiting toxicity by cohort. Dot and bar: predicted mean and 90 % "
-            "interval from uncertain parameters. Diamond and dashed line: published proportion "
+            f"{wording.risk_name(result).capitalize()} by cohort. Dot and bar: predicted mean and "
+            "90 % interval from uncertain parameters. Diamond and dashed line: published proportion "
             "with its own interval.",
             _dlt_alt(result),
             dlt_figure(result, footer),
@@ -180,9 +180,7 @@ def recovery_figure(result: TrialResult, footer: str = "") -> Figure:
 def dlt_figure(result: TrialResult, footer: str = "") -> Figure:
     """Draw the DLT risk of all cohorts, predicted beside published."""
     rows = wording.dlt_rows(result)
-    figure = _page(
-        result, "risk of a dose-limiting toxicity", 0.7 + 0.52 * len(rows), footer, legend=True
-    )
+    figure = _page(result, wording.risk_name(result), 0.7 + 0.52 * len(rows), footer, legend=True)
     ax = figure.add_subplot()
     figures.dlt_risk(result, ax=ax)
     blue = figures.LINE_COLOUR["neutrophils"]

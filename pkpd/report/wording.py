@@ -340,6 +340,13 @@ def size_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> st
     return " x ".join(parts)
 
 
+def risk_name(trial: TrialResult) -> str:
+    """Name what the rule's share of patients measures: toxicity, or low counts on treatment."""
+    if trial.curves.attrs.get("treatment_running"):
+        return "share not recovered on the rule's day, treatment running"
+    return "risk of a dose-limiting toxicity"
+
+
 def rule_text(trial: TrialResult) -> str:
     """Tell the DLT rule in words, or at least by name."""
     text = trial.curves.attrs.get("rule_text")
