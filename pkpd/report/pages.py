@@ -54,8 +54,8 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
         yield Page(
             f"{stem}_dlt",
             f"{wording.risk_name(result).capitalize()} by cohort. Dot and bar: predicted mean and "
-            "90 % interval from uncertain parameters. Diamond and dashed line: published proportion "
-            "with its own interval.",
+            "90 % interval from uncertain parameters. Diamond and dashed line: published "
+            "proportion with its own interval.",
             _dlt_alt(result),
             dlt_figure(result, footer),
         )

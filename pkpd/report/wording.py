@@ -343,7 +343,7 @@ def size_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> st
 def risk_name(trial: TrialResult) -> str:
     """Name what the rule's share of patients measures: toxicity, or low counts on treatment."""
     if trial.curves.attrs.get("treatment_running"):
-        return "share not recovered on the rule's day, treatment running"
+        return "not recovered on the rule's day, on treatment"
     return "risk of a dose-limiting toxicity"
 
 
