@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from pkpd.data.events import DOSE, MODELLED_DURATION, MODELLED_RATE, OTHER, EventTable
+from pkpd.data.events import (
+    DOSE,
+    INSERTED,
+    MODELLED_DURATION,
+    MODELLED_RATE,
+    OBSERVATION,
+    OTHER,
+    PADDING,
+    EventTable,
+)
+from pkpd.errors import DataError, sentence
 
 NOT_CENSORED, BELOW, ABOVE = 0, 1, -1
 
@@ -65,7 +76,10 @@ class Dataset:
     occasion
         Occasion number (from 0) of each record, [B, N]; None if there is no such column.
     notes
-        Sentences on what the reader decided (time unit, missing covariates filled, ...).
+        Sentences on what the reader decided (time unit, missing covariates filled, rows left out,
+        ...).
+    units
+        Unit of doses ("AMT"), lines and covariates, where one was declared.
     """
 
     events: EventTable
@@ -74,6 +88,7 @@ class Dataset:
     covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
     occasion: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def subjects(self) -> np.ndarray:
@@ -93,7 +108,8 @@ class Dataset:
         text = [
             f"{events.source}: {len(self.subjects)} subjects, {int(events.valid.sum())} records, "
             f"{events.time[events.valid].min():g} to {events.time[events.valid].max():g} h",
-            f"doses: {int(doses.sum())} records" + self._dose_words(doses),
+            f"doses{self._unit('AMT').replace(' ', ' in ')}: {int(doses.sum())} records"
+            + self._dose_words(doses),
             f"observations: {len(seen)} ({per.min()} to {per.max()} per subject)",
         ]
         for i, name in enumerate(self.lines):
@@ -102,23 +118,80 @@ class Dataset:
             measured = seen.value[mine & (seen.censored == NOT_CENSORED)]
             span = f", {measured.min():g} to {measured.max():g}" if len(measured) else ""
             limits = "".join(
-                f", {count} {word} the limit"
+                f", {count} {word} the limit ({count / max(int(mine.sum()), 1):.0%})"
                 for count, word in ((below, "below"), (above, "above"))
                 if count
             )
-            text.append(f"  {name}: {int(mine.sum())}{span}{limits}")
+            who = len(np.unique(seen.subject[mine]))
+            text.append(
+                f"  {name}: {int(mine.sum())}{span}{self._unit(name)}{limits}, in {who} subjects"
+            )
         for name, values in self.covariates.items():
             kind = "constant" if self.constant(name) else "changes over time"
             used = values[events.valid]
-            text.append(f"covariate {name}: {used.min():g} to {used.max():g}, {kind}")
+            text.append(
+                f"covariate {name}: {used.min():g} to {used.max():g}{self._unit(name)}, {kind}"
+            )
         if self.occasion is not None:
             text.append(f"occasions: up to {int(self.occasion.max()) + 1} per subject")
         others = int(np.sum(events.valid & (events.evid == OTHER)))
         resets = int(events.is_reset.sum())
         if others or resets:
             text.append(f"other records: {others} of EVID 2, {resets} resets")
+        without = [str(self.subjects[b]) for b in np.flatnonzero(per == 0)]
+        if without and len(seen):
+            text.append(f"without observations: subjects {', '.join(without[:10])}" + more(without))
+        untreated = [str(self.subjects[b]) for b in np.flatnonzero(~np.any(doses, axis=1))]
+        if untreated:
+            text.append(f"without doses: subjects {', '.join(untreated[:10])}" + more(untreated))
         text += list(self.notes)
         return "\n".join(text)
+
+    def _unit(self, name: str) -> str:
+        return f" {self.units[name]}" if name in self.units else ""
+
+    def at_times(
+        self,
+        times_h: Sequence[float] | np.ndarray | Mapping[Any, Sequence[float]],
+        lines: Sequence[str] | None = None,
+    ) -> Dataset:
+        """Keep doses and covariates, and ask for predictions at other times.
+
+        Parameters
+        ----------
+        times_h
+            Hours, the same for all subjects, or by subject label (no predictions for those left
+            out). At the time of a dose the prediction is the one after it.
+        lines
+            Lines to predict at each of these times; by default all of this data set's.
+
+        Returns
+        -------
+        Dataset
+            Observations are ordered by subject, time and line; their values are NaN. Between
+            records, covariates are those of the record that follows, after the last one those of
+            the last: the course of the subject is unchanged.
+
+        Raises
+        ------
+        DataError
+            For a time that is not finite, a subject that is not there, or a subject whose time
+            runs backwards at a reset.
+        """
+        return with_times(self, times_h, lines)
+
+    def subset(self, subjects: Sequence[Any] | np.ndarray) -> Dataset:
+        """Return the data of some subjects, by label, in the order given.
+
+        Raises
+        ------
+        DataError
+            If there is no subject of that label.
+        """
+        places = [place_of(self, label) for label in subjects]
+        if not places:
+            raise DataError(sentence(where=self.events.source, what="no subject was asked for"))
+        return of_subjects(self, np.array(places))
 
     def _dose_words(self, doses: np.ndarray) -> str:
         events = self.events
@@ -139,3 +212,123 @@ class Dataset:
         where = sorted({int(c) for c in events.cmt[doses]})
         into = ", ".join("default" if c == 0 else str(c) for c in where)
         return f", {total} doses in all ({', '.join(words)}), into compartment {into}"
+
+
+def more(names: Sequence[str]) -> str:
+    """Words for names that were not listed after the first ten."""
+    return f" and {len(names) - 10} more" if len(names) > 10 else ""
+
+
+def place_of(data: Dataset, label: Any) -> int:
+    """Position of a subject."""
+    found = np.flatnonzero(data.subjects == label)
+    if not len(found):
+        known = [str(s) for s in data.subjects]
+        raise DataError(
+            sentence(
+                where=data.events.source,
+                what=f"there is no subject {label!r}",
+                allowed=", ".join(known[:10]) + more(known),
+            )
+        )
+    return int(found[0])
+
+
+def of_subjects(data: Dataset, places: np.ndarray) -> Dataset:
+    """Take subjects at these positions; one may be taken twice."""
+    seen = data.observations
+    rows = [np.flatnonzero(seen.subject == b) for b in places]
+    index = np.concatenate(rows)
+    columns = {name: getattr(seen, name)[index] for name in Observations.__dataclass_fields__}
+    columns["subject"] = np.repeat(np.arange(len(places)), [len(r) for r in rows])
+    return replace(
+        data,
+        events=data.events.subset(places),
+        observations=Observations(**columns),
+        covariates={name: values[places] for name, values in data.covariates.items()},
+        occasion=None if data.occasion is None else data.occasion[places],
+    )
+
+
+def with_times(data: Dataset, times_h: Any, lines: Sequence[str] | None) -> Dataset:
+    """See `Dataset.at_times`."""
+    events, n_subjects = data.events, len(data.subjects)
+    names = data.lines if lines is None else tuple(lines)
+    if isinstance(times_h, Mapping):
+        wanted = [np.zeros(0)] * n_subjects
+        for label, times in times_h.items():
+            wanted[place_of(data, label)] = np.unique(np.asarray(times, dtype=float))
+    else:
+        wanted = [np.unique(np.asarray(times_h, dtype=float))] * n_subjects
+    orders, at = [], []
+    for b, times in enumerate(wanted):
+        own = events.time[b, events.valid[b]]
+        if not np.all(np.isfinite(times)) or np.any(np.diff(own) < 0):
+            raise DataError(
+                sentence(
+                    where=f"{events.source}, ID {data.subjects[b]}",
+                    what="predictions are asked for at a time that is not finite"
+                    if np.all(np.diff(own) >= 0)
+                    else "time runs backwards at a reset, so a time has no single place",
+                    remedy="give finite hours, or bind the model to the records themselves",
+                )
+            )
+        # new records come after those of the same time
+        order = np.argsort(np.concatenate([own, times]), kind="stable")
+        orders.append(order)
+        at.append(np.flatnonzero(order >= len(own)))
+    width = max(len(order) for order in orders)
+    holder = np.zeros((n_subjects, width), dtype=np.int64)
+    new = np.zeros((n_subjects, width), dtype=bool)
+    time = np.zeros((n_subjects, width))
+    for b, order in enumerate(orders):
+        size, own = len(order), int(events.valid[b].sum())
+        new[b, :size] = order >= own
+        time[b, :size] = np.concatenate([events.time[b, :own], wanted[b]])[order]
+        time[b, size:] = time[b, size - 1]
+        # a new record takes covariates of an old one at its time, else of the one that follows
+        before = np.searchsorted(events.time[b, :own], wanted[b], side="right") - 1
+        there = (before >= 0) & (events.time[b, np.maximum(before, 0)] == wanted[b])
+        follows = np.minimum(np.where(there, before, before + 1), own - 1)
+        holder[b, :size] = np.concatenate([np.arange(own), follows])[order]
+        holder[b, size:] = own - 1
+    padding = np.arange(width) >= np.array([len(order) for order in orders])[:, None]
+
+    def take(values: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values, holder, axis=1)
+
+    blank = new | padding
+    columns = {
+        name: np.where(blank, 0, take(getattr(events, name)))
+        for name in ("amt", "rate", "ii", "addl", "ss", "cmt")
+    }
+    kept = np.where(new, INSERTED, np.where(padding, PADDING, take(events.row)))
+    table = replace(
+        events,
+        time=time,
+        evid=np.where(blank, OBSERVATION, take(events.evid)),
+        row=kept,
+        **columns,
+    )
+    counts = np.array([len(places) for places in at]) * len(names)
+    record = np.concatenate([np.repeat(places, len(names)) for places in at])
+    subject = np.repeat(np.arange(n_subjects), counts)
+    total = len(record)
+    observations = Observations(
+        subject,
+        record.astype(np.int64),
+        time[subject, record.astype(np.int64)],
+        np.tile(np.arange(len(names)), total // max(len(names), 1)),
+        np.full(total, np.nan),
+        np.zeros(total, dtype=np.int64),
+        np.full(total, -np.inf),
+        np.full(total, INSERTED),
+    )
+    return Dataset(
+        table,
+        observations,
+        names,
+        {name: take(values) for name, values in data.covariates.items()},
+        None if data.occasion is None else take(data.occasion),
+        units=data.units,
+    )

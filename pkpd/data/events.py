@@ -256,7 +256,8 @@ def _numeric(column: Any, name: str, source: str, numbers: np.ndarray) -> np.nda
 
 
 def _place(source: str, numbers: np.ndarray, row: int, subject: Any, column: str | None) -> str:
-    where = f"{source}, row {numbers[row]}, ID {subject}"
+    at = f"row {numbers[row]}" if row >= 0 else "a record that was added"
+    where = f"{source}, {at}, ID {subject}"
     return where if column is None else f"{where}, column {column.upper()}"
 
 

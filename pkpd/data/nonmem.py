@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from pkpd.data import rxode
 from pkpd.data.covariates import fill_missing
-from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Dataset, Observations
-from pkpd.data.events import DOSE, OBSERVATION, EventTable
+from pkpd.data.dataset import Dataset
+from pkpd.data.declared_units import DeclaredUnits
+from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
+from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
 from pkpd.data.sheets import Sheet, open_sheet
 from pkpd.errors import DataError, sentence
 
-HOURS = {"h": 1.0, "hour": 1.0, "day": 24.0, "d": 24.0, "min": 1.0 / 60.0, "week": 168.0}
 _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
+_MOST_LEVELS = 20  # of a covariate given in words
 _KNOWN = (
     "ID",
     "TIME",
@@ -31,8 +34,11 @@ _KNOWN = (
     "CENS",
     "LIMIT",
     "BLQ",
+    "BLOQ",
+    "BQL",
     "LLOQ",
     "OCC",
+    "TINF",
     *_EVENT_COLUMNS,
 )
 
@@ -42,11 +48,14 @@ def read_nonmem(
     *,
     columns: Mapping[str, str | None] | None = None,
     covariates: Sequence[str] = (),
-    lines: Mapping[int, str] | None = None,
+    lines: LineCodes | None = None,
     line_column: str | None = None,
+    other_lines: Literal["refuse", "drop"] = "refuse",
     lloq: float | Mapping[str, float] | None = None,
-    time_unit: str = "h",
+    units: Mapping[str, Any] | None = None,
+    time_unit: str | None = None,
     date_format: str = "%Y-%m-%d",
+    codes: Literal["auto", "nonmem", "rxode"] = "auto",
     ignore: str | None = None,
     compartments: int | None = None,
     allow_replicates: bool = False,
@@ -61,19 +70,35 @@ def read_nonmem(
     columns
         Names that differ: ``{"DV": "conc"}``; None leaves a column out: ``{"SS": None}``.
     covariates
-        Columns to keep as covariates, under these names.
+        Columns to keep as covariates, under these names. A missing value takes the subject's value
+        before it, or the first one after. Words (male, female) are numbered from 0 in alphabetical
+        order; the summary says which is which.
     lines
-        What DVID (or CMT) numbers stand for: ``{1: "concentration", 3: "neutrophils"}``. Without
-        it there is one line, "DV", or one per DVID.
+        What codes of the line column stand for, numbers or text:
+        ``{1: "concentration", 3: "neutrophils"}``, ``{"cp": "concentration", "pca": None}`` (None
+        leaves a line out). Without it there is one line, "DV", or one per DVID.
     line_column
-        ``"DVID"`` or ``"CMT"``; default DVID if there is such a column, else CMT.
+        Column with the codes; default DVID if there is such a column, else CMT.
+    other_lines
+        What happens to observations whose code is not in ``lines``: ``"refuse"`` or ``"drop"``.
     lloq
-        Limit of quantification where neither CENS nor a LLOQ column gives it, one or per line.
+        Limit of quantification where neither CENS nor a LLOQ column gives it, one or per line, in
+        the unit of the file. Without a column that flags them (CENS, BLQ), values under it count
+        as below it. A value written as ``<0.1`` is below its own limit.
+    units
+        What the columns are in: ``{"TIME": "day", "AMT": "mg", "DV": {"neutrophils": "cells/uL"},
+        "WT": "kg"}``; ``"DV": "ng/mL"`` for all lines. They are checked and converted to hours, mg
+        (or umol), mg/L (or umol/L), 10^9/L, kg and the others of `pkpd.units.INTERNAL_UNITS`. II
+        and TINF are in the unit of TIME, RATE in those of AMT and TIME, limits in that of DV.
+        Columns that are not named are taken as they are.
     time_unit
-        Unit of TIME: h, day, min or week.
+        Unit of TIME (h, day, min, week), if nothing else is to be said of units.
     date_format
         Format of a DATE column; TIME is then a clock time (14:30) or decimal hours of the day, and
         hours count from the subject's first record.
+    codes
+        What EVID holds: ``"nonmem"`` 0 to 4; ``"rxode"`` codes such as 101 and 10101, see
+        `pkpd.data.rxode`; ``"auto"`` the latter if all codes are of that kind.
     ignore
         Rows whose first cell begins with one of these characters are left out (NONMEM's IGNORE);
         ``"@"`` stands for any letter or @.
@@ -93,6 +118,11 @@ def read_nonmem(
     ------
     DataError
         If a row has no meaning or contradicts another.
+
+    Notes
+    -----
+    Without an EVID column, rows with an amount are doses. A column TINF gives the duration of
+    infusions where there is no RATE.
     """
     columns = {key.upper(): value for key, value in (columns or {}).items()}
     table = open_sheet(source, columns, _KNOWN, ignore, separator)
@@ -107,60 +137,140 @@ def read_nonmem(
                 )
             )
     notes: list[str] = []
-    identity = _identity(table)
-    time = _hours(table, identity, time_unit, date_format, notes)
-    event_values = _event_columns(table, notes)
+    if table.ignored:
+        notes.append(f"left out, as asked: {table.ignored} rows by ignore={ignore!r}")
+    declared = DeclaredUnits(table.name, units or {})
+    declared.check_columns(list(table.at))
+    identity = subject_labels(table)
+    time = _hours(table, identity, declared, time_unit, date_format, notes)
+    per_hour = 1.0 if "DATE" in table.at else declared.hours(time_unit)
+    events_given = _event_columns(table, notes)
+    asked = codes == "rxode" or (codes == "auto" and rxode.understood(events_given["EVID"]))
+    if asked:
+        events_given, note = rxode.translate(table, identity, time / per_hour, events_given)
+        notes.append(note)
+    _durations(table, events_given, asked)
+    factor, dose_unit = declared.amount()
+    events_given["AMT"] = events_given["AMT"] * factor
+    positive = events_given["RATE"] > 0
+    events_given["RATE"] = np.where(
+        positive, events_given["RATE"] * factor / per_hour, events_given["RATE"]
+    )
+    events_given["II"] = events_given["II"] * per_hour
     events = EventTable.from_columns(
         identity,
         time,
         source=table.name,
         numbers=table.lines,
-        **{name.lower(): value for name, value in event_values.items()},
+        **{name.lower(): value for name, value in events_given.items()},
     )
-    dose = np.isin(event_values["EVID"], (1, 4))
     if compartments is not None:
-        bad = np.flatnonzero(dose & (event_values["CMT"] > compartments))
-        if len(bad):
-            i = int(bad[0])
-            raise DataError(
-                sentence(
-                    where=table.place(i, "CMT"),
-                    what=f"a dose into compartment {event_values['CMT'][i]:g}",
-                    allowed=f"1 to {compartments}",
-                    remedy="correct CMT",
-                )
-            )
-    observations, names = _observations(
-        table, events, event_values, lines, line_column, lloq, allow_replicates
+        _check_compartments(table, events_given, compartments)
+    how = HowMeasured(lines, line_column, other_lines, lloq, allow_replicates)
+    seen, names, units_used = read_measurements(
+        table, events, events_given["EVID"], how, declared, notes
     )
-    if not len(observations):
+    if not len(seen):
         notes.append("no value of DV was found: the table holds events only")
     kept: dict[str, np.ndarray] = {}
     for name in covariates:
-        key = name.upper()
-        if key not in table.at:
-            raise DataError(
-                sentence(
-                    where=table.name,
-                    what=f"has no covariate column '{name}'",
-                    allowed=", ".join(table.label.values()),
-                    remedy="correct covariates=",
-                )
-            )
-        values = events.from_rows(table.numbers(key))
-        gaps = int(np.sum(~np.isfinite(values) & events.valid))
-        kept[name] = fill_missing(events, name, values, table.label[key])
-        if gaps:
-            notes.append(
-                f"covariate {name}: {gaps} missing values filled with the subject's value before, "
-                "or the first one after"
-            )
+        kept[name], unit = _covariate(table, events, name, declared, notes)
+        if unit is not None:
+            units_used[name] = unit
     occasion = None
     if "OCC" in table.at:
         number = table.numbers("OCC")
         _refuse_missing(table, "OCC", number, "the occasion is missing")
         occasion = _occasions(events, events.from_rows(number))
-    return Dataset(events, observations, names, kept, occasion, tuple(notes))
+    if dose_unit is not None:
+        units_used["AMT"] = dose_unit
+    return Dataset(events, seen, names, kept, occasion, tuple(notes), units_used)
+
+
+def _covariate(
+    table: Sheet, events: EventTable, name: str, declared: DeclaredUnits, notes: list[str]
+) -> tuple[np.ndarray, str | None]:
+    """Values at the records, gaps filled, and the unit if one was declared."""
+    key = name.upper()
+    if key not in table.at:
+        raise DataError(
+            sentence(
+                where=table.name,
+                what=f"has no covariate column '{name}'",
+                allowed=", ".join(table.label.values()),
+                remedy="correct covariates=",
+            )
+        )
+    values = events.from_rows(_levels(table, key, name, notes))
+    factor, unit = declared.covariate(name)
+    gaps = int(np.sum(~np.isfinite(values) & events.valid))
+    if gaps:
+        notes.append(
+            f"covariate {name}: {gaps} missing values filled with the subject's value before, "
+            "or the first one after"
+        )
+    return fill_missing(events, name, values, table.label[key]) * factor, unit
+
+
+def _levels(table: Sheet, key: str, name: str, notes: list[str]) -> np.ndarray:
+    """Numbers of a covariate; words (male, female) are numbered from 0 in their order."""
+    texts = [table.text(key, i) for i in range(len(table.rows))]
+    words = sorted({text for text in texts if text})
+    if not words or any(_is_number(word) for word in words) or len(words) > _MOST_LEVELS:
+        return table.numbers(key)
+    notes.append(f"covariate {name}: " + ", ".join(f"{word} = {k}" for k, word in enumerate(words)))
+    return np.array([words.index(text) if text else np.nan for text in texts], dtype=float)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_compartments(table: Sheet, given: Mapping[str, np.ndarray], compartments: int) -> None:
+    dose = np.isin(given["EVID"], (1, 4))
+    for i in np.flatnonzero(dose & (given["CMT"] > compartments)):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), "CMT"),
+                what=f"a dose into compartment {given['CMT'][i]:g}",
+                allowed=f"1 to {compartments}",
+                remedy="correct CMT",
+            )
+        )
+
+
+def _durations(table: Sheet, given: dict[str, np.ndarray], translated: bool) -> None:
+    """Turn durations of infusions (TINF) into rates, in place."""
+    if "TINF" not in table.at or translated:
+        return
+    duration = np.nan_to_num(table.numbers("TINF"))
+    dose = np.isin(given["EVID"], (1, 4))
+    for i in np.flatnonzero(dose & (duration < 0)):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), "TINF"),
+                what=f"an infusion of {duration[i]:g}",
+                allowed="0 (bolus) or more",
+                remedy="correct it",
+            )
+        )
+    infused = dose & (duration > 0) & (given["AMT"] > 0)
+    for i in np.flatnonzero(infused & (given["RATE"] != 0) & (given["RATE"] != MODELLED_DURATION)):
+        if not np.isclose(given["RATE"][i] * duration[i], given["AMT"][i], rtol=1e-3):
+            raise DataError(
+                sentence(
+                    where=table.place(int(i), "TINF"),
+                    what=f"an infusion of {duration[i]:g} at rate {given['RATE'][i]:g} is not "
+                    f"{given['AMT'][i]:g}",
+                    remedy="leave out one: columns={'TINF': None} or {'RATE': None}",
+                )
+            )
+    rate = np.where(infused, given["AMT"] / np.where(infused, duration, 1.0), given["RATE"])
+    given["RATE"] = rate
 
 
 def _refuse_missing(table: Sheet, column: str, values: np.ndarray, what: str) -> None:
@@ -171,7 +281,7 @@ def _refuse_missing(table: Sheet, column: str, values: np.ndarray, what: str) ->
         )
 
 
-def _identity(table: Sheet) -> np.ndarray:
+def subject_labels(table: Sheet) -> np.ndarray:
     """Subject labels: integers where all are, text otherwise."""
     labels = [table.text("ID", i) for i in range(len(table.rows))]
     for i, label in enumerate(labels):
@@ -185,25 +295,30 @@ def _identity(table: Sheet) -> np.ndarray:
         numbers = np.array([float(label) for label in labels])
     except ValueError:
         return np.array(labels)
-    if np.all(numbers == np.round(numbers)):
+    whole = np.all(np.isfinite(numbers)) and np.all(numbers == np.round(numbers))
+    # "001" and "1" are two subjects
+    if whole and len(set(labels)) == len(set(numbers.tolist())):
         return numbers.astype(np.int64)
     return np.array(labels)
 
 
 def _hours(
-    table: Sheet, identity: np.ndarray, unit: str, date_format: str, notes: list[str]
+    table: Sheet,
+    identity: np.ndarray,
+    declared: DeclaredUnits,
+    time_unit: str | None,
+    date_format: str,
+    notes: list[str],
 ) -> np.ndarray:
     """Return times in hours."""
     if "DATE" not in table.at:
-        if unit not in HOURS:
-            raise DataError(
-                sentence(where=table.name, what=f"time unit '{unit}'", allowed=", ".join(HOURS))
-            )
+        factor = declared.hours(time_unit)
         time = table.numbers("TIME")
         _refuse_missing(table, "TIME", time, "the time is missing")
-        if HOURS[unit] != 1.0:
+        if factor != 1.0:
+            unit = declared.given.get("TIME", time_unit)
             notes.append(f"TIME was in {unit}, converted to hours")
-        return time * HOURS[unit]
+        return time * factor
     stamps = np.zeros(len(table.rows))
     origin: datetime | None = None
     for i in range(len(table.rows)):
@@ -279,163 +394,3 @@ def _occasions(events: EventTable, number: np.ndarray) -> np.ndarray:
         for n in range(events.shape[1]):
             out[b, n] = seen.setdefault(float(number[b, n]), len(seen))
     return out
-
-
-def _observations(
-    table: Sheet,
-    events: EventTable,
-    columns: Mapping[str, np.ndarray],
-    lines: Mapping[int, str] | None,
-    line_column: str | None,
-    lloq: float | Mapping[str, float] | None,
-    allow_replicates: bool,
-) -> tuple[Observations, tuple[str, ...]]:
-    """Collect measured values with their lines and limits."""
-    n = len(table.rows)
-    value = table.numbers("DV") if "DV" in table.at else np.full(n, np.nan)
-    unmeasured = table.numbers("MDV") if "MDV" in table.at else np.zeros(n)
-    is_observation = (columns["EVID"] == OBSERVATION) & ~(unmeasured == 1)
-    if not np.any(np.isfinite(value)):
-        is_observation[:] = False
-    for i in np.flatnonzero((columns["EVID"] != OBSERVATION) & np.isfinite(value) & (value != 0)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "DV"),
-                what=f"{value[i]:g} on a record with EVID {columns['EVID'][i]:g}, which holds no "
-                "observation",
-                remedy="put the observation on a row of its own (EVID 0), or write '.'",
-            )
-        )
-    names, line = _lines(table, is_observation, lines, line_column)
-    censored, value, lower = _limits(table, is_observation, value, names, line, lloq)
-    for i in np.flatnonzero(is_observation & ~np.isfinite(value)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "DV"),
-                what="an observation without a value",
-                remedy="give it, or set MDV to 1",
-            )
-        )
-    places = np.zeros((n, 2), dtype=np.int64)
-    b, r = np.nonzero(events.row >= 0)
-    places[events.row[b, r]] = np.stack([b, r], axis=1)
-    rows = np.flatnonzero(is_observation)
-    subject, record = places[rows, 0], places[rows, 1]
-    time = events.time[subject, record]
-    if not allow_replicates:
-        seen: dict[tuple, int] = {}
-        for k, i in enumerate(rows):
-            key = (
-                int(subject[k]),
-                int(events.segment[subject[k], record[k]]),
-                float(time[k]),
-                int(line[i]),
-            )
-            if key in seen:
-                raise DataError(
-                    sentence(
-                        where=table.place(int(i)),
-                        what=f"a second observation of '{names[line[i]]}' at {time[k]:g} h "
-                        f"(the first is in row {table.lines[seen[key]]})",
-                        remedy="remove one, or set allow_replicates=True",
-                    )
-                )
-            seen[key] = int(i)
-    return Observations(
-        subject, record, time, line[rows], value[rows], censored[rows], lower[rows], rows
-    ), names
-
-
-def _lines(
-    table: Sheet,
-    is_observation: np.ndarray,
-    lines: Mapping[int, str] | None,
-    line_column: str | None,
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """Name what was observed, and index it by row."""
-    n = len(table.rows)
-    column = (line_column or ("DVID" if "DVID" in table.at else "CMT")).upper()
-    if lines is None and column != "DVID":
-        return ("DV",), np.zeros(n, dtype=np.int64)
-    if column not in table.at:
-        raise DataError(
-            sentence(
-                where=table.name,
-                what=f"has no {column} column to tell lines apart",
-                allowed=", ".join(table.label.values()),
-                remedy="give line_column=",
-            )
-        )
-    codes = table.numbers(column)
-    if lines is None:
-        found = sorted({int(c) for c in codes[is_observation] if np.isfinite(c)})
-        lines = {code: f"{column} {code}" for code in found} or {1: f"{column} 1"}
-    order = {code: k for k, code in enumerate(lines)}
-    index = np.zeros(n, dtype=np.int64)
-    for i in np.flatnonzero(is_observation):
-        if codes[i] not in order:
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), column),
-                    what=f"{codes[i]:g} is no known line",
-                    allowed=", ".join(f"{code} ({name})" for code, name in lines.items()),
-                    remedy="add it to lines=, or correct it",
-                )
-            )
-        index[i] = order[int(codes[i])]
-    return tuple(lines.values()), index
-
-
-def _limits(
-    table: Sheet,
-    is_observation: np.ndarray,
-    value: np.ndarray,
-    names: tuple[str, ...],
-    line: np.ndarray,
-    lloq: float | Mapping[str, float] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Censoring codes, values with limits filled in, and lower bounds."""
-    n = len(value)
-    flag_column = "CENS" if "CENS" in table.at else "BLQ"
-    flag = table.numbers(flag_column) if flag_column in table.at else np.zeros(n)
-    flag = np.where(np.isnan(flag), 0.0, flag)
-    allowed = (BELOW, NOT_CENSORED, ABOVE) if flag_column == "CENS" else (BELOW, NOT_CENSORED)
-    for i in np.flatnonzero(is_observation & ~np.isin(flag, allowed)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), flag_column),
-                what=f"{flag[i]:g} is no censoring code",
-                allowed="1 below the limit, 0 measured"
-                + (", -1 above the limit" if flag_column == "CENS" else ""),
-            )
-        )
-    censored = np.where(is_observation, flag, 0.0).astype(np.int64)
-    limit = table.numbers("LLOQ") if "LLOQ" in table.at else np.full(n, np.nan)
-    if lloq is not None:
-        given = np.array(
-            [lloq.get(k, np.nan) if isinstance(lloq, Mapping) else lloq for k in names], dtype=float
-        )
-        limit = np.where(np.isnan(limit), given[line], limit)
-    # with CENS the limit stands in DV, with BLQ it does not
-    below = censored == BELOW
-    own = np.where((value > 0) & (flag_column == "CENS"), value, np.nan)
-    limit = np.where(np.isnan(limit), own, limit)
-    for i in np.flatnonzero(below & ~np.isfinite(limit)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), flag_column),
-                what="the value is below the limit of quantification, and there is no limit",
-                remedy="give a LLOQ column, lloq=, or CENS 1 with the limit in DV",
-            )
-        )
-    lower = table.numbers("LIMIT") if "LIMIT" in table.at else np.full(n, np.nan)
-    lower = np.where(below & np.isfinite(lower), lower, -np.inf)
-    for i in np.flatnonzero(below & (lower >= limit)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "LIMIT"),
-                what=f"{lower[i]:g} is not below the limit of quantification {limit[i]:g}",
-                remedy="LIMIT is the lower end of the interval the value lies in",
-            )
-        )
-    return censored, np.where(below, limit, value), lower

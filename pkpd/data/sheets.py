@@ -7,7 +7,10 @@ written, in which line.
 from __future__ import annotations
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ _MISSING = {"", ".", "NA", "NAN", "<NA>", "NONE"}
 
 
 class Sheet:
-    """Columns of a table as text, and words for places in it."""
+    """Columns of a table as text, words for places in it, and the number of rows ignored."""
 
     def __init__(
         self,
@@ -30,17 +33,29 @@ class Sheet:
         lines: list[int],
         columns: Mapping[str, str | None],
         known: Sequence[str],
+        ignored: int = 0,
     ) -> None:
         self.name = name
+        self.ignored = ignored
         self.rows = rows
         self.lines = lines
         by_upper = {label.strip().upper(): i for i, label in enumerate(header)}
+        times = Counter(label.strip().upper() for label in header)
+        twice = {label for label, n in times.items() if label and n > 1}
         self.at: dict[str, int] = {}
         self.label: dict[str, str] = {}
         for key in dict.fromkeys([*known, *by_upper]):
             chosen = columns.get(key, key)
             if chosen is None:
                 continue
+            if chosen.upper() in twice:
+                raise DataError(
+                    sentence(
+                        where=name,
+                        what=f"has two columns '{chosen}'",
+                        remedy="rename one of them",
+                    )
+                )
             if chosen.upper() in by_upper:
                 self.at[key] = by_upper[chosen.upper()]
                 self.label[key] = header[self.at[key]].strip()
@@ -85,6 +100,36 @@ class Sheet:
                     )
                 ) from None
         return out
+
+    def limited_numbers(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """Column as numbers that may be written as limits: ``<0.1`` or ``>500``.
+
+        Returns
+        -------
+        values, sign
+            Numbers (NaN where missing); 1 where it is an upper limit, -1 a lower one, else 0.
+        """
+        sign = np.zeros(len(self.rows), dtype=np.int64)
+        bare = list(self.rows)
+        for i in range(len(self.rows)):
+            text = self.text(column, i)
+            if text[:1] in ("<", ">"):
+                sign[i] = 1 if text[0] == "<" else -1
+                cells = list(self.rows[i])
+                cells[self.at[column]] = text[1:].lstrip("= ")
+                bare[i] = cells
+        other = copy(self)
+        other.rows = bare
+        values = other.numbers(column)
+        for i in np.flatnonzero((sign != 0) & ~np.isfinite(values)):
+            raise DataError(
+                sentence(
+                    where=self.place(int(i), column),
+                    what=f"'{self.text(column, int(i))}' is a limit without a number",
+                    remedy="write it as '<0.1'",
+                )
+            )
+        return values, sign
 
 
 def open_sheet(
@@ -131,38 +176,68 @@ def open_sheet(
                 )
 
             return _from_frame(pd.read_parquet(path), path.name, columns, known, ignore)
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=separator)
-            header = next(reader, None)
-            if not header:
-                raise DataError(
-                    sentence(where=path.name, what="is empty", remedy="give a header and rows")
-                )
-            rows, numbers = [], []
-            for row in reader:
-                if not any(cell.strip() for cell in row) or _ignored(row, ignore):
-                    continue
-                if len(row) != len(header):
-                    raise DataError(
-                        sentence(
-                            where=f"{path.name}, row {reader.line_num}",
-                            what=f"has {len(row)} cells, the header has {len(header)}",
-                            remedy="give one cell per column, or another separator=",
-                        )
-                    )
-                rows.append(row)
-                numbers.append(reader.line_num)
-        return Sheet(path.name, header, rows, numbers, columns, known)
+        return _from_csv(path, columns, known, ignore, separator)
     frame = source.to_pandas() if hasattr(source, "to_pandas") else source
     if not hasattr(frame, "columns"):
         raise DataError(
             sentence(
-                where="read_nonmem",
+                where="data",
                 what=f"cannot read a {type(source).__name__}",
                 allowed="path of a CSV or parquet file, or a data frame",
             )
         )
     return _from_frame(frame, "data frame", columns, known, ignore)
+
+
+def _from_csv(
+    path: Path,
+    columns: Mapping[str, str | None],
+    known: Sequence[str],
+    ignore: str | None,
+    separator: str,
+) -> Sheet:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            sentence(
+                where=path.name,
+                what=f"is not UTF-8 text (byte {error.start})",
+                remedy="save it as CSV in UTF-8",
+            )
+        ) from None
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    header = next(reader, None)
+    if not header:
+        raise DataError(sentence(where=path.name, what="is empty", remedy="give a header and rows"))
+    other = [s for s in (";", "\t", ",") if s != separator and s in header[0]]
+    if len(header) == 1 and other:
+        raise DataError(
+            sentence(
+                where=path.name,
+                what=f"has one column when cut at {separator!r}",
+                remedy=f"give separator={other[0]!r}",
+            )
+        )
+    rows, numbers = [], []
+    ignored = 0
+    for row in reader:
+        if not any(cell.strip() for cell in row):
+            continue
+        if _ignored(row, ignore):
+            ignored += 1
+            continue
+        if len(row) != len(header):
+            raise DataError(
+                sentence(
+                    where=f"{path.name}, row {reader.line_num}",
+                    what=f"has {len(row)} cells, the header has {len(header)}",
+                    remedy="give one cell per column, or another separator=",
+                )
+            )
+        rows.append(row)
+        numbers.append(reader.line_num)
+    return Sheet(path.name, header, rows, numbers, columns, known, ignored)
 
 
 def _from_frame(
@@ -176,7 +251,15 @@ def _from_frame(
     cells = [frame[label].tolist() for label in frame.columns]
     rows = [list(row) for row in zip(*cells, strict=True)]
     numbered = [(i, row) for i, row in enumerate(rows) if not _ignored(row, ignore)]
-    return Sheet(name, header, [r for _, r in numbered], [i for i, _ in numbered], columns, known)
+    return Sheet(
+        name,
+        header,
+        [r for _, r in numbered],
+        [i for i, _ in numbered],
+        columns,
+        known,
+        len(rows) - len(numbered),
+    )
 
 
 def _ignored(row: Sequence[Any], ignore: str | None) -> bool:

@@ -1,0 +1,199 @@
+"""Doses that stand beside a table of counts: from a dosing table or a planned regimen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pkpd.data.nonmem import subject_labels
+from pkpd.data.sheets import open_sheet
+from pkpd.dosing import Regimen, individual_dose_mg
+from pkpd.errors import DataError, sentence
+
+_KNOWN = ("ID", "DAY", "DATE", "HOUR", "AMT", "DURATION", "DRUG", "CMT")
+
+
+class Dose(NamedTuple):
+    """A dose: hours since the start of day 1, mg, hours of infusion, compartment."""
+
+    hour: float
+    amount: float
+    duration: float
+    compartment: int
+
+
+def _compartment(given: Mapping[str, int] | int, drug: str, where: str) -> int:
+    if not isinstance(given, Mapping):
+        return int(given)
+    if drug not in given:
+        raise DataError(
+            sentence(
+                where=where,
+                what=f"a dose of '{drug}' has no compartment",
+                allowed=", ".join(given),
+                remedy="give it in compartment=",
+            )
+        )
+    return int(given[drug])
+
+
+def doses_of_regimen(
+    regimen: Regimen,
+    until_h: float,
+    size: Mapping[str, float],
+    compartment: Mapping[str, int] | int,
+    where: str,
+) -> list[Dose]:
+    """Doses of a regimen on its planned calendar.
+
+    Parameters
+    ----------
+    regimen
+        Courses in sequence.
+    until_h
+        Hours since the start of day 1 that count.
+    size
+        Covariates of the patient; ``BSA`` (m^2) or ``WT`` (kg) for doses per size.
+    compartment
+        One, or one by drug.
+    where
+        Words for the patient in messages.
+
+    Raises
+    ------
+    DataError
+        If a covariate or a drug's compartment is not given.
+    """
+    by_upper = {name.upper(): value for name, value in size.items()}
+    out = []
+    for course, start in zip(regimen.courses, regimen.start_days, strict=True):
+        for rule in course.doses:
+            needed = {"mg/m^2": "BSA", "mg/kg": "WT"}.get(rule.unit)
+            if needed is not None and needed not in by_upper:
+                raise DataError(
+                    sentence(
+                        where=where,
+                        what=f"the dose of {rule.drug} is in {rule.unit} and {needed} is not known",
+                        remedy=f"keep it with covariates=['{needed}']",
+                    )
+                )
+            amount = individual_dose_mg(
+                rule, rule.amount, by_upper.get("BSA", 1.0), by_upper.get("WT", 1.0)
+            )
+            number = _compartment(compartment, rule.drug, where)
+            for cycle in range(course.cycles):
+                for day in rule.days:
+                    hour = (start + cycle * course.cycle_days + day - 2) * 24.0 + rule.hour
+                    if hour <= until_h:
+                        out.append(Dose(hour, float(amount), rule.duration_h, number))
+    return sorted(out)
+
+
+def doses_of_table(
+    source: Any, date_format: str, compartment: Mapping[str, int] | int
+) -> tuple[dict[Any, list[Dose]], dict[Any, date], str]:
+    """Doses of a table by subject, the date of each first one, and the table's name.
+
+    Raises
+    ------
+    DataError
+        For a row without day, amount or known drug.
+    """
+    table = open_sheet(source, {}, _KNOWN)
+    for needed in ("ID", "AMT"):
+        if needed not in table.at:
+            raise DataError(
+                sentence(
+                    where=table.name,
+                    what=f"has no {needed} column",
+                    allowed=", ".join(table.label.values()),
+                    remedy="rename the column",
+                )
+            )
+    identity = subject_labels(table).tolist()
+    amount = table.numbers("AMT")
+    clock = np.nan_to_num(table.numbers("HOUR")) if "HOUR" in table.at else np.zeros(len(amount))
+    duration = (
+        np.nan_to_num(table.numbers("DURATION"))
+        if "DURATION" in table.at
+        else np.zeros(len(amount))
+    )
+    days, starts = _days(table, identity, date_format)
+    number = table.numbers("CMT") if "CMT" in table.at else np.full(len(amount), np.nan)
+    out: dict[Any, list[Dose]] = {}
+    for i, subject in enumerate(identity):
+        if not (np.isfinite(amount[i]) and amount[i] > 0):
+            raise DataError(
+                sentence(
+                    where=table.place(i, "AMT"),
+                    what=f"'{table.text('AMT', i)}' is no dose",
+                    allowed="mg, more than 0",
+                    remedy="correct it, or leave the row out",
+                )
+            )
+        if duration[i] < 0:
+            raise DataError(
+                sentence(
+                    where=table.place(i, "DURATION"),
+                    what=f"an infusion of {duration[i]:g} h",
+                    allowed="0 (bolus) or more",
+                    remedy="correct it",
+                )
+            )
+        drug = table.text("DRUG", i) if "DRUG" in table.at else ""
+        into = (
+            int(number[i])
+            if np.isfinite(number[i])
+            else _compartment(compartment, drug, table.place(i))
+        )
+        hour = (days[i] - 1) * 24.0 + float(clock[i])
+        out.setdefault(subject, []).append(Dose(hour, float(amount[i]), float(duration[i]), into))
+    return {subject: sorted(doses) for subject, doses in out.items()}, starts, table.name
+
+
+def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float], dict[Any, date]]:
+    """Protocol day of each row; with dates, day 1 is the date of the subject's first dose."""
+    if "DAY" in table.at:
+        day = table.numbers("DAY")
+        for i in np.flatnonzero(~np.isfinite(day)):
+            raise DataError(
+                sentence(
+                    where=table.place(int(i), "DAY"),
+                    what="the day is missing",
+                    remedy="give a protocol day",
+                )
+            )
+        return day.tolist(), {}
+    if "DATE" not in table.at:
+        raise DataError(
+            sentence(
+                where=table.name,
+                what="has neither a DAY nor a DATE column",
+                allowed=", ".join(table.label.values()),
+                remedy="rename the column",
+            )
+        )
+    dates = [read_date(table, i, date_format) for i in range(len(identity))]
+    starts: dict[Any, date] = {}
+    for subject, today in zip(identity, dates, strict=True):
+        starts[subject] = min(today, starts.get(subject, today))
+    days = [(today - starts[s]).days + 1.0 for s, today in zip(identity, dates, strict=True)]
+    return days, starts
+
+
+def read_date(table: Any, i: int, date_format: str) -> date:
+    """Read the date of a row, or say why not."""
+    try:
+        return datetime.strptime(table.text("DATE", i), date_format).date()
+    except ValueError:
+        raise DataError(
+            sentence(
+                where=table.place(i, "DATE"),
+                what=f"'{table.text('DATE', i)}' is not a date",
+                allowed=date_format,
+                remedy="correct it, or give date_format=",
+            )
+        ) from None

@@ -1,0 +1,461 @@
+"""Reader of tidy tables of blood counts, with doses from a table or a schedule.
+
+Days are protocol days: day 1 is the first day of treatment and hour 0, day 0 the day before. A
+count belongs to the hour given, by default to the start of its day, before the day's dose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from pkpd.data.count_doses import Dose, doses_of_regimen, doses_of_table, read_date
+from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
+from pkpd.data.declared_units import DeclaredUnits
+from pkpd.data.events import DOSE, OBSERVATION, EventTable
+from pkpd.data.nonmem import subject_labels
+from pkpd.data.sheets import Sheet, open_sheet
+from pkpd.dosing import Regimen
+from pkpd.errors import DataError, sentence
+
+_KNOWN = ("ID", "DAY", "DATE", "HOUR", "LINE", "VALUE", "LLOQ")
+_IDENTITY = ("ID", "SUBJECT", "PATIENT", "USUBJID")
+
+#: What laboratories call the lines.
+SPELLINGS = {
+    "neutrophils": ("NEUTROPHILS", "ANC", "NEUT", "NEUTROPHIL", "NEUTROPHILES"),
+    "platelets": ("PLATELETS", "PLT", "PLAT", "PLATELET", "THROMBOCYTES"),
+    "leukocytes": ("LEUKOCYTES", "LEUCOCYTES", "WBC", "LEUK"),
+    "lymphocytes": ("LYMPHOCYTES", "ALC", "LYMPH"),
+    "haemoglobin": ("HAEMOGLOBIN", "HEMOGLOBIN", "HB", "HGB"),
+}
+_PLAUSIBLE = {"neutrophils": 300.0, "platelets": 10_000.0, "leukocytes": 1000.0}  # 10^9/L
+
+
+@dataclass(frozen=True)
+class _Count:
+    """One measured value: row of the source, subject, hours, line, value and limits."""
+
+    row: int
+    subject: Any
+    hour: float
+    line: str
+    value: float
+    censored: int
+
+
+def read_counts(
+    source: Any,
+    *,
+    doses: Any = None,
+    columns: Mapping[str, str | None] | None = None,
+    lines: Mapping[str, str] | Sequence[str] | None = None,
+    units: Mapping[str, str] | str | None = None,
+    covariates: Sequence[str] = (),
+    compartment: Mapping[str, int] | int = 1,
+    date_format: str = "%Y-%m-%d",
+    clock_h: float = 0.0,
+    lloq: float | Mapping[str, float] | None = None,
+    separator: str = ",",
+) -> Dataset:
+    """Read blood counts, one row per count or one column per line.
+
+    Parameters
+    ----------
+    source
+        Path of a CSV or parquet file, or a data frame, with columns ``ID`` (or subject, patient),
+        ``DAY`` (protocol day, 1 the first of treatment) or ``DATE``, perhaps ``HOUR``, and either
+        ``LINE`` and ``VALUE`` or one column per line. A value may be written ``<0.1``. An empty
+        cell of a line's column means that it was not measured.
+    doses
+        What was given: a `pkpd.Regimen` for all, a mapping from subject to regimen, or a table
+        with columns ``ID``, ``DAY`` or ``DATE``, ``AMT`` (mg), perhaps ``HOUR``, ``DURATION``
+        (h), ``DRUG`` and ``CMT``. Regimens are followed on their planned calendar, and need the
+        covariate ``BSA`` or ``WT`` for doses per size. None: no doses.
+    columns
+        Names that differ: ``{"ID": "patient", "DAY": "study_day"}``.
+    lines
+        Columns or codes of LINE to names of lines: ``{"ANC": "neutrophils"}``; or names that are
+        found by their usual spellings. By default all usual spellings that are there.
+    units
+        Unit of the counts, for all or by line; 10^9/L by default.
+    covariates
+        Columns to keep.
+    compartment
+        Compartment of the doses, or one for each drug.
+    date_format
+        Format of dates. Hours count from the subject's first dose, or, without a dosing table,
+        from its first row.
+    clock_h
+        Hour of the day counts are taken where there is no HOUR.
+    lloq
+        Limit of quantification for values of 0, one or by line, in the unit given.
+    separator
+        Between cells of a CSV file.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataError
+        Naming file, row, subject, column, value and remedy.
+
+    Examples
+    --------
+    ::
+
+        data = pkpd.read_counts("counts.csv", doses=regimen, units={"ANC": "cells/uL"})
+    """
+    columns = {key.upper(): value for key, value in (columns or {}).items()}
+    table = _open(source, columns, separator)
+    notes: list[str] = []
+    if "DAY" not in table.at and "DATE" not in table.at:
+        raise DataError(
+            sentence(
+                where=table.name,
+                what="has neither a DAY nor a DATE column",
+                allowed=", ".join(table.label.values()),
+                remedy="name one with columns={'DAY': ...}",
+            )
+        )
+    identity = subject_labels(table)
+    subjects = list(dict.fromkeys(identity.tolist()))
+    given, starts = _doses(doses, table, identity, subjects, date_format, compartment, notes)
+    hours = _hours(table, identity, starts, date_format, clock_h, notes)
+    found = _lines(table, lines)
+    counts, names, unit = _counts(table, identity, hours, found, units, lloq)
+    kept = _covariates(table, identity, subjects, covariates)
+    if _planned(doses):
+        last = float(np.max(hours))
+        for k, subject in enumerate(subjects):
+            regimen = doses if isinstance(doses, Regimen) else doses.get(subject)
+            if regimen is None:
+                raise DataError(
+                    sentence(
+                        where=f"{table.name}, ID {subject}",
+                        what="has counts and no regimen",
+                        remedy="give one in doses=",
+                    )
+                )
+            size = {name: values[k] for name, values in kept.items()}
+            given[subject] = doses_of_regimen(
+                regimen, last, size, compartment, f"{table.name}, ID {subject}"
+            )
+        notes.append("doses follow the planned calendar of the regimen: gates were not applied")
+    return _dataset(table, subjects, counts, given, kept, names, unit, notes)
+
+
+def _planned(doses: Any) -> bool:
+    return isinstance(doses, Regimen | Mapping)
+
+
+def _open(source: Any, columns: dict[str, str | None], separator: str) -> Sheet:
+    table = open_sheet(source, columns, _KNOWN, None, separator)
+    if "ID" not in table.at:
+        other = next((name for name in _IDENTITY if name in table.at), None)
+        if other is None:
+            raise DataError(
+                sentence(
+                    where=table.name,
+                    what="has no ID column",
+                    allowed=", ".join(table.label.values()),
+                    remedy="name it with columns={'ID': ...}",
+                )
+            )
+        table.at["ID"], table.label["ID"] = table.at[other], table.label[other]
+    return table
+
+
+def _doses(
+    doses: Any,
+    table: Sheet,
+    identity: np.ndarray,
+    subjects: list[Any],
+    date_format: str,
+    compartment: Any,
+    notes: list[str],
+) -> tuple[dict[Any, list[Dose]], dict[Any, date]]:
+    """Doses of a table by subject, and the date of each subject's first one."""
+    if doses is None:
+        notes.append("no doses were given")
+        return {}, {}
+    if _planned(doses):
+        return {}, {}
+    given, starts, name = doses_of_table(doses, date_format, compartment)
+    strangers = [s for s in given if s not in subjects]
+    if strangers:
+        raise DataError(
+            sentence(
+                where=f"{name}, ID {strangers[0]}",
+                what=f"has doses and no counts in {table.name}",
+                remedy="correct the subject, or leave its doses out",
+            )
+        )
+    without = [str(s) for s in subjects if s not in given]
+    if without:
+        notes.append(f"no doses for subjects {', '.join(without[:10])}" + more(without))
+    return given, starts
+
+
+def _hours(
+    table: Sheet,
+    identity: np.ndarray,
+    starts: Mapping[Any, date],
+    date_format: str,
+    clock_h: float,
+    notes: list[str],
+) -> np.ndarray:
+    """Hours of each row since the start of day 1."""
+    clock = table.numbers("HOUR") if "HOUR" in table.at else np.full(len(table.rows), clock_h)
+    clock = np.where(np.isnan(clock), clock_h, clock)
+    if "DAY" in table.at:
+        day = table.numbers("DAY")
+        for i in np.flatnonzero(~np.isfinite(day)):
+            raise DataError(
+                sentence(
+                    where=table.place(int(i), "DAY"),
+                    what="the day is missing",
+                    remedy="give a protocol day",
+                )
+            )
+        return (day - 1.0) * 24.0 + clock
+    out = np.zeros(len(table.rows))
+    first: dict[Any, date] = dict(starts)
+    for i, subject in enumerate(identity.tolist()):
+        today = read_date(table, i, date_format)
+        first.setdefault(subject, today)
+        out[i] = (today - first[subject]).days * 24.0 + clock[i]
+    notes.append(
+        "hours count from the date of the first dose"
+        if starts
+        else "hours count from each subject's first row"
+    )
+    return out
+
+
+def _lines(table: Sheet, lines: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    """Codes or columns (capitals) to names of lines."""
+    if isinstance(lines, Mapping):
+        return {code.upper(): name for code, name in lines.items()}
+    wanted = SPELLINGS if lines is None else {n: SPELLINGS.get(n, (n.upper(),)) for n in lines}
+    return {code: name for name, codes in wanted.items() for code in codes}
+
+
+def _counts(
+    table: Sheet,
+    identity: np.ndarray,
+    hours: np.ndarray,
+    found: Mapping[str, str],
+    units: Mapping[str, str] | str | None,
+    lloq: float | Mapping[str, float] | None,
+) -> tuple[list[_Count], tuple[str, ...], dict[str, str]]:
+    """Measured values of all rows, names of lines, unit by line."""
+    cells: list[tuple[int, str, str, float, int]] = []  # row, column, line, value, censored
+    if "LINE" in table.at:
+        values, sign = table.limited_numbers("VALUE") if "VALUE" in table.at else (None, None)
+        if values is None or sign is None:
+            raise DataError(
+                sentence(
+                    where=table.name,
+                    what="has a LINE column and no VALUE column",
+                    allowed=", ".join(table.label.values()),
+                    remedy="name it with columns={'VALUE': ...}",
+                )
+            )
+        for i in range(len(table.rows)):
+            code = table.text("LINE", i)
+            if code.upper() not in found:
+                raise DataError(
+                    sentence(
+                        where=table.place(i, "LINE"),
+                        what=f"'{code}' is no known line",
+                        allowed=", ".join(found),
+                        remedy="say what it stands for with lines={...}",
+                    )
+                )
+            cells.append((i, "VALUE", found[code.upper()], values[i], int(sign[i])))
+    else:
+        there = [code for code in found if code in table.at]
+        if not there:
+            raise DataError(
+                sentence(
+                    where=table.name,
+                    what="has neither a LINE column nor a column of a known line",
+                    allowed=", ".join(table.label.values()),
+                    remedy="say which columns are lines with lines={'ANC': 'neutrophils'}",
+                )
+            )
+        for code in there:
+            values, sign = table.limited_numbers(code)
+            cells += [
+                (i, code, found[code], values[i], int(sign[i]))
+                for i in np.flatnonzero(np.isfinite(values)).tolist()
+            ]
+    names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
+    factors, unit = _units(table.name, names, found, units)
+    counts = [_check(table, cell, hours, identity, factors, lloq, units) for cell in cells]
+    seen: dict[tuple, int] = {}
+    for count in counts:
+        key = (count.subject, count.hour, count.line)
+        if key in seen:
+            raise DataError(
+                sentence(
+                    where=table.place(count.row),
+                    what=f"a second count of {count.line} at {count.hour:g} h "
+                    f"(the first is in row {table.lines[seen[key]]})",
+                    remedy="remove one, or give HOUR",
+                )
+            )
+        seen[key] = count.row
+    return counts, names, unit
+
+
+def _units(
+    source: str,
+    names: tuple[str, ...],
+    found: Mapping[str, str],
+    units: Mapping[str, str] | str | None,
+) -> tuple[dict[str, float], dict[str, str]]:
+    every = units if isinstance(units, str) else "10^9/L"
+    by_line = {name: every for name in names if name != "haemoglobin"}
+    if isinstance(units, Mapping):
+        by_line |= {found.get(key.upper(), key): unit for key, unit in units.items()}
+    factors, unit = DeclaredUnits(source, {"DV": by_line}).lines(names)
+    return dict(zip(names, factors.tolist(), strict=True)), unit
+
+
+def _check(
+    table: Sheet,
+    cell: tuple[int, str, str, float, int],
+    hours: np.ndarray,
+    identity: np.ndarray,
+    factors: Mapping[str, float],
+    lloq: float | Mapping[str, float] | None,
+    units: Any,
+) -> _Count:
+    """One count in 10^9/L, or a sentence on what is wrong with it."""
+    i, column, line, value, censored = cell
+
+    def refuse(what: str, allowed: str | None, remedy: str) -> None:
+        raise DataError(
+            sentence(where=table.place(i, column), what=what, allowed=allowed, remedy=remedy)
+        )
+
+    if not np.isfinite(value):
+        refuse("a row without a value", None, "give it, or leave the row out")
+    if value < 0:
+        refuse(f"a count of {line} of {value:g}", "0 or more", "correct it, or write '<0.1'")
+    limit = lloq.get(line) if isinstance(lloq, Mapping) else lloq
+    if censored == NOT_CENSORED and limit is not None and value < limit:
+        value, censored = limit, 1
+    if censored == 1 and value == 0:
+        refuse("a count below a limit of 0", None, "write the limit: '<0.1'")
+    value = value * factors[line]
+    if value > _PLAUSIBLE.get(line, np.inf):
+        refuse(
+            f"{line} of {value:g} x 10^9/L cannot be",
+            f"at most {_PLAUSIBLE[line]:g} x 10^9/L",
+            'say what the unit is: units="cells/uL"' if units is None else "correct value or unit",
+        )
+    return _Count(i, identity[i].item(), float(hours[i]), line, value, censored)
+
+
+def _covariates(
+    table: Sheet, identity: np.ndarray, subjects: list[Any], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """One value of each covariate for each subject, [subjects]."""
+    out: dict[str, np.ndarray] = {}
+    for name in names:
+        if name.upper() not in table.at:
+            raise DataError(
+                sentence(
+                    where=table.name,
+                    what=f"has no covariate column '{name}'",
+                    allowed=", ".join(table.label.values()),
+                    remedy="correct covariates=",
+                )
+            )
+        values = table.numbers(name.upper())
+        out[name] = np.zeros(len(subjects))
+        for k, subject in enumerate(subjects):
+            rows = np.flatnonzero(identity == subject)
+            known = values[rows][np.isfinite(values[rows])]
+            if not len(known):
+                raise DataError(
+                    sentence(
+                        where=table.place(int(rows[0]), name.upper()),
+                        what=f"covariate '{name}' is missing for the subject",
+                        remedy="give a value, or leave the subject out",
+                    )
+                )
+            if np.any(known != known[0]):
+                raise DataError(
+                    sentence(
+                        where=table.place(int(rows[0]), name.upper()),
+                        what=f"covariate '{name}' changes ({known[0]:g} to "
+                        f"{known[known != known[0]][0]:g}); one value per subject is read here",
+                        remedy="give one value, or use read_nonmem for covariates over time",
+                    )
+                )
+            out[name][k] = known[0]
+    return out
+
+
+def _dataset(
+    table: Sheet,
+    subjects: list[Any],
+    counts: list[_Count],
+    given: Mapping[Any, list[Dose]],
+    kept: Mapping[str, np.ndarray],
+    names: tuple[str, ...],
+    unit: Mapping[str, str],
+    notes: list[str],
+) -> Dataset:
+    """Events and observations in order of subject and time; counts before doses of their hour."""
+    identity: list[Any] = []
+    rows: list[tuple[float, int, Dose | None, int]] = []
+    records: list[list[_Count]] = []
+    for subject in subjects:
+        mine: dict[float, list[_Count]] = {}
+        for count in counts:
+            if count.subject == subject:
+                mine.setdefault(count.hour, []).append(count)
+        entries: list[tuple[float, int, Any]] = [(hour, 0, group) for hour, group in mine.items()]
+        entries += [(dose.hour, 1, dose) for dose in given.get(subject, [])]
+        for hour, kind, what in sorted(entries, key=lambda entry: entry[:2]):
+            identity.append(subject)
+            rows.append((hour, kind, what if kind else None, len(rows)))
+            records.append([] if kind else what)
+    dose = [entry[2] for entry in rows]
+    events = EventTable.from_columns(
+        np.array(identity),
+        [entry[0] for entry in rows],
+        source=table.name,
+        numbers=[table.lines[group[0].row] if group else 0 for group in records],
+        evid=[DOSE if d else OBSERVATION for d in dose],
+        amt=[d.amount if d else 0.0 for d in dose],
+        rate=[d.amount / d.duration if d and d.duration > 0 else 0.0 for d in dose],
+        cmt=[d.compartment if d else 0 for d in dose],
+    )
+    places = {int(events.row[b, n]): (b, n) for b, n in np.argwhere(events.row >= 0)}
+    flat = [(places[r], count) for r, group in enumerate(records) for count in group]
+    seen = Observations(
+        subject=np.array([at[0] for at, _ in flat], dtype=np.int64),
+        record=np.array([at[1] for at, _ in flat], dtype=np.int64),
+        time=np.array([count.hour for _, count in flat]),
+        line=np.array([names.index(count.line) for _, count in flat], dtype=np.int64),
+        value=np.array([count.value for _, count in flat]),
+        censored=np.array([count.censored for _, count in flat], dtype=np.int64),
+        lower=np.array([0.0 if c.censored == 1 else -np.inf for _, c in flat]),
+        row=np.array([count.row for _, count in flat], dtype=np.int64),
+    )
+    width = events.shape[1]
+    covariates = {name: np.repeat(v[:, None], width, axis=1) for name, v in kept.items()}
+    units = dict(unit) | ({"AMT": "mg"} if given else {})
+    return Dataset(events, seen, names, covariates, None, tuple(notes), units)

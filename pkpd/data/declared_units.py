@@ -1,0 +1,175 @@
+"""Units declared once for a data file, checked, and converted to those used inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pkpd.errors import DataError, UnitError, sentence
+from pkpd.units import INTERNAL_UNITS, dimension_of, normal_unit, unit_factor
+
+HOURS = {"h": 1.0, "hour": 1.0, "day": 24.0, "d": 24.0, "min": 1.0 / 60.0, "week": 168.0}
+
+#: Lines that count cells: their unit is a count, and they cannot be negative.
+COUNTED = (
+    "neutrophils",
+    "platelets",
+    "leukocytes",
+    "lymphocytes",
+    "monocytes",
+    "erythrocytes",
+    "blasts",
+)
+
+_DOSES = ("mass", "amount")
+_MEASURED = ("count", "concentration", "molar concentration", "percent", "fraction")
+_COVARIATES = (
+    "weight",
+    "height",
+    "age",
+    "area",
+    "body mass index",
+    "creatinine clearance",
+    "creatinine",
+    "percent",
+)
+_MOLAR = {"concentration": "mass", "molar concentration": "amount"}
+
+
+@dataclass(frozen=True)
+class DeclaredUnits:
+    """What the columns of a file are in.
+
+    Attributes
+    ----------
+    source
+        Name of the file, for messages.
+    given
+        Column to unit; ``DV`` to one unit or to a mapping by line.
+    """
+
+    source: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Spell the columns in capitals."""
+        object.__setattr__(self, "given", {k.upper(): v for k, v in self.given.items()})
+
+    def check_columns(self, known: Sequence[str]) -> None:
+        """Refuse units of columns that are not there."""
+        for name in self.given:
+            if name not in known:
+                raise DataError(
+                    sentence(
+                        where=f"{self.source}, units",
+                        what=f"there is no column {name}",
+                        allowed=", ".join(known),
+                        remedy="correct units=",
+                    )
+                )
+
+    def hours(self, time_unit: str | None) -> float:
+        """Hours in a unit of TIME."""
+        unit: str = self.given.get("TIME", time_unit) or "h"
+        if time_unit is not None and unit != time_unit:
+            raise DataError(
+                sentence(
+                    where=self.source,
+                    what=f"time_unit is {time_unit} and units say TIME is in {unit}",
+                    remedy="give one of them",
+                )
+            )
+        if unit in HOURS:
+            return HOURS[unit]
+        try:
+            return unit_factor(unit, "time")
+        except UnitError:
+            raise DataError(
+                sentence(where=self.source, what=f"time unit '{unit}'", allowed=", ".join(HOURS))
+            ) from None
+
+    def amount(self) -> tuple[float, str | None]:
+        """Factor of AMT, and the unit it is in afterwards (None if not declared)."""
+        if "AMT" not in self.given:
+            return 1.0, None
+        return self._factor("AMT", str(self.given["AMT"]), _DOSES, only=True)
+
+    def covariate(self, name: str) -> tuple[float, str | None]:
+        """Factor of a covariate, and the unit it is in afterwards."""
+        if name.upper() not in self.given:
+            return 1.0, None
+        return self._factor(name, str(self.given[name.upper()]), _COVARIATES)
+
+    def lines(self, names: Sequence[str]) -> tuple[np.ndarray, dict[str, str]]:
+        """Factors of the measured lines, [lines], and the units they are in afterwards."""
+        given = self.given.get("DV", {})
+        by_line = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
+        for line in by_line:
+            if line not in names:
+                raise DataError(
+                    sentence(
+                        where=f"{self.source}, units of DV",
+                        what=f"there is no line {line!r}",
+                        allowed=", ".join(names),
+                        remedy="correct units=",
+                    )
+                )
+        factors, units = np.ones(len(names)), {}
+        for i, line in enumerate(names):
+            if line in by_line:
+                cells = line.casefold() in COUNTED
+                factors[i], units[line] = self._factor(
+                    f"DV ({line})", str(by_line[line]), ("count",) if cells else _MEASURED, cells
+                )
+        self._check_molar(units)
+        return factors, units
+
+    def _check_molar(self, units: Mapping[str, str]) -> None:
+        """Refuse doses in mass with molar concentrations, and the reverse."""
+        _, dose = self.amount()
+        if dose is None:
+            return
+        for line, unit in units.items():
+            wanted = _MOLAR.get(dimension_of(unit))
+            if wanted is not None and INTERNAL_UNITS[wanted] != dose:
+                raise DataError(
+                    sentence(
+                        where=f"{self.source}, units",
+                        what=f"AMT is in {self.given['AMT']} and {line} in {self._written(line)}: "
+                        "one is in mass, the other molar",
+                        remedy="convert one of the columns with the molar mass",
+                    )
+                )
+
+    def _written(self, line: str) -> str:
+        given = self.given["DV"]
+        return given[line] if isinstance(given, Mapping) else given
+
+    def _factor(
+        self, column: str, unit: str, dimensions: Sequence[str], only: bool = False
+    ) -> tuple[float, str]:
+        spelled = normal_unit(unit)
+        for dimension in dimensions:
+            if INTERNAL_UNITS[dimension] == spelled:
+                return 1.0, spelled
+        for dimension in dimensions:
+            try:
+                return unit_factor(unit, dimension), INTERNAL_UNITS[dimension]
+            except UnitError:
+                continue
+        if only:
+            raise DataError(
+                sentence(
+                    where=f"{self.source}, unit of {column}",
+                    what=f"'{unit}' is not a unit of {' or '.join(dimensions)}",
+                    allowed=", ".join(f"{INTERNAL_UNITS[d]}" for d in dimensions) + " and the like",
+                    remedy="correct units=; doses per size are to be multiplied by it first"
+                    if dimensions == _DOSES
+                    else "correct units=",
+                )
+            )
+        dimension = dimension_of(unit)
+        return unit_factor(unit, dimension), INTERNAL_UNITS[dimension]

@@ -1,0 +1,304 @@
+"""Measured values of a table: which line they are of, limits of quantification, what is left out.
+
+A value may be written with its limit, ``<0.1`` or ``>500``; it is then censored there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Observations
+from pkpd.data.declared_units import COUNTED, DeclaredUnits
+from pkpd.data.events import OBSERVATION, EventTable
+from pkpd.data.sheets import Sheet
+from pkpd.errors import DataError, sentence
+
+LineCodes = Mapping[int | str, str | None]
+"""What codes in the line column stand for; None for a line that is left out."""
+
+
+@dataclass(frozen=True)
+class HowMeasured:
+    """How the reader is to understand measured values: see `pkpd.data.nonmem.read_nonmem`."""
+
+    lines: LineCodes | None = None
+    line_column: str | None = None
+    other_lines: str = "refuse"
+    lloq: float | Mapping[str, float] | None = None
+    allow_replicates: bool = False
+
+
+def code_of(text: str | int) -> int | str:
+    """Read a code as a whole number if it is one, else as text without regard to capitals."""
+    try:
+        number = float(text)
+    except ValueError:
+        return str(text).strip().casefold()
+    return int(number) if number == int(number) else str(text)
+
+
+def read_measurements(
+    table: Sheet,
+    events: EventTable,
+    evid: np.ndarray,
+    how: HowMeasured,
+    units: DeclaredUnits,
+    notes: list[str],
+) -> tuple[Observations, tuple[str, ...], dict[str, str]]:
+    """Collect measured values.
+
+    Parameters
+    ----------
+    table
+        The source.
+    events
+        Its event records.
+    evid : float[rows]
+        NONMEM's EVID of each row.
+    how, units
+        What the user said of them.
+    notes
+        What is left out is added here, with the reason.
+
+    Returns
+    -------
+    observations, lines, units
+        Values in the units used inside, names of lines, unit by line where one was declared.
+
+    Raises
+    ------
+    DataError
+        Naming file, row, subject, column and value.
+    """
+    n = len(table.rows)
+    value, sign = (
+        table.limited_numbers("DV")
+        if "DV" in table.at
+        else (np.full(n, np.nan), np.zeros(n, dtype=np.int64))
+    )
+    missing = _unmeasured(table, evid, notes)
+    is_observation = (evid == OBSERVATION) & ~missing
+    if not np.any(np.isfinite(value)):
+        is_observation[:] = False
+    _refuse_on_doses(table, evid, value, missing, notes)
+    names, line, kept = _lines(table, is_observation, how, notes)
+    is_observation &= kept
+    factors, unit_of = units.lines(names)
+    factor = factors[line] if len(names) else np.ones(n)
+    censored, value, lower = _limits(
+        table, is_observation, value, sign, names, line, how, factor, notes
+    )
+    for i in np.flatnonzero(is_observation & ~np.isfinite(value)):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), "DV"),
+                what="an observation without a value",
+                remedy="give it, or set MDV to 1",
+            )
+        )
+    counted = np.array(
+        [name.casefold() in COUNTED or unit_of.get(name) == "10^9/L" for name in names] or [False]
+    )
+    for i in np.flatnonzero(is_observation & counted[line] & (value < 0)):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), "DV"),
+                what=f"a count of {names[line[i]]} of {value[i] / factor[i]:g}",
+                allowed="0 or more",
+                remedy="correct it, or mark it as below the limit",
+            )
+        )
+    places = np.zeros((n, 2), dtype=np.int64)
+    b, r = np.nonzero(events.row >= 0)
+    places[events.row[b, r]] = np.stack([b, r], axis=1)
+    rows = np.flatnonzero(is_observation)
+    subject, record = places[rows, 0], places[rows, 1]
+    time = events.time[subject, record]
+    seen = Observations(
+        subject, record, time, line[rows], value[rows], censored[rows], lower[rows], rows
+    )
+    if not how.allow_replicates:
+        _refuse_replicates(table, events, seen, names)
+    return seen, names, unit_of
+
+
+def _unmeasured(table: Sheet, evid: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Tell where MDV says that DV is no measurement."""
+    if "MDV" not in table.at:
+        return np.zeros(len(table.rows), dtype=bool)
+    flag = np.nan_to_num(table.numbers("MDV"))
+    for i in np.flatnonzero(~np.isin(flag, (0, 1, 100, 101))):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), "MDV"),
+                what=f"{flag[i]:g} says neither that DV is missing nor that it is there",
+                allowed="0 there, 1 missing (100 and 101 count as 0 and 1)",
+            )
+        )
+    missing = np.isin(flag, (1, 101))
+    left_out = int(np.sum(missing & (evid == OBSERVATION)))
+    if left_out:
+        notes.append(f"left out: {left_out} rows with MDV 1 and no event (DV not read)")
+    return missing
+
+
+def _refuse_on_doses(
+    table: Sheet, evid: np.ndarray, value: np.ndarray, missing: np.ndarray, notes: list[str]
+) -> None:
+    """Refuse values on rows of doses, unless they are 0 or MDV says that they are none."""
+    written = (evid != OBSERVATION) & np.isfinite(value)
+    for i in np.flatnonzero(written & (value != 0) & ~missing):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), "DV"),
+                what=f"{value[i]:g} on a record with EVID {evid[i]:g}, which holds no observation",
+                remedy="put the observation on a row of its own (EVID 0), or write '.' or MDV 1",
+            )
+        )
+    if np.any(written):
+        kind = "DV 0" if not np.any(value[written]) else "DV (0, or with MDV 1)"
+        notes.append(f"{kind} on {int(np.sum(written))} rows of doses or other events was not read")
+
+
+def _refuse_replicates(
+    table: Sheet, events: EventTable, seen: Observations, names: tuple[str, ...]
+) -> None:
+    first: dict[tuple, int] = {}
+    for k, i in enumerate(seen.row):
+        b, r = int(seen.subject[k]), int(seen.record[k])
+        key = (b, int(events.segment[b, r]), float(seen.time[k]), int(seen.line[k]))
+        if key in first:
+            raise DataError(
+                sentence(
+                    where=table.place(int(i)),
+                    what=f"a second observation of '{names[seen.line[k]]}' at {seen.time[k]:g} h "
+                    f"(the first is in row {table.lines[first[key]]})",
+                    remedy="remove one, or set allow_replicates=True",
+                )
+            )
+        first[key] = int(i)
+
+
+def _lines(
+    table: Sheet, is_observation: np.ndarray, how: HowMeasured, notes: list[str]
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Name what was observed, index it by row, and tell which rows are kept."""
+    n = len(table.rows)
+    kept = np.ones(n, dtype=bool)
+    column = (how.line_column or ("DVID" if "DVID" in table.at else "CMT")).upper()
+    if how.lines is None and how.line_column is None and column != "DVID":
+        return ("DV",), np.zeros(n, dtype=np.int64), kept
+    if column not in table.at:
+        raise DataError(
+            sentence(
+                where=table.name,
+                what=f"has no {column} column to tell lines apart",
+                allowed=", ".join(table.label.values()),
+                remedy="give line_column=",
+            )
+        )
+    code = [code_of(table.text(column, i)) for i in range(n)]
+    known = {code_of(key): name for key, name in (how.lines or {}).items()}
+    if how.lines is None:
+        for i in np.flatnonzero(is_observation):
+            if code[i] != "":
+                text = table.text(column, int(i))
+                known.setdefault(code[i], f"{column} {code[i]}" if _whole(code[i]) else text)
+        known = dict(sorted(known.items(), key=lambda item: str(item[0])))
+        known = known or {1: f"{column} 1"}
+    names = tuple(dict.fromkeys(name for name in known.values() if name is not None))
+    index = np.zeros(n, dtype=np.int64)
+    dropped: dict[str, int] = {}
+    for i in np.flatnonzero(is_observation):
+        text = table.text(column, int(i))
+        if code[i] not in known and how.other_lines != "drop":
+            raise DataError(
+                sentence(
+                    where=table.place(int(i), column),
+                    what=f"{text or 'nothing'} is no known line",
+                    allowed=", ".join(f"{code} ({name})" for code, name in known.items()),
+                    remedy='add it to lines=, or leave others out with other_lines="drop"',
+                )
+            )
+        name = known.get(code[i])
+        if name is None:
+            kept[i] = False
+            dropped[text] = dropped.get(text, 0) + 1
+        else:
+            index[i] = names.index(name)
+    if dropped:
+        words = ", ".join(f"{count} of {text}" for text, count in dropped.items())
+        notes.append(f"left out, as asked: observations of other lines ({words})")
+    return names, index, kept
+
+
+def _whole(code: int | str) -> bool:
+    return isinstance(code, int)
+
+
+def _limits(
+    table: Sheet,
+    is_observation: np.ndarray,
+    value: np.ndarray,
+    sign: np.ndarray,
+    names: tuple[str, ...],
+    line: np.ndarray,
+    how: HowMeasured,
+    factor: np.ndarray,
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Censoring codes, values with limits filled in, and lower bounds, in units used inside."""
+    n = len(value)
+    value = value * factor
+    flag_column = next((c for c in ("CENS", "BLQ", "BLOQ", "BQL") if c in table.at), "BLQ")
+    flag = np.nan_to_num(table.numbers(flag_column)) if flag_column in table.at else np.zeros(n)
+    allowed = (BELOW, NOT_CENSORED, ABOVE) if flag_column == "CENS" else (BELOW, NOT_CENSORED)
+    for i in np.flatnonzero(is_observation & ~np.isin(flag, allowed)):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), flag_column),
+                what=f"{flag[i]:g} is no censoring code",
+                allowed="1 below the limit, 0 measured"
+                + (", -1 above the limit" if flag_column == "CENS" else ""),
+            )
+        )
+    flag = np.where(sign != 0, sign, flag)
+    limit = table.numbers("LLOQ") * factor if "LLOQ" in table.at else np.full(n, np.nan)
+    if how.lloq is not None:
+        lloq = how.lloq
+        given = np.array(
+            [lloq.get(k, np.nan) if isinstance(lloq, Mapping) else lloq for k in names], dtype=float
+        )
+        limit = np.where(np.isnan(limit), given[line] * factor, limit)
+    under = is_observation & (flag == 0) & (value < limit)
+    if np.any(under) and flag_column not in table.at:
+        flag = np.where(under, BELOW, flag)
+        notes.append(f"{int(np.sum(under))} values below their limit count as not quantified")
+    censored = np.where(is_observation, flag, 0.0).astype(np.int64)
+    # with CENS, or written as "<0.1", the limit stands in DV; with BLQ it does not
+    below = censored == BELOW
+    own = np.where((value > 0) & ((flag_column == "CENS") | (sign == BELOW)), value, np.nan)
+    limit = np.where((sign == BELOW) | np.isnan(limit), own, limit)
+    for i in np.flatnonzero(below & ~np.isfinite(limit)):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), flag_column),
+                what="the value is below the limit of quantification, and there is no limit",
+                remedy="give a LLOQ column, lloq=, or CENS 1 with the limit in DV",
+            )
+        )
+    lower = table.numbers("LIMIT") * factor if "LIMIT" in table.at else np.full(n, np.nan)
+    lower = np.where(below & np.isfinite(lower), lower, -np.inf)
+    for i in np.flatnonzero(below & (lower >= limit)):
+        raise DataError(
+            sentence(
+                where=table.place(int(i), "LIMIT"),
+                what=f"{lower[i] / factor[i]:g} is not below the limit of quantification "
+                f"{limit[i] / factor[i]:g}",
+                remedy="LIMIT is the lower end of the interval the value lies in",
+            )
+        )
+    return censored, np.where(below, limit, value), lower

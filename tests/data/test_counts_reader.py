@@ -1,0 +1,145 @@
+"""Tidy tables of blood counts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pkpd.data.counts import read_counts
+from pkpd.dosing import daily
+from pkpd.errors import DataError
+
+LONG = """\
+patient,day,line,value
+a,1,ANC,4.5
+a,8,ANC,<0.1
+a,8,PLT,30
+b,1,ANC,3
+b,-2,PLT,200
+"""
+WIDE = """\
+ID,DAY,ANC,PLT,BSA
+1,1,4500,200,1.8
+1,8,50,,1.8
+2,1,3000,150,2
+"""
+DOSES = "ID,DAY,AMT,DURATION\n1,1,40,1\n1,2,40,1\n2,1,36,0\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text, name="counts.csv"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return make
+
+
+def test_long_table(write):
+    data = read_counts(write(LONG))
+    seen = data.observations
+    assert data.subjects.tolist() == ["a", "b"]
+    assert data.lines == ("neutrophils", "platelets")
+    assert seen.time.tolist() == [0, 168, 168, -72, 0]
+    assert seen.value.tolist() == [4.5, 0.1, 30, 200, 3]
+    assert seen.censored.tolist() == [0, 1, 0, 0, 0]
+    assert seen.lower.tolist()[1] == 0.0
+    assert "no doses were given" in data.summary()
+
+
+def test_wide_table_with_dosing_table_and_units(write):
+    data = read_counts(
+        write(WIDE),
+        doses=write(DOSES, "doses.csv"),
+        units={"ANC": "cells/uL", "PLT": "10^9/L"},
+        covariates=["BSA"],
+        lloq={"neutrophils": 100},
+    )
+    seen = data.observations
+    assert seen.value.tolist() == [4.5, 200, 0.1, 3, 150]
+    assert seen.censored.tolist() == [0, 0, 1, 0, 0]
+    events = data.events
+    assert events.time[0].tolist() == [0, 0, 24, 168]
+    assert events.amt[0].tolist() == [0, 40, 40, 0]
+    assert events.rate[1].tolist() == [0, 0, 0, 0]
+    assert data.covariates["BSA"][1, 0] == 2.0
+    assert "neutrophils: 3, 3 to 4.5 10^9/L, 1 below the limit (33%)" in data.summary()
+
+
+def test_regimen_per_size(write):
+    regimen = daily("clofarabine", "20 mg/m^2", days="1-5", route="iv", duration="1 h")
+    data = read_counts(write(WIDE), doses=regimen, units={"ANC": "cells/uL"}, covariates=["BSA"])
+    doses = data.events.amt[data.events.is_dose]
+    assert doses.tolist() == [36.0] * 5 + [40.0] * 5
+    assert "planned calendar" in data.summary()
+    with pytest.raises(DataError, match="is in mg/m\\^2 and BSA is not known"):
+        read_counts(write(WIDE), doses=regimen, units={"ANC": "cells/uL"})
+    with pytest.raises(DataError, match="ID 2: has counts and no regimen"):
+        read_counts(write(WIDE), doses={1: regimen}, units={"ANC": "cells/uL"}, covariates=["BSA"])
+
+
+def test_dates_count_from_the_first_dose(write):
+    data = read_counts(
+        write("ID,DATE,ANC\n1,2024-02-28,4\n1,2024-03-02,2\n"),
+        doses=write("ID,DATE,AMT\n1,2024-03-01,5\n", "doses.csv"),
+    )
+    assert data.observations.time.tolist() == [-48, 24]
+    assert data.events.time[0].tolist() == [-48, 0, 24]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        (LONG.replace("4.5", "-4.5"), {}, "row 2, ID a, column value: a count of neutrophils"),
+        (LONG.replace("PLT", "MCV"), {}, "row 4, ID a, column line: 'MCV' is no known line"),
+        (LONG.replace("<0.1", "low"), {}, "row 3, ID a, column value: 'low' is not a number"),
+        (LONG.replace("<0.1", ""), {}, "row 3, ID a, column value: a row without a value"),
+        (LONG.replace("a,8,PLT,30", "a,8,ANC,2"), {}, "a second count of neutrophils at 168 h"),
+        (LONG.replace("day", "when"), {}, "has neither a DAY nor a DATE column"),
+        (LONG.replace("patient", "who"), {}, "has no ID column"),
+        (LONG.replace("a,1,", "a,,"), {}, "row 2, ID a, column day: the day is missing"),
+        (WIDE, {}, "neutrophils of 4500 x 10^9/L cannot be"),
+        (WIDE.replace("ANC,PLT", "x,y"), {}, "has neither a LINE column nor a column of a known"),
+        (WIDE, {"units": {"ANC": "mg"}}, "'mg' is not a unit of count"),
+        (WIDE, {"covariates": ["WT"], "units": {"ANC": "cells/uL"}}, "no covariate column"),
+        (
+            WIDE.replace(",1.8", ","),
+            {"covariates": ["BSA"], "units": {"ANC": "cells/uL"}},
+            "covariate 'BSA' is missing",
+        ),
+    ],
+)
+def test_bad_tables_are_refused_with_their_place(write, text, options, words):
+    with pytest.raises(DataError, match=re.escape(words)) as error:
+        read_counts(write(text), **options)
+    assert str(error.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ID,DAY,AMT\n1,1,much\n", "row 2, ID 1, column AMT: 'much' is not a number"),
+        ("ID,DAY,AMT\n1,1,0\n", "row 2, ID 1, column AMT: '0' is no dose"),
+        ("ID,DAY,AMT\n7,1,5\n", "doses.csv, ID 7: has doses and no counts in counts.csv"),
+        ("ID,AMT\n1,5\n", "has neither a DAY nor a DATE column"),
+        ("ID,DAY,AMT,DURATION\n1,1,5,-1\n", "an infusion of -1 h"),
+    ],
+)
+def test_bad_dosing_tables_are_refused(write, text, words):
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_counts(write(WIDE), doses=write(text, "doses.csv"), units={"ANC": "cells/uL"})
+
+
+def test_drugs_have_compartments(write):
+    table = write("ID,DAY,AMT,DRUG\n1,1,5,clo\n1,1,10,len\n", "doses.csv")
+    data = read_counts(
+        write(WIDE),
+        doses=table,
+        units={"ANC": "cells/uL"},
+        compartment={"clo": 1, "len": 3},
+    )
+    assert sorted(data.events.cmt[data.events.is_dose].tolist()) == [1, 3]
+    with pytest.raises(DataError, match="a dose of 'len' has no compartment"):
+        read_counts(write(WIDE), doses=table, units={"ANC": "cells/uL"}, compartment={"clo": 1})

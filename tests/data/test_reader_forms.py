@@ -1,0 +1,228 @@
+"""Forms of data files that users bring: RxODE codes, units, text codes, limits in text."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from pkpd.data.nonmem import read_nonmem
+from pkpd.errors import DataError, UnitError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text, name="trial.csv"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return make
+
+
+RXODE = """\
+ID,TIME,RATE,AMT,DV,CMT,EVID
+1,0,137,137,0,1,10101
+1,0,0,0,8.1,3,0
+1,3,-137,-137,0,1,10101
+1,192,0,0,3.3,3,0
+2,0,0,50,0,1,101
+2,24,0,0,7,3,0
+"""
+
+
+def test_rxode_codes_become_doses(write):
+    data = read_nonmem(write(RXODE))
+    events = data.events
+    assert events.evid.tolist() == [[1, 0, 2, 0], [1, 0, 0, 0]]
+    # the amount of an infusion is its rate; it ran for three hours
+    assert events.amt[0, 0] == 411.0
+    assert events.rate[0, 0] == 137.0
+    assert (events.amt[1, 0], events.rate[1, 0], events.cmt[1, 0]) == (50.0, 0.0, 1)
+    assert data.observations.value.tolist() == [8.1, 3.3, 7.0]
+    assert "RxODE's codes: 1 boluses, 1 infusions" in data.summary()
+
+
+def test_rxode_rates_are_per_unit_of_time(write):
+    data = read_nonmem(write(RXODE.replace(",192,", ",8,")), units={"TIME": "day"})
+    assert data.events.amt[0, 0] == pytest.approx(411.0)
+    assert data.events.rate[0, 0] == pytest.approx(137.0 / 24.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (RXODE.replace("10101", "60101", 1), "row 2, ID 1, column EVID: 60101 is no event code"),
+        (RXODE.replace("1,3,-137,-137,0,1,10101\n", ""), "row 2, ID 1, column AMT: the infusion"),
+        (RXODE.replace("1,0,137,137,0,1,10101\n", ""), "-137 ends an infusion that was not begun"),
+        (RXODE.replace("1,3,-137", "1,0,-137"), "the infusion of row 2 ends when it begins"),
+    ],
+)
+def test_codes_that_make_no_sense_are_refused(write, text, words):
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_nonmem(write(text), codes="rxode")
+
+
+def test_mixed_codes_are_not_guessed(write):
+    text = RXODE.replace("2,0,0,50,0,1,101", "2,0,0,50,0,1,1")
+    with pytest.raises(DataError, match="10101 is no event"):
+        read_nonmem(write(text))
+
+
+UNITS = """\
+ID,TIME,AMT,RATE,II,ADDL,DV,DVID,LLOQ,BLQ,WT
+1,0,1000,500,1,2,.,.,.,0,70000
+1,1,.,.,.,.,250,cp,10,0,70000
+1,2,.,.,.,.,.,cp,10,1,70000
+1,2,.,.,.,.,1500,ANC,.,0,70000
+"""
+
+
+def test_units_are_converted_once_and_for_all(write):
+    data = read_nonmem(
+        write(UNITS),
+        units={
+            "TIME": "day",
+            "AMT": "ug",
+            "DV": {"concentration": "ng/mL", "neutrophils": "cells/uL"},
+            "WT": "g",
+        },
+        lines={"cp": "concentration", "ANC": "neutrophils"},
+        covariates=["WT"],
+    )
+    events, seen = data.events, data.observations
+    assert data.lines == ("concentration", "neutrophils")
+    assert events.time[0].tolist() == [0, 24, 48, 48]
+    assert (events.amt[0, 0], events.ii[0, 0]) == (1.0, 24.0)
+    assert events.rate[0, 0] == pytest.approx(0.5 / 24.0)
+    np.testing.assert_allclose(seen.value, [0.25, 0.01, 1.5])
+    assert seen.censored.tolist() == [0, 1, 0]
+    assert data.covariates["WT"][0, 0] == pytest.approx(70.0)
+    text = data.summary()
+    for words in (
+        "1.5 10^9/L, in 1 subjects",
+        "1 below the limit (50%)",
+        "mg",
+        "covariate WT: 70 to 70 kg",
+        "TIME was in day",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("units", "error", "words"),
+    [
+        ({"AMT": "umol", "DV": {"concentration": "ng/mL"}}, DataError, "one is in mass, the other"),
+        ({"AMT": "mg/kg"}, DataError, "'mg/kg' is not a unit of mass or amount"),
+        ({"AMT": "mgg"}, UnitError, "'mgg' is not a unit known here"),
+        ({"DOSE": "mg"}, DataError, "there is no column DOSE"),
+        ({"DV": {"platelets": "10^9/L"}}, DataError, "there is no line 'platelets'"),
+        ({"TIME": "mg"}, DataError, "time unit 'mg'"),
+    ],
+)
+def test_units_that_do_not_fit_are_refused(write, units, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        read_nonmem(write(UNITS), units=units, lines={"cp": "concentration", "ANC": "neutrophils"})
+
+
+def test_text_codes_name_lines_and_none_leaves_one_out(write):
+    named = read_nonmem(write(UNITS))
+    assert named.lines == ("ANC", "cp")
+    without = read_nonmem(write(UNITS), lines={"ANC": "neutrophils", "CP": None})
+    assert without.lines == ("neutrophils",)
+    assert without.observations.value.tolist() == [1500.0]
+    assert "left out, as asked: observations of other lines (2 of cp)" in without.summary()
+    with pytest.raises(DataError, match="row 3, ID 1, column DVID: cp is no known line"):
+        read_nonmem(write(UNITS), lines={"ANC": "neutrophils"})
+    dropped = read_nonmem(write(UNITS), lines={"ANC": "neutrophils"}, other_lines="drop")
+    assert len(dropped.observations) == 1
+
+
+def test_limits_may_be_written_in_the_value(write):
+    data = read_nonmem(write("ID,TIME,AMT,DV\n1,0,5,.\n1,1,.,<0.25\n1,2,.,> 9\n1,3,.,2\n"))
+    assert data.observations.value.tolist() == [0.25, 9.0, 2.0]
+    assert data.observations.censored.tolist() == [1, -1, 0]
+    with pytest.raises(DataError, match="row 3, ID 1, column DV: '<' is a limit without a number"):
+        read_nonmem(write("ID,TIME,AMT,DV\n1,0,5,.\n1,1,.,<\n"))
+
+
+def test_what_is_left_out_is_said(write):
+    text = "ID,TIME,AMT,EVID,MDV,DV\n1,0,5,1,1,0\n1,1,.,0,1,3\n1,2,.,0,0,4\n2,0,.,0,0,4\n"
+    words = read_nonmem(write(text)).summary()
+    assert "left out: 1 rows with MDV 1 and no event" in words
+    assert "DV 0 on 1 rows of doses or other events was not read" in words
+    assert "without doses: subjects 2" in words
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("ID,TIME,MDV,DV\n1,0,2,5\n", {}, "row 2, ID 1, column MDV: 2 says neither"),
+        (
+            "ID,TIME,DVID,DV\n1,0,1,-5\n",
+            {"lines": {1: "neutrophils"}},
+            "row 2, ID 1, column DV: a count of neutrophils of -5",
+        ),
+        ("ID,TIME,DV,DV\n1,0,1,2\n", {}, "has two columns 'DV'"),
+        ("ID;TIME;DV\n1;0;5\n", {}, "has one column when cut at ','"),
+        ("ID,TIME,DV\n1,0,5\n2,0,5\n1,1,5\n", {}, "the subject's records are not together"),
+        ("ID,TIME,AMT,TINF,DV\n1,0,5,-1,.\n", {}, "column TINF: an infusion of -1"),
+        (
+            "ID,TIME,AMT,TINF,RATE,DV\n1,0,5,1,7,.\n",
+            {},
+            "an infusion of 1 at rate 7 is not 5",
+        ),
+        ("ID,TIME,DV\n1,0,5\n", {"time_unit": "h", "units": {"TIME": "day"}}, "give one of them"),
+    ],
+)
+def test_more_bad_rows_are_refused(write, text, options, words):
+    with pytest.raises(DataError, match=re.escape(words)) as error:
+        read_nonmem(write(text), **options)
+    assert str(error.value).startswith("trial.csv")
+
+
+def test_text_encoding_is_told(tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("ID,TIME,DV\nMüller,0,5\n".encode("latin-1"))
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        read_nonmem(path)
+
+
+def test_identities_stay_apart(write):
+    data = read_nonmem(write("ID,TIME,DV\n001,0,5\n1,0,6\nA,0,7\n"))
+    assert data.subjects.tolist() == ["001", "1", "A"]
+    two = read_nonmem(write("ID,TIME,DV\n001,0,5\n1,0,6\n"))
+    assert two.subjects.tolist() == ["001", "1"]
+
+
+def test_durations_of_infusions(write):
+    data = read_nonmem(write("ID,TIME,AMT,TINF,DV\n1,0,6,90,.\n1,60,.,.,2\n"), time_unit="min")
+    assert data.events.rate[0, 0] == pytest.approx(4.0)
+    assert data.events.time[0].tolist() == [0.0, 1.0]
+
+
+def test_words_as_covariates(write):
+    text = "id,time,amt,dv,dvid,sex\n1,0,5,.,cp,male\n1,1,.,2,cp,\n2,0,.,90,pca,female\n"
+    data = read_nonmem(write(text), covariates=["sex"])
+    assert data.covariates["sex"].tolist() == [[1, 1], [0, 0]]
+    assert "covariate sex: female = 0, male = 1" in data.summary()
+    with pytest.raises(DataError, match="row 2, ID 1, column sex: 'male' is not a number"):
+        read_nonmem(write(text.replace("female", "2")), covariates=["sex"])
+
+
+def test_values_under_a_limit_without_a_flag(write):
+    text = "ID,TIME,DV,LLOQ\n1,0,5,1\n1,1,0.5,1\n"
+    data = read_nonmem(write(text))
+    assert data.observations.censored.tolist() == [0, 1]
+    assert data.observations.value.tolist() == [5.0, 1.0]
+    assert "1 values below their limit count as not quantified" in data.summary()
+    flagged = read_nonmem(write("ID,TIME,DV,LLOQ,BLOQ\n1,0,5,1,0\n1,1,.,1,1\n"))
+    assert flagged.observations.censored.tolist() == [0, 1]
+    assert flagged.observations.value.tolist() == [5.0, 1.0]
+
+
+def test_mdv_says_that_a_value_on_a_dose_is_none(write):
+    data = read_nonmem(write("ID,TIME,AMT,EVID,MDV,DV\n1,0,5,1,1,99\n1,1,.,0,0,4\n"))
+    assert data.observations.value.tolist() == [4.0]
+    assert "DV (0, or with MDV 1) on 1 rows of doses" in data.summary()
