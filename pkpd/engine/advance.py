@@ -7,9 +7,10 @@ What NONMEM does, and this module with it:
 * A record at the same time as the one before acts after it, in the order of the data. The amounts
   reported at a dose record include the dose, those at a reset record are zero.
 * A lagged or additional dose enters between records; one that enters at the very time of a
-  record enters before it. Its lag and modelled duration are those of the dose record; its
-  bioavailability is that in force when it enters, i.e. of the record that ends the interval; a
-  modelled rate follows the records while the infusion runs, until the amount is given.
+  record enters before it. Its lag is that of the dose record; its bioavailability and modelled
+  duration are those in force when it enters, i.e. of the record that ends the interval; a modelled
+  rate follows the records while the infusion runs, until the amount is given (NONMEM Help Guide,
+  "dose event record").
 * Bioavailability multiplies the amount, so with RATE > 0 (and -1) it changes the duration of an
   infusion, with RATE -2 its rate. It does not apply to a constant infusion at steady state.
 * SS = 1 replaces the amounts and cancels infusions and pending doses, SS = 2 adds to them. With a

@@ -55,10 +55,10 @@ def gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_w, rate_w):
 
 
 @inner
-def dose_amounts(heads, theta, base_bolus, base_rate, bolus, rate):
+def dose_amounts(heads, theta, n_gaps, base_bolus, base_rate, bolus, rate):
     """Doses times the bioavailability of each lane."""
     drugs = heads.shape[0]
-    for g in range(base_bolus.size // (WIDTH * drugs)):
+    for g in range(n_gaps):
         for k in range(drugs):
             share = load(theta, heads[k, F_ROW])
             at = g * drugs + k

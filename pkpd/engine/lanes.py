@@ -7,7 +7,9 @@ type: LLVM keeps it in two AVX-512 registers or four AVX2 ones. Two registers of
 numbers also hide the latency of the exponentials, which in a Runge-Kutta step follow one another.
 
 ``load(a, i)`` and ``store(a, i, v)`` read and write elements ``i * WIDTH`` onwards of a flat,
-contiguous float64 array; the arithmetic operators work between vectors and with numbers.
+contiguous float64 array, or of a bare pointer into one (`vectors`): compiling a function takes much
+longer with arrays as arguments, each of which is seven values and counted references. The
+arithmetic operators work between vectors and with numbers.
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
@@ -22,7 +24,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.datamodel import models
-from numba.extending import intrinsic, lower_builtin, register_model, type_callable
+from numba.extending import (
+    intrinsic,
+    lower_builtin,  # pyright: ignore[reportAttributeAccessIssue]
+    register_model,  # pyright: ignore[reportAttributeAccessIssue]
+    type_callable,
+)
 
 WIDTH = 16
 """Lanes in one vector."""
@@ -107,14 +114,95 @@ for _symbol, _name in (
     _register(_symbol, _name)
 
 
+class _PointerType(types.Type):
+    def __init__(self, dtype: types.Type) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Pointer({dtype})")
+
+
+FLOATS, INTEGERS = _PointerType(types.float64), _PointerType(types.int32)
+
+
+@register_model(_PointerType)
+class _PointerModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        element = _F64 if fe_type == FLOATS else ir.IntType(32)
+        super().__init__(dmm, fe_type, element.as_pointer())
+
+
+def _data(context, builder, kind, value):
+    if isinstance(kind, _PointerType):
+        return value
+    return cgutils.create_struct_proxy(kind)(context, builder, value).data
+
+
 def _pointer(context, builder, array_type, array, index, index_type):
-    struct = cgutils.create_struct_proxy(array_type)(context, builder, array)
     start = builder.mul(context.cast(builder, index, index_type, types.int64), _I64(WIDTH))
-    return builder.bitcast(builder.gep(struct.data, [start]), _VECTOR.as_pointer())
+    place = builder.gep(_data(context, builder, array_type, array), [start])
+    return builder.bitcast(place, _VECTOR.as_pointer())
 
 
 def _is_flat(array) -> bool:
+    if array == FLOATS:
+        return True
     return isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
+
+
+@intrinsic
+def vectors(typingctx, array, index):
+    """Pointer to vector number ``index`` of a contiguous float64 array, or of a pointer."""
+
+    def generate(context, builder, sig, args):
+        start = context.cast(builder, args[1], sig.args[1], types.int64)
+        start = builder.mul(start, _I64(WIDTH))
+        return builder.gep(_data(context, builder, sig.args[0], args[0]), [start])
+
+    return FLOATS(array, index), generate
+
+
+@intrinsic
+def integers(typingctx, array, index):
+    """Pointer to element ``index`` of a contiguous int32 array taken as flat."""
+
+    def generate(context, builder, sig, args):
+        start = context.cast(builder, args[1], sig.args[1], types.int64)
+        return builder.gep(_data(context, builder, sig.args[0], args[0]), [start])
+
+    return INTEGERS(array, index), generate
+
+
+@type_callable(operator.getitem)
+def _type_getitem(context):
+    def resolve(pointer, index):
+        if isinstance(pointer, _PointerType) and isinstance(index, types.Integer):
+            return pointer.dtype
+        return None
+
+    return resolve
+
+
+@lower_builtin(operator.getitem, _PointerType, types.Integer)
+def _lower_getitem(context, builder, sig, args):
+    start = context.cast(builder, args[1], sig.args[1], types.int64)
+    return builder.load(builder.gep(args[0], [start]))
+
+
+@type_callable(operator.setitem)
+def _type_setitem(context):
+    def resolve(pointer, index, value):
+        if pointer == FLOATS and isinstance(index, types.Integer):
+            return types.none
+        return None
+
+    return resolve
+
+
+@lower_builtin(operator.setitem, _PointerType, types.Integer, types.Number)
+def _lower_setitem(context, builder, sig, args):
+    start = context.cast(builder, args[1], sig.args[1], types.int64)
+    value = context.cast(builder, args[2], sig.args[2], types.float64)
+    builder.store(value, builder.gep(args[0], [start]))
+    return context.get_dummy_value()
 
 
 @intrinsic

@@ -333,16 +333,16 @@ def _add_doses(line: _Timeline, slots: Slots) -> Array | None:
         return None
     lag = line.dosing_at("ALAG", 0.0, record, cmt)
     code = data["rate"]
-    impossible = (
-        (lag < 0)
-        | ((code == MODELLED_DURATION) & (line.dosing_at("D", 1.0, record, cmt) <= 0))
-        | ((code == MODELLED_RATE) & (line.dosing_at("R", 1.0, record, cmt) <= 0))
-    )
-    line.refused = jnp.any(impossible & data["valid"], axis=1)
     recorded = line.at_record("time", record)
     arrival = recorded + data["shift"] + lag
     immediate = data["first"] & (lag == 0)
     enters = jnp.where(immediate, record, line.governing(record, arrival))
+    impossible = (
+        (lag < 0)
+        | ((code == MODELLED_DURATION) & (line.dosing_at("D", 1.0, enters, cmt) <= 0))
+        | ((code == MODELLED_RATE) & (line.dosing_at("R", 1.0, record, cmt) <= 0))
+    )
+    line.refused = jnp.any(impossible & data["valid"], axis=1)
     amount = data["valid"] * data["amt"] * line.dosing_at("F", 1.0, enters, cmt)
     bolus = jnp.where(data["rate"] == 0, amount, 0.0)
     numbers = line.add(arrival, recorded, record, line.into(cmt, bolus))
@@ -350,18 +350,23 @@ def _add_doses(line: _Timeline, slots: Slots) -> Array | None:
         at = np.asarray(slots.infusions)
         dose = _Given(record[:, at], cmt[:, at], data["rate"][:, at])
         given = jnp.where(dose.code != 0, amount[:, at], 0.0)
-        rate, length = _rate_and_length(line, dose, given)
+        rate, length = _rate_and_length(line, dose, given, enters[:, at])
         line.add_infusions(
             numbers[:, at], arrival[:, at], length, given, rate, dose, slots.modelled_rate
         )
     return immediate
 
 
-def _rate_and_length(line: _Timeline, dose: _Given | _Cycle, amount: Array) -> tuple[Array, Array]:
-    """Rate (mg/h) and duration (h) of infusions of ``amount``, from RATE and D or R, [B, K]."""
+def _rate_and_length(
+    line: _Timeline, dose: _Given | _Cycle, amount: Array, enters: Array
+) -> tuple[Array, Array]:
+    """Rate (mg/h) and duration (h) of infusions of ``amount``, from RATE and D or R, [B, K].
+
+    A duration is that of the record in force when the dose enters, ``enters``.
+    """
     code = dose.code
     by_duration = code == MODELLED_DURATION
-    duration = jnp.where(by_duration, line.dosing_at("D", 1.0, dose.record, dose.cmt), 1.0)
+    duration = jnp.where(by_duration, line.dosing_at("D", 1.0, enters, dose.cmt), 1.0)
     rate = jnp.where(code == MODELLED_RATE, line.dosing_at("R", 1.0, dose.record, dose.cmt), code)
     rate = jnp.where(by_duration, amount / duration, rate)
     divisor = jnp.where(by_duration | (code == 0), 1.0, rate)
@@ -409,7 +414,7 @@ def _cycle(line: _Timeline, options: EventOptions) -> _Cycle:
         regular,
         regular & (code != 0),
     )
-    rate, length = _rate_and_length(line, cycle, amount)
+    rate, length = _rate_and_length(line, cycle, amount, record)
     return cycle._replace(rate=rate, length=jnp.where(regular, length, 0.0))
 
 
@@ -470,15 +475,14 @@ def _add_steady_state(line: _Timeline, cycle: _Cycle, slots: Slots) -> None:
         comes = each.regular & (wait > 0)
         recorded = line.at_record("time", each.record)
         arrival = recorded + jnp.where(comes, wait, 0.0)
-        amount = each.ordered * line.dosing_at(
-            "F", 1.0, line.governing(each.record, arrival), each.cmt
-        )
+        enters = line.governing(each.record, arrival)
+        amount = each.ordered * line.dosing_at("F", 1.0, enters, each.cmt)
         amount = jnp.where(comes, amount, 0.0)
         bolus = jnp.where(each.code == 0, amount, 0.0)
         numbers = line.add(arrival, recorded, each.record, line.into(each.cmt, bolus))
         if slots.overlap:
             given = jnp.where(each.infused, amount, 0.0)
-            rate, length = _rate_and_length(line, each, given)
+            rate, length = _rate_and_length(line, each, given, enters)
             line.add_infusions(numbers, arrival, length, given, rate, each, slots.modelled_rate)
 
 

@@ -110,6 +110,20 @@ def test_modelled_rate_follows_the_records_and_duration_does_not():
         np.testing.assert_allclose(amounts[n + 2], expected[t], rtol=1e-9, atol=1e-9)
 
 
+def test_the_duration_of_a_lagged_dose_is_that_in_force_when_it_enters():
+    # NONMEM Help Guide, "dose event record": Dn as computed at the dose time, or the lagged time
+    events = events_for([(0.0, {"evid": 1, "amt": 100, "cmt": 2, "rate": -2})])
+    duration = np.full((1, len(TIMES) + 1), 4.0)
+    duration[0, 0] = 8.0
+    amounts = np.asarray(
+        solve_linear(ONE, events, {"CL": 2.0, "V": 10.0, "ka": 0.7, "D2": duration, "ALAG2": 0.5})
+    )[0]
+    for n, t in enumerate(TIMES):
+        given = max(0.0, min(t, 4.5) - 0.5)
+        left = 25.0 / 0.2 * (1 - np.exp(-0.2 * given)) * np.exp(-0.2 * max(0.0, t - 4.5))
+        assert amounts[n + 1, 1] == pytest.approx(left, rel=1e-10, abs=1e-12)
+
+
 def test_occasions_are_parameters_by_record():
     events = events_for(
         [(0.0, {"evid": 1, "amt": 100, "cmt": 2}), (6.0, {"evid": 1, "amt": 100, "cmt": 2})]

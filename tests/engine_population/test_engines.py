@@ -13,6 +13,8 @@ from population_cases import STRUCTURE, nested, parameters, schedules, times
 
 from benchmarks.performance import workloads
 from pkpd.engine.compiled import compile_plan
+from pkpd.engine.compiled_run import pull, solve_taped, vector_jacobian
+from pkpd.engine.compiled_tapes import MOST, Tapes
 from pkpd.engine.crossing import recovery_time
 from pkpd.engine.grid import Doses
 from pkpd.engine.linear import Disposition
@@ -21,7 +23,7 @@ from pkpd.engine.problem import prepare
 from pkpd.engine.structure import Drug, Line, PopulationStructure
 from pkpd.errors import PkpdError
 from pkpd.model.effects import EmaxEffect
-from pkpd.model.marrow import PlateletChain
+from pkpd.model.marrow import Friberg, PlateletChain
 
 ENGINES = ("compiled", "scan")
 LANES = 5
@@ -215,6 +217,57 @@ def test_threads_do_not_change_the_result_and_may_be_many():
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(two.log_counts, theta) for _ in range(8)]:
             np.testing.assert_array_equal(done.result(), expected)
+
+
+def test_derivatives_from_several_threads_at_once():
+    found, theta = problem("compiled"), parameters(LANES)
+    weight = jnp.asarray(~found.missing(LANES))
+
+    @jax.jit
+    def both(t):
+        return jax.value_and_grad(
+            lambda x: jnp.sum(jnp.where(weight, found.log_counts(x), 0.0) ** 2)
+        )(t)
+
+    points = [jnp.asarray(theta * (1.0 + 0.01 * i)) for i in range(6)]
+    expected = [jax.device_get(both(point)) for point in points]
+    with ThreadPoolExecutor(6) as pool:
+        # each thread asks for a value and then for its derivative, while the others do the same
+        for _ in range(4):
+            for got, (value, slope) in zip(pool.map(both, points), expected, strict=True):
+                np.testing.assert_array_equal(got[0], value)
+                np.testing.assert_allclose(got[1], slope, rtol=1e-12, atol=1e-12)
+
+
+def test_a_tape_gives_the_derivative_that_a_new_solution_gives():
+    found, theta = problem("compiled"), parameters(LANES)
+    bar = np.where(found.missing(LANES), 0.0, np.random.default_rng(1).standard_normal((2, 5, 8)))
+    schedule = found.schedule_of(LANES)
+    counts, _, tape = solve_taped(found.plan, found.grid, schedule, theta)
+    np.testing.assert_array_equal(counts, found.log_counts(theta))
+    again, expected = vector_jacobian(found.plan, found.grid, schedule, theta, bar)
+    np.testing.assert_array_equal(again, counts)
+    for _ in range(2):  # reading a tape does not change it
+        np.testing.assert_allclose(pull(tape, bar), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_tapes_are_found_by_their_parameters_and_bounded():
+    found, theta = problem("compiled"), parameters(LANES)
+    tapes, schedule = Tapes(), found.schedule_of(LANES)
+    for i in range(MOST + 2):
+        made = solve_taped(found.plan, found.grid, schedule, theta * (1 + i), old=tapes.spare())[2]
+        tapes.keep(made)
+    assert tapes.take(theta) is None  # the oldest made room
+    last = tapes.take(theta * (MOST + 2))
+    assert last is made
+    assert tapes.take(theta * (MOST + 2)) is None
+    tapes.give_back(last)
+    assert tapes.spare() is last
+
+
+def test_saturating_feedback_is_left_to_the_other_engine():
+    line = Line("neutrophils", Friberg(saturation=0.1), (EmaxEffect(),))
+    assert compile_plan(PopulationStructure((Drug("a", Disposition(1)),), (line,))) is None
 
 
 def test_streaming_gives_what_one_call_gives():

@@ -1,0 +1,178 @@
+"""Compiled kinetics of a range of lane blocks: drivers of all drugs by cell, and their adjoint.
+
+The first half of a solution; `pkpd.engine.compiled_lines` is the second. Both leave what the other
+needs in the store of the block (`pkpd.engine.compiled_store`).
+"""
+
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# (Numba gives these functions their types)
+from __future__ import annotations
+
+from numba import njit
+
+from pkpd.engine.compiled_coefficients import coefficients, coefficients_adjoint
+from pkpd.engine.compiled_course import (
+    dose_amounts,
+    drive,
+    drive_adjoint,
+    gather_schedule,
+    gather_theta,
+)
+from pkpd.engine.compiled_pk import monomials, monomials_adjoint
+from pkpd.engine.compiled_program import (
+    COEF_SIZE,
+    COEF_START,
+    F_ROW,
+    HEADER,
+    KIND,
+    LINEAR_PK,
+    RATES,
+    N,
+)
+from pkpd.engine.compiled_store import (
+    AT_DRIVERS_BAR,
+    AT_RATE_BAR,
+    AT_STATES,
+    COEF,
+    LEVEL,
+    N_RATES_OF_DRUG,
+    WORK,
+    block_of,
+    clear,
+    source_stamp,
+    take_places,
+)
+from pkpd.engine.lanes import WIDTH, add, integers, load, splat, vectors
+
+
+def _entry_points(stamp: int):
+    # the stamp is a closure variable, and those are part of the key of the cache
+    @njit(cache=True, nogil=True)
+    def kinetics_range(
+        first, stop, schedule, last_of, theta, code, heads, cells, index, lengths, bolus, rate,
+        infused, sizes, scratch, store, active, keep,
+    ):  # fmt: skip
+        """Coefficients and drivers of all drugs for blocks ``first`` to ``stop``.
+
+        Parameters
+        ----------
+        store, active
+            One row for each block: see `pkpd.engine.compiled_store`.
+        keep
+            Also leave the states for the adjoint.
+        """
+        if stamp == 0:
+            return
+        drugs, n_gaps, n_lengths = heads.shape[0], cells.size, lengths.shape[0]
+        n_lanes, width = theta.shape[1], store.shape[1] // WIDTH
+        lanes, groups = take_places()
+        used = 0
+        theta_w, used = vectors(scratch, used), used + theta.shape[0]
+        lengths_w, used = vectors(scratch, used), used + n_lengths
+        n_doses, codes = n_gaps * drugs, integers(code, 0)
+        bolus_0, rate_0 = vectors(scratch, used), vectors(scratch, used + n_doses)
+        used += 2 * n_doses
+        bolus_w, rate_w = vectors(scratch, used), vectors(scratch, used + n_doses)
+        used += 2 * n_doses
+        w, used = vectors(scratch, used), used + sizes[WORK]
+        rates, used = vectors(scratch, used), used + sizes[N_RATES_OF_DRUG]
+        for block in range(first, stop):
+            _, last = block_of(block, n_lanes, schedule, last_of, lanes, groups)
+            row, on = (block - first) * width, active[block - first]
+            coef = vectors(store, row)
+            drivers = vectors(store, row + sizes[COEF])
+            states = vectors(store, row + sizes[AT_STATES])
+            gather_theta(theta, lanes, theta_w)
+            if block == first or lengths.shape[1] > 1:
+                gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_0, rate_0)
+            dose_amounts(heads, theta_w, n_gaps, bolus_0, rate_0, bolus_w, rate_w)
+            for k in range(drugs):
+                head = integers(heads, k * HEADER)
+                if head[KIND] != LINEAR_PK:
+                    continue
+                monomials(codes, head, theta_w, rates)
+                for m in range(n_lengths):
+                    at = head[COEF_START] + m * head[COEF_SIZE]
+                    h = load(lengths_w, m)
+                    coefficients(codes, head, rates, h, infused[k, m] > 0, w, coef, at)
+                scale = load(rates, head[RATES])
+                x, new = w, vectors(w, head[N])
+                drive(
+                    codes, head, k, drugs, cells, index, last, coef, bolus_w, rate_w, scale, x,
+                    new, drivers, on, states, keep,
+                )  # fmt: skip
+
+    @njit(cache=True, nogil=True)
+    def kinetics_adjoint_range(
+        first, stop, schedule, last_of, theta, code, heads, cells, index, lengths, bolus, rate,
+        infused, sizes, scratch, store, active, theta_bar,
+    ):  # fmt: skip
+        """Add the derivative through the drivers to ``theta_bar``."""
+        if stamp == 0:
+            return
+        drugs, n_gaps, n_lengths = heads.shape[0], cells.size, lengths.shape[0]
+        n_lanes, width = theta.shape[1], store.shape[1] // WIDTH
+        lanes, groups = take_places()
+        used = 0
+        theta_w, used = vectors(scratch, used), used + theta.shape[0]
+        theta_bar_w, used = vectors(scratch, used), used + theta.shape[0]
+        lengths_w, used = vectors(scratch, used), used + n_lengths
+        n_doses, codes = n_gaps * drugs, integers(code, 0)
+        bolus_0, rate_0 = vectors(scratch, used), vectors(scratch, used + n_doses)
+        used += 2 * n_doses
+        bolus_w, rate_w = vectors(scratch, used), vectors(scratch, used + n_doses)
+        used += 2 * n_doses
+        bolus_bar, used = vectors(scratch, used), used + n_gaps * drugs
+        w, used = vectors(scratch, used), used + sizes[WORK]
+        level_bar, used = vectors(scratch, used), used + sizes[LEVEL]
+        coef_bar, used = vectors(scratch, used), used + sizes[COEF]
+        rates, used = vectors(scratch, used), used + sizes[N_RATES_OF_DRUG]
+        rates_bar, used = vectors(scratch, used), used + sizes[N_RATES_OF_DRUG]
+        for block in range(first, stop):
+            count, last = block_of(block, n_lanes, schedule, last_of, lanes, groups)
+            row, on = (block - first) * width, active[block - first]
+            coef = vectors(store, row)
+            drivers = vectors(store, row + sizes[COEF])
+            states = vectors(store, row + sizes[AT_STATES])
+            drivers_bar = vectors(store, row + sizes[AT_DRIVERS_BAR])
+            rate_bar = vectors(store, row + sizes[AT_RATE_BAR])
+            gather_theta(theta, lanes, theta_w)
+            clear(theta_bar_w, theta.shape[0])
+            clear(coef_bar, sizes[COEF])
+            clear(bolus_bar, n_doses)
+            if block == first or lengths.shape[1] > 1:
+                gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_0, rate_0)
+            dose_amounts(heads, theta_w, n_gaps, bolus_0, rate_0, bolus_w, rate_w)
+            for k in range(drugs):
+                head = integers(heads, k * HEADER)
+                if head[KIND] == LINEAR_PK:
+                    clear(rates_bar, sizes[N_RATES_OF_DRUG])
+                    monomials(codes, head, theta_w, rates)
+                    x, new = w, vectors(w, head[N])
+                    drive_adjoint(
+                        codes, head, k, drugs, cells, index, last, coef, rate_w, rates, x,
+                        new, drivers, on, states, drivers_bar, coef_bar, bolus_bar, rate_bar,
+                        rates_bar,
+                    )  # fmt: skip
+                    for m in range(n_lengths):
+                        at = head[COEF_START] + m * head[COEF_SIZE]
+                        coefficients_adjoint(
+                            codes, head, rates, load(lengths_w, m), infused[k, m] > 0, w,
+                            coef_bar, at, level_bar, rates_bar,
+                        )  # fmt: skip
+                    monomials_adjoint(codes, head, theta_w, rates, rates_bar, theta_bar_w)
+                share = splat(0.0)
+                for g in range(n_gaps):
+                    at = g * drugs + k
+                    share = share + load(bolus_bar, at) * load(bolus_0, at)
+                    share = share + load(rate_bar, at) * load(rate_0, at)
+                own = head[F_ROW]
+                add(theta_bar_w, own, share)
+            for p in range(theta.shape[0]):
+                for j in range(count):
+                    theta_bar[p, lanes[j]] += theta_bar_w[p * WIDTH + j]
+
+    return kinetics_range, kinetics_adjoint_range
+
+
+kinetics_range, kinetics_adjoint_range = _entry_points(source_stamp())

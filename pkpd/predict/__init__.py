@@ -1,0 +1,1 @@
+"""Predictions of observations: structural models bound to the records of a data set."""

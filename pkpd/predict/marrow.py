@@ -1,0 +1,307 @@
+"""Drugs and marrow lines as one structural model: concentrations and blood counts from data.
+
+`marrow_model` joins the pharmacokinetics of one or several drugs (`pkpd.predict.pk.compartments`)
+to marrow lines (`pkpd.model.marrow`) through effects (`pkpd.model.effects`). Concentrations are
+exact at every event record; counts come from one of two engines that `MarrowStructure.bind`
+chooses between (`pkpd.predict.marrow_population`, `pkpd.predict.marrow_general`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from pkpd.data.dataset import Dataset
+from pkpd.engine.grid import DEFAULT_STEP_H
+from pkpd.errors import PkpdError, sentence
+from pkpd.model.effects import COMBINATIONS, Effect, effect_shape
+from pkpd.model.marrow import Friberg, MarrowLine
+from pkpd.predict.marrow_predictor import MarrowPredictor
+from pkpd.predict.pk import LinearStructure
+from pkpd.predict.structure import check_lines
+
+Driver = Literal["plasma", "effect_compartment", "triphosphate"]
+"""What an effect is driven by: the plasma concentration ``C`` of the observed compartment; an
+effect compartment, ``dCe/dt = ke0 (C - Ce)``; or an intracellular metabolite,
+``dT/dt = k_in C - k_out T``."""
+
+MarrowEngine = Literal["auto", "compiled", "general"]
+
+GENERAL_STEP_H = 0.5
+"""Longest step of the general engine: it has to follow the peaks of the drugs."""
+
+_DRIVER_PARAMETERS = {
+    "plasma": (),
+    "effect_compartment": ("ke0",),
+    "triphosphate": ("k_in", "k_out"),
+}
+_SINGLE_DRUG = "drug"
+
+
+@dataclass(frozen=True)
+class MarrowDrug:
+    """One drug of a joint model.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    pk
+        Its linear pharmacokinetics.
+    driver
+        What its effects are driven by.
+    per_unit
+        Driver unit per concentration unit; ``1000 / molar_mass`` for umol/L from mg/L.
+    first_compartment
+        Number in the data (CMT) of its compartment 1.
+    suffix
+        Ending of its parameters: ``""`` for the only drug.
+    """
+
+    name: str
+    pk: LinearStructure
+    driver: Driver
+    per_unit: float
+    first_compartment: int
+    suffix: str
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Parameters of its pharmacokinetics and driver, by the name within the drug."""
+        names = (*self.pk.parameters, *_DRIVER_PARAMETERS[self.driver])
+        return {name: name + self.suffix for name in names}
+
+    @property
+    def line(self) -> str:
+        """Name of its concentration among the predicted lines."""
+        return self.pk.line + self.suffix
+
+
+@dataclass(frozen=True)
+class MarrowStructure:
+    """Drugs, effects and marrow lines; made by `marrow_model`.
+
+    Attributes
+    ----------
+    drugs
+        The drugs.
+    names, marrow
+        Names and equations of the marrow lines.
+    effects
+        For every line the effect of each drug.
+    combination
+        How effects of several drugs combine.
+    free_baseline
+        Whether counts begin at a ``baseline`` that may differ from the set point ``circ0``.
+    engine, max_step_h, general_step_h
+        See `marrow_model`.
+    """
+
+    drugs: tuple[MarrowDrug, ...]
+    names: tuple[str, ...]
+    marrow: tuple[MarrowLine, ...]
+    effects: tuple[tuple[Effect, ...], ...]
+    combination: str = "additive"
+    free_baseline: bool = False
+    engine: MarrowEngine = "auto"
+    max_step_h: float = DEFAULT_STEP_H
+    general_step_h: float = GENERAL_STEP_H
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "marrow model"
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Pharmacokinetics, effects, then marrow, each in the order of drugs and lines."""
+        out: list[str] = []
+        for drug in self.drugs:
+            out += drug.own.values()
+        for i in range(len(self.names)):
+            for k in range(len(self.drugs)):
+                out += self.effect_names(i, k).values()
+        for i in range(len(self.names)):
+            out += self.marrow_names(i).values()
+        return tuple(dict.fromkeys(out))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Concentrations of the drugs, then the marrow lines."""
+        return (*(drug.line for drug in self.drugs), *self.names)
+
+    def effect_names(self, line: int, drug: int) -> dict[str, str]:
+        """Parameters of one drug's effect on one line, by the name within the effect."""
+        ending = self.drugs[drug].suffix + self._suffix(line)
+        return {name: name + ending for name in self.effects[line][drug].parameters}
+
+    def marrow_names(self, line: int) -> dict[str, str]:
+        """Parameters of a marrow line, by the name within its equations."""
+        ending = self._suffix(line)
+        first = "baseline" if self.free_baseline else "circ0"
+        written = {"baseline": first, "set_point": "circ0"}
+        return {name: written.get(name, name) + ending for name in self.marrow[line].parameters}
+
+    def _suffix(self, line: int) -> str:
+        return f"_{self.names[line]}" if len(self.names) > 1 else ""
+
+    def bind(self, dataset: Dataset) -> MarrowPredictor:
+        """Prepare predictions of a data set's observations.
+
+        Raises
+        ------
+        DataError
+            If the data have a line, or a dose into a compartment, that the model lacks.
+        PkpdError
+            If ``engine="compiled"`` was asked for and the doses or the model need the other one.
+        """
+        return MarrowPredictor(self, dataset, check_lines(dataset, self.lines, self.name))
+
+
+def marrow_model(
+    pk: LinearStructure | Mapping[str, LinearStructure],
+    *,
+    effect: Any = "linear",
+    lines: MarrowLine | Mapping[str, MarrowLine] | None = None,
+    driver: Driver | Mapping[str, Driver] = "plasma",
+    molar_mass: float | Mapping[str, float] | None = None,
+    combination: str = "additive",
+    baseline: Literal["circ0", "free"] = "circ0",
+    first_compartment: Mapping[str, int] | None = None,
+    engine: MarrowEngine = "auto",
+    max_step_h: float = DEFAULT_STEP_H,
+    general_step_h: float = GENERAL_STEP_H,
+) -> MarrowStructure:
+    """Drugs that suppress a marrow, as a structural model to fit.
+
+    Parameters
+    ----------
+    pk
+        ``compartments(...)`` of the drug, or of several drugs by name. A LinearStructure's
+        ``dosing`` parameters (``ALAG1``, ``F1``, ``D1``, ``R1``) are the drug's own, numbered by
+        its own compartments.
+    effect
+        Shape of the effect on proliferation: ``"linear"`` (``slope``), ``"emax"`` (``Emax``,
+        ``EC50``), ``"emax_hill"`` (and ``hill``), ``"none"``, or an object with the methods of
+        `pkpd.model.effects.Effect`. A mapping by drug, by line, or by drug and then line gives
+        each its own.
+    lines
+        Equations of the marrow lines by name: ``{"neutrophils": Friberg(), "platelets":
+        PlateletChain()}``; by default neutrophils after Friberg. The names are those of the lines
+        of the data.
+    driver
+        What drives the effect, see `Driver`; for all drugs, or by drug. Parameters ``ke0`` (1/h),
+        or ``k_in`` and ``k_out`` (1/h).
+    molar_mass
+        g/mol. If given, effects are driven by umol/L for doses in mg; otherwise by the
+        concentration as predicted, dose unit per litre.
+    combination
+        How effects of several drugs on one line combine: ``"additive"`` or ``"bliss"``.
+    baseline
+        ``"circ0"``: counts begin at the set point ``circ0``, in steady state. ``"free"``: they
+        begin at a parameter ``baseline`` of its own and move towards ``circ0``.
+    first_compartment
+        For several drugs: number in the data (CMT) of each drug's compartment 1. By default the
+        compartments are numbered through in the order of the drugs. A dose with CMT 0 is of the
+        first drug.
+    engine
+        ``"compiled"``: counts of `pkpd.engine.problem` (boluses and infusions of given rate,
+        parameters constant in a subject; within 1e-5 at the default step). ``"general"``: any
+        event and parameters that change over time. ``"auto"`` takes the first where it serves.
+    max_step_h, general_step_h
+        Longest step of the two engines in hours.
+
+    Returns
+    -------
+    MarrowStructure
+        Individual parameters: those of the pharmacokinetics; of the effect; ``circ0`` (10^9/L),
+        ``MTT`` (h), ``gamma``, and what else a line reads (``ks``, ``k_circ``, 1/h). With several
+        drugs or lines the names end in ``_drug``, ``_line`` or ``_drug_line``.
+
+    Notes
+    -----
+    The marrow starts at a subject's first record. The equations are those of Friberg 2002 (J Clin
+    Oncol 20:4713) and the other sources named by the lines.
+
+    Examples
+    --------
+    >>> from pkpd.predict.pk import compartments
+    >>> marrow_model(compartments(2, absorption="first_order")).parameters
+    ('ka', 'CL', 'V1', 'V2', 'Q', 'slope', 'circ0', 'MTT', 'gamma')
+    """
+    by_name = dict(pk) if isinstance(pk, Mapping) else {_SINGLE_DRUG: pk}
+    chosen = {"neutrophils": Friberg()} if lines is None else lines
+    marrow = dict(chosen) if isinstance(chosen, Mapping) else {"neutrophils": chosen}
+    for what, given in (("drug", by_name), ("marrow line", marrow)):
+        if not given:
+            raise PkpdError(sentence(where="marrow_model", what=f"no {what} is given"))
+    _check_choice("combination", combination, COMBINATIONS)
+    _check_choice("engine", engine, get_args(MarrowEngine))
+    _check_choice("baseline", baseline, ("circ0", "free"))
+    drugs, number = [], 1
+    for name, structure in by_name.items():
+        kind = _of(driver, name, "driver")
+        _check_choice("driver", kind, get_args(Driver))
+        mass = _of(molar_mass, name, "molar_mass")
+        first = number if first_compartment is None else _of(first_compartment, name, "first")
+        suffix = f"_{name}" if len(by_name) > 1 else ""
+        per_unit = 1.0 if mass is None else 1000.0 / mass
+        drugs.append(MarrowDrug(name, structure, kind, per_unit, first, suffix))
+        number += structure.system.size
+    return MarrowStructure(
+        drugs=tuple(drugs),
+        names=tuple(marrow),
+        marrow=tuple(marrow.values()),
+        effects=tuple(
+            tuple(_effect_of(effect, drug, line, len(by_name)) for drug in by_name)
+            for line in marrow
+        ),
+        combination=combination,
+        free_baseline=baseline == "free",
+        engine=engine,
+        max_step_h=max_step_h,
+        general_step_h=general_step_h,
+    )
+
+
+def _check_choice(what: str, given: Any, allowed: Sequence[str]) -> None:
+    if given not in allowed:
+        raise PkpdError(
+            sentence(where=f"marrow_model, {what}", what=f"{given!r}", allowed=", ".join(allowed))
+        )
+
+
+def _of(given: Any, drug: str, what: str) -> Any:
+    """Return the entry of a drug where something is given by drug, else what is given."""
+    if not isinstance(given, Mapping):
+        return given
+    if drug not in given:
+        raise PkpdError(
+            sentence(
+                where=f"marrow_model, {what}",
+                what=f"nothing for drug {drug!r}",
+                allowed=", ".join(given),
+                remedy="give one entry per drug",
+            )
+        )
+    return given[drug]
+
+
+def _effect_of(given: Any, drug: str, line: str, n_drugs: int) -> Effect:
+    """Find the effect of a drug on a line in what may be given by drug, by line, or by both."""
+    found = given
+    while isinstance(found, Mapping):
+        key = drug if drug in found and n_drugs > 1 else line
+        if key not in found:
+            raise PkpdError(
+                sentence(
+                    where="marrow_model, effect",
+                    what=f"nothing for the effect of {drug!r} on {line!r}",
+                    allowed=", ".join(found),
+                    remedy='give one, or "none"',
+                )
+            )
+        found = found[key]
+    return effect_shape(found) if isinstance(found, str) else found

@@ -1,0 +1,213 @@
+"""Counts of a joint model by the population engine (`pkpd.engine.problem`).
+
+Serves doses of given times, rates and durations, and parameters constant in a subject.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from pkpd.data.dataset import Dataset
+from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE, RESET
+from pkpd.data.expand import expand
+from pkpd.engine.compartments import LinearSystem, compartment_model
+from pkpd.engine.grid import Doses, refine
+from pkpd.engine.linear import LinearPK
+from pkpd.engine.population import TOLERANCE
+from pkpd.engine.problem import PopulationProblem, prepare
+from pkpd.engine.status import assess
+from pkpd.engine.structure import Drug, Line, PopulationStructure
+from pkpd.predict.marrow_events import drug_of_dose, events_of
+
+if TYPE_CHECKING:
+    from pkpd.predict.marrow import MarrowDrug, MarrowStructure
+
+_VOLUMES = {"V": "V1", "Q2": "Q"}
+
+
+def linear_pk(drug: MarrowDrug) -> tuple[LinearPK, dict[str, str]] | None:
+    """Return a drug's kinetics as the population engine writes them, or ``None`` if it cannot.
+
+    Returns
+    -------
+    structure, names
+        And the drug's own name of each of the structure's parameters.
+    """
+    system = drug.pk.system
+    transits = sum(name.startswith("transit") for name in system.compartments)
+    depot = "depot" in system.compartments
+    n = system.size - transits - depot
+    if n not in (1, 2, 3) or (transits and depot):
+        return None
+    absorption = "transit" if transits else "first_order" if depot else "none"
+    known = compartment_model(n, absorption, transits)
+    if _shape(system) != _shape(known) or drug.pk.volume != ("V" if n == 1 else "V1"):
+        return None
+    before = transits or int(depot)
+    structure = LinearPK(
+        absorption=before - 1 if before else None,
+        compartments=n,
+        effect_site=drug.driver != "plasma",
+        unit="umol/L",
+    )
+    names = {_VOLUMES.get(name, name): name for name in system.parameters}
+    if before:
+        names["KTR" if before > 1 else "ka"] = names.pop("ktr" if transits else "ka")
+    if drug.driver == "effect_compartment":
+        names |= {"k_in": "ke0", "k_out": "ke0"}
+    elif drug.driver == "triphosphate":
+        names |= {"k_in": "k_in", "k_out": "k_out"}
+    return structure, names
+
+
+def _shape(system: LinearSystem) -> tuple[Any, ...]:
+    return (
+        system.name,
+        system.compartments,
+        system.parameters,
+        system.dose_compartment,
+        system.observed,
+    )
+
+
+def reason_against(structure: MarrowStructure, dataset: Dataset) -> str | None:
+    """Say why the population engine cannot take the doses or the model; ``None`` if it can."""
+    events = dataset.events
+    later = np.arange(events.shape[1])[None, :] > 0
+    owner = drug_of_dose(structure, events)
+    if structure.combination != "additive" and len(structure.drugs) > 1:
+        return "effects of several drugs combine otherwise than by addition"
+    if np.any(events.valid & (events.evid == RESET)) or np.any(events.is_reset & later):
+        return "there are resets (EVID 3 or 4)"
+    if np.any(events.is_dose & (events.ss > 0)):
+        return "there are steady-state doses"
+    if np.any(events.is_dose & np.isin(events.rate, (MODELLED_RATE, MODELLED_DURATION))):
+        return "rates or durations of doses are modelled"
+    for k, drug in enumerate(structure.drugs):
+        mine = owner == k
+        if linear_pk(drug) is None:
+            return f"the kinetics of {drug.name} are not those of compartments() without a depot"
+        if np.any(mine & (events_of(events, drug, mine).cmt > 1)):
+            return f"a dose of {drug.name} goes past its first compartment"
+        if any(name.startswith("ALAG") for name in drug.pk.dosing):
+            return f"doses of {drug.name} have a lag"
+        if "F1" in drug.pk.dosing and np.any(mine & (events.rate > 0)):
+            # NONMEM's F changes the duration of an infusion of given rate
+            return f"infusions of {drug.name} have a bioavailability"
+    return None
+
+
+class PopulationCourse:
+    """Marrow lines of a joint model at the observations, by the population engine.
+
+    Parameters
+    ----------
+    structure
+        The joint model; `reason_against` must have found nothing.
+    dataset
+        The data.
+    line : int[M]
+        Marrow line of each observation.
+    subject, record : int[M]
+        Its place in the event table.
+    """
+
+    def __init__(
+        self,
+        structure: MarrowStructure,
+        dataset: Dataset,
+        line: np.ndarray,
+        subject: np.ndarray,
+        record: np.ndarray,
+    ) -> None:
+        self._line, self._subject = line, subject
+        drugs: list[Drug] = []
+        self._sources: list[str | float] = []
+        for drug in structure.drugs:
+            made = linear_pk(drug)
+            assert made is not None  # reason_against has looked
+            kinetics, names = made
+            drugs.append(Drug(drug.name, kinetics))
+            own: dict[str, str | float] = {
+                name: drug.own[written] for name, written in names.items()
+            }
+            own["per_umol"] = drug.per_unit
+            own["F"] = drug.own.get("F1", 1.0)
+            self._sources += [own[name] for name in (*kinetics.parameters, "F")]
+        lines = []
+        for i, name in enumerate(structure.names):
+            lines.append(Line(name, structure.marrow[i], structure.effects[i]))
+            for k in range(len(drugs)):
+                self._sources += structure.effect_names(i, k).values()
+            self._sources += structure.marrow_names(i).values()
+        start = dataset.events.time[:, :1]
+        times, self._slot = _times(dataset.events.time - start, subject, record)
+        self.problem: PopulationProblem = prepare(
+            PopulationStructure(tuple(drugs), tuple(lines)),
+            _doses(structure, dataset),
+            times,
+            schedule=np.arange(len(times)),
+            max_step_h=structure.max_step_h,
+            dose_cells="fine",
+        )
+
+    def __call__(self, values: dict[str, Any]) -> Any:
+        """Solve for the counts (10^9/L) at the observations; values are scalars or [B]."""
+        log_count = self.problem.log_counts(self._theta(values))
+        seen = log_count[self._line, self._subject, self._slot]
+        return jnp.exp(seen) if isinstance(seen, Array) else np.exp(seen)
+
+    def problems(self, values: dict[str, Any]) -> dict[int, str]:
+        """Sentences on subjects that cannot be solved or are over tolerance."""
+        problem = self.problem
+        theta = np.asarray(self._theta(values), dtype=np.float64)
+        missing = problem.missing(theta.shape[1])
+        coarse = problem.log_counts(theta)
+        fine = replace(problem, grid=refine(problem.grid)).log_counts(theta)
+        gap = np.where(missing, 0.0, np.abs(fine - coarse))
+        error = np.where(np.isnan(gap), np.inf, gap).max(axis=(0, 2))
+        status = assess(problem.structure, theta, coarse, missing, error, TOLERANCE)
+        return dict(status.detail)
+
+    def _theta(self, values: dict[str, Any]) -> Any:
+        rows = [values[s] if isinstance(s, str) else s for s in self._sources]
+        xp = jnp if any(isinstance(v, Array) for v in rows) else np
+        size = self.problem.grid.n_schedules
+        return xp.stack([xp.broadcast_to(xp.asarray(v, dtype=np.float64), (size,)) for v in rows])
+
+
+def _times(
+    time: np.ndarray, subject: np.ndarray, record: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct observation times of each subject ``[B, T]``, and which one each observation is."""
+    seen = time[subject, record]
+    slot = np.zeros(len(seen), dtype=np.int64)
+    rows = []
+    for b in range(len(time)):
+        mine = subject == b
+        distinct, slot[mine] = np.unique(seen[mine], return_inverse=True)
+        rows.append(distinct)
+    out = np.full((len(time), max(len(row) for row in rows)), np.nan)
+    for b, row in enumerate(rows):
+        out[b, : len(row)] = row
+    return out, slot
+
+
+def _doses(structure: MarrowStructure, dataset: Dataset) -> Doses:
+    """Doses of all drugs with additional ones written out, hours from each first record."""
+    events = dataset.events
+    owner = drug_of_dose(structure, events)
+    out: list[list[tuple[float, float, float, int]]] = [[] for _ in range(events.shape[0])]
+    for k, drug in enumerate(structure.drugs):
+        table = events_of(events, drug, owner == k)
+        given = expand(table)
+        for b, d in np.argwhere(given.valid):
+            at = table.time[b, given.record[b, d]] + given.shift[b, d] - table.time[b, 0]
+            amount, rate = given.amt[b, d], given.rate[b, d]
+            out[b].append((at, amount, amount / rate if rate > 0 else 0.0, k))
+    return Doses.of([sorted(doses) for doses in out])

@@ -1,0 +1,194 @@
+"""A joint model bound to data: which engine serves, concentrations, counts, and what went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from pkpd.data.dataset import Dataset, Observations
+from pkpd.errors import PkpdError, sentence
+from pkpd.predict.marrow_events import drug_of_dose, events_of
+from pkpd.predict.marrow_general import GeneralCourse
+from pkpd.predict.marrow_population import PopulationCourse, reason_against
+from pkpd.predict.structure import IndividualParameters, Predictor, check_parameters
+
+if TYPE_CHECKING:
+    from pkpd.predict.marrow import MarrowStructure
+
+
+@dataclass(frozen=True, eq=False)
+class MarrowPredictor:
+    """`MarrowStructure` bound to a data set.
+
+    Attributes
+    ----------
+    structure, dataset
+        What is bound to what.
+    place : int[lines]
+        For each line of the data, its place among the structure's.
+    """
+
+    structure: MarrowStructure
+    dataset: Dataset
+    place: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse doses into no drug, and what the engine asked for cannot do."""
+        drug_of_dose(self.structure, self.dataset.events)
+        if self.structure.engine == "compiled" and self.reason is not None:
+            self._refuse(self.reason)
+        if self.engine == "compiled":
+            self._population  # noqa: B018  (grids are worked out now, not inside a trace)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Individual parameters read."""
+        return self.structure.parameters
+
+    @cached_property
+    def reason(self) -> str | None:
+        """Why the doses or the model need the general engine; ``None`` if they do not."""
+        return reason_against(self.structure, self.dataset)
+
+    @property
+    def engine(self) -> str:
+        """Engine of the counts for parameters that are constant in a subject."""
+        if self.structure.engine == "general" or self.reason is not None:
+            return "general"
+        return "compiled"
+
+    def _refuse(self, reason: str) -> None:
+        raise PkpdError(
+            sentence(
+                where="marrow model bound to " + self.dataset.events.source,
+                what=f'engine="compiled" cannot take it: {reason}',
+                remedy='use engine="auto"',
+            )
+        )
+
+    @cached_property
+    def _line(self) -> np.ndarray:
+        """Line of each observation, among those of the structure, [M]."""
+        return self.place[self.dataset.observations.line]
+
+    @cached_property
+    def _counted(self) -> np.ndarray:
+        """Observations of marrow lines, as positions."""
+        return np.flatnonzero(self._line >= len(self.structure.drugs))
+
+    @cached_property
+    def _measured(self) -> list[tuple[int, np.ndarray, Predictor]]:
+        """Drugs whose concentration was observed: index, positions of observations, predictor."""
+        out = []
+        events, seen = self.dataset.events, self.dataset.observations
+        owner = drug_of_dose(self.structure, events)
+        for k, drug in enumerate(self.structure.drugs):
+            where = np.flatnonzero(self._line == k)
+            if where.size:
+                part = replace(
+                    self.dataset,
+                    events=events_of(events, drug, owner == k),
+                    observations=_subset(seen, where),
+                    lines=(drug.pk.line,),
+                )
+                out.append((k, where, drug.pk.bind(part)))
+        return out
+
+    def _course(self, kind: type) -> Any:
+        seen = self.dataset.observations
+        at = self._counted
+        line = self._line[at] - len(self.structure.drugs)
+        return kind(self.structure, self.dataset, line, seen.subject[at], seen.record[at])
+
+    @cached_property
+    def _population(self) -> PopulationCourse | None:
+        return self._course(PopulationCourse) if self._counted.size else None
+
+    def __call__(self, parameters: IndividualParameters) -> Any:
+        """Predict every observation; see `pkpd.predict.structure.Predictor`."""
+        check_parameters(parameters, self.parameters, self.structure.name)
+        parts, order = [], []
+        for k, where, predictor in self._measured:
+            own = self.structure.drugs[k].own
+            kinetics = {name: parameters[own[name]] for name in predictor.parameters}
+            parts.append(predictor(kinetics))
+            order.append(where)
+        if self._counted.size:
+            constant = self._by_subject(parameters)
+            if constant is not None and self._population is not None:
+                parts.append(self._population(constant))
+            else:
+                parts.append(self._general(dict(parameters)))
+            order.append(self._counted)
+        if not order:
+            return jnp.zeros(0)
+        together = np.concatenate(order)
+        return jnp.concatenate([jnp.asarray(p) for p in parts])[np.argsort(together)]
+
+    @cached_property
+    def _general(self) -> GeneralCourse:
+        return self._course(GeneralCourse)
+
+    def _by_subject(self, parameters: IndividualParameters) -> dict[str, Any] | None:
+        """Values constant in subjects, ``[B]`` or scalar; ``None`` if the general engine is due.
+
+        Values by record that are numbers and do not change (covariates read from the data) count
+        as constant.
+        """
+        if self.engine == "general":
+            return None
+        valid = self.dataset.events.valid
+        out: dict[str, Any] = {}
+        for name, value in parameters.items():
+            if np.ndim(value) == 2:
+                if np.shape(value)[1] > 1:
+                    moves = isinstance(value, Tracer) or np.any(
+                        (np.asarray(value) != np.asarray(value)[:, :1]) & valid
+                    )
+                    if moves and self.structure.engine == "compiled":
+                        self._refuse(f"{name} is given by record")
+                    if moves:
+                        return None
+                value = value[:, 0]
+            out[name] = value
+        return out
+
+    def problems(self, parameters: IndividualParameters) -> dict[int, str]:
+        """Say for each subject that cannot be solved, or is over tolerance, why."""
+        check_parameters(parameters, self.parameters, self.structure.name)
+        out: dict[int, str] = {}
+        if self._counted.size:
+            constant = self._by_subject(parameters)
+            if constant is not None and self._population is not None:
+                told = self._population.problems(constant)
+                out = {b: self._named(b, text) for b, text in told.items()}
+            else:
+                out = self._general.problems(dict(parameters))
+        predicted = np.asarray(jax.device_get(self(parameters)))
+        seen = self.dataset.observations
+        for b in np.unique(seen.subject[~np.isfinite(predicted)]).tolist():
+            bad = (seen.subject == b) & ~np.isfinite(predicted)
+            line = self.structure.lines[self._line[np.flatnonzero(bad)[0]]]
+            out.setdefault(
+                b,
+                sentence(
+                    where=f"subject {self.dataset.subjects[b]}",
+                    what=f"a predicted value of {line} is not finite",
+                    remedy="look at the parameters of this subject",
+                ),
+            )
+        return out
+
+    def _named(self, b: int, text: str) -> str:
+        return text.replace(f"lane {b}", f"subject {self.dataset.subjects[b]}", 1)
+
+
+def _subset(seen: Observations, where: np.ndarray) -> Observations:
+    parts = {name: getattr(seen, name)[where] for name in Observations.__dataclass_fields__}
+    return Observations(**{**parts, "line": np.zeros(len(where), dtype=np.int64)})

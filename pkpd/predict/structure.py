@@ -1,0 +1,131 @@
+"""What a structural model is to everything above it, and what it gives when bound to data.
+
+A `Structure` knows its individual parameters and the lines it predicts. Bound to a
+`pkpd.data.dataset.Dataset` it becomes a `Predictor`: a function from individual parameters to one
+prediction for each observation, which JAX can trace and differentiate. All that does not depend on
+parameters (doses, grids, places of the observations) is worked out once, in ``bind``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from pkpd.data.dataset import Dataset
+from pkpd.errors import DataError, PkpdError, sentence
+
+IndividualParameters = Mapping[str, Any]
+"""Values by name: each a scalar, ``[B]`` by subject, or ``[B, N]`` by record."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A structural model bound to a data set of ``B`` subjects and ``M`` observations."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """What it is bound to."""
+        ...
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Individual parameters read, in natural units."""
+        ...
+
+    def __call__(self, parameters: IndividualParameters) -> Any:
+        """Predict every observation of the data set, in its order.
+
+        Parameters
+        ----------
+        parameters
+            Values by name: each a scalar, ``[B]`` by subject, or ``[B, N]`` by record where it
+            changes between records (covariates over time, occasions). JAX tracers are welcome.
+
+        Returns
+        -------
+        Array
+            float[M] in the unit of the line. A subject that cannot be solved gives NaN in its own
+            observations, never an exception and never NaN in those of others.
+        """
+        ...
+
+    def problems(self, parameters: IndividualParameters) -> dict[int, str]:
+        """Say for each subject that cannot be solved (or is over tolerance) why: index to sentence.
+
+        Takes numbers, not tracers. Empty if all is well.
+        """
+        ...
+
+
+@runtime_checkable
+class Structure(Protocol):
+    """A structural model: what its individual parameters are, and what it predicts."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Individual parameters in natural units (L/h, L, 1/h, h, 10^9/L)."""
+        ...
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Names of the lines it can predict: "concentration", "neutrophils", ..."""
+        ...
+
+    def bind(self, dataset: Dataset) -> Predictor:
+        """Prepare predictions of a data set's observations.
+
+        Raises
+        ------
+        DataError
+            If the data set has a line or a dose that the structure does not know.
+        """
+        ...
+
+
+def check_lines(dataset: Dataset, lines: Sequence[str], name: str) -> np.ndarray:
+    """Return for each line of the data set its place among those of a structure.
+
+    A data set with one unnamed line ("DV") belongs to a structure that has one line.
+
+    Raises
+    ------
+    DataError
+        If a line of the data set is none of the structure's.
+    """
+    if dataset.lines == ("DV",) and len(lines) == 1:
+        return np.zeros(1, dtype=np.int64)
+    for line in dataset.lines:
+        if line not in lines:
+            raise DataError(
+                sentence(
+                    where=f"{dataset.events.source}, line {line!r}",
+                    what=f"is not predicted by the model ({name})",
+                    allowed=", ".join(lines),
+                    remedy="name the lines of the data with read_nonmem(lines={1: ...})",
+                )
+            )
+    return np.array([list(lines).index(line) for line in dataset.lines], dtype=np.int64)
+
+
+def check_parameters(given: IndividualParameters, wanted: Sequence[str], name: str) -> None:
+    """Refuse individual parameters that are missing or that nothing reads.
+
+    Raises
+    ------
+    PkpdError
+        With the parameter's name and those allowed.
+    """
+    for what, names in (
+        ("is missing", [n for n in wanted if n not in given]),
+        ("is not a parameter of the model", [n for n in given if n not in wanted]),
+    ):
+        if names:
+            raise PkpdError(
+                sentence(
+                    where=f"{name}, parameter {names[0]!r}",
+                    what=what,
+                    allowed=", ".join(wanted),
+                )
+            )
