@@ -1,0 +1,195 @@
+"""Doses of a regimen to what they do to the marrow: tables for the compiled course.
+
+Clofarabine and lenalidomide act by their amounts; growth factors are switched on; any other drug
+has an intensity, its kill of early cells relative to a course of 7+3 (``models/leukaemia/drugs``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.cards.files import nearest_of
+from pkpd.dosing import DosingPlan, plan
+from pkpd.errors import PkpdError, sentence
+from pkpd.leukaemia.compiled_course import Tables
+from pkpd.leukaemia.equations import Calendar
+from pkpd.leukaemia.parameters import Theta, leukaemia_cards
+from pkpd.leukaemia.schedule import ArmSchedule
+
+Floats = NDArray[np.float64]
+
+BODY_SURFACE_M2 = 1.8
+BODY_WEIGHT_KG = 75.0
+"""Size of the body for doses that are not per m^2; doses are compared per m^2."""
+
+WITHOUT_EFFECT = frozenset({
+    "placebo", "rituximab", "epratuzumab", "atra", "tretinoin", "valproate", "plerixafor",
+})  # fmt: skip
+"""Drugs that may be named and do nothing to counts in this model."""
+
+GROWTH_FACTORS = frozenset({"filgrastim", "lenograstim"})
+
+OTHER_NAMES: Mapping[str, str] = {
+    "cpx-351": "cpx_351",
+    "cpx351": "cpx_351",
+    "ara-c": "cytarabine",
+    "gemtuzumab": "gemtuzumab_ozogamicin",
+    "gemtuzumab ozogamicin": "gemtuzumab_ozogamicin",
+    "liposomal daunorubicin": "daunorubicin",
+    "g-csf": "filgrastim",
+    "neulasta": "pegfilgrastim",
+}
+
+_CLO, _LEN, _FILGRASTIM, _PEG = 4, 5, 6, 7
+
+
+def known_drugs() -> tuple[str, ...]:
+    """Names that a schedule may contain, besides those of `OTHER_NAMES`."""
+    own = ("clofarabine", "lenalidomide", "pegfilgrastim")
+    return tuple(sorted({*own, *GROWTH_FACTORS, *leukaemia_cards().drugs, *WITHOUT_EFFECT}))
+
+
+def drug_name(text: str) -> str:
+    """Name of a drug as the model knows it.
+
+    Raises
+    ------
+    PkpdError
+        If it is unknown; the message names the nearest known drug.
+    """
+    name = OTHER_NAMES.get(text.strip().casefold(), text.strip().casefold())
+    known = known_drugs()
+    if name not in known:
+        msg = sentence(
+            where="schedule of an arm",
+            what=f"unknown drug {text!r}{nearest_of(name, known)}",
+            allowed=", ".join(known),
+            remedy="or add it to models/leukaemia/drugs.toml with an intensity",
+        )
+        raise PkpdError(msg)
+    return name
+
+
+def intensity(theta: Theta, drug: str, dose: float) -> float:
+    """Kill of a course relative to 7+3, from its cumulative dose in mg/m^2."""
+    half = theta.get(f"half_dose.{drug}")
+    reference = theta[f"reference.{drug}"]
+    relative = dose / reference
+    if half is not None:
+        relative *= (half + reference) / (half + dose)
+    return theta[f"intensity.{drug}"] * relative
+
+
+def regimen_tables(schedule: ArmSchedule, theta: Theta) -> tuple[Tables, DosingPlan | None]:
+    """Tables of a schedule for the compiled course, and the plan they come from."""
+    if schedule.regimen is None:
+        return _nothing(), None
+    made = plan(schedule.regimen, schedule.horizon_days)
+    names = [drug_name(drug) for drug in made.drugs]
+    courses, days, _ = made.amount.shape
+    effect = np.zeros((courses, days, len(names), 10))
+    given = np.zeros((courses, days, len(names)), dtype=np.int64)
+    per_m2 = np.zeros((courses, days, len(names)))
+    for s, slot in enumerate(made.slots):
+        size = {"mg/m^2": 1.0, "mg": 1.0 / BODY_SURFACE_M2}.get(
+            slot.unit, BODY_WEIGHT_KG / BODY_SURFACE_M2
+        )
+        amount = np.minimum(made.amount[:, :, s] * size, slot.cap_mg / BODY_SURFACE_M2)
+        if names[slot.drug_index] == "clofarabine" and slot.route == "oral":
+            amount = amount * theta["oral_clofarabine"]
+        per_m2[:, :, slot.drug_index] += amount
+        given[:, :, slot.drug_index] |= made.amount[:, :, s] > 0.0
+    for k, drug in enumerate(names):
+        dose = per_m2[:, :, k]
+        if drug == "clofarabine":
+            effect[:, :, k, _CLO] = dose
+        elif drug == "lenalidomide":
+            effect[:, :, k, _LEN] = dose * BODY_SURFACE_M2
+        elif drug in GROWTH_FACTORS:
+            effect[:, :, k, _FILGRASTIM] = dose > 0.0
+        elif drug == "pegfilgrastim":
+            effect[:, :, k, _PEG] = dose > 0.0
+        elif drug not in WITHOUT_EFFECT:
+            for c in range(courses):
+                total = dose[c].sum()
+                if total > 0.0:
+                    rate = intensity(theta, drug, total) * dose[c] / total
+                    effect[c, :, k, 0] = rate
+                    for j, name in enumerate(("committed", "blasts", "injury"), start=1):
+                        usual = 0.0 if name == "injury" else 1.0
+                        effect[c, :, k, j] = rate * theta.get(f"{name}.{drug}", usual)
+                    effect[c, :, k, 8:] = effect[c, :, k, :2] * theta.get(f"platelet.{drug}", 1.0)
+    least = np.array(schedule.only_if_blasts_from or [0.0] * courses, dtype=np.float64)
+    tables = Tables(
+        effect=effect,
+        given=given,
+        least_blasts=least,
+        **{
+            name: np.ascontiguousarray(getattr(made, name))
+            for name in Tables._fields
+            if name not in ("effect", "given", "least_blasts")
+        },
+    )
+    return tables, made
+
+
+def calendar(schedule: ArmSchedule, theta: Theta) -> Calendar:
+    """Effects by day of a schedule without gates, holds and conditions, for reference solutions.
+
+    Raises
+    ------
+    PkpdError
+        If doses depend on counts.
+    """
+    tables, made = regimen_tables(schedule, theta)
+    days = schedule.horizon_days
+    empty = Calendar.empty(days)
+    if made is None:
+        return empty
+    if not made.is_static or tables.least_blasts.any() or schedule.growth_factor.below > 0.0:
+        msg = sentence(
+            where="calendar of an arm",
+            what="its doses depend on counts",
+            remedy="leave out gates, modifications and growth factor by need",
+        )
+        raise PkpdError(msg)
+    effect = np.zeros((days, 10))
+    for c, start in enumerate(made.planned_start):
+        for cycle in range(int(made.cycles[c])):
+            begin = int(start + cycle * made.cycle_days[c])
+            stop = min(begin + int(made.cycle_days[c]), days)
+            if begin < stop:
+                effect[begin:stop] = tables.effect[c, : stop - begin].sum(axis=1)
+    return Calendar(
+        effect[:, [0, 1, 2, 3, 8, 9]],
+        effect[:, _CLO],
+        effect[:, _LEN],
+        np.minimum(effect[:, _FILGRASTIM], 1.0),
+        effect[:, _PEG],
+    )
+
+
+def _nothing() -> Tables:
+    whole, wide = np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64)
+    return Tables(
+        effect=np.zeros((0, 0, 0, 10)),
+        given=np.zeros((0, 0, 0), dtype=np.int64),
+        cycle_days=whole,
+        cycles=whole,
+        start_day=whole,
+        gate_threshold=np.zeros((0, 2, 2)),
+        gate_any=wide.astype(bool),
+        gate_every=wide,
+        gate_wait=wide,
+        gate_stop=wide.astype(bool),
+        hold_below=np.zeros((0, 0, 2)),
+        resume_at=np.zeros((0, 0, 2)),
+        level=np.zeros((0, 0, 1)),
+        n_levels=np.zeros((0, 0), dtype=np.int64),
+        reduce_on_resume=np.zeros((0, 0), dtype=bool),
+        visit_every=np.zeros((0, 0), dtype=np.int64),
+        least_blasts=np.zeros(0),
+    )

@@ -1,0 +1,111 @@
+"""An arm of a trial: who is treated, with what, for how long.
+
+The schedule itself is a :class:`pkpd.dosing.Regimen`, so that gates, holds and dose levels mean
+the same here as everywhere in the package (`pkpd.dosing.follow` is the reference).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pkpd.dosing import Regimen
+from pkpd.errors import PkpdError, sentence
+
+
+@dataclass(frozen=True)
+class GrowthFactorPolicy:
+    """Filgrastim given by need, besides doses that the regimen itself may contain.
+
+    Attributes
+    ----------
+    below
+        Filgrastim is given on days that begin with neutrophils below this count, 10^9/L; 0: never.
+    from_day
+        First protocol day on which it may be given.
+    """
+
+    below: float = 0.0
+    from_day: int = 1
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.below) and self.below >= 0.0):
+            msg = sentence(
+                where="growth factor policy",
+                what=f"below = {self.below}",
+                allowed="a count of 0 or more, 10^9/L",
+            )
+            raise PkpdError(msg)
+
+
+@dataclass(frozen=True)
+class ArmSchedule:
+    """What one arm is given.
+
+    Attributes
+    ----------
+    regimen
+        Courses of doses with gates and dose modifications; ``None``: no drug (placebo, baseline).
+    horizon_days
+        Protocol days to simulate, from day 1.
+    growth_factor
+        Filgrastim by need.
+    transfuse_below
+        Platelets are transfused on mornings with a count below this, 10^9/L; 0: never.
+    only_if_blasts_from
+        For each course, the marrow blasts in percent from which it is given at all, as of its
+        planned start; 0: always. A second induction for persisting leukaemia has 5.
+    """
+
+    regimen: Regimen | None
+    horizon_days: int = 60
+    growth_factor: GrowthFactorPolicy = GrowthFactorPolicy()
+    transfuse_below: float = 10.0
+    only_if_blasts_from: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        courses = 0 if self.regimen is None else len(self.regimen.courses)
+        if self.horizon_days < 1:
+            msg = sentence(
+                where="arm schedule",
+                what=f"horizon_days = {self.horizon_days}",
+                allowed="a whole number from 1",
+            )
+            raise PkpdError(msg)
+        if self.only_if_blasts_from and len(self.only_if_blasts_from) != courses:
+            msg = sentence(
+                where="arm schedule",
+                what=f"{len(self.only_if_blasts_from)} limits of blasts for {courses} courses",
+                remedy="give one for each course, 0 where the course is always given",
+            )
+            raise PkpdError(msg)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm: its patients' disease and limits of entry, and its schedule.
+
+    Attributes
+    ----------
+    name
+        Name for messages and reports; it does not change any number.
+    schedule
+        What is given.
+    disease
+        A population of ``models/leukaemia/populations.toml``.
+    age
+        Median age in years; ``None``: that of the disease. Its spread is the disease's.
+    least_neutrophils, least_platelets
+        Counts at entry that the protocol demands, 10^9/L.
+    most_wbc
+        Highest white count at entry, 10^9/L.
+    """
+
+    name: str
+    schedule: ArmSchedule
+    disease: str
+    age: float | None = None
+    least_neutrophils: float = 0.0
+    least_platelets: float = 0.0
+    most_wbc: float = float("inf")

@@ -1,0 +1,141 @@
+"""Variants of the joint model: which mechanisms are on, and which rule where papers differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from pkpd.errors import PkpdError, sentence
+
+_CHOICES = {
+    "lineages": ("shared", "separate"),
+    "platelet_loss": ("hanson_slichter", "constant"),
+    "growth_factor": ("algebraic", "count", "off"),
+    "proliferation": ("from_stem", "self_renewing"),
+    "effect": ("emax", "linear"),
+    "effect_above_one": ("capped", "kept", "off"),
+    "exposure": ("daily_mean", "oral"),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Switches of the joint model; the default is the full model.
+
+    Attributes
+    ----------
+    stem_memory
+        The early pool regrows slowly after a kill, at ``rho`` (Henrich 2017 gave the Friberg chain
+        a pool that can be exhausted). Off: it regrows at 3 per day, so that counts come back as
+        fast as the chain allows.
+    reserve
+        Dormant stem cells that drugs spare refill the early pool at a constant rate.
+    crowding
+        Blasts take room of the early pool (niche competition; Stiehl 2015, Jost 2020).
+    block
+        Blasts slow the step from the early pool into the chains.
+    late_injury
+        Mitoxantrone-like drugs cause a loss of early cells that comes weeks later and lasts
+        (secondary cytopenia after remission).
+    lineages
+        ``separate``: early neutrophil and platelet progenitors regrow at rates of their own;
+        ``shared``: one rate for both.
+    leukaemic_neutrophils
+        Part of the leukaemic cells in blood is counted as neutrophils.
+    committed_clofarabine
+        Committed cells have an EC50 of their own for clofarabine triphosphate; off: that of the
+        early pool.
+    platelet_loss
+        ``hanson_slichter``: a fixed daily loss besides ageing (Hanson and Slichter 1985);
+        ``constant``: one rate of loss, that at the normal count.
+    growth_factor
+        ``algebraic``: G-CSF in balance between production and clearance by neutrophils
+        (Quartino 2014); ``count``: feedback ``(N0/N)^gamma`` of Friberg 2002; ``off``: none.
+    proliferation
+        ``from_stem``: the committed pool is fed by the early pool; ``self_renewing``: it renews
+        itself, which with ``growth_factor="count"`` is Friberg's model.
+    effect
+        Lenalidomide on the step into the chains: ``emax`` or ``linear`` (``C / EC50``).
+    effect_above_one
+        What an effect above 1 does (only ``linear`` can reach it): ``capped`` at 1; ``kept``: the
+        rest removes committed cells at a rate multiplied by the feedback; ``off``: the rest removes
+        them without feedback (model M3 of Jost 2019).
+    exposure
+        Lenalidomide acts by its mean concentration of the day, or by the concentration after
+        ``oral`` doses.
+    """
+
+    stem_memory: bool = True
+    reserve: bool = True
+    crowding: bool = True
+    block: bool = True
+    late_injury: bool = True
+    lineages: str = "separate"
+    leukaemic_neutrophils: bool = True
+    committed_clofarabine: bool = True
+    platelet_loss: str = "hanson_slichter"
+    growth_factor: str = "algebraic"
+    proliferation: str = "from_stem"
+    effect: str = "emax"
+    effect_above_one: str = "capped"
+    exposure: str = "daily_mean"
+
+    def __post_init__(self) -> None:
+        """Refuse words that are no choice."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            allowed = _CHOICES.get(field.name)
+            if allowed is not None and value not in allowed:
+                msg = sentence(
+                    where="variant of the leukaemia model",
+                    what=f"{field.name} = {value!r}",
+                    allowed=", ".join(allowed),
+                )
+                raise PkpdError(msg)
+
+    def flags(self) -> tuple[int, int, int, int]:
+        """Rules for the compiled course: growth factor, effect, effect above one, exposure."""
+        return (
+            _CHOICES["growth_factor"].index(self.growth_factor),
+            _CHOICES["effect"].index(self.effect),
+            _CHOICES["effect_above_one"].index(self.effect_above_one),
+            _CHOICES["exposure"].index(self.exposure),
+        )
+
+
+#: The full model.
+FULL = Variant()
+
+#: Named variants for comparison. ``study`` is the model of the feasibility study this grew from.
+VARIANTS: dict[str, Variant] = {
+    "full": FULL,
+    "study": Variant(
+        late_injury=False,
+        lineages="shared",
+        leukaemic_neutrophils=False,
+        committed_clofarabine=False,
+    ),
+    "no_stem_memory": Variant(stem_memory=False),
+    "no_reserve": Variant(reserve=False),
+    "no_crowding": Variant(crowding=False),
+    "no_block": Variant(block=False),
+    "no_late_injury": Variant(late_injury=False),
+    "shared_lineages": Variant(lineages="shared"),
+    "no_leukaemic_neutrophils": Variant(leukaemic_neutrophils=False),
+    "one_clofarabine_ec50": Variant(committed_clofarabine=False),
+    "constant_platelet_loss": Variant(platelet_loss="constant"),
+    "feedback_by_count": Variant(growth_factor="count"),
+    "linear_lenalidomide_capped": Variant(effect="linear"),
+    "linear_lenalidomide_kept": Variant(effect="linear", effect_above_one="kept"),
+    "linear_lenalidomide_off": Variant(effect="linear", effect_above_one="off"),
+    "friberg": Variant(
+        stem_memory=False,
+        reserve=False,
+        crowding=False,
+        block=False,
+        late_injury=False,
+        lineages="shared",
+        platelet_loss="constant",
+        growth_factor="count",
+        proliferation="self_renewing",
+    ),
+}

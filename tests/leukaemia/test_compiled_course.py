@@ -1,0 +1,207 @@
+"""The compiled course against a tight reference, and its decisions against pkpd.dosing.follow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import M2, SEVEN_THREE, arm, one, patients, regimen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pkpd.dosing import Course, Criterion, DoseModification, DoseRule, Gate, Regimen, follow
+from pkpd.leukaemia import compiled_step
+from pkpd.leukaemia.compiled_math import fast_exp, fast_log
+from pkpd.leukaemia.drug_effects import calendar
+from pkpd.leukaemia.equations import PARAMETERS, STATES, reference_course
+from pkpd.leukaemia.parameters import default_theta
+from pkpd.leukaemia.schedule import ArmSchedule, GrowthFactorPolicy
+from pkpd.leukaemia.simulate import simulate
+from pkpd.leukaemia.variants import FULL, VARIANTS
+
+LEN_MEC = (
+    ("lenalidomide", 10, "mg", "1-14", "oral"),
+    ("mitoxantrone", 8, M2, "4-8"),
+    ("etoposide", 80, M2, "4-8"),
+    ("cytarabine", 1000, M2, "4-8"),
+    ("pegfilgrastim", 6, "mg", "10", "sc"),
+)
+CLOFARABINE = (("clofarabine", 30, M2, "1-5"), ("filgrastim", 0.3, "mg", "10-20", "sc"))
+
+
+def test_rows_of_the_step_are_those_of_the_equations():
+    assert PARAMETERS.index("hazard_blasts") * compiled_step.WIDTH == compiled_step._H_L
+    assert PARAMETERS.index("clo_ec50_committed") * compiled_step.WIDTH == compiled_step._EC_C
+    assert STATES.index("injury_3") * compiled_step.WIDTH == compiled_step._J3
+
+
+def test_fast_functions():
+    x = np.concatenate([np.linspace(-699.0, 699.0, 4001), [0.0, 1e-9, -1e-9]])
+    np.testing.assert_allclose([fast_exp(v) for v in x], np.exp(x), rtol=1e-10)
+    y = np.exp(np.linspace(-300.0, 300.0, 4001))
+    np.testing.assert_allclose([fast_log(v) for v in y], np.log(y), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("doses", "disease", "name"),
+    [
+        (SEVEN_THREE, "aml", "full"),
+        (LEN_MEC, "aml_relapsed", "full"),
+        (CLOFARABINE, "mds_high_risk", "full"),
+        (SEVEN_THREE, "aml", "study"),
+        (CLOFARABINE, "aml_unfit", "feedback_by_count"),
+    ],
+)
+def test_counts_agree_with_the_reference(theta, doses, disease, name):
+    """Steps of 4 h: |d ln| within 0.05 everywhere; the error falls with the square of the step."""
+    variant = VARIANTS[name]
+    plan = arm(*doses, disease=disease)
+    p, y = patients(plan, theta, 40, variant)
+    cal = calendar(plan.schedule, theta)
+    error = {6: [], 24: []}
+    for lane in (0, 7, 39):
+        expected = reference_course(one(p, lane), cal, variant)
+        for steps in error:
+            got = simulate(plan.schedule, theta, p, y, variant, steps_per_day=steps)
+            for line in ("neutrophils", "platelets"):
+                error[steps].append(np.abs(np.log(getattr(got, line)[lane] / expected[line])))
+            np.testing.assert_allclose(
+                got.marrow_blasts[lane], expected["marrow_blasts"], rtol=0.1, atol=1e-3
+            )
+            np.testing.assert_allclose(
+                got.cumulative_hazard[lane], expected["cumulative_hazard"], rtol=0.02, atol=1e-6
+            )
+    coarse, fine = np.array(error[6]), np.array(error[24])
+    assert coarse.max() < 0.08
+    assert np.quantile(coarse, 0.9) < 0.02
+    assert fine.max() < 0.01
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    rho=st.floats(0.02, 2.0),
+    kill=st.floats(0.1, 40.0),
+    gamma=st.floats(0.0, 1.0),
+    mtt=st.floats(1.0, 20.0),
+    blasts=st.floats(1e-6, 0.999),
+)
+def test_counts_stay_positive_and_finite(seed, rho, kill, gamma, mtt, blasts):
+    values = {**default_theta(), "rho": rho, "ln_kill": kill, "gamma": gamma, "mtt_neutrophil": mtt}
+    values["blasts_start.aml"] = blasts
+    plan = arm(*SEVEN_THREE, ("clofarabine", 40, M2, "1-5"))
+    p, y = patients(plan, values, 32, seed=seed)
+    courses = simulate(plan.schedule, values, p, y, steps_per_day=4)
+    for name in ("neutrophils", "platelets", "wbc", "marrow_blasts", "blood_blasts"):
+        counts = getattr(courses, name)
+        assert np.isfinite(counts).all()
+        assert (counts >= 0.0).all()
+    assert (courses.platelets > 0.0).all()
+    assert (courses.marrow_blasts <= 100.0).all()
+    assert (courses.platelets_with_transfused >= courses.platelets).all()
+    assert (np.diff(courses.cumulative_hazard, axis=1) > 0.0).all()
+
+
+def test_a_lane_does_not_depend_on_the_others_or_on_the_threads(theta):
+    plan = arm(*SEVEN_THREE)
+    p, y = patients(plan, theta, 300)
+    together = simulate(plan.schedule, theta, p, y, threads=1)
+    split = simulate(plan.schedule, theta, p, y, threads=2)
+    some = np.array([5, 77, 150, 299])
+    alone = simulate(plan.schedule, theta, {k: v[some] for k, v in p.items()}, y[:, some])
+    for name in ("neutrophils", "platelets_with_transfused", "cumulative_hazard"):
+        np.testing.assert_array_equal(getattr(together, name), getattr(split, name))
+        np.testing.assert_array_equal(getattr(together, name)[some], getattr(alone, name))
+
+
+def holding_regimen():
+    """Lenalidomide with gates, holds and reductions, and a drug without them."""
+    hold = DoseModification(
+        "lenalidomide",
+        (Criterion("neutrophils", 0.7), Criterion("platelets", 40)),
+        (Criterion("neutrophils", 1.0), Criterion("platelets", 50)),
+        (15.0, 10.0),
+        True,
+        visit_every_days=7,
+    )
+    between = Gate((Criterion("neutrophils", 1.0), Criterion("platelets", 50)), max_wait_days=14)
+    first = Course(
+        "first",
+        (DoseRule("clofarabine", 5.0, M2, days=tuple(range(1, 6))),),
+        21,
+        gate=None,
+    )
+    second = Course(
+        "second",
+        (
+            DoseRule("lenalidomide", 25.0, "mg", days=tuple(range(1, 22)), route="oral"),
+            DoseRule("dexamethasone", 40.0, "mg", days=(1, 8, 15, 22), route="oral"),
+        ),
+        28,
+        cycles=4,
+        gate=Gate((Criterion("neutrophils", 0.8),), check_every_days=2, max_wait_days=9),
+        between=between,
+        modifications=(hold,),
+    )
+    return Regimen((first, second))
+
+
+def test_decisions_are_those_of_the_protocol(theta):
+    """Dosing days and starts of courses, against ``follow`` on the counts that came out."""
+    schedule = ArmSchedule(holding_regimen(), 150)
+    p, y = patients(arm(disease="mds_high_risk"), theta, 64)
+    courses = simulate(schedule, theta, p, y)
+    held = 0
+    for lane in range(64):
+        counts = np.stack([courses.neutrophils[lane], courses.platelets_with_transfused[lane]])
+        followed = follow(schedule.regimen, counts.T)
+        for k, drug in enumerate(courses.drugs):
+            doses = [dose for dose in followed.doses if dose.drug == drug]
+            assert len(doses) == courses.doses_given[lane, k]
+            full = max((dose.amount for dose in doses), default=1.0)
+            full = 25.0 if drug == "lenalidomide" else full
+            total = sum(dose.amount for dose in doses) / full
+            assert total == pytest.approx(courses.full_doses[lane, k])
+            held += drug == "lenalidomide" and total < 84
+        assert [len(days) for days in followed.starts] == courses.cycles_started[lane].tolist()
+        first = [days[0] if days else 0 for days in followed.starts]
+        assert first == courses.first_day[lane].tolist()
+    assert held > 10  # the rules do bite
+
+
+def test_a_course_for_persisting_leukaemia_is_left_out_in_remission(theta):
+    first, second = (
+        Course(name, regimen(*SEVEN_THREE).courses[0].doses, 28) for name in ("first", "second")
+    )
+    schedule = ArmSchedule(Regimen((first, second)), 60, only_if_blasts_from=(0.0, 5.0))
+    p, y = patients(arm(), theta, 128)
+    courses = simulate(schedule, theta, p, y)
+    given_again = courses.first_day[:, 1] > 0
+    np.testing.assert_array_equal(given_again, courses.marrow_blasts[:, 28] >= 5.0)
+    assert 5 < given_again.sum() < 100
+
+
+def test_growth_factor_by_need_shortens_neutropenia_and_spares_platelets(theta):
+    plain = arm(*SEVEN_THREE)
+    given_factor = arm(*SEVEN_THREE, growth_factor=GrowthFactorPolicy(0.5, 9))
+    p, y = patients(plain, theta, 200)
+    without = simulate(plain.schedule, theta, p, y)
+    with_factor = simulate(given_factor.schedule, theta, p, y)
+    shorter = (without.neutrophils < 0.5).sum(axis=1) - (with_factor.neutrophils < 0.5).sum(axis=1)
+    assert np.median(shorter) >= 1
+    np.testing.assert_array_equal(without.platelets, with_factor.platelets)
+
+
+def test_clofarabine_by_mouth_is_weaker_by_its_bioavailability(theta):
+    p, y = patients(arm(disease="lymphoma"), theta, 32)
+    oral = simulate(
+        arm(("clofarabine", 4, M2, "1-5", "oral"), disease="lymphoma").schedule, theta, p, y
+    )
+    vein = simulate(
+        arm(("clofarabine", 4 * theta["oral_clofarabine"], M2, "1-5"), disease="lymphoma").schedule,
+        theta, p, y,
+    )  # fmt: skip
+    np.testing.assert_allclose(oral.neutrophils, vein.neutrophils, rtol=1e-12)
+
+
+def test_the_full_variant_is_the_default():
+    assert VARIANTS["full"] == FULL

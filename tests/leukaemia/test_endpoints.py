@@ -1,0 +1,183 @@
+"""Endpoints from daily counts written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pkpd.cards import load_response_criteria, load_rule
+from pkpd.dosing import Criterion
+from pkpd.errors import PkpdError
+from pkpd.leukaemia.endpoints import (
+    best_response,
+    death_days,
+    dlt_verdict,
+    improvement,
+    lowest,
+    spells,
+)
+from pkpd.leukaemia.outcomes import ArmOutcomes, DailyCourses
+from pkpd.trials import DLTRule
+
+ALIVE = np.array([np.inf])
+
+
+def courses(days=60, **lines):
+    """One patient with constant counts unless given; a normal marrow in remission."""
+    usual = {
+        "neutrophils": 4.0,
+        "platelets": 200.0,
+        "wbc": 6.0,
+        "marrow_blasts": 2.0,
+        "blood_blasts": 0.0,
+        "marrow_cells": 1.0,
+        "cumulative_hazard": 0.0,
+    }
+    daily = {}
+    for name, value in usual.items():
+        daily[name] = np.full((1, days), float(value))
+    for name, value in lines.items():
+        if name != "transfused":
+            daily[name] = np.atleast_2d(np.asarray(value, dtype=float))
+    daily["platelets_with_transfused"] = daily["platelets"].copy()
+    transfused = np.zeros((1, days), dtype=bool)
+    transfused[0, lines.get("transfused", [])] = True
+    return DailyCourses(
+        **daily,
+        transfused=transfused,
+        first_day=np.array([[1, 29]]),
+        cycles_started=np.array([[1, 1]]),
+        doses_given=np.array([[5]]),
+        full_doses=np.array([[5.0]]),
+        second_cycle_day=np.array([29]),
+        drugs=("clofarabine",),
+        course_names=("first", "second"),
+    )
+
+
+def outcomes(made, death=np.inf):
+    zero = np.zeros(1)
+    return ArmOutcomes(
+        name="one", disease="aml", n=1, horizon_days=made.days, baseline={}, recovery_day={},
+        first_below_day={}, days_below={}, longest_below={}, nadir={}, nadir_day={}, worst_grade={},
+        worst_grade_cycle1={}, baseline_grade={}, response=np.zeros(1, np.int8),
+        response_codes=("none",), response_day=zero, cr_day=zero, death_day=np.array([death]),
+        transfusions=zero, courses=made,
+    )  # fmt: skip
+
+
+def dip(value, first, last, days=60, normal=4.0):
+    """A count that is ``value`` on protocol days first to last."""
+    counts = np.full(days, normal)
+    counts[first - 1 : last] = value
+    return counts
+
+
+def test_recovery_is_the_first_of_three_days_in_a_row():
+    counts = dip(0.2, 5, 20)
+    counts[[10, 11]] = 0.9  # two days are no recovery
+    found = spells(counts[None], np.array([0.5, 0.1]), np.array([60]), 3)
+    assert found[:, 0, 0].tolist() == [21.0, 5.0, 14.0, 8.0]
+    assert np.isnan(found[0, 1, 0])  # never below 0.1
+    assert found[1, 1, 0] == np.inf
+    dead = spells(counts[None], np.array([0.5]), np.array([22]), 3)
+    assert dead[0, 0, 0] == np.inf  # died after two days at the threshold
+    assert lowest(counts[None], np.array([60])) == (0.2, 5.0)
+    assert lowest(counts[None], np.array([3])) == (4.0, 1.0)
+
+
+def test_death_comes_when_survival_falls_below_the_score():
+    hazard = np.array([[0.0, 0.1, 0.3, 0.6]])
+    assert death_days(hazard, np.array([np.exp(-0.2)]))[0] == 2.0  # in the course of day 2
+    assert death_days(hazard, np.array([np.exp(-0.7)]))[0] == np.inf
+
+
+def test_eln_2022_distinguishes_counts():
+    criteria = load_response_criteria("eln_2022")
+    low_platelets = np.full((1, 60), 60.0)
+    for lines, expected in (
+        ({}, "CR"),
+        ({"platelets": low_platelets}, "CRh"),
+        ({"platelets": low_platelets / 2}, "CRi"),
+        ({"platelets": low_platelets / 2, "neutrophils": low_platelets / 200}, "MLFS"),
+        ({"platelets": low_platelets / 2, "neutrophils": low_platelets / 200,
+          "marrow_cells": low_platelets / 1000}, "none"),
+        ({"marrow_blasts": np.full((1, 60), 9.0)}, "none"),
+        ({"marrow_blasts": dip(40.0, 1, 20, normal=9.0)}, "PR"),
+        ({"blood_blasts": np.full((1, 60), 0.5)}, "none"),
+    ):  # fmt: skip
+        code, day, codes = best_response(courses(**lines), ALIVE, criteria)
+        assert codes[code[0]] == expected
+        assert (day[0] < np.inf) == (expected != "none")
+    # remission on day 30, but dead on day 25, or asked for by day 28
+    late = courses(marrow_blasts=dip(40.0, 1, 29, normal=1.0))
+    assert best_response(late, ALIVE, criteria)[1][0] == 30.0
+    assert best_response(late, np.array([25.0]), criteria)[0][0] == 0
+    assert best_response(late, ALIVE, criteria, by_day=28)[0][0] == 0
+
+
+def test_mds_response_and_improvement_must_last():
+    criteria = load_response_criteria("iwg_2006_mds")
+    low = dip(0.4, 1, 20, days=120, normal=1.2)
+    made = courses(days=120, neutrophils=low, marrow_blasts=dip(12.0, 1, 20, 120, 2.0))
+    code, day, codes = best_response(made, ALIVE, criteria)
+    assert (codes[code[0]], day[0]) == ("CR", 21.0)
+    assert improvement(made, ALIVE, criteria, "HI-N")[0]
+    short = courses(days=120, neutrophils=dip(1.2, 30, 60, days=120, normal=0.4))
+    assert not improvement(short, ALIVE, criteria, "HI-N")[0]
+    assert improvement(short, ALIVE, criteria, "HI-N", for_days=28)[0]
+    # platelets from 15: to above 20 and doubled; from 50: by 30
+    for start, end, expected in ((15.0, 25.0, False), (15.0, 31.0, True), (50.0, 75.0, False),
+                                 (50.0, 81.0, True), (120.0, 200.0, False)):  # fmt: skip
+        counts = dip(start, 1, 20, days=120, normal=end)
+        got = improvement(courses(days=120, platelets=counts), ALIVE, criteria, "HI-P")
+        assert got[0] == expected
+    with pytest.raises(PkpdError, match="HI-E"):
+        improvement(short, ALIVE, criteria, "HI-E")
+
+
+RULE = DLTRule(
+    "test", (Criterion("neutrophils", 0.5), Criterion("platelets", 20.0)), by_day=42
+)  # fmt: skip
+
+
+def test_delayed_recovery():
+    assert dlt_verdict(outcomes(courses(neutrophils=dip(0.2, 8, 41))), RULE)[0] == 0.0
+    late = courses(neutrophils=dip(0.2, 8, 42))
+    assert dlt_verdict(outcomes(late), RULE)[0] == 1.0
+    assert np.isnan(dlt_verdict(outcomes(late, death=30.0), RULE)[0])
+    # a recovery counts although a dip follows it
+    twice = np.minimum(dip(0.2, 8, 20), dip(0.2, 30, 50))
+    assert dlt_verdict(outcomes(courses(neutrophils=twice)), RULE)[0] == 0.0
+    leukaemic = courses(neutrophils=dip(0.2, 8, 50), marrow_blasts=np.full(60, 30.0))
+    assert dlt_verdict(outcomes(leukaemic), RULE)[0] == 0.0
+    # platelets at 20 from day 40 on, but transfused on day 38: not recovered by day 42
+    platelets = dip(5.0, 8, 39, normal=50.0)
+    assert dlt_verdict(outcomes(courses(platelets=platelets)), RULE)[0] == 0.0
+    supported = courses(platelets=platelets, transfused=[37])
+    assert dlt_verdict(outcomes(supported), RULE)[0] == 1.0
+
+
+def test_clock_of_a_course_and_horizon():
+    rule = DLTRule("test", (Criterion("neutrophils", 0.5),), by_day=20, clock="second")
+    late = courses(neutrophils=dip(0.2, 30, 48))
+    assert dlt_verdict(outcomes(late), rule)[0] == 1.0  # day 20 of the second course is day 48
+    assert dlt_verdict(outcomes(courses(neutrophils=dip(0.2, 30, 47))), rule)[0] == 0.0
+    assert np.isnan(dlt_verdict(outcomes(courses(days=40)), rule)[0])
+    with pytest.raises(PkpdError, match="no course"):
+        dlt_verdict(outcomes(late), DLTRule("x", RULE.criteria, by_day=9, clock="third"))
+
+
+def test_rules_of_cards():
+    assert dlt_verdict(
+        outcomes(courses(neutrophils=dip(0.2, 8, 12))), load_rule("oral_clo_nhl")
+    )[0] == 1.0  # fmt: skip
+    assert dlt_verdict(
+        outcomes(courses(neutrophils=dip(0.2, 8, 11))), load_rule("oral_clo_nhl")
+    )[0] == 0.0  # fmt: skip
+    slow = courses(neutrophils=dip(0.9, 10, 34))
+    assert dlt_verdict(outcomes(slow), load_rule("pomalidomide_solid"))[0] == 0.0  # nadir 0.9
+    deep = courses(neutrophils=np.minimum(dip(0.9, 10, 36), dip(0.3, 12, 14)))
+    assert dlt_verdict(outcomes(deep), load_rule("pomalidomide_solid"))[0] == 1.0
+    with pytest.raises(PkpdError, match="no count threshold"):
+        dlt_verdict(outcomes(slow), load_rule("plerixafor_73"))

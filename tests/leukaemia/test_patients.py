@@ -1,0 +1,170 @@
+"""Cards, random patients, and the outcomes a calibration asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import M2, SEVEN_THREE, arm, regimen
+
+from pkpd.dosing import Criterion, DoseModification
+from pkpd.errors import PkpdError
+from pkpd.leukaemia.arm_outcomes import outcomes_of_arms, population_outcomes
+from pkpd.leukaemia.drug_effects import drug_name, intensity, known_drugs
+from pkpd.leukaemia.parameters import default_theta, leukaemia_cards, value_of, with_changes
+from pkpd.leukaemia.patients import SCORES, arm_patients, random_scores
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.leukaemia.variants import FULL, Variant
+
+
+def test_every_number_of_the_cards_has_a_source_and_its_limits_hold_it():
+    cards = leukaemia_cards()
+    assert len(cards.parameters) > 150
+    for name, p in cards.parameters.items():
+        assert p.source
+        assert p.status in ("read", "transcribed", "derived", "fitted", "assumed", "memory")
+        if p.interval:
+            assert p.interval[0] < p.value < p.interval[1] or p.value in p.interval, name
+
+
+def test_values_of_diseases_fall_back():
+    theta = default_theta()
+    assert value_of(theta, "stem_start", "aml_unfit") == theta["stem_start.aml"]
+    assert value_of(theta, "growth", "mds_del5q") == theta["growth.mds_lower_risk"]
+    assert value_of(theta, "growth", "aml") == theta["growth"]
+    changed = with_changes({"growth.aml": 0.1, "rho": 0.3})
+    assert value_of(changed, "growth", "aml_relapsed") == 0.1
+    assert changed["rho"] == 0.3
+    assert default_theta(rho__sd=0.3)["rho.sd"] == 0.3
+    with pytest.raises(PkpdError, match="did you mean 'rho'"):
+        with_changes({"rhoo": 1.0})
+    with pytest.raises(PkpdError, match="unknown disease"):
+        value_of(theta, "rho", "flu")
+
+
+def test_intensities_and_names_of_drugs():
+    theta = default_theta()
+    both = intensity(theta, "daunorubicin", 180.0) + intensity(theta, "cytarabine", 700.0)
+    assert both == pytest.approx(1.0)  # 7+3 is the unit
+    assert intensity(theta, "cytarabine", 18_000.0) < 1.8 * intensity(theta, "cytarabine", 700.0)
+    assert intensity(theta, "etoposide", 800.0) == pytest.approx(
+        2.0 * intensity(theta, "etoposide", 400.0)
+    )
+    assert drug_name(" CPX-351 ") == "cpx_351"
+    assert "lenalidomide" in known_drugs()
+    with pytest.raises(PkpdError, match="did you mean 'clofarabine'"):
+        drug_name("clofarabin")
+
+
+def test_scores_are_fixed_uniform_and_named():
+    first, again = random_scores(500, 1, "a"), random_scores(500, 1, "a")
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (500, len(SCORES))
+    assert (first != random_scores(500, 1, "b")).any()
+    assert np.abs(first.mean(axis=0) - 0.5).max() < 0.02  # of random numbers: 0.04
+    assert not first.flags.writeable
+
+
+def test_patients_follow_the_population():
+    theta = default_theta()
+    p, _, _ = arm_patients(arm(), theta, random_scores(2048, 3), FULL)
+    assert np.median(p["rho"]) == pytest.approx(0.251, rel=0.01)
+    assert np.log(p["rho"]).std() == pytest.approx(0.42, rel=0.02)
+    assert np.median(p["blasts_start"]) == pytest.approx(0.60, rel=0.01)
+    assert p["stem_start"].max() <= 1.0
+    assert (p["capacity"] >= p["stem_start"]).all()
+    other, _, _ = arm_patients(arm(), with_changes({"rho": 0.3}), random_scores(2048, 3), FULL)
+    np.testing.assert_allclose(other["rho"] / p["rho"], 0.3 / 0.251)
+    np.testing.assert_array_equal(other["stem_start"], p["stem_start"])
+
+
+def test_limits_of_entry_are_kept_and_patients_stay_the_same():
+    theta = default_theta()
+    limited = Arm("x", ArmSchedule(None, 10), "mds_lower_risk", least_neutrophils=1.0,
+                  least_platelets=50.0)  # fmt: skip
+    got = population_outcomes(limited, theta, 200)
+    assert got.n == 200
+    assert got.baseline["neutrophils"].min() >= 1.0
+    assert got.baseline["platelets"].min() >= 50.0
+    assert len(np.unique(got.baseline["age"])) > 150
+
+
+def test_myelodysplasia_is_in_balance_until_the_clone_is_killed():
+    """Without drug counts stay; a kill of the clone alone lifts them above their baseline."""
+    theta = with_changes({"growth.mds_high_risk": 1e-9, "growth.sd": 0.0})
+    stays = population_outcomes(arm(disease="mds_high_risk", horizon=180), theta, 64)
+    ratio = stays.courses.neutrophils / stays.courses.neutrophils[:, :1]
+    assert np.abs(np.log(ratio)).max() < 1e-6
+    # dexamethasone made to kill the clone and nothing else
+    theta = with_changes({**theta, "intensity.dexamethasone": 1e-6, "blasts.dexamethasone": 3e6})
+    plan = arm(("dexamethasone", 40, "mg", "1-4", "oral"), disease="mds_high_risk", horizon=180)
+    freed = population_outcomes(plan, theta, 64)
+    cleared = freed.courses.marrow_blasts[:, 60] < 0.01
+    assert cleared.mean() > 0.3
+    for counts in (freed.courses.neutrophils, freed.courses.platelets):
+        assert (counts[cleared, -1] > 1.2 * counts[cleared, 0]).all()
+
+
+def test_same_seed_same_numbers_and_arms_do_not_interfere():
+    theta = default_theta()
+    plans = [arm(*SEVEN_THREE), Arm("other", arm(*SEVEN_THREE).schedule, "aml_unfit")]
+    first = outcomes_of_arms(plans, theta, 128)
+    again = population_outcomes(plans[1], theta, 128)
+    np.testing.assert_array_equal(first[1].cr_day, again.cr_day)
+    np.testing.assert_array_equal(first[1].courses.neutrophils, again.courses.neutrophils)
+    assert (first[0].death_day != population_outcomes(plans[0], theta, 128, seed=2).death_day).any()
+    with pytest.raises(PkpdError, match="scores of shape"):
+        population_outcomes(plans[0], theta, 128, scores=np.zeros((5, 5)))
+
+
+def test_arrays_of_outcomes_agree_with_each_other():
+    got = population_outcomes(arm(*SEVEN_THREE, horizon=90), default_theta(), 512)
+    recovery = got.recovery_day["neutrophils", 0.5]
+    below = got.first_below_day["neutrophils", 0.5]
+    assert np.isnan(recovery[np.isinf(below)]).all()
+    finite = np.isfinite(recovery)
+    assert (recovery[finite] > below[finite]).all()
+    assert (recovery[finite] <= got.death_day[finite]).all()
+    higher = got.recovery_day["neutrophils", 1.0]
+    both = np.isfinite(higher) & finite
+    assert (higher[both] >= recovery[both]).all()
+    assert (got.longest_below["platelets", 20.0] <= got.days_below["platelets", 20.0]).all()
+    assert ((got.worst_grade["neutrophils"] == 4) == (got.nadir["neutrophils"] < 0.5)).all()
+    assert (got.worst_grade_cycle1["platelets"] <= got.worst_grade["platelets"]).all()
+    assert (got.cr_day[got.responded("CR")] < np.inf).all()
+    assert np.isinf(got.cr_day[~got.responded("CR")]).all()
+    # share of deaths: of the scores, and of the smooth probabilities; binomial error 0.015
+    dead = np.mean(got.death_day <= 59)
+    assert dead == pytest.approx(1.0 - got.alive_probability(60).mean(), abs=0.03)
+    assert got.blasts_day(1)[0] == got.baseline["marrow_blasts"][0]
+    with pytest.raises(PkpdError, match="was not simulated"):
+        got.blasts_day(91)
+
+
+def test_cycles_holds_and_grades_of_the_first_cycle():
+    hold = DoseModification(
+        "lenalidomide",
+        (Criterion("neutrophils", 0.5), Criterion("platelets", 25)),
+        (Criterion("neutrophils", 1.0), Criterion("platelets", 50)),
+        (15.0, 10.0),
+        True,
+    )
+    plan = regimen(
+        ("lenalidomide", 25, "mg", "1-21", "oral"), cycle_days=28, cycles=4, modifications=(hold,)
+    )
+    got = population_outcomes(
+        Arm("x", ArmSchedule(plan, 112), "myeloma", least_neutrophils=1.0), default_theta(), 256
+    )
+    all_cycles = np.mean(got.worst_grade["neutrophils"] >= 3)
+    first = np.mean(got.worst_grade_cycle1["neutrophils"] >= 3)
+    assert 0.0 < first < all_cycles < 1.0
+    assert (got.courses.full_doses <= got.courses.doses_given).all()
+    assert got.courses.doses_given.min() < 84 == got.courses.doses_given.max()
+
+
+def test_bad_schedules_are_refused():
+    with pytest.raises(PkpdError, match="limits of blasts"):
+        ArmSchedule(regimen(("cytarabine", 100, M2, "1")), 60, only_if_blasts_from=(5.0, 0.0))
+    with pytest.raises(PkpdError, match="horizon_days"):
+        ArmSchedule(None, 0)
+    with pytest.raises(PkpdError, match="lineages"):
+        Variant(lineages="none")

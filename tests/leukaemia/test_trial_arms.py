@@ -1,0 +1,44 @@
+"""The shipped trials as arms of the leukaemia model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pkpd.cards import card_names, load_rule, load_trial
+from pkpd.errors import PkpdError
+from pkpd.leukaemia.arm_outcomes import population_outcomes
+from pkpd.leukaemia.parameters import default_theta
+from pkpd.leukaemia.trial_arms import arms_of_trial
+
+
+@pytest.mark.parametrize("name", card_names("trials"))
+def test_every_cohort_of_every_trial_runs(name):
+    trial = load_trial(name)
+    arms = arms_of_trial(trial)
+    assert len(arms) == sum(len(arm.cohorts) for arm in trial.arms)
+    for arm in arms.values():
+        got = population_outcomes(arm, default_theta(), 64)
+        assert np.isfinite(got.courses.neutrophils).all()
+        assert got.courses.doses_given.sum() > 0
+
+
+def test_the_rule_of_lenalidomide_with_mec_on_its_cohorts():
+    """Published: 3 of 25 not recovered by day 45; the posterior of that is 4 to 30 %."""
+    trial = load_trial("nct01681537_len_mec")
+    rule = load_rule("len_mec_2018")
+    risks = {}
+    for cohort, arm in arms_of_trial(trial).items():
+        verdict = population_outcomes(arm, default_theta(), 1024).dlt(rule)
+        risks[cohort] = np.nanmean(verdict)
+        assert np.isnan(verdict).mean() < 0.35  # early deaths are not evaluable
+    assert all(0.01 < risk < 0.35 for risk in risks.values())
+
+
+def test_an_unknown_population_is_refused():
+    from dataclasses import replace
+
+    trial = replace(load_trial("nct01681537_len_mec"), population="mine")
+    with pytest.raises(PkpdError, match="stands for population 'mine'"):
+        arms_of_trial(trial)
+    assert len(arms_of_trial(trial, disease="aml")) > 3
