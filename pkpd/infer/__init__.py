@@ -1,0 +1,1 @@
+"""Fitting population models: statistical model, likelihood, posterior, checks."""

@@ -1,0 +1,126 @@
+"""Where chains start: around point estimates, each at its own distance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor
+
+from pkpd.infer.bayes import centring_weights
+from pkpd.infer.individuals import to_scale
+from pkpd.infer.likelihood import PopulationLikelihood
+from pkpd.infer.population_parameters import correlation_cholesky, start_values
+
+pt: Any = pytensor.tensor
+
+
+@dataclass(frozen=True, eq=False)
+class StartingPoint:
+    """Point estimates to start from.
+
+    Attributes
+    ----------
+    population
+        Population parameters by name; those left out start at the model's values.
+    random
+        Random effects ``[B, R]``; zero if ``None``.
+    spread
+        Standard error of a population parameter relative to its size (its distance from 0 or 1
+        for bounded ones does not matter): chains start within it. 0.1 where not given.
+    random_spread
+        Standard deviation of each random effect given the data, ``[B, R]``.
+    """
+
+    population: Mapping[str, float]
+    random: np.ndarray | None = None
+    spread: Mapping[str, float] | None = None
+    random_spread: np.ndarray | None = None
+
+    def informed(self, omega: Mapping[str, float], names: tuple[str, ...]) -> dict[str, float]:
+        """Weight of centring by parameter: the share of the variance that the data explain.
+
+        Parameters
+        ----------
+        omega
+            Standard deviations by parameter.
+        names
+            Parameters in the order of ``eta``.
+        """
+        if self.random_spread is None:
+            return {}
+        out = {}
+        for i, name in enumerate(names):
+            left = np.mean(self.random_spread[:, i] ** 2) / omega[name] ** 2
+            out[name] = float(np.clip(1.0 - left, 0.0, 1.0))
+        return out
+
+
+def named_start(
+    likelihood: PopulationLikelihood, point: StartingPoint, centring: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Values of the free variables of `pkpd.infer.bayes.build_model`, by name and natural scale."""
+    model, effects = likelihood.model, likelihood.random_effects
+    values = start_values(model) | dict(point.population)
+    random = point.random
+    if random is None:
+        random = np.zeros((likelihood.n_subjects, effects.size))
+    eta, kappa = effects.split(random)
+    out = {name: np.asarray(value) for name, value in values.items()}
+    for name, value in values.items():
+        if name.startswith("partial_"):
+            out[f"{name}_unit"] = np.clip(0.5 * (value + 1.0), 0.01, 0.99)
+    weights = centring_weights(model, dict(centring))
+    typical = np.array([to_scale(model[n], values[n], np) for n in model.varying])
+    sd = np.array([values[f"omega_{n}"] for n in model.varying])
+    at = 0
+    for block in model.correlated:
+        mine = slice(at, at + len(block))
+        label = f"x_{'_'.join(block)}" if len(model.correlated) > 1 else "x_block"
+        if weights[at] == 1.0:
+            out[label] = eta[:, mine] + typical[mine]
+        else:
+            partial = [
+                np.asarray(values[f"partial_{block[j]}_{block[i]}"])
+                for i in range(1, len(block))
+                for j in range(i)
+            ]
+            lower = sd[mine][:, None] * correlation_cholesky(partial, len(block), np)
+            out[label] = np.linalg.solve(lower, eta[:, mine].T).T
+        at += len(block)
+    if at < len(model.varying):
+        w = weights[at:]
+        out["x"] = eta[:, at:] / sd[at:] ** (1.0 - w) + w * typical[at:]
+    if effects.n_occasions:
+        occasional = np.array([values[f"omega_occasion_{n}"] for n in model.occasional])
+        out["x_occasion"] = kappa / occasional
+    return out
+
+
+def flat_start(made: pm.Model, named: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the unconstrained point, variables in the order of the model."""
+    parts = []
+    for variable in made.free_RVs:
+        value = pt.as_tensor_variable(np.asarray(named[variable.name], dtype=float))
+        transform = made.rvs_to_transforms.get(variable)
+        if transform is not None:
+            value = transform.forward(value, *variable.owner.inputs)
+        parts.append(np.ravel(value.eval()))
+    return np.concatenate(parts)
+
+
+def flat_spread(made: pm.Model, point: StartingPoint) -> np.ndarray:
+    """Return how far chains may start from the point, in the order of `flat_start`."""
+    parts = []
+    for variable in made.free_RVs:
+        size = int(np.prod(variable.shape.eval())) if variable.ndim else 1
+        name = variable.name
+        if name.startswith("x"):
+            parts.append(np.full(size, 0.05))
+        else:
+            relative = (point.spread or {}).get(name, 0.1)
+            parts.append(np.full(size, np.clip(relative, 1e-4, 0.3)))
+    return np.concatenate(parts)
