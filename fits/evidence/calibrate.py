@@ -1,0 +1,268 @@
+"""Learn the marrow with leukaemia from published outcomes, and say how good it is.
+
+    python fits/evidence/calibrate.py --reduced --out build/evidence
+    python fits/evidence/calibrate.py --full --out build/evidence
+
+A run that is stopped goes on from its last stage when started again.
+"""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+
+from landmarks import landmark_table, landmarks  # noqa: E402
+from len_mec import cohort_rows, contrasts, delayed_risks, table_text  # noqa: E402
+from sampling import (  # noqa: E402
+    PLANS,
+    Plan,
+    finished,
+    folder_of,
+    likelihood_of,
+    sample,
+)
+from scores import (  # noqa: E402
+    check_rows,
+    checks_text,
+    folds_needed,
+    left_out,
+    refit_fold,
+    scores_text,
+    write_csv,
+)
+
+from pkpd.evidence.criticism import (  # noqa: E402
+    influence,
+    influence_table,
+    learned,
+    learned_table,
+    left_out_checks,
+    predictive_checks,
+)
+from pkpd.evidence.marrow_prior import marrow_effects  # noqa: E402
+from pkpd.evidence.posterior import EvidencePosterior, load_posterior  # noqa: E402
+from pkpd.evidence.table import load_evidence  # noqa: E402
+
+REPEATS = 8  # replicates of a row for each posterior draw
+
+
+def sample_run(task: tuple[str, str, str, int]) -> float:
+    """Sample one run; its CPU seconds."""
+    mode, out, variant, run = task
+    began = time.process_time()
+    sample(PLANS[mode], Path(out), variant, run)
+    return time.process_time() - began
+
+
+def sample_fold(task: tuple[str, str, str, int]) -> float:
+    """Sample the posterior without a fold of studies; its CPU seconds."""
+    mode, out, variant, index = task
+    began = time.process_time()
+    refit_fold(PLANS[mode], Path(out), variant, index)
+    return time.process_time() - began
+
+
+def report_part(task: tuple[str, str, str]) -> tuple[str, float]:
+    """One part of the report as text (its tables are written as CSV), and its CPU seconds."""
+    mode, out, part = task
+    began = time.process_time()
+    return PARTS[part](PLANS[mode], Path(out)), time.process_time() - began
+
+
+def processes(workers: int) -> Executor:
+    """Worker processes, which share no interpreter lock."""
+    # spawned, since a forked process inherits the locks of libraries that run threads
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def posterior_of(plan: Plan, out: Path, variant: str = "full") -> EvidencePosterior:
+    """Posterior that :func:`save_posteriors` wrote."""
+    return load_posterior(folder_of(out, plan, variant) / "posterior.nc")
+
+
+def save_posterior(plan: Plan, out: Path, variant: str = "full") -> str:
+    """Gather the runs of a model, write its posterior, and say whether they converged."""
+    posterior, convergence = finished(plan, out, variant)
+    posterior.save(folder_of(out, plan, variant) / "posterior.nc")
+    if variant == "friberg":
+        return f"Convergence of the plain Friberg marrow\n{convergence.table()}"
+    file = out / f"posterior_{plan.name}.nc"
+    posterior.save(file, default=posterior.converged)
+    held = ", ".join(posterior.record["held"]) or "nothing"  # pyright: ignore
+    use = "may be" if posterior.converged else "must not be"
+    return (
+        f"Convergence\n{convergence.table()}\n"
+        f"held at prior medians: {held}\n{file.name} {use} the default of predictions"
+    )
+
+
+def landmark_part(plan: Plan, out: Path) -> str:
+    """Landmarks with their intervals."""
+    draws = posterior_of(plan, out).draws(plan.draws)
+    found = landmarks(
+        load_evidence(), marrow_effects(plan.nodes), draws, patients=plan.patients_predicted
+    )
+    rows = [{**asdict(entry), "inside": int(entry.inside)} for entry in found]
+    write_csv(out / plan.name / "landmarks.csv", rows)
+    return f"Landmarks\n{landmark_table(found)}"
+
+
+def coverage_part(plan: Plan, out: Path) -> str:
+    """Coverage of all used rows under the posterior, and under the other studies' posterior."""
+    posterior, likelihood = posterior_of(plan, out), likelihood_of(plan)
+    ours = left_out(plan, out, "full", posterior, likelihood)
+    fitted = predictive_checks(likelihood, posterior.draws(plan.draws), repeats=REPEATS)
+    left = left_out_checks(posterior, likelihood, ours, draws=plan.draws, repeats=REPEATS)
+    write_csv(out / plan.name / "checks.csv", check_rows(fitted, left))
+    return "\n\n".join(
+        (
+            checks_text(fitted, "All used rows under the posterior"),
+            checks_text(left, "Rows of each study under the other studies"),
+        )
+    )
+
+
+def score_part(plan: Plan, out: Path) -> str:
+    """Log scores of studies left out, beside both baselines."""
+    likelihood = likelihood_of(plan)
+    ours = left_out(plan, out, "full", posterior_of(plan, out), likelihood)
+    baseline = posterior_of(plan, out, "friberg")
+    friberg = left_out(plan, out, "friberg", baseline, likelihood_of(plan, "friberg"))
+    text, rows = scores_text(likelihood, ours, friberg)
+    write_csv(out / plan.name / "scores.csv", rows)
+    return f"Log score of rows left out by study\n{text}"
+
+
+def parameter_part(plan: Plan, out: Path) -> str:
+    """Prior against posterior, and the rows that hold each parameter."""
+    posterior = posterior_of(plan, out)
+    rows = [{**asdict(entry), "verdict": entry.verdict} for entry in learned(posterior)]
+    write_csv(out / plan.name / "learned.csv", rows)
+    matrix = influence(posterior)
+    table = [
+        {"term": term, **dict(zip(posterior.names, map(float, matrix[i]), strict=True))}
+        for i, term in enumerate(posterior.terms)
+    ]
+    write_csv(out / plan.name / "influence.csv", table)
+    return (
+        f"Prior against posterior\n{learned_table(posterior)}\n\n"
+        "Rows that hold each parameter where it is (shift of its mean, in posterior SDs, if the "
+        f"row counted less)\n{influence_table(posterior, most=4)}"
+    )
+
+
+def len_mec_part(plan: Plan, out: Path) -> str:
+    """Lenalidomide with MEC."""
+    draws = posterior_of(plan, out).draws(plan.draws)
+    risks = delayed_risks(
+        load_evidence(), marrow_effects(plan.nodes), draws, patients=plan.patients_predicted
+    )
+    write_csv(out / plan.name / "len_mec_cohorts.csv", cohort_rows(risks))
+    rows = [
+        {
+            "neutrophils": c.neutrophils,
+            "platelets": c.platelets,
+            **_named("schedule", c.schedule),
+            **_named("dose", c.dose),
+            "schedule_rather": c.schedule_rather,
+            "schedule_relevant": c.schedule_relevant,
+            "dose_relevant": c.dose_relevant,
+            "as_seen": c.as_seen,
+            "verdict": c.verdict,
+        }
+        for c in contrasts(risks)
+    ]
+    write_csv(out / plan.name / "len_mec_contrasts.csv", rows)
+    return table_text(risks)
+
+
+def _named(name: str, interval: tuple[float, float, float]) -> dict[str, float]:
+    lower, median, upper = interval
+    return {f"{name}_lower": lower, f"{name}_median": median, f"{name}_upper": upper}
+
+
+PARTS: dict[str, Callable[[Plan, Path], str]] = {
+    "landmarks": landmark_part,
+    "coverage": coverage_part,
+    "scores": score_part,
+    "parameters": parameter_part,
+    "len_mec": len_mec_part,
+}
+
+
+def everything(plan: Plan, out: Path, pool: Executor) -> tuple[str, float]:
+    """Sample, and work out every part of the report; its text, and the CPU seconds taken.
+
+    What needs the model's posterior alone is done while the baseline is still sampled.
+    """
+    mode, folder = plan.name, str(out)
+
+    def parts(*names: str) -> dict[str, Future[tuple[str, float]]]:
+        return {name: pool.submit(report_part, (mode, folder, name)) for name in names}
+
+    def folds(variant: str) -> float:
+        """Sample anew without the folds that weights cannot leave out, in a full run."""
+        if plan.name != "full":
+            return 0.0
+        needed = folds_needed(posterior_of(plan, out, variant))
+        return sum(pool.map(sample_fold, [(mode, folder, variant, index) for index in needed]))
+
+    runs = [pool.submit(sample_run, (mode, folder, "full", k)) for k in range(plan.runs)]
+    baseline = [
+        pool.submit(sample_run, (mode, folder, "friberg", k)) for k in range(plan.baseline_runs)
+    ]
+    cpu = sum(run.result() for run in runs)
+    print(f"the marrow model is sampled: {cpu:.0f} CPU s", flush=True)
+    pages = [f"Calibration, {mode}", save_posterior(plan, out)]
+    done = parts("landmarks", "len_mec", "parameters")
+    cpu += folds("full")
+    done |= parts("coverage")
+    cpu += sum(run.result() for run in baseline)
+    convergence = save_posterior(plan, out, "friberg")
+    cpu += folds("friberg")
+    done |= parts("scores")
+    for name in PARTS:
+        text, seconds = done[name].result()
+        pages.append(text)
+        cpu += seconds
+    return "\n\n".join((*pages, convergence)), cpu
+
+
+def main() -> None:
+    """Calibrate and report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--reduced", action="store_true", help="minutes (default)")
+    length.add_argument("--full", action="store_true", help="hours")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "evidence", help="results")
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    options = parser.parse_args()
+    plan, out = PLANS["full" if options.full else "reduced"], options.out
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with processes(options.workers) as pool:
+        text, cpu = everything(plan, out, pool)
+    seconds = time.monotonic() - began
+    report = (
+        f"{text}\n\n{cpu:.0f} CPU s and {seconds:.0f} s by the clock "
+        "(stages sampled before, if any, not counted)\n"
+    )
+    (out / f"report_{plan.name}.txt").write_text(report, encoding="utf-8")
+    print(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""What is calibrated in a reduced and in a full run, and the sampler's runs in two processes."""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pkpd.evidence.convergence import Convergence, check_convergence
+from pkpd.evidence.likelihood import EvidenceLikelihood
+from pkpd.evidence.marrow import MarrowSimulator, patients_by_arm
+from pkpd.evidence.marrow_prior import marrow_effects, marrow_prior
+from pkpd.evidence.posterior import EvidencePosterior, evidence_hash, gather, target_of
+from pkpd.evidence.prior import Prior
+from pkpd.evidence.smc import SMCSettings, run_smc, with_seed
+from pkpd.evidence.smc_state import SMCRun, Stage
+from pkpd.evidence.table import load_evidence
+from pkpd.leukaemia.parameters import leukaemia_cards
+from pkpd.leukaemia.variants import VARIANTS
+
+#: Learned in a reduced run: those in whose directions the likelihood of the table bends most.
+#: The resistances have the priors of their cards there, without pooling.
+REDUCED_LEARNED = (
+    "rho",
+    "rho.sd",
+    "rho_platelet_ratio",
+    "gamma_platelet",
+    "ln_kill",
+    "kill_log10",
+    "clo_max_stem",
+    "clo_max_blasts",
+    "len_ec50",
+    "len_platelet_ratio",
+    "len_sensitivity.mds_del5q",
+    "resistance.aml_relapsed",
+    "study_ratio.kill",
+    "fever_hazard",
+    "discrepancy",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a calibration is run.
+
+    Attributes
+    ----------
+    name
+        ``reduced`` or ``full``.
+    settings
+        Of the sampler; each further run has the next seed.
+    runs, baseline_runs
+        Independent runs of the marrow model, and of the plain Friberg marrow.
+    patients
+        Most and fewest simulated patients of an arm, and how many times the published number.
+    nodes
+        Grid points of the three deviations of studies.
+    learned
+        Parameters; ``None``: all of `marrow_prior`.
+    draws
+        Posterior draws that predictions are made from.
+    patients_predicted
+        Simulated patients of an arm in predictions.
+    """
+
+    name: str
+    settings: SMCSettings
+    runs: int
+    baseline_runs: int
+    patients: tuple[int, int, float]
+    nodes: tuple[int, int, int]
+    learned: tuple[str, ...] | None
+    draws: int
+    patients_predicted: int
+
+
+PLANS = {
+    "reduced": Plan(
+        name="reduced",
+        settings=SMCSettings(particles=96, chains=24, share=0.4, seed=1),
+        runs=2,
+        baseline_runs=1,
+        patients=(128, 64, 1.0),
+        nodes=(5, 3, 3),
+        learned=REDUCED_LEARNED,
+        draws=64,
+        patients_predicted=256,
+    ),
+    "full": Plan(
+        name="full",
+        settings=SMCSettings(particles=512, chains=64, share=0.5, final_stages=2, seed=1),
+        runs=2,
+        baseline_runs=2,
+        patients=(256, 64, 2.0),
+        nodes=(7, 3, 3),
+        learned=None,
+        draws=400,
+        patients_predicted=512,
+    ),
+}
+
+
+def prior_of(plan: Plan) -> Prior:
+    """Prior of a plan; what is not learned is held at its median."""
+    whole = marrow_prior()
+    if plan.learned is None:
+        return whole
+    cards = leukaemia_cards().parameters
+    by_name = {entry.name: entry for entry in whole.entries}
+    entries = [
+        cards[name] if name.startswith("resistance.") else by_name[name] for name in plan.learned
+    ]
+    fixed = {
+        **whole.theta(np.zeros(whole.size)),
+        # a card's value is the median of its prior
+        **{name: p.value for name, p in cards.items() if name.startswith("resistance.")},
+    }
+    return Prior(entries, fixed={k: v for k, v in fixed.items() if k not in plan.learned})
+
+
+def likelihood_of(plan: Plan, variant: str = "full") -> EvidenceLikelihood:
+    """Likelihood of the product's table under a variant of the marrow model."""
+    bare = EvidenceLikelihood(load_evidence(), effects=marrow_effects(plan.nodes))
+    patients = patients_by_arm(bare, *plan.patients)
+    return bare.with_simulator(MarrowSimulator(bare.arms, patients, variant=VARIANTS[variant]))
+
+
+def folder_of(out: Path, plan: Plan, variant: str) -> Path:
+    """Where the checkpoints of a plan are."""
+    return out / plan.name / variant
+
+
+def label_of(plan: Plan, variant: str, prior: Prior, likelihood: EvidenceLikelihood) -> str:
+    """Name what is sampled; a checkpoint of something else is refused."""
+    held = hashlib.sha256(repr(sorted(prior.fixed.items())).encode()).hexdigest()[:12]
+    return f"{evidence_hash(likelihood)} {variant} {plan.patients} {plan.nodes} {held}"
+
+
+def sample(plan: Plan, out: Path, variant: str, run: int) -> SMCRun:
+    """Sample one run, or go on with it, or read it if it is finished.
+
+    Parameters
+    ----------
+    plan
+        How.
+    out
+        Folder of the results.
+    variant
+        Of the marrow model.
+    run
+        Number of the run, from 0.
+    """
+    prior, likelihood = prior_of(plan), likelihood_of(plan, variant)
+    file = folder_of(out, plan, variant) / f"run{run + 1}.npz"
+    began = time.process_time()
+
+    def told(stage: Stage, evaluations: int) -> None:
+        moves = ", ".join(f"{kind} {share:.2f}" for kind, share in stage.accepted.items())
+        print(
+            f"{variant} run {run + 1}: power {stage.power:.4f}, accepted {moves}; "
+            f"{evaluations} evaluations, {time.process_time() - began:.0f} CPU s in this process",
+            flush=True,
+        )
+
+    return run_smc(
+        prior,
+        target_of(likelihood),
+        with_seed(plan.settings, plan.settings.seed + run),
+        checkpoint=file,
+        label=label_of(plan, variant, prior, likelihood),
+        on_stage=told,
+    )
+
+
+def finished(plan: Plan, out: Path, variant: str) -> tuple[EvidencePosterior, Convergence]:
+    """Posterior of the runs of a variant, which are sampled if they are not there."""
+    runs = plan.runs if variant == "full" else plan.baseline_runs
+    done = [sample(plan, out, variant, run) for run in range(runs)]
+    prior, likelihood = prior_of(plan), likelihood_of(plan, variant)
+    convergence = check_convergence(done, prior.names, plan.settings.chains)
+    facts: Mapping[str, object] = {
+        "plan": {**asdict(plan), "settings": asdict(plan.settings)},
+        "variant": variant,
+        "held": sorted(set(marrow_prior().names) - set(prior.names)),
+    }
+    posterior = gather(prior, likelihood, done, plan.settings, convergence, facts)
+    return posterior, convergence

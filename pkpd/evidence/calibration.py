@@ -1,0 +1,140 @@
+"""Simulation-based calibration of the whole scheme on synthetic evidence tables.
+
+Parameters are drawn from the prior, a table is drawn from them, the posterior of that table is
+sampled, and the rank of the true value among its draws is noted. If prior, simulator, likelihood
+and sampler fit together, ranks are uniform (Talts et al., arXiv:1804.06788). One number is added to
+the parameters: the log likelihood of the data, which is sensitive to errors that leave each
+parameter's own ranks uniform (Modrak et al., Bayesian Anal 2023;20:461).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chisquare
+
+from pkpd.evidence.likelihood import EvidenceLikelihood
+from pkpd.evidence.posterior import target_of
+from pkpd.evidence.prior import Prior
+from pkpd.evidence.replicate import replicate
+from pkpd.evidence.smc import SMCSettings, run_smc, with_seed
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CalibrationRanks:
+    """Ranks of the truth.
+
+    Attributes
+    ----------
+    names
+        Parameters, and ``log likelihood``.
+    ranks : int[tables, names]
+        Number of posterior draws below the truth, 0 to `draws`.
+    draws
+        Posterior draws compared with.
+    truth : float[tables, d]
+        Parameters the tables were drawn from.
+    z_score : float[tables, d]
+        (posterior mean - truth) / posterior SD, on the scores of the prior.
+    contraction : float[tables, d]
+        1 - posterior variance of the scores (the prior variance is 1).
+    """
+
+    names: tuple[str, ...]
+    ranks: NDArray[np.int64]
+    draws: int
+    truth: Floats
+    z_score: Floats
+    contraction: Floats
+
+    def p_values(self, bins: int = 5) -> dict[str, float]:
+        """P value of uniformity of each parameter's ranks (chi-square)."""
+        answer = {}
+        for index, name in enumerate(self.names):
+            share = (self.ranks[:, index] + 0.5) / (self.draws + 1)
+            counts = np.histogram(share, bins=bins, range=(0, 1))[0]
+            answer[name] = float(chisquare(counts).pvalue)
+        return answer
+
+    def table(self, bins: int = 5) -> str:
+        """P values, mean z score and contraction of each parameter."""
+        lines = [f"{'parameter':32} {'p uniform':>9} {'mean z':>7} {'SD z':>6} {'contraction':>11}"]
+        for index, (name, p) in enumerate(self.p_values(bins).items()):
+            line = f"{name:32} {p:9.3f}"
+            if index < self.z_score.shape[1]:
+                z, shrunk = self.z_score[:, index], self.contraction[:, index].mean()
+                line += f" {z.mean():7.2f} {z.std():6.2f} {shrunk:11.2f}"
+            lines.append(line)
+        return "\n".join(lines)
+
+
+def simulation_based_calibration(
+    prior: Prior,
+    likelihood: EvidenceLikelihood,
+    settings: SMCSettings,
+    *,
+    tables: int = 50,
+    draws: int = 63,
+    seed: int = 1,
+    on_table: Callable[[int], None] | None = None,
+) -> CalibrationRanks:
+    """Rank the truth among posterior draws over many synthetic tables.
+
+    Parameters
+    ----------
+    prior, likelihood
+        As for the calibration; the table of the likelihood says which rows each synthetic table
+        has, not their numbers.
+    settings
+        Of the sampler; each table has its own seed.
+    tables
+        Synthetic tables.
+    draws
+        Posterior draws that the truth is ranked among, taken from different chains.
+    seed
+        Of truths and tables.
+    on_table
+        Called after each table with its number.
+    """
+    ranks, truths, scores, contractions = [], [], [], []
+    for index in range(tables):
+        rng = np.random.default_rng([seed, index])
+        z_true = prior.draw(1, rng)[0]
+        theta = prior.theta(z_true)
+        seen = likelihood.simulate(likelihood.effects.for_simulation(theta))
+        drawn = replicate(likelihood, theta, seen, rng)
+        own = with_rows(likelihood, drawn)
+        run = run_smc(prior, target_of(own), with_seed(settings, settings.seed + 1000 + index))
+        # one state of each chain, so that draws are nearly independent
+        by_chain = run.z.reshape(settings.chains, -1, prior.size)[:, -1]
+        ll = run.log_likelihood.reshape(settings.chains, -1)[:, -1]
+        keep = rng.choice(settings.chains, size=min(draws, settings.chains), replace=False)
+        below = np.sum(by_chain[keep] < z_true, axis=0)
+        true_ll = own.evaluate(theta, seen).total
+        ranks.append([*below, int(np.sum(ll[keep] < true_ll))])
+        truths.append(prior.values(z_true))
+        spread = run.z.std(axis=0)
+        scores.append((run.z.mean(axis=0) - z_true) / spread)
+        contractions.append(1.0 - spread**2)
+        if on_table is not None:
+            on_table(index)
+    return CalibrationRanks(
+        names=(*prior.names, "log likelihood"),
+        ranks=np.array(ranks),
+        draws=min(draws, settings.chains),
+        truth=np.array(truths),
+        z_score=np.array(scores),
+        contraction=np.array(contractions),
+    )
+
+
+def with_rows(likelihood: EvidenceLikelihood, rows: dict) -> EvidenceLikelihood:
+    """Likelihood of a table in which some rows are replaced, by id."""
+    table = replace(likelihood.table, rows=tuple(rows.get(row.id, row) for row in likelihood.table))
+    own = EvidenceLikelihood(table, effects=likelihood.effects, switches=likelihood.switches)
+    return own.with_simulator(likelihood.simulate)

@@ -1,0 +1,266 @@
+"""The marrow model as the simulator of an evidence table.
+
+An arm of the table becomes an arm of `pkpd.leukaemia`; what its patients went through is read off
+as the observables of `pkpd.evidence.endpoints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from pkpd.cards import load_response_criteria
+from pkpd.dosing import Course, Criterion, DoseModification, DoseRule, Gate, Regimen
+from pkpd.errors import DataError, sentence
+from pkpd.evidence.arms import ArmSeen, ArmToSimulate, SimulatedArm, pooled
+from pkpd.evidence.endpoints import Observable
+from pkpd.evidence.likelihood import EvidenceLikelihood
+from pkpd.evidence.schedule import DrugDoses, Schedule
+from pkpd.leukaemia.arm_outcomes import population_outcomes
+from pkpd.leukaemia.outcomes import ArmOutcomes
+from pkpd.leukaemia.parameters import Theta, default_theta
+from pkpd.leukaemia.patients import SCORES, arm_patients, candidates, random_scores
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.leukaemia.simulate import arm_pool
+from pkpd.leukaemia.variants import Variant
+from pkpd.trials import DLTRule, ResponseCriteria
+
+Floats = NDArray[np.float64]
+HORIZON_DAYS = 84  # of a single course: published ranges of recovery end at day 78
+FEWEST = 32  # patients of a dose level
+_ROUTES = {"IV": "iv", "CI": "iv", "SC": "sc", "PO": "oral"}
+_UNITS = {"mg": "mg", "mg/m2": "mg/m^2", "mg/kg": "mg/kg", "units": "mg", "units/m2": "mg/m^2"}
+_LENALIDOMIDE_LEVELS = (25.0, 20.0, 15.0, 10.0, 5.0, 2.5)
+_CODES = {
+    "CR": ("CR",),
+    "CRi": ("CRh", "CRi", "mCR"),
+    "CRm": ("CR", "CRh", "CRi", "mCR", "MLFS"),
+    "CR_CRi": ("CR", "CRh", "CRi", "mCR"),
+    "PR_CR": ("CR", "PR"),
+    "ORR": ("CR", "CRh", "CRi", "mCR", "PR"),
+}
+
+
+def regimen_of(schedule: Schedule, cycles: int, cycle_days: int, disease: str) -> Regimen | None:
+    """Regimen of a schedule of one dose level.
+
+    Courses of several cycles are held and reduced as trials of lenalidomide did (held below
+    neutrophils 0.5 and platelets 25 in myelodysplastic syndrome, 1.0 and 30 elsewhere; resumed at
+    1.0 and 50 at the next lower dose), and later cycles of other drugs wait for 1.0 and 50. These
+    rules are those of the Revlimid label and of the trials' reports; single trials differ.
+    """
+    if not schedule.drugs:
+        return None
+    rules = tuple(_dose(entry) for entry in schedule.drugs)
+    length = max(cycle_days, schedule.last_day) if cycles > 1 else schedule.last_day
+    mds = disease.startswith("mds")
+    changes: tuple[DoseModification, ...] = ()
+    gate = None
+    if cycles > 1:
+        back = (Criterion("neutrophils", 1.0), Criterion("platelets", 50.0))
+        for rule in rules:
+            if rule.drug != "lenalidomide":
+                continue
+            hold = (0.5, 25.0) if mds else (1.0, 30.0)
+            changes = (
+                DoseModification(
+                    "lenalidomide",
+                    (Criterion("neutrophils", hold[0]), Criterion("platelets", hold[1])),
+                    (Criterion("neutrophils", max(hold[0], 1.0)), Criterion("platelets", 50.0)),
+                    tuple(x for x in _LENALIDOMIDE_LEVELS if x < rule.amount),
+                    reduce_on_resume=True,
+                ),
+            )
+        gate = None if changes else Gate(back, max_wait_days=28)
+    course = Course("treatment", rules, length, cycles, between=gate, modifications=changes)
+    return Regimen((course,))
+
+
+def _dose(entry: DrugDoses) -> DoseRule:
+    return DoseRule(
+        drug=entry.drug,
+        # doses of one day add up in this model
+        amount=entry.levels[0] * entry.times_a_day,
+        unit=_UNITS[entry.unit],
+        days=entry.days,
+        route=_ROUTES[entry.route],
+        duration_h=entry.hours if entry.route in ("IV", "CI") else 0.0,
+    )
+
+
+def arm_of(arm: ArmToSimulate, schedule: Schedule, name: str) -> Arm:
+    """Arm of the marrow model, for one dose level of a schedule."""
+    population = arm.population
+    regimen = regimen_of(schedule, arm.cycles, arm.cycle_days, population.disease)
+    if regimen is None:
+        horizon = arm.cycles * arm.cycle_days if arm.cycles > 1 else 1
+    elif arm.cycles > 1:
+        horizon = arm.cycles * arm.cycle_days
+    else:
+        horizon = max(HORIZON_DAYS, schedule.last_day + 28)
+    return Arm(
+        name=name,
+        schedule=ArmSchedule(regimen, horizon_days=horizon),
+        disease=population.disease,
+        age=population.age,
+        least_neutrophils=population.least_neutrophils,
+        least_platelets=population.least_platelets,
+    )
+
+
+def patients_by_arm(
+    likelihood: EvidenceLikelihood, most: int = 512, least: int = 128, times: float = 4.0
+) -> dict[str, int]:
+    """Numbers of patients to simulate: some times as many as were published, within limits.
+
+    The Monte Carlo variance of a simulated share is then at most ``1 / times`` of the sampling
+    variance of the published one, or small beside the spread between studies.
+    """
+    answer = dict.fromkeys(likelihood.arms, least)
+    for term in likelihood.terms:
+        patients = max(row.denominator or row.n or 1 for row in term.rows)
+        for key in term.arm_keys:
+            wanted = int(2 ** np.ceil(np.log2(max(times * patients, 1.0))))
+            answer[key] = int(np.clip(wanted, answer[key], most))
+    return answer
+
+
+class MarrowSimulator:
+    """Simulate all arms of a table with the marrow model.
+
+    Parameters
+    ----------
+    arms
+        Arms by key (`EvidenceLikelihood.arms`, or :func:`pkpd.evidence.arms.arms_of`).
+    n
+        Patients per arm, one number or by key (:func:`patients_by_arm`); those of a dose-finding
+        arm are divided among its levels.
+    seed
+        Of the patients' random scores; the same at all parameters.
+    variant
+        Mechanisms of the marrow model.
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, ArmToSimulate],
+        n: int | Mapping[str, int] = 512,
+        seed: int = 1,
+        variant: Variant | None = None,
+    ) -> None:
+        self.seed = seed
+        self.variant = variant or Variant()
+        self._defaults = default_theta()
+        self._parts: list[tuple[str, float, Arm, int]] = []
+        for key, arm in arms.items():
+            levels = arm.schedule.at_levels()
+            own = n if isinstance(n, int) else n[key]
+            for index, (share, schedule) in enumerate(levels):
+                name = key if len(levels) == 1 else f"{key} level {index + 1}"
+                patients = own if len(levels) == 1 else max(round(own * share), FEWEST)
+                self._parts.append((key, share, arm_of(arm, schedule, name), patients))
+
+    def __call__(self, theta: Theta) -> dict[str, ArmSeen]:
+        """Simulate every arm at one set of parameters."""
+        full = {**self._defaults, **theta}
+        seen = list(arm_pool().map(lambda part: self._one(part[2], part[3], full), self._parts))
+        by_key: dict[str, list[tuple[float, ArmSeen]]] = {}
+        for (key, share, _, _), arm in zip(self._parts, seen, strict=True):
+            by_key.setdefault(key, []).append((share, arm))
+        return {key: pooled(parts) for key, parts in by_key.items()}
+
+    def _one(self, arm: Arm, n: int, theta: Theta) -> ArmSeen:
+        scores = random_scores(candidates(arm, n), self.seed, arm.name)
+        outcomes = population_outcomes(
+            arm, theta, n, scores=scores, variant=self.variant, threads=1
+        )
+        taken = scores
+        if len(scores) != outcomes.n:
+            taken = arm_patients(arm, theta, scores, self.variant)[2]
+        normal = {
+            name: ndtri(taken[:, SCORES.index(name)]) for name in ("rho", "kill", "kill_blasts")
+        }
+        return SimulatedArm(np.ones(outcomes.n), partial(observe, outcomes), normal)
+
+
+def observe(outcomes: ArmOutcomes, what: Observable) -> Floats:
+    """Value of an observable in each patient, ``[N]``; ``nan`` where the patient does not count."""
+    kind, line = what.kind, what.line
+    if kind == "response":
+        return _responded(outcomes, what.code).astype(np.float64)
+    if kind == "response_day":
+        return np.where(_responded(outcomes, what.code), outcomes.response_day, np.inf)
+    if kind == "death":
+        day = int(min(what.day + 1, outcomes.horizon_days))
+        return 1.0 - outcomes.alive_probability(day)
+    if kind == "recovery_day":
+        day = outcomes.recovery_day[line, what.thresholds[0]]
+        return np.where(_free_of_leukaemia(outcomes), day, np.nan)
+    if kind == "delayed":
+        return outcomes.dlt(_delay_rule(what.thresholds, int(what.day)))
+    if kind == "grade":
+        return _below(outcomes.nadir, what)
+    if kind == "baseline_grade":
+        return _below(outcomes.baseline, what)
+    if kind == "baseline":
+        return outcomes.baseline[line]
+    if kind == "low_days":
+        return outcomes.longest_below[line, what.thresholds[0]]
+    if kind == "fever":
+        return outcomes.days_below[line, what.thresholds[0]]
+    if kind == "low_run":
+        neutrophils, platelets = what.thresholds
+        run = np.maximum(
+            outcomes.longest_below["neutrophils", neutrophils],
+            outcomes.longest_below["platelets", platelets],
+        )
+        return (run >= what.day).astype(np.float64)
+    raise DataError(sentence(where=f"observable {kind}", what="the marrow model does not give it"))
+
+
+def _responded(outcomes: ArmOutcomes, code: str) -> NDArray[np.bool_]:
+    if code == "CRp":
+        # neutrophils are back, platelets are not
+        day = outcomes.recovery_day["neutrophils", 1.0]
+        return outcomes.responded(*_CODES["CRi"]) & ~np.isinf(day)
+    if code == "ORR" and outcomes.disease.startswith("mds"):
+        improved = outcomes.improved(_iwg(), "HI-N") | outcomes.improved(_iwg(), "HI-P")
+        return outcomes.responded(*_CODES[code]) | improved
+    return outcomes.responded(*_CODES[code])
+
+
+def _free_of_leukaemia(outcomes: ArmOutcomes) -> NDArray[np.bool_]:
+    """Patients whose recovery is reported: responders, and those without leukaemia at start."""
+    at_start = outcomes.baseline["marrow_blasts"] < 5.0
+    return at_start | outcomes.responded(*_CODES["CRm"])
+
+
+def _below(counts: Mapping[str, Floats], what: Observable) -> Floats:
+    if what.line == "any":
+        low = (counts["neutrophils"] < what.thresholds[0]) | (
+            counts["platelets"] < what.thresholds[1]
+        )
+    else:
+        low = counts[what.line] < what.thresholds[0]
+    return low.astype(np.float64)
+
+
+@lru_cache(maxsize=32)
+def _delay_rule(thresholds: tuple[float, ...], day: int) -> DLTRule:
+    return DLTRule(
+        name="delayed recovery",
+        criteria=(
+            Criterion("neutrophils", thresholds[0]),
+            Criterion("platelets", thresholds[1]),
+        ),
+        by_day=day,
+    )
+
+
+@lru_cache(maxsize=1)
+def _iwg() -> ResponseCriteria:
+    return load_response_criteria("iwg_2006_mds")

@@ -1,0 +1,44 @@
+"""Pareto-smoothed importance weights: the only use of ArviZ in this package."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+LIMIT = (
+    0.7  # of k-hat; above it the weights are not to be trusted (Vehtari et al., JMLR 2024;25:72)
+)
+
+
+def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
+    """Smooth importance weights by a generalised Pareto fit of their tail.
+
+    Parameters
+    ----------
+    log_weights : float[N]
+        Log of raw weights; -inf is 0.
+
+    Returns
+    -------
+    weights : float[N]
+        Sum to 1.
+    khat : float
+        Shape of the tail.
+
+    Notes
+    -----
+    Equal weights have no tail; their k-hat is -inf, as there is nothing to fear.
+    """
+    # arviz takes long to import
+    import arviz
+
+    finite = np.isfinite(log_weights)
+    if not finite.any():
+        return np.full(log_weights.size, np.nan), np.inf
+    if np.ptp(log_weights[finite]) < 1e-12 and finite.all():
+        return np.full(log_weights.size, 1.0 / log_weights.size), -np.inf
+    lowest = log_weights[finite].min() - 700.0
+    smoothed, khat = arviz.psislw(np.where(finite, log_weights, lowest))
+    weights = np.exp(np.asarray(smoothed, dtype=np.float64))
+    return weights / weights.sum(), float(khat)

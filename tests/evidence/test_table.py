@@ -1,0 +1,155 @@
+"""Reading evidence: what bad rows get, and what the product's own table holds."""
+
+from collections import Counter
+
+import pytest
+
+from pkpd.errors import DataError
+from pkpd.evidence.schedule import parse_schedule
+from pkpd.evidence.table import load_evidence
+from pkpd.evidence.use import Switches, how_used, terms_of, use_table
+
+GOOD = "A,aml,cytarabine:100 mg/m2:CI:1-7,200,cr_rate,,,,,120,200,READ"
+
+
+def row(**changes):
+    names = (
+        "study population schedule n endpoint value lower upper limits numerator denominator mark"
+    )
+    cells = dict(zip(names.split(), GOOD.split(","), strict=True)) | changes
+    return ",".join(cells[name] for name in names.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"numerator": "201"}, "row 2, column numerator: 201 of 200 patients"),
+        (
+            {"numerator": "", "value": "60"},
+            "row 2, column value: 60 is no fraction; allowed: 0 to 1",
+        ),
+        (
+            {"numerator": "", "value": "60%"},
+            "column value: '60%' is no number; write 0.32 for 32 %",
+        ),
+        ({"endpoint": "cr_rat"}, "column endpoint: endpoint 'cr_rat': it is not known.*cr_rate"),
+        ({"schedule": "cytarabine 100 mg/m2"}, 'row 2, column schedule: schedule "cytarabine'),
+        ({"schedule": "cytarabine:high mg/m2:IV:1-5"}, '"high mg/m2" is no amount'),
+        ({"schedule": "cytarabine:100 mg/m2:IM:1-5"}, '"IM" is no route'),
+        ({"schedule": "cytarabine:100 mg/m2:IV:5-1"}, 'days "5-1"'),
+        ({"population": ""}, "row 2, column population: study A has no population"),
+        ({"population": "aml_r"}, "no population 'aml_r'.*did you mean"),
+        (
+            {"n": "", "denominator": "", "numerator": "3"},
+            "column n: the number of patients is miss",
+        ),
+        ({"mark": "SEEN"}, "column mark: 'SEEN' is not allowed"),
+        ({"value": "0.5"}, "column value: 0.5 is not 120/200 = 0.600"),
+        (
+            {"lower": "0.7", "upper": "0.5", "limits": "ci95"},
+            "column lower: 0.7 is above upper 0.5",
+        ),
+        ({"lower": "0.5", "upper": "0.7"}, "column limits: it does not say what"),
+        ({"study": ""}, "column study: it is empty"),
+        ({"numerator": "1.5"}, "column numerator: 1.5 is no whole number"),
+        ({"endpoint": "mtd_mgm2"}, "column other_schedule: the row compares two schedules"),
+    ],
+)
+def test_bad_row_is_refused_with_row_and_column(table_file, changes, message):
+    with pytest.raises(DataError, match=message):
+        load_evidence(table_file(row(**changes)))
+
+
+def test_repeated_row_is_refused(table_file):
+    with pytest.raises(
+        DataError, match="row 3, column endpoint: A has cr_rate of this arm in row 2"
+    ):
+        load_evidence(table_file(GOOD, GOOD))
+
+
+def test_unknown_and_missing_columns_are_refused(table_file):
+    with pytest.raises(DataError, match="unknown column 'patint'"):
+        load_evidence(table_file("1", header="patint"))
+    with pytest.raises(DataError, match="column 'mark' is missing"):
+        load_evidence(table_file("a,aml,none,cr_rate", header="study,population,schedule,endpoint"))
+
+
+def test_row_with_an_unquoted_comma_is_refused(table_file):
+    with pytest.raises(DataError, match="row 2: 13 cells for 12 columns; put a text with commas"):
+        load_evidence(table_file(GOOD + ",more"))
+
+
+def test_one_line_adds_a_row(table_file):
+    table = load_evidence(table_file())
+    assert len(table) == 8
+    derived = table.row("C.cr_rate")
+    assert (derived.numerator, derived.denominator, derived.derived) == (11, 40, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "drug", "levels", "unit", "times", "route", "hours", "days"),
+    [
+        ("a:40 mg/m2:IV1h:1-5", "a", (40,), "mg/m2", 1, "IV", 1, (1, 2, 3, 4, 5)),
+        ("a:20 mg bid:SC:1,3", "a", (20,), "mg", 2, "SC", 0, (1, 3)),
+        ("a:2 g/m2 q12h:IV90min:1-2", "a", (2000,), "mg/m2", 2, "IV", 1.5, (1, 2)),
+        ("a b:400 ug/m2:CI:2", "a_b", (0.4,), "mg/m2", 1, "CI", 24, (2,)),
+        ("a:5|10 mg flat:PO:1", "a", (5, 10), "mg", 1, "PO", 0, (1,)),
+        ("A-1:100 units/m2:IV:1", "a_1", (100,), "units/m2", 1, "IV", 0, (1,)),
+    ],
+)
+def test_schedule_forms(text, drug, levels, unit, times, route, hours, days):
+    (entry,) = parse_schedule(text).drugs
+    assert (entry.drug, entry.unit, entry.times_a_day, entry.route) == (drug, unit, times, route)
+    assert entry.levels == pytest.approx(levels)
+    assert (entry.hours, entry.days) == (hours, days)
+
+
+def test_dose_levels_are_split_by_patients():
+    schedule = parse_schedule("a:1x3|2x3|4x6|3x18 mg:PO:1-21;b:5 mg:PO:1")
+    parts = schedule.at_levels()
+    assert [share for share, _ in parts] == pytest.approx([0.1, 0.1, 0.2, 0.6])
+    assert [part.drugs[0].amount for _, part in parts] == [1, 2, 4, 3]
+    assert {part.drugs[1].amount for _, part in parts} == {5}
+
+
+def test_own_table_is_whole_and_every_row_has_a_use_or_a_reason():
+    table = load_evidence()
+    assert len(table) == 217
+    uses = how_used(table)
+    assert [use.row.line for use in uses] == list(range(2, 219))
+    assert all(bool(use.kind) != (use.power == 0.0) for use in uses)
+    assert all(use.why for use in uses if not use.kind)
+    kinds = Counter(use.kind for use in uses if use.kind)
+    assert sum(kinds.values()) > 120
+    assert {"beta-binomial", "Dirichlet-multinomial", "median and range", "median"} <= set(kinds)
+    assert {"tolerated dose", "ratio", "difference", "mean and range"} <= set(kinds)
+    assert len(use_table(uses).splitlines()) == 218
+
+
+def test_sources_are_weighed_by_switches():
+    table = load_evidence()
+    without = {row.id for term in terms_of(table) for row in term.rows}
+    with_memory = {row.id for term in terms_of(table, Switches(memory=0.3)) for row in term.rows}
+    added = [table.row(name) for name in with_memory - without]
+    assert added
+    assert {row.mark for row in added} == {"MEMORY"}
+    powers = {row.via: term.power for term in terms_of(table) for row in term.rows}
+    assert powers["mirror"] <= 0.5
+    strict = terms_of(table, Switches(mirror=0.0))
+    assert all(row.via == "direct" for term in strict for row in term.rows)
+
+
+def test_response_and_death_of_the_same_patients_are_one_multinomial():
+    terms = {t.rows[0].study: t for t in terms_of(load_evidence()) if len(t.rows) > 1}
+    burnett = terms["BURNETT2010"]
+    assert burnett.kind == "Dirichlet-multinomial"
+    assert {row.endpoint.name for row in burnett.rows} == {"cr_rate", "cri_rate", "day30_mortality"}
+    assert sum(row.numerator or 0 for row in burnett.rows) == 70
+
+
+def test_readings_are_shared_within_a_study():
+    families = [
+        t.family for t in terms_of(load_evidence()) if t.study == "DEANGELO2018" and t.family
+    ]
+    assert len(families) == 6
+    assert len(set(families)) == 1
