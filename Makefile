@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: compare test bench lint types cards contracts slow wheel lock clean
+.PHONY: compare test bench fits evidence lint types cards contracts slow wheel lock clean
 
 compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)
@@ -17,6 +17,15 @@ test: $(VENV)/dev.stamp
 # Engine benchmark; peers that are installed run beside. Results in build/bench.json.
 bench: $(VENV)/run.stamp
 	$(BIN)/python -m benchmarks.performance $(ARGS)
+
+# Fits on published data, reduced length; estimate beside reference in build/fits/summary.csv.
+# All of it: make fits ARGS=--full
+fits: $(VENV)/run.stamp
+	$(BIN)/python fits/run_all.py $(ARGS)
+
+# Learning the leukaemic marrow from published outcomes: reduced, resumable; all of it: ARGS=--full
+evidence: $(VENV)/run.stamp
+	$(BIN)/python fits/evidence/calibrate.py --out build/evidence $(if $(ARGS),$(ARGS),--reduced)
 
 slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -12,7 +12,8 @@ import pkpd
 PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = ("errors", "units", "dosing", "subjects", "trials", "cards", "data", "engine", "model",
-          "outcome", "comparison", "report", "cli")  # fmt: skip
+          "outcome", "predict", "leukaemia", "infer", "evidence", "comparison", "report",
+          "cli")  # fmt: skip
 
 
 def name_of(path):

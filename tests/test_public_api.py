@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -46,7 +47,8 @@ def test_every_name_resolves_and_is_documented(name):
     value = getattr(pkpd, name)
     if name != "__version__":
         assert value.__doc__
-        assert value.__module__.startswith("pkpd.")
+        home = value.__name__ if isinstance(value, ModuleType) else value.__module__
+        assert home.startswith("pkpd.")
     assert name in dir(pkpd)
 
 

@@ -272,6 +272,14 @@ def check_file(path: str | Path) -> list[str]:
             load_scenario(Path(path))
         elif kind is None:  # a schedule of one's own need not say that it is a trial
             load_trial(Path(path))
+        elif kind == "leukaemia":
+            from pkpd.leukaemia.parameters import read_leukaemia_card
+
+            read_leukaemia_card(Path(path))
+        elif kind == "evidence_populations":
+            from pkpd.evidence.populations import read_populations
+
+            read_populations(Path(path))
         else:
             return check_card(Path(path))
     except PkpdError as error:

@@ -212,3 +212,29 @@ def test_shipped_populations_of_scenarios_are_good():
     assert len(files) == 2
     for path in files:
         assert check_file(path) == []
+
+
+def test_every_shipped_file_is_good() -> None:
+    """Cards of every kind, leukaemia and evidence included, pass the check of the command line."""
+    root = Path(__file__).parents[2]
+    files = sorted((root / "models").rglob("*.toml"))
+    assert len(files) > 40
+    assert {str(path): found for path in files if (found := check_file(path))} == {}
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "old", "new", "said"),
+    [
+        ("leukaemia", "blasts.toml", "unit = ", "unitt = ", "unit"),
+        ("evidence", "populations.toml", "age = 55", 'age = "old"', "age"),
+    ],
+)
+def test_mistakes_in_leukaemia_and_evidence_files_are_told(
+    tmp_path: Path, folder: str, file: str, old: str, new: str, said: str
+) -> None:
+    text = (Path(__file__).parents[2] / "models" / folder / file).read_text(encoding="utf-8")
+    changed = tmp_path / file
+    changed.write_text(text.replace(old, new, 1), encoding="utf-8")
+    (problem,) = check_file(changed)
+    assert said in problem
+    assert file in problem
