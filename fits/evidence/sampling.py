@@ -24,6 +24,8 @@ from pkpd.evidence.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.variants import VARIANTS
 
+STEPS = 4  # of a day, of the simulated patients
+
 #: Learned in a reduced run: those in whose directions the likelihood of the table bends most.
 #: The resistances have the priors of their cards there, without pooling.
 REDUCED_LEARNED = (
@@ -83,7 +85,7 @@ class Plan:
 PLANS = {
     "reduced": Plan(
         name="reduced",
-        settings=SMCSettings(particles=96, chains=24, share=0.4, seed=1),
+        settings=SMCSettings(particles=192, chains=32, share=0.4, final_stages=2, seed=1),
         runs=2,
         baseline_runs=1,
         patients=(128, 64, 1.0),
@@ -94,7 +96,7 @@ PLANS = {
     ),
     "full": Plan(
         name="full",
-        settings=SMCSettings(particles=512, chains=64, share=0.5, final_stages=2, seed=1),
+        settings=SMCSettings(particles=640, chains=64, share=0.45, final_stages=3, seed=1),
         runs=2,
         baseline_runs=2,
         patients=(256, 64, 2.0),
@@ -128,7 +130,8 @@ def likelihood_of(plan: Plan, variant: str = "full") -> EvidenceLikelihood:
     """Likelihood of the product's table under a variant of the marrow model."""
     bare = EvidenceLikelihood(load_evidence(), effects=marrow_effects(plan.nodes))
     patients = patients_by_arm(bare, *plan.patients)
-    return bare.with_simulator(MarrowSimulator(bare.arms, patients, variant=VARIANTS[variant]))
+    simulator = MarrowSimulator(bare.arms, patients, variant=VARIANTS[variant], steps_per_day=STEPS)
+    return bare.with_simulator(simulator)
 
 
 def folder_of(out: Path, plan: Plan, variant: str) -> Path:
@@ -139,7 +142,7 @@ def folder_of(out: Path, plan: Plan, variant: str) -> Path:
 def label_of(plan: Plan, variant: str, prior: Prior, likelihood: EvidenceLikelihood) -> str:
     """Name what is sampled; a checkpoint of something else is refused."""
     held = hashlib.sha256(repr(sorted(prior.fixed.items())).encode()).hexdigest()[:12]
-    return f"{evidence_hash(likelihood)} {variant} {plan.patients} {plan.nodes} {held}"
+    return f"{evidence_hash(likelihood)} {variant} {plan.patients} {plan.nodes} {STEPS} {held}"
 
 
 def sample(plan: Plan, out: Path, variant: str, run: int) -> SMCRun:

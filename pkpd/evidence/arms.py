@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +29,9 @@ class ArmToSimulate:
     population, schedule, cycles, cycle_days
         What to simulate. A schedule with several dose levels is a mixture: simulate
         `schedule.at_levels()` and pool the patients by their shares (:func:`pooled`).
+    observables
+        What will be asked of the patients; none: anything may be. A simulator may leave out days
+        that nothing here depends on.
     """
 
     key: str
@@ -36,11 +39,13 @@ class ArmToSimulate:
     schedule: Schedule
     cycles: int
     cycle_days: int
+    observables: frozenset[Observable] = frozenset()
 
 
 def arms_of(rows: Iterable[EvidenceRow]) -> dict[str, ArmToSimulate]:
     """Arms that rows need, each once, by key."""
     arms: dict[str, ArmToSimulate] = {}
+    asked: dict[str, set[Observable]] = {}
     for row in rows:
         cycles = 1 if row.endpoint.at_start else row.cycles
         for schedule in (row.simulated, row.other_schedule):
@@ -50,7 +55,8 @@ def arms_of(rows: Iterable[EvidenceRow]) -> dict[str, ArmToSimulate]:
             arms.setdefault(
                 key, ArmToSimulate(key, row.population, schedule, cycles, row.cycle_days)
             )
-    return arms
+            asked.setdefault(key, set()).update(a.observable for a in row.endpoint.alternatives)
+    return {key: replace(arm, observables=frozenset(asked[key])) for key, arm in arms.items()}
 
 
 class ArmSeen(Protocol):

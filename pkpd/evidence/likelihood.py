@@ -120,8 +120,7 @@ class EvidenceLikelihood:
         for index, term in enumerate(self.terms):
             arms = {key: self._arm(key, theta, seen, weighted) for key in term.arm_keys}
             by_reading = np.stack([term.log_likelihood(arms, r) for r in term.readings])
-            prior = np.array([reading.log_probability for reading in term.readings])
-            alone = log_sum(by_reading + prior[:, None], axis=0)
+            alone = log_sum(by_reading + term.log_priors[:, None], axis=0)
             by_term[index] = float(log_sum(alone + grid.log_weight))
             pieces[term.study].append((term, by_reading))
         for study, parts in pieces.items():
@@ -142,7 +141,7 @@ class EvidenceLikelihood:
             arms = {key: self._arm(key, theta, seen, weighted) for key in term.arm_keys}
             by_reading = np.stack([term.log_likelihood(arms, r) for r in term.readings])
             key = (term.study, term.family)
-            prior = np.array([r.log_probability for r in term.readings])[:, None]
+            prior = term.log_priors[:, None]
             sums[key] = sums.get(key, prior + np.zeros_like(by_reading)) + term.power * by_reading
         answer = {}
         for (study, family), values in sums.items():
@@ -178,8 +177,7 @@ def _study(parts: list[tuple[Term, Floats]], log_weight: Floats) -> float:
         if term.family in families:
             families[term.family] = families[term.family] + value
         else:
-            prior = np.array([reading.log_probability for reading in term.readings])
-            families[term.family] = value + prior[:, None]
+            families[term.family] = value + term.log_priors[:, None]
     joint = log_weight.copy()
     for value in families.values():
         joint += log_sum(value, axis=0)

@@ -14,6 +14,7 @@ the case of known probabilities).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,8 +112,8 @@ def _rank_log_likelihood(
     if extremes is None:
         edges = np.array([-infinity, *median, infinity])
         lower, middle, upper = sample.cell_weights(edges).T
-        low_terms = _rising(lower, np.arange(rank))
-        high_terms = _rising(upper, np.arange(n - rank + 1))
+        low_terms = _rising(lower, rank)
+        high_terms = _rising(upper, n - rank + 1)
         total = lower + middle + upper
     else:
         (a0, a1), (c0, c1) = extremes
@@ -124,20 +125,30 @@ def _rank_log_likelihood(
         high_terms = _with_one_at_the_end(at_high, between_high, n - rank + 1, c0 < c1)
         total = weights.sum(axis=1)
     middle_count = _likely_counts(n, float(np.max(middle / total)))
+    i, j, c, ways = _ways(n, rank, middle_count)
+    mid_terms = _rising(middle, int(c.max()) + 1)
+    terms = ways + low_terms[:, i] + mid_terms[:, c] + high_terms[:, j]
+    return log_sum(terms, axis=1) + gammaln(total) - gammaln(total + n)
+
+
+@lru_cache(maxsize=256)
+def _ways(
+    n: int, rank: int, middle_count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Numbers below, above and in the middle cell that put the rank there, and log(n! / ...)."""
     below = np.arange(rank)[:, None]
     above = np.arange(n - rank + 1)[None, :]
     here = n - below - above
     i, j = np.nonzero(here <= middle_count)
     c = here[i, j]
-    mid_terms = _rising(middle, np.arange(1, int(c.max()) + 1))
-    ways = gammaln(n + 1) - gammaln(i + 1) - gammaln(j + 1) - gammaln(c + 1)
-    terms = ways + low_terms[:, i] + mid_terms[:, c - 1] + high_terms[:, j]
-    return log_sum(terms, axis=1) + gammaln(total) - gammaln(total + n)
+    return i, j, c, gammaln(n + 1) - gammaln(i + 1) - gammaln(j + 1) - gammaln(c + 1)
 
 
-def _rising(weight: Floats, counts: NDArray[np.int64]) -> Floats:
-    """``log(weight (weight + 1) ... )`` with `counts` factors, ``[K, len(counts)]``."""
-    return gammaln(weight[:, None] + counts) - gammaln(weight)[:, None]
+def _rising(weight: Floats, many: int) -> Floats:
+    """``log(weight (weight + 1) ... )`` with 0, 1, ... ``many - 1`` factors, ``[K, many]``."""
+    terms = np.zeros((weight.size, many))
+    np.cumsum(np.log(weight[:, None] + np.arange(many - 1)), axis=1, out=terms[:, 1:])
+    return terms
 
 
 def _with_one_at_the_end(at_end: Floats, between: Floats, many: int, distinct: bool) -> Floats:
@@ -148,8 +159,8 @@ def _with_one_at_the_end(at_end: Floats, between: Floats, many: int, distinct: b
     counts = np.arange(many)
     if not distinct:
         return np.where(counts == 0, 0.0, -np.inf) + np.zeros_like(at_end)[:, None]
-    anywhere = _rising(at_end + between, counts)
-    none_at_end = _rising(between, counts)
+    anywhere = _rising(at_end + between, many)
+    none_at_end = _rising(between, many)
     gap = np.minimum(none_at_end - anywhere, 0.0)
     with np.errstate(divide="ignore"):
         return anywhere + np.log(-np.expm1(gap))
@@ -189,7 +200,7 @@ def quantiles_log_likelihood(
     allowed = more >= 0
     so_far = np.where(counts == 0, 0.0, -np.inf) + np.zeros((len(weights), 1))
     for cell in range(weights.shape[1]):
-        each = _rising(weights[:, cell], counts) - gammaln(counts + 1)
+        each = _rising(weights[:, cell], n + 1) - gammaln(counts + 1)
         keep = allowed
         if cell % 2:
             rank = ranks[cell // 2]
@@ -235,12 +246,11 @@ def _extremes_log_likelihood(
     i, j = np.nonzero(below[:, None] + above[None, :] <= n)
     a, c = below[i], above[j]
     ways = gammaln(n + 1) - gammaln(a + 1) - gammaln(c + 1) - gammaln(n - a - c + 1)
-    counts = np.arange(n + 1)
     terms = (
         ways
-        + _rising(low, counts)[:, a]
-        + _rising(high, counts)[:, c]
-        + _rising(middle, counts)[:, n - a - c]
+        + _rising(low, n + 1)[:, a]
+        + _rising(high, n + 1)[:, c]
+        + _rising(middle, n + 1)[:, n - a - c]
     )
     total = weights.sum(axis=1)
     return log_sum(terms, axis=1) + gammaln(total) - gammaln(total + n)

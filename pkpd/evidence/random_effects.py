@@ -156,7 +156,7 @@ class StudyEffects:
             factor = np.exp(exponent)
             product = (product[:, None, :] * factor[None, :, :]).reshape(-1, product.shape[1])
         total = product.sum(axis=1, keepdims=True)
-        weights = product / np.maximum(total, 1e-300)
+        weights = product * (1.0 / np.maximum(total, 1e-300))
         return weights, 1.0 / np.einsum("kn,kn->k", weights, weights)
 
     def draw(self, theta: Mapping[str, float], rng: np.random.Generator) -> Floats:

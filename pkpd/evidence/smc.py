@@ -21,9 +21,10 @@ module. Tests compare the two.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.log_sums import log_sum
 from pkpd.evidence.prior import Prior
 from pkpd.evidence.smc_state import SMCRun, Stage, load_checkpoint, save_checkpoint
-from pkpd.evidence.workers import Target, evaluator
+from pkpd.evidence.workers import Evaluate, Target, evaluator
 
 Floats = NDArray[np.float64]
 Tempering = Callable[[Floats, Floats], tuple[Floats, Floats]]
@@ -55,7 +56,8 @@ class SMCSettings:
     share
         Conditional effective sample size at each stage, as a share of the particles.
     final_stages
-        Further stages at power 1.
+        Further stages at power 1, in which the chains go on from where they are; the states of all
+        of them and of the stage that reached power 1 are the sample.
     seed
         Of all random numbers; the result does not depend on the number of workers.
     workers, how
@@ -203,9 +205,7 @@ def next_power(log_likelihood: Floats, power: float, share: float) -> float:
     return power + (low if low > 0 else high)
 
 
-def _start(
-    prior: Prior, evaluate: Callable[[Sequence[dict[str, float]]], list], settings: SMCSettings
-) -> SMCRun:
+def _start(prior: Prior, evaluate: Evaluate, settings: SMCSettings) -> SMCRun:
     engine = qmc.Sobol(prior.size, scramble=True, rng=np.random.default_rng([settings.seed, 0]))
     power_of_two = int(np.ceil(np.log2(settings.particles)))
     uniform = engine.random_base2(power_of_two)[: settings.particles]
@@ -225,13 +225,9 @@ def _start(
 
 
 def _advance(
-    run: SMCRun,
-    prior: Prior,
-    evaluate: Callable[[Sequence[dict[str, float]]], list],
-    settings: SMCSettings,
-    path: Tempering,
+    run: SMCRun, prior: Prior, evaluate: Evaluate, settings: SMCSettings, path: Tempering
 ) -> SMCRun:
-    """One stage: raise the power, resample, move."""
+    """One stage: raise the power, resample, move; at power 1 the chains just go on."""
     rng = np.random.default_rng([settings.seed, 1 + len(run.stages)])
     tilt = path(run.log_likelihood, run.pieces)[1]
     power = next_power(tilt, run.power, settings.share)
@@ -240,15 +236,79 @@ def _advance(
     log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
     log_evidence = run.log_evidence + _lse(log_w) - np.log(len(log_w))
     weights = np.exp(log_w - _lse(log_w))
+    length = settings.particles // settings.chains
+    goes_on = run.power >= 1.0
+    if goes_on:
+        last = len(run.z) // settings.chains * np.arange(1, settings.chains + 1) - 1
+    else:
+        last = _systematic(weights, settings.chains, rng)
+    begin = _States(run.z[last], run.log_likelihood[last], run.pieces[last])
+    moved = _moves(
+        begin, length if goes_on else length - 1, run, weights, power, prior, evaluate, path, rng
+    )
+    states = moved.states if goes_on else [begin, *moved.states]
+    new = [np.stack(part, axis=1) for part in zip(*states, strict=True)]
+    if goes_on:
+        old = (run.z, run.log_likelihood, run.pieces)
+        by_chain = [x.reshape(settings.chains, -1, *x.shape[1:]) for x in old]
+        new = [np.concatenate(pair, axis=1) for pair in zip(by_chain, new, strict=True)]
+    z, log_likelihood, pieces = (x.reshape(-1, *x.shape[2:]) for x in new)
+    stage = Stage(
+        power=power,
+        log_evidence=float(log_evidence),
+        effective_share=float(1.0 / np.sum(weights**2) / len(weights)),
+        accepted=moved.accepted,
+        steps=dict(run.steps),
+        unique_share=len(np.unique(z, axis=0)) / len(z),
+        kept_correlation=_kept(begin.z, states[-1].z),
+    )
+    return SMCRun(
+        z=z,
+        log_likelihood=log_likelihood,
+        pieces=pieces,
+        stages=[*run.stages, stage],
+        steps=_tuned(run.steps, moved.accepted),
+        final_done=run.final_done + (1 if goes_on else 0),
+        evaluations=run.evaluations + settings.chains * len(moved.states),
+        failed=run.failed + moved.failed,
+    )
+
+
+class _States(NamedTuple):
+    """One state of every chain: scores ``[C, d]``, log likelihoods ``[C]``, pieces ``[C, Q]``."""
+
+    z: Floats
+    log_likelihood: Floats
+    pieces: Floats
+
+
+class _Moved(NamedTuple):
+    """States of the chains one after another, shares of accepted moves, failed evaluations."""
+
+    states: list[_States]
+    accepted: dict[str, float]
+    failed: int
+
+
+def _moves(
+    begin: _States,
+    moves: int,
+    run: SMCRun,
+    weights: Floats,
+    power: float,
+    prior: Prior,
+    evaluate: Evaluate,
+    path: Tempering,
+    rng: np.random.Generator,
+) -> _Moved:
+    """Run the chains for a number of moves at one power."""
     centre, factor = _moments(run.z, weights)
-    chosen = _systematic(weights, settings.chains, rng)
-    z, ll, pieces = run.z[chosen], run.log_likelihood[chosen], run.pieces[chosen]
-    states = [(z, ll, pieces)]
+    z, ll, pieces = begin
+    states: list[_States] = []
     tries = dict.fromkeys(TARGET_ACCEPTANCE, 0)
     hits = dict.fromkeys(TARGET_ACCEPTANCE, 0)
-    failed = run.failed
-    length = settings.particles // settings.chains
-    for _ in range(length - 1):
+    failed = 0
+    for _ in range(moves):
         walks = rng.random(len(z)) < 0.5
         proposal, log_ratio = _propose(z, walks, centre, factor, run.steps, rng)
         new_ll, new_pieces = _evaluated(prior, proposal, evaluate)
@@ -265,28 +325,8 @@ def _advance(
         z = np.where(accept[:, None], proposal, z)
         ll = np.where(accept, new_ll, ll)
         pieces = np.where(accept[:, None], new_pieces, pieces)
-        states.append((z, ll, pieces))
-    accepted = {kind: hits[kind] / max(tries[kind], 1) for kind in tries}
-    all_z = np.stack([s[0] for s in states], axis=1).reshape(settings.particles, -1)
-    stage = Stage(
-        power=power,
-        log_evidence=float(log_evidence),
-        effective_share=float(1.0 / np.sum(weights**2) / len(weights)),
-        accepted=accepted,
-        steps=dict(run.steps),
-        unique_share=len(np.unique(all_z, axis=0)) / len(all_z),
-        kept_correlation=_kept(states[0][0], states[-1][0]),
-    )
-    return SMCRun(
-        z=all_z,
-        log_likelihood=np.stack([s[1] for s in states], axis=1).ravel(),
-        pieces=np.stack([s[2] for s in states], axis=1).reshape(settings.particles, -1),
-        stages=[*run.stages, stage],
-        steps=_tuned(run.steps, accepted),
-        final_done=run.final_done + (1 if run.power >= 1.0 else 0),
-        evaluations=run.evaluations + len(z) * (length - 1),
-        failed=failed,
-    )
+        states.append(_States(z, ll, pieces))
+    return _Moved(states, {kind: hits[kind] / max(tries[kind], 1) for kind in tries}, failed)
 
 
 def _propose(
@@ -315,9 +355,7 @@ def _propose(
     return proposal, log_ratio
 
 
-def _evaluated(
-    prior: Prior, z: Floats, evaluate: Callable[[Sequence[dict[str, float]]], list]
-) -> tuple[Floats, Floats]:
+def _evaluated(prior: Prior, z: Floats, evaluate: Evaluate) -> tuple[Floats, Floats]:
     values = prior.values(z)
     thetas = [
         {**prior.fixed, **dict(zip(prior.names, map(float, row), strict=True))} for row in values

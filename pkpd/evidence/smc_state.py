@@ -54,7 +54,7 @@ class SMCRun:
     Attributes
     ----------
     z : float[N, d]
-        Scores; chain after chain, ``N = chains x length``.
+        Scores; chain after chain, ``N = chains x length``, longer after final stages.
     log_likelihood : float[N]
         Log likelihood.
     pieces : float[N, Q]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,14 +132,19 @@ class Term:
         """Study of the rows."""
         return self.rows[0].study
 
-    @property
+    @cached_property
     def family(self) -> tuple[str, ...]:
         """Terms of a study with the same family share one unknown reading."""
         if len(self.readings) == 1:
             return ()
         return tuple(reading.name for reading in self.readings)
 
-    @property
+    @cached_property
+    def log_priors(self) -> Floats:
+        """Log probabilities of the readings."""
+        return np.array([reading.log_probability for reading in self.readings])
+
+    @cached_property
     def arm_keys(self) -> tuple[str, ...]:
         """Arms needed."""
         row = self.rows[0]
@@ -148,7 +154,7 @@ class Term:
     def log_likelihood(self, arms: Mapping[str, Arm], reading: Reading) -> Floats:
         """Log probability of the rows at every grid point, ``[K]``, before the power."""
         row = self.rows[0]
-        arm = arms[row.arm]
+        arm = arms[self.arm_keys[0]]
         what = reading.observables[0]
         if self.kind == "beta-binomial":
             share, size = arm.share(what)

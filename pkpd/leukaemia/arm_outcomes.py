@@ -1,50 +1,21 @@
-"""From an arm and global parameters to the outcomes of its patients: what a calibration calls."""
+"""From arms and global parameters to the outcomes of their patients: what a calibration calls."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pkpd.cards import load_grades, load_response_criteria
 from pkpd.errors import PkpdError, sentence
-from pkpd.leukaemia.endpoints import (
-    best_response,
-    death_days,
-    definition,
-    grades_of,
-    lowest,
-    spells,
-)
-from pkpd.leukaemia.outcomes import THRESHOLDS, ArmOutcomes, Floats
+from pkpd.leukaemia.drug_effects import prepare_regimen
+from pkpd.leukaemia.lazy_outcomes import LazyOutcomes
+from pkpd.leukaemia.outcomes import ArmOutcomes, Floats
 from pkpd.leukaemia.parameters import Theta
-from pkpd.leukaemia.patients import SCORES, arm_patients, candidates, random_scores
+from pkpd.leukaemia.patients import SCORES, Candidates, candidates, random_scores
 from pkpd.leukaemia.schedule import Arm
-from pkpd.leukaemia.simulate import STEPS_PER_DAY, simulate
+from pkpd.leukaemia.simulate import STEPS_PER_DAY, arm_pool, as_rows, simulate_prepared
 from pkpd.leukaemia.variants import FULL, Variant
-from pkpd.trials import Grades, ResponseCriteria
-
-_DISEASE_CRITERIA = (("mds", "iwg_2006_mds"),)
-_USUAL_CRITERIA = "eln_2022"
-
-
-@lru_cache(maxsize=16)
-def _criteria(name: str) -> ResponseCriteria:
-    return load_response_criteria(name)
-
-
-@lru_cache(maxsize=4)
-def _grades(name: str) -> Grades:
-    return load_grades(name)
-
-
-def usual_criteria(disease: str) -> str:
-    """Name the criteria used for a disease: IWG 2006 for myelodysplasia, else ELN 2022."""
-    for beginning, name in _DISEASE_CRITERIA:
-        if disease.startswith(beginning):
-            return name
-    return _USUAL_CRITERIA
 
 
 def population_outcomes(
@@ -101,73 +72,93 @@ def population_outcomes(
             allowed=f"({candidates(arm, n)}, {len(SCORES)})",
         )
         raise PkpdError(msg)
-    p, state, _ = arm_patients(arm, theta, scores, variant)
-    courses = simulate(
-        arm.schedule, theta, p, state, variant, steps_per_day=steps_per_day, threads=threads
-    )
-    died = death_days(courses.cumulative_hazard, p["death_score"])
-    last = np.minimum(died, courses.days).astype(np.int64)
-    first_cycle = np.clip(np.minimum(last, courses.second_cycle_day - 1), 1, None)
-    run = int(definition("recovery_days"))
-    tables: list[dict] = [{}, {}, {}, {}]
-    for line, own in (("neutrophils", courses.neutrophils), ("platelets", courses.platelets)):
-        levels = np.array(THRESHOLDS[line])
-        found = spells(own, levels, last, run)
-        for table, values in zip(tables, found, strict=True):
-            table.update({(line, t): v for t, v in zip(THRESHOLDS[line], values, strict=True)})
-    seen = {
-        "neutrophils": courses.neutrophils,
-        "platelets": courses.platelets_with_transfused,
-        "wbc": courses.wbc,
-    }
-    low = {line: lowest(counts, last) for line, counts in seen.items()}
-    scale = _grades("ctcae_v5")
-    graded = ("neutrophils", "platelets")
-    base = {line: seen[line][:, 0] for line in graded}
-    rules = _criteria(criteria or usual_criteria(arm.disease))
-    response, response_day, codes = best_response(courses, died, rules, response_by_day)
-    complete = codes.index("CR") if "CR" in codes else -1
-    return ArmOutcomes(
-        name=arm.name,
-        disease=arm.disease,
-        n=died.size,
-        horizon_days=courses.days,
-        baseline={
-            **{line: counts[:, 0] for line, counts in seen.items()},
-            "marrow_blasts": courses.marrow_blasts[:, 0],
-            "blood_blasts": courses.blood_blasts[:, 0],
-            "age": p["age"],
-        },
-        recovery_day=tables[0],
-        first_below_day=tables[1],
-        days_below=tables[2],
-        longest_below=tables[3],
-        nadir={line: value for line, (value, _) in low.items()},
-        nadir_day={line: day for line, (_, day) in low.items()},
-        worst_grade={k: grades_of(low[k][0], base[k], scale, k) for k in graded},
-        worst_grade_cycle1={
-            k: grades_of(lowest(seen[k], first_cycle)[0], base[k], scale, k) for k in graded
-        },
-        baseline_grade={k: grades_of(base[k], base[k], scale, k) for k in graded},
-        response=response,
-        response_codes=codes,
-        response_day=response_day,
-        cr_day=np.where(response == complete, response_day, np.inf),
-        death_day=died,
-        transfusions=(
-            courses.transfused & (np.arange(courses.days)[None, :] < last[:, None])
-        ).sum(axis=1).astype(np.float64),
-        courses=courses,
-    )  # fmt: skip
+    prepared = PreparedArms((arm,), (scores,), variant, steps_per_day)
+    return prepared.outcomes(theta, threads, criteria, response_by_day)[0]
+
+
+class PreparedArms:
+    """Arms whose patients meet many sets of global parameters.
+
+    What does not depend on the parameters is worked out once; the patients of all arms are made
+    together.
+
+    Parameters
+    ----------
+    arms
+        The arms.
+    scores
+        Of the candidates of each (`pkpd.leukaemia.patients.random_scores`).
+    variant
+        Mechanisms that are on.
+    steps_per_day
+        As `pkpd.leukaemia.simulate.simulate`.
+
+    Attributes
+    ----------
+    candidates
+        The candidates of all arms.
+    """
+
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        scores: Sequence[Floats],
+        variant: Variant = FULL,
+        steps_per_day: int = STEPS_PER_DAY,
+    ) -> None:
+        self.arms = tuple(arms)
+        self.candidates = Candidates(arms, scores)
+        self.variant = variant
+        self.steps_per_day = steps_per_day
+        self._regimens = [prepare_regimen(arm.schedule) for arm in arms]
+
+    def outcomes(
+        self,
+        theta: Theta,
+        threads: int | None = None,
+        criteria: str | None = None,
+        response_by_day: float = np.inf,
+    ) -> list[LazyOutcomes]:
+        """Outcomes of each arm under global parameters; see `population_outcomes`."""
+        return self.seen(theta, threads, criteria, response_by_day)[0]
+
+    def seen(
+        self,
+        theta: Theta,
+        threads: int | None = None,
+        criteria: str | None = None,
+        response_by_day: float = np.inf,
+    ) -> tuple[list[LazyOutcomes], NDArray[np.int64] | None]:
+        """Outcomes of each arm, and which of the candidates their patients are.
+
+        The second is that of `pkpd.leukaemia.patients.Patients`, for all arms together.
+        """
+        patients = self.candidates.patients(theta, self.variant)
+        par, state, starts = as_rows(patients.parameters), patients.state, self.candidates.starts
+        age, death_score = patients.parameters["age"], patients.parameters["death_score"]
+
+        def one(index: int, inside: int | None) -> LazyOutcomes:
+            own = slice(int(starts[index]), int(starts[index + 1]))
+            courses = simulate_prepared(
+                self._regimens[index], self.arms[index].schedule, theta,
+                np.ascontiguousarray(par[:, own]), np.ascontiguousarray(state[:, own]),
+                self.variant, steps_per_day=self.steps_per_day, threads=inside,
+            )  # fmt: skip
+            return LazyOutcomes(
+                self.arms[index], courses, age[own], death_score[own], criteria, response_by_day
+            )
+
+        every = range(len(self.arms))
+        if threads == 1 or len(self.arms) == 1:
+            made = [one(index, threads) for index in every]
+        else:
+            made = list(arm_pool().map(lambda index: one(index, 1), every))
+        return made, patients.chosen
 
 
 def outcomes_of_arms(
     arms: Sequence[Arm], theta: Theta, n: int = 500, *, seed: int = 1, variant: Variant = FULL
 ) -> list[ArmOutcomes]:
     """`population_outcomes` of several arms, arms side by side on all cores."""
-    from pkpd.leukaemia.simulate import arm_pool
-
-    def one(arm: Arm) -> ArmOutcomes:
-        return population_outcomes(arm, theta, n, seed=seed, variant=variant, threads=1)
-
-    return list(arm_pool().map(one, arms))
+    scores = [random_scores(candidates(arm, n), seed, arm.name) for arm in arms]
+    return list(PreparedArms(arms, scores, variant).outcomes(theta))

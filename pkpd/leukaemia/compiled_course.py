@@ -16,12 +16,19 @@ from numba import njit
 
 from pkpd.leukaemia import compiled_math, compiled_step, equations
 from pkpd.leukaemia.compiled_step import (
+    N_EFFECTS,
     N_FIXED,
     N_PARAMETERS,
     N_STATES,
     N_TODAY,
     WIDTH,
     advance,
+    begin,
+    clofarabine,
+    drug_effects,
+    growth_factor_on,
+    late_injury,
+    lenalidomide,
     step_factors,
 )
 from pkpd.leukaemia.equations import PARAMETERS, STATES
@@ -31,7 +38,8 @@ _PAR = {name: i * WIDTH for i, name in enumerate(PARAMETERS)}
 _C, _T1, _T2, _T3, _N = (_STATE[n] for n in STATES[4:9])
 _P, _L, _X, _CLO = (_STATE[n] for n in ("platelets", "blasts", "transfused", "clofarabine"))
 _PEG, _GUT, _HAZARD = (_STATE[n] for n in ("pegfilgrastim", "lenalidomide_gut", "hazard"))
-_N_OLD, _P_OLD = len(STATES) * WIDTH, (len(STATES) + 1) * WIDTH
+_INJURIES = tuple(_STATE[f"injury_{i}"] for i in range(1, 6))
+_TP, _CENTRAL = _STATE["triphosphate"], _STATE["lenalidomide"]
 _N0, _P0 = _PAR["neutrophils_normal"], _PAR["platelets_normal"]
 _PER_BLAST, _PHI = _PAR["blood_per_blast"], _PAR["leukaemic_neutrophils"]
 _SHARE, _OTHER = _PAR["neutrophil_share"], _PAR["other_cells"]
@@ -115,14 +123,19 @@ def _reached(threshold: np.ndarray, either: bool, anc: float, plt: float) -> boo
 @njit(nogil=True, error_model="numpy")
 def _decide(
     start: int, width: int, day: int, t: Tables, s: Progress, out: Output, effect: np.ndarray
-) -> None:
-    """Take the decisions of one morning; today's effects of every patient go into ``effect``."""
+) -> bool:
+    """Take the decisions of one morning; today's effects of every patient go into ``effect``.
+
+    False if treatment has ended for all: no later morning needs a decision.
+    """
     courses, drugs = t.hold_below.shape[0], t.hold_below.shape[1]
+    going_on = False
     for w in range(width):
         lane = start + w
         effect[w, :] = 0.0
         if s.ended[w]:
             continue
+        going_on = True
         anc = out.neutrophils[lane, day]
         plt = out.platelets_with_transfused[lane, day]
         c = s.course[w]
@@ -192,6 +205,51 @@ def _decide(
                     effect[w, j] += multiplier * t.effect[c, cycle_day, k, j]
                 out.doses_given[lane, k] += t.given[c, cycle_day, k]
                 out.full_doses[lane, k] += multiplier * t.given[c, cycle_day, k]
+    return going_on
+
+
+@njit(nogil=True, error_model="numpy")
+def _doses(
+    width: int, effect: np.ndarray, block: np.ndarray, y: np.ndarray, today: np.ndarray
+) -> bool:
+    """Give today's doses; whether any of today's rates is another one than yesterday's."""
+    changes = False
+    for i in range(width):
+        row = effect[i]
+        rates = (row[0], row[1], row[2], row[3])
+        level = block[_LEN_MG + i] * row[5]
+        for j in range(4):
+            changes |= today[j * WIDTH + i] != rates[j]
+            today[j * WIDTH + i] = rates[j]
+        changes |= today[5 * WIDTH + i] != level
+        changes |= today[6 * WIDTH + i] != row[8] or today[7 * WIDTH + i] != row[9]
+        today[5 * WIDTH + i] = level
+        today[6 * WIDTH + i] = row[8]
+        today[7 * WIDTH + i] = row[9]
+        y[_CLO + i] += block[_TP_DOSE + i] * row[4]
+        y[_GUT + i] += level * block[_LEN_KE + i]
+        y[_PEG + i] += row[7]
+    return changes
+
+
+@njit(nogil=True, error_model="numpy")
+def _in_use(t: Tables, y: np.ndarray, oral: bool) -> tuple[bool, bool, bool, bool]:
+    """Which of clofarabine, pegfilgrastim, lenalidomide by mouth and late injury there may be."""
+    clo = peg = oral_lenalidomide = injury = False
+    for c in range(t.effect.shape[0]):
+        for d in range(t.effect.shape[1]):
+            for k in range(t.effect.shape[2]):
+                clo |= t.effect[c, d, k, 4] != 0.0
+                peg |= t.effect[c, d, k, 7] != 0.0
+                oral_lenalidomide |= t.effect[c, d, k, 5] != 0.0
+                injury |= t.effect[c, d, k, 3] != 0.0
+    for i in range(WIDTH):
+        clo |= y[_CLO + i] != 0.0 or y[_TP + i] != 0.0
+        peg |= y[_PEG + i] != 0.0
+        oral_lenalidomide |= y[_GUT + i] != 0.0 or y[_CENTRAL + i] != 0.0
+        for row in _INJURIES:
+            injury |= y[row + i] != 0.0
+    return clo, peg, oral and oral_lenalidomide, injury
 
 
 @njit(nogil=True, error_model="numpy")
@@ -217,6 +275,7 @@ def run_blocks(
     block = np.empty(N_PARAMETERS * WIDTH)
     y = np.zeros(N_STATES * WIDTH)
     fixed = np.empty(N_FIXED * WIDTH)
+    effects = np.zeros(N_EFFECTS * WIDTH)
     today = np.zeros(N_TODAY * WIDTH)
     effect = np.zeros((WIDTH, 10))
     for start in range(first, last, WIDTH):
@@ -226,11 +285,11 @@ def run_blocks(
         for j in range(n_states):
             for i in range(WIDTH):
                 y[j * WIDTH + i] = initial[j, min(start + i, last - 1)]
-        for i in range(WIDTH):
-            y[_N_OLD + i] = y[_N + i]
-            y[_P_OLD + i] = y[_P + i]
         today[:] = 0.0
         step_factors(block, fixed, h)
+        begin(y, block, fixed, effects)
+        has_clo, has_peg, has_oral, has_injury = _in_use(t, y, oral == 1)
+        clo_acts = changes = True
         s = Progress(
             np.zeros(WIDTH, np.int64),
             np.zeros(WIDTH, np.int64),
@@ -248,6 +307,8 @@ def run_blocks(
         width = min(WIDTH, last - start)
         for lane in range(start, start + width):
             out.second_cycle_day[lane] = _NEVER
+        treated = courses > 0
+        effect[:] = 0.0
         for day in range(days):
             for i in range(width):
                 lane = start + i
@@ -266,31 +327,35 @@ def run_blocks(
                 out.marrow_blasts[lane, day] = blasts
                 out.blood_blasts[lane, day] = leukaemic * (1.0 - block[_PHI + i])
                 out.cumulative_hazard[lane, day] = y[_HAZARD + i]
-            if courses > 0:
-                _decide(start, width, day, t, s, out, effect)
+            if treated:
+                treated = _decide(start, width, day, t, s, out, effect)
+                changes = _doses(width, effect, block, y, today) or changes
             for i in range(width):
                 lane = start + i
-                row = effect[i]
-                for j in range(4):
-                    today[j * WIDTH + i] = row[j]
-                today[6 * WIDTH + i] = row[8]
-                today[7 * WIDTH + i] = row[9]
                 need = day + 1 >= filgrastim_from
                 need = need and out.neutrophils[lane, day] < filgrastim_below
-                today[4 * WIDTH + i] = 1.0 if need else min(row[6], 1.0)
-                y[_CLO + i] += block[_TP_DOSE + i] * row[4]
-                today[5 * WIDTH + i] = block[_LEN_MG + i] * row[5]
-                y[_GUT + i] += block[_LEN_MG + i] * block[_LEN_KE + i] * row[5]
-                y[_PEG + i] += row[7]
+                today[4 * WIDTH + i] = 1.0 if need else min(effect[i, 6], 1.0)
                 if out.platelets_with_transfused[lane, day] < transfuse_below:
                     y[_X + i] += block[_INCREMENT + i]
                     out.transfused[lane, day] = True
-            if day + 1 < days:
-                for _ in range(steps):
-                    advance(
-                        y, block, fixed, today, h, feedback, linear_effect == 1, above_one,
-                        oral == 1,
-                    )  # fmt: skip
+            if day + 1 == days:
+                break
+            for _ in range(steps):
+                if has_clo:
+                    acted = clo_acts
+                    clo_acts = clofarabine(y, block, fixed, effects, acted)
+                    changes = changes or acted or clo_acts
+                if has_oral:
+                    lenalidomide(y, fixed, effects)
+                if changes or has_oral:
+                    drug_effects(
+                        block, today, effects, h, linear_effect == 1, above_one != 0, oral == 1
+                    )
+                    changes = False
+                if has_injury:
+                    late_injury(y, block, fixed, today, effects)
+                growth_factor_on(y, block, today, effects, h, has_peg)
+                advance(y, block, fixed, effects, h, feedback, above_one)
 
 
 def _with_cache(version: int) -> Any:

@@ -7,6 +7,7 @@ has an intensity, its kill of early cells relative to a course of 7+3 (``models/
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,25 +84,71 @@ def intensity(theta: Theta, drug: str, dose: float) -> float:
     return theta[f"intensity.{drug}"] * relative
 
 
-def regimen_tables(schedule: ArmSchedule, theta: Theta) -> tuple[Tables, DosingPlan | None]:
-    """Tables of a schedule for the compiled course, and the plan they come from."""
+@dataclass(frozen=True)
+class PreparedRegimen:
+    """What of the tables of a schedule does not depend on global parameters.
+
+    Attributes
+    ----------
+    made
+        The dosing plan; ``None`` without drugs.
+    tables
+        Tables without the effects that depend on parameters.
+    clofarabine_by_mouth
+        Index of the drug, and dose ``[C, D]`` (mg/m^2) of clofarabine by mouth.
+    chemotherapy
+        Course, drug, its name, cumulative dose (mg/m^2) and share of each day ``[D]``.
+    """
+
+    made: DosingPlan | None
+    tables: Tables
+    clofarabine_by_mouth: tuple[tuple[int, Floats], ...] = ()
+    chemotherapy: tuple[tuple[int, int, str, float, Floats], ...] = ()
+
+    def at(self, theta: Theta) -> Tables:
+        """Tables under global parameters."""
+        if not self.chemotherapy and not self.clofarabine_by_mouth:
+            return self.tables
+        effect = self.tables.effect.copy()
+        for k, dose in self.clofarabine_by_mouth:
+            effect[:, :, k, _CLO] += dose * theta["oral_clofarabine"]
+        for c, k, drug, total, share in self.chemotherapy:
+            rate = intensity(theta, drug, total) * share
+            here = effect[c, :, k]
+            here[:, 0] = rate
+            here[:, 1] = rate * theta.get(f"committed.{drug}", 1.0)
+            here[:, 2] = rate * theta.get(f"blasts.{drug}", 1.0)
+            here[:, 3] = rate * theta.get(f"injury.{drug}", 0.0)
+            here[:, 8:] = here[:, :2] * theta.get(f"platelet.{drug}", 1.0)
+        return self.tables._replace(effect=effect)
+
+
+def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
+    """Work out what of the tables of a schedule does not depend on parameters.
+
+    Raises
+    ------
+    PkpdError
+        If a drug is unknown.
+    """
     if schedule.regimen is None:
-        return _nothing(), None
+        return PreparedRegimen(None, _nothing())
     made = plan(schedule.regimen, schedule.horizon_days)
     names = [drug_name(drug) for drug in made.drugs]
     courses, days, _ = made.amount.shape
     effect = np.zeros((courses, days, len(names), 10))
     given = np.zeros((courses, days, len(names)), dtype=np.int64)
     per_m2 = np.zeros((courses, days, len(names)))
+    by_mouth = np.zeros_like(per_m2)
     for s, slot in enumerate(made.slots):
         size = {"mg/m^2": 1.0, "mg": 1.0 / BODY_SURFACE_M2}.get(
             slot.unit, BODY_WEIGHT_KG / BODY_SURFACE_M2
         )
         amount = np.minimum(made.amount[:, :, s] * size, slot.cap_mg / BODY_SURFACE_M2)
-        if names[slot.drug_index] == "clofarabine" and slot.route == "oral":
-            amount = amount * theta["oral_clofarabine"]
-        per_m2[:, :, slot.drug_index] += amount
+        oral = names[slot.drug_index] == "clofarabine" and slot.route == "oral"
+        (by_mouth if oral else per_m2)[:, :, slot.drug_index] += amount
         given[:, :, slot.drug_index] |= made.amount[:, :, s] > 0.0
+    chemotherapy = []
     for k, drug in enumerate(names):
         dose = per_m2[:, :, k]
         if drug == "clofarabine":
@@ -116,12 +163,7 @@ def regimen_tables(schedule: ArmSchedule, theta: Theta) -> tuple[Tables, DosingP
             for c in range(courses):
                 total = dose[c].sum()
                 if total > 0.0:
-                    rate = intensity(theta, drug, total) * dose[c] / total
-                    effect[c, :, k, 0] = rate
-                    for j, name in enumerate(("committed", "blasts", "injury"), start=1):
-                        usual = 0.0 if name == "injury" else 1.0
-                        effect[c, :, k, j] = rate * theta.get(f"{name}.{drug}", usual)
-                    effect[c, :, k, 8:] = effect[c, :, k, :2] * theta.get(f"platelet.{drug}", 1.0)
+                    chemotherapy.append((c, k, drug, float(total), dose[c] / total))
     least = np.array(schedule.only_if_blasts_from or [0.0] * courses, dtype=np.float64)
     tables = Tables(
         effect=effect,
@@ -133,7 +175,14 @@ def regimen_tables(schedule: ArmSchedule, theta: Theta) -> tuple[Tables, DosingP
             if name not in ("effect", "given", "least_blasts")
         },
     )
-    return tables, made
+    swallowed = tuple((k, by_mouth[:, :, k]) for k in range(len(names)) if by_mouth[:, :, k].any())
+    return PreparedRegimen(made, tables, swallowed, tuple(chemotherapy))
+
+
+def regimen_tables(schedule: ArmSchedule, theta: Theta) -> tuple[Tables, DosingPlan | None]:
+    """Tables of a schedule for the compiled course, and the plan they come from."""
+    prepared = prepare_regimen(schedule)
+    return prepared.at(theta), prepared.made
 
 
 def calendar(schedule: ArmSchedule, theta: Theta) -> Calendar:

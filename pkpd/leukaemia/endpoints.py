@@ -6,6 +6,7 @@ Definitions are cards: ``models/rules`` for responses, grades and dose-limiting 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from pkpd.leukaemia.outcomes import ArmOutcomes, DailyCourses
 from pkpd.leukaemia.parameters import leukaemia_cards
 
 if TYPE_CHECKING:
-    from pkpd.trials import DLTRule, Grades, Improvement, Response, ResponseCriteria
+    from pkpd.trials import DLTRule, Grades, Improvement, ResponseCriteria
 
 Floats = NDArray[np.float64]
 
@@ -39,8 +40,21 @@ def death_days(cumulative_hazard: Floats, score: Floats) -> Floats:
     score
         ``[N]`` uniform numbers: death comes when ``exp(-H)`` falls below.
     """
-    dead = cumulative_hazard >= -np.log(score)[:, None]
-    return np.where(dead.any(axis=1), np.maximum(dead.argmax(axis=1), 1), np.inf)
+    return _first_reached(cumulative_hazard, -np.log(score))
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _first_reached(cumulative_hazard: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    n, days = cumulative_hazard.shape
+    day = np.full(n, np.inf)
+    for i in range(n):
+        if days == 0 or cumulative_hazard[i, days - 1] < limit[i]:
+            continue  # a cumulative hazard only rises
+        for j in range(days):
+            if cumulative_hazard[i, j] >= limit[i]:
+                day[i] = max(j, 1)
+                break
+    return day
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -125,26 +139,74 @@ def _runs(met: NDArray[np.bool_], days: int) -> NDArray[np.bool_]:
     return kept
 
 
-def _meets(courses: DailyCourses, response: Response) -> NDArray[np.bool_]:
-    """Days on which one response category is met, ``[N, D]``."""
-    blasts = courses.marrow_blasts
-    met = blasts >= response.marrow_blasts_from
-    if response.marrow_blasts_below is not None:
-        limit = response.marrow_blasts_below
-        met &= (blasts <= limit) if response.marrow_limit_included else (blasts < limit)
-    if response.marrow_blasts_fall > 0.0:
-        met &= blasts <= (1.0 - response.marrow_blasts_fall) * blasts[:, :1]
-    if response.no_circulating_blasts:
-        met &= courses.blood_blasts < definition("blood_blasts_detected")
-    if response.marrow_not_aplastic:
-        met &= courses.marrow_cells >= definition("marrow_cells_needed")
-    if response.criteria:
-        reached = [
-            (courses.neutrophils if c.line == "neutrophils" else courses.platelets) >= c.at_least
-            for c in response.criteria
-        ]
-        met &= np.any(reached, axis=0) if response.join == "any" else np.all(reached, axis=0)
-    return _runs(np.asarray(met), round(7.0 * response.for_weeks))
+@lru_cache(maxsize=16)
+def _response_table(criteria: ResponseCriteria) -> tuple[Floats, Floats]:
+    """Responses as numbers ``[R, 9]``, and their counts ``[R, criteria, 2]`` (line, at least)."""
+    rules = criteria.responses
+    numbers = np.zeros((len(rules), 9))
+    widest = max((len(rule.criteria) for rule in rules), default=0)
+    counts = np.zeros((len(rules), max(widest, 1), 2))
+    for r, rule in enumerate(rules):
+        limit = np.inf if rule.marrow_blasts_below is None else rule.marrow_blasts_below
+        circulating = definition("blood_blasts_detected") if rule.no_circulating_blasts else np.inf
+        cells = definition("marrow_cells_needed") if rule.marrow_not_aplastic else -np.inf
+        numbers[r] = (
+            rule.marrow_blasts_from, limit, rule.marrow_limit_included, rule.marrow_blasts_fall,
+            circulating, cells, len(rule.criteria), rule.join == "any",
+            max(round(7.0 * rule.for_weeks), 1),
+        )  # fmt: skip
+        for k, criterion in enumerate(rule.criteria):
+            counts[r, k] = (criterion.line != "neutrophils", criterion.at_least)
+    return numbers, counts
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _reached(
+    criteria: np.ndarray, r: int, needed: int, one_is_enough: bool, anc: float, plt: float
+) -> bool:
+    """Whether counts meet the criteria of response ``r``."""
+    reached = 0
+    for k in range(needed):
+        reached += (plt if criteria[r, k, 0] != 0.0 else anc) >= criteria[r, k, 1]
+    return needed == 0 or (reached > 0 if one_is_enough else reached == needed)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _best(
+    rules: np.ndarray, criteria: np.ndarray, first: np.ndarray, last: np.ndarray,
+    blasts: np.ndarray, blood: np.ndarray, cells: np.ndarray, neutrophils: np.ndarray,
+    platelets: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    n, days = blasts.shape
+    code, day = np.zeros(n, np.int8), np.full(n, np.inf)
+    for i in range(n):
+        for r in range(rules.shape[0]):
+            least, most, included = rules[r, 0], rules[r, 1], rules[r, 2] != 0.0
+            if rules[r, 3] > 0.0:
+                fallen = (1.0 - rules[r, 3]) * blasts[i, 0]
+                if fallen < most:
+                    most, included = fallen, True
+            blood_below, cells_from = rules[r, 4], rules[r, 5]
+            needed, one_is_enough = int(rules[r, 6]), rules[r, 7] != 0.0
+            run_needed = int(rules[r, 8])
+            run = 0
+            # a response that begins on the last day allowed must still last
+            for j in range(first[i], min(last[i] + run_needed - 1, days)):
+                here = blasts[i, j]
+                met = here < most or (included and here == most)
+                met = met and here >= least and blood[i, j] < blood_below
+                met = met and cells[i, j] >= cells_from
+                met = met and _reached(
+                    criteria, r, needed, one_is_enough, neutrophils[i, j], platelets[i, j]
+                )
+                run = run + 1 if met else 0
+                if run == run_needed:
+                    code[i] = r + 1
+                    day[i] = j + 2.0 - run_needed
+                    break
+            if code[i] > 0:
+                break
+    return code, day
 
 
 def best_response(
@@ -172,16 +234,14 @@ def best_response(
     codes
         ``("none", ...)`` in the order of the criteria.
     """
-    days = np.arange(1, courses.days + 1)
-    allowed = (days >= definition("first_response_day")) & (days <= by_day)
-    allowed = allowed[None, :] & (days[None, :] <= death_day[:, None])
-    code = np.zeros(death_day.size, dtype=np.int8)
-    day = np.full(death_day.size, np.inf)
-    for index, response in enumerate(criteria.responses, start=1):
-        met = _meets(courses, response) & allowed
-        new = (code == 0) & met.any(axis=1)
-        code[new] = index
-        day[new] = met[new].argmax(axis=1) + 1.0
+    rules, counts = _response_table(criteria)
+    begin = int(np.ceil(definition("first_response_day"))) - 1
+    first = np.full(death_day.size, max(begin, 0), dtype=np.int64)
+    last = np.floor(np.minimum(death_day, min(by_day, courses.days))).astype(np.int64)
+    code, day = _best(
+        rules, counts, first, last, courses.marrow_blasts, courses.blood_blasts,
+        courses.marrow_cells, courses.neutrophils, courses.platelets,
+    )  # fmt: skip
     return code, day, ("none", *(r.code for r in criteria.responses))
 
 

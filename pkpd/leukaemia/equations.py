@@ -141,21 +141,28 @@ def steady_counts(
     a, gamma = p["tpo_saturation"], p["gamma_platelet"]
     fixed = p["platelet_fixed_loss"]
     at_normal = platelet_loss(p, normal)
+    clearance = p["clearance_ratio"] * p["neutrophils_normal"]
+    level = np.log1p(clearance)
+    made_n = np.log(stem * block)
+    made_p = np.log(stem_platelet * block * at_normal) + gamma * np.log(a + 1.0)
 
     def neutrophil_gap(u: Floats) -> tuple[Floats, Floats]:
-        x = np.exp(u)
-        made = np.asarray(np.log(stem * block * growth_factor(p, x, 0.0, variant)[0]))
+        # production is that of `growth_factor`, in logarithms
         if variant.growth_factor == "off":
-            return made - u, np.full(u.shape, -1.0)
-        g = p["clearance_ratio"] * p["neutrophils_normal"] * x
-        steep = 1.0 if variant.growth_factor == "count" else g / (1.0 + g)
-        return made - u, -1.0 - p["gamma"] * steep
+            return made_n - u, np.full(u.shape, -1.0)
+        if variant.growth_factor == "count":
+            least = np.log(1e-12)
+            return made_n - p["gamma"] * np.maximum(u, least) - u, -1.0 - p["gamma"]
+        g = clearance * np.exp(u)
+        made = made_n + p["gamma"] * (level - np.log1p(g))
+        return made - u, -1.0 - p["gamma"] * (g / (1.0 + g))
 
     def platelet_gap(u: Floats) -> tuple[Floats, Floats]:
         x = np.exp(u)
-        loss = platelet_loss(p, x * normal)
-        made = np.log(stem_platelet * block * at_normal) + gamma * np.log((a + 1.0) / (a + x))
-        steep = -fixed * x * normal / (x * normal + 5.0) ** 2 / loss
+        count = x * normal
+        loss = platelet_loss(p, count)
+        steep = -fixed * count / (count + 5.0) ** 2 / loss
+        made = made_p - gamma * np.log(a + x)
         return made - np.log(loss) - u, -1.0 - steep - gamma * x / (a + x)
 
     return _newton(neutrophil_gap, np.log(stem)), _newton(platelet_gap, np.log(stem_platelet))

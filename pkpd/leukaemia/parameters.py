@@ -195,7 +195,7 @@ def value_of(theta: Theta, name: str, disease: str, default: float | None = None
     PkpdError
         If there is none and no ``default``.
     """
-    for own in leukaemia_cards().chain(disease):
+    for own in _chain(disease):
         found = theta.get(f"{name}.{own}")
         if found is not None:
             return found
@@ -206,6 +206,11 @@ def value_of(theta: Theta, name: str, disease: str, default: float | None = None
         )
         raise PkpdError(msg)
     return found
+
+
+@lru_cache(maxsize=128)
+def _chain(disease: str) -> tuple[str, ...]:
+    return leukaemia_cards().chain(disease)
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,9 @@ parameters meet the same patients, and what changes between them is the paramete
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,42 +86,141 @@ def arm_patients(
     scores
         ``[N, len(SCORES)]`` of the patients taken.
     """
-    p = _parameters(arm, theta, scores, variant)
-    state = initial_state(p, variant)
-    limited = arm.least_neutrophils > 0.0 or arm.least_platelets > 0.0 or np.isfinite(arm.most_wbc)
-    if not limited:
-        return p, state, scores
-    counts = observed_counts(state, p)
-    meets = (
-        (counts["neutrophils"] >= arm.least_neutrophils)
-        & (counts["platelets"] >= arm.least_platelets)
-        & (counts["wbc"] <= arm.most_wbc)
-    )
-    n = scores.shape[0] // _OVERSAMPLING
-    order = np.argsort(~meets, kind="stable")
-    chosen = order[np.arange(n) % max(int(meets.sum()), 1)]
-    return {name: v[chosen] for name, v in p.items()}, state[:, chosen], scores[chosen]
+    made = Candidates((arm,), (scores,)).patients(theta, variant)
+    return made.parameters, made.state, scores if made.chosen is None else scores[made.chosen]
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Patients of several arms, those of each arm next to each other.
+
+    Attributes
+    ----------
+    parameters
+        Name -> ``[N]``, the names of `PARAMETERS`, ``age`` and ``death_score`` (uniform).
+    state
+        ``[states, N]`` before any drug.
+    chosen
+        ``[N]`` which of the candidates they are; ``None``: all of them, in order.
+    """
+
+    parameters: dict[str, Floats]
+    state: Floats
+    chosen: NDArray[np.int64] | None
+
+
+class Candidates:
+    """Candidates for several arms, and what of them does not depend on global parameters.
+
+    Parameters
+    ----------
+    arms
+        Disease, age and limits of entry.
+    scores
+        Of each arm, as `arm_patients` takes them.
+
+    Attributes
+    ----------
+    normal
+        Score -> ``[M]``, standard normal, of all candidates.
+    starts
+        Where the patients of each arm begin among the N, and N.
+    """
+
+    def __init__(self, arms: Sequence[Arm], scores: Sequence[Floats]) -> None:
+        self.arms = tuple(arms)
+        sizes = [len(own) for own in scores]
+        self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        taken = [
+            size // _OVERSAMPLING if _limited(arm) else size
+            for arm, size in zip(arms, sizes, strict=True)
+        ]
+        self.starts = np.concatenate([[0], np.cumsum(taken)]).astype(np.int64)
+        whole = np.concatenate(scores)
+        # one column for each score, contiguous
+        columns = np.ascontiguousarray(ndtri(whole).T)
+        self.normal: dict[str, Floats] = dict(zip(SCORES, columns, strict=True))
+        self._death_score = np.ascontiguousarray(whole[:, SCORES.index("death")])
+        self._diseases = tuple(dict.fromkeys(arm.disease for arm in arms))
+        codes = [self._diseases.index(arm.disease) for arm in arms]
+        self._disease = np.repeat(codes, sizes)
+        ages = [np.nan if arm.age is None else arm.age for arm in arms]
+        self._age = np.repeat(ages, sizes)
+
+    def patients(self, theta: Theta, variant: Variant) -> Patients:
+        """Patients under global parameters."""
+        of = _values(theta, self._diseases, self._disease)
+        p = _parameters(of, self.normal, self._age, variant)
+        p["death_score"] = self._death_score
+        state = initial_state(p, variant)
+        if not any(_limited(arm) for arm in self.arms):
+            return Patients(p, state, None)
+        counts = observed_counts(state, p)
+        chosen = np.concatenate(
+            [
+                self._enter(arm, int(first), int(last), counts)
+                for arm, first, last in zip(
+                    self.arms, self._first[:-1], self._first[1:], strict=True
+                )
+            ]
+        )
+        return Patients({name: v[chosen] for name, v in p.items()}, state[:, chosen], chosen)
+
+    def _enter(
+        self, arm: Arm, first: int, last: int, counts: dict[str, Floats]
+    ) -> NDArray[np.int64]:
+        if not _limited(arm):
+            return np.arange(first, last)
+        own = slice(first, last)
+        meets = (
+            (counts["neutrophils"][own] >= arm.least_neutrophils)
+            & (counts["platelets"][own] >= arm.least_platelets)
+            & (counts["wbc"][own] <= arm.most_wbc)
+        )
+        order = np.argsort(~meets, kind="stable")
+        n = (last - first) // _OVERSAMPLING
+        return first + order[np.arange(n) % max(int(meets.sum()), 1)]
+
+
+def _limited(arm: Arm) -> bool:
+    return arm.least_neutrophils > 0.0 or arm.least_platelets > 0.0 or np.isfinite(arm.most_wbc)
 
 
 def candidates(arm: Arm, n: int) -> int:
     """How many candidates `arm_patients` needs to give ``n`` patients."""
-    limited = arm.least_neutrophils > 0.0 or arm.least_platelets > 0.0 or np.isfinite(arm.most_wbc)
-    return n * _OVERSAMPLING if limited else n
+    return n * _OVERSAMPLING if _limited(arm) else n
 
 
-def _parameters(arm: Arm, theta: Theta, scores: Floats, variant: Variant) -> dict[str, Floats]:
-    n = scores.shape[0]
-    # one column for each score, contiguous
-    normal = {str(k): v for k, v in zip(SCORES, np.ascontiguousarray(ndtri(scores).T), strict=True)}
-    of = partial(value_of, theta, disease=arm.disease)
+#: A parameter of each candidate, or the same of all.
+_Value = float | Floats
 
-    def sd(name: str) -> float:
+
+def _values(
+    theta: Theta, diseases: tuple[str, ...], disease: NDArray[np.int64]
+) -> Callable[..., _Value]:
+    """Look-up of parameters by the diseases of the candidates."""
+
+    def of(name: str, default: float | None = None) -> _Value:
+        found = [value_of(theta, name, own, default) for own in diseases]
+        if all(value == found[0] for value in found):
+            return found[0]
+        return np.array(found)[disease]
+
+    return of
+
+
+def _parameters(
+    of: Callable[..., _Value], normal: dict[str, Floats], age: Floats, variant: Variant
+) -> dict[str, Floats]:
+    n = age.size
+
+    def sd(name: str) -> _Value:
         return of(f"{name}.sd", default=0.0)
 
     def spread(name: str, score: str) -> Floats:
         return of(name) * np.exp(sd(name) * normal[score])
 
-    def same(value: float) -> Floats:
+    def same(value: _Value) -> Floats:
         return np.full(n, value)
 
     p: dict[str, Floats] = {}
@@ -154,17 +255,18 @@ def _parameters(arm: Arm, theta: Theta, scores: Floats, variant: Variant) -> dic
     platelet = np.exp(of("stem_platelet.sd", default=0.0) * normal["stem_platelet"])
     blasts = expit(logit(of("blasts_start")) + sd("blasts_start") * normal["blasts"])
     general = of("crowding")
-    capacity = value_of(theta, "capacity", arm.disease, default=0.0)
-    if capacity > 0.0:
-        p["capacity"] = np.maximum(capacity * np.exp(sd("capacity") * normal["capacity"]), stem)
-        p["capacity_platelet"] = np.maximum(p["capacity"], stem * platelet)
-        p["crowding"] = same(general)
-    else:
-        p["capacity"] = stem ** (1.0 - of("relief"))
-        p["capacity_platelet"] = p["capacity"] * platelet
-        p["crowding"] = np.where(
-            blasts > _NO_BLASTS * 10.0, (1.0 - stem / p["capacity"]) / blasts, 0.0
-        )
+    capacity = of("capacity", default=0.0)
+    known = np.asarray(capacity) > 0.0
+    regrown = np.maximum(capacity * np.exp(sd("capacity") * normal["capacity"]), stem)
+    relief = of("relief", default=np.nan)
+    if np.any(np.isnan(relief) & ~known):
+        of("relief")  # which says that it is missing
+    p["capacity"] = np.where(known, regrown, stem ** (1.0 - relief))
+    p["capacity_platelet"] = np.where(
+        known, np.maximum(p["capacity"], stem * platelet), p["capacity"] * platelet
+    )
+    taken = np.where(blasts > _NO_BLASTS * 10.0, (1.0 - stem / p["capacity"]) / blasts, 0.0)
+    p["crowding"] = np.where(known, general, taken)
     p["stem_start"], p["stem_platelet_start"] = stem, stem * platelet
     p["blasts_start"] = blasts
     p["block"] = same(of("block") if variant.block else 0.0)
@@ -199,13 +301,12 @@ def _parameters(arm: Arm, theta: Theta, scores: Floats, variant: Variant) -> dic
 
     # supportive care and early death
     p["transfused_loss"] = same(_HOURS * _LN2 / of("transfused_half_life"))
-    age = (arm.age if arm.age is not None else of("age")) + of("age.sd") * normal["age"]
-    p["age"] = np.clip(age, 1.0, 95.0)
+    median = np.where(np.isnan(age), of("age"), age)
+    p["age"] = np.clip(median + of("age.sd") * normal["age"], 1.0, 95.0)
     frailty = of("hazard", default=1.0) * np.exp(
         of("hazard.sd") * normal["frailty"] + of("hazard_age") * (p["age"] - 65.0) / 10.0
     )
     for name in ("hazard_base", "hazard_neutropenia", "hazard_blasts"):
         p[name] = of(name) * frailty
-    p["death_score"] = scores[:, SCORES.index("death")]
     assert all(name in p for name in PARAMETERS)
     return p

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pkpd.errors import PkpdError, sentence
 from pkpd.leukaemia.compiled_course import Output, run_blocks_cached
 from pkpd.leukaemia.compiled_step import WIDTH
-from pkpd.leukaemia.drug_effects import regimen_tables
+from pkpd.leukaemia.drug_effects import PreparedRegimen, prepare_regimen
 from pkpd.leukaemia.equations import PARAMETERS
 from pkpd.leukaemia.outcomes import DailyCourses
 from pkpd.leukaemia.parameters import Theta
@@ -68,16 +68,60 @@ def simulate(
     PkpdError
         If a drug is unknown or a parameter is not finite.
     """
-    tables, made = regimen_tables(schedule, theta)
-    par = np.ascontiguousarray([parameters[name] for name in PARAMETERS])
-    bad = [name for name, row in zip(PARAMETERS, par, strict=True) if not np.isfinite(row).all()]
-    if bad:
+    par = as_rows(parameters)
+    return simulate_prepared(
+        prepare_regimen(schedule), schedule, theta, par, np.ascontiguousarray(state), variant,
+        steps_per_day=steps_per_day, threads=threads,
+    )  # fmt: skip
+
+
+def as_rows(parameters: dict[str, Floats]) -> Floats:
+    """Parameters of patients as an array ``[P, N]`` in the order of `PARAMETERS`.
+
+    Raises
+    ------
+    PkpdError
+        If one is not finite.
+    """
+    par = np.array([parameters[name] for name in PARAMETERS])
+    if not np.isfinite(par).all():
+        bad = [
+            name for name, row in zip(PARAMETERS, par, strict=True) if not np.isfinite(row).all()
+        ]
         msg = sentence(
             where="patients of an arm",
             what=f"parameters that are no numbers: {', '.join(bad)}",
             remedy="correct the global parameters they come from",
         )
         raise PkpdError(msg)
+    return par
+
+
+def simulate_prepared(
+    regimen: PreparedRegimen,
+    schedule: ArmSchedule,
+    theta: Theta,
+    par: Floats,
+    state: Floats,
+    variant: Variant,
+    *,
+    steps_per_day: int = STEPS_PER_DAY,
+    threads: int | None = None,
+) -> DailyCourses:
+    """`simulate` with the regimen of the schedule prepared and the parameters as rows.
+
+    Parameters
+    ----------
+    regimen
+        Of `schedule` (`pkpd.leukaemia.drug_effects.prepare_regimen`); its horizon may be longer.
+    schedule, theta, variant, steps_per_day, threads
+        As `simulate`.
+    par
+        ``[P, N]`` as `as_rows` gives it.
+    state
+        ``[states, N]``; both in C order.
+    """
+    tables, made = regimen.at(theta), regimen.made
     n, days = par.shape[1], schedule.horizon_days
     courses, drugs = tables.hold_below.shape[:2]
     daily = [np.empty((n, days)) for _ in range(8)]
@@ -97,7 +141,6 @@ def simulate(
         full_doses=np.zeros((n, drugs)),
         second_cycle_day=np.empty(n, dtype=np.int64),
     )
-    state = np.ascontiguousarray(state)
     policy = schedule.growth_factor
 
     def run(first: int, last: int) -> None:

@@ -11,6 +11,7 @@ from pkpd.errors import PkpdError
 from pkpd.leukaemia.endpoints import (
     best_response,
     death_days,
+    definition,
     dlt_verdict,
     improvement,
     lowest,
@@ -114,6 +115,67 @@ def test_eln_2022_distinguishes_counts():
     assert best_response(late, ALIVE, criteria)[1][0] == 30.0
     assert best_response(late, np.array([25.0]), criteria)[0][0] == 0
     assert best_response(late, ALIVE, criteria, by_day=28)[0][0] == 0
+
+
+def best_by_the_definition(made, died, rules, by_day):
+    """Best response of each patient, category by category and day by day as the card is read."""
+    first = int(definition("first_response_day"))
+    answers = []
+    for i in range(died.size):
+        answer = (0, np.inf)
+        for index, rule in enumerate(rules.responses, start=1):
+            met = []
+            for j in range(made.days):
+                blasts = made.marrow_blasts[i, j]
+                limit = np.inf if rule.marrow_blasts_below is None else rule.marrow_blasts_below
+                parts = [
+                    blasts >= rule.marrow_blasts_from,
+                    blasts <= limit if rule.marrow_limit_included else blasts < limit,
+                ]
+                if rule.marrow_blasts_fall:
+                    parts.append(
+                        blasts <= (1.0 - rule.marrow_blasts_fall) * made.marrow_blasts[i, 0]
+                    )
+                if rule.no_circulating_blasts:
+                    parts.append(made.blood_blasts[i, j] < definition("blood_blasts_detected"))
+                if rule.marrow_not_aplastic:
+                    parts.append(made.marrow_cells[i, j] >= definition("marrow_cells_needed"))
+                reached = [getattr(made, c.line)[i, j] >= c.at_least for c in rule.criteria]
+                if reached:
+                    parts.append(any(reached) if rule.join == "any" else all(reached))
+                met.append(all(parts))
+            lasts = max(round(7 * rule.for_weeks), 1)
+            for j in range(first - 1, made.days - lasts + 1):
+                if j + 1 <= min(died[i], by_day) and all(met[j : j + lasts]):
+                    answer = (index, j + 1.0)
+                    break
+            if answer[0]:
+                break
+        answers.append(answer)
+    return np.array(answers).T
+
+
+@pytest.mark.parametrize(("card", "by_day"), [("eln_2022", np.inf), ("iwg_2006_mds", 45.0)])
+def test_responses_of_random_courses_are_those_of_the_definition(card, by_day):
+    rng = np.random.default_rng(5)
+    n, days = 200, 70
+    # levels that straddle the limits, and hold for some days
+    held = np.repeat(rng.integers(0, 4, (7, n, 5)), 14, axis=2)
+    levels = {
+        "neutrophils": (0.4, 0.5, 1.0, 2.0),
+        "platelets": (40.0, 50.0, 100.0, 150.0),
+        "marrow_blasts": (2.0, 5.0, 10.0, 30.0),
+        "blood_blasts": (0.0, 0.0, 0.05, 0.1),
+        "marrow_cells": (0.05, 0.1, 1.0, 1.0),
+    }
+    made = courses(days, **{k: np.array(v)[held[i]] for i, (k, v) in enumerate(levels.items())})
+    died = rng.choice([20.0, 40.0, np.inf], n)
+    rules = load_response_criteria(card)
+    code, day, _ = best_response(made, died, rules, by_day)
+    expected = best_by_the_definition(made, died, rules, by_day)
+    np.testing.assert_array_equal(code, expected[0])
+    np.testing.assert_array_equal(day, expected[1])
+    assert len(np.unique(code)) == len(rules.responses) + 1  # every category occurs
 
 
 def test_mds_response_and_improvement_must_last():

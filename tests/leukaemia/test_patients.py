@@ -8,10 +8,10 @@ from conftest import M2, SEVEN_THREE, arm, regimen
 
 from pkpd.dosing import Criterion, DoseModification
 from pkpd.errors import PkpdError
-from pkpd.leukaemia.arm_outcomes import outcomes_of_arms, population_outcomes
-from pkpd.leukaemia.drug_effects import drug_name, intensity, known_drugs
+from pkpd.leukaemia.arm_outcomes import PreparedArms, outcomes_of_arms, population_outcomes
+from pkpd.leukaemia.drug_effects import drug_name, intensity, known_drugs, prepare_regimen
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards, value_of, with_changes
-from pkpd.leukaemia.patients import SCORES, arm_patients, random_scores
+from pkpd.leukaemia.patients import SCORES, arm_patients, candidates, random_scores
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.leukaemia.variants import FULL, Variant
 
@@ -114,6 +114,40 @@ def test_same_seed_same_numbers_and_arms_do_not_interfere():
     assert (first[0].death_day != population_outcomes(plans[0], theta, 128, seed=2).death_day).any()
     with pytest.raises(PkpdError, match="scores of shape"):
         population_outcomes(plans[0], theta, 128, scores=np.zeros((5, 5)))
+
+
+def test_arms_made_together_are_those_made_alone():
+    """Diseases with and without a capacity of their own, ages, and limits of entry, mixed."""
+    schedule = arm(*SEVEN_THREE, ("clofarabine", 20, M2, "2-4", "oral"), horizon=30).schedule
+    plans = [
+        Arm("a", schedule, "aml"),
+        Arm("b", ArmSchedule(None, 3), "mds_lower_risk", least_neutrophils=1.0),
+        Arm("c", schedule, "mds_high_risk", age=50.0),
+        Arm("d", schedule, "lymphoma", most_wbc=20.0),
+    ]
+    theta = with_changes({"rho.sd": 0.5, "intensity.cytarabine": 2.0})
+    scores = [random_scores(candidates(plan, 40), 2, plan.name) for plan in plans]
+    together = PreparedArms(plans, scores)
+    together.outcomes(default_theta(), threads=1)  # nothing of it is left over
+    for got, plan, own in zip(together.outcomes(theta), plans, scores, strict=True):
+        alone = population_outcomes(plan, theta, 40, scores=own)
+        assert got.n == alone.n == 40
+        for name in ("neutrophils", "platelets_with_transfused", "marrow_blasts", "wbc"):
+            np.testing.assert_allclose(
+                getattr(got.courses, name), getattr(alone.courses, name), rtol=1e-11, atol=1e-300
+            )
+        np.testing.assert_array_equal(got.baseline["age"], alone.baseline["age"])
+
+
+def test_a_prepared_regimen_gives_the_tables_of_every_parameter_set():
+    schedule = arm(*SEVEN_THREE, ("clofarabine", 20, M2, "2-4", "oral")).schedule
+    prepared = prepare_regimen(schedule)
+    for changes in ({}, {"oral_clofarabine": 0.3, "intensity.cytarabine": 2.0}, {}):
+        theta = with_changes(changes)
+        effect = prepared.at(theta).effect[0]
+        assert effect[1, 2, 4] == 20 * theta["oral_clofarabine"]
+        total = intensity(theta, "cytarabine", 700.0)
+        np.testing.assert_allclose(effect[:, 1, 0].sum(), total, rtol=1e-14)
 
 
 def test_arrays_of_outcomes_agree_with_each_other():

@@ -1,0 +1,81 @@
+"""The marrow model as a simulator: days left out, threads and steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pkpd.evidence.arms import arms_of
+from pkpd.evidence.endpoints import Observable
+from pkpd.evidence.marrow import MarrowSimulator, days_seen
+from pkpd.evidence.table import load_evidence
+
+DEATH = Observable("death", day=30.0)
+DELAY = Observable("delayed", thresholds=(1.0, 100.0), day=45.0)
+RESPONSE = Observable("response", code="CR")
+RECOVERY = Observable("recovery_day", "neutrophils", (0.5,), among="responders")
+
+
+@pytest.fixture(scope="module")
+def arms():
+    """One arm with drugs and one dose level, one with several, one without drugs."""
+    every = arms_of(row for row in load_evidence() if row.endpoint.alternatives and not row.unused)
+    one = next(a for a in every.values() if a.cycles == 1 and "daunorubicin" in a.schedule.names)
+    several = next(a for a in every.values() if len(a.schedule.at_levels()) == 2)
+    none = next(a for a in every.values() if not a.schedule.drugs)
+    return {arm.key: arm for arm in (one, several, none)}
+
+
+def asking(arms, *what):
+    return {key: replace(arm, observables=frozenset(what)) for key, arm in arms.items()}
+
+
+def test_days_that_observables_depend_on():
+    baseline = Observable("baseline", "platelets")
+    assert days_seen((baseline,), 84) == 1
+    assert days_seen((baseline, DEATH), 84) == 31
+    assert days_seen((DEATH, DELAY), 84) == 46
+    assert days_seen((DEATH, DELAY), 40) == 40
+    assert days_seen((Observable("death"),), 84) == 84
+    assert days_seen((DEATH, RECOVERY), 84) == 84
+    assert days_seen((), 84) == 84
+
+
+def test_leaving_days_out_changes_nothing(arms):
+    whole = MarrowSimulator(asking(arms), 32)({})
+    short = MarrowSimulator(asking(arms, DEATH, DELAY), 32, threads=1)({})
+    delays = 0.0
+    for key in arms:
+        if arms[key].schedule.drugs:
+            for what in (DEATH, DELAY):
+                np.testing.assert_array_equal(short[key].observe(what), whole[key].observe(what))
+            delays += np.nansum(short[key].observe(DELAY))
+            assert short[key].observe(DEATH).min() > 0.0
+            # asked for without notice: simulated after all
+            for what in (RESPONSE, RECOVERY):
+                np.testing.assert_allclose(
+                    short[key].observe(what), whole[key].observe(what), rtol=1e-12
+                )
+        for name, scores in whole[key].scores.items():
+            np.testing.assert_array_equal(scores, short[key].scores[name])
+    assert delays > 0.0
+
+
+def test_arms_of_the_table_say_what_is_asked(arms):
+    every = arms_of(load_evidence())
+    for row in load_evidence():
+        if row.simulated is not None:
+            asked = every[row.arm].observables
+            assert asked >= {a.observable for a in row.endpoint.alternatives}
+
+
+def test_steps_of_six_hours_agree_with_short_ones(arms):
+    coarse = MarrowSimulator(arms, 64)({})
+    fine = MarrowSimulator(arms, 64, steps_per_day=24)({})
+    for key, arm in arms.items():
+        if arm.schedule.drugs:
+            # the error of the steps, not of the number of patients
+            found, exact = (np.mean(seen[key].observe(DEATH)) for seen in (coarse, fine))
+            assert found == pytest.approx(exact, rel=0.02)
