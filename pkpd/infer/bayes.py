@@ -7,8 +7,9 @@ occasion by parameter). The likelihood is the potential ``log_likelihood``.
 Each random effect is sampled centred, non-centred, or in between: with weight ``w`` and typical
 value ``m`` on the parameter's scale, ``x ~ N(w m, omega^w)`` and ``eta = omega^(1-w) (x - w m)``,
 so that ``w = 0`` is a standard normal and ``w = 1`` the individual value itself (Papaspiliopoulos,
-Roberts and Skoeld 2003; Gorinova, Moore and Hoffman 2020). Blocks of correlated effects are
-non-centred or centred as a whole.
+Roberts and Skoeld 2003; Gorinova, Moore and Hoffman 2020). In a block of correlated effects each
+is centred or not: the centred ones have their own normal distribution, the others are what is left
+of them given those, divided by its standard deviation.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def _population_variables(model: PopulationModel) -> dict[str, Any]:
 
 
 def centring_weights(model: PopulationModel, given: dict[str, float]) -> np.ndarray:
-    """Centring weight of every varying parameter; one common weight, 0 or 1, for a block."""
+    """Centring weight of every varying parameter; 0 or 1 in a block."""
     weights = []
     for name in model.varying:
         own = model[name].centring
@@ -166,10 +167,27 @@ def centring_weights(model: PopulationModel, given: dict[str, float]) -> np.ndar
     at = 0
     for block in model.correlated:
         mine = slice(at, at + len(block))
-        free = all(model[name].boxcox is None for name in block)
-        out[mine] = float(free and np.mean(out[mine]) > 0.5)
+        out[mine] = out[mine] > 0.5
         at += len(block)
     return out
+
+
+def block_order(weights: np.ndarray) -> tuple[np.ndarray, int]:
+    """Order in which the effects of a block are built, centred ones first, and how many those are.
+
+    Parameters
+    ----------
+    weights
+        Centring weights of the block, 0 or 1.
+    """
+    order = np.argsort(-weights, kind="stable")
+    return order, int(np.sum(weights == 1.0))
+
+
+def block_labels(model: PopulationModel, block: Sequence[str]) -> tuple[str, str]:
+    """Names of the variables of a block: of its centred effects, and of the others."""
+    label = f"x_{'_'.join(block)}" if len(model.correlated) > 1 else "x_block"
+    return f"{label}_centred", label
 
 
 def _patient_effects(model: PopulationModel, values: dict[str, Any], weights: np.ndarray) -> Any:
@@ -186,13 +204,19 @@ def _patient_effects(model: PopulationModel, values: dict[str, Any], weights: np
             values[f"partial_{block[j]}_{block[i]}"] for i in range(1, len(block)) for j in range(i)
         ]
         lower = sd[mine][:, None] * correlation_cholesky(partial, len(block), pt)
-        label = f"x_{'_'.join(block)}" if len(model.correlated) > 1 else "x_block"
-        if weights[at] == 1.0:
-            x = pm.MvNormal(label, mu=typical[mine], chol=lower, shape=_shape(len(block)))
-            parts.append(x - typical[mine])
-        else:
-            x = pm.Normal(label, shape=_shape(len(block)))
-            parts.append(x @ lower.T)
+        order, n = block_order(weights[mine])
+        if np.any(order != np.arange(len(block))):
+            rows = lower[order]
+            lower = pt.linalg.cholesky(rows @ rows.T)
+        centred, label = block_labels(model, block)
+        scores, mean = [], typical[mine][order[:n]]
+        if n:
+            x = pm.MvNormal(centred, mu=mean, chol=lower[:n, :n], shape=_shape(n))
+            scores.append(pt.linalg.solve_triangular(lower[:n, :n], (x - mean).T, lower=True).T)
+        if n < len(block):
+            scores.append(pm.Normal(label, shape=_shape(len(block) - n)))
+        effects = pt.concatenate(scores, axis=1) @ lower.T
+        parts.append(effects[:, np.argsort(order)])
         at += len(block)
     if n_blocked < len(names):
         w, s = weights[n_blocked:], sd[n_blocked:]
@@ -208,7 +232,7 @@ def _patient_effects(model: PopulationModel, values: dict[str, Any], weights: np
 
 def _shape(size: int) -> tuple[int, int]:
     model = pm.modelcontext(None)
-    return (model.dim_lengths["subject"].eval().item(), size)
+    return (len(model.coords["subject"] or ()), size)
 
 
 def _occasion_effects(model: PopulationModel, values: dict[str, Any]) -> Any:

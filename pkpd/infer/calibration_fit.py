@@ -23,6 +23,7 @@ from pkpd.infer.checks_simulations import limits
 from pkpd.infer.draws import Draws
 from pkpd.infer.likelihood import Observed, bind
 from pkpd.infer.population_parameters import held, start_values
+from pkpd.infer.program import compile_density, starting_at
 from pkpd.infer.specification import PopulationModel
 from pkpd.infer.start import StartingPoint, flat_spread, flat_start, named_start
 
@@ -152,13 +153,11 @@ class CalibrationFit:
     @cached_property
     def _compiled(self) -> tuple[Any, np.ndarray, np.ndarray]:
         """Program of the posterior density, start, and distance from it."""
-        import nutpie
-
         measured = ("value", "censored") if self.limited else ("value",)
         made = build_model(self.likelihood, self.trial.centring, measured)
         kept = [*self.names, "eta", "kappa"]
         names = [v.name for v in (*made.free_RVs, *made.deterministics) if v.name in kept]
-        compiled = nutpie.compile_pymc_model(made, backend="numba", var_names=names)
+        compiled = compile_density(made, names)
         point = StartingPoint({})
         named = named_start(self.likelihood, point, self.trial.centring)
         return compiled, flat_start(made, named), flat_spread(made, point)
@@ -212,7 +211,7 @@ class CalibrationFit:
         def first_point(seed: Any) -> np.ndarray:
             return flat + spread * np.random.default_rng(int(seed)).standard_normal(flat.size)
 
-        compiled = dataclasses.replace(compiled.with_data(**data), initial_point_func=first_point)
+        compiled = starting_at(compiled.with_data(**data), first_point)
         # a fit that failed to give enough independent draws is run again, longer: leaving it out
         # would leave out just those posteriors that are hard to sample
         longer = 1

@@ -8,6 +8,7 @@ nutpie's JAX backend) the function becomes part of the traced program.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
@@ -21,6 +22,9 @@ from pytensor.graph import Apply, Op
 from pytensor.link.jax.dispatch import jax_funcify
 
 from pkpd.infer.likelihood import Observed, PopulationLikelihood
+
+# our graphs do their linear algebra in Numba and JAX
+warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
 
 
 class _Called(Op):

@@ -23,7 +23,7 @@ from pkpd.infer.individuals import IndividualModel
 from pkpd.infer.population_parameters import RandomEffects, fixed_effects
 from pkpd.infer.residual import ResidualError
 from pkpd.infer.specification import PopulationModel
-from pkpd.predict.structure import Predictor, check_lines
+from pkpd.predict.structure import FollowingData, Predictor, check_lines
 
 
 @jax.custom_vjp
@@ -117,7 +117,8 @@ class PopulationLikelihood:
 
     def predictions(self, fixed: Array, random: Array) -> Array:
         """Predictions of all observations, ``[M]``."""
-        return self.predictor(self.individuals(self._by_name(fixed), random, _finite_gradient))
+        values = self.individuals(self._by_name(fixed), random, _finite_gradient)
+        return self.predictor(FollowingData(values))
 
     def residual_sd(self, fixed: Array, predictions: Array) -> Array:
         """Scale of the residual of every observation (log scale for log-normal errors), ``[M]``."""

@@ -18,8 +18,10 @@ import arviz as az
 import numpy as np
 import pymc as pm
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from pkpd.errors import PkpdError, sentence
+from pkpd.infer.program import compile_density, density_at, starting_at
 
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 
@@ -106,6 +108,20 @@ def sample(
     az.InferenceData
         Groups ``posterior`` and ``sample_stats``.
     """
+    # matrices of random effects are small: threads of BLAS that wait for one another would take
+    # longer than all the rest, most of all where chains share the cores
+    with threadpool_limits(1, user_api="blas"):
+        return _sample(made, named, flat, spread, settings, checkpoint)
+
+
+def _sample(
+    made: pm.Model,
+    named: Mapping[str, np.ndarray],
+    flat: np.ndarray,
+    spread: np.ndarray,
+    settings: SamplerSettings,
+    checkpoint: Path | None,
+) -> az.InferenceData:
     if settings.sampler == "nutpie":
         return _nutpie(made, flat, spread, settings, checkpoint)
     if checkpoint is not None:
@@ -154,9 +170,9 @@ def _nutpie(
 ) -> az.InferenceData:
     import nutpie
 
-    compiled: Any = nutpie.compile_pymc_model(made, backend="numba")
+    compiled = compile_density(made)
     # the density at the start tells models and data apart
-    density = float(compiled.logp_func(flat)[0]) if checkpoint is not None else 0.0
+    density = density_at(compiled, flat) if checkpoint is not None else 0.0
     state = _Checkpoint(checkpoint, settings, f"{density:.6g}")
     missing = state.missing()
     if not missing:
@@ -169,9 +185,8 @@ def _nutpie(
             return starts[rng.integers(len(starts))]
         return flat + spread * rng.standard_normal(flat.size)
 
-    compiled = dataclasses.replace(compiled, initial_point_func=first_point)
     handle = nutpie.sample(
-        compiled,
+        starting_at(compiled, first_point),
         draws=max(missing.values()),
         tune=settings.tune if starts is None else min(_SHORT_TUNE, settings.tune),
         chains=len(missing),

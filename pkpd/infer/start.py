@@ -10,12 +10,13 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor
 
-from pkpd.infer.bayes import centring_weights
+from pkpd.infer.bayes import block_labels, block_order, centring_weights
 from pkpd.infer.individuals import to_scale
 from pkpd.infer.likelihood import PopulationLikelihood
 from pkpd.infer.population_parameters import correlation_cholesky, start_values
 
 pt: Any = pytensor.tensor
+_QUICK = "FAST_COMPILE"  # of small expressions that are worked out once: no C compiler is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,17 +80,20 @@ def named_start(
     at = 0
     for block in model.correlated:
         mine = slice(at, at + len(block))
-        label = f"x_{'_'.join(block)}" if len(model.correlated) > 1 else "x_block"
-        if weights[at] == 1.0:
-            out[label] = eta[:, mine] + typical[mine]
-        else:
-            partial = [
-                np.asarray(values[f"partial_{block[j]}_{block[i]}"])
-                for i in range(1, len(block))
-                for j in range(i)
-            ]
-            lower = sd[mine][:, None] * correlation_cholesky(partial, len(block), np)
-            out[label] = np.linalg.solve(lower, eta[:, mine].T).T
+        partial = [
+            np.asarray(values[f"partial_{block[j]}_{block[i]}"])
+            for i in range(1, len(block))
+            for j in range(i)
+        ]
+        lower = sd[mine][:, None] * correlation_cholesky(partial, len(block), np)
+        order, n = block_order(weights[mine])
+        lower = np.linalg.cholesky((lower @ lower.T)[np.ix_(order, order)])
+        mine_eta = eta[:, mine][:, order]
+        centred, label = block_labels(model, block)
+        if n:
+            out[centred] = mine_eta[:, :n] + typical[mine][order[:n]]
+        if n < len(block):
+            out[label] = np.linalg.solve(lower, mine_eta.T).T[:, n:]
         at += len(block)
     if at < len(model.varying):
         w = weights[at:]
@@ -108,7 +112,7 @@ def flat_start(made: pm.Model, named: Mapping[str, np.ndarray]) -> np.ndarray:
         transform = made.rvs_to_transforms.get(variable)
         if transform is not None:
             value = transform.forward(value, *variable.owner.inputs)
-        parts.append(np.ravel(value.eval()))
+        parts.append(np.ravel(value.eval(mode=_QUICK)))
     return np.concatenate(parts)
 
 
@@ -116,7 +120,7 @@ def flat_spread(made: pm.Model, point: StartingPoint) -> np.ndarray:
     """Return how far chains may start from the point, in the order of `flat_start`."""
     parts = []
     for variable in made.free_RVs:
-        size = int(np.prod(variable.shape.eval())) if variable.ndim else 1
+        size = int(np.prod(variable.shape.eval(mode=_QUICK))) if variable.ndim else 1
         name = variable.name
         if name.startswith("x"):
             parts.append(np.full(size, 0.05))

@@ -98,14 +98,16 @@ def jacobian_of_effects(likelihood, values, weights):
     """Log |d eta / d x| of all patients: the change of variables of the parameterisation."""
     model, out, at = likelihood.model, 0.0, 0
     for block in model.correlated:
-        if weights[at] != 1.0:
-            partial = [
-                values[f"partial_{block[j]}_{block[i]}"]
-                for i in range(1, len(block))
-                for j in range(i)
-            ]
-            sd = np.array([values[f"omega_{n}"] for n in block])
-            out += np.log(np.diag(correlation_cholesky(partial, len(block), np)) * sd).sum()
+        partial = [
+            values[f"partial_{block[j]}_{block[i]}"] for i in range(1, len(block)) for j in range(i)
+        ]
+        sd = np.array([values[f"omega_{n}"] for n in block])
+        lower = sd[:, None] * correlation_cholesky(partial, len(block), np)
+        covariance = lower @ lower.T
+        own = weights[at : at + len(block)] == 1.0
+        # of the others given those centred: log det of their conditional covariance, halved
+        out += 0.5 * np.linalg.slogdet(covariance)[1]
+        out -= 0.5 * np.linalg.slogdet(covariance[np.ix_(own, own)])[1] if own.any() else 0.0
         at += len(block)
     for w, name in zip(weights[at:], model.varying[at:], strict=True):
         out += (1 - w) * np.log(values[f"omega_{name}"])
@@ -223,16 +225,24 @@ def test_default_priors():
     assert set(all_priors(made(**FEATURES["held"]).model)) == set(priors) - {"a", "omega_b"}
 
 
-def test_blocks_are_centred_or_not_as_a_whole_and_box_cox_never_is():
+def test_effects_of_a_block_are_centred_or_not_and_box_cox_never_is():
     model = made(blocks=[("a", "b")]).model
     np.testing.assert_array_equal(
-        centring_weights(model, {"a": 0.9, "b": 0.3, "c": 0.7}), [1, 1, 0.7, 0]
+        centring_weights(model, {"a": 0.9, "b": 0.3, "c": 0.7}), [1, 0, 0.7, 0]
     )
     np.testing.assert_array_equal(centring_weights(model, {"a": 0.4, "b": 0.3}), [0, 0, 0, 0])
     model = made(a={"boxcox": 0.2}, b={"centring": 0.25}).model
     np.testing.assert_array_equal(
         centring_weights(model, dict.fromkeys(NAMES, 1.0)), [0, 0.25, 1, 1]
     )
+
+
+def test_a_mixed_block_has_a_variable_for_each_kind():
+    likelihood = made(blocks=[("d", "b", "a")])
+    model = build_model(likelihood, {"a": 0.8, "b": 0.2, "d": 0.3})
+    shapes = {v.name: tuple(v.shape.eval()) for v in model.free_RVs if v.name.startswith("x")}
+    n = likelihood.n_subjects
+    assert shapes == {"x_block_centred": (n, 1), "x_block": (n, 2), "x": (n, 1)}
 
 
 def test_prior_of_correlations_matches_lkj_by_simulation():

@@ -1,0 +1,48 @@
+"""The posterior density of a ``pm.Model`` as a compiled program that nutpie samples.
+
+JAX compiles it: the likelihood is a JAX function already, so that prior, likelihood and their
+derivatives become one program, in a third of the time that Numba needs for the same graph and with
+the same speed afterwards (``docs/fitting.md``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+
+
+def compile_density(made: pm.Model, names: Sequence[str] | None = None) -> Any:
+    """Compile the density and its gradient, and what turns unconstrained draws into variables.
+
+    Parameters
+    ----------
+    made
+        Model.
+    names
+        Variables to keep draws of; all if ``None``.
+
+    Returns
+    -------
+    nutpie.compiled_pyfunc.PyFuncModel
+        For `nutpie.sample`.
+    """
+    import nutpie
+
+    return nutpie.compile_pymc_model(
+        made, backend="jax", gradient_backend="pytensor", var_names=names
+    )
+
+
+def starting_at(compiled: Any, first_point: Callable[[Any], np.ndarray]) -> Any:
+    """Let chains start where a function of their seed says, ``[n]`` unconstrained."""
+    return dataclasses.replace(compiled, _make_initial_points=first_point)
+
+
+def density_at(compiled: Any, flat: np.ndarray) -> float:
+    """Log density at an unconstrained point ``[n]``."""
+    value, _ = compiled._make_logp_func()(flat, **compiled._shared_data)
+    return float(value)
