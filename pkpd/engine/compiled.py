@@ -23,6 +23,7 @@ from pkpd.engine import compiled_marrow as marrow
 from pkpd.engine import compiled_program as pk
 from pkpd.engine.linear import Disposition, LinearPK, TransitAbsorption
 from pkpd.engine.structure import DirectKill, Line, PopulationStructure
+from pkpd.engine.versions import n_kinetic
 
 IntArray = NDArray[np.int32]
 
@@ -58,6 +59,7 @@ class Plan:
     lines: IntArray
     effects: IntArray
     n_parameters: int
+    n_kinetic: int
 
 
 @lru_cache(maxsize=64)
@@ -88,7 +90,8 @@ def compile_plan(structure: PopulationStructure) -> Plan | None:
         heads[k, pk.MOMENTS] = marrow.LINEAR in kinds
         heads[k, pk.AT_NODES] = bool(kinds & {marrow.EMAX, marrow.EMAX_HILL})
     code = np.concatenate(codes) if codes else np.zeros(0, dtype=np.int32)
-    return Plan(code, heads, np.array(lines, dtype=np.int32), table, len(structure.layout))
+    rows = np.array(lines, dtype=np.int32)
+    return Plan(code, heads, rows, table, len(structure.layout), n_kinetic(structure))
 
 
 def _line_header(line: Line, row: dict[tuple[str, ...], int]) -> IntArray | None:

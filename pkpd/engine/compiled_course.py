@@ -20,7 +20,6 @@ from pkpd.engine.compiled_program import (
     F_ROW,
     MOMENTS,
     N_ENTRIES,
-    RATES,
     SLOTS,
     STATE_START,
     N,
@@ -67,6 +66,42 @@ def dose_amounts(heads, theta, n_gaps, base_bolus, base_rate, bolus, rate):
 
 
 @inner
+def gather_versions(theta, lanes, groups, sets, rows, kinetic, out):
+    """Parameters of the drugs of a block, by set of versions (`pkpd.engine.versions`)."""
+    for u in range(sets.shape[0]):
+        for j in range(WIDTH):
+            version = sets[u, groups[j]]
+            start = rows + (version - 1) * kinetic if version > 0 else 0
+            for p in range(kinetic):
+                out[(u * kinetic + p) * WIDTH + j] = theta[start + p, lanes[j]]
+
+
+@inner
+def scatter_versions(theta_bar, lanes, count, groups, sets, rows, kinetic, bar):
+    """Add derivatives by set of versions to those by row of ``theta``."""
+    for u in range(sets.shape[0]):
+        for j in range(count):
+            version = sets[u, groups[j]]
+            start = rows + (version - 1) * kinetic if version > 0 else 0
+            for p in range(kinetic):
+                theta_bar[start + p, lanes[j]] += bar[(u * kinetic + p) * WIDTH + j]
+
+
+@inner
+def dose_amounts_of_sets(
+    heads, pk, kinetic, set_of_dose, n_gaps, base_bolus, base_rate, bolus, rate
+):
+    """Doses times the bioavailability in the set of each dose."""
+    drugs = heads.shape[0]
+    for g in range(n_gaps):
+        for k in range(drugs):
+            share = load(pk, set_of_dose[g, k] * kinetic + heads[k, F_ROW])
+            at = g * drugs + k
+            store(bolus, at, share * load(base_bolus, at))
+            store(rate, at, share * load(base_rate, at))
+
+
+@inner
 def drive(
     code,
     head,
@@ -78,7 +113,8 @@ def drive(
     coef,
     bolus,
     rate,
-    scale,
+    scales,
+    set_of_length,
     x,
     new,
     drivers,
@@ -87,6 +123,8 @@ def drive(
     with_tape,
 ):
     """Carry one drug through all cells; write its driver, and its state at every cell start.
+
+    ``scales`` holds the factor of the driver for each set of versions.
 
     ``active`` tells for each cell whether the drug is there (1), or there but all absorbed (2).
     """
@@ -115,6 +153,7 @@ def drive(
                 cell += 1
             continue
         base = head[COEF_START] + index[gap] * head[COEF_SIZE]
+        scale = load(scales, set_of_length[index[gap]])
         infused = largest(flow) > 0.0
         for _ in range(cells[gap]):
             active[drug * n_cells + cell] = 1 if low == 0 else 2
@@ -187,7 +226,8 @@ def drive_adjoint(
     last,
     coef,
     rate,
-    rates,
+    scales,
+    set_of_length,
     x,
     new,
     drivers,
@@ -197,17 +237,13 @@ def drive_adjoint(
     coef_bar,
     bolus_bar,
     rate_bar,
-    rates_bar,
+    scales_bar,
 ):
-    """Adjoint of `drive`: derivatives by coefficients, doses, and the factor of the driver."""
+    """Adjoint of `drive`: derivatives by coefficients, doses, and factors times the factors."""
     n, slots = head[N], head[SLOTS]
     n_cells = active.size // drugs
     moments, nodes = head[MOMENTS] > 0, head[AT_NODES] > 0
     central = head[CENTRAL]
-    scale_at = head[RATES]
-    scale = load(rates, scale_at)
-    inverse = 1.0 / scale
-    scale_bar = splat(0.0)
     for i in range(n):
         store(x, i, splat(0.0))
     cell = n_cells
@@ -222,6 +258,8 @@ def drive_adjoint(
         flow_bar = splat(0.0)
         infused = largest(flow) > 0.0
         base = head[COEF_START] + index[gap] * head[COEF_SIZE]
+        of = set_of_length[index[gap]]
+        scale, scale_bar = load(scales, of), load(scales_bar, of)
         for _ in range(cells[gap]):
             cell -= 1
             state = head[STATE_START] + cell * n
@@ -279,9 +317,9 @@ def drive_adjoint(
                     c += n + 1
             for i in range(n):
                 store(x, i, load(new, i))
+        store(scales_bar, of, scale_bar)
         add(rate_bar, at, flow_bar)
         add(bolus_bar, at, load(x, 0))
-    add(rates_bar, scale_at, scale_bar * inverse)
 
 
 @inner

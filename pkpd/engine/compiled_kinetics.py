@@ -12,11 +12,13 @@ from numba import njit
 
 from pkpd.engine.compiled_coefficients import coefficients, coefficients_adjoint
 from pkpd.engine.compiled_course import (
-    dose_amounts,
+    dose_amounts_of_sets,
     drive,
     drive_adjoint,
     gather_schedule,
     gather_theta,
+    gather_versions,
+    scatter_versions,
 )
 from pkpd.engine.compiled_pk import monomials, monomials_adjoint
 from pkpd.engine.compiled_program import (
@@ -34,15 +36,18 @@ from pkpd.engine.compiled_store import (
     AT_RATE_BAR,
     AT_STATES,
     COEF,
+    KINETIC,
     LEVEL,
     N_RATES_OF_DRUG,
+    ROWS,
     WORK,
     block_of,
     clear,
     source_stamp,
     take_places,
 )
-from pkpd.engine.lanes import WIDTH, add, integers, load, splat, vectors
+from pkpd.engine.lanes import WIDTH, add, integers, load, vectors
+from pkpd.engine.lanes import store as put
 
 
 def _entry_points(stamp: int):
@@ -50,7 +55,7 @@ def _entry_points(stamp: int):
     @njit(cache=True, nogil=True)
     def kinetics_range(
         first, stop, schedule, last_of, theta, code, heads, cells, index, lengths, bolus, rate,
-        infused, sizes, scratch, store, active, keep,
+        infused, sets, set_of_length, set_of_dose, sizes, scratch, store, active, keep,
     ):  # fmt: skip
         """Coefficients and drivers of all drugs for blocks ``first`` to ``stop``.
 
@@ -58,6 +63,8 @@ def _entry_points(stamp: int):
         ----------
         store, active
             One row for each block: see `pkpd.engine.compiled_store`.
+        sets, set_of_length, set_of_dose
+            Where which parameters hold: see `pkpd.engine.versions`.
         keep
             Also leave the states for the adjoint.
         """
@@ -67,7 +74,9 @@ def _entry_points(stamp: int):
         n_lanes, width = theta.shape[1], store.shape[1] // WIDTH
         lanes, groups = take_places()
         used = 0
-        theta_w, used = vectors(scratch, used), used + theta.shape[0]
+        rows, kinetic, n_sets = sizes[ROWS], sizes[KINETIC], sets.shape[0]
+        pk_w, used = vectors(scratch, used), used + max(rows, n_sets * kinetic)
+        scales, used = vectors(scratch, used), used + n_sets
         lengths_w, used = vectors(scratch, used), used + n_lengths
         n_doses, codes = n_gaps * drugs, integers(code, 0)
         bolus_0, rate_0 = vectors(scratch, used), vectors(scratch, used + n_doses)
@@ -82,30 +91,38 @@ def _entry_points(stamp: int):
             coef = vectors(store, row)
             drivers = vectors(store, row + sizes[COEF])
             states = vectors(store, row + sizes[AT_STATES])
-            gather_theta(theta, lanes, theta_w)
+            if theta.shape[0] > rows:
+                gather_versions(theta, lanes, groups, sets, rows, kinetic, pk_w)
+            else:
+                gather_theta(theta, lanes, pk_w)
             if block == first or lengths.shape[1] > 1:
                 gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_0, rate_0)
-            dose_amounts(heads, theta_w, n_gaps, bolus_0, rate_0, bolus_w, rate_w)
+            dose_amounts_of_sets(
+                heads, pk_w, kinetic, set_of_dose, n_gaps, bolus_0, rate_0, bolus_w, rate_w
+            )
             for k in range(drugs):
                 head = integers(heads, k * HEADER)
                 if head[KIND] != LINEAR_PK:
                     continue
-                monomials(codes, head, theta_w, rates)
+                of = -1
                 for m in range(n_lengths):
+                    if of != set_of_length[m]:
+                        of = set_of_length[m]
+                        monomials(codes, head, vectors(pk_w, of * kinetic), rates)
+                        put(scales, of, load(rates, head[RATES]))
                     at = head[COEF_START] + m * head[COEF_SIZE]
                     h = load(lengths_w, m)
                     coefficients(codes, head, rates, h, infused[k, m] > 0, w, coef, at)
-                scale = load(rates, head[RATES])
                 x, new = w, vectors(w, head[N])
                 drive(
-                    codes, head, k, drugs, cells, index, last, coef, bolus_w, rate_w, scale, x,
-                    new, drivers, on, states, keep,
+                    codes, head, k, drugs, cells, index, last, coef, bolus_w, rate_w, scales,
+                    set_of_length, x, new, drivers, on, states, keep,
                 )  # fmt: skip
 
     @njit(cache=True, nogil=True)
     def kinetics_adjoint_range(
         first, stop, schedule, last_of, theta, code, heads, cells, index, lengths, bolus, rate,
-        infused, sizes, scratch, store, active, theta_bar,
+        infused, sets, set_of_length, set_of_dose, sizes, scratch, store, active, theta_bar,
     ):  # fmt: skip
         """Add the derivative through the drivers to ``theta_bar``."""
         if stamp == 0:
@@ -114,8 +131,12 @@ def _entry_points(stamp: int):
         n_lanes, width = theta.shape[1], store.shape[1] // WIDTH
         lanes, groups = take_places()
         used = 0
-        theta_w, used = vectors(scratch, used), used + theta.shape[0]
-        theta_bar_w, used = vectors(scratch, used), used + theta.shape[0]
+        rows, kinetic, n_sets = sizes[ROWS], sizes[KINETIC], sets.shape[0]
+        n_values = max(rows, n_sets * kinetic)
+        pk_w, used = vectors(scratch, used), used + n_values
+        pk_bar, used = vectors(scratch, used), used + n_values
+        scales, used = vectors(scratch, used), used + n_sets
+        scales_bar, used = vectors(scratch, used), used + n_sets
         lengths_w, used = vectors(scratch, used), used + n_lengths
         n_doses, codes = n_gaps * drugs, integers(code, 0)
         bolus_0, rate_0 = vectors(scratch, used), vectors(scratch, used + n_doses)
@@ -136,41 +157,61 @@ def _entry_points(stamp: int):
             states = vectors(store, row + sizes[AT_STATES])
             drivers_bar = vectors(store, row + sizes[AT_DRIVERS_BAR])
             rate_bar = vectors(store, row + sizes[AT_RATE_BAR])
-            gather_theta(theta, lanes, theta_w)
-            clear(theta_bar_w, theta.shape[0])
+            if theta.shape[0] > rows:
+                gather_versions(theta, lanes, groups, sets, rows, kinetic, pk_w)
+            else:
+                gather_theta(theta, lanes, pk_w)
+            clear(pk_bar, n_values)
             clear(coef_bar, sizes[COEF])
             clear(bolus_bar, n_doses)
             if block == first or lengths.shape[1] > 1:
                 gather_schedule(lengths, bolus, rate, groups, lengths_w, bolus_0, rate_0)
-            dose_amounts(heads, theta_w, n_gaps, bolus_0, rate_0, bolus_w, rate_w)
+            dose_amounts_of_sets(
+                heads, pk_w, kinetic, set_of_dose, n_gaps, bolus_0, rate_0, bolus_w, rate_w
+            )
             for k in range(drugs):
                 head = integers(heads, k * HEADER)
                 if head[KIND] == LINEAR_PK:
-                    clear(rates_bar, sizes[N_RATES_OF_DRUG])
-                    monomials(codes, head, theta_w, rates)
+                    clear(scales_bar, n_sets)
+                    of = -1
+                    for m in range(n_lengths):
+                        if of != set_of_length[m]:
+                            of = set_of_length[m]
+                            monomials(codes, head, vectors(pk_w, of * kinetic), rates)
+                            put(scales, of, load(rates, head[RATES]))
                     x, new = w, vectors(w, head[N])
                     drive_adjoint(
-                        codes, head, k, drugs, cells, index, last, coef, rate_w, rates, x,
-                        new, drivers, on, states, drivers_bar, coef_bar, bolus_bar, rate_bar,
-                        rates_bar,
+                        codes, head, k, drugs, cells, index, last, coef, rate_w, scales,
+                        set_of_length, x, new, drivers, on, states, drivers_bar, coef_bar,
+                        bolus_bar, rate_bar, scales_bar,
                     )  # fmt: skip
+                    of = -1
                     for m in range(n_lengths):
+                        if of != set_of_length[m]:
+                            of = set_of_length[m]
+                            monomials(codes, head, vectors(pk_w, of * kinetic), rates)
+                            clear(rates_bar, sizes[N_RATES_OF_DRUG])
+                            inverse = 1.0 / load(rates, head[RATES])
+                            put(rates_bar, head[RATES], load(scales_bar, of) * inverse)
                         at = head[COEF_START] + m * head[COEF_SIZE]
                         coefficients_adjoint(
                             codes, head, rates, load(lengths_w, m), infused[k, m] > 0, w,
                             coef_bar, at, level_bar, rates_bar,
                         )  # fmt: skip
-                    monomials_adjoint(codes, head, theta_w, rates, rates_bar, theta_bar_w)
-                share = splat(0.0)
+                        if m + 1 == n_lengths or set_of_length[m + 1] != of:
+                            here, bar = vectors(pk_w, of * kinetic), vectors(pk_bar, of * kinetic)
+                            monomials_adjoint(codes, head, here, rates, rates_bar, bar)
                 for g in range(n_gaps):
                     at = g * drugs + k
-                    share = share + load(bolus_bar, at) * load(bolus_0, at)
-                    share = share + load(rate_bar, at) * load(rate_0, at)
-                own = head[F_ROW]
-                add(theta_bar_w, own, share)
-            for p in range(theta.shape[0]):
-                for j in range(count):
-                    theta_bar[p, lanes[j]] += theta_bar_w[p * WIDTH + j]
+                    own = set_of_dose[g, k] * kinetic + head[F_ROW]
+                    add(pk_bar, own, load(bolus_bar, at) * load(bolus_0, at))
+                    add(pk_bar, own, load(rate_bar, at) * load(rate_0, at))
+            if theta.shape[0] > rows:
+                scatter_versions(theta_bar, lanes, count, groups, sets, rows, kinetic, pk_bar)
+            else:
+                for p in range(rows):
+                    for j in range(count):
+                        theta_bar[p, lanes[j]] += pk_bar[p * WIDTH + j]
 
     return kinetics_range, kinetics_adjoint_range
 

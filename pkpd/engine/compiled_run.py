@@ -6,12 +6,12 @@ All functions may be called from several threads at once.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,16 @@ from pkpd.engine import compiled_marrow as marrow
 from pkpd.engine import compiled_program as pk
 from pkpd.engine.compiled import Plan, cores
 from pkpd.engine.compiled_chain import tape_size_of
-from pkpd.engine.compiled_store import ROW_KEPT, ROW_ONE_LINE, ROW_VALUE, layout, scratch_size
+from pkpd.engine.compiled_space import aligned, work_space
+from pkpd.engine.compiled_store import (
+    KINETIC,
+    ROW_KEPT,
+    ROW_ONE_LINE,
+    ROW_VALUE,
+    ROWS,
+    layout,
+    scratch_size,
+)
 from pkpd.engine.grid import Grid
 from pkpd.engine.lanes import WIDTH
 
@@ -48,6 +57,9 @@ class _Call:
     obs_cell: IntArray
     obs_at: FloatArray
     infused: NDArray[np.int8]
+    sets: IntArray
+    set_of_length: IntArray
+    set_of_dose: IntArray
     heads: IntArray
     sizes: NDArray[np.int64]
     scratch: int
@@ -62,36 +74,26 @@ class _Call:
         return (
             first, stop, self.schedule, self.last_of, theta, self.plan.code, self.heads,
             self.cells, self.index, self.lengths, self.bolus, self.rate, self.infused,
-            self.sizes, _work_space("scratch", self.scratch),
+            self.sets, self.set_of_length, self.set_of_dose, self.sizes,
+            work_space("scratch", self.scratch),
         )  # fmt: skip
 
     def lines(self, first: int, stop: int, theta: FloatArray, of: slice = _ALL) -> tuple[Any, ...]:
         """First arguments of the kernels of the marrow lines, for some or all of them."""
+        rows = self.plan.n_parameters  # further versions are of the drugs alone
         return (
-            first, stop, self.schedule, self.last_of, theta, self.heads, self.plan.lines[of],
+            first, stop, self.schedule, self.last_of, theta[:rows], self.heads, self.plan.lines[of],
             self.plan.effects[of], self.cells, self.index, self.cell_length, self.lengths,
             self.bolus, self.rate, self.obs_cell, self.obs_at, self.sizes,
-            _work_space("scratch", self.scratch),
+            work_space("scratch", self.scratch),
         )  # fmt: skip
-
-
-_local = threading.local()
-
-
-def _work_space(name: str, size: int, dtype: type = np.float64) -> Any:
-    """Work space of this thread; it grows to the largest problem seen and is kept."""
-    space = getattr(_local, name, None)
-    if space is None or space.size < size:
-        space = np.empty(size, dtype=dtype)
-        setattr(_local, name, space)
-    return space
 
 
 def _store(call: _Call, blocks: int, row: int) -> tuple[FloatArray, NDArray[np.int8]]:
     """Rows of the store of this thread."""
     width = int(call.sizes[row]) * WIDTH
-    store = _work_space("store", blocks * width)[: blocks * width].reshape(blocks, width)
-    return store, _flags(call, _work_space("flags", blocks * _on(call), np.int8), blocks)
+    store = work_space("store", blocks * width)[: blocks * width].reshape(blocks, width)
+    return store, _flags(call, work_space("flags", blocks * _on(call), np.int8), blocks)
 
 
 def _on(call: _Call) -> int:
@@ -102,7 +104,21 @@ def _flags(call: _Call, space: NDArray[np.int8], blocks: int) -> NDArray[np.int8
     return space[: blocks * _on(call)].reshape(blocks, _on(call))
 
 
+# what the kernels take of a grid, while it lives: forming it is a tenth of a small solution
+_prepared: WeakKeyDictionary[Grid, dict[tuple[Plan, bool], _Call]] = WeakKeyDictionary()
+
+
 def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64], dense: bool) -> _Call:
+    calls = _prepared.setdefault(grid, {})
+    call = calls.get((plan, dense))
+    if call is None:
+        calls[plan, dense] = call = _formed(plan, grid, schedule, dense)
+    if call.schedule is schedule:
+        return call
+    return replace(call, schedule=_own(schedule, np.int64))
+
+
+def _formed(plan: Plan, grid: Grid, schedule: NDArray[np.int64], dense: bool) -> _Call:
     heads = plan.heads.copy()
     n_cells, n_lengths = grid.n_cells, grid.length_h.shape[0]
     infused = np.zeros((heads.shape[0], n_lengths), dtype=np.int8)
@@ -133,6 +149,8 @@ def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64], dense: bool) -
         work, coef, drivers, n_rates, level, states, marrow.tape_stride(transits) * n_cells,
         transits + 2, n_cells, gaps, drugs, plan.lines.shape[0],
     )  # fmt: skip
+    sizes[[ROWS, KINETIC]] = plan.n_parameters, plan.n_kinetic
+    sets, set_of_length, set_of_dose = _sets(grid, heads)
     last_of = np.full_like(grid.end_cell, n_cells) if dense else grid.end_cell
     return _Call(
         plan,
@@ -147,10 +165,24 @@ def _prepare(plan: Plan, grid: Grid, schedule: NDArray[np.int64], dense: bool) -
         _own(grid.obs_cell, np.int32),
         _own(grid.obs_at),
         infused,
+        _own(sets, np.int32),
+        _own(set_of_length, np.int32),
+        _own(set_of_dose, np.int32),
         heads,
         sizes,
-        scratch_size(sizes, plan.n_parameters, n_lengths, n_cells, gaps, drugs),
+        scratch_size(sizes, sets.shape[0], n_lengths, n_cells, gaps, drugs),
     )
+
+
+def _sets(grid: Grid, heads: IntArray) -> tuple[Any, Any, Any]:
+    """Return the sets of versions, and which one each cell length and each dose has."""
+    found = grid.versions
+    if found is None:
+        shape = (grid.cells.size, heads.shape[0])
+        return np.zeros((1, grid.n_schedules)), np.zeros(grid.length_h.shape[0]), np.zeros(shape)
+    # what kills directly has no kinetics that could change
+    constant = heads[:, pk.KIND] != pk.LINEAR_PK
+    return found.sets, found.of_length, np.where(constant, 0, found.of_dose)
 
 
 def _own(values: Any, dtype: type = np.float64) -> Any:
@@ -197,7 +229,8 @@ def solve(
     schedule : int[L]
         Schedule of each lane.
     theta : float[P, L]
-        Parameters, rows as in `PopulationStructure.layout`.
+        Parameters, rows as in `PopulationStructure.layout`; with further rows if the grid has
+        versions (`pkpd.engine.versions`).
     threads
         Number of threads; all cores if ``None``.
     dense
@@ -285,7 +318,10 @@ def solve_taped(
     nodes = np.empty((n_lines, n_lanes if dense else 0, grid.n_cells + 1, 2))
     blocks = -(-n_lanes // WIDTH)
     shape = (blocks, int(call.sizes[ROW_KEPT]) * WIDTH)
-    store = old.store if old is not None and old.store.shape == shape else np.empty(shape)
+    if old is not None and old.store.shape == shape:
+        store = old.store
+    else:
+        store = aligned(blocks * shape[1]).reshape(shape)
     active = _flags(call, np.empty(blocks * _on(call), dtype=np.int8), blocks)
 
     def work(first: int, stop: int) -> None:
@@ -325,6 +361,7 @@ def pull(
     bar = _own(cotangent)
     dense = _node_cotangent(node_cotangent)
     theta_bar = np.empty_like(theta)
+    theta_bar[call.plan.n_parameters :] = 0.0  # the kernels of the lines write the rest
 
     def work(first: int, stop: int) -> None:
         for a in range(first, stop):
@@ -363,6 +400,7 @@ def _derivatives(
     n_lanes = theta.shape[1]
     log_count = np.empty((plan.lines.shape[0], n_lanes, grid.obs_cell.shape[1]))
     theta_bar = np.empty_like(theta)
+    theta_bar[plan.n_parameters :] = 0.0
     no_nodes = np.empty((1, 0, grid.n_cells + 1, 2))
 
     def work(first: int, stop: int) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 
 from pkpd.engine.lanes import WIDTH, inner, splat, store
 
-# entries of ``sizes``, all in vectors: lengths of parts, then where they begin in a row
+# entries of ``sizes``, in vectors: lengths of parts, where they begin in a row, lengths of rows;
+# last the rows of ``theta`` without further versions, and those of the drugs
 (
     WORK,
     COEF,
@@ -34,8 +35,10 @@ from pkpd.engine.lanes import WIDTH, inner, splat, store
     ROW_VALUE,
     ROW_ONE_LINE,
     ROW_KEPT,
+    ROWS,
+    KINETIC,
     N_SIZES,
-) = range(17)
+) = range(19)
 
 _SOURCES = (
     "lanes",
@@ -83,9 +86,15 @@ def layout(
     return sizes
 
 
-def scratch_size(sizes, rows: int, lengths: int, cells: int, gaps: int, drugs: int) -> int:
+def scratch_size(sizes, sets: int, lengths: int, cells: int, gaps: int, drugs: int) -> int:
     """Numbers of scratch that any one kernel takes."""
-    vectors = 2 * rows + lengths + 5 * gaps * drugs + int(sizes[WORK] + sizes[LEVEL] + sizes[COEF])
+    values = max(int(sizes[ROWS]), sets * int(sizes[KINETIC]))
+    vectors = (
+        2 * (values + sets)
+        + lengths
+        + 5 * gaps * drugs
+        + int(sizes[WORK] + sizes[LEVEL] + sizes[COEF])
+    )
     vectors += (drugs + 1) * int(sizes[N_RATES_OF_DRUG]) + 3 * cells + 4 * (cells + 1) + 32
     return vectors * WIDTH
 

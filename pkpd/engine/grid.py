@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pkpd.engine.versions import GridVersions, Versions, grid_versions
 from pkpd.errors import DataError, sentence
 
 FloatArray = NDArray[np.float64]
@@ -123,6 +124,8 @@ class Grid:
         Position in the cell as a fraction of its length, in [0, 1].
     end_cell : int[G]
         Number of cells up to the last observation of the schedule.
+    versions
+        Which parameters of the drugs hold where, if they change.
     """
 
     cells: IntArray
@@ -134,6 +137,7 @@ class Grid:
     obs_cell: IntArray
     obs_at: FloatArray
     end_cell: IntArray
+    versions: GridVersions | None = None
 
     @property
     def n_schedules(self) -> int:
@@ -165,9 +169,9 @@ class Grid:
 
 
 def _event_times(
-    doses: Doses, horizon: float, step: float, dose_cells: DoseCells
+    doses: Doses, horizon: float, step: float, dose_cells: DoseCells, versions: Versions | None
 ) -> list[FloatArray]:
-    """Collect times of doses and infusion ends, and those of the short cells after them.
+    """Collect times of doses, infusion ends and changes, and of the short cells after doses.
 
     The peak of an absorbed dose is far from a straight line; a short first cell after it brings
     the error of twenty-eight daily oral doses down threefold for one more cell a day.
@@ -181,6 +185,8 @@ def _event_times(
         edges = np.unique(np.concatenate([start, (start + length)[~at_once]]))
         peaks = edges if dose_cells == "fine" else start[at_once]
         times = np.concatenate([edges, (peaks + after).ravel()])
+        if versions is not None:
+            times = np.append(times, versions.begins_h[g])
         times = np.sort(times[(times > SAME_TIME) & (times < horizon - SAME_TIME)])
         keep = np.ones(times.size, dtype=bool)
         last = -np.inf
@@ -216,15 +222,21 @@ def _edges(events: list[FloatArray], anchors: FloatArray) -> FloatArray:
     return edges
 
 
-def _lengths(edges: FloatArray, step: float) -> tuple[IntArray, IntArray, FloatArray]:
+def _lengths(
+    edges: FloatArray, step: float, versions: Versions | None
+) -> tuple[IntArray, IntArray, FloatArray, IntArray | None]:
+    """Cells and length index of each gap, and of each length hours and versions, ``[M, G]``."""
     gaps = np.diff(edges, axis=0)
     # the guard keeps 24 h / 4 h at 6 cells whatever the rounding
     cells = np.maximum(1, np.ceil(gaps.max(axis=1) / step - 1e-9)).astype(np.int32)
     lengths = gaps / cells[:, None]
-    _, first, index = np.unique(
-        np.round(lengths, 10), axis=0, return_index=True, return_inverse=True
-    )
-    return cells, index.reshape(-1).astype(np.int32), lengths[first]
+    kinds, version = np.round(lengths, 10), None
+    if versions is not None:
+        version = versions.in_gaps(edges)
+        kinds = np.concatenate([version, kinds], axis=1)  # lengths of one set side by side
+    _, first, index = np.unique(kinds, axis=0, return_index=True, return_inverse=True)
+    index = index.reshape(-1).astype(np.int32)
+    return cells, index, lengths[first], None if version is None else version[first]
 
 
 def population_grid(
@@ -234,6 +246,7 @@ def population_grid(
     n_drugs: int,
     max_step_h: float = DEFAULT_STEP_H,
     dose_cells: DoseCells = "usual",
+    versions: Versions | None = None,
     where: str = "population",
 ) -> Grid:
     """Grid of cells for a population.
@@ -252,6 +265,8 @@ def population_grid(
         ``"usual"``: one cell of half the length after a bolus. ``"fine"``: one of an eighth and one
         of a quarter after every dose and every end of an infusion, for drugs that are distributed
         within an hour and act strongly.
+    versions
+        Times at which the parameters of the drugs change; cells are cut there.
     where
         What a message calls the input.
 
@@ -282,19 +297,22 @@ def population_grid(
     horizon = float(last.max())
     if horizon <= 0:
         horizon = max_step_h
-    events = _event_times(doses, horizon, max_step_h, dose_cells)
+    events = _event_times(doses, horizon, max_step_h, dose_cells, versions)
     daily = np.append(np.arange(0.0, horizon - SAME_TIME, _DAY), horizon)
     candidates = [_edges(events, daily)]
     if groups > 1:
         candidates.append(_edges(events, np.array([0.0, horizon])))
-    built = [(edges, *_lengths(edges, max_step_h)) for edges in candidates]
-    edges, cells, index, length = min(
+    built = [(edges, *_lengths(edges, max_step_h, versions)) for edges in candidates]
+    edges, cells, index, length, version = min(
         built, key=lambda b: b[1].sum() + _PROPAGATOR_COST * b[3].shape[0]
     )
-    bolus, rate = _inputs(doses, edges, n_drugs)
+    bolus, rate, of_dose = _inputs(doses, edges, n_drugs, versions)
     obs_cell, obs_at = _observations(times, edges, cells)
     end = np.where(obs_cell >= 0, obs_cell + 1, 0).max(axis=1).astype(np.int32)
-    return Grid(cells, index, length, edges, bolus, rate, obs_cell, obs_at, end)
+    found = None
+    if versions is not None and version is not None and of_dose is not None:
+        found = grid_versions(versions.count, version, of_dose)
+    return Grid(cells, index, length, edges, bolus, rate, obs_cell, obs_at, end, found)
 
 
 def _check_inputs(
@@ -321,10 +339,16 @@ def _check_inputs(
         )
 
 
-def _inputs(doses: Doses, edges: FloatArray, n_drugs: int) -> tuple[FloatArray, FloatArray]:
+def _inputs(
+    doses: Doses, edges: FloatArray, n_drugs: int, versions: Versions | None
+) -> tuple[FloatArray, FloatArray, IntArray | None]:
+    """Boluses and rates by gap, and the version of their bioavailability, ``[J, K, G]``."""
     n_gaps, groups = edges.shape[0] - 1, edges.shape[1]
     bolus = np.zeros((n_gaps, n_drugs, groups))
     rate = np.zeros((n_gaps, n_drugs, groups))
+    version = None
+    if versions is not None:
+        version = np.repeat(versions.in_gaps(edges)[:, None], n_drugs, axis=1)
     for g in range(groups):
         column = edges[:, g]
         horizon = column[-1]
@@ -336,6 +360,8 @@ def _inputs(doses: Doses, edges: FloatArray, n_drugs: int) -> tuple[FloatArray, 
         # of several edges at the same time the last one begins the gap that has a length
         gap = np.searchsorted(column[:-1], start + SAME_TIME, side="right") - 1
         np.add.at(bolus[:, :, g], (gap[at_once], drug[at_once]), amount[at_once])
+        if versions is not None and version is not None:
+            version[gap[at_once], drug[at_once], g] = versions.of_dose[g][real][at_once]
         for i in np.flatnonzero(
             (length > SAME_TIME) & (start + length > SAME_TIME) & (start < horizon)
         ):
@@ -343,7 +369,7 @@ def _inputs(doses: Doses, edges: FloatArray, n_drugs: int) -> tuple[FloatArray, 
                 column[1:] < start[i] + length[i] + 2 * SAME_TIME
             )
             rate[inside, drug[i], g] += amount[i] / length[i]
-    return bolus, rate
+    return bolus, rate, version
 
 
 def _observations(

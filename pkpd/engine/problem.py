@@ -30,36 +30,14 @@ from pkpd.engine.grid import (
     by_cell,
     population_grid,
 )
-from pkpd.engine.status import LARGEST_LOG_COUNT, PENALTY, limits_of, unusable
+from pkpd.engine.lane_guard import bad_lanes, scrub, without
+from pkpd.engine.status import LARGEST_LOG_COUNT, PENALTY
 from pkpd.engine.structure import PopulationStructure
+from pkpd.engine.versions import Versions
 from pkpd.errors import PkpdError, sentence
 
 FloatArray = NDArray[np.float64]
 Engine = Literal["auto", "compiled", "scan"]
-
-
-@jax.custom_vjp
-def _scrub(theta: Array) -> Array:
-    """Identity whose derivative is zero in lanes where it would not be finite."""
-    return theta
-
-
-def _scrubbed(_: None, bar: Array) -> tuple[Array]:
-    return (jnp.where(jnp.isfinite(bar).all(axis=0), bar, 0.0),)
-
-
-_scrub.defvjp(lambda theta: (theta, None), _scrubbed)
-
-
-def _without(theta: Any, bad: Any) -> Any:
-    """Parameters with those of bad lanes replaced by those of the first good one.
-
-    Lanes share vectors and counts of terms, so a number that is none must not reach the engines.
-    """
-    xp = np if isinstance(theta, np.ndarray) else jnp
-    good = xp.argmin(bad)
-    stand_in = xp.where(bad[good], 1.0, theta[:, good])
-    return xp.where(bad, stand_in[:, None], theta)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +94,11 @@ class PopulationProblem:
         return self.plan
 
     @property
+    def n_versions(self) -> int:
+        """Number of versions of the drugs' parameters."""
+        return 1 if self.grid.versions is None else self.grid.versions.count
+
+    @property
     def n_lines(self) -> int:
         """Number of marrow lines."""
         return len(self.structure.lines)
@@ -155,19 +138,16 @@ class PopulationProblem:
         """Call the JAX engine with the lanes padded to a bucket."""
         n = theta.shape[1]
         extra = bucket(n) - n
-        theta = _scrub(jnp.asarray(theta))
+        theta = scrub(jnp.asarray(theta))
         bad = jax.lax.stop_gradient(self._bad(theta))
-        padded = jnp.pad(_without(theta, bad), ((0, 0), (0, extra)), mode="edge")
+        padded = jnp.pad(without(theta, bad), ((0, 0), (0, extra)), mode="edge")
         schedule = np.pad(self.schedule_of(n), (0, extra), mode="edge")
         out = solver(self.structure, self._tables, schedule, padded)
         return jax.tree.map(lambda a: jnp.where(bad[:, None], jnp.nan, a[:, :n]), out)
 
     def _bad(self, theta: Any) -> Any:
         """Lanes with an unusable parameter, ``[L]``."""
-        if isinstance(theta, np.ndarray):
-            return unusable(self.structure, theta).any(axis=0)
-        low, strict = limits_of(self.structure)
-        return (~jnp.isfinite(theta) | (theta < low) | (strict & (theta == low))).any(axis=0)
+        return bad_lanes(self.structure, self.n_versions, theta)
 
     def log_counts(self, theta: Any) -> Any:
         """Log counts at the observations, ``[lines, L, T]``; NaN where none was asked for.
@@ -258,7 +238,7 @@ class PopulationProblem:
         plan = self._plan
         n = theta.shape[1]
         wrong = self._bad(theta)
-        usable = _without(theta, wrong) if wrong.any() else theta
+        usable = without(theta, wrong) if wrong.any() else theta
         value, bar, _ = compiled_run.normal_log_likelihood(
             plan,
             self.grid,
@@ -293,7 +273,7 @@ class PopulationProblem:
     def _compiled(self, theta: FloatArray, *, dense: bool = False) -> FloatArray:
         """Log counts or nodes, NaN in lanes with an unusable parameter."""
         bad = self._bad(theta)
-        usable = _without(theta, bad) if bad.any() else theta
+        usable = without(theta, bad) if bad.any() else theta
         schedule = self.schedule_of(theta.shape[1])
         out = compiled_run.solve(
             self._plan, self.grid, schedule, usable, threads=self.threads, dense=dense
@@ -311,7 +291,7 @@ class PopulationProblem:
         if compiled_run.tape_bytes(plan, self.grid, schedule) > LARGEST_BYTES:
             return self._compiled(theta)
         bad = self._bad(theta)
-        usable = _without(theta, bad) if bad.any() else theta
+        usable = without(theta, bad) if bad.any() else theta
         out, _, tape = compiled_run.solve_taped(
             plan, self.grid, schedule, usable, threads=self.threads, old=self._tapes.spare()
         )
@@ -322,7 +302,7 @@ class PopulationProblem:
     def _pulled(self, theta: FloatArray, bar: FloatArray, node_bar: FloatArray | None = None):
         """Vector-Jacobian product, zero in lanes where there is none."""
         bad = self._bad(theta)
-        usable = _without(theta, bad) if bad.any() else theta
+        usable = without(theta, bad) if bad.any() else theta
         tape = self._tapes.take(usable) if node_bar is None else None
         if tape is not None:
             out = compiled_run.pull(tape, bar, threads=self.threads)
@@ -426,6 +406,7 @@ def prepare(
     schedule: ArrayLike | None = None,
     max_step_h: float = DEFAULT_STEP_H,
     dose_cells: DoseCells = "usual",
+    versions: Versions | None = None,
     engine: Engine = "auto",
     threads: int | None = None,
     wrt: tuple[int, ...] | None = None,
@@ -448,6 +429,9 @@ def prepare(
         models; it falls with about the third power.
     dose_cells
         Short cells at the edges of doses, see `pkpd.engine.grid.population_grid`.
+    versions
+        When the parameters of the drugs change within a lane; ``theta`` then has further rows
+        (`pkpd.engine.versions`). Takes the compiled engine, on any device.
     engine
         ``"compiled"``, ``"scan"`` (JAX), or ``"auto"``.
     threads
@@ -465,12 +449,18 @@ def prepare(
         raise PkpdError(
             sentence(where="population", what=f"engine {engine!r}", allowed="auto, compiled, scan")
         )
+    if versions is not None:
+        if engine == "scan":
+            what = 'engine "scan" for kinetics that change'
+            raise PkpdError(sentence(where="population", what=what, allowed="auto, compiled"))
+        engine = "compiled"
     grid = population_grid(
         doses,
         times_h,
         n_drugs=len(structure.drugs),
         max_step_h=max_step_h,
         dose_cells=dose_cells,
+        versions=versions,
     )
     groups = grid.n_schedules
     if schedule is not None:

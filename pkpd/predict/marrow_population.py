@@ -1,6 +1,7 @@
 """Counts of a joint model by the population engine (`pkpd.engine.problem`).
 
-Serves doses of given times, rates and durations, and parameters constant in a subject.
+Serves doses of given times, rates and durations, parameters of marrow and effects constant in a
+subject, and kinetics that are constant or change at records (`pkpd.predict.marrow_occasions`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE, RESET
 from pkpd.data.expand import expand
 from pkpd.engine.compartments import LinearSystem, compartment_model
-from pkpd.engine.grid import Doses, refine
+from pkpd.engine.compiled import compile_plan
+from pkpd.engine.grid import SAME_TIME, Doses, refine
 from pkpd.engine.linear import LinearPK
 from pkpd.engine.population import TOLERANCE
 from pkpd.engine.problem import PopulationProblem, prepare
-from pkpd.engine.status import assess
+from pkpd.engine.status import assess, parameter_problems
 from pkpd.engine.structure import Drug, Line, PopulationStructure
+from pkpd.engine.versions import Versions, n_kinetic, of_version
 from pkpd.predict.marrow_events import drug_of_dose, events_of
+from pkpd.predict.marrow_occasions import Stretches
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure
@@ -102,6 +106,20 @@ def reason_against(structure: MarrowStructure, dataset: Dataset) -> str | None:
     return None
 
 
+def reason_against_changes(structure: MarrowStructure, dataset: Dataset) -> str | None:
+    """Say why the population engine cannot take kinetics that change; ``None`` if it can."""
+    if compile_plan(_described(structure)[0]) is None:
+        return "effects or marrow equations are not those of the compiled engine"
+    for k, (drug, doses) in enumerate(
+        zip(structure.drugs, _doses(structure, dataset), strict=True)
+    ):
+        for mine in doses if "F1" in drug.pk.dosing else ():
+            times = [dose[0] for dose, _ in mine]
+            if np.any(np.diff(np.sort(times)) <= SAME_TIME):
+                return f"doses of {structure.drugs[k].name} with a bioavailability fall together"
+    return None
+
+
 class PopulationCourse:
     """Marrow lines of a joint model at the observations, by the population engine.
 
@@ -115,6 +133,9 @@ class PopulationCourse:
         Marrow line of each observation.
     subject, record : int[M]
         Its place in the event table.
+    stretches
+        Where the kinetics may change, if they do; then `reason_against_changes` must have found
+        nothing.
     """
 
     def __init__(
@@ -124,40 +145,35 @@ class PopulationCourse:
         line: np.ndarray,
         subject: np.ndarray,
         record: np.ndarray,
+        stretches: Stretches | None = None,
     ) -> None:
-        self._line, self._subject = line, subject
-        drugs: list[Drug] = []
-        self._sources: list[str | float] = []
-        for drug in structure.drugs:
-            made = linear_pk(drug)
-            assert made is not None  # reason_against has looked
-            kinetics, names = made
-            drugs.append(Drug(drug.name, kinetics))
-            own: dict[str, str | float] = {
-                name: drug.own[written] for name, written in names.items()
-            }
-            own["per_umol"] = drug.per_unit
-            own["F"] = drug.own.get("F1", 1.0)
-            self._sources += [own[name] for name in (*kinetics.parameters, "F")]
-        lines = []
-        for i, name in enumerate(structure.names):
-            lines.append(Line(name, structure.marrow[i], structure.effects[i]))
-            for k in range(len(drugs)):
-                self._sources += structure.effect_names(i, k).values()
-            self._sources += structure.marrow_names(i).values()
+        self._line, self._subject, self._stretches = line, subject, stretches
+        population, self._sources = _described(structure)
         start = dataset.events.time[:, :1]
         times, self._slot = _times(dataset.events.time - start, subject, record)
+        doses = _doses(structure, dataset, stretches)
+        rows = [sorted(pair for drug in doses for pair in drug[b]) for b in range(len(times))]
+        versions = None
+        if stretches is not None:
+            of_dose = np.zeros((len(rows), max(1, *map(len, rows))), dtype=np.int32)
+            for b, row in enumerate(rows):
+                of_dose[b, : len(row)] = [version for _, version in row]
+            versions = Versions(stretches.begins_h, of_dose)
         self.problem: PopulationProblem = prepare(
-            PopulationStructure(tuple(drugs), tuple(lines)),
-            _doses(structure, dataset),
+            population,
+            Doses.of([[dose for dose, _ in row] for row in rows]),
             times,
             schedule=np.arange(len(times)),
             max_step_h=structure.max_step_h,
             dose_cells="fine",
+            versions=versions,
         )
 
     def __call__(self, values: dict[str, Any]) -> Any:
-        """Solve for the counts (10^9/L) at the observations; values are scalars or [B]."""
+        """Solve for the counts (10^9/L) at the observations.
+
+        Values are scalars or [B]; those of kinetics may be [B, N] if there are stretches.
+        """
         log_count = self.problem.log_counts(self._theta(values))
         seen = log_count[self._line, self._subject, self._slot]
         return jnp.exp(seen) if isinstance(seen, Array) else np.exp(seen)
@@ -171,14 +187,62 @@ class PopulationCourse:
         fine = replace(problem, grid=refine(problem.grid)).log_counts(theta)
         gap = np.where(missing, 0.0, np.abs(fine - coarse))
         error = np.where(np.isnan(gap), np.inf, gap).max(axis=(0, 2))
-        status = assess(problem.structure, theta, coarse, missing, error, TOLERANCE)
-        return dict(status.detail)
+        structure = problem.structure
+        status = assess(
+            structure, of_version(structure, theta, 0), coarse, missing, error, TOLERANCE
+        )
+        out = dict(status.detail)
+        for version in range(1, problem.n_versions):
+            out |= parameter_problems(structure, of_version(structure, theta, version))
+        return out
 
     def _theta(self, values: dict[str, Any]) -> Any:
+        """Rows of all versions (`pkpd.engine.versions`), one lane for each subject."""
         rows = [values[s] if isinstance(s, str) else s for s in self._sources]
         xp = jnp if any(isinstance(v, Array) for v in rows) else np
         size = self.problem.grid.n_schedules
-        return xp.stack([xp.broadcast_to(xp.asarray(v, dtype=np.float64), (size,)) for v in rows])
+
+        def of_subjects(given: list[Any]) -> Any:
+            numbers = (xp.asarray(v, dtype=np.float64) for v in given)
+            return xp.stack([xp.broadcast_to(v, (size,)) for v in numbers])
+
+        if self._stretches is None:
+            return of_subjects(rows)
+        kinetic = n_kinetic(self.problem.structure)
+        where = (np.arange(size)[:, None], self._stretches.a_record)
+        shape = self._stretches.of_record.shape
+
+        def of_versions(value: Any) -> Any:
+            array = xp.asarray(value, dtype=np.float64)
+            if array.ndim < 2:
+                return xp.broadcast_to(array.reshape(-1, 1), where[1].shape)
+            return xp.broadcast_to(array, shape)[where]
+
+        changing = xp.stack([of_versions(value) for value in rows[:kinetic]])
+        later = changing[:, :, 1:].transpose(2, 0, 1).reshape(-1, size)
+        return xp.concatenate([changing[:, :, 0], of_subjects(rows[kinetic:]), later])
+
+
+def _described(structure: MarrowStructure) -> tuple[PopulationStructure, list[str | float]]:
+    """Return a joint model as the population engine has it, and where its rows come from."""
+    drugs: list[Drug] = []
+    sources: list[str | float] = []
+    for drug in structure.drugs:
+        made = linear_pk(drug)
+        assert made is not None  # reason_against has looked
+        kinetics, names = made
+        drugs.append(Drug(drug.name, kinetics))
+        own: dict[str, str | float] = {name: drug.own[written] for name, written in names.items()}
+        own["per_umol"] = drug.per_unit
+        own["F"] = drug.own.get("F1", 1.0)
+        sources += [own[name] for name in (*kinetics.parameters, "F")]
+    lines = []
+    for i, name in enumerate(structure.names):
+        lines.append(Line(name, structure.marrow[i], structure.effects[i]))
+        for k in range(len(drugs)):
+            sources += structure.effect_names(i, k).values()
+        sources += structure.marrow_names(i).values()
+    return PopulationStructure(tuple(drugs), tuple(lines)), sources
 
 
 def _times(
@@ -198,16 +262,30 @@ def _times(
     return out, slot
 
 
-def _doses(structure: MarrowStructure, dataset: Dataset) -> Doses:
-    """Doses of all drugs with additional ones written out, hours from each first record."""
+_Dose = tuple[float, float, float, int]
+
+
+def _doses(
+    structure: MarrowStructure, dataset: Dataset, stretches: Stretches | None = None
+) -> list[list[list[tuple[_Dose, int]]]]:
+    """Doses by drug and subject with additional ones written out, hours from each first record.
+
+    Each with the stretch of records whose bioavailability it takes.
+    """
     events = dataset.events
     owner = drug_of_dose(structure, events)
-    out: list[list[tuple[float, float, float, int]]] = [[] for _ in range(events.shape[0])]
+    out = []
     for k, drug in enumerate(structure.drugs):
         table = events_of(events, drug, owner == k)
         given = expand(table)
+        of_dose = (
+            np.zeros(given.record.shape, int) if stretches is None else stretches.of_doses(given)
+        )
+        mine: list[list[tuple[_Dose, int]]] = [[] for _ in range(events.shape[0])]
         for b, d in np.argwhere(given.valid):
             at = table.time[b, given.record[b, d]] + given.shift[b, d] - table.time[b, 0]
             amount, rate = given.amt[b, d], given.rate[b, d]
-            out[b].append((at, amount, amount / rate if rate > 0 else 0.0, k))
-    return Doses.of([sorted(doses) for doses in out])
+            dose = (at, amount, amount / rate if rate > 0 else 0.0, k)
+            mine[b].append((dose, int(of_dose[b, d])))
+        out.append(mine)
+    return out

@@ -15,8 +15,18 @@ from pkpd.data.dataset import Dataset, Observations
 from pkpd.errors import PkpdError, sentence
 from pkpd.predict.marrow_events import drug_of_dose, events_of
 from pkpd.predict.marrow_general import GeneralCourse
-from pkpd.predict.marrow_population import PopulationCourse, reason_against
-from pkpd.predict.structure import IndividualParameters, Predictor, check_parameters
+from pkpd.predict.marrow_occasions import by_data, by_record
+from pkpd.predict.marrow_population import (
+    PopulationCourse,
+    reason_against,
+    reason_against_changes,
+)
+from pkpd.predict.structure import (
+    FollowingData,
+    IndividualParameters,
+    Predictor,
+    check_parameters,
+)
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowStructure
@@ -100,11 +110,12 @@ class MarrowPredictor:
                 out.append((k, where, drug.pk.bind(part)))
         return out
 
-    def _course(self, kind: type) -> Any:
+    def _course(self, kind: type, *more: Any) -> Any:
         seen = self.dataset.observations
         at = self._counted
         line = self._line[at] - len(self.structure.drugs)
-        return kind(self.structure, self.dataset, line, seen.subject[at], seen.record[at])
+        subject, record = seen.subject[at], seen.record[at]
+        return kind(self.structure, self.dataset, line, subject, record, *more)
 
     @cached_property
     def _population(self) -> PopulationCourse | None:
@@ -120,11 +131,8 @@ class MarrowPredictor:
             parts.append(predictor(kinetics))
             order.append(where)
         if self._counted.size:
-            constant = self._by_subject(parameters)
-            if constant is not None and self._population is not None:
-                parts.append(self._population(constant))
-            else:
-                parts.append(self._general(dict(parameters)))
+            course, values = self._serving(parameters)
+            parts.append(course(values))
             order.append(self._counted)
         if not order:
             return jnp.zeros(0)
@@ -135,41 +143,74 @@ class MarrowPredictor:
     def _general(self) -> GeneralCourse:
         return self._course(GeneralCourse)
 
-    def _by_subject(self, parameters: IndividualParameters) -> dict[str, Any] | None:
-        """Values constant in subjects, ``[B]`` or scalar; ``None`` if the general engine is due.
+    @property
+    def _forward(self) -> bool:
+        return self.structure.drugs[0].pk.options.carry == "forward"
+
+    @cached_property
+    def _by_data(self) -> PopulationCourse:
+        """Counts for kinetics that change where the occasion or a covariate does."""
+        return self._course(PopulationCourse, by_data(self.dataset, self._forward))
+
+    @cached_property
+    def _by_record(self) -> PopulationCourse:
+        """Counts for kinetics that may change at every record."""
+        return self._course(PopulationCourse, by_record(self.dataset, self._forward))
+
+    @cached_property
+    def _kinetic(self) -> frozenset[str]:
+        """Parameters that may change in a subject without need of the general engine."""
+        return frozenset(name for drug in self.structure.drugs for name in drug.own.values())
+
+    @cached_property
+    def _reason_against_changes(self) -> str | None:
+        return reason_against_changes(self.structure, self.dataset)
+
+    def _serving(
+        self, parameters: IndividualParameters
+    ) -> tuple[PopulationCourse | GeneralCourse, dict[str, Any]]:
+        """Course that takes these parameters, and their values as it takes them.
 
         Values by record that are numbers and do not change (covariates read from the data) count
         as constant.
         """
-        if self.engine == "general":
-            return None
-        valid = self.dataset.events.valid
+        if self.engine == "general" or self._population is None:
+            return self._general, dict(parameters)
         out: dict[str, Any] = {}
+        changing = []
         for name, value in parameters.items():
             if np.ndim(value) == 2:
-                if np.shape(value)[1] > 1:
-                    moves = isinstance(value, Tracer) or np.any(
-                        (np.asarray(value) != np.asarray(value)[:, :1]) & valid
-                    )
-                    if moves and self.structure.engine == "compiled":
-                        self._refuse(f"{name} is given by record")
-                    if moves:
-                        return None
-                value = value[:, 0]
+                if np.shape(value)[1] > 1 and self._moves(value):
+                    changing.append(name)
+                else:
+                    value = value[:, 0]
             out[name] = value
-        return out
+        if not changing:
+            return self._population, out
+        others = [name for name in changing if name not in self._kinetic]
+        reason = self._reason_against_changes
+        if others or reason is not None:
+            if self.structure.engine == "compiled":
+                self._refuse(reason or f"{others[0]} is given by record")
+            return self._general, dict(parameters)
+        if isinstance(parameters, FollowingData):
+            return self._by_data, out
+        # numbers in the place of traced values would not tell what may change
+        return self._by_record, out
+
+    def _moves(self, value: Any) -> bool:
+        valid = self.dataset.events.valid
+        return isinstance(value, Tracer) or bool(
+            np.any((np.asarray(value) != np.asarray(value)[:, :1]) & valid)
+        )
 
     def problems(self, parameters: IndividualParameters) -> dict[int, str]:
         """Say for each subject that cannot be solved, or is over tolerance, why."""
         check_parameters(parameters, self.parameters, self.structure.name)
         out: dict[int, str] = {}
         if self._counted.size:
-            constant = self._by_subject(parameters)
-            if constant is not None and self._population is not None:
-                told = self._population.problems(constant)
-                out = {b: self._named(b, text) for b, text in told.items()}
-            else:
-                out = self._general.problems(dict(parameters))
+            course, values = self._serving(parameters)
+            out = {b: self._named(b, text) for b, text in course.problems(values).items()}
         predicted = np.asarray(jax.device_get(self(parameters)))
         seen = self.dataset.observations
         for b in np.unique(seen.subject[~np.isfinite(predicted)]).tolist():

@@ -20,6 +20,15 @@ IndividualParameters = Mapping[str, Any]
 """Values by name: each a scalar, ``[B]`` by subject, or ``[B, N]`` by record."""
 
 
+class FollowingData(dict[str, Any]):
+    """Individual parameters that change in a subject only where its data say so.
+
+    Within a stretch of records of one occasion whose covariates stay the same, each has one value,
+    whatever the population parameters are. A predictor may then read it at any record of the
+    stretch, and give that record the derivative of all.
+    """
+
+
 @runtime_checkable
 class Predictor(Protocol):
     """A structural model bound to a data set of ``B`` subjects and ``M`` observations."""

@@ -102,8 +102,8 @@ def test_engine_is_chosen_by_events_and_by_the_shape_of_parameters():
     by_record = {**ONE_DRUG, "CL": np.full((2, n), 5.0)}
     np.testing.assert_allclose(predictor(by_record), predictor(ONE_DRUG), rtol=1e-12)
     refused = marrow_model(compartments(1), engine="compiled").bind(data)
-    with pytest.raises(PkpdError, match="CL is given by record"):
-        refused({**ONE_DRUG, "CL": 5.0 + np.arange(2 * n).reshape(2, n)})
+    with pytest.raises(PkpdError, match="MTT is given by record"):
+        refused({**ONE_DRUG, "MTT": 90.0 + np.arange(2 * n).reshape(2, n)})
     steady = dataset([(1, 0.0, 1, 1, 9.0, 0, 24.0, 0, 1), (1, 5.0, 0, 100)], ["neutrophils"])
     assert "steady-state" in marrow_model(compartments(1)).bind(steady).reason
     lag = marrow_model(compartments(1, dosing=["ALAG1"]))
