@@ -157,7 +157,7 @@ class CalibrationFit:
         made = build_model(self.likelihood, self.trial.centring, measured)
         kept = [*self.names, "eta", "kappa"]
         names = [v.name for v in (*made.free_RVs, *made.deterministics) if v.name in kept]
-        compiled = compile_density(made, names)
+        compiled = compile_density(made, names, other_data=True)
         point = StartingPoint({})
         named = named_start(self.likelihood, point, self.trial.centring)
         return compiled, flat_start(made, named), flat_spread(made, point)

@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+from pymc.model.transform.optimization import freeze_dims_and_data
 
 
-def compile_density(made: pm.Model, names: Sequence[str] | None = None) -> Any:
+def compile_density(
+    made: pm.Model, names: Sequence[str] | None = None, *, other_data: bool = False
+) -> Any:
     """Compile the density and its gradient, and what turns unconstrained draws into variables.
 
     Parameters
@@ -24,6 +27,8 @@ def compile_density(made: pm.Model, names: Sequence[str] | None = None) -> Any:
         Model.
     names
         Variables to keep draws of; all if ``None``.
+    other_data
+        Whether mutable data of the model may be replaced in the program (``with_data``).
 
     Returns
     -------
@@ -32,8 +37,10 @@ def compile_density(made: pm.Model, names: Sequence[str] | None = None) -> Any:
     """
     import nutpie
 
+    # JAX wants every size to be known; data that are to change stay arguments of the program
+    frozen = freeze_dims_and_data(made, data=[] if other_data else None)
     return nutpie.compile_pymc_model(
-        made, backend="jax", gradient_backend="pytensor", var_names=names
+        frozen, backend="jax", gradient_backend="pytensor", freeze_model=False, var_names=names
     )
 
 
