@@ -18,8 +18,6 @@ from reference_table import ReferenceTable, arguments
 import pkpd
 from pkpd import parameter, residual
 from pkpd.infer.checks import check
-from pkpd.infer.draws import single_draw
-from pkpd.infer.likelihood import bind
 from pkpd.infer.population_parameters import start_values
 from pkpd.model.marrow import Friberg, PlateletChain
 from pkpd.predict.marrow import marrow_model
@@ -93,16 +91,8 @@ def trial(model: pkpd.PopulationModel, patients: int, seed: int) -> pkpd.Dataset
             rows += [(i, hour, 0, 0.0, 0.0, 0.0, 0, 0, 1.0, line) for line in LIMIT]
     names = ["ID", "TIME", "EVID", "AMT", "RATE", "II", "ADDL", "CMT", "DV", "DVID"]
     frame = pd.DataFrame(rows, columns=names).sort_values(["ID", "TIME"], kind="stable")
-    design = pkpd.read_nonmem(frame)
-    likelihood = bind(model, design)
-    none = np.zeros((patients, len(SPREAD)))  # replicates draw new patients
-    (measured,) = single_draw(likelihood, {}, none).replicates(seed)
-    seen = design.observations
-    frame["CENS"] = 0
-    limits = np.array([LIMIT[line] for line in design.lines])[seen.line]
-    frame.iloc[seen.row, frame.columns.get_loc("DV")] = np.maximum(measured, limits)
-    frame.iloc[seen.row, frame.columns.get_loc("CENS")] = (measured < limits).astype(int)
-    return pkpd.read_nonmem(frame, units={"TIME": "h", "AMT": "mg", "DV": "10^9/L"})
+    design = pkpd.read_nonmem(frame, units={"TIME": "h", "AMT": "mg", "DV": "10^9/L"})
+    return pkpd.simulate_data(model, design, seed=seed, lloq=LIMIT)
 
 
 def main() -> None:

@@ -113,8 +113,8 @@ def main() -> None:
     )
 
     # fit
-    draws = 1000 if options.full else 200
-    posterior = pkpd.fit(model, data, draws=draws, tune=draws, progress=False)
+    draws = 2000 if options.full else 200
+    posterior = pkpd.fit(model, data, draws=draws, tune=min(draws, 1000), progress=False)
     seconds = posterior.record["wall_s"]
     summary = posterior.table()
     print(summary.round(4).to_string())

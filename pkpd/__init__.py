@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pkpd.infer.leave_one_out import compare_models, leave_one_out
     from pkpd.infer.max_likelihood import MaximumLikelihood
     from pkpd.infer.priors import Prior, fixed
+    from pkpd.infer.simulate_data import simulate_data
     from pkpd.infer.specification import PopulationModel, from_column, parameter
     from pkpd.infer.vpc import vpc
     from pkpd.model.joint import JointModel, load_model
@@ -135,6 +136,7 @@ _WHERE = {
     "read_nonmem": "pkpd.data.nonmem",
     "sample_population": "pkpd.subjects",
     "simulate": "pkpd.outcome.counts",
+    "simulate_data": "pkpd.infer.simulate_data",
     "target_mediated": "pkpd.predict.response",
     "turnover": "pkpd.predict.response",
     "typical": "pkpd.model.parameters",
@@ -218,6 +220,7 @@ __all__ = [
     "residual",
     "sample_population",
     "simulate",
+    "simulate_data",
     "target_mediated",
     "turnover",
     "typical",
