@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -117,6 +117,26 @@ class EvidencePosterior:
             {**self.fixed, **dict(zip(self.names, map(float, values[i]), strict=True))}
             for i in self.chosen(n, seed)
         ]
+
+    def thinned(self, n: int, seed: int = 0) -> EvidencePosterior:
+        """Keep n draws, chosen systematically by weight, as one run of equal weights.
+
+        Diagnostics and record stay those of the whole sample; the record says that it was thinned.
+        """
+        places = self.chosen(n, seed)
+
+        def kept(x: Floats) -> Floats:
+            return x.reshape(-1, *x.shape[2:])[places][None]
+
+        return replace(
+            self,
+            values=kept(self.values),
+            z=kept(self.z),
+            by_study=kept(self.by_study),
+            by_term=kept(self.by_term),
+            weights=np.full((1, n), 1.0 / n),
+            record={**self.record, "thinned": {"from": self.weights.size, "to": n}},
+        )
 
     def mean(self) -> dict[str, float]:
         """Posterior means."""

@@ -90,6 +90,19 @@ class Fit:
         out.insert(4, f"q{100 * high:g}", [float(np.quantile(stacked[n], high)) for n in names])
         return out.drop(columns=[c for c in out.columns if c.startswith("hdi_")])
 
+    def summary(self) -> str:
+        """Tell the fit in text: what was run, the parameters, and what the sampler says."""
+        from pkpd.infer.diagnostics import sampler_diagnostics
+
+        table = self.table()
+        kept = ["mean", "sd", "median", "q5", "q95", "ess_bulk", "r_hat"]
+        shown = table[[c for c in kept if c in table]].map(lambda x: f"{x:.4g}")
+        took = self.record.get("wall_s")
+        head = f"{self!r}" + (f", {took:.0f} s" if isinstance(took, int | float) else "")
+        names = [str(name) for name in table.index]
+        words = sampler_diagnostics(self.idata, names).sentences
+        return "\n".join((head, "", shown.to_string(), "", *words))
+
     def save(self, path: str | Path) -> None:
         """Write draws and run record as netCDF; read them back with `load_fit`."""
         self.idata.to_netcdf(str(path))

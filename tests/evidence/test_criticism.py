@@ -209,6 +209,23 @@ def test_posterior_is_saved_and_read_back(fitted, tmp_path):
     assert back.record["evidence"] == posterior.record["evidence"]
 
 
+def test_a_thinned_posterior_is_a_fair_and_smaller_sample(fitted, tmp_path):
+    _, posterior, _ = fitted
+    small = posterior.thinned(200, seed=4)
+    assert small.values.shape == (1, 200, 2)
+    assert small.record["thinned"] == {"from": posterior.weights.size, "to": 200}
+    assert small.converged == posterior.converged
+    # systematic draws: their mean lies within 4 standard errors of simple random ones
+    mean, sd = posterior.flat().mean(axis=0), posterior.flat().std(axis=0)
+    np.testing.assert_array_less(np.abs(small.flat().mean(axis=0) - mean), 4 * sd / np.sqrt(200))
+    whole = {tuple(row): study for row, study in zip(
+        posterior.flat(), posterior.by_study.reshape(-1, 4), strict=True)}  # fmt: skip
+    for row, study in zip(small.flat(), small.by_study[0], strict=True):
+        np.testing.assert_array_equal(whole[tuple(row)], study)
+    small.save(tmp_path / "small.nc")
+    assert load_posterior(tmp_path / "small.nc").draws(3) == small.draws(3)
+
+
 def test_posterior_without_convergence_is_refused_as_default(tmp_path):
     evidence = NormalEvidence(DATA)
     posterior, convergence = calibrate(

@@ -54,6 +54,10 @@ def test_a_fit_says_what_it_is(fitted):
     assert fitted.record["settings"]["seed"] == 3
     assert fitted.idata.observed_data["value"].size == 24
     assert len(fitted.draws) == 2000
+    text = fitted.summary()
+    assert text.startswith("Fit(nuts: 2 x 1000 draws, 6 subjects)")
+    assert f"{table.loc['slope', 'median']:.4g}" in text
+    assert "R-hat" in text
     assert np.all(fitted.draws.population["omega_level"] == conjugate.OMEGA)
 
 
