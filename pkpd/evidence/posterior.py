@@ -173,7 +173,7 @@ class EvidencePosterior:
                 "by_study": (("run", "draw", "study"), self.by_study.astype(np.float32)),
                 "by_term": (("run", "draw", "term"), self.by_term.astype(np.float32)),
                 "weights": (("run", "draw"), self.weights),
-                "log_evidence": (("run",), self.log_evidence),
+                "log_evidence": (("sampler_run",), self.log_evidence),
             },
             coords={
                 "parameter": list(self.names),
