@@ -77,6 +77,21 @@ def compare(
             "repeatable.",
         ),
     ] = None,
+    marrow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Marrow: friberg (without leukaemia) or leukaemia (learned from published "
+            "outcomes); by default the learned one if its shipped posterior converged.",
+        ),
+    ] = None,
+    posterior: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Posterior of the marrow with leukaemia, not the shipped one.",
+        ),
+    ] = None,
     no_figures: Annotated[
         bool, typer.Option("--no-figures", help="Write tables and report without figures.")
     ] = False,
@@ -100,7 +115,11 @@ def compare(
             "cards": _pairs(card, "--card", "lenalidomide.pk=liang2024_lenalidomide", text=True),
             "trials": [trial_name(t) for t in trial or ()],
             "scenario": Path(scenario).name if scenario else None,
+            "marrow": marrow,
+            "posterior": posterior.name if posterior else None,
         }
+        rest = {"jobs": jobs, "marrow": marrow, "posterior": posterior}
+        given: dict[str, Any] = {key: value for key, value in rest.items() if value is not None}
         check_writable(out)
         started = datetime.now(UTC)
         with progress(run.printer.console) as on_progress:
@@ -118,7 +137,7 @@ def compare(
                 on_cohort=run.on_cohort,
                 on_trial=run.on_trial,
                 on_progress=on_progress,
-                **({} if jobs is None else {"jobs": jobs}),
+                **given,
             )
             on_progress(1.0, 1.0, "writing tables" if no_figures else "drawing figures")
             result = _recorded(result, settings, started, datetime.now(UTC))

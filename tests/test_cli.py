@@ -133,6 +133,37 @@ def test_compare_prints_and_writes(fake, tmp_path):
     assert str(tmp_path) not in (out / "results.json").read_text()
 
 
+def test_the_marrow_and_its_posterior_are_passed_on_only_if_named(fake, tmp_path):
+    done = run("compare", "--out", tmp_path / "a", "--no-figures", "--marrow", "leukaemia",
+               "--posterior", tmp_path / "mine.nc")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert fake.arguments["marrow"] == "leukaemia"
+    assert fake.arguments["posterior"] == tmp_path / "mine.nc"
+    assert str(tmp_path) not in (tmp_path / "a" / "results.json").read_text()
+    run("compare", "--out", tmp_path / "b", "--no-figures")
+    assert not {"marrow", "posterior", "jobs"} & set(fake.arguments)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--marrow", "leukaemia"], ("no posterior is shipped", "fits/evidence/calibrate.py")),
+        (["--marrow", "leukemia"], ("marrow: 'leukemia'", "friberg, leukaemia")),
+        (["--posterior", "absent.nc"], ("absent.nc: it is no posterior",)),
+    ],
+)
+def test_a_marrow_that_cannot_be_had_is_one_sentence(monkeypatch, tmp_path, words, parts):
+    from pkpd.comparison import marrow_choice
+
+    monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: None)
+    done = run("compare", "--out", tmp_path / "out", *words)
+    assert done.exit_code == 2
+    assert all(part in done.stderr for part in parts), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
 def test_bad_input_is_one_sentence_and_writes_nothing(fake, tmp_path):
     fake.stop_after, fake.error = 0, CardError("trials/x.toml: n is -1; give 1 or more.")
     done = run("compare", "--out", tmp_path / "out")

@@ -25,14 +25,15 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
 from landmarks import landmark_table, landmarks  # noqa: E402
-from len_mec import cohort_rows, contrasts, delayed_risks, table_text  # noqa: E402
 from sampling import (  # noqa: E402
     PLANS,
     Plan,
+    Sampler,
     finished,
     folder_of,
     likelihood_of,
-    sample,
+    prior_of,
+    runs_of,
 )
 from scores import (  # noqa: E402
     check_rows,
@@ -47,24 +48,45 @@ from scores import (  # noqa: E402
 from pkpd.evidence.criticism import (  # noqa: E402
     influence,
     influence_table,
-    learned,
-    learned_table,
     left_out_checks,
     predictive_checks,
 )
+from pkpd.evidence.learned import learned, learned_table  # noqa: E402
+from pkpd.evidence.len_mec import (  # noqa: E402
+    cohort_rows,
+    contrasts,
+    delayed_risks,
+    table_text,
+)
 from pkpd.evidence.marrow_prior import marrow_effects  # noqa: E402
-from pkpd.evidence.posterior import EvidencePosterior, load_posterior  # noqa: E402
+from pkpd.evidence.posterior import (  # noqa: E402
+    EvidencePosterior,
+    due_to_go_on,
+    load_posterior,
+    others_of,
+)
+from pkpd.evidence.smc_state import SMCRun  # noqa: E402
 from pkpd.evidence.table import load_evidence  # noqa: E402
 
 REPEATS = 8  # replicates of a row for each posterior draw
 
 
-def sample_run(task: tuple[str, str, str, int]) -> float:
-    """Sample one run; its CPU seconds."""
+def sample_run(task: tuple[str, str, str, int]) -> tuple[SMCRun, float]:
+    """Sample one run; the run, and the CPU seconds it took."""
     mode, out, variant, run = task
     began = time.process_time()
-    sample(PLANS[mode], Path(out), variant, run)
-    return time.process_time() - began
+    done = Sampler(PLANS[mode], Path(out), variant, run).sample()
+    return done, time.process_time() - began
+
+
+def prolong_run(
+    task: tuple[str, str, str, int], run: SMCRun, others: list[SMCRun]
+) -> tuple[SMCRun, float]:
+    """Let the chains of one run go on for a stage; the run, and the CPU seconds it took."""
+    mode, out, variant, index = task
+    began = time.process_time()
+    done = Sampler(PLANS[mode], Path(out), variant, index).prolong(run, others)
+    return done, time.process_time() - began
 
 
 def sample_fold(task: tuple[str, str, str, int]) -> float:
@@ -100,12 +122,15 @@ def save_posterior(plan: Plan, out: Path, variant: str = "full") -> str:
     if variant == "friberg":
         return f"Convergence of the plain Friberg marrow\n{convergence.table()}"
     file = out / f"posterior_{plan.name}.nc"
-    posterior.save(file, default=posterior.converged)
-    held = ", ".join(posterior.record["held"]) or "nothing"  # pyright: ignore
-    use = "may be" if posterior.converged else "must not be"
+    held: list[str] = posterior.record["held"]  # pyright: ignore
+    # what is held is known too well in it
+    fit_for_use = posterior.converged and not held
+    posterior.save(file, default=fit_for_use)
+    use = "may be" if fit_for_use else "must not be"
     return (
         f"Convergence\n{convergence.table()}\n"
-        f"held at prior medians: {held}\n{file.name} {use} the default of predictions"
+        f"held at prior medians: {', '.join(held) or 'nothing'}\n"
+        f"{file.name} {use} the default of predictions"
     )
 
 
@@ -220,17 +245,33 @@ def everything(plan: Plan, out: Path, pool: Executor) -> tuple[str, float]:
         needed = folds_needed(posterior_of(plan, out, variant))
         return sum(pool.map(sample_fold, [(mode, folder, variant, index) for index in needed]))
 
-    runs = [pool.submit(sample_run, (mode, folder, "full", k)) for k in range(plan.runs)]
-    baseline = [
-        pool.submit(sample_run, (mode, folder, "friberg", k)) for k in range(plan.baseline_runs)
-    ]
-    cpu = sum(run.result() for run in runs)
+    def started(variant: str) -> list[Future[tuple[SMCRun, float]]]:
+        tasks = [(mode, folder, variant, k) for k in range(runs_of(plan, variant))]
+        return [pool.submit(sample_run, task) for task in tasks]
+
+    def ended(variant: str, futures: list[Future[tuple[SMCRun, float]]]) -> float:
+        """Wait for runs, and let their chains go on together until they agree; CPU seconds."""
+        done, seconds = map(list, zip(*(future.result() for future in futures), strict=True))
+        cpu = sum(seconds)
+        names = prior_of(plan).names
+        while due := due_to_go_on(done, names, plan.settings, plan.most_rounds):
+            tasks = [
+                pool.submit(prolong_run, (mode, folder, variant, k), done[k], others_of(done, k))
+                for k in due
+            ]
+            for k, task in zip(due, tasks, strict=True):
+                done[k], seconds = task.result()
+                cpu += seconds
+        return cpu
+
+    cpu = ended("full", started("full"))
     print(f"the marrow model is sampled: {cpu:.0f} CPU s", flush=True)
     pages = [f"Calibration, {mode}", save_posterior(plan, out)]
+    baseline = started("friberg")
     done = parts("landmarks", "len_mec", "parameters")
     cpu += folds("full")
     done |= parts("coverage")
-    cpu += sum(run.result() for run in baseline)
+    cpu += ended("friberg", baseline)
     convergence = save_posterior(plan, out, "friberg")
     cpu += folds("friberg")
     done |= parts("scores")

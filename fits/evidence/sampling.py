@@ -6,19 +6,26 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from pkpd.evidence.convergence import Convergence, check_convergence
+from pkpd.evidence.convergence import Convergence
 from pkpd.evidence.likelihood import EvidenceLikelihood
 from pkpd.evidence.marrow import MarrowSimulator, patients_by_arm
 from pkpd.evidence.marrow_prior import marrow_effects, marrow_prior
-from pkpd.evidence.posterior import EvidencePosterior, evidence_hash, gather, target_of
+from pkpd.evidence.posterior import (
+    EvidencePosterior,
+    checked,
+    evidence_hash,
+    gather,
+    target_of,
+)
 from pkpd.evidence.prior import Prior
-from pkpd.evidence.smc import SMCSettings, run_smc, with_seed
+from pkpd.evidence.smc import SMCSettings, prolong, run_smc, with_seed
 from pkpd.evidence.smc_state import SMCRun, Stage
 from pkpd.evidence.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
@@ -59,6 +66,8 @@ class Plan:
         Of the sampler; each further run has the next seed.
     runs, baseline_runs
         Independent runs of the marrow model, and of the plain Friberg marrow.
+    most_rounds
+        While the runs do not agree, their chains go on together for a stage, so many times at most.
     patients
         Most and fewest simulated patients of an arm, and how many times the published number.
     nodes
@@ -75,6 +84,7 @@ class Plan:
     settings: SMCSettings
     runs: int
     baseline_runs: int
+    most_rounds: int
     patients: tuple[int, int, float]
     nodes: tuple[int, int, int]
     learned: tuple[str, ...] | None
@@ -88,6 +98,7 @@ PLANS = {
         settings=SMCSettings(particles=192, chains=32, share=0.4, final_stages=2, seed=1),
         runs=2,
         baseline_runs=1,
+        most_rounds=3,
         patients=(128, 64, 1.0),
         nodes=(5, 3, 3),
         learned=REDUCED_LEARNED,
@@ -99,6 +110,7 @@ PLANS = {
         settings=SMCSettings(particles=640, chains=64, share=0.45, final_stages=3, seed=1),
         runs=2,
         baseline_runs=2,
+        most_rounds=16,
         patients=(256, 64, 2.0),
         nodes=(7, 3, 3),
         learned=None,
@@ -145,48 +157,68 @@ def label_of(plan: Plan, variant: str, prior: Prior, likelihood: EvidenceLikelih
     return f"{evidence_hash(likelihood)} {variant} {plan.patients} {plan.nodes} {STEPS} {held}"
 
 
-def sample(plan: Plan, out: Path, variant: str, run: int) -> SMCRun:
-    """Sample one run, or go on with it, or read it if it is finished.
+@dataclass(frozen=True)
+class Sampler:
+    """What samples one run of a variant of the marrow model; it is read again if it is there."""
 
-    Parameters
-    ----------
-    plan
-        How.
-    out
-        Folder of the results.
-    variant
-        Of the marrow model.
-    run
-        Number of the run, from 0.
-    """
-    prior, likelihood = prior_of(plan), likelihood_of(plan, variant)
-    file = folder_of(out, plan, variant) / f"run{run + 1}.npz"
-    began = time.process_time()
+    plan: Plan
+    out: Path
+    variant: str
+    run: int
 
-    def told(stage: Stage, evaluations: int) -> None:
-        moves = ", ".join(f"{kind} {share:.2f}" for kind, share in stage.accepted.items())
-        print(
-            f"{variant} run {run + 1}: power {stage.power:.4f}, accepted {moves}; "
-            f"{evaluations} evaluations, {time.process_time() - began:.0f} CPU s in this process",
-            flush=True,
-        )
+    @cached_property
+    def prior(self) -> Prior:
+        """Prior of the plan."""
+        return prior_of(self.plan)
 
-    return run_smc(
-        prior,
-        target_of(likelihood),
-        with_seed(plan.settings, plan.settings.seed + run),
-        checkpoint=file,
-        label=label_of(plan, variant, prior, likelihood),
-        on_stage=told,
-    )
+    @cached_property
+    def likelihood(self) -> EvidenceLikelihood:
+        """Likelihood of the product's table."""
+        return likelihood_of(self.plan, self.variant)
+
+    @property
+    def settings(self) -> SMCSettings:
+        """Those of the plan, with the seed of this run."""
+        return with_seed(self.plan.settings, self.plan.settings.seed + self.run)
+
+    def sample(self) -> SMCRun:
+        """Sample the run, or go on with it, or read it if it is finished."""
+        target = target_of(self.likelihood)
+        return run_smc(self.prior, target, self.settings, **self._kept())  # pyright: ignore
+
+    def prolong(self, run: SMCRun, others: Sequence[SMCRun]) -> SMCRun:
+        """Let the chains of the run go on for a stage."""
+        target = target_of(self.likelihood)
+        return prolong(run, self.prior, target, self.settings, others, **self._kept())  # pyright: ignore
+
+    def _kept(self) -> dict[str, object]:
+        began, name = time.process_time(), f"{self.variant} run {self.run + 1}"
+
+        def told(stage: Stage, evaluations: int) -> None:
+            moves = ", ".join(f"{kind} {share:.2f}" for kind, share in stage.accepted.items())
+            print(
+                f"{name}: power {stage.power:.4f}, accepted {moves}; {evaluations} evaluations, "
+                f"{time.process_time() - began:.0f} CPU s in this process",
+                flush=True,
+            )
+
+        return {
+            "checkpoint": folder_of(self.out, self.plan, self.variant) / f"run{self.run + 1}.npz",
+            "label": label_of(self.plan, self.variant, self.prior, self.likelihood),
+            "on_stage": told,
+        }
+
+
+def runs_of(plan: Plan, variant: str) -> int:
+    """Count the independent runs of a variant."""
+    return plan.runs if variant == "full" else plan.baseline_runs
 
 
 def finished(plan: Plan, out: Path, variant: str) -> tuple[EvidencePosterior, Convergence]:
     """Posterior of the runs of a variant, which are sampled if they are not there."""
-    runs = plan.runs if variant == "full" else plan.baseline_runs
-    done = [sample(plan, out, variant, run) for run in range(runs)]
+    done = [Sampler(plan, out, variant, run).sample() for run in range(runs_of(plan, variant))]
     prior, likelihood = prior_of(plan), likelihood_of(plan, variant)
-    convergence = check_convergence(done, prior.names, plan.settings.chains)
+    convergence = checked(done, prior.names, plan.settings)
     facts: Mapping[str, object] = {
         "plan": {**asdict(plan), "settings": asdict(plan.settings)},
         "variant": variant,

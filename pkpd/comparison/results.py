@@ -5,6 +5,7 @@ The layers above (tables, figures, files) read these types and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from pkpd.evidence.learned import Learned
     from pkpd.trials import Trial
 
 
@@ -79,6 +81,62 @@ class EndpointRow:
 
 
 @dataclass(frozen=True)
+class PosteriorRow(EndpointRow):
+    """A figure predicted by the marrow with leukaemia under a learned posterior.
+
+    Attributes
+    ----------
+    marrow
+        Which marrow.
+    posterior
+        Which posterior: its digits, its date, whether it converged.
+    """
+
+    marrow: str = ""
+    posterior: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its 90 % interval over posterior draws; NaN limits: it has none.
+
+    `unit` as that of `EndpointRow`, or ``"difference"`` of two probabilities.
+    """
+
+    value: float
+    lower: float = float("nan")
+    upper: float = float("nan")
+    unit: str = "probability"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of a trial and its answer as a small table.
+
+    Attributes
+    ----------
+    trial, name
+        Trial, and a short name for files.
+    title, text
+        The question, and how to read the answer.
+    columns
+        Heads.
+    rows
+        Cells, as many as heads.
+    answer
+        Conclusions, a sentence each.
+    """
+
+    trial: str
+    name: str
+    title: str
+    text: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | Figure, ...], ...]
+    answer: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PairRow:
     """Two schedules under the same patients and parameter draws.
 
@@ -121,6 +179,10 @@ class TrialResult:
         - ``dose_given`` (cohort, drug, day): mean share of patients dosed on the day
     assumptions
         Plain sentences: what is assumed for this trial.
+    questions
+        Answers to the trial's own questions.
+    limits
+        Those of the assumptions that say what of this trial the model cannot do, or only guesses.
     """
 
     trial: Trial
@@ -128,21 +190,33 @@ class TrialResult:
     pairs: tuple[PairRow, ...]
     curves: xr.Dataset
     assumptions: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """The result of :func:`pkpd.compare`."""
+    """The result of :func:`pkpd.compare`.
+
+    Attributes
+    ----------
+    trials, record
+        Results, and how they were made; ``record["marrow"]`` names a marrow with leukaemia.
+    learned
+        What the published outcomes said on each parameter of that marrow.
+    """
 
     trials: tuple[TrialResult, ...]
     record: dict[str, Any] = field(default_factory=dict)
+    learned: tuple[Learned, ...] = ()
 
     def table(self) -> pd.DataFrame:
         """Return all endpoint rows as a data frame (one row per trial, cohort, endpoint, rule)."""
         import pandas as pd
 
-        columns = list(EndpointRow.__dataclass_fields__)
-        return pd.DataFrame([asdict(r) for t in self.trials for r in t.rows], columns=columns)
+        rows = [row for t in self.trials for row in t.rows]
+        columns = list(row_kind(rows).__dataclass_fields__)
+        return pd.DataFrame([asdict(row) for row in rows], columns=columns)
 
     def pairs(self) -> pd.DataFrame:
         """Return all paired differences as a data frame."""
@@ -159,3 +233,8 @@ class ComparisonResult:
         known = ", ".join(t.trial.id for t in self.trials)
         msg = f"No trial {name!r} in this result; it holds {known}."
         raise KeyError(msg)
+
+
+def row_kind(rows: Sequence[EndpointRow]) -> type[EndpointRow]:
+    """Kind of the rows of a table: with the marrow and its posterior if one row has them."""
+    return PosteriorRow if any(isinstance(row, PosteriorRow) for row in rows) else EndpointRow

@@ -32,6 +32,15 @@ UNITS = {
     "grade_4": "probability",
     "dlt_on_visits": "probability",
     "dlt_at_any_dose": "probability",
+    # of the marrow with leukaemia
+    "count_at_start": "10^9/L",
+    "recovery_day_in_remission": "day",
+    "remission_day": "day",
+    "complete_remission": "probability",
+    "remission_any_counts": "probability",
+    "response": "probability",
+    "early_death": "probability",
+    "grade_3_4_at_start": "probability",
 }
 
 PREDICTED = {
@@ -73,6 +82,7 @@ def cohort_rows(
     rules: tuple[DLTRule, ...],
     lanes: CohortLanes,
     assumed: str,
+    predicted: Mapping[str, tuple[str, str]] = PREDICTED,
 ) -> list[EndpointRow]:
     """Rows of a cohort: DLT first, then each endpoint; published figures without a prediction last.
 
@@ -86,9 +96,11 @@ def cohort_rows(
         Outcomes of all lanes.
     assumed
         Assumed inputs of drugs, marrow and patients.
+    predicted
+        Published endpoint -> endpoint and line of the prediction it stands beside.
     """
     common: dict[str, Any] = {"trial": trial.id, "cohort": cohort.id, "label": cohort.label}
-    published = {PREDICTED.get(p.endpoint): p for p in cohort.published if p.endpoint in PREDICTED}
+    published = {predicted[p.endpoint]: p for p in cohort.published if p.endpoint in predicted}
     rows = []
     for number, rule in enumerate(rules):
         if rule.clock not in lanes.dlt:
@@ -125,7 +137,7 @@ def cohort_rows(
         else:
             rows.append(_median(matrix, endpoint, line, rule_text, unit, inputs, common))
     for outcome in cohort.published:
-        if outcome.endpoint not in PREDICTED:
+        if outcome.endpoint not in predicted:
             rows.append(
                 EndpointRow(
                     **common,

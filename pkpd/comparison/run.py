@@ -22,14 +22,23 @@ from pkpd.comparison import rows as table
 from pkpd.comparison.assumptions import RUN_OPTIONS, check_rule, joint_model
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
 from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, lane_endpoints, treatment_runs
-from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
-from pkpd.comparison.scenario import Scenario, Variant, load_scenario, with_overrides
+from pkpd.comparison.leukaemia_run import compare_leukaemia
+from pkpd.comparison.marrow_choice import choose_marrow
+from pkpd.comparison.pairs import beside_trial, pair_rows
+from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
+from pkpd.comparison.scenario import (
+    LEUKAEMIA,
+    Scenario,
+    Variant,
+    load_scenario,
+    with_overrides,
+)
+from pkpd.evidence.posterior import EvidencePosterior
 from pkpd.model.joint import JointModel, assumed_inputs
 from pkpd.model.parameters import draw_parameters
 from pkpd.outcome.course import compiled_course
 from pkpd.outcome.simulate import NodeSolution, Simulator, prepare
 from pkpd.outcome.transfusion import TransfusionPolicy
-from pkpd.outcome.uncertainty import paired_difference
 from pkpd.subjects import PatientSample, Population, sample_population
 from pkpd.trials import Arm, Cohort, DLTRule, Trial
 
@@ -59,6 +68,8 @@ def compare(
     on_trial: OnTrial | None = None,
     on_progress: OnProgress | None = None,
     jobs: int | None = None,
+    marrow: str | None = None,
+    posterior: EvidencePosterior | str | Path | None = None,
 ) -> ComparisonResult:
     """Compare schedules by count recovery and delayed-recovery risk.
 
@@ -86,6 +97,12 @@ def compare(
         (``done, total, text``).
     jobs
         Threads; all cores by default.
+    marrow
+        ``"friberg"``, a marrow without leukaemia, or ``"leukaemia"``, the one learned from
+        published outcomes. If not given, the scenario's own; else the learned one if a posterior is
+        shipped that converged and the scenario asks for nothing that only the other marrow has.
+    posterior
+        Posterior of the marrow with leukaemia, or its file, in place of the shipped one.
 
     Returns
     -------
@@ -107,6 +124,16 @@ def compare(
         options=options,
         cards=cards,
     )
+    choice = choose_marrow(marrow, chosen, posterior)
+    if choice.marrow == LEUKAEMIA:
+        return compare_leukaemia(
+            chosen,
+            choice,
+            on_cohort=on_cohort,
+            on_trial=on_trial,
+            on_progress=on_progress,
+            jobs=jobs,
+        )
     ready = [_make_ready(chosen, v, t) for v in chosen.variants for t in chosen.trials]
     total = float(sum(len(r.trial.cohorts) * _work(r) for r in ready))
     threads = jobs or os.cpu_count() or 1
@@ -144,6 +171,7 @@ def compare(
             "sustained_days": 7.0,
         },
         "cards": dict(sorted(hashes.items())),
+        **({"marrow": {"model": choice.marrow, "chosen": choice.reason}} if choice.told else {}),
     }
     return ComparisonResult(trials=tuple(results), record=record)
 
@@ -175,7 +203,7 @@ def _work(item: _Ready) -> float:
 
 def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
     run_options = {key: variant.options.get(key, v[0]) for key, v in RUN_OPTIONS.items()}
-    name = variant.population or _beside_trial(trial.population, trial)
+    name = variant.population or beside_trial(trial.population, trial)
     population = load_population(name)
     model = joint_model(trial, variant.options, variant.cards)
     if variant.name:
@@ -188,7 +216,7 @@ def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
         f"populations/{population.name}": card_hash(find_card("populations", name)),
     }
     for cohort in trial.cohorts:
-        card = variant.rule or _beside_trial(cohort.rule or "", trial)
+        card = variant.rule or beside_trial(cohort.rule or "", trial)
         rule = load_rule(card)
         rules.append(tuple(replace(rule, clock=clock) for clock in cohort.clocks))
         hashes[f"rules/{rule.name}"] = card_hash(find_card("rules", card))
@@ -204,11 +232,6 @@ def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
         combination=run_options["combination"],
         hashes=hashes,
     )
-
-
-def _beside_trial(name: str, trial: Trial) -> str:
-    """Name of a shipped card, or the file that a trial file names beside itself."""
-    return str(Path(trial.path).parent / name) if name.endswith(".toml") else name
 
 
 def _run_trial(
@@ -241,7 +264,7 @@ def _run_trial(
             running.append(cohort.id)
         if on_cohort is not None:
             on_cohort(trial, cohort.id, tuple(of_cohort))
-    pairs = _pair_rows(trial, scenario, item.rules[0][0], dlt, running)
+    pairs = pair_rows(trial, scenario.pairs, item.rules[0][0], dlt, running)
     attrs = {
         "patients": scenario.patients,
         "draws": scenario.draws,
@@ -263,38 +286,6 @@ def _run_trial(
             )
         ),
     )
-
-
-def _pair_rows(
-    trial: Trial,
-    scenario: Scenario,
-    rule: DLTRule,
-    dlt: Mapping[str, Floats],
-    running: list[str],
-) -> list[PairRow]:
-    wanted = [p for p in scenario.pairs if p[0] in dlt and p[1] in dlt]
-    if not scenario.pairs:
-        wanted = list(itertools.combinations(dlt, 2))
-    found = []
-    for first, second in wanted:
-        both = ~np.isnan(dlt[first] - dlt[second]).all(axis=1)
-        if not both.any():
-            continue
-        difference = paired_difference(dlt[first][both], dlt[second][both])
-        found.append(
-            PairRow(
-                trial=trial.id,
-                first=first,
-                second=second,
-                rule=rule.name + (", treatment running" if {first, second} & {*running} else ""),
-                difference=difference.estimate,
-                lower=difference.lower,
-                upper=difference.upper,
-                mc_error=difference.mc_error,
-                p_first_safer=difference.probability_a_safer,
-            )
-        )
-    return found
 
 
 def _run_cohort(

@@ -29,6 +29,10 @@ from pkpd.trials import Trial
 
 DEFAULT = "five_trials"
 
+FRIBERG, LEUKAEMIA = "friberg", "leukaemia"
+MARROWS = (FRIBERG, LEUKAEMIA)
+"""Marrows: one without leukaemia (`pkpd.model`), and the learned one (`pkpd.leukaemia`)."""
+
 PATIENTS, DRAWS, SEED = 1000, 200, 1
 MOST = 100_000
 
@@ -76,6 +80,8 @@ class Scenario:
         Size of the simulation.
     path
         File it was read from; empty for the default.
+    marrow
+        One of :data:`MARROWS`; ``None``: the usual one (`pkpd.comparison.marrow_choice`).
     """
 
     name: str
@@ -89,6 +95,7 @@ class Scenario:
     draws: int = DRAWS
     seed: int = SEED
     path: str = ""
+    marrow: str | None = None
 
 
 def default_scenario() -> Scenario:
@@ -142,6 +149,7 @@ def _read(root: Table, path: Path) -> Scenario:
         draws=root.integer("draws", default=DRAWS, minimum=1, maximum=MOST),
         seed=root.integer("seed", default=SEED, minimum=0),
         path=str(path),
+        marrow=root.one_of("marrow", MARROWS, None),
     )
     root.done()
     return scenario

@@ -19,7 +19,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.convergence import Convergence, Limits, check_convergence
 from pkpd.evidence.likelihood import EvidenceLikelihood
 from pkpd.evidence.prior import Prior
-from pkpd.evidence.smc import SMCSettings, run_smc, with_seed
+from pkpd.evidence.smc import SMCSettings, prolong, run_smc, settled, with_seed
 from pkpd.evidence.smc_state import SMCRun, Stage
 from pkpd.evidence.workers import Target
 
@@ -254,6 +254,7 @@ def calibrate(
     settings: SMCSettings,
     *,
     runs: int = 2,
+    most_rounds: int = 0,
     folder: str | Path | None = None,
     limits: Limits | None = None,
     facts: Mapping[str, object] | None = None,
@@ -271,6 +272,9 @@ def calibrate(
         Settings of the first run; each further run has the next seed.
     runs
         Number of runs.
+    most_rounds
+        While the runs do not agree, their chains go on together for a stage, so many times at most
+        (:func:`pkpd.evidence.smc.prolong`).
     folder
         Where checkpoints are kept; calibrating again with the same folder goes on from them.
     limits
@@ -281,20 +285,65 @@ def calibrate(
         ``on_stage(run, stage, evaluations)`` after each stage.
     """
     label = evidence_hash(likelihood)
+    target = target_of(likelihood)
     finished: list[SMCRun] = []
-    for run in range(runs):
-        own = with_seed(settings, settings.seed + run)
-        file = Path(folder) / f"run{run + 1}.npz" if folder is not None else None
 
-        def told(stage: Stage, evaluations: int, run: int = run) -> None:
+    def arguments(run: int) -> dict[str, object]:
+        def told(stage: Stage, evaluations: int) -> None:
             if callable(on_stage):
                 on_stage(run, stage, evaluations)
 
-        finished.append(
-            run_smc(prior, target_of(likelihood), own, checkpoint=file, label=label, on_stage=told)
-        )
-    convergence = check_convergence(finished, prior.names, settings.chains, limits)
+        file = Path(folder) / f"run{run + 1}.npz" if folder is not None else None
+        return {"checkpoint": file, "label": label, "on_stage": told}
+
+    own = [with_seed(settings, settings.seed + run) for run in range(runs)]
+    for run in range(runs):
+        finished.append(run_smc(prior, target, own[run], **arguments(run)))  # pyright: ignore
+    while due := due_to_go_on(finished, prior.names, settings, most_rounds, limits):
+        finished = [
+            prolong(one, prior, target, own[run], others_of(finished, run), **arguments(run))  # pyright: ignore
+            if run in due
+            else one
+            for run, one in enumerate(finished)
+        ]
+    convergence = checked(finished, prior.names, settings, limits)
     return gather(prior, likelihood, finished, settings, convergence, facts), convergence
+
+
+def others_of(runs: Sequence[SMCRun], index: int) -> list[SMCRun]:
+    """All runs but one."""
+    return [run for k, run in enumerate(runs) if k != index]
+
+
+def due_to_go_on(
+    runs: Sequence[SMCRun],
+    names: Sequence[str],
+    settings: SMCSettings,
+    most_rounds: int,
+    limits: Limits | None = None,
+) -> tuple[int, ...]:
+    """Which runs have to go on for a stage: all while they disagree, none at the end.
+
+    Of runs that were interrupted within a round, those that are behind.
+    """
+    done = [run.final_done for run in runs]
+    if len(set(done)) > 1:
+        return tuple(k for k, stages in enumerate(done) if stages == min(done))
+    over = done[0] >= settings.final_stages + most_rounds
+    if over or checked(runs, names, settings, limits).converged:
+        return ()
+    return tuple(range(len(runs)))
+
+
+def checked(
+    runs: Sequence[SMCRun],
+    names: Sequence[str],
+    settings: SMCSettings,
+    limits: Limits | None = None,
+) -> Convergence:
+    """Diagnostics of the settled part of the runs."""
+    kept = [settled(run, settings.chains) for run in runs]
+    return check_convergence(kept, names, settings.chains, limits)
 
 
 def gather(
@@ -305,7 +354,8 @@ def gather(
     convergence: Convergence,
     facts: Mapping[str, object] | None = None,
 ) -> EvidencePosterior:
-    """Put finished runs together."""
+    """Put the settled part of finished runs together."""
+    runs = [settled(run, settings.chains) for run in runs]
     z = np.stack([run.z for run in runs])
     pieces = np.stack([run.pieces for run in runs])
     split = len(likelihood.studies)

@@ -21,7 +21,7 @@ module. Tests compare the two.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -224,8 +224,75 @@ def _start(prior: Prior, evaluate: Evaluate, settings: SMCSettings) -> SMCRun:
     return SMCRun(z, log_likelihood, pieces, steps=steps, evaluations=len(z), failed=failed)
 
 
+def prolong(
+    run: SMCRun,
+    prior: Prior,
+    target: Target | Callable[[], Target],
+    settings: SMCSettings,
+    others: Sequence[SMCRun] = (),
+    *,
+    checkpoint: str | Path | None = None,
+    label: str = "",
+    on_stage: Callable[[Stage, int], None] | None = None,
+) -> SMCRun:
+    """Let the chains of a finished run go on for one stage.
+
+    Parameters
+    ----------
+    run
+        A run that has reached power 1.
+    prior, target, settings
+        As in :func:`run_smc`.
+    others
+        Independent runs of the same posterior. The moves take their centre and covariance from the
+        states of all runs, so that runs that disagree are led to where the others are; which moves
+        are accepted depends on the target alone, as ever.
+    checkpoint, label, on_stage
+        As in :func:`run_smc`, which reads the longer run from the checkpoint.
+
+    Raises
+    ------
+    PkpdError
+        If the run has not reached power 1.
+    """
+    if run.power < 1.0:
+        raise PkpdError(
+            sentence(
+                where="SMC",
+                what=f"a run at power {run.power:g} cannot go on",
+                remedy="finish it with run_smc first",
+            )
+        )
+    together = np.concatenate([settled(one, settings.chains).z for one in (run, *others)])
+    with evaluator(target, settings.workers, settings.how) as evaluate:
+        longer = _advance(run, prior, evaluate, settings, _from_prior, together)
+    file = Path(checkpoint) if checkpoint is not None else None
+    save_checkpoint(longer, file, _fingerprint(prior, settings, label))
+    if on_stage is not None:
+        on_stage(longer.stages[-1], longer.evaluations)
+    return longer
+
+
+def settled(run: SMCRun, chains: int) -> SMCRun:
+    """Keep the second half of the states that each chain has had since it reached power 1."""
+
+    def half(x: Floats) -> Floats:
+        by_chain = x.reshape(chains, -1, *x.shape[1:])
+        kept = by_chain[:, by_chain.shape[1] // 2 :] if run.final_done else by_chain
+        return kept.reshape(-1, *x.shape[1:])
+
+    return replace(
+        run, z=half(run.z), log_likelihood=half(run.log_likelihood), pieces=half(run.pieces)
+    )
+
+
 def _advance(
-    run: SMCRun, prior: Prior, evaluate: Evaluate, settings: SMCSettings, path: Tempering
+    run: SMCRun,
+    prior: Prior,
+    evaluate: Evaluate,
+    settings: SMCSettings,
+    path: Tempering,
+    together: Floats | None = None,
 ) -> SMCRun:
     """One stage: raise the power, resample, move; at power 1 the chains just go on."""
     rng = np.random.default_rng([settings.seed, 1 + len(run.stages)])
@@ -243,9 +310,12 @@ def _advance(
     else:
         last = _systematic(weights, settings.chains, rng)
     begin = _States(run.z[last], run.log_likelihood[last], run.pieces[last])
-    moved = _moves(
-        begin, length if goes_on else length - 1, run, weights, power, prior, evaluate, path, rng
-    )
+    if together is None:
+        moments = _moments(run.z, weights)
+    else:
+        moments = _moments(together, np.full(len(together), 1.0 / len(together)))
+    moves = length if goes_on else length - 1
+    moved = _moves(begin, moves, run.steps, moments, power, prior, evaluate, path, rng)
     states = moved.states if goes_on else [begin, *moved.states]
     new = [np.stack(part, axis=1) for part in zip(*states, strict=True)]
     if goes_on:
@@ -293,8 +363,8 @@ class _Moved(NamedTuple):
 def _moves(
     begin: _States,
     moves: int,
-    run: SMCRun,
-    weights: Floats,
+    steps: Mapping[str, float],
+    moments: tuple[Floats, Floats],
     power: float,
     prior: Prior,
     evaluate: Evaluate,
@@ -302,7 +372,7 @@ def _moves(
     rng: np.random.Generator,
 ) -> _Moved:
     """Run the chains for a number of moves at one power."""
-    centre, factor = _moments(run.z, weights)
+    centre, factor = moments
     z, ll, pieces = begin
     states: list[_States] = []
     tries = dict.fromkeys(TARGET_ACCEPTANCE, 0)
@@ -310,7 +380,7 @@ def _moves(
     failed = 0
     for _ in range(moves):
         walks = rng.random(len(z)) < 0.5
-        proposal, log_ratio = _propose(z, walks, centre, factor, run.steps, rng)
+        proposal, log_ratio = _propose(z, walks, centre, factor, steps, rng)
         new_ll, new_pieces = _evaluated(prior, proposal, evaluate)
         failed += int(np.sum(~np.isfinite(new_ll)))
         log_prior = 0.5 * (np.sum(z**2, axis=1) - np.sum(proposal**2, axis=1))

@@ -254,6 +254,20 @@ def improvement(
 ) -> NDArray[np.bool_]:
     """Whether each patient has a haematological improvement such as ``HI-N`` or ``HI-P``.
 
+    Parameters and errors as `improvement_day`.
+    """
+    return np.isfinite(improvement_day(courses, death_day, criteria, code, for_days))
+
+
+def improvement_day(
+    courses: DailyCourses,
+    death_day: Floats,
+    criteria: ResponseCriteria,
+    code: str,
+    for_days: int | None = None,
+) -> Floats:
+    """Day on which a haematological improvement such as ``HI-N`` or ``HI-P`` begins.
+
     Parameters
     ----------
     courses, death_day
@@ -264,6 +278,12 @@ def improvement(
         Its code.
     for_days
         How long it must last; as the criteria say if not given.
+
+    Returns
+    -------
+    float[N]
+        Protocol day; infinite without an improvement that lasts, NaN for a count that is not low
+        enough at the start to improve.
 
     Raises
     ------
@@ -288,7 +308,8 @@ def improvement(
     days = np.arange(1, courses.days + 1)
     met &= days[None, :] <= death_day[:, None]
     lasting = _runs(met, round(7.0 * rule.for_weeks) if for_days is None else for_days)
-    return np.any(lasting, axis=1)
+    day = np.where(lasting.any(axis=1), lasting.argmax(axis=1) + 1.0, np.inf)
+    return np.where(base[:, 0] < rule.baseline_below, day, np.nan)
 
 
 def _improvement(criteria: ResponseCriteria, code: str) -> Improvement:

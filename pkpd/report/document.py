@@ -57,9 +57,26 @@ def render(
         question=record.get("question") or _question(result),
         trials=[_trial(t, pages.get(t.trial.id, ()), figures, record) for t in result.trials],
         assumed=wording.assumed_inputs(row for t in result.trials for row in t.rows),
+        marrow=_marrow(record),
         record=_record_rows(record),
         cards=sorted((str(k), str(v)[:_SHORT_HASH]) for k, v in record.get("cards", {}).items()),
     )
+
+
+def _marrow(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell the marrow at the head of the page; empty for the marrow without leukaemia."""
+    known = record.get("marrow")
+    if not known:
+        return {}
+    if "posterior" not in known:
+        return {"text": wording.other_marrow_text(record), "problems": []}
+    rows, studies = known.get("rows", 0), known.get("studies", 0)
+    return {
+        "text": f"Marrow with leukaemia, {known['posterior']}: {known['learned']} parameters "
+        f"learned from {rows} published outcomes of {studies} studies. What is known, assumed and "
+        "unknown: what_is_known.md beside this page.",
+        "problems": known.get("problems", []),
+    }
 
 
 def _template(name: str) -> str:
@@ -97,6 +114,17 @@ def _trial(
             ("DLT rule", wording.rule_text(result)),
             ("Followed to", f"day {trial.horizon_days}"),
             ("Simulated", wording.size_text(result, record)),
+            ("Marrow", wording.marrow_text(result)),
+        ],
+        "questions": [
+            {
+                "title": question.title,
+                "text": question.text,
+                "columns": question.columns,
+                "rows": [[wording.cell_text(cell) for cell in row] for row in question.rows],
+                "answer": [f"{text[0].upper()}{text[1:]}." for text in question.answer],
+            }
+            for question in result.questions
         ],
         "cohorts": [
             {

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
+from pkpd.comparison.results import (
+    ComparisonResult,
+    EndpointRow,
+    Figure,
+    PairRow,
+    TrialResult,
+    row_kind,
+)
 from pkpd.errors import DataError, PkpdError, sentence
 
 if TYPE_CHECKING:
@@ -36,6 +43,10 @@ SENSITIVITY_COLUMNS = (
     "estimate",
     "lower",
     "upper",
+)
+QUESTION_COLUMNS = (
+    *("trial", "question", "row", "column", "unit", "value", "lower", "upper", "text"),
+    "posterior",
 )
 _LABELS = {
     "counts": {"units": "10^9/L"},
@@ -94,9 +105,16 @@ def write_results(
                 pages[trial.trial.id] = save_pages(trial, stage / "figures", result.record)
         for trial in result.trials:
             _write_curves(trial, stage / curves_name(trial.trial.id))
-        write_rows(stage / "results.csv", EndpointRow, all_rows(result.trials))
+        rows = all_rows(result.trials)
+        write_rows(stage / "results.csv", row_kind(rows), rows)
         write_rows(stage / "pairs.csv", PairRow, all_pairs(result.trials))
         write_table(stage / "sensitivity.csv", SENSITIVITY_COLUMNS, sensitivity_rows(result.trials))
+        if any(trial.questions for trial in result.trials):
+            write_table(stage / "questions.csv", QUESTION_COLUMNS, question_rows(result.trials))
+        if result.learned:
+            from pkpd.report.what_is_known import page
+
+            (stage / "what_is_known.md").write_text(page(result), encoding="utf-8")
         html = document.render(result, pages, stage / "figures")
         (stage / "report.html").write_text(html, encoding="utf-8")
         made = [p for p in stage.rglob("*") if p.is_file()]
@@ -141,7 +159,7 @@ def write_partial(
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "results.partial.csv"]
     with atomic(written[0]) as path:
-        write_rows(path, EndpointRow, rows)
+        write_rows(path, row_kind(rows), rows)
     if trials:
         pairs, table = folder / "pairs.partial.csv", folder / "sensitivity.partial.csv"
         with atomic(pairs) as path:
@@ -246,6 +264,23 @@ def sensitivity_rows(trials: Iterable[TrialResult]) -> Iterator[tuple[Any, ...]]
             yield (trial.trial.id, *keys, *(float(figures[i]) for i in order))
 
 
+def question_rows(trials: Iterable[TrialResult]) -> Iterator[tuple[Any, ...]]:
+    """Cells of the questions' tables, one tuple in the order of :data:`QUESTION_COLUMNS`."""
+    for trial in trials:
+        posterior = trial.curves.attrs.get("posterior", "")
+        for question in trial.questions:
+            for number, row in enumerate(question.rows, start=1):
+                for head, cell in zip(question.columns, row, strict=True):
+                    key = (question.trial, question.name, number, head)
+                    if isinstance(cell, Figure):
+                        yield (*key, cell.unit, cell.value, cell.lower, cell.upper, "", posterior)
+                    else:
+                        yield (*key, "", math.nan, math.nan, math.nan, cell, posterior)
+            for number, text in enumerate(question.answer, start=1):
+                key = (question.trial, question.name, number, "answer")
+                yield (*key, "", math.nan, math.nan, math.nan, text, posterior)
+
+
 def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> None:
     """Write frozen dataclass rows as CSV with the fields as columns."""
     columns = [field.name for field in dataclasses.fields(kind)]
@@ -311,6 +346,7 @@ def result_document(result: ComparisonResult, files: Mapping[str, str]) -> dict[
                     "assumptions": trial.assumptions,
                     "curves": curves_name(trial.trial.id),
                     "settings": trial.curves.attrs,
+                    **({"questions": trial.questions} if trial.questions else {}),
                 }
                 for trial in result.trials
             ],

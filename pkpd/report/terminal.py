@@ -28,7 +28,7 @@ from rich.text import Text
 from pkpd.report import wording
 
 if TYPE_CHECKING:
-    from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
+    from pkpd.comparison.results import ComparisonResult, EndpointRow, Question, TrialResult
     from pkpd.trials import Trial
 
 OnProgress = Callable[[float, float, str], None]
@@ -84,20 +84,22 @@ class CohortPrinter:
         """Print one cohort's table, after the trial's heading if the trial is new."""
         if trial.id != self._trial:
             self._trial = trial.id
-            self.heading(trial)
+            self.heading(trial, getattr(rows[0], "posterior", "") if rows else "")
         cohort = wording.cohorts(trial).get(cohort_id)
         size = f" (n = {cohort.n} in the trial)" if cohort is not None and cohort.n else ""
         self._line(Text(f"{wording.cohort_title(trial, cohort_id)}{size}", style="bold"))
         self.console.print(cohort_table(rows, self.console.width))
         self.console.print()
 
-    def heading(self, trial: Trial) -> None:
-        """Print the trial's name, title and population."""
+    def heading(self, trial: Trial, posterior: str = "") -> None:
+        """Print the trial's name, title and population, and the posterior if there is one."""
         self.console.rule(Text(trial.name, style="bold"), characters="=", align="left")
         rule = f"DLT rule {trial.rule}" if trial.rule else "no DLT rule"
         parts = [f"population {trial.population}", rule, self.size]
         self._line(trial.title)
         self._line("; ".join(part for part in parts if part))
+        if posterior:
+            self._line(f"Marrow with leukaemia, {posterior}.")
         if not self._keyed:
             self._keyed = True
             self._line(Text(_KEY, style="dim"))
@@ -119,9 +121,19 @@ class CohortPrinter:
             )
             self._line(Text(f"{wording.rule_text(result).rstrip('.')}.", style="dim"))
             self.console.print()
+        for question in result.questions:
+            self._line(Text(question.title, style="bold"))
+            self._line(Text(question.text, style="dim"))
+            self.console.print(question_table(question))
+            for text in question.answer:
+                self._item(f"{text[0].upper()}{text[1:]}.")
+            self.console.print()
 
     def assumptions(self, result: ComparisonResult) -> None:
         """Print what is assumed: inputs with the number of figures that rest on them."""
+        if told := wording.other_marrow_text(result.record):
+            self._line(told)
+            self.console.print()
         counted = wording.assumed_inputs(row for t in result.trials for row in t.rows)
         sentences = dict.fromkeys(s for t in result.trials for s in t.assumptions)
         if not counted and not sentences:
@@ -233,6 +245,17 @@ def sensitivity_table(result: TrialResult) -> Table:
             ]
             last = d + 1 == data.sizes["by_day"]
             table.add_row(str(cohort) if d == 0 else "", f"{day:g}", *cells, end_section=last)
+    return table
+
+
+def question_table(question: Question) -> Table:
+    """Table of a trial's question."""
+    table = _plain_table()
+    for head in question.columns:
+        # a head breaks between words, not within one
+        table.add_column(head, overflow="fold", min_width=max(map(len, head.split())))
+    for row in question.rows:
+        table.add_row(*(wording.cell_text(cell) for cell in row))
     return table
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pkpd.comparison.results import EndpointRow, TrialResult
+    from pkpd.comparison.results import EndpointRow, Figure, TrialResult
     from pkpd.trials import Cohort, Trial
 
 NOT_REACHED = "not reached"
@@ -152,7 +152,10 @@ def shares(row: EndpointRow) -> str:
 # -- endpoints ------------------------------------------------------------------------------
 
 
-HEADLINES = ("dlt", "dlt_at_any_dose", "nadir", "recovery_day", "grade_4", "count_at_clock")
+HEADLINES = (
+    *("dlt", "dlt_at_any_dose", "nadir", "recovery_day", "grade_4", "count_at_clock"),
+    *("complete_remission", "response", "early_death"),
+)
 """Endpoints a table for reading shows; the files hold all of them."""
 
 _NAMED = {
@@ -164,6 +167,14 @@ _NAMED = {
     "dlt_on_visits": "DLT as visits see it",
     "dlt_at_any_dose": "DLT whatever the dose",
     "nadir_day": "{line} nadir {rule}",
+    "complete_remission": "complete remission",
+    "remission_any_counts": "remission, any counts",
+    "response": "response (CR, CRi, PR)",
+    "remission_day": "complete remission",
+    "early_death": "death {rule}",
+    "count_at_start": "{line} at start",
+    "grade_3_4_at_start": "{line} grade 3-4 at start",
+    "recovery_day_in_remission": "{line} {rule}, in remission",
 }
 
 
@@ -365,7 +376,37 @@ def footer_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> 
     }.get(n, f"Rests on {n} assumed inputs, listed in the report.")
     size = size_text(trial, record)
     parts = [f"Simulation of {size}."] if size else []
+    if marrow := marrow_text(trial):
+        # capitals are too wide for the line
+        parts.append(f"{marrow.replace('NOT CONVERGED', 'not converged')}.")
     return " ".join([*parts, f"DLT rule: {rule_text(trial).rstrip('.')}.", rest])
+
+
+def marrow_text(trial: TrialResult) -> str:
+    """Name the marrow with leukaemia and its posterior; empty for the marrow without."""
+    posterior = trial.curves.attrs.get("posterior")
+    return f"Marrow with leukaemia, {posterior}" if posterior else ""
+
+
+def other_marrow_text(record: Mapping[str, Any]) -> str:
+    """Tell that the marrow is that without leukaemia, and why; empty where no other was there."""
+    known = record.get("marrow", {})
+    if not known or "posterior" in known:
+        return ""
+    return f"Marrow without leukaemia ({known['chosen']})."
+
+
+def cell_text(cell: str | Figure) -> str:
+    """Write a cell of a question's table: ``15 % (4 to 38 %)``, or its words."""
+    if isinstance(cell, str):
+        return cell
+    if cell.unit == "difference":
+        middle, low, high = (percent(v, sign=True) for v in (cell.value, cell.lower, cell.upper))
+        middle, span = f"{middle} points", f"{low} to {high}"
+    else:
+        middle = number(cell.value, cell.unit)
+        span = number_range(cell.lower, cell.upper, cell.unit, cell.value)
+    return middle if math.isnan(cell.lower) else f"{middle} ({span})"
 
 
 def file_stem(name: str) -> str:

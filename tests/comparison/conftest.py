@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from pkpd.comparison import marrow_choice
 from pkpd.comparison.run import compare
+from pkpd.evidence.marrow_prior import marrow_prior
+from pkpd.evidence.posterior import EvidencePosterior
 
 MINE = """
 title = "Two schedules of lenalidomide"
@@ -40,6 +44,51 @@ status = "assumed"
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_shipped():
+    """No posterior is shipped, whether or not there is one: the default marrow is the plain one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(marrow_choice, "shipped_posterior", lambda: None)
+        yield
+
+
+def posterior_of_priors(problems=(), draws=20):
+    """Draws of the prior as if they were a posterior of two runs."""
+    prior = marrow_prior()
+    z = prior.draw(2 * draws, np.random.default_rng(3)).reshape(2, draws, -1)
+    return EvidencePosterior(
+        names=prior.names,
+        values=prior.values(z),
+        z=z,
+        by_study=np.zeros((2, draws, 1)),
+        by_term=np.zeros((2, draws, 1)),
+        studies=("A2000",),
+        terms=("A2000.cr_rate",),
+        fixed=prior.fixed,
+        log_evidence=np.zeros(2),
+        problems=tuple(problems),
+        record={"written": "2026-01-31T00:00:00+00:00", "evidence": "abc", "rows": 1},
+    )
+
+
+@pytest.fixture(scope="session")
+def posterior():
+    """Draws of the prior, said to have converged."""
+    return posterior_of_priors()
+
+
+@pytest.fixture(scope="session")
+def unconverged():
+    """Draws of the prior, said not to have converged."""
+    return posterior_of_priors(problems=("R-hat of rho is 2.1",))
+
+
+@pytest.fixture(scope="session")
+def learned_five(unconverged):
+    """The five trials in a marrow with leukaemia, 32 patients x 3 draws."""
+    return compare(patients=32, draws=3, marrow="leukaemia", posterior=unconverged, jobs=1)
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Folder with a trial file, for scenario files beside it."""
@@ -49,12 +98,12 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def mine(folder):
+def mine(folder, nothing_shipped):
     """Result of the trial file, 20 patients x 4 draws."""
     return compare(folder / "mine.toml", patients=20, draws=4)
 
 
 @pytest.fixture(scope="session")
-def five():
+def five(nothing_shipped):
     """Result of the default comparison, 20 patients x 4 draws."""
     return compare(patients=20, draws=4)

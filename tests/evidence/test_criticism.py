@@ -13,12 +13,11 @@ from pkpd.evidence.criticism import (
     coverage_table,
     influence,
     influence_table,
-    learned,
-    learned_table,
     leave_studies_out,
     left_out_checks,
     predictive_checks,
 )
+from pkpd.evidence.learned import learned, learned_table
 from pkpd.evidence.likelihood import Evaluation, EvidenceLikelihood
 from pkpd.evidence.posterior import calibrate, load_posterior
 from pkpd.evidence.prior import Prior

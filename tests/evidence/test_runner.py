@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import beta, binom
 
 from pkpd.errors import PkpdError
+from pkpd.evidence import len_mec
 from pkpd.evidence.marrow import MarrowSimulator
 from pkpd.evidence.marrow_prior import marrow_effects
 from pkpd.evidence.posterior import load_posterior
@@ -25,7 +26,6 @@ sys.path.insert(0, str(SCRIPTS))
 
 import calibrate  # noqa: E402 # pyright: ignore[reportMissingImports]
 import landmarks  # noqa: E402 # pyright: ignore[reportMissingImports]
-import len_mec  # noqa: E402 # pyright: ignore[reportMissingImports]
 import sampling  # noqa: E402 # pyright: ignore[reportMissingImports]
 
 STUDIES = ("CIFTCILER2020", "ZEIDAN2012", "RICHARDSON2009", "MDS002", "DEANGELO2018")
@@ -153,16 +153,16 @@ def test_landmark_ends_are_inside():
 
 def test_a_stopped_run_goes_on_and_a_changed_one_is_refused(tiny, tmp_path, monkeypatch):
     plan = replace(TINY, settings=replace(TINY.settings, share=0.1))
-    first = sampling.sample(plan, tmp_path, "full", 0)
+    first = sampling.Sampler(plan, tmp_path, "full", 0).sample()
 
     def no_more(self, theta):
         raise AssertionError("a finished run simulates nothing")
 
     other = replace(plan, patients=(64, 64, 1.0))
     with pytest.raises(PkpdError, match="checkpoint belongs to a run with other"):
-        sampling.sample(other, tmp_path, "full", 0)
+        sampling.Sampler(other, tmp_path, "full", 0).sample()
     monkeypatch.setattr(MarrowSimulator, "__call__", no_more)
-    again = sampling.sample(plan, tmp_path, "full", 0)
+    again = sampling.Sampler(plan, tmp_path, "full", 0).sample()
     np.testing.assert_array_equal(first.z, again.z)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from scipy.stats import beta, betabinom, kstest, multivariate_normal, norm
 
 from pkpd.errors import PkpdError
 from pkpd.evidence.prior import HalfNormal, Pooled, Prior
-from pkpd.evidence.smc import SMCSettings, next_power, run_smc
+from pkpd.evidence.smc import SMCSettings, next_power, prolong, run_smc, settled, with_seed
+from pkpd.evidence.smc_state import SMCRun
 from pkpd.units import Parameter
 
 
@@ -196,3 +198,34 @@ def test_agrees_with_the_sampler_of_pymc():
 
 def test_partial_is_a_factory():
     assert functools.partial(make_linear_target)() is linear_target
+
+
+def test_runs_that_go_on_together_agree_with_the_exact_posterior():
+    settings = SMCSettings(particles=256, chains=64, seed=21, final_stages=0)
+    runs = [run_smc(PRIOR, linear_target, with_seed(settings, seed)) for seed in (21, 22)]
+    # one run is put where the posterior is not
+    runs[1] = replace(runs[1], z=runs[1].z + 2.0)
+    runs[1].log_likelihood[:] = [linear_target(PRIOR.theta(z))[0] for z in runs[1].z]
+    for _ in range(8):
+        runs = [
+            prolong(run, PRIOR, linear_target, with_seed(settings, 21 + k), [runs[1 - k]])
+            for k, run in enumerate(runs)
+        ]
+    mean, covariance, _ = linear_posterior()
+    sd = np.sqrt(np.diag(covariance))
+    for run in runs:
+        assert run.final_done == 8
+        assert len(run.z) == 9 * 256
+        kept = settled(run, settings.chains)
+        assert len(kept.z) == 64 * 18  # of 36 states of a chain the later half
+        means = kept.z.reshape(64, -1, 3).mean(axis=1)
+        error = means.std(axis=0, ddof=1) / 8
+        assert np.all(error < 0.1 * sd)
+        np.testing.assert_array_less(np.abs(kept.z.mean(axis=0) - mean), 4.5 * error)
+
+
+def test_an_unfinished_run_cannot_go_on():
+    settings = SMCSettings(particles=64, chains=16, seed=1)
+    start = SMCRun(np.zeros((64, 3)), np.zeros(64), np.zeros((64, 1)))
+    with pytest.raises(PkpdError, match="power 0 cannot go on; finish it"):
+        prolong(start, PRIOR, linear_target, settings)

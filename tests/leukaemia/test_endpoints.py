@@ -14,6 +14,7 @@ from pkpd.leukaemia.endpoints import (
     definition,
     dlt_verdict,
     improvement,
+    improvement_day,
     lowest,
     spells,
 )
@@ -196,6 +197,21 @@ def test_mds_response_and_improvement_must_last():
         assert got[0] == expected
     with pytest.raises(PkpdError, match="HI-E"):
         improvement(short, ALIVE, criteria, "HI-E")
+
+
+def test_improvement_begins_on_the_first_day_that_lasts():
+    criteria = load_response_criteria("iwg_2006_mds")
+    # 0.4 at the start, 1.2 on days 30 to 59 and from day 80 on
+    counts = np.full(160, 0.4)
+    counts[29:59] = counts[79:] = 1.2
+    made = courses(days=160, neutrophils=counts)
+    assert improvement_day(made, ALIVE, criteria, "HI-N")[0] == 80.0  # eight weeks
+    assert improvement_day(made, ALIVE, criteria, "HI-N", for_days=30)[0] == 30.0
+    assert improvement_day(made, ALIVE, criteria, "HI-N", for_days=90)[0] == np.inf
+    died = np.full_like(ALIVE, 100.0)
+    assert improvement_day(made, died, criteria, "HI-N")[0] == np.inf
+    high = courses(days=160, neutrophils=np.full(160, 1.4))
+    assert np.isnan(improvement_day(high, ALIVE, criteria, "HI-N")[0])
 
 
 RULE = DLTRule(

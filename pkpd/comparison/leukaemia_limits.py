@@ -1,0 +1,137 @@
+"""What the marrow with leukaemia assumes for a trial, and what of the trial it cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pkpd.evidence.posterior import EvidencePosterior
+from pkpd.leukaemia.drug_effects import GROWTH_FACTORS, WITHOUT_EFFECT, drug_name
+from pkpd.leukaemia.parameters import LeukaemiaCards, leukaemia_cards
+from pkpd.trials import Trial
+from pkpd.units import Parameter
+
+_OWN = {
+    "clofarabine": ("clo_", "tp_"),
+    "lenalidomide": ("len_",),
+    "filgrastim": ("filgrastim",),
+    "pegfilgrastim": ("peg_",),
+}
+_WEAK = 0.01  # intensity of a course, relative to 7+3, that moves no count
+_UNKNOWN = ("assumed", "memory")
+
+MARROW_ASSUMPTIONS = (
+    "the trial is taken as a new one that deviates from the typical study as the studies of the "
+    "evidence do, also where its own outcomes are among the evidence",
+    "a count is recovered when it is at its threshold on the morning after having been below it, "
+    "platelets without transfusion in the days before; a recovery before the last dose counts",
+    "recovery days of all patients count a patient who dies or keeps leukaemia as not recovered; "
+    "recovery days in remission are those of patients who were low and became free of leukaemia, "
+    "as trials print them",
+    "a patient who dies before the day of a rule has no verdict on it",
+    "curves of counts follow every patient as if none died; platelets are transfused below 10",
+    "counts are taken every morning, not on the trial's visits; doses are not rounded to capsules",
+    "no growth factor is given; deaths by infection are a hazard that rises with neutropenia, and "
+    "deaths after the last simulated day are not told",
+)
+
+
+def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
+    """Name what of a trial the model cannot do or only guesses, a sentence each.
+
+    Parameters
+    ----------
+    trial
+        The trial; its population has a disease of the leukaemia model.
+    posterior
+        Which parameters were learned.
+    """
+    cards = leukaemia_cards()
+    disease = cards.population_cards[trial.population]
+    told = [
+        f"patients of {trial.population} ({trial.disease}) are simulated as: "
+        f"{cards.populations[disease][0].lower()}{cards.populations[disease][1:]}"
+    ]
+    told += [text for drug in trial.drugs if (text := _drug_limit(drug, cards, posterior))]
+    endpoints = dict.fromkeys(p.endpoint for c in trial.cohorts for p in c.published)
+    beyond = [e.replace("_", " ") for e in endpoints if e in _NOT_PREDICTED]
+    if beyond:
+        told.append(f"published but not predicted by this model: {', '.join(beyond)}")
+    return tuple(told)
+
+
+_NOT_PREDICTED = frozenset(
+    ("os_1_year", "median_os_days", "ae_g3_thrombocytopenia", "ae_g3_febrile_neutropenia")
+)
+
+
+def _drug_limit(drug: str, cards: LeukaemiaCards, posterior: EvidencePosterior) -> str:
+    name = drug_name(drug)
+    if name in WITHOUT_EFFECT:
+        return f"{drug}: given in the trial, without any effect in this model"
+    if name in _OWN or name in GROWTH_FACTORS or name == "pegfilgrastim":
+        return ""
+    own = f"intensity.{name}"
+    parameter = cards.parameters[own]
+    learned = own in posterior.names
+    if parameter.value < _WEAK:
+        text = f"{drug}: without an effect on the marrow in this model"
+        blasts = cards.parameters.get(f"blasts.{name}")
+        if blasts is not None:
+            share = parameter.value * blasts.value
+            text += f"; its kill of blasts ({share:.2g} of a course of 7+3) is {blasts.status}"
+        return text
+    if learned:
+        return ""
+    text = (
+        f"{drug}: a kill of {parameter.value:g} of a course of 7+3 at its usual dose "
+        f"({parameter.status}), held at that value and not learned"
+    )
+    if name == "alemtuzumab":
+        text += "; its effect on lymphocytes and on the immune system is not in this model"
+    return text
+
+
+def assumed_texts(
+    trial: Trial, drugs: Sequence[str], posterior: EvidencePosterior
+) -> tuple[str, ...]:
+    """List inputs without a source that a cohort rests on and that were not learned.
+
+    Parameters
+    ----------
+    trial
+        The trial, for its disease.
+    drugs
+        Drugs of the cohort.
+    posterior
+        Which parameters were learned.
+
+    Returns
+    -------
+    tuple of str
+        Such as ``"intensity.etoposide 0.1, assumed"``.
+    """
+    cards = leukaemia_cards()
+    chain = cards.chain(cards.population_cards[trial.population])
+    names = [drug_name(drug) for drug in drugs]
+    others = tuple(part for drug, own in _OWN.items() if drug not in names for part in own)
+    strangers = {*cards.populations, *cards.drugs} - {*chain, *names}
+    texts, seen = [], set()
+    for name, parameter in cards.parameters.items():
+        base, _, last = name.rpartition(".")
+        if name in posterior.names or parameter.status not in _UNKNOWN:
+            continue
+        if last in strangers or name.startswith(others):
+            continue
+        if last in chain:
+            # the nearest disease that has its own value is the one that counts
+            nearest = next(d for d in chain if f"{base}.{d}" in cards.parameters)
+            if last != nearest or base in seen:
+                continue
+            seen.add(base)
+        texts.append(_text(parameter))
+    return tuple(texts)
+
+
+def _text(parameter: Parameter) -> str:
+    unit = "" if parameter.unit == "1" else f" {parameter.unit}"
+    return f"{parameter.name} {parameter.value:g}{unit}, {parameter.status}"

@@ -1,0 +1,147 @@
+"""Which marrow a comparison is made with, and why: one without leukaemia, or the learned one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pkpd.comparison.scenario import FRIBERG, LEUKAEMIA, MARROWS, Scenario
+from pkpd.errors import CardError, PkpdError, sentence
+from pkpd.evidence.posterior import EvidencePosterior, load_posterior
+from pkpd.evidence.shipped import HOW_TO_GET_ONE, label_of, shipped_posterior
+from pkpd.leukaemia.drug_effects import drug_name
+from pkpd.leukaemia.parameters import leukaemia_cards
+from pkpd.trials import Trial
+
+NOTHING_SHIPPED = "no posterior is shipped"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The marrow of a run.
+
+    Attributes
+    ----------
+    marrow
+        ``friberg`` or ``leukaemia``.
+    reason
+        Why, in one phrase.
+    posterior
+        Draws for the marrow with leukaemia.
+    """
+
+    marrow: str
+    reason: str
+    posterior: EvidencePosterior | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether a report says why: not where there is nothing to choose from."""
+        return self.reason != NOTHING_SHIPPED
+
+
+def default_marrow(posterior: EvidencePosterior | None) -> str:
+    """Marrow of a run that names none: the learned one if its shipped posterior converged."""
+    return LEUKAEMIA if posterior is not None and posterior.converged else FRIBERG
+
+
+def choose_marrow(
+    asked: str | None, scenario: Scenario, posterior: EvidencePosterior | str | Path | None = None
+) -> Choice:
+    """Decide the marrow of a run.
+
+    Parameters
+    ----------
+    asked
+        Marrow named at the call; the scenario's own if ``None``.
+    scenario
+        What is run.
+    posterior
+        Posterior or its file, in place of the shipped one; asks for the marrow with leukaemia.
+
+    Raises
+    ------
+    PkpdError
+        If the marrow is unknown, or the marrow with leukaemia is asked for and there is no
+        posterior, or it cannot do what the scenario asks for.
+    """
+    asked = asked or scenario.marrow
+    if asked is not None and asked not in MARROWS:
+        raise PkpdError(sentence(where="marrow", what=f"{asked!r}", allowed=", ".join(MARROWS)))
+    if isinstance(posterior, (str, Path)):
+        posterior = load_posterior(posterior)
+    if asked == FRIBERG:
+        if posterior is not None:
+            raise PkpdError(
+                sentence(
+                    where=f"marrow {FRIBERG}",
+                    what="a posterior is named, which this marrow does not use",
+                    remedy=f"name the marrow {LEUKAEMIA}, or no posterior",
+                )
+            )
+        return Choice(FRIBERG, "asked for")
+    if asked == LEUKAEMIA or posterior is not None:
+        found = posterior or shipped_posterior()
+        if found is None:
+            raise PkpdError(
+                sentence(
+                    where=f"marrow {LEUKAEMIA}",
+                    what=f"{NOTHING_SHIPPED} (models/evidence/posterior.nc)",
+                    remedy=HOW_TO_GET_ONE,
+                )
+            )
+        problem = beyond_the_marrow(scenario)
+        if problem:
+            raise CardError(
+                sentence(
+                    where=f"marrow {LEUKAEMIA}",
+                    what=problem,
+                    remedy=f"leave it out, or use --marrow {FRIBERG}",
+                )
+            )
+        return Choice(LEUKAEMIA, "asked for", found)
+    shipped = shipped_posterior()
+    if default_marrow(shipped) == FRIBERG:
+        why = NOTHING_SHIPPED if shipped is None else "the shipped posterior did not converge"
+        return Choice(FRIBERG, why)
+    problem = beyond_the_marrow(scenario)
+    if problem:
+        return Choice(FRIBERG, f"the marrow with leukaemia cannot do this: {problem}")
+    assert shipped is not None
+    return Choice(LEUKAEMIA, f"the shipped {label_of(shipped).text}", shipped)
+
+
+def beyond_the_marrow(scenario: Scenario) -> str:
+    """Name the first thing that the marrow with leukaemia cannot do; empty if there is none."""
+    for variant in scenario.variants:
+        for name in ("options", "cards"):
+            given = sorted(getattr(variant, name))
+            if given:
+                return f"{given[0]} is one of the {name} of the marrow without leukaemia"
+        if variant.population:
+            return f"population {Path(variant.population).name} is a card of the other marrow"
+    return next(filter(None, map(_of_trial, scenario.trials)), "")
+
+
+def _of_trial(trial: Trial) -> str:
+    known = leukaemia_cards().population_cards
+    if trial.population not in known:
+        name = Path(trial.population).name
+        return (
+            f"no disease stands for population {name} of trial {trial.id} (there is one for "
+            f"{', '.join(sorted(known))})"
+        )
+    unknown = unknown_drugs(trial.drugs)
+    return f"it has no effect card for {unknown[0]} of trial {trial.id}" if unknown else ""
+
+
+def unknown_drugs(drugs: Sequence[str]) -> list[str]:
+    """Drugs that the marrow with leukaemia does not know."""
+    strangers = []
+    for drug in drugs:
+        try:
+            drug_name(drug)
+        except PkpdError:
+            strangers.append(drug)
+    return strangers

@@ -1,0 +1,85 @@
+"""Shares of patients by posterior draw: what the questions of trials ask of a cohort."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS
+from pkpd.comparison.results import Figure
+from pkpd.comparison.rows import UNITS, CohortLanes
+
+Floats = NDArray[np.float64]
+INTERVAL = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True)
+class CohortShares:
+    """Shares of a cohort's patients in each draw; NaN where nobody has a verdict.
+
+    Attributes
+    ----------
+    delayed : float[2, 4, 4, draws]
+        Not recovered, by neutrophils, platelets and day as in `pkpd.comparison.lanes`.
+    values
+        ``(endpoint, line, rule)`` of endpoints that are probabilities -> ``[draws]``.
+    """
+
+    delayed: Floats
+    values: Mapping[tuple[str, str, str], Floats]
+
+    def delay(self, neutrophils: float, platelets: float, day: float) -> Floats:
+        """Share not recovered by a day under a pair of thresholds, ``[draws]``."""
+        return self.delayed[
+            THRESHOLDS["neutrophils"].index(neutrophils),
+            THRESHOLDS["platelets"].index(platelets),
+            BY_DAYS.index(day),
+        ]
+
+
+def cohort_shares(lanes: CohortLanes) -> CohortShares:
+    """Shares by draw of what was kept of a cohort."""
+    return CohortShares(
+        delayed=mean_of_known(lanes.sensitivity.astype(np.float64)),
+        values={
+            key: mean_of_known(matrix)
+            for key, matrix in lanes.values.items()
+            if UNITS[key[0]] == "probability"
+        },
+    )
+
+
+def mean_of_known(matrix: Floats) -> Floats:
+    """Mean over the last axis without NaN; NaN where all are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        return np.nanmean(matrix, axis=-1)
+
+
+def median_of_known(matrix: Floats) -> Floats:
+    """Median over the last axis without NaN; NaN where all are. Infinite values count."""
+    out = np.full(matrix.shape[:-1], np.nan)
+    for place in np.ndindex(*out.shape):
+        known = np.sort(matrix[place][~np.isnan(matrix[place])])
+        if known.size:
+            # the smallest value by which half of the patients are there
+            out[place] = known[(known.size - 1) // 2]
+    return out
+
+
+def figure(by_draw: Floats, unit: str = "probability") -> Figure:
+    """Median and 90 % interval over draws; NaN draws are left out."""
+    known = by_draw[~np.isnan(by_draw)]
+    if not known.size:
+        return Figure(np.nan, unit=unit)
+    low, middle, high = np.quantile(known, INTERVAL, method="inverted_cdf")
+    return Figure(float(middle), float(low), float(high), unit)
+
+
+def probability(by_draw: NDArray[np.bool_]) -> Figure:
+    """Posterior probability: share of draws, without an interval."""
+    return Figure(float(np.mean(by_draw)))

@@ -1,0 +1,415 @@
+"""Trials in a marrow with leukaemia under a posterior: which marrow, full rows, conservation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pkpd.cards import load_rule, load_trial
+from pkpd.comparison import marrow_choice
+from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS
+from pkpd.comparison.leukaemia_lanes import (
+    CohortLook,
+    clock_start,
+    delay_grid,
+    planned_doses,
+    recovery_days,
+)
+from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
+from pkpd.comparison.marrow_choice import choose_marrow, default_marrow
+from pkpd.comparison.questions import LEN_MEC_IDS, gated
+from pkpd.comparison.results import Figure, PosteriorRow
+from pkpd.comparison.run import compare
+from pkpd.comparison.scenario import Variant, default_scenario, load_scenario
+from pkpd.dosing import Course, Criterion, DoseRule, Regimen, plan
+from pkpd.errors import CardError, PkpdError
+from pkpd.evidence.shipped import label_of
+from pkpd.evidence.trial_predictions import new_study
+from pkpd.leukaemia.arm_outcomes import population_outcomes
+from pkpd.leukaemia.parameters import default_theta
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.leukaemia.trial_arms import arms_of_trial
+
+# -- which marrow -----------------------------------------------------------------------------
+
+
+def test_the_default_is_the_learned_marrow_only_if_a_converged_posterior_is_shipped(
+    monkeypatch, posterior, unconverged
+):
+    assert default_marrow(None) == "friberg"
+    assert default_marrow(unconverged) == "friberg"
+    assert default_marrow(posterior) == "leukaemia"
+    for shipped, marrow in ((None, "friberg"), (unconverged, "friberg"), (posterior, "leukaemia")):
+        monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda found=shipped: found)
+        choice = choose_marrow(None, default_scenario())
+        assert choice.marrow == marrow
+        assert choice.posterior is (posterior if marrow == "leukaemia" else None)
+        assert choice.told == (shipped is not None)
+
+
+def test_what_is_asked_for_wins(monkeypatch, posterior, unconverged):
+    monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: posterior)
+    scenario = default_scenario()
+    assert choose_marrow("friberg", scenario).marrow == "friberg"
+    # one that did not converge may be looked at, if asked for
+    assert choose_marrow("leukaemia", scenario, unconverged).posterior is unconverged
+    assert choose_marrow(None, scenario, unconverged).posterior is unconverged
+    assert choose_marrow(None, replace(scenario, marrow="friberg")).marrow == "friberg"
+    assert choose_marrow("leukaemia", replace(scenario, marrow="friberg")).marrow == "leukaemia"
+    with pytest.raises(PkpdError, match=r"marrow: 'fribreg'.*friberg, leukaemia"):
+        choose_marrow("fribreg", scenario)
+    with pytest.raises(PkpdError, match="does not use"):
+        choose_marrow("friberg", scenario, posterior)
+
+
+def test_without_a_posterior_one_sentence_says_what_to_run():
+    with pytest.raises(PkpdError, match=r"no posterior is shipped.*calibrate\.py --full") as told:
+        compare(marrow="leukaemia")
+    assert str(told.value).count(". ") == 0
+
+
+def test_what_only_the_other_marrow_has_keeps_it_or_is_refused(monkeypatch, posterior):
+    monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: posterior)
+    base = default_scenario()
+    trial = replace(base.trials[0], population="solid.toml")
+    cases = {
+        "transfusion is one of the options": replace(
+            base, variants=(Variant(options={"transfusion": False}),)
+        ),
+        "lenalidomide.pk is one of the cards": replace(
+            base, variants=(Variant(cards={"lenalidomide.pk": "liang2024_lenalidomide"}),)
+        ),
+        "population frail.toml is a card of the other": replace(
+            base, variants=(Variant(population="frail.toml"),)
+        ),
+        "no disease stands for population solid.toml": replace(base, trials=(trial,)),
+    }
+    for words, scenario in cases.items():
+        choice = choose_marrow(None, scenario)
+        assert choice.marrow == "friberg"
+        assert words in choice.reason
+        with pytest.raises(CardError, match=words):
+            choose_marrow("leukaemia", scenario)
+
+
+def test_a_scenario_file_may_name_its_marrow(folder):
+    text = 'kind = "scenario"\nquestion = "Which?"\ntrials = ["mine.toml"]\nmarrow = "{}"\n'
+    (folder / "named.toml").write_text(text.format("leukaemia"))
+    assert load_scenario(folder / "named.toml").marrow == "leukaemia"
+    (folder / "named.toml").write_text(text.format("lukaemia"))
+    with pytest.raises(CardError, match="did you mean 'leukaemia'"):
+        load_scenario(folder / "named.toml")
+
+
+# -- rows -------------------------------------------------------------------------------------
+
+
+def test_every_cohort_has_every_row_and_shares_are_shares(learned_five):
+    assert len(learned_five.trials) == 5
+    for result in learned_five.trials:
+        for cohort in result.trial.cohorts:
+            rows = [r for r in result.rows if r.cohort == cohort.id]
+            keys = [(r.endpoint, r.line, r.rule) for r in rows if r.rule != "published only"]
+            assert len(set(keys)) == len(keys)
+            count = {e: sum(k[0] == e for k in keys) for e, _, _ in keys}
+            assert count["dlt"] == len(cohort.clocks)
+            assert count["recovery_day"] == count["recovery_day_in_remission"] == 6
+            for endpoint in ("nadir", "grade_3_4", "grade_4", "early_death", "count_at_start"):
+                assert count[endpoint] == 2, (cohort.id, endpoint)
+            for endpoint in ("complete_remission", "response", "platelet_transfusions"):
+                assert count[endpoint] == 1
+    for row in (r for t in learned_five.trials for r in t.rows):
+        assert isinstance(row, PosteriorRow)
+        assert row.marrow == "leukaemia"
+        assert "NOT CONVERGED" in row.posterior
+        if row.unit == "probability" and row.rule != "published only":
+            assert 0.0 <= row.lower <= row.upper <= 1.0
+            assert 0.0 <= row.estimate <= 1.0
+        elif row.rule != "published only" and not np.isnan(row.estimate):
+            assert row.patients_lower <= row.estimate <= row.patients_upper
+        assert row.assumed or row.rule == "published only"
+
+
+def test_published_figures_stand_beside_predictions(learned_five):
+    table = learned_five.table()
+    assert {"marrow", "posterior"} <= set(table.columns)
+    beside = table[table.published.notna() & table.estimate.notna()]
+    assert set(beside.endpoint) == {"dlt", "complete_remission", "response"}
+    assert len(beside[beside.endpoint == "dlt"]) == 6
+    # what is printed and not predicted is shown, not dropped
+    assert "os_1_year" in set(table[table.rule == "published only"].endpoint)
+
+
+def test_curves_are_ordered_and_the_grid_holds_the_rule(learned_five):
+    for result in learned_five.trials:
+        curves = result.curves
+        assert (curves["counts"].diff("quantile") >= 0.0).all()
+        assert (curves["recovered"].diff("day") >= -1e-12).all()
+        assert ((curves["dose_given"] >= 0.0) & (curves["dose_given"] <= 1.0)).all()
+        grid = curves["dlt_sensitivity"].sel(bound="mean")
+        known = grid.values[~np.isnan(grid.values)]
+        assert ((known >= 0.0) & (known <= 1.0)).all()
+        for axis in ("neutrophil_threshold", "platelet_threshold"):
+            steps = grid.diff(axis).values
+            assert (steps[~np.isnan(steps)] >= -1e-12).all(), axis
+        day = curves.attrs["rule_by_day"]
+        own = grid.sel(neutrophil_threshold=0.5, platelet_threshold=20.0, by_day=day)
+        risks = [next(r.estimate for r in result.rows if r.endpoint == "dlt" and r.cohort == c)
+                 for c in own["cohort"].values]  # fmt: skip
+        np.testing.assert_allclose(own, risks, atol=1e-6)  # the grid is kept in single precision
+        assert "NOT CONVERGED" in curves.attrs["posterior"]
+
+
+def test_the_record_names_marrow_and_posterior(learned_five, unconverged):
+    marrow = learned_five.record["marrow"]
+    assert marrow["model"] == "leukaemia"
+    assert marrow["sha256"] == label_of(unconverged).digits
+    assert marrow["converged"] is False
+    assert marrow["problems"] == ["R-hat of rho is 2.1"]
+    assert marrow["written"].startswith("2026-01-31")
+    assert {"leukaemia/drugs", "trials/nct01681537_len_mec"} <= set(learned_five.record["cards"])
+    assert len(learned_five.learned) == len(unconverged.names)
+
+
+def test_the_other_marrow_is_not_touched(mine):
+    assert "marrow" not in mine.record
+    assert not mine.learned
+    for result in mine.trials:
+        assert not result.questions
+        assert "posterior" not in result.curves.attrs
+        assert not any(isinstance(row, PosteriorRow) for row in result.rows)
+
+
+# -- conservation -----------------------------------------------------------------------------
+
+
+def tiny(drug="lenalidomide", amount=1e-12, days=(1, 2), horizon=60):
+    course = Course("treatment", (DoseRule(drug, amount, "mg", days, route="oral"),), 28, 1)
+    schedule = ArmSchedule(Regimen((course,)), horizon_days=horizon)
+    return Arm("tiny", schedule, "mds_high_risk"), schedule
+
+
+def test_a_dose_of_nothing_is_no_dose(posterior):
+    study = new_study("tiny", posterior.draws(3), patients=32, threads=1)
+    treated, schedule = tiny()
+    bare = replace(treated, schedule=replace(schedule, regimen=None))
+
+    def look(outcomes):
+        return {
+            "nadir": outcomes.nadir["platelets"],
+            "start": outcomes.baseline["neutrophils"],
+            "death": 1.0 - outcomes.alive_probability(60),
+        }
+
+    first, second = study.collect(treated, look), study.collect(bare, look)
+    for name, values in first.items():
+        assert values.shape == (3, 32)
+        np.testing.assert_allclose(values, second[name], rtol=1e-9)
+
+
+def test_recovery_of_all_patients_agrees_with_the_outcomes():
+    outcomes = population_outcomes(tiny(amount=25.0, days=tuple(range(1, 22)))[0],
+                                   default_theta(), 64, threads=1)  # fmt: skip
+    start = clock_start(outcomes, "")
+    for line, thresholds in THRESHOLDS.items():
+        found = recovery_days(outcomes, line, thresholds, start)
+        for threshold, days in zip(thresholds, found, strict=True):
+            known = outcomes.recovery_day[line, threshold]
+            np.testing.assert_array_equal(days, np.where(np.isnan(known), 1.0, known))
+    # from a later day on, the counts before it do not matter
+    later = recovery_days(outcomes, "neutrophils", (0.5,), np.full(64, 40.0))[0]
+    counts = outcomes.courses.neutrophils[:, 39:]
+    alive = np.minimum(outcomes.death_day, 60.0) >= 60.0
+    never = alive & (counts >= 0.5).all(axis=1)
+    assert never.any()
+    np.testing.assert_array_equal(later[never], 40.0)
+    assert np.all((later[~never] > 40.0) | (outcomes.death_day[~never] < 40.0))
+
+
+def test_the_grid_joins_lines_as_the_rule_does():
+    trial = load_trial("nct01681537_len_mec")
+    arm = arms_of_trial(trial)["14d-10"]
+    outcomes = population_outcomes(arm, default_theta(), 64, threads=1)
+    rule = load_rule("len_mec_2018")
+    for join in ("any", "all"):
+        joined = replace(rule, join=join)
+        grid = delay_grid(outcomes, joined)
+        for a, p, d in ((0, 0, 1), (1, 3, 0), (0, 2, 3)):
+            criteria = (
+                Criterion("neutrophils", THRESHOLDS["neutrophils"][a]),
+                Criterion("platelets", THRESHOLDS["platelets"][p]),
+            )
+            whole = replace(joined, criteria=criteria, by_day=int(BY_DAYS[d]))
+            np.testing.assert_array_equal(grid[a, p, d], outcomes.dlt(whole))
+    assert np.nanmax(delay_grid(outcomes, rule)) == 1.0
+
+
+def test_planned_doses_are_those_of_the_schedule_while_patients_live():
+    trial = load_trial("nct01681537_len_mec")
+    made = plan(trial.cohort("14d-10").regimen, trial.horizon_days)
+    outcomes = population_outcomes(arms_of_trial(trial)["14d-10"], default_theta(), 64, threads=1)
+    given = planned_doses(made, outcomes.courses, outcomes.death_day)
+    alive = np.array([(outcomes.death_day >= day).sum() for day in range(1, 91)])
+    wanted = np.zeros(90)
+    wanted[:14] = alive[:14]
+    np.testing.assert_array_equal(given["lenalidomide"], wanted)
+    assert given["mitoxantrone"][3:8].min() > 0
+    assert given["mitoxantrone"][[0, 1, 2, 8, 9]].max() == 0.0
+
+
+def test_look_reads_the_same_patients_as_the_evidence():
+    trial = load_trial("nct01629082_clofarabine_lenalidomide")
+    cohort = trial.cohort("cohort 1")
+    rule = load_rule(cohort.rule)
+    rules = tuple(replace(rule, clock=clock) for clock in cohort.clocks)
+    limits = {"neutrophils": (1.0, 0.5), "platelets": (50.0, 25.0)}
+    outcomes = population_outcomes(arms_of_trial(trial)["cohort 1"], default_theta(), 64, threads=1)
+    found = CohortLook(plan(cohort.regimen, trial.horizon_days), rules, limits)(outcomes)
+    at_clock = found["values", "count_at_clock", "platelets", "consolidation"]
+    given = outcomes.death_day >= 29
+    np.testing.assert_array_equal(
+        at_clock, np.where(given, outcomes.courses.platelets[:, 28], np.nan)
+    )
+    assert {key[1] for key in found if key[0] == "dlt"} == set(cohort.clocks)
+    died = found["values", "early_death", "", "by day 30"]
+    assert np.all((died >= 0.0) & (died <= 1.0))
+
+
+# -- what the model cannot do -----------------------------------------------------------------
+
+
+def test_drugs_that_are_guessed_or_idle_are_named(posterior):
+    def told(name):
+        return " | ".join(trial_limits(load_trial(name), posterior))
+
+    assert "alemtuzumab: a kill of 0.02" in told("nct00983528_alemtuzumab_clofarabine")
+    assert "immune system" in told("nct00983528_alemtuzumab_clofarabine")
+    ours = told("nct01116193_lenalidomide_dexamethasone")
+    assert "dexamethasone: without an effect on the marrow" in ours
+    assert "kill of blasts (0.3 of a course of 7+3) is assumed" in ours
+    assert "not predicted by this model: median os days" in ours
+    mec = told("nct01681537_len_mec")
+    assert "etoposide" in mec
+    assert "mitoxantrone:" not in mec  # learned
+    trial = load_trial("nct01681537_len_mec")
+    texts = assumed_texts(trial, trial.drugs, posterior)
+    assert any(text.startswith("intensity.etoposide 0.1") for text in texts)
+    assert not any(text.startswith("intensity.mitoxantrone") for text in texts)
+    assert not any("mds" in text or "clo_" in text or "filgrastim" in text for text in texts)
+    # the nearest disease counts: relapsed, not that before treatment
+    assert sum(text.startswith("blasts_start.aml") for text in texts) == 1
+
+
+# -- questions --------------------------------------------------------------------------------
+
+
+def question(result, name):
+    return next(q for t in result.trials for q in t.questions if q.name == name)
+
+
+def test_every_trial_has_its_questions(learned_five):
+    names = [[q.name for q in t.questions] for t in learned_five.trials]
+    assert names == [
+        ["delayed_by_cohort", "schedule_or_dose"],
+        ["start_of_lenalidomide"],
+        ["twenty_or_ten"],
+        ["cycles", "improvement"],
+        ["cycles", "improvement"],
+    ]
+    for q in (q for t in learned_five.trials for q in t.questions):
+        for row in q.rows:
+            assert len(row) == len(q.columns)
+            for cell in row:
+                if isinstance(cell, Figure) and cell.unit == "probability":
+                    assert np.isnan(cell.value) or 0.0 <= cell.value <= 1.0
+                if isinstance(cell, Figure) and not np.isnan(cell.lower):
+                    assert cell.lower <= cell.value <= cell.upper
+
+
+def test_cohorts_of_len_mec_are_those_of_the_evidence(learned_five):
+    """Lenalidomide days and dose of the trial's cohorts are those that the contrasts use."""
+    from pkpd.evidence.len_mec import COHORTS
+
+    trial = load_trial("nct01681537_len_mec")
+    for name, (days, dose, _, n) in zip(LEN_MEC_IDS, COHORTS, strict=True):
+        rule = next(
+            d for d in trial.cohort(name).regimen.courses[0].doses if d.drug == "lenalidomide"
+        )
+        assert (len(rule.days), rule.amount, trial.cohort(name).n) == (days, dose, n)
+    table = question(learned_five, "delayed_by_cohort")
+    assert len(table.rows) == 24
+    assert [row[1] for row in table.rows[:6]] == list(LEN_MEC_IDS)
+    assert len(question(learned_five, "schedule_or_dose").answer) == 5
+
+
+def test_counts_before_lenalidomide_do_not_depend_on_what_follows(learned_five):
+    rows = question(learned_five, "start_of_lenalidomide").rows
+    by_gate = {}
+    for row in rows:
+        by_gate.setdefault(row[1], []).append(row[2:])
+    assert [len(each) for each in by_gate.values()] == [4] * 4
+    for each in by_gate.values():
+        assert all(row == each[0] for row in each)
+    gates = list(by_gate.values())
+    started = [each[0][0].value for each in gates]
+    assert started == sorted(started, reverse=True)  # a stricter gate lets fewer start
+    # nobody starts below the gate
+    assert [each[0][4].value for each in gates][2:] == [0.0, 0.0]
+    assert [each[0][5].value for each in gates][2:] == [0.0, 0.0]
+    assert gates[0][0][1].value == 29.0
+
+
+def test_a_gate_is_put_before_the_course_it_names():
+    arm = arms_of_trial(load_trial("nct01629082_clofarabine_lenalidomide"))["cohort 1"]
+    assert gated(arm, "consolidation", None) is arm
+    courses = gated(arm, "consolidation", (1.0, 50.0)).schedule.regimen.courses
+    assert [c.name for c in courses if c.gate] == ["consolidation"]
+    assert courses[1].gate.if_not_met == "stop"
+
+
+def test_grades_of_cycles_and_of_lines_are_consistent(learned_five):
+    for result in learned_five.trials[3:]:
+        rows = next(q for q in result.questions if q.name == "cycles").rows
+        assert [row[1] for row in rows] == [str(k + 1) for k in range(len(rows))]
+        alive = [row[2].value for row in rows]
+        assert alive[0] == 1.0
+        assert alive == sorted(alive, reverse=True)
+        for row in rows:
+            assert row[5].value >= max(row[3].value, row[4].value) - 1e-12
+
+
+def test_other_trials_have_no_questions(folder, posterior):
+    result = compare(folder / "mine.toml", patients=16, draws=2, posterior=posterior, jobs=1)
+    (trial,) = result.trials
+    assert not trial.questions
+    # equal schedules are equal patient by patient
+    pair = next(p for p in trial.pairs if (p.first, p.second) == ("10 mg", "10 mg again"))
+    assert (pair.difference, pair.p_first_safer) == (0.0, 0.5)
+
+
+def test_results_are_the_same_every_time_and_cohorts_are_told(folder, posterior):
+    seen = SimpleNamespace(cohorts=[], trials=[], shares=[])
+
+    def run():
+        return compare(
+            folder / "mine.toml",
+            patients=16,
+            draws=2,
+            posterior=posterior,
+            jobs=1,
+            on_cohort=lambda trial, cohort, rows: seen.cohorts.append(cohort),
+            on_trial=lambda result: seen.trials.append(result.trial.id),
+            on_progress=lambda done, total, text: seen.shares.append(done / total),
+        )
+
+    first, again = run(), run()
+    for a, b in zip(first.trials[0].rows, again.trials[0].rows, strict=True):
+        np.testing.assert_equal(a.estimate, b.estimate)
+    assert seen.cohorts[:3] == ["10 mg", "10 mg again", "25 mg"]
+    assert len(seen.trials) == 2
+    half = seen.shares[: len(seen.shares) // 2]
+    assert half == sorted(half)
+    assert half[-1] == pytest.approx(1.0)

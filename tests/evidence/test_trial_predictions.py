@@ -1,0 +1,137 @@
+"""A new trial under posterior draws: its deviation, and the name of the posterior."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import kstest, norm
+
+from pkpd.cards import load_trial
+from pkpd.errors import PkpdError
+from pkpd.evidence import shipped
+from pkpd.evidence.endpoints import Observable
+from pkpd.evidence.marrow import observe
+from pkpd.evidence.marrow_prior import marrow_effects, marrow_prior
+from pkpd.evidence.posterior import EvidencePosterior
+from pkpd.evidence.shipped import label_of, posterior_digits
+from pkpd.evidence.trial_predictions import new_study, shifted
+from pkpd.leukaemia.arm_outcomes import population_outcomes
+from pkpd.leukaemia.parameters import default_theta
+from pkpd.leukaemia.patients import SCORES, random_scores
+from pkpd.leukaemia.trial_arms import arms_of_trial
+
+RATIOS = {"study_ratio.rho": 0.5, "study_ratio.kill": 1.0, "study_ratio.kill_blasts": 0.4}
+
+
+def posterior_of_priors(problems=()):
+    prior = marrow_prior()
+    z = prior.draw(8, np.random.default_rng(3)).reshape(2, 4, -1)
+    return EvidencePosterior(
+        names=prior.names,
+        values=prior.values(z),
+        z=z,
+        by_study=np.zeros((2, 4, 1)),
+        by_term=np.zeros((2, 4, 1)),
+        studies=("A2000",),
+        terms=("A2000.cr_rate",),
+        fixed=prior.fixed,
+        log_evidence=np.zeros(2),
+        problems=tuple(problems),
+        record={"written": "2026-01-31T00:00:00+00:00", "evidence": "abc", "rows": 1},
+    )
+
+
+def test_shifted_scores_are_normal_about_the_deviation():
+    scores = random_scores(4096, 1, "shift")
+    moved = shifted(scores, {"rho": 0.7, "kill": -1.2, "kill_blasts": 0.0})
+    for name, b in (("rho", 0.7), ("kill", -1.2), ("kill_blasts", 0.0)):
+        x = norm.ppf(moved[:, SCORES.index(name)])
+        # Sobol numbers are more even than random ones: far inside the usual distance
+        assert kstest(x, norm(b, 1.0).cdf).statistic < 0.01
+    other = [k for k, name in enumerate(SCORES) if name not in ("rho", "kill")]
+    np.testing.assert_array_equal(moved[:, other], scores[:, other])
+    np.testing.assert_array_equal(shifted(scores, {}), scores)
+
+
+def test_a_shift_of_patients_agrees_with_weights_on_them():
+    """Two ways to the patients of a deviating study: shifted scores, and importance weights."""
+    effects, theta = marrow_effects((3, 3, 3)), {**default_theta(), **RATIOS}
+    arm = arms_of_trial(load_trial("nct01681537_len_mec"))["14d-10"]
+    n, deviation = 4096, np.array([-0.4, 0.6, -0.2])
+    scores = random_scores(n, 1, "both ways")
+    names = [effect.score for effect in effects.effects]
+    directly = population_outcomes(
+        arm,
+        theta,
+        n,
+        scores=shifted(scores, dict(zip(names, deviation, strict=True))),
+        steps_per_day=4,
+        threads=1,
+    )
+    spread = population_outcomes(
+        arm, effects.for_simulation(theta), n, scores=scores, steps_per_day=4, threads=1
+    )
+    normal = {name: norm.ppf(scores[:, SCORES.index(name)]) for name in names}
+    weights, size = effects.weights_at(theta, np.ones(n), normal, deviation)
+    for what in (Observable("response", code="CR"), Observable("death", day=60.0),
+                 Observable("grade", "platelets", (10.0,))):  # fmt: skip
+        share = observe(directly, what).mean()
+        weighted = float(weights[0] @ observe(spread, what))
+        # four standard errors of the weighted share
+        assert share == pytest.approx(weighted, abs=4.0 * np.sqrt(0.25 / size[0])), what
+    plain = observe(population_outcomes(arm, theta, n, scores=scores, steps_per_day=4, threads=1),
+                    Observable("response", code="CR")).mean()  # fmt: skip
+    assert abs(plain - observe(directly, Observable("response", code="CR")).mean()) > 0.02
+
+
+def test_one_deviation_of_the_trial_for_each_draw():
+    draws = posterior_of_priors().draws(400)
+    study = new_study("a", draws, patients=8)
+    again, other = new_study("a", draws, patients=8), new_study("b", draws, patients=8)
+    assert study.deviations == again.deviations
+    assert study.deviations != other.deviations
+    z = [
+        d["rho"] / theta["study_ratio.rho"]
+        for d, theta in zip(study.deviations, draws, strict=True)
+    ]
+    assert kstest(z, norm.cdf).pvalue > 0.01  # a fixed seed: no chance in it
+
+
+def test_draws_must_be_draws():
+    with pytest.raises(PkpdError, match="no posterior draw"):
+        new_study("a", [], patients=8)
+    with pytest.raises(PkpdError, match=r"study_ratio\.rho, the spread between studies"):
+        new_study("a", [default_theta()], patients=8)
+
+
+def test_the_name_of_a_posterior_is_that_of_its_draws(tmp_path, monkeypatch):
+    posterior = posterior_of_priors()
+    posterior.save(tmp_path / "posterior.nc")
+    monkeypatch.setattr(shipped, "evidence_folder", lambda: tmp_path)
+    found = shipped.shipped_posterior()
+    assert posterior_digits(found) == posterior_digits(posterior)
+    assert (
+        label_of(found).text == f"posterior {posterior_digits(posterior)} of 2026-01-31, converged"
+    )
+    assert (label_of(found).rows, label_of(found).studies, label_of(found).draws) == (1, 1, 8)
+    moved = posterior_of_priors(problems=("too few draws",))
+    assert label_of(moved).text.endswith("NOT CONVERGED")
+    assert posterior_digits(moved) == posterior_digits(posterior)
+    values = posterior.values.copy()
+    values[0, 0, 0] *= 1.0 + 1e-12
+    object.__setattr__(moved, "values", values)
+    assert posterior_digits(moved) != posterior_digits(posterior)
+    (tmp_path / "posterior.nc").unlink()
+    assert shipped.shipped_posterior() is None
+
+
+def test_a_wheel_has_the_posterior_where_it_is_looked_for():
+    """Cards and the posterior lie in one folder, which the wheel takes whole."""
+    folder = Path(str(shipped.evidence_folder()))
+    assert (folder / "populations.toml").is_file()
+    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
+    wheel = tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"]["models"] == "pkpd/_cards"
