@@ -1,4 +1,4 @@
-"""The posterior that ships: fit to be the default, and learned from the table that ships with it."""
+"""The posterior that ships: fit to be the default, learned from the table that ships with it."""
 
 from pathlib import Path
 
