@@ -114,9 +114,13 @@ class MarrowStructure:
         """What messages call it."""
         return "marrow model"
 
-    @cached_property
+    @property
     def parameters(self) -> tuple[str, ...]:
         """Pharmacokinetics, effects, then marrow, each in the order of drugs and lines."""
+        return self._parameters
+
+    @cached_property
+    def _parameters(self) -> tuple[str, ...]:
         out: list[str] = []
         for drug in self.drugs:
             out += drug.own.values()
