@@ -149,7 +149,7 @@ def test_the_marrow_and_its_posterior_are_passed_on_only_if_named(fake, tmp_path
     [
         (["--marrow", "leukaemia"], ("no posterior is shipped", "fits/evidence/calibrate.py")),
         (["--marrow", "leukemia"], ("marrow: 'leukemia'", "friberg, leukaemia")),
-        (["--posterior", "absent.nc"], ("absent.nc: it is no posterior",)),
+        (["--posterior", "absent.nc"], ("absent.nc: there is no such file; check the path",)),
     ],
 )
 def test_a_marrow_that_cannot_be_had_is_one_sentence(monkeypatch, tmp_path, words, parts):

@@ -203,6 +203,10 @@ def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePoster
     default
         Whether it is to be used as the default; refused unless it was saved as one and converged.
     """
+    if not Path(path).is_file():
+        raise PkpdError(
+            sentence(where=str(path), what="there is no such file", remedy="check the path")
+        )
     try:
         with xr.open_dataset(path, engine="h5netcdf") as data:
             data.load()
@@ -223,7 +227,11 @@ def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePoster
             shipped = bool(data.attrs["default"])
     except (OSError, KeyError, ValueError) as error:
         raise PkpdError(
-            sentence(where=str(path), what=f"it is no posterior ({error})", remedy="check the path")
+            sentence(
+                where=str(path),
+                what="it is no posterior of a calibration",
+                remedy="name a file that fits/evidence/calibrate.py wrote",
+            )
         ) from error
     if default:
         posterior.require_converged(f"default posterior {path}")

@@ -237,6 +237,8 @@ def test_posterior_without_convergence_is_refused_as_default(tmp_path):
     posterior.save(tmp_path / "p.nc")
     with pytest.raises(PkpdError, match="did not converge"):
         load_posterior(tmp_path / "p.nc", default=True)
+    with pytest.raises(PkpdError, match="there is no such file; check the path"):
+        load_posterior(tmp_path / "none.nc")
     (tmp_path / "q.nc").write_text("no")
     with pytest.raises(PkpdError, match="it is no posterior"):
         load_posterior(tmp_path / "q.nc")
