@@ -97,8 +97,6 @@ def compile_plan(structure: PopulationStructure) -> Plan | None:
 def _line_header(line: Line, row: dict[tuple[str, ...], int]) -> IntArray | None:
     kind, chain = _full_name(line.marrow), line.marrow
     header = np.zeros(marrow.LINE_HEADER, dtype=np.int32)
-    if getattr(chain, "saturation", 0.0):
-        return None  # the kernels have the published feedback only
     if kind == _FRIBERG:
         extra = "k_circ" if chain.circulation == "own" else None
         header[marrow.CIRCULATION] = marrow.LEAVES_AT_OWN if extra else marrow.LEAVES_AT_KTR
@@ -110,6 +108,7 @@ def _line_header(line: Line, row: dict[tuple[str, ...], int]) -> IntArray | None
     header[marrow.TRANSITS] = chain.transits
     header[marrow.KEEP] = chain.feedback_rule == "kept"
     header[marrow.OFF] = chain.feedback_rule == "off"
+    header[[marrow.SATURATION, marrow.SATURATION_REST]] = marrow.whole_numbers(chain.saturation)
     names = {
         marrow.BASELINE: "baseline",
         marrow.SET_POINT: "set_point",

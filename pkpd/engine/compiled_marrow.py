@@ -27,18 +27,38 @@ from pkpd.engine.lanes import (
 from pkpd.engine.linear import NODES, WEIGHTS
 
 # columns of a line's header
-TRANSITS, CIRCULATION, KEEP, OFF, BASELINE, SET_POINT, MTT, GAMMA, EXTRA, LINE_HEADER = range(10)
+(
+    TRANSITS,
+    CIRCULATION,
+    KEEP,
+    OFF,
+    BASELINE,
+    SET_POINT,
+    MTT,
+    GAMMA,
+    EXTRA,
+    SATURATION,  # of the feedback, in units of 2^-30; what is left in units of 2^-60 follows
+    SATURATION_REST,
+    LINE_HEADER,
+) = range(12)
 LEAVES_AT_KTR, LEAVES_AT_OWN, LEAVES_AT_SUM = 0, 1, 2
 
 NO_EFFECT, LINEAR, EMAX, EMAX_HILL, KILL = range(5)
 EFFECT_COLUMNS = 4  # kind, rows of up to three parameters
 
-KTR_, GAMMA_, KC_, Z0_, KEEP_, OFF_, N_RATES = range(7)
+KTR_, GAMMA_, KC_, Z0_, KEEP_, OFF_, SATURATION_, LOG_AT_ONE_, N_RATES = range(9)
+_UNIT = 2.0**-30
 FLOOR = 1e-12  # as in `pkpd.model.marrow`
 _SMALLEST_RATIO = 1e-30
 
 _MEAN = tuple(float(w) for w in WEIGHTS)
 _SLOPE = tuple(float(w) for w in 12.0 * WEIGHTS * (NODES - 0.5))
+
+
+def whole_numbers(saturation: float) -> tuple[int, int]:
+    """Return a saturation, 0 to below 1, as the two entries of a line's header."""
+    first = int(saturation / _UNIT)
+    return first, round((saturation / _UNIT - first) / _UNIT)
 
 
 def tape_stride(transits: int) -> int:
@@ -61,6 +81,9 @@ def line_rates(line, theta, rates):
     store(rates, Z0_, load(theta, line[BASELINE]) / load(theta, line[SET_POINT]))
     store(rates, KEEP_, splat(float(line[KEEP])))
     store(rates, OFF_, splat(float(line[OFF])))
+    saturation = (line[SATURATION] + line[SATURATION_REST] * _UNIT) * _UNIT
+    store(rates, SATURATION_, splat(saturation))
+    store(rates, LOG_AT_ONE_, log(splat(1.0 + saturation)))
 
 
 @inner
@@ -202,11 +225,12 @@ def effect_of_cell_adjoint(
 
 @inlined
 def _derivative(w, src, dst, n, effect, kill, rates):
-    """Write the derivative at ``src`` to ``dst``; return log count, feedback, pool."""
+    """Write the derivative at ``src`` to ``dst``; return log of feedback per gamma, it, pool."""
     ktr = load(rates, KTR_)
     z = load(w, src + n + 1)
-    log_z = log(where_less(z, FLOOR, FLOOR, z))
-    feedback = exp((0.0 - load(rates, GAMMA_)) * log_z)
+    seen = where_less(z, FLOOR, FLOOR, z) + load(rates, SATURATION_)
+    log_seen = log(seen) - load(rates, LOG_AT_ONE_)
+    feedback = exp((0.0 - load(rates, GAMMA_)) * log_seen)
     pool = exp(load(w, src))
     rest = 1.0 - effect
     beyond = load(rates, KEEP_) * feedback + load(rates, OFF_)
@@ -218,22 +242,23 @@ def _derivative(w, src, dst, n, effect, kill, rates):
         store(w, dst + i, ktr * (before - here))
         before = here
     store(w, dst + n + 1, load(rates, KC_) * (before - z))
-    return log_z, feedback, pool
+    return log_seen, feedback, pool
 
 
 @inlined
-def _note(tape, at, stage, log_z, feedback, pool):
-    store(tape, at + 3 * stage, log_z)
+def _note(tape, at, stage, log_seen, feedback, pool):
+    store(tape, at + 3 * stage, log_seen)
     store(tape, at + 3 * stage + 1, feedback)
     store(tape, at + 3 * stage + 2, pool)
 
 
 @inner
-def _node(w, n, rates, nodes, index, log_z):
+def _node(w, n, rates, nodes, index):
     """Log of the scaled count and its slope at a node."""
     z = load(w, n + 1)
-    store(nodes, 2 * index, log_z)
-    ratio = load(w, n) / where_less(z, FLOOR, FLOOR, z)
+    floored = where_less(z, FLOOR, FLOOR, z)
+    store(nodes, 2 * index, log(floored))
+    ratio = load(w, n) / floored
     store(nodes, 2 * index + 1, load(rates, KC_) * (ratio - 1.0))
 
 
@@ -263,7 +288,7 @@ def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_t
                     store(tape, at + i, load(w, i))
                 at += size
             a, f, p = _derivative(w, 0, change, n, mean - rise, kill, rates)
-            _node(w, n, rates, nodes, cell, a)
+            _node(w, n, rates, nodes, cell)
             if with_tape:
                 _note(tape, at, 0, a, f, p)
             for i in range(size):
@@ -290,8 +315,7 @@ def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_t
             for i in range(size):
                 store(w, i, load(w, total + i) + sixth * load(w, change + i))
             cell += 1
-    z = load(w, n + 1)
-    _node(w, n, rates, nodes, cell, log(where_less(z, FLOOR, FLOOR, z)))
+    _node(w, n, rates, nodes, cell)
 
 
 @inlined
@@ -301,8 +325,9 @@ def _derivative_adjoint(w, src, v, out, n, effect, tape, at, rates, rates_bar):
     Returns the derivatives by the effect and the kill.
     """
     ktr, kc, gamma = load(rates, KTR_), load(rates, KC_), load(rates, GAMMA_)
-    log_z, feedback, pool = load(tape, at), load(tape, at + 1), load(tape, at + 2)
+    log_seen, feedback, pool = load(tape, at), load(tape, at + 1), load(tape, at + 2)
     z = load(w, src + n + 1)
+    seen = z + load(rates, SATURATION_)
     rest = 1.0 - effect
     keep = load(rates, KEEP_)
     factor = where_less(rest, 0.0, keep * feedback + load(rates, OFF_), feedback)
@@ -310,8 +335,8 @@ def _derivative_adjoint(w, src, v, out, n, effect, tape, at, rates, rates_bar):
     growth_bar = ktr * vp
     ktr_bar = vp * (rest * factor - 1.0)
     feedback_bar = growth_bar * rest * where_less(rest, 0.0, keep, 1.0) * feedback
-    subtract(rates_bar, GAMMA_, feedback_bar * log_z)
-    z_bar = where_greater(z, FLOOR, (0.0 - gamma) * feedback_bar / z, 0.0)
+    subtract(rates_bar, GAMMA_, feedback_bar * log_seen)
+    z_bar = where_greater(z, FLOOR, (0.0 - gamma) * feedback_bar / seen, 0.0)
     vt = load(w, v + 1)
     store(w, out, ktr * pool * vt)
     before = pool

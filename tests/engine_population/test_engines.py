@@ -13,6 +13,7 @@ from population_cases import STRUCTURE, nested, parameters, schedules, times
 
 from benchmarks.performance import workloads
 from pkpd.engine.compiled import compile_plan
+from pkpd.engine.compiled_marrow import SATURATION, SATURATION_REST
 from pkpd.engine.compiled_run import pull, solve_taped, vector_jacobian
 from pkpd.engine.compiled_tapes import MOST, Tapes
 from pkpd.engine.crossing import recovery_time
@@ -30,8 +31,17 @@ LANES = 5
 SCHEDULE = np.array([0, 1, 2, 1, 0])
 
 
-def problem(engine: str, **options):
-    return prepare(STRUCTURE, schedules(), times(), schedule=SCHEDULE, engine=engine, **options)
+SATURATING = replace(
+    STRUCTURE,
+    lines=tuple(
+        replace(line, marrow=replace(line.marrow, saturation=a))
+        for line, a in zip(STRUCTURE.lines, (1.0 / 3.0, 0.001), strict=True)
+    ),
+)
+
+
+def problem(engine: str, structure: PopulationStructure = STRUCTURE, **options):
+    return prepare(structure, schedules(), times(), schedule=SCHEDULE, engine=engine, **options)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -78,9 +88,17 @@ def corners() -> np.ndarray:
     return theta
 
 
-@pytest.mark.parametrize("theta", [parameters(LANES), corners()], ids=["ordinary", "corners"])
-def test_engines_agree_in_value_and_gradient(theta):
-    one, other = (problem(engine) for engine in ENGINES)
+@pytest.mark.parametrize(
+    ("structure", "theta"),
+    [
+        (STRUCTURE, parameters(LANES)),
+        (STRUCTURE, corners()),
+        (SATURATING, parameters(LANES)),
+    ],
+    ids=["ordinary", "corners", "saturating"],
+)
+def test_engines_agree_in_value_and_gradient(structure, theta):
+    one, other = (problem(engine, structure) for engine in ENGINES)
     a, b = one.log_counts(theta), other.log_counts(theta)
     missing = one.missing(LANES)
     assert missing.sum() == 1
@@ -265,8 +283,16 @@ def test_tapes_are_found_by_their_parameters_and_bounded():
     assert tapes.spare() is last
 
 
-def test_saturating_feedback_is_left_to_the_other_engine():
-    line = Line("neutrophils", Friberg(saturation=0.1), (EmaxEffect(),))
+def test_saturation_reaches_the_kernel_to_the_last_digit():
+    for a in (0.0, 1e-6, 0.001, 0.1, 1.0 / 3.0, np.nextafter(1.0, 0.0)):
+        line = Line("neutrophils", Friberg(saturation=a), (EmaxEffect(),))
+        plan = compile_plan(PopulationStructure((Drug("a", Disposition(1)),), (line,)))
+        first, rest = plan.lines[0, SATURATION].item(), plan.lines[0, SATURATION_REST].item()
+        assert abs(first / 2**30 + rest / 2**60 - a) <= 2.0**-60
+
+
+def test_age_classes_are_left_to_the_other_engine():
+    line = Line("platelets", PlateletChain(ageing=2), (EmaxEffect(),))
     assert compile_plan(PopulationStructure((Drug("a", Disposition(1)),), (line,))) is None
 
 

@@ -17,7 +17,7 @@ from pkpd.engine.structure import Drug, Line, PopulationStructure
 from pkpd.engine.versions import Versions, n_kinetic, of_version
 from pkpd.errors import PkpdError
 from pkpd.model.effects import LinearEffect
-from pkpd.model.marrow import Friberg
+from pkpd.model.marrow import Friberg, PlateletChain
 
 LANES = 5
 SCHEDULE = np.array([0, 1, 2, 1, 0])
@@ -198,8 +198,8 @@ def test_grid_cuts_at_changes_and_names_the_version_of_every_cell():
 def test_the_other_engine_and_too_few_rows_are_refused():
     with pytest.raises(PkpdError, match='"scan" for kinetics that change'):
         problem(UNEVEN, engine="scan")
-    saturating = replace(STRUCTURE.lines[0], marrow=Friberg(saturation=0.5))
-    other = replace(STRUCTURE, lines=(saturating,))
+    aged = replace(STRUCTURE.lines[1], marrow=PlateletChain(ageing=2))
+    other = replace(STRUCTURE, lines=(aged,))
     with pytest.raises(PkpdError, match="not in the family"):
         prepare(other, schedules(), times(), versions=UNEVEN)
     with pytest.raises(PkpdError, match="rows"):

@@ -20,7 +20,7 @@ from pkpd.infer.likelihood import bind
 from pkpd.infer.population_parameters import fixed_effects
 from pkpd.infer.residual import lognormal
 from pkpd.infer.specification import PopulationModel, parameter
-from pkpd.model.marrow import Friberg
+from pkpd.model.marrow import PlateletChain
 from pkpd.predict.marrow import MarrowStructure, marrow_model
 from pkpd.predict.marrow_occasions import by_data, by_record
 from pkpd.predict.pk import compartments
@@ -399,10 +399,10 @@ def test_the_general_engine_takes_what_the_compiled_one_cannot():
     by_record_now = {"CL": np.array([[2.0, 2.0, 3.0]]), "V": 20.0, "F1": 1.0, "slope": 0.3}
     with pytest.raises(PkpdError, match="fall together"):
         alone({**by_record_now, **MARROW})
-    other = marrow_model(compartments(1), lines=Friberg(saturation=0.5), engine="compiled")
+    other = marrow_model(compartments(1), lines=PlateletChain(ageing=2), engine="compiled")
     del by_record_now["F1"]
     with pytest.raises(PkpdError, match="not those of the compiled engine"):
-        other.bind(twice)({**by_record_now, **MARROW})
+        other.bind(twice)({**by_record_now, **MARROW, "ks": 0.01})
 
 
 def test_stretches_end_where_the_data_change():
