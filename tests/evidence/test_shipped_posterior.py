@@ -25,3 +25,11 @@ def test_it_converged_and_belongs_to_the_table_and_the_cards():
     # scores and values are two forms of the same draws under the priors of today's cards
     np.testing.assert_allclose(prior.values(posterior.z), posterior.values, rtol=1e-12)
     assert set(posterior.draws(1)[0]) <= set(leukaemia_cards().theta) | set(prior.names)
+
+
+def test_later_rows_can_be_read_and_are_none_of_those_learned_from():
+    learned = {(r.study, r.endpoint.name, r.schedule.text, r.denominator) for r in load_evidence()}
+    later = load_evidence(FILE.with_name("later_outcomes.csv"))
+    assert len(later) == 35
+    for row in later:
+        assert (row.study, row.endpoint.name, row.schedule.text, row.denominator) not in learned

@@ -1,0 +1,104 @@
+"""Predict published rows that no calibration has seen: `predict_rows.py ROWS.csv`.
+
+    python fits/evidence/predict_rows.py models/evidence/later_outcomes.csv
+
+The file is written as the table of published outcomes is (`models/evidence/README.md`). Each row is
+predicted as its trial would have printed it, for a study that deviates from others as studies do.
+"""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sampling import PLANS, STEPS
+from scores import write_csv
+
+from pkpd.errors import PkpdError
+from pkpd.evidence.criticism import RowCheck, coverage_table, predictive_checks
+from pkpd.evidence.likelihood import EvidenceLikelihood
+from pkpd.evidence.log_sums import log_sum
+from pkpd.evidence.marrow import MarrowSimulator, patients_by_arm
+from pkpd.evidence.marrow_prior import marrow_effects
+from pkpd.evidence.posterior import EvidencePosterior, load_posterior
+from pkpd.evidence.shipped import label_of, shipped_file
+from pkpd.evidence.table import load_evidence
+
+PLAN = PLANS["full"]
+REPEATS = 8
+
+
+def predicted(
+    posterior: EvidencePosterior, rows: Path, draws: int
+) -> tuple[tuple[RowCheck, ...], dict[str, float]]:
+    """Every row beside its prediction, and the log predictive probability of each term."""
+    bare = EvidenceLikelihood(load_evidence(rows), effects=marrow_effects(PLAN.nodes))
+    patients = patients_by_arm(bare, *PLAN.patients)
+    simulator = MarrowSimulator(bare.arms, patients, steps_per_day=STEPS)
+    likelihood = bare.with_simulator(simulator)
+    thetas = posterior.draws(draws)
+    checks = predictive_checks(likelihood, thetas, repeats=REPEATS)
+    each = np.array([likelihood(theta).by_term for theta in thetas])
+    names = ["+".join(row.id for row in term.rows) for term in likelihood.terms]
+    scores = {n: float(log_sum(each[:, i])) - np.log(draws) for i, n in enumerate(names)}
+    return checks, scores
+
+
+def table(checks: Sequence[RowCheck], known: Sequence[str]) -> list[dict[str, object]]:
+    """One line for each row."""
+    return [
+        {
+            "row": check.row.id,
+            "population": check.row.population.name,
+            "endpoint": check.row.endpoint.name,
+            "patients": check.row.denominator or check.row.n or "",
+            "printed": check.observed,
+            "lower": check.lower,
+            "median": check.median,
+            "upper": check.upper,
+            "pit": check.pit,
+            "inside": int(check.inside),
+            "study_was_learned_from": int(check.row.study in known),
+        }
+        for check in checks
+    ]
+
+
+def main() -> None:
+    """Predict and print."""
+    ask = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    ask.add_argument("rows", type=Path, help="CSV file of published rows")
+    ask.add_argument("--posterior", type=Path, default=shipped_file(), help="default: the shipped")
+    ask.add_argument("--draws", type=int, default=200)
+    ask.add_argument("--out", type=Path, help="also write the table as CSV")
+    given = ask.parse_args()
+    try:
+        posterior = load_posterior(given.posterior)
+        checks, scores = predicted(posterior, given.rows, given.draws)
+    except PkpdError as error:
+        sys.exit(str(error))
+    found = table(checks, posterior.studies)
+    print(label_of(posterior).text)
+    for row in found:
+        printed, lower, median, upper = (row[k] for k in ("printed", "lower", "median", "upper"))
+        print(
+            f"{row['row']:44} {printed:8.3g}   {median:8.3g} ({lower:.3g} to {upper:.3g})"
+            f"{'' if row['inside'] else '  outside'}"
+            f"{'  (study learned from)' if row['study_was_learned_from'] else ''}"
+        )
+    print(f"\n{coverage_table(checks)}")
+    new = [check for check in checks if check.row.study not in posterior.studies]
+    if 0 < len(new) < len(checks):
+        print(f"\nrows of studies that were not learned from:\n{coverage_table(new)}")
+    print(f"\nlog score {sum(scores.values()):.1f} of {len(scores)} terms")
+    if given.out is not None:
+        write_csv(given.out, found)
+
+
+if __name__ == "__main__":
+    main()
