@@ -114,7 +114,8 @@ def main() -> None:
     print(maximum.summary())
     fit, columns = maximum, ["estimate", "lower", "upper"]  # 95 %
     if options.full:
-        fit, columns = pkpd.fit(model, data, start=maximum), ["median", "q5", "q95"]  # 90 %
+        fit = pkpd.fit(model, data, start=maximum, draws=500, tune=500)
+        columns = ["median", "q5", "q95"]  # 90 %
     found = fit.table()[columns].dropna()
 
     # checks
@@ -134,6 +135,8 @@ def main() -> None:
         table.at_most("largest R-hat", fit.table()["r_hat"].max(), 1.01)
         table.at_least("smallest bulk ESS", fit.table()["ess_bulk"].min(), 400)
     table.told("maximum likelihood, seconds", maximum.seconds)
+    if options.full:
+        table.told("sampling, seconds", fit.record["wall_s"])
     table.told("memory, GB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
     table.finish()
 

@@ -14,7 +14,7 @@ from pkpd.infer.bayes import build_model
 from pkpd.infer.likelihood import PopulationLikelihood
 from pkpd.infer.population_parameters import start_values
 from pkpd.infer.sample import SamplerSettings, sample
-from pkpd.infer.start import StartingPoint, flat_spread, flat_start, named_start
+from pkpd.infer.start import StartingPoint, flat_spread, flat_start, named_start, patient_scale
 
 if TYPE_CHECKING:
     from pkpd.infer.max_likelihood import MaximumLikelihood
@@ -47,7 +47,8 @@ def run(
         return _advi(made, named, settings), made, maximum, notes
     flat = flat_start(made, named)
     spread = flat_spread(made, point)
-    idata = sample(made, named, flat, spread, settings, checkpoint)
+    scale = patient_scale(made, likelihood, point, weights)
+    idata = sample(made, named, flat, spread, settings, checkpoint, scale)
     return idata, made, maximum, notes
 
 
@@ -79,7 +80,7 @@ def _starting_point(
         name: max(value, 0.2 * given[name]) if name.startswith("omega_") else value
         for name, value in maximum.estimates.items()
     }
-    point = StartingPoint(values, maximum.random, None, spread)
+    point = StartingPoint(values, maximum.random, None, spread, maximum.random_covariance)
     return maximum, point, "maximum of the penalised marginal likelihood"
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pymc as pm
+from numpy.typing import NDArray
 from pymc.model.transform.optimization import freeze_dims_and_data
 
 
@@ -39,8 +41,74 @@ def compile_density(
 
     # JAX wants every size to be known; data that are to change stay arguments of the program
     frozen = freeze_dims_and_data(made, data=[] if other_data else None)
+    # freezing sorts the variables anew; points are laid out in the order of the model
+    order = {variable.name: i for i, variable in enumerate(made.free_RVs)}
+    frozen.free_RVs.sort(key=lambda variable: order[variable.name])
     return nutpie.compile_pymc_model(
         frozen, backend="jax", gradient_backend="pytensor", freeze_model=False, var_names=names
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PatientScale:
+    """Linear change of the variables of each patient, after which they are nearly independent.
+
+    A sampler whose mass matrix is diagonal sees ``y`` in the place of ``q``, with ``q = A y`` for
+    the variables of each patient and ``q = y`` for all others. ``A`` is constant: densities differ
+    by a constant, and draws of ``q`` are draws of the same posterior.
+
+    Attributes
+    ----------
+    places : int[B, R]
+        Places of each patient's variables in the unconstrained point.
+    factor : float[B, R, R]
+        ``A`` of each patient.
+    """
+
+    places: NDArray[np.intp]
+    factor: NDArray[np.float64]
+
+    def unscaled(self, y: np.ndarray) -> np.ndarray:
+        """Return ``q`` from ``y``."""
+        out = np.array(y)
+        out[self.places] = np.einsum("brs,bs->br", self.factor, out[self.places])
+        return out
+
+    def scaled(self, q: np.ndarray) -> np.ndarray:
+        """Return ``y`` from ``q``."""
+        out = np.array(q)
+        out[self.places] = np.linalg.solve(self.factor, out[self.places][..., None])[..., 0]
+        return out
+
+    def gradient(self, by_q: np.ndarray) -> np.ndarray:
+        """Return the derivative by ``y`` from that by ``q``."""
+        out = np.array(by_q)
+        out[self.places] = np.einsum("bsr,bs->br", self.factor, out[self.places])
+        return out
+
+
+def rescaled(compiled: Any, scale: PatientScale) -> Any:
+    """Let a program take ``y`` of a `PatientScale`; its variables come out as before."""
+
+    def make_logp() -> Any:
+        inner = compiled._make_logp_func()
+
+        def logp(y: np.ndarray, **shared: Any) -> tuple[float, np.ndarray]:
+            value, by_q = inner(scale.unscaled(y), **shared)
+            return value, scale.gradient(by_q)
+
+        return logp
+
+    def make_expand(*seeds: Any) -> Any:
+        inner = compiled._make_expand_func(*seeds)
+
+        def expand(y: np.ndarray, **shared: Any) -> Any:
+            return inner(scale.unscaled(y), **shared)
+
+        return expand
+
+    return dataclasses.replace(
+        compiled, _make_logp_func=make_logp, _make_expand_func=make_expand, _raw_logp_fn=None
     )
 
 

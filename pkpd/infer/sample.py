@@ -21,7 +21,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.infer.program import compile_density, density_at, starting_at
+from pkpd.infer.program import PatientScale, compile_density, density_at, rescaled, starting_at
 
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 
@@ -87,6 +87,7 @@ def sample(
     spread: np.ndarray,
     settings: SamplerSettings,
     checkpoint: Path | None = None,
+    scale: PatientScale | None = None,
 ) -> az.InferenceData:
     """Sample the posterior.
 
@@ -102,6 +103,8 @@ def sample(
         See `SamplerSettings`.
     checkpoint
         Folder of checkpoints (nutpie only).
+    scale
+        Scale of the patients' variables that the sampler is to see (nutpie only).
 
     Returns
     -------
@@ -111,7 +114,7 @@ def sample(
     # matrices of random effects are small: threads of BLAS that wait for one another would take
     # longer than all the rest, most of all where chains share the cores
     with threadpool_limits(1, user_api="blas"):
-        return _sample(made, named, flat, spread, settings, checkpoint)
+        return _sample(made, named, flat, spread, settings, checkpoint, scale)
 
 
 def _sample(
@@ -121,9 +124,10 @@ def _sample(
     spread: np.ndarray,
     settings: SamplerSettings,
     checkpoint: Path | None,
+    scale: PatientScale | None,
 ) -> az.InferenceData:
     if settings.sampler == "nutpie":
-        return _nutpie(made, flat, spread, settings, checkpoint)
+        return _nutpie(made, flat, spread, settings, checkpoint, scale)
     if checkpoint is not None:
         raise PkpdError(
             sentence(
@@ -167,6 +171,7 @@ def _nutpie(
     spread: np.ndarray,
     settings: SamplerSettings,
     checkpoint: Path | None,
+    scale: PatientScale | None,
 ) -> az.InferenceData:
     import nutpie
 
@@ -178,12 +183,15 @@ def _nutpie(
     if not missing:
         return state.result()
     starts = state.last_points(made)
+    if scale is not None:
+        compiled = rescaled(compiled, scale)
 
     def first_point(seed: Any) -> np.ndarray:
         rng = np.random.default_rng(int(seed))
         if starts is not None:
             return starts[rng.integers(len(starts))]
-        return flat + spread * rng.standard_normal(flat.size)
+        point = flat + spread * rng.standard_normal(flat.size)
+        return point if scale is None else scale.scaled(point)
 
     handle = nutpie.sample(
         starting_at(compiled, first_point),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,11 @@ from pkpd.infer.bayes import block_labels, block_order, centring_weights
 from pkpd.infer.individuals import to_scale
 from pkpd.infer.likelihood import PopulationLikelihood
 from pkpd.infer.population_parameters import correlation_cholesky, start_values
+from pkpd.infer.program import PatientScale
 
 pt: Any = pytensor.tensor
 _QUICK = "FAST_COMPILE"  # of small expressions that are worked out once: no C compiler is asked for
+_LEAST_SHARE = 0.01  # of its variance in the population: least variance of a random effect
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +37,15 @@ class StartingPoint:
         for bounded ones does not matter): chains start within it. 0.1 where not given.
     random_spread
         Standard deviation of each random effect given the data, ``[B, R]``.
+    random_covariance
+        Their covariance in each patient given the population's parameters, ``[B, R, R]``.
     """
 
     population: Mapping[str, float]
     random: np.ndarray | None = None
     spread: Mapping[str, float] | None = None
     random_spread: np.ndarray | None = None
+    random_covariance: np.ndarray | None = None
 
     def informed(self, omega: Mapping[str, float], names: tuple[str, ...]) -> dict[str, float]:
         """Weight of centring by parameter: the share of the variance that the data explain.
@@ -128,3 +134,45 @@ def flat_spread(made: pm.Model, point: StartingPoint) -> np.ndarray:
             relative = (point.spread or {}).get(name, 0.1)
             parts.append(np.full(size, np.clip(relative, 1e-4, 0.3)))
     return np.concatenate(parts)
+
+
+def patient_scale(
+    made: pm.Model,
+    likelihood: PopulationLikelihood,
+    point: StartingPoint,
+    centring: Mapping[str, float],
+) -> PatientScale | None:
+    """Scale of the variables of each patient from the covariance of its random effects.
+
+    The covariance is that at the starting point given the population's parameters. Without one, or
+    without random effects, there is no scale.
+    """
+    variables = [v for v in made.free_RVs if v.ndim >= 2]
+    if point.random_covariance is None or not variables:
+        return None
+    values = start_values(likelihood.model) | dict(point.population)
+    lower = np.asarray(likelihood.random_effects.cholesky(values, np))
+    between = lower @ lower.T
+    covariance = np.array(point.random_covariance)
+    lost = ~np.all(np.isfinite(covariance), axis=(1, 2))
+    covariance[lost] = between
+    lost = np.linalg.eigvalsh(covariance)[:, 0] < 0
+    covariance[lost] = between
+    # an effect whose variance is estimated at zero must still be able to move
+    factors = np.linalg.cholesky(covariance + np.diag(_LEAST_SHARE * np.diag(between)))
+    patients, size = likelihood.n_subjects, factors.shape[1]
+
+    def sampled(random: np.ndarray) -> np.ndarray:
+        named = named_start(likelihood, dataclasses.replace(point, random=random), centring)
+        return np.concatenate([named[v.name].reshape(patients, -1) for v in variables], axis=1)
+
+    # the variables follow linearly from the random effects
+    zero = sampled(np.zeros((patients, size)))
+    factor = np.stack([sampled(factors[:, :, k]) - zero for k in range(size)], axis=2)
+    places, at = [], 0
+    for variable in made.free_RVs:
+        count = int(np.prod(variable.shape.eval(mode=_QUICK))) if variable.ndim else 1
+        if variable.ndim >= 2:
+            places.append(np.arange(at, at + count).reshape(patients, -1))
+        at += count
+    return PatientScale(np.concatenate(places, axis=1), factor)

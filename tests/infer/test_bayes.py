@@ -12,9 +12,10 @@ from pkpd.infer.bayes import all_priors, build_model, centring_weights
 from pkpd.infer.likelihood import bind
 from pkpd.infer.population_parameters import RandomEffects, correlation_cholesky, start_values
 from pkpd.infer.priors import Prior, fixed
+from pkpd.infer.program import compile_density, density_at
 from pkpd.infer.residual import additive
 from pkpd.infer.specification import PopulationModel, parameter
-from pkpd.infer.start import StartingPoint, flat_start, named_start
+from pkpd.infer.start import StartingPoint, flat_start, named_start, patient_scale
 
 NAMES = ("a", "b", "c", "d")
 
@@ -288,3 +289,76 @@ def test_start_goes_back_to_the_random_effects_it_came_from():
         n = len(likelihood.model.varying)
         np.testing.assert_allclose(eta, random[:, :n], rtol=1e-12)
         np.testing.assert_allclose(kappa.reshape(3, -1), random[:, n:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("feature", ["block and occasions", "two blocks"])
+@pytest.mark.parametrize("centring", CENTRING)
+def test_scaled_variables_of_a_patient_have_the_covariance_of_its_effects(feature, centring):
+    likelihood, weights = made(**FEATURES[feature]), CENTRING[centring]
+    values, random = a_point(likelihood)
+    patients, size = random.shape
+    lower = np.asarray(likelihood.random_effects.cholesky(values, np))
+    share = np.linspace(0.2, 0.9, patients)[:, None, None]
+    covariance = share * (lower @ lower.T)
+    point = StartingPoint(values, random, None, None, covariance)
+    model = build_model(likelihood, weights)
+    scale = patient_scale(model, likelihood, point, weights)
+    assert scale.factor.shape == (patients, size, size)
+
+    # effects that the model makes of unit steps of the scaled variables
+    flat = flat_start(model, named_start(likelihood, point, weights))
+    effects = [v for v in model.deterministics if v.name in ("eta", "kappa")]
+    effects = model.replace_rvs_by_values(effects)
+    read = model.compile_fn(
+        effects, inputs=model.value_vars, mode="FAST_COMPILE", on_unused_input="ignore"
+    )
+    shapes = [tuple(v.shape.eval()) if v.ndim else () for v in model.free_RVs]
+
+    def effects_at(y):
+        q, at, at_point = scale.unscaled(y), 0, {}
+        for value, shape in zip(model.value_vars, shapes, strict=True):
+            count = int(np.prod(shape))
+            at_point[value.name] = q[at : at + count].reshape(shape)
+            at += count
+        return np.concatenate([np.reshape(e, (patients, -1)) for e in read(at_point)], axis=1)
+
+    start = scale.scaled(flat)
+    np.testing.assert_allclose(scale.unscaled(start), flat, atol=1e-10)
+    here, columns = effects_at(start), []
+    for k in range(size):
+        moved = start.copy()
+        moved[scale.places[:, k]] += 1.0
+        columns.append(effects_at(moved) - here)
+    step = np.stack(columns, axis=2)
+    # a hundredth of the variance between patients is added so that none is stuck at zero
+    expected = covariance + 0.01 * np.diag(np.diag(lower @ lower.T))
+    np.testing.assert_allclose(step @ step.swapaxes(1, 2), expected, atol=1e-9)
+
+
+def test_a_patient_without_a_covariance_has_that_of_the_population():
+    likelihood = made(**FEATURES["two blocks"])
+    values, random = a_point(likelihood)
+    model, (patients, size) = build_model(likelihood), random.shape
+    assert patient_scale(model, likelihood, StartingPoint(values, random), {}) is None
+    covariance = np.tile(np.eye(size), (patients, 1, 1))
+    covariance[0], covariance[1] = np.nan, -np.eye(size)
+    point = StartingPoint(values, random, None, None, covariance)
+    factor = patient_scale(model, likelihood, point, {}).factor
+    assert np.all(np.isfinite(factor))
+    np.testing.assert_allclose(factor[0], factor[1])
+    assert not np.allclose(factor[0], factor[2])
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_the_compiled_program_takes_points_in_the_order_of_the_model(feature):
+    likelihood = made(**FEATURES[feature])
+    values, random = a_point(likelihood)
+    model = build_model(likelihood, CENTRING["partly"])
+    named = named_start(likelihood, StartingPoint(values, random), CENTRING["partly"])
+    flat, at, point = flat_start(model, named), 0, {}
+    for free, value in zip(model.free_RVs, model.value_vars, strict=True):
+        shape = tuple(free.shape.eval()) if free.ndim else ()
+        point[value.name] = flat[at : at + int(np.prod(shape))].reshape(shape)
+        at += int(np.prod(shape))
+    expected = float(model.compile_logp(mode="FAST_COMPILE")(point))
+    assert density_at(compile_density(model), flat) == pytest.approx(expected, rel=1e-10)
