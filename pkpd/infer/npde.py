@@ -1,7 +1,7 @@
 """Normalised prediction distribution errors: where each measurement lies among its replicates.
 
 ``npd`` compares a measurement with its own replicates. ``npde`` first takes out, subject by
-subject, the mean and the correlation of the replicates, so that the errors of a subject are
+subject, the mean and the correlation of replicates and measurements together, so that the errors of a subject are
 independent (Brendel and others 2006, Pharm Res 23:2036-49; Comets, Brendel and Mentre 2008, Comput
 Methods Programs Biomed 90:154-66). Under the true model both are standard normal.
 
@@ -210,9 +210,15 @@ def _imputed(
 def _whitened(
     observed: np.ndarray, replicates: np.ndarray, root: Root
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take out mean and correlation of the replicates."""
-    mean = replicates.mean(axis=0)
-    covariance = np.atleast_2d(np.cov(replicates, rowvar=False))
+    """Take out mean and correlation, those of replicates and measurements together.
+
+    Those of the replicates alone would fit the replicates better than the measurements, whose npde
+    would then vary too much: by a tenth where a subject has a tenth as many observations as there
+    are replicates. Taken together they are exchangeable under the true model.
+    """
+    together = np.vstack([observed, replicates])
+    mean = together.mean(axis=0)
+    covariance = np.atleast_2d(np.cov(together, rowvar=False))
     scale = np.sqrt(np.diag(covariance))
     scale = np.where(scale > 0, scale, 1.0)
     correlation = covariance / np.outer(scale, scale)

@@ -48,6 +48,14 @@ def test_errors_of_the_true_model_are_standard_normal():
     assert min(tests["p_mean"], tests["p_variance"], tests["p_normal"]) > 0.05
 
 
+def test_few_replicates_for_many_observations_do_not_widen_the_errors():
+    # 5 observations of a subject and 20 replicates: a covariance of the replicates alone would give
+    # a variance of 1.2 or more
+    tests = errors_of(data(TIMES, true_values()), n=20).tests("DV")
+    assert abs(tests["variance"] - 1.0) < 0.12
+    assert tests["p_variance"] > 0.05
+
+
 @pytest.mark.parametrize("root", ["cholesky", "symmetric"])
 def test_decorrelation_takes_out_the_correlation_within_subjects(root):
     found = errors_of(data(TIMES, true_values()), root=root)
