@@ -1,9 +1,10 @@
 """Normalised prediction distribution errors: where each measurement lies among its replicates.
 
 ``npd`` compares a measurement with its own replicates. ``npde`` first takes out, subject by
-subject, the mean and the correlation of replicates and measurements together, so that the errors of a subject are
-independent (Brendel and others 2006, Pharm Res 23:2036-49; Comets, Brendel and Mentre 2008, Comput
-Methods Programs Biomed 90:154-66). Under the true model both are standard normal.
+subject, the mean and the correlation of replicates and measurements together, so that the errors
+of a subject are independent (Brendel and others 2006, Pharm Res 23:2036-49; Comets, Brendel and
+Mentre 2008, Comput Methods Programs Biomed 90:154-66; there of the replicates alone). Under the
+true model both are standard normal.
 
 Of ``K`` replicates, ``n`` below the measurement and ``e`` equal to it, the prediction discrepancy
 is ``(n + v (e + 1)) / (K + 1)`` with ``v`` uniform: the rank among ``K + 1`` exchangeable values
