@@ -47,7 +47,7 @@ def run(
         return _advi(made, named, settings), made, maximum, notes
     flat = flat_start(made, named)
     spread = flat_spread(made, point)
-    scale = patient_scale(made, likelihood, point, weights)
+    scale = patient_scale(made, likelihood, point, weights, maximum)
     idata = sample(made, named, flat, spread, settings, checkpoint, scale)
     return idata, made, maximum, notes
 
@@ -70,7 +70,7 @@ def _starting_point(
             likelihood.model,
             likelihood.dataset,
             priors=True,
-            covariance="observed" if method == "map" else None,
+            covariance="observed",
             tolerance=1e-5 if method == "map" else 1e-2,
         )
     spread = np.sqrt(np.maximum(np.diagonal(maximum.random_covariance, axis1=1, axis2=2), 0.0))

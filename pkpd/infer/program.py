@@ -51,11 +51,12 @@ def compile_density(
 
 @dataclass(frozen=True, eq=False)
 class PatientScale:
-    """Linear change of the variables of each patient, after which they are nearly independent.
+    """Linear change of variables, after which they are nearly independent.
 
-    A sampler whose mass matrix is diagonal sees ``y`` in the place of ``q``, with ``q = A y`` for
-    the variables of each patient and ``q = y`` for all others. ``A`` is constant: densities differ
-    by a constant, and draws of ``q`` are draws of the same posterior.
+    A sampler whose mass matrix is diagonal sees ``y`` in the place of ``q``. For the population's
+    variables ``q0 = c + F y0``, for those of a patient ``q = A y + J F y0``: what moves with the
+    population is taken out, and what is left is scaled by its covariance. All factors are
+    constant: densities differ by a constant, and draws of ``q`` are draws of the same posterior.
 
     Attributes
     ----------
@@ -63,27 +64,48 @@ class PatientScale:
         Places of each patient's variables in the unconstrained point.
     factor : float[B, R, R]
         ``A`` of each patient.
+    population : int[P]
+        Places of the population's variables.
+    shift : float[B, R, P]
+        ``J`` of each patient.
+    centre : float[P]
+        ``c``.
+    population_factor : float[P, P]
+        ``F``.
     """
 
     places: NDArray[np.intp]
     factor: NDArray[np.float64]
+    population: NDArray[np.intp]
+    shift: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    population_factor: NDArray[np.float64]
 
     def unscaled(self, y: np.ndarray) -> np.ndarray:
         """Return ``q`` from ``y``."""
         out = np.array(y)
-        out[self.places] = np.einsum("brs,bs->br", self.factor, out[self.places])
+        change = self.population_factor @ out[self.population]
+        out[self.population] = self.centre + change
+        own = np.einsum("brs,bs->br", self.factor, out[self.places])
+        out[self.places] = own + self.shift @ change
         return out
 
     def scaled(self, q: np.ndarray) -> np.ndarray:
         """Return ``y`` from ``q``."""
         out = np.array(q)
-        out[self.places] = np.linalg.solve(self.factor, out[self.places][..., None])[..., 0]
+        change = out[self.population] - self.centre
+        out[self.population] = np.linalg.solve(self.population_factor, change)
+        own = out[self.places] - self.shift @ change
+        out[self.places] = np.linalg.solve(self.factor, own[..., None])[..., 0]
         return out
 
     def gradient(self, by_q: np.ndarray) -> np.ndarray:
         """Return the derivative by ``y`` from that by ``q``."""
         out = np.array(by_q)
-        out[self.places] = np.einsum("bsr,bs->br", self.factor, out[self.places])
+        own = out[self.places]
+        by_change = out[self.population] + np.einsum("brp,br->p", self.shift, own)
+        out[self.population] = self.population_factor.T @ by_change
+        out[self.places] = np.einsum("bsr,bs->br", self.factor, own)
         return out
 
 

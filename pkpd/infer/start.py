@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor
 
 from pkpd.infer.bayes import block_labels, block_order, centring_weights
@@ -17,8 +18,12 @@ from pkpd.infer.likelihood import PopulationLikelihood
 from pkpd.infer.population_parameters import correlation_cholesky, start_values
 from pkpd.infer.program import PatientScale
 
+if TYPE_CHECKING:
+    from pkpd.infer.max_likelihood import MaximumLikelihood
+
 pt: Any = pytensor.tensor
 _QUICK = "FAST_COMPILE"  # of small expressions that are worked out once: no C compiler is asked for
+_MOVE = 0.01  # of a parameter on its (mostly logarithmic) scale, to see how modes follow
 _LEAST_SHARE = 0.01  # of its variance in the population: least variance of a random effect
 
 
@@ -112,14 +117,26 @@ def named_start(
 
 def flat_start(made: pm.Model, named: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the unconstrained point, variables in the order of the model."""
-    parts = []
+    return _flattening(made)(named)
+
+
+def _flattening(made: pm.Model) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """Make the function from values by name to the unconstrained point."""
+    given, parts = [], []
     for variable in made.free_RVs:
-        value = pt.as_tensor_variable(np.asarray(named[variable.name], dtype=float))
+        value = variable.type()
+        given.append(value)
         transform = made.rvs_to_transforms.get(variable)
         if transform is not None:
             value = transform.forward(value, *variable.owner.inputs)
-        parts.append(np.ravel(value.eval(mode=_QUICK)))
-    return np.concatenate(parts)
+        parts.append(pt.flatten(value))
+    flat = pytensor.function(given, pt.concatenate(parts), mode=_QUICK, on_unused_input="ignore")
+    names = [variable.name for variable in made.free_RVs]
+
+    def flattened(named: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(flat(*(np.asarray(named[name], dtype=float) for name in names)))
+
+    return flattened
 
 
 def flat_spread(made: pm.Model, point: StartingPoint) -> np.ndarray:
@@ -141,11 +158,20 @@ def patient_scale(
     likelihood: PopulationLikelihood,
     point: StartingPoint,
     centring: Mapping[str, float],
+    maximum: MaximumLikelihood | None = None,
 ) -> PatientScale | None:
     """Scale of the variables of each patient from the covariance of its random effects.
 
     The covariance is that at the starting point given the population's parameters. Without one, or
     without random effects, there is no scale.
+
+    Parameters
+    ----------
+    made, likelihood, point, centring
+        Model, what it was built from, where chains start, and how effects are centred.
+    maximum
+        Maximum that the point was taken from: what the modes of the random effects move by when a
+        parameter of the population moves is taken out too.
     """
     variables = [v for v in made.free_RVs if v.ndim >= 2]
     if point.random_covariance is None or not variables:
@@ -162,17 +188,95 @@ def patient_scale(
     factors = np.linalg.cholesky(covariance + np.diag(_LEAST_SHARE * np.diag(between)))
     patients, size = likelihood.n_subjects, factors.shape[1]
 
-    def sampled(random: np.ndarray) -> np.ndarray:
-        named = named_start(likelihood, dataclasses.replace(point, random=random), centring)
+    def sampled(named: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.concatenate([named[v.name].reshape(patients, -1) for v in variables], axis=1)
 
+    def at(random: np.ndarray, population: Mapping[str, float]) -> dict[str, np.ndarray]:
+        moved = dataclasses.replace(point, random=random, population=population)
+        return named_start(likelihood, moved, centring)
+
     # the variables follow linearly from the random effects
-    zero = sampled(np.zeros((patients, size)))
-    factor = np.stack([sampled(factors[:, :, k]) - zero for k in range(size)], axis=2)
-    places, at = [], 0
+    zero = sampled(at(np.zeros((patients, size)), point.population))
+    columns = [sampled(at(factors[:, :, k], point.population)) - zero for k in range(size)]
+    places, where, n = [], {}, 0
     for variable in made.free_RVs:
         count = int(np.prod(variable.shape.eval(mode=_QUICK))) if variable.ndim else 1
         if variable.ndim >= 2:
-            places.append(np.arange(at, at + count).reshape(patients, -1))
-        at += count
-    return PatientScale(np.concatenate(places, axis=1), factor)
+            places.append(np.arange(n, n + count).reshape(patients, -1))
+        else:
+            where[variable.name] = n
+        n += count
+    population = np.array([*where.values()], dtype=int)
+    shift = np.zeros((patients, size, len(population)))
+    flat = _flattening(made)
+    centre = flat(named_start(likelihood, point, centring))[population]
+    found = np.full(len(population), -1)
+    slopes = np.ones(len(population))
+    for i, name, up, down in () if maximum is None else _moved_modes(maximum):
+        k = where.get(name, where.get(f"{name}_unit"))
+        if k is not None:
+            above, below = at(*up), at(*down)
+            change, j = flat(above)[k] - flat(below)[k], np.searchsorted(population, k)
+            shift[:, :, j] = (sampled(above) - sampled(below)) / change
+            found[j], slopes[j] = i, change / (2.0 * _MOVE)
+    shift[~np.all(np.isfinite(shift), axis=(1, 2))] = 0.0
+    return PatientScale(
+        np.concatenate(places, axis=1),
+        np.stack(columns, axis=2),
+        population,
+        shift,
+        centre,
+        _population_factor(flat_spread(made, point)[population], maximum, found, slopes),
+    )
+
+
+def _population_factor(
+    spread: np.ndarray, maximum: MaximumLikelihood | None, found: np.ndarray, slopes: np.ndarray
+) -> np.ndarray:
+    """Root of the covariance of the population's variables: that of the estimates where known.
+
+    Parameters
+    ----------
+    spread
+        Standard deviations for the others.
+    maximum
+        The estimates.
+    found
+        Place of each variable among the estimates, or -1.
+    slopes
+        Derivative of each variable by its estimate.
+    """
+    out = np.diag(spread)
+    if maximum is None:
+        return out
+    mine = np.flatnonzero(found >= 0)
+    covariance = maximum.covariance_x[np.ix_(found[mine], found[mine])]
+    known = np.isfinite(np.diag(covariance))
+    mine, covariance = mine[known], covariance[np.ix_(known, known)]
+    covariance = covariance * np.outer(slopes[mine], slopes[mine])
+    if mine.size and np.linalg.eigvalsh(covariance)[0] > 0:
+        out[np.ix_(mine, mine)] = np.linalg.cholesky(covariance)
+    return out
+
+
+_Moved = tuple[np.ndarray, dict[str, float]]
+
+
+def _moved_modes(maximum: MaximumLikelihood) -> Iterator[tuple[int, str, _Moved, _Moved]]:
+    """Modes of the random effects, and estimates, with each parameter moved up and down."""
+    from pkpd.infer.marginal import MarginalLikelihood
+
+    if maximum.method == "fo":
+        return
+    marginal = MarginalLikelihood(maximum.likelihood, maximum.method)
+    free, x = marginal.free, maximum.x
+    unit = np.linalg.solve(free.cholesky(x, np), maximum.random.T).T
+    near = marginal.evaluate(x, start=unit)
+    for i in np.flatnonzero(~free.at_edge(x)):
+        step = _MOVE * np.eye(len(x))[i]
+        moved = [marginal.evaluate(x + sign * step, near) for sign in (1.0, -1.0)]
+        up, down = (
+            (one.modes.u @ np.asarray(free.cholesky(one.x, np)).T, free.values(one.x))
+            for one in moved
+        )
+        yield int(i), free.names[i], up, down

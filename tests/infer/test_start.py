@@ -5,7 +5,15 @@ import numpy as np
 
 from pkpd.infer.bayes import build_model
 from pkpd.infer.likelihood import bind
-from pkpd.infer.start import StartingPoint, flat_spread, flat_start, named_start
+from pkpd.infer.max_likelihood import maximum_likelihood
+from pkpd.infer.program import PatientScale, compile_density, density_at, rescaled
+from pkpd.infer.start import (
+    StartingPoint,
+    flat_spread,
+    flat_start,
+    named_start,
+    patient_scale,
+)
 
 
 def test_centring_is_the_share_of_the_variance_that_the_data_explain():
@@ -37,3 +45,47 @@ def test_the_flat_point_is_in_the_order_and_on_the_scale_of_the_sampler():
     parts = dict(zip((v.name for v in made.value_vars[:3]), flat[:3], strict=True))
     parts[made.value_vars[3].name] = flat[3:].reshape(3, 1)
     np.testing.assert_allclose(compiled.logp_func(flat)[0], density(parts), rtol=1e-10)
+
+
+def test_the_scale_has_the_covariance_of_a_posterior_that_is_known():
+    likelihood = bind(conjugate.model(), conjugate.data())
+    maximum = maximum_likelihood(likelihood.model, likelihood.dataset, priors=True)
+    point = StartingPoint(maximum.estimates, maximum.random, None, None, maximum.random_covariance)
+    made = build_model(likelihood)
+    scale = patient_scale(made, likelihood, point, {}, maximum)
+    n = 2 + likelihood.n_subjects
+    origin = scale.unscaled(np.zeros(n))
+    unit = np.stack([scale.unscaled(e) - origin for e in np.eye(n)], axis=1)
+    to_effects = np.concatenate([np.ones(2), np.full(n - 2, conjugate.OMEGA)])
+    root = to_effects[:, None] * unit
+    mean, covariance = conjugate.posterior(likelihood.dataset)
+    # a hundredth of the variance between patients is added so that none is stuck at zero
+    covariance[2:, 2:] += 0.01 * conjugate.OMEGA**2 * np.eye(n - 2)
+    np.testing.assert_allclose(root @ root.T, covariance, atol=1e-4 * conjugate.OMEGA**2)
+    np.testing.assert_allclose(origin[:2], mean[:2], atol=1e-4)
+
+
+def test_a_rescaled_program_is_the_density_of_the_moved_point():
+    likelihood = bind(conjugate.model(), conjugate.data())
+    made = build_model(likelihood)
+    compiled = compile_density(made)
+    rng, patients = np.random.default_rng(3), likelihood.n_subjects
+    scale = PatientScale(
+        2 + np.arange(patients)[:, None],
+        rng.uniform(0.5, 2.0, (patients, 1, 1)),
+        np.arange(2),
+        rng.standard_normal((patients, 1, 2)),
+        np.array([0.3, -0.2]),
+        np.array([[1.5, 0.0], [0.4, 0.7]]),
+    )
+    y = rng.standard_normal(2 + patients)
+    np.testing.assert_allclose(scale.scaled(scale.unscaled(y)), y, atol=1e-12)
+    density = rescaled(compiled, scale)._make_logp_func()
+    value, gradient = density(y)
+    assert value == density_at(compiled, scale.unscaled(y))
+    for k in range(len(y)):
+        h = 1e-5 * np.eye(len(y))[k]
+        slope = (density(y + h)[0] - density(y - h)[0]) / 2e-5
+        np.testing.assert_allclose(gradient[k], slope, rtol=1e-6, atol=1e-6)
+    made_of = rescaled(compiled, scale)._make_expand_func(1, 2, 0)(y)
+    np.testing.assert_allclose(made_of["level"], scale.unscaled(y)[0])
