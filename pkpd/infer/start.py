@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pymc as pm
@@ -264,11 +264,11 @@ _Moved = tuple[np.ndarray, dict[str, float]]
 
 def _moved_modes(maximum: MaximumLikelihood) -> Iterator[tuple[int, str, _Moved, _Moved]]:
     """Modes of the random effects, and estimates, with each parameter moved up and down."""
-    from pkpd.infer.marginal import MarginalLikelihood
+    from pkpd.infer.marginal import MarginalLikelihood, Method
 
     if maximum.method == "fo":
         return
-    marginal = MarginalLikelihood(maximum.likelihood, maximum.method)
+    marginal = MarginalLikelihood(maximum.likelihood, cast("Method", maximum.method))
     free, x = marginal.free, maximum.x
     unit = np.linalg.solve(free.cholesky(x, np), maximum.random.T).T
     near = marginal.evaluate(x, start=unit)
