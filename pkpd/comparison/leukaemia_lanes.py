@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.comparison import rows
 from pkpd.comparison.curves import CohortCurves
 from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, clock_of
 from pkpd.dosing import Criterion, DosingPlan
@@ -34,11 +35,7 @@ RESPONSES: Mapping[str, tuple[str, str]] = {
 """Endpoint -> code of the evidence and words."""
 
 PREDICTED = {
-    "dlt_delayed_recovery": ("dlt", ""),
-    "g34_neutropenia": ("grade_3_4", "neutrophils"),
-    "g4_neutropenia": ("grade_4", "neutrophils"),
-    "g34_thrombocytopenia": ("grade_3_4", "platelets"),
-    "g4_thrombocytopenia": ("grade_4", "platelets"),
+    **rows.PREDICTED,
     "cr_rate": ("complete_remission", ""),
     "cr_cri_rate": ("remission_any_counts", ""),
     "orr": ("response", ""),
@@ -95,8 +92,7 @@ class CohortLook:
 
     def _values(self, outcomes: ArmOutcomes) -> dict[Key, Floats]:
         values: dict[Key, Floats] = {}
-        for code, words in RESPONSES.values():
-            name = next(k for k, v in RESPONSES.items() if v[0] == code)
+        for name, (code, words) in RESPONSES.items():
             values[name, "", words] = observe(outcomes, Observable("response", code=code))
         remission = observe(outcomes, Observable("response_day", code="CR"))
         values["remission_day", "", "CR"] = np.where(np.isinf(remission), np.nan, remission - 1.0)
