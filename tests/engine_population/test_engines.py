@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from population_cases import STRUCTURE, nested, parameters, schedules, times
+from population_cases import STRUCTURE, TYPICAL, nested, parameters, schedules, times
+from scipy.integrate import solve_ivp
 
 from benchmarks.performance import workloads
 from pkpd.engine.compiled import compile_plan
@@ -23,7 +24,7 @@ from pkpd.engine.population import population_counts, stream_counts
 from pkpd.engine.problem import prepare
 from pkpd.engine.structure import Drug, Line, PopulationStructure
 from pkpd.errors import PkpdError
-from pkpd.model.effects import EmaxEffect
+from pkpd.model.effects import EmaxEffect, LinearEffect
 from pkpd.model.marrow import Friberg, PlateletChain
 
 ENGINES = ("compiled", "scan")
@@ -370,3 +371,39 @@ def test_nested_parameters_and_traced_ones():
     gradient = jax.grad(mean)(1.0)
     differences = (mean(1.0 + 1e-5) - mean(1.0 - 1e-5)) / 2e-5
     assert float(gradient) == pytest.approx(float(differences), rel=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("line", ["neutrophils", "platelets"])
+def test_saturating_feedback_matches_a_tight_solution_of_the_equations_in_counts(line, engine):
+    a, n, extra = (0.1, 3, 0.0) if line == "neutrophils" else (0.3, 1, 0.012)
+    chain = Friberg(saturation=a) if line == "neutrophils" else PlateletChain(saturation=a)
+    structure = PopulationStructure(
+        (Drug("a", Disposition(1)),), (Line(line, chain, (LinearEffect(),)),)
+    )
+    theta = np.array([[{**TYPICAL, "slope": 3.0}[name[-1]]] for name in structure.layout])
+    p = {name[-1]: float(v[0]) for name, v in zip(structure.layout, theta, strict=True)}
+    ktr, dose = (n + 1) / p["MTT"], 600.0
+
+    def rates(t, y):
+        driver = p["F"] * dose * p.get("per_umol", 1.0) / p["V1"] * np.exp(-p["CL"] / p["V1"] * t)
+        feedback = ((1 + a) / (y[-1] / p["set_point"] + a)) ** p["gamma"]
+        flow = ktr * y[:-1]
+        out = np.empty_like(y)
+        out[0] = flow[0] * ((1 - p["slope"] * driver) * feedback - 1)
+        out[1:] = flow
+        out[1:-1] -= flow[1:]
+        out[-1] -= (ktr + extra) * y[-1]
+        return out
+
+    start = np.full(n + 2, (ktr + extra) / ktr * p["baseline"])
+    start[-1] = p["baseline"]
+    seen = np.array([24.0, 100.0, 200.0, 350.0, 600.0])
+    exact = solve_ivp(
+        rates, (0, 600), start, "DOP853", seen, rtol=1e-12, atol=1e-14, first_step=1e-3
+    ).y[-1]
+    doses = Doses.of([[(0.0, dose, 0.0, 0)]])
+    found = prepare(structure, doses, seen, engine=engine, max_step_h=1.0, dose_cells="fine")
+    assert exact.min() < 0.7 * p["baseline"]
+    # steps of an hour; the nodes' cubic interpolation and the effect's straight line remain
+    np.testing.assert_allclose(np.exp(found.log_counts(theta)[0, 0]), exact, rtol=2e-6)
