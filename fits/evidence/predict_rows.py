@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from sampling import PLANS, STEPS
 from scores import write_csv
 
-from pkpd.errors import PkpdError
+from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.evidence.arms import ArmSeen
 from pkpd.evidence.criticism import RowCheck, coverage_table, predictive_checks
 from pkpd.evidence.likelihood import EvidenceLikelihood
 from pkpd.evidence.log_sums import log_sum
@@ -38,15 +39,25 @@ def predicted(
 ) -> tuple[tuple[RowCheck, ...], dict[str, float]]:
     """Every row beside its prediction, and the log predictive probability of each term."""
     bare = EvidenceLikelihood(load_evidence(rows), effects=marrow_effects(PLAN.nodes))
+    if not bare.terms:
+        raise DataError(
+            sentence(
+                where=str(rows),
+                what="no row can be predicted",
+                remedy="look at the endpoints of models/evidence/README.md, and at column unused",
+            )
+        )
     patients = patients_by_arm(bare, *PLAN.patients)
     simulator = MarrowSimulator(bare.arms, patients, steps_per_day=STEPS)
-    likelihood = bare.with_simulator(simulator)
-    thetas = posterior.draws(draws)
-    checks = predictive_checks(likelihood, thetas, repeats=REPEATS)
-    each = np.array([likelihood(theta).by_term for theta in thetas])
+    likelihood, each = bare.with_simulator(simulator), []
+
+    def keep(theta: Mapping[str, float], seen: Mapping[str, ArmSeen]) -> None:
+        each.append(likelihood.evaluate(theta, seen).by_term)
+
+    checks = predictive_checks(likelihood, posterior.draws(draws), repeats=REPEATS, on_draw=keep)
     names = ["+".join(row.id for row in term.rows) for term in likelihood.terms]
-    scores = {n: float(log_sum(each[:, i])) - np.log(draws) for i, n in enumerate(names)}
-    return checks, scores
+    by_term = log_sum(np.array(each), axis=0) - np.log(draws)
+    return checks, dict(zip(names, map(float, by_term), strict=True))
 
 
 def table(checks: Sequence[RowCheck], known: Sequence[str]) -> list[dict[str, object]]:
@@ -74,9 +85,13 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     ask.add_argument("rows", type=Path, help="CSV file of published rows")
     ask.add_argument("--posterior", type=Path, default=shipped_file(), help="default: the shipped")
-    ask.add_argument("--draws", type=int, default=200)
+    ask.add_argument("--draws", type=int, default=200, help="of the posterior, at least 1")
     ask.add_argument("--out", type=Path, help="also write the table as CSV")
     given = ask.parse_args()
+    if given.draws < 1:
+        ask.error(f"--draws {given.draws}; allowed: at least 1")
+    if given.posterior is None:
+        ask.error("no posterior is shipped with this installation; name one with --posterior")
     try:
         posterior = load_posterior(given.posterior)
         checks, scores = predicted(posterior, given.rows, given.draws)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.evidence.arms import ArmSeen
 from pkpd.evidence.likelihood import EvidenceLikelihood, only_studies
 from pkpd.evidence.log_sums import log_sum
 from pkpd.evidence.posterior import EvidencePosterior
@@ -150,6 +151,7 @@ def predictive_checks(
     level: float = 0.90,
     repeats: int = 4,
     seed: int = 1,
+    on_draw: Callable[[Mapping[str, float], Mapping[str, ArmSeen]], None] | None = None,
 ) -> tuple[RowCheck, ...]:
     """Predict every used row and compare.
 
@@ -168,11 +170,15 @@ def predictive_checks(
         Replicates of each row and draw.
     seed
         Of the replicates.
+    on_draw
+        Called with the parameters and the simulated arms of each draw.
     """
     rng = np.random.default_rng(seed)
     values: dict[str, list[float]] = {}
     for theta in draws:
         seen = likelihood.simulate(likelihood.effects.for_simulation(theta))
+        if on_draw is not None:
+            on_draw(theta, seen)
         for _ in range(repeats):
             for name, row in replicate(likelihood, theta, seen, rng).items():
                 values.setdefault(name, []).append(observed_number(row))
