@@ -19,9 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from benchmarks.performance import peers, workloads
+from benchmarks.performance import accelerator, peers, workloads
 from benchmarks.performance.fitting import fitting_problem
 from pkpd.engine.compiled import cores
 from pkpd.engine.crossing import daily_recovery
@@ -30,6 +31,7 @@ from pkpd.engine.problem import prepare
 
 BUILD = Path("build")
 ACCURACY = 1e-5
+ENGINES_APART = 1e-10
 _TARGET = {"W1": 3.0, "W2": 30.0}
 
 
@@ -183,6 +185,20 @@ def first_call() -> dict[str, Any]:
     return out
 
 
+def on_accelerator() -> dict[str, Any]:
+    """Both workloads and the likelihood on the device that JAX found."""
+    out: dict[str, Any] = {"device": accelerator.name()}
+    worst = 0.0
+    for name in _TARGET:
+        work = workloads.workload(name)
+        out[name] = accelerator.simulation(work, workloads.reference(work, BUILD), median_seconds)
+        worst = max(worst, *(row["error"] for row in out[name]))
+    out["likelihood"] = accelerator.likelihood(median_seconds)
+    apart = max(row["gradients_apart"] for row in out["likelihood"])
+    out["accuracy_reached"] = bool(worst <= ACCURACY and apart <= ENGINES_APART)
+    return out
+
+
 def _line(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -215,13 +231,32 @@ def table(results: dict[str, Any]) -> str:
         for kind, target in (("counts", "<= 5 s"), ("gradient", "<= 8 s")):
             figure = f"{r[f'{kind}_cold_s']:.1f} s, then {r[f'{kind}_warm_s']:.1f} s"
             out.append(_line("first call", kind, figure, "", f"{target}, then <= 2 s"))
+    if "accelerator" in results:
+        out += accelerator_lines(results["accelerator"])
     return "\n".join(out)
+
+
+def accelerator_lines(r: dict[str, Any]) -> list[str]:
+    """Rows of the table for the accelerator, each beside the compiled engine."""
+    out = []
+    for name in _TARGET:
+        for row in r[name]:
+            rate = f"{row['patients_per_s']:,.0f} patients/s"
+            beside = f"compiled: {row['patients_per_s_compiled']:,.0f}"
+            label = f"{r['device']}, {row['patients']:,} patients"
+            out.append(_line(name, label, rate, f"{row['error']:.1e}", beside))
+    for row in r["likelihood"]:
+        label = f"{r['device']}, {row['patients']:,} patients"
+        both = f"value and gradient {row['value_and_gradient_ms']:.1f} ms"
+        beside = f"compiled: {row['compiled_ms']:.1f} ms"
+        out.append(_line("likelihood", label, both, f"{row['gradients_apart']:.1e}", beside))
+    return out
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the parts wanted, write the record, print the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.performance", description=__doc__)
-    every = ("W1", "W2", "likelihood", "million", "first_call")
+    every = ("W1", "W2", "likelihood", "million", "first_call", "accelerator")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(every)}; all if none is named")
     parser.add_argument("--peers", nargs="*", default=[], help="only these peers")
     parser.add_argument("--patients", type=int, default=1_000_000)
@@ -229,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
     unknown = sorted(set(args.parts) - set(every))
     if unknown:
         parser.error(f"unknown part {unknown[0]!r}; allowed: {', '.join(every)}")
-    wanted = args.parts or list(every)
+    wanted = args.parts or list(every if jax.default_backend() != "cpu" else every[:-1])
     results: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": cores()},
         "python": platform.python_version(),
@@ -242,8 +277,10 @@ def main(argv: list[str] | None = None) -> int:
             results[part] = likelihood()
         elif part == "million":
             results[part] = million(args.patients)
-        else:
+        elif part == "first_call":
             results[part] = first_call()
+        else:
+            results[part] = on_accelerator()
     BUILD.mkdir(exist_ok=True)
     (BUILD / "bench.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(table(results))

@@ -1,9 +1,10 @@
 """A population ready to be solved: one interface, two engines that agree to rounding.
 
 `prepare` does the part of the work that does not depend on parameters, and chooses the engine: the
-compiled one on processors for the models it knows (`pkpd.engine.compiled`), the JAX engine
-(`pkpd.engine.scan_engine`) for the rest and on other devices. The compiled engine appears to JAX
-as functions with a derivative of their own, so both can be differentiated and batched.
+compiled one on the processor for the models it knows (`pkpd.engine.compiled`), the JAX engine
+(`pkpd.engine.scan_engine`) for the rest and, where JAX has an accelerator, for large populations.
+The compiled engine appears to JAX as functions with a derivative of their own, so both can be
+differentiated and batched.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ from pkpd.errors import PkpdError, sentence
 FloatArray = NDArray[np.float64]
 Engine = Literal["auto", "compiled", "scan"]
 
+ACCELERATOR_FROM = 256
+"""Lanes per core of the processor from which an accelerator is faster (``make bench``, H200)."""
+
 
 @dataclass(frozen=True, eq=False)
 class PopulationProblem:
@@ -58,6 +62,8 @@ class PopulationProblem:
         Longest cell in hours.
     plan
         Plan of the compiled engine, or ``None`` for the JAX engine.
+    scan_from
+        Number of lanes from which the JAX engine is used though there is a plan; never if ``None``.
     threads
         Threads of the compiled engine; all cores if ``None``.
     wrt
@@ -72,13 +78,14 @@ class PopulationProblem:
     schedule: NDArray[np.int64] | None
     max_step_h: float
     plan: compiled.Plan | None
+    scan_from: int | None
     threads: int | None
     wrt: tuple[int, ...] | None = None
 
-    @property
-    def engine(self) -> str:
-        """Name of the engine."""
-        return "scan" if self.plan is None else "compiled"
+    def engine(self, n_lanes: int = 1) -> str:
+        """Name of the engine for so many lanes."""
+        large = self.scan_from is not None and n_lanes >= self.scan_from
+        return "scan" if self.plan is None or large else "compiled"
 
     @property
     def _plan(self) -> compiled.Plan:
@@ -155,14 +162,14 @@ class PopulationProblem:
         Numbers in, numbers out; a JAX array or tracer gives a JAX array that can be
         differentiated.
         """
-        if self.plan is not None:
+        if self.engine(theta.shape[1]) == "compiled":
             if isinstance(theta, np.ndarray):
                 return self._compiled(theta)
             return self._counts_primitive(theta)
         solver = partial(scan_engine.scan_counts, wrt=self.wrt)
         out = self._scan(theta, solver)[:, :, : self.times_h.shape[1]]
         out = jnp.where(self.missing(theta.shape[1]), jnp.nan, out)
-        return np.asarray(out) if isinstance(theta, np.ndarray) else out
+        return np.array(out) if isinstance(theta, np.ndarray) else out
 
     def nodes(self, theta: Any) -> tuple[FloatArray, Any, Any]:
         """Dense output: between nodes log count is the cubic Hermite interpolant.
@@ -175,11 +182,11 @@ class PopulationProblem:
             Log count and its slope per hour.
         """
         times = self.grid.node_times()
-        if self.plan is None:
+        if self.engine(theta.shape[1]) == "scan":
             count, slope = self._scan(theta, scan_engine.scan_nodes)
             count, slope = count[..., : times.shape[0]], slope[..., : times.shape[0]]
             if isinstance(theta, np.ndarray):
-                count, slope = np.asarray(count), np.asarray(slope)
+                count, slope = np.array(count), np.array(slope)
             return times, count, slope
         if isinstance(theta, np.ndarray):
             both = self._compiled(theta, dense=True)
@@ -212,7 +219,7 @@ class PopulationProblem:
         used = weight > 0
         constant = 0.5 * np.where(used, np.log(np.where(used, weight, 1.0) / (2 * np.pi)), 0.0)
         constant = constant.sum(axis=(0, 2))
-        if self.plan is not None:
+        if self.engine(theta.shape[1]) == "compiled":
             if isinstance(theta, np.ndarray):
                 return self.value_and_gradient(theta, observed, weight)[0] + constant
             return self._likelihood_primitive(observed, weight)(theta) + constant
@@ -225,7 +232,7 @@ class PopulationProblem:
         # a lane that failed must not send NaN into the gradient of the others
         good = jax.lax.stop_gradient(good)
         lane = jnp.where(good, lane, PENALTY)
-        return np.asarray(lane) if isinstance(theta, np.ndarray) else lane
+        return np.array(lane) if isinstance(theta, np.ndarray) else lane
 
     def value_and_gradient(
         self, theta: FloatArray, observed: FloatArray, weight: FloatArray
@@ -475,9 +482,9 @@ def prepare(
             )
     else:
         index = None if groups == 1 else np.arange(groups)
-    plan = None
-    if engine == "compiled" or (engine == "auto" and jax.default_backend() == "cpu"):
-        plan = compiled.compile_plan(structure)
+    plan = None if engine == "scan" else compiled.compile_plan(structure)
+    accelerated = engine == "auto" and jax.default_backend() != "cpu"
+    scan_from = ACCELERATOR_FROM * compiled.cores() if accelerated else None
     if engine == "compiled" and plan is None:
         raise PkpdError(
             sentence(
@@ -487,4 +494,6 @@ def prepare(
             )
         )
     times = np.broadcast_to(np.atleast_2d(np.asarray(times_h, dtype=np.float64)), grid.obs_at.shape)
-    return PopulationProblem(structure, doses, times, grid, index, max_step_h, plan, threads, wrt)
+    return PopulationProblem(
+        structure, doses, times, grid, index, max_step_h, plan, scan_from, threads, wrt
+    )

@@ -29,6 +29,7 @@ def given(doses, times, matrix=None):
     """Amounts [T, 3] after doses (time, amount, compartment from 1, duration), by superposition."""
     matrix = rate_matrix() if matrix is None else matrix
     roots, left = np.linalg.eig(matrix)
+    roots, left = roots.real, left.real  # NumPy from 2.5 on gives complex arrays
     right = np.linalg.inv(left)
     times = np.asarray(times, dtype=float)
     out = np.zeros((len(times), len(matrix)))

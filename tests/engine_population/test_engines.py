@@ -341,18 +341,30 @@ def test_compiled_counts_can_be_batched_and_jitted():
 
 
 def test_engine_is_chosen_by_structure():
-    assert problem("auto").engine == "compiled"
+    assert problem("auto").engine(LANES) == "compiled"
     platelets = Line("platelets", PlateletChain(ageing=3), (EmaxEffect(),))
     other = PopulationStructure((Drug("a", Disposition(1)),), (platelets,))
     assert compile_plan(other) is None
     found = prepare(other, Doses.of([[]]), [24.0])
-    assert found.engine == "scan"
+    assert found.engine(LANES) == "scan"
     theta = parameters(2, structure=other)
     # first inside a trace, then outside: nothing of the trace may be kept
     traced = jax.jit(found.log_counts)(theta)
     np.testing.assert_allclose(traced, found.log_counts(theta), rtol=1e-12)
     with pytest.raises(PkpdError, match="family of the compiled engine"):
         prepare(other, Doses.of([[]]), [24.0], engine="compiled")
+
+
+def test_an_accelerator_takes_large_populations():
+    few = problem("compiled")
+    many = replace(few, scan_from=LANES)
+    assert many.engine(LANES - 1) == "compiled"
+    assert many.engine(LANES) == "scan"
+    theta = parameters(LANES)
+    # the last digits tell the engines apart
+    np.testing.assert_array_equal(many.log_counts(theta), problem("scan").log_counts(theta))
+    for own, other in zip(few.nodes(theta), many.nodes(theta), strict=True):
+        np.testing.assert_allclose(own, other, rtol=0, atol=1e-10)
 
 
 def test_nested_parameters_and_traced_ones():

@@ -31,16 +31,24 @@ def spoiled() -> np.ndarray:
     return theta
 
 
-def test_failed_lanes_are_counted_and_leave_the_others_alone():
+@pytest.mark.parametrize("engine", ["compiled", "scan"])
+def test_failed_lanes_are_counted_and_leave_the_others_alone(engine):
     theta = spoiled()
-    result = population_counts(STRUCTURE, nested(theta), schedules(), times(), schedule=SCHEDULE)
+    result = population_counts(
+        STRUCTURE, nested(theta), schedules(), times(), schedule=SCHEDULE, engine=engine
+    )
     code = result.status.code
     assert code[1] == LaneStatus.BAD_PARAMETER
     assert "infused CL" in result.status.detail[1]
     assert code[2] == LaneStatus.EXPLODED
     assert np.isnan(result.log_count[:, [1, 2]]).all()
     good = population_counts(
-        STRUCTURE, nested(parameters(LANES)), schedules(), times(), schedule=SCHEDULE
+        STRUCTURE,
+        nested(parameters(LANES)),
+        schedules(),
+        times(),
+        schedule=SCHEDULE,
+        engine=engine,
     )
     np.testing.assert_allclose(
         result.log_count[:, [0, 3]], good.log_count[:, [0, 3]], rtol=0, atol=1e-12
