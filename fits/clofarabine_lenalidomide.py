@@ -114,7 +114,7 @@ def main() -> None:
     print(maximum.summary())
     fit, columns = maximum, ["estimate", "lower", "upper"]  # 95 %
     if options.full:
-        fit = pkpd.fit(model, data, start=maximum, draws=1000, tune=500)
+        fit = pkpd.fit(model, data, start=maximum, draws=1400, tune=500)
         columns = ["median", "q5", "q95"]  # 90 %
     found = fit.table()[columns].dropna()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import M2, SEVEN_THREE, arm, one, patients, regimen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from leukaemia_cases import M2, SEVEN_THREE, arm, one, patients, regimen
 
 from pkpd.dosing import Course, Criterion, DoseModification, DoseRule, Gate, Regimen, follow
 from pkpd.leukaemia import compiled_step

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SEVEN_THREE, arm, one, patients
+from leukaemia_cases import SEVEN_THREE, arm, one, patients
 from scipy.integrate import solve_ivp
 
 from pkpd.leukaemia.drug_effects import calendar

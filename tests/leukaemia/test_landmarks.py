@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import M2, SEVEN_THREE, arm, regimen
+from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
 from pkpd.dosing import Criterion, DoseModification
 from pkpd.leukaemia.arm_outcomes import population_outcomes

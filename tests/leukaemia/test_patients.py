@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import M2, SEVEN_THREE, arm, regimen
+from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
 from pkpd.dosing import Criterion, DoseModification
 from pkpd.errors import PkpdError
