@@ -11,12 +11,11 @@ A run that is stopped goes on from its last stage when started again.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from sampling import (  # noqa: E402
     folder_of,
     likelihood_of,
     prior_of,
+    processes,
     runs_of,
 )
 from scores import (  # noqa: E402
@@ -102,12 +102,6 @@ def report_part(task: tuple[str, str, str]) -> tuple[str, float]:
     mode, out, part = task
     began = time.process_time()
     return PARTS[part](PLANS[mode], Path(out)), time.process_time() - began
-
-
-def processes(workers: int) -> Executor:
-    """Worker processes, which share no interpreter lock."""
-    # spawned, since a forked process inherits the locks of libraries that run threads
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def posterior_of(plan: Plan, out: Path, variant: str = "full") -> EvidencePosterior:

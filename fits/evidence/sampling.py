@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,6 +120,12 @@ PLANS = {
         patients_predicted=512,
     ),
 }
+
+
+def processes(workers: int) -> Executor:
+    """Worker processes, which share no interpreter lock."""
+    # spawned, since a forked process inherits the locks of libraries that run threads
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def prior_of(plan: Plan) -> Prior:

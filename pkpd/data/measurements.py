@@ -191,6 +191,9 @@ def _lines(
     column = (how.line_column or ("DVID" if "DVID" in table.at else "CMT")).upper()
     if how.lines is None and how.line_column is None and column != "DVID":
         return ("DV",), np.zeros(n, dtype=np.int64), kept
+    only = tuple(dict.fromkeys((how.lines or {}).values()))
+    if len(only) == 1 and only[0] is not None and _one_line(table, is_observation, how, column):
+        return (only[0],), np.zeros(n, dtype=np.int64), kept
     if column not in table.at:
         raise DataError(
             sentence(
@@ -233,6 +236,16 @@ def _lines(
         words = ", ".join(f"{count} of {text}" for text, count in dropped.items())
         notes.append(f"left out, as asked: observations of other lines ({words})")
     return names, index, kept
+
+
+def _one_line(table: Sheet, is_observation: np.ndarray, how: HowMeasured, column: str) -> bool:
+    """Whether nothing in the file tells lines apart, so that one name names them all."""
+    if how.line_column is not None or column != "CMT":
+        return False
+    if column not in table.at:
+        return True
+    codes = {code_of(table.text(column, int(i))) for i in np.flatnonzero(is_observation)}
+    return len(codes) == 1
 
 
 def _whole(code: int | str) -> bool:

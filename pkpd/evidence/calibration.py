@@ -9,7 +9,7 @@ parameter's own ranks uniform (Modrak et al., Bayesian Anal 2023;20:461).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,6 +73,77 @@ class CalibrationRanks:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class TableRank:
+    """Ranks of the truth of one synthetic table; see `CalibrationRanks`.
+
+    Attributes
+    ----------
+    index
+        Number of the table.
+    ranks : int[d + 1]
+        Of the parameters and of the log likelihood.
+    truth, z_score, contraction : float[d]
+        Of the parameters.
+    """
+
+    index: int
+    ranks: NDArray[np.int64]
+    truth: Floats
+    z_score: Floats
+    contraction: Floats
+
+
+def rank_of_table(
+    prior: Prior,
+    likelihood: EvidenceLikelihood,
+    settings: SMCSettings,
+    index: int,
+    *,
+    draws: int = 63,
+    seed: int = 1,
+) -> TableRank:
+    """Draw a truth and a table from it, learn from the table, and rank the truth.
+
+    Parameters as `simulation_based_calibration`; tables of different ``index`` are independent.
+    """
+    rng = np.random.default_rng([seed, index])
+    z_true = prior.draw(1, rng)[0]
+    theta = prior.theta(z_true)
+    seen = likelihood.simulate(likelihood.effects.for_simulation(theta))
+    drawn = replicate(likelihood, theta, seen, rng)
+    own = with_rows(likelihood, drawn)
+    run = run_smc(prior, target_of(own), with_seed(settings, settings.seed + 1000 + index))
+    # one state of each chain, so that draws are nearly independent
+    by_chain = run.z.reshape(settings.chains, -1, prior.size)[:, -1]
+    ll = run.log_likelihood.reshape(settings.chains, -1)[:, -1]
+    keep = rng.choice(settings.chains, size=min(draws, settings.chains), replace=False)
+    below = np.sum(by_chain[keep] < z_true, axis=0)
+    true_ll = own.evaluate(theta, seen).total
+    spread = run.z.std(axis=0)
+    return TableRank(
+        index,
+        np.array([*below, np.sum(ll[keep] < true_ll)], dtype=np.int64),
+        prior.values(z_true),
+        (run.z.mean(axis=0) - z_true) / spread,
+        1.0 - spread**2,
+    )
+
+
+def gather_ranks(
+    prior: Prior, settings: SMCSettings, tables: Sequence[TableRank], draws: int = 63
+) -> CalibrationRanks:
+    """Ranks of several tables of `rank_of_table`, ranked among so many draws."""
+    return CalibrationRanks(
+        names=(*prior.names, "log likelihood"),
+        ranks=np.array([table.ranks for table in tables]),
+        draws=min(draws, settings.chains),
+        truth=np.array([table.truth for table in tables]),
+        z_score=np.array([table.z_score for table in tables]),
+        contraction=np.array([table.contraction for table in tables]),
+    )
+
+
 def simulation_based_calibration(
     prior: Prior,
     likelihood: EvidenceLikelihood,
@@ -101,36 +172,12 @@ def simulation_based_calibration(
     on_table
         Called after each table with its number.
     """
-    ranks, truths, scores, contractions = [], [], [], []
+    done = []
     for index in range(tables):
-        rng = np.random.default_rng([seed, index])
-        z_true = prior.draw(1, rng)[0]
-        theta = prior.theta(z_true)
-        seen = likelihood.simulate(likelihood.effects.for_simulation(theta))
-        drawn = replicate(likelihood, theta, seen, rng)
-        own = with_rows(likelihood, drawn)
-        run = run_smc(prior, target_of(own), with_seed(settings, settings.seed + 1000 + index))
-        # one state of each chain, so that draws are nearly independent
-        by_chain = run.z.reshape(settings.chains, -1, prior.size)[:, -1]
-        ll = run.log_likelihood.reshape(settings.chains, -1)[:, -1]
-        keep = rng.choice(settings.chains, size=min(draws, settings.chains), replace=False)
-        below = np.sum(by_chain[keep] < z_true, axis=0)
-        true_ll = own.evaluate(theta, seen).total
-        ranks.append([*below, int(np.sum(ll[keep] < true_ll))])
-        truths.append(prior.values(z_true))
-        spread = run.z.std(axis=0)
-        scores.append((run.z.mean(axis=0) - z_true) / spread)
-        contractions.append(1.0 - spread**2)
+        done.append(rank_of_table(prior, likelihood, settings, index, draws=draws, seed=seed))
         if on_table is not None:
             on_table(index)
-    return CalibrationRanks(
-        names=(*prior.names, "log likelihood"),
-        ranks=np.array(ranks),
-        draws=min(draws, settings.chains),
-        truth=np.array(truths),
-        z_score=np.array(scores),
-        contraction=np.array(contractions),
-    )
+    return gather_ranks(prior, settings, done, draws)
 
 
 def with_rows(likelihood: EvidenceLikelihood, rows: dict) -> EvidenceLikelihood:

@@ -29,6 +29,9 @@ class Limits:
         Smallest effective sample size of any mean, all runs together.
     shift
         Largest difference between the means of two runs, in posterior SDs.
+    chance
+        A larger one is let pass within so many of its own standard errors: among fifty
+        parameters one of 3.5 comes up in one of forty pairs of perfect runs.
     accepted
         Smallest share of accepted moves at the last stage.
     evidence
@@ -39,6 +42,7 @@ class Limits:
     rhat: float = 1.05
     ess: float = 200.0
     shift: float = 0.25
+    chance: float = 3.5
     accepted: float = 0.05
     evidence: float = 3.0
 
@@ -117,10 +121,11 @@ def check_convergence(
     z = np.stack([run.z for run in runs])
     rhat = rank_rhat(z)
     variance = z.reshape(-1, z.shape[-1]).var(axis=0)
-    ess = np.zeros(z.shape[-1])
+    ess, errors = np.zeros(z.shape[-1]), []
     for run in runs:
         means = run.z.reshape(chains, -1, run.z.shape[-1]).mean(axis=1)
         error = means.var(axis=0, ddof=1) / chains
+        errors.append(error)
         ess += variance / np.maximum(error, 1e-300)
     ess = np.minimum(ess, z.shape[0] * z.shape[1])
     means = z.mean(axis=1)
@@ -148,7 +153,9 @@ def check_convergence(
             f"effective sample size of {names[index]} is {ess[index]:.0f}, "
             f"at least {limits.ess:g} are needed ({int(low.sum())} parameters below it)"
         )
-    worst(shift, shift > limits.shift, "difference between runs (in SDs)", limits.shift)
+    chance = limits.chance * np.sqrt(2.0 * np.mean(errors, axis=0) / variance)
+    far = (shift > limits.shift) & (shift > chance)
+    worst(shift, far, "difference between runs (in SDs)", limits.shift)
     if accepted < limits.accepted:
         problems.append(
             f"{accepted:.3f} of the moves were accepted, the limit is {limits.accepted}"

@@ -33,6 +33,9 @@ LEARNED = (
     "stem_start.aml_relapsed",
     "stem_start.mds_high_risk",
     "stem_start.mds_lower_risk",
+    "capacity.aml_unfit",
+    "capacity.aml_relapsed",
+    "capacity.sd.aml",
     "clo_max_stem",
     "clo_ec50_stem",
     "clo_ec50_committed",
@@ -43,13 +46,20 @@ LEARNED = (
     "len_platelet_ratio",
     "len_kill_stem",
     "len_kill_blasts",
+    "len_kill_blasts.mds_high_risk",
     "len_sensitivity.mds_del5q",
     "hazard_neutropenia",
     "hazard_age",
     "leukaemic_neutrophils",
 )
 #: Diseases whose resistance to the kill of blasts is pooled.
-POOLED_RESISTANCE = ("aml_unfit", "aml_relapsed", "all_relapsed", "mds_high_risk")
+POOLED_RESISTANCE = (
+    "aml_unfit",
+    "aml_relapsed",
+    "all_relapsed",
+    "mds_high_risk",
+    "mds_after_hma",
+)
 
 FEVER = Parameter(
     "fever_hazard",

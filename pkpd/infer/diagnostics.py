@@ -19,6 +19,8 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.infer.draws import Draws
 
 LARGEST_RHAT = 1.01
+LARGEST_RHAT_OF_EFFECTS = 1.05
+"""Of random effects: the largest of hundreds, with few draws, exceeds 1.01 by chance."""
 SMALLEST_ESS = 400
 SMALLEST_BFMI = 0.3
 
@@ -121,17 +123,18 @@ def _mixing(
             "There is one chain, so that its convergence cannot be judged: run four chains."
         )
     else:
-        worst = [(float(parts["r_hat"][name]), name) for name in table.index]
-        worst += [(float(parts["r_hat"][e].max()), f"a random effect ({e})") for e in effects]
-        value, who = max(worst, key=lambda one: np.nan_to_num(one[0], nan=np.inf))
-        if not value <= LARGEST_RHAT:
-            many = int(np.sum(table["r_hat"] > LARGEST_RHAT))
+        worst = [(float(parts["r_hat"][name]), name, LARGEST_RHAT) for name in table.index]
+        worst += [(*_largest(parts["r_hat"][e]), LARGEST_RHAT_OF_EFFECTS) for e in effects]
+        above = [(value, who) for value, who, limit in worst if not value <= limit]
+        if above:
+            value, who = max(above, key=lambda one: np.nan_to_num(one[0], nan=np.inf))
+            also = f" ({len(above)} such in all)" if len(above) > 1 else ""
             problems.append(
-                f"The chains disagree: R-hat is {value:.3f} for {who}, {many} population "
-                f"parameters are above {LARGEST_RHAT}; do not use these draws: tune and sample "
-                "longer, and look for a parameter the data do not inform."
+                f"The chains disagree: R-hat is {value:.3f} for {who}{also}; do not use these "
+                "draws: tune and sample longer, and look for a parameter the data do not inform."
             )
         else:
+            value, who, _ = max(worst)
             remarks.append(f"The chains agree: largest R-hat {value:.3f} ({who}).")
     for key, what in (("ess_bulk", "middle"), ("ess_tail", "tail")):
         worst = [(float(parts[key][name]), name) for name in table.index]
@@ -148,6 +151,14 @@ def _mixing(
             remarks.append(
                 f"The {what} of every posterior is worth {value:.0f} independent draws or more."
             )
+
+
+def _largest(r_hat: Any) -> tuple[float, str]:
+    """Largest R-hat of an array of random effects, and which of them it is."""
+    flat = r_hat.stack(place=r_hat.dims)
+    found = int(np.nan_to_num(flat.values, nan=np.inf).argmax())
+    labels = ", ".join(str(part) for part in flat["place"].values[found])
+    return float(flat.values[found]), f"the random effect {r_hat.name}[{labels}]"
 
 
 def _trajectories(problems: list[str], remarks: list[str], idata: Any) -> None:

@@ -20,9 +20,10 @@ from pkpd.data.dataset import Dataset
 from pkpd.engine.status import PENALTY
 from pkpd.errors import DataError, sentence
 from pkpd.infer.individuals import IndividualModel
-from pkpd.infer.population_parameters import RandomEffects, fixed_effects
+from pkpd.infer.population_parameters import RandomEffects, fixed_effects, start_values
 from pkpd.infer.residual import ResidualError
 from pkpd.infer.specification import PopulationModel
+from pkpd.predict.ode import OdeStructure
 from pkpd.predict.structure import FollowingData, Predictor, check_lines
 
 
@@ -229,8 +230,20 @@ def bind(model: PopulationModel, dataset: Dataset) -> PopulationLikelihood:
         If the data lack a covariate, an occasion, or a residual error of an observed line, or hold
         doses, lines or values the model cannot take.
     """
+    if not len(dataset.observations):
+        raise DataError(
+            sentence(
+                where=dataset.events.source,
+                what="has no measured value to fit",
+                remedy="name the column of measured values with columns={'DV': ...}",
+            )
+        )
+    structure = model.structure
+    if isinstance(structure, OdeStructure):
+        values = start_values(model)
+        structure = structure.judged_at({name: values[name] for name in structure.parameters})
     made = PopulationLikelihood(
-        model, dataset, model.structure.bind(dataset), IndividualModel(model, dataset)
+        model, dataset, structure.bind(dataset), IndividualModel(model, dataset)
     )
     made._lines  # noqa: B018  (checks the lines now rather than inside a sampler)
     return made

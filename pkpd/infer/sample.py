@@ -215,13 +215,29 @@ def _nutpie(
             except TimeoutError:
                 if checkpoint is not None:
                     state.keep(_so_far(handle), list(missing))
-    except BaseException:
+    except BaseException as error:
         if checkpoint is not None:
             state.keep(_so_far(handle), list(missing))
         handle.abort()
+        if isinstance(error, RuntimeError):
+            raise _stopped(error) from error
         raise
     state.keep(new, list(missing))
     return state.result()
+
+
+def _stopped(error: RuntimeError) -> PkpdError:
+    """Say in a sentence what the sampler says with the trace of its own language."""
+    why = next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), "no reason given"
+    )
+    return PkpdError(
+        sentence(
+            where="fit",
+            what=f"the sampler stopped ({why})",
+            remedy='start from a maximum (method="laplace", then start=), or use narrower priors',
+        )
+    )
 
 
 def _so_far(handle: Any) -> Any:

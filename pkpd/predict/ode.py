@@ -77,6 +77,12 @@ class OdeStructure:
         """Names of the lines it predicts."""
         return tuple(name for name, _ in self.outputs)
 
+    def judged_at(self, typical: Mapping[str, float]) -> OdeStructure:
+        """Give the structure whose steps are chosen at these values, unless others were given."""
+        if not self.choose or self.typical is not None:
+            return self
+        return replace(self, typical=dict(typical))
+
     def bind(self, dataset: Dataset) -> OdePredictor:
         """Prepare predictions of a data set's observations, and choose the step.
 

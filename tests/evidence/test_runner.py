@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,6 +28,7 @@ sys.path.insert(0, str(SCRIPTS))
 import calibrate  # noqa: E402 # pyright: ignore[reportMissingImports]
 import landmarks  # noqa: E402 # pyright: ignore[reportMissingImports]
 import sampling  # noqa: E402 # pyright: ignore[reportMissingImports]
+import synthetic_tables  # noqa: E402 # pyright: ignore[reportMissingImports]
 
 STUDIES = ("CIFTCILER2020", "ZEIDAN2012", "RICHARDSON2009", "MDS002", "DEANGELO2018")
 MORE = ("KANTARJIAN2003A", "GANDHI2006", "NABHAN2010")
@@ -185,3 +187,29 @@ def test_the_whole_script_writes_its_tables(tiny, tmp_path, monkeypatch, capsys)
     assert not posterior.converged
     with pytest.raises(PkpdError, match="did not converge"):
         load_posterior(tmp_path / "posterior_reduced.nc", default=True)
+
+
+def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):
+    table = few(*STUDIES, *MORE)
+    monkeypatch.setattr(synthetic_tables, "PLAN", TINY)
+    monkeypatch.setattr(synthetic_tables, "SETTINGS", TINY.settings)
+    monkeypatch.setattr(synthetic_tables, "load_evidence", lambda: table)
+    monkeypatch.setattr(synthetic_tables, "processes", lambda workers: ThreadPoolExecutor(1))
+    synthetic_tables.problem.cache_clear()
+    kept = []
+    for tables in (10, 12):
+        arguments = ["x", "--tables", str(tables), "--out", str(tmp_path), "--workers", "1"]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit):
+            synthetic_tables.main()
+        kept.append(next(tmp_path.glob("*.jsonl")).read_text())
+    synthetic_tables.problem.cache_clear()
+    assert kept[1].startswith(kept[0])
+    assert {json.loads(line)["index"] for line in kept[1].splitlines()} == set(range(12))
+    shown = capsys.readouterr().out
+    assert "log likelihood" in shown
+    assert "12 tables; smallest p value" in shown
+    monkeypatch.setattr(sys, "argv", ["x", "--tables", "3"])
+    with pytest.raises(SystemExit):
+        synthetic_tables.main()
+    assert "--tables 3; allowed: at least 10" in capsys.readouterr().err

@@ -91,3 +91,16 @@ def test_a_finished_checkpoint_is_read_back(tmp_path):
     again = sampled(30, tmp_path)
     np.testing.assert_array_equal(first.posterior["level"], again.posterior["level"])
     assert again.sample_stats.sizes["draw"] == 30
+
+
+def test_a_sampler_that_cannot_start_says_so_in_a_sentence():
+    likelihood = bind(conjugate.model(), conjugate.data())
+    made = build_model(likelihood)
+    point = StartingPoint({})
+    named = named_start(likelihood, point, {})
+    nowhere = np.full_like(flat_start(made, named), np.nan)
+    settings = SamplerSettings(10, 10, 1, 1, 1, progress=False)
+    with pytest.raises(PkpdError, match="the sampler stopped") as caught:
+        sample(made, named, nowhere, flat_spread(made, point), settings)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "use narrower priors" in str(caught.value)
