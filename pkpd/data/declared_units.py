@@ -173,3 +173,20 @@ class DeclaredUnits:
             )
         dimension = dimension_of(unit)
         return unit_factor(unit, dimension), INTERNAL_UNITS[dimension]
+
+
+def undeclared(time: bool, doses: bool, lines: Sequence[str]) -> list[str]:
+    """Say what is taken for units that nobody declared, in at most one sentence.
+
+    Parameters
+    ----------
+    time, doses
+        Whether the units of TIME and AMT were not declared.
+    lines
+        Lines whose unit was not.
+    """
+    parts = ["TIME as hours"] * time + ["AMT as mg"] * doses
+    for name in lines:
+        unit = "10^9/L" if name.casefold() in COUNTED else "mg/L if it is a concentration"
+        parts.append(f"{name} as {unit}")
+    return [f"units not declared, read as they stand: {', '.join(parts)}"] if parts else []

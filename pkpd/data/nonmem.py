@@ -16,7 +16,7 @@ import numpy as np
 from pkpd.data import rxode
 from pkpd.data.covariates import fill_missing
 from pkpd.data.dataset import Dataset
-from pkpd.data.declared_units import DeclaredUnits
+from pkpd.data.declared_units import DeclaredUnits, undeclared
 from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
 from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
 from pkpd.data.sheets import Sheet, open_sheet
@@ -184,6 +184,10 @@ def read_nonmem(
         occasion = _occasions(events, events.from_rows(number))
     if dose_unit is not None:
         units_used["AMT"] = dose_unit
+    clock = "DATE" in table.at or time_unit is not None or "TIME" in declared.given
+    doses = bool(np.any(events.is_dose))
+    silent = [name for name in names if name not in units_used] if len(seen) else []
+    notes += undeclared(not clock, doses and dose_unit is None, silent)
     return Dataset(events, seen, names, kept, occasion, tuple(notes), units_used)
 
 

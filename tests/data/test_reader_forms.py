@@ -226,3 +226,22 @@ def test_mdv_says_that_a_value_on_a_dose_is_none(write):
     data = read_nonmem(write("ID,TIME,AMT,EVID,MDV,DV\n1,0,5,1,1,99\n1,1,.,0,0,4\n"))
     assert data.observations.value.tolist() == [4.0]
     assert "DV (0, or with MDV 1) on 1 rows of doses" in data.summary()
+
+
+def test_one_name_names_the_only_line(write):
+    rows = "ID,TIME,AMT,DV{}\n1,0,100,.{}\n1,5,.,2.5{}\n1,9,.,1.5{}\n"
+    for column, dose, seen in (("", "", ""), (",CMT", ",1", ",."), (",CMT", ",1", ",2")):
+        data = read_nonmem(write(rows.format(column, dose, seen, seen)), lines={1: "neutrophils"})
+        assert data.lines == ("neutrophils",)
+        assert data.observations.value.tolist() == [2.5, 1.5]
+    # where the file tells lines apart, codes count
+    with pytest.raises(DataError, match="CMT: 3 is no known line"):
+        read_nonmem(write(rows.format(",CMT", ",1", ",2", ",3")), lines={2: "neutrophils"})
+
+
+def test_units_that_nobody_declared_are_told(write):
+    rows = "ID,TIME,AMT,DV\n1,0,100,.\n1,5,.,2.5\n"
+    text = read_nonmem(write(rows), lines={1: "concentration"}).summary()
+    assert "units not declared, read as they stand: TIME as hours, AMT as mg, concentration" in text
+    units = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
+    assert "not declared" not in read_nonmem(write(rows), units=units).summary()

@@ -61,3 +61,21 @@ def test_each_fault_is_told_with_what_to_do(fault, words):
 def test_without_a_posterior():
     with pytest.raises(PkpdError, match="fit by sampling"):
         sampler_diagnostics(None)
+
+
+def test_random_effects_are_judged_as_the_largest_of_many_and_named():
+    rng = np.random.default_rng(3)
+    idata = sample()
+    many = rng.standard_normal((4, 500, 300, 1))
+    for i in range(1, 500):
+        many[:, i] = 0.6 * many[:, i - 1] + 0.8 * many[:, i]
+    idata.posterior = idata.posterior.drop_vars("eta").drop_dims("subject")
+    idata.posterior["eta"] = (("chain", "draw", "subject", "parameter"), many)
+    found = sampler_diagnostics(idata)
+    # some of three hundred good ones are above the limit of a parameter
+    assert float(az.rhat(idata.posterior["eta"])["eta"].max()) > 1.01
+    assert not any("disagree" in text for text in found.problems)
+    many[0, :, 7, 0] += 2.0
+    idata.posterior["eta"] = (("chain", "draw", "subject", "parameter"), many)
+    told = " ".join(sampler_diagnostics(idata).problems)
+    assert "the random effect eta[7, CL]" in told

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from pkpd.infer.likelihood import Observed, bind
 from pkpd.infer.population_parameters import start_values
 from pkpd.infer.residual import additive, combined, lognormal, proportional
 from pkpd.infer.specification import PopulationModel, parameter
+from pkpd.predict.ode import ode_model
 from pkpd.predict.pk import compartments
 
 TIMES = (0.5, 1.0, 3.0, 7.0, 12.0)
@@ -200,3 +202,29 @@ def test_a_dataset_replaced_in_part_keeps_its_likelihood():
     again = bind(likelihood.model, dataclasses.replace(likelihood.dataset, observations=seen))
     fixed, random = values_of(likelihood)
     assert float(again.total(fixed, random)) == float(likelihood.total(fixed, random))
+
+
+def test_a_table_without_measurements_is_refused():
+    rows = [row for row in oral_rows(2, TIMES) if row[2]]
+    with pytest.raises(DataError, match=re.escape("name the column of measured values")):
+        bind(oral_model(proportional(0.1)), dataset_of(rows))
+
+
+def test_steps_of_equations_are_chosen_at_the_starting_values():
+    def rhs(t, y, p):
+        return {"gut": -p["ka"] * y["gut"], "central": p["ka"] * y["gut"] - p["k"] * y["central"]}
+
+    model = ode_model(
+        rhs,
+        states=["gut", "central"],
+        parameters=["ka", "k", "V"],
+        outputs={"concentration": lambda y, p: y["central"] / p["V"]},
+    )
+    start = {"ka": 1.5, "k": 0.08, "V": 32.0}
+    whole = PopulationModel(model, [parameter(n, v) for n, v in start.items()], proportional(0.1))
+    predictor = bind(whole, dataset_of(oral_rows(3, TIMES))).predictor
+    assert predictor.structure.typical == start
+    assert "fixed steps of" in predictor.note
+    # what the user said comes first
+    own = dataclasses.replace(model, typical=start | {"k": 0.1})
+    assert own.judged_at(start) is own
