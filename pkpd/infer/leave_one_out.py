@@ -35,6 +35,7 @@ from pkpd.infer.draws import Draws
 from pkpd.infer.maximum_parameters import FreeParameters
 
 LARGE_K = 0.7
+_MANY = 0.2  # share of subjects from which it is the method that fails
 _DEGREES = 7.0
 _WIDENED = 1.33
 _TARGET_ERROR = 0.1
@@ -83,8 +84,15 @@ class LeaveOneOut:
             f"Predictive density of a new {who} (elpd): {self.elpd:.1f} ± {self.se:.1f}, "
             f"{self.p:.1f} effective parameters."
         ]
+        n = len(self.labels)
         bad = [label for label, k in zip(self.labels, self.k, strict=True) if k > LARGE_K]
-        if bad and self.unit == "subject":
+        if self.unit == "subject" and len(bad) > _MANY * n:
+            out.append(
+                f"Leaving whole subjects out by weights does not work here: Pareto k is above "
+                f"{LARGE_K} for {len(bad)} of {n}, which speaks of few draws and many random "
+                "effects rather than of the data. Do not compare models by this figure."
+            )
+        elif bad and self.unit == "subject":
             out.append(
                 f"Subjects the fit leans on heavily (Pareto k above {LARGE_K}): {', '.join(bad)}; "
                 "look at their data, and fit once without them before comparing models."

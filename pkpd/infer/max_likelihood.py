@@ -33,6 +33,7 @@ from pkpd.infer.specification import PopulationModel
 FloatArray = NDArray[np.floating[Any]]
 Progress = Callable[[int, float], None]
 
+_AT_BOUND = 1e-3  # of the distance between bounds
 _ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
 _JITTER = 0.5  # of starts on log scales
 
@@ -345,10 +346,13 @@ def _messages(
         elif kind == "correlation" and abs(estimates[name]) > min(0.99, LARGEST_PARTIAL):
             out.append(f"{name} is at {estimates[name]:.3f}: the correlation is not identified.")
         elif found is not None and not found.used[i]:
-            out.append(
-                f"The data do not inform {name}: the objective hardly changes with it. Hold it, or "
-                "give it a prior."
+            bound = _bound(marginal.likelihood.model, name, estimates[name])
+            why = (
+                f"The data do not inform {name}: the objective hardly changes with it."
+                if bound is None
+                else f"{name} is estimated at its bound of {bound:g}."
             )
+            out.append(f"{why} Hold it, or give it a prior.")
     if found is not None and not found.positive:
         out.append(
             "The Hessian is not positive definite: no standard errors. The estimate is not a clean "
@@ -361,6 +365,17 @@ def _messages(
             f"The estimates are nearly dependent{named}: condition number {found.condition:.3g}."
         )
     return out
+
+
+def _bound(model: PopulationModel, name: str, value: float) -> float | None:
+    """Bound that an estimate on the logit scale has run into."""
+    for one in model.parameters:
+        if one.name == name and one.scale == "logit":
+            low, high = one.bounds
+            for bound in (low, high):
+                if abs(value - bound) < _AT_BOUND * (high - low):
+                    return bound
+    return None
 
 
 def _most_correlated(found: Uncertainty) -> tuple[int, int] | None:

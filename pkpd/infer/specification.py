@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
 from pkpd.infer.covariate_effects import CovariateEffect
 from pkpd.infer.priors import Estimate, Prior, estimate
@@ -286,13 +287,13 @@ def _check_names(
     residual: Mapping[str, ResidualError],
 ) -> None:
     names = [p.name for p in parameters]
+    unknown = [n for n in names if n not in structure.parameters]
+    near = nearest_of(unknown[0], structure.parameters) if unknown else ""
     for what, found in (
         ("is given twice", [n for n in names if names.count(n) > 1]),
+        # before those missing: a misspelt one is both
+        (f"is not a parameter of the structural model{near}", unknown),
         ("is missing", [n for n in structure.parameters if n not in names]),
-        (
-            "is not a parameter of the structural model",
-            [n for n in names if n not in structure.parameters],
-        ),
     ):
         if found:
             raise PkpdError(

@@ -9,7 +9,12 @@ from scipy import stats
 
 from pkpd.errors import PkpdError
 from pkpd.infer.draws import Draws
-from pkpd.infer.leave_one_out import compare_models, leave_one_out, marginal_densities
+from pkpd.infer.leave_one_out import (
+    LeaveOneOut,
+    compare_models,
+    leave_one_out,
+    marginal_densities,
+)
 from pkpd.infer.likelihood import bind
 from pkpd.infer.priors import fixed
 from pkpd.infer.residual import additive
@@ -125,3 +130,15 @@ def test_refusals(gaussian):
     other = leave_one_out(draws, by="observation", n_draws=60)
     with pytest.raises(PkpdError, match="other data"):
         compare_models({"one": one, "other": other})
+
+
+def test_many_large_k_speak_of_the_method_and_few_of_the_data():
+    def told(large):
+        k = np.where(np.arange(10) < large, 0.9, 0.2)
+        labels = tuple(f"s{i}" for i in range(10))
+        found = LeaveOneOut(-10.0, 1.0, 2.0, np.full(10, -1.0), k, labels, "subject", 0.0, None)
+        return " ".join(found.sentences)
+
+    assert "leans on heavily (Pareto k above 0.7): s0, s1; look at their data" in told(2)
+    assert "k is above 0.7 for 6 of 10" in told(6)
+    assert "look at their data" not in told(6)

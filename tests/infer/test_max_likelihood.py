@@ -208,3 +208,10 @@ def test_theophylline_equals_the_fit_published_with_nlmixr2():
     assert fit.estimates["sigma_concentration"] == pytest.approx(0.694, rel=2e-3)
     for name, variance in {"ka": 0.405, "CL": 0.069, "V": 0.019}.items():
         assert fit.estimates[f"omega_{name}"] ** 2 == pytest.approx(variance, rel=0.01)
+
+
+def test_an_estimate_at_its_bound_is_said_to_be_there():
+    one = parameter("a", 5.0, scale="logit", bounds=(0.0, 8.0))
+    model = PopulationModel(cases.LEVEL, [one], additive(1.0))
+    fit = maximum_likelihood(model, cases.data(np.arange(4), groups()))  # about 10
+    assert any("a is estimated at its bound of 8" in text for text in fit.messages)

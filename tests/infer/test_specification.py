@@ -138,3 +138,9 @@ def test_priors_and_fixed_are_kept_with_the_value():
     assert parameter("CL", fixed(2.7)).typical.fixed
     assert parameter("CL", Estimate(2.7, prior), fixed=True).typical == Estimate(2.7, prior, True)
     assert from_column("CL", "CLI").column == "CLI"
+
+
+def test_a_misspelt_parameter_is_told_before_the_one_it_leaves_missing():
+    wrong = [parameter("Cl", 1.0), parameter("V", 10.0)]
+    with pytest.raises(PkpdError, match=r"'Cl': is not a parameter .*did you mean 'CL'"):
+        PopulationModel(compartments(1), wrong, RESIDUAL)
