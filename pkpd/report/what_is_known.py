@@ -51,6 +51,9 @@ _PARTS = {
     "stem_start": "healthy part of the marrow before treatment",
     "resistance": "resistance of blasts",
     "len_sensitivity": "sensitivity to lenalidomide",
+    "len_kill_blasts": "kill of blasts by lenalidomide",
+    "capacity": "marrow regained once leukaemia is gone",
+    "capacity.sd": "how much patients differ in the marrow they regain",
 }
 _STATUS = {
     "read": "read in a source",
