@@ -238,7 +238,7 @@ def _page(
     trial = result.trial
     title = textwrap.wrap(f"{trial.name}: {subject}", 92)
     smaller = textwrap.wrap(trial.title, 120) if trial.title != trial.name else []
-    foot = textwrap.wrap(footer, 150)
+    foot = textwrap.wrap(footer, 140)
     bottom, top = (
         0.125 * len(foot) + 0.09 + (0.24 if legend else 0.0),
         0.17 * len(title) + 0.13 * len(smaller) + 0.1,
