@@ -317,8 +317,9 @@ def test_additional_doses_are_written_out_doses(amount, more, interval, lag, fra
     short = at_seen(table([(0.0, {"amt": amount, "cmt": 1, "addl": more, "ii": interval})]), values)
     written = [(k * interval, {"amt": amount, "cmt": 1}) for k in range(more + 1)]
     long = at_seen(table(written, SEEN), values)
-    # steps are placed the same, but for records of the written doses between them
-    agree(short[:, 1:], long[:, 1:], 2 * SMOOTH)
+    # steps are placed the same, but for records of the written doses between them; where little is
+    # left, elimination is as fast as absorption and has the error of several steps
+    agree(short[:, 1:], long[:, 1:], OdeOptions().tolerance)
 
 
 def population(vmax):
