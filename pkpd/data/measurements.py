@@ -240,7 +240,7 @@ def _lines(
 
 def _one_line(table: Sheet, is_observation: np.ndarray, how: HowMeasured, column: str) -> bool:
     """Whether nothing in the file tells lines apart, so that one name names them all."""
-    if how.line_column is not None or column != "CMT":
+    if how.line_column is not None or how.other_lines == "drop" or column != "CMT":
         return False
     if column not in table.at:
         return True

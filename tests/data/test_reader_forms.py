@@ -234,6 +234,8 @@ def test_one_name_names_the_only_line(write):
         data = read_nonmem(write(rows.format(column, dose, seen, seen)), lines={1: "neutrophils"})
         assert data.lines == ("neutrophils",)
         assert data.observations.value.tolist() == [2.5, 1.5]
+    wrong = write(rows.format(",CMT", ",1", ",2", ",2"))
+    assert not len(read_nonmem(wrong, lines={3: "neutrophils"}, other_lines="drop").observations)
     # where the file tells lines apart, codes count
     with pytest.raises(DataError, match="CMT: 3 is no known line"):
         read_nonmem(write(rows.format(",CMT", ",1", ",2", ",3")), lines={2: "neutrophils"})

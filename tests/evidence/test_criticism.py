@@ -283,6 +283,26 @@ def test_stuck_chains_lower_the_effective_sample_size(fitted):
     assert any("moves were accepted" in problem for problem in found.problems)
 
 
+def test_means_of_runs_differ_only_beyond_their_own_error():
+    def problems(different, apart):
+        """Two runs of 64 chains of eight states, the same or all different ones in a chain."""
+        rng = np.random.default_rng(2)
+        z = rng.standard_normal((64 * (8 if different else 1), 1))
+        z = np.repeat((z - z.mean(axis=0)) / z.std(axis=0), 1 if different else 8, axis=0)
+        stages = [SimpleNamespace(accepted={"walk": 0.3}, unique_share=0.3)]
+        parts = {"stages": stages, "log_evidence": 0.0, "power": 1.0, "evaluations": 9, "failed": 0}
+        runs = [SimpleNamespace(z=z + at, **parts) for at in (0.0, apart)]
+        found = check_convergence(runs, ["x"], 64, Limits(rhat=9.0, ess=1.0))
+        return [text for text in found.problems if "difference between runs" in text]
+
+    # 64 chains that stand still: a mean is known to 1/8, so 0.4 is 2.3 errors of a difference
+    assert not problems(different=False, apart=0.4)
+    assert problems(different=False, apart=0.9)
+    # 512 different states: 0.4 is more than six errors
+    assert problems(different=True, apart=0.4)
+    assert not problems(different=True, apart=0.2)
+
+
 def test_predictions_of_rows_are_calibrated_on_the_truth(table_file, stand_in, truth):
     table = load_evidence(table_file())
     bare = EvidenceLikelihood(table, lambda theta: {}, StudyEffects(), Switches(memory=1.0))
