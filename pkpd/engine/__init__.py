@@ -7,6 +7,10 @@ array is made; every module that uses JAX imports this package, hence the switch
 
 from __future__ import annotations
 
-import jax
+import os
 
-jax.config.update("jax_enable_x64", True)
+# a process that only compiles kernels (`pkpd.engine.compiled_build`) starts much faster without
+if "PKPD_KERNELS_WITHOUT_JAX" not in os.environ:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)

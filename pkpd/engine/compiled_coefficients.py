@@ -21,7 +21,8 @@ from pkpd.engine.compiled_chain import (
 from pkpd.engine.compiled_nodes import evaluate_nodes, evaluate_nodes_adjoint, node, short_enough
 from pkpd.engine.compiled_pk import evaluate, evaluate_adjoint
 from pkpd.engine.compiled_program import AT_NODES, CHAIN, MOMENTS, OUTPUT, ROW, SLOTS, N
-from pkpd.engine.lanes import add, inner, load, splat, store, subtract, where_greater
+from pkpd.engine.lanes import ZERO, add, load, splat, store, subtract, where_greater
+from pkpd.engine.linking import inner
 
 
 @inner
@@ -69,7 +70,7 @@ def coefficients(code, head, rates, h, infused, tape, coef, at):
         evaluate_nodes(code, head, rates, h, tape, coef, first, at, n_moments == 0)
     elif head[AT_NODES] > 0:
         for q in range(4):
-            level = evaluate(code, head, rates, h * node(q), infused, 0, tape)
+            level = evaluate(code, head, rates, h * node(q), infused, ZERO, tape)
             for i in range(n):
                 s = code[head[ROW] + i]
                 store(coef, at + i, load(tape, level + s) if s >= 0 else splat(0.0))
@@ -122,7 +123,7 @@ def coefficients_adjoint(code, head, rates, h, infused, tape, coef_bar, at, bar,
     elif head[AT_NODES] > 0:
         for q in range(4):
             length = h * node(q)
-            evaluate(code, head, rates, length, infused, 0, tape)
+            evaluate(code, head, rates, length, infused, ZERO, tape)
             for i in range(slots + 4 * n):
                 store(bar, i, splat(0.0))
             for i in range(n):
@@ -130,7 +131,7 @@ def coefficients_adjoint(code, head, rates, h, infused, tape, coef_bar, at, bar,
                 if s >= 0:
                     add(bar, s, load(coef_bar, at + i))
             store(bar, slots + head[OUTPUT], load(coef_bar, at + n))
-            evaluate_adjoint(code, head, rates, length, infused, 0, tape, bar, rates_bar)
+            evaluate_adjoint(code, head, rates, length, infused, ZERO, tape, bar, rates_bar)
             at += n + 1
 
 

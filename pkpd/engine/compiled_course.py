@@ -24,7 +24,8 @@ from pkpd.engine.compiled_program import (
     STATE_START,
     N,
 )
-from pkpd.engine.lanes import WIDTH, add, inner, largest, load, splat, store, where_less
+from pkpd.engine.lanes import WIDTH, add, largest, load, splat, store, where_less
+from pkpd.engine.linking import inner
 
 _GONE = 1e-22  # of the amount given: below it a drug is taken as washed out
 _TINY = 1e-200  # keeps the tail of a fast chain clear of denormal numbers

@@ -8,8 +8,6 @@ needs in the store of the block (`pkpd.engine.compiled_store`).
 # (Numba gives these functions their types)
 from __future__ import annotations
 
-from numba import njit
-
 from pkpd.engine.compiled_coefficients import coefficients, coefficients_adjoint
 from pkpd.engine.compiled_course import (
     dose_amounts_of_sets,
@@ -48,11 +46,12 @@ from pkpd.engine.compiled_store import (
 )
 from pkpd.engine.lanes import WIDTH, add, integers, load, vectors
 from pkpd.engine.lanes import store as put
+from pkpd.engine.linking import kernel
 
 
 def _entry_points(stamp: int):
     # the stamp is a closure variable, and those are part of the key of the cache
-    @njit(cache=True, nogil=True)
+    @kernel
     def kinetics_range(
         first, stop, schedule, last_of, theta, code, heads, cells, index, lengths, bolus, rate,
         infused, sets, set_of_length, set_of_dose, sizes, scratch, store, active, keep,
@@ -119,7 +118,7 @@ def _entry_points(stamp: int):
                     set_of_length, x, new, drivers, on, states, keep,
                 )  # fmt: skip
 
-    @njit(cache=True, nogil=True)
+    @kernel
     def kinetics_adjoint_range(
         first, stop, schedule, last_of, theta, code, heads, cells, index, lengths, bolus, rate,
         infused, sets, set_of_length, set_of_dose, sizes, scratch, store, active, theta_bar,

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pkpd.engine.compiled_course import (
     dose_amounts,
@@ -41,8 +40,9 @@ from pkpd.engine.compiled_store import (
     source_stamp,
     take_places,
 )
-from pkpd.engine.lanes import WIDTH, inner, integers, load, vectors, where_greater
+from pkpd.engine.lanes import WIDTH, ZERO, integers, load, vectors, where_greater
 from pkpd.engine.lanes import store as put
+from pkpd.engine.linking import inner, kernel
 
 
 @inner
@@ -58,7 +58,7 @@ def _inverse(h):
 
 def _entry_points(stamp: int):
     # the stamp is a closure variable, and those are part of the key of the cache
-    @njit(cache=True, nogil=True)
+    @kernel
     def lines_range(
         first, stop, schedule, last_of, theta, heads, lines, effects, cells, index, cell_length,
         lengths, bolus, rate, obs_cell, obs_at, sizes, scratch, store, active, log_count, dense,
@@ -107,7 +107,7 @@ def _entry_points(stamp: int):
                 moments = vectors(store, row + at) if keep else own_moments
                 tape = vectors(store, row + at + sizes[MOMENTS_OF_LINE])
                 line_rates(line, theta_w, line_w)
-                cell = 0
+                cell = ZERO
                 for gap in range(n_gaps):
                     inverse = _inverse(load(lengths_w, index[gap]))
                     for _ in range(cells[gap]):
@@ -134,7 +134,7 @@ def _entry_points(stamp: int):
                             dense[i, lanes[j], c, 0] = nodes[here + j] + log_set[j]
                             dense[i, lanes[j], c, 1] = nodes[here + WIDTH + j]
 
-    @njit(cache=True, nogil=True)
+    @kernel
     def lines_adjoint_range(
         first, stop, schedule, last_of, theta, heads, lines, effects, cells, index, cell_length,
         lengths, bolus, rate, obs_cell, obs_at, sizes, scratch, store, active, bar, dense_bar,
@@ -211,7 +211,7 @@ def _entry_points(stamp: int):
                 for j in range(WIDTH):
                     own = line[SET_POINT] * WIDTH + j
                     theta_bar_w[own] += set_bar[j] / theta_w[own]
-                cell = 0
+                cell = ZERO
                 for gap in range(n_gaps):
                     inverse = _inverse(load(lengths_w, index[gap]))
                     for _ in range(cells[gap]):

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from pkpd.engine.compiled_program import DRIVER_SIZE, DRIVER_START, MOMENTS
 from pkpd.engine.lanes import (
+    ZERO,
     add,
     exp,
-    inlined,
-    inner,
     load,
     log,
     splat,
@@ -24,7 +23,8 @@ from pkpd.engine.lanes import (
     where_greater,
     where_less,
 )
-from pkpd.engine.linear import NODES, WEIGHTS
+from pkpd.engine.linking import inlined, inner
+from pkpd.engine.quadrature import NODES, WEIGHTS
 
 # columns of a line's header
 (
@@ -272,7 +272,7 @@ def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_t
     store(w, 0, log(z0))
     for i in range(1, size):
         store(w, i, z0)
-    cell = 0
+    cell = ZERO
     for gap in range(cells.size):
         h = load(lengths, index[gap])
         half, sixth, third = 0.5 * h, h * (1.0 / 6.0), h * (1.0 / 3.0)
@@ -287,7 +287,7 @@ def march(n, cells, index, lengths, last, moments, rates, w, nodes, tape, with_t
                 for i in range(size):
                     store(tape, at + i, load(w, i))
                 at += size
-            a, f, p = _derivative(w, 0, change, n, mean - rise, kill, rates)
+            a, f, p = _derivative(w, ZERO, change, n, mean - rise, kill, rates)
             _node(w, n, rates, nodes, cell)
             if with_tape:
                 _note(tape, at, 0, a, f, p)
@@ -402,15 +402,15 @@ def march_adjoint(
     size = n + 2
     stride = size + 12
     # places in the work array: four stages, four derivatives, then adjoints
-    y1, y2, y3, y4 = 0, size, 2 * size, 3 * size
+    y1, y2, y3, y4 = ZERO, size, 2 * size, 3 * size
     d1, d2, d3 = 4 * size, 5 * size, 6 * size
     bar, v, out, total = 7 * size, 8 * size, 9 * size, 10 * size
     kc = load(rates, KC_)
     for i in range(size):
         store(w, bar + i, splat(0.0))
     # the last node has no cell after it: its state was left at the start of the work array
-    _node_adjoint(w, 0, n, kc, nodes_bar, last, w, bar, rates_bar)
-    cell = 0
+    _node_adjoint(w, ZERO, n, kc, nodes_bar, last, w, bar, rates_bar)
+    cell = ZERO
     for gap in range(cells.size):
         cell += cells[gap]
     for gap in range(cells.size - 1, -1, -1):

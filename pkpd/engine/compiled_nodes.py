@@ -18,8 +18,9 @@ from pkpd.engine.compiled_pk import (
     shifted_matrix_adjoint,
 )
 from pkpd.engine.compiled_program import EDGES, N_ONES, NODE_DEGREE, ONES, ROW, SLOTS, N
-from pkpd.engine.lanes import add, exp, inner, largest, load, splat, store
-from pkpd.engine.linear import NODES
+from pkpd.engine.lanes import ZERO, add, exp, largest, load, splat, store
+from pkpd.engine.linking import inner
+from pkpd.engine.quadrature import NODES
 
 _LARGEST_SHIFT = 3.0
 _N0, _N1, _N2, _N3 = (float(v) for v in NODES)
@@ -60,7 +61,7 @@ def evaluate_nodes(code, head, rates, h, tape, coef, phi_at, at, with_phi):
     x = sigma * h
     degree = _degree(head, largest(x))
     shifted_matrix(code, head, rates, x, h, tape)
-    here = head[EDGES]
+    here = ZERO + head[EDGES]
     for s in range(slots):
         store(tape, here + s, splat(0.0))
     for s in range(head[N_ONES]):
@@ -108,7 +109,7 @@ def evaluate_nodes_adjoint(code, head, rates, h, tape, coef_bar, phi_at, at, wit
     x = sigma * h
     degree = _degree(head, largest(x))
     shifted_matrix(code, head, rates, x, h, tape)
-    here = head[EDGES]
+    here = ZERO + head[EDGES]
     for s in range(slots):
         store(tape, here + s, splat(0.0))
     for s in range(head[N_ONES]):

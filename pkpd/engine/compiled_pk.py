@@ -32,7 +32,8 @@ from pkpd.engine.compiled_program import (
     TERMS,
     N,
 )
-from pkpd.engine.lanes import add, exp, inner, largest, load, splat, store, subtract, where_greater
+from pkpd.engine.lanes import add, exp, largest, load, splat, store, subtract, where_greater
+from pkpd.engine.linking import inner
 
 _RADIUS = 0.5  # largest outflow times length the series is summed for
 

@@ -8,12 +8,15 @@ and the index triples of the matrix products of `pkpd.engine.uniformisation`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.engine.linear import LinearPK
-from pkpd.engine.uniformisation import pattern_of
+from pkpd.engine.pattern import pattern_of
+
+if TYPE_CHECKING:
+    from pkpd.engine.linear import LinearPK
 
 IntArray = NDArray[np.int32]
 

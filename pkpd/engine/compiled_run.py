@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pkpd.engine import compiled_marrow as marrow
 from pkpd.engine import compiled_program as pk
 from pkpd.engine.compiled import Plan, cores
+from pkpd.engine.compiled_build import kernels
 from pkpd.engine.compiled_chain import tape_size_of
 from pkpd.engine.compiled_space import aligned, work_space
 from pkpd.engine.compiled_store import (
@@ -243,11 +244,7 @@ def solve(
     nodes : float[lines, L, C + 1, 2]
         Log count and its slope per hour (no lanes if not asked for).
     """
-    from pkpd.engine.compiled_kinetics import kinetics_range
-    from pkpd.engine.compiled_lines import lines_range
-
-    kinetics: Any = kinetics_range
-    lines: Any = lines_range
+    kinetics, lines = kernels(derivatives=False)
     call = _prepare(plan, grid, schedule, dense)
     theta = _own(theta)
     n_lanes, n_lines = theta.shape[1], plan.lines.shape[0]
@@ -306,11 +303,7 @@ def solve_taped(
     tape
         For `pull`.
     """
-    from pkpd.engine.compiled_kinetics import kinetics_range
-    from pkpd.engine.compiled_lines import lines_range
-
-    kinetics: Any = kinetics_range
-    lines: Any = lines_range
+    kinetics, lines, _, _ = kernels(derivatives=True)
     call = _prepare(plan, grid, schedule, dense)
     theta = np.array(theta, dtype=np.float64, order="C")
     n_lanes, n_lines = theta.shape[1], plan.lines.shape[0]
@@ -352,11 +345,7 @@ def pull(
     -------
     float[P, L]
     """
-    from pkpd.engine.compiled_kinetics import kinetics_adjoint_range
-    from pkpd.engine.compiled_lines import lines_adjoint_range
-
-    kinetics: Any = kinetics_adjoint_range
-    lines: Any = lines_adjoint_range
+    _, _, kinetics, lines = kernels(derivatives=True)
     call, theta = tape.call, tape.theta
     bar = _own(cotangent)
     dense = _node_cotangent(node_cotangent)
@@ -388,13 +377,7 @@ def _derivatives(
     form: Callable[[FloatArray, int, slice], None] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Log counts and derivative block by block; ``form`` may fill ``bar`` from the counts."""
-    from pkpd.engine.compiled_kinetics import kinetics_adjoint_range, kinetics_range
-    from pkpd.engine.compiled_lines import lines_adjoint_range, lines_range
-
-    kinetics: Any = kinetics_range
-    lines: Any = lines_range
-    kinetics_adjoint: Any = kinetics_adjoint_range
-    lines_adjoint: Any = lines_adjoint_range
+    kinetics, lines, kinetics_adjoint, lines_adjoint = kernels(derivatives=True)
     call = _prepare(plan, grid, schedule, dense_bar.size > 0)
     theta = _own(theta)
     n_lanes = theta.shape[1]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.engine.lanes import WIDTH, inner, splat, store
+from pkpd.engine.lanes import WIDTH, splat, store
+from pkpd.engine.linking import inner
 
 # entries of ``sizes``, in vectors: lengths of parts, where they begin in a row, lengths of rows;
 # last the rows of ``theta`` without further versions, and those of the drugs
@@ -42,6 +43,9 @@ from pkpd.engine.lanes import WIDTH, inner, splat, store
 
 _SOURCES = (
     "lanes",
+    "linking",
+    "pattern",
+    "quadrature",
     *(
         f"compiled_{part}"
         for part in (

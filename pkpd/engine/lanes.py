@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 import operator
-from functools import partial
 
+import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import (
@@ -31,15 +31,13 @@ from numba.extending import (
     type_callable,
 )
 
+from pkpd.engine.linking import inlined
+
 WIDTH = 16
 """Lanes in one vector."""
 
-# what is only called by compiled code needs no way in from Python, which takes long to compile
-inner = partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""Decorator of functions that only kernels call."""
-
-inlined = partial(inner, forceinline=True)
-"""Decorator of short functions that LLVM puts in place of the call."""
+ZERO = np.int64(0)
+"""To call functions with: a plain 0 has a type of its own, for which they are compiled again."""
 
 # fused multiply-add is allowed; reassociation is not, it would break the rounding in `exp`
 _FLAGS = ("contract", "nsz")

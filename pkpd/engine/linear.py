@@ -26,16 +26,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pkpd.engine.uniformisation import Pattern, kernel, pattern_of, times_column
+from pkpd.engine.pattern import Pattern, pattern_of
+from pkpd.engine.quadrature import NODES
+from pkpd.engine.uniformisation import kernel, times_column
 from pkpd.errors import PkpdError, sentence
 
 Parameters = Mapping[str, Array]
-
-NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
-NODES = 0.5 * (NODES + 1.0)
-"""Positions of the four Gauss-Legendre nodes in a cell, as fractions of its length."""
-WEIGHTS = 0.5 * _WEIGHTS
-"""Weights of the nodes; they sum to one."""
 
 
 class Propagator(NamedTuple):

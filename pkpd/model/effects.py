@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pkpd.engine.linear import NODES, WEIGHTS
+from pkpd.engine.quadrature import NODES, WEIGHTS
 from pkpd.errors import PkpdError, sentence
 
 Parameters = Mapping[str, Array]
@@ -38,7 +38,7 @@ def node_moments(values: Array, h: Array | float) -> Moments:
     Parameters
     ----------
     values
-        ``[Q, L]`` at the nodes of `pkpd.engine.linear.NODES`.
+        ``[Q, L]`` at the nodes of `pkpd.engine.quadrature.NODES`.
     h
         Cell length in hours, a number or ``[L]``; a cell of no length has slope zero.
 

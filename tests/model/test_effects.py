@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from pkpd.engine.linear import NODES
+from pkpd.engine.quadrature import NODES
 from pkpd.errors import PkpdError
 from pkpd.model.effects import (
     Combination,
