@@ -28,6 +28,26 @@ from numba.core.typed_passes import NativeLowering
 
 _TRIED = ((0, 65),)
 
+# what these passes look for is not in the functions here: closures, ``with``, ``None`` for an
+# argument, literals that fix types, expressions of whole arrays
+_NOT_NEEDED = (
+    "WithLifting",
+    "InlineClosureLikes",
+    "RewriteSemanticConstants",
+    "DeadBranchPrune",
+    "RewriteDynamicRaises",
+    "MakeFunctionToJitFunction",
+    "InlineInlinables",
+    "InlineOverloads",
+    "FindLiterallyCalls",
+    "LiteralUnroll",
+    "LiteralPropagationSubPipelinePass",
+    "NopythonRewrites",
+    "NoPythonSupportedFeatureValidation",
+    "AnnotateTypes",
+    "DumpParforDiagnostics",
+)
+
 
 class _Part(JITCodeLibrary):
     """Code of a function that kernels call: never optimised or compiled by itself."""
@@ -106,7 +126,9 @@ def _pipeline(lowering: type[_LowerInto]) -> type[CompilerBase]:
         def define_pipelines(self) -> list[Any]:
             passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
             passes.passes = [
-                (lowering if one is NativeLowering else one, text) for one, text in passes.passes
+                (lowering if one is NativeLowering else one, text)
+                for one, text in passes.passes
+                if one.__name__ not in _NOT_NEEDED
             ]
             passes.finalize()
             return [passes]
