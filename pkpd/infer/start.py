@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pt: Any = pytensor.tensor
 _QUICK = "FAST_COMPILE"  # of small expressions that are worked out once: no C compiler is asked for
 _MOVE = 0.01  # of a parameter on its (mostly logarithmic) scale, to see how modes follow
+_STUCK = 1e-3
 _LEAST_SHARE = 0.01  # of its variance in the population: least variance of a random effect
 
 
@@ -217,6 +218,8 @@ def patient_scale(
         if k is not None:
             above, below = at(*up), at(*down)
             change, j = flat(above)[k] - flat(below)[k], np.searchsorted(population, k)
+            if abs(change) < _STUCK * _MOVE:  # at an edge, such as a correlation near one
+                continue
             shift[:, :, j] = (sampled(above) - sampled(below)) / change
             found[j], slopes[j] = i, change / (2.0 * _MOVE)
     shift[~np.all(np.isfinite(shift), axis=(1, 2))] = 0.0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import conjugate
 import numpy as np
 
+from pkpd.infer import start
 from pkpd.infer.bayes import build_model
 from pkpd.infer.likelihood import bind
 from pkpd.infer.max_likelihood import maximum_likelihood
@@ -63,6 +64,27 @@ def test_the_scale_has_the_covariance_of_a_posterior_that_is_known():
     covariance[2:, 2:] += 0.01 * conjugate.OMEGA**2 * np.eye(n - 2)
     np.testing.assert_allclose(root @ root.T, covariance, atol=1e-4 * conjugate.OMEGA**2)
     np.testing.assert_allclose(origin[:2], mean[:2], atol=1e-4)
+
+
+def test_an_estimate_that_cannot_move_does_not_spoil_the_scale_of_the_others(monkeypatch):
+    likelihood = bind(conjugate.model(), conjugate.data())
+    maximum = maximum_likelihood(likelihood.model, likelihood.dataset, priors=True)
+    point = StartingPoint(maximum.estimates, maximum.random, None, None, maximum.random_covariance)
+    made = build_model(likelihood)
+    free = patient_scale(made, likelihood, point, {}, maximum)
+    moved = start._moved_modes
+
+    def stuck(of):
+        for i, name, up, down in moved(of):
+            yield i, name, up, up if name == "slope" else down
+
+    monkeypatch.setattr(start, "_moved_modes", stuck)
+    held = patient_scale(made, likelihood, point, {}, maximum)
+    assert np.any(free.shift[..., 0])
+    np.testing.assert_array_equal(held.shift[..., 0], free.shift[..., 0])
+    assert not np.any(held.shift[..., 1])
+    np.testing.assert_allclose(held.population_factor[0, 0], free.population_factor[0, 0])
+    assert np.all(np.diag(held.population_factor) > 0)
 
 
 def test_a_rescaled_program_is_the_density_of_the_moved_point():
