@@ -93,7 +93,7 @@ class Checks:
     @cached_property
     def sampler(self) -> SamplerDiagnostics | None:
         """Diagnostics of the sampler; ``None`` where nothing was sampled by chains."""
-        if self.idata is None or self.record.get("method") in ("advi", "laplace"):
+        if self.idata is None or self.record.get("method") in ("advi", "map", "laplace"):
             return None
         names = [n for n in start_values(self.likelihood.model) if n in self.idata.posterior]
         return sampler_diagnostics(self.idata, names, self.draws)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 Method = Literal["nuts", "map", "advi", "focei", "foce", "fo", "laplace"]
 Centring = Literal["auto", "centred", "non-centred"] | Mapping[str, float]
 
+_APPROXIMATE = (
+    "Independent draws of an approximation to the posterior; no chains were sampled.",
+    "Compare with NUTS before an interval is quoted.",
+)
 _LIBRARIES = ("pkpd", "jax", "numpy", "pymc", "pytensor", "nutpie", "arviz")
 
 
@@ -75,8 +79,16 @@ class Fit:
         """Posterior draws, chains one after the other."""
         return posterior_draws(self.likelihood, self.idata)
 
+    @property
+    def by_chains(self) -> bool:
+        """Whether chains were sampled, whose mixing can be judged."""
+        return self.record.get("method", "nuts") == "nuts"
+
     def table(self, *, interval: float = 0.9) -> pd.DataFrame:
-        """Summarise the population parameters: mean, median, interval, and sampler diagnostics."""
+        """Summarise the population parameters: mean, median, interval, and sampler diagnostics.
+
+        Without the latter where nothing was sampled by chains.
+        """
         import arviz as az
 
         names = [n for n in start_values(self.model) if n in self.idata.posterior]
@@ -88,7 +100,8 @@ class Fit:
         out.insert(2, "median", [float(np.median(stacked[n])) for n in names])
         out.insert(3, f"q{100 * low:g}", [float(np.quantile(stacked[n], low)) for n in names])
         out.insert(4, f"q{100 * high:g}", [float(np.quantile(stacked[n], high)) for n in names])
-        return out.drop(columns=[c for c in out.columns if c.startswith("hdi_")])
+        unwanted = ("hdi_",) if self.by_chains else ("hdi_", "mcse", "ess", "r_hat")
+        return out.drop(columns=[c for c in out.columns if c.startswith(unwanted)])
 
     def summary(self) -> str:
         """Tell the fit in text: what was run, the parameters, and what the sampler says."""
@@ -100,7 +113,9 @@ class Fit:
         took = self.record.get("wall_s")
         head = f"{self!r}" + (f", {took:.0f} s" if isinstance(took, int | float) else "")
         names = [str(name) for name in table.index]
-        words = sampler_diagnostics(self.idata, names).sentences
+        words: tuple[str, ...] = _APPROXIMATE
+        if self.by_chains:
+            words = sampler_diagnostics(self.idata, names).sentences
         return "\n".join((head, "", shown.to_string(), "", *words))
 
     def save(self, path: str | Path) -> None:

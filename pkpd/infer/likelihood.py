@@ -6,6 +6,7 @@ Everything is one traceable function of two arrays, the fixed effects ``[F]`` an
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -239,6 +240,10 @@ def bind(model: PopulationModel, dataset: Dataset) -> PopulationLikelihood:
             )
         )
     structure = model.structure
+    if dataset.lines == ("DV",) and len(structure.lines) == 1:
+        (name,) = structure.lines
+        units = {name if key == "DV" else key: unit for key, unit in dataset.units.items()}
+        dataset = dataclasses.replace(dataset, lines=(name,), units=units)
     if isinstance(structure, OdeStructure):
         values = start_values(model)
         structure = structure.judged_at({name: values[name] for name in structure.parameters})

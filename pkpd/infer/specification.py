@@ -227,6 +227,15 @@ class PopulationModel:
         set_(self, "correlated", blocks)
         set_(self, "lkj", float(lkj))
 
+    def __repr__(self) -> str:
+        """Tell what it is in a line."""
+        lines = ", ".join(self.residual)
+        return (
+            f"PopulationModel({type(self.structure).__name__} of "
+            f"{', '.join(p.name for p in self.parameters)}; "
+            f"iiv of {', '.join(self.varying) or 'none'}; residual error of {lines})"
+        )
+
     @property
     def varying(self) -> tuple[str, ...]:
         """Parameters that differ between patients; the order of ``eta``."""

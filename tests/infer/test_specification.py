@@ -144,3 +144,10 @@ def test_a_misspelt_parameter_is_told_before_the_one_it_leaves_missing():
     wrong = [parameter("Cl", 1.0), parameter("V", 10.0)]
     with pytest.raises(PkpdError, match=r"'Cl': is not a parameter .*did you mean 'CL'"):
         PopulationModel(compartments(1), wrong, RESIDUAL)
+
+
+def test_a_model_says_what_it_is_in_a_line():
+    model = PopulationModel(compartments(1), two(), RESIDUAL)
+    assert repr(model) == (
+        "PopulationModel(LinearStructure of CL, V; iiv of CL, V; residual error of concentration)"
+    )

@@ -98,7 +98,7 @@ def test_the_page_says_what_it_should(page):
     reader.feed(page)
     text = " ".join(" ".join(reader.text).split())
     for words in (
-        "Fit of DV: 8 patients",
+        "Fit of concentration: 8 patients",
         "approximation (laplace)",
         "Estimates",
         "omega_CL",
