@@ -25,6 +25,7 @@ pt: Any = pytensor.tensor
 _QUICK = "FAST_COMPILE"  # of small expressions that are worked out once: no C compiler is asked for
 _MOVE = 0.01  # of a parameter on its (mostly logarithmic) scale, to see how modes follow
 _STUCK = 1e-3
+_KNOWN = 0.4  # standard error of a spread or correlation within which modes follow it linearly
 _LEAST_SHARE = 0.01  # of its variance in the population: least variance of a random effect
 
 
@@ -215,7 +216,7 @@ def patient_scale(
     slopes = np.ones(len(population))
     for i, name, up, down in () if maximum is None else _moved_modes(maximum):
         k = where.get(name, where.get(f"{name}_unit"))
-        if k is not None:
+        if k is not None and not _loose(maximum, i, name):
             above, below = at(*up), at(*down)
             change, j = flat(above)[k] - flat(below)[k], np.searchsorted(population, k)
             if abs(change) < _STUCK * _MOVE:  # at an edge, such as a correlation near one
@@ -260,6 +261,13 @@ def _population_factor(
     if mine.size and np.linalg.eigvalsh(covariance)[0] > 0:
         out[np.ix_(mine, mine)] = np.linalg.cholesky(covariance)
     return out
+
+
+def _loose(maximum: MaximumLikelihood | None, i: int, name: str) -> bool:
+    """Whether an estimate is a spread or a correlation of which little is known."""
+    if maximum is None or not name.startswith(("omega_", "partial_")):
+        return False
+    return bool(maximum.covariance_x[i, i] > _KNOWN**2)
 
 
 _Moved = tuple[np.ndarray, dict[str, float]]

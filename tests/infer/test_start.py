@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import conjugate
 import numpy as np
 
@@ -8,6 +10,7 @@ from pkpd.infer.bayes import build_model
 from pkpd.infer.likelihood import bind
 from pkpd.infer.max_likelihood import maximum_likelihood
 from pkpd.infer.program import PatientScale, compile_density, density_at, rescaled
+from pkpd.infer.specification import parameter
 from pkpd.infer.start import (
     StartingPoint,
     flat_spread,
@@ -111,3 +114,25 @@ def test_a_rescaled_program_is_the_density_of_the_moved_point():
         np.testing.assert_allclose(gradient[k], slope, rtol=1e-6, atol=1e-6)
     made_of = rescaled(compiled, scale)._make_expand_func(1, 2, 0)(y)
     np.testing.assert_allclose(made_of["level"], scale.unscaled(y)[0])
+
+
+def test_modes_are_not_followed_along_a_spread_that_is_hardly_known():
+    model = conjugate.model().replace(
+        parameters=[
+            parameter("level", 1.0, scale="identity", iiv=0.8),
+            parameter("slope", 0.2, scale="identity"),
+        ]
+    )
+    likelihood = bind(model, conjugate.data())
+    maximum = maximum_likelihood(likelihood.model, likelihood.dataset, priors=True)
+    point = StartingPoint(maximum.estimates, maximum.random, None, None, maximum.random_covariance)
+    made = build_model(likelihood)
+    place = [v.name for v in made.free_RVs if not v.ndim].index("omega_level")
+    i = maximum.names.index("omega_level")
+    for error, follows in ((0.1, True), (0.9, False)):
+        covariance = maximum.covariance_x.copy()
+        covariance[i, i] = error**2
+        told = replace(maximum, covariance_x=covariance)
+        scale = patient_scale(made, likelihood, point, {}, told)
+        assert np.any(scale.shift[..., place]) == follows
+        assert np.any(scale.shift[..., 0])
