@@ -113,7 +113,7 @@ def main() -> None:
     )
 
     # fit
-    draws = 2000 if options.full else 200
+    draws = 3000 if options.full else 400
     posterior = pkpd.fit(model, data, draws=draws, tune=min(draws, 1000), progress=False)
     seconds = posterior.record["wall_s"]
     summary = posterior.table()
