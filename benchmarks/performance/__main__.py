@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.performance import accelerator, peers, workloads
+from benchmarks.performance import accelerator, peers, pytensor_path, workloads
 from benchmarks.performance.fitting import fitting_problem
 from pkpd.engine.compiled import cores
 from pkpd.engine.crossing import daily_recovery
@@ -221,6 +221,13 @@ def table(results: dict[str, Any]) -> str:
         both = f"{r['value_and_gradient_ms']:.1f} ms = {r['ratio']:.2f} x the value"
         off = f"{r['gradient_against_differences']:.1e}"
         out.append(_line("likelihood", "value and gradient", both, off, "<= 3 x, <= 30 ms"))
+    if "pytensor" in results:
+        r = results["pytensor"]
+        for mode, row in r["rows"].items():
+            more = f"{row['ms']:.1f} ms, {100 * row['overhead']:+.0f} % over JAX alone"
+            target = f"<= {100 * r['target_overhead']:.0f} %"
+            label = f"value and gradient through PyTensor ({mode})"
+            out.append(_line("likelihood", label, more, f"{r['apart']:.1e}", target))
     if "million" in results:
         r = results["million"]
         tenth = f"a tenth: {r['seconds_for_a_tenth']:.1f} s"
@@ -256,7 +263,7 @@ def accelerator_lines(r: dict[str, Any]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the parts wanted, write the record, print the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.performance", description=__doc__)
-    every = ("W1", "W2", "likelihood", "million", "first_call", "accelerator")
+    every = ("W1", "W2", "likelihood", "pytensor", "million", "first_call", "accelerator")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(every)}; all if none is named")
     parser.add_argument("--peers", nargs="*", default=[], help="only these peers")
     parser.add_argument("--patients", type=int, default=1_000_000)
@@ -275,6 +282,9 @@ def main(argv: list[str] | None = None) -> int:
             results[part] = simulation(part, set(args.peers))
         elif part == "likelihood":
             results[part] = likelihood()
+        elif part == "pytensor":
+            found = pytensor_path.overhead(median_seconds_of_both)
+            results[part] = {**found, "accuracy_reached": found["apart"] <= ENGINES_APART}
         elif part == "million":
             results[part] = million(args.patients)
         elif part == "first_call":
