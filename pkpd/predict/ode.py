@@ -165,7 +165,7 @@ class OdePredictor:
             return self._observed(self._states(parameters), parameters)
         states, detail = self._checked(parameters)
         if detail:
-            warnings.warn(_counted(detail), SolverWarning, stacklevel=2)
+            warnings.warn(_counted(detail, self.dataset.subjects), SolverWarning, stacklevel=2)
         return self._observed(states, parameters)
 
     def problems(self, parameters: IndividualParameters) -> dict[int, str]:
@@ -273,9 +273,12 @@ class OdePredictor:
         return out
 
 
-def _counted(detail: Mapping[int, str]) -> str:
-    more = "" if len(detail) == 1 else f" ({len(detail)} subjects in all; see problems())"
-    return next(iter(detail.values())) + more
+def _counted(detail: Mapping[int, str], labels: np.ndarray) -> str:
+    if len(detail) == 1:
+        return next(iter(detail.values()))
+    named = ", ".join(str(labels[b]) for b in [*detail][:5])
+    more = ", ..." if len(detail) > 5 else ""
+    return f"{next(iter(detail.values()))} ({len(detail)} subjects in all: {named}{more})"
 
 
 def _at(value: Any, subject: np.ndarray, record: np.ndarray) -> Array:

@@ -119,6 +119,9 @@ def test_one_lost_subject_leaves_the_derivatives_of_the_others():
         predicted = np.asarray(predictor(values)).reshape(3, -1)
     np.testing.assert_allclose(predicted[[0, 2]], 2.0 * kept, rtol=1e-5)
     assert list(predictor.problems(values)) == [1]
+    values["k"] = np.array([0.01, 0.3, 0.4])
+    with pytest.warns(SolverWarning, match=r"6 h on.*\(2 subjects in all: 2, 3\)$"):
+        predictor(values)
 
 
 def test_a_bad_start_is_named():
