@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 
-# a process that only compiles kernels (`pkpd.engine.compiled_build`) starts much faster without
-if "PKPD_KERNELS_WITHOUT_JAX" not in os.environ:
+WITHOUT_JAX = "PKPD_KERNELS_WITHOUT_JAX"
+"""Set in the environment of a process that only compiles kernels: JAX takes a second to load."""
+
+if WITHOUT_JAX not in os.environ:
     import jax
 
     jax.config.update("jax_enable_x64", True)

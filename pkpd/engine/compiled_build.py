@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, types
 
+from pkpd.engine import WITHOUT_JAX
+
 _LETTERS = {"b": np.int8, "i": np.int32, "q": np.int64, "d": np.float64}
 _KINETICS = "q q q1 i1 d2 i1 i2 i1 i1 d2 d3 d3 b2 i2 i1 i2 q1 d1 d2 b2"  # up to ``active``
 _LINES = "q q q1 i1 d2 i2 i2 i3 i1 i1 i1 d2 d3 d3 i2 d2 q1 d1 d2 b2"
@@ -41,9 +43,6 @@ _SHARES = {
 _PATIENCE = 120.0
 _lock = Lock()
 
-WITHOUT_JAX = "PKPD_KERNELS_WITHOUT_JAX"
-"""Variable of the environment of a process that only compiles kernels: it need not load JAX."""
-
 
 def signature(name: str) -> tuple[Any, ...]:
     """Types that a kernel is called with."""
@@ -64,6 +63,7 @@ def kernel(name: str) -> Any:
     return getattr(compiled_kinetics if name.startswith("kinetics") else compiled_lines, name)
 
 
+@lru_cache(maxsize=2)
 def kernels(*, derivatives: bool) -> tuple[Any, ...]:
     """Return the kernels of kinetics and of lines, with ``derivatives`` also their adjoints."""
     with _lock:

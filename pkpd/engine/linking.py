@@ -87,10 +87,10 @@ def _gather(library: Any, found: list[Any]) -> None:
 
 
 class _LowerInto(NativeLowering):
-    library: type[JITCodeLibrary]
+    kind: type[JITCodeLibrary]
 
     def run_pass(self, state: Any) -> bool:
-        state.library = self.library(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library = self.kind(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
         return super().run_pass(state)
 
@@ -98,13 +98,13 @@ class _LowerInto(NativeLowering):
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LowerWhole(_LowerInto):
     _name = "lower_whole"
-    library = _Whole
+    kind = _Whole
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LowerPart(_LowerInto):
     _name = "lower_part"
-    library = _Part
+    kind = _Part
 
     def run_pass(self, state: Any) -> bool:
         state.flags.no_compile = True

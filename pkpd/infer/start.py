@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 pt: Any = pytensor.tensor
 _QUICK = "FAST_COMPILE"  # of small expressions that are worked out once: no C compiler is asked for
 _MOVE = 0.01  # of a parameter on its (mostly logarithmic) scale, to see how modes follow
-_STUCK = 1e-3
-_KNOWN = 0.4  # standard error of a spread or correlation within which modes follow it linearly
+_STUCK = 1e-3  # of such a move: less is none
+# chosen: standard error of a spread or correlation up to which modes follow it about linearly
+_KNOWN = 0.4
 _LEAST_SHARE = 0.01  # of its variance in the population: least variance of a random effect
 
 
@@ -216,7 +217,7 @@ def patient_scale(
     slopes = np.ones(len(population))
     for i, name, up, down in () if maximum is None else _moved_modes(maximum):
         k = where.get(name, where.get(f"{name}_unit"))
-        if k is not None and not _loose(maximum, i, name):
+        if k is not None and maximum is not None and not _loose(maximum, i, name):
             above, below = at(*up), at(*down)
             change, j = flat(above)[k] - flat(below)[k], np.searchsorted(population, k)
             if abs(change) < _STUCK * _MOVE:  # at an edge, such as a correlation near one
@@ -263,11 +264,10 @@ def _population_factor(
     return out
 
 
-def _loose(maximum: MaximumLikelihood | None, i: int, name: str) -> bool:
+def _loose(maximum: MaximumLikelihood, i: int, name: str) -> bool:
     """Whether an estimate is a spread or a correlation of which little is known."""
-    if maximum is None or not name.startswith(("omega_", "partial_")):
-        return False
-    return bool(maximum.covariance_x[i, i] > _KNOWN**2)
+    spread = name.startswith(("omega_", "partial_"))
+    return spread and bool(maximum.covariance_x[i, i] > _KNOWN**2)
 
 
 _Moved = tuple[np.ndarray, dict[str, float]]

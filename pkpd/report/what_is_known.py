@@ -82,7 +82,7 @@ def page(result: ComparisonResult) -> str:
         "worked out from that posterior.",
         "",
         # of models/evidence/later_outcomes.csv, predicted by fits/evidence/predict_rows.py
-        "**Its 90 % intervals are too narrow.** Of 79 published outcomes of 39 studies that the "
+        "**Intervals of 90 % are too narrow.** Of 79 published outcomes of 39 studies that the "
         "shipped posterior did not learn from, 62 (78 %) lay inside them. The true uncertainty is "
         "wider than what stands below.",
         "",
