@@ -20,7 +20,7 @@ from pkpd.evidence.likelihood import EvidenceLikelihood
 from pkpd.evidence.posterior import target_of
 from pkpd.evidence.prior import Prior
 from pkpd.evidence.replicate import replicate
-from pkpd.evidence.smc import SMCSettings, run_smc, with_seed
+from pkpd.evidence.smc import SMCSettings, run_smc, settled, with_seed
 
 Floats = NDArray[np.float64]
 
@@ -120,12 +120,13 @@ def rank_of_table(
     keep = rng.choice(settings.chains, size=min(draws, settings.chains), replace=False)
     below = np.sum(by_chain[keep] < z_true, axis=0)
     true_ll = own.evaluate(theta, seen).total
-    spread = run.z.std(axis=0)
+    z = settled(run, settings.chains).z
+    spread = z.std(axis=0)
     return TableRank(
         index,
         np.array([*below, np.sum(ll[keep] < true_ll)], dtype=np.int64),
         prior.values(z_true),
-        (run.z.mean(axis=0) - z_true) / spread,
+        (z.mean(axis=0) - z_true) / spread,
         1.0 - spread**2,
     )
 

@@ -72,7 +72,7 @@ def categories_log_likelihood(counts: ArrayLike, shares: Floats, size: Floats) -
 
 
 def tolerated_log_likelihood(
-    share: Floats, size: Floats, share_next: Floats, size_next: Floats
+    share: Floats, size: Floats, share_next: Floats, size_next: Floats, *, declared: bool = True
 ) -> Floats:
     """Log probability that a dose is declared tolerated and the next one not, in a 3 + 3 design.
 
@@ -87,10 +87,13 @@ def tolerated_log_likelihood(
         and at the one that was not.
     size, size_next : float[K]
         Effective numbers of simulated patients.
+    declared
+        False: log probability that a trial does not declare this dose.
     """
     passed = _pass_probability(share, size)
     failed = 1.0 - _pass_probability(share_next, size_next)
-    return np.log(passed) + np.log(np.maximum(failed, 1e-300))
+    chance = passed * failed
+    return np.log(np.maximum(chance if declared else 1.0 - chance, 1e-300))
 
 
 def _pass_probability(share: Floats, size: Floats) -> Floats:

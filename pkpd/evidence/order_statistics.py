@@ -14,7 +14,6 @@ the case of known probabilities).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,24 +123,26 @@ def _rank_log_likelihood(
         low_terms = _with_one_at_the_end(at_low, between_low, rank, a0 < a1)
         high_terms = _with_one_at_the_end(at_high, between_high, n - rank + 1, c0 < c1)
         total = weights.sum(axis=1)
-    middle_count = _likely_counts(n, float(np.max(middle / total)))
-    i, j, c, ways = _ways(n, rank, middle_count)
-    mid_terms = _rising(middle, int(c.max()) + 1)
-    terms = ways + low_terms[:, i] + mid_terms[:, c] + high_terms[:, j]
-    return log_sum(terms, axis=1) + gammaln(total) - gammaln(total + n)
+    here = np.arange(n + 1)
+    below = low_terms - gammaln(here[:rank] + 1)
+    above = high_terms - gammaln(here[: n - rank + 1] + 1)
+    at_median = _rising(middle, n + 1) - gammaln(here + 1)
+    outside = _added(below, above)  # 0 to n - 1 patients below and above
+    terms = outside + at_median[:, :0:-1]
+    return log_sum(terms, axis=1) + gammaln(n + 1) + gammaln(total) - gammaln(total + n)
 
 
-@lru_cache(maxsize=256)
-def _ways(
-    n: int, rank: int, middle_count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Numbers below, above and in the middle cell that put the rank there, and log(n! / ...)."""
-    below = np.arange(rank)[:, None]
-    above = np.arange(n - rank + 1)[None, :]
-    here = n - below - above
-    i, j = np.nonzero(here <= middle_count)
-    c = here[i, j]
-    return i, j, c, gammaln(n + 1) - gammaln(i + 1) - gammaln(j + 1) - gammaln(c + 1)
+def _added(first: Floats, second: Floats) -> Floats:
+    """Log weights ``[K, I + J - 1]`` of sums of two numbers, from those of each ``[K, I or J]``.
+
+    Weights of numbers of patients under a Dirichlet differ by far less than what numbers of double
+    precision span, so that they are added as they are, all positive.
+    """
+    tops = [np.max(x, axis=1, keepdims=True) for x in (first, second)]
+    tops = [np.where(np.isfinite(top), top, 0.0) for top in tops]
+    pairs = zip(np.exp(first - tops[0]), np.exp(second - tops[1]), strict=True)
+    with np.errstate(divide="ignore"):
+        return np.log([np.convolve(a, b) for a, b in pairs]) + tops[0] + tops[1]
 
 
 def _rising(weight: Floats, many: int) -> Floats:
@@ -164,11 +165,6 @@ def _with_one_at_the_end(at_end: Floats, between: Floats, many: int, distinct: b
     gap = np.minimum(none_at_end - anywhere, 0.0)
     with np.errstate(divide="ignore"):
         return anywhere + np.log(-np.expm1(gap))
-
-
-def _likely_counts(n: int, share: float) -> int:
-    """Bound the patients in a cell, up to a negligible probability."""
-    return int(min(n, np.ceil(n * share + 8.0 * np.sqrt(n * share) + 15.0)))
 
 
 def quantiles_log_likelihood(
@@ -196,17 +192,15 @@ def quantiles_log_likelihood(
     weights = sample.cell_weights(np.array([*edges, np.inf]))
     ranks = [int(np.clip(np.ceil(n * level), 1, n)) for level in levels]
     counts = np.arange(n + 1)
-    more = counts[None, :] - counts[:, None]
-    allowed = more >= 0
     so_far = np.where(counts == 0, 0.0, -np.inf) + np.zeros((len(weights), 1))
     for cell in range(weights.shape[1]):
         each = _rising(weights[:, cell], n + 1) - gammaln(counts + 1)
-        keep = allowed
-        if cell % 2:
-            rank = ranks[cell // 2]
-            keep = allowed & (counts[:, None] < rank) & (counts[None, :] >= rank)
-        step = np.where(keep, each[:, np.where(allowed, more, 0)], -np.inf)
-        so_far = log_sum(so_far[:, :, None] + step, axis=1)
+        rank = ranks[cell // 2] if cell % 2 else 0
+        if rank:
+            so_far = np.where(counts < rank, so_far, -np.inf)
+        so_far = _added(so_far, each)[:, : n + 1]
+        if rank:
+            so_far = np.where(counts >= rank, so_far, -np.inf)
     total = weights.sum(axis=1)
     return so_far[:, n] + gammaln(n + 1) + gammaln(total) - gammaln(total + n)
 

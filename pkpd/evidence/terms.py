@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 LOG_DAYS = (float(np.log(0.3)), float(np.log(200.0)))  # support of days
 LOG_COUNTS = (float(np.log(0.005)), float(np.log(1000.0)))  # support of counts, 10^9/L
 LEAST_BANDWIDTH = 0.03  # of the log: one day in a month
+HARDLY_ANY = 1e-4  # share of patients below which days of those who recover are improbable
 FEVER_HAZARD = "fever_hazard"  # parameter, per day of neutrophils below 0.5
 DISCREPANCY = "discrepancy"  # parameter, see Arm.sized
 
@@ -165,18 +166,20 @@ class Term:
             return categories_log_likelihood([*counts, _n(row) - sum(counts)], shares, size)
         if self.kind == "tolerated dose":
             other = arms[self.arm_keys[1]]
-            return tolerated_log_likelihood(*arm.share(what), *other.share(what))
+            # a published dose is one that was declared; a replicate has 0 where it was not
+            declared = row.value != 0.0
+            return tolerated_log_likelihood(*arm.share(what), *other.share(what), declared=declared)
         sample, share = arm.sample(what)
         if sample.values.size == 0:
             return np.full(arm.size.size, -1e3)
         n = row.n or 1
         # a publication on n patients who recovered is improbable where hardly any do
-        guard = n * np.log(share / (share + 0.002) + 1e-12)
+        guard = n * np.log(share / (share + HARDLY_ANY) + 1e-12)
         if self.kind in ("ratio", "difference"):
             second, second_share = arms[self.arm_keys[1]].sample(what)
             if second.values.size == 0:
                 return np.full(arm.size.size, -1e3)
-            guard = guard + n * np.log(second_share / (second_share + 0.002) + 1e-12)
+            guard = guard + n * np.log(second_share / (second_share + HARDLY_ANY) + 1e-12)
             value = _value(row)
             sd = standard_error(row)
             log = self.kind == "ratio"

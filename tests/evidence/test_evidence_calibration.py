@@ -1,6 +1,7 @@
 """Replicates against the likelihood, and simulation-based calibration on the stand-in."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,9 +28,28 @@ PRIOR = Prior(
 )
 
 
-def make(table_file, stand_in, n=256):
-    table = load_evidence(table_file())
-    effects = StudyEffects((StudyEffect("regrowth", ("regrowth.sd",), "ratio", 7),))
+#: A row of every kind of likelihood, of patients of whom two thirds to few recover.
+ALL_KINDS = (
+    "A,aml,cytarabine:100 mg/m2:CI:1-7,,181,anc500_recovery_day_median,24,15,44,range,,,READ",
+    "A,aml,cytarabine:100 mg/m2:CI:1-7,,181,plt100_recovery_day_median,24,,,,,,READ",
+    "A,aml,cytarabine:100 mg/m2:CI:1-7,,200,cr_rate,,,,,120,200,READ",
+    "A,aml,cytarabine:100 mg/m2:CI:1-7,,200,day30_mortality,,,,,18,200,READ",
+    "B,aml_rr,clofarabine:20 mg/m2:IV1h:1-5,,60,anc_recovery_day_median,24,20,30,iqr,,,READ",
+    "B,aml_rr,clofarabine:20 mg/m2:IV1h:1-5,,60,anc500_recovery_day_mean,24,,,,,,READ",
+    "C,aml_rr,clofarabine:10 mg/m2:IV1h:1-5,clofarabine:30 mg/m2:IV1h:1-5,40,"
+    "anc_recovery_diff_d,-5,-8,-2,ci95,,,READ",
+    "D,aml_rr,clofarabine:10|20 mg/m2:IV1h:1-5,,25,dlt_delayed_recovery_d30,,,,,3,25,READ",
+    "E,solid,clofarabine:2 mg/m2:IV1h:1-5,clofarabine:40 mg/m2:IV1h:1-5,9,mtd_mgm2,2,,,,,,READ",
+)
+KINDS_HEADER = (
+    "study,population,schedule,other_schedule,n,endpoint,value,lower,upper,limits,numerator,"
+    "denominator,mark"
+)
+
+
+def make(table_file, stand_in, n=256, file=None, nodes=7):
+    table = load_evidence(file or table_file())
+    effects = StudyEffects((StudyEffect("regrowth", ("regrowth.sd",), "ratio", nodes),))
     bare = EvidenceLikelihood(table, lambda theta: {}, effects, Switches(memory=1.0))
     return EvidenceLikelihood(table, stand_in(bare.arms, n), effects, Switches(memory=1.0))
 
@@ -55,13 +75,37 @@ def test_replicates_have_the_probabilities_of_the_likelihood(table_file, stand_i
     drawn = [replicate(like, truth, seen, rng)["B.cr_rate"].numerator for _ in range(1500)]
     for k in (5, 10, 16, 25):
         row = replicate(like, truth, seen, rng)["B.cr_rate"]
-        from dataclasses import replace
-
         term = next(i for i, t in enumerate(like.terms) if t.rows[0].id == "B.cr_rate")
         own = with_rows(like, {"B.cr_rate": replace(row, numerator=k, value=k / 62)})
         p = np.exp(own.evaluate(truth, seen).by_term[term])
         # grid of seven deviations in the likelihood, continuous ones in the replicates
         assert np.mean(np.array(drawn) == k) == pytest.approx(p, abs=4 * np.sqrt(p / 1500) + 2e-3)
+
+
+def test_likelihood_ratios_of_replicates_average_to_one(table_file, stand_in, truth):
+    """E[p(y | other) / p(y | truth)] over y from the truth is 1 for every likelihood of y.
+
+    It finds a number drawn otherwise than it is scored: a part of the likelihood that no drawn
+    number answers for (such as a penalty), or a drawn number that the likelihood does not read.
+    """
+    file = table_file(*ALL_KINDS, header=KINDS_HEADER)
+    like = make(table_file, stand_in, 128, file, nodes=15)
+    kinds = {term.kind for term in like.terms}
+    assert kinds >= {"median", "median and range", "quartiles", "mean", "difference"}
+    assert kinds >= {"beta-binomial", "Dirichlet-multinomial", "tolerated dose"}
+    others = [{**truth, name: truth[name] * by} for name, by in (("regrowth", 1.1), ("kill", 1.2))]
+    others += [{**truth, "hazard": 0.006}, {**truth, "kill": 2.8}]
+    every = [truth, *others]
+    seen = [like.simulate(like.effects.for_simulation(theta)) for theta in every]
+    rng = np.random.default_rng(11)
+    logs = []
+    for _ in range(300):
+        own = with_rows(like, replicate(like, truth, seen[0], rng))
+        logs.append([own.evaluate(t, s).by_term for t, s in zip(every, seen, strict=True)])
+    ratio = np.exp(np.array(logs)[:, 1:] - np.array(logs)[:, :1])
+    off, error = ratio.mean(axis=0) - 1.0, ratio.std(axis=0) / np.sqrt(len(ratio))
+    # the grid of deviations has an error of its own
+    assert np.all(np.abs(off) < 4.5 * error + 0.01), [t.kind for t in like.terms]
 
 
 def test_exclusive_counts_stay_within_the_patients(table_file, stand_in, truth):
