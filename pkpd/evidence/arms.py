@@ -13,7 +13,7 @@ from pkpd.errors import DataError, sentence
 from pkpd.evidence.endpoints import Observable
 from pkpd.evidence.populations import Population
 from pkpd.evidence.schedule import Schedule
-from pkpd.evidence.table import EvidenceRow, arm_key
+from pkpd.evidence.table import REINDUCTION_DAY, EvidenceRow, arm_key
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,8 @@ class ArmToSimulate:
     observables
         What will be asked of the patients; none: anything may be. A simulator may leave out days
         that nothing here depends on.
+    reinduction, reinduction_day
+        Second course of those who have 5 % blasts on that day.
     """
 
     key: str
@@ -40,6 +42,8 @@ class ArmToSimulate:
     cycles: int
     cycle_days: int
     observables: frozenset[Observable] = frozenset()
+    reinduction: Schedule | None = None
+    reinduction_day: int = REINDUCTION_DAY
 
 
 def arms_of(rows: Iterable[EvidenceRow]) -> dict[str, ArmToSimulate]:
@@ -48,14 +52,18 @@ def arms_of(rows: Iterable[EvidenceRow]) -> dict[str, ArmToSimulate]:
     asked: dict[str, set[Observable]] = {}
     for row in rows:
         cycles = 1 if row.endpoint.at_start else row.cycles
-        for schedule in (row.simulated, row.other_schedule):
-            if schedule is None:
-                continue
-            key = arm_key(row.population.name, schedule, cycles, row.cycle_days)
-            arms.setdefault(
-                key, ArmToSimulate(key, row.population, schedule, cycles, row.cycle_days)
-            )
-            asked.setdefault(key, set()).update(a.observable for a in row.endpoint.alternatives)
+        first = ArmToSimulate(row.arm, row.population, row.simulated, cycles, row.cycle_days)
+        if not row.endpoint.at_start:
+            second, day = row.reinduction, row.reinduction_day
+            first = replace(first, reinduction=second, reinduction_day=day)
+        needed = [first]
+        if row.other_schedule is not None:
+            key = arm_key(row.population.name, row.other_schedule, cycles, row.cycle_days)
+            other = row.other_schedule
+            needed.append(ArmToSimulate(key, row.population, other, cycles, row.cycle_days))
+        for arm in needed:
+            arms.setdefault(arm.key, arm)
+            asked.setdefault(arm.key, set()).update(a.observable for a in row.endpoint.alternatives)
     return {key: replace(arm, observables=frozenset(asked[key])) for key, arm in arms.items()}
 
 

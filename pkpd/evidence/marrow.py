@@ -86,6 +86,11 @@ def regimen_of(schedule: Schedule, cycles: int, cycle_days: int, disease: str) -
     return Regimen((course,))
 
 
+def _second(schedule: Schedule, day: int) -> Course:
+    rules = tuple(_dose(entry) for entry in schedule.drugs)
+    return Course("reinduction", rules, schedule.last_day, start_day=day)
+
+
 def _dose(entry: DrugDoses) -> DoseRule:
     return DoseRule(
         drug=entry.drug,
@@ -108,9 +113,14 @@ def arm_of(arm: ArmToSimulate, schedule: Schedule, name: str) -> Arm:
         horizon = arm.cycles * arm.cycle_days
     else:
         horizon = max(HORIZON_DAYS, schedule.last_day + 28)
+    only_if: tuple[float, ...] = ()
+    if regimen is not None and arm.reinduction is not None:
+        regimen = Regimen((*regimen.courses, _second(arm.reinduction, arm.reinduction_day)))
+        only_if = (0.0, 5.0)
+        horizon += arm.reinduction_day - 1
     return Arm(
         name=name,
-        schedule=ArmSchedule(regimen, horizon_days=horizon),
+        schedule=ArmSchedule(regimen, horizon_days=horizon, only_if_blasts_from=only_if),
         disease=population.disease,
         age=population.age,
         least_neutrophils=population.least_neutrophils,

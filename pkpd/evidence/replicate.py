@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pkpd.evidence.arms import ArmSeen
 from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.order_statistics import EVEN, Sample
+from pkpd.evidence.order_statistics import EVEN, FREEDOM, Sample
 from pkpd.evidence.table import EvidenceRow
 from pkpd.evidence.terms import Arm, Reading, Term, category_shares, standard_error
 
@@ -126,6 +126,9 @@ def urn(sample: Sample, n: int, rng: np.random.Generator) -> Floats:
     values = np.empty(n)
     uniform = rng.random((n, 2))
     own = rng.choice(sample.values, size=n, p=weights) + sample.bandwidth * rng.standard_normal(n)
+    centre, scale = sample.student
+    tails = centre[0] + scale[0] * rng.standard_t(FREEDOM, n)
+    own = np.where(rng.random(n) < sample.student_share[0], tails, own)
     spread = low + (high - low) * rng.random(n)
     fresh = np.where(uniform[:, 0] * (size + EVEN) < EVEN, spread, own)
     for i in range(n):

@@ -24,8 +24,9 @@ REQUIRED = ("study", "population", "schedule", "endpoint", "mark")
 OPTIONAL = (
     *("id", "reference", "patients", "n", "other_schedule", "cycles", "cycle_days", "value"),
     *("lower", "upper", "limits", "numerator", "denominator", "definition", "source", "via"),
-    *("assumed", "unused"),
+    *("assumed", "unused", "reinduction", "reinduction_day"),
 )
+REINDUCTION_DAY = 29  # marrow is looked at four weeks after the first course began
 MARKS = ("READ", "DERIVED", "MEMORY")
 LIMITS = ("range", "iqr", "ci90", "ci95")
 VIAS = ("direct", "mirror")
@@ -67,6 +68,9 @@ class EvidenceRow:
         copy of it.
     unused
         Why the row is kept but is no likelihood; empty if it may be used.
+    reinduction, reinduction_day
+        Course given from this day to those whose marrow still has 5 % blasts, if the outcome is the
+        best of up to two courses.
     """
 
     line: int
@@ -94,13 +98,16 @@ class EvidenceRow:
     source: str = ""
     assumed: str = ""
     unused: str = ""
+    reinduction: Schedule | None = None
+    reinduction_day: int = REINDUCTION_DAY
 
     @property
     def arm(self) -> str:
         """Key of what is simulated: rows with the same key share one simulation."""
         if self.endpoint.at_start:
             return arm_key(self.population.name, self.simulated, 1, self.cycle_days)
-        return arm_key(self.population.name, self.schedule, self.cycles, self.cycle_days)
+        key = arm_key(self.population.name, self.schedule, self.cycles, self.cycle_days)
+        return key + again(self.reinduction, self.reinduction_day)
 
     @property
     def simulated(self) -> Schedule:
@@ -120,6 +127,13 @@ def arm_key(population: str, schedule: Schedule, cycles: int, cycle_days: int) -
     text = "".join(schedule.text.split())
     many = f" x{cycles}/{cycle_days}" if cycles > 1 else ""
     return f"{population} {text}{many}"
+
+
+def again(reinduction: Schedule | None, day: int) -> str:
+    """Add to the key of an arm that it has a second induction."""
+    if reinduction is None:
+        return ""
+    return f" again {''.join(reinduction.text.split())} d{day}"
 
 
 @dataclass(frozen=True)
@@ -337,9 +351,29 @@ def _row(cell: _Cells, populations: Mapping[str, Population]) -> EvidenceRow:
         source=cell.text("source"),
         assumed=cell.text("assumed"),
         unused=cell.text("unused"),
+        reinduction=cell.schedule("reinduction") if cell.text("reinduction") else None,
+        reinduction_day=cell.count("reinduction_day") or REINDUCTION_DAY,
     )
+    _check_reinduction(row, cell)
     _check_numbers(row, cell)
     return _counted(row, cell)
+
+
+def _check_reinduction(row: EvidenceRow, cell: _Cells) -> None:
+    second = row.reinduction
+    if second is None:
+        if cell.text("reinduction_day"):
+            cell.refuse("reinduction_day", "no reinduction is given", remedy="leave it empty")
+        return
+    if row.cycles > 1:
+        cell.refuse("reinduction", f"the row has {row.cycles} cycles", "cycles 1 or empty")
+    if len(second.at_levels()) > 1:
+        cell.refuse("reinduction", "it has several dose levels", "one")
+    if row.reinduction_day <= row.schedule.last_day:
+        cell.refuse(
+            "reinduction_day",
+            f"day {row.reinduction_day} is not after the last dose on day {row.schedule.last_day}",
+        )
 
 
 def _check_numbers(row: EvidenceRow, cell: _Cells) -> None:
@@ -402,6 +436,7 @@ def _refuse_repeats(rows: Iterable[EvidenceRow], shown: str) -> None:
     seen: dict[tuple[object, ...], int] = {}
     for row in rows:
         given = arm_key(row.population.name, row.schedule, row.cycles, row.cycle_days)
+        given += again(row.reinduction, row.reinduction_day)
         key = (row.study, given, row.endpoint.name, row.denominator or row.n)
         if key in seen:
             raise DataError(

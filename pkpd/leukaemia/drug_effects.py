@@ -96,6 +96,8 @@ class PreparedRegimen:
         Tables without the effects that depend on parameters.
     clofarabine_by_mouth
         Index of the drug, and dose ``[C, D]`` (mg/m^2) of clofarabine by mouth.
+    lenalidomide_with_dexamethasone
+        Course and index of lenalidomide where the course gives dexamethasone too.
     chemotherapy
         Course, drug, its name, cumulative dose (mg/m^2) and share of each day ``[D]``.
     """
@@ -104,6 +106,7 @@ class PreparedRegimen:
     tables: Tables
     clofarabine_by_mouth: tuple[tuple[int, Floats], ...] = ()
     chemotherapy: tuple[tuple[int, int, str, float, Floats], ...] = ()
+    lenalidomide_with_dexamethasone: tuple[tuple[int, int], ...] = ()
 
     def at(self, theta: Theta) -> Tables:
         """Tables under global parameters."""
@@ -112,6 +115,8 @@ class PreparedRegimen:
         effect = self.tables.effect.copy()
         for k, dose in self.clofarabine_by_mouth:
             effect[:, :, k, _CLO] += dose * theta["oral_clofarabine"]
+        for c, k in self.lenalidomide_with_dexamethasone:
+            effect[c, :, k, _LEN] *= theta.get("len_with_dexamethasone", 1.0)
         for c, k, drug, total, share in self.chemotherapy:
             rate = intensity(theta, drug, total) * share
             here = effect[c, :, k]
@@ -176,7 +181,12 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
         },
     )
     swallowed = tuple((k, by_mouth[:, :, k]) for k in range(len(names)) if by_mouth[:, :, k].any())
-    return PreparedRegimen(made, tables, swallowed, tuple(chemotherapy))
+    both = tuple(
+        (c, names.index("lenalidomide"))
+        for c, _, drug, *_ in chemotherapy
+        if drug == "dexamethasone" and "lenalidomide" in names
+    )
+    return PreparedRegimen(made, tables, swallowed, tuple(chemotherapy), both)
 
 
 def regimen_tables(schedule: ArmSchedule, theta: Theta) -> tuple[Tables, DosingPlan | None]:

@@ -10,6 +10,8 @@ import pytest
 from pkpd.evidence.arms import arms_of
 from pkpd.evidence.endpoints import Observable
 from pkpd.evidence.marrow import MarrowSimulator, days_seen
+from pkpd.evidence.populations import load_populations
+from pkpd.evidence.schedule import parse_schedule
 from pkpd.evidence.table import load_evidence
 
 DEATH = Observable("death", day=30.0)
@@ -61,6 +63,42 @@ def test_leaving_days_out_changes_nothing(arms):
         for name, scores in whole[key].scores.items():
             np.testing.assert_array_equal(scores, short[key].scores[name])
     assert delays > 0.0
+
+
+def test_second_course_is_for_those_with_blasts(arms):
+    one = next(a for a in arms.values() if a.population.disease.startswith("aml"))
+    course = parse_schedule("cytarabine:100 mg/m2:CI:1-7;daunorubicin:60 mg/m2:IV:1-3")
+    first = replace(one, schedule=course, reinduction=None)
+    again = replace(first, reinduction=course, reinduction_day=29)
+    # both simulate the same patients for as many days
+    both = {"one": first, "two": again}
+    seen = {key: MarrowSimulator({"same": arm}, 256)({})["same"] for key, arm in both.items()}
+    once, twice = (seen[key].observe(RESPONSE) for key in both)
+    # a few remissions come late, from more than 5 % blasts on day 29
+    assert twice[once == 1.0].mean() > 0.95
+    assert 0.02 < twice.mean() - once.mean() < 0.4
+    early = Observable("death", day=20.0)
+    np.testing.assert_array_equal(seen["one"].observe(early), seen["two"].observe(early))
+    # a look before the second course begins needs no more days
+    short = MarrowSimulator(asking({"same": again}, early), 256)({})["same"]
+    np.testing.assert_allclose(short.observe(early), seen["two"].observe(early), rtol=1e-12)
+
+
+def test_dexamethasone_changes_the_effect_of_lenalidomide(arms):
+    one = next(iter(arms.values()))
+    alone = parse_schedule("lenalidomide:25 mg:PO:1-21")
+    both = parse_schedule("lenalidomide:25 mg:PO:1-21;dexamethasone:40 mg:PO:1,8,15,22")
+    low = Observable("grade", "neutrophils", (1.0,))
+    shares = {}
+    for name, schedule in (("alone", alone), ("both", both)):
+        arm = replace(one, schedule=schedule, population=load_populations()["myeloma"])
+        simulator = MarrowSimulator(asking({"same": arm}, low), 512)
+        for factor in (0.5, 1.0):
+            seen = simulator({"len_with_dexamethasone": factor})["same"].observe(low)
+            shares[name, factor] = seen.mean()
+    assert shares["alone", 0.5] == shares["alone", 1.0]
+    assert shares["both", 0.5] < shares["both", 1.0] - 0.1
+    assert shares["both", 1.0] == pytest.approx(shares["alone", 1.0], abs=0.02)
 
 
 def test_arms_of_the_table_say_what_is_asked(arms):

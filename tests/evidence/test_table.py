@@ -112,6 +112,40 @@ def test_dose_levels_are_split_by_patients():
     assert {part.drugs[1].amount for _, part in parts} == {5}
 
 
+TWO_COURSES = (
+    "study,population,schedule,n,endpoint,numerator,denominator,mark,reinduction,reinduction_day,"
+    "cycles"
+)
+
+
+def two_courses(reinduction="cytarabine:100 mg/m2:CI:1-5", day="", cycles=""):
+    first = "A,aml,cytarabine:100 mg/m2:CI:1-7,200,cr_rate,120,200,READ"
+    return f"{first},{reinduction},{day},{cycles}"
+
+
+def test_arm_with_a_second_course_is_an_arm_of_its_own(table_file):
+    file = table_file(two_courses(""), two_courses(), two_courses(day="36"), header=TWO_COURSES)
+    rows = load_evidence(file).rows
+    assert [row.reinduction is None for row in rows] == [True, False, False]
+    assert [row.reinduction_day for row in rows] == [29, 29, 36]
+    assert len({row.arm for row in rows}) == 3
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"reinduction": "", "day": "30"}, "column reinduction_day: no reinduction is given"),
+        ({"day": "7"}, "column reinduction_day: day 7 is not after the last dose on day 7"),
+        ({"cycles": "4"}, "column reinduction: the row has 4 cycles"),
+        ({"reinduction": "cytarabine:1|2 mg/m2:CI:1-5"}, "reinduction: it has several dose levels"),
+        ({"reinduction": "cytarabine"}, 'row 2, column reinduction: schedule "cytarabine'),
+    ],
+)
+def test_bad_second_course_is_refused(table_file, cells, message):
+    with pytest.raises(DataError, match=message):
+        load_evidence(table_file(two_courses(**cells), header=TWO_COURSES))
+
+
 def test_own_table_is_whole_and_every_row_has_a_use_or_a_reason():
     table = load_evidence()
     assert len(table) == 252
