@@ -38,6 +38,7 @@ INTERNAL_UNITS: dict[str, str] = {
     "clearance per creatinine": "L/h/(umol/L)",
     "clearance per creatinine clearance": "L/h/(mL/min)",
     "count": "10^9/L",
+    "rate per count": "1/h/(10^9/L)",
     "molar mass": "g/mol",
     "weight": "kg",
     "height": "cm",
@@ -262,7 +263,7 @@ def dimension_of(unit: str) -> str:
     -------
     str
         The first dimension of ``INTERNAL_UNITS`` with exactly this unit, else the first one that
-        the unit can be converted to.
+        the unit can be converted to, dimensions of counts first for a unit with ``10^9``.
 
     Raises
     ------
@@ -273,7 +274,11 @@ def dimension_of(unit: str) -> str:
     for dimension, internal in INTERNAL_UNITS.items():
         if unit == internal:
             return dimension
-    for dimension in INTERNAL_UNITS:
+    # numbers of cells have no dimension: a rate per count would pass for a clearance
+    counts_first = sorted(
+        INTERNAL_UNITS, key=lambda d: "10^9" in unit and "10^9" not in INTERNAL_UNITS[d]
+    )
+    for dimension in counts_first:
         try:
             unit_factor(unit, dimension)
         except UnitError:

@@ -59,6 +59,8 @@ STRUCTURES: dict[str, dict[str, tuple[str, ...]]] = {
     "marrow": {
         "friberg": ("MTT", "gamma", "k_circ"),
         "platelet_chain": ("MTT", "gamma", "ks"),
+        "stem_cell": ("MTT", "gamma", "ftr", "k_circ"),
+        "gcsf": ("MTT", "gamma", "beta", "k_circ", "ke", "k_anc", "g0"),
     },
 }
 
@@ -69,6 +71,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "kill": ("reference_dose_mg_m2", "spread_h"),
     "friberg": ("transits", "saturation"),
     "platelet_chain": ("transits", "ageing", "saturation"),
+    "stem_cell": ("transits", "saturation"),
+    "gcsf": ("transits",),
 }
 
 

@@ -17,9 +17,8 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.model.marrow import FEEDBACK_RULES, FeedbackRule, Parameters, growth_factor
 
 _FLOOR = 1e-12  # of a scaled count inside powers and logarithms
-_FILGRASTIM, _PEG_DEPOT, _PEG, _LEVEL = -4, -3, -2, -1
 
-#: Given G-CSF, as rise of the concentration by one dose and rates per hour. Absorption of
+#: Given G-CSF: rates per hour, ``k_anc`` per hour and 10^9/L. Absorption of
 #: filgrastim and its volume of 14.5 L: lenograstim in Jost 2020 (transcribed). Assumed are:
 #: bioavailability 0.6, and for pegfilgrastim an absorption half-life of a day, little elimination
 #: of its own and a fifth of the clearance of G-CSF by neutrophils at the same count.
@@ -32,8 +31,8 @@ GIVEN = {
 
 
 def rise_by_dose(dose_ug: float, volume_L: float = 14.5, bioavailability: float = 0.6) -> float:
-    """Rise of the concentration in ng/L by a dose under the skin, if it came at once."""
-    return 1000.0 * dose_ug * bioavailability / volume_L
+    """Rise of the concentration in mg/L by a dose under the skin, if it came at once."""
+    return 1e-3 * dose_ug * bioavailability / volume_L
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,22 @@ class GcsfMarrow:
     g_csf
         ``"algebraic"``: G-CSF in balance with its production and clearance, ``G = (k_in + given) /
         (ke + k_anc Circ)``; its rate of 0.6 to 26 per hour makes the difference negligible, and the
-        equations are not stiff. ``"state"``: as published, for solvers of stiff equations.
+        equations are not stiff. ``"state"``: as published, with one state more, for solvers of
+        stiff equations.
     feedback_rule
         See `pkpd.model.marrow.FeedbackRule`: what the factor ``g^gamma`` does when ``E > 1``.
 
     Notes
     -----
     Parameters: ``baseline``, ``set_point`` (10^9/L), ``MTT`` (h), ``gamma``, ``beta``, ``k_circ``
-    (1/h), ``ke`` (1/h), ``k_anc`` (1/h per 10^9/L), ``g0`` (ng/L); and for given G-CSF, if doses
-    are given with `give`, the rates of `GIVEN`.
+    (1/h), ``ke`` (1/h), ``k_anc`` (1/h per 10^9/L), ``g0`` (mg/L); and for given G-CSF, if doses
+    are given with `give`, the rates of `GIVEN`. Without such doses counts do not depend on ``g0``.
 
     Published values: baseline 3.53, MTT 133 h, gamma 0.444, beta 0.234, half-life in blood 7 h, ke
-    0.592, k_anc 5.64, g0 24.3. The corticosteroid term of the paper is left out.
+    0.592, k_anc 5.64, g0 24.3 ng/L. The corticosteroid term of the paper is left out.
 
     Filgrastim has the clearance of endogenous G-CSF; pegfilgrastim is a pool of its own that adds
-    to ``G``. Both are states in ng/L.
+    to ``G``. Both are states in mg/L.
 
     References
     ----------
@@ -103,7 +103,8 @@ class GcsfMarrow:
         """Names of the states; ``g_csf`` is relative to its normal concentration."""
         chain = tuple(f"transit_{i + 1}" for i in range(self.transits))
         given = ("filgrastim_depot", "pegfilgrastim_depot", "pegfilgrastim")
-        return ("log_proliferating", *chain, "circulating", *given, "g_csf")
+        own = ("g_csf",) if self.g_csf == "state" else ()
+        return ("log_proliferating", *chain, "circulating", *given, *own)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -116,28 +117,30 @@ class GcsfMarrow:
         z = jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
         pools = jnp.stack([jnp.log(z)] + [z] * (self.transits + 1))
         given = jnp.zeros((3, *shape))
-        return jnp.concatenate([pools, given, self._balance(z, given, p)[None]])
+        own = [self._balance(z, given[0], p)[None]] if self.g_csf == "state" else []
+        return jnp.concatenate([pools, given, *own])
 
     def give(
         self, y: Array, filgrastim: Array | float = 0.0, pegfilgrastim: Array | float = 0.0
     ) -> Array:
-        """State after doses under the skin, given as rises in ng/L (`rise_by_dose`)."""
-        y = y.at[_FILGRASTIM].add(filgrastim)
-        return y.at[_PEG_DEPOT].add(pegfilgrastim)
+        """State after doses under the skin, given as rises in mg/L (`rise_by_dose`)."""
+        first = self.transits + 2
+        return y.at[first].add(filgrastim).at[first + 1].add(pegfilgrastim)
 
-    def _balance(self, circulating: Array, given: Array, p: Parameters) -> Array:
+    def _balance(self, circulating: Array, filgrastim: Array, p: Parameters) -> Array:
         """Balanced G-CSF relative to normal, without pegfilgrastim."""
         normal = p["ke"] + p["k_anc"] * p["set_point"]
-        absorbed = p.get("ka_filgrastim", GIVEN["ka_filgrastim"]) * given[0] / p["g0"]
+        absorbed = p.get("ka_filgrastim", GIVEN["ka_filgrastim"]) * filgrastim / p["g0"]
         return (normal + absorbed) / (p["ke"] + p["k_anc"] * p["set_point"] * circulating)
 
     def _level(self, y: Array, p: Parameters) -> Array:
         """All G-CSF relative to the normal concentration."""
-        circulating = jnp.maximum(y[self.transits + 1], _FLOOR)
-        own = y[_LEVEL]
-        if self.g_csf == "algebraic":
-            own = self._balance(circulating, y[_FILGRASTIM : _FILGRASTIM + 1], p)
-        return jnp.maximum(own + y[_PEG] / p["g0"], _FLOOR)
+        n = self.transits
+        if self.g_csf == "state":
+            own = y[n + 5]
+        else:
+            own = self._balance(jnp.maximum(y[n + 1], _FLOOR), y[n + 2], p)
+        return jnp.maximum(own + y[n + 4] / p["g0"], _FLOOR)
 
     def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
         """Time derivative of the state per hour, ``[states, L]``."""
@@ -146,27 +149,24 @@ class GcsfMarrow:
         level = self._level(y, p)
         speed = level ** p["beta"]
         growth = growth_factor(effect, level ** p["gamma"], self.feedback_rule)
-        circulating = y[n + 1]
+        circulating, filgrastim, depot, pegfilgrastim = y[n + 1 : n + 5]
         d_log_prol = ktr * (growth - speed) - kill
         inflow = jnp.concatenate([jnp.exp(y[:1]), y[1:n]])
         d_transit = ktr * speed * (inflow - y[1 : n + 1])
         d_circ = p["k_circ"] * (speed * y[n] - circulating)
         rates = {name: p.get(name, value) for name, value in GIVEN.items()}
         count = p["set_point"] * circulating
-        absorbed = rates["ka_pegfilgrastim"] * y[_PEG_DEPOT]
+        absorbed = rates["ka_pegfilgrastim"] * depot
         loss = rates["ke_pegfilgrastim"] + rates["k_anc_pegfilgrastim"] * count
-        clearance = p["ke"] + p["k_anc"] * count
-        balance = self._balance(circulating, y[_FILGRASTIM : _FILGRASTIM + 1], p)
-        stiff = clearance * (balance - y[_LEVEL])
-        tail = jnp.stack(
-            [
-                -rates["ka_filgrastim"] * y[_FILGRASTIM],
-                -absorbed,
-                absorbed - loss * y[_PEG],
-                stiff if self.g_csf == "state" else 0.0 * stiff,
-            ]
-        )
-        return jnp.concatenate([d_log_prol[None], d_transit, d_circ[None], tail])
+        tail = [
+            -rates["ka_filgrastim"] * filgrastim,
+            -absorbed,
+            absorbed - loss * pegfilgrastim,
+        ]
+        if self.g_csf == "state":
+            clearance = p["ke"] + p["k_anc"] * count
+            tail.append(clearance * (self._balance(circulating, filgrastim, p) - y[n + 5]))
+        return jnp.concatenate([d_log_prol[None], d_transit, d_circ[None], jnp.stack(tail)])
 
     def log_count(self, y: Array, p: Parameters) -> Array:
         """Natural logarithm of the neutrophil count in 10^9/L."""

@@ -12,7 +12,7 @@ A drug effect ``E >= 0`` slows proliferation, ``1 - E`` in the equations; it may
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import jax
@@ -342,48 +342,3 @@ def relaxation_rate(line: MarrowLine, p: Parameters) -> np.ndarray:
 
     jacobian = jax.vmap(jax.jacfwd(one), in_axes=(1, 0))(y, lanes)
     return np.linalg.eigvals(np.asarray(jacobian)).real.max(axis=-1)
-
-
-_LINES: dict[str, type] = {
-    "friberg": Friberg,
-    "platelet_chain": PlateletChain,
-}
-
-
-def marrow_line(name: str, **options: object) -> MarrowLine:
-    """Marrow line by name, as cards give it.
-
-    Parameters
-    ----------
-    name
-        ``friberg`` or ``platelet_chain``. New lines (stem-cell pool, G-CSF, leukaemia) are
-        classes with the methods of `MarrowLine`, entered in this registry.
-    **options
-        Structure: ``transits``, ``circulation``, ``ageing``, ``feedback_rule``.
-
-    Raises
-    ------
-    PkpdError
-        If the name or an option is unknown.
-
-    Examples
-    --------
-    >>> marrow_line("friberg", transits=1).states
-    ('log_proliferating', 'transit_1', 'circulating')
-    """
-    if name not in _LINES:
-        msg = sentence(
-            where="marrow line", what=f"unknown name {name!r}", allowed=", ".join(_LINES)
-        )
-        raise PkpdError(msg)
-    line = _LINES[name]
-    allowed = [f.name for f in fields(line)]
-    for option in options:
-        if option not in allowed:
-            msg = sentence(
-                where=f"marrow line {name!r}",
-                what=f"unknown option {option!r}",
-                allowed=", ".join(allowed),
-            )
-            raise PkpdError(msg)
-    return line(**options)

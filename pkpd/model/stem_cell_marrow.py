@@ -52,14 +52,18 @@ class StemCellMarrow:
     cells that come from their own division (above 0, at most 1). With ``ftr = 1`` the stem pool
     stands still and the model is Friberg's.
 
-    The stem pool is on a log scale; the proliferating pool is not, because after a heavy kill its
-    logarithm would change very fast. A ``kill`` of more than about 0.4 per hour is too fast for
-    steps of 6 h.
+    States are the logarithm of the stem pool and the proliferating pool per stem cell, ``q``::
+
+        dq/dt = ktr (1 - ftr - ftr q + (2 ftr - 1) q (1 - E) F)
+
+    A kill takes the same share of both pools and leaves ``q`` alone, so that no kill is too fast
+    for long steps; and ``q`` may be 0, as the logarithm of an emptied pool may not.
 
     References
     ----------
     Henrich A et al., J Pharmacol Exp Ther 2017;362:347-358, doi:10.1124/jpet.117.240309. The
-    equations are those of a published transcription; the paper's parameters were not found.
+    equations are those of a published transcription; the paper's parameters were not found, and
+    the card `henrich2017_stem_cells` says what it assumes instead.
     """
 
     transits: int = 3
@@ -95,7 +99,7 @@ class StemCellMarrow:
     def states(self) -> tuple[str, ...]:
         """Names of the states."""
         chain = tuple(f"transit_{i + 1}" for i in range(self.transits))
-        return ("log_stem", "proliferating", *chain, "circulating")
+        return ("log_stem", "proliferating_per_stem", *chain, "circulating")
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -113,19 +117,20 @@ class StemCellMarrow:
         """All pools at ``baseline / set_point`` of their steady state."""
         shape = jnp.broadcast_shapes(*(jnp.shape(p[name]) for name in self.parameters))
         z = jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
-        return jnp.stack([jnp.log(z)] + [z] * (self.transits + 2))
+        return jnp.stack([jnp.log(z), jnp.ones(shape)] + [z] * (self.transits + 1))
 
     def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
         """Time derivative of the scaled state per hour, ``[states, L]``."""
         ktr, ftr = self._ktr(p), p["ftr"]
         feedback = feedback_factor(jnp.maximum(y[-1], _FLOOR), p["gamma"], self.saturation)
         growth = growth_factor(effect, feedback, self.feedback_rule)
-        stem = jnp.exp(y[0])
         d_log_stem = (1.0 - ftr) * ktr * (growth - 1.0) - kill
-        d_prol = ktr * (ftr * growth * y[1] + (1.0 - ftr) * stem - y[1]) - kill * y[1]
-        d_transit = ktr * (y[1:-2] - y[2:-1])
+        d_ratio = ktr * (1.0 - ftr - ftr * y[1] + (2.0 * ftr - 1.0) * growth * y[1])
+        proliferating = y[1] * jnp.exp(y[0])
+        inflow = jnp.concatenate([proliferating[None], y[2:-2]])
+        d_transit = ktr * (inflow - y[2:-1])
         d_circ = self._k_circ(p) * (y[-2] - y[-1])
-        return jnp.concatenate([jnp.stack([d_log_stem, d_prol]), d_transit, d_circ[None]])
+        return jnp.concatenate([jnp.stack([d_log_stem, d_ratio]), d_transit, d_circ[None]])
 
     def log_count(self, y: Array, p: Parameters) -> Array:
         """Natural logarithm of the circulating count in 10^9/L."""

@@ -25,7 +25,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.model.effects import effect_shape
 from pkpd.model.individuals import individual_parameters, occasion_scores, patient_arrays
 from pkpd.model.joint import DrugModel, JointModel
-from pkpd.model.marrow import marrow_line
+from pkpd.model.lines import line_of_card
 from pkpd.model.parameters import typical as typical_parameters
 from pkpd.outcome import protocol
 from pkpd.outcome.course import (
@@ -244,7 +244,7 @@ def prepare(
         drugs=drugs,
         slots=dosing.slots,
         lines=tuple(
-            (card.subject, _line(card.structure, dict(card.settings), model))
+            (card.subject, line_of_card(card, model.feedback_when_kill_exceeds))
             for card in model.marrow
         ),
         edges=tuple(float(e) for e in edges),
@@ -286,15 +286,6 @@ def _occasions(dosing: DosingPlan, drugs: tuple[DrugPart, ...]) -> int:
             days = (dosing.amount[:, :, mine] > 0).any(axis=2).sum(axis=1)
             most = max(most, int(np.sum(dosing.cycles * days)))
     return most
-
-
-def _line(structure: str, settings: Mapping[str, float], model: JointModel) -> Any:
-    options: dict[str, Any] = {
-        name: value if name == "saturation" else int(value) for name, value in settings.items()
-    }
-    if structure == "friberg":
-        options["circulation"] = "own"
-    return marrow_line(structure, feedback_rule=model.feedback_when_kill_exceeds, **options)
 
 
 def _drug_part(drug: DrugModel, lines: tuple[str, ...]) -> DrugPart:

@@ -15,7 +15,7 @@ from pkpd.errors import CardError
 from pkpd.model import assumed_inputs, load_model
 from pkpd.model.effects import effect_shape
 from pkpd.model.joint import describe
-from pkpd.model.marrow import marrow_line
+from pkpd.model.lines import line_of_card
 from pkpd.units import Parameter
 
 
@@ -57,9 +57,7 @@ def test_linear_structures_and_shapes_are_those_of_the_engine():
         assert set(wanted) == set(STRUCTURES["pk"][card.structure])
     for name in card_names("marrow"):
         card = load_model_card("marrow", name)
-        settings = {k: int(v) for k, v in card.settings}
-        own = {"circulation": "own"} if card.structure == "friberg" else {}
-        wanted = set(marrow_line(card.structure, **settings, **own).parameters)
+        wanted = set(line_of_card(card).parameters)
         assert wanted == set(STRUCTURES["marrow"][card.structure]) | {"baseline", "set_point"}
     for drug in load_model().drugs:
         if drug.shape != "kill":

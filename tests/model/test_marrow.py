@@ -14,7 +14,6 @@ from pkpd.model.marrow import (
     Friberg,
     PlateletChain,
     growth_factor,
-    marrow_line,
     relaxation_rate,
 )
 
@@ -171,13 +170,7 @@ def test_relaxation_tells_damped_from_lasting_oscillation():
         assert (swing < 1e-3) if settles else (swing > 0.05)
 
 
-def test_lines_by_name_and_refusals():
-    assert marrow_line("friberg", transits=1, circulation="own") == Friberg(1, "own")
-    assert marrow_line("platelet_chain").parameters[-1] == "ks"
-    with pytest.raises(PkpdError, match=r"unknown name 'henrich'.*friberg, platelet_chain"):
-        marrow_line("henrich")
-    with pytest.raises(PkpdError, match=r"unknown option 'n'.*transits"):
-        marrow_line("friberg", n=3)
+def test_refusals():
     with pytest.raises(PkpdError, match=r"feedback rule 'never'.*kept, off, capped"):
         Friberg(feedback_rule="never")
     with pytest.raises(PkpdError, match=r"circulation 'fast'"):

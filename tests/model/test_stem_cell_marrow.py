@@ -46,14 +46,17 @@ def test_derivative_is_the_published_one_in_counts():
     effect, kill = 0.4, 0.01
     ktr = 4.0 / 195.0
     steady = 270.0 * 0.01 / ktr  # of stem, proliferating and transit cells
-    stem, prol, t1, t2, t3 = steady * np.exp(float(y[0, 0])), *(steady * np.asarray(y[1:5, 0]))
+    stem, (t1, t2, t3) = steady * np.exp(float(y[0, 0])), steady * np.asarray(y[2:5, 0])
+    prol = stem * float(y[1, 0])
     circ = 270.0 * float(y[5, 0])
     f = (270.0 / circ) ** 0.316
     k_stem, k_prol = 0.3 * ktr, 0.7 * ktr
+    d_stem = k_stem * stem * ((1 - effect) * f - 1) - kill * stem
+    d_prol = k_prol * prol * (1 - effect) * f + k_stem * stem - ktr * prol - kill * prol
     published = np.array(
         [
-            (k_stem * stem * ((1 - effect) * f - 1) - kill * stem) / stem,
-            (k_prol * prol * (1 - effect) * f + k_stem * stem - ktr * prol - kill * prol) / steady,
+            d_stem / stem,
+            d_prol / stem - prol * d_stem / stem**2,
             ktr * (prol - t1) / steady,
             ktr * (t1 - t2) / steady,
             ktr * (t2 - t3) / steady,

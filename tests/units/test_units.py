@@ -40,6 +40,8 @@ SPELLINGS = [
     ("90 mL/min", 90.0, "mL/min", "creatinine clearance"),
     ("0.5 1/h", 0.5, "1/h", "rate"),
     ("12 /day", 0.5, "1/day", "rate"),
+    ("5.64 1/h/(10^9/L)", 5.64, "1/h/(10^9/L)", "rate per count"),
+    ("12 /day/(10^9/L)", 0.5, "1/day/(10^9/L)", "rate per count"),
     ("30 min", 0.5, "min", "time"),
     ("1e2 mg", 100.0, "mg", "mass"),
     ("0.25", 0.25, "1", "fraction"),
