@@ -8,6 +8,7 @@ from pkpd.evidence.likelihood import EvidenceLikelihood
 from pkpd.evidence.marrow_prior import marrow_effects, marrow_prior
 from pkpd.evidence.posterior import evidence_hash, load_posterior
 from pkpd.evidence.table import load_evidence
+from pkpd.evidence.use import how_used
 from pkpd.leukaemia.parameters import leukaemia_cards
 
 FILE = Path(__file__).parents[2] / "models" / "evidence" / "posterior.nc"
@@ -34,3 +35,11 @@ def test_later_rows_can_be_read_and_are_none_of_those_learned_from():
     assert len({row.study for row in later}) == 39  # both are told in `what_is_known.md`
     for row in later:
         assert (row.study, row.endpoint.name, row.schedule.text, row.denominator) not in learned
+
+
+def test_unseen_rows_are_of_other_studies():
+    unseen = load_evidence(FILE.with_name("unseen_outcomes.csv"))
+    assert all(use.kind for use in how_used(unseen))
+    known = {*load_evidence().studies, *load_evidence(FILE.with_name("later_outcomes.csv")).studies}
+    assert len(unseen.studies) == 48
+    assert not known & set(unseen.studies)
