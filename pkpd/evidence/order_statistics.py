@@ -28,6 +28,7 @@ from pkpd.evidence.log_sums import log_sum
 Floats = NDArray[np.float64]
 
 EVEN = 0.1  # patients spread evenly over the support
+# Chosen, not estimated: with 64 simulated patients a late one moves a maximum by about 1 in log.
 STUDENT = 20.0  # of so many simulated patients, half of the weight follows a Student distribution
 FREEDOM = 5.0  # its degrees of freedom: tails heavier than those of a normal
 

@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 LOG_DAYS = (float(np.log(0.3)), float(np.log(200.0)))  # support of days
 LOG_COUNTS = (float(np.log(0.005)), float(np.log(1000.0)))  # support of counts, 10^9/L
 LEAST_BANDWIDTH = 0.03  # of the log: one day in a month
+# Chosen so small that the penalty does not pull on large trials.
 HARDLY_ANY = 1e-4  # share of patients below which days of those who recover are improbable
 FEVER_HAZARD = "fever_hazard"  # parameter, per day of neutrophils below 0.5
 DISCREPANCY = "discrepancy"  # parameter, see Arm.sized
