@@ -112,19 +112,17 @@ class EvidenceLikelihood:
     def evaluate(self, theta: Mapping[str, float], seen: Mapping[str, ArmSeen]) -> Evaluation:
         """Log likelihood of the table given simulated arms."""
         grid = self.effects.grid(theta)
-        by_study = np.zeros(len(self.studies))
-        by_term = np.zeros(len(self.terms))
-        place = {study: index for index, study in enumerate(self.studies)}
+        alone = np.empty((len(self.terms), grid.log_weight.size))
         weighted: dict[str, Arm] = {}
         pieces: dict[str, list[tuple[Term, Floats]]] = {study: [] for study in self.studies}
         for index, term in enumerate(self.terms):
             arms = {key: self._arm(key, theta, seen, weighted) for key in term.arm_keys}
             by_reading = np.stack([term.log_likelihood(arms, r) for r in term.readings])
-            alone = log_sum(by_reading + term.log_priors[:, None], axis=0)
-            by_term[index] = float(log_sum(alone + grid.log_weight))
+            alone[index] = _any_reading(by_reading + term.log_priors[:, None])
             pieces[term.study].append((term, by_reading))
-        for study, parts in pieces.items():
-            by_study[place[study]] = _study(parts, grid.log_weight)
+        by_term = log_sum(alone + grid.log_weight, axis=1)
+        joint = np.stack([_study(pieces[study]) for study in self.studies])
+        by_study = log_sum(joint + grid.log_weight, axis=1)
         total = float(by_study.sum())
         return Evaluation(total if np.isfinite(total) else -np.inf, by_study, by_term)
 
@@ -169,8 +167,13 @@ class EvidenceLikelihood:
         return weighted[key]
 
 
-def _study(parts: list[tuple[Term, Floats]], log_weight: Floats) -> float:
-    """Log likelihood of a study: shared readings summed over, deviations integrated out."""
+def _any_reading(by_reading: Floats) -> Floats:
+    """Log likelihood ``[K]`` with the readings ``[R, K]`` summed over."""
+    return by_reading[0] if len(by_reading) == 1 else log_sum(by_reading, axis=0)
+
+
+def _study(parts: list[tuple[Term, Floats]]) -> Floats:
+    """Log likelihood ``[K]`` of a study at each deviation, shared readings summed over."""
     families: dict[tuple[str, ...], Floats] = {}
     for term, by_reading in parts:
         value = term.power * by_reading
@@ -178,10 +181,7 @@ def _study(parts: list[tuple[Term, Floats]], log_weight: Floats) -> float:
             families[term.family] = families[term.family] + value
         else:
             families[term.family] = value + term.log_priors[:, None]
-    joint = log_weight.copy()
-    for value in families.values():
-        joint += log_sum(value, axis=0)
-    return float(log_sum(joint))
+    return np.sum([_any_reading(value) for value in families.values()], axis=0)
 
 
 def only_studies(likelihood: EvidenceLikelihood, studies: Iterable[str]) -> EvidenceLikelihood:

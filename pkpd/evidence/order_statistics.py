@@ -21,9 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.special import gammaln, ndtr, stdtr
-
-from pkpd.evidence.log_sums import log_sum
+from scipy.special import gammaln, ndtr
 
 Floats = NDArray[np.float64]
 
@@ -71,7 +69,7 @@ class Sample:
         below = ndtr((edges[None, :] - self.values[:, None]) / self.bandwidth)
         even = np.clip((edges - low) / (high - low), 0.0, 1.0)
         centre, scale = self.student
-        tails = stdtr(FREEDOM, (edges[None, :] - centre[:, None]) / scale[:, None])
+        tails = _student_of_five((edges[None, :] - centre[:, None]) / scale[:, None])
         share = self.student_share[:, None]
         smooth = (1.0 - share) * (self.weights @ below) + share * tails
         cumulative = smooth * self.size[:, None] + EVEN * even
@@ -89,6 +87,17 @@ class Sample:
         variance = self.weights @ self.values**2 - centre**2
         variance = np.maximum(variance, 0.0) + self.bandwidth**2
         return centre, np.sqrt(variance * (FREEDOM - 2.0) / FREEDOM)
+
+
+def _student_of_five(x: Floats) -> Floats:
+    """Distribution function of Student's distribution with five degrees of freedom.
+
+    Closed form (Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.3).
+    """
+    tangent = np.clip(x, -1e100, 1e100) / np.sqrt(5.0)
+    cosine_2 = 1.0 / (1.0 + tangent**2)
+    inner = np.arctan(tangent) + tangent * cosine_2 * (1.0 + cosine_2 * (2.0 / 3.0))
+    return 0.5 + inner / np.pi
 
 
 def order_log_likelihood(
@@ -120,90 +129,113 @@ def order_log_likelihood(
     equal probability.
     """
     ranks = (n // 2 + 1,) if n % 2 else (n // 2, n // 2 + 1)
-    by_rank = [_rank_log_likelihood(sample, n, rank, median, extremes) for rank in ranks]
-    return log_sum(np.stack(by_rank), axis=0) - np.log(len(ranks))
-
-
-def _rank_log_likelihood(
-    sample: Sample,
-    n: int,
-    rank: int,
-    median: tuple[float, float],
-    extremes: tuple[tuple[float, float], tuple[float, float]] | None,
-) -> Floats:
-    infinity = np.inf
     if extremes is None:
-        edges = np.array([-infinity, *median, infinity])
-        lower, middle, upper = sample.cell_weights(edges).T
-        low_terms = _rising(lower, rank)
-        high_terms = _rising(upper, n - rank + 1)
-        total = lower + middle + upper
+        weights = sample.cell_weights(np.array([-np.inf, *median, np.inf]))
     else:
         (a0, a1), (c0, c1) = extremes
         a1, c0 = min(a1, median[0]), max(c0, median[1])
-        edges = np.array([-infinity, min(a0, a1), a1, *median, c0, max(c0, c1), infinity])
-        weights = sample.cell_weights(edges)
-        at_low, between_low, middle, between_high, at_high = weights.T[1:-1]
-        low_terms = _with_one_at_the_end(at_low, between_low, rank, a0 < a1)
-        high_terms = _with_one_at_the_end(at_high, between_high, n - rank + 1, c0 < c1)
-        total = weights.sum(axis=1)
-    here = np.arange(n + 1)
-    below = low_terms - gammaln(here[:rank] + 1)
-    above = high_terms - gammaln(here[: n - rank + 1] + 1)
-    at_median = _rising(middle, n + 1) - gammaln(here + 1)
-    outside = _added(below, above)  # 0 to n - 1 patients below and above
-    terms = outside + at_median[:, :0:-1]
-    return log_sum(terms, axis=1) + gammaln(n + 1) + gammaln(total) - gammaln(total + n)
+        edges = [-np.inf, min(a0, a1), a1, *median, c0, max(c0, c1), np.inf]
+        weights = sample.cell_weights(np.array(edges))
+    total = weights.sum(axis=1)
+    scale = _scale(total, n)
+    found = np.zeros_like(total)
+    for rank in ranks:
+        if extremes is None:
+            lower, middle, upper = np.ascontiguousarray(weights.T)
+            below = _ways(lower, scale, rank)
+            above = _ways(upper, scale, n - rank + 1)
+        else:
+            at_low, between_low, middle, between_high, at_high = np.ascontiguousarray(
+                weights.T[1:-1]
+            )
+            below = _one_at_the_end(at_low, between_low, scale, rank, a0 < a1)
+            above = _one_at_the_end(at_high, between_high, scale, n - rank + 1, c0 < c1)
+        # 0 to rank - 1 patients below the cell of the median, 0 to n - rank above it
+        found += _sums(below, above, _ways(middle, scale, n + 1))
+    return _log(found / len(ranks), total, scale, n)
 
 
-def _added(first: Floats, second: Floats) -> Floats:
-    """Log weights ``[K, I + J - 1]`` of sums of two numbers, from those of each ``[K, I or J]``.
+# Numbers of patients under a Dirichlet: every probability is a product of such factors as
+# w (w + 1) ... (w + i - 1) / i! over the cells, times n! gamma(T) / gamma(T + n) for all weights T.
+# The factors are kept as they are, not as logarithms, times s^i with the s below for every patient:
+# their products then stay within exp(n), and all sums are of positive numbers.
 
-    Weights of numbers of patients under a Dirichlet differ by far less than what numbers of double
-    precision span, so that they are added as they are, all positive.
-    """
-    tops = [np.max(x, axis=1, keepdims=True) for x in (first, second)]
-    tops = [np.where(np.isfinite(top), top, 0.0) for top in tops]
-    sums = _convolved(np.exp(first - tops[0]), np.exp(second - tops[1]))
+
+def _scale(total: Floats, n: int) -> Floats:
+    return n / (total + n)
+
+
+def _log(found: Floats, total: Floats, scale: Floats, n: int) -> Floats:
+    """Log probability from a sum of products of :func:`_ways` of ``n`` patients."""
     with np.errstate(divide="ignore"):
-        return np.log(sums) + tops[0] + tops[1]
+        value = np.log(found)
+    return value - n * np.log(scale) + gammaln(n + 1) + gammaln(total) - gammaln(total + n)
 
 
-@njit(nogil=True, cache=True)
-def _convolved(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Convolve row by row; for many short rows `numpy.convolve` is mostly overhead."""
-    rows, short = first.shape
-    long = second.shape[1]
-    sums = np.zeros((rows, short + long - 1))
+@njit(nogil=True, error_model="numpy", cache=True)
+def _ways(weight: np.ndarray, scale: np.ndarray, many: int) -> np.ndarray:
+    """Factors of 0 to ``many - 1`` patients in a cell, ``[K, many]``."""
+    ways = np.empty((weight.size, many))
+    for k in range(weight.size):
+        ways[k, 0] = 1.0
+        for i in range(many - 1):
+            ways[k, i + 1] = ways[k, i] * scale[k] * (weight[k] + i) / (i + 1.0)
+    return ways
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _one_at_the_end(
+    at_end: np.ndarray, between: np.ndarray, scale: np.ndarray, many: int, distinct: bool
+) -> np.ndarray:
+    """Factors of 0 to ``many - 1`` patients on a side, at least one of them in its end cell.
+
+    If the end cell is that of the median itself, nobody is on this side. Otherwise they are the
+    factors of both cells less those of the one between, without their difference being taken.
+    """
+    ways = np.zeros((at_end.size, many))
+    for k in range(at_end.size):
+        if not distinct:
+            ways[k, 0] = 1.0
+            continue
+        anywhere = 1.0
+        for i in range(many - 1):
+            ways[k, i + 1] = ways[k, i] * (between[k] + i) + anywhere * at_end[k]
+            ways[k, i + 1] *= scale[k] / (i + 1.0)
+            anywhere *= scale[k] * (at_end[k] + between[k] + i) / (i + 1.0)
+    return ways
+
+
+@njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}, cache=True)
+def _sums(first: np.ndarray, second: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Sum over i and j of ``first[i] second[j] rest[n - i - j]``, row by row, ``[K]``."""
+    rows, n = rest.shape[0], rest.shape[1] - 1
+    sums = np.zeros(rows)
+    backwards = np.empty(n + 1)
     for k in range(rows):
-        for i in range(short):
-            weight = first[k, i]
-            if weight != 0.0:
-                for j in range(long):
-                    sums[k, i + j] += weight * second[k, j]
+        for i in range(n + 1):
+            backwards[i] = rest[k, n - i]
+        for i in range(min(first.shape[1], n + 1)):
+            factor = first[k, i]
+            if factor != 0.0:
+                inner = 0.0
+                for j in range(min(second.shape[1], n + 1 - i)):
+                    inner += second[k, j] * backwards[i + j]
+                sums[k] += factor * inner
     return sums
 
 
-def _rising(weight: Floats, many: int) -> Floats:
-    """``log(weight (weight + 1) ... )`` with 0, 1, ... ``many - 1`` factors, ``[K, many]``."""
-    terms = np.zeros((weight.size, many))
-    np.cumsum(np.log(weight[:, None] + np.arange(many - 1)), axis=1, out=terms[:, 1:])
-    return terms
-
-
-def _with_one_at_the_end(at_end: Floats, between: Floats, many: int, distinct: bool) -> Floats:
-    """Log moments of "some of the patients on this side are in its end cell", ``[K, many]``.
-
-    If the end cell is that of the median itself, nobody is on this side.
-    """
-    counts = np.arange(many)
-    if not distinct:
-        return np.where(counts == 0, 0.0, -np.inf) + np.zeros_like(at_end)[:, None]
-    anywhere = _rising(at_end + between, many)
-    none_at_end = _rising(between, many)
-    gap = np.minimum(none_at_end - anywhere, 0.0)
-    with np.errstate(divide="ignore"):
-        return anywhere + np.log(-np.expm1(gap))
+@njit(nogil=True, cache=True)
+def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Factors of the patients of two sets of cells together, as many as ``first`` has."""
+    rows, many = first.shape
+    sums = np.zeros((rows, many))
+    for k in range(rows):
+        for i in range(many):
+            weight = first[k, i]
+            if weight != 0.0:
+                for j in range(many - i):
+                    sums[k, i + j] += weight * second[k, j]
+    return sums
 
 
 def quantiles_log_likelihood(
@@ -230,18 +262,18 @@ def quantiles_log_likelihood(
         edges += [max(low, edges[-1]), high]
     weights = sample.cell_weights(np.array([*edges, np.inf]))
     ranks = [int(np.clip(np.ceil(n * level), 1, n)) for level in levels]
-    counts = np.arange(n + 1)
-    so_far = np.where(counts == 0, 0.0, -np.inf) + np.zeros((len(weights), 1))
+    total = weights.sum(axis=1)
+    scale = _scale(total, n)
+    so_far = np.zeros((len(weights), n + 1))
+    so_far[:, 0] = 1.0
     for cell in range(weights.shape[1]):
-        each = _rising(weights[:, cell], n + 1) - gammaln(counts + 1)
         rank = ranks[cell // 2] if cell % 2 else 0
         if rank:
-            so_far = np.where(counts < rank, so_far, -np.inf)
-        so_far = _added(so_far, each)[:, : n + 1]
+            so_far[:, rank:] = 0.0
+        so_far = _added(so_far, _ways(np.ascontiguousarray(weights[:, cell]), scale, n + 1))
         if rank:
-            so_far = np.where(counts >= rank, so_far, -np.inf)
-    total = weights.sum(axis=1)
-    return so_far[:, n] + gammaln(n + 1) + gammaln(total) - gammaln(total + n)
+            so_far[:, :rank] = 0.0
+    return _log(so_far[:, n], total, scale, n)
 
 
 def mean_log_likelihood(
@@ -274,19 +306,13 @@ def _extremes_log_likelihood(
     (a0, a1), (c0, c1) = extremes
     edges = np.array([-np.inf, a0, a1, c0, c1, np.inf])
     weights = sample.cell_weights(edges)
-    low, middle, high = weights.T[1:-1]
-    below, above = np.arange(1, n), np.arange(1, n)
-    i, j = np.nonzero(below[:, None] + above[None, :] <= n)
-    a, c = below[i], above[j]
-    ways = gammaln(n + 1) - gammaln(a + 1) - gammaln(c + 1) - gammaln(n - a - c + 1)
-    terms = (
-        ways
-        + _rising(low, n + 1)[:, a]
-        + _rising(high, n + 1)[:, c]
-        + _rising(middle, n + 1)[:, n - a - c]
-    )
+    low, middle, high = np.ascontiguousarray(weights.T[1:-1])
     total = weights.sum(axis=1)
-    return log_sum(terms, axis=1) + gammaln(total) - gammaln(total + n)
+    scale = _scale(total, n)
+    ends = [_ways(end, scale, n) for end in (low, high)]
+    for end in ends:
+        end[:, 0] = 0.0  # the extremes are somebody's
+    return _log(_sums(*ends, _ways(middle, scale, n + 1)), total, scale, n)
 
 
 def difference_log_likelihood(

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
@@ -138,7 +139,7 @@ class StudyEffects:
         size : float[K]
             Effective number of patients.
         """
-        product = np.asarray(weight, dtype=np.float64)[None, :]
+        factors = np.asarray(weight, dtype=np.float64)[None, :]
         for effect, units in zip(self.effects, self._axes, strict=True):
             if effect.score not in scores:
                 raise PkpdError(
@@ -153,11 +154,8 @@ class StudyEffects:
             ratio, score = theta[effect.ratio], scores[effect.score]
             x = score * np.sqrt(1.0 + ratio**2)
             exponent = -0.5 * (x[None, :] - units[:, None] * ratio) ** 2 + 0.5 * score**2
-            factor = np.exp(exponent)
-            product = (product[:, None, :] * factor[None, :, :]).reshape(-1, product.shape[1])
-        total = product.sum(axis=1, keepdims=True)
-        weights = product * (1.0 / np.maximum(total, 1e-300))
-        return weights, 1.0 / np.einsum("kn,kn->k", weights, weights)
+            factors = _products(factors, np.exp(exponent))
+        return _normed(factors)
 
     def draw(self, theta: Mapping[str, float], rng: np.random.Generator) -> Floats:
         """Deviations b ``[E]`` of a new study."""
@@ -184,3 +182,30 @@ class StudyEffects:
         raw = np.asarray(weight) * np.exp(exponent - exponent.max())
         normed = raw / raw.sum()
         return normed[None, :], np.array([1.0 / np.sum(normed**2)])
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Products of every row of the first with every row of the second, ``[I J, N]``."""
+    rows, many = second.shape
+    product = np.empty((first.shape[0] * rows, many))
+    for i in range(first.shape[0]):
+        for j in range(rows):
+            for n in range(many):
+                product[i * rows + j, n] = first[i, n] * second[j, n]
+    return product
+
+
+@njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}, cache=True)
+def _normed(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows divided by their sums, in place, and their effective numbers of patients."""
+    size = np.empty(weights.shape[0])
+    for k in range(weights.shape[0]):
+        row = weights[k]
+        total = max(row.sum(), 1e-300)
+        squares = 0.0
+        for n in range(row.size):
+            row[n] = row[n] / total
+            squares += row[n] * row[n]
+        size[k] = 1.0 / squares
+    return weights, size

@@ -171,8 +171,8 @@ class ArmOutcomes:
 
     def responded(self, *codes: str, by_day: float = np.inf) -> NDArray[np.bool_]:
         """Whether the best response is one of ``codes`` and was reached by a day."""
-        wanted = [self.response_codes.index(code) for code in codes if code in self.response_codes]
-        return np.isin(self.response, wanted) & (self.response_day <= by_day)
+        wanted = np.array([code in codes for code in self.response_codes])
+        return wanted[self.response] & (self.response_day <= by_day)
 
     def dlt(self, rule: DLTRule) -> Floats:
         """Verdict of a rule: 1 dose-limiting toxicity, 0 none, ``nan`` where it cannot be told."""

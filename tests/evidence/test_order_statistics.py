@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from pkpd.evidence.order_statistics import (
     Sample,
+    _student_of_five,
     difference_log_likelihood,
     mean_log_likelihood,
     order_log_likelihood,
@@ -141,3 +142,19 @@ def test_ratio_of_arms():
     got = difference_log_likelihood(with_factor, without, (100, 100), 0.85, None, log=True)[0]
     sd = 0.3 * math.sqrt(2 / 100)
     assert got == pytest.approx(norm.logpdf(math.log(0.85), -0.2, sd), abs=0.03)
+
+
+def test_student_distribution_against_scipy():
+    x = np.array([-np.inf, -50.0, -3.0, -0.2, 0.0, 1.7, 20.0, np.inf])
+    np.testing.assert_allclose(_student_of_five(x), t.cdf(x, 5), atol=4e-16)
+
+
+@pytest.mark.parametrize(("n", "size"), [(700, 3000.0), (700, 0.01), (3, 0.01), (181, 1e-3)])
+def test_large_trials_and_few_simulated_patients_stay_within_double_precision(n, size):
+    rng = np.random.default_rng(2)
+    sample = many_simulated(rng.normal(28, 8, 300), bandwidth=1.0, size=size)
+    # the probability that the median is anywhere is 1
+    got = order_log_likelihood(sample, n, (-1e6, 1e6))
+    assert got[0] == pytest.approx(0.0, abs=1e-7 * n)
+    middle = order_log_likelihood(sample, n, (27.5, 28.5), ((12.5, 13.5), (50.5, 51.5)))
+    assert np.isfinite(middle[0])
