@@ -35,7 +35,9 @@ class Limits:
     accepted
         Smallest share of accepted moves at the last stage.
     evidence
-        Largest difference between the log evidences of runs.
+        Largest difference between the log evidences of runs up to which models may be compared by
+        them. It is of the way to the posterior, which chains at the posterior do not mend and do
+        not need: :meth:`Convergence.table` tells it, and the draws are judged by the rest.
     """
 
     runs: int = 2
@@ -66,6 +68,8 @@ class Convergence:
         Share of evaluations without a finite likelihood.
     problems
         One sentence for each limit that is not met; empty if converged.
+    remarks
+        What else a reader should know.
     """
 
     names: tuple[str, ...]
@@ -77,6 +81,7 @@ class Convergence:
     unique_share: float
     failed_share: float
     problems: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -95,7 +100,7 @@ class Convergence:
             f"log evidence {evidence}; accepted {self.accepted:.2f}; "
             f"different particles {self.unique_share:.2f}; failed {self.failed_share:.3f}"
         )
-        lines += self.problems or ["converged"]
+        lines += [*(self.problems or ["converged"]), *self.remarks]
         return "\n".join(lines)
 
 
@@ -160,9 +165,11 @@ def check_convergence(
         problems.append(
             f"{accepted:.3f} of the moves were accepted, the limit is {limits.accepted}"
         )
+    remarks = []
     if np.ptp(evidence) > limits.evidence:
-        problems.append(
-            f"log evidences differ by {np.ptp(evidence):.1f}, the limit is {limits.evidence:g}"
+        remarks.append(
+            f"log evidences differ by {np.ptp(evidence):.1f}, the limit is {limits.evidence:g}: "
+            "models cannot be compared by them"
         )
     if any(run.power < 1.0 for run in runs):
         problems.append("a run has not reached the posterior")
@@ -177,6 +184,7 @@ def check_convergence(
         unique_share=min(run.stages[-1].unique_share for run in runs),
         failed_share=sum(run.failed for run in runs) / max(evaluated, 1),
         problems=tuple(problems),
+        remarks=tuple(remarks),
     )
 
 

@@ -303,6 +303,18 @@ def test_means_of_runs_differ_only_beyond_their_own_error():
     assert not problems(different=True, apart=0.2)
 
 
+def test_evidences_that_differ_forbid_comparing_models_not_using_the_draws():
+    z = np.random.default_rng(3).standard_normal((512, 1))
+    stages = [SimpleNamespace(accepted={"walk": 0.3}, unique_share=0.3)]
+    parts = {"z": z, "stages": stages, "power": 1.0, "evaluations": 9, "failed": 0}
+    runs = [SimpleNamespace(log_evidence=value, **parts) for value in (-700.0, -707.1)]
+    found = check_convergence(runs, ["x"], 64, Limits(ess=1.0))
+    assert found.converged
+    assert "log evidences differ by 7.1, the limit is 3: models cannot be" in found.table()
+    runs[1].log_evidence = -701.0
+    assert "evidences differ" not in check_convergence(runs, ["x"], 64, Limits(ess=1.0)).table()
+
+
 def test_predictions_of_rows_are_calibrated_on_the_truth(table_file, stand_in, truth):
     table = load_evidence(table_file())
     bare = EvidenceLikelihood(table, lambda theta: {}, StudyEffects(), Switches(memory=1.0))
