@@ -4,6 +4,8 @@
 
 The file is written as the table of published outcomes is (`models/evidence/README.md`). Each row is
 predicted as its trial would have printed it, for a study that deviates from others as studies do.
+With `--ship FILE` the posterior is written as the default of predictions, thinned, with the
+coverage of rows of new studies in its record, which `what_is_known.md` of every comparison tells.
 """
 
 # ruff: noqa: T201
@@ -13,10 +15,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from sampling import PLANS, STEPS
+from sampling import PLANS
 from scores import write_csv
 
 from pkpd.errors import DataError, PkpdError, sentence
@@ -32,6 +35,7 @@ from pkpd.evidence.table import load_evidence
 
 PLAN = PLANS["full"]
 REPEATS = 8
+SHIPPED = 1000  # draws of a posterior that ships
 
 
 def predicted(
@@ -48,7 +52,7 @@ def predicted(
             )
         )
     patients = patients_by_arm(bare, *PLAN.patients)
-    simulator = MarrowSimulator(bare.arms, patients, steps_per_day=STEPS)
+    simulator = MarrowSimulator(bare.arms, patients, steps_per_day=PLAN.steps)
     likelihood, each = bare.with_simulator(simulator), []
 
     def keep(theta: Mapping[str, float], seen: Mapping[str, ArmSeen]) -> None:
@@ -80,6 +84,15 @@ def table(checks: Sequence[RowCheck], known: Sequence[str]) -> list[dict[str, ob
     ]
 
 
+def tested(checks: Sequence[RowCheck]) -> dict[str, int]:
+    """Coverage of 90 % intervals, as a posterior's record keeps it."""
+    return {
+        "rows": len(checks),
+        "studies": len({check.row.study for check in checks}),
+        "inside": sum(check.inside for check in checks),
+    }
+
+
 def main() -> None:
     """Predict and print."""
     ask = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -87,6 +100,7 @@ def main() -> None:
     ask.add_argument("--posterior", type=Path, default=shipped_file(), help="default: the shipped")
     ask.add_argument("--draws", type=int, default=200, help="of the posterior, at least 1")
     ask.add_argument("--out", type=Path, help="also write the table as CSV")
+    ask.add_argument("--ship", type=Path, help="write the posterior as a default, with coverage")
     given = ask.parse_args()
     if given.draws < 1:
         ask.error(f"--draws {given.draws}; allowed: at least 1")
@@ -113,6 +127,9 @@ def main() -> None:
     print(f"\nlog score {sum(scores.values()):.1f} of {len(scores)} terms")
     if given.out is not None:
         write_csv(given.out, found)
+    if given.ship is not None:
+        thin = posterior.thinned(min(SHIPPED, posterior.weights.size))
+        replace(thin, record={**thin.record, "tested": tested(new)}).save(given.ship, default=True)
 
 
 if __name__ == "__main__":

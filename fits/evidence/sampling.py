@@ -33,8 +33,6 @@ from pkpd.evidence.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.variants import VARIANTS
 
-STEPS = 4  # of a day, of the simulated patients
-
 #: Learned in a reduced run: those in whose directions the likelihood of the table bends most.
 #: The resistances have the priors of their cards there, without pooling.
 REDUCED_LEARNED = (
@@ -74,6 +72,8 @@ class Plan:
         Most and fewest simulated patients of an arm, and how many times the published number.
     nodes
         Grid points of the three deviations of studies.
+    steps
+        Of a day, of the simulated patients.
     learned
         Parameters; ``None``: all of `marrow_prior`.
     draws
@@ -89,6 +89,7 @@ class Plan:
     most_rounds: int
     patients: tuple[int, int, float]
     nodes: tuple[int, int, int]
+    steps: int
     learned: tuple[str, ...] | None
     draws: int
     patients_predicted: int
@@ -101,8 +102,9 @@ PLANS = {
         runs=2,
         baseline_runs=1,
         most_rounds=3,
-        patients=(128, 64, 1.0),
-        nodes=(5, 7, 7),
+        patients=(64, 32, 1.0),
+        nodes=(5, 5, 5),
+        steps=2,
         learned=REDUCED_LEARNED,
         draws=64,
         patients_predicted=256,
@@ -115,6 +117,7 @@ PLANS = {
         most_rounds=16,
         patients=(128, 64, 2.0),
         nodes=(5, 7, 7),
+        steps=4,
         learned=None,
         draws=400,
         patients_predicted=512,
@@ -150,7 +153,9 @@ def likelihood_of(plan: Plan, variant: str = "full") -> EvidenceLikelihood:
     """Likelihood of the product's table under a variant of the marrow model."""
     bare = EvidenceLikelihood(load_evidence(), effects=marrow_effects(plan.nodes))
     patients = patients_by_arm(bare, *plan.patients)
-    simulator = MarrowSimulator(bare.arms, patients, variant=VARIANTS[variant], steps_per_day=STEPS)
+    simulator = MarrowSimulator(
+        bare.arms, patients, variant=VARIANTS[variant], steps_per_day=plan.steps
+    )
     return bare.with_simulator(simulator)
 
 
@@ -162,7 +167,7 @@ def folder_of(out: Path, plan: Plan, variant: str) -> Path:
 def label_of(plan: Plan, variant: str, prior: Prior, likelihood: EvidenceLikelihood) -> str:
     """Name what is sampled; a checkpoint of something else is refused."""
     held = hashlib.sha256(repr(sorted(prior.fixed.items())).encode()).hexdigest()[:12]
-    return f"{evidence_hash(likelihood)} {variant} {plan.patients} {plan.nodes} {STEPS} {held}"
+    return f"{evidence_hash(likelihood)} {variant} {plan.patients} {plan.nodes} {plan.steps} {held}"
 
 
 @dataclass(frozen=True)

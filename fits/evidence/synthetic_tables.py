@@ -4,10 +4,10 @@
 
 Parameters are drawn from the prior, numbers for every row of the product's table from them, the
 posterior of these is sampled, and the truth is ranked among its draws: uniform if all is right.
-Prior, marrow simulator, likelihood of every kind of row, deviations of studies and sampler are
-those of the reduced calibration; a sixth of the studies, fewer simulated patients (whose Monte
-Carlo error is part of the likelihood) and longer steps make it affordable. Tables that are done
-are kept, so that more can be added.
+Prior, marrow simulator, likelihood of every kind of row and deviations of studies are those of the
+reduced calibration; a sixth of the studies makes it affordable. Truth and posterior are simulated
+alike, with the Monte Carlo error of few simulated patients as part of the likelihood. Tables that
+are done are kept, so that more can be added.
 """
 
 # ruff: noqa: T201
@@ -38,10 +38,9 @@ from pkpd.evidence.smc import SMCSettings
 from pkpd.evidence.table import load_evidence
 from pkpd.evidence.use import Switches
 
-PLAN = replace(PLANS["reduced"], patients=(64, 32, 1.0))
+PLAN = replace(PLANS["reduced"], patients=(64, 32, 1.0), nodes=(5, 7, 7), steps=2)
 # with fewer chains and stages the posterior of a table comes out up to a third too narrow
 SETTINGS = SMCSettings(particles=512, chains=128, share=0.7, final_stages=5, seed=1)
-STEPS = 2  # of a day: truth and posterior are simulated alike
 EVERY = 6  # each table has numbers for a sixth of the studies, the next for another sixth
 # a row that counts half has no posterior that ranks could be uniform under
 SWITCHES = Switches(mirror=1.0, paediatric=1.0)
@@ -57,7 +56,7 @@ def problem(part: int) -> tuple[Prior, EvidenceLikelihood]:
         replace(whole.table, rows=rows), effects=marrow_effects(PLAN.nodes), switches=SWITCHES
     )
     patients = patients_by_arm(bare, *PLAN.patients)
-    simulator = MarrowSimulator(bare.arms, patients, steps_per_day=STEPS, threads=1)
+    simulator = MarrowSimulator(bare.arms, patients, steps_per_day=PLAN.steps, threads=1)
     return prior_of(PLAN), bare.with_simulator(simulator)
 
 
@@ -80,7 +79,7 @@ def main() -> None:
         ask.error(f"--tables {given.tables}; allowed: at least 10, fewer say nothing")
     # tables of another prior, model, sampler or evidence are no more of the same
     prior, labels = prior_of(PLAN), [label_of(PLAN, "full", *problem(k)) for k in range(EVERY)]
-    label = repr((labels, prior.names, SETTINGS, STEPS))
+    label = repr((labels, prior.names, SETTINGS, PLAN.steps))
     key = hashlib.sha256(label.encode()).hexdigest()[:12]
     file = given.out / f"synthetic_tables_{key}.jsonl"
     given.out.mkdir(parents=True, exist_ok=True)

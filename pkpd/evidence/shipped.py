@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +42,9 @@ class PosteriorLabel:
         Published rows and studies it was learned from.
     draws, learned
         Numbers of draws, and of parameters that were learned.
+    tested
+        Published rows that it was tested on without having learned from them: ``rows``, ``studies``
+        and ``inside``, the rows inside their 90 % intervals; empty if it was not.
     """
 
     digits: str
@@ -52,6 +56,7 @@ class PosteriorLabel:
     studies: int
     draws: int
     learned: int
+    tested: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -64,7 +69,7 @@ class PosteriorLabel:
 def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
     """Name a posterior by its draws and its record."""
     record = posterior.record
-    rows = record.get("rows", 0)
+    rows, tested = record.get("rows", 0), record.get("tested")
     return PosteriorLabel(
         digits=posterior_digits(posterior),
         written=str(record.get("written", "")),
@@ -75,6 +80,7 @@ def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
         studies=len(posterior.studies),
         draws=int(posterior.weights.size),
         learned=len(posterior.names),
+        tested=dict(tested) if isinstance(tested, Mapping) else {},
     )
 
 

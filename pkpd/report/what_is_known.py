@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pkpd.leukaemia.parameters import leukaemia_cards
@@ -69,6 +69,7 @@ _STATUS = {
     "assumed": "assumed",
     "memory": "remembered, not verified",
 }
+_NOMINAL = 0.9
 _ORDER = ("learned from the data", "the data say a little", "the data say nothing about this")
 
 
@@ -87,10 +88,7 @@ def page(result: ComparisonResult) -> str:
         f"This page belongs to the comparison beside it: {marrow['posterior']}. Its numbers are "
         "worked out from that posterior.",
         "",
-        # of models/evidence/later_outcomes.csv, predicted by fits/evidence/predict_rows.py
-        "**Intervals of 90 % are too narrow.** Of 79 published outcomes of 39 studies that the "
-        "shipped posterior did not learn from, 62 (78 %) lay inside them. The true uncertainty is "
-        "wider than what stands below.",
+        *_tested(marrow.get("tested") or {}),
         "",
     ]
     if not marrow["converged"]:
@@ -105,6 +103,28 @@ def page(result: ComparisonResult) -> str:
     lines += _answers(result.trials)
     lines += _not_in_it()
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _tested(tested: Mapping[str, int]) -> list[str]:
+    """Say how many published outcomes that it had not learned from the posterior predicted."""
+    if not tested:
+        return [
+            "**Not tested**: this posterior has predicted no published outcome that it did not "
+            "learn from."
+        ]
+    rows, inside = tested["rows"], tested["inside"]
+    share = inside / rows
+    said = (
+        f"Of {rows} published outcomes of {tested['studies']} studies that this posterior did not "
+        f"learn from, {inside} ({share:.0%}) lay inside its 90 % intervals"
+    )
+    # what chance explains in rows that are independent, two standard errors
+    if share < _NOMINAL - 2.0 * math.sqrt(_NOMINAL * (1.0 - _NOMINAL) / rows):
+        return [
+            f"**Intervals of 90 % are too narrow.** {said}. The true uncertainty is wider than "
+            "what stands below."
+        ]
+    return [f"**Tested on other trials.** {said}."]
 
 
 def name_in_words(name: str) -> str:

@@ -174,6 +174,26 @@ def test_page_in_words_sorts_what_is_known_from_what_is_not(folder):
     assert "14d-10" in rest
 
 
+@pytest.mark.parametrize(
+    ("tested", "words"),
+    [
+        ({}, "**Not tested**"),
+        (
+            {"rows": 79, "studies": 39, "inside": 62},
+            "**Intervals of 90 % are too narrow.** Of 79 published outcomes of 39 studies that "
+            "this posterior did not learn from, 62 (78%)",
+        ),
+        ({"rows": 79, "studies": 39, "inside": 70}, "**Tested on other trials.** Of 79"),
+    ],
+)
+def test_page_in_words_says_how_well_the_posterior_predicted_other_trials(tested, words):
+    result = make_result()
+    marrow = {**result.record["marrow"], "tested": tested}
+    text = what_is_known.page(replace(result, record={**result.record, "marrow": marrow}))
+    assert words in text
+    assert ("too narrow" in text) == ("too narrow" in words)
+
+
 def test_every_learned_parameter_has_words():
     from pkpd.evidence.marrow_prior import marrow_prior
 
