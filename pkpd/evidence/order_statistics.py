@@ -129,11 +129,13 @@ def order_log_likelihood(
     equal probability.
     """
     ranks = (n // 2 + 1,) if n % 2 else (n // 2, n // 2 + 1)
+    ends = (True, True)
     if extremes is None:
         weights = sample.cell_weights(np.array([-np.inf, *median, np.inf]))
     else:
         (a0, a1), (c0, c1) = extremes
         a1, c0 = min(a1, median[0]), max(c0, median[1])
+        ends = (a0 < a1, c0 < c1)  # else an extreme is in the cell of the median
         edges = [-np.inf, min(a0, a1), a1, *median, c0, max(c0, c1), np.inf]
         weights = sample.cell_weights(np.array(edges))
     total = weights.sum(axis=1)
@@ -148,8 +150,8 @@ def order_log_likelihood(
             at_low, between_low, middle, between_high, at_high = np.ascontiguousarray(
                 weights.T[1:-1]
             )
-            below = _one_at_the_end(at_low, between_low, scale, rank, a0 < a1)
-            above = _one_at_the_end(at_high, between_high, scale, n - rank + 1, c0 < c1)
+            below = _one_at_the_end(at_low, between_low, scale, rank, ends[0])
+            above = _one_at_the_end(at_high, between_high, scale, n - rank + 1, ends[1])
         # 0 to rank - 1 patients below the cell of the median, 0 to n - rank above it
         found += _sums(below, above, _ways(middle, scale, n + 1))
     return _log(found / len(ranks), total, scale, n)
@@ -309,10 +311,9 @@ def _extremes_log_likelihood(
     low, middle, high = np.ascontiguousarray(weights.T[1:-1])
     total = weights.sum(axis=1)
     scale = _scale(total, n)
-    ends = [_ways(end, scale, n) for end in (low, high)]
-    for end in ends:
-        end[:, 0] = 0.0  # the extremes are somebody's
-    return _log(_sums(*ends, _ways(middle, scale, n + 1)), total, scale, n)
+    below, above = _ways(low, scale, n), _ways(high, scale, n)
+    below[:, 0] = above[:, 0] = 0.0  # the extremes are somebody's
+    return _log(_sums(below, above, _ways(middle, scale, n + 1)), total, scale, n)
 
 
 def difference_log_likelihood(

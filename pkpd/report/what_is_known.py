@@ -157,14 +157,17 @@ def _known(marrow: dict, learned: Sequence[Learned]) -> list[str]:
 
 def _unknown(learned: Sequence[Learned]) -> list[str]:
     silent = _with_verdict(learned, _ORDER[2])
+    title = f"## What they say nothing about ({len(silent)})"
+    if not silent:
+        return [title, "", "Nothing.", ""]
     lines = [
-        f"## What they say nothing about ({len(silent)})",
+        title,
         "",
         "Here the interval is about what was believed before looking at any trial, and every "
         "prediction that hangs on it rests on that belief. Only new data can change it.",
         "",
     ]
-    return lines + (_table(silent) if silent else ["Nothing.", ""])
+    return lines + _table(silent)
 
 
 def _assumed(learned: Sequence[Learned]) -> list[str]:
