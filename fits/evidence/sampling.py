@@ -98,10 +98,10 @@ class Plan:
 PLANS = {
     "reduced": Plan(
         name="reduced",
-        settings=SMCSettings(particles=192, chains=32, share=0.4, final_stages=2, seed=1),
+        settings=SMCSettings(particles=128, chains=32, share=0.3, final_stages=2, seed=1),
         runs=2,
         baseline_runs=1,
-        most_rounds=3,
+        most_rounds=0,
         patients=(64, 32, 1.0),
         nodes=(5, 5, 5),
         steps=2,
