@@ -127,6 +127,14 @@ FEATURES = {
     "held": {"a": {"fixed": True}, "b": {"iiv": fixed(0.3)}},
     "box-cox": {"a": {"boxcox": 0.3}},
 }
+# what these hold is in others too
+CONTAINED = ("free", "one block", "occasions")
+
+
+def features(*slow):
+    return [pytest.param(f, marks=pytest.mark.slow if f in slow else ()) for f in FEATURES]
+
+
 CENTRING = {
     "non-centred": {},
     "centred": dict.fromkeys(NAMES, 1.0),
@@ -147,7 +155,7 @@ def a_point(likelihood, seed=5):
     return values, 0.3 * rng.standard_normal(size)
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", features(*CONTAINED))
 def test_every_parameterisation_is_the_density_written_by_hand(feature):
     likelihood = made(**FEATURES[feature])
     points = [a_point(likelihood, seed) for seed in (5, 6)]
@@ -190,7 +198,10 @@ def transformation_jacobian(model, named):
     return out
 
 
-@pytest.mark.parametrize("feature", ["block and occasions", "two blocks", "box-cox"])
+@pytest.mark.parametrize(
+    "feature",
+    ["block and occasions", pytest.param("two blocks", marks=pytest.mark.slow), "box-cox"],
+)
 def test_the_gradient_is_that_of_finite_differences(feature):
     likelihood = made(**FEATURES[feature])
     values, random = a_point(likelihood)
@@ -349,7 +360,7 @@ def test_a_patient_without_a_covariance_has_that_of_the_population():
     assert not np.allclose(factor[0], factor[2])
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", features(*CONTAINED, "two blocks", "block of three"))
 def test_the_compiled_program_takes_points_in_the_order_of_the_model(feature):
     likelihood = made(**FEATURES[feature])
     values, random = a_point(likelihood)

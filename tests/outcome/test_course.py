@@ -257,7 +257,7 @@ def largest_errors(regimen, days, steps, *, n=3, **options):
     return errors
 
 
-@pytest.mark.parametrize("regimen", [together, with_kill])
+@pytest.mark.parametrize("regimen", [pytest.param(together, marks=pytest.mark.slow), with_kill])
 def test_counts_follow_the_full_equations(regimen):
     (usual,) = largest_errors(regimen(), 32, (6.0,))
     # measured 1.6e-4, in platelets, whose maturation is the faster: 2e-5 in neutrophils alone

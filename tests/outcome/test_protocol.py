@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,13 +82,25 @@ def cases(draw):
     return two_courses(gate, between, changes), counts
 
 
-@settings(max_examples=60, deadline=None)
-@given(cases())
-def test_equals_the_one_patient_reference(case):
+def equals_the_reference(case):
     regimen, counts = case
     dosing, amounts, _ = walk(regimen, counts)
     expected = as_table(dosing, follow(regimen, counts).doses, HORIZON)
     np.testing.assert_allclose(amounts, expected, rtol=1e-12)
+
+
+# each regimen is compiled anew, which takes a second
+@settings(max_examples=15, deadline=None)
+@given(cases())
+def test_equals_the_one_patient_reference(case):
+    equals_the_reference(case)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_equals_the_one_patient_reference_for_many(case):
+    equals_the_reference(case)
 
 
 def test_calendar_of_a_fixed_regimen_equals_its_written_out_doses():
