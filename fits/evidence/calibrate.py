@@ -34,13 +34,14 @@ from sampling import (  # noqa: E402
     prior_of,
     processes,
     runs_of,
+    settings_of,
 )
 from scores import (  # noqa: E402
     check_rows,
     checks_text,
-    folds_needed,
+    high_khats,
     left_out,
-    refit_fold,
+    refit_study,
     scores_text,
     write_csv,
 )
@@ -89,11 +90,11 @@ def prolong_run(
     return done, time.process_time() - began
 
 
-def sample_fold(task: tuple[str, str, str, int]) -> float:
-    """Sample the posterior without a fold of studies; its CPU seconds."""
-    mode, out, variant, index = task
+def sample_without(task: tuple[str, str, str, str]) -> float:
+    """Sample the posterior without a study; its CPU seconds."""
+    mode, out, variant, study = task
     began = time.process_time()
-    refit_fold(PLANS[mode], Path(out), variant, index)
+    refit_study(PLANS[mode], Path(out), variant, study)
     return time.process_time() - began
 
 
@@ -232,12 +233,10 @@ def everything(plan: Plan, out: Path, pool: Executor) -> tuple[str, float]:
     def parts(*names: str) -> dict[str, Future[tuple[str, float]]]:
         return {name: pool.submit(report_part, (mode, folder, name)) for name in names}
 
-    def folds(variant: str) -> float:
-        """Sample anew without the folds that weights cannot leave out, in a full run."""
-        if plan.name != "full":
-            return 0.0
-        needed = folds_needed(posterior_of(plan, out, variant))
-        return sum(pool.map(sample_fold, [(mode, folder, variant, index) for index in needed]))
+    def refitted(variant: str) -> list[Future[float]]:
+        """Sample anew without each study that weights cannot leave out."""
+        high = high_khats(posterior_of(plan, out, variant))
+        return [pool.submit(sample_without, (mode, folder, variant, study)) for study in high]
 
     def started(variant: str) -> list[Future[tuple[SMCRun, float]]]:
         tasks = [(mode, folder, variant, k) for k in range(runs_of(plan, variant))]
@@ -248,7 +247,7 @@ def everything(plan: Plan, out: Path, pool: Executor) -> tuple[str, float]:
         done, seconds = map(list, zip(*(future.result() for future in futures), strict=True))
         cpu = sum(seconds)
         names = prior_of(plan).names
-        while due := due_to_go_on(done, names, plan.settings, plan.most_rounds):
+        while due := due_to_go_on(done, names, settings_of(plan, variant), plan.most_rounds):
             tasks = [
                 pool.submit(prolong_run, (mode, folder, variant, k), done[k], others_of(done, k))
                 for k in due
@@ -261,13 +260,13 @@ def everything(plan: Plan, out: Path, pool: Executor) -> tuple[str, float]:
     cpu = ended("full", started("full"))
     print(f"the marrow model is sampled: {cpu:.0f} CPU s", flush=True)
     pages = [f"Calibration, {mode}", save_posterior(plan, out)]
-    baseline = started("friberg")
+    baseline, without = started("friberg"), refitted("full")
     done = parts("landmarks", "len_mec", "parameters")
-    cpu += folds("full")
+    cpu += sum(task.result() for task in without)
     done |= parts("coverage")
     cpu += ended("friberg", baseline)
     convergence = save_posterior(plan, out, "friberg")
-    cpu += folds("friberg")
+    cpu += sum(task.result() for task in refitted("friberg"))
     done |= parts("scores")
     for name in PARTS:
         text, seconds = done[name].result()

@@ -62,8 +62,11 @@ class Plan:
     ----------
     name
         ``reduced`` or ``full``.
-    settings
-        Of the sampler; each further run has the next seed.
+    settings, baseline
+        Of the sampler, for the marrow model and for the plain Friberg marrow; each further run has
+        the next seed.
+    refit
+        Of the sampler where a study is left out.
     runs, baseline_runs
         Independent runs of the marrow model, and of the plain Friberg marrow.
     most_rounds
@@ -84,6 +87,8 @@ class Plan:
 
     name: str
     settings: SMCSettings
+    baseline: SMCSettings
+    refit: SMCSettings
     runs: int
     baseline_runs: int
     most_rounds: int
@@ -98,9 +103,11 @@ class Plan:
 PLANS = {
     "reduced": Plan(
         name="reduced",
-        settings=SMCSettings(particles=128, chains=32, share=0.3, final_stages=2, seed=1),
+        settings=SMCSettings(particles=128, chains=32, share=0.3, final_stages=2),
+        baseline=SMCSettings(particles=64, chains=16, share=0.3, final_stages=2),
+        refit=SMCSettings(particles=64, chains=16, share=0.3, final_stages=0),
         runs=2,
-        baseline_runs=1,
+        baseline_runs=2,
         most_rounds=0,
         patients=(64, 32, 1.0),
         nodes=(5, 5, 5),
@@ -111,7 +118,9 @@ PLANS = {
     ),
     "full": Plan(
         name="full",
-        settings=SMCSettings(particles=640, chains=64, share=0.45, final_stages=3, seed=1),
+        settings=SMCSettings(particles=640, chains=64, share=0.45, final_stages=3),
+        baseline=SMCSettings(particles=640, chains=64, share=0.45, final_stages=3),
+        refit=SMCSettings(particles=320, chains=32, share=0.45, final_stages=1),
         runs=2,
         baseline_runs=2,
         most_rounds=16,
@@ -192,7 +201,8 @@ class Sampler:
     @property
     def settings(self) -> SMCSettings:
         """Those of the plan, with the seed of this run."""
-        return with_seed(self.plan.settings, self.plan.settings.seed + self.run)
+        own = settings_of(self.plan, self.variant)
+        return with_seed(own, own.seed + self.run)
 
     def sample(self) -> SMCRun:
         """Sample the run, or go on with it, or read it if it is finished."""
@@ -222,6 +232,11 @@ class Sampler:
         }
 
 
+def settings_of(plan: Plan, variant: str) -> SMCSettings:
+    """Choose the settings of the sampler for a variant."""
+    return plan.settings if variant == "full" else plan.baseline
+
+
 def runs_of(plan: Plan, variant: str) -> int:
     """Count the independent runs of a variant."""
     return plan.runs if variant == "full" else plan.baseline_runs
@@ -231,11 +246,11 @@ def finished(plan: Plan, out: Path, variant: str) -> tuple[EvidencePosterior, Co
     """Posterior of the runs of a variant, which are sampled if they are not there."""
     done = [Sampler(plan, out, variant, run).sample() for run in range(runs_of(plan, variant))]
     prior, likelihood = prior_of(plan), likelihood_of(plan, variant)
-    convergence = checked(done, prior.names, plan.settings)
+    settings = settings_of(plan, variant)
+    convergence = checked(done, prior.names, settings)
     facts: Mapping[str, object] = {
-        "plan": {**asdict(plan), "settings": asdict(plan.settings)},
+        "plan": asdict(plan),
         "variant": variant,
         "held": sorted(set(marrow_prior().names) - set(prior.names)),
     }
-    posterior = gather(prior, likelihood, done, plan.settings, convergence, facts)
-    return posterior, convergence
+    return gather(prior, likelihood, done, settings, convergence, facts), convergence

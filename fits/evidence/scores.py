@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ from pkpd.evidence.criticism import LeftOutStudy, RowCheck, coverage_table, leav
 from pkpd.evidence.likelihood import EvidenceLikelihood
 from pkpd.evidence.posterior import EvidencePosterior, load_posterior
 from pkpd.evidence.psis import LIMIT, smoothed_weights
-from pkpd.evidence.refit import folds_of, refit_without
-
-FOLDS = 10
+from pkpd.evidence.refit import refit_without
+from pkpd.evidence.smc import with_seed
 
 
 def high_khats(posterior: EvidencePosterior, limit: float = LIMIT) -> dict[str, float]:
@@ -31,44 +30,21 @@ def high_khats(posterior: EvidencePosterior, limit: float = LIMIT) -> dict[str, 
     return found
 
 
-def folds_needed(posterior: EvidencePosterior) -> tuple[int, ...]:
-    """Folds with a study that importance weights cannot leave out."""
-    high = set(high_khats(posterior))
-    return tuple(i for i, fold in enumerate(folds_of(posterior.studies, FOLDS)) if high & set(fold))
-
-
-def refit_fold(plan: Plan, out: Path, variant: str, index: int) -> EvidencePosterior:
-    """Posterior without a fold of studies, sampled or read if it is there."""
+def refit_study(plan: Plan, out: Path, variant: str, study: str) -> EvidencePosterior:
+    """Posterior without a study, sampled or read if it is there."""
     folder = folder_of(out, plan, variant)
-    file = folder / f"fold{index + 1}.nc"
+    file = folder / f"without_{re.sub(r'[^A-Za-z0-9]+', '_', study)}.nc"
     sampled = max(run.stat().st_mtime for run in folder.glob("run*.npz"))
-    # a fold of runs that were sampled again since is of no use
+    # one from runs that were sampled again since is of no use
     if file.exists() and file.stat().st_mtime >= sampled:
         return load_posterior(file)
     posterior = load_posterior(folder / "posterior.nc")
-    settings = replace(
-        plan.settings,
-        particles=plan.settings.particles // 2,
-        chains=plan.settings.chains // 2,
-        final_stages=1,
-        seed=plan.settings.seed + 100 * (index + 1),
+    settings = with_seed(plan.refit, plan.refit.seed + 100 * (1 + posterior.studies.index(study)))
+    without = refit_without(
+        posterior, prior_of(plan), likelihood_of(plan, variant), settings, (study,)
     )
-    fold = folds_of(posterior.studies, FOLDS)[index]
-    without = refit_without(posterior, prior_of(plan), likelihood_of(plan, variant), settings, fold)
     without.save(file)
     return without
-
-
-def refits(plan: Plan, out: Path, variant: str) -> Callable[[str], EvidencePosterior]:
-    """Make the function from a study to the posterior without its whole fold."""
-
-    def refit(study: str) -> EvidencePosterior:
-        posterior = load_posterior(folder_of(out, plan, variant) / "posterior.nc")
-        folds = folds_of(posterior.studies, FOLDS)
-        index = next(i for i, fold in enumerate(folds) if study in fold)
-        return refit_fold(plan, out, variant, index)
-
-    return refit
 
 
 def left_out(
@@ -78,9 +54,10 @@ def left_out(
     posterior: EvidencePosterior,
     likelihood: EvidenceLikelihood,
 ) -> tuple[LeftOutStudy, ...]:
-    """Predict each study from the others; a full run samples anew where k-hat is high."""
-    refit = refits(plan, out, variant) if plan.name == "full" else None
-    return leave_studies_out(posterior, likelihood, refit)
+    """Predict each study from the others, sampled anew where k-hat is high."""
+    return leave_studies_out(
+        posterior, likelihood, lambda study: refit_study(plan, out, variant, study)
+    )
 
 
 def scores_text(

@@ -76,40 +76,18 @@ def leave_studies_out(
     for index, study in enumerate(posterior.studies):
         mine = posterior.by_study[..., index].ravel()
         weights, khat = smoothed_weights(prior_log - mine)
-        terms = [i for i, name in enumerate(study_of) if name == study]
-        if khat > limit and refit is not None:
-            without = refit(study)
-            elpd, by_term = _held_out(without, likelihood, study, terms, posterior.terms)
-            answers.append(LeftOutStudy(study, elpd, khat, True, by_term, np.zeros(0), without))
-            continue
-        log_w = np.log(np.maximum(weights, 1e-300))
+        without = refit(study) if khat > limit and refit is not None else None
+        draws, kept = (posterior, weights) if without is None else (without, without.weights)
+        log_w = np.log(np.maximum(kept.ravel(), 1e-300))
         by_term = {
-            posterior.terms[i]: float(log_sum(log_w + posterior.by_term[..., i].ravel()))
-            for i in terms
+            name: float(log_sum(log_w + draws.by_term[..., i].ravel()))
+            for i, name in enumerate(posterior.terms)
+            if study_of[i] == study
         }
-        answers.append(
-            LeftOutStudy(study, float(log_sum(log_w + mine)), khat, False, by_term, weights)
-        )
+        elpd = float(log_sum(log_w + draws.by_study[..., index].ravel()))
+        own = weights if without is None else np.zeros(0)
+        answers.append(LeftOutStudy(study, elpd, khat, without is not None, by_term, own, without))
     return tuple(answers)
-
-
-def _held_out(
-    without: EvidencePosterior,
-    likelihood: EvidenceLikelihood,
-    study: str,
-    terms: Sequence[int],
-    names: Sequence[str],
-) -> tuple[float, dict[str, float]]:
-    """Predictive densities of a study under a posterior that has not seen it."""
-    place = likelihood.studies.index(study)
-    thetas = without.draws(200)
-    answers = [likelihood(theta) for theta in thetas]
-    log_n = np.log(len(answers))
-    elpd = float(log_sum(np.array([a.by_study[place] for a in answers]))) - log_n
-    by_term = {
-        names[i]: float(log_sum(np.array([a.by_term[i] for a in answers]))) - log_n for i in terms
-    }
-    return elpd, by_term
 
 
 @dataclass(frozen=True)
