@@ -34,7 +34,6 @@ from sampling import (  # noqa: E402
     prior_of,
     processes,
     runs_of,
-    settings_of,
 )
 from scores import (  # noqa: E402
     check_rows,
@@ -247,7 +246,7 @@ def everything(plan: Plan, out: Path, pool: Executor) -> tuple[str, float]:
         done, seconds = map(list, zip(*(future.result() for future in futures), strict=True))
         cpu = sum(seconds)
         names = prior_of(plan).names
-        while due := due_to_go_on(done, names, settings_of(plan, variant), plan.most_rounds):
+        while due := due_to_go_on(done, names, plan.settings, plan.most_rounds):
             tasks = [
                 pool.submit(prolong_run, (mode, folder, variant, k), done[k], others_of(done, k))
                 for k in due

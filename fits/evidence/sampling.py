@@ -62,9 +62,8 @@ class Plan:
     ----------
     name
         ``reduced`` or ``full``.
-    settings, baseline
-        Of the sampler, for the marrow model and for the plain Friberg marrow; each further run has
-        the next seed.
+    settings
+        Of the sampler; each further run has the next seed.
     refit
         Of the sampler where a study is left out.
     runs, baseline_runs
@@ -87,7 +86,6 @@ class Plan:
 
     name: str
     settings: SMCSettings
-    baseline: SMCSettings
     refit: SMCSettings
     runs: int
     baseline_runs: int
@@ -104,10 +102,9 @@ PLANS = {
     "reduced": Plan(
         name="reduced",
         settings=SMCSettings(particles=128, chains=32, share=0.3, final_stages=2),
-        baseline=SMCSettings(particles=64, chains=16, share=0.3, final_stages=2),
-        refit=SMCSettings(particles=64, chains=16, share=0.3, final_stages=0),
+        refit=SMCSettings(particles=48, chains=12, share=0.3, final_stages=0),
         runs=2,
-        baseline_runs=2,
+        baseline_runs=1,
         most_rounds=0,
         patients=(64, 32, 1.0),
         nodes=(5, 5, 5),
@@ -119,7 +116,6 @@ PLANS = {
     "full": Plan(
         name="full",
         settings=SMCSettings(particles=640, chains=64, share=0.45, final_stages=3),
-        baseline=SMCSettings(particles=640, chains=64, share=0.45, final_stages=3),
         refit=SMCSettings(particles=320, chains=32, share=0.45, final_stages=1),
         runs=2,
         baseline_runs=2,
@@ -201,8 +197,7 @@ class Sampler:
     @property
     def settings(self) -> SMCSettings:
         """Those of the plan, with the seed of this run."""
-        own = settings_of(self.plan, self.variant)
-        return with_seed(own, own.seed + self.run)
+        return with_seed(self.plan.settings, self.plan.settings.seed + self.run)
 
     def sample(self) -> SMCRun:
         """Sample the run, or go on with it, or read it if it is finished."""
@@ -232,11 +227,6 @@ class Sampler:
         }
 
 
-def settings_of(plan: Plan, variant: str) -> SMCSettings:
-    """Choose the settings of the sampler for a variant."""
-    return plan.settings if variant == "full" else plan.baseline
-
-
 def runs_of(plan: Plan, variant: str) -> int:
     """Count the independent runs of a variant."""
     return plan.runs if variant == "full" else plan.baseline_runs
@@ -246,11 +236,10 @@ def finished(plan: Plan, out: Path, variant: str) -> tuple[EvidencePosterior, Co
     """Posterior of the runs of a variant, which are sampled if they are not there."""
     done = [Sampler(plan, out, variant, run).sample() for run in range(runs_of(plan, variant))]
     prior, likelihood = prior_of(plan), likelihood_of(plan, variant)
-    settings = settings_of(plan, variant)
-    convergence = checked(done, prior.names, settings)
+    convergence = checked(done, prior.names, plan.settings)
     facts: Mapping[str, object] = {
         "plan": asdict(plan),
         "variant": variant,
         "held": sorted(set(marrow_prior().names) - set(prior.names)),
     }
-    return gather(prior, likelihood, done, settings, convergence, facts), convergence
+    return gather(prior, likelihood, done, plan.settings, convergence, facts), convergence
