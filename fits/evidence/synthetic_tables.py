@@ -7,8 +7,8 @@ posterior of these is sampled, and the truth is ranked among its draws: uniform 
 Prior, marrow simulator, likelihood of every kind of row and deviations of studies are those of the
 reduced calibration; a sixth of the studies makes it affordable. Truth and posterior are simulated
 alike, with the Monte Carlo error of few simulated patients as part of the likelihood. Tables that
-are done are kept, so that more can be added. Ranks, tests of them and their figure are written
-beside this script: synthetic_ranks.csv, synthetic_summary.json, synthetic_ecdf.png.
+are done are kept, so that more can be added. Ranks, tests of them and their figure are written:
+synthetic_ranks.csv, synthetic_summary.json, synthetic_ecdf.png.
 """
 
 # ruff: noqa: T201
@@ -48,7 +48,6 @@ SETTINGS = SMCSettings(particles=512, chains=128, share=0.7, final_stages=5, see
 EVERY = 6  # each table has numbers for a sixth of the studies, the next for another sixth
 # a row that counts half has no posterior that ranks could be uniform under
 SWITCHES = Switches(mirror=1.0, paediatric=1.0)
-HERE = Path(__file__).resolve().parent
 
 
 @lru_cache(maxsize=EVERY)
@@ -103,11 +102,11 @@ def main() -> None:
         for index in range(given.tables)
     ]
     seconds = [kept[table.index]["cpu_s"] for table in tables]
-    calibrated = written_down(gather_ranks(prior, SETTINGS, tables), seconds)
+    calibrated = written_down(gather_ranks(prior, SETTINGS, tables), seconds, given.out)
     sys.exit(0 if calibrated else 1)
 
 
-def written_down(found: CalibrationRanks, cpu_s: Sequence[float]) -> bool:
+def written_down(found: CalibrationRanks, cpu_s: Sequence[float], out: Path) -> bool:
     """Print and write ranks, their tests and their figure; whether they are uniform."""
     numbers = pd.RangeIndex(len(found.ranks), name="table")
     ranks = pd.DataFrame(found.ranks, index=numbers, columns=list(found.names))
@@ -125,7 +124,7 @@ def written_down(found: CalibrationRanks, cpu_s: Sequence[float]) -> bool:
     )
     print(table.round(3).to_string())
     print(verdict)
-    ranks.to_csv(HERE / "synthetic_ranks.csv")
+    ranks.to_csv(out / "synthetic_ranks.csv")
     summary = {
         "command": f"python fits/evidence/synthetic_tables.py --tables {len(ranks)}",
         "verdict": verdict,
@@ -135,8 +134,8 @@ def written_down(found: CalibrationRanks, cpu_s: Sequence[float]) -> bool:
         # the log likelihood has no z score
         "table": json.loads(table.round(4).to_json(orient="index")),
     }
-    (HERE / "synthetic_summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    tests.plot().figure.savefig(HERE / "synthetic_ecdf.png", dpi=120)
+    (out / "synthetic_summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    tests.plot().figure.savefig(out / "synthetic_ecdf.png", dpi=120)
     return tests.calibrated
 
 

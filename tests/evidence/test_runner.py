@@ -42,6 +42,8 @@ def few(*studies):
 TINY = replace(
     sampling.PLANS["reduced"],
     settings=SMCSettings(particles=8, chains=4, share=0.2, final_stages=0),
+    refit=SMCSettings(particles=4, chains=2, share=0.2, final_stages=0),
+    most_rounds=3,
     patients=(32, 32, 1.0),
     nodes=(3, 1, 1),
     draws=4,
@@ -208,7 +210,13 @@ def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):
     assert {json.loads(line)["index"] for line in kept[1].splitlines()} == set(range(12))
     shown = capsys.readouterr().out
     assert "log likelihood" in shown
-    assert "12 tables; smallest p value" in shown
+    assert "niform: 12 tables, ranks of 16 quantities, smallest P value" in shown
+    with (tmp_path / "synthetic_ranks.csv").open() as file:
+        assert [int(row["table"]) for row in csv.DictReader(file)] == list(range(12))
+    summary = json.loads((tmp_path / "synthetic_summary.json").read_text())
+    assert summary["verdict"] in shown
+    assert set(summary["table"]) >= {"rho", "log likelihood"}
+    assert (tmp_path / "synthetic_ecdf.png").stat().st_size > 10_000
     monkeypatch.setattr(sys, "argv", ["x", "--tables", "3"])
     with pytest.raises(SystemExit):
         synthetic_tables.main()
