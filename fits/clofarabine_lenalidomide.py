@@ -17,11 +17,11 @@ from reference_table import ReferenceTable, arguments
 
 import pkpd
 from pkpd import parameter, residual
-from pkpd.infer.checks import check
-from pkpd.infer.population_parameters import start_values
-from pkpd.model.marrow import Friberg, PlateletChain
+from pkpd.fitting.checks.all_checks import check
+from pkpd.fitting.model.population_parameters import start_values
+from pkpd.marrow.friberg import Friberg, PlateletChain
 from pkpd.predict.marrow import marrow_model
-from pkpd.report.fit_page import write_fit_page
+from pkpd.report.fit.page import write_fit_page
 
 CLOFARABINE_MG = 36.0  # 20 mg/m^2, in an hour
 LIMIT = {"neutrophils": 0.1, "platelets": 10.0}

@@ -18,10 +18,10 @@ from reference_table import ReferenceTable, arguments, find_data
 
 import pkpd
 from pkpd import fixed, parameter, residual
-from pkpd.infer.checks import check
-from pkpd.model.marrow import Friberg
+from pkpd.fitting.checks.all_checks import check
+from pkpd.marrow.friberg import Friberg
 from pkpd.predict.marrow import marrow_model
-from pkpd.report.fit_page import write_fit_page
+from pkpd.report.fit.page import write_fit_page
 
 SHA256 = "2d9cd5ee11d3ccc7e8a5640b0416dc3f04929858b9177f12dd08118dcd1f34bb"
 ADDRESS = (

@@ -14,8 +14,8 @@ from reference_table import HERE, ReferenceTable, arguments
 
 import pkpd
 from pkpd import covariate, fixed, parameter, residual
-from pkpd.infer.checks import check
-from pkpd.report.fit_page import write_fit_page
+from pkpd.fitting.checks.all_checks import check
+from pkpd.report.fit.page import write_fit_page
 
 NONMEM = {
     "CL": 0.00469555,

@@ -16,10 +16,10 @@ from reference_table import ReferenceTable, arguments, find_data
 
 import pkpd
 from pkpd import fixed, parameter, residual
-from pkpd.infer.checks import check
-from pkpd.model.marrow import Friberg
+from pkpd.fitting.checks.all_checks import check
+from pkpd.marrow.friberg import Friberg
 from pkpd.predict.marrow import marrow_model
-from pkpd.report.fit_page import write_fit_page
+from pkpd.report.fit.page import write_fit_page
 
 NAME = "0470-2008_2018-05-09_Docetaxel.csv"
 SHA256 = "70e0bf323a8a05efb5c790074d6bb252f560612107f3e037a88ef3de4e2f8e31"

@@ -14,8 +14,8 @@ from reference_table import HERE, ReferenceTable, arguments
 
 import pkpd
 from pkpd import parameter, residual
-from pkpd.infer.checks import check
-from pkpd.report.fit_page import write_fit_page
+from pkpd.fitting.checks.all_checks import check
+from pkpd.report.fit.page import write_fit_page
 
 OBJECTIVE = 116.8038
 LOG_TYPICAL = {"ka": 0.46445, "CL": 1.01205, "V": 3.45997}

@@ -21,11 +21,11 @@ from reference_table import ReferenceTable, arguments, find_data
 
 import pkpd
 from pkpd import Prior, covariate, parameter, residual
-from pkpd.infer.checks import check
-from pkpd.infer.population_parameters import start_values
-from pkpd.infer.priors import Estimate
+from pkpd.fitting.checks.all_checks import check
+from pkpd.fitting.model.population_parameters import start_values
+from pkpd.fitting.model.priors import Estimate
 from pkpd.predict.marrow import marrow_model
-from pkpd.report.fit_page import write_fit_page
+from pkpd.report.fit.page import write_fit_page
 
 ADDRESS = "https://github.com/metrumresearchgroup/Torsten (example-models/FribergKarlsson/{})"
 FILES = {

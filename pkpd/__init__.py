@@ -24,39 +24,29 @@ if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
     from pkpd.comparison.run import compare
     from pkpd.comparison.scenario import Scenario, load_scenario
+    from pkpd.course.counts import simulate
+    from pkpd.course.transfusion import TransfusionPolicy
     from pkpd.data.counts import read_counts
     from pkpd.data.dataset import Dataset
     from pkpd.data.nonmem import read_nonmem
-    from pkpd.dosing import (
-        Course,
-        Criterion,
-        DoseModification,
-        DoseRule,
-        Gate,
-        Regimen,
-        daily,
-        describe,
-        on_off,
-    )
-    from pkpd.engine.compartments import linear_system
     from pkpd.errors import CardError, DataError, PkpdError, UnitError
-    from pkpd.infer import covariate_effects as covariate
-    from pkpd.infer import plots, residual
-    from pkpd.infer.calibration import calibrate, load_calibration
-    from pkpd.infer.checks import Checks, check
-    from pkpd.infer.fit import Fit, fit, load_fit
-    from pkpd.infer.guest import observe, predictions
-    from pkpd.infer.leave_one_out import compare_models, leave_one_out
-    from pkpd.infer.max_likelihood import MaximumLikelihood
-    from pkpd.infer.priors import Prior, fixed
-    from pkpd.infer.simulate_data import simulate_data
-    from pkpd.infer.specification import PopulationModel, from_column, parameter
-    from pkpd.infer.vpc import vpc
+    from pkpd.fitting.bayes.guest import observe, predictions
+    from pkpd.fitting.calibration.calibrate import calibrate, load_calibration
+    from pkpd.fitting.checks.all_checks import Checks, check
+    from pkpd.fitting.checks.leave_one_out import compare_models, leave_one_out
+    from pkpd.fitting.checks.vpc import vpc
+    from pkpd.fitting.fit import Fit, fit, load_fit
+    from pkpd.fitting.maximum.estimate import MaximumLikelihood
+    from pkpd.fitting.model import covariate_effects as covariate
+    from pkpd.fitting.model import residual
+    from pkpd.fitting.model.priors import Prior, fixed
+    from pkpd.fitting.model.specification import PopulationModel, from_column, parameter
+    from pkpd.fitting.plots import all_plots as plots
+    from pkpd.fitting.simulate_data import simulate_data
+    from pkpd.kinetics.compartments import linear_system
+    from pkpd.marrow.friberg import Friberg, PlateletChain
     from pkpd.model.joint import JointModel, load_model
-    from pkpd.model.marrow import Friberg, PlateletChain
     from pkpd.model.parameters import draw_parameters, typical
-    from pkpd.outcome.counts import simulate
-    from pkpd.outcome.transfusion import TransfusionPolicy
     from pkpd.predict.marrow import marrow_model
     from pkpd.predict.ode import ode_model
     from pkpd.predict.pk import LinearStructure, compartments
@@ -67,58 +57,69 @@ if TYPE_CHECKING:
         target_mediated,
         turnover,
     )
-    from pkpd.report.fit_page import write_fit_page
+    from pkpd.report.fit.page import write_fit_page
+    from pkpd.schedule import (
+        Course,
+        Criterion,
+        DoseModification,
+        DoseRule,
+        Gate,
+        Regimen,
+        daily,
+        describe,
+        on_off,
+    )
     from pkpd.subjects import PatientSample, Population, patients, sample_population
     from pkpd.trials import DLTRule, Trial
 
 _WHERE = {
     "CardError": "pkpd.errors",
-    "Checks": "pkpd.infer.checks",
+    "Checks": "pkpd.fitting.checks.all_checks",
     "ComparisonResult": "pkpd.comparison.results",
-    "Course": "pkpd.dosing",
-    "Criterion": "pkpd.dosing",
+    "Course": "pkpd.schedule",
+    "Criterion": "pkpd.schedule",
     "DLTRule": "pkpd.trials",
     "DataError": "pkpd.errors",
     "Dataset": "pkpd.data.dataset",
-    "DoseModification": "pkpd.dosing",
-    "DoseRule": "pkpd.dosing",
+    "DoseModification": "pkpd.schedule",
+    "DoseRule": "pkpd.schedule",
     "EndpointRow": "pkpd.comparison.results",
-    "Fit": "pkpd.infer.fit",
-    "Friberg": "pkpd.model.marrow",
-    "Gate": "pkpd.dosing",
+    "Fit": "pkpd.fitting.fit",
+    "Friberg": "pkpd.marrow.friberg",
+    "Gate": "pkpd.schedule",
     "JointModel": "pkpd.model.joint",
     "LinearStructure": "pkpd.predict.pk",
-    "MaximumLikelihood": "pkpd.infer.max_likelihood",
+    "MaximumLikelihood": "pkpd.fitting.maximum.estimate",
     "PairRow": "pkpd.comparison.results",
     "PatientSample": "pkpd.subjects",
     "PkpdError": "pkpd.errors",
-    "PlateletChain": "pkpd.model.marrow",
+    "PlateletChain": "pkpd.marrow.friberg",
     "Population": "pkpd.subjects",
-    "PopulationModel": "pkpd.infer.specification",
-    "Prior": "pkpd.infer.priors",
-    "Regimen": "pkpd.dosing",
+    "PopulationModel": "pkpd.fitting.model.specification",
+    "Prior": "pkpd.fitting.model.priors",
+    "Regimen": "pkpd.schedule",
     "Scenario": "pkpd.comparison.scenario",
-    "TransfusionPolicy": "pkpd.outcome.transfusion",
+    "TransfusionPolicy": "pkpd.course.transfusion",
     "Trial": "pkpd.trials",
     "TrialResult": "pkpd.comparison.results",
     "UnitError": "pkpd.errors",
-    "calibrate": "pkpd.infer.calibration",
-    "check": "pkpd.infer.checks",
+    "calibrate": "pkpd.fitting.calibration.calibrate",
+    "check": "pkpd.fitting.checks.all_checks",
     "compare": "pkpd.comparison.run",
-    "compare_models": "pkpd.infer.leave_one_out",
+    "compare_models": "pkpd.fitting.checks.leave_one_out",
     "compartments": "pkpd.predict.pk",
-    "daily": "pkpd.dosing",
-    "describe": "pkpd.dosing",
+    "daily": "pkpd.schedule",
+    "describe": "pkpd.schedule",
     "direct_effect": "pkpd.predict.response",
     "draw_parameters": "pkpd.model.parameters",
     "effect_compartment": "pkpd.predict.response",
-    "fit": "pkpd.infer.fit",
-    "fixed": "pkpd.infer.priors",
-    "from_column": "pkpd.infer.specification",
-    "leave_one_out": "pkpd.infer.leave_one_out",
-    "linear_system": "pkpd.engine.compartments",
-    "load_calibration": "pkpd.infer.calibration",
-    "load_fit": "pkpd.infer.fit",
+    "fit": "pkpd.fitting.fit",
+    "fixed": "pkpd.fitting.model.priors",
+    "from_column": "pkpd.fitting.model.specification",
+    "leave_one_out": "pkpd.fitting.checks.leave_one_out",
+    "linear_system": "pkpd.kinetics.compartments",
+    "load_calibration": "pkpd.fitting.calibration.calibrate",
+    "load_fit": "pkpd.fitting.fit",
     "load_model": "pkpd.model.joint",
     "load_population": "pkpd.cards.population_cards",
     "load_rule": "pkpd.cards",
@@ -126,29 +127,29 @@ _WHERE = {
     "load_trial": "pkpd.cards",
     "marrow_model": "pkpd.predict.marrow",
     "michaelis_menten": "pkpd.predict.response",
-    "observe": "pkpd.infer.guest",
+    "observe": "pkpd.fitting.bayes.guest",
     "ode_model": "pkpd.predict.ode",
-    "on_off": "pkpd.dosing",
-    "parameter": "pkpd.infer.specification",
+    "on_off": "pkpd.schedule",
+    "parameter": "pkpd.fitting.model.specification",
     "patients": "pkpd.subjects",
-    "predictions": "pkpd.infer.guest",
+    "predictions": "pkpd.fitting.bayes.guest",
     "read_counts": "pkpd.data.counts",
     "read_nonmem": "pkpd.data.nonmem",
     "sample_population": "pkpd.subjects",
-    "simulate": "pkpd.outcome.counts",
-    "simulate_data": "pkpd.infer.simulate_data",
+    "simulate": "pkpd.course.counts",
+    "simulate_data": "pkpd.fitting.simulate_data",
     "target_mediated": "pkpd.predict.response",
     "turnover": "pkpd.predict.response",
     "typical": "pkpd.model.parameters",
-    "vpc": "pkpd.infer.vpc",
-    "write_fit_page": "pkpd.report.fit_page",
+    "vpc": "pkpd.fitting.checks.vpc",
+    "write_fit_page": "pkpd.report.fit.page",
 }
 
 # whole modules, under the word that reads best before a dot: pkpd.residual.additive(0.7)
 _MODULES = {
-    "covariate": "pkpd.infer.covariate_effects",
-    "plots": "pkpd.infer.plots",
-    "residual": "pkpd.infer.residual",
+    "covariate": "pkpd.fitting.model.covariate_effects",
+    "plots": "pkpd.fitting.plots.all_plots",
+    "residual": "pkpd.fitting.model.residual",
 }
 
 __all__ = [

@@ -19,7 +19,7 @@ from pkpd.errors import PkpdError, sentence
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
-    from pkpd.report.terminal import CohortPrinter
+    from pkpd.report.comparison.terminal import CohortPrinter
     from pkpd.trials import Trial
 
 EXIT_PROBLEMS = 1
@@ -104,8 +104,8 @@ def compare(
 
     run = _Run(out, _size(patients, draws))
     with _told(run):
-        from pkpd.report.tables import check_writable, write_results
-        from pkpd.report.terminal import progress
+        from pkpd.report.comparison.tables import check_writable, write_results
+        from pkpd.report.comparison.terminal import progress
 
         settings = {
             "patients": patients,
@@ -152,8 +152,8 @@ def show(
 ) -> None:
     """Tell a trial or a card in plain words."""
     with _told():
-        from pkpd.report.plain_words import card_in_words, trial_in_words
-        from pkpd.report.terminal import make_console, print_lines
+        from pkpd.report.comparison.plain_words import card_in_words, trial_in_words
+        from pkpd.report.comparison.terminal import make_console, print_lines
 
         kind, path = _find(name)
         if kind == "trials":
@@ -176,7 +176,7 @@ def cards(
     with _told():
         from pkpd.cards.files import KINDS, card_folder, card_names, find_card
         from pkpd.cards.tables import read_toml
-        from pkpd.report.terminal import make_console, print_lines
+        from pkpd.report.comparison.terminal import make_console, print_lines
 
         if kind is not None:
             card_folder(kind)  # refuses an unknown kind
@@ -213,7 +213,7 @@ def check(
 @app.command()
 def version() -> None:
     """Print the versions of pkpd and of what its numbers depend on."""
-    from pkpd.report.record import versions
+    from pkpd.report.comparison.record import versions
 
     for name, number in sorted(versions().items(), key=lambda item: item[0] != "pkpd"):
         typer.echo(f"{name} {number}")
@@ -244,7 +244,7 @@ class _Run:
     @property
     def printer(self) -> CohortPrinter:
         if self._printer is None:
-            from pkpd.report.terminal import CohortPrinter
+            from pkpd.report.comparison.terminal import CohortPrinter
 
             self._printer = CohortPrinter(size=self.size)
         return self._printer
@@ -261,7 +261,7 @@ class _Run:
         self.printer.trial(result)
 
     def _write(self) -> None:
-        from pkpd.report.tables import write_partial
+        from pkpd.report.comparison.tables import write_partial
 
         write_partial(self.out, self.rows, self.trials)
         self.written = True
@@ -302,7 +302,7 @@ def _recorded(
     """Complete the run record; what the comparison recorded itself wins."""
     from dataclasses import replace
 
-    from pkpd.report.record import run_record
+    from pkpd.report.comparison.record import run_record
 
     own = result.record
     asked = {k: v for k, v in settings.items() if v not in (None, {}, [])}

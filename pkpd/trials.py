@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from pkpd.dosing import LINES, STATUSES, Criterion, Regimen
 from pkpd.errors import PkpdError, sentence
+from pkpd.schedule import LINES, STATUSES, Criterion, Regimen
 
 RULE_KINDS = (
     "not_recovered",
@@ -145,7 +145,7 @@ class GradeScale:
     Attributes
     ----------
     line
-        Line of :data:`pkpd.dosing.LINES`.
+        Line of :data:`pkpd.schedule.LINES`.
     below
         Limits of grades 1 to 4: a count below ``below[g - 1]`` is of grade `g` or higher.
         ``relative=True``: the limits are fractions of the baseline count.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from pkpd.dosing import LINES, Course, Criterion, DoseModification, DoseRule, Gate, Regimen
+from pkpd.schedule import LINES, Course, Criterion, DoseModification, DoseRule, Gate, Regimen
 
 DRUGS = ("clofarabine", "lenalidomide", "cytarabine")
 THRESHOLDS = {"neutrophils": (0.5, 1.0), "platelets": (20.0, 50.0)}

@@ -24,10 +24,10 @@ import numpy as np
 
 from benchmarks.performance import accelerator, peers, pytensor_path, workloads
 from benchmarks.performance.fitting import fitting_problem
-from pkpd.engine.compiled import cores
-from pkpd.engine.crossing import daily_recovery
-from pkpd.engine.population import stream_counts
-from pkpd.engine.problem import prepare
+from pkpd.solve.compiled.family import cores
+from pkpd.solve.population.crossing import daily_recovery
+from pkpd.solve.population.population import stream_counts
+from pkpd.solve.population.problem import prepare
 
 BUILD = Path("build")
 ACCURACY = 1e-5

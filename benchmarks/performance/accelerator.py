@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.performance import workloads
 from benchmarks.performance.fitting import fitting_problem
-from pkpd.engine.problem import PopulationProblem, prepare
+from pkpd.solve.population.problem import PopulationProblem, prepare
 
 SIZES = (1_000, 16_384, 131_072)
 FIT_SIZES = (200, 4_000, 16_000)

@@ -16,7 +16,7 @@ def main(kind: str) -> None:
     import numpy as np
 
     from benchmarks.performance.fitting import fitting_problem
-    from pkpd.engine.problem import prepare
+    from pkpd.solve.population.problem import prepare
 
     imported = time.perf_counter()
     structure, theta, doses, times = fitting_problem(16)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pkpd.engine.grid import Doses
-from pkpd.engine.linear import Disposition, TransitAbsorption
-from pkpd.engine.structure import Drug, Line, PopulationStructure
-from pkpd.model.effects import EmaxEffect, LinearEffect
-from pkpd.model.marrow import Friberg, PlateletChain
+from pkpd.kinetics.linear import Disposition, TransitAbsorption
+from pkpd.marrow.effects import EmaxEffect, LinearEffect
+from pkpd.marrow.friberg import Friberg, PlateletChain
+from pkpd.solve.population.grid import Doses
+from pkpd.solve.population.structure import Drug, Line, PopulationStructure
 
 INDIVIDUAL = (
     ("pk", "clofarabine", "CL"),

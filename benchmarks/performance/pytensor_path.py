@@ -15,12 +15,12 @@ import pytensor
 import pytensor.tensor
 
 import pkpd
-from pkpd.infer import residual
-from pkpd.infer.graph import LogLikelihood
-from pkpd.infer.likelihood import PopulationLikelihood, bind
-from pkpd.infer.population_parameters import start_values
-from pkpd.infer.specification import parameter
-from pkpd.model.marrow import Friberg, PlateletChain
+from pkpd.fitting.bayes.graph import LogLikelihood
+from pkpd.fitting.model import residual
+from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
+from pkpd.fitting.model.population_parameters import start_values
+from pkpd.fitting.model.specification import parameter
+from pkpd.marrow.friberg import Friberg, PlateletChain
 from pkpd.predict.marrow import marrow_model
 
 pt: Any = pytensor.tensor

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from pkpd.engine.grid import Doses
-from pkpd.engine.linear import Disposition, TransitAbsorption
-from pkpd.engine.structure import Drug, Line, PopulationStructure
-from pkpd.model.effects import EmaxEffect, LinearEffect
-from pkpd.model.marrow import Friberg
+from pkpd.kinetics.linear import Disposition, TransitAbsorption
+from pkpd.marrow.effects import EmaxEffect, LinearEffect
+from pkpd.marrow.friberg import Friberg
+from pkpd.solve.population.grid import Doses
+from pkpd.solve.population.structure import Drug, Line, PopulationStructure
 
 PATIENTS = 1000
 SEED = 20260601

@@ -45,28 +45,28 @@ from scores import (  # noqa: E402
     write_csv,
 )
 
-from pkpd.evidence.criticism import (  # noqa: E402
+from pkpd.evidence.criticism.criticism import (  # noqa: E402
     influence,
     influence_table,
     left_out_checks,
     predictive_checks,
 )
-from pkpd.evidence.learned import learned, learned_table  # noqa: E402
-from pkpd.evidence.len_mec import (  # noqa: E402
+from pkpd.evidence.criticism.len_mec import (  # noqa: E402
     cohort_rows,
     contrasts,
     delayed_risks,
     table_text,
 )
-from pkpd.evidence.marrow_prior import marrow_effects  # noqa: E402
-from pkpd.evidence.posterior import (  # noqa: E402
+from pkpd.evidence.likelihood.parameters import marrow_effects  # noqa: E402
+from pkpd.evidence.posterior.learned import learned, learned_table  # noqa: E402
+from pkpd.evidence.posterior.stored import (  # noqa: E402
     EvidencePosterior,
     due_to_go_on,
     load_posterior,
     others_of,
 )
-from pkpd.evidence.smc_state import SMCRun  # noqa: E402
-from pkpd.evidence.table import load_evidence  # noqa: E402
+from pkpd.evidence.sampling.smc_state import SMCRun  # noqa: E402
+from pkpd.evidence.table.table import load_evidence  # noqa: E402
 
 REPEATS = 8  # replicates of a row for each posterior draw
 

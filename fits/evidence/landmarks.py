@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.evidence.arms import arms_of
-from pkpd.evidence.criticism import observed_number
-from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.marrow import MarrowSimulator
-from pkpd.evidence.random_effects import StudyEffects
-from pkpd.evidence.replicate import replicate
-from pkpd.evidence.schedule import parse_schedule
-from pkpd.evidence.table import EvidenceRow, EvidenceTable
-from pkpd.evidence.terms import Arm
+from pkpd.evidence.criticism.criticism import observed_number
+from pkpd.evidence.likelihood.random_effects import StudyEffects
+from pkpd.evidence.likelihood.replicate import replicate
+from pkpd.evidence.likelihood.simulator import MarrowSimulator
+from pkpd.evidence.likelihood.terms import Arm
+from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.table.arms import arms_of
+from pkpd.evidence.table.schedule import parse_schedule
+from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
 
 Floats = NDArray[np.float64]
 

@@ -23,15 +23,15 @@ from sampling import PLANS
 from scores import write_csv
 
 from pkpd.errors import DataError, PkpdError, sentence
-from pkpd.evidence.arms import ArmSeen
-from pkpd.evidence.criticism import RowCheck, coverage_table, predictive_checks
-from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.log_sums import log_sum
-from pkpd.evidence.marrow import MarrowSimulator, patients_by_arm
-from pkpd.evidence.marrow_prior import marrow_effects
-from pkpd.evidence.posterior import EvidencePosterior, load_posterior
-from pkpd.evidence.shipped import label_of, shipped_file
-from pkpd.evidence.table import load_evidence
+from pkpd.evidence.criticism.criticism import RowCheck, coverage_table, predictive_checks
+from pkpd.evidence.likelihood.log_sums import log_sum
+from pkpd.evidence.likelihood.parameters import marrow_effects
+from pkpd.evidence.likelihood.simulator import MarrowSimulator, patients_by_arm
+from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.posterior.shipped import label_of, shipped_file
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.evidence.table.arms import ArmSeen
+from pkpd.evidence.table.table import load_evidence
 
 PLAN = PLANS["full"]
 REPEATS = 8

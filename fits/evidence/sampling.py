@@ -15,21 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.evidence.convergence import Convergence
-from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.marrow import MarrowSimulator, patients_by_arm
-from pkpd.evidence.marrow_prior import marrow_effects, marrow_prior
-from pkpd.evidence.posterior import (
+from pkpd.evidence.likelihood.parameters import marrow_effects, marrow_prior
+from pkpd.evidence.likelihood.prior import Prior
+from pkpd.evidence.likelihood.simulator import MarrowSimulator, patients_by_arm
+from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.posterior.stored import (
     EvidencePosterior,
     checked,
     evidence_hash,
     gather,
     target_of,
 )
-from pkpd.evidence.prior import Prior
-from pkpd.evidence.smc import SMCSettings, prolong, run_smc, with_seed
-from pkpd.evidence.smc_state import SMCRun, Stage
-from pkpd.evidence.table import load_evidence
+from pkpd.evidence.sampling.convergence import Convergence
+from pkpd.evidence.sampling.smc import SMCSettings, prolong, run_smc, with_seed
+from pkpd.evidence.sampling.smc_state import SMCRun, Stage
+from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.variants import VARIANTS
 

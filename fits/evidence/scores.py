@@ -10,13 +10,18 @@ from pathlib import Path
 import numpy as np
 from sampling import Plan, folder_of, likelihood_of, prior_of
 
-from pkpd.evidence.baselines import left_out_scores, score_table
-from pkpd.evidence.criticism import LeftOutStudy, RowCheck, coverage_table, leave_studies_out
-from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.posterior import EvidencePosterior, load_posterior
-from pkpd.evidence.psis import LIMIT, smoothed_weights
-from pkpd.evidence.refit import refit_without
-from pkpd.evidence.smc import with_seed
+from pkpd.evidence.criticism.baselines import left_out_scores, score_table
+from pkpd.evidence.criticism.criticism import (
+    LeftOutStudy,
+    RowCheck,
+    coverage_table,
+    leave_studies_out,
+)
+from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
+from pkpd.evidence.criticism.refit import refit_without
+from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.evidence.sampling.smc import with_seed
 
 
 def high_khats(posterior: EvidencePosterior, limit: float = LIMIT) -> dict[str, float]:

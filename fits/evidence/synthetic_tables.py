@@ -32,15 +32,20 @@ import numpy as np
 import pandas as pd
 from sampling import PLANS, label_of, prior_of, processes
 
-from pkpd.evidence.calibration import CalibrationRanks, TableRank, gather_ranks, rank_of_table
-from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.marrow import MarrowSimulator, patients_by_arm
-from pkpd.evidence.marrow_prior import marrow_effects
-from pkpd.evidence.prior import Prior
-from pkpd.evidence.smc import SMCSettings
-from pkpd.evidence.table import load_evidence
-from pkpd.evidence.use import Switches
-from pkpd.infer.calibration import Calibration
+from pkpd.evidence.criticism.calibration import (
+    CalibrationRanks,
+    TableRank,
+    gather_ranks,
+    rank_of_table,
+)
+from pkpd.evidence.likelihood.parameters import marrow_effects
+from pkpd.evidence.likelihood.prior import Prior
+from pkpd.evidence.likelihood.simulator import MarrowSimulator, patients_by_arm
+from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.likelihood.use import Switches
+from pkpd.evidence.sampling.smc import SMCSettings
+from pkpd.evidence.table.table import load_evidence
+from pkpd.fitting.calibration.calibrate import Calibration
 
 PLAN = replace(PLANS["reduced"], patients=(64, 32, 1.0), nodes=(5, 7, 7), steps=2)
 # with fewer chains and stages the posterior of a table comes out up to a third too narrow

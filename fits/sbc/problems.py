@@ -14,10 +14,10 @@ import pandas as pd
 
 import pkpd
 from pkpd.data.dataset import Dataset
-from pkpd.infer.covariate_effects import power
-from pkpd.infer.priors import Estimate, Prior
-from pkpd.infer.residual import combined, lognormal
-from pkpd.infer.specification import PopulationModel, parameter
+from pkpd.fitting.model.covariate_effects import power
+from pkpd.fitting.model.priors import Estimate, Prior
+from pkpd.fitting.model.residual import combined, lognormal
+from pkpd.fitting.model.specification import PopulationModel, parameter
 from pkpd.predict.marrow import marrow_model
 from pkpd.predict.pk import compartments
 

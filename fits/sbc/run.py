@@ -25,7 +25,7 @@ def main() -> None:
     """Read the command line, run, write results."""
     from problems import PROBLEMS
 
-    from pkpd.infer.calibration import calibrate
+    from pkpd.fitting.calibration.calibrate import calibrate
 
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("problem", choices=sorted(PROBLEMS))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pkpd.cards.tables import Table
-from pkpd.dosing import STATUSES
+from pkpd.schedule import STATUSES
 
 
 class Provenance(NamedTuple):

@@ -9,7 +9,7 @@ from pkpd.cards.files import card_names, find_card
 from pkpd.cards.provenance import read_provenance, weakest
 from pkpd.cards.schedule_cards import read_criteria
 from pkpd.cards.tables import Table, read_toml
-from pkpd.dosing import LINES, STATUSES, Criterion
+from pkpd.schedule import LINES, STATUSES, Criterion
 from pkpd.trials import (
     RULE_KINDS,
     DLTRule,

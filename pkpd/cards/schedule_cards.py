@@ -1,7 +1,7 @@
 """Doses, gates, dose modifications and courses as a card writes them.
 
 A cohort changes single values of a dose or course (``change.lenalidomide = { amount = "10 mg" }``),
-so values are first read, then merged, then made into the types of :mod:`pkpd.dosing`.
+so values are first read, then merged, then made into the types of :mod:`pkpd.schedule`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from pkpd.cards.files import nearest_of
 from pkpd.cards.provenance import Provenance, read_provenance, weakest
 from pkpd.cards.tables import Table
-from pkpd.dosing import (
+from pkpd.schedule import (
     LINES,
     ROUTES,
     Course,
@@ -26,7 +26,7 @@ from pkpd.dosing import (
     parse_days,
     parse_hours,
 )
-from pkpd.dosing.amounts import show_amount
+from pkpd.schedule.amounts import show_amount
 
 _DOSE_KEYS = ("drug", "amount", "days", "route", "duration", "hour", "cap_mg", "strengths_mg")
 _EXAMPLES = {"amount": 'an amount such as "5 mg/m^2"', "days": 'days such as "1-5"'}

@@ -21,7 +21,7 @@ from pkpd.cards.schedule_cards import (
     read_library,
 )
 from pkpd.cards.tables import Table, read_toml
-from pkpd.dosing import STATUSES, Regimen, parse_days
+from pkpd.schedule import STATUSES, Regimen, parse_days
 from pkpd.trials import Arm, Cohort, DLTRule, PublishedOutcome, Trial
 
 FIRST_DOSE = "first_dose"

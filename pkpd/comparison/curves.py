@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, evaluable
-from pkpd.dosing import DosingPlan
-from pkpd.outcome.simulate import NodeSolution
-from pkpd.outcome.uncertainty import recovery_curve, risk
+from pkpd.comparison.uncertainty import recovery_curve, risk
+from pkpd.course.simulate import NodeSolution
+from pkpd.schedule import DosingPlan
 from pkpd.trials import Trial
 
 if TYPE_CHECKING:

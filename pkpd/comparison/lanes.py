@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.dosing import DosingPlan
-from pkpd.outcome.dlt import evaluate_rule, sensitivity
-from pkpd.outcome.line_verdict import recovery_after
-from pkpd.outcome.recovery import Recovery, RecoveryStatus, line_outcomes, visit_recovery
-from pkpd.outcome.simulate import NodeSolution
+from pkpd.course.simulate import NodeSolution
+from pkpd.endpoints.dlt import evaluate_rule, sensitivity
+from pkpd.endpoints.line_verdict import recovery_after
+from pkpd.endpoints.recovery import Recovery, RecoveryStatus, line_outcomes, visit_recovery
+from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule
 
 Floats = NDArray[np.float64]

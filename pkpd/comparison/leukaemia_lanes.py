@@ -1,7 +1,8 @@
 """From the patients of a cohort in a marrow with leukaemia to the endpoints of each patient.
 
 The names of endpoints are those of `pkpd.comparison.lanes`. Recovery, response and delay are read
-as the evidence reads them (`pkpd.evidence.marrow`): the posterior was learned by that reading.
+as the evidence reads them (`pkpd.evidence.likelihood.simulator`): the posterior was learned by
+that reading.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from pkpd.comparison import rows
 from pkpd.comparison.curves import CohortCurves
 from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, clock_of
-from pkpd.dosing import Criterion, DosingPlan
-from pkpd.evidence.endpoints import Observable
-from pkpd.evidence.marrow import observe
+from pkpd.evidence.likelihood.simulator import observe
+from pkpd.evidence.table.endpoints import Observable
 from pkpd.leukaemia.endpoints import definition, spells
 from pkpd.leukaemia.outcomes import ArmOutcomes, DailyCourses
+from pkpd.schedule import Criterion, DosingPlan
 from pkpd.trials import DLTRule
 
 Floats = NDArray[np.float64]

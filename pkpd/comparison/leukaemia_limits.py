@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pkpd.evidence.posterior import EvidencePosterior
+from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.drug_effects import GROWTH_FACTORS, WITHOUT_EFFECT, drug_name
 from pkpd.leukaemia.parameters import LeukaemiaCards, leukaemia_cards
 from pkpd.trials import Trial

@@ -30,15 +30,15 @@ from pkpd.comparison.results import (
 )
 from pkpd.comparison.scenario import LEUKAEMIA, Scenario, Variant
 from pkpd.comparison.shares import CohortShares, cohort_shares
-from pkpd.dosing import plan
-from pkpd.evidence.learned import learned
-from pkpd.evidence.posterior import EvidencePosterior
-from pkpd.evidence.shipped import label_of
-from pkpd.evidence.trial_predictions import NewStudy, new_study
+from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
+from pkpd.evidence.posterior.learned import learned
+from pkpd.evidence.posterior.shipped import label_of
+from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.trial_arms import arms_of_trial
 from pkpd.leukaemia.variants import VARIANTS
+from pkpd.schedule import plan
 from pkpd.trials import Arm as TrialArm
 from pkpd.trials import Cohort, DLTRule, Trial
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pkpd.comparison.scenario import FRIBERG, LEUKAEMIA, MARROWS, Scenario
 from pkpd.errors import CardError, PkpdError, sentence
-from pkpd.evidence.posterior import EvidencePosterior, load_posterior
-from pkpd.evidence.shipped import HOW_TO_GET_ONE, label_of, shipped_posterior
+from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, label_of, shipped_posterior
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.leukaemia.drug_effects import drug_name
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.trials import Trial

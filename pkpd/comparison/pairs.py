@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.comparison.results import PairRow
-from pkpd.outcome.uncertainty import paired_difference
+from pkpd.comparison.uncertainty import paired_difference
 from pkpd.trials import DLTRule, Trial
 
 Floats = NDArray[np.float64]

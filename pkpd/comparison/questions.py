@@ -18,8 +18,7 @@ from pkpd.comparison.shares import (
     median_of_known,
     probability,
 )
-from pkpd.dosing import Criterion, Gate
-from pkpd.evidence.len_mec import (
+from pkpd.evidence.criticism.len_mec import (
     COHORTS,
     DAYS,
     DOSES,
@@ -31,17 +30,18 @@ from pkpd.evidence.len_mec import (
     contrasts,
     from_counts_alone,
 )
-from pkpd.evidence.trial_predictions import NewStudy
+from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.endpoints import improvement_day
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
+from pkpd.schedule import Criterion, Gate
 from pkpd.trials import Trial
 
 Floats = NDArray[np.float64]
 Shares = Mapping[str, CohortShares]
 
 LEN_MEC_IDS = ("14d-10", "14d-5", "10d-5", "10d-10", "10d-25", "10d-50")
-"""Cohorts of NCT01681537 in the order of `pkpd.evidence.len_mec.COHORTS`."""
+"""Cohorts of NCT01681537 in the order of `pkpd.evidence.criticism.len_mec.COHORTS`."""
 
 GATES: Mapping[str, tuple[float, float] | None] = {
     "none": None,
@@ -94,7 +94,7 @@ def _named(low: float, high: float) -> str:
 
 
 def delayed_risks(shares: Shares) -> DelayedRisks:
-    """Risks of the six cohorts in the form of `pkpd.evidence.len_mec`; NaN where none was given."""
+    """Risks of the six cohorts, for `pkpd.evidence.criticism.len_mec`; NaN where none was given."""
     n_draws = shares[LEN_MEC_IDS[0]].delayed.shape[-1]
     risk = np.full((len(PAIRS), len(DAYS), len(DOSES), n_draws), np.nan)
     for name, (days, dose, _, _) in zip(LEN_MEC_IDS, COHORTS, strict=True):

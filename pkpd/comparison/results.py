@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from pkpd.evidence.learned import Learned
+    from pkpd.evidence.posterior.learned import Learned
     from pkpd.trials import Trial
 
 

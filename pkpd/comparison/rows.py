@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from pkpd.comparison.curves import CohortCurves
 from pkpd.comparison.lanes import evaluable
+from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.results import EndpointRow
-from pkpd.dosing import describe_criteria
-from pkpd.outcome.published import clopper_pearson
-from pkpd.outcome.uncertainty import crossed, quantiles_with_uncertainty, risk
+from pkpd.comparison.uncertainty import crossed, quantiles_with_uncertainty, risk
+from pkpd.schedule import describe_criteria
 from pkpd.trials import Cohort, DLTRule, PublishedOutcome, Trial
 
 Floats = NDArray[np.float64]

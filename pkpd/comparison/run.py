@@ -33,12 +33,12 @@ from pkpd.comparison.scenario import (
     load_scenario,
     with_overrides,
 )
-from pkpd.evidence.posterior import EvidencePosterior
+from pkpd.course.march import compiled_course
+from pkpd.course.simulate import NodeSolution, Simulator, prepare
+from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.model.joint import JointModel, assumed_inputs
 from pkpd.model.parameters import draw_parameters
-from pkpd.outcome.course import compiled_course
-from pkpd.outcome.simulate import NodeSolution, Simulator, prepare
-from pkpd.outcome.transfusion import TransfusionPolicy
 from pkpd.subjects import PatientSample, Population, sample_population
 from pkpd.trials import Arm, Cohort, DLTRule, Trial
 

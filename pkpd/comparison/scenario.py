@@ -285,7 +285,7 @@ def check_file(path: str | Path) -> list[str]:
 
             read_leukaemia_card(Path(path))
         elif kind == "evidence_populations":
-            from pkpd.evidence.populations import read_populations
+            from pkpd.evidence.table.populations import read_populations
 
             read_populations(Path(path))
         else:

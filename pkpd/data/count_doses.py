@@ -10,8 +10,8 @@ import numpy as np
 
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import open_sheet
-from pkpd.dosing import Regimen, individual_dose_mg
 from pkpd.errors import DataError, sentence
+from pkpd.schedule import Regimen, individual_dose_mg
 
 _KNOWN = ("ID", "DAY", "DATE", "HOUR", "AMT", "DURATION", "DRUG", "CMT")
 

@@ -19,8 +19,8 @@ from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, open_sheet
-from pkpd.dosing import Regimen
 from pkpd.errors import DataError, sentence
+from pkpd.schedule import Regimen
 
 _KNOWN = ("ID", "DAY", "DATE", "HOUR", "LINE", "VALUE", "LLOQ")
 _IDENTITY = ("ID", "SUBJECT", "PATIENT", "USUBJID")

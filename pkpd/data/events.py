@@ -2,7 +2,7 @@
 
 An :class:`EventTable` holds the records as they were written (nothing expanded, nothing sorted),
 padded to one shape ``[subject, record]``. Which doses follow from ``ADDL`` and ``SS`` is worked
-out in :mod:`pkpd.data.expand`; amounts are computed in :mod:`pkpd.engine.advance`.
+out in :mod:`pkpd.data.expand`; amounts are computed in :mod:`pkpd.solve.events.advance`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Blocks of patients through a regimen, day by day: decisions each morning, then the day's steps.
 
-The decisions are those of :func:`pkpd.dosing.follow`, taken for each patient on the counts a
+The decisions are those of :func:`pkpd.schedule.follow`, taken for each patient on the counts a
 laboratory reports that morning, platelets with transfused ones.
 """
 
@@ -55,7 +55,7 @@ class Tables(NamedTuple):
     ``effect`` is ``[C, D, K, 10]``: the first four rates of chemotherapy (``CHANNELS`` of the
     equations), clofarabine (mg/m^2), lenalidomide (mg), filgrastim (0 or 1), pegfilgrastim
     (doses), the other two rates of chemotherapy. ``given`` is ``[C, D, K]``, 1 on dosing days;
-    ``least_blasts`` ``[C]`` in percent. The others are those of :class:`pkpd.dosing.DosingPlan`.
+    ``least_blasts`` ``[C]`` in percent. The others are those of :class:`pkpd.schedule.DosingPlan`.
     """
 
     effect: np.ndarray

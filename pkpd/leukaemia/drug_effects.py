@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards.files import nearest_of
-from pkpd.dosing import DosingPlan, plan
 from pkpd.errors import PkpdError, sentence
 from pkpd.leukaemia.compiled_course import Tables
 from pkpd.leukaemia.equations import Calendar
 from pkpd.leukaemia.parameters import Theta, leukaemia_cards
 from pkpd.leukaemia.schedule import ArmSchedule
+from pkpd.schedule import DosingPlan, plan
 
 Floats = NDArray[np.float64]
 

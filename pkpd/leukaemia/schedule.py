@@ -1,7 +1,7 @@
 """An arm of a trial: who is treated, with what, for how long.
 
-The schedule itself is a :class:`pkpd.dosing.Regimen`, so that gates, holds and dose levels mean
-the same here as everywhere in the package (`pkpd.dosing.follow` is the reference).
+The schedule itself is a :class:`pkpd.schedule.Regimen`, so that gates, holds and dose levels mean
+the same here as everywhere in the package (`pkpd.schedule.follow` is the reference).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pkpd.dosing import Regimen
 from pkpd.errors import PkpdError, sentence
+from pkpd.schedule import Regimen
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-import pkpd.engine  # noqa: F401  (switches JAX to float64 before anything is traced)
+import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.cards.model_cards import ModelCard
 from pkpd.cards.relations import CovariateEffect, Individual
 from pkpd.errors import DataError, sentence

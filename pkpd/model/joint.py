@@ -88,7 +88,7 @@ class JointModel:
     options
         ``("<drug or line>.<option>", on)`` of every card.
     feedback_when_kill_exceeds
-        ``kept``, ``off`` or ``capped``: see `pkpd.model.marrow.FeedbackRule`.
+        ``kept``, ``off`` or ``capped``: see `pkpd.marrow.friberg.FeedbackRule`.
     parameters
         Parameters that the relations in use have, with namespaced names.
     assumptions

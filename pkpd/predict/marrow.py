@@ -1,7 +1,7 @@
 """Drugs and marrow lines as one structural model: concentrations and blood counts from data.
 
 `marrow_model` joins the pharmacokinetics of one or several drugs (`pkpd.predict.pk.compartments`)
-to marrow lines (`pkpd.model.marrow`) through effects (`pkpd.model.effects`). Concentrations are
+to marrow lines (`pkpd.marrow.friberg`) through effects (`pkpd.marrow.effects`). Concentrations are
 exact at every event record; counts come from one of two engines that `MarrowStructure.bind`
 chooses between (`pkpd.predict.marrow_population`, `pkpd.predict.marrow_general`).
 """
@@ -14,13 +14,13 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from pkpd.data.dataset import Dataset
-from pkpd.engine.grid import DEFAULT_STEP_H
 from pkpd.errors import PkpdError, sentence
-from pkpd.model.effects import COMBINATIONS, Effect, effect_shape
-from pkpd.model.marrow import Friberg, MarrowLine
+from pkpd.marrow.effects import COMBINATIONS, Effect, effect_shape
+from pkpd.marrow.friberg import Friberg, MarrowLine
 from pkpd.predict.marrow_predictor import MarrowPredictor
 from pkpd.predict.pk import LinearStructure
 from pkpd.predict.structure import check_lines
+from pkpd.solve.population.grid import DEFAULT_STEP_H
 
 Driver = Literal["plasma", "effect_compartment", "triphosphate"]
 """What an effect is driven by: the plasma concentration ``C`` of the observed compartment; an
@@ -189,7 +189,7 @@ def marrow_model(
     effect
         Shape of the effect on proliferation: ``"linear"`` (``slope``), ``"emax"`` (``Emax``,
         ``EC50``), ``"emax_hill"`` (and ``hill``), ``"none"``, or an object with the methods of
-        `pkpd.model.effects.Effect`. A mapping by drug, by line, or by drug and then line gives
+        `pkpd.marrow.effects.Effect`. A mapping by drug, by line, or by drug and then line gives
         each its own.
     lines
         Equations of the marrow lines by name: ``{"neutrophils": Friberg(), "platelets":
@@ -211,8 +211,8 @@ def marrow_model(
         compartments are numbered through in the order of the drugs. A dose with CMT 0 is of the
         first drug.
     engine
-        ``"compiled"``: counts of `pkpd.engine.problem` (boluses and infusions of given rate;
-        kinetics may change at records, with occasions or covariates, marrow and effects are
+        ``"compiled"``: counts of `pkpd.solve.population.problem` (boluses and infusions of given
+        rate; kinetics may change at records, with occasions or covariates, marrow and effects are
         constant in a subject; within 1e-5 at the default step). ``"general"``: any event, and any
         parameter that changes over time. ``"auto"`` takes the first where it serves.
     max_step_h, general_step_h

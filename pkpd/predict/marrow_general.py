@@ -1,4 +1,4 @@
-"""Counts of a joint model by the engine for any event (`pkpd.engine.event_ode`).
+"""Counts of a joint model by the engine for any event (`pkpd.solve.events.ode`).
 
 Serves what the population engine does not: marrow and effects that change over time, lags, modelled
 rates and durations, resets, steady states, other kinetics, Bliss independence. The kinetics of one
@@ -18,11 +18,11 @@ import numpy as np
 from jax import Array
 
 from pkpd.data.dataset import Dataset
-from pkpd.engine.event_ode import OdeOptions, solve_events
-from pkpd.engine.event_system import OdeSystem
-from pkpd.engine.population import TOLERANCE
 from pkpd.errors import sentence
 from pkpd.predict.marrow_events import drug_of_dose
+from pkpd.solve.events.ode import OdeOptions, solve_events
+from pkpd.solve.events.system import OdeSystem
+from pkpd.solve.population.population import TOLERANCE
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure
@@ -237,7 +237,7 @@ def _flow(drug: MarrowDrug, amounts: tuple[Array, ...], p: Any) -> list[Array]:
 
 
 def combined_effect(values: list[Array], rule: str) -> Array:
-    """Combine effects; above 1 Bliss adds what exceeds 1, as `pkpd.model.effects` does."""
+    """Combine effects; above 1 Bliss adds what exceeds 1, as `pkpd.marrow.effects` does."""
     if rule == "additive":
         return sum(values[1:], values[0])
     surviving, beyond = jnp.ones_like(values[0]), jnp.zeros_like(values[0])

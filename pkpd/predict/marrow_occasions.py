@@ -1,7 +1,7 @@
 """Kinetics of a joint model that change within a subject: in which stretches they are constant.
 
 The parameters of a record hold over the interval that ends at it (NONMEM's next value carried
-backward), or that begins at it with ``carry="forward"``, as in `pkpd.engine.advance`. A bolus
+backward), or that begins at it with ``carry="forward"``, as in `pkpd.solve.events.advance`. A bolus
 takes the bioavailability of its record; an additional dose between records that of the record
 whose parameters hold when it enters.
 """

@@ -1,4 +1,4 @@
-"""Counts of a joint model by the population engine (`pkpd.engine.problem`).
+"""Counts of a joint model by the population engine (`pkpd.solve.population.problem`).
 
 Serves doses of given times, rates and durations, parameters of marrow and effects constant in a
 subject, and kinetics that are constant or change at records (`pkpd.predict.marrow_occasions`).
@@ -16,17 +16,17 @@ from jax import Array
 from pkpd.data.dataset import Dataset
 from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE, RESET
 from pkpd.data.expand import expand
-from pkpd.engine.compartments import LinearSystem, compartment_model
-from pkpd.engine.compiled import compile_plan
-from pkpd.engine.grid import SAME_TIME, Doses, refine
-from pkpd.engine.linear import LinearPK
-from pkpd.engine.population import TOLERANCE
-from pkpd.engine.problem import PopulationProblem, prepare
-from pkpd.engine.status import assess, parameter_problems
-from pkpd.engine.structure import Drug, Line, PopulationStructure
-from pkpd.engine.versions import Versions, n_kinetic, of_version
+from pkpd.kinetics.compartments import LinearSystem, compartment_model
+from pkpd.kinetics.linear import LinearPK
 from pkpd.predict.marrow_events import drug_of_dose, events_of
 from pkpd.predict.marrow_occasions import Stretches
+from pkpd.solve.compiled.family import compile_plan
+from pkpd.solve.population.grid import SAME_TIME, Doses, refine
+from pkpd.solve.population.population import TOLERANCE
+from pkpd.solve.population.problem import PopulationProblem, prepare
+from pkpd.solve.population.status import assess, parameter_problems
+from pkpd.solve.population.structure import Drug, Line, PopulationStructure
+from pkpd.solve.population.versions import Versions, n_kinetic, of_version
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure
@@ -197,7 +197,7 @@ class PopulationCourse:
         return out
 
     def _theta(self, values: dict[str, Any]) -> Any:
-        """Rows of all versions (`pkpd.engine.versions`), one lane for each subject."""
+        """Rows of all versions (`pkpd.solve.population.versions`), one lane for each subject."""
         rows = [values[s] if isinstance(s, str) else s for s in self._sources]
         xp = jnp if any(isinstance(v, Array) for v in rows) else np
         size = self.problem.grid.n_schedules

@@ -1,7 +1,7 @@
 """Structural models written by the user as differential equations.
 
 The user gives the right side by names of states; doses, infusions, lags, resets and steady states
-are those of the data (`pkpd.engine.event_ode`). A linear structure (`pkpd.predict.pk`) may drive
+are those of the data (`pkpd.solve.events.ode`). A linear structure (`pkpd.predict.pk`) may drive
 the equations: it is solved exactly, and only the user's own states are integrated.
 """
 
@@ -20,16 +20,16 @@ from jax.core import Tracer
 
 from pkpd.data.dataset import Dataset
 from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE
-from pkpd.engine.advance import solve_linear
-from pkpd.engine.event_check import choose_solver, solve_events_checked
-from pkpd.engine.event_guard import finite_derivative
-from pkpd.engine.event_ode import OdeOptions, Solver, solve_events
-from pkpd.engine.event_system import OdeSystem
-from pkpd.engine.timeline import EventOptions
 from pkpd.errors import DataError, PkpdError, SolverWarning, sentence
 from pkpd.predict.ode_functions import InitialStates, Named, RightSide, count_arguments
 from pkpd.predict.pk import LinearStructure
 from pkpd.predict.structure import IndividualParameters, check_lines, check_parameters
+from pkpd.solve.events.advance import solve_linear
+from pkpd.solve.events.check import choose_solver, solve_events_checked
+from pkpd.solve.events.guard import finite_derivative
+from pkpd.solve.events.ode import OdeOptions, Solver, solve_events
+from pkpd.solve.events.system import OdeSystem
+from pkpd.solve.events.timeline import EventOptions
 
 _CODES = {"R": MODELLED_RATE, "D": MODELLED_DURATION}
 
@@ -371,7 +371,7 @@ def ode_model(
         Without them and ``max_step_h``: a quarter of an hour.
     solver
         ``"auto"``: fixed steps if they are accurate at ``typical``, else ``"diffrax-stiff"``.
-        See `pkpd.engine.event_ode`.
+        See `pkpd.solve.events.ode`.
     max_step_h
         Longest fixed step (h).
     tolerance

@@ -13,10 +13,10 @@ import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE
-from pkpd.engine.advance import EventOptions, solve_linear
-from pkpd.engine.compartments import LinearSystem, compartment_model
 from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.kinetics.compartments import LinearSystem, compartment_model
 from pkpd.predict.structure import IndividualParameters, check_lines, check_parameters
+from pkpd.solve.events.advance import EventOptions, solve_linear
 
 _CODES = {"R": MODELLED_RATE, "D": MODELLED_DURATION}
 
@@ -139,7 +139,7 @@ def compartments(
         ``CL, V1, V2, V3, Q2, Q3``.
     absorption, transits
         ``"none"``, ``"first_order"`` (``ka``, 1/h), ``"transit"`` (``ktr``) or
-        ``"transit_first_order"``; see `pkpd.engine.compartments.compartment_model`.
+        ``"transit_first_order"``; see `pkpd.kinetics.compartments.compartment_model`.
     dosing
         Parameters of the doses by compartment, as in NONMEM: ``("ALAG1",)`` for a lag of doses into
         compartment 1 (h), ``F1``, ``D1`` (h), ``R1`` (mg/h).

@@ -9,33 +9,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pkpd.report.figures import (
+    from pkpd.report.comparison.figures import (
         counts_panel,
         dlt_risk,
         dosing_strip,
         recovery_panel,
         sensitivity_panel,
     )
-    from pkpd.report.pages import save_pages, trial_pages
-    from pkpd.report.record import run_record
-    from pkpd.report.tables import read_pairs, read_rows, write_partial, write_results
-    from pkpd.report.terminal import CohortPrinter, progress
+    from pkpd.report.comparison.pages import save_pages, trial_pages
+    from pkpd.report.comparison.record import run_record
+    from pkpd.report.comparison.tables import read_pairs, read_rows, write_partial, write_results
+    from pkpd.report.comparison.terminal import CohortPrinter, progress
 
 _HOME = {
-    "CohortPrinter": "terminal",
-    "progress": "terminal",
-    "write_results": "tables",
-    "write_partial": "tables",
-    "read_rows": "tables",
-    "read_pairs": "tables",
-    "run_record": "record",
-    "counts_panel": "figures",
-    "dosing_strip": "figures",
-    "recovery_panel": "figures",
-    "dlt_risk": "figures",
-    "sensitivity_panel": "figures",
-    "trial_pages": "pages",
-    "save_pages": "pages",
+    "CohortPrinter": "comparison.terminal",
+    "progress": "comparison.terminal",
+    "write_results": "comparison.tables",
+    "write_partial": "comparison.tables",
+    "read_rows": "comparison.tables",
+    "read_pairs": "comparison.tables",
+    "run_record": "comparison.record",
+    "counts_panel": "comparison.figures",
+    "dosing_strip": "comparison.figures",
+    "recovery_panel": "comparison.figures",
+    "dlt_risk": "comparison.figures",
+    "sensitivity_panel": "comparison.figures",
+    "trial_pages": "comparison.pages",
+    "save_pages": "comparison.pages",
 }
 
 __all__ = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pkpd.cards import card_names, clock_day_1, load_rule, load_trial, rules_for
-from pkpd.dosing import Criterion, administrations, plan
 from pkpd.errors import CardError
+from pkpd.schedule import Criterion, administrations, plan
 
 # A clinician's schedule: two drugs, a 6-week cycle, weekly infusions, a gate at neutrophils 1.0.
 GOOD = """

@@ -7,8 +7,8 @@ import pytest
 
 from pkpd.comparison import marrow_choice
 from pkpd.comparison.run import compare
-from pkpd.evidence.marrow_prior import marrow_prior
-from pkpd.evidence.posterior import EvidencePosterior
+from pkpd.evidence.likelihood.parameters import marrow_prior
+from pkpd.evidence.posterior.stored import EvidencePosterior
 
 MINE = """
 title = "Two schedules of lenalidomide"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS
+from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.scenario import default_scenario
-from pkpd.outcome.published import clopper_pearson
 
 pytestmark = pytest.mark.slow  # compiles one course for each cohort
 

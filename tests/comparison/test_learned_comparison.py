@@ -24,14 +24,14 @@ from pkpd.comparison.questions import LEN_MEC_IDS, gated
 from pkpd.comparison.results import Figure, PosteriorRow
 from pkpd.comparison.run import compare
 from pkpd.comparison.scenario import Variant, default_scenario, load_scenario
-from pkpd.dosing import Course, Criterion, DoseRule, Regimen, plan
 from pkpd.errors import CardError, PkpdError
-from pkpd.evidence.shipped import label_of
-from pkpd.evidence.trial_predictions import new_study
+from pkpd.evidence.criticism.trial_predictions import new_study
+from pkpd.evidence.posterior.shipped import label_of
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.leukaemia.trial_arms import arms_of_trial
+from pkpd.schedule import Course, Criterion, DoseRule, Regimen, plan
 
 # -- which marrow -----------------------------------------------------------------------------
 
@@ -333,7 +333,7 @@ def test_every_trial_has_its_questions(learned_five):
 
 def test_cohorts_of_len_mec_are_those_of_the_evidence(learned_five):
     """Lenalidomide days and dose of the trial's cohorts are those that the contrasts use."""
-    from pkpd.evidence.len_mec import COHORTS
+    from pkpd.evidence.criticism.len_mec import COHORTS
 
     trial = load_trial("nct01681537_len_mec")
     for name, (days, dose, _, n) in zip(LEN_MEC_IDS, COHORTS, strict=True):

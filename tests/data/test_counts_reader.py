@@ -7,8 +7,8 @@ import re
 import pytest
 
 from pkpd.data.counts import read_counts
-from pkpd.dosing import daily
 from pkpd.errors import DataError
+from pkpd.schedule import daily
 
 LONG = """\
 patient,day,line,value

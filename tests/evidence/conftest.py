@@ -7,8 +7,8 @@ import pytest
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
-from pkpd.evidence.arms import SimulatedArm, pooled
-from pkpd.evidence.endpoints import Observable
+from pkpd.evidence.table.arms import SimulatedArm, pooled
+from pkpd.evidence.table.endpoints import Observable
 
 
 class StandIn:

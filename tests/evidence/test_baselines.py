@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from pkpd.evidence.baselines import (
+from pkpd.evidence.criticism.baselines import (
     cumulative_doses,
     fit_doses,
     left_out_scores,
     log_score,
     score_table,
 )
-from pkpd.evidence.refit import folds_of
-from pkpd.evidence.schedule import parse_schedule
-from pkpd.evidence.table import load_evidence
-from pkpd.evidence.use import terms_of
+from pkpd.evidence.criticism.refit import folds_of
+from pkpd.evidence.likelihood.use import terms_of
+from pkpd.evidence.table.schedule import parse_schedule
+from pkpd.evidence.table.table import load_evidence
 
 
 def rising(table_file):

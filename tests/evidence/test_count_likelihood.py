@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta, betabinom, binom, dirichlet_multinomial
 
-from pkpd.evidence.counts import (
+from pkpd.evidence.likelihood.counts import (
     categories_log_likelihood,
     count_log_likelihood,
     tolerated_log_likelihood,

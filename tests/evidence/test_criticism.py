@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from pkpd.errors import PkpdError
-from pkpd.evidence.convergence import Limits, check_convergence, rank_rhat
-from pkpd.evidence.criticism import (
+from pkpd.evidence.criticism.criticism import (
     coverage,
     coverage_table,
     influence,
@@ -17,17 +16,18 @@ from pkpd.evidence.criticism import (
     left_out_checks,
     predictive_checks,
 )
-from pkpd.evidence.learned import learned, learned_table
-from pkpd.evidence.likelihood import Evaluation, EvidenceLikelihood
-from pkpd.evidence.posterior import calibrate, load_posterior
-from pkpd.evidence.prior import Prior
-from pkpd.evidence.psis import smoothed_weights
-from pkpd.evidence.random_effects import StudyEffects
-from pkpd.evidence.refit import cross_validate, folds_of, refit_without
-from pkpd.evidence.reweight import changed_studies, reweight
-from pkpd.evidence.smc import SMCSettings
-from pkpd.evidence.table import load_evidence
-from pkpd.evidence.use import Switches
+from pkpd.evidence.criticism.psis import smoothed_weights
+from pkpd.evidence.criticism.refit import cross_validate, folds_of, refit_without
+from pkpd.evidence.criticism.reweight import changed_studies, reweight
+from pkpd.evidence.likelihood.prior import Prior
+from pkpd.evidence.likelihood.random_effects import StudyEffects
+from pkpd.evidence.likelihood.total import Evaluation, EvidenceLikelihood
+from pkpd.evidence.likelihood.use import Switches
+from pkpd.evidence.posterior.learned import learned, learned_table
+from pkpd.evidence.posterior.stored import calibrate, load_posterior
+from pkpd.evidence.sampling.convergence import Limits, check_convergence, rank_rhat
+from pkpd.evidence.sampling.smc import SMCSettings
+from pkpd.evidence.table.table import load_evidence
 from pkpd.units import Parameter
 
 SD = 0.5

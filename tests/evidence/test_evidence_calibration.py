@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pkpd.evidence.calibration import simulation_based_calibration, with_rows
-from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.order_statistics import Sample, order_log_likelihood
-from pkpd.evidence.prior import HalfNormal, Prior
-from pkpd.evidence.random_effects import StudyEffect, StudyEffects
-from pkpd.evidence.replicate import replicate, urn
-from pkpd.evidence.smc import SMCSettings
-from pkpd.evidence.table import load_evidence
-from pkpd.evidence.use import Switches
+from pkpd.evidence.criticism.calibration import simulation_based_calibration, with_rows
+from pkpd.evidence.likelihood.order_statistics import Sample, order_log_likelihood
+from pkpd.evidence.likelihood.prior import HalfNormal, Prior
+from pkpd.evidence.likelihood.random_effects import StudyEffect, StudyEffects
+from pkpd.evidence.likelihood.replicate import replicate, urn
+from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.likelihood.use import Switches
+from pkpd.evidence.sampling.smc import SMCSettings
+from pkpd.evidence.table.table import load_evidence
 from pkpd.units import Parameter
 
 PRIOR = Prior(
@@ -152,7 +152,7 @@ def test_ranks_find_a_wrong_likelihood(table_file, stand_in):
             return super().evaluate(theta, self.simulate(self.effects.for_simulation(shifted)))
 
     wrong = Biased(like.table, like.simulate, like.effects, like.switches)
-    import pkpd.evidence.calibration as module
+    import pkpd.evidence.criticism.calibration as module
 
     original = module.with_rows
     module.with_rows = lambda likelihood, rows: Biased(

@@ -7,14 +7,14 @@ import pytest
 from scipy.stats import binom, norm
 
 from pkpd.errors import DataError, PkpdError
-from pkpd.evidence.arms import SimulatedArm, arms_of, pooled
-from pkpd.evidence.calibration import with_rows
-from pkpd.evidence.endpoints import Observable
-from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.random_effects import StudyEffect, StudyEffects
-from pkpd.evidence.replicate import replicate
-from pkpd.evidence.table import EvidenceTable, load_evidence
-from pkpd.evidence.use import Switches
+from pkpd.evidence.criticism.calibration import with_rows
+from pkpd.evidence.likelihood.random_effects import StudyEffect, StudyEffects
+from pkpd.evidence.likelihood.replicate import replicate
+from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.likelihood.use import Switches
+from pkpd.evidence.table.arms import SimulatedArm, arms_of, pooled
+from pkpd.evidence.table.endpoints import Observable
+from pkpd.evidence.table.table import EvidenceTable, load_evidence
 
 EFFECTS = StudyEffects((StudyEffect("regrowth", ("regrowth.sd",), "ratio", 9),))
 ALL = Switches(memory=1.0)

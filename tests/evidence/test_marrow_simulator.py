@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pkpd.evidence.arms import arms_of
-from pkpd.evidence.endpoints import Observable
-from pkpd.evidence.marrow import MarrowSimulator, days_seen
-from pkpd.evidence.populations import load_populations
-from pkpd.evidence.schedule import parse_schedule
-from pkpd.evidence.table import load_evidence
+from pkpd.evidence.likelihood.simulator import MarrowSimulator, days_seen
+from pkpd.evidence.table.arms import arms_of
+from pkpd.evidence.table.endpoints import Observable
+from pkpd.evidence.table.populations import load_populations
+from pkpd.evidence.table.schedule import parse_schedule
+from pkpd.evidence.table.table import load_evidence
 
 DEATH = Observable("death", day=30.0)
 DELAY = Observable("delayed", thresholds=(1.0, 100.0), day=45.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from pkpd.evidence.order_statistics import (
+from pkpd.evidence.likelihood.order_statistics import (
     Sample,
     _student_of_five,
     difference_log_likelihood,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pkpd.evidence.prior import HalfNormal, Pooled, Prior
-from pkpd.evidence.pymc_model import prior_model
+from pkpd.evidence.likelihood.prior import HalfNormal, Pooled, Prior
+from pkpd.evidence.likelihood.pymc_model import prior_model
 from pkpd.units import Parameter
 
 PRIOR = Prior(

@@ -14,12 +14,12 @@ import pytest
 from scipy.stats import beta, binom
 
 from pkpd.errors import PkpdError
-from pkpd.evidence import len_mec
-from pkpd.evidence.marrow import MarrowSimulator
-from pkpd.evidence.marrow_prior import marrow_effects
-from pkpd.evidence.posterior import load_posterior
-from pkpd.evidence.smc import SMCSettings
-from pkpd.evidence.table import load_evidence
+from pkpd.evidence.criticism import len_mec
+from pkpd.evidence.likelihood.parameters import marrow_effects
+from pkpd.evidence.likelihood.simulator import MarrowSimulator
+from pkpd.evidence.posterior.stored import load_posterior
+from pkpd.evidence.sampling.smc import SMCSettings
+from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "fits" / "evidence"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.evidence.likelihood import EvidenceLikelihood
-from pkpd.evidence.marrow_prior import marrow_effects, marrow_prior
-from pkpd.evidence.posterior import evidence_hash, load_posterior
-from pkpd.evidence.table import load_evidence
-from pkpd.evidence.use import how_used
+from pkpd.evidence.likelihood.parameters import marrow_effects, marrow_prior
+from pkpd.evidence.likelihood.total import EvidenceLikelihood
+from pkpd.evidence.likelihood.use import how_used
+from pkpd.evidence.posterior.stored import evidence_hash, load_posterior
+from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 
 FILE = Path(__file__).parents[2] / "models" / "evidence" / "posterior.nc"

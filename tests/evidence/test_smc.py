@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import beta, betabinom, kstest, multivariate_normal, norm
 
 from pkpd.errors import PkpdError
-from pkpd.evidence.prior import HalfNormal, Pooled, Prior
-from pkpd.evidence.smc import SMCSettings, next_power, prolong, run_smc, settled, with_seed
-from pkpd.evidence.smc_state import SMCRun
+from pkpd.evidence.likelihood.prior import HalfNormal, Pooled, Prior
+from pkpd.evidence.sampling.smc import SMCSettings, next_power, prolong, run_smc, settled, with_seed
+from pkpd.evidence.sampling.smc_state import SMCRun
 from pkpd.units import Parameter
 
 

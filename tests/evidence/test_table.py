@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from pkpd.errors import DataError
-from pkpd.evidence.schedule import parse_schedule
-from pkpd.evidence.table import load_evidence
-from pkpd.evidence.use import Switches, how_used, terms_of, use_table
+from pkpd.evidence.likelihood.use import Switches, how_used, terms_of, use_table
+from pkpd.evidence.table.schedule import parse_schedule
+from pkpd.evidence.table.table import load_evidence
 
 GOOD = "A,aml,cytarabine:100 mg/m2:CI:1-7,200,cr_rate,,,,,120,200,READ"
 

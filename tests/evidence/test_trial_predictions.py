@@ -11,13 +11,13 @@ from scipy.stats import kstest, norm
 
 from pkpd.cards import load_trial
 from pkpd.errors import PkpdError
-from pkpd.evidence import shipped
-from pkpd.evidence.endpoints import Observable
-from pkpd.evidence.marrow import observe
-from pkpd.evidence.marrow_prior import marrow_effects, marrow_prior
-from pkpd.evidence.posterior import EvidencePosterior
-from pkpd.evidence.shipped import label_of, posterior_digits
-from pkpd.evidence.trial_predictions import new_study, shifted
+from pkpd.evidence.criticism.trial_predictions import new_study, shifted
+from pkpd.evidence.likelihood.parameters import marrow_effects, marrow_prior
+from pkpd.evidence.likelihood.simulator import observe
+from pkpd.evidence.posterior import shipped
+from pkpd.evidence.posterior.shipped import label_of, posterior_digits
+from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.evidence.table.endpoints import Observable
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.patients import SCORES, random_scores

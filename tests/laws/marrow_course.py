@@ -17,10 +17,10 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicHermiteSpline
 
-from pkpd.engine.cells import cells, distinct_lengths
-from pkpd.engine.linear import LinearPK, of_length
-from pkpd.engine.marrow_step import rk4_cell
-from pkpd.model.effects import Combination, Effect
+from pkpd.kinetics.linear import LinearPK, of_length
+from pkpd.marrow.effects import Combination, Effect
+from pkpd.solve.population.cells import cells, distinct_lengths
+from pkpd.solve.population.marrow_step import rk4_cell
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from marrow_course import Course, Drug, Interpolant, reference_count, scheme, scheme_count
 
-from pkpd.engine.linear import Disposition, TransitAbsorption
-from pkpd.model.effects import EmaxEffect, LinearEffect
-from pkpd.model.marrow import Friberg, PlateletChain
+from pkpd.kinetics.linear import Disposition, TransitAbsorption
+from pkpd.marrow.effects import EmaxEffect, LinearEffect
+from pkpd.marrow.friberg import Friberg, PlateletChain
 
 FRIBERG = {"baseline": 4.5, "set_point": 4.5, "MTT": 200.0, "gamma": 0.17}
 

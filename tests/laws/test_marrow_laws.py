@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marrow_course import Course, Drug, reference_count, scheme
 
-from pkpd.engine.linear import Disposition, TransitAbsorption
-from pkpd.model.effects import EmaxEffect, LinearEffect
-from pkpd.model.marrow import Friberg, PlateletChain
+from pkpd.kinetics.linear import Disposition, TransitAbsorption
+from pkpd.marrow.effects import EmaxEffect, LinearEffect
+from pkpd.marrow.friberg import Friberg, PlateletChain
 
 LINES = [
     (Friberg(), {"MTT": 120.0, "gamma": 0.17}),

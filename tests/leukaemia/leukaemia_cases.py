@@ -1,9 +1,9 @@
 import numpy as np
 
-from pkpd.dosing import Course, DoseRule, Regimen, parse_days
 from pkpd.leukaemia.patients import arm_patients, random_scores
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.leukaemia.variants import FULL
+from pkpd.schedule import Course, DoseRule, Regimen, parse_days
 
 M2 = "mg/m^2"
 SEVEN_THREE = (("daunorubicin", 60, M2, "1-3"), ("cytarabine", 100, M2, "1-7"))

@@ -1,4 +1,4 @@
-"""The compiled course against a tight reference, and its decisions against pkpd.dosing.follow."""
+"""The compiled course against a tight reference, and its decisions against pkpd.schedule.follow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from leukaemia_cases import M2, SEVEN_THREE, arm, one, patients, regimen
 
-from pkpd.dosing import Course, Criterion, DoseModification, DoseRule, Gate, Regimen, follow
 from pkpd.leukaemia import compiled_step
 from pkpd.leukaemia.compiled_math import fast_exp, fast_log
 from pkpd.leukaemia.drug_effects import calendar
@@ -17,6 +16,7 @@ from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import ArmSchedule, GrowthFactorPolicy
 from pkpd.leukaemia.simulate import simulate
 from pkpd.leukaemia.variants import FULL, VARIANTS
+from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Gate, Regimen, follow
 
 LEN_MEC = (
     ("lenalidomide", 10, "mg", "1-14", "oral"),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pkpd.cards import load_response_criteria, load_rule
-from pkpd.dosing import Criterion
 from pkpd.errors import PkpdError
 from pkpd.leukaemia.endpoints import (
     best_response,
@@ -19,6 +18,7 @@ from pkpd.leukaemia.endpoints import (
     spells,
 )
 from pkpd.leukaemia.outcomes import ArmOutcomes, DailyCourses
+from pkpd.schedule import Criterion
 from pkpd.trials import DLTRule
 
 ALIVE = np.array([np.inf])

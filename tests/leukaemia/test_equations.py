@@ -20,7 +20,7 @@ from pkpd.leukaemia.equations import (
 )
 from pkpd.leukaemia.simulate import simulate
 from pkpd.leukaemia.variants import FULL, VARIANTS, Variant
-from pkpd.model.marrow import Friberg
+from pkpd.marrow.friberg import Friberg
 
 NO_DRUG = {"chemotherapy": np.zeros(6), "filgrastim": 0.0, "lenalidomide": 0.0}
 

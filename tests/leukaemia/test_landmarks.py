@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
-from pkpd.dosing import Criterion, DoseModification
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.parameters import default_theta, with_changes
 from pkpd.leukaemia.schedule import Arm, ArmSchedule, GrowthFactorPolicy
 from pkpd.leukaemia.variants import FULL, VARIANTS
+from pkpd.schedule import Criterion, DoseModification
 
 ANC, PLT = ("neutrophils", 0.5), ("platelets", 20.0)
 STUDY = with_changes(

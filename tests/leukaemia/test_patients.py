@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
-from pkpd.dosing import Criterion, DoseModification
 from pkpd.errors import PkpdError
 from pkpd.leukaemia.arm_outcomes import PreparedArms, outcomes_of_arms, population_outcomes
 from pkpd.leukaemia.drug_effects import drug_name, intensity, known_drugs, prepare_regimen
@@ -14,6 +13,7 @@ from pkpd.leukaemia.parameters import default_theta, leukaemia_cards, value_of, 
 from pkpd.leukaemia.patients import SCORES, arm_patients, candidates, random_scores
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.leukaemia.variants import FULL, Variant
+from pkpd.schedule import Criterion, DoseModification
 
 
 def test_every_number_of_the_cards_has_a_source_and_its_limits_hold_it():

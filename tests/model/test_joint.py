@@ -10,12 +10,12 @@ import pytest
 from pkpd.cards.files import card_names
 from pkpd.cards.model_cards import STRUCTURES, load_model_card
 from pkpd.cards.population_cards import load_population
-from pkpd.engine.linear import pk_structure
 from pkpd.errors import CardError
+from pkpd.kinetics.linear import pk_structure
+from pkpd.marrow.effects import effect_shape
+from pkpd.marrow.lines import line_of_card
 from pkpd.model import assumed_inputs, load_model
-from pkpd.model.effects import effect_shape
 from pkpd.model.joint import describe
-from pkpd.model.lines import line_of_card
 from pkpd.units import Parameter
 
 

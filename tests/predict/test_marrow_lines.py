@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from marrow_cases import dataset
 
-from pkpd.model.gcsf_marrow import GcsfMarrow
-from pkpd.model.stem_cell_marrow import StemCellMarrow
+from pkpd.marrow.gcsf import GcsfMarrow
+from pkpd.marrow.stem_cell import StemCellMarrow
 from pkpd.predict.marrow import marrow_model
 from pkpd.predict.pk import compartments
 

@@ -16,7 +16,7 @@ from marrow_cases import ONE_DRUG, ONE_ROWS, dataset, friberg, infusion, referen
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
 from pkpd.errors import DataError, PkpdError
-from pkpd.model.marrow import Friberg, PlateletChain
+from pkpd.marrow.friberg import Friberg, PlateletChain
 from pkpd.predict.marrow import marrow_model
 from pkpd.predict.pk import compartments
 from pkpd.predict.structure import Predictor, Structure

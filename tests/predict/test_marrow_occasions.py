@@ -14,17 +14,17 @@ import pytest
 from marrow_cases import dataset, friberg, infusion, reference
 
 from pkpd.data.dataset import Dataset
-from pkpd.engine.timeline import EventOptions
 from pkpd.errors import PkpdError
-from pkpd.infer.likelihood import bind
-from pkpd.infer.population_parameters import fixed_effects
-from pkpd.infer.residual import lognormal
-from pkpd.infer.specification import PopulationModel, parameter
-from pkpd.model.marrow import PlateletChain
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_parameters import fixed_effects
+from pkpd.fitting.model.residual import lognormal
+from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.marrow.friberg import PlateletChain
 from pkpd.predict.marrow import MarrowStructure, marrow_model
 from pkpd.predict.marrow_occasions import by_data, by_record
 from pkpd.predict.pk import compartments
 from pkpd.predict.structure import FollowingData
+from pkpd.solve.events.timeline import EventOptions
 
 TOLERANCE = 1e-5
 """What the compiled scheme leaves in counts at its default step."""

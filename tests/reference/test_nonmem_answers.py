@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from pkpd.data.events import EventTable
-from pkpd.engine.advance import solve_linear
-from pkpd.engine.compartments import compartment_model
-from pkpd.engine.timeline import EventOptions
+from pkpd.kinetics.compartments import compartment_model
+from pkpd.solve.events.advance import solve_linear
+from pkpd.solve.events.timeline import EventOptions
 
 FOLDER = Path(os.environ.get("PKPD_REFERENCE", Path(__file__).parents[3] / "shared" / "oracles"))
 EVENTS = ("evid", "amt", "rate", "ii", "addl", "ss", "cmt")

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
-from pkpd.dosing import daily
+from pkpd.schedule import daily
 from pkpd.trials import Arm, Cohort, Trial
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 import synthetic
 
-from pkpd.report import document, pages, tables
+from pkpd.report.comparison import document, pages, tables
 
 
 class Reader(HTMLParser):

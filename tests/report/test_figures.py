@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pkpd.report import figures, pages
+from pkpd.report.comparison import figures, pages
 
 RESULT = synthetic.make_trial_result(4)
 PANELS = {
@@ -151,5 +151,5 @@ def test_pages_without_data_are_left_out():
 
 
 def test_drawing_needs_no_pyplot():
-    code = "import sys; import pkpd.report.pages; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, pkpd.report.comparison.pages;sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 
 import pkpd
-from pkpd.infer.checks import check
-from pkpd.infer.covariate_effects import category, linear, power
-from pkpd.infer.draws import Draws
-from pkpd.infer.likelihood import bind
-from pkpd.infer.population_parameters import start_values
-from pkpd.infer.priors import fixed
-from pkpd.infer.residual import additive, combined, lognormal
-from pkpd.infer.specification import PopulationModel, from_column, parameter
+from pkpd.fitting.checks.all_checks import check
+from pkpd.fitting.draws import Draws
+from pkpd.fitting.model.covariate_effects import category, linear, power
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_parameters import start_values
+from pkpd.fitting.model.priors import fixed
+from pkpd.fitting.model.residual import additive, combined, lognormal
+from pkpd.fitting.model.specification import PopulationModel, from_column, parameter
 from pkpd.predict.pk import compartments
-from pkpd.report.fit_page import render_fit, write_fit_page
-from pkpd.report.fit_page_words import equations, number, structure_words
+from pkpd.report.fit.page import render_fit, write_fit_page
+from pkpd.report.fit.page_words import equations, number, structure_words
 
 
 class Reader(HTMLParser):

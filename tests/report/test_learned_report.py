@@ -12,8 +12,9 @@ import synthetic
 from rich.console import Console
 
 from pkpd.comparison.results import Figure, PosteriorRow, Question
-from pkpd.evidence.learned import Learned
-from pkpd.report import tables, terminal, what_is_known, wording
+from pkpd.evidence.posterior.learned import Learned
+from pkpd.report import wording
+from pkpd.report.comparison import tables, terminal, what_is_known
 
 POSTERIOR = "posterior 0123456789ab of 2026-01-31, NOT CONVERGED"
 LEARNED = (
@@ -195,7 +196,7 @@ def test_page_in_words_says_how_well_the_posterior_predicted_other_trials(tested
 
 
 def test_every_learned_parameter_has_words():
-    from pkpd.evidence.marrow_prior import marrow_prior
+    from pkpd.evidence.likelihood.parameters import marrow_prior
 
     for name in marrow_prior().names:
         assert what_is_known.name_in_words(name) != f"`{name}`", name

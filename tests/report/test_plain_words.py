@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import synthetic
 
-from pkpd.dosing import Criterion
-from pkpd.report import plain_words
+from pkpd.report.comparison import plain_words
+from pkpd.schedule import Criterion
 from pkpd.trials import DLTRule, PublishedOutcome
 
 RULE = DLTRule(

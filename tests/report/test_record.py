@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 
-from pkpd.report import record
+from pkpd.report.comparison import record
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ import synthetic
 import xarray as xr
 
 from pkpd.errors import DataError, PkpdError
-from pkpd.report import tables
+from pkpd.report.comparison import tables
 
 
 def same(a, b):

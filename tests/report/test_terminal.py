@@ -9,7 +9,8 @@ import pytest
 import synthetic
 from rich.console import Console
 
-from pkpd.report import terminal, wording
+from pkpd.report import wording
+from pkpd.report.comparison import terminal
 
 
 def printed(width, sizes=(6, 1)):

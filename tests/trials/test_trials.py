@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import beta
 
 from pkpd.cards import card_names, load_trial
-from pkpd.dosing import Criterion, administrations
 from pkpd.errors import PkpdError
+from pkpd.schedule import Criterion, administrations
 from pkpd.trials import DLTRule, GradeScale, PublishedOutcome
 
 A = "nct01629082_clofarabine_lenalidomide"

@@ -1,0 +1,1 @@
+"""What a protocol asks of counts: recovery, grades, dose-limiting toxicity."""

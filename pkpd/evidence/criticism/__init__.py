@@ -1,0 +1,1 @@
+"""Predictions against rows that were, and were not, used."""

@@ -1,0 +1,1 @@
+"""The likelihood of published outcomes given simulated patients, and the priors."""

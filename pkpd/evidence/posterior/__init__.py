@@ -1,0 +1,1 @@
+"""A posterior that is kept: its draws, what was learned, and the one that is shipped."""

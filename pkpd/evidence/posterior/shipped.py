@@ -1,0 +1,117 @@
+"""The posterior that predictions use by default: where it lies and what it is called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.evidence.table.populations import evidence_folder
+
+FILE_NAME = "posterior.nc"
+HOW_TO_GET_ONE = (
+    "run `python fits/evidence/calibrate.py --full --out build/evidence` in a checkout and name "
+    "build/evidence/posterior_full.nc with --posterior, or leave out --marrow"
+)
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class PosteriorLabel:
+    """What a reader needs to tell one posterior from another.
+
+    Attributes
+    ----------
+    digits
+        First hexadecimal digits of the SHA-256 of its draws.
+    written
+        When it was made (UTC), or empty.
+    converged
+        Whether its record says that the sampler converged.
+    problems
+        Why it did not; empty if it did.
+    evidence
+        Hash of the evidence it was learned from, or empty.
+    rows, studies
+        Published rows and studies it was learned from.
+    draws, learned
+        Numbers of draws, and of parameters that were learned.
+    tested
+        Published rows that it was tested on without having learned from them: ``rows``, ``studies``
+        and ``inside``, the rows inside their 90 % intervals; empty if it was not.
+    """
+
+    digits: str
+    written: str
+    converged: bool
+    problems: tuple[str, ...]
+    evidence: str
+    rows: int
+    studies: int
+    draws: int
+    learned: int
+    tested: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """One phrase: ``posterior 1a2b3c4d5e6f of 2026-01-31, converged``."""
+        date = f" of {self.written[:10]}" if self.written else ""
+        verdict = "converged" if self.converged else "NOT CONVERGED"
+        return f"posterior {self.digits}{date}, {verdict}"
+
+
+def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
+    """Name a posterior by its draws and its record."""
+    record = posterior.record
+    rows, tested = record.get("rows", 0), record.get("tested")
+    return PosteriorLabel(
+        digits=posterior_digits(posterior),
+        written=str(record.get("written", "")),
+        converged=posterior.converged,
+        problems=posterior.problems,
+        evidence=str(record.get("evidence", "")),
+        rows=rows if isinstance(rows, int) else 0,
+        studies=len(posterior.studies),
+        draws=int(posterior.weights.size),
+        learned=len(posterior.names),
+        tested=dict(tested) if isinstance(tested, Mapping) else {},
+    )
+
+
+def posterior_digits(posterior: EvidencePosterior) -> str:
+    """Hash of all that predictions take from a posterior: the same from memory and from a file."""
+    digest = hashlib.sha256()
+    digest.update("\n".join(posterior.names).encode())
+    for part in (posterior.values, posterior.weights):
+        digest.update(np.ascontiguousarray(part, dtype="<f8").tobytes())
+    digest.update(json.dumps(dict(sorted(posterior.fixed.items()))).encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def shipped_file() -> Path | None:
+    """File of the shipped posterior, in a checkout or inside a wheel; ``None`` if there is none."""
+    path = Path(str(evidence_folder() / FILE_NAME))
+    return path if path.is_file() else None
+
+
+def shipped_posterior() -> EvidencePosterior | None:
+    """Read the shipped posterior, converged or not; ``None`` if none is shipped.
+
+    Raises
+    ------
+    PkpdError
+        If there is a file that is no posterior.
+    """
+    path = shipped_file()
+    return None if path is None else _read(str(path), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read(path: str, changed: int) -> EvidencePosterior:
+    return load_posterior(path)

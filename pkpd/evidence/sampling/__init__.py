@@ -1,0 +1,1 @@
+"""Samplers of the evidence posterior, and whether they converged."""

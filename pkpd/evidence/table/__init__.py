@@ -1,0 +1,1 @@
+"""The table of published outcomes: its rows, arms and endpoints."""

@@ -1,0 +1,460 @@
+"""The evidence table: one line for each published, aggregated outcome of a trial.
+
+The product's own table is ``models/evidence/outcomes.csv``; its columns are described in the
+README beside it. Reading is strict, since a misread row would move every prediction.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+from pkpd.cards.files import nearest_of
+from pkpd.errors import DataError, sentence
+from pkpd.evidence.table.endpoints import Endpoint, endpoint_of
+from pkpd.evidence.table.populations import Population, evidence_folder, load_populations
+from pkpd.evidence.table.schedule import Schedule, parse_schedule
+
+REQUIRED = ("study", "population", "schedule", "endpoint", "mark")
+OPTIONAL = (
+    *("id", "reference", "patients", "n", "other_schedule", "cycles", "cycle_days", "value"),
+    *("lower", "upper", "limits", "numerator", "denominator", "definition", "source", "via"),
+    *("assumed", "unused", "reinduction", "reinduction_day"),
+)
+REINDUCTION_DAY = 29  # marrow is looked at four weeks after the first course began
+MARKS = ("READ", "DERIVED", "MEMORY")
+LIMITS = ("range", "iqr", "ci90", "ci95")
+VIAS = ("direct", "mirror")
+ROUNDING = 0.006  # a printed share is rounded to a percent or finer
+
+
+@dataclass(frozen=True)
+class EvidenceRow:
+    """One published outcome.
+
+    Attributes
+    ----------
+    line
+        Line in the file (the header is line 1).
+    id
+        Short name; made from study and endpoint if the file has none.
+    study
+        Rows of one study share its deviation from other studies.
+    reference, patients, definition, source, assumed
+        Text: citation, patients in the paper's words, definition, where it was read, and what had
+        to be assumed to simulate it.
+    population, schedule, cycles, cycle_days
+        What to simulate.
+    other_schedule
+        For a declared tolerated dose, the schedule that was too toxic; for a ratio or a difference
+        between arms, the one compared with.
+    endpoint
+        What is published.
+    n
+        Patients; the denominator if there is one.
+    value, lower, upper, limits
+        As printed; `limits` says what lower and upper are.
+    numerator, denominator
+        Patients with the event, and patients. `derived`: made from a share and `n`.
+    mark
+        ``READ`` in the source, ``DERIVED`` by arithmetic, or from ``MEMORY``.
+    via
+        ``direct``: from the paper, its registry entry or the publisher's page; ``mirror``: from a
+        copy of it.
+    unused
+        Why the row is kept but is no likelihood; empty if it may be used.
+    reinduction, reinduction_day
+        Course given from this day to those whose marrow still has 5 % blasts, if the outcome is the
+        best of up to two courses.
+    """
+
+    line: int
+    id: str
+    study: str
+    population: Population
+    schedule: Schedule
+    endpoint: Endpoint
+    mark: str
+    n: int | None = None
+    cycles: int = 1
+    cycle_days: int = 28
+    other_schedule: Schedule | None = None
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    limits: str = ""
+    numerator: int | None = None
+    denominator: int | None = None
+    derived: bool = False
+    via: str = "direct"
+    reference: str = ""
+    patients: str = ""
+    definition: str = ""
+    source: str = ""
+    assumed: str = ""
+    unused: str = ""
+    reinduction: Schedule | None = None
+    reinduction_day: int = REINDUCTION_DAY
+
+    @property
+    def arm(self) -> str:
+        """Key of what is simulated: rows with the same key share one simulation."""
+        if self.endpoint.at_start:
+            return arm_key(self.population.name, self.simulated, 1, self.cycle_days)
+        key = arm_key(self.population.name, self.schedule, self.cycles, self.cycle_days)
+        return key + again(self.reinduction, self.reinduction_day)
+
+    @property
+    def simulated(self) -> Schedule:
+        """What is simulated: no drug for counts at start, else the schedule."""
+        return Schedule("none", ()) if self.endpoint.at_start else self.schedule
+
+    @property
+    def other_arm(self) -> str | None:
+        """Key of the arm of `other_schedule`."""
+        if self.other_schedule is None:
+            return None
+        return arm_key(self.population.name, self.other_schedule, self.cycles, self.cycle_days)
+
+
+def arm_key(population: str, schedule: Schedule, cycles: int, cycle_days: int) -> str:
+    """Key of an arm: population, schedule, and cycles if there are several."""
+    text = "".join(schedule.text.split())
+    many = f" x{cycles}/{cycle_days}" if cycles > 1 else ""
+    return f"{population} {text}{many}"
+
+
+def again(reinduction: Schedule | None, day: int) -> str:
+    """Add to the key of an arm that it has a second induction."""
+    if reinduction is None:
+        return ""
+    return f" again {''.join(reinduction.text.split())} d{day}"
+
+
+@dataclass(frozen=True)
+class EvidenceTable:
+    """Rows of an evidence table, checked.
+
+    Attributes
+    ----------
+    rows
+        In the order of the file.
+    file
+        Name shown in messages.
+    """
+
+    rows: tuple[EvidenceRow, ...]
+    file: str = ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[EvidenceRow]:
+        return iter(self.rows)
+
+    def row(self, name: str) -> EvidenceRow:
+        """Row by its id."""
+        for row in self.rows:
+            if row.id == name:
+                return row
+        near = nearest_of(name, (row.id for row in self.rows))
+        raise DataError(sentence(where=self.file, what=f"there is no row {name!r}{near}"))
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """Names of the studies, in the order of the file."""
+        return tuple(dict.fromkeys(row.study for row in self.rows))
+
+    def without_studies(self, studies: Iterable[str]) -> EvidenceTable:
+        """Leave studies out."""
+        left_out = set(studies)
+        return replace(self, rows=tuple(row for row in self.rows if row.study not in left_out))
+
+    def with_rows(self, rows: Iterable[EvidenceRow]) -> EvidenceTable:
+        """Add rows; a row that is in the table already is refused."""
+        table = replace(self, rows=(*self.rows, *rows))
+        _refuse_repeats(table.rows, self.file or "evidence")
+        return table
+
+
+def load_evidence(path: str | Path | None = None) -> EvidenceTable:
+    """Read an evidence table.
+
+    Parameters
+    ----------
+    path
+        A CSV file; the product's own table if ``None``.
+
+    Raises
+    ------
+    DataError
+        In one sentence with file, row and column: an unknown or missing column, an unknown endpoint
+        or population, a schedule that does not parse, a numerator above its denominator, a
+        percentage where a fraction is meant, a count that does not agree with its printed share, a
+        missing number of patients, limits without their meaning, or a row that repeats another.
+    """
+    file = Path(path) if path is not None else evidence_folder() / "outcomes.csv"
+    shown = str(path) if path is not None else "evidence/outcomes.csv"
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            sentence(where=shown, what=f"it cannot be read ({error})", remedy="check the path")
+        ) from error
+    reader = csv.reader(text.splitlines())
+    header = [name.strip() for name in next(reader, [])]
+    _check_header(header, shown)
+    populations = load_populations()
+    rows = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise DataError(
+                sentence(
+                    where=f"{shown}, row {reader.line_num}",
+                    what=f"{len(cells)} cells for {len(header)} columns",
+                    remedy="put a text with commas in double quotes",
+                )
+            )
+        cell = _Cells(dict(zip(header, cells, strict=True)), shown, reader.line_num)
+        rows.append(_row(cell, populations))
+    if not rows:
+        raise DataError(sentence(where=shown, what="it has no rows"))
+    _refuse_repeats(rows, shown)
+    return EvidenceTable(_named(rows), shown)
+
+
+def _check_header(header: list[str], shown: str) -> None:
+    known = (*REQUIRED, *OPTIONAL)
+    for name in header:
+        if name not in known:
+            raise DataError(
+                sentence(
+                    where=f"{shown}, header",
+                    what=f"unknown column {name!r}{nearest_of(name, known)}",
+                    allowed=", ".join(known),
+                )
+            )
+    for name in REQUIRED:
+        if name not in header:
+            raise DataError(sentence(where=f"{shown}, header", what=f"column {name!r} is missing"))
+    twice = [name for name, times in Counter(header).items() if times > 1]
+    if twice:
+        raise DataError(sentence(where=f"{shown}, header", what=f"column {twice[0]!r} twice"))
+
+
+class _Cells:
+    """The cells of one row, read with their place."""
+
+    def __init__(self, cells: Mapping[str, str], file: str, line: int) -> None:
+        self.cells = cells
+        self.file = file
+        self.line = line
+
+    def text(self, column: str) -> str:
+        return self.cells.get(column, "").strip()
+
+    def refuse(
+        self, column: str, what: str, allowed: str | None = None, remedy: str | None = None
+    ) -> NoReturn:
+        where = f"{self.file}, row {self.line}, column {column}"
+        raise DataError(sentence(where=where, what=what, allowed=allowed, remedy=remedy))
+
+    def one_of(self, column: str, words: tuple[str, ...], default: str) -> str:
+        word = self.text(column) or default
+        if word not in words:
+            self.refuse(
+                column, f"{word!r} is not allowed{nearest_of(word, words)}", ", ".join(words)
+            )
+        return word
+
+    def number(self, column: str) -> float | None:
+        text = self.text(column)
+        if not text:
+            return None
+        try:
+            number = float(text)
+        except ValueError:
+            number = None
+        if number is None:
+            hint = "write 0.32 for 32 %" if text.endswith("%") else None
+            self.refuse(column, f"{text!r} is no number", remedy=hint)
+        if not math.isfinite(number):
+            self.refuse(column, f"{text!r} is not finite")
+        return number
+
+    def count(self, column: str) -> int | None:
+        number = self.number(column)
+        if number is None:
+            return None
+        if number < 0 or number != int(number):
+            self.refuse(column, f"{number:g} is no whole number of 0 or more")
+        return int(number)
+
+    def schedule(self, column: str) -> Schedule:
+        try:
+            return parse_schedule(self.text(column))
+        except DataError as error:
+            located = f"{self.file}, row {self.line}, column {column}: {error}"
+            raise DataError(located) from error
+
+
+def _row(cell: _Cells, populations: Mapping[str, Population]) -> EvidenceRow:
+    study, population = cell.text("study"), cell.text("population")
+    if not study:
+        cell.refuse("study", "it is empty", remedy="name the study")
+    if not population:
+        cell.refuse("population", f"study {study} has no population", ", ".join(populations))
+    if population not in populations:
+        cell.refuse(
+            "population",
+            f"there is no population {population!r}{nearest_of(population, populations)}",
+            ", ".join(populations),
+        )
+    try:
+        endpoint = endpoint_of(cell.text("endpoint"))
+    except DataError as error:
+        located = f"{cell.file}, row {cell.line}, column endpoint: {error}"
+        raise DataError(located) from error
+    cycles = cell.count("cycles")
+    cycle_days = cell.count("cycle_days")
+    if cycles == 0 or cycle_days == 0:
+        cell.refuse("cycles" if cycles == 0 else "cycle_days", "it is 0", "1 or more")
+    row = EvidenceRow(
+        line=cell.line,
+        id=cell.text("id"),
+        study=study,
+        population=populations[population],
+        schedule=cell.schedule("schedule"),
+        other_schedule=cell.schedule("other_schedule") if cell.text("other_schedule") else None,
+        cycles=cycles or 1,
+        cycle_days=cycle_days or 28,
+        endpoint=endpoint,
+        mark=cell.one_of("mark", MARKS, ""),
+        via=cell.one_of("via", VIAS, "direct"),
+        n=cell.count("n"),
+        value=cell.number("value"),
+        lower=cell.number("lower"),
+        upper=cell.number("upper"),
+        limits=cell.text("limits"),
+        numerator=cell.count("numerator"),
+        denominator=cell.count("denominator"),
+        reference=cell.text("reference"),
+        patients=cell.text("patients"),
+        definition=cell.text("definition"),
+        source=cell.text("source"),
+        assumed=cell.text("assumed"),
+        unused=cell.text("unused"),
+        reinduction=cell.schedule("reinduction") if cell.text("reinduction") else None,
+        reinduction_day=cell.count("reinduction_day") or REINDUCTION_DAY,
+    )
+    _check_reinduction(row, cell)
+    _check_numbers(row, cell)
+    return _counted(row, cell)
+
+
+def _check_reinduction(row: EvidenceRow, cell: _Cells) -> None:
+    second = row.reinduction
+    if second is None:
+        if cell.text("reinduction_day"):
+            cell.refuse("reinduction_day", "no reinduction is given", remedy="leave it empty")
+        return
+    if row.cycles > 1:
+        cell.refuse("reinduction", f"the row has {row.cycles} cycles", "cycles 1 or empty")
+    if len(second.at_levels()) > 1:
+        cell.refuse("reinduction", "it has several dose levels", "one")
+    if row.reinduction_day <= row.schedule.last_day:
+        cell.refuse(
+            "reinduction_day",
+            f"day {row.reinduction_day} is not after the last dose on day {row.schedule.last_day}",
+        )
+
+
+def _check_numbers(row: EvidenceRow, cell: _Cells) -> None:
+    for column in ("value", "lower", "upper"):
+        number = getattr(row, column)
+        if row.endpoint.proportion and number is not None and not 0 <= number <= 1:
+            cell.refuse(column, f"{number:g} is no fraction", "0 to 1", "write 0.32 for 32 %")
+    k, n = row.numerator, row.denominator
+    if k is not None and n is not None and k > n:
+        cell.refuse("numerator", f"{k} of {n} patients", "at most the denominator")
+    share_printed = row.value is not None and row.endpoint.proportion
+    if share_printed and k is not None and n and abs((row.value or 0.0) - k / n) > ROUNDING:
+        cell.refuse(
+            "value", f"{row.value:g} is not {k}/{n} = {k / n:.3f}", remedy="correct one of them"
+        )
+    if row.lower is not None and row.upper is not None:
+        if row.lower > row.upper:
+            cell.refuse("lower", f"{row.lower:g} is above upper {row.upper:g}")
+        if row.value is not None and not row.lower <= row.value <= row.upper:
+            cell.refuse("value", f"{row.value:g} is outside {row.lower:g} to {row.upper:g}")
+        if row.limits not in LIMITS:
+            cell.refuse("limits", "it does not say what lower and upper are", ", ".join(LIMITS))
+    elif row.limits:
+        cell.refuse("limits", f"{row.limits!r} without lower and upper")
+    if row.n == 0:
+        cell.refuse("n", "it is 0", "1 or more, or empty")
+
+
+def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
+    """Fill numerator, denominator and n from one another, and refuse what cannot be counted."""
+    n = row.n if row.n is not None else row.denominator
+    needs_n = not row.unused and row.endpoint.kind in ("count", "quantiles", "mean")
+    if needs_n and n is None:
+        cell.refuse("n", "the number of patients is missing", remedy="give n, or say why in unused")
+    two_arms = row.endpoint.kind in ("mtd", "ratio", "difference")
+    if two_arms and not row.unused and row.other_schedule is None:
+        cell.refuse(
+            "other_schedule",
+            "the row compares two schedules and gives one",
+            "the dose that was not tolerated, or the arm compared with",
+            "or say why in unused",
+        )
+    numerator, denominator, derived = row.numerator, row.denominator, False
+    if row.endpoint.kind == "count" and not row.unused:
+        if numerator is None and row.value is None:
+            cell.refuse("numerator", "neither numerator nor value", remedy="give one")
+        denominator = denominator if denominator is not None else n
+        if denominator == 0 or denominator is None:
+            cell.refuse("denominator", "no patients", "1 or more")
+        if numerator is None and row.value is not None:
+            numerator, derived = round(row.value * denominator), True
+        if numerator is not None and numerator > denominator:
+            cell.refuse("numerator", f"{numerator} of {denominator} patients")
+    elif needs_n and row.value is None:
+        cell.refuse("value", "it is empty", remedy="give it, or say why in unused")
+    return replace(row, n=n, numerator=numerator, denominator=denominator, derived=derived)
+
+
+def _refuse_repeats(rows: Iterable[EvidenceRow], shown: str) -> None:
+    seen: dict[tuple[object, ...], int] = {}
+    for row in rows:
+        given = arm_key(row.population.name, row.schedule, row.cycles, row.cycle_days)
+        given += again(row.reinduction, row.reinduction_day)
+        key = (row.study, given, row.endpoint.name, row.denominator or row.n)
+        if key in seen:
+            raise DataError(
+                sentence(
+                    where=f"{shown}, row {row.line}, column endpoint",
+                    what=f"{row.study} has {row.endpoint.name} of this arm in row {seen[key]} too",
+                    remedy="keep one, or give their own schedule, population or denominator",
+                )
+            )
+        seen[key] = row.line
+
+
+def _named(rows: Iterable[EvidenceRow]) -> tuple[EvidenceRow, ...]:
+    """Give rows without an id one, and make ids unique."""
+    used: Counter[str] = Counter()
+    named = []
+    for row in rows:
+        name = row.id or f"{row.study}.{row.endpoint.name}"
+        used[name] += 1
+        named.append(replace(row, id=name if used[name] == 1 else f"{name}.{used[name]}"))
+    return tuple(named)

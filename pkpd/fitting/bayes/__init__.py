@@ -1,0 +1,1 @@
+"""The posterior: its density, starting points, and samplers."""

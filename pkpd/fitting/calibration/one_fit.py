@@ -1,0 +1,305 @@
+"""One fit of a calibration: draw a truth, simulate a data set, fit it, rank the truth.
+
+All data sets of a calibration have one design, so the measurements are inputs of the compiled
+program and nothing is compiled again from fit to fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from pkpd.data.dataset import ABOVE, BELOW, Dataset
+from pkpd.fitting.bayes.density import build_model
+from pkpd.fitting.bayes.program import compile_density, starting_at
+from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
+from pkpd.fitting.checks.priors import prior_draws
+from pkpd.fitting.checks.replicates import limits
+from pkpd.fitting.draws import Draws
+from pkpd.fitting.model.likelihood import Observed, bind
+from pkpd.fitting.model.population_parameters import held, start_values
+from pkpd.fitting.model.specification import PopulationModel
+
+Quantity = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""From population parameters by name, ``[D]`` each, to one number for each draw, ``[D]``."""
+
+_CHAINS = 2
+_LONGEST = 4  # a fit with too few independent draws is run up to this many times longer
+_CHUNK = 100  # truths are drawn in lots of this many, so that more fits begin with the same ones
+LOG_LIKELIHOOD = "log_likelihood"
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What every fit of a calibration has in common.
+
+    Attributes
+    ----------
+    model
+        The model that is fitted.
+    simulated
+        The model that truths and data are drawn from: the same one, unless a wrong fit is to be
+        seen.
+    design
+        Subjects, doses, times, covariates, occasions; its measurements are not used.
+    lloq
+        Limits of quantification where the design's censored values do not tell.
+    method
+        ``"nuts"``, or another method of `pkpd.fitting.fit.fit`.
+    draws, tune
+        Draws of a chain after and during adaptation.
+    ranked
+        Independent draws ``L`` each truth is ranked among.
+    centring
+        Weights of centring by parameter.
+    target_accept
+        Acceptance rate.
+    functions
+        Further quantities by name.
+    seed
+        Seed of the calibration.
+    """
+
+    model: PopulationModel
+    simulated: PopulationModel
+    design: Dataset
+    lloq: float | Mapping[str, float] | None
+    method: str
+    draws: int
+    tune: int
+    ranked: int
+    centring: Mapping[str, float]
+    target_accept: float
+    functions: Mapping[str, Quantity]
+    seed: int
+
+    def description(self) -> dict[str, Any]:
+        """Tell what must be the same for finished fits to be used again."""
+        from pkpd.fitting.bayes.density import all_priors
+
+        def told(model: PopulationModel) -> dict[str, Any]:
+            return {
+                "start": start_values(model),
+                "held": sorted(held(model)),
+                "priors": {name: repr(prior) for name, prior in all_priors(model).items()},
+                "correlated": [list(block) for block in model.correlated],
+                "lkj": model.lkj,
+            }
+
+        return {
+            "model": told(self.model),
+            "simulated": told(self.simulated),
+            "subjects": len(self.design.subjects),
+            "observations": len(self.design.observations),
+            "limits": [float(np.sum(np.isfinite(x))) for x in limits(self.design, self.lloq)],
+            "method": self.method,
+            "draws": self.draws,
+            "tune": self.tune,
+            "ranked": self.ranked,
+            "centring": dict(self.centring),
+            "target_accept": self.target_accept,
+            "functions": sorted(self.functions),
+            "seed": self.seed,
+        }
+
+
+class CalibrationFit:
+    """Compiled parts of a `Trial`, made once in each process."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.likelihood = bind(trial.model, trial.design)
+        self.truth = bind(trial.simulated, trial.design)
+        self.lower, self.upper = limits(trial.design, trial.lloq)
+        self.limited = bool(np.any(np.isfinite(self.lower)) or np.any(np.isfinite(self.upper)))
+        self.names = [name for name in start_values(trial.model) if name not in held(trial.model)]
+        self._truths: dict[int, Draws] = {}
+
+    def population(self, index: int) -> dict[str, float]:
+        """Return the population parameters of a truth."""
+        lot, place = divmod(index, _CHUNK)
+        if lot not in self._truths:
+            seed = np.random.SeedSequence([self.trial.seed, lot]).generate_state(1)[0]
+            self._truths[lot] = prior_draws(self.truth, _CHUNK, seed=int(seed))
+        drawn = self._truths[lot].population
+        return {name: float(value[place]) for name, value in drawn.items()}
+
+    @cached_property
+    def _predict(self) -> Any:
+        return jax.jit(self.truth.predictions)
+
+    def simulate(
+        self, population: Mapping[str, float], rng: np.random.Generator
+    ) -> tuple[np.ndarray, Observed]:
+        """Random effects ``[B, R]`` and measurements of a truth, limits applied."""
+        effects = self.truth.random_effects
+        lower = np.asarray(effects.cholesky(population, np))
+        random = rng.standard_normal((self.truth.n_subjects, effects.size)) @ lower.T
+        fixed = np.asarray(self.truth.fixed(population))
+        predicted = np.asarray(self._predict(fixed, random))
+        value = self.truth.simulate(fixed, predicted, rng)
+        below, above = value < self.lower, value > self.upper
+        censored = np.select([below, above], [BELOW, ABOVE], 0)
+        value = np.select([below, above], [self.lower, self.upper], value)
+        return random, Observed(value, censored, np.full(len(value), -np.inf))
+
+    @cached_property
+    def _compiled(self) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Program of the posterior density, start, and distance from it."""
+        measured = ("value", "censored") if self.limited else ("value",)
+        made = build_model(self.likelihood, self.trial.centring, measured)
+        kept = [*self.names, "eta", "kappa"]
+        names = [v.name for v in (*made.free_RVs, *made.deterministics) if v.name in kept]
+        compiled = compile_density(made, names, other_data=True)
+        point = StartingPoint({})
+        named = named_start(self.likelihood, point, self.trial.centring)
+        return compiled, flat_start(made, named), flat_spread(made, point)
+
+    @cached_property
+    def _log_likelihood(self) -> Any:
+        def of(fixed: Any, random: Any, value: Any, censored: Any) -> Any:
+            codes = censored if self.limited else np.zeros(len(self.lower), dtype=np.int64)
+            unbounded = np.full(len(self.lower), -np.inf)
+            return self.likelihood.total(fixed, random, Observed(value, codes, unbounded))
+
+        return jax.jit(of)
+
+    def run(self, index: int) -> dict[str, Any]:
+        """Do one fit.
+
+        Returns
+        -------
+        dict
+            ``index``, ``seconds``, ``failed`` (a sentence or ``None``), and if it did not fail
+            ``truth`` and ``ranks`` by quantity, ``divergences``, ``draws``, ``smallest_ess``,
+            ``largest_rhat``.
+        """
+        began = time.monotonic()
+        rng = np.random.default_rng([self.trial.seed, 1, index])
+        out: dict[str, Any] = {"index": index, "failed": None}
+        try:
+            population = self.population(index)
+            random, observed = self.simulate(population, rng)
+            if not np.all(np.isfinite(observed.value)):
+                out["failed"] = "the simulated data are not finite"
+            elif self.trial.method == "nuts":
+                out |= self._nuts(population, random, observed, index)
+            else:
+                out |= self._fitted(population, random, observed, index)
+        except Exception as error:  # one fit that fails must not end a thousand
+            out["failed"] = f"{type(error).__name__}: {error}"
+        return out | {"seconds": round(time.monotonic() - began, 2)}
+
+    def _nuts(
+        self, population: Mapping[str, float], random: np.ndarray, observed: Observed, index: int
+    ) -> dict[str, Any]:
+        import arviz as az
+        import nutpie
+
+        compiled, flat, spread = self._compiled
+        data = {"observed_value": observed.value}
+        if self.limited:
+            data["observed_censored"] = observed.censored
+
+        def first_point(seed: Any) -> np.ndarray:
+            return flat + spread * np.random.default_rng(int(seed)).standard_normal(flat.size)
+
+        compiled = starting_at(compiled.with_data(**data), first_point)
+        # a fit that failed to give enough independent draws is run again, longer: leaving it out
+        # would leave out just those posteriors that are hard to sample
+        longer = 1
+        while True:
+            trace: Any = nutpie.sample(
+                compiled,
+                draws=longer * self.trial.draws,
+                tune=longer * self.trial.tune,
+                chains=_CHAINS,
+                cores=1,
+                seed=int(np.random.SeedSequence([self.trial.seed, 2, index]).generate_state(1)[0]),
+                progress_bar=False,
+                save_warmup=False,
+                target_accept=self.trial.target_accept,  # pyright: ignore[reportCallIssue]
+            )
+            posterior = trace.posterior
+            ess = min(float(az.ess(posterior[name].values)) for name in self.names)
+            rhat = max(float(az.rhat(posterior[name].values)) for name in self.names)
+            if (ess >= self.trial.ranked and rhat < 1.05) or longer >= _LONGEST:
+                break
+            longer *= 2
+        from pkpd.fitting.fit import posterior_draws
+
+        truth = self._quantities(
+            Draws(self.truth, {k: np.array([v]) for k, v in population.items()}, random[None]),
+            observed,
+        )
+        drawn = posterior_draws(self.likelihood, trace)
+        return {
+            "divergences": int(trace.sample_stats["diverging"].sum()),
+            "draws": len(drawn),
+            "smallest_ess": round(ess, 1),
+            "largest_rhat": round(rhat, 4),
+        } | self._ranked(truth, drawn, observed)
+
+    def _fitted(
+        self, population: Mapping[str, float], random: np.ndarray, observed: Observed, index: int
+    ) -> dict[str, Any]:
+        from pkpd.fitting.fit import fit
+
+        seen = dataclasses.replace(self.trial.design.observations, **observed._asdict())
+        made = fit(
+            self.trial.model,
+            dataclasses.replace(self.trial.design, observations=seen),
+            method=self.trial.method,  # pyright: ignore[reportArgumentType]
+            draws=self.trial.draws,
+            chains=1,
+            seed=index + 1,
+            progress=False,
+        )
+        truth = self._quantities(
+            Draws(self.truth, {k: np.array([v]) for k, v in population.items()}, random[None]),
+            observed,
+        )
+        return {
+            "divergences": 0,
+            "draws": len(made.draws),
+            "smallest_ess": float(len(made.draws)),
+            "largest_rhat": 1.0,
+        } | self._ranked(truth, made.draws, observed)
+
+    def _quantities(self, draws: Draws, observed: Observed) -> dict[str, np.ndarray]:
+        """All that is ranked, ``[D]`` each."""
+        out = {name: np.asarray(draws.population[name], dtype=float) for name in self.names}
+        for name, function in self.trial.functions.items():
+            out[name] = np.asarray(function(draws.population), dtype=float)
+        # depends on parameters, random effects and data at once: sees what no parameter shows
+        # (Modrák et al. 2023, Bayesian Anal)
+        out[LOG_LIKELIHOOD] = np.array(
+            [
+                float(self._log_likelihood(fixed, random, observed.value, observed.censored))
+                for fixed, random in zip(self._fixed(draws), draws.random, strict=True)
+            ]
+        )
+        return out
+
+    def _fixed(self, draws: Draws) -> np.ndarray:
+        """Order fixed effects as the fitted model has them, ``[D, F]``."""
+        columns = [np.asarray(draws.population[name]) for name in self.likelihood.fixed_names]
+        return np.stack(columns, axis=1)
+
+    def _ranked(
+        self, truth: Mapping[str, np.ndarray], draws: Draws, observed: Observed
+    ) -> dict[str, Any]:
+        posterior = self._quantities(draws.thinned(self.trial.ranked), observed)
+        return {
+            "truth": {name: float(value[0]) for name, value in truth.items()},
+            "ranks": {
+                name: int(np.sum(value < truth[name][0])) for name, value in posterior.items()
+            },
+        }

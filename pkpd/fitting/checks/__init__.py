@@ -1,0 +1,1 @@
+"""Checks of a fit: residuals, predictive checks, leave-one-out, diagnostics in words."""

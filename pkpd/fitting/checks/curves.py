@@ -1,0 +1,160 @@
+"""Predictions between the observations, for figures of individual fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+
+from pkpd.data.dataset import Dataset, Observations
+from pkpd.data.events import INSERTED, OTHER, EventTable
+from pkpd.fitting.checks.residuals import Residuals
+from pkpd.fitting.draws import Draws
+from pkpd.fitting.model.likelihood import bind
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Dense predictions of every subject and line; ``L`` points in all.
+
+    Attributes
+    ----------
+    found
+        Residuals, with the data and the predictions at the observations.
+    subject, line, time
+        What each point belongs to, ``[L]``.
+    pred, ipred
+        Predictions of the typical patient and of the individual, ``[L]``.
+    lower, upper
+        Interval of the individual prediction over posterior draws, ``[L]``; ``None`` for a single
+        draw.
+    """
+
+    found: Residuals
+    subject: np.ndarray
+    line: np.ndarray
+    time: np.ndarray
+    pred: np.ndarray
+    ipred: np.ndarray
+    lower: np.ndarray | None
+    upper: np.ndarray | None
+
+
+def individual_curves(
+    draws: Draws, found: Residuals, *, points: int = 120, n_draws: int = 60, level: float = 0.9
+) -> Curves:
+    """Predict between the observations of every subject.
+
+    The structural model is bound to the same events with more records, so that doses, resets and
+    covariates count as they do in the fit.
+
+    Parameters
+    ----------
+    draws
+        The fit.
+    found
+        Its residuals.
+    points
+        Times between the first and the last record of a subject, beside some after each dose.
+    n_draws
+        Draws for the interval of the individual prediction; 0 for none.
+    level
+        Of the interval.
+    """
+    likelihood = draws.likelihood
+    dense = bind(likelihood.model, dense_dataset(likelihood.dataset, points))
+    predict = jax.jit(dense.predictions)
+    fixed = np.asarray(dense.fixed(found.values))
+    pred, ipred = (
+        np.asarray(predict(fixed, random)) for random in (np.zeros_like(found.random), found.random)
+    )
+    lower = upper = None
+    if len(draws) > 1 and n_draws > 1:
+        some = draws.thinned(n_draws)
+        every = [np.asarray(predict(f, r)) for f, r in zip(some.fixed, some.random, strict=True)]
+        tail = 0.5 * (1 - level)
+        lower, upper = np.nanquantile(np.stack(every), [tail, 1 - tail], axis=0)
+    seen = dense.dataset.observations
+    return Curves(found, seen.subject, seen.line, seen.time, pred, ipred, lower, upper)
+
+
+def _after(doses: np.ndarray, end: float) -> np.ndarray:
+    """Return times close together after each of up to twenty doses, where much happens."""
+    if not 0 < len(doses) <= 20:
+        return np.zeros(0)
+    stops = np.append(doses[1:], max(end, doses[-1]))
+    part = np.linspace(0.0, 1.0, 14)[1:-1] ** 2
+    return (doses[:, None] + (stops - doses)[:, None] * part).ravel()
+
+
+def dense_dataset(dataset: Dataset, points: int) -> Dataset:
+    """Return a data set with observations of every line at evenly spread times.
+
+    Inserted records take covariates and occasion of the next record of their subject, as those of
+    a record hold from the record before it on. Every original record is observed too.
+    """
+    events = dataset.events
+    orders, times, inserted = [], [], []
+    for b in range(events.shape[0]):
+        n = int(events.valid[b].sum())
+        own = events.time[b, :n]
+        dosed = own[events.is_dose[b, :n]]
+        extra = np.concatenate([np.linspace(own.min(), own.max(), points), _after(dosed, own[-1])])
+        extra = np.setdiff1d(extra, own)
+        if np.any(np.diff(own) < 0):  # time starts again at a reset: keep to the records
+            extra = np.zeros(0)
+        # the original record each new one stands before
+        at = np.searchsorted(own, extra, side="left")
+        source = np.concatenate([np.arange(n), at])
+        new = np.concatenate([np.zeros(n, bool), np.ones(len(extra), bool)])
+        time = np.concatenate([own, extra])
+        order = np.lexsort((~new, source))
+        order = order[np.lexsort((time[order] if len(extra) else np.arange(n), source[order]))]
+        orders.append(source[order])
+        times.append(time[order])
+        inserted.append(new[order])
+    width = max(len(order) for order in orders)
+
+    def pad(rows: list[np.ndarray], last: bool = True) -> np.ndarray:
+        out = [np.concatenate([r, np.full(width - len(r), r[-1] if last else 0)]) for r in rows]
+        return np.stack(out)
+
+    source, new = pad(orders).astype(int), pad(inserted).astype(bool)
+    padding = np.arange(width)[None, :] >= np.array([len(o) for o in orders])[:, None]
+    take = np.arange(events.shape[0])[:, None], source
+    columns = {
+        name: np.where(new | padding, 0, getattr(events, name)[take]).astype(
+            getattr(events, name).dtype
+        )
+        for name in ("amt", "rate", "ii", "addl", "ss")
+    }
+    table: EventTable = replace(
+        events,
+        time=pad(times),
+        evid=np.where(padding, 0, np.where(new, OTHER, events.evid[take])),
+        cmt=np.where(padding, 0, events.cmt[take]),
+        row=np.where(padding, -1, np.where(new, INSERTED, events.row[take])),
+        **columns,
+    )
+    subject, record = np.nonzero(~padding)
+    n_lines = len(dataset.lines)
+    subject, record = np.repeat(subject, n_lines), np.repeat(record, n_lines)
+    size = len(subject)
+    seen = Observations(
+        subject=subject,
+        record=record,
+        time=table.time[subject, record],
+        line=np.tile(np.arange(n_lines), size // max(n_lines, 1)),
+        value=np.ones(size),
+        censored=np.zeros(size, dtype=dataset.observations.censored.dtype),
+        lower=np.full(size, -np.inf),
+        row=table.row[subject, record],
+    )
+    return replace(
+        dataset,
+        events=table,
+        observations=seen,
+        covariates={name: values[take] for name, values in dataset.covariates.items()},
+        occasion=None if dataset.occasion is None else dataset.occasion[take],
+    )

@@ -1,0 +1,219 @@
+"""What the sampler says about its own draws, in words, with what to do about it.
+
+Limits: R-hat 1.01 and effective sample size 400 (Vehtari and others 2021, Bayesian Anal
+16:667-718), energy Bayesian fraction of missing information 0.3 (Betancourt 2016,
+arXiv:1604.00695).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.draws import Draws
+from pkpd.solve.population.status import PENALTY
+
+LARGEST_RHAT = 1.01
+LARGEST_RHAT_OF_EFFECTS = 1.05
+"""Of random effects: the largest of hundreds, with few draws, exceeds 1.01 by chance."""
+SMALLEST_ESS = 400
+SMALLEST_BFMI = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerDiagnostics:
+    """Verdict on a posterior sample.
+
+    Attributes
+    ----------
+    problems
+        Sentences, each with what to do; empty if all is well.
+    remarks
+        Sentences on what was found in order.
+    table
+        A row for each population parameter: ``r_hat``, ``ess_bulk``, ``ess_tail``, ``mcse``.
+    """
+
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+    table: pd.DataFrame
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not self.problems
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Problems first, then what is in order."""
+        return (*self.problems, *self.remarks)
+
+
+def sampler_diagnostics(
+    idata: Any, names: Sequence[str] | None = None, draws: Draws | None = None
+) -> SamplerDiagnostics:
+    """Judge a posterior sample.
+
+    Parameters
+    ----------
+    idata
+        ``arviz.InferenceData`` with ``posterior`` and, as far as the sampler gives them,
+        ``sample_stats``.
+    names
+        Population parameters for the table; by default every scalar of the posterior. Those of
+        the random effects are judged too, as a whole.
+    draws
+        The same sample, to count subjects that could not be solved.
+
+    Raises
+    ------
+    PkpdError
+        If there is no posterior.
+    """
+    import arviz as az
+
+    if idata is None or not hasattr(idata, "posterior"):
+        raise PkpdError(
+            sentence(
+                where="sampler_diagnostics",
+                what="there is no posterior",
+                remedy="give the InferenceData of a fit by sampling",
+            )
+        )
+    posterior = idata.posterior
+    if names is None:
+        names = [str(n) for n, v in posterior.data_vars.items() if v.dims == ("chain", "draw")]
+    names = [name for name in names if name in posterior]
+    n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    effects = [name for name in ("eta", "kappa") if name in posterior]
+    kept = posterior[[*names, *effects]]
+    parts = {"ess_bulk": az.ess(kept, method="bulk"), "ess_tail": az.ess(kept, method="tail")}
+    parts["mcse"] = az.mcse(kept[list(names)])
+    if n_chains > 1:
+        parts["r_hat"] = az.rhat(kept)
+    table = pd.DataFrame(
+        {
+            key: [float(parts[key][name]) if key in parts else np.nan for name in names]
+            for key in ("r_hat", "ess_bulk", "ess_tail", "mcse")
+        },
+        index=pd.Index(names, name="parameter"),
+    )
+    problems, remarks = [], [f"{n_chains} chains of {n_draws} draws."]
+    _mixing(problems, remarks, table, parts, effects, n_chains)
+    _trajectories(problems, remarks, idata)
+    _failures(problems, remarks, draws)
+    return SamplerDiagnostics(tuple(problems), tuple(remarks), table)
+
+
+def _mixing(
+    problems: list[str],
+    remarks: list[str],
+    table: pd.DataFrame,
+    parts: dict[str, Any],
+    effects: Sequence[str],
+    n_chains: int,
+) -> None:
+    if n_chains < 2:
+        problems.append(
+            "There is one chain, so that its convergence cannot be judged: run four chains."
+        )
+    else:
+        worst = [(float(parts["r_hat"][name]), name, LARGEST_RHAT) for name in table.index]
+        worst += [(*_largest(parts["r_hat"][e]), LARGEST_RHAT_OF_EFFECTS) for e in effects]
+        above = [(value, who) for value, who, limit in worst if not value <= limit]
+        if above:
+            value, who = max(above, key=lambda one: np.nan_to_num(one[0], nan=np.inf))
+            also = f" ({len(above)} such in all)" if len(above) > 1 else ""
+            problems.append(
+                f"The chains disagree: R-hat is {value:.3f} for {who}{also}; do not use these "
+                "draws: tune and sample longer, and look for a parameter the data do not inform."
+            )
+        else:
+            value, who, _ = max(worst)
+            remarks.append(f"The chains agree: largest R-hat {value:.3f} ({who}).")
+    for key, what in (("ess_bulk", "middle"), ("ess_tail", "tail")):
+        worst = [(float(parts[key][name]), name) for name in table.index]
+        worst += [(float(parts[key][e].min()), f"a random effect ({e})") for e in effects]
+        value, who = min(worst, key=lambda one: np.nan_to_num(one[0], nan=0.0))
+        if not value >= SMALLEST_ESS:
+            factor = max(2, int(np.ceil(SMALLEST_ESS / max(value, 1.0))))
+            problems.append(
+                f"The {what} of the posterior of {who} is worth {value:.0f} independent draws, "
+                f"fewer than {SMALLEST_ESS}: take about {factor} times as many draws before "
+                "quoting its interval."
+            )
+        else:
+            remarks.append(
+                f"The {what} of every posterior is worth {value:.0f} independent draws or more."
+            )
+
+
+def _largest(r_hat: Any) -> tuple[float, str]:
+    """Largest R-hat of an array of random effects, and which of them it is."""
+    flat = r_hat.stack(place=r_hat.dims)
+    found = int(np.nan_to_num(flat.values, nan=np.inf).argmax())
+    labels = ", ".join(str(part) for part in flat["place"].values[found])
+    return float(flat.values[found]), f"the random effect {r_hat.name}[{labels}]"
+
+
+def _trajectories(problems: list[str], remarks: list[str], idata: Any) -> None:
+    stats = getattr(idata, "sample_stats", None)
+    if stats is None:
+        remarks.append("The sampler gave no statistics of its trajectories.")
+        return
+    if "diverging" in stats:
+        diverged = int(stats["diverging"].sum())
+        total = int(stats["diverging"].size)
+        if diverged:
+            problems.append(
+                f"{diverged} of {total} trajectories diverged: parts of the posterior may not have "
+                "been visited; raise target_accept (0.95), change the centring of the random "
+                "effect with the smallest standard deviation, or tighten its prior."
+            )
+        else:
+            remarks.append("No trajectory diverged.")
+    deepest = _at_full_depth(stats)
+    if deepest:
+        problems.append(
+            f"{deepest} trajectories reached the largest tree depth: this costs time rather than "
+            "validity; standardise what is strongly correlated, or sample with low_rank=True."
+        )
+    if "energy" in stats:
+        energy = np.atleast_2d(stats["energy"].values)
+        fraction = np.mean(np.diff(energy, axis=1) ** 2, axis=1) / np.var(energy, axis=1)
+        if fraction.min() < SMALLEST_BFMI:
+            problems.append(
+                f"The energy moves slowly (BFMI {fraction.min():.2f} in chain "
+                f"{int(np.argmin(fraction)) + 1}, below {SMALLEST_BFMI}): a heavy tail, often of a "
+                "standard deviation near zero; give it a tighter prior or change its centring."
+            )
+        else:
+            remarks.append(f"The energy moves freely: smallest BFMI {fraction.min():.2f}.")
+
+
+def _at_full_depth(stats: Any) -> int:
+    for name in ("maxdepth_reached", "reached_max_treedepth"):
+        if name in stats:
+            return int(stats[name].sum())
+    return 0
+
+
+def _failures(problems: list[str], remarks: list[str], draws: Draws | None) -> None:
+    if draws is None:
+        return
+    some = draws.thinned(50)
+    bad = some.log_likelihood() <= PENALTY
+    if bad.any():
+        subjects = some.likelihood.dataset.subjects[np.any(bad, axis=0)]
+        problems.append(
+            f"The model could not be solved for subjects {', '.join(map(str, subjects))} in "
+            f"{int(np.sum(np.any(bad, axis=1)))} of {len(some)} draws: their data did not count "
+            "there; look at their doses, or tighten the priors."
+        )
+    else:
+        remarks.append(f"The model was solved for every subject in all of {len(some)} draws.")

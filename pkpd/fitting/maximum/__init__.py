@@ -1,0 +1,1 @@
+"""Maximum likelihood with the random effects integrated out: FOCE-I, Laplace, FO."""

@@ -1,0 +1,390 @@
+"""Population maximum likelihood: `maximum_likelihood`.
+
+The random effects are integrated out by an approximation of `pkpd.fitting.maximum.marginal`. A few
+steps of the linearised model bring the parameters close, BFGS with the gradient of the
+approximation brings them to its minimum, differences of gradients there give standard errors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.data.dataset import Dataset
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.maximum.individual_modes import ConditionalDensity, Modes, find_modes
+from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
+from pkpd.fitting.maximum.penalty import PriorPenalty
+from pkpd.fitting.maximum.result import MaximumLikelihood, shrinkages
+from pkpd.fitting.maximum.scales import LARGEST_PARTIAL, LIFTED
+from pkpd.fitting.maximum.search import SearchResult, minimise
+from pkpd.fitting.maximum.standard_errors import Covariance, Uncertainty, uncertainty
+from pkpd.fitting.maximum.start import MixedModel, approach
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.specification import PopulationModel
+from pkpd.solve.cache import keep_compilations
+
+FloatArray = NDArray[np.floating[Any]]
+Progress = Callable[[int, float], None]
+
+_AT_BOUND = 1e-3  # of the distance between bounds
+_ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
+_JITTER = 0.5  # of starts on log scales
+
+
+@dataclass(eq=False)
+class _Point:
+    """An evaluated point with its penalty."""
+
+    x: FloatArray
+    value: float
+    at: Evaluated
+    slope_of_prior: FloatArray
+
+
+@dataclass(eq=False)
+class _Problem:
+    """Objective plus penalty, counting calls of the predictor."""
+
+    marginal: MarginalLikelihood
+    penalty: PriorPenalty | None
+    evaluations: int = 0
+    penalties: dict[bytes, float] = field(default_factory=dict)
+
+    def prior(self, x: FloatArray) -> tuple[float, FloatArray]:
+        return (0.0, np.zeros(len(x))) if self.penalty is None else self.penalty(x)
+
+    def point(self, at: Evaluated) -> _Point:
+        value, slope = self.prior(at.x)
+        return _Point(at.x, at.value + value, at, slope)
+
+    def evaluate(self, x: FloatArray, near: _Point | None = None, restarts: int = 0) -> _Point:
+        at = self.marginal.evaluate(x, None if near is None else near.at, restarts=restarts)
+        self.evaluations += at.modes.evaluations + len(at.predictions)
+        return self.point(at)
+
+    def gradient(self, point: _Point) -> FloatArray:
+        self.evaluations += 3 * len(point.at.predictions)
+        return self.marginal.gradient(point.at) + point.slope_of_prior
+
+
+def maximum_likelihood(
+    model: PopulationModel,
+    dataset: Dataset,
+    *,
+    method: Method = "focei",
+    starts: int = 1,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    priors: bool = False,
+    covariance: Covariance | None = "observed",
+    tolerance: float = 1e-5,
+    iterations: int = 200,
+) -> MaximumLikelihood:
+    """Fit a population model by maximum likelihood.
+
+    Parameters
+    ----------
+    model, dataset
+        Population model, whose values are the start, and data.
+    method
+        How random effects are integrated out: ``"focei"``, ``"laplace"`` (for values below a limit
+        and few observations per subject), ``"foce"`` or ``"fo"``; see
+        `pkpd.fitting.maximum.marginal`.
+    starts
+        Number of starts; those after the first are moved at random by about 50 %. The best end is
+        kept.
+    seed
+        Of the starts.
+    progress
+        Called with the iteration and the objective.
+    priors
+        Add the model's priors: the result is then the mode of the marginal posterior.
+    covariance
+        ``"observed"``: inverse information from the Hessian; ``"sandwich"``: robust to a wrong
+        residual or random-effect distribution, NONMEM's default; ``"scores"``: from products of
+        subjects' scores; ``None``: no standard errors.
+    tolerance
+        Fall of the objective still to be expected at which the search ends.
+    iterations
+        Most gradients of a search.
+
+    Returns
+    -------
+    MaximumLikelihood
+
+    Raises
+    ------
+    PkpdError
+        If a subject has no likelihood at the starting values, or the method cannot take the data.
+    DataError
+        If the model cannot take the data.
+
+    Examples
+    --------
+    >>> import pkpd
+    >>> from pkpd.fitting.model.residual import proportional
+    >>> from pkpd.fitting.model.specification import PopulationModel, parameter
+    >>> from pkpd.predict.pk import compartments
+    >>> model = PopulationModel(
+    ...     compartments(1),
+    ...     [parameter("CL", 1.0, iiv=0.3), parameter("V", 10.0, iiv=0.2)], proportional(0.1))
+    >>> data = pkpd.read_nonmem("study.csv")  # doctest: +SKIP
+    >>> maximum_likelihood(model, data).table()  # doctest: +SKIP
+    """
+    began = time.perf_counter()
+    keep_compilations()
+    marginal = MarginalLikelihood(bind(model, dataset), method)
+    free = marginal.free
+    if not free.names:
+        raise PkpdError(
+            sentence(
+                where="maximum likelihood",
+                what="every parameter of the model is held",
+                remedy="leave fixed=True out of at least one",
+            )
+        )
+    mixed = MixedModel(marginal)
+    problem = _Problem(marginal, PriorPenalty(free) if priors else None)
+    rng = np.random.default_rng(seed)
+    ends: list[SearchResult] = []
+    for k in range(max(1, starts)):
+        begin = free.start() if k == 0 else _jittered(free.start(), mixed.longest, rng)
+        first = problem.evaluate(np.clip(begin, *free.bounds.T), restarts=3)
+        if not np.isfinite(first.value):
+            if k == 0:
+                _refuse_start(marginal, first.at)
+            continue
+        ends.append(_fit(problem, mixed, first, tolerance, iterations, progress))
+    best = min(ends, key=lambda end: end.point.value)
+    lifted = _lifted(problem, best)
+    if lifted is not None:
+        best = _search(problem, mixed, lifted, best.hessian, tolerance, iterations, progress)
+        ends.append(best)
+    found: Uncertainty | None = None
+    if covariance is not None:
+        found = uncertainty(
+            problem.evaluate,
+            problem.gradient,
+            lambda point: point.at.by_subject,
+            best.point,
+            best.hessian,
+            ~free.at_edge(best.point.x),
+            mixed.longest,
+            covariance,
+        )
+    return _result(problem, best, ends, found, time.perf_counter() - began)
+
+
+def _fit(
+    problem: _Problem,
+    mixed: MixedModel,
+    first: _Point,
+    tolerance: float,
+    iterations: int,
+    progress: Progress | None,
+) -> SearchResult:
+    """Take steps of the linearised model, then search by BFGS."""
+    marginal = problem.marginal
+    near = approach(marginal, first.at, mixed, report=progress)
+    begin = problem.point(near)
+    if not begin.value < first.value:
+        begin = first
+    guess = mixed.curvature(begin.at)
+    return _search(problem, mixed, begin, guess, tolerance, iterations, progress)
+
+
+def _search(
+    problem: _Problem,
+    mixed: MixedModel,
+    begin: _Point,
+    hessian: FloatArray,
+    tolerance: float,
+    iterations: int,
+    progress: Progress | None,
+) -> SearchResult:
+    return minimise(
+        problem.evaluate,
+        problem.gradient,
+        begin,
+        hessian,
+        bounds=problem.marginal.free.bounds,
+        longest=mixed.longest,
+        tolerance=tolerance,
+        iterations=iterations,
+        report=progress,
+    )
+
+
+def _lifted(problem: _Problem, end: SearchResult) -> _Point | None:
+    """Return a lower point with standard deviations off zero, where each slope vanishes."""
+    free, point = problem.marginal.free, end.point
+    for i in np.flatnonzero(free.at_edge(point.x)):
+        if free.kinds[i] == "deviation":
+            x = point.x.copy()
+            x[i] = LIFTED
+            trial = problem.evaluate(x, point)
+            point = trial if trial.value < point.value - 1e-3 else point
+    return None if point is end.point else point
+
+
+def _jittered(x: FloatArray, longest: FloatArray, rng: np.random.Generator) -> FloatArray:
+    size = np.where(np.isfinite(longest), _JITTER, 0.2 * np.abs(x))
+    return x + size * rng.standard_normal(len(x))
+
+
+def _refuse_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
+    likelihood = marginal.likelihood
+    lost = np.flatnonzero(~np.isfinite(at.by_subject))
+    fixed = marginal.free.fixed(at.x)
+    values = likelihood.individual_parameters(fixed, jnp.zeros(marginal.density.shape))
+    problems = likelihood.predictor.problems({n: np.asarray(v) for n, v in values.items()})
+    labels = ", ".join(str(likelihood.dataset.subjects[b]) for b in lost[:5])
+    more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+    why = next((f" ({problems[b]})" for b in lost.tolist() if b in problems), "")
+    raise PkpdError(
+        sentence(
+            where=f"maximum likelihood, subjects {labels}{more}",
+            what=f"no finite likelihood at the starting values{why}",
+            remedy="start nearer to the data, or use a residual error with an additive part",
+        )
+    )
+
+
+def _final_modes(problem: _Problem, point: _Point) -> Modes:
+    """Modes with an exact Hessian; those of the nonlinear model for ``"fo"``."""
+    density = problem.marginal.density
+    if problem.marginal.method == "fo":
+        density = ConditionalDensity(density.likelihood, interaction=False)
+        return find_modes(density, point.x, point.at.modes.u, restarts=3)
+    if point.at.modes.fresh:
+        return point.at.modes
+    return find_modes(density, point.x, point.at.modes.u)
+
+
+def _result(
+    problem: _Problem,
+    end: SearchResult,
+    ends: list[SearchResult],
+    found: Uncertainty | None,
+    seconds: float,
+) -> MaximumLikelihood:
+    point: _Point = end.point
+    marginal = problem.marginal
+    free, likelihood = marginal.free, marginal.likelihood
+    x, modes = point.x, _final_modes(problem, point)
+    lower = free.cholesky(x, np)
+    inverse = np.linalg.inv(modes.hessian) if modes.u.shape[1] else modes.hessian
+    random = modes.u @ lower.T
+    estimates = free.values(x)
+    by_effect, by_line = shrinkages(likelihood, estimates, random)
+    slopes = free.slopes(x)
+    size = len(x)
+    covariance_x = np.full((size, size), np.nan) if found is None else found.covariance
+    natural = covariance_x * np.outer(slopes, slopes)
+    errors = dict(zip(free.names, np.sqrt(np.diag(natural)).tolist(), strict=True))
+    converged = end.converged and bool(np.all(modes.converged))
+    return MaximumLikelihood(
+        likelihood=likelihood,
+        method=marginal.method,
+        estimates=estimates,
+        names=free.names,
+        standard_errors=errors,
+        covariance=natural,
+        x=x,
+        covariance_x=covariance_x,
+        objective=point.at.value,
+        constant=marginal.constant,
+        penalty=point.value - point.at.value,
+        by_subject=point.at.by_subject,
+        gradient=end.gradient,
+        random=random,
+        random_covariance=np.einsum("ij,bjk,lk->bil", lower, inverse, lower),
+        eta_shrinkage=by_effect,
+        epsilon_shrinkage=by_line,
+        converged=converged,
+        condition_number=np.nan if found is None else found.condition,
+        iterations=sum(one.iterations for one in ends),
+        evaluations=problem.evaluations,
+        seconds=seconds,
+        messages=tuple(_messages(marginal, end, ends, modes, found, estimates)),
+    )
+
+
+def _messages(
+    marginal: MarginalLikelihood,
+    end: SearchResult,
+    ends: list[SearchResult],
+    modes: Modes,
+    found: Uncertainty | None,
+    estimates: dict[str, float],
+) -> list[str]:
+    """Sentences on what deserves attention."""
+    free, out = marginal.free, []
+    edge = free.at_edge(end.point.x)
+    if not end.converged:
+        out.append(
+            f"The search did not converge: {end.expected_fall:.2g} of the objective may be left. "
+            "Start it again from these estimates, or simplify the model."
+        )
+    lost = np.flatnonzero(~modes.converged)
+    if lost.size:
+        labels = ", ".join(str(marginal.likelihood.dataset.subjects[b]) for b in lost[:5])
+        out.append(f"{lost.size} subjects have no converged mode of random effects: {labels}.")
+    values = [one.point.value for one in ends]
+    if len(ends) > 1 and max(values) - min(values) > 0.1:
+        told = ", ".join(f"{v:.2f}" for v in sorted(values))
+        out.append(f"Starts ended at different objectives: {told}.")
+    for i, (name, kind) in enumerate(zip(free.names, free.kinds, strict=True)):
+        if kind == "deviation" and edge[i]:
+            out.append(f"{name} is estimated at zero ({estimates[name]:.2g}).")
+        elif kind == "correlation" and abs(estimates[name]) > min(0.99, LARGEST_PARTIAL):
+            out.append(f"{name} is at {estimates[name]:.3f}: the correlation is not identified.")
+        elif found is not None and not found.used[i]:
+            bound = _bound(marginal.likelihood.model, name, estimates[name])
+            why = (
+                f"The data do not inform {name}: the objective hardly changes with it."
+                if bound is None
+                else f"{name} is estimated at its bound of {bound:g}."
+            )
+            out.append(f"{why} Hold it, or give it a prior.")
+    if found is not None and not found.positive:
+        out.append(
+            "The Hessian is not positive definite: no standard errors. The estimate is not a clean "
+            "minimum, or parameters are not identified."
+        )
+    elif found is not None and found.condition > _ILL_CONDITIONED:
+        pair = _most_correlated(found)
+        named = f" ({free.names[pair[0]]} and {free.names[pair[1]]} most)" if pair else ""
+        out.append(
+            f"The estimates are nearly dependent{named}: condition number {found.condition:.3g}."
+        )
+    return out
+
+
+def _bound(model: PopulationModel, name: str, value: float) -> float | None:
+    """Bound that an estimate on the logit scale has run into."""
+    for one in model.parameters:
+        if one.name == name and one.scale == "logit":
+            low, high = one.bounds
+            for bound in (low, high):
+                if abs(value - bound) < _AT_BOUND * (high - low):
+                    return bound
+    return None
+
+
+def _most_correlated(found: Uncertainty) -> tuple[int, int] | None:
+    places = np.flatnonzero(found.used)
+    if len(places) < 2:
+        return None
+    part: Any = found.covariance[np.ix_(places, places)]
+    sd = np.sqrt(np.diag(part))
+    off = np.abs(part / np.outer(sd, sd)) - np.eye(len(places))
+    i, j = np.unravel_index(int(np.argmax(off)), off.shape)
+    return int(places[min(i, j)]), int(places[max(i, j)])

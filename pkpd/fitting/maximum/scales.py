@@ -1,0 +1,191 @@
+"""Population parameters on scales without bounds, for optimisers and standard errors.
+
+Typical values are transformed by the scale of their parameter (log, logit, identity), residual
+coefficients by the logarithm, partial correlations by the inverse hyperbolic tangent; covariate
+coefficients and Box-Cox shapes stay as they are. A standard deviation of random effects is
+``omega = s sinh(x)`` with ``s`` a fifth of its start: a logarithm where it is large, and linear at
+zero, where the likelihood is smooth and even in ``omega`` and may have its maximum. Held parameters
+are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from pkpd.fitting.model.individuals import to_scale
+from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_parameters import (
+    deviations,
+    held,
+    partial_correlations,
+    start_values,
+)
+
+SMALLEST = 1e-3
+"""Lower bound of ``omega / s``."""
+NEARLY_ZERO = 0.05
+"""A standard deviation counts as zero below this ``omega / s``: 1 % of its start."""
+LIFTED = 0.25
+"""``x`` of a standard deviation that is small, 5 % of its start, and still feels a slope."""
+LARGEST_PARTIAL = 0.9995
+"""Largest absolute partial correlation."""
+_LINEAR = 0.2  # below this share of its start a standard deviation is on a linear scale
+
+
+@dataclass(frozen=True, eq=False)
+class FreeParameters:
+    """The parameters that are estimated, as a vector ``x[P]`` without bounds.
+
+    Attributes
+    ----------
+    likelihood
+        Model and data.
+    """
+
+    likelihood: PopulationLikelihood
+
+    @cached_property
+    def _start(self) -> dict[str, float]:
+        return start_values(self.likelihood.model)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the estimated parameters, in the order of ``x``."""
+        fixed = held(self.likelihood.model)
+        return tuple(name for name in self._start if name not in fixed)
+
+    @cached_property
+    def held(self) -> dict[str, float]:
+        """Values of the parameters that are held."""
+        return {n: v for n, v in self._start.items() if n not in self.names}
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Kind of each entry: typical, effect, residual, deviation or correlation."""
+        model = self.likelihood.model
+        typical = {p.name for p in model.parameters}
+        residual = {n for line, error in model.residual.items() for n in error.estimates(line)}
+        spread, partial = set(deviations(model)), set(partial_correlations(model))
+
+        def kind(name: str) -> str:
+            if name in residual:
+                return "residual"
+            if name in spread:
+                return "deviation"
+            if name in partial:
+                return "correlation"
+            return "typical" if name in typical else "effect"
+
+        return tuple(kind(name) for name in self.names)
+
+    def where(self, *kinds: str) -> np.ndarray:
+        """Places in ``x`` of the parameters of these kinds."""
+        return np.array([i for i, k in enumerate(self.kinds) if k in kinds], dtype=int)
+
+    @cached_property
+    def _scale(self) -> np.ndarray:
+        """``s`` of standard deviations, 1 for other parameters, ``[P]``."""
+        start = [self._start[name] for name in self.names]
+        return np.where(np.array(self.kinds) == "deviation", _LINEAR * np.array(start), 1.0)
+
+    @cached_property
+    def bounds(self) -> np.ndarray:
+        """Lower and upper bounds ``[P, 2]``: standard deviations and correlations have some."""
+        out = np.full((len(self.names), 2), [-np.inf, np.inf])
+        out[self.where("deviation"), 0] = np.arcsinh(SMALLEST)
+        edge = np.arctanh(LARGEST_PARTIAL)
+        out[self.where("correlation")] = [-edge, edge]
+        return out
+
+    def at_edge(self, x: np.ndarray) -> np.ndarray:
+        """Entries at a bound, or standard deviations that are as good as zero, ``[P]``."""
+        out = (x <= self.bounds[:, 0] + 1e-9) | (x >= self.bounds[:, 1] - 1e-9)
+        deviation = np.array(self.kinds) == "deviation"
+        return out | (deviation & (x < np.arcsinh(NEARLY_ZERO)))
+
+    def start(self) -> np.ndarray:
+        """Return starting values of the model, ``x[P]``."""
+        return self.of(self._start)
+
+    def of(self, values: Mapping[str, float]) -> np.ndarray:
+        """Return ``x`` of values by name, moved inside the bounds."""
+        out = np.zeros(len(self.names))
+        for i, (name, kind) in enumerate(zip(self.names, self.kinds, strict=True)):
+            value = float(values[name])
+            if kind == "typical":
+                value = float(to_scale(self.likelihood.model[name], value, np))
+            elif kind == "residual":
+                value = float(np.log(value))
+            elif kind == "deviation":
+                value = float(np.arcsinh(value / self._scale[i]))
+            elif kind == "correlation":
+                value = float(np.arctanh(np.clip(value, -LARGEST_PARTIAL, LARGEST_PARTIAL)))
+            out[i] = value
+        return np.clip(out, *self.bounds.T)
+
+    def natural(self, x: Any, xp: Any = jnp) -> dict[str, Any]:
+        """Natural values by name, held ones included.
+
+        Parameters
+        ----------
+        x : float[P]
+            Parameters; may be traced.
+        xp
+            ``jax.numpy``, or ``numpy`` for numbers.
+        """
+        out: dict[str, Any] = {name: xp.asarray(value) for name, value in self.held.items()}
+        for i, (name, kind) in enumerate(zip(self.names, self.kinds, strict=True)):
+            value = x[i]
+            if kind == "typical":
+                p = self.likelihood.model[name]
+                low, high = p.bounds
+                if p.scale == "log":
+                    value = xp.exp(value)
+                elif p.scale == "logit":
+                    value = low + (high - low) / (1.0 + xp.exp(-value))
+            elif kind == "residual":
+                value = xp.exp(value)
+            elif kind == "deviation":
+                value = self._scale[i] * xp.sinh(value)
+            elif kind == "correlation":
+                value = xp.tanh(value)
+            out[name] = value
+        return {name: out[name] for name in self._start}
+
+    def values(self, x: np.ndarray) -> dict[str, float]:
+        """Natural values by name as numbers."""
+        return {name: float(v) for name, v in self.natural(np.asarray(x), np).items()}
+
+    def slopes(self, x: np.ndarray) -> np.ndarray:
+        """Differentiate each natural value by its entry of ``x``, ``[P]``."""
+        out = np.ones(len(x))
+        values = self.values(x)
+        for i, (name, kind) in enumerate(zip(self.names, self.kinds, strict=True)):
+            v = values[name]
+            if kind == "residual":
+                out[i] = v
+            elif kind == "deviation":
+                out[i] = self._scale[i] * np.cosh(x[i])
+            elif kind == "correlation":
+                out[i] = 1.0 - v**2
+            elif kind == "typical":
+                p = self.likelihood.model[name]
+                low, high = p.bounds
+                by_scale = {"log": v, "logit": (v - low) * (high - v) / (high - low)}
+                out[i] = by_scale.get(p.scale, 1.0)
+        return out
+
+    def fixed(self, x: Any) -> Array:
+        """Return fixed effects ``[F]`` as the likelihood takes them."""
+        return self.likelihood.fixed(self.natural(x))
+
+    def cholesky(self, x: Any, xp: Any = jnp) -> Any:
+        """Cholesky factor of the covariance of the random effects, ``[R, R]``."""
+        return self.likelihood.random_effects.cholesky(self.natural(x, xp), xp)

@@ -1,0 +1,1 @@
+"""The statistical model: individual parameters, their spread, residual error, likelihood."""

@@ -1,0 +1,169 @@
+"""From population parameters and random effects to individual parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from pkpd.data.dataset import Dataset
+from pkpd.errors import DataError, sentence
+from pkpd.fitting.model.covariate_effects import CovariateEffect
+from pkpd.fitting.model.population_parameters import RandomEffects
+from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
+
+
+@dataclass(frozen=True, eq=False)
+class IndividualModel:
+    """Individual parameters of the patients of a data set.
+
+    Attributes
+    ----------
+    model
+        The population model.
+    dataset
+        Patients, covariates and occasions.
+    """
+
+    model: PopulationModel
+    dataset: Dataset
+
+    def __post_init__(self) -> None:
+        """Refuse covariates and occasions that the data lack."""
+        source = self.dataset.events.source
+        known = self.dataset.covariates
+        for p in self.model.parameters:
+            wanted = [e.covariate for e in p.effects] + ([p.column] if p.column else [])
+            for name in wanted:
+                if name not in known:
+                    raise DataError(
+                        sentence(
+                            where=f"{source}, covariate {name!r} of parameter {p.name!r}",
+                            what="is not in the data set",
+                            allowed=", ".join(known) or "no covariate was read",
+                            remedy=f'read it with covariates=["{name}"]',
+                        )
+                    )
+            for effect in p.effects:
+                effect.check(known[effect.covariate][self.dataset.events.valid], source)
+        if self.model.occasional and self.dataset.occasion is None:
+            raise DataError(
+                sentence(
+                    where=source,
+                    what=f"{self.model.occasional[0]!r} varies between occasions, and the data "
+                    "have none",
+                    remedy="give a column OCC",
+                )
+            )
+
+    @cached_property
+    def n_occasions(self) -> int:
+        """Occasions in the data; 0 if no parameter varies between them."""
+        occasion = self.dataset.occasion
+        if not self.model.occasional or occasion is None:
+            return 0
+        return int(occasion[self.dataset.events.valid].max()) + 1
+
+    @cached_property
+    def random_effects(self) -> RandomEffects:
+        """Order and covariance of the random effects."""
+        return RandomEffects(self.model, self.n_occasions)
+
+    def _covariate(self, name: str) -> np.ndarray:
+        """Values ``[B]`` if they never change, else ``[B, N]``."""
+        values = self.dataset.covariates[name]
+        return values[:, 0] if self.dataset.constant(name) else values
+
+    def __call__(
+        self,
+        fixed: Mapping[str, Any],
+        random: Array,
+        guard: Callable[[Array], Array] = lambda value: value,
+    ) -> dict[str, Array]:
+        """Individual parameters in natural units.
+
+        Parameters
+        ----------
+        fixed
+            Fixed effects by name.
+        random : float[B, R]
+            Random effects of each patient.
+        guard
+            Laid over every value of a patient before it meets what all patients share; keeps a
+            derivative that is not finite to its own patient.
+
+        Returns
+        -------
+        dict
+            ``[B]``, or ``[B, N]`` where a covariate changes or an occasion counts.
+        """
+        eta, kappa = self.random_effects.split(guard(random))
+        place = {name: i for i, name in enumerate(self.model.varying)}
+        visit = {name: i for i, name in enumerate(self.model.occasional)}
+        out = {}
+        for p in self.model.parameters:
+            if p.column is not None:
+                out[p.name] = jnp.asarray(self._covariate(p.column))
+                continue
+            here = eta[:, place[p.name]] if p.name in place else jnp.zeros(random.shape[0])
+            if p.boxcox is not None:
+                shape = guard(jnp.broadcast_to(fixed[f"boxcox_{p.name}"], here.shape))
+                here = here * _relative_expm1(shape * here)
+            added = here
+            for effect in p.effects:
+                term = self._effect(p, effect, fixed, guard)
+                added = (added[:, None] + term) if term.ndim > added.ndim else added + term
+            if p.name in visit:
+                occasion = self.dataset.occasion
+                assert occasion is not None
+                rows = jnp.arange(random.shape[0])[:, None]
+                term = kappa[rows, occasion, visit[p.name]]
+                added = (added[:, None] if added.ndim == 1 else added) + term
+            out[p.name] = guard(from_scale(p, guard(to_scale(p, fixed[p.name]) + added)))
+        return out
+
+    def _effect(
+        self,
+        p: IndividualParameter,
+        effect: CovariateEffect,
+        fixed: Mapping[str, Any],
+        guard: Callable[[Array], Array],
+    ) -> Array:
+        design = effect.design(self._covariate(effect.covariate))
+        coefficient = guard(jnp.broadcast_to(fixed[effect.name(p.name)], design.shape))
+        if effect.kind == "linear":
+            return jnp.log1p(coefficient * design)
+        return coefficient * design
+
+
+def _relative_expm1(x: Array) -> Array:
+    """``(exp(x) - 1) / x``, 1 at 0."""
+    near = jnp.abs(x) < 1e-5
+    far = jnp.where(near, 1.0, x)
+    return jnp.where(near, 1.0 + x / 2.0 + x * x / 6.0, jnp.expm1(far) / far)
+
+
+def to_scale(p: IndividualParameter, value: Any, xp: Any = jnp) -> Any:
+    """Transform a natural value to the scale on which effects add."""
+    if p.scale == "log":
+        return xp.log(value)
+    if p.scale == "logit":
+        low, high = p.bounds
+        return xp.log(value - low) - xp.log(high - value)
+    return value
+
+
+def from_scale(p: IndividualParameter, value: Any) -> Array:
+    """Transform back to natural units."""
+    if p.scale == "log":
+        return jnp.exp(value)
+    if p.scale == "logit":
+        low, high = p.bounds
+        return low + (high - low) * jax.nn.sigmoid(value)
+    return jnp.asarray(value)

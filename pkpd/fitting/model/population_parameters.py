@@ -1,0 +1,230 @@
+"""Population parameters by name: fixed effects, standard deviations, correlations.
+
+Fixed effects are what predictions and residual error need: typical values, covariate coefficients,
+Box-Cox shapes, residual coefficients. Standard deviations are called ``omega_CL`` (between
+patients) and ``omega_occasion_CL``. Correlations of a block are given by canonical partial
+correlations ``partial_CL_V`` in (-1, 1), each free of the others (Lewandowski, Kurowicka and Joe
+2009, J Multivar Anal 100:1989-2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import pkpd.float64  # noqa: F401  (before anything is traced)
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.model.priors import Estimate
+from pkpd.fitting.model.specification import PopulationModel
+
+
+def fixed_effects(model: PopulationModel) -> dict[str, Estimate]:
+    """Return the fixed effects of a model by name, in order; held ones included."""
+    out: dict[str, Estimate] = {}
+    for p in model.parameters:
+        if p.column is None:
+            out[p.name] = p.typical
+    for p in model.parameters:
+        for effect in p.effects:
+            out[effect.name(p.name)] = effect.coefficient
+    for p in model.parameters:
+        if p.boxcox is not None:
+            out[f"boxcox_{p.name}"] = p.boxcox
+    for line, error in model.residual.items():
+        out |= error.estimates(line)
+    return out
+
+
+def deviations(model: PopulationModel) -> dict[str, Estimate]:
+    """Return standard deviations of the random effects by name, in order: ``eta`` first."""
+    out = {f"omega_{name}": model[name].iiv for name in model.varying}
+    out |= {f"omega_occasion_{name}": model[name].iov for name in model.occasional}
+    return {name: value for name, value in out.items() if value is not None}
+
+
+def partial_correlations(model: PopulationModel) -> tuple[str, ...]:
+    """Names of the partial correlations, block by block, row by row."""
+    return tuple(
+        f"partial_{block[j]}_{block[i]}"
+        for block in model.correlated
+        for i in range(1, len(block))
+        for j in range(i)
+    )
+
+
+def correlation_cholesky(partial: Any, size: int, xp: Any = jnp) -> Any:
+    """Cholesky factor of a correlation matrix from partial correlations.
+
+    Parameters
+    ----------
+    partial
+        ``size (size - 1) / 2`` values in (-1, 1), row by row.
+    size
+        Rows of the matrix.
+    xp
+        ``jax.numpy``, ``numpy`` or ``pytensor.tensor``.
+
+    Returns
+    -------
+    Array
+        Lower triangle, ``[size, size]``.
+    """
+    zero, k = partial[0] * 0.0, 0
+    rows = []
+    for i in range(size):
+        row, rest = [], zero + 1.0
+        for _ in range(i):
+            row.append(partial[k] * xp.sqrt(rest))
+            rest = rest * (1.0 - partial[k] ** 2)
+            k += 1
+        row.append(xp.sqrt(rest))
+        rows.append(xp.stack([*row, *([zero] * (size - i - 1))]))
+    return xp.stack(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class RandomEffects:
+    """Order and covariance of the random effects of one patient.
+
+    ``eta`` comes first, then ``kappa`` occasion by occasion: ``R = E + O K`` numbers.
+
+    Attributes
+    ----------
+    model
+        The population model.
+    n_occasions
+        Occasions of the data; 0 without variability between them.
+    """
+
+    model: PopulationModel
+    n_occasions: int
+
+    @cached_property
+    def size(self) -> int:
+        """Number of random effects of a patient."""
+        return len(self.model.varying) + self.n_occasions * len(self.model.occasional)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """``CL``, ..., then ``CL occasion 1``, ..."""
+        return (
+            *self.model.varying,
+            *(
+                f"{name} occasion {o + 1}"
+                for o in range(self.n_occasions)
+                for name in self.model.occasional
+            ),
+        )
+
+    def split(self, random: Any) -> tuple[Any, Any]:
+        """Split ``[..., R]`` into ``eta [..., E]`` and ``kappa [..., O, K]``."""
+        n = len(self.model.varying)
+        kappa = random[..., n:]
+        shape = (*kappa.shape[:-1], self.n_occasions, len(self.model.occasional))
+        return random[..., :n], kappa.reshape(shape)
+
+    def cholesky(self, values: Mapping[str, Any], xp: Any = jnp) -> Any:
+        """Cholesky factor of the covariance ``[R, R]``.
+
+        Parameters
+        ----------
+        values
+            ``omega_*`` and ``partial_*`` by name.
+        xp
+            ``jax.numpy`` or ``numpy``.
+        """
+        out = xp.zeros((self.size, self.size))
+        at = 0
+
+        def put(out: Any, at: int, block: Any) -> tuple[Any, int]:
+            n = block.shape[0]
+            if xp is np:
+                out[at : at + n, at : at + n] = block
+                return out, at + n
+            return out.at[at : at + n, at : at + n].set(block), at + n
+
+        blocked: list[str] = []
+        names = iter(partial_correlations(self.model))
+        for block in self.model.correlated:
+            count = len(block) * (len(block) - 1) // 2
+            partial = [xp.asarray(values[next(names)]) for _ in range(count)]
+            sd = xp.stack([xp.asarray(values[f"omega_{name}"]) for name in block])
+            lower = sd[:, None] * correlation_cholesky(partial, len(block), xp)
+            out, at = put(out, at, lower)
+            blocked += block
+        rest = [f"omega_{name}" for name in self.model.varying if name not in blocked]
+        rest += [f"omega_occasion_{n}" for n in self.model.occasional] * self.n_occasions
+        if rest:
+            sd = xp.stack([xp.asarray(values[name]) for name in rest])
+            out, at = put(out, at, sd[:, None] * xp.eye(len(rest)))
+        return out
+
+    def covariance(self, values: Mapping[str, Any], xp: Any = jnp) -> Any:
+        """Covariance of the random effects of a patient, ``[R, R]``."""
+        lower = self.cholesky(values, xp)
+        return lower @ lower.T
+
+
+def start_values(model: PopulationModel) -> dict[str, float]:
+    """Return the starting values of all population parameters by name."""
+    out = {name: one.value for name, one in fixed_effects(model).items()}
+    out |= {name: one.value for name, one in deviations(model).items()}
+    return out | dict.fromkeys(partial_correlations(model), 0.0)
+
+
+def held(model: PopulationModel) -> frozenset[str]:
+    """Names of the population parameters that are held fixed."""
+    everything = fixed_effects(model) | deviations(model)
+    return frozenset(name for name, one in everything.items() if one.fixed)
+
+
+def renewed(model: PopulationModel, values: Mapping[str, float]) -> PopulationModel:
+    """Return a model with other starting values, by name of population parameter.
+
+    Raises
+    ------
+    PkpdError
+        If a name is not one of the model's.
+    """
+    known = start_values(model)
+    for name in values:
+        if name not in known:
+            raise PkpdError(
+                sentence(
+                    where=f"population parameter {name!r}",
+                    what="is not one of the model's",
+                    allowed=", ".join(known),
+                )
+            )
+
+    def new(name: str, old: Estimate | None) -> Estimate | None:
+        return old if old is None or name not in values else replace(old, value=float(values[name]))
+
+    parameters = [
+        replace(
+            p,
+            typical=new(p.name, p.typical),
+            iiv=new(f"omega_{p.name}", p.iiv),
+            iov=new(f"omega_occasion_{p.name}", p.iov),
+            boxcox=new(f"boxcox_{p.name}", p.boxcox),
+            effects=tuple(
+                replace(e, coefficient=new(e.name(p.name), e.coefficient)) for e in p.effects
+            ),
+        )
+        for p in model.parameters
+    ]
+    residual = {}
+    for line, error in model.residual.items():
+        named = [new(name, one) for name, one in error.estimates(line).items()]
+        count = len(error.coefficients)
+        residual[line] = replace(
+            error,
+            coefficients=tuple(named[:count]),
+            nu=named[count] if error.nu is not None else None,
+        )
+    return model.replace(parameters=parameters, residual=residual)

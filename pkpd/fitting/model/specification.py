@@ -1,0 +1,346 @@
+"""The statistical model: individual parameters, their spread, residual error.
+
+A `PopulationModel` joins a structural model to the distribution of its parameters over patients. It
+holds numbers to start from and priors, no data and no sampler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pkpd.cards.files import nearest_of
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.model.covariate_effects import CovariateEffect
+from pkpd.fitting.model.priors import Estimate, Prior, estimate
+from pkpd.fitting.model.residual import ResidualError
+from pkpd.predict.structure import Structure
+
+Scale = Literal["log", "logit", "identity"]
+
+
+@dataclass(frozen=True)
+class IndividualParameter:
+    """An individual parameter of the structural model.
+
+    With typical value ``t``, scale ``h`` (log, logit between ``bounds``, or identity), covariate
+    terms ``c``, a patient's ``eta`` and an occasion's ``kappa``, the value is
+    ``h^-1(h(t) + c + eta + kappa)``. With ``boxcox`` the patient's term is
+    ``(exp(eta lambda) - 1) / lambda`` (Petersson 2009, Pharm Res 26:2174-85).
+
+    Attributes
+    ----------
+    name
+        Name in the structural model.
+    typical
+        Typical value in natural units.
+    iiv, iov
+        Standard deviations of ``eta`` and ``kappa``; ``None`` for no variability.
+    effects
+        Covariate effects.
+    scale, bounds
+        See above.
+    boxcox
+        Shape ``lambda``; ``None`` for a normal ``eta``.
+    column
+        Covariate whose values are the parameter; nothing is estimated then.
+    centring
+        0 non-centred, 1 centred, between them partly; ``None``: chosen by how informative the
+        data are.
+    """
+
+    name: str
+    typical: Estimate
+    iiv: Estimate | None = None
+    iov: Estimate | None = None
+    effects: tuple[CovariateEffect, ...] = ()
+    scale: Scale = "log"
+    bounds: tuple[float, float] = (0.0, 1.0)
+    boxcox: Estimate | None = None
+    column: str | None = None
+    centring: float | None = None
+
+
+def parameter(
+    name: str,
+    value: float | Estimate,
+    *,
+    prior: Prior | None = None,
+    iiv: float | Estimate | None = None,
+    iov: float | Estimate | None = None,
+    effects: Sequence[CovariateEffect | tuple[CovariateEffect, ...]] | CovariateEffect = (),
+    scale: Scale = "log",
+    bounds: tuple[float, float] = (0.0, 1.0),
+    boxcox: float | Estimate | None = None,
+    fixed: bool = False,
+    centring: float | None = None,
+) -> IndividualParameter:
+    """Describe an individual parameter.
+
+    Parameters
+    ----------
+    name
+        Name in the structural model.
+    value
+        Typical value to start from, in natural units; also the median of the default prior, which
+        allows a factor of 7 either way (95 %).
+    prior
+        Prior of the typical value.
+    iiv, iov
+        Standard deviation between patients and between occasions, on the scale of the parameter (on
+        the log scale about the coefficient of variation).
+    effects
+        Covariate effects: `power`, `exponential`, `linear`, `category`, `allometric`.
+    scale
+        ``"log"`` for positive parameters, ``"logit"`` for those between ``bounds``,
+        ``"identity"``.
+    bounds
+        Of the logit scale.
+    boxcox
+        Shape of a Box-Cox distribution of ``eta``.
+    fixed
+        Hold the typical value.
+    centring
+        See `IndividualParameter`.
+
+    Examples
+    --------
+    >>> parameter("CL", 2.7, iiv=0.3).typical.value
+    2.7
+    """
+    typical = estimate(value)
+    if prior is not None or fixed:
+        typical = Estimate(typical.value, prior or typical.prior, fixed or typical.fixed)
+    where = f"parameter {name!r}"
+    low, high = bounds
+    allowed = {
+        "log": (typical.value > 0, "more than 0 on the log scale"),
+        "logit": (low < typical.value < high, f"between {low:g} and {high:g}"),
+        "identity": (True, ""),
+    }
+    if scale not in allowed:
+        raise PkpdError(sentence(where=where, what=f"scale {scale!r}", allowed=", ".join(allowed)))
+    good, words = allowed[scale]
+    if not good:
+        raise PkpdError(sentence(where=where, what=f"value {typical.value:g}", allowed=words))
+    spreads = {}
+    for word, given in (("iiv", iiv), ("iov", iov)):
+        spreads[word] = None if given is None else estimate(given)
+        if given is not None and not spreads[word].value > 0:
+            raise PkpdError(
+                sentence(
+                    where=where,
+                    what=f"{word} = {spreads[word].value:g}",
+                    allowed="a standard deviation above 0",
+                    remedy=f"leave {word} out for no variability",
+                )
+            )
+    if boxcox is not None and iiv is None:
+        raise PkpdError(sentence(where=where, what="boxcox without iiv", remedy="give iiv"))
+    if centring is not None and not 0 <= centring <= 1:
+        raise PkpdError(sentence(where=where, what=f"centring {centring}", allowed="0 to 1"))
+    given = [effects] if isinstance(effects, CovariateEffect) else effects
+    flat = [e for item in given for e in (item if isinstance(item, tuple) else (item,))]
+    return IndividualParameter(
+        name,
+        typical,
+        spreads["iiv"],
+        spreads["iov"],
+        tuple(flat),
+        scale,
+        (float(low), float(high)),
+        None if boxcox is None else estimate(boxcox),
+        None,
+        centring,
+    )
+
+
+def from_column(name: str, column: str) -> IndividualParameter:
+    """Take an individual parameter from a covariate: known values such as individual clearances."""
+    return IndividualParameter(name, Estimate(1.0, fixed=True), column=column)
+
+
+@dataclass(frozen=True)
+class PopulationModel:
+    """A structural model, the distribution of its parameters, and residual error.
+
+    Parameters
+    ----------
+    structure
+        Structural model.
+    parameters
+        One entry for each individual parameter of the structure.
+    residual
+        Residual error of each line that is observed.
+    correlated
+        Blocks of parameters whose ``eta`` are correlated: ``[("CL", "V")]``.
+    lkj
+        Concentration of the LKJ prior of each block's correlations; 1 is uniform.
+
+    Examples
+    --------
+    >>> from pkpd.fitting.model.residual import additive
+    >>> from pkpd.predict.pk import compartments
+    >>> model = PopulationModel(
+    ...     compartments(1),
+    ...     [parameter("CL", 2.7, iiv=0.3), parameter("V", 32, iiv=0.2)],
+    ...     {"concentration": additive(0.7)})
+    >>> model.varying
+    ('CL', 'V')
+    """
+
+    structure: Structure
+    parameters: tuple[IndividualParameter, ...]
+    residual: Mapping[str, ResidualError]
+    correlated: tuple[tuple[str, ...], ...] = ()
+    lkj: float = 2.0
+
+    def __init__(
+        self,
+        structure: Structure,
+        parameters: Sequence[IndividualParameter],
+        residual: Mapping[str, ResidualError] | ResidualError,
+        *,
+        correlated: Sequence[Sequence[str]] = (),
+        lkj: float = 2.0,
+    ) -> None:
+        if isinstance(residual, ResidualError):
+            if len(structure.lines) != 1:
+                raise PkpdError(
+                    sentence(
+                        where="residual error",
+                        what=f"one is given for {len(structure.lines)} lines",
+                        allowed=", ".join(structure.lines),
+                        remedy="give a mapping from line to residual error",
+                    )
+                )
+            residual = dict.fromkeys(structure.lines, residual)
+        by_name = {p.name: p for p in parameters}
+        _check_names(structure, parameters, residual)
+        blocks = tuple(tuple(block) for block in correlated)
+        _check_blocks(blocks, by_name)
+        set_ = object.__setattr__
+        set_(self, "structure", structure)
+        set_(self, "parameters", tuple(by_name[name] for name in structure.parameters))
+        set_(self, "residual", dict(residual))
+        set_(self, "correlated", blocks)
+        set_(self, "lkj", float(lkj))
+
+    def __repr__(self) -> str:
+        """Tell what it is in a line."""
+        lines = ", ".join(self.residual)
+        return (
+            f"PopulationModel({type(self.structure).__name__} of "
+            f"{', '.join(p.name for p in self.parameters)}; "
+            f"iiv of {', '.join(self.varying) or 'none'}; residual error of {lines})"
+        )
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """Parameters that differ between patients; the order of ``eta``."""
+        blocked = [name for block in self.correlated for name in block]
+        free = [p.name for p in self.parameters if p.iiv is not None and p.name not in blocked]
+        return (*blocked, *free)
+
+    @property
+    def occasional(self) -> tuple[str, ...]:
+        """Parameters that differ between occasions; the order of ``kappa``."""
+        return tuple(p.name for p in self.parameters if p.iov is not None)
+
+    def __getitem__(self, name: str) -> IndividualParameter:
+        """Return the individual parameter of this name."""
+        for p in self.parameters:
+            if p.name == name:
+                return p
+        raise PkpdError(
+            sentence(
+                where="population model",
+                what=f"has no parameter {name!r}",
+                allowed=", ".join(p.name for p in self.parameters),
+            )
+        )
+
+    def with_values(self, values: Mapping[str, float]) -> PopulationModel:
+        """Return the model with other starting values, by name of population parameter."""
+        from pkpd.fitting.model.population_parameters import renewed
+
+        return renewed(self, values)
+
+    def replace(self, **changes: Any) -> PopulationModel:
+        """Return the model with other parts: ``structure``, ``parameters``, ``residual``, ..."""
+        parts = {
+            "structure": self.structure,
+            "parameters": self.parameters,
+            "residual": self.residual,
+            "correlated": self.correlated,
+            "lkj": self.lkj,
+        } | changes
+        return PopulationModel(
+            parts["structure"],
+            parts["parameters"],
+            parts["residual"],
+            correlated=parts["correlated"],
+            lkj=parts["lkj"],
+        )
+
+    def changed(self, name: str, **changes: Any) -> PopulationModel:
+        """Return the model with attributes of one individual parameter replaced."""
+        one = replace(self[name], **changes)
+        return self.replace(parameters=[one if p.name == name else p for p in self.parameters])
+
+
+def _check_names(
+    structure: Structure,
+    parameters: Sequence[IndividualParameter],
+    residual: Mapping[str, ResidualError],
+) -> None:
+    names = [p.name for p in parameters]
+    unknown = [n for n in names if n not in structure.parameters]
+    near = nearest_of(unknown[0], structure.parameters) if unknown else ""
+    for what, found in (
+        ("is given twice", [n for n in names if names.count(n) > 1]),
+        # before those missing: a misspelt one is both
+        (f"is not a parameter of the structural model{near}", unknown),
+        ("is missing", [n for n in structure.parameters if n not in names]),
+    ):
+        if found:
+            raise PkpdError(
+                sentence(
+                    where=f"population model, parameter {found[0]!r}",
+                    what=what,
+                    allowed=", ".join(structure.parameters),
+                )
+            )
+    for line in residual:
+        if line not in structure.lines:
+            raise PkpdError(
+                sentence(
+                    where=f"residual error of {line!r}",
+                    what="the structural model has no such line",
+                    allowed=", ".join(structure.lines),
+                )
+            )
+
+
+def _check_blocks(
+    blocks: tuple[tuple[str, ...], ...], by_name: Mapping[str, IndividualParameter]
+) -> None:
+    seen: list[str] = []
+    for block in blocks:
+        for name in block:
+            known = by_name.get(name)
+            what = None
+            if known is None or known.iiv is None:
+                what = "has no variability between patients"
+            elif name in seen:
+                what = "is in two blocks"
+            if what or len(block) < 2:
+                raise PkpdError(
+                    sentence(
+                        where=f"correlated parameters {', '.join(block)}",
+                        what=f"{name!r} {what or 'stands alone'}",
+                        remedy="name two or more parameters with iiv, each once",
+                    )
+                )
+            seen.append(name)

@@ -1,0 +1,177 @@
+"""Individual fits: measurements with predictions between them, subject by subject."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from pkpd.data.dataset import BELOW, NOT_CENSORED
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.checks.curves import Curves
+from pkpd.fitting.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    RUST,
+    WIDTH,
+    calm,
+    censored_points,
+    log_axis,
+    own_axes,
+    points,
+    styled,
+    time_scale,
+    time_ticks,
+    unit,
+)
+
+
+@styled
+def plot_individual(
+    curves: Curves,
+    subject: int,
+    ax: Axes | None = None,
+    *,
+    line: str | None = None,
+    log: bool = False,
+) -> Axes:
+    """Draw one subject's measurements with its own and the typical patient's prediction.
+
+    Parameters
+    ----------
+    curves
+        From `pkpd.fitting.checks.curves.individual_curves`.
+    subject
+        Place of the subject in the data, from 0.
+    ax
+        Axes to draw on.
+    line
+        Line of the data; needed where there are several.
+    log
+        Logarithmic vertical axis.
+    """
+    ax = own_axes(ax, (3.2, 2.4))
+    data = curves.found.dataset
+    index = _line(data.lines, line)
+    mine = (curves.subject == subject) & (curves.line == index)
+    divide, _ = time_scale(curves.time[curves.line == index])
+    if log:
+        log_axis(ax.yaxis)
+    x = curves.time[mine] / divide
+    drawn = _positive if log else np.asarray
+    if curves.lower is not None and curves.upper is not None:
+        ax.fill_between(
+            x, drawn(curves.lower[mine]), drawn(curves.upper[mine]), color=BLUE, alpha=0.18, lw=0
+        )
+    ax.plot(x, drawn(curves.pred[mine]), color=GREY, linewidth=1.0, linestyle=(0, (4, 2)))
+    ax.plot(x, drawn(curves.ipred[mine]), color=BLUE, linewidth=1.4)
+    seen = data.observations
+    own = (seen.subject == subject) & (seen.line == index)
+    measured, below = own & (seen.censored == NOT_CENSORED), own & (seen.censored == BELOW)
+    if log:
+        measured &= seen.value > 0
+    points(ax, seen.time[measured] / divide, seen.value[measured], s=13, alpha=0.9)
+    censored_points(ax, seen.time[below] / divide, seen.value[below])
+    ax.set_title(f"{data.subjects[subject]}", pad=2)
+    calm(ax)
+    if divide == 1.0:
+        time_ticks(ax, curves.time[curves.line == index])
+    return ax
+
+
+@styled
+def plot_individuals(
+    curves: Curves,
+    *,
+    line: str | None = None,
+    subjects: Sequence[int] | None = None,
+    log: bool = False,
+    columns: int = 4,
+    rows: int = 5,
+) -> Iterator[Figure]:
+    """Draw pages of individual fits.
+
+    Parameters
+    ----------
+    curves, line, log
+        See `plot_individual`.
+    subjects
+        Places of the subjects to draw; all that have measurements of the line if left out.
+    columns, rows
+        Panels of a page.
+
+    Returns
+    -------
+    iterator of Figure
+        Page after page.
+    """
+    data = curves.found.dataset
+    index = _line(data.lines, line)
+    known = np.unique(data.observations.subject[data.observations.line == index])
+    chosen = list(known if subjects is None else subjects)
+    for b in chosen:
+        if not 0 <= b < len(data.subjects):
+            raise PkpdError(
+                sentence(
+                    where="plot_individuals",
+                    what=f"subject {b}",
+                    allowed=f"0 to {len(data.subjects) - 1}",
+                )
+            )
+    size = columns * rows
+    starts = range(0, len(chosen), size)
+    return (_page(curves, chosen[s : s + size], data.lines[index], log, columns) for s in starts)
+
+
+@styled
+def _page(curves: Curves, subjects: Sequence[int], line: str, log: bool, columns: int) -> Figure:
+    n_rows = math.ceil(len(subjects) / columns)
+    figure = Figure(figsize=(WIDTH, 1.45 * n_rows + 0.5), layout="constrained")
+    grid = figure.subplots(n_rows, columns, squeeze=False, sharex=True, sharey=True)
+    for i, ax in enumerate(grid.flat):
+        if i >= len(subjects):
+            ax.set_visible(False)
+            continue
+        plot_individual(curves, int(subjects[i]), ax, line=line, log=log)
+        if i + columns >= len(subjects):
+            ax.tick_params(labelbottom=True)
+    _, word = time_scale(curves.time[curves.line == curves.found.dataset.lines.index(line)])
+    figure.supxlabel(f"time ({word})", fontsize=8)
+    figure.supylabel(unit(line, curves.found.dataset.units), fontsize=8)
+    handles: list[Any] = [
+        Line2D([], [], marker="o", mfc="none", mec=INK, ls="", ms=4, label="measured"),
+        Line2D([], [], color=BLUE, label="individual prediction"),
+        Line2D([], [], color=GREY, lw=1.0, ls=(0, (4, 2)), label="typical patient"),
+    ]
+    if curves.lower is not None:
+        handles.append(Patch(color=BLUE, alpha=0.18, linewidth=0, label="its 90 % interval"))
+    if np.any(curves.found.dataset.observations.censored == BELOW):
+        handles.append(Line2D([], [], marker="v", color=RUST, ls="", ms=4, label="below the limit"))
+    figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.8)
+    return figure
+
+
+def _line(lines: Sequence[str], line: str | None) -> int:
+    if line is None and len(lines) == 1:
+        return 0
+    if line not in lines:
+        raise PkpdError(
+            sentence(
+                where="plot",
+                what="the data have several lines" if line is None else f"no line {line!r}",
+                allowed=", ".join(lines),
+                remedy="name one: line=...",
+            )
+        )
+    return list(lines).index(str(line))
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, values, np.nan)

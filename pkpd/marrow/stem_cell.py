@@ -1,0 +1,141 @@
+"""Friberg's chain behind a pool of stem cells that drugs can exhaust (Henrich 2017).
+
+In Friberg's model the marrow forgets a course of treatment as soon as its proliferating pool has
+grown back. Here a second pool replicates slowly and feeds it; drugs act on both, and what they
+take from the slow one is missing in later courses: nadirs deepen from course to course.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax.numpy as jnp
+from jax import Array
+
+from pkpd.errors import PkpdError, sentence
+from pkpd.marrow.friberg import (
+    FEEDBACK_RULES,
+    FeedbackRule,
+    Parameters,
+    feedback_factor,
+    growth_factor,
+)
+
+_FLOOR = 1e-12  # of a scaled count inside powers and logarithms
+
+
+@dataclass(frozen=True)
+class StemCellMarrow:
+    """Stem cells, proliferating cells, a chain of transits, circulating cells.
+
+    With ``F = (set_point / Circ)^gamma``, ``ktr = (transits + 1) / MTT``, ``k_prol = ftr ktr`` and
+    ``k_stem = (1 - ftr) ktr``::
+
+        dStem/dt = k_stem Stem ((1 - E) F - 1) - kill Stem
+        dProl/dt = k_prol Prol (1 - E) F + k_stem Stem - ktr Prol - kill Prol
+        dTr1/dt  = ktr (Prol - Tr1)   ...   dTrn/dt = ktr (Tr(n-1) - Trn)
+        dCirc/dt = ktr Trn - k_circ Circ
+
+    Parameters
+    ----------
+    transits
+        Number of transit compartments; 3 as published.
+    circulation
+        ``"ktr"``: circulating cells leave at ``ktr``; ``"own"``: at ``k_circ``.
+    feedback_rule, saturation
+        As `pkpd.marrow.friberg.Friberg`.
+
+    Notes
+    -----
+    Parameters: those of `pkpd.marrow.friberg.Friberg`, and ``ftr``, the share of new proliferating
+    cells that come from their own division (above 0, at most 1). With ``ftr = 1`` the stem pool
+    stands still and the model is Friberg's.
+
+    States are the logarithm of the stem pool and the proliferating pool per stem cell, ``q``::
+
+        dq/dt = ktr (1 - ftr - ftr q + (2 ftr - 1) q (1 - E) F)
+
+    A kill takes the same share of both pools and leaves ``q`` alone, so that no kill is too fast
+    for long steps; and ``q`` may be 0, as the logarithm of an emptied pool may not.
+
+    References
+    ----------
+    Henrich A et al., J Pharmacol Exp Ther 2017;362:347-358, doi:10.1124/jpet.117.240309. The
+    equations are those of a published transcription; the paper's parameters were not found, and
+    the card `henrich2017_stem_cells` says what it assumes instead.
+    """
+
+    transits: int = 3
+    circulation: Literal["ktr", "own"] = "ktr"
+    feedback_rule: FeedbackRule = "kept"
+    saturation: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a chain without transits and unknown rules."""
+        where = "marrow with stem cells"
+        if self.transits < 1:
+            msg = sentence(where=where, what=f"transits = {self.transits}", allowed=">= 1")
+            raise PkpdError(msg)
+        if self.circulation not in ("ktr", "own"):
+            msg = sentence(
+                where=where, what=f"circulation {self.circulation!r}", allowed="ktr, own"
+            )
+            raise PkpdError(msg)
+        if not 0.0 <= self.saturation < 1.0:
+            msg = sentence(
+                where=where, what=f"saturation = {self.saturation}", allowed="0 to below 1"
+            )
+            raise PkpdError(msg)
+        if self.feedback_rule not in FEEDBACK_RULES:
+            msg = sentence(
+                where=where,
+                what=f"feedback rule {self.feedback_rule!r}",
+                allowed=", ".join(FEEDBACK_RULES),
+            )
+            raise PkpdError(msg)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the states."""
+        chain = tuple(f"transit_{i + 1}" for i in range(self.transits))
+        return ("log_stem", "proliferating_per_stem", *chain, "circulating")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters read."""
+        names = ("baseline", "set_point", "MTT", "gamma", "ftr")
+        return (*names, "k_circ") if self.circulation == "own" else names
+
+    def _ktr(self, p: Parameters) -> Array:
+        return (self.transits + 1) / p["MTT"]
+
+    def _k_circ(self, p: Parameters) -> Array:
+        return p["k_circ"] if self.circulation == "own" else self._ktr(p)
+
+    def initial(self, p: Parameters) -> Array:
+        """All pools at ``baseline / set_point`` of their steady state."""
+        shape = jnp.broadcast_shapes(*(jnp.shape(p[name]) for name in self.parameters))
+        z = jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
+        return jnp.stack([jnp.log(z), jnp.ones(shape)] + [z] * (self.transits + 1))
+
+    def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
+        """Time derivative of the scaled state per hour, ``[states, L]``."""
+        ktr, ftr = self._ktr(p), p["ftr"]
+        feedback = feedback_factor(jnp.maximum(y[-1], _FLOOR), p["gamma"], self.saturation)
+        growth = growth_factor(effect, feedback, self.feedback_rule)
+        d_log_stem = (1.0 - ftr) * ktr * (growth - 1.0) - kill
+        d_ratio = ktr * (1.0 - ftr - ftr * y[1] + (2.0 * ftr - 1.0) * growth * y[1])
+        proliferating = y[1] * jnp.exp(y[0])
+        inflow = jnp.concatenate([proliferating[None], y[2:-2]])
+        d_transit = ktr * (inflow - y[2:-1])
+        d_circ = self._k_circ(p) * (y[-2] - y[-1])
+        return jnp.concatenate([jnp.stack([d_log_stem, d_ratio]), d_transit, d_circ[None]])
+
+    def log_count(self, y: Array, p: Parameters) -> Array:
+        """Natural logarithm of the circulating count in 10^9/L."""
+        return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[-1], _FLOOR))
+
+    def log_count_slope(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
+        """Time derivative of `log_count` per hour; effect and kill act on other states only."""
+        return self._k_circ(p) * (y[-2] / jnp.maximum(y[-1], _FLOOR) - 1.0)

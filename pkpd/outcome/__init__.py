@@ -1,1 +1,0 @@
-"""From simulated counts to what a protocol asks: recovery, grades, dose-limiting toxicity, risk."""

@@ -1,0 +1,1 @@
+"""The report of a comparison: terminal, tables, figures, one page."""

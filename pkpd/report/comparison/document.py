@@ -1,0 +1,295 @@
+"""The report of a comparison: one HTML page that holds its figures and needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from pkpd.report import wording
+
+if TYPE_CHECKING:
+    from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
+    from pkpd.report.comparison.pages import Page
+    from pkpd.trials import Trial
+
+_TEMPLATE = "comparison.html.j2"
+_SHORT_HASH = 12
+
+
+def render(
+    result: ComparisonResult, pages: Mapping[str, Sequence[Page]], figures: Path | None = None
+) -> str:
+    """HTML page of a comparison.
+
+    Parameters
+    ----------
+    result
+        The comparison and its run record.
+    pages
+        Figures by trial identifier; a trial may have none.
+    figures
+        Folder that holds ``<page.name>.png``; its images are embedded.
+
+    Returns
+    -------
+    str
+        The page. It loads nothing from elsewhere and prints on A4.
+    """
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    record = result.record
+    return environment.get_template(_TEMPLATE).render(
+        title="Blood counts and dose-limiting toxicity: " + _names(result),
+        question=record.get("question") or _question(result),
+        trials=[_trial(t, pages.get(t.trial.id, ()), figures, record) for t in result.trials],
+        assumed=wording.assumed_inputs(row for t in result.trials for row in t.rows),
+        marrow=_marrow(record),
+        record=_record_rows(record),
+        cards=sorted((str(k), str(v)[:_SHORT_HASH]) for k, v in record.get("cards", {}).items()),
+    )
+
+
+def _marrow(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell the marrow at the head of the page; empty for the marrow without leukaemia."""
+    known = record.get("marrow")
+    if not known:
+        return {}
+    if "posterior" not in known:
+        return {"text": wording.other_marrow_text(record), "problems": []}
+    rows, studies = known.get("rows", 0), known.get("studies", 0)
+    return {
+        "text": f"Marrow with leukaemia, {known['posterior']}: {known['learned']} parameters "
+        f"learned from {rows} published outcomes of {studies} studies. What is known, assumed and "
+        "unknown: what_is_known.md beside this page.",
+        "problems": known.get("problems", []),
+    }
+
+
+def _template(name: str) -> str:
+    return (resources.files("pkpd.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _names(result: ComparisonResult) -> str:
+    return ", ".join(t.trial.name for t in result.trials)
+
+
+def _question(result: ComparisonResult) -> str:
+    return (
+        "How deep do neutrophils and platelets fall under each schedule of "
+        f"{_names(result)}, when do they recover, and how large is the risk of a dose-limiting "
+        "toxicity?"
+    )
+
+
+def _trial(
+    result: TrialResult, pages: Sequence[Page], figures: Path | None, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    trial = result.trial
+    rows = result.rows
+    ids = list(dict.fromkeys(row.cohort for row in rows))
+    known = wording.cohorts(trial)
+    sizes = {i: known[i].n for i in ids if i in known}
+    return {
+        "id": trial.id,
+        "name": trial.name,
+        "title": trial.title,
+        "facts": [
+            ("Disease", trial.disease),
+            ("Phase", trial.phase),
+            ("Population", trial.population),
+            ("DLT rule", wording.rule_text(result)),
+            ("Followed to", f"day {trial.horizon_days}"),
+            ("Simulated", wording.size_text(result, record)),
+            ("Marrow", wording.marrow_text(result)),
+        ],
+        "questions": [
+            {
+                "title": question.title,
+                "text": question.text,
+                "columns": question.columns,
+                "rows": [[wording.cell_text(cell) for cell in row] for row in question.rows],
+                "answer": [f"{text[0].upper()}{text[1:]}." for text in question.answer],
+            }
+            for question in result.questions
+        ],
+        "cohorts": [
+            {
+                "title": _title(trial, i),
+                "size": f"{sizes[i]} patients in the trial" if sizes.get(i) else "",
+                "rows": [_row(row) for row in rows if row.cohort == i],
+            }
+            for i in ids
+        ],
+        "summary": [_summary(result, i) for i in ids],
+        "summary_heads": _summary_heads(result),
+        "published": [
+            _published(row, p) for row in rows if (p := wording.published(row)) is not None
+        ],
+        "pairs": [_pair(pair) for pair in result.pairs],
+        "pages": [
+            {"name": p.name, "caption": p.caption, "alt": p.alt, "image": _image(figures, p.name)}
+            for p in pages
+        ],
+        "assumptions": result.assumptions,
+        "references": trial.references,
+    }
+
+
+def _title(trial: Trial, cohort: str) -> str:
+    """Title of a cohort in which ranges such as 1-14 do not break over lines."""
+    return re.sub(r"(?<=\d)-(?=\d)", "\N{NON-BREAKING HYPHEN}", wording.cohort_title(trial, cohort))
+
+
+def _summary_thresholds(result: TrialResult) -> dict[str, float]:
+    """Recovery threshold of each line for the answer table: the rule's, else the lowest."""
+    names = [str(c) for c in result.curves["criterion"].values]
+    chosen = {}
+    for line in ("neutrophils", "platelets"):
+        known = sorted(at for name, at in map(wording.criterion, names) if name == line)
+        own = result.curves.attrs.get(f"rule_{line}")
+        if own is not None and float(own) in known:
+            chosen[line] = float(own)
+        elif known:
+            chosen[line] = known[0]
+    return chosen
+
+
+def _summary_heads(result: TrialResult) -> list[str]:
+    lines = _summary_thresholds(result)
+    return [
+        *(f"{line.capitalize()}: nadir, 10^9/L" for line in lines),
+        *(f"{line.capitalize()} >= {at:g}, day" for line, at in lines.items()),
+        "DLT risk, predicted (90 % interval)",
+        "DLT, published (interval)",
+    ]
+
+
+def _summary(result: TrialResult, cohort: str) -> dict[str, Any]:
+    """One row of the answer table: medians with the 90 % range of patients, and the DLT risk."""
+    mine = [row for row in result.rows if row.cohort == cohort]
+    lines = _summary_thresholds(result)
+    chosen = [_first(mine, "nadir", line) for line in lines]
+    for line, at in lines.items():
+        days = [r for r in mine if r.endpoint == "recovery_day" and r.line == line]
+        chosen.append(next((r for r in days if wording.criterion(r.rule)[1] == at), None))
+    cells = []
+    for row in chosen:
+        span = (
+            ""
+            if row is None
+            else wording.number_range(
+                row.patients_lower, row.patients_upper, row.unit, row.estimate
+            )
+        )
+        middle = "-" if row is None else wording.number(row.estimate, row.unit, row.mc_error)
+        cells.append((middle, span))
+    dlt = next((r for r in wording.dlt_rows(result) if r.cohort == cohort), None)
+    if dlt is None:
+        cells += [("-", ""), ("-", "")]
+    else:
+        span = wording.percent_range(dlt.lower, dlt.upper, dlt.estimate, dlt.mc_error)
+        cells.append((wording.percent(dlt.estimate, dlt.mc_error), span))
+        told = wording.published_text(dlt, separator="\n").split("\n")
+        cells.append((told[0] or "-", told[1].strip("()") if len(told) > 1 else ""))
+    return {"title": _title(result.trial, cohort), "cells": cells}
+
+
+def _first(rows: Sequence[EndpointRow], endpoint: str, line: str) -> EndpointRow | None:
+    return next((r for r in rows if r.endpoint == endpoint and r.line == line), None)
+
+
+def _row(row: EndpointRow) -> dict[str, str]:
+    unit = row.unit
+    return {
+        "endpoint": wording.endpoint_name(row),
+        "key": row.endpoint,
+        "estimate": wording.number(row.estimate, unit, row.mc_error),
+        "patients": wording.number_range(
+            row.patients_lower, row.patients_upper, unit, row.estimate
+        ),
+        "interval": wording.number_range(row.lower, row.upper, unit, row.estimate, row.mc_error),
+        "shares": wording.shares(row),
+        "error": wording.error_text(row.mc_error, unit),
+        "censored": wording.percent(row.censored) if row.censored > 0.0 else "",
+        "published": wording.published_text(row),
+        "assumed": str(len(wording.assumed_inputs([row])) or ""),
+    }
+
+
+def _pair(pair: PairRow) -> dict[str, str]:
+    mc = pair.mc_error
+    low, high = (wording.percent(v, mc, sign=True) for v in (pair.lower, pair.upper))
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "rule": pair.rule,
+        "difference": wording.percent(pair.difference, mc, sign=True),
+        "span": f"{low} to {high}",
+        "error": wording.error_text(mc, "probability"),
+        "safer": wording.percent(pair.p_first_safer),
+    }
+
+
+def _published(row: EndpointRow, figure: wording.Published) -> dict[str, str]:
+    span = wording.number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)
+    inside = (
+        row.lower <= figure.value <= row.upper,
+        figure.lower <= row.estimate <= figure.upper,
+    )
+    return {
+        "cohort": row.cohort,
+        "endpoint": wording.endpoint_name(row),
+        "predicted": f"{wording.number(row.estimate, row.unit, row.mc_error)} ({span})"
+        if math.isfinite(row.estimate)
+        else "-",
+        "published": wording.published_text(row),
+        "interval": figure.interval or "none",
+        "agreement": {
+            (True, True): "each lies in the other's interval",
+            (True, False): "published lies in the predicted interval",
+            (False, True): "predicted lies in the published interval",
+            (False, False): "neither lies in the other's interval",
+        }[inside]
+        if math.isfinite(row.estimate)
+        else "not predicted",
+        "source": row.published_source,
+    }
+
+
+def _image(figures: Path | None, name: str) -> Markup:
+    if figures is None:
+        return Markup("")
+    data = base64.b64encode((figures / f"{name}.png").read_bytes()).decode("ascii")
+    return Markup("data:image/png;base64," + data)
+
+
+def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for key, value in record.items():
+        if key in ("cards", "question"):
+            continue
+        name = {"wall_s": "wall time (s)", "git_commit": "git commit"}.get(key, key)
+        rows.append((name, _value_text(value)))
+    return rows
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_value_text(v)}" for k, v in value.items())
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, default=str)

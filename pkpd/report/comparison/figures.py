@@ -1,0 +1,494 @@
+"""Figures of one trial: panels drawn on one axes each, from a trial's result alone.
+
+Every function takes a :class:`~pkpd.comparison.results.TrialResult` and an optional axes, and
+returns the axes. None of them touches pyplot or a display. :mod:`pkpd.report.comparison.pages`
+puts the panels of all cohorts together.
+
+Colours are those of Okabe and Ito (2008), readable with colour blindness; every line is also told
+apart by its style and a direct label, so that the figures survive a grey-scale printer.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from pkpd.report import wording
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pkpd.comparison.results import TrialResult
+
+STYLE: dict[Any, Any] = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "lines.linewidth": 1.4,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "figure.dpi": 100,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+}
+INK = "#222222"
+GREY = "#6b6b6b"
+LINE_COLOUR = {"neutrophils": "#0072B2", "platelets": "#B24700"}
+# dark to light, so that the order of the thresholds also shows in grey
+_CRITERION_STYLES = (
+    ("#000000", "-"),
+    ("#0072B2", (0, (5, 1.5))),
+    ("#C7541A", (0, (3, 1.2, 1, 1.2))),
+    ("#5FA8D3", (0, (1.2, 1.2))),
+)
+_RISK_MAP = LinearSegmentedColormap.from_list("risk", ["#ffffff", "#9ec5e8", "#2f6fae", "#08264d"])
+_FLOOR = {"neutrophils": 0.01, "platelets": 1.0}
+DAY_LABEL = "protocol day (day 1 = first dose)"
+
+
+def styled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Draw with :data:`STYLE` without changing the caller's settings."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with mpl.rc_context(STYLE):
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _own_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 2.8)) -> Axes:
+    return Figure(figsize=size, layout="constrained").add_subplot() if ax is None else ax
+
+
+@styled
+def counts_panel(
+    result: TrialResult, cohort: str, line: str, ax: Axes | None = None, *, title_width: int = 60
+) -> Axes:
+    """Draw the counts of one line: median, 50 % and 90 % range of the patients, log axis.
+
+    Parameters
+    ----------
+    result
+        Result of the trial; ``curves["counts"]`` in 10^9/L.
+    cohort, line
+        Which curve.
+    ax
+        Axes to draw on; by default a new figure's.
+    title_width
+        Characters of the title before it wraps.
+
+    Notes
+    -----
+    Counts below a floor (0.01 for neutrophils, 1 for platelets) are drawn at the floor.
+    """
+    ax = _own_axes(ax)
+    curves = result.curves
+    counts = curves["counts"].sel(cohort=cohort, line=line)
+    day = curves["day"].values
+    floor = _FLOOR.get(line, 0.01)
+    colour = LINE_COLOUR.get(line, INK)
+    known = [round(float(q), 4) for q in counts["quantile"].values]
+    for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)):
+        if low in known and high in known:
+            ends = (counts.isel(quantile=known.index(q)).values for q in (low, high))
+            lower, upper = (np.maximum(end, floor) for end in ends)
+            ax.fill_between(day, lower, upper, color=colour, alpha=alpha, linewidth=0)
+    median = counts.isel(quantile=known.index(0.5)).values
+    ax.plot(day, np.maximum(median, floor), color=colour)
+    ax.set_yscale("log")
+    top = max(2.0 * float(np.nanmax(curves["counts"].sel(line=line).values)), 10.0 * floor)
+    ax.set_ylim(0.85 * floor, top)  # a line at the floor stays visible
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_ylabel(f"{line}\n(10⁹/L)")
+    day_axis(ax, result)
+    thresholds = _thresholds(result, line)
+    for at in thresholds:
+        ax.axhline(at, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
+    decades = math.log10(top / (0.85 * floor))
+    labels = [(math.log10(at / (0.85 * floor)) / decades, f"{at:g}") for at in thresholds]
+    _labels_at_right(ax, labels)
+    _rule_day(ax, result)
+    ax.set_title(_wrapped(wording.cohort_title(result.trial, cohort), title_width))
+    return ax
+
+
+@styled
+def dosing_strip(
+    result: TrialResult, cohort: str, ax: Axes | None = None, *, x_label: bool = True
+) -> Axes:
+    """Draw the days of dosing of each drug; the darker a box, the more patients are dosed.
+
+    Parameters
+    ----------
+    result, cohort
+        ``curves["dose_given"]`` is the mean share of patients dosed on the day.
+    ax
+        Axes to draw on; by default a new figure's.
+    x_label
+        Whether to label the day axis.
+    """
+    ax = _own_axes(ax, (4.2, 0.8))
+    drugs = drugs_given(result)
+    share = result.curves["dose_given"].sel(cohort=cohort, drug=drugs).values
+    day = result.curves["day"].values
+    for row, drug in enumerate(drugs):
+        given = share[row] > 0.0
+        shade = [str(round(0.80 - 0.65 * float(s), 2)) for s in share[row][given]]
+        ax.bar(day[given], 0.7, bottom=row - 0.35, width=0.8, color=shade, linewidth=0)
+        ax.axhline(row, color="#dddddd", linewidth=0.5, zorder=0)
+        if not given.any():
+            ax.annotate(
+                f"no {drug} in this cohort",
+                (0.5, row),
+                xycoords=("axes fraction", "data"),
+                fontsize=6,
+                color=GREY,
+                ha="center",
+                va="center",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )
+    ax.set_ylim(len(drugs) - 0.5, -0.5)
+    ax.set_yticks(range(len(drugs)), drugs, fontsize=6.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    day_axis(ax, result, label=x_label)
+    _rule_day(ax, result, text=False)
+    return ax
+
+
+@styled
+def recovery_panel(
+    result: TrialResult, cohort: str, line: str, ax: Axes | None = None, *, title_width: int = 60
+) -> Axes:
+    """Draw the share of patients recovered by each day, a curve per threshold.
+
+    The bands are the 90 % interval from uncertain parameters. This is one minus a Kaplan-Meier
+    curve without censoring: every simulated patient is followed to the horizon.
+    """
+    ax = _own_axes(ax)
+    curves = result.curves
+    day = curves["day"].values
+    ends = []
+    for i, name in enumerate(_criteria(result, line)):
+        colour, style = _CRITERION_STYLES[i % len(_CRITERION_STYLES)]
+        at = {"cohort": cohort, "criterion": name}
+        if "recovered_interval" in curves:
+            band = curves["recovered_interval"].sel(at)
+            ax.fill_between(
+                day,
+                band.sel(bound="lower"),
+                band.sel(bound="upper"),
+                step="post",
+                color=colour,
+                alpha=0.13,
+                linewidth=0,
+            )
+        share = curves["recovered"].sel(at).values
+        ax.step(day, share, where="post", color=colour, linestyle=style)
+        ends.append((float(share[-1]), f"≥ {wording.criterion(name)[1]:g}", colour))
+    ax.set_ylim(0.0, 1.0)
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}"))
+    ax.axhline(0.5, color="#cccccc", linewidth=0.6, zorder=0)
+    ax.set_ylabel(f"{line} recovered\n(% of patients)")
+    day_axis(ax, result)
+    _labels_at_right(ax, [(y, t) for y, t, _ in ends], [c for *_, c in ends])
+    _rule_day(ax, result, height=0.13)
+    ax.set_title(_wrapped(wording.cohort_title(result.trial, cohort), title_width))
+    return ax
+
+
+@styled
+def dlt_risk(result: TrialResult, rule: str | None = None, ax: Axes | None = None) -> Axes:
+    """Draw the DLT risk of each cohort: predicted and published, each with its interval.
+
+    Parameters
+    ----------
+    result
+        Rows with endpoint ``dlt`` are drawn.
+    rule
+        Which rule, if the rows hold several; by default each cohort's own, else its first.
+    ax
+        Axes to draw on; by default a new figure's.
+    """
+    rows = wording.dlt_rows(result, rule)
+    ax = _own_axes(ax, (7.2, 1.2 + 0.55 * max(1, len(rows))))
+    for y, row in enumerate(rows):
+        ax.plot(
+            [row.lower, row.upper],
+            [y - 0.13] * 2,
+            color=LINE_COLOUR["neutrophils"],
+            lw=3.2,
+            solid_capstyle="butt",
+            alpha=0.55,
+        )
+        ax.plot(row.estimate, y - 0.13, "o", color=LINE_COLOUR["neutrophils"], ms=6)
+        span = wording.percent_range(row.lower, row.upper, row.estimate, row.mc_error)
+        text = f"{wording.percent(row.estimate, row.mc_error)} ({span})"
+        _beside(ax, y - 0.13, f"predicted {text}", INK)
+        figure = wording.published(row)
+        if figure is None:
+            _beside(ax, y + 0.21, "nothing published", GREY)
+            continue
+        if math.isfinite(figure.lower) and math.isfinite(figure.upper):
+            ax.plot([figure.lower, figure.upper], [y + 0.21] * 2, color=INK, lw=0.9, ls=(0, (4, 2)))
+            ax.plot([figure.lower, figure.upper], [y + 0.21] * 2, "|", color=INK, ms=5)
+        ax.plot(figure.value, y + 0.21, "D", mfc="white", mec=INK, ms=5, clip_on=False, zorder=3)
+        _beside(ax, y + 0.21, f"published {wording.published_text(row)}", INK)
+    names = [_wrapped(wording.cohort_title(result.trial, row.cohort), 36) for row in rows]
+    if len({row.rule for row in rows}) > 1:
+        names = [f"{name}\n(rule {row.rule})" for name, row in zip(names, rows, strict=True)]
+    ax.set_yticks(range(len(rows)), names)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(0.0, 1.0)
+    ax.set_xticks(np.linspace(0, 1, 6))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}"))
+    ax.set_xlabel(f"{wording.risk_name(result)} (% of patients)")
+    ax.set_ylabel("cohort")
+    ax.tick_params(axis="y", length=0)
+    for edge in range(1, len(rows)):
+        ax.axhline(edge - 0.5, color="#dddddd", linewidth=0.6, zorder=0)
+    return ax
+
+
+@styled
+def sensitivity_panel(
+    result: TrialResult, cohort: str, ax: Axes | None = None, *, title_width: int = 40
+) -> Axes:
+    """Draw the DLT risk (%) of one cohort under other thresholds and days, with 90 % interval.
+
+    The outlined cell is the rule itself, if its thresholds are among those tried.
+    """
+    ax = _own_axes(ax, (3.6, 3.2))
+    data = result.curves["dlt_sensitivity"].sel(cohort=cohort)
+    anc = data["neutrophil_threshold"].values
+    plt = data["platelet_threshold"].values
+    by_day = data["by_day"].values
+    order = ("neutrophil_threshold", "platelet_threshold", "by_day", "bound")
+    stacked = data.transpose(*order).values.reshape(anc.size * plt.size, by_day.size, -1)
+    bounds = [str(b) for b in data["bound"].values]
+    lower, mean, upper = (stacked[..., bounds.index(b)] for b in ("lower", "mean", "upper"))
+    ax.pcolormesh(
+        np.arange(by_day.size + 1) - 0.5,
+        np.arange(len(mean) + 1) - 0.5,
+        mean,
+        cmap=_RISK_MAP,
+        vmin=0.0,
+        vmax=1.0,
+        edgecolors="white",
+        linewidth=0.8,
+    )
+    for (r, c), value in np.ndenumerate(mean):
+        ax.text(
+            c,
+            r - 0.02,
+            f"{100 * value:.0f}",
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+            color="white" if value > 0.5 else INK,
+        )
+        ax.text(
+            c,
+            r + 0.06,
+            f"{100 * lower[r, c]:.0f}-{100 * upper[r, c]:.0f}",
+            ha="center",
+            va="top",
+            fontsize=5.5,
+            color="white" if value > 0.5 else INK,
+        )
+    own = _own_cell(result, anc, plt, by_day)
+    if own is not None:
+        row, column = own
+        ax.add_patch(
+            Rectangle(
+                (column - 0.5, row - 0.5),
+                1,
+                1,
+                fill=False,
+                edgecolor=INK,
+                linewidth=1.6,
+                zorder=4,
+                clip_on=False,
+            )
+        )
+    ax.axhline(plt.size - 0.5, color=INK, linewidth=0.8)
+    ax.set_ylim(len(mean) - 0.5, -0.5)
+    ax.set_yticks(range(len(mean)), [f"{a:g} / {p:g}" for a in anc for p in plt])
+    ax.set_xticks(range(by_day.size), [f"{d:g}" for d in by_day])
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.set_xlabel("not recovered by day (rule's clock)")
+    ax.set_ylabel("neutrophils / platelets (10⁹/L)")
+    ax.set_title(_wrapped(wording.cohort_title(result.trial, cohort), title_width))
+    return ax
+
+
+# -- shared parts ---------------------------------------------------------------------------
+
+
+def drugs_given(result: TrialResult) -> list[str]:
+    """Drugs that any cohort of the trial receives, in the order of the data."""
+    given = result.curves["dose_given"].max(dim=("cohort", "day")).values
+    return [str(d) for d, g in zip(result.curves["drug"].values, given, strict=True) if g > 0.0]
+
+
+def day_axis(ax: Axes, result: TrialResult, *, label: bool = True) -> None:
+    """Protocol days at the starts of weeks: 1, 15, 29, ... (every 4 weeks beyond 120 days)."""
+    day = result.curves["day"].values
+    first, last = float(day[0]), float(day[-1])
+    span = last - first
+    step = 7 if span <= 42 else 14 if span <= 120 else 28 if span <= 250 else 56
+    ax.set_xlim(min(first, 1.0) - 0.6, last + 0.6)
+    ax.xaxis.set_major_locator(FixedLocator(list(np.arange(1.0, last + 0.5, step))))
+    ax.xaxis.set_minor_locator(NullLocator())
+    if label:
+        ax.set_xlabel(DAY_LABEL)
+
+
+def _rule_day(ax: Axes, result: TrialResult, *, text: bool = True, height: float = 1.0) -> None:
+    """Draw the day of the DLT rule, if its clock starts with the first dose as the axis does."""
+    attrs = result.curves.attrs
+    day = attrs.get("rule_by_day")
+    if day is None or attrs.get("rule_clock", "first_dose") != "first_dose":
+        return
+    ax.axvline(float(day), color=GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+    if text:
+        ax.annotate(
+            f"day {float(day):g}",
+            (float(day), height),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, -1),
+            textcoords="offset points",
+            fontsize=6.5,
+            color=GREY,
+            va="top",
+        )
+
+
+def _criteria(result: TrialResult, line: str) -> list[str]:
+    names = [str(c) for c in result.curves["criterion"].values]
+    mine = [name for name in names if wording.criterion(name)[0] == line]
+    return sorted(mine, key=lambda name: wording.criterion(name)[1])
+
+
+def _thresholds(result: TrialResult, line: str) -> list[float]:
+    return [wording.criterion(name)[1] for name in _criteria(result, line)]
+
+
+def _own_cell(result: TrialResult, anc: Any, plt: Any, by_day: Any) -> tuple[int, int] | None:
+    names = ("rule_neutrophils", "rule_platelets", "rule_by_day")
+    wanted = [float(result.curves.attrs.get(name, np.nan)) for name in names]
+    axes = zip((anc, plt, by_day), wanted, strict=True)
+    places = [np.flatnonzero(np.isclose(values, want)) for values, want in axes]
+    if any(place.size == 0 for place in places):
+        return None
+    return int(places[0][0] * len(plt) + places[1][0]), int(places[2][0])
+
+
+def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
+    """Move positions on a line apart so that neighbours keep a distance, moving them little.
+
+    Parameters
+    ----------
+    positions
+        Wanted positions, in any order and unit.
+    gap
+        Least distance in the same unit.
+
+    Returns
+    -------
+    list of float
+        New positions in the order of the input; the order along the line is kept.
+    """
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    groups: list[tuple[list[int], float]] = []  # members and centre
+    for i in order:
+        members, centre = [i], float(positions[i])
+        while groups:
+            previous, middle = groups[-1]
+            half = gap * (len(previous) + len(members)) / 2.0
+            if centre - middle >= half - 1e-12:
+                break
+            groups.pop()
+            members = previous + members
+            centre = float(np.mean([positions[j] for j in members]))
+        groups.append((members, centre))
+    placed = [0.0] * len(positions)
+    for members, centre in groups:
+        for rank, i in enumerate(members):
+            placed[i] = centre + gap * (rank - (len(members) - 1) / 2.0)
+    return placed
+
+
+def _labels_at_right(
+    ax: Axes, labels: Sequence[tuple[float, str]], colours: Sequence[str] | None = None
+) -> None:
+    """Label heights (axes fractions) outside the right edge, moved apart where they collide."""
+    figure = cast("Figure", ax.get_figure(root=True))
+    aside = ax.transAxes + ScaledTranslation(9.0 / 72.0, 0.0, figure.dpi_scale_trans)
+    height = ax.get_window_extent().height / figure.dpi * 72.0
+    gap = 8.0 / max(height, 40.0)
+    spread = spread_labels([y for y, _ in labels], gap)
+    for i, ((y, text), place) in enumerate(zip(labels, spread, strict=True)):
+        colour = INK if colours is None else colours[i]
+        ax.annotate(
+            text,
+            (1.0, y),
+            xycoords="axes fraction",
+            xytext=(1.0, place),
+            textcoords=aside,
+            fontsize=6.5,
+            color=colour,
+            va="center",
+            ha="left",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "lw": 0.5,
+                "shrinkA": 1.5,
+                "shrinkB": 0,
+                "relpos": (0.0, 0.5),
+            },
+        )
+
+
+def _beside(ax: Axes, y: float, text: str, colour: str) -> None:
+    ax.annotate(
+        text,
+        (1.0, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
+        color=colour,
+        annotation_clip=False,
+    )
+
+
+def _wrapped(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,462 @@
+"""Result files: CSV and JSON tables, netCDF curves, figures and the report of one run.
+
+A finished run is built in a hidden folder beside its destination and then renamed into place file
+by file, so that a run that stops leaves the files of an earlier run as they were. What a running
+comparison has completed lies in files named ``*.partial.*``, which a finished run removes.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pkpd.comparison.results import (
+    ComparisonResult,
+    EndpointRow,
+    Figure,
+    PairRow,
+    TrialResult,
+    row_kind,
+)
+from pkpd.errors import DataError, PkpdError, sentence
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SENSITIVITY_COLUMNS = (
+    "trial",
+    "cohort",
+    "neutrophil_threshold",
+    "platelet_threshold",
+    "by_day",
+    "estimate",
+    "lower",
+    "upper",
+)
+QUESTION_COLUMNS = (
+    *("trial", "question", "row", "column", "unit", "value", "lower", "upper", "text"),
+    "posterior",
+)
+_LABELS = {
+    "counts": {"units": "10^9/L"},
+    "recovered": {"units": "probability"},
+    "recovered_interval": {"units": "probability"},
+    "dlt": {"units": "probability"},
+    "dlt_sensitivity": {"units": "probability"},
+    "dose_given": {"units": "share of patients"},
+    "neutrophil_threshold": {"units": "10^9/L"},
+    "platelet_threshold": {"units": "10^9/L"},
+    # not "units": readers would turn days into durations
+    "day": {"long_name": "protocol day (day 1 = first dose)"},
+    "by_day": {"long_name": "day of the rule's clock"},
+}
+
+
+def write_results(
+    result: ComparisonResult, folder: str | Path, *, figures: bool = True
+) -> tuple[Path, ...]:
+    """Write a finished comparison.
+
+    Parameters
+    ----------
+    result
+        The comparison with its run record.
+    folder
+        Destination; made if absent. Files of an earlier run that this run does not write again
+        are removed if the earlier ``results.json`` lists them.
+    figures
+        Whether to draw the figures (PNG, PDF), which the report then shows.
+
+    Returns
+    -------
+    tuple of Path
+        The files, the report first: ``report.html``, ``results.csv``, ``pairs.csv``,
+        ``sensitivity.csv``, ``results.json``, ``curves_<trial>.nc`` and ``figures/``.
+
+    Raises
+    ------
+    pkpd.errors.PkpdError
+        If the folder cannot be written to.
+    """
+    folder = Path(folder)
+    check_writable(folder)
+    from pkpd.report.comparison import document
+
+    folder.mkdir(parents=True, exist_ok=True)
+    earlier = _listed_files(folder)
+    with _staging(folder) as stage:
+        pages: dict[str, list[Any]] = {}
+        if figures:
+            from pkpd.report.comparison.pages import save_pages
+
+            (stage / "figures").mkdir()
+            for trial in result.trials:
+                pages[trial.trial.id] = save_pages(trial, stage / "figures", result.record)
+        for trial in result.trials:
+            _write_curves(trial, stage / curves_name(trial.trial.id))
+        rows = all_rows(result.trials)
+        write_rows(stage / "results.csv", row_kind(rows), rows)
+        write_rows(stage / "pairs.csv", PairRow, all_pairs(result.trials))
+        write_table(stage / "sensitivity.csv", SENSITIVITY_COLUMNS, sensitivity_rows(result.trials))
+        if any(trial.questions for trial in result.trials):
+            write_table(stage / "questions.csv", QUESTION_COLUMNS, question_rows(result.trials))
+        if result.learned:
+            from pkpd.report.comparison.what_is_known import page
+
+            (stage / "what_is_known.md").write_text(page(result), encoding="utf-8")
+        html = document.render(result, pages, stage / "figures")
+        (stage / "report.html").write_text(html, encoding="utf-8")
+        made = [p for p in stage.rglob("*") if p.is_file()]
+        names = sorted(p.relative_to(stage).as_posix() for p in made)
+        files = {n: hashlib.sha256((stage / n).read_bytes()).hexdigest() for n in names}
+        _write_json(stage / "results.json", result_document(result, files))
+        names.append("results.json")
+        for name in names:
+            target = folder / name
+            target.parent.mkdir(exist_ok=True)
+            os.replace(stage / name, target)
+    for name in earlier - set(names):
+        (folder / name).unlink(missing_ok=True)
+    remove_partial(folder)
+    return tuple(folder / name for name in sorted(names, key=_reading_order))
+
+
+def write_partial(
+    folder: str | Path,
+    rows: Sequence[EndpointRow],
+    trials: Sequence[TrialResult] = (),
+) -> tuple[Path, ...]:
+    """Write what a running comparison has completed, each file at once.
+
+    Parameters
+    ----------
+    folder
+        Destination; made if absent. Finished files of an earlier run are not touched.
+    rows
+        Rows of all cohorts that are complete.
+    trials
+        Trials that are complete: their pairs, sensitivity and curves are written too.
+
+    Returns
+    -------
+    tuple of Path
+        ``results.partial.csv`` and, with `trials`, ``pairs.partial.csv``,
+        ``sensitivity.partial.csv`` and ``curves_<trial>.partial.nc``.
+    """
+    folder = Path(folder)
+    check_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "results.partial.csv"]
+    with atomic(written[0]) as path:
+        write_rows(path, row_kind(rows), rows)
+    if trials:
+        pairs, table = folder / "pairs.partial.csv", folder / "sensitivity.partial.csv"
+        with atomic(pairs) as path:
+            write_rows(path, PairRow, all_pairs(trials))
+        with atomic(table) as path:
+            write_table(path, SENSITIVITY_COLUMNS, sensitivity_rows(trials))
+        written += [pairs, table]
+    for trial in trials:
+        target = folder / curves_name(trial.trial.id, partial=True)
+        with atomic(target) as path:
+            _write_curves(trial, path)
+        written.append(target)
+    for stale in set(folder.glob("*.partial.*")) - set(written):
+        stale.unlink(missing_ok=True)
+    return tuple(written)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the files of :func:`write_partial`."""
+    for pattern in ("results", "pairs", "sensitivity", "curves_*"):
+        for path in folder.glob(f"{pattern}.partial.*"):
+            path.unlink(missing_ok=True)
+
+
+def read_rows(path: str | Path) -> tuple[EndpointRow, ...]:
+    """Read ``results.csv`` back into rows, equal to those that were written."""
+    return tuple(_from_csv(Path(path), EndpointRow))
+
+
+def read_pairs(path: str | Path) -> tuple[PairRow, ...]:
+    """Read ``pairs.csv`` back into rows."""
+    return tuple(_from_csv(Path(path), PairRow))
+
+
+def check_writable(folder: str | Path) -> None:
+    """Refuse a destination that is a file or cannot be written, before any work is done."""
+    folder = Path(folder)
+    parent = folder
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise PkpdError(
+            sentence(
+                where=str(folder),
+                what=f"results cannot be written here because {parent} is not a folder",
+                remedy="name another folder with --out",
+            )
+        )
+    if not os.access(parent, os.W_OK):
+        raise PkpdError(
+            sentence(
+                where=str(folder),
+                what=f"results cannot be written here because {parent} is write-protected",
+                remedy="name another folder with --out",
+            )
+        )
+    if folder.exists():
+        return
+    first = folder
+    while first.parent != parent:
+        first = first.parent
+    try:  # some file systems refuse what the permissions allow
+        first.mkdir()
+        first.rmdir()
+    except OSError as error:
+        raise PkpdError(
+            sentence(
+                where=str(folder),
+                what=f"the folder cannot be made ({error.strerror})",
+                remedy="name another folder with --out",
+            )
+        ) from error
+
+
+# -- tables ---------------------------------------------------------------------------------
+
+
+def all_rows(trials: Iterable[TrialResult]) -> list[EndpointRow]:
+    """Endpoint rows of all trials."""
+    return [row for trial in trials for row in trial.rows]
+
+
+def all_pairs(trials: Iterable[TrialResult]) -> list[PairRow]:
+    """Paired differences of all trials."""
+    return [row for trial in trials for row in trial.pairs]
+
+
+def sensitivity_rows(trials: Iterable[TrialResult]) -> Iterator[tuple[Any, ...]]:
+    """DLT risk by thresholds and day, one tuple in the order of :data:`SENSITIVITY_COLUMNS`."""
+    for trial in trials:
+        if "dlt_sensitivity" not in trial.curves:
+            continue
+        data = trial.curves["dlt_sensitivity"].transpose(
+            "cohort", "neutrophil_threshold", "platelet_threshold", "by_day", "bound"
+        )
+        axes = [data[name].values.tolist() for name in data.dims[:-1]]
+        bounds = [str(b) for b in data["bound"].values]
+        order = [bounds.index(b) for b in ("mean", "lower", "upper")]
+        for place in np.ndindex(*data.shape[:-1]):
+            keys = [axis[i] for axis, i in zip(axes, place, strict=True)]
+            figures = data.values[place]
+            yield (trial.trial.id, *keys, *(float(figures[i]) for i in order))
+
+
+def question_rows(trials: Iterable[TrialResult]) -> Iterator[tuple[Any, ...]]:
+    """Cells of the questions' tables, one tuple in the order of :data:`QUESTION_COLUMNS`."""
+    for trial in trials:
+        posterior = trial.curves.attrs.get("posterior", "")
+        for question in trial.questions:
+            for number, row in enumerate(question.rows, start=1):
+                for head, cell in zip(question.columns, row, strict=True):
+                    key = (question.trial, question.name, number, head)
+                    if isinstance(cell, Figure):
+                        yield (*key, cell.unit, cell.value, cell.lower, cell.upper, "", posterior)
+                    else:
+                        yield (*key, "", math.nan, math.nan, math.nan, cell, posterior)
+            for number, text in enumerate(question.answer, start=1):
+                key = (question.trial, question.name, number, "answer")
+                yield (*key, "", math.nan, math.nan, math.nan, text, posterior)
+
+
+def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> None:
+    """Write frozen dataclass rows as CSV with the fields as columns."""
+    columns = [field.name for field in dataclasses.fields(kind)]
+    write_table(path, columns, ([getattr(row, c) for c in columns] for row in rows))
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write CSV: NaN as an empty field, infinity as ``inf``, floats so that they read back."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_field(value) for value in row] for row in rows)
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return "" if math.isnan(value) else repr(float(value))
+    return value
+
+
+def _from_csv(path: Path, kind: type) -> Iterator[Any]:
+    fields = dataclasses.fields(kind)
+    numeric = {field.name for field in fields if str(field.type) == "float"}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [f.name for f in fields if f.name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                sentence(
+                    where=str(path),
+                    what=f"the column {missing[0]!r} is missing",
+                    allowed=", ".join(f.name for f in fields),
+                    remedy="give a table written by pkpd",
+                )
+            )
+        for line in reader:
+            yield kind(
+                **{
+                    f.name: float(line[f.name] or "nan") if f.name in numeric else line[f.name]
+                    for f in fields
+                }
+            )
+
+
+# -- JSON and netCDF ------------------------------------------------------------------------
+
+
+def result_document(result: ComparisonResult, files: Mapping[str, str]) -> dict[str, Any]:
+    """Everything but the curves as plain data: NaN is None, infinity is ``"inf"``."""
+    return plain(
+        {
+            "format": "pkpd comparison 1",
+            "record": result.record,
+            "trials": [
+                {
+                    "trial": trial.trial,
+                    "rows": trial.rows,
+                    "pairs": trial.pairs,
+                    "sensitivity": [
+                        dict(zip(SENSITIVITY_COLUMNS, row, strict=True))
+                        for row in sensitivity_rows([trial])
+                    ],
+                    "assumptions": trial.assumptions,
+                    "curves": curves_name(trial.trial.id),
+                    "settings": trial.curves.attrs,
+                    **({"questions": trial.questions} if trial.questions else {}),
+                }
+                for trial in result.trials
+            ],
+            "files": dict(files),
+        }
+    )
+
+
+def plain(value: Any) -> Any:
+    """Turn dataclasses, arrays, numbers and mappings into what JSON can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # fields that do not count for equality, such as the path of a card, stay on the machine
+        return {
+            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare
+        }
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def curves_name(trial: str, *, partial: bool = False) -> str:
+    """File name of a trial's curves."""
+    from pkpd.report.wording import file_stem
+
+    return f"curves_{file_stem(trial)}{'.partial' if partial else ''}.nc"
+
+
+def _write_curves(trial: TrialResult, path: Path) -> None:
+    curves = labelled(trial.curves)
+    packed = {
+        name: {"zlib": True, "complevel": 4}
+        for name, array in curves.data_vars.items()
+        if array.dtype.kind in "fiub" and array.ndim
+    }
+    curves.to_netcdf(path, engine="h5netcdf", encoding=packed)
+
+
+def labelled(curves: xr.Dataset) -> xr.Dataset:
+    """Copy with units on every variable and with attributes that netCDF can hold."""
+    copy = curves.copy()
+    copy.attrs = {str(k): _attribute(v) for k, v in curves.attrs.items() if v is not None}
+    for name in copy.variables:
+        attrs = {str(k): _attribute(v) for k, v in copy[name].attrs.items() if v is not None}
+        copy[name].attrs = {**_LABELS.get(str(name), {}), **attrs}
+    return copy
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float, np.number, np.ndarray)):
+        return value
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+# -- files ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic(target: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `target`; rename it when all went well, else remove it."""
+    path = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield path
+        os.replace(path, target)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    stage = folder / f".writing-{os.getpid()}"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir()
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _listed_files(folder: Path) -> set[str]:
+    """Files that an earlier run wrote, by its own list, never outside the folder."""
+    try:
+        listed = json.loads((folder / "results.json").read_text(encoding="utf-8"))["files"]
+        names = {str(name) for name in listed}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    inside = folder.resolve()
+    return {n for n in names if (inside / n).resolve().is_relative_to(inside)}
+
+
+def _reading_order(name: str) -> tuple[int, str]:
+    order = ("report.html", "results.csv", "pairs.csv", "sensitivity.csv", "results.json")
+    if name in order:
+        return order.index(name), name
+    return (len(order) + (1 if name.startswith("figures/") else 0)), name

@@ -1,0 +1,243 @@
+"""A page in plain words: what is known, assumed and unknown behind the marrow with leukaemia."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pkpd.leukaemia.parameters import leukaemia_cards
+from pkpd.report import wording
+
+if TYPE_CHECKING:
+    from pkpd.comparison.results import ComparisonResult, TrialResult
+    from pkpd.evidence.posterior.learned import Learned
+
+_WORDS = {
+    "rho": "how fast early cells of the marrow regrow",
+    "rho.sd": "how much patients differ in regrowth",
+    "rho_platelet_ratio": "regrowth of early platelet cells, relative to neutrophil cells",
+    "reserve": "dormant cells that drugs spare",
+    "mtt_neutrophil": "days from a dividing cell to a neutrophil",
+    "mtt_platelet": "days from a dividing cell to a platelet",
+    "gamma": "how strongly low neutrophils drive production",
+    "gamma_platelet": "how strongly low platelets drive production",
+    "ln_kill": "kill of early marrow cells by a course of 7+3 (natural logarithm)",
+    "ln_kill.sd": "how much patients differ in the kill of early marrow cells",
+    "kill_log10": "kill of blasts by a course of 7+3 (powers of ten)",
+    "kill_log10.sd": "how much leukaemias differ in the kill of blasts",
+    "clo_max_stem": "largest kill of early marrow cells by clofarabine",
+    "clo_ec50_stem": "clofarabine triphosphate for half of the kill of early marrow cells",
+    "clo_ec50_committed": "clofarabine triphosphate for half of the kill of maturing cells",
+    "clo_max_blasts": "largest kill of blasts by clofarabine",
+    "intensity.mitoxantrone": "kill by a course of mitoxantrone, relative to 7+3",
+    "blasts.mitoxantrone": "kill of blasts by mitoxantrone, relative to its kill of the marrow",
+    "intensity.etoposide": "kill by a course of etoposide, relative to 7+3",
+    "intensity.idarubicin": "kill by a course of idarubicin, relative to 7+3",
+    "intensity.fludarabine": "kill by a course of fludarabine, relative to 7+3",
+    "half_dose.cytarabine": "dose of cytarabine beyond which more adds little",
+    "intensity.cyclophosphamide": "kill by a course of cyclophosphamide, relative to 7+3",
+    "len_ec50": "lenalidomide concentration that halves its effect on neutrophils",
+    "len_platelet_ratio": "effect of lenalidomide on platelets, relative to neutrophils",
+    "len_with_dexamethasone": "effect of lenalidomide on the marrow if dexamethasone is given too",
+    "len_kill_stem": "kill of early marrow cells by lenalidomide",
+    "len_kill_blasts": "kill of blasts by lenalidomide",
+    "hazard_neutropenia": "risk of early death in deep neutropenia",
+    "hazard_age": "rise of the risk of early death with age",
+    "leukaemic_neutrophils": "neutrophils that come from the leukaemia",
+    "resistance": "resistance of blasts, centre of the diseases",
+    "resistance.between": "how much diseases differ in resistance",
+    "study_ratio.rho": "how much studies differ in regrowth",
+    "study_ratio.kill": "how much studies differ in the kill of the marrow",
+    "study_ratio.kill_blasts": "how much studies differ in the kill of blasts",
+    "fever_hazard": "risk of fever for a day of neutrophils below 0.5",
+    "discrepancy": "how far the model itself is from what trials print",
+}
+_PARTS = {
+    "stem_start": "healthy part of the marrow before treatment",
+    "resistance": "resistance of blasts",
+    "len_sensitivity": "sensitivity to lenalidomide",
+    "len_kill_blasts": "kill of blasts by lenalidomide",
+    "capacity": "marrow regained once leukaemia is gone",
+    "capacity.sd": "how much patients differ in the marrow they regain",
+}
+_STATUS = {
+    "read": "read in a source",
+    "transcribed": "taken over from published code or tables",
+    "derived": "worked out from what a source prints",
+    "fitted": "set by an earlier fit",
+    "assumed": "assumed",
+    "memory": "remembered, not verified",
+}
+_NOMINAL = 0.9
+_ORDER = ("learned from the data", "the data say a little", "the data say nothing about this")
+
+
+def page(result: ComparisonResult) -> str:
+    """Markdown page on the posterior of a comparison.
+
+    Parameters
+    ----------
+    result
+        With what was learned, and the posterior in its record.
+    """
+    marrow = result.record["marrow"]
+    lines = [
+        "# What is known, what is assumed, what is unknown",
+        "",
+        f"This page belongs to the comparison beside it: {marrow['posterior']}. Its numbers are "
+        "worked out from that posterior.",
+        "",
+        *_tested(marrow.get("tested") or {}),
+        "",
+    ]
+    if not marrow["converged"]:
+        lines += [
+            f"**The calculation did not converge** ({'; '.join(marrow['problems'])}). Read the "
+            "numbers as a preview: they may change with a longer run.",
+            "",
+        ]
+    lines += _known(marrow, result.learned)
+    lines += _unknown(result.learned)
+    lines += _assumed(result.learned)
+    lines += _answers(result.trials)
+    lines += _not_in_it()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _tested(tested: Mapping[str, int]) -> list[str]:
+    """Say how many published outcomes that it had not learned from the posterior predicted."""
+    if not tested:
+        return [
+            "**Not tested**: this posterior has predicted no published outcome that it did not "
+            "learn from."
+        ]
+    rows, inside = tested["rows"], tested["inside"]
+    share = inside / rows
+    said = (
+        f"Of {rows} published outcomes of {tested['studies']} studies that this posterior did not "
+        f"learn from, {inside} ({share:.0%}) lay inside its 90 % intervals"
+    )
+    # what chance explains in rows that are independent, two standard errors
+    if share < _NOMINAL - 2.0 * math.sqrt(_NOMINAL * (1.0 - _NOMINAL) / rows):
+        return [
+            f"**Intervals of 90 % are too narrow.** {said}. The true uncertainty is wider than "
+            "what stands below."
+        ]
+    return [f"**Tested on other trials.** {said}."]
+
+
+def name_in_words(name: str) -> str:
+    """Name a parameter as a haematologist would, its short name in brackets."""
+    base, _, last = name.rpartition(".")
+    words = _WORDS.get(name)
+    if words is None and base in _PARTS:
+        title = leukaemia_cards().populations.get(last, last)
+        words = f"{_PARTS[base]}: {title[0].lower()}{title[1:]}"
+    return f"{words} (`{name}`)" if words else f"`{name}`"
+
+
+def _known(marrow: dict, learned: Sequence[Learned]) -> list[str]:
+    sure = _with_verdict(learned, _ORDER[0])
+    lines = [
+        "## What published trials say",
+        "",
+        f"Published outcomes used: {marrow['rows']}, of {marrow['studies']} studies: remission "
+        "rates, early deaths, days to recovery, shares of patients with grade 3 or 4 counts, "
+        "tolerated doses. No counts of single patients are public. Of "
+        f"{len(learned)} unknown quantities, {len(sure)} became clearly better known:",
+        "",
+    ]
+    lines += _table(sure) if sure else ["None.", ""]
+    little = _with_verdict(learned, _ORDER[1])
+    lines += [f"## What they say a little about ({len(little)})", ""]
+    lines += _table(little) if little else ["Nothing.", ""]
+    return lines
+
+
+def _unknown(learned: Sequence[Learned]) -> list[str]:
+    silent = _with_verdict(learned, _ORDER[2])
+    title = f"## What they say nothing about ({len(silent)})"
+    if not silent:
+        return [title, "", "Nothing.", ""]
+    lines = [
+        title,
+        "",
+        "Here the interval is about what was believed before looking at any trial, and every "
+        "prediction that hangs on it rests on that belief. Only new data can change it.",
+        "",
+    ]
+    return lines + _table(silent)
+
+
+def _assumed(learned: Sequence[Learned]) -> list[str]:
+    asked = {entry.name for entry in learned}
+    held = [p for n, p in leukaemia_cards().parameters.items() if n not in asked]
+    counts = {status: sum(p.status == status for p in held) for status in _STATUS}
+    lines = [
+        "## What was held at one value",
+        "",
+        f"{len(held)} further numbers of the model were not asked of the data. Their uncertainty "
+        "is in no interval of the report:",
+        "",
+    ]
+    lines += [f"- {n}: {_STATUS[status]}" for status, n in counts.items() if n]
+    return [*lines, "", "The report lists the assumed ones that each figure rests on.", ""]
+
+
+def _answers(trials: Iterable[TrialResult]) -> list[str]:
+    lines = ["## What follows for the trials", ""]
+    for trial in trials:
+        lines += [f"### {trial.trial.name}", ""]
+        for row in wording.dlt_rows(trial):
+            span = wording.percent_range(row.lower, row.upper, row.estimate, row.mc_error)
+            told = wording.published_text(row)
+            lines.append(
+                f"- {wording.cohort_title(trial.trial, row.cohort)}: "
+                f"{wording.risk_name(trial)} {wording.percent(row.estimate, row.mc_error)} "
+                f"(90 % interval {span})" + (f"; published {told}" if told else "")
+            )
+        for question in trial.questions:
+            lines += [f"- {text}" for text in question.answer]
+        lines.append("")
+        if trial.limits:
+            told = (f"- {text}" for text in trial.limits)
+            lines += ["What the model cannot do for this trial, or guesses:", "", *told, ""]
+    return lines
+
+
+def _not_in_it() -> list[str]:
+    return [
+        "## What the model leaves out",
+        "",
+        "- red cells, and so transfusions of red cells and the haemoglobin of response criteria",
+        "- infections themselves: early death is a risk that rises with deep neutropenia, blasts "
+        "and age",
+        "- toxicity other than low counts (liver, capillary leak), which limits clofarabine at "
+        "high doses",
+        "- kidney function and age in the handling of clofarabine; interactions of drugs other "
+        "than the sum of their kills",
+        "- subclones of a leukaemia that resist; disease outside of marrow and blood",
+        "- long-term survival, and what is done after the trial's treatment",
+        "",
+    ]
+
+
+def _with_verdict(learned: Sequence[Learned], verdict: str) -> list[Learned]:
+    found = [entry for entry in learned if entry.verdict == verdict]
+    return sorted(found, key=lambda entry: -entry.contraction)
+
+
+def _table(entries: Sequence[Learned]) -> list[str]:
+    lines = [
+        "| quantity | median | 90 % interval | uncertainty removed |",
+        "|---|---|---|---|",
+    ]
+    for entry in entries:
+        # variance of the score: its SD is what a reader calls the width
+        removed = 1.0 - math.sqrt(max(1.0 - entry.contraction, 0.0))
+        lines.append(
+            f"| {name_in_words(entry.name)} | {entry.median:.3g} | {entry.lower:.3g} to "
+            f"{entry.upper:.3g} | {max(removed, 0.0):.0%} |"
+        )
+    return [*lines, ""]

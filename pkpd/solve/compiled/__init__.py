@@ -1,0 +1,1 @@
+"""The compiled engine of populations: vector kernels with their adjoints."""

@@ -1,0 +1,500 @@
+"""A population ready to be solved: one interface, two engines that agree to rounding.
+
+`prepare` does the part of the work that does not depend on parameters, and chooses the engine: the
+compiled one on the processor for the models it knows (`pkpd.solve.compiled.family`), the JAX engine
+(`scan_engine`) for the rest and, where JAX has an accelerator, for large populations. The compiled
+engine appears to JAX as functions with a derivative, so both can be differentiated and batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import ArrayLike, NDArray
+
+from pkpd.errors import PkpdError, sentence
+from pkpd.solve.compiled import family as compiled
+from pkpd.solve.compiled import run as compiled_run
+from pkpd.solve.compiled.tapes import LARGEST_BYTES, Tapes
+from pkpd.solve.population import scan_engine
+from pkpd.solve.population.grid import (
+    DEFAULT_STEP_H,
+    DoseCells,
+    Doses,
+    Grid,
+    bucket,
+    by_cell,
+    population_grid,
+)
+from pkpd.solve.population.lane_guard import bad_lanes, scrub, without
+from pkpd.solve.population.status import LARGEST_LOG_COUNT, PENALTY
+from pkpd.solve.population.structure import PopulationStructure
+from pkpd.solve.population.versions import Versions
+
+FloatArray = NDArray[np.float64]
+Engine = Literal["auto", "compiled", "scan"]
+
+ACCELERATOR_FROM = 256
+"""Lanes per core of the processor from which an accelerator is faster (``make bench``, H200)."""
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationProblem:
+    """A population ready to be solved for any parameters; made by `prepare`.
+
+    Attributes
+    ----------
+    structure
+        Drugs and lines.
+    doses, times_h
+        As given; ``times_h[G, T]``, NaN is padding.
+    grid
+        Cells.
+    schedule : int[L] or None
+        Schedule of each lane; ``None`` if all lanes share the only one.
+    max_step_h
+        Longest cell in hours.
+    plan
+        Plan of the compiled engine, or ``None`` for the JAX engine.
+    scan_from
+        Number of lanes from which the JAX engine is used though there is a plan; never if ``None``.
+    threads
+        Threads of the compiled engine; all cores if ``None``.
+    wrt
+        Rows of ``theta`` for which derivatives are wanted; all if ``None``. Only the JAX engine
+        looks at it: with few rows it goes forward.
+    """
+
+    structure: PopulationStructure
+    doses: Doses
+    times_h: FloatArray
+    grid: Grid
+    schedule: NDArray[np.int64] | None
+    max_step_h: float
+    plan: compiled.Plan | None
+    scan_from: int | None
+    threads: int | None
+    wrt: tuple[int, ...] | None = None
+
+    def engine(self, n_lanes: int = 1) -> str:
+        """Name of the engine for so many lanes."""
+        large = self.scan_from is not None and n_lanes >= self.scan_from
+        return "scan" if self.plan is None or large else "compiled"
+
+    @property
+    def _plan(self) -> compiled.Plan:
+        """Plan of the compiled engine; refuses where there is none."""
+        if self.plan is None:
+            raise PkpdError(
+                sentence(
+                    where="population",
+                    what="this structure is outside the compiled family",
+                    remedy="differentiate log_likelihood with JAX",
+                )
+            )
+        return self.plan
+
+    @property
+    def n_versions(self) -> int:
+        """Number of versions of the drugs' parameters."""
+        return 1 if self.grid.versions is None else self.grid.versions.count
+
+    @property
+    def n_lines(self) -> int:
+        """Number of marrow lines."""
+        return len(self.structure.lines)
+
+    def schedule_of(self, n_lanes: int) -> NDArray[np.int64]:
+        """Schedule of each of ``n_lanes`` lanes."""
+        if self.schedule is None:
+            return np.zeros(n_lanes, dtype=np.int64)
+        if self.schedule.size != n_lanes:
+            raise PkpdError(
+                sentence(
+                    where="population",
+                    what=f"parameters of {n_lanes} lanes, schedules of {self.schedule.size}",
+                    remedy="give one schedule index per lane",
+                )
+            )
+        return self.schedule
+
+    def missing(self, n_lanes: int) -> NDArray[np.bool_]:
+        """Observations that were not asked for, ``[L, T]``."""
+        return (self.grid.obs_cell < 0)[self.schedule_of(n_lanes)]
+
+    def theta(self, parameters: Mapping[str, Any]) -> Any:
+        """Parameters as ``theta[P, L]`` from nested mappings (`PopulationStructure.values`)."""
+        values = self.structure.values(parameters)
+        xp = jnp if any(isinstance(v, Array) for v in values) else np
+        shape = np.broadcast_shapes((1,), *(np.shape(v) for v in values))
+        if shape == (1,) and self.schedule is not None:
+            shape = self.schedule.shape
+        return xp.stack([xp.broadcast_to(xp.asarray(v, dtype=np.float64), shape) for v in values])
+
+    @cached_property
+    def _tables(self) -> scan_engine.Tables:
+        return scan_engine.tables(by_cell(self.grid))
+
+    def _scan(self, theta: Array, solver: Callable[..., Any]) -> Any:
+        """Call the JAX engine with the lanes padded to a bucket."""
+        n = theta.shape[1]
+        extra = bucket(n) - n
+        theta = scrub(jnp.asarray(theta))
+        bad = jax.lax.stop_gradient(self._bad(theta))
+        padded = jnp.pad(without(theta, bad), ((0, 0), (0, extra)), mode="edge")
+        schedule = np.pad(self.schedule_of(n), (0, extra), mode="edge")
+        out = solver(self.structure, self._tables, schedule, padded)
+        return jax.tree.map(lambda a: jnp.where(bad[:, None], jnp.nan, a[:, :n]), out)
+
+    def _bad(self, theta: Any) -> Any:
+        """Lanes with an unusable parameter, ``[L]``."""
+        return bad_lanes(self.structure, self.n_versions, theta)
+
+    def log_counts(self, theta: Any) -> Any:
+        """Log counts at the observations, ``[lines, L, T]``; NaN where none was asked for.
+
+        Numbers in, numbers out; a JAX array or tracer gives a JAX array that can be
+        differentiated.
+        """
+        if self.engine(theta.shape[1]) == "compiled":
+            if isinstance(theta, np.ndarray):
+                return self._compiled(theta)
+            return self._counts_primitive(theta)
+        solver = partial(scan_engine.scan_counts, wrt=self.wrt)
+        out = self._scan(theta, solver)[:, :, : self.times_h.shape[1]]
+        out = jnp.where(self.missing(theta.shape[1]), jnp.nan, out)
+        return np.array(out) if isinstance(theta, np.ndarray) else out
+
+    def nodes(self, theta: Any) -> tuple[FloatArray, Any, Any]:
+        """Dense output: between nodes log count is the cubic Hermite interpolant.
+
+        Returns
+        -------
+        time_h : float[C + 1, G]
+            Node times of each schedule.
+        log_count, slope : float[lines, L, C + 1]
+            Log count and its slope per hour.
+        """
+        times = self.grid.node_times()
+        if self.engine(theta.shape[1]) == "scan":
+            count, slope = self._scan(theta, scan_engine.scan_nodes)
+            count, slope = count[..., : times.shape[0]], slope[..., : times.shape[0]]
+            if isinstance(theta, np.ndarray):
+                count, slope = np.array(count), np.array(slope)
+            return times, count, slope
+        if isinstance(theta, np.ndarray):
+            both = self._compiled(theta, dense=True)
+        else:
+            both = self._nodes_primitive(theta)
+        return times, both[..., 0], both[..., 1]
+
+    def log_likelihood(self, theta: Any, observed: FloatArray, weight: FloatArray) -> Any:
+        """Form the normal log-likelihood of each lane for observed log counts, ``[L]``.
+
+        Parameters
+        ----------
+        theta : float[P, L]
+            Parameters.
+        observed, weight : float[lines, L, T]
+            Observed log counts and ``1 / sd^2``; a weight of 0 marks a missing value.
+
+        Returns
+        -------
+        float[L]
+            ``sum(log(weight) - log(2 pi) - weight * residual^2) / 2``. A lane that cannot be
+            solved gives `pkpd.solve.population.status.PENALTY` and has no gradient.
+
+        Notes
+        -----
+        The compiled engine forms the derivative in the same pass as the value.
+        """
+        observed = np.ascontiguousarray(observed, dtype=np.float64)
+        weight = np.ascontiguousarray(weight, dtype=np.float64)
+        used = weight > 0
+        constant = 0.5 * np.where(used, np.log(np.where(used, weight, 1.0) / (2 * np.pi)), 0.0)
+        constant = constant.sum(axis=(0, 2))
+        if self.engine(theta.shape[1]) == "compiled":
+            if isinstance(theta, np.ndarray):
+                return self.value_and_gradient(theta, observed, weight)[0] + constant
+            return self._likelihood_primitive(observed, weight)(theta) + constant
+        out = self._scan(theta, partial(scan_engine.scan_counts, wrt=self.wrt))[
+            :, :, : self.times_h.shape[1]
+        ]
+        residual = jnp.where(used, observed - out, 0.0)
+        lane = -0.5 * jnp.sum(weight * residual**2, axis=(0, 2)) + constant
+        good = jnp.isfinite(lane) & jnp.all(jnp.abs(out) < LARGEST_LOG_COUNT, axis=(0, 2))
+        # a lane that failed must not send NaN into the gradient of the others
+        good = jax.lax.stop_gradient(good)
+        lane = jnp.where(good, lane, PENALTY)
+        return np.array(lane) if isinstance(theta, np.ndarray) else lane
+
+    def value_and_gradient(
+        self, theta: FloatArray, observed: FloatArray, weight: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Weighted sum of squares ``[L]`` (times -1/2) and its derivative ``[P, L]``, as numbers.
+
+        The terms of the normal log-likelihood that depend on ``theta``; compiled engine only. For
+        graph libraries: values and vector-Jacobian products as plain arrays.
+        """
+        plan = self._plan
+        n = theta.shape[1]
+        wrong = self._bad(theta)
+        usable = without(theta, wrong) if wrong.any() else theta
+        value, bar, _ = compiled_run.normal_log_likelihood(
+            plan,
+            self.grid,
+            self.schedule_of(n),
+            usable,
+            observed,
+            weight,
+            threads=self.threads,
+        )
+        bad = wrong | ~(np.isfinite(value) & np.isfinite(bar).all(axis=0) & (value > PENALTY))
+        if bad.any():
+            value, bar = np.where(bad, PENALTY, value), np.where(bad, 0.0, bar)
+        return value, bar
+
+    def _each(self, solver: Callable[..., tuple[FloatArray, ...]], n_args: int):
+        """Let a host function take leading batch axes, as ``jax.vmap`` adds them."""
+
+        def host(*args: Any) -> tuple[FloatArray, ...]:
+            arrays = [np.asarray(a, dtype=np.float64) for a in args]
+            dims = arrays[0].ndim - 2
+            if dims == 0:
+                return solver(*arrays)
+            lead = arrays[0].shape[:dims]
+            flat = [a.reshape(-1, *a.shape[dims:]) for a in arrays]
+            out = [solver(*(a[b] for a in flat)) for b in range(flat[0].shape[0])]
+            return tuple(
+                np.stack(parts).reshape(*lead, *parts[0].shape) for parts in zip(*out, strict=True)
+            )
+
+        return host
+
+    def _compiled(self, theta: FloatArray, *, dense: bool = False) -> FloatArray:
+        """Log counts or nodes, NaN in lanes with an unusable parameter."""
+        bad = self._bad(theta)
+        usable = without(theta, bad) if bad.any() else theta
+        schedule = self.schedule_of(theta.shape[1])
+        out = compiled_run.solve(
+            self._plan, self.grid, schedule, usable, threads=self.threads, dense=dense
+        )[int(dense)]
+        out[:, bad] = np.nan
+        return out
+
+    @cached_property
+    def _tapes(self) -> Tapes:
+        return Tapes()
+
+    def _compiled_taped(self, theta: FloatArray) -> FloatArray:
+        """Log counts as `_compiled`, keeping what `_pulled` needs."""
+        plan, schedule = self._plan, self.schedule_of(theta.shape[1])
+        if compiled_run.tape_bytes(plan, self.grid, schedule) > LARGEST_BYTES:
+            return self._compiled(theta)
+        bad = self._bad(theta)
+        usable = without(theta, bad) if bad.any() else theta
+        out, _, tape = compiled_run.solve_taped(
+            plan, self.grid, schedule, usable, threads=self.threads, old=self._tapes.spare()
+        )
+        self._tapes.keep(tape)
+        out[:, bad] = np.nan
+        return out
+
+    def _pulled(self, theta: FloatArray, bar: FloatArray, node_bar: FloatArray | None = None):
+        """Vector-Jacobian product, zero in lanes where there is none."""
+        bad = self._bad(theta)
+        usable = without(theta, bad) if bad.any() else theta
+        tape = self._tapes.take(usable) if node_bar is None else None
+        if tape is not None:
+            out = compiled_run.pull(tape, bar, threads=self.threads)
+            self._tapes.give_back(tape)
+            return np.where(bad | ~np.isfinite(out).all(axis=0), 0.0, out)
+        out = compiled_run.vector_jacobian(
+            self._plan,
+            self.grid,
+            self.schedule_of(theta.shape[1]),
+            usable,
+            bar,
+            node_cotangent=node_bar,
+            threads=self.threads,
+        )[1]
+        return np.where(bad | ~np.isfinite(out).all(axis=0), 0.0, out)
+
+    def _primitive(
+        self,
+        value: Callable[[FloatArray], tuple[FloatArray, ...]],
+        taped: Callable[[FloatArray], tuple[FloatArray, ...]] | None,
+        pull: Callable[..., tuple[FloatArray, ...]],
+        shape_of: Callable[[int], tuple[int, ...]],
+    ) -> Callable[[Array], Array]:
+        def call(host, shape, *args):
+            kind = jax.ShapeDtypeStruct(shape, jnp.float64)
+            return jax.pure_callback(
+                self._each(host, len(args)), (kind,), *args, vmap_method="broadcast_all"
+            )[0]
+
+        @jax.custom_vjp
+        def function(theta):
+            return call(value, shape_of(theta.shape[1]), theta)
+
+        def forward(theta):
+            return call(taped or value, shape_of(theta.shape[1]), theta), theta
+
+        def backward(theta, bar):
+            return (call(pull, theta.shape, theta, bar),)
+
+        function.defvjp(forward, backward)
+        return function
+
+    @cached_property
+    def _counts_primitive(self) -> Callable[[Array], Array]:
+        n_times = self.times_h.shape[1]
+        return self._primitive(
+            lambda theta: (self._compiled(theta),),
+            lambda theta: (self._compiled_taped(theta),),
+            lambda theta, bar: (self._pulled(theta, np.where(np.isfinite(bar), bar, 0.0)),),
+            lambda n: (self.n_lines, n, n_times),
+        )
+
+    @cached_property
+    def _nodes_primitive(self) -> Callable[[Array], Array]:
+        n_times, n_nodes = self.times_h.shape[1], self.grid.n_cells + 1
+
+        def pull(theta, bar):
+            none = np.zeros((self.n_lines, theta.shape[1], n_times))
+            return (self._pulled(theta, none, bar),)
+
+        return self._primitive(
+            lambda theta: (self._compiled(theta, dense=True),),
+            None,
+            pull,
+            lambda n: (self.n_lines, n, n_nodes, 2),
+        )
+
+    def _likelihood_primitive(self, observed: FloatArray, weight: FloatArray):
+        def both(theta):
+            value, bar = self.value_and_gradient(theta, observed, weight)
+            return value, bar
+
+        def value(theta):
+            residual = np.where(weight > 0, observed - self._compiled(theta), 0.0)
+            out = -0.5 * (weight * residual**2).sum(axis=(0, 2))
+            return (np.where(np.isfinite(out) & (out > PENALTY), out, PENALTY),)
+
+        def call(host, shapes, theta):
+            kinds = tuple(jax.ShapeDtypeStruct(s, jnp.float64) for s in shapes)
+            return jax.pure_callback(self._each(host, 1), kinds, theta, vmap_method="broadcast_all")
+
+        @jax.custom_vjp
+        def function(theta):
+            return call(value, ((theta.shape[1],),), theta)[0]
+
+        def forward(theta):
+            return call(both, ((theta.shape[1],), theta.shape), theta)
+
+        def backward(saved, bar):
+            return (saved * bar,)
+
+        function.defvjp(forward, backward)
+        return function
+
+
+def prepare(
+    structure: PopulationStructure,
+    doses: Doses,
+    times_h: ArrayLike,
+    *,
+    schedule: ArrayLike | None = None,
+    max_step_h: float = DEFAULT_STEP_H,
+    dose_cells: DoseCells = "usual",
+    versions: Versions | None = None,
+    engine: Engine = "auto",
+    threads: int | None = None,
+    wrt: tuple[int, ...] | None = None,
+) -> PopulationProblem:
+    """Do the part of solving a population that does not depend on parameters.
+
+    Parameters
+    ----------
+    structure
+        Drugs and lines.
+    doses
+        Doses of ``G`` schedules.
+    times_h
+        Observation times in hours, ``[T]`` or ``[G, T]``; NaN is padding.
+    schedule : int[L]
+        Schedule of each lane. Left out: all lanes share one schedule, or lane ``g`` has schedule
+        ``g`` if there are several.
+    max_step_h
+        Longest cell in hours. 4 h keeps the relative error of counts below 1e-5 in the published
+        models; it falls with about the third power.
+    dose_cells
+        Short cells at the edges of doses, see `pkpd.solve.population.grid.population_grid`.
+    versions
+        When the parameters of the drugs change within a lane; ``theta`` then has further rows
+        (`pkpd.solve.population.versions`). Takes the compiled engine, on any device.
+    engine
+        ``"compiled"``, ``"scan"`` (JAX), or ``"auto"``.
+    threads
+        Threads of the compiled engine.
+    wrt
+        Rows of ``theta`` to differentiate by, for the JAX engine.
+
+    Raises
+    ------
+    PkpdError
+        If the input has no meaning, or ``engine="compiled"`` and the structure is not in its
+        family.
+    """
+    if engine not in ("auto", "compiled", "scan"):
+        raise PkpdError(
+            sentence(where="population", what=f"engine {engine!r}", allowed="auto, compiled, scan")
+        )
+    if versions is not None:
+        if engine == "scan":
+            what = 'engine "scan" for kinetics that change'
+            raise PkpdError(sentence(where="population", what=what, allowed="auto, compiled"))
+        engine = "compiled"
+    grid = population_grid(
+        doses,
+        times_h,
+        n_drugs=len(structure.drugs),
+        max_step_h=max_step_h,
+        dose_cells=dose_cells,
+        versions=versions,
+    )
+    groups = grid.n_schedules
+    if schedule is not None:
+        index = np.asarray(schedule, dtype=np.int64)
+        if index.ndim != 1 or index.size == 0 or index.min() < 0 or index.max() >= groups:
+            raise PkpdError(
+                sentence(
+                    where="population",
+                    what="a schedule index is out of range",
+                    allowed=f"one number from 0 to {groups - 1} per lane",
+                )
+            )
+    else:
+        index = None if groups == 1 else np.arange(groups)
+    plan = None if engine == "scan" else compiled.compile_plan(structure)
+    accelerated = engine == "auto" and jax.default_backend() != "cpu"
+    scan_from = ACCELERATOR_FROM * compiled.cores() if accelerated else None
+    if engine == "compiled" and plan is None:
+        raise PkpdError(
+            sentence(
+                where="population",
+                what="the structure is not in the family of the compiled engine",
+                remedy='use engine="auto" or engine="scan"',
+            )
+        )
+    times = np.broadcast_to(np.atleast_2d(np.asarray(times_h, dtype=np.float64)), grid.obs_at.shape)
+    return PopulationProblem(
+        structure, doses, times, grid, index, max_step_h, plan, scan_from, threads, wrt
+    )

@@ -1,0 +1,310 @@
+"""Dose-limiting toxicity rules on curves whose crossings are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
+from pkpd.endpoints.recovery import line_outcomes
+from pkpd.errors import DataError
+from pkpd.schedule import Criterion
+from pkpd.trials import DLTRule
+
+HORIZON_DAYS = 90
+
+
+@dataclass(frozen=True)
+class Simulated:
+    time_h: np.ndarray
+    log_count: dict
+    slope: dict
+    transfused: np.ndarray | None
+
+
+def dip(low_day, back_day, threshold, fall=2.0):
+    """Parabolas in log count that are below the threshold from one day to another, [L, T]."""
+    low_day, back_day = (np.asarray(x, dtype=float)[:, None] * 24.0 for x in (low_day, back_day))
+    time = np.linspace(0.0, HORIZON_DAYS * 24.0, 541)
+    half = 0.5 * (back_day - low_day)
+    curvature = fall / half**2
+    centre = 0.5 * (back_day + low_day)
+    y = np.log(threshold) - fall + curvature * (time - centre) ** 2
+    return time, y, 2.0 * curvature * (time - centre)
+
+
+def simulated(neutrophils, platelets, transfused=None):
+    """Counts with dips (first day, last day) below 0.5 and below 20."""
+    time, yn, sn = dip(*np.array(neutrophils, dtype=float).T, 0.5)
+    _, yp, sp = dip(*np.array(platelets, dtype=float).T, 20.0)
+    return Simulated(
+        time,
+        {"neutrophils": yn, "platelets": yp},
+        {"neutrophils": sn, "platelets": sp},
+        transfused,
+    )
+
+
+RULE = DLTRule(
+    "delayed_recovery",
+    criteria=(Criterion("neutrophils", 0.5), Criterion("platelets", 20.0)),
+    by_day=45,
+    untransfused_days=0,
+    status="assumed",
+)
+COUNTS = simulated(
+    [(10, 40), (10, 50), (10, 40), (10, 50)], [(12, 38), (12, 38), (12, 60), (12, 60)]
+)
+
+
+@pytest.mark.parametrize(
+    ("join", "events", "days"),
+    [
+        ("any", [False, True, True, True], [40, 50, 60, 60]),
+        ("all", [False, False, False, True], [38, 38, 40, 50]),
+    ],
+)
+def test_any_and_all(join, events, days):
+    found = evaluate_rule(replace(RULE, join=join), COUNTS)
+    assert found.event.tolist() == events
+    assert found.recovery_day == pytest.approx(days, abs=1e-9)
+    assert found.line_failed.tolist() == [[False, True, False, True], [False, False, True, True]]
+    assert found.counts() == {
+        "no_dlt": 4 - sum(events),
+        "dlt": sum(events),
+        "undetermined": 0,
+        "not_evaluable": 0,
+    }
+
+
+def test_clock_of_each_lane_and_courses_that_never_began():
+    clock = 24.0 * np.array([0.0, 6.0, np.nan, 95.0])
+    found = evaluate_rule(RULE, COUNTS, clock_h=clock)
+    assert found.status.tolist() == [
+        DLTStatus.NO_DLT,
+        DLTStatus.NO_DLT,
+        DLTStatus.NOT_EVALUABLE,
+        DLTStatus.NOT_EVALUABLE,
+    ]
+    assert found.recovery_day[1] == pytest.approx(44.0, abs=1e-9)
+    assert found.evaluable.tolist() == [True, True, False, False]
+    assert np.isnan(found.outcome[2:]).all()
+
+
+def test_a_fall_after_the_look_is_no_dlt():
+    later = simulated([(50, 70)], [(10, 20)])
+    found = evaluate_rule(RULE, later)
+    assert not found.event[0]
+    assert found.status[0] == DLTStatus.NO_DLT
+
+
+def test_follow_up_too_short_is_said_and_not_guessed():
+    def cut(counts, days):
+        keep = counts.time_h <= 24.0 * days
+        return Simulated(
+            counts.time_h[keep],
+            {k: v[:, keep] for k, v in counts.log_count.items()},
+            {k: v[:, keep] for k, v in counts.slope.items()},
+            None,
+        )
+
+    rule = replace(RULE, sustained_days=3.0)
+    # ends on day 42: lane 0 has begun to recover on day 40 but not for three days
+    found = evaluate_rule(rule, cut(COUNTS, 42))
+    assert found.status.tolist() == [DLTStatus.UNDETERMINED] * 4
+    # ends on day 46: three of the four are known to be below on day 45
+    found = evaluate_rule(rule, cut(COUNTS, 46))
+    assert found.status.tolist() == [DLTStatus.NO_DLT] + [DLTStatus.DLT] * 3
+
+
+def test_transfusion_delays_platelets_only():
+    def recovery(day, **change):
+        transfused = np.zeros((4, HORIZON_DAYS), dtype=bool)
+        transfused[:, day] = True
+        found = evaluate_rule(
+            replace(RULE, untransfused_days=7, **change), replace(COUNTS, transfused=transfused)
+        )
+        assert found.line_recovery_day[0, 0] == pytest.approx(40.0, abs=1e-9)
+        return found.line_recovery_day[1, 0], bool(found.event[0])
+
+    assert recovery(36) == (43.0, False)
+    # after the crossing on day 38 a transfusion counts only while the recovery is being confirmed
+    assert recovery(39) == (pytest.approx(38.0, abs=1e-9), False)
+    assert recovery(39, sustained_days=3.0) == (46.0, True)
+
+
+def test_leukaemia_in_the_marrow_is_no_dlt():
+    free = np.array([True, True, False, True])
+    assert evaluate_rule(RULE, COUNTS, leukaemia_free=free).event.tolist() == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    kept = evaluate_rule(replace(RULE, no_leukaemia=False), COUNTS, leukaemia_free=free)
+    assert kept.event.tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("days", "by_day", "expected"),
+    [
+        ((30.0, 30.0), 60, [True, True, True, True]),
+        ((35.0, 40.0), 60, [False, True, True, True]),
+        ((35.0, 49.0), 60, [False, True, False, True]),
+        # the spells are cut at the end of the window
+        ((28.5, 100.0), 28, [False, False, False, False]),
+        ((17.5, 100.0), 28, [True, True, True, True]),
+        ((0.0, 100.0), 9, [False, False, False, False]),
+    ],
+)
+def test_duration_of_low_counts(days, by_day, expected):
+    rule = replace(RULE, kind="low_count_duration", duration_days=days, by_day=by_day)
+    assert evaluate_rule(rule, COUNTS).event.tolist() == expected
+
+
+def test_oral_clofarabine_rule_five_days():
+    counts = simulated([(10, 14.9), (10, 15.1)], [(10, 12), (10, 12)])
+    rule = replace(RULE, kind="low_count_duration", duration_days=(5.0, 5.0), by_day=28)
+    assert evaluate_rule(rule, counts).event.tolist() == [False, True]
+
+
+def test_low_count_or_transfusion():
+    transfused = np.zeros((4, HORIZON_DAYS), dtype=bool)
+    transfused[1, [5, 11]] = True  # two days of seven
+    transfused[2, [5, 12]] = True  # two days of eight
+    transfused[3, [34, 36]] = True  # after the window
+    rule = replace(
+        RULE,
+        kind="low_count_or_transfusion",
+        duration_days=(100.0, 100.0),
+        by_day=35,
+        transfusion_days=2,
+        transfusion_window_days=7,
+    )
+    found = evaluate_rule(rule, replace(COUNTS, transfused=transfused))
+    assert found.event.tolist() == [False, True, False, False]
+    with pytest.raises(DataError, match="transfusions"):
+        evaluate_rule(rule, COUNTS)
+
+
+def test_not_recovered_from_nadir():
+    """Grade 4 neutropenia has to improve to 1.5, platelets below 25 to 75, by day 35."""
+    rule = replace(
+        RULE,
+        kind="not_recovered_from_nadir",
+        criteria=(Criterion("neutrophils", 1.5), Criterion("platelets", 75.0)),
+        nadir_below=(0.5, 25.0),
+        by_day=35,
+    )
+    time, yn, sn = dip([8, 8, 8, 8], [36, 34, 36, 60], 1.5, fall=2.0)
+    _, yp, sp = dip([60, 60, 60, 20], [80, 80, 80, 60], 75.0)
+    yn[2] += 1.0  # nadir 1.5 e^-1 = 0.55: never grade 4
+    counts = Simulated(
+        time, {"neutrophils": yn, "platelets": yp}, {"neutrophils": sn, "platelets": sp}, None
+    )
+    found = evaluate_rule(rule, counts)
+    assert found.event.tolist() == [True, False, False, True]
+    assert found.line_recovery_day[0, :2] == pytest.approx([36, 34], abs=1e-9)
+    assert found.line_failed[1].tolist() == [False, False, False, True]
+    seen = evaluate_rule(rule, counts, on="visits", visit_days=range(88))
+    assert seen.event.tolist() == [True, False, False, True]
+
+
+def test_visits_see_recovery_later_and_need_confirmation():
+    weekly = range(0, 85, 7)
+    found = evaluate_rule(RULE, COUNTS, on="visits", visit_days=weekly)
+    assert found.line_recovery_day.tolist() == [[42, 56, 42, 56], [42, 42, 63, 63]]
+    assert found.event.tolist() == [False, True, True, True]
+    sparse = evaluate_rule(RULE, COUNTS, on="visits", visit_days=range(0, 85, 14))
+    assert sparse.line_recovery_day[0].tolist() == [42, 56, 42, 56]
+    short = evaluate_rule(
+        replace(RULE, consecutive_visits=2), COUNTS, on="visits", visit_days=range(0, 43, 7)
+    )
+    assert short.status.tolist() == [DLTStatus.UNDETERMINED] * 4
+    low = replace(RULE, kind="low_count_duration", duration_days=(28.0, 100.0), by_day=60)
+    observed = evaluate_rule(low, COUNTS, on="visits", visit_days=weekly)
+    # low from the visit of day 14 to that of day 42 or 56
+    assert observed.event.tolist() == [True] * 4
+    stricter = replace(low, duration_days=(29.0, 100.0))
+    assert evaluate_rule(stricter, COUNTS, on="visits", visit_days=weekly).event.tolist() == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("join", ["any", "all"])
+def test_sensitivity_is_the_rule_at_every_point(join):
+    rng = np.random.default_rng(8)
+    lanes = 60
+    first = rng.uniform(5, 15, (2, lanes))
+    last = rng.uniform(25, 75, (2, lanes))
+    transfused = rng.random((lanes, HORIZON_DAYS)) < 0.02
+    counts = simulated(
+        np.column_stack([first[0], last[0]]), np.column_stack([first[1], last[1]]), transfused
+    )
+    clock = 24.0 * rng.uniform(0, 4, lanes)
+    clock[3] = np.nan
+    grid = sensitivity(counts, join=join, clock_h=clock, sustained_days=2.0)
+    assert grid.probability.shape == (2, 4, 4)
+    for (i, a), (j, p), (k, day) in product(
+        enumerate(grid.thresholds[0]), enumerate(grid.thresholds[1]), enumerate((42, 45, 49, 56))
+    ):
+        rule = replace(
+            RULE,
+            criteria=(Criterion("neutrophils", a), Criterion("platelets", p)),
+            by_day=day,
+            join=join,
+            sustained_days=2.0,
+            untransfused_days=7,
+        )
+        found = evaluate_rule(rule, counts, clock_h=clock)
+        assert np.array_equal(grid.status[i, j, k], found.status)
+        assert grid.probability[i, j, k] == found.event.sum() / found.evaluable.sum()
+    # dips are single, so stricter thresholds and earlier looks never lower the risk
+    for axis, sign in ((0, 1), (1, 1), (2, -1)):
+        assert np.all(sign * np.diff(grid.probability, axis=axis) >= 0)
+
+
+def test_continuous_verdict_is_the_recovery_time_compared():
+    rng = np.random.default_rng(9)
+    lanes = 200
+    counts = simulated(
+        np.column_stack([rng.uniform(5, 15, lanes), rng.uniform(20, 70, lanes)]),
+        np.column_stack([rng.uniform(5, 15, lanes), rng.uniform(20, 70, lanes)]),
+    )
+    found = evaluate_rule(RULE, counts)
+    days = [
+        line_outcomes(counts.time_h, counts.log_count[c.line], counts.slope[c.line], c.at_least)
+        for c in RULE.criteria
+    ]
+    late = [d.first.day[0] > 45 for d in days]
+    assert np.array_equal(found.event, late[0] | late[1])
+
+
+@pytest.mark.parametrize(
+    ("rule", "call", "word"),
+    [
+        (DLTRule("text_only", kind="not_count_based"), {}, "no count threshold"),
+        (RULE, {"on": "weekly"}, "continuous, visits"),
+        (RULE, {"on": "visits"}, "visit_days"),
+    ],
+)
+def test_rules_that_cannot_be_judged(rule, call, word):
+    with pytest.raises(DataError, match=word):
+        evaluate_rule(rule, COUNTS, **call)
+
+
+def test_line_that_was_not_simulated():
+    only = Simulated(
+        COUNTS.time_h,
+        {"neutrophils": COUNTS.log_count["neutrophils"]},
+        {"neutrophils": COUNTS.slope["neutrophils"]},
+        None,
+    )
+    with pytest.raises(DataError, match="platelets"):
+        evaluate_rule(RULE, only)

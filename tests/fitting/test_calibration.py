@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+
+import conjugate
+import numpy as np
+import pytest
+from scipy import stats
+from small_data import dataset_of
+
+from pkpd.data.dataset import BELOW
+from pkpd.errors import PkpdError
+from pkpd.fitting.calibration.calibrate import calibrate, load_calibration
+from pkpd.fitting.calibration.one_fit import CalibrationFit, Trial
+from pkpd.fitting.calibration.ranks import ecdf_band, ecdf_difference, uniformity
+from pkpd.fitting.model.priors import Prior
+
+LARGEST = 99
+QUICK = {"draws": 100, "tune": 150, "ranked": 19, "workers": 1, "centring": {"level": 0.5}}
+
+
+def beta_ranks(a, b, n, seed):
+    return np.floor(np.random.default_rng(seed).beta(a, b, n) * (LARGEST + 1)).astype(np.int64)
+
+
+def test_tests_of_uniform_ranks_have_their_level():
+    found = [uniformity(beta_ranks(1, 1, 200, seed), LARGEST) for seed in range(300)]
+    for name in ("ecdf_p", "chi_square_p"):
+        p = np.array([getattr(one, name) for one in found])
+        # 300 tests at 5 %: 15 expected, standard deviation 3.8
+        assert 3 <= np.sum(p <= 0.05) <= 29
+        assert stats.kstest(p, "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "mean", "spread"),
+    [(1.6, 1.0, "high", None), (0.6, 0.6, None, "large"), (2.0, 2.0, None, "small")],
+)
+def test_shifted_narrow_and_wide_posteriors_are_seen(a, b, mean, spread):
+    found = uniformity(beta_ranks(a, b, 200, 1), LARGEST)
+    assert found.ecdf_p < 0.01
+    assert (found.mean > 0.55) == (mean == "high")
+    assert (found.spread > 1.2) == (spread == "large")
+    assert (found.spread < 0.8) == (spread == "small")
+
+
+def test_the_band_holds_whole_curves_as_often_as_it_says():
+    n, inside = 100, 0
+    low, high = ecdf_band(n, LARGEST, 0.9)
+    for seed in range(400):
+        _, difference = ecdf_difference(beta_ranks(1, 1, n, 1000 + seed), LARGEST)
+        inside += np.all((difference >= low - 1e-12) & (difference <= high + 1e-12))
+    # 360 expected of 400, standard deviation 6
+    assert 336 <= inside <= 384
+    assert low[-1] == high[-1] == 0
+
+
+def level_squared(population):
+    return population["level"] ** 2
+
+
+def test_a_calibration_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    settings = QUICK | {"folder": tmp_path / "sbc", "functions": {"level^2": level_squared}}
+    first = calibrate(conjugate.model(), conjugate.data(4), n=3, **settings)
+    assert first.quantities == ("level", "slope", "level^2", "log_likelihood")
+    assert len(list((tmp_path / "sbc").glob("fit_*.json"))) == 3
+    done, run = [], CalibrationFit.run
+    monkeypatch.setattr(CalibrationFit, "run", lambda s, i: done.append(i) or run(s, i))
+    more = calibrate(conjugate.model(), conjugate.data(4), n=4, **settings)
+    assert done == [3]
+    assert more.ranks.iloc[:3].equals(first.ranks)
+    assert more.ranks.to_numpy().min() >= 0
+    assert more.ranks.to_numpy().max() <= 19
+    with pytest.raises(PkpdError, match=r"another calibration \(model, simulated differ\)"):
+        calibrate(conjugate.model(sigma=0.4), conjugate.data(4), n=4, **settings)
+    path = tmp_path / "calibration.json"
+    more.save(path)
+    again = load_calibration(path)
+    assert again.verdict == more.verdict
+    assert again.ranks.equals(more.ranks)
+    np.testing.assert_allclose(again.table(), more.table())
+    axes = more.plot()
+    assert len(axes.get_lines()) == 5
+
+
+def test_failed_fits_are_counted_and_told(tmp_path, monkeypatch):
+    def failing(self, index):
+        if index == 1:
+            return {"index": 1, "failed": "ValueError: no", "seconds": 0.1}
+        ranks = {"level": index % 20}
+        return {
+            "index": index,
+            "failed": None,
+            "seconds": 0.1,
+            "truth": {"level": 1.0},
+            "ranks": ranks,
+            "divergences": 2,
+            "draws": 100,
+            "smallest_ess": 10.0,
+            "largest_rhat": 1.0,
+        }
+
+    monkeypatch.setattr(CalibrationFit, "__init__", lambda self, trial: None)
+    monkeypatch.setattr(CalibrationFit, "run", failing)
+    found = calibrate(conjugate.model(), conjugate.data(4), n=40, **QUICK)
+    assert len(found) == 39
+    assert "1 fits failed (fit 1: ValueError: no)" in found.verdict
+    assert "2 % of the draws diverged" in found.verdict
+    assert "39 fits had too few independent draws" in found.verdict
+
+
+def trial(**changes):
+    parts = {
+        "model": conjugate.model(),
+        "simulated": conjugate.model(),
+        "design": conjugate.data(4),
+        "lloq": None,
+        "method": "nuts",
+        "draws": 100,
+        "tune": 150,
+        "ranked": 19,
+        "centring": {},
+        "target_accept": 0.8,
+        "functions": {},
+        "seed": 1,
+    }
+    return Trial(**(parts | changes))
+
+
+def test_limits_are_applied_to_simulated_values():
+    made = CalibrationFit(trial(lloq=1.0))
+    _, observed = made.simulate(
+        made.population(0) | {"level": 1.0, "slope": 0.1}, np.random.default_rng(1)
+    )
+    below = observed.censored == BELOW
+    assert below.any()
+    assert not below.all()
+    assert np.all(observed.value[below] == 1.0)
+    assert np.all(observed.value[~below] >= 1.0)
+
+
+def test_truths_come_from_the_prior_and_do_not_depend_on_their_number():
+    made, other = CalibrationFit(trial()), CalibrationFit(trial())
+    drawn = [made.population(i) for i in range(150)]
+    assert other.population(120) == drawn[120]
+    level = np.array([one["level"] for one in drawn])
+    assert stats.kstest(level, stats.norm(1, 1).cdf).pvalue > 1e-3
+    assert len(np.unique(level)) == 150
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": 0}, "n = 0"),
+        ({"ranked": 500}, r"ranked = 500.*9 to the number of draws \(200\)"),
+        ({"method": "focei"}, "method 'focei'.*nuts, map, advi"),
+    ],
+)
+def test_settings_without_meaning_are_refused(changes, message):
+    with pytest.raises(PkpdError, match=message):
+        calibrate(conjugate.model(), conjugate.data(4), **(QUICK | changes))
+
+
+@pytest.mark.slow
+def test_a_right_posterior_passes_and_a_wrong_prior_is_detected(tmp_path):
+    settings = QUICK | {"n": 80, "folder": tmp_path / "right"}
+    right = calibrate(conjugate.model(), conjugate.data(4), **settings)
+    assert right.calibrated, right.verdict
+    assert right.verdict.startswith("Calibrated: over 80 fits")
+    # truths lie one and a half standard deviations above the prior that is fitted with
+    shifted = conjugate.model(Prior("Normal", mu=2.5, sigma=1.0))
+    wrong = calibrate(
+        conjugate.model(),
+        conjugate.data(4),
+        simulated=shifted,
+        **(settings | {"folder": tmp_path / "wrong"}),
+    )
+    assert not wrong.calibrated
+    assert wrong.table().loc["level", "adjusted_p"] < 0.01
+    assert "level: posterior too low" in wrong.verdict
+    # data scatter twice as much as the model believes
+    noisy = calibrate(
+        conjugate.model(),
+        conjugate.data(4),
+        simulated=conjugate.model(sigma=2 * conjugate.SIGMA),
+        **(settings | {"folder": tmp_path / "noisy"}),
+    )
+    assert not noisy.calibrated
+    assert noisy.table().loc["log_likelihood", "adjusted_p"] < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_processes_give_what_one_process_gives():
+    settings = {"n": 4, **QUICK}
+    alone = calibrate(conjugate.model(), conjugate.data(4), **settings)
+    spread = calibrate(conjugate.model(), conjugate.data(4), **(settings | {"workers": 2}))
+    assert spread.ranks.equals(alone.ranks)
+    assert json.dumps(spread.settings) == json.dumps(alone.settings)
+
+
+def test_a_design_needs_no_measured_values():
+    blank = dataset_of(
+        [(b, t, None, 1.0) for b in range(3) for t in conjugate.TIMES], lines=("height",)
+    )
+    made = CalibrationFit(trial(design=blank))
+    random, observed = made.simulate(made.population(3), np.random.default_rng(1))
+    assert random.shape == (3, 1)
+    assert np.ptp(observed.value) > 0

@@ -1,0 +1,144 @@
+"""Leave-one-subject-out against exact densities of a Gaussian hierarchical model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from marginal_cases import LEVEL, data
+from scipy import stats
+
+from pkpd.errors import PkpdError
+from pkpd.fitting.checks.leave_one_out import (
+    LeaveOneOut,
+    compare_models,
+    leave_one_out,
+    marginal_densities,
+)
+from pkpd.fitting.draws import Draws
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.priors import fixed
+from pkpd.fitting.model.residual import additive
+from pkpd.fitting.model.specification import PopulationModel, parameter
+
+B, T = 12, 4
+OMEGA, SIGMA, MEAN, SPREAD = 1.5, 0.8, 5.0, 3.0
+COVARIANCE = OMEGA**2 * np.ones((T, T)) + SIGMA**2 * np.eye(T)
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    """Values and exact posterior draws: mu ~ N(5, 3), eta ~ N(0, omega), both sd held."""
+    rng = np.random.default_rng(4)
+    y = 6.0 + OMEGA * rng.standard_normal((B, 1)) + SIGMA * rng.standard_normal((B, T))
+    model = PopulationModel(
+        LEVEL, [parameter("a", MEAN, iiv=fixed(OMEGA), scale="identity")], additive(fixed(SIGMA))
+    )
+    likelihood = bind(model, data(np.arange(T, dtype=float), y))
+    mean, sd = level_posterior(y)
+    mu = mean + sd * rng.standard_normal(4000)
+    precision = T / SIGMA**2 + 1 / OMEGA**2
+    centre = (y.mean(axis=1) - mu[:, None]) * (T / SIGMA**2) / precision
+    eta = centre + rng.standard_normal(centre.shape) / np.sqrt(precision)
+    population = {
+        "a": mu,
+        "sigma_DV": np.full(4000, SIGMA),
+        "omega_a": np.full(4000, OMEGA),
+    }
+    return y, Draws(likelihood, population, eta[..., None])
+
+
+def level_posterior(y):
+    """Mean and sd of mu given the values of some subjects, random effects integrated out."""
+    weight = len(y) / (OMEGA**2 + SIGMA**2 / T)
+    precision = weight + 1 / SPREAD**2
+    return (weight * y.mean() + MEAN / SPREAD**2) / precision, 1 / np.sqrt(precision)
+
+
+def exact(y):
+    out = []
+    for b in range(B):
+        mean, sd = level_posterior(np.delete(y, b, axis=0))
+        out.append(stats.multivariate_normal.logpdf(y[b], np.full(T, mean), COVARIANCE + sd**2))
+    return np.array(out)
+
+
+def test_marginal_densities_are_the_integrals(gaussian):
+    y, draws = gaussian
+    found, error = marginal_densities(draws, n_draws=50, points=64)
+    mu = draws.thinned(50).population["a"]
+    expected = [stats.multivariate_normal.logpdf(y - m, np.zeros(T), COVARIANCE) for m in mu]
+    # 64 even points of a proposal with heavier tails
+    np.testing.assert_allclose(found, np.array(expected), atol=0.06)
+    assert error < 0.1
+
+
+def test_leave_one_subject_out_is_exact(gaussian):
+    y, draws = gaussian
+    found = leave_one_out(draws, n_draws=250)
+    # 250 draws: Monte Carlo error of a subject's density some 0.02
+    np.testing.assert_allclose(found.pointwise, exact(y), atol=0.06)
+    assert found.elpd == pytest.approx(exact(y).sum(), abs=0.25)
+    assert found.se == pytest.approx(np.sqrt(B) * exact(y).std(), rel=0.1)
+    assert found.k.max() < 0.7
+    # one parameter is learned from all: mu
+    assert 0.3 < found.p < 2.0
+    assert found.labels == tuple(str(b + 1) for b in range(B))
+
+
+def test_leaving_out_a_measurement_is_another_question(gaussian):
+    y, draws = gaussian
+    found = leave_one_out(draws, by="observation", n_draws=2000)
+    densities = []
+    total = np.kron(np.eye(B), COVARIANCE) + SPREAD**2
+    for m in range(B * T):
+        rest = np.delete(np.arange(B * T), m)
+        gain = np.linalg.solve(total[np.ix_(rest, rest)], total[rest, m])
+        mean = MEAN + gain @ (y.ravel()[rest] - MEAN)
+        sd = np.sqrt(total[m, m] - gain @ total[rest, m])
+        densities.append(stats.norm.logpdf(y.ravel()[m], mean, sd))
+    assert found.elpd == pytest.approx(sum(densities), abs=1.0)
+    assert found.elpd > exact(y).sum()
+    assert found.unit == "observation"
+
+
+def test_models_are_ranked(gaussian):
+    _, draws = gaussian
+    good = leave_one_out(draws, n_draws=100)
+    narrow = Draws(
+        draws.likelihood,
+        dict(draws.population) | {"omega_a": np.full(4000, 0.3)},
+        draws.random * 0.3 / OMEGA,
+    )
+    table = compare_models({"narrow": leave_one_out(narrow, n_draws=100), "wide": good})
+    assert list(table.index) == ["wide", "narrow"]
+    assert table.loc["wide", "difference"] == 0
+    assert table.loc["narrow", "difference"] < -2
+    assert table.loc["narrow", "elpd"] - table.loc["wide", "elpd"] == pytest.approx(
+        table.loc["narrow", "difference"]
+    )
+
+
+def test_refusals(gaussian):
+    _, draws = gaussian
+    with pytest.raises(PkpdError, match="AIC or BIC"):
+        leave_one_out(draws.thinned(10))
+    with pytest.raises(PkpdError, match="subject, observation"):
+        leave_one_out(draws, by="patient")
+    one = leave_one_out(draws, n_draws=60)
+    with pytest.raises(PkpdError, match="two or more"):
+        compare_models({"one": one})
+    other = leave_one_out(draws, by="observation", n_draws=60)
+    with pytest.raises(PkpdError, match="other data"):
+        compare_models({"one": one, "other": other})
+
+
+def test_many_large_k_speak_of_the_method_and_few_of_the_data():
+    def told(large):
+        k = np.where(np.arange(10) < large, 0.9, 0.2)
+        labels = tuple(f"s{i}" for i in range(10))
+        found = LeaveOneOut(-10.0, 1.0, 2.0, np.full(10, -1.0), k, labels, "subject", 0.0, None)
+        return " ".join(found.sentences)
+
+    assert "leans on heavily (Pareto k above 0.7): s0, s1; look at their data" in told(2)
+    assert "k is above 0.7 for 6 of 10" in told(6)
+    assert "look at their data" not in told(6)

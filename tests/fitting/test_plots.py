@@ -1,0 +1,244 @@
+"""Figures hold what they should, and dense predictions those of the model."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from marginal_cases import data, decay_data, decay_model
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import pkpd
+from pkpd.data.events import INSERTED
+from pkpd.errors import PkpdError
+from pkpd.fitting.checks.curves import dense_dataset, individual_curves
+from pkpd.fitting.checks.npde import prediction_errors
+from pkpd.fitting.checks.replicates import simulate_replicates
+from pkpd.fitting.checks.residuals import residuals
+from pkpd.fitting.checks.vpc import vpc
+from pkpd.fitting.draws import Draws, single_draw
+from pkpd.fitting.model.covariate_effects import power
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.residual import additive
+from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.fitting.plots.goodness import (
+    plot_dv_ipred,
+    plot_dv_pred,
+    plot_goodness,
+    plot_qq,
+    plot_residuals,
+)
+from pkpd.fitting.plots.individuals import plot_individual, plot_individuals
+from pkpd.fitting.plots.random_effects import (
+    plot_eta_covariate,
+    plot_eta_histogram,
+    plot_eta_pairs,
+    plot_etas_covariates,
+)
+from pkpd.fitting.plots.style import smooth
+from pkpd.fitting.plots.vpc import plot_below_limit, plot_vpc, plot_vpc_panel
+from pkpd.predict.pk import compartments
+
+
+def made(dataset):
+    likelihood = bind(decay_model(additive(0.5)), dataset)
+    rng = np.random.default_rng(1)
+    random = rng.standard_normal((likelihood.n_subjects, 2)) * [0.3, 0.4]
+    draws = single_draw(likelihood, {}, random)
+    return draws, residuals(draws), simulate_replicates(draws, 60)
+
+
+@pytest.fixture(scope="module")
+def decay():
+    return made(decay_data(n=9, limit=1.0))
+
+
+def marks(ax, marker_points=None):
+    """Number of points drawn by scatter."""
+    return sum(len(c.get_offsets()) for c in ax.collections if len(c.get_offsets()) > 1)
+
+
+def test_measured_and_censored_points_are_all_drawn(decay):
+    _, found, simulations = decay
+    hidden = simulations.dataset.observations.censored == 1
+    assert hidden.any()
+    for plot in (plot_dv_pred, plot_dv_ipred):
+        ax = plot(found)
+        assert isinstance(ax, Axes)
+        assert marks(ax) == len(hidden)
+    ax = plot_residuals(found, kind="cwres")
+    assert marks(ax) == np.sum(~hidden)
+    errors = prediction_errors(simulations)
+    ax = plot_residuals(found, errors=errors, kind="npde", against="pred")
+    assert marks(ax) == len(hidden)
+    assert ax.get_ylabel() == "NPDE"
+    assert marks(plot_qq(found, errors=errors, kind="npde")) == len(hidden)
+
+
+def test_axes_given_are_used_and_settings_left_alone(decay):
+    _, found, _ = decay
+    ax = Figure().add_subplot()
+    before = mpl.rcParams["axes.spines.top"]
+    assert plot_dv_pred(found, ax, log=True) is ax
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert mpl.rcParams["axes.spines.top"] == before
+
+
+def test_pages(decay):
+    draws, found, simulations = decay
+    assert len(plot_goodness(found, prediction_errors(simulations)).axes) == 9
+    assert len(plot_goodness(found).axes) == 6
+    curves = individual_curves(draws, found, points=20)
+    pages = list(plot_individuals(curves, columns=2, rows=2))
+    assert [sum(ax.get_visible() for ax in p.axes) for p in pages] == [4, 4, 1]
+    assert plot_individual(curves, 2, log=True).get_title(loc="left") == "3"
+    assert len(plot_eta_pairs(draws, {"A": 0.1, "k": 0.2}).axes) == 4
+    assert plot_etas_covariates(draws) is None
+
+
+def test_vpc_has_a_panel_for_the_limit(decay):
+    _, _, simulations = decay
+    check = vpc(simulations)
+    assert len(plot_vpc(check).axes) == 2
+    share = plot_below_limit(check, check.panels[0])
+    drawn = share.lines[-1].get_ydata()
+    np.testing.assert_allclose(drawn, 100 * check.panels[0].below[0])
+    ax = plot_vpc_panel(check, check.panels[0], log=True)
+    assert ax.get_yscale() == "log"
+    # what is below the limit is not drawn as a percentile
+    for line in ax.lines:
+        y = np.asarray(line.get_ydata(), dtype=float)
+        assert np.all(np.isnan(y) | (y >= 1.0) | (len(y) <= 2))
+    for figure in (
+        plot_vpc(check, log=True),
+        plot_vpc(vpc(simulations, prediction_corrected=True)),
+    ):
+        figure.canvas.draw()
+
+
+def test_covariates_as_groups_and_numbers():
+    y = np.random.default_rng(1).uniform(1, 9, (12, 4))
+    frame = data(
+        [0.0, 1.0, 2.0, 4.0], y, WT=np.repeat(np.linspace(50, 90, 12), 4), SEX=[0] * 24 + [1] * 24
+    )
+    assert frame.covariates == {}
+    table = pd.DataFrame(
+        {
+            "ID": np.repeat(np.arange(12), 4),
+            "TIME": np.tile([0.0, 1.0, 2.0, 4.0], 12),
+            "DV": y.ravel(),
+            "EVID": 0,
+            "WT": np.repeat(np.linspace(50, 90, 12), 4),
+            "SEX": [0] * 24 + [1] * 24,
+        }
+    )
+    draws, _, _ = made(pkpd.read_nonmem(table, covariates=["WT", "SEX"]))
+    groups = plot_eta_covariate(draws, "k", "SEX")
+    assert [t.get_text() for t in groups.get_xticklabels()] == ["0\nn=6", "1\nn=6"]
+    assert "rank correlation" in plot_eta_covariate(draws, "k", "WT").get_title(loc="left")
+    assert len(plot_etas_covariates(draws).axes) == 4
+    assert "shrinkage 20 %" in plot_eta_histogram(draws, "A", shrinkage=0.2).get_title(loc="left")
+    with pytest.raises(PkpdError, match=r"'AGE'.*WT, SEX"):
+        plot_eta_covariate(draws, "k", "AGE")
+    with pytest.raises(PkpdError, match="does not vary"):
+        plot_eta_covariate(draws, "V", "WT")
+
+
+def test_refusals(decay):
+    _, found, _ = decay
+    with pytest.raises(PkpdError, match="no line 'platelets'"):
+        plot_dv_pred(found, line="platelets")
+    with pytest.raises(PkpdError, match="errors=prediction_errors"):
+        plot_residuals(found, kind="npde")
+    with pytest.raises(PkpdError, match="cwres, iwres"):
+        plot_residuals(found, kind="res")
+
+
+def test_smooth_of_a_line_is_the_line():
+    x = np.linspace(0, 10, 30)
+    at, middle = smooth(x, 2 + 3 * x)
+    # a local linear fit reproduces a line exactly
+    np.testing.assert_allclose(middle, 2 + 3 * at, rtol=1e-9)
+    assert len(smooth(np.array([1.0, 1.0, 2.0]), np.ones(3))[0]) == 0
+
+
+@pytest.fixture(scope="module")
+def oral():
+    """Two doses by ADDL, a weight that changes, one occasion after the other."""
+    frame = pd.DataFrame(
+        {
+            "ID": [1] * 5 + [2] * 4,
+            "TIME": [0.0, 2.0, 8.0, 26.0, 40.0, 0.0, 3.0, 3.0, 12.0],
+            "AMT": [100, 0, 0, 0, 0, 100, 0, 50, 0],
+            "II": [12, 0, 0, 0, 0, 0, 0, 0, 0],
+            "ADDL": [2, 0, 0, 0, 0, 0, 0, 0, 0],
+            "EVID": [1, 0, 0, 0, 0, 1, 0, 1, 0],
+            "DV": [0, 3.0, 2.0, 4.0, 1.0, 0, 2.0, 0, 3.0],
+            "WT": [50, 50, 60, 70, 80, 60, 60, 60, 60],
+            "OCC": [1, 1, 1, 2, 2, 1, 1, 1, 1],
+        }
+    )
+    dataset = pkpd.read_nonmem(frame, covariates=["WT"])
+    model = PopulationModel(
+        compartments(1, absorption="first_order"),
+        [
+            parameter("ka", 1.0),
+            parameter("CL", 3.0, iiv=0.3, iov=0.2, effects=power("WT", 70, 0.75)),
+            parameter("V", 30.0, iiv=0.2),
+        ],
+        additive(0.1),
+    )
+    return bind(model, dataset)
+
+
+def test_dense_predictions_are_those_of_the_model(oral):
+    rng = np.random.default_rng(2)
+    random = 0.2 * rng.standard_normal((2, oral.random_effects.size))
+    draws = single_draw(oral, {}, random)
+    found = residuals(draws)
+    curves = individual_curves(draws, found, points=30)
+    seen = oral.dataset.observations
+    for m in range(len(seen)):
+        mine = (curves.subject == seen.subject[m]) & (curves.time == seen.time[m])
+        # records inserted between do not change what is predicted (closed forms: rounding)
+        assert np.any(np.isclose(curves.ipred[mine], found.ipred[m], rtol=1e-9))
+    # closed form of the second subject after its first dose, before the second
+    fixed = oral.individual_parameters(oral.fixed(found.values), random)
+    cl, v = float(fixed["CL"][1, 0]), float(fixed["V"][1])
+    mine = (curves.subject == 1) & (curves.time < 3.0)
+    t = curves.time[mine]
+    k = cl / v
+    exact = 100 / v / (1 - k) * (np.exp(-k * t) - np.exp(-t))
+    np.testing.assert_allclose(curves.ipred[mine], exact, rtol=1e-7, atol=1e-10)
+    assert np.all(np.diff(t) >= 0)
+
+
+def test_inserted_records_take_what_holds_at_the_next_record(oral):
+    dense = dense_dataset(oral.dataset, 21)
+    events = dense.events
+    new = events.row[0] == INSERTED
+    weight, time = dense.covariates["WT"][0], events.time[0]
+    assert set(weight[new & (time > 8) & (time < 26)]) == {70.0}
+    assert set(dense.occasion[0][new & (time > 8)]) == {1}
+    # no dose is given twice
+    assert events.is_dose.sum() == oral.dataset.events.is_dose.sum()
+    assert events.addl.sum() == 2
+
+
+def test_interval_of_a_posterior(oral):
+    rng = np.random.default_rng(3)
+    one = single_draw(oral, {}, np.zeros((2, oral.random_effects.size)))
+    population = {
+        name: np.repeat(v, 20) * np.exp(0.05 * rng.standard_normal(20))
+        for name, v in one.population.items()
+    }
+    draws = Draws(oral, population, 0.05 * rng.standard_normal((20, 2, oral.random_effects.size)))
+    curves = individual_curves(draws, residuals(draws), points=10)
+    assert curves.lower is not None
+    # after the first dose predictions differ between draws
+    late = curves.ipred > 1e-6
+    assert np.all(curves.lower[late] < curves.upper[late])
+    inside = (curves.lower < curves.pred) & (curves.pred < curves.upper)
+    assert np.mean(inside[late]) > 0.8

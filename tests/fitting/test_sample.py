@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import conjugate
+import numpy as np
+import pytest
+
+from pkpd.errors import PkpdError
+from pkpd.fitting.bayes.density import build_model
+from pkpd.fitting.bayes.sample import SamplerSettings, sample
+from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
+from pkpd.fitting.model.likelihood import bind
+
+DRAWS = 12_000
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_sample
+if __name__ == "__main__":
+    test_sample.sampled(test_sample.DRAWS, {folder!r})
+"""
+
+
+def sampled(draws, folder, seed=1, data=None, **settings):
+    likelihood = bind(conjugate.model(), data or conjugate.data())
+    made = build_model(likelihood)
+    point = StartingPoint({})
+    named = named_start(likelihood, point, {})
+    return sample(
+        made,
+        named,
+        flat_start(made, named),
+        flat_spread(made, point),
+        SamplerSettings(draws, 300, 2, 1, seed, progress=False, every_s=0.5, **settings),
+        None if folder is None else Path(folder),
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path):
+    folder = tmp_path / "checkpoint"
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder)))
+    process = subprocess.Popen([sys.executable, str(script)])
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("chain_*.nc")):
+        assert process.poll() is None, "ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    import xarray as xr
+
+    path = next(iter(folder.glob("chain_*.nc")))
+    with xr.open_dataset(path, group="posterior", engine="h5netcdf") as kept:
+        before = kept["level"].values
+    assert 0 < before.size < DRAWS
+    idata = sampled(DRAWS, folder)
+    assert dict(idata.posterior.sizes)["draw"] == DRAWS
+    assert dict(idata.posterior.sizes)["chain"] == 2
+    place = int(path.stem.removeprefix("chain_"))
+    np.testing.assert_array_equal(idata.posterior["level"].values[place, : before.size], before)
+    mean, covariance = conjugate.posterior(conjugate.data())
+    for i, name in enumerate(("level", "slope")):
+        drawn = idata.posterior[name].values
+        # an effective size of 2,000 is far less than these chains have
+        assert abs(drawn.mean() - mean[i]) < 4.5 * np.sqrt(covariance[i, i] / 2000)
+        assert drawn.std() == pytest.approx(np.sqrt(covariance[i, i]), rel=0.1)
+    again = sampled(DRAWS, folder)  # finished: read, not sampled
+    np.testing.assert_array_equal(again.posterior["level"], idata.posterior["level"])
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    sampled(20, tmp_path / "one")
+    assert json.loads((tmp_path / "one" / "settings.json").read_text())["draws"] == 20
+    with pytest.raises(PkpdError, match="was made with other settings"):
+        sampled(21, tmp_path / "one")
+    with pytest.raises(PkpdError, match="another model, other data"):
+        sampled(20, tmp_path / "one", data=conjugate.data(seed=5))
+
+
+def test_a_finished_checkpoint_is_read_back(tmp_path):
+    first = sampled(30, tmp_path)
+    again = sampled(30, tmp_path)
+    np.testing.assert_array_equal(first.posterior["level"], again.posterior["level"])
+    assert again.sample_stats.sizes["draw"] == 30
+
+
+def test_a_sampler_that_cannot_start_says_so_in_a_sentence():
+    likelihood = bind(conjugate.model(), conjugate.data())
+    made = build_model(likelihood)
+    point = StartingPoint({})
+    named = named_start(likelihood, point, {})
+    nowhere = np.full_like(flat_start(made, named), np.nan)
+    settings = SamplerSettings(10, 10, 1, 1, 1, progress=False)
+    with pytest.raises(PkpdError, match="the sampler stopped") as caught:
+        sample(made, named, nowhere, flat_spread(made, point), settings)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "use narrower priors" in str(caught.value)

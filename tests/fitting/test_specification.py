@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import pytest
+from small_data import Straight
+
+from pkpd.errors import PkpdError
+from pkpd.fitting.model.covariate_effects import category, power
+from pkpd.fitting.model.population_parameters import fixed_effects, start_values
+from pkpd.fitting.model.priors import Estimate, Prior, fixed
+from pkpd.fitting.model.residual import additive, combined
+from pkpd.fitting.model.specification import PopulationModel, from_column, parameter
+from pkpd.predict.pk import compartments
+
+RESIDUAL = {"concentration": additive(0.5)}
+
+
+def two(**kw):
+    return [parameter("CL", 2.7, iiv=0.3, **kw), parameter("V", 32.0, iiv=0.2)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: parameter("CL", 0.0), r"parameter 'CL': value 0.*more than 0 on the log scale"),
+        (lambda: parameter("F", 1.0, scale="logit"), r"value 1.*between 0 and 1"),
+        (lambda: parameter("F", 1.0, scale="probit"), r"scale 'probit'.*log, logit, identity"),
+        (lambda: parameter("CL", 1.0, iiv=0.0), r"iiv = 0.*leave iiv out"),
+        (lambda: parameter("CL", 1.0, iov=-1.0), r"iov = -1"),
+        (lambda: parameter("CL", 1.0, boxcox=0.5), "boxcox without iiv"),
+        (lambda: parameter("CL", 1.0, iiv=0.3, centring=1.5), "centring 1.5"),
+        (lambda: PopulationModel(compartments(1), two()[:1], RESIDUAL), "'V': is missing"),
+        (
+            lambda: PopulationModel(compartments(1), [*two(), *two()[:1]], RESIDUAL),
+            "'CL': is given twice",
+        ),
+        (
+            lambda: PopulationModel(compartments(1), [*two(), parameter("ka", 1.0)], RESIDUAL),
+            "'ka': is not a parameter of the structural model.*CL, V",
+        ),
+        (
+            lambda: PopulationModel(compartments(1), two(), {"effect": additive(1.0)}),
+            "residual error of 'effect': the structural model has no such line",
+        ),
+        (
+            lambda: PopulationModel(Straight(("a", "b")), two(), additive(1.0)),
+            "residual error: one is given for 2 lines",
+        ),
+        (
+            lambda: PopulationModel(compartments(1), two(), RESIDUAL, correlated=[("CL",)]),
+            "'CL' stands alone",
+        ),
+        (
+            lambda: PopulationModel(
+                compartments(1),
+                [parameter("CL", 1.0), two()[1]],
+                RESIDUAL,
+                correlated=[("CL", "V")],
+            ),
+            "'CL' has no variability between patients",
+        ),
+        (
+            lambda: PopulationModel(
+                compartments(1), two(), RESIDUAL, correlated=[("CL", "V"), ("V", "CL")]
+            ),
+            "'V' is in two blocks",
+        ),
+        (
+            lambda: PopulationModel(compartments(1), two(), RESIDUAL, correlated=[("CL", "CL")]),
+            "'CL' is in two blocks",
+        ),
+        (lambda: PopulationModel(compartments(1), two(), RESIDUAL)["ka"], "no parameter 'ka'"),
+        (
+            lambda: PopulationModel(compartments(1), two(), RESIDUAL).with_values({"CLx": 1.0}),
+            "population parameter 'CLx': is not one of the model's",
+        ),
+    ],
+)
+def test_what_makes_no_model_is_refused_in_a_sentence(make, message):
+    with pytest.raises(PkpdError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_order_follows_the_structure_and_blocks_come_first_among_effects():
+    parameters = [
+        parameter("V", 32.0, iiv=0.2),
+        parameter("CL", 2.7, iiv=0.3, iov=0.1),
+        parameter("ka", 1.5, iiv=0.6),
+    ]
+    model = PopulationModel(
+        compartments(1, absorption="first_order"),
+        parameters,
+        additive(0.5),
+        correlated=[("CL", "V")],
+    )
+    assert [p.name for p in model.parameters] == ["ka", "CL", "V"]
+    assert model.varying == ("CL", "V", "ka")
+    assert model.occasional == ("CL",)
+
+
+def test_new_values_go_everywhere_and_back():
+    model = PopulationModel(
+        compartments(1),
+        two(
+            iov=0.1,
+            boxcox=0.4,
+            effects=[power("WT", 70, 0.75), category("SEX", [1, 2])],
+        ),
+        {"concentration": combined(0.5, 0.1, nu=fixed(4.0))},
+        correlated=[("CL", "V")],
+        lkj=3.0,
+    )
+    start = start_values(model)
+    other = {name: 0.5 * value + 0.01 for name, value in start.items()}
+    renewed = model.with_values({k: v for k, v in other.items() if not k.startswith("partial")})
+    again = start_values(renewed)
+    for name in start:
+        assert again[name] == (0.0 if name.startswith("partial") else pytest.approx(other[name]))
+    assert renewed.lkj == 3.0
+    assert renewed.correlated == model.correlated
+    assert fixed_effects(renewed)["nu_concentration"].fixed
+
+
+def test_changed_and_replace_keep_the_rest():
+    model = PopulationModel(compartments(1), two(), additive(0.5), lkj=5.0)
+    changed = model.changed("CL", iiv=None)
+    assert changed.varying == ("V",)
+    assert changed.lkj == 5.0
+    assert (
+        model.replace(residual={"concentration": additive(1.0)}).residual["concentration"]
+        != (model.residual["concentration"])
+    )
+
+
+def test_priors_and_fixed_are_kept_with_the_value():
+    prior = Prior("LogNormal", mu=1.0, sigma=0.2)
+    assert parameter("CL", 2.7, prior=prior).typical == Estimate(2.7, prior)
+    assert parameter("CL", fixed(2.7)).typical.fixed
+    assert parameter("CL", Estimate(2.7, prior), fixed=True).typical == Estimate(2.7, prior, True)
+    assert from_column("CL", "CLI").column == "CLI"
+
+
+def test_a_misspelt_parameter_is_told_before_the_one_it_leaves_missing():
+    wrong = [parameter("Cl", 1.0), parameter("V", 10.0)]
+    with pytest.raises(PkpdError, match=r"'Cl': is not a parameter .*did you mean 'CL'"):
+        PopulationModel(compartments(1), wrong, RESIDUAL)
+
+
+def test_a_model_says_what_it_is_in_a_line():
+    model = PopulationModel(compartments(1), two(), RESIDUAL)
+    assert repr(model) == (
+        "PopulationModel(LinearStructure of CL, V; iiv of CL, V; residual error of concentration)"
+    )
