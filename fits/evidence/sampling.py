@@ -31,7 +31,7 @@ from pkpd.evidence.sampling.smc import SMCSettings, prolong, run_smc, with_seed
 from pkpd.evidence.sampling.smc_state import SMCRun, Stage
 from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
-from pkpd.leukaemia.variants import VARIANTS
+from pkpd.marrow.variants import VARIANTS
 
 #: Learned in a reduced run: those in whose directions the likelihood of the table bends most.
 #: The resistances have the priors of their cards there, without pooling.

@@ -37,7 +37,7 @@ from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.trial_arms import arms_of_trial
-from pkpd.leukaemia.variants import VARIANTS
+from pkpd.marrow.variants import VARIANTS
 from pkpd.schedule import plan
 from pkpd.trials import Arm as TrialArm
 from pkpd.trials import Cohort, DLTRule, Trial

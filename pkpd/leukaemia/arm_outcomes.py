@@ -15,7 +15,7 @@ from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import SCORES, Candidates, candidates, random_scores
 from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.simulate import STEPS_PER_DAY, arm_pool, as_rows, simulate_prepared
-from pkpd.leukaemia.variants import FULL, Variant
+from pkpd.marrow.variants import FULL, Variant
 
 
 def population_outcomes(

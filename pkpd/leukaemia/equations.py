@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.leukaemia.variants import Variant
+from pkpd.marrow.variants import Variant
 
 Floats = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from scipy.stats import qmc
 from pkpd.leukaemia.equations import PARAMETERS, initial_state, observed_counts
 from pkpd.leukaemia.parameters import Theta, value_of
 from pkpd.leukaemia.schedule import Arm
-from pkpd.leukaemia.variants import Variant
+from pkpd.marrow.variants import Variant
 
 Floats = NDArray[np.float64]
 

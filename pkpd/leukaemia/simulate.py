@@ -18,7 +18,7 @@ from pkpd.leukaemia.equations import PARAMETERS
 from pkpd.leukaemia.outcomes import DailyCourses
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.schedule import ArmSchedule
-from pkpd.leukaemia.variants import FULL, Variant
+from pkpd.marrow.variants import FULL, Variant
 
 Floats = NDArray[np.float64]
 

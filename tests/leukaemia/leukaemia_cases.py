@@ -2,7 +2,7 @@ import numpy as np
 
 from pkpd.leukaemia.patients import arm_patients, random_scores
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
-from pkpd.leukaemia.variants import FULL
+from pkpd.marrow.variants import FULL
 from pkpd.schedule import Course, DoseRule, Regimen, parse_days
 
 M2 = "mg/m^2"

@@ -15,7 +15,7 @@ from pkpd.leukaemia.equations import PARAMETERS, STATES, reference_course
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import ArmSchedule, GrowthFactorPolicy
 from pkpd.leukaemia.simulate import simulate
-from pkpd.leukaemia.variants import FULL, VARIANTS
+from pkpd.marrow.variants import FULL, VARIANTS
 from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Gate, Regimen, follow
 
 LEN_MEC = (

@@ -19,8 +19,8 @@ from pkpd.leukaemia.equations import (
     reference_course,
 )
 from pkpd.leukaemia.simulate import simulate
-from pkpd.leukaemia.variants import FULL, VARIANTS, Variant
 from pkpd.marrow.friberg import Friberg
+from pkpd.marrow.variants import FULL, VARIANTS, Variant
 
 NO_DRUG = {"chemotherapy": np.zeros(6), "filgrastim": 0.0, "lenalidomide": 0.0}
 

@@ -12,7 +12,7 @@ from pkpd.leukaemia.drug_effects import drug_name, intensity, known_drugs, prepa
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards, value_of, with_changes
 from pkpd.leukaemia.patients import SCORES, arm_patients, candidates, random_scores
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
-from pkpd.leukaemia.variants import FULL, Variant
+from pkpd.marrow.variants import FULL, Variant
 from pkpd.schedule import Criterion, DoseModification
 
 

@@ -25,7 +25,7 @@ from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceTable
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.patients import SCORES, arm_patients, candidates, random_scores
-from pkpd.leukaemia.variants import FULL
+from pkpd.marrow.variants import FULL
 
 Floats = NDArray[np.float64]
 

@@ -26,7 +26,7 @@ from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.patients import SCORES, candidates, random_scores
 from pkpd.leukaemia.schedule import Arm
-from pkpd.leukaemia.variants import FULL, Variant
+from pkpd.marrow.variants import FULL, Variant
 
 Floats = NDArray[np.float64]
 Look = Callable[[ArmOutcomes], Mapping[Hashable, Floats]]

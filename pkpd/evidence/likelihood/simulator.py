@@ -25,7 +25,7 @@ from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import Theta, default_theta
 from pkpd.leukaemia.patients import candidates, random_scores
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
-from pkpd.leukaemia.variants import Variant
+from pkpd.marrow.variants import Variant
 from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Gate, Regimen
 from pkpd.trials import DLTRule, ResponseCriteria
 

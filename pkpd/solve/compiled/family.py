@@ -5,8 +5,8 @@ vector, few patient blocks at a time in cache, threads over blocks, derivatives 
 adjoint (`pkpd.solve.compiled.run`).
 
 The family: linear PK of `pkpd.kinetics.linear` or direct kill; no, linear or (Hill) Emax effects
-that add; `Friberg` and, with one class of platelets, `PlateletChain`. `compile_plan` returns
-``None`` for anything else.
+that add; `Friberg` and, with one class of platelets, `PlateletChain`; or any whole marrow
+(`pkpd.marrow.protocol`). `compile_plan` returns ``None`` for anything else.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pkpd.kinetics.linear import Disposition, LinearPK, TransitAbsorption
 from pkpd.solve.compiled import marrow
 from pkpd.solve.compiled import program as pk
+from pkpd.solve.compiled.whole_plan import LEVEL_OF_DRUG, WholePlan, whole_plan
 from pkpd.solve.population.structure import DirectKill, Line, PopulationStructure
 from pkpd.solve.population.versions import n_kinetic
 
@@ -60,6 +61,12 @@ class Plan:
     effects: IntArray
     n_parameters: int
     n_kinetic: int
+    whole: WholePlan | None = None
+
+    @property
+    def n_lines(self) -> int:
+        """Number of observed quantities."""
+        return len(self.lines) if self.whole is None else self.whole.n_observed
 
 
 @lru_cache(maxsize=64)
@@ -89,9 +96,13 @@ def compile_plan(structure: PopulationStructure) -> Plan | None:
         kinds = set(table[:, k, 0].tolist())
         heads[k, pk.MOMENTS] = marrow.LINEAR in kinds
         heads[k, pk.AT_NODES] = bool(kinds & {marrow.EMAX, marrow.EMAX_HILL})
+    whole = None
+    if structure.whole is not None:
+        whole = whole_plan(structure, structure.whole)
+        heads[:, pk.AT_NODES] = whole.places[:, 0] == LEVEL_OF_DRUG
     code = np.concatenate(codes) if codes else np.zeros(0, dtype=np.int32)
-    rows = np.array(lines, dtype=np.int32)
-    return Plan(code, heads, rows, table, len(structure.layout), n_kinetic(structure))
+    rows = np.array(lines, dtype=np.int32).reshape(-1, marrow.LINE_HEADER)
+    return Plan(code, heads, rows, table, len(structure.layout), n_kinetic(structure), whole)
 
 
 def _line_header(line: Line, row: dict[tuple[str, ...], int]) -> IntArray | None:

@@ -57,6 +57,7 @@ _SOURCES = (
             "transitions",
             "program",
             "store",
+            "whole",
         )
     ),
     "../../kinetics/pattern.py",

@@ -109,7 +109,7 @@ class PopulationProblem:
     @property
     def n_lines(self) -> int:
         """Number of marrow lines."""
-        return len(self.structure.lines)
+        return len(self.structure.line_names)
 
     def schedule_of(self, n_lanes: int) -> NDArray[np.int64]:
         """Schedule of each of ``n_lanes`` lanes."""

@@ -24,6 +24,7 @@ from pkpd.kinetics.linear import LinearPK, of_length
 from pkpd.solve.cache import keep_compilations
 from pkpd.solve.population.grid import CellGrid
 from pkpd.solve.population.marrow_step import rk4_cell
+from pkpd.solve.population.scan_whole import whole_nodes, whole_observed
 from pkpd.solve.population.structure import DirectKill, PopulationStructure
 
 Mode = Literal["reverse", "forward"]
@@ -156,6 +157,14 @@ def _observed(grid: Tables, schedule: Array, log_count: Array, slope: Array) -> 
 
 @partial(jax.jit, static_argnums=0)
 def _counts(structure: PopulationStructure, grid: Tables, schedule: Array, theta: Array) -> Array:
+    return _log_counts(structure, grid, schedule, theta)
+
+
+def _log_counts(
+    structure: PopulationStructure, grid: Tables, schedule: Array, theta: Array
+) -> Array:
+    if structure.whole is not None:
+        return whole_observed(grid, schedule, whole_nodes(structure, grid, schedule, theta))
     return _observed(grid, schedule, *_nodes(structure, grid, schedule, theta))
 
 
@@ -164,6 +173,10 @@ def scan_nodes(
     structure: PopulationStructure, grid: Tables, schedule: Array, theta: Array
 ) -> tuple[Array, Array]:
     """Log count and its slope per hour at all cell edges, ``[lines, L, C + 1]`` each."""
+    if structure.whole is not None:
+        ends = whole_nodes(structure, grid, schedule, theta)
+        edges = jnp.concatenate([ends[:, 0], ends[-1:, 1]])  # [C + 1, value or slope, observed, L]
+        return jnp.moveaxis(edges[:, 0], 0, -1), jnp.moveaxis(edges[:, 1], 0, -1)
     log_count, slope = _nodes(structure, grid, schedule, theta)
     return jnp.moveaxis(log_count, 0, -1), jnp.moveaxis(slope, 0, -1)
 
@@ -180,7 +193,7 @@ def _forward_rule(structure: PopulationStructure, wrt: tuple[int, ...]):
         def push(row):
             tangent = jnp.zeros_like(theta).at[row].set(1.0)
             return jax.jvp(
-                lambda t: _observed(grid, schedule, *_nodes(structure, grid, schedule, t)),
+                lambda t: _log_counts(structure, grid, schedule, t),
                 (theta,),
                 (tangent,),
             )

@@ -92,8 +92,11 @@ class PopulationStatus:
         return f"Of {self.code.size} lanes: " + "; ".join(parts) + "."
 
 
-def _allowed(name: tuple[str, ...]) -> tuple[float, bool, str]:
+def _allowed(name: tuple[str, ...], structure: PopulationStructure) -> tuple[float, bool, str]:
     """Lower limit of a parameter, whether the limit itself is out, and both in words."""
+    whole = structure.whole
+    if whole is not None and len(name) == 2 and name[1] in whole.may_be_zero:
+        return 0.0, False, "0 or more"
     if name[-1] in ("slope", "Emax"):
         return -np.inf, True, "a finite number"
     if name[-1] in _MAY_BE_ZERO:
@@ -104,7 +107,7 @@ def _allowed(name: tuple[str, ...]) -> tuple[float, bool, str]:
 @lru_cache(maxsize=64)
 def limits_of(structure: PopulationStructure) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Lower limits of the parameters ``[P, 1]``, and where the limit itself is out."""
-    limits = [_allowed(name) for name in structure.layout]
+    limits = [_allowed(name, structure) for name in structure.layout]
     low = np.array([[limit] for limit, _, _ in limits])
     return low, np.array([[strict] for _, strict, _ in limits])
 
@@ -131,7 +134,7 @@ def parameter_problems(structure: PopulationStructure, theta: FloatArray) -> dic
         out[lane] = sentence(
             where=f"lane {lane}, {' '.join(name)}",
             what=f"value {float(theta[row, lane])!r}",
-            allowed=_allowed(name)[2],
+            allowed=_allowed(name, structure)[2],
         )
     return out
 

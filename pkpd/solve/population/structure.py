@@ -14,6 +14,8 @@ from typing import Any
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.kinetics.linear import LinearPK
+from pkpd.marrow.actions import Action, may_be_zero
+from pkpd.marrow.protocol import Marrow
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,62 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """All lines of a marrow at once, for marrows whose lines share states.
+
+    Parameters
+    ----------
+    marrow
+        The marrow.
+    actions
+        What each drug does to it, in the order of the drugs; ``None`` for nothing. A `DirectKill`
+        drug has an action that is driven by a rate of dosing, any other one by its concentration.
+    observed
+        Names of what is observed, among those of the marrow.
+    """
+
+    marrow: Marrow
+    actions: tuple[Action | None, ...]
+    observed: tuple[str, ...]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Parameters of the marrow and of the actions, each once."""
+        acting = (a.parameters for a in self.actions if a is not None)
+        names = (*self.marrow.parameters, *(name for own in acting for name in own))
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def may_be_zero(self) -> frozenset[str]:
+        """Parameters that may be zero."""
+        acting = (may_be_zero(a) for a in self.actions if a is not None)
+        return self.marrow.may_be_zero.union(*acting)
+
+
+@dataclass(frozen=True)
 class PopulationStructure:
-    """Drugs and lines.
+    """Drugs and lines, or drugs and a whole marrow.
+
+    Parameters
+    ----------
+    drugs
+        The drugs.
+    lines
+        Marrow lines that share nothing but drugs.
+    whole
+        A marrow with all its lines, instead of ``lines``.
 
     Notes
     -----
     Rows of ``theta``, as tuples: ``("pk", drug, parameter)``, with the bioavailability ``"F"``
     after the parameters of each drug; ``("effect", line, drug, parameter)``;
-    ``("marrow", line, parameter)``.
+    ``("marrow", line, parameter)``. Parameters of a whole marrow and of what acts on it are
+    ``("marrow", parameter)``.
     """
 
     drugs: tuple[Drug, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[Line, ...] = ()
+    whole: Whole | None = None
 
     def __post_init__(self) -> None:
         """Refuse a structure without lines, double names, and effects that do not match."""
@@ -87,8 +133,11 @@ class PopulationStructure:
                 raise PkpdError(
                     sentence(where="population structure", what=f"two of one {what} in {given}")
                 )
-        if not lines:
-            raise PkpdError(sentence(where="population structure", what="no marrow line is given"))
+        if bool(lines) == (self.whole is not None):
+            what = "lines and a whole marrow are given" if lines else "no marrow line is given"
+            raise PkpdError(sentence(where="population structure", what=what))
+        if self.whole is not None:
+            _check_whole(self.drugs, self.whole)
         for line in self.lines:
             if len(line.effects) != len(names):
                 raise PkpdError(
@@ -111,7 +160,14 @@ class PopulationStructure:
                 names = ("kill",) if direct else effect.parameters
                 rows += [("effect", line.name, drug.name, name) for name in names]
             rows += [("marrow", line.name, name) for name in line.marrow.parameters]
+        if self.whole is not None:
+            rows += [("marrow", name) for name in self.whole.parameters]
         return tuple(rows)
+
+    @property
+    def line_names(self) -> tuple[str, ...]:
+        """Names of what is observed."""
+        return tuple(x.name for x in self.lines) if self.whole is None else self.whole.observed
 
     @cached_property
     def row(self) -> dict[tuple[str, ...], int]:
@@ -158,6 +214,33 @@ class PopulationStructure:
                 )
             )
         return out
+
+
+def _check_whole(drugs: Sequence[Drug], whole: Whole) -> None:
+    if len(whole.actions) != len(drugs):
+        msg = sentence(
+            where=f"population structure, marrow {whole.marrow.name!r}",
+            what=f"{len(whole.actions)} actions for {len(drugs)} drugs",
+            remedy="give one action per drug; None is one",
+        )
+        raise PkpdError(msg)
+    for drug, action in zip(drugs, whole.actions, strict=True):
+        wanted = "rate" if isinstance(drug.pk, DirectKill) else "level"
+        if action is not None and action.driver != wanted:
+            msg = sentence(
+                where=f"population structure, action of {drug.name}",
+                what=f"it is driven by a {action.driver}",
+                allowed=f"an action driven by a {wanted}",
+            )
+            raise PkpdError(msg)
+    unknown = [name for name in whole.observed if name not in whole.marrow.observed]
+    if unknown or not whole.observed:
+        msg = sentence(
+            where=f"population structure, marrow {whole.marrow.name!r}",
+            what=f"{unknown[0]!r} is not observed" if unknown else "nothing is observed",
+            allowed=", ".join(whole.marrow.observed),
+        )
+        raise PkpdError(msg)
 
 
 def _written(name: Sequence[str]) -> str:

@@ -1,0 +1,222 @@
+"""What drugs do to a marrow as a whole: from concentrations and dose rates to the inputs of a cell.
+
+An action of one drug gives its share of every input of the marrow (`pkpd.marrow.protocol`) at one
+instant. Shares of losses and switches add; what drugs leave of the step into the chains
+(``rest_...``) multiplies. Over a cell the mean of four Gauss-Legendre nodes is taken.
+
+Parameters carry the prefix of the drug, so that several drugs may act in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import jax.numpy as jnp
+
+from pkpd.kinetics.quadrature import WEIGHTS
+from pkpd.marrow.protocol import Marrow, Numbers
+
+NO_LEVEL = 1e-30
+"""Concentration that stands for none: a power of zero has no derivative by its exponent."""
+
+CHANNELS = ("early", "committed", "blasts", "injury", "early_platelet", "committed_platelet")
+"""What chemotherapy known by its intensity does, each a rate of intensity per day."""
+
+
+class Action(Protocol):
+    """How one drug acts on a marrow."""
+
+    @property
+    def driver(self) -> Literal["level", "rate", "rates"]:
+        """A concentration, a rate of dosing, or a rate for each of `CHANNELS`."""
+        ...
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Parameters of one patient that it reads."""
+        ...
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """Its part of the marrow's inputs, for one value of the driver."""
+        ...
+
+
+def may_be_zero(action: Action) -> frozenset[str]:
+    """Parameters of an action that may be zero: all but what it divides by or raises to."""
+    above = ("ec50_stem", "ec50_committed", "ec50_neutrophil", "ec50_platelet", "hill")
+    return frozenset(name for name in action.parameters if not name.endswith(above))
+
+
+def _hill(level: Any, ec50: Any, hill: Any) -> Any:
+    log_ratio = jnp.log(jnp.maximum(level, NO_LEVEL)) - jnp.log(ec50)
+    ratio = jnp.exp(hill * log_ratio)
+    return ratio / (1.0 + ratio)
+
+
+@dataclass(frozen=True)
+class SaturableKill:
+    """Kill of early cells, committed cells and blasts by a concentration, with a Hill exponent.
+
+    Early cells and blasts die at ``max C^n / (EC50^n + C^n)``, committed cells at a rate with an
+    EC50 of their own.
+    """
+
+    prefix: str
+    driver: Literal["level"] = "level"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """See `Action`."""
+        names = ("max_stem", "ec50_stem", "max_committed", "ec50_committed", "platelet_ratio",
+                 "max_blasts", "hill")  # fmt: skip
+        return tuple(f"{self.prefix}{name}" for name in names)
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """See `Action`."""
+        of = {name.removeprefix(self.prefix): p[name] for name in self.parameters}
+        dividing = _hill(driver, of["ec50_stem"], of["hill"])
+        committed = of["max_committed"] * _hill(driver, of["ec50_committed"], of["hill"])
+        early = of["max_stem"] * dividing
+        return {
+            "loss_early": early,
+            "loss_early_platelet": early,
+            "loss_committed": committed,
+            "loss_committed_platelet": of["platelet_ratio"] * committed,
+            "kill_blasts": of["max_blasts"] * dividing,
+        }
+
+
+@dataclass(frozen=True)
+class MaturationBlock:
+    """A concentration slows the step into the chains, and kills early cells and blasts a little.
+
+    The effect on neutrophils is ``emax C / (EC50 + C)``, or ``C / EC50`` if linear; platelets have
+    an EC50 of their own. Both kills are at a rate times the effect on neutrophils, up to 1.
+    """
+
+    prefix: str
+    linear: bool = False
+    excess: bool = False
+    driver: Literal["level"] = "level"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """See `Action`."""
+        names = ("ec50_neutrophil", "ec50_platelet", "kill_stem", "kill_blasts")
+        names = names if self.linear else ("emax", *names)
+        return tuple(f"{self.prefix}{name}" for name in names)
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """See `Action`."""
+        of = {name.removeprefix(self.prefix): p[name] for name in self.parameters}
+        out = {}
+        spared: Any = 0.0
+        for line in ("neutrophil", "platelet"):
+            ec50 = of[f"ec50_{line}"]
+            effect = driver / ec50 if self.linear else of["emax"] * driver / (ec50 + driver)
+            out[f"rest_{line}"] = jnp.maximum(1.0 - effect, 0.0)
+            if self.excess:
+                out[f"excess_{line}"] = jnp.maximum(effect - 1.0, 0.0)
+            if line == "neutrophil":
+                spared = jnp.minimum(effect, 1.0)
+        early = of["kill_stem"] * spared
+        return out | {
+            "loss_early": early,
+            "loss_early_platelet": early,
+            "kill_blasts": of["kill_blasts"] * spared,
+        }
+
+
+_INTENSITY = (
+    "kill_stem", "kill_stem_platelet", "committed_neutrophil", "committed_platelet", "kill_blasts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Chemotherapy known only by its intensity: 1 is the kill of one course of 7+3.
+
+    Driven by six rates, one for each of `CHANNELS`.
+    """
+
+    driver: Literal["rates"] = "rates"
+    parameters: tuple[str, ...] = _INTENSITY
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """See `Action`."""
+        rate: Mapping[str, Any] = dict(zip(CHANNELS, driver, strict=True))
+        return {
+            "loss_early": p["kill_stem"] * rate["early"],
+            "loss_early_platelet": p["kill_stem_platelet"] * rate["early_platelet"],
+            "loss_committed": p["committed_neutrophil"] * p["kill_stem"] * rate["committed"],
+            "loss_committed_platelet": p["committed_platelet"]
+            * p["kill_stem"]
+            * rate["committed_platelet"],
+            "kill_blasts": p["kill_blasts"] * rate["blasts"],
+            "injury": rate["injury"],
+        }
+
+
+@dataclass(frozen=True)
+class DoseKill:
+    """A drug without kinetics whose dose rate times ``<prefix>intensity`` is an intensity."""
+
+    prefix: str
+    driver: Literal["rate"] = "rate"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """See `Action`."""
+        return (f"{self.prefix}intensity", *_INTENSITY)
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """See `Action`."""
+        rate = p[f"{self.prefix}intensity"] * driver
+        by_channel = [jnp.zeros_like(rate) if c == "injury" else rate for c in CHANNELS]
+        return Intensity().shares(by_channel, p)
+
+
+def combined(
+    marrow: Marrow,
+    actions: Sequence[Action],
+    drivers: Sequence[Any],
+    p: Numbers,
+) -> dict[str, Any]:
+    """Form the inputs of a marrow over one cell.
+
+    Parameters
+    ----------
+    marrow
+        The marrow.
+    actions
+        Of the drugs that are there.
+    drivers
+        Of each: four values at the nodes of the cell, a rate per day, or six of them.
+    p
+        Parameters of the patient.
+
+    Returns
+    -------
+    dict
+        The marrow's inputs; an input that the marrow does not have is left out.
+    """
+    rest = marrow.rest()
+
+    def at(node: int) -> dict[str, Any]:
+        out: dict[str, Any] = dict(rest)
+        for action, driver in zip(actions, drivers, strict=True):
+            value = driver[node] if action.driver == "level" else driver
+            for name, share in action.shares(value, p).items():
+                if name in out:
+                    out[name] = out[name] * share if name.startswith("rest_") else out[name] + share
+        return out
+
+    if not any(action.driver == "level" for action in actions):
+        return at(0)
+    nodes = [at(i) for i in range(len(WEIGHTS))]
+    return {
+        name: sum(float(w) * here[name] for w, here in zip(WEIGHTS, nodes, strict=True))
+        for name in rest
+    }

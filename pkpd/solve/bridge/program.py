@@ -1,0 +1,303 @@
+"""A JAX function of numbers as a program that compiled kernels run for `WIDTH` patients at once.
+
+The function is traced once with scalars; what it does is then a list of elementary operations
+(its jaxpr), and each of them becomes a vector instruction in the kernel that runs the program. The
+same holds for its derivative, so an equation is written once and both are right or wrong together.
+Functions may use arithmetic, comparisons, ``where``, ``exp``, ``log``, ``sqrt``, powers, hyperbolic
+tangent and their likes on scalars; no arrays, loops or random numbers.
+
+Kernels are kept in Numba's cache. A kernel is made for the keys of its programs; a key is a
+checksum of all the operations, so another equation is another kernel.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.interpreters import partial_eval
+from numba import types
+from numba.extending import intrinsic
+
+import pkpd.float64  # noqa: F401  (before anything is traced)
+from pkpd.errors import PkpdError, sentence
+from pkpd.solve.bridge import vector
+from pkpd.solve.bridge.vector import VECTOR, WIDTH, Arithmetic
+from pkpd.solve.compiled.lanes import FLOATS
+
+POINTERS = 7
+"""Blocks of memory that a program reads and writes."""
+
+Place = tuple[int, int]
+"""Number of the block of memory, and row in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Operations on rows of blocks of memory; each row holds `WIDTH` numbers.
+
+    Attributes
+    ----------
+    jaxpr, results
+        What is done, and which of its values are results.
+    constants
+        Numbers that it uses.
+    inputs, outputs
+        Where the numbers lie that it takes and gives.
+    adds
+        Whether each output is added to what is there, or replaces it.
+    key
+        Checksum of all of it.
+    """
+
+    jaxpr: Jaxpr
+    results: tuple[Any, ...]
+    constants: tuple[float, ...]
+    inputs: tuple[Place, ...]
+    outputs: tuple[Place, ...]
+    adds: tuple[bool, ...]
+    key: int
+
+
+_KNOWN: dict[int, Program] = {}
+
+
+@lru_cache(maxsize=1)
+def _own_stamp() -> int:
+    text = Path(__file__).read_bytes() + Path(vector.__file__).read_bytes()
+    return zlib.crc32(text)
+
+
+def program(
+    function: Callable[..., Sequence[Any]],
+    inputs: Sequence[Place],
+    outputs: Sequence[Place],
+    *,
+    adds: bool | Sequence[bool] = False,
+) -> Program:
+    """Trace a function of scalars.
+
+    Parameters
+    ----------
+    function
+        Takes as many scalars as there are ``inputs``, returns as many as ``outputs``.
+    inputs, outputs
+        Where they lie. All inputs are read before any output is written.
+    adds
+        Whether outputs are added to what is there; one for all, or one for each.
+
+    Raises
+    ------
+    PkpdError
+        If the function uses an operation that has no vector form.
+    """
+    zero = jax.ShapeDtypeStruct((), jnp.float64)
+    closed = jax.make_jaxpr(lambda *x: tuple(jnp.asarray(v, jnp.float64) for v in function(*x)))(
+        *[zero] * len(inputs)
+    )
+    jaxpr, numbers = _flat(closed)
+    each = (adds,) * len(outputs) if isinstance(adds, bool) else tuple(adds)
+    if len(jaxpr.outvars) != len(outputs) or len(each) != len(outputs):
+        msg = sentence(
+            where="program",
+            what=f"the function gives {len(jaxpr.outvars)} numbers",
+            allowed=f"{len(outputs)}, one for each place",
+        )
+        raise PkpdError(msg)
+    for equation in jaxpr.eqns:
+        if equation.primitive.name not in _OPERATIONS:
+            msg = sentence(
+                where="program",
+                what=f"the operation {equation.primitive.name!r} has no vector form",
+                allowed=", ".join(sorted(_OPERATIONS)),
+            )
+            raise PkpdError(msg)
+    # what adds zero is left out
+    kept = [i for i, v in enumerate(jaxpr.outvars) if not (each[i] and _is_zero(v))]
+    results = tuple(jaxpr.outvars[i] for i in kept)
+    to, added = tuple(outputs[i] for i in kept), tuple(each[i] for i in kept)
+    constants = tuple(float(np.asarray(c)) for c in numbers)
+    text = repr((str(jaxpr), kept, constants, tuple(inputs), to, added, WIDTH, _own_stamp()))
+    key = zlib.crc32(text.encode()) | (zlib.adler32(text.encode()) << 30)
+    made = Program(jaxpr, results, constants, tuple(inputs), to, added, key)
+    _KNOWN[key] = made
+    return made
+
+
+def _is_zero(atom: Any) -> bool:
+    return isinstance(atom, Literal) and float(atom.val) == 0.0
+
+
+def _flat(closed: ClosedJaxpr) -> tuple[Jaxpr, Sequence[Any]]:
+    """Write out functions within the function; leave out what no result needs."""
+
+    def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+        known |= dict(zip(jaxpr.invars, args, strict=True))
+
+        def read(atom: Any) -> Any:
+            return atom.val if isinstance(atom, Literal) else known[atom]
+
+        for eqn in jaxpr.eqns:
+            values = [read(v) for v in eqn.invars]
+            inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
+            if inner is not None:
+                if isinstance(inner, ClosedJaxpr):
+                    out = run(inner.jaxpr, inner.consts, values)
+                else:
+                    out = run(inner, (), values)
+            else:
+                out = eqn.primitive.bind(*values, **eqn.params)
+                out = out if eqn.primitive.multiple_results else [out]
+            known |= dict(zip(eqn.outvars, out, strict=True))
+        return [read(v) for v in jaxpr.outvars]
+
+    avals = [jax.ShapeDtypeStruct((), v.aval.dtype) for v in closed.jaxpr.invars]
+    made = jax.make_jaxpr(lambda *x: run(closed.jaxpr, closed.consts, x))(*avals)
+    jaxpr, _ = partial_eval.dce_jaxpr(made.jaxpr, [True] * len(made.jaxpr.outvars), True)
+    return jaxpr, made.consts
+
+
+def _integer_power(a: Arithmetic, x: Any, exponent: int) -> Any:
+    if exponent < 0:
+        return a.div(vector.constant(1.0), _integer_power(a, x, -exponent))
+    result, square = None, x
+    while exponent:
+        if exponent & 1:
+            result = square if result is None else a.mul(result, square)
+        exponent >>= 1
+        if exponent:
+            square = a.mul(square, square)
+    return vector.constant(1.0) if result is None else result
+
+
+def _convert(a: Arithmetic, x: Any, params: dict[str, Any]) -> Any:
+    wanted = np.dtype(params["new_dtype"])
+    if x.type == vector.TRUTHS and wanted != np.bool_:
+        return a.number(x)
+    if x.type == VECTOR and wanted == np.bool_:
+        return a.inverse(a.compare("==", x, vector.constant(0.0)))
+    return x
+
+
+def _absolute(a: Arithmetic, x: Any) -> Any:
+    return a.maximum(x, a.neg(x))
+
+
+def _sign(a: Arithmetic, x: Any) -> Any:
+    zero = vector.constant(0.0)
+    return a.sub(a.number(a.compare(">", x, zero)), a.number(a.compare("<", x, zero)))
+
+
+def _tanh(a: Arithmetic, x: Any) -> Any:
+    one = vector.constant(1.0)
+    e = a.exp(a.mul(vector.constant(-2.0), _absolute(a, x)))
+    return a.mul(_sign(a, x), a.div(a.sub(one, e), a.add(one, e)))
+
+
+def _logistic(a: Arithmetic, x: Any) -> Any:
+    one = vector.constant(1.0)
+    return a.div(one, a.add(one, a.exp(a.neg(x))))
+
+
+def _select(a: Arithmetic, which: Any, no: Any, yes: Any) -> Any:
+    return a.select(which, yes, no)
+
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "add": lambda a, p, x, y: a.add(x, y),
+    "add_any": lambda a, p, x, y: a.add(x, y),
+    "sub": lambda a, p, x, y: a.sub(x, y),
+    "mul": lambda a, p, x, y: a.mul(x, y),
+    "div": lambda a, p, x, y: a.div(x, y),
+    "neg": lambda a, p, x: a.neg(x),
+    "max": lambda a, p, x, y: a.maximum(x, y),
+    "min": lambda a, p, x, y: a.minimum(x, y),
+    "exp": lambda a, p, x: a.exp(x),
+    "log": lambda a, p, x: a.log(x),
+    "log1p": lambda a, p, x: a.log(a.add(vector.constant(1.0), x)),
+    "sqrt": lambda a, p, x: a.sqrt(x),
+    "rsqrt": lambda a, p, x: a.div(vector.constant(1.0), a.sqrt(x)),
+    "tanh": lambda a, p, x: _tanh(a, x),
+    "logistic": lambda a, p, x: _logistic(a, x),
+    "square": lambda a, p, x: a.mul(x, x),
+    "pow": lambda a, p, x, y: a.exp(a.mul(y, a.log(x))),
+    "integer_pow": lambda a, p, x: _integer_power(a, x, int(p["y"])),
+    "abs": lambda a, p, x: _absolute(a, x),
+    "sign": lambda a, p, x: _sign(a, x),
+    "gt": lambda a, p, x, y: a.compare(">", x, y),
+    "ge": lambda a, p, x, y: a.compare(">=", x, y),
+    "lt": lambda a, p, x, y: a.compare("<", x, y),
+    "le": lambda a, p, x, y: a.compare("<=", x, y),
+    "eq": lambda a, p, x, y: a.compare("==", x, y),
+    "ne": lambda a, p, x, y: a.inverse(a.compare("==", x, y)),
+    "and": lambda a, p, x, y: a.both(x, y),
+    "or": lambda a, p, x, y: a.either(x, y),
+    "not": lambda a, p, x: a.inverse(x),
+    "select_n": lambda a, p, which, no, yes: _select(a, which, no, yes),
+    "convert_element_type": lambda a, p, x: _convert(a, x, p),
+    "stop_gradient": lambda a, p, x: x,
+    "copy": lambda a, p, x: x,
+    "copy_p": lambda a, p, x: x,
+    "broadcast_in_dim": lambda a, p, x: x,
+    "squeeze": lambda a, p, x: x,
+}
+
+
+def _value(atom: Any) -> Any:
+    number = np.asarray(atom)
+    if number.dtype == np.bool_:
+        return vector.truth(bool(number))
+    return vector.constant(float(number))
+
+
+def _emit(builder: Any, made: Program, pointers: Sequence[Any]) -> None:
+    arithmetic = Arithmetic(builder)
+
+    def place(where: Place) -> Any:
+        start = vector.I64(where[1] * WIDTH)
+        return builder.bitcast(builder.gep(pointers[where[0]], [start]), VECTOR.as_pointer())
+
+    known: dict[Any, Any] = {}
+    for variable, where in zip(made.jaxpr.invars, made.inputs, strict=True):
+        known[variable] = builder.load(place(where), align=8)
+    for variable, number in zip(made.jaxpr.constvars, made.constants, strict=True):
+        known[variable] = vector.constant(number)
+
+    def read(atom: Any) -> Any:
+        return _value(atom.val) if isinstance(atom, Literal) else known[atom]
+
+    for equation in made.jaxpr.eqns:
+        values = [read(v) for v in equation.invars]
+        operation = _OPERATIONS[equation.primitive.name]
+        known[equation.outvars[0]] = operation(arithmetic, equation.params, *values)
+    results = [read(v) for v in made.results]
+    for where, result, add in zip(made.outputs, results, made.adds, strict=True):
+        target = place(where)
+        if add:
+            result = arithmetic.add(builder.load(target, align=8), result)
+        builder.store(result, target, align=8)
+
+
+@intrinsic(prefer_literal=True)
+def evaluate(
+    typingctx: Any, key: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any
+) -> Any:
+    """Run the program of a key, known when the kernel is compiled, on pointers to its blocks."""
+    if not isinstance(key, types.IntegerLiteral):
+        return None
+    made = _KNOWN[key.literal_value]
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _emit(builder, made, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(key, *[FLOATS] * POINTERS), generate
