@@ -14,8 +14,9 @@ from pkpd.leukaemia.outcomes import ArmOutcomes, Floats
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import SCORES, Candidates, candidates, random_scores
 from pkpd.leukaemia.schedule import Arm
-from pkpd.leukaemia.simulate import STEPS_PER_DAY, arm_pool, as_rows, simulate_prepared
+from pkpd.leukaemia.simulate import STEPS_PER_DAY, as_rows, simulate_prepared
 from pkpd.marrow.variants import FULL, Variant
+from pkpd.solve.compiled.run_days import course_pool
 
 
 def population_outcomes(
@@ -152,7 +153,7 @@ class PreparedArms:
         if threads == 1 or len(self.arms) == 1:
             made = [one(index, threads) for index in every]
         else:
-            made = list(arm_pool().map(lambda index: one(index, 1), every))
+            made = list(course_pool().map(lambda index: one(index, 1), every))
         return made, patients.chosen
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
-from pkpd.leukaemia.compiled_course import Tables
 from pkpd.leukaemia.equations import Calendar
 from pkpd.leukaemia.parameters import Theta, leukaemia_cards
 from pkpd.leukaemia.schedule import ArmSchedule
@@ -82,6 +82,34 @@ def intensity(theta: Theta, drug: str, dose: float) -> float:
     if half is not None:
         relative *= (half + reference) / (half + dose)
     return theta[f"intensity.{drug}"] * relative
+
+
+class Tables(NamedTuple):
+    """A regimen for the compiled course. C courses, D cycle days, K drugs, V levels.
+
+    ``effect`` is ``[C, D, K, 10]``: the first four rates of chemotherapy (``CHANNELS`` of the
+    equations), clofarabine (mg/m^2), lenalidomide (mg), filgrastim (0 or 1), pegfilgrastim
+    (doses), the other two rates of chemotherapy. ``given`` is ``[C, D, K]``, 1 on dosing days;
+    ``least_blasts`` ``[C]`` in percent. The others are those of :class:`pkpd.schedule.DosingPlan`.
+    """
+
+    effect: np.ndarray
+    given: np.ndarray
+    cycle_days: np.ndarray
+    cycles: np.ndarray
+    start_day: np.ndarray
+    gate_threshold: np.ndarray
+    gate_any: np.ndarray
+    gate_every: np.ndarray
+    gate_wait: np.ndarray
+    gate_stop: np.ndarray
+    hold_below: np.ndarray
+    resume_at: np.ndarray
+    level: np.ndarray
+    n_levels: np.ndarray
+    reduce_on_resume: np.ndarray
+    visit_every: np.ndarray
+    least_blasts: np.ndarray
 
 
 @dataclass(frozen=True)

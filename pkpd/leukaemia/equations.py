@@ -1,8 +1,8 @@
 """Equations of the joint model, as mathematics: for reading, and for reference solutions.
 
 All pools of normal cells are scaled to 1 in health and the unit of time is the day.
-``pkpd.leukaemia.compiled_course`` carries out the same equations for many patients; tests hold the
-two together.
+`pkpd.marrow.leukaemic` carries out the same equations for many patients; tests hold the two
+together.
 
 The terms and where they come from::
 

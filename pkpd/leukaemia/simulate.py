@@ -2,30 +2,87 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.leukaemia.compiled_course import Output, run_blocks_cached
-from pkpd.leukaemia.compiled_step import WIDTH
+from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.drug_effects import PreparedRegimen, prepare_regimen
-from pkpd.leukaemia.equations import PARAMETERS
+from pkpd.leukaemia.equations import PARAMETERS, STATES
 from pkpd.leukaemia.outcomes import DailyCourses
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.schedule import ArmSchedule
+from pkpd.marrow.actions import Action, GrowthFactor, Intensity, MaturationBlock, SaturableKill
+from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import FULL, Variant
+from pkpd.schedule import Slot
+from pkpd.solve.compiled.decisions import Rules
+from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
 
 Floats = NDArray[np.float64]
 
 STEPS_PER_DAY = 6
 """Steps of 4 h; see ``docs/marrow_with_leukaemia.md`` for their error."""
 
-_FEWEST_BLOCKS = 4  # of a thread: below this, starting it costs more than it saves
+_HOURS = 24.0
+_ROW = {name: i for i, name in enumerate(PARAMETERS)}
+# what the columns of the effects of a drug are: see `pkpd.leukaemia.drug_effects`
+_CHEMOTHERAPY, _CLOFARABINE = (0, 1, 2, 3, 8, 9), 4
+_LENALIDOMIDE, _FILGRASTIM, _PEGFILGRASTIM = 5, 6, 7
+_INJURY = 3
+
+
+def _blood_drug(kind: str, variant: Variant) -> CourseDrug:
+    """Return a drug with kinetics of its own in this model."""
+    if kind == "triphosphate":
+        pk = LinearPK(None, 1, effect_site=True, unit="umol/L")
+        return CourseDrug(kind, pk, SaturableKill("clo_"))
+    pk = LinearPK(0, 1, unit="umol/L")
+    return CourseDrug(kind, pk, _block(variant, "level"))
+
+
+def _block(variant: Variant, driver: str) -> MaturationBlock:
+    return MaturationBlock(
+        "len_",
+        linear=variant.effect == "linear",
+        excess=variant.effect_above_one != "capped",
+        driver="level" if driver == "level" else "rate",
+        scale="" if driver == "level" else "len_per_mg",
+    )
+
+
+@lru_cache(maxsize=256)
+def _anatomy(
+    drugs: tuple[str, ...],
+    kinetic: tuple[tuple[int, str], ...],
+    variant: Variant,
+    steps_per_day: int,
+    injury: bool,
+    pegfilgrastim: bool,
+) -> Anatomy:
+    """Anatomy of arms with the same drugs; ``kinetic`` names the drugs with kinetics, by index."""
+    made = tuple(
+        _blood_drug(dict(kinetic)[k], variant) if k in dict(kinetic) else CourseDrug(f"drug {k}")
+        for k in range(len(drugs))
+    )
+    slots = tuple(Slot(drugs[k], k, 0.0, 0.0, "iv", "mg", np.inf, 0.0) for k, _ in kinetic)
+    further: tuple[Action, ...] = (Intensity(), GrowthFactor())
+    growth = 6
+    if variant.exposure == "daily_mean":
+        further = (Intensity(), _block(variant, "rate"), GrowthFactor())
+        growth = 7
+    return Anatomy(
+        marrow=LeukaemicMarrow(variant, injury=injury, pegfilgrastim=pegfilgrastim),
+        drugs=made,
+        slots=slots,
+        further=further,
+        parameters=PARAMETERS,
+        edges=tuple(np.linspace(0.0, _HOURS, steps_per_day + 1).tolist()),
+        growth=growth,
+        pegfilgrastim=growth + 1 if pegfilgrastim else -1,
+    )
 
 
 def simulate(
@@ -122,49 +179,90 @@ def simulate_prepared(
         ``[states, N]``; both in C order.
     """
     tables, made = regimen.at(theta), regimen.made
-    n, days = par.shape[1], schedule.horizon_days
-    courses, drugs = tables.hold_below.shape[:2]
-    daily = [np.empty((n, days)) for _ in range(8)]
-    out = Output(
-        neutrophils=daily[0],
-        platelets=daily[1],
-        platelets_with_transfused=daily[2],
-        wbc=daily[3],
-        marrow_blasts=daily[4],
-        blood_blasts=daily[5],
-        marrow_cells=daily[6],
-        transfused=np.zeros((n, days), dtype=np.bool_),
-        cumulative_hazard=daily[7],
-        first_day=np.zeros((n, courses), dtype=np.int64),
-        cycles_started=np.zeros((n, courses), dtype=np.int64),
-        doses_given=np.zeros((n, drugs), dtype=np.int64),
-        full_doses=np.zeros((n, drugs)),
-        second_cycle_day=np.empty(n, dtype=np.int64),
+    effect = tables.effect
+    n = par.shape[1]
+    oral = variant.exposure == "oral"
+    columns = [(_CLOFARABINE, "triphosphate"), *([(_LENALIDOMIDE, "oral")] if oral else [])]
+    kinetic = tuple(
+        (k, kind)
+        for k in range(effect.shape[2])
+        for column, kind in columns
+        if effect[:, :, k, column].any()
+    )
+    anatomy = _anatomy(
+        made.drugs if made is not None else (),
+        kinetic,
+        variant,
+        steps_per_day,
+        bool(effect[..., _INJURY].any()),
+        bool(effect[..., _PEGFILGRASTIM].any()),
+    )
+    rates = [effect[..., c] for c in _CHEMOTHERAPY]
+    rates += [] if oral else [effect[..., _LENALIDOMIDE]]
+    rates += [effect[..., _FILGRASTIM]]
+    rates += [effect[..., _PEGFILGRASTIM]] if anatomy.pegfilgrastim >= 0 else []
+    column_of = {"triphosphate": _CLOFARABINE, "oral": _LENALIDOMIDE}
+    amount = [effect[:, :, k, column_of[kind]] for k, kind in kinetic]
+    none = np.zeros((*effect.shape[:2], 0))
+    rules = Rules(
+        amount=np.ascontiguousarray(np.stack(amount, axis=-1) if amount else none),
+        rates=np.ascontiguousarray(np.stack(rates, axis=-1)),
+        given=tables.given,
+        slot_drug=np.array([k for k, _ in kinetic], dtype=np.int64),
+        **{
+            name: getattr(tables, name)
+            for name in Rules._fields
+            if name not in ("amount", "rates", "given", "slot_drug")
+        },
+    )
+    own = _kinetics(par, anatomy)
+    bodies = Bodies(
+        theta=par,
+        start=_start(state, anatomy),
+        surface=np.ones(n),
+        weight=np.ones(n),
+        increment=np.ascontiguousarray(par[_ROW["increment"]]),
+        kinetics=own,
+        who=np.arange(n),
     )
     policy = schedule.growth_factor
-
-    def run(first: int, last: int) -> None:
-        run_blocks_cached(
-            first, last, par, state, tables, policy.below, policy.from_day,
-            schedule.transfuse_below, steps_per_day, variant.flags(), out,
-        )  # fmt: skip
-
-    pieces = _pieces(n, threads or os.cpu_count() or 1)
-    if len(pieces) == 1:
-        run(0, n)
-    else:
-        list(arm_pool().map(lambda piece: run(*piece), pieces))
+    record, given = run_days(
+        anatomy, bodies, rules, schedule.horizon_days,
+        transfuse_below=schedule.transfuse_below, growth_below=policy.below,
+        growth_from=policy.from_day, threads=threads,
+    )  # fmt: skip
+    seen = dict(zip(anatomy.marrow.observed, record.morning, strict=True))
     names = ((), ()) if made is None else (made.drugs, made.course_names)
-    return DailyCourses(**out._asdict(), drugs=names[0], course_names=names[1])
+    return DailyCourses(
+        **seen,
+        transfused=record.transfused,
+        **given._asdict(),
+        drugs=names[0],
+        course_names=names[1],
+    )
 
 
-def _pieces(n: int, threads: int) -> Sequence[tuple[int, int]]:
-    blocks = -(-n // WIDTH)
-    share = max(-(-blocks // threads), _FEWEST_BLOCKS) * WIDTH
-    return [(start, min(start + share, n)) for start in range(0, n, share)]
+def _kinetics(par: Floats, anatomy: Anatomy) -> Floats:
+    """Kinetic parameters of the patients: rates per hour, levels in umol/L."""
+
+    def row(name: str) -> Floats:
+        return par[_ROW[name]]
+
+    one = np.ones(par.shape[1])
+    values = {
+        "triphosphate": {
+            "CL": row("k_tp_in") / _HOURS, "V1": one, "k_in": row("k_tp_in") / _HOURS,
+            "k_out": row("k_tp") / _HOURS, "per_umol": row("tp_per_dose"), "F": one,
+        },
+        "oral": {
+            "CL": row("len_ke") / _HOURS, "V1": one, "ka": row("len_ka") / _HOURS,
+            "per_umol": row("len_per_mg") * row("len_ke"), "F": one,
+        },
+    }  # fmt: skip
+    found = [values.get(drug, {"F": one})[name] for drug, name in anatomy.kinetic_rows]
+    return np.array(found).reshape(len(found), par.shape[1])
 
 
-@lru_cache(maxsize=1)
-def arm_pool() -> ThreadPoolExecutor:
-    """Threads that simulations share; compiled courses run outside the interpreter's lock."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="marrow")
+def _start(state: Floats, anatomy: Anatomy) -> Floats:
+    """States of the marrow among those of the written-out equations."""
+    return np.ascontiguousarray(state[[STATES.index(name) for name in anatomy.marrow.states]])

@@ -94,23 +94,40 @@ class MaturationBlock:
 
     The effect on neutrophils is ``emax C / (EC50 + C)``, or ``C / EC50`` if linear; platelets have
     an EC50 of their own. Both kills are at a rate times the effect on neutrophils, up to 1.
+
+    Parameters
+    ----------
+    prefix
+        Of its parameters.
+    linear
+        Whether the effect is linear.
+    excess
+        Whether what a linear effect exceeds 1 by removes committed cells.
+    driver
+        ``"rate"`` where the mean concentration of a day stands for the concentration.
+    scale
+        Parameter that turns the driver into a concentration; none for a concentration.
     """
 
     prefix: str
     linear: bool = False
     excess: bool = False
-    driver: Literal["level"] = "level"
+    driver: Literal["level", "rate"] = "level"
+    scale: str = ""
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """See `Action`."""
         names = ("ec50_neutrophil", "ec50_platelet", "kill_stem", "kill_blasts")
         names = names if self.linear else ("emax", *names)
-        return tuple(f"{self.prefix}{name}" for name in names)
+        own = tuple(f"{self.prefix}{name}" for name in names)
+        return (*own, self.scale) if self.scale else own
 
     def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
         """See `Action`."""
         of = {name.removeprefix(self.prefix): p[name] for name in self.parameters}
+        if self.scale:
+            driver = driver * p[self.scale]
         out = {}
         spared: Any = 0.0
         for line in ("neutrophil", "platelet"):
@@ -176,6 +193,18 @@ class DoseKill:
         rate = p[f"{self.prefix}intensity"] * driver
         by_channel = [jnp.zeros_like(rate) if c == "injury" else rate for c in CHANNELS]
         return Intensity().shares(by_channel, p)
+
+
+@dataclass(frozen=True)
+class GrowthFactor:
+    """Filgrastim, on (1) or off (0) by its rate."""
+
+    driver: Literal["rate"] = "rate"
+    parameters: tuple[str, ...] = ()
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """See `Action`."""
+        return {"growth_factor": driver}
 
 
 def combined(

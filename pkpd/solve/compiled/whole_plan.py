@@ -18,14 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.marrow.actions import combined
+from pkpd.kinetics.quadrature import WEIGHTS
+from pkpd.marrow.actions import CHANNELS, Action, combined
+from pkpd.marrow.protocol import Marrow
 from pkpd.solve.bridge.program import Place, program
 from pkpd.solve.population.structure import PopulationStructure, Whole
 
 LEVEL_OF_DRUG, RATE_OF_DRUG, SILENT = 0, 1, 2
-"""What of a drug the marrow sees: four levels a cell, a rate of dosing, nothing."""
+"""What of a drug the marrow sees: four levels a cell, rates of dosing, nothing."""
 
-NODES = 4
+NODES = len(WEIGHTS)
 _HOURS = 24.0
 _LEAST = 1e-300  # of what is observed: its logarithm has to be a number
 
@@ -42,6 +44,16 @@ class Keys:
     act_adjoint: int
     step_adjoint: int
     look_adjoint: int
+
+
+@dataclass(frozen=True)
+class CourseKeys:
+    """Keys of the programs of a course through days."""
+
+    act: int
+    step: int
+    see: int
+    look: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,77 +91,139 @@ class WholePlan:
         return own + 4 * self.n_observed * n_cells
 
 
-def whole_plan(structure: PopulationStructure, whole: Whole) -> WholePlan:
-    """Trace the programs of a structure."""
-    marrow = whole.marrow
-    row = {name[1]: i for name, i in structure.row.items() if name[0] == "marrow"}
-    states, inputs = marrow.states, marrow.inputs
-    places = np.zeros((len(structure.drugs), 2), dtype=np.int32)
-    used = 0
-    for k, action in enumerate(whole.actions):
-        kind = SILENT
-        if action is not None:
+class Equations:
+    """A marrow with what acts on it, as functions of lists of numbers and of named parameters.
+
+    Parameters
+    ----------
+    marrow
+        The marrow.
+    actions
+        One for each drug, or ``None``.
+    observed
+        What `look` and `see` give.
+
+    Attributes
+    ----------
+    places : int[K, 2]
+        Of each drug its kind and its first row among the levels.
+    n_levels
+        Number of rows of levels.
+    """
+
+    def __init__(
+        self, marrow: Marrow, actions: Sequence[Action | None], observed: Sequence[str]
+    ) -> None:
+        self._marrow, self._observed = marrow, tuple(observed)
+        self.places = np.zeros((len(actions), 2), dtype=np.int32)
+        self.n_levels = 0
+        self._acting: list[tuple[Action, slice | int]] = []
+        for k, action in enumerate(actions):
+            if action is None:
+                self.places[k] = SILENT, self.n_levels
+                continue
+            first = self.n_levels
+            self.n_levels += {"level": NODES, "rate": 1, "rates": len(CHANNELS)}[action.driver]
             kind = LEVEL_OF_DRUG if action.driver == "level" else RATE_OF_DRUG
-        places[k] = kind, used
-        used += {LEVEL_OF_DRUG: NODES, RATE_OF_DRUG: 1, SILENT: 0}[kind]
-    acting = [(k, a) for k, a in enumerate(whole.actions) if a is not None]
-    length: Place = (2, len(inputs))
+            self.places[k] = kind, first
+            rows = first if action.driver == "rate" else slice(first, self.n_levels)
+            self._acting.append((action, rows))
 
-    def start(p: dict[str, Any]) -> list[Any]:
-        y = marrow.start(p)
-        return [y[name] for name in states]
+    def start(self, p: dict[str, Any]) -> list[Any]:
+        """State before any drug."""
+        y = self._marrow.start(p)
+        return [y[name] for name in self._marrow.states]
 
-    def act(levels: list[Any], p: dict[str, Any]) -> list[Any]:
-        drivers = [
-            levels[places[k, 1] : places[k, 1] + NODES]
-            if places[k, 0] == LEVEL_OF_DRUG
-            else levels[places[k, 1]]
-            for k, _ in acting
-        ]
-        u = combined(marrow, [action for _, action in acting], drivers, p)
-        return [jnp.asarray(u[name], jnp.float64) for name in inputs]
+    def act(self, levels: list[Any], p: dict[str, Any]) -> list[Any]:
+        """Form the inputs of a cell from the levels of the drugs."""
+        actions = [action for action, _ in self._acting]
+        u = combined(self._marrow, actions, [levels[rows] for _, rows in self._acting], p)
+        return [jnp.asarray(u[name], jnp.float64) for name in self._marrow.inputs]
 
-    def step(y: list[Any], p: dict[str, Any], u: list[Any], h: Any) -> list[Any]:
-        after = marrow.step(_named(states, y), p, _named(inputs, u), h)
+    def step(self, y: list[Any], p: dict[str, Any], u: list[Any], h: Any) -> list[Any]:
+        """State after ``h`` days."""
+        states, inputs = self._marrow.states, self._marrow.inputs
+        after = self._marrow.step(_named(states, y), p, _named(inputs, u), h)
         return [after[name] for name in states]
 
-    def look(y: list[Any], p: dict[str, Any], u: list[Any]) -> list[Any]:
-        """Log of each observed quantity and its slope per hour."""
-        rates = marrow.derivative(_named(states, y), p, _named(inputs, u))
+    def see(self, y: list[Any], p: dict[str, Any]) -> list[Any]:
+        """Observed quantities."""
+        seen = self._marrow.observe(_named(self._marrow.states, y), p)
+        return [jnp.asarray(seen[name], jnp.float64) for name in self._observed]
+
+    def look(self, y: list[Any], p: dict[str, Any], u: list[Any]) -> list[Any]:
+        """Log of each observed quantity, followed by its slope per hour."""
+        states = self._marrow.states
+        rates = self._marrow.derivative(_named(states, y), p, _named(self._marrow.inputs, u))
 
         def logs(values: list[Any]) -> list[Any]:
-            seen = marrow.observe(_named(states, values), p)
-            return [jnp.log(jnp.maximum(seen[name], _LEAST)) for name in whole.observed]
+            return [jnp.log(jnp.maximum(x, _LEAST)) for x in self.see(values, p)]
 
         slopes = [jnp.asarray(rates[name], jnp.float64) for name in states]
         value, slope = jax.jvp(logs, (y,), (slopes,))
         return [x for pair in zip(value, slope, strict=True) for x in (pair[0], pair[1] / _HOURS)]
 
-    at = Memory(row)
-    levels = at.rows(0, used)
-    y, u = at.rows(0, len(states)), at.rows(2, len(inputs))
+
+def whole_plan(structure: PopulationStructure, whole: Whole) -> WholePlan:
+    """Trace the programs of a structure."""
+    marrow = whole.marrow
+    do = Equations(marrow, whole.actions, whole.observed)
+    states, inputs = len(marrow.states), len(marrow.inputs)
     seen = 2 * len(whole.observed)
+    at = Memory({name[1]: i for name, i in structure.row.items() if name[0] == "marrow"})
+    levels, y, u = at.rows(0, do.n_levels), at.rows(0, states), at.rows(2, inputs)
+    length = [(2, inputs)]
+    y_bar, u_bar = at.rows(3, states), at.rows(5, inputs)
     keys = Keys(
-        start=at.value(start, [], at.rows(0, len(states))),
-        act=at.value(act, [levels], u),
-        step=at.value(step, [y, u, [length]], y, single=(2,)),
-        look=at.value(look, [y, u], at.rows(3, seen)),
-        start_adjoint=at.adjoint(start, [], (), at.rows(3, len(states)), []),
-        act_adjoint=at.adjoint(act, [levels], (0,), at.rows(5, len(inputs)), [at.rows(3, used)]),
+        start=at.value(do.start, [], y),
+        act=at.value(do.act, [levels], u),
+        step=at.value(do.step, [y, u, length], y, single=(2,)),
+        look=at.value(do.look, [y, u], at.rows(3, seen)),
+        start_adjoint=at.adjoint(do.start, [], (), y_bar, []),
+        act_adjoint=at.adjoint(do.act, [levels], (0,), u_bar, [at.rows(3, do.n_levels)]),
         step_adjoint=at.adjoint(
-            step, [y, u, [length]], (0, 1), at.rows(3, len(states)),
-            [at.rows(3, len(states)), at.rows(5, len(inputs))], single=(2,), fresh=(0,),
+            do.step, [y, u, length], (0, 1), y_bar, [y_bar, u_bar], single=(2,), fresh=(0,)
         ),
-        look_adjoint=at.adjoint(
-            look, [y, u], (0, 1), at.rows(6, seen),
-            [at.rows(3, len(states)), at.rows(5, len(inputs))],
-        ),
-    )  # fmt: skip
-    rest = marrow.rest()
+        look_adjoint=at.adjoint(do.look, [y, u], (0, 1), at.rows(6, seen), [y_bar, u_bar]),
+    )
     return WholePlan(
-        keys, places, used, len(states), len(inputs), len(whole.observed),
-        np.array([rest[name] for name in inputs]),
-    )  # fmt: skip
+        keys, do.places, do.n_levels, states, inputs, len(whole.observed), rest_of(marrow)
+    )
+
+
+def rest_of(marrow: Marrow) -> NDArray[np.float64]:
+    """Return the inputs of a marrow when no drug acts, in their order."""
+    rest = marrow.rest()
+    return np.array([rest[name] for name in marrow.inputs])
+
+
+def course_keys(
+    marrow: Marrow,
+    actions: Sequence[Action | None],
+    parameters: Sequence[str],
+    curves: Sequence[str],
+) -> tuple[CourseKeys, Equations]:
+    """Programs of a course through days, and where the levels of its drugs lie.
+
+    Parameters
+    ----------
+    parameters
+        Names of the rows of ``theta``.
+    curves
+        What is followed within the day.
+    """
+    do = Equations(marrow, actions, marrow.observed)
+    follow = Equations(marrow, actions, curves)
+    states, inputs = len(marrow.states), len(marrow.inputs)
+    at = Memory({name: i for i, name in enumerate(parameters)})
+    y, u = at.rows(0, states), at.rows(2, inputs)
+    keys = CourseKeys(
+        act=at.value(do.act, [at.rows(0, do.n_levels)], u),
+        step=at.value(do.step, [y, u, [(2, inputs)]], y, single=(2,)),
+        see=at.value(do.see, [y], at.rows(3, len(marrow.observed))),
+        look=at.value(follow.look, [y, u], at.rows(3, 2 * len(curves))),
+    )
+    return keys, do
 
 
 def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -1,0 +1,209 @@
+"""Decisions of a morning, taken for each patient on the counts a laboratory reports.
+
+What :func:`pkpd.schedule.follow` does for one patient, for a block of them: cycles that are over,
+courses that are not needed, gates, holds, resumptions, reductions, and the amounts of the day.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+NEVER = 1 << 30
+"""Day of what did not happen."""
+
+
+class Rules(NamedTuple):
+    """A regimen as tables. C courses, D cycle days, S slots, K drugs, V levels, R further rates.
+
+    ``amount`` ``[C, D, S]`` in the unit of the slot; ``rates`` ``[C, D, K, R]``, what drugs without
+    kinetics do on a day; ``given`` ``[C, D, K]``, 1 on dosing days; ``least_blasts`` ``[C]``,
+    marrow blasts in percent below which a course is left out. The others are those of
+    :class:`pkpd.schedule.DosingPlan`.
+    """
+
+    amount: np.ndarray
+    rates: np.ndarray
+    given: np.ndarray
+    slot_drug: np.ndarray
+    cycle_days: np.ndarray
+    cycles: np.ndarray
+    start_day: np.ndarray
+    gate_threshold: np.ndarray
+    gate_any: np.ndarray
+    gate_every: np.ndarray
+    gate_wait: np.ndarray
+    gate_stop: np.ndarray
+    hold_below: np.ndarray
+    resume_at: np.ndarray
+    level: np.ndarray
+    n_levels: np.ndarray
+    reduce_on_resume: np.ndarray
+    visit_every: np.ndarray
+    least_blasts: np.ndarray
+
+
+class Progress(NamedTuple):
+    """Where the patients of a block stand: integers ``[W]`` or ``[W, K]``."""
+
+    course: np.ndarray
+    cycle: np.ndarray
+    cycle_start: np.ndarray
+    pending: np.ndarray
+    due: np.ndarray
+    ended: np.ndarray
+    level: np.ndarray
+    held: np.ndarray
+    doses: np.ndarray
+
+
+class Given(NamedTuple):
+    """What was done: see `pkpd.course.course.Course`; ``[L, C]``, ``[L, K]``, ``[L]``."""
+
+    first_day: np.ndarray
+    cycles_started: np.ndarray
+    doses_given: np.ndarray
+    full_doses: np.ndarray
+    second_cycle_day: np.ndarray
+
+
+@njit(nogil=True, error_model="numpy")
+def new_progress(rules: Rules, width: int) -> Progress:
+    """Return the state before the first day: the first course is pending."""
+    courses, drugs = rules.hold_below.shape[0], rules.hold_below.shape[1]
+    state = Progress(
+        np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.int64),
+        np.ones(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.int64),
+        np.zeros((width, drugs), np.int64), np.zeros((width, drugs), np.int64),
+        np.zeros((width, drugs), np.int64),
+    )  # fmt: skip
+    for w in range(width):
+        state.ended[w] = 1 if courses == 0 else 0
+        if courses > 0:
+            state.due[w] = max(rules.start_day[0], 0)
+    return state
+
+
+@njit(nogil=True, error_model="numpy")
+def _met(least_n: float, least_p: float, either: bool, anc: float, plt: float) -> bool:
+    """Whether a gate is met; thresholds of 0 are not asked for."""
+    asks_n, asks_p = least_n > 0.0, least_p > 0.0
+    if not asks_n and not asks_p:
+        return True
+    if either:
+        return (asks_n and anc >= least_n) or (asks_p and plt >= least_p)
+    return (not asks_n or anc >= least_n) and (not asks_p or plt >= least_p)
+
+
+@njit(nogil=True, error_model="numpy")
+def decide(
+    start: int, width: int, day: int, counts: np.ndarray, t: Rules, s: Progress, out: Given,
+    amount: np.ndarray, rates: np.ndarray,
+) -> bool:  # fmt: skip
+    """Take the decisions of one morning for a block of patients.
+
+    Parameters
+    ----------
+    start, width
+        First lane, and how many.
+    day
+        From 0.
+    counts : float[3, W]
+        Neutrophils and platelets with transfused ones (10^9/L), marrow blasts (%).
+    amount, rates : float[W, S], float[W, R]
+        Get what is given today.
+
+    Returns
+    -------
+    bool
+        Whether treatment goes on for any of them: if not, no later morning needs a decision.
+    """
+    courses, drugs = t.hold_below.shape[0], t.hold_below.shape[1]
+    slots, n_rates = amount.shape[1], rates.shape[1]
+    goes_on = False
+    for w in range(width):
+        lane = start + w
+        for j in range(slots):
+            amount[w, j] = 0.0
+        for j in range(n_rates):
+            rates[w, j] = 0.0
+        if s.ended[w]:
+            continue
+        goes_on = True
+        anc, plt = counts[0, w], counts[1, w]
+        c = s.course[w]
+        if not s.pending[w] and day >= s.cycle_start[w] + t.cycle_days[c]:
+            # a cycle is over: the next cycle, or the next course, is pending
+            s.pending[w] = 1
+            s.due[w] = day
+            s.cycle[w] += 1
+            if s.cycle[w] >= t.cycles[c]:
+                c += 1
+                if c >= courses:
+                    s.ended[w] = 1
+                    continue
+                s.course[w] = c
+                s.cycle[w] = 0
+                s.due[w] = max(t.start_day[c], day)
+        while s.pending[w] and day >= s.due[w] and s.cycle[w] == 0:
+            if counts[2, w] >= t.least_blasts[c]:
+                break
+            c += 1  # a course for persisting leukaemia that is not needed
+            if c >= courses:
+                s.ended[w] = 1
+                break
+            s.course[w] = c
+            s.due[w] = max(t.start_day[c], day)
+        if s.ended[w]:
+            continue
+        if s.pending[w] and day >= s.due[w]:
+            waited = day - s.due[w]
+            later = 1 if s.cycle[w] > 0 else 0
+            look = waited % max(t.gate_every[c, later], 1) == 0
+            least_n, least_p = t.gate_threshold[c, later, 0], t.gate_threshold[c, later, 1]
+            met = _met(least_n, least_p, t.gate_any[c, later], anc, plt)
+            too_long = waited >= t.gate_wait[c, later]
+            if (look and met) or (too_long and not t.gate_stop[c, later]):
+                s.pending[w] = 0
+                s.cycle_start[w] = day
+                out.cycles_started[lane, c] += 1
+                if later == 0:
+                    out.first_day[lane, c] = day + 1
+                    for k in range(drugs):
+                        s.level[w, k] = 0
+                        s.held[w, k] = 0
+                if (later == 1 or c > 0) and out.second_cycle_day[lane] == NEVER:
+                    out.second_cycle_day[lane] = day + 1
+            elif too_long:
+                s.ended[w] = 1
+                continue
+        began = out.first_day[lane, c] - 1
+        if began < 0:
+            continue
+        for k in range(drugs):
+            if (day - began) % max(t.visit_every[c, k], 1) == 0:
+                if s.held[w, k]:
+                    if anc >= t.resume_at[c, k, 0] and plt >= t.resume_at[c, k, 1]:
+                        s.held[w, k] = 0
+                        if t.reduce_on_resume[c, k]:
+                            s.level[w, k] = min(s.level[w, k] + 1, t.n_levels[c, k] - 1)
+                elif anc < t.hold_below[c, k, 0] or plt < t.hold_below[c, k, 1]:
+                    s.held[w, k] = 1
+        if s.pending[w]:
+            continue
+        cycle_day = day - s.cycle_start[w]
+        for k in range(drugs):
+            if not s.held[w, k]:
+                multiplier = t.level[c, k, s.level[w, k]]
+                for j in range(n_rates):
+                    rates[w, j] += multiplier * t.rates[c, cycle_day, k, j]
+                out.doses_given[lane, k] += t.given[c, cycle_day, k]
+                out.full_doses[lane, k] += multiplier * t.given[c, cycle_day, k]
+                s.doses[w, k] += t.given[c, cycle_day, k]
+        for j in range(slots):
+            k = t.slot_drug[j]
+            if not s.held[w, k]:
+                amount[w, j] = t.level[c, k, s.level[w, k]] * t.amount[c, cycle_day, j]
+    return goes_on

@@ -1,0 +1,355 @@
+"""Patients through days: a marrow, its drugs and the cells of a day, made ready for the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.errors import PkpdError, sentence
+from pkpd.kinetics.linear import LinearPK
+from pkpd.marrow.actions import Action
+from pkpd.marrow.protocol import Marrow
+from pkpd.schedule import Slot
+from pkpd.solve.compiled import program as pk
+from pkpd.solve.compiled.chain import tape_size_of
+from pkpd.solve.compiled.days import (
+    FIXED,
+    PER_KG,
+    PER_M2,
+    Care,
+    Kinetics,
+    Places,
+    Record,
+    Slots,
+    days_kernel,
+)
+from pkpd.solve.compiled.decisions import Given, Rules
+from pkpd.solve.compiled.family import cores
+from pkpd.solve.compiled.lanes import WIDTH
+from pkpd.solve.compiled.space import work_space
+from pkpd.solve.compiled.whole_plan import course_keys, rest_of
+from pkpd.solve.population.cells import distinct_lengths
+
+Floats = NDArray[np.float64]
+
+_FEWEST_BLOCKS = 4  # of a thread: below this, starting it costs more than it saves
+_PER = {"mg/m^2": PER_M2, "mg/kg": PER_KG, "mg": FIXED}
+
+
+@dataclass(frozen=True)
+class CourseDrug:
+    """A drug of a course: its kinetics, and how its level or its rate of dosing acts.
+
+    Without kinetics and with an action it acts by its dose per m² and day; without both it acts
+    only through the further rates of a regimen, or not at all.
+    """
+
+    name: str
+    pk: LinearPK | None = None
+    action: Action | None = None
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """All that shapes a course; hashable, so that it is made ready once.
+
+    Attributes
+    ----------
+    marrow
+        The marrow.
+    drugs, slots
+        In the order of the dosing plan.
+    further
+        Actions that are driven by the further rates of the regimen, in their order.
+    parameters
+        Names of the rows of ``theta``.
+    edges
+        Edges of the cells of a day, hours from 0 to 24; starts and ends of doses are among them.
+    curves
+        What is followed within the day, besides the mornings.
+    growth, pegfilgrastim
+        Place among the further rates of what switches growth factor on, and of doses of
+        pegfilgrastim (the last rate, on which no action depends); -1 for none.
+    """
+
+    marrow: Marrow
+    drugs: tuple[CourseDrug, ...]
+    slots: tuple[Slot, ...]
+    further: tuple[Action, ...]
+    parameters: tuple[str, ...]
+    edges: tuple[float, ...]
+    curves: tuple[str, ...] = ()
+    growth: int = -1
+    pegfilgrastim: int = -1
+
+    @property
+    def kinetic_rows(self) -> tuple[tuple[str, str], ...]:
+        """Drug and parameter of each row of the kinetic parameters; ``F`` is bioavailability."""
+        return tuple(
+            (drug.name, name)
+            for drug in self.drugs
+            for name in (*(drug.pk.parameters if drug.pk is not None else ()), "F")
+        )
+
+    @property
+    def node_hours(self) -> Floats:
+        """Hours of the day at which a curve has a value, without the morning."""
+        return np.array(self.edges[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """An anatomy as the kernel takes it."""
+
+    kernel: Any
+    slots: Slots
+    places: Places
+    code: NDArray[np.int32]
+    heads: NDArray[np.int32]
+    lengths_h: Floats
+    cell_length: NDArray[np.int64]
+    infused: NDArray[np.int8]
+    kinds: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+    rest: Floats
+
+    def scratch(self, parameters: int, kinetic: int) -> int:
+        """Rows of work space that the kernel takes."""
+        at = self.places
+        own = at.states + self.rest.size + 1 + at.levels + max(at.observed, 2 * at.curves)
+        drugs, slots = self.heads.shape[0], self.slots.drug.size
+        return parameters + kinetic + own + int(self.sizes.sum()) + drugs + slots + 16
+
+
+@lru_cache(maxsize=128)
+def _ready(anatomy: Anatomy) -> _Ready:
+    marrow, drugs = anatomy.marrow, anatomy.drugs
+    actions = [*(drug.action for drug in drugs), *anatomy.further]
+    keys, equations = course_keys(marrow, actions, anatomy.parameters, anatomy.curves)
+    kinds = equations.places
+    lengths, index = distinct_lengths(np.asarray(anatomy.edges))
+    heads = np.zeros((len(drugs), pk.HEADER), dtype=np.int32)
+    codes, offset, row = [], 0, 0
+    coef, work, states, n_rates, widest = 0, 1, 0, 1, 1
+    for k, drug in enumerate(drugs):
+        names = (*(drug.pk.parameters if drug.pk is not None else ()), "F")
+        own = {name: row + i for i, name in enumerate(names)}
+        row += len(names)
+        made = pk.direct_kill_program(own) if drug.pk is None else pk.program(drug.pk, own)
+        head = pk.shift_code(made.header, offset)
+        codes.append(made.code)
+        offset += made.code.size
+        if drug.pk is not None:
+            n, slots = int(head[pk.N]), int(head[pk.SLOTS])
+            head[pk.MOMENTS], head[pk.AT_NODES] = 0, 1
+            head[pk.COEF_SIZE], head[pk.COEF_START] = slots + n + 4 * (n + 1), coef
+            coef += int(head[pk.COEF_SIZE]) * lengths.size
+            work = max(work, pk.tape_size(head), tape_size_of(int(head[pk.CHAIN])), 2 * n)
+            n_rates = max(n_rates, int(head[pk.RATES]) + 1)
+            states, widest = states + n, max(widest, n)
+        heads[k] = head
+    slots, infused = _slots(anatomy, index, lengths.size)
+    seen = marrow.observed
+    first = int(kinds[len(drugs), 1]) if anatomy.further else equations.n_levels
+    names = list(marrow.states)
+    total = "platelets_with_transfused"
+    places = Places(
+        transfused=names.index("transfused") if "transfused" in names else -1,
+        pegfilgrastim=names.index("pegfilgrastim") if anatomy.pegfilgrastim >= 0 else -1,
+        peg_rate=anatomy.pegfilgrastim,
+        neutrophils=seen.index("neutrophils"),
+        platelets=seen.index(total if total in seen else "platelets"),
+        blasts=seen.index("marrow_blasts") if "marrow_blasts" in seen else -1,
+        rates=first,
+        growth=anatomy.growth,
+        levels=equations.n_levels + (anatomy.pegfilgrastim >= 0),
+        states=len(names),
+        observed=len(seen),
+        curves=len(anatomy.curves),
+    )
+    code = np.concatenate(codes) if codes else np.zeros(0, dtype=np.int32)
+    return _Ready(
+        days_kernel(keys), slots, places, code, heads, lengths, index.astype(np.int64), infused,
+        kinds[: len(drugs)].copy(), np.array([work, coef, n_rates, states, widest], np.int64),
+        rest_of(marrow),
+    )  # fmt: skip
+
+
+def _slots(
+    anatomy: Anatomy, index: NDArray[np.int64], n_lengths: int
+) -> tuple[Slots, NDArray[np.int8]]:
+    edges = np.asarray(anatomy.edges)
+    infused = np.zeros((len(anatomy.drugs), n_lengths), dtype=np.int8)
+    cell, cells = [], []
+    for slot in anatomy.slots:
+        kinetic = anatomy.drugs[slot.drug_index].pk is not None
+        first = int(np.abs(edges - slot.hour).argmin())
+        last = int(np.abs(edges - (slot.hour + slot.duration_h)).argmin())
+        exact = abs(edges[first] - slot.hour) < 1e-6
+        exact &= abs(edges[last] - slot.hour - slot.duration_h) < 1e-6
+        if kinetic and not exact:
+            msg = sentence(
+                where=f"dose of {slot.drug}",
+                what=f"it runs from {slot.hour:g} h for {slot.duration_h:g} h",
+                allowed="doses that end on the day on which they begin",
+                remedy="let an infusion that crosses midnight be two infusions",
+            )
+            raise PkpdError(msg)
+        cell.append(first)
+        cells.append(last - first if slot.duration_h > 0.0 else 0)
+        if kinetic:
+            infused[slot.drug_index, index[first:last]] = 1
+    made = Slots(
+        drug=np.array([slot.drug_index for slot in anatomy.slots], dtype=np.int64),
+        cell=np.array(cell, dtype=np.int64),
+        cells=np.array(cells, dtype=np.int64),
+        duration_h=np.array([max(slot.duration_h, 1e-9) for slot in anatomy.slots]),
+        per=np.array([_PER[slot.unit] for slot in anatomy.slots], dtype=np.int64),
+        cap_mg=np.array([slot.cap_mg for slot in anatomy.slots], dtype=np.float64),
+        strength_mg=np.array([slot.strength_mg for slot in anatomy.slots], dtype=np.float64),
+    )
+    return made, infused
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Numbers of L lanes for N patients.
+
+    Attributes
+    ----------
+    theta : float[P, L]
+        Parameters of marrow and actions.
+    start : float[states, L]
+        State before any drug.
+    surface, weight : float[L]
+        m², kg.
+    increment : float[L]
+        Rise of platelets by a transfusion, 10^9/L.
+    kinetics : float[rows, N]
+        Kinetic parameters by `Anatomy.kinetic_rows`.
+    who : int[L]
+        Patient of each lane.
+    occasion : float[O, R, N]
+        Factors of kinetic parameters by dosing day.
+    occasion_rows : tuple of int
+        The R rows of ``kinetics`` that they are of.
+    """
+
+    theta: Floats
+    start: Floats
+    surface: Floats
+    weight: Floats
+    increment: Floats
+    kinetics: Floats
+    who: NDArray[np.int64]
+    occasion: Floats | None = None
+    occasion_rows: tuple[int, ...] = ()
+
+
+def run_days(
+    anatomy: Anatomy,
+    bodies: Bodies,
+    rules: Rules,
+    days: int,
+    *,
+    transfuse_below: float = 10.0,
+    growth_below: float = 0.0,
+    growth_from: int = 1,
+    amounts: bool = False,
+    threads: int | None = None,
+) -> tuple[Record, Given]:
+    """Simulate lanes through days.
+
+    Parameters
+    ----------
+    anatomy
+        Marrow, drugs and cells.
+    bodies
+        Numbers of the lanes.
+    rules
+        The regimen.
+    days
+        Days to simulate.
+    transfuse_below
+        Platelets are transfused on mornings with a count below this, 10^9/L.
+    growth_below, growth_from
+        Filgrastim by need: on mornings with neutrophils below the first, from the second day on.
+    amounts
+        Whether the amounts given each day are kept.
+    threads
+        At most so many; all cores by default. It does not change any number.
+
+    Returns
+    -------
+    Record, Given
+        What was observed (in the order of ``anatomy.marrow.observed``) and what was given.
+    """
+    ready = _ready(anatomy)
+    lanes, cells = bodies.theta.shape[1], ready.cell_length.size
+    courses, drugs = rules.hold_below.shape[:2]
+    occasion = bodies.occasion if bodies.occasion is not None else np.zeros((0, 0, 1))
+    of_row = [row[0] for row in anatomy.kinetic_rows]
+    names = [drug.name for drug in anatomy.drugs]
+    kinetics = Kinetics(
+        code=ready.code,
+        heads=ready.heads,
+        theta=np.ascontiguousarray(bodies.kinetics),
+        who=np.ascontiguousarray(bodies.who, dtype=np.int64),
+        occasion=np.ascontiguousarray(occasion),
+        occasion_row=np.array(bodies.occasion_rows, dtype=np.int64),
+        occasion_drug=np.array([names.index(of_row[r]) for r in bodies.occasion_rows], np.int64),
+        lengths_h=ready.lengths_h,
+        cell_length=ready.cell_length,
+        infused=ready.infused,
+        places=ready.kinds,
+        sizes=ready.sizes,
+    )
+    record = Record(
+        morning=np.empty((ready.places.observed, lanes, days)),
+        curve=np.empty((len(anatomy.curves), lanes if anatomy.curves else 0, days * cells + 1, 2)),
+        transfused=np.zeros((lanes, days), dtype=np.bool_),
+        amount=np.zeros((lanes if amounts else 0, days, len(anatomy.slots))),
+    )
+    given = Given(
+        first_day=np.zeros((lanes, courses), dtype=np.int64),
+        cycles_started=np.zeros((lanes, courses), dtype=np.int64),
+        doses_given=np.zeros((lanes, drugs), dtype=np.int64),
+        full_doses=np.zeros((lanes, drugs)),
+        second_cycle_day=np.empty(lanes, dtype=np.int64),
+    )
+    body = np.stack([bodies.surface, bodies.weight])
+    care = Care(transfuse_below, growth_below, growth_from, bodies.increment)
+    theta, start = np.ascontiguousarray(bodies.theta), np.ascontiguousarray(bodies.start)
+
+    size = ready.scratch(theta.shape[0], kinetics.theta.shape[0]) * WIDTH
+
+    def run(first: int, stop: int) -> None:
+        ready.kernel(
+            first, stop, theta, start, body, ready.rest, rules, ready.slots, kinetics, care,
+            ready.places, work_space("days", size), given, record,
+        )  # fmt: skip
+
+    pieces = _pieces(lanes, threads or cores())
+    if len(pieces) == 1:
+        run(0, lanes)
+    else:
+        list(course_pool().map(lambda piece: run(*piece), pieces))
+    return record, given
+
+
+def _pieces(n: int, threads: int) -> Sequence[tuple[int, int]]:
+    blocks = -(-n // WIDTH)
+    share = max(-(-blocks // threads), _FEWEST_BLOCKS) * WIDTH
+    return [(start, min(start + share, n)) for start in range(0, n, share)]
+
+
+@lru_cache(maxsize=1)
+def course_pool() -> ThreadPoolExecutor:
+    """Threads that courses share; compiled courses run outside the interpreter's lock."""
+    return ThreadPoolExecutor(cores(), thread_name_prefix="marrow")
