@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
     from pkpd.comparison.run import compare
     from pkpd.comparison.scenario import Scenario, load_scenario
-    from pkpd.course.counts import simulate
     from pkpd.course.transfusion import TransfusionPolicy
     from pkpd.data.counts import read_counts
     from pkpd.data.dataset import Dataset
     from pkpd.data.nonmem import read_nonmem
+    from pkpd.ensemble.simulate import simulate
     from pkpd.errors import CardError, DataError, PkpdError, UnitError
     from pkpd.fitting.bayes.guest import observe, predictions
     from pkpd.fitting.calibration.calibrate import calibrate, load_calibration
@@ -136,7 +136,7 @@ _WHERE = {
     "read_counts": "pkpd.data.counts",
     "read_nonmem": "pkpd.data.nonmem",
     "sample_population": "pkpd.subjects",
-    "simulate": "pkpd.course.counts",
+    "simulate": "pkpd.ensemble.simulate",
     "simulate_data": "pkpd.fitting.simulate_data",
     "target_mediated": "pkpd.predict.response",
     "turnover": "pkpd.predict.response",

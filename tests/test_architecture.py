@@ -10,8 +10,8 @@ import pkpd
 PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = ("errors", "float64", "units", "schedule", "subjects", "trials", "cards", "data",
-          "kinetics", "marrow", "solve", "model", "endpoints", "course", "predict", "leukaemia",
-          "fitting", "evidence", "comparison", "report", "cli")  # fmt: skip
+          "kinetics", "marrow", "model", "solve", "course", "endpoints", "ensemble", "predict",
+          "leukaemia", "fitting", "evidence", "comparison", "report", "cli")  # fmt: skip
 
 
 def test_modules_are_of_readable_size_and_say_what_they_are():

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from pkpd.cards import clock_day_1, load_rules
 from pkpd.cards.files import nearest_of
+from pkpd.endpoints.definitions import recovery_definition
 from pkpd.errors import CardError, sentence
 from pkpd.model.joint import JointModel, load_model
 from pkpd.trials import DLTRule, Trial
@@ -124,12 +125,13 @@ def check_rule(trials: Sequence[Trial], rule: DLTRule) -> None:
         for cohort in trial.cohorts:
             for clock in cohort.clocks:
                 first = clock_day_1(cohort.regimen, clock)
-                last = first - 1 + rule.by_day + rule.sustained_days
+                # the morning after the rule's day, and those that confirm a recovery of it
+                last = first - 1 + rule.by_day + recovery_definition(rule).mornings
                 if trial.horizon_days < last:
                     msg = sentence(
                         where=f"trial {trial.id}, cohort {cohort.id}",
-                        what=f"horizon_days is {trial.horizon_days}, before day {last:g} that "
-                        f"rule {rule.name} looks at (day {rule.by_day:g} from {clock})",
+                        what=f"horizon_days is {trial.horizon_days}, before day {last:g}, whose "
+                        f"morning rule {rule.name} needs (end of day {rule.by_day:g} from {clock})",
                         remedy=f"set horizon_days to at least {last:g}, or name another rule",
                     )
                     raise CardError(msg)

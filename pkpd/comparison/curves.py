@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, evaluable
+from pkpd.comparison.lanes import BY_DAYS, can_be_judged, evaluable
 from pkpd.comparison.uncertainty import recovery_curve, risk
-from pkpd.course.simulate import NodeSolution
+from pkpd.course.course import Course
+from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.schedule import DosingPlan
 from pkpd.trials import Trial
 
@@ -44,25 +45,32 @@ class CohortCurves:
     recovered: Mapping[tuple[str, float], Floats] = field(default_factory=dict)
     dlt: Floats | None = None
     sensitivity: NDArray[np.float32] | None = None
+    in_state: Floats | None = None
+    states: tuple[str, ...] = ()
 
-    def add(self, solution: NodeSolution, every: int) -> None:
-        """Take what the curves need of a chunk."""
-        days = solution.transfused.shape[1]
-        per_day = (solution.time_h.size - 1) // days
-        mornings = np.arange(days) * per_day
-        lanes = solution.transfused.shape[0]
+    def add(self, course: Course, every: int, first: int, split: NDArray[np.int8]) -> None:
+        """Take what the curves need of a course.
+
+        Counts are those of every lane, as if none died; doses are those of lanes alive.
+
+        Parameters
+        ----------
+        course
+            What became of some lanes.
+        every, first
+            Every how many-th lane is kept for bands, from which on.
+        split : int8[L, D]
+            State of each lane on every morning.
+        """
         # a stride that shares no factor with the number of patients visits all of them in turn
-        chosen = (np.arange(0, lanes, every) + int(solution.draws[0])) % lanes
-        for line, logs in solution.log_count.items():
-            kept = np.exp(logs[chosen][:, mornings])
-            if line == "platelets":
-                kept = solution.morning_platelets[chosen]
-            self.counts.setdefault(line, []).append(kept)
-        for drug in self.plan.drugs:
-            slots = [s for s, slot in enumerate(self.plan.slots) if slot.drug == drug]
-            given = (solution.amount[:, :, slots] > 0).any(axis=2).sum(axis=0)
-            self.dosed[drug] = self.dosed.get(drug, np.zeros(days)) + given
-        self.lanes += lanes
+        chosen = (np.arange(0, course.lanes, every) + first) % course.lanes
+        for line in course.mornings:
+            self.counts.setdefault(line, []).append(course.laboratory(line)[chosen])
+        for drug, given in doses_by_day(self.plan, course).items():
+            self.dosed[drug] = self.dosed.get(drug, np.zeros(course.days)) + given
+        number = np.array([(split == s).sum(axis=0) for s in range(len(self.states))], float)
+        self.in_state = number if self.in_state is None else self.in_state + number
+        self.lanes += course.lanes
 
     def with_outcomes(
         self,
@@ -77,6 +85,36 @@ class CohortCurves:
         return self
 
 
+def doses_by_day(plan: DosingPlan, course: Course) -> dict[str, Floats]:
+    """Lanes that have a dose on each day, by drug, ``[D]``.
+
+    Where the marrow does not keep amounts these are doses planned for lanes alive: courses begin
+    when they began in each lane, and end with the cycles that were begun; doses held within a cycle
+    are counted, and a wait between cycles is not.
+    """
+    if course.amount is not None:
+        given = {}
+        for drug in plan.drugs:
+            slots = [s for s, slot in enumerate(plan.slots) if slot.drug == drug]
+            given[drug] = (course.amount[:, :, slots] > 0).any(axis=2).sum(axis=0)
+        return given
+    assert course.cycles_started is not None
+    planned = {drug: np.zeros(course.days) for drug in plan.drugs}
+    alive = course.mornings_alive
+    for c in range(len(plan.course_names)):
+        first, begun = course.first_day[:, c], course.cycles_started[:, c]
+        for drug_index, drug in enumerate(plan.drugs):
+            slots = [s for s, slot in enumerate(plan.slots) if slot.drug_index == drug_index]
+            offsets = np.flatnonzero(plan.amount[c][:, slots].sum(axis=1) > 0.0)
+            for cycle in range(int(begun.max(initial=0))):
+                going = (first > 0) & (begun > cycle)
+                for offset in offsets:
+                    day = first[going] + cycle * int(plan.cycle_days[c]) + int(offset)
+                    day = day[day <= alive[going]]
+                    planned[drug] += np.bincount(day - 1, minlength=course.days)[: course.days]
+    return planned
+
+
 def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, Any]) -> xr.Dataset:
     """Gather the curves of all cohorts of a trial in one data set with named dimensions."""
     import xarray as xr
@@ -87,7 +125,8 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     days = np.arange(1, trial.horizon_days + 1, dtype=np.int64)
     drugs = tuple(dict.fromkeys(d for c in cohorts for d in c.plan.drugs))
     n_draws = next(iter(cohorts[0].recovered.values())).shape[0]
-    counts, recovered, intervals, dlt, grids, doses = [], [], [], [], [], []
+    counts, recovered, intervals, dlt, grids, doses, splits = [], [], [], [], [], [], []
+    states = cohorts[0].states
     for cohort in cohorts:
         counts.append(
             [np.quantile(np.concatenate(cohort.counts[line]), QUANTILES, axis=0) for line in lines]
@@ -96,10 +135,13 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
         recovered.append([band[1] for band in bands])
         intervals.append(bands)
         by_draw = np.full(n_draws, np.nan)
-        if cohort.dlt is not None and (known := evaluable(cohort.dlt)).size:
+        if cohort.dlt is not None and can_be_judged(cohort.dlt):
+            known = evaluable(cohort.dlt)
             by_draw[~np.isnan(cohort.dlt).all(axis=1)] = risk(known).by_draw
         dlt.append(by_draw)
         grids.append(_grid(cohort.sensitivity))
+        assert cohort.in_state is not None
+        splits.append(cohort.in_state / cohort.lanes)
         doses.append([cohort.dosed.get(d, np.zeros(days.size)) / cohort.lanes for d in drugs])
     data = xr.Dataset(
         {
@@ -112,6 +154,7 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
                 np.array(grids),
             ),
             "dose_given": (("cohort", "drug", "day"), np.array(doses)),
+            "split": (("cohort", "state", "day"), np.array(splits)),
         },
         coords={
             "cohort": [c.cohort for c in cohorts],
@@ -125,6 +168,7 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
             "platelet_threshold": list(THRESHOLDS["platelets"]),
             "by_day": list(BY_DAYS),
             "drug": list(drugs),
+            "state": list(states),
         },
         attrs=dict(attrs),
     )
@@ -149,8 +193,7 @@ def _grid(sensitivity: NDArray[np.float32] | None) -> Floats:
     assert sensitivity is not None
     out = np.full((*sensitivity.shape[:3], 3), np.nan)
     for cell in np.ndindex(*sensitivity.shape[:3]):
-        outcome = evaluable(sensitivity[cell])
-        if outcome.size:
-            found = risk(outcome)
+        if can_be_judged(sensitivity[cell]):
+            found = risk(evaluable(sensitivity[cell]))
             out[cell] = found.lower, found.estimate, found.upper
     return out

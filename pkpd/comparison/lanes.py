@@ -1,4 +1,4 @@
-"""From the counts of a chunk of lanes to the endpoints of each lane."""
+"""From the course of a cohort's lanes, of any marrow, to the endpoints of each lane."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.course.simulate import NodeSolution
-from pkpd.endpoints.dlt import evaluate_rule, sensitivity
-from pkpd.endpoints.line_verdict import recovery_after
-from pkpd.endpoints.recovery import Recovery, RecoveryStatus, line_outcomes, visit_recovery
+from pkpd.course.course import Course
+from pkpd.endpoints.clock import Clock, clock_days, clock_of, treatment_runs
+from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
+from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
+from pkpd.endpoints.grades import grade
+from pkpd.endpoints.recovery import (
+    Recovery,
+    RecoveryDefinition,
+    days_below,
+    nadir,
+    recovery_after,
+    recovery_days,
+)
+from pkpd.endpoints.resolution import Resolution, Visits
+from pkpd.endpoints.split import split, split_days
 from pkpd.schedule import DosingPlan
-from pkpd.trials import DLTRule
+from pkpd.trials import DLTRule, Grades
 
 Floats = NDArray[np.float64]
+Key = tuple[str, str, str]
+Found = tuple[Recovery, Floats, Floats]
 
-THRESHOLDS = {"neutrophils": (0.5, 1.0), "platelets": (20.0, 25.0, 50.0, 100.0)}
-"""Counts (10^9/L) whose recovery is reported."""
+RESOLUTION: Resolution = "morning"
+"""With which counts cohorts are compared."""
 
 BY_DAYS = (42.0, 45.0, 49.0, 56.0)
 """Days of the sensitivity table."""
@@ -26,8 +39,8 @@ BY_DAYS = (42.0, 45.0, 49.0, 56.0)
 SUSTAINED_DAYS = 7.0
 """How long a count must stay at its threshold to count as sustained."""
 
-UNTRANSFUSED_DAYS = 7.0
-"""Days without platelet transfusion before platelets count as recovered."""
+FEWEST_EVALUABLE = 0.01
+"""Share of lanes that a rule must be able to judge; with fewer no risk is given."""
 
 
 def evaluable(matrix: NDArray[Any]) -> NDArray[Any]:
@@ -38,51 +51,14 @@ def evaluable(matrix: NDArray[Any]) -> NDArray[Any]:
     return matrix[~np.isnan(matrix).all(axis=1)]
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Where a rule's days start, and from where recovery is looked for.
-
-    ``course`` is an index into the plan's courses; ``last_dose_day`` counts from the course's
-    first day (0) and is the last dosing day of its first cycle.
-    """
-
-    name: str
-    course: int
-    first_dose_day: int
-    last_dose_day: int
+def judged(matrix: NDArray[Any]) -> float:
+    """Share of the lanes of a matrix [draws, patients] that have a verdict."""
+    return float(1.0 - np.isnan(matrix).mean()) if matrix.size else 0.0
 
 
-def clock_of(plan: DosingPlan, name: str) -> Clock:
-    """Clock of a rule: ``first_dose``, or the name of a course."""
-    course = 0 if name == "first_dose" else plan.course_names.index(name)
-    dosed = np.flatnonzero(plan.amount[course].sum(axis=1) > 0)
-    return Clock(name, course, int(dosed[0]), int(dosed[-1]))
-
-
-def clock_hours(solution: NodeSolution, clock: Clock) -> tuple[Floats, Floats]:
-    """Hours of each lane's clock start and last dose; NaN where the course never began."""
-    first = solution.first_day[:, clock.course].astype(float)
-    first[first < 0] = np.nan
-    return 24.0 * (first + clock.first_dose_day), 24.0 * (first + clock.last_dose_day)
-
-
-def treatment_runs(plan: DosingPlan, rule: DLTRule) -> bool:
-    """Whether doses are planned between the first cycle of the rule's course and its day.
-
-    A count that is low then says that treatment goes on, not that recovery is delayed.
-    """
-    if rule.by_day is None:
-        return False
-    clock = clock_of(plan, rule.clock)
-    first = int(plan.planned_start[clock.course])
-    for course, start in enumerate(plan.planned_start):
-        for cycle in range(int(plan.cycles[course])):
-            begin = int(start) + cycle * int(plan.cycle_days[course])
-            for day in np.flatnonzero(plan.amount[course].sum(axis=1) > 0):
-                since = begin + int(day) - first
-                if clock.last_dose_day < since < clock.first_dose_day + rule.by_day:
-                    return True
-    return False
+def can_be_judged(matrix: NDArray[Any]) -> bool:
+    """Whether enough lanes have a verdict for a risk to mean anything."""
+    return judged(matrix) >= FEWEST_EVALUABLE
 
 
 def grid_cell(rule: DLTRule) -> tuple[int, int, int] | None:
@@ -100,7 +76,7 @@ def grid_cell(rule: DLTRule) -> tuple[int, int, int] | None:
 
 @dataclass(frozen=True)
 class LaneEndpoints:
-    """Endpoints of the lanes of a chunk.
+    """Endpoints of the lanes of a course.
 
     Attributes
     ----------
@@ -111,144 +87,206 @@ class LaneEndpoints:
         ``(line, threshold)`` → days since the first dose of the trial, infinite when censored.
     dlt
         Clock name → 1, 0, NaN.
+    reasons
+        Clock name → `pkpd.endpoints.dlt.DLTStatus` of each lane.
     sensitivity
         ``[2, 4, 4, L]`` 1, 0, NaN, by threshold of neutrophils, of platelets, and day.
+    split
+        ``[L, D]`` state of each lane on every morning, an index into ``states``.
+    states
+        `pkpd.endpoints.split.STATES`, or those of a marrow without blasts.
     """
 
-    values: dict[tuple[str, str, str], Floats]
+    values: dict[Key, Floats]
     recovered_on: dict[tuple[str, float], Floats]
     dlt: dict[str, Floats]
+    reasons: dict[str, NDArray[np.int8]]
     sensitivity: NDArray[np.float32]
+    split: NDArray[np.int8]
+    states: tuple[str, ...]
 
 
-def lane_endpoints(
-    solution: NodeSolution,
-    plan: DosingPlan,
-    rules: tuple[DLTRule, ...],
-    visit_days: tuple[int, ...],
-    grade_limits: dict[str, tuple[float, float]],
-) -> LaneEndpoints:
-    """Compute all endpoints of a chunk.
+def grade_words(grades: Grades, line: str, at_least: int) -> str:
+    """Limit below which a grade begins, such as ``< 0.5``."""
+    scale = grades.scale(line)
+    limit = scale.below[at_least - 1]
+    return f"< {100 * limit:g} % of start" if scale.relative else f"< {limit:g}"
 
-    Parameters
+
+def split_thresholds(rule: DLTRule | None) -> dict[str, float]:
+    """Name the counts (10^9/L) that mean recovery in the split: the rule's, else the lowest."""
+    if rule is not None and rule.kind.startswith("not_recovered"):
+        return {criterion.line: criterion.at_least for criterion in rule.criteria}
+    return {line: levels[0] for line, levels in THRESHOLDS.items()}
+
+
+@dataclass(frozen=True)
+class CohortLook:
+    """Reads the endpoints of one cohort off the course of its lanes.
+
+    Attributes
     ----------
-    solution
-        Counts of the chunk.
     plan
         Dosing plan of the cohort.
     rules
         The count rule, once for each clock; the first is the main one.
+    grades
+        Whose grades 3 and 4 are reported.
     visit_days
         Protocol days on which counts are taken.
-    grade_limits
-        Line → counts below which grade 3 and grade 4 begin, 10^9/L.
     """
-    values: dict[tuple[str, str, str], Floats] = {}
-    recovered_on: dict[tuple[str, float], Floats] = {}
-    found: dict[str, tuple[Recovery, Floats, Floats]] = {}
-    main = clock_of(plan, rules[0].clock)
-    start, search = clock_hours(solution, main)
-    since_first_dose = np.asarray(visit_days, dtype=float) - 1.0
-    end = solution.time_h[-1]
-    late = ~(start < end)
-    start, search = np.where(late, np.nan, start), np.where(late, np.nan, np.minimum(search, end))
-    for line, limits in grade_limits.items():
-        curve = (solution.time_h, solution.log_count[line], solution.slope[line])
-        transfused = solution.transfused if line == "platelets" else None
-        lowest = THRESHOLDS[line][0]
-        windows: list[tuple[str, Floats | float]] = [("", 0.0)]
-        if main.name != "first_dose":
-            windows.append((f"from {main.name} day 1", start))
-        for words, from_h in windows:
-            seen = line_outcomes(*curve, lowest, from_h=from_h)
-            values["nadir", line, words] = seen.nadir
-            values["nadir_day", line, words] = seen.nadir_day
-            if words:
+
+    plan: DosingPlan
+    rules: tuple[DLTRule, ...]
+    grades: Grades
+    visit_days: tuple[int, ...]
+
+    def __call__(self, course: Course) -> LaneEndpoints:
+        """Compute all endpoints of a course."""
+        rule, clock = self.rules[0], clock_of(self.plan, self.rules[0].clock)
+        start, search = clock_days(course, clock)
+        defined = recovery_definition(rule)
+        values: dict[Key, Floats] = {}
+        recovered_on: dict[tuple[str, float], Floats] = {}
+        found: dict[str, Found] = {}
+        for line in THRESHOLDS:
+            values |= self._counts(course, line, clock, start)
+            seen, lasting = self._recovery(course, line, start, search, defined)
+            found[line] = seen
+            for name, recovery in (("recovery_day", seen[0]), ("sustained_recovery_day", lasting)):
+                days = recovery_days(recovery)
+                for k, threshold in enumerate(THRESHOLDS[line]):
+                    values[name, line, f">= {threshold:g}"] = days[k]
+                    if name == "recovery_day":
+                        recovered_on[line, threshold] = days[k] + start
+            values |= self._on_visits(course, line, start, search)
+        alive = np.arange(course.days)[None, :] < course.mornings_alive[:, None]
+        values["platelet_transfusions", "platelets", ""] = (
+            (course.transfused & alive).sum(axis=1).astype(float)
+        )
+        grid = sensitivity(
+            course,
+            by_days=BY_DAYS,
+            join="all" if rule.join == "all" else "any",
+            resolution=RESOLUTION,
+            definition=defined,
+            no_leukaemia=rule.no_leukaemia,
+            start=start,
+            search=search,
+            found=found,
+        )
+        dlt, reasons = {}, {}
+        for number, one in enumerate(self.rules):
+            if not one.can_be_simulated:
                 continue
-            values["days_below", line, f"< {lowest:g}"] = seen.days_below[0]
-            for name, limit in zip(("grade_3_4", "grade_4"), limits, strict=True):
-                values[name, line, f"< {limit:g}"] = (seen.nadir < limit).astype(float)
-        for endpoint, sustained in (
-            ("recovery_day", 0.0),
-            ("sustained_recovery_day", SUSTAINED_DAYS),
-        ):
-            looked = recovery_after(
-                solution,
-                line,
-                THRESHOLDS[line],
-                start,
-                search,
-                sustained_days=sustained,
-                untransfused_days=UNTRANSFUSED_DAYS,
+            cell = grid_cell(one) if number == 0 else None
+            if cell is not None:
+                status = grid.status[cell]
+            else:
+                begin, last = clock_days(course, clock_of(self.plan, one.clock))
+                status = evaluate_rule(
+                    one, course, resolution=RESOLUTION, start=begin, search=last
+                ).status
+            reasons[one.clock] = status
+            dlt[one.clock] = np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
+        if rule.can_be_simulated:
+            values |= self._rule_otherwise(course, rule, start, search)
+        state = split(course, split_thresholds(rule), untransfused_days=defined.untransfused_days)
+        for day in split_days(course.days):
+            for s, name in enumerate(state.states):
+                here = (state.state[:, day] == s).astype(float)
+                values["split", "", f"day {day}: {name}"] = here
+        return LaneEndpoints(
+            values, recovered_on, dlt, reasons, grid.outcome, state.state, state.states
+        )
+
+    def _counts(self, course: Course, line: str, clock: Clock, start: Floats) -> dict[Key, Floats]:
+        """Nadirs, grades and counts of the laboratory, and days with a low own count."""
+        values: dict[Key, Floats] = {}
+        lowest = THRESHOLDS[line][0]
+        value, day = nadir(course, line, resolution=RESOLUTION)
+        values["nadir", line, ""], values["nadir_day", line, ""] = value, day
+        below, _ = days_below(course, line, lowest, resolution=RESOLUTION)
+        values["days_below", line, f"< {lowest:g}"] = below
+        before = course.laboratory(line)[:, 0]
+        worst = grade(self.grades, line, value, baseline=before)
+        for name, from_grade in (("grade_3_4", 3), ("grade_4", 4)):
+            values[name, line, grade_words(self.grades, line, from_grade)] = np.where(
+                worst < 0, np.nan, worst >= from_grade
             )
-            recovery = looked[0]
-            days = np.where(recovery.status == RecoveryStatus.CENSORED, np.inf, recovery.day)
-            days = np.where(recovery.status == RecoveryStatus.NOT_EVALUABLE, np.nan, days)
-            for k, threshold in enumerate(THRESHOLDS[line]):
-                values[endpoint, line, f">= {threshold:g}"] = days[k]
-                if sustained == 0.0:
-                    recovered_on[line, threshold] = days[k] + start / 24.0
-            if sustained == 0.0:
-                found[line] = looked
-        visits = visit_recovery(
-            *curve,
-            lowest,
-            visit_days=since_first_dose,
-            from_h=search,
-            transfused_day=transfused,
-            untransfused_days=UNTRANSFUSED_DAYS,
-        )
-        moved = np.where(
-            visits.status == RecoveryStatus.NEVER_BELOW, 0.0, visits.day + (search - start) / 24.0
-        )
-        moved = np.where(visits.status == RecoveryStatus.CENSORED, np.inf, moved)
-        moved = np.where(visits.status == RecoveryStatus.NOT_EVALUABLE, np.nan, moved)
-        values["recovery_day_on_visits", line, f">= {lowest:g}"] = moved
-        if main.name != "first_dose":
-            day = np.nan_to_num(start / 24.0).astype(int)
-            nodes = (solution.time_h.size - 1) // solution.transfused.shape[1]
-            at = np.exp(solution.log_count[line][np.arange(day.size), day * nodes])
-            values["count_at_clock", line, main.name] = np.where(late, np.nan, at)
-    values["platelet_transfusions", "platelets", ""] = solution.transfused.sum(axis=1).astype(float)
-    usual = rules[0].sustained_days == 0.0 and rules[0].untransfused_days == UNTRANSFUSED_DAYS
-    grid = sensitivity(
-        solution,
-        thresholds=THRESHOLDS,
-        by_days=BY_DAYS,
-        join="all" if rules[0].join == "all" else "any",
-        clock_h=start,
-        search_h=search,
-        sustained_days=rules[0].sustained_days,
-        untransfused_days=float(rules[0].untransfused_days),
-        found=found if usual else None,
-    )
-    verdicts = np.where(grid.evaluable, grid.event, np.nan).astype(np.float32)
-    dlt: dict[str, Floats] = {}
-    for number, rule in enumerate(rules):
-        if not rule.can_be_simulated:
-            continue
-        cell = grid_cell(rule) if number == 0 else None
-        if cell is not None:
-            dlt[rule.clock] = verdicts[cell].astype(float)
-            continue
-        first, last = clock_hours(solution, clock_of(plan, rule.clock))
-        dlt[rule.clock] = evaluate_rule(rule, solution, clock_h=first, search_h=last).outcome
-    if rules[0].can_be_simulated:
-        low = [solution.set_point[c.line] < c.at_least for c in rules[0].criteria]
-        join = np.all if rules[0].join == "all" else np.any
-        values["dlt_at_any_dose", "", rules[0].name] = join(low, axis=0).astype(float)
+        if clock.name == "first_dose":
+            return values
+        words = f"from {clock.name} day 1"
+        value, day = nadir(course, line, resolution=RESOLUTION, start=start)
+        values["nadir", line, words], values["nadir_day", line, words] = value, day
+        values["count_at_clock", line, clock.name] = count_on(course, line, start)
+        return values
+
+    def _recovery(
+        self, course: Course, line: str, start: Floats, search: Floats, defined: RecoveryDefinition
+    ) -> tuple[Found, Recovery]:
+        """Recovery as the rule means it, and one that lasts, at all thresholds of a line."""
+        thresholds = THRESHOLDS[line]
+        seen = recovery_after(
+            course, line, thresholds, resolution=RESOLUTION, definition=defined, start=start,
+            search=search,
+        )  # fmt: skip
+        lasting = RecoveryDefinition(SUSTAINED_DAYS, defined.untransfused_days, defined.consecutive)
+        lasts, _, _ = recovery_after(
+            course, line, thresholds, resolution=RESOLUTION, definition=lasting, start=start,
+            search=search,
+        )  # fmt: skip
+        return seen, lasts
+
+    def _visits(self, course: Course) -> Visits:
+        last = course.days - 1
+        return Visits(tuple(d - 1.0 for d in self.visit_days if d - 1 <= last))
+
+    def _on_visits(
+        self, course: Course, line: str, start: Floats, search: Floats
+    ) -> dict[Key, Floats]:
+        lowest = THRESHOLDS[line][0]
+        defined = recovery_definition(self.rules[0])
+        recovery, _, _ = recovery_after(
+            course, line, lowest, resolution=self._visits(course), definition=defined, start=start,
+            search=search,
+        )  # fmt: skip
+        return {("recovery_day_on_visits", line, f">= {lowest:g}"): recovery_days(recovery)[0]}
+
+    def _rule_otherwise(
+        self, course: Course, rule: DLTRule, start: Floats, search: Floats
+    ) -> dict[Key, Floats]:
+        """Verdict of the rule as visits see it, and where a marrow without drug breaks it."""
+        values: dict[Key, Floats] = {}
+        if course.set_point:
+            low = [course.set_point[c.line] < c.at_least for c in rule.criteria]
+            join = np.all if rule.join == "all" else np.any
+            values["dlt_at_any_dose", "", rule.name] = join(low, axis=0).astype(float)
         on_visits = evaluate_rule(
-            rules[0],
-            solution,
-            clock_h=start,
-            search_h=search,
-            on="visits",
-            visit_days=list(since_first_dose),
+            rule, course, resolution=self._visits(course), start=start, search=search
         )
-        values["dlt_on_visits", "", rules[0].name] = on_visits.outcome
-    return LaneEndpoints(
-        values=values,
-        recovered_on=recovered_on,
-        dlt=dlt,
-        sensitivity=verdicts,
-    )
+        values["dlt_on_visits", "", rule.name] = on_visits.outcome
+        return values
+
+
+def count_on(course: Course, line: str, day: Floats) -> Floats:
+    """Own count (10^9/L) on each lane's day since the first morning, ``[L]``; NaN without one."""
+    counts = course.own(line)
+    column = np.clip(np.nan_to_num(day), 0, course.days - 1).astype(np.int64)
+    told = ~np.isnan(day) & (day < course.days)
+    return np.where(told, counts[np.arange(course.lanes), column], np.nan)
+
+
+def shares_by_morning(state: NDArray[np.int8], states: int) -> Floats:
+    """Share of the lanes in each state on each morning, ``[S, D]``."""
+    return np.array([(state == s).mean(axis=0) for s in range(states)])
+
+
+__all__ = [
+    "BY_DAYS",
+    "THRESHOLDS",
+    "CohortLook",
+    "LaneEndpoints",
+    "clock_of",
+    "treatment_runs",
+]

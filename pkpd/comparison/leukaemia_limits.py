@@ -19,21 +19,6 @@ _OWN = {
 _WEAK = 0.01  # intensity of a course, relative to 7+3, that moves no count
 _UNKNOWN = ("assumed", "memory")
 
-MARROW_ASSUMPTIONS = (
-    "the trial is taken as a new one that deviates from the typical study as the studies of the "
-    "evidence do, also where its own outcomes are among the evidence",
-    "a count is recovered when it is at its threshold on the morning after having been below it, "
-    "platelets without transfusion in the days before; a recovery before the last dose counts",
-    "recovery days of all patients count a patient who dies or keeps leukaemia as not recovered; "
-    "recovery days in remission are those of patients who were low and became free of leukaemia, "
-    "as trials print them",
-    "a patient who dies before the day of a rule has no verdict on it",
-    "curves of counts follow every patient as if none died; platelets are transfused below 10",
-    "counts are taken every morning, not on the trial's visits; doses are not rounded to capsules",
-    "no growth factor is given; deaths by infection are a hazard that rises with neutropenia, and "
-    "deaths after the last simulated day are not told",
-)
-
 
 def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
     """Name what of a trial the model cannot do or only guesses, a sentence each.

@@ -15,10 +15,11 @@ from pkpd.cards.files import find_card
 from pkpd.comparison import rows as table
 from pkpd.comparison.assumptions import check_rule
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
-from pkpd.comparison.lanes import THRESHOLDS, treatment_runs
-from pkpd.comparison.leukaemia_lanes import PREDICTED, CohortLook, LeukaemiaCurves
-from pkpd.comparison.leukaemia_limits import MARROW_ASSUMPTIONS, assumed_texts, trial_limits
+from pkpd.comparison.lanes import CohortLook
+from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
+from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
 from pkpd.comparison.marrow_choice import Choice
+from pkpd.comparison.marrow_words import leukaemia_assumptions
 from pkpd.comparison.pairs import beside_trial, pair_rows
 from pkpd.comparison.questions import answers
 from pkpd.comparison.results import (
@@ -30,6 +31,8 @@ from pkpd.comparison.results import (
 )
 from pkpd.comparison.scenario import LEUKAEMIA, Scenario, Variant
 from pkpd.comparison.shares import CohortShares, cohort_shares
+from pkpd.endpoints.clock import treatment_runs
+from pkpd.endpoints.split import STATES
 from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
 from pkpd.evidence.posterior.learned import learned
 from pkpd.evidence.posterior.shipped import label_of
@@ -235,7 +238,8 @@ class _TrialRun:
         if not self.posterior.converged:
             head += f" ({self.posterior.problems[0]}): figures may change with a longer run"
         limits = trial_limits(trial, self.posterior)
-        return tuple(dict.fromkeys([head, *limits, *trial.assumptions, *MARROW_ASSUMPTIONS]))
+        words = leukaemia_assumptions(self.item.rules[0][0])
+        return tuple(dict.fromkeys([head, *limits, *trial.assumptions, *words]))
 
     def _named(self, row: EndpointRow) -> PosteriorRow:
         values = {f.name: getattr(row, f.name) for f in fields(row)}
@@ -246,23 +250,24 @@ class _TrialRun:
     ) -> table.CohortLanes:
         trial, study = self.item.trial, self.study
         made = plan(cohort.regimen, trial.horizon_days)
-        grades = load_grades(trial.grades)
-        limits = {line: grades.scale(line).below[2:] for line in THRESHOLDS}
-        look = CohortLook(made, rules, limits)
+        look = LeukaemiaLook(CohortLook(made, rules, load_grades(trial.grades), trial.visit_days))
         n_draws = len(study.thetas)
-        curves = LeukaemiaCurves(
-            cohort.id, made, trial.horizon_days, thinned(n_draws * study.patients)
-        )
+        every = thinned(n_draws * study.patients)
+        curves = CohortCurves(cohort.id, made, trial.horizon_days, states=STATES)
         number = iter(range(n_draws))
 
         def both(outcomes: ArmOutcomes) -> Mapping[Any, Floats]:
-            curves.add(outcomes, next(number))
-            return look(outcomes)
+            found = look(outcomes)
+            split = found.pop(("split",)).T.astype(np.int8)
+            curves.add(outcomes.course, every, next(number), split)
+            return found
 
         store = study.collect(
             self.item.arms[cohort.id], both, lambda done: progress(done / n_draws)
         )
-        parts: dict[str, dict[Any, Floats]] = {"values": {}, "recovered": {}, "dlt": {}}
+        parts: dict[str, dict[Any, Floats]] = {
+            name: {} for name in ("values", "recovered", "dlt", "reasons")
+        }
         for key, matrix in store.items():
             assert isinstance(key, tuple)
             if key[0] in parts:
@@ -273,7 +278,8 @@ class _TrialRun:
             values=parts["values"],
             recovered_on=parts["recovered"],
             dlt=dlt,
+            reasons=parts["reasons"],
             sensitivity=grid,
-            curves=curves.curves.with_outcomes(parts["recovered"], dlt.get(rules[0].clock), grid),
+            curves=curves.with_outcomes(parts["recovered"], dlt.get(rules[0].clock), grid),
             running=treatment_runs(made, rules[0]),
         )

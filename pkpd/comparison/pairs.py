@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.comparison.lanes import can_be_judged
 from pkpd.comparison.results import PairRow
 from pkpd.comparison.uncertainty import paired_difference
 from pkpd.trials import DLTRule, Trial
@@ -44,7 +45,8 @@ def pair_rows(
     found = []
     for first, second in wanted:
         both = ~np.isnan(dlt[first] - dlt[second]).all(axis=1)
-        if not both.any():
+        enough = can_be_judged(dlt[first]) and can_be_judged(dlt[second])
+        if not (both.any() and enough):
             continue
         difference = paired_difference(dlt[first][both], dlt[second][both])
         found.append(

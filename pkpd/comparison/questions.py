@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards import clock_day_1, load_grades, load_response_criteria
-from pkpd.comparison.leukaemia_lanes import clock_start, count_on
+from pkpd.comparison.lanes import count_on
 from pkpd.comparison.results import Figure, Question
 from pkpd.comparison.shares import (
     CohortShares,
@@ -18,6 +18,7 @@ from pkpd.comparison.shares import (
     median_of_known,
     probability,
 )
+from pkpd.endpoints.response import improvement_day
 from pkpd.evidence.criticism.len_mec import (
     COHORTS,
     DAYS,
@@ -31,7 +32,6 @@ from pkpd.evidence.criticism.len_mec import (
     from_counts_alone,
 )
 from pkpd.evidence.criticism.trial_predictions import NewStudy
-from pkpd.leukaemia.endpoints import improvement_day
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import Criterion, Gate
@@ -142,9 +142,8 @@ def _schedule_or_dose(trial: str, shares: Shares) -> tuple[Question, ...]:
         trial,
         "delayed_by_cohort",
         "Who has not recovered by day 45?",
-        "Risk of those alive on day 45, by the counts that mean recovery (neutrophils and "
-        "platelets, 10^9/L), which no text that was read states; a marrow with leukaemia is no "
-        "delay. Last column: "
+        "Risk of those alive and free of leukaemia on day 45, by the counts that mean recovery "
+        "(neutrophils and platelets, 10^9/L), which no text that was read states. Last column: "
         "probability that a cohort of this size has at least as many delayed patients as printed.",
         ("recovered at", "cohort", "printed", "risk", "as many"),
         tuple(by_cohort),
@@ -238,9 +237,12 @@ def gated(arm: Arm, course: str, gate: tuple[float, float] | None) -> Arm:
 
 def _started(course: str) -> Callable[[ArmOutcomes], dict[Hashable, Floats]]:
     def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
-        day = clock_start(outcomes, course)
+        began = outcomes.course.started(course)
+        day = np.where(began <= outcomes.course.mornings_alive, began, np.nan)
         started = (~np.isnan(day)).astype(np.float64)
-        counts: dict[Hashable, Floats] = {line: count_on(outcomes, line, day) for line in LINES}
+        counts: dict[Hashable, Floats] = {
+            line: count_on(outcomes.course, line, day - 1.0) for line in LINES
+        }
         return {"day": day, "started": started, **counts}
 
     return look
@@ -272,8 +274,8 @@ def _twenty_or_ten(trial: str, shares: Shares) -> Question:
         "twenty_or_ten",
         "What does 10 instead of 20 mg/m^2 change?",
         "Shares of patients at clofarabine 20 and 10 mg/m^2 on five days. Delay is judged by the "
-        "counts (neutrophils and platelets, 10^9/L) that mean recovery, of those alive; a marrow "
-        "with leukaemia is no delay. Last column: probability that 20 mg/m^2 has the larger share.",
+        "counts (neutrophils and platelets, 10^9/L) that mean recovery, of those alive and free of "
+        "leukaemia. Last column: probability that 20 mg/m^2 has the larger share.",
         ("event", "20 mg/m^2", "10 mg/m^2", "difference", "20 has more"),
         tuple(rows),
     )
@@ -346,12 +348,9 @@ def _cycles(
     criteria = load_response_criteria("iwg_2006_mds")
 
     def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
-        courses, death = outcomes.courses, outcomes.death_day
-        counts = {
-            "neutrophils": courses.neutrophils,
-            "platelets": courses.platelets_with_transfused,
-        }
-        morning = np.arange(1, courses.days + 1)[None, :]
+        course, death = outcomes.course, outcomes.death_day
+        counts = {line: course.laboratory(line) for line in LINES}
+        morning = np.arange(1, course.days + 1)[None, :]
         found: dict[Hashable, Floats] = {}
         for cycle in range(1, cycles + 1):
             begin = (cycle - 1) * days + 1
@@ -365,7 +364,7 @@ def _cycles(
                 found[line, cycle] = np.where(alive, low, np.nan)
             found["either", cycle] = np.where(alive, either, np.nan)
         for code in ("HI-N", "HI-P"):
-            day = improvement_day(courses, death, criteria, code, 7 * IMPROVEMENT_WEEKS)
+            day = improvement_day(course, criteria, code, 7 * IMPROVEMENT_WEEKS)
             found[code] = np.where(day > horizon, np.where(np.isnan(day), np.nan, np.inf), day)
         codes = ("CR", "CRh", "CRi", "mCR", "PR")
         reached = outcomes.responded(*codes, by_day=horizon)

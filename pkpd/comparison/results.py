@@ -36,6 +36,11 @@ class EndpointRow:
     estimate
         Median over patients and parameter draws, or the probability. ``inf`` means that more
         than half of the patients have not reached the event at the horizon.
+    evaluable
+        For a rule: share of the patients that it can judge, of whom `estimate` is a share. NaN for
+        other endpoints. With fewer than 1 % there is no estimate.
+    not_judged
+        For a rule: which share of the patients it cannot judge, and why.
     patients_lower, patients_upper
         90 % range across patients (5 % and 95 % quantile of the pooled distribution); NaN for
         probabilities.
@@ -66,6 +71,8 @@ class EndpointRow:
     lower: float
     upper: float
     mc_error: float
+    evaluable: float = float("nan")
+    not_judged: str = ""
     patients_lower: float = float("nan")
     patients_upper: float = float("nan")
     share_patients: float = float("nan")
@@ -167,16 +174,20 @@ class TrialResult:
         Endpoint rows and paired differences.
     curves
         ``xarray.Dataset`` with dimensions ``cohort``, ``line``, ``quantile``, ``day``,
-        ``criterion``, ``bound``, ``draw`` and the sensitivity dimensions
+        ``criterion``, ``bound``, ``draw``, ``state`` and the sensitivity dimensions
         ``neutrophil_threshold``, ``platelet_threshold``, ``by_day``; variables
 
         - ``counts`` (cohort, line, quantile, day): 10^9/L, platelets including transfused ones
-        - ``recovered`` (cohort, criterion, day): probability of sustained recovery by the day
+        - ``recovered`` (cohort, criterion, day): probability of recovery, as the rule means it, by
+          the morning of the day
         - ``recovered_interval`` (cohort, criterion, bound, day): its 90 % interval over draws
-        - ``dlt`` (cohort, draw): probability of the DLT for each parameter draw
+        - ``dlt`` (cohort, draw): probability of the DLT for each parameter draw, among patients
+          that the rule can judge
         - ``dlt_sensitivity`` (cohort, neutrophil_threshold, platelet_threshold, by_day, bound)
           with ``bound`` in lower, mean, upper
         - ``dose_given`` (cohort, drug, day): mean share of patients dosed on the day
+        - ``split`` (cohort, state, day): share of patients recovered, low (with and without
+          leukaemia), and dead on the morning of the day; sums to 1 over states
     assumptions
         Plain sentences: what is assumed for this trial.
     questions

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.comparison.curves import CohortCurves
-from pkpd.comparison.lanes import evaluable
+from pkpd.comparison.lanes import can_be_judged, evaluable, judged
 from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.results import EndpointRow
 from pkpd.comparison.uncertainty import crossed, quantiles_with_uncertainty, risk
+from pkpd.endpoints.dlt import REASONS
 from pkpd.schedule import describe_criteria
 from pkpd.trials import Cohort, DLTRule, PublishedOutcome, Trial
 
@@ -32,6 +33,7 @@ UNITS = {
     "grade_4": "probability",
     "dlt_on_visits": "probability",
     "dlt_at_any_dose": "probability",
+    "split": "probability",
     # of the marrow with leukaemia
     "count_at_start": "10^9/L",
     "recovery_day_in_remission": "day",
@@ -52,15 +54,6 @@ PREDICTED = {
 }
 """Published endpoint → endpoint and line of the prediction it stands beside."""
 
-MARROW_ASSUMPTIONS = (
-    "this first marrow has no leukaemic cells: a rule that asks for a marrow without leukaemia is "
-    "taken as applying to every patient, and early death is not simulated",
-    "the marrow is released from leukaemia at the first dose, before any drug has cleared it: "
-    "counts that start low rise until the drugs act",
-    "neutrophil counts are without growth factors",
-)
-
-
 RUNNING = "treatment runs on the rule's day (a low count is then no delayed recovery)"
 
 
@@ -71,6 +64,7 @@ class CohortLanes:
     values: Mapping[tuple[str, str, str], Floats]
     recovered_on: Mapping[tuple[str, float], Floats]
     dlt: Mapping[str, Floats]
+    reasons: Mapping[str, Floats]
     sensitivity: NDArray[np.float32]
     curves: CohortCurves
     running: bool
@@ -108,15 +102,21 @@ def cohort_rows(
         name = rule.name if number == 0 else f"{rule.name}, days from {_clock_words(rule.clock)}"
         of_rule = f"; rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
         of_rule += f"; {RUNNING}" if number == 0 and lanes.running else ""
+        verdicts = lanes.dlt[rule.clock]
+        common_dlt = {
+            **common,
+            "evaluable": judged(verdicts),
+            "not_judged": not_judged(lanes.reasons[rule.clock]),
+        }
         rows.append(
             _probability(
-                lanes.dlt[rule.clock],
+                verdicts,
                 endpoint="dlt",
                 line="",
                 rule=name,
                 assumed=assumed + of_rule,
                 published=published.get(("dlt", "")) if number == 0 else None,
-                common=common,
+                common=common_dlt,
             )
         )
     for (endpoint, line, rule_text), matrix in lanes.values.items():
@@ -155,6 +155,16 @@ def cohort_rows(
     return rows
 
 
+def not_judged(reasons: Floats) -> str:
+    """Say for which share of the lanes a rule gives no verdict, and why; empty if for none."""
+    told = []
+    for status, words in REASONS.items():
+        share = float(np.mean(reasons == status))
+        if share > 0.0:
+            told.append(f"{share:.1%} {words}")
+    return "; ".join(told)
+
+
 def _for_line(assumed: str, line: str) -> str:
     """Leave out inputs that belong to the other line's marrow."""
     other = {"neutrophils": "platelets ", "platelets": "neutrophils "}.get(line)
@@ -175,9 +185,8 @@ def _probability(
 ) -> EndpointRow:
     beside: dict[str, Any] = {} if published is None else _published(published)
     figures: dict[str, Any] = dict.fromkeys(("estimate", "lower", "upper", "mc_error"), np.nan)
-    known = evaluable(matrix)
-    if known.size:
-        found = risk(known)
+    if can_be_judged(matrix):
+        found = risk(evaluable(matrix))
         figures = {
             "estimate": found.estimate,
             "lower": found.lower,

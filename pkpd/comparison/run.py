@@ -21,9 +21,10 @@ from pkpd.cards.population_cards import load_population
 from pkpd.comparison import rows as table
 from pkpd.comparison.assumptions import RUN_OPTIONS, check_rule, joint_model
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
-from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS, lane_endpoints, treatment_runs
+from pkpd.comparison.lanes import BY_DAYS, CohortLook, LaneEndpoints
 from pkpd.comparison.leukaemia_run import compare_leukaemia
 from pkpd.comparison.marrow_choice import choose_marrow
+from pkpd.comparison.marrow_words import marrow_assumptions
 from pkpd.comparison.pairs import beside_trial, pair_rows
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import (
@@ -33,9 +34,12 @@ from pkpd.comparison.scenario import (
     load_scenario,
     with_overrides,
 )
+from pkpd.course.course import Course
 from pkpd.course.march import compiled_course
-from pkpd.course.simulate import NodeSolution, Simulator, prepare
+from pkpd.course.simulate import Simulator, prepare
 from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.endpoints.clock import treatment_runs
+from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.model.joint import JointModel, assumed_inputs
 from pkpd.model.parameters import draw_parameters
@@ -281,7 +285,7 @@ def _run_trial(
                     *trial.assumptions,
                     *item.population.assumptions,
                     *item.model.assumptions,
-                    *table.MARROW_ASSUMPTIONS,
+                    *marrow_assumptions(item.rules[0][0]),
                 ]
             )
         ),
@@ -307,34 +311,31 @@ def _run_cohort(
         transfusion=item.transfusion,
         combination=item.combination,
     )
-    grades = load_grades(trial.grades)
-    limits = {line: grades.scale(line).below[2:] for line in THRESHOLDS}
+    look = CohortLook(simulator.plan, rules, load_grades(trial.grades), trial.visit_days)
     chunks = list(simulator.chunks(item.draws, LANES_AT_ONCE))
     n_draws = len(next(iter(item.draws.values())))
     store = _Store(n_draws, simulator.n_patients)
     kept = thinned(n_draws * simulator.n_patients)
 
-    def one(draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], Any, NodeSolution]:
-        solution = simulator.run(item.draws, draws)
-        return (
-            draws,
-            lane_endpoints(solution, simulator.plan, rules, trial.visit_days, limits),
-            solution,
-        )
+    def one(draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], LaneEndpoints, Course]:
+        course = simulator.run(item.draws, draws)
+        return draws, look(course), course
 
     curves = CohortCurves(cohort.id, simulator.plan, trial.horizon_days)
     # the first chunk alone: it compiles what the others use
     with ThreadPoolExecutor(threads) as pool:
         rest = _in_turn(pool, one, chunks[1:], ahead=threads + 1)
         parts = itertools.chain([one(chunks[0])], rest)
-        for number, (draws, endpoints, solution) in enumerate(parts, start=1):
+        for number, (draws, endpoints, course) in enumerate(parts, start=1):
             store.add(draws, endpoints)
-            curves.add(solution, kept)
+            curves.states = endpoints.states
+            curves.add(course, kept, int(draws[0]), endpoints.split)
             progress(number / len(chunks))
     return table.CohortLanes(
         values=store.values,
         recovered_on=store.recovered_on,
         dlt=store.dlt,
+        reasons=store.reasons,
         sensitivity=store.sensitivity,
         curves=curves.with_outcomes(
             store.recovered_on, store.dlt.get(rules[0].clock), store.sensitivity
@@ -371,6 +372,7 @@ class _Store:
         self.values: dict[tuple[str, str, str], Floats] = {}
         self.recovered_on: dict[tuple[str, float], Floats] = {}
         self.dlt: dict[str, Floats] = {}
+        self.reasons: dict[str, Floats] = {}
         self.sensitivity = np.full(
             (
                 len(THRESHOLDS["neutrophils"]),
@@ -382,8 +384,8 @@ class _Store:
             dtype=np.float32,
         )
 
-    def add(self, draws: NDArray[np.int64], endpoints: Any) -> None:
-        for name in ("values", "recovered_on", "dlt"):
+    def add(self, draws: NDArray[np.int64], endpoints: LaneEndpoints) -> None:
+        for name in ("values", "recovered_on", "dlt", "reasons"):
             target = getattr(self, name)
             for key, lanes in getattr(endpoints, name).items():
                 matrix = target.setdefault(key, np.full(self.shape, np.nan))

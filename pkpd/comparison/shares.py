@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS
+from pkpd.comparison.lanes import BY_DAYS
 from pkpd.comparison.results import Figure
 from pkpd.comparison.rows import UNITS, CohortLanes
+from pkpd.endpoints.definitions import THRESHOLDS
 
 Floats = NDArray[np.float64]
 INTERVAL = (0.05, 0.5, 0.95)
@@ -24,7 +25,8 @@ class CohortShares:
     Attributes
     ----------
     delayed : float[2, 4, 4, draws]
-        Not recovered, by neutrophils, platelets and day as in `pkpd.comparison.lanes`.
+        Not recovered, of those alive and free of leukaemia, by neutrophils, platelets and day as in
+        `pkpd.comparison.lanes`.
     values
         ``(endpoint, line, rule)`` of endpoints that are probabilities -> ``[draws]``.
     """

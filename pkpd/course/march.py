@@ -340,7 +340,7 @@ def _run(
             doses = doses + protocol.dosed(amount, slot_drug, len(structure.drugs))
         transfused = jnp.zeros(lanes, dtype=bool)
         if structure.transfusion is not None:
-            transfused = platelets <= structure.transfusion.trigger
+            transfused = structure.transfusion.needed(platelets)
             bank = bank + jnp.where(transfused, inputs.increment, 0.0)
 
         mg = tuple(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.course import protocol
+from pkpd.course.course import Course, Curve
 from pkpd.course.march import (
     CourseStructure,
     DrugPart,
@@ -42,46 +43,6 @@ Floats = NDArray[np.float64]
 
 MOST_OCCASIONS = 40
 """Dosing days with an occasion deviation of their own; later ones repeat the last."""
-
-
-@dataclass(frozen=True)
-class NodeSolution:
-    """Counts of lanes at nodes, with slopes: a cubic Hermite curve of the log count between nodes.
-
-    Lanes are draw-major: lane ``j * patients + i`` is patient ``i`` under draw ``j`` of the chunk.
-
-    Attributes
-    ----------
-    draws
-        Indices of the parameter draws in this chunk.
-    patients
-        Number of patients N; there are L = len(draws) * N lanes.
-    time_h : float[T]
-        Node times, h; protocol day 1 begins at 0.
-    log_count, slope : dict of float[L, T]
-        By line: natural log of the endogenous count in 10^9/L; slope per hour.
-    transfused : bool[L, D]
-        A platelet transfusion in the morning of day d (from 0).
-    morning_platelets : float[L, D]
-        Platelets at the start of each day with transfused ones, 10^9/L.
-    amount : float[L, D, S]
-        Amounts given in each slot of the plan, in the slot's unit.
-    first_day : int[L, C]
-        Day (from 0) on which each course began; -1 if it never did.
-    set_point : dict of float[L]
-        By line: the count the marrow returns to without drug, 10^9/L.
-    """
-
-    draws: NDArray[np.int64]
-    patients: int
-    time_h: Floats
-    log_count: dict[str, Floats]
-    slope: dict[str, Floats]
-    transfused: NDArray[np.bool_]
-    morning_platelets: Floats
-    amount: Floats
-    first_day: NDArray[np.int32]
-    set_point: dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -111,7 +72,7 @@ class Simulator:
     occasion: Mapping[str, Floats]
     external: Mapping[str, tuple[Any, Any]]
 
-    def run(self, typical: Mapping[str, Floats], draws: NDArray[np.int64]) -> NodeSolution:
+    def run(self, typical: Mapping[str, Floats], draws: NDArray[np.int64]) -> Course:
         """Simulate all patients under some of the parameter draws.
 
         Parameters
@@ -120,6 +81,11 @@ class Simulator:
             Namespaced parameter → float[n_draws] (`pkpd.model.draw_parameters`).
         draws
             Indices of the draws to run.
+
+        Returns
+        -------
+        Course
+            With the curve between mornings; this marrow has neither blasts nor death.
         """
         chosen = {name: jnp.asarray(np.asarray(values)[draws]) for name, values in typical.items()}
         inputs = _lane_inputs(
@@ -145,18 +111,36 @@ class Simulator:
             values[:, 1:] = np.asarray(rest).reshape(-1, lanes).T
             return values
 
-        return NodeSolution(
-            draws=np.asarray(draws),
+        log_count = {n: curve(out.initial[n][0], v) for n, v in out.log_count.items()}
+        slope = {n: curve(out.initial[n][1], v) for n, v in out.slope.items()}
+        amount = np.asarray(out.amount).transpose(2, 0, 1)
+        return Course(
+            mornings={
+                n: np.exp(logs[:, : -1 : len(self.structure.edges) - 1])
+                for n, logs in log_count.items()
+            },
+            platelets_with_transfused=np.ascontiguousarray(np.asarray(out.morning_platelets).T),
+            transfused=np.ascontiguousarray(np.asarray(out.transfused).T),
+            # of this engine days count from 0, and -1 is never
+            first_day=np.asarray(out.first_day, dtype=np.int64).T + 1,
+            course_names=self.plan.course_names,
+            drugs=self.plan.drugs,
             patients=self.n_patients,
-            time_h=self.time_h,
-            log_count={n: curve(out.initial[n][0], v) for n, v in out.log_count.items()},
-            slope={n: curve(out.initial[n][1], v) for n, v in out.slope.items()},
-            transfused=np.asarray(out.transfused).T,
-            morning_platelets=np.asarray(out.morning_platelets).T,
-            amount=np.asarray(out.amount).transpose(2, 0, 1),
-            first_day=np.asarray(out.first_day).T,
+            doses_given=self._doses_given(amount),
+            amount=amount,
             set_point={n: np.asarray(p["set_point"]) for n, p in inputs.marrow.items()},
+            draws=np.asarray(draws),
+            curve=Curve(self.time_h, log_count, slope),
         )
+
+    def _doses_given(self, amount: Floats) -> NDArray[np.int64]:
+        """Dosing days of each drug, ``[L, K]``."""
+        of_drug = [
+            [s for s, slot in enumerate(self.plan.slots) if slot.drug == drug]
+            for drug in self.plan.drugs
+        ]
+        days = [(amount[:, :, mine] > 0).any(axis=2).sum(axis=1) for mine in of_drug]
+        return np.array(days, dtype=np.int64).reshape(len(days), amount.shape[0]).T
 
     def chunks(
         self, typical: Mapping[str, Floats], lanes: int = 2000

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pkpd.errors import PkpdError, sentence
+
+TRIGGER = 10.0
+"""Platelets (10^9/L) below which a patient is transfused: PLADO (Slichter 2010, N Engl J Med
+362:600), morning count."""
 
 
 @dataclass(frozen=True)
 class TransfusionPolicy:
     """When platelets are transfused and what becomes of them.
 
-    Each morning a patient whose platelet count (own and transfused) is at or below ``trigger``
-    receives one transfusion, which raises the count at once by the patient's increment; transfused
-    platelets are lost exponentially. Transfused platelets never count towards recovery.
+    Each morning a patient whose platelet count (own and transfused) is below ``trigger`` receives
+    one transfusion, which raises the count at once by the patient's increment; transfused platelets
+    are lost exponentially. Transfused platelets never count towards recovery.
 
     Attributes
     ----------
     trigger
-        10^9/L. 10: PLADO (Slichter 2010, N Engl J Med 362:600), morning count.
+        10^9/L.
     increment, increment_sd
         Mean and between-patient standard deviation of the rise, 10^9/L. 24.9 at one hour: TRAP
         (Blood 2005;105:4106); the SD of 12 is assumed.
@@ -29,7 +34,7 @@ class TransfusionPolicy:
         trial (derived); healthy platelets live longer.
     """
 
-    trigger: float = 10.0
+    trigger: float = TRIGGER
     increment: float = 24.9
     increment_sd: float = 12.0
     half_life_h: float = 20.0
@@ -43,6 +48,10 @@ class TransfusionPolicy:
                     where="transfusion policy", what=f"{name} = {value}", allowed="a number above 0"
                 )
                 raise PkpdError(msg)
+
+    def needed(self, platelets: Any) -> Any:
+        """Whether a morning's platelet count (10^9/L, own and transfused) calls for one."""
+        return platelets < self.trigger
 
     @property
     def loss_per_hour(self) -> float:

@@ -1,8 +1,6 @@
-"""Dose-limiting toxicity: a protocol's count rule applied to simulated counts.
+"""Dose-limiting toxicity: a protocol's count rule applied to a course, for those it can judge.
 
-Days are days since the rule's clock, ``(time_h - clock_h) / 24``; with a clock of 0 h this is days
-since the first dose. Protocols number the first dose's day 1, so "by day 42" differs from 42 of
-these days by at most one day.
+Days are days since the rule's clock; ``pkpd.endpoints`` says what "by day N" means.
 
 Kinds of rule (``pkpd.trials.DLTRule``)
 ---------------------------------------
@@ -22,8 +20,15 @@ low_count_or_transfusion
     The same, or platelets were transfused on ``transfusion_days`` days of any
     ``transfusion_window_days`` within the window, whatever ``join`` says.
 
-``join = "any"``: a DLT if any line fails; ``"all"``: only if all fail. Where ``no_leukaemia`` is
-set, a patient with leukaemia in the marrow has no DLT by this rule.
+``join = "any"``: a DLT if any line fails; ``"all"``: only if all fail.
+
+Who can be judged
+-----------------
+A risk is the share of DLTs among the lanes that can be judged. A lane cannot be judged when the
+patient died before the look, unless a rule of low counts was broken before; when the rule is for
+marrows without leukaemia and there is leukaemia at the look; when the clock never started; when
+follow-up ends too soon. Leukaemia excludes a patient whatever the counts are: whether counts are
+back must not decide who is counted. A marrow without blasts has no such patients.
 """
 
 from __future__ import annotations
@@ -36,28 +41,45 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pkpd.endpoints.line_verdict import (
-    Counts,
-    judge,
-    judge_on_visits,
-    look_day,
-    not_recovered,
-    recovery_after,
-)
-from pkpd.endpoints.recovery import HOURS_PER_DAY, Recovery, RecoveryStatus
+from pkpd.course.course import Course
+from pkpd.endpoints.crossings import CENSORED, NOT_EVALUABLE
+from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
+from pkpd.endpoints.line_verdict import judge, look_day, not_recovered
+from pkpd.endpoints.recovery import RecoveryDefinition, recovery_after
+from pkpd.endpoints.resolution import Resolution, Visits, check_resolution
+from pkpd.endpoints.results import Recovery
 from pkpd.errors import DataError, sentence
 
 if TYPE_CHECKING:
     from pkpd.trials import DLTRule
 
+Floats = NDArray[np.float64]
+Found = Mapping[str, tuple[Recovery, Floats, Floats]]
+
 
 class DLTStatus(IntEnum):
-    """Verdict for a lane."""
+    """Verdict for a lane; from `DIED` on, the reason why it cannot be judged."""
 
     NO_DLT = 0
     DLT = 1
-    UNDETERMINED = 2  # the simulation ends before the rule can be decided
-    NOT_EVALUABLE = 3  # the clock never started, or the counts are not finite
+    DIED = 2
+    LEUKAEMIA = 3
+    NOT_STARTED = 4
+    TOO_SHORT = 5
+    NOT_FINITE = 6
+
+
+# plain numbers: members of an enumeration are slow to look up
+_DLT, _DIED, _LEUKAEMIA, _NOT_STARTED, _TOO_SHORT, _NOT_FINITE = map(int, tuple(DLTStatus)[1:])
+
+REASONS: Mapping[DLTStatus, str] = {
+    DLTStatus.DIED: "died before the look",
+    DLTStatus.LEUKAEMIA: "leukaemia still there",
+    DLTStatus.NOT_STARTED: "the course that starts the clock never began",
+    DLTStatus.TOO_SHORT: "follow-up ends too soon",
+    DLTStatus.NOT_FINITE: "counts are not finite",
+}
+"""Why a lane cannot be judged, in words."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +92,6 @@ class DLTOutcome:
         Name of the rule.
     lines
         Lines of the criteria, in their order (C of them).
-    event : bool[L]
-        True for a DLT; False for every other status.
     status : int8[L]
         ``DLTStatus``.
     recovery_day : float[L]
@@ -87,21 +107,25 @@ class DLTOutcome:
 
     rule_name: str
     lines: tuple[str, ...]
-    event: NDArray[np.bool_]
     status: NDArray[np.int8]
-    recovery_day: NDArray[np.float64]
+    recovery_day: Floats
     censored: NDArray[np.bool_]
-    line_recovery_day: NDArray[np.float64]
+    line_recovery_day: Floats
     line_censored: NDArray[np.bool_]
     line_failed: NDArray[np.bool_]
 
     @property
-    def evaluable(self) -> NDArray[np.bool_]:
-        """Lanes with a verdict: DLT or no DLT, bool[L]."""
-        return self.status <= DLTStatus.DLT
+    def event(self) -> NDArray[np.bool_]:
+        """True for a DLT; False for every other status, bool[L]."""
+        return self.status == _DLT
 
     @property
-    def outcome(self) -> NDArray[np.float64]:
+    def evaluable(self) -> NDArray[np.bool_]:
+        """Lanes with a verdict: DLT or no DLT, bool[L]."""
+        return self.status <= _DLT
+
+    @property
+    def outcome(self) -> Floats:
         """Verdict as a number: 1 DLT, 0 none, NaN without a verdict; float[L]."""
         return np.where(self.evaluable, self.event, np.nan)
 
@@ -133,15 +157,20 @@ class DLTSensitivity:
     @property
     def event(self) -> NDArray[np.bool_]:
         """True for a DLT, bool[H1, ..., K, L]."""
-        return self.status == DLTStatus.DLT
+        return self.status == _DLT
 
     @property
     def evaluable(self) -> NDArray[np.bool_]:
         """Lanes with a verdict, bool[H1, ..., K, L]."""
-        return self.status <= DLTStatus.DLT
+        return self.status <= _DLT
 
     @property
-    def probability(self) -> NDArray[np.float64]:
+    def outcome(self) -> NDArray[np.float32]:
+        """1 DLT, 0 none, NaN without a verdict; [H1, ..., K, L]."""
+        return np.where(self.evaluable, self.event, np.nan).astype(np.float32)
+
+    @property
+    def probability(self) -> Floats:
         """Share of DLTs among evaluable lanes, float[H1, ..., K]; NaN when there are none."""
         n = self.evaluable.sum(axis=-1)
         return np.where(n > 0, self.event.sum(axis=-1) / np.maximum(n, 1), np.nan)
@@ -149,13 +178,11 @@ class DLTSensitivity:
 
 def evaluate_rule(
     rule: DLTRule,
-    counts: Counts,
+    course: Course,
     *,
-    clock_h: ArrayLike = 0.0,
-    search_h: ArrayLike | None = None,
-    on: Literal["continuous", "visits"] = "continuous",
-    visit_days: Sequence[float] | None = None,
-    leukaemia_free: ArrayLike | None = None,
+    resolution: Resolution = "morning",
+    start: ArrayLike | None = None,
+    search: ArrayLike | None = None,
 ) -> DLTOutcome:
     """Apply a rule to every lane.
 
@@ -163,20 +190,17 @@ def evaluate_rule(
     ----------
     rule
         The protocol's rule; thresholds in 10^9/L, days since its clock.
-    counts
-        Simulated counts (endogenous platelets).
-    clock_h : float or float[L]
-        Hour at which the rule's clock starts in each lane; NaN when the course never began.
-    search_h : float or float[L], optional
-        Hour from which recovery is looked for, usually that of the last dose: a count that rises
-        before later doses has not recovered from them. The clock's start when omitted.
-    on
-        "continuous": the exact curve; "visits": the counts at ``visit_days`` only, with
-        ``rule.consecutive_visits`` in place of ``rule.sustained_days``.
-    visit_days
-        Days since the first dose (hour 24 d), increasing. Protocol day d is d - 1 here.
-    leukaemia_free : bool[L], optional
-        Marrow without leukaemia. Used when ``rule.no_leukaemia``; all lanes when omitted.
+    course
+        What became of the lanes.
+    resolution
+        With which counts. Visits use ``rule.consecutive_visits`` in place of
+        ``rule.sustained_days``.
+    start : float or float[L], optional
+        When the rule's clock starts, days since the first morning; NaN when its course never began.
+        The first morning, or the first day of the course that the rule names, when omitted.
+    search : float or float[L], optional
+        From when recovery is looked for, usually the last dose: a count that rises before later
+        doses has not recovered from them. The clock's start when omitted.
 
     Returns
     -------
@@ -186,33 +210,33 @@ def evaluate_rule(
     Raises
     ------
     DataError
-        The rule has no counts, a line is not simulated, ``on`` is unknown, or visit days are
-        missing.
+        The rule has no counts, a line or the clock's course is not simulated, or the course lacks
+        what the resolution needs.
     """
-    _check(rule, counts, on, visit_days)
-    start = _clock(counts, clock_h, rule.criteria[0].line)
-    search = _search(counts, start, search_h)
-    criteria = range(len(rule.criteria))
-    if on == "visits" and visit_days is not None:
-        judged = [judge_on_visits(rule, k, counts, start, search, visit_days) for k in criteria]
-    else:
-        judged = [judge(rule, k, counts, start, search) for k in criteria]
+    _check(rule, course)
+    check_resolution(resolution)
+    begin = _start(rule, course, start)
+    look = _search(course, begin, search)
+    defined = recovery_definition(rule)
+    judged = [
+        judge(rule, k, course, begin, look, resolution, defined) for k in range(len(rule.criteria))
+    ]
     failed = np.stack([verdict.failed for verdict in judged])
     status = _join(failed, np.stack([v.undetermined for v in judged]), rule.join)
     if rule.kind == "low_count_or_transfusion":
-        often = _often_transfused(rule, counts, start)
-        status = np.where(often, DLTStatus.DLT, status)
-    if rule.no_leukaemia and leukaemia_free is not None:
-        status = np.where(np.asarray(leukaemia_free, dtype=bool), status, DLTStatus.NO_DLT)
-    unusable = np.any([v.recovery.status == RecoveryStatus.NOT_EVALUABLE for v in judged], axis=0)
-    status = np.where(unusable, DLTStatus.NOT_EVALUABLE, status).astype(np.int8)
+        status = np.where(_often_transfused(rule, course, begin), _DLT, status)
+    unusable = np.any([v.recovery.status == NOT_EVALUABLE for v in judged], axis=0)
+    status = np.where(unusable, _NOT_FINITE, status)
+    status = _who_can_be_judged(
+        status, course, begin, look_day(rule), needs_no_leukaemia=rule.no_leukaemia,
+        at_once=rule.kind.startswith("low_count"),
+    )  # fmt: skip
     days = np.stack([verdict.recovery.day for verdict in judged])
     any_line = rule.join == "any"
-    line_censored = np.stack([v.recovery.status == RecoveryStatus.CENSORED for v in judged])
+    line_censored = np.stack([v.recovery.status == CENSORED for v in judged])
     return DLTOutcome(
         rule_name=rule.name,
         lines=tuple(criterion.line for criterion in rule.criteria),
-        event=status == DLTStatus.DLT,
         status=status,
         recovery_day=days.max(axis=0) if any_line else days.min(axis=0),
         censored=np.asarray(line_censored.any(axis=0) if any_line else line_censored.all(axis=0)),
@@ -223,54 +247,51 @@ def evaluate_rule(
 
 
 def sensitivity(
-    counts: Counts,
+    course: Course,
     *,
-    thresholds: Mapping[str, Sequence[float]] | None = None,
+    thresholds: Mapping[str, Sequence[float]] = THRESHOLDS,
     by_days: Sequence[float] = (42.0, 45.0, 49.0, 56.0),
     join: Literal["any", "all"] = "any",
-    clock_h: ArrayLike = 0.0,
-    search_h: ArrayLike | None = None,
-    sustained_days: float = 0.0,
-    untransfused_days: float = 7.0,
-    leukaemia_free: ArrayLike | None = None,
-    found: Mapping[str, tuple[Recovery, NDArray[np.float64], NDArray[np.float64]]] | None = None,
+    resolution: Resolution = "morning",
+    definition: RecoveryDefinition = RecoveryDefinition(untransfused_days=7.0),  # noqa: B008
+    no_leukaemia: bool = True,
+    start: ArrayLike = 0.0,
+    search: ArrayLike | None = None,
+    found: Found | None = None,
 ) -> DLTSensitivity:
     """Judge "not recovered by day" over a grid of thresholds and days, in one pass per line.
 
     Parameters
     ----------
     thresholds
-        10^9/L by line; by default neutrophils 0.5 and 1.0, platelets 20, 25, 50 and 100.
+        10^9/L by line.
     by_days
         Days since the clock.
+    definition
+        When a count has recovered.
+    no_leukaemia
+        Whether only marrows without leukaemia are judged.
     found
-        By line, what `pkpd.endpoints.line_verdict.recovery_after` returned for the same thresholds
+        By line, what `pkpd.endpoints.recovery.recovery_after` returned for the same thresholds
         and settings, where it is at hand already.
 
     Other parameters as in ``evaluate_rule`` and ``DLTRule``.
     """
-    if thresholds is None:
-        thresholds = {"neutrophils": (0.5, 1.0), "platelets": (20.0, 25.0, 50.0, 100.0)}
     lines = tuple(thresholds)
-    start = _clock(counts, clock_h, lines[0])
-    search = _search(counts, start, search_h)
+    begin = _within(course, start)
+    look = _search(course, begin, search)
     days = np.asarray(by_days, dtype=np.float64)
-    unusable = np.zeros(start.size, dtype=bool)
+    unusable = np.zeros(begin.size, dtype=bool)
     failed, undetermined = [], []
     for axis, line in enumerate(lines):
         if found is not None:
             of_line, need_day, end_day = found[line]
         else:
             of_line, need_day, end_day = recovery_after(
-                counts,
-                line,
-                thresholds[line],
-                start,
-                search,
-                sustained_days=sustained_days,
-                untransfused_days=untransfused_days,
-            )
-        unusable |= np.any(of_line.status == RecoveryStatus.NOT_EVALUABLE, axis=0)
+                course, line, thresholds[line], resolution=resolution, definition=definition,
+                start=begin, search=look,
+            )  # fmt: skip
+        unusable |= np.any(of_line.status == NOT_EVALUABLE, axis=0)
         # [H, 1, L] against days [K, 1] -> [H, K, L], then one axis per line
         recovery = Recovery(
             of_line.day[:, None], of_line.status[:, None], of_line.pending_day[:, None]
@@ -283,33 +304,80 @@ def sensitivity(
     status = _join(
         np.stack(np.broadcast_arrays(*failed)), np.stack(np.broadcast_arrays(*undetermined)), join
     )
-    if leukaemia_free is not None:
-        status = np.where(np.asarray(leukaemia_free, dtype=bool), status, DLTStatus.NO_DLT)
-    status = np.where(unusable, DLTStatus.NOT_EVALUABLE, status).astype(np.int8)
+    status = np.where(unusable, _NOT_FINITE, status)
+    by_day = [
+        _who_can_be_judged(
+            status[..., k, :], course, begin, float(day), needs_no_leukaemia=no_leukaemia
+        )
+        for k, day in enumerate(days)
+    ]
     return DLTSensitivity(
         lines=lines,
         thresholds=tuple(tuple(float(x) for x in thresholds[line]) for line in lines),
         by_days=tuple(float(x) for x in days),
-        status=status,
+        status=np.stack(by_day, axis=-2),
     )
 
 
-def _clock(counts: Counts, clock_h: ArrayLike, line: str) -> NDArray[np.float64]:
-    lanes = counts.log_count[line].shape[0]
-    start = np.array(np.broadcast_to(np.asarray(clock_h, dtype=np.float64), (lanes,)))
+def has_leukaemia(course: Course, day: Floats) -> NDArray[np.bool_]:
+    """Whether each lane has leukaemia in the marrow on a morning, bool[L].
+
+    Parameters
+    ----------
+    course
+        Any; a marrow without blasts has no leukaemia.
+    day : float[L]
+        Days since the first morning; the morning before where it is between two.
+    """
+    if course.marrow_blasts is None:
+        return np.zeros(course.lanes, dtype=bool)
+    column = np.clip(np.nan_to_num(day, posinf=np.inf), 0, course.days - 1).astype(np.int64)
+    return course.marrow_blasts[np.arange(course.lanes), column] >= LEUKAEMIC
+
+
+def _who_can_be_judged(
+    status: NDArray[np.int64],
+    course: Course,
+    start: Floats,
+    by_day: float,
+    *,
+    needs_no_leukaemia: bool,
+    at_once: bool = False,
+) -> NDArray[np.int8]:
+    """Put the reason in place of the verdict of lanes ``[..., L]`` that cannot be judged."""
+    look = start + by_day
+    if needs_no_leukaemia:
+        excluded = has_leukaemia(course, np.minimum(look, course.death_day - 1.0))
+        status = np.where(excluded, _LEUKAEMIA, status)
+        if course.marrow_blasts is not None:
+            # the marrow of the look is not known
+            status = np.where(look > course.days - 1, _TOO_SHORT, status)
+    # alive on the morning of the look, which is protocol day look + 1
+    died = course.death_day < look + 1.0
+    status = np.where(died & ~(at_once & (status == _DLT)), _DIED, status)
+    unstarted = np.where(np.isfinite(course.death_day), _DIED, _NOT_STARTED)
+    return np.where(np.isnan(start), unstarted, status).astype(np.int8)
+
+
+def _start(rule: DLTRule, course: Course, start: ArrayLike | None) -> Floats:
+    if start is None:
+        first = 0.0 if rule.clock == "first_dose" else course.started(rule.clock) - 1.0
+        return _within(course, first)
+    return _within(course, start)
+
+
+def _within(course: Course, start: ArrayLike) -> Floats:
+    begin = np.array(np.broadcast_to(np.asarray(start, dtype=np.float64), (course.lanes,)))
     # a clock that starts when the simulation ends has seen nothing
-    start[start >= counts.time_h[-1]] = np.nan
-    return start
+    begin[begin >= course.days] = np.nan
+    return begin
 
 
-def _search(
-    counts: Counts, start: NDArray[np.float64], search_h: ArrayLike | None
-) -> NDArray[np.float64]:
-    if search_h is None:
+def _search(course: Course, start: Floats, search: ArrayLike | None) -> Floats:
+    if search is None:
         return start
-    search = np.broadcast_to(np.asarray(search_h, dtype=np.float64), start.shape)
-    end = counts.time_h[-1]
-    return np.where(np.isnan(start), np.nan, np.minimum(np.maximum(search, start), end))
+    look = np.broadcast_to(np.asarray(search, dtype=np.float64), start.shape)
+    return np.where(np.isnan(start), np.nan, np.clip(look, start, course.days - 1.0))
 
 
 def _join(
@@ -321,29 +389,20 @@ def _join(
     else:
         event = failed.all(axis=0)
         open_ = ~event & (failed | undetermined).all(axis=0)
-    return np.where(event, DLTStatus.DLT, np.where(open_, DLTStatus.UNDETERMINED, 0))
+    return np.where(event, _DLT, np.where(open_, _TOO_SHORT, 0))
 
 
-def _often_transfused(
-    rule: DLTRule, counts: Counts, start: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    if counts.transfused is None:
-        raise DataError(
-            sentence(
-                where=f"DLT rule {rule.name!r}",
-                what="it counts platelet transfusions, which were not simulated",
-                remedy="switch transfusions on in the simulation",
-            )
-        )
-    hour = HOURS_PER_DAY * np.arange(counts.transfused.shape[1])
-    since = hour[None, :] - start[:, None]
-    given = counts.transfused & (since >= 0) & (since < HOURS_PER_DAY * look_day(rule))
+def _often_transfused(rule: DLTRule, course: Course, start: Floats) -> NDArray[np.bool_]:
+    day = np.arange(course.days)
+    since = day[None, :] - start[:, None]
+    given = course.transfused & (since >= 0) & (since < look_day(rule))
+    given &= day[None, :] < course.death_day[:, None]
     total = np.concatenate([np.zeros((start.size, 1)), np.cumsum(given, axis=1)], axis=1)
     first = np.maximum(np.arange(total.shape[1]) - rule.transfusion_window_days, 0)
     return np.any(total - total[:, first] >= rule.transfusion_days, axis=1)
 
 
-def _check(rule: DLTRule, counts: Counts, on: str, visit_days: Sequence[float] | None) -> None:
+def _check(rule: DLTRule, course: Course) -> None:
     where = f"DLT rule {rule.name!r}"
     if not rule.can_be_simulated:
         raise DataError(
@@ -353,18 +412,24 @@ def _check(rule: DLTRule, counts: Counts, on: str, visit_days: Sequence[float] |
                 remedy="choose a rule with counts",
             )
         )
-    if on not in ("continuous", "visits"):
-        raise DataError(sentence(where=where, what=f"on {on!r}", allowed="continuous, visits"))
     for criterion in rule.criteria:
-        if criterion.line not in counts.log_count:
+        if criterion.line not in course.mornings:
             raise DataError(
                 sentence(
                     where=where,
                     what=f"line {criterion.line!r} was not simulated",
-                    allowed=", ".join(sorted(counts.log_count)),
+                    allowed=", ".join(sorted(course.mornings)),
                 )
             )
-    if on == "visits" and (visit_days is None or len(visit_days) == 0):
-        raise DataError(
-            sentence(where=where, what="no visit days", remedy="give the trial's visit_days")
-        )
+
+
+__all__ = [
+    "REASONS",
+    "DLTOutcome",
+    "DLTSensitivity",
+    "DLTStatus",
+    "Visits",
+    "evaluate_rule",
+    "has_leukaemia",
+    "sensitivity",
+]

@@ -15,65 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pkpd.errors import DataError, sentence
-from pkpd.trials import Grades, GradeScale
+from pkpd.trials import Grades
 
 NOT_EVALUABLE = -1
 
 
-def ctcae_v5(
-    *, neutrophils_lower_limit: float = 2.0, platelets_lower_limit: float = 150.0
-) -> Grades:
-    """CTCAE v5.0 with a laboratory's own lower limits of normal (10^9/L)."""
-    return Grades(
-        name="ctcae_v5",
-        title="CTCAE v5.0",
-        scales=(
-            GradeScale(
-                line="neutrophils",
-                below=(neutrophils_lower_limit, 1.5, 1.0, 0.5),
-                source="CTCAE v5.0, neutrophil count decreased",
-                status="transcribed",
-            ),
-            GradeScale(
-                line="platelets",
-                below=(platelets_lower_limit, 75.0, 50.0, 25.0),
-                source="CTCAE v5.0, platelet count decreased",
-                status="transcribed",
-            ),
-        ),
-        note="The lower limits of normal are laboratory values.",
-    )
-
-
-def iwcll_2008() -> Grades:
-    """IwCLL 2008: neutrophils by count, platelets by their fall from the count before treatment."""
-    source = "Blood 2008;111:5446, Table 5"
-    return Grades(
-        name="iwcll_2008",
-        title="iwCLL 2008",
-        scales=(
-            GradeScale("neutrophils", (2.0, 1.5, 1.0, 0.5), source=source, status="read"),
-            GradeScale(
-                "platelets",
-                (0.89, 0.75, 0.50, 0.25),
-                relative=True,
-                always_grade_4_below=20.0,
-                source=source,
-                status="read",
-            ),
-        ),
-        note=(
-            "Not evaluable: neutrophils below 1.0 or platelets below 20 before treatment. "
-            "Platelets must be below normal."
-        ),
-    )
-
-
 def grade(
+    grades: Grades,
     line: str,
     value: ArrayLike,
     *,
-    grades: Grades | None = None,
     baseline: ArrayLike | None = None,
     evaluable_from: float = 0.0,
     normal_from: float = 150.0,
@@ -82,12 +33,12 @@ def grade(
 
     Parameters
     ----------
+    grades
+        Scales, as `pkpd.cards.load_grades` reads them.
     line
         "neutrophils" or "platelets".
     value : float[...]
         Counts, 10^9/L.
-    grades
-        Scales; ``ctcae_v5()`` when omitted.
     baseline : float[...], optional
         Counts before treatment, 10^9/L; required by relative scales and by ``evaluable_from``.
     evaluable_from : float
@@ -106,7 +57,7 @@ def grade(
     DataError
         The scale needs the baseline and none is given.
     """
-    scale = (grades or ctcae_v5()).scale(line)
+    scale = grades.scale(line)
     count = np.asarray(value, dtype=np.float64)
     unknown = np.isnan(count)
     limits = [np.float64(limit) for limit in scale.below]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.leukaemia.drug_effects import prepare_regimen
-from pkpd.leukaemia.lazy_outcomes import LazyOutcomes
 from pkpd.leukaemia.outcomes import ArmOutcomes, Floats
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import SCORES, Candidates, candidates, random_scores
@@ -119,7 +119,7 @@ class PreparedArms:
         threads: int | None = None,
         criteria: str | None = None,
         response_by_day: float = np.inf,
-    ) -> list[LazyOutcomes]:
+    ) -> list[ArmOutcomes]:
         """Outcomes of each arm under global parameters; see `population_outcomes`."""
         return self.seen(theta, threads, criteria, response_by_day)[0]
 
@@ -129,7 +129,7 @@ class PreparedArms:
         threads: int | None = None,
         criteria: str | None = None,
         response_by_day: float = np.inf,
-    ) -> tuple[list[LazyOutcomes], NDArray[np.int64] | None]:
+    ) -> tuple[list[ArmOutcomes], NDArray[np.int64] | None]:
         """Outcomes of each arm, and which of the candidates their patients are.
 
         The second is that of `pkpd.leukaemia.patients.Patients`, for all arms together.
@@ -138,16 +138,17 @@ class PreparedArms:
         par, state, starts = as_rows(patients.parameters), patients.state, self.candidates.starts
         age, death_score = patients.parameters["age"], patients.parameters["death_score"]
 
-        def one(index: int, inside: int | None) -> LazyOutcomes:
+        def one(index: int, inside: int | None) -> ArmOutcomes:
             own = slice(int(starts[index]), int(starts[index + 1]))
-            courses = simulate_prepared(
+            course = simulate_prepared(
                 self._regimens[index], self.arms[index].schedule, theta,
                 np.ascontiguousarray(par[:, own]), np.ascontiguousarray(state[:, own]),
                 self.variant, steps_per_day=self.steps_per_day, threads=inside,
             )  # fmt: skip
-            return LazyOutcomes(
-                self.arms[index], courses, age[own], death_score[own], criteria, response_by_day
-            )
+            return ArmOutcomes(
+                self.arms[index], replace(course, death_score=death_score[own]), age[own], criteria,
+                response_by_day,
+            )  # fmt: skip
 
         every = range(len(self.arms))
         if threads == 1 or len(self.arms) == 1:

@@ -1,99 +1,109 @@
-"""What became of the simulated patients of one arm: the arrays that evidence is compared with.
+"""What became of the simulated patients of one arm: the numbers that evidence is compared with.
 
 Days are protocol days: day 1 is the day of the first dose, and the count of a day is that of its
-morning, before that day's doses.
+morning, before that day's doses. Endpoints are those of `pkpd.endpoints`, read in mornings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.cards import load_grades, load_response_criteria
+from pkpd.course.course import Course
+from pkpd.endpoints.definitions import definition
+from pkpd.endpoints.dlt import evaluate_rule
+from pkpd.endpoints.grades import grade
+from pkpd.endpoints.recovery import (
+    RecoveryDefinition,
+    RecoveryStatus,
+    line_outcomes,
+    nadir,
+    recovery_days,
+)
+from pkpd.endpoints.response import best_response, improvement_day
+from pkpd.endpoints.results import LineOutcomes
 from pkpd.errors import DataError, sentence
+from pkpd.leukaemia.schedule import Arm
 
 if TYPE_CHECKING:
-    from pkpd.trials import DLTRule, ResponseCriteria
+    from pkpd.trials import DLTRule, Grades, ResponseCriteria
 
 Floats = NDArray[np.float64]
 Line = str
+Key = tuple[Line, float]
+K = TypeVar("K")
 
-#: Thresholds of counts (10^9/L) for which recovery is worked out, by line.
-THRESHOLDS: Mapping[Line, tuple[float, ...]] = {
-    "neutrophils": (0.5, 1.0, 1.5),
-    "platelets": (20.0, 25.0, 30.0, 50.0, 75.0, 100.0),
-}
+LINES = ("neutrophils", "platelets", "wbc")
+GRADED = ("neutrophils", "platelets")
+_DISEASE_CRITERIA = (("mds", "iwg_2006_mds"),)
+_USUAL_CRITERIA = "eln_2022"
 
 
-@dataclass(frozen=True)
-class DailyCourses:
-    """Counts on the morning of every day, ``[N, D]``; column ``j`` is protocol day ``j + 1``.
+@lru_cache(maxsize=16)
+def _criteria(name: str) -> ResponseCriteria:
+    return load_response_criteria(name)
 
-    Nothing is cut at death: every patient is followed to the horizon as if surviving, and
-    ``cumulative_hazard`` holds the probability of that, ``exp(-H)``.
 
-    Attributes
+@lru_cache(maxsize=4)
+def _grades(name: str) -> Grades:
+    return load_grades(name)
+
+
+def usual_criteria(disease: str) -> str:
+    """Name the criteria used for a disease: IWG 2006 for myelodysplasia, else ELN 2022."""
+    for beginning, name in _DISEASE_CRITERIA:
+        if disease.startswith(beginning):
+            return name
+    return _USUAL_CRITERIA
+
+
+class Worked(Mapping[K, Floats]):
+    """Numbers ``[N]`` by key, worked out when asked for.
+
+    Parameters
     ----------
-    neutrophils
-        10^9/L as the laboratory counts them, leukaemic neutrophils included.
-    platelets
-        Own platelets, 10^9/L.
-    platelets_with_transfused
-        Own and transfused platelets before a transfusion of that morning, 10^9/L.
-    wbc
-        White cells with leukaemic ones, 10^9/L.
-    marrow_blasts, blood_blasts
-        Percent of nucleated marrow cells; leukaemic cells in blood, 10^9/L.
-    marrow_cells
-        Blasts and neutrophil precursors relative to a normal marrow: its cellularity.
-    transfused
-        A platelet transfusion that morning.
-    cumulative_hazard
-        Of early death, up to that morning.
-    first_day
-        ``[N, C]`` protocol day on which each course began; 0 if it never did.
-    cycles_started, doses_given
-        ``[N, C]`` cycles of each course that began; ``[N, K]`` dosing days of each drug of
-        ``drugs``.
-    full_doses
-        ``[N, K]`` dosing days weighted by the dose level: their ratio to the protocol's number is
-        the relative dose intensity.
-    second_cycle_day
-        ``[N]`` protocol day on which the second cycle (of any course) began; beyond the horizon if
-        none did.
-    drugs, course_names
-        Names in the order of the columns.
+    keys
+        What may be asked for; any other key is worked out too.
+    work_out
+        From a key to its numbers.
     """
 
-    neutrophils: Floats
-    platelets: Floats
-    platelets_with_transfused: Floats
-    wbc: Floats
-    marrow_blasts: Floats
-    blood_blasts: Floats
-    marrow_cells: Floats
-    transfused: NDArray[np.bool_]
-    cumulative_hazard: Floats
-    first_day: NDArray[np.int64]
-    cycles_started: NDArray[np.int64]
-    doses_given: NDArray[np.int64]
-    full_doses: Floats
-    second_cycle_day: NDArray[np.int64]
-    drugs: tuple[str, ...]
-    course_names: tuple[str, ...]
+    def __init__(self, keys: Iterable[K], work_out: Callable[[K], Floats]) -> None:
+        self._keys = dict.fromkeys(keys)
+        self._work_out = work_out
 
-    @property
-    def days(self) -> int:
-        """Number of days D."""
-        return self.neutrophils.shape[1]
+    def __getitem__(self, key: K) -> Floats:
+        return self._work_out(key)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
-@dataclass(frozen=True)
 class ArmOutcomes:
-    """Outcomes of the N patients of one arm; arrays are ``[N]`` unless stated.
+    """Outcomes of the N patients of one arm, worked out when asked for, and kept.
+
+    Arrays are ``[N]`` unless stated.
+
+    Parameters
+    ----------
+    arm
+        The arm.
+    course
+        Of its patients, with the day of death.
+    age
+        Years.
+    criteria
+        Name of the card of response criteria; by disease if not given.
+    response_by_day
+        Last day on which a response may begin.
 
     Attributes
     ----------
@@ -101,69 +111,164 @@ class ArmOutcomes:
         Of the arm.
     n, horizon_days
         Patients, and days simulated.
-    baseline
-        ``neutrophils``, ``platelets``, ``wbc`` (10^9/L), ``marrow_blasts`` (%), ``blood_blasts``
-        (10^9/L), ``age`` (years) before any dose.
-    recovery_day
-        ``(line, threshold)`` -> protocol day of the first of three days in a row at or above the
-        threshold after having been below it, platelets without transfused ones. ``nan``: never
-        below the threshold; ``inf``: below, and not recovered before death or the horizon.
-    first_below_day
-        ``(line, threshold)`` -> first day below; ``inf`` if never.
-    days_below, longest_below
-        ``(line, threshold)`` -> number of days below while alive, and longest run of them.
-    nadir, nadir_day
-        line (``wbc`` too) -> lowest count while alive (10^9/L), and its day.
-    worst_grade, worst_grade_cycle1
-        line -> CTCAE grade 0-4 over all days, and in the first cycle, while alive.
-    baseline_grade
-        line -> grade before any dose.
-    response
-        Best response as index into ``response_codes``; 0 is no response.
-    response_codes
-        ``("none", "CR", "CRh", ...)``.
-    response_day, cr_day
-        Day of the best response, and of complete remission; ``inf`` if none.
-    death_day
-        Day of early death; ``inf`` if alive at the horizon.
-    transfusions
-        Number of platelet transfusions.
-    courses
-        Daily counts, for any other endpoint.
+    course
+        What became of them, for any other endpoint.
     """
 
-    name: str
-    disease: str
-    n: int
-    horizon_days: int
-    baseline: Mapping[str, Floats]
-    recovery_day: Mapping[tuple[Line, float], Floats]
-    first_below_day: Mapping[tuple[Line, float], Floats]
-    days_below: Mapping[tuple[Line, float], Floats]
-    longest_below: Mapping[tuple[Line, float], Floats]
-    nadir: Mapping[Line, Floats]
-    nadir_day: Mapping[Line, Floats]
-    worst_grade: Mapping[Line, NDArray[np.int8]]
-    worst_grade_cycle1: Mapping[Line, NDArray[np.int8]]
-    baseline_grade: Mapping[Line, NDArray[np.int8]]
-    response: NDArray[np.int8]
-    response_codes: tuple[str, ...]
-    response_day: Floats
-    cr_day: Floats
-    death_day: Floats
-    transfusions: Floats
-    courses: DailyCourses
+    def __init__(
+        self,
+        arm: Arm,
+        course: Course,
+        age: Floats,
+        criteria: str | None = None,
+        response_by_day: float = np.inf,
+    ) -> None:
+        self.name = arm.name
+        self.disease = arm.disease
+        self.n = course.lanes
+        self.horizon_days = course.days
+        self.course = course
+        self._age = age
+        self._criteria = _criteria(criteria or usual_criteria(arm.disease))
+        self._by_day = response_by_day
+        self._lines: dict[Key, LineOutcomes] = {}
+        self._nadirs: dict[Line, tuple[Floats, Floats]] = {}
+
+    def _line(self, line: Line, threshold: float) -> LineOutcomes:
+        key = (line, threshold)
+        if key not in self._lines:
+            # published recoveries are read as a laboratory's counts, whatever was transfused
+            run = RecoveryDefinition(sustained_days=definition("recovery_days"))
+            self._lines[key] = line_outcomes(self.course, line, threshold, definition=run)
+        return self._lines[key]
+
+    @property
+    def death_day(self) -> Floats:
+        """Day of early death; ``inf`` if alive at the horizon."""
+        return self.course.death_day
+
+    @cached_property
+    def baseline(self) -> Mapping[str, Floats]:
+        """Counts (10^9/L; marrow blasts in %) and age (years) before any dose."""
+        blasts, blood = self.course.marrow_blasts, self.course.blood_blasts
+        assert blasts is not None
+        assert blood is not None
+        return {
+            **{line: self.course.laboratory(line)[:, 0] for line in LINES},
+            "marrow_blasts": blasts[:, 0],
+            "blood_blasts": blood[:, 0],
+            "age": self._age,
+        }
+
+    @cached_property
+    def recovery_day(self) -> Mapping[Key, Floats]:
+        """Day of recovery by line and threshold, platelets without transfused ones.
+
+        The first of as many days in a row at or above the threshold as the card says, after having
+        been below it. ``nan``: never below the threshold; ``inf``: below, and not recovered before
+        death or the horizon.
+        """
+
+        def work_out(key: Key) -> Floats:
+            found = self._line(*key).sustained
+            never = found.status[0] == RecoveryStatus.NEVER_BELOW
+            return np.where(never, np.nan, recovery_days(found)[0] + 1.0)
+
+        return Worked((), work_out)
+
+    @cached_property
+    def first_below_day(self) -> Mapping[Key, Floats]:
+        """First day below a threshold, by line; ``inf`` if never."""
+        return Worked((), lambda key: self._line(*key).first_below_day[0] + 1.0)
+
+    @cached_property
+    def days_below(self) -> Mapping[Key, Floats]:
+        """Number of days below a threshold while alive, by line."""
+        return Worked((), lambda key: self._line(*key).days_below[0])
+
+    @cached_property
+    def longest_below(self) -> Mapping[Key, Floats]:
+        """Longest run of days below a threshold while alive, by line."""
+        return Worked((), lambda key: self._line(*key).longest_below_days[0])
+
+    def _lowest(self, line: Line) -> tuple[Floats, Floats]:
+        if line not in self._nadirs:
+            self._nadirs[line] = nadir(self.course, line)
+        return self._nadirs[line]
+
+    @cached_property
+    def nadir(self) -> Mapping[Line, Floats]:
+        """Lowest count of each line while alive, 10^9/L."""
+        return Worked(LINES, lambda line: self._lowest(line)[0])
+
+    @cached_property
+    def nadir_day(self) -> Mapping[Line, Floats]:
+        """Day of the lowest count."""
+        return Worked(LINES, lambda line: self._lowest(line)[1] + 1.0)
+
+    @cached_property
+    def worst_grade(self) -> Mapping[Line, NDArray[np.int8]]:
+        """CTCAE grade 0-4 of each line over all days while alive."""
+        return {line: grade(_grades("ctcae_v5"), line, self.nadir[line]) for line in GRADED}
+
+    @cached_property
+    def worst_grade_cycle1(self) -> Mapping[Line, NDArray[np.int8]]:
+        """CTCAE grade 0-4 of each line in the first cycle, while alive."""
+        second = self.course.second_cycle_day
+        assert second is not None
+        last = np.maximum(second - 2.0, 0.0)
+        return {
+            line: grade(_grades("ctcae_v5"), line, nadir(self.course, line, end=last)[0])
+            for line in GRADED
+        }
+
+    @cached_property
+    def baseline_grade(self) -> Mapping[Line, NDArray[np.int8]]:
+        """CTCAE grade 0-4 of each line before any dose."""
+        return {line: grade(_grades("ctcae_v5"), line, self.baseline[line]) for line in GRADED}
+
+    @cached_property
+    def _response(self) -> tuple[NDArray[np.int8], Floats, tuple[str, ...]]:
+        return best_response(self.course, self._criteria, self._by_day)
+
+    @property
+    def response(self) -> NDArray[np.int8]:
+        """Best response as index into `response_codes`; 0 is no response."""
+        return self._response[0]
+
+    @property
+    def response_day(self) -> Floats:
+        """Day of the best response; ``inf`` if none."""
+        return self._response[1]
+
+    @property
+    def response_codes(self) -> tuple[str, ...]:
+        """``("none", "CR", "CRh", ...)``."""
+        return self._response[2]
+
+    @property
+    def cr_day(self) -> Floats:
+        """Day of complete remission; ``inf`` if none."""
+        return np.where(self.responded("CR"), self.response_day, np.inf)
+
+    @cached_property
+    def transfusions(self) -> Floats:
+        """Number of platelet transfusions while alive."""
+        alive = np.arange(self.course.days)[None, :] < self.course.mornings_alive[:, None]
+        return (self.course.transfused & alive).sum(axis=1).astype(np.float64)
 
     def blasts_day(self, day: int) -> Floats:
         """Marrow blasts (%) on the morning of a protocol day, as if all were alive."""
-        return self.courses.marrow_blasts[:, self._column(day)]
+        assert self.course.marrow_blasts is not None
+        return self.course.marrow_blasts[:, self._column(day)]
 
     def alive_probability(self, day: int) -> Floats:
         """Probability of each patient to be alive on the morning of a protocol day.
 
         Smooth in the parameters where ``death_day > day`` is a step; both have the same mean.
         """
-        return np.exp(-self.courses.cumulative_hazard[:, self._column(day)])
+        assert self.course.cumulative_hazard is not None
+        return np.exp(-self.course.cumulative_hazard[:, self._column(day)])
 
     def alive(self, day: float) -> NDArray[np.bool_]:
         """Whether each patient is alive at the end of a protocol day."""
@@ -176,25 +281,19 @@ class ArmOutcomes:
 
     def dlt(self, rule: DLTRule) -> Floats:
         """Verdict of a rule: 1 dose-limiting toxicity, 0 none, ``nan`` where it cannot be told."""
-        from pkpd.leukaemia.endpoints import dlt_verdict
-
-        return dlt_verdict(self, rule)
+        return evaluate_rule(rule, self.course).outcome
 
     def best_response(
         self, criteria: ResponseCriteria, by_day: float = np.inf
     ) -> tuple[NDArray[np.int8], Floats, tuple[str, ...]]:
         """Best response by other criteria: codes, days, and the names of the codes."""
-        from pkpd.leukaemia.endpoints import best_response
-
-        return best_response(self.courses, self.death_day, criteria, by_day)
+        return best_response(self.course, criteria, by_day)
 
     def improved(
         self, criteria: ResponseCriteria, code: str, for_days: int | None = None
     ) -> NDArray[np.bool_]:
         """Haematological improvement such as ``HI-N`` of IWG 2006."""
-        from pkpd.leukaemia.endpoints import improvement
-
-        return improvement(self.courses, self.death_day, criteria, code, for_days)
+        return np.isfinite(improvement_day(self.course, criteria, code, for_days))
 
     def _column(self, day: int) -> int:
         if not 1 <= day <= self.horizon_days:

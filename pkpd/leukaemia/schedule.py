@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pkpd.course.transfusion import TRIGGER
 from pkpd.errors import PkpdError, sentence
 from pkpd.schedule import Regimen
 
@@ -61,7 +62,7 @@ class ArmSchedule:
     regimen: Regimen | None
     horizon_days: int = 60
     growth_factor: GrowthFactorPolicy = GrowthFactorPolicy()
-    transfuse_below: float = 10.0
+    transfuse_below: float = TRIGGER
     only_if_blasts_from: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:

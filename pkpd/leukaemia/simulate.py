@@ -7,11 +7,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.course.course import Course
 from pkpd.errors import PkpdError, sentence
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.drug_effects import PreparedRegimen, prepare_regimen
 from pkpd.leukaemia.equations import PARAMETERS, STATES
-from pkpd.leukaemia.outcomes import DailyCourses
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.schedule import ArmSchedule
 from pkpd.marrow.actions import Action, GrowthFactor, Intensity, MaturationBlock, SaturableKill
@@ -94,7 +94,7 @@ def simulate(
     *,
     steps_per_day: int = STEPS_PER_DAY,
     threads: int | None = None,
-) -> DailyCourses:
+) -> Course:
     """Simulate many patients under the schedule of an arm, morning by morning.
 
     Parameters
@@ -117,8 +117,8 @@ def simulate(
 
     Returns
     -------
-    DailyCourses
-        A patient's row does not depend on the others.
+    Course
+        On mornings. A patient's row does not depend on the others.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def simulate_prepared(
     *,
     steps_per_day: int = STEPS_PER_DAY,
     threads: int | None = None,
-) -> DailyCourses:
+) -> Course:
     """`simulate` with the regimen of the schedule prepared and the parameters as rows.
 
     Parameters
@@ -233,7 +233,9 @@ def simulate_prepared(
     )  # fmt: skip
     seen = dict(zip(anatomy.marrow.observed, record.morning, strict=True))
     names = ((), ()) if made is None else (made.drugs, made.course_names)
-    return DailyCourses(
+    lines = {line: seen.pop(line) for line in ("neutrophils", "platelets")}
+    return Course(
+        mornings=lines,
         **seen,
         transfused=record.transfused,
         **given._asdict(),

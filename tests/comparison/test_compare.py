@@ -223,7 +223,7 @@ def test_bad_replacements_are_refused_before_anything_runs(words, part, folder, 
     if part is None:
         text = (folder / "mine.toml").read_text().replace("horizon_days = 60", "horizon_days = 50")
         (folder / "short.toml").write_text(text)
-        with pytest.raises(PkpdError, match="horizon_days is 50, before day 56 that rule"):
+        with pytest.raises(PkpdError, match="horizon_days is 50, before day 57"):
             compare(folder / "short.toml", rule=words["rule"])
         return
     with pytest.raises(PkpdError) as told:

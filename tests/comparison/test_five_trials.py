@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS
+from pkpd.comparison.lanes import BY_DAYS
 from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.scenario import default_scenario
+from pkpd.endpoints.definitions import THRESHOLDS
 
 pytestmark = pytest.mark.slow  # compiles one course for each cohort
 

@@ -8,22 +8,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pkpd.cards import load_rule, load_trial
+from pkpd.cards import load_grades, load_rule, load_trial
 from pkpd.comparison import marrow_choice
-from pkpd.comparison.lanes import BY_DAYS, THRESHOLDS
-from pkpd.comparison.leukaemia_lanes import (
-    CohortLook,
-    clock_start,
-    delay_grid,
-    planned_doses,
-    recovery_days,
-)
+from pkpd.comparison.curves import doses_by_day
+from pkpd.comparison.lanes import BY_DAYS, CohortLook
+from pkpd.comparison.leukaemia_lanes import LeukaemiaLook
 from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
 from pkpd.comparison.marrow_choice import choose_marrow, default_marrow
 from pkpd.comparison.questions import LEN_MEC_IDS, gated
 from pkpd.comparison.results import Figure, PosteriorRow
 from pkpd.comparison.run import compare
 from pkpd.comparison.scenario import Variant, default_scenario, load_scenario
+from pkpd.endpoints.clock import clock_days, clock_of
+from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
+from pkpd.endpoints.dlt import evaluate_rule, sensitivity
+from pkpd.endpoints.recovery import RecoveryDefinition, recovery_after, recovery_days
+from pkpd.endpoints.split import STATES
 from pkpd.errors import CardError, PkpdError
 from pkpd.evidence.criticism.trial_predictions import new_study
 from pkpd.evidence.posterior.shipped import label_of
@@ -121,8 +121,24 @@ def test_every_cohort_has_every_row_and_shares_are_shares(learned_five):
                 assert count[endpoint] == 2, (cohort.id, endpoint)
             for endpoint in ("complete_remission", "response", "platelet_transfusions"):
                 assert count[endpoint] == 1
+            shares = {}
+            for row in (r for r in rows if r.endpoint == "split"):
+                shares.setdefault(row.rule.split(":")[0], []).append(row.estimate)
+            assert list(shares) == ["day 28", "day 42", "day 56"]
+            for each in shares.values():
+                assert len(each) == len(STATES)
+                assert sum(each) == pytest.approx(1.0, abs=1e-12)
     for row in (r for t in learned_five.trials for r in t.rows):
         assert isinstance(row, PosteriorRow)
+        if row.endpoint == "dlt":
+            # the share that is judged, and the reasons for the rest
+            assert 0.0 <= row.evaluable <= 1.0
+            told = [float(part.split("%")[0]) for part in row.not_judged.split("; ") if part]
+            assert sum(told) == pytest.approx(100.0 * (1.0 - row.evaluable), abs=0.3)
+            assert np.isnan(row.estimate) == (row.evaluable < 0.01)
+        if np.isnan(row.estimate) and row.rule != "published only":
+            assert row.endpoint.startswith("dlt") or row.unit != "probability"
+            continue
         assert row.marrow == "leukaemia"
         assert "NOT CONVERGED" in row.posterior
         if row.unit == "probability" and row.rule != "published only":
@@ -156,6 +172,10 @@ def test_curves_are_ordered_and_the_grid_holds_the_rule(learned_five):
             steps = grid.diff(axis).values
             assert (steps[~np.isnan(steps)] >= -1e-12).all(), axis
         day = curves.attrs["rule_by_day"]
+        split = curves["split"]
+        assert split["state"].values.tolist() == list(STATES)
+        np.testing.assert_allclose(split.sum("state"), 1.0, atol=1e-12)
+        assert (split.sel(state="died").diff("day") >= 0.0).all()
         own = grid.sel(neutrophil_threshold=0.5, platelet_threshold=20.0, by_day=day)
         risks = [next(r.estimate for r in result.rows if r.endpoint == "dlt" and r.cohort == c)
                  for c in own["cohort"].values]  # fmt: skip
@@ -213,45 +233,55 @@ def test_a_dose_of_nothing_is_no_dose(posterior):
 def test_recovery_of_all_patients_agrees_with_the_outcomes():
     outcomes = population_outcomes(tiny(amount=25.0, days=tuple(range(1, 22)))[0],
                                    default_theta(), 64, threads=1)  # fmt: skip
-    start = clock_start(outcomes, "")
+    three = RecoveryDefinition(sustained_days=3.0)
     for line, thresholds in THRESHOLDS.items():
-        found = recovery_days(outcomes, line, thresholds, start)
+        found = recovery_days(
+            recovery_after(outcomes.course, line, thresholds, definition=three)[0]
+        )
         for threshold, days in zip(thresholds, found, strict=True):
             known = outcomes.recovery_day[line, threshold]
-            np.testing.assert_array_equal(days, np.where(np.isnan(known), 1.0, known))
+            np.testing.assert_array_equal(days + 1.0, np.where(np.isnan(known), 1.0, known))
     # from a later day on, the counts before it do not matter
-    later = recovery_days(outcomes, "neutrophils", (0.5,), np.full(64, 40.0))[0]
-    counts = outcomes.courses.neutrophils[:, 39:]
+    later, _, _ = recovery_after(outcomes.course, "neutrophils", 0.5, definition=three, start=39.0)
+    day = recovery_days(later)[0]
+    counts = outcomes.course.neutrophils[:, 39:]
     alive = np.minimum(outcomes.death_day, 60.0) >= 60.0
     never = alive & (counts >= 0.5).all(axis=1)
     assert never.any()
-    np.testing.assert_array_equal(later[never], 40.0)
-    assert np.all((later[~never] > 40.0) | (outcomes.death_day[~never] < 40.0))
+    np.testing.assert_array_equal(day[never], 0.0)
+    lived = outcomes.death_day >= 40.0
+    assert np.all(day[~never & lived] > 0.0)
+    assert np.isinf(day[~lived]).all()
 
 
-def test_the_grid_joins_lines_as_the_rule_does():
+@pytest.mark.parametrize("join", ["any", "all"])
+def test_the_grid_joins_lines_as_the_rule_does(join):
     trial = load_trial("nct01681537_len_mec")
+    made = plan(trial.cohort("14d-10").regimen, trial.horizon_days)
     arm = arms_of_trial(trial)["14d-10"]
-    outcomes = population_outcomes(arm, default_theta(), 64, threads=1)
-    rule = load_rule("len_mec_2018")
-    for join in ("any", "all"):
-        joined = replace(rule, join=join)
-        grid = delay_grid(outcomes, joined)
-        for a, p, d in ((0, 0, 1), (1, 3, 0), (0, 2, 3)):
-            criteria = (
-                Criterion("neutrophils", THRESHOLDS["neutrophils"][a]),
-                Criterion("platelets", THRESHOLDS["platelets"][p]),
-            )
-            whole = replace(joined, criteria=criteria, by_day=int(BY_DAYS[d]))
-            np.testing.assert_array_equal(grid[a, p, d], outcomes.dlt(whole))
-    assert np.nanmax(delay_grid(outcomes, rule)) == 1.0
+    course = population_outcomes(arm, default_theta(), 64, threads=1).course
+    rule = replace(load_rule("len_mec_2018"), join=join)
+    start, search = clock_days(course, clock_of(made, rule.clock))
+    assert np.all(search == 13.0)  # the last dose of lenalidomide, day 14
+    words = {"start": start, "search": search}
+    grid = sensitivity(course, join=join, definition=recovery_definition(rule), **words)
+    for a, p, d in ((0, 0, 1), (1, 3, 0), (0, 2, 3)):
+        criteria = (
+            Criterion("neutrophils", THRESHOLDS["neutrophils"][a]),
+            Criterion("platelets", THRESHOLDS["platelets"][p]),
+        )
+        whole = replace(rule, criteria=criteria, by_day=int(BY_DAYS[d]))
+        np.testing.assert_array_equal(
+            grid.status[a, p, d], evaluate_rule(whole, course, **words).status
+        )
+    assert grid.event.any()
 
 
 def test_planned_doses_are_those_of_the_schedule_while_patients_live():
     trial = load_trial("nct01681537_len_mec")
     made = plan(trial.cohort("14d-10").regimen, trial.horizon_days)
     outcomes = population_outcomes(arms_of_trial(trial)["14d-10"], default_theta(), 64, threads=1)
-    given = planned_doses(made, outcomes.courses, outcomes.death_day)
+    given = doses_by_day(made, outcomes.course)
     alive = np.array([(outcomes.death_day >= day).sum() for day in range(1, 91)])
     wanted = np.zeros(90)
     wanted[:14] = alive[:14]
@@ -265,13 +295,14 @@ def test_look_reads_the_same_patients_as_the_evidence():
     cohort = trial.cohort("cohort 1")
     rule = load_rule(cohort.rule)
     rules = tuple(replace(rule, clock=clock) for clock in cohort.clocks)
-    limits = {"neutrophils": (1.0, 0.5), "platelets": (50.0, 25.0)}
     outcomes = population_outcomes(arms_of_trial(trial)["cohort 1"], default_theta(), 64, threads=1)
-    found = CohortLook(plan(cohort.regimen, trial.horizon_days), rules, limits)(outcomes)
+    made = plan(cohort.regimen, trial.horizon_days)
+    look = CohortLook(made, rules, load_grades(trial.grades), trial.visit_days)
+    found = LeukaemiaLook(look)(outcomes)
     at_clock = found["values", "count_at_clock", "platelets", "consolidation"]
     given = outcomes.death_day >= 29
     np.testing.assert_array_equal(
-        at_clock, np.where(given, outcomes.courses.platelets[:, 28], np.nan)
+        at_clock, np.where(given, outcomes.course.platelets[:, 28], np.nan)
     )
     assert {key[1] for key in found if key[0] == "dlt"} == set(cohort.clocks)
     died = found["values", "early_death", "", "by day 30"]

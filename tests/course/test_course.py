@@ -250,7 +250,7 @@ def largest_errors(regimen, days, steps, *, n=3, **options):
         np.testing.assert_allclose(simulator.time_h[at], times, atol=1e-9)
         errors.append(
             max(
-                np.abs(got.log_count[line][:, at] - logs[..., k]).max()
+                np.abs(got.curve.log_count[line][:, at] - logs[..., k]).max()
                 for k, line in enumerate(("neutrophils", "platelets"))
             )
         )
@@ -303,7 +303,7 @@ def test_saturable_elimination_drives_the_effect():
         for k, line in enumerate(("neutrophils", "platelets")):
             # the adaptive solver's relative tolerance is 1e-6; the steps of the marrow give more
             np.testing.assert_allclose(
-                got.log_count[line][i], np.log(reference[:, k]), atol=5e-5, rtol=0.0
+                got.curve.log_count[line][i], np.log(reference[:, k]), atol=5e-5, rtol=0.0
             )
 
 
@@ -374,9 +374,11 @@ def run(regimen, days, *, draws=1, transfusion=TransfusionPolicy()):  # noqa: B0
 
 
 def same(a, b, atol=0.0):
-    for line in a.log_count:
-        np.testing.assert_allclose(a.log_count[line], b.log_count[line], atol=atol, rtol=0.0)
-        np.testing.assert_allclose(a.slope[line], b.slope[line], atol=atol, rtol=0.0)
+    for line in a.curve.log_count:
+        np.testing.assert_allclose(
+            a.curve.log_count[line], b.curve.log_count[line], atol=atol, rtol=0.0
+        )
+        np.testing.assert_allclose(a.curve.slope[line], b.curve.slope[line], atol=atol, rtol=0.0)
     np.testing.assert_array_equal(a.transfused, b.transfused)
     np.testing.assert_array_equal(a.amount, b.amount)
     np.testing.assert_array_equal(a.first_day, b.first_day)
@@ -405,11 +407,11 @@ def test_holds_and_reductions_follow_the_simulated_counts():
     days = 84
     regimen = on_off("lenalidomide", "25 mg", on=28, off=0, cycles=3).with_modifications(rule)
     _, _, got = run(regimen, days)
-    per_day = (got.time_h.size - 1) // days
+    per_day = (got.curve.time_h.size - 1) // days
     given_levels = set()
     for i in range(SAMPLE.n):
-        anc = np.exp(got.log_count["neutrophils"][i, :-1:per_day])
-        mornings = np.column_stack([anc, got.morning_platelets[i]])
+        anc = np.exp(got.curve.log_count["neutrophils"][i, :-1:per_day])
+        mornings = np.column_stack([anc, got.platelets_with_transfused[i]])
         # the one-patient reference of the dosing layer, on this patient's own counts
         doses = follow(regimen, mornings).doses
         expected = np.zeros(days)
@@ -429,10 +431,13 @@ def test_holds_and_reductions_follow_the_simulated_counts():
         part = daily("lenalidomide", f"{amount:g} mg", days=on, route="oral").repeat(1, days)
         calendar = part if calendar is None else calendar.together(part)
     _, _, again = run(calendar, days)
-    for line in got.log_count:
+    for line in got.curve.log_count:
         # rounding only: the two are different compilations
         np.testing.assert_allclose(
-            again.log_count[line][changed], got.log_count[line][changed], atol=1e-11, rtol=0.0
+            again.curve.log_count[line][changed],
+            got.curve.log_count[line][changed],
+            atol=1e-11,
+            rtol=0.0,
         )
 
 
@@ -446,9 +451,12 @@ def test_occasions_are_counted_for_each_patient_where_cycles_start_apart():
     again = CLOFARABINE.then(CLOFARABINE, start_day=starts[late] + 1)
     _, _, calendar = run(again, 50)
     np.testing.assert_array_equal(calendar.amount[late] > 0, got.amount[late] > 0)
-    for line in got.log_count:
+    for line in got.curve.log_count:
         np.testing.assert_allclose(
-            calendar.log_count[line][late], got.log_count[line][late], atol=1e-11, rtol=0.0
+            calendar.curve.log_count[line][late],
+            got.curve.log_count[line][late],
+            atol=1e-11,
+            rtol=0.0,
         )
 
 
@@ -456,14 +464,14 @@ def test_platelets_are_transfused_as_a_plain_loop_says():
     policy = TransfusionPolicy(trigger=30.0, increment=15.0, increment_sd=6.0, half_life_h=30.0)
     days = 60
     _, _, got = run(cycles(), days, transfusion=policy)
-    per_day = (got.time_h.size - 1) // days
+    per_day = (got.curve.time_h.size - 1) // days
     scores = SAMPLE.normal_score("platelet.increment")
     total = 0
     for i in range(SAMPLE.n):
         rise, bank = max(15.0 + 6.0 * scores[i], 3.0), 0.0
         for day in range(days):
-            count = np.exp(got.log_count["platelets"][i, day * per_day]) + bank
-            assert got.morning_platelets[i, day] == pytest.approx(count, rel=1e-12)
+            count = np.exp(got.curve.log_count["platelets"][i, day * per_day]) + bank
+            assert got.platelets_with_transfused[i, day] == pytest.approx(count, rel=1e-12)
             assert bool(got.transfused[i, day]) == (count <= 30.0)
             if count <= 30.0:
                 bank += rise
@@ -481,10 +489,10 @@ def test_a_lane_does_not_depend_on_the_lanes_beside_it():
     for chunk in (np.array([3]), np.array([0])):
         part = simulator.run(values, chunk)
         rows = np.concatenate([np.arange(j * n, (j + 1) * n) for j in chunk])
-        for line in part.log_count:
+        for line in part.curve.log_count:
             # nothing but the rounding of other vector lengths
             np.testing.assert_allclose(
-                part.log_count[line], whole.log_count[line][rows], atol=1e-12, rtol=0.0
+                part.curve.log_count[line], whole.curve.log_count[line][rows], atol=1e-12, rtol=0.0
             )
         np.testing.assert_array_equal(part.amount, whole.amount[rows])
 
@@ -499,7 +507,10 @@ def test_no_effect_leaves_the_counts_alone_for_a_year():
     for line, start in (("neutrophils", anc), ("platelets", 40.0 * anc)):
         # a fixed point of the scheme: rounding of some 1500 steps
         np.testing.assert_allclose(
-            got.log_count[line], np.log(start)[:, None] + 0.0 * got.time_h, atol=1e-10, rtol=0.0
+            got.curve.log_count[line],
+            np.log(start)[:, None] + 0.0 * got.curve.time_h,
+            atol=1e-10,
+            rtol=0.0,
         )
-        assert np.abs(got.slope[line]).max() < 1e-12
+        assert np.abs(got.curve.slope[line]).max() < 1e-12
     assert got.amount.sum() == pytest.approx(13 * 4 * 40.0 * SAMPLE.n)

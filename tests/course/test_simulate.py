@@ -35,29 +35,29 @@ def test_lanes_are_draw_major_and_nodes_are_days_from_the_first():
         lanes = slice(j * SAMPLE.n, (j + 1) * SAMPLE.n)
         for line in ("neutrophils", "platelets"):
             np.testing.assert_allclose(
-                got.log_count[line][lanes, 0], np.log(individual[f"{line}.baseline"][draw])
+                got.curve.log_count[line][lanes, 0], np.log(individual[f"{line}.baseline"][draw])
             )
             np.testing.assert_allclose(
                 got.set_point[line][lanes], individual[f"{line}.set_point"][draw]
             )
-    assert got.time_h[0] == 0.0
-    assert got.time_h[-1] == 21 * 24.0
-    assert set(np.arange(0.0, 21 * 24.0, 6.0)) <= set(got.time_h)
-    assert (np.diff(got.time_h) <= 6.0 + 1e-9).all()
-    assert got.transfused.shape == got.morning_platelets.shape == (8, 21)
+    assert got.curve.time_h[0] == 0.0
+    assert got.curve.time_h[-1] == 21 * 24.0
+    assert set(np.arange(0.0, 21 * 24.0, 6.0)) <= set(got.curve.time_h)
+    assert (np.diff(got.curve.time_h) <= 6.0 + 1e-9).all()
+    assert got.transfused.shape == got.platelets_with_transfused.shape == (8, 21)
     assert got.amount.shape == (8, 21, 1)
     np.testing.assert_array_equal(got.amount[:, :, 0].sum(axis=1), 70.0)
-    np.testing.assert_array_equal(got.first_day, 0)
+    np.testing.assert_array_equal(got.first_day, 1)
 
 
 def test_slopes_are_the_derivatives_of_the_curves():
     model, simulator = ready(LENALIDOMIDE)
     got = simulator.run(draw_parameters(model, POPULATION, 2, 1), np.arange(2))
     for line in ("neutrophils", "platelets"):
-        y, t = got.log_count[line], got.time_h
+        y, t = got.curve.log_count[line], got.curve.time_h
         central = (y[:, 2:] - y[:, :-2]) / (t[2:] - t[:-2])
         # a central difference over 12 h of a curve that changes within days
-        np.testing.assert_allclose(got.slope[line][:, 1:-1], central, atol=2e-4)
+        np.testing.assert_allclose(got.curve.slope[line][:, 1:-1], central, atol=2e-4)
 
 
 @pytest.mark.parametrize("patients", [1, 3, 7])

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from curves import course_of
 
+from pkpd.endpoints.curve import curve_outcomes
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
-from pkpd.endpoints.recovery import line_outcomes
+from pkpd.endpoints.recovery import RecoveryDefinition, Visits
 from pkpd.errors import DataError
 from pkpd.schedule import Criterion
 from pkpd.trials import DLTRule
 
 HORIZON_DAYS = 90
-
-
-@dataclass(frozen=True)
-class Simulated:
-    time_h: np.ndarray
-    log_count: dict
-    slope: dict
-    transfused: np.ndarray | None
 
 
 def dip(low_day, back_day, threshold, fall=2.0):
@@ -40,12 +34,17 @@ def simulated(neutrophils, platelets, transfused=None):
     """Counts with dips (first day, last day) below 0.5 and below 20."""
     time, yn, sn = dip(*np.array(neutrophils, dtype=float).T, 0.5)
     _, yp, sp = dip(*np.array(platelets, dtype=float).T, 20.0)
-    return Simulated(
+    return course_of(
         time,
         {"neutrophils": yn, "platelets": yp},
         {"neutrophils": sn, "platelets": sp},
         transfused,
     )
+
+
+def judged(rule, course, **words):
+    """Verdict on the exact curve."""
+    return evaluate_rule(rule, course, resolution="continuous", **words)
 
 
 RULE = DLTRule(
@@ -68,26 +67,29 @@ COUNTS = simulated(
     ],
 )
 def test_any_and_all(join, events, days):
-    found = evaluate_rule(replace(RULE, join=join), COUNTS)
+    found = judged(replace(RULE, join=join), COUNTS)
     assert found.event.tolist() == events
     assert found.recovery_day == pytest.approx(days, abs=1e-9)
     assert found.line_failed.tolist() == [[False, True, False, True], [False, False, True, True]]
     assert found.counts() == {
         "no_dlt": 4 - sum(events),
         "dlt": sum(events),
-        "undetermined": 0,
-        "not_evaluable": 0,
+        "died": 0,
+        "leukaemia": 0,
+        "not_started": 0,
+        "too_short": 0,
+        "not_finite": 0,
     }
 
 
 def test_clock_of_each_lane_and_courses_that_never_began():
-    clock = 24.0 * np.array([0.0, 6.0, np.nan, 95.0])
-    found = evaluate_rule(RULE, COUNTS, clock_h=clock)
+    clock = np.array([0.0, 6.0, np.nan, 95.0])
+    found = judged(RULE, COUNTS, start=clock)
     assert found.status.tolist() == [
         DLTStatus.NO_DLT,
         DLTStatus.NO_DLT,
-        DLTStatus.NOT_EVALUABLE,
-        DLTStatus.NOT_EVALUABLE,
+        DLTStatus.NOT_STARTED,
+        DLTStatus.NOT_STARTED,
     ]
     assert found.recovery_day[1] == pytest.approx(44.0, abs=1e-9)
     assert found.evaluable.tolist() == [True, True, False, False]
@@ -96,27 +98,27 @@ def test_clock_of_each_lane_and_courses_that_never_began():
 
 def test_a_fall_after_the_look_is_no_dlt():
     later = simulated([(50, 70)], [(10, 20)])
-    found = evaluate_rule(RULE, later)
+    found = judged(RULE, later)
     assert not found.event[0]
     assert found.status[0] == DLTStatus.NO_DLT
 
 
 def test_follow_up_too_short_is_said_and_not_guessed():
-    def cut(counts, days):
-        keep = counts.time_h <= 24.0 * days
-        return Simulated(
-            counts.time_h[keep],
-            {k: v[:, keep] for k, v in counts.log_count.items()},
-            {k: v[:, keep] for k, v in counts.slope.items()},
-            None,
+    def cut(course, days):
+        curve = course.curve
+        keep = curve.time_h <= 24.0 * days
+        return course_of(
+            curve.time_h[keep],
+            {k: v[:, keep] for k, v in curve.log_count.items()},
+            {k: v[:, keep] for k, v in curve.slope.items()},
         )
 
     rule = replace(RULE, sustained_days=3.0)
     # ends on day 42: lane 0 has begun to recover on day 40 but not for three days
-    found = evaluate_rule(rule, cut(COUNTS, 42))
-    assert found.status.tolist() == [DLTStatus.UNDETERMINED] * 4
+    found = judged(rule, cut(COUNTS, 42))
+    assert found.status.tolist() == [DLTStatus.TOO_SHORT] * 4
     # ends on day 46: three of the four are known to be below on day 45
-    found = evaluate_rule(rule, cut(COUNTS, 46))
+    found = judged(rule, cut(COUNTS, 46))
     assert found.status.tolist() == [DLTStatus.NO_DLT] + [DLTStatus.DLT] * 3
 
 
@@ -124,7 +126,7 @@ def test_transfusion_delays_platelets_only():
     def recovery(day, **change):
         transfused = np.zeros((4, HORIZON_DAYS), dtype=bool)
         transfused[:, day] = True
-        found = evaluate_rule(
+        found = judged(
             replace(RULE, untransfused_days=7, **change), replace(COUNTS, transfused=transfused)
         )
         assert found.line_recovery_day[0, 0] == pytest.approx(40.0, abs=1e-9)
@@ -136,16 +138,48 @@ def test_transfusion_delays_platelets_only():
     assert recovery(39, sustained_days=3.0) == (46.0, True)
 
 
-def test_leukaemia_in_the_marrow_is_no_dlt():
-    free = np.array([True, True, False, True])
-    assert evaluate_rule(RULE, COUNTS, leukaemia_free=free).event.tolist() == [
+def test_who_has_leukaemia_at_the_look_cannot_be_judged():
+    """Whatever the counts are: lane 0 has recovered, lane 2 has not."""
+    blasts = np.full((4, HORIZON_DAYS), 2.0)
+    blasts[[0, 2], 30:] = 5.0  # from 5 % on
+    blasts[3, :45] = 60.0  # gone on the morning of the look
+    ill = replace(COUNTS, marrow_blasts=blasts)
+    found = judged(RULE, ill)
+    assert found.status.tolist() == [
+        DLTStatus.LEUKAEMIA,
+        DLTStatus.DLT,
+        DLTStatus.LEUKAEMIA,
+        DLTStatus.DLT,
+    ]
+    assert found.evaluable.tolist() == [False, True, False, True]
+    assert judged(replace(RULE, no_leukaemia=False), ill).event.tolist() == [
         False,
         True,
-        False,
+        True,
         True,
     ]
-    kept = evaluate_rule(replace(RULE, no_leukaemia=False), COUNTS, leukaemia_free=free)
-    assert kept.event.tolist() == [False, True, True, True]
+    # a marrow without blasts has no such patients
+    assert judged(RULE, COUNTS).evaluable.all()
+
+
+def test_who_dies_before_the_look_cannot_be_judged():
+    """Alive on the morning after protocol day 45, the time 45, is alive at the look."""
+    hazard = np.zeros((4, HORIZON_DAYS))
+    for lane, day in enumerate((44, 45, 46, 11)):
+        hazard[lane, day:] = 1.0  # dies on protocol day `day`
+    mortal = replace(COUNTS, cumulative_hazard=hazard, death_score=np.full(4, 0.5))
+    assert mortal.death_day.tolist() == [44.0, 45.0, 46.0, 11.0]
+    found = evaluate_rule(RULE, mortal)
+    assert found.status.tolist() == [
+        DLTStatus.DIED,
+        DLTStatus.DIED,
+        DLTStatus.DLT,
+        DLTStatus.DIED,
+    ]
+    # what was seen before death stands, for a rule of low counts
+    low = replace(RULE, kind="low_count_duration", duration_days=(5.0, 5.0))
+    seen = evaluate_rule(low, mortal)
+    assert seen.status.tolist() == [DLTStatus.DLT] * 3 + [DLTStatus.DIED]
 
 
 @pytest.mark.parametrize(
@@ -162,13 +196,13 @@ def test_leukaemia_in_the_marrow_is_no_dlt():
 )
 def test_duration_of_low_counts(days, by_day, expected):
     rule = replace(RULE, kind="low_count_duration", duration_days=days, by_day=by_day)
-    assert evaluate_rule(rule, COUNTS).event.tolist() == expected
+    assert judged(rule, COUNTS).event.tolist() == expected
 
 
 def test_oral_clofarabine_rule_five_days():
     counts = simulated([(10, 14.9), (10, 15.1)], [(10, 12), (10, 12)])
     rule = replace(RULE, kind="low_count_duration", duration_days=(5.0, 5.0), by_day=28)
-    assert evaluate_rule(rule, counts).event.tolist() == [False, True]
+    assert judged(rule, counts).event.tolist() == [False, True]
 
 
 def test_low_count_or_transfusion():
@@ -184,10 +218,9 @@ def test_low_count_or_transfusion():
         transfusion_days=2,
         transfusion_window_days=7,
     )
-    found = evaluate_rule(rule, replace(COUNTS, transfused=transfused))
+    found = judged(rule, replace(COUNTS, transfused=transfused))
     assert found.event.tolist() == [False, True, False, False]
-    with pytest.raises(DataError, match="transfusions"):
-        evaluate_rule(rule, COUNTS)
+    assert not judged(rule, COUNTS).event.any()
 
 
 def test_not_recovered_from_nadir():
@@ -202,34 +235,34 @@ def test_not_recovered_from_nadir():
     time, yn, sn = dip([8, 8, 8, 8], [36, 34, 36, 60], 1.5, fall=2.0)
     _, yp, sp = dip([60, 60, 60, 20], [80, 80, 80, 60], 75.0)
     yn[2] += 1.0  # nadir 1.5 e^-1 = 0.55: never grade 4
-    counts = Simulated(
-        time, {"neutrophils": yn, "platelets": yp}, {"neutrophils": sn, "platelets": sp}, None
+    counts = course_of(
+        time, {"neutrophils": yn, "platelets": yp}, {"neutrophils": sn, "platelets": sp}
     )
-    found = evaluate_rule(rule, counts)
+    found = judged(rule, counts)
     assert found.event.tolist() == [True, False, False, True]
     assert found.line_recovery_day[0, :2] == pytest.approx([36, 34], abs=1e-9)
     assert found.line_failed[1].tolist() == [False, False, False, True]
-    seen = evaluate_rule(rule, counts, on="visits", visit_days=range(88))
+    seen = evaluate_rule(rule, counts, resolution=Visits(range(88)))
     assert seen.event.tolist() == [True, False, False, True]
 
 
 def test_visits_see_recovery_later_and_need_confirmation():
     weekly = range(0, 85, 7)
-    found = evaluate_rule(RULE, COUNTS, on="visits", visit_days=weekly)
+    found = evaluate_rule(RULE, COUNTS, resolution=Visits(weekly))
     assert found.line_recovery_day.tolist() == [[42, 56, 42, 56], [42, 42, 63, 63]]
     assert found.event.tolist() == [False, True, True, True]
-    sparse = evaluate_rule(RULE, COUNTS, on="visits", visit_days=range(0, 85, 14))
+    sparse = evaluate_rule(RULE, COUNTS, resolution=Visits(range(0, 85, 14)))
     assert sparse.line_recovery_day[0].tolist() == [42, 56, 42, 56]
     short = evaluate_rule(
-        replace(RULE, consecutive_visits=2), COUNTS, on="visits", visit_days=range(0, 43, 7)
+        replace(RULE, consecutive_visits=2), COUNTS, resolution=Visits(range(0, 43, 7))
     )
-    assert short.status.tolist() == [DLTStatus.UNDETERMINED] * 4
+    assert short.status.tolist() == [DLTStatus.TOO_SHORT] * 4
     low = replace(RULE, kind="low_count_duration", duration_days=(28.0, 100.0), by_day=60)
-    observed = evaluate_rule(low, COUNTS, on="visits", visit_days=weekly)
+    observed = evaluate_rule(low, COUNTS, resolution=Visits(weekly))
     # low from the visit of day 14 to that of day 42 or 56
     assert observed.event.tolist() == [True] * 4
     stricter = replace(low, duration_days=(29.0, 100.0))
-    assert evaluate_rule(stricter, COUNTS, on="visits", visit_days=weekly).event.tolist() == [
+    assert evaluate_rule(stricter, COUNTS, resolution=Visits(weekly)).event.tolist() == [
         False,
         True,
         False,
@@ -247,9 +280,15 @@ def test_sensitivity_is_the_rule_at_every_point(join):
     counts = simulated(
         np.column_stack([first[0], last[0]]), np.column_stack([first[1], last[1]]), transfused
     )
-    clock = 24.0 * rng.uniform(0, 4, lanes)
+    clock = rng.uniform(0, 4, lanes)
     clock[3] = np.nan
-    grid = sensitivity(counts, join=join, clock_h=clock, sustained_days=2.0)
+    grid = sensitivity(
+        counts,
+        join=join,
+        start=clock,
+        definition=RecoveryDefinition(2.0, 7.0),
+        resolution="continuous",
+    )
     assert grid.probability.shape == (2, 4, 4)
     for (i, a), (j, p), (k, day) in product(
         enumerate(grid.thresholds[0]), enumerate(grid.thresholds[1]), enumerate((42, 45, 49, 56))
@@ -262,7 +301,7 @@ def test_sensitivity_is_the_rule_at_every_point(join):
             sustained_days=2.0,
             untransfused_days=7,
         )
-        found = evaluate_rule(rule, counts, clock_h=clock)
+        found = judged(rule, counts, start=clock)
         assert np.array_equal(grid.status[i, j, k], found.status)
         assert grid.probability[i, j, k] == found.event.sum() / found.evaluable.sum()
     # dips are single, so stricter thresholds and earlier looks never lower the risk
@@ -277,9 +316,14 @@ def test_continuous_verdict_is_the_recovery_time_compared():
         np.column_stack([rng.uniform(5, 15, lanes), rng.uniform(20, 70, lanes)]),
         np.column_stack([rng.uniform(5, 15, lanes), rng.uniform(20, 70, lanes)]),
     )
-    found = evaluate_rule(RULE, counts)
+    found = judged(RULE, counts)
     days = [
-        line_outcomes(counts.time_h, counts.log_count[c.line], counts.slope[c.line], c.at_least)
+        curve_outcomes(
+            counts.curve.time_h,
+            counts.curve.log_count[c.line],
+            counts.curve.slope[c.line],
+            c.at_least,
+        )
         for c in RULE.criteria
     ]
     late = [d.first.day[0] > 45 for d in days]
@@ -290,8 +334,8 @@ def test_continuous_verdict_is_the_recovery_time_compared():
     ("rule", "call", "word"),
     [
         (DLTRule("text_only", kind="not_count_based"), {}, "no count threshold"),
-        (RULE, {"on": "weekly"}, "continuous, visits"),
-        (RULE, {"on": "visits"}, "visit_days"),
+        (RULE, {"resolution": "weekly"}, "'morning', or Visits"),
+        (replace(RULE, clock="second"), {}, "there is no course 'second'"),
     ],
 )
 def test_rules_that_cannot_be_judged(rule, call, word):
@@ -300,11 +344,6 @@ def test_rules_that_cannot_be_judged(rule, call, word):
 
 
 def test_line_that_was_not_simulated():
-    only = Simulated(
-        COUNTS.time_h,
-        {"neutrophils": COUNTS.log_count["neutrophils"]},
-        {"neutrophils": COUNTS.slope["neutrophils"]},
-        None,
-    )
+    only = replace(COUNTS, mornings={"neutrophils": COUNTS.neutrophils})
     with pytest.raises(DataError, match="platelets"):
-        evaluate_rule(RULE, only)
+        judged(RULE, only)

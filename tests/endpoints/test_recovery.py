@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from curves import course_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import brentq
 
+from pkpd.endpoints.curve import curve_outcomes, log_count_at
 from pkpd.endpoints.recovery import (
+    RecoveryDefinition,
     RecoveryStatus,
+    Visits,
     days_below,
-    first_below,
-    first_recovery,
     line_outcomes,
-    log_count_at,
     nadir,
-    sustained_recovery,
-    visit_recovery,
 )
 from pkpd.errors import DataError
 
 # Root finder stops at 1e-10 h; rounding of hours near 2000 adds 2e-13 h over the local slope.
 HOUR_TOLERANCE = 1e-9
+
+
+def sustained_recovery(time, y, s, threshold, **words):
+    """First row of the sustained recovery on the curve."""
+    found = curve_outcomes(time, y, s, threshold, **words).sustained
+    return type(found)(found.day[0], found.status[0], found.pending_day[0])
+
+
+def seen_on_visits(time, y, s, threshold, days, *, consecutive=1, start=0.0, **given):
+    """Recovery of platelets as visits see it."""
+    free = given.pop("untransfused_days", 0.0)
+    course = course_of(time, {"platelets": y}, {"platelets": s}, **given)
+    return line_outcomes(
+        course,
+        "platelets",
+        threshold,
+        resolution=Visits(tuple(days)),
+        definition=RecoveryDefinition(0.0, free, consecutive),
+        start=start,
+    ).sustained
 
 
 def parabola(time, centre, depth, curvature):
@@ -41,7 +62,7 @@ def random_curve(rng, nodes=14, horizon=480.0):
     return time, rng.normal(0.0, 1.0, nodes), rng.normal(0.0, 0.08, nodes)
 
 
-def spline_outcomes(time, y, s, threshold, start, end):
+def spcurve_outcomes(time, y, s, threshold, start, end):
     """Endpoints of one curve from the roots of scipy's piecewise polynomial."""
     spline = CubicHermiteSpline(time, y, s)
     level = np.log(threshold)
@@ -71,7 +92,7 @@ def test_parabola_crossings_are_exact():
     y, s = parabola(time, centre, depth, curvature)
     half = np.sqrt((np.log(0.5) - depth) / curvature)
     start = np.maximum(centre - half, 0.0)
-    found = line_outcomes(time, y, s, 0.5)
+    found = curve_outcomes(time, y, s, 0.5)
     tolerance = HOUR_TOLERANCE / 24.0
     assert found.first.day[0] == pytest.approx((centre + half) / 24.0, abs=tolerance)
     assert found.first_below_day[0] == pytest.approx(start / 24.0, abs=tolerance)
@@ -88,7 +109,7 @@ def test_cubic_with_three_roots_in_one_cell():
     polynomial = np.poly1d(roots, r=True) * 1e-6
     time = np.array([0.0, 200.0])
     y, s = polynomial(time)[None], polynomial.deriv()(time)[None]
-    found = line_outcomes(time, y, s, 1.0)
+    found = curve_outcomes(time, y, s, 1.0)
     # below from 0 to 40, above to 100, below to 170
     assert found.first.day[0, 0] * 24 == pytest.approx(40.0, abs=1e-8)
     assert found.days_below[0, 0] * 24 == pytest.approx(110.0, abs=1e-8)
@@ -104,7 +125,7 @@ def test_cubic_with_three_roots_in_one_cell():
 def test_straight_line_never_comes_back():
     time = np.linspace(0, 240, 5)
     y = np.log(4.0) - 0.01 * time
-    found = line_outcomes(time, y[None], np.full((1, 5), -0.01), [0.5, 8.0])
+    found = curve_outcomes(time, y[None], np.full((1, 5), -0.01), [0.5, 8.0])
     assert found.first_below_day[:, 0] * 24 == pytest.approx([100 * np.log(8.0), 0.0], abs=1e-9)
     assert np.all(found.first.status == RecoveryStatus.CENSORED)
     assert found.first.day[:, 0] == pytest.approx(10.0)
@@ -117,8 +138,8 @@ def test_straight_line_never_comes_back():
 )
 def test_any_curve_agrees_with_spline_roots(seed, threshold, start, end):
     time, y, s = random_curve(np.random.default_rng(seed))
-    spells, lowest, lowest_h = spline_outcomes(time, y, s, threshold, start, end)
-    found = line_outcomes(time, y[None], s[None], threshold, from_h=start, horizon_h=end)
+    spells, lowest, lowest_h = spcurve_outcomes(time, y, s, threshold, start, end)
+    found = curve_outcomes(time, y[None], s[None], threshold, from_h=start, horizon_h=end)
     # scipy's companion-matrix roots of a nearly tangent cubic are good to about 1e-6 h
     lengths = [b - a for a, b in spells]
     assert found.days_below[0, 0] * 24 == pytest.approx(sum(lengths), abs=1e-5)
@@ -251,7 +272,7 @@ def test_friberg_curve_against_dop853_and_brentq():
         time = np.arange(0.0, 1008.0 + h / 2, h)
         x = solved.sol(time)
         slope = np.array([right(t, state)[4] for t, state in zip(time, x.T, strict=True)]) / x[4]
-        found = line_outcomes(time, np.log(x[4])[None], slope[None], threshold)
+        found = curve_outcomes(time, np.log(x[4])[None], slope[None], threshold)
         assert found.first_below_day[0, 0] * 24 == pytest.approx(down, abs=tolerance)
         assert found.first.day[0, 0] * 24 == pytest.approx(up, abs=tolerance)
         assert found.nadir[0] == pytest.approx(solved.sol(lowest)[4], rel=1e-5)
@@ -263,7 +284,7 @@ def test_lanes_keep_their_place_and_status():
     y[1] += 3.0  # never below 0.5
     y[3, 100] = np.nan
     clock = np.array([0.0, 0.0, 0.0, 0.0, np.nan])
-    found = line_outcomes(time, y, s, 0.5, from_h=clock, sustained_days=3)
+    found = curve_outcomes(time, y, s, 0.5, from_h=clock, sustained_days=3)
     expected = [
         RecoveryStatus.RECOVERED,
         RecoveryStatus.NEVER_BELOW,
@@ -283,10 +304,10 @@ def test_clock_shifts_days_and_hides_what_was_before():
     time = np.linspace(0, 1440, 361)
     y, s = parabola(time, [500.0, 500.0], np.log(0.1), 4e-5)
     clock = np.array([0.0, 480.0])
-    found = line_outcomes(time, y, s, 0.5, from_h=clock)
+    found = curve_outcomes(time, y, s, 0.5, from_h=clock)
     assert found.first.day[0, 0] - found.first.day[0, 1] == pytest.approx(20.0, abs=1e-10)
     assert found.first_below_day[0, 1] == 0.0
-    after = line_outcomes(time, y, s, 0.5, from_h=900.0)
+    after = curve_outcomes(time, y, s, 0.5, from_h=900.0)
     assert np.all(after.first.status == RecoveryStatus.NEVER_BELOW)
 
 
@@ -303,28 +324,21 @@ def test_visits_by_hand():
     days = np.arange(0, 64, 7)
     counts = np.array([[2.0, 0.3, 0.1, 0.6, 0.4, 0.7, 1.0, 2.0, 2.0, 2.0]])
     curve = (24.0 * days, np.log(counts), np.zeros_like(counts))
-    once = visit_recovery(*curve, 0.5, visit_days=days)
-    assert (once.day[0], once.lower[0], once.upper[0]) == (21.0, 14.0, 21.0)
-    twice = visit_recovery(*curve, 0.5, visit_days=days, consecutive=2)
-    assert (twice.day[0], twice.lower[0], twice.upper[0]) == (35.0, 28.0, 35.0)
-    cut = visit_recovery(*curve, 0.5, visit_days=days[:6], consecutive=2)
-    assert cut.status[0] == RecoveryStatus.CENSORED
-    assert (cut.lower[0], cut.upper[0], cut.pending_day[0]) == (28.0, np.inf, 35.0)
-    never = visit_recovery(*curve, 0.05, visit_days=days)
-    assert (never.day[0], never.status[0]) == (0.0, RecoveryStatus.NEVER_BELOW)
+    assert seen_on_visits(*curve, 0.5, days).day[0, 0] == 21.0
+    assert seen_on_visits(*curve, 0.5, days, consecutive=2).day[0, 0] == 35.0
+    cut = seen_on_visits(*curve, 0.5, days[:6], consecutive=2)
+    assert cut.status[0, 0] == RecoveryStatus.CENSORED
+    assert cut.pending_day[0, 0] == 35.0
+    never = seen_on_visits(*curve, 0.05, days)
+    assert (never.day[0, 0], never.status[0, 0]) == (0.0, RecoveryStatus.NEVER_BELOW)
     transfused = np.zeros((1, 64), dtype=bool)
     transfused[0, 33] = True
-    free = visit_recovery(
-        *curve,
-        0.5,
-        visit_days=days,
-        consecutive=2,
-        transfused_day=transfused,
-        untransfused_days=7,
+    free = seen_on_visits(
+        *curve, 0.5, days, consecutive=2, transfused=transfused, untransfused_days=7
     )
-    assert (free.day[0], free.lower[0]) == (42.0, 35.0)
-    late = visit_recovery(*curve, 0.5, visit_days=days, from_h=24.0 * 20)
-    assert late.day[0] == 35.0 - 20.0
+    assert free.day[0, 0] == 42.0
+    late = seen_on_visits(*curve, 0.5, days, start=20.0)
+    assert late.day[0, 0] == 35.0 - 20.0
 
 
 @settings(max_examples=60, deadline=None)
@@ -334,7 +348,7 @@ def test_laws_of_recovery(seed):
     time, y, s = random_curve(rng)
     thresholds = np.sort(rng.uniform(0.2, 4.0, 4))
     transfused = rng.random((1, 20)) < 0.1
-    found = line_outcomes(
+    found = curve_outcomes(
         time,
         y[None],
         s[None],
@@ -365,33 +379,38 @@ def test_laws_of_a_single_dip(seed):
     thresholds = np.sort(rng.uniform(0.3, 3.0, 3))
     transfused = rng.random((1, 60)) < 0.1
     windows = {"transfused_day": transfused, "untransfused_days": 3.0}
-    found = line_outcomes(time, y, s, thresholds, sustained_days=2.0, **windows)
+    found = curve_outcomes(time, y, s, thresholds, sustained_days=2.0, **windows)
     order = found.first.status[:, 0] != RecoveryStatus.NEVER_BELOW
     assert np.all(np.diff(found.first.day[:, 0]) >= -1e-9)
     assert np.all(np.diff(found.sustained.day[order, 0]) >= -1e-9)
     visit_days = np.sort(rng.choice(np.arange(60), 25, replace=False))
     for k, threshold in enumerate(thresholds):
-        seen = visit_recovery(time, y, s, threshold, visit_days=visit_days)
-        if seen.status[0] == RecoveryStatus.RECOVERED:
-            assert seen.day[0] >= found.first.day[k, 0] - 1e-9
-            assert seen.lower[0] - 1e-9 <= found.first.day[k, 0] <= seen.upper[0] + 1e-9
+        seen = seen_on_visits(time, y, s, threshold, visit_days)
+        if seen.status[0, 0] == RecoveryStatus.RECOVERED:
+            day = seen.day[0, 0]
+            last_not = visit_days[np.searchsorted(visit_days, day) - 1]
+            assert last_not - 1e-9 <= found.first.day[k, 0] <= day + 1e-9
 
 
 def test_single_purpose_functions_are_rows_of_the_table():
     time = np.linspace(0, 960, 241)
     y, s = parabola(time, [300.0, 420.0], np.log(0.2), 3e-5)
-    table = line_outcomes(time, y, s, [0.5, 1.0], horizon_h=900.0)
-    assert np.array_equal(first_recovery(time, y, s, 1.0, horizon_h=900.0).day, table.first.day[1])
-    assert np.array_equal(first_below(time, y, s, 0.5, horizon_h=900.0), table.first_below_day[0])
-    total, longest = days_below(time, y, s, 0.5, horizon_h=900.0)
+    course = course_of(time, {"neutrophils": y}, {"neutrophils": s})
+    table = curve_outcomes(time, y, s, [0.5, 1.0], horizon_h=900.0)
+    words = {"resolution": "continuous", "end": 37.5}
+    total, longest = days_below(course, "neutrophils", 0.5, **words)
     assert np.array_equal(total, table.days_below[0])
     assert np.array_equal(longest, table.longest_below_days[0])
-    lowest, day = nadir(time, y, s, from_h=0.0, to_h=900.0)
+    lowest, day = nadir(course, "neutrophils", **words)
     assert np.array_equal(lowest, table.nadir)
     assert np.array_equal(day, table.nadir_day)
-    early, early_day = nadir(time, y, s, to_h=240.0)
+    early, early_day = nadir(course, "neutrophils", resolution="continuous", end=10.0)
     assert early_day.tolist() == [10.0, 10.0]
     assert early == pytest.approx(np.exp(y[:, 60]))
+    # the lowest of the mornings
+    seen, seen_day = nadir(course, "neutrophils")
+    assert np.array_equal(seen, np.exp(y[:, ::6][:, :40]).min(axis=1))
+    assert np.array_equal(seen_day, y[:, ::6].argmin(axis=1))
 
 
 @pytest.mark.parametrize(
@@ -411,13 +430,32 @@ def test_bad_input_is_told(change, word):
     y, s = parabola(time, [300.0, 420.0], np.log(0.2), 3e-5)
     call = {"time_h": time, "log_count": y, "slope": s, "thresholds": 0.5} | change
     with pytest.raises(DataError, match=word):
-        line_outcomes(**call)
+        curve_outcomes(**call)
 
 
 def test_bad_visits_are_told():
     time = np.linspace(0, 960, 241)
     y, s = parabola(time, 300.0, np.log(0.2), 3e-5)
-    with pytest.raises(DataError, match="visit_days"):
-        visit_recovery(time, y, s, 0.5, visit_days=[7, 7])
+    with pytest.raises(DataError, match="visit days"):
+        seen_on_visits(time, y, s, 0.5, [7, 7])
     with pytest.raises(DataError, match="simulated time"):
-        visit_recovery(time, y, s, 0.5, visit_days=[7, 41])
+        seen_on_visits(time, y, s, 0.5, [7, 41])
+    with pytest.raises(DataError, match="at least one visit"):
+        Visits(())
+
+
+def test_what_a_course_lacks_is_told():
+    time = np.linspace(0, 960, 241)
+    y, s = parabola(time, 300.0, np.log(0.2), 3e-5)
+    course = course_of(time, {"neutrophils": y}, {"neutrophils": s})
+    with pytest.raises(DataError, match="'continuous', 'morning', or Visits"):
+        line_outcomes(course, "neutrophils", 0.5, resolution="weekly")
+    with pytest.raises(DataError, match=r"'platelets' was not simulated.*neutrophils"):
+        line_outcomes(course, "platelets", 20.0)
+    bare = replace(course, curve=None)
+    with pytest.raises(DataError, match="mornings only"):
+        line_outcomes(bare, "neutrophils", 0.5, resolution="continuous")
+    with pytest.raises(DataError, match="mornings only"):
+        line_outcomes(bare, "neutrophils", 0.5, resolution=Visits((7.5,)))
+    with pytest.raises(DataError, match="zero or more days"):
+        RecoveryDefinition(sustained_days=-1.0)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pkpd.cards import load_response_criteria, load_rule
+from pkpd.course.course import Course, death_days
+from pkpd.endpoints.definitions import definition
+from pkpd.endpoints.dlt import DLTStatus, evaluate_rule
+from pkpd.endpoints.recovery import RecoveryDefinition, line_outcomes, nadir
+from pkpd.endpoints.response import best_response, improvement_day
 from pkpd.errors import PkpdError
-from pkpd.leukaemia.endpoints import (
-    best_response,
-    death_days,
-    definition,
-    dlt_verdict,
-    improvement,
-    improvement_day,
-    lowest,
-    spells,
-)
-from pkpd.leukaemia.outcomes import ArmOutcomes, DailyCourses
 from pkpd.schedule import Criterion
 from pkpd.trials import DLTRule
-
-ALIVE = np.array([np.inf])
 
 
 def courses(days=60, **lines):
@@ -41,10 +35,13 @@ def courses(days=60, **lines):
     for name, value in lines.items():
         if name != "transfused":
             daily[name] = np.atleast_2d(np.asarray(value, dtype=float))
-    daily["platelets_with_transfused"] = daily["platelets"].copy()
-    transfused = np.zeros((1, days), dtype=bool)
+    n = max(values.shape[0] for values in daily.values())
+    mornings = {line: daily.pop(line) for line in ("neutrophils", "platelets")}
+    transfused = np.zeros((n, days), dtype=bool)
     transfused[0, lines.get("transfused", [])] = True
-    return DailyCourses(
+    return Course(
+        mornings=mornings,
+        platelets_with_transfused=mornings["platelets"].copy(),
         **daily,
         transfused=transfused,
         first_day=np.array([[1, 29]]),
@@ -57,15 +54,15 @@ def courses(days=60, **lines):
     )
 
 
-def outcomes(made, death=np.inf):
-    zero = np.zeros(1)
-    return ArmOutcomes(
-        name="one", disease="aml", n=1, horizon_days=made.days, baseline={}, recovery_day={},
-        first_below_day={}, days_below={}, longest_below={}, nadir={}, nadir_day={}, worst_grade={},
-        worst_grade_cycle1={}, baseline_grade={}, response=np.zeros(1, np.int8),
-        response_codes=("none",), response_day=zero, cr_day=zero, death_day=np.array([death]),
-        transfusions=zero, courses=made,
-    )  # fmt: skip
+def dying(made, day):
+    """The same patients, who die on a protocol day (one number, or one each)."""
+    day = np.broadcast_to(np.asarray(day, dtype=float), (made.lanes,))
+    hazard = (np.arange(made.days)[None, :] >= day[:, None]).astype(float)
+    return replace(made, cumulative_hazard=hazard, death_score=np.full(made.lanes, 0.5))
+
+
+def verdict(made, rule):
+    return evaluate_rule(rule, made).outcome[0]
 
 
 def dip(value, first, last, days=60, normal=4.0):
@@ -78,14 +75,19 @@ def dip(value, first, last, days=60, normal=4.0):
 def test_recovery_is_the_first_of_three_days_in_a_row():
     counts = dip(0.2, 5, 20)
     counts[[10, 11]] = 0.9  # two days are no recovery
-    found = spells(counts[None], np.array([0.5, 0.1]), np.array([60]), 3)
-    assert found[:, 0, 0].tolist() == [21.0, 5.0, 14.0, 8.0]
-    assert np.isnan(found[0, 1, 0])  # never below 0.1
-    assert found[1, 1, 0] == np.inf
-    dead = spells(counts[None], np.array([0.5]), np.array([22]), 3)
-    assert dead[0, 0, 0] == np.inf  # died after two days at the threshold
-    assert lowest(counts[None], np.array([60])) == (0.2, 5.0)
-    assert lowest(counts[None], np.array([3])) == (4.0, 1.0)
+    three = RecoveryDefinition(sustained_days=3)
+    made = courses(neutrophils=counts)
+    found = line_outcomes(made, "neutrophils", [0.5, 0.1], definition=three)
+    # protocol days 21 and 5 are the times 20 and 4
+    assert found.sustained.day[0, 0] == 20.0
+    assert found.first_below_day[:, 0].tolist() == [4.0, np.inf]
+    assert found.days_below[:, 0].tolist() == [14.0, 0.0]
+    assert found.longest_below_days[:, 0].tolist() == [8.0, 0.0]
+    dead = line_outcomes(dying(made, 22), "neutrophils", 0.5, definition=three)
+    assert dead.sustained.status[0, 0] == 2  # died after two days at the threshold
+    assert dead.sustained.pending_day[0, 0] == 20.0
+    assert [x[0] for x in nadir(made, "neutrophils")] == [0.2, 4.0]
+    assert [x[0] for x in nadir(dying(made, 3), "neutrophils")] == [4.0, 0.0]
 
 
 def test_death_comes_when_survival_falls_below_the_score():
@@ -108,14 +110,14 @@ def test_eln_2022_distinguishes_counts():
         ({"marrow_blasts": dip(40.0, 1, 20, normal=9.0)}, "PR"),
         ({"blood_blasts": np.full((1, 60), 0.5)}, "none"),
     ):  # fmt: skip
-        code, day, codes = best_response(courses(**lines), ALIVE, criteria)
+        code, day, codes = best_response(courses(**lines), criteria)
         assert codes[code[0]] == expected
         assert (day[0] < np.inf) == (expected != "none")
     # remission on day 30, but dead on day 25, or asked for by day 28
     late = courses(marrow_blasts=dip(40.0, 1, 29, normal=1.0))
-    assert best_response(late, ALIVE, criteria)[1][0] == 30.0
-    assert best_response(late, np.array([25.0]), criteria)[0][0] == 0
-    assert best_response(late, ALIVE, criteria, by_day=28)[0][0] == 0
+    assert best_response(late, criteria)[1][0] == 30.0
+    assert best_response(dying(late, 25), criteria)[0][0] == 0
+    assert best_response(late, criteria, by_day=28)[0][0] == 0
 
 
 def best_by_the_definition(made, died, rules, by_day):
@@ -172,31 +174,35 @@ def test_responses_of_random_courses_are_those_of_the_definition(card, by_day):
     made = courses(days, **{k: np.array(v)[held[i]] for i, (k, v) in enumerate(levels.items())})
     died = rng.choice([20.0, 40.0, np.inf], n)
     rules = load_response_criteria(card)
-    code, day, _ = best_response(made, died, rules, by_day)
+    code, day, _ = best_response(dying(made, died), rules, by_day)
     expected = best_by_the_definition(made, died, rules, by_day)
     np.testing.assert_array_equal(code, expected[0])
     np.testing.assert_array_equal(day, expected[1])
     assert len(np.unique(code)) == len(rules.responses) + 1  # every category occurs
 
 
+def improves(made, criteria, code, for_days=None):
+    return np.isfinite(improvement_day(made, criteria, code, for_days))
+
+
 def test_mds_response_and_improvement_must_last():
     criteria = load_response_criteria("iwg_2006_mds")
     low = dip(0.4, 1, 20, days=120, normal=1.2)
     made = courses(days=120, neutrophils=low, marrow_blasts=dip(12.0, 1, 20, 120, 2.0))
-    code, day, codes = best_response(made, ALIVE, criteria)
+    code, day, codes = best_response(made, criteria)
     assert (codes[code[0]], day[0]) == ("CR", 21.0)
-    assert improvement(made, ALIVE, criteria, "HI-N")[0]
+    assert improves(made, criteria, "HI-N")[0]
     short = courses(days=120, neutrophils=dip(1.2, 30, 60, days=120, normal=0.4))
-    assert not improvement(short, ALIVE, criteria, "HI-N")[0]
-    assert improvement(short, ALIVE, criteria, "HI-N", for_days=28)[0]
+    assert not improves(short, criteria, "HI-N")[0]
+    assert improves(short, criteria, "HI-N", for_days=28)[0]
     # platelets from 15: to above 20 and doubled; from 50: by 30
     for start, end, expected in ((15.0, 25.0, False), (15.0, 31.0, True), (50.0, 75.0, False),
                                  (50.0, 81.0, True), (120.0, 200.0, False)):  # fmt: skip
         counts = dip(start, 1, 20, days=120, normal=end)
-        got = improvement(courses(days=120, platelets=counts), ALIVE, criteria, "HI-P")
+        got = improves(courses(days=120, platelets=counts), criteria, "HI-P")
         assert got[0] == expected
     with pytest.raises(PkpdError, match="HI-E"):
-        improvement(short, ALIVE, criteria, "HI-E")
+        improves(short, criteria, "HI-E")
 
 
 def test_improvement_begins_on_the_first_day_that_lasts():
@@ -205,13 +211,12 @@ def test_improvement_begins_on_the_first_day_that_lasts():
     counts = np.full(160, 0.4)
     counts[29:59] = counts[79:] = 1.2
     made = courses(days=160, neutrophils=counts)
-    assert improvement_day(made, ALIVE, criteria, "HI-N")[0] == 80.0  # eight weeks
-    assert improvement_day(made, ALIVE, criteria, "HI-N", for_days=30)[0] == 30.0
-    assert improvement_day(made, ALIVE, criteria, "HI-N", for_days=90)[0] == np.inf
-    died = np.full_like(ALIVE, 100.0)
-    assert improvement_day(made, died, criteria, "HI-N")[0] == np.inf
+    assert improvement_day(made, criteria, "HI-N")[0] == 80.0  # eight weeks
+    assert improvement_day(made, criteria, "HI-N", for_days=30)[0] == 30.0
+    assert improvement_day(made, criteria, "HI-N", for_days=90)[0] == np.inf
+    assert improvement_day(dying(made, 100), criteria, "HI-N")[0] == np.inf
     high = courses(days=160, neutrophils=np.full(160, 1.4))
-    assert np.isnan(improvement_day(high, ALIVE, criteria, "HI-N")[0])
+    assert np.isnan(improvement_day(high, criteria, "HI-N")[0])
 
 
 RULE = DLTRule(
@@ -220,42 +225,41 @@ RULE = DLTRule(
 
 
 def test_delayed_recovery():
-    assert dlt_verdict(outcomes(courses(neutrophils=dip(0.2, 8, 41))), RULE)[0] == 0.0
-    late = courses(neutrophils=dip(0.2, 8, 42))
-    assert dlt_verdict(outcomes(late), RULE)[0] == 1.0
-    assert np.isnan(dlt_verdict(outcomes(late, death=30.0), RULE)[0])
+    """Day 42 is the end of protocol day 42: the morning of day 43 counts."""
+    assert verdict(courses(neutrophils=dip(0.2, 8, 42)), RULE) == 0.0
+    late = courses(neutrophils=dip(0.2, 8, 43))
+    assert verdict(late, RULE) == 1.0
+    assert evaluate_rule(RULE, dying(late, 30)).status[0] == DLTStatus.DIED
     # a recovery counts although a dip follows it
     twice = np.minimum(dip(0.2, 8, 20), dip(0.2, 30, 50))
-    assert dlt_verdict(outcomes(courses(neutrophils=twice)), RULE)[0] == 0.0
+    assert verdict(courses(neutrophils=twice), RULE) == 0.0
     leukaemic = courses(neutrophils=dip(0.2, 8, 50), marrow_blasts=np.full(60, 30.0))
-    assert dlt_verdict(outcomes(leukaemic), RULE)[0] == 0.0
+    assert evaluate_rule(RULE, leukaemic).status[0] == DLTStatus.LEUKAEMIA
     # platelets at 20 from day 40 on, but transfused on day 38: not recovered by day 42
     platelets = dip(5.0, 8, 39, normal=50.0)
-    assert dlt_verdict(outcomes(courses(platelets=platelets)), RULE)[0] == 0.0
+    assert verdict(courses(platelets=platelets), RULE) == 0.0
     supported = courses(platelets=platelets, transfused=[37])
-    assert dlt_verdict(outcomes(supported), RULE)[0] == 1.0
+    assert verdict(supported, RULE) == 1.0
 
 
 def test_clock_of_a_course_and_horizon():
     rule = DLTRule("test", (Criterion("neutrophils", 0.5),), by_day=20, clock="second")
-    late = courses(neutrophils=dip(0.2, 30, 48))
-    assert dlt_verdict(outcomes(late), rule)[0] == 1.0  # day 20 of the second course is day 48
-    assert dlt_verdict(outcomes(courses(neutrophils=dip(0.2, 30, 47))), rule)[0] == 0.0
-    assert np.isnan(dlt_verdict(outcomes(courses(days=40)), rule)[0])
+    late = courses(neutrophils=dip(0.2, 30, 49))
+    assert verdict(late, rule) == 1.0  # day 20 of the second course is day 48
+    assert verdict(courses(neutrophils=dip(0.2, 30, 48)), rule) == 0.0
+    short = evaluate_rule(rule, courses(days=40))
+    assert short.status[0] == DLTStatus.TOO_SHORT
     with pytest.raises(PkpdError, match="no course"):
-        dlt_verdict(outcomes(late), DLTRule("x", RULE.criteria, by_day=9, clock="third"))
+        verdict(late, DLTRule("x", RULE.criteria, by_day=9, clock="third"))
 
 
 def test_rules_of_cards():
-    assert dlt_verdict(
-        outcomes(courses(neutrophils=dip(0.2, 8, 12))), load_rule("oral_clo_nhl")
-    )[0] == 1.0  # fmt: skip
-    assert dlt_verdict(
-        outcomes(courses(neutrophils=dip(0.2, 8, 11))), load_rule("oral_clo_nhl")
-    )[0] == 0.0  # fmt: skip
+    oral = load_rule("oral_clo_nhl")
+    assert verdict(courses(neutrophils=dip(0.2, 8, 12)), oral) == 1.0
+    assert verdict(courses(neutrophils=dip(0.2, 8, 11)), oral) == 0.0
     slow = courses(neutrophils=dip(0.9, 10, 34))
-    assert dlt_verdict(outcomes(slow), load_rule("pomalidomide_solid"))[0] == 0.0  # nadir 0.9
+    assert verdict(slow, load_rule("pomalidomide_solid")) == 0.0  # nadir 0.9
     deep = courses(neutrophils=np.minimum(dip(0.9, 10, 36), dip(0.3, 12, 14)))
-    assert dlt_verdict(outcomes(deep), load_rule("pomalidomide_solid"))[0] == 1.0
+    assert verdict(deep, load_rule("pomalidomide_solid")) == 1.0
     with pytest.raises(PkpdError, match="no count threshold"):
-        dlt_verdict(outcomes(slow), load_rule("plerixafor_73"))
+        verdict(slow, load_rule("plerixafor_73"))

@@ -202,7 +202,7 @@ def test_late_injury_is_seen_after_mitoxantrone_not_before():
         without = run(plan, theta, VARIANTS["no_late_injury"], n=1024)
         if drug == "mitoxantrone":
             assert median_day(with_injury, ANC) - median_day(without, ANC) <= 2.0
-        ratio = with_injury.courses.neutrophils / without.courses.neutrophils
+        ratio = with_injury.course.neutrophils / without.course.neutrophils
         fall[drug] = np.median(ratio[:, 89])
     assert fall["mitoxantrone"] < 0.8
     assert fall["mitoxantrone"] < fall["daunorubicin"] < 1.0

@@ -92,15 +92,15 @@ def test_myelodysplasia_is_in_balance_until_the_clone_is_killed():
     """Without drug counts stay; a kill of the clone alone lifts them above their baseline."""
     theta = with_changes({"growth.mds_high_risk": 1e-9, "growth.sd": 0.0})
     stays = population_outcomes(arm(disease="mds_high_risk", horizon=180), theta, 64)
-    ratio = stays.courses.neutrophils / stays.courses.neutrophils[:, :1]
+    ratio = stays.course.neutrophils / stays.course.neutrophils[:, :1]
     assert np.abs(np.log(ratio)).max() < 1e-6
     # dexamethasone made to kill the clone and nothing else
     theta = with_changes({**theta, "intensity.dexamethasone": 1e-6, "blasts.dexamethasone": 3e6})
     plan = arm(("dexamethasone", 40, "mg", "1-4", "oral"), disease="mds_high_risk", horizon=180)
     freed = population_outcomes(plan, theta, 64)
-    cleared = freed.courses.marrow_blasts[:, 60] < 0.01
+    cleared = freed.course.marrow_blasts[:, 60] < 0.01
     assert cleared.mean() > 0.3
-    for counts in (freed.courses.neutrophils, freed.courses.platelets):
+    for counts in (freed.course.neutrophils, freed.course.platelets):
         assert (counts[cleared, -1] > 1.2 * counts[cleared, 0]).all()
 
 
@@ -110,7 +110,7 @@ def test_same_seed_same_numbers_and_arms_do_not_interfere():
     first = outcomes_of_arms(plans, theta, 128)
     again = population_outcomes(plans[1], theta, 128)
     np.testing.assert_array_equal(first[1].cr_day, again.cr_day)
-    np.testing.assert_array_equal(first[1].courses.neutrophils, again.courses.neutrophils)
+    np.testing.assert_array_equal(first[1].course.neutrophils, again.course.neutrophils)
     assert (first[0].death_day != population_outcomes(plans[0], theta, 128, seed=2).death_day).any()
     with pytest.raises(PkpdError, match="scores of shape"):
         population_outcomes(plans[0], theta, 128, scores=np.zeros((5, 5)))
@@ -134,7 +134,7 @@ def test_arms_made_together_are_those_made_alone():
         assert got.n == alone.n == 40
         for name in ("neutrophils", "platelets_with_transfused", "marrow_blasts", "wbc"):
             np.testing.assert_allclose(
-                getattr(got.courses, name), getattr(alone.courses, name), rtol=1e-11, atol=1e-300
+                getattr(got.course, name), getattr(alone.course, name), rtol=1e-11, atol=1e-300
             )
         np.testing.assert_array_equal(got.baseline["age"], alone.baseline["age"])
 
@@ -191,8 +191,8 @@ def test_cycles_holds_and_grades_of_the_first_cycle():
     all_cycles = np.mean(got.worst_grade["neutrophils"] >= 3)
     first = np.mean(got.worst_grade_cycle1["neutrophils"] >= 3)
     assert 0.0 < first < all_cycles < 1.0
-    assert (got.courses.full_doses <= got.courses.doses_given).all()
-    assert got.courses.doses_given.min() < 84 == got.courses.doses_given.max()
+    assert (got.course.full_doses <= got.course.doses_given).all()
+    assert got.course.doses_given.min() < 84 == got.course.doses_given.max()
 
 
 def test_bad_schedules_are_refused():

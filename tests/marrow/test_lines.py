@@ -39,7 +39,11 @@ def simulated(card, regimen, days, values=None, **options):
     got = prepare(model, regimen, SAMPLE, days, transfusion=None, **options).run(
         values, np.arange(1)
     )
-    return got.time_h, np.exp(got.log_count["neutrophils"]), got.set_point["neutrophils"]
+    return (
+        got.curve.time_h,
+        np.exp(got.curve.log_count["neutrophils"]),
+        got.set_point["neutrophils"],
+    )
 
 
 def test_lines_by_name_and_refusals():

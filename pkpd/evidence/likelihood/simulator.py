@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards import load_response_criteria
+from pkpd.endpoints.death import early_death
+from pkpd.endpoints.definitions import LEUKAEMIC
+from pkpd.endpoints.dlt import DLTStatus, evaluate_rule
 from pkpd.errors import DataError, sentence
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.table.arms import ArmSeen, ArmToSimulate, SimulatedArm, pooled
@@ -255,13 +258,12 @@ def observe(outcomes: ArmOutcomes, what: Observable) -> Floats:
     if kind == "response_day":
         return np.where(_responded(outcomes, what.code), outcomes.response_day, np.inf)
     if kind == "death":
-        day = int(min(what.day + 1, outcomes.horizon_days))
-        return 1.0 - outcomes.alive_probability(day)
+        return early_death(outcomes.course, what.day)
     if kind == "recovery_day":
         day = outcomes.recovery_day[line, what.thresholds[0]]
         return np.where(_free_of_leukaemia(outcomes), day, np.nan)
     if kind == "delayed":
-        return outcomes.dlt(_delay_rule(what.thresholds, int(what.day)))
+        return _delayed(outcomes, what)
     if kind == "grade":
         return _below(outcomes.nadir, what)
     if kind == "baseline_grade":
@@ -282,6 +284,16 @@ def observe(outcomes: ArmOutcomes, what: Observable) -> Floats:
     raise DataError(sentence(where=f"observable {kind}", what="the marrow model does not give it"))
 
 
+def _delayed(outcomes: ArmOutcomes, what: Observable) -> Floats:
+    """Delayed recovery as publications count it: of those alive, leukaemia being no delay.
+
+    A verdict of `pkpd.endpoints.dlt` leaves patients with leukaemia out; the denominators of
+    published rows hold them.
+    """
+    found = evaluate_rule(_delay_rule(what.thresholds, int(what.day)), outcomes.course)
+    return np.where(found.status == DLTStatus.LEUKAEMIA, 0.0, found.outcome)
+
+
 def _responded(outcomes: ArmOutcomes, code: str) -> NDArray[np.bool_]:
     if code == "CRp":
         # neutrophils are back, platelets are not
@@ -295,7 +307,7 @@ def _responded(outcomes: ArmOutcomes, code: str) -> NDArray[np.bool_]:
 
 def _free_of_leukaemia(outcomes: ArmOutcomes) -> NDArray[np.bool_]:
     """Patients whose recovery is reported: responders, and those without leukaemia at start."""
-    at_start = outcomes.baseline["marrow_blasts"] < 5.0
+    at_start = outcomes.baseline["marrow_blasts"] < LEUKAEMIC
     return at_start | outcomes.responded(*_CODES["CRm"])
 
 

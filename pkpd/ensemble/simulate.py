@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pkpd.cards.population_cards import load_population
-from pkpd.course.simulate import NodeSolution, prepare
+from pkpd.course.simulate import prepare
 from pkpd.course.transfusion import TransfusionPolicy
-from pkpd.endpoints.recovery import log_count_at
+from pkpd.endpoints.curve import log_count_at
 from pkpd.errors import PkpdError, sentence
 from pkpd.model.joint import JointModel, load_model
 from pkpd.model.parameters import draw_parameters, typical
@@ -116,14 +116,17 @@ def simulate(
     transfused = np.empty((draws, sample.n, until_day), dtype=bool)
     amount = np.empty((draws, sample.n, until_day, len(simulator.plan.slots)))
     for chunk in simulator.chunks(values, LANES_AT_ONCE):
-        solution: NodeSolution = simulator.run(values, chunk)
+        course = simulator.run(values, chunk)
+        curve = course.curve
+        assert curve is not None
+        assert course.amount is not None
         for k, line in enumerate(lines):
             logs = log_count_at(
-                solution.time_h, solution.log_count[line], solution.slope[line], 24.0 * times
+                curve.time_h, curve.log_count[line], curve.slope[line], 24.0 * times
             )
             count[chunk, :, k] = np.exp(logs).reshape(chunk.size, sample.n, -1)
-        transfused[chunk] = solution.transfused.reshape(chunk.size, sample.n, -1)
-        amount[chunk] = solution.amount.reshape(chunk.size, sample.n, until_day, -1)
+        transfused[chunk] = course.transfused.reshape(chunk.size, sample.n, -1)
+        amount[chunk] = course.amount.reshape(chunk.size, sample.n, until_day, -1)
     slots = simulator.plan.slots
     data = xr.Dataset(
         {

@@ -1,0 +1,62 @@
+"""What the marrows assume, in the sentences that a report prints: how its figures are read."""
+
+from __future__ import annotations
+
+from pkpd.course.transfusion import TRIGGER
+from pkpd.endpoints.definitions import recovery_words
+from pkpd.trials import DLTRule
+
+
+def reading(rule: DLTRule | None) -> tuple[str, ...]:
+    """Sentences on how counts are read, the same in every marrow.
+
+    Parameters
+    ----------
+    rule
+        The count rule, which may define recovery.
+    """
+    return (
+        "counts are taken every morning, except where a row says on visits; nadirs and grades are "
+        "those of the laboratory, with transfused platelets; low counts and recovery are those of "
+        "the patient's own cells",
+        f"a count is recovered on {recovery_words(rule)}; this is looked for from the last dose of "
+        "the first cycle on, in verdicts, tables and curves alike",
+        "by day N means by the end of that day, the next morning's count included; a threshold is "
+        "met at the count itself",
+        f"platelets are transfused on mornings with a count below {TRIGGER:g}",
+    )
+
+
+def marrow_assumptions(rule: DLTRule | None) -> tuple[str, ...]:
+    """Sentences on the marrow without leukaemia, whose lines are simulated one by one."""
+    return (
+        "this first marrow has no leukaemic cells: a rule that asks for a marrow without leukaemia "
+        "is taken as applying to every patient, and early death is not simulated",
+        "the marrow is released from leukaemia at the first dose, before any drug has cleared it: "
+        "counts that start low rise until the drugs act",
+        "neutrophil counts are without growth factors",
+        *reading(rule),
+    )
+
+
+def leukaemia_assumptions(rule: DLTRule | None) -> tuple[str, ...]:
+    """Sentences on the marrow with leukaemia."""
+    judged = (
+        "a patient who dies before the day of a rule has no verdict on it"
+        if rule is None or not rule.no_leukaemia
+        else "a patient who dies before the day of a rule, or has leukaemia in the marrow on it, "
+        "has no verdict: the risk is that of the patients who can be judged"
+    )
+    return (
+        "the trial is taken as a new one that deviates from the typical study as the studies of "
+        "the evidence do, also where its own outcomes are among the evidence",
+        *reading(rule),
+        "recovery days of all patients count a patient who dies as not recovered; recovery days in "
+        "remission are those of patients who were low and became free of leukaemia, read as trials "
+        "print them: the first of three mornings in a row, whatever was transfused",
+        judged,
+        "curves of counts follow every patient as if none died",
+        "doses are not rounded to capsules",
+        "no growth factor is given; deaths by infection are a hazard that rises with neutropenia, "
+        "and deaths after the last simulated day are not counted",
+    )

@@ -1,0 +1,65 @@
+"""What criteria leave open, from the card ``models/leukaemia/endpoints.toml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+from pkpd.cards import card_folder, read_toml
+from pkpd.endpoints.recovery import RecoveryDefinition
+from pkpd.trials import DLTRule
+
+THRESHOLDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {"neutrophils": (0.5, 1.0), "platelets": (20.0, 25.0, 50.0, 100.0)}
+)
+"""Counts (10^9/L) whose recovery is reported."""
+
+LEUKAEMIC = 5.0
+"""Percent of marrow blasts from which a marrow has leukaemia."""
+
+
+@lru_cache(maxsize=1)
+def _card() -> Mapping[str, float]:
+    folder = Path(str(card_folder("rules"))).parent / "leukaemia"
+    rows = read_toml(folder / "endpoints.toml").named_tables("parameters", {})
+    return MappingProxyType({name: row.number("value") for name, row in rows.items()})
+
+
+def definition(name: str) -> float:
+    """Read one number of the card."""
+    return _card()[name]
+
+
+def recovery_definition(rule: DLTRule | None) -> RecoveryDefinition:
+    """Decide when a count has recovered: in the verdict of a rule, in tables and in curves.
+
+    Parameters
+    ----------
+    rule
+        A rule of recovery (``not_recovered``, ``not_recovered_from_nadir``) defines it for the
+        whole comparison. Other rules, or none, leave it to the card.
+    """
+    if rule is not None and rule.kind.startswith("not_recovered"):
+        return RecoveryDefinition(
+            rule.sustained_days, float(rule.untransfused_days), rule.consecutive_visits
+        )
+    return RecoveryDefinition(
+        definition("recovery_days"), definition("recovery_untransfused_days"), 1
+    )
+
+
+def recovery_words(rule: DLTRule | None) -> str:
+    """Say in words when a count has recovered, by `recovery_definition`."""
+    found = recovery_definition(rule)
+    days = found.mornings
+    text = (
+        "its first morning at the threshold after having been below it"
+        if days == 1
+        else f"the first of {days} mornings in a row at the threshold after having been below it"
+    )
+    if found.untransfused_days:
+        free = f"{found.untransfused_days:g} days before"
+        text += f", for platelets without a transfusion in the {free}"
+    return text

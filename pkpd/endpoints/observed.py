@@ -1,0 +1,196 @@
+"""Low counts and recovery as observations at given times see them, compiled lane by lane.
+
+An observation stands until the next one: a low count lasts from the first observation that shows it
+to the next that does not. The definitions are those of ``pkpd.endpoints.recovery``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pkpd.endpoints.crossings import (
+    CENSORED,
+    FIRST_BELOW,
+    FIRST_NEED,
+    FIRST_RECOVERY,
+    LAST_BELOW,
+    LONGEST_BELOW,
+    N_FIELDS,
+    NEVER_BELOW,
+    NOT_EVALUABLE,
+    PENDING,
+    RECOVERED,
+    SUSTAINED,
+    TOTAL_BELOW,
+)
+from pkpd.endpoints.results import LineOutcomes, Recovery
+
+Floats = NDArray[np.float64]
+
+_NONE = np.zeros((1, 0), dtype=np.bool_)
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
+
+
+@njit(**_OPTIONS)
+def _lanes(
+    counts, time, until, thresholds, first, last, start, end, run, untransfused, transfused, times,
+    status, nadir,
+):  # fmt: skip
+    """Fill the tables of all lanes; see `observed_outcomes`."""
+    watched = untransfused > 0.0 and transfused.shape[1] > 0
+    free = np.ones(time.size, dtype=np.bool_)
+    for lane in range(counts.shape[0]):
+        begin, stop, zero = first[lane], last[lane], start[lane]
+        nadir[2, lane] = min(time[stop - 1], end[lane]) - zero if stop > 0 else np.nan
+        good = begin >= 0 and begin < stop
+        if good:
+            for k in range(begin, stop):
+                if not np.isfinite(counts[lane, k]):
+                    good = False
+                    break
+        if not good:
+            times[:, :, lane] = np.nan
+            status[:, :, lane] = NOT_EVALUABLE
+            nadir[0, lane] = nadir[1, lane] = np.nan
+            continue
+        lowest, when = counts[lane, begin], time[begin]
+        for k in range(begin + 1, stop):
+            if counts[lane, k] < lowest:
+                lowest, when = counts[lane, k], time[k]
+        nadir[0, lane], nadir[1, lane] = lowest, when - zero
+        supported = np.inf  # first transfusion of the window
+        if watched:
+            day, given = 0, -np.inf
+            for k in range(begin, stop):
+                while day < transfused.shape[1] and day <= time[k]:
+                    if transfused[lane, day]:
+                        given = day
+                        if day >= time[begin] and day < supported:
+                            supported = day
+                    day += 1
+                free[k] = given <= time[k] - untransfused
+        for j in range(thresholds.size):
+            limit = thresholds[j]
+            first_low = np.inf
+            back = np.inf
+            total = longest = spell = 0.0
+            ended = time[begin]
+            for k in range(begin, stop):
+                if counts[lane, k] < limit:
+                    if first_low == np.inf:
+                        first_low = time[k]
+                    ended = min(until[k], end[lane])
+                    spell += ended - time[k]
+                    total += ended - time[k]
+                    longest = max(longest, spell)
+                else:
+                    spell = 0.0
+                    if first_low < np.inf and back == np.inf:
+                        back = time[k]
+            times[FIRST_BELOW, j, lane] = first_low - zero
+            times[LAST_BELOW, j, lane] = ended - zero
+            times[TOTAL_BELOW, j, lane] = total
+            times[LONGEST_BELOW, j, lane] = longest
+            if first_low == np.inf:
+                times[FIRST_RECOVERY, j, lane] = 0.0
+                status[0, j, lane] = NEVER_BELOW
+            elif back < np.inf:
+                times[FIRST_RECOVERY, j, lane] = back - zero
+                status[0, j, lane] = RECOVERED
+            else:
+                times[FIRST_RECOVERY, j, lane] = time[stop - 1] - zero
+                status[0, j, lane] = CENSORED
+            need = first_low if first_low < np.inf else supported
+            times[FIRST_NEED, j, lane] = need - zero
+            times[PENDING, j, lane] = np.inf
+            if need == np.inf:
+                times[SUSTAINED, j, lane] = 0.0
+                status[1, j, lane] = NEVER_BELOW
+                continue
+            length = 0
+            since = np.inf
+            code = CENSORED
+            for k in range(begin, stop):
+                if time[k] < need or counts[lane, k] < limit or (watched and not free[k]):
+                    length = 0
+                    since = np.inf
+                    continue
+                if length == 0:
+                    since = time[k]
+                length += 1
+                if length >= run:
+                    code = RECOVERED
+                    break
+            status[1, j, lane] = code
+            if code == RECOVERED:
+                times[SUSTAINED, j, lane] = since - zero
+            else:
+                times[SUSTAINED, j, lane] = time[stop - 1] - zero
+                times[PENDING, j, lane] = since - zero
+
+
+def observed_outcomes(
+    counts: Floats,
+    time: Floats,
+    until: Floats,
+    thresholds: Floats,
+    *,
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    start: Floats,
+    end: Floats,
+    run: int = 1,
+    transfused: NDArray[np.bool_] | None = None,
+    untransfused_days: float = 0.0,
+) -> LineOutcomes:
+    """Compute every endpoint of one line from observations.
+
+    Parameters
+    ----------
+    counts : float[L, V]
+        10^9/L.
+    time, until : float[V]
+        When a count is observed, and until when it stands, in days since the first morning.
+    thresholds : float[H]
+        10^9/L.
+    first, last : int[L]
+        First observation that counts (-1: none does), and the number of observations until the last
+        that does.
+    start, end : float[L]
+        Window of each lane, days; a spell below is cut at its end.
+    run
+        Observations in a row at the threshold that make a recovery.
+    transfused : bool[L, D], optional
+        A transfusion at time d.
+    untransfused_days
+        Days without transfusion before an observation that count as recovered.
+
+    Returns
+    -------
+    LineOutcomes
+        Days since `start`.
+    """
+    lanes, levels = counts.shape[0], thresholds.size
+    times = np.empty((N_FIELDS, levels, lanes))
+    status = np.empty((2, levels, lanes), dtype=np.int8)
+    lowest = np.empty((3, lanes))
+    _lanes(
+        np.ascontiguousarray(counts), time, until, thresholds, first, last, start, end, run,
+        float(untransfused_days), _NONE if transfused is None else np.ascontiguousarray(transfused),
+        times, status, lowest,
+    )  # fmt: skip
+    return LineOutcomes(
+        thresholds=thresholds,
+        horizon_day=lowest[2],
+        nadir=lowest[0],
+        nadir_day=lowest[1],
+        first_below_day=times[FIRST_BELOW],
+        first_need_day=times[FIRST_NEED],
+        last_below_day=times[LAST_BELOW],
+        days_below=times[TOTAL_BELOW],
+        longest_below_days=times[LONGEST_BELOW],
+        first=Recovery(times[FIRST_RECOVERY], status[0], np.full((levels, lanes), np.inf)),
+        sustained=Recovery(times[SUSTAINED], status[1], times[PENDING]),
+    )

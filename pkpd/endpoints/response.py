@@ -1,0 +1,207 @@
+"""Response to treatment: remission by the criteria of a card, and haematological improvement.
+
+Responses are read on every morning while a lane is alive. Days are protocol days: a response of
+day d is there on the morning of that day, time d - 1.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pkpd.course.course import Course
+from pkpd.endpoints.definitions import definition
+from pkpd.errors import DataError, PkpdError, sentence
+
+if TYPE_CHECKING:
+    from pkpd.trials import Improvement, ResponseCriteria
+
+Floats = NDArray[np.float64]
+
+
+def _runs(met: NDArray[np.bool_], days: int) -> NDArray[np.bool_]:
+    """Days from which a condition holds for so many days in a row, ``[N, D]``."""
+    if days <= 1:
+        return met
+    total = np.cumsum(met, axis=1, dtype=np.int64)
+    before = np.concatenate([np.zeros((met.shape[0], 1), np.int64), total], axis=1)
+    kept = np.zeros_like(met)
+    if met.shape[1] >= days:
+        kept[:, : met.shape[1] - days + 1] = before[:, days:] - before[:, :-days] == days
+    return kept
+
+
+@lru_cache(maxsize=16)
+def _response_table(criteria: ResponseCriteria) -> tuple[Floats, Floats]:
+    """Responses as numbers ``[R, 9]``, and their counts ``[R, criteria, 2]`` (line, at least)."""
+    rules = criteria.responses
+    numbers = np.zeros((len(rules), 9))
+    widest = max((len(rule.criteria) for rule in rules), default=0)
+    counts = np.zeros((len(rules), max(widest, 1), 2))
+    for r, rule in enumerate(rules):
+        limit = np.inf if rule.marrow_blasts_below is None else rule.marrow_blasts_below
+        circulating = definition("blood_blasts_detected") if rule.no_circulating_blasts else np.inf
+        cells = definition("marrow_cells_needed") if rule.marrow_not_aplastic else -np.inf
+        numbers[r] = (
+            rule.marrow_blasts_from, limit, rule.marrow_limit_included, rule.marrow_blasts_fall,
+            circulating, cells, len(rule.criteria), rule.join == "any",
+            max(round(7.0 * rule.for_weeks), 1),
+        )  # fmt: skip
+        for k, criterion in enumerate(rule.criteria):
+            counts[r, k] = (criterion.line != "neutrophils", criterion.at_least)
+    return numbers, counts
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _reached(
+    criteria: np.ndarray, r: int, needed: int, one_is_enough: bool, anc: float, plt: float
+) -> bool:
+    """Whether counts meet the criteria of response ``r``."""
+    reached = 0
+    for k in range(needed):
+        reached += (plt if criteria[r, k, 0] != 0.0 else anc) >= criteria[r, k, 1]
+    return needed == 0 or (reached > 0 if one_is_enough else reached == needed)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _best(
+    rules: np.ndarray, criteria: np.ndarray, first: np.ndarray, last: np.ndarray,
+    blasts: np.ndarray, blood: np.ndarray, cells: np.ndarray, neutrophils: np.ndarray,
+    platelets: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    n, days = blasts.shape
+    code, day = np.zeros(n, np.int8), np.full(n, np.inf)
+    for i in range(n):
+        for r in range(rules.shape[0]):
+            least, most, included = rules[r, 0], rules[r, 1], rules[r, 2] != 0.0
+            if rules[r, 3] > 0.0:
+                fallen = (1.0 - rules[r, 3]) * blasts[i, 0]
+                if fallen < most:
+                    most, included = fallen, True
+            blood_below, cells_from = rules[r, 4], rules[r, 5]
+            needed, one_is_enough = int(rules[r, 6]), rules[r, 7] != 0.0
+            run_needed = int(rules[r, 8])
+            run = 0
+            # a response that begins on the last day allowed must still last
+            for j in range(first[i], min(last[i] + run_needed - 1, days)):
+                here = blasts[i, j]
+                met = here < most or (included and here == most)
+                met = met and here >= least and blood[i, j] < blood_below
+                met = met and cells[i, j] >= cells_from
+                met = met and _reached(
+                    criteria, r, needed, one_is_enough, neutrophils[i, j], platelets[i, j]
+                )
+                run = run + 1 if met else 0
+                if run == run_needed:
+                    code[i] = r + 1
+                    day[i] = j + 2.0 - run_needed
+                    break
+            if code[i] > 0:
+                break
+    return code, day
+
+
+def best_response(
+    course: Course, criteria: ResponseCriteria, by_day: float = np.inf
+) -> tuple[NDArray[np.int8], Floats, tuple[str, ...]]:
+    """Best response of each patient by a day, while alive.
+
+    Parameters
+    ----------
+    course
+        Of a marrow with blasts.
+    criteria
+        Response criteria; the first category that is ever met is the best.
+    by_day
+        Protocol day by which the response must begin.
+
+    Returns
+    -------
+    code : int8[L]
+        Index into ``codes``; 0 is no response.
+    day : float[L]
+        Day it began, ``inf`` for none.
+    codes
+        ``("none", ...)`` in the order of the criteria.
+
+    Raises
+    ------
+    DataError
+        If the marrow has no blasts.
+    """
+    blasts, blood, cells = course.marrow_blasts, course.blood_blasts, course.marrow_cells
+    if blasts is None or blood is None or cells is None:
+        raise DataError(sentence(where="response", what="this marrow has no blasts"))
+    rules, counts = _response_table(criteria)
+    begin = int(np.ceil(definition("first_response_day"))) - 1
+    first = np.full(course.lanes, max(begin, 0), dtype=np.int64)
+    last = np.floor(np.minimum(course.death_day, min(by_day, course.days))).astype(np.int64)
+    code, day = _best(
+        rules, counts, first, last, blasts, blood, cells, course.neutrophils, course.platelets
+    )
+    return code, day, ("none", *(r.code for r in criteria.responses))
+
+
+def improvement_day(
+    course: Course, criteria: ResponseCriteria, code: str, for_days: int | None = None
+) -> Floats:
+    """Day on which a haematological improvement such as ``HI-N`` or ``HI-P`` begins.
+
+    Parameters
+    ----------
+    course
+        What became of the lanes.
+    criteria
+        Criteria with improvements (IWG 2006).
+    code
+        Its code.
+    for_days
+        How long it must last; as the criteria say if not given.
+
+    Returns
+    -------
+    float[L]
+        Protocol day; infinite without an improvement that lasts, NaN for a count that is not low
+        enough at the start to improve.
+
+    Raises
+    ------
+    PkpdError
+        If the criteria have no such improvement.
+    """
+    rule = _improvement(criteria, code)
+    counts = course.own(rule.line)
+    base = counts[:, :1]
+    met = np.zeros(counts.shape, dtype=bool)
+    applies = np.full(base.shape, -1.0)
+    for step in sorted(rule.steps, key=lambda s: s.baseline_above):
+        here = base > step.baseline_above
+        enough = (
+            (counts - base >= step.rise)
+            & (counts >= (1.0 + step.rise_fraction) * base)
+            & (counts > step.end_above)
+        )
+        met = np.where(here, enough, met)
+        applies = np.where(here, step.baseline_above, applies)
+    met &= (base < rule.baseline_below) & (applies >= 0.0)
+    days = np.arange(1, course.days + 1)
+    met &= days[None, :] <= course.death_day[:, None]
+    lasting = _runs(met, round(7.0 * rule.for_weeks) if for_days is None else for_days)
+    day = np.where(lasting.any(axis=1), lasting.argmax(axis=1) + 1.0, np.inf)
+    return np.where(base[:, 0] < rule.baseline_below, day, np.nan)
+
+
+def _improvement(criteria: ResponseCriteria, code: str) -> Improvement:
+    for rule in criteria.improvements:
+        if rule.code == code:
+            return rule
+    msg = sentence(
+        where=f"criteria {criteria.name}",
+        what=f"no improvement {code!r}",
+        allowed=", ".join(rule.code for rule in criteria.improvements) or "none",
+    )
+    raise PkpdError(msg)

@@ -1,0 +1,116 @@
+"""What has become of the patients by a day: recovered, still low, or dead. Shares sum to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pkpd.course.course import Course
+from pkpd.endpoints.definitions import LEUKAEMIC
+from pkpd.endpoints.recovery import TRANSFUSED_LINE
+from pkpd.errors import DataError, sentence
+
+Floats = NDArray[np.float64]
+
+RECOVERED, LOW, LOW_WITH_LEUKAEMIA, DIED = 0, 1, 2, 3
+
+STATES = ("recovered", "low without leukaemia", "low with leukaemia", "died")
+"""States of a marrow with blasts, in the order of the codes."""
+
+STATES_WITHOUT_BLASTS = ("recovered", "low", "died")
+"""States of a marrow without blasts."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Shares of the lanes in each state.
+
+    Attributes
+    ----------
+    states
+        Names of the S states.
+    days : float[K]
+        Days since the first morning.
+    state : int8[L, K]
+        Index into `states`.
+    """
+
+    states: tuple[str, ...]
+    days: Floats
+    state: NDArray[np.int8]
+
+    @property
+    def shares(self) -> Floats:
+        """Share of lanes in each state by day, float[S, K]; sums to 1 over states."""
+        return np.array([(self.state == s).mean(axis=0) for s in range(len(self.states))])
+
+
+def split(
+    course: Course,
+    thresholds: Mapping[str, float],
+    days: ArrayLike | None = None,
+    *,
+    untransfused_days: float = 7.0,
+) -> Split:
+    """Sort lanes by what they are on a morning.
+
+    A lane is recovered when every line is at its threshold that morning and platelets, where they
+    are asked for, were not transfused in the days before. It is low otherwise, with leukaemia from
+    5 % marrow blasts. It has died when it is not alive that morning.
+
+    Parameters
+    ----------
+    course
+        What became of the lanes.
+    thresholds
+        Line -> count (10^9/L).
+    days : float[K], optional
+        Whole days since the first morning: day N is the morning after protocol day N. Every
+        morning if omitted.
+    untransfused_days
+        As `pkpd.endpoints.recovery.RecoveryDefinition`.
+
+    Raises
+    ------
+    DataError
+        If a day was not simulated.
+    """
+    asked = np.arange(course.days) if days is None else np.atleast_1d(np.asarray(days, float))
+    column = asked.astype(np.int64)
+    if np.any(column != asked) or np.any(column < 0) or np.any(column >= course.days):
+        raise DataError(
+            sentence(
+                where="split by day",
+                what=f"days {asked.tolist()}",
+                allowed=f"whole days from 0 to {course.days - 1}",
+            )
+        )
+    low = np.zeros((course.lanes, column.size), dtype=bool)
+    for line, limit in thresholds.items():
+        low |= course.own(line)[:, column] < limit
+        if line == TRANSFUSED_LINE and untransfused_days > 0:
+            low |= _transfused_before(course.transfused, untransfused_days)[:, column]
+    died = course.death_day[:, None] < column[None, :] + 1.0
+    state = np.where(low, LOW, RECOVERED)
+    if course.marrow_blasts is None:
+        return Split(STATES_WITHOUT_BLASTS, asked, np.where(died, 2, state).astype(np.int8))
+    ill = course.marrow_blasts[:, column] >= LEUKAEMIC
+    state = np.where(low & ill, LOW_WITH_LEUKAEMIA, state)
+    return Split(STATES, asked, np.where(died, DIED, state).astype(np.int8))
+
+
+def _transfused_before(transfused: NDArray[np.bool_], days: float) -> NDArray[np.bool_]:
+    """Whether there was a transfusion in the days before each morning, that morning included."""
+    window = int(np.ceil(days))
+    total = np.cumsum(transfused, axis=1, dtype=np.int64)
+    earlier = np.zeros_like(total)
+    earlier[:, window:] = total[:, :-window] if window < total.shape[1] else 0
+    return total > earlier
+
+
+def split_days(horizon_days: int, days: Sequence[int] = (28, 42, 56)) -> tuple[int, ...]:
+    """Days of a table of shares that lie within a simulation of so many mornings."""
+    return tuple(day for day in days if day < horizon_days)
