@@ -276,12 +276,14 @@ def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:
                 + nearest_of(rule.clock, clocks),
                 allowed=", ".join(clocks),
             )
-        last = clock_day_1(cohort.regimen, rule.clock) + (rule.by_day or 0) - 1
+        # the morning after the rule's day counts
+        last = clock_day_1(cohort.regimen, rule.clock) + (rule.by_day or 0)
         if last > trial.horizon_days:
             root.refuse(
                 "horizon_days",
-                f"{trial.horizon_days} days end before day {rule.by_day} of rule {rule.name!r}, "
-                f"which is day {last} in cohort {cohort.id!r} (counted from {rule.clock})",
+                f"{trial.horizon_days} days end before the morning after day {rule.by_day} of rule "
+                f"{rule.name!r}, that of day {last} in cohort {cohort.id!r} (counted from "
+                f"{rule.clock})",
                 allowed=f"{last} or more",
                 remedy="raise horizon_days",
             )

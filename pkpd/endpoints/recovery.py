@@ -136,7 +136,7 @@ def line_outcomes(
     check_resolution(resolution)
     course.own(line)
     levels = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
-    if levels.ndim != 1 or not np.all(levels > 0):
+    if levels.ndim != 1 or not (levels > 0).all():
         raise DataError(
             sentence(
                 where="thresholds",
@@ -166,28 +166,36 @@ def line_outcomes(
             transfused_day=transfused,
             untransfused_days=definition.untransfused_days,
         )
+        gone = begin >= dies
     else:
         seen = observations(course, line, resolution, laboratory=laboratory)
-        latest = np.minimum(stop, dies) + _ROUNDING
-        first = np.searchsorted(seen.time, begin - _ROUNDING)
         found = observed_outcomes(
             seen.counts,
             seen.time,
             seen.until,
             levels,
-            first=np.where(np.isnan(begin) | (first >= seen.time.size), -1, first),
-            last=np.searchsorted(seen.time, latest, side="right"),
+            first=_first_seen(seen.time, begin),
+            last=course.mornings_alive
+            if seen.mornings and end is None
+            else np.searchsorted(seen.time, np.minimum(stop, dies) + _ROUNDING, side="right"),
             start=begin,
             end=stop,
             run=definition.mornings if seen.mornings else definition.consecutive,
             transfused=transfused,
             untransfused_days=definition.untransfused_days,
         )
-    gone = (begin >= dies) if resolution == "continuous" else (begin > dies)
-    return _without_counts(found, gone, begin) if gone.any() else found
+        gone = begin > dies
+    return _without_counts(found, gone) if gone.any() else found
 
 
-def _without_counts(found: LineOutcomes, gone: NDArray[np.bool_], start: Floats) -> LineOutcomes:
+def _first_seen(time: Floats, start: Floats) -> NDArray[np.int64]:
+    """First observation on or after each lane's start; -1 where there is none."""
+    first = np.searchsorted(time, start - _ROUNDING)
+    first[first >= time.size] = -1
+    return first
+
+
+def _without_counts(found: LineOutcomes, gone: NDArray[np.bool_]) -> LineOutcomes:
     """Lanes that died before the window began: nothing is seen, and nothing ever recovers."""
 
     def put(values: Floats, value: float) -> Floats:

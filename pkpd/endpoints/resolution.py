@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -95,6 +96,12 @@ def curve_of(course: Course) -> Curve:
     return course.curve
 
 
+@lru_cache(maxsize=64)
+def _mornings(days: int) -> tuple[Floats, Floats]:
+    time = np.arange(days, dtype=np.float64)
+    return time, time + 1.0
+
+
 def observations(
     course: Course, line: str, resolution: Resolution, *, laboratory: bool = False
 ) -> Observations:
@@ -119,8 +126,7 @@ def observations(
     """
     daily = course.laboratory(line) if laboratory else course.own(line)
     if not isinstance(resolution, Visits):
-        time = np.arange(course.days, dtype=np.float64)
-        return Observations(daily, time, time + 1.0, mornings=True)
+        return Observations(daily, *_mornings(course.days), mornings=True)
     time = np.asarray(resolution.days)
     whole = bool(np.all(time == np.floor(time)))
     last = course.days - 1 if course.curve is None else course.curve.time_h[-1] / 24.0

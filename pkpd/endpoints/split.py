@@ -78,7 +78,8 @@ def split(
     DataError
         If a day was not simulated.
     """
-    asked = np.arange(course.days) if days is None else np.atleast_1d(np.asarray(days, float))
+    every = np.arange(course.days) if days is None else days
+    asked = np.atleast_1d(np.asarray(every, dtype=np.float64))
     column = asked.astype(np.int64)
     if np.any(column != asked) or np.any(column < 0) or np.any(column >= course.days):
         raise DataError(

@@ -122,8 +122,38 @@ def number_range(
     return low if low == high else f"{low} to {high}"
 
 
+def difference_range(lower: float, upper: float, mc_error: float) -> str:
+    """Interval of a difference of risks in points; ``-`` if the draws tell nothing.
+
+    That is so with one draw, and where the draws differ by no more than chance: an interval of no
+    width beside a Monte Carlo error would claim what the simulation cannot know.
+    """
+    if math.isnan(lower) or math.isnan(upper):
+        return "-"
+    if lower == upper and math.isfinite(mc_error) and mc_error > 0.0:
+        return "-"
+    low, high = (percent(value, mc_error, sign=True) for value in (lower, upper))
+    return f"{low} to {high}"
+
+
+NOT_JUDGED = "not judged"
+"""In place of a risk that too few patients can be judged for."""
+
+
+def judged_text(row: EndpointRow) -> str:
+    """Tell of which share of the patients a risk is, such as ``of 64 % judged``; empty if of all.
+
+    Patients who died before the rule's day, or have leukaemia on it, have no verdict.
+    """
+    if math.isnan(row.evaluable) or row.evaluable > 0.995:
+        return ""
+    return f"of {percent(row.evaluable)} judged"
+
+
 def estimate_text(row: EndpointRow) -> str:
     """Estimate of a row; a recovery day of 0 is that of a patient not low after treatment."""
+    if math.isnan(row.estimate) and not math.isnan(row.evaluable):
+        return NOT_JUDGED
     if "recovery_day" in row.endpoint and row.estimate == 0.0:
         return "not low"
     return number(row.estimate, row.unit, row.mc_error)
@@ -165,6 +195,7 @@ _NAMED = {
     "days_below": "{line} {rule}, time",
     "platelet_transfusions": "platelet transfusions",
     "dlt_on_visits": "DLT as visits see it",
+    "split": "{rule}",
     "dlt_at_any_dose": "DLT whatever the dose",
     "nadir_day": "{line} nadir {rule}",
     "complete_remission": "complete remission",
@@ -199,7 +230,8 @@ def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
     elif row.endpoint == "recovery_day":
         name = f"{line} {row.rule}".strip() if row.line not in row.rule else row.rule
     elif row.endpoint == "dlt":
-        name = f"DLT, {row.rule}" if row.rule else "DLT"
+        parts = ("DLT", row.rule, judged_text(row))
+        name = ", ".join(part for part in parts if part)
     elif grade := re.fullmatch(r"grade_(\d)(?:_(\d))?", row.endpoint):
         low, high = grade.groups()
         name = f"{line} grade {low}" + (f"-{high}" if high else "")

@@ -112,8 +112,9 @@ BAD = [
     (
         "rule after the horizon",
         GOOD.replace("mine.toml", "short.toml") + 'rule = "leukemia_d56_generic"',
-        "rule: trial short, cohort 10 mg: horizon_days is 50, before day 56 that rule "
-        "leukemia_d56_generic looks at (day 56 from first_dose); set horizon_days to at least 56",
+        "rule: trial short, cohort 10 mg: horizon_days is 50, before day 57, whose morning "
+        "rule leukemia_d56_generic needs (end of day 56 from first_dose); set horizon_days to at "
+        "least 57",
     ),
     (
         "unknown population",

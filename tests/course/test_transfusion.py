@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.course.transfusion import TRIGGER, TransfusionPolicy
 from pkpd.errors import PkpdError
+from pkpd.leukaemia.schedule import ArmSchedule
 
 
 def test_loss_halves_the_count_in_a_half_life():
@@ -25,6 +26,13 @@ def test_increments_vary_but_are_never_negligible():
     policy = TransfusionPolicy(increment=25.0, increment_sd=12.0)
     got = policy.individual_increment(np.array([-9.0, -1.0, 0.0, 1.0]))
     np.testing.assert_allclose(got, [5.0, 13.0, 25.0, 37.0])
+
+
+def test_a_count_at_the_trigger_is_not_transfused_in_any_marrow():
+    policy = TransfusionPolicy()
+    counts = np.array([policy.trigger - 1e-9, policy.trigger, policy.trigger + 1e-9])
+    assert policy.needed(counts).tolist() == [True, False, False]
+    assert ArmSchedule(None).transfuse_below == policy.trigger == TRIGGER
 
 
 @pytest.mark.parametrize("name", ["trigger", "increment", "half_life_h"])

@@ -131,3 +131,23 @@ def test_file_stem_has_no_path_in_it(name):
     assert stem
     assert not set(stem) & set("/\\ ")
     assert not stem.startswith(".")
+
+
+def test_an_interval_of_no_width_is_left_out_of_a_difference():
+    assert wording.difference_range(-0.015, -0.015, 0.004) == "-"
+    assert wording.difference_range(NAN, NAN, 0.004) == "-"
+    assert wording.difference_range(-0.05, 0.02, 0.004) == "-5.0 to +2.0"
+    # equal schedules: no error, and the draws do say so
+    assert wording.difference_range(0.0, 0.0, 0.0) == "0 to 0"
+
+
+def test_a_risk_names_the_share_of_patients_that_it_is_of():
+    row = next(r for r in synthetic.make_trial_result(1).rows if r.endpoint == "dlt")
+    assert wording.judged_text(row) == ""
+    part = replace(row, evaluable=0.64)
+    assert wording.judged_text(part) == "of 64 % judged"
+    assert wording.endpoint_name(part).endswith(f"{row.rule}, of 64 % judged")
+    assert wording.estimate_text(part) == wording.estimate_text(row)
+    none = replace(row, estimate=NAN, lower=NAN, upper=NAN, evaluable=0.002)
+    assert wording.estimate_text(none) == "not judged"
+    assert wording.judged_text(none) == "of <1 % judged"

@@ -202,7 +202,11 @@ def _summary(result: TrialResult, cohort: str) -> dict[str, Any]:
         cells += [("-", ""), ("-", "")]
     else:
         span = wording.percent_range(dlt.lower, dlt.upper, dlt.estimate, dlt.mc_error)
-        cells.append((wording.percent(dlt.estimate, dlt.mc_error), span))
+        if judged := wording.judged_text(dlt):
+            span = f"{span}, {judged}"
+        known = not math.isnan(dlt.estimate)
+        middle = wording.percent(dlt.estimate, dlt.mc_error) if known else wording.NOT_JUDGED
+        cells.append((middle, span))
         told = wording.published_text(dlt, separator="\n").split("\n")
         cells.append((told[0] or "-", told[1].strip("()") if len(told) > 1 else ""))
     return {"title": _title(result.trial, cohort), "cells": cells}
@@ -217,7 +221,9 @@ def _row(row: EndpointRow) -> dict[str, str]:
     return {
         "endpoint": wording.endpoint_name(row),
         "key": row.endpoint,
-        "estimate": wording.number(row.estimate, unit, row.mc_error),
+        "estimate": wording.NOT_JUDGED
+        if wording.estimate_text(row) == wording.NOT_JUDGED
+        else wording.number(row.estimate, unit, row.mc_error),
         "patients": wording.number_range(
             row.patients_lower, row.patients_upper, unit, row.estimate
         ),
@@ -232,13 +238,12 @@ def _row(row: EndpointRow) -> dict[str, str]:
 
 def _pair(pair: PairRow) -> dict[str, str]:
     mc = pair.mc_error
-    low, high = (wording.percent(v, mc, sign=True) for v in (pair.lower, pair.upper))
     return {
         "first": pair.first,
         "second": pair.second,
         "rule": pair.rule,
         "difference": wording.percent(pair.difference, mc, sign=True),
-        "span": f"{low} to {high}",
+        "span": wording.difference_range(pair.lower, pair.upper, mc),
         "error": wording.error_text(mc, "probability"),
         "safer": wording.percent(pair.p_first_safer),
     }

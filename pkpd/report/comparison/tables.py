@@ -55,6 +55,7 @@ _LABELS = {
     "dlt": {"units": "probability"},
     "dlt_sensitivity": {"units": "probability"},
     "dose_given": {"units": "share of patients"},
+    "split": {"units": "share of patients"},
     "neutrophil_threshold": {"units": "10^9/L"},
     "platelet_threshold": {"units": "10^9/L"},
     # not "units": readers would turn days into durations

@@ -58,7 +58,9 @@ _KEY = (
     "one new patient's outcome that comes from differences between patients / from uncertain "
     "parameters. MC error: upper bound of the error of the finite simulation, in points for a "
     "risk. n.r.: not reached by the last simulated day. Days count from the first dose of the "
-    "rule's clock (that dose = 0). Published "
+    "rule's clock (that dose = 0). A DLT risk is "
+    "that of the patients who can be judged, with their share where it is not all: who died before "
+    "the rule's day, or has leukaemia on it where the rule excludes that, cannot. Published "
     "counts without a printed interval have their exact 95 % interval."
 )
 
@@ -209,13 +211,12 @@ def pairs_table(result: TrialResult) -> Table:
     for head in ("difference, points", "90 % interval", "MC error", "P(first safer)"):
         table.add_column(head, justify="right")
     for pair in result.pairs:
-        low, high = (wording.percent(v, pair.mc_error, sign=True) for v in (pair.lower, pair.upper))
         table.add_row(
             pair.first,
             pair.second,
             *([pair.rule] if several else []),
             wording.percent(pair.difference, pair.mc_error, sign=True),
-            f"{low} to {high}",
+            wording.difference_range(pair.lower, pair.upper, pair.mc_error),
             wording.error_text(pair.mc_error, "probability"),
             wording.percent(pair.p_first_safer),
         )
@@ -239,13 +240,17 @@ def sensitivity_table(result: TrialResult) -> Table:
     for i, cohort in enumerate(data["cohort"].values):
         for d, day in enumerate(data["by_day"].values):
             cells = [
-                f"{100.0 * float(data.values[i, d, a, p]):.0f}"
+                _whole_percent(float(data.values[i, d, a, p]))
                 + ("*" if _is_own(own, (day, anc[a], plt[p])) else " ")
                 for a, p in np.ndindex(anc.size, plt.size)
             ]
             last = d + 1 == data.sizes["by_day"]
             table.add_row(str(cohort) if d == 0 else "", f"{day:g}", *cells, end_section=last)
     return table
+
+
+def _whole_percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100.0 * share:.0f}"
 
 
 def question_table(question: Question) -> Table:
