@@ -231,7 +231,7 @@ class Population:
     Attributes
     ----------
     name, title, disease
-        Card name, one line, and the disease in words.
+        Card name, one line, and the disease's name in the marrow with leukaemia; "" for none.
     covariates
         What is sampled, in the order of the card.
     correlations

@@ -389,10 +389,14 @@ class Trial:
 
     Attributes
     ----------
-    id, name, title, disease, phase
+    id, name, title, phase
         Identity; `id` is the card's name.
+    disease
+        Name of a disease of the marrow with leukaemia, as the population's; "" for none.
+    condition
+        Who the trial is for, in its own words.
     population
-        Name of a population card.
+        Name of a population card, or of a file beside the trial's.
     arms
         Arms with their cohorts.
     rule
@@ -425,6 +429,7 @@ class Trial:
     horizon_days: int
     visit_days: tuple[int, ...]
     phase: str = ""
+    condition: str = ""
     references: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
     rule_is_protocols: bool = True

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from pkpd.errors import CardError, sentence
 
-KINDS = ("trials", "rules", "pk", "effects", "marrow", "populations", "joint", "drugs", "schedules")
+KINDS = (
+    *("trials", "rules", "pk", "effects", "marrow", "populations", "joint", "drugs"),
+    *("leukaemia", "evidence", "schedules"),
+)
 _IN_CHECKOUT = {"schedules": "benchmarks/schedules"}  # the other kinds lie in models/
 
 CardPath = Path | Traversable

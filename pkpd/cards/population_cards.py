@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pkpd.cards.diseases import read_disease
 from pkpd.cards.files import CardPath, find_card, nearest_of
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
@@ -66,7 +67,7 @@ def read_population_card(path: CardPath | str) -> Population:
     population = Population(
         name=name,
         title=table.text("title"),
-        disease=table.text("disease"),
+        disease=read_disease(table),
         covariates=covariates,
         correlations=tuple(_correlation(row, names) for row in table.tables("correlation", ())),
         limits=tuple(_limit(row, key) for key, row in table.named_tables("limits", {}).items()),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pkpd.cards.diseases import disease_in_words, diseases, read_disease
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import load_grades, load_rule, names_of
@@ -21,7 +22,9 @@ from pkpd.cards.schedule_cards import (
     read_library,
 )
 from pkpd.cards.tables import Table, read_toml
+from pkpd.errors import CardError, sentence
 from pkpd.schedule import STATUSES, Regimen, parse_days
+from pkpd.subjects import Population
 from pkpd.trials import Arm, Cohort, DLTRule, PublishedOutcome, Trial
 
 FIRST_DOSE = "first_dose"
@@ -56,8 +59,51 @@ def rules_for(trial: Trial, cohort: Cohort) -> tuple[DLTRule, ...]:
     tuple of DLTRule
         The same rule with its `clock` set to ``first_dose`` or to the name of a course.
     """
-    rule = load_rule(_beside(cohort.rule or "", Path(trial.path)))
+    rule = load_rule(beside(cohort.rule or "", Path(trial.path)))
     return tuple(replace(rule, clock=clock) for clock in cohort.clocks)
+
+
+def population_of(trial: Trial) -> Population:
+    """Population of a trial: its card, or the file beside the trial's.
+
+    Raises
+    ------
+    CardError
+        If there is no such card.
+    """
+    return load_population(str(beside(trial.population, Path(trial.path))))
+
+
+def disease_of(trial: Trial, population: Population | None = None) -> str:
+    """Disease of a trial's patients, by its name in the marrow with leukaemia.
+
+    Parameters
+    ----------
+    trial
+        The trial.
+    population
+        In place of the trial's own.
+
+    Raises
+    ------
+    CardError
+        If neither the population nor the trial names one.
+    """
+    found = (population or population_of(trial)).disease
+    if not found and population is None:
+        found = trial.disease
+    if not found:
+        name = Path(trial.population).name if population is None else population.name
+        raise CardError(
+            sentence(
+                where=f"trial {trial.id}",
+                what=f"population {name} names no disease, which the marrow with leukaemia needs",
+                allowed=", ".join(diseases()),
+                remedy='add it to the population card, such as disease = "aml_unfit", or use the '
+                "marrow without leukaemia (--marrow friberg)",
+            )
+        )
+    return found
 
 
 def clock_day_1(regimen: Regimen, clock: str) -> int:
@@ -87,7 +133,7 @@ def _read_trial(root: Table, path: CardPath, drugs: set[str]) -> Trial:
     arms = _read_arms(root, library, rule, clocks, notes)
     population = root.text("population")
     with root.at("population"):
-        load_population(str(_beside(population, Path(str(path)))))
+        patients = load_population(str(beside(population, Path(str(path)))))
     grades = root.text("grades", default="ctcae_v5")
     with root.at("grades"):
         load_grades(grades)
@@ -95,7 +141,8 @@ def _read_trial(root: Table, path: CardPath, drugs: set[str]) -> Trial:
         id=root.text("id", default=stem),
         name=root.text("name", default=stem),
         title=root.text("title"),
-        disease=root.text("disease", default=""),
+        disease=_disease(root, patients),
+        condition=root.text("condition", default=""),
         phase=root.text("phase", default=""),
         population=population,
         arms=arms,
@@ -115,6 +162,22 @@ def _read_trial(root: Table, path: CardPath, drugs: set[str]) -> Trial:
     for cohort in trial.cohorts:
         _check_rules(root, trial, cohort)
     return trial
+
+
+def _disease(root: Table, patients: Population) -> str:
+    """Disease of the trial: that of its population, which its own key may confirm or complete."""
+    remedy = "name one of them, and write who the trial is for as condition"
+    own = read_disease(root, patients.disease, remedy)
+    if patients.disease and own != patients.disease:
+        same = [n for n in card_names("populations") if load_population(n).disease == own]
+        root.refuse(
+            "disease",
+            f"population {patients.name} is of {patients.disease} "
+            f"({disease_in_words(patients.disease)}), not of {own}",
+            allowed=patients.disease,
+            remedy=f"or name a population of {own}: {', '.join(same) or 'none is shipped'}",
+        )
+    return own
 
 
 def _read_arms(
@@ -293,6 +356,6 @@ def _rules_with_counts() -> list[str]:
     return [name for name in names_of("rule") if load_rule(name).can_be_simulated]
 
 
-def _beside(name: str, card: Path) -> str | Path:
+def beside(name: str, card: Path) -> str | Path:
     """Path of a card that a user's file names, relative to that file."""
     return card.parent / name if name.endswith(".toml") else name

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from pkpd.cards.diseases import disease_in_words
+from pkpd.cards.trial_cards import disease_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.drug_effects import GROWTH_FACTORS, WITHOUT_EFFECT, drug_name
 from pkpd.leukaemia.parameters import LeukaemiaCards, leukaemia_cards
@@ -31,10 +34,10 @@ def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
         Which parameters were learned.
     """
     cards = leukaemia_cards()
-    disease = cards.population_cards[trial.population]
+    who = f" ({trial.condition})" if trial.condition else ""
     told = [
-        f"patients of {trial.population} ({trial.disease}) are simulated as: "
-        f"{cards.populations[disease][0].lower()}{cards.populations[disease][1:]}"
+        f"patients of {Path(trial.population).name}{who} are simulated as: "
+        f"{disease_in_words(disease_of(trial))}"
     ]
     told += [text for drug in trial.drugs if (text := _drug_limit(drug, cards, posterior))]
     endpoints = dict.fromkeys(p.endpoint for c in trial.cohorts for p in c.published)
@@ -96,7 +99,7 @@ def assumed_texts(
         Such as ``"intensity.etoposide 0.1, assumed"``.
     """
     cards = leukaemia_cards()
-    chain = cards.chain(cards.population_cards[trial.population])
+    chain = cards.chain(disease_of(trial))
     names = [drug_name(drug) for drug in drugs]
     others = tuple(part for drug, own in _OWN.items() if drug not in names for part in own)
     strangers = {*cards.populations, *cards.drugs} - {*chain, *names}

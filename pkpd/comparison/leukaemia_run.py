@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pkpd.cards import card_hash, load_grades, load_rule
 from pkpd.cards.files import find_card
+from pkpd.cards.population_cards import load_population
 from pkpd.comparison import rows as table
 from pkpd.comparison.assumptions import check_rule
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
@@ -154,9 +155,19 @@ class _Ready:
 
 
 def _make_ready(variant: Variant, trial: Trial) -> _Ready:
+    name = variant.population or beside_trial(trial.population, trial)
+    if variant.population:
+        asked = str(variant.population)
+        path = str(Path(asked).resolve()) if asked.endswith(".toml") else asked
+        trial = replace(trial, population=path, disease=load_population(path).disease)
     arms = arms_of_trial(trial)
     unnamed = trial.id
-    hashes = {f"trials/{Path(trial.path).stem}": card_hash(trial.path)}
+    hashes = {
+        f"trials/{Path(trial.path).stem}": card_hash(trial.path),
+        f"populations/{load_population(str(name)).name}": card_hash(
+            find_card("populations", str(name))
+        ),
+    }
     rules = []
     for cohort in trial.cohorts:
         card = variant.rule or beside_trial(cohort.rule or "", trial)

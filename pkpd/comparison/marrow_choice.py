@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from pkpd.cards.population_cards import load_population
+from pkpd.cards.trial_cards import disease_of, population_of
 from pkpd.comparison.scenario import FRIBERG, LEUKAEMIA, MARROWS, Scenario
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, label_of, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.leukaemia.drug_effects import drug_name
-from pkpd.leukaemia.parameters import leukaemia_cards
+from pkpd.subjects import sample_population
 from pkpd.trials import Trial
+
+LOWEST_CLEARANCE = 60.0
+"""Median creatinine clearance (mL/min) below which typical kidneys cannot stand for a patient's."""
 
 NOTHING_SHIPPED = "no posterior is shipped"
 
@@ -81,8 +88,8 @@ def choose_marrow(
                 )
             )
         return Choice(FRIBERG, "asked for")
+    found = posterior or shipped_posterior()
     if asked == LEUKAEMIA or posterior is not None:
-        found = posterior or shipped_posterior()
         if found is None:
             raise PkpdError(
                 sentence(
@@ -91,25 +98,24 @@ def choose_marrow(
                     remedy=HOW_TO_GET_ONE,
                 )
             )
-        problem = beyond_the_marrow(scenario)
-        if problem:
-            raise CardError(
-                sentence(
-                    where=f"marrow {LEUKAEMIA}",
-                    what=problem,
-                    remedy=f"leave it out, or use --marrow {FRIBERG}",
-                )
-            )
-        return Choice(LEUKAEMIA, "asked for", found)
-    shipped = shipped_posterior()
-    if default_marrow(shipped) == FRIBERG:
-        why = NOTHING_SHIPPED if shipped is None else "the shipped posterior did not converge"
+        reason = "asked for"
+    elif default_marrow(found) == FRIBERG:
+        why = NOTHING_SHIPPED if found is None else "the shipped posterior did not converge"
         return Choice(FRIBERG, why)
+    else:
+        assert found is not None
+        reason = f"the shipped {label_of(found).text}"
     problem = beyond_the_marrow(scenario)
     if problem:
-        return Choice(FRIBERG, f"the marrow with leukaemia cannot do this: {problem}")
-    assert shipped is not None
-    return Choice(LEUKAEMIA, f"the shipped {label_of(shipped).text}", shipped)
+        other = f"use the marrow without leukaemia: --marrow {FRIBERG}, or marrow = "
+        raise CardError(
+            sentence(
+                where="marrow with leukaemia" + ("" if asked else " (the usual one)"),
+                what=problem,
+                remedy=f'leave it out, or {other}"{FRIBERG}" in the scenario',
+            )
+        )
+    return Choice(LEUKAEMIA, reason, found)
 
 
 def beyond_the_marrow(scenario: Scenario) -> str:
@@ -120,17 +126,32 @@ def beyond_the_marrow(scenario: Scenario) -> str:
             if given:
                 return f"{given[0]} is one of the {name} of the marrow without leukaemia"
         if variant.population:
-            return f"population {Path(variant.population).name} is a card of the other marrow"
+            found = filter(None, (_of_population(t, variant.population) for t in scenario.trials))
+            if problem := next(found, ""):
+                return problem
     return next(filter(None, map(_of_trial, scenario.trials)), "")
 
 
+def _of_population(trial: Trial, name: str) -> str:
+    """Why a population cannot stand for a trial's own: it would change next to nothing."""
+    population = load_population(name)
+    disease = disease_of(trial, population)
+    if disease != disease_of(trial):
+        return ""
+    return (
+        f"populations {population.name} and {Path(trial.population).name} are both of {disease}, "
+        "and of a population this marrow reads only disease and age, not kidneys and counts"
+    )
+
+
 def _of_trial(trial: Trial) -> str:
-    known = leukaemia_cards().population_cards
-    if trial.population not in known:
-        name = Path(trial.population).name
+    disease_of(trial)
+    population = population_of(trial)
+    clearance = float(np.median(sample_population(population, 256, 1)["crcl"]))
+    if clearance < LOWEST_CLEARANCE:
         return (
-            f"no disease stands for population {name} of trial {trial.id} (there is one for "
-            f"{', '.join(sorted(known))})"
+            f"patients of {population.name} have a median creatinine clearance of {clearance:.0f} "
+            "mL/min, and this marrow handles drugs as with typical kidneys (90 mL/min)"
         )
     unknown = unknown_drugs(trial.drugs)
     return f"it has no effect card for {unknown[0]} of trial {trial.id}" if unknown else ""

@@ -44,15 +44,12 @@ class LeukaemiaCards:
         Disease -> title.
     like
         Disease -> the disease whose values it takes where it has none.
-    population_cards
-        Card of ``models/populations`` -> the disease that stands for it.
     """
 
     parameters: Mapping[str, Parameter]
     drugs: tuple[str, ...]
     populations: Mapping[str, str]
     like: Mapping[str, str]
-    population_cards: Mapping[str, str]
 
     @property
     def theta(self) -> dict[str, float]:
@@ -89,7 +86,7 @@ def leukaemia_cards() -> LeukaemiaCards:
     CardError
         If a card cannot be used; the message names file, table and key.
     """
-    folder = Path(str(card_folder("rules"))).parent / "leukaemia"
+    folder = Path(str(card_folder("leukaemia")))
     read = [read_leukaemia_card(folder / f"{card}.toml") for card in CARDS]
 
     def together(part: str) -> MappingProxyType[str, Any]:
@@ -100,7 +97,6 @@ def leukaemia_cards() -> LeukaemiaCards:
         drugs=tuple(drug for card in read for drug in card.drugs),
         populations=together("populations"),
         like=together("like"),
-        population_cards=together("population_cards"),
     )
 
 
@@ -116,7 +112,6 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
     drugs: list[str] = []
     titles: dict[str, str] = {}
     like: dict[str, str] = {}
-    stands_for: dict[str, str] = {}
     root = read_toml(path)
     root.one_of("kind", ("leukaemia",))
     root.text("title")
@@ -128,12 +123,10 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
             parameters[f"{name}.{drug}"] = _parameter(f"{name}.{drug}", table.table(name))
     for disease, table in root.named_tables("populations", {}).items():
         titles[disease] = table.text("title")
-        for card_name in table.texts("population_cards", ()):
-            stands_for[card_name] = disease
         if "like" in table:
             like[disease] = table.one_of("like", tuple(titles))
         for name in table.data:
-            if name not in ("title", "like", "population_cards"):
+            if name not in ("title", "like"):
                 full = f"{name}.{disease}"
                 parameters[full] = _parameter(full, table.table(name))
     root.done()
@@ -142,7 +135,6 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
         drugs=tuple(drugs),
         populations=titles,
         like=like,
-        population_cards=stands_for,
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.cards.trial_cards import disease_of, population_of
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.subjects import Population
 from pkpd.trials import Trial
 
 
-def arms_of_trial(trial: Trial, disease: str | None = None) -> dict[str, Arm]:
+def arms_of_trial(
+    trial: Trial, disease: str | None = None, population: Population | None = None
+) -> dict[str, Arm]:
     """Arms of the leukaemia model for the cohorts of a trial card.
 
     Parameters
@@ -16,36 +19,39 @@ def arms_of_trial(trial: Trial, disease: str | None = None) -> dict[str, Arm]:
     trial
         As `pkpd.cards.load_trial` gives it.
     disease
-        Population of ``models/leukaemia/populations.toml``; by the trial's population card if not
-        given.
+        Disease of ``models/leukaemia/populations.toml`` with its own ages, in place of the
+        population's.
+    population
+        In place of the trial's own.
 
     Returns
     -------
     dict
-        Cohort id -> arm, with the cohort's courses, gates, holds and reductions.
+        Cohort id -> arm, with the cohort's courses, gates, holds and reductions, and the median
+        age of the population.
 
     Raises
     ------
     PkpdError
-        If no disease of the leukaemia model stands for the trial's population.
+        If the population names no disease, or the disease is unknown.
     """
-    cards = leukaemia_cards()
+    age = None
     if disease is None:
-        disease = cards.population_cards.get(trial.population)
-    if disease is None:
-        msg = sentence(
-            where=f"trial {trial.id}",
-            what=f"no disease of the leukaemia model stands for population {trial.population!r}",
-            allowed=", ".join(cards.populations),
-            remedy="name one of these as the disease",
-        )
-        raise PkpdError(msg)
-    cards.chain(disease)
+        disease = disease_of(trial, population)
+        age = median_age(population or population_of(trial))
+    leukaemia_cards().chain(disease)
     return {
         cohort.id: Arm(
             name=f"{trial.id} {cohort.id}",
             schedule=ArmSchedule(cohort.regimen, trial.horizon_days),
             disease=disease,
+            age=age,
         )
         for cohort in trial.cohorts
     }
+
+
+def median_age(population: Population) -> float:
+    """Median age of a population in years, of men and women alike."""
+    age = next(c for c in population.covariates if c.name == "age")
+    return float((age.men.from_score(0.0) + age.women.from_score(0.0)) / 2.0)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pkpd.cards import load_grades, load_rule, load_trial
+from pkpd.cards import card_folder, load_grades, load_rule, load_trial
 from pkpd.comparison import marrow_choice
 from pkpd.comparison.curves import doses_by_day
 from pkpd.comparison.lanes import BY_DAYS, CohortLook
@@ -71,10 +71,13 @@ def test_without_a_posterior_one_sentence_says_what_to_run():
     assert str(told.value).count(". ") == 0
 
 
-def test_what_only_the_other_marrow_has_keeps_it_or_is_refused(monkeypatch, posterior):
+def test_what_only_the_other_marrow_has_is_refused_and_never_changes_the_marrow(
+    monkeypatch, posterior
+):
     monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: posterior)
     base = default_scenario()
-    trial = replace(base.trials[0], population="solid.toml")
+    (trial,) = (t for t in base.trials if t.id == "nct01629082_clofarabine_lenalidomide")
+    impaired = str(card_folder("schedules") / "populations" / "hr_mds_aml_renal_30_50.toml")
     cases = {
         "transfusion is one of the options": replace(
             base, variants=(Variant(options={"transfusion": False}),)
@@ -82,17 +85,34 @@ def test_what_only_the_other_marrow_has_keeps_it_or_is_refused(monkeypatch, post
         "lenalidomide.pk is one of the cards": replace(
             base, variants=(Variant(cards={"lenalidomide.pk": "liang2024_lenalidomide"}),)
         ),
-        "population frail.toml is a card of the other": replace(
-            base, variants=(Variant(population="frail.toml"),)
+        "both of mds_high_risk, .* not kidneys and counts": replace(
+            base, trials=(trial,), variants=(Variant(population=impaired),)
         ),
-        "no disease stands for population solid.toml": replace(base, trials=(trial,)),
+        "median creatinine clearance of 4[0-9] mL/min": replace(
+            base, trials=(replace(trial, population=impaired),)
+        ),
     }
+    assert trial.population == "hr_mds_aml_unfit"
     for words, scenario in cases.items():
-        choice = choose_marrow(None, scenario)
-        assert choice.marrow == "friberg"
-        assert words in choice.reason
-        with pytest.raises(CardError, match=words):
-            choose_marrow("leukaemia", scenario)
+        for asked in (None, "leukaemia"):
+            with pytest.raises(CardError, match=rf"{words}.*--marrow friberg"):
+                choose_marrow(asked, scenario)
+        assert choose_marrow("friberg", scenario).marrow == "friberg"
+
+
+def test_a_population_of_another_disease_is_simulated(monkeypatch, posterior):
+    monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: posterior)
+    base = default_scenario()
+    trials = tuple(t for t in base.trials if t.population == "hr_mds_aml_unfit")
+    variants = (Variant(), Variant(name="untreated", population="aml_untreated_unfit"))
+    scenario = replace(base, trials=trials, variants=variants, patients=16, draws=2)
+    result = compare(scenario, jobs=1)
+    first, second = result.trials
+    assert any("myelodysplastic syndrome, higher risk" in text for text in first.limits)
+    assert any("acute myeloid leukaemia before treatment" in text for text in second.limits)
+    assert {"populations/hr_mds_aml_unfit", "populations/aml_untreated_unfit"} <= set(
+        result.record["cards"]
+    )
 
 
 def test_a_scenario_file_may_name_its_marrow(folder):

@@ -46,6 +46,6 @@ def test_an_unknown_population_is_refused():
     from dataclasses import replace
 
     trial = replace(load_trial("nct01681537_len_mec"), population="mine")
-    with pytest.raises(PkpdError, match="stands for population 'mine'"):
+    with pytest.raises(PkpdError, match="no card named 'mine'"):
         arms_of_trial(trial)
     assert len(arms_of_trial(trial, disease="aml")) > 3

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from pkpd.cards.diseases import disease_in_words
 from pkpd.report import wording
 
 if TYPE_CHECKING:
@@ -108,9 +109,9 @@ def _trial(
         "name": trial.name,
         "title": trial.title,
         "facts": [
-            ("Disease", trial.disease),
+            ("Patients", trial.condition or disease_in_words(trial.disease)),
             ("Phase", trial.phase),
-            ("Population", trial.population),
+            ("Population", Path(trial.population).name),
             ("DLT rule", wording.rule_text(result)),
             ("Followed to", f"day {trial.horizon_days}"),
             ("Simulated", wording.size_text(result, record)),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pkpd.cards.diseases import disease_in_words
 from pkpd.schedule import describe, describe_criteria
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
         f"{trial.name} ({trial.id})",
         trial.title,
         "",
-        f"Disease: {trial.disease}",
+        f"Patients: {trial.condition or disease_in_words(trial.disease) or 'not told'}",
+        f"Disease in the marrow with leukaemia: {disease_in_words(trial.disease) or 'none'}",
         f"Phase: {trial.phase or 'not given'}",
-        f"Patients: population {trial.population}",
+        f"Population: {Path(trial.population).name}",
         f"Followed to day {trial.horizon_days}; day 1 is the day of the first dose",
     ]
     names = dict.fromkeys(n for n in (trial.rule, *(c.rule for c in trial.cohorts)) if n)

@@ -97,7 +97,7 @@ class CohortPrinter:
         """Print the trial's name, title and population, and the posterior if there is one."""
         self.console.rule(Text(trial.name, style="bold"), characters="=", align="left")
         rule = f"DLT rule {trial.rule}" if trial.rule else "no DLT rule"
-        parts = [f"population {trial.population}", rule, self.size]
+        parts = [f"population {Path(trial.population).name}", rule, self.size]
         self._line(trial.title)
         self._line("; ".join(part for part in parts if part))
         if posterior:
