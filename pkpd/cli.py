@@ -82,7 +82,7 @@ def compare(
         typer.Option(
             metavar="NAME",
             help="Marrow: friberg (without leukaemia) or leukaemia (learned from published "
-            "outcomes); by default the learned one if its shipped posterior converged.",
+            "outcomes, the usual one). What it cannot do is refused, never done in the other.",
         ),
     ] = None,
     posterior: Annotated[
@@ -96,7 +96,7 @@ def compare(
         bool, typer.Option("--no-figures", help="Write tables and report without figures.")
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes to use; without it one.")
+        int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
     ] = None,
 ) -> None:
     """Compare the cohorts of trials: nadirs, recovery days, risk of dose-limiting toxicity."""
@@ -137,6 +137,7 @@ def compare(
                 on_cohort=run.on_cohort,
                 on_trial=run.on_trial,
                 on_progress=on_progress,
+                on_start=run.printer.simulated,
                 **given,
             )
             on_progress(1.0, 1.0, "writing tables" if no_figures else "drawing figures")

@@ -413,6 +413,8 @@ class Trial:
         Protocol days on which counts are taken.
     references
         Papers and registry entries.
+    drug_cards
+        Drugs whose cards are files of the user: name, and file beside the trial's.
     published
         Results of the trial as a whole, and figures of other trials its design rests on.
     assumptions
@@ -436,6 +438,7 @@ class Trial:
     rule_note: str = ""
     grades: str = "ctcae_v5"
     published: tuple[PublishedOutcome, ...] = ()
+    drug_cards: tuple[tuple[str, str], ...] = ()
     path: str = field(default="", compare=False)
 
     @property

@@ -37,14 +37,14 @@ def read_disease(
     """
     known = diseases()
     written = table.text("disease", default=default)
-    if written == default or written in known:
-        return written
-    raise table.error(
-        "disease",
-        f'"{written}" is not a disease of the marrow with leukaemia{nearest_disease(written)}',
-        allowed=", ".join(known),
-        remedy=remedy,
-    )
+    if written != default and written not in known:
+        table.refuse(
+            "disease",
+            f'"{written}" is not a disease of the marrow with leukaemia{nearest_disease(written)}',
+            allowed=", ".join(known),
+            remedy=remedy,
+        )
+    return written
 
 
 def nearest_disease(text: str) -> str:

@@ -116,21 +116,6 @@ class ModelCard:
 
 
 @dataclass(frozen=True)
-class DrugCard:
-    """A drug: molar mass (g/mol), routes, dosing unit, and the cards used unless told otherwise."""
-
-    name: str
-    title: str
-    molar_mass: Parameter
-    routes: tuple[str, ...]
-    dose_unit: str
-    pk: str
-    effect: str
-    fraction_bound: Parameter | None = None
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
 class JointCard:
     """Which cards are used together.
 
@@ -232,33 +217,6 @@ def read_model_card(path: CardPath | str) -> ModelCard:
     return card
 
 
-def read_drug_card(path: CardPath | str) -> DrugCard:
-    """Read a drug card; raises CardError as `read_model_card` does."""
-    table = read_toml(path)
-    table.one_of("kind", ("drug",))
-    rows = table.named_tables("parameters")
-    numbers = {key: read_parameter(row, key) for key, row in rows.items()}
-    for key in numbers:
-        if key not in ("molar_mass", "fraction_bound"):
-            refuse(table, f"parameters.{key}", "unknown key", "molar_mass, fraction_bound")
-    if "molar_mass" not in numbers:
-        refuse(table, "parameters.molar_mass", "is missing", remedy="add it, in g/mol")
-    card = DrugCard(
-        name=_name(table, path),
-        title=table.text("title"),
-        molar_mass=numbers["molar_mass"],
-        routes=table.texts("routes"),
-        dose_unit=table.one_of("dose_unit", ("mg", "mg/m^2", "mg/kg")),
-        pk=_existing(table, "pk", "pk"),
-        effect=_existing(table, "effect", "effects"),
-        fraction_bound=numbers.get("fraction_bound"),
-        sha256=card_hash(path),
-    )
-    table.text("note", "")
-    table.done()
-    return card
-
-
 def read_joint_card(path: CardPath | str) -> JointCard:
     """Read a joint card; raises CardError as `read_model_card` does."""
     table = read_toml(path)
@@ -300,11 +258,6 @@ def load_model_card(folder: str, name: str) -> ModelCard:
     return card
 
 
-def load_drug_card(name: str) -> DrugCard:
-    """Read the drug card ``name``."""
-    return read_drug_card(find_card("drugs", name))
-
-
 def load_joint_card(name: str) -> JointCard:
     """Read the joint card ``name``."""
     return read_joint_card(find_card("joint", name))
@@ -318,10 +271,10 @@ def check_card(path: Path | str) -> list[str]:
     list of str
         One sentence for each problem; empty for a good card.
     """
-    from pkpd.cards import population_cards, rule_cards, trial_cards
+    from pkpd.cards import drug_cards, population_cards, rule_cards, trial_cards
 
     readers: dict[str, Callable[[Path], object]] = {
-        "drug": read_drug_card,
+        "drug": drug_cards.read_drug_card,
         "joint": read_joint_card,
         "population": population_cards.read_population_card,
         **dict.fromkeys(STRUCTURES, read_model_card),

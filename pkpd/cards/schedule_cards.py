@@ -6,8 +6,8 @@ so values are first read, then merged, then made into the types of :mod:`pkpd.sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pkpd.cards.files import nearest_of
@@ -61,6 +61,17 @@ class Library:
     gates: Mapping[str, Gate]
     modifications: Mapping[str, Part]
     courses: Mapping[str, Part]
+
+    def named(self, drug: Callable[[Table, str], str]) -> Library:
+        """Put the names of drugs as `drug` gives them, from the table and what it says."""
+
+        def put(parts: Mapping[str, Part]) -> dict[str, Part]:
+            return {
+                name: replace(p, values={**p.values, "drug": drug(p.table, p.values["drug"])})
+                for name, p in parts.items()
+            }
+
+        return replace(self, doses=put(self.doses), modifications=put(self.modifications))
 
 
 def read_library(root: Table) -> Library:
@@ -141,6 +152,8 @@ def read_dose(table: Table, name: str | None = None) -> Part:
         values["strengths_mg"] = table.numbers("strengths_mg", above=0.0)
     if "note" in table:
         values["note"] = table.text("note")
+    if "unusual_dose" in table:
+        values["unusual_dose"] = table.boolean("unusual_dose")
     provenance = read_provenance(table, tuple(key for key in written if key != "drug"))
     table.done()
     return Part(table, values, provenance, table.data)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from pkpd.cards.diseases import disease_in_words, diseases, read_disease
+from pkpd.cards.drug_cards import DrugCard, load_drug_card
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import load_grades, load_rule, names_of
@@ -22,6 +23,7 @@ from pkpd.cards.schedule_cards import (
     read_library,
 )
 from pkpd.cards.tables import Table, read_toml
+from pkpd.cards.trial_drugs import TrialDrugs
 from pkpd.errors import CardError, sentence
 from pkpd.schedule import STATUSES, Regimen, parse_days
 from pkpd.subjects import Population
@@ -48,7 +50,7 @@ def load_trial(name: str | Path, drugs: Iterable[str] = ()) -> Trial:
     """
     path = find_card("trials", name)
     root = read_toml(path)
-    return _read_trial(root, path, {*card_names("drugs"), *drugs})
+    return _read_trial(root, path, TrialDrugs(Path(str(path)).parent, frozenset(drugs)))
 
 
 def rules_for(trial: Trial, cohort: Cohort) -> tuple[DLTRule, ...]:
@@ -64,7 +66,7 @@ def rules_for(trial: Trial, cohort: Cohort) -> tuple[DLTRule, ...]:
 
 
 def population_of(trial: Trial) -> Population:
-    """Population of a trial: its card, or the file beside the trial's.
+    """Read the population of a trial: its card, or the file beside the trial's.
 
     Raises
     ------
@@ -106,6 +108,12 @@ def disease_of(trial: Trial, population: Population | None = None) -> str:
     return found
 
 
+def drug_card_of(trial: Trial, drug: str) -> DrugCard:
+    """Card of a drug of a trial: the file beside the trial's, or the shipped card."""
+    file = dict(trial.drug_cards).get(drug)
+    return load_drug_card(drug if file is None else str(beside(file, Path(trial.path))))
+
+
 def clock_day_1(regimen: Regimen, clock: str) -> int:
     """Protocol day of the first dose that a clock counts from, when nothing is delayed.
 
@@ -121,20 +129,23 @@ def clock_day_1(regimen: Regimen, clock: str) -> int:
     return start + min(rule.days[0] for rule in course.doses) - 1
 
 
-def _read_trial(root: Table, path: CardPath, drugs: set[str]) -> Trial:
+def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     stem = Path(path.name).stem
     root.one_of("kind", ("trial",), default="trial")
-    library = read_library(root)
+    library = read_library(root).named(drugs.name)
+    for part in library.doses.values():
+        drugs.check(part)
     horizon = root.integer("horizon_days", minimum=1, maximum=3660)
     notes = list(root.texts("assumptions", default=()))
     visit_days = _visit_days(root, horizon, notes)
     rule = root.text("rule", default=None)
     clocks = root.texts("clocks", default=(FIRST_DOSE,))
-    arms = _read_arms(root, library, rule, clocks, notes)
+    arms = _read_arms(root, library, rule, clocks, notes, drugs)
     population = root.text("population")
     with root.at("population"):
         patients = load_population(str(beside(population, Path(str(path)))))
     grades = root.text("grades", default="ctcae_v5")
+    grades = str(beside(grades, Path(str(path))))
     with root.at("grades"):
         load_grades(grades)
     trial = Trial(
@@ -155,10 +166,10 @@ def _read_trial(root: Table, path: CardPath, drugs: set[str]) -> Trial:
         references=root.texts("references", default=()),
         published=_read_published(root),
         assumptions=tuple(dict.fromkeys(notes)),
+        drug_cards=tuple(drugs.files.items()),
         path=str(path),
     )
     root.done()
-    _check_drugs(root, library, trial, drugs)
     for cohort in trial.cohorts:
         _check_rules(root, trial, cohort)
     return trial
@@ -186,12 +197,13 @@ def _read_arms(
     rule: str | None,
     clocks: tuple[str, ...],
     notes: list[str],
+    drugs: TrialDrugs,
 ) -> tuple[Arm, ...]:
     arms: dict[str, list[Cohort]] = {}
     seen: set[str] = set()
     rows = root.tables("cohort", default=()) or (Table({"id": "all"}, root.file, root.path),)
     for row in rows:
-        cohort = _read_cohort(row, library, rule, clocks, notes)
+        cohort = _read_cohort(row, library, rule, clocks, notes, drugs)
         if cohort.id in seen:
             row.refuse("id", f"two cohorts are named {cohort.id!r}", remedy="rename one")
         seen.add(cohort.id)
@@ -205,12 +217,13 @@ def _read_cohort(
     rule: str | None,
     clocks: tuple[str, ...],
     notes: list[str],
+    drugs: TrialDrugs,
 ) -> Cohort:
     cohort_id = row.text("id")
     names = row.texts("courses", default=tuple(library.courses))
     for name in names:
         known_name(row, "courses", name, library.courses)
-    doses, courses = _changed(row, cohort_id, names, library)
+    doses, courses = _changed(row, cohort_id, names, library, drugs)
     built = [build_course(name, courses[name], doses, library) for name in names]
     with row.at("courses"):
         regimen = Regimen(tuple(built))
@@ -243,7 +256,7 @@ def _read_cohort(
 
 
 def _changed(
-    row: Table, cohort: str, names: tuple[str, ...], library: Library
+    row: Table, cohort: str, names: tuple[str, ...], library: Library, drugs: TrialDrugs
 ) -> tuple[dict[str, Part], dict[str, Part]]:
     doses, courses = dict(library.doses), dict(library.courses)
     used = {d for name in names for d in courses[name].values["doses"] if d in doses}
@@ -251,7 +264,12 @@ def _changed(
         if name in names:
             courses[name] = courses[name].changed(read_course(change, complete=False), cohort)
         elif name in used:
-            doses[name] = doses[name].changed(read_dose(change), cohort)
+            changed = doses[name].changed(read_dose(change), cohort)
+            if "drug" in change:
+                drug = drugs.name(change, changed.values["drug"])
+                changed = replace(changed, values={**changed.values, "drug": drug})
+            drugs.check(changed)
+            doses[name] = changed
         else:
             what = f"there is no dose or course {name!r} in this cohort"
             known = [*names, *sorted(used)]
@@ -293,32 +311,6 @@ def _visit_days(root: Table, horizon: int, notes: list[str]) -> tuple[int, ...]:
             remedy="raise horizon_days or leave the day out",
         )
     return days
-
-
-def _check_drugs(root: Table, library: Library, trial: Trial, drugs: set[str]) -> None:
-    tables: Mapping[str, Table] = {
-        part.values["drug"]: part.table for part in library.doses.values()
-    }
-    for drug in trial.drugs:
-        if drug not in drugs:
-            tables.get(drug, root).refuse(
-                "drug",
-                f"there is no card for drug {drug!r}{nearest_of(drug, drugs)}",
-                allowed=", ".join(sorted(drugs)) or "none",
-                remedy="correct the name, or add a drug card",
-            )
-    shipped = card_names("drugs")
-    for part in library.doses.values():
-        drug, route = part.values["drug"], part.values.get("route")
-        if drug in shipped and route is not None:
-            allowed = read_toml(find_card("drugs", drug)).texts("routes")
-            if route not in allowed:
-                part.table.refuse(
-                    "route",
-                    f"{drug} has no model for route {route!r}",
-                    allowed=", ".join(allowed),
-                    remedy="correct the route, or add a drug card",
-                )
 
 
 def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from pkpd.cards import clock_day_1, load_rules
 from pkpd.cards.files import nearest_of
+from pkpd.cards.trial_cards import drug_card_of
 from pkpd.endpoints.definitions import recovery_definition
 from pkpd.errors import CardError, sentence
 from pkpd.model.joint import JointModel, load_model
@@ -35,11 +36,15 @@ def joint_model(trial: Trial, options: Mapping[str, Any], cards: Mapping[str, st
         If a card or an option cannot be used.
     """
     drugs = trial.drugs
-    mine = {key: card for key, card in cards.items() if key in _parts(load_model(drugs=drugs))}
-    model = load_model(drugs=drugs, replace=mine)
+    own = {name: drug_card_of(trial, name).path for name, _ in trial.drug_cards}
+    parts = _parts(load_model(drugs=drugs, drug_cards=own))
+    mine = {key: card for key, card in cards.items() if key in parts}
+    model = load_model(drugs=drugs, replace=mine, drug_cards=own)
     names = _switches(model)
     asked = {key: value for key, value in options.items() if any(_is(key, n) for n in names)}
-    return load_model(drugs=drugs, options=asked, replace=mine) if asked else model
+    if not asked:
+        return model
+    return load_model(drugs=drugs, options=asked, replace=mine, drug_cards=own)
 
 
 def check_assumptions(
@@ -60,7 +65,7 @@ def check_cards(trials: Sequence[Trial], cards: Mapping[str, str]) -> None:
     """
     if not cards:
         return
-    known = dict.fromkeys(part for t in trials for part in _parts(load_model(drugs=t.drugs)))
+    known = dict.fromkeys(part for t in trials for part in _parts(joint_model(t, {}, {})))
     for key in cards:
         if key not in known:
             _refuse_stranger("card", key, list(known))

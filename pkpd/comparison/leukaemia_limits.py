@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pkpd.cards import card_names
 from pkpd.cards.diseases import disease_in_words
-from pkpd.cards.trial_cards import disease_of
+from pkpd.cards.drug_cards import NOTHING, DrugCard, load_drug_card, named
+from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
-from pkpd.leukaemia.drug_effects import GROWTH_FACTORS, WITHOUT_EFFECT, drug_name
-from pkpd.leukaemia.parameters import LeukaemiaCards, leukaemia_cards
+from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.trials import Trial
 from pkpd.units import Parameter
 
-_OWN = {
-    "clofarabine": ("clo_", "tp_"),
-    "lenalidomide": ("len_",),
-    "filgrastim": ("filgrastim",),
-    "pegfilgrastim": ("peg_",),
-}
 _WEAK = 0.01  # intensity of a course, relative to 7+3, that moves no count
 _UNKNOWN = ("assumed", "memory")
 
@@ -33,13 +28,12 @@ def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
     posterior
         Which parameters were learned.
     """
-    cards = leukaemia_cards()
     who = f" ({trial.condition})" if trial.condition else ""
     told = [
         f"patients of {Path(trial.population).name}{who} are simulated as: "
         f"{disease_in_words(disease_of(trial))}"
     ]
-    told += [text for drug in trial.drugs if (text := _drug_limit(drug, cards, posterior))]
+    told += [text for drug in trial.drugs if (text := _drug_limit(trial, drug, posterior))]
     endpoints = dict.fromkeys(p.endpoint for c in trial.cohorts for p in c.published)
     beyond = [e.replace("_", " ") for e in endpoints if e in _NOT_PREDICTED]
     if beyond:
@@ -52,31 +46,29 @@ _NOT_PREDICTED = frozenset(
 )
 
 
-def _drug_limit(drug: str, cards: LeukaemiaCards, posterior: EvidencePosterior) -> str:
-    name = drug_name(drug)
-    if name in WITHOUT_EFFECT:
+def _drug_limit(trial: Trial, drug: str, posterior: EvidencePosterior) -> str:
+    card = drug_card_of(trial, drug)
+    action = card.leukaemia
+    assert action is not None  # `pkpd.comparison.marrow_choice` refuses others
+    if action.acts_by == NOTHING:
         return f"{drug}: given in the trial, without any effect in this model"
-    if name in _OWN or name in GROWTH_FACTORS or name == "pegfilgrastim":
+    kill = action.number("intensity")
+    if kill is None:
         return ""
-    own = f"intensity.{name}"
-    parameter = cards.parameters[own]
-    learned = own in posterior.names
-    if parameter.value < _WEAK:
+    if kill.value < _WEAK:
         text = f"{drug}: without an effect on the marrow in this model"
-        blasts = cards.parameters.get(f"blasts.{name}")
+        blasts = action.number("blasts")
         if blasts is not None:
-            share = parameter.value * blasts.value
+            share = kill.value * blasts.value
             text += f"; its kill of blasts ({share:.2g} of a course of 7+3) is {blasts.status}"
         return text
-    if learned:
+    if card.shipped and f"intensity.{card.name}" in posterior.names:
         return ""
     text = (
-        f"{drug}: a kill of {parameter.value:g} of a course of 7+3 at its usual dose "
-        f"({parameter.status}), held at that value and not learned"
+        f"{drug}: a kill of {kill.value:g} of a course of 7+3 at its usual dose "
+        f"({kill.status}), held at that value and not learned"
     )
-    if name == "alemtuzumab":
-        text += "; its effect on lymphocytes and on the immune system is not in this model"
-    return text
+    return "; ".join((text, *action.limits))
 
 
 def assumed_texts(
@@ -100,8 +92,11 @@ def assumed_texts(
     """
     cards = leukaemia_cards()
     chain = cards.chain(disease_of(trial))
-    names = [drug_name(drug) for drug in drugs]
-    others = tuple(part for drug, own in _OWN.items() if drug not in names for part in own)
+    own = {name: drug_card_of(trial, name) for name in dict(trial.drug_cards)}
+    names = [drug for drug in drugs if drug not in own]
+    shipped = [load_drug_card(name) for name in card_names("drugs")]
+    ours = _begin(card for card in shipped if card.name in names)
+    others = tuple(part for part in _begin(shipped) if part not in ours)
     strangers = {*cards.populations, *cards.drugs} - {*chain, *names}
     texts, seen = [], set()
     for name, parameter in cards.parameters.items():
@@ -117,7 +112,16 @@ def assumed_texts(
                 continue
             seen.add(base)
         texts.append(_text(parameter))
+    for card in own.values():
+        if card.name in drugs and card.leukaemia is not None:
+            numbers = [named(p, card.name) for p in card.leukaemia.parameters]
+            texts += [_text(p) for p in numbers if p.status in _UNKNOWN]
     return tuple(texts)
+
+
+def _begin(cards: Iterable[DrugCard]) -> tuple[str, ...]:
+    """How names of the marrow's parameters begin that belong to drugs."""
+    return tuple(part for c in cards if c.leukaemia for part in c.leukaemia.parameters_begin)
 
 
 def _text(parameter: Parameter) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards import card_hash, load_grades, load_rule
+from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
 from pkpd.cards.population_cards import load_population
+from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.comparison import rows as table
 from pkpd.comparison.assumptions import check_rule
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
@@ -30,15 +33,18 @@ from pkpd.comparison.results import (
     Question,
     TrialResult,
 )
-from pkpd.comparison.scenario import LEUKAEMIA, Scenario, Variant
+from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.comparison.shares import CohortShares, cohort_shares
+from pkpd.comparison.simulated import simulated_text
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.split import STATES
 from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
 from pkpd.evidence.posterior.learned import learned
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.leukaemia.lazy_outcomes import usual_criteria
 from pkpd.leukaemia.outcomes import ArmOutcomes
+from pkpd.leukaemia.parameters import CARDS
 from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.trial_arms import arms_of_trial
 from pkpd.marrow.variants import VARIANTS
@@ -50,8 +56,7 @@ Floats = NDArray[np.float64]
 OnCohort = Callable[[Trial, str, tuple[EndpointRow, ...]], None]
 OnTrial = Callable[[TrialResult], None]
 OnProgress = Callable[[float, float, str], None]
-
-CARDS = ("blasts", "drugs", "endpoints", "marrow", "populations", "supportive")
+OnStart = Callable[[Mapping[str, str]], None]
 
 
 def compare_leukaemia(
@@ -61,6 +66,7 @@ def compare_leukaemia(
     on_cohort: OnCohort | None = None,
     on_trial: OnTrial | None = None,
     on_progress: OnProgress | None = None,
+    on_start: OnStart | None = None,
     jobs: int | None = None,
     with_questions: bool = True,
 ) -> ComparisonResult:
@@ -72,7 +78,7 @@ def compare_leukaemia(
         Checked by `pkpd.comparison.marrow_choice`.
     choice
         The marrow, with its posterior.
-    on_cohort, on_trial, on_progress, jobs
+    on_cohort, on_trial, on_progress, on_start, jobs
         As `pkpd.comparison.run.compare`.
     with_questions
         Whether the trials' own questions are answered, which takes some cohorts more.
@@ -82,6 +88,9 @@ def compare_leukaemia(
     label = label_of(posterior)
     draws = posterior.draws(scenario.draws, scenario.seed)
     ready = [_make_ready(v, t) for v in scenario.variants for t in scenario.trials]
+    simulated = {item.trial.id: item.simulated for item in ready}
+    if on_start is not None:
+        on_start(simulated)
     total = float(sum(item.work for item in ready))
     done = 0.0
     results, hashes = [], {}
@@ -129,14 +138,14 @@ def compare_leukaemia(
             },
             "steps_per_day": NewStudy.__dataclass_fields__["steps_per_day"].default,
         },
+        "simulated": simulated,
         "cards": dict(sorted((hashes | _leukaemia_hashes()).items())),
     }
     return ComparisonResult(tuple(results), record, learned(posterior))
 
 
 def _leukaemia_hashes() -> dict[str, str]:
-    folder = Path(str(find_card("rules", "ctcae_v5"))).parent.parent / "leukaemia"
-    return {f"leukaemia/{name}": card_hash(str(folder / f"{name}.toml")) for name in CARDS}
+    return {f"leukaemia/{name}": card_hash(find_card("leukaemia", name)) for name in CARDS}
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,7 @@ class _Ready:
     arms: dict[str, Arm]
     rules: tuple[tuple[DLTRule, ...], ...]
     hashes: dict[str, str]
+    simulated: str
 
     @property
     def work(self) -> float:
@@ -157,17 +167,21 @@ class _Ready:
 def _make_ready(variant: Variant, trial: Trial) -> _Ready:
     name = variant.population or beside_trial(trial.population, trial)
     if variant.population:
-        asked = str(variant.population)
-        path = str(Path(asked).resolve()) if asked.endswith(".toml") else asked
-        trial = replace(trial, population=path, disease=load_population(path).disease)
+        # as the trial's file would name it
+        own = name.endswith(".toml")
+        beside = os.path.relpath(name, Path(trial.path).parent) if own else name
+        trial = replace(trial, population=beside, disease=load_population(name).disease)
     arms = arms_of_trial(trial)
     unnamed = trial.id
+    population = load_population(name)
     hashes = {
         f"trials/{Path(trial.path).stem}": card_hash(trial.path),
-        f"populations/{load_population(str(name)).name}": card_hash(
-            find_card("populations", str(name))
-        ),
+        f"populations/{population.name}": card_hash(find_card("populations", name)),
+        **{f"drugs/{drug}": drug_card_of(trial, drug).sha256 for drug in trial.drugs},
     }
+    response = usual_criteria(disease_of(trial))
+    for card in (trial.grades, response):
+        hashes[f"rules/{Path(card).stem}"] = card_hash(find_card("rules", card))
     rules = []
     for cohort in trial.cohorts:
         card = variant.rule or beside_trial(cohort.rule or "", trial)
@@ -179,7 +193,8 @@ def _make_ready(variant: Variant, trial: Trial) -> _Ready:
         trial = replace(
             trial, id=f"{trial.id}-{variant.name}", name=f"{trial.name}, {variant.name}"
         )
-    return _Ready(trial, unnamed, arms, tuple(rules), hashes)
+    simulated = simulated_text(trial, population, LEUKAEMIA)
+    return _Ready(trial, unnamed, arms, tuple(rules), hashes, simulated)
 
 
 @dataclass(frozen=True)

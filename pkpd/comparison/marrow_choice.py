@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, MARROWS, REFUSED, drug_action
 from pkpd.cards.population_cards import load_population
-from pkpd.cards.trial_cards import disease_of, population_of
-from pkpd.comparison.scenario import FRIBERG, LEUKAEMIA, MARROWS, Scenario
+from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
+from pkpd.comparison.scenario import Scenario
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, label_of, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
-from pkpd.leukaemia.drug_effects import drug_name
 from pkpd.subjects import sample_population
 from pkpd.trials import Trial
 
@@ -87,6 +86,7 @@ def choose_marrow(
                     remedy=f"name the marrow {LEUKAEMIA}, or no posterior",
                 )
             )
+        check_drugs(scenario, FRIBERG)
         return Choice(FRIBERG, "asked for")
     found = posterior or shipped_posterior()
     if asked == LEUKAEMIA or posterior is not None:
@@ -101,6 +101,7 @@ def choose_marrow(
         reason = "asked for"
     elif default_marrow(found) == FRIBERG:
         why = NOTHING_SHIPPED if found is None else "the shipped posterior did not converge"
+        check_drugs(scenario, FRIBERG)
         return Choice(FRIBERG, why)
     else:
         assert found is not None
@@ -153,16 +154,26 @@ def _of_trial(trial: Trial) -> str:
             f"patients of {population.name} have a median creatinine clearance of {clearance:.0f} "
             "mL/min, and this marrow handles drugs as with typical kidneys (90 mL/min)"
         )
-    unknown = unknown_drugs(trial.drugs)
-    return f"it has no effect card for {unknown[0]} of trial {trial.id}" if unknown else ""
+    return _of_drugs(trial, LEUKAEMIA)
 
 
-def unknown_drugs(drugs: Sequence[str]) -> list[str]:
-    """Drugs that the marrow with leukaemia does not know."""
-    strangers = []
-    for drug in drugs:
-        try:
-            drug_name(drug)
-        except PkpdError:
-            strangers.append(drug)
-    return strangers
+def _of_drugs(trial: Trial, marrow: str) -> str:
+    """Why a drug of a trial cannot act in a marrow; empty if all can."""
+    for drug in trial.drugs:
+        action = drug_action(drug_card_of(trial, drug), marrow)
+        if action.by == REFUSED:
+            return f"{drug} of trial {trial.id} {action.text} ({action.remedy})"
+    return ""
+
+
+def check_drugs(scenario: Scenario, marrow: str) -> None:
+    """Refuse a drug that cannot act in a marrow.
+
+    Raises
+    ------
+    CardError
+        Naming drug, trial and remedy.
+    """
+    for trial in scenario.trials:
+        if problem := _of_drugs(trial, marrow):
+            raise CardError(sentence(where=f"marrow {marrow}", what=problem))

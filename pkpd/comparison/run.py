@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards import card_hash, load_grades, load_rule
+from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.cards.files import find_card
 from pkpd.cards.population_cards import load_population
 from pkpd.comparison import rows as table
@@ -28,12 +29,12 @@ from pkpd.comparison.marrow_words import marrow_assumptions
 from pkpd.comparison.pairs import beside_trial, pair_rows
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import (
-    LEUKAEMIA,
     Scenario,
     Variant,
     load_scenario,
     with_overrides,
 )
+from pkpd.comparison.simulated import simulated_text
 from pkpd.course.course import Course
 from pkpd.course.march import compiled_course
 from pkpd.course.simulate import Simulator, prepare
@@ -50,6 +51,7 @@ Floats = NDArray[np.float64]
 OnCohort = Callable[[Trial, str, tuple[EndpointRow, ...]], None]
 OnTrial = Callable[[TrialResult], None]
 OnProgress = Callable[[float, float, str], None]
+OnStart = Callable[[Mapping[str, str]], None]
 
 LANES_AT_ONCE = 2000
 
@@ -71,6 +73,7 @@ def compare(
     on_cohort: OnCohort | None = None,
     on_trial: OnTrial | None = None,
     on_progress: OnProgress | None = None,
+    on_start: OnStart | None = None,
     jobs: int | None = None,
     marrow: str | None = None,
     posterior: EvidencePosterior | str | Path | None = None,
@@ -99,6 +102,9 @@ def compare(
     on_cohort, on_trial, on_progress
         Called when a cohort and when a trial is complete, and as work proceeds
         (``done, total, text``).
+    on_start
+        Called before anything is simulated, with what is simulated for each trial
+        (`pkpd.comparison.simulated`).
     jobs
         Threads; all cores by default.
     marrow
@@ -136,9 +142,13 @@ def compare(
             on_cohort=on_cohort,
             on_trial=on_trial,
             on_progress=on_progress,
+            on_start=on_start,
             jobs=jobs,
         )
     ready = [_make_ready(chosen, v, t) for v in chosen.variants for t in chosen.trials]
+    simulated = {r.trial.id: r.simulated for r in ready}
+    if on_start is not None:
+        on_start(simulated)
     total = float(sum(len(r.trial.cohorts) * _work(r) for r in ready))
     threads = jobs or os.cpu_count() or 1
     done = 0.0
@@ -174,6 +184,7 @@ def compare(
             "longest_step_h": LONGEST_STEP_H,
             "sustained_days": 7.0,
         },
+        "simulated": simulated,
         "cards": dict(sorted(hashes.items())),
         **({"marrow": {"model": choice.marrow, "chosen": choice.reason}} if choice.told else {}),
     }
@@ -199,6 +210,7 @@ class _Ready:
     transfusion: TransfusionPolicy | None
     combination: str
     hashes: dict[str, str]
+    simulated: str
 
 
 def _work(item: _Ready) -> float:
@@ -218,6 +230,7 @@ def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
     hashes = model.hashes() | {
         f"trials/{Path(trial.path).stem}": card_hash(trial.path),
         f"populations/{population.name}": card_hash(find_card("populations", name)),
+        f"rules/{Path(trial.grades).stem}": card_hash(find_card("rules", trial.grades)),
     }
     for cohort in trial.cohorts:
         card = variant.rule or beside_trial(cohort.rule or "", trial)
@@ -235,6 +248,7 @@ def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
         transfusion=TransfusionPolicy() if run_options["transfusion"] else None,
         combination=run_options["combination"],
         hashes=hashes,
+        simulated=simulated_text(trial, population, FRIBERG),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pkpd.cards import card_names, find_card, load_trial, read_toml
+from pkpd.cards.drug_actions import MARROWS
 from pkpd.cards.files import nearest_of
 from pkpd.cards.model_cards import check_card
 from pkpd.cards.population_cards import load_population
@@ -29,9 +30,6 @@ from pkpd.trials import Trial
 
 DEFAULT = "five_trials"
 
-FRIBERG, LEUKAEMIA = "friberg", "leukaemia"
-MARROWS = (FRIBERG, LEUKAEMIA)
-"""Marrows: one without leukaemia (`pkpd.model`), and the learned one (`pkpd.leukaemia`)."""
 
 PATIENTS, DRAWS, SEED = 1000, 200, 1
 MOST = 100_000

@@ -1,56 +1,46 @@
 """Doses of a regimen to what they do to the marrow: tables for the compiled course.
 
-Clofarabine and lenalidomide act by their amounts; growth factors are switched on; any other drug
-has an intensity, its kill of early cells relative to a course of 7+3 (``models/leukaemia/drugs``).
+What a drug does is on its card (``[leukaemia]``): some act by their amounts, growth factors are
+switched on, others have an intensity, their kill of early cells relative to a course of 7+3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.cards.files import nearest_of
+from pkpd.cards import card_names
+from pkpd.cards.drug_cards import (
+    BODY_SURFACE_M2,
+    BODY_WEIGHT_KG,
+    CONCENTRATION,
+    GROWTH_FACTOR,
+    INTENSITY,
+    LONG_ACTING,
+    TRIPHOSPHATE,
+    DrugCard,
+    LeukaemiaAction,
+    drug_named,
+    load_drug_card,
+)
 from pkpd.errors import PkpdError, sentence
 from pkpd.leukaemia.equations import Calendar
-from pkpd.leukaemia.parameters import Theta, leukaemia_cards
+from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.schedule import ArmSchedule
 from pkpd.schedule import DosingPlan, plan
 
 Floats = NDArray[np.float64]
 
-BODY_SURFACE_M2 = 1.8
-BODY_WEIGHT_KG = 75.0
-"""Size of the body for doses that are not per m^2; doses are compared per m^2."""
-
-WITHOUT_EFFECT = frozenset({
-    "placebo", "rituximab", "epratuzumab", "atra", "tretinoin", "valproate", "plerixafor",
-})  # fmt: skip
-"""Drugs that may be named and do nothing to counts in this model."""
-
-GROWTH_FACTORS = frozenset({"filgrastim", "lenograstim"})
-
-OTHER_NAMES: Mapping[str, str] = {
-    "cpx-351": "cpx_351",
-    "cpx351": "cpx_351",
-    "ara-c": "cytarabine",
-    "gemtuzumab": "gemtuzumab_ozogamicin",
-    "gemtuzumab ozogamicin": "gemtuzumab_ozogamicin",
-    "liposomal daunorubicin": "daunorubicin",
-    "g-csf": "filgrastim",
-    "neulasta": "pegfilgrastim",
-}
-
 _CLO, _LEN, _FILGRASTIM, _PEG = 4, 5, 6, 7
+_GROWTH_FACTORS = {GROWTH_FACTOR: _FILGRASTIM, LONG_ACTING: _PEG}
 
 
 def known_drugs() -> tuple[str, ...]:
-    """Names that a schedule may contain, besides those of `OTHER_NAMES`."""
-    own = ("clofarabine", "lenalidomide", "pegfilgrastim")
-    return tuple(sorted({*own, *GROWTH_FACTORS, *leukaemia_cards().drugs, *WITHOUT_EFFECT}))
+    """Names of shipped drugs that a schedule may contain, besides their other names."""
+    return tuple(name for name in card_names("drugs") if load_drug_card(name).leukaemia)
 
 
 def drug_name(text: str) -> str:
@@ -61,17 +51,7 @@ def drug_name(text: str) -> str:
     PkpdError
         If it is unknown; the message names the nearest known drug.
     """
-    name = OTHER_NAMES.get(text.strip().casefold(), text.strip().casefold())
-    known = known_drugs()
-    if name not in known:
-        msg = sentence(
-            where="schedule of an arm",
-            what=f"unknown drug {text!r}{nearest_of(name, known)}",
-            allowed=", ".join(known),
-            remedy="or add it to models/leukaemia/drugs.toml with an intensity",
-        )
-        raise PkpdError(msg)
-    return name
+    return drug_named(text)
 
 
 def intensity(theta: Theta, drug: str, dose: float) -> float:
@@ -122,29 +102,35 @@ class PreparedRegimen:
         The dosing plan; ``None`` without drugs.
     tables
         Tables without the effects that depend on parameters.
-    clofarabine_by_mouth
-        Index of the drug, and dose ``[C, D]`` (mg/m^2) of clofarabine by mouth.
-    lenalidomide_with_dexamethasone
-        Course and index of lenalidomide where the course gives dexamethasone too.
+    by_mouth
+        Drug that acts by its triphosphate and is swallowed: index, parameter of what is absorbed,
+        and dose ``[C, D]`` (mg/m^2).
     chemotherapy
         Course, drug, its name, cumulative dose (mg/m^2) and share of each day ``[D]``.
+    together
+        Course, drug and parameter that multiplies its doses where another drug is given too.
+    own
+        Parameters of a user's own drug cards, in place of those of the same name.
     """
 
     made: DosingPlan | None
     tables: Tables
-    clofarabine_by_mouth: tuple[tuple[int, Floats], ...] = ()
+    by_mouth: tuple[tuple[int, str, Floats], ...] = ()
     chemotherapy: tuple[tuple[int, int, str, float, Floats], ...] = ()
-    lenalidomide_with_dexamethasone: tuple[tuple[int, int], ...] = ()
+    together: tuple[tuple[int, int, str], ...] = ()
+    own: tuple[tuple[str, float], ...] = ()
 
     def at(self, theta: Theta) -> Tables:
         """Tables under global parameters."""
-        if not self.chemotherapy and not self.clofarabine_by_mouth:
+        if not self.chemotherapy and not self.by_mouth:
             return self.tables
+        if self.own:
+            theta = {**theta, **dict(self.own)}
         effect = self.tables.effect.copy()
-        for k, dose in self.clofarabine_by_mouth:
-            effect[:, :, k, _CLO] += dose * theta["oral_clofarabine"]
-        for c, k in self.lenalidomide_with_dexamethasone:
-            effect[c, :, k, _LEN] *= theta.get("len_with_dexamethasone", 1.0)
+        for k, absorbed, dose in self.by_mouth:
+            effect[:, :, k, _CLO] += dose * theta[absorbed]
+        for c, k, factor in self.together:
+            effect[c, :, k, _LEN] *= theta.get(factor, 1.0)
         for c, k, drug, total, share in self.chemotherapy:
             rate = intensity(theta, drug, total) * share
             here = effect[c, :, k]
@@ -167,7 +153,9 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     if schedule.regimen is None:
         return PreparedRegimen(None, _nothing())
     made = plan(schedule.regimen, schedule.horizon_days)
-    names = [drug_name(drug) for drug in made.drugs]
+    cards = [_card(drug, schedule) for drug in made.drugs]
+    names = [card.name for card in cards]
+    actions = [_action(card) for card in cards]
     courses, days, _ = made.amount.shape
     effect = np.zeros((courses, days, len(names), 10))
     given = np.zeros((courses, days, len(names)), dtype=np.int64)
@@ -178,25 +166,23 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
             slot.unit, BODY_WEIGHT_KG / BODY_SURFACE_M2
         )
         amount = np.minimum(made.amount[:, :, s] * size, slot.cap_mg / BODY_SURFACE_M2)
-        oral = names[slot.drug_index] == "clofarabine" and slot.route == "oral"
+        oral = bool(actions[slot.drug_index].by_mouth) and slot.route == "oral"
         (by_mouth if oral else per_m2)[:, :, slot.drug_index] += amount
         given[:, :, slot.drug_index] |= made.amount[:, :, s] > 0.0
     chemotherapy = []
-    for k, drug in enumerate(names):
+    for k, action in enumerate(actions):
         dose = per_m2[:, :, k]
-        if drug == "clofarabine":
+        if action.acts_by == TRIPHOSPHATE:
             effect[:, :, k, _CLO] = dose
-        elif drug == "lenalidomide":
+        elif action.acts_by == CONCENTRATION:
             effect[:, :, k, _LEN] = dose * BODY_SURFACE_M2
-        elif drug in GROWTH_FACTORS:
-            effect[:, :, k, _FILGRASTIM] = dose > 0.0
-        elif drug == "pegfilgrastim":
-            effect[:, :, k, _PEG] = dose > 0.0
-        elif drug not in WITHOUT_EFFECT:
+        elif action.acts_by in _GROWTH_FACTORS:
+            effect[:, :, k, _GROWTH_FACTORS[action.acts_by]] = dose > 0.0
+        elif action.acts_by == INTENSITY:
             for c in range(courses):
                 total = dose[c].sum()
                 if total > 0.0:
-                    chemotherapy.append((c, k, drug, float(total), dose[c] / total))
+                    chemotherapy.append((c, k, names[k], float(total), dose[c] / total))
     least = np.array(schedule.only_if_blasts_from or [0.0] * courses, dtype=np.float64)
     tables = Tables(
         effect=effect,
@@ -208,13 +194,42 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
             if name not in ("effect", "given", "least_blasts")
         },
     )
-    swallowed = tuple((k, by_mouth[:, :, k]) for k in range(len(names)) if by_mouth[:, :, k].any())
-    both = tuple(
-        (c, names.index("lenalidomide"))
-        for c, _, drug, *_ in chemotherapy
-        if drug == "dexamethasone" and "lenalidomide" in names
+    swallowed = tuple(
+        (k, action.by_mouth, by_mouth[:, :, k])
+        for k, action in enumerate(actions)
+        if by_mouth[:, :, k].any()
     )
-    return PreparedRegimen(made, tables, swallowed, tuple(chemotherapy), both)
+    together = tuple(
+        (c, k, factor)
+        for c, _, drug, *_ in chemotherapy
+        for k, action in enumerate(actions)
+        for other, factor in action.together
+        if other == drug
+    )
+    own = tuple(
+        (f"{p.name}.{card.name}", p.value)
+        for card in cards
+        if card in schedule.drugs
+        for p in _action(card).parameters
+    )
+    return PreparedRegimen(made, tables, swallowed, tuple(chemotherapy), together, own)
+
+
+def _card(drug: str, schedule: ArmSchedule) -> DrugCard:
+    """Card of a drug of a schedule: the user's own, or the shipped one."""
+    own = [card for card in schedule.drugs if card.name == drug]
+    return own[0] if own else load_drug_card(drug_name(drug))
+
+
+def _action(card: DrugCard) -> LeukaemiaAction:
+    if card.leukaemia is None:
+        msg = sentence(
+            where=f"drug card {card.name}",
+            what="it does not say how the drug acts in the marrow with leukaemia",
+            remedy="add a table [leukaemia], or use the marrow without leukaemia",
+        )
+        raise PkpdError(msg)
+    return card.leukaemia
 
 
 def regimen_tables(schedule: ArmSchedule, theta: Theta) -> tuple[Tables, DosingPlan | None]:

@@ -15,19 +15,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pkpd.cards import Table, card_folder, read_toml
+from pkpd.cards import card_folder, card_names, read_toml
+from pkpd.cards.drug_cards import INTENSITY, load_drug_card, named, read_number, read_words
 from pkpd.errors import PkpdError, sentence
 from pkpd.units import Parameter
 
 CARDS = ("marrow", "blasts", "drugs", "populations", "supportive", "endpoints")
 
-#: How a number is known: as on other cards, and ``fitted`` (to landmarks, by a quick search) and
-#: ``memory`` (not seen in print).
-STATUSES = ("read", "transcribed", "derived", "fitted", "assumed", "memory")
-
 Theta = Mapping[str, float]
-
-_DISTRIBUTIONS = ("lognormal", "normal", "logit")
 
 
 @dataclass(frozen=True)
@@ -44,12 +39,15 @@ class LeukaemiaCards:
         Disease -> title.
     like
         Disease -> the disease whose values it takes where it has none.
+    words
+        Name of a parameter, or what it is before the disease's name -> its name for readers.
     """
 
     parameters: Mapping[str, Parameter]
     drugs: tuple[str, ...]
     populations: Mapping[str, str]
     like: Mapping[str, str]
+    words: Mapping[str, str]
 
     @property
     def theta(self) -> dict[str, float]:
@@ -79,7 +77,7 @@ class LeukaemiaCards:
 
 @lru_cache(maxsize=1)
 def leukaemia_cards() -> LeukaemiaCards:
-    """Read the shipped cards of ``models/leukaemia``.
+    """Read the shipped cards of ``models/leukaemia``, and of ``models/drugs``.
 
     Raises
     ------
@@ -92,11 +90,19 @@ def leukaemia_cards() -> LeukaemiaCards:
     def together(part: str) -> MappingProxyType[str, Any]:
         return MappingProxyType({k: v for card in read for k, v in getattr(card, part).items()})
 
+    drugs = [load_drug_card(name) for name in card_names("drugs")]
+    numbers, words = dict(together("parameters")), dict(together("words"))
+    for card in drugs:
+        action = card.leukaemia
+        for parameter in () if action is None else action.parameters:
+            numbers[f"{parameter.name}.{card.name}"] = named(parameter, card.name)
+        words |= {f"{k}.{card.name}": text for k, text in (action.words if action else ())}
     return LeukaemiaCards(
-        parameters=together("parameters"),
-        drugs=tuple(drug for card in read for drug in card.drugs),
+        parameters=MappingProxyType(numbers),
+        drugs=tuple(c.name for c in drugs if c.leukaemia and c.leukaemia.acts_by == INTENSITY),
         populations=together("populations"),
         like=together("like"),
+        words=MappingProxyType(words),
     )
 
 
@@ -109,18 +115,13 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
         If it cannot be used; the message names file, table and key.
     """
     parameters: dict[str, Parameter] = {}
-    drugs: list[str] = []
     titles: dict[str, str] = {}
     like: dict[str, str] = {}
     root = read_toml(path)
     root.one_of("kind", ("leukaemia",))
     root.text("title")
     for name, row in root.named_tables("parameters", {}).items():
-        parameters[name] = _parameter(name, row)
-    for drug, table in root.named_tables("drugs", {}).items():
-        drugs.append(drug)
-        for name in table.data:
-            parameters[f"{name}.{drug}"] = _parameter(f"{name}.{drug}", table.table(name))
+        parameters[name] = read_number(row, name)
     for disease, table in root.named_tables("populations", {}).items():
         titles[disease] = table.text("title")
         if "like" in table:
@@ -128,13 +129,15 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
         for name in table.data:
             if name not in ("title", "like"):
                 full = f"{name}.{disease}"
-                parameters[full] = _parameter(full, table.table(name))
+                parameters[full] = read_number(table.table(name), full)
+    words = dict(read_words(root))
     root.done()
     return LeukaemiaCards(
         parameters=parameters,
-        drugs=tuple(drugs),
+        drugs=(),
         populations=titles,
         like=like,
+        words=words,
     )
 
 
@@ -213,21 +216,3 @@ def _known_bases() -> frozenset[str]:
         base, _, last = name.rpartition(".")
         names.add(base if last in cards.populations else name)
     return frozenset(names)
-
-
-def _parameter(name: str, row: Table) -> Parameter:
-    limits = row.numbers("range", None, length=2)
-    value = row.number("value")
-    if limits is not None and not limits[0] <= value <= limits[1]:
-        row.refuse("range", f"{value:g} lies outside of its range", allowed="around the value")
-    fallback = "lognormal" if limits and limits[0] > 0.0 else "fixed" if not limits else "normal"
-    return Parameter(
-        name=name,
-        value=value,
-        unit=row.text("unit"),
-        interval=limits,
-        distribution=row.one_of("distribution", _DISTRIBUTIONS, fallback),
-        source=row.text("source"),
-        status=row.one_of("status", STATUSES),
-        note=row.text("note", default=""),
-    )

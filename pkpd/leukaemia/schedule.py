@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pkpd.cards.drug_cards import DrugCard
 from pkpd.course.transfusion import TRIGGER
 from pkpd.errors import PkpdError, sentence
 from pkpd.schedule import Regimen
@@ -57,6 +58,8 @@ class ArmSchedule:
     only_if_blasts_from
         For each course, the marrow blasts in percent from which it is given at all, as of its
         planned start; 0: always. A second induction for persisting leukaemia has 5.
+    drugs
+        A user's own drug cards; the other drugs of the regimen have shipped cards.
     """
 
     regimen: Regimen | None
@@ -64,6 +67,7 @@ class ArmSchedule:
     growth_factor: GrowthFactorPolicy = GrowthFactorPolicy()
     transfuse_below: float = TRIGGER
     only_if_blasts_from: tuple[float, ...] = ()
+    drugs: tuple[DrugCard, ...] = ()
 
     def __post_init__(self) -> None:
         courses = 0 if self.regimen is None else len(self.regimen.courses)

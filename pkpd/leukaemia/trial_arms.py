@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pkpd.cards.trial_cards import disease_of, population_of
+from pkpd.cards.drug_actions import LEUKAEMIA, REFUSED, drug_action
+from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
+from pkpd.errors import CardError, sentence
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.subjects import Population
@@ -40,10 +42,18 @@ def arms_of_trial(
         disease = disease_of(trial, population)
         age = median_age(population or population_of(trial))
     leukaemia_cards().chain(disease)
+    own = tuple(drug_card_of(trial, name) for name, _ in trial.drug_cards)
+    for card in own:
+        action = drug_action(card, LEUKAEMIA)
+        if action.by == REFUSED:
+            msg = sentence(
+                where=f"trial {trial.id}", what=f"{card.name} {action.text}", remedy=action.remedy
+            )
+            raise CardError(msg)
     return {
         cohort.id: Arm(
             name=f"{trial.id} {cohort.id}",
-            schedule=ArmSchedule(cohort.regimen, trial.horizon_days),
+            schedule=ArmSchedule(cohort.regimen, trial.horizon_days, drugs=own),
             disease=disease,
             age=age,
         )

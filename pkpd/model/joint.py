@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from pkpd.cards.drug_cards import DrugCard, load_drug_card
 from pkpd.cards.files import nearest_of
 from pkpd.cards.model_cards import (
     FEEDBACK_RULES,
-    DrugCard,
     ModelCard,
-    load_drug_card,
     load_joint_card,
     load_model_card,
 )
@@ -47,6 +46,7 @@ class DrugModel:
     @property
     def per_umol(self) -> float:
         """Micromoles in one mg: 1000 / molar mass."""
+        assert self.card.molar_mass is not None  # a card with kinetics has one
         return 1000.0 / self.card.molar_mass.value
 
     @property
@@ -93,6 +93,8 @@ class JointModel:
         Parameters that the relations in use have, with namespaced names.
     assumptions
         Short sentences of the joint card and of every card in use.
+    sha256
+        Of the joint card.
     """
 
     name: str
@@ -102,6 +104,7 @@ class JointModel:
     feedback_when_kill_exceeds: str
     parameters: tuple[Parameter, ...]
     assumptions: tuple[str, ...]
+    sha256: str = ""
 
     @property
     def cards(self) -> tuple[tuple[str, ModelCard], ...]:
@@ -139,7 +142,8 @@ class JointModel:
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every card in use, by ``<kind>/<name>``."""
         found = {f"drugs/{drug.name}": drug.card.sha256 for drug in self.drugs}
-        return found | {f"{card.kind}/{card.name}": card.sha256 for _, card in self.cards}
+        found |= {f"{card.kind}/{card.name}": card.sha256 for _, card in self.cards}
+        return found | {f"joint/{self.name}": self.sha256}
 
 
 def load_model(
@@ -148,6 +152,7 @@ def load_model(
     drugs: Sequence[str] | None = None,
     options: Mapping[str, bool | str] | None = None,
     replace: Mapping[str, str] | None = None,
+    drug_cards: Mapping[str, str] | None = None,
 ) -> JointModel:
     """Load a joint model from its cards.
 
@@ -163,6 +168,8 @@ def load_model(
     replace
         Other cards: ``{"lenalidomide.pk": "liang2024_lenalidomide"}``, ``"<drug>.effect"``,
         or ``{"neutrophils": "friberg_solid"}`` for a line.
+    drug_cards
+        Drug -> file of a card that acts in place of the shipped one.
 
     Raises
     ------
@@ -179,8 +186,12 @@ def load_model(
     replace = dict(replace or {})
     models = []
     for name in dict.fromkeys(chosen if drugs is None else drugs):
-        card = load_drug_card(name)
-        pk_name, effect_name = chosen.get(name, (card.pk, card.effect))
+        card = load_drug_card((drug_cards or {}).get(name, name))
+        if not card.pk:
+            _refuse(f"drug '{name}'", "has no pk and effect, which this marrow needs")
+        pk_name, effect_name = card.pk, card.effect
+        if card.shipped:
+            pk_name, effect_name = chosen.get(name, (pk_name, effect_name))
         pk = load_model_card("pk", replace.pop(f"{name}.pk", pk_name))
         effect = load_model_card("effects", replace.pop(f"{name}.effect", effect_name))
         for part in (pk, effect):
@@ -207,6 +218,7 @@ def load_model(
             feedback_when_kill_exceeds=joint.feedback_when_kill_exceeds,
             parameters=(),
             assumptions=joint.assumptions,
+            sha256=joint.sha256,
         ),
         dict(options or {}),
     )

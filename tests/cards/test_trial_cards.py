@@ -134,7 +134,7 @@ BAD = [
     ("TOML syntax", GOOD.replace('route = "iv"', "route = iv"), ["line 10", "'route = iv'"]),
     ("unknown drug", GOOD.replace("clofarabine", "clofarabin"),
      ["[dose.clofarabin] > drug: there is no card for drug 'clofarabin' (did you mean "
-      "'clofarabine'?)", "allowed: alemtuzumab, clofarabine"]),
+      "'clofarabine'?)", "allowed: abexinostat, alemtuzumab, alvocidib"]),
     ("misspelt unit", GOOD.replace("5 mg/m^2", "5 mg/m^3"),
      ["[dose.clofarabine] > amount", 'unknown unit "mg/m^3" (did you mean \'mg/m^2\'?)']),
     ("unit of another dimension", GOOD.replace("5 mg/m^2", "5 mg/L"),

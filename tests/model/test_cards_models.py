@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pkpd.cards.drug_cards import load_drug_card
 from pkpd.cards.files import card_folder, card_names
-from pkpd.cards.model_cards import check_card, load_drug_card, load_model_card
+from pkpd.cards.model_cards import check_card, load_model_card
 from pkpd.cards.relations import STATUSES
 from pkpd.units import INTERNAL_UNITS
 
@@ -76,7 +77,8 @@ def test_molar_masses_follow_from_the_formula():
     weights["Cl"] = 35.45
     formulas = {"clofarabine": "C10H11ClFN5O3"}
     for name in card_names("drugs"):
-        found = re.search(r"formula (\w+)", load_drug_card(name).molar_mass.source)
+        mass = load_drug_card(name).molar_mass
+        found = mass and re.search(r"formula (\w+)", mass.source)
         if found:
             formulas[name] = found.group(1)
     assert len(formulas) == 7

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 
+from pkpd.cards import card_names
+from pkpd.cards.drug_cards import load_drug_card
 from pkpd.errors import DataError, sentence
 from pkpd.evidence.likelihood.terms import Reading, Term
 from pkpd.evidence.table.endpoints import Alternative, Endpoint, Observable
 from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
 
-#: Drugs whose effect on the marrow can be simulated; others make a row unusable.
-DRUGS = frozenset(
-    (
-        *("clofarabine", "lenalidomide", "cytarabine", "daunorubicin", "idarubicin"),
-        *("mitoxantrone", "etoposide", "cyclophosphamide", "fludarabine", "filgrastim"),
-        *("pegfilgrastim", "dexamethasone", "alemtuzumab"),
-    )
-)
 EXCLUSIVE = ({"CR", "CRi"}, {"CR", "CRp"})
+
+
+def learned_drugs() -> frozenset[str]:
+    """Drugs whose cards say that the marrow learns from trials that give them."""
+    cards = map(load_drug_card, card_names("drugs"))
+    return frozenset(c.name for c in cards if c.leukaemia and c.leukaemia.learned_from_trials)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Switches:
     white_cells
         Whether white cells at start are used, whose spread no learned parameter moves.
     drugs
-        Drugs that can be simulated.
+        Drugs whose rows are used; without it those whose cards say ``learned_from_trials``.
     """
 
     memory: float = 0.0
@@ -51,7 +51,7 @@ class Switches:
     fever: bool = True
     baseline: bool = True
     white_cells: bool = False
-    drugs: frozenset[str] = DRUGS
+    drugs: frozenset[str] = field(default_factory=learned_drugs)
 
     def __post_init__(self) -> None:
         for name in ("memory", "mirror", "paediatric"):
@@ -94,7 +94,7 @@ def use_of(row: EvidenceRow, switches: Switches) -> RowUse:
     drugs = row.schedule.names | (row.other_schedule.names if row.other_schedule else frozenset())
     unknown = sorted(drugs - switches.drugs)
     if unknown and not endpoint.at_start:
-        return RowUse(row, "", 0.0, f"no effect of {', '.join(unknown)} can be simulated")
+        return RowUse(row, "", 0.0, f"{', '.join(unknown)}: rows of this drug are not learned from")
     if endpoint.at_start and not switches.baseline:
         return RowUse(row, "", 0.0, "counts at start are switched off")
     what = endpoint.alternatives[0].observable

@@ -58,10 +58,17 @@ def render(
         question=record.get("question") or _question(result),
         trials=[_trial(t, pages.get(t.trial.id, ()), figures, record) for t in result.trials],
         assumed=wording.assumed_inputs(row for t in result.trials for row in t.rows),
+        simulated=_simulated(result),
         marrow=_marrow(record),
         record=_record_rows(record),
         cards=sorted((str(k), str(v)[:_SHORT_HASH]) for k, v in record.get("cards", {}).items()),
     )
+
+
+def _simulated(result: ComparisonResult) -> list[tuple[str, str]]:
+    """Say for each trial who is simulated and in which marrow."""
+    told = result.record.get("simulated", {})
+    return [(t.trial.name, told[t.trial.id]) for t in result.trials if t.trial.id in told]
 
 
 def _marrow(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,7 +293,7 @@ def _image(figures: Path | None, name: str) -> Markup:
 def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for key, value in record.items():
-        if key in ("cards", "question"):
+        if key in ("cards", "question", "simulated"):
             continue
         name = {"wall_s": "wall time (s)", "git_commit": "git commit"}.get(key, key)
         rows.append((name, _value_text(value)))

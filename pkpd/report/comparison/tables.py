@@ -334,7 +334,8 @@ def result_document(result: ComparisonResult, files: Mapping[str, str]) -> dict[
     return plain(
         {
             "format": "pkpd comparison 1",
-            "record": result.record,
+            "simulated": result.record.get("simulated", {}),
+            "record": {k: v for k, v in result.record.items() if k != "simulated"},
             "trials": [
                 {
                     "trial": trial.trial,

@@ -7,7 +7,7 @@ output is not a terminal).
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,12 @@ class CohortPrinter:
         size = f" (n = {cohort.n} in the trial)" if cohort is not None and cohort.n else ""
         self._line(Text(f"{wording.cohort_title(trial, cohort_id)}{size}", style="bold"))
         self.console.print(cohort_table(rows, self.console.width))
+        self.console.print()
+
+    def simulated(self, told: Mapping[str, str]) -> None:
+        """Print who is simulated for each trial, and in which marrow."""
+        for trial, text in told.items():
+            self._line(f"Simulated, {trial}: {text}.")
         self.console.print()
 
     def heading(self, trial: Trial, posterior: str = "") -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pkpd.cards.diseases import disease_in_words
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.report import wording
 
@@ -14,37 +15,6 @@ if TYPE_CHECKING:
     from pkpd.evidence.posterior.learned import Learned
 
 _WORDS = {
-    "rho": "how fast early cells of the marrow regrow",
-    "rho.sd": "how much patients differ in regrowth",
-    "rho_platelet_ratio": "regrowth of early platelet cells, relative to neutrophil cells",
-    "reserve": "dormant cells that drugs spare",
-    "mtt_neutrophil": "days from a dividing cell to a neutrophil",
-    "mtt_platelet": "days from a dividing cell to a platelet",
-    "gamma": "how strongly low neutrophils drive production",
-    "gamma_platelet": "how strongly low platelets drive production",
-    "ln_kill": "kill of early marrow cells by a course of 7+3 (natural logarithm)",
-    "ln_kill.sd": "how much patients differ in the kill of early marrow cells",
-    "kill_log10": "kill of blasts by a course of 7+3 (powers of ten)",
-    "kill_log10.sd": "how much leukaemias differ in the kill of blasts",
-    "clo_max_stem": "largest kill of early marrow cells by clofarabine",
-    "clo_ec50_stem": "clofarabine triphosphate for half of the kill of early marrow cells",
-    "clo_ec50_committed": "clofarabine triphosphate for half of the kill of maturing cells",
-    "clo_max_blasts": "largest kill of blasts by clofarabine",
-    "intensity.mitoxantrone": "kill by a course of mitoxantrone, relative to 7+3",
-    "blasts.mitoxantrone": "kill of blasts by mitoxantrone, relative to its kill of the marrow",
-    "intensity.etoposide": "kill by a course of etoposide, relative to 7+3",
-    "intensity.idarubicin": "kill by a course of idarubicin, relative to 7+3",
-    "intensity.fludarabine": "kill by a course of fludarabine, relative to 7+3",
-    "half_dose.cytarabine": "dose of cytarabine beyond which more adds little",
-    "intensity.cyclophosphamide": "kill by a course of cyclophosphamide, relative to 7+3",
-    "len_ec50": "lenalidomide concentration that halves its effect on neutrophils",
-    "len_platelet_ratio": "effect of lenalidomide on platelets, relative to neutrophils",
-    "len_with_dexamethasone": "effect of lenalidomide on the marrow if dexamethasone is given too",
-    "len_kill_stem": "kill of early marrow cells by lenalidomide",
-    "len_kill_blasts": "kill of blasts by lenalidomide",
-    "hazard_neutropenia": "risk of early death in deep neutropenia",
-    "hazard_age": "rise of the risk of early death with age",
-    "leukaemic_neutrophils": "neutrophils that come from the leukaemia",
     "resistance": "resistance of blasts, centre of the diseases",
     "resistance.between": "how much diseases differ in resistance",
     "study_ratio.rho": "how much studies differ in regrowth",
@@ -53,14 +23,8 @@ _WORDS = {
     "fever_hazard": "risk of fever for a day of neutrophils below 0.5",
     "discrepancy": "how far the model itself is from what trials print",
 }
-_PARTS = {
-    "stem_start": "healthy part of the marrow before treatment",
-    "resistance": "resistance of blasts",
-    "len_sensitivity": "sensitivity to lenalidomide",
-    "len_kill_blasts": "kill of blasts by lenalidomide",
-    "capacity": "marrow regained once leukaemia is gone",
-    "capacity.sd": "how much patients differ in the marrow they regain",
-}
+"""Of what only a calibration has; the other parameters have their words on their cards."""
+
 _STATUS = {
     "read": "read in a source",
     "transcribed": "taken over from published code or tables",
@@ -129,11 +93,11 @@ def _tested(tested: Mapping[str, int]) -> list[str]:
 
 def name_in_words(name: str) -> str:
     """Name a parameter as a haematologist would, its short name in brackets."""
+    cards = leukaemia_cards()
     base, _, last = name.rpartition(".")
-    words = _WORDS.get(name)
-    if words is None and base in _PARTS:
-        title = leukaemia_cards().populations.get(last, last)
-        words = f"{_PARTS[base]}: {title[0].lower()}{title[1:]}"
+    words = _WORDS.get(name) or cards.words.get(name)
+    if words is None and last in cards.populations and base in cards.words:
+        words = f"{cards.words[base]}: {disease_in_words(last)}"
     return f"{words} (`{name}`)" if words else f"`{name}`"
 
 

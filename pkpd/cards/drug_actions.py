@@ -1,0 +1,109 @@
+"""What a drug does in a marrow, by its card: the one place that decides it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pkpd.cards.drug_cards import (
+    CONCENTRATION,
+    GROWTH_FACTOR,
+    INTENSITY,
+    LONG_ACTING,
+    TRIPHOSPHATE,
+    DrugCard,
+)
+from pkpd.errors import PkpdError, sentence
+
+KINETICS, REFUSED = "kinetics", "refused"
+FRIBERG, LEUKAEMIA = "friberg", "leukaemia"
+MARROWS = (FRIBERG, LEUKAEMIA)
+"""Marrows: one without leukaemia, and the one learned from published outcomes."""
+
+
+@dataclass(frozen=True)
+class DrugAction:
+    """How a drug acts in a marrow.
+
+    Attributes
+    ----------
+    by
+        ``kinetics``, ``intensity``, ``growth_factor``, ``nothing`` or ``refused``.
+    text
+        What acts, or the reason of a refusal, as the end of a sentence about the drug.
+    remedy
+        What to do about a refusal.
+    """
+
+    by: str
+    text: str
+    remedy: str = ""
+
+
+def drug_action(card: DrugCard, marrow: str) -> DrugAction:
+    """Decide how a drug acts in a marrow, or why it cannot.
+
+    Parameters
+    ----------
+    card
+        The drug: a shipped card or a user's own.
+    marrow
+        One of :data:`MARROWS`.
+
+    Raises
+    ------
+    PkpdError
+        If there is no such marrow.
+    """
+    if marrow == FRIBERG:
+        return _without_leukaemia(card)
+    if marrow == LEUKAEMIA:
+        return _with_leukaemia(card)
+    raise PkpdError(sentence(where="marrow", what=f"{marrow!r}", allowed=", ".join(MARROWS)))
+
+
+def card_in_words(card: DrugCard) -> str:
+    """Say which card acts: the shipped one, or the user's by its file name."""
+    if card.shipped:
+        return "shipped card"
+    file = card.path.replace("\\", "/").rsplit("/", 1)[-1]
+    return f"your card {file}"
+
+
+def _without_leukaemia(card: DrugCard) -> DrugAction:
+    if card.pk:
+        pk, effect = (part.replace("\\", "/").rsplit("/", 1)[-1] for part in (card.pk, card.effect))
+        return DrugAction(KINETICS, f"acts by its kinetics ({pk}, {effect})")
+    return DrugAction(
+        REFUSED,
+        "has no pk and effect on its card, which the marrow without leukaemia needs",
+        f'add both to a drug card of your own, or use the marrow "{LEUKAEMIA}"',
+    )
+
+
+def _with_leukaemia(card: DrugCard) -> DrugAction:
+    action = card.leukaemia
+    if action is None:
+        return DrugAction(
+            REFUSED,
+            "has kinetics and an effect on its card that the marrow with leukaemia cannot use: "
+            "there it needs a table [leukaemia]",
+            f'add it, with acts_by = "{INTENSITY}" and an intensity, or use the marrow "{FRIBERG}"',
+        )
+    unused = "; its pk and effect are not used in this marrow" if card.pk else ""
+    if action.acts_by in (TRIPHOSPHATE, CONCENTRATION):
+        if card.shipped:
+            return DrugAction(KINETICS, f"acts by its {action.acts_by}, as this marrow has it")
+        return DrugAction(
+            REFUSED,
+            f"says acts_by = {action.acts_by!r}, equations of the marrow with leukaemia for a "
+            "shipped drug, which would act in place of your kinetics",
+            f'write acts_by = "{INTENSITY}" with an intensity, or use the marrow "{FRIBERG}"',
+        )
+    if action.acts_by == INTENSITY:
+        kill = action.number("intensity")
+        assert kill is not None
+        text = f"acts by its intensity ({kill.value:g} of a course of 7+3, {kill.status})"
+        return DrugAction(INTENSITY, text + unused)
+    if action.acts_by in (GROWTH_FACTOR, LONG_ACTING):
+        return DrugAction(GROWTH_FACTOR, "acts as a growth factor" + unused)
+    return DrugAction(action.acts_by, "has no effect on counts" + unused)

@@ -1,0 +1,326 @@
+"""Cards of drugs: names, routes, usual dose, kinetics and effect, and action on a marrow.
+
+A drug is known by its card's name or by one of its other names. Kinetics and effect serve the
+marrow without leukaemia; the table ``[leukaemia]`` says how the drug acts in the one with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_card, nearest_of
+from pkpd.cards.relations import STATUSES, read_parameter, refuse
+from pkpd.cards.tables import Table, read_toml
+from pkpd.errors import CardError, sentence
+from pkpd.units import Parameter
+
+#: How a number of the marrow with leukaemia is known: as on other cards, and ``fitted`` (to
+#: landmarks, by a quick search) and ``memory`` (not seen in print).
+LEUKAEMIA_STATUSES = ("read", "transcribed", "derived", "fitted", "assumed", "memory")
+
+DOSE_UNITS = ("mg", "mg/m^2", "mg/kg")
+BODY_SURFACE_M2 = 1.8
+BODY_WEIGHT_KG = 75.0
+"""Size of the body with which doses of different units are compared."""
+
+INTENSITY, NOTHING = "intensity", "nothing"
+GROWTH_FACTOR, LONG_ACTING = "growth_factor", "long_acting_growth_factor"
+TRIPHOSPHATE, CONCENTRATION = "triphosphate", "concentration"
+ACTIONS = (INTENSITY, GROWTH_FACTOR, LONG_ACTING, NOTHING, TRIPHOSPHATE, CONCENTRATION)
+"""How a drug can act in the marrow with leukaemia. The last two are equations of that marrow, whose
+parameters are on its own card; they belong to the shipped drugs."""
+
+_NUMBERS = ("intensity", "reference", "half_dose", "committed", "blasts", "injury", "platelet")
+_DISTRIBUTIONS = ("lognormal", "normal", "logit")
+
+
+@dataclass(frozen=True)
+class LeukaemiaAction:
+    """How a drug acts in the marrow with leukaemia.
+
+    Attributes
+    ----------
+    acts_by
+        One of :data:`ACTIONS`.
+    parameters
+        Of a drug with an intensity: ``intensity``, ``reference`` and what else its card gives.
+    parameters_begin
+        How names of the marrow's own parameters begin that belong to this drug.
+    by_mouth
+        Parameter that multiplies doses by mouth; empty: none.
+    together
+        Other drug -> parameter that multiplies this drug's doses in a course with it.
+    learned_from_trials
+        Whether rows of the evidence table with this drug are used for learning.
+    limits
+        What of the drug this marrow does not have, for reports.
+    words
+        Parameter -> its name for readers.
+    """
+
+    acts_by: str
+    parameters: tuple[Parameter, ...] = ()
+    parameters_begin: tuple[str, ...] = ()
+    by_mouth: str = ""
+    together: tuple[tuple[str, str], ...] = ()
+    learned_from_trials: bool = False
+    limits: tuple[str, ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
+
+    def number(self, name: str) -> Parameter | None:
+        """Parameter of the drug by its name, such as ``intensity``."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+
+@dataclass(frozen=True)
+class UsualDose:
+    """Largest customary single dose, in one of :data:`DOSE_UNITS`."""
+
+    value: float
+    unit: str
+    source: str
+    status: str
+
+    def times(self, amount: float, unit: str) -> float:
+        """How many times the usual dose an amount is, in an adult of 1.8 m^2 and 75 kg."""
+        return amount * _mg(unit) / (self.value * _mg(self.unit))
+
+
+@dataclass(frozen=True)
+class DrugCard:
+    """A drug: names, routes, dosing unit, usual dose, and the cards used unless told otherwise.
+
+    ``pk`` and ``effect`` are names of cards, or files (beside the drug's own), or empty; the molar
+    mass (g/mol) is there if they are. ``path`` is the card's file.
+    """
+
+    name: str
+    title: str
+    molar_mass: Parameter | None
+    routes: tuple[str, ...]
+    dose_unit: str
+    pk: str = ""
+    effect: str = ""
+    fraction_bound: Parameter | None = None
+    also: tuple[str, ...] = ()
+    usual_dose: UsualDose | None = None
+    leukaemia: LeukaemiaAction | None = None
+    path: str = ""
+    sha256: str = ""
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it is a card of this package, not a user's file."""
+        return self.path == str(card_folder("drugs") / f"{self.name}.toml")
+
+
+def drug_names() -> Mapping[str, str]:
+    """Every name of a shipped drug, folded to lower case -> the name of its card."""
+    return _names_of(str(card_folder("drugs")))
+
+
+def drug_named(text: str) -> str:
+    """Name of the shipped card of a drug, by that name or another name of the drug.
+
+    Raises
+    ------
+    CardError
+        If there is no such drug; the message gives the nearest and all names.
+    """
+    names = drug_names()
+    found = names.get(text.strip().casefold())
+    if found is None:
+        raise CardError(
+            sentence(
+                where="drugs",
+                what=f"there is no card for drug {text!r}{nearest_of(text, names)}",
+                allowed=", ".join(card_names("drugs")) or "none",
+                remedy="correct the name, or name the file of your own drug card",
+            )
+        )
+    return found
+
+
+def load_drug_card(name: str) -> DrugCard:
+    """Read a drug card by a name of the drug, or from a file."""
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        return read_drug_card(find_card("drugs", name))
+    return _shipped(str(find_card("drugs", drug_named(name))))
+
+
+def read_drug_card(path: CardPath | str) -> DrugCard:
+    """Read a drug card.
+
+    Raises
+    ------
+    CardError
+        One sentence naming file, table, key and remedy; also if a card that it names cannot be
+        read.
+    """
+    table = read_toml(path)
+    table.one_of("kind", ("drug",))
+    name = table.text("name")
+    if name != Path(str(path)).stem:
+        refuse(table, "name", f"'{name}' differs from the file name '{Path(str(path)).stem}'")
+    pk, effect = _part(table, "pk", "pk", path), _part(table, "effect", "effects", path)
+    if bool(pk) != bool(effect):
+        missing = "effect" if pk else "pk"
+        refuse(table, missing, "is missing", remedy="give pk and effect, or neither")
+    card = DrugCard(
+        name=name,
+        title=table.text("title"),
+        routes=table.texts("routes"),
+        dose_unit=table.one_of("dose_unit", DOSE_UNITS),
+        pk=pk,
+        effect=effect,
+        also=table.texts("also", ()),
+        usual_dose=_usual_dose(table),
+        leukaemia=_leukaemia(table, name),
+        path=str(path),
+        sha256=card_hash(path),
+        **_properties(table, needed=bool(pk)),
+    )
+    table.text("note", "")
+    table.done()
+    if not (card.pk or card.leukaemia):
+        refuse(
+            table,
+            None,
+            "says neither what the drug does to a marrow without leukaemia nor to one with",
+            remedy="add pk and effect, or a table [leukaemia]",
+        )
+    return card
+
+
+def read_number(row: Table, name: str) -> Parameter:
+    """Read a parameter of the marrow with leukaemia: ``{ value = ..., unit = ..., ... }``."""
+    limits = row.numbers("range", None, length=2)
+    value = row.number("value")
+    if limits is not None and not limits[0] <= value <= limits[1]:
+        row.refuse("range", f"{value:g} lies outside of its range", allowed="around the value")
+    fallback = "lognormal" if limits and limits[0] > 0.0 else "fixed" if not limits else "normal"
+    return Parameter(
+        name=name,
+        value=value,
+        unit=row.text("unit"),
+        interval=limits,
+        distribution=row.one_of("distribution", _DISTRIBUTIONS, fallback),
+        source=row.text("source"),
+        status=row.one_of("status", LEUKAEMIA_STATUSES),
+        note=row.text("note", default=""),
+    )
+
+
+def read_words(table: Table) -> tuple[tuple[str, str], ...]:
+    """Read ``[words]``: names of parameters for readers."""
+    words = table.table("words", None)
+    return () if words is None else tuple((key, words.text(key)) for key in words.data)
+
+
+# -- parts of a card ---------------------------------------------------------------------------
+
+
+def _part(table: Table, key: str, folder: str, path: CardPath | str) -> str:
+    """Name of a shipped card, or the file beside this card, which must be readable."""
+    name = table.text(key, "")
+    if not name:
+        return ""
+    if not name.endswith(".toml"):
+        if name not in card_names(folder):
+            refuse(
+                table,
+                key,
+                f"there is no card '{name}' in {folder}{nearest_of(name, card_names(folder))}",
+                allowed=", ".join(card_names(folder)),
+                remedy="or name a .toml file beside this card",
+            )
+        return name
+    from pkpd.cards.model_cards import load_model_card
+
+    file = str(Path(str(path)).parent / name)
+    with table.at(key):
+        load_model_card(folder, file)
+    return file
+
+
+def _properties(table: Table, needed: bool) -> dict[str, Parameter | None]:
+    rows = table.named_tables("parameters", {})
+    numbers = {key: read_parameter(row, key) for key, row in rows.items()}
+    for key in numbers:
+        if key not in ("molar_mass", "fraction_bound"):
+            refuse(table, f"parameters.{key}", "unknown key", "molar_mass, fraction_bound")
+    if needed and "molar_mass" not in numbers:
+        refuse(table, "parameters.molar_mass", "is missing", remedy="add it, in g/mol")
+    return {key: numbers.get(key) for key in ("molar_mass", "fraction_bound")}
+
+
+def _usual_dose(table: Table) -> UsualDose | None:
+    row = table.table("usual_dose", None)
+    if row is None:
+        return None
+    return UsualDose(
+        row.number("value", above=0.0),
+        row.one_of("unit", DOSE_UNITS),
+        row.text("source"),
+        row.one_of("status", STATUSES),
+    )
+
+
+def _leukaemia(table: Table, drug: str) -> LeukaemiaAction | None:
+    row = table.table("leukaemia", None)
+    if row is None:
+        return None
+    acts_by = row.one_of("acts_by", ACTIONS)
+    parameters = tuple(read_number(row.table(key), key) for key in _NUMBERS if key in row)
+    names = [p.name for p in parameters]
+    if acts_by == INTENSITY:
+        for needed in ("intensity", "reference"):
+            if needed not in names:
+                refuse(row, needed, "is missing", remedy=f"add it, or change acts_by of {drug}")
+        reference = next(p for p in parameters if p.name == "reference")
+        if reference.unit != "mg/m^2" or reference.value <= 0.0:
+            refuse(row, "reference", "is not a dose per body surface", "above 0 mg/m^2")
+    elif names:
+        refuse(row, names[0], f"has no meaning for a drug that acts by {acts_by}", remedy="remove")
+    other = row.table("together", None)
+    return LeukaemiaAction(
+        acts_by=acts_by,
+        parameters=parameters,
+        parameters_begin=row.texts("parameters_begin", ()),
+        by_mouth=row.text("by_mouth", ""),
+        together=() if other is None else tuple((key, other.text(key)) for key in other.data),
+        learned_from_trials=row.boolean("learned_from_trials", False),
+        limits=row.texts("limits", ()),
+        words=read_words(row),
+    )
+
+
+def _mg(unit: str) -> float:
+    """Milligrams of one unit of dose in an adult."""
+    return {"mg": 1.0, "mg/m^2": BODY_SURFACE_M2, "mg/kg": BODY_WEIGHT_KG}[unit]
+
+
+@lru_cache(maxsize=256)
+def _shipped(path: str) -> DrugCard:
+    return read_drug_card(path)
+
+
+@lru_cache(maxsize=8)
+def _names_of(folder: str) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name in card_names("drugs"):
+        table = read_toml(card_folder("drugs") / f"{name}.toml")
+        for text in (name, *table.texts("also", ())):
+            other = found.setdefault(text.casefold(), name)
+            if other != name:
+                table.refuse("also", f"{text!r} is a name of {other} too", remedy="remove one")
+    return MappingProxyType(found)
+
+
+def named(parameter: Parameter, drug: str) -> Parameter:
+    """Parameter of a drug's card with its full name, such as ``intensity.etoposide``."""
+    return replace(parameter, name=f"{parameter.name}.{drug}")

@@ -1,0 +1,120 @@
+"""Drugs of a schedule file: shipped ones by any of their names, and drug cards beside the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from pkpd.cards.drug_cards import DrugCard, drug_names, load_drug_card
+from pkpd.cards.files import nearest_of
+from pkpd.cards.schedule_cards import Part
+from pkpd.cards.tables import Table
+from pkpd.schedule.amounts import show_amount
+
+UNUSUAL = 100.0
+"""A dose so many times the usual one is taken for a slip of the unit."""
+
+
+class TrialDrugs:
+    """Drugs that a schedule file names.
+
+    Parameters
+    ----------
+    folder
+        Of the schedule file: drug cards are named relative to it.
+    others
+        Names that are known besides those with a card.
+
+    Attributes
+    ----------
+    own
+        Drug cards beside the file, by the drug's name.
+    files
+        Their files as written.
+    """
+
+    def __init__(self, folder: Path, others: frozenset[str] = frozenset()) -> None:
+        self.folder = folder
+        self.others = others
+        self.own: dict[str, DrugCard] = {}
+        self.files: dict[str, str] = {}
+        self._shipped: set[str] = set()
+
+    def name(self, table: Table, text: str) -> str:
+        """Name of the drug that the key ``drug`` of a table, or the table's name, stands for.
+
+        Raises
+        ------
+        CardError
+            If there is no such drug or file, or one name would mean two cards.
+        """
+        if text.endswith(".toml"):
+            with table.at("drug"):
+                card = load_drug_card(str(self.folder / text))
+            other = self.own.setdefault(card.name, card)
+            if other.path != card.path or card.name in self._shipped:
+                self._two_cards(table, card.name)
+            self.files[card.name] = text
+            return card.name
+        found = drug_names().get(text.strip().casefold())
+        if found is not None:
+            if found in self.own:
+                self._two_cards(table, found)
+            self._shipped.add(found)
+            return found
+        if text not in self.others:
+            self._unknown(table, text)
+        return text
+
+    def _unknown(self, table: Table, text: str) -> NoReturn:
+        file = f"{text}.toml"
+        beside = (self.folder / file).is_file()
+        known = (*drug_names(), *self.others)
+        table.refuse(
+            "drug",
+            f"there is no card for drug {text!r}{nearest_of(text, known)}",
+            allowed=", ".join(sorted({*drug_names().values(), *self.others})) or "none",
+            remedy=f'write drug = "{file}" for the card beside this file'
+            if beside
+            else 'correct the name, or name your own drug card, such as drug = "mine.toml"',
+        )
+
+    def check(self, part: Part) -> None:
+        """Refuse a route that a drug's card does not have, and an amount far above the usual.
+
+        Raises
+        ------
+        CardError
+            Naming the dose and the key.
+        """
+        drug = part.values["drug"]
+        if drug in self.others and drug not in self.own:
+            return
+        card = self.own.get(drug) or load_drug_card(drug)
+        route = part.values.get("route")
+        if route is not None and route not in card.routes:
+            part.table.refuse(
+                "route",
+                f"{drug} has no model for route {route!r}",
+                allowed=", ".join(card.routes),
+                remedy="correct the route, or name your own drug card",
+            )
+        usual = card.usual_dose
+        if usual is None or part.values.get("unusual_dose"):
+            return
+        amount, unit = part.values["amount"]
+        times = usual.times(amount, unit)
+        if times >= UNUSUAL:
+            part.table.refuse(
+                "amount",
+                f"{show_amount(amount, unit)} of {drug} is {times:,.0f} times the usual dose of "
+                f"{show_amount(usual.value, usual.unit)}",
+                remedy="correct number or unit, or write unusual_dose = true if it is meant",
+            )
+
+    def _two_cards(self, table: Table, drug: str) -> None:
+        table.refuse(
+            "drug",
+            f"two cards would be named {drug!r}",
+            remedy="name one card in all doses, or rename yours",
+        )

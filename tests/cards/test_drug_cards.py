@@ -1,0 +1,266 @@
+"""Drug cards: every drug by every name, usual doses, cards of one's own, action in each marrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pkpd.cards import card_folder, card_names, load_trial
+from pkpd.cards.drug_actions import drug_action
+from pkpd.cards.drug_cards import ACTIONS, UsualDose, drug_named, drug_names, load_drug_card
+from pkpd.cards.trial_cards import drug_card_of
+from pkpd.errors import CardError, PkpdError
+from pkpd.leukaemia.drug_effects import intensity, prepare_regimen
+from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
+from pkpd.leukaemia.trial_arms import arms_of_trial
+
+SCHEDULE = """
+title = "One drug"
+population = "aml_untreated"
+rule = "leukemia_d42_generic"
+horizon_days = 90
+[dose.given]
+drug = "{drug}"
+amount = "{amount}"
+days = "1-5"
+route = "{route}"
+{more}
+[course.treatment]
+doses = ["given"]
+cycle_days = 28
+"""
+
+MINE = """
+kind = "drug"
+name = "mine"
+title = "A drug of my own"
+routes = ["iv"]
+dose_unit = "mg/m^2"
+[leukaemia]
+acts_by = "{acts_by}"
+{numbers}
+"""
+
+INTENSITY = """
+intensity = {{ value = {value}, unit = "1", source = "test", status = "assumed" }}
+reference = {{ value = 100, unit = "mg/m^2", source = "test", status = "assumed" }}
+"""
+
+
+@pytest.fixture
+def schedule(tmp_path):
+    """Make a schedule file with one drug."""
+
+    def make(drug, amount="10 mg/m^2", route="iv", more=""):
+        file = tmp_path / "schedule.toml"
+        file.write_text(SCHEDULE.format(drug=drug, amount=amount, route=route, more=more))
+        return file
+
+    return make
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Make a drug card beside the schedule."""
+
+    def make(acts_by="intensity", value=0.5, name="mine"):
+        numbers = INTENSITY.format(value=value) if acts_by == "intensity" else ""
+        text = MINE.format(acts_by=acts_by, numbers=numbers).replace('"mine"', f'"{name}"')
+        (tmp_path / f"{name}.toml").write_text(text)
+        return tmp_path / f"{name}.toml"
+
+    return make
+
+
+def test_every_shipped_drug_can_be_given_in_the_marrow_with_leukaemia(schedule):
+    for name in card_names("drugs"):
+        card = load_drug_card(name)
+        assert card.shipped
+        assert card.leukaemia is not None
+        usual = card.usual_dose
+        amount = "1 mg" if usual is None else f"{usual.value:g} {usual.unit}"
+        trial = load_trial(schedule(name, amount, card.routes[0]))
+        (arm,) = arms_of_trial(trial).values()
+        effect = prepare_regimen(arm.schedule).at(default_theta()).effect
+        assert np.isfinite(effect).all()
+        assert effect.any() == (card.leukaemia.acts_by != "nothing"), name
+        assert drug_action(card, "leukaemia").by != "refused"
+    assert len(card_names("drugs")) >= 33
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("G-CSF", "filgrastim"),
+        (" Ara-C ", "cytarabine"),
+        ("cpx-351", "cpx_351"),
+        ("ATRA", "tretinoin"),
+        ("Neulasta", "pegfilgrastim"),
+        ("liposomal daunorubicin", "daunorubicin"),
+    ],
+)
+def test_other_names_mean_the_same_drug(schedule, text, name):
+    assert drug_named(text) == name
+    usual = load_drug_card(name).usual_dose
+    route = load_drug_card(name).routes[0]
+    trial = load_trial(schedule(text, f"{usual.value:g} {usual.unit}", route))
+    assert trial.drugs == (name,)
+
+
+def test_no_name_means_two_drugs():
+    names = drug_names()
+    assert set(names.values()) == set(card_names("drugs"))
+    written = [t.casefold() for n in card_names("drugs") for t in (n, *load_drug_card(n).also)]
+    assert len(written) == len({(w, names[w]) for w in written})
+
+
+def test_numbers_of_a_card_are_parameters_of_the_marrow():
+    numbers = leukaemia_cards().parameters
+    assert numbers["intensity.etoposide"].value == 0.15
+    assert numbers["reference.venetoclax"].unit == "mg/m^2"
+    assert "venetoclax" in leukaemia_cards().drugs
+    assert "filgrastim" not in leukaemia_cards().drugs
+    assert leukaemia_cards().words["intensity.etoposide"].startswith("kill by a course of etop")
+
+
+# -- usual doses ------------------------------------------------------------------------------
+
+
+def test_a_slip_of_the_unit_is_refused_unless_it_is_meant(schedule):
+    with pytest.raises(CardError, match=r"\[dose.given\] > amount: .* 500 times the usual dose"):
+        load_trial(schedule("clofarabine", "20 g/m^2"))
+    assert load_trial(schedule("clofarabine", "20 g/m^2", more="unusual_dose = true"))
+    # 3999 mg/m^2 is 99.98 times the usual 40
+    assert load_trial(schedule("clofarabine", "3999 mg/m^2"))
+    with pytest.raises(CardError, match="100 times the usual dose of 40 mg/m\\^2"):
+        load_trial(schedule("clofarabine", "4000 mg/m^2"))
+
+
+def test_a_cohorts_dose_is_checked_too(schedule, tmp_path):
+    file = schedule("clofarabine")
+    text = '[[cohort]]\nid = "a"\nchange.given = { amount = "20 g/m^2" }\n'
+    file.write_text(file.read_text() + text)
+    with pytest.raises(CardError, match=r"\[\[cohort\]\] 1 > change.given > amount"):
+        load_trial(file)
+
+
+def test_doses_of_different_units_are_compared_in_one_adult():
+    usual = UsualDose(10.0, "mg/m^2", "", "assumed")
+    assert usual.times(10.0, "mg/m^2") == 1.0
+    assert usual.times(18.0, "mg") == pytest.approx(1.0)  # 1.8 m^2
+    assert usual.times(1.0, "mg/kg") == pytest.approx(75.0 / 18.0)
+
+
+# -- cards of one's own -----------------------------------------------------------------------
+
+
+def test_a_drug_card_beside_the_schedule_acts_with_its_own_numbers(schedule, mine):
+    mine(value=0.5)
+    trial = load_trial(schedule("mine.toml", "20 mg/m^2"))
+    assert trial.drugs == ("mine",)
+    (arm,) = arms_of_trial(trial).values()
+    effect = prepare_regimen(arm.schedule).at(default_theta()).effect
+    # five days of 20 mg/m^2 are the reference dose of 100: 0.5 in all, equally each day
+    np.testing.assert_allclose(effect[0, :5, 0, 0], 0.1)
+    assert effect[0, 5:].sum() == 0.0
+
+
+def test_a_card_of_ones_own_wins_over_the_shipped_one_of_its_name(schedule, mine):
+    mine(value=0.9, name="etoposide")
+    trial = load_trial(schedule("etoposide.toml", "20 mg/m^2"))
+    assert not drug_card_of(trial, "etoposide").shipped
+    (arm,) = arms_of_trial(trial).values()
+    theta = default_theta() | {"intensity.etoposide": 0.2}
+    effect = prepare_regimen(arm.schedule).at(theta).effect
+    assert effect[0, :, 0, 0].sum() == pytest.approx(0.9)
+    shipped = load_trial(schedule("etoposide", "20 mg/m^2"))
+    (arm,) = arms_of_trial(shipped).values()
+    effect = prepare_regimen(arm.schedule).at(theta).effect
+    assert effect[0, :, 0, 0].sum() == pytest.approx(intensity(theta, "etoposide", 100.0))
+
+
+def test_one_name_for_two_cards_is_refused(schedule, mine):
+    mine(name="etoposide")
+    file = schedule("etoposide.toml")
+    second = '[dose.etoposide]\namount = "80 mg/m^2"\ndays = "1"\nroute = "iv"\n[course'
+    file.write_text(file.read_text().replace("[course", second, 1))
+    with pytest.raises(CardError, match="two cards would be named 'etoposide'"):
+        load_trial(file)
+
+
+def test_a_file_by_its_whole_path_works_and_an_absent_one_is_named(schedule, mine, tmp_path):
+    file = mine()
+    assert load_trial(schedule(str(file))).drugs == ("mine",)
+    with pytest.raises(CardError, match=r"\[dose.given\] > drug.*there is no such file"):
+        load_trial(schedule("other.toml"))
+    with pytest.raises(CardError, match=r'write drug = "mine\.toml" for the card beside this file'):
+        load_trial(schedule("mine"))
+
+
+def test_kinetics_alone_are_refused_by_the_marrow_with_leukaemia_with_the_reason(
+    schedule, tmp_path
+):
+    text = (Path(str(card_folder("drugs"))) / "etoposide.toml").read_text()
+    text = text.split("[leukaemia]")[0].replace('"etoposide"', '"kinetic"')
+    (tmp_path / "kinetic.toml").write_text(text)
+    trial = load_trial(schedule("kinetic.toml"))
+    with pytest.raises(CardError, match=r"cannot use: there it needs a table \[leukaemia\]"):
+        arms_of_trial(trial)
+    card = drug_card_of(trial, "kinetic")
+    assert drug_action(card, "friberg").by == "kinetics"
+    assert drug_action(card, "leukaemia").by == "refused"
+
+
+def test_equations_of_a_shipped_drug_do_not_act_for_a_card_of_ones_own(schedule, mine):
+    mine(acts_by="triphosphate")
+    card = drug_card_of(load_trial(schedule("mine.toml")), "mine")
+    assert drug_action(card, "leukaemia").by == "refused"
+    assert drug_action(load_drug_card("clofarabine"), "leukaemia").by == "kinetics"
+
+
+def test_what_a_drug_does_in_each_marrow():
+    told = {name: drug_action(load_drug_card(name), "friberg").by for name in card_names("drugs")}
+    assert told["clofarabine"] == "kinetics"
+    assert told["venetoclax"] == "refused"
+    with pytest.raises(PkpdError, match="allowed: friberg, leukaemia"):
+        drug_action(load_drug_card("clofarabine"), "fribreg")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('acts_by = "intensity"', 'acts_by = "intensiti"', "did you mean 'intensity'"),
+        ("reference = {", "referense = {", "reference: is missing"),
+        ('unit = "mg/m^2", source', 'unit = "mg", source', "not a dose per body surface"),
+        ('acts_by = "intensity"', 'acts_by = "nothing"', "has no meaning for a drug"),
+        ('dose_unit = "mg/m^2"', 'dose_unit = "mg/m^2"\npk = "no"', "no card 'no' in pk"),
+        (
+            'dose_unit = "mg/m^2"',
+            'dose_unit = "mg/m^2"\npk = "freyer2000_etoposide"',
+            "give pk and effect, or neither",
+        ),
+        (
+            'dose_unit = "mg/m^2"',
+            'dose_unit = "mg/m^2"\npk = "gone.toml"\neffect = "gone.toml"',
+            "there is no such file",
+        ),
+    ],
+)
+def test_faults_of_a_drug_card_are_named(mine, old, new, words):
+    file = mine()
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(CardError, match=words) as told:
+        load_drug_card(str(file))
+    assert str(told.value).startswith(str(file))
+
+
+def test_a_card_that_says_nothing_is_refused(mine):
+    file = mine()
+    file.write_text(file.read_text().split("[leukaemia]")[0])
+    with pytest.raises(CardError, match="add pk and effect, or a table"):
+        load_drug_card(str(file))
+    assert len(set(ACTIONS)) == 6
