@@ -17,6 +17,14 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.body import (
+    CREATININE_UMOL_PER_MG_DL,
+    body_mass_index,
+    body_surface_area_du_bois,
+    body_surface_area_mosteller,
+    creatinine_clearance_cockcroft_gault,
+    fat_free_mass_janmahasatian,
+)
 from pkpd.errors import DataError, sentence
 from pkpd.units import Parameter
 
@@ -52,9 +60,6 @@ DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-#: mg/dL of creatinine -> umol/L (molar mass 113.12 g/mol).
-CREATININE_UMOL_PER_MG_DL = 88.4
-
 _BLOCK = 256
 _LOWEST_ACCEPTANCE = 0.01
 
@@ -80,65 +85,6 @@ def stratified_normals(generator: np.random.Generator, n: int) -> Floats:
 
     u = (generator.permutation(n) + generator.random(n)) / n
     return ndtri(np.clip(u, 1e-12, 1 - 1e-12))
-
-
-# -- body size and renal function --------------------------------------------------------------
-
-
-def body_surface_area_mosteller(weight: Any, height: Any) -> Any:
-    """Body surface area in m^2, ``sqrt(height weight / 3600)`` (Mosteller, NEJM 1987;317:1098).
-
-    Parameters
-    ----------
-    weight, height
-        In kg and cm.
-    """
-    return np.sqrt(np.asarray(height) * weight / 3600.0)
-
-
-def body_surface_area_du_bois(weight: Any, height: Any) -> Any:
-    """Body surface area in m^2, ``0.007184 W^0.425 H^0.725`` (Du Bois, 1916), kg and cm."""
-    return 0.007184 * np.asarray(weight) ** 0.425 * np.asarray(height) ** 0.725
-
-
-def body_mass_index(weight: Any, height: Any) -> Any:
-    """Body mass index in kg/m^2, from kg and cm."""
-    return np.asarray(weight) / (np.asarray(height) / 100.0) ** 2
-
-
-def fat_free_mass_janmahasatian(weight: Any, height: Any, male: Any) -> Any:
-    """Fat-free mass in kg (Janmahasatian et al., Clin Pharmacokinet 2005;44:1051).
-
-    Men 9270 W / (6680 + 216 BMI), women 9270 W / (8780 + 244 BMI).
-
-    Parameters
-    ----------
-    weight, height
-        In kg and cm.
-    male
-        1 for men, 0 for women.
-    """
-    bmi = body_mass_index(weight, height)
-    denominator = np.where(np.asarray(male) > 0.5, 6680.0 + 216.0 * bmi, 8780.0 + 244.0 * bmi)
-    return 9270.0 * np.asarray(weight) / denominator
-
-
-def creatinine_clearance_cockcroft_gault(age: Any, weight: Any, scr: Any, male: Any) -> Any:
-    """Creatinine clearance in mL/min (Cockcroft and Gault, Nephron 1976;16:31).
-
-    ``(140 - age) W / (72 Scr)``, times 0.85 for women.
-
-    Parameters
-    ----------
-    age, weight
-        In years and kg.
-    scr
-        Serum creatinine in mg/dL.
-    male
-        1 for men, 0 for women.
-    """
-    sex = np.where(np.asarray(male) > 0.5, 1.0, 0.85)
-    return (140.0 - np.asarray(age)) * weight / (72.0 * np.asarray(scr)) * sex
 
 
 # -- distributions -----------------------------------------------------------------------------
@@ -406,6 +352,21 @@ def patients(
     return PatientSample("given patients", seed, MappingProxyType(full), 1.0, typical)
 
 
+def patients_key(population: Population) -> str:
+    """Sixteen hexadecimal digits of who the patients of a population are.
+
+    Two populations with the same disease, distributions, correlations and limits have the same
+    key, whatever their names and texts; with the same seed they have the same patients.
+    """
+    content = (
+        population.disease,
+        tuple((c.name, c.men, c.women) for c in population.covariates),
+        tuple(sorted(population.correlations)),
+        tuple(sorted(population.limits)),
+    )
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+
+
 def sample_population(
     population: Population, n: int, seed: int, *, bsa_formula: str = "mosteller"
 ) -> PatientSample:
@@ -414,6 +375,7 @@ def sample_population(
     Scrambled Sobol points are mapped through the copula and the distributions; patients outside
     the eligibility limits are left out and the next points taken.  The first k of n patients have
     the covariates that k patients alone would have.  White cells are at least the neutrophils.
+    Patients depend on the seed and on what the population is, not on its name.
 
     Parameters
     ----------
@@ -432,10 +394,12 @@ def sample_population(
     from scipy.special import ndtri
     from scipy.stats import qmc
 
-    if n < 1:
-        _refuse("n", f"{n} patients", "1 or more")
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        _refuse("patients", f"{n!r} patients", "a whole number, 1 or more")
     factor = _copula_factor(population)
-    sobol = qmc.Sobol(len(factor), scramble=True, rng=stream(seed, f"population:{population.name}"))
+    sobol = qmc.Sobol(
+        len(factor), scramble=True, rng=stream(seed, f"population:{patients_key(population)}")
+    )
     blocks: list[dict[str, Floats]] = []
     accepted = drawn = 0
     size = max(_BLOCK, 1 << (n - 1).bit_length())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pkpd.cards.every_problem import every_problem
 from pkpd.cards.files import CardPath, card_hash, card_names, find_card, nearest_of
 from pkpd.cards.relations import (
     Individual,
@@ -28,7 +29,6 @@ from pkpd.cards.relations import (
     refuse,
 )
 from pkpd.cards.tables import Table, read_toml
-from pkpd.errors import PkpdError
 from pkpd.units import Parameter
 
 LINES = ("neutrophils", "platelets", "wbc")
@@ -283,12 +283,11 @@ def check_card(path: Path | str) -> list[str]:
         "grades": rule_cards.load_grades,
         "response": rule_cards.load_response_criteria,
     }
-    file = Path(path)
-    try:
-        readers[read_toml(file).one_of("kind", tuple(readers))](file)
-    except PkpdError as error:
-        return [str(error)]
-    return []
+
+    def read(file: Path) -> object:
+        return readers[read_toml(file).one_of("kind", tuple(readers))](file)
+
+    return every_problem(Path(path), read)
 
 
 # -- parts of a card ---------------------------------------------------------------------------

@@ -346,10 +346,17 @@ def _raw(table: Table, key: str) -> Any:
     if key not in table:
         raise table.missing(key, allowed=_EXAMPLES[key])
     value = table.data[key]
-    if key == "days" and isinstance(value, list):
-        return tuple(value)
-    if key == "days" and isinstance(value, float | bool | dict):
+    if key == "days" and (isinstance(value, bool) or not isinstance(value, int | str | list)):
         table.refuse(key, f"{value} is not days", allowed='"1-5", "1,8,15" or a list')
+    if key == "days" and isinstance(value, list):
+        for row, day in enumerate(value, start=1):
+            if isinstance(day, bool) or not isinstance(day, int | str):
+                table.refuse(
+                    f"days, item {row}",
+                    f"{day} is not a day",
+                    allowed="whole numbers, counted from 1",
+                )
+        return tuple(value)
     return value
 
 

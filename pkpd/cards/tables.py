@@ -11,11 +11,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from pkpd import units
 from pkpd.cards.files import CardPath, nearest_of, shown_name
+from pkpd.cards.table_words import range_words, show, within
 from pkpd.errors import CardError, PkpdError, sentence
 
 
@@ -27,6 +29,27 @@ class _Required:
 
 
 REQUIRED: Final = _Required()
+
+REMOVED: Final = object()
+"""As what could stand in place of a value: nothing, the key must go."""
+
+
+class PlacedError(CardError):
+    """A card's error, with its place in the file and what could stand there.
+
+    Attributes
+    ----------
+    keys
+        Steps from the top of the file to the table.
+    key
+        Of the table; may be ``"levels, item 2"`` or ``"change.lenalidomide"``.
+    instead
+        A value that can be read; ``None`` if none is known.
+    """
+
+    keys: tuple[Any, ...] = ()
+    key: str | None = None
+    instead: Any = None
 
 
 class Table:
@@ -45,12 +68,21 @@ class Table:
     path
         Steps to the table's place in the file: keys, headers as ``[dose.clofarabine]`` and rows as
         ``[[cohort]] 2``; empty at the top.
+    keys
+        The same steps as keys and indices of the file's data.
     """
 
-    def __init__(self, data: Mapping[str, Any], file: str, path: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        file: str,
+        path: tuple[str, ...] = (),
+        keys: tuple[Any, ...] = (),
+    ) -> None:
         self.data = dict(data)
         self.file = file
         self.path = path
+        self.keys = keys
         self._known: dict[str, None] = {}
         self._children: list[Table] = []
 
@@ -67,10 +99,21 @@ class Table:
         return f"{self.file}: {inside}" if inside else self.file
 
     def error(
-        self, key: str | None, what: str, allowed: str | None = None, remedy: str | None = None
+        self,
+        key: str | None,
+        what: str,
+        allowed: str | None = None,
+        remedy: str | None = None,
+        instead: Any = None,
     ) -> CardError:
-        """Make (not raise) the error of a key of this table."""
-        return CardError(sentence(where=self.where(key), what=what, allowed=allowed, remedy=remedy))
+        """Make (not raise) the error of a key of this table; `instead` could stand there."""
+        text = sentence(where=self.where(key), what=what, allowed=allowed, remedy=remedy)
+        return self._placed(text, key, instead)
+
+    def _placed(self, text: str, key: str | None, instead: Any = None) -> PlacedError:
+        error = PlacedError(text)
+        error.keys, error.key, error.instead = self.keys, key, instead
+        return error
 
     def refuse(
         self, key: str | None, what: str, allowed: str | None = None, remedy: str | None = None
@@ -78,11 +121,12 @@ class Table:
         """Raise the error of a key of this table."""
         raise self.error(key, what, allowed, remedy)
 
-    def missing(self, key: str, allowed: str) -> CardError:
+    def missing(self, key: str, allowed: str, instead: Any = None) -> CardError:
         """Make (not raise) the error of a required key that the table lacks."""
         near = nearest_of(key, (k for k in self.data if k not in self._known), cutoff=0.65)
         hint = near.replace("did you mean", "is it written as").replace("?)", " here?)")
-        return self.error(key, f"the key is missing{hint}", allowed=allowed, remedy="add it")
+        what = f"the key is missing{hint}"
+        return self.error(key, what, allowed=allowed, remedy="add it", instead=instead)
 
     @contextmanager
     def at(self, key: str | None = None) -> Iterator[None]:
@@ -92,8 +136,8 @@ class Table:
         except PkpdError as error:
             if isinstance(error, CardError) and str(error).startswith(self.file):
                 raise
-            located = f"{self.where(key)}: {error}"
-            raise CardError(located) from error
+            text = f"{self.where(key)}: {error}"
+            raise self._placed(text, key) from error
 
     def done(self) -> None:
         """Refuse every key of this table, and of the tables taken from it, that was not asked for.
@@ -111,6 +155,7 @@ class Table:
                     f"unknown key{nearest_of(key, known)}",
                     allowed=", ".join(sorted(known)) or "no keys",
                     remedy="correct or remove it",
+                    instead=REMOVED,
                 )
         for child in self._children:
             child.done()
@@ -119,24 +164,27 @@ class Table:
 
     def text(self, key: str, default: Any = REQUIRED) -> Any:
         """Text of one key; an empty text is refused."""
-        value = self._get(key, default, "text in quotes")
+        value = self._get(key, default, "text in quotes", "text")
         if value is default:
             return default
         if not isinstance(value, str):
-            raise self.error(key, f"{_show(value)} is not text", remedy="put it in double quotes")
+            what, remedy = f"{show(value)} is not text", "put it in double quotes"
+            raise self.error(key, what, remedy=remedy, instead=str(value))
         if not value.strip():
-            raise self.error(key, "the text is empty", remedy="write it, or remove the key")
+            what, remedy = "the text is empty", "write it, or remove the key"
+            raise self.error(key, what, remedy=remedy, instead="text")
         return value
 
     def one_of(self, key: str, allowed: Iterable[str], default: Any = REQUIRED) -> Any:
         """Text of one key that is one of `allowed`."""
         words = tuple(allowed)
-        value = self._get(key, default, ", ".join(words))
+        value = self._get(key, default, ", ".join(words), words[0])
         if value is default:
             return default
         if not isinstance(value, str) or value not in words:
             hint = nearest_of(value, words) if isinstance(value, str) else ""
-            raise self.error(key, f"{_show(value)} is not allowed{hint}", allowed=", ".join(words))
+            what = f"{show(value)} is not allowed{hint}"
+            raise self.error(key, what, allowed=", ".join(words), instead=words[0])
         return value
 
     def number(
@@ -164,8 +212,8 @@ class Table:
         unit
             Unit of the number, for the error message only.
         """
-        allowed = _range_words("a number", minimum, maximum, above, unit)
-        value = self._get(key, default, allowed)
+        allowed = range_words("a number", minimum, maximum, above, unit)
+        value = self._get(key, default, allowed, within(minimum, maximum, above))
         if value is default:
             return default
         return self._checked(key, value, minimum, maximum, above, allowed)
@@ -179,23 +227,24 @@ class Table:
         maximum: int | None = None,
     ) -> Any:
         """Whole number of one key, as int."""
-        allowed = _range_words("a whole number", minimum, maximum, None, None)
-        value = self._get(key, default, allowed)
+        allowed = range_words("a whole number", minimum, maximum, None, None)
+        value = self._get(key, default, allowed, within(minimum, maximum, None))
         if value is default:
             return default
         number = self._checked(key, value, minimum, maximum, None, allowed)
         if number != int(number):
-            raise self.error(key, f"{_show(value)} is not a whole number", allowed=allowed)
+            what = f"{show(value)} is not a whole number"
+            raise self.error(key, what, allowed=allowed, instead=round(number))
         return int(number)
 
     def boolean(self, key: str, default: Any = REQUIRED) -> Any:
         """Read ``true`` or ``false`` of one key."""
-        value = self._get(key, default, "true or false")
+        value = self._get(key, default, "true or false", True)
         if value is default:
             return default
         if not isinstance(value, bool):
             raise self.error(
-                key, f"{_show(value)} is not true or false", remedy="write true or false, no quotes"
+                key, f"{show(value)} is not true or false", remedy="write true or false, no quotes"
             )
         return value
 
@@ -228,12 +277,12 @@ class Table:
             return default
         if not isinstance(value, str):
             raise self.error(
-                key, f"{_show(value)} has no unit", allowed=what, remedy='write it as "1.5 h"'
+                key, f"{show(value)} has no unit", allowed=what, remedy='write it as "1.5 h"'
             )
         with self.at(key):
             number, unit = units.parse_quantity(value)
             inside = units.to_internal(number, unit, dimension)
-        allowed = _range_words("a quantity", minimum, maximum, above, "in internal units")
+        allowed = range_words("a quantity", minimum, maximum, above, "in internal units")
         return self._checked(key, float(inside), minimum, maximum, above, allowed, shown=value)
 
     # -- lists ----------------------------------------------------------------------------
@@ -249,7 +298,7 @@ class Table:
         length: int | None = None,
     ) -> Any:
         """List of finite numbers of one key, as a tuple of floats."""
-        allowed = _range_words("a list of numbers", minimum, maximum, above, None)
+        allowed = range_words("a list of numbers", minimum, maximum, above, None)
         values = self._list(key, default, allowed, length)
         if values is default:
             return default
@@ -266,7 +315,7 @@ class Table:
         for row, value in enumerate(values, start=1):
             if not isinstance(value, str) or not value.strip():
                 item = f"{key}, item {row}"
-                raise self.error(item, f"{_show(value)} is not text", remedy="put it in quotes")
+                raise self.error(item, f"{show(value)} is not text", remedy="put it in quotes")
         return tuple(values)
 
     # -- tables ---------------------------------------------------------------------------
@@ -276,7 +325,7 @@ class Table:
         value = self._get(key, default, "a table")
         if value is default:
             return default
-        return self._child(value, key)
+        return self._child(value, key, key)
 
     def tables(self, key: str, default: Any = REQUIRED) -> Any:
         """Rows ``[[key]]`` as a tuple of tables, counted from 1 in errors."""
@@ -284,11 +333,13 @@ class Table:
         if value is default:
             return default
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            hint = "a single table" if isinstance(value, dict) else _show(value)
+            hint = "a single table" if isinstance(value, dict) else show(value)
             raise self.error(
                 key, f"{hint} where rows are expected", remedy=f"write each row as [[{key}]]"
             )
-        return tuple(self._child(row, f"[[{key}]] {n}") for n, row in enumerate(value, start=1))
+        return tuple(
+            self._child(row, f"[[{key}]] {n}", key, n - 1) for n, row in enumerate(value, start=1)
+        )
 
     def named_tables(self, key: str, default: Any = REQUIRED) -> Any:
         """Tables ``[key.a]``, ``[key.b]`` as a dict from name to table, in the file's order."""
@@ -297,28 +348,36 @@ class Table:
             return default
         if not isinstance(value, dict):
             raise self.error(
-                key, f"{_show(value)} is not a table", remedy=f"write [{key}.<name>] tables"
+                key, f"{show(value)} is not a table", remedy=f"write [{key}.<name>] tables"
             )
         shape = "{}.{}" if self.path else "[{}.{}]"
-        return {name: self._child(row, shape.format(key, name)) for name, row in value.items()}
+        return {
+            name: self._child(row, shape.format(key, name), key, name)
+            for name, row in value.items()
+        }
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _child(self, value: Any, step: str) -> Table:
+    def _child(self, value: Any, step: str, *keys: Any) -> Table:
         if not isinstance(value, dict):
-            raise self.error(
-                step, f"{_show(value)} is not a table", remedy="write it as { name = value, ... }"
+            text = sentence(
+                where=self.where(step),
+                what=f"{show(value)} is not a table",
+                remedy="write it as { name = value, ... }",
             )
-        child = Table(value, self.file, (*self.path, step))
+            error = self._placed(text, None, REMOVED)
+            error.keys = (*self.keys, *keys)
+            raise error
+        child = Table(value, self.file, (*self.path, step), (*self.keys, *keys))
         self._children.append(child)
         return child
 
-    def _get(self, key: str, default: Any, expected: str) -> Any:
+    def _get(self, key: str, default: Any, expected: str, instead: Any = None) -> Any:
         self._known[key] = None
         if key in self.data:
             return self.data[key]
         if isinstance(default, _Required):
-            raise self.missing(key, expected)
+            raise self.missing(key, expected, instead)
         return default
 
     def _list(self, key: str, default: Any, allowed: str, length: int | None) -> Any:
@@ -326,7 +385,7 @@ class Table:
         if value is default:
             return default
         if not isinstance(value, list):
-            raise self.error(key, f"{_show(value)} is not a list", remedy="write it as [a, b, ...]")
+            raise self.error(key, f"{show(value)} is not a list", remedy="write it as [a, b, ...]")
         if length is not None and len(value) != length:
             raise self.error(key, f"{len(value)} items where {length} are expected")
         return value
@@ -343,12 +402,16 @@ class Table:
     ) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             remedy = "remove the quotes" if isinstance(value, str) else None
-            raise self.error(key, f"{_show(value)} is not a number", allowed=allowed, remedy=remedy)
+            what, instead = f"{show(value)} is not a number", within(minimum, maximum, above)
+            raise self.error(key, what, allowed=allowed, remedy=remedy, instead=instead)
         number = float(value)
         low = (minimum is not None and number < minimum) or (above is not None and number <= above)
         high = maximum is not None and number > maximum
         if not math.isfinite(number) or low or high:
-            raise self.error(key, f"{_show(shown or value)} is out of range", allowed=allowed)
+            what, instead = f"{show(shown or value)} is out of range", None
+            if shown is None:
+                instead = within(minimum, maximum, above)
+            raise self.error(key, what, allowed=allowed, instead=instead)
         return number
 
 
@@ -362,6 +425,9 @@ def read_toml(path: CardPath | str) -> Table:
     """
     file = Path(path) if isinstance(path, str) else path
     shown = shown_name(path)
+    instead = _INSTEAD.get()
+    if instead is not None and instead[0] == str(path):
+        return Table(instead[1], shown)
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -376,7 +442,29 @@ def read_toml(path: CardPath | str) -> Table:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CardError(_syntax(shown, text, str(error))) from error
+    except RecursionError:
+        raise CardError(
+            sentence(
+                where=shown,
+                what="lists or tables lie too deep within one another to be read",
+                allowed="some hundred levels",
+                remedy="write them flat",
+            )
+        ) from None
     return Table(data, shown)
+
+
+@contextmanager
+def reading_instead(path: CardPath | str, data: Mapping[str, Any]) -> Iterator[None]:
+    """Read `data` where the file of this path would be read."""
+    token = _INSTEAD.set((str(path), data))
+    try:
+        yield
+    finally:
+        _INSTEAD.reset(token)
+
+
+_INSTEAD: ContextVar[tuple[str, Mapping[str, Any]] | None] = ContextVar("instead", default=None)
 
 
 def _syntax(shown: str, text: str, message: str) -> str:
@@ -390,29 +478,3 @@ def _syntax(shown: str, text: str, message: str) -> str:
         what=f"not valid TOML, {what.strip()[:1].lower()}{what.strip()[1:]}",
         remedy=f"correct {line!r}" if line else "correct the line",
     )
-
-
-def _range_words(
-    noun: str, minimum: float | None, maximum: float | None, above: float | None, unit: str | None
-) -> str:
-    parts = []
-    if above is not None:
-        parts.append(f"above {above:g}")
-    if minimum is not None:
-        parts.append(f"at least {minimum:g}")
-    if maximum is not None:
-        parts.append(f"at most {maximum:g}")
-    words = f"{noun} {' and '.join(parts)}" if parts else noun
-    return f"{words} ({unit})" if unit else words
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    return str(value)

@@ -49,6 +49,7 @@ from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.trial_arms import arms_of_trial
 from pkpd.marrow.variants import VARIANTS
 from pkpd.schedule import plan
+from pkpd.subjects import patients_key
 from pkpd.trials import Arm as TrialArm
 from pkpd.trials import Cohort, DLTRule, Trial
 
@@ -101,7 +102,7 @@ def compare_leukaemia(
                 on_progress(done + share * item.trial.horizon_days, total, text)
 
         study = new_study(
-            item.unnamed_id,
+            item.patients,
             draws,
             patients=scenario.patients,
             seed=scenario.seed,
@@ -158,6 +159,7 @@ class _Ready:
     rules: tuple[tuple[DLTRule, ...], ...]
     hashes: dict[str, str]
     simulated: str
+    patients: str
 
     @property
     def work(self) -> float:
@@ -194,7 +196,7 @@ def _make_ready(variant: Variant, trial: Trial) -> _Ready:
             trial, id=f"{trial.id}-{variant.name}", name=f"{trial.name}, {variant.name}"
         )
     simulated = simulated_text(trial, population, LEUKAEMIA)
-    return _Ready(trial, unnamed, arms, tuple(rules), hashes, simulated)
+    return _Ready(trial, unnamed, arms, tuple(rules), hashes, simulated, patients_key(population))
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,6 @@ def leukaemia_assumptions(rule: DLTRule | None) -> tuple[str, ...]:
         judged,
         "curves of counts follow every patient as if none died",
         "doses are not rounded to capsules",
-        "no growth factor is given but those of the schedule; deaths by infection are a hazard that rises with neutropenia, "
-        "and deaths after the last simulated day are not counted",
+        "no growth factor is given but those of the schedule; deaths by infection are a hazard "
+        "that rises with neutropenia, and deaths after the last simulated day are not counted",
     )

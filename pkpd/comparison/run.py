@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,6 +41,7 @@ from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.machine import cores
 from pkpd.model.joint import JointModel, assumed_inputs
 from pkpd.model.parameters import draw_parameters
 from pkpd.subjects import PatientSample, Population, sample_population
@@ -150,7 +150,7 @@ def compare(
     if on_start is not None:
         on_start(simulated)
     total = float(sum(len(r.trial.cohorts) * _work(r) for r in ready))
-    threads = jobs or os.cpu_count() or 1
+    threads = jobs or cores()
     done = 0.0
     results = []
     hashes: dict[str, str] = {}

@@ -6,13 +6,16 @@ A scenario is a TOML file with ``kind = "scenario"``; a trial file can be run di
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pkpd.cards import card_names, find_card, load_trial, read_toml
 from pkpd.cards.drug_actions import MARROWS
+from pkpd.cards.every_problem import every_problem
 from pkpd.cards.files import nearest_of
 from pkpd.cards.model_cards import check_card
 from pkpd.cards.population_cards import load_population
@@ -26,6 +29,8 @@ from pkpd.comparison.assumptions import (
     check_run_option,
 )
 from pkpd.errors import CardError, PkpdError, sentence
+from pkpd.evidence.table.populations import read_populations
+from pkpd.leukaemia.parameters import read_leukaemia_card
 from pkpd.trials import Trial
 
 DEFAULT = "five_trials"
@@ -274,23 +279,17 @@ def check_file(path: str | Path) -> list[str]:
     """
     try:
         kind = read_toml(Path(path)).data.get("kind")
-        if kind == "scenario":
-            load_scenario(Path(path))
-        elif kind is None:  # a schedule of one's own need not say that it is a trial
-            load_trial(Path(path))
-        elif kind == "leukaemia":
-            from pkpd.leukaemia.parameters import read_leukaemia_card
-
-            read_leukaemia_card(Path(path))
-        elif kind == "evidence_populations":
-            from pkpd.evidence.table.populations import read_populations
-
-            read_populations(Path(path))
-        else:
-            return check_card(Path(path))
     except PkpdError as error:
         return [str(error)]
-    return []
+    readers: dict[str | None, Callable[[Path], object]] = {
+        "scenario": load_scenario,
+        None: load_trial,  # a schedule of one's own need not say that it is a trial
+        "leukaemia": read_leukaemia_card,
+        "evidence_populations": read_populations,
+    }
+    if kind in readers:
+        return every_problem(Path(path), readers[kind])
+    return check_card(Path(path))
 
 
 def with_overrides(
@@ -328,9 +327,10 @@ def with_overrides(
     if rule is not None:
         check_rule(kept, load_rule(rule))
     for name, value, least in (("patients", patients, 1), ("draws", draws, 1), ("seed", seed, 0)):
-        if value is not None and not least <= value <= MOST:
-            msg = sentence(where=name, what=f"{value}", allowed=f"{least} to {MOST}")
-            raise CardError(msg)
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and not (whole and least <= value <= MOST):
+            allowed = f"a whole number, {least} to {MOST}"
+            raise CardError(sentence(where=name, what=f"{value!r}", allowed=allowed))
     variants = tuple(
         replace(
             v,

@@ -37,7 +37,7 @@ def code_of(text: str | int) -> int | str:
         number = float(text)
     except ValueError:
         return str(text).strip().casefold()
-    return int(number) if number == int(number) else str(text)
+    return int(number) if number.is_integer() else str(text)
 
 
 def read_measurements(

@@ -163,6 +163,10 @@ def open_sheet(
         path = Path(source)
         if not path.exists():
             raise DataError(sentence(where=str(path), what="no such file", remedy="check the path"))
+        if path.is_dir():
+            raise DataError(
+                sentence(where=str(path), what="it is a folder", remedy="name a file in it")
+            )
         if path.suffix.lower() == ".parquet":
             import pandas as pd  # only here: reading parquet is optional
 

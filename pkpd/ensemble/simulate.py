@@ -99,10 +99,11 @@ def simulate(
             allowed=f"0 to {until_day} days since the start of day 1",
         )
         raise PkpdError(msg)
-    if draws < 1 or draws * sample.n * times.size * 2 > MOST_VALUES:
+    whole = isinstance(draws, int | np.integer) and draws >= 1
+    if not whole or draws * sample.n * times.size * 2 > MOST_VALUES:
         msg = sentence(
             where="simulate",
-            what=f"{draws} draws of {sample.n} patients at {times.size} times",
+            what=f"{draws!r} draws of {sample.n} patients at {times.size} times",
             allowed="at least one draw, and at most 2e8 counts",
             remedy="use fewer, or pkpd.compare, which keeps summaries only",
         )

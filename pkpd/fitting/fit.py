@@ -188,6 +188,15 @@ def fit(
     PkpdError
         If the likelihood is not finite where the fit would start; the message names the subjects.
     """
+    for name, given, kind in (("model", model, PopulationModel), ("data", data, Dataset)):
+        if not isinstance(given, kind):
+            raise PkpdError(
+                sentence(
+                    where=f"fit: {name}",
+                    what=f"a {type(given).__name__} is no {name}",
+                    allowed=f"pkpd.{kind.__name__}",
+                )
+            )
     if method in ("focei", "foce", "fo", "laplace"):
         from pkpd.fitting.maximum.estimate import maximum_likelihood
 

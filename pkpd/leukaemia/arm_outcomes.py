@@ -46,7 +46,7 @@ def population_outcomes(
     n
         Number of patients.
     seed
-        Of the random scores, which also depend on the arm's name.
+        Of the random scores, which also depend on who the arm's patients are, not on its name.
     scores
         Scores instead of a seed, ``[M, len(SCORES)]`` uniform on (0, 1), with M as
         `pkpd.leukaemia.patients.candidates` says.
@@ -65,7 +65,7 @@ def population_outcomes(
         If the disease, a drug or a parameter is unknown, or the scores do not fit.
     """
     if scores is None:
-        scores = random_scores(candidates(arm, n), seed, arm.name)
+        scores = random_scores(candidates(arm, n), seed, arm.patients_key)
     elif scores.ndim != 2 or scores.shape != (candidates(arm, n), len(SCORES)):
         msg = sentence(
             where=f"arm {arm.name}",
@@ -162,5 +162,5 @@ def outcomes_of_arms(
     arms: Sequence[Arm], theta: Theta, n: int = 500, *, seed: int = 1, variant: Variant = FULL
 ) -> list[ArmOutcomes]:
     """`population_outcomes` of several arms, arms side by side on all cores."""
-    scores = [random_scores(candidates(arm, n), seed, arm.name) for arm in arms]
+    scores = [random_scores(candidates(arm, n), seed, arm.patients_key) for arm in arms]
     return list(PreparedArms(arms, scores, variant).outcomes(theta))

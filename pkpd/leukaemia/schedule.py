@@ -114,3 +114,9 @@ class Arm:
     least_neutrophils: float = 0.0
     least_platelets: float = 0.0
     most_wbc: float = float("inf")
+
+    @property
+    def patients_key(self) -> str:
+        """Who its patients are, in a short text: arms with the same key meet the same patients."""
+        limits = (self.least_neutrophils, self.least_platelets, self.most_wbc)
+        return f"{self.disease} {self.age} {limits}"

@@ -99,6 +99,7 @@ def individual_parameters(
         result |= {f"{namespace}.{name}": value for name, value in values.items()}
         if card.kind == "marrow":
             result |= evaluation.counts(namespace, card, values)
+    result = {name: xp.asarray(value) for name, value in result.items()}  # a number alone too
     shape = np.broadcast_shapes(*(value.shape for value in result.values())) if result else ()
     return {name: xp.broadcast_to(value, shape) for name, value in result.items()}
 

@@ -10,16 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pkpd.cards.files import card_names
-from pkpd.cards.population_cards import load_population
-from pkpd.errors import DataError
-from pkpd.subjects import (
-    Distribution,
+from pkpd.body import (
     body_mass_index,
     body_surface_area_du_bois,
     body_surface_area_mosteller,
     creatinine_clearance_cockcroft_gault,
     fat_free_mass_janmahasatian,
+)
+from pkpd.cards.files import card_names
+from pkpd.cards.population_cards import load_population
+from pkpd.errors import DataError
+from pkpd.subjects import (
+    Distribution,
     patients,
     sample_population,
     stratified_normals,

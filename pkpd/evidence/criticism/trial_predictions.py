@@ -65,7 +65,8 @@ class NewStudy:
     Attributes
     ----------
     name
-        Of the trial; another name gives other patients and other deviations.
+        Who its patients are (`pkpd.subjects.patients_key`): another name gives other patients and
+        other deviations.
     thetas
         Posterior draws, complete.
     deviations

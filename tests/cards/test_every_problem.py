@@ -1,0 +1,104 @@
+"""All problems of a file are found, and what follows from one of them is not told again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pkpd.cards import card_folder, card_names
+from pkpd.comparison.scenario import check_file
+
+EIGHT = """
+title = "t"
+population = "nope"
+rule = "nope2"
+horizon_days = -4
+bogus = 3
+[dose.lenalidomide]
+amount = "10 furlong"
+days = "0-21/28"
+route = "nasal"
+[course.treatment]
+doses = ["lenalidomid"]
+cycle_days = 28
+cycles = 2
+"""
+
+GOOD = """
+title = "t"
+population = "rr_aml"
+rule = "leukemia_d42_generic"
+horizon_days = 120
+[dose.lenalidomide]
+amount = "10 mg"
+days = "1-21/28"
+route = "oral"
+[course.treatment]
+doses = ["lenalidomide"]
+cycles = 2
+"""
+
+
+def problems(folder, text):
+    (folder / "mine.toml").write_text(text)
+    return check_file(folder / "mine.toml")
+
+
+def test_eight_mistakes_are_eight_sentences(tmp_path):
+    found = problems(tmp_path, EIGHT)
+    words = ("furlong", "day 0", "nasal", "lenalidomid'", "-4 is out", "'nope'", "bogus", "'nope2'")
+    assert len(found) == len(words)
+    for word in words:
+        assert sum(word in text for text in found) == 1, word
+    assert all(text.startswith(str(tmp_path / "mine.toml")) for text in found)
+
+
+def test_a_good_file_has_no_problem(tmp_path):
+    assert problems(tmp_path, GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({'"10 mg"': '"10 furlong"'}, ["furlong"]),
+        ({"cycles = 2": "cycels = 2"}, ["did you mean 'cycles'"]),
+        ({'"1-21/28"': '"0-21/28"'}, ["day 0"]),  # the cycle length goes with it: not told
+        ({'"1-21/28"': "2020-01-01"}, ["2020-01-01 is not days"]),
+        ({'"1-21/28"': '[1, "x y"]'}, ["'x y' is not a whole day"]),
+        ({"120": '"120"', "cycles = 2": "cycles = 1.5"}, ["not a number", "not a whole number"]),
+        ({"[dose.lenalidomide]": "[dose.lenalidomid]"}, ["there is no card for drug", "doses"]),
+        ({'"rr_aml"': '"rr_amll"', '"oral"': '"iv"'}, ["did you mean 'rr_aml'", "no model for"]),
+    ],
+)
+def test_mistakes_are_told_once_each(tmp_path, changes, words):
+    text = GOOD
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    found = problems(tmp_path, text)
+    assert len(found) == len(words), found
+    for word in words:
+        assert any(word in one for one in found), word
+
+
+def test_a_drug_card_is_checked_with_the_files_it_names(tmp_path):
+    text = (Path(str(card_folder("drugs"))) / "etoposide.toml").read_text()
+    text = text.replace('"etoposide"', '"mine"')
+    text = text.replace('"freyer2000_etoposide"', '"gone_pk.toml"')
+    text = text.replace('"etoposide_kill"', '"gone_effect.toml"')
+    found = problems(tmp_path, text)
+    assert "pk: " in found[0]
+    assert "there is no such file" in found[0]
+    assert "gone_pk.toml" in found[0]
+
+
+def test_nested_brackets_are_one_sentence(tmp_path):
+    (found,) = problems(tmp_path, "a = " + "[" * 2000 + "]" * 2000)
+    assert "too deep" in found
+
+
+def test_all_shipped_files_are_good():
+    for kind in ("drugs", "populations", "leukaemia", "evidence", "trials", "schedules"):
+        for name in card_names(kind):
+            assert check_file(str(card_folder(kind) / f"{name}.toml")) == [], name
