@@ -10,8 +10,8 @@ import pkpd
 PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = ("errors", "float64", "machine", "units", "body", "schedule", "subjects", "trials",
-          "cards", "data", "kinetics", "marrow", "model", "solve", "course", "endpoints", "ensemble",
-          "predict", "leukaemia", "fitting", "evidence", "comparison", "report",
+          "cards", "data", "kinetics", "marrow", "model", "solve", "course", "endpoints",
+          "ensemble", "predict", "leukaemia", "fitting", "evidence", "comparison", "report",
           "cli")  # fmt: skip
 
 

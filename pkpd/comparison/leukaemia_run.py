@@ -42,8 +42,7 @@ from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
 from pkpd.evidence.posterior.learned import learned
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
-from pkpd.leukaemia.lazy_outcomes import usual_criteria
-from pkpd.leukaemia.outcomes import ArmOutcomes
+from pkpd.leukaemia.outcomes import ArmOutcomes, usual_criteria
 from pkpd.leukaemia.parameters import CARDS
 from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.trial_arms import arms_of_trial
