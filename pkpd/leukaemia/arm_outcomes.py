@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,9 +143,10 @@ class PreparedArms:
                 self._regimens[index], self.arms[index].schedule, theta,
                 np.ascontiguousarray(par[:, own]), np.ascontiguousarray(state[:, own]),
                 self.variant, steps_per_day=self.steps_per_day, threads=inside,
+                death_score=death_score[own],
             )  # fmt: skip
             return ArmOutcomes(
-                self.arms[index], replace(course, death_score=death_score[own]), age[own], criteria,
+                self.arms[index], course, age[own], criteria,
                 response_by_day,
             )  # fmt: skip
 

@@ -164,6 +164,7 @@ def simulate_prepared(
     *,
     steps_per_day: int = STEPS_PER_DAY,
     threads: int | None = None,
+    death_score: Floats | None = None,
 ) -> Course:
     """`simulate` with the regimen of the schedule prepared and the parameters as rows.
 
@@ -177,6 +178,8 @@ def simulate_prepared(
         ``[P, N]`` as `as_rows` gives it.
     state
         ``[states, N]``; both in C order.
+    death_score
+        ``[N]`` uniform numbers that decide the day of death; without them nobody dies.
     """
     tables, made = regimen.at(theta), regimen.made
     effect = tables.effect
@@ -241,6 +244,7 @@ def simulate_prepared(
         **given._asdict(),
         drugs=names[0],
         course_names=names[1],
+        death_score=death_score,
     )
 
 
