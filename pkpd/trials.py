@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.schedule import LINES, STATUSES, Criterion, Regimen
@@ -384,6 +385,25 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class AskedQuestion:
+    """A question that a trial asks of its cohorts.
+
+    `ask` is its template (`pkpd.cards.question_cards.TEMPLATES`); `settings` are what it needs, by
+    name; `title` and `text` are the template's own if empty; `name` is for files.
+    """
+
+    ask: str
+    name: str
+    title: str = ""
+    text: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        """Look up a setting of the template."""
+        return dict(self.settings)[key]
+
+
+@dataclass(frozen=True)
 class Trial:
     """A trial, or a schedule of the user's own in the same form.
 
@@ -413,6 +433,8 @@ class Trial:
         Protocol days on which counts are taken.
     references
         Papers and registry entries.
+    questions
+        Asked of the cohorts, beyond what every comparison tells.
     drug_cards
         Drugs whose cards are files of the user: name, and file beside the trial's.
     published
@@ -438,6 +460,7 @@ class Trial:
     rule_note: str = ""
     grades: str = "ctcae_v5"
     published: tuple[PublishedOutcome, ...] = ()
+    questions: tuple[AskedQuestion, ...] = ()
     drug_cards: tuple[tuple[str, str], ...] = ()
     path: str = field(default="", compare=False)
 

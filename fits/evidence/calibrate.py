@@ -45,16 +45,19 @@ from scores import (  # noqa: E402
     write_csv,
 )
 
+from pkpd.cards import card_names, load_trial  # noqa: E402
 from pkpd.evidence.criticism.criticism import (  # noqa: E402
     influence,
     influence_table,
     left_out_checks,
     predictive_checks,
 )
-from pkpd.evidence.criticism.len_mec import (  # noqa: E402
+from pkpd.evidence.criticism.schedule_or_dose import (  # noqa: E402
+    Design,
     cohort_rows,
     contrasts,
     delayed_risks,
+    design_of,
     table_text,
 )
 from pkpd.evidence.likelihood.parameters import marrow_effects  # noqa: E402
@@ -183,13 +186,19 @@ def parameter_part(plan: Plan, out: Path) -> str:
     )
 
 
-def len_mec_part(plan: Plan, out: Path) -> str:
-    """Lenalidomide with MEC."""
+def schedules_part(plan: Plan, out: Path) -> str:
+    """Answer the trials that ask for schedule or dose and have a row of evidence."""
+    designs = {name: design_of(load_trial(name)) for name in card_names("trials")}
+    asked = {name.partition("_")[2]: d for name, d in designs.items() if d and d.evidence_row}
+    return "\n\n".join(_schedule_or_dose(plan, out, name, d) for name, d in asked.items())
+
+
+def _schedule_or_dose(plan: Plan, out: Path, name: str, design: Design) -> str:
     draws = posterior_of(plan, out).draws(plan.draws)
     risks = delayed_risks(
-        load_evidence(), marrow_effects(plan.nodes), draws, patients=plan.patients_predicted
+        load_evidence(), marrow_effects(plan.nodes), draws, design, patients=plan.patients_predicted
     )
-    write_csv(out / plan.name / "len_mec_cohorts.csv", cohort_rows(risks))
+    write_csv(out / plan.name / f"{name}_cohorts.csv", cohort_rows(risks))
     rows = [
         {
             "neutrophils": c.neutrophils,
@@ -204,7 +213,7 @@ def len_mec_part(plan: Plan, out: Path) -> str:
         }
         for c in contrasts(risks)
     ]
-    write_csv(out / plan.name / "len_mec_contrasts.csv", rows)
+    write_csv(out / plan.name / f"{name}_contrasts.csv", rows)
     return table_text(risks)
 
 
@@ -218,7 +227,7 @@ PARTS: dict[str, Callable[[Plan, Path], str]] = {
     "coverage": coverage_part,
     "scores": score_part,
     "parameters": parameter_part,
-    "len_mec": len_mec_part,
+    "schedules": schedules_part,
 }
 
 
@@ -260,7 +269,7 @@ def everything(plan: Plan, out: Path, pool: Executor) -> tuple[str, float]:
     print(f"the marrow model is sampled: {cpu:.0f} CPU s", flush=True)
     pages = [f"Calibration, {mode}", save_posterior(plan, out)]
     baseline, without = started("friberg"), refitted("full")
-    done = parts("landmarks", "len_mec", "parameters")
+    done = parts("landmarks", "schedules", "parameters")
     cpu += sum(task.result() for task in without)
     done |= parts("coverage")
     cpu += ended("friberg", baseline)

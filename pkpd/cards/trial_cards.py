@@ -10,6 +10,7 @@ from pkpd.cards.diseases import disease_in_words, diseases, read_disease
 from pkpd.cards.drug_cards import DrugCard, load_drug_card
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
+from pkpd.cards.question_cards import read_questions
 from pkpd.cards.rule_cards import load_grades, load_rule, names_of
 from pkpd.cards.schedule_cards import (
     Library,
@@ -169,6 +170,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         drug_cards=tuple(drugs.files.items()),
         path=str(path),
     )
+    trial = replace(trial, questions=read_questions(root, trial))
     root.done()
     for cohort in trial.cohorts:
         _check_rules(root, trial, cohort)

@@ -241,7 +241,7 @@ class _TrialRun:
         questions: tuple[Question, ...] = ()
         if with_questions:
             tell(float(len(trial.cohorts)), f"{trial.name}: questions of the trial")
-            questions = answers(trial, item.unnamed_id, item.arms, shares, self.study)
+            questions = answers(trial, item.arms, shares, self.study)
         attrs = {
             "patients": self.scenario.patients,
             "draws": self.scenario.draws,

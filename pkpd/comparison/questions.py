@@ -1,4 +1,4 @@
-"""Questions of the five trials, answered under posterior draws by small tables."""
+"""Questions that trial cards ask, answered under posterior draws by small tables."""
 
 from __future__ import annotations
 
@@ -19,54 +19,37 @@ from pkpd.comparison.shares import (
     probability,
 )
 from pkpd.endpoints.response import improvement_day
-from pkpd.evidence.criticism.len_mec import (
-    COHORTS,
-    DAYS,
-    DOSES,
-    PAIRS,
-    RELEVANT,
-    SURE,
+from pkpd.errors import PkpdError
+from pkpd.evidence.criticism.schedule_or_dose import (
     DelayedRisks,
+    Design,
+    alone_in_words,
     cohort_rows,
     contrasts,
-    from_counts_alone,
+    design_of,
+    words_of,
 )
 from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import Criterion, Gate
-from pkpd.trials import Trial
+from pkpd.trials import AskedQuestion, ResponseCriteria, Trial
 
 Floats = NDArray[np.float64]
 Shares = Mapping[str, CohortShares]
 
-LEN_MEC_IDS = ("14d-10", "14d-5", "10d-5", "10d-10", "10d-25", "10d-50")
-"""Cohorts of NCT01681537 in the order of `pkpd.evidence.criticism.len_mec.COHORTS`."""
-
-GATES: Mapping[str, tuple[float, float] | None] = {
-    "none": None,
-    "0.5 and 20": (0.5, 20.0),
-    "1.0 and 50": (1.0, 50.0),
-    "1.0 and 100": (1.0, 100.0),
-}
-"""Counts (neutrophils, platelets, 10^9/L) that lenalidomide may wait for."""
-
-MOST_WAIT_DAYS = 28
-IMPROVEMENT_WEEKS = 8  # of IWG 2006: counts are followed so much longer than the trial
 LINES = ("neutrophils", "platelets")
 
 
 def answers(
-    trial: Trial, trial_id: str, arms: Mapping[str, Arm], shares: Shares, study: NewStudy
+    trial: Trial, arms: Mapping[str, Arm], shares: Shares, study: NewStudy
 ) -> tuple[Question, ...]:
-    """Answer the questions of a trial; other trials have none.
+    """Answer the questions of a trial's card; a trial whose card asks nothing has none.
 
     Parameters
     ----------
     trial
         As run; its id may name a variant.
-    trial_id
-        Id of its card, which decides the questions.
     arms
         Arms of its cohorts.
     shares
@@ -74,46 +57,65 @@ def answers(
     study
         The trial under posterior draws.
     """
-    registry = trial_id.split("_")[0].casefold()
-    if registry == "nct01681537" and set(LEN_MEC_IDS) <= set(shares):
-        return _schedule_or_dose(trial.id, shares)
-    if registry == "nct01629082":
-        return (_start_of_lenalidomide(trial, arms, study),)
-    if registry == "nct00983528" and {"clofarabine-20", "clofarabine-10"} <= set(shares):
-        return (_twenty_or_ten(trial.id, shares),)
-    if registry in ("nct01116193", "nct01673308"):
-        return _cycle_by_cycle(trial, arms, study)
-    return ()
+    found: list[Question] = []
+    for asked in trial.questions:
+        if asked.ask == "schedule_or_dose":
+            design = _whole_design(trial)
+            if design is not None:
+                found += _schedule_or_dose(trial.id, asked, design, shares)
+        elif asked.ask == "start_of_drug":
+            found.append(_start_of_drug(trial, asked, arms, study))
+        elif asked.ask == "one_dose_or_another":
+            if {asked["first"], asked["second"]} <= set(shares):
+                found.append(_one_dose_or_another(trial.id, asked, shares))
+        else:
+            found += _cycle_by_cycle(trial, asked, arms, study)
+    return tuple(found)
+
+
+def _whole_design(trial: Trial) -> Design | None:
+    """Design of a trial; ``None`` if a scenario left out the cohorts that it needs."""
+    try:
+        return design_of(trial)
+    except PkpdError:
+        return None
 
 
 def _named(low: float, high: float) -> str:
     return f"{low:.1f} and {high:g}"
 
 
-# -- lenalidomide with MEC --------------------------------------------------------------------
+# -- schedule or dose -------------------------------------------------------------------------
 
 
-def delayed_risks(shares: Shares) -> DelayedRisks:
-    """Risks of the six cohorts, for `pkpd.evidence.criticism.len_mec`; NaN where none was given."""
-    n_draws = shares[LEN_MEC_IDS[0]].delayed.shape[-1]
-    risk = np.full((len(PAIRS), len(DAYS), len(DOSES), n_draws), np.nan)
-    for name, (days, dose, _, _) in zip(LEN_MEC_IDS, COHORTS, strict=True):
-        for p, pair in enumerate(PAIRS):
-            risk[p, DAYS.index(days), DOSES.index(dose)] = shares[name].delay(*pair, 45.0)
-    return DelayedRisks(risk)
+def delayed_risks(design: Design, shares: Shares) -> DelayedRisks:
+    """Risks of the cohorts of a design; NaN where a schedule did not have a dose."""
+    n_draws = shares[design.names[0]].delayed.shape[-1]
+    risk = np.full((len(design.pairs), 2, len(design.doses), n_draws), np.nan)
+    for name, (days, dose, _, _) in zip(design.names, design.cohorts, strict=True):
+        for p, pair in enumerate(design.pairs):
+            place = (p, design.days.index(days), design.doses.index(dose))
+            risk[place] = shares[name].delay(*pair, float(design.by_day))
+    return DelayedRisks(risk, design)
 
 
-def _schedule_or_dose(trial: str, shares: Shares) -> tuple[Question, ...]:
-    risks = _known(delayed_risks(shares))
+def _schedule_or_dose(
+    trial: str, asked: AskedQuestion, design: Design, shares: Shares
+) -> tuple[Question, ...]:
+    risks = _known(delayed_risks(design, shares))
     by_cohort = []
     for number, row in enumerate(cohort_rows(risks)):
-        pair, (days, dose, late, n) = PAIRS[number // len(COHORTS)], COHORTS[number % len(COHORTS)]
+        which = number % len(design.cohorts)
+        pair, (days, dose, late, n) = (
+            design.pairs[number // len(design.cohorts)],
+            design.cohorts[which],
+        )
         by_cohort.append(
             (
                 _named(*pair),
-                LEN_MEC_IDS[number % len(COHORTS)],
+                design.names[which],
                 f"{late}/{n}",
-                figure(risks.of(PAIRS.index(pair), days, dose)),
+                figure(risks.of(design.pairs.index(pair), days, dose)),
                 Figure(float(str(row["as_many"]))),
             )
         )
@@ -132,31 +134,30 @@ def _schedule_or_dose(trial: str, shares: Shares) -> tuple[Question, ...]:
             )
         )
         verdicts.append(f"recovered at {pair}: {contrast.verdict}")
-    alone = from_counts_alone()
-    told = "tell" if not 1.0 - SURE < alone < SURE else "cannot tell"
-    verdicts.append(
-        f"the trial's own counts, 2 of 9 against 1 of 16, give a probability of {alone:.0%} that "
-        f"14 days are riskier: by themselves they {told} schedule from chance"
-    )
+    verdicts.append(alone_in_words(design))
+    more, higher = words_of(design)
+    doses = " and ".join(f"{dose:g}" for dose in design.common)
     first = Question(
         trial,
         "delayed_by_cohort",
-        "Who has not recovered by day 45?",
-        "Risk of those alive and free of leukaemia on day 45, by the counts that mean recovery "
-        "(neutrophils and platelets, 10^9/L), which no text that was read states. Last column: "
+        f"Who has not recovered by day {design.by_day}?",
+        f"Risk of those alive and free of leukaemia on day {design.by_day}, by the counts that "
+        f"mean recovery (neutrophils and platelets, 10^9/L). {asked.text}".strip()
+        + " Last column: "
         "probability that a cohort of this size has at least as many delayed patients as printed.",
         ("recovered at", "cohort", "printed", "risk", "as many"),
         tuple(by_cohort),
     )
     second = Question(
         trial,
-        "schedule_or_dose",
-        "Is it the schedule or the dose?",
-        "Difference of the risk: 14 less 10 days (mean over 5 and 10 mg), and 50 less 5 mg (10 "
-        f"days). A difference matters from {RELEVANT:.0%}. Last column: probability that a trial "
-        "like this one prints a split at least as uneven.",
-        ("recovered at", "14 less 10 days", "50 less 5 mg", "schedule moves it more",
-         f"schedule above {RELEVANT:.0%}", f"dose above {RELEVANT:.0%}", "split as seen"),
+        asked.name,
+        asked.title or "Is it the schedule or the dose?",
+        f"Difference of the risk: {more} (mean over {doses} {design.unit}), and {higher} "
+        f"({design.dose_contrast[0]} days). A difference matters from {design.relevant:.0%}. Last "
+        "column: probability that a trial like this one prints a split at least as uneven.",
+        ("recovered at", more, higher, "schedule moves it more",
+         f"schedule above {design.relevant:.0%}", f"dose above {design.relevant:.0%}",
+         "split as seen"),
         tuple(table),
         tuple(verdicts),
     )  # fmt: skip
@@ -165,9 +166,15 @@ def _schedule_or_dose(trial: str, shares: Shares) -> tuple[Question, ...]:
 
 def _known(risks: DelayedRisks) -> DelayedRisks:
     """Leave out draws in which some cohort has no patient with a verdict."""
-    given = np.array([risks.risk[:, DAYS.index(d), DOSES.index(m)] for d, m, _, _ in COHORTS])
+    design = risks.design
+    given = np.array(
+        [
+            risks.risk[:, design.days.index(d), design.doses.index(m)]
+            for d, m, _, _ in design.cohorts
+        ]
+    )
     good = ~np.isnan(given).any(axis=(0, 1))
-    return DelayedRisks(risks.risk[..., good])
+    return DelayedRisks(risks.risk[..., good], design)
 
 
 def _difference(interval: tuple[float, float, float]) -> Figure:
@@ -175,19 +182,23 @@ def _difference(interval: tuple[float, float, float]) -> Figure:
     return Figure(middle, lower, upper, "difference")
 
 
-# -- clofarabine, then lenalidomide ------------------------------------------------------------
+# -- start of a later drug --------------------------------------------------------------------
 
 
-def _start_of_lenalidomide(trial: Trial, arms: Mapping[str, Arm], study: NewStudy) -> Question:
-    course = "consolidation"
+def _start_of_drug(
+    trial: Trial, asked: AskedQuestion, arms: Mapping[str, Arm], study: NewStudy
+) -> Question:
+    course, wait, drug = asked["course"], asked["most_wait_days"], asked["drug"]
+    gates: dict[str, tuple[float, float] | None] = {"none": None}
+    gates |= {f"{low:.1f} and {high:g}": (low, high) for low, high in asked["gates"]}
     rows = []
     for cohort in trial.cohorts:
         # nothing after the last day on which it may start is asked for
-        last = clock_day_1(cohort.regimen, course) + MOST_WAIT_DAYS + 1
+        last = clock_day_1(cohort.regimen, course) + wait + 1
         schedule = replace(arms[cohort.id].schedule, horizon_days=last)
         arm = replace(arms[cohort.id], schedule=schedule)
-        for words, gate in GATES.items():
-            seen = study.collect(gated(arm, course, gate), _started(course))
+        for words, gate in gates.items():
+            seen = study.collect(gated(arm, course, gate, wait), _started(course))
             rows.append(
                 (
                     cohort.id,
@@ -197,37 +208,37 @@ def _start_of_lenalidomide(trial: Trial, arms: Mapping[str, Arm], study: NewStud
                     *(figure(median_of_known(seen[line]), "10^9/L") for line in LINES),
                     *(
                         figure(mean_of_known((seen[line] < limit) * _where(seen[line])))
-                        for line, limit in zip(LINES, (1.0, 50.0), strict=True)
+                        for line, limit in zip(LINES, asked["low"], strict=True)
                     ),
                 )
             )
+    lows = [f"{line} < {limit:.1f}" if limit < 10 else f"{line} < {limit:g}"
+            for line, limit in zip(LINES, asked["low"], strict=True)]  # fmt: skip
     return Question(
         trial.id,
-        "start_of_lenalidomide",
-        "Which counts do patients have when lenalidomide starts?",
-        "Counts on the morning of the first dose of lenalidomide, day 29, after the marrow "
-        "examination of day 28 (gate: none, as registered); or later, if lenalidomide waits up to "
-        f"{MOST_WAIT_DAYS} days for counts (neutrophils and platelets, 10^9/L) and is not given if "
-        "they do not come. Day: protocol day of the median patient. All cohorts have the same "
-        "clofarabine and differ only after that day.",
-        ("cohort", "gate", "started", "day", "neutrophils", "platelets", "neutrophils < 1.0",
-         "platelets < 50"),
+        asked.name,
+        asked.title or f"Which counts do patients have when {drug} starts?",
+        f"Counts on the morning of the first dose of {drug} in {course} (gate: none, as planned); "
+        f"or later, if it waits up to {wait} days for counts (neutrophils and platelets, 10^9/L) "
+        "and is not given if they do not come. Day: protocol day of the median patient. "
+        f"{asked.text}".strip(),
+        ("cohort", "gate", "started", "day", "neutrophils", "platelets", *lows),
         tuple(rows),
-    )  # fmt: skip
+    )
 
 
 def _where(values: Floats) -> Floats:
     return np.where(np.isnan(values), np.nan, 1.0)
 
 
-def gated(arm: Arm, course: str, gate: tuple[float, float] | None) -> Arm:
+def gated(arm: Arm, course: str, gate: tuple[float, float] | None, most_wait_days: int = 28) -> Arm:
     """Make a course wait for counts (neutrophils, platelets, 10^9/L); ``None`` changes nothing."""
     regimen = arm.schedule.regimen
     if gate is None or regimen is None:
         return arm
     wait = Gate(
         (Criterion("neutrophils", gate[0]), Criterion("platelets", gate[1])),
-        max_wait_days=MOST_WAIT_DAYS,
+        max_wait_days=most_wait_days,
         if_not_met="stop",
     )
     courses = tuple(replace(c, gate=wait) if c.name == course else c for c in regimen.courses)
@@ -248,11 +259,12 @@ def _started(course: str) -> Callable[[ArmOutcomes], dict[Hashable, Floats]]:
     return look
 
 
-# -- alemtuzumab with clofarabine --------------------------------------------------------------
+# -- one dose or another ----------------------------------------------------------------------
 
 
-def _twenty_or_ten(trial: str, shares: Shares) -> Question:
-    twenty, ten = shares["clofarabine-20"], shares["clofarabine-10"]
+def _one_dose_or_another(trial: str, asked: AskedQuestion, shares: Shares) -> Question:
+    one, other = shares[asked["first"]], shares[asked["second"]]
+    day, (head, second_head) = asked["by_day"], asked["heads"]
 
     def row(name: str, first: Floats, second: Floats) -> tuple[str | Figure, ...]:
         known = ~np.isnan(first - second)
@@ -262,29 +274,37 @@ def _twenty_or_ten(trial: str, shares: Shares) -> Question:
         )  # fmt: skip
 
     rows = [
-        row(f"not recovered by day 42, {_named(*p)}", twenty.delay(*p, 42.0), ten.delay(*p, 42.0))
-        for p in PAIRS
+        row(
+            f"not recovered by day {day}, {_named(*p)}",
+            one.delay(p[0], p[1], float(day)),
+            other.delay(p[0], p[1], float(day)),
+        )
+        for p in asked["recovered_at"]
     ]
-    for key in twenty.values:
+    for key in one.values:
         if key[0] in ("early_death", "complete_remission", "remission_any_counts"):
             name = " ".join(part for part in (key[0].replace("_", " "), key[2]) if part)
-            rows.append(row(name, twenty.values[key], ten.values[key]))
+            rows.append(row(name, one.values[key], other.values[key]))
     return Question(
         trial,
-        "twenty_or_ten",
-        "What does 10 instead of 20 mg/m^2 change?",
-        "Shares of patients at clofarabine 20 and 10 mg/m^2 on five days. Delay is judged by the "
-        "counts (neutrophils and platelets, 10^9/L) that mean recovery, of those alive and free of "
-        "leukaemia. Last column: probability that 20 mg/m^2 has the larger share.",
-        ("event", "20 mg/m^2", "10 mg/m^2", "difference", "20 has more"),
+        asked.name,
+        asked.title or f"What does {head} instead of {second_head} change?",
+        f"Shares of patients at {head} and at {second_head}. Delay is judged by the counts "
+        "(neutrophils and platelets, 10^9/L) that mean recovery, of those alive and free of "
+        f"leukaemia. Last column: probability that {head} has the larger share. "
+        f"{asked.text}".strip(),
+        ("event", head, second_head, "difference", f"{head} has more"),
         tuple(rows),
     )
 
 
-# -- lenalidomide over cycles ------------------------------------------------------------------
+# -- cycle by cycle ---------------------------------------------------------------------------
 
 
-def _cycle_by_cycle(trial: Trial, arms: Mapping[str, Arm], study: NewStudy) -> tuple[Question, ...]:
+def _cycle_by_cycle(
+    trial: Trial, asked: AskedQuestion, arms: Mapping[str, Arm], study: NewStudy
+) -> tuple[Question, ...]:
+    weeks, criteria = asked["improvement_weeks"], load_response_criteria(asked["criteria"])
     grades = load_grades(trial.grades)
     limits = {line: grades.scale(line).below[2] for line in LINES}
     toxic, improved = [], []
@@ -294,9 +314,11 @@ def _cycle_by_cycle(trial: Trial, arms: Mapping[str, Arm], study: NewStudy) -> t
         arm = arms[cohort.id]
         longer = replace(
             arm,
-            schedule=replace(arm.schedule, horizon_days=trial.horizon_days + 7 * IMPROVEMENT_WEEKS),
+            schedule=replace(arm.schedule, horizon_days=trial.horizon_days + 7 * weeks),
         )
-        seen = study.collect(longer, _cycles(cycles, days, limits, trial.horizon_days))
+        seen = study.collect(
+            longer, _cycles(cycles, days, limits, trial.horizon_days, criteria, weeks)
+        )
         for cycle in range(1, cycles + 1):
             toxic.append(
                 (
@@ -306,7 +328,7 @@ def _cycle_by_cycle(trial: Trial, arms: Mapping[str, Arm], study: NewStudy) -> t
                     *(figure(mean_of_known(seen[line, cycle])) for line in (*LINES, "either")),
                 )
             )
-        for code, line in (("HI-N", "neutrophils"), ("HI-P", "platelets")):
+        for code, line in ((i.code, i.line) for i in criteria.improvements):
             day = seen[code]
             could = mean_of_known((~np.isnan(day)).astype(np.float64))
             share = mean_of_known(np.where(np.isnan(day), np.nan, np.isfinite(day) * 1.0))
@@ -332,8 +354,8 @@ def _cycle_by_cycle(trial: Trial, arms: Mapping[str, Arm], study: NewStudy) -> t
         trial.id,
         "improvement",
         "How many improve, and when?",
-        f"Improvement by IWG 2006 that begins within {trial.horizon_days} days and lasts "
-        f"{IMPROVEMENT_WEEKS} weeks, of patients whose count is low enough at the start; day: "
+        f"Improvement by {criteria.title} that begins within {trial.horizon_days} days and lasts "
+        f"{weeks} weeks, of patients whose count is low enough at the start; day: "
         "protocol day on which it begins, median of those who improve. Red cells are not in this "
         "model.",
         ("cohort", "improvement", "can improve", "improve", "day"),
@@ -343,10 +365,13 @@ def _cycle_by_cycle(trial: Trial, arms: Mapping[str, Arm], study: NewStudy) -> t
 
 
 def _cycles(
-    cycles: int, days: int, limits: Mapping[str, float], horizon: int
+    cycles: int,
+    days: int,
+    limits: Mapping[str, float],
+    horizon: int,
+    criteria: ResponseCriteria,
+    weeks: int,
 ) -> Callable[[ArmOutcomes], dict[Hashable, Floats]]:
-    criteria = load_response_criteria("iwg_2006_mds")
-
     def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
         course, death = outcomes.course, outcomes.death_day
         counts = {line: course.laboratory(line) for line in LINES}
@@ -363,8 +388,8 @@ def _cycles(
                 either |= low
                 found[line, cycle] = np.where(alive, low, np.nan)
             found["either", cycle] = np.where(alive, either, np.nan)
-        for code in ("HI-N", "HI-P"):
-            day = improvement_day(course, criteria, code, 7 * IMPROVEMENT_WEEKS)
+        for code in (i.code for i in criteria.improvements):
+            day = improvement_day(course, criteria, code, 7 * weeks)
             found[code] = np.where(day > horizon, np.where(np.isnan(day), np.nan, np.inf), day)
         codes = ("CR", "CRh", "CRi", "mCR", "PR")
         reached = outcomes.responded(*codes, by_day=horizon)

@@ -15,7 +15,7 @@ from pkpd.comparison.lanes import BY_DAYS, CohortLook
 from pkpd.comparison.leukaemia_lanes import LeukaemiaLook
 from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
 from pkpd.comparison.marrow_choice import choose_marrow, default_marrow
-from pkpd.comparison.questions import LEN_MEC_IDS, gated
+from pkpd.comparison.questions import gated
 from pkpd.comparison.results import Figure, PosteriorRow
 from pkpd.comparison.run import compare
 from pkpd.comparison.scenario import Variant, default_scenario, load_scenario
@@ -25,6 +25,7 @@ from pkpd.endpoints.dlt import evaluate_rule, sensitivity
 from pkpd.endpoints.recovery import RecoveryDefinition, recovery_after, recovery_days
 from pkpd.endpoints.split import STATES
 from pkpd.errors import CardError, PkpdError
+from pkpd.evidence.criticism.schedule_or_dose import design_of
 from pkpd.evidence.criticism.trial_predictions import new_study
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.leukaemia.arm_outcomes import population_outcomes
@@ -385,19 +386,18 @@ def test_every_trial_has_its_questions(learned_five):
                     assert cell.lower <= cell.value <= cell.upper
 
 
-def test_cohorts_of_len_mec_are_those_of_the_evidence(learned_five):
-    """Lenalidomide days and dose of the trial's cohorts are those that the contrasts use."""
-    from pkpd.evidence.criticism.len_mec import COHORTS
-
+def test_design_of_a_trial_is_read_off_its_card(learned_five):
+    """Days, doses and printed counts as in the paper: 2/6, 0/3, 0/3, 0/3, 0/3, 1/7."""
     trial = load_trial("nct01681537_len_mec")
-    for name, (days, dose, _, n) in zip(LEN_MEC_IDS, COHORTS, strict=True):
-        rule = next(
-            d for d in trial.cohort(name).regimen.courses[0].doses if d.drug == "lenalidomide"
-        )
-        assert (len(rule.days), rule.amount, trial.cohort(name).n) == (days, dose, n)
+    design = design_of(trial)
+    assert design.cohorts == ((14, 10.0, 2, 6), (14, 5.0, 0, 3), (10, 5.0, 0, 3),
+                              (10, 10.0, 0, 3), (10, 25.0, 0, 3), (10, 50.0, 1, 7))  # fmt: skip
+    assert (design.days, design.doses) == ((14, 10), (5.0, 10.0, 25.0, 50.0))
+    assert (design.common, design.dose_contrast) == ((5.0, 10.0), (10, 5.0, 50.0))
+    assert (design.late(14), design.late(10)) == ((2, 9), (1, 16))
     table = question(learned_five, "delayed_by_cohort")
     assert len(table.rows) == 24
-    assert [row[1] for row in table.rows[:6]] == list(LEN_MEC_IDS)
+    assert [row[1] for row in table.rows[:6]] == [c.id for c in trial.cohorts]
     assert len(question(learned_five, "schedule_or_dose").answer) == 5
 
 

@@ -1,0 +1,139 @@
+"""Questions in a trial card of one's own: every template, and faults named with their place."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from pkpd.cards import load_trial
+from pkpd.comparison.run import compare
+from pkpd.errors import CardError
+
+TRIAL = """
+title = "Two schedules, then another drug"
+population = "mds_lower_risk"
+rule = "leukemia_d42_generic"
+horizon_days = 84
+
+[[question]]
+ask = "schedule_or_dose"
+drug = "lenalidomide"
+by_day = 42
+printed = "delayed"
+recovered_at = [{ neutrophils = 0.5, platelets = 20 }]
+
+[[question]]
+ask = "start_of_drug"
+drug = "azacitidine"
+course = "later"
+gates = [{ neutrophils = 1.0, platelets = 50 }]
+most_wait_days = 7
+low = { neutrophils = 1.0, platelets = 50 }
+
+[[question]]
+ask = "one_dose_or_another"
+name = "high_or_low"
+first = "high"
+second = "low"
+heads = ["25 mg", "5 mg"]
+by_day = 42
+recovered_at = [{ neutrophils = 0.5, platelets = 20 }]
+
+[[question]]
+ask = "cycle_by_cycle"
+
+[dose.lenalidomide]
+amount = "5 mg"
+days = "1-10"
+route = "oral"
+
+[dose.azacitidine]
+amount = "75 mg/m^2"
+days = "1-7"
+route = "sc"
+
+[course.first]
+doses = ["lenalidomide"]
+cycle_days = 28
+
+[course.later]
+doses = ["azacitidine"]
+cycle_days = 28
+
+[[cohort]]
+id = "low"
+[[cohort.published]]
+endpoint = "delayed"
+numerator = 0
+denominator = 3
+source = "made up"
+status = "assumed"
+
+[[cohort]]
+id = "high"
+change.lenalidomide = { amount = "25 mg" }
+[[cohort.published]]
+endpoint = "delayed"
+numerator = 1
+denominator = 3
+source = "made up"
+status = "assumed"
+
+[[cohort]]
+id = "long"
+change.lenalidomide = { days = "1-21" }
+[[cohort.published]]
+endpoint = "delayed"
+numerator = 2
+denominator = 6
+source = "made up"
+status = "assumed"
+"""
+
+
+def test_a_trial_of_ones_own_asks_every_question(tmp_path, posterior):
+    (tmp_path / "mine.toml").write_text(TRIAL)
+    result = compare(tmp_path / "mine.toml", patients=24, draws=3, jobs=1, posterior=posterior)
+    questions = {q.name: q for q in result.trials[0].questions}
+    assert list(questions) == [
+        "delayed_by_cohort",
+        "schedule_or_dose",
+        "start_of_drug",
+        "high_or_low",
+        "cycles",
+        "improvement",
+    ]
+    asked = questions["schedule_or_dose"]
+    assert asked.columns[1:3] == ("21 less 10 days", "25 less 5 mg")
+    assert "2 of 6 against 1 of 6" in asked.answer[-1]
+    assert [row[2] for row in questions["delayed_by_cohort"].rows] == ["0/3", "1/3", "2/6"]
+    start = questions["start_of_drug"]
+    assert "azacitidine" in start.title
+    assert [row[1] for row in start.rows] == ["none", "1.0 and 50"] * 3
+    assert start.rows[0][3].value == 29.0
+    assert questions["high_or_low"].columns[1:3] == ("25 mg", "5 mg")
+    for question in questions.values():
+        assert all(len(row) == len(question.columns) for row in question.rows)
+    shares = [row[1].value for row in questions["high_or_low"].rows]
+    assert all(np.isnan(share) or 0.0 <= share <= 1.0 for share in shares)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('ask = "cycle_by_cycle"', 'ask = "cycle"', "did you mean 'cycle_by_cycle'"),
+        ('first = "high"', 'first = "higher"', "no cohort of this trial is named 'higher'"),
+        ('course = "later"', 'course = "latter"', "did you mean 'later'"),
+        ('drug = "azacitidine"\ncourse', 'drug = "decitabine"\ncourse', "no drug of this trial"),
+        ("by_day = 42\nprinted", "by_day = 90\nprinted", "by_day: 90 is out of range"),
+        ("low = {", "lowest = {", "low: the key is missing"),
+    ],
+)
+def test_faults_of_a_question_are_named(tmp_path, old, new, words):
+    assert old in TRIAL
+    (tmp_path / "mine.toml").write_text(TRIAL.replace(old, new, 1))
+    with pytest.raises(CardError, match=re.escape(words)) as told:
+        load_trial(tmp_path / "mine.toml")
+    assert "[[question]]" in str(told.value)
