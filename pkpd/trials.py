@@ -388,7 +388,7 @@ class Arm:
 class AskedQuestion:
     """A question that a trial asks of its cohorts.
 
-    `ask` is its template (`pkpd.cards.question_cards.TEMPLATES`); `settings` are what it needs, by
+    `ask` is its template (`pkpd.cards.question_cards.TEMPLATES`), `settings` are what that needs by
     name; `title` and `text` are the template's own if empty; `name` is for files.
     """
 

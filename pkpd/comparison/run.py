@@ -178,7 +178,10 @@ def compare(
             "patients": chosen.patients,
             "draws": chosen.draws,
             "options": {v.name or "usual": dict(v.options) for v in chosen.variants},
-            "cards": {v.name or "usual": dict(v.cards) for v in chosen.variants},
+            "cards": {
+                v.name or "usual": {key: Path(card).name for key, card in v.cards.items()}
+                for v in chosen.variants
+            },
             "rules": _named(chosen, "rule"),
             "populations": _named(chosen, "population"),
             "longest_step_h": LONGEST_STEP_H,

@@ -216,7 +216,9 @@ def _variant(
     if population is not None:
         with row.at("population"):
             load_population(str(_beside(population, path)))
-    cards = {key: table.text(inner) for key, table, inner in _entries(row, "cards")}
+    cards = {
+        key: str(_beside(table.text(inner), path)) for key, table, inner in _entries(row, "cards")
+    }
     options: dict[str, Any] = {}
     for key, table, inner in _entries(row, "options"):
         value = table.data[inner]
