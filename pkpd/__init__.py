@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pkpd.fitting.model import covariate_effects as covariate
     from pkpd.fitting.model import residual
     from pkpd.fitting.model.priors import Prior, fixed
-    from pkpd.fitting.model.specification import PopulationModel, from_column, parameter
+    from pkpd.fitting.model.specification import PopulationModel, derived, from_column, parameter
     from pkpd.fitting.plots import all_plots as plots
     from pkpd.fitting.simulate_data import simulate_data
     from pkpd.kinetics.compartments import linear_system
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         describe,
         on_off,
     )
+    from pkpd.solve.events.timeline import EventOptions
     from pkpd.subjects import PatientSample, Population, patients, sample_population
     from pkpd.trials import DLTRule, Trial
 
@@ -84,6 +85,7 @@ _WHERE = {
     "DoseModification": "pkpd.schedule",
     "DoseRule": "pkpd.schedule",
     "EndpointRow": "pkpd.comparison.results",
+    "EventOptions": "pkpd.solve.events.timeline",
     "Fit": "pkpd.fitting.fit",
     "Friberg": "pkpd.marrow.friberg",
     "Gate": "pkpd.schedule",
@@ -109,6 +111,7 @@ _WHERE = {
     "compare_models": "pkpd.fitting.checks.leave_one_out",
     "compartments": "pkpd.predict.pk",
     "daily": "pkpd.schedule",
+    "derived": "pkpd.fitting.model.specification",
     "describe": "pkpd.schedule",
     "direct_effect": "pkpd.predict.response",
     "draw_parameters": "pkpd.model.parameters",
@@ -164,6 +167,7 @@ __all__ = [
     "DoseModification",
     "DoseRule",
     "EndpointRow",
+    "EventOptions",
     "Fit",
     "Friberg",
     "Gate",
@@ -191,6 +195,7 @@ __all__ = [
     "compartments",
     "covariate",
     "daily",
+    "derived",
     "describe",
     "direct_effect",
     "draw_parameters",

@@ -250,6 +250,19 @@ def of_subjects(data: Dataset, places: np.ndarray) -> Dataset:
     )
 
 
+def observed_lines(data: Dataset) -> Dataset:
+    """Leave out lines of which there is no observation; those left keep their order."""
+    seen = data.observations
+    found, line = np.unique(seen.line, return_inverse=True)
+    if len(found) == len(data.lines):
+        return data
+    return replace(
+        data,
+        lines=tuple(data.lines[k] for k in found),
+        observations=replace(seen, line=line.astype(np.int64)),
+    )
+
+
 def with_times(data: Dataset, times_h: Any, lines: Sequence[str] | None) -> Dataset:
     """See `Dataset.at_times`."""
     events, n_subjects = data.events, len(data.subjects)

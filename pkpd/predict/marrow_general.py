@@ -20,6 +20,7 @@ from jax import Array
 from pkpd.data.dataset import Dataset
 from pkpd.errors import sentence
 from pkpd.predict.marrow_events import drug_of_dose
+from pkpd.solve.events.advance import left_out_when_compiled
 from pkpd.solve.events.ode import OdeOptions, solve_events
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.population.population import TOLERANCE
@@ -80,13 +81,21 @@ class GeneralCourse:
         return self._solved(parameters, self._options)
 
     def problems(self, parameters: dict[str, Any]) -> dict[int, str]:
-        """Sentences on subjects whose counts change by more than the tolerance on half the step."""
+        """Sentences on subjects whose counts change by more than the tolerance on half the step.
+
+        And on those that the compiled program has no room for at a steady state.
+        """
         half = replace(self._options, max_step_h=0.5 * self._options.max_step_h)
         coarse, fine = (
             np.asarray(self._solved(parameters, options)) for options in (self._options, half)
         )
         error = np.abs(coarse / fine - 1.0)
-        out: dict[int, str] = {}
+        out = left_out_when_compiled(
+            self._events,
+            self._system.dose_compartment,
+            self._named(parameters),
+            self._options.events,
+        )
         for b in np.unique(self._subject[error > TOLERANCE]).tolist():
             worst = error[self._subject == b].max()
             out[b] = sentence(
@@ -97,9 +106,12 @@ class GeneralCourse:
         return out
 
     def _solved(self, parameters: dict[str, Any], options: OdeOptions) -> Array:
-        named = {self._renamed.get(name, name): value for name, value in parameters.items()}
-        states = solve_events(self._system, self._events, named, options=options)
+        states = solve_events(self._system, self._events, self._named(parameters), options=options)
         return self._counts(states, parameters)
+
+    def _named(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Parameters with those of doses named by the compartments of all drugs together."""
+        return {self._renamed.get(name, name): value for name, value in parameters.items()}
 
     def _counts(self, states: Array, parameters: dict[str, Any]) -> Array:
         structure = self._structure

@@ -211,6 +211,10 @@ class MarrowPredictor:
         if self._counted.size:
             course, values = self._serving(parameters)
             out = {b: self._named(b, text) for b, text in course.problems(values).items()}
+        for k, _, predictor in self._measured:
+            own = self.structure.drugs[k].own
+            kinetics = {name: parameters[own[name]] for name in predictor.parameters}
+            out = {**predictor.problems(kinetics), **out}
         predicted = np.asarray(jax.device_get(self(parameters)))
         seen = self.dataset.observations
         for b in np.unique(seen.subject[~np.isfinite(predicted)]).tolist():

@@ -24,7 +24,7 @@ from pkpd.errors import DataError, PkpdError, SolverWarning, sentence
 from pkpd.predict.ode_functions import InitialStates, Named, RightSide, count_arguments
 from pkpd.predict.pk import LinearStructure
 from pkpd.predict.structure import IndividualParameters, check_lines, check_parameters
-from pkpd.solve.events.advance import solve_linear
+from pkpd.solve.events.advance import left_out_when_compiled, solve_linear
 from pkpd.solve.events.check import choose_solver, solve_events_checked
 from pkpd.solve.events.guard import finite_derivative
 from pkpd.solve.events.ode import OdeOptions, Solver, solve_events
@@ -176,7 +176,9 @@ class OdePredictor:
         shape = self.structure
         check_parameters(parameters, shape.parameters, shape.system.name)
         states, detail = self._checked(parameters)
-        out = dict(detail)
+        compartment, options = shape.system.dose_compartment, shape.options.events
+        out = left_out_when_compiled(self.dataset.events, compartment, parameters, options)
+        out |= detail
         for b, words in self._bad_starts(parameters).items():
             if b in detail:
                 out[b] = words

@@ -228,3 +228,19 @@ def test_steps_of_equations_are_chosen_at_the_starting_values():
     # what the user said comes first
     own = dataclasses.replace(model, typical=start | {"k": 0.1})
     assert own.judged_at(start) is own
+
+
+def test_a_line_without_observations_asks_for_no_residual_error():
+    structure = Straight(("low", "middle", "high"))
+    parameters = [parameter("level", 1.0, iiv=0.3), parameter("slope", 0.5)]
+    rows = [(1, 0.5, None, 2.2, 2), (1, 1.0, None, 1.4, 0), (1, 2.0, None, 4.5, 2)]
+    data = dataset_of(rows, lines=("low", "middle", "high"))
+    model = PopulationModel(structure, parameters, {"high": additive(0.5), "low": additive(0.2)})
+    likelihood = bind(model, data)
+    fixed = likelihood.fixed(start_values(model))
+    # the structure doubles the second of the lines that are left
+    f, sd = np.array([2 * 1.25, 1.5, 2 * 2.0]), np.array([0.5, 0.2, 0.5])
+    value = data.observations.value
+    got = float(likelihood.total(fixed, jnp.zeros((1, 1))))
+    assert got == pytest.approx(stats.norm(f, sd).logpdf(value).sum(), rel=1e-12)
+    assert likelihood.dataset.lines == ("low", "high")

@@ -60,7 +60,7 @@ def all_priors(model: PopulationModel) -> dict[str, Prior]:
             out[name] = one.prior or default
 
     for p in model.parameters:
-        if p.column is None:
+        if p.has_typical:
             add(p.name, p.typical, default_prior(p))
     for p in model.parameters:
         for effect in p.effects:

@@ -9,7 +9,7 @@ nutpie's JAX backend) the function becomes part of the traced program.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -21,7 +21,9 @@ from pytensor.gradient import DisconnectedType
 from pytensor.graph import Apply, Op
 from pytensor.link.jax.dispatch import jax_funcify
 
+from pkpd.errors import SolverWarning
 from pkpd.fitting.model.likelihood import Observed, PopulationLikelihood
+from pkpd.solve.cache import keep_compilations
 
 # our graphs do their linear algebra in Numba and JAX
 warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
@@ -31,6 +33,7 @@ class _Called(Op):
     """An operation whose numbers come from a compiled JAX function; equal only to itself."""
 
     def __init__(self, traced: Callable[..., tuple[Any, ...]]) -> None:
+        keep_compilations()
         self.traced = traced
         self.compiled = jax.jit(traced)
 
@@ -100,12 +103,33 @@ class LogLikelihood(_Called):
 
 
 class Predictions(_Called):
-    """Predictions of all observations from individual parameters: ``[]``, ``[B]`` or ``[B, N]``."""
+    """Predictions of all observations from individual parameters: ``[]``, ``[B]`` or ``[B, N]``.
 
-    def __init__(self, predict: Callable[..., Any], n_observations: int) -> None:
-        self.predict = predict
+    ``problems`` takes numbers and says for each subject that cannot be solved why. It is asked
+    once, if the first predictions are not all finite: a sampler that cannot start gives no reason.
+    """
+
+    def __init__(
+        self,
+        predict: Callable[..., Any],
+        n_observations: int,
+        problems: Callable[..., Mapping[int, str]] | None = None,
+    ) -> None:
         self.n_observations = n_observations
+        self.problems = problems
+        # PyMC asks for the gradient of each variable on its own: with one pullback for all of them
+        # PyTensor merges what it is given, and JAX compiles it once
+        self.pullback = _Pullback(predict)
         super().__init__(lambda *inputs: (predict(*inputs),))
+
+    def evaluate(self, *inputs: Any) -> tuple[np.ndarray, ...]:
+        """Numbers in, numbers out, with a warning if the first ones are not finite."""
+        out = super().evaluate(*inputs)
+        problems, self.problems = self.problems, None
+        if problems is not None and not np.all(np.isfinite(out[0])):
+            for words in list(problems(*inputs).values())[:1]:
+                warnings.warn(f"predictions are not finite: {words}", SolverWarning, stacklevel=2)
+        return out
 
     def make_node(self, *parameters: Any) -> Apply:
         """Build the node."""
@@ -117,7 +141,7 @@ class Predictions(_Called):
         (bar,) = output_grads
         if isinstance(bar.type, DisconnectedType):
             return [DisconnectedType()() for _ in inputs]
-        pulled = _Pullback(self.predict)(*inputs, bar)
+        pulled = self.pullback(*inputs, bar)
         return list(pulled) if isinstance(pulled, list | tuple) else [pulled]
 
 

@@ -39,7 +39,8 @@ def predictions(structure: Structure, data: Dataset) -> Callable[[Mapping[str, A
     -------
     callable
         From individual parameters by name (numbers or PyTensor expressions; each a scalar, ``[B]``
-        or ``[B, N]`` by record) to predictions ``[M]`` in the order of ``data.observations``.
+        or ``[B, N]`` by record) to predictions ``[M]`` in the order of ``data.observations``. Where
+        the first ones evaluated are not finite, a `pkpd.errors.SolverWarning` says why.
 
     Examples
     --------
@@ -58,7 +59,10 @@ def predictions(structure: Structure, data: Dataset) -> Callable[[Mapping[str, A
     def predict(*values: Any) -> Any:
         return predictor(dict(zip(names, values, strict=True)))
 
-    op = Predictions(predict, len(data.observations))
+    def problems(*values: Any) -> Mapping[int, str]:
+        return predictor.problems(dict(zip(names, map(np.asarray, values), strict=True)))
+
+    op = Predictions(predict, len(data.observations), problems)
 
     def call(parameters: Mapping[str, Any]) -> Any:
         check_parameters(parameters, names, type(structure).__name__)

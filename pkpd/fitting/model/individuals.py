@@ -101,7 +101,8 @@ class IndividualModel:
         Returns
         -------
         dict
-            ``[B]``, or ``[B, N]`` where a covariate changes or an occasion counts.
+            ``[B]``, or ``[B, N]`` where a covariate changes or an occasion counts; those of the
+            structural model, in its order.
         """
         eta, kappa = self.random_effects.split(guard(random))
         place = {name: i for i, name in enumerate(self.model.varying)}
@@ -110,6 +111,7 @@ class IndividualModel:
         for p in self.model.parameters:
             if p.column is not None:
                 out[p.name] = jnp.asarray(self._covariate(p.column))
+            if not p.has_typical:
                 continue
             here = eta[:, place[p.name]] if p.name in place else jnp.zeros(random.shape[0])
             if p.boxcox is not None:
@@ -126,7 +128,10 @@ class IndividualModel:
                 term = kappa[rows, occasion, visit[p.name]]
                 added = (added[:, None] if added.ndim == 1 else added) + term
             out[p.name] = guard(from_scale(p, guard(to_scale(p, fixed[p.name]) + added)))
-        return out
+        for p in self.model.parameters:
+            if p.function is not None:
+                out[p.name] = guard(_derived(p, out, random.shape[0]))
+        return {name: out[name] for name in self.model.structure.parameters}
 
     def _effect(
         self,
@@ -140,6 +145,18 @@ class IndividualModel:
         if effect.kind == "linear":
             return jnp.log1p(coefficient * design)
         return coefficient * design
+
+
+def _derived(p: IndividualParameter, known: Mapping[str, Array], n_subjects: int) -> Array:
+    """Values of a derived parameter, ``[B]``, or ``[B, N]`` if one that it reads has these."""
+    assert p.function is not None
+    given = [jnp.asarray(known[name]) for name in p.reads]
+    by_record = any(value.ndim == 2 for value in given)
+    if by_record:
+        given = [value[:, None] if value.ndim == 1 else value for value in given]
+    value = jnp.asarray(p.function(*given), dtype=float)
+    shape = jnp.broadcast_shapes((n_subjects, 1) if by_record else (n_subjects,), value.shape)
+    return jnp.broadcast_to(value, shape)
 
 
 def _relative_expm1(x: Array) -> Array:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pkpd.data.dataset import Dataset
+from pkpd.data.dataset import Dataset, observed_lines
 from pkpd.errors import DataError, sentence
 from pkpd.fitting.model.individuals import IndividualModel
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, start_values
@@ -240,18 +240,29 @@ def bind(model: PopulationModel, dataset: Dataset) -> PopulationLikelihood:
             )
         )
     structure = model.structure
+    dataset = observed_lines(dataset)
     if dataset.lines == ("DV",) and len(structure.lines) == 1:
         (name,) = structure.lines
         units = {name if key == "DV" else key: unit for key, unit in dataset.units.items()}
         dataset = dataclasses.replace(dataset, lines=(name,), units=units)
+    individuals = IndividualModel(model, dataset)
     if isinstance(structure, OdeStructure):
-        values = start_values(model)
-        structure = structure.judged_at({name: values[name] for name in structure.parameters})
-    made = PopulationLikelihood(
-        model, dataset, structure.bind(dataset), IndividualModel(model, dataset)
-    )
+        structure = structure.judged_at(_typical(individuals))
+    made = PopulationLikelihood(model, dataset, structure.bind(dataset), individuals)
     made._lines  # noqa: B018  (checks the lines now rather than inside a sampler)
     return made
+
+
+def _typical(individuals: IndividualModel) -> dict[str, float]:
+    """Typical individual parameters at the start; medians of those read from data or derived."""
+    model = individuals.model
+    fixed = start_values(model)
+    size = (len(individuals.dataset.subjects), individuals.random_effects.size)
+    of_patients = individuals(fixed, jnp.zeros(size))
+    return {
+        name: fixed[name] if model[name].has_typical else float(np.median(value))
+        for name, value in of_patients.items()
+    }
 
 
 def _check_positive(dataset: Dataset, mine: np.ndarray, name: str, error: ResidualError) -> None:

@@ -27,7 +27,7 @@ def fixed_effects(model: PopulationModel) -> dict[str, Estimate]:
     """Return the fixed effects of a model by name, in order; held ones included."""
     out: dict[str, Estimate] = {}
     for p in model.parameters:
-        if p.column is None:
+        if p.has_typical:
             out[p.name] = p.typical
     for p in model.parameters:
         for effect in p.effects:

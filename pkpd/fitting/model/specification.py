@@ -6,7 +6,8 @@ holds numbers to start from and priors, no data and no sampler.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -45,6 +46,8 @@ class IndividualParameter:
         Shape ``lambda``; ``None`` for a normal ``eta``.
     column
         Covariate whose values are the parameter; nothing is estimated then.
+    function, reads
+        Function of other individual parameters, and their names, if it is derived from them.
     centring
         0 non-centred, 1 centred, between them partly; ``None``: chosen by how informative the
         data are.
@@ -60,6 +63,13 @@ class IndividualParameter:
     boxcox: Estimate | None = None
     column: str | None = None
     centring: float | None = None
+    function: Callable[..., Any] | None = None
+    reads: tuple[str, ...] = ()
+
+    @property
+    def has_typical(self) -> bool:
+        """Whether it has a typical value of its own."""
+        return self.column is None and self.function is None
 
 
 def parameter(
@@ -161,6 +171,41 @@ def from_column(name: str, column: str) -> IndividualParameter:
     return IndividualParameter(name, Estimate(1.0, fixed=True), column=column)
 
 
+def derived(name: str, function: Callable[..., Any]) -> IndividualParameter:
+    """Derive an individual parameter from others; it is the same function in every patient.
+
+    Parameters
+    ----------
+    name
+        Name in the structural model.
+    function
+        Function of individual parameters in natural units, which it names as its arguments, written
+        with `jax.numpy`. It may read parameters that the structural model lacks, such as a fraction
+        or a ratio that is only used here; derived ones it may not.
+
+    Examples
+    --------
+    What is not absorbed one way is absorbed the other, and one lag serves two compartments:
+
+    >>> derived("F2", lambda F1: 1.0 - F1).reads
+    ('F1',)
+    >>> same_lag = derived("ALAG2", lambda ALAG1: ALAG1)
+    """
+    arguments = inspect.signature(function).parameters.values()
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    for argument in arguments:
+        if argument.kind not in plain:
+            raise PkpdError(
+                sentence(
+                    where=f"derived parameter {name!r}",
+                    what=f"its function takes {argument}",
+                    allowed="arguments called like the parameters that it reads",
+                )
+            )
+    reads = tuple(argument.name for argument in arguments)
+    return IndividualParameter(name, Estimate(1.0, fixed=True), function=function, reads=reads)
+
+
 @dataclass(frozen=True)
 class PopulationModel:
     """A structural model, the distribution of its parameters, and residual error.
@@ -170,7 +215,8 @@ class PopulationModel:
     structure
         Structural model.
     parameters
-        One entry for each individual parameter of the structure.
+        One entry for each individual parameter of the structure, and for others that `derived`
+        ones read.
     residual
         Residual error of each line that is observed.
     correlated
@@ -212,7 +258,7 @@ class PopulationModel:
                         where="residual error",
                         what=f"one is given for {len(structure.lines)} lines",
                         allowed=", ".join(structure.lines),
-                        remedy="give a mapping from line to residual error",
+                        remedy="give a mapping from each observed line to its residual error",
                     )
                 )
             residual = dict.fromkeys(structure.lines, residual)
@@ -222,7 +268,8 @@ class PopulationModel:
         _check_blocks(blocks, by_name)
         set_ = object.__setattr__
         set_(self, "structure", structure)
-        set_(self, "parameters", tuple(by_name[name] for name in structure.parameters))
+        order = dict.fromkeys((*structure.parameters, *by_name))
+        set_(self, "parameters", tuple(by_name[name] for name in order))
         set_(self, "residual", dict(residual))
         set_(self, "correlated", blocks)
         set_(self, "lkj", float(lkj))
@@ -296,7 +343,20 @@ def _check_names(
     residual: Mapping[str, ResidualError],
 ) -> None:
     names = [p.name for p in parameters]
-    unknown = [n for n in names if n not in structure.parameters]
+    plain = [p.name for p in parameters if p.function is None]
+    for p in parameters:
+        for name in p.reads:
+            if name not in plain:
+                raise PkpdError(
+                    sentence(
+                        where=f"derived parameter {p.name!r}",
+                        what=f"reads {name!r}, which is no parameter"
+                        + (" that is not derived itself" if name in names else " of the model"),
+                        allowed=", ".join(plain),
+                    )
+                )
+    read = {name for p in parameters for name in p.reads}
+    unknown = [n for n in names if n not in structure.parameters and n not in read]
     near = nearest_of(unknown[0], structure.parameters) if unknown else ""
     for what, found in (
         ("is given twice", [n for n in names if names.count(n) > 1]),

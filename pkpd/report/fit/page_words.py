@@ -63,6 +63,8 @@ def equations(model: PopulationModel) -> list[tuple[str, str]]:
 def _individual(p: IndividualParameter) -> str:
     if p.column is not None:
         return f"column {p.column} of the data"
+    if p.function is not None:
+        return f"{p.name} is derived from {', '.join(p.reads) or 'nothing'}"
     typical = number(p.typical.value) if p.typical.fixed else f"θ_{p.name}"
     random, spread = [], []
     if p.iiv is not None:

@@ -47,6 +47,7 @@ from pkpd.data.expand import DoseSchedule, expand
 from pkpd.errors import DataError, PkpdError, sentence
 from pkpd.kinetics.compartments import LinearSystem
 from pkpd.solve.events.timeline import EventOptions, Slots, record_amounts
+from pkpd.solve.steady_slots import steady_state_slots, steady_states_left_out
 
 _DOSING_NAME = re.compile(r"(ALAG|F|D|R)([1-9][0-9]*)")
 
@@ -109,7 +110,7 @@ def solve_linear(
                 jnp.asarray(initial, dtype=float), (events.shape[0], system.size)
             ),
         }
-    overlap, pending = _steady_state_slots(schedule, values, options)
+    overlap, pending = steady_state_slots(schedule, values, options)
     slots = Slots(
         infusions=tuple(schedule.infusions.tolist()),
         modelled_rate=bool(np.any(schedule.rate == MODELLED_RATE)),
@@ -239,48 +240,16 @@ def _check_doses(
             )
 
 
-def _steady_state_slots(
-    schedule: DoseSchedule, values: Mapping[str, Array], options: EventOptions
-) -> tuple[int, int]:
-    """Return how many running infusions and pending doses a steady-state record may need."""
-    regular = schedule.ss_valid & ~schedule.ss_constant
-    if not np.any(regular):
-        return 0, 0
+def left_out_when_compiled(
+    events: EventTable,
+    dose_compartment: int,
+    parameters: Mapping[str, Any],
+    options: EventOptions,
+) -> dict[int, str]:
+    """Say which subjects are NaN under tracing for want of room at a steady state.
 
-    def at_records(kind: str, default: float, traced: float) -> np.ndarray:
-        """Values of a dosing parameter at the records; ``traced`` where they are not known."""
-        out = np.full(regular.shape, default)
-        for c in range(int(schedule.ss_cmt.max()) + 1):
-            value = values.get(f"{kind}{c + 1}")
-            if value is None:
-                continue
-            if isinstance(value, Tracer):
-                theirs = np.full(regular.shape, traced)
-            else:
-                full = np.broadcast_to(np.asarray(value), schedule.dose_of_record.shape)
-                theirs = np.take_along_axis(full, schedule.ss_record, axis=1)
-            out = np.where(schedule.ss_cmt == c, theirs, out)
-        return out
-
-    interval = np.where(regular, schedule.ss_ii, 1.0)
-    rate = schedule.ss_rate
-    amount = schedule.ss_amt * at_records("F", 1.0, 1.0)
-    # unknown modelled rates and durations: up to two intervals
-    given_rate = np.where(rate > 0, rate, at_records("R", 1.0, 0.0))
-    slow = given_rate <= 0
-    length = np.where(slow, 2.0 * interval, amount / np.where(slow, 1.0, given_rate))
-    duration = at_records("D", 0.0, np.inf)
-    duration = np.where(np.isinf(duration), 2.0 * interval, duration)
-    length = np.where(rate == MODELLED_DURATION, duration, length)
-    length = np.where(regular & (rate != 0), length, 0.0)
-    overlap = options.overlap
-    if overlap is None:
-        overlap = int(np.ceil(np.max(length / interval) - 1e-9)) + 1 if np.any(length) else 0
-    pending = options.pending
-    if pending is None:
-        cycles = np.where(regular, at_records("ALAG", 0.0, np.inf) / interval, 0.0)
-        cycles = np.where(np.isinf(cycles), 2.0, cycles)
-        pending = max(0, int(np.ceil(np.max(cycles) - 1e-9)) - 1)
-    if options.steady_state_lag == "backward":
-        pending = 0
-    return overlap, pending
+    See `pkpd.solve.steady_slots.steady_states_left_out`; ``dose_compartment`` is that of doses
+    whose CMT is 0.
+    """
+    schedule, _ = _prepared(events, dose_compartment)
+    return steady_states_left_out(events, schedule, parameters, options)

@@ -34,13 +34,13 @@ from pkpd.solve.events.advance import (
     _check_doses,
     _checked_parameters,
     _prepared,
-    _steady_state_slots,
 )
 from pkpd.solve.events.clock import StepLengths, most_steps
 from pkpd.solve.events.nodes import CONSTANT_CYCLE_H, Plan, Solved, record_states
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.events.timeline import EventOptions, Slots
 from pkpd.solve.population.grid import bucket
+from pkpd.solve.steady_slots import steady_state_slots
 
 FloatArray = NDArray[np.float64]
 Solver = Literal["fixed", "diffrax", "diffrax-stiff"]
@@ -231,7 +231,7 @@ def solve_padded(
     schedule, data = prepared.schedule, prepared.data
     values = _checked_parameters(system.layout, events, parameters)
     _check_doses(system.layout, events, schedule, values)
-    overlap, pending = _steady_state_slots(schedule, values, options.events)
+    overlap, pending = steady_state_slots(schedule, values, options.events)
     width = data["record"].shape[1]
     slots = Slots(
         infusions=tuple(range(width)) if schedule.infusions.size else (),
