@@ -46,8 +46,8 @@ from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE, EventTable
 from pkpd.data.expand import DoseSchedule, expand
 from pkpd.errors import DataError, PkpdError, sentence
 from pkpd.kinetics.compartments import LinearSystem
+from pkpd.solve.events.steady_slots import steady_state_slots, steady_states_left_out
 from pkpd.solve.events.timeline import EventOptions, Slots, record_amounts
-from pkpd.solve.steady_slots import steady_state_slots, steady_states_left_out
 
 _DOSING_NAME = re.compile(r"(ALAG|F|D|R)([1-9][0-9]*)")
 
@@ -248,7 +248,7 @@ def left_out_when_compiled(
 ) -> dict[int, str]:
     """Say which subjects are NaN under tracing for want of room at a steady state.
 
-    See `pkpd.solve.steady_slots.steady_states_left_out`; ``dose_compartment`` is that of doses
+    See `steady_slots.steady_states_left_out`; ``dose_compartment`` is that of doses
     whose CMT is 0.
     """
     schedule, _ = _prepared(events, dose_compartment)

@@ -37,10 +37,10 @@ from pkpd.solve.events.advance import (
 )
 from pkpd.solve.events.clock import StepLengths, most_steps
 from pkpd.solve.events.nodes import CONSTANT_CYCLE_H, Plan, Solved, record_states
+from pkpd.solve.events.steady_slots import steady_state_slots
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.events.timeline import EventOptions, Slots
 from pkpd.solve.population.grid import bucket
-from pkpd.solve.steady_slots import steady_state_slots
 
 FloatArray = NDArray[np.float64]
 Solver = Literal["fixed", "diffrax", "diffrax-stiff"]
