@@ -30,6 +30,9 @@ class _Required:
 
 REQUIRED: Final = _Required()
 
+MOST_LEVELS = 50
+"""Levels of lists and tables that a file may have."""
+
 REMOVED: Final = object()
 """As what could stand in place of a value: nothing, the key must go."""
 
@@ -443,15 +446,28 @@ def read_toml(path: CardPath | str) -> Table:
     except tomllib.TOMLDecodeError as error:
         raise CardError(_syntax(shown, text, str(error))) from error
     except RecursionError:
+        data = None
+    if data is None or _deeper_than(data, MOST_LEVELS):
         raise CardError(
             sentence(
                 where=shown,
-                what="lists or tables lie too deep within one another to be read",
-                allowed="some hundred levels",
+                what="lists or tables lie too deep within one another",
+                allowed=f"at most {MOST_LEVELS} levels",
                 remedy="write them flat",
             )
-        ) from None
+        )
     return Table(data, shown)
+
+
+def _deeper_than(data: Mapping[str, Any], levels: int) -> bool:
+    """Whether lists and tables lie deeper within one another than so many levels."""
+    inside: list[Any] = [data]
+    for _ in range(levels):
+        nested = [v for one in inside for v in (one.values() if isinstance(one, dict) else one)]
+        inside = [v for v in nested if isinstance(v, dict | list)]
+        if not inside:
+            return False
+    return True
 
 
 @contextmanager

@@ -331,7 +331,7 @@ def with_overrides(
     for name, value, least in (("patients", patients, 1), ("draws", draws, 1), ("seed", seed, 0)):
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if value is not None and not (whole and least <= value <= MOST):
-            allowed = f"a whole number, {least} to {MOST}"
+            allowed = f"{least} to {MOST}, a whole number"
             raise CardError(sentence(where=name, what=f"{value!r}", allowed=allowed))
     variants = tuple(
         replace(

