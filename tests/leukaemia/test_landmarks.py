@@ -128,7 +128,11 @@ def test_card_values_meet_growth_factor_and_consolidation():
     given = run(arm(*SEVEN_THREE, growth_factor=GrowthFactorPolicy(0.5, 8)), default_theta())
     ratio = median_day(given, ANC) / median_day(plain, ANC)
     assert 0.8 <= ratio <= 0.97
-    assert median_day(given, PLT) == pytest.approx(median_day(plain, PLT), abs=0.5)
+    # the same patients with and without: whole days, so the mean of their differences
+    both = np.isfinite(given.recovery_day[PLT]) & np.isfinite(plain.recovery_day[PLT])
+    change = given.recovery_day[PLT][both] - plain.recovery_day[PLT][both]
+    assert both.mean() > 0.5
+    assert abs(change.mean()) < 0.5
     high = run(arm(("cytarabine", 6000, M2, "1,3,5"), disease="aml_remission"), default_theta())
     assert 16.0 <= median_day(high, ANC) <= 24.0
     below = high.days_below[ANC]
