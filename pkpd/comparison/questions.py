@@ -275,11 +275,11 @@ def _one_dose_or_another(trial: str, asked: AskedQuestion, shares: Shares) -> Qu
 
     rows = [
         row(
-            f"not recovered by day {day}, {_named(*p)}",
-            one.delay(p[0], p[1], float(day)),
-            other.delay(p[0], p[1], float(day)),
+            f"not recovered by day {day}, {_named(low, high)}",
+            one.delay(low, high, float(day)),
+            other.delay(low, high, float(day)),
         )
-        for p in asked["recovered_at"]
+        for low, high in asked["recovered_at"]
     ]
     for key in one.values:
         if key[0] in ("early_death", "complete_remission", "remission_any_counts"):
