@@ -15,6 +15,7 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import (
     RandomEffects,
     correlation_cholesky,
+    held,
     start_values,
 )
 from pkpd.fitting.model.priors import Prior, fixed
@@ -54,7 +55,7 @@ def data(n=3):
     return dataset_of(rows, lines=("height",), occasion=[0, 0, 1] * n)
 
 
-def made(blocks=(), iov=(), **changes):
+def made(blocks=(), iov=(), partial=None, **changes):
     settings = {name: {"iiv": 0.2 + 0.1 * i} for i, name in enumerate(NAMES)}
     settings["c"]["scale"] = "identity"
     settings["d"] |= {"scale": "logit", "bounds": (0.0, 2.0)}
@@ -65,7 +66,12 @@ def made(blocks=(), iov=(), **changes):
     values = dict(zip(NAMES, (1.5, 0.8, 0.5, 0.4), strict=True))
     parameters = [parameter(name, values[name], **settings[name]) for name in NAMES]
     model = PopulationModel(
-        Four(("height",), NAMES), parameters, additive(0.7), correlated=blocks, lkj=1.7
+        Four(("height",), NAMES),
+        parameters,
+        additive(0.7),
+        correlated=blocks,
+        lkj=1.7,
+        partial=partial,
     )
     return bind(model, data())
 
@@ -88,6 +94,8 @@ def by_hand(likelihood, values, random):
     for block in model.correlated:
         for i in range(1, len(block)):
             for j in range(i):
+                if f"partial_{block[j]}_{block[i]}" in held(model):
+                    continue
                 shape = model.lkj + 0.5 * (len(block) - 2 - j)
                 unit = 0.5 * (values[f"partial_{block[j]}_{block[i]}"] + 1)
                 out += stats.beta(shape, shape).logpdf(unit)  # density of the unit variable
@@ -129,6 +137,10 @@ FEATURES = {
     "occasions": {"iov": ("a", "c")},
     "block and occasions": {"blocks": [("a", "b")], "iov": ("a",)},
     "held": {"a": {"fixed": True}, "b": {"iiv": fixed(0.3)}},
+    "held correlation": {
+        "blocks": [("d", "b", "a")],
+        "partial": {"partial_d_a": fixed(0.3)},
+    },
     "box-cox": {"a": {"boxcox": 0.3}},
 }
 # what these hold is in others too
@@ -149,8 +161,6 @@ CENTRING = {
 def a_point(likelihood, seed=5):
     rng = np.random.default_rng(seed)
     values = start_values(likelihood.model)
-    from pkpd.fitting.model.population_parameters import held
-
     for name in set(values) - held(likelihood.model):
         values[name] *= np.exp(0.2 * rng.standard_normal())
         if name.startswith("partial"):

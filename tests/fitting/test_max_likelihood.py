@@ -173,6 +173,66 @@ def test_model_carries_the_estimates_and_summary_names_them():
     assert list(fit.individual_parameters) == ["A", "k"]
 
 
+def correlated_lines(n=25, seed=6):
+    rng = np.random.default_rng(seed)
+    times = np.array([0.0, 1.0, 2.0, 4.0])
+    own = rng.multivariate_normal([10.0, 1.0], [[4.0, 0.45], [0.45, 0.09]], n)
+    y = own @ np.stack([np.ones(4), times]) + 0.5 * rng.standard_normal((n, 4))
+    return times, y
+
+
+def exact_objective(times, y, partial, sd=0.7):
+    """Objective of `cases.line_model` at its values with a correlation."""
+    design = np.stack([np.ones(len(times)), times], axis=1)
+    omega = np.array([[4.0, 0.6 * partial], [0.6 * partial, 0.09]])
+    covariance = design @ omega @ design.T + sd**2 * np.eye(len(times))
+    density = stats.multivariate_normal(design @ [10, 1], covariance)
+    return -2 * density.logpdf(y).sum() - y.size * np.log(2 * np.pi)
+
+
+def test_a_search_begins_at_the_correlations_that_are_given():
+    times, y = correlated_lines()
+    seen = []
+    for partial in (0.0, 0.5, -0.8):
+        model = cases.line_model(additive(0.7), correlated=[("a", "b")])
+        maximum_likelihood(
+            model.with_values({"partial_a_b": partial}),
+            cases.data(times, y),
+            covariance=None,
+            iterations=1,
+            progress=lambda k, value: seen.append(value),
+        )
+        assert seen[0] == pytest.approx(exact_objective(times, y, partial), abs=1e-6)
+        seen.clear()
+
+
+def test_correlations_are_kept_in_a_refit_and_where_they_are_held():
+    times, y = correlated_lines()
+    dataset = cases.data(times, y)
+    model = cases.line_model(additive(0.7), correlated=[("a", "b")])
+    fit = maximum_likelihood(model, dataset, covariance=None)
+    assert fit.estimates["partial_a_b"] > 0.3
+    seen = []
+    for again in (fit.model, model.with_values(fit.estimates)):
+        maximum_likelihood(
+            again,
+            dataset,
+            covariance=None,
+            iterations=1,
+            progress=lambda k, value: seen.append(value),
+        )
+        assert seen[0] == pytest.approx(fit.objective, abs=1e-6)
+        seen.clear()
+    held = model.replace(partial={"partial_a_b": fixed(0.2)})
+    other = maximum_likelihood(held, dataset, covariance=None)
+    assert other.estimates["partial_a_b"] == 0.2
+    assert "partial_a_b" not in other.names
+    assert other.objective > fit.objective + 0.5
+    # with priors, that of a held correlation drops out
+    some = maximum_likelihood(held, dataset, covariance=None, priors=True, iterations=3)
+    assert some.estimates["partial_a_b"] == 0.2
+
+
 def test_starts_that_have_no_likelihood_are_refused_by_subject():
     hard = cases.Curve(lambda t, a: np.nan * a + 0.0 * t, ("a",))
     model = PopulationModel(hard, [parameter("a", 1.0, iiv=0.3)], additive(1.0))
@@ -182,7 +242,7 @@ def test_starts_that_have_no_likelihood_are_refused_by_subject():
 
 def test_everything_held_is_refused():
     model = PopulationModel(cases.LEVEL, [parameter("a", 1.0, fixed=True)], additive(fixed(1.0)))
-    with pytest.raises(PkpdError, match="every parameter of the model is held"):
+    with pytest.raises(PkpdError, match=r"every parameter .* is held; use pkpd.individual\("):
         maximum_likelihood(model, cases.data(np.arange(4), groups()))
 
 

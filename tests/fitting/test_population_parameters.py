@@ -116,7 +116,7 @@ def test_covariance_of_blocks_and_occasions():
         *("d", "b", "a", "e", "c"),
         *("b occasion 1", "c occasion 1", "b occasion 2", "c occasion 2"),
     )
-    assert partial_correlations(model) == ("partial_d_b", "partial_a_e")
+    assert tuple(partial_correlations(model)) == ("partial_d_b", "partial_a_e")
     values = start_values(model) | {"partial_d_b": 0.5, "partial_a_e": -0.25}
     got = effects.covariance(values, np)
     sd = np.array([0.4, 0.2, 0.1, 0.5, 0.3, 0.1, 0.15, 0.1, 0.15])

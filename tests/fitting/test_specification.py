@@ -5,7 +5,7 @@ from small_data import Straight
 
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.covariate_effects import category, power
-from pkpd.fitting.model.population_parameters import fixed_effects, start_values
+from pkpd.fitting.model.population_parameters import fixed_effects, held, holding, start_values
 from pkpd.fitting.model.priors import Estimate, Prior, fixed
 from pkpd.fitting.model.residual import additive, combined
 from pkpd.fitting.model.specification import PopulationModel, from_column, parameter
@@ -16,6 +16,10 @@ RESIDUAL = {"concentration": additive(0.5)}
 
 def two(**kw):
     return [parameter("CL", 2.7, iiv=0.3, **kw), parameter("V", 32.0, iiv=0.2)]
+
+
+def block(**kw):
+    return PopulationModel(compartments(1), two(), RESIDUAL, correlated=[("CL", "V")], **kw)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +75,27 @@ def two(**kw):
         (lambda: PopulationModel(compartments(1), two(), RESIDUAL)["ka"], "no parameter 'ka'"),
         (
             lambda: PopulationModel(compartments(1), two(), RESIDUAL).with_values({"CLx": 1.0}),
-            "population parameter 'CLx': is not one of the model's",
+            r"population parameter 'CLx': is not one of the model's \(did you mean 'CL'\?\)",
+        ),
+        (
+            lambda: block().with_values({"partial_V_CL": 0.5}),
+            r"'partial_V_CL': is not one of the model's \(did you mean 'partial_CL_V'\?\)",
+        ),
+        (
+            lambda: block().with_values({"partial_CL_V": 1.0}),
+            "partial 'partial_CL_V': value 1; allowed: between -1 and 1",
+        ),
+        (
+            lambda: block(partial={"CL_V": 0.5}),
+            r"partial 'CL_V': is not a partial correlation of the model \(did you mean 'partial_",
+        ),
+        (
+            lambda: PopulationModel(compartments(1), two(), RESIDUAL, partial={"partial_CL_V": 0}),
+            "allowed: none: no parameters are correlated",
+        ),
+        (
+            lambda: block(partial={"partial_CL_V": Estimate(0.1, Prior("Normal", mu=0, sigma=1))}),
+            "has a prior of its own; allowed: the LKJ prior of its block",
         ),
     ],
 )
@@ -112,10 +136,9 @@ def test_new_values_go_everywhere_and_back():
     )
     start = start_values(model)
     other = {name: 0.5 * value + 0.01 for name, value in start.items()}
-    renewed = model.with_values({k: v for k, v in other.items() if not k.startswith("partial")})
-    again = start_values(renewed)
-    for name in start:
-        assert again[name] == (0.0 if name.startswith("partial") else pytest.approx(other[name]))
+    other["partial_CL_V"] = -0.4
+    renewed = model.with_values(other)
+    assert start_values(renewed) == pytest.approx(other)
     assert renewed.lkj == 3.0
     assert renewed.correlated == model.correlated
     assert fixed_effects(renewed)["nu_concentration"].fixed
@@ -130,6 +153,18 @@ def test_changed_and_replace_keep_the_rest():
         model.replace(residual={"concentration": additive(1.0)}).residual["concentration"]
         != (model.residual["concentration"])
     )
+
+
+def test_partial_correlations_start_where_they_are_told():
+    assert start_values(block())["partial_CL_V"] == 0.0
+    model = block(partial={"partial_CL_V": fixed(0.3)})
+    assert start_values(model)["partial_CL_V"] == 0.3
+    assert "partial_CL_V" in held(model)
+    assert held(model.with_values({"partial_CL_V": 0.4})) == held(model)
+    assert start_values(model.changed("CL", effects=()))["partial_CL_V"] == 0.3
+    assert "partial_CL_V" not in start_values(model.replace(correlated=[]))
+    everything = holding(block())
+    assert held(everything) == set(start_values(everything))
 
 
 def test_priors_and_fixed_are_kept_with_the_value():

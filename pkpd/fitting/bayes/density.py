@@ -149,6 +149,8 @@ def _population_variables(model: PopulationModel) -> dict[str, Any]:
                 # canonical partial correlations of the LKJ distribution (Lewandowski 2009)
                 shape = model.lkj + 0.5 * (len(block) - 2 - j)
                 name = f"partial_{block[j]}_{block[i]}"
+                if name in out:
+                    continue
                 unit = pm.Beta(f"{name}_unit", shape, shape)
                 out[name] = pm.Deterministic(name, 2.0 * unit - 1.0)
     assert set(partial_correlations(model)) <= set(out)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.model.likelihood import PopulationLikelihood
-from pkpd.fitting.model.population_parameters import start_values
+from pkpd.fitting.model.population_parameters import held, start_values
 
 LITTLE = 0.15
 """Contraction below which, with an overlap above `ALIKE`, the data say nothing."""
@@ -72,7 +72,7 @@ def prior_draws(likelihood: PopulationLikelihood, n: int = 500, *, seed: int = 1
 
     model = likelihood.model
     rng = np.random.default_rng(seed)
-    values = {name: np.full(n, value) for name, value in start_values(model).items()}
+    values, fixed = {m: np.full(n, v) for m, v in start_values(model).items()}, held(model)
     with pm.Model():
         names, variables = [], []
         for name, prior in all_priors(model).items():
@@ -84,7 +84,9 @@ def prior_draws(likelihood: PopulationLikelihood, n: int = 500, *, seed: int = 1
         for i in range(1, len(block)):
             for j in range(i):
                 shape = model.lkj + 0.5 * (len(block) - 2 - j)
-                values[f"partial_{block[j]}_{block[i]}"] = 2 * rng.beta(shape, shape, n) - 1
+                drawn = 2 * rng.beta(shape, shape, n) - 1
+                name = f"partial_{block[j]}_{block[i]}"
+                values[name] = values[name] if name in fixed else drawn
     size = likelihood.random_effects.size
     return Draws(likelihood, values, np.zeros((n, likelihood.n_subjects, size)))
 

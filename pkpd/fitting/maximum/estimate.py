@@ -2,14 +2,15 @@
 
 The random effects are integrated out by an approximation of `pkpd.fitting.maximum.marginal`. A few
 steps of the linearised model bring the parameters close, BFGS with the gradient of the
-approximation brings them to its minimum, differences of gradients there give standard errors.
+approximation brings them to its minimum, differences of gradients there give standard errors. On
+the way and wherever the search would end, the modes of all subjects are searched anew; where one
+is better, the search goes on from there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,7 +21,9 @@ from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.maximum.individual_modes import ConditionalDensity, Modes, find_modes
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
+from pkpd.fitting.maximum.other_modes import better_modes
 from pkpd.fitting.maximum.penalty import PriorPenalty
+from pkpd.fitting.maximum.progress import Progress, ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood, shrinkages
 from pkpd.fitting.maximum.scales import LARGEST_PARTIAL, LIFTED
 from pkpd.fitting.maximum.search import SearchResult, minimise
@@ -31,11 +34,12 @@ from pkpd.fitting.model.specification import PopulationModel
 from pkpd.solve.cache import keep_compilations
 
 FloatArray = NDArray[np.floating[Any]]
-Progress = Callable[[int, float], None]
 
 _AT_BOUND = 1e-3  # of the distance between bounds
 _ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
 _JITTER = 0.5  # of starts on log scales
+_NOTABLE = 0.1  # difference of objectives worth a sentence
+_STRETCH = 20  # gradients after which modes are searched anew
 
 
 @dataclass(eq=False)
@@ -55,7 +59,9 @@ class _Problem:
     marginal: MarginalLikelihood
     penalty: PriorPenalty | None
     evaluations: int = 0
-    penalties: dict[bytes, float] = field(default_factory=dict)
+    renewals: int = 0
+    fallen: dict[int, float] = field(default_factory=dict)
+    """Fall of the objective by better modes, by subject."""
 
     def prior(self, x: FloatArray) -> tuple[float, FloatArray]:
         return (0.0, np.zeros(len(x))) if self.penalty is None else self.penalty(x)
@@ -67,6 +73,18 @@ class _Problem:
     def evaluate(self, x: FloatArray, near: _Point | None = None, restarts: int = 0) -> _Point:
         at = self.marginal.evaluate(x, None if near is None else near.at, restarts=restarts)
         self.evaluations += at.modes.evaluations + len(at.predictions)
+        return self.point(at)
+
+    def renewed(self, point: _Point, wide: bool) -> _Point | None:
+        """Search all modes anew; ``None`` if no subject has a better one."""
+        at, found = self.marginal.renewed(point.at, wide=wide, seed=self.renewals)
+        self.renewals += 1
+        self.evaluations += at.modes.evaluations - point.at.modes.evaluations
+        if not found.any():
+            return None
+        for b in np.flatnonzero(found).tolist():
+            fall = float(point.at.by_subject[b] - at.by_subject[b])
+            self.fallen[b] = self.fallen.get(b, 0.0) + fall
         return self.point(at)
 
     def gradient(self, point: _Point) -> FloatArray:
@@ -103,7 +121,8 @@ def maximum_likelihood(
     seed
         Of the starts.
     progress
-        Called with the iteration and the objective.
+        Called with the iteration and the objective; `pkpd.fitting.maximum.progress.ProgressLines` writes
+        them.
     priors
         Add the model's priors: the result is then the mode of the marginal posterior.
     covariance
@@ -147,7 +166,8 @@ def maximum_likelihood(
             sentence(
                 where="maximum likelihood",
                 what="every parameter of the model is held",
-                remedy="leave fixed=True out of at least one",
+                remedy="use pkpd.individual(model, data) for the random effects of each subject, "
+                "or leave fixed=True out of at least one parameter",
             )
         )
     mixed = MixedModel(marginal)
@@ -178,6 +198,7 @@ def maximum_likelihood(
             ~free.at_edge(best.point.x),
             mixed.longest,
             covariance,
+            progress.standard_errors if isinstance(progress, ProgressLines) else None,
         )
     return _result(problem, best, ends, found, time.perf_counter() - began)
 
@@ -191,13 +212,17 @@ def _fit(
     progress: Progress | None,
 ) -> SearchResult:
     """Take steps of the linearised model, then search by BFGS."""
-    marginal = problem.marginal
-    near = approach(marginal, first.at, mixed, report=progress)
-    begin = problem.point(near)
-    if not begin.value < first.value:
-        begin = first
+    begin = _approached(problem, mixed, first, progress)
+    begin = problem.renewed(begin, wide=False) or begin
     guess = mixed.curvature(begin.at)
     return _search(problem, mixed, begin, guess, tolerance, iterations, progress)
+
+
+def _approached(
+    problem: _Problem, mixed: MixedModel, first: _Point, progress: Progress | None
+) -> _Point:
+    begin = problem.point(approach(problem.marginal, first.at, mixed, report=progress))
+    return begin if begin.value < first.value else first
 
 
 def _search(
@@ -209,17 +234,42 @@ def _search(
     iterations: int,
     progress: Progress | None,
 ) -> SearchResult:
-    return minimise(
-        problem.evaluate,
-        problem.gradient,
-        begin,
-        hessian,
-        bounds=problem.marginal.free.bounds,
-        longest=mixed.longest,
-        tolerance=tolerance,
-        iterations=iterations,
-        report=progress,
-    )
+    """Search by BFGS until it ends where no subject has a better mode."""
+    done, guessed = 0, True
+
+    def report(k: int, value: float) -> None:
+        if progress is not None:
+            progress(done + k, value)
+
+    while True:
+        stretch = min(_STRETCH, iterations - done)
+        end = minimise(
+            problem.evaluate,
+            problem.gradient,
+            begin,
+            hessian,
+            bounds=problem.marginal.free.bounds,
+            longest=mixed.longest,
+            tolerance=tolerance,
+            iterations=stretch,
+            report=report,
+        )
+        done += end.iterations
+        stuck = not end.converged and end.iterations < stretch
+        better = problem.renewed(end.point, wide=end.converged or stuck)
+        if done >= iterations or (better is None and (end.converged or (stuck and guessed))):
+            break
+        if better is None and not stuck:
+            begin, hessian, guessed = end.point, end.hessian, False
+            continue
+        # other modes, or a model of the curvature that has gone bad: begin it anew
+        begin = end.point if better is None else _approached(problem, mixed, better, report)
+        hessian, guessed = mixed.curvature(begin.at), True
+    if better is not None:  # no gradients are left to go on with
+        fall = end.point.value - better.value
+        end = replace(end, point=better, gradient=problem.gradient(better))
+        end = replace(end, converged=False, expected_fall=fall)
+    return replace(end, iterations=done)
 
 
 def _lifted(problem: _Problem, end: SearchResult) -> _Point | None:
@@ -262,10 +312,25 @@ def _final_modes(problem: _Problem, point: _Point) -> Modes:
     density = problem.marginal.density
     if problem.marginal.method == "fo":
         density = ConditionalDensity(density.likelihood, interaction=False)
-        return find_modes(density, point.x, point.at.modes.u, restarts=3)
+        modes = find_modes(density, point.x, point.at.modes.u, restarts=3)
+        return better_modes(density, point.x, modes)[0]
     if point.at.modes.fresh:
         return point.at.modes
     return find_modes(density, point.x, point.at.modes.u)
+
+
+def _told_modes(problem: _Problem) -> list[str]:
+    """Say whose modes were found anew on the way, if that changed the objective."""
+    fall = sum(problem.fallen.values())
+    if fall < _NOTABLE:
+        return []
+    names = problem.marginal.likelihood.dataset.subjects
+    labels = [str(names[b]) for b, one in sorted(problem.fallen.items()) if one > 0.1 * _NOTABLE]
+    return [
+        f"Random effects have more than one mode in subjects {', '.join(labels)}: better ones than "
+        f"those followed were found on the way, by {fall:.1f} of the objective in all. Start from "
+        "other values too, and see whether the end is the same."
+    ]
 
 
 def _result(
@@ -313,7 +378,10 @@ def _result(
         iterations=sum(one.iterations for one in ends),
         evaluations=problem.evaluations,
         seconds=seconds,
-        messages=tuple(_messages(marginal, end, ends, modes, found, estimates)),
+        messages=(
+            *_messages(marginal, end, ends, modes, found, estimates),
+            *_told_modes(problem),
+        ),
     )
 
 
@@ -338,7 +406,7 @@ def _messages(
         labels = ", ".join(str(marginal.likelihood.dataset.subjects[b]) for b in lost[:5])
         out.append(f"{lost.size} subjects have no converged mode of random effects: {labels}.")
     values = [one.point.value for one in ends]
-    if len(ends) > 1 and max(values) - min(values) > 0.1:
+    if len(ends) > 1 and max(values) - min(values) > _NOTABLE:
         told = ", ".join(f"{v:.2f}" for v in sorted(values))
         out.append(f"Starts ended at different objectives: {told}.")
     for i, (name, kind) in enumerate(zip(free.names, free.kinds, strict=True)):

@@ -20,6 +20,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from pkpd.data.dataset import NOT_CENSORED
+from pkpd.fitting.maximum.mode_steps import COARSE, approach_modes, capped, shortened
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 
@@ -27,10 +28,10 @@ FloatArray = NDArray[np.floating[Any]]
 
 DIFFERENCE = 1e-3
 """Step of central differences of predictions and gradients, in units of ``u``."""
-COARSE, FINE = 1e-4, 1e-10
-"""Newton decrements ``g' H^-1 g`` at which the first and the second phase of a search end."""
-LONGEST = 3.0
-"""Longest step of a mode search, in standard deviations."""
+FINE = 1e-10
+"""Newton decrement ``g' H^-1 g`` at which a search ends."""
+SAME = 0.1
+"""Squared distance in posterior standard deviations below which two places are at one mode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,6 +295,11 @@ class Modes:
     evaluations: int
     fresh: bool = True
 
+    def reached(self, u: FloatArray) -> NDArray[np.bool_]:
+        """Whether each subject of ``u [B, R]`` is at its mode here, ``[B]``."""
+        apart = u - self.u
+        return self.converged & (np.einsum("br,brs,bs->b", apart, self.hessian, apart) < SAME)
+
 
 def find_modes(
     density: ConditionalDensity,
@@ -353,7 +359,11 @@ def find_modes(
 def _better(one: Modes, other: Modes) -> Modes:
     """Take from two searches, subject by subject, what converged, or else the lower value."""
     lower = np.nan_to_num(other.value, nan=np.inf) < np.nan_to_num(one.value, nan=np.inf)
-    take = np.where(one.converged == other.converged, lower, other.converged)
+    return chosen(one, other, np.where(one.converged == other.converged, lower, other.converged))
+
+
+def chosen(one: Modes, other: Modes, take: NDArray[np.bool_]) -> Modes:
+    """Modes of ``one``, and of ``other`` for subjects of ``take [B]``."""
 
     def pick(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.where(take.reshape(-1, *[1] * (a.ndim - 1)), b, a)
@@ -365,6 +375,7 @@ def _better(one: Modes, other: Modes) -> Modes:
         pick(one.decrement, other.decrement),
         pick(one.converged, other.converged),
         one.evaluations + other.evaluations,
+        one.fresh and other.fresh,
     )
 
 
@@ -386,7 +397,7 @@ def _polished(
         slow = (decrement > 0.3 * before) & (decrement > tolerance)
         if not np.all(np.isfinite(value)) or np.any(slow | (decrement < 0)):
             return None, calls
-        step = _capped(step)
+        step = capped(step)
         if np.all(decrement < tolerance):
             u = u + step
             good = np.ones(len(u), bool)
@@ -397,7 +408,7 @@ def _polished(
 
 def _search(density: ConditionalDensity, x: FloatArray, u: FloatArray, tolerance: float) -> Modes:
     central = density.central(x)
-    u, calls = _approach(density, x, u, central)
+    u, _, _, calls = approach_modes(density, x, u, central)
     n, size = u.shape
     previous = np.full(n, np.inf)
     for _ in range(15):
@@ -414,7 +425,7 @@ def _search(density: ConditionalDensity, x: FloatArray, u: FloatArray, tolerance
         done = positive & (decrement < tolerance)
         # rounding: a decrement that small and no longer falling is at its end
         stalled = positive & (decrement < COARSE) & (decrement > 0.5 * previous)
-        step, tried = _shortened(density, x, u, central, value, _capped(step), done | ~good)
+        step, tried = shortened(density, x, u, central, value, capped(step), done | ~good)
         u, calls = u + step, calls + tried
         if np.all(done | stalled | ~good):
             break
@@ -422,68 +433,3 @@ def _search(density: ConditionalDensity, x: FloatArray, u: FloatArray, tolerance
     value = density.value(x, u, central)
     converged = positive & ((decrement < 1e3 * tolerance) | stalled) & np.isfinite(value)
     return Modes(u, value, hessian, decrement, converged, calls + 1)
-
-
-def _approach(
-    density: ConditionalDensity, x: FloatArray, u: FloatArray, central: FloatArray
-) -> tuple[FloatArray, int]:
-    """Gauss-Newton steps with damping of each subject's own, until all are near."""
-    n, size = u.shape
-    damping, calls = np.zeros(n), 2 * size + 1
-    value, gradient, hessian = density.approximate(x, u, central)
-    lost = ~np.isfinite(value)
-    if lost.any():
-        u = np.where(lost[:, None], 0.0, u)
-        value, gradient, hessian = density.approximate(x, u, central)
-        calls += 2 * size + 1
-    for _ in range(60):
-        good = np.all(np.isfinite(hessian), axis=(1, 2)) & np.all(np.isfinite(gradient), axis=1)
-        safe = np.where(good[:, None, None], hessian, np.eye(size))
-        slope = np.where(good[:, None], gradient, 0.0)
-        diagonal = np.einsum("brr->br", safe)
-        damped = safe + (damping[:, None] * diagonal)[:, :, None] * np.eye(size)
-        step = _capped(-np.linalg.solve(damped, slope[..., None])[..., 0])
-        decrement = -np.einsum("br,br->b", slope, step)
-        active = (decrement > COARSE) & (damping < 1e6)
-        if not active.any():
-            break
-        trial = np.where(active[:, None], u + step, u)
-        new_value, new_gradient, new_hessian = density.approximate(x, trial, central)
-        calls += 2 * size + 1
-        accept = active & (new_value <= value + 1e-12 * np.abs(value))
-        accept |= active & ~np.isfinite(value) & np.isfinite(new_value)
-        u = np.where(accept[:, None], trial, u)
-        value = np.where(accept, new_value, value)
-        gradient = np.where(accept[:, None], new_gradient, gradient)
-        hessian = np.where(accept[:, None, None], new_hessian, hessian)
-        eased = np.where(damping < 0.05, 0.0, damping / 5)
-        damping = np.where(accept, eased, np.where(active, np.maximum(5 * damping, 0.3), damping))
-    return u, calls
-
-
-def _shortened(
-    density: ConditionalDensity,
-    x: FloatArray,
-    u: FloatArray,
-    central: FloatArray,
-    value: FloatArray,
-    step: FloatArray,
-    free: NDArray[np.bool_],
-) -> tuple[FloatArray, int]:
-    """Halve the steps of subjects whose value would rise; those that are ``free`` are not asked."""
-    step = np.where(np.isfinite(step), step, 0.0)
-    pending, calls = ~free, 0
-    for _ in range(12):
-        if not pending.any():
-            break
-        new = density.value(x, u + step, central)
-        calls += 1
-        # a rise below rounding is none
-        pending &= ~(new <= value + 1e-10 * (1 + np.abs(value)))
-        step = np.where(pending[:, None], 0.5 * step, step)
-    return np.where(pending[:, None], 0.0, step), calls
-
-
-def _capped(step: FloatArray) -> FloatArray:
-    longest = np.max(np.abs(step), axis=1, keepdims=True)
-    return step * np.minimum(1.0, LONGEST / np.maximum(longest, 1e-300))

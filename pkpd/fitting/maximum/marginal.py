@@ -40,7 +40,14 @@ from jax import Array
 from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.maximum.individual_modes import DIFFERENCE, ConditionalDensity, Modes, find_modes
+from pkpd.fitting.maximum.individual_modes import (
+    DIFFERENCE,
+    ConditionalDensity,
+    Modes,
+    chosen,
+    find_modes,
+)
+from pkpd.fitting.maximum.other_modes import LOWER, better_modes
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 
@@ -256,6 +263,41 @@ class MarginalLikelihood:
         modes = find_modes(self.density, x, start, hessian=hessian, restarts=restarts)
         f = self.density.predict_at(x, self._points(modes.u))
         return Evaluated(x, np.asarray(self._value(x, f, modes.u)[0]), modes, f)
+
+    def renewed(
+        self, at: Evaluated, *, wide: bool = True, seed: int = 0
+    ) -> tuple[Evaluated, NDArray[np.bool_]]:
+        """Search all modes anew, and take another where the objective is lower there.
+
+        Parameters
+        ----------
+        at
+            What was evaluated with the modes at hand.
+        wide, seed
+            See `pkpd.fitting.maximum.other_modes.better_modes`.
+
+        Returns
+        -------
+        tuple
+            The same parameters evaluated with the better modes, and who has another one, ``[B]``.
+        """
+        if self.method == "fo":
+            return at, np.zeros(len(at.by_subject), bool)
+        modes, found = better_modes(self.density, at.x, at.modes, wide=wide, seed=seed)
+        if not found.any():
+            return replace(at, modes=modes), found
+        f = self.density.predict_at(at.x, self._points(modes.u))
+        value = np.asarray(self._value(at.x, f, modes.u)[0])
+        before = np.where(np.isfinite(at.by_subject), at.by_subject, np.inf)
+        found &= value < before - 0.5 * LOWER
+        rows = found[self.density.subject]
+        merged = Evaluated(
+            at.x,
+            np.where(found, value, at.by_subject),
+            chosen(at.modes, modes, found),
+            np.where(rows, f, at.predictions),
+        )
+        return merged, found
 
     def _moved_hessian(self, at: Evaluated, x: FloatArray) -> FloatArray:
         """Hessian of ``q`` at ``at``, with the unit of ``u`` changed to that at ``x``."""

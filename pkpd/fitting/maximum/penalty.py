@@ -51,7 +51,10 @@ class PriorPenalty:
         for block in model.correlated:
             for i in range(1, len(block)):
                 for j in range(i):
-                    names.append(f"partial_{block[j]}_{block[i]}")
+                    name = f"partial_{block[j]}_{block[i]}"
+                    if name not in self.free.names:
+                        continue
+                    names.append(name)
                     # Lewandowski 2009: partial correlations of the LKJ distribution are beta
                     shape = model.lkj + 0.5 * (len(block) - 2 - j)
                     values.append(pt.dscalar(names[-1]))

@@ -132,8 +132,7 @@ class MaximumLikelihood:
     @property
     def model(self) -> PopulationModel:
         """The model with the estimates as starting values."""
-        known = {n: v for n, v in self.estimates.items() if not n.startswith("partial_")}
-        return self.likelihood.model.with_values(known)
+        return self.likelihood.model.with_values(self.estimates)
 
     @cached_property
     def individual_parameters(self) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def uncertainty(
     usable: NDArray[np.bool_],
     longest: FloatArray,
     kind: Covariance = "observed",
+    report: Callable[[int, int], None] | None = None,
 ) -> Uncertainty:
     """Work out the covariance of the estimates.
 
@@ -77,12 +78,17 @@ def uncertainty(
         ``"observed"``: twice the inverse Hessian ``H`` of the objective. ``"scores"``: the inverse
         of ``S``, the sum of products of each subject's derivatives of its log-likelihood.
         ``"sandwich"``: ``(H/2)^-1 S (H/2)^-1``, which NONMEM prints by default.
+    report
+        Called with the number of a parameter and how many there are.
     """
     size = len(at.x)
     hessian = np.full((size, size), np.nan)
     scores = np.zeros((len(by_subject(at)), size))
     used = usable.copy()
-    for i in np.flatnonzero(usable):
+    places = np.flatnonzero(usable)
+    for k, i in enumerate(places, start=1):
+        if report is not None:
+            report(k, len(places))
         h = min(_SHARE * longest[i], _STEP * np.sqrt(2.0 / max(abs(guess[i, i]), 1e-12)))
         shift = h * np.eye(size)[i]
         up, down = evaluate(at.x + shift, at), evaluate(at.x - shift, at)

@@ -9,7 +9,7 @@ correlations ``partial_CL_V`` in (-1, 1), each free of the others (Lewandowski, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
+from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.priors import Estimate
 from pkpd.fitting.model.specification import PopulationModel
@@ -47,14 +48,9 @@ def deviations(model: PopulationModel) -> dict[str, Estimate]:
     return {name: value for name, value in out.items() if value is not None}
 
 
-def partial_correlations(model: PopulationModel) -> tuple[str, ...]:
-    """Names of the partial correlations, block by block, row by row."""
-    return tuple(
-        f"partial_{block[j]}_{block[i]}"
-        for block in model.correlated
-        for i in range(1, len(block))
-        for j in range(i)
-    )
+def partial_correlations(model: PopulationModel) -> dict[str, Estimate]:
+    """Return the partial correlations by name, block by block, row by row."""
+    return dict(model.partial)
 
 
 def correlation_cholesky(partial: Any, size: int, xp: Any = jnp) -> Any:
@@ -174,12 +170,12 @@ def start_values(model: PopulationModel) -> dict[str, float]:
     """Return the starting values of all population parameters by name."""
     out = {name: one.value for name, one in fixed_effects(model).items()}
     out |= {name: one.value for name, one in deviations(model).items()}
-    return out | dict.fromkeys(partial_correlations(model), 0.0)
+    return out | {name: one.value for name, one in partial_correlations(model).items()}
 
 
 def held(model: PopulationModel) -> frozenset[str]:
     """Names of the population parameters that are held fixed."""
-    everything = fixed_effects(model) | deviations(model)
+    everything = fixed_effects(model) | deviations(model) | partial_correlations(model)
     return frozenset(name for name, one in everything.items() if one.fixed)
 
 
@@ -197,21 +193,35 @@ def renewed(model: PopulationModel, values: Mapping[str, float]) -> PopulationMo
             raise PkpdError(
                 sentence(
                     where=f"population parameter {name!r}",
-                    what="is not one of the model's",
+                    what=f"is not one of the model's{nearest_of(name, known)}",
                     allowed=", ".join(known),
                 )
             )
 
-    def new(name: str, old: Estimate | None) -> Estimate | None:
-        return old if old is None or name not in values else replace(old, value=float(values[name]))
+    def new(name: str, old: Estimate) -> Estimate:
+        return replace(old, value=float(values[name])) if name in values else old
+
+    return _changed(model, new)
+
+
+def holding(model: PopulationModel) -> PopulationModel:
+    """Return a model with every population parameter held at its value."""
+    return _changed(model, lambda _, old: replace(old, fixed=True))
+
+
+def _changed(model: PopulationModel, new: Callable[[str, Estimate], Estimate]) -> PopulationModel:
+    """Return a model with every population parameter replaced, by its name."""
+
+    def optional(name: str, old: Estimate | None) -> Estimate | None:
+        return None if old is None else new(name, old)
 
     parameters = [
         replace(
             p,
             typical=new(p.name, p.typical),
-            iiv=new(f"omega_{p.name}", p.iiv),
-            iov=new(f"omega_occasion_{p.name}", p.iov),
-            boxcox=new(f"boxcox_{p.name}", p.boxcox),
+            iiv=optional(f"omega_{p.name}", p.iiv),
+            iov=optional(f"omega_occasion_{p.name}", p.iov),
+            boxcox=optional(f"boxcox_{p.name}", p.boxcox),
             effects=tuple(
                 replace(e, coefficient=new(e.name(p.name), e.coefficient)) for e in p.effects
             ),
@@ -227,4 +237,5 @@ def renewed(model: PopulationModel, values: Mapping[str, float]) -> PopulationMo
             coefficients=tuple(named[:count]),
             nu=named[count] if error.nu is not None else None,
         )
-    return model.replace(parameters=parameters, residual=residual)
+    partial = {name: new(name, one) for name, one in partial_correlations(model).items()}
+    return model.replace(parameters=parameters, residual=residual, partial=partial)

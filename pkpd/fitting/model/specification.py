@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pkpd.cards.files import nearest_of
@@ -223,6 +223,9 @@ class PopulationModel:
         Blocks of parameters whose ``eta`` are correlated: ``[("CL", "V")]``.
     lkj
         Concentration of the LKJ prior of each block's correlations; 1 is uniform.
+    partial
+        Canonical partial correlations to start from, by name: ``{"partial_CL_V": 0.5}``, in a block
+        of two the correlation itself; ``fixed(0.5)`` holds one. 0 where left out.
 
     Examples
     --------
@@ -241,6 +244,7 @@ class PopulationModel:
     residual: Mapping[str, ResidualError]
     correlated: tuple[tuple[str, ...], ...] = ()
     lkj: float = 2.0
+    partial: Mapping[str, Estimate] = field(default_factory=dict)
 
     def __init__(
         self,
@@ -250,6 +254,7 @@ class PopulationModel:
         *,
         correlated: Sequence[Sequence[str]] = (),
         lkj: float = 2.0,
+        partial: Mapping[str, float | Estimate] | None = None,
     ) -> None:
         if isinstance(residual, ResidualError):
             if len(structure.lines) != 1:
@@ -273,6 +278,7 @@ class PopulationModel:
         set_(self, "residual", dict(residual))
         set_(self, "correlated", blocks)
         set_(self, "lkj", float(lkj))
+        set_(self, "partial", _checked_partial(blocks, partial or {}))
 
     def __repr__(self) -> str:
         """Tell what it is in a line."""
@@ -323,18 +329,50 @@ class PopulationModel:
             "correlated": self.correlated,
             "lkj": self.lkj,
         } | changes
+        names = partial_names(parts["correlated"])
+        kept = {name: one for name, one in self.partial.items() if name in names}
         return PopulationModel(
             parts["structure"],
             parts["parameters"],
             parts["residual"],
             correlated=parts["correlated"],
             lkj=parts["lkj"],
+            partial=changes.get("partial", kept),
         )
 
     def changed(self, name: str, **changes: Any) -> PopulationModel:
         """Return the model with attributes of one individual parameter replaced."""
         one = replace(self[name], **changes)
         return self.replace(parameters=[one if p.name == name else p for p in self.parameters])
+
+
+def partial_names(blocks: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Names of the partial correlations of blocks, block by block, row by row."""
+    return tuple(
+        f"partial_{block[j]}_{block[i]}"
+        for block in blocks
+        for i in range(1, len(block))
+        for j in range(i)
+    )
+
+
+def _checked_partial(
+    blocks: Sequence[Sequence[str]], given: Mapping[str, float | Estimate]
+) -> dict[str, Estimate]:
+    names = partial_names(blocks)
+    out = {name: estimate(value) for name, value in given.items()}
+    for name, one in out.items():
+        what = allowed = None
+        if name not in names:
+            what = f"is not a partial correlation of the model{nearest_of(name, names)}"
+            allowed = ", ".join(names) or "none: no parameters are correlated"
+        elif not -1 < one.value < 1:
+            what, allowed = f"value {one.value:g}", "between -1 and 1"
+        elif one.prior is not None:
+            what, allowed = "has a prior of its own", "the LKJ prior of its block (lkj=)"
+        if what is not None:
+            raise PkpdError(sentence(where=f"partial {name!r}", what=what, allowed=allowed))
+    return {name: out.get(name, Estimate(0.0)) for name in names}
 
 
 def _check_names(

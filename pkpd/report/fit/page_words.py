@@ -14,7 +14,7 @@ from pkpd.fitting.bayes.density import all_priors
 from pkpd.fitting.model.covariate_effects import CovariateEffect
 from pkpd.fitting.model.population_parameters import deviations, held
 from pkpd.fitting.model.residual import ResidualError
-from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
+from pkpd.fitting.model.specification import IndividualParameter, PopulationModel, partial_names
 
 _ERRORS = {
     "additive": "y = f + ε,  ε ~ {d}(0, {a}²)",
@@ -56,6 +56,8 @@ def equations(model: PopulationModel) -> list[tuple[str, str]]:
     """Equation of every individual parameter, and of the residual error of every line."""
     rows = [(p.name, _individual(p)) for p in model.parameters]
     for block in model.correlated:
+        if set(partial_names([block])) <= held(model):
+            continue
         rows.append(("correlated", ", ".join(f"η_{name}" for name in block)))
     return rows + [(f"{line}, measured", _residual(line, e)) for line, e in model.residual.items()]
 
@@ -133,6 +135,8 @@ def prior_rows(model: PopulationModel) -> list[tuple[str, str]]:
             text += f" (median {number(math.exp(given['mu']))})"
         rows.append((name, text))
     for block in model.correlated:
+        if set(partial_names([block])) <= held(model):
+            continue
         rows.append((f"correlations of {', '.join(block)}", f"LKJ, concentration {model.lkj:g}"))
     return rows
 

@@ -1,0 +1,110 @@
+"""Steps of a search for modes of random effects, all subjects at once and each with its own end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pkpd.fitting.maximum.individual_modes import ConditionalDensity, Modes
+
+FloatArray = NDArray[np.floating[Any]]
+
+COARSE = 1e-4
+"""Newton decrement ``g' H^-1 g`` at which Gauss-Newton steps end."""
+LONGEST = 3.0
+"""Longest step, in standard deviations."""
+_STEPS, _FEWER = 60, 25  # at most; from zero about twelve are taken
+
+
+def approach_modes(
+    density: ConditionalDensity,
+    x: FloatArray,
+    u: FloatArray,
+    central: FloatArray,
+    known: Modes | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray, int]:
+    """Take Gauss-Newton steps, damped subject by subject, until all are near their modes.
+
+    Parameters
+    ----------
+    density
+        What is maximised.
+    x : float[P]
+        Parameters.
+    u : float[B, R]
+        Where to begin.
+    central : float[M]
+        From `ConditionalDensity.central`.
+    known
+        Modes at hand: a subject that comes to its own ends there, and no search is long.
+
+    Returns
+    -------
+    tuple
+        ``u [B, R]``, ``q [B]`` and its Gauss-Newton Hessian ``[B, R, R]`` there, and the number of
+        calls of the predictor.
+    """
+    n, size = u.shape
+    damping, calls = np.zeros(n), 2 * size + 1
+    value, gradient, hessian = density.approximate(x, u, central)
+    lost = ~np.isfinite(value)
+    if lost.any():
+        u = np.where(lost[:, None], 0.0, u)
+        value, gradient, hessian = density.approximate(x, u, central)
+        calls += 2 * size + 1
+    for _ in range(_STEPS if known is None else _FEWER):
+        good = np.all(np.isfinite(hessian), axis=(1, 2)) & np.all(np.isfinite(gradient), axis=1)
+        safe = np.where(good[:, None, None], hessian, np.eye(size))
+        slope = np.where(good[:, None], gradient, 0.0)
+        diagonal = np.einsum("brr->br", safe)
+        damped = safe + (damping[:, None] * diagonal)[:, :, None] * np.eye(size)
+        step = capped(-np.linalg.solve(damped, slope[..., None])[..., 0])
+        decrement = -np.einsum("br,br->b", slope, step)
+        active = (decrement > COARSE) & (damping < 1e6)
+        active &= known is None or ~known.reached(u)
+        if not active.any():
+            break
+        trial = np.where(active[:, None], u + step, u)
+        new_value, new_gradient, new_hessian = density.approximate(x, trial, central)
+        calls += 2 * size + 1
+        accept = active & (new_value <= value + 1e-12 * np.abs(value))
+        accept |= active & ~np.isfinite(value) & np.isfinite(new_value)
+        u = np.where(accept[:, None], trial, u)
+        value = np.where(accept, new_value, value)
+        gradient = np.where(accept[:, None], new_gradient, gradient)
+        hessian = np.where(accept[:, None, None], new_hessian, hessian)
+        eased = np.where(damping < 0.05, 0.0, damping / 5)
+        damping = np.where(accept, eased, np.where(active, np.maximum(5 * damping, 0.3), damping))
+    return u, value, hessian, calls
+
+
+def shortened(
+    density: ConditionalDensity,
+    x: FloatArray,
+    u: FloatArray,
+    central: FloatArray,
+    value: FloatArray,
+    step: FloatArray,
+    free: NDArray[np.bool_],
+) -> tuple[FloatArray, int]:
+    """Halve the steps of subjects whose value would rise; those that are ``free`` are not asked."""
+    step = np.where(np.isfinite(step), step, 0.0)
+    pending, calls = ~free, 0
+    for _ in range(12):
+        if not pending.any():
+            break
+        new = density.value(x, u + step, central)
+        calls += 1
+        # a rise below rounding is none
+        pending &= ~(new <= value + 1e-10 * (1 + np.abs(value)))
+        step = np.where(pending[:, None], 0.5 * step, step)
+    return np.where(pending[:, None], 0.0, step), calls
+
+
+def capped(step: FloatArray) -> FloatArray:
+    """Shorten the steps of subjects to the longest."""
+    longest = np.max(np.abs(step), axis=1, keepdims=True)
+    return step * np.minimum(1.0, LONGEST / np.maximum(longest, 1e-300))
