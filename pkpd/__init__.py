@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pkpd.fitting.checks.vpc import vpc
     from pkpd.fitting.fit import Fit, fit, load_fit
     from pkpd.fitting.maximum.estimate import MaximumLikelihood
+    from pkpd.fitting.maximum.individual_estimates import IndividualEstimates, individual
     from pkpd.fitting.model import covariate_effects as covariate
     from pkpd.fitting.model import residual
     from pkpd.fitting.model.priors import Prior, fixed
@@ -89,6 +90,7 @@ _WHERE = {
     "Fit": "pkpd.fitting.fit",
     "Friberg": "pkpd.marrow.friberg",
     "Gate": "pkpd.schedule",
+    "IndividualEstimates": "pkpd.fitting.maximum.individual_estimates",
     "JointModel": "pkpd.model.joint",
     "LinearStructure": "pkpd.predict.pk",
     "MaximumLikelihood": "pkpd.fitting.maximum.estimate",
@@ -119,6 +121,7 @@ _WHERE = {
     "fit": "pkpd.fitting.fit",
     "fixed": "pkpd.fitting.model.priors",
     "from_column": "pkpd.fitting.model.specification",
+    "individual": "pkpd.fitting.maximum.individual_estimates",
     "leave_one_out": "pkpd.fitting.checks.leave_one_out",
     "linear_system": "pkpd.kinetics.compartments",
     "load_calibration": "pkpd.fitting.calibration.calibrate",
@@ -171,6 +174,7 @@ __all__ = [
     "Fit",
     "Friberg",
     "Gate",
+    "IndividualEstimates",
     "JointModel",
     "LinearStructure",
     "MaximumLikelihood",
@@ -203,6 +207,7 @@ __all__ = [
     "fit",
     "fixed",
     "from_column",
+    "individual",
     "leave_one_out",
     "linear_system",
     "load_calibration",

@@ -20,6 +20,8 @@ import pandas as pd
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.draws import Draws
+from pkpd.fitting.maximum.progress import ProgressLines
+from pkpd.fitting.maximum.standard_errors import Covariance
 from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
 from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.fitting.model.specification import PopulationModel
@@ -87,11 +89,13 @@ class Fit:
     def table(self, *, interval: float = 0.9) -> pd.DataFrame:
         """Summarise the population parameters: mean, median, interval, and sampler diagnostics.
 
-        Without the latter where nothing was sampled by chains.
+        Without the latter where nothing was sampled by chains; without rows where all are held.
         """
         import arviz as az
 
         names = [n for n in start_values(self.model) if n in self.idata.posterior]
+        if not names:
+            return pd.DataFrame(index=pd.Index([], name="parameter"))
         out: Any = az.summary(
             self.idata, var_names=names, hdi_prob=interval, round_to="none", kind="all"
         )
@@ -116,7 +120,8 @@ class Fit:
         words: tuple[str, ...] = _APPROXIMATE
         if self.by_chains:
             words = sampler_diagnostics(self.idata, names).sentences
-        return "\n".join((head, "", shown.to_string(), "", *words))
+        told = shown.to_string() if names else "All population parameters are held."
+        return "\n".join((head, "", told, "", *words))
 
     def save(self, path: str | Path) -> None:
         """Write draws and run record as netCDF; read them back with `load_fit`."""
@@ -148,6 +153,9 @@ def fit(
     start: Literal["auto", "model"] | MaximumLikelihood = "auto",
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    starts: int = 1,
+    iterations: int = 200,
+    covariance: Covariance | None = "observed",
 ) -> Any:
     """Fit a population model to data.
 
@@ -174,7 +182,13 @@ def fit(
     checkpoint
         Folder: a run that was interrupted goes on from there when called again.
     progress
-        Show progress.
+        Show progress: bars of a sampler, and lines on a maximum likelihood search that takes more
+        than a few seconds, on the standard error stream.
+    starts, iterations, covariance
+        Of maximum likelihood alone: number of starts, the first from the model's values and the
+        others moved from there at random (by ``seed``); most gradients of each search; kind of
+        standard errors, ``"observed"``, ``"sandwich"``, ``"scores"`` or ``None``. See
+        `pkpd.fitting.maximum.estimate.maximum_likelihood`.
 
     Returns
     -------
@@ -186,7 +200,8 @@ def fit(
     DataError
         If data and model do not go together.
     PkpdError
-        If the likelihood is not finite where the fit would start; the message names the subjects.
+        If the likelihood is not finite where the fit would start (the message names the subjects),
+        if a setting has no meaning, or if all parameters are held and the method estimates them.
     """
     for name, given, kind in (("model", model, PopulationModel), ("data", data, Dataset)):
         if not isinstance(given, kind):
@@ -200,7 +215,16 @@ def fit(
     if method in ("focei", "foce", "fo", "laplace"):
         from pkpd.fitting.maximum.estimate import maximum_likelihood
 
-        return maximum_likelihood(model, data, method=method, seed=seed)
+        return maximum_likelihood(
+            model,
+            data,
+            method=method,
+            starts=starts,
+            seed=seed,
+            progress=ProgressLines() if progress else None,
+            covariance=covariance,
+            iterations=iterations,
+        )
     if method not in ("nuts", "map", "advi"):
         raise PkpdError(
             sentence(
@@ -209,6 +233,7 @@ def fit(
                 allowed="nuts, map, advi, focei, foce, fo, laplace",
             )
         )
+    _check_free(model, method)
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings
 
@@ -244,6 +269,21 @@ def fit(
     }
     made_idata = _finished(idata, likelihood, record)
     return Fit(likelihood, made_idata, made, maximum, record)
+
+
+def _check_free(model: PopulationModel, method: str) -> None:
+    """Refuse a model that leaves the method nothing to estimate."""
+    free = set(start_values(model)) - held(model)
+    if free or (method != "map" and (model.varying or model.occasional)):
+        return
+    raise PkpdError(
+        sentence(
+            where=f"fit, method {method!r}",
+            what="every population parameter of the model is held",
+            remedy="use pkpd.individual(model, data) for the random effects of each subject, or "
+            "leave fixed=True out of at least one parameter",
+        )
+    )
 
 
 def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit:

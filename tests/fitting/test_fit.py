@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import arviz as az
 import conjugate
 import numpy as np
@@ -9,7 +11,9 @@ from small_data import Straight, dataset_of
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.all_checks import check
 from pkpd.fitting.fit import fit, load_fit
+from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_parameters import holding
 from pkpd.fitting.model.residual import additive, lognormal
 from pkpd.fitting.model.specification import PopulationModel, parameter
 
@@ -61,6 +65,93 @@ def test_a_fit_says_what_it_is(fitted):
     assert f"{table.loc['slope', 'median']:.4g}" in text
     assert "R-hat" in text
     assert np.all(fitted.draws.population["omega_level"] == conjugate.OMEGA)
+
+
+def everything_held():
+    return holding(conjugate.model())
+
+
+@pytest.fixture(scope="module")
+def held_fit():
+    return fit(
+        everything_held(), conjugate.data(), draws=800, tune=400, chains=2, progress=False, seed=3
+    )
+
+
+def test_random_effects_are_sampled_where_all_population_parameters_are_held(held_fit):
+    seen = held_fit.dataset.observations
+    precision = 4 / conjugate.SIGMA**2 + 1 / conjugate.OMEGA**2
+    left = seen.value - 1.0 - 0.2 * seen.time
+    mean = np.bincount(seen.subject, left) / conjugate.SIGMA**2 / precision
+    eta = held_fit.idata.posterior["eta"].values[..., 0]
+    for b in range(6):
+        size = float(az.ess(eta[..., b]))
+        assert size > 400
+        assert abs(eta[..., b].mean() - mean[b]) < 4.5 / np.sqrt(size * precision)
+        assert eta[..., b].std() * np.sqrt(precision) == pytest.approx(1.0, abs=0.12)
+    assert held_fit.record["start"] == "individual modes"
+    # four measurements explain most of the variance
+    explained = 1 - 1 / (precision * conjugate.OMEGA**2)
+    assert held_fit.record["centring"]["level"] == pytest.approx(explained, abs=0.006)
+
+
+def test_such_a_fit_can_be_read_checked_and_kept(held_fit, tmp_path):
+    text = held_fit.summary()
+    assert "All population parameters are held." in text
+    assert "R-hat" in text
+    assert held_fit.table().empty
+    assert check(held_fit, quick=True).sampler.table.empty
+    held_fit.save(tmp_path / "held.nc")
+    again = load_fit(tmp_path / "held.nc", held_fit.model, held_fit.dataset)
+    np.testing.assert_array_equal(again.draws.random, held_fit.draws.random)
+
+
+@pytest.mark.parametrize("method", ["focei", "laplace", "map"])
+def test_population_methods_point_to_individual_estimates_where_all_is_held(method):
+    with pytest.raises(PkpdError, match=r"is held; use pkpd.individual\(model, data\)") as error:
+        fit(everything_held(), conjugate.data(), method=method)
+    assert str(error.value).count(". ") == 0
+
+
+def test_a_model_with_nothing_to_sample_is_refused():
+    model = everything_held().changed("level", iiv=None)
+    with pytest.raises(PkpdError, match="method 'nuts': every population parameter"):
+        fit(model, conjugate.data(), progress=False)
+
+
+def test_settings_of_maximum_likelihood_are_passed_on():
+    data, model = conjugate.data(), conjugate.model()
+    whole = fit(model, data, method="focei")
+    assert np.isfinite(whole.standard_errors["slope"])
+    short = fit(model, data, method="focei", iterations=1, covariance=None)
+    assert short.iterations == 1
+    assert np.isnan(short.standard_errors["slope"])
+    robust = fit(model, data, method="focei", covariance="sandwich")
+    assert robust.standard_errors["slope"] != whole.standard_errors["slope"]
+    assert robust.objective == whole.objective
+    several = fit(model, data, method="focei", starts=3, covariance=None, seed=1)
+    assert several.iterations > whole.iterations
+    assert several.objective == pytest.approx(whole.objective, abs=1e-3)
+
+
+def test_a_slow_search_writes_lines(monkeypatch, capsys):
+    quick = fit(conjugate.model(), conjugate.data(), method="focei")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("pkpd.fitting.fit.ProgressLines", lambda: ProgressLines(0.0))
+    fit(conjugate.model(), conjugate.data(), method="focei")
+    told = capsys.readouterr()
+    assert told.out == ""
+    lines = told.err.splitlines()
+    pattern = r"maximum likelihood: iteration \d+, -2 log L -?[\d.]+, \d+ s"
+    searched = [line for line in lines if re.fullmatch(pattern, line)]
+    assert f"-2 log L {quick.objective:.3f}" in searched[-1]
+    rest = lines[len(searched) :]
+    told_errors = [line.rpartition(",")[0] for line in rest]
+    assert told_errors == [
+        f"maximum likelihood: standard errors, parameter {k} of 2" for k in (1, 2)
+    ]
+    fit(conjugate.model(), conjugate.data(), method="focei", progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_approximation_is_not_judged_as_chains_are():

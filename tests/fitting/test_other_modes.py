@@ -66,7 +66,7 @@ def test_a_fit_ends_with_the_best_mode_of_every_subject(seed, start):
     assert e["sigma_DV"] == pytest.approx(0.3, abs=0.05)
     best, _ = grid_modes(y, e["w"], e["omega_w"], e["sigma_DV"])
     np.testing.assert_allclose(fit.random[:, 0] / e["omega_w"], best, atol=2e-3)
-    assert any("more than one mode in subjects" in text for text in fit.messages)
+    assert any("more than one mode in subject" in text for text in fit.messages)
 
 
 def test_only_subjects_with_a_better_mode_get_another():

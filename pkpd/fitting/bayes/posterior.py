@@ -19,8 +19,9 @@ from pkpd.fitting.bayes.start import (
     named_start,
     patient_scale,
 )
+from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.model.likelihood import PopulationLikelihood
-from pkpd.fitting.model.population_parameters import start_values
+from pkpd.fitting.model.population_parameters import held, start_values
 
 if TYPE_CHECKING:
     from pkpd.fitting.maximum.estimate import MaximumLikelihood
@@ -42,7 +43,7 @@ def run(
         Draws, the model, the maximum the chains started from (or ``None``), and notes for the
         run record.
     """
-    maximum, point, note = _starting_point(likelihood, start, method)
+    maximum, point, note = _starting_point(likelihood, start, method, settings.progress)
     weights = _centring(likelihood, centring, point)
     made = build_model(likelihood, weights)
     notes: dict[str, Any] = {"start": note, "centring": weights}
@@ -59,9 +60,12 @@ def run(
 
 
 def _starting_point(
-    likelihood: PopulationLikelihood, start: Any, method: str
+    likelihood: PopulationLikelihood, start: Any, method: str, progress: bool
 ) -> tuple[MaximumLikelihood | None, StartingPoint, str]:
-    """Maximum of the penalised marginal likelihood, or the model's own values."""
+    """Maximum of the penalised marginal likelihood, or the model's own values.
+
+    Where all population parameters are held, the model's own values and the individual modes.
+    """
     if start == "model" and method != "map":
         return None, StartingPoint({}), "values of the model"
     if start != "auto" and isinstance(start, str):
@@ -69,6 +73,8 @@ def _starting_point(
             sentence(where="fit", what=f"start {start!r}", allowed="auto, model, or a result")
         )
     maximum: Any = start
+    if start == "auto" and not set(start_values(likelihood.model)) - held(likelihood.model):
+        return None, _individual_point(likelihood), "individual modes"
     if start == "auto":
         from pkpd.fitting.maximum.estimate import maximum_likelihood
 
@@ -78,8 +84,9 @@ def _starting_point(
             priors=True,
             covariance="observed",
             tolerance=1e-5 if method == "map" else 1e-2,
+            progress=ProgressLines() if progress else None,
         )
-    spread = np.sqrt(np.maximum(np.diagonal(maximum.random_covariance, axis1=1, axis2=2), 0.0))
+    spread = _spread(maximum.random_covariance)
     # a standard deviation at the edge, 0, is no place to start from
     given = start_values(likelihood.model)
     values = {
@@ -88,6 +95,23 @@ def _starting_point(
     }
     point = StartingPoint(values, maximum.random, None, spread, maximum.random_covariance)
     return maximum, point, "maximum of the penalised marginal likelihood"
+
+
+def _individual_point(likelihood: PopulationLikelihood) -> StartingPoint:
+    """Individual modes, population parameters being held; zero for a subject without one."""
+    from pkpd.fitting.maximum.individual_estimates import individual
+
+    found = individual(likelihood.model, likelihood.dataset)
+    between = found.likelihood.random_effects.covariance(found.estimates, np)
+    lost = ~found.converged.values
+    random, covariance = found.random.copy(), found.random_covariance.copy()
+    random[lost], covariance[lost] = 0.0, between
+    return StartingPoint({}, random, None, _spread(covariance), covariance)
+
+
+def _spread(covariance: np.ndarray) -> np.ndarray:
+    """Return standard deviations ``[B, R]`` of covariances ``[B, R, R]``."""
+    return np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
 
 
 def _centring(

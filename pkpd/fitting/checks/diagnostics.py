@@ -93,7 +93,8 @@ def sampler_diagnostics(
     effects = [name for name in ("eta", "kappa") if name in posterior]
     kept = posterior[[*names, *effects]]
     parts = {"ess_bulk": az.ess(kept, method="bulk"), "ess_tail": az.ess(kept, method="tail")}
-    parts["mcse"] = az.mcse(kept[list(names)])
+    if names:
+        parts["mcse"] = az.mcse(kept[list(names)])
     if n_chains > 1:
         parts["r_hat"] = az.rhat(kept)
     table = pd.DataFrame(

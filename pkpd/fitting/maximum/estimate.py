@@ -121,7 +121,7 @@ def maximum_likelihood(
     seed
         Of the starts.
     progress
-        Called with the iteration and the objective; `pkpd.fitting.maximum.progress.ProgressLines` writes
+        Called with the iteration and the objective; `progress.ProgressLines` writes
         them.
     priors
         Add the model's priors: the result is then the mode of the marginal posterior.
@@ -326,10 +326,11 @@ def _told_modes(problem: _Problem) -> list[str]:
         return []
     names = problem.marginal.likelihood.dataset.subjects
     labels = [str(names[b]) for b, one in sorted(problem.fallen.items()) if one > 0.1 * _NOTABLE]
+    who = f"subject{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
     return [
-        f"Random effects have more than one mode in subjects {', '.join(labels)}: better ones than "
-        f"those followed were found on the way, by {fall:.1f} of the objective in all. Start from "
-        "other values too, and see whether the end is the same."
+        f"Random effects have more than one mode in {who}: better than those followed were found "
+        f"on the way, by {fall:.1f} of the objective in all. Start from other values too, and see "
+        "whether the end is the same."
     ]
 
 

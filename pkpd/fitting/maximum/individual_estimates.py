@@ -1,0 +1,351 @@
+"""Individual estimates with the population's parameters held: `individual`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pkpd.data.dataset import Dataset
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.maximum.marginal import MarginalLikelihood
+from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
+from pkpd.fitting.model.population_parameters import holding, start_values
+from pkpd.fitting.model.specification import PopulationModel
+from pkpd.solve.cache import keep_compilations
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pkpd.fitting.fit import Fit
+    from pkpd.fitting.maximum.result import MaximumLikelihood
+
+FloatArray = NDArray[np.floating[Any]]
+IndividualMethod = Literal["focei", "foce", "laplace"]
+
+_ROUNDS = 3  # of searching modes anew; one finds what there is to find as a rule
+
+
+@dataclass(frozen=True, eq=False)
+class IndividualEstimates:
+    """The most probable random effects of every subject given population parameters.
+
+    Attributes
+    ----------
+    likelihood
+        Model, all of its population parameters held, and data.
+    method
+        Approximation of ``by_subject``: ``"focei"``, ``"foce"`` or ``"laplace"``.
+    estimates
+        The population parameters by name.
+    random : float[B, R]
+        Random effects at the modes, those of occasions last.
+    random_covariance : float[B, R, R]
+        Inverse curvature of minus the log posterior density at the mode; NaN where none was found.
+    by_subject
+        Contributions to minus twice the log-likelihood, the constant ``n log 2 pi`` of the
+        measured values left out (NONMEM's OBJ), by ``subject``.
+    converged
+        Whether a mode was found, by ``subject``.
+    constant
+        ``n log 2 pi``.
+    """
+
+    likelihood: PopulationLikelihood
+    method: IndividualMethod
+    estimates: dict[str, float]
+    random: FloatArray
+    random_covariance: FloatArray
+    by_subject: xr.DataArray
+    converged: xr.DataArray
+    constant: float
+
+    @property
+    def objective(self) -> float:
+        """Minus twice the log-likelihood of all subjects without ``constant``: NONMEM's OFV."""
+        return float(self.by_subject.sum(skipna=False))
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """Sentences on what deserves attention."""
+        lost = [str(s) for s in self.by_subject["subject"].values[~self.converged.values]]
+        if not lost:
+            return ()
+        return (f"No mode of the random effects was found for subjects {', '.join(lost)}.",)
+
+    @cached_property
+    def eta(self) -> xr.DataArray:
+        """Random effects between patients at the modes, by ``subject`` and ``parameter``."""
+        return self._split(self.random)[0]
+
+    @cached_property
+    def eta_se(self) -> xr.DataArray:
+        """Standard errors of ``eta``."""
+        return self._split(self._spread)[0]
+
+    @cached_property
+    def kappa(self) -> xr.DataArray:
+        """Random effects by ``subject``, ``occasion`` and ``occasion_parameter``."""
+        return self._split(self.random)[1]
+
+    @cached_property
+    def kappa_se(self) -> xr.DataArray:
+        """Standard errors of ``kappa``."""
+        return self._split(self._spread)[1]
+
+    @cached_property
+    def covariance(self) -> xr.DataArray:
+        """Covariance of the random effects by ``subject``, ``effect`` and ``effect_other``."""
+        names = list(self.likelihood.random_effects.names)
+        return xr.DataArray(
+            self.random_covariance,
+            {"subject": self._subjects, "effect": names, "effect_other": names},
+            ("subject", "effect", "effect_other"),
+        )
+
+    @cached_property
+    def parameters(self) -> xr.Dataset:
+        """Individual parameters in natural units by ``subject``.
+
+        By ``record`` too where a parameter changes with the occasion or a covariate; ``time`` (h)
+        says when a record is.
+        """
+        return self._arrays(self._values(self.random))
+
+    @cached_property
+    def parameters_se(self) -> xr.Dataset:
+        """Standard errors of ``parameters`` by the delta method; 0 where nothing varies."""
+        random, out = jnp.asarray(self.random), {}
+        slopes = [
+            jax.jvp(self._values, (random,), (jnp.zeros_like(random).at[:, r].set(1.0),))[1]
+            for r in range(random.shape[1])
+        ]
+        for name, value in self._values(random).items():
+            if not slopes:
+                out[name] = np.zeros(np.shape(value))
+                continue
+            by_effect = np.stack([np.asarray(one[name]) for one in slopes])
+            paths = ("rb,brs,sb->b", "rbn,brs,sbn->bn")
+            variance = np.einsum(
+                paths[by_effect.ndim - 2], by_effect, self.random_covariance, by_effect
+            )
+            out[name] = np.sqrt(np.maximum(variance, 0.0))
+        return self._arrays(out)
+
+    def table(self) -> pd.DataFrame:
+        """One row for each subject.
+
+        For each individual parameter ``CL`` and ``se_CL``; for each random effect ``eta_CL`` and
+        ``se_eta_CL``, with occasions ``kappa_CL_1`` and ``se_kappa_CL_1``; then ``objective`` and
+        ``converged``. Individual parameters that change within a subject are in ``parameters``.
+        """
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        varying = {*self.likelihood.model.varying, *self.likelihood.model.occasional}
+        for name, value in self.parameters.data_vars.items():
+            if value.dims == ("subject",):
+                columns[str(name)] = value.values
+                if name in varying:
+                    columns[f"se_{name}"] = self.parameters_se[name].values
+        for name in self.likelihood.model.varying:
+            columns[f"eta_{name}"] = self.eta.sel(parameter=name).values
+            columns[f"se_eta_{name}"] = self.eta_se.sel(parameter=name).values
+        for name in self.likelihood.model.occasional:
+            for o in self.kappa["occasion"].values:
+                at = {"occasion_parameter": name, "occasion": o}
+                columns[f"kappa_{name}_{o}"] = self.kappa.sel(at).values
+                columns[f"se_kappa_{name}_{o}"] = self.kappa_se.sel(at).values
+        columns["objective"] = self.by_subject.values
+        columns["converged"] = self.converged.values
+        return pd.DataFrame(columns, index=pd.Index(self._subjects, name="subject"))
+
+    def summary(self) -> str:
+        """Tell the estimates in text."""
+        shown = self.table().drop(columns="converged")
+        head = (
+            f"Individual estimates of {len(shown)} subjects, "
+            f"{len(self.likelihood.dataset.observations)} observations, population parameters held"
+        )
+        total = f"-2 log L ({self.method}) {self.objective:.3f} without constants"
+        text = shown.to_string(float_format=lambda v: f"{v:.4g}")
+        return "\n".join([head, total, "", text, *(f"- {one}" for one in self.messages)])
+
+    def __repr__(self) -> str:
+        """Tell what it is in a line."""
+        return f"IndividualEstimates({len(self._subjects)} subjects, {self.objective:.3f})"
+
+    @property
+    def _subjects(self) -> np.ndarray:
+        return np.asarray(self.likelihood.dataset.subjects)
+
+    @property
+    def _spread(self) -> FloatArray:
+        variance = np.diagonal(self.random_covariance, axis1=1, axis2=2)
+        return np.sqrt(np.maximum(variance, 0.0))
+
+    def _values(self, random: Any) -> dict[str, Any]:
+        fixed = self.likelihood.fixed(self.estimates)
+        return dict(self.likelihood.individual_parameters(fixed, jnp.asarray(random)))
+
+    def _arrays(self, values: dict[str, Any]) -> xr.Dataset:
+        events = self.likelihood.dataset.events
+        changing, out = False, {}
+        for name, value in values.items():
+            value = np.asarray(value, dtype=float)
+            if value.ndim == 2:
+                changing = True
+                out[name] = (("subject", "record"), np.where(events.valid, value, np.nan))
+            else:
+                out[name] = (("subject",), value)
+        coords: dict[str, Any] = {"subject": self._subjects}
+        if changing:
+            time = np.where(events.valid, events.time, np.nan)
+            coords["time"] = (("subject", "record"), time)
+        return xr.Dataset(out, coords)
+
+    def _split(self, values: FloatArray) -> tuple[xr.DataArray, xr.DataArray]:
+        effects, model = self.likelihood.random_effects, self.likelihood.model
+        eta, kappa = effects.split(values)
+        subjects = self._subjects
+        return (
+            xr.DataArray(
+                eta,
+                {"subject": subjects, "parameter": list(model.varying)},
+                ("subject", "parameter"),
+            ),
+            xr.DataArray(
+                kappa,
+                {
+                    "subject": subjects,
+                    "occasion": np.arange(1, effects.n_occasions + 1),
+                    "occasion_parameter": list(model.occasional),
+                },
+                ("subject", "occasion", "occasion_parameter"),
+            ),
+        )
+
+
+def individual(
+    model: PopulationModel | MaximumLikelihood | Fit,
+    data: Dataset | None = None,
+    *,
+    method: IndividualMethod | None = None,
+) -> IndividualEstimates:
+    """Estimate the random effects of every subject, the population's parameters held.
+
+    These are the modes of each subject's posterior density (maximum a posteriori, NONMEM's
+    POSTHOC), searched from several places, with standard errors from the curvature there.
+
+    Parameters
+    ----------
+    model
+        A population model, held at its values whether or not they are marked as fixed; or a fit,
+        held at its estimates (maximum likelihood) or at its posterior means.
+    data
+        Subjects; those of the fit if left out.
+    method
+        What the contributions to the objective are: ``"focei"`` (the default), ``"laplace"``, or
+        ``"foce"``, whose residual variance follows the typical prediction (NONMEM without
+        INTERACTION). Of a maximum likelihood fit its own, ``"foce"`` for ``"fo"``.
+
+    Returns
+    -------
+    IndividualEstimates
+
+    Raises
+    ------
+    PkpdError
+        If a model comes without data, or the method is none of these.
+    DataError
+        If the model cannot take the data.
+
+    Examples
+    --------
+    >>> import pkpd
+    >>> model = pkpd.PopulationModel(
+    ...     pkpd.compartments(1),
+    ...     [pkpd.parameter("CL", 4.0, iiv=0.4), pkpd.parameter("V", 70.0, iiv=0.4)],
+    ...     pkpd.residual.proportional(0.2),
+    ... )
+    >>> data = pkpd.read_nonmem("new_patients.csv")  # doctest: +SKIP
+    >>> pkpd.individual(model, data).table()  # doctest: +SKIP
+    """
+    keep_compilations()
+    population, own, random, named = _held_at(model)
+    dataset = own if data is None else data
+    if dataset is None:
+        raise PkpdError(
+            sentence(
+                where="individual",
+                what="a population model comes without data",
+                remedy="give them: pkpd.individual(model, data)",
+            )
+        )
+    if method not in (None, "focei", "foce", "laplace"):
+        raise PkpdError(
+            sentence(where="individual", what=f"method {method!r}", allowed="focei, foce, laplace")
+        )
+    how: IndividualMethod = method or named
+    likelihood = bind(holding(population), dataset)
+    return _estimates(MarginalLikelihood(likelihood, how), how, random if data is None else None)
+
+
+def _held_at(
+    model: PopulationModel | MaximumLikelihood | Fit,
+) -> tuple[PopulationModel, Dataset | None, FloatArray | None, IndividualMethod]:
+    """Model with the values to hold, data and random effects of a fit, and its method."""
+    from pkpd.fitting.fit import Fit
+    from pkpd.fitting.maximum.result import MaximumLikelihood
+
+    if isinstance(model, MaximumLikelihood):
+        methods: dict[str, IndividualMethod] = {"laplace": "laplace", "fo": "foce", "foce": "foce"}
+        named = methods.get(model.method, "focei")
+        return model.model, model.likelihood.dataset, model.random, named
+    if isinstance(model, Fit):
+        means = {name: float(np.mean(v)) for name, v in model.draws.population.items()}
+        return model.model.with_values(means), model.dataset, model.draws.means[1], "focei"
+    if isinstance(model, PopulationModel):
+        return model, None, None, "focei"
+    raise PkpdError(
+        sentence(
+            where="individual",
+            what=f"{type(model).__name__} is no model",
+            allowed="a PopulationModel, or the result of pkpd.fit",
+        )
+    )
+
+
+def _estimates(
+    marginal: MarginalLikelihood, method: IndividualMethod, random: FloatArray | None
+) -> IndividualEstimates:
+    likelihood, nothing = marginal.likelihood, np.zeros(0)
+    lower = np.asarray(marginal.free.cholesky(nothing, np))
+    start = None if random is None else np.linalg.solve(lower, random.T).T
+    at = marginal.evaluate(nothing, start=start, restarts=3)
+    for k in range(_ROUNDS):
+        at, found = marginal.renewed(at, seed=k)
+        if not found.any():
+            break
+    modes, size = at.modes, lower.shape[0]
+    good = modes.converged & np.isfinite(at.by_subject)
+    inverse = np.linalg.inv(np.where(good[:, None, None], modes.hessian, np.eye(size)))
+    covariance = np.einsum("ij,bjk,lk->bil", lower, inverse, lower)
+    covariance[~good] = np.nan
+    labels = {"subject": np.asarray(likelihood.dataset.subjects)}
+    return IndividualEstimates(
+        likelihood,
+        method,
+        start_values(likelihood.model),
+        modes.u @ lower.T,
+        covariance,
+        xr.DataArray(at.by_subject, labels, ("subject",)),
+        xr.DataArray(good, labels, ("subject",)),
+        marginal.constant,
+    )
