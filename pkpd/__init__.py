@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pkpd.fitting.checks.leave_one_out import compare_models, leave_one_out
     from pkpd.fitting.checks.vpc import vpc
     from pkpd.fitting.fit import Fit, fit, load_fit
+    from pkpd.fitting.leukaemia_model import leukaemia_model
     from pkpd.fitting.maximum.estimate import MaximumLikelihood
     from pkpd.fitting.maximum.individual_estimates import IndividualEstimates, individual
     from pkpd.fitting.model import covariate_effects as covariate
@@ -122,6 +123,7 @@ _WHERE = {
     "fixed": "pkpd.fitting.model.priors",
     "from_column": "pkpd.fitting.model.specification",
     "individual": "pkpd.fitting.maximum.individual_estimates",
+    "leukaemia_model": "pkpd.fitting.leukaemia_model",
     "leave_one_out": "pkpd.fitting.checks.leave_one_out",
     "linear_system": "pkpd.kinetics.compartments",
     "load_calibration": "pkpd.fitting.calibration.calibrate",
@@ -209,6 +211,7 @@ __all__ = [
     "from_column",
     "individual",
     "leave_one_out",
+    "leukaemia_model",
     "linear_system",
     "load_calibration",
     "load_fit",

@@ -21,6 +21,7 @@ from pkpd.predict.marrow_predictor import MarrowPredictor
 from pkpd.predict.pk import LinearStructure
 from pkpd.predict.structure import check_lines
 from pkpd.solve.population.grid import DEFAULT_STEP_H
+from pkpd.solve.population.structure import Whole
 
 Driver = Literal["plasma", "effect_compartment", "triphosphate"]
 """What an effect is driven by: the plasma concentration ``C`` of the observed compartment; an
@@ -49,7 +50,7 @@ class MarrowDrug:
     name
         Its name.
     pk
-        Its linear pharmacokinetics.
+        Its linear pharmacokinetics; ``None`` for a drug that acts by its doses alone.
     driver
         What its effects are driven by.
     per_unit
@@ -61,7 +62,7 @@ class MarrowDrug:
     """
 
     name: str
-    pk: LinearStructure
+    pk: LinearStructure | None
     driver: Driver
     per_unit: float
     first_compartment: int
@@ -70,13 +71,26 @@ class MarrowDrug:
     @property
     def own(self) -> dict[str, str]:
         """Parameters of its pharmacokinetics and driver, by the name within the drug."""
+        if self.pk is None:
+            return {}
         names = (*self.pk.parameters, *_DRIVER_PARAMETERS[self.driver])
         return {name: name + self.suffix for name in names}
 
     @property
+    def kinetics(self) -> LinearStructure:
+        """Its pharmacokinetics, where it has any."""
+        assert self.pk is not None
+        return self.pk
+
+    @property
     def line(self) -> str:
-        """Name of its concentration among the predicted lines."""
-        return self.pk.line + self.suffix
+        """Name of its concentration among the predicted lines; empty without kinetics."""
+        return "" if self.pk is None else self.pk.line + self.suffix
+
+    @property
+    def size(self) -> int:
+        """Number of compartments that doses may go to."""
+        return 1 if self.pk is None else self.pk.system.size
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,11 @@ class MarrowStructure:
         Whether counts begin at a ``baseline`` that may differ from the set point ``circ0``.
     engine, max_step_h, general_step_h
         See `marrow_model`.
+    whole
+        A marrow with all its lines instead of lines that share nothing but drugs; ``names`` are
+        then what is observed of it.
+    held
+        Parameters of the whole marrow that are not those of a subject, with their values.
     """
 
     drugs: tuple[MarrowDrug, ...]
@@ -108,6 +127,13 @@ class MarrowStructure:
     engine: MarrowEngine = "auto"
     max_step_h: float = DEFAULT_STEP_H
     general_step_h: float = GENERAL_STEP_H
+    whole: Whole | None = None
+    held: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def concentrations(self) -> int:
+        """Number of drugs with kinetics, which come first."""
+        return sum(drug.pk is not None for drug in self.drugs)
 
     @property
     def name(self) -> str:
@@ -124,6 +150,10 @@ class MarrowStructure:
         out: list[str] = []
         for drug in self.drugs:
             out += drug.own.values()
+        if self.whole is not None:
+            held = dict(self.held)
+            out += [name for name in self.whole.parameters if name not in held]
+            return tuple(dict.fromkeys(out))
         for i in range(len(self.names)):
             for k in range(len(self.drugs)):
                 out += self.effect_names(i, k).values()
@@ -134,7 +164,7 @@ class MarrowStructure:
     @property
     def lines(self) -> tuple[str, ...]:
         """Concentrations of the drugs, then the marrow lines."""
-        return (*(drug.line for drug in self.drugs), *self.names)
+        return (*(drug.line for drug in self.drugs if drug.pk is not None), *self.names)
 
     def effect_names(self, line: int, drug: int) -> dict[str, str]:
         """Parameters of one drug's effect on one line, by the name within the effect."""

@@ -26,14 +26,16 @@ def drug_of_dose(structure: MarrowStructure, events: EventTable) -> np.ndarray:
     out = np.full(events.shape, -1, dtype=np.int64)
     for k, drug in enumerate(structure.drugs):
         within = cmt - drug.first_compartment
-        out[events.is_dose & (within >= 0) & (within < drug.pk.system.size)] = k
+        out[events.is_dose & (within >= 0) & (within < drug.size)] = k
     lost = events.is_dose & (out < 0)
     if np.any(lost):
         b, n = np.argwhere(lost)[0]
         allowed = ", ".join(
             f"{drug.first_compartment + i} {name}" + (f" of {drug.name}" if drug.suffix else "")
             for drug in structure.drugs
-            for i, name in enumerate(drug.pk.system.compartments)
+            for i, name in enumerate(
+                drug.pk.system.compartments if drug.pk is not None else ("doses",)
+            )
         )
         raise DataError(
             sentence(

@@ -58,7 +58,7 @@ class GeneralCourse:
         self._line, self._subject, self._record = line, subject, record
         self._system = ode_system(structure)
         self._options = OdeOptions(
-            max_step_h=structure.general_step_h, events=structure.drugs[0].pk.options
+            max_step_h=structure.general_step_h, events=structure.drugs[0].kinetics.options
         )
         events = dataset.events
         owner = drug_of_dose(structure, events)
@@ -67,13 +67,13 @@ class GeneralCourse:
         self._renamed: dict[str, str] = {}
         for k, drug in enumerate(structure.drugs):
             own = np.where(events.cmt > 0, events.cmt - drug.first_compartment + 1, 0)
-            own = np.where(own > 0, own, drug.pk.system.dose_compartment)
+            own = np.where(own > 0, own, drug.kinetics.system.dose_compartment)
             cmt = np.where(owner == k, own + before, cmt)
-            for name in drug.pk.dosing:
+            for name in drug.kinetics.dosing:
                 found = _NUMBERED.fullmatch(name)
                 assert found is not None  # compartments() has looked
                 self._renamed[drug.own[name]] = f"{found[1]}{int(found[2]) + before}"
-            before += drug.pk.system.size
+            before += drug.kinetics.system.size
         self._events = replace(events, cmt=cmt)
 
     def __call__(self, parameters: dict[str, Any]) -> Any:
@@ -146,7 +146,7 @@ def _at(value: Any, subject: np.ndarray, record: np.ndarray) -> Array:
 
 def _places(structure: MarrowStructure) -> list[tuple[int, int]]:
     """First and last state of each marrow line, the drugs' compartments coming first."""
-    at = sum(drug.pk.system.size for drug in structure.drugs)
+    at = sum(drug.kinetics.system.size for drug in structure.drugs)
     at += sum(drug.driver != "plasma" for drug in structure.drugs)
     out = []
     for marrow in structure.marrow:
@@ -161,7 +161,8 @@ def ode_system(structure: MarrowStructure) -> OdeSystem:
     alone = drugs[0] if len(drugs) == 1 else None
     states: list[str] = []
     if alone is None:
-        states += [f"{name}{drug.suffix}" for drug in drugs for name in drug.pk.system.compartments]
+        for drug in drugs:
+            states += [f"{name}{drug.suffix}" for name in drug.kinetics.system.compartments]
     sites = [drug for drug in drugs if drug.driver != "plasma"]
     states += [f"site{drug.suffix}" for drug in sites]
     for name, marrow in zip(structure.names, structure.marrow, strict=True):
@@ -179,11 +180,11 @@ def ode_system(structure: MarrowStructure) -> OdeSystem:
         if alone is None:
             plasma, at = [], 0
             for drug in drugs:
-                size = drug.pk.system.size
+                size = drug.kinetics.system.size
                 amounts = y[at : at + size]
                 out += _flow(drug, amounts, p)
-                volume = 1.0 if drug.pk.volume is None else p[drug.own[drug.pk.volume]]
-                plasma.append(amounts[drug.pk.system.observed - 1] / volume)
+                volume = 1.0 if drug.kinetics.volume is None else p[drug.own[drug.kinetics.volume]]
+                plasma.append(amounts[drug.kinetics.system.observed - 1] / volume)
                 at += size
         else:
             plasma, at = [u], 0
@@ -223,24 +224,24 @@ def ode_system(structure: MarrowStructure) -> OdeSystem:
             out += [start[j] for j in range(len(marrow.states))]
         return out
 
-    dosing = {drug.own[name] for drug in drugs for name in drug.pk.dosing}
+    dosing = {drug.own[name] for drug in drugs for name in drug.kinetics.dosing}
     return OdeSystem(
         name=structure.name,
         states=tuple(states),
         parameters=tuple(name for name in structure.parameters if name not in dosing),
         rhs=rhs,
         initial=initial,
-        pk=None if alone is None else alone.pk.system,
-        pk_volume=None if alone is None else alone.pk.volume,
-        dose_compartment=drugs[0].pk.system.dose_compartment,
+        pk=None if alone is None else alone.kinetics.system,
+        pk_volume=None if alone is None else alone.kinetics.volume,
+        dose_compartment=drugs[0].kinetics.system.dose_compartment,
     )
 
 
 def _flow(drug: MarrowDrug, amounts: tuple[Array, ...], p: Any) -> list[Array]:
     """Change of the amounts of a drug without doses."""
     out = [jnp.zeros_like(each) for each in amounts]
-    own = {name: p[drug.own[name]] for name in drug.pk.system.parameters}
-    for (source, target), rate in drug.pk.system.flows(own).items():
+    own = {name: p[drug.own[name]] for name in drug.kinetics.system.parameters}
+    for (source, target), rate in drug.kinetics.system.flows(own).items():
         moved = rate * amounts[source]
         out[source] = out[source] - moved
         if target is not None:

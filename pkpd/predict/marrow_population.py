@@ -25,13 +25,14 @@ from pkpd.solve.population.grid import SAME_TIME, Doses, refine
 from pkpd.solve.population.population import TOLERANCE
 from pkpd.solve.population.problem import PopulationProblem, prepare
 from pkpd.solve.population.status import assess, parameter_problems
-from pkpd.solve.population.structure import Drug, Line, PopulationStructure
+from pkpd.solve.population.structure import DirectKill, Drug, Line, PopulationStructure
 from pkpd.solve.population.versions import Versions, n_kinetic, of_version
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure
 
 _VOLUMES = {"V": "V1", "Q2": "Q"}
+_A_DAY = 24.0
 
 
 def linear_pk(drug: MarrowDrug) -> tuple[LinearPK, dict[str, str]] | None:
@@ -42,6 +43,8 @@ def linear_pk(drug: MarrowDrug) -> tuple[LinearPK, dict[str, str]] | None:
     structure, names
         And the drug's own name of each of the structure's parameters.
     """
+    if drug.pk is None:
+        return None
     system = drug.pk.system
     transits = sum(name.startswith("transit") for name in system.compartments)
     depot = "depot" in system.compartments
@@ -94,6 +97,8 @@ def reason_against(structure: MarrowStructure, dataset: Dataset) -> str | None:
         return "rates or durations of doses are modelled"
     for k, drug in enumerate(structure.drugs):
         mine = owner == k
+        if drug.pk is None:
+            continue
         if linear_pk(drug) is None:
             return f"the kinetics of {drug.name} are not those of compartments() without a depot"
         if np.any(mine & (events_of(events, drug, mine).cmt > 1)):
@@ -113,7 +118,7 @@ def reason_against_changes(structure: MarrowStructure, dataset: Dataset) -> str 
     for k, (drug, doses) in enumerate(
         zip(structure.drugs, _doses(structure, dataset), strict=True)
     ):
-        for mine in doses if "F1" in drug.pk.dosing else ():
+        for mine in doses if drug.pk is not None and "F1" in drug.pk.dosing else ():
             times = [dose[0] for dose, _ in mine]
             if np.any(np.diff(np.sort(times)) <= SAME_TIME):
                 return f"doses of {structure.drugs[k].name} with a bioavailability fall together"
@@ -228,6 +233,10 @@ def _described(structure: MarrowStructure) -> tuple[PopulationStructure, list[st
     drugs: list[Drug] = []
     sources: list[str | float] = []
     for drug in structure.drugs:
+        if drug.pk is None:
+            drugs.append(Drug(drug.name, DirectKill()))
+            sources.append(1.0)
+            continue
         made = linear_pk(drug)
         assert made is not None  # reason_against has looked
         kinetics, names = made
@@ -236,6 +245,10 @@ def _described(structure: MarrowStructure) -> tuple[PopulationStructure, list[st
         own["per_umol"] = drug.per_unit
         own["F"] = drug.own.get("F1", 1.0)
         sources += [own[name] for name in (*kinetics.parameters, "F")]
+    if structure.whole is not None:
+        held: dict[str, float] = dict(structure.held)
+        sources += [held.get(name, name) for name in structure.whole.parameters]
+        return PopulationStructure(tuple(drugs), whole=structure.whole), sources
     lines = []
     for i, name in enumerate(structure.names):
         lines.append(Line(name, structure.marrow[i], structure.effects[i]))
@@ -285,7 +298,8 @@ def _doses(
         for b, d in np.argwhere(given.valid):
             at = table.time[b, given.record[b, d]] + given.shift[b, d] - table.time[b, 0]
             amount, rate = given.amt[b, d], given.rate[b, d]
-            dose = (at, amount, amount / rate if rate > 0 else 0.0, k)
+            at_once = 0.0 if drug.pk is not None else _A_DAY  # what has no kinetics acts over a day
+            dose = (at, amount, amount / rate if rate > 0 else at_once, k)
             mine[b].append((dose, int(of_dose[b, d])))
         out.append(mine)
     return out

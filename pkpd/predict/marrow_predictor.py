@@ -51,7 +51,8 @@ class MarrowPredictor:
     def __post_init__(self) -> None:
         """Refuse doses into no drug, and what the engine asked for cannot do."""
         drug_of_dose(self.structure, self.dataset.events)
-        if self.structure.engine == "compiled" and self.reason is not None:
+        only = self.structure.engine == "compiled" or self.structure.whole is not None
+        if only and self.reason is not None:
             self._refuse(self.reason)
         if self.engine == "compiled":
             self._population  # noqa: B018  (grids are worked out now, not inside a trace)
@@ -77,8 +78,8 @@ class MarrowPredictor:
         raise PkpdError(
             sentence(
                 where="marrow model bound to " + self.dataset.events.source,
-                what=f'engine="compiled" cannot take it: {reason}',
-                remedy='use engine="auto"',
+                what=f"the compiled engine cannot take it: {reason}",
+                remedy=None if self.structure.whole is not None else 'use engine="auto"',
             )
         )
 
@@ -90,7 +91,7 @@ class MarrowPredictor:
     @cached_property
     def _counted(self) -> np.ndarray:
         """Observations of marrow lines, as positions."""
-        return np.flatnonzero(self._line >= len(self.structure.drugs))
+        return np.flatnonzero(self._line >= self.structure.concentrations)
 
     @cached_property
     def _measured(self) -> list[tuple[int, np.ndarray, Predictor]]:
@@ -100,7 +101,7 @@ class MarrowPredictor:
         owner = drug_of_dose(self.structure, events)
         for k, drug in enumerate(self.structure.drugs):
             where = np.flatnonzero(self._line == k)
-            if where.size:
+            if where.size and drug.pk is not None:
                 part = replace(
                     self.dataset,
                     events=events_of(events, drug, owner == k),
@@ -113,7 +114,7 @@ class MarrowPredictor:
     def _course(self, kind: type, *more: Any) -> Any:
         seen = self.dataset.observations
         at = self._counted
-        line = self._line[at] - len(self.structure.drugs)
+        line = self._line[at] - self.structure.concentrations
         subject, record = seen.subject[at], seen.record[at]
         return kind(self.structure, self.dataset, line, subject, record, *more)
 
@@ -145,7 +146,8 @@ class MarrowPredictor:
 
     @property
     def _forward(self) -> bool:
-        return self.structure.drugs[0].pk.options.carry == "forward"
+        first = self.structure.drugs[0].pk
+        return first is not None and first.options.carry == "forward"
 
     @cached_property
     def _by_data(self) -> PopulationCourse:
@@ -190,7 +192,7 @@ class MarrowPredictor:
         others = [name for name in changing if name not in self._kinetic]
         reason = self._reason_against_changes
         if others or reason is not None:
-            if self.structure.engine == "compiled":
+            if self.structure.engine == "compiled" or self.structure.whole is not None:
                 self._refuse(reason or f"{others[0]} is given by record")
             return self._general, dict(parameters)
         if isinstance(parameters, FollowingData):

@@ -175,7 +175,7 @@ def assess(
         if lane in detail:
             continue
         if code[lane] == LaneStatus.EXPLODED:
-            line = structure.lines[int(lost[:, lane].any(axis=1).argmax())].name
+            line = structure.line_names[int(lost[:, lane].any(axis=1).argmax())]
             what = f"the {line} count is not finite or above e^{LARGEST_LOG_COUNT:.0f}"
             remedy = "look at its parameters (a capsule reproduces the lane)"
         else:

@@ -1,0 +1,175 @@
+"""The marrow with leukaemia as a structural model to fit: drugs, blood counts and marrow blasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import numpy as np
+
+from pkpd.cards.drug_cards import CONCENTRATION, INTENSITY, TRIPHOSPHATE, load_drug_card
+from pkpd.cards.files import nearest_of
+from pkpd.errors import PkpdError, sentence
+from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
+from pkpd.leukaemia.patients import SCORES, arm_patients
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.marrow.actions import Action, DoseKill, MaturationBlock, SaturableKill
+from pkpd.marrow.leukaemic import LeukaemicMarrow
+from pkpd.marrow.variants import FULL
+from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure
+from pkpd.predict.pk import LinearStructure
+from pkpd.solve.population.grid import DEFAULT_STEP_H
+from pkpd.solve.population.structure import Whole
+
+OBSERVED = ("neutrophils", "platelets", "marrow_blasts")
+FREE = ("rho", "stem_start", "stem_platelet_start", "blasts_start", "kill_blasts")
+"""Parameters that a subject has of its own unless others are named."""
+
+
+def typical_patient(disease: str) -> dict[str, float]:
+    """Parameters of the typical patient of a disease, by the names of the marrow with leukaemia.
+
+    Parameters
+    ----------
+    disease
+        A disease of ``models/leukaemia/populations.toml``.
+
+    Raises
+    ------
+    PkpdError
+        If there is no such disease.
+    """
+    arm = Arm(name="typical", disease=disease, schedule=ArmSchedule(None, 1))
+    middle = np.full((1, len(SCORES)), 0.5)
+    parameters, _, _ = arm_patients(arm, default_theta(), middle, FULL)
+    return {name: float(values[0]) for name, values in parameters.items()}
+
+
+def leukaemia_model(
+    pk: Mapping[str, LinearStructure | None],
+    *,
+    disease: str,
+    observed: Sequence[str] = OBSERVED,
+    free: Sequence[str] = FREE,
+    values: Mapping[str, float] | None = None,
+    actions: Mapping[str, Action] | None = None,
+    driver: Mapping[str, Driver] | None = None,
+    molar_mass: Mapping[str, float] | None = None,
+    first_compartment: Mapping[str, int] | None = None,
+    max_step_h: float = DEFAULT_STEP_H,
+) -> MarrowStructure:
+    """Drugs and the marrow with leukaemia, as a structural model to fit.
+
+    Parameters
+    ----------
+    pk
+        ``compartments(...)`` of every drug by name; ``None`` for a drug that acts by its doses, in
+        units of intensity (1 is the kill of one course of 7+3) times its parameter
+        ``<drug>_intensity``. A dose without a rate then acts over 24 h.
+    disease
+        Disease whose typical patient gives the parameters that are not free.
+    observed
+        Lines of the data: among ``neutrophils``, ``platelets``, ``wbc``, ``marrow_blasts``
+        (percent), ``blood_blasts``, ``marrow_cells``.
+    free
+        Parameters of the marrow and of the drugs' actions that are individual parameters.
+    values
+        Other values of parameters that are not free.
+    actions
+        How drugs act (`pkpd.marrow.actions`); by the drug card of that name if not given.
+    driver, molar_mass, first_compartment, max_step_h
+        As in `pkpd.marrow_model`, by drug. The driver follows from the action if not given.
+
+    Returns
+    -------
+    MarrowStructure
+        Its individual parameters are those of the pharmacokinetics (L, h; with ``_drug`` at the end
+        if there are several) and ``free``, whose rates are per day.
+
+    Raises
+    ------
+    PkpdError
+        If the disease, a drug without card and action, or a parameter is unknown.
+
+    Examples
+    --------
+    >>> from pkpd.predict.pk import compartments
+    >>> model = leukaemia_model({"clofarabine": compartments(2)}, disease="aml", free=["rho"])
+    >>> model.parameters
+    ('CL', 'V1', 'V2', 'Q', 'k_in', 'k_out', 'rho')
+    >>> model.lines
+    ('concentration', 'neutrophils', 'platelets', 'marrow_blasts')
+    """
+    if disease not in leukaemia_cards().populations:
+        known = tuple(leukaemia_cards().populations)
+        _refuse(f"disease {disease!r} is unknown{nearest_of(disease, known)}", known)
+    given = dict(actions or {})
+    # drugs with kinetics first: their concentrations are the first lines
+    names = sorted(pk, key=lambda name: pk[name] is None)
+    acting = {name: given.get(name) or _by_card(name, pk[name] is None) for name in names}
+    marrow = LeukaemicMarrow(injury=False, pegfilgrastim=False, care=False)
+    whole = Whole(marrow, tuple(acting.values()), tuple(observed))
+    known = typical_patient(disease) | {
+        name: 1.0 for name in whole.parameters if name.endswith("_intensity")
+    }
+    known |= dict(values or {})
+    for name in (*free, *(values or {})):
+        if name not in whole.parameters:
+            what = f"{name!r} is not a parameter of the marrow or of an action"
+            _refuse(what + nearest_of(name, whole.parameters), whole.parameters)
+    missing = [name for name in whole.parameters if name not in (*free, *known)]
+    if missing:
+        _refuse(f"no value for {missing[0]!r}", remedy="name it in free= or give it in values=")
+    drugs, number = [], 1
+    for name in names:
+        kinetics = pk[name]
+        usual: Driver = "plasma"
+        if isinstance(acting[name], SaturableKill):
+            usual = "triphosphate"
+        mass = (molar_mass or {}).get(name)
+        made = MarrowDrug(
+            name,
+            kinetics,
+            (driver or {}).get(name, usual),
+            1.0 if mass is None else 1000.0 / mass,
+            (first_compartment or {}).get(name, number),
+            f"_{name}" if len(names) > 1 else "",
+        )
+        drugs.append(made)
+        number += made.size
+    held = tuple((name, known[name]) for name in whole.parameters if name not in free)
+    return MarrowStructure(
+        drugs=tuple(drugs),
+        names=tuple(observed),
+        marrow=(),
+        effects=(),
+        max_step_h=max_step_h,
+        whole=whole,
+        held=held,
+    )
+
+
+def _by_card(drug: str, by_doses: bool) -> Action:
+    """Find the action of a drug by its card."""
+    if by_doses:
+        return DoseKill(f"{drug}_")
+    action = load_drug_card(drug).leukaemia
+    kind = ""
+    if action is not None:
+        kind = action.acts_by
+        if kind == TRIPHOSPHATE:
+            return SaturableKill(str(action.parameters_begin[0]))
+        if kind == CONCENTRATION:
+            return MaturationBlock(str(action.parameters_begin[0]))
+    what = f"the card of {drug} has no effect of a concentration in this marrow"
+    remedy = "name its action in actions="
+    if kind == INTENSITY:
+        remedy = f'give its doses as intensity with {{"{drug}": None}}'
+    return _refuse(what, remedy=remedy)
+
+
+def _refuse(what: str, allowed: Sequence[str] = (), remedy: str | None = None) -> NoReturn:
+    msg = sentence(
+        where="leukaemia_model", what=what, allowed=", ".join(allowed) or None, remedy=remedy
+    )
+    raise PkpdError(msg)

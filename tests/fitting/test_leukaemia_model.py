@@ -1,0 +1,129 @@
+"""The marrow with leukaemia as a model to fit: simulated studies are recovered."""
+
+from __future__ import annotations
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+import pkpd
+from pkpd import fixed, parameter, residual
+from pkpd.errors import PkpdError
+from pkpd.fitting.leukaemia_model import leukaemia_model, typical_patient
+
+TRUTH = {"rho": 0.25, "stem_start": 0.2, "blasts_start": 0.5, "kill_blasts": 14.0}
+KINETICS = {"CL": 30.0, "V1": 80.0, "V2": 150.0, "Q": 20.0, "k_in": 2.5, "k_out": 0.0289}
+
+
+def design(patients, days=(0, 7, 14, 18, 21, 24, 28, 32, 36, 42)):
+    """Clofarabine for five days and an intensity of 0.45 over three; counts and blasts."""
+    rows = []
+    for i in range(1, patients + 1):
+        rows += [(i, 24.0 * d, 36.0, 36.0, 1, 1, 0) for d in range(5)]
+        rows += [(i, 24.0 * d, 0.15, 0.0, 3, 1, 0) for d in range(3)]
+        for d in days:
+            lines = (2, 3, 4) if d % 14 == 0 else (2, 3)
+            rows += [(i, 24.0 * d + 0.5, 0.0, 0.0, 0, 0, line) for line in lines]
+    table = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "RATE", "CMT", "EVID", "DVID"])
+    table["DV"], table["MDV"] = 1.0, table["EVID"]
+    table = table.sort_values(["ID", "TIME", "EVID"], ascending=[True, True, False])
+    text = io.StringIO(table.to_csv(index=False))
+    return pkpd.read_nonmem(
+        pd.read_csv(text), lines={2: "neutrophils", 3: "platelets", 4: "marrow_blasts"}
+    )
+
+
+def structure(**more):
+    return leukaemia_model(
+        {"clofarabine": pkpd.compartments(2), "mec": None},
+        disease="aml",
+        molar_mass={"clofarabine": 303.7},
+        free=tuple(TRUTH),
+        **more,
+    )
+
+
+def model():
+    held = [parameter(f"{name}_clofarabine", fixed(value)) for name, value in KINETICS.items()]
+    spread = {"rho": 0.4, "stem_start": 0.5}
+    free = [parameter(name, value, iiv=spread.get(name)) for name, value in TRUTH.items()]
+    errors = {"neutrophils": 0.3, "platelets": 0.2, "marrow_blasts": 0.3}
+    return pkpd.PopulationModel(
+        structure(), [*held, *free], {k: residual.lognormal(v) for k, v in errors.items()}
+    )
+
+
+def test_its_parameters_are_those_of_the_drugs_and_what_is_free():
+    made = structure()
+    assert made.parameters == (*(f"{name}_clofarabine" for name in KINETICS), *TRUTH)
+    assert made.lines == (
+        "concentration_clofarabine", "neutrophils", "platelets", "marrow_blasts"
+    )  # fmt: skip
+    assert dict(made.held)["mec_intensity"] == 1.0
+    assert dict(made.held)["clo_hill"] == typical_patient("aml")["clo_hill"]
+    assert "rho" not in dict(made.held)
+
+
+def test_predictions_have_the_gradient_of_differences():
+    data = design(2)
+    predictor = structure().bind(data)
+    values = {f"{name}_clofarabine": v for name, v in KINETICS.items()} | TRUTH
+    values = {name: jnp.full(2, v) for name, v in values.items()}
+
+    def total(name, value):
+        return jnp.log(predictor({**values, name: value})).sum()
+
+    for name in ("rho", "kill_blasts", "CL_clofarabine"):
+        here = values[name]
+        slope = np.asarray(jax.grad(lambda v, name=name: total(name, v))(here))
+        for i in range(2):
+            step = jnp.zeros(2).at[i].set(1e-4 * here[i])
+            ends = [float(total(name, here + k * step)) for k in (1, -1, 2, -2)]
+            found = (8 * (ends[0] - ends[1]) - (ends[2] - ends[3])) / (12e-4 * float(here[i]))
+            assert slope[i] == pytest.approx(found, rel=1e-6)
+
+
+def test_doses_of_a_drug_without_kinetics_act_over_a_day():
+    """A dose without a rate is the same as one over 24 hours, and twice the dose kills more."""
+    data = design(1)
+    blasts = np.array(data.lines)[data.observations.line] == "marrow_blasts"
+    values = {f"{name}_clofarabine": v for name, v in KINETICS.items()} | TRUTH
+
+    def seen(intensity):
+        made = structure(values={"mec_intensity": intensity})
+        return np.asarray(made.bind(data)({k: np.full(1, v) for k, v in values.items()}))
+
+    once, twice = seen(1.0), seen(2.0)
+    later = np.flatnonzero(blasts)[1:]
+    assert (twice[later] < once[later]).all()
+    first = np.flatnonzero(blasts)[0]
+    assert twice[first] == pytest.approx(once[first], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"disease": "amll"}, "disease 'amll' is unknown.*did you mean"),
+        ({"free": ["rhoo"]}, "'rhoo' is not a parameter"),
+        ({"pk": {"mitoxantrone": pkpd.compartments(2)}}, "give its doses as intensity"),
+    ],
+)
+def test_what_it_cannot_take_is_one_sentence(change, words):
+    settings = {"pk": {"clofarabine": pkpd.compartments(2)}, "disease": "aml"} | change
+    with pytest.raises(PkpdError, match=words):
+        leukaemia_model(settings.pop("pk"), **settings)
+
+
+@pytest.mark.slow
+def test_a_simulated_study_is_recovered_by_maximum_likelihood():
+    data = pkpd.simulate_data(model(), design(20), seed=3)
+    fit = pkpd.fit(model(), data, method="focei")
+    table = fit.table()
+    for name, value in TRUTH.items():
+        row = table.loc[name]
+        assert abs(np.log(row["estimate"] / value)) < 3.0 * row["standard_error"] / row["estimate"]
+        assert row["standard_error"] / row["estimate"] < 0.6
