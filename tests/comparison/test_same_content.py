@@ -66,6 +66,6 @@ def test_patients_of_an_arm_do_not_depend_on_its_name():
     arm = Arm("one", ArmSchedule(None, 10), "mds_high_risk")
     first = population_outcomes(arm, default_theta(), 32, threads=1)
     renamed = population_outcomes(replace(arm, name="two"), default_theta(), 32, threads=1)
-    np.testing.assert_array_equal(first.courses.neutrophils, renamed.courses.neutrophils)
+    np.testing.assert_array_equal(first.course.neutrophils, renamed.course.neutrophils)
     older = population_outcomes(replace(arm, age=80.0), default_theta(), 32, threads=1)
     assert (older.baseline["age"] != first.baseline["age"]).any()
