@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import pkpd
 from pkpd.cards.files import card_names
 from pkpd.cli import app, trial_name
 from pkpd.comparison import scenario
@@ -287,3 +288,9 @@ def test_check_tells_problems_and_good_files(monkeypatch, tmp_path):
     done = run("check", tmp_path / "empty")
     assert done.exit_code == 2
     assert "no .toml file is in this folder" in done.stderr
+
+
+def test_the_version_is_printed():
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output.strip() == f"pkpd {pkpd.__version__}"

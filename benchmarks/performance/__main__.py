@@ -24,14 +24,19 @@ import numpy as np
 
 from benchmarks.performance import accelerator, peers, pytensor_path, workloads
 from benchmarks.performance.fitting import fitting_problem
+from benchmarks.performance.leukaemic import leukaemic_problem
 from pkpd.solve.compiled.family import cores
 from pkpd.solve.population.crossing import daily_recovery
+from pkpd.solve.population.grid import Doses
 from pkpd.solve.population.population import stream_counts
 from pkpd.solve.population.problem import prepare
+from pkpd.solve.population.structure import PopulationStructure
 
 BUILD = Path("build")
 ACCURACY = 1e-5
+LEUKAEMIC_ACCURACY = 0.03  # of a count, at steps of 4 h: a recovery day then errs by 0.01
 ENGINES_APART = 1e-10
+Workload = tuple[PopulationStructure, np.ndarray, Doses, np.ndarray]
 _TARGET = {"W1": 3.0, "W2": 30.0}
 
 
@@ -96,9 +101,15 @@ def simulation(name: str, only: set[str]) -> dict[str, Any]:
     }
 
 
-def likelihood() -> dict[str, Any]:
-    """Value, and value with gradient, of the fitting workload."""
-    structure, theta, doses, times = fitting_problem()
+def likelihood(
+    workload: Workload,
+    *,
+    ratio: float = 3.0,
+    milliseconds: float = 30.0,
+    accuracy: float = ACCURACY,
+) -> dict[str, Any]:
+    """Value, and value with gradient, of a fitting workload."""
+    structure, theta, doses, times = workload
     problem = prepare(structure, doses, times)
     exact = prepare(structure, doses, times, max_step_h=0.5)
     counts = problem.log_counts(theta)
@@ -113,6 +124,8 @@ def likelihood() -> dict[str, Any]:
     _, gradient = problem.value_and_gradient(theta, observed, weight)
     difference = 0.0
     for row in range(0, theta.shape[0], 3):
+        if not theta[row].all():
+            continue  # a parameter that is zero, as of a mechanism that is off
         step = 1e-5 * theta[row]
         ends = []
         for sign in (1.0, -1.0):
@@ -121,16 +134,18 @@ def likelihood() -> dict[str, Any]:
             ends.append(problem.value_and_gradient(moved, observed, weight)[0])
         slope = (ends[0] - ends[1]) / (2.0 * step)
         largest = np.max(np.abs(slope))
+        if not largest > 0.0:
+            continue  # a parameter of a mechanism that is off
         difference = max(difference, float(np.max(np.abs(slope - gradient[row])) / largest))
     return {
         "value_ms": 1e3 * value,
         "value_and_gradient_ms": 1e3 * both,
         "ratio": both / value,
-        "target_ratio": 3.0,
-        "target_ms": 30.0,
+        "target_ratio": ratio,
+        "target_ms": milliseconds,
         "gradient_against_differences": difference,
         "error": error,
-        "accuracy_reached": bool(error <= ACCURACY and difference <= 1e-5),
+        "accuracy_reached": bool(error <= accuracy and difference <= 1e-5),
     }
 
 
@@ -215,12 +230,15 @@ def table(results: dict[str, Any]) -> str:
             out.append(_line(name, engine, rate, f"{row['error']:.1e}", ""))
         ratio = f"{r['ratio_to_best_peer']:.1f} x the best peer"
         out.append(_line(name, "", ratio, "", f">= {r['target_ratio']:.0f} x"))
-    if "likelihood" in results:
-        r = results["likelihood"]
-        out.append(_line("likelihood", "value", f"{r['value_ms']:.1f} ms", f"{r['error']:.1e}", ""))
+    for name in ("likelihood", "leukaemic"):
+        if name not in results:
+            continue
+        r = results[name]
+        out.append(_line(name, "value", f"{r['value_ms']:.1f} ms", f"{r['error']:.1e}", ""))
         both = f"{r['value_and_gradient_ms']:.1f} ms = {r['ratio']:.2f} x the value"
         off = f"{r['gradient_against_differences']:.1e}"
-        out.append(_line("likelihood", "value and gradient", both, off, "<= 3 x, <= 30 ms"))
+        target = f"<= {r['target_ratio']:.0f} x, <= {r['target_ms']:.0f} ms"
+        out.append(_line(name, "value and gradient", both, off, target))
     if "pytensor" in results:
         r = results["pytensor"]
         for mode, row in r["rows"].items():
@@ -263,7 +281,16 @@ def accelerator_lines(r: dict[str, Any]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the parts wanted, write the record, print the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.performance", description=__doc__)
-    every = ("W1", "W2", "likelihood", "pytensor", "million", "first_call", "accelerator")
+    every = (
+        "W1",
+        "W2",
+        "likelihood",
+        "leukaemic",
+        "pytensor",
+        "million",
+        "first_call",
+        "accelerator",
+    )
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(every)}; all if none is named")
     parser.add_argument("--peers", nargs="*", default=[], help="only these peers")
     parser.add_argument("--patients", type=int, default=1_000_000)
@@ -281,7 +308,11 @@ def main(argv: list[str] | None = None) -> int:
         if part in _TARGET:
             results[part] = simulation(part, set(args.peers))
         elif part == "likelihood":
-            results[part] = likelihood()
+            results[part] = likelihood(fitting_problem())
+        elif part == "leukaemic":
+            results[part] = likelihood(
+                leukaemic_problem(), ratio=4.0, milliseconds=40.0, accuracy=LEUKAEMIC_ACCURACY
+            )
         elif part == "pytensor":
             found = pytensor_path.overhead(median_seconds_of_both)
             results[part] = {**found, "accuracy_reached": found["apart"] <= ENGINES_APART}

@@ -264,7 +264,7 @@ def dlt_risk(result: TrialResult, rule: str | None = None, ax: Axes | None = Non
     ax.set_xlim(0.0, 1.0)
     ax.set_xticks(np.linspace(0, 1, 6))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}"))
-    ax.set_xlabel(f"{wording.risk_name(result)} (% of patients)")
+    ax.set_xlabel(f"{wording.risk_name(result)} (% of patients who can be judged)")
     ax.set_ylabel("cohort")
     ax.tick_params(axis="y", length=0)
     for edge in range(1, len(rows)):
