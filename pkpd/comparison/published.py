@@ -1,7 +1,7 @@
 """Intervals for published counts such as "2 of 6 patients had a DLT".
 
-Sources: Clopper & Pearson, Biometrika 1934;26:404 (exact, from beta quantiles); Wilson, J Am Stat
-Assoc 1927;22:209 (score).
+Sources: Clopper & Pearson, Biometrika 1934;26:404 (exact); Wilson, J Am Stat Assoc 1927;22:209
+(score). SciPy computes both.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, ndtri
 
 from pkpd.errors import DataError, sentence
 
@@ -41,11 +40,7 @@ def clopper_pearson(events: ArrayLike, patients: ArrayLike, level: float = 0.95)
     >>> round(float(interval.lower), 3), round(float(interval.upper), 3)
     (0.043, 0.777)
     """
-    k, n = _counts(events, patients, level)
-    tail = (1.0 - level) / 2.0
-    lower = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
-    upper = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1.0 - tail), 1.0)
-    return Proportion(k / n, lower, upper, level)
+    return _interval(events, patients, level, "exact")
 
 
 def wilson(events: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Proportion:
@@ -53,15 +48,18 @@ def wilson(events: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Propo
 
     Parameters as in ``clopper_pearson``.
     """
+    return _interval(events, patients, level, "wilson")
+
+
+def _interval(events: ArrayLike, patients: ArrayLike, level: float, method: str) -> Proportion:
+    from scipy.stats import binomtest  # takes long to import
+
     k, n = _counts(events, patients, level)
-    z2 = ndtri(0.5 + level / 2.0) ** 2
-    p = k / n
-    centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n)
-    half = np.sqrt(z2 * (p * (1.0 - p) / n + z2 / (4.0 * n**2))) / (1.0 + z2 / n)
-    # the ends are exactly 0 and 1 for 0/n and n/n; rounding would leave 1e-17
-    lower = np.where(k == 0, 0.0, centre - half)
-    upper = np.where(k == n, 1.0, centre + half)
-    return Proportion(p, lower, upper, level)
+    limits = np.empty((k.size, 2))
+    for i, (one, of) in enumerate(zip(k.flat, n.flat, strict=True)):
+        limits[i] = binomtest(int(one), int(of)).proportion_ci(level, method)
+    lower, upper = limits.T.reshape(2, *k.shape)
+    return Proportion(k / n, lower, upper, level)
 
 
 def _counts(

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pkpd.comparison.published import clopper_pearson
+
 if TYPE_CHECKING:
     from pkpd.comparison.results import EndpointRow, Figure, TrialResult
     from pkpd.trials import Cohort, Trial
@@ -280,7 +282,7 @@ def published(row: EndpointRow) -> Published | None:
     if math.isnan(value):
         return None
     lower, upper, kind = row.published_lower, row.published_upper, ""
-    exact = clopper_pearson(k, n) if has_count else None
+    exact = _exact(k, n) if has_count else None
     if math.isfinite(lower) and math.isfinite(upper):
         same = exact is not None and max(abs(lower - exact[0]), abs(upper - exact[1])) < 0.006
         kind = "95 % Clopper-Pearson" if same else "as published"
@@ -288,6 +290,11 @@ def published(row: EndpointRow) -> Published | None:
         lower, upper = exact
         kind = "95 % Clopper-Pearson"
     return Published(value, lower, upper, f"{k:.0f}/{n:.0f}" if has_count else "", kind)
+
+
+def _exact(k: float, n: float) -> tuple[float, float]:
+    interval = clopper_pearson(k, n)
+    return float(interval.lower), float(interval.upper)
 
 
 def published_text(row: EndpointRow, *, separator: str = " ") -> str:
@@ -302,24 +309,6 @@ def published_text(row: EndpointRow, *, separator: str = " ") -> str:
         span = number_range(figure.lower, figure.upper, row.unit, figure.value)
         text += f"{separator}({span})"
     return text
-
-
-def clopper_pearson(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Exact binomial interval by the beta quantiles (Clopper and Pearson 1934).
-
-    Parameters
-    ----------
-    k, n
-        Events and patients, ``0 <= k <= n``, ``n > 0``.
-    level
-        Two-sided coverage.
-    """
-    from scipy.stats import beta
-
-    tail = (1.0 - level) / 2.0
-    lower = 0.0 if k <= 0 else float(beta.ppf(tail, k, n - k + 1))
-    upper = 1.0 if k >= n else float(beta.ppf(1.0 - tail, k + 1, n - k))
-    return lower, upper
 
 
 # -- pairs, assumptions, footers ------------------------------------------------------------

@@ -58,6 +58,22 @@ def test_clopper_pearson_limits_have_the_tail_probability():
     assert binom.cdf(k, n, found.upper) == pytest.approx(np.full(k.size, 0.05), rel=1e-9)
 
 
+@pytest.mark.parametrize("n", [1, 3, 20])
+def test_clopper_pearson_without_events_is_closed_form(n):
+    found = clopper_pearson(0, n)
+    assert found.lower == 0.0
+    # (1 - p)^n = alpha / 2
+    assert found.upper == pytest.approx(1.0 - 0.025 ** (1.0 / n), rel=1e-10)
+    assert clopper_pearson(n, n).upper == 1.0
+
+
+def test_counts_broadcast():
+    found = clopper_pearson([[1], [2]], [5, 6, 7])
+    assert found.lower.shape == found.upper.shape == found.estimate.shape == (2, 3)
+    assert found.upper[1, 1] == pytest.approx(0.777, abs=5e-4)
+    assert clopper_pearson(2, 6).upper.shape == ()
+
+
 def test_ends_are_exact():
     for interval in (clopper_pearson, wilson):
         none, all_ = interval(0, 12), interval(12, 12)

@@ -25,7 +25,7 @@ from pkpd.evidence.likelihood.total import Evaluation, EvidenceLikelihood
 from pkpd.evidence.likelihood.use import Switches
 from pkpd.evidence.posterior.learned import learned, learned_table
 from pkpd.evidence.posterior.stored import calibrate, load_posterior
-from pkpd.evidence.sampling.convergence import Limits, check_convergence, rank_rhat
+from pkpd.evidence.sampling.convergence import Limits, check_convergence, effective_size, rank_rhat
 from pkpd.evidence.sampling.smc import SMCSettings
 from pkpd.evidence.table.table import load_evidence
 from pkpd.units import Parameter
@@ -264,6 +264,40 @@ def test_runs_that_disagree_are_found():
     assert rank_rhat(draws)[0] > 1.1
     wide = rng.standard_normal((2, 500, 1)) * np.array([1.0, 3.0])[:, None, None]
     assert rank_rhat(wide)[0] > 1.1
+
+
+def test_rhat_is_that_of_the_definition():
+    """Ranks, normal scores and variances of half runs, written out (Vehtari et al. 2021)."""
+    rng = np.random.default_rng(1)
+    draws = rng.standard_normal((2, 300, 2)) + np.array([[[0.0, 0.1]], [[0.2, -0.3]]])
+    expected = []
+    for x in np.moveaxis(draws, 2, 0):
+        halves = x.reshape(4, 150)
+        found = []
+        for values in (halves, np.abs(halves - np.median(halves))):
+            place = np.argsort(np.argsort(values.ravel())).reshape(values.shape) + 1
+            score = norm.ppf((place - 0.375) / (values.size + 0.25))
+            within, between = score.var(axis=1, ddof=1).mean(), score.mean(axis=1).var(ddof=1)
+            found.append(np.sqrt(149 / 150 + between / within))
+        expected.append(max(found))
+    np.testing.assert_allclose(rank_rhat(draws), expected, rtol=1e-10)
+    assert np.all(np.isinf(rank_rhat(np.ones((2, 100, 1)))))
+    np.testing.assert_array_equal(rank_rhat(draws[:1]), [1.0, 1.0])
+
+
+@pytest.mark.parametrize("length", [4, 20])
+def test_effective_size_of_short_autoregressive_chains_is_closed_form(length):
+    rng, rho, chains = np.random.default_rng(5), 0.8, 4000
+    x = np.empty((chains, length, 1))
+    x[:, 0] = rng.standard_normal((chains, 1))
+    for t in range(1, length):
+        x[:, t] = rho * x[:, t - 1] + np.sqrt(1 - rho**2) * rng.standard_normal((chains, 1))
+    k = np.arange(1, length)
+    size = chains * length / (1 + 2 * np.sum((1 - k / length) * rho**k))
+    found, error = effective_size(x, np.ones(1))
+    # a variance from 4000 means is known to 2.2 %
+    assert found[0] == pytest.approx(size, rel=0.1)
+    assert error[0] == pytest.approx(1 / size, rel=0.1)
 
 
 def test_stuck_chains_lower_the_effective_sample_size(fitted):

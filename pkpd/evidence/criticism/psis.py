@@ -1,4 +1,4 @@
-"""Pareto-smoothed importance weights: the only use of ArviZ in this package."""
+"""Pareto-smoothed importance weights by ArviZ."""
 
 from __future__ import annotations
 
