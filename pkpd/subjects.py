@@ -1,16 +1,11 @@
-"""Patients: body size, renal function, and virtual populations drawn from distributions.
-
-Random numbers come from ``stream(seed, name)``: one independent stream for every name, so adding a
-drug or a covariate does not move the numbers of another one, and every regimen of a comparison
-meets the same patients.
-"""
+"""Patients: body size, renal function, and virtual populations drawn from distributions."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -25,6 +20,7 @@ from pkpd.body import (
     creatinine_clearance_cockcroft_gault,
     fat_free_mass_janmahasatian,
 )
+from pkpd.distributions import Distribution, stratified_normals, stream
 from pkpd.errors import DataError, sentence
 from pkpd.units import Parameter
 
@@ -47,114 +43,9 @@ POSSIBLE: Mapping[str, tuple[float, float, str]] = MappingProxyType(
     }
 )
 
-#: Distribution name -> the numbers it needs (`Distribution` says what they mean).
-DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "truncnormal": ("mean", "sd"),
-        "normal": ("mean", "sd"),
-        "lognormal": ("median", "sigma"),
-        "bernoulli": ("probability",),
-        "beta": ("median",),
-        "zero_inflated": ("probability", "median", "sigma"),
-        "constant": ("median",),
-    }
-)
-
 _BLOCK = 256
+_FOR_A_MEDIAN, _ROUNDS = 2048, 3
 _LOWEST_ACCEPTANCE = 0.01
-
-
-def stream(seed: int, name: str) -> np.random.Generator:
-    """Make the random generator of one named quantity.
-
-    Parameters
-    ----------
-    seed, name
-        Seed of the whole run, and what is drawn, for example ``"eta:lenalidomide.CL"``.
-    """
-    words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint32)
-    return np.random.default_rng(np.random.SeedSequence([int(seed), *(int(w) for w in words)]))
-
-
-def stratified_normals(generator: np.random.Generator, n: int) -> Floats:
-    """Draw n standard normals, one in each n-th of the probability, in random order.
-
-    Averages over them have a smaller error than over plain random numbers.
-    """
-    from scipy.special import ndtri
-
-    u = (generator.permutation(n) + generator.random(n)) / n
-    return ndtri(np.clip(u, 1e-12, 1 - 1e-12))
-
-
-# -- distributions -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Distribution of one covariate, as a map from a standard normal score.
-
-    ``truncnormal`` and ``normal`` use ``mean`` and ``sd``, ``lognormal`` uses ``median`` and
-    ``sigma`` (SD of the log), each cut at ``lower`` and ``upper`` if given (not clipped).
-    ``bernoulli`` uses ``probability``.  ``beta`` is a beta distribution on
-    ``lower``..``upper`` with the given ``median`` and ``concentration`` (the sum of its two shape
-    numbers).  ``zero_inflated`` is 0 with ``probability``, else the lognormal.  ``constant`` is
-    ``median``.
-    """
-
-    kind: str
-    mean: float = math.nan
-    sd: float = math.nan
-    median: float = math.nan
-    sigma: float = math.nan
-    probability: float = math.nan
-    concentration: float = 4.0
-    lower: float | None = None
-    upper: float | None = None
-
-    def from_score(self, z: Any) -> Floats:
-        """Value at standard normal score z; rising in z."""
-        from scipy.special import betaincinv, ndtr
-
-        z = np.asarray(z, dtype=np.float64)
-        if self.kind == "constant":
-            return np.full_like(z, self.median)
-        u = ndtr(z)
-        if self.kind == "bernoulli":
-            return (u > 1.0 - self.probability).astype(np.float64)
-        if self.kind == "beta":
-            low, high = float(self.lower or 0.0), float(self.upper or 1.0)
-            a, b = _beta_shapes((self.median - low) / (high - low), self.concentration)
-            return low + (high - low) * betaincinv(a, b, u)
-        if self.kind == "zero_inflated":
-            positive = np.clip((u - self.probability) / (1.0 - self.probability), 1e-12, 1 - 1e-12)
-            return np.where(u < self.probability, 0.0, self._continuous(positive))
-        return self._continuous(u)
-
-    def _continuous(self, u: Floats) -> Floats:
-        from scipy.special import ndtr, ndtri
-
-        log = self.kind in ("lognormal", "zero_inflated")
-        centre, spread = (math.log(self.median), self.sigma) if log else (self.mean, self.sd)
-        ends = [0.0, 1.0]
-        for side, limit in enumerate((self.lower, self.upper)):
-            if limit is not None and not (log and limit <= 0):
-                ends[side] = float(ndtr(((math.log(limit) if log else limit) - centre) / spread))
-        score = ndtri(np.clip(ends[0] + (ends[1] - ends[0]) * u, 1e-15, 1 - 1e-15))
-        value = centre + spread * score
-        return np.exp(value) if log else value
-
-
-def _beta_shapes(median: float, concentration: float) -> tuple[float, float]:
-    from scipy.optimize import brentq
-    from scipy.special import betaincinv
-
-    def gap(share: float) -> float:
-        a = share * concentration
-        return float(betaincinv(a, concentration - a, 0.5)) - median
-
-    share = float(brentq(gap, 1e-3, 1 - 1e-3, xtol=1e-12))  # type: ignore[arg-type]
-    return share * concentration, (1 - share) * concentration
 
 
 @dataclass(frozen=True)
@@ -254,6 +145,14 @@ class PatientSample:
             return np.zeros(self.n)
         return stratified_normals(stream(self.seed, f"iov:{name}:{occasion}"), self.n)
 
+    def taken(self, index: NDArray[np.int64]) -> PatientSample:
+        """Patients with the covariates of some of these, in that order; repeats are allowed.
+
+        Their individual deviations are new ones.
+        """
+        chosen = {name: values[index] for name, values in self.covariates.items()}
+        return replace(self, covariates=MappingProxyType(chosen))
+
 
 def complete_covariates(
     covariates: Mapping[str, Any], *, bsa_formula: str = "mosteller"
@@ -352,12 +251,72 @@ def patients(
     return PatientSample("given patients", seed, MappingProxyType(full), 1.0, typical)
 
 
-def patients_key(population: Population) -> str:
+@lru_cache(maxsize=256)
+def with_median_age(population: Population, age: float) -> Population:
+    """Move the ages of a population so that the median of its eligible patients is another one.
+
+    Distribution and limits of age move together; nobody is younger than 1 or older than 95 years.
+    Limits on other covariates (creatinine clearance) turn away more old patients than young ones,
+    which is made up for.
+
+    Parameters
+    ----------
+    population
+        The population.
+    age
+        Median in years, of men and women alike.
+    """
+    wanted = age
+    for _ in range(_ROUNDS):
+        made = _moved(population, wanted)
+        if not made.limits:
+            break
+        wanted += age - float(np.median(sample_population(made, _FOR_A_MEDIAN, 1)["age"]))
+    return _moved(population, wanted)
+
+
+def _moved(population: Population, age: float) -> Population:
+    """Give a population another median age, before limits of eligibility."""
+    old = median_age(population)
+
+    def moved(d: Distribution) -> Distribution:
+        shift, ratio = age - old, age / old
+        if d.kind == "constant":
+            return replace(d, median=age)
+        if d.kind == "lognormal":
+            low, high = (None if x is None else x * ratio for x in (d.lower, d.upper))
+            return replace(d, median=d.median * ratio, lower=low, upper=high)
+        low, high = (1.0 if d.lower is None else d.lower), (95.0 if d.upper is None else d.upper)
+        low, high = max(low + shift, 1.0), min(high + shift, 95.0)
+        if d.kind in ("normal", "truncnormal"):
+            return replace(d, mean=d.mean + shift, lower=low, upper=high)
+        return replace(d, median=d.median + shift, lower=low, upper=high)
+
+    def one(covariate: Covariate) -> Covariate:
+        if covariate.name != "age":
+            return covariate
+        return replace(covariate, men=moved(covariate.men), women=moved(covariate.women))
+
+    limits = tuple(limit for limit in population.limits if limit[0] != "age")
+    return replace(population, covariates=tuple(map(one, population.covariates)), limits=limits)
+
+
+def median_age(population: Population) -> float:
+    """Median age of a population in years, of men and women alike."""
+    age = next(c for c in population.covariates if c.name == "age")
+    return float((age.men.from_score(0.0) + age.women.from_score(0.0)) / 2.0)
+
+
+def patients_key(population: Population | PatientSample) -> str:
     """Sixteen hexadecimal digits of who the patients of a population are.
 
     Two populations with the same disease, distributions, correlations and limits have the same
-    key, whatever their names and texts; with the same seed they have the same patients.
+    key, whatever their names and texts; with the same seed they have the same patients. Given
+    patients have a key by their covariates.
     """
+    if isinstance(population, PatientSample):
+        given = [(name, v.tobytes()) for name, v in sorted(population.covariates.items())]
+        return hashlib.sha256(repr(given).encode()).hexdigest()[:16]
     content = (
         population.disease,
         tuple((c.name, c.men, c.women) for c in population.covariates),
@@ -405,8 +364,7 @@ def sample_population(
     size = max(_BLOCK, 1 << (n - 1).bit_length())
     while accepted < n:
         u = np.clip(sobol.random(size), 1e-10, 1 - 1e-10)
-        block = _candidates(population, ndtri(u) @ factor.T, bsa_formula)
-        keep = np.ones(size, dtype=bool)
+        block, keep = _candidates(population, ndtri(u) @ factor.T, bsa_formula)
         for name, low, high in population.limits:
             keep &= (block[name] >= low) & (block[name] <= high)
         blocks.append({name: v[keep] for name, v in block.items()})
@@ -420,7 +378,10 @@ def sample_population(
     return PatientSample(population.name, seed, MappingProxyType(merged), accepted / drawn)
 
 
-def _candidates(population: Population, scores: Floats, bsa_formula: str) -> dict[str, Floats]:
+def _candidates(
+    population: Population, scores: Floats, bsa_formula: str
+) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
+    """Covariates of drawn patients, and who of them is possible: tails may reach too far."""
     names = [c.name for c in population.covariates]
     male = np.ones(len(scores))
     if "male" in names:
@@ -434,9 +395,14 @@ def _candidates(population: Population, scores: Floats, bsa_formula: str) -> dic
         if covariate.women != covariate.men:
             value = np.where(male > 0.5, value, covariate.women.from_score(scores[:, column]))
         values[covariate.name] = value
+    possible = np.ones(len(scores), dtype=bool)
+    for name, (low, high, _) in POSSIBLE.items():
+        if name in values:
+            possible &= (values[name] >= low) & (values[name] <= high)
+            values[name] = np.clip(values[name], low, high)
     if "wbc" in values and "anc" in values:
         values["wbc"] = np.maximum(values["wbc"], values["anc"])
-    return complete_covariates(values, bsa_formula=bsa_formula)
+    return complete_covariates(values, bsa_formula=bsa_formula), possible
 
 
 def _copula_factor(population: Population) -> Floats:

@@ -104,6 +104,8 @@ class Parameter:
         ``assumed``), and what to know about it.
     prior_group
         Parameters with the same group move together in prior draws.
+    learned
+        Whether published outcomes are asked for it (`pkpd.evidence`).
     """
 
     name: str
@@ -116,6 +118,7 @@ class Parameter:
     status: str = "assumed"
     note: str = ""
     prior_group: str = ""
+    learned: bool = False
 
 
 def parse_quantity(text: str) -> tuple[float, str]:

@@ -9,9 +9,9 @@ import pkpd
 
 PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LAYERS = ("errors", "float64", "machine", "units", "body", "schedule", "subjects", "trials",
+LAYERS = ("errors", "float64", "machine", "units", "body", "distributions", "schedule", "subjects", "trials",
           "cards", "data", "kinetics", "marrow", "model", "solve", "course", "endpoints",
-          "ensemble", "predict", "leukaemia", "fitting", "evidence", "comparison", "report",
+          "predict", "leukaemia", "fitting", "evidence", "ensemble", "comparison", "report",
           "cli")  # fmt: skip
 
 

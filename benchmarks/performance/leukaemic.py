@@ -11,14 +11,17 @@ import numpy as np
 
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.parameters import default_theta
-from pkpd.leukaemia.patients import arm_patients, random_scores
+from pkpd.leukaemia.patients import who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.leukaemia.simulate import simulate
 from pkpd.marrow.actions import DoseKill, MaturationBlock, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
-from pkpd.marrow.variants import FULL
+from pkpd.schedule import daily
 from pkpd.solve.population.grid import Doses
 from pkpd.solve.population.structure import DirectKill, Drug, PopulationStructure, Whole
 
+CLOFARABINE = daily("clofarabine", "20 mg/m^2", days="1-5", route="iv", duration="1 h")
+LENALIDOMIDE = daily("lenalidomide", "10 mg", days="1-21", route="oral")
 _TYPICAL = {
     "clofarabine": {"CL": 37.7, "V1": 268.0, "Q": 33.2, "V2": 186.0, "k_in": 2.5, "k_out": 0.0289,
                     "per_umol": 3.3},
@@ -33,7 +36,7 @@ def leukaemic_problem(
     """Structure, ``theta[P, n]``, doses of one schedule, and times ``[observations]``."""
     random = np.random.default_rng(seed)
     marrow = LeukaemicMarrow(injury=False, pegfilgrastim=False, care=False)
-    actions = (SaturableKill("clo_"), MaturationBlock("len_"), DoseKill("mec_"))
+    actions = (SaturableKill("clofarabine_"), MaturationBlock("lenalidomide_"), DoseKill("mec_"))
     structure = PopulationStructure(
         (
             Drug("clofarabine", LinearPK(None, 2, effect_site=True, unit="umol/L")),
@@ -42,9 +45,9 @@ def leukaemic_problem(
         ),
         whole=Whole(marrow, actions, ("neutrophils", "platelets", "marrow_blasts")),
     )
-    arm = Arm(name="benchmark", disease="aml", schedule=ArmSchedule(None, 84))
-    scores = random_scores(n, seed, "benchmark")
-    patients = arm_patients(arm, default_theta(), scores, FULL)[0]
+    both = CLOFARABINE.together(LENALIDOMIDE)
+    arm = Arm(name="benchmark", disease="aml", schedule=ArmSchedule(both, 1))
+    _, patients = simulate(arm, default_theta(), who(arm, n, seed))
     patients["mec_intensity"] = np.ones(n)
     theta = np.empty((len(structure.layout), n))
     for name, row in structure.row.items():

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pkpd.cards.drug_cards import (
-    CONCENTRATION,
+    EFFECT_SITE,
     GROWTH_FACTOR,
     INTENSITY,
     LONG_ACTING,
-    TRIPHOSPHATE,
+    SATURABLE_KILL,
     DrugCard,
 )
 from pkpd.errors import PkpdError, sentence
@@ -71,8 +71,7 @@ def card_in_words(card: DrugCard) -> str:
 
 def _without_leukaemia(card: DrugCard) -> DrugAction:
     if card.pk:
-        pk, effect = (part.replace("\\", "/").rsplit("/", 1)[-1] for part in (card.pk, card.effect))
-        return DrugAction(KINETICS, f"acts by its kinetics ({pk}, {effect})")
+        return DrugAction(KINETICS, f"acts by its kinetics ({', '.join(_parts(card))})")
     return DrugAction(
         REFUSED,
         "has no pk and effect on its card, which the marrow without leukaemia needs",
@@ -89,16 +88,13 @@ def _with_leukaemia(card: DrugCard) -> DrugAction:
             "there it needs a table [leukaemia]",
             f'add it, with acts_by = "{INTENSITY}" and an intensity, or use the marrow "{FRIBERG}"',
         )
+    if action.by_level:
+        site = action.driver == EFFECT_SITE
+        how = "a saturable kill" if action.acts_by == SATURABLE_KILL else "a block of maturation"
+        what = "concentration at the effect site" if site else "concentration in plasma"
+        kinetics = f"acts by its kinetics ({_parts(card)[0]})"
+        return DrugAction(KINETICS, f"{kinetics}: {how} by its {what}")
     unused = "; its pk and effect are not used in this marrow" if card.pk else ""
-    if action.acts_by in (TRIPHOSPHATE, CONCENTRATION):
-        if card.shipped:
-            return DrugAction(KINETICS, f"acts by its {action.acts_by}, as this marrow has it")
-        return DrugAction(
-            REFUSED,
-            f"says acts_by = {action.acts_by!r}, equations of the marrow with leukaemia for a "
-            "shipped drug, which would act in place of your kinetics",
-            f'write acts_by = "{INTENSITY}" with an intensity, or use the marrow "{FRIBERG}"',
-        )
     if action.acts_by == INTENSITY:
         kill = action.number("intensity")
         assert kill is not None
@@ -107,3 +103,9 @@ def _with_leukaemia(card: DrugCard) -> DrugAction:
     if action.acts_by in (GROWTH_FACTOR, LONG_ACTING):
         return DrugAction(GROWTH_FACTOR, "acts as a growth factor" + unused)
     return DrugAction(action.acts_by, "has no effect on counts" + unused)
+
+
+def _parts(card: DrugCard) -> tuple[str, str]:
+    """Names of the cards of its kinetics and of its effect, without folders."""
+    pk, effect = (part.replace("\\", "/").rsplit("/", 1)[-1] for part in (card.pk, card.effect))
+    return pk, effect

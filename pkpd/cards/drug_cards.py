@@ -29,12 +29,34 @@ BODY_WEIGHT_KG = 75.0
 
 INTENSITY, NOTHING = "intensity", "nothing"
 GROWTH_FACTOR, LONG_ACTING = "growth_factor", "long_acting_growth_factor"
-TRIPHOSPHATE, CONCENTRATION = "triphosphate", "concentration"
-ACTIONS = (INTENSITY, GROWTH_FACTOR, LONG_ACTING, NOTHING, TRIPHOSPHATE, CONCENTRATION)
-"""How a drug can act in the marrow with leukaemia. The last two are equations of that marrow, whose
-parameters are on its own card; they belong to the shipped drugs."""
+SATURABLE_KILL, MATURATION_BLOCK = "saturable_kill", "maturation_block"
+BY_LEVEL = (SATURABLE_KILL, MATURATION_BLOCK)
+"""Actions of a concentration: `pkpd.marrow.actions.SaturableKill` and ``MaturationBlock``."""
+ACTIONS = (INTENSITY, GROWTH_FACTOR, LONG_ACTING, NOTHING, *BY_LEVEL)
+"""How a drug can act in the marrow with leukaemia."""
+PLASMA, EFFECT_SITE = "plasma", "effect_site"
 
-_NUMBERS = ("intensity", "reference", "half_dose", "committed", "blasts", "injury", "platelet")
+# of each action the numbers of a card: what it needs, what it may have, and what may differ between
+# patients (``"<name>.sd"``)
+_NUMBERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
+    {
+        INTENSITY: (
+            ("intensity", "reference"),
+            ("half_dose", "committed", "blasts", "injury", "platelet"),
+            (),
+        ),
+        SATURABLE_KILL: (
+            ("max_stem", "ec50_stem"),
+            ("max_committed", "ec50_committed", "platelet_ratio", "max_blasts", "hill"),
+            ("max_blasts", "exposure"),
+        ),
+        MATURATION_BLOCK: (
+            ("emax", "ec50"),
+            ("platelet_ratio", "kill_stem", "kill_blasts"),
+            ("ec50", "kill_blasts", "exposure"),
+        ),
+    }
+)
 _DISTRIBUTIONS = ("lognormal", "normal", "logit")
 
 
@@ -47,13 +69,13 @@ class LeukaemiaAction:
     acts_by
         One of :data:`ACTIONS`.
     parameters
-        Of a drug with an intensity: ``intensity``, ``reference`` and what else its card gives.
-    parameters_begin
-        How names of the marrow's own parameters begin that belong to this drug.
-    by_mouth
-        Parameter that multiplies doses by mouth; empty: none.
+        Numbers of the action by their short names, such as ``intensity`` or ``ec50_stem``; the
+        spread between patients of one ends in ``.sd``.
+    driver
+        Of an action of a concentration: ``plasma`` or ``effect_site``.
     together
-        Other drug -> parameter that multiplies this drug's doses in a course with it.
+        Factors of this drug's potency where another drug is given too; the parameter of drug ``x``
+        is named ``with_x``.
     learned_from_trials
         Whether rows of the evidence table with this drug are used for learning.
     limits
@@ -64,16 +86,33 @@ class LeukaemiaAction:
 
     acts_by: str
     parameters: tuple[Parameter, ...] = ()
-    parameters_begin: tuple[str, ...] = ()
-    by_mouth: str = ""
-    together: tuple[tuple[str, str], ...] = ()
+    driver: str = ""
+    together: tuple[tuple[str, Parameter], ...] = ()
     learned_from_trials: bool = False
     limits: tuple[str, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def by_level(self) -> bool:
+        """Whether it acts by a concentration."""
+        return self.acts_by in BY_LEVEL
+
+    @property
+    def numbers(self) -> tuple[Parameter, ...]:
+        """All its parameters, those of other drugs given with it included."""
+        return (*self.parameters, *(p for _, p in self.together))
+
     def number(self, name: str) -> Parameter | None:
         """Parameter of the drug by its name, such as ``intensity``."""
         return next((p for p in self.parameters if p.name == name), None)
+
+
+@dataclass(frozen=True)
+class ByMouth:
+    """What becomes of a dose by mouth of a drug whose kinetics are those of a vein."""
+
+    bioavailability: Parameter
+    absorption_half_life: Parameter
 
 
 @dataclass(frozen=True)
@@ -109,6 +148,7 @@ class DrugCard:
     also: tuple[str, ...] = ()
     usual_dose: UsualDose | None = None
     leukaemia: LeukaemiaAction | None = None
+    by_mouth: ByMouth | None = None
     path: str = ""
     sha256: str = ""
 
@@ -179,7 +219,8 @@ def read_drug_card(path: CardPath | str) -> DrugCard:
         effect=effect,
         also=table.texts("also", ()),
         usual_dose=_usual_dose(table),
-        leukaemia=_leukaemia(table, name),
+        leukaemia=_leukaemia(table, name, with_kinetics=bool(pk)),
+        by_mouth=_by_mouth(table),
         path=str(path),
         sha256=card_hash(path),
         **_properties(table, needed=bool(pk)),
@@ -212,6 +253,7 @@ def read_number(row: Table, name: str) -> Parameter:
         source=row.text("source"),
         status=row.one_of("status", LEUKAEMIA_STATUSES),
         note=row.text("note", default=""),
+        learned=row.boolean("learned", False),
     )
 
 
@@ -270,33 +312,69 @@ def _usual_dose(table: Table) -> UsualDose | None:
     )
 
 
-def _leukaemia(table: Table, drug: str) -> LeukaemiaAction | None:
+def _by_mouth(table: Table) -> ByMouth | None:
+    row = table.table("by_mouth", None)
+    if row is None:
+        return None
+    names = ("bioavailability", "absorption_half_life")
+    share, half_life = (read_number(row.table(key), key) for key in names)
+    if not 0.0 < share.value <= 1.0:
+        refuse(row, names[0], f"is {share.value:g}", "above 0, at most 1")
+    if half_life.unit != "h" or half_life.value <= 0.0:
+        refuse(row, names[1], "is not a time above 0 in hours", "above 0 h")
+    return ByMouth(share, half_life)
+
+
+def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction | None:
     row = table.table("leukaemia", None)
     if row is None:
         return None
     acts_by = row.one_of("acts_by", ACTIONS)
-    parameters = tuple(read_number(row.table(key), key) for key in _NUMBERS if key in row)
-    names = [p.name for p in parameters]
+    parameters = _numbers(row, drug, acts_by)
     if acts_by == INTENSITY:
-        for needed in ("intensity", "reference"):
-            if needed not in names:
-                refuse(row, needed, "is missing", remedy=f"add it, or change acts_by of {drug}")
         reference = next(p for p in parameters if p.name == "reference")
         if reference.unit != "mg/m^2" or reference.value <= 0.0:
             refuse(row, "reference", "is not a dose per body surface", "above 0 mg/m^2")
-    elif names:
-        refuse(row, names[0], f"has no meaning for a drug that acts by {acts_by}", remedy="remove")
-    other = row.table("together", None)
+    driver = ""
+    if acts_by in BY_LEVEL:
+        driver = row.one_of("driver", (PLASMA, EFFECT_SITE))
+        if not with_kinetics:
+            refuse(row, "acts_by", "is an action of a concentration", remedy="add pk and effect")
+        for parameter in parameters:
+            is_level = "ec50" in parameter.name and not parameter.name.endswith(".sd")
+            if is_level and (parameter.unit != "umol/L" or parameter.value <= 0.0):
+                refuse(row, parameter.name, "is not a concentration", "above 0 umol/L")
+    together = ()
+    if "together" in row:
+        other = row.table("together")
+        together = tuple((key, read_number(other.table(key), f"with_{key}")) for key in other.data)
+        if acts_by not in BY_LEVEL:
+            refuse(row, "together", "belongs to a drug that acts by a concentration")
     return LeukaemiaAction(
         acts_by=acts_by,
         parameters=parameters,
-        parameters_begin=row.texts("parameters_begin", ()),
-        by_mouth=row.text("by_mouth", ""),
-        together=() if other is None else tuple((key, other.text(key)) for key in other.data),
+        driver=driver,
+        together=together,
         learned_from_trials=row.boolean("learned_from_trials", False),
         limits=row.texts("limits", ()),
         words=read_words(row),
     )
+
+
+def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
+    """Read the numbers of an action."""
+    needed, may, differ = _NUMBERS.get(acts_by, ((), (), ()))
+    names = (*needed, *may, *(f"{name}.sd" for name in differ))
+    every = dict.fromkeys(
+        name for n, m, d in _NUMBERS.values() for name in (*n, *m, *(f"{x}.sd" for x in d))
+    )
+    for name in every:
+        if name in row and name not in names:
+            refuse(row, name, f"has no meaning for a drug that acts by {acts_by}", remedy="remove")
+    for name in needed:
+        if name not in row:
+            refuse(row, name, "is missing", remedy=f"add it, or change acts_by of {drug}")
+    return tuple(read_number(row.table(name), name) for name in names if name in row)
 
 
 def _mg(unit: str) -> float:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pkpd.cards.diseases import read_disease
-from pkpd.cards.files import CardPath, find_card, nearest_of
+from pkpd.cards.files import CardPath, card_folder, card_names, find_card, nearest_of
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
-from pkpd.subjects import DISTRIBUTIONS, POSSIBLE, Covariate, Distribution, Population
+from pkpd.distributions import DISTRIBUTIONS, Distribution
+from pkpd.errors import CardError, sentence
+from pkpd.subjects import POSSIBLE, Covariate, Population
 from pkpd.units import normal_unit
 
 #: Marrow settings a population must give: they change parameters of marrow and effect cards.
@@ -35,6 +39,35 @@ def load_population(name: str) -> Population:
         If there is no such card, or it cannot be used; one sentence.
     """
     return read_population_card(find_card("populations", name))
+
+
+def population_of_disease(disease: str) -> Population:
+    """Shipped population of a disease: who its patients are where nobody says more.
+
+    Raises
+    ------
+    CardError
+        If no shipped card is of the disease.
+    """
+    found = _by_disease(str(card_folder("populations")))
+    if disease not in found:
+        raise CardError(
+            sentence(
+                where="populations",
+                what=f"no card is of the disease {disease!r}{nearest_of(disease, found)}",
+                allowed=", ".join(found),
+            )
+        )
+    return found[disease]
+
+
+@lru_cache(maxsize=8)
+def _by_disease(folder: str) -> dict[str, Population]:
+    found: dict[str, Population] = {}
+    for name in card_names("populations"):
+        population = load_population(name)
+        found.setdefault(population.disease, population)
+    return found
 
 
 def read_population_card(path: CardPath | str) -> Population:

@@ -35,8 +35,8 @@ def joint_model(trial: Trial, options: Mapping[str, Any], cards: Mapping[str, st
     CardError
         If a card or an option cannot be used.
     """
-    drugs = trial.drugs
-    own = {name: drug_card_of(trial, name).path for name, _ in trial.drug_cards}
+    drugs = [name for name in trial.drugs if drug_card_of(trial, name).pk]
+    own = {name: drug_card_of(trial, name).path for name, _ in trial.drug_cards if name in drugs}
     parts = _parts(load_model(drugs=drugs, drug_cards=own))
     mine = {key: card for key, card in cards.items() if key in parts}
     model = load_model(drugs=drugs, replace=mine, drug_cards=own)

@@ -6,19 +6,21 @@ Remission, response and recovery in remission are read as the evidence reads the
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.comparison import rows
-from pkpd.comparison.lanes import CohortLook, grade_words
+from pkpd.comparison.lanes import CohortLook, LaneEndpoints, grade_words
+from pkpd.course.course import Course
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.endpoints.grades import grade
 from pkpd.evidence.likelihood.simulator import observe
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.leukaemia.outcomes import ArmOutcomes
+from pkpd.leukaemia.schedule import Arm
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
@@ -42,35 +44,24 @@ PREDICTED = {
 
 @dataclass(frozen=True)
 class LeukaemiaLook:
-    """Reads the endpoints of one cohort off the outcomes of a draw.
+    """Reads the endpoints of one cohort off the course of its lanes.
 
     Attributes
     ----------
     look
         Reads those that every marrow has.
+    arm
+        An arm with the disease of the patients.
     """
 
     look: CohortLook
+    arm: Arm
 
-    def __call__(self, outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
-        """Read one draw.
-
-        Returns
-        -------
-        dict
-            ``("values", endpoint, line, rule)``, ``("recovered", line, threshold)``,
-            ``("dlt", clock)`` and ``("reasons", clock)`` -> ``[N]``;
-            ``("sensitivity",)`` -> ``[2, 4, 4, N]``; ``("split",)`` -> ``[D, N]``.
-        """
-        every = self.look(outcomes.course)
-        values = {**self._values(outcomes), **every.values}
-        found: dict[Hashable, Floats] = {("values", *key): v for key, v in values.items()}
-        found |= {("recovered", *key): days for key, days in every.recovered_on.items()}
-        found |= {("dlt", clock): verdict for clock, verdict in every.dlt.items()}
-        found |= {("reasons", clock): r.astype(float) for clock, r in every.reasons.items()}
-        found["sensitivity",] = every.sensitivity.astype(float)
-        found["split",] = every.split.T.astype(float)
-        return found
+    def __call__(self, course: Course) -> LaneEndpoints:
+        """Endpoints of every marrow, and those of this one."""
+        every = self.look(course)
+        own = self._values(ArmOutcomes(self.arm, course))
+        return replace(every, values={**own, **every.values})
 
     def _values(self, outcomes: ArmOutcomes) -> dict[Key, Floats]:
         values: dict[Key, Floats] = {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pkpd.cards import card_names
 from pkpd.cards.diseases import disease_in_words
-from pkpd.cards.drug_cards import NOTHING, DrugCard, load_drug_card, named
+from pkpd.cards.drug_cards import NOTHING, named
 from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.parameters import leukaemia_cards
@@ -94,16 +94,14 @@ def assumed_texts(
     chain = cards.chain(disease_of(trial))
     own = {name: drug_card_of(trial, name) for name in dict(trial.drug_cards)}
     names = [drug for drug in drugs if drug not in own]
-    shipped = [load_drug_card(name) for name in card_names("drugs")]
-    ours = _begin(card for card in shipped if card.name in names)
-    others = tuple(part for part in _begin(shipped) if part not in ours)
-    strangers = {*cards.populations, *cards.drugs} - {*chain, *names}
+    strangers = {*cards.populations, *card_names("drugs")} - {*chain, *names}
+    strangers |= {f"with_{drug}" for drug in strangers}
     texts, seen = [], set()
     for name, parameter in cards.parameters.items():
         base, _, last = name.rpartition(".")
         if name in posterior.names or parameter.status not in _UNKNOWN:
             continue
-        if last in strangers or name.startswith(others):
+        if strangers & set(name.split(".")):
             continue
         if last in chain:
             # the nearest disease that has its own value is the one that counts
@@ -114,14 +112,9 @@ def assumed_texts(
         texts.append(_text(parameter))
     for card in own.values():
         if card.name in drugs and card.leukaemia is not None:
-            numbers = [named(p, card.name) for p in card.leukaemia.parameters]
+            numbers = [named(p, card.name) for p in card.leukaemia.numbers]
             texts += [_text(p) for p in numbers if p.status in _UNKNOWN]
     return tuple(texts)
-
-
-def _begin(cards: Iterable[DrugCard]) -> tuple[str, ...]:
-    """How names of the marrow's parameters begin that belong to drugs."""
-    return tuple(part for c in cards if c.leukaemia for part in c.leukaemia.parameters_begin)
 
 
 def _text(parameter: Parameter) -> str:

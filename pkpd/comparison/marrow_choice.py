@@ -5,20 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, MARROWS, REFUSED, drug_action
+from pkpd.cards.drug_actions import (
+    FRIBERG,
+    KINETICS,
+    LEUKAEMIA,
+    MARROWS,
+    REFUSED,
+    drug_action,
+)
 from pkpd.cards.population_cards import load_population
-from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
-from pkpd.comparison.scenario import Scenario
+from pkpd.cards.trial_cards import disease_of, drug_card_of
+from pkpd.comparison.assumptions import FEEDBACK, RUN_OPTIONS
+from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.errors import CardError, PkpdError, sentence
-from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, label_of, shipped_posterior
+from pkpd.evidence.posterior.shipped import (
+    HOW_TO_GET_ONE,
+    check_names,
+    label_of,
+    shipped_posterior,
+)
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
-from pkpd.subjects import sample_population
+from pkpd.model.joint import load_model
 from pkpd.trials import Trial
-
-LOWEST_CLEARANCE = 60.0
-"""Median creatinine clearance (mL/min) below which typical kidneys cannot stand for a patient's."""
 
 NOTHING_SHIPPED = "no posterior is shipped"
 
@@ -106,6 +114,7 @@ def choose_marrow(
     else:
         assert found is not None
         reason = f"the shipped {label_of(found).text}"
+    check_names(found, f"posterior {label_of(found).digits}")
     problem = beyond_the_marrow(scenario)
     if problem:
         other = f"use the marrow without leukaemia: --marrow {FRIBERG}, or marrow = "
@@ -121,40 +130,53 @@ def choose_marrow(
 
 def beyond_the_marrow(scenario: Scenario) -> str:
     """Name the first thing that the marrow with leukaemia cannot do; empty if there is none."""
-    for variant in scenario.variants:
-        for name in ("options", "cards"):
-            given = sorted(getattr(variant, name))
-            if given:
-                return f"{given[0]} is one of the {name} of the marrow without leukaemia"
-        if variant.population:
-            found = filter(None, (_of_population(t, variant.population) for t in scenario.trials))
-            if problem := next(found, ""):
-                return problem
-    return next(filter(None, map(_of_trial, scenario.trials)), "")
+    found = filter(None, (_of_trial(t, v) for v in scenario.variants for t in scenario.trials))
+    return next(found, "")
 
 
-def _of_population(trial: Trial, name: str) -> str:
-    """Why a population cannot stand for a trial's own: it would change next to nothing."""
-    population = load_population(name)
-    disease = disease_of(trial, population)
-    if disease != disease_of(trial):
-        return ""
-    return (
-        f"populations {population.name} and {Path(trial.population).name} are both of {disease}, "
-        "and of a population this marrow reads only disease and age, not kidneys and counts"
-    )
+def _of_trial(trial: Trial, variant: Variant) -> str:
+    population = load_population(variant.population) if variant.population else None
+    disease_of(trial, population)
+    if problem := _of_drugs(trial, LEUKAEMIA):
+        return problem
+    kinetic = {
+        drug: drug_card_of(trial, drug)
+        for drug in trial.drugs
+        if drug_action(drug_card_of(trial, drug), LEUKAEMIA).by == KINETICS
+    }
+    for key in variant.cards:
+        drug, _, part = key.rpartition(".")
+        if not drug:
+            return f"the card of the line {part} is one of the marrow without leukaemia"
+        if drug in trial.drugs and drug not in kinetic:
+            text = drug_action(drug_card_of(trial, drug), LEUKAEMIA).text
+            return f"the card for {key} has no use here: {drug} {text}"
+    for key, value in variant.options.items():
+        if key == "combination":
+            if value != RUN_OPTIONS[key][0]:
+                return f"{key} = {value} is a rule of the marrow without leukaemia"
+        elif key not in RUN_OPTIONS and any(_has(trial, drug, key) for drug in trial.drugs):
+            if not any(_has(trial, drug, key) for drug in kinetic):
+                return f"the option {key} concerns no drug that acts by its kinetics here"
+        elif key not in RUN_OPTIONS and _is_of_the_lines(trial, key):
+            return f"the option {key} is one of the marrow without leukaemia"
+    return ""
 
 
-def _of_trial(trial: Trial) -> str:
-    disease_of(trial)
-    population = population_of(trial)
-    clearance = float(np.median(sample_population(population, 256, 1)["crcl"]))
-    if clearance < LOWEST_CLEARANCE:
-        return (
-            f"patients of {population.name} have a median creatinine clearance of {clearance:.0f} "
-            "mL/min, and this marrow handles drugs as with typical kidneys (90 mL/min)"
-        )
-    return _of_drugs(trial, LEUKAEMIA)
+def _has(trial: Trial, drug: str, key: str) -> bool:
+    """Whether an option is one of the cards of a drug."""
+    card = drug_card_of(trial, drug)
+    if not card.pk:
+        return False
+    own = {} if card.shipped else {drug: card.path}
+    model = load_model(drugs=[drug], lines=False, drug_cards=own)
+    return any(name == key or name.endswith(f".{key}") for name, _ in model.options)
+
+
+def _is_of_the_lines(trial: Trial, key: str) -> bool:
+    """Whether an option is one of the marrow lines."""
+    names = (*(name for name, _ in load_model(drugs=[]).options), FEEDBACK)
+    return any(name == key or name.endswith(f".{key}") for name in names)
 
 
 def _of_drugs(trial: Trial, marrow: str) -> str:

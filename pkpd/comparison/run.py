@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +11,37 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.cards import card_hash, load_grades, load_rule
-from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
-from pkpd.cards.files import find_card
-from pkpd.cards.population_cards import load_population
+from pkpd.cards import load_grades
+from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.comparison import rows as table
-from pkpd.comparison.assumptions import RUN_OPTIONS, check_rule, joint_model
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
+from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.lanes import BY_DAYS, CohortLook, LaneEndpoints
-from pkpd.comparison.leukaemia_run import compare_leukaemia
-from pkpd.comparison.marrow_choice import choose_marrow
-from pkpd.comparison.marrow_words import marrow_assumptions
-from pkpd.comparison.pairs import beside_trial, pair_rows
+from pkpd.comparison.learned_trial import learned_trial
+from pkpd.comparison.marrow_choice import Choice, choose_marrow
+from pkpd.comparison.pairs import pair_rows
+from pkpd.comparison.ready import Ready
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
-from pkpd.comparison.scenario import (
-    Scenario,
-    Variant,
-    load_scenario,
-    with_overrides,
-)
-from pkpd.comparison.simulated import simulated_text
+from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
+from pkpd.comparison.shares import cohort_shares
 from pkpd.course.course import Course
 from pkpd.course.march import compiled_course
-from pkpd.course.simulate import Simulator, prepare
-from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.ensemble.cards import LONGEST_STEP_H
+from pkpd.ensemble.ensemble import Indices, courses
+from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
+from pkpd.evidence.posterior.learned import learned
+from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.machine import cores
-from pkpd.model.joint import JointModel, assumed_inputs
-from pkpd.model.parameters import draw_parameters
-from pkpd.subjects import PatientSample, Population, sample_population
-from pkpd.trials import Arm, Cohort, DLTRule, Trial
+from pkpd.trials import Cohort, DLTRule, Trial
 
 Floats = NDArray[np.float64]
 OnCohort = Callable[[Trial, str, tuple[EndpointRow, ...]], None]
 OnTrial = Callable[[TrialResult], None]
 OnProgress = Callable[[float, float, str], None]
 OnStart = Callable[[Mapping[str, str]], None]
-
-LANES_AT_ONCE = 2000
-
-LONGEST_STEP_H = 8.0
-"""Longest step of the marrow. Against steps of 2 h no verdict changes and median recovery days move
-by less than 0.0002 days (docs/decisions/0002-day-cells.md)."""
 
 
 def compare(
@@ -77,6 +61,7 @@ def compare(
     jobs: int | None = None,
     marrow: str | None = None,
     posterior: EvidencePosterior | str | Path | None = None,
+    with_questions: bool = True,
 ) -> ComparisonResult:
     """Compare schedules by count recovery and delayed-recovery risk.
 
@@ -113,6 +98,8 @@ def compare(
         shipped that converged and the scenario asks for nothing that only the other marrow has.
     posterior
         Posterior of the marrow with leukaemia, or its file, in place of the shipped one.
+    with_questions
+        Whether trials' own questions are answered too, which takes some cohorts more.
 
     Returns
     -------
@@ -135,63 +122,81 @@ def compare(
         cards=cards,
     )
     choice = choose_marrow(marrow, chosen, posterior)
-    if choice.marrow == LEUKAEMIA:
-        return compare_leukaemia(
-            chosen,
-            choice,
-            on_cohort=on_cohort,
-            on_trial=on_trial,
-            on_progress=on_progress,
-            on_start=on_start,
-            jobs=jobs,
-        )
-    ready = [_make_ready(chosen, v, t) for v in chosen.variants for t in chosen.trials]
-    simulated = {r.trial.id: r.simulated for r in ready}
+    ready = _ready(chosen, choice, with_questions)
+    simulated = {item.trial.id: item.simulated for item in ready}
     if on_start is not None:
         on_start(simulated)
-    total = float(sum(len(r.trial.cohorts) * _work(r) for r in ready))
-    threads = jobs or cores()
+    total = sum(len(item.trial.cohorts) * item.work for item in ready)
     done = 0.0
     results = []
-    hashes: dict[str, str] = {}
     for item in ready:
 
-        def tell(share: float, text: str, item: _Ready = item, done: float = done) -> None:
+        def tell(share: float, text: str, item: Ready = item, done: float = done) -> None:
             if on_progress is not None:
-                on_progress(done + share * _work(item), total, text)
+                on_progress(done + share * item.work, total, text)
 
-        result = _run_trial(item, chosen, threads, on_cohort, tell)
-        done += len(item.trial.cohorts) * _work(item)
-        hashes |= item.hashes
+        result = _run_trial(item, chosen, jobs or cores(), on_cohort, tell)
+        done += len(item.trial.cohorts) * item.work
         results.append(result)
         # the next trial has another structure; programs of this one only hold memory
         compiled_course.cache_clear()
         jax.clear_caches()
         if on_trial is not None:
             on_trial(result)
-    record = {
-        "scenario": chosen.name,
-        "question": chosen.question,
-        "different_answer": chosen.different_answer,
-        "seed": chosen.seed,
+    record = _record(chosen, choice, ready, simulated)
+    return ComparisonResult(
+        tuple(results), record, () if choice.posterior is None else learned(choice.posterior)
+    )
+
+
+def _ready(scenario: Scenario, choice: Choice, with_questions: bool) -> list[Ready]:
+    """Trials under variants, each with its patients."""
+    each = [(v, t) for v in scenario.variants for t in scenario.trials]
+    if choice.marrow != LEUKAEMIA:
+        return [friberg_trial(scenario, variant, trial) for variant, trial in each]
+    posterior = choice.posterior
+    assert posterior is not None
+    draws = posterior.draws(scenario.draws, scenario.seed)
+    return [
+        learned_trial(scenario, variant, trial, posterior, draws, with_questions)
+        for variant, trial in each
+    ]
+
+
+def _record(
+    scenario: Scenario, choice: Choice, ready: list[Ready], simulated: Mapping[str, str]
+) -> dict[str, Any]:
+    """Everything that the figures depend on."""
+    marrow: dict[str, Any] = {"model": choice.marrow, "chosen": choice.reason}
+    steps: dict[str, Any] = {"longest_step_h": LONGEST_STEP_H, "sustained_days": 7.0}
+    if choice.posterior is not None:
+        label = label_of(choice.posterior)
+        told = {k: v for k, v in asdict(label).items() if k not in ("digits", "problems")}
+        marrow |= {"posterior": label.text, **told, "sha256": label.digits}
+        marrow["problems"] = list(label.problems)
+        steps = {"steps_per_day": STEPS_PER_DAY}
+    hashes = {card: digits for item in ready for card, digits in item.hashes.items()}
+    return {
+        "scenario": scenario.name,
+        "question": scenario.question,
+        "different_answer": scenario.different_answer,
+        "seed": scenario.seed,
+        **({"marrow": marrow} if choice.told else {}),
         "settings": {
-            "patients": chosen.patients,
-            "draws": chosen.draws,
-            "options": {v.name or "usual": dict(v.options) for v in chosen.variants},
+            "patients": scenario.patients,
+            "draws": scenario.draws,
+            "options": {v.name or "usual": dict(v.options) for v in scenario.variants},
             "cards": {
                 v.name or "usual": {key: Path(card).name for key, card in v.cards.items()}
-                for v in chosen.variants
+                for v in scenario.variants
             },
-            "rules": _named(chosen, "rule"),
-            "populations": _named(chosen, "population"),
-            "longest_step_h": LONGEST_STEP_H,
-            "sustained_days": 7.0,
+            "rules": _named(scenario, "rule"),
+            "populations": _named(scenario, "population"),
+            **steps,
         },
-        "simulated": simulated,
+        "simulated": dict(simulated),
         "cards": dict(sorted(hashes.items())),
-        **({"marrow": {"model": choice.marrow, "chosen": choice.reason}} if choice.told else {}),
     }
-    return ComparisonResult(trials=tuple(results), record=record)
 
 
 def _named(scenario: Scenario, what: str) -> dict[str, str]:
@@ -200,63 +205,8 @@ def _named(scenario: Scenario, what: str) -> dict[str, str]:
     return {name: Path(card).name if card else "each trial's own" for name, card in given.items()}
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """One trial under one variant, checked and with its patients and draws."""
-
-    trial: Trial
-    model: JointModel
-    population: Population
-    sample: PatientSample
-    draws: dict[str, Floats]
-    rules: tuple[tuple[DLTRule, ...], ...]
-    transfusion: TransfusionPolicy | None
-    combination: str
-    hashes: dict[str, str]
-    simulated: str
-
-
-def _work(item: _Ready) -> float:
-    return float(item.trial.horizon_days)
-
-
-def _make_ready(scenario: Scenario, variant: Variant, trial: Trial) -> _Ready:
-    run_options = {key: variant.options.get(key, v[0]) for key, v in RUN_OPTIONS.items()}
-    name = variant.population or beside_trial(trial.population, trial)
-    population = load_population(name)
-    model = joint_model(trial, variant.options, variant.cards)
-    if variant.name:
-        trial = replace(
-            trial, id=f"{trial.id}-{variant.name}", name=f"{trial.name}, {variant.name}"
-        )
-    rules = []
-    hashes = model.hashes() | {
-        f"trials/{Path(trial.path).stem}": card_hash(trial.path),
-        f"populations/{population.name}": card_hash(find_card("populations", name)),
-        f"rules/{Path(trial.grades).stem}": card_hash(find_card("rules", trial.grades)),
-    }
-    for cohort in trial.cohorts:
-        card = variant.rule or beside_trial(cohort.rule or "", trial)
-        rule = load_rule(card)
-        rules.append(tuple(replace(rule, clock=clock) for clock in cohort.clocks))
-        hashes[f"rules/{rule.name}"] = card_hash(find_card("rules", card))
-        check_rule([replace(trial, arms=(Arm("", (cohort,)),))], rule)
-    return _Ready(
-        trial=trial,
-        model=model,
-        population=population,
-        sample=sample_population(population, scenario.patients, scenario.seed),
-        draws=draw_parameters(model, population, scenario.draws, scenario.seed),
-        rules=tuple(rules),
-        transfusion=TransfusionPolicy() if run_options["transfusion"] else None,
-        combination=run_options["combination"],
-        hashes=hashes,
-        simulated=simulated_text(trial, population, FRIBERG),
-    )
-
-
 def _run_trial(
-    item: _Ready,
+    item: Ready,
     scenario: Scenario,
     threads: int,
     on_cohort: OnCohort | None,
@@ -267,6 +217,7 @@ def _run_trial(
     curves: list[CohortCurves] = []
     dlt: dict[str, Floats] = {}
     running: list[str] = []
+    shares = {}
     for index, (cohort, rules) in enumerate(zip(trial.cohorts, item.rules, strict=True)):
 
         def progress(share: float, index: int = index, cohort: Cohort = cohort) -> None:
@@ -274,8 +225,8 @@ def _run_trial(
 
         progress(0.0)
         lanes = _run_cohort(item, cohort, rules, threads, progress)
-        assumed = "; ".join(assumed_inputs(item.model, item.population, cohort.regimen.drugs))
-        of_cohort = table.cohort_rows(trial, cohort, rules, lanes, assumed)
+        plain = table.cohort_rows(trial, cohort, rules, lanes, item.assumed(cohort), item.predicted)
+        of_cohort = tuple(item.named(row) for row in plain)
         rows += of_cohort
         curves.append(lanes.curves)
         main = lanes.dlt.get(rules[0].clock)
@@ -283,71 +234,58 @@ def _run_trial(
             dlt[cohort.id] = main
         if lanes.running:
             running.append(cohort.id)
+        if item.questions is not None:
+            shares[cohort.id] = cohort_shares(lanes)
         if on_cohort is not None:
-            on_cohort(trial, cohort.id, tuple(of_cohort))
-    pairs = pair_rows(trial, scenario.pairs, item.rules[0][0], dlt, running)
+            on_cohort(trial, cohort.id, of_cohort)
+    questions = ()
+    if item.questions is not None:
+        tell(float(len(trial.cohorts)), f"{trial.name}: questions of the trial")
+        questions = item.questions(shares)
+    rule = item.rules[0][0]
     attrs = {
         "patients": scenario.patients,
         "draws": scenario.draws,
-        **table.rule_attributes(item.rules[0][0], running),
+        **item.attrs,
+        **table.rule_attributes(rule, running),
     }
     return TrialResult(
         trial=trial,
         rows=tuple(rows),
-        pairs=tuple(pairs),
+        pairs=tuple(pair_rows(trial, scenario.pairs, rule, dlt, running)),
         curves=dataset(trial, curves, attrs),
-        assumptions=tuple(
-            dict.fromkeys(
-                [
-                    *trial.assumptions,
-                    *item.population.assumptions,
-                    *item.model.assumptions,
-                    *marrow_assumptions(item.rules[0][0]),
-                ]
-            )
-        ),
+        assumptions=item.assumptions,
+        questions=questions,
+        limits=item.limits,
     )
 
 
 def _run_cohort(
-    item: _Ready,
+    item: Ready,
     cohort: Cohort,
     rules: tuple[DLTRule, ...],
     threads: int,
     progress: Callable[[float], None],
 ) -> table.CohortLanes:
     """Simulate all lanes of a cohort and keep their endpoints as [draws, patients]."""
-    trial = item.trial
-    simulator = prepare(
-        item.model,
-        cohort.regimen,
-        item.sample,
-        trial.horizon_days,
-        population=item.population,
-        max_step_h=LONGEST_STEP_H,
-        transfusion=item.transfusion,
-        combination=item.combination,
-    )
-    look = CohortLook(simulator.plan, rules, load_grades(trial.grades), trial.visit_days)
-    chunks = list(simulator.chunks(item.draws, LANES_AT_ONCE))
-    n_draws = len(next(iter(item.draws.values())))
-    store = _Store(n_draws, simulator.n_patients)
-    kept = thinned(n_draws * simulator.n_patients)
+    trial, ensemble = item.trial, item.ensemble
+    treated = ensemble.treated(cohort.regimen, trial.horizon_days)
+    look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
+    read = item.reader(look)
+    store = _Store(ensemble.draws, ensemble.patients)
+    kept = thinned(ensemble.draws * ensemble.patients)
+    curves = CohortCurves(cohort.id, treated.plan, trial.horizon_days)
+    done = 0
 
-    def one(draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], LaneEndpoints, Course]:
-        course = simulator.run(item.draws, draws)
-        return draws, look(course), course
+    def seen(draws: Indices, course: Course) -> tuple[Indices, LaneEndpoints, Course]:
+        return draws, read(course), course
 
-    curves = CohortCurves(cohort.id, simulator.plan, trial.horizon_days)
-    # the first chunk alone: it compiles what the others use
-    with ThreadPoolExecutor(threads) as pool:
-        rest = _in_turn(pool, one, chunks[1:], ahead=threads + 1)
-        parts = itertools.chain([one(chunks[0])], rest)
-        for number, (draws, endpoints, course) in enumerate(parts, start=1):
-            store.add(draws, endpoints)
-            curves.states = endpoints.states
-            curves.add(course, kept, int(draws[0]), endpoints.split)
-            progress(number / len(chunks))
+    for draws, endpoints, course in courses(treated, seen, threads):
+        store.add(draws, endpoints)
+        curves.states = endpoints.states
+        curves.add(course, kept, int(draws[0]), endpoints.split)
+        done += len(draws)
+        progress(done / ensemble.draws)
     return table.CohortLanes(
         values=store.values,
         recovered_on=store.recovered_on,
@@ -357,28 +295,8 @@ def _run_cohort(
         curves=curves.with_outcomes(
             store.recovered_on, store.dlt.get(rules[0].clock), store.sensitivity
         ),
-        running=treatment_runs(simulator.plan, rules[0]),
+        running=treatment_runs(treated.plan, rules[0]),
     )
-
-
-def _in_turn(
-    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any], ahead: int
-) -> Iterator[Any]:
-    """Results in the order of the items, with at most `ahead` under way or waiting to be taken.
-
-    Solutions of chunks are large, and an interrupted run should not finish what it has queued.
-    """
-    under_way: deque[Future[Any]] = deque()
-    try:
-        for item in items:
-            under_way.append(pool.submit(function, item))
-            if len(under_way) >= ahead:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        for future in under_way:
-            future.cancel()
 
 
 class _Store:
@@ -409,6 +327,3 @@ class _Store:
                 matrix[draws] = np.asarray(lanes, dtype=float).reshape(len(draws), -1)
         found = endpoints.sensitivity
         self.sensitivity[..., draws, :] = found.reshape(*found.shape[:3], len(draws), -1)
-
-
-__all__ = ["Simulator", "compare"]

@@ -9,8 +9,7 @@ import numpy as np
 from pkpd.cards.diseases import disease_in_words
 from pkpd.cards.drug_actions import LEUKAEMIA, card_in_words, drug_action
 from pkpd.cards.trial_cards import disease_of, drug_card_of
-from pkpd.leukaemia.trial_arms import median_age
-from pkpd.subjects import Population, sample_population
+from pkpd.subjects import Population, median_age, sample_population
 from pkpd.trials import Trial
 
 _SAMPLE = 512
@@ -35,25 +34,23 @@ def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
         user's own drug cards act.
     """
     card = f"population {Path(population.name).name}"
-    age = f"median age {median_age(population):.0f} years ({card})"
+    sample = sample_population(population, _SAMPLE, 1)
+    low, middle, high = np.quantile(sample["crcl"], (0.05, 0.5, 0.95))
+    age = f"median age {median_age(population):.0f} years"
+    kidneys = f"creatinine clearance {middle:.0f} mL/min ({low:.0f} to {high:.0f} in 90 %)"
     if marrow == LEUKAEMIA:
         disease = disease_of(trial, population)
         parts = [
             f"{disease_in_words(disease)} (disease {disease} of {card})",
             "marrow with leukaemia",
-            f"{age}, its spread the disease's",
-            "kidneys typical, not the population's",
+            f"{age} and {kidneys} of {card}",
             "counts at start the disease's, not the population's",
         ]
     else:
-        sample = sample_population(population, _SAMPLE, 1)
-        low, middle, high = np.quantile(sample["crcl"], (0.05, 0.5, 0.95))
         parts = [
             f"patients of {card}, no leukaemia in the marrow",
             "marrow without leukaemia (friberg)",
-            age,
-            f"creatinine clearance {middle:.0f} mL/min ({low:.0f} to {high:.0f} in 90 %) and "
-            "counts at start of the population",
+            f"{age}, {kidneys} and counts at start of the population",
         ]
     for drug, _ in trial.drug_cards:
         own = drug_card_of(trial, drug)

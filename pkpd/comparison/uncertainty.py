@@ -39,38 +39,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pkpd.comparison.crossed import Crossed, crossed, crossed_by, matrix_of
 from pkpd.errors import DataError, sentence
 
 LEVEL = 0.90
 _JACKKNIFE_GROUPS = 20
-
-
-@dataclass(frozen=True)
-class Crossed:
-    """Mean and variance components of a crossed outcome matrix.
-
-    Attributes
-    ----------
-    by_draw : float[M]
-        Mean of each draw over patients, as simulated.
-    denoised : float[M]
-        The same with the patient noise taken out of their spread.
-    draws, patients, residual : float
-        Variance components s2a, s2b, s2c; negative estimates are set to 0. ``draws`` is NaN for a
-        single draw.
-    mc_error : float
-        Standard error of the mean for M draws and N patients.
-    not_evaluable : int
-    """
-
-    mean: float
-    by_draw: NDArray[np.float64]
-    denoised: NDArray[np.float64]
-    draws: float
-    patients: float
-    residual: float
-    mc_error: float
-    not_evaluable: int
 
 
 @dataclass(frozen=True)
@@ -174,74 +147,6 @@ class RecoveryCurve:
     censored_share: float
 
 
-def crossed(outcome: ArrayLike) -> Crossed:
-    """Mean, variance components and Monte Carlo error of an outcome matrix.
-
-    Parameters
-    ----------
-    outcome : float[M, N] or bool[M, N]
-        Draws by patients; NaN = not evaluable.
-    """
-    y = _matrix(outcome)
-    n_draws, n_patients = y.shape
-    missing = np.isnan(y)
-    n_missing = int(missing.sum())
-    if n_missing:
-        weight = ~missing
-        if not weight.any(axis=1).all():
-            raise DataError(
-                sentence(
-                    where="outcome matrix",
-                    what="a draw has no evaluable patient",
-                    remedy="leave that draw out, or simulate more patients",
-                )
-            )
-        filled = np.where(missing, 0.0, y)
-        mean = filled.sum() / weight.sum()
-        by_draw = filled.sum(axis=1) / weight.sum(axis=1)
-        z = mean + np.where(missing, 0.0, y - mean) / weight.mean()
-    else:
-        z = y
-        by_draw = y.mean(axis=1)
-        mean = by_draw.mean()
-    rows, columns = z.mean(axis=1), z.mean(axis=0)
-    spread_rows = np.sum((rows - mean) ** 2)
-    spread_columns = np.sum((columns - mean) ** 2)
-    total = np.sum((z - mean) ** 2)
-    residual_sum = max(total - n_patients * spread_rows - n_draws * spread_columns, 0.0)
-    s2a, s2b = np.nan, 0.0
-    if n_draws > 1 and n_patients > 1:
-        s2c = residual_sum / ((n_draws - 1) * (n_patients - 1))
-        s2a = max(spread_rows / (n_draws - 1) - s2c / n_patients, 0.0)
-        s2b = max(spread_columns / (n_patients - 1) - s2c / n_draws, 0.0)
-    elif n_draws > 1:
-        # one patient: parameters and interaction cannot be told apart
-        s2a, s2c = spread_rows / (n_draws - 1), 0.0
-    else:
-        s2c = 0.0
-        s2b = spread_columns / (n_patients - 1) if n_patients > 1 else np.nan
-    known_a, known_b = np.nan_to_num(s2a), np.nan_to_num(s2b)
-    error = np.sqrt(known_a / n_draws + known_b / n_patients + s2c / (n_draws * n_patients))
-    if total == 0.0 and mean in (0.0, 1.0):
-        # no event (or nothing but events): the standard deviation of Laplace's posterior
-        # Beta(1, N + 1), with the patients counted once because the draws share them
-        n = n_patients - n_missing / n_draws
-        error = np.sqrt((n + 1.0) / (n + 3.0)) / (n + 2.0)
-    spread = known_a + s2c / n_patients
-    factor = np.sqrt(known_a / spread) if spread > 0.0 else 0.0
-    centre = by_draw.mean()
-    return Crossed(
-        mean=float(mean),
-        by_draw=by_draw,
-        denoised=centre + factor * (by_draw - centre),
-        draws=float(s2a),
-        patients=float(s2b),
-        residual=float(s2c),
-        mc_error=float(error),
-        not_evaluable=n_missing,
-    )
-
-
 def risk(outcome: ArrayLike, *, level: float = LEVEL) -> Risk:
     """Risk in the population, with its interval over parameters and its Monte Carlo error.
 
@@ -252,7 +157,7 @@ def risk(outcome: ArrayLike, *, level: float = LEVEL) -> Risk:
     level : float
         Coverage of the interval.
     """
-    y = _matrix(outcome)
+    y = matrix_of(outcome)
     found = crossed(y)
     lower, upper = _interval(found, level)
     parts = np.array([found.draws, found.patients, found.residual])
@@ -285,7 +190,7 @@ def paired_difference(
     level : float
         Coverage of the interval.
     """
-    a, b = _matrix(outcome_a), _matrix(outcome_b)
+    a, b = matrix_of(outcome_a), matrix_of(outcome_b)
     if a.shape != b.shape:
         raise DataError(
             sentence(
@@ -349,7 +254,7 @@ def quantiles_with_uncertainty(
         lower[i] = _draw_quantile(x, finite, share, tail)
         upper[i] = _draw_quantile(x, finite, share, 1.0 - tail)
         if np.isfinite(value[i]):
-            width = crossed(_reached(x, value[i])).mc_error
+            width = crossed_by(x, float(value[i])).mc_error
             high = _pooled_quantile(pool, share + width)
             error[i] = 0.5 * (high - _pooled_quantile(pool, share - width))
     if x.shape[0] == 1:
@@ -393,7 +298,7 @@ def recovery_curve(
         The grid goes beyond the earliest censoring time.
     """
     days = np.atleast_1d(np.asarray(grid, dtype=np.float64))
-    t = _matrix(times)
+    t = matrix_of(times)
     lost = np.asarray(censored, dtype=bool).reshape(t.shape) & ~np.isnan(t)
     if lost.any() and days.max() > t[lost].min():
         raise DataError(
@@ -406,28 +311,15 @@ def recovery_curve(
     x = _event_times(t, lost)
     rows = []
     for day in days:
-        found = crossed(_reached(x, day))
+        found = crossed_by(x, float(day))
         rows.append((found.mean, *_interval(found, level), found.mc_error))
     mean, lower, upper, error = np.array(rows).T
     share = float(np.mean(np.isinf(x[~np.isnan(x)])))
     return RecoveryCurve(days, mean, lower, upper, error, share)
 
 
-def _matrix(outcome: ArrayLike) -> NDArray[np.float64]:
-    y = np.asarray(outcome, dtype=np.float64)
-    if y.ndim != 2 or y.size == 0:
-        raise DataError(
-            sentence(
-                where="outcome matrix",
-                what=f"shape {y.shape}",
-                allowed="[draws, patients], at least one of each",
-            )
-        )
-    return y
-
-
 def _event_times(times: ArrayLike, censored: ArrayLike | None) -> NDArray[np.float64]:
-    t = _matrix(times)
+    t = matrix_of(times)
     if censored is None:
         return t
     lost = np.asarray(censored, dtype=bool)
@@ -440,10 +332,6 @@ def _event_times(times: ArrayLike, censored: ArrayLike | None) -> NDArray[np.flo
             )
         )
     return np.where(lost & ~np.isnan(t), np.inf, t)
-
-
-def _reached(x: NDArray[np.float64], day: float) -> NDArray[np.float64]:
-    return np.where(np.isnan(x), np.nan, x <= day)
 
 
 def _interval(found: Crossed, level: float) -> tuple[float, float]:
@@ -470,7 +358,7 @@ def _draw_quantile(
     low, high = 0, finite.size
     while low < high:
         middle = (low + high) // 2
-        reached = crossed(_reached(x, finite[middle])).denoised
+        reached = crossed_by(x, float(finite[middle])).denoised
         # the tolerance absorbs the rounding of the mean over patients
         if np.mean(reached >= share - 1e-12) >= tail - 1e-12:
             high = middle

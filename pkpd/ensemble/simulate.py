@@ -3,70 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pkpd.cards.population_cards import load_population
-from pkpd.course.simulate import prepare
+from pkpd.cards import load_grades, load_rule
+from pkpd.cards.drug_actions import LEUKAEMIA
+from pkpd.course.course import Course
 from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.endpoints.clock import clock_days, clock_of
 from pkpd.endpoints.curve import log_count_at
+from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
+from pkpd.endpoints.dlt import evaluate_rule
+from pkpd.endpoints.grades import grade
+from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days
+from pkpd.ensemble.ensemble import Ensemble, Indices, Treated, courses
+from pkpd.ensemble.learned import LearnedEnsemble
+from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError, sentence
-from pkpd.model.joint import JointModel, load_model
-from pkpd.model.parameters import draw_parameters, typical
+from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.machine import cores
+from pkpd.model.joint import JointModel
 from pkpd.schedule import Regimen
-from pkpd.subjects import PatientSample, Population, sample_population
+from pkpd.subjects import PatientSample, Population
+from pkpd.trials import DLTRule
 
 if TYPE_CHECKING:
     import xarray as xr
 
-LANES_AT_ONCE = 2000
+Floats = NDArray[np.float64]
 MOST_VALUES = 200_000_000
+GRADES = "ctcae_v5"
+FOLLOWED = ("neutrophils", "platelets", "wbc")
+"""Lines of the marrow with leukaemia that are followed between mornings."""
 
 
 def simulate(
     regimen: Regimen,
-    population: str | Population | PatientSample,
+    population: str | Population | PatientSample | Ensemble,
     *,
+    marrow: str | None = None,
+    disease: str | None = None,
+    posterior: EvidencePosterior | str | Path | None = None,
     model: JointModel | None = None,
     patients: int = 200,
     draws: int = 1,
     until_day: int = 90,
     days: Sequence[float] | None = None,
+    rule: str | DLTRule | None = None,
     seed: int = 1,
     transfusion: TransfusionPolicy | None = TransfusionPolicy(),  # noqa: B008 (frozen)
+    threads: int | None = None,
 ) -> xr.Dataset:
-    """Simulate neutrophil and platelet counts of patients under a regimen.
+    """Simulate blood counts of patients under a regimen, and what became of them.
 
     Parameters
     ----------
     regimen
         What is given; gates and modifications are followed on each patient's own counts.
     population
-        Name of a population card, a `Population`, or patients of your own
-        (`pkpd.patients`, `pkpd.sample_population`).
-    model
-        Joint model; the usual one with the regimen's drugs if omitted.
-    patients
-        Number of patients; ignored when ``population`` is a sample.
-    draws
-        Draws of the uncertain parameters; 1 uses their central values.
+        Name of a population card, a `Population`, patients of your own (`pkpd.patients`,
+        `pkpd.sample_population`), or an ensemble (`pkpd.source`), which then has all of the next.
+    marrow, disease, posterior, model, patients, draws, seed, transfusion
+        As of `pkpd.source`, the same as `pkpd.compare` takes.
     until_day
         Last protocol day; day 1 begins with the first dose.
     days
         Times in days since the start of day 1 at which counts are given; the start of every
         protocol day if omitted.
-    seed
-        Seed of all random numbers.
-    transfusion
-        Platelet transfusion policy; ``None`` for none.
+    rule
+        DLT rule, by name or file; its verdict is then among the outcomes.
+    threads
+        At most so many; all cores by default.
 
     Returns
     -------
     xarray.Dataset
         ``count`` (draw, patient, line, time) in 10^9/L, platelets without transfused ones;
-        ``transfused`` (draw, patient, day); ``amount`` (draw, patient, day, slot) in the unit of
-        the coordinate ``unit`` (slot).
+        ``transfused`` (draw, patient, day). With leukaemia ``marrow_blasts`` (draw, patient, day)
+        in percent and ``death_day`` (draw, patient), infinite for those alive; without, ``amount``
+        (draw, patient, day, slot) in the unit of the coordinate ``unit`` (slot).
+        Outcomes, read in mornings: ``nadir`` and ``worst_grade`` (CTCAE v5) by line,
+        ``recovery_day`` by criterion, in days since the start of day 1 (0: never below; infinite:
+        not recovered by the last day), and ``dlt`` (1, 0, NaN where it cannot be judged).
+        Counts of the dead go on as if they lived; outcomes do not. Attributes say which marrow.
 
     Raises
     ------
@@ -79,18 +102,8 @@ def simulate(
     >>> regimen = pkpd.daily("lenalidomide", "10 mg", days="1-21", route="oral")
     >>> counts = pkpd.simulate(regimen, "mds_post_hma", patients=3, until_day=28)
     >>> dict(counts["count"].sizes)
-    {'draw': 1, 'patient': 3, 'line': 2, 'time': 28}
+    {'draw': 1, 'patient': 3, 'line': 3, 'time': 28}
     """
-    import xarray as xr
-
-    if isinstance(population, str):
-        population = load_population(population)
-    source = population if isinstance(population, Population) else None
-    if isinstance(population, PatientSample):
-        sample = population
-    else:
-        sample = sample_population(population, patients, seed)
-    model = model or load_model(drugs=regimen.drugs)
     times = np.arange(until_day, dtype=float) if days is None else np.asarray(days, dtype=float)
     if times.ndim != 1 or times.size == 0 or not np.all((times >= 0) & (times <= until_day)):
         msg = sentence(
@@ -99,53 +112,142 @@ def simulate(
             allowed=f"0 to {until_day} days since the start of day 1",
         )
         raise PkpdError(msg)
-    whole = isinstance(draws, int | np.integer) and draws >= 1
-    if not whole or draws * sample.n * times.size * 2 > MOST_VALUES:
+    of_mornings = bool(np.all(times == np.floor(times)) and times.max() < until_day)
+    if isinstance(population, (str, Population, PatientSample)):
+        ensemble = source(
+            population, marrow=marrow, disease=disease, posterior=posterior, model=model,
+            patients=patients, draws=draws, seed=seed, transfusion=transfusion,
+        )  # fmt: skip
+    else:
+        ensemble = population
+    if isinstance(ensemble, LearnedEnsemble) and not of_mornings:
+        ensemble = replace(ensemble, curves=FOLLOWED)
+    if ensemble.draws * ensemble.patients * times.size * 3 > MOST_VALUES:
         msg = sentence(
             where="simulate",
-            what=f"{draws!r} draws of {sample.n} patients at {times.size} times",
-            allowed="at least one draw, and at most 2e8 counts",
+            what=f"{ensemble.draws} draws of {ensemble.patients} patients at {times.size} times",
+            allowed="at most 2e8 counts",
             remedy="use fewer, or pkpd.compare, which keeps summaries only",
         )
         raise PkpdError(msg)
-    simulator = prepare(
-        model, regimen, sample, until_day, population=source, transfusion=transfusion
-    )
-    values = typical(model, source) if draws == 1 else draw_parameters(model, source, draws, seed)
-    lines = [name for name, _ in simulator.structure.lines]
-    count = np.empty((draws, sample.n, len(lines), times.size))
-    transfused = np.empty((draws, sample.n, until_day), dtype=bool)
-    amount = np.empty((draws, sample.n, until_day, len(simulator.plan.slots)))
-    for chunk in simulator.chunks(values, LANES_AT_ONCE):
-        course = simulator.run(values, chunk)
+    wanted = load_rule(rule) if isinstance(rule, str) else rule
+    treated = ensemble.treated(regimen, until_day)
+    gather = _Gather(ensemble, treated, times, of_mornings, wanted, until_day)
+    for draws_done, found in courses(treated, gather.read, threads or cores()):
+        gather.keep(draws_done, found)
+    return gather.dataset(seed)
+
+
+class _Gather:
+    """Arrays of a simulation, filled portion by portion."""
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        treated: Treated,
+        times: Floats,
+        of_mornings: bool,
+        rule: DLTRule | None,
+        days: int,
+    ) -> None:
+        self.ensemble, self.treated = ensemble, treated
+        self.times, self.of_mornings, self.rule, self.days = times, of_mornings, rule, days
+        self.grades = load_grades(GRADES)
+        self.arrays: dict[str, NDArray[np.generic]] = {}
+        self.lines: tuple[str, ...] = ()
+
+    def read(self, draws: Indices, course: Course) -> tuple[Indices, dict[str, NDArray]]:
+        """Read what is kept of a portion, lanes first."""
+        lines = (*course.mornings, *(("wbc",) if course.wbc is not None else ()))
+        found: dict[str, NDArray] = {
+            "count": np.stack([self._counts(course, line) for line in lines], axis=1),
+            "transfused": course.transfused,
+            "nadir": np.stack([nadir(course, line, resolution="morning")[0] for line in lines], 1),
+        }
+        self.lines = lines
+        worst, recovered = [], []
+        defined = recovery_definition(self.rule)
+        for line, thresholds in THRESHOLDS.items():
+            lowest = found["nadir"][:, lines.index(line)]
+            before = course.laboratory(line)[:, 0]
+            worst.append(grade(self.grades, line, lowest, baseline=before))
+            seen, _, _ = recovery_after(
+                course, line, thresholds, resolution="morning", definition=defined
+            )
+            recovered += list(recovery_days(seen))
+        found["worst_grade"] = np.stack(worst, axis=1)
+        found["recovery_day"] = np.stack(recovered, axis=1)
+        if course.marrow_blasts is not None:
+            found["marrow_blasts"] = course.marrow_blasts
+        if course.cumulative_hazard is not None:
+            found["death_day"] = course.death_day
+        if course.amount is not None:
+            found["amount"] = course.amount
+        if self.rule is not None:
+            begin, last = clock_days(course, clock_of(self.treated.plan, self.rule.clock))
+            found["dlt"] = evaluate_rule(
+                self.rule, course, resolution="morning", start=begin, search=last
+            ).outcome
+        return draws, found
+
+    def _counts(self, course: Course, line: str) -> Floats:
+        if self.of_mornings:
+            return course.own(line)[:, self.times.astype(np.int64)]
         curve = course.curve
         assert curve is not None
-        assert course.amount is not None
-        for k, line in enumerate(lines):
-            logs = log_count_at(
-                curve.time_h, curve.log_count[line], curve.slope[line], 24.0 * times
-            )
-            count[chunk, :, k] = np.exp(logs).reshape(chunk.size, sample.n, -1)
-        transfused[chunk] = course.transfused.reshape(chunk.size, sample.n, -1)
-        amount[chunk] = course.amount.reshape(chunk.size, sample.n, until_day, -1)
-    slots = simulator.plan.slots
-    data = xr.Dataset(
-        {
-            "count": (("draw", "patient", "line", "time"), count),
-            "transfused": (("draw", "patient", "day"), transfused),
-            "amount": (("draw", "patient", "day", "slot"), amount),
-        },
-        coords={
-            "draw": np.arange(draws),
-            "patient": np.arange(sample.n),
-            "line": lines,
-            "time": times,
-            "day": np.arange(1, until_day + 1),
-            "drug": ("slot", [slot.drug for slot in slots]),
-            "unit": ("slot", [slot.unit for slot in slots]),
-        },
-        attrs={"model": model.name, "seed": seed},
-    )
-    data["count"].attrs["units"] = "10^9/L"
-    data["time"].attrs["units"] = "days since the start of protocol day 1"
-    return data
+        logs = curve.log_count[line], curve.slope[line]
+        return np.exp(log_count_at(curve.time_h, *logs, 24.0 * self.times))
+
+    def keep(self, draws: Indices, found: dict[str, NDArray]) -> None:
+        """Put a portion where it belongs."""
+        m, n = self.ensemble.draws, self.ensemble.patients
+        for name, values in found.items():
+            shape = (m, n, *values.shape[1:])
+            array = self.arrays.setdefault(name, np.empty(shape, values.dtype))
+            array[draws] = values.reshape(len(draws), n, *values.shape[1:])
+
+    def dataset(self, seed: int) -> xr.Dataset:
+        """Everything with its names."""
+        import xarray as xr
+
+        slots = self.treated.plan.slots
+        dims = {
+            "count": ("line", "time"),
+            "transfused": ("day",),
+            "nadir": ("line",),
+            "worst_grade": ("graded",),
+            "recovery_day": ("criterion",),
+            "marrow_blasts": ("day",),
+            "death_day": (),
+            "amount": ("day", "slot"),
+            "dlt": (),
+        }
+        criteria = [f"{line} >= {t:g}" for line, levels in THRESHOLDS.items() for t in levels]
+        kept = self.arrays
+        if "amount" in kept and kept["amount"].shape[-1] != len(slots):
+            # drugs that act by their intensity are given by tables, not in slots
+            kept = {name: array for name, array in kept.items() if name != "amount"}
+        data = xr.Dataset(
+            {name: (("draw", "patient", *dims[name]), array) for name, array in kept.items()},
+            coords={
+                "draw": np.arange(self.ensemble.draws),
+                "patient": np.arange(self.ensemble.patients),
+                "line": list(self.lines),
+                "graded": list(THRESHOLDS),
+                "criterion": criteria,
+                "time": self.times,
+                "day": np.arange(1, self.days + 1),
+                "drug": ("slot", [slot.drug for slot in slots]),
+                "unit": ("slot", [slot.unit for slot in slots]),
+            },
+            attrs={"marrow": self.ensemble.marrow, "seed": seed},
+        )
+        for name in ("count", "nadir"):
+            data[name].attrs["units"] = "10^9/L"
+        data["time"].attrs["units"] = "days since the start of protocol day 1"
+        data["recovery_day"].attrs["units"] = "days since the start of protocol day 1"
+        if self.ensemble.marrow == LEUKAEMIA:
+            data["marrow_blasts"].attrs["units"] = "percent of nucleated marrow cells"
+        if self.rule is not None:
+            data.attrs["rule"] = self.rule.name
+        return data

@@ -7,42 +7,62 @@ from typing import NoReturn
 
 import numpy as np
 
-from pkpd.cards.drug_cards import CONCENTRATION, INTENSITY, TRIPHOSPHATE, load_drug_card
+from pkpd.cards.drug_cards import INTENSITY, DrugCard, load_drug_card
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
+from pkpd.kinetics.linear import LinearPK
+from pkpd.leukaemia.drug_effects import LevelDrug
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
-from pkpd.leukaemia.patients import SCORES, arm_patients
+from pkpd.leukaemia.patients import SCORES, Who, arm_patients, values_of
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
-from pkpd.marrow.actions import Action, DoseKill, MaturationBlock, SaturableKill
+from pkpd.marrow.actions import Action, DoseKill, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import FULL
 from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure
 from pkpd.predict.pk import LinearStructure
 from pkpd.solve.population.grid import DEFAULT_STEP_H
 from pkpd.solve.population.structure import Whole
+from pkpd.subjects import Population, sample_population
 
 OBSERVED = ("neutrophils", "platelets", "marrow_blasts")
 FREE = ("rho", "stem_start", "stem_platelet_start", "blasts_start", "kill_blasts")
 """Parameters that a subject has of its own unless others are named."""
 
 
-def typical_patient(disease: str) -> dict[str, float]:
+def typical_patient(disease: str, drugs: Sequence[str] = ()) -> dict[str, float]:
     """Parameters of the typical patient of a disease, by the names of the marrow with leukaemia.
 
     Parameters
     ----------
     disease
         A disease of ``models/leukaemia/populations.toml``.
+    drugs
+        Drugs whose actions by a concentration are wanted too, ``<drug>_<parameter>``.
 
     Raises
     ------
     PkpdError
-        If there is no such disease.
+        If there is no such disease or drug.
     """
     arm = Arm(name="typical", disease=disease, schedule=ArmSchedule(None, 1))
-    middle = np.full((1, len(SCORES)), 0.5)
-    parameters, _, _ = arm_patients(arm, default_theta(), middle, FULL)
+    source = arm.who
+    assert isinstance(source, Population)
+    middle = Who(np.full((1, len(SCORES)), 0.5), sample_population(source, 1, 1))
+    parameters = arm_patients(arm, default_theta(), middle, FULL).parameters
+    of = values_of(default_theta(), (disease,))
+    none = np.zeros(1)
+    for drug in drugs:
+        level = _level(load_drug_card(drug))
+        if level is not None:
+            resistance = parameters["resistance"]
+            parameters |= level.parameters(of, lambda _: none, none, resistance, FULL)
     return {name: float(values[0]) for name, values in parameters.items()}
+
+
+def _level(card: DrugCard) -> LevelDrug | None:
+    """Drug that acts by a concentration, if it does by its card."""
+    action = card.leukaemia
+    return LevelDrug(0, card, action, LinearPK(), ()) if action and action.by_level else None
 
 
 def leukaemia_model(
@@ -109,7 +129,8 @@ def leukaemia_model(
     acting = {name: given.get(name) or _by_card(name, pk[name] is None) for name in names}
     marrow = LeukaemicMarrow(injury=False, pegfilgrastim=False, care=False)
     whole = Whole(marrow, tuple(acting.values()), tuple(observed))
-    known = typical_patient(disease) | {
+    by_card = [name for name in names if pk[name] is not None and name not in given]
+    known = typical_patient(disease, by_card) | {
         name: 1.0 for name in whole.parameters if name.endswith("_intensity")
     }
     known |= dict(values or {})
@@ -153,17 +174,13 @@ def _by_card(drug: str, by_doses: bool) -> Action:
     """Find the action of a drug by its card."""
     if by_doses:
         return DoseKill(f"{drug}_")
-    action = load_drug_card(drug).leukaemia
-    kind = ""
-    if action is not None:
-        kind = action.acts_by
-        if kind == TRIPHOSPHATE:
-            return SaturableKill(str(action.parameters_begin[0]))
-        if kind == CONCENTRATION:
-            return MaturationBlock(str(action.parameters_begin[0]))
+    card = load_drug_card(drug)
+    level = _level(card)
+    if level is not None:
+        return level.acts(FULL)
     what = f"the card of {drug} has no effect of a concentration in this marrow"
     remedy = "name its action in actions="
-    if kind == INTENSITY:
+    if card.leukaemia is not None and card.leukaemia.acts_by == INTENSITY:
         remedy = f'give its doses as intensity with {{"{drug}": None}}'
     return _refuse(what, remedy=remedy)
 

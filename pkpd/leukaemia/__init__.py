@@ -1,6 +1,7 @@
-"""A marrow with leukaemia in it: normal and leukaemic blood formation under drugs, many patients.
+"""Trials in a marrow with leukaemia in it: normal and leukaemic blood formation under drugs.
 
-`pkpd.leukaemia.equations` holds the joint equations, `pkpd.leukaemia.simulate` runs them for an
-arm of a trial, `pkpd.leukaemia.patients` makes the patients from global parameters, and
-`pkpd.leukaemia.arm_outcomes` reduces their counts to what trials publish.
+The equations are those of `pkpd.marrow.leukaemic`. `pkpd.leukaemia.patients` makes patients from
+global parameters, `pkpd.leukaemia.drug_effects` says what the drugs of a regimen do to them,
+`pkpd.leukaemia.simulate` runs them, and `pkpd.leukaemia.outcomes` reduces their counts to what
+trials publish.
 """

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
-from pkpd.leukaemia.drug_effects import prepare_regimen
-from pkpd.leukaemia.outcomes import ArmOutcomes, Floats
+from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import Theta
-from pkpd.leukaemia.patients import SCORES, Candidates, candidates, random_scores
+from pkpd.leukaemia.patients import Candidates, Who, who
 from pkpd.leukaemia.schedule import Arm
-from pkpd.leukaemia.simulate import STEPS_PER_DAY, as_rows, simulate_prepared
+from pkpd.leukaemia.simulate import STEPS_PER_DAY, chosen_of, prepare_arm
 from pkpd.marrow.variants import FULL, Variant
 from pkpd.solve.compiled.run_days import course_pool
 
@@ -24,7 +22,7 @@ def population_outcomes(
     n: int = 500,
     *,
     seed: int = 1,
-    scores: Floats | None = None,
+    source: Who | None = None,
     variant: Variant = FULL,
     criteria: str | None = None,
     response_by_day: float = np.inf,
@@ -33,8 +31,8 @@ def population_outcomes(
 ) -> ArmOutcomes:
     """Outcomes of ``n`` patients of an arm under global parameters.
 
-    With the same seed (or scores) two sets of parameters meet the same patients, and one set gives
-    the same numbers every time.
+    With the same seed (or candidates) two sets of parameters meet the same patients, and one set
+    gives the same numbers every time.
 
     Parameters
     ----------
@@ -46,9 +44,8 @@ def population_outcomes(
         Number of patients.
     seed
         Of the random scores, which also depend on who the arm's patients are, not on its name.
-    scores
-        Scores instead of a seed, ``[M, len(SCORES)]`` uniform on (0, 1), with M as
-        `pkpd.leukaemia.patients.candidates` says.
+    source
+        Candidates instead of ``n`` and a seed (`pkpd.leukaemia.patients.who`).
     variant
         Mechanisms that are on.
     criteria
@@ -61,18 +58,10 @@ def population_outcomes(
     Raises
     ------
     PkpdError
-        If the disease, a drug or a parameter is unknown, or the scores do not fit.
+        If the disease, a drug or a parameter is unknown.
     """
-    if scores is None:
-        scores = random_scores(candidates(arm, n), seed, arm.patients_key)
-    elif scores.ndim != 2 or scores.shape != (candidates(arm, n), len(SCORES)):
-        msg = sentence(
-            where=f"arm {arm.name}",
-            what=f"scores of shape {scores.shape}",
-            allowed=f"({candidates(arm, n)}, {len(SCORES)})",
-        )
-        raise PkpdError(msg)
-    prepared = PreparedArms((arm,), (scores,), variant, steps_per_day)
+    source = who(arm, n, seed) if source is None else source
+    prepared = PreparedArms((arm,), (source,), variant, steps_per_day)
     return prepared.outcomes(theta, threads, criteria, response_by_day)[0]
 
 
@@ -86,8 +75,8 @@ class PreparedArms:
     ----------
     arms
         The arms.
-    scores
-        Of the candidates of each (`pkpd.leukaemia.patients.random_scores`).
+    sources
+        Of each its candidates (`pkpd.leukaemia.patients.who`).
     variant
         Mechanisms that are on.
     steps_per_day
@@ -102,15 +91,17 @@ class PreparedArms:
     def __init__(
         self,
         arms: Sequence[Arm],
-        scores: Sequence[Floats],
+        sources: Sequence[Who],
         variant: Variant = FULL,
         steps_per_day: int = STEPS_PER_DAY,
     ) -> None:
         self.arms = tuple(arms)
-        self.candidates = Candidates(arms, scores)
+        self.candidates = Candidates(arms, sources)
         self.variant = variant
-        self.steps_per_day = steps_per_day
-        self._regimens = [prepare_regimen(arm.schedule) for arm in arms]
+        self._prepared = [
+            prepare_arm(arm, source.sample, steps_per_day)
+            for arm, source in zip(arms, sources, strict=True)
+        ]
 
     def outcomes(
         self,
@@ -133,34 +124,29 @@ class PreparedArms:
 
         The second is that of `pkpd.leukaemia.patients.Patients`, for all arms together.
         """
-        patients = self.candidates.patients(theta, self.variant)
-        par, state, starts = as_rows(patients.parameters), patients.state, self.candidates.starts
-        age, death_score = patients.parameters["age"], patients.parameters["death_score"]
+        made = self.candidates
+        patients = made.patients(theta, self.variant)
+        par, chosen, kill = patients.parameters, chosen_of(patients), patients.kill_score
 
         def one(index: int, inside: int | None) -> ArmOutcomes:
-            own = slice(int(starts[index]), int(starts[index + 1]))
-            course = simulate_prepared(
-                self._regimens[index], self.arms[index].schedule, theta,
-                np.ascontiguousarray(par[:, own]), np.ascontiguousarray(state[:, own]),
-                self.variant, steps_per_day=self.steps_per_day, threads=inside,
-                death_score=death_score[own],
-            )  # fmt: skip
-            return ArmOutcomes(
-                self.arms[index], course, age[own], criteria,
-                response_by_day,
-            )  # fmt: skip
+            own = slice(int(made.starts[index]), int(made.starts[index + 1]))
+            mine = {name: values[own] for name, values in par.items()}
+            course = self._prepared[index].course(
+                theta, mine, chosen[own] - made.first[index], kill[own], self.variant, inside
+            )
+            return ArmOutcomes(self.arms[index], course, mine["age"], criteria, response_by_day)
 
         every = range(len(self.arms))
         if threads == 1 or len(self.arms) == 1:
-            made = [one(index, threads) for index in every]
+            outcomes = [one(index, threads) for index in every]
         else:
-            made = list(course_pool().map(lambda index: one(index, 1), every))
-        return made, patients.chosen
+            outcomes = list(course_pool().map(lambda index: one(index, 1), every))
+        return outcomes, patients.chosen
 
 
 def outcomes_of_arms(
     arms: Sequence[Arm], theta: Theta, n: int = 500, *, seed: int = 1, variant: Variant = FULL
 ) -> list[ArmOutcomes]:
     """`population_outcomes` of several arms, arms side by side on all cores."""
-    scores = [random_scores(candidates(arm, n), seed, arm.patients_key) for arm in arms]
-    return list(PreparedArms(arms, scores, variant).outcomes(theta))
+    sources = [who(arm, n, seed) for arm in arms]
+    return list(PreparedArms(arms, sources, variant).outcomes(theta))

@@ -1,13 +1,14 @@
-"""Doses of a regimen to what they do to the marrow: tables for the compiled course.
+"""What the drugs of a regimen do in the marrow with leukaemia: tables for the driver, and numbers.
 
-What a drug does is on its card (``[leukaemia]``): some act by their amounts, growth factors are
-switched on, others have an intensity, their kill of early cells relative to a course of 7+3.
+What a drug does is on its card (``[leukaemia]``): some act by their concentration, with the
+kinetics of their cards; growth factors are switched on; others have an intensity, their kill of
+early cells relative to a course of 7+3, and act by their doses.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,26 +17,32 @@ from pkpd.cards import card_names
 from pkpd.cards.drug_cards import (
     BODY_SURFACE_M2,
     BODY_WEIGHT_KG,
-    CONCENTRATION,
+    EFFECT_SITE,
     GROWTH_FACTOR,
     INTENSITY,
     LONG_ACTING,
-    TRIPHOSPHATE,
+    SATURABLE_KILL,
     DrugCard,
     LeukaemiaAction,
     drug_named,
     load_drug_card,
 )
 from pkpd.errors import PkpdError, sentence
-from pkpd.leukaemia.equations import Calendar
+from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.parameters import Theta
+from pkpd.leukaemia.patients import Value, ValueOf
 from pkpd.leukaemia.schedule import ArmSchedule
-from pkpd.schedule import DosingPlan, plan
+from pkpd.marrow.actions import CHANNELS, Action, MaturationBlock, SaturableKill
+from pkpd.marrow.variants import Variant
+from pkpd.model.joint import JointModel, load_model
+from pkpd.model.kinetics import linear_kinetics, swallowed
+from pkpd.schedule import DosingPlan, Slot, plan
+from pkpd.solve.compiled.decisions import Rules, no_rules, rules_of
 
 Floats = NDArray[np.float64]
 
-_CLO, _LEN, _FILGRASTIM, _PEG = 4, 5, 6, 7
-_GROWTH_FACTORS = {GROWTH_FACTOR: _FILGRASTIM, LONG_ACTING: _PEG}
+GROWTH, PEGFILGRASTIM = len(CHANNELS), len(CHANNELS) + 1
+"""Columns of the rates of a regimen after those of chemotherapy."""
 
 
 def known_drugs() -> tuple[str, ...]:
@@ -64,155 +71,271 @@ def intensity(theta: Theta, drug: str, dose: float) -> float:
     return theta[f"intensity.{drug}"] * relative
 
 
-class Tables(NamedTuple):
-    """A regimen for the compiled course. C courses, D cycle days, K drugs, V levels.
+@dataclass(frozen=True)
+class LevelDrug:
+    """A drug that acts by its concentration.
 
-    ``effect`` is ``[C, D, K, 10]``: the first four rates of chemotherapy (``CHANNELS`` of the
-    equations), clofarabine (mg/m^2), lenalidomide (mg), filgrastim (0 or 1), pegfilgrastim
-    (doses), the other two rates of chemotherapy. ``given`` is ``[C, D, K]``, 1 on dosing days;
-    ``least_blasts`` ``[C]`` in percent. The others are those of :class:`pkpd.schedule.DosingPlan`.
+    Attributes
+    ----------
+    index
+        Of the drug in the plan.
+    card, action
+        Its card, and what the card says of this marrow.
+    pk
+        Its kinetics.
+    together
+        Parameters that multiply its potency, of other drugs of the regimen.
     """
 
-    effect: np.ndarray
-    given: np.ndarray
-    cycle_days: np.ndarray
-    cycles: np.ndarray
-    start_day: np.ndarray
-    gate_threshold: np.ndarray
-    gate_any: np.ndarray
-    gate_every: np.ndarray
-    gate_wait: np.ndarray
-    gate_stop: np.ndarray
-    hold_below: np.ndarray
-    resume_at: np.ndarray
-    level: np.ndarray
-    n_levels: np.ndarray
-    reduce_on_resume: np.ndarray
-    visit_every: np.ndarray
-    least_blasts: np.ndarray
+    index: int
+    card: DrugCard
+    action: LeukaemiaAction
+    pk: LinearPK
+    together: tuple[str, ...]
+
+    def acts(self, variant: Variant) -> Action:
+        """How it acts on the marrow."""
+        prefix = f"{self.card.name}_"
+        if self.action.acts_by == SATURABLE_KILL:
+            return SaturableKill(prefix)
+        return MaturationBlock(
+            prefix, linear=variant.effect == "linear", excess=variant.effect_above_one != "capped"
+        )
+
+    def parameters(
+        self,
+        of: ValueOf,
+        score: Callable[[str], Floats],
+        kill_blasts: Floats,
+        resistance: Floats,
+        variant: Variant,
+    ) -> dict[str, Floats]:
+        """Parameters of its action in N patients.
+
+        Parameters
+        ----------
+        of
+            Look-up of global parameters for the patients' disease.
+        score
+            Standard normal score of the patients by name, ``[N]``.
+        kill_blasts, resistance
+            Scores of the sensitivity of blasts, and factors on their kill, ``[N]``.
+        variant
+            Mechanisms that are on.
+        """
+        name, n = self.card.name, resistance.size
+
+        def number(short: str, default: float | None = None) -> Value:
+            return of(f"{short}.{name}", default)
+
+        def spread(short: str, scores: Floats, default: float | None = None) -> Floats:
+            return number(short, default) * np.exp(number(f"{short}.sd", 0.0) * scores)
+
+        potency: Value = 1.0
+        for factor in self.together:
+            potency = potency * of(factor)
+        found: dict[str, Value] = {}
+        if self.action.acts_by == SATURABLE_KILL:
+            ec50 = number("ec50_stem")
+            own = number("ec50_committed", -1.0)
+            has_own = variant.committed_ec50 and np.all(np.asarray(own) > 0.0)
+            ratio = number("platelet_ratio", 1.0)
+            if not variant.committed_ec50:
+                ratio = of("committed_platelet") / of("committed_neutrophil")
+            found = {
+                "max_stem": number("max_stem"),
+                "ec50_stem": ec50 / potency,
+                "max_committed": number("max_committed", 0.0),
+                "ec50_committed": (own if has_own else ec50) / potency,
+                "platelet_ratio": ratio,
+                "max_blasts": spread("max_blasts", kill_blasts, 0.0) * resistance,
+                "hill": number("hill", 1.0),
+            }
+        else:
+            ec50 = spread("ec50", score(f"ec50.{name}"))
+            ec50 = ec50 / (of(f"sensitivity.{name}", default=1.0) * potency)
+            found = {
+                "emax": number("emax"),
+                "ec50_neutrophil": ec50,
+                "ec50_platelet": ec50 / number("platelet_ratio", 1.0),
+                "kill_stem": number("kill_stem", 0.0),
+                "kill_blasts": spread("kill_blasts", score(f"kill_blasts.{name}"), 0.0),
+            }
+        return {f"{name}_{short}": np.full(n, value) for short, value in found.items()}
+
+    def exposure(self, of: ValueOf, score: Callable[[str], Floats]) -> Floats | None:
+        """Factor of each patient on the concentration that acts; ``None`` where there is none."""
+        sd = of(f"exposure.sd.{self.card.name}", default=0.0)
+        if not np.any(sd):
+            return None
+        return np.exp(sd * score(f"exposure.{self.card.name}"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedRegimen:
-    """What of the tables of a schedule does not depend on global parameters.
+    """What of a regimen does not depend on global parameters.
 
     Attributes
     ----------
     made
         The dosing plan; ``None`` without drugs.
-    tables
-        Tables without the effects that depend on parameters.
-    by_mouth
-        Drug that acts by its triphosphate and is swallowed: index, parameter of what is absorbed,
-        and dose ``[C, D]`` (mg/m^2).
+    levels
+        Drugs that act by a concentration.
+    model
+        Their cards.
+    slots
+        Dose slots of these drugs, in the order of ``rules.amount``.
+    rules
+        The regimen for the driver, without the rates of chemotherapy.
     chemotherapy
         Course, drug, its name, cumulative dose (mg/m^2) and share of each day ``[D]``.
-    together
-        Course, drug and parameter that multiplies its doses where another drug is given too.
     own
         Parameters of a user's own drug cards, in place of those of the same name.
+    pegfilgrastim
+        Whether a long-acting growth factor is given.
     """
 
     made: DosingPlan | None
-    tables: Tables
-    by_mouth: tuple[tuple[int, str, Floats], ...] = ()
+    levels: tuple[LevelDrug, ...]
+    model: JointModel | None
+    slots: tuple[Slot, ...]
+    rules: Rules
     chemotherapy: tuple[tuple[int, int, str, float, Floats], ...] = ()
-    together: tuple[tuple[int, int, str], ...] = ()
     own: tuple[tuple[str, float], ...] = ()
+    pegfilgrastim: bool = False
 
-    def at(self, theta: Theta) -> Tables:
-        """Tables under global parameters."""
-        if not self.chemotherapy and not self.by_mouth:
-            return self.tables
-        if self.own:
-            theta = {**theta, **dict(self.own)}
-        effect = self.tables.effect.copy()
-        for k, absorbed, dose in self.by_mouth:
-            effect[:, :, k, _CLO] += dose * theta[absorbed]
-        for c, k, factor in self.together:
-            effect[c, :, k, _LEN] *= theta.get(factor, 1.0)
+    def with_own(self, theta: Theta) -> Theta:
+        """Global parameters with those of a user's own cards, in place of all of their drugs'."""
+        if not self.own:
+            return theta
+        replaced = {name.split(".")[-1] for name, _ in self.own}
+        kept = {name: v for name, v in theta.items() if not replaced & set(name.split(".")[1:])}
+        return {**kept, **dict(self.own)}
+
+    def injures(self, theta: Theta) -> bool:
+        """Whether a drug of the regimen causes late injury."""
+        theta = self.with_own(theta)
+        return any(theta.get(f"injury.{drug}", 0.0) > 0.0 for _, _, drug, *_ in self.chemotherapy)
+
+    def at(self, theta: Theta) -> Rules:
+        """Regimen for the driver under global parameters."""
+        if not self.chemotherapy:
+            return self.rules
+        theta = self.with_own(theta)
+        rates = self.rules.rates.copy()
         for c, k, drug, total, share in self.chemotherapy:
             rate = intensity(theta, drug, total) * share
-            here = effect[c, :, k]
-            here[:, 0] = rate
-            here[:, 1] = rate * theta.get(f"committed.{drug}", 1.0)
-            here[:, 2] = rate * theta.get(f"blasts.{drug}", 1.0)
-            here[:, 3] = rate * theta.get(f"injury.{drug}", 0.0)
-            here[:, 8:] = here[:, :2] * theta.get(f"platelet.{drug}", 1.0)
-        return self.tables._replace(effect=effect)
+            platelet = theta.get(f"platelet.{drug}", 1.0)
+            committed = rate * theta.get(f"committed.{drug}", 1.0)
+            of_channel = {
+                "early": rate,
+                "committed": committed,
+                "blasts": rate * theta.get(f"blasts.{drug}", 1.0),
+                "injury": rate * theta.get(f"injury.{drug}", 0.0),
+                "early_platelet": rate * platelet,
+                "committed_platelet": committed * platelet,
+            }
+            for column, channel in enumerate(CHANNELS):
+                rates[c, :, k, column] = of_channel[channel]
+        return self.rules._replace(rates=rates)
 
 
 def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
-    """Work out what of the tables of a schedule does not depend on parameters.
+    """Work out what of a schedule does not depend on parameters.
 
     Raises
     ------
     PkpdError
-        If a drug is unknown.
+        If a drug is unknown, or has no model for the route of a dose.
     """
     if schedule.regimen is None:
-        return PreparedRegimen(None, _nothing())
+        return PreparedRegimen(None, (), None, (), no_rules())
     made = plan(schedule.regimen, schedule.horizon_days)
     cards = [_card(drug, schedule) for drug in made.drugs]
-    names = [card.name for card in cards]
     actions = [_action(card) for card in cards]
-    courses, days, _ = made.amount.shape
-    effect = np.zeros((courses, days, len(names), 10))
-    given = np.zeros((courses, days, len(names)), dtype=np.int64)
-    per_m2 = np.zeros((courses, days, len(names)))
-    by_mouth = np.zeros_like(per_m2)
-    for s, slot in enumerate(made.slots):
-        size = {"mg/m^2": 1.0, "mg": 1.0 / BODY_SURFACE_M2}.get(
-            slot.unit, BODY_WEIGHT_KG / BODY_SURFACE_M2
-        )
-        amount = np.minimum(made.amount[:, :, s] * size, slot.cap_mg / BODY_SURFACE_M2)
-        oral = bool(actions[slot.drug_index].by_mouth) and slot.route == "oral"
-        (by_mouth if oral else per_m2)[:, :, slot.drug_index] += amount
-        given[:, :, slot.drug_index] |= made.amount[:, :, s] > 0.0
+    per_m2 = _per_m2(made)
+    rates = np.zeros((*per_m2.shape, PEGFILGRASTIM + 1))
     chemotherapy = []
-    for k, action in enumerate(actions):
+    for k, (card, action) in enumerate(zip(cards, actions, strict=True)):
         dose = per_m2[:, :, k]
-        if action.acts_by == TRIPHOSPHATE:
-            effect[:, :, k, _CLO] = dose
-        elif action.acts_by == CONCENTRATION:
-            effect[:, :, k, _LEN] = dose * BODY_SURFACE_M2
-        elif action.acts_by in _GROWTH_FACTORS:
-            effect[:, :, k, _GROWTH_FACTORS[action.acts_by]] = dose > 0.0
+        if action.acts_by == GROWTH_FACTOR:
+            rates[:, :, k, GROWTH] = dose > 0.0
+        elif action.acts_by == LONG_ACTING:
+            rates[:, :, k, PEGFILGRASTIM] = dose > 0.0
         elif action.acts_by == INTENSITY:
-            for c in range(courses):
-                total = dose[c].sum()
+            for c, total in enumerate(dose.sum(axis=1)):
                 if total > 0.0:
-                    chemotherapy.append((c, k, names[k], float(total), dose[c] / total))
-    least = np.array(schedule.only_if_blasts_from or [0.0] * courses, dtype=np.float64)
-    tables = Tables(
-        effect=effect,
-        given=given,
-        least_blasts=least,
-        **{
-            name: np.ascontiguousarray(getattr(made, name))
-            for name in Tables._fields
-            if name not in ("effect", "given", "least_blasts")
-        },
-    )
-    swallowed = tuple(
-        (k, action.by_mouth, by_mouth[:, :, k])
-        for k, action in enumerate(actions)
-        if by_mouth[:, :, k].any()
-    )
-    together = tuple(
-        (c, k, factor)
-        for c, _, drug, *_ in chemotherapy
-        for k, action in enumerate(actions)
-        for other, factor in action.together
-        if other == drug
-    )
+                    chemotherapy.append((c, k, card.name, float(total), dose[c] / total))
+    pegfilgrastim = bool(rates[..., PEGFILGRASTIM].any())
+    model, levels = _levels(schedule, made, cards, actions)
+    kinetic = [level.index for level in levels]
+    least = np.array(schedule.only_if_blasts_from or [0.0] * len(made.cycles), dtype=np.float64)
     own = tuple(
         (f"{p.name}.{card.name}", p.value)
         for card in cards
         if card in schedule.drugs
-        for p in _action(card).parameters
+        for p in _action(card).numbers
     )
-    return PreparedRegimen(made, tables, swallowed, tuple(chemotherapy), together, own)
+    return PreparedRegimen(
+        made=made,
+        levels=levels,
+        model=model,
+        slots=tuple(slot for slot in made.slots if slot.drug_index in kinetic),
+        rules=rules_of(
+            made,
+            kinetic,
+            rates if pegfilgrastim else rates[..., :PEGFILGRASTIM],
+            least_blasts=least,
+        ),
+        chemotherapy=tuple(chemotherapy),
+        own=own,
+        pegfilgrastim=pegfilgrastim,
+    )
+
+
+def _per_m2(made: DosingPlan) -> Floats:
+    """Doses of each drug by course and day in mg/m^2 of the body doses are compared with."""
+    courses, days, _ = made.amount.shape
+    per_m2 = np.zeros((courses, days, len(made.drugs)))
+    for s, slot in enumerate(made.slots):
+        size = {"mg/m^2": 1.0, "mg": 1.0 / BODY_SURFACE_M2}.get(
+            slot.unit, BODY_WEIGHT_KG / BODY_SURFACE_M2
+        )
+        cap = slot.cap_mg / BODY_SURFACE_M2
+        per_m2[:, :, slot.drug_index] += np.minimum(made.amount[:, :, s] * size, cap)
+    return per_m2
+
+
+def _levels(
+    schedule: ArmSchedule,
+    made: DosingPlan,
+    cards: list[DrugCard],
+    actions: list[LeukaemiaAction],
+) -> tuple[JointModel | None, tuple[LevelDrug, ...]]:
+    """Drugs that act by a concentration, and their cards."""
+    acting = [k for k, action in enumerate(actions) if action.by_level]
+    if not acting:
+        return None, ()
+    names = [cards[k].name for k in acting]
+    owners = tuple(f"{name}." for name in names)
+    model = load_model(
+        drugs=names,
+        replace={key: card for key, card in schedule.cards if key.startswith(owners)},
+        drug_cards={cards[k].name: cards[k].path for k in acting if not cards[k].shipped},
+        lines=False,
+        options=dict(schedule.options),
+        other_options=True,
+    )
+    given = [card.name for card in cards]
+    levels = []
+    for k in acting:
+        card, action = cards[k], actions[k]
+        drug = model.drug(card.name)
+        mine = [replace(s, drug=card.name) for s in made.slots if s.drug_index == k]
+        pk = linear_kinetics(drug, action.driver == EFFECT_SITE, swallowed(drug, mine))
+        together = tuple(f"{p.name}.{card.name}" for other, p in action.together if other in given)
+        levels.append(LevelDrug(k, card, action, pk, together))
+    return model, tuple(levels)
 
 
 def _card(drug: str, schedule: ArmSchedule) -> DrugCard:
@@ -230,68 +353,3 @@ def _action(card: DrugCard) -> LeukaemiaAction:
         )
         raise PkpdError(msg)
     return card.leukaemia
-
-
-def regimen_tables(schedule: ArmSchedule, theta: Theta) -> tuple[Tables, DosingPlan | None]:
-    """Tables of a schedule for the compiled course, and the plan they come from."""
-    prepared = prepare_regimen(schedule)
-    return prepared.at(theta), prepared.made
-
-
-def calendar(schedule: ArmSchedule, theta: Theta) -> Calendar:
-    """Effects by day of a schedule without gates, holds and conditions, for reference solutions.
-
-    Raises
-    ------
-    PkpdError
-        If doses depend on counts.
-    """
-    tables, made = regimen_tables(schedule, theta)
-    days = schedule.horizon_days
-    empty = Calendar.empty(days)
-    if made is None:
-        return empty
-    if not made.is_static or tables.least_blasts.any() or schedule.growth_factor.below > 0.0:
-        msg = sentence(
-            where="calendar of an arm",
-            what="its doses depend on counts",
-            remedy="leave out gates, modifications and growth factor by need",
-        )
-        raise PkpdError(msg)
-    effect = np.zeros((days, 10))
-    for c, start in enumerate(made.planned_start):
-        for cycle in range(int(made.cycles[c])):
-            begin = int(start + cycle * made.cycle_days[c])
-            stop = min(begin + int(made.cycle_days[c]), days)
-            if begin < stop:
-                effect[begin:stop] = tables.effect[c, : stop - begin].sum(axis=1)
-    return Calendar(
-        effect[:, [0, 1, 2, 3, 8, 9]],
-        effect[:, _CLO],
-        effect[:, _LEN],
-        np.minimum(effect[:, _FILGRASTIM], 1.0),
-        effect[:, _PEG],
-    )
-
-
-def _nothing() -> Tables:
-    whole, wide = np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64)
-    return Tables(
-        effect=np.zeros((0, 0, 0, 10)),
-        given=np.zeros((0, 0, 0), dtype=np.int64),
-        cycle_days=whole,
-        cycles=whole,
-        start_day=whole,
-        gate_threshold=np.zeros((0, 2, 2)),
-        gate_any=wide.astype(bool),
-        gate_every=wide,
-        gate_wait=wide,
-        gate_stop=wide.astype(bool),
-        hold_below=np.zeros((0, 0, 2)),
-        resume_at=np.zeros((0, 0, 2)),
-        level=np.zeros((0, 0, 1)),
-        n_levels=np.zeros((0, 0), dtype=np.int64),
-        reduce_on_resume=np.zeros((0, 0), dtype=bool),
-        visit_every=np.zeros((0, 0), dtype=np.int64),
-        least_blasts=np.zeros(0),
-    )

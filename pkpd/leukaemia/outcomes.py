@@ -99,7 +99,7 @@ class ArmOutcomes:
     course
         Of its patients, with the day of death.
     age
-        Years.
+        Years, if baselines are to hold it.
     criteria
         Name of the card of response criteria; by disease if not given.
     response_by_day
@@ -119,7 +119,7 @@ class ArmOutcomes:
         self,
         arm: Arm,
         course: Course,
-        age: Floats,
+        age: Floats | None = None,
         criteria: str | None = None,
         response_by_day: float = np.inf,
     ) -> None:
@@ -157,7 +157,7 @@ class ArmOutcomes:
             **{line: self.course.laboratory(line)[:, 0] for line in LINES},
             "marrow_blasts": blasts[:, 0],
             "blood_blasts": blood[:, 0],
-            "age": self._age,
+            **({} if self._age is None else {"age": self._age}),
         }
 
     @cached_property

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pkpd.cards import card_folder, card_names, read_toml
-from pkpd.cards.drug_cards import INTENSITY, load_drug_card, named, read_number, read_words
+from pkpd.cards.drug_cards import load_drug_card, named, read_number, read_words
 from pkpd.errors import PkpdError, sentence
 from pkpd.units import Parameter
 
@@ -34,7 +34,7 @@ class LeukaemiaCards:
     parameters
         Name -> `pkpd.units.Parameter` with unit, prior limits (central 95 %), source and status.
     drugs
-        Drugs of chemotherapy with an intensity of their own.
+        Drugs with parameters of their own, whose names end in the drug's.
     populations
         Disease -> title.
     like
@@ -48,6 +48,11 @@ class LeukaemiaCards:
     populations: Mapping[str, str]
     like: Mapping[str, str]
     words: Mapping[str, str]
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names of the parameters that published outcomes are asked for."""
+        return tuple(name for name, p in self.parameters.items() if p.learned)
 
     @property
     def theta(self) -> dict[str, float]:
@@ -94,12 +99,12 @@ def leukaemia_cards() -> LeukaemiaCards:
     numbers, words = dict(together("parameters")), dict(together("words"))
     for card in drugs:
         action = card.leukaemia
-        for parameter in () if action is None else action.parameters:
+        for parameter in () if action is None else action.numbers:
             numbers[f"{parameter.name}.{card.name}"] = named(parameter, card.name)
         words |= {f"{k}.{card.name}": text for k, text in (action.words if action else ())}
     return LeukaemiaCards(
         parameters=MappingProxyType(numbers),
-        drugs=tuple(c.name for c in drugs if c.leukaemia and c.leukaemia.acts_by == INTENSITY),
+        drugs=tuple(c.name for c in drugs if c.leukaemia and c.leukaemia.numbers),
         populations=together("populations"),
         like=together("like"),
         words=MappingProxyType(words),

@@ -1,13 +1,14 @@
-"""Patients of an arm: global parameters and fixed random scores to the parameters of each patient.
+"""Patients of an arm: global parameters and fixed random numbers to the parameters of each patient.
 
-The scores are quasi-random (Sobol) and do not depend on the parameters, so that two sets of
-parameters meet the same patients, and what changes between them is the parameters' doing.
+The random numbers do not depend on the parameters, so that two sets of parameters meet the same
+patients, and what changes between them is the parameters' doing. Scores of the marrow are
+quasi-random (Sobol); bodies and kidneys are those of the arm's population.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,18 +17,24 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 from scipy.stats import qmc
 
-from pkpd.leukaemia.equations import PARAMETERS, initial_state, observed_counts
+from pkpd.errors import PkpdError, sentence
 from pkpd.leukaemia.parameters import Theta, value_of
 from pkpd.leukaemia.schedule import Arm
+from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import Variant
+from pkpd.solve.compiled.run_days import at_start
+from pkpd.subjects import PatientSample, sample_population
 
 Floats = NDArray[np.float64]
+Value = float | Floats
+"""A parameter of each candidate, or the same of all."""
+ValueOf = Callable[..., Value]
+"""Look-up of a parameter by its name, for the diseases of the candidates."""
 
 SCORES = (
-    "rho", "stem", "kill", "reserve", "tp", "kill_blasts", "blasts", "len_ec50",
-    "stem_platelet", "mtt", "neutrophils_normal", "platelets_normal", "capacity", "len_clearance",
-    "growth", "len_kill_blasts", "blood", "leukaemic_neutrophils", "increment", "injury", "age",
-    "frailty", "death",
+    "rho", "stem", "kill", "reserve", "kill_blasts", "blasts", "stem_platelet", "mtt",
+    "neutrophils_normal", "platelets_normal", "capacity", "growth", "blood",
+    "leukaemic_neutrophils", "increment", "injury", "frailty", "death",
 )  # fmt: skip
 """Random scores of a patient, the ones that matter most first (Sobol numbers are best there)."""
 
@@ -35,6 +42,45 @@ _HOURS = 24.0
 _LN2 = float(np.log(2.0))
 _OVERSAMPLING = 4
 _NO_BLASTS = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Who:
+    """Candidates of an arm, as far as global parameters do not change them.
+
+    Attributes
+    ----------
+    scores : float[M, len(SCORES)]
+        Uniform on (0, 1). With limits of entry, the first quarter of the M candidates that meet
+        them are taken; if fewer do, they are repeated.
+    sample
+        Their ages, bodies and kidneys.
+    """
+
+    scores: Floats
+    sample: PatientSample
+
+
+def who(arm: Arm, n: int, seed: int, name: str | None = None) -> Who:
+    """Candidates that give ``n`` patients of an arm.
+
+    Parameters
+    ----------
+    arm
+        Its population and limits of entry.
+    n
+        Number of patients.
+    seed
+        Seed of the run.
+    name
+        What the scores are for; another name gives other scores. The arm's own key if not given.
+    """
+    many = candidates(arm, n)
+    scores = random_scores(many, seed, arm.patients_key if name is None else name)
+    source = arm.who
+    if isinstance(source, PatientSample):
+        return Who(scores, source.taken(np.arange(many) % source.n))
+    return Who(scores, sample_population(source, many, seed))
 
 
 def random_scores(n: int, seed: int, name: str = "") -> Floats:
@@ -60,34 +106,9 @@ def _sobol(n: int, seed: int) -> Floats:
     return scores
 
 
-def arm_patients(
-    arm: Arm, theta: Theta, scores: Floats, variant: Variant
-) -> tuple[dict[str, Floats], Floats, Floats]:
-    """Parameters and initial states of the patients of an arm.
-
-    Parameters
-    ----------
-    arm
-        Disease, age and limits of entry.
-    theta
-        Global parameters.
-    scores
-        ``[M, len(SCORES)]`` uniform numbers. With limits of entry, the first quarter of the M
-        candidates that meet them are taken; if fewer do, they are repeated.
-    variant
-        Mechanisms that are on.
-
-    Returns
-    -------
-    parameters
-        Name -> ``[N]``, the names of `PARAMETERS`, ``age`` and ``death_score`` (uniform).
-    state
-        ``[states, N]`` before any drug.
-    scores
-        ``[N, len(SCORES)]`` of the patients taken.
-    """
-    made = Candidates((arm,), (scores,)).patients(theta, variant)
-    return made.parameters, made.state, scores if made.chosen is None else scores[made.chosen]
+def arm_patients(arm: Arm, theta: Theta, source: Who, variant: Variant) -> Patients:
+    """Patients of one arm under global parameters; see `Candidates`."""
+    return Candidates((arm,), (source,)).patients(theta, variant)
 
 
 @dataclass(frozen=True)
@@ -97,15 +118,17 @@ class Patients:
     Attributes
     ----------
     parameters
-        Name -> ``[N]``, the names of `PARAMETERS`, ``age`` and ``death_score`` (uniform).
-    state
-        ``[states, N]`` before any drug.
+        Name -> ``[N]``: the parameters of `pkpd.marrow.leukaemic.LeukaemicMarrow`, those of kills
+        by intensity (`pkpd.marrow.actions.Intensity`), ``increment`` of a transfusion (10^9/L),
+        ``resistance``, ``age`` and ``death_score`` (uniform).
+    kill_score
+        ``[N]`` standard normal scores of the sensitivity of blasts to kills.
     chosen
         ``[N]`` which of the candidates they are; ``None``: all of them, in order.
     """
 
     parameters: dict[str, Floats]
-    state: Floats
+    kill_score: Floats
     chosen: NDArray[np.int64] | None
 
 
@@ -115,9 +138,9 @@ class Candidates:
     Parameters
     ----------
     arms
-        Disease, age and limits of entry.
-    scores
-        Of each arm, as `arm_patients` takes them.
+        Disease and limits of entry.
+    sources
+        Of each arm, from `who`.
 
     Attributes
     ----------
@@ -127,16 +150,24 @@ class Candidates:
         Where the patients of each arm begin among the N, and N.
     """
 
-    def __init__(self, arms: Sequence[Arm], scores: Sequence[Floats]) -> None:
+    def __init__(self, arms: Sequence[Arm], sources: Sequence[Who]) -> None:
         self.arms = tuple(arms)
-        sizes = [len(own) for own in scores]
-        self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        for arm, source in zip(arms, sources, strict=True):
+            if source.scores.shape != (source.sample.n, len(SCORES)):
+                msg = sentence(
+                    where=f"arm {arm.name}",
+                    what=f"scores of shape {source.scores.shape}",
+                    allowed=f"({source.sample.n}, {len(SCORES)})",
+                )
+                raise PkpdError(msg)
+        sizes = [source.sample.n for source in sources]
+        self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         taken = [
             size // _OVERSAMPLING if _limited(arm) else size
             for arm, size in zip(arms, sizes, strict=True)
         ]
         self.starts = np.concatenate([[0], np.cumsum(taken)]).astype(np.int64)
-        whole = np.concatenate(scores)
+        whole = np.concatenate([source.scores for source in sources])
         # one column for each score, contiguous
         columns = np.ascontiguousarray(ndtri(whole).T)
         self.normal: dict[str, Floats] = dict(zip(SCORES, columns, strict=True))
@@ -144,38 +175,49 @@ class Candidates:
         self._diseases = tuple(dict.fromkeys(arm.disease for arm in arms))
         codes = [self._diseases.index(arm.disease) for arm in arms]
         self._disease = np.repeat(codes, sizes)
-        ages = [np.nan if arm.age is None else arm.age for arm in arms]
-        self._age = np.repeat(ages, sizes)
+        self._age = np.concatenate([source.sample["age"] for source in sources])
 
-    def patients(self, theta: Theta, variant: Variant) -> Patients:
-        """Patients under global parameters."""
-        of = _values(theta, self._diseases, self._disease)
-        p = _parameters(of, self.normal, self._age, variant)
+    def patients(
+        self, theta: Theta, variant: Variant, deviations: Mapping[str, float] | None = None
+    ) -> Patients:
+        """Patients under global parameters.
+
+        Parameters
+        ----------
+        theta
+            Global parameters.
+        variant
+            Mechanisms that are on.
+        deviations
+            Score -> what is added to it in all patients, in SDs between patients.
+        """
+        of = values_of(theta, self._diseases, self._disease)
+        moved = {name: self.normal[name] + b for name, b in (deviations or {}).items() if b}
+        normal = {**self.normal, **moved}
+        p = _parameters(of, normal, self._age, variant)
         p["death_score"] = self._death_score
-        state = initial_state(p, variant)
         if not any(_limited(arm) for arm in self.arms):
-            return Patients(p, state, None)
-        counts = observed_counts(state, p)
+            return Patients(p, normal["kill_blasts"], None)
         chosen = np.concatenate(
             [
-                self._enter(arm, int(first), int(last), counts)
-                for arm, first, last in zip(
-                    self.arms, self._first[:-1], self._first[1:], strict=True
-                )
+                self._enter(arm, int(first), int(last), p, variant)
+                for arm, first, last in zip(self.arms, self.first[:-1], self.first[1:], strict=True)
             ]
         )
-        return Patients({name: v[chosen] for name, v in p.items()}, state[:, chosen], chosen)
+        taken = {name: v[chosen] for name, v in p.items()}
+        return Patients(taken, normal["kill_blasts"][chosen], chosen)
 
     def _enter(
-        self, arm: Arm, first: int, last: int, counts: dict[str, Floats]
+        self, arm: Arm, first: int, last: int, p: dict[str, Floats], variant: Variant
     ) -> NDArray[np.int64]:
         if not _limited(arm):
             return np.arange(first, last)
-        own = slice(first, last)
+        marrow = LeukaemicMarrow(variant, injury=False, pegfilgrastim=False)
+        counts = at_start(marrow, {name: p[name][first:last] for name in marrow.parameters})
         meets = (
-            (counts["neutrophils"][own] >= arm.least_neutrophils)
-            & (counts["platelets"][own] >= arm.least_platelets)
-            & (counts["wbc"][own] <= arm.most_wbc)
+            (counts["neutrophils"] >= arm.least_neutrophils)
+            & (counts["platelets"] >= arm.least_platelets)
+            & (counts["wbc"] <= arm.most_wbc)
         )
         order = np.argsort(~meets, kind="stable")
         n = (last - first) // _OVERSAMPLING
@@ -191,36 +233,33 @@ def candidates(arm: Arm, n: int) -> int:
     return n * _OVERSAMPLING if _limited(arm) else n
 
 
-#: A parameter of each candidate, or the same of all.
-_Value = float | Floats
+def values_of(
+    theta: Theta, diseases: tuple[str, ...], disease: NDArray[np.int64] | None = None
+) -> ValueOf:
+    """Look-up of parameters by the diseases of the candidates; of one disease if it is alone."""
 
-
-def _values(
-    theta: Theta, diseases: tuple[str, ...], disease: NDArray[np.int64]
-) -> Callable[..., _Value]:
-    """Look-up of parameters by the diseases of the candidates."""
-
-    def of(name: str, default: float | None = None) -> _Value:
+    def of(name: str, default: float | None = None) -> Value:
         found = [value_of(theta, name, own, default) for own in diseases]
         if all(value == found[0] for value in found):
             return found[0]
+        assert disease is not None
         return np.array(found)[disease]
 
     return of
 
 
 def _parameters(
-    of: Callable[..., _Value], normal: dict[str, Floats], age: Floats, variant: Variant
+    of: ValueOf, normal: dict[str, Floats], age: Floats, variant: Variant
 ) -> dict[str, Floats]:
     n = age.size
 
-    def sd(name: str) -> _Value:
+    def sd(name: str) -> Value:
         return of(f"{name}.sd", default=0.0)
 
     def spread(name: str, score: str) -> Floats:
         return of(name) * np.exp(sd(name) * normal[score])
 
-    def same(value: _Value) -> Floats:
+    def same(value: Value) -> Floats:
         return np.full(n, value)
 
     p: dict[str, Floats] = {}
@@ -233,21 +272,18 @@ def _parameters(
     p["k_platelet"] = 3.0 / (of("mtt_platelet") * transit)
     for name in ("k_circulation", "gamma", "beta", "clearance_ratio", "gamma_platelet",
                  "tpo_saturation", "platelet_ageing", "platelet_fixed_loss", "committed_neutrophil",
-                 "committed_platelet", "clo_max_stem", "clo_ec50_stem", "clo_max_committed",
-                 "clo_ec50_committed", "clo_platelet_ratio", "clo_hill", "len_emax",
-                 "len_kill_stem", "injury_rate", "other_cells",
-                 "neutrophil_share", "filgrastim", "peg_loss_own",
-                 "peg_loss_neutrophil"):  # fmt: skip
+                 "committed_platelet", "injury_rate", "other_cells", "neutrophil_share",
+                 ):  # fmt: skip
         p[name] = same(of(name))
+    p["filgrastim"] = same(of("rise.filgrastim"))
+    p["peg_loss_own"] = same(of("loss_own.pegfilgrastim"))
+    p["peg_loss_neutrophil"] = same(of("loss_neutrophil.pegfilgrastim"))
     for name in ("neutrophils_normal", "platelets_normal", "increment", "growth"):
         p[name] = spread(name, name)
     if variant.platelet_loss == "constant":
         fixed = p["platelet_fixed_loss"] / (p["platelets_normal"] + 5.0)
         p["platelet_ageing"] = p["platelet_ageing"] + fixed
         p["platelet_fixed_loss"] = same(0.0)
-    if not variant.committed_clofarabine:
-        p["clo_ec50_committed"] = p["clo_ec50_stem"]
-        p["clo_platelet_ratio"] = p["committed_platelet"] / p["committed_neutrophil"]
     p["self_renewal"] = same(1.0 if variant.proliferation == "self_renewing" else 0.0)
 
     # disease
@@ -278,35 +314,22 @@ def _parameters(
     )
     p["leukaemic_neutrophils"] = share / (1.0 + share) * float(variant.leukaemic_neutrophils)
 
-    # drugs
+    # chemotherapy
     p["kill_stem"] = of("ln_kill") * np.exp(of("ln_kill.sd") * normal["kill"])
     between = of("kill_platelet_ratio") if variant.lineages == "separate" else 1.0
     p["kill_stem_platelet"] = p["kill_stem"] * between
-    resistance = of("resistance", default=1.0)
+    p["resistance"] = same(of("resistance", default=1.0))
     log10_kill = of("kill_log10") + of("kill_log10.sd") * normal["kill_blasts"]
-    p["kill_blasts"] = np.maximum(log10_kill, 0.0) * np.log(10.0) * resistance
-    p["tp_per_dose"] = spread("tp_per_dose", "tp")
-    p["k_tp_in"] = same(_HOURS * _LN2 / of("tp_input_half_life"))
-    p["k_tp"] = same(_HOURS * _LN2 / of("tp_half_life"))
-    p["clo_max_blasts"] = spread("clo_max_blasts", "kill_blasts") * resistance
-    clearance = spread("len_clearance", "len_clearance")
-    p["len_per_mg"] = 1000.0 / of("len_molar_mass") / (clearance * _HOURS)
-    p["len_ka"] = same(_HOURS * _LN2 / of("len_absorption_half_life"))
-    p["len_ke"] = same(_HOURS * _LN2 / of("len_half_life"))
-    p["len_ec50_neutrophil"] = spread("len_ec50", "len_ec50") / of("len_sensitivity", default=1.0)
-    p["len_ec50_platelet"] = p["len_ec50_neutrophil"] / of("len_platelet_ratio")
-    p["len_kill_blasts"] = spread("len_kill_blasts", "len_kill_blasts")
+    p["kill_blasts"] = np.maximum(log10_kill, 0.0) * np.log(10.0) * p["resistance"]
     injury = spread("injury_loss", "injury")
     p["injury_loss"] = injury if variant.late_injury else same(0.0)
 
     # supportive care and early death
     p["transfused_loss"] = same(_HOURS * _LN2 / of("transfused_half_life"))
-    median = np.where(np.isnan(age), of("age"), age)
-    p["age"] = np.clip(median + of("age.sd") * normal["age"], 1.0, 95.0)
+    p["age"] = age
     frailty = of("hazard", default=1.0) * np.exp(
         of("hazard.sd") * normal["frailty"] + of("hazard_age") * (p["age"] - 65.0) / 10.0
     )
     for name in ("hazard_base", "hazard_neutropenia", "hazard_blasts"):
         p[name] = of(name) * frailty
-    assert all(name in p for name in PARAMETERS)
     return p

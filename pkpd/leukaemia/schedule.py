@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pkpd.cards.drug_cards import DrugCard
+from pkpd.cards.population_cards import population_of_disease
 from pkpd.course.transfusion import TRIGGER
 from pkpd.errors import PkpdError, sentence
 from pkpd.schedule import Regimen
+from pkpd.subjects import PatientSample, Population, patients_key, with_median_age
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class ArmSchedule:
         planned start; 0: always. A second induction for persisting leukaemia has 5.
     drugs
         A user's own drug cards; the other drugs of the regimen have shipped cards.
+    options, cards
+        Options of kinetics and cards in place of the usual ones, as `pkpd.model.load_model` takes
+        them: ``("clofarabine.renal_label", True)``, ``("lenalidomide.pk", "liang2024...")``.
     """
 
     regimen: Regimen | None
@@ -68,6 +73,8 @@ class ArmSchedule:
     transfuse_below: float = TRIGGER
     only_if_blasts_from: tuple[float, ...] = ()
     drugs: tuple[DrugCard, ...] = ()
+    options: tuple[tuple[str, bool | str], ...] = ()
+    cards: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         courses = 0 if self.regimen is None else len(self.regimen.courses)
@@ -89,7 +96,7 @@ class ArmSchedule:
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm: its patients' disease and limits of entry, and its schedule.
+    """One arm: its patients' disease, bodies and limits of entry, and its schedule.
 
     Attributes
     ----------
@@ -98,9 +105,12 @@ class Arm:
     schedule
         What is given.
     disease
-        A population of ``models/leukaemia/populations.toml``.
+        A disease of ``models/leukaemia/populations.toml``.
+    population
+        Ages, bodies and kidneys: a population, or patients of one's own; ``None``: the shipped
+        population of the disease.
     age
-        Median age in years; ``None``: that of the disease. Its spread is the disease's.
+        Median age in years in place of the population's.
     least_neutrophils, least_platelets
         Counts at entry that the protocol demands, 10^9/L.
     most_wbc
@@ -110,13 +120,22 @@ class Arm:
     name: str
     schedule: ArmSchedule
     disease: str
+    population: Population | PatientSample | None = None
     age: float | None = None
     least_neutrophils: float = 0.0
     least_platelets: float = 0.0
     most_wbc: float = float("inf")
 
     @property
+    def who(self) -> Population | PatientSample:
+        """Ages, bodies and kidneys of its patients."""
+        found = self.population or population_of_disease(self.disease)
+        if self.age is None or isinstance(found, PatientSample):
+            return found
+        return with_median_age(found, self.age)
+
+    @property
     def patients_key(self) -> str:
         """Who its patients are, in a short text: arms with the same key meet the same patients."""
         limits = (self.least_neutrophils, self.least_platelets, self.most_wbc)
-        return f"{self.disease} {self.age} {limits}"
+        return f"{self.disease} {patients_key(self.who)} {limits}"

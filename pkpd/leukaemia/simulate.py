@@ -1,25 +1,28 @@
-"""Runs the patients of an arm, on all cores."""
+"""Runs the patients of an arm: their drugs by the kinetics of their cards, their marrow by days."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.course.course import Course
+from pkpd.course.course import Course, Curve
 from pkpd.errors import PkpdError, sentence
-from pkpd.kinetics.linear import LinearPK
-from pkpd.leukaemia.drug_effects import PreparedRegimen, prepare_regimen
-from pkpd.leukaemia.equations import PARAMETERS, STATES
+from pkpd.leukaemia.drug_effects import GROWTH, PEGFILGRASTIM, PreparedRegimen, prepare_regimen
 from pkpd.leukaemia.parameters import Theta
-from pkpd.leukaemia.schedule import ArmSchedule
-from pkpd.marrow.actions import Action, GrowthFactor, Intensity, MaturationBlock, SaturableKill
+from pkpd.leukaemia.patients import Candidates, Patients, Who, values_of
+from pkpd.leukaemia.schedule import Arm
+from pkpd.marrow.actions import GrowthFactor, Intensity
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import FULL, Variant
-from pkpd.schedule import Slot
-from pkpd.solve.compiled.decisions import Rules
+from pkpd.model.kinetics import Kinetics, dose_hours, kinetics_of
+from pkpd.model.parameters import typical
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
+from pkpd.solve.population.cells import day_cells
+from pkpd.subjects import PatientSample
 
 Floats = NDArray[np.float64]
 
@@ -27,124 +30,303 @@ STEPS_PER_DAY = 6
 """Steps of 4 h; see ``docs/marrow_with_leukaemia.md`` for their error."""
 
 _HOURS = 24.0
-_ROW = {name: i for i, name in enumerate(PARAMETERS)}
-# what the columns of the effects of a drug are: see `pkpd.leukaemia.drug_effects`
-_CHEMOTHERAPY, _CLOFARABINE = (0, 1, 2, 3, 8, 9), 4
-_LENALIDOMIDE, _FILGRASTIM, _PEGFILGRASTIM = 5, 6, 7
-_INJURY = 3
+_AFTER_A_DOSE_H = 1.0
+"""Hours after a dose by mouth at which a cell ends: most of the absorption is over then."""
 
 
-def _blood_drug(kind: str, variant: Variant) -> CourseDrug:
-    """Return a drug with kinetics of its own in this model."""
-    if kind == "triphosphate":
-        pk = LinearPK(None, 1, effect_site=True, unit="umol/L")
-        return CourseDrug(kind, pk, SaturableKill("clo_"))
-    pk = LinearPK(0, 1, unit="umol/L")
-    return CourseDrug(kind, pk, _block(variant, "level"))
-
-
-def _block(variant: Variant, driver: str) -> MaturationBlock:
-    return MaturationBlock(
-        "len_",
-        linear=variant.effect == "linear",
-        excess=variant.effect_above_one != "capped",
-        driver="level" if driver == "level" else "rate",
-        scale="" if driver == "level" else "len_per_mg",
-    )
-
-
-@lru_cache(maxsize=256)
-def _anatomy(
-    drugs: tuple[str, ...],
-    kinetic: tuple[tuple[int, str], ...],
-    variant: Variant,
-    steps_per_day: int,
-    injury: bool,
-    pegfilgrastim: bool,
-) -> Anatomy:
-    """Anatomy of arms with the same drugs; ``kinetic`` names the drugs with kinetics, by index."""
-    made = tuple(
-        _blood_drug(dict(kinetic)[k], variant) if k in dict(kinetic) else CourseDrug(f"drug {k}")
-        for k in range(len(drugs))
-    )
-    slots = tuple(Slot(drugs[k], k, 0.0, 0.0, "iv", "mg", np.inf, 0.0) for k, _ in kinetic)
-    further: tuple[Action, ...] = (Intensity(), GrowthFactor())
-    growth = 6
-    if variant.exposure == "daily_mean":
-        further = (Intensity(), _block(variant, "rate"), GrowthFactor())
-        growth = 7
-    return Anatomy(
-        marrow=LeukaemicMarrow(variant, injury=injury, pegfilgrastim=pegfilgrastim),
-        drugs=made,
-        slots=slots,
-        further=further,
-        parameters=PARAMETERS,
-        edges=tuple(np.linspace(0.0, _HOURS, steps_per_day + 1).tolist()),
-        growth=growth,
-        pegfilgrastim=growth + 1 if pegfilgrastim else -1,
-    )
-
-
-def simulate(
-    schedule: ArmSchedule,
-    theta: Theta,
-    parameters: dict[str, Floats],
-    state: Floats,
-    variant: Variant = FULL,
-    *,
-    steps_per_day: int = STEPS_PER_DAY,
-    threads: int | None = None,
-) -> Course:
-    """Simulate many patients under the schedule of an arm, morning by morning.
+@dataclass(frozen=True, eq=False)
+class PreparedArm:
+    """An arm with its candidates, as far as global parameters do not change them.
 
     Parameters
     ----------
-    schedule
-        What is given, with gates, holds and reductions by each patient's own counts.
-    theta
-        Global parameters, for the intensities of drugs.
-    parameters
-        Parameters of the patients, arrays ``[N]`` by the names of
-        `pkpd.leukaemia.equations.PARAMETERS`.
-    state
-        ``[states, N]`` at the start (`pkpd.leukaemia.equations.initial_state`).
-    variant
-        Mechanisms that are on.
-    steps_per_day
-        6 (4 h) or 4 (6 h).
-    threads
-        At most so many; all cores by default. It does not change any number.
+    arm
+        The arm.
+    sample
+        Bodies of its candidates.
+    regimen
+        Its drugs.
+    kinetics
+        Of its candidates, under one draw: the values of the cards.
+    edges
+        Cells of a day, h.
+    """
 
-    Returns
-    -------
-    Course
-        On mornings. A patient's row does not depend on the others.
+    arm: Arm
+    sample: PatientSample
+    regimen: PreparedRegimen
+    kinetics: Kinetics | None
+    edges: tuple[float, ...]
+
+    def anatomy(self, variant: Variant, injury: bool, curves: tuple[str, ...] = ()) -> Anatomy:
+        """Return what the driver is made for."""
+        regimen = self.regimen
+        levels = {level.index: level for level in regimen.levels}
+        drugs = []
+        for k, name in enumerate(() if regimen.made is None else regimen.made.drugs):
+            if k in levels:
+                drugs.append(CourseDrug(name, levels[k].pk, levels[k].acts(variant)))
+            else:
+                drugs.append(CourseDrug(name))
+        marrow = LeukaemicMarrow(variant, injury=injury, pegfilgrastim=regimen.pegfilgrastim)
+        further = (Intensity(), GrowthFactor())
+        acting = [drug.action for drug in drugs if drug.action is not None]
+        names = dict.fromkeys(
+            name for part in (marrow, *acting, *further) for name in part.parameters
+        )
+        return Anatomy(
+            marrow=marrow,
+            drugs=tuple(drugs),
+            slots=regimen.slots,
+            further=further,
+            parameters=tuple(names),
+            edges=self.edges,
+            growth=GROWTH,
+            pegfilgrastim=PEGFILGRASTIM if regimen.pegfilgrastim else -1,
+            curves=curves,
+        )
+
+    def course(
+        self,
+        theta: Theta,
+        patients: dict[str, Floats],
+        which: NDArray[np.int64],
+        normal_kill: Floats,
+        variant: Variant = FULL,
+        threads: int | None = None,
+        curves: tuple[str, ...] = (),
+    ) -> Course:
+        """Simulate N patients.
+
+        Parameters
+        ----------
+        theta
+            Global parameters.
+        patients
+            Parameters of `pkpd.leukaemia.patients.Patients`, ``[N]`` each.
+        which : int[N]
+            Which of the candidates they are.
+        normal_kill : float[N]
+            Their scores of the sensitivity of blasts.
+        variant
+            Mechanisms that are on.
+        threads
+            At most so many; all cores by default. It does not change any number.
+        curves
+            Lines that are followed between mornings too; the amounts given are then kept.
+
+        Returns
+        -------
+        Course
+            On mornings. A patient's row does not depend on the others.
+
+        Raises
+        ------
+        PkpdError
+            If a parameter is not finite.
+        """
+        regimen, n = self.regimen, which.size
+        theta = regimen.with_own(theta)
+        par = self.parameters(theta, patients, which, normal_kill, variant)
+        injury = regimen.injures(theta) and variant.late_injury
+        anatomy = self.anatomy(variant, injury, curves)
+        bodies = Bodies(
+            theta=_rows(anatomy.parameters, par),
+            surface=self.sample["bsa"][which],
+            weight=self.sample["weight"][which],
+            increment=np.ascontiguousarray(patients["increment"]),
+            who=np.arange(n),
+            **self._kinetics(anatomy, theta, which),
+        )
+        schedule = self.arm.schedule
+        policy = schedule.growth_factor
+        record, given = run_days(
+            anatomy, bodies, regimen.at(theta), schedule.horizon_days,
+            transfuse_below=schedule.transfuse_below, growth_below=policy.below,
+            growth_from=policy.from_day, threads=threads, amounts=bool(curves),
+        )  # fmt: skip
+        seen = dict(zip(anatomy.marrow.observed, record.morning, strict=True))
+        made = regimen.made
+        lines = {line: seen.pop(line) for line in ("neutrophils", "platelets")}
+        return Course(
+            mornings=lines,
+            **seen,
+            transfused=record.transfused,
+            **given._asdict(),
+            drugs=() if made is None else made.drugs,
+            course_names=() if made is None else made.course_names,
+            death_score=patients["death_score"],
+            amount=record.amount if curves else None,
+            curve=self._curve(record.curve, curves) if curves else None,
+        )
+
+    def _curve(self, found: Floats, lines: tuple[str, ...]) -> Curve:
+        """Curves between mornings from ``[lines, N, nodes, 2]``."""
+        days = np.arange(self.arm.schedule.horizon_days)[:, None] * _HOURS
+        time_h = np.concatenate([[0.0], (days + np.array(self.edges[1:])).ravel()])
+        return Curve(
+            time_h,
+            {line: found[i, :, :, 0] for i, line in enumerate(lines)},
+            {line: found[i, :, :, 1] for i, line in enumerate(lines)},
+        )
+
+    def parameters(
+        self,
+        theta: Theta,
+        patients: dict[str, Floats],
+        which: NDArray[np.int64],
+        normal_kill: Floats,
+        variant: Variant = FULL,
+    ) -> dict[str, Floats]:
+        """Parameters of N patients with those of the actions of the drugs; as `course`."""
+        of = values_of(self.regimen.with_own(theta), (self.arm.disease,))
+        par = dict(patients)
+        for level in self.regimen.levels:
+            par |= level.parameters(
+                of, self._scores(which), normal_kill, patients["resistance"], variant
+            )
+        return par
+
+    def _scores(self, which: NDArray[np.int64]) -> Callable[[str], Floats]:
+        return lambda name: self.sample.normal_score(name)[which]
+
+    def _kinetics(self, anatomy: Anatomy, theta: Theta, which: NDArray[np.int64]) -> dict[str, Any]:
+        """Kinetic rows of the patients, and how they change from occasion to occasion."""
+        rows, occasion, places = [], [], []
+        levels = {level.card.name: level for level in self.regimen.levels}
+        of, score = values_of(theta, (self.arm.disease,)), self._scores(which)
+        exposures = {name: level.exposure(of, score) for name, level in levels.items()}
+        made = self.regimen.made
+        card_of = {made.drugs[level.index]: name for name, level in levels.items()} if made else {}
+        for place, (drug, parameter) in enumerate(anatomy.kinetic_rows):
+            name = card_of.get(drug)
+            if name is None or self.kinetics is None:
+                rows.append(np.ones(which.size))
+                continue
+            value = self.kinetics.values[name, parameter][0, which]
+            exposure = exposures[name]
+            scaled = "k_in" if levels[name].pk.effect_site else "F"
+            if exposure is not None and parameter == scaled:
+                value = value * exposure
+            rows.append(value)
+            factor = self.kinetics.occasion.get((name, parameter))
+            if factor is not None:
+                occasion.append(factor[0][:, which])
+                places.append(place)
+        if not occasion:
+            return {"kinetics": np.array(rows).reshape(len(rows), which.size)}
+        most = max(len(one) for one in occasion)
+        # beyond the last occasion of a drug its deviation is kept
+        filled = [one[np.minimum(np.arange(most), len(one) - 1)] for one in occasion]
+        return {
+            "kinetics": np.array(rows),
+            "occasion": np.stack(filled, axis=1),
+            "occasion_rows": tuple(places),
+        }
+
+
+def prepare_arm(arm: Arm, sample: PatientSample, steps_per_day: int = STEPS_PER_DAY) -> PreparedArm:
+    """Make an arm ready for many sets of global parameters.
+
+    Parameters
+    ----------
+    arm
+        The arm.
+    sample
+        Bodies of its candidates (`pkpd.leukaemia.patients.who`).
+    steps_per_day
+        6 (4 h) or 4 (6 h); cells also end with infusions, and an hour after doses by mouth.
 
     Raises
     ------
     PkpdError
-        If a drug is unknown or a parameter is not finite.
+        If a drug is unknown, or has no model for the route of a dose.
     """
-    par = as_rows(parameters)
-    return simulate_prepared(
-        prepare_regimen(schedule), schedule, theta, par, np.ascontiguousarray(state), variant,
-        steps_per_day=steps_per_day, threads=threads,
-    )  # fmt: skip
+    regimen = prepare_regimen(arm.schedule)
+    hours = dose_hours(regimen.slots, {slot.drug for slot in regimen.slots})
+    hours |= {
+        slot.hour + _AFTER_A_DOSE_H
+        for slot in regimen.slots
+        if slot.route == "oral" and slot.hour + _AFTER_A_DOSE_H < _HOURS
+    }
+    longest = _HOURS / steps_per_day
+    anchors = np.arange(0.0, _HOURS, longest)
+    edges = day_cells(sorted(hours), longest, anchors=anchors)
+    kinetics = None
+    if regimen.levels and regimen.model is not None:
+        assert regimen.made is not None
+        given = regimen.rules.given
+        days = {
+            level.card.name: int(np.sum(regimen.made.cycles * given[:, :, level.index].sum(axis=1)))
+            for level in regimen.levels
+        }
+        structures = {level.card.name: level.pk for level in regimen.levels}
+        values = typical(regimen.model, None)
+        kinetics = kinetics_of(regimen.model, structures, values, sample, days)
+    return PreparedArm(arm, sample, regimen, kinetics, tuple(float(e) for e in edges))
 
 
-def as_rows(parameters: dict[str, Floats]) -> Floats:
-    """Parameters of patients as an array ``[P, N]`` in the order of `PARAMETERS`.
+def simulate(
+    arm: Arm,
+    theta: Theta,
+    source: Who,
+    variant: Variant = FULL,
+    *,
+    steps_per_day: int = STEPS_PER_DAY,
+    threads: int | None = None,
+    changes: dict[str, Floats] | None = None,
+) -> tuple[Course, dict[str, Floats]]:
+    """Simulate the patients of one arm, morning by morning.
+
+    Parameters
+    ----------
+    arm
+        Disease, bodies, limits of entry and schedule.
+    theta
+        Global parameters.
+    source
+        Its candidates.
+    variant
+        Mechanisms that are on.
+    steps_per_day, threads
+        See `prepare_arm` and `PreparedArm.course`.
+    changes
+        Parameters of the patients in place of their own, ``[N]`` each.
+
+    Returns
+    -------
+    Course
+        On mornings.
+    dict
+        Parameters of the patients and of the actions of their drugs, ``[N]`` each.
+    """
+    made = Candidates((arm,), (source,))
+    patients = made.patients(theta, variant)
+    found = {**patients.parameters, **(changes or {})}
+    prepared = prepare_arm(arm, source.sample, steps_per_day)
+    which, kill = chosen_of(patients), patients.kill_score
+    course = prepared.course(theta, found, which, kill, variant, threads)
+    return course, prepared.parameters(theta, found, which, kill, variant)
+
+
+def chosen_of(patients: Patients) -> NDArray[np.int64]:
+    """Which candidates the patients are, ``[N]``."""
+    if patients.chosen is not None:
+        return patients.chosen
+    return np.arange(patients.parameters["death_score"].size)
+
+
+def _rows(names: tuple[str, ...], parameters: dict[str, Floats]) -> Floats:
+    """Parameters as an array ``[P, N]``.
 
     Raises
     ------
     PkpdError
         If one is not finite.
     """
-    par = np.array([parameters[name] for name in PARAMETERS])
+    par = np.array([parameters[name] for name in names])
     if not np.isfinite(par).all():
-        bad = [
-            name for name, row in zip(PARAMETERS, par, strict=True) if not np.isfinite(row).all()
-        ]
+        bad = [name for name, row in zip(names, par, strict=True) if not np.isfinite(row).all()]
         msg = sentence(
             where="patients of an arm",
             what=f"parameters that are no numbers: {', '.join(bad)}",
@@ -152,123 +334,3 @@ def as_rows(parameters: dict[str, Floats]) -> Floats:
         )
         raise PkpdError(msg)
     return par
-
-
-def simulate_prepared(
-    regimen: PreparedRegimen,
-    schedule: ArmSchedule,
-    theta: Theta,
-    par: Floats,
-    state: Floats,
-    variant: Variant,
-    *,
-    steps_per_day: int = STEPS_PER_DAY,
-    threads: int | None = None,
-    death_score: Floats | None = None,
-) -> Course:
-    """`simulate` with the regimen of the schedule prepared and the parameters as rows.
-
-    Parameters
-    ----------
-    regimen
-        Of `schedule` (`pkpd.leukaemia.drug_effects.prepare_regimen`); its horizon may be longer.
-    schedule, theta, variant, steps_per_day, threads
-        As `simulate`.
-    par
-        ``[P, N]`` as `as_rows` gives it.
-    state
-        ``[states, N]``; both in C order.
-    death_score
-        ``[N]`` uniform numbers that decide the day of death; without them nobody dies.
-    """
-    tables, made = regimen.at(theta), regimen.made
-    effect = tables.effect
-    n = par.shape[1]
-    oral = variant.exposure == "oral"
-    columns = [(_CLOFARABINE, "triphosphate"), *([(_LENALIDOMIDE, "oral")] if oral else [])]
-    kinetic = tuple(
-        (k, kind)
-        for k in range(effect.shape[2])
-        for column, kind in columns
-        if effect[:, :, k, column].any()
-    )
-    anatomy = _anatomy(
-        made.drugs if made is not None else (),
-        kinetic,
-        variant,
-        steps_per_day,
-        bool(effect[..., _INJURY].any()),
-        bool(effect[..., _PEGFILGRASTIM].any()),
-    )
-    rates = [effect[..., c] for c in _CHEMOTHERAPY]
-    rates += [] if oral else [effect[..., _LENALIDOMIDE]]
-    rates += [effect[..., _FILGRASTIM]]
-    rates += [effect[..., _PEGFILGRASTIM]] if anatomy.pegfilgrastim >= 0 else []
-    column_of = {"triphosphate": _CLOFARABINE, "oral": _LENALIDOMIDE}
-    amount = [effect[:, :, k, column_of[kind]] for k, kind in kinetic]
-    none = np.zeros((*effect.shape[:2], 0))
-    rules = Rules(
-        amount=np.ascontiguousarray(np.stack(amount, axis=-1) if amount else none),
-        rates=np.ascontiguousarray(np.stack(rates, axis=-1)),
-        given=tables.given,
-        slot_drug=np.array([k for k, _ in kinetic], dtype=np.int64),
-        **{
-            name: getattr(tables, name)
-            for name in Rules._fields
-            if name not in ("amount", "rates", "given", "slot_drug")
-        },
-    )
-    own = _kinetics(par, anatomy)
-    bodies = Bodies(
-        theta=par,
-        start=_start(state, anatomy),
-        surface=np.ones(n),
-        weight=np.ones(n),
-        increment=np.ascontiguousarray(par[_ROW["increment"]]),
-        kinetics=own,
-        who=np.arange(n),
-    )
-    policy = schedule.growth_factor
-    record, given = run_days(
-        anatomy, bodies, rules, schedule.horizon_days,
-        transfuse_below=schedule.transfuse_below, growth_below=policy.below,
-        growth_from=policy.from_day, threads=threads,
-    )  # fmt: skip
-    seen = dict(zip(anatomy.marrow.observed, record.morning, strict=True))
-    names = ((), ()) if made is None else (made.drugs, made.course_names)
-    lines = {line: seen.pop(line) for line in ("neutrophils", "platelets")}
-    return Course(
-        mornings=lines,
-        **seen,
-        transfused=record.transfused,
-        **given._asdict(),
-        drugs=names[0],
-        course_names=names[1],
-        death_score=death_score,
-    )
-
-
-def _kinetics(par: Floats, anatomy: Anatomy) -> Floats:
-    """Kinetic parameters of the patients: rates per hour, levels in umol/L."""
-
-    def row(name: str) -> Floats:
-        return par[_ROW[name]]
-
-    one = np.ones(par.shape[1])
-    values = {
-        "triphosphate": {
-            "CL": row("k_tp_in") / _HOURS, "V1": one, "k_in": row("k_tp_in") / _HOURS,
-            "k_out": row("k_tp") / _HOURS, "per_umol": row("tp_per_dose"), "F": one,
-        },
-        "oral": {
-            "CL": row("len_ke") / _HOURS, "V1": one, "ka": row("len_ka") / _HOURS,
-            "per_umol": row("len_per_mg") * row("len_ke"), "F": one,
-        },
-    }  # fmt: skip
-    found = [values.get(drug, {"F": one})[name] for drug, name in anatomy.kinetic_rows]
-    return np.array(found).reshape(len(found), par.shape[1])
-
-
-def _start(state: Floats, anatomy: Anatomy) -> Floats:
-    """States of the marrow among those of the written-out equations."""
-    return np.ascontiguousarray(state[[STATES.index(name) for name in anatomy.marrow.states]])

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pkpd.cards.drug_actions import LEUKAEMIA, REFUSED, drug_action
 from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
+from pkpd.course.transfusion import TRIGGER
 from pkpd.errors import CardError, sentence
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
-from pkpd.subjects import Population
+from pkpd.subjects import PatientSample, Population
 from pkpd.trials import Trial
 
 
 def arms_of_trial(
-    trial: Trial, disease: str | None = None, population: Population | None = None
+    trial: Trial,
+    disease: str | None = None,
+    population: Population | PatientSample | None = None,
+    options: Mapping[str, Any] | None = None,
+    cards: Mapping[str, str] | None = None,
 ) -> dict[str, Arm]:
     """Arms of the leukaemia model for the cohorts of a trial card.
 
@@ -21,26 +29,28 @@ def arms_of_trial(
     trial
         As `pkpd.cards.load_trial` gives it.
     disease
-        Disease of ``models/leukaemia/populations.toml`` with its own ages, in place of the
-        population's.
+        Disease of ``models/leukaemia/populations.toml`` in place of the population's.
     population
-        In place of the trial's own.
+        In place of the trial's own; that of the disease if a disease is given alone. Patients of
+        one's own need a disease or have that of the trial.
+    options, cards
+        Options of kinetics (``{"clofarabine.renal_label": True}``) and cards in place of the usual
+        ones (``{"lenalidomide.pk": "liang2024_lenalidomide"}``), as far as the trial's drugs have
+        them; ``{"transfusion": False}`` for none.
 
     Returns
     -------
     dict
-        Cohort id -> arm, with the cohort's courses, gates, holds and reductions, and the median
-        age of the population.
+        Cohort id -> arm, with the cohort's courses, gates, holds and reductions.
 
     Raises
     ------
     PkpdError
         If the population names no disease, or the disease is unknown.
     """
-    age = None
     if disease is None:
-        disease = disease_of(trial, population)
-        age = median_age(population or population_of(trial))
+        disease = disease_of(trial, population if isinstance(population, Population) else None)
+        population = population or population_of(trial)
     leukaemia_cards().chain(disease)
     own = tuple(drug_card_of(trial, name) for name, _ in trial.drug_cards)
     for card in own:
@@ -53,15 +63,16 @@ def arms_of_trial(
     return {
         cohort.id: Arm(
             name=f"{trial.id} {cohort.id}",
-            schedule=ArmSchedule(cohort.regimen, trial.horizon_days, drugs=own),
+            schedule=ArmSchedule(
+                cohort.regimen,
+                trial.horizon_days,
+                transfuse_below=TRIGGER if (options or {}).get("transfusion", True) else 0.0,
+                drugs=own,
+                options=tuple((options or {}).items()),
+                cards=tuple((cards or {}).items()),
+            ),
             disease=disease,
-            age=age,
+            population=population,
         )
         for cohort in trial.cohorts
     }
-
-
-def median_age(population: Population) -> float:
-    """Median age of a population in years, of men and women alike."""
-    age = next(c for c in population.covariates if c.name == "age")
-    return float((age.men.from_score(0.0) + age.women.from_score(0.0)) / 2.0)

@@ -103,31 +103,23 @@ class MaturationBlock:
         Whether the effect is linear.
     excess
         Whether what a linear effect exceeds 1 by removes committed cells.
-    driver
-        ``"rate"`` where the mean concentration of a day stands for the concentration.
-    scale
-        Parameter that turns the driver into a concentration; none for a concentration.
     """
 
     prefix: str
     linear: bool = False
     excess: bool = False
-    driver: Literal["level", "rate"] = "level"
-    scale: str = ""
+    driver: Literal["level"] = "level"
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """See `Action`."""
         names = ("ec50_neutrophil", "ec50_platelet", "kill_stem", "kill_blasts")
         names = names if self.linear else ("emax", *names)
-        own = tuple(f"{self.prefix}{name}" for name in names)
-        return (*own, self.scale) if self.scale else own
+        return tuple(f"{self.prefix}{name}" for name in names)
 
     def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
         """See `Action`."""
         of = {name.removeprefix(self.prefix): p[name] for name in self.parameters}
-        if self.scale:
-            driver = driver * p[self.scale]
         out = {}
         spared: Any = 0.0
         for line in ("neutrophil", "platelet"):

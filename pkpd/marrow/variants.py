@@ -13,7 +13,6 @@ _CHOICES = {
     "proliferation": ("from_stem", "self_renewing"),
     "effect": ("emax", "linear"),
     "effect_above_one": ("capped", "kept", "off"),
-    "exposure": ("daily_mean", "oral"),
 }
 
 
@@ -41,9 +40,9 @@ class Variant:
         ``shared``: one rate for both.
     leukaemic_neutrophils
         Part of the leukaemic cells in blood is counted as neutrophils.
-    committed_clofarabine
-        Committed cells have an EC50 of their own for clofarabine triphosphate; off: that of the
-        early pool.
+    committed_ec50
+        Committed cells have an EC50 of their own for a drug that kills by its concentration; off:
+        that of the early pool.
     platelet_loss
         ``hanson_slichter``: a fixed daily loss besides ageing (Hanson and Slichter 1985);
         ``constant``: one rate of loss, that at the normal count.
@@ -54,14 +53,11 @@ class Variant:
         ``from_stem``: the committed pool is fed by the early pool; ``self_renewing``: it renews
         itself, which with ``growth_factor="count"`` is Friberg's model.
     effect
-        Lenalidomide on the step into the chains: ``emax`` or ``linear`` (``C / EC50``).
+        Drugs that block maturation: ``emax`` or ``linear`` (``C / EC50``).
     effect_above_one
         What an effect above 1 does (only ``linear`` can reach it): ``capped`` at 1; ``kept``: the
         rest removes committed cells at a rate multiplied by the feedback; ``off``: the rest removes
         them without feedback (model M3 of Jost 2019).
-    exposure
-        Lenalidomide acts by its mean concentration of the day, or by the concentration after
-        ``oral`` doses.
     """
 
     stem_memory: bool = True
@@ -71,13 +67,12 @@ class Variant:
     late_injury: bool = True
     lineages: str = "separate"
     leukaemic_neutrophils: bool = True
-    committed_clofarabine: bool = True
+    committed_ec50: bool = True
     platelet_loss: str = "hanson_slichter"
     growth_factor: str = "algebraic"
     proliferation: str = "from_stem"
     effect: str = "emax"
     effect_above_one: str = "capped"
-    exposure: str = "daily_mean"
 
     def __post_init__(self) -> None:
         """Refuse words that are no choice."""
@@ -92,15 +87,6 @@ class Variant:
                 )
                 raise PkpdError(msg)
 
-    def flags(self) -> tuple[int, int, int, int]:
-        """Rules for the compiled course: growth factor, effect, effect above one, exposure."""
-        return (
-            _CHOICES["growth_factor"].index(self.growth_factor),
-            _CHOICES["effect"].index(self.effect),
-            _CHOICES["effect_above_one"].index(self.effect_above_one),
-            _CHOICES["exposure"].index(self.exposure),
-        )
-
 
 #: The full model.
 FULL = Variant()
@@ -112,7 +98,7 @@ VARIANTS: dict[str, Variant] = {
         late_injury=False,
         lineages="shared",
         leukaemic_neutrophils=False,
-        committed_clofarabine=False,
+        committed_ec50=False,
     ),
     "no_stem_memory": Variant(stem_memory=False),
     "no_reserve": Variant(reserve=False),
@@ -121,7 +107,7 @@ VARIANTS: dict[str, Variant] = {
     "no_late_injury": Variant(late_injury=False),
     "shared_lineages": Variant(lineages="shared"),
     "no_leukaemic_neutrophils": Variant(leukaemic_neutrophils=False),
-    "one_clofarabine_ec50": Variant(committed_clofarabine=False),
+    "one_clofarabine_ec50": Variant(committed_ec50=False),
     "constant_platelet_loss": Variant(platelet_loss="constant"),
     "feedback_by_count": Variant(growth_factor="count"),
     "linear_lenalidomide_capped": Variant(effect="linear"),

@@ -153,6 +153,8 @@ def load_model(
     options: Mapping[str, bool | str] | None = None,
     replace: Mapping[str, str] | None = None,
     drug_cards: Mapping[str, str] | None = None,
+    lines: bool = True,
+    other_options: bool = False,
 ) -> JointModel:
     """Load a joint model from its cards.
 
@@ -170,6 +172,11 @@ def load_model(
         or ``{"neutrophils": "friberg_solid"}`` for a line.
     drug_cards
         Drug -> file of a card that acts in place of the shipped one.
+    lines
+        Whether the model has the marrow lines of the joint card; without them it is kinetics and
+        effects alone.
+    other_options
+        Whether options may be given that only other models have; they are left out.
 
     Raises
     ------
@@ -199,7 +206,7 @@ def load_model(
                 _refuse(f"{part.kind} card '{part.name}'", f"is of {part.subject}, not {name}")
         models.append(DrugModel(card, pk, effect))
     marrow = []
-    for line, card_name in joint.marrow:
+    for line, card_name in joint.marrow if lines else ():
         card = load_model_card("marrow", replace.pop(line, card_name))
         if card.subject != line:
             _refuse(f"marrow card '{card.name}'", f"is of {card.subject}, not {line}")
@@ -221,11 +228,19 @@ def load_model(
             sha256=joint.sha256,
         ),
         dict(options or {}),
+        other_options,
     )
 
 
-def _assemble(model: JointModel, options: dict[str, bool | str]) -> JointModel:
+def _assemble(model: JointModel, options: dict[str, bool | str], other_options: bool) -> JointModel:
     """Apply the options: keep what is in use of every card, and list its parameters."""
+    if other_options:
+        known = [f"{ns}.{o.name}" for ns, card in model.cards for o in card.options]
+        options = {
+            key: value
+            for key, value in options.items()
+            if any(name == key or name.endswith(f".{key}") for name in known)
+        }
     rule = options.pop("feedback_when_kill_exceeds", model.feedback_when_kill_exceeds)
     if rule not in FEEDBACK_RULES:
         _refuse("option feedback_when_kill_exceeds", f"'{rule}' is not a rule", FEEDBACK_RULES)

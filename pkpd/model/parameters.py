@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.distributions import stratified_normals, stream
 from pkpd.errors import DataError, sentence
-from pkpd.subjects import Population, stratified_normals, stream
+from pkpd.subjects import Population
 from pkpd.units import Parameter
 
 if TYPE_CHECKING:

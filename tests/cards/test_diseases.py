@@ -11,12 +11,12 @@ import pytest
 
 from pkpd.cards import card_folder, card_names, load_trial
 from pkpd.cards.diseases import disease_in_words, diseases
-from pkpd.cards.population_cards import load_population
+from pkpd.cards.population_cards import load_population, population_of_disease
 from pkpd.cards.trial_cards import disease_of
 from pkpd.errors import CardError
 from pkpd.leukaemia.parameters import leukaemia_cards
-from pkpd.leukaemia.trial_arms import arms_of_trial, median_age
-from pkpd.subjects import sample_population
+from pkpd.leukaemia.trial_arms import arms_of_trial
+from pkpd.subjects import median_age, sample_population, with_median_age
 
 WEEKLY = """
 title = "Weekly clofarabine"
@@ -103,8 +103,24 @@ def test_patients_have_the_median_age_of_their_population():
         assert median_age(population) == pytest.approx(np.median(ages), abs=0.8)
     trial = load_trial("nct01681537_len_mec")
     assert disease_of(trial) == "aml_relapsed"
-    assert all(a.age == pytest.approx(61.0, abs=0.5) for a in arms_of_trial(trial).values())
-    assert {arm.age for arm in arms_of_trial(trial, disease="aml").values()} == {None}
+    assert {arm.who.name for arm in arms_of_trial(trial).values()} == {"rr_aml"}
+    assert {arm.who.name for arm in arms_of_trial(trial, "aml").values()} == {"aml_untreated"}
+
+
+def test_every_disease_has_a_shipped_population():
+    for disease in diseases():
+        assert population_of_disease(disease).disease == disease
+    with pytest.raises(CardError, match="no card is of the disease 'flu'"):
+        population_of_disease("flu")
+
+
+def test_ages_can_be_moved():
+    for name, age in (("rr_aml", 45.0), ("rr_leukaemia_children", 8.0), ("cll", 75.0)):
+        moved = with_median_age(load_population(name), age)
+        ages = sample_population(moved, 2048, 7)["age"]
+        assert np.median(ages) == pytest.approx(age, abs=0.8)
+        assert ages.min() >= 1.0
+        assert ages.max() <= 95.0
 
 
 def test_diseases_in_words():

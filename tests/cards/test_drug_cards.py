@@ -9,9 +9,17 @@ import pytest
 
 from pkpd.cards import card_folder, card_names, load_trial
 from pkpd.cards.drug_actions import drug_action
-from pkpd.cards.drug_cards import ACTIONS, UsualDose, drug_named, drug_names, load_drug_card
+from pkpd.cards.drug_cards import (
+    ACTIONS,
+    BY_LEVEL,
+    UsualDose,
+    drug_named,
+    drug_names,
+    load_drug_card,
+)
 from pkpd.cards.trial_cards import drug_card_of
 from pkpd.errors import CardError, PkpdError
+from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.drug_effects import intensity, prepare_regimen
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
 from pkpd.leukaemia.trial_arms import arms_of_trial
@@ -83,9 +91,11 @@ def test_every_shipped_drug_can_be_given_in_the_marrow_with_leukaemia(schedule):
         amount = "1 mg" if usual is None else f"{usual.value:g} {usual.unit}"
         trial = load_trial(schedule(name, amount, card.routes[0]))
         (arm,) = arms_of_trial(trial).values()
-        effect = prepare_regimen(arm.schedule).at(default_theta()).effect
-        assert np.isfinite(effect).all()
-        assert effect.any() == (card.leukaemia.acts_by != "nothing"), name
+        prepared = prepare_regimen(arm.schedule)
+        rates = prepared.at(default_theta()).rates
+        assert np.isfinite(rates).all()
+        assert rates.any() == (card.leukaemia.acts_by not in ("nothing", *BY_LEVEL)), name
+        assert bool(prepared.levels) == card.leukaemia.by_level
         assert drug_action(card, "leukaemia").by != "refused"
     assert len(card_names("drugs")) >= 33
 
@@ -122,6 +132,8 @@ def test_numbers_of_a_card_are_parameters_of_the_marrow():
     assert numbers["reference.venetoclax"].unit == "mg/m^2"
     assert "venetoclax" in leukaemia_cards().drugs
     assert "filgrastim" not in leukaemia_cards().drugs
+    assert numbers["ec50_stem.clofarabine"].learned
+    assert "with_dexamethasone.lenalidomide" in leukaemia_cards().learned
     assert leukaemia_cards().words["intensity.etoposide"].startswith("kill by a course of etop")
 
 
@@ -161,7 +173,7 @@ def test_a_drug_card_beside_the_schedule_acts_with_its_own_numbers(schedule, min
     trial = load_trial(schedule("mine.toml", "20 mg/m^2"))
     assert trial.drugs == ("mine",)
     (arm,) = arms_of_trial(trial).values()
-    effect = prepare_regimen(arm.schedule).at(default_theta()).effect
+    effect = prepare_regimen(arm.schedule).at(default_theta()).rates
     # five days of 20 mg/m^2 are the reference dose of 100: 0.5 in all, equally each day
     np.testing.assert_allclose(effect[0, :5, 0, 0], 0.1)
     assert effect[0, 5:].sum() == 0.0
@@ -173,11 +185,11 @@ def test_a_card_of_ones_own_wins_over_the_shipped_one_of_its_name(schedule, mine
     assert not drug_card_of(trial, "etoposide").shipped
     (arm,) = arms_of_trial(trial).values()
     theta = default_theta() | {"intensity.etoposide": 0.2}
-    effect = prepare_regimen(arm.schedule).at(theta).effect
+    effect = prepare_regimen(arm.schedule).at(theta).rates
     assert effect[0, :, 0, 0].sum() == pytest.approx(0.9)
     shipped = load_trial(schedule("etoposide", "20 mg/m^2"))
     (arm,) = arms_of_trial(shipped).values()
-    effect = prepare_regimen(arm.schedule).at(theta).effect
+    effect = prepare_regimen(arm.schedule).at(theta).rates
     assert effect[0, :, 0, 0].sum() == pytest.approx(intensity(theta, "etoposide", 100.0))
 
 
@@ -213,11 +225,41 @@ def test_kinetics_alone_are_refused_by_the_marrow_with_leukaemia_with_the_reason
     assert drug_action(card, "leukaemia").by == "refused"
 
 
-def test_equations_of_a_shipped_drug_do_not_act_for_a_card_of_ones_own(schedule, mine):
-    mine(acts_by="triphosphate")
-    card = drug_card_of(load_trial(schedule("mine.toml")), "mine")
-    assert drug_action(card, "leukaemia").by == "refused"
-    assert drug_action(load_drug_card("clofarabine"), "leukaemia").by == "kinetics"
+@pytest.mark.parametrize("drug", ["clofarabine", "lenalidomide"])
+def test_a_card_of_ones_own_acts_by_its_kinetics(drug, schedule, tmp_path):
+    """A copy of a shipped card under another name does what the shipped one does."""
+    text = (Path(str(card_folder("drugs"))) / f"{drug}.toml").read_text()
+    (tmp_path / "copy.toml").write_text(text.replace(f'name = "{drug}"', 'name = "copy"'))
+    for part, name in (("pk", "pk"), ("effect", "effects")):
+        card = getattr(load_drug_card(drug), part)
+        own = (Path(str(card_folder(name))) / f"{card}.toml").read_text()
+        own = own.replace(f'drug = "{drug}"', 'drug = "copy"').replace(
+            f'"{card}"', f'"copy_{part}"'
+        )
+        (tmp_path / f"copy_{part}.toml").write_text(own.replace(f"{drug}.", "copy."))
+        file = tmp_path / "copy.toml"
+        file.write_text(file.read_text().replace(f'"{card}"', f'"copy_{part}.toml"'))
+    lowest = {}
+    route = load_drug_card(drug).routes[0]
+    for name in (drug, "copy.toml"):
+        trial = load_trial(schedule(name, "10 mg", route))
+        (arm,) = arms_of_trial(trial, "lymphoma").values()
+        outcomes = population_outcomes(arm, default_theta(), 512)
+        lowest[name] = np.median(outcomes.nadir["neutrophils"])
+        assert drug_action(drug_card_of(trial, Path(name).stem), "leukaemia").by == "kinetics"
+    # other patients are more or less sensitive: only the distribution is the same
+    assert lowest["copy.toml"] == pytest.approx(lowest[drug], rel=0.1)
+
+
+def test_an_action_of_a_concentration_needs_kinetics_and_its_numbers(mine):
+    file = mine()
+    kill = 'acts_by = "saturable_kill"\ndriver = "plasma"'
+    file.write_text(file.read_text().replace('acts_by = "intensity"', kill))
+    with pytest.raises(CardError, match="intensity: has no meaning for a drug that acts by satur"):
+        load_drug_card(str(file))
+    file.write_text(MINE.format(acts_by="maturation_block", numbers=""))
+    with pytest.raises(CardError, match="emax: is missing"):
+        load_drug_card(str(file))
 
 
 def test_what_a_drug_does_in_each_marrow():

@@ -77,28 +77,50 @@ def test_what_only_the_other_marrow_has_is_refused_and_never_changes_the_marrow(
 ):
     monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: posterior)
     base = default_scenario()
-    (trial,) = (t for t in base.trials if t.id == "nct01629082_clofarabine_lenalidomide")
-    impaired = str(card_folder("schedules") / "populations" / "hr_mds_aml_renal_30_50.toml")
     cases = {
-        "transfusion is one of the options": replace(
-            base, variants=(Variant(options={"transfusion": False}),)
-        ),
-        "lenalidomide.pk is one of the cards": replace(
-            base, variants=(Variant(cards={"lenalidomide.pk": "liang2024_lenalidomide"}),)
-        ),
-        "both of mds_high_risk, .* not kidneys and counts": replace(
-            base, trials=(trial,), variants=(Variant(population=impaired),)
-        ),
-        "median creatinine clearance of 4[0-9] mL/min": replace(
-            base, trials=(replace(trial, population=impaired),)
-        ),
+        "combination = bliss is a rule of": {"options": {"combination": "bliss"}},
+        "option feedback_when_kill_exceeds is one of": {
+            "options": {"feedback_when_kill_exceeds": "off"}
+        },
+        "card of the line neutrophils is one of": {"cards": {"neutrophils": "friberg_solid"}},
+        "card for etoposide.pk has no use here: etoposide acts by its intensity": {
+            "cards": {"etoposide.pk": "toffoli2001_etoposide"}
+        },
     }
-    assert trial.population == "hr_mds_aml_unfit"
-    for words, scenario in cases.items():
+    for words, asked_for in cases.items():
+        scenario = replace(base, variants=(Variant(**asked_for),))
         for asked in (None, "leukaemia"):
             with pytest.raises(CardError, match=rf"{words}.*--marrow friberg"):
                 choose_marrow(asked, scenario)
         assert choose_marrow("friberg", scenario).marrow == "friberg"
+
+
+def test_kidneys_cards_and_options_act_and_do_not_change_the_marrow(monkeypatch, posterior):
+    monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: posterior)
+    base = default_scenario()
+    (trial,) = (t for t in base.trials if t.id == "nct01629082_clofarabine_lenalidomide")
+    impaired = str(card_folder("schedules") / "populations" / "hr_mds_aml_renal_30_50.toml")
+    variants = (
+        Variant(name="usual"),
+        Variant(name="impaired", population=impaired),
+        Variant(name="label", population=impaired, options={"clofarabine.renal_label": True}),
+        Variant(name="liang", cards={"lenalidomide.pk": "liang2024_lenalidomide"}),
+        Variant(name="bare", options={"transfusion": False}),
+    )
+    scenario = replace(base, trials=(trial,), variants=variants, patients=256, draws=4)
+    assert choose_marrow(None, scenario).marrow == "leukaemia"
+    result = compare(scenario, jobs=1)
+    nadir, transfusions = {}, {}
+    for found, variant in zip(result.trials, variants, strict=True):
+        rows = [r for r in found.rows if r.cohort == trial.cohorts[-1].id]
+        low = next(r for r in rows if (r.endpoint, r.line) == ("nadir", "neutrophils"))
+        given = next(r for r in rows if r.endpoint == "platelet_transfusions")
+        nadir[variant.name], transfusions[variant.name] = low.estimate, given.estimate
+    assert nadir["impaired"] < 0.95 * nadir["usual"]
+    assert nadir["label"] < nadir["impaired"]
+    assert nadir["liang"] < nadir["usual"]  # a clearance of 7 instead of 12 L/h
+    assert transfusions["bare"] == 0.0 < transfusions["usual"]
+    assert "mL/min (3" in result.record["simulated"][result.trials[1].trial.id]
 
 
 def test_a_population_of_another_disease_is_simulated(monkeypatch, posterior):
@@ -254,7 +276,8 @@ def test_a_dose_of_nothing_is_no_dose(posterior):
     first, second = study.collect(treated, look), study.collect(bare, look)
     for name, values in first.items():
         assert values.shape == (3, 32)
-        np.testing.assert_allclose(values, second[name], rtol=1e-9)
+        # a dose by mouth divides the cells of its day, which moves errors of steps a little
+        np.testing.assert_allclose(values, second[name], rtol=2e-4)
 
 
 def test_recovery_of_all_patients_agrees_with_the_outcomes():
@@ -358,7 +381,7 @@ def test_drugs_that_are_guessed_or_idle_are_named(posterior):
     assert any(text.startswith("intensity.cytarabine 0.5") for text in texts)
     learned = ("intensity.mitoxantrone", "intensity.etoposide")
     assert not any(text.startswith(learned) for text in texts)
-    assert not any("mds" in text or "clo_" in text or "filgrastim" in text for text in texts)
+    assert not any("mds" in text or "clofarabine" in text or "filgrastim" in text for text in texts)
     # the nearest disease counts: relapsed, not that before treatment
     assert sum(text.startswith("blasts_start.aml") for text in texts) == 1
 

@@ -94,7 +94,7 @@ def test_dexamethasone_changes_the_effect_of_lenalidomide(arms):
         arm = replace(one, schedule=schedule, population=load_populations()["myeloma"])
         simulator = MarrowSimulator(asking({"same": arm}, low), 512)
         for factor in (0.5, 1.0):
-            seen = simulator({"len_with_dexamethasone": factor})["same"].observe(low)
+            seen = simulator({"with_dexamethasone.lenalidomide": factor})["same"].observe(low)
             shares[name, factor] = seen.mean()
     assert shares["alone", 0.5] == shares["alone", 1.0]
     assert shares["both", 0.5] < shares["both", 1.0] - 0.1

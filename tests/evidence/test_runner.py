@@ -140,8 +140,9 @@ def test_a_marrow_less_sensitive_to_clofarabine_tolerates_more():
     theta = leukaemia_cards().theta
     theta |= {f"study_ratio.{k}": 0.0 for k in ("rho", "kill", "kill_blasts")}
     theta["discrepancy"] = 0.0
-    hardy = {**theta, "clo_ec50_stem": 10 * theta["clo_ec50_stem"]}
-    hardy["clo_ec50_committed"] *= 10
+    stem = "ec50_stem.clofarabine"
+    hardy = {**theta, stem: 10 * theta[stem]}
+    hardy["ec50_committed.clofarabine"] *= 10
     declared = [
         landmarks.tolerated_doses(
             row, marrow_effects((1, 1, 1)), [t], patients=64, repeats=40, ladder=(1, 3, 6, 15)

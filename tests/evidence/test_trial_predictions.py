@@ -11,16 +11,14 @@ from scipy.stats import kstest, norm
 
 from pkpd.cards import load_trial
 from pkpd.errors import PkpdError
-from pkpd.evidence.criticism.trial_predictions import new_study, shifted
+from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
 from pkpd.evidence.likelihood.parameters import marrow_effects, marrow_prior
 from pkpd.evidence.likelihood.simulator import observe
 from pkpd.evidence.posterior import shipped
 from pkpd.evidence.posterior.shipped import label_of, posterior_digits
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.table.endpoints import Observable
-from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.parameters import default_theta
-from pkpd.leukaemia.patients import SCORES, random_scores
 from pkpd.leukaemia.trial_arms import arms_of_trial
 
 RATIOS = {"study_ratio.rho": 0.5, "study_ratio.kill": 1.0, "study_ratio.kill_blasts": 0.4}
@@ -44,37 +42,23 @@ def posterior_of_priors(problems=()):
     )
 
 
-def test_shifted_scores_are_normal_about_the_deviation():
-    scores = random_scores(4096, 1, "shift")
-    moved = shifted(scores, {"rho": 0.7, "kill": -1.2, "kill_blasts": 0.0})
-    for name, b in (("rho", 0.7), ("kill", -1.2), ("kill_blasts", 0.0)):
-        x = norm.ppf(moved[:, SCORES.index(name)])
-        # Sobol numbers are more even than random ones: far inside the usual distance
-        assert kstest(x, norm(b, 1.0).cdf).statistic < 0.01
-    other = [k for k, name in enumerate(SCORES) if name not in ("rho", "kill")]
-    np.testing.assert_array_equal(moved[:, other], scores[:, other])
-    np.testing.assert_array_equal(shifted(scores, {}), scores)
-
-
 def test_a_shift_of_patients_agrees_with_weights_on_them():
-    """Two ways to the patients of a deviating study: shifted scores, and importance weights."""
+    """Two ways to the patients of a deviating study: moved scores, and importance weights."""
     effects, theta = marrow_effects((3, 3, 3)), {**default_theta(), **RATIOS}
     arm = arms_of_trial(load_trial("nct01681537_len_mec"))["14d-10"]
     n, deviation = 4096, np.array([-0.4, 0.6, -0.2])
-    scores = random_scores(n, 1, "both ways")
     names = [effect.score for effect in effects.effects]
-    directly = population_outcomes(
-        arm,
-        theta,
-        n,
-        scores=shifted(scores, dict(zip(names, deviation, strict=True))),
-        steps_per_day=4,
-        threads=1,
-    )
-    spread = population_outcomes(
-        arm, effects.for_simulation(theta), n, scores=scores, steps_per_day=4, threads=1
-    )
-    normal = {name: norm.ppf(scores[:, SCORES.index(name)]) for name in names}
+    moved = dict(zip(names, deviation, strict=True))
+    still = dict.fromkeys(names, 0.0)
+
+    def study(values, deviations):
+        made = NewStudy("both ways", (values,), (deviations,), n, 1, steps_per_day=4, threads=1)
+        return made.arm(arm)
+
+    directly = study(theta, moved).outcomes(0)
+    spread_arm = study(effects.for_simulation(theta), still)
+    spread = spread_arm.outcomes(0)
+    normal = {name: spread_arm.candidates.normal[name] for name in names}
     weights, size = effects.weights_at(theta, np.ones(n), normal, deviation)
     for what in (Observable("response", code="CR"), Observable("death", day=60.0),
                  Observable("grade", "platelets", (10.0,))):  # fmt: skip
@@ -82,8 +66,7 @@ def test_a_shift_of_patients_agrees_with_weights_on_them():
         weighted = float(weights[0] @ observe(spread, what))
         # four standard errors of the weighted share
         assert share == pytest.approx(weighted, abs=4.0 * np.sqrt(0.25 / size[0])), what
-    plain = observe(population_outcomes(arm, theta, n, scores=scores, steps_per_day=4, threads=1),
-                    Observable("response", code="CR")).mean()  # fmt: skip
+    plain = observe(study(theta, still).outcomes(0), Observable("response", code="CR")).mean()
     assert abs(plain - observe(directly, Observable("response", code="CR")).mean()) > 0.02
 
 

@@ -64,7 +64,10 @@ def test_its_parameters_are_those_of_the_drugs_and_what_is_free():
         "concentration_clofarabine", "neutrophils", "platelets", "marrow_blasts"
     )  # fmt: skip
     assert dict(made.held)["mec_intensity"] == 1.0
-    assert dict(made.held)["clo_hill"] == typical_patient("aml")["clo_hill"]
+    assert (
+        dict(made.held)["clofarabine_hill"]
+        == typical_patient("aml", ["clofarabine"])["clofarabine_hill"]
+    )
     assert "rho" not in dict(made.held)
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 
-from pkpd.leukaemia.patients import arm_patients, random_scores
+from pkpd.leukaemia.patients import who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.leukaemia.simulate import simulate
 from pkpd.marrow.variants import FULL
 from pkpd.schedule import Course, DoseRule, Regimen, parse_days
 
@@ -23,9 +24,9 @@ def arm(*doses, disease="aml", horizon=60, cycle_days=60, **more):
     return Arm("test", ArmSchedule(made, horizon, **more), disease)
 
 
-def patients(an_arm, theta, n, variant=FULL, seed=1):
-    p, state, _ = arm_patients(an_arm, theta, random_scores(n, seed), variant)
-    return p, state
+def run(an_arm, theta, n, variant=FULL, seed=1, **more):
+    """Course of ``n`` patients of an arm, and their parameters with those of their drugs."""
+    return simulate(an_arm, theta, who(an_arm, n, seed), variant, **more)
 
 
 def one(p, i):

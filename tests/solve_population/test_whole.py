@@ -10,10 +10,12 @@ import pytest
 from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.parameters import default_theta
-from pkpd.leukaemia.patients import arm_patients, random_scores
+from pkpd.leukaemia.patients import who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.leukaemia.simulate import simulate
 from pkpd.marrow.actions import DoseKill, MaturationBlock, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
+from pkpd.schedule import daily
 from pkpd.solve.population.grid import Doses
 from pkpd.solve.population.problem import prepare
 from pkpd.solve.population.structure import (
@@ -27,7 +29,7 @@ from pkpd.solve.population.structure import (
 LANES = 5
 WHOLE = Whole(
     LeukaemicMarrow(injury=False, pegfilgrastim=False, care=False),
-    (SaturableKill("clo_"), MaturationBlock("len_"), DoseKill("mec_")),
+    (SaturableKill("clofarabine_"), MaturationBlock("lenalidomide_"), DoseKill("mec_")),
     ("neutrophils", "platelets", "marrow_blasts"),
 )
 STRUCTURE = PopulationStructure(
@@ -56,9 +58,11 @@ def problem(engine="auto"):
 
 
 def theta():
-    arm = Arm(name="x", disease="aml", schedule=ArmSchedule(None, 60))
-    patients = random_scores(LANES, 1, "x")
-    own = arm_patients(arm, default_theta(), patients, WHOLE.marrow.variant)[0]
+    given = daily("clofarabine", "20 mg/m^2", days="1-5", route="iv", duration="1 h").together(
+        daily("lenalidomide", "10 mg", days="1-21", route="oral")
+    )
+    arm = Arm(name="x", disease="aml", schedule=ArmSchedule(given, 1))
+    _, own = simulate(arm, default_theta(), who(arm, LANES, 1))
     own |= {"mec_intensity": np.full(LANES, 0.8)}
     spread = np.exp(0.2 * np.random.default_rng(3).standard_normal((20, LANES)))
     clo = {"CL": 30.0, "V1": 80.0, "Q": 20.0, "V2": 150.0, "k_in": 0.5, "k_out": 0.05,
@@ -99,7 +103,7 @@ def test_the_adjoint_is_the_derivative_by_differences():
     rows = theta()
     p, missing, observed, weight, value, gradient = likelihood_at(rows)
     for name in (("pk", "clo", "CL"), ("pk", "len", "F"), ("marrow", "rho"),
-                 ("marrow", "clo_hill"), ("marrow", "mec_intensity"),
+                 ("marrow", "clofarabine_hill"), ("marrow", "mec_intensity"),
                  ("marrow", "blasts_start")):  # fmt: skip
         row = STRUCTURE.row[name]
         step = 1e-5 * rows[row]

@@ -24,7 +24,7 @@ from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceTable
 from pkpd.leukaemia.arm_outcomes import population_outcomes
-from pkpd.leukaemia.patients import SCORES, arm_patients, candidates, random_scores
+from pkpd.leukaemia.patients import SCORES, arm_patients, who
 from pkpd.marrow.variants import FULL
 from pkpd.trials import Trial
 
@@ -413,8 +413,9 @@ def _simulated(
 ) -> SimulatedArm:
     """Simulate an arm in patients that are the same for all arms, so that only doses differ."""
     made = arm_of(arm, schedule, schedule.text)
-    scores = random_scores(candidates(made, n), seed, name)
-    outcomes = population_outcomes(made, theta, n, scores=scores)
-    taken = scores if len(scores) == outcomes.n else arm_patients(made, theta, scores, FULL)[2]
+    source = who(made, n, seed, name)
+    outcomes = population_outcomes(made, theta, n, source=source)
+    chosen = arm_patients(made, theta, source, FULL).chosen
+    taken = source.scores if chosen is None else source.scores[chosen]
     normal = {name: ndtri(taken[:, SCORES.index(name)]) for name in ("rho", "kill", "kill_blasts")}
     return SimulatedArm(np.ones(outcomes.n), partial(observe, outcomes), normal)

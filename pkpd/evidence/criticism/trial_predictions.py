@@ -3,8 +3,8 @@
 A new trial deviates from other trials as studies of the table do
 (`pkpd.evidence.likelihood.random_effects`). Its deviation b is drawn once for each posterior draw,
 the same for all its cohorts. Patients differ about it: where a patient of the typical study has
-the standard normal score x, one of this study has x + b. Their random scores are shifted by b, so
-that patients count alike and none is lost to weights.
+the standard normal score x, one of this study has x + b, so that patients count alike and none is
+lost to weights.
 """
 
 from __future__ import annotations
@@ -15,47 +15,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
+from pkpd.course.course import Course
 from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.likelihood.parameters import marrow_effects
 from pkpd.evidence.likelihood.random_effects import StudyEffects
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
-from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import default_theta
-from pkpd.leukaemia.patients import SCORES, candidates, random_scores
+from pkpd.leukaemia.patients import Candidates, who
 from pkpd.leukaemia.schedule import Arm
+from pkpd.leukaemia.simulate import PreparedArm, chosen_of, prepare_arm
 from pkpd.marrow.variants import FULL, Variant
+from pkpd.solve.compiled.run_days import course_pool
 
 Floats = NDArray[np.float64]
 Look = Callable[[ArmOutcomes], Mapping[Hashable, Floats]]
 """What is read off the patients of one draw: name -> ``[N]`` (or ``[..., N]``)."""
-
-_EDGE = 1e-9  # scores are uniform numbers strictly between 0 and 1
-
-
-def shifted(scores: Floats, deviations: Mapping[str, float]) -> Floats:
-    """Scores of the patients of a study that deviates from the typical one.
-
-    Parameters
-    ----------
-    scores : float[M, len(SCORES)]
-        Uniform on (0, 1).
-    deviations
-        Score -> deviation b, in SDs between patients.
-
-    Returns
-    -------
-    float[M, len(SCORES)]
-        ``Phi(Phi^-1(u) + b)`` in those columns, the others as they were.
-    """
-    moved = scores.copy()
-    for name, b in deviations.items():
-        if b != 0.0:
-            column = SCORES.index(name)
-            moved[:, column] = np.clip(ndtr(ndtri(scores[:, column]) + b), _EDGE, 1.0 - _EDGE)
-    return moved
 
 
 @dataclass(frozen=True)
@@ -90,17 +66,14 @@ class NewStudy:
     steps_per_day: int = STEPS_PER_DAY
     threads: int | None = None
 
-    def outcomes(self, arm: Arm, draw: int) -> ArmOutcomes:
-        """Outcomes of an arm under one draw."""
-        scores = random_scores(candidates(arm, self.patients), self.seed, self.name)
-        return population_outcomes(
+    def arm(self, arm: Arm) -> StudyArm:
+        """Make an arm ready for every draw."""
+        source = who(arm, self.patients, self.seed, self.name)
+        return StudyArm(
+            self,
             arm,
-            self.thetas[draw],
-            self.patients,
-            scores=shifted(scores, self.deviations[draw]),
-            variant=self.variant,
-            steps_per_day=self.steps_per_day,
-            threads=self.threads,
+            Candidates((arm,), (source,)),
+            prepare_arm(arm, source.sample, self.steps_per_day),
         )
 
     def collect(
@@ -113,7 +86,8 @@ class NewStudy:
         arm
             The arm.
         look
-            From the outcomes of one draw to arrays ``[..., N]`` by name, the same names every time.
+            From the outcomes of one draw to arrays ``[..., N]`` by name, the same names every time;
+            it is called from several threads.
         on_draw
             Called with the number of draws done.
 
@@ -124,8 +98,14 @@ class NewStudy:
         """
         store: dict[Hashable, Floats] = {}
         n_draws = len(self.thetas)
-        for draw in range(n_draws):
-            for key, values in look(self.outcomes(arm, draw)).items():
+        ready = self.arm(arm)
+        every = range(n_draws)
+        if self.threads == 1:
+            seen = (look(ready.outcomes(draw)) for draw in every)
+        else:
+            seen = course_pool().map(lambda draw: look(ready.outcomes(draw)), every)
+        for draw, found in enumerate(seen):
+            for key, values in found.items():
                 values = np.asarray(values, dtype=np.float64)
                 if draw == 0:
                     shape = (*values.shape[:-1], n_draws, values.shape[-1])
@@ -134,6 +114,44 @@ class NewStudy:
             if on_draw is not None:
                 on_draw(draw + 1)
         return store
+
+
+@dataclass(frozen=True, eq=False)
+class StudyArm:
+    """An arm of a trial, ready for every draw.
+
+    Attributes
+    ----------
+    study
+        The trial.
+    plan
+        The arm.
+    candidates, prepared
+        Its patients, and what of them does not depend on the draw.
+    """
+
+    study: NewStudy
+    plan: Arm
+    candidates: Candidates
+    prepared: PreparedArm
+
+    def course(self, draw: int, curves: tuple[str, ...] = ()) -> Course:
+        """Simulate its patients under one draw, on one core; lines of ``curves`` all day long."""
+        return self._simulated(draw, curves)[0]
+
+    def outcomes(self, draw: int) -> ArmOutcomes:
+        """Outcomes of its patients under one draw."""
+        course, age = self._simulated(draw)
+        return ArmOutcomes(self.plan, course, age)
+
+    def _simulated(self, draw: int, curves: tuple[str, ...] = ()) -> tuple[Course, Floats]:
+        theta, variant = self.study.thetas[draw], self.study.variant
+        patients = self.candidates.patients(theta, variant, self.study.deviations[draw])
+        course = self.prepared.course(
+            theta, patients.parameters, chosen_of(patients), patients.kill_score, variant,
+            threads=1, curves=curves,
+        )  # fmt: skip
+        return course, patients.parameters["age"]
 
 
 def new_study(

@@ -14,61 +14,6 @@ from pkpd.evidence.likelihood.random_effects import StudyEffect, StudyEffects
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.units import Parameter
 
-#: Learned by default: the directions that recovery days, remissions, deaths and cytopenia rates
-#: inform, with those that predictions for combinations hinge on.
-LEARNED = (
-    "rho",
-    "rho.sd",
-    "rho_platelet_ratio",
-    "reserve",
-    "mtt_neutrophil",
-    "mtt_platelet",
-    "gamma",
-    "gamma_platelet",
-    "ln_kill",
-    "ln_kill.sd",
-    "kill_log10",
-    "kill_log10.sd",
-    "stem_start.aml",
-    "stem_start.aml_relapsed",
-    "stem_start.mds_high_risk",
-    "stem_start.mds_lower_risk",
-    "stem_start.myeloma",
-    "capacity.aml_unfit",
-    "capacity.aml_relapsed",
-    "capacity.all_relapsed",
-    "capacity.sd.aml",
-    "clo_max_stem",
-    "clo_ec50_stem",
-    "clo_ec50_committed",
-    "clo_max_blasts",
-    "intensity.mitoxantrone",
-    "intensity.idarubicin",
-    "intensity.etoposide",
-    "intensity.fludarabine",
-    "intensity.cyclophosphamide",
-    "blasts.mitoxantrone",
-    "len_ec50",
-    "len_platelet_ratio",
-    "len_with_dexamethasone",
-    "len_kill_stem",
-    "len_kill_blasts",
-    "len_kill_blasts.mds_high_risk",
-    "len_sensitivity.mds_del5q",
-    "hazard_neutropenia",
-    "hazard_age",
-    "leukaemic_neutrophils",
-)
-#: Diseases whose resistance to the kill of blasts is pooled.
-POOLED_RESISTANCE = (
-    "aml_unfit",
-    "aml_relapsed",
-    "all_relapsed",
-    "leukaemia_paediatric",
-    "mds_high_risk",
-    "mds_after_hma",
-)
-
 FEVER = Parameter(
     "fever_hazard",
     0.05,
@@ -95,7 +40,7 @@ def marrow_effects(nodes: tuple[int, int, int] = (9, 5, 5)) -> StudyEffects:
             StudyEffect("kill", ("ln_kill.sd",), "study_ratio.kill", nodes[1]),
             StudyEffect(
                 "kill_blasts",
-                ("kill_log10.sd", "clo_max_blasts.sd"),
+                ("kill_log10.sd", *_moved_with_the_kill()),
                 "study_ratio.kill_blasts",
                 nodes[2],
             ),
@@ -103,13 +48,19 @@ def marrow_effects(nodes: tuple[int, int, int] = (9, 5, 5)) -> StudyEffects:
     )
 
 
-def marrow_prior(learned: Iterable[str] = LEARNED) -> Prior:
+def _moved_with_the_kill() -> tuple[str, ...]:
+    """Spreads between patients that go with their kill of blasts by chemotherapy."""
+    return tuple(n for n in leukaemia_cards().parameters if n.startswith("max_blasts.sd."))
+
+
+def marrow_prior(learned: Iterable[str] | None = None) -> Prior:
     """Prior of the parameters to learn.
 
     Parameters
     ----------
     learned
-        Names of parameters of the marrow model whose cards have limits. The pooled resistances,
+        Names of parameters of the marrow model whose cards have limits; those whose cards say
+        ``learned`` if not given. The pooled resistances of the diseases that have one of their own,
         the spreads between studies, the hazard of fever and the discrepancy are always learned.
 
     Raises
@@ -117,9 +68,10 @@ def marrow_prior(learned: Iterable[str] = LEARNED) -> Prior:
     PkpdError
         If a name is unknown or its card has no limits.
     """
-    cards = leukaemia_cards().parameters
+    known = leukaemia_cards()
+    cards = known.parameters
     entries: list[Entry] = []
-    for name in learned:
+    for name in known.learned if learned is None else learned:
         if name not in cards or cards[name].interval is None:
             raise PkpdError(
                 sentence(
@@ -141,7 +93,8 @@ def marrow_prior(learned: Iterable[str] = LEARNED) -> Prior:
     entries += [centre, HalfNormal("resistance.between", 0.6, "diseases differ by a factor of two")]
     entries += [
         Pooled(f"resistance.{disease}", "resistance", "resistance.between")
-        for disease in POOLED_RESISTANCE
+        for disease in known.populations
+        if f"resistance.{disease}" in cards
     ]
     entries += [
         # spread between studies in units of the spread between patients
@@ -151,4 +104,4 @@ def marrow_prior(learned: Iterable[str] = LEARNED) -> Prior:
         FEVER,
         DISCREPANCY,
     ]
-    return Prior(entries, fixed=dict(leukaemia_cards().theta))
+    return Prior(entries, fixed=dict(known.theta))

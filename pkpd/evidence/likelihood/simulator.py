@@ -26,7 +26,7 @@ from pkpd.evidence.table.schedule import DrugDoses, Schedule
 from pkpd.leukaemia.arm_outcomes import PreparedArms, population_outcomes
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import Theta, default_theta
-from pkpd.leukaemia.patients import candidates, random_scores
+from pkpd.leukaemia.patients import who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import Variant
 from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Gate, Regimen
@@ -64,7 +64,7 @@ def regimen_of(schedule: Schedule, cycles: int, cycle_days: int, disease: str) -
     """
     if not schedule.drugs:
         return None
-    rules = tuple(_dose(entry) for entry in schedule.drugs)
+    rules = tuple(rule for entry in schedule.drugs for rule in _doses(entry))
     length = max(cycle_days, schedule.last_day) if cycles > 1 else schedule.last_day
     mds = disease.startswith("mds")
     changes: tuple[DoseModification, ...] = ()
@@ -90,19 +90,24 @@ def regimen_of(schedule: Schedule, cycles: int, cycle_days: int, disease: str) -
 
 
 def _second(schedule: Schedule, day: int) -> Course:
-    rules = tuple(_dose(entry) for entry in schedule.drugs)
+    rules = tuple(rule for entry in schedule.drugs for rule in _doses(entry))
     return Course("reinduction", rules, schedule.last_day, start_day=day)
 
 
-def _dose(entry: DrugDoses) -> DoseRule:
+def _doses(entry: DrugDoses) -> list[DoseRule]:
+    """Doses of a drug, evenly over the day if there are several."""
+    return [_dose(entry, 24.0 * i / entry.times_a_day) for i in range(entry.times_a_day)]
+
+
+def _dose(entry: DrugDoses, hour: float) -> DoseRule:
     return DoseRule(
         drug=entry.drug,
-        # doses of one day add up in this model
-        amount=entry.levels[0] * entry.times_a_day,
+        amount=entry.levels[0],
         unit=_UNITS[entry.unit],
         days=entry.days,
         route=_ROUTES[entry.route],
         duration_h=entry.hours if entry.route in ("IV", "CI") else 0.0,
+        hour=hour,
     )
 
 
@@ -194,15 +199,12 @@ class MarrowSimulator:
                 made = arm_of(arm, schedule, name)
                 self._parts.append((key, share, made, patients))
                 seen_days.append(days_seen(arm.observables, made.schedule.horizon_days))
-        self._scores = [
-            random_scores(candidates(arm, patients), seed, arm.name)
-            for _, _, arm, patients in self._parts
-        ]
+        self._sources = [who(arm, patients, seed, arm.name) for _, _, arm, patients in self._parts]
         shortened = [
             replace(arm, schedule=replace(arm.schedule, horizon_days=days))
             for (_, _, arm, _), days in zip(self._parts, seen_days, strict=True)
         ]
-        self._prepared = PreparedArms(shortened, self._scores, self.variant, steps_per_day)
+        self._prepared = PreparedArms(shortened, self._sources, self.variant, steps_per_day)
 
     def __call__(self, theta: Theta) -> dict[str, ArmSeen]:
         """Simulate every arm at one set of parameters."""
@@ -229,7 +231,7 @@ class MarrowSimulator:
         if days_seen((what,), arm.schedule.horizon_days) > outcomes.horizon_days:
             # nobody said that this would be asked: simulate the days left out
             outcomes = population_outcomes(
-                arm, theta, patients, scores=self._scores[index], variant=self.variant,
+                arm, theta, patients, source=self._sources[index], variant=self.variant,
                 steps_per_day=self.steps_per_day, threads=self.threads,
             )  # fmt: skip
         return observe(outcomes, what)

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pkpd.cards.files import nearest_of
+from pkpd.errors import PkpdError, sentence
+from pkpd.evidence.likelihood.parameters import marrow_prior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.table.populations import evidence_folder
+from pkpd.leukaemia.parameters import leukaemia_cards
 
 FILE_NAME = "posterior.nc"
 HOW_TO_GET_ONE = (
@@ -64,6 +68,27 @@ class PosteriorLabel:
         date = f" of {self.written[:10]}" if self.written else ""
         verdict = "converged" if self.converged else "NOT CONVERGED"
         return f"posterior {self.digits}{date}, {verdict}"
+
+
+def check_names(posterior: EvidencePosterior, where: str) -> None:
+    """Refuse a posterior of parameters that the marrow does not have: they would change nothing.
+
+    Raises
+    ------
+    PkpdError
+        Naming the first of them.
+    """
+    known = {*marrow_prior().names, *leukaemia_cards().parameters}
+    strange = [name for name in posterior.names if name not in known]
+    if strange:
+        raise PkpdError(
+            sentence(
+                where=where,
+                what=f"{len(strange)} of its parameters are none of the marrow with leukaemia, "
+                f"such as {strange[0]!r}{nearest_of(strange[0], known)}",
+                remedy=HOW_TO_GET_ONE,
+            )
+        )
 
 
 def label_of(posterior: EvidencePosterior) -> PosteriorLabel:

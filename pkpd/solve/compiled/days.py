@@ -241,14 +241,14 @@ def _write_curve(seen, curves, count, start, at, record):
 def days_kernel(keys: CourseKeys) -> Any:
     """Kernel of the course in a marrow, made once for its programs."""
     own = zlib.crc32(inspect.getsource(decisions).encode())
-    return _entry_point(source_stamp() ^ own, keys.act, keys.step, keys.see, keys.look)
+    return _entry_point(source_stamp() ^ own, keys.start, keys.act, keys.step, keys.see, keys.look)
 
 
-def _entry_point(stamp: int, act: int, step: int, see: int, look: int) -> Any:
+def _entry_point(stamp: int, begin: int, act: int, step: int, see: int, look: int) -> Any:
     # stamp and keys are closure variables, and those are part of the key of the cache
     @kernel
     def days_range(
-        first, stop, theta, start, body, rest, rules, slots, kin, care, places, scratch, given,
+        first, stop, theta, body, rest, rules, slots, kin, care, places, scratch, given,
         record,
     ):  # fmt: skip
         """Simulate the lanes ``first`` to ``stop`` (``first`` a multiple of the width).
@@ -257,7 +257,6 @@ def _entry_point(stamp: int, act: int, step: int, see: int, look: int) -> Any:
         ----------
         theta : float[P, L]
             Parameters of the marrow and of what acts on it.
-        start : float[states, L]
         body : float[2, L]
             Surface (m²) and weight (kg).
         rest : float[inputs]
@@ -299,8 +298,7 @@ def _entry_point(stamp: int, act: int, step: int, see: int, look: int) -> Any:
                 at[j] = min(lane + j, stop - 1)
                 for p in range(theta.shape[0]):
                     theta_w[p * WIDTH + j] = theta[p, at[j]]
-                for i in range(n_states):
-                    y[i * WIDTH + j] = start[i, at[j]]
+            evaluate(begin, y, theta_w, u, y, y, y, y)
             state = new_progress(rules, WIDTH)
             for j in range(count):
                 given.second_cycle_day[lane + j] = NEVER

@@ -6,10 +6,13 @@ courses that are not needed, gates, holds, resumptions, reductions, and the amou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+
+from pkpd.schedule import DosingPlan
 
 NEVER = 1 << 30
 """Day of what did not happen."""
@@ -43,6 +46,71 @@ class Rules(NamedTuple):
     reduce_on_resume: np.ndarray
     visit_every: np.ndarray
     least_blasts: np.ndarray
+
+
+def rules_of(
+    made: DosingPlan,
+    kinetic: Sequence[int],
+    rates: np.ndarray,
+    least_blasts: np.ndarray | None = None,
+) -> Rules:
+    """Tables of a dosing plan.
+
+    Parameters
+    ----------
+    made
+        The plan.
+    kinetic
+        Drugs with kinetics; ``amount`` holds their slots, in the order of the plan.
+    rates : float[C, D, K, R]
+        What drugs without kinetics do.
+    least_blasts : float[C], optional
+        See `Rules`.
+    """
+    wanted = [s for s, slot in enumerate(made.slots) if slot.drug_index in kinetic]
+    dosed = np.zeros((*made.amount.shape[:2], len(made.drugs)), dtype=np.int64)
+    for s, slot in enumerate(made.slots):
+        dosed[:, :, slot.drug_index] |= made.amount[:, :, s] > 0.0
+    none = np.zeros(len(made.cycles))
+    own = {
+        "amount": made.amount[:, :, wanted],
+        "rates": rates,
+        "given": dosed,
+        "slot_drug": np.array([made.slots[s].drug_index for s in wanted], dtype=np.int64),
+        "least_blasts": none if least_blasts is None else least_blasts,
+    }
+    return Rules(
+        **{
+            name: np.ascontiguousarray(own[name] if name in own else getattr(made, name))
+            for name in Rules._fields
+        }
+    )
+
+
+def no_rules(rates: int = 0) -> Rules:
+    """Tables of no regimen, with so many further rates."""
+    whole, wide = np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64)
+    return Rules(
+        amount=np.zeros((0, 0, 0)),
+        rates=np.zeros((0, 0, 0, rates)),
+        given=np.zeros((0, 0, 0), dtype=np.int64),
+        slot_drug=whole,
+        cycle_days=whole,
+        cycles=whole,
+        start_day=whole,
+        gate_threshold=np.zeros((0, 2, 2)),
+        gate_any=wide.astype(bool),
+        gate_every=wide,
+        gate_wait=wide,
+        gate_stop=wide.astype(bool),
+        hold_below=np.zeros((0, 0, 2)),
+        resume_at=np.zeros((0, 0, 2)),
+        level=np.zeros((0, 0, 1)),
+        n_levels=np.zeros((0, 0), dtype=np.int64),
+        reduce_on_resume=np.zeros((0, 0), dtype=bool),
+        visit_every=np.zeros((0, 0), dtype=np.int64),
+        least_blasts=np.zeros(0),
+    )
 
 
 class Progress(NamedTuple):

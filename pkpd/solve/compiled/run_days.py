@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +29,7 @@ from pkpd.solve.compiled.days import (
     Slots,
     days_kernel,
 )
-from pkpd.solve.compiled.decisions import Given, Rules
+from pkpd.solve.compiled.decisions import Given, Rules, no_rules
 from pkpd.solve.compiled.family import cores
 from pkpd.solve.compiled.lanes import WIDTH
 from pkpd.solve.compiled.space import work_space
@@ -39,6 +39,7 @@ from pkpd.solve.population.cells import distinct_lengths
 Floats = NDArray[np.float64]
 
 _FEWEST_BLOCKS = 4  # of a thread: below this, starting it costs more than it saves
+_DAY = 24.0
 _PER = {"mg/m^2": PER_M2, "mg/kg": PER_KG, "mg": FIXED}
 
 
@@ -225,8 +226,6 @@ class Bodies:
     ----------
     theta : float[P, L]
         Parameters of marrow and actions.
-    start : float[states, L]
-        State before any drug.
     surface, weight : float[L]
         m², kg.
     increment : float[L]
@@ -242,7 +241,6 @@ class Bodies:
     """
 
     theta: Floats
-    start: Floats
     surface: Floats
     weight: Floats
     increment: Floats
@@ -325,13 +323,13 @@ def run_days(
     )
     body = np.stack([bodies.surface, bodies.weight])
     care = Care(transfuse_below, growth_below, growth_from, bodies.increment)
-    theta, start = np.ascontiguousarray(bodies.theta), np.ascontiguousarray(bodies.start)
+    theta = np.ascontiguousarray(bodies.theta)
 
     size = ready.scratch(theta.shape[0], kinetics.theta.shape[0]) * WIDTH
 
     def run(first: int, stop: int) -> None:
         ready.kernel(
-            first, stop, theta, start, body, ready.rest, rules, ready.slots, kinetics, care,
+            first, stop, theta, body, ready.rest, rules, ready.slots, kinetics, care,
             ready.places, work_space("days", size), given, record,
         )  # fmt: skip
 
@@ -341,6 +339,32 @@ def run_days(
     else:
         list(course_pool().map(lambda piece: run(*piece), pieces))
     return record, given
+
+
+def at_start(marrow: Marrow, p: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Observe patients before any drug.
+
+    Parameters
+    ----------
+    marrow
+        The marrow.
+    p
+        Its parameters, ``[N]`` each.
+
+    Returns
+    -------
+    dict
+        By ``marrow.observed``, ``[N]`` each.
+    """
+    names = tuple(marrow.parameters)
+    anatomy = Anatomy(marrow, (), (), (), names, (0.0, _DAY))
+    theta = np.array([p[name] for name in names])
+    one = np.ones(theta.shape[1])
+    none = np.zeros((0, one.size))
+    who = np.arange(one.size)
+    bodies = Bodies(theta, surface=one, weight=one, increment=one, kinetics=none, who=who)
+    record, _ = run_days(anatomy, bodies, no_rules(), 1)
+    return dict(zip(marrow.observed, record.morning[:, :, 0], strict=True))
 
 
 def _pieces(n: int, threads: int) -> Sequence[tuple[int, int]]:

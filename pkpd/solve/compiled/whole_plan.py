@@ -50,6 +50,7 @@ class Keys:
 class CourseKeys:
     """Keys of the programs of a course through days."""
 
+    start: int
     act: int
     step: int
     see: int
@@ -218,6 +219,7 @@ def course_keys(
     at = Memory({name: i for i, name in enumerate(parameters)})
     y, u = at.rows(0, states), at.rows(2, inputs)
     keys = CourseKeys(
+        start=at.value(do.start, [], y),
         act=at.value(do.act, [at.rows(0, do.n_levels)], u),
         step=at.value(do.step, [y, u, [(2, inputs)]], y, single=(2,)),
         see=at.value(do.see, [y], at.rows(3, len(marrow.observed))),

@@ -1,0 +1,121 @@
+"""A trial in the marrow with leukaemia: every posterior draw meets the same patients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from pkpd.cards import card_hash
+from pkpd.cards.drug_actions import LEUKAEMIA
+from pkpd.cards.files import find_card
+from pkpd.cards.population_cards import load_population
+from pkpd.cards.trial_cards import disease_of, drug_card_of
+from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
+from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
+from pkpd.comparison.marrow_words import leukaemia_assumptions
+from pkpd.comparison.pairs import beside_trial
+from pkpd.comparison.questions import answers
+from pkpd.comparison.ready import Ready, named_after, rules_of, trial_hash
+from pkpd.comparison.results import EndpointRow, PosteriorRow, Question
+from pkpd.comparison.scenario import Scenario, Variant
+from pkpd.comparison.shares import CohortShares
+from pkpd.comparison.simulated import simulated_text
+from pkpd.ensemble.learned import LearnedEnsemble
+from pkpd.evidence.criticism.trial_predictions import new_study
+from pkpd.evidence.posterior.shipped import label_of
+from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.leukaemia.drug_effects import prepare_regimen
+from pkpd.leukaemia.outcomes import usual_criteria
+from pkpd.leukaemia.parameters import CARDS
+from pkpd.leukaemia.trial_arms import arms_of_trial
+from pkpd.marrow.variants import VARIANTS
+from pkpd.subjects import patients_key
+from pkpd.trials import Trial
+
+
+def learned_trial(
+    scenario: Scenario,
+    variant: Variant,
+    trial: Trial,
+    posterior: EvidencePosterior,
+    draws: Sequence[Mapping[str, float]],
+    with_questions: bool = True,
+) -> Ready:
+    """Make a trial ready.
+
+    Parameters
+    ----------
+    scenario, variant, trial
+        Checked by `pkpd.comparison.marrow_choice`.
+    posterior
+        Which parameters were learned.
+    draws
+        Its draws.
+    with_questions
+        Whether the trial's own questions are answered, which takes some cohorts more.
+
+    Raises
+    ------
+    PkpdError
+        If a card cannot be used.
+    """
+    name = variant.population or beside_trial(trial.population, trial)
+    population = load_population(name)
+    if variant.population:
+        # as the trial's file would name it
+        own = name.endswith(".toml")
+        beside = os.path.relpath(name, Path(trial.path).parent) if own else name
+        trial = replace(trial, population=beside, disease=population.disease)
+    arms = arms_of_trial(trial, None, None, variant.options, variant.cards)
+    rules, hashes = rules_of(variant, trial)
+    hashes |= trial_hash(trial)
+    hashes |= {f"leukaemia/{card}": card_hash(find_card("leukaemia", card)) for card in CARDS}
+    hashes |= {f"drugs/{drug}": drug_card_of(trial, drug).sha256 for drug in trial.drugs}
+    hashes[f"populations/{population.name}"] = card_hash(find_card("populations", name))
+    for card in (trial.grades, usual_criteria(disease_of(trial))):
+        hashes[f"rules/{Path(card).stem}"] = card_hash(find_card("rules", card))
+    study = new_study(
+        patients_key(population),
+        draws,
+        patients=scenario.patients,
+        seed=scenario.seed,
+        variant=VARIANTS[str(posterior.record.get("variant", "full"))],
+    )
+    some = next(iter(arms.values()))
+    text = label_of(posterior).text
+    limits = trial_limits(trial, posterior)
+    head = f"marrow with leukaemia, {text}"
+    if not posterior.converged:
+        head += f" ({posterior.problems[0]}): figures may change with a longer run"
+    words = (head, *limits, *trial.assumptions, *leukaemia_assumptions(rules[0][0]))
+    shown = named_after(variant, trial)
+    ensemble = LearnedEnsemble(study, some)
+    for arm in arms.values():
+        model = prepare_regimen(arm.schedule).model
+        kinetics = {} if model is None else model.hashes()
+        hashes |= {card: digits for card, digits in kinetics.items() if card[:6] != "joint/"}
+
+    def named(row: EndpointRow) -> EndpointRow:
+        values = {f.name: getattr(row, f.name) for f in fields(row)}
+        return PosteriorRow(**values, marrow=LEUKAEMIA, posterior=text)
+
+    def asked(shares: Mapping[str, CohortShares]) -> tuple[Question, ...]:
+        return answers(shown, arms, shares, study)
+
+    return Ready(
+        trial=shown,
+        ensemble=ensemble,
+        rules=rules,
+        simulated=simulated_text(trial, population, LEUKAEMIA),
+        hashes=hashes,
+        assumptions=tuple(dict.fromkeys(words)),
+        assumed=lambda cohort: "; ".join(assumed_texts(trial, cohort.regimen.drugs, posterior)),
+        reader=lambda look: LeukaemiaLook(look, some),
+        predicted=PREDICTED,
+        named=named,
+        limits=limits,
+        attrs={"marrow": LEUKAEMIA, "posterior": text},
+        questions=asked if with_questions else None,
+    )

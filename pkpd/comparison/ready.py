@@ -1,0 +1,108 @@
+"""One trial under one variant of a scenario, checked and with its patients: what a run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pkpd.cards import card_hash, load_rule
+from pkpd.cards.files import find_card
+from pkpd.comparison.assumptions import check_rule
+from pkpd.comparison.lanes import CohortLook, LaneEndpoints
+from pkpd.comparison.pairs import beside_trial
+from pkpd.comparison.results import EndpointRow, Question
+from pkpd.comparison.rows import PREDICTED
+from pkpd.comparison.scenario import Variant
+from pkpd.comparison.shares import CohortShares
+from pkpd.course.course import Course
+from pkpd.ensemble.ensemble import Ensemble
+from pkpd.trials import Arm, Cohort, DLTRule, Trial
+
+Read = Callable[[Course], LaneEndpoints]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """One trial under one variant.
+
+    Attributes
+    ----------
+    trial
+        With the variant's name in its own.
+    ensemble
+        Its patients.
+    rules
+        Of each cohort: its rule, once for each clock.
+    simulated
+        Who is simulated, in words.
+    hashes
+        Cards in use -> SHA-256.
+    assumptions
+        Sentences for reports.
+    assumed
+        Inputs without a source that a cohort rests on, in words.
+    reader
+        From the endpoints that every marrow has to all that this one has.
+    predicted
+        Published endpoint -> endpoint and line of the prediction it stands beside.
+    named
+        Says in a row which marrow it is of.
+    limits
+        What of the trial the model cannot do, or only guesses.
+    attrs
+        What a data set says of the marrow.
+    questions
+        Answers the trial's own questions, from the shares of its cohorts.
+    """
+
+    trial: Trial
+    ensemble: Ensemble
+    rules: tuple[tuple[DLTRule, ...], ...]
+    simulated: str
+    hashes: Mapping[str, str]
+    assumptions: tuple[str, ...]
+    assumed: Callable[[Cohort], str]
+    reader: Callable[[CohortLook], Read] = lambda look: look
+    predicted: Mapping[str, tuple[str, str]] = field(default_factory=lambda: PREDICTED)
+    named: Callable[[EndpointRow], EndpointRow] = lambda row: row
+    limits: tuple[str, ...] = ()
+    attrs: Mapping[str, str] = field(default_factory=dict)
+    questions: Callable[[Mapping[str, CohortShares]], tuple[Question, ...]] | None = None
+
+    @property
+    def work(self) -> float:
+        """How much there is to do."""
+        return float(self.trial.horizon_days)
+
+
+def rules_of(
+    variant: Variant, trial: Trial
+) -> tuple[tuple[tuple[DLTRule, ...], ...], dict[str, str]]:
+    """Rules of the cohorts under a variant, and the cards they are read from.
+
+    Raises
+    ------
+    CardError
+        If counts cannot decide a rule, or it looks at a day after the trial's horizon.
+    """
+    rules, hashes = [], {}
+    for cohort in trial.cohorts:
+        card = variant.rule or beside_trial(cohort.rule or "", trial)
+        rule = load_rule(card)
+        rules.append(tuple(replace(rule, clock=clock) for clock in cohort.clocks))
+        hashes[f"rules/{rule.name}"] = card_hash(find_card("rules", card))
+        check_rule([replace(trial, arms=(Arm("", (cohort,)),))], rule)
+    return tuple(rules), hashes
+
+
+def named_after(variant: Variant, trial: Trial) -> Trial:
+    """Trial with the variant's name in its own."""
+    if not variant.name:
+        return trial
+    return replace(trial, id=f"{trial.id}-{variant.name}", name=f"{trial.name}, {variant.name}")
+
+
+def trial_hash(trial: Trial) -> dict[str, str]:
+    """Hash of the trial's file."""
+    return {f"trials/{Path(trial.path).stem}": card_hash(trial.path)}

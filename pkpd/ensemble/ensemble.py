@@ -1,0 +1,116 @@
+"""What every source of patients offers: draws of what is not known times patients, under a regimen.
+
+The design is crossed: every draw meets every patient, and every regimen meets the same draws and
+patients, so that differences between regimens are paired.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.course.course import Course
+from pkpd.schedule import DosingPlan, Regimen
+
+Indices = NDArray[np.int64]
+T = TypeVar("T")
+
+
+class Treated(Protocol):
+    """Patients under a regimen, ready to be simulated."""
+
+    @property
+    def plan(self) -> DosingPlan:
+        """Dosing plan of the regimen."""
+        ...
+
+    def chunks(self) -> Iterator[Indices]:
+        """Draws in portions that are simulated at once."""
+        ...
+
+    def course(self, draws: Indices) -> Course:
+        """Simulate all patients under some of the draws, on one core."""
+        ...
+
+
+class Ensemble(Protocol):
+    """Draws of what is not known times patients, in one marrow."""
+
+    @property
+    def marrow(self) -> str:
+        """Name of the marrow."""
+        ...
+
+    @property
+    def draws(self) -> int:
+        """Number of draws M."""
+        ...
+
+    @property
+    def patients(self) -> int:
+        """Number of patients N."""
+        ...
+
+    def treated(self, regimen: Regimen, days: int) -> Treated:
+        """Make patients ready for a regimen and a horizon of days.
+
+        Raises
+        ------
+        PkpdError
+            If the source does not know a drug of the regimen, or cannot give it.
+        """
+        ...
+
+
+def courses(treated: Treated, read: Callable[[Indices, Course], T], threads: int) -> Iterator[T]:
+    """Simulate all draws on several cores, in order.
+
+    Parameters
+    ----------
+    treated
+        Patients under a regimen.
+    read
+        What is kept of the course of some draws; called in the thread that simulated it.
+    threads
+        Most threads.
+
+    Yields
+    ------
+    object
+        What `read` gives, portion by portion, in the order of the draws.
+    """
+
+    def one(draws: Indices) -> T:
+        return read(draws, treated.course(draws))
+
+    portions = list(treated.chunks())
+    # the first alone: it compiles what the others use
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        rest = _in_turn(pool, one, portions[1:], ahead=threads + 1)
+        yield from itertools.chain([one(portions[0])], rest)
+
+
+def _in_turn(
+    pool: ThreadPoolExecutor, function: Callable[[Any], T], items: Sequence[Any], ahead: int
+) -> Iterator[T]:
+    """Results in the order of the items, with at most `ahead` under way or waiting to be taken.
+
+    Courses are large, and an interrupted run should not finish what it has queued.
+    """
+    under_way: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) >= ahead:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()

@@ -1,0 +1,201 @@
+"""One way to patients: from cards, from the learned posterior, or patients of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pkpd.cards import card_names
+from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, MARROWS
+from pkpd.cards.drug_cards import load_drug_card
+from pkpd.cards.population_cards import load_population
+from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.ensemble.cards import CardsEnsemble
+from pkpd.ensemble.ensemble import Ensemble
+from pkpd.ensemble.learned import LearnedEnsemble
+from pkpd.errors import PkpdError, sentence
+from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
+from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, check_names, shipped_posterior
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.marrow.variants import VARIANTS
+from pkpd.model.joint import JointModel, load_model
+from pkpd.model.parameters import draw_parameters, typical
+from pkpd.subjects import PatientSample, Population, patients_key, sample_population
+
+
+def source(
+    population: str | Population | PatientSample,
+    *,
+    marrow: str | None = None,
+    disease: str | None = None,
+    posterior: EvidencePosterior | str | Path | None = None,
+    model: JointModel | None = None,
+    patients: int = 200,
+    draws: int = 1,
+    seed: int = 1,
+    options: Mapping[str, Any] | None = None,
+    cards: Mapping[str, str] | None = None,
+    transfusion: TransfusionPolicy | None = TransfusionPolicy(),  # noqa: B008 (frozen)
+    curves: tuple[str, ...] = (),
+) -> Ensemble:
+    """Patients whose counts can be simulated under any regimen.
+
+    Parameters
+    ----------
+    population
+        Name of a population card, a `Population`, or patients of your own (`pkpd.patients`).
+    marrow
+        ``"leukaemia"``, learned from published outcomes, or ``"friberg"``, without leukaemia. If
+        not given, the learned one where the population has a disease, no joint model is named, and
+        a posterior that converged is shipped.
+    disease
+        Disease of patients of your own, or in place of the population's.
+    posterior
+        Posterior of the marrow with leukaemia or its file, in place of the shipped one.
+    model
+        Joint model of the marrow without leukaemia, with the drugs that will be given.
+    patients
+        Number of patients; ignored when ``population`` is a sample.
+    draws
+        Draws of what is not known; 1 takes central values.
+    seed
+        Seed of all random numbers.
+    options, cards
+        Options of kinetics and cards in place of the usual ones, in the marrow with leukaemia; in
+        the other they are those of ``model``.
+    transfusion
+        Platelet transfusion policy; ``None`` for none. The marrow with leukaemia takes its trigger.
+    curves
+        Lines that the marrow with leukaemia follows between mornings too.
+
+    Raises
+    ------
+    PkpdError
+        If an input cannot be used, or does not go with the marrow.
+
+    Examples
+    --------
+    >>> source("rr_aml", patients=10, draws=2).marrow
+    'leukaemia'
+    >>> source("rr_aml", marrow="friberg", patients=10).draws
+    1
+    """
+    if isinstance(population, str):
+        population = load_population(population)
+    for name, value in (("draws", draws), ("patients", patients)):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < 1:
+            allowed = "a whole number, 1 or more"
+            raise PkpdError(sentence(where=name, what=f"{value!r}", allowed=allowed))
+    if marrow is not None and marrow not in MARROWS:
+        raise PkpdError(sentence(where="marrow", what=f"{marrow!r}", allowed=", ".join(MARROWS)))
+    if isinstance(posterior, (str, Path)):
+        posterior = load_posterior(posterior)
+    own = population.disease if isinstance(population, Population) else ""
+    disease = disease or own or None
+    if marrow is None:
+        marrow = _usual(disease, posterior, model)
+    if marrow == FRIBERG:
+        for name, given in (("posterior", posterior), ("options", options), ("cards", cards)):
+            if given:
+                raise PkpdError(
+                    sentence(
+                        where=f"marrow {FRIBERG}",
+                        what=f"{name} is given, which this marrow does not use",
+                        remedy=f'leave it out, or name marrow="{LEUKAEMIA}"',
+                    )
+                )
+        return _of_cards(population, model, patients, draws, seed, transfusion)
+    if model is not None:
+        raise PkpdError(
+            sentence(
+                where=f"marrow {LEUKAEMIA}",
+                what="a joint model is given, which this marrow does not use",
+                remedy=f'leave it out, or name marrow="{FRIBERG}"',
+            )
+        )
+    if disease is None:
+        raise PkpdError(
+            sentence(
+                where=f"marrow {LEUKAEMIA}",
+                what="the patients have no disease",
+                allowed=", ".join(leukaemia_cards().populations),
+                remedy=f'give disease=..., or name marrow="{FRIBERG}"',
+            )
+        )
+    leukaemia_cards().chain(disease)
+    found = posterior or shipped_posterior()
+    if found is None:
+        raise PkpdError(
+            sentence(
+                where=f"marrow {LEUKAEMIA}", what="no posterior is shipped", remedy=HOW_TO_GET_ONE
+            )
+        )
+    check_names(found, "posterior")
+    arm = Arm(
+        name="simulated",
+        schedule=ArmSchedule(
+            None,
+            transfuse_below=0.0 if transfusion is None else transfusion.trigger,
+            options=tuple((options or {}).items()),
+            cards=tuple((cards or {}).items()),
+        ),
+        disease=disease,
+        population=population,
+    )
+    number = population.n if isinstance(population, PatientSample) else patients
+    return LearnedEnsemble(_study(found, population, number, draws, seed), arm, curves)
+
+
+def _usual(disease: str | None, posterior: object, model: JointModel | None) -> str:
+    """Marrow of patients of whom none is named."""
+    if posterior is not None:
+        return LEUKAEMIA
+    shipped = shipped_posterior()
+    learned = shipped is not None and shipped.converged
+    return LEUKAEMIA if disease is not None and model is None and learned else FRIBERG
+
+
+def _of_cards(
+    population: Population | PatientSample,
+    model: JointModel | None,
+    patients: int,
+    draws: int,
+    seed: int,
+    transfusion: TransfusionPolicy | None,
+) -> CardsEnsemble:
+    sample, known = population, None
+    if isinstance(population, Population):
+        sample, known = sample_population(population, patients, seed), population
+    assert isinstance(sample, PatientSample)
+    model = model or load_model(drugs=_with_kinetics())
+    values = typical(model, known) if draws == 1 else draw_parameters(model, known, draws, seed)
+    return CardsEnsemble(model, sample, values, known, transfusion, max_step_h=6.0)
+
+
+def _with_kinetics() -> list[str]:
+    """Shipped drugs that the marrow without leukaemia knows."""
+    return [name for name in card_names("drugs") if load_drug_card(name).pk]
+
+
+def _study(
+    posterior: EvidencePosterior,
+    population: Population | PatientSample,
+    patients: int,
+    draws: int,
+    seed: int,
+) -> NewStudy:
+    variant = VARIANTS[str(posterior.record.get("variant", "full"))]
+    key = patients_key(population)
+    if draws > 1:
+        thetas = posterior.draws(draws, seed)
+        return new_study(key, thetas, patients=patients, seed=seed, variant=variant)
+    middle = np.median(posterior.flat()[posterior.chosen(posterior.weights.size)], axis=0)
+    central = dict(zip(posterior.names, map(float, middle), strict=True))
+    theta = {**default_theta(), **posterior.fixed, **central}
+    return NewStudy(key, (theta,), ({},), patients, seed, variant)

@@ -1,0 +1,186 @@
+"""Kinetics of the drugs of a schedule in given patients: structures, parameters, occasions.
+
+The one place that turns cards of drugs and covariates of patients into what a driver reads: a
+linear compartmental model for each drug, and one row of numbers for each of its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.errors import PkpdError, sentence
+from pkpd.kinetics.linear import LinearPK
+from pkpd.model.individuals import individual_parameters, occasion_factors, occasion_scores
+from pkpd.model.joint import DrugModel, JointModel
+from pkpd.schedule import Slot
+from pkpd.subjects import PatientSample
+
+Floats = NDArray[np.float64]
+
+MOST_OCCASIONS = 40
+"""Dosing days with an occasion deviation of their own; later ones repeat the last."""
+
+OF_THE_SITE = ("k_in", "k_out")
+"""Kinetic parameters that stand on the effect card."""
+
+_LN2 = float(np.log(2.0))
+
+
+def linear_kinetics(drug: DrugModel, effect_site: bool, by_mouth: bool = False) -> LinearPK:
+    """Linear compartmental model of a drug.
+
+    Parameters
+    ----------
+    drug
+        Its cards.
+    effect_site
+        Whether the driver is the concentration at the effect site.
+    by_mouth
+        Whether a drug whose kinetics are those of a vein is swallowed: first-order absorption.
+
+    Raises
+    ------
+    PkpdError
+        If the elimination is saturable, or there is no absorption by mouth.
+    """
+    route, *_, last = drug.pk.structure.split("_")
+    if last != f"{last[0]}cmt":
+        msg = sentence(
+            where=f"drug {drug.name}",
+            what=f"the kinetics '{drug.pk.structure}' are not linear",
+            remedy="name another pk card",
+        )
+        raise PkpdError(msg)
+    if effect_site and not {i.name for i in drug.effect.individuals} >= set(OF_THE_SITE):
+        msg = sentence(
+            where=f"drug {drug.name}",
+            what=f"its effect card {drug.effect.name} has no {' and '.join(OF_THE_SITE)}",
+            remedy='name an effect card with a triphosphate, or write driver = "plasma"',
+        )
+        raise PkpdError(msg)
+    absorption = None if route == "iv" else drug.transits
+    if by_mouth and absorption is None:
+        if drug.card.by_mouth is None:
+            msg = sentence(
+                where=f"dose of {drug.name}",
+                what="its card does not say what becomes of a dose by mouth",
+                remedy="add a table [by_mouth] to the drug card",
+            )
+            raise PkpdError(msg)
+        absorption = 0
+    return LinearPK(absorption, int(last[0]), effect_site=effect_site, unit="umol/L")
+
+
+def swallowed(drug: DrugModel, slots: Iterable[Slot]) -> bool:
+    """Whether the doses of a drug are by mouth.
+
+    Raises
+    ------
+    PkpdError
+        If there is no model for a route, or doses by different routes cannot be told apart.
+    """
+    routes = {slot.route for slot in slots if slot.drug == drug.name}
+    for route in sorted(routes):
+        if route not in drug.card.routes:
+            msg = sentence(
+                where=f"dose of {drug.name}",
+                what=f"there is no model for route {route!r}",
+                allowed=", ".join(drug.card.routes),
+            )
+            raise PkpdError(msg)
+    if "oral" in routes and len(routes) > 1:
+        msg = sentence(
+            where=f"drug {drug.name}",
+            what=f"doses by {' and '.join(sorted(routes))} in one regimen",
+            allowed="one route for all doses of a drug",
+        )
+        raise PkpdError(msg)
+    return "oral" in routes
+
+
+@dataclass(frozen=True)
+class Kinetics:
+    """Kinetic parameters of N patients under M draws.
+
+    Attributes
+    ----------
+    values
+        Drug and parameter -> ``[M, N]``; ``F`` is the bioavailability.
+    occasion
+        Drug and parameter -> factors ``[M, O, N]`` by dosing day.
+    """
+
+    values: Mapping[tuple[str, str], Floats]
+    occasion: Mapping[tuple[str, str], Floats]
+
+
+def kinetics_of(
+    model: JointModel,
+    structures: Mapping[str, LinearPK],
+    typical: Mapping[str, Floats],
+    sample: PatientSample,
+    dosing_days: Mapping[str, int],
+) -> Kinetics:
+    """Kinetic parameters of patients.
+
+    Parameters
+    ----------
+    model
+        Has the drugs.
+    structures
+        Of each drug, from `linear_kinetics`.
+    typical
+        Namespaced parameter -> float[M] (`pkpd.model.parameters`).
+    sample
+        The patients.
+    dosing_days
+        Most dosing days of each drug.
+    """
+    values: dict[tuple[str, str], Floats] = {}
+    occasion: dict[tuple[str, str], Floats] = {}
+    found = individual_parameters(model, typical, sample, np)
+    most = min(max(dosing_days.values(), default=0), MOST_OCCASIONS)
+    varying = [(name, s.parameter) for name in structures for s in model.drug(name).pk.iov]
+    factors: Mapping[str, Floats] = {}
+    if varying and most:
+        factors = occasion_factors(typical, occasion_scores(model, sample, most), np)
+    shape = next(iter(found.values())).shape if found else (1, sample.n)
+    for name, pk in structures.items():
+        drug = model.drug(name)
+        for parameter in pk.parameters:
+            if parameter == "per_umol":
+                value = np.full(shape, drug.per_umol)
+            elif parameter == "ka" and f"{name}.ka" not in found:
+                assert drug.card.by_mouth is not None
+                value = np.full(shape, _LN2 / drug.card.by_mouth.absorption_half_life.value)
+            else:
+                site = "effect." if parameter in OF_THE_SITE else ""
+                value = np.asarray(found[f"{name}.{site}{parameter}"])
+            values[name, parameter] = value
+        share = 1.0
+        if pk.absorption is not None and drug.pk.structure.startswith("iv_"):
+            assert drug.card.by_mouth is not None
+            share = drug.card.by_mouth.bioavailability.value
+        values[name, "F"] = np.full(shape, share)
+    for name, parameter in varying:
+        if parameter in structures[name].parameters:
+            full = f"{name}.{parameter}"
+            days = min(dosing_days.get(name, 0), most)
+            if days and full in factors:
+                occasion[name, parameter] = np.asarray(factors[full])
+    return Kinetics(values, occasion)
+
+
+def dose_hours(slots: Sequence[Slot], names: Iterable[str]) -> set[float]:
+    """Hours of the day at which doses of some drugs begin and infusions end."""
+    wanted = set(names)
+    return {
+        hour
+        for slot in slots
+        if slot.drug in wanted
+        for hour in (slot.hour, min(slot.hour + slot.duration_h, 24.0))
+    }
