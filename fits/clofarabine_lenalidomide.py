@@ -1,8 +1,9 @@
 """A simulated trial of clofarabine and lenalidomide with known truth: two lines, limits.
 
-Nothing is shipped: typical values come from the package's cards (`pkpd.load_model`), twelve weeks
-of counts twice a week are simulated for 20 patients (200 with --full), counts below 0.1 and
-platelets below 10 x 10^9/L are censored, and the model is fitted back with seven random effects.
+Nothing is shipped: typical values come from the package's cards (`pkpd.models.load_model`),
+twelve weeks of counts twice a week are simulated for 20 patients (200 with --full), counts below
+0.1 and platelets below 10 x 10^9/L are censored, and the model is fitted back with seven random
+effects.
 """
 
 # ruff: noqa: T201
@@ -16,12 +17,9 @@ import pandas as pd
 from reference_table import ReferenceTable, arguments
 
 import pkpd
-from pkpd import parameter, residual
-from pkpd.fitting.checks.all_checks import check
+from pkpd import models
 from pkpd.fitting.model.population_parameters import start_values
-from pkpd.marrow.friberg import Friberg, PlateletChain
-from pkpd.predict.marrow import marrow_model
-from pkpd.report.fit.page import write_fit_page
+from pkpd.models import Friberg, PlateletChain, compartments, marrow_model, parameter, residual
 
 CLOFARABINE_MG = 36.0  # 20 mg/m^2, in an hour
 LIMIT = {"neutrophils": 0.1, "platelets": 10.0}
@@ -36,10 +34,10 @@ SPREAD = {  # between-patient standard deviation on the log scale; these seven v
 }
 
 
-def truth() -> pkpd.PopulationModel:
+def truth() -> models.PopulationModel:
     """Build the model at the central values of the cards; what the data cannot tell is held."""
     c, o = "clofarabine", "lenalidomide"
-    card = {k: float(v[0]) for k, v in pkpd.typical(pkpd.load_model(drugs=[c, o])).items()}
+    card = {k: float(v[0]) for k, v in models.typical(models.load_model(drugs=[c, o])).items()}
     values = {
         f"CL_{c}": card[f"{c}.adult_factor"] * (card[f"{c}.CL_nonrenal"] + card[f"{c}.CL_renal"]),
         f"k_in_{c}": card[f"{c}.effect.k_in"],
@@ -61,7 +59,7 @@ def truth() -> pkpd.PopulationModel:
             f"circ0_{line}": card[f"{line}.normal"],
         }
     structure = marrow_model(
-        {c: pkpd.compartments(2), o: pkpd.compartments(1, absorption="first_order")},
+        {c: compartments(2), o: compartments(1, absorption="first_order")},
         effect={c: "emax", o: "linear"},
         driver={c: "triphosphate", o: "plasma"},
         molar_mass={c: 303.68, o: 259.26},
@@ -70,7 +68,7 @@ def truth() -> pkpd.PopulationModel:
         max_step_h=12.0,
     )
     estimated = [*SPREAD, "slope_lenalidomide_platelets", "gamma_neutrophils"]
-    return pkpd.PopulationModel(
+    return models.PopulationModel(
         structure,
         [
             parameter(n, values[n], fixed=n not in estimated, iiv=SPREAD.get(n))
@@ -80,7 +78,7 @@ def truth() -> pkpd.PopulationModel:
     )
 
 
-def trial(model: pkpd.PopulationModel, patients: int, seed: int) -> pkpd.Dataset:
+def trial(model: models.PopulationModel, patients: int, seed: int) -> pkpd.data.Dataset:
     """Simulate three courses of four weeks: clofarabine for 5 days, lenalidomide for 21."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -94,7 +92,7 @@ def trial(model: pkpd.PopulationModel, patients: int, seed: int) -> pkpd.Dataset
     names = ["ID", "TIME", "EVID", "AMT", "RATE", "II", "ADDL", "CMT", "DV", "DVID"]
     frame = pd.DataFrame(rows, columns=names).sort_values(["ID", "TIME"], kind="stable")
     design = pkpd.read_nonmem(frame, units={"TIME": "h", "AMT": "mg", "DV": "10^9/L"})
-    return pkpd.simulate_data(model, design, seed=seed, lloq=LIMIT)
+    return models.simulate_data(model, design, seed=seed, lloq=LIMIT)
 
 
 def main() -> None:
@@ -119,9 +117,9 @@ def main() -> None:
     found = fit.table()[columns].dropna()
 
     # checks
-    checks = check(fit, quick=not options.full)
+    checks = pkpd.check(fit, quick=not options.full)
     print(checks.summary())
-    write_fit_page(checks, table.page)
+    pkpd.write_fit_page(checks, table.page)
 
     # reference: all but a few of the intervals should hold the truth
     held = 0

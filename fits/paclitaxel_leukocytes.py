@@ -17,11 +17,16 @@ from dataclasses import replace
 from reference_table import ReferenceTable, arguments, find_data
 
 import pkpd
-from pkpd import fixed, parameter, residual
-from pkpd.fitting.checks.all_checks import check
-from pkpd.marrow.friberg import Friberg
-from pkpd.predict.marrow import marrow_model
-from pkpd.report.fit.page import write_fit_page
+from pkpd.models import (
+    Friberg,
+    PopulationModel,
+    compartments,
+    fixed,
+    from_column,
+    marrow_model,
+    parameter,
+    residual,
+)
 
 SHA256 = "2d9cd5ee11d3ccc7e8a5640b0416dc3f04929858b9177f12dd08118dcd1f34bb"
 ADDRESS = (
@@ -49,12 +54,12 @@ def main() -> None:
     print(data.summary())
 
     # model: the kinetics are known, the marrow is not
-    model = pkpd.PopulationModel(
-        marrow_model(pkpd.compartments(2), lines={"leukocytes": Friberg()}),
+    model = PopulationModel(
+        marrow_model(compartments(2), lines={"leukocytes": Friberg()}),
         [
-            pkpd.from_column("CL", "CLI"),
-            pkpd.from_column("V1", "V1I"),
-            pkpd.from_column("V2", "V2I"),
+            from_column("CL", "CLI"),
+            from_column("V1", "V1I"),
+            from_column("V2", "V2I"),
             parameter("Q", fixed(204.0)),
             parameter("slope", 20.0, iiv=0.3),
             parameter("circ0", 6.0, iiv=0.3),
@@ -80,9 +85,9 @@ def main() -> None:
     print(summary.round(4).to_string())
 
     # checks
-    checks = check(posterior, quick=not options.full)
+    checks = pkpd.check(posterior, quick=not options.full)
     print(checks.summary())
-    write_fit_page(checks, table.page)
+    pkpd.write_fit_page(checks, table.page)
 
     # reference
     ratio = held.objective - maximum.objective

@@ -13,9 +13,7 @@ import pandas as pd
 from reference_table import HERE, ReferenceTable, arguments
 
 import pkpd
-from pkpd import covariate, fixed, parameter, residual
-from pkpd.fitting.checks.all_checks import check
-from pkpd.report.fit.page import write_fit_page
+from pkpd.models import PopulationModel, compartments, covariate, fixed, parameter, residual
 
 NONMEM = {
     "CL": 0.00469555,
@@ -46,8 +44,8 @@ def main() -> None:
 
     # model: values per kg of birth weight
     per_kg = covariate.power("WT", 1.0, fixed(1.0))
-    model = pkpd.PopulationModel(
-        pkpd.compartments(1),
+    model = PopulationModel(
+        compartments(1),
         [
             parameter("CL", 0.005, iiv=0.2, effects=per_kg),
             parameter("V", 1.0, iiv=0.2, effects=[per_kg, covariate.linear("ASPHYXIA", 0.0, 0.1)]),
@@ -64,9 +62,9 @@ def main() -> None:
     print(summary.round(4).to_string())
 
     # checks
-    checks = check(posterior, quick=not options.full)
+    checks = pkpd.check(posterior, quick=not options.full)
     print(checks.summary())
-    write_fit_page(checks, table.page)
+    pkpd.write_fit_page(checks, table.page)
 
     # reference
     table.near("objective", maximum.objective, NONMEM_OBJECTIVE, within=0.05)

@@ -15,11 +15,15 @@ import pandas as pd
 from reference_table import ReferenceTable, arguments, find_data
 
 import pkpd
-from pkpd import fixed, parameter, residual
-from pkpd.fitting.checks.all_checks import check
-from pkpd.marrow.friberg import Friberg
-from pkpd.predict.marrow import marrow_model
-from pkpd.report.fit.page import write_fit_page
+from pkpd.models import (
+    Friberg,
+    PopulationModel,
+    compartments,
+    fixed,
+    marrow_model,
+    parameter,
+    residual,
+)
 
 NAME = "0470-2008_2018-05-09_Docetaxel.csv"
 SHA256 = "70e0bf323a8a05efb5c790074d6bb252f560612107f3e037a88ef3de4e2f8e31"
@@ -38,7 +42,7 @@ def rows(path) -> pd.DataFrame:
     return frame.sort_values(["ID", "TIME", "EVID"], ascending=[True, True, False], kind="stable")
 
 
-def read(frame: pd.DataFrame, lines: dict[str, str]) -> pkpd.Dataset:
+def read(frame: pd.DataFrame, lines: dict[str, str]) -> pkpd.data.Dataset:
     """Read those lines; others are left out and counted in the summary."""
     units = {"TIME": "h", "AMT": "mg", "DV": dict.fromkeys(lines.values(), "10^3/mcL")}
     if "concentration" in lines.values():
@@ -73,14 +77,14 @@ def main() -> None:
     print(concentrations.summary(), both.summary(), sep="\n")
 
     # model
-    kinetics = pkpd.PopulationModel(
-        pkpd.compartments(2),
+    kinetics = PopulationModel(
+        compartments(2),
         [parameter(name, value) for name, value in KINETICS.items()],
         residual.proportional(0.3),
     )
     known = [parameter(name, fixed(value)) for name, value in KINETICS.items()]
-    platelets = pkpd.PopulationModel(
-        marrow_model(pkpd.compartments(2), lines={"platelets": Friberg()}),
+    platelets = PopulationModel(
+        marrow_model(compartments(2), lines={"platelets": Friberg()}),
         [
             *known,
             parameter("circ0", 900.0),
@@ -105,8 +109,8 @@ def main() -> None:
             parameter(f"slope_{line}", 12.0, iiv=0.2),
         ]
     lines = {"platelets": Friberg(), "neutrophils": Friberg()}
-    population = pkpd.PopulationModel(
-        marrow_model(pkpd.compartments(2), lines=lines),
+    population = PopulationModel(
+        marrow_model(compartments(2), lines=lines),
         [*known, *marrow],
         {"platelets": residual.proportional(0.2), "neutrophils": residual.proportional(0.4)},
     )
@@ -114,9 +118,9 @@ def main() -> None:
     print(joint.summary())
 
     # checks
-    checks = check(joint)
+    checks = pkpd.check(joint)
     print(checks.summary())
-    write_fit_page(checks, table.page)
+    pkpd.write_fit_page(checks, table.page)
 
     # reference
     for name, wanted in KINETICS.items():

@@ -13,9 +13,7 @@ import numpy as np
 from reference_table import HERE, ReferenceTable, arguments
 
 import pkpd
-from pkpd import parameter, residual
-from pkpd.fitting.checks.all_checks import check
-from pkpd.report.fit.page import write_fit_page
+from pkpd.models import PopulationModel, compartments, parameter, residual
 
 OBJECTIVE = 116.8038
 LOG_TYPICAL = {"ka": 0.46445, "CL": 1.01205, "V": 3.45997}
@@ -37,8 +35,8 @@ def main() -> None:
     print(data.summary())
 
     # model
-    model = pkpd.PopulationModel(
-        pkpd.compartments(1, absorption="first_order"),
+    model = PopulationModel(
+        compartments(1, absorption="first_order"),
         [
             parameter("ka", 1.5, iiv=0.6),
             parameter("CL", 2.7, iiv=0.3),
@@ -55,9 +53,9 @@ def main() -> None:
     print(posterior.table().round(3).to_string())
 
     # checks
-    checks = check(posterior, quick=not options.full)
+    checks = pkpd.check(posterior, quick=not options.full)
     print(checks.summary())
-    write_fit_page(checks, table.page)
+    pkpd.write_fit_page(checks, table.page)
 
     # reference
     table.near("objective", maximum.objective, OBJECTIVE, within=0.05)

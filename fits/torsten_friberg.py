@@ -20,12 +20,10 @@ import pandas as pd
 from reference_table import ReferenceTable, arguments, find_data
 
 import pkpd
-from pkpd import Prior, covariate, parameter, residual
-from pkpd.fitting.checks.all_checks import check
+from pkpd import models
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.priors import Estimate
-from pkpd.predict.marrow import marrow_model
-from pkpd.report.fit.page import write_fit_page
+from pkpd.models import Prior, compartments, covariate, marrow_model, parameter, residual
 
 ADDRESS = "https://github.com/metrumresearchgroup/Torsten (example-models/FribergKarlsson/{})"
 FILES = {
@@ -91,8 +89,8 @@ def main() -> None:
     scale = Prior("HalfCauchy", beta=0.5)
     spread = Estimate(0.2, scale)
     clearance, volume = covariate.allometric("WT", 70, 0.75), covariate.allometric("WT", 70, 1.0)
-    model = pkpd.PopulationModel(
-        marrow_model(pkpd.compartments(2, absorption="first_order")),
+    model = models.PopulationModel(
+        marrow_model(compartments(2, absorption="first_order")),
         [
             parameter("CL", 10.0, prior=around(10, 0.2), iiv=spread, effects=clearance),
             parameter("Q", 15.0, prior=around(15, 0.1), iiv=spread, effects=clearance),
@@ -120,9 +118,9 @@ def main() -> None:
     print(summary.round(4).to_string())
 
     # checks
-    checks = check(posterior, quick=not options.full)
+    checks = pkpd.check(posterior, quick=not options.full)
     print(checks.summary())
-    write_fit_page(checks, table.page)
+    pkpd.write_fit_page(checks, table.page)
     likelihood, times = posterior.likelihood, []
     values = likelihood.fixed(start_values(model)), np.zeros((15, len(VARYING)))
     for _ in range(51):

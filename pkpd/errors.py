@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "CardError",
+    "DataError",
+    "PkpdError",
+    "PkpdWarning",
+    "SolverWarning",
+    "UnitError",
+    "sentence",
+]
+
 
 class PkpdError(ValueError):
     """Bad input, told in one sentence: where, what, what is allowed, how to mend it."""
@@ -25,10 +35,6 @@ class PkpdWarning(UserWarning):
 
 class SolverWarning(PkpdWarning):
     """Some lanes were solved again by the general engine, or could not be solved."""
-
-
-class ConvergenceWarning(PkpdWarning):
-    """A sampler or optimiser did not reach its target."""
 
 
 def sentence(

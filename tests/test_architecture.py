@@ -9,10 +9,11 @@ import pkpd
 
 PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LAYERS = ("errors", "float64", "machine", "units", "body", "distributions", "schedule", "subjects", "trials",
-          "cards", "data", "kinetics", "marrow", "model", "solve", "course", "endpoints",
-          "predict", "leukaemia", "fitting", "evidence", "ensemble", "comparison", "report",
-          "cli")  # fmt: skip
+FACADES = ("models", "checks", "plots", "pymc", "results")  # public names and nothing else
+LAYERS = ("errors", "float64", "machine", "units", "body", "distributions", "schedule",
+          "subjects", "trials", "cards", "data", "kinetics", "marrow", "model", "solve", "course",
+          "endpoints", "predict", "leukaemia", "fitting", "evidence", "ensemble", "comparison",
+          "report", *FACADES, "cli")  # fmt: skip
 
 
 def test_modules_are_of_readable_size_and_say_what_they_are():
@@ -47,6 +48,22 @@ def test_modules_import_only_their_own_and_lower_layers():
                 if LAYERS.index(parts[1]) > LAYERS.index(own):
                     upwards.append(f"{path} imports {name}")
     assert not upwards
+
+
+def test_facades_hold_public_names_and_nothing_else():
+    for name in FACADES:
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+        imported = set()
+        for node in tree.body[1:]:  # after the docstring
+            if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+                package, room, *_ = (node.module or "").split(".")
+                assert package == "pkpd"
+                assert room not in FACADES, f"{name} has names of a facade"
+                imported |= {alias.asname or alias.name for alias in node.names}
+        others = [n for n in tree.body[1:] if not isinstance(n, ast.ImportFrom)]
+        assert len(others) == 1, f"{name}: imports and __all__"
+        assert isinstance(others[0], ast.Assign)
+        assert imported == set(ast.literal_eval(others[0].value))
 
 
 def test_every_module_has_a_layer():

@@ -38,7 +38,7 @@ def test_terms_that_are_numbers_alone_are_parameters(tmp_path):
     model = load_model(
         drugs=["lenalidomide"], replace={"lenalidomide.pk": str(tmp_path / "plain.toml")}
     )
-    sample = pkpd.sample_population(pkpd.load_population("rr_aml"), 5, 1)
+    sample = pkpd.subjects.sample_population(pkpd.cards.load_population("rr_aml"), 5, 1)
     values = individual_parameters(model, typical(model), sample)
     for name, value in (("CL", 12.0), ("V1", 50.0), ("ka", 2.0)):
         assert values[f"lenalidomide.{name}"].shape == (1, 5)

@@ -20,8 +20,14 @@ from pkpd.fitting.model import residual
 from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import parameter
-from pkpd.marrow.friberg import Friberg, PlateletChain
-from pkpd.predict.marrow import marrow_model
+from pkpd.models import (
+    Friberg,
+    PlateletChain,
+    PopulationModel,
+    compartments,
+    marrow_model,
+    simulate_data,
+)
 
 pt: Any = pytensor.tensor
 
@@ -44,9 +50,9 @@ _MARROW = {
 
 def likelihood_of_patients(patients: int = 200, seed: int = 3) -> PopulationLikelihood:
     """Bind the model to counts that were simulated from it."""
-    model = pkpd.PopulationModel(
+    model = PopulationModel(
         marrow_model(
-            pkpd.compartments(2), lines={"neutrophils": Friberg(), "platelets": PlateletChain()}
+            compartments(2), lines={"neutrophils": Friberg(), "platelets": PlateletChain()}
         ),
         [parameter(name, value, iiv=iiv) for name, (value, iiv) in (_KINETICS | _MARROW).items()],
         {"neutrophils": residual.lognormal(0.3), "platelets": residual.lognormal(0.2)},
@@ -61,7 +67,7 @@ def likelihood_of_patients(patients: int = 200, seed: int = 3) -> PopulationLike
     names = ["ID", "TIME", "EVID", "AMT", "RATE", "II", "ADDL", "DV", "DVID"]
     frame = pd.DataFrame(rows, columns=names).sort_values(["ID", "TIME"], kind="stable")
     units = {"TIME": "h", "AMT": "mg", "DV": "10^9/L"}
-    return bind(model, pkpd.simulate_data(model, pkpd.read_nonmem(frame, units=units), seed=seed))
+    return bind(model, simulate_data(model, pkpd.read_nonmem(frame, units=units), seed=seed))
 
 
 def overhead(in_turn: Callable[..., tuple[float, float]]) -> dict[str, Any]:

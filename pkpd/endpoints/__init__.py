@@ -17,3 +17,7 @@ Resolution
     then the patient's own everywhere. ``"morning"``: a laboratory count every morning.
     `pkpd.endpoints.resolution.Visits`: counts on visits only. Comparisons use mornings.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,6 +1,18 @@
 """Learning from aggregated outcomes of trials.
 
-`pkpd.evidence.table.table` reads published outcomes, one line each; the modules beside it compare
-them with simulated patients, sample the parameters of the simulator, and criticise the result.
-Nothing here knows how patients are simulated: a simulator is a function from parameters to arms.
+`load_evidence` reads published outcomes, one line each. `EvidenceLikelihood` compares them with
+simulated patients, `calibrate` samples the parameters of the simulator, and the rest criticises
+the result. Nothing here knows how patients are simulated: a simulator is a function from
+parameters to arms.
+
+Examples
+--------
+>>> from pkpd.evidence import load_evidence
+>>> table = load_evidence()
+>>> table.rows[0].study in table.studies
+True
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -169,7 +169,7 @@ def fit(
         ``"nuts"``: posterior sample. ``"map"``: mode of the marginal posterior and the normal
         approximation around it, for a quick look. ``"advi"``: mean-field variational
         approximation. ``"focei"``, ``"foce"``, ``"fo"``, ``"laplace"``: maximum likelihood, without
-        priors; gives a `pkpd.fitting.maximum.estimate.MaximumLikelihood`.
+        priors; gives a `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
         See `pkpd.fitting.bayes.sample.SamplerSettings`.
     centring
@@ -203,13 +203,16 @@ def fit(
         If the likelihood is not finite where the fit would start (the message names the subjects),
         if a setting has no meaning, or if all parameters are held and the method estimates them.
     """
-    for name, given, kind in (("model", model, PopulationModel), ("data", data, Dataset)):
+    for name, given, kind, room in (
+        ("model", model, PopulationModel, "models"),
+        ("data", data, Dataset, "data"),
+    ):
         if not isinstance(given, kind):
             raise PkpdError(
                 sentence(
                     where=f"fit: {name}",
                     what=f"a {type(given).__name__} is no {name}",
-                    allowed=f"pkpd.{kind.__name__}",
+                    allowed=f"pkpd.{room}.{kind.__name__}",
                 )
             )
     if method in ("focei", "foce", "fo", "laplace"):

@@ -98,7 +98,7 @@ def leukaemia_model(
     actions
         How drugs act (`pkpd.marrow.actions`); by the drug card of that name if not given.
     driver, molar_mass, first_compartment, max_step_h
-        As in `pkpd.marrow_model`, by drug. The driver follows from the action if not given.
+        As in `pkpd.models.marrow_model`, by drug. The driver follows from the action if not given.
 
     Returns
     -------

@@ -45,14 +45,14 @@ def test_the_marrow_follows_the_disease_and_is_named():
     assert learned.attrs["marrow"] == "leukaemia"
     assert list(learned["line"].values) == ["neutrophils", "platelets", "wbc"]
     body = {"age": [70.0], "male": [1.0], "weight": [75.0], "height": [175.0], "scr": [1.0]}
-    mine = pkpd.patients({**body, "anc": [3.0], "plt": [180.0]})
+    mine = pkpd.subjects.patients({**body, "anc": [3.0], "plt": [180.0]})
     assert pkpd.simulate(REGIMEN, mine, **few).attrs["marrow"] == "friberg"
     own = pkpd.simulate(REGIMEN, mine, disease="myeloma", **few)
     assert own.attrs["marrow"] == "leukaemia"
     with pytest.raises(PkpdError, match="the patients have no disease"):
         pkpd.simulate(REGIMEN, mine, marrow="leukaemia", **few)
+    model = pkpd.models.load_model(drugs=["lenalidomide"])
     with pytest.raises(PkpdError, match="a joint model is given, which this marrow does not use"):
-        model = pkpd.load_model(drugs=["lenalidomide"])
         pkpd.simulate(REGIMEN, "rr_myeloma", marrow="leukaemia", model=model, **few)
 
 
@@ -89,10 +89,10 @@ def test_the_data_set_is_labelled_and_repeats():
 
 
 def test_counts_start_at_the_patients_own_and_one_draw_is_the_typical_one():
-    sample = pkpd.sample_population(pkpd.load_population("mds_post_hma"), 10, 3)
-    model = pkpd.load_model(drugs=["lenalidomide"])
+    sample = pkpd.subjects.sample_population(pkpd.cards.load_population("mds_post_hma"), 10, 3)
+    model = pkpd.models.load_model(drugs=["lenalidomide"])
     data = pkpd.simulate(REGIMEN, sample, model=model, until_day=21, days=[0.0, 10.25, 21.0])
-    values = individual_parameters(model, pkpd.typical(model), sample)
+    values = individual_parameters(model, pkpd.models.typical(model), sample)
     for line in ("neutrophils", "platelets"):
         np.testing.assert_allclose(
             data["count"].sel(line=line, time=0.0)[0], values[f"{line}.baseline"][0]
@@ -113,7 +113,7 @@ def test_between_nodes_the_curve_is_read_not_the_nearest_node():
 
 def test_without_transfusions_none_is_given():
     body = {"age": [70.0], "male": [1.0], "weight": [75.0], "height": [175.0], "scr": [1.0]}
-    low = pkpd.patients({**body, "anc": [1.0], "plt": [8.0]})
+    low = pkpd.subjects.patients({**body, "anc": [1.0], "plt": [8.0]})
     given = pkpd.simulate(REGIMEN, low, until_day=7)
     none = pkpd.simulate(REGIMEN, low, until_day=7, transfusion=None)
     assert given["transfused"].any()
@@ -133,7 +133,7 @@ def test_without_transfusions_none_is_given():
     ],
 )
 def test_bad_input_is_a_sentence(words, part):
-    sample = pkpd.sample_population(pkpd.load_population("mds_post_hma"), 2, 1)
+    sample = pkpd.subjects.sample_population(pkpd.cards.load_population("mds_post_hma"), 2, 1)
     population = "mds_post_hma" if "patients" in words else sample
     with pytest.raises(PkpdError, match=part):
         pkpd.simulate(REGIMEN, population, until_day=7, **words)

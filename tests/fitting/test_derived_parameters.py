@@ -16,13 +16,14 @@ from pkpd.fitting.model.individuals import IndividualModel
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import deviations, fixed_effects, start_values
 from pkpd.fitting.model.specification import PopulationModel, derived, from_column, parameter
+from pkpd.models import compartments, residual
 from pkpd.predict.ode import ode_model
 
 ROWS = [(1, 0.0, None, 1.0), (1, 1.0, None, 1.0), (2, 0.0, None, 1.0), (2, 5.0, None, 1.0)]
 
 
 def straight(parameters, **changes):
-    model = PopulationModel(Straight(), parameters, pkpd.residual.additive(1.0))
+    model = PopulationModel(Straight(), parameters, residual.additive(1.0))
     return IndividualModel(model, dataset_of(ROWS, lines=("height",), **changes))
 
 
@@ -64,7 +65,7 @@ TWO_WAYS = pd.DataFrame(
 def test_what_is_not_absorbed_one_way_is_absorbed_the_other():
     data = pkpd.read_nonmem(TWO_WAYS)
     model = PopulationModel(
-        pkpd.compartments(1, absorption="first_order", dosing=("F1", "F2")),
+        compartments(1, absorption="first_order", dosing=("F1", "F2")),
         [
             parameter("ka", 0.8),
             parameter("CL", 3.0),
@@ -72,7 +73,7 @@ def test_what_is_not_absorbed_one_way_is_absorbed_the_other():
             parameter("F1", 0.3, scale="logit", iiv=0.4),
             derived("F2", lambda F1: 1.0 - F1),
         ],
-        pkpd.residual.additive(0.2),
+        residual.additive(0.2),
     )
     likelihood = bind(model, data)
     fixed = likelihood.fixed(start_values(model))
@@ -109,7 +110,7 @@ def test_steps_of_equations_are_chosen_at_values_from_data_and_derived_ones():
     model = PopulationModel(
         structure,
         [from_column("scale", "S"), derived("k", lambda scale: 0.3 / scale)],
-        pkpd.residual.additive(1.0),
+        residual.additive(1.0),
     )
     likelihood = bind(model, data)
     assert likelihood.predictor.structure.typical == pytest.approx({"k": 0.1125, "scale": 3.0})

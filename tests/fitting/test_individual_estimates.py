@@ -15,6 +15,7 @@ import pkpd
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.residual import additive
 from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.models import compartments, residual
 
 FOLDER = Path(os.environ.get("PKPD_REFERENCE", Path(__file__).parents[3] / "shared" / "oracles"))
 TIMES = np.array([0.0, 1.0, 3.0])
@@ -112,9 +113,9 @@ def test_a_subject_without_measurements_keeps_the_population():
         }
     )
     model = PopulationModel(
-        pkpd.compartments(1),
+        compartments(1),
         [parameter("CL", 3.0, iiv=0.4), parameter("V", 20.0, iiv=0.2)],
-        pkpd.residual.proportional(0.2),
+        residual.proportional(0.2),
     )
     found = pkpd.individual(model, pkpd.read_nonmem(table))
     np.testing.assert_allclose(found.eta.sel(subject=2), [0.0, 0.0], atol=1e-9)
@@ -199,9 +200,9 @@ def test_nonmem_prints_the_same_modes_and_objectives():
     data = pkpd.read_nonmem(FOLDER / "mapbayr" / "data_to_fit001.csv")
     sd = np.sqrt(0.2)
     model = PopulationModel(
-        pkpd.compartments(1, absorption="first_order"),
+        compartments(1, absorption="first_order"),
         [parameter(name, v, iiv=sd) for name, v in (("CL", 4.0), ("V", 70.0), ("ka", 1.0))],
-        pkpd.residual.proportional(np.sqrt(0.05)),
+        residual.proportional(np.sqrt(0.05)),
     )
     phi = pd.read_csv(FOLDER / "mapbayr" / "run001.phi", sep=r"\s+", skiprows=1)
     found = pkpd.individual(model, data)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import pkpd
-from pkpd import fixed, parameter, residual
 from pkpd.errors import PkpdError
 from pkpd.fitting.leukaemia_model import leukaemia_model, typical_patient
+from pkpd.models import PopulationModel, compartments, fixed, parameter, residual, simulate_data
 
 TRUTH = {"rho": 0.25, "stem_start": 0.2, "blasts_start": 0.5, "kill_blasts": 14.0}
 KINETICS = {"CL": 30.0, "V1": 80.0, "V2": 150.0, "Q": 20.0, "k_in": 2.5, "k_out": 0.0289}
@@ -39,7 +39,7 @@ def design(patients, days=(0, 7, 14, 18, 21, 24, 28, 32, 36, 42)):
 
 def structure(**more):
     return leukaemia_model(
-        {"clofarabine": pkpd.compartments(2), "mec": None},
+        {"clofarabine": compartments(2), "mec": None},
         disease="aml",
         molar_mass={"clofarabine": 303.7},
         free=tuple(TRUTH),
@@ -52,7 +52,7 @@ def model():
     spread = {"rho": 0.4, "stem_start": 0.5}
     free = [parameter(name, value, iiv=spread.get(name)) for name, value in TRUTH.items()]
     errors = {"neutrophils": 0.3, "platelets": 0.2, "marrow_blasts": 0.3}
-    return pkpd.PopulationModel(
+    return PopulationModel(
         structure(), [*held, *free], {k: residual.lognormal(v) for k, v in errors.items()}
     )
 
@@ -112,18 +112,18 @@ def test_doses_of_a_drug_without_kinetics_act_over_a_day():
     [
         ({"disease": "amll"}, "disease 'amll' is unknown.*did you mean"),
         ({"free": ["rhoo"]}, "'rhoo' is not a parameter"),
-        ({"pk": {"mitoxantrone": pkpd.compartments(2)}}, "give its doses as intensity"),
+        ({"pk": {"mitoxantrone": compartments(2)}}, "give its doses as intensity"),
     ],
 )
 def test_what_it_cannot_take_is_one_sentence(change, words):
-    settings = {"pk": {"clofarabine": pkpd.compartments(2)}, "disease": "aml"} | change
+    settings = {"pk": {"clofarabine": compartments(2)}, "disease": "aml"} | change
     with pytest.raises(PkpdError, match=words):
         leukaemia_model(settings.pop("pk"), **settings)
 
 
 @pytest.mark.slow
 def test_a_simulated_study_is_recovered_by_maximum_likelihood():
-    data = pkpd.simulate_data(model(), design(20), seed=3)
+    data = simulate_data(model(), design(20), seed=3)
     fit = pkpd.fit(model(), data, method="focei")
     table = fit.table()
     for name, value in TRUTH.items():

@@ -19,8 +19,7 @@ from pkpd.fitting.maximum.other_modes import better_modes
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.residual import additive
 from pkpd.fitting.model.specification import PopulationModel, parameter
-from pkpd.marrow.friberg import Friberg
-from pkpd.predict.marrow import marrow_model
+from pkpd.models import Friberg, compartments, marrow_model, residual
 
 FOLDER = Path(os.environ.get("PKPD_REFERENCE", Path(__file__).parents[3] / "shared" / "oracles"))
 WAVE = cases.Curve(lambda t, w: jnp.cos(w * t), ("w",))
@@ -141,11 +140,9 @@ def test_two_subjects_with_two_modes_of_a_simulated_marrow_population():
     start = {"CL": 1.0, "V1": 10.0, "Q": 2.0, "V2": 80.0, "ka": 0.5, "slope": 0.1, "circ0": 7.0}
     start |= {"MTT": 90.0, "gamma": 0.25}
     model = PopulationModel(
-        marrow_model(
-            pkpd.compartments(2, absorption="first_order"), lines={"neutrophils": Friberg()}
-        ),
+        marrow_model(compartments(2, absorption="first_order"), lines={"neutrophils": Friberg()}),
         [parameter(name, value, iiv=0.5) for name, value in start.items()],
-        {line: pkpd.residual.lognormal(0.3) for line in ("concentration", "neutrophils")},
+        {line: residual.lognormal(0.3) for line in ("concentration", "neutrophils")},
         correlated=[("CL", "V1"), ("circ0", "MTT")],
     )
     fit = maximum_likelihood(model, data, covariance=None)

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import pkpd
-from pkpd import parameter, residual
+from pkpd.models import PopulationModel, compartments, parameter, residual, simulate_data
 
 
 def design(n):
@@ -16,15 +16,15 @@ def design(n):
     return pkpd.read_nonmem(frame.sort_values(["ID", "TIME"]))
 
 
-MODEL = pkpd.PopulationModel(
-    pkpd.compartments(1),
+MODEL = PopulationModel(
+    compartments(1),
     [parameter("CL", 2.0, iiv=0.3), parameter("V", 20.0)],
     residual.lognormal(0.1),
 )
 
 
 def test_a_bolus_has_its_closed_distribution():
-    data = pkpd.simulate_data(MODEL, design(400), seed=3)
+    data = simulate_data(MODEL, design(400), seed=3)
     seen = data.observations
     at_1 = np.log(seen.value[seen.time == 1.0])
     # C(1 h) = 5 exp(-0.1 e^eta); eta N(0, 0.3^2) moves its log by little, the error is 0.1
@@ -40,21 +40,21 @@ def test_a_bolus_has_its_closed_distribution():
 
 def test_values_limits_and_seed():
     place = design(50)
-    data = pkpd.simulate_data(MODEL, place, {"CL": 4.0}, seed=5, lloq={"DV": 1.0})
-    seen, free = data.observations, pkpd.simulate_data(MODEL, place, {"CL": 4.0}, seed=5)
+    data = simulate_data(MODEL, place, {"CL": 4.0}, seed=5, lloq={"DV": 1.0})
+    seen, free = data.observations, simulate_data(MODEL, place, {"CL": 4.0}, seed=5)
     below = free.observations.value < 1.0
     assert 0 < below.sum() < len(below)
     np.testing.assert_array_equal(seen.censored == 1, below)
     np.testing.assert_array_equal(seen.value, np.where(below, 1.0, free.observations.value))
-    other = pkpd.simulate_data(MODEL, place, {"CL": 4.0}, seed=6)
+    other = simulate_data(MODEL, place, {"CL": 4.0}, seed=6)
     assert not np.array_equal(other.observations.value, free.observations.value)
     # what was measured in the design does not matter
-    again = pkpd.simulate_data(MODEL, data, {"CL": 4.0}, seed=5)
+    again = simulate_data(MODEL, data, {"CL": 4.0}, seed=5)
     np.testing.assert_array_equal(again.observations.value, free.observations.value)
 
 
 def test_unknown_parameters_and_lines_are_refused():
     with pytest.raises(pkpd.PkpdError, match="unknown parameter 'CLL'"):
-        pkpd.simulate_data(MODEL, design(2), {"CLL": 1.0})
+        simulate_data(MODEL, design(2), {"CLL": 1.0})
     with pytest.raises(pkpd.PkpdError, match="no such line"):
-        pkpd.simulate_data(MODEL, design(2), lloq={"platelets": 1.0})
+        simulate_data(MODEL, design(2), lloq={"platelets": 1.0})

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
-import pkpd
 from pkpd.errors import PkpdError
 from pkpd.leukaemia.arm_outcomes import PreparedArms, outcomes_of_arms, population_outcomes
 from pkpd.leukaemia.drug_effects import drug_name, intensity, known_drugs, prepare_regimen
@@ -15,6 +14,7 @@ from pkpd.leukaemia.patients import SCORES, Who, arm_patients, random_scores, wh
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import FULL, Variant
 from pkpd.schedule import Criterion, DoseModification
+from pkpd.subjects import patients
 
 
 def test_every_number_of_the_cards_has_a_source_and_its_limits_hold_it():
@@ -162,7 +162,7 @@ def test_ages_follow_the_arm_and_bodies_its_population():
     # kidneys age with their patients, by the rule of the population card
     clearance = [np.median(w.sample["crcl"]) for w in (younger, source)]
     assert clearance[1] < 0.8 * clearance[0]
-    mine = pkpd.patients(
+    mine = patients(
         {"age": [30.0, 80.0], "male": [1, 0], "weight": [90, 50], "height": [180, 155],
          "scr": [0.9, 1.4]}
     )  # fmt: skip

@@ -9,13 +9,21 @@ import pytest
 
 import pkpd
 from pkpd.errors import DataError, PkpdError
+from pkpd.models import (
+    LinearStructure,
+    PopulationModel,
+    linear_system,
+    parameter,
+    residual,
+    simulate_data,
+)
 
 P = {"CL": 2.0, "V": 20.0, "CLm": 3.0, "Vm": 12.0}
 DOSE = 100.0
 
 
 def metabolism():
-    return pkpd.linear_system(
+    return linear_system(
         "drug and metabolite",
         ["drug", "metabolite"],
         ["CL", "V", "CLm", "Vm"],
@@ -25,7 +33,7 @@ def metabolism():
 
 def structure(**changes):
     others = {"metabolite": ("metabolite", "Vm"), "formed": ("metabolite", None)}
-    return pkpd.LinearStructure(metabolism(), "V", **{"others": others, **changes})
+    return LinearStructure(metabolism(), "V", **{"others": others, **changes})
 
 
 def data_of(lines):
@@ -70,13 +78,11 @@ def test_its_derivative_by_a_volume_is_that_of_the_closed_form():
 
 
 def test_a_volume_that_no_flow_reads_is_a_parameter():
-    system = pkpd.linear_system(
+    system = linear_system(
         "rates", ["drug", "metabolite"], ["k", "km"],
         lambda p: {(0, 1): p["k"], (1, None): p["km"]},
     )  # fmt: skip
-    made = pkpd.LinearStructure(
-        system, "V", dosing=("F1",), others=[("metabolite", "metabolite", "Vm")]
-    )
+    made = LinearStructure(system, "V", dosing=("F1",), others=[("metabolite", "metabolite", "Vm")])
     assert made.parameters == ("k", "km", "V", "Vm", "F1")
     data = data_of((1, 2))
     got = made.bind(data)({"k": 0.1, "km": 0.25, "V": 20.0, "Vm": 12.0, "F1": 1.0})
@@ -84,13 +90,13 @@ def test_a_volume_that_no_flow_reads_is_a_parameter():
 
 
 def test_a_population_model_has_a_residual_error_for_each_line():
-    parameters = [pkpd.parameter(name, value) for name, value in P.items()]
-    residual = {
-        "concentration": pkpd.residual.proportional(0.1),
-        "metabolite": pkpd.residual.additive(0.2),
+    parameters = [parameter(name, value) for name, value in P.items()]
+    errors = {
+        "concentration": residual.proportional(0.1),
+        "metabolite": residual.additive(0.2),
     }
-    model = pkpd.PopulationModel(structure(), parameters, residual)
-    data = pkpd.simulate_data(model, data_of((1, 2)), seed=3)
+    model = PopulationModel(structure(), parameters, errors)
+    data = simulate_data(model, data_of((1, 2)), seed=3)
     z = (data.observations.value - by_hand(data, *P.values())) / np.where(
         data.observations.line == 0, 0.1 * by_hand(data, *P.values()), 0.2
     )

@@ -14,8 +14,8 @@ import pkpd
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
 from pkpd.errors import PkpdError, SolverWarning
+from pkpd.models import EventOptions, PopulationModel, compartments, parameter, residual
 from pkpd.predict.ode import ode_model
-from pkpd.predict.pk import compartments
 
 INTERVAL, AMOUNT = 12.0, 100.0
 TIMES = np.array([1.0, 5.0, 20.0, 44.0])
@@ -99,7 +99,7 @@ def test_what_outlasts_its_room_is_named_with_the_option_that_gives_room(
     assert short in problems[0]
     assert f"EventOptions({option}={needed})" in problems[0]
     # the option does what the sentence promises
-    wide = build(pkpd.EventOptions(**{option: needed}), (dosing,)).bind(data)
+    wide = build(EventOptions(**{option: needed}), (dosing,)).bind(data)
     got = np.asarray(jax.jit(wide)(given)).reshape(2, -1)
     for row, value in zip(got, values, strict=True):
         pair = (value, 0.0) if dosing == "D1" else (0.0, value)
@@ -108,14 +108,14 @@ def test_what_outlasts_its_room_is_named_with_the_option_that_gives_room(
 
 
 def model_of(structure):
-    return pkpd.PopulationModel(
+    return PopulationModel(
         structure,
         [
-            pkpd.parameter("CL", 2.0, iiv=0.2),
-            pkpd.parameter("V", 20.0),
-            pkpd.parameter("D1", 42.0),
+            parameter("CL", 2.0, iiv=0.2),
+            parameter("V", 20.0),
+            parameter("D1", 42.0),
         ],
-        pkpd.residual.proportional(0.2),
+        residual.proportional(0.2),
     )
 
 
@@ -125,7 +125,7 @@ def test_a_fit_that_cannot_start_names_the_option():
 
 
 def test_predictions_in_a_model_of_ones_own_warn_once():
-    predict = pkpd.predictions(linear(None, ("D1",)), steady_data(-2))
+    predict = pkpd.pymc.predictions(linear(None, ("D1",)), steady_data(-2))
     with pm.Model() as own:
         duration = pm.LogNormal("D1", np.log(42.0), 0.1)
         pm.Potential("sum", predict({**P, "D1": duration}).sum())

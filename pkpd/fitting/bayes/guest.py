@@ -46,12 +46,12 @@ def predictions(structure: Structure, data: Dataset) -> Callable[[Mapping[str, A
     --------
     ::
 
-        predict = pkpd.predictions(pkpd.compartments(1), data)
+        predict = pkpd.pymc.predictions(pkpd.models.compartments(1), data)
         with pm.Model(coords={"subject": data.subjects}):
             CL = pm.LogNormal("CL", 1.0, 0.3, dims="subject")
             V = pm.LogNormal("V", 3.5, 0.2, dims="subject")
             sigma = pm.HalfNormal("sigma", 1.0)
-            pkpd.observe("concentration", predict({"CL": CL, "V": V}), data, sigma=sigma)
+            pkpd.pymc.observe("concentration", predict({"CL": CL, "V": V}), data, sigma=sigma)
     """
     predictor = structure.bind(data)
     names = predictor.parameters

@@ -269,10 +269,11 @@ def individual(
     Examples
     --------
     >>> import pkpd
-    >>> model = pkpd.PopulationModel(
-    ...     pkpd.compartments(1),
-    ...     [pkpd.parameter("CL", 4.0, iiv=0.4), pkpd.parameter("V", 70.0, iiv=0.4)],
-    ...     pkpd.residual.proportional(0.2),
+    >>> from pkpd.models import PopulationModel, compartments, parameter, residual
+    >>> model = PopulationModel(
+    ...     compartments(1),
+    ...     [parameter("CL", 4.0, iiv=0.4), parameter("V", 70.0, iiv=0.4)],
+    ...     residual.proportional(0.2),
     ... )
     >>> data = pkpd.read_nonmem("new_patients.csv")  # doctest: +SKIP
     >>> pkpd.individual(model, data).table()  # doctest: +SKIP

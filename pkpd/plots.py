@@ -1,5 +1,7 @@
 """Figures of a fit, each on ordinary matplotlib axes."""
 
+from __future__ import annotations
+
 from pkpd.fitting.plots.counts import plot_count_check, plot_count_statistic, plot_pareto
 from pkpd.fitting.plots.goodness import (
     plot_dv_ipred,

@@ -1,0 +1,65 @@
+from . import (
+    cards,
+    checks,
+    data,
+    endpoints,
+    errors,
+    evidence,
+    models,
+    plots,
+    pymc,
+    report,
+    results,
+    schedule,
+    subjects,
+    trials,
+)
+from .cards import load_trial
+from .comparison.run import compare
+from .comparison.scenario import load_scenario
+from .data.counts import read_counts
+from .data.nonmem import read_nonmem
+from .ensemble.simulate import simulate
+from .ensemble.source import source
+from .errors import PkpdError
+from .fitting.checks.all_checks import check
+from .fitting.fit import fit, load_fit
+from .fitting.maximum.individual_estimates import individual
+from .report.fit.page import write_fit_page
+from .schedule import Regimen, daily, on_off
+
+__version__: str
+
+__all__ = [
+    "PkpdError",
+    "Regimen",
+    "__version__",
+    "cards",
+    "check",
+    "checks",
+    "compare",
+    "daily",
+    "data",
+    "endpoints",
+    "errors",
+    "evidence",
+    "fit",
+    "individual",
+    "load_fit",
+    "load_scenario",
+    "load_trial",
+    "models",
+    "on_off",
+    "plots",
+    "pymc",
+    "read_counts",
+    "read_nonmem",
+    "report",
+    "results",
+    "schedule",
+    "simulate",
+    "source",
+    "subjects",
+    "trials",
+    "write_fit_page",
+]

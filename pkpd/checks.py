@@ -1,0 +1,46 @@
+"""Checking a fit, one check at a time; `pkpd.check` makes them all.
+
+Each function takes a fit of `pkpd.fit` or what another function here made of it.
+
+>>> import pkpd.checks
+>>> "vpc" in pkpd.checks.__all__
+True
+"""
+
+from __future__ import annotations
+
+from pkpd.fitting.calibration.calibrate import Calibration, calibrate, load_calibration
+from pkpd.fitting.checks.all_checks import Checks
+from pkpd.fitting.checks.counts import CountCheck, count_checks
+from pkpd.fitting.checks.diagnostics import SamplerDiagnostics, sampler_diagnostics
+from pkpd.fitting.checks.leave_one_out import LeaveOneOut, compare_models, leave_one_out
+from pkpd.fitting.checks.npde import PredictionErrors, prediction_errors
+from pkpd.fitting.checks.replicates import Simulations, draws_of, simulate_replicates
+from pkpd.fitting.checks.residuals import Residuals, residuals
+from pkpd.fitting.checks.shrinkage import Shrinkage, shrinkage
+from pkpd.fitting.checks.vpc import VPC, vpc
+
+__all__ = [
+    "VPC",
+    "Calibration",
+    "Checks",
+    "CountCheck",
+    "LeaveOneOut",
+    "PredictionErrors",
+    "Residuals",
+    "SamplerDiagnostics",
+    "Shrinkage",
+    "Simulations",
+    "calibrate",
+    "compare_models",
+    "count_checks",
+    "draws_of",
+    "leave_one_out",
+    "load_calibration",
+    "prediction_errors",
+    "residuals",
+    "sampler_diagnostics",
+    "shrinkage",
+    "simulate_replicates",
+    "vpc",
+]

@@ -1,0 +1,30 @@
+from .comparison.figures import (
+    counts_panel,
+    dlt_risk,
+    dosing_strip,
+    recovery_panel,
+    sensitivity_panel,
+)
+from .comparison.pages import save_pages, trial_pages
+from .comparison.record import run_record
+from .comparison.tables import read_pairs, read_rows, write_partial, write_results
+from .comparison.terminal import CohortPrinter, progress
+from .fit.page import write_fit_page
+
+__all__ = [
+    "CohortPrinter",
+    "counts_panel",
+    "dlt_risk",
+    "dosing_strip",
+    "progress",
+    "read_pairs",
+    "read_rows",
+    "recovery_panel",
+    "run_record",
+    "save_pages",
+    "sensitivity_panel",
+    "trial_pages",
+    "write_fit_page",
+    "write_partial",
+    "write_results",
+]
