@@ -18,7 +18,7 @@ from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
 from pkpd.data.nonmem import subject_labels
-from pkpd.data.sheets import Sheet, open_sheet
+from pkpd.data.sheets import Sheet, TableSource, open_sheet
 from pkpd.errors import DataError, sentence
 from pkpd.schedule import Regimen
 
@@ -49,9 +49,9 @@ class _Count:
 
 
 def read_counts(
-    source: Any,
+    source: TableSource,
     *,
-    doses: Any = None,
+    doses: Regimen | Mapping[Any, Regimen] | TableSource | None = None,
     columns: Mapping[str, str | None] | None = None,
     lines: Mapping[str, str] | Sequence[str] | None = None,
     units: Mapping[str, str] | str | None = None,
@@ -131,7 +131,7 @@ def read_counts(
     found = _lines(table, lines)
     counts, names, unit = _counts(table, identity, hours, found, units, lloq)
     kept = _covariates(table, identity, subjects, covariates)
-    if _planned(doses):
+    if isinstance(doses, Regimen | Mapping):
         last = float(np.max(hours))
         for k, subject in enumerate(subjects):
             regimen = doses if isinstance(doses, Regimen) else doses.get(subject)
@@ -149,10 +149,6 @@ def read_counts(
             )
         notes.append("doses follow the planned calendar of the regimen: gates were not applied")
     return _dataset(table, subjects, counts, given, kept, names, unit, notes)
-
-
-def _planned(doses: Any) -> bool:
-    return isinstance(doses, Regimen | Mapping)
 
 
 def _open(source: Any, columns: dict[str, str | None], separator: str) -> Sheet:
@@ -185,7 +181,7 @@ def _doses(
     if doses is None:
         notes.append("no doses were given")
         return {}, {}
-    if _planned(doses):
+    if isinstance(doses, Regimen | Mapping):
         return {}, {}
     given, starts, name = doses_of_table(doses, date_format, compartment)
     strangers = [s for s in given if s not in subjects]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.declared_units import DeclaredUnits, undeclared
 from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
 from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
-from pkpd.data.sheets import Sheet, open_sheet
+from pkpd.data.sheets import Sheet, TableSource, open_sheet
 from pkpd.errors import DataError, sentence
 
 _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
@@ -44,7 +44,7 @@ _KNOWN = (
 
 
 def read_nonmem(
-    source: Any,
+    source: TableSource,
     *,
     columns: Mapping[str, str | None] | None = None,
     covariates: Sequence[str] = (),
@@ -52,7 +52,7 @@ def read_nonmem(
     line_column: str | None = None,
     other_lines: Literal["refuse", "drop"] = "refuse",
     lloq: float | Mapping[str, float] | None = None,
-    units: Mapping[str, Any] | None = None,
+    units: Mapping[str, str | Mapping[str, str]] | None = None,
     time_unit: str | None = None,
     date_format: str = "%Y-%m-%d",
     codes: Literal["auto", "nonmem", "rxode"] = "auto",

@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
 from pkpd.errors import DataError, sentence
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MISSING = {"", ".", "NA", "NAN", "<NA>", "NONE"}
 
@@ -132,8 +135,20 @@ class Sheet:
         return values, sign
 
 
+class HasToPandas(Protocol):
+    """A data frame of another library."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return it as a pandas data frame."""
+        ...
+
+
+TableSource: TypeAlias = "str | Path | pd.DataFrame | HasToPandas"
+"""What the readers of data read."""
+
+
 def open_sheet(
-    source: Any,
+    source: TableSource,
     columns: Mapping[str, str | None],
     known: Sequence[str],
     ignore: str | None = None,

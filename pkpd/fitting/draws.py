@@ -9,13 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
 
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
+
+if TYPE_CHECKING:
+    from pkpd.fitting.fit import Fit
+    from pkpd.fitting.maximum.individual_estimates import IndividualEstimates
+    from pkpd.fitting.maximum.result import MaximumLikelihood
+
+Fitted: TypeAlias = "Fit | MaximumLikelihood | IndividualEstimates | Draws"
+"""What checks take: a fit by any method, or its draws."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ import pandas as pd
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.draws import Draws
+from pkpd.fitting.maximum.marginal import Method as MaximumMethod
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.maximum.standard_errors import Covariance
 from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
     from pkpd.fitting.maximum.estimate import MaximumLikelihood
 
-Method = Literal["nuts", "map", "advi", "focei", "foce", "fo", "laplace"]
+PosteriorMethod = Literal["nuts", "map", "advi"]
+Method = PosteriorMethod | MaximumMethod
+Sampler = Literal["nutpie", "pymc", "numpyro"]
 Centring = Literal["auto", "centred", "non-centred"] | Mapping[str, float]
 
 _APPROXIMATE = (
@@ -136,6 +139,60 @@ class Fit:
         )
 
 
+class _Shared(TypedDict, total=False):
+    seed: int
+    progress: bool
+
+
+class _Sampling(_Shared, total=False):
+    draws: int
+    tune: int
+    chains: int
+    cores: int
+    sampler: Sampler
+    target_accept: float
+    low_rank: bool
+    centring: Centring
+    start: Literal["auto", "model"] | MaximumLikelihood
+    checkpoint: str | Path | None
+
+
+class _Searching(_Shared, total=False):
+    starts: int
+    iterations: int
+    covariance: Covariance | None
+
+
+class _Options(_Sampling, _Searching, total=False):
+    pass
+
+
+@overload
+def fit(
+    model: PopulationModel,
+    data: Dataset,
+    *,
+    method: PosteriorMethod = "nuts",
+    **options: Unpack[_Sampling],
+) -> Fit: ...
+
+
+@overload
+def fit(
+    model: PopulationModel,
+    data: Dataset,
+    *,
+    method: MaximumMethod,
+    **options: Unpack[_Searching],
+) -> MaximumLikelihood: ...
+
+
+@overload
+def fit(
+    model: PopulationModel, data: Dataset, *, method: Method, **options: Unpack[_Options]
+) -> Fit | MaximumLikelihood: ...
+
+
 def fit(
     model: PopulationModel,
     data: Dataset,
@@ -146,7 +203,7 @@ def fit(
     chains: int = 4,
     cores: int = 2,
     seed: int = 1,
-    sampler: Literal["nutpie", "pymc", "numpyro"] = "nutpie",
+    sampler: Sampler = "nutpie",
     target_accept: float = 0.8,
     low_rank: bool = False,
     centring: Centring = "auto",
@@ -156,7 +213,7 @@ def fit(
     starts: int = 1,
     iterations: int = 200,
     covariance: Covariance | None = "observed",
-) -> Any:
+) -> Fit | MaximumLikelihood:
     """Fit a population model to data.
 
     Parameters

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from pkpd.fitting.calibration.one_fit import Quantity, Trial
 from pkpd.fitting.calibration.ranks import Uniformity, ecdf_band, ecdf_difference, uniformity
 from pkpd.fitting.calibration.spread import results
 from pkpd.fitting.model.specification import PopulationModel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +145,7 @@ class Calibration:
         """Give the verdict."""
         return self.verdict
 
-    def plot(self, ax: Any = None, quantities: Sequence[str] | None = None) -> Any:
+    def plot(self, ax: Axes | None = None, quantities: Sequence[str] | None = None) -> Axes:
         """Draw ECDF differences with the band that holds a right curve in 95 of 100 cases.
 
         Parameters
@@ -216,7 +219,7 @@ def calibrate(
     draws: int = 500,
     tune: int = 500,
     ranked: int = 99,
-    method: str = "nuts",
+    method: Literal["nuts", "map", "advi"] = "nuts",
     simulated: PopulationModel | None = None,
     functions: Mapping[str, Quantity] | None = None,
     lloq: float | Mapping[str, float] | None = None,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -71,7 +71,7 @@ class Trial:
     simulated: PopulationModel
     design: Dataset
     lloq: float | Mapping[str, float] | None
-    method: str
+    method: Literal["nuts", "map", "advi"]
     draws: int
     tune: int
     ranked: int
@@ -256,7 +256,7 @@ class CalibrationFit:
         made = fit(
             self.trial.model,
             dataclasses.replace(self.trial.design, observations=seen),
-            method=self.trial.method,  # pyright: ignore[reportArgumentType]
+            method=self.trial.method,
             draws=self.trial.draws,
             chains=1,
             seed=index + 1,

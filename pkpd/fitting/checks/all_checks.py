@@ -27,7 +27,7 @@ from pkpd.fitting.checks.replicates import Simulations, draws_of, simulate_repli
 from pkpd.fitting.checks.residuals import Residuals, residuals
 from pkpd.fitting.checks.shrinkage import Shrinkage, shrinkage
 from pkpd.fitting.checks.vpc import VPC, vpc
-from pkpd.fitting.draws import Draws
+from pkpd.fitting.draws import Draws, Fitted
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
@@ -43,7 +43,7 @@ class Checks:
     Attributes
     ----------
     fit
-        What was checked: `pkpd.fitting.fit.Fit`, a maximum-likelihood result, or `Draws`.
+        What was checked: `pkpd.results.Fit`, a maximum-likelihood result, or `Draws`.
     draws
         Its draws.
     idata
@@ -58,7 +58,7 @@ class Checks:
         Whether the verdict leaves out what needs many solutions of the model (leave-one-out).
     """
 
-    fit: Any
+    fit: Fitted
     draws: Draws
     idata: Any
     replicates: int
@@ -304,7 +304,7 @@ class Checks:
 
 
 def check(
-    fit: Any,
+    fit: Fitted,
     *,
     replicates: int = 500,
     seed: int = 1,
@@ -330,7 +330,7 @@ def check(
     Returns
     -------
     Checks
-        ``summary()`` says what was found; `pkpd.report.fit.page.write_fit_page` writes the page.
+        ``summary()`` says what was found; `pkpd.write_fit_page` writes the page.
 
     Raises
     ------

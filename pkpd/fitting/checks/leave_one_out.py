@@ -30,7 +30,7 @@ from scipy import special, stats
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.checks.replicates import draws_of
-from pkpd.fitting.draws import Draws
+from pkpd.fitting.draws import Draws, Fitted
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.solve.population.status import PENALTY
 
@@ -108,7 +108,7 @@ class LeaveOneOut:
 
 
 def leave_one_out(
-    draws: Any,
+    draws: Fitted,
     *,
     by: Literal["subject", "observation"] = "subject",
     n_draws: int = 200,

@@ -12,11 +12,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
 from pkpd.data.expand import expand
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.draws import Draws, single_draw
+from pkpd.fitting.draws import Draws, Fitted, single_draw
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ def limited(values: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndar
 
 
 def simulate_replicates(
-    draws: Any,
+    draws: Fitted,
     n: int = 500,
     *,
     seed: int = 1,
@@ -119,7 +120,7 @@ def simulate_replicates(
     return Simulations(draws, values, *limits(draws.likelihood.dataset, lloq))
 
 
-def draws_of(fit: Any) -> Draws:
+def draws_of(fit: Fitted) -> Draws:
     """Return the draws of a fit by any method; `Draws` as they are.
 
     Raises
@@ -130,9 +131,9 @@ def draws_of(fit: Any) -> Draws:
     own = fit if isinstance(fit, Draws) else getattr(fit, "draws", None)
     if isinstance(own, Draws):
         return own
-    estimates = getattr(fit, "estimates", None)
-    if estimates is not None and hasattr(fit, "random"):
-        return single_draw(fit.likelihood, estimates, fit.random)
+    estimates, random = getattr(fit, "estimates", None), getattr(fit, "random", None)
+    if estimates is not None and random is not None:
+        return single_draw(fit.likelihood, estimates, random)
     raise PkpdError(
         sentence(
             where="checks of a fit",
@@ -279,7 +280,7 @@ def finite_words(simulations: Simulations) -> str | None:
     )
 
 
-def chosen(dataset: Dataset, x: Any) -> tuple[np.ndarray, str]:
+def chosen(dataset: Dataset, x: str | ArrayLike) -> tuple[np.ndarray, str]:
     """Horizontal axis of a check: values ``[M]`` and a label.
 
     Parameters

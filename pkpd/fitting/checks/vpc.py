@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.checks.replicates import (
@@ -26,7 +26,8 @@ from pkpd.fitting.checks.replicates import (
     simulate_replicates,
     strata,
 )
-from pkpd.fitting.checks.vpc_bins import bin_edges, place
+from pkpd.fitting.checks.vpc_bins import Bins, bin_edges, place
+from pkpd.fitting.draws import Fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +149,10 @@ class VPC:
 
 
 def vpc(
-    simulations: Any,
+    simulations: Simulations | Fitted,
     *,
-    x: Any = "time",
-    bins: Any = "auto",
+    x: str | ArrayLike = "time",
+    bins: Bins | Mapping[str, Bins] = "auto",
     quantiles: Sequence[float] = (0.05, 0.5, 0.95),
     level: float = 0.9,
     stratify: str | None = None,
@@ -201,7 +202,7 @@ def vpc(
             mine = np.flatnonzero((seen.line == i) & (group == g))
             if not mine.size:
                 continue
-            given = bins.get(line, "auto") if isinstance(bins, dict) else bins
+            given = bins.get(line, "auto") if isinstance(bins, Mapping) else bins
             edges = bin_edges(axis[mine], given)
             at = place(axis[mine], edges)
             factor = np.ones(mine.size)

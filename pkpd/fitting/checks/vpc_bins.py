@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,8 +13,11 @@ _MOST = 400  # distinct places a partition is looked for among; more are first p
 MANY_TIMES = 12
 """Up to this many distinct values each is a bin of its own."""
 
+Bins: TypeAlias = str | int | tuple[Literal["equal"], int] | Sequence[float] | np.ndarray
+"""What says where bins are; see `bin_edges`."""
 
-def bin_edges(x: np.ndarray, bins: Any = "auto") -> np.ndarray:
+
+def bin_edges(x: np.ndarray, bins: Bins = "auto") -> np.ndarray:
     """Edges of bins over values, ``[n + 1]``; a value on an inner edge belongs to the upper bin.
 
     Parameters

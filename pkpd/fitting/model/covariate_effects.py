@@ -99,7 +99,9 @@ def power(
     return CovariateEffect(covariate, "power", float(centre), _coefficient(exponent, prior))
 
 
-def allometric(covariate: str = "WT", centre: float = 70.0, exponent: float = 0.75):
+def allometric(
+    covariate: str = "WT", centre: float = 70.0, exponent: float = 0.75
+) -> CovariateEffect:
     """Power of body size with a fixed exponent: 0.75 for clearances, 1 for volumes."""
     return CovariateEffect(covariate, "power", float(centre), fixed(exponent))
 

@@ -238,12 +238,16 @@ def _made(form: Form, values: tuple[Any, ...], nu: Any, priors: tuple[Prior | No
     return ResidualError(form, tuple(estimates), None if nu is None else estimate(nu))
 
 
-def additive(sd: float | Estimate, *, nu: float | Estimate | None = None, prior=None):
+def additive(
+    sd: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
+) -> ResidualError:
     """Additive error with this standard deviation, in the unit of the line."""
     return _made("additive", (sd,), nu, (prior,))
 
 
-def proportional(cv: float | Estimate, *, nu: float | Estimate | None = None, prior=None):
+def proportional(
+    cv: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
+) -> ResidualError:
     """Proportional error with this coefficient of variation."""
     return _made("proportional", (cv,), nu, (prior,))
 
@@ -260,6 +264,8 @@ def combined(
     return _made("combined_linear" if linear else "combined", (sd, cv), nu, priors)
 
 
-def lognormal(sd: float | Estimate, *, nu: float | Estimate | None = None, prior=None):
+def lognormal(
+    sd: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
+) -> ResidualError:
     """Error on the log scale with this standard deviation."""
     return _made("lognormal", (sd,), nu, (prior,))

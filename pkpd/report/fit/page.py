@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pkpd.fitting.checks.all_checks import Checks
     from pkpd.fitting.checks.vpc import VPC
+    from pkpd.fitting.draws import Fitted
 
 _TEMPLATE = "fit.html.j2"
 _DPI = 140
@@ -52,7 +53,7 @@ class Drawing:
     figure: Figure
 
 
-def write_fit_page(fit: Any, path: str | Path, **options: Any) -> Path:
+def write_fit_page(fit: Checks | Fitted, path: str | Path, **options: Any) -> Path:
     """Write the page of a fit: one HTML file that needs nothing else.
 
     Parameters
