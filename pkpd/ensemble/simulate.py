@@ -66,7 +66,8 @@ def simulate(
         What is given; gates and modifications are followed on each patient's own counts.
     population
         Name of a population card, a `Population`, patients of your own
-        (`pkpd.subjects.patients`, `pkpd.subjects.sample_population`), or an ensemble (`pkpd.source`), which then has all of the next.
+        (`pkpd.subjects.patients`, `pkpd.subjects.sample_population`), or an ensemble
+        (`pkpd.source`), which then has all of the next.
     marrow, disease, posterior, model, patients, draws, seed, transfusion
         As of `pkpd.source`, the same as `pkpd.compare` takes.
     until_day

@@ -48,7 +48,8 @@ def source(
     Parameters
     ----------
     population
-        Name of a population card, a `Population`, or patients of your own (`pkpd.subjects.patients`).
+        Name of a population card, a `Population`, or patients of your own
+        (`pkpd.subjects.patients`).
     marrow
         ``"leukaemia"``, learned from published outcomes, or ``"friberg"``, without leukaemia. If
         not given, the learned one where the population has a disease, no joint model is named, and
