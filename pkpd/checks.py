@@ -1,10 +1,10 @@
 """Checking a fit, one check at a time; `pkpd.check` makes them all.
 
-Each function takes a fit of `pkpd.fit` or what another function here made of it.
+Each function takes a fit of `pkpd.fit` or what another function here made of it::
 
->>> import pkpd.checks
->>> "vpc" in pkpd.checks.__all__
-True
+    simulations = simulate_replicates(fit, 500)
+    errors = prediction_errors(simulations)
+    check = vpc(simulations, x="time_after_dose")
 """
 
 from __future__ import annotations

@@ -56,6 +56,11 @@ def sentence(
         The values that would be accepted.
     remedy
         What the user can do.
+
+    Examples
+    --------
+    >>> sentence(where="mine.toml, days", what="0 is no day", allowed="1 or more")
+    'mine.toml, days: 0 is no day; allowed: 1 or more.'
     """
     parts = [f"{where}: {what}"]
     if allowed:

@@ -246,6 +246,12 @@ def patients(
         Seed of the individual deviations; ``typical=True`` for none.
     bsa_formula
         ``"mosteller"`` or ``"du_bois"``.
+
+    Examples
+    --------
+    >>> sample = patients({"age": [40, 70], "male": 1, "weight": 75, "height": 178, "scr": 1.0})
+    >>> sample.covariates["crcl"].round(1)  # Cockcroft and Gault 1976
+    array([104.2,  72.9])
     """
     full = complete_covariates(covariates, bsa_formula=bsa_formula)
     return PatientSample("given patients", seed, MappingProxyType(full), 1.0, typical)
@@ -349,6 +355,14 @@ def sample_population(
     ------
     DataError
         If n < 1, the correlations contradict each other, or fewer than 1 % are eligible.
+
+    Examples
+    --------
+    >>> from pkpd.cards import load_population
+    >>> two = sample_population(load_population("rr_aml"), 2, seed=1)
+    >>> five = sample_population(load_population("rr_aml"), 5, seed=1)
+    >>> bool((two.covariates["age"] == five.covariates["age"][:2]).all())
+    True
     """
     from scipy.special import ndtri
     from scipy.stats import qmc

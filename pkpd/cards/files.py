@@ -55,7 +55,13 @@ def card_folder(kind: str) -> CardPath:
 
 
 def card_names(kind: str) -> tuple[str, ...]:
-    """Names of the shipped cards of one kind, sorted, without the ``.toml``."""
+    """Names of the shipped cards of one kind, sorted, without the ``.toml``.
+
+    Examples
+    --------
+    >>> "leukemia_d42_generic" in card_names("rules")
+    True
+    """
     folder = card_folder(kind)
     if not folder.is_dir():
         return ()
@@ -78,6 +84,11 @@ def find_card(kind: str, name: str | Path) -> CardPath:
     CardError
         If there is no such card (the message lists the nearest name and what is available), or no
         such file.
+
+    Examples
+    --------
+    >>> find_card("rules", "leukemia_d42_generic").name
+    'leukemia_d42_generic.toml'
     """
     folder = card_folder(kind)
     if isinstance(name, Path) or name.endswith(".toml") or "/" in name or "\\" in name:

@@ -37,6 +37,11 @@ def load_population(name: str) -> Population:
     ------
     CardError
         If there is no such card, or it cannot be used; one sentence.
+
+    Examples
+    --------
+    >>> load_population("rr_aml").disease
+    'aml_relapsed'
     """
     return read_population_card(find_card("populations", name))
 

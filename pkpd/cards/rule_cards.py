@@ -31,6 +31,11 @@ def load_rule(name: str | Path) -> DLTRule:
     ------
     CardError
         If there is no such card, or it is not a rule, or a value in it cannot be used.
+
+    Examples
+    --------
+    >>> load_rule("leukemia_d42_generic").by_day
+    42
     """
     root, card = _open(name, "rule")
     rule = _read_rule(root, card)
@@ -44,7 +49,14 @@ def load_rules() -> dict[str, DLTRule]:
 
 
 def load_grades(name: str | Path) -> Grades:
-    """Read grades of toxicity, such as ``ctcae_v5``."""
+    """Read grades of toxicity, such as ``ctcae_v5``.
+
+    Examples
+    --------
+    >>> from pkpd.endpoints import grade
+    >>> grade(load_grades("ctcae_v5"), "neutrophils", [2.1, 1.2, 0.7, 0.3])
+    array([0, 2, 3, 4], dtype=int8)
+    """
     root, card = _open(name, "grades")
     scales = []
     for row in root.tables("scale"):

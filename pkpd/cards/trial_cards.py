@@ -48,6 +48,12 @@ def load_trial(name: str | Path, drugs: Iterable[str] = ()) -> Trial:
     CardError
         If the card is missing or a value in it cannot be used: one sentence with the file, the
         table, the key, the value, what is allowed and the remedy.
+
+    Examples
+    --------
+    >>> trial = load_trial("nct01681537_len_mec")
+    >>> [cohort.id for cohort in trial.cohorts][:2]
+    ['14d-10', '14d-5']
     """
     path = find_card("trials", name)
     root = read_toml(path)
@@ -124,6 +130,14 @@ def clock_day_1(regimen: Regimen, clock: str) -> int:
         Courses in sequence.
     clock
         ``first_dose``, or the name of a course.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import daily, on_off
+    >>> first = daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
+    >>> then = first.then(on_off("lenalidomide", "25 mg", on=21, off=7, cycles=1), start_day=29)
+    >>> clock_day_1(then, "first_dose"), clock_day_1(then, then.courses[1].name)
+    (1, 29)
     """
     course = regimen.courses[0] if clock == FIRST_DOSE else regimen.course(clock)
     start = regimen.start_days[regimen.courses.index(course)]

@@ -108,9 +108,16 @@ def read_counts(
 
     Examples
     --------
-    ::
-
-        data = pkpd.read_counts("counts.csv", doses=regimen, units={"ANC": "cells/uL"})
+    >>> import pandas as pd
+    >>> from pkpd.schedule import daily
+    >>> counts = pd.DataFrame({"ID": [1, 1], "DAY": [1, 8], "ANC": [4000, 900], "PLT": [250, 80]})
+    >>> data = read_counts(
+    ...     counts,
+    ...     doses=daily("lenalidomide", "10 mg", days="1-7", route="oral"),
+    ...     units={"neutrophils": "cells/uL"},
+    ... )
+    >>> data.lines, data.observations.value
+    (('neutrophils', 'platelets'), array([  4. , 250. ,   0.9,  80. ]))
     """
     columns = {key.upper(): value for key, value in (columns or {}).items()}
     table = _open(source, columns, separator)

@@ -123,6 +123,14 @@ def read_nonmem(
     -----
     Without an EVID column, rows with an amount are doses. A column TINF gives the duration of
     infusions where there is no RATE.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = {"ID": [1, 1, 1], "TIME": [0, 1, 2], "AMT": [100, 0, 0], "DV": [None, "5.1", "<0.5"]}
+    >>> data = read_nonmem(pd.DataFrame(rows), units={"TIME": "day", "AMT": "mg", "DV": "mg/L"})
+    >>> data.observations.time, data.observations.value, data.observations.censored
+    (array([24., 48.]), array([5.1, 0.5]), array([0, 1]))
     """
     columns = {key.upper(): value for key, value in (columns or {}).items()}
     table = open_sheet(source, columns, _KNOWN, ignore, separator)

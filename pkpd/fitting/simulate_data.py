@@ -48,6 +48,21 @@ def simulate_data(
     ------
     PkpdError
         If a parameter is unknown, or a prediction is not finite.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from pkpd.data import read_nonmem
+    >>> from pkpd.models import PopulationModel, compartments, parameter, residual
+    >>> rows = {"ID": [1, 1, 1], "TIME": [0, 1, 24], "AMT": [100, 0, 0], "DV": [None, 1, 1]}
+    >>> model = PopulationModel(
+    ...     compartments(1),
+    ...     [parameter("CL", 2.0, iiv=0.3), parameter("V", 20.0)],
+    ...     residual.proportional(0.1),
+    ... )
+    >>> trial = simulate_data(model, read_nonmem(pd.DataFrame(rows)), seed=1, lloq=1.0)
+    >>> trial.observations.censored  # predicted for the typical patient: 4.5 and 0.5 mg/L
+    array([0, 1])
     """
     known = start_values(model)
     given = dict(values or {})

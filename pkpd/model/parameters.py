@@ -69,6 +69,13 @@ def typical(model: JointModel, population: Population | None = None) -> dict[str
     -------
     dict
         Namespaced name -> float[1], in internal units.
+
+    Examples
+    --------
+    >>> from pkpd.model.joint import load_model
+    >>> values = typical(load_model(drugs=["lenalidomide"]))
+    >>> values["lenalidomide.CL"].shape
+    (1,)
     """
     return {p.name: np.array([p.value]) for p in used_parameters(model, population)}
 
@@ -94,6 +101,13 @@ def draw_parameters(
     -------
     dict
         Namespaced name -> float[n_draws], in internal units.
+
+    Examples
+    --------
+    >>> from pkpd.model.joint import load_model
+    >>> draws = draw_parameters(load_model(drugs=["lenalidomide"]), None, 4, seed=1)
+    >>> draws["lenalidomide.effect.slope_neutrophils"].shape
+    (4,)
     """
     if n_draws < 1:
         msg = sentence(where="n_draws", what=f"{n_draws} draws", allowed="1 or more")

@@ -148,6 +148,12 @@ def effect_compartment(
     """Response to the concentration in an effect compartment, ``dCe/dt = ke0 (C - Ce)``.
 
     Parameters as `direct_effect`; ``ke0`` (1/h) comes before those of the effect.
+
+    Examples
+    --------
+    >>> from pkpd.predict.pk import compartments
+    >>> effect_compartment(compartments(1)).parameters
+    ('CL', 'V', 'ke0', 'Emax', 'EC50', 'E0')
     """
     return _driven(pk, effect, baseline, response, site=True, options=options)
 

@@ -47,6 +47,11 @@ def parse_amount(text: str) -> tuple[float, str]:
     UnitError
         If there is no number, no unit, a misspelt unit, a unit of another dimension (such as mg/L),
         or the amount is not positive and finite.
+
+    Examples
+    --------
+    >>> parse_amount("1 g/m2")
+    (1000.0, 'mg/m^2')
     """
     number, unit = _split(text, "dose", '"5 mg/m^2"')
     plain = unit.replace(" ", "").replace("**", "^").replace("sqm", "m^2")
@@ -81,6 +86,11 @@ def parse_hours(text: str | float) -> float:
     """Duration in hours from text such as ``"1 h"``, ``"30 min"`` or ``"1 day"``; 0 allowed.
 
     A bare number is refused, because it could be minutes or hours.
+
+    Examples
+    --------
+    >>> parse_hours("30 min")
+    0.5
     """
     if not isinstance(text, str):
         if text == 0:
@@ -122,6 +132,13 @@ def parse_days(days: str | int | Iterable[int]) -> tuple[tuple[int, ...], int | 
     ------
     PkpdError
         If a day is below 1, written twice, after the end of the cycle, or a range runs backwards.
+
+    Examples
+    --------
+    >>> parse_days("1-3, 8/28")
+    ((1, 2, 3, 8), 28)
+    >>> parse_days("1-22 every 7")
+    ((1, 8, 15, 22), None)
     """
     if not isinstance(days, str):
         numbers = [days] if isinstance(days, int) else list(days)

@@ -45,6 +45,13 @@ def individual_dose_mg(
     -------
     ndarray
         mg, of the broadcast shape.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import daily
+    >>> course = daily("drug", "5 mg/m^2", days="1", route="oral", strengths_mg=[2.5, 5]).courses[0]
+    >>> individual_dose_mg(course.doses[0], 5.0, [1.6, 1.8], 70.0)  # 8 and 9 mg
+    array([ 7.5, 10. ])
     """
     size = {"mg": 1.0, "mg/m^2": np.asarray(bsa_m2), "mg/kg": np.asarray(weight_kg)}[rule.unit]
     shape = np.broadcast_shapes(np.shape(amount), np.shape(bsa_m2), np.shape(weight_kg))
@@ -72,6 +79,13 @@ def administrations(regimen: Regimen, horizon_days: int) -> list[Administration]
     -------
     list of Administration
         In order of day, hour and drug name.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import on_off
+    >>> given = administrations(on_off("lenalidomide", "25 mg", on=2, off=5, cycles=2), 14)
+    >>> [one.day for one in given]
+    [1, 2, 8, 9]
     """
     given = []
     for course, start in zip(regimen.courses, regimen.start_days, strict=True):
@@ -127,6 +141,16 @@ def follow(regimen: Regimen, counts: ArrayLike) -> Followed:
     ------
     PkpdError
         If `counts` has another shape.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import Criterion, Gate, daily
+    >>> gate = Gate((Criterion("neutrophils", 0.5),), max_wait_days=28)
+    >>> first = daily("clofarabine", "5 mg/m^2", days="1", route="iv", duration="1 h")
+    >>> regimen = first.then(daily("lenalidomide", "10 mg", days="1", route="oral"), 4, gate=gate)
+    >>> counts = [[0.4, 50.0]] * 5 + [[0.6, 50.0]] * 2  # recovered on day 6
+    >>> [(one.drug, one.day) for one in follow(regimen, counts).doses]
+    [('clofarabine', 1), ('lenalidomide', 6)]
     """
     table = np.asarray(counts, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] != len(LINES):

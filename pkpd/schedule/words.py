@@ -32,7 +32,13 @@ def describe(regimen: Regimen) -> str:
 
 
 def describe_criteria(criteria: tuple[Criterion, ...], join: str = "all") -> str:
-    """Write counts in words: ``neutrophils >= 0.5 and platelets >= 20 x 10^9/L``."""
+    """Write counts in words: ``neutrophils >= 0.5 and platelets >= 20 x 10^9/L``.
+
+    Examples
+    --------
+    >>> describe_criteria((Criterion("neutrophils", 0.5), Criterion("platelets", 20)))
+    'neutrophils >= 0.5 and platelets >= 20 x 10^9/L'
+    """
     word = " or " if join == "any" else " and "
     return word.join(f"{c.line} >= {c.at_least:g}" for c in criteria) + " x 10^9/L"
 

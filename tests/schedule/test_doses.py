@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
@@ -14,11 +13,8 @@ from pkpd.schedule import (
     Course,
     DoseRule,
     Regimen,
-    amounts,
     individual_dose_mg,
     plan,
-    regimen,
-    words,
 )
 
 
@@ -64,8 +60,3 @@ def test_a_slot_of_a_plan_gives_the_same_dose_as_its_rule():
         individual_dose_mg(slot, amounts_mg, bsa, 70.0),
         individual_dose_mg(sized, amounts_mg, bsa, 70.0),
     )
-
-
-@pytest.mark.parametrize("module", [amounts, regimen, words])
-def test_examples_in_the_documentation(module):
-    assert doctest.testmod(module).failed == 0

@@ -67,6 +67,11 @@ def marrow_prior(learned: Iterable[str] | None = None) -> Prior:
     ------
     PkpdError
         If a name is unknown or its card has no limits.
+
+    Examples
+    --------
+    >>> "rho" in marrow_prior().names
+    True
     """
     known = leukaemia_cards()
     cards = known.parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import log
 
 from pkpd.cards import card_names
@@ -17,6 +18,7 @@ from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
 EXCLUSIVE = ({"CR", "CRi"}, {"CR", "CRp"})
 
 
+@lru_cache(maxsize=1)
 def learned_drugs() -> frozenset[str]:
     """Drugs whose cards say that the marrow learns from trials that give them."""
     cards = map(load_drug_card, card_names("drugs"))
@@ -145,7 +147,15 @@ def terms_of(table: EvidenceTable, switches: Switches | None = None) -> tuple[Te
 
 
 def how_used(table: EvidenceTable, switches: Switches | None = None) -> tuple[RowUse, ...]:
-    """For every row of the table: its kind of likelihood and weight, or why it has none."""
+    """For every row of the table: its kind of likelihood and weight, or why it has none.
+
+    Examples
+    --------
+    >>> from pkpd.evidence import load_evidence
+    >>> uses = how_used(load_evidence())
+    >>> all(use.why for use in uses if use.power == 0.0)
+    True
+    """
     uses = [use_of(row, switches or Switches()) for row in table]
     kinds = {row.id: term.kind for term in _terms(uses) for row in term.rows}
     return tuple(RowUse(u.row, kinds.get(u.row.id, ""), u.power, u.why) for u in uses)

@@ -132,6 +132,12 @@ def shipped_posterior() -> EvidencePosterior | None:
     ------
     PkpdError
         If there is a file that is no posterior.
+
+    Examples
+    --------
+    >>> posterior = shipped_posterior()
+    >>> posterior.converged
+    True
     """
     path = shipped_file()
     return None if path is None else _read(str(path), path.stat().st_mtime_ns)

@@ -102,14 +102,26 @@ def power(
 def allometric(
     covariate: str = "WT", centre: float = 70.0, exponent: float = 0.75
 ) -> CovariateEffect:
-    """Power of body size with a fixed exponent: 0.75 for clearances, 1 for volumes."""
+    """Power of body size with a fixed exponent: 0.75 for clearances, 1 for volumes.
+
+    Examples
+    --------
+    >>> allometric().name("CL"), allometric().coefficient.value
+    ('CL_WT', 0.75)
+    """
     return CovariateEffect(covariate, "power", float(centre), fixed(exponent))
 
 
 def exponential(
     covariate: str, centre: float, coefficient: float | Estimate = 0.0, prior: Prior | None = None
 ) -> CovariateEffect:
-    """Exponential effect, ``exp(b (x - centre))``."""
+    """Exponential effect, ``exp(b (x - centre))``.
+
+    Examples
+    --------
+    >>> exponential("AGE", 60, -0.01).name("CL")
+    'CL_AGE'
+    """
     return CovariateEffect(
         covariate, "exponential", float(centre), _coefficient(coefficient, prior)
     )
@@ -118,14 +130,26 @@ def exponential(
 def linear(
     covariate: str, centre: float, coefficient: float | Estimate = 0.0, prior: Prior | None = None
 ) -> CovariateEffect:
-    """Linear effect, ``1 + b (x - centre)``."""
+    """Linear effect, ``1 + b (x - centre)``.
+
+    Examples
+    --------
+    >>> linear("CRCL", 100, 0.005).name("CL")
+    'CL_CRCL'
+    """
     return CovariateEffect(covariate, "linear", float(centre), _coefficient(coefficient, prior))
 
 
 def category(
     covariate: str, levels: float | Sequence[float], prior: Prior | None = None
 ) -> tuple[CovariateEffect, ...]:
-    """One factor for each of these categories; those not named are the reference."""
+    """One factor for each of these categories; those not named are the reference.
+
+    Examples
+    --------
+    >>> [effect.name("CL") for effect in category("RACE", [1, 2])]
+    ['CL_RACE_1', 'CL_RACE_2']
+    """
     named: Any = [levels] if np.isscalar(levels) else levels
     return tuple(
         CovariateEffect(covariate, "category", float(level), Estimate(0.0, prior))

@@ -241,14 +241,26 @@ def _made(form: Form, values: tuple[Any, ...], nu: Any, priors: tuple[Prior | No
 def additive(
     sd: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
 ) -> ResidualError:
-    """Additive error with this standard deviation, in the unit of the line."""
+    """Additive error with this standard deviation, in the unit of the line.
+
+    Examples
+    --------
+    >>> float(additive(0.7).sd(10.0, (0.7,)))
+    0.7
+    """
     return _made("additive", (sd,), nu, (prior,))
 
 
 def proportional(
     cv: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
 ) -> ResidualError:
-    """Proportional error with this coefficient of variation."""
+    """Proportional error with this coefficient of variation.
+
+    Examples
+    --------
+    >>> round(float(proportional(0.1).sd(10.0, (0.1,))), 6)
+    1.0
+    """
     return _made("proportional", (cv,), nu, (prior,))
 
 
@@ -260,12 +272,26 @@ def combined(
     linear: bool = False,
     priors: tuple[Prior | None, Prior | None] = (None, None),
 ) -> ResidualError:
-    """Additive and proportional error: variances add, or with ``linear`` standard deviations."""
+    """Additive and proportional error: variances add, or with ``linear`` standard deviations.
+
+    Examples
+    --------
+    >>> float(combined(3.0, 0.4).sd(10.0, (3.0, 0.4)))
+    5.0
+    >>> float(combined(3.0, 0.4, linear=True).sd(10.0, (3.0, 0.4)))
+    7.0
+    """
     return _made("combined_linear" if linear else "combined", (sd, cv), nu, priors)
 
 
 def lognormal(
     sd: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
 ) -> ResidualError:
-    """Error on the log scale with this standard deviation."""
+    """Error on the log scale with this standard deviation.
+
+    Examples
+    --------
+    >>> list(lognormal(0.3, nu=4.0).estimates("neutrophils"))
+    ['sigma_neutrophils', 'nu_neutrophils']
+    """
     return _made("lognormal", (sd,), nu, (prior,))

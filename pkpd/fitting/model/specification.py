@@ -167,7 +167,13 @@ def parameter(
 
 
 def from_column(name: str, column: str) -> IndividualParameter:
-    """Take an individual parameter from a covariate: known values such as individual clearances."""
+    """Take an individual parameter from a covariate: known values such as individual clearances.
+
+    Examples
+    --------
+    >>> from_column("CL", "CLI").column
+    'CLI'
+    """
     return IndividualParameter(name, Estimate(1.0, fixed=True), column=column)
 
 

@@ -1,0 +1,29 @@
+"""The examples in docstrings do what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+import pkpd
+
+PACKAGE = Path(pkpd.__file__).parent
+MODULES = [
+    ".".join(("pkpd", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if ">>> " in path.read_text()
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.attempted
+    assert not done.failed
+
+
+def test_most_rooms_have_examples():
+    assert len({name.split(".")[1] for name in MODULES if "." in name}) > 12
