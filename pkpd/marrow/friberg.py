@@ -1,6 +1,9 @@
 """Equations of marrow lines: proliferation, maturation, circulation and feedback.
 
 Every line is a frozen object without numbers; parameters arrive as a mapping of ``[L]`` arrays.
+Its equations are written once, on states one by one (`MarrowLine.rates`), so that they serve arrays
+of patients and the numbers of one patient.
+
 States are scaled by their steady state at the ``set_point`` (the count the feedback aims at),
 with the proliferating pool on a log scale: a heavy kill then neither underflows nor turns a count
 negative, and the set point drops out of the equations.
@@ -11,9 +14,10 @@ A drug effect ``E >= 0`` slows proliferation, ``1 - E`` in the equations; it may
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from itertools import pairwise
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +27,10 @@ from jax import Array
 import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.errors import PkpdError, sentence
 
-Parameters = Mapping[str, Array]
+Parameters = Mapping[str, Any]
+
+States = Array | Sequence[Any]
+"""States of a line: ``[states, L]``, or one by one, each ``[L]`` or a number."""
 
 FeedbackRule = Literal["kept", "off", "capped"]
 """What the feedback factor does when ``E > 1``.
@@ -43,7 +50,7 @@ _FLOOR = 1e-12  # of a scaled count inside powers and logarithms: far below one 
 
 
 class MarrowLine(Protocol):
-    """What the simulator asks of a marrow line."""
+    """What the engines ask of a marrow line; `Line` gives the forms for arrays."""
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -55,21 +62,43 @@ class MarrowLine(Protocol):
         """Names of the parameters read."""
         ...
 
+    def start(self, p: Parameters) -> list[Any]:
+        """States before any drug, one by one."""
+        ...
+
+    def rates(self, y: States, effect: Any, kill: Any, p: Parameters) -> list[Any]:
+        """Time derivatives of the states per hour, one by one."""
+        ...
+
+    def log_count(self, y: States, p: Parameters) -> Any:
+        """Natural logarithm of the circulating count in 10^9/L."""
+        ...
+
+    def log_count_slope(self, y: States, effect: Any, kill: Any, p: Parameters) -> Any:
+        """Time derivative of `log_count` per hour."""
+        ...
+
     def initial(self, p: Parameters) -> Array:
-        """State ``[states, L]`` before any drug."""
+        """`start` as an array ``[states, L]``."""
         ...
 
     def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
-        """Time derivative of the state per hour."""
+        """`rates` as an array ``[states, L]``."""
         ...
 
-    def log_count(self, y: Array, p: Parameters) -> Array:
-        """Natural logarithm of the circulating count in 10^9/L, ``[L]``."""
-        ...
 
-    def log_count_slope(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
-        """Time derivative of `log_count` per hour, ``[L]``."""
-        ...
+class Line:
+    """Forms for arrays of patients, of lines that give `start` and `rates`."""
+
+    def initial(self: MarrowLine, p: Parameters) -> Array:
+        """State ``[states, L]`` before any drug."""
+        return jnp.stack(jnp.broadcast_arrays(*self.start(p)))
+
+    def derivative(
+        self: MarrowLine, y: Array, effect: Array, kill: Array | float, p: Parameters
+    ) -> Array:
+        """Time derivative of the state per hour, ``[states, L]``."""
+        return jnp.stack(self.rates(jnp.unstack(y), effect, kill, p))
 
 
 def growth_factor(effect: Array, feedback: Array, rule: FeedbackRule) -> Array:
@@ -94,6 +123,12 @@ def feedback_factor(count: Array, gamma: Array, saturation: float) -> Array:
     return jnp.exp(gamma * (np.log1p(saturation) - jnp.log(count + saturation)))
 
 
+def share_of_set_point(line: MarrowLine, p: Parameters) -> Any:
+    """``baseline / set_point``, of the shape that the parameters of a line have together."""
+    shape = jnp.broadcast_shapes(*(jnp.shape(p[name]) for name in line.parameters))
+    return jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
+
+
 def _check_rule(rule: str, saturation: float, where: str) -> None:
     if not 0.0 <= saturation < 1.0:
         msg = sentence(where=where, what=f"saturation = {saturation}", allowed="0 to below 1")
@@ -106,7 +141,7 @@ def _check_rule(rule: str, saturation: float, where: str) -> None:
 
 
 @dataclass(frozen=True)
-class Friberg:
+class Friberg(Line):
     """Proliferating cells, a chain of transits, circulating cells (Friberg 2002).
 
     With ``F = (set_point / Circ)^gamma`` and ``ktr = (transits + 1) / MTT``::
@@ -176,34 +211,34 @@ class Friberg:
     def _k_circ(self, p: Parameters) -> Array:
         return p["k_circ"] if self.circulation == "own" else self._ktr(p)
 
-    def initial(self, p: Parameters) -> Array:
+    def start(self, p: Parameters) -> list[Any]:
         """All pools at ``baseline / set_point`` of their steady state."""
-        shape = jnp.broadcast_shapes(*(jnp.shape(p[name]) for name in self.parameters))
-        z = jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
-        return jnp.stack([jnp.log(z)] + [z] * (self.transits + 1))
+        z = share_of_set_point(self, p)
+        return [jnp.log(z)] + [z] * (self.transits + 1)
 
-    def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
-        """Time derivative of the scaled state per hour, ``[states, L]``."""
+    def rates(self, y: States, effect: Any, kill: Any, p: Parameters) -> list[Any]:
+        """Time derivatives of the scaled states per hour."""
         ktr = self._ktr(p)
         feedback = feedback_factor(jnp.maximum(y[-1], _FLOOR), p["gamma"], self.saturation)
         growth = growth_factor(effect, feedback, self.feedback_rule)
-        d_log_prol = ktr * (growth - 1.0) - kill
-        inflow = jnp.concatenate([jnp.exp(y[:1]), y[1:-2]])
-        d_transit = ktr * (inflow - y[1:-1])
-        d_circ = self._k_circ(p) * (y[-2] - y[-1])
-        return jnp.concatenate([d_log_prol[None], d_transit, d_circ[None]])
+        pools = [jnp.exp(y[0]), *y[1:-1]]
+        return [
+            ktr * (growth - 1.0) - kill,
+            *(ktr * (before - pool) for before, pool in pairwise(pools)),
+            self._k_circ(p) * (y[-2] - y[-1]),
+        ]
 
-    def log_count(self, y: Array, p: Parameters) -> Array:
+    def log_count(self, y: States, p: Parameters) -> Any:
         """Natural logarithm of the circulating count in 10^9/L."""
         return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[-1], _FLOOR))
 
-    def log_count_slope(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
+    def log_count_slope(self, y: States, effect: Any, kill: Any, p: Parameters) -> Any:
         """Time derivative of `log_count` per hour; effect and kill act on other states only."""
         return self._k_circ(p) * (y[-2] / jnp.maximum(y[-1], _FLOOR) - 1.0)
 
 
 @dataclass(frozen=True)
-class PlateletChain:
+class PlateletChain(Line):
     """Megakaryocyte maturation, then platelets lost by ageing and by random destruction.
 
     With ``F = (set_point / PLT)^gamma``, ``ktr = (transits + 1) / MTT``::
@@ -270,8 +305,8 @@ class PlateletChain:
     def _ktr(self, p: Parameters) -> Array:
         return (self.transits + 1) / p["MTT"]
 
-    def _sum_of_classes(self, classes: Array, p: Parameters) -> Array:
-        """Sum over age classes ``[ageing, L]`` weighted by their share in the steady state."""
+    def _sum_of_classes(self, classes: States, p: Parameters) -> Any:
+        """Sum over age classes weighted by their share in the steady state."""
         ktr = self._ktr(p)
         ratio = ktr / (ktr + p["ks"])
         share, shares, total = 1.0, 0.0, jnp.zeros_like(classes[0])
@@ -281,36 +316,38 @@ class PlateletChain:
             share = share * ratio
         return total / shares
 
-    def _total(self, y: Array, p: Parameters) -> Array:
+    def _total(self, y: States, p: Parameters) -> Any:
         return jnp.maximum(self._sum_of_classes(y[1 + self.transits :], p), _FLOOR)
 
-    def initial(self, p: Parameters) -> Array:
+    def start(self, p: Parameters) -> list[Any]:
         """All pools at ``baseline / set_point`` of their steady state."""
-        shape = jnp.broadcast_shapes(*(jnp.shape(p[name]) for name in self.parameters))
-        z = jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
-        return jnp.stack([jnp.log(z)] + [z] * (self.transits + self.ageing))
+        z = share_of_set_point(self, p)
+        return [jnp.log(z)] + [z] * (self.transits + self.ageing)
 
-    def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
-        """Time derivative of the scaled state per hour, ``[states, L]``."""
+    def _changes(self, y: States, p: Parameters) -> list[Any]:
+        """Time derivatives of the age classes per hour."""
+        loss = self._ktr(p) + p["ks"]
+        return [loss * (before - own) for before, own in pairwise(y[self.transits :])]
+
+    def rates(self, y: States, effect: Any, kill: Any, p: Parameters) -> list[Any]:
+        """Time derivatives of the scaled states per hour."""
         ktr = self._ktr(p)
         feedback = feedback_factor(self._total(y, p), p["gamma"], self.saturation)
         growth = growth_factor(effect, feedback, self.feedback_rule)
-        d_log_prol = ktr * (growth - 1.0) - kill
-        first = 1 + self.transits
-        inflow = jnp.concatenate([jnp.exp(y[:1]), y[1 : first - 1]])
-        d_transit = ktr * (inflow - y[1:first])
-        d_platelets = (ktr + p["ks"]) * (y[first - 1 : -1] - y[first:])
-        return jnp.concatenate([d_log_prol[None], d_transit, d_platelets])
+        pools = [jnp.exp(y[0]), *y[1 : 1 + self.transits]]
+        return [
+            ktr * (growth - 1.0) - kill,
+            *(ktr * (before - pool) for before, pool in pairwise(pools)),
+            *self._changes(y, p),
+        ]
 
-    def log_count(self, y: Array, p: Parameters) -> Array:
+    def log_count(self, y: States, p: Parameters) -> Any:
         """Natural logarithm of the platelet count in 10^9/L."""
         return jnp.log(p["set_point"]) + jnp.log(self._total(y, p))
 
-    def log_count_slope(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
+    def log_count_slope(self, y: States, effect: Any, kill: Any, p: Parameters) -> Any:
         """Time derivative of `log_count` per hour; effect and kill act on other states only."""
-        first = 1 + self.transits
-        change = (self._ktr(p) + p["ks"]) * (y[first - 1 : -1] - y[first:])
-        return self._sum_of_classes(change, p) / self._total(y, p)
+        return self._sum_of_classes(self._changes(y, p), p) / self._total(y, p)
 
 
 def relaxation_rate(line: MarrowLine, p: Parameters) -> np.ndarray:

@@ -8,13 +8,22 @@ lets filgrastim and pegfilgrastim enter where they act.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax import Array
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.marrow.friberg import FEEDBACK_RULES, FeedbackRule, Parameters, growth_factor
+from pkpd.marrow.friberg import (
+    FEEDBACK_RULES,
+    FeedbackRule,
+    Line,
+    Parameters,
+    States,
+    growth_factor,
+    share_of_set_point,
+)
 
 _FLOOR = 1e-12  # of a scaled count inside powers and logarithms
 
@@ -36,7 +45,7 @@ def rise_by_dose(dose_ug: float, volume_L: float = 14.5, bioavailability: float 
 
 
 @dataclass(frozen=True)
-class GcsfMarrow:
+class GcsfMarrow(Line):
     """Proliferating cells, transits, circulating neutrophils, and G-CSF.
 
     With ``g = G / G0``, ``ktr = (transits + 1) / MTT``::
@@ -111,14 +120,12 @@ class GcsfMarrow:
         """Names of the parameters read."""
         return ("baseline", "set_point", "MTT", "gamma", "beta", "k_circ", "ke", "k_anc", "g0")
 
-    def initial(self, p: Parameters) -> Array:
+    def start(self, p: Parameters) -> list[Any]:
         """All pools at ``baseline / set_point`` of their steady state; no G-CSF given."""
-        shape = jnp.broadcast_shapes(*(jnp.shape(p[name]) for name in self.parameters))
-        z = jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
-        pools = jnp.stack([jnp.log(z)] + [z] * (self.transits + 1))
-        given = jnp.zeros((3, *shape))
-        own = [self._balance(z, given[0], p)[None]] if self.g_csf == "state" else []
-        return jnp.concatenate([pools, given, *own])
+        z = share_of_set_point(self, p)
+        none = jnp.zeros_like(z)
+        own = [self._balance(z, none, p)] if self.g_csf == "state" else []
+        return [jnp.log(z), *[z] * (self.transits + 1), *[none] * 3, *own]
 
     def give(
         self, y: Array, filgrastim: Array | float = 0.0, pegfilgrastim: Array | float = 0.0
@@ -127,13 +134,13 @@ class GcsfMarrow:
         first = self.transits + 2
         return y.at[first].add(filgrastim).at[first + 1].add(pegfilgrastim)
 
-    def _balance(self, circulating: Array, filgrastim: Array, p: Parameters) -> Array:
+    def _balance(self, circulating: Any, filgrastim: Any, p: Parameters) -> Any:
         """Balanced G-CSF relative to normal, without pegfilgrastim."""
         normal = p["ke"] + p["k_anc"] * p["set_point"]
         absorbed = p.get("ka_filgrastim", GIVEN["ka_filgrastim"]) * filgrastim / p["g0"]
         return (normal + absorbed) / (p["ke"] + p["k_anc"] * p["set_point"] * circulating)
 
-    def _level(self, y: Array, p: Parameters) -> Array:
+    def _level(self, y: States, p: Parameters) -> Any:
         """All G-CSF relative to the normal concentration."""
         n = self.transits
         if self.g_csf == "state":
@@ -142,37 +149,39 @@ class GcsfMarrow:
             own = self._balance(jnp.maximum(y[n + 1], _FLOOR), y[n + 2], p)
         return jnp.maximum(own + y[n + 4] / p["g0"], _FLOOR)
 
-    def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
-        """Time derivative of the state per hour, ``[states, L]``."""
+    def rates(self, y: States, effect: Any, kill: Any, p: Parameters) -> list[Any]:
+        """Time derivatives of the states per hour."""
         n = self.transits
         ktr = (n + 1) / p["MTT"]
         level = self._level(y, p)
         speed = level ** p["beta"]
         growth = growth_factor(effect, level ** p["gamma"], self.feedback_rule)
         circulating, filgrastim, depot, pegfilgrastim = y[n + 1 : n + 5]
-        d_log_prol = ktr * (growth - speed) - kill
-        inflow = jnp.concatenate([jnp.exp(y[:1]), y[1:n]])
-        d_transit = ktr * speed * (inflow - y[1 : n + 1])
-        d_circ = p["k_circ"] * (speed * y[n] - circulating)
-        rates = {name: p.get(name, value) for name, value in GIVEN.items()}
+        pools = [jnp.exp(y[0]), *y[1 : n + 1]]
+        of = {name: p.get(name, value) for name, value in GIVEN.items()}
         count = p["set_point"] * circulating
-        absorbed = rates["ka_pegfilgrastim"] * depot
-        loss = rates["ke_pegfilgrastim"] + rates["k_anc_pegfilgrastim"] * count
+        absorbed = of["ka_pegfilgrastim"] * depot
+        loss = of["ke_pegfilgrastim"] + of["k_anc_pegfilgrastim"] * count
         tail = [
-            -rates["ka_filgrastim"] * filgrastim,
+            -of["ka_filgrastim"] * filgrastim,
             -absorbed,
             absorbed - loss * pegfilgrastim,
         ]
         if self.g_csf == "state":
             clearance = p["ke"] + p["k_anc"] * count
             tail.append(clearance * (self._balance(circulating, filgrastim, p) - y[n + 5]))
-        return jnp.concatenate([d_log_prol[None], d_transit, d_circ[None], jnp.stack(tail)])
+        return [
+            ktr * (growth - speed) - kill,
+            *(ktr * speed * (before - pool) for before, pool in pairwise(pools)),
+            p["k_circ"] * (speed * y[n] - circulating),
+            *tail,
+        ]
 
-    def log_count(self, y: Array, p: Parameters) -> Array:
+    def log_count(self, y: States, p: Parameters) -> Any:
         """Natural logarithm of the neutrophil count in 10^9/L."""
         return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[self.transits + 1], _FLOOR))
 
-    def log_count_slope(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
+    def log_count_slope(self, y: States, effect: Any, kill: Any, p: Parameters) -> Any:
         """Time derivative of `log_count` per hour; effect and kill act on other states only."""
         n = self.transits
         speed = self._level(y, p) ** p["beta"]

@@ -8,7 +8,8 @@ take from the slow one is missing in later courses: nadirs deepen from course to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax import Array
@@ -17,16 +18,19 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.marrow.friberg import (
     FEEDBACK_RULES,
     FeedbackRule,
+    Line,
     Parameters,
+    States,
     feedback_factor,
     growth_factor,
+    share_of_set_point,
 )
 
 _FLOOR = 1e-12  # of a scaled count inside powers and logarithms
 
 
 @dataclass(frozen=True)
-class StemCellMarrow:
+class StemCellMarrow(Line):
     """Stem cells, proliferating cells, a chain of transits, circulating cells.
 
     With ``F = (set_point / Circ)^gamma``, ``ktr = (transits + 1) / MTT``, ``k_prol = ftr ktr`` and
@@ -113,29 +117,28 @@ class StemCellMarrow:
     def _k_circ(self, p: Parameters) -> Array:
         return p["k_circ"] if self.circulation == "own" else self._ktr(p)
 
-    def initial(self, p: Parameters) -> Array:
+    def start(self, p: Parameters) -> list[Any]:
         """All pools at ``baseline / set_point`` of their steady state."""
-        shape = jnp.broadcast_shapes(*(jnp.shape(p[name]) for name in self.parameters))
-        z = jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
-        return jnp.stack([jnp.log(z), jnp.ones(shape)] + [z] * (self.transits + 1))
+        z = share_of_set_point(self, p)
+        return [jnp.log(z), jnp.ones_like(z)] + [z] * (self.transits + 1)
 
-    def derivative(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
-        """Time derivative of the scaled state per hour, ``[states, L]``."""
+    def rates(self, y: States, effect: Any, kill: Any, p: Parameters) -> list[Any]:
+        """Time derivatives of the scaled states per hour."""
         ktr, ftr = self._ktr(p), p["ftr"]
         feedback = feedback_factor(jnp.maximum(y[-1], _FLOOR), p["gamma"], self.saturation)
         growth = growth_factor(effect, feedback, self.feedback_rule)
-        d_log_stem = (1.0 - ftr) * ktr * (growth - 1.0) - kill
-        d_ratio = ktr * (1.0 - ftr - ftr * y[1] + (2.0 * ftr - 1.0) * growth * y[1])
-        proliferating = y[1] * jnp.exp(y[0])
-        inflow = jnp.concatenate([proliferating[None], y[2:-2]])
-        d_transit = ktr * (inflow - y[2:-1])
-        d_circ = self._k_circ(p) * (y[-2] - y[-1])
-        return jnp.concatenate([jnp.stack([d_log_stem, d_ratio]), d_transit, d_circ[None]])
+        pools = [y[1] * jnp.exp(y[0]), *y[2:-1]]
+        return [
+            (1.0 - ftr) * ktr * (growth - 1.0) - kill,
+            ktr * (1.0 - ftr - ftr * y[1] + (2.0 * ftr - 1.0) * growth * y[1]),
+            *(ktr * (before - pool) for before, pool in pairwise(pools)),
+            self._k_circ(p) * (y[-2] - y[-1]),
+        ]
 
-    def log_count(self, y: Array, p: Parameters) -> Array:
+    def log_count(self, y: States, p: Parameters) -> Any:
         """Natural logarithm of the circulating count in 10^9/L."""
         return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[-1], _FLOOR))
 
-    def log_count_slope(self, y: Array, effect: Array, kill: Array | float, p: Parameters) -> Array:
+    def log_count_slope(self, y: States, effect: Any, kill: Any, p: Parameters) -> Any:
         """Time derivative of `log_count` per hour; effect and kill act on other states only."""
         return self._k_circ(p) * (y[-2] / jnp.maximum(y[-1], _FLOOR) - 1.0)
