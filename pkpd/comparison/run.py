@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +24,6 @@ from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
 from pkpd.comparison.shares import cohort_shares
 from pkpd.course.course import Course
-from pkpd.course.march import compiled_course
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.ensemble.cards import LONGEST_STEP_H
@@ -138,9 +136,6 @@ def compare(
         result = _run_trial(item, chosen, jobs or cores(), on_cohort, tell)
         done += len(item.trial.cohorts) * item.work
         results.append(result)
-        # the next trial has another structure; programs of this one only hold memory
-        compiled_course.cache_clear()
-        jax.clear_caches()
         if on_trial is not None:
             on_trial(result)
     record = _record(chosen, choice, ready, simulated)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class CardsEnsemble:
         How effects of several drugs combine.
     max_step_h
         Longest step of the marrow.
+    curve
+        Whether counts are kept between mornings too.
     """
 
     model: JointModel
@@ -56,6 +58,7 @@ class CardsEnsemble:
     transfusion: TransfusionPolicy | None = TransfusionPolicy()  # noqa: RUF009 (frozen)
     combination: str = "additive"
     max_step_h: float = LONGEST_STEP_H
+    curve: bool = False
     marrow: str = FRIBERG
 
     @property
@@ -70,15 +73,17 @@ class CardsEnsemble:
 
     def treated(self, regimen: Regimen, days: int) -> TreatedByCards:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
+        # patients need covariates of the drugs that are given, not of all that are known
+        given = tuple(self.model.drug(name) for name in regimen.drugs)
         simulator = prepare(
-            self.model,
+            replace(self.model, drugs=given),
             regimen,
             self.sample,
             days,
-            population=self.population,
             max_step_h=self.max_step_h,
             transfusion=self.transfusion,
             combination=self.combination,
+            curve=self.curve,
         )
         return TreatedByCards(simulator, self.values)
 
@@ -101,7 +106,7 @@ class TreatedByCards:
 
     def course(self, draws: Indices) -> Course:
         """See `pkpd.ensemble.ensemble.Treated`."""
-        return self.simulator.run(self.values, draws)
+        return self.simulator.run(self.values, draws, threads=1)
 
 
 def cards_ensemble(

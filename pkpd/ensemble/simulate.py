@@ -20,6 +20,7 @@ from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days
+from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Indices, Treated, courses
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.source import source
@@ -123,6 +124,8 @@ def simulate(
         ensemble = population
     if isinstance(ensemble, LearnedEnsemble) and not of_mornings:
         ensemble = replace(ensemble, curves=FOLLOWED)
+    if isinstance(ensemble, CardsEnsemble) and not of_mornings:
+        ensemble = replace(ensemble, curve=True)
     if ensemble.draws * ensemble.patients * times.size * 3 > MOST_VALUES:
         msg = sentence(
             where="simulate",

@@ -41,8 +41,11 @@ from pkpd.solve.compiled.decisions import Rules, no_rules, rules_of
 
 Floats = NDArray[np.float64]
 
-GROWTH, PEGFILGRASTIM = len(CHANNELS), len(CHANNELS) + 1
-"""Columns of the rates of a regimen after those of chemotherapy."""
+GROWTH = len(CHANNELS)
+"""Column of the rates of a regimen that switches growth factor on, after those of chemotherapy."""
+
+DEPOT = "pegfilgrastim"
+"""State of the marrow that a long-acting growth factor is given into, in doses."""
 
 
 def known_drugs() -> tuple[str, ...]:
@@ -184,15 +187,16 @@ class PreparedRegimen:
     model
         Their cards.
     slots
-        Dose slots of these drugs, in the order of ``rules.amount``.
+        Dose slots of these drugs and of long-acting growth factors, in the order of
+        ``rules.amount``.
     rules
         The regimen for the driver, without the rates of chemotherapy.
     chemotherapy
         Course, drug, its name, cumulative dose (mg/m^2) and share of each day ``[D]``.
     own
         Parameters of a user's own drug cards, in place of those of the same name.
-    pegfilgrastim
-        Whether a long-acting growth factor is given.
+    long_acting
+        Places of long-acting growth factors in the plan.
     """
 
     made: DosingPlan | None
@@ -202,7 +206,7 @@ class PreparedRegimen:
     rules: Rules
     chemotherapy: tuple[tuple[int, int, str, float, Floats], ...] = ()
     own: tuple[tuple[str, float], ...] = ()
-    pegfilgrastim: bool = False
+    long_acting: tuple[int, ...] = ()
 
     def with_own(self, theta: Theta) -> Theta:
         """Global parameters with those of a user's own cards, in place of all of their drugs'."""
@@ -254,21 +258,25 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     cards = [_card(drug, schedule) for drug in made.drugs]
     actions = [_action(card) for card in cards]
     per_m2 = _per_m2(made)
-    rates = np.zeros((*per_m2.shape, PEGFILGRASTIM + 1))
+    rates = np.zeros((*per_m2.shape, GROWTH + 1))
     chemotherapy = []
     for k, (card, action) in enumerate(zip(cards, actions, strict=True)):
         dose = per_m2[:, :, k]
         if action.acts_by == GROWTH_FACTOR:
             rates[:, :, k, GROWTH] = dose > 0.0
-        elif action.acts_by == LONG_ACTING:
-            rates[:, :, k, PEGFILGRASTIM] = dose > 0.0
         elif action.acts_by == INTENSITY:
             for c, total in enumerate(dose.sum(axis=1)):
                 if total > 0.0:
                     chemotherapy.append((c, k, card.name, float(total), dose[c] / total))
-    pegfilgrastim = bool(rates[..., PEGFILGRASTIM].any())
     model, levels = _levels(schedule, made, cards, actions)
-    kinetic = [level.index for level in levels]
+    long_acting = tuple(k for k, action in enumerate(actions) if action.acts_by == LONG_ACTING)
+    followed = {level.index for level in levels} | {*long_acting}
+    of_slot = np.array([slot.drug_index for slot in made.slots], dtype=np.int64)
+    wanted = [s for s, k in enumerate(of_slot) if k in followed]
+    amount = made.amount[:, :, wanted]
+    by_dose = np.isin(of_slot[wanted], long_acting)
+    amount = np.where(by_dose, np.minimum(np.ceil(amount), 1.0), amount)
+    given = [(made.amount[:, :, of_slot == k] > 0.0).any(axis=2) for k in range(len(cards))]
     least = np.array(schedule.only_if_blasts_from or [0.0] * len(made.cycles), dtype=np.float64)
     own = tuple(
         (f"{p.name}.{card.name}", p.value)
@@ -280,17 +288,27 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
         made=made,
         levels=levels,
         model=model,
-        slots=tuple(slot for slot in made.slots if slot.drug_index in kinetic),
+        slots=tuple(
+            _one_dose(made.slots[s]) if made.slots[s].drug_index in long_acting else made.slots[s]
+            for s in wanted
+        ),
         rules=rules_of(
             made,
-            kinetic,
-            rates if pegfilgrastim else rates[..., :PEGFILGRASTIM],
+            amount=np.ascontiguousarray(amount),
+            rates=rates,
+            given=np.stack(given, axis=2).astype(np.int64),
+            slot_drug=of_slot[wanted],
             least_blasts=least,
         ),
         chemotherapy=tuple(chemotherapy),
         own=own,
-        pegfilgrastim=pegfilgrastim,
+        long_acting=long_acting,
     )
+
+
+def _one_dose(slot: Slot) -> Slot:
+    """Give a slot whose amount is a number of doses, in the morning."""
+    return replace(slot, hour=0.0, duration_h=0.0, unit="mg", cap_mg=float("inf"), strength_mg=0.0)
 
 
 def _per_m2(made: DosingPlan) -> Floats:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.course.course import Course, Curve
+from pkpd.course.record import course_of
 from pkpd.errors import PkpdError, sentence
-from pkpd.leukaemia.drug_effects import GROWTH, PEGFILGRASTIM, PreparedRegimen, prepare_regimen
+from pkpd.leukaemia.drug_effects import DEPOT, GROWTH, PreparedRegimen, prepare_regimen
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import Candidates, Patients, Who, values_of
 from pkpd.leukaemia.schedule import Arm
@@ -67,8 +68,9 @@ class PreparedArm:
             if k in levels:
                 drugs.append(CourseDrug(name, levels[k].pk, levels[k].acts(variant)))
             else:
-                drugs.append(CourseDrug(name))
-        marrow = LeukaemicMarrow(variant, injury=injury, pegfilgrastim=regimen.pegfilgrastim)
+                into = DEPOT if k in regimen.long_acting else ""
+                drugs.append(CourseDrug(name, into=into))
+        marrow = LeukaemicMarrow(variant, injury=injury, pegfilgrastim=bool(regimen.long_acting))
         further = (Intensity(), GrowthFactor())
         acting = [drug.action for drug in drugs if drug.action is not None]
         names = dict.fromkeys(
@@ -82,7 +84,6 @@ class PreparedArm:
             parameters=tuple(names),
             edges=self.edges,
             growth=GROWTH,
-            pegfilgrastim=PEGFILGRASTIM if regimen.pegfilgrastim else -1,
             curves=curves,
         )
 
@@ -145,29 +146,25 @@ class PreparedArm:
             transfuse_below=schedule.transfuse_below, growth_below=policy.below,
             growth_from=policy.from_day, threads=threads, amounts=bool(curves),
         )  # fmt: skip
-        seen = dict(zip(anatomy.marrow.observed, record.morning, strict=True))
         made = regimen.made
-        lines = {line: seen.pop(line) for line in ("neutrophils", "platelets")}
-        return Course(
-            mornings=lines,
-            **seen,
-            transfused=record.transfused,
-            **given._asdict(),
+        return course_of(
+            anatomy.marrow.observed,
+            record,
+            given,
             drugs=() if made is None else made.drugs,
             course_names=() if made is None else made.course_names,
             death_score=patients["death_score"],
-            amount=record.amount if curves else None,
             curve=self._curve(record.curve, curves) if curves else None,
         )
 
     def _curve(self, found: Floats, lines: tuple[str, ...]) -> Curve:
-        """Curves between mornings from ``[lines, N, nodes, 2]``."""
+        """Curves between mornings from ``[lines, 2, N, nodes]``."""
         days = np.arange(self.arm.schedule.horizon_days)[:, None] * _HOURS
         time_h = np.concatenate([[0.0], (days + np.array(self.edges[1:])).ravel()])
         return Curve(
             time_h,
-            {line: found[i, :, :, 0] for i, line in enumerate(lines)},
-            {line: found[i, :, :, 1] for i, line in enumerate(lines)},
+            {line: found[i, 0] for i, line in enumerate(lines)},
+            {line: found[i, 1] for i, line in enumerate(lines)},
         )
 
     def parameters(

@@ -1,8 +1,9 @@
 """What drugs do to a marrow as a whole: from concentrations and dose rates to the inputs of a cell.
 
 An action of one drug gives its share of every input of the marrow (`pkpd.marrow.protocol`) at one
-instant. Shares of losses and switches add; what drugs leave of the step into the chains
-(``rest_...``) multiplies. Over a cell the mean of four Gauss-Legendre nodes is taken.
+instant. Shares of losses and switches add; what drugs leave of a step (``rest_...``) multiplies.
+Over a cell the mean of four Gauss-Legendre nodes is taken and, for the inputs that a marrow asks it
+for, the first moment.
 
 Parameters carry the prefix of the drug, so that several drugs may act in the same way.
 """
@@ -15,22 +16,29 @@ from typing import Any, Literal, Protocol
 
 import jax.numpy as jnp
 
-from pkpd.kinetics.quadrature import WEIGHTS
+from pkpd.marrow.effects import Effect, NoEffect, left_and_beyond, quadrature
 from pkpd.marrow.protocol import Marrow, Numbers
 
 NO_LEVEL = 1e-30
 """Concentration that stands for none: a power of zero has no derivative by its exponent."""
 
+_, _MEAN, _FIRST = quadrature()
+
 CHANNELS = ("early", "committed", "blasts", "injury", "early_platelet", "committed_platelet")
 """What chemotherapy known by its intensity does, each a rate of intensity per day."""
+
+
+Driver = Literal["level", "moments", "rate", "rates"]
+"""A concentration at the four nodes of a cell; its mean and first moment (times the length of the
+cell), for actions in proportion to it; a rate of dosing; or a rate for each of `CHANNELS`."""
 
 
 class Action(Protocol):
     """How one drug acts on a marrow."""
 
     @property
-    def driver(self) -> Literal["level", "rate", "rates"]:
-        """A concentration, a rate of dosing, or a rate for each of `CHANNELS`."""
+    def driver(self) -> Driver:
+        """What it is driven by."""
         ...
 
     @property
@@ -46,7 +54,12 @@ class Action(Protocol):
 def may_be_zero(action: Action) -> frozenset[str]:
     """Parameters of an action that may be zero: all but what it divides by or raises to."""
     above = ("ec50_stem", "ec50_committed", "ec50_neutrophil", "ec50_platelet", "hill")
-    return frozenset(name for name in action.parameters if not name.endswith(above))
+    of_lines = ("EC50_", "hill_")
+    return frozenset(
+        name
+        for name in action.parameters
+        if not name.endswith(above) and not name.rpartition(".")[2].startswith(of_lines)
+    )
 
 
 def _hill(level: Any, ec50: Any, hill: Any) -> Any:
@@ -199,6 +212,76 @@ class GrowthFactor:
         return {"growth_factor": driver}
 
 
+@dataclass(frozen=True)
+class LineEffects:
+    """A concentration slows the proliferation of lines (`pkpd.marrow.line_marrow`).
+
+    Parameters
+    ----------
+    prefix
+        Of its parameters, ``<prefix><parameter>_<line>``.
+    effects
+        Shape of the effect on each line.
+    combination
+        That of the marrow. Additive effects in proportion to the concentration take its moments,
+        which are exact; others its values at the nodes of the cell.
+    """
+
+    prefix: str
+    effects: tuple[tuple[str, Effect], ...]
+    combination: str = "additive"
+
+    @property
+    def driver(self) -> Driver:
+        """See `Action`."""
+        nodes = any(shape.uses_nodes for _, shape in self.effects)
+        return "level" if nodes or self.combination == "bliss" else "moments"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """See `Action`."""
+        return tuple(
+            f"{self.prefix}{name}_{line}"
+            for line, shape in self.effects
+            for name in shape.parameters
+        )
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """See `Action`."""
+        out = {}
+        for line, shape in self.effects:
+            if isinstance(shape, NoEffect):
+                continue
+            own = {name: p[f"{self.prefix}{name}_{line}"] for name in shape.parameters}
+            effect = shape.at_nodes(own, driver)
+            if self.combination == "additive":
+                out[f"effect_{line}"] = effect
+            else:
+                out[f"rest_{line}"], out[f"excess_{line}"] = left_and_beyond(effect)
+        return out
+
+
+@dataclass(frozen=True)
+class LineKill:
+    """Doses remove proliferating cells of lines, evenly over the day on which they are given.
+
+    A dose of 1 mg/m² removes ``<prefix>ln_kill_<line>`` natural-log units.
+    """
+
+    prefix: str
+    lines: tuple[str, ...]
+    driver: Literal["rate"] = "rate"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """See `Action`."""
+        return tuple(f"{self.prefix}ln_kill_{line}" for line in self.lines)
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """See `Action`."""
+        return {f"kill_{line}": p[f"{self.prefix}ln_kill_{line}"] * driver for line in self.lines}
+
+
 def combined(
     marrow: Marrow,
     actions: Sequence[Action],
@@ -214,7 +297,8 @@ def combined(
     actions
         Of the drugs that are there.
     drivers
-        Of each: four values at the nodes of the cell, a rate per day, or six of them.
+        Of each: four values at the nodes of the cell, mean and first moment, a rate per day, or six
+        of them.
     p
         Parameters of the patient.
 
@@ -224,20 +308,32 @@ def combined(
         The marrow's inputs; an input that the marrow does not have is left out.
     """
     rest = marrow.rest()
+    firsts = dict(marrow.first_moments)
 
     def at(node: int) -> dict[str, Any]:
-        out: dict[str, Any] = dict(rest)
+        out: dict[str, Any] = {k: v for k, v in rest.items() if k not in firsts.values()}
         for action, driver in zip(actions, drivers, strict=True):
-            value = driver[node] if action.driver == "level" else driver
-            for name, share in action.shares(value, p).items():
+            value = {"level": node, "moments": 0}.get(action.driver)
+            for name, share in action.shares(driver if value is None else driver[value], p).items():
                 if name in out:
                     out[name] = out[name] * share if name.startswith("rest_") else out[name] + share
         return out
 
-    if not any(action.driver == "level" for action in actions):
-        return at(0)
-    nodes = [at(i) for i in range(len(WEIGHTS))]
-    return {
-        name: sum(float(w) * here[name] for w, here in zip(WEIGHTS, nodes, strict=True))
-        for name in rest
-    }
+    by_node = any(action.driver == "level" for action in actions)
+    nodes = [at(i) for i in range(len(_MEAN) if by_node else 1)]
+    if by_node:
+        means = {
+            name: sum(float(w) * here[name] for w, here in zip(_MEAN, nodes, strict=True))
+            for name in nodes[0]
+        }
+    else:
+        means = nodes[0]
+    out = {name: means.get(name, 0.0) for name in rest}
+    for name, first in firsts.items():
+        if by_node:
+            values = [here[name] for here in nodes]
+            out[first] = sum(float(w) * x for w, x in zip(_FIRST, values, strict=True))
+        for action, driver in zip(actions, drivers, strict=True):
+            if action.driver == "moments":
+                out[first] = out[first] + action.shares(driver[1], p).get(name, 0.0)
+    return out

@@ -2,7 +2,7 @@
 
 An effect is a number: 0 leaves proliferation alone, 1 stops it, more than 1 removes cells
 (`pkpd.marrow.friberg.FeedbackRule` says how). The marrow step wants the mean and the first Legendre
-moment of the effect over a cell (`pkpd.solve.population.marrow_step`); every shape offers
+moment of the effect over a cell (`pkpd.marrow.step`); every shape offers
 
 ``moments(p, mean, slope, nodes)``
     mean and first moment of the effect, from those of the driver or from its values at the
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -155,117 +155,35 @@ class EmaxEffect:
         return node_moments(self.at_nodes(p, nodes), h)
 
 
-def add_moments(parts: Sequence[Moments]) -> Moments:
-    """Additive combination: effects add, so do their moments (exact)."""
-    mean, slope = parts[0]
-    for other_mean, other_slope in parts[1:]:
-        mean, slope = mean + other_mean, slope + other_slope
-    return mean, slope
+def left_and_beyond(effect: Any) -> tuple[Any, Any]:
+    """Return what an effect leaves of proliferation, and what it exceeds 1 by."""
+    return 1.0 - jnp.minimum(effect, 1.0), jnp.maximum(effect - 1.0, 0.0)
 
 
-def bliss_moments(values: Sequence[Array], h: Array | float) -> Moments:
-    """Bliss independence ``E = 1 - prod_d (1 - E_d)``, by quadrature.
+def combined_effect(values: Sequence[Any], rule: str) -> Any:
+    """Effect of several drugs on one line at an instant.
 
     Parameters
     ----------
     values
-        Effect of each drug at the quadrature nodes, ``[Q, L]`` each.
-    h
-        Cell length in hours.
+        Effect of each drug.
+    rule
+        ``"additive"``, or ``"bliss"`` for independence, ``E = 1 - prod_d (1 - E_d)``.
 
     Notes
     -----
-    The product of two moments is not the moment of the product, hence the nodes: they are exact
-    where the product is a cubic over the cell, and as good as those of `EmaxEffect` otherwise.
-
     Independence is a statement on surviving fractions, so it has a meaning for effects up to 1.
     Above 1 the product of two negative factors would be an effect *below* 1; the rule used there
     is that drugs add what exceeds 1: ``E = 1 - prod(1 - min(E_d, 1)) + sum(max(E_d - 1, 0))``.
     It is continuous, never below the strongest single effect, and equals Bliss below 1.
     """
-    surviving = jnp.ones_like(values[0])
-    beyond = jnp.zeros_like(values[0])
-    for value in values:
-        surviving = surviving * (1.0 - jnp.minimum(value, 1.0))
-        beyond = beyond + jnp.maximum(value - 1.0, 0.0)
-    return node_moments(1.0 - surviving + beyond, h)
-
-
-@dataclass(frozen=True)
-class Combination:
-    """Effect of several drugs on one line.
-
-    Parameters
-    ----------
-    effects
-        Shape of each drug's effect, in the order of the drugs.
-    rule
-        ``"additive"`` (default) or ``"bliss"``.
-    """
-
-    effects: tuple[Effect, ...]
-    rule: str = "additive"
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown rule, and Bliss or additive effects of no drug."""
-        if self.rule not in COMBINATIONS:
-            msg = sentence(
-                where="combination of effects",
-                what=f"rule {self.rule!r}",
-                allowed=", ".join(COMBINATIONS),
-            )
-            raise PkpdError(msg)
-        if not self.effects:
-            msg = sentence(
-                where="combination of effects",
-                what="no drug is given",
-                remedy="give at least one effect; NoEffect() is one",
-            )
-            raise PkpdError(msg)
-
-    def uses_nodes(self, drug: int) -> bool:
-        """Whether the driver of drug number ``drug`` is needed at the quadrature nodes."""
-        return self.rule == "bliss" or self.effects[drug].uses_nodes
-
-    def moments(
-        self,
-        p: Sequence[Parameters],
-        drivers: Sequence[Moments],
-        nodes: Sequence[Array | None],
-        h: Array | float,
-    ) -> Moments:
-        """Mean and first moment of the combined effect over a cell.
-
-        Parameters
-        ----------
-        p
-            Parameters of each drug's effect.
-        drivers
-            Mean and first moment of each driver (`LinearPK.moments`).
-        nodes
-            Each driver at the quadrature nodes, or ``None`` where `uses_nodes` is false.
-        h
-            Cell length in hours, a number or ``[L]``.
-        """
-        if self.rule == "additive":
-            parts = [
-                effect.moments(q, mean, slope, at, h)
-                for effect, q, (mean, slope), at in zip(
-                    self.effects, p, drivers, nodes, strict=True
-                )
-            ]
-            return add_moments(parts)
-        values = []
-        for effect, q, at in zip(self.effects, p, nodes, strict=True):
-            if at is None:
-                msg = sentence(
-                    where="combination of effects",
-                    what="Bliss independence without the drivers at the quadrature nodes",
-                    remedy="pass LinearPK.at_nodes for every drug",
-                )
-                raise PkpdError(msg)
-            values.append(effect.at_nodes(q, at))
-        return bliss_moments(values, h)
+    if rule == "additive":
+        return sum(values[1:], values[0])
+    left, beyond = left_and_beyond(values[0])
+    for value in values[1:]:
+        more = left_and_beyond(value)
+        left, beyond = left * more[0], beyond + more[1]
+    return 1.0 - left + beyond
 
 
 _EFFECTS = {

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import jax.numpy as jnp
-from jax import Array
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.marrow.friberg import (
@@ -37,6 +36,10 @@ GIVEN = {
     "ke_pegfilgrastim": 0.006,
     "k_anc_pegfilgrastim": 0.012,
 }
+
+
+GIVEN_INTO = {"filgrastim": "filgrastim_depot", "pegfilgrastim": "pegfilgrastim_depot"}
+"""State that a dose under the skin is added to, as a rise in mg/L (`rise_by_dose`)."""
 
 
 def rise_by_dose(dose_ug: float, volume_L: float = 14.5, bioavailability: float = 0.6) -> float:
@@ -70,14 +73,14 @@ class GcsfMarrow(Line):
     Notes
     -----
     Parameters: ``baseline``, ``set_point`` (10^9/L), ``MTT`` (h), ``gamma``, ``beta``, ``k_circ``
-    (1/h), ``ke`` (1/h), ``k_anc`` (1/h per 10^9/L), ``g0`` (mg/L); and for given G-CSF, if doses
-    are given with `give`, the rates of `GIVEN`. Without such doses counts do not depend on ``g0``.
+    (1/h), ``ke`` (1/h), ``k_anc`` (1/h per 10^9/L), ``g0`` (mg/L); and for given G-CSF the rates of
+    `GIVEN`, if they are others. Without such doses counts do not depend on ``g0``.
 
     Published values: baseline 3.53, MTT 133 h, gamma 0.444, beta 0.234, half-life in blood 7 h, ke
     0.592, k_anc 5.64, g0 24.3 ng/L. The corticosteroid term of the paper is left out.
 
     Filgrastim has the clearance of endogenous G-CSF; pegfilgrastim is a pool of its own that adds
-    to ``G``. Both are states in mg/L.
+    to ``G``. Both are states in mg/L, and doses are added to the depots of `GIVEN_INTO`.
 
     References
     ----------
@@ -126,13 +129,6 @@ class GcsfMarrow(Line):
         none = jnp.zeros_like(z)
         own = [self._balance(z, none, p)] if self.g_csf == "state" else []
         return [jnp.log(z), *[z] * (self.transits + 1), *[none] * 3, *own]
-
-    def give(
-        self, y: Array, filgrastim: Array | float = 0.0, pegfilgrastim: Array | float = 0.0
-    ) -> Array:
-        """State after doses under the skin, given as rises in mg/L (`rise_by_dose`)."""
-        first = self.transits + 2
-        return y.at[first].add(filgrastim).at[first + 1].add(pegfilgrastim)
 
     def _balance(self, circulating: Any, filgrastim: Any, p: Parameters) -> Any:
         """Balanced G-CSF relative to normal, without pegfilgrastim."""

@@ -179,6 +179,7 @@ class LeukaemicMarrow:
         "kill_blasts", "rest_neutrophil", "rest_platelet", "excess_neutrophil", "excess_platelet",
         "growth_factor", "injury",
     )  # fmt: skip
+    first_moments = ()
 
     @property
     def states(self) -> tuple[str, ...]:

@@ -47,6 +47,15 @@ class Marrow(Protocol):
         ...
 
     @property
+    def first_moments(self) -> tuple[tuple[str, str], ...]:
+        """Inputs that may change within a cell, and the inputs that tell how.
+
+        The second of a pair gets the first Legendre moment of the first over the cell, times the
+        length of the cell: the rise, from start to end, of the straight line closest to it.
+        """
+        ...
+
+    @property
     def observed(self) -> tuple[str, ...]:
         """What `observe` gives; ``neutrophils`` and ``platelets`` are among it."""
         ...

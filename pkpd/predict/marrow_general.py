@@ -19,6 +19,7 @@ from jax import Array
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import sentence
+from pkpd.marrow.effects import combined_effect
 from pkpd.predict.marrow_events import drug_of_dose
 from pkpd.solve.events.advance import left_out_when_compiled
 from pkpd.solve.events.ode import OdeOptions, solve_events
@@ -247,14 +248,3 @@ def _flow(drug: MarrowDrug, amounts: tuple[Array, ...], p: Any) -> list[Array]:
         if target is not None:
             out[target] = out[target] + moved
     return out
-
-
-def combined_effect(values: list[Array], rule: str) -> Array:
-    """Combine effects; above 1 Bliss adds what exceeds 1, as `pkpd.marrow.effects` does."""
-    if rule == "additive":
-        return sum(values[1:], values[0])
-    surviving, beyond = jnp.ones_like(values[0]), jnp.zeros_like(values[0])
-    for value in values:
-        surviving = surviving * (1.0 - jnp.minimum(value, 1.0))
-        beyond = beyond + jnp.maximum(value - 1.0, 0.0)
-    return 1.0 - surviving + beyond

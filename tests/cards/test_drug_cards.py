@@ -12,6 +12,7 @@ from pkpd.cards.drug_actions import drug_action
 from pkpd.cards.drug_cards import (
     ACTIONS,
     BY_LEVEL,
+    LONG_ACTING,
     UsualDose,
     drug_named,
     drug_names,
@@ -94,8 +95,10 @@ def test_every_shipped_drug_can_be_given_in_the_marrow_with_leukaemia(schedule):
         prepared = prepare_regimen(arm.schedule)
         rates = prepared.at(default_theta()).rates
         assert np.isfinite(rates).all()
-        assert rates.any() == (card.leukaemia.acts_by not in ("nothing", *BY_LEVEL)), name
+        by_slot = (LONG_ACTING, *BY_LEVEL)
+        assert rates.any() == (card.leukaemia.acts_by not in ("nothing", *by_slot)), name
         assert bool(prepared.levels) == card.leukaemia.by_level
+        assert prepared.rules.amount.any() == (card.leukaemia.acts_by in by_slot)
         assert drug_action(card, "leukaemia").by != "refused"
     assert len(card_names("drugs")) >= 33
 

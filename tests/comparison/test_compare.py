@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pkpd.comparison import run as module
+from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.results import PairRow
 from pkpd.comparison.run import compare
-from pkpd.comparison.scenario import load_scenario
+from pkpd.comparison.scenario import load_scenario, with_overrides
+from pkpd.ensemble import cards as of_cards
+from pkpd.ensemble.ensemble import _in_turn
 from pkpd.errors import PkpdError
 
 SIZE = {"patients": 20, "draws": 4}
@@ -63,7 +67,7 @@ def test_a_published_count_gets_its_exact_interval(mine):
 
 
 def test_threads_and_chunks_change_nothing(mine, folder, monkeypatch):
-    monkeypatch.setattr(module, "LANES_AT_ONCE", 40)
+    monkeypatch.setattr(of_cards, "LANES_AT_ONCE", 40)
     chunked = compare(folder / "mine.toml", **SIZE, jobs=2)
     a, b = figures(mine), figures(chunked)
     assert a.keys() == b.keys()
@@ -235,14 +239,15 @@ def test_bad_replacements_are_refused_before_anything_runs(words, part, folder, 
 def test_options_and_cards_reach_only_the_trials_they_concern():
     chosen = load_scenario("five_trials")
     for option in ("clofarabine.adult_clearance", "adult_clearance"):
-        changed = module.with_overrides(chosen, options={option: False})
+        changed = with_overrides(chosen, options={option: False})
         ready = [
-            module._make_ready(module.replace(changed, patients=2, draws=1), v, t)
+            friberg_trial(replace(changed, patients=2, draws=1), v, t)
             for v in changed.variants
             for t in changed.trials
         ]
         found = {
-            r.trial.id: dict(r.model.options).get("clofarabine.adult_clearance") for r in ready
+            r.trial.id: dict(r.ensemble.model.options).get("clofarabine.adult_clearance")
+            for r in ready
         }
         assert found == {
             "nct01681537_len_mec": None,
@@ -258,11 +263,9 @@ def test_an_interrupted_run_does_not_finish_its_queue():
 
     done = []
     with ThreadPoolExecutor(1) as pool:
-        results = module._in_turn(pool, lambda x: done.append(x) or x, range(100), ahead=3)
+        results = _in_turn(pool, lambda x: done.append(x) or x, range(100), ahead=3)
         assert [next(results), next(results)] == [0, 1]
         results.close()
     assert len(done) <= 5
     with ThreadPoolExecutor(2) as pool:
-        assert list(module._in_turn(pool, lambda x: -x, range(20), ahead=3)) == [
-            -x for x in range(20)
-        ]
+        assert list(_in_turn(pool, lambda x: -x, range(20), ahead=3)) == [-x for x in range(20)]

@@ -345,17 +345,18 @@ def test_look_reads_the_same_patients_as_the_evidence():
     cohort = trial.cohort("cohort 1")
     rule = load_rule(cohort.rule)
     rules = tuple(replace(rule, clock=clock) for clock in cohort.clocks)
-    outcomes = population_outcomes(arms_of_trial(trial)["cohort 1"], default_theta(), 64, threads=1)
+    arm = arms_of_trial(trial)["cohort 1"]
+    outcomes = population_outcomes(arm, default_theta(), 64, threads=1)
     made = plan(cohort.regimen, trial.horizon_days)
     look = CohortLook(made, rules, load_grades(trial.grades), trial.visit_days)
-    found = LeukaemiaLook(look)(outcomes)
-    at_clock = found["values", "count_at_clock", "platelets", "consolidation"]
+    found = LeukaemiaLook(look, arm)(outcomes.course)
+    at_clock = found.values["count_at_clock", "platelets", "consolidation"]
     given = outcomes.death_day >= 29
     np.testing.assert_array_equal(
         at_clock, np.where(given, outcomes.course.platelets[:, 28], np.nan)
     )
-    assert {key[1] for key in found if key[0] == "dlt"} == set(cohort.clocks)
-    died = found["values", "early_death", "", "by day 30"]
+    assert set(found.dlt) == set(cohort.clocks)
+    died = found.values["early_death", "", "by day 30"]
     assert np.all((died >= 0.0) & (died <= 1.0))
 
 

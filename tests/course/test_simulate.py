@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from pkpd.cards.population_cards import load_population
-from pkpd.course import simulate as module
 from pkpd.course.simulate import prepare
 from pkpd.errors import PkpdError
 from pkpd.model.individuals import individual_parameters
 from pkpd.model.joint import load_model
-from pkpd.model.parameters import draw_parameters
-from pkpd.schedule import Criterion, Gate, daily
+from pkpd.model.parameters import draw_parameters, typical
+from pkpd.schedule import daily
 from pkpd.subjects import sample_population
 
 POPULATION = load_population("mds_post_hma")
@@ -23,7 +22,7 @@ ALEMTUZUMAB = daily("alemtuzumab", "30 mg", days="1,3,5", route="iv", duration="
 
 def ready(regimen, days=21, **options):
     model = load_model(drugs=regimen.drugs)
-    return model, prepare(model, regimen, SAMPLE, days, population=POPULATION, **options)
+    return model, prepare(model, regimen, SAMPLE, days, **options)
 
 
 def test_lanes_are_draw_major_and_nodes_are_days_from_the_first():
@@ -66,7 +65,7 @@ def test_slopes_are_the_derivatives_of_the_curves():
 def test_chunks_hold_every_draw_once_and_fit(patients, draws, lanes):
     sample = sample_population(POPULATION, patients, 2)
     model = load_model(drugs=["lenalidomide"])
-    simulator = prepare(model, LENALIDOMIDE, sample, 7, population=POPULATION)
+    simulator = prepare(model, LENALIDOMIDE, sample, 7)
     chunks = list(simulator.chunks({"x": np.zeros(draws)}, lanes))
     np.testing.assert_array_equal(np.concatenate(chunks), np.arange(draws))
     assert all(chunk.size * patients <= max(lanes, patients) for chunk in chunks)
@@ -95,53 +94,33 @@ def test_a_drug_added_leaves_the_patients_and_draws_of_others_alone():
         np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_the_infusion_of_saturable_drugs_is_the_individual_dose(monkeypatch):
-    seen = {}
-    solve = module.michaelis_menten_iv
-
-    def spy(p, doses, grid, **options):
-        seen["doses"] = doses
-        return solve(p, doses, grid, **options)
-
-    monkeypatch.setattr(module, "michaelis_menten_iv", spy)
-    regimen = daily(
-        "alemtuzumab",
-        "0.5 mg/kg",
-        days="1,2",
-        route="iv",
-        duration="2 h",
-        cap_mg=35.0,
-        strengths_mg=(5.0,),
-    )
-    ready(regimen, 7)
-    times, amounts, durations = seen["doses"]
-    np.testing.assert_array_equal(times, [0.0, 24.0])
-    np.testing.assert_array_equal(durations, [2.0, 2.0])
-    expected = 5.0 * np.floor(np.minimum(0.5 * SAMPLE["weight"], 35.0) / 5.0 + 0.5)
-    np.testing.assert_allclose(amounts, np.stack([expected, expected]))
+def test_saturable_kinetics_that_cannot_be_solved_are_told():
+    model, simulator = ready(ALEMTUZUMAB, 7)
+    values = typical(model, POPULATION)
+    values["alemtuzumab.V1"] = np.array([np.nan])
+    with pytest.raises(PkpdError, match=r"drug alemtuzumab, patient 1: its kinetics could not"):
+        simulator.run(values, np.arange(1))
 
 
-def test_a_failed_solution_is_told(monkeypatch):
-    solve = module.michaelis_menten_iv
-    monkeypatch.setattr(
-        module, "michaelis_menten_iv", lambda *a, **k: solve(*a, **{**k, "max_steps": 1})
-    )
-    with pytest.raises(PkpdError, match=r"drug alemtuzumab, patient 1: the step limit"):
-        ready(ALEMTUZUMAB, 7)
+def test_without_a_curve_the_mornings_are_the_same():
+    model, simulator = ready(LENALIDOMIDE)
+    _, mornings = ready(LENALIDOMIDE, curve=False)
+    values = draw_parameters(model, POPULATION, 2, 1)
+    a, b = simulator.run(values, np.arange(2)), mornings.run(values, np.arange(2))
+    assert b.curve is None
+    for line in ("neutrophils", "platelets"):
+        np.testing.assert_array_equal(a.mornings[line], b.mornings[line])
+        per_day = (simulator.time_h.size - 1) // 21
+        np.testing.assert_allclose(
+            np.exp(a.curve.log_count[line][:, :-1:per_day]), a.mornings[line], rtol=1e-14
+        )
 
 
 def test_what_cannot_be_simulated_is_refused():
     model = load_model(drugs=["lenalidomide"])
     with pytest.raises(PkpdError, match="has no drug 'clofarabine'"):
-        prepare(
-            model, daily("clofarabine", "5 mg", days="1", route="iv"), SAMPLE, 7,
-            population=POPULATION,
-        )  # fmt: skip
-    with pytest.raises(PkpdError, match="Bliss independence with a drug of saturable"):
-        ready(ALEMTUZUMAB, combination="bliss")
-    gate = Gate((Criterion("neutrophils", 0.5),))
-    gated = ALEMTUZUMAB.repeat(2, 14).with_between(gate)
-    with pytest.raises(PkpdError, match="saturable elimination in a regimen with gates"):
-        ready(gated, 28)
+        prepare(model, daily("clofarabine", "5 mg", days="1", route="iv"), SAMPLE, 7)
+    with pytest.raises(PkpdError, match="rule 'loewe'; allowed: additive, bliss"):
+        ready(LENALIDOMIDE, combination="loewe")
     with pytest.raises(PkpdError, match="horizon_days"):
         ready(LENALIDOMIDE, 0)

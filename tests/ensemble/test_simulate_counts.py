@@ -74,7 +74,7 @@ def test_the_data_set_is_labelled_and_repeats():
     data = pkpd.simulate(REGIMEN, "mds_post_hma", **FEW, seed=3)
     assert dict(data.sizes) == {
         "draw": 2, "patient": 5, "line": 2, "time": 21, "day": 21, "slot": 1, "graded": 2,
-        "criterion": 4,
+        "criterion": 6,
     }  # fmt: skip
     assert data.attrs["marrow"] == "friberg"
     assert list(data["line"].values) == ["neutrophils", "platelets"]

@@ -18,9 +18,10 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicHermiteSpline
 
 from pkpd.kinetics.linear import LinearPK, of_length
-from pkpd.marrow.effects import Combination, Effect
+from pkpd.marrow.actions import LineEffects, combined
+from pkpd.marrow.effects import Effect
+from pkpd.marrow.line_marrow import LineMarrow
 from pkpd.solve.population.cells import cells, distinct_lengths
-from pkpd.solve.population.marrow_step import rk4_cell
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,17 @@ def scheme(course, max_step, scale=None):
     """
     edges = course.edges(max_step)
     lengths, index = distinct_lengths(edges)
-    combination = Combination(tuple(d.effect for d in course.drugs), course.rule)
+    # every marrow has both lines; the other one is left alone
+    lines = (("neutrophils", course.line), ("platelets", course.line))
+    marrow = LineMarrow(lines, care=False, combination=course.rule)
+    actions = [
+        LineEffects(f"{k}.", (("neutrophils", d.effect),), course.rule)
+        for k, d in enumerate(course.drugs)
+    ]
+    by_nodes = [action.driver == "level" for action in actions]
     column = jnp.asarray(lengths)[:, None]
     props = [
-        propagator_of(d.pk, combination.uses_nodes(k))(d.p, column)
-        for k, d in enumerate(course.drugs)
+        propagator_of(d.pk, at)(d.p, column) for d, at in zip(course.drugs, by_nodes, strict=True)
     ]
     given = [tables(d, edges) for d in course.drugs]
     if scale is not None:
@@ -95,30 +102,39 @@ def scheme(course, max_step, scale=None):
         *(jnp.shape(v) for d in course.drugs for v in (*d.p.values(), *d.effect_p.values())),
         (1,),
     )[0]
-    full = {k: jnp.broadcast_to(v, (lanes,)) for k, v in course.p.items()}
+    full = {f"{n}.{k}": v for n, _ in lines for k, v in course.p.items()}
+    for k, drug in enumerate(course.drugs):
+        full |= {f"{k}.{name}_neutrophils": v for name, v in drug.effect_p.items()}
+    full = {k: jnp.broadcast_to(v, (lanes,)) for k, v in full.items()}
+
+    def seen(y):
+        slopes = marrow.derivative(y, full, marrow.rest())
+        value, slope = jax.jvp(
+            lambda z: jnp.log(marrow.observe(z, full)["neutrophils"]), (y,), (slopes,)
+        )
+        return value, slope / 24.0
 
     def step(carry, cell):
         states, y = carry
         i, doses = cell
         h = jnp.asarray(lengths)[i]
-        drivers, nodes, ends, now = [], [], [], []
+        drivers, ends = [], []
         for k, drug in enumerate(course.drugs):
             prop = of_length(props[k], i)
             bolus, rate = doses[k]
             x = drug.pk.dose(states[k], bolus)
-            drivers.append(drug.pk.moments(prop, x, rate))
-            nodes.append(drug.pk.at_nodes(prop, x, rate) if combination.uses_nodes(k) else None)
-            now.append(x)
+            mean, slope = drug.pk.moments(prop, x, rate)
+            drivers.append(drug.pk.at_nodes(prop, x, rate) if by_nodes[k] else (mean, slope * h))
             ends.append(drug.pk.advance(prop, x, rate))
-        effect = combination.moments([d.effect_p for d in course.drugs], drivers, nodes, h)
-        new = rk4_cell(course.line.derivative, y, effect, course.kill, h, full)
-        out = course.line.log_count(new, full), course.line.log_count_slope(new, 0.0, 0.0, full)
-        return (tuple(ends), new), out
+        u = combined(marrow, actions, drivers, full)
+        u |= {"kill_neutrophils": 24.0 * course.kill}
+        new = marrow.step(y, full, u, h / 24.0)
+        return (tuple(ends), new), seen(new)
 
-    y0 = course.line.initial(full)
+    y0 = marrow.start(full)
     start = (tuple(d.pk.zero(lanes) for d in course.drugs), y0)
     _, (log_count, slope) = jax.lax.scan(step, start, (jnp.asarray(index), given))
-    first = course.line.log_count(y0, full), course.line.log_count_slope(y0, 0.0, 0.0, full)
+    first = seen(y0)
     return (
         edges,
         jnp.concatenate([first[0][None], log_count]),

@@ -99,11 +99,11 @@ def reference_course(prepared, theta, parameters, variant, i, injury):
             course, cycle_day = here
             chemo = rules.rates[course, cycle_day, :, :6].sum(axis=0)
             on = min(rules.rates[course, cycle_day, :, 6].sum(), 1.0)
-            if regimen.pegfilgrastim:
-                peg = rules.rates[course, cycle_day, :, 7].sum()
             for s, slot in enumerate(regimen.slots):
                 amount = rules.amount[course, cycle_day, s]
-                if amount > 0.0:
+                if slot.drug_index in regimen.long_acting:
+                    peg += amount
+                elif amount > 0.0:
                     mg = float(individual_dose_mg(slot, amount, body["bsa"], body["weight"]))
                     events.append((slot, mg))
         if peg:

@@ -13,11 +13,10 @@ from scipy.integrate import quad
 from pkpd.errors import PkpdError
 from pkpd.kinetics.quadrature import NODES
 from pkpd.marrow.effects import (
-    Combination,
     EmaxEffect,
     LinearEffect,
     NoEffect,
-    bliss_moments,
+    combined_effect,
     effect_shape,
     node_moments,
     quadrature,
@@ -95,29 +94,15 @@ def test_linear_effect_scales_moments_and_none_is_zero():
     np.testing.assert_array_equal(NoEffect().moments({}, mean, slope, None, 4.0), np.zeros((2, 2)))
 
 
-def test_additive_combination_mixes_exact_and_quadrature_moments():
-    nodes = jnp.full((4, 1), 2.0)
-    combination = Combination((EmaxEffect(), LinearEffect()))
-    assert [combination.uses_nodes(i) for i in range(2)] == [True, False]
-    mean, slope = combination.moments(
-        [{"Emax": 1.25, "EC50": 2.0}, {"slope": 0.5}],
-        [(lanes(2.0), lanes(0.0)), (lanes(0.8), lanes(0.2))],
-        [nodes, None],
-        4.0,
-    )
-    np.testing.assert_allclose([mean[0], slope[0]], [0.625 + 0.4, 0.1], atol=1e-15)
-
-
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_bliss_below_one_is_independence(a, b):
-    mean, _ = bliss_moments([jnp.full((4, 1), a), jnp.full((4, 1), b)], 1.0)
-    assert float(mean[0]) == pytest.approx(a + b - a * b, abs=1e-14)
+    assert float(combined_effect([a, b], "bliss")) == pytest.approx(a + b - a * b, abs=1e-14)
 
 
 @given(st.floats(0, 4), st.floats(0, 4), st.floats(0, 1))
 def test_bliss_is_at_least_the_stronger_and_at_most_the_sum(a, b, more):
     def bliss(x, y):
-        return float(bliss_moments([jnp.full((4, 1), x), jnp.full((4, 1), y)], 1.0)[0][0])
+        return float(combined_effect([x, y], "bliss"))
 
     assert max(a, b) - 1e-12 <= bliss(a, b) <= a + b + 1e-12
     assert bliss(a, b) == pytest.approx(bliss(b, a), abs=1e-12)
@@ -125,31 +110,8 @@ def test_bliss_is_at_least_the_stronger_and_at_most_the_sum(a, b, more):
     assert bliss(a, 0.0) == pytest.approx(a, abs=1e-12)
 
 
-def test_bliss_moments_of_a_product_that_the_nodes_integrate_exactly():
-    h = 3.0
-    e1, e2 = (lambda t: 0.1 + 0.2 * t), (lambda t: 0.05 * t**2)
-    at = NODES * h
-    combination = Combination((LinearEffect(), LinearEffect()), rule="bliss")
-    got = combination.moments(
-        [{"slope": 1.0}] * 2,
-        [(lanes(0.0), lanes(0.0))] * 2,  # not read by the rule
-        [jnp.asarray(e1(at))[:, None], jnp.asarray(e2(at))[:, None]],
-        h,
-    )
-    expected = moments(lambda t: 1 - (1 - e1(t)) * (1 - e2(t)), h)
-    np.testing.assert_allclose([got[0][0], got[1][0]], expected, rtol=1e-12)
-
-
 def test_bad_requests_are_refused_in_a_sentence():
     with pytest.raises(PkpdError, match=r"unknown shape 'sigmoid'.*emax_hill"):
         effect_shape("sigmoid")
-    with pytest.raises(PkpdError, match=r"rule 'loewe'.*additive, bliss"):
-        Combination((NoEffect(),), rule="loewe")
-    with pytest.raises(PkpdError, match=r"no drug"):
-        Combination(())
     with pytest.raises(PkpdError, match=r"LinearPK.at_nodes"):
         EmaxEffect().moments({"Emax": 1.0, "EC50": 1.0}, lanes(1.0), lanes(0.0), None, 1.0)
-    with pytest.raises(PkpdError, match=r"every drug"):
-        Combination((LinearEffect(),), rule="bliss").moments(
-            [{"slope": 1.0}], [(lanes(1.0), lanes(0.0))], [None], 1.0
-        )

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from pkpd.errors import PkpdError
 from pkpd.marrow.friberg import Friberg, relaxation_rate
-from pkpd.marrow.gcsf import GcsfMarrow, rise_by_dose
+from pkpd.marrow.gcsf import GIVEN_INTO, GcsfMarrow, rise_by_dose
 
 # Quartino 2014 as transcribed
 P = {
@@ -28,12 +28,13 @@ P = {
 
 def course(line, p, effect_of, days, give=None, rtol=1e-8):
     slope = jax.jit(lambda y, e: line.derivative(y[:, None], e, 0.0, p)[:, 0])
-    y = np.asarray(line.initial(p))[:, 0]
+    y = np.array(line.initial(p))[:, 0]
     counts = []
     for day in range(days):
         counts.append(float(np.exp(line.log_count(jnp.array(y)[:, None], p)[0])))
         if give is not None:
-            y = np.asarray(line.give(jnp.array(y), **give(day)))
+            for drug, rise in give(day).items():
+                y[line.states.index(GIVEN_INTO[drug])] += rise
         effect = jnp.array([effect_of(day)])
 
         def right(_, x, effect=effect):

@@ -9,8 +9,8 @@ import pytest
 from marrow_cases import ONE_DRUG, ONE_ROWS, dataset, friberg, infusion, reference
 
 from pkpd.errors import PkpdError
+from pkpd.marrow.effects import combined_effect
 from pkpd.predict.marrow import marrow_model
-from pkpd.predict.marrow_general import combined_effect
 from pkpd.predict.pk import compartments
 
 TOLERANCE = 1e-5

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pkpd.solve.population.marrow_step import rk4_cell, rk4_cell_with_error
+from pkpd.marrow.step import rk4_cell, rk4_cell_with_error
 
 
 def logistic(y, effect, kill, p):

@@ -6,13 +6,13 @@ courses that are not needed, gates, holds, resumptions, reductions, and the amou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from pkpd.schedule import DosingPlan
+if TYPE_CHECKING:
+    from pkpd.schedule import DosingPlan
 
 NEVER = 1 << 30
 """Day of what did not happen."""
@@ -48,51 +48,32 @@ class Rules(NamedTuple):
     least_blasts: np.ndarray
 
 
-def rules_of(
-    made: DosingPlan,
-    kinetic: Sequence[int],
-    rates: np.ndarray,
-    least_blasts: np.ndarray | None = None,
-) -> Rules:
-    """Tables of a dosing plan.
+def rules_of(tables: DosingPlan | Any, **own: np.ndarray) -> Rules:
+    """Rules from a dosing plan, or from tables named like its own, and from what is given here."""
+    other = {name: getattr(tables, name) for name in Rules._fields if name not in own}
+    return Rules(**own, **other)
 
-    Parameters
-    ----------
-    made
-        The plan.
-    kinetic
-        Drugs with kinetics; ``amount`` holds their slots, in the order of the plan.
-    rates : float[C, D, K, R]
-        What drugs without kinetics do.
-    least_blasts : float[C], optional
-        See `Rules`.
-    """
-    wanted = [s for s, slot in enumerate(made.slots) if slot.drug_index in kinetic]
-    dosed = np.zeros((*made.amount.shape[:2], len(made.drugs)), dtype=np.int64)
-    for s, slot in enumerate(made.slots):
-        dosed[:, :, slot.drug_index] |= made.amount[:, :, s] > 0.0
-    none = np.zeros(len(made.cycles))
-    own = {
-        "amount": made.amount[:, :, wanted],
-        "rates": rates,
-        "given": dosed,
-        "slot_drug": np.array([made.slots[s].drug_index for s in wanted], dtype=np.int64),
-        "least_blasts": none if least_blasts is None else least_blasts,
-    }
-    return Rules(
-        **{
-            name: np.ascontiguousarray(own[name] if name in own else getattr(made, name))
-            for name in Rules._fields
-        }
+
+def plan_rules(plan: DosingPlan) -> Rules:
+    """Rules of a dosing plan whose drugs act by what their slots give."""
+    courses, days, _ = plan.amount.shape
+    of_slot = np.array([slot.drug_index for slot in plan.slots], dtype=np.int64)
+    given = [(plan.amount[:, :, of_slot == k] > 0.0).any(axis=2) for k in range(len(plan.drugs))]
+    return rules_of(
+        plan,
+        rates=np.zeros((courses, days, len(plan.drugs), 0)),
+        given=np.stack(given, axis=2).astype(np.int64),
+        slot_drug=of_slot,
+        least_blasts=np.zeros(courses),
     )
 
 
-def no_rules(rates: int = 0) -> Rules:
-    """Tables of no regimen, with so many further rates."""
+def no_rules() -> Rules:
+    """Tables of no regimen."""
     whole, wide = np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64)
     return Rules(
         amount=np.zeros((0, 0, 0)),
-        rates=np.zeros((0, 0, 0, rates)),
+        rates=np.zeros((0, 0, 0, 0)),
         given=np.zeros((0, 0, 0), dtype=np.int64),
         slot_drug=whole,
         cycle_days=whole,

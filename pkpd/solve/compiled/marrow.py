@@ -1,6 +1,6 @@
 """Compiled marrow lines: drug effect by cell, Runge-Kutta march, and the discrete adjoint.
 
-The scheme is that of `pkpd.solve.population.marrow_step.rk4_cell` on the state of
+The scheme is that of `pkpd.marrow.step.rk4_cell` on the state of
 `pkpd.marrow.friberg`: log of the proliferating pool, transits, circulating cells, all scaled by
 the set point. The adjoint is that of the discrete scheme, so its derivatives are those of the
 computed counts to rounding. Vectors of lanes are values of `pkpd.solve.compiled.lanes`; arrays are

@@ -55,10 +55,11 @@ IntArray = NDArray[np.int32]
     STATE_START,
     CHAIN,
     CENTRAL,
+    PARAMETERS,
     HEADER,
-) = range(34)
+) = range(35)
 
-LINEAR_PK, DIRECT_KILL = 0, 1
+LINEAR_PK, DIRECT_KILL, SATURABLE, INTO_STATE = range(4)
 DOUBLINGS = 16
 NODE_DEGREE = 40
 
@@ -181,6 +182,24 @@ def direct_kill_program(row: dict[str, int]) -> Program:
     """Header of a drug without pharmacokinetics."""
     header = np.zeros(HEADER, dtype=np.int32)
     header[KIND], header[F_ROW] = DIRECT_KILL, row["F"]
+    return Program(header, np.zeros(0, dtype=np.int32))
+
+
+def saturable_program(row: dict[str, int], states: int) -> Program:
+    """Header of a drug whose kinetics are a program of their own (`pkpd.kinetics.saturable`).
+
+    Its parameters are rows beside each other, the bioavailability last.
+    """
+    header = np.zeros(HEADER, dtype=np.int32)
+    header[KIND], header[N], header[F_ROW] = SATURABLE, states, row["F"]
+    header[PARAMETERS] = min(row.values())
+    return Program(header, np.zeros(0, dtype=np.int32))
+
+
+def into_state_program(row: dict[str, int], state: int) -> Program:
+    """Header of a drug whose doses are added to a state of the marrow."""
+    header = np.zeros(HEADER, dtype=np.int32)
+    header[KIND], header[F_ROW], header[OUTPUT] = INTO_STATE, row["F"], state
     return Program(header, np.zeros(0, dtype=np.int32))
 
 

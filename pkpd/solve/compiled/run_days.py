@@ -13,27 +13,19 @@ from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.kinetics.linear import LinearPK
+from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import Action
 from pkpd.marrow.protocol import Marrow
 from pkpd.schedule import Slot
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.chain import tape_size_of
-from pkpd.solve.compiled.days import (
-    FIXED,
-    PER_KG,
-    PER_M2,
-    Care,
-    Kinetics,
-    Places,
-    Record,
-    Slots,
-    days_kernel,
-)
+from pkpd.solve.compiled.day_kinetics import FIXED, PER_KG, PER_M2, Kinetics
+from pkpd.solve.compiled.days import Care, Places, Record, Slots, days_kernel
 from pkpd.solve.compiled.decisions import Given, Rules, no_rules
 from pkpd.solve.compiled.family import cores
 from pkpd.solve.compiled.lanes import WIDTH
 from pkpd.solve.compiled.space import work_space
-from pkpd.solve.compiled.whole_plan import course_keys, rest_of
+from pkpd.solve.compiled.whole_plan import DRIFT_ROWS, course_keys, rest_of
 from pkpd.solve.population.cells import distinct_lengths
 
 Floats = NDArray[np.float64]
@@ -48,12 +40,14 @@ class CourseDrug:
     """A drug of a course: its kinetics, and how its level or its rate of dosing acts.
 
     Without kinetics and with an action it acts by its dose per m² and day; without both it acts
-    only through the further rates of a regimen, or not at all.
+    only through the further rates of a regimen, or not at all. Doses ``into`` a state of the marrow
+    are added to it at their hour, each mg as its bioavailability says.
     """
 
     name: str
-    pk: LinearPK | None = None
+    pk: LinearPK | SaturableIV | None = None
     action: Action | None = None
+    into: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,9 +68,9 @@ class Anatomy:
         Edges of the cells of a day, hours from 0 to 24; starts and ends of doses are among them.
     curves
         What is followed within the day, besides the mornings.
-    growth, pegfilgrastim
-        Place among the further rates of what switches growth factor on, and of doses of
-        pegfilgrastim (the last rate, on which no action depends); -1 for none.
+    growth, growth_slot
+        Growth factor by need: place among the further rates of what switches it on, or slot in
+        which it is given; -1 for none.
     """
 
     marrow: Marrow
@@ -87,7 +81,7 @@ class Anatomy:
     edges: tuple[float, ...]
     curves: tuple[str, ...] = ()
     growth: int = -1
-    pegfilgrastim: int = -1
+    growth_slot: int = -1
 
     @property
     def kinetic_rows(self) -> tuple[tuple[str, str], ...]:
@@ -124,15 +118,19 @@ class _Ready:
         """Rows of work space that the kernel takes."""
         at = self.places
         own = at.states + self.rest.size + 1 + at.levels + max(at.observed, 2 * at.curves)
-        drugs, slots = self.heads.shape[0], self.slots.drug.size
-        return parameters + kinetic + own + int(self.sizes.sum()) + drugs + slots + 16
+        own += self.heads.shape[0] + self.slots.drug.size + DRIFT_ROWS
+        return parameters + kinetic + own + int(self.sizes.sum()) + 16
 
 
 @lru_cache(maxsize=128)
 def _ready(anatomy: Anatomy) -> _Ready:
     marrow, drugs = anatomy.marrow, anatomy.drugs
     actions = [*(drug.action for drug in drugs), *anatomy.further]
-    keys, equations = course_keys(marrow, actions, anatomy.parameters, anatomy.curves)
+    drifting = {drug.pk for drug in drugs if isinstance(drug.pk, SaturableIV)}
+    keys, equations = course_keys(
+        marrow, actions, anatomy.parameters, anatomy.curves,
+        saturable=next(iter(drifting), None),
+    )  # fmt: skip
     kinds = equations.places
     lengths, index = distinct_lengths(np.asarray(anatomy.edges))
     heads = np.zeros((len(drugs), pk.HEADER), dtype=np.int32)
@@ -142,18 +140,21 @@ def _ready(anatomy: Anatomy) -> _Ready:
         names = (*(drug.pk.parameters if drug.pk is not None else ()), "F")
         own = {name: row + i for i, name in enumerate(names)}
         row += len(names)
-        made = pk.direct_kill_program(own) if drug.pk is None else pk.program(drug.pk, own)
+        made = _kinetics(drug, own, marrow)
         head = pk.shift_code(made.header, offset)
         codes.append(made.code)
         offset += made.code.size
         if drug.pk is not None:
             n, slots = int(head[pk.N]), int(head[pk.SLOTS])
-            head[pk.MOMENTS], head[pk.AT_NODES] = 0, 1
-            head[pk.COEF_SIZE], head[pk.COEF_START] = slots + n + 4 * (n + 1), coef
+            by_moments = drug.action is not None and drug.action.driver == "moments"
+            head[pk.MOMENTS], head[pk.AT_NODES] = by_moments, not by_moments
+            size = 2 * (n + 1) if by_moments else 4 * (n + 1)
+            head[pk.COEF_SIZE], head[pk.COEF_START] = slots + n + size, coef
+            states, widest = states + n, max(widest, n)
+        if isinstance(drug.pk, LinearPK):
             coef += int(head[pk.COEF_SIZE]) * lengths.size
             work = max(work, pk.tape_size(head), tape_size_of(int(head[pk.CHAIN])), 2 * n)
             n_rates = max(n_rates, int(head[pk.RATES]) + 1)
-            states, widest = states + n, max(widest, n)
         heads[k] = head
     slots, infused = _slots(anatomy, index, lengths.size)
     seen = marrow.observed
@@ -162,14 +163,13 @@ def _ready(anatomy: Anatomy) -> _Ready:
     total = "platelets_with_transfused"
     places = Places(
         transfused=names.index("transfused") if "transfused" in names else -1,
-        pegfilgrastim=names.index("pegfilgrastim") if anatomy.pegfilgrastim >= 0 else -1,
-        peg_rate=anatomy.pegfilgrastim,
         neutrophils=seen.index("neutrophils"),
         platelets=seen.index(total if total in seen else "platelets"),
         blasts=seen.index("marrow_blasts") if "marrow_blasts" in seen else -1,
         rates=first,
         growth=anatomy.growth,
-        levels=equations.n_levels + (anatomy.pegfilgrastim >= 0),
+        growth_slot=anatomy.growth_slot,
+        levels=equations.n_levels,
         states=len(names),
         observed=len(seen),
         curves=len(anatomy.curves),
@@ -182,6 +182,15 @@ def _ready(anatomy: Anatomy) -> _Ready:
     )  # fmt: skip
 
 
+def _kinetics(drug: CourseDrug, row: dict[str, int], marrow: Marrow) -> pk.Program:
+    """Index program of a drug; ``row`` of its kinetic parameters."""
+    if drug.into:
+        return pk.into_state_program(row, marrow.states.index(drug.into))
+    if isinstance(drug.pk, SaturableIV):
+        return pk.saturable_program(row, drug.pk.n_states)
+    return pk.direct_kill_program(row) if drug.pk is None else pk.program(drug.pk, row)
+
+
 def _slots(
     anatomy: Anatomy, index: NDArray[np.int64], n_lengths: int
 ) -> tuple[Slots, NDArray[np.int8]]:
@@ -189,7 +198,8 @@ def _slots(
     infused = np.zeros((len(anatomy.drugs), n_lengths), dtype=np.int8)
     cell, cells = [], []
     for slot in anatomy.slots:
-        kinetic = anatomy.drugs[slot.drug_index].pk is not None
+        drug = anatomy.drugs[slot.drug_index]
+        kinetic = drug.pk is not None or bool(drug.into)
         first = int(np.abs(edges - slot.hour).argmin())
         last = int(np.abs(edges - (slot.hour + slot.duration_h)).argmin())
         exact = abs(edges[first] - slot.hour) < 1e-6
@@ -202,9 +212,16 @@ def _slots(
                 remedy="let an infusion that crosses midnight be two infusions",
             )
             raise PkpdError(msg)
+        if drug.into and slot.duration_h > 0.0:
+            msg = sentence(
+                where=f"dose of {slot.drug}",
+                what=f"an infusion over {slot.duration_h:g} h",
+                allowed="a dose at once, which is added to the marrow's own states",
+            )
+            raise PkpdError(msg)
         cell.append(first)
         cells.append(last - first if slot.duration_h > 0.0 else 0)
-        if kinetic:
+        if drug.pk is not None:
             infused[slot.drug_index, index[first:last]] = 1
     made = Slots(
         drug=np.array([slot.drug_index for slot in anatomy.slots], dtype=np.int64),
@@ -259,6 +276,7 @@ def run_days(
     transfuse_below: float = 10.0,
     growth_below: float = 0.0,
     growth_from: int = 1,
+    growth_amount: float = 0.0,
     amounts: bool = False,
     threads: int | None = None,
 ) -> tuple[Record, Given]:
@@ -276,8 +294,9 @@ def run_days(
         Days to simulate.
     transfuse_below
         Platelets are transfused on mornings with a count below this, 10^9/L.
-    growth_below, growth_from
-        Filgrastim by need: on mornings with neutrophils below the first, from the second day on.
+    growth_below, growth_from, growth_amount
+        Growth factor by need: on mornings with neutrophils below the first, from the second day on,
+        in its slot the third, in the slot's unit.
     amounts
         Whether the amounts given each day are kept.
     threads
@@ -310,9 +329,10 @@ def run_days(
     )
     record = Record(
         morning=np.empty((ready.places.observed, lanes, days)),
-        curve=np.empty((len(anatomy.curves), lanes if anatomy.curves else 0, days * cells + 1, 2)),
+        curve=np.empty((len(anatomy.curves), 2, lanes if anatomy.curves else 0, days * cells + 1)),
         transfused=np.zeros((lanes, days), dtype=np.bool_),
         amount=np.zeros((lanes if amounts else 0, days, len(anatomy.slots))),
+        unsolved=np.zeros(lanes, dtype=np.bool_),
     )
     given = Given(
         first_day=np.zeros((lanes, courses), dtype=np.int64),
@@ -322,7 +342,7 @@ def run_days(
         second_cycle_day=np.empty(lanes, dtype=np.int64),
     )
     body = np.stack([bodies.surface, bodies.weight])
-    care = Care(transfuse_below, growth_below, growth_from, bodies.increment)
+    care = Care(transfuse_below, growth_below, growth_from, growth_amount, bodies.increment)
     theta = np.ascontiguousarray(bodies.theta)
 
     size = ready.scratch(theta.shape[0], kinetics.theta.shape[0]) * WIDTH

@@ -19,16 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.kinetics.quadrature import WEIGHTS
+from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import CHANNELS, Action, combined
 from pkpd.marrow.protocol import Marrow
 from pkpd.solve.bridge.program import Place, program
 from pkpd.solve.population.structure import PopulationStructure, Whole
 
 LEVEL_OF_DRUG, RATE_OF_DRUG, SILENT = 0, 1, 2
-"""What of a drug the marrow sees: four levels a cell, rates of dosing, nothing."""
+"""What of a drug the marrow sees: its level in a cell, rates of dosing, nothing."""
 
 NODES = len(WEIGHTS)
 _HOURS = 24.0
+_ROWS = {"level": NODES, "moments": 2, "rate": 1, "rates": len(CHANNELS)}
 _LEAST = 1e-300  # of what is observed: its logarithm has to be a number
 
 
@@ -55,6 +57,7 @@ class CourseKeys:
     step: int
     see: int
     look: int
+    drift: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +127,8 @@ class Equations:
                 self.places[k] = SILENT, self.n_levels
                 continue
             first = self.n_levels
-            self.n_levels += {"level": NODES, "rate": 1, "rates": len(CHANNELS)}[action.driver]
-            kind = LEVEL_OF_DRUG if action.driver == "level" else RATE_OF_DRUG
+            self.n_levels += _ROWS[action.driver]
+            kind = LEVEL_OF_DRUG if action.driver in ("level", "moments") else RATE_OF_DRUG
             self.places[k] = kind, first
             rows = first if action.driver == "rate" else slice(first, self.n_levels)
             self._acting.append((action, rows))
@@ -203,6 +206,8 @@ def course_keys(
     actions: Sequence[Action | None],
     parameters: Sequence[str],
     curves: Sequence[str],
+    *,
+    saturable: SaturableIV | None = None,
 ) -> tuple[CourseKeys, Equations]:
     """Programs of a course through days, and where the levels of its drugs lie.
 
@@ -212,6 +217,8 @@ def course_keys(
         Names of the rows of ``theta``.
     curves
         What is followed within the day.
+    saturable
+        Kinetics that are solved by steps.
     """
     do = Equations(marrow, actions, marrow.observed)
     follow = Equations(marrow, actions, curves)
@@ -224,8 +231,35 @@ def course_keys(
         step=at.value(do.step, [y, u, [(2, inputs)]], y, single=(2,)),
         see=at.value(do.see, [y], at.rows(3, len(marrow.observed))),
         look=at.value(follow.look, [y, u], at.rows(3, 2 * len(curves))),
+        drift=_nothing() if saturable is None else _drift(saturable),
     )
     return keys, do
+
+
+DRIFT_ROWS = 6
+"""Rows of block 2 of the program of saturable kinetics: the integral of the level and of that,
+infusion, hours left, pace, level. Block 0 has the amounts, block 1 the drug's own parameters."""
+
+
+def _nothing() -> int:
+    """Key of a program that does nothing."""
+    return program(list, [], []).key
+
+
+def _drift(pk: SaturableIV) -> int:
+    """Key of an attempted step of saturable kinetics."""
+    n, names = pk.n_states, pk.parameters
+
+    def attempt(*numbers: Any) -> list[Any]:
+        y, (flow, left, pace) = list(numbers[: n + 2]), numbers[n + 2 : n + 5]
+        p = dict(zip(names, numbers[n + 5 :], strict=True))
+        y, left, pace = pk.attempt(y, p, flow, left, pace)
+        return [*y, left, pace, pk.level(y, p)]
+
+    amounts, integrals = [(0, i) for i in range(n)], [(2, 0), (2, 1)]
+    control = [(2, 2), (2, 3), (2, 4)]
+    inputs = [*amounts, *integrals, *control, *((1, i) for i in range(len(names)))]
+    return program(attempt, inputs, [*amounts, *integrals, (2, 3), (2, 4), (2, 5)]).key
 
 
 def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

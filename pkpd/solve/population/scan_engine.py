@@ -21,9 +21,9 @@ import numpy as np
 from jax import Array
 
 from pkpd.kinetics.linear import LinearPK, of_length
+from pkpd.marrow.step import rk4_cell
 from pkpd.solve.cache import keep_compilations
 from pkpd.solve.population.grid import CellGrid
-from pkpd.solve.population.marrow_step import rk4_cell
 from pkpd.solve.population.scan_whole import whole_nodes, whole_observed
 from pkpd.solve.population.structure import DirectKill, PopulationStructure
 

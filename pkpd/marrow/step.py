@@ -12,6 +12,7 @@ The kill rate is constant over the cell.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,26 +20,22 @@ from jax import Array
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
 
-Parameters = Mapping[str, Array]
-Derivative = Callable[[Array, Array, Array | float, Parameters], Array]
+Parameters = Mapping[str, Any]
+Derivative = Callable[[Any, Any, Any, Parameters], Any]
 
 
 def rk4_cell(
-    derivative: Derivative,
-    y: Array,
-    effect: tuple[Array, Array],
-    kill: Array | float,
-    h: Array | float,
-    p: Parameters,
-) -> Array:
+    derivative: Derivative, y: Any, effect: tuple[Any, Any], kill: Any, h: Any, p: Parameters
+) -> Any:
     """State of a marrow line at the end of a cell.
 
     Parameters
     ----------
     derivative
-        ``derivative(y, effect, kill, p)`` per hour, as of `pkpd.marrow.friberg.MarrowLine`.
+        ``derivative(y, effect, kill, p)`` per hour, as of `pkpd.marrow.friberg.MarrowLine`, or
+        ``rates`` of the same.
     y
-        State at the start, ``[states, L]``.
+        State at the start: ``[states, L]``, or a list of states.
     effect
         Mean and first Legendre moment (per hour) of the effect over the cell, ``[L]`` each.
     kill
@@ -50,17 +47,31 @@ def rk4_cell(
 
     Returns
     -------
-    Array
-        ``[states, L]``. Fourth order for a smooth effect.
+    Array or list
+        As ``y``. Fourth order for a smooth effect.
     """
     mean, slope = effect
     half = 0.5 * h
-    first, last = mean - slope * half, mean + slope * half
+    effects = mean - slope * half, mean, mean + slope * half
+    return rk4_stages(derivative, y, effects, kill, h, p)
+
+
+def rk4_stages(
+    derivative: Derivative, y: Any, effects: tuple[Any, Any, Any], kill: Any, h: Any, p: Parameters
+) -> Any:
+    """As `rk4_cell`, with the effect at the start, in the middle and at the end of its line."""
+    first, mean, last = effects
+    half = 0.5 * h
+
+    def after(time: Any, rate: Any) -> Any:
+        return jax.tree.map(lambda x, k: x + time * k, y, rate)
+
     k1 = derivative(y, first, kill, p)
-    k2 = derivative(y + half * k1, mean, kill, p)
-    k3 = derivative(y + half * k2, mean, kill, p)
-    k4 = derivative(y + h * k3, last, kill, p)
-    return y + (h / 6.0) * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+    k2 = derivative(after(half, k1), mean, kill, p)
+    k3 = derivative(after(half, k2), mean, kill, p)
+    k4 = derivative(after(h, k3), last, kill, p)
+    sums = jax.tree.map(lambda a, b, c, d: a + 2.0 * b + 2.0 * c + d, k1, k2, k3, k4)
+    return after(h / 6.0, sums)
 
 
 def rk4_cell_with_error(

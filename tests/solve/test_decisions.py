@@ -1,33 +1,41 @@
-"""The vectorised walk through a regimen against the one-patient reference of `pkpd.schedule`."""
+"""The decisions of a morning against the one-patient reference of `pkpd.schedule`."""
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pkpd.course import protocol
 from pkpd.schedule import Gate, administrations, daily, follow, on_off, plan
 from pkpd.schedule.rules import Criterion, DoseModification
+from pkpd.solve.compiled.decisions import NEVER, Given, decide, new_progress, plan_rules
 
 HORIZON = 70
 
 
-def walk(regimen, counts):
-    """Amounts [days, S] of one lane, and the first day of each course."""
-    dosing = plan(regimen, counts.shape[0])
-    tables = protocol.plan_tables(dosing)
-    slot_drug = tuple(slot.drug_index for slot in dosing.slots)
-    state = protocol.begin(tables, 1)
-    amounts = []
-    for day, morning in enumerate(counts):
-        state, amount = protocol.one_day(
-            state, jnp.asarray(day), tables, jnp.asarray(morning)[:, None], slot_drug
-        )
-        amounts.append(np.asarray(amount)[:, 0])
-    return dosing, np.array(amounts), np.asarray(state.first_day)[:, 0]
+def walk(regimen, *counts):
+    """Amounts ``[patients, days, S]`` and what was given, for counts ``[days, 2]`` of each."""
+    counts = np.array(counts)
+    width, days, _ = counts.shape
+    dosing = plan(regimen, days)
+    rules = plan_rules(dosing)
+    courses, drugs = rules.hold_below.shape[:2]
+    out = Given(
+        np.zeros((width, courses), np.int64),
+        np.zeros((width, courses), np.int64),
+        np.zeros((width, drugs), np.int64),
+        np.zeros((width, drugs)),
+        np.full(width, NEVER),
+    )
+    state = new_progress(rules, width)
+    amounts = np.zeros((width, days, len(dosing.slots)))
+    today, none = np.zeros((width, len(dosing.slots))), np.zeros((width, 0))
+    for day in range(days):
+        seen = np.zeros((3, width))
+        seen[:2] = counts[:, day].T
+        decide(0, width, day, seen, rules, state, out, today, none)
+        amounts[:, day] = today
+    return dosing, amounts, out
 
 
 def as_table(dosing, doses, days):
@@ -75,49 +83,40 @@ def cases(draw):
                 visit_every_days=draw(st.integers(1, 7)),
             ),
         )
-    seed = draw(st.integers(0, 2**31))
-    rng = np.random.default_rng(seed)
-    steps = rng.normal(0.0, 0.5, size=(HORIZON, 2)).cumsum(axis=0)
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    steps = rng.normal(0.0, 0.5, size=(3, HORIZON, 2)).cumsum(axis=1)
     counts = np.exp(np.clip(steps, -2.5, 2.5)) * np.array([0.8, 40.0])
     return two_courses(gate, between, changes), counts
 
 
-def equals_the_reference(case):
-    regimen, counts = case
-    dosing, amounts, _ = walk(regimen, counts)
-    expected = as_table(dosing, follow(regimen, counts).doses, HORIZON)
-    np.testing.assert_allclose(amounts, expected, rtol=1e-12)
-
-
-# each regimen is compiled anew, which takes a second
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(cases())
 def test_equals_the_one_patient_reference(case):
-    equals_the_reference(case)
+    regimen, counts = case
+    dosing, amounts, out = walk(regimen, *counts)
+    for own, given_amounts, started, first in zip(
+        counts, amounts, out.cycles_started, out.first_day, strict=True
+    ):
+        followed = follow(regimen, own)
+        expected = as_table(dosing, followed.doses, HORIZON)
+        np.testing.assert_allclose(given_amounts, expected, rtol=1e-12)
+        assert started.tolist() == [len(days) for days in followed.starts]
+        assert first.tolist() == [days[0] if days else 0 for days in followed.starts]
 
 
-@pytest.mark.slow
-@settings(max_examples=100, deadline=None)
-@given(cases())
-def test_equals_the_one_patient_reference_for_many(case):
-    equals_the_reference(case)
-
-
-def test_calendar_of_a_fixed_regimen_equals_its_written_out_doses():
+def test_a_fixed_regimen_equals_its_written_out_doses():
     regimen = two_courses(None, None, ())
-    dosing = plan(regimen, HORIZON)
+    dosing, (amounts,), out = walk(regimen, np.full((HORIZON, 2), 100.0))
     assert dosing.is_static
-    by_day, first_day = protocol.calendar(dosing)
     expected = as_table(dosing, administrations(regimen, HORIZON), HORIZON)
-    np.testing.assert_allclose(by_day, expected)
-    np.testing.assert_array_equal(first_day, [0, 14])
-    _, amounts, walked = walk(regimen, np.full((HORIZON, 2), 100.0))
     np.testing.assert_allclose(amounts, expected)
-    np.testing.assert_array_equal(walked, first_day)
+    np.testing.assert_array_equal(out.first_day, [[1, 15]])
+    np.testing.assert_array_equal(out.doses_given, [[5, 20]])
+    np.testing.assert_array_equal(out.second_cycle_day, [15])
 
 
 def test_a_course_beyond_the_horizon_never_begins():
-    regimen = two_courses(None, None, ())
-    by_day, first_day = protocol.calendar(plan(regimen, 10))
-    assert by_day[:, 1].sum() == 0
-    np.testing.assert_array_equal(first_day, [0, -1])
+    _, (amounts,), out = walk(two_courses(None, None, ()), np.full((10, 2), 100.0))
+    assert amounts[:, 1].sum() == 0
+    np.testing.assert_array_equal(out.first_day, [[1, 0]])
+    assert out.second_cycle_day[0] == NEVER
