@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pkpd.comparison import run
 from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.results import PairRow
 from pkpd.comparison.run import compare
@@ -223,7 +224,7 @@ doses = ["clofarabine", """)  # fmt: skip
     ],
 )
 def test_bad_replacements_are_refused_before_anything_runs(words, part, folder, monkeypatch):
-    monkeypatch.setattr(module, "_run_trial", lambda *a: pytest.fail("it ran"))
+    monkeypatch.setattr(run, "_run_trial", lambda *a: pytest.fail("it ran"))
     if part is None:
         text = (folder / "mine.toml").read_text().replace("horizon_days = 60", "horizon_days = 50")
         (folder / "short.toml").write_text(text)
