@@ -6,13 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: compare test bench fits evidence lint types cards contracts slow wheel lock clean
+.PHONY: compare test newest bench fits evidence lint types cards contracts slow wheel lock clean
 
 compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+# The tests with the newest releases of everything, in build/newest; not the locked ones.
+newest:
+	$(PYTHON) .ci/newest.py $(ARGS)
 
 # Engine benchmark; peers that are installed run beside. Results in build/bench.json.
 bench: $(VENV)/run.stamp
