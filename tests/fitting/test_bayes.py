@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 from small_data import Straight, dataset_of
 
-from pkpd.fitting.bayes.density import all_priors, build_model, centring_weights
-from pkpd.fitting.bayes.program import compile_density, density_at
+from pkpd.fitting.bayes.centring import Centring, by_weights
+from pkpd.fitting.bayes.density import all_priors, build_model
+from pkpd.fitting.bayes.program import compile_density
 from pkpd.fitting.bayes.start import StartingPoint, flat_start, named_start, patient_scale
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import (
@@ -107,26 +108,11 @@ def by_hand(likelihood, values, random):
     return out + stats.norm(f, values["sigma_height"]).logpdf(seen.value).sum()
 
 
-def jacobian_of_effects(likelihood, values, weights):
-    """Log |d eta / d x| of all patients: the change of variables of the parameterisation."""
-    model, out, at = likelihood.model, 0.0, 0
-    for block in model.correlated:
-        partial = [
-            values[f"partial_{block[j]}_{block[i]}"] for i in range(1, len(block)) for j in range(i)
-        ]
-        sd = np.array([values[f"omega_{n}"] for n in block])
-        lower = sd[:, None] * correlation_cholesky(partial, len(block), np)
-        covariance = lower @ lower.T
-        own = weights[at : at + len(block)] == 1.0
-        # of the others given those centred: log det of their conditional covariance, halved
-        out += 0.5 * np.linalg.slogdet(covariance)[1]
-        out -= 0.5 * np.linalg.slogdet(covariance[np.ix_(own, own)])[1] if own.any() else 0.0
-        at += len(block)
-    for w, name in zip(weights[at:], model.varying[at:], strict=True):
-        out += (1 - w) * np.log(values[f"omega_{name}"])
-    n = likelihood.random_effects.n_occasions
-    out += n * sum(np.log(values[f"omega_occasion_{name}"]) for name in model.occasional)
-    return likelihood.n_subjects * out
+def jacobian_of_effects(likelihood, values, centring):
+    """Log |d eta / d x| of all subjects: of the root of their covariance given the data."""
+    precision = np.linalg.inv(likelihood.random_effects.covariance(values, np))
+    out = -0.5 * np.linalg.slogdet(precision + centring.information)[1].sum()
+    return out - np.log(centring.unit).sum()
 
 
 FEATURES = {
@@ -151,11 +137,23 @@ def features(*slow):
     return [pytest.param(f, marks=pytest.mark.slow if f in slow else ()) for f in FEATURES]
 
 
-CENTRING = {
+WEIGHTS = {
     "non-centred": {},
     "centred": dict.fromkeys(NAMES, 1.0),
     "partly": {"a": 0.3, "b": 0.9, "c": 0.6, "d": 0.1},
 }
+CENTRING = (*WEIGHTS, "informed")
+
+
+def centred(likelihood, kind):
+    """Coordinates of a kind; those that are informed differ between subjects."""
+    if kind in WEIGHTS:
+        return by_weights(likelihood, WEIGHTS[kind])
+    rng, n = np.random.default_rng(11), likelihood.n_subjects
+    size, made = likelihood.random_effects.size, by_weights(likelihood, {})
+    root = rng.standard_normal((n, size, 2)) * np.arange(n)[:, None, None]
+    information = 5.0 * root @ root.swapaxes(1, 2)
+    return Centring(information, rng.standard_normal((n, size)), made.typical, made.unit)
 
 
 def a_point(likelihood, seed=5):
@@ -169,28 +167,24 @@ def a_point(likelihood, seed=5):
     return values, 0.3 * rng.standard_normal(size)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=pytest.mark.slow if k.endswith("centred") else ()) for k in CENTRING],
+)
 @pytest.mark.parametrize("feature", features(*CONTAINED))
-def test_every_parameterisation_is_the_density_written_by_hand(feature):
+def test_every_parameterisation_is_the_density_written_by_hand(feature, kind):
     likelihood = made(**FEATURES[feature])
-    points = [a_point(likelihood, seed) for seed in (5, 6)]
-    for centring in CENTRING.values():
-        model = build_model(likelihood, centring)
-        weights = centring_weights(likelihood.model, centring)
-        density = model.compile_logp(mode="FAST_COMPILE")
-        for values, random in points:
-            named = named_start(likelihood, StartingPoint(values, random), centring)
-            flat, at, point = flat_start(model, named), 0, {}
-            for free, value in zip(model.free_RVs, model.value_vars, strict=True):
-                shape = tuple(free.shape.eval()) if free.ndim else ()
-                size = int(np.prod(shape))
-                point[value.name] = flat[at : at + size].reshape(shape)
-                at += size
-            got = float(density(point))
-            # PyMC adds the Jacobian of its own transformations to the unconstrained scale
-            got -= transformation_jacobian(model, named)
-            expected = by_hand(likelihood, values, random)
-            expected += jacobian_of_effects(likelihood, values, weights)
-            assert got == pytest.approx(expected, rel=1e-6, abs=1e-6), feature
+    centring = centred(likelihood, kind)
+    model = build_model(likelihood, centring)
+    program = compile_density(model, [])
+    for values, random in (a_point(likelihood, seed) for seed in (5, 6)):
+        named = named_start(likelihood, StartingPoint(values, random), centring)
+        got = program.at(flat_start(model, named))[0]
+        # PyMC adds the Jacobian of its own transformations to the unconstrained scale
+        got -= transformation_jacobian(model, named)
+        expected = by_hand(likelihood, values, random)
+        expected += jacobian_of_effects(likelihood, values, centring)
+        assert got == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 def transformation_jacobian(model, named):
@@ -219,25 +213,15 @@ def transformation_jacobian(model, named):
 def test_the_gradient_is_that_of_finite_differences(feature):
     likelihood = made(**FEATURES[feature])
     values, random = a_point(likelihood)
-    model = build_model(likelihood, CENTRING["partly"])
-    named = named_start(likelihood, StartingPoint(values, random), CENTRING["partly"])
+    centring = centred(likelihood, "informed")
+    model = build_model(likelihood, centring)
+    named = named_start(likelihood, StartingPoint(values, random), centring)
     flat = flat_start(model, named)
-    shapes = [tuple(v.shape.eval()) if v.ndim else () for v in model.free_RVs]
-
-    def point(x):
-        parts, at = {}, 0
-        for value, shape in zip(model.value_vars, shapes, strict=True):
-            size = int(np.prod(shape))
-            parts[value.name] = x[at : at + size].reshape(shape)
-            at += size
-        return parts
-
-    density = model.compile_logp(mode="FAST_COMPILE")
-    slope = model.compile_dlogp(mode="FAST_COMPILE")(point(flat))
+    program = compile_density(model, [])
     step = 1e-6 * np.eye(len(flat))
-    numeric = [(density(point(flat + h)) - density(point(flat - h))) / 2e-6 for h in step]
+    numeric = [(program.at(flat + h)[0] - program.at(flat - h)[0]) / 2e-6 for h in step]
     # rounding of the difference: 1e-16 x density / 1e-6
-    np.testing.assert_allclose(slope, numeric, rtol=1e-6, atol=5e-7)
+    np.testing.assert_allclose(program.at(flat)[1], numeric, rtol=1e-6, atol=5e-7)
 
 
 def test_default_priors():
@@ -251,24 +235,23 @@ def test_default_priors():
     assert set(all_priors(made(**FEATURES["held"]).model)) == set(priors) - {"a", "omega_b"}
 
 
-def test_effects_of_a_block_are_centred_or_not_and_box_cox_never_is():
-    model = made(blocks=[("a", "b")]).model
-    np.testing.assert_array_equal(
-        centring_weights(model, {"a": 0.9, "b": 0.3, "c": 0.7}), [1, 0, 0.7, 0]
-    )
-    np.testing.assert_array_equal(centring_weights(model, {"a": 0.4, "b": 0.3}), [0, 0, 0, 0])
-    model = made(a={"boxcox": 0.2}, b={"centring": 0.25}).model
-    np.testing.assert_array_equal(
-        centring_weights(model, dict.fromkeys(NAMES, 1.0)), [0, 0.25, 1, 1]
-    )
-
-
-def test_a_mixed_block_has_a_variable_for_each_kind():
-    likelihood = made(blocks=[("d", "b", "a")])
-    model = build_model(likelihood, {"a": 0.8, "b": 0.2, "d": 0.3})
-    shapes = {v.name: tuple(v.shape.eval()) for v in model.free_RVs if v.name.startswith("x")}
-    n = likelihood.n_subjects
-    assert shapes == {"x_block_centred": (n, 1), "x_block": (n, 2), "x": (n, 1)}
+def test_draws_of_the_prior_have_the_covariance_between_patients():
+    likelihood = made(blocks=[("d", "b", "a")], iov=("c",))
+    centring = centred(likelihood, "informed")
+    model = build_model(likelihood, centring)
+    values, _ = a_point(likelihood)
+    held = {name: value for name, value in values.items() if "partial" not in name}
+    held |= {f"{name}_unit": 0.5 * (v + 1) for name, v in values.items() if "partial" in name}
+    at = pm.do(model, held, prune_vars=False)
+    eta = pm.draw(at["eta"], 2000, random_seed=2, mode="FAST_COMPILE")
+    covariance = likelihood.random_effects.covariance(values, np)[:4, :4]
+    for b in range(likelihood.n_subjects):
+        found = np.cov(eta[:, b].T)
+        sd = np.sqrt(np.diag(covariance))
+        # a variance of 2000 draws is known to 3 %, a correlation to 0.022
+        np.testing.assert_allclose(
+            found / np.outer(sd, sd), covariance / np.outer(sd, sd), atol=0.13
+        )
 
 
 def test_prior_of_correlations_matches_lkj_by_simulation():
@@ -300,32 +283,17 @@ def test_names_coordinates_and_no_random_effects():
     assert np.isfinite(model.compile_logp(mode="FAST_COMPILE")(model.initial_point()))
 
 
-def test_start_goes_back_to_the_random_effects_it_came_from():
-    likelihood = made(**FEATURES["block and occasions"])
-    values, random = a_point(likelihood)
-    for centring in CENTRING.values():
-        model = build_model(likelihood, centring)
-        named = named_start(likelihood, StartingPoint(values, random), centring)
-        free = {v: np.asarray(named[v.name]) for v in model.free_RVs}
-        eta, kappa = (
-            model[name].eval(free, on_unused_input="ignore", mode="FAST_COMPILE")
-            for name in ("eta", "kappa")
-        )
-        n = len(likelihood.model.varying)
-        np.testing.assert_allclose(eta, random[:, :n], rtol=1e-12)
-        np.testing.assert_allclose(kappa.reshape(3, -1), random[:, n:], rtol=1e-12)
-
-
 @pytest.mark.parametrize("feature", ["block and occasions", "two blocks"])
-@pytest.mark.parametrize("centring", CENTRING)
-def test_scaled_variables_of_a_patient_have_the_covariance_of_its_effects(feature, centring):
-    likelihood, weights = made(**FEATURES[feature]), CENTRING[centring]
+@pytest.mark.parametrize("kind", CENTRING)
+def test_scaled_variables_of_a_patient_have_the_covariance_of_its_effects(feature, kind):
+    likelihood = made(**FEATURES[feature])
+    weights = centred(likelihood, kind)
     values, random = a_point(likelihood)
     patients, size = random.shape
     lower = np.asarray(likelihood.random_effects.cholesky(values, np))
     share = np.linspace(0.2, 0.9, patients)[:, None, None]
     covariance = share * (lower @ lower.T)
-    point = StartingPoint(values, random, None, None, covariance)
+    point = StartingPoint(values, random, None, covariance)
     model = build_model(likelihood, weights)
     scale = patient_scale(model, likelihood, point, weights)
     assert scale.factor.shape == (patients, size, size)
@@ -364,26 +332,44 @@ def test_a_patient_without_a_covariance_has_that_of_the_population():
     likelihood = made(**FEATURES["two blocks"])
     values, random = a_point(likelihood)
     model, (patients, size) = build_model(likelihood), random.shape
-    assert patient_scale(model, likelihood, StartingPoint(values, random), {}) is None
+    plain = by_weights(likelihood, {})
+    assert patient_scale(model, likelihood, StartingPoint(values, random), plain) is None
     covariance = np.tile(np.eye(size), (patients, 1, 1))
     covariance[0], covariance[1] = np.nan, -np.eye(size)
-    point = StartingPoint(values, random, None, None, covariance)
-    factor = patient_scale(model, likelihood, point, {}).factor
+    point = StartingPoint(values, random, None, covariance)
+    factor = patient_scale(model, likelihood, point, plain).factor
     assert np.all(np.isfinite(factor))
     np.testing.assert_allclose(factor[0], factor[1])
     assert not np.allclose(factor[0], factor[2])
 
 
-@pytest.mark.parametrize("feature", features(*CONTAINED, "two blocks", "block of three"))
-def test_the_compiled_program_takes_points_in_the_order_of_the_model(feature):
-    likelihood = made(**FEATURES[feature])
+@pytest.mark.parametrize("kind", CENTRING)
+def test_start_goes_back_to_the_values_it_came_from(kind):
+    likelihood = made(**FEATURES["block and occasions"])
     values, random = a_point(likelihood)
-    model = build_model(likelihood, CENTRING["partly"])
-    named = named_start(likelihood, StartingPoint(values, random), CENTRING["partly"])
+    centring = centred(likelihood, kind)
+    model = build_model(likelihood, centring)
+    program = compile_density(model)
+    named = named_start(likelihood, StartingPoint(values, random), centring)
+    found = program.variables_at(flat_start(model, named))
+    assert set(found) == {v.name for v in (*model.free_RVs, *model.deterministics)}
+    for name in set(values) & set(found):
+        assert found[name] == pytest.approx(values[name], rel=1e-12)
+    n = len(likelihood.model.varying)
+    np.testing.assert_allclose(found["eta"], random[:, :n], rtol=1e-9)
+    np.testing.assert_allclose(found["kappa"].reshape(3, -1), random[:, n:], rtol=1e-9)
+
+
+def test_the_compiled_program_takes_points_in_the_order_of_the_model():
+    likelihood = made(**FEATURES["block and occasions"])
+    values, random = a_point(likelihood)
+    centring = centred(likelihood, "informed")
+    model = build_model(likelihood, centring)
+    named = named_start(likelihood, StartingPoint(values, random), centring)
     flat, at, point = flat_start(model, named), 0, {}
     for free, value in zip(model.free_RVs, model.value_vars, strict=True):
         shape = tuple(free.shape.eval()) if free.ndim else ()
         point[value.name] = flat[at : at + int(np.prod(shape))].reshape(shape)
         at += int(np.prod(shape))
     expected = float(model.compile_logp(mode="FAST_COMPILE")(point))
-    assert density_at(compile_density(model), flat) == pytest.approx(expected, rel=1e-10)
+    assert compile_density(model).at(flat)[0] == pytest.approx(expected, rel=1e-10)

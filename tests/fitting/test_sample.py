@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pkpd.errors import PkpdError
+from pkpd.fitting.bayes.centring import by_weights
 from pkpd.fitting.bayes.density import build_model
 from pkpd.fitting.bayes.sample import SamplerSettings, sample
 from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
@@ -32,7 +33,7 @@ def sampled(draws, folder, seed=1, data=None, **settings):
     likelihood = bind(conjugate.model(), data or conjugate.data())
     made = build_model(likelihood)
     point = StartingPoint({})
-    named = named_start(likelihood, point, {})
+    named = named_start(likelihood, point, by_weights(likelihood, {}))
     return sample(
         made,
         named,
@@ -97,7 +98,7 @@ def test_a_sampler_that_cannot_start_says_so_in_a_sentence():
     likelihood = bind(conjugate.model(), conjugate.data())
     made = build_model(likelihood)
     point = StartingPoint({})
-    named = named_start(likelihood, point, {})
+    named = named_start(likelihood, point, by_weights(likelihood, {}))
     nowhere = np.full_like(flat_start(made, named), np.nan)
     settings = SamplerSettings(10, 10, 1, 1, 1, progress=False)
     with pytest.raises(PkpdError, match="the sampler stopped") as caught:

@@ -6,8 +6,9 @@ import conjugate
 import numpy as np
 
 from pkpd.fitting.bayes import start
+from pkpd.fitting.bayes.centring import by_weights
 from pkpd.fitting.bayes.density import build_model
-from pkpd.fitting.bayes.program import PatientScale, compile_density, density_at, rescaled
+from pkpd.fitting.bayes.program import PatientScale, compile_density
 from pkpd.fitting.bayes.start import (
     StartingPoint,
     flat_spread,
@@ -20,22 +21,13 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import parameter
 
 
-def test_centring_is_the_share_of_the_variance_that_the_data_explain():
-    spread = np.array([[0.1, 0.3], [0.2, 0.4]])
-    point = StartingPoint({}, None, None, spread)
-    got = point.informed({"CL": 0.5, "V": 0.3}, ("CL", "V"))
-    assert got["CL"] == 1 - (0.01 + 0.04) / 2 / 0.25
-    assert got["V"] == 0.0  # less is known than without data: nothing is explained
-    assert StartingPoint({}).informed({"CL": 0.5}, ("CL",)) == {}
-
-
 def test_the_flat_point_is_in_the_order_and_on_the_scale_of_the_sampler():
     model = conjugate.model().replace(residual={"height": conjugate.additive(0.5)})
     likelihood = bind(model, conjugate.data(3))
     made = build_model(likelihood)
     random = np.array([[0.1], [0.2], [-0.3]])
     point = StartingPoint({"level": 2.0}, random, {"slope": 0.05, "level": 9.0})
-    flat = flat_start(made, named_start(likelihood, point, {}))
+    flat = flat_start(made, named_start(likelihood, point, by_weights(likelihood, {})))
     order = [v.name for v in made.free_RVs]
     assert order == ["level", "slope", "sigma_height", "x"]
     np.testing.assert_allclose(flat[:3], [2.0, 0.2, np.log(0.5)])
@@ -54,9 +46,9 @@ def test_the_flat_point_is_in_the_order_and_on_the_scale_of_the_sampler():
 def test_the_scale_has_the_covariance_of_a_posterior_that_is_known():
     likelihood = bind(conjugate.model(), conjugate.data())
     maximum = maximum_likelihood(likelihood.model, likelihood.dataset, priors=True)
-    point = StartingPoint(maximum.estimates, maximum.random, None, None, maximum.random_covariance)
+    point = StartingPoint(maximum.estimates, maximum.random, None, maximum.random_covariance)
     made = build_model(likelihood)
-    scale = patient_scale(made, likelihood, point, {}, maximum)
+    scale = patient_scale(made, likelihood, point, by_weights(likelihood, {}), maximum)
     n = 2 + likelihood.n_subjects
     origin = scale.unscaled(np.zeros(n))
     unit = np.stack([scale.unscaled(e) - origin for e in np.eye(n)], axis=1)
@@ -72,9 +64,9 @@ def test_the_scale_has_the_covariance_of_a_posterior_that_is_known():
 def test_an_estimate_that_cannot_move_does_not_spoil_the_scale_of_the_others(monkeypatch):
     likelihood = bind(conjugate.model(), conjugate.data())
     maximum = maximum_likelihood(likelihood.model, likelihood.dataset, priors=True)
-    point = StartingPoint(maximum.estimates, maximum.random, None, None, maximum.random_covariance)
+    point = StartingPoint(maximum.estimates, maximum.random, None, maximum.random_covariance)
     made = build_model(likelihood)
-    free = patient_scale(made, likelihood, point, {}, maximum)
+    free = patient_scale(made, likelihood, point, by_weights(likelihood, {}), maximum)
     moved = start._moved_modes
 
     def stuck(of):
@@ -82,7 +74,7 @@ def test_an_estimate_that_cannot_move_does_not_spoil_the_scale_of_the_others(mon
             yield i, name, up, up if name == "slope" else down
 
     monkeypatch.setattr(start, "_moved_modes", stuck)
-    held = patient_scale(made, likelihood, point, {}, maximum)
+    held = patient_scale(made, likelihood, point, by_weights(likelihood, {}), maximum)
     assert np.any(free.shift[..., 0])
     np.testing.assert_array_equal(held.shift[..., 0], free.shift[..., 0])
     assert not np.any(held.shift[..., 1])
@@ -90,7 +82,7 @@ def test_an_estimate_that_cannot_move_does_not_spoil_the_scale_of_the_others(mon
     assert np.all(np.diag(held.population_factor) > 0)
 
 
-def test_a_rescaled_program_is_the_density_of_the_moved_point():
+def test_the_gradient_by_the_scaled_point_is_that_of_differences():
     likelihood = bind(conjugate.model(), conjugate.data())
     made = build_model(likelihood)
     compiled = compile_density(made)
@@ -105,15 +97,13 @@ def test_a_rescaled_program_is_the_density_of_the_moved_point():
     )
     y = rng.standard_normal(2 + patients)
     np.testing.assert_allclose(scale.scaled(scale.unscaled(y)), y, atol=1e-12)
-    density = rescaled(compiled, scale)._make_logp_func()
-    value, gradient = density(y)
-    assert value == density_at(compiled, scale.unscaled(y))
+    value, gradient = compiled.at(scale.unscaled(y))
+    gradient = scale.gradient(gradient)
     for k in range(len(y)):
         h = 1e-5 * np.eye(len(y))[k]
-        slope = (density(y + h)[0] - density(y - h)[0]) / 2e-5
-        np.testing.assert_allclose(gradient[k], slope, rtol=1e-6, atol=1e-6)
-    made_of = rescaled(compiled, scale)._make_expand_func(1, 2, 0)(y)
-    np.testing.assert_allclose(made_of["level"], scale.unscaled(y)[0])
+        up, down = (compiled.at(scale.unscaled(y + sign * h))[0] for sign in (1, -1))
+        np.testing.assert_allclose(gradient[k], (up - down) / 2e-5, rtol=1e-6, atol=1e-6)
+    assert np.isfinite(value)
 
 
 def test_modes_are_not_followed_along_a_spread_that_is_hardly_known():
@@ -125,7 +115,7 @@ def test_modes_are_not_followed_along_a_spread_that_is_hardly_known():
     )
     likelihood = bind(model, conjugate.data())
     maximum = maximum_likelihood(likelihood.model, likelihood.dataset, priors=True)
-    point = StartingPoint(maximum.estimates, maximum.random, None, None, maximum.random_covariance)
+    point = StartingPoint(maximum.estimates, maximum.random, None, maximum.random_covariance)
     made = build_model(likelihood)
     place = [v.name for v in made.free_RVs if not v.ndim].index("omega_level")
     i = maximum.names.index("omega_level")
@@ -133,6 +123,6 @@ def test_modes_are_not_followed_along_a_spread_that_is_hardly_known():
         covariance = maximum.covariance_x.copy()
         covariance[i, i] = error**2
         told = replace(maximum, covariance_x=covariance)
-        scale = patient_scale(made, likelihood, point, {}, told)
+        scale = patient_scale(made, likelihood, point, by_weights(likelihood, {}), told)
         assert np.any(scale.shift[..., place]) == follows
         assert np.any(scale.shift[..., 0])

@@ -1,19 +1,14 @@
 """A plain ``pm.Model`` from a population model and data.
 
 Variables: every population parameter under its own name and on its natural scale; ``x`` with the
-random effects as they are sampled; ``eta`` (subject by parameter) and ``kappa`` (subject by
-occasion by parameter). The likelihood is the potential ``log_likelihood``.
-
-Each random effect is sampled centred, non-centred, or in between: with weight ``w`` and typical
-value ``m`` on the parameter's scale, ``x ~ N(w m, omega^w)`` and ``eta = omega^(1-w) (x - w m)``,
-so that ``w = 0`` is a standard normal and ``w = 1`` the individual value itself (Papaspiliopoulos,
-Roberts and Skoeld 2003; Gorinova, Moore and Hoffman 2020). In a block of correlated effects each
-is centred or not: the centred ones have their own normal distribution, the others are what is left
-of them given those, divided by its standard deviation.
+random effects of each subject as they are sampled (`pkpd.fitting.bayes.centring`); ``eta`` (subject
+by parameter) and ``kappa`` (subject by occasion by parameter). The likelihood is the potential
+``log_likelihood``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,10 +16,10 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor
 
+from pkpd.fitting.bayes.centring import Centring, by_weights, standardisation
 from pkpd.fitting.bayes.graph import LogLikelihood
-from pkpd.fitting.model.individuals import to_scale
 from pkpd.fitting.model.likelihood import PopulationLikelihood
-from pkpd.fitting.model.population_parameters import correlation_cholesky, partial_correlations
+from pkpd.fitting.model.population_parameters import partial_correlations
 from pkpd.fitting.model.priors import Estimate, Prior
 from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
 
@@ -86,7 +81,7 @@ def all_priors(model: PopulationModel) -> dict[str, Prior]:
 
 def build_model(
     likelihood: PopulationLikelihood,
-    centring: Mapping[str, float] | None = None,
+    centring: Centring | None = None,
     measured: Sequence[str] = (),
 ) -> pm.Model:
     """Build the ``pm.Model`` of a bound population model.
@@ -96,21 +91,23 @@ def build_model(
     likelihood
         From `pkpd.fitting.model.likelihood.bind`.
     centring
-        Weight ``w`` by parameter; those of the model's parameters come first, 0 where neither is
-        given.
+        How random effects are sampled; by the weights of the model's parameters if left out.
     measured
         ``("value",)`` or ``("value", "censored")``: measurements that are mutable data of the
-        model, ``observed_value`` and ``observed_censored``, in the place of constants; see
-        `pkpd.fitting.bayes.graph.LogLikelihood`.
+        model, ``observed_value`` and ``observed_censored``, in the place of constants, see
+        `pkpd.fitting.bayes.graph.LogLikelihood`; the centring, which goes with them, is mutable
+        data then too, see `centring_data`.
 
     Returns
     -------
     pm.Model
-        With coordinates ``subject``, ``parameter``, and ``occasion``, ``occasion_parameter`` where
-        there are occasions.
+        With coordinates ``subject``; ``effect``, ``parameter``, and ``occasion``,
+        ``occasion_parameter`` where there are random effects.
     """
     model, random = likelihood.model, likelihood.random_effects
     coords: dict[str, Any] = {"subject": list(likelihood.dataset.subjects)}
+    if random.size:
+        coords["effect"] = list(random.names)
     if model.varying:
         coords["parameter"] = list(model.varying)
     if random.n_occasions:
@@ -118,21 +115,66 @@ def build_model(
         coords["occasion_parameter"] = list(model.occasional)
     with pm.Model(coords=coords) as made:
         values = _population_variables(model)
-        parts = []
-        if model.varying:
-            weights = centring_weights(model, dict(centring or {}))
-            eta = _patient_effects(model, values, weights)
-            parts.append(pm.Deterministic("eta", eta, dims=("subject", "parameter")))
-        if random.n_occasions:
-            parts.append(_occasion_effects(model, values).reshape((likelihood.n_subjects, -1)))
-        none = pt.zeros((likelihood.n_subjects, 0))
-        effects = pt.concatenate(parts, axis=1) if parts else none
+        effects: Any = pt.zeros((likelihood.n_subjects, 0))
+        if random.size:
+            effects = _random_effects(likelihood, values, centring, bool(measured))
         fixed = pt.stack([values[name] for name in likelihood.fixed_names])
         seen = likelihood.dataset.observations
         data = [pm.Data(f"observed_{name}", getattr(seen, name)) for name in measured]
         total: Any = LogLikelihood(likelihood)(fixed, effects, *data)
         pm.Potential("log_likelihood", total[0])
     return made
+
+
+def centring_data(centring: Centring) -> dict[str, np.ndarray]:
+    """Values of the mutable data of a model that hold its centring, by name."""
+    return {f"centring_{f.name}": getattr(centring, f.name) for f in dataclasses.fields(centring)}
+
+
+def _random_effects(
+    likelihood: PopulationLikelihood,
+    values: Mapping[str, Any],
+    centring: Centring | None,
+    mutable: bool,
+) -> Any:
+    """Random effects ``[B, R]`` from what is sampled."""
+    model, random = likelihood.model, likelihood.random_effects
+    centring = by_weights(likelihood, {}) if centring is None else centring
+    dims = ("subject", "effect")
+    if not mutable and not (np.any(centring.information) or np.any(centring.pull)):
+        effects = pm.Normal("x", dims=dims) @ random.cholesky(values, pt).T
+        return _named_effects(likelihood, effects)
+    constants = Centring(
+        *(
+            pt.specify_shape(pm.Data(name, value), value.shape) if mutable else pt.constant(value)
+            for name, value in centring_data(centring).items()
+        )
+    )
+    lower, mean, factor = standardisation(
+        likelihood,
+        constants,
+        values,
+        pt,
+        lambda a, b: pt.linalg.solve_triangular(a, b, lower=True, b_ndim=1),
+    )
+    if not mutable and not centring.moves(model):
+        mean = 0.0  # PyTensor's rewriting of a constant zero through a division does not end
+    x = pm.MvNormal("x", mu=mean, chol=factor, dims=dims)
+    z = pt.linalg.solve_triangular(factor, x - mean, lower=True, b_ndim=1)
+    return _named_effects(likelihood, z @ lower.T)
+
+
+def _named_effects(likelihood: PopulationLikelihood, effects: Any) -> Any:
+    """Give the random effects ``[B, R]`` their names in the model."""
+    model, random = likelihood.model, likelihood.random_effects
+    n = len(model.varying)
+    if n:
+        pm.Deterministic("eta", effects[:, :n], dims=("subject", "parameter"))
+    if random.n_occasions:
+        dims = ("subject", "occasion", "occasion_parameter")
+        shape = (likelihood.n_subjects, random.n_occasions, len(model.occasional))
+        pm.Deterministic("kappa", effects[:, n:].reshape(shape), dims=dims)
+    return effects
 
 
 def _population_variables(model: PopulationModel) -> dict[str, Any]:
@@ -155,91 +197,3 @@ def _population_variables(model: PopulationModel) -> dict[str, Any]:
                 out[name] = pm.Deterministic(name, 2.0 * unit - 1.0)
     assert set(partial_correlations(model)) <= set(out)
     return out
-
-
-def centring_weights(model: PopulationModel, given: dict[str, float]) -> np.ndarray:
-    """Centring weight of every varying parameter; 0 or 1 in a block."""
-    weights = []
-    for name in model.varying:
-        own = model[name].centring
-        # a Box-Cox effect is not the distance from the typical value: it stays non-centred
-        free = model[name].boxcox is None
-        weights.append((own if own is not None else given.get(name, 0.0)) if free else 0.0)
-    out = np.array(weights, dtype=float)
-    at = 0
-    for block in model.correlated:
-        mine = slice(at, at + len(block))
-        out[mine] = out[mine] > 0.5
-        at += len(block)
-    return out
-
-
-def block_order(weights: np.ndarray) -> tuple[np.ndarray, int]:
-    """Order in which the effects of a block are built, centred ones first, and how many those are.
-
-    Parameters
-    ----------
-    weights
-        Centring weights of the block, 0 or 1.
-    """
-    order = np.argsort(-weights, kind="stable")
-    return order, int(np.sum(weights == 1.0))
-
-
-def block_labels(model: PopulationModel, block: Sequence[str]) -> tuple[str, str]:
-    """Names of the variables of a block: of its centred effects, and of the others."""
-    label = f"x_{'_'.join(block)}" if len(model.correlated) > 1 else "x_block"
-    return f"{label}_centred", label
-
-
-def _patient_effects(model: PopulationModel, values: dict[str, Any], weights: np.ndarray) -> Any:
-    """``eta [B, E]`` from what is sampled."""
-    names = model.varying
-    sd = pt.stack([values[f"omega_{name}"] for name in names])
-    typical = pt.stack([to_scale(model[name], values[name], pt) for name in names])
-    centre = weights * typical
-    n_blocked = sum(len(block) for block in model.correlated)
-    parts, at = [], 0
-    for block in model.correlated:
-        mine = slice(at, at + len(block))
-        partial = [
-            values[f"partial_{block[j]}_{block[i]}"] for i in range(1, len(block)) for j in range(i)
-        ]
-        lower = sd[mine][:, None] * correlation_cholesky(partial, len(block), pt)
-        order, n = block_order(weights[mine])
-        if np.any(order != np.arange(len(block))):
-            rows = lower[order]
-            lower = pt.linalg.cholesky(rows @ rows.T)
-        centred, label = block_labels(model, block)
-        scores, mean = [], typical[mine][order[:n]]
-        if n:
-            x = pm.MvNormal(centred, mu=mean, chol=lower[:n, :n], shape=_shape(n))
-            scores.append(pt.linalg.solve_triangular(lower[:n, :n], (x - mean).T, lower=True).T)
-        if n < len(block):
-            scores.append(pm.Normal(label, shape=_shape(len(block) - n)))
-        effects = pt.concatenate(scores, axis=1) @ lower.T
-        parts.append(effects[:, np.argsort(order)])
-        at += len(block)
-    if n_blocked < len(names):
-        w, s = weights[n_blocked:], sd[n_blocked:]
-        x = pm.Normal(
-            "x",
-            mu=centre[n_blocked:],
-            sigma=s**w,
-            shape=_shape(len(names) - n_blocked),
-        )
-        parts.append(s ** (1.0 - w) * (x - centre[n_blocked:]))
-    return pt.concatenate(parts, axis=1)
-
-
-def _shape(size: int) -> tuple[int, int]:
-    model = pm.modelcontext(None)
-    return (len(model.coords["subject"] or ()), size)
-
-
-def _occasion_effects(model: PopulationModel, values: dict[str, Any]) -> Any:
-    """``kappa [B, O, K]``, non-centred: an occasion alone tells little about its effect."""
-    sd = pt.stack([values[f"omega_occasion_{name}"] for name in model.occasional])
-    dims = ("subject", "occasion", "occasion_parameter")
-    x = pm.Normal("x_occasion", dims=dims)
-    return pm.Deterministic("kappa", sd * x, dims=dims)

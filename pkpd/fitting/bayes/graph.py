@@ -102,6 +102,23 @@ class LogLikelihood(_Called):
         return effects + [[False, False, False] for _ in node.inputs[2:]]
 
 
+@jax_funcify.register(LogLikelihood)  # pyright: ignore[reportArgumentType]
+def _likelihood_as_jax(op: LogLikelihood, **_: Any) -> Callable[..., Any]:
+    """Differentiate as in the graph: by what the same call already returned."""
+
+    def forward(*inputs: Any) -> tuple[Any, Any]:
+        out = op.traced(*inputs)
+        return out, (out[1:], len(inputs))
+
+    def backward(kept: Any, bars: Any) -> tuple[Any, ...]:
+        slopes, count = kept
+        return (*(bars[0] * slope for slope in slopes), *(None for _ in range(count - 2)))
+
+    call = jax.custom_vjp(lambda *inputs: op.traced(*inputs))
+    call.defvjp(forward, backward)
+    return call
+
+
 class Predictions(_Called):
     """Predictions of all observations from individual parameters: ``[]``, ``[B]`` or ``[B, N]``.
 

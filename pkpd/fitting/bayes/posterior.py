@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import pymc as pm
 
 from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.bayes.centring import Centring, by_information, by_weights
 from pkpd.fitting.bayes.density import build_model
+from pkpd.fitting.bayes.program import PatientScale, Program
 from pkpd.fitting.bayes.sample import SamplerSettings, sample
 from pkpd.fitting.bayes.start import (
     StartingPoint,
@@ -25,6 +29,104 @@ from pkpd.fitting.model.population_parameters import held, start_values
 
 if TYPE_CHECKING:
     from pkpd.fitting.maximum.estimate import MaximumLikelihood
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """Where the chains of a fit start, and in which coordinates they are sampled.
+
+    Attributes
+    ----------
+    likelihood
+        Model bound to data.
+    maximum
+        The maximum that chains start from, or ``None``.
+    point
+        Point estimates they start around.
+    centring
+        How random effects are sampled.
+    notes
+        For the run record.
+    """
+
+    likelihood: PopulationLikelihood
+    maximum: MaximumLikelihood | None
+    point: StartingPoint
+    centring: Centring
+    notes: dict[str, Any]
+
+    def named(self) -> dict[str, np.ndarray]:
+        """Return the starting values of the model's variables by name, natural scale."""
+        return named_start(self.likelihood, self.point, self.centring)
+
+    def chains(self, made: pm.Model) -> Chains:
+        """Return what chains of the model need to start."""
+        named = self.named()
+        return Chains(
+            made,
+            named,
+            flat_start(made, named),
+            flat_spread(made, self.point),
+            patient_scale(made, self.likelihood, self.point, self.centring, self.maximum),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Chains:
+    """A model, where its chains start, and the scale they move on: see `sample.sample`."""
+
+    made: pm.Model
+    named: Mapping[str, np.ndarray]
+    flat: np.ndarray
+    spread: np.ndarray
+    scale: PatientScale | None
+
+    def draws(
+        self,
+        settings: SamplerSettings,
+        checkpoint: Path | None = None,
+        program: Program | None = None,
+    ) -> az.InferenceData:
+        """Sample; `program` is the model compiled before, perhaps with other data."""
+        return sample(
+            self.made,
+            self.named,
+            self.flat,
+            self.spread,
+            settings,
+            checkpoint,
+            self.scale,
+            program,
+        )
+
+
+def begin(
+    likelihood: PopulationLikelihood,
+    method: str,
+    centring: Any,
+    start: Any,
+    *,
+    progress: bool = False,
+) -> Beginning:
+    """Find where to start and how to centre: for `pkpd.fit` and for its calibration alike.
+
+    Parameters
+    ----------
+    likelihood
+        Model bound to data.
+    method, centring, start, progress
+        See `pkpd.fitting.fit.fit`.
+    """
+    maximum, point, note = _starting_point(likelihood, start, method, progress)
+    informed = None
+    if point.random is not None:
+        values = start_values(likelihood.model) | dict(point.population)
+        informed = by_information(likelihood, values, point.random)
+        if maximum is not None and values != maximum.estimates:
+            lower = np.asarray(likelihood.random_effects.cholesky(values, np))
+            point = replace(point, random_covariance=informed.covariance(lower))
+    chosen, told = _centring(likelihood, centring, point, informed)
+    return Beginning(likelihood, maximum, point, chosen, {"start": note, "centring": told})
 
 
 def run(
@@ -43,20 +145,15 @@ def run(
         Draws, the model, the maximum the chains started from (or ``None``), and notes for the
         run record.
     """
-    maximum, point, note = _starting_point(likelihood, start, method, settings.progress)
-    weights = _centring(likelihood, centring, point)
-    made = build_model(likelihood, weights)
-    notes: dict[str, Any] = {"start": note, "centring": weights}
-    named = named_start(likelihood, point, weights)
+    begun = begin(likelihood, method, centring, start, progress=settings.progress)
+    maximum, made = begun.maximum, build_model(likelihood, begun.centring)
     if method == "map" and maximum is not None:
-        return _normal(likelihood, maximum, settings), made, maximum, notes
-    if method == "advi":
-        return _advi(made, named, settings), made, maximum, notes
-    flat = flat_start(made, named)
-    spread = flat_spread(made, point)
-    scale = patient_scale(made, likelihood, point, weights, maximum)
-    idata = sample(made, named, flat, spread, settings, checkpoint, scale)
-    return idata, made, maximum, notes
+        idata = _normal(likelihood, maximum, settings)
+    elif method == "advi":
+        idata = _advi(made, begun.named(), settings)
+    else:
+        idata = begun.chains(made).draws(settings, checkpoint)
+    return idata, made, maximum, begun.notes
 
 
 def _starting_point(
@@ -86,14 +183,13 @@ def _starting_point(
             tolerance=1e-5 if method == "map" else 1e-2,
             progress=ProgressLines() if progress else None,
         )
-    spread = _spread(maximum.random_covariance)
     # a standard deviation at the edge, 0, is no place to start from
     given = start_values(likelihood.model)
     values = {
         name: max(value, 0.2 * given[name]) if name.startswith("omega_") else value
         for name, value in maximum.estimates.items()
     }
-    point = StartingPoint(values, maximum.random, None, spread, maximum.random_covariance)
+    point = StartingPoint(values, maximum.random, None, maximum.random_covariance)
     return maximum, point, "maximum of the penalised marginal likelihood"
 
 
@@ -106,27 +202,25 @@ def _individual_point(likelihood: PopulationLikelihood) -> StartingPoint:
     lost = ~found.converged.values
     random, covariance = found.random.copy(), found.random_covariance.copy()
     random[lost], covariance[lost] = 0.0, between
-    return StartingPoint({}, random, None, _spread(covariance), covariance)
-
-
-def _spread(covariance: np.ndarray) -> np.ndarray:
-    """Return standard deviations ``[B, R]`` of covariances ``[B, R, R]``."""
-    return np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
+    return StartingPoint({}, random, None, covariance)
 
 
 def _centring(
-    likelihood: PopulationLikelihood, centring: Any, point: StartingPoint
-) -> dict[str, float]:
+    likelihood: PopulationLikelihood,
+    centring: Any,
+    point: StartingPoint,
+    informed: Centring | None,
+) -> tuple[Centring, Any]:
+    """How random effects are sampled, and what the record says of it."""
     names = likelihood.model.varying
-    if centring == "centred":
-        return dict.fromkeys(names, 1.0)
-    if centring == "non-centred":
-        return dict.fromkeys(names, 0.0)
+    if centring == "auto" and informed is not None:
+        between = np.asarray(likelihood.random_effects.covariance(point.population, np))
+        found = np.round(informed.weights(between), 2)
+        return informed, {name: found[:, i].tolist() for i, name in enumerate(names)}
     if centring == "auto":
-        values = start_values(likelihood.model) | dict(point.population)
-        omega = {name: values[f"omega_{name}"] for name in names}
-        return {k: round(v, 2) for k, v in point.informed(omega, names).items()}
-    if isinstance(centring, str):
+        return by_weights(likelihood, {}), "non-centred"
+    words = {"centred": 1.0, "non-centred": 0.0}
+    if isinstance(centring, str) and centring not in words:
         raise PkpdError(
             sentence(
                 where="fit",
@@ -134,15 +228,35 @@ def _centring(
                 allowed="auto, centred, non-centred, or weights by parameter",
             )
         )
-    unknown = sorted(set(centring) - set(names))
-    if unknown:
-        raise PkpdError(
-            sentence(
-                where="fit",
-                what=f"centring of {unknown[0]!r}, which does not vary between patients",
-                allowed=", ".join(names),
+    if isinstance(centring, str):
+        weights = dict.fromkeys(names, words[centring])
+    else:
+        weights = _checked(centring, names, likelihood.n_subjects)
+    return by_weights(likelihood, weights, point.population), {
+        name: np.asarray(weight).tolist() for name, weight in weights.items()
+    }
+
+
+def _checked(centring: Mapping[str, Any], names: Sequence[str], subjects: int) -> dict[str, Any]:
+    """Refuse weights of unknown parameters, outside 0 to 1, or of another number of subjects."""
+    for name, weight in centring.items():
+        if name not in names:
+            raise PkpdError(
+                sentence(
+                    where="fit",
+                    what=f"centring of {name!r}, which does not vary between patients",
+                    allowed=", ".join(names),
+                )
             )
-        )
+        given = np.asarray(weight, dtype=float)
+        if given.shape not in ((), (subjects,)) or not np.all((given >= 0) & (given <= 1)):
+            raise PkpdError(
+                sentence(
+                    where=f"fit, centring of {name!r}",
+                    what=f"{weight}",
+                    allowed=f"0 (non-centred) to 1 (centred), one number or {subjects}",
+                )
+            )
     return dict(centring)
 
 

@@ -21,13 +21,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.bayes.program import (
-    PatientScale,
-    compile_density,
-    density_at,
-    rescaled,
-    starting_at,
-)
+from pkpd.fitting.bayes.program import PatientScale, Program, compile_density
 
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 
@@ -94,6 +88,7 @@ def sample(
     settings: SamplerSettings,
     checkpoint: Path | None = None,
     scale: PatientScale | None = None,
+    program: Program | None = None,
 ) -> az.InferenceData:
     """Sample the posterior.
 
@@ -111,6 +106,9 @@ def sample(
         Folder of checkpoints (nutpie only).
     scale
         Scale of the patients' variables that the sampler is to see (nutpie only).
+    program
+        The model as `pkpd.fitting.bayes.program.compile_density` made it, other data in it perhaps
+        (nutpie only); compiled here if left out.
 
     Returns
     -------
@@ -120,7 +118,7 @@ def sample(
     # matrices of random effects are small: threads of BLAS that wait for one another would take
     # longer than all the rest, most of all where chains share the cores
     with threadpool_limits(1, user_api="blas"):
-        return _sample(made, named, flat, spread, settings, checkpoint, scale)
+        return _sample(made, named, flat, spread, settings, checkpoint, scale, program)
 
 
 def _sample(
@@ -131,9 +129,10 @@ def _sample(
     settings: SamplerSettings,
     checkpoint: Path | None,
     scale: PatientScale | None,
+    program: Program | None,
 ) -> az.InferenceData:
     if settings.sampler == "nutpie":
-        return _nutpie(made, flat, spread, settings, checkpoint, scale)
+        return _nutpie(made, flat, spread, settings, checkpoint, scale, program)
     if checkpoint is not None:
         raise PkpdError(
             sentence(
@@ -178,21 +177,20 @@ def _nutpie(
     settings: SamplerSettings,
     checkpoint: Path | None,
     scale: PatientScale | None,
+    program: Program | None,
 ) -> az.InferenceData:
     import nutpie
 
-    compiled = compile_density(made)
+    program = compile_density(made) if program is None else program
     # the density at the start tells models and data apart
-    density = density_at(compiled, flat) if checkpoint is not None else 0.0
+    density = program.at(flat)[0] if checkpoint is not None else 0.0
     state = _Checkpoint(checkpoint, settings, f"{density:.6g}")
     missing = state.missing()
     if not missing:
         return state.result()
     starts = state.last_points(made)
-    if scale is not None:
-        compiled = rescaled(compiled, scale)
 
-    def first_point(seed: Any) -> np.ndarray:
+    def first_point(seed: int) -> np.ndarray:
         rng = np.random.default_rng(int(seed))
         if starts is not None:
             return starts[rng.integers(len(starts))]
@@ -200,7 +198,7 @@ def _nutpie(
         return point if scale is None else scale.scaled(point)
 
     handle = nutpie.sample(
-        starting_at(compiled, first_point),
+        program.for_nutpie(first_point, scale),
         draws=max(missing.values()),
         tune=settings.tune if starts is None else min(_SHORT_TUNE, settings.tune),
         chains=len(missing),

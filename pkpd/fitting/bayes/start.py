@@ -12,11 +12,10 @@ import pymc as pm
 import pytensor
 import pytensor.tensor
 
-from pkpd.fitting.bayes.density import block_labels, block_order, centring_weights
+from pkpd.fitting.bayes.centring import Centring, standardised
 from pkpd.fitting.bayes.program import PatientScale
-from pkpd.fitting.model.individuals import to_scale
 from pkpd.fitting.model.likelihood import PopulationLikelihood
-from pkpd.fitting.model.population_parameters import correlation_cholesky, start_values
+from pkpd.fitting.model.population_parameters import start_values
 
 if TYPE_CHECKING:
     from pkpd.fitting.maximum.estimate import MaximumLikelihood
@@ -43,8 +42,6 @@ class StartingPoint:
     spread
         Standard error of a population parameter relative to its size (its distance from 0 or 1
         for bounded ones does not matter): chains start within it. 0.1 where not given.
-    random_spread
-        Standard deviation of each random effect given the data, ``[B, R]``.
     random_covariance
         Their covariance in each patient given the population's parameters, ``[B, R, R]``.
     """
@@ -52,30 +49,11 @@ class StartingPoint:
     population: Mapping[str, float]
     random: np.ndarray | None = None
     spread: Mapping[str, float] | None = None
-    random_spread: np.ndarray | None = None
     random_covariance: np.ndarray | None = None
-
-    def informed(self, omega: Mapping[str, float], names: tuple[str, ...]) -> dict[str, float]:
-        """Weight of centring by parameter: the share of the variance that the data explain.
-
-        Parameters
-        ----------
-        omega
-            Standard deviations by parameter.
-        names
-            Parameters in the order of ``eta``.
-        """
-        if self.random_spread is None:
-            return {}
-        out = {}
-        for i, name in enumerate(names):
-            left = np.mean(self.random_spread[:, i] ** 2) / omega[name] ** 2
-            out[name] = float(np.clip(1.0 - left, 0.0, 1.0))
-        return out
 
 
 def named_start(
-    likelihood: PopulationLikelihood, point: StartingPoint, centring: Mapping[str, float]
+    likelihood: PopulationLikelihood, point: StartingPoint, centring: Centring
 ) -> dict[str, np.ndarray]:
     """Values of the free variables of `density.build_model`, by name, on the natural scale."""
     model, effects = likelihood.model, likelihood.random_effects
@@ -83,38 +61,13 @@ def named_start(
     random = point.random
     if random is None:
         random = np.zeros((likelihood.n_subjects, effects.size))
-    eta, kappa = effects.split(random)
     out = {name: np.asarray(value) for name, value in values.items()}
     for name, value in values.items():
         if name.startswith("partial_"):
             out[f"{name}_unit"] = np.clip(0.5 * (value + 1.0), 0.01, 0.99)
-    weights = centring_weights(model, dict(centring))
-    typical = np.array([to_scale(model[n], values[n], np) for n in model.varying])
-    sd = np.array([values[f"omega_{n}"] for n in model.varying])
-    at = 0
-    for block in model.correlated:
-        mine = slice(at, at + len(block))
-        partial = [
-            np.asarray(values[f"partial_{block[j]}_{block[i]}"])
-            for i in range(1, len(block))
-            for j in range(i)
-        ]
-        lower = sd[mine][:, None] * correlation_cholesky(partial, len(block), np)
-        order, n = block_order(weights[mine])
-        lower = np.linalg.cholesky((lower @ lower.T)[np.ix_(order, order)])
-        mine_eta = eta[:, mine][:, order]
-        centred, label = block_labels(model, block)
-        if n:
-            out[centred] = mine_eta[:, :n] + typical[mine][order[:n]]
-        if n < len(block):
-            out[label] = np.linalg.solve(lower, mine_eta.T).T[:, n:]
-        at += len(block)
-    if at < len(model.varying):
-        w = weights[at:]
-        out["x"] = eta[:, at:] / sd[at:] ** (1.0 - w) + w * typical[at:]
-    if effects.n_occasions:
-        occasional = np.array([values[f"omega_occasion_{n}"] for n in model.occasional])
-        out["x_occasion"] = kappa / occasional
+            values[name] = 2.0 * float(out[f"{name}_unit"]) - 1.0
+    if effects.size:
+        out["x"] = standardised(likelihood, centring, values, random)
     return out
 
 
@@ -160,7 +113,7 @@ def patient_scale(
     made: pm.Model,
     likelihood: PopulationLikelihood,
     point: StartingPoint,
-    centring: Mapping[str, float],
+    centring: Centring,
     maximum: MaximumLikelihood | None = None,
 ) -> PatientScale | None:
     """Scale of the variables of each patient from the covariance of its random effects.

@@ -22,6 +22,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.calibration.one_fit import Quantity, Trial
 from pkpd.fitting.calibration.ranks import Uniformity, ecdf_band, ecdf_difference, uniformity
 from pkpd.fitting.calibration.spread import results
+from pkpd.fitting.fit import Centring
 from pkpd.fitting.model.specification import PopulationModel
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def calibrate(
     simulated: PopulationModel | None = None,
     functions: Mapping[str, Quantity] | None = None,
     lloq: float | Mapping[str, float] | None = None,
-    centring: Mapping[str, float] | None = None,
+    centring: Centring = "auto",
     target_accept: float = 0.8,
     scheduler: str | None = None,
     workers: int = 2,
@@ -260,7 +261,7 @@ def calibrate(
     lloq
         Limit of quantification where the design's censored values do not tell, one or by line.
     centring
-        Weights by parameter (0 non-centred, 1 centred), the same for all fits.
+        As in `pkpd.fitting.fit.fit`.
     target_accept
         Acceptance rate of NUTS.
     scheduler
@@ -308,7 +309,7 @@ def calibrate(
         draws,
         tune,
         ranked,
-        dict(centring or {}),
+        centring,
         target_accept,
         dict(functions or {}),
         seed,

@@ -1,25 +1,27 @@
 """One fit of a calibration: draw a truth, simulate a data set, fit it, rank the truth.
 
-All data sets of a calibration have one design, so the measurements are inputs of the compiled
-program and nothing is compiled again from fit to fit.
+A fit does what `pkpd.fit` does: chains start from the same point, in the same coordinates. All data
+sets of a calibration have one design, so that measurements and centring are inputs of the compiled
+density, which is not compiled again from fit to fit.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import jax
 import numpy as np
+import pymc as pm
 
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
-from pkpd.fitting.bayes.density import build_model
-from pkpd.fitting.bayes.program import compile_density, starting_at
-from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
+from pkpd.fitting.bayes.density import build_model, centring_data
+from pkpd.fitting.bayes.posterior import begin
+from pkpd.fitting.bayes.program import Program, compile_density
+from pkpd.fitting.bayes.sample import SamplerSettings
 from pkpd.fitting.checks.priors import prior_draws
 from pkpd.fitting.checks.replicates import limits
 from pkpd.fitting.draws import Draws
@@ -58,7 +60,7 @@ class Trial:
     ranked
         Independent draws ``L`` each truth is ranked among.
     centring
-        Weights of centring by parameter.
+        As in `pkpd.fitting.fit.fit`.
     target_accept
         Acceptance rate.
     functions
@@ -75,7 +77,7 @@ class Trial:
     draws: int
     tune: int
     ranked: int
-    centring: Mapping[str, float]
+    centring: Any
     target_accept: float
     functions: Mapping[str, Quantity]
     seed: int
@@ -103,7 +105,7 @@ class Trial:
             "draws": self.draws,
             "tune": self.tune,
             "ranked": self.ranked,
-            "centring": dict(self.centring),
+            "centring": self.centring if isinstance(self.centring, str) else dict(self.centring),
             "target_accept": self.target_accept,
             "functions": sorted(self.functions),
             "seed": self.seed,
@@ -151,16 +153,13 @@ class CalibrationFit:
         return random, Observed(value, censored, np.full(len(value), -np.inf))
 
     @cached_property
-    def _compiled(self) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Program of the posterior density, start, and distance from it."""
+    def _compiled(self) -> tuple[pm.Model, Program]:
+        """Model with exchangeable data, and its program."""
         measured = ("value", "censored") if self.limited else ("value",)
-        made = build_model(self.likelihood, self.trial.centring, measured)
+        made = build_model(self.likelihood, None, measured)
         kept = [*self.names, "eta", "kappa"]
         names = [v.name for v in (*made.free_RVs, *made.deterministics) if v.name in kept]
-        compiled = compile_density(made, names, other_data=True)
-        point = StartingPoint({})
-        named = named_start(self.likelihood, point, self.trial.centring)
-        return compiled, flat_start(made, named), flat_spread(made, point)
+        return made, compile_density(made, names, other_data=True)
 
     @cached_property
     def _log_likelihood(self) -> Any:
@@ -201,32 +200,34 @@ class CalibrationFit:
         self, population: Mapping[str, float], random: np.ndarray, observed: Observed, index: int
     ) -> dict[str, Any]:
         import arviz as az
-        import nutpie
 
-        compiled, flat, spread = self._compiled
-        data = {"observed_value": observed.value}
+        seed = int(np.random.SeedSequence([self.trial.seed, 2, index]).generate_state(1)[0])
+        settings = SamplerSettings(
+            draws=self.trial.draws,
+            tune=self.trial.tune,
+            chains=_CHAINS,
+            cores=1,
+            seed=seed,
+            target_accept=self.trial.target_accept,
+            progress=False,
+        )
+        begun = begin(
+            replace(self.likelihood, dataset=self._dataset(observed)),
+            "nuts",
+            self.trial.centring,
+            "auto",
+        )
+        made, program = self._compiled
+        data = {"observed_value": observed.value, **centring_data(begun.centring)}
         if self.limited:
             data["observed_censored"] = observed.censored
-
-        def first_point(seed: Any) -> np.ndarray:
-            return flat + spread * np.random.default_rng(int(seed)).standard_normal(flat.size)
-
-        compiled = starting_at(compiled.with_data(**data), first_point)
+        chains, program = begun.chains(made), program.with_data(data)
         # a fit that failed to give enough independent draws is run again, longer: leaving it out
         # would leave out just those posteriors that are hard to sample
         longer = 1
         while True:
-            trace: Any = nutpie.sample(
-                compiled,
-                draws=longer * self.trial.draws,
-                tune=longer * self.trial.tune,
-                chains=_CHAINS,
-                cores=1,
-                seed=int(np.random.SeedSequence([self.trial.seed, 2, index]).generate_state(1)[0]),
-                progress_bar=False,
-                save_warmup=False,
-                target_accept=self.trial.target_accept,  # pyright: ignore[reportCallIssue]
-            )
+            more = replace(settings, draws=longer * settings.draws, tune=longer * settings.tune)
+            trace: Any = chains.draws(more, program=program)
             posterior = trace.posterior
             ess = min(float(az.ess(posterior[name].values)) for name in self.names)
             rhat = max(float(az.rhat(posterior[name].values)) for name in self.names)
@@ -247,15 +248,20 @@ class CalibrationFit:
             "largest_rhat": round(rhat, 4),
         } | self._ranked(truth, drawn, observed)
 
+    def _dataset(self, observed: Observed) -> Dataset:
+        """Return the design with simulated measurements."""
+        dataset = self.likelihood.dataset
+        seen = replace(dataset.observations, **observed._asdict())
+        return replace(dataset, observations=seen)
+
     def _fitted(
         self, population: Mapping[str, float], random: np.ndarray, observed: Observed, index: int
     ) -> dict[str, Any]:
         from pkpd.fitting.fit import fit
 
-        seen = dataclasses.replace(self.trial.design.observations, **observed._asdict())
         made = fit(
             self.trial.model,
-            dataclasses.replace(self.trial.design, observations=seen),
+            self._dataset(observed),
             method=self.trial.method,
             draws=self.trial.draws,
             chains=1,

@@ -132,32 +132,33 @@ class RandomEffects:
         values
             ``omega_*`` and ``partial_*`` by name.
         xp
-            ``jax.numpy`` or ``numpy``.
+            ``jax.numpy``, ``numpy`` or ``pytensor.tensor``.
         """
         out = xp.zeros((self.size, self.size))
         at = 0
+        array = xp.asarray if hasattr(xp, "asarray") else xp.as_tensor
 
-        def put(out: Any, at: int, block: Any) -> tuple[Any, int]:
-            n = block.shape[0]
+        def put(out: Any, at: int, block: Any, n: int) -> tuple[Any, int]:
+            mine = (slice(at, at + n), slice(at, at + n))
             if xp is np:
-                out[at : at + n, at : at + n] = block
+                out[mine] = block
                 return out, at + n
-            return out.at[at : at + n, at : at + n].set(block), at + n
+            return (out.at[mine] if xp is jnp else out[mine]).set(block), at + n
 
         blocked: list[str] = []
         names = iter(partial_correlations(self.model))
         for block in self.model.correlated:
             count = len(block) * (len(block) - 1) // 2
-            partial = [xp.asarray(values[next(names)]) for _ in range(count)]
-            sd = xp.stack([xp.asarray(values[f"omega_{name}"]) for name in block])
+            partial = [array(values[next(names)]) for _ in range(count)]
+            sd = xp.stack([array(values[f"omega_{name}"]) for name in block])
             lower = sd[:, None] * correlation_cholesky(partial, len(block), xp)
-            out, at = put(out, at, lower)
+            out, at = put(out, at, lower, len(block))
             blocked += block
         rest = [f"omega_{name}" for name in self.model.varying if name not in blocked]
         rest += [f"omega_occasion_{n}" for n in self.model.occasional] * self.n_occasions
         if rest:
-            sd = xp.stack([xp.asarray(values[name]) for name in rest])
-            out, at = put(out, at, sd[:, None] * xp.eye(len(rest)))
+            sd = xp.stack([array(values[name]) for name in rest])
+            out, at = put(out, at, sd[:, None] * xp.eye(len(rest)), len(rest))
         return out
 
     def covariance(self, values: Mapping[str, Any], xp: Any = jnp) -> Any:
