@@ -36,11 +36,7 @@ from pkpd.fitting.model.specification import PopulationModel
 
 FloatArray = NDArray[np.floating[Any]]
 
-CENTRED = 1.0 - 1e-6
-"""Largest weight: 1 stands for it."""
-_LEAST = (
-    0.05  # of the standard deviation a model starts with: the least that information is taken at
-)
+_CENTRED = 1.0 - 1e-6  # largest weight: 1 stands for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +121,7 @@ def by_weights(
         own = model[name].centring
         if model[name].boxcox is None:
             chosen[:, i] = own if own is not None else weights.get(name, 0.0)
-    chosen = np.minimum(chosen, CENTRED)
+    chosen = np.minimum(chosen, _CENTRED)
     lower = np.asarray(likelihood.random_effects.cholesky(values, np))
     precision = 1.0 / np.sum(lower**2, axis=1)
     information = np.zeros_like(made.information)
@@ -149,16 +145,13 @@ def by_information(
     likelihood
         Model and data.
     values
-        Population parameters by name; those left out are the model's.
+        Population parameters by name; those left out are the model's. Standard deviations are not
+        zero.
     random : float[B, R]
         Random effects, as a rule the modes.
     """
     model, effects = likelihood.model, likelihood.random_effects
-    given = start_values(model)
-    values = given | dict(values)
-    for name in values:
-        if name.startswith("omega_"):  # of a difference in standard deviations; none may be zero
-            values[name] = max(values[name], _LEAST * given[name])
+    values = start_values(model) | dict(values)
     density = ConditionalDensity(likelihood)
     x = density.free.of(values)
     lower = density.free.cholesky(x, np)

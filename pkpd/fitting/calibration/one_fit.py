@@ -105,7 +105,9 @@ class Trial:
             "draws": self.draws,
             "tune": self.tune,
             "ranked": self.ranked,
-            "centring": self.centring if isinstance(self.centring, str) else dict(self.centring),
+            "centring": self.centring
+            if isinstance(self.centring, str)
+            else {name: np.asarray(one).tolist() for name, one in self.centring.items()},
             "target_accept": self.target_accept,
             "functions": sorted(self.functions),
             "seed": self.seed,
@@ -201,33 +203,14 @@ class CalibrationFit:
     ) -> dict[str, Any]:
         import arviz as az
 
-        seed = int(np.random.SeedSequence([self.trial.seed, 2, index]).generate_state(1)[0])
-        settings = SamplerSettings(
-            draws=self.trial.draws,
-            tune=self.trial.tune,
-            chains=_CHAINS,
-            cores=1,
-            seed=seed,
-            target_accept=self.trial.target_accept,
-            progress=False,
-        )
-        begun = begin(
-            replace(self.likelihood, dataset=self._dataset(observed)),
-            "nuts",
-            self.trial.centring,
-            "auto",
-        )
-        made, program = self._compiled
-        data = {"observed_value": observed.value, **centring_data(begun.centring)}
-        if self.limited:
-            data["observed_censored"] = observed.censored
-        chains, program = begun.chains(made), program.with_data(data)
+        settings = self.settings(index)
+        draws_of = self.chains(observed)
         # a fit that failed to give enough independent draws is run again, longer: leaving it out
         # would leave out just those posteriors that are hard to sample
         longer = 1
         while True:
             more = replace(settings, draws=longer * settings.draws, tune=longer * settings.tune)
-            trace: Any = chains.draws(more, program=program)
+            trace = draws_of(more)
             posterior = trace.posterior
             ess = min(float(az.ess(posterior[name].values)) for name in self.names)
             rhat = max(float(az.rhat(posterior[name].values)) for name in self.names)
@@ -248,7 +231,31 @@ class CalibrationFit:
             "largest_rhat": round(rhat, 4),
         } | self._ranked(truth, drawn, observed)
 
-    def _dataset(self, observed: Observed) -> Dataset:
+    def settings(self, index: int) -> SamplerSettings:
+        """How the chains of a fit are sampled."""
+        seed = int(np.random.SeedSequence([self.trial.seed, 2, index]).generate_state(1)[0])
+        return SamplerSettings(
+            draws=self.trial.draws,
+            tune=self.trial.tune,
+            chains=_CHAINS,
+            cores=1,
+            seed=seed,
+            target_accept=self.trial.target_accept,
+            progress=False,
+        )
+
+    def chains(self, observed: Observed) -> Callable[[SamplerSettings], Any]:
+        """Start chains on simulated measurements as `pkpd.fit` does, without compiling again."""
+        likelihood = replace(self.likelihood, dataset=self.dataset(observed))
+        begun = begin(likelihood, "nuts", self.trial.centring, "auto")
+        made, program = self._compiled
+        data = {"observed_value": observed.value, **centring_data(begun.centring)}
+        if self.limited:
+            data["observed_censored"] = observed.censored
+        chains, program = begun.chains(made), program.with_data(data)
+        return lambda settings: chains.draws(settings, program=program)
+
+    def dataset(self, observed: Observed) -> Dataset:
         """Return the design with simulated measurements."""
         dataset = self.likelihood.dataset
         seen = replace(dataset.observations, **observed._asdict())
@@ -261,7 +268,7 @@ class CalibrationFit:
 
         made = fit(
             self.trial.model,
-            self._dataset(observed),
+            self.dataset(observed),
             method=self.trial.method,
             draws=self.trial.draws,
             chains=1,
