@@ -6,8 +6,9 @@ same holds for its derivative, so an equation is written once and both are right
 Functions may use arithmetic, comparisons, ``where``, ``exp``, ``log``, ``sqrt``, powers, hyperbolic
 tangent and their likes on scalars; no arrays, loops or random numbers.
 
-Kernels are kept in Numba's cache. A kernel is made for the keys of its programs; a key is a
-checksum of all the operations, so another equation is another kernel.
+Kernels are kept in Numba's cache. A program is either part of a kernel (`evaluate`), which is then
+made for the keys of its programs, or a function by itself that a kernel made once calls (`address`,
+`call`). A key is a checksum of all the operations, so another equation is another one of either.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.interpreters import partial_eval
-from numba import types
+from llvmlite import ir
+from numba import cfunc, types
 from numba.extending import intrinsic
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
@@ -301,3 +303,32 @@ def evaluate(
         return context.get_dummy_value()
 
     return types.void(key, *[FLOATS] * POINTERS), generate
+
+
+@lru_cache(maxsize=1024)
+def _function(key: int) -> Any:
+    # the key is a closure variable, and those are part of the key of the cache
+    @cfunc(types.void(*[FLOATS] * POINTERS), cache=True)
+    def run(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any) -> None:
+        evaluate(key, a, b, c, d, e, f, g)
+
+    return run
+
+
+def address(made: Program) -> int:
+    """Address of a program as a function that kernels `call`; it is compiled once and kept."""
+    return _function(made.key).address
+
+
+@intrinsic
+def call(
+    typingctx: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any
+) -> Any:
+    """Run the program at an address on pointers to its blocks."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [x.type for x in args[1:]])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *[FLOATS] * POINTERS), generate

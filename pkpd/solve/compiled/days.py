@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import inspect
 import zlib
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pkpd.solve.bridge.program import evaluate
+from pkpd.solve.bridge.program import call
 from pkpd.solve.compiled import day_kinetics, decisions
 from pkpd.solve.compiled.day_kinetics import (
     carry,
@@ -56,11 +55,16 @@ from pkpd.solve.compiled.program import (
 )
 from pkpd.solve.compiled.store import clear, source_stamp
 from pkpd.solve.compiled.whole_plan import (
+    ACT,
+    DRIFT,
     DRIFT_ROWS,
     LEVEL_OF_DRUG,
+    LOOK,
     NODES,
     RATE_OF_DRUG,
-    CourseKeys,
+    SEE,
+    START,
+    STEP,
 )
 
 _DAY = 24.0
@@ -141,28 +145,19 @@ def _write_curve(seen, curves, count, start, at, record):
             record.curve[i, 1, start + j, at] = seen[(2 * i + 1) * WIDTH + j]
 
 
-@lru_cache(maxsize=32)
-def days_kernel(keys: CourseKeys) -> Any:
-    """Kernel of the course in a marrow, made once for its programs."""
-    own = zlib.crc32("".join(map(inspect.getsource, (decisions, day_kinetics))).encode())
-    return _entry_point(
-        source_stamp() ^ own, keys.start, keys.act, keys.step, keys.see, keys.look, keys.drift
-    )
-
-
-def _entry_point(
-    stamp: int, begin: int, act: int, step: int, see: int, look: int, drift: int
-) -> Any:
-    # stamp and keys are closure variables, and those are part of the key of the cache
+def _entry_point(stamp: int) -> Any:
+    # the stamp is a closure variable, and those are part of the key of the cache
     @kernel
     def days_range(
-        first, stop, theta, body, rest, rules, slots, kin, care, places, scratch, given,
-        record,
+        first, stop, programs, theta, body, rest, rules, slots, kin, care, places, scratch,
+        given, record,
     ):  # fmt: skip
         """Simulate the lanes ``first`` to ``stop`` (``first`` a multiple of the width).
 
         Parameters
         ----------
+        programs : int[6]
+            Addresses of the programs (`pkpd.solve.compiled.whole_plan.course_programs`).
         theta : float[P, L]
             Parameters of the marrow and of what acts on it.
         body : float[2, L]
@@ -207,7 +202,7 @@ def _entry_point(
                 at[j] = min(lane + j, stop - 1)
                 for p in range(theta.shape[0]):
                     theta_w[p * WIDTH + j] = theta[p, at[j]]
-            evaluate(begin, y, theta_w, u, y, y, y, y)
+            call(programs[START], y, theta_w, u, y, y, y, y)
             state = new_progress(rules, WIDTH)
             for j in range(count):
                 given.second_cycle_day[lane + j] = NEVER
@@ -225,10 +220,10 @@ def _entry_point(
             put(u, n_inputs, splat(0.0))
             acted, treated, rates_on = _AT_REST, courses > 0, False
             if curves:
-                evaluate(look, y, theta_w, u, seen, seen, seen, seen)
+                call(programs[LOOK], y, theta_w, u, seen, seen, seen, seen)
                 _write_curve(seen, places.curves, count, lane, 0, record)
             for day in range(days):
-                evaluate(see, y, theta_w, u, seen, seen, seen, seen)
+                call(programs[SEE], y, theta_w, u, seen, seen, seen, seen)
                 for i in range(places.observed):
                     for j in range(count):
                         record.morning[i, lane + j, day] = seen[i * WIDTH + j]
@@ -351,7 +346,7 @@ def _entry_point(
                             put(pace, 3, splat(end - begun))
                             begun = end
                             for _ in range(_MOST_ATTEMPTS):
-                                evaluate(drift, x, own, pace, pace, pace, pace, pace)
+                                call(programs[DRIFT], x, own, pace, pace, pace, pace, pace)
                                 if largest(load(pace, 3)) <= 0.0:
                                     break
                             if largest(load(pace, 3)) > 0.0:
@@ -365,15 +360,15 @@ def _entry_point(
                             put(into, 1, 6.0 * mean - (12.0 / (h * h)) * twice)
                     put(u, n_inputs, splat(h * (1.0 / _DAY)))
                     if there or (rates_on and acted != _BY_RATES):
-                        evaluate(act, levels, theta_w, u, u, u, u, u)
+                        call(programs[ACT], levels, theta_w, u, u, u, u, u)
                         acted = _STALE if there else _BY_RATES
                     elif not rates_on and acted != _AT_REST:
                         for i in range(n_inputs):
                             put(u, i, splat(rest[i]))
                         acted = _AT_REST
-                    evaluate(step, y, theta_w, u, y, y, y, y)
+                    call(programs[STEP], y, theta_w, u, y, y, y, y)
                     if curves:
-                        evaluate(look, y, theta_w, u, seen, seen, seen, seen)
+                        call(programs[LOOK], y, theta_w, u, seen, seen, seen, seen)
                         _write_curve(
                             seen, places.curves, count, lane, day * cells + cell + 1, record
                         )
@@ -388,3 +383,7 @@ def _entry_point(
                                     put(levels, kin.places[k, 1] + q, splat(0.0))
 
     return days_range
+
+
+_OWN = zlib.crc32("".join(map(inspect.getsource, (decisions, day_kinetics))).encode())
+days_range = _entry_point(source_stamp() ^ _OWN)

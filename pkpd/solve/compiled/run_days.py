@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +19,12 @@ from pkpd.schedule import Slot
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.chain import tape_size_of
 from pkpd.solve.compiled.day_kinetics import FIXED, PER_KG, PER_M2, Kinetics
-from pkpd.solve.compiled.days import Care, Places, Record, Slots, days_kernel
+from pkpd.solve.compiled.days import Care, Places, Record, Slots, days_range
 from pkpd.solve.compiled.decisions import Given, Rules, no_rules
 from pkpd.solve.compiled.family import cores
 from pkpd.solve.compiled.lanes import WIDTH
 from pkpd.solve.compiled.space import work_space
-from pkpd.solve.compiled.whole_plan import DRIFT_ROWS, course_keys, rest_of
+from pkpd.solve.compiled.whole_plan import DRIFT_ROWS, course_programs, rest_of
 from pkpd.solve.population.cells import distinct_lengths
 
 Floats = NDArray[np.float64]
@@ -102,7 +101,7 @@ class Anatomy:
 class _Ready:
     """An anatomy as the kernel takes it."""
 
-    kernel: Any
+    programs: NDArray[np.int64]
     slots: Slots
     places: Places
     code: NDArray[np.int32]
@@ -127,7 +126,7 @@ def _ready(anatomy: Anatomy) -> _Ready:
     marrow, drugs = anatomy.marrow, anatomy.drugs
     actions = [*(drug.action for drug in drugs), *anatomy.further]
     drifting = {drug.pk for drug in drugs if isinstance(drug.pk, SaturableIV)}
-    keys, equations = course_keys(
+    programs, equations = course_programs(
         marrow, actions, anatomy.parameters, anatomy.curves,
         saturable=next(iter(drifting), None),
     )  # fmt: skip
@@ -176,7 +175,7 @@ def _ready(anatomy: Anatomy) -> _Ready:
     )
     code = np.concatenate(codes) if codes else np.zeros(0, dtype=np.int32)
     return _Ready(
-        days_kernel(keys), slots, places, code, heads, lengths, index.astype(np.int64), infused,
+        programs, slots, places, code, heads, lengths, index.astype(np.int64), infused,
         kinds[: len(drugs)].copy(), np.array([work, coef, n_rates, states, widest], np.int64),
         rest_of(marrow),
     )  # fmt: skip
@@ -348,9 +347,9 @@ def run_days(
     size = ready.scratch(theta.shape[0], kinetics.theta.shape[0]) * WIDTH
 
     def run(first: int, stop: int) -> None:
-        ready.kernel(
-            first, stop, theta, body, ready.rest, rules, ready.slots, kinetics, care,
-            ready.places, work_space("days", size), given, record,
+        days_range(
+            first, stop, ready.programs, theta, body, ready.rest, rules, ready.slots, kinetics,
+            care, ready.places, work_space("days", size), given, record,
         )  # fmt: skip
 
     pieces = _pieces(lanes, threads or cores())

@@ -22,7 +22,7 @@ from pkpd.kinetics.quadrature import WEIGHTS
 from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import CHANNELS, Action, combined
 from pkpd.marrow.protocol import Marrow
-from pkpd.solve.bridge.program import Place, program
+from pkpd.solve.bridge.program import Place, Program, address, program
 from pkpd.solve.population.structure import PopulationStructure, Whole
 
 LEVEL_OF_DRUG, RATE_OF_DRUG, SILENT = 0, 1, 2
@@ -48,16 +48,9 @@ class Keys:
     look_adjoint: int
 
 
-@dataclass(frozen=True)
-class CourseKeys:
-    """Keys of the programs of a course through days."""
-
-    start: int
-    act: int
-    step: int
-    see: int
-    look: int
-    drift: int
+START, ACT, STEP, SEE, LOOK, DRIFT = range(6)
+"""Programs of a course through days: start, inputs of a cell, step, what is observed on mornings
+and within the day, and an attempted step of saturable kinetics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,15 +194,15 @@ def rest_of(marrow: Marrow) -> NDArray[np.float64]:
     return np.array([rest[name] for name in marrow.inputs])
 
 
-def course_keys(
+def course_programs(
     marrow: Marrow,
     actions: Sequence[Action | None],
     parameters: Sequence[str],
     curves: Sequence[str],
     *,
     saturable: SaturableIV | None = None,
-) -> tuple[CourseKeys, Equations]:
-    """Programs of a course through days, and where the levels of its drugs lie.
+) -> tuple[NDArray[np.int64], Equations]:
+    """Addresses of the programs of a course, and where the levels of its drugs lie.
 
     Parameters
     ----------
@@ -225,15 +218,16 @@ def course_keys(
     states, inputs = len(marrow.states), len(marrow.inputs)
     at = Memory({name: i for i, name in enumerate(parameters)})
     y, u = at.rows(0, states), at.rows(2, inputs)
-    keys = CourseKeys(
-        start=at.value(do.start, [], y),
-        act=at.value(do.act, [at.rows(0, do.n_levels)], u),
-        step=at.value(do.step, [y, u, [(2, inputs)]], y, single=(2,)),
-        see=at.value(do.see, [y], at.rows(3, len(marrow.observed))),
-        look=at.value(follow.look, [y, u], at.rows(3, 2 * len(curves))),
-        drift=_nothing() if saturable is None else _drift(saturable),
-    )
-    return keys, do
+    nothing = program(list, [], [])
+    programs = {
+        START: at.made(do.start, [], y),
+        ACT: at.made(do.act, [at.rows(0, do.n_levels)], u),
+        STEP: at.made(do.step, [y, u, [(2, inputs)]], y, single=(2,)),
+        SEE: at.made(do.see, [y], at.rows(3, len(marrow.observed))),
+        LOOK: at.made(follow.look, [y, u], at.rows(3, 2 * len(curves))),
+        DRIFT: nothing if saturable is None else _drift(saturable),
+    }
+    return np.array([address(programs[i]) for i in range(len(programs))], np.int64), do
 
 
 DRIFT_ROWS = 6
@@ -241,13 +235,8 @@ DRIFT_ROWS = 6
 infusion, hours left, pace, level. Block 0 has the amounts, block 1 the drug's own parameters."""
 
 
-def _nothing() -> int:
-    """Key of a program that does nothing."""
-    return program(list, [], []).key
-
-
-def _drift(pk: SaturableIV) -> int:
-    """Key of an attempted step of saturable kinetics."""
+def _drift(pk: SaturableIV) -> Program:
+    """Trace an attempted step of saturable kinetics."""
     n, names = pk.n_states, pk.parameters
 
     def attempt(*numbers: Any) -> list[Any]:
@@ -259,7 +248,7 @@ def _drift(pk: SaturableIV) -> int:
     amounts, integrals = [(0, i) for i in range(n)], [(2, 0), (2, 1)]
     control = [(2, 2), (2, 3), (2, 4)]
     inputs = [*amounts, *integrals, *control, *((1, i) for i in range(len(names)))]
-    return program(attempt, inputs, [*amounts, *integrals, (2, 3), (2, 4), (2, 5)]).key
+    return program(attempt, inputs, [*amounts, *integrals, (2, 3), (2, 4), (2, 5)])
 
 
 def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
@@ -286,8 +275,19 @@ class Memory:
         single: Sequence[int] = (),
     ) -> int:
         """Key of a function of lists of numbers and of parameters (its second argument)."""
+        return self.made(function, groups, outputs, single=single).key
+
+    def made(
+        self,
+        function: Callable[..., list[Any]],
+        groups: list[list[Place]],
+        outputs: list[Place],
+        *,
+        single: Sequence[int] = (),
+    ) -> Program:
+        """Trace such a function."""
         call, inputs = self._call(function, groups, single)
-        return program(call, inputs, outputs).key
+        return program(call, inputs, outputs)
 
     def adjoint(
         self,
