@@ -97,8 +97,18 @@ def test_a_drug_added_leaves_the_patients_and_draws_of_others_alone():
 def test_saturable_kinetics_that_cannot_be_solved_are_told():
     model, simulator = ready(ALEMTUZUMAB, 7)
     values = typical(model, POPULATION)
-    values["alemtuzumab.V1"] = np.array([np.nan])
+    # nothing is left of the drug within a microsecond
+    values["alemtuzumab.Km"] = np.array([1e-12])
     with pytest.raises(PkpdError, match=r"drug alemtuzumab, patient 1: its kinetics could not"):
+        simulator.run(values, np.arange(1))
+
+
+@pytest.mark.parametrize("name", ["alemtuzumab.V1", "neutrophils.MTT"])
+def test_parameters_that_are_no_numbers_are_told(name):
+    model, simulator = ready(ALEMTUZUMAB, 7)
+    values = typical(model, POPULATION)
+    values[name] = np.array([np.nan])
+    with pytest.raises(PkpdError, match=rf"patients: {name} is nan in lane 1"):
         simulator.run(values, np.arange(1))
 
 

@@ -305,7 +305,13 @@ def run_days(
     -------
     Record, Given
         What was observed (in the order of ``anatomy.marrow.observed``) and what was given.
+
+    Raises
+    ------
+    PkpdError
+        If a parameter is not finite, or a dose does not fit the cells of a day.
     """
+    _check_numbers(anatomy, bodies)
     ready = _ready(anatomy)
     lanes, cells = bodies.theta.shape[1], ready.cell_length.size
     courses, drugs = rules.hold_below.shape[:2]
@@ -384,6 +390,22 @@ def at_start(marrow: Marrow, p: Mapping[str, Floats]) -> dict[str, Floats]:
     bodies = Bodies(theta, surface=one, weight=one, increment=one, kinetics=none, who=who)
     record, _ = run_days(anatomy, bodies, no_rules(), 1)
     return dict(zip(marrow.observed, record.morning[:, :, 0], strict=True))
+
+
+def _check_numbers(anatomy: Anatomy, bodies: Bodies) -> None:
+    """Refuse parameters that are no numbers: a kernel would make plausible counts of them."""
+    kinetic = [".".join(row) for row in anatomy.kinetic_rows]
+    for names, values in ((anatomy.parameters, bodies.theta), (kinetic, bodies.kinetics)):
+        if np.isfinite(values.sum()):
+            continue
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        msg = sentence(
+            where="patients",
+            what=f"{names[row]} is {values[row, column]} in lane {column + 1}",
+            allowed="a number",
+            remedy="correct the parameters and covariates that it comes from",
+        )
+        raise PkpdError(msg)
 
 
 def _pieces(n: int, threads: int) -> Sequence[tuple[int, int]]:
