@@ -7,7 +7,7 @@ singular edge, which says nothing about the code.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -32,8 +32,6 @@ class Problem:
         Model with priors; subjects, doses, times and covariates.
     lloq
         Limits of quantification by line.
-    centring
-        Weights of centring by parameter.
     draws, tune
         Draws of each of two chains after and during adaptation.
     """
@@ -41,7 +39,6 @@ class Problem:
     model: PopulationModel
     design: Dataset
     lloq: Mapping[str, float] | None = None
-    centring: Mapping[str, float] = field(default_factory=dict)
     draws: int = 200
     tune: int = 300
 
@@ -77,8 +74,7 @@ def theophylline() -> Problem:
         combined(around(0.4, 0.3), around(0.1, 0.3)),
         correlated=[("CL", "V")],
     )
-    centred = {"ka": 1.0, "CL": 1.0, "V": 1.0}
-    return Problem(model, design, {"concentration": 0.3}, centred)
+    return Problem(model, design, {"concentration": 0.3})
 
 
 def neutrophils() -> Problem:
@@ -102,8 +98,7 @@ def neutrophils() -> Problem:
         ],
         {"neutrophils": lognormal(around(0.25, 0.2))},
     )
-    centred = {"slope": 0.7, "circ0": 0.9, "MTT": 0.7}
-    return Problem(model, design, {"neutrophils": 0.5}, centred)
+    return Problem(model, design, {"neutrophils": 0.5})
 
 
 def joint() -> Problem:
@@ -135,8 +130,7 @@ def joint() -> Problem:
             "neutrophils": lognormal(around(0.25, 0.2)),
         },
     )
-    centred = {"CL": 0.5, "V": 0.9, "slope": 0.7, "circ0": 0.9}
-    return Problem(model, design, {"concentration": 0.05, "neutrophils": 0.3}, centred)
+    return Problem(model, design, {"concentration": 0.05, "neutrophils": 0.3})
 
 
 PROBLEMS: Mapping[str, Callable[[], Problem]] = {

@@ -44,7 +44,6 @@ def main() -> None:
         draws=problem.draws,
         tune=problem.tune,
         lloq=problem.lloq,
-        centring=problem.centring,
         scheduler=given.scheduler,
         workers=given.workers,
         folder=folder,

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PosteriorMethod = Literal["nuts", "map", "advi"]
 Method = PosteriorMethod | MaximumMethod
 Sampler = Literal["nutpie", "pymc", "numpyro"]
-Centring = Literal["auto", "centred", "non-centred"] | Mapping[str, float]
+Centring = Literal["auto", "centred", "non-centred"] | Mapping[str, float | Sequence[float]]
 
 _APPROXIMATE = (
     "Independent draws of an approximation to the posterior; no chains were sampled.",
@@ -230,8 +230,9 @@ def fit(
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
         See `pkpd.fitting.bayes.sample.SamplerSettings`.
     centring
-        ``"auto"``: each random effect is centred by as much of its variance as the data explain at
-        the starting point; ``"centred"``, ``"non-centred"``, or weights by parameter.
+        ``"auto"``: each random effect of each subject is centred by as much of its variance as the
+        subject's data explain at the starting point; ``"centred"``, ``"non-centred"``, or weights
+        by parameter, one number or one for each subject.
     start
         ``"auto"``: chains start around the maximum of the penalised marginal likelihood;
         ``"model"``: around the values given with the model; or the result of an earlier maximum

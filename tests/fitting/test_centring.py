@@ -127,6 +127,26 @@ def test_weights_of_nought_and_one_are_the_two_classical_parameterisations():
     np.testing.assert_allclose(full, individual @ slope, atol=1e-3)
 
 
+def test_the_centre_does_not_move_where_typical_values_are_held():
+    """Given the spreads all is normal; the compiled density keeps the Jacobian of each subject."""
+    model = linear(
+        level={"iiv": fixed(0.8), "fixed": True}, slope={"iiv": fixed(0.3), "fixed": True}
+    ).replace(residual={"height": additive(SIGMA)})
+    likelihood = bind(model, uneven())
+    centring = by_weights(likelihood, {"level": 0.5, "slope": [0.2, 0.0, 0.9, 0.7]})
+    made, random = build_model(likelihood, centring), np.zeros((4, 2))
+    random[:, 0] = [0.4, -0.1, 0.3, 0.0]
+    points = [StartingPoint({}, r) for r in (random, 0.0 * random)]
+    program = compile_density(made)
+    at, zero = (program.at(flat_start(made, named_start(likelihood, p, centring))) for p in points)
+    seen = likelihood.dataset.observations
+    left = seen.value - 1.0 - 0.2 * seen.time
+    moved = left - random[seen.subject, 0]
+    expected = 0.5 * (np.sum(left**2) - np.sum(moved**2)) / SIGMA**2
+    expected -= 0.5 * np.sum(random[:, 0] ** 2) / 0.8**2
+    assert at[0] - zero[0] == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_weight_of_the_model_and_of_a_subject_come_before_what_the_data_say():
     model = linear(slope={"centring": 0.25})
     likelihood = bind(model, uneven())

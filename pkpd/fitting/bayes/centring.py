@@ -61,14 +61,6 @@ class Centring:
     typical: FloatArray
     unit: FloatArray
 
-    def moves(self, model: PopulationModel) -> bool:
-        """Whether the mean of ``x`` is ever different from zero."""
-        free = [
-            p.boxcox is None and not p.typical.fixed for p in map(model.__getitem__, model.varying)
-        ]
-        with_typical = self.information[:, :, : len(free)][:, :, np.array(free, dtype=bool)]
-        return bool(np.any(self.pull) or np.any(with_typical))
-
     def covariance(self, lower: FloatArray) -> FloatArray:
         """Covariance of the random effects given the data, ``L M^-1 L'``, ``[B, R, R]``.
 

@@ -138,7 +138,7 @@ def _random_effects(
     mutable: bool,
 ) -> Any:
     """Random effects ``[B, R]`` from what is sampled."""
-    model, random = likelihood.model, likelihood.random_effects
+    random = likelihood.random_effects
     centring = by_weights(likelihood, {}) if centring is None else centring
     dims = ("subject", "effect")
     if not mutable and not (np.any(centring.information) or np.any(centring.pull)):
@@ -157,11 +157,33 @@ def _random_effects(
         pt,
         lambda a, b: pt.linalg.solve_triangular(a, b, lower=True, b_ndim=1),
     )
-    if not mutable and not centring.moves(model):
-        mean = 0.0  # PyTensor's rewriting of a constant zero through a division does not end
-    x = pm.MvNormal("x", mu=mean, chol=factor, dims=dims)
-    z = pt.linalg.solve_triangular(factor, x - mean, lower=True, b_ndim=1)
-    return _named_effects(likelihood, z @ lower.T)
+    x = pm.CustomDist(
+        "x",
+        mean,
+        factor,
+        logp=_density_of_sampled,
+        random=_draw_of_sampled,
+        signature="(b,r),(b,r,r)->(b,r)",
+        dims=dims,
+    )
+    return _named_effects(likelihood, _standard_normal(x, mean, factor) @ lower.T)
+
+
+def _standard_normal(x: Any, mean: Any, factor: Any) -> Any:
+    """Solve ``x = mean + factor z`` for ``z [B, R]``."""
+    return pt.linalg.solve_triangular(factor, x - mean, lower=True, b_ndim=1)
+
+
+def _density_of_sampled(x: Any, mean: Any, factor: Any) -> Any:
+    """Log density of ``x``; PyTensor merges its solution with the model's, not with MvNormal's."""
+    z = _standard_normal(x, mean, factor)
+    scale = pt.log(pt.diagonal(factor, axis1=1, axis2=2)).sum()
+    return -0.5 * (z**2).sum() - scale - 0.5 * np.log(2 * np.pi) * z.size
+
+
+def _draw_of_sampled(mean: Any, factor: Any, rng: Any = None, size: Any = None) -> Any:
+    z = rng.standard_normal((*(size or ()), *np.shape(mean)))
+    return mean + (factor @ z[..., None])[..., 0]
 
 
 def _named_effects(likelihood: PopulationLikelihood, effects: Any) -> Any:

@@ -214,7 +214,8 @@ def _centring(
     """How random effects are sampled, and what the record says of it."""
     names = likelihood.model.varying
     if centring == "auto" and informed is not None:
-        between = np.asarray(likelihood.random_effects.covariance(point.population, np))
+        values = start_values(likelihood.model) | dict(point.population)
+        between = np.asarray(likelihood.random_effects.covariance(values, np))
         found = np.round(informed.weights(between), 2)
         return informed, {name: found[:, i].tolist() for i, name in enumerate(names)}
     if centring == "auto":
