@@ -73,7 +73,9 @@ class SaturableIV:
         """Time derivatives of the amounts, mg/h, under an infusion of ``flow`` mg/h."""
         c = amounts[0] / p["V1"]
         exchange = p["Q"] * (c - amounts[1] / p["V2"])
-        return [flow - p["Vmax"] * c / (p["Km"] + c) - exchange, exchange]
+        # a trial step beyond nothing eliminates nothing: below -Km the quotient is positive again
+        there = jnp.maximum(c, 0.0)
+        return [flow - p["Vmax"] * there / (p["Km"] + there) - exchange, exchange]
 
     def attempt(
         self, y: list[Any], p: Numbers, flow: Any, left: Any, pace: Any
