@@ -16,6 +16,7 @@ from pkpd.cards.drug_actions import (
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.comparison.assumptions import FEEDBACK, RUN_OPTIONS
+from pkpd.comparison.fitted_trial import check_fit
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.evidence.posterior.shipped import (
@@ -25,7 +26,9 @@ from pkpd.evidence.posterior.shipped import (
     shipped_posterior,
 )
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.fitting.draws import Fitted
 from pkpd.model.joint import load_model
+from pkpd.predict.marrow import MarrowStructure
 from pkpd.trials import Trial
 
 NOTHING_SHIPPED = "no posterior is shipped"
@@ -43,11 +46,14 @@ class Choice:
         Why, in one phrase.
     posterior
         Draws for the marrow with leukaemia.
+    fitted
+        Result of `pkpd.fit`, whose marrow it then is.
     """
 
     marrow: str
     reason: str
     posterior: EvidencePosterior | None = None
+    fitted: Fitted | None = None
 
     @property
     def told(self) -> bool:
@@ -61,7 +67,9 @@ def default_marrow(posterior: EvidencePosterior | None) -> str:
 
 
 def choose_marrow(
-    asked: str | None, scenario: Scenario, posterior: EvidencePosterior | str | Path | None = None
+    asked: str | None,
+    scenario: Scenario,
+    posterior: EvidencePosterior | Fitted | str | Path | None = None,
 ) -> Choice:
     """Decide the marrow of a run.
 
@@ -72,7 +80,8 @@ def choose_marrow(
     scenario
         What is run.
     posterior
-        Posterior or its file, in place of the shipped one; asks for the marrow with leukaemia.
+        Posterior or its file, in place of the shipped one; asks for the marrow with leukaemia. Or
+        a fit, whose marrow it then is.
 
     Raises
     ------
@@ -85,6 +94,8 @@ def choose_marrow(
         raise PkpdError(sentence(where="marrow", what=f"{asked!r}", allowed=", ".join(MARROWS)))
     if isinstance(posterior, (str, Path)):
         posterior = load_posterior(posterior)
+    if not (posterior is None or isinstance(posterior, EvidencePosterior)):
+        return _of_fit(posterior, asked)
     if asked == FRIBERG:
         if posterior is not None:
             raise PkpdError(
@@ -126,6 +137,21 @@ def choose_marrow(
             )
         )
     return Choice(LEUKAEMIA, reason, found)
+
+
+def _of_fit(fitted: Fitted, asked: str | None) -> Choice:
+    """Choose the marrow that was fitted."""
+    structure = check_fit(fitted).likelihood.model.structure
+    whole = isinstance(structure, MarrowStructure) and structure.whole is not None
+    marrow = LEUKAEMIA if whole else FRIBERG
+    if asked not in (None, marrow):
+        msg = sentence(
+            where=f"marrow {asked}",
+            what=f"the fit is one of the marrow {marrow}",
+            remedy="leave the marrow out",
+        )
+        raise PkpdError(msg)
+    return Choice(marrow, "a fit is named", fitted=fitted)
 
 
 def beyond_the_marrow(scenario: Scenario) -> str:

@@ -56,7 +56,37 @@ def leukaemia_assumptions(rule: DLTRule | None) -> tuple[str, ...]:
         "print them: the first of three mornings in a row, whatever was transfused",
         judged,
         "curves of counts follow every patient as if none died",
-        "doses are not rounded to capsules",
         "no growth factor is given but those of the schedule; deaths by infection are a hazard "
         "that rises with neutropenia, and deaths after the last simulated day are not counted",
+    )
+
+
+def fit_assumptions(rule: DLTRule | None, words: str, with_leukaemia: bool) -> tuple[str, ...]:
+    """Sentences on the marrow of a fit.
+
+    Parameters
+    ----------
+    rule
+        The count rule.
+    words
+        What was fitted, and how its parameters are drawn.
+    with_leukaemia
+        Whether the marrow has leukaemia.
+    """
+    own = (
+        "deaths by infection are a hazard that rises with neutropenia, by the cards",
+        "curves of counts follow every patient as if none died",
+    )
+    if not with_leukaemia:
+        own = (
+            "the marrow that was fitted has no leukaemic cells: a rule that asks for a marrow "
+            "without leukaemia is taken as applying to every patient, and early death is not "
+            "simulated",
+        )
+    return (
+        f"parameters are those of the {words}; patients are new ones of its distributions, with "
+        "the covariates of the population",
+        "amounts of the data that were fitted are mg, counts 10^9/L; a dosing day is an occasion",
+        *own,
+        *reading(rule),
     )

@@ -100,7 +100,7 @@ def cohort_rows(
         if rule.clock not in lanes.dlt:
             continue
         name = rule.name if number == 0 else f"{rule.name}, days from {_clock_words(rule.clock)}"
-        of_rule = f"; rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
+        of_rule = f"rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
         of_rule += f"; {RUNNING}" if number == 0 and lanes.running else ""
         verdicts = lanes.dlt[rule.clock]
         common_dlt = {
@@ -114,7 +114,7 @@ def cohort_rows(
                 endpoint="dlt",
                 line="",
                 rule=name,
-                assumed=assumed + of_rule,
+                assumed="; ".join(filter(None, (assumed, of_rule))),
                 published=published.get(("dlt", "")) if number == 0 else None,
                 common=common_dlt,
             )

@@ -14,6 +14,7 @@ from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import CohortCurves, dataset, thinned
+from pkpd.comparison.fitted_trial import fitted_trial
 from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.lanes import BY_DAYS, CohortLook, LaneEndpoints
 from pkpd.comparison.learned_trial import learned_trial
@@ -28,10 +29,13 @@ from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.ensemble.cards import LONGEST_STEP_H
 from pkpd.ensemble.ensemble import Indices, courses
+from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.ensemble.fitted_drugs import FITTED_STEP_H
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
 from pkpd.evidence.posterior.learned import learned
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.fitting.draws import Fitted
 from pkpd.machine import cores
 from pkpd.trials import Cohort, DLTRule, Trial
 
@@ -58,7 +62,7 @@ def compare(
     on_start: OnStart | None = None,
     jobs: int | None = None,
     marrow: str | None = None,
-    posterior: EvidencePosterior | str | Path | None = None,
+    posterior: EvidencePosterior | Fitted | str | Path | None = None,
     with_questions: bool = True,
 ) -> ComparisonResult:
     """Compare schedules by count recovery and delayed-recovery risk.
@@ -95,7 +99,9 @@ def compare(
         published outcomes. If not given, the scenario's own; else the learned one if a posterior is
         shipped that converged and the scenario asks for nothing that only the other marrow has.
     posterior
-        Posterior of the marrow with leukaemia, or its file, in place of the shipped one.
+        Posterior of the marrow with leukaemia, or its file, in place of the shipped one; or the
+        result of `pkpd.fit` of a model with neutrophils and platelets: the comparison is then made
+        in the marrow that was fitted (`pkpd.source`).
     with_questions
         Whether trials' own questions are answered too, which takes some cohorts more.
 
@@ -147,6 +153,8 @@ def compare(
 def _ready(scenario: Scenario, choice: Choice, with_questions: bool) -> list[Ready]:
     """Trials under variants, each with its patients."""
     each = [(v, t) for v in scenario.variants for t in scenario.trials]
+    if choice.fitted is not None:
+        return [fitted_trial(scenario, variant, trial, choice.fitted) for variant, trial in each]
     if choice.marrow != LEUKAEMIA:
         return [friberg_trial(scenario, variant, trial) for variant, trial in each]
     posterior = choice.posterior
@@ -170,6 +178,12 @@ def _record(
         marrow |= {"posterior": label.text, **told, "sha256": label.digits}
         marrow["problems"] = list(label.problems)
         steps = {"steps_per_day": STEPS_PER_DAY}
+    if choice.fitted is not None:
+        ensemble = ready[0].ensemble
+        assert isinstance(ensemble, FittedEnsemble)
+        marrow |= {"fit": ensemble.words, "parameters": ensemble.values.words}
+        marrow["sha256"] = ensemble.values.digits
+        steps = {"longest_step_h": FITTED_STEP_H}
     hashes = {card: digits for item in ready for card, digits in item.hashes.items()}
     return {
         "scenario": scenario.name,

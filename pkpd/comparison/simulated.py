@@ -34,25 +34,32 @@ def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
         user's own drug cards act.
     """
     card = f"population {Path(population.name).name}"
-    sample = sample_population(population, _SAMPLE, 1)
-    low, middle, high = np.quantile(sample["crcl"], (0.05, 0.5, 0.95))
-    age = f"median age {median_age(population):.0f} years"
-    kidneys = f"creatinine clearance {middle:.0f} mL/min ({low:.0f} to {high:.0f} in 90 %)"
+    bodies = ages_and_kidneys(population)
     if marrow == LEUKAEMIA:
         disease = disease_of(trial, population)
         parts = [
             f"{disease_in_words(disease)} (disease {disease} of {card})",
             "marrow with leukaemia",
-            f"{age} and {kidneys} of {card}",
+            f"{bodies} of {card}",
             "counts at start the disease's, not the population's",
         ]
     else:
         parts = [
             f"patients of {card}, no leukaemia in the marrow",
             "marrow without leukaemia (friberg)",
-            f"{age}, {kidneys} and counts at start of the population",
+            f"{bodies} and counts at start of the population",
         ]
     for drug, _ in trial.drug_cards:
         own = drug_card_of(trial, drug)
         parts.append(f"{drug}: {card_in_words(own)} {drug_action(own, marrow).text}")
     return "; ".join(parts)
+
+
+def ages_and_kidneys(population: Population) -> str:
+    """Median age and creatinine clearance of a population, in words."""
+    sample = sample_population(population, _SAMPLE, 1)
+    low, middle, high = np.quantile(sample["crcl"], (0.05, 0.5, 0.95))
+    return (
+        f"median age {median_age(population):.0f} years and creatinine clearance {middle:.0f} "
+        f"mL/min ({low:.0f} to {high:.0f} in 90 %)"
+    )

@@ -52,7 +52,8 @@ class Course:
         Count of each line, 10^9/L. Neutrophils as the laboratory counts them, leukaemic ones
         included; platelets without transfused ones.
     platelets_with_transfused : float[L, D]
-        Own and transfused platelets before a transfusion of that morning, 10^9/L.
+        Own and transfused platelets before a transfusion of that morning, 10^9/L; ``None`` without
+        platelets.
     transfused : bool[L, D]
         A platelet transfusion that morning.
     first_day : int[L, C]
@@ -89,7 +90,7 @@ class Course:
     """
 
     mornings: Mapping[str, Floats]
-    platelets_with_transfused: Floats
+    platelets_with_transfused: Floats | None
     transfused: NDArray[np.bool_]
     first_day: NDArray[np.int64]
     course_names: tuple[str, ...] = NO_NAMES
@@ -128,7 +129,7 @@ class Course:
     @property
     def platelets(self) -> Floats:
         """Own platelets on the mornings, ``[L, D]``, 10^9/L."""
-        return self.mornings["platelets"]
+        return self.own("platelets")
 
     def own(self, line: str) -> Floats:
         """Count of a line without transfused cells on the mornings, ``[L, D]``, 10^9/L.
@@ -152,7 +153,8 @@ class Course:
 
     def laboratory(self, line: str) -> Floats:
         """Count of a line as the laboratory reports it: with transfused platelets, ``[L, D]``."""
-        return self.platelets_with_transfused if line == "platelets" else self.own(line)
+        total = self.platelets_with_transfused
+        return total if line == "platelets" and total is not None else self.own(line)
 
     @cached_property
     def death_day(self) -> Floats:

@@ -34,7 +34,7 @@ def course_of(
     seen = dict(zip(observed, record.morning, strict=True))
     mornings = {line: seen.pop(line) for line in lines}
     # a marrow that follows no transfused platelets has none
-    seen.setdefault("platelets_with_transfused", mornings["platelets"])
+    seen.setdefault("platelets_with_transfused", mornings.get("platelets"))
     if record.amount.shape[0] > 0:
         more["amount"] = record.amount
     return Course(

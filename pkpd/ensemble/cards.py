@@ -71,6 +71,15 @@ class CardsEnsemble:
         """Number of patients."""
         return self.sample.n
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return tuple(card.subject for card in self.model.marrow)
+
+    def between_mornings(self) -> CardsEnsemble:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return replace(self, curve=True)
+
     def treated(self, regimen: Regimen, days: int) -> TreatedByCards:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
         # patients need covariates of the drugs that are given, not of all that are known

@@ -57,6 +57,15 @@ class Ensemble(Protocol):
         """Number of patients N."""
         ...
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Lines that have counts on mornings."""
+        ...
+
+    def between_mornings(self) -> Ensemble:
+        """Return the same patients, whose counts are kept between mornings too."""
+        ...
+
     def treated(self, regimen: Regimen, days: int) -> Treated:
         """Make patients ready for a regimen and a horizon of days.
 

@@ -15,6 +15,9 @@ from pkpd.evidence.criticism.trial_predictions import NewStudy, StudyArm
 from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import DosingPlan, Regimen
 
+FOLLOWED = ("neutrophils", "platelets", "wbc")
+"""Lines that are followed between mornings."""
+
 
 @dataclass(frozen=True)
 class LearnedEnsemble:
@@ -44,6 +47,15 @@ class LearnedEnsemble:
     def patients(self) -> int:
         """Number of patients."""
         return self.study.patients
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return ("neutrophils", "platelets")
+
+    def between_mornings(self) -> LearnedEnsemble:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return replace(self, curves=FOLLOWED)
 
     def treated(self, regimen: Regimen, days: int) -> LearnedTreated:
         """See `pkpd.ensemble.ensemble.Ensemble`."""

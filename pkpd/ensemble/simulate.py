@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards import load_grades, load_rule
-from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.course.course import Course
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.clock import clock_days, clock_of
@@ -20,12 +18,11 @@ from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days
-from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Indices, Treated, courses
-from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.fitting.draws import Fitted
 from pkpd.machine import cores
 from pkpd.model.joint import JointModel
 from pkpd.schedule import Regimen
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 MOST_VALUES = 200_000_000
 GRADES = "ctcae_v5"
-FOLLOWED = ("neutrophils", "platelets", "wbc")
-"""Lines of the marrow with leukaemia that are followed between mornings."""
 
 
 def simulate(
@@ -48,7 +43,7 @@ def simulate(
     *,
     marrow: str | None = None,
     disease: str | None = None,
-    posterior: EvidencePosterior | str | Path | None = None,
+    posterior: EvidencePosterior | Fitted | str | Path | None = None,
     model: JointModel | None = None,
     patients: int = 200,
     draws: int = 1,
@@ -122,10 +117,8 @@ def simulate(
         )  # fmt: skip
     else:
         ensemble = population
-    if isinstance(ensemble, LearnedEnsemble) and not of_mornings:
-        ensemble = replace(ensemble, curves=FOLLOWED)
-    if isinstance(ensemble, CardsEnsemble) and not of_mornings:
-        ensemble = replace(ensemble, curve=True)
+    if not of_mornings:
+        ensemble = ensemble.between_mornings()
     if ensemble.draws * ensemble.patients * times.size * 3 > MOST_VALUES:
         msg = sentence(
             where="simulate",
@@ -135,6 +128,8 @@ def simulate(
         )
         raise PkpdError(msg)
     wanted = load_rule(rule) if isinstance(rule, str) else rule
+    if wanted is not None:
+        check_rule_lines(wanted, ensemble)
     treated = ensemble.treated(regimen, until_day)
     gather = _Gather(ensemble, treated, times, of_mornings, wanted, until_day)
     for draws_done, found in courses(treated, gather.read, threads or cores()):
@@ -171,7 +166,7 @@ class _Gather:
         self.lines = lines
         worst, recovered = [], []
         defined = recovery_definition(self.rule)
-        for line, thresholds in THRESHOLDS.items():
+        for line, thresholds in _thresholds(self.ensemble.lines).items():
             lowest = found["nadir"][:, lines.index(line)]
             before = course.laboratory(line)[:, 0]
             worst.append(grade(self.grades, line, lowest, baseline=before))
@@ -179,8 +174,9 @@ class _Gather:
                 course, line, thresholds, resolution="morning", definition=defined
             )
             recovered += list(recovery_days(seen))
-        found["worst_grade"] = np.stack(worst, axis=1)
-        found["recovery_day"] = np.stack(recovered, axis=1)
+        if worst:
+            found["worst_grade"] = np.stack(worst, axis=1)
+            found["recovery_day"] = np.stack(recovered, axis=1)
         if course.marrow_blasts is not None:
             found["marrow_blasts"] = course.marrow_blasts
         if course.cumulative_hazard is not None:
@@ -226,7 +222,8 @@ class _Gather:
             "amount": ("day", "slot"),
             "dlt": (),
         }
-        criteria = [f"{line} >= {t:g}" for line, levels in THRESHOLDS.items() for t in levels]
+        graded = _thresholds(self.ensemble.lines)
+        criteria = [f"{line} >= {t:g}" for line, levels in graded.items() for t in levels]
         kept = self.arrays
         if "amount" in kept and kept["amount"].shape[-1] != len(slots):
             # drugs that act by their intensity are given by tables, not in slots
@@ -237,7 +234,7 @@ class _Gather:
                 "draw": np.arange(self.ensemble.draws),
                 "patient": np.arange(self.ensemble.patients),
                 "line": list(self.lines),
-                "graded": list(THRESHOLDS),
+                "graded": list(graded),
                 "criterion": criteria,
                 "time": self.times,
                 "day": np.arange(1, self.days + 1),
@@ -249,9 +246,34 @@ class _Gather:
         for name in ("count", "nadir"):
             data[name].attrs["units"] = "10^9/L"
         data["time"].attrs["units"] = "days since the start of protocol day 1"
-        data["recovery_day"].attrs["units"] = "days since the start of protocol day 1"
-        if self.ensemble.marrow == LEUKAEMIA:
+        if "recovery_day" in data:
+            data["recovery_day"].attrs["units"] = "days since the start of protocol day 1"
+        if "marrow_blasts" in data:
             data["marrow_blasts"].attrs["units"] = "percent of nucleated marrow cells"
         if self.rule is not None:
             data.attrs["rule"] = self.rule.name
         return data
+
+
+def check_rule_lines(rule: DLTRule, ensemble: Ensemble) -> None:
+    """Refuse a rule that needs a line which the patients of a source do not have.
+
+    Raises
+    ------
+    PkpdError
+        Naming the rule and the line.
+    """
+    for criterion in rule.criteria:
+        if criterion.line not in ensemble.lines:
+            msg = sentence(
+                where=f"rule {rule.name}",
+                what=f"it needs {criterion.line}, which the source of patients does not have",
+                allowed=", ".join(ensemble.lines),
+                remedy=f"fit a model with {criterion.line}, or name a rule without them",
+            )
+            raise PkpdError(msg)
+
+
+def _thresholds(lines: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Give the counts that mean recovery, for the lines that there are."""
+    return {line: levels for line, levels in THRESHOLDS.items() if line in lines}

@@ -15,11 +15,13 @@ from pkpd.cards.population_cards import load_population
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
+from pkpd.ensemble.fitted import FittedEnsemble, fitted_ensemble
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
 from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, check_names, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.fitting.draws import Fitted
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import VARIANTS
@@ -33,7 +35,7 @@ def source(
     *,
     marrow: str | None = None,
     disease: str | None = None,
-    posterior: EvidencePosterior | str | Path | None = None,
+    posterior: EvidencePosterior | Fitted | str | Path | None = None,
     model: JointModel | None = None,
     patients: int = 200,
     draws: int = 1,
@@ -57,7 +59,10 @@ def source(
     disease
         Disease of patients of your own, or in place of the population's.
     posterior
-        Posterior of the marrow with leukaemia or its file, in place of the shipped one.
+        Posterior of the marrow with leukaemia or its file, in place of the shipped one; or the
+        result of `pkpd.fit` of a model with blood counts: patients are then new ones of the
+        population that was fitted, in the marrow that was fitted, with the covariates of
+        ``population``. Amounts of its data are mg, times hours, counts 10^9/L.
     model
         Joint model of the marrow without leukaemia, with the drugs that will be given.
     patients
@@ -99,6 +104,9 @@ def source(
         posterior = load_posterior(posterior)
     own = population.disease if isinstance(population, Population) else ""
     disease = disease or own or None
+    if not (posterior is None or isinstance(posterior, EvidencePosterior)):
+        given = {"marrow": marrow, "model": model, "options": options, "cards": cards}
+        return _of_fit(posterior, population, given, patients, draws, seed, transfusion)
     if marrow is None:
         marrow = _usual(disease, posterior, model)
     if marrow == FRIBERG:
@@ -151,6 +159,31 @@ def source(
     )
     number = population.n if isinstance(population, PatientSample) else patients
     return LearnedEnsemble(_study(found, population, number, draws, seed), arm, curves)
+
+
+def _of_fit(
+    fitted: Fitted,
+    population: Population | PatientSample,
+    given: Mapping[str, object],
+    patients: int,
+    draws: int,
+    seed: int,
+    transfusion: TransfusionPolicy | None,
+) -> FittedEnsemble:
+    for name, value in given.items():
+        if value:
+            raise PkpdError(
+                sentence(
+                    where="fit as a source",
+                    what=f"{name} is given, and the fit has its own",
+                    remedy="leave it out",
+                )
+            )
+    sample = population
+    if isinstance(population, Population):
+        sample = sample_population(population, patients, seed)
+    assert isinstance(sample, PatientSample)
+    return fitted_ensemble(fitted, sample, draws, seed, transfusion)
 
 
 def _usual(disease: str | None, posterior: object, model: JointModel | None) -> str:

@@ -257,7 +257,7 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     made = plan(schedule.regimen, schedule.horizon_days)
     cards = [_card(drug, schedule) for drug in made.drugs]
     actions = [_action(card) for card in cards]
-    per_m2 = _per_m2(made)
+    per_m2 = doses_per_m2(made)
     rates = np.zeros((*per_m2.shape, GROWTH + 1))
     chemotherapy = []
     for k, (card, action) in enumerate(zip(cards, actions, strict=True)):
@@ -289,7 +289,7 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
         levels=levels,
         model=model,
         slots=tuple(
-            _one_dose(made.slots[s]) if made.slots[s].drug_index in long_acting else made.slots[s]
+            one_dose(made.slots[s]) if made.slots[s].drug_index in long_acting else made.slots[s]
             for s in wanted
         ),
         rules=rules_of(
@@ -306,12 +306,12 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     )
 
 
-def _one_dose(slot: Slot) -> Slot:
+def one_dose(slot: Slot) -> Slot:
     """Give a slot whose amount is a number of doses, in the morning."""
     return replace(slot, hour=0.0, duration_h=0.0, unit="mg", cap_mg=float("inf"), strength_mg=0.0)
 
 
-def _per_m2(made: DosingPlan) -> Floats:
+def doses_per_m2(made: DosingPlan) -> Floats:
     """Doses of each drug by course and day in mg/m^2 of the body doses are compared with."""
     courses, days, _ = made.amount.shape
     per_m2 = np.zeros((courses, days, len(made.drugs)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import FULL, Variant
 from pkpd.model.kinetics import Kinetics, dose_hours, kinetics_of
 from pkpd.model.parameters import typical
+from pkpd.schedule import Slot
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
 from pkpd.solve.population.cells import day_cells
 from pkpd.subjects import PatientSample
@@ -240,15 +241,8 @@ def prepare_arm(arm: Arm, sample: PatientSample, steps_per_day: int = STEPS_PER_
         If a drug is unknown, or has no model for the route of a dose.
     """
     regimen = prepare_regimen(arm.schedule)
-    hours = dose_hours(regimen.slots, {slot.drug for slot in regimen.slots})
-    hours |= {
-        slot.hour + _AFTER_A_DOSE_H
-        for slot in regimen.slots
-        if slot.route == "oral" and slot.hour + _AFTER_A_DOSE_H < _HOURS
-    }
-    longest = _HOURS / steps_per_day
-    anchors = np.arange(0.0, _HOURS, longest)
-    edges = day_cells(sorted(hours), longest, anchors=anchors)
+    given_drugs = {slot.drug for slot in regimen.slots}
+    edges = cells_of_doses(regimen.slots, given_drugs, _HOURS / steps_per_day)
     kinetics = None
     if regimen.levels and regimen.model is not None:
         assert regimen.made is not None
@@ -260,7 +254,33 @@ def prepare_arm(arm: Arm, sample: PatientSample, steps_per_day: int = STEPS_PER_
         structures = {level.card.name: level.pk for level in regimen.levels}
         values = typical(regimen.model, None)
         kinetics = kinetics_of(regimen.model, structures, values, sample, days)
-    return PreparedArm(arm, sample, regimen, kinetics, tuple(float(e) for e in edges))
+    return PreparedArm(arm, sample, regimen, kinetics, edges)
+
+
+def cells_of_doses(
+    slots: Sequence[Slot], drugs: Collection[str], longest_h: float
+) -> tuple[float, ...]:
+    """Edges of the cells of a day, hours from 0 to 24.
+
+    Cells end with doses and infusions, and an hour after a dose by mouth.
+
+    Parameters
+    ----------
+    slots
+        Dose slots.
+    drugs
+        Those whose doses count.
+    longest_h
+        Length of the longest cell.
+    """
+    hours = dose_hours(slots, drugs)
+    hours |= {
+        slot.hour + _AFTER_A_DOSE_H
+        for slot in slots
+        if slot.drug in drugs and slot.route == "oral" and slot.hour + _AFTER_A_DOSE_H < _HOURS
+    }
+    edges = day_cells(sorted(hours), longest_h, anchors=np.arange(0.0, _HOURS, longest_h))
+    return tuple(float(edge) for edge in edges)
 
 
 def simulate(

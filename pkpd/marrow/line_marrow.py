@@ -20,7 +20,6 @@ from pkpd.marrow.protocol import Numbers
 from pkpd.marrow.step import rk4_stages
 
 _HOURS = 24.0
-_NEEDED = ("neutrophils", "platelets")
 _MAY_BE_ZERO = ("gamma", "beta", "ks")
 
 
@@ -36,7 +35,7 @@ class LineMarrow:
     Parameters
     ----------
     lines
-        Name and equations of each; neutrophils and platelets are among them.
+        Name and equations of each; platelets are among them if transfused ones are followed.
     care
         Whether transfused platelets are followed.
     combination
@@ -60,11 +59,10 @@ class LineMarrow:
     name = "lines"
 
     def __post_init__(self) -> None:
-        """Refuse a marrow without the lines that every schedule asks for, and unknown rules."""
-        missing = [name for name in _NEEDED if name not in dict(self.lines)]
-        if missing:
-            msg = sentence(where="marrow of lines", what=f"there is no line {missing[0]!r}")
-            raise PkpdError(msg)
+        """Refuse a marrow without lines, or without those it transfuses, and unknown rules."""
+        needed = "platelets" if self.care else next(iter(dict(self.lines)), "neutrophils")
+        if needed not in dict(self.lines):
+            raise PkpdError(sentence(where="marrow of lines", what=f"there is no line {needed!r}"))
         if self.combination not in COMBINATIONS:
             msg = sentence(
                 where="combination of effects",

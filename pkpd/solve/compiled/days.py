@@ -230,8 +230,10 @@ def _entry_point(stamp: int) -> Any:
                 changed = False
                 if treated or by_need:
                     for j in range(count):
-                        counts[0, j] = seen[places.neutrophils * WIDTH + j]
-                        counts[1, j] = seen[places.platelets * WIDTH + j]
+                        if places.neutrophils >= 0:
+                            counts[0, j] = seen[places.neutrophils * WIDTH + j]
+                        if places.platelets >= 0:
+                            counts[1, j] = seen[places.platelets * WIDTH + j]
                         if places.blasts >= 0:
                             counts[2, j] = seen[places.blasts * WIDTH + j]
                     treated = decide(lane, count, day, counts, rules, state, given, amount, further)

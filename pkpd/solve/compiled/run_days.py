@@ -159,11 +159,11 @@ def _ready(anatomy: Anatomy) -> _Ready:
     seen = marrow.observed
     first = int(kinds[len(drugs), 1]) if anatomy.further else equations.n_levels
     names = list(marrow.states)
-    total = "platelets_with_transfused"
+    platelets = ("platelets_with_transfused", "platelets")
     places = Places(
         transfused=names.index("transfused") if "transfused" in names else -1,
-        neutrophils=seen.index("neutrophils"),
-        platelets=seen.index(total if total in seen else "platelets"),
+        neutrophils=seen.index("neutrophils") if "neutrophils" in seen else -1,
+        platelets=next((seen.index(name) for name in platelets if name in seen), -1),
         blasts=seen.index("marrow_blasts") if "marrow_blasts" in seen else -1,
         rates=first,
         growth=anatomy.growth,

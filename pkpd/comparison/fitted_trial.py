@@ -1,0 +1,160 @@
+"""A trial in the marrow of a fit: draws of its parameters meet new patients."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+from pkpd.cards import card_hash
+from pkpd.cards.drug_actions import LEUKAEMIA
+from pkpd.cards.files import find_card
+from pkpd.cards.population_cards import load_population
+from pkpd.cards.trial_cards import disease_of
+from pkpd.comparison.assumptions import RUN_OPTIONS
+from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
+from pkpd.comparison.marrow_words import fit_assumptions
+from pkpd.comparison.pairs import beside_trial
+from pkpd.comparison.ready import Ready, named_after, rules_of, trial_hash
+from pkpd.comparison.results import EndpointRow, PosteriorRow
+from pkpd.comparison.rows import PREDICTED as OF_LINES
+from pkpd.comparison.scenario import Scenario, Variant
+from pkpd.comparison.simulated import ages_and_kidneys
+from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.ensemble.fitted import fitted_ensemble
+from pkpd.ensemble.simulate import check_rule_lines
+from pkpd.errors import CardError, PkpdError, sentence
+from pkpd.fitting.draws import Fitted
+from pkpd.leukaemia.outcomes import usual_criteria
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.predict.marrow import MarrowStructure
+from pkpd.subjects import Population, sample_population
+from pkpd.trials import Trial
+
+
+def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fitted) -> Ready:
+    """Make a trial ready.
+
+    Parameters
+    ----------
+    scenario, variant, trial
+        What is compared.
+    fitted
+        Result of `pkpd.fit`.
+
+    Raises
+    ------
+    PkpdError
+        If the fit lacks a drug, a route or a line that the trial needs, or the variant changes what
+        a fit does not have.
+    """
+    _check_variant(variant, trial)
+    name = variant.population or beside_trial(trial.population, trial)
+    population = load_population(name)
+    rules, hashes = rules_of(variant, trial)
+    hashes |= trial_hash(trial)
+    hashes[f"populations/{population.name}"] = card_hash(find_card("populations", name))
+    hashes[f"rules/{Path(trial.grades).stem}"] = card_hash(find_card("rules", trial.grades))
+    transfusion = TransfusionPolicy() if variant.options.get("transfusion", True) else None
+    arm = _arm(trial, population, fitted)
+    if arm is not None:
+        card = usual_criteria(arm.disease)
+        hashes[f"rules/{Path(card).stem}"] = card_hash(find_card("rules", card))
+    sample = sample_population(population, scenario.patients, scenario.seed)
+    ensemble = fitted_ensemble(fitted, sample, scenario.draws, scenario.seed, transfusion, arm)
+    for rule in (one for of_cohort in rules for one in of_cohort):
+        check_rule_lines(rule, ensemble)
+    missing = [line for line in THRESHOLDS if line not in ensemble.lines]
+    if missing:
+        _refuse(
+            trial,
+            f"the {ensemble.words} has no {missing[0]}, whose recovery a comparison reports",
+            f"fit a model with {missing[0]}, or use pkpd.simulate",
+        )
+    for cohort in trial.cohorts:
+        ensemble.treated(cohort.regimen, trial.horizon_days)  # refuses before anything is simulated
+    words = f"{ensemble.words}, {ensemble.values.words}"
+    with_leukaemia = ensemble.marrow == LEUKAEMIA
+
+    def named(row: EndpointRow) -> EndpointRow:
+        values = {f.name: getattr(row, f.name) for f in fields(row)}
+        return PosteriorRow(**values, marrow=ensemble.marrow, posterior=ensemble.words)
+
+    return Ready(
+        trial=named_after(variant, trial),
+        ensemble=ensemble,
+        rules=rules,
+        simulated=_simulated(trial, population, ensemble.words, with_leukaemia),
+        hashes=hashes,
+        assumptions=tuple(
+            dict.fromkeys(
+                (
+                    *trial.assumptions,
+                    *fit_assumptions(rules[0][0], words, with_leukaemia),
+                    *ensemble.values.notes,
+                )
+            )
+        ),
+        assumed=lambda _: "",
+        reader=(lambda look: look) if arm is None else (lambda look: LeukaemiaLook(look, arm)),
+        predicted=PREDICTED if with_leukaemia else OF_LINES,
+        named=named,
+        attrs={"marrow": ensemble.marrow, "posterior": words},
+    )
+
+
+def _arm(trial: Trial, population: Population, fitted: Fitted) -> Arm | None:
+    """Disease of the patients, where the marrow that was fitted has leukaemia."""
+    structure = fitted.likelihood.model.structure
+    if not isinstance(structure, MarrowStructure) or structure.whole is None:
+        return None
+    schedule = ArmSchedule(None, trial.horizon_days)
+    return Arm(trial.id, schedule, disease_of(trial, population), population)
+
+
+def _simulated(trial: Trial, population: Population, words: str, with_leukaemia: bool) -> str:
+    parts = [
+        f"patients of card population {Path(population.name).name}",
+        f"marrow {'with' if with_leukaemia else 'without'} leukaemia of the {words}",
+        f"{ages_and_kidneys(population)} of the population, counts at start of the fit",
+    ]
+    if trial.drug_cards:
+        own = ", ".join(name for name, _ in trial.drug_cards)
+        parts.append(f"the schedule's own cards of {own} are not used: the fit has its own drugs")
+    return "; ".join(parts)
+
+
+def _check_variant(variant: Variant, trial: Trial) -> None:
+    for key, card in variant.cards.items():
+        _refuse(trial, f"a card for {key} is named ({Path(card).name})", "leave it out")
+    for key in variant.options:
+        if key not in RUN_OPTIONS or key == "combination":
+            _refuse(trial, f"the option {key} is set", "leave it out, and fit another model")
+
+
+def _refuse(trial: Trial, what: str, remedy: str) -> NoReturn:
+    msg = sentence(
+        where=f"trial {trial.id} in the marrow of a fit",
+        what=f"{what}; a fit has the model that was fitted",
+        remedy=remedy,
+    )
+    raise CardError(msg)
+
+
+def check_fit(fitted: object) -> Fitted:
+    """Return what is a fit.
+
+    Raises
+    ------
+    PkpdError
+        If it is none.
+    """
+    if not hasattr(fitted, "likelihood"):
+        msg = sentence(
+            where="posterior",
+            what=f"{type(fitted).__name__} is no posterior",
+            allowed="a posterior of the marrow with leukaemia or its file, the result of pkpd.fit",
+        )
+        raise PkpdError(msg)
+    return fitted  # pyright: ignore[reportReturnType]

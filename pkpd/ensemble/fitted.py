@@ -1,0 +1,294 @@
+"""Patients of a population under the parameters of a fit, in the marrow that was fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
+from pkpd.course.course import Course, Curve
+from pkpd.course.record import course_of
+from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.ensemble.ensemble import Indices
+from pkpd.ensemble.fitted_drugs import FittedRegimen, prepare_fitted
+from pkpd.ensemble.fitted_patients import NewPatients
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.draws import Fitted
+from pkpd.fitting.model.specification import PopulationModel
+from pkpd.fitting.parameter_draws import ParameterDraws, parameter_draws
+from pkpd.leukaemia.schedule import Arm
+from pkpd.predict.marrow import MarrowStructure
+from pkpd.schedule import DosingPlan, Regimen
+from pkpd.solve.compiled.run_days import Bodies, run_days
+from pkpd.subjects import PatientSample
+
+Floats = NDArray[np.float64]
+
+LANES_AT_ONCE = 2000
+
+MOST_AT_START: Mapping[str, float] = {"neutrophils": 100.0, "platelets": 3000.0}
+"""Typical counts of a fit above these (10^9/L) are counts per microlitre by mistake."""
+
+_HOURS = 24.0
+
+
+@dataclass(frozen=True, eq=False)
+class FittedEnsemble:
+    """Draws of the parameters of a fit times new patients.
+
+    Amounts of the data that were fitted are mg unless they were declared to be umol, times hours,
+    counts 10^9/L. Where a parameter varies between occasions, a dosing day is one.
+
+    Attributes
+    ----------
+    model
+        The population model.
+    values
+        Draws of its parameters.
+    sample
+        The patients: their covariates, and the scores of their random effects.
+    words
+        What was fitted, in a phrase.
+    transfusion
+        Platelet transfusion policy; ``None`` for none.
+    arm
+        Disease and supportive care, where the marrow has leukaemia.
+    curve
+        Whether counts are kept between mornings too.
+    dose_unit
+        Of the amounts of the data, ``"mg"`` or ``"umol"``.
+    """
+
+    model: PopulationModel
+    values: ParameterDraws
+    sample: PatientSample
+    words: str
+    transfusion: TransfusionPolicy | None = TransfusionPolicy()  # noqa: RUF009 (frozen)
+    arm: Arm | None = None
+    curve: bool = False
+    dose_unit: str = "mg"
+
+    @property
+    def structure(self) -> MarrowStructure:
+        """The structural model."""
+        assert isinstance(self.model.structure, MarrowStructure)
+        return self.model.structure
+
+    @property
+    def marrow(self) -> str:
+        """Which marrow was fitted."""
+        return FRIBERG if self.structure.whole is None else LEUKAEMIA
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Lines of the marrow that are counted."""
+        if self.structure.whole is not None:
+            return ("neutrophils", "platelets")
+        return self.structure.names
+
+    @property
+    def draws(self) -> int:
+        """Number of draws."""
+        return len(next(iter(self.values.values.values())))
+
+    @property
+    def patients(self) -> int:
+        """Number of patients."""
+        return self.sample.n
+
+    def between_mornings(self) -> FittedEnsemble:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return replace(self, curve=True)
+
+    def treated(self, regimen: Regimen, days: int) -> FittedTreated:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        prepared = prepare_fitted(
+            self.structure,
+            regimen,
+            days,
+            transfusion=self.transfusion,
+            curve=self.curve,
+            arm=self.arm,
+            occasional=self.model.occasional,
+            dose_unit=self.dose_unit,
+        )
+        return FittedTreated(self, prepared, NewPatients(self.model, self.sample, prepared.days))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTreated:
+    """Patients of a `FittedEnsemble` under a regimen."""
+
+    ensemble: FittedEnsemble
+    prepared: FittedRegimen
+    new: NewPatients
+
+    @property
+    def plan(self) -> DosingPlan:
+        """See `pkpd.ensemble.ensemble.Treated`."""
+        return self.prepared.plan
+
+    def chunks(self) -> Iterator[Indices]:
+        """See `pkpd.ensemble.ensemble.Treated`."""
+        total = self.ensemble.draws
+        size = max(1, min(total, LANES_AT_ONCE // self.ensemble.patients))
+        for start in range(0, total, size):
+            yield np.arange(start, min(start + size, total))
+
+    def course(self, draws: Indices) -> Course:
+        """See `pkpd.ensemble.ensemble.Treated`."""
+        ensemble, prepared = self.ensemble, self.prepared
+        anatomy, sample, policy = prepared.anatomy, ensemble.sample, ensemble.transfusion
+        chosen = {name: v[draws] for name, v in ensemble.values.values.items()}
+        found = self.new.parameters(chosen)
+        m, n = len(draws), sample.n
+        lanes = m * n
+
+        def of_lanes(value: str | float) -> Floats:
+            if not isinstance(value, str):
+                return np.full(lanes, float(value))
+            first = found[value][..., 0] if found[value].ndim == 3 else found[value]
+            return np.ascontiguousarray(first).reshape(-1)
+
+        changing = {
+            row: name
+            for row, name in enumerate(prepared.kinetics)
+            if isinstance(name, str) and found[name].ndim == 3
+        }
+        factors = [
+            np.moveaxis(found[name] / found[name][..., :1], 2, 0).reshape(-1, lanes)
+            for name in changing.values()
+        ]
+        increments = np.zeros(n)
+        if policy is not None:
+            increments = policy.individual_increment(sample.normal_score("platelet.increment"))
+        rows = zip(prepared.kinetics, prepared.scale, strict=True)
+        kinetics = np.array([factor * of_lanes(v) for v, factor in rows]).reshape(-1, lanes)
+        theta = np.array([of_lanes(name) for name in prepared.theta])
+        record, given = run_days(
+            anatomy,
+            Bodies(
+                theta=theta,
+                surface=np.tile(sample["bsa"], m),
+                weight=np.tile(sample["weight"], m),
+                increment=np.tile(increments, m),
+                kinetics=kinetics,
+                who=np.arange(lanes),
+                occasion=np.ascontiguousarray(np.stack(factors, axis=1)) if factors else None,
+                occasion_rows=tuple(changing),
+            ),
+            prepared.rules,
+            prepared.horizon_days,
+            transfuse_below=0.0 if policy is None else policy.trigger,
+            growth_below=prepared.growth_below,
+            growth_from=prepared.growth_from,
+            amounts=prepared.amounts_are_doses,
+            threads=1,
+        )
+        curve = None
+        if anatomy.curves:
+            days = np.arange(prepared.horizon_days)[:, None] * _HOURS
+            curve = Curve(
+                np.concatenate([[0.0], (days + anatomy.node_hours).ravel()]),
+                {line: record.curve[i, 0] for i, line in enumerate(anatomy.curves)},
+                {line: record.curve[i, 1] for i, line in enumerate(anatomy.curves)},
+            )
+        more = {}
+        if ensemble.structure.whole is not None:
+            more["death_score"] = np.tile(ndtr(sample.normal_score("death")), m)
+        else:
+            row = {name: i for i, name in enumerate(anatomy.parameters)}
+            more["set_point"] = {
+                line: theta[row[f"{line}.set_point"]]
+                for line in ensemble.lines
+                if f"{line}.set_point" in row
+            }
+        return course_of(
+            anatomy.marrow.observed,
+            record,
+            given,
+            lines=ensemble.lines,
+            course_names=prepared.plan.course_names,
+            drugs=prepared.plan.drugs,
+            patients=n,
+            draws=np.asarray(draws),
+            curve=curve,
+            **more,
+        )
+
+
+def fitted_ensemble(
+    fitted: Fitted,
+    sample: PatientSample,
+    draws: int,
+    seed: int,
+    transfusion: TransfusionPolicy | None = TransfusionPolicy(),  # noqa: B008 (frozen)
+    arm: Arm | None = None,
+) -> FittedEnsemble:
+    """Patients under the parameters of a fit.
+
+    Parameters
+    ----------
+    fitted
+        Result of `pkpd.fit` of a model with blood counts (`pkpd.models.marrow_model`,
+        `pkpd.models.leukaemia_model`).
+    sample
+        The patients. Their counts at start are those of the fit.
+    draws, seed
+        See `pkpd.fitting.parameter_draws.parameter_draws`.
+    transfusion, arm
+        See `FittedEnsemble`.
+
+    Raises
+    ------
+    PkpdError
+        If the model has no blood counts, or they are not in 10^9/L.
+    """
+    likelihood = getattr(fitted, "likelihood", None)
+    if likelihood is None:
+        _refuse(f"{type(fitted).__name__} is no fit", "the result of pkpd.fit")
+    model: PopulationModel = likelihood.model
+    structure, source = model.structure, likelihood.dataset.events.source
+    words = f"fit of {source} ({likelihood.n_subjects} subjects)"
+    if not isinstance(structure, MarrowStructure):
+        _refuse(
+            f"the {words} has no blood counts",
+            "a fit of pkpd.models.marrow_model or pkpd.models.leukaemia_model",
+        )
+    made = FittedEnsemble(
+        model,
+        parameter_draws(fitted, draws, seed),
+        sample,
+        words,
+        transfusion,
+        arm,
+        dose_unit=likelihood.dataset.units.get("AMT", "mg"),
+    )
+    _check_counts(made)
+    return made
+
+
+def _check_counts(made: FittedEnsemble) -> None:
+    """Refuse counts per microlitre."""
+    if made.structure.whole is not None:
+        return
+    for i, line in enumerate(made.structure.names):
+        name = made.structure.marrow_names(i).get("set_point")
+        most = MOST_AT_START.get(line)
+        if name in made.values.values and most is not None:
+            typical = float(np.median(made.values.values[name]))
+            if typical > most:
+                _refuse(
+                    f"the {made.words} has a typical {name} of {typical:.4g} for {line}",
+                    f"counts in 10^9/L, below {most:g}",
+                    "divide the counts of the data by 1,000 and fit again",
+                )
+
+
+def _refuse(what: str, allowed: str, remedy: str | None = None) -> NoReturn:
+    raise PkpdError(sentence(where="fit as a source", what=what, allowed=allowed, remedy=remedy))

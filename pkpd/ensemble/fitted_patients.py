@@ -1,0 +1,162 @@
+"""Individual parameters of patients whom a fit has not seen, under draws of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.cards.files import nearest_of
+from pkpd.data.dataset import Dataset, Observations
+from pkpd.data.events import OTHER, EventTable
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.model.individuals import IndividualModel
+from pkpd.fitting.model.population_parameters import fixed_effects
+from pkpd.fitting.model.specification import PopulationModel
+from pkpd.subjects import PatientSample
+
+Floats = NDArray[np.float64]
+
+WRITTEN = {"wt": "weight", "bw": "weight", "ht": "height", "clcr": "crcl"}
+"""Usual names of covariates in data sets -> names of the patients' covariates."""
+
+
+def covariates_of(model: PopulationModel, sample: PatientSample) -> dict[str, Floats]:
+    """Values of the covariates that a population model reads.
+
+    A covariate is found by its name, in capitals or not, or by its usual name in data sets.
+
+    Returns
+    -------
+    dict
+        Name in the model -> float[N].
+
+    Raises
+    ------
+    PkpdError
+        If the patients lack one.
+    """
+    wanted = dict.fromkeys(
+        name
+        for p in model.parameters
+        for name in (*(e.covariate for e in p.effects), *((p.column,) if p.column else ()))
+    )
+    own = {name.lower(): name for name in sample.covariates}
+    found = {}
+    for name in wanted:
+        short = name.lower()
+        place = own.get(short) or own.get(WRITTEN.get(short, ""))
+        if place is None:
+            known = tuple(sample.covariates)
+            msg = sentence(
+                where=f"patients of '{sample.population}'",
+                what=f"have no covariate {name!r}, which the fit reads{nearest_of(name, known)}",
+                allowed=", ".join(known),
+                remedy=f'give it: pkpd.subjects.patients({{..., "{name}": [...]}})',
+            )
+            raise PkpdError(msg)
+        found[name] = np.asarray(sample[place], dtype=np.float64)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class NewPatients:
+    """Patients who are drawn from the distributions that a fit has estimated.
+
+    Attributes
+    ----------
+    model
+        The population model.
+    sample
+        Their covariates, and the normal scores of their random effects: every draw of the
+        parameters meets the same scores.
+    occasions
+        Occasions of each; 1 or more where a parameter varies between them.
+    """
+
+    model: PopulationModel
+    sample: PatientSample
+    occasions: int
+
+    @cached_property
+    def _individuals(self) -> IndividualModel:
+        n = self.sample.n
+        shape = (n, max(self.occasions, 1))
+        covariates = covariates_of(self.model, self.sample)
+        number = np.broadcast_to(np.arange(shape[1]), shape)
+        none = np.zeros(0)
+        whole = np.zeros(0, dtype=np.int64)
+        dataset = Dataset(
+            events=EventTable(
+                subject=np.arange(n),
+                time=number.astype(float),
+                evid=np.full(shape, OTHER),
+                cmt=np.zeros(shape, dtype=np.int64),
+                amt=np.zeros(shape),
+                rate=np.zeros(shape),
+                ii=np.zeros(shape),
+                addl=np.zeros(shape, dtype=np.int64),
+                ss=np.zeros(shape, dtype=np.int64),
+                row=np.arange(n * shape[1]).reshape(shape),
+                numbers=np.arange(n * shape[1]),
+                source=f"patients of '{self.sample.population}'",
+            ),
+            observations=Observations(whole, whole, none, whole, none, whole, none, whole),
+            lines=(),
+            covariates={k: np.broadcast_to(v[:, None], shape) for k, v in covariates.items()},
+            occasion=number,
+        )
+        return IndividualModel(self.model, dataset)
+
+    @cached_property
+    def _scores(self) -> Floats:
+        """Standard normal scores of the random effects, ``[N, R]``."""
+        model, sample = self.model, self.sample
+        own = [sample.normal_score(f"fit:{name}") for name in model.varying]
+        for o in range(self._individuals.n_occasions):
+            own += [sample.occasion_score(f"fit:{name}", o) for name in model.occasional]
+        return np.stack(own, axis=1) if own else np.zeros((sample.n, 0))
+
+    @cached_property
+    def _compiled(self) -> Any:
+        def one(fixed: Mapping[str, Any], random: Any) -> dict[str, Any]:
+            return self._individuals(fixed, random)
+
+        return jax.jit(jax.vmap(one))
+
+    def parameters(self, draws: Mapping[str, Floats]) -> dict[str, Floats]:
+        """Individual parameters in natural units.
+
+        Parameters
+        ----------
+        draws
+            Population parameter -> float[M].
+
+        Returns
+        -------
+        dict
+            Parameter of the structural model -> ``[M, N]``, or ``[M, N, O]`` where it varies
+            between occasions.
+        """
+        effects = self._individuals.random_effects
+        size = len(next(iter(draws.values())))
+        random = np.empty((size, self.sample.n, effects.size))
+        for d in range(size):
+            lower = effects.cholesky({name: v[d] for name, v in draws.items()}, np)
+            random[d] = self._scores @ np.asarray(lower).T
+        fixed = {name: jnp.asarray(draws[name]) for name in fixed_effects(self.model)}
+        found = self._compiled(fixed, jnp.asarray(random))
+        out = {name: np.asarray(value) for name, value in found.items()}
+        return {k: v[..., 0] if v.ndim == 3 and v.shape[2] == 1 else v for k, v in out.items()}
+
+
+def varies_between_occasions(model: PopulationModel, names: Sequence[str]) -> tuple[str, ...]:
+    """Which of some parameters vary between occasions, derived ones too."""
+    own = set(model.occasional)
+    return tuple(n for n in names if n in own or own & set(model[n].reads))

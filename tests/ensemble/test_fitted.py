@@ -1,0 +1,353 @@
+"""Patients of a fit: new patients of the distributions that were fitted, in the marrow fitted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pkpd
+from pkpd.comparison.scenario import default_scenario
+from pkpd.data import read_nonmem
+from pkpd.ensemble.fitted_patients import NewPatients
+from pkpd.errors import PkpdError
+from pkpd.fitting.draws import Draws
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_parameters import start_values
+from pkpd.fitting.parameter_draws import parameter_draws
+from pkpd.models import (
+    Friberg,
+    PlateletChain,
+    PopulationModel,
+    compartments,
+    covariate,
+    fixed,
+    leukaemia_model,
+    marrow_model,
+    parameter,
+    residual,
+)
+from pkpd.subjects import patients
+
+MORNINGS = np.arange(29)
+PEOPLE = patients(
+    {"age": [40.0, 60, 70], "male": 1, "weight": [60.0, 75, 95], "height": 175, "scr": 1.0}, seed=4
+)
+LINES = {"neutrophils": Friberg(), "platelets": PlateletChain()}
+ERRORS = {"neutrophils": residual.lognormal(0.2), "platelets": residual.lognormal(0.2)}
+
+
+def two_lines(**changes) -> PopulationModel:
+    structure = marrow_model(
+        compartments(2), lines=changes.pop("lines", LINES), effect=changes.pop("effect", "linear")
+    )
+    own = [
+        parameter("CL", 30.0, iiv=0.3, effects=covariate.allometric("WT", 70.0, 0.75)),
+        parameter("V1", 40.0),
+        parameter("V2", 60.0),
+        parameter("Q", 15.0),
+    ]
+    if len(structure.names) == 1:
+        own += [parameter(n, v) for n, v in
+                (("slope", 0.3), ("circ0", 4.5), ("MTT", 100.0), ("gamma", 0.17))]  # fmt: skip
+        return PopulationModel(structure, own, {"neutrophils": ERRORS["neutrophils"]})
+    own += [
+        parameter("slope_neutrophils", 3.0, iiv=0.4),
+        parameter("slope_platelets", 4.0),
+        parameter("circ0_neutrophils", 4.5, iiv=0.2),
+        parameter("MTT_neutrophils", 100.0),
+        parameter("gamma_neutrophils", 0.17),
+        parameter("circ0_platelets", 220.0),
+        parameter("MTT_platelets", 110.0),
+        parameter("gamma_platelets", 0.25),
+        parameter("ks_platelets", 0.03),
+    ]
+    return PopulationModel(structure, own, ERRORS, correlated=[("CL", "slope_neutrophils")])
+
+
+def design(doses, lines, days=MORNINGS, subjects=1, occasions=False, **columns):
+    """Doses ``(day, mg, hours)`` of every subject, and all lines on mornings."""
+    rows = []
+    for subject in range(subjects):
+        own = [(24.0 * day, mg, mg / hours, 1, None, 1, day) for day, mg, hours in doses]
+        own += [
+            (24.0 * day, 0.0, 0.0, 0, 1.0, i + 1, max(day - 1, 0))
+            for day in days
+            for i in range(len(lines))
+        ]
+        # a count of a morning comes before the dose, on the occasion of the day before
+        rows += [(subject + 1, *row) for row in sorted(own, key=lambda r: (r[0], r[3]))]
+    frame = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "RATE", "EVID", "DV", "DVID", "OCC"])
+    frame["OCC"] += 1
+    if not occasions:
+        frame = frame.drop(columns="OCC")
+    for name, value in columns.items():
+        frame[name] = value
+    return read_nonmem(
+        frame, covariates=list(columns), lines={i + 1: line for i, line in enumerate(lines)}
+    )
+
+
+def draws_of_model(model, data, n=1, **changes):
+    """Draws of a fit of a model, made up: its starting values, or what is given."""
+    likelihood = bind(model, data)
+    values = start_values(model)
+    population = {name: np.full(n, value) for name, value in values.items()}
+    population |= {name: np.asarray(value) for name, value in changes.items()}
+    random = np.zeros((n, likelihood.n_subjects, likelihood.random_effects.size))
+    return Draws(likelihood, population, random)
+
+
+def regimen(amount="126 mg", days="1-3"):
+    return pkpd.daily("any drug", amount, days=days, route="iv", duration="1 h")
+
+
+def test_parameters_of_new_patients_follow_covariates_and_correlated_random_effects():
+    model = two_lines()
+    given = {"omega_CL": [0.3, 0.6], "partial_CL_slope_neutrophils": [0.5, -0.2]}
+    fitted = draws_of_model(model, design([(0, 100, 1)], [*LINES], WT=70.0), 2, **given)
+    new = NewPatients(model, PEOPLE, 1)
+    found = new.parameters(fitted.population)
+    a, b = (PEOPLE.normal_score(f"fit:{name}") for name in ("CL", "slope_neutrophils"))
+    for d, (omega, rho) in enumerate(((0.3, 0.5), (0.6, -0.2))):
+        weight = (PEOPLE["weight"] / 70.0) ** 0.75
+        np.testing.assert_allclose(found["CL"][d], 30.0 * weight * np.exp(omega * a), rtol=1e-12)
+        slope = 3.0 * np.exp(0.4 * (rho * a + np.sqrt(1 - rho**2) * b))
+        np.testing.assert_allclose(found["slope_neutrophils"][d], slope, rtol=1e-12)
+    np.testing.assert_allclose(found["V2"], np.full((2, 3), 60.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("effect", ["linear", {"neutrophils": "emax", "platelets": "linear"}])
+def test_counts_are_those_of_the_model_that_was_fitted(effect):
+    """Each new patient as a subject of a data set, solved by the engine of fits."""
+    model = two_lines() if effect == "linear" else None
+    if model is None:
+        base = two_lines()
+        structure = marrow_model(compartments(2), lines=LINES, effect=effect)
+        kept = [p for p in base.parameters if p.name != "slope_neutrophils"]
+        own = [parameter("Emax_neutrophils", 0.9), parameter("EC50_neutrophils", 0.1, iiv=0.3)]
+        model = PopulationModel(structure, [*kept, *own], ERRORS)
+    doses = [(day, 126.0, 1.0) for day in (0, 1, 2)]
+    data = design(doses, [*LINES], subjects=3, WT=70.0)
+    fitted = draws_of_model(model, data)
+    counts = pkpd.simulate(
+        regimen(), PEOPLE, posterior=fitted, until_day=29, transfusion=None
+    )["count"]  # fmt: skip
+    individual = NewPatients(model, PEOPLE, 1).parameters(fitted.population)
+    own = {name: value[0] for name, value in individual.items()}
+    predicted = np.asarray(fitted.likelihood.predictor(own))
+    seen = data.observations
+    for i, line in enumerate(LINES):
+        expected = predicted[seen.line == i].reshape(3, -1)
+        found = counts.sel(draw=0, line=line).values
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+        assert found.min() < 0.8 * found[:, 0].min()
+
+
+def test_the_marrow_with_leukaemia_that_was_fitted_answers():
+    structure = leukaemia_model(
+        {"clofarabine": compartments(2)},
+        disease="aml",
+        free=["rho", "blasts_start", "clofarabine_ec50_stem"],
+        molar_mass={"clofarabine": 303.68},
+    )
+    values = {"CL": 30.0, "V1": 110.0, "V2": 55.0, "Q": 12.0, "k_in": 0.35, "k_out": 0.03,
+              "rho": 0.35, "blasts_start": 0.4, "clofarabine_ec50_stem": 4.0}  # fmt: skip
+    spread = ("CL", "rho", "blasts_start")
+    own = [parameter(n, v, iiv=0.3 if n in spread else None) for n, v in values.items()]
+    lines = ("neutrophils", "platelets", "marrow_blasts")
+    errors = dict.fromkeys(lines, residual.lognormal(0.3))
+    model = PopulationModel(structure, own, errors)
+    doses = [(day, 60.0, 2.0) for day in range(5)]
+    data = design(doses, lines, subjects=3)
+    fitted = draws_of_model(model, data)
+    daily = pkpd.daily("clofarabine", "60 mg", days="1-5", route="iv", duration="2 h")
+    found = pkpd.simulate(daily, PEOPLE, posterior=fitted, until_day=29, transfusion=None)
+    individual = NewPatients(model, PEOPLE, 1).parameters(fitted.population)
+    predicted = np.asarray(fitted.likelihood.predictor({k: v[0] for k, v in individual.items()}))
+    seen = data.observations
+    counted = found["count"].sel(draw=0)
+    for i, line in enumerate(lines):
+        values = found["marrow_blasts"].sel(draw=0) if i == 2 else counted.sel(line=line)
+        expected = predicted[seen.line == i].reshape(3, -1)
+        np.testing.assert_allclose(values.values, expected, rtol=5e-3)
+    assert found.attrs["marrow"] == "leukaemia"
+    assert np.all(found["death_day"] > 0)
+
+
+def test_a_dosing_day_is_an_occasion():
+    model = two_lines()
+    kinetic = replace(model["CL"], iov=model["CL"].iiv)
+    model = model.changed("CL", iov=kinetic.iov)
+    doses = [(day, 126.0, 1.0) for day in (0, 1, 2)]
+    data = design(doses, [*LINES], subjects=3, days=range(3), occasions=True, WT=70.0)
+    fitted = draws_of_model(model, data)
+    counts = pkpd.simulate(
+        regimen(), PEOPLE, posterior=fitted, until_day=3, transfusion=None
+    )["count"].sel(draw=0)  # fmt: skip
+    individual = NewPatients(model, PEOPLE, 3).parameters(fitted.population)
+    by_occasion = individual["CL"][0]
+    assert np.ptp(np.log(by_occasion), axis=1).min() > 0.1
+    events = data.events
+    by_record = np.take_along_axis(by_occasion, data.occasion, axis=1)
+    own = {n: (by_record if n == "CL" else v[0]) for n, v in individual.items()}
+    predicted = np.asarray(fitted.likelihood.predictor(own))
+    assert events.valid.all()
+    for i, line in enumerate(LINES):
+        expected = predicted[data.observations.line == i].reshape(3, -1)
+        np.testing.assert_allclose(counts.sel(line=line).values, expected, rtol=1e-3)
+
+
+def test_draws_of_a_maximum_have_its_covariance_and_one_is_the_estimate():
+    rng = np.random.default_rng(2)
+    base = design([(0, 100.0, 1.0)], ["concentration"], days=[0.05, 0.2, 0.5], subjects=20)
+    model = PopulationModel(
+        compartments(1),
+        [parameter("CL", 3.0, iiv=0.3), parameter("V", 30.0)],
+        residual.proportional(0.2),
+    )
+    seen = base.observations
+    value = 100 / 30.0 * np.exp(-0.1 * seen.time) * np.exp(0.2 * rng.standard_normal(len(seen)))
+    data = replace(base, observations=replace(seen, value=value))
+    found = pkpd.fit(model, data, method="focei", progress=False)
+    drawn = parameter_draws(found, 4000, 1)
+    logs = np.log([drawn.values["CL"], drawn.values["V"]])
+    error = np.array([found.standard_errors[n] / found.estimates[n] for n in ("CL", "V")])
+    np.testing.assert_allclose(logs.std(axis=1), error, rtol=0.06)
+    one = parameter_draws(found, 1, 1)
+    assert {name: v[0] for name, v in one.values.items()} == found.estimates
+
+
+def test_draws_of_a_posterior_are_spread_over_it_and_repeated_where_there_are_too_few():
+    data = design([(0, 100, 1)], [*LINES], WT=70.0)
+    fitted = draws_of_model(two_lines(), data, 10, V1=np.arange(1.0, 11.0))
+    few = parameter_draws(fitted, 5, 1)
+    assert len(set(few.values["V1"])) == 5
+    assert {few.values["V1"].min(), few.values["V1"].max()} == {1.0, 10.0}
+    many = parameter_draws(fitted, 25, 1)
+    assert many.values["V1"].size == 25
+    assert many.notes == ("The fit has 10 draws, which are repeated to make 25.",)
+    assert parameter_draws(fitted, 1, 1).values["V1"] == [5.5]
+
+
+def test_a_fit_of_neutrophils_alone_is_simulated():
+    lines = {"neutrophils": Friberg()}
+    data = design([(0, 100, 1)], [*lines], WT=70.0)
+    fitted = draws_of_model(two_lines(lines=lines), data)
+    found = pkpd.simulate(regimen(), PEOPLE, posterior=fitted, until_day=29)
+    assert list(found["line"].values) == ["neutrophils"]
+    assert not found["transfused"].any()
+    assert list(found["criterion"].values) == ["neutrophils >= 0.5", "neutrophils >= 1"]
+    with pytest.raises(PkpdError, match=r"rule len_mec_2018: it needs platelets, which the source"):
+        pkpd.simulate(regimen(), PEOPLE, posterior=fitted, rule="len_mec_2018", until_day=60)
+    waiting = pkpd.schedule.Gate((pkpd.schedule.Criterion("platelets", 50.0),))
+    (course,) = regimen().courses
+    gated = replace(regimen(), courses=(replace(course, gate=waiting),))
+    with pytest.raises(PkpdError, match="waits for platelets, which the fit does not have"):
+        pkpd.simulate(gated, PEOPLE, posterior=fitted)
+
+
+def test_amounts_in_umol_are_those_of_the_card_in_mg():
+    """Leukocytes alone, no drug named: the schedule's drug has a card with its molar mass."""
+    structure = marrow_model(compartments(2), lines={"leukocytes": Friberg()})
+    values = {"CL": 30.0, "V1": 40.0, "V2": 60.0, "Q": 15.0, "slope": 2.0, "circ0": 7.0,
+              "MTT": 120.0, "gamma": 0.2}  # fmt: skip
+    own = [parameter(n, values[n]) for n in structure.parameters]
+    model = PopulationModel(structure, own, {"leukocytes": residual.proportional(0.3)})
+    in_umol = design([(0, 303.68, 1.0)], ["leukocytes"])
+    fitted = draws_of_model(model, replace(in_umol, units={"AMT": "umol"}))
+    given = pkpd.daily("clofarabine", "303.68 mg", days="1", route="iv", duration="1 h")
+    found = pkpd.simulate(given, PEOPLE, posterior=fitted, until_day=29)
+    predicted = np.asarray(
+        fitted.likelihood.predictor({n: np.array([v]) for n, v in values.items()})
+    )
+    assert list(found["line"].values) == ["leukocytes"]
+    # 303.68 mg of the drug are 1,000 umol; the data had 303.68 umol
+    assert found["nadir"].values.min() < predicted.min()
+    in_mg = PopulationModel(structure, [parameter(n, v * (0.30368 if n == "slope" else 1.0))
+                                        for n, v in values.items()], model.residual)  # fmt: skip
+    less = draws_of_model(in_mg, replace(in_umol, units={"AMT": "umol"}))
+    again = pkpd.simulate(given, PEOPLE, posterior=less, until_day=29)["count"].values[0, 0, 0]
+    np.testing.assert_allclose(again, predicted, rtol=1e-3)
+    with pytest.raises(PkpdError, match="amounts of the data are umol, and no card gives"):
+        pkpd.simulate(regimen(), PEOPLE, posterior=fitted)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("route", r"gives any drug by route 'oral'; allowed: iv"),
+        ("two", r"gives (other|any drug), which the fit does not have; allowed: one drug"),
+        ("marrow", r"marrow is given, and the fit has its own"),
+        ("covariate", r"have no covariate 'ALBUMIN', which the fit reads"),
+        ("draws", r"20 draws are asked of estimates without standard errors"),
+        ("object", r"dict is no fit; allowed: the result of pkpd.fit"),
+        ("pk", r"has no blood counts; allowed: a fit of pkpd.models.marrow_model"),
+        ("units", r"typical circ0_neutrophils of 4500 for neutrophils; allowed: counts in 10\^9/L"),
+    ],
+)
+def test_what_a_fit_cannot_answer_is_refused(what, words):
+    model, given, draws, marrow = two_lines(), regimen(), 1, None
+    data = design([(0, 100, 1)], [*LINES], WT=70.0, ALBUMIN=40.0)
+    if what == "route":
+        given = pkpd.daily("any drug", "10 mg", days="1", route="oral")
+    if what == "two":
+        given = given.together(pkpd.daily("other", "10 mg", days="2", route="iv"))
+    if what == "marrow":
+        marrow = "friberg"
+    if what == "covariate":
+        model = model.changed("CL", effects=(covariate.power("ALBUMIN", 40.0),))
+    if what == "draws":
+        draws = 20
+    if what == "units":
+        model = model.changed("circ0_neutrophils", typical=fixed(4500.0))
+    fitted = draws_of_model(model, data)
+    if what == "object":
+        fitted = {"CL": 3.0}
+    if what == "pk":
+        alone = PopulationModel(compartments(1), [parameter("CL", 3.0), parameter("V", 30.0)],
+                                residual.proportional(0.2))  # fmt: skip
+        fitted = draws_of_model(alone, design([(0, 100, 1)], ["concentration"], days=[0.1]))
+    with pytest.raises(PkpdError, match=words):
+        pkpd.simulate(given, PEOPLE, posterior=fitted, draws=draws, marrow=marrow, until_day=29)
+
+
+def test_a_fit_goes_into_a_comparison():
+    base = default_scenario()
+    trial = next(t for t in base.trials if set(t.drugs) == {"lenalidomide"})
+    structure = marrow_model(
+        {"lenalidomide": compartments(1, absorption="first_order")}, lines=LINES
+    )
+    known = {"ka": 2.0, "CL": 12.0, "V": 60.0, "circ0_neutrophils": 3.0, "MTT_neutrophils": 100.0,
+             "gamma_neutrophils": 0.17, "circ0_platelets": 150.0, "MTT_platelets": 110.0,
+             "gamma_platelets": 0.25, "ks_platelets": 0.03, "slope_neutrophils": 0.5,
+             "slope_platelets": 0.3}  # fmt: skip
+    own = [parameter(n, known[n], iiv=0.3) for n in structure.parameters]
+    model = PopulationModel(structure, own, ERRORS)
+    fitted = draws_of_model(
+        model, design([(0, 10, 1)], [*LINES]), 4, slope_neutrophils=[0.2, 0.4, 0.6, 0.8]
+    )
+    scenario = replace(base, trials=(trial,), patients=20, draws=4)
+    result = pkpd.compare(scenario, posterior=fitted)
+    assert result.record["marrow"]["fit"].startswith("fit of data frame")
+    rows = [
+        row
+        for row in result.trials[0].rows
+        if row.endpoint == "nadir" and row.line == "neutrophils"
+    ]
+    assert rows
+    assert all(row.lower < row.estimate < row.upper for row in rows)
+    assert {row.marrow for row in result.trials[0].rows} == {"friberg"}
+    again = pkpd.compare(scenario, posterior=fitted)
+    assert repr(again.trials[0].rows) == repr(result.trials[0].rows)
+    with pytest.raises(PkpdError, match="the fit is one of the marrow friberg"):
+        pkpd.compare(scenario, posterior=fitted, marrow="leukaemia")
+    with pytest.raises(PkpdError, match="the option combination is set; a fit has the model"):
+        pkpd.compare(scenario, posterior=fitted, options={"combination": "bliss"})
+    with pytest.raises(PkpdError, match=r"gives clofarabine, which the fit does not have"):
+        pkpd.compare(
+            replace(base, trials=tuple(t for t in base.trials if "clofarabine" in t.drugs)),
+            posterior=fitted,
+        )
