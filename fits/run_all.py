@@ -21,6 +21,7 @@ FITS = (
     "rumney_rats",
     "paclitaxel_leukocytes",
     "torsten_friberg",
+    "leukaemia_counts",
     "clofarabine_lenalidomide",
 )
 
