@@ -46,20 +46,19 @@ def _lanes(
         nadir[2, lane] = min(time[stop - 1], end[lane]) - zero if stop > 0 else np.nan
         good = begin >= 0 and begin < stop
         if good:
+            lowest, where = counts[lane, begin], begin
             for k in range(begin, stop):
                 if not np.isfinite(counts[lane, k]):
                     good = False
                     break
+                if counts[lane, k] < lowest:
+                    lowest, where = counts[lane, k], k
         if not good:
             times[:, :, lane] = np.nan
             status[:, :, lane] = NOT_EVALUABLE
             nadir[0, lane] = nadir[1, lane] = np.nan
             continue
-        lowest, when = counts[lane, begin], time[begin]
-        for k in range(begin + 1, stop):
-            if counts[lane, k] < lowest:
-                lowest, when = counts[lane, k], time[k]
-        nadir[0, lane], nadir[1, lane] = lowest, when - zero
+        nadir[0, lane], nadir[1, lane] = lowest, time[where] - zero
         supported = np.inf  # first transfusion of the window
         if watched:
             day, given = 0, -np.inf
@@ -73,27 +72,36 @@ def _lanes(
                 free[k] = given <= time[k] - untransfused
         for j in range(thresholds.size):
             limit = thresholds[j]
-            first_low = np.inf
+            low = begin  # first observation below
+            if lowest < limit:
+                while counts[lane, low] >= limit:
+                    low += 1
+            else:
+                low = stop
             back = np.inf
-            total = longest = spell = 0.0
+            total = longest = 0.0
             ended = time[begin]
-            for k in range(begin, stop):
-                if counts[lane, k] < limit:
-                    if first_low == np.inf:
-                        first_low = time[k]
+            k = low
+            while k < stop:
+                # a spell below, then what follows until the next one
+                spell = 0.0
+                while k < stop and counts[lane, k] < limit:
                     ended = min(until[k], end[lane])
                     spell += ended - time[k]
                     total += ended - time[k]
                     longest = max(longest, spell)
-                else:
-                    spell = 0.0
-                    if first_low < np.inf and back == np.inf:
-                        back = time[k]
+                    k += 1
+                if k < stop and back == np.inf:
+                    back = time[k]
+                while k < stop and counts[lane, k] >= limit:
+                    k += 1
+            never = low == stop
+            first_low = np.inf if never else time[low]
             times[FIRST_BELOW, j, lane] = first_low - zero
             times[LAST_BELOW, j, lane] = ended - zero
             times[TOTAL_BELOW, j, lane] = total
             times[LONGEST_BELOW, j, lane] = longest
-            if first_low == np.inf:
+            if never:
                 times[FIRST_RECOVERY, j, lane] = 0.0
                 status[0, j, lane] = NEVER_BELOW
             elif back < np.inf:
@@ -102,27 +110,31 @@ def _lanes(
             else:
                 times[FIRST_RECOVERY, j, lane] = time[stop - 1] - zero
                 status[0, j, lane] = CENSORED
-            need = first_low if first_low < np.inf else supported
+            need = supported if never else first_low
             times[FIRST_NEED, j, lane] = need - zero
             times[PENDING, j, lane] = np.inf
             if need == np.inf:
                 times[SUSTAINED, j, lane] = 0.0
                 status[1, j, lane] = NEVER_BELOW
                 continue
+            k = begin if never else low
+            while k < stop and time[k] < need:
+                k += 1
             length = 0
             since = np.inf
             code = CENSORED
-            for k in range(begin, stop):
-                if time[k] < need or counts[lane, k] < limit or (watched and not free[k]):
+            while k < stop:
+                if counts[lane, k] < limit or (watched and not free[k]):
                     length = 0
                     since = np.inf
-                    continue
-                if length == 0:
-                    since = time[k]
-                length += 1
-                if length >= run:
-                    code = RECOVERED
-                    break
+                else:
+                    if length == 0:
+                        since = time[k]
+                    length += 1
+                    if length >= run:
+                        code = RECOVERED
+                        break
+                k += 1
             status[1, j, lane] = code
             if code == RECOVERED:
                 times[SUSTAINED, j, lane] = since - zero
