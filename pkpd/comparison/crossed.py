@@ -52,27 +52,67 @@ def crossed(outcome: ArrayLike) -> Crossed:
     outcome : float[M, N] or bool[M, N]
         Draws by patients; NaN = not evaluable.
     """
-    return _crossed(matrix_of(outcome), np.nan)
+    y = matrix_of(outcome)
+    rows, columns, row_known, column_known = _sums(y)
+    _check_known(row_known)
+    squares = _squares(y, _mean(rows, row_known, y.size))
+    return _of_sums(rows, columns, row_known, column_known, squares)
 
 
-def crossed_by(times: NDArray[np.float64], day: float) -> Crossed:
-    """Give the same for whether an event has happened by a day.
+class CrossedTimes:
+    """Times of an event, sorted once by draw and by patient, to be asked about many days.
 
     Parameters
     ----------
     times : float[M, N]
         Days, infinite where it never happened, NaN = not evaluable.
-    day
-        An event on this day has happened.
     """
-    return _crossed(times, day)
+
+    def __init__(self, times: NDArray[np.float64]) -> None:
+        known = ~np.isnan(times)
+        self._row_known, self._column_known = known.sum(axis=1), known.sum(axis=0)
+        self._rows = np.sort(times, axis=1)
+        self._columns = np.sort(np.ascontiguousarray(times.T), axis=1)
+
+    def by(self, day: float) -> Crossed:
+        """Mean and variance components of whether the event has happened by a day."""
+        rows = _happened(self._rows, self._row_known, day)
+        columns = _happened(self._columns, self._column_known, day)
+        known, events = int(self._row_known.sum()), rows.sum()
+        mean = events / known if known else np.nan
+        squares = events * (1.0 - mean) ** 2 + (known - events) * mean**2
+        return _of_sums(rows, columns, self._row_known, self._column_known, squares)
+
+    def reached(self, candidates: NDArray[np.float64], share: float, tail: float) -> float:
+        """First candidate by which a fraction of the draws have a share of their patients.
+
+        Parameters
+        ----------
+        candidates : float[C]
+            Days in ascending order.
+        share
+            Of the patients of a draw, the patient noise taken out of the spread of draws.
+        tail
+            Fraction of the draws.
+
+        Returns
+        -------
+        float
+            Infinite if none is late enough.
+        """
+        found = _bisect(
+            self._rows, self._columns, self._row_known, self._column_known, candidates, share, tail
+        )
+        return float(candidates[found]) if found < candidates.size else np.inf
 
 
-def _crossed(y: NDArray[np.float64], by: float) -> Crossed:
-    n_draws, n_patients = y.shape
-    rows, columns, row_known, column_known = _sums(y, by)
-    known = int(row_known.sum())
-    n_missing = y.size - known
+def _mean(rows: NDArray[np.float64], row_known: NDArray[np.int64], size: int) -> float:
+    """Mean of known values; that of the draws' means where all are known."""
+    known = row_known.sum()
+    return float((rows / row_known).mean() if known == size else rows.sum() / known)
+
+
+def _check_known(row_known: NDArray[np.int64]) -> None:
     if not row_known.all():
         raise DataError(
             sentence(
@@ -81,34 +121,21 @@ def _crossed(y: NDArray[np.float64], by: float) -> Crossed:
                 remedy="leave that draw out, or simulate more patients",
             )
         )
+
+
+def _of_sums(
+    rows: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    row_known: NDArray[np.int64],
+    column_known: NDArray[np.int64],
+    squares: float,
+) -> Crossed:
+    """Components from the sums of draws and of patients, and of all squared deviations."""
+    _check_known(row_known)
+    mean, s2a, s2b, s2c, error, factor = _components(
+        rows, columns, row_known, column_known, squares
+    )
     by_draw = rows / row_known
-    mean = by_draw.mean() if n_missing == 0 else rows.sum() / known
-    # of the linearised ratio: deviations of those evaluable, over the share of them
-    share = known / y.size
-    spread_rows = np.sum(((rows - mean * row_known) / (n_patients * share)) ** 2)
-    spread_columns = np.sum(((columns - mean * column_known) / (n_draws * share)) ** 2)
-    total = _squares(y, by, mean) / share**2
-    residual_sum = max(total - n_patients * spread_rows - n_draws * spread_columns, 0.0)
-    s2a, s2b = np.nan, 0.0
-    if n_draws > 1 and n_patients > 1:
-        s2c = residual_sum / ((n_draws - 1) * (n_patients - 1))
-        s2a = max(spread_rows / (n_draws - 1) - s2c / n_patients, 0.0)
-        s2b = max(spread_columns / (n_patients - 1) - s2c / n_draws, 0.0)
-    elif n_draws > 1:
-        # one patient: parameters and interaction cannot be told apart
-        s2a, s2c = spread_rows / (n_draws - 1), 0.0
-    else:
-        s2c = 0.0
-        s2b = spread_columns / (n_patients - 1) if n_patients > 1 else np.nan
-    known_a, known_b = np.nan_to_num(s2a), np.nan_to_num(s2b)
-    error = np.sqrt(known_a / n_draws + known_b / n_patients + s2c / (n_draws * n_patients))
-    if total == 0.0 and mean in (0.0, 1.0):
-        # no event (or nothing but events): the standard deviation of Laplace's posterior
-        # Beta(1, N + 1), with the patients counted once because the draws share them
-        n = n_patients - n_missing / n_draws
-        error = np.sqrt((n + 1.0) / (n + 3.0)) / (n + 2.0)
-    spread = known_a + s2c / n_patients
-    factor = np.sqrt(known_a / spread) if spread > 0.0 else 0.0
     centre = by_draw.mean()
     return Crossed(
         mean=float(mean),
@@ -118,8 +145,100 @@ def _crossed(y: NDArray[np.float64], by: float) -> Crossed:
         patients=float(s2b),
         residual=float(s2c),
         mc_error=float(error),
-        not_evaluable=n_missing,
+        not_evaluable=rows.size * columns.size - int(row_known.sum()),
     )
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _components(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    row_known: np.ndarray,
+    column_known: np.ndarray,
+    squares: float,
+) -> tuple[float, float, float, float, float, float]:
+    """Mean, three variance components, standard error, and the factor on the spread of draws."""
+    n_draws, n_patients = rows.size, columns.size
+    known = row_known.sum()
+    n_missing = n_draws * n_patients - known
+    mean = (rows / row_known).mean() if n_missing == 0 else rows.sum() / known
+    # of the linearised ratio: deviations of those evaluable, over the share of them
+    share = known / (n_draws * n_patients)
+    spread_rows = np.sum(((rows - mean * row_known) / (n_patients * share)) ** 2)
+    spread_columns = np.sum(((columns - mean * column_known) / (n_draws * share)) ** 2)
+    total = squares / share**2
+    residual_sum = max(total - n_patients * spread_rows - n_draws * spread_columns, 0.0)
+    s2a, s2b, s2c = np.nan, 0.0, 0.0
+    if n_draws > 1 and n_patients > 1:
+        s2c = residual_sum / ((n_draws - 1) * (n_patients - 1))
+        s2a = max(spread_rows / (n_draws - 1) - s2c / n_patients, 0.0)
+        s2b = max(spread_columns / (n_patients - 1) - s2c / n_draws, 0.0)
+    elif n_draws > 1:
+        # one patient: parameters and interaction cannot be told apart
+        s2a = spread_rows / (n_draws - 1)
+    else:
+        s2b = spread_columns / (n_patients - 1) if n_patients > 1 else np.nan
+    known_a = 0.0 if np.isnan(s2a) else s2a
+    known_b = 0.0 if np.isnan(s2b) else s2b
+    error = np.sqrt(known_a / n_draws + known_b / n_patients + s2c / (n_draws * n_patients))
+    if total == 0.0 and (mean == 0.0 or mean == 1.0):
+        # no event (or nothing but events): the standard deviation of Laplace's posterior
+        # Beta(1, N + 1), with the patients counted once because the draws share them
+        n = n_patients - n_missing / n_draws
+        error = np.sqrt((n + 1.0) / (n + 3.0)) / (n + 2.0)
+    spread = known_a + s2c / n_patients
+    factor = np.sqrt(known_a / spread) if spread > 0.0 else 0.0
+    return mean, s2a, s2b, s2c, error, factor
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _happened(sorted_times: np.ndarray, known: np.ndarray, day: float) -> np.ndarray:
+    """How many of each row are at most a day; rows in ascending order, unknown ones last."""
+    out = np.empty(known.size)
+    for i in range(known.size):
+        low, high = 0, known[i]
+        while low < high:
+            middle = (low + high) // 2
+            if sorted_times[i, middle] <= day:
+                low = middle + 1
+            else:
+                high = middle
+        out[i] = low
+    return out
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _bisect(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    row_known: np.ndarray,
+    column_known: np.ndarray,
+    candidates: np.ndarray,
+    share: float,
+    tail: float,
+) -> int:
+    """Place of the first candidate by which a fraction ``tail`` of the draws reached ``share``."""
+    low, high = 0, candidates.size
+    known = row_known.sum()
+    while low < high:
+        middle = (low + high) // 2
+        by_row = _happened(rows, row_known, candidates[middle])
+        by_column = _happened(columns, column_known, candidates[middle])
+        events = by_row.sum()
+        mean = events / known
+        squares = events * (1.0 - mean) ** 2 + (known - events) * mean**2
+        factor = _components(by_row, by_column, row_known, column_known, squares)[5]
+        by_draw = by_row / row_known
+        centre, there = by_draw.mean(), 0
+        for one in by_draw:
+            # the tolerance absorbs the rounding of the mean over patients
+            if centre + factor * (one - centre) >= share - 1e-12:
+                there += 1
+        if there / by_draw.size >= tail - 1e-12:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def matrix_of(outcome: ArrayLike) -> NDArray[np.float64]:
@@ -143,10 +262,9 @@ def matrix_of(outcome: ArrayLike) -> NDArray[np.float64]:
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _sums(y: np.ndarray, by: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sum and count known values by row and by column; of ``y <= by`` if ``by`` is known."""
+def _sums(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sum and count known values by row and by column."""
     n_rows, n_columns = y.shape
-    as_event = not np.isnan(by)
     rows, columns = np.zeros(n_rows), np.zeros(n_columns)
     row_known = np.zeros(n_rows, np.int64)
     column_known = np.zeros(n_columns, np.int64)
@@ -156,8 +274,6 @@ def _sums(y: np.ndarray, by: float) -> tuple[np.ndarray, np.ndarray, np.ndarray,
             value = y[i, j]
             if np.isnan(value):
                 continue
-            if as_event:
-                value = 1.0 if value <= by else 0.0
             total += value
             number += 1
             columns[j] += value
@@ -168,16 +284,12 @@ def _sums(y: np.ndarray, by: float) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _squares(y: np.ndarray, by: float, mean: float) -> float:
+def _squares(y: np.ndarray, mean: float) -> float:
     """Sum of squared deviations of known values from the mean."""
-    as_event = not np.isnan(by)
     total = 0.0
     for i in range(y.shape[0]):
         for j in range(y.shape[1]):
             value = y[i, j]
-            if np.isnan(value):
-                continue
-            if as_event:
-                value = 1.0 if value <= by else 0.0
-            total += (value - mean) ** 2
+            if not np.isnan(value):
+                total += (value - mean) ** 2
     return total

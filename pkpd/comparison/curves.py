@@ -128,9 +128,7 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     counts, recovered, intervals, dlt, grids, doses, splits = [], [], [], [], [], [], []
     states = cohorts[0].states
     for cohort in cohorts:
-        counts.append(
-            [np.quantile(np.concatenate(cohort.counts[line]), QUANTILES, axis=0) for line in lines]
-        )
+        counts.append([_quantiles(np.concatenate(cohort.counts[line])) for line in lines])
         bands = [_recovery(cohort.recovered[key], days.astype(float) - 1.0) for key in criteria]
         recovered.append([band[1] for band in bands])
         intervals.append(bands)
@@ -175,6 +173,15 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     data["counts"].attrs["units"] = "10^9/L"
     data["day"].attrs["long_name"] = "protocol day (day 1 = first dose)"
     return data
+
+
+def _quantiles(values: Floats) -> Floats:
+    """Quantiles over lanes ``[L, D]`` for each day, as `numpy.quantile` interpolates them."""
+    ordered = np.sort(np.ascontiguousarray(values.T), axis=1)
+    place = np.array(QUANTILES) * (ordered.shape[1] - 1)
+    low = np.floor(place).astype(np.int64)
+    high, share = np.minimum(low + 1, ordered.shape[1] - 1), place - low
+    return (ordered[:, low] + share * (ordered[:, high] - ordered[:, low])).T
 
 
 def _recovery(days_recovered: Floats, grid: Floats) -> Floats:

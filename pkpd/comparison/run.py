@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ from pkpd.machine import cores
 from pkpd.trials import Cohort, DLTRule, Trial
 
 Floats = NDArray[np.float64]
-OnCohort = Callable[[Trial, str, tuple[EndpointRow, ...]], None]
+OfCohort = tuple[EndpointRow, ...]
+OnCohort = Callable[[Trial, str, OfCohort], None]
 OnTrial = Callable[[TrialResult], None]
 OnProgress = Callable[[float, float, str], None]
 OnStart = Callable[[Mapping[str, str]], None]
@@ -227,26 +229,43 @@ def _run_trial(
     dlt: dict[str, Floats] = {}
     running: list[str] = []
     shares = {}
-    for index, (cohort, rules) in enumerate(zip(trial.cohorts, item.rules, strict=True)):
 
-        def progress(share: float, index: int = index, cohort: Cohort = cohort) -> None:
-            tell(index + share, f"{trial.name}: {cohort.id}")
-
-        progress(0.0)
-        lanes = _run_cohort(item, cohort, rules, threads, progress)
+    def rows_of(cohort: Cohort, rules: tuple[DLTRule, ...], lanes: table.CohortLanes) -> OfCohort:
         plain = table.cohort_rows(trial, cohort, rules, lanes, item.assumed(cohort), item.predicted)
-        of_cohort = tuple(item.named(row) for row in plain)
-        rows += of_cohort
-        curves.append(lanes.curves)
-        main = lanes.dlt.get(rules[0].clock)
-        if main is not None:
-            dlt[cohort.id] = main
-        if lanes.running:
-            running.append(cohort.id)
-        if item.questions is not None:
-            shares[cohort.id] = cohort_shares(lanes)
+        return tuple(item.named(row) for row in plain)
+
+    def keep(cohort: Cohort, found: Future[OfCohort]) -> None:
+        of_cohort = found.result()
+        rows.extend(of_cohort)
         if on_cohort is not None:
             on_cohort(trial, cohort.id, of_cohort)
+
+    waiting: tuple[Cohort, Future[OfCohort]] | None = None
+    # the table of a cohort is worked out while the next one is simulated
+    with ThreadPoolExecutor(1) as beside:
+        for index, (cohort, rules) in enumerate(zip(trial.cohorts, item.rules, strict=True)):
+
+            def progress(share: float, index: int = index, cohort: Cohort = cohort) -> None:
+                tell(index + share, f"{trial.name}: {cohort.id}")
+
+            progress(0.0)
+            lanes = _run_cohort(item, cohort, rules, threads, progress)
+            if waiting is not None:
+                keep(*waiting)
+            waiting = cohort, beside.submit(rows_of, cohort, rules, lanes)
+            curves.append(lanes.curves)
+            main = lanes.dlt.get(rules[0].clock)
+            if main is not None:
+                dlt[cohort.id] = main
+            if lanes.running:
+                running.append(cohort.id)
+            if item.questions is not None:
+                shares[cohort.id] = cohort_shares(lanes)
+            if index == 0:
+                keep(*waiting)  # the first table is shown at once
+                waiting = None
+        if waiting is not None:
+            keep(*waiting)
     questions = ()
     if item.questions is not None:
         tell(float(len(trial.cohorts)), f"{trial.name}: questions of the trial")

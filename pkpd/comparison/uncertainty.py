@@ -39,7 +39,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pkpd.comparison.crossed import Crossed, crossed, crossed_by, matrix_of
+from pkpd.comparison.crossed import Crossed, CrossedTimes, crossed, matrix_of
 from pkpd.errors import DataError, sentence
 
 LEVEL = 0.90
@@ -246,15 +246,15 @@ def quantiles_with_uncertainty(
     wanted = np.asarray(q, dtype=np.float64)
     if np.any(wanted <= 0) or np.any(wanted >= 1):
         raise DataError(sentence(where="q", what=f"{q}", allowed="between 0 and 1, both excluded"))
-    finite = np.unique(pool[np.isfinite(pool)])
+    finite, asked = pool[np.isfinite(pool)], CrossedTimes(x)
     tail = (1.0 - level) / 2.0
     value, lower, upper, error = (np.full(wanted.size, np.inf) for _ in range(4))
     for i, share in enumerate(wanted):
         value[i] = _pooled_quantile(pool, share)
-        lower[i] = _draw_quantile(x, finite, share, tail)
-        upper[i] = _draw_quantile(x, finite, share, 1.0 - tail)
+        lower[i] = asked.reached(finite, float(share), tail)
+        upper[i] = asked.reached(finite, float(share), 1.0 - tail)
         if np.isfinite(value[i]):
-            width = crossed_by(x, float(value[i])).mc_error
+            width = asked.by(float(value[i])).mc_error
             high = _pooled_quantile(pool, share + width)
             error[i] = 0.5 * (high - _pooled_quantile(pool, share - width))
     if x.shape[0] == 1:
@@ -309,9 +309,9 @@ def recovery_curve(
             )
         )
     x = _event_times(t, lost)
-    rows = []
+    rows, asked = [], CrossedTimes(x)
     for day in days:
-        found = crossed_by(x, float(day))
+        found = asked.by(float(day))
         rows.append((found.mean, *_interval(found, level), found.mc_error))
     mean, lower, upper, error = np.array(rows).T
     share = float(np.mean(np.isinf(x[~np.isnan(x)])))
@@ -349,22 +349,6 @@ def _pooled_quantile(pool: NDArray[np.float64], share: float) -> float:
     if rank > pool.size:
         return np.inf
     return float(pool[max(rank, 1) - 1])
-
-
-def _draw_quantile(
-    x: NDArray[np.float64], finite: NDArray[np.float64], share: float, tail: float
-) -> float:
-    """Time by which a fraction ``tail`` of the draws have reached ``share`` (bisection)."""
-    low, high = 0, finite.size
-    while low < high:
-        middle = (low + high) // 2
-        reached = crossed_by(x, float(finite[middle])).denoised
-        # the tolerance absorbs the rounding of the mean over patients
-        if np.mean(reached >= share - 1e-12) >= tail - 1e-12:
-            high = middle
-        else:
-            low = middle + 1
-    return float(finite[low]) if low < finite.size else np.inf
 
 
 def _probability_below(d: NDArray[np.float64]) -> tuple[float, float]:
