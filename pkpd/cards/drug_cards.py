@@ -6,7 +6,7 @@ marrow without leukaemia; the table ``[leukaemia]`` says how the drug acts in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
 from pkpd.errors import CardError, sentence
+from pkpd.schedule.rules import LINES
 from pkpd.units import Parameter
 
 #: How a number of the marrow with leukaemia is known: as on other cards, and ``fitted`` (to
@@ -130,6 +131,34 @@ class UsualDose:
 
 
 @dataclass(frozen=True)
+class Holds:
+    """When doses of later cycles are held and reduced, in trials that print no rule of their own.
+
+    Attributes
+    ----------
+    below, resume_at
+        Line -> count in 10^9/L below which doses are held, and at which they go on.
+    below_in
+        Disease -> the counts there.
+    levels_mg
+        Doses, the largest first; a dose that was held goes on at the next lower one.
+    source, status
+        Where they are from.
+    """
+
+    below: Mapping[str, float]
+    resume_at: Mapping[str, float]
+    below_in: Mapping[str, Mapping[str, float]]
+    levels_mg: tuple[float, ...]
+    source: str
+    status: str
+
+    def below_for(self, diseases: Sequence[str]) -> Mapping[str, float]:
+        """Give the counts of the nearest of a disease and those it is like."""
+        return next((self.below_in[d] for d in diseases if d in self.below_in), self.below)
+
+
+@dataclass(frozen=True)
 class DrugCard:
     """A drug: names, routes, dosing unit, usual dose, and the cards used unless told otherwise.
 
@@ -149,6 +178,7 @@ class DrugCard:
     usual_dose: UsualDose | None = None
     leukaemia: LeukaemiaAction | None = None
     by_mouth: ByMouth | None = None
+    holds: Holds | None = None
     path: str = ""
     sha256: str = ""
 
@@ -221,6 +251,7 @@ def read_drug_card(path: CardPath | str) -> DrugCard:
         usual_dose=_usual_dose(table),
         leukaemia=_leukaemia(table, name, with_kinetics=bool(pk)),
         by_mouth=_by_mouth(table),
+        holds=_holds(table),
         path=str(path),
         sha256=card_hash(path),
         **_properties(table, needed=bool(pk)),
@@ -323,6 +354,25 @@ def _by_mouth(table: Table) -> ByMouth | None:
     if half_life.unit != "h" or half_life.value <= 0.0:
         refuse(row, names[1], "is not a time above 0 in hours", "above 0 h")
     return ByMouth(share, half_life)
+
+
+def _holds(table: Table) -> Holds | None:
+    row = table.table("holds", None)
+    if row is None:
+        return None
+    below_in = row.named_tables("below_in", {})
+    return Holds(
+        _counts(row.table("below")),
+        _counts(row.table("resume_at")),
+        MappingProxyType({disease: _counts(one) for disease, one in below_in.items()}),
+        row.numbers("levels_mg"),
+        row.text("source"),
+        row.one_of("status", LEUKAEMIA_STATUSES),
+    )
+
+
+def _counts(row: Table) -> Mapping[str, float]:
+    return MappingProxyType({line: row.number(line, above=0.0) for line in LINES})
 
 
 def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction | None:

@@ -26,7 +26,7 @@ from pkpd.ensemble.fitted import fitted_ensemble
 from pkpd.ensemble.simulate import check_rule_lines
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.fitting.draws import Fitted
-from pkpd.leukaemia.outcomes import usual_criteria
+from pkpd.leukaemia.parameters import response_criteria
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.predict.marrow import MarrowStructure
 from pkpd.subjects import Population, sample_population
@@ -59,7 +59,7 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
     transfusion = TransfusionPolicy() if variant.options.get("transfusion", True) else None
     arm = _arm(trial, population, fitted)
     if arm is not None:
-        card = usual_criteria(arm.disease)
+        card = response_criteria(arm.disease)[0]
         hashes[f"rules/{Path(card).stem}"] = card_hash(find_card("rules", card))
     sample = sample_population(population, scenario.patients, scenario.seed)
     ensemble = fitted_ensemble(fitted, sample, scenario.draws, scenario.seed, transfusion, arm)

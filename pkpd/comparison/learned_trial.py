@@ -27,8 +27,7 @@ from pkpd.evidence.criticism.trial_predictions import new_study
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.drug_effects import prepare_regimen
-from pkpd.leukaemia.outcomes import usual_criteria
-from pkpd.leukaemia.parameters import CARDS
+from pkpd.leukaemia.parameters import CARDS, response_criteria
 from pkpd.leukaemia.trial_arms import arms_of_trial
 from pkpd.marrow.variants import VARIANTS
 from pkpd.subjects import patients_key
@@ -74,7 +73,7 @@ def learned_trial(
     hashes |= {f"leukaemia/{card}": card_hash(find_card("leukaemia", card)) for card in CARDS}
     hashes |= {f"drugs/{drug}": drug_card_of(trial, drug).sha256 for drug in trial.drugs}
     hashes[f"populations/{population.name}"] = card_hash(find_card("populations", name))
-    for card in (trial.grades, usual_criteria(disease_of(trial))):
+    for card in (trial.grades, response_criteria(disease_of(trial))[0]):
         hashes[f"rules/{Path(card).stem}"] = card_hash(find_card("rules", card))
     study = new_study(
         patients_key(population),

@@ -28,6 +28,7 @@ from pkpd.endpoints.recovery import (
 from pkpd.endpoints.response import best_response, improvement_day
 from pkpd.endpoints.results import LineOutcomes
 from pkpd.errors import DataError, sentence
+from pkpd.leukaemia.parameters import response_criteria
 from pkpd.leukaemia.schedule import Arm
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ K = TypeVar("K")
 
 LINES = ("neutrophils", "platelets", "wbc")
 GRADED = ("neutrophils", "platelets")
-_DISEASE_CRITERIA = (("mds", "iwg_2006_mds"),)
-_USUAL_CRITERIA = "eln_2022"
 
 
 @lru_cache(maxsize=16)
@@ -52,14 +51,6 @@ def _criteria(name: str) -> ResponseCriteria:
 @lru_cache(maxsize=4)
 def _grades(name: str) -> Grades:
     return load_grades(name)
-
-
-def usual_criteria(disease: str) -> str:
-    """Name the criteria used for a disease: IWG 2006 for myelodysplasia, else ELN 2022."""
-    for beginning, name in _DISEASE_CRITERIA:
-        if disease.startswith(beginning):
-            return name
-    return _USUAL_CRITERIA
 
 
 class Worked(Mapping[K, Floats]):
@@ -129,7 +120,7 @@ class ArmOutcomes:
         self.horizon_days = course.days
         self.course = course
         self._age = age
-        self._criteria = _criteria(criteria or usual_criteria(arm.disease))
+        self._criteria = _criteria(criteria or response_criteria(arm.disease)[0])
         self._by_day = response_by_day
         self._lines: dict[Key, LineOutcomes] = {}
         self._nadirs: dict[Line, tuple[Floats, Floats]] = {}

@@ -9,7 +9,7 @@ disease as last part of its name, ``stem_start.aml``; a spread between patients 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,12 @@ from pkpd.units import Parameter
 CARDS = ("marrow", "blasts", "drugs", "populations", "supportive", "endpoints")
 
 Theta = Mapping[str, float]
+
+
+USUAL_CRITERIA = "eln_2022"
+"""Response criteria of a disease whose card names none."""
+
+_NO_NUMBERS = ("title", "like", "response_criteria", "improvements")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class LeukaemiaCards:
         Disease -> the disease whose values it takes where it has none.
     words
         Name of a parameter, or what it is before the disease's name -> its name for readers.
+    criteria
+        Disease -> card of its response criteria, where it names one.
+    improvements
+        Disease -> codes of these criteria that count as a response besides those of the marrow.
     """
 
     parameters: Mapping[str, Parameter]
@@ -48,6 +58,8 @@ class LeukaemiaCards:
     populations: Mapping[str, str]
     like: Mapping[str, str]
     words: Mapping[str, str]
+    criteria: Mapping[str, str] = field(default_factory=dict)
+    improvements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -108,6 +120,8 @@ def leukaemia_cards() -> LeukaemiaCards:
         populations=together("populations"),
         like=together("like"),
         words=MappingProxyType(words),
+        criteria=together("criteria"),
+        improvements=together("improvements"),
     )
 
 
@@ -122,6 +136,8 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
     parameters: dict[str, Parameter] = {}
     titles: dict[str, str] = {}
     like: dict[str, str] = {}
+    criteria: dict[str, str] = {}
+    improvements: dict[str, tuple[str, ...]] = {}
     root = read_toml(path)
     root.one_of("kind", ("leukaemia",))
     root.text("title")
@@ -131,8 +147,11 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
         titles[disease] = table.text("title")
         if "like" in table:
             like[disease] = table.one_of("like", tuple(titles))
+        if "response_criteria" in table:
+            criteria[disease] = table.one_of("response_criteria", tuple(card_names("rules")))
+            improvements[disease] = table.texts("improvements", ())
         for name in table.data:
-            if name not in ("title", "like"):
+            if name not in _NO_NUMBERS:
                 full = f"{name}.{disease}"
                 parameters[full] = read_number(table.table(name), full)
     words = dict(read_words(root))
@@ -143,7 +162,21 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
         populations=titles,
         like=like,
         words=words,
+        criteria=criteria,
+        improvements=improvements,
     )
+
+
+def response_criteria(disease: str) -> tuple[str, tuple[str, ...]]:
+    """Card of the response criteria of a disease, and the improvements that are responses too.
+
+    Its own, or those of the nearest disease it is like; `USUAL_CRITERIA` where none names any.
+    """
+    cards = leukaemia_cards()
+    for own in _chain(disease):
+        if own in cards.criteria:
+            return cards.criteria[own], cards.improvements[own]
+    return USUAL_CRITERIA, ()
 
 
 def default_theta(**changes: float) -> dict[str, float]:

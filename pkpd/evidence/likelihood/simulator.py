@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards import load_response_criteria
+from pkpd.cards.drug_cards import load_drug_card
 from pkpd.endpoints.death import early_death
 from pkpd.endpoints.definitions import LEUKAEMIC
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule
@@ -25,7 +26,12 @@ from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import DrugDoses, Schedule
 from pkpd.leukaemia.arm_outcomes import PreparedArms, population_outcomes
 from pkpd.leukaemia.outcomes import ArmOutcomes
-from pkpd.leukaemia.parameters import Theta, default_theta
+from pkpd.leukaemia.parameters import (
+    Theta,
+    default_theta,
+    leukaemia_cards,
+    response_criteria,
+)
 from pkpd.leukaemia.patients import who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import Variant
@@ -42,8 +48,8 @@ HORIZON_DAYS = 84  # of a single course: published ranges of recovery end at day
 FEWEST = 32  # patients of a dose level
 VARYING = ("rho", "kill", "kill_blasts")  # scores in which studies may deviate
 _ROUTES = {"IV": "iv", "CI": "iv", "SC": "sc", "PO": "oral"}
+_NEXT_CYCLE = {"neutrophils": 1.0, "platelets": 50.0}
 _UNITS = {"mg": "mg", "mg/m2": "mg/m^2", "mg/kg": "mg/kg", "units": "mg", "units/m2": "mg/m^2"}
-_LENALIDOMIDE_LEVELS = (25.0, 20.0, 15.0, 10.0, 5.0, 2.5)
 _CODES = {
     "CR": ("CR",),
     "CRi": ("CRh", "CRi", "mCR"),
@@ -57,36 +63,41 @@ _CODES = {
 def regimen_of(schedule: Schedule, cycles: int, cycle_days: int, disease: str) -> Regimen | None:
     """Regimen of a schedule of one dose level.
 
-    Courses of several cycles are held and reduced as trials of lenalidomide did (held below
-    neutrophils 0.5 and platelets 25 in myelodysplastic syndrome, 1.0 and 30 elsewhere; resumed at
-    1.0 and 50 at the next lower dose), and later cycles of other drugs wait for 1.0 and 50. These
-    rules are those of the Revlimid label and of the trials' reports; single trials differ.
+    Courses of several cycles are held and reduced as the card of their drug says that trials do
+    which print no rule of their own (``[holds]``); later cycles of other drugs wait for neutrophils
+    of 1.0 and platelets of 50. Single trials differ.
     """
     if not schedule.drugs:
         return None
     rules = tuple(rule for entry in schedule.drugs for rule in _doses(entry))
     length = max(cycle_days, schedule.last_day) if cycles > 1 else schedule.last_day
-    mds = disease.startswith("mds")
     changes: tuple[DoseModification, ...] = ()
     gate = None
     if cycles > 1:
-        back = (Criterion("neutrophils", 1.0), Criterion("platelets", 50.0))
-        for rule in rules:
-            if rule.drug != "lenalidomide":
-                continue
-            hold = (0.5, 25.0) if mds else (1.0, 30.0)
-            changes = (
-                DoseModification(
-                    "lenalidomide",
-                    (Criterion("neutrophils", hold[0]), Criterion("platelets", hold[1])),
-                    (Criterion("neutrophils", max(hold[0], 1.0)), Criterion("platelets", 50.0)),
-                    tuple(x for x in _LENALIDOMIDE_LEVELS if x < rule.amount),
-                    reduce_on_resume=True,
-                ),
-            )
-        gate = None if changes else Gate(back, max_wait_days=28)
+        held = [change for rule in rules if (change := _held(rule, disease)) is not None]
+        changes = tuple(held[-1:])
+        gate = None if changes else Gate(_criteria_of(_NEXT_CYCLE), max_wait_days=28)
     course = Course("treatment", rules, length, cycles, between=gate, modifications=changes)
     return Regimen((course,))
+
+
+def _held(rule: DoseRule, disease: str) -> DoseModification | None:
+    """How doses of a drug are held and reduced, if its card says so."""
+    holds = load_drug_card(rule.drug).holds
+    if holds is None:
+        return None
+    below = holds.below_for(leukaemia_cards().chain(disease))
+    return DoseModification(
+        rule.drug,
+        _criteria_of(below),
+        _criteria_of({line: max(below[line], at) for line, at in holds.resume_at.items()}),
+        tuple(level for level in holds.levels_mg if level < rule.amount),
+        reduce_on_resume=True,
+    )
+
+
+def _criteria_of(counts: Mapping[str, float]) -> tuple[Criterion, ...]:
+    return tuple(Criterion(line, count) for line, count in counts.items())
 
 
 def _second(schedule: Schedule, day: int) -> Course:
@@ -301,10 +312,12 @@ def _responded(outcomes: ArmOutcomes, code: str) -> NDArray[np.bool_]:
         # neutrophils are back, platelets are not
         day = outcomes.recovery_day["neutrophils", 1.0]
         return outcomes.responded(*_CODES["CRi"]) & ~np.isinf(day)
-    if code == "ORR" and outcomes.disease.startswith("mds"):
-        improved = outcomes.improved(_iwg(), "HI-N") | outcomes.improved(_iwg(), "HI-P")
-        return outcomes.responded(*_CODES[code]) | improved
-    return outcomes.responded(*_CODES[code])
+    found = outcomes.responded(*_CODES[code])
+    if code == "ORR":
+        criteria, improvements = response_criteria(outcomes.disease)
+        for improvement in improvements:
+            found = found | outcomes.improved(_criteria(criteria), improvement)
+    return found
 
 
 def _free_of_leukaemia(outcomes: ArmOutcomes) -> NDArray[np.bool_]:
@@ -335,6 +348,6 @@ def _delay_rule(thresholds: tuple[float, ...], day: int) -> DLTRule:
     )
 
 
-@lru_cache(maxsize=1)
-def _iwg() -> ResponseCriteria:
-    return load_response_criteria("iwg_2006_mds")
+@lru_cache(maxsize=8)
+def _criteria(name: str) -> ResponseCriteria:
+    return load_response_criteria(name)
