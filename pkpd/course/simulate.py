@@ -19,29 +19,21 @@ from pkpd.course.course import Course, Curve
 from pkpd.course.record import course_of
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.errors import PkpdError, sentence
-from pkpd.kinetics.linear import LinearPK
 from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import Action, LineEffects, LineKill
 from pkpd.marrow.effects import effect_shape
 from pkpd.marrow.line_marrow import LineMarrow
 from pkpd.marrow.lines import line_of_card
-from pkpd.model.individuals import (
-    individual_parameters,
-    occasion_factors,
-    occasion_scores,
-    patient_arrays,
-)
+from pkpd.model.individuals import individual_parameters, patient_arrays
 from pkpd.model.joint import DrugModel, JointModel
+from pkpd.model.kinetics import Structure, kinetics_of, linear_kinetics, occasions_of, swallowed
 from pkpd.schedule import DosingPlan, Regimen, plan
 from pkpd.solve.compiled.decisions import plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
-from pkpd.solve.population.cells import day_cells
+from pkpd.solve.population.cells import dose_cells
 from pkpd.subjects import PatientSample
 
 Floats = NDArray[np.float64]
-
-MOST_OCCASIONS = 40
-"""Dosing days with an occasion deviation of their own; later ones repeat the last."""
 
 _DAY_H = 24.0
 
@@ -66,8 +58,10 @@ class Simulator:
         As `pkpd.model.individuals.patient_arrays` gives them.
     increment : float[n_patients]
         Rise of platelets by a transfusion, 10^9/L.
+    structures
+        Kinetics of each drug that has any.
     occasion
-        Normal scores of each dosing day (`pkpd.model.individuals.occasion_scores`).
+        Normal scores of each dosing day (`pkpd.model.kinetics.occasions_of`).
     transfusion
         Platelet transfusion policy.
     """
@@ -81,6 +75,7 @@ class Simulator:
     time_h: Floats
     patients: Mapping[str, Any]
     increment: Floats
+    structures: Mapping[str, Structure]
     occasion: Mapping[str, Floats]
     transfusion: TransfusionPolicy | None
 
@@ -122,7 +117,7 @@ class Simulator:
         values = {name: np.ascontiguousarray(v).reshape(-1) for name, v in individual.items()}
         record, given = run_days(
             self.anatomy,
-            self._bodies(chosen, values, len(draws)),
+            self._bodies(chosen, individual, values, len(draws)),
             plan_rules(self.plan),
             self.horizon_days,
             transfuse_below=0.0 if self.transfusion is None else self.transfusion.trigger,
@@ -149,7 +144,11 @@ class Simulator:
         )
 
     def _bodies(
-        self, chosen: Mapping[str, Floats], values: dict[str, Floats], draws: int
+        self,
+        chosen: Mapping[str, Floats],
+        individual: Mapping[str, Floats],
+        values: dict[str, Floats],
+        draws: int,
     ) -> Bodies:
         """Numbers of every lane, draws outside patients."""
         lanes = draws * self.n_patients
@@ -161,28 +160,23 @@ class Simulator:
                 reference = self.model.drug(drug.name).kill_reference_mg_m2
                 values |= {name: values[name] / reference for name in drug.action.parameters}
         rows = self.anatomy.kinetic_rows
-        factors = occasion_factors(chosen, self.occasion, np)
-        occasion = [np.moveaxis(f, 1, 0).reshape(-1, lanes) for f in factors.values()]
+        found = kinetics_of(self.model, self.structures, individual, chosen, self.occasion)
+        occasion = [np.moveaxis(f, 1, 0).reshape(-1, lanes) for f in found.occasion.values()]
         return Bodies(
             theta=np.array([values[name] for name in self.anatomy.parameters]),
             surface=np.tile(self.patients["bsa"], draws),
             weight=np.tile(self.patients["weight"], draws),
             increment=np.tile(self.increment, draws),
             kinetics=np.array(
-                [self._kinetic(drug, name, values, lanes) for drug, name in rows]
+                [
+                    np.ravel(found.values[row]) if row in found.values else np.ones(lanes)
+                    for row in rows
+                ]
             ).reshape(len(rows), lanes),
             who=np.arange(lanes),
             occasion=np.ascontiguousarray(np.stack(occasion, axis=1)) if occasion else None,
-            occasion_rows=tuple(rows.index(_drug_and_parameter(name)) for name in factors),
+            occasion_rows=tuple(rows.index(name) for name in found.occasion),
         )
-
-    def _kinetic(self, drug: str, name: str, values: Mapping[str, Floats], lanes: int) -> Floats:
-        if name == "F":
-            return np.ones(lanes)
-        if name == "per_umol":
-            return np.full(lanes, self.model.drug(drug).per_umol)
-        source = "effect." if name in ("k_in", "k_out") else ""
-        return values[f"{drug}.{source}{name}"]
 
     def _check(self, unsolved: NDArray[np.bool_]) -> None:
         """Refuse patients whose saturable kinetics could not be solved."""
@@ -248,15 +242,6 @@ def prepare(
         If the model lacks a drug of the regimen, or a combination cannot be simulated.
     """
     dosing = plan(regimen, horizon_days)
-    for slot in dosing.slots:
-        routes = model.drug(slot.drug).card.routes
-        if slot.route not in routes:
-            msg = sentence(
-                where=f"dose of {slot.drug}",
-                what=f"there is no model for route {slot.route!r}",
-                allowed=", ".join(routes),
-            )
-            raise PkpdError(msg)
     marrow = LineMarrow(
         tuple(
             (card.subject, line_of_card(card, model.feedback_when_kill_exceeds))
@@ -266,13 +251,13 @@ def prepare(
         combination=combination,
     )
     names = tuple(name for name, _ in marrow.lines)
-    drugs = tuple(_course_drug(model.drug(name), names, combination) for name in dosing.drugs)
-    hours = {0.0}
-    for slot in dosing.slots:
-        if drugs[slot.drug_index].pk is not None:
-            hours |= {slot.hour, min(slot.hour + slot.duration_h, _DAY_H)}
-    # edges that all regimens share, so that their errors are alike
-    edges = day_cells(sorted(hours), max_step_h, anchors=np.arange(0.0, _DAY_H, max_step_h))
+    drugs = tuple(
+        _course_drug(
+            model.drug(name), names, combination, swallowed(model.drug(name), dosing.slots)
+        )
+        for name in dosing.drugs
+    )
+    structures = {drug.name: drug.pk for drug in drugs if drug.pk is not None}
     acting = [name for drug in drugs if drug.action for name in drug.action.parameters]
     anatomy = Anatomy(
         marrow=marrow,
@@ -280,7 +265,7 @@ def prepare(
         slots=dosing.slots,
         further=(),
         parameters=(*marrow.parameters, *acting),
-        edges=tuple(float(e) for e in edges),
+        edges=dose_cells(dosing.slots, structures, max_step_h),
         curves=names if curve else (),
     )
     increments = np.zeros(sample.n)
@@ -297,37 +282,15 @@ def prepare(
         time_h=np.concatenate([[0.0], (days * _DAY_H + anatomy.node_hours).ravel()]),
         patients=patient_arrays(model, sample),
         increment=increments,
-        occasion=_occasion_scores(model, dosing, anatomy, sample),
+        structures=structures,
+        occasion=occasions_of(model, structures, sample, dosing.dosing_days),
         transfusion=transfusion,
     )
 
 
-def _drug_and_parameter(name: str) -> tuple[str, str]:
-    drug, parameter = name.rsplit(".", 1)
-    return drug, parameter
-
-
-def _occasion_scores(
-    model: JointModel, dosing: DosingPlan, anatomy: Anatomy, sample: PatientSample
-) -> dict[str, Floats]:
-    """Scores of the kinetics that change from dosing day to dosing day, one for each such day."""
-    varying = {
-        f"{drug}.{spread.parameter}"
-        for drug, name in anatomy.kinetic_rows
-        for spread in model.drug(drug).pk.iov
-        if spread.parameter == name
-    }
-    most = 0
-    for k, drug in enumerate(dosing.drugs):
-        if any(_drug_and_parameter(name)[0] == drug for name in varying):
-            mine = [s for s, slot in enumerate(dosing.slots) if slot.drug_index == k]
-            days = (dosing.amount[:, :, mine] > 0).any(axis=2).sum(axis=1)
-            most = max(most, int(np.sum(dosing.cycles * days)))
-    scores = occasion_scores(model, sample, min(most, MOST_OCCASIONS))
-    return {name: score for name, score in scores.items() if name in varying}
-
-
-def _course_drug(drug: DrugModel, lines: tuple[str, ...], combination: str) -> CourseDrug:
+def _course_drug(
+    drug: DrugModel, lines: tuple[str, ...], combination: str, by_mouth: bool
+) -> CourseDrug:
     """Give what of a drug counts depend on: none of its kinetics unless they drive an effect."""
     prefix = f"{drug.name}.effect."
     if drug.driver == "none":
@@ -353,11 +316,5 @@ def _course_drug(drug: DrugModel, lines: tuple[str, ...], combination: str) -> C
             )
             raise PkpdError(msg)
         return CourseDrug(drug.name, SaturableIV(), action)
-    route, *_, compartments = drug.pk.structure.split("_")
-    pk = LinearPK(
-        absorption=None if route == "iv" else drug.transits,
-        compartments=int(compartments[0]),
-        effect_site=drug.driver == "effect_site",
-        unit="umol/L",
-    )
+    pk = linear_kinetics(drug, drug.driver == "effect_site", by_mouth)
     return CourseDrug(drug.name, pk, action)

@@ -22,7 +22,6 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.leukaemia.drug_effects import DEPOT, doses_per_m2, intensity, one_dose
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import Arm
-from pkpd.leukaemia.simulate import cells_of_doses
 from pkpd.marrow.actions import Action, GrowthFactor, LineEffects
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.line_marrow import LineMarrow
@@ -32,6 +31,7 @@ from pkpd.predict.marrow_population import linear_pk
 from pkpd.schedule import LINES, DosingPlan, Regimen, Slot, plan
 from pkpd.solve.compiled.decisions import Rules, plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, CourseDrug
+from pkpd.solve.population.cells import dose_cells
 
 FITTED_STEP_H = 4.0
 """Longest step of the marrow of a fit."""
@@ -120,7 +120,7 @@ def prepare_fitted(
         ready,
         horizon_days=days,
         scale=_scales(ready.anatomy, dose_unit),
-        days=_occasions(made) if occasional else 1,
+        days=min(max(1, *made.dosing_days.values()), MOST_OCCASIONS) if occasional else 1,
     )
 
 
@@ -144,16 +144,6 @@ def _molar_mass(name: str) -> float:
             remedy="give the amounts of the data in mg and fit again",
         )
     return card.molar_mass.value
-
-
-def _occasions(made: DosingPlan) -> int:
-    """Most dosing days of a drug."""
-    most = 1
-    for k in range(len(made.drugs)):
-        mine = [s for s, slot in enumerate(made.slots) if slot.drug_index == k]
-        given = (made.amount[:, :, mine] > 0).any(axis=2).sum(axis=1)
-        most = max(most, int(np.sum(made.cycles * given)))
-    return min(most, MOST_OCCASIONS)
 
 
 def _check_occasions(structure: MarrowStructure, occasional: Sequence[str]) -> None:
@@ -371,7 +361,7 @@ def _anatomy(
         slots=tuple(slots),
         further=further,
         parameters=tuple(names),
-        edges=cells_of_doses(slots, kinetic, FITTED_STEP_H),
+        edges=dose_cells(slots, kinetic, FITTED_STEP_H),
         curves=curves,
         growth=0 if further else -1,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,11 @@ from pkpd.leukaemia.schedule import Arm
 from pkpd.marrow.actions import GrowthFactor, Intensity
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import FULL, Variant
-from pkpd.model.kinetics import Kinetics, dose_hours, kinetics_of
+from pkpd.model.individuals import individual_parameters
+from pkpd.model.kinetics import Kinetics, kinetics_of, occasions_of
 from pkpd.model.parameters import typical
-from pkpd.schedule import Slot
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
-from pkpd.solve.population.cells import day_cells
+from pkpd.solve.population.cells import dose_cells
 from pkpd.subjects import PatientSample
 
 Floats = NDArray[np.float64]
@@ -32,8 +32,6 @@ STEPS_PER_DAY = 6
 """Steps of 4 h; see ``docs/marrow_with_leukaemia.md`` for their error."""
 
 _HOURS = 24.0
-_AFTER_A_DOSE_H = 1.0
-"""Hours after a dose by mouth at which a cell ends: most of the absorption is over then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,45 +240,20 @@ def prepare_arm(arm: Arm, sample: PatientSample, steps_per_day: int = STEPS_PER_
     """
     regimen = prepare_regimen(arm.schedule)
     given_drugs = {slot.drug for slot in regimen.slots}
-    edges = cells_of_doses(regimen.slots, given_drugs, _HOURS / steps_per_day)
+    edges = dose_cells(regimen.slots, given_drugs, _HOURS / steps_per_day)
     kinetics = None
     if regimen.levels and regimen.model is not None:
         assert regimen.made is not None
-        given = regimen.rules.given
+        of_plan = regimen.made.dosing_days
         days = {
-            level.card.name: int(np.sum(regimen.made.cycles * given[:, :, level.index].sum(axis=1)))
-            for level in regimen.levels
+            level.card.name: of_plan[regimen.made.drugs[level.index]] for level in regimen.levels
         }
         structures = {level.card.name: level.pk for level in regimen.levels}
         values = typical(regimen.model, None)
-        kinetics = kinetics_of(regimen.model, structures, values, sample, days)
+        found = individual_parameters(regimen.model, values, sample, np)
+        occasions = occasions_of(regimen.model, structures, sample, days)
+        kinetics = kinetics_of(regimen.model, structures, found, values, occasions)
     return PreparedArm(arm, sample, regimen, kinetics, edges)
-
-
-def cells_of_doses(
-    slots: Sequence[Slot], drugs: Collection[str], longest_h: float
-) -> tuple[float, ...]:
-    """Edges of the cells of a day, hours from 0 to 24.
-
-    Cells end with doses and infusions, and an hour after a dose by mouth.
-
-    Parameters
-    ----------
-    slots
-        Dose slots.
-    drugs
-        Those whose doses count.
-    longest_h
-        Length of the longest cell.
-    """
-    hours = dose_hours(slots, drugs)
-    hours |= {
-        slot.hour + _AFTER_A_DOSE_H
-        for slot in slots
-        if slot.drug in drugs and slot.route == "oral" and slot.hour + _AFTER_A_DOSE_H < _HOURS
-    }
-    edges = day_cells(sorted(hours), longest_h, anchors=np.arange(0.0, _HOURS, longest_h))
-    return tuple(float(edge) for edge in edges)
 
 
 def simulate(

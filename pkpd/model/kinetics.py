@@ -6,20 +6,23 @@ linear compartmental model for each drug, and one row of numbers for each of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.kinetics.linear import LinearPK
-from pkpd.model.individuals import individual_parameters, occasion_factors, occasion_scores
+from pkpd.kinetics.saturable import SaturableIV
+from pkpd.model.individuals import occasion_factors, occasion_scores
 from pkpd.model.joint import DrugModel, JointModel
 from pkpd.schedule import Slot
 from pkpd.subjects import PatientSample
 
 Floats = NDArray[np.float64]
+Structure = LinearPK | SaturableIV
 
 MOST_OCCASIONS = 40
 """Dosing days with an occasion deviation of their own; later ones repeat the last."""
@@ -118,12 +121,50 @@ class Kinetics:
     occasion: Mapping[tuple[str, str], Floats]
 
 
-def kinetics_of(
+def occasions_of(
     model: JointModel,
-    structures: Mapping[str, LinearPK],
-    typical: Mapping[str, Floats],
+    structures: Mapping[str, Structure],
     sample: PatientSample,
     dosing_days: Mapping[str, int],
+) -> dict[str, Floats]:
+    """Draw normal scores of the kinetics that change from dosing day to dosing day.
+
+    Parameters
+    ----------
+    model
+        Has the drugs.
+    structures
+        Of each drug.
+    sample
+        The patients.
+    dosing_days
+        Most dosing days of each drug.
+
+    Returns
+    -------
+    dict
+        Namespaced parameter -> ``[O, N]``, a row for each dosing day up to `MOST_OCCASIONS`.
+    """
+    varying = [
+        (name, spread.parameter)
+        for name, pk in structures.items()
+        for spread in model.drug(name).pk.iov
+        if spread.parameter in pk.parameters and dosing_days.get(name, 0) > 0
+    ]
+    most = min(max((dosing_days[name] for name, _ in varying), default=0), MOST_OCCASIONS)
+    if not most:
+        return {}
+    scores = occasion_scores(model, sample, most)
+    names = [f"{name}.{parameter}" for name, parameter in varying]
+    return {name: scores[name] for name in names if name in scores}
+
+
+def kinetics_of(
+    model: JointModel,
+    structures: Mapping[str, Structure],
+    found: Mapping[str, Any],
+    typical: Mapping[str, Floats],
+    occasions: Mapping[str, Floats],
 ) -> Kinetics:
     """Kinetic parameters of patients.
 
@@ -132,23 +173,16 @@ def kinetics_of(
     model
         Has the drugs.
     structures
-        Of each drug, from `linear_kinetics`.
+        Of each drug, from `linear_kinetics`, or saturable.
+    found
+        Individual parameters, ``[M, N]`` (`pkpd.model.individuals.individual_parameters`).
     typical
         Namespaced parameter -> float[M] (`pkpd.model.parameters`).
-    sample
-        The patients.
-    dosing_days
-        Most dosing days of each drug.
+    occasions
+        From `occasions_of`.
     """
     values: dict[tuple[str, str], Floats] = {}
-    occasion: dict[tuple[str, str], Floats] = {}
-    found = individual_parameters(model, typical, sample, np)
-    most = min(max(dosing_days.values(), default=0), MOST_OCCASIONS)
-    varying = [(name, s.parameter) for name in structures for s in model.drug(name).pk.iov]
-    factors: Mapping[str, Floats] = {}
-    if varying and most:
-        factors = occasion_factors(typical, occasion_scores(model, sample, most), np)
-    shape = next(iter(found.values())).shape if found else (1, sample.n)
+    shape = np.shape(next(iter(found.values()))) if found else (1, 1)
     for name, pk in structures.items():
         drug = model.drug(name)
         for parameter in pk.parameters:
@@ -161,26 +195,21 @@ def kinetics_of(
                 site = "effect." if parameter in OF_THE_SITE else ""
                 value = np.asarray(found[f"{name}.{site}{parameter}"])
             values[name, parameter] = value
-        share = 1.0
-        if pk.absorption is not None and drug.pk.structure.startswith("iv_"):
-            assert drug.card.by_mouth is not None
-            share = drug.card.by_mouth.bioavailability.value
-        values[name, "F"] = np.full(shape, share)
-    for name, parameter in varying:
-        if parameter in structures[name].parameters:
-            full = f"{name}.{parameter}"
-            days = min(dosing_days.get(name, 0), most)
-            if days and full in factors:
-                occasion[name, parameter] = np.asarray(factors[full])
+        values[name, "F"] = np.full(shape, _bioavailability(drug, pk))
+    factors = occasion_factors(typical, occasions, np) if occasions else {}
+    occasion = {_drug_and_parameter(full): np.asarray(f) for full, f in factors.items()}
     return Kinetics(values, occasion)
 
 
-def dose_hours(slots: Sequence[Slot], names: Iterable[str]) -> set[float]:
-    """Hours of the day at which doses of some drugs begin and infusions end."""
-    wanted = set(names)
-    return {
-        hour
-        for slot in slots
-        if slot.drug in wanted
-        for hour in (slot.hour, min(slot.hour + slot.duration_h, 24.0))
-    }
+def _bioavailability(drug: DrugModel, pk: Structure) -> float:
+    """Share of a dose that arrives, where it is swallowed and the kinetics are those of a vein."""
+    swallowed_ = isinstance(pk, LinearPK) and pk.absorption is not None
+    if not (swallowed_ and drug.pk.structure.startswith("iv_")):
+        return 1.0
+    assert drug.card.by_mouth is not None
+    return drug.card.by_mouth.bioavailability.value
+
+
+def _drug_and_parameter(name: str) -> tuple[str, str]:
+    drug, parameter = name.rsplit(".", 1)
+    return drug, parameter

@@ -97,6 +97,16 @@ class DosingPlan:
     is_static: bool
     horizon_days: int
 
+    @property
+    def dosing_days(self) -> dict[str, int]:
+        """Most dosing days of each drug, all cycles of all courses together."""
+        days = {}
+        for k, name in enumerate(self.drugs):
+            mine = [s for s, slot in enumerate(self.slots) if slot.drug_index == k]
+            given = (self.amount[:, :, mine] > 0).any(axis=2).sum(axis=1)
+            days[name] = int(np.sum(self.cycles * given))
+        return days
+
 
 def plan(regimen: Regimen, horizon_days: int) -> DosingPlan:
     """Tables of a regimen.

@@ -7,13 +7,16 @@ are divided evenly until none is longer than the step wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from pkpd.errors import PkpdError, sentence
+from pkpd.schedule import Slot
 
+_DAY_H = 24.0
+_AFTER_A_DOSE_H = 1.0
 _SAME = 1e-9  # hours: edges closer than this (4 microseconds) are one edge
 
 
@@ -136,3 +139,31 @@ def distinct_lengths(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             lengths.append(float(raw[i]))
         index[i] = len(lengths) - 1
     return np.array(lengths), index
+
+
+def dose_cells(
+    slots: Sequence[Slot], drugs: Collection[str], longest_h: float
+) -> tuple[float, ...]:
+    """Edges of the cells of a day, 0 to 24 h, for the doses of a schedule.
+
+    Cells end with doses and infusions, and an hour after a dose by mouth, when most of the
+    absorption is over; edges every ``longest_h`` are shared by all schedules, so that their errors
+    are alike.
+
+    Parameters
+    ----------
+    slots
+        Dose slots.
+    drugs
+        Those whose doses count.
+    longest_h
+        Length of the longest cell.
+    """
+    hours = {0.0}
+    for slot in slots:
+        if slot.drug in drugs:
+            hours |= {slot.hour, min(slot.hour + slot.duration_h, _DAY_H)}
+            if slot.route == "oral" and slot.hour + _AFTER_A_DOSE_H < _DAY_H:
+                hours.add(slot.hour + _AFTER_A_DOSE_H)
+    edges = day_cells(sorted(hours), longest_h, anchors=np.arange(0.0, _DAY_H, longest_h))
+    return tuple(float(edge) for edge in edges)
