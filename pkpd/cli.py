@@ -112,6 +112,14 @@ def compare(
     no_figures: Annotated[
         bool, typer.Option("--no-figures", help="Write tables and report without figures.")
     ] = False,
+    figure_format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--figure-format",
+            metavar="NAME",
+            help="File of each figure: svg (the usual one), pdf or png; repeatable.",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
     ] = None,
@@ -121,7 +129,7 @@ def compare(
 
     run = _Run(out, _size(patients, draws))
     with _told(run):
-        from pkpd.report.comparison.tables import check_writable, write_results
+        from pkpd.report.comparison.tables import check_formats, check_writable, write_results
         from pkpd.report.comparison.terminal import progress
 
         settings = {
@@ -138,6 +146,8 @@ def compare(
         rest = {"jobs": jobs, "marrow": marrow, "posterior": posterior}
         given: dict[str, Any] = {key: value for key, value in rest.items() if value is not None}
         check_writable(out)
+        formats = figure_format or ["svg"]
+        check_formats(formats)
         started = datetime.now(UTC)
         with progress(run.printer.console) as on_progress:
             from pkpd.comparison.run import compare as run_comparison
@@ -159,7 +169,7 @@ def compare(
             )
             on_progress(1.0, 1.0, "writing tables" if no_figures else "drawing figures")
             result = _recorded(result, settings, started, datetime.now(UTC))
-            paths = write_results(result, out, figures=not no_figures)
+            paths = write_results(result, out, figures=not no_figures, formats=formats)
         run.printer.assumptions(result)
         run.printer.files(paths, out)
 

@@ -23,6 +23,7 @@ CRITERIA = (
     "platelets >= 50",
     "platelets >= 100",
 )
+STATES = ("recovered", "low without leukaemia", "low with leukaemia", "died")
 ASSUMED = (
     "effects/lenalidomide_plasma: slope",
     "effects/clofarabine_triphosphate: EC50",
@@ -96,6 +97,7 @@ def make_trial_result(
     risk = np.empty((n_cohorts, n_draws))
     sensitivity = np.empty((n_cohorts, 2, 4, 4, 3))
     dose = np.zeros((n_cohorts, len(drugs), days.size))
+    split = np.empty((n_cohorts, len(STATES), days.size))
     for i, (cid, label, n, p, k, depth, shift) in enumerate(_COHORTS[:n_cohorts]):
         common = {
             "trial": name,
@@ -160,6 +162,9 @@ def make_trial_result(
                     published_source="Author 2018, text (read)" if c == 0 and i == 0 else "",
                 )
             )
+        died = 0.15 * days / days[-1]
+        low = (1.0 - died) * np.exp(-(((days - 20) / 15) ** 2))
+        split[i] = 1.0 - died - low, 0.75 * low, 0.25 * low, died
         risk[i] = np.clip(rng.beta(8 * p, 8 * (1 - p), n_draws), 0, 1)
         has = with_published and cid != "10d-5"
         rows.append(
@@ -232,6 +237,7 @@ def make_trial_result(
                 sensitivity,
             ),
             "dose_given": (("cohort", "drug", "day"), dose),
+            "split": (("cohort", "state", "day"), split),
         },
         coords={
             "cohort": ids,
@@ -245,6 +251,7 @@ def make_trial_result(
             "platelet_threshold": [20.0, 25.0, 50.0, 100.0],
             "by_day": [42, 45, 49, 56],
             "drug": list(drugs),
+            "state": list(STATES),
         },
         attrs={
             "patients": 1000,

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 import synthetic
 
+from pkpd.errors import PkpdError
 from pkpd.report.comparison import document, pages, tables
 
 
@@ -44,21 +45,37 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pages, "PRINT_DPI", 50)  # the resolution is not what is tested
-        tables.write_results(synthetic.make_result((1,)), folder)
+        formats = ("svg", "pdf", "png")
+        tables.write_results(synthetic.make_result((1,)), folder, formats=formats)
     return folder
 
 
 def test_report_holds_its_figures_and_loads_nothing(folder):
-    reader, _ = read((folder / "report.html").read_text(encoding="utf-8"))
-    images = [attrs for tag, attrs in reader.tags if tag == "img"]
-    assert len(images) == 5
-    assert all(i["src"].startswith("data:image/png;base64,iVBORw0") for i in images)
-    assert all(len(i["alt"]) > 60 for i in images)
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    reader, _ = read(html)
+    drawings = [attrs for tag, attrs in reader.tags if tag == "svg"]
+    assert len(drawings) == 6
+    assert all(d["role"] == "img" and len(d["aria-label"]) > 60 for d in drawings)
     for tag, attrs in reader.tags:
-        assert tag not in ("script", "link", "iframe")
+        assert tag not in ("script", "link", "iframe", "img", "image", "use")
         for name in ("src", "href"):
-            assert attrs.get(name, "#").startswith(("#", "data:"))
-    assert {p.suffix for p in (folder / "figures").iterdir()} == {".png", ".pdf"}
+            assert attrs.get(name, "#").startswith("#")
+    assert "url(http" not in html
+    for path in (folder / "figures").glob("*.svg"):
+        # the same drawing stands in the page
+        assert path.read_text(encoding="utf-8").strip() in html
+    assert {p.suffix for p in (folder / "figures").iterdir()} == {".svg", ".png", ".pdf"}
+
+
+def test_figures_are_written_as_asked(tmp_path):
+    result = synthetic.make_result((1,))
+    tables.write_results(result, tmp_path)
+    first = {p.name: p.read_bytes() for p in (tmp_path / "figures").iterdir()}
+    assert {name[-4:] for name in first} == {".svg"}
+    tables.write_results(result, tmp_path)
+    assert first == {p.name: p.read_bytes() for p in (tmp_path / "figures").iterdir()}
+    with pytest.raises(PkpdError, match=r"'bmp'.*svg, pdf, png"):
+        tables.write_results(result, tmp_path, formats=("bmp",))
 
 
 def test_report_tells_question_answer_published_assumed_and_record(folder):

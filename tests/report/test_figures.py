@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from pkpd.report.comparison import figures, pages
+from pkpd.endpoints.split import STATES, STATES_WITHOUT_BLASTS
+from pkpd.report.comparison import figures, pages, split_figure, style
 
 RESULT = synthetic.make_trial_result(4)
 PANELS = {
@@ -25,6 +29,7 @@ PANELS = {
     ),
     "dlt": (lambda ax: figures.dlt_risk(RESULT, ax=ax), "% of patients", "cohort"),
     "sensitivity": (lambda ax: figures.sensitivity_panel(RESULT, "14d-5", ax), "day", "10⁹/L"),
+    "split": (lambda ax: split_figure.split_panel(RESULT, "14d-5", ax), "day", "% of patients"),
     "dosing": (lambda ax: figures.dosing_strip(RESULT, "10d-5", ax), "day", ""),
 }
 
@@ -49,8 +54,13 @@ def test_dosing_strip_names_its_drugs_and_days():
         "etoposide",
         "cytarabine",
     ]
-    days = {round(p.get_x() + 0.4) for p in ax.patches if p.get_y() < 0}
+    corners = [v for p in ax.patches for v in p.get_path().vertices]
+    days = {round(x + 0.4) for x, y in corners if y < 0 and x % 1 > 0.5}
     assert days == {*range(1, 11), *range(29, 39)}
+    # all patients get the first doses, about half of them the later ones: paler
+    shades = {round(float(x) + 0.4): p.get_facecolor()[0] for p in ax.patches
+              for x, y in p.get_path().vertices if y < 0 and x % 1 > 0.5}  # fmt: skip
+    assert shades[29] > shades[1] + 0.2
 
 
 def test_counts_panel_shows_the_median_bands_and_thresholds():
@@ -86,7 +96,7 @@ def test_sensitivity_panel_outlines_the_rule_itself():
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6, unique=True), st.floats(0.01, 0.15))
 def test_spread_labels_keep_distance_and_order(positions, gap):
-    placed = figures.spread_labels(positions, gap)
+    placed = style.spread_labels(positions, gap)
     order = sorted(range(len(positions)), key=positions.__getitem__)
     for a, b in pairwise(order):
         assert placed[b] - placed[a] >= gap - 1e-9
@@ -102,6 +112,13 @@ FOOTER = (
 )
 
 
+def untitled(figure):
+    """Leave out titles that stand above a whole row of panels."""
+    for ax in figure.axes:
+        ax.set_title("", loc="left")
+    return figure
+
+
 @pytest.mark.parametrize("n", [1, 2, 6])
 def test_pages_keep_their_panels_apart_and_on_the_page(n):
     result = synthetic.make_trial_result(n)
@@ -109,6 +126,8 @@ def test_pages_keep_their_panels_apart_and_on_the_page(n):
         lambda r: pages.counts_figure(r, "platelets", FOOTER),
         lambda r: pages.dlt_figure(r, FOOTER),
         lambda r: pages.sensitivity_figure(r, FOOTER),
+        lambda r: untitled(pages.recovery_figure(r, FOOTER)),
+        lambda r: split_figure.split_figure(r, FOOTER),
     ):
         figure = draw(result)
         figure.set_dpi(60)
@@ -136,6 +155,7 @@ def test_every_page_tells_its_content_in_words():
     told = {p.name.removeprefix("nct01681537_"): p for p in pages.trial_pages(RESULT)}
     assert list(told) == [
         "dlt",
+        "split",
         "counts_neutrophils",
         "counts_platelets",
         "recovery",
@@ -146,8 +166,52 @@ def test_every_page_tells_its_content_in_words():
 
 
 def test_pages_without_data_are_left_out():
-    bare = synthetic.without(RESULT, "counts", "recovered", "dlt_sensitivity")
+    bare = synthetic.without(RESULT, "counts", "recovered", "dlt_sensitivity", "split")
     assert [p.name for p in pages.trial_pages(bare)] == ["nct01681537_dlt"]
+
+
+def test_split_stacks_the_states_to_all_patients():
+    ax = split_figure.split_panel(RESULT, "14d-10")
+    assert len(ax.collections) == len(synthetic.STATES)
+    assert sum(int(text.get_text()[:-2]) for text in ax.texts if "%" in text.get_text()) == 100
+    tops = [max(p.vertices[:, 1].max() for p in area.get_paths()) for area in ax.collections]
+    assert tops[-1] == pytest.approx(1.0)
+
+
+def test_colours_of_states_are_told_apart_in_grey():
+    # relative luminance of sRGB (IEC 61966-2-1); the contrast from one to the next is over 1.5
+    def luminance(colour):
+        channels = np.array(to_rgb(colour))
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        return linear @ [0.2126, 0.7152, 0.0722] + 0.05
+
+    for states in (STATES, STATES_WITHOUT_BLASTS):
+        steps = [luminance(split_figure.COLOURS[state]) for state in states]
+        assert all(light / dark > 1.5 for light, dark in pairwise(steps))
+
+
+def test_split_in_a_sentence_is_that_of_the_end_of_the_rules_day():
+    split = RESULT.curves["split"].sel(day=46)  # the morning after day 45
+    low, high = (100 * float(end) for end in (split[:, 0].min(), split[:, 0].max()))
+    assert round(low) == round(high)
+    told = split_figure.split_sentence(RESULT)
+    assert told.startswith(f"At the end of day 45, in this model, {low:.0f} % have recovered")
+    assert "% have low counts with leukaemia and 8 % have died (of 4 cohorts)." in told
+    later = RESULT.curves.assign_attrs(rule_clock="consolidation")
+    told = split_figure.split_sentence(replace(RESULT, curves=later))
+    assert told.startswith("On the morning of day 90, the last simulated,")
+
+
+def test_a_marrow_without_blasts_has_three_states():
+    curves = RESULT.curves.drop_vars("split").drop_dims("state")
+    two = RESULT.curves["split"].values
+    shares = np.stack([two[:, 0], two[:, 1] + two[:, 2], two[:, 3]], axis=1)
+    curves = curves.assign(split=(("cohort", "state", "day"), shares))
+    bare = replace(RESULT, curves=curves.assign_coords(state=list(STATES_WITHOUT_BLASTS)))
+    assert len(split_figure.split_panel(bare, "10d-5").collections) == 3
+    assert "leukaemia" not in split_figure.split_sentence(bare) + split_figure.split_alt(bare)
 
 
 def test_drawing_needs_no_pyplot():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -19,16 +18,14 @@ from pkpd.report import wording
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
-    from pkpd.report.comparison.pages import Page
+    from pkpd.report.comparison.pages import Drawing
     from pkpd.trials import Trial
 
 _TEMPLATE = "comparison.html.j2"
 _SHORT_HASH = 12
 
 
-def render(
-    result: ComparisonResult, pages: Mapping[str, Sequence[Page]], figures: Path | None = None
-) -> str:
+def render(result: ComparisonResult, pages: Mapping[str, Sequence[Drawing]]) -> str:
     """HTML page of a comparison.
 
     Parameters
@@ -37,8 +34,6 @@ def render(
         The comparison and its run record.
     pages
         Figures by trial identifier; a trial may have none.
-    figures
-        Folder that holds ``<page.name>.png``; its images are embedded.
 
     Returns
     -------
@@ -56,7 +51,7 @@ def render(
     return environment.get_template(_TEMPLATE).render(
         title="Blood counts and dose-limiting toxicity: " + _names(result),
         question=record.get("question") or _question(result),
-        trials=[_trial(t, pages.get(t.trial.id, ()), figures, record) for t in result.trials],
+        trials=[_trial(t, pages.get(t.trial.id, ()), record) for t in result.trials],
         assumed=wording.assumed_inputs(row for t in result.trials for row in t.rows),
         simulated=_simulated(result),
         marrow=_marrow(record),
@@ -104,7 +99,7 @@ def _question(result: ComparisonResult) -> str:
 
 
 def _trial(
-    result: TrialResult, pages: Sequence[Page], figures: Path | None, record: Mapping[str, Any]
+    result: TrialResult, pages: Sequence[Drawing], record: Mapping[str, Any]
 ) -> dict[str, Any]:
     trial = result.trial
     rows = result.rows
@@ -149,7 +144,8 @@ def _trial(
         ],
         "pairs": [_pair(pair) for pair in result.pairs],
         "pages": [
-            {"name": p.name, "caption": p.caption, "alt": p.alt, "image": _image(figures, p.name)}
+            # what the drawing says is escaped in it
+            {"name": p.name, "caption": p.caption, "svg": Markup(p.svg)}
             for p in pages
         ],
         "assumptions": result.assumptions,
@@ -281,13 +277,6 @@ def _published(row: EndpointRow, figure: wording.Published) -> dict[str, str]:
         else "not predicted",
         "source": row.published_source,
     }
-
-
-def _image(figures: Path | None, name: str) -> Markup:
-    if figures is None:
-        return Markup("")
-    data = base64.b64encode((figures / f"{name}.png").read_bytes()).decode("ascii")
-    return Markup("data:image/png;base64," + data)
 
 
 def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,55 +3,35 @@
 Every function takes a :class:`~pkpd.comparison.results.TrialResult` and an optional axes, and
 returns the axes. None of them touches pyplot or a display. :mod:`pkpd.report.comparison.pages`
 puts the panels of all cohorts together.
-
-Colours are those of Okabe and Ito (2008), readable with colour blindness; every line is also told
-apart by its style and a direct label, so that the figures survive a grey-scale printer.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import textwrap
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pkpd.report import wording
+from pkpd.report.comparison.style import (
+    GREY,
+    INK,
+    beside,
+    labels_at_right,
+    styled,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pkpd.comparison.results import TrialResult
 
-STYLE: dict[Any, Any] = {
-    "font.size": 8.0,
-    "axes.titlesize": 8.0,
-    "axes.labelsize": 8.0,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "lines.linewidth": 1.4,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "figure.dpi": 100,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-}
-INK = "#222222"
-GREY = "#6b6b6b"
 LINE_COLOUR = {"neutrophils": "#0072B2", "platelets": "#B24700"}
 # dark to light, so that the order of the thresholds also shows in grey
 _CRITERION_STYLES = (
@@ -63,17 +43,6 @@ _CRITERION_STYLES = (
 _RISK_MAP = LinearSegmentedColormap.from_list("risk", ["#ffffff", "#9ec5e8", "#2f6fae", "#08264d"])
 _FLOOR = {"neutrophils": 0.01, "platelets": 1.0}
 DAY_LABEL = "protocol day (day 1 = first dose)"
-
-
-def styled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Draw with :data:`STYLE` without changing the caller's settings."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with mpl.rc_context(STYLE):
-            return function(*args, **kwargs)
-
-    return wrapper
 
 
 def _own_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 2.8)) -> Axes:
@@ -119,7 +88,7 @@ def counts_panel(
     top = max(2.0 * float(np.nanmax(curves["counts"].sel(line=line).values)), 10.0 * floor)
     ax.set_ylim(0.85 * floor, top)  # a line at the floor stays visible
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.set_ylabel(f"{line}\n(10⁹/L)")
     day_axis(ax, result)
     thresholds = _thresholds(result, line)
@@ -127,9 +96,9 @@ def counts_panel(
         ax.axhline(at, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
     decades = math.log10(top / (0.85 * floor))
     labels = [(math.log10(at / (0.85 * floor)) / decades, f"{at:g}") for at in thresholds]
-    _labels_at_right(ax, labels)
-    _rule_day(ax, result)
-    ax.set_title(_wrapped(wording.cohort_title(result.trial, cohort), title_width))
+    labels_at_right(ax, labels)
+    rule_day(ax, result)
+    _title(ax, result, cohort, title_width)
     return ax
 
 
@@ -154,8 +123,10 @@ def dosing_strip(
     day = result.curves["day"].values
     for row, drug in enumerate(drugs):
         given = share[row] > 0.0
-        shade = [str(round(0.80 - 0.65 * float(s), 2)) for s in share[row][given]]
-        ax.bar(day[given], 0.7, bottom=row - 0.35, width=0.8, color=shade, linewidth=0)
+        shade = np.round(20.0 * (0.80 - 0.65 * share[row])) / 20.0
+        for tone in np.unique(shade[given]):
+            boxes = _boxes(day[given & (shade == tone)], row)
+            ax.add_patch(PathPatch(boxes, facecolor=str(tone), linewidth=0))
         ax.axhline(row, color="#dddddd", linewidth=0.5, zorder=0)
         if not given.any():
             ax.annotate(
@@ -173,8 +144,16 @@ def dosing_strip(
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     day_axis(ax, result, label=x_label)
-    _rule_day(ax, result, text=False)
+    rule_day(ax, result, text=False)
     return ax
+
+
+def _boxes(days: Any, row: int) -> Path:
+    """Boxes of a row of the strip, one on each day, in one path."""
+    corners = np.array([(-0.4, -0.35), (0.4, -0.35), (0.4, 0.35), (-0.4, 0.35), (-0.4, -0.35)])
+    vertices = (corners + np.stack([days, np.full(days.size, row)], axis=1)[:, None]).reshape(-1, 2)
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+    return Path(vertices, codes * days.size)
 
 
 @styled
@@ -213,9 +192,9 @@ def recovery_panel(
     ax.axhline(0.5, color="#cccccc", linewidth=0.6, zorder=0)
     ax.set_ylabel(f"{line} recovered\n(% of patients)")
     day_axis(ax, result)
-    _labels_at_right(ax, [(y, t) for y, t, _ in ends], [c for *_, c in ends])
-    _rule_day(ax, result, height=0.13)
-    ax.set_title(_wrapped(wording.cohort_title(result.trial, cohort), title_width))
+    labels_at_right(ax, [(y, t) for y, t, _ in ends], [c for *_, c in ends])
+    rule_day(ax, result, height=0.13)
+    _title(ax, result, cohort, title_width)
     return ax
 
 
@@ -246,17 +225,17 @@ def dlt_risk(result: TrialResult, rule: str | None = None, ax: Axes | None = Non
         ax.plot(row.estimate, y - 0.13, "o", color=LINE_COLOUR["neutrophils"], ms=6)
         span = wording.percent_range(row.lower, row.upper, row.estimate, row.mc_error)
         text = f"{wording.percent(row.estimate, row.mc_error)} ({span})"
-        _beside(ax, y - 0.13, f"predicted {text}", INK)
+        beside(ax, y - 0.13, f"predicted {text}", INK)
         figure = wording.published(row)
         if figure is None:
-            _beside(ax, y + 0.21, "nothing published", GREY)
+            beside(ax, y + 0.21, "nothing published", GREY)
             continue
         if math.isfinite(figure.lower) and math.isfinite(figure.upper):
             ax.plot([figure.lower, figure.upper], [y + 0.21] * 2, color=INK, lw=0.9, ls=(0, (4, 2)))
             ax.plot([figure.lower, figure.upper], [y + 0.21] * 2, "|", color=INK, ms=5)
         ax.plot(figure.value, y + 0.21, "D", mfc="white", mec=INK, ms=5, clip_on=False, zorder=3)
-        _beside(ax, y + 0.21, f"published {wording.published_text(row)}", INK)
-    names = [_wrapped(wording.cohort_title(result.trial, row.cohort), 36) for row in rows]
+        beside(ax, y + 0.21, f"published {wording.published_text(row)}", INK)
+    names = [wrapped(wording.cohort_title(result.trial, row.cohort), 36) for row in rows]
     if len({row.rule for row in rows}) > 1:
         names = [f"{name}\n(rule {row.rule})" for name, row in zip(names, rows, strict=True)]
     ax.set_yticks(range(len(rows)), names)
@@ -342,7 +321,7 @@ def sensitivity_panel(
         spine.set_visible(False)
     ax.set_xlabel("not recovered by day (rule's clock)")
     ax.set_ylabel("neutrophils / platelets (10⁹/L)")
-    ax.set_title(_wrapped(wording.cohort_title(result.trial, cohort), title_width))
+    _title(ax, result, cohort, title_width)
     return ax
 
 
@@ -368,7 +347,7 @@ def day_axis(ax: Axes, result: TrialResult, *, label: bool = True) -> None:
         ax.set_xlabel(DAY_LABEL)
 
 
-def _rule_day(ax: Axes, result: TrialResult, *, text: bool = True, height: float = 1.0) -> None:
+def rule_day(ax: Axes, result: TrialResult, *, text: bool = True, height: float = 1.0) -> None:
     """Draw the day of the DLT rule, if its clock starts with the first dose as the axis does."""
     attrs = result.curves.attrs
     day = attrs.get("rule_by_day")
@@ -408,87 +387,6 @@ def _own_cell(result: TrialResult, anc: Any, plt: Any, by_day: Any) -> tuple[int
     return int(places[0][0] * len(plt) + places[1][0]), int(places[2][0])
 
 
-def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
-    """Move positions on a line apart so that neighbours keep a distance, moving them little.
-
-    Parameters
-    ----------
-    positions
-        Wanted positions, in any order and unit.
-    gap
-        Least distance in the same unit.
-
-    Returns
-    -------
-    list of float
-        New positions in the order of the input; the order along the line is kept.
-    """
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    groups: list[tuple[list[int], float]] = []  # members and centre
-    for i in order:
-        members, centre = [i], float(positions[i])
-        while groups:
-            previous, middle = groups[-1]
-            half = gap * (len(previous) + len(members)) / 2.0
-            if centre - middle >= half - 1e-12:
-                break
-            groups.pop()
-            members = previous + members
-            centre = float(np.mean([positions[j] for j in members]))
-        groups.append((members, centre))
-    placed = [0.0] * len(positions)
-    for members, centre in groups:
-        for rank, i in enumerate(members):
-            placed[i] = centre + gap * (rank - (len(members) - 1) / 2.0)
-    return placed
-
-
-def _labels_at_right(
-    ax: Axes, labels: Sequence[tuple[float, str]], colours: Sequence[str] | None = None
-) -> None:
-    """Label heights (axes fractions) outside the right edge, moved apart where they collide."""
-    figure = cast("Figure", ax.get_figure(root=True))
-    aside = ax.transAxes + ScaledTranslation(9.0 / 72.0, 0.0, figure.dpi_scale_trans)
-    height = ax.get_window_extent().height / figure.dpi * 72.0
-    gap = 8.0 / max(height, 40.0)
-    spread = spread_labels([y for y, _ in labels], gap)
-    for i, ((y, text), place) in enumerate(zip(labels, spread, strict=True)):
-        colour = INK if colours is None else colours[i]
-        ax.annotate(
-            text,
-            (1.0, y),
-            xycoords="axes fraction",
-            xytext=(1.0, place),
-            textcoords=aside,
-            fontsize=6.5,
-            color=colour,
-            va="center",
-            ha="left",
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "lw": 0.5,
-                "shrinkA": 1.5,
-                "shrinkB": 0,
-                "relpos": (0.0, 0.5),
-            },
-        )
-
-
-def _beside(ax: Axes, y: float, text: str, colour: str) -> None:
-    ax.annotate(
-        text,
-        (1.0, y),
-        xycoords=("axes fraction", "data"),
-        xytext=(8, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=7.5,
-        color=colour,
-        annotation_clip=False,
-    )
-
-
-def _wrapped(text: str, width: int) -> str:
-    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+def _title(ax: Axes, result: TrialResult, cohort: str, width: int) -> None:
+    """Title at a place that matplotlib does not have to look for."""
+    ax.set_title(wrapped(wording.cohort_title(result.trial, cohort), width), y=1.0, pad=4.0)

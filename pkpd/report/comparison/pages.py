@@ -1,26 +1,37 @@
-"""Figures of a whole trial: one page per question, with footer, saved as PNG and PDF."""
+"""Figures of a whole trial: one page per question, with footer, as SVG and for print."""
 
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pkpd.report import wording
 from pkpd.report.comparison import figures
+from pkpd.report.comparison.layout import (
+    TICKS,
+    WIDTH,
+    place_labels,
+    sheet,
+    text_width,
+    title_height,
+)
+from pkpd.report.comparison.split_figure import split_alt, split_figure, split_sentence
+from pkpd.report.comparison.style import INK, styled, wrapped
+from pkpd.report.svg import svg
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pkpd.comparison.results import TrialResult
 
-WIDTH = 7.2  # inches: the text width of an A4 page
 PRINT_DPI = 300
 
 
@@ -32,6 +43,8 @@ class Page:
     ----------
     name
         File name without ending, such as ``nct01681537_dlt``.
+    title
+        What the figure is of.
     caption
         What is drawn and how to read it.
     alt
@@ -41,29 +54,57 @@ class Page:
     """
 
     name: str
+    title: str
     caption: str
     alt: str
     figure: Figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as the report holds it: name and caption as those of its `Page`, and SVG."""
+
+    name: str
+    caption: str
+    svg: str
 
 
 def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) -> Iterator[Page]:
     """Draw all figures of a trial, one after another; figures without data are left out."""
     curves = result.curves
     stem = wording.file_stem(result.trial.id)
+    name = result.trial.name
     footer = wording.footer_text(result, record)
     if wording.dlt_rows(result):
         yield Page(
             f"{stem}_dlt",
+            f"{name}: {wording.risk_name(result)}",
             f"{wording.risk_name(result).capitalize()} by cohort. Dot and bar: predicted mean and "
             "90 % interval from uncertain parameters. Diamond and dashed line: published "
             "proportion with its own interval.",
             _dlt_alt(result),
             dlt_figure(result, footer),
         )
+    if "split" in curves:
+        yield Page(
+            f"{stem}_split",
+            f"{name}: what has become of the patients",
+            f"{split_sentence(result)} Recovered: all counts of the rule are at their thresholds, "
+            "platelets without transfusion. Low: they are not"
+            + (
+                "; with leukaemia from 5 % marrow blasts"
+                if "low with leukaemia" in curves["state"].values
+                else ""
+            )
+            + ". Numbers at the right: the last morning.",
+            split_alt(result),
+            split_figure(result, footer),
+        )
     if "counts" in curves:
-        for line in (str(name) for name in curves["line"].values):
+        for line in (str(one) for one in curves["line"].values):
             yield Page(
                 f"{stem}_counts_{line}",
+                f"{name}: {line} over time",
                 f"{line.capitalize()} over time. Line: median patient; dark and light band: 50 % "
                 "and 90 % of the patients and parameter draws. Dashed: recovery thresholds. Strip: "
                 "days of dosing, darker where more patients are dosed; after a gate patients start "
@@ -75,6 +116,7 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
     if "recovered" in curves:
         yield Page(
             f"{stem}_recovery",
+            f"{name}: time to recovery",
             "Share of patients recovered by each day, for each threshold. Recovery is looked for "
             "after the last dose of the rule's first cycle; patients who are not low from then on "
             "count as recovered from the start. Bands: 90 % interval from uncertain parameters.",
@@ -84,6 +126,7 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
     if "dlt_sensitivity" in curves:
         yield Page(
             f"{stem}_sensitivity",
+            f"{name}: DLT risk under other rules",
             "Risk of a dose-limiting toxicity (%) if the rule had other thresholds or another day; "
             "small figures: 90 % interval. Outlined: the rule as run.",
             _sensitivity_alt(result),
@@ -92,68 +135,89 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
 
 
 def save_pages(
-    result: TrialResult, folder: Path, record: Mapping[str, Any] | None = None
-) -> list[Page]:
-    """Write all figures of a trial as 300-dpi PNG and as PDF into an existing folder."""
-    pages = []
+    result: TrialResult,
+    folder: Path,
+    record: Mapping[str, Any] | None = None,
+    formats: Sequence[str] = ("svg",),
+) -> list[Drawing]:
+    """Draw all figures of a trial and write them into an existing folder.
+
+    Parameters
+    ----------
+    result, record
+        What is drawn.
+    folder
+        Where files go.
+    formats
+        ``svg``, ``pdf``, ``png``; PNG has 300 dpi. Two runs of the same seed give the same bytes.
+    """
+    drawn = []
     for page in trial_pages(result, record):
-        # without dates two runs of the same seed give the same bytes
-        page.figure.savefig(folder / f"{page.name}.png", dpi=PRINT_DPI, format="png")
-        page.figure.savefig(
-            folder / f"{page.name}.pdf", format="pdf", metadata={"CreationDate": None}
-        )
-        pages.append(page)
-    return pages
+        text = svg(page.figure, page.name, page.title, page.alt)
+        if "svg" in formats:
+            (folder / f"{page.name}.svg").write_text(text, encoding="utf-8")
+        # straight to the canvas: `savefig` would draw each figure twice
+        if "pdf" in formats:
+            FigureCanvasPdf(page.figure).print_pdf(
+                folder / f"{page.name}.pdf", metadata={"CreationDate": None}
+            )
+        if "png" in formats:
+            page.figure.set_dpi(PRINT_DPI)
+            FigureCanvasAgg(page.figure).print_png(folder / f"{page.name}.png")
+        drawn.append(Drawing(page.name, page.caption, text))
+    return drawn
 
 
 # -- pages ----------------------------------------------------------------------------------
 
 
-@figures.styled
+@styled
 def counts_figure(result: TrialResult, line: str, footer: str = "") -> Figure:
     """Draw counts of one line: a panel for each cohort with its dosing strip underneath."""
     ids = _cohort_ids(result)
     columns = 1 if len(ids) == 1 else 2
     n_rows = math.ceil(len(ids) / columns)
-    strips = "dose_given" in result.curves and bool(figures.drugs_given(result))
-    strip = 0.16 * len(figures.drugs_given(result)) if strips else 0.0
-    figure = _page(result, f"{line} over time", n_rows * (2.05 + strip) + 0.4, footer, legend=True)
-    outer = figure.add_gridspec(n_rows, columns)
-    shared = None
+    drugs = figures.drugs_given(result) if "dose_given" in result.curves else []
+    strip = 0.16 * len(drugs)
+    letters = 90 if columns == 1 else 40
+    above = _title_height(result, ids, letters)
+    left = max(_LEFT, text_width(drugs, 6.5) + 0.08)
+    high = 1.45
+    pitch = above + high + TICKS + (strip + 0.05 if drugs else 0.0) + 0.06
+    page = sheet(result, f"{line} over time", n_rows * pitch + TICKS, footer, legend=True)
+    width = WIDTH / columns - left - 0.45
     for i, cohort in enumerate(ids):
-        cell = outer[divmod(i, columns)]
-        inner = GridSpecFromSubplotSpec(
-            2, 1, subplot_spec=cell, height_ratios=(1.6, max(strip, 0.01)), hspace=0.02
-        )
-        ax = figure.add_subplot(inner[0], sharey=shared)
-        shared = shared or ax
-        figures.counts_panel(result, cohort, line, ax, title_width=40 if columns == 2 else 90)
-        last_in_column = i + columns >= len(ids)
-        if strips:
-            below = figure.add_subplot(inner[1], sharex=ax)
-            figures.dosing_strip(result, cohort, below, x_label=last_in_column)
+        row, column = divmod(i, columns)
+        at = (column * WIDTH / columns + left, row * pitch + above)
+        ax = page.panel(*at, width, high)
+        figures.counts_panel(result, cohort, line, ax, title_width=letters)
+        last = ax
+        if drugs:
+            last = page.panel(at[0], at[1] + high + 0.05, width, strip)
+            figures.dosing_strip(result, cohort, last)
             ax.set_xlabel("")
-            ax.tick_params(axis="x", labelbottom=False)
-        elif not last_in_column:
-            ax.set_xlabel("")
-    colour = figures.LINE_COLOUR.get(line, figures.INK)
-    figure.legend(
-        handles=[
+            ax.tick_params(axis="x", labelbottom=False, length=0)
+        if i + columns < len(ids):
+            last.set_xlabel("")
+        place_labels(ax)
+        place_labels(last)
+    colour = figures.LINE_COLOUR.get(line, INK)
+    page.legend(
+        [
             Line2D([], [], color=colour, label="median"),
             Patch(color=colour, alpha=0.42, linewidth=0, label="50 % of patients"),
             Patch(color=colour, alpha=0.16, linewidth=0, label="90 % of patients"),
-            Line2D([], [], color=figures.INK, lw=0.7, ls=(0, (4, 2)), label="recovery threshold"),
-            *([Patch(color="0.15", label="dosing day")] if strips else []),
+            Line2D([], [], color=INK, lw=0.7, ls=(0, (4, 2)), label="recovery threshold"),
+            *([Patch(color="0.15", label="dosing day")] if drugs else []),
         ],
         ncols=5,
         handlelength=1.8,
         columnspacing=1.4,
-        **_legend_place(figure),
     )
-    return figure
+    return page.figure
 
 
-@figures.styled
+@styled
 def recovery_figure(result: TrialResult, footer: str = "") -> Figure:
     """Draw recovery curves: a row for each cohort, neutrophils beside platelets."""
     ids = _cohort_ids(result)
@@ -162,116 +226,91 @@ def recovery_figure(result: TrialResult, footer: str = "") -> Figure:
         for line in ("neutrophils", "platelets")
         if any(wording.criterion(str(c))[0] == line for c in result.curves["criterion"].values)
     ]
-    height = len(ids) * (1.75 if len(ids) > 2 else 2.3) + 0.7
-    figure = _page(result, "time to recovery", height, footer)
-    grid = figure.subplots(len(ids), len(lines), squeeze=False, sharex=True, sharey=True)
+    high = 1.4 if len(ids) > 2 else 1.9
+    above = _title_height(result, ids, 100)
+    pitch = above + high + 0.12
+    page = sheet(result, "time to recovery", len(ids) * pitch + 2 * TICKS - 0.1, footer)
+    wide = WIDTH / len(lines)
     for i, cohort in enumerate(ids):
         for j, line in enumerate(lines):
-            ax = grid[i, j]
+            ax = page.panel(j * wide + _LEFT, i * pitch + above, wide - _LEFT - 0.5, high)
             figures.recovery_panel(result, cohort, line, ax, title_width=100)
+            place_labels(ax)
             if j:  # the title of the left panel names the cohort of the whole row
                 ax.set_title("")
             if i + 1 < len(ids):
                 ax.set_xlabel("")
-            ax.tick_params(labelleft=True)
-    return figure
+                ax.tick_params(axis="x", labelbottom=False)
+    return page.figure
 
 
-@figures.styled
+@styled
 def dlt_figure(result: TrialResult, footer: str = "") -> Figure:
     """Draw the DLT risk of all cohorts, predicted beside published."""
     rows = wording.dlt_rows(result)
-    figure = _page(result, wording.risk_name(result), 0.7 + 0.52 * len(rows), footer, legend=True)
-    ax = figure.add_subplot()
-    figures.dlt_risk(result, ax=ax)
-    blue = figures.LINE_COLOUR["neutrophils"]
+    high = 0.15 + 0.5 * len(rows)
+    page = sheet(result, wording.risk_name(result), high + 2 * TICKS + 0.1, footer, legend=True)
+    figure = page.figure
+    ax = figures.dlt_risk(result, ax=page.panel(1.0, 0.05, 1.0, high))
+    # the axes take what the names of the cohorts and the figures beside leave
+    names = text_width((label.get_text() for label in ax.get_yticklabels()), 7.5)
+    told = text_width((text.get_text() for text in ax.texts), 7.5)
+    left = names + 0.32
+    place = ax.get_position()
+    width = WIDTH - left - told - 0.2
+    ax.set_position((left / WIDTH, place.y0, width / WIDTH, place.height))
+    place_labels(ax, left=names + 0.12)
+    # the axes are narrow beside long names; their label is not
+    ax.xaxis.label.set_wrap(False)
     kinds = {p.interval for row in rows if (p := wording.published(row)) and p.interval}
     interval = f" with interval ({' or '.join(sorted(kinds))})" if kinds else ""
+    blue = figures.LINE_COLOUR["neutrophils"]
     handles = [Line2D([], [], color=blue, marker="o", lw=3.2, label="predicted, 90 % interval")]
     if any(wording.published(row) for row in rows):
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=figures.INK,
-                marker="D",
-                mfc="white",
-                lw=0.9,
-                ls=(0, (4, 2)),
-                label=f"published{interval}",
-            )
-        )
-    figure.legend(handles=handles, ncols=2, **_legend_place(figure))
+        look = {"marker": "D", "mfc": "white", "lw": 0.9, "ls": (0, (4, 2))}
+        handles.append(Line2D([], [], color=INK, label=f"published{interval}", **look))
+    page.legend(handles, ncols=2)
     return figure
 
 
-@figures.styled
+@styled
 def sensitivity_figure(result: TrialResult, footer: str = "") -> Figure:
     """Draw the DLT risk over thresholds and days: a heat map for each cohort."""
     ids = _cohort_ids(result)
     columns = min(2, len(ids))
     n_rows = math.ceil(len(ids) / columns)
-    figure = _page(
+    letters = 90 if columns == 1 else 40
+    above = _title_height(result, ids, letters)
+    high = 2.3
+    pitch = above + high + 0.1
+    page = sheet(
         result,
         "DLT risk (%) under other rules",
-        n_rows * 2.75 + 0.5,
+        n_rows * pitch + 2 * TICKS - 0.1,
         "Small print: 90 % interval. Outlined: the rule as run. " + footer,
     )
-    grid = figure.subplots(n_rows, columns, squeeze=False, sharex=True, sharey=True)
-    for i, ax in enumerate(grid.flat):
-        if i >= len(ids):
-            ax.set_visible(False)
-            continue
-        figures.sensitivity_panel(result, ids[i], ax, title_width=40 if columns == 2 else 90)
+    left, between = 0.92, 0.25
+    width = (WIDTH - left - columns * between) / columns
+    for i, cohort in enumerate(ids):
+        row, column = divmod(i, columns)
+        ax = page.panel(left + column * (width + between), row * pitch + above, width, high)
+        figures.sensitivity_panel(result, cohort, ax, title_width=letters)
+        place_labels(ax, left=0.62)
         if i + columns < len(ids):
             ax.set_xlabel("")
-        else:
-            ax.tick_params(axis="x", labelbottom=True)
-        if i % columns:
+            ax.tick_params(axis="x", labelbottom=False)
+        if column:
             ax.set_ylabel("")
-    return figure
+            ax.tick_params(axis="y", labelleft=False)
+    return page.figure
 
 
-def _page(
-    result: TrialResult, subject: str, height: float, footer: str, *, legend: bool = False
-) -> Figure:
-    """Empty page: title above, footer and room for a legend below, panels laid out between."""
-    trial = result.trial
-    title = textwrap.wrap(f"{trial.name}: {subject}", 92)
-    smaller = textwrap.wrap(trial.title, 120) if trial.title != trial.name else []
-    foot = textwrap.wrap(footer, 140)
-    bottom, top = (
-        0.125 * len(foot) + 0.09 + (0.24 if legend else 0.0),
-        0.17 * len(title) + 0.13 * len(smaller) + 0.1,
-    )
-    height += bottom + top
-    figure = Figure(figsize=(WIDTH, height))
-    inner = (0.0, bottom / height, 1.0, 1.0 - (bottom + top) / height)
-    figure.set_layout_engine("constrained", rect=inner, h_pad=0.05, hspace=0.04)
-    left = 0.012
-    figure.text(left, 1.0 - 0.06 / height, "\n".join(title), fontsize=10, weight="bold", va="top")
-    figure.text(
-        left,
-        1.0 - (0.09 + 0.17 * len(title)) / height,
-        "\n".join(smaller),
-        fontsize=7.5,
-        color=figures.GREY,
-        va="top",
-    )
-    figure.text(left, 0.05 / height, "\n".join(foot), fontsize=6.5, color=figures.GREY, va="bottom")
-    return figure
+_LEFT = 0.68
+"""Inches left of axes with a label of two lines."""
 
 
-def _legend_place(figure: Figure) -> dict[str, Any]:
-    """Where the legend stands: in the room that `_page` left above the footer."""
-    engine = figure.get_layout_engine()
-    bottom = engine.get()["rect"][1] if engine is not None else 0.0
-    height = figure.get_size_inches()[1]
-    return {
-        "loc": "lower left",
-        "bbox_to_anchor": (0.0, bottom - 0.27 / height),
-        "frameon": False,
-    }
+def _title_height(result: TrialResult, ids: Sequence[str], letters: int) -> float:
+    return title_height(wrapped(wording.cohort_title(result.trial, c), letters) for c in ids)
 
 
 def _cohort_ids(result: TrialResult) -> list[str]:

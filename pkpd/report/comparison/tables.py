@@ -48,6 +48,9 @@ QUESTION_COLUMNS = (
     *("trial", "question", "row", "column", "unit", "value", "lower", "upper", "text"),
     "posterior",
 )
+FIGURE_FORMATS = ("svg", "pdf", "png")
+"""Files that a figure can be written as; ``svg`` is what the report holds."""
+
 _LABELS = {
     "counts": {"units": "10^9/L"},
     "recovered": {"units": "probability"},
@@ -65,7 +68,11 @@ _LABELS = {
 
 
 def write_results(
-    result: ComparisonResult, folder: str | Path, *, figures: bool = True
+    result: ComparisonResult,
+    folder: str | Path,
+    *,
+    figures: bool = True,
+    formats: Sequence[str] = ("svg",),
 ) -> tuple[Path, ...]:
     """Write a finished comparison.
 
@@ -77,7 +84,9 @@ def write_results(
         Destination; made if absent. Files of an earlier run that this run does not write again
         are removed if the earlier ``results.json`` lists them.
     figures
-        Whether to draw the figures (PNG, PDF), which the report then shows.
+        Whether to draw the figures, which the report then shows.
+    formats
+        Files of the figures in ``figures/``: ``"svg"``, ``"pdf"``, ``"png"`` (300 dpi).
 
     Returns
     -------
@@ -88,10 +97,11 @@ def write_results(
     Raises
     ------
     pkpd.errors.PkpdError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or figures cannot be written so.
     """
     folder = Path(folder)
     check_writable(folder)
+    check_formats(formats)
     from pkpd.report.comparison import document
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +113,7 @@ def write_results(
 
             (stage / "figures").mkdir()
             for trial in result.trials:
-                pages[trial.trial.id] = save_pages(trial, stage / "figures", result.record)
+                pages[trial.trial.id] = save_pages(trial, stage / "figures", result.record, formats)
         for trial in result.trials:
             _write_curves(trial, stage / curves_name(trial.trial.id))
         rows = all_rows(result.trials)
@@ -116,7 +126,7 @@ def write_results(
             from pkpd.report.comparison.what_is_known import page
 
             (stage / "what_is_known.md").write_text(page(result), encoding="utf-8")
-        html = document.render(result, pages, stage / "figures")
+        html = document.render(result, pages)
         (stage / "report.html").write_text(html, encoding="utf-8")
         made = [p for p in stage.rglob("*") if p.is_file()]
         names = sorted(p.relative_to(stage).as_posix() for p in made)
@@ -193,6 +203,19 @@ def read_rows(path: str | Path) -> tuple[EndpointRow, ...]:
 def read_pairs(path: str | Path) -> tuple[PairRow, ...]:
     """Read ``pairs.csv`` back into rows."""
     return tuple(_from_csv(Path(path), PairRow))
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse a kind of figure file that is not written, before any work is done."""
+    for name in formats:
+        if name not in FIGURE_FORMATS:
+            raise PkpdError(
+                sentence(
+                    where="--figure-format",
+                    what=f"figures cannot be written as {name!r}",
+                    allowed=", ".join(FIGURE_FORMATS),
+                )
+            )
 
 
 def check_writable(folder: str | Path) -> None:

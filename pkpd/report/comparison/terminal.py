@@ -163,7 +163,8 @@ class CohortPrinter:
             if name not in figures:
                 self._item(name)
         if figures:
-            self._item(f"figures/ ({len(figures)} files, PNG and PDF)")
+            kinds = sorted({Path(name).suffix[1:].upper() for name in figures})
+            self._item(f"figures/ ({len(figures)} files, {', '.join(kinds)})")
 
     def _line(self, text: str | Text) -> None:
         style = text.style if isinstance(text, Text) else ""

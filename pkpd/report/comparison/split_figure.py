@@ -1,0 +1,162 @@
+"""What has become of the patients of each cohort by day: stacked areas, and a sentence."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from pkpd.endpoints.split import STATES, STATES_WITHOUT_BLASTS
+from pkpd.report import wording
+from pkpd.report.comparison.figures import day_axis, rule_day
+from pkpd.report.comparison.layout import TICKS, WIDTH, place_labels, sheet, title_height
+from pkpd.report.comparison.style import INK, labels_at_right, styled, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pkpd.comparison.results import TrialResult
+
+_LIGHT_TO_DARK = ("#DCEBF7", "#F0B44C", "#B4502E", "#303030")
+COLOURS = {
+    **dict(zip(STATES, _LIGHT_TO_DARK, strict=True)),
+    **dict(zip(STATES_WITHOUT_BLASTS, (*_LIGHT_TO_DARK[:2], _LIGHT_TO_DARK[3]), strict=True)),
+}
+"""Colour of a state: each is darker than the one before, so that grey tells them apart too."""
+
+
+@styled
+def split_panel(
+    result: TrialResult, cohort: str, ax: Axes | None = None, *, title_width: int = 60
+) -> Axes:
+    """Draw the shares of patients in each state by day, stacked to 100 %.
+
+    Parameters
+    ----------
+    result, cohort
+        ``curves["split"]`` holds the share of patients in each state on the morning of each day.
+    ax
+        Axes to draw on; by default a new figure's.
+    title_width
+        Characters of the title before it wraps.
+
+    Notes
+    -----
+    The numbers at the right are the shares on the last morning; states that round to nothing there
+    have none.
+    """
+    if ax is None:
+        ax = Figure(figsize=(4.2, 2.8), layout="constrained").add_subplot()
+    data = result.curves["split"].sel(cohort=cohort)
+    day = data["day"].values
+    shares = data.transpose("state", "day").values
+    edges = np.vstack([np.zeros(day.size), np.cumsum(shares, axis=0)])
+    labels = []
+    for s, state in enumerate(map(str, data["state"].values)):
+        ax.fill_between(
+            day,
+            edges[s],
+            edges[s + 1],
+            step="post",
+            color=COLOURS[state],
+            linewidth=0.4,
+            edgecolor="white",
+        )
+        if shares[s, -1] >= 0.005:
+            middle = 0.5 * (edges[s, -1] + edges[s + 1, -1])
+            labels.append((float(middle), f"{100.0 * shares[s, -1]:.0f} %"))
+    ax.set_ylim(0.0, 1.0)
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25", "50", "75", "100"])
+    ax.set_ylabel("% of patients")
+    day_axis(ax, result)
+    ax.set_xlim(float(day[0]), float(day[-1]))
+    labels_at_right(ax, labels)
+    rule_day(ax, result, height=0.13)
+    ax.set_title(wrapped(wording.cohort_title(result.trial, cohort), title_width), y=1.0, pad=4.0)
+    return ax
+
+
+@styled
+def split_figure(result: TrialResult, footer: str = "") -> Figure:
+    """Draw the split by day: a panel for each cohort."""
+    ids = [str(c) for c in result.curves["cohort"].values]
+    columns = min(2, len(ids))
+    letters = 90 if columns == 1 else 40
+    above = title_height(wrapped(wording.cohort_title(result.trial, c), letters) for c in ids)
+    high = 1.35
+    pitch = above + high + TICKS
+    room = math.ceil(len(ids) / columns) * pitch + TICKS
+    page = sheet(result, "what has become of the patients", room, footer, legend=True)
+    for i, cohort in enumerate(ids):
+        row, column = divmod(i, columns)
+        left = column * WIDTH / columns + 0.52
+        ax = page.panel(left, row * pitch + above, WIDTH / columns - 1.0, high)
+        split_panel(result, cohort, ax, title_width=letters)
+        place_labels(ax)
+        if i + columns < len(ids):
+            ax.set_xlabel("")
+    page.legend(
+        (
+            Patch(facecolor=COLOURS[state], edgecolor=INK, linewidth=0.4, label=state)
+            for state in reversed(_states(result))
+        ),
+        ncols=4,
+        handlelength=1.4,
+        columnspacing=1.4,
+    )
+    return page.figure
+
+
+def split_sentence(result: TrialResult) -> str:
+    """Say what has become of the patients by the rule's day, over all cohorts.
+
+    The day is that of the rule where its clock starts with the first dose, else the last one
+    simulated.
+    """
+    words, shares = _shares(result)
+    parts = []
+    for s, state in enumerate(_states(result)):
+        low, high = (f"{100.0 * end(shares[:, s]):.0f}" for end in (np.min, np.max))
+        parts.append(f"{low if low == high else f'{low} to {high}'} % {_told(state)}")
+    several = "" if len(shares) == 1 else f" (of {len(shares)} cohorts)"
+    return f"{words}, in this model, {_listed(parts)}{several}."
+
+
+def split_alt(result: TrialResult) -> str:
+    """Tell the figure in words, cohort by cohort."""
+    words, shares = _shares(result)
+    told = []
+    for cohort, row in zip(result.curves["cohort"].values, shares, strict=True):
+        parts = zip(row, _states(result), strict=True)
+        told.append(f"{cohort} " + ", ".join(f"{100.0 * p:.0f} % {_told(s)}" for p, s in parts))
+    return f"Stacked areas of what has become of the patients by day. {words}: {'; '.join(told)}."
+
+
+def _states(result: TrialResult) -> list[str]:
+    return [str(s) for s in result.curves["state"].values]
+
+
+def _shares(result: TrialResult) -> tuple[str, np.ndarray]:
+    """Words for the day, and the shares on it, [cohort, state]."""
+    attrs = result.curves.attrs
+    days = result.curves["day"].values
+    at = int(days[-1])
+    words = f"On the morning of day {at}, the last simulated"
+    by_day = int(attrs.get("rule_by_day") or at)
+    # the end of a day is the next morning
+    if by_day < at and attrs.get("rule_clock", "first_dose") == "first_dose":
+        words, at = f"At the end of day {by_day}", by_day + 1
+    data = result.curves["split"].sel(day=at)
+    return words, data.transpose("cohort", "state").values
+
+
+def _told(state: str) -> str:
+    verb = {"recovered": "have recovered", "died": "have died"}.get(state)
+    return verb or state.replace("low", "have low counts", 1)
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
