@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.comparison.delivery import delivery
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import Clock, clock_days, clock_of, treatment_runs
 from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
@@ -191,6 +192,7 @@ class CohortLook:
             dlt[one.clock] = np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
         if rule.can_be_simulated:
             values |= self._rule_otherwise(course, rule, start, search)
+        values |= delivery(course, self.plan)
         state = split(course, split_thresholds(rule), untransfused_days=defined.untransfused_days)
         for day in split_days(course.days):
             for s, name in enumerate(state.states):

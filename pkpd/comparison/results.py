@@ -32,13 +32,15 @@ class EndpointRow:
     rule
         The threshold or the rule's name, for example ``">= 0.5"`` or ``"len_mec_2018"``.
     unit
-        Unit of the figures; ``"probability"`` for risks, ``"day"`` counted from the first dose.
+        Unit of the figures; ``"probability"`` for risks, ``"day"`` counted from the first dose,
+        ``"fraction"`` for a share within a patient, of whom `estimate` is the median.
     estimate
         Median over patients and parameter draws, or the probability. ``inf`` means that more
         than half of the patients have not reached the event at the horizon.
     evaluable
-        For a rule: share of the patients that it can judge, of whom `estimate` is a share. NaN for
-        other endpoints. With fewer than 1 % there is no estimate.
+        Share of the patients whom `estimate` is about. For a rule: those whom it can judge; for the
+        delay of a course: those who started it; for cycles started and dose intensity: those alive
+        on the last day. NaN for other endpoints. With fewer than 1 % there is no risk.
     not_judged
         For a rule: which share of the patients it cannot judge, and why.
     patients_lower, patients_upper

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.comparison.curves import CohortCurves
+from pkpd.comparison.delivery import ENDPOINTS as DELIVERY
 from pkpd.comparison.lanes import can_be_judged, evaluable, judged
 from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.results import EndpointRow
@@ -34,6 +35,9 @@ UNITS = {
     "dlt_on_visits": "probability",
     "dlt_at_any_dose": "probability",
     "split": "probability",
+    "course_delay": "day",
+    "cycles_started": "probability",
+    "relative_dose_intensity": "fraction",
     # of the marrow with leukaemia
     "count_at_start": "10^9/L",
     "recovery_day_in_remission": "day",
@@ -122,6 +126,7 @@ def cohort_rows(
     for (endpoint, line, rule_text), matrix in lanes.values.items():
         unit = UNITS[endpoint]
         inputs = _for_line(assumed, line)
+        about = {**common, "evaluable": judged(matrix)} if endpoint in DELIVERY else common
         if unit == "probability":
             rows.append(
                 _probability(
@@ -131,11 +136,11 @@ def cohort_rows(
                     rule=rule_text,
                     assumed=inputs,
                     published=published.get((endpoint, line)),
-                    common=common,
+                    common=about,
                 )
             )
         else:
-            rows.append(_median(matrix, endpoint, line, rule_text, unit, inputs, common))
+            rows.append(_median(matrix, endpoint, line, rule_text, unit, inputs, about))
     for outcome in cohort.published:
         if outcome.endpoint not in predicted:
             rows.append(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pkpd.trials import Cohort, Trial
 
 NOT_REACHED = "not reached"
-UNITS = {"probability": "%", "day": "day", "10^9/L": "10^9/L"}
+UNITS = {"probability": "%", "fraction": "%", "day": "day", "10^9/L": "10^9/L"}
+_IN_PERCENT = ("probability", "fraction")
 _SINGULAR = {"neutrophils": "neutrophil", "platelets": "platelet"}
 _CRITERION = re.compile(r"^\s*(?:(?P<line>[A-Za-z_]+)\s*)?>=\s*(?P<at>[0-9.]+)\s*$")
 
@@ -82,8 +83,8 @@ def number(value: float, unit: str, mc_error: float = float("nan")) -> str:
     value
         The figure; ``inf`` is printed as ``not reached``, NaN as ``-``.
     unit
-        ``"probability"`` gives per cent, ``"day"`` whole days, anything else two significant
-        digits and at most two decimals, as a laboratory reports counts.
+        ``"probability"`` and ``"fraction"`` give per cent, ``"day"`` whole days, anything else two
+        significant digits and at most two decimals, as a laboratory reports counts.
     mc_error
         Monte Carlo standard error in the same unit.
     """
@@ -91,7 +92,7 @@ def number(value: float, unit: str, mc_error: float = float("nan")) -> str:
         return "-"
     if math.isinf(value):
         return NOT_REACHED if value > 0 else "before"
-    if unit == "probability":
+    if unit in _IN_PERCENT:
         return percent(value, mc_error)
     if unit == "day":
         return f"{value:.0f}"
@@ -115,7 +116,7 @@ def number_range(
         return "-"
     if lower == upper and math.isfinite(mc_error) and mc_error > 0.0:
         return "-"  # the draws differ by no more than chance
-    if unit == "probability":
+    if unit in _IN_PERCENT:
         return percent_range(lower, upper, value, mc_error)
     if math.isinf(lower):
         return NOT_REACHED
@@ -143,18 +144,18 @@ NOT_JUDGED = "not judged"
 
 
 def judged_text(row: EndpointRow) -> str:
-    """Tell of which share of the patients a risk is, such as ``of 64 % judged``; empty if of all.
+    """Tell of which share of the patients a row is, such as ``of 64 % judged``; empty if of all.
 
     Patients who died before the rule's day, or have leukaemia on it, have no verdict.
     """
     if math.isnan(row.evaluable) or row.evaluable > 0.995:
         return ""
-    return f"of {percent(row.evaluable)} judged"
+    return f"of {percent(row.evaluable)} {_OF_WHOM.get(row.endpoint, 'judged')}"
 
 
 def estimate_text(row: EndpointRow) -> str:
     """Estimate of a row; a recovery day of 0 is that of a patient not low after treatment."""
-    if math.isnan(row.estimate) and not math.isnan(row.evaluable):
+    if row.endpoint == "dlt" and math.isnan(row.estimate) and not math.isnan(row.evaluable):
         return NOT_JUDGED
     if "recovery_day" in row.endpoint and row.estimate == 0.0:
         return "not low"
@@ -165,7 +166,7 @@ def error_text(mc_error: float, unit: str) -> str:
     """Monte Carlo standard error, one significant digit; percentage points for a probability."""
     if not math.isfinite(mc_error):
         return "-"
-    value = 100.0 * mc_error if unit == "probability" else mc_error
+    value = 100.0 * mc_error if unit in _IN_PERCENT else mc_error
     if value <= 0.0:
         return "±0"
     if value < 0.005:
@@ -187,10 +188,20 @@ def shares(row: EndpointRow) -> str:
 HEADLINES = (
     *("dlt", "dlt_at_any_dose", "nadir", "recovery_day", "grade_4", "count_at_clock"),
     *("complete_remission", "response", "early_death"),
+    *("course_delay", "cycles_started", "relative_dose_intensity"),
 )
 """Endpoints a table for reading shows; the files hold all of them."""
 
+_OF_WHOM = {
+    "course_delay": "who started",
+    "cycles_started": "alive at the end",
+    "relative_dose_intensity": "alive at the end",
+}
+
 _NAMED = {
+    "course_delay": "{rule}: delay",
+    "cycles_started": "{rule}: cycles started, of those planned",
+    "relative_dose_intensity": "{rule}: dose intensity",
     "count_at_clock": "{line} on {rule} day 1",
     "sustained_recovery_day": "{line} {rule} for 7 days",
     "recovery_day_on_visits": "{line} {rule} on visits",
@@ -223,8 +234,9 @@ def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
     line = row.line or "counts"
     if row.endpoint in _NAMED:
         name = _NAMED[row.endpoint].format(line=line, rule=row.rule)
-        shown = unit and row.unit not in ("probability", "number", "")
-        return f"{name}, {row.unit}" if shown else name
+        shown = unit and row.unit not in (*_IN_PERCENT, "number", "")
+        told = judged_text(row) if row.endpoint in _OF_WHOM else ""
+        return ", ".join(part for part in (name, row.unit if shown else "", told) if part)
     if row.rule == "published only":
         return f"{row.endpoint.replace('_', ' ')} (published)"
     if row.endpoint == "nadir":
