@@ -10,6 +10,7 @@ import synthetic
 
 from pkpd.errors import PkpdError
 from pkpd.report.comparison import document, pages, tables
+from pkpd.report.svg import svg
 
 
 class Reader(HTMLParser):
@@ -93,13 +94,48 @@ def test_report_tells_question_answer_published_assumed_and_record(folder):
     assert len(ids) == len(set(ids))
 
 
+def test_each_trial_begins_with_its_answer_one_figure_and_the_table(folder):
+    reader, text = read((folder / "report.html").read_text(encoding="utf-8"))
+    order = [
+        "In this model the risk of a dose-limiting toxicity is 24 %",
+        "Risk of a dose-limiting toxicity by cohort. Dot and bar",  # caption of the figure
+        "Answer by cohort",
+        "Who and what",
+        "Schedules in pairs" if "Schedules in pairs" in text else "Published beside predicted",
+        "Figures",
+        "All endpoints",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    first = [tag for tag, _ in reader.tags[[t for t, _ in reader.tags].index("main") :]]
+    assert first.index("svg") < first.index("table")
+
+
+def test_answers_of_several_trials_stand_before_the_contents():
+    html = document.render(synthetic.make_result((6, 1)), {})
+    reader, _ = read(html)
+    assert html.index('class="answers"') < html.index("<nav")
+    links = [a["href"] for tag, a in reader.tags if tag == "a"]
+    ids = {a["id"] for _, a in reader.tags if "id" in a}
+    assert {link.removeprefix("#") for link in links} <= ids
+    assert links[:2] == ["#nct01681537", "#nct00983528"]
+
+
 def test_report_escapes_what_a_card_says():
     result = synthetic.make_result((1,))
-    trial = replace(result.trials[0].trial, title="<script>alert(1)</script> & more")
-    html = document.render(replace(result, trials=(replace(result.trials[0], trial=trial),)), {})
-    reader, text = read(html)
-    assert "script" not in [tag for tag, _ in reader.tags]
-    assert "<script>alert(1)</script> & more" in text
+    trial = replace(result.trials[0].trial, title="<script>alert(1)</script> & more", name="a<b>")
+    result = replace(result.trials[0], trial=trial, assumptions=("<img src=x>",))
+    # the figures say it too
+    shown = [
+        pages.Drawing(page.name, page.caption, svg(page.figure, page.name, page.title, page.alt))
+        for page in pages.trial_pages(result)
+    ]
+    whole = replace(synthetic.make_result((1,)), trials=(result,))
+    reader, text = read(document.render(whole, {trial.id: shown}))
+    assert not {"script", "img", "b>"} & {tag for tag, _ in reader.tags}
+    assert text.count("<script>alert(1)</script> & more") >= 1 + len(shown)
+    assert "<img src=x>" in text
+    assert "a<b>: what has become of the patients" in text
 
 
 def test_report_without_record_figures_or_published():

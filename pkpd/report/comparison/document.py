@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.report import wording
+from pkpd.report.comparison.answer import answer_sentence, recovery_row, recovery_thresholds
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, PairRow, TrialResult
@@ -53,17 +54,10 @@ def render(result: ComparisonResult, pages: Mapping[str, Sequence[Drawing]]) -> 
         question=record.get("question") or _question(result),
         trials=[_trial(t, pages.get(t.trial.id, ()), record) for t in result.trials],
         assumed=wording.assumed_inputs(row for t in result.trials for row in t.rows),
-        simulated=_simulated(result),
         marrow=_marrow(record),
         record=_record_rows(record),
         cards=sorted((str(k), str(v)[:_SHORT_HASH]) for k, v in record.get("cards", {}).items()),
     )
-
-
-def _simulated(result: ComparisonResult) -> list[tuple[str, str]]:
-    """Say for each trial who is simulated and in which marrow."""
-    told = result.record.get("simulated", {})
-    return [(t.trial.name, told[t.trial.id]) for t in result.trials if t.trial.id in told]
 
 
 def _marrow(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,13 +104,15 @@ def _trial(
         "id": trial.id,
         "name": trial.name,
         "title": trial.title,
+        "answer": answer_sentence(result),
         "facts": [
+            ("Simulated", record.get("simulated", {}).get(trial.id, "")),
             ("Patients", trial.condition or disease_in_words(trial.disease)),
             ("Phase", trial.phase),
             ("Population", Path(trial.population).name),
             ("DLT rule", wording.rule_text(result)),
             ("Followed to", f"day {trial.horizon_days}"),
-            ("Simulated", wording.size_text(result, record)),
+            ("Size", wording.size_text(result, record)),
             ("Marrow", wording.marrow_text(result)),
         ],
         "questions": [
@@ -143,11 +139,8 @@ def _trial(
             _published(row, p) for row in rows if (p := wording.published(row)) is not None
         ],
         "pairs": [_pair(pair) for pair in result.pairs],
-        "pages": [
-            # what the drawing says is escaped in it
-            {"name": p.name, "caption": p.caption, "svg": Markup(p.svg)}
-            for p in pages
-        ],
+        # the first figure stands with the answer; what a drawing says is escaped in it
+        "pages": [{"name": p.name, "caption": p.caption, "svg": Markup(p.svg)} for p in pages],
         "assumptions": result.assumptions,
         "references": trial.references,
     }
@@ -158,22 +151,8 @@ def _title(trial: Trial, cohort: str) -> str:
     return re.sub(r"(?<=\d)-(?=\d)", "\N{NON-BREAKING HYPHEN}", wording.cohort_title(trial, cohort))
 
 
-def _summary_thresholds(result: TrialResult) -> dict[str, float]:
-    """Recovery threshold of each line for the answer table: the rule's, else the lowest."""
-    names = [str(c) for c in result.curves["criterion"].values]
-    chosen = {}
-    for line in ("neutrophils", "platelets"):
-        known = sorted(at for name, at in map(wording.criterion, names) if name == line)
-        own = result.curves.attrs.get(f"rule_{line}")
-        if own is not None and float(own) in known:
-            chosen[line] = float(own)
-        elif known:
-            chosen[line] = known[0]
-    return chosen
-
-
 def _summary_heads(result: TrialResult) -> list[str]:
-    lines = _summary_thresholds(result)
+    lines = recovery_thresholds(result)
     return [
         *(f"{line.capitalize()}: nadir, 10^9/L" for line in lines),
         *(f"{line.capitalize()} >= {at:g}, day" for line, at in lines.items()),
@@ -185,11 +164,10 @@ def _summary_heads(result: TrialResult) -> list[str]:
 def _summary(result: TrialResult, cohort: str) -> dict[str, Any]:
     """One row of the answer table: medians with the 90 % range of patients, and the DLT risk."""
     mine = [row for row in result.rows if row.cohort == cohort]
-    lines = _summary_thresholds(result)
+    lines = recovery_thresholds(result)
     chosen = [_first(mine, "nadir", line) for line in lines]
     for line, at in lines.items():
-        days = [r for r in mine if r.endpoint == "recovery_day" and r.line == line]
-        chosen.append(next((r for r in days if wording.criterion(r.rule)[1] == at), None))
+        chosen.append(recovery_row(mine, line, at))
     cells = []
     for row in chosen:
         span = (

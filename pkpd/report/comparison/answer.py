@@ -1,0 +1,104 @@
+"""The answer of a trial in one sentence: risk with its denominator, and when counts recover."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pkpd.report import wording
+
+if TYPE_CHECKING:
+    from pkpd.comparison.results import EndpointRow, TrialResult
+
+
+def answer_sentence(result: TrialResult) -> str:
+    """Say what the simulation answers, over all cohorts; empty without risk and recovery."""
+    parts = [part for part in (_risk(result), _recovery(result)) if part]
+    return f"In this model {'; '.join(parts)}." if parts else ""
+
+
+def recovery_thresholds(result: TrialResult) -> dict[str, float]:
+    """Threshold of recovery of each line for short answers, 10^9/L: the rule's, else the lowest."""
+    names = [str(c) for c in result.curves["criterion"].values]
+    chosen = {}
+    for line in ("neutrophils", "platelets"):
+        known = sorted(at for name, at in map(wording.criterion, names) if name == line)
+        own = result.curves.attrs.get(f"rule_{line}")
+        if own is not None and float(own) in known:
+            chosen[line] = float(own)
+        elif known:
+            chosen[line] = known[0]
+    return chosen
+
+
+def recovery_row(rows: Sequence[EndpointRow], line: str, at: float) -> EndpointRow | None:
+    """Row of the day on which a line recovers to a threshold."""
+    days = [r for r in rows if r.endpoint == "recovery_day" and r.line == line]
+    return next((r for r in days if wording.criterion(r.rule)[1] == at), None)
+
+
+def _risk(result: TrialResult) -> str:
+    rows = wording.dlt_rows(result)
+    known = [row for row in rows if math.isfinite(row.estimate)]
+    if not rows:
+        return ""
+    customary = not result.trial.rule_is_protocols
+    name = wording.risk_name(result) + (" under a customary rule" if customary else "")
+    if result.curves.attrs.get("treatment_running"):
+        rule = "a customary rule" if customary else "the rule"
+        name = f"share of patients not recovered on the day of {rule}, on treatment,"
+    if not known:
+        return f"too few patients can be judged for the {name.rstrip(',')}"
+    low, high = (pick(known, key=lambda row: row.estimate) for pick in (min, max))
+    texts = [wording.percent(row.estimate, row.mc_error) for row in (low, high)]
+    ends = min(row.lower for row in known), max(row.upper for row in known)
+    spans = wording.percent_range(*ends, low.estimate, low.mc_error)
+    if len(known) == 1:
+        told = f"{texts[0]} (90 % interval {spans})"
+    else:
+        told = f"{_range(texts)} in {len(known)} cohorts (90 % intervals within {spans})"
+    shares = [row.evaluable for row in known if math.isfinite(row.evaluable)]
+    if all(share > 0.995 for share in shares):
+        return f"the {name} is {told}"
+    of = _range([wording.percent(end) for end in (min(shares), max(shares))])
+    return f"the {name} is {told}, of the {of} of patients who can be judged"
+
+
+def _recovery(result: TrialResult) -> str:
+    clock = str(result.curves.attrs.get("rule_clock", "first_dose"))
+    start = "the first dose" if clock == "first_dose" else f"{clock} day 1"
+    parts = []
+    for line, at in recovery_thresholds(result).items():
+        found = (
+            recovery_row([r for r in result.rows if r.cohort == c], line, at)
+            for c in dict.fromkeys(row.cohort for row in result.rows)
+        )
+        days = [row.estimate for row in found if row and not math.isnan(row.estimate)]
+        if not days:
+            continue
+        if max(days) == 0.0:
+            parts.append(f"{line} not below {at:g} after treatment")
+        elif math.isinf(min(days)):
+            last = int(result.curves["day"].values[-1])
+            parts.append(f"{line} below {at:g} up to day {last}")
+        else:
+            texts = [_day(day) for day in (min(days), max(days))]
+            parts.append(f"{line} >= {at:g} after {_range(texts)} days")
+    if not parts:
+        return ""
+    return f"the median patient has {' and '.join(parts)} (10^9/L; days since {start})"
+
+
+def _day(day: float) -> str:
+    if math.isinf(day):
+        return "more than the simulated"
+    return "0 (not low)" if day == 0.0 else f"{day:.0f}"
+
+
+def _range(texts: Sequence[str]) -> str:
+    """Two ends as one text: ``27 %``, ``27 to 28 %``, ``32 to 33``."""
+    low, high = texts[0], texts[-1]
+    if low == high:
+        return low
+    return f"{low.removesuffix(' %')} to {high}"

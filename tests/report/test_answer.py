@@ -1,0 +1,69 @@
+"""The answer of a trial in one sentence, from made-up results whose figures are typed in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import synthetic
+
+from pkpd.report.comparison.answer import answer_sentence
+
+
+def changed(result, endpoint, **figures):
+    rows = (replace(r, **figures) if r.endpoint == endpoint else r for r in result.rows)
+    return replace(result, rows=tuple(rows))
+
+
+def test_one_cohort():
+    assert answer_sentence(synthetic.make_trial_result(1)) == (
+        "In this model the risk of a dose-limiting toxicity is 24 % (90 % interval 7 to 50 %); the "
+        "median patient has neutrophils >= 0.5 after 32 days and platelets >= 20 after 40 days "
+        "(10^9/L; days since the first dose)."
+    )
+
+
+def test_cohorts_give_ranges_and_the_share_that_can_be_judged():
+    result = changed(synthetic.make_trial_result(3), "dlt", evaluable=0.64)
+    told = answer_sentence(result)
+    assert "is 14 to 24 % in 3 cohorts (90 % intervals within 4 to 50 %)" in told
+    assert ", of the 64 % of patients who can be judged;" in told
+    assert "neutrophils >= 0.5 after 26 to 32 days and platelets >= 20 after 34 to 40 days" in told
+
+
+def test_what_is_not_reached_not_low_or_not_judged_is_said():
+    six = synthetic.make_trial_result(6)
+    # the sixth cohort does not recover
+    assert "after 26 to more than the simulated days" in answer_sentence(six)
+    never = changed(six, "recovery_day", estimate=np.inf)
+    assert "has neutrophils below 0.5 up to day 90 and platelets below 20 up" in answer_sentence(
+        never
+    )
+    fine = changed(six, "recovery_day", estimate=0.0)
+    assert "neutrophils not below 0.5 after treatment" in answer_sentence(fine)
+    blind = changed(six, "dlt", estimate=np.nan, evaluable=0.0)
+    told = answer_sentence(blind)
+    assert told.startswith(
+        "In this model too few patients can be judged for the risk of a dose-lim"
+    )
+
+
+def test_the_clock_and_whose_rule_it_is_are_said():
+    result = synthetic.make_trial_result(1)
+    curves = result.curves.assign_attrs(rule_clock="consolidation", treatment_running=1)
+    trial = replace(result.trial, rule_is_protocols=False)
+    told = answer_sentence(replace(result, curves=curves, trial=trial))
+    assert (
+        "the share of patients not recovered on the day of a customary rule, on treatment," in told
+    )
+    assert told.endswith("days since consolidation day 1).")
+    told = answer_sentence(replace(result, trial=trial))
+    assert "the risk of a dose-limiting toxicity under a customary rule is 24 %" in told
+
+
+def test_without_a_rule_there_is_recovery_alone():
+    result = synthetic.make_trial_result(1)
+    rows = tuple(row for row in result.rows if row.endpoint != "dlt")
+    told = answer_sentence(replace(result, rows=rows))
+    assert told.startswith("In this model the median patient has neutrophils")
+    assert answer_sentence(replace(result, rows=())) == ""
