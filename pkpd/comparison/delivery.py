@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,23 +36,24 @@ def delivery(course: Course, plan: DosingPlan) -> dict[Key, Floats]:
         - ``("course_delay", "", course)``: days from the planned to the actual start of each course
           that a gate can delay; NaN where it did not start while the lane was alive
         - ``("cycles_started", "", course)``: cycles started, as a share of those planned to start
-          by the horizon
+          by the horizon; of courses with several, or that a gate can delay
         - ``("relative_dose_intensity", "", drug)``: dosing days weighted by the dose level, as a
           share of those planned by the horizon
     """
     values: dict[Key, Floats] = {}
     if plan.is_static and int(plan.cycles.max()) == 1:
         return values
-    for c in _can_be_late(plan):
+    late = _can_be_late(plan)
+    for c in late:
         first = course.first_day[:, c].astype(np.float64) - 1.0
         started = (first >= 0.0) & (first < course.mornings_alive)
-        late = first - float(plan.planned_start[c])
-        values["course_delay", "", plan.course_names[c]] = np.where(started, late, np.nan)
+        delay = first - float(plan.planned_start[c])
+        values["course_delay", "", plan.course_names[c]] = np.where(started, delay, np.nan)
     alive = course.mornings_alive >= course.days
     if course.cycles_started is not None:
         for c, name in enumerate(plan.course_names):
             planned = len(_cycle_starts(plan, c, course.days))
-            if planned:
+            if planned and (c in late or plan.cycles[c] > 1):
                 share = course.cycles_started[:, c] / planned
                 values["cycles_started", "", name] = np.where(alive, share, np.nan)
     if course.full_doses is not None:
@@ -77,12 +76,11 @@ def planned_doses(plan: DosingPlan, days: int) -> dict[str, int]:
     return found
 
 
-def _can_be_late(plan: DosingPlan) -> Iterator[int]:
+def _can_be_late(plan: DosingPlan) -> list[int]:
     """Courses that start after a gate: their own, or one of an earlier course or its cycles."""
     gates = np.any(plan.gate_threshold > 0.0, axis=2)
-    for c in range(len(plan.course_names)):
-        if gates[: c + 1, 0].any() or gates[:c, 1].any():
-            yield c
+    courses = range(len(plan.course_names))
+    return [c for c in courses if gates[: c + 1, 0].any() or gates[:c, 1].any()]
 
 
 def _cycle_starts(plan: DosingPlan, course: int, days: int) -> range:

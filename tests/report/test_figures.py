@@ -212,6 +212,10 @@ def test_a_marrow_without_blasts_has_three_states():
     bare = replace(RESULT, curves=curves.assign_coords(state=list(STATES_WITHOUT_BLASTS)))
     assert len(split_figure.split_panel(bare, "10d-5").collections) == 3
     assert "leukaemia" not in split_figure.split_sentence(bare) + split_figure.split_alt(bare)
+    shares[:, 0] += shares[:, 2]
+    shares[:, 2] = 0.0  # nobody can die in it
+    assert len(split_figure.split_panel(bare, "10d-5").collections) == 2
+    assert "died" not in split_figure.split_sentence(bare) + split_figure.split_alt(bare)
 
 
 def test_drawing_needs_no_pyplot():

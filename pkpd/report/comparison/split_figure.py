@@ -46,11 +46,11 @@ def split_panel(
     Notes
     -----
     The numbers at the right are the shares on the last morning; states that round to nothing there
-    have none.
+    have none. A state that no patient of the trial is ever in is left out.
     """
     if ax is None:
         ax = Figure(figsize=(4.2, 2.8), layout="constrained").add_subplot()
-    data = result.curves["split"].sel(cohort=cohort)
+    data = result.curves["split"].sel(cohort=cohort, state=_states(result))
     day = data["day"].values
     shares = data.transpose("state", "day").values
     edges = np.vstack([np.zeros(day.size), np.cumsum(shares, axis=0)])
@@ -136,7 +136,9 @@ def split_alt(result: TrialResult) -> str:
 
 
 def _states(result: TrialResult) -> list[str]:
-    return [str(s) for s in result.curves["state"].values]
+    """States that occur: in a marrow without death nobody has died, and nothing is said of it."""
+    most = result.curves["split"].max(dim=("cohort", "day")).values
+    return [str(s) for s, share in zip(result.curves["state"].values, most, strict=True) if share]
 
 
 def _shares(result: TrialResult) -> tuple[str, np.ndarray]:
@@ -149,7 +151,7 @@ def _shares(result: TrialResult) -> tuple[str, np.ndarray]:
     # the end of a day is the next morning
     if by_day < at and attrs.get("rule_clock", "first_dose") == "first_dose":
         words, at = f"At the end of day {by_day}", by_day + 1
-    data = result.curves["split"].sel(day=at)
+    data = result.curves["split"].sel(day=at, state=_states(result))
     return words, data.transpose("cohort", "state").values
 
 
