@@ -7,6 +7,7 @@ from .comparison.figures import (
 )
 from .comparison.pages import save_pages, trial_pages
 from .comparison.record import run_record
+from .comparison.split_figure import split_panel
 from .comparison.tables import read_pairs, read_rows, write_partial, write_results
 from .comparison.terminal import CohortPrinter, progress
 from .fit.page import write_fit_page
@@ -23,6 +24,7 @@ __all__ = [
     "run_record",
     "save_pages",
     "sensitivity_panel",
+    "split_panel",
     "trial_pages",
     "write_fit_page",
     "write_partial",

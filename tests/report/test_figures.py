@@ -197,8 +197,9 @@ def test_split_in_a_sentence_is_that_of_the_end_of_the_rules_day():
     low, high = (100 * float(end) for end in (split[:, 0].min(), split[:, 0].max()))
     assert round(low) == round(high)
     told = split_figure.split_sentence(RESULT)
-    assert told.startswith(f"At the end of day 45, in this model, {low:.0f} % have recovered")
-    assert "% have low counts with leukaemia and 8 % have died (of 4 cohorts)." in told
+    start = "At the end of day 45, in this model and over the 4 cohorts,"
+    assert told.startswith(f"{start} {low:.0f} % have recovered")
+    assert "% have low counts with leukaemia and 8 % have died." in told
     later = RESULT.curves.assign_attrs(rule_clock="consolidation")
     told = split_figure.split_sentence(replace(RESULT, curves=later))
     assert told.startswith("On the morning of day 90, the last simulated,")

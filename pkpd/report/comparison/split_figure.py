@@ -121,8 +121,8 @@ def split_sentence(result: TrialResult) -> str:
     for s, state in enumerate(_states(result)):
         low, high = (f"{100.0 * end(shares[:, s]):.0f}" for end in (np.min, np.max))
         parts.append(f"{low if low == high else f'{low} to {high}'} % {_told(state)}")
-    several = "" if len(shares) == 1 else f" (of {len(shares)} cohorts)"
-    return f"{words}, in this model, {_listed(parts)}{several}."
+    several = "" if len(shares) == 1 else f" and over the {len(shares)} cohorts"
+    return f"{words}, in this model{several}, {_listed(parts)}."
 
 
 def split_alt(result: TrialResult) -> str:
