@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.schedule import LINES, STATUSES, Criterion, Regimen
+from pkpd.schedule import LINES, NEVER, STATUSES, Criterion, GrowthFactorPolicy, Regimen
 
 RULE_KINDS = (
     "not_recovered",
@@ -437,6 +437,8 @@ class Trial:
         Asked of the cohorts, beyond what every comparison tells.
     drug_cards
         Drugs whose cards are files of the user: name, and file beside the trial's.
+    growth_factor
+        Growth factor by need.
     published
         Results of the trial as a whole, and figures of other trials its design rests on.
     assumptions
@@ -462,6 +464,7 @@ class Trial:
     published: tuple[PublishedOutcome, ...] = ()
     questions: tuple[AskedQuestion, ...] = ()
     drug_cards: tuple[tuple[str, str], ...] = ()
+    growth_factor: GrowthFactorPolicy = NEVER
     path: str = field(default="", compare=False)
 
     @property

@@ -72,6 +72,9 @@ def card_in_words(card: DrugCard) -> str:
 def _without_leukaemia(card: DrugCard) -> DrugAction:
     if card.pk:
         return DrugAction(KINETICS, f"acts by its kinetics ({', '.join(_parts(card))})")
+    action = card.leukaemia
+    if action is not None and action.acts_by == GROWTH_FACTOR:
+        return DrugAction(GROWTH_FACTOR, "acts on neutrophils with G-CSF, by a card of that line")
     return DrugAction(
         REFUSED,
         "has no pk and effect on its card, which the marrow without leukaemia needs",

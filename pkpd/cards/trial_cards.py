@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pkpd.cards.diseases import disease_in_words, diseases, read_disease
-from pkpd.cards.drug_cards import DrugCard, load_drug_card
+from pkpd.cards.drug_cards import GROWTH_FACTOR, DrugCard, load_drug_card
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.question_cards import read_questions
@@ -26,7 +26,7 @@ from pkpd.cards.schedule_cards import (
 from pkpd.cards.tables import Table, read_toml
 from pkpd.cards.trial_drugs import TrialDrugs
 from pkpd.errors import CardError, sentence
-from pkpd.schedule import STATUSES, Regimen, parse_days
+from pkpd.schedule import NEVER, STATUSES, GrowthFactorPolicy, Regimen, parse_days
 from pkpd.subjects import Population
 from pkpd.trials import Arm, Cohort, DLTRule, PublishedOutcome, Trial
 
@@ -182,6 +182,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         published=_read_published(root),
         assumptions=tuple(dict.fromkeys(notes)),
         drug_cards=tuple(drugs.files.items()),
+        growth_factor=_growth_factor(root, drugs),
         path=str(path),
     )
     trial = replace(trial, questions=read_questions(root, trial))
@@ -327,6 +328,35 @@ def _visit_days(root: Table, horizon: int, notes: list[str]) -> tuple[int, ...]:
             remedy="raise horizon_days or leave the day out",
         )
     return days
+
+
+def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
+    """Growth factor by need, ``[growth_factor]``."""
+    row = root.table("growth_factor", None)
+    if row is None:
+        return NEVER
+    drug = drugs.name(row, row.text("drug"))
+    card = drugs.card(drug)
+    if card.leukaemia is None or card.leukaemia.acts_by != GROWTH_FACTOR:
+        known = [n for n in card_names("drugs") if _is_growth_factor(n)]
+        row.refuse("drug", f"{drug} is no growth factor given day by day", ", ".join(known))
+    usual = card.usual_dose
+    amount = row.text("amount", "" if usual is None else f"{usual.value:g} {usual.unit}")
+    with row.at("amount"):
+        policy = GrowthFactorPolicy(
+            below=row.number("below", above=0.0, maximum=20.0),
+            from_day=row.integer("from_day", default=1, minimum=1),
+            amount=amount,
+            drug=drug,
+        )
+    row.text("source", "")
+    row.text("status", "")
+    return policy
+
+
+def _is_growth_factor(name: str) -> bool:
+    action = load_drug_card(name).leukaemia
+    return action is not None and action.acts_by == GROWTH_FACTOR
 
 
 def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:

@@ -66,6 +66,10 @@ class TrialDrugs:
             self._unknown(table, text)
         return text
 
+    def card(self, drug: str) -> DrugCard:
+        """Card of a drug by the name that `name` gave."""
+        return self.own.get(drug) or load_drug_card(drug)
+
     def _unknown(self, table: Table, text: str) -> NoReturn:
         file = f"{text}.toml"
         beside = (self.folder / file).is_file()
@@ -90,7 +94,7 @@ class TrialDrugs:
         drug = part.values["drug"]
         if drug in self.others and drug not in self.own:
             return
-        card = self.own.get(drug) or load_drug_card(drug)
+        card = self.card(drug)
         route = part.values.get("route")
         if route is not None and route not in card.routes:
             part.table.refuse(

@@ -72,6 +72,8 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
             f"the {ensemble.words} has no {missing[0]}, whose recovery a comparison reports",
             f"fit a model with {missing[0]}, or use pkpd.simulate",
         )
+    if trial.growth_factor.below > 0.0 and arm is None:
+        _refuse(trial, "growth factor is given by need", "leave [growth_factor] out")
     for cohort in trial.cohorts:
         ensemble.treated(cohort.regimen, trial.horizon_days)  # refuses before anything is simulated
     words = f"{ensemble.words}, {ensemble.values.words}"
@@ -109,7 +111,7 @@ def _arm(trial: Trial, population: Population, fitted: Fitted) -> Arm | None:
     structure = fitted.likelihood.model.structure
     if not isinstance(structure, MarrowStructure) or structure.whole is None:
         return None
-    schedule = ArmSchedule(None, trial.horizon_days)
+    schedule = ArmSchedule(None, trial.horizon_days, trial.growth_factor)
     return Arm(trial.id, schedule, disease_of(trial, population), population)
 
 

@@ -45,6 +45,7 @@ def friberg_trial(scenario: Scenario, variant: Variant, trial: Trial) -> Ready:
         population,
         TransfusionPolicy() if options["transfusion"] else None,
         str(options["combination"]),
+        growth_factor=trial.growth_factor,
     )
     words = (
         *trial.assumptions,

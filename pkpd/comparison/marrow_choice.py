@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from pkpd.evidence.posterior.shipped import (
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.fitting.draws import Fitted
 from pkpd.model.joint import load_model
+from pkpd.model.kinetics import OF_THE_SITE
+from pkpd.model.parameters import typical
 from pkpd.predict.marrow import MarrowStructure
 from pkpd.trials import Trial
 
@@ -177,6 +180,9 @@ def _of_trial(trial: Trial, variant: Variant) -> str:
         if drug in trial.drugs and drug not in kinetic:
             text = drug_action(drug_card_of(trial, drug), LEUKAEMIA).text
             return f"the card for {key} has no use here: {drug} {text}"
+        if drug in kinetic and not _changes_kinetics(trial, drug, key, variant.cards[key]):
+            text = "what a concentration does in this marrow is on the drug's own card"
+            return f"the card for {key} changes no kinetics: {text}"
     for key, value in variant.options.items():
         if key == "combination":
             if value != RUN_OPTIONS[key][0]:
@@ -187,6 +193,24 @@ def _of_trial(trial: Trial, variant: Variant) -> str:
         elif key not in RUN_OPTIONS and _is_of_the_lines(trial, key):
             return f"the option {key} is one of the marrow without leukaemia"
     return ""
+
+
+def _changes_kinetics(trial: Trial, drug: str, key: str, card: str) -> bool:
+    """Whether another card of a drug changes its kinetics, those of the effect site included."""
+    if not key.endswith(".effect"):
+        return True
+    own = {} if drug_card_of(trial, drug).shipped else {drug: drug_card_of(trial, drug).path}
+
+    def site(replaced: Mapping[str, str]) -> list[tuple[str, str]]:
+        model = load_model(drugs=[drug], lines=False, drug_cards=own, replace=replaced)
+        found = [one for one in model.drug(drug).effect.individuals if one.name in OF_THE_SITE]
+        values = typical(model, None)
+        read = sorted(name for name in values if ".effect." in name)
+        site = {name.rpartition(".")[2] for name in read} & {*OF_THE_SITE, "half_life"}
+        numbers = [(name, repr(values[f"{drug}.effect.{name}"])) for name in sorted(site)]
+        return [*((one.name, repr(one)) for one in found), *numbers]
+
+    return site({}) != site({key: card})
 
 
 def _has(trial: Trial, drug: str, key: str) -> bool:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, drug_action
+from pkpd.cards.drug_cards import GROWTH_FACTOR, drug_names, load_drug_card
 from pkpd.course.course import Course, Curve
 from pkpd.course.record import course_of
 from pkpd.course.transfusion import TransfusionPolicy
@@ -22,12 +24,21 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import Action, LineEffects, LineKill
 from pkpd.marrow.effects import effect_shape
+from pkpd.marrow.gcsf import GIVEN_INTO, GcsfMarrow, rise_by_dose
 from pkpd.marrow.line_marrow import LineMarrow
 from pkpd.marrow.lines import line_of_card
 from pkpd.model.individuals import individual_parameters, patient_arrays
 from pkpd.model.joint import DrugModel, JointModel
 from pkpd.model.kinetics import Structure, kinetics_of, linear_kinetics, occasions_of, swallowed
-from pkpd.schedule import DosingPlan, Regimen, plan
+from pkpd.schedule import (
+    NEVER,
+    DosingPlan,
+    GrowthFactorPolicy,
+    Regimen,
+    Slot,
+    plan,
+    with_slot,
+)
 from pkpd.solve.compiled.decisions import plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
 from pkpd.solve.population.cells import dose_cells
@@ -64,6 +75,8 @@ class Simulator:
         Normal scores of each dosing day (`pkpd.model.kinetics.occasions_of`).
     transfusion
         Platelet transfusion policy.
+    growth_factor
+        Growth factor by need.
     """
 
     model: JointModel
@@ -78,6 +91,7 @@ class Simulator:
     structures: Mapping[str, Structure]
     occasion: Mapping[str, Floats]
     transfusion: TransfusionPolicy | None
+    growth_factor: GrowthFactorPolicy = NEVER
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -121,6 +135,9 @@ class Simulator:
             plan_rules(self.plan),
             self.horizon_days,
             transfuse_below=0.0 if self.transfusion is None else self.transfusion.trigger,
+            growth_below=self.growth_factor.below,
+            growth_from=self.growth_factor.from_day,
+            growth_amount=self.growth_factor.dose[0] if self.growth_factor.below > 0.0 else 0.0,
             amounts=True,
             threads=threads,
         )
@@ -160,6 +177,8 @@ class Simulator:
                 reference = self.model.drug(drug.name).kill_reference_mg_m2
                 values |= {name: values[name] / reference for name in drug.action.parameters}
         rows = self.anatomy.kinetic_rows
+        per_mg = rise_by_dose(1000.0)
+        rise = {drug.name: per_mg if drug.into else 1.0 for drug in self.anatomy.drugs}
         found = kinetics_of(self.model, self.structures, individual, chosen, self.occasion)
         occasion = [np.moveaxis(f, 1, 0).reshape(-1, lanes) for f in found.occasion.values()]
         return Bodies(
@@ -169,7 +188,9 @@ class Simulator:
             increment=np.tile(self.increment, draws),
             kinetics=np.array(
                 [
-                    np.ravel(found.values[row]) if row in found.values else np.ones(lanes)
+                    np.ravel(found.values[row])
+                    if row in found.values
+                    else np.full(lanes, rise[row[0]])
                     for row in rows
                 ]
             ).reshape(len(rows), lanes),
@@ -209,6 +230,7 @@ def prepare(
     max_step_h: float = 6.0,
     combination: str = "additive",
     transfusion: TransfusionPolicy | None = TransfusionPolicy(),  # noqa: B008 (frozen)
+    growth_factor: GrowthFactorPolicy = NEVER,
     curve: bool = True,
 ) -> Simulator:
     """Make a regimen ready to be simulated in patients.
@@ -233,6 +255,8 @@ def prepare(
         How effects of several drugs combine: ``"additive"`` or ``"bliss"``.
     transfusion
         Platelet transfusion policy; ``None`` for none.
+    growth_factor
+        Growth factor by need, for neutrophils with G-CSF (`pkpd.marrow.gcsf`).
     curve
         Whether counts are kept between mornings too.
 
@@ -241,7 +265,10 @@ def prepare(
     PkpdError
         If the model lacks a drug of the regimen, or a combination cannot be simulated.
     """
-    dosing = plan(regimen, horizon_days)
+    dosing, slot = plan(regimen, horizon_days), -1
+    if growth_factor.below > 0.0:
+        dosing = with_slot(dosing, _slot_by_need(growth_factor))
+        slot = len(dosing.slots) - 1
     marrow = LineMarrow(
         tuple(
             (card.subject, line_of_card(card, model.feedback_when_kill_exceeds))
@@ -251,12 +278,15 @@ def prepare(
         combination=combination,
     )
     names = tuple(name for name, _ in marrow.lines)
-    drugs = tuple(
-        _course_drug(
-            model.drug(name), names, combination, swallowed(model.drug(name), dosing.slots)
-        )
-        for name in dosing.drugs
-    )
+    known = {drug.name for drug in model.drugs}
+
+    def made_ready(name: str) -> CourseDrug:
+        if name not in known and is_growth_factor(name):
+            return _growth_factor(name, marrow)
+        drug = model.drug(name)
+        return _course_drug(drug, names, combination, swallowed(drug, dosing.slots))
+
+    drugs = tuple(made_ready(name) for name in dosing.drugs)
     structures = {drug.name: drug.pk for drug in drugs if drug.pk is not None}
     acting = [name for drug in drugs if drug.action for name in drug.action.parameters]
     anatomy = Anatomy(
@@ -267,6 +297,7 @@ def prepare(
         parameters=(*marrow.parameters, *acting),
         edges=dose_cells(dosing.slots, structures, max_step_h),
         curves=names if curve else (),
+        growth_slot=slot,
     )
     increments = np.zeros(sample.n)
     if transfusion is not None:
@@ -285,7 +316,41 @@ def prepare(
         structures=structures,
         occasion=occasions_of(model, structures, sample, dosing.dosing_days),
         transfusion=transfusion,
+        growth_factor=growth_factor,
     )
+
+
+def _slot_by_need(policy: GrowthFactorPolicy) -> Slot:
+    """Slot of a growth factor by need, in the morning."""
+    if not (policy.drug and policy.amount):
+        msg = sentence(
+            where="growth factor by need",
+            what="no drug and amount are given",
+            remedy='give both: GrowthFactorPolicy(0.5, drug=..., amount="0.005 mg/kg")',
+        )
+        raise PkpdError(msg)
+    _, unit = policy.dose
+    return Slot(policy.drug, -1, 0.0, 0.0, "sc", unit, np.inf, 0.0)
+
+
+def is_growth_factor(name: str) -> bool:
+    """Whether a drug is a growth factor that is given day by day, by its shipped card."""
+    if name.casefold() not in drug_names():
+        return False
+    return drug_action(load_drug_card(name), FRIBERG).by == GROWTH_FACTOR
+
+
+def _growth_factor(name: str, marrow: LineMarrow) -> CourseDrug:
+    """Growth factor under the skin: a dose into a state of neutrophils with G-CSF."""
+    if not isinstance(dict(marrow.lines).get("neutrophils"), GcsfMarrow):
+        msg = sentence(
+            where=f"drug {name}",
+            what="the neutrophils of this marrow have no G-CSF that it could add to",
+            remedy='name a line with it, such as {"neutrophils": "quartino2014_docetaxel"} among '
+            f'the cards, or use the marrow "{LEUKAEMIA}"',
+        )
+        raise PkpdError(msg)
+    return CourseDrug(name, into=f"neutrophils.{GIVEN_INTO['filgrastim']}")
 
 
 def _course_drug(

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from pkpd.cards.drug_actions import FRIBERG
 from pkpd.course.course import Course
-from pkpd.course.simulate import Simulator, prepare
+from pkpd.course.simulate import Simulator, is_growth_factor, prepare
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.ensemble import Indices
 from pkpd.model.joint import JointModel
 from pkpd.model.parameters import draw_parameters, typical
-from pkpd.schedule import DosingPlan, Regimen
+from pkpd.schedule import NEVER, DosingPlan, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population
 
 Floats = NDArray[np.float64]
@@ -49,6 +49,8 @@ class CardsEnsemble:
         Longest step of the marrow.
     curve
         Whether counts are kept between mornings too.
+    growth_factor
+        Growth factor by need.
     """
 
     model: JointModel
@@ -60,6 +62,7 @@ class CardsEnsemble:
     max_step_h: float = LONGEST_STEP_H
     curve: bool = False
     marrow: str = FRIBERG
+    growth_factor: GrowthFactorPolicy = NEVER
 
     @property
     def draws(self) -> int:
@@ -83,7 +86,12 @@ class CardsEnsemble:
     def treated(self, regimen: Regimen, days: int) -> TreatedByCards:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
         # patients need covariates of the drugs that are given, not of all that are known
-        given = tuple(self.model.drug(name) for name in regimen.drugs)
+        known = {drug.name for drug in self.model.drugs}
+        given = tuple(
+            self.model.drug(name)
+            for name in regimen.drugs
+            if name in known or not is_growth_factor(name)
+        )
         simulator = prepare(
             replace(self.model, drugs=given),
             regimen,
@@ -92,6 +100,7 @@ class CardsEnsemble:
             max_step_h=self.max_step_h,
             transfusion=self.transfusion,
             combination=self.combination,
+            growth_factor=self.growth_factor,
             curve=self.curve,
         )
         return TreatedByCards(simulator, self.values)

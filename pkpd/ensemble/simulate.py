@@ -25,7 +25,7 @@ from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
 from pkpd.machine import cores
 from pkpd.model.joint import JointModel
-from pkpd.schedule import Regimen
+from pkpd.schedule import NEVER, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population
 from pkpd.trials import DLTRule
 
@@ -52,6 +52,7 @@ def simulate(
     rule: str | DLTRule | None = None,
     seed: int = 1,
     transfusion: TransfusionPolicy | None = TransfusionPolicy(),  # noqa: B008 (frozen)
+    growth_factor: GrowthFactorPolicy = NEVER,
     threads: int | None = None,
 ) -> xr.Dataset:
     """Simulate blood counts of patients under a regimen, and what became of them.
@@ -64,7 +65,7 @@ def simulate(
         Name of a population card, a `Population`, patients of your own
         (`pkpd.subjects.patients`, `pkpd.subjects.sample_population`), or an ensemble
         (`pkpd.source`), which then has all of the next.
-    marrow, disease, posterior, model, patients, draws, seed, transfusion
+    marrow, disease, posterior, model, patients, draws, seed, transfusion, growth_factor
         As of `pkpd.source`, the same as `pkpd.compare` takes.
     until_day
         Last protocol day; day 1 begins with the first dose.
@@ -114,6 +115,7 @@ def simulate(
         ensemble = source(
             population, marrow=marrow, disease=disease, posterior=posterior, model=model,
             patients=patients, draws=draws, seed=seed, transfusion=transfusion,
+            growth_factor=growth_factor,
         )  # fmt: skip
     else:
         ensemble = population

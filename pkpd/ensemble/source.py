@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import VARIANTS
 from pkpd.model.joint import JointModel, load_model
 from pkpd.model.parameters import draw_parameters, typical
+from pkpd.schedule import NEVER, GrowthFactorPolicy
 from pkpd.subjects import PatientSample, Population, patients_key, sample_population
 
 
@@ -43,6 +45,7 @@ def source(
     options: Mapping[str, Any] | None = None,
     cards: Mapping[str, str] | None = None,
     transfusion: TransfusionPolicy | None = TransfusionPolicy(),  # noqa: B008 (frozen)
+    growth_factor: GrowthFactorPolicy = NEVER,
     curves: tuple[str, ...] = (),
 ) -> Ensemble:
     """Patients whose counts can be simulated under any regimen.
@@ -76,6 +79,9 @@ def source(
         the other they are those of ``model``.
     transfusion
         Platelet transfusion policy; ``None`` for none. The marrow with leukaemia takes its trigger.
+    growth_factor
+        Growth factor by need. The marrow without leukaemia needs neutrophils with G-CSF for it,
+        such as those of ``load_model(replace={"neutrophils": "quartino2014_docetaxel"})``.
     curves
         Lines that the marrow with leukaemia follows between mornings too.
 
@@ -106,6 +112,7 @@ def source(
     disease = disease or own or None
     if not (posterior is None or isinstance(posterior, EvidencePosterior)):
         given = {"marrow": marrow, "model": model, "options": options, "cards": cards}
+        given["growth_factor"] = growth_factor.below > 0.0
         return _of_fit(posterior, population, given, patients, draws, seed, transfusion)
     if marrow is None:
         marrow = _usual(disease, posterior, model)
@@ -119,7 +126,8 @@ def source(
                         remedy=f'leave it out, or name marrow="{LEUKAEMIA}"',
                     )
                 )
-        return _of_cards(population, model, patients, draws, seed, transfusion)
+        made = _of_cards(population, model, patients, draws, seed, transfusion)
+        return replace(made, growth_factor=growth_factor)
     if model is not None:
         raise PkpdError(
             sentence(
@@ -150,6 +158,7 @@ def source(
         name="simulated",
         schedule=ArmSchedule(
             None,
+            growth_factor=growth_factor,
             transfuse_below=0.0 if transfusion is None else transfusion.trigger,
             options=tuple((options or {}).items()),
             cards=tuple((cards or {}).items()),

@@ -106,6 +106,16 @@ def _of_maximum(fitted: MaximumLikelihood, n: int, seed: int) -> ParameterDraws:
         name: np.array([one.get(name, value) for one in drawn])
         for name, value in fitted.estimates.items()
     }
+    for name, drawn_values in values.items():
+        if not np.isfinite(drawn_values).all():
+            error = fitted.standard_errors.get(name, np.nan)
+            msg = sentence(
+                where="draws of a fit",
+                what=f"{name} is {fitted.estimates[name]:.3g} with a standard error of {error:.2g}, "
+                "too large for a normal approximation",
+                remedy="hold what the data do not tell, give priors, or sample the posterior",
+            )
+            raise PkpdError(msg)
     notes = ()
     if not known.all():
         fixed = ", ".join(name for name, k in zip(free.names, known, strict=True) if not k)

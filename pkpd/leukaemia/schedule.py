@@ -8,39 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from pkpd.cards.drug_cards import DrugCard
 from pkpd.cards.population_cards import population_of_disease
 from pkpd.course.transfusion import TRIGGER
 from pkpd.errors import PkpdError, sentence
-from pkpd.schedule import Regimen
+from pkpd.schedule import NEVER, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population, patients_key, with_median_age
-
-
-@dataclass(frozen=True)
-class GrowthFactorPolicy:
-    """Filgrastim given by need, besides doses that the regimen itself may contain.
-
-    Attributes
-    ----------
-    below
-        Filgrastim is given on days that begin with neutrophils below this count, 10^9/L; 0: never.
-    from_day
-        First protocol day on which it may be given.
-    """
-
-    below: float = 0.0
-    from_day: int = 1
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.below) and self.below >= 0.0):
-            msg = sentence(
-                where="growth factor policy",
-                what=f"below = {self.below}",
-                allowed="a count of 0 or more, 10^9/L",
-            )
-            raise PkpdError(msg)
 
 
 @dataclass(frozen=True)
@@ -54,7 +27,7 @@ class ArmSchedule:
     horizon_days
         Protocol days to simulate, from day 1.
     growth_factor
-        Filgrastim by need.
+        Growth factor by need.
     transfuse_below
         Platelets are transfused on mornings with a count below this, 10^9/L; 0: never.
     only_if_blasts_from
@@ -69,7 +42,7 @@ class ArmSchedule:
 
     regimen: Regimen | None
     horizon_days: int = 60
-    growth_factor: GrowthFactorPolicy = GrowthFactorPolicy()
+    growth_factor: GrowthFactorPolicy = NEVER
     transfuse_below: float = TRIGGER
     only_if_blasts_from: tuple[float, ...] = ()
     drugs: tuple[DrugCard, ...] = ()

@@ -66,6 +66,7 @@ def arms_of_trial(
             schedule=ArmSchedule(
                 cohort.regimen,
                 trial.horizon_days,
+                growth_factor=trial.growth_factor,
                 transfuse_below=TRIGGER if (options or {}).get("transfusion", True) else 0.0,
                 drugs=own,
                 options=tuple((options or {}).items()),

@@ -11,7 +11,8 @@ from pkpd.schedule.follow import (
     follow,
     individual_dose_mg,
 )
-from pkpd.schedule.plan import DosingPlan, Slot, plan
+from pkpd.schedule.growth_factor import NEVER, GrowthFactorPolicy
+from pkpd.schedule.plan import DosingPlan, Slot, plan, with_slot
 from pkpd.schedule.regimen import Course, Regimen, daily, on_off
 from pkpd.schedule.rules import LINES, ROUTES, Criterion, DoseModification, DoseRule, Gate
 from pkpd.schedule.words import describe, describe_criteria
@@ -19,6 +20,7 @@ from pkpd.schedule.words import describe, describe_criteria
 __all__ = [
     "DOSE_UNITS",
     "LINES",
+    "NEVER",
     "ROUTES",
     "STATUSES",
     "Administration",
@@ -29,6 +31,7 @@ __all__ = [
     "DosingPlan",
     "Followed",
     "Gate",
+    "GrowthFactorPolicy",
     "Regimen",
     "Slot",
     "administrations",
@@ -42,4 +45,5 @@ __all__ = [
     "parse_days",
     "parse_hours",
     "plan",
+    "with_slot",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -106,6 +106,33 @@ class DosingPlan:
             given = (self.amount[:, :, mine] > 0).any(axis=2).sum(axis=1)
             days[name] = int(np.sum(self.cycles * given))
         return days
+
+
+def with_slot(made: DosingPlan, slot: Slot) -> DosingPlan:
+    """Add a slot in which the plan itself gives nothing, such as one by need.
+
+    Parameters
+    ----------
+    made
+        A plan.
+    slot
+        The slot; its place among the drugs is worked out.
+    """
+    known = slot.drug in made.drugs
+    drugs = made.drugs if known else (*made.drugs, slot.drug)
+    amount = np.concatenate([made.amount, np.zeros((*made.amount.shape[:2], 1))], axis=2)
+    slots = (*made.slots, replace(slot, drug_index=drugs.index(slot.drug)))
+    longer: dict[str, np.ndarray] = {}
+    if not known:
+        for name in ("hold_below", "resume_at", "reduce_on_resume", "visit_every"):
+            table = getattr(made, name)
+            none = np.zeros((table.shape[0], 1, *table.shape[2:]), dtype=table.dtype)
+            longer[name] = np.concatenate([table, none], axis=1)
+        courses, _, levels = made.level.shape
+        longer["level"] = np.concatenate([made.level, np.ones((courses, 1, levels))], axis=1)
+        one = np.ones((courses, 1), dtype=made.n_levels.dtype)
+        longer["n_levels"] = np.concatenate([made.n_levels, one], axis=1)
+    return replace(made, drugs=drugs, slots=slots, amount=amount, **longer)
 
 
 def plan(regimen: Regimen, horizon_days: int) -> DosingPlan:

@@ -44,7 +44,7 @@ status = "assumed"
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def nothing_shipped():
     """No posterior is shipped, whether or not there is one: the default marrow is the plain one."""
     with pytest.MonkeyPatch.context() as patch:
@@ -71,25 +71,25 @@ def posterior_of_priors(problems=(), draws=20):
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def posterior():
     """Draws of the prior, said to have converged."""
     return posterior_of_priors()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def unconverged():
     """Draws of the prior, said not to have converged."""
     return posterior_of_priors(problems=("R-hat of rho is 2.1",))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def learned_five(unconverged):
     """The five trials in a marrow with leukaemia, 32 patients x 3 draws."""
     return compare(patients=32, draws=3, marrow="leukaemia", posterior=unconverged, jobs=1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder(tmp_path_factory):
     """Folder with a trial file, for scenario files beside it."""
     place = tmp_path_factory.mktemp("scenarios")
@@ -97,13 +97,13 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mine(folder, nothing_shipped):
     """Result of the trial file, 20 patients x 4 draws."""
     return compare(folder / "mine.toml", patients=20, draws=4)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def five(nothing_shipped):
     """Result of the default comparison, 20 patients x 4 draws."""
     return compare(patients=20, draws=4)

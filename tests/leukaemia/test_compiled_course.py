@@ -12,10 +12,19 @@ from reference import reference_course
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.patients import Candidates, who
-from pkpd.leukaemia.schedule import Arm, ArmSchedule, GrowthFactorPolicy
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.leukaemia.simulate import prepare_arm, simulate
 from pkpd.marrow.variants import FULL, VARIANTS
-from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Gate, Regimen, follow
+from pkpd.schedule import (
+    Course,
+    Criterion,
+    DoseModification,
+    DoseRule,
+    Gate,
+    GrowthFactorPolicy,
+    Regimen,
+    follow,
+)
 
 LEN_MEC = (
     ("lenalidomide", 10, "mg", "1-14", "oral"),

@@ -15,9 +15,9 @@ from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
 from pkpd.leukaemia.arm_outcomes import population_outcomes
 from pkpd.leukaemia.parameters import default_theta, with_changes
-from pkpd.leukaemia.schedule import Arm, ArmSchedule, GrowthFactorPolicy
+from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import FULL, VARIANTS
-from pkpd.schedule import Criterion, DoseModification
+from pkpd.schedule import Criterion, DoseModification, GrowthFactorPolicy
 
 ANC, PLT = ("neutrophils", 0.5), ("platelets", 20.0)
 STUDY = with_changes(
