@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -44,11 +46,18 @@ status = "assumed"
 """
 
 
-@pytest.fixture(scope="package", autouse=True)
-def nothing_shipped():
+@contextmanager
+def plain():
     """No posterior is shipped, whether or not there is one: the default marrow is the plain one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(marrow_choice, "shipped_posterior", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_shipped():
+    """The same for the tests of this folder, and of no other."""
+    with plain():
         yield
 
 
@@ -71,25 +80,25 @@ def posterior_of_priors(problems=(), draws=20):
     )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def posterior():
     """Draws of the prior, said to have converged."""
     return posterior_of_priors()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def unconverged():
     """Draws of the prior, said not to have converged."""
     return posterior_of_priors(problems=("R-hat of rho is 2.1",))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def learned_five(unconverged):
     """The five trials in a marrow with leukaemia, 32 patients x 3 draws."""
     return compare(patients=32, draws=3, marrow="leukaemia", posterior=unconverged, jobs=1)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Folder with a trial file, for scenario files beside it."""
     place = tmp_path_factory.mktemp("scenarios")
@@ -97,13 +106,15 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture(scope="package")
-def mine(folder, nothing_shipped):
+@pytest.fixture(scope="session")
+def mine(folder):
     """Result of the trial file, 20 patients x 4 draws."""
-    return compare(folder / "mine.toml", patients=20, draws=4)
+    with plain():
+        return compare(folder / "mine.toml", patients=20, draws=4)
 
 
-@pytest.fixture(scope="package")
-def five(nothing_shipped):
+@pytest.fixture(scope="session")
+def five():
     """Result of the default comparison, 20 patients x 4 draws."""
-    return compare(patients=20, draws=4)
+    with plain():
+        return compare(patients=20, draws=4)
