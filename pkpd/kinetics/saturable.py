@@ -39,7 +39,8 @@ _FIFTH = (37 / 378, 0.0, 250 / 621, 125 / 594, 0.0, 512 / 1771)
 _FOURTH = (2825 / 27648, 0.0, 18575 / 48384, 13525 / 55296, 277 / 14336, 1 / 4)
 _ERROR = tuple(a - b for a, b in zip(_FIFTH, _FOURTH, strict=True))
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
-_NO_ERROR = 1e-12
+_NO_ERROR, _TOO_LARGE = 1e-12, 1e12
+_BELOW_ZERO_MG = 10 * ABSOLUTE_MG  # further below than the errors of steps go
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ class SaturableIV:
             size = jnp.maximum(jnp.abs(y[i]), jnp.abs(new[i]))
             error = jnp.abs(h * _sum(_ERROR, [s[i] for s in k]))
             worst = jnp.maximum(worst, error / (ABSOLUTE_MG + RELATIVE * size))
+            # no amount falls below zero: such a step has leapt over the place where Km matters
+            worst = jnp.where(new[i] < -_BELOW_ZERO_MG, _TOO_LARGE, worst)
         good = worst <= 1.0
         factor = _SAFETY * jnp.exp(-0.2 * jnp.log(worst))
         next_pace = h * jnp.minimum(jnp.maximum(factor, _LEAST), _MOST)
