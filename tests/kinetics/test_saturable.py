@@ -22,6 +22,24 @@ from pkpd.subjects import sample_population
 PK = SaturableIV()
 MOULD = {"Vmax": 1.02, "Km": 0.338, "V1": 11.3, "Q": 1.05, "V2": 41.5, "per_umol": 1.0}
 ATTEMPT = jax.jit(PK.attempt)
+
+
+@jax.jit
+def all_attempts(y, p, flow, left, pace):
+    """Repeat attempts until all lanes have arrived; how many it took."""
+
+    def step(now):
+        y, n, left, pace = now
+        y, left, pace = PK.attempt(y, p, flow, left, pace)
+        return y, n + 1, left, pace
+
+    def on(now):
+        return (now[2] > 0.0).any() & (now[1] < 4000)
+
+    y, attempts, left, _ = jax.lax.while_loop(on, step, (y, 0, left, pace))
+    return y, attempts, left
+
+
 EDGES = np.array([0.0, 2.0, 8.0, 16.0, 24.0])
 DAYS = 21
 DOSES = {0: 3.0, 1: 10.0, 2: 30.0, 4: 30.0, 7: 30.0, 9: 30.0}
@@ -31,13 +49,11 @@ DOSES = {0: 3.0, 1: 10.0, 2: 30.0, 4: 30.0, 7: 30.0, 9: 30.0}
 def solve(p, amounts, flow, hours):
     """Amounts and integrals after hours, and the largest number of attempts."""
     lanes = jnp.shape(p["V1"])
-    y = [jnp.broadcast_to(jnp.asarray(a), lanes) for a in (*amounts, 0.0, 0.0)]
-    left, pace = jnp.full(lanes, hours), jnp.full(lanes, hours)
-    for attempts in range(1, 4000):
-        y, left, pace = ATTEMPT(y, p, jnp.full(lanes, flow), left, pace)
-        if not (left > 0.0).any():
-            return y, attempts
-    raise AssertionError
+    y = [np.broadcast_to(np.asarray(a, float), lanes) for a in (*amounts, 0.0, 0.0)]
+    left, pace, flow = np.full(lanes, hours), np.full(lanes, hours), np.full(lanes, flow)
+    y, attempts, left = all_attempts(y, p, flow, left, pace)
+    assert not (left > 0.0).any()
+    return y, int(attempts)
 
 
 def patients(n, seed):
@@ -65,7 +81,7 @@ def test_one_compartment_is_the_lambert_function():
 
 def test_a_population_agrees_with_dop853_in_every_cell_of_a_course():
     """Means, first moments and nodes within 1e-6 of each patient's largest mean concentration."""
-    n = 24
+    n = 8
     p = patients(n, 3)
     rate = np.asarray(p["Vmax"] / (p["Km"] * p["V1"]))
     assert rate.max() / rate.min() > 500.0
@@ -114,10 +130,9 @@ def test_it_agrees_with_the_general_solver():
         np.array([24.0 * d for d in DOSES if d < 5]),
         np.array([a for d, a in DOSES.items() if d < 5]),
     )
-    general = michaelis_menten_iv(
-        {**p, "wbc_exponent": jnp.asarray(0.0)}, (*doses, np.full(doses[0].size, 2.0)), edges,
-        rtol=1e-9, atol=1e-11,
-    )  # fmt: skip
+    infusions = (*doses, np.full(doses[0].size, 2.0))
+    solver = jax.jit(lambda q: michaelis_menten_iv(q, infusions, edges, rtol=1e-9, atol=1e-11))
+    general = solver({**p, "wbc_exponent": jnp.asarray(0.0)})
     x = (np.zeros(n), np.zeros(n))
     peak = np.asarray(general.mean).max(axis=0)
     for i, (a, b) in enumerate(pairwise(edges)):
@@ -144,6 +159,6 @@ def test_a_patient_does_not_depend_on_those_beside_it():
 def test_after_the_end_nothing_changes():
     p = {name: jnp.array([v]) for name, v in MOULD.items()}
     y, _ = solve(p, (20.0, 5.0), 1.0, 6.0)
-    again, left, _ = PK.attempt(y, p, jnp.ones(1), jnp.zeros(1), jnp.ones(1))
+    again, left, _ = ATTEMPT(y, p, jnp.ones(1), jnp.zeros(1), jnp.ones(1))
     np.testing.assert_array_equal(np.array(again), np.array(y))
     assert float(left[0]) == 0.0
