@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import jax
@@ -11,6 +12,9 @@ from hypothesis import settings
 # the first example of a test may compile for seconds, and machines differ
 settings.register_profile("pkpd", deadline=None)
 settings.load_profile("pkpd")
+
+# what is compiled stays to the end; looking through it for garbage again and again takes a tenth
+gc.set_threshold(50_000)
 
 QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 """XLA compiles the many small programs of the quick tests five times faster so than by default."""
