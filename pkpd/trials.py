@@ -482,20 +482,15 @@ class Trial:
         for cohort in self.cohorts:
             if cohort.id == cohort_id:
                 return cohort
-        raise PkpdError(
-            sentence(
-                where=f"trial {self.id}",
-                what=f"there is no cohort {cohort_id!r}",
-                allowed=", ".join(cohort.id for cohort in self.cohorts),
-            )
-        )
+        allowed = ", ".join(cohort.id for cohort in self.cohorts)
+        what = f"there is no cohort {cohort_id!r}"
+        raise PkpdError(sentence(where=f"trial {self.id}", what=what, allowed=allowed))
 
 
 def _one_of(where: str, noun: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise PkpdError(
-            sentence(where=where, what=f"{noun} is {value!r}", allowed=", ".join(allowed))
-        )
+        what = f"{noun} is {value!r}"
+        raise PkpdError(sentence(where=where, what=what, allowed=", ".join(allowed)))
 
 
 def _wrong(where: str, what: str, remedy: str) -> PkpdError:

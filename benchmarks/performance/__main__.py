@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks.performance import accelerator, peers, pytensor_path, workloads
 from benchmarks.performance.fitting import fitting_problem
 from benchmarks.performance.leukaemic import leukaemic_problem
+from benchmarks.performance.whole_path import whole_path
 from pkpd.solve.compiled.family import cores
 from pkpd.solve.population.crossing import daily_recovery
 from pkpd.solve.population.grid import Doses
@@ -230,6 +231,10 @@ def table(results: dict[str, Any]) -> str:
             out.append(_line(name, engine, rate, f"{row['error']:.1e}", ""))
         ratio = f"{r['ratio_to_best_peer']:.1f} x the best peer"
         out.append(_line(name, "", ratio, "", f">= {r['target_ratio']:.0f} x"))
+    for marrow, row in results.get("W3", {}).get("rows", {}).items():
+        figure = f"{row['seconds']:.2f} s = {row['ratio']:.2f} x the bare engine"
+        label = f"pkpd.simulate, marrow {marrow}"
+        out.append(_line("W3", label, figure, "", f"<= {results['W3']['target_ratio']:.0f} x"))
     for name in ("likelihood", "leukaemic"):
         if name not in results:
             continue
@@ -284,6 +289,7 @@ def main(argv: list[str] | None = None) -> int:
     every = (
         "W1",
         "W2",
+        "W3",
         "likelihood",
         "leukaemic",
         "pytensor",
@@ -307,6 +313,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{part} ...", file=sys.stderr, flush=True)
         if part in _TARGET:
             results[part] = simulation(part, set(args.peers))
+        elif part == "W3":
+            results[part] = whole_path()
         elif part == "likelihood":
             results[part] = likelihood(fitting_problem())
         elif part == "leukaemic":

@@ -23,6 +23,7 @@ from pkpd.units import Parameter
 #: landmarks, by a quick search) and ``memory`` (not seen in print).
 LEUKAEMIA_STATUSES = ("read", "transcribed", "derived", "fitted", "assumed", "memory")
 
+Counts = tuple[tuple[str, float], ...]
 DOSE_UNITS = ("mg", "mg/m^2", "mg/kg")
 BODY_SURFACE_M2 = 1.8
 BODY_WEIGHT_KG = 75.0
@@ -137,25 +138,26 @@ class Holds:
     Attributes
     ----------
     below, resume_at
-        Line -> count in 10^9/L below which doses are held, and at which they go on.
+        Line and count in 10^9/L below which doses are held, and at which they go on.
     below_in
-        Disease -> the counts there.
+        Disease, and the counts there.
     levels_mg
         Doses, the largest first; a dose that was held goes on at the next lower one.
     source, status
         Where they are from.
     """
 
-    below: Mapping[str, float]
-    resume_at: Mapping[str, float]
-    below_in: Mapping[str, Mapping[str, float]]
+    below: Counts
+    resume_at: Counts
+    below_in: tuple[tuple[str, Counts], ...]
     levels_mg: tuple[float, ...]
     source: str
     status: str
 
-    def below_for(self, diseases: Sequence[str]) -> Mapping[str, float]:
+    def below_for(self, diseases: Sequence[str]) -> Counts:
         """Give the counts of the nearest of a disease and those it is like."""
-        return next((self.below_in[d] for d in diseases if d in self.below_in), self.below)
+        own = dict(self.below_in)
+        return next((own[disease] for disease in diseases if disease in own), self.below)
 
 
 @dataclass(frozen=True)
@@ -364,15 +366,15 @@ def _holds(table: Table) -> Holds | None:
     return Holds(
         _counts(row.table("below")),
         _counts(row.table("resume_at")),
-        MappingProxyType({disease: _counts(one) for disease, one in below_in.items()}),
+        tuple((disease, _counts(one)) for disease, one in below_in.items()),
         row.numbers("levels_mg"),
         row.text("source"),
         row.one_of("status", LEUKAEMIA_STATUSES),
     )
 
 
-def _counts(row: Table) -> Mapping[str, float]:
-    return MappingProxyType({line: row.number(line, above=0.0) for line in LINES})
+def _counts(row: Table) -> Counts:
+    return tuple((line, row.number(line, above=0.0)) for line in LINES)
 
 
 def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction | None:

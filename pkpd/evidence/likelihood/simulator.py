@@ -86,11 +86,11 @@ def _held(rule: DoseRule, disease: str) -> DoseModification | None:
     holds = load_drug_card(rule.drug).holds
     if holds is None:
         return None
-    below = holds.below_for(leukaemia_cards().chain(disease))
+    below = dict(holds.below_for(leukaemia_cards().chain(disease)))
     return DoseModification(
         rule.drug,
         _criteria_of(below),
-        _criteria_of({line: max(below[line], at) for line, at in holds.resume_at.items()}),
+        _criteria_of({line: max(below[line], at) for line, at in holds.resume_at}),
         tuple(level for level in holds.levels_mg if level < rule.amount),
         reduce_on_resume=True,
     )
