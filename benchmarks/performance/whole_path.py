@@ -1,8 +1,8 @@
 """W3: ``pkpd.simulate`` end to end, every outcome judged, beside the bare engine.
 
 1,000 patients under 20 draws, clofarabine on days 1-5 and lenalidomide on days 29-49, 84 days, a
-rule for the dose-limiting toxicity. The bare engine is the driver of days alone on the same lanes, with
-parameters and doses ready: what is left is making patients, judging courses and gathering arrays.
+rule for the dose-limiting toxicity. The bare engine is the driver of days alone on the same lanes,
+with parameters and doses ready: what is left is making patients, judging courses, gathering arrays.
 """
 
 from __future__ import annotations

@@ -111,8 +111,8 @@ def _of_maximum(fitted: MaximumLikelihood, n: int, seed: int) -> ParameterDraws:
             error = fitted.standard_errors.get(name, np.nan)
             msg = sentence(
                 where="draws of a fit",
-                what=f"{name} is {fitted.estimates[name]:.3g} with a standard error of {error:.2g}, "
-                "too large for a normal approximation",
+                what=f"{name} is {fitted.estimates[name]:.3g} with a standard error of "
+                f"{error:.2g}, too large for a normal approximation",
                 remedy="hold what the data do not tell, give priors, or sample the posterior",
             )
             raise PkpdError(msg)
