@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from pkpd.comparison.lanes import BY_DAYS, can_be_judged, evaluable
@@ -106,13 +107,27 @@ def doses_by_day(plan: DosingPlan, course: Course) -> dict[str, Floats]:
         for drug_index, drug in enumerate(plan.drugs):
             slots = [s for s, slot in enumerate(plan.slots) if slot.drug_index == drug_index]
             offsets = np.flatnonzero(plan.amount[c][:, slots].sum(axis=1) > 0.0)
-            for cycle in range(int(begun.max(initial=0))):
-                going = (first > 0) & (begun > cycle)
-                for offset in offsets:
-                    day = first[going] + cycle * int(plan.cycle_days[c]) + int(offset)
-                    day = day[day <= alive[going]]
-                    planned[drug] += np.bincount(day - 1, minlength=course.days)[: course.days]
+            _count_doses(first, begun, alive, int(plan.cycle_days[c]), offsets, planned[drug])
     return planned
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _count_doses(
+    first: np.ndarray,
+    begun: np.ndarray,
+    alive: np.ndarray,
+    cycle_days: int,
+    offsets: np.ndarray,
+    planned: np.ndarray,
+) -> None:
+    """Add the dosing days of all lanes; first days from 1, 0 where a course never began."""
+    for lane in range(first.size):
+        last = min(alive[lane], planned.size)
+        for cycle in range(begun[lane] if first[lane] > 0 else 0):
+            for offset in offsets:
+                day = first[lane] + cycle * cycle_days + offset
+                if day <= last:
+                    planned[day - 1] += 1.0
 
 
 def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, Any]) -> xr.Dataset:

@@ -351,7 +351,8 @@ class _Store:
         for name in ("values", "recovered_on", "dlt", "reasons"):
             target = getattr(self, name)
             for key, lanes in getattr(endpoints, name).items():
-                matrix = target.setdefault(key, np.full(self.shape, np.nan))
-                matrix[draws] = np.asarray(lanes, dtype=float).reshape(len(draws), -1)
+                if key not in target:
+                    target[key] = np.full(self.shape, np.nan)
+                target[key][draws] = np.asarray(lanes, dtype=float).reshape(len(draws), -1)
         found = endpoints.sensitivity
         self.sensitivity[..., draws, :] = found.reshape(*found.shape[:3], len(draws), -1)

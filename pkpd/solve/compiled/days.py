@@ -303,6 +303,12 @@ def _entry_point(stamp: int) -> Any:
                             form(k, kin, codes, pk_w, rates, work, coef, scales)
                 if day + 1 == days and not curves:
                     break
+                which, bit = 0, 1
+                if programs.size > ACT + 1:
+                    for k in range(drugs):
+                        if kin.places[k, 0] == LEVEL_OF_DRUG:
+                            which += bit * on[k]
+                            bit *= 2
                 for cell in range(cells):
                     m = kin.cell_length[cell]
                     h, there = kin.lengths_h[m], False
@@ -362,7 +368,7 @@ def _entry_point(stamp: int) -> Any:
                             put(into, 1, 6.0 * mean - (12.0 / (h * h)) * twice)
                     put(u, n_inputs, splat(h * (1.0 / _DAY)))
                     if there or (rates_on and acted != _BY_RATES):
-                        call(programs[ACT], levels, theta_w, u, u, u, u, u)
+                        call(programs[ACT + which], levels, theta_w, u, u, u, u, u)
                         acted = _STALE if there else _BY_RATES
                     elif not rates_on and acted != _AT_REST:
                         for i in range(n_inputs):

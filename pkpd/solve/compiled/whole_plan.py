@@ -9,8 +9,9 @@ what was observed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -48,9 +49,13 @@ class Keys:
     look_adjoint: int
 
 
-START, ACT, STEP, SEE, LOOK, DRIFT = range(6)
-"""Programs of a course through days: start, inputs of a cell, step, what is observed on mornings
-and within the day, and an attempted step of saturable kinetics."""
+START, STEP, SEE, LOOK, DRIFT, ACT = range(6)
+"""Programs of a course through days: start, step, what is observed on mornings and within the day,
+an attempted step of saturable kinetics, and from there on the inputs of a cell, one program for
+each set of drugs that are there (`acts_for`)."""
+
+MOST_APART = 3
+"""Drugs that act by a level, up to which each set of them has a program of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +138,31 @@ class Equations:
 
     def act(self, levels: list[Any], p: dict[str, Any]) -> list[Any]:
         """Form the inputs of a cell from the levels of the drugs."""
-        actions = [action for action, _ in self._acting]
-        u = combined(self._marrow, actions, [levels[rows] for _, rows in self._acting], p)
+        return self._inputs(levels, p, self._acting)
+
+    def act_without(
+        self, absent: Collection[int], levels: list[Any], p: dict[str, Any]
+    ) -> list[Any]:
+        """Form the same while drugs of some numbers are not there."""
+        gone = {int(self.places[k, 1]) for k in absent}
+        acting = [
+            (action, rows)
+            for action, rows in self._acting
+            if (rows.start if isinstance(rows, slice) else rows) not in gone
+        ]
+        return self._inputs(levels, p, acting)
+
+    def _inputs(
+        self, levels: list[Any], p: dict[str, Any], acting: Sequence[tuple[Action, slice | int]]
+    ) -> list[Any]:
+        actions = [action for action, _ in acting]
+        u = combined(self._marrow, actions, [levels[rows] for _, rows in acting], p)
         return [jnp.asarray(u[name], jnp.float64) for name in self._marrow.inputs]
+
+    @property
+    def by_level(self) -> list[int]:
+        """Numbers of the drugs that act by a level."""
+        return [k for k, (kind, _) in enumerate(self.places) if kind == LEVEL_OF_DRUG]
 
     def step(self, y: list[Any], p: dict[str, Any], u: list[Any], h: Any) -> list[Any]:
         """State after ``h`` days."""
@@ -221,13 +248,29 @@ def course_programs(
     nothing = program(list, [], [])
     programs = {
         START: at.made(do.start, [], y),
-        ACT: at.made(do.act, [at.rows(0, do.n_levels)], u),
         STEP: at.made(do.step, [y, u, [(2, inputs)]], y, single=(2,)),
         SEE: at.made(do.see, [y], at.rows(3, len(marrow.observed))),
         LOOK: at.made(follow.look, [y, u], at.rows(3, 2 * len(curves))),
         DRIFT: nothing if saturable is None else _drift(saturable),
     }
+    for i, present in enumerate(acts_for(do)):
+        absent = [k for k in do.by_level if k not in present]
+        act = partial(do.act_without, absent)
+        programs[ACT + i] = at.made(act, [at.rows(0, do.n_levels)], u)
     return np.array([address(programs[i]) for i in range(len(programs))], np.int64), do
+
+
+def acts_for(do: Equations) -> list[tuple[int, ...]]:
+    """Give the sets of drugs that act by a level, in the order of their programs.
+
+    Bit ``i`` of the place is the ``i``-th of these drugs; with more than `MOST_APART` of them there
+    is one program, for all.
+    """
+    drugs = do.by_level
+    if len(drugs) > MOST_APART:
+        return [tuple(drugs)]
+    places = range(2 ** len(drugs))
+    return [tuple(k for i, k in enumerate(drugs) if place >> i & 1) for place in places]
 
 
 DRIFT_ROWS = 6
