@@ -32,7 +32,7 @@ from pkpd.evidence.criticism.schedule_or_dose import (
 from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
-from pkpd.schedule import Criterion, Gate
+from pkpd.schedule import Criterion, Gate, Regimen
 from pkpd.trials import AskedQuestion, ResponseCriteria, Trial
 
 Floats = NDArray[np.float64]
@@ -192,13 +192,18 @@ def _start_of_drug(
     gates: dict[str, tuple[float, float] | None] = {"none": None}
     gates |= {f"{low:.1f} and {high:g}": (low, high) for low, high in asked["gates"]}
     rows = []
+    # cohorts that differ only later have the same patients and counts until then
+    done: dict[Hashable, dict[Hashable, Floats]] = {}
     for cohort in trial.cohorts:
         # nothing after the last day on which it may start is asked for
         last = clock_day_1(cohort.regimen, course) + wait + 1
         schedule = replace(arms[cohort.id].schedule, horizon_days=last)
         arm = replace(arms[cohort.id], schedule=schedule)
         for words, gate in gates.items():
-            seen = study.collect(gated(arm, course, gate, wait), _started(course))
+            key = (*_until(cohort.regimen, course), last, gate)
+            if key not in done:
+                done[key] = study.collect(gated(arm, course, gate, wait), _started(course))
+            seen = done[key]
             rows.append(
                 (
                     cohort.id,
@@ -225,6 +230,13 @@ def _start_of_drug(
         ("cohort", "gate", "started", "day", "neutrophils", "platelets", *lows),
         tuple(rows),
     )
+
+
+def _until(regimen: Regimen, course: str) -> tuple[Hashable, ...]:
+    """Everything of a regimen that counts on the first day of a course depend on."""
+    place = regimen.courses.index(regimen.course(course))
+    own = regimen.courses[place]
+    return regimen.courses[:place], own.start_day, own.gate
 
 
 def _where(values: Floats) -> Floats:
