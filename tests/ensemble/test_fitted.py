@@ -146,7 +146,8 @@ def test_counts_are_those_of_the_model_that_was_fitted(effect):
         assert found.min() < 0.8 * found[:, 0].min()
 
 
-def test_the_marrow_with_leukaemia_that_was_fitted_answers():
+def leukaemia_fit():
+    """Make up a fit of clofarabine in the marrow with leukaemia; three subjects."""
     structure = leukaemia_model(
         {"clofarabine": compartments(2)},
         disease="aml",
@@ -161,8 +162,13 @@ def test_the_marrow_with_leukaemia_that_was_fitted_answers():
     errors = dict.fromkeys(lines, residual.lognormal(0.3))
     model = PopulationModel(structure, own, errors)
     doses = [(day, 60.0, 2.0) for day in range(5)]
-    data = design(doses, lines, subjects=3)
-    fitted = draws_of_model(model, data)
+    return draws_of_model(model, design(doses, lines, subjects=3))
+
+
+def test_the_marrow_with_leukaemia_that_was_fitted_answers():
+    fitted = leukaemia_fit()
+    model, data = fitted.likelihood.model, fitted.likelihood.dataset
+    lines = ("neutrophils", "platelets", "marrow_blasts")
     daily = pkpd.daily("clofarabine", "60 mg", days="1-5", route="iv", duration="2 h")
     found = pkpd.simulate(daily, PEOPLE, posterior=fitted, until_day=29, transfusion=None)
     individual = NewPatients(model, PEOPLE, 1).parameters(fitted.population)
@@ -351,3 +357,18 @@ def test_a_fit_goes_into_a_comparison():
             replace(base, trials=tuple(t for t in base.trials if "clofarabine" in t.drugs)),
             posterior=fitted,
         )
+
+
+def test_a_fit_of_the_marrow_with_leukaemia_has_its_endpoints_in_a_comparison(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'title = "Clofarabine alone"\npopulation = "rr_aml"\nhorizon_days = 60\n'
+        'rule = "leukemia_d42_generic"\n[dose.clofarabine]\namount = "30 mg/m^2"\n'
+        'days = "1-5"\nroute = "iv"\nduration = "1 h"\n[course.one]\n'
+        'doses = ["clofarabine"]\ncycle_days = 28\n'
+    )
+    result = pkpd.compare(path, posterior=leukaemia_fit(), patients=30, draws=1)
+    rows = result.table().set_index("endpoint")
+    assert {"complete_remission", "early_death", "dlt", "split"} <= set(rows.index)
+    assert result.record["marrow"]["model"] == "leukaemia"
+    assert "marrow with leukaemia of the fit of data frame" in str(result.record["simulated"])
