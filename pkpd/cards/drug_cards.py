@@ -217,6 +217,11 @@ def drug_named(text: str) -> str:
     return found
 
 
+def growth_factors() -> frozenset[str]:
+    """Names of the shipped drugs that are growth factors given day by day."""
+    return _growth_factors(str(card_folder("drugs")))
+
+
 def load_drug_card(name: str) -> DrugCard:
     """Read a drug card by a name of the drug, or from a file."""
     if name.endswith(".toml") or "/" in name or "\\" in name:
@@ -437,6 +442,12 @@ def _mg(unit: str) -> float:
 @lru_cache(maxsize=256)
 def _shipped(path: str) -> DrugCard:
     return read_drug_card(path)
+
+
+@lru_cache(maxsize=8)
+def _growth_factors(folder: str) -> frozenset[str]:
+    cards = (load_drug_card(name) for name in card_names("drugs"))
+    return frozenset(c.name for c in cards if c.leukaemia and c.leukaemia.acts_by == GROWTH_FACTOR)
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pkpd.cards.diseases import disease_in_words, diseases, read_disease
-from pkpd.cards.drug_cards import GROWTH_FACTOR, DrugCard, load_drug_card
+from pkpd.cards.drug_cards import GROWTH_FACTOR, DrugCard, growth_factors, load_drug_card
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.question_cards import read_questions
@@ -338,8 +338,8 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
     drug = drugs.name(row, row.text("drug"))
     card = drugs.card(drug)
     if card.leukaemia is None or card.leukaemia.acts_by != GROWTH_FACTOR:
-        known = [n for n in card_names("drugs") if _is_growth_factor(n)]
-        row.refuse("drug", f"{drug} is no growth factor given day by day", ", ".join(known))
+        known = ", ".join(sorted(growth_factors()))
+        row.refuse("drug", f"{drug} is no growth factor given day by day", known)
     usual = card.usual_dose
     amount = row.text("amount", "" if usual is None else f"{usual.value:g} {usual.unit}")
     with row.at("amount"):
@@ -352,11 +352,6 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
     row.text("source", "")
     row.text("status", "")
     return policy
-
-
-def _is_growth_factor(name: str) -> bool:
-    action = load_drug_card(name).leukaemia
-    return action is not None and action.acts_by == GROWTH_FACTOR
 
 
 def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:

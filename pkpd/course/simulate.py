@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, drug_action
-from pkpd.cards.drug_cards import GROWTH_FACTOR, drug_names, load_drug_card
+from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.course.course import Course, Curve
 from pkpd.course.record import course_of
 from pkpd.course.transfusion import TransfusionPolicy
@@ -278,10 +277,9 @@ def prepare(
         combination=combination,
     )
     names = tuple(name for name, _ in marrow.lines)
-    known = {drug.name for drug in model.drugs}
 
     def made_ready(name: str) -> CourseDrug:
-        if name not in known and is_growth_factor(name):
+        if model.is_growth_factor(name):
             return _growth_factor(name, marrow)
         drug = model.drug(name)
         return _course_drug(drug, names, combination, swallowed(drug, dosing.slots))
@@ -331,13 +329,6 @@ def _slot_by_need(policy: GrowthFactorPolicy) -> Slot:
         raise PkpdError(msg)
     _, unit = policy.dose
     return Slot(policy.drug, -1, 0.0, 0.0, "sc", unit, np.inf, 0.0)
-
-
-def is_growth_factor(name: str) -> bool:
-    """Whether a drug is a growth factor that is given day by day, by its shipped card."""
-    if name.casefold() not in drug_names():
-        return False
-    return drug_action(load_drug_card(name), FRIBERG).by == GROWTH_FACTOR
 
 
 def _growth_factor(name: str, marrow: LineMarrow) -> CourseDrug:

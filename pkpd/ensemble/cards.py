@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pkpd.cards.drug_actions import FRIBERG
 from pkpd.course.course import Course
-from pkpd.course.simulate import Simulator, is_growth_factor, prepare
+from pkpd.course.simulate import Simulator, prepare
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.ensemble import Indices
 from pkpd.model.joint import JointModel
@@ -86,14 +86,10 @@ class CardsEnsemble:
     def treated(self, regimen: Regimen, days: int) -> TreatedByCards:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
         # patients need covariates of the drugs that are given, not of all that are known
-        known = {drug.name for drug in self.model.drugs}
-        given = tuple(
-            self.model.drug(name)
-            for name in regimen.drugs
-            if name in known or not is_growth_factor(name)
-        )
+        model = self.model
+        given = tuple(model.drug(n) for n in regimen.drugs if not model.is_growth_factor(n))
         simulator = prepare(
-            replace(self.model, drugs=given),
+            replace(model, drugs=given),
             regimen,
             self.sample,
             days,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pkpd.cards.drug_cards import DrugCard, load_drug_card
+from pkpd.cards.drug_cards import DrugCard, growth_factors, load_drug_card
 from pkpd.cards.files import nearest_of
 from pkpd.cards.model_cards import (
     FEEDBACK_RULES,
@@ -119,6 +119,10 @@ class JointModel:
     def lines(self) -> tuple[str, ...]:
         """Names of the marrow lines."""
         return tuple(card.subject for card in self.marrow)
+
+    def is_growth_factor(self, name: str) -> bool:
+        """Whether a drug that the model lacks is a growth factor given day by day, by its card."""
+        return name not in [drug.name for drug in self.drugs] and name in growth_factors()
 
     def drug(self, name: str) -> DrugModel:
         """Return the drug of this name.
