@@ -32,7 +32,7 @@ evidence: $(VENV)/run.stamp
 	$(BIN)/python fits/evidence/calibrate.py --out build/evidence $(if $(ARGS),$(ARGS),--reduced)
 
 slow: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
