@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pkpd.course.course import Course
+import numpy as np
+
+from pkpd.course.course import Course, Curve
 from pkpd.solve.compiled.days import Record
 from pkpd.solve.compiled.decisions import Given
+from pkpd.solve.compiled.run_days import Anatomy
 
 
 def course_of(
@@ -39,4 +42,24 @@ def course_of(
         more["amount"] = record.amount
     return Course(
         mornings=mornings, transfused=record.transfused, **seen, **given._asdict(), **more
+    )
+
+
+def followed(anatomy: Anatomy, record: Record, days: int) -> Curve | None:
+    """Curves of the lines that are followed between mornings; ``None`` if none is.
+
+    Parameters
+    ----------
+    anatomy, record
+        As of `pkpd.solve.compiled.run_days.run_days`.
+    days
+        Days simulated.
+    """
+    if not anatomy.curves:
+        return None
+    mornings = 24.0 * np.arange(days)[:, None]
+    return Curve(
+        np.concatenate([[0.0], (mornings + anatomy.node_hours).ravel()]),
+        {line: record.curve[i, 0] for i, line in enumerate(anatomy.curves)},
+        {line: record.curve[i, 1] for i, line in enumerate(anatomy.curves)},
     )

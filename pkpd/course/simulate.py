@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards.drug_actions import LEUKAEMIA
-from pkpd.course.course import Course, Curve
-from pkpd.course.record import course_of
+from pkpd.course.course import Course
+from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.errors import PkpdError, sentence
 from pkpd.kinetics.saturable import SaturableIV
@@ -141,11 +141,6 @@ class Simulator:
             threads=threads,
         )
         self._check(record.unsolved)
-        curve = None
-        if self.anatomy.curves:
-            logs = {n: record.curve[i, 0] for i, n in enumerate(self.anatomy.curves)}
-            slopes = {n: record.curve[i, 1] for i, n in enumerate(self.anatomy.curves)}
-            curve = Curve(self.time_h, logs, slopes)
         return course_of(
             self.marrow.observed,
             record,
@@ -156,7 +151,7 @@ class Simulator:
             patients=self.n_patients,
             set_point={n: values[f"{n}.set_point"] for n in self.lines},
             draws=np.asarray(draws),
-            curve=curve,
+            curve=followed(self.anatomy, record, self.horizon_days),
         )
 
     def _bodies(

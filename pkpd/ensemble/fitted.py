@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
-from pkpd.course.course import Course, Curve
-from pkpd.course.record import course_of
+from pkpd.course.course import Course
+from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.ensemble import Indices
 from pkpd.ensemble.fitted_drugs import FittedRegimen, prepare_fitted
@@ -33,8 +33,6 @@ LANES_AT_ONCE = 2000
 
 MOST_AT_START: Mapping[str, float] = {"neutrophils": 100.0, "platelets": 3000.0}
 """Typical counts of a fit above these (10^9/L) are counts per microlitre by mistake."""
-
-_HOURS = 24.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,14 +188,6 @@ class FittedTreated:
             amounts=prepared.amounts_are_doses,
             threads=1,
         )
-        curve = None
-        if anatomy.curves:
-            days = np.arange(prepared.horizon_days)[:, None] * _HOURS
-            curve = Curve(
-                np.concatenate([[0.0], (days + anatomy.node_hours).ravel()]),
-                {line: record.curve[i, 0] for i, line in enumerate(anatomy.curves)},
-                {line: record.curve[i, 1] for i, line in enumerate(anatomy.curves)},
-            )
         more = {}
         if ensemble.structure.whole is not None:
             more["death_score"] = np.tile(ndtr(sample.normal_score("death")), m)
@@ -217,7 +207,7 @@ class FittedTreated:
             drugs=prepared.plan.drugs,
             patients=n,
             draws=np.asarray(draws),
-            curve=curve,
+            curve=followed(anatomy, record, prepared.horizon_days),
             **more,
         )
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.course.course import Course, Curve
-from pkpd.course.record import course_of
+from pkpd.course.course import Course
+from pkpd.course.record import course_of, followed
 from pkpd.errors import PkpdError, sentence
 from pkpd.leukaemia.drug_effects import DEPOT, GROWTH, PreparedRegimen, prepare_regimen
 from pkpd.leukaemia.parameters import Theta
@@ -153,17 +153,7 @@ class PreparedArm:
             drugs=() if made is None else made.drugs,
             course_names=() if made is None else made.course_names,
             death_score=patients["death_score"],
-            curve=self._curve(record.curve, curves) if curves else None,
-        )
-
-    def _curve(self, found: Floats, lines: tuple[str, ...]) -> Curve:
-        """Curves between mornings from ``[lines, 2, N, nodes]``."""
-        days = np.arange(self.arm.schedule.horizon_days)[:, None] * _HOURS
-        time_h = np.concatenate([[0.0], (days + np.array(self.edges[1:])).ravel()])
-        return Curve(
-            time_h,
-            {line: found[i, 0] for i, line in enumerate(lines)},
-            {line: found[i, 1] for i, line in enumerate(lines)},
+            curve=followed(anatomy, record, schedule.horizon_days),
         )
 
     def parameters(
