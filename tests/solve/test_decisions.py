@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pkpd.schedule import Gate, administrations, daily, follow, on_off, plan
 from pkpd.schedule.rules import Criterion, DoseModification
-from pkpd.solve.compiled.decisions import NEVER, Given, decide, new_progress, plan_rules
+from pkpd.solve.compiled.decisions import NEVER, Given, begin, decide, new_progress, plan_rules
 
 HORIZON = 70
 
@@ -28,6 +28,7 @@ def walk(regimen, *counts):
         np.full(width, NEVER),
     )
     state = new_progress(rules, width)
+    begin(rules, state)
     amounts = np.zeros((width, days, len(dosing.slots)))
     today, none = np.zeros((width, len(dosing.slots))), np.zeros((width, 0))
     for day in range(days):

@@ -26,7 +26,7 @@ from pkpd.solve.compiled.day_kinetics import (
     gather_kinetics,
     wash_out,
 )
-from pkpd.solve.compiled.decisions import NEVER, decide, new_progress
+from pkpd.solve.compiled.decisions import NEVER, Progress, Rules, begin, decide, new_progress
 from pkpd.solve.compiled.lanes import (
     WIDTH,
     add,
@@ -37,7 +37,7 @@ from pkpd.solve.compiled.lanes import (
     vectors,
 )
 from pkpd.solve.compiled.lanes import store as put
-from pkpd.solve.compiled.linking import inner, kernel
+from pkpd.solve.compiled.linking import inner, uncounted
 from pkpd.solve.compiled.nodes import node
 from pkpd.solve.compiled.program import (
     AT_NODES,
@@ -137,6 +137,41 @@ class Record(NamedTuple):
     unsolved: np.ndarray
 
 
+class Block(NamedTuple):
+    """What a block of lanes has in hand, for one thread.
+
+    ``amount`` ``[W, S]`` and ``further`` ``[W, R]`` of today, ``counts`` ``[3, W]``, ``given_mg``
+    ``[K, W]`` so far, ``on`` ``[K]`` whether a drug is there, ``x_start`` ``[K]`` its first state,
+    ``at`` ``[W]`` the lanes.
+    """
+
+    state: Progress
+    amount: np.ndarray
+    further: np.ndarray
+    counts: np.ndarray
+    given_mg: np.ndarray
+    on: np.ndarray
+    x_start: np.ndarray
+    at: np.ndarray
+
+
+def new_block(rules: Rules, slots: Slots, heads: np.ndarray) -> Block:
+    """Make room for a block of lanes."""
+    drugs = max(heads.shape[0], 1)
+    x_start = np.zeros(drugs, np.int64)
+    x_start[1:] = np.cumsum(heads[: drugs - 1, N])
+    return Block(
+        new_progress(rules, WIDTH),
+        amount=np.zeros((WIDTH, slots.drug.size)),
+        further=np.zeros((WIDTH, rules.rates.shape[3])),
+        counts=np.zeros((3, WIDTH)),
+        given_mg=np.zeros((drugs, WIDTH)),
+        on=np.zeros(drugs, np.int64),
+        x_start=x_start,
+        at=np.zeros(WIDTH, np.int64),
+    )
+
+
 @inner
 def _write_curve(seen, curves, count, start, at, record):
     for i in range(curves):
@@ -147,9 +182,9 @@ def _write_curve(seen, curves, count, start, at, record):
 
 def _entry_point(stamp: int) -> Any:
     # the stamp is a closure variable, and those are part of the key of the cache
-    @kernel
+    @uncounted
     def days_range(
-        first, stop, programs, theta, body, rest, rules, slots, kin, care, places, scratch,
+        first, stop, programs, theta, body, rest, rules, slots, kin, care, places, scratch, block,
         given, record,
     ):  # fmt: skip
         """Simulate the lanes ``first`` to ``stop`` (``first`` a multiple of the width).
@@ -164,6 +199,8 @@ def _entry_point(stamp: int) -> Any:
             Surface (m²) and weight (kg).
         rest : float[inputs]
             Inputs when no drug acts.
+        block
+            Of `new_block`.
         """
         if stamp == 0:
             return
@@ -188,14 +225,8 @@ def _entry_point(stamp: int) -> Any:
         pace, used = vectors(scratch, used), used + DRIFT_ROWS
         scales, used = vectors(scratch, used), used + drugs
         mg, codes = vectors(scratch, used), integers(kin.code, 0)
-        amount, further = np.zeros((WIDTH, n_slots)), np.zeros((WIDTH, n_rates))
-        counts = np.zeros((3, WIDTH))
-        given_mg = np.zeros((max(drugs, 1), WIDTH))
-        on = np.zeros(max(drugs, 1), np.int64)
-        at = np.empty(WIDTH, np.int64)
-        x_start = np.zeros(max(drugs, 1), np.int64)
-        for k in range(1, drugs):
-            x_start[k] = x_start[k - 1] + kin.heads[k - 1, N]
+        state, amount, further, counts = block.state, block.amount, block.further, block.counts
+        given_mg, on, x_start, at = block.given_mg, block.on, block.x_start, block.at
         for lane in range(first, stop, WIDTH):
             count = min(WIDTH, stop - lane)
             for j in range(WIDTH):
@@ -203,7 +234,7 @@ def _entry_point(stamp: int) -> Any:
                 for p in range(theta.shape[0]):
                     theta_w[p * WIDTH + j] = theta[p, at[j]]
             call(programs[START], y, theta_w, u, y, y, y, y)
-            state = new_progress(rules, WIDTH)
+            begin(rules, state)
             for j in range(count):
                 given.second_cycle_day[lane + j] = NEVER
             gather_kinetics(-1, kin, at, state, pk_w)
@@ -213,12 +244,15 @@ def _entry_point(stamp: int) -> Any:
             clear(levels, places.levels)
             clear(x_all, kin.sizes[3])
             clear(mg, n_slots)
-            given_mg[:] = 0.0
-            on[:] = 0
+            for k in range(drugs):
+                on[k] = 0
+                for j in range(WIDTH):
+                    given_mg[k, j] = 0.0
             for i in range(n_inputs):
                 put(u, i, splat(rest[i]))
             put(u, n_inputs, splat(0.0))
             acted, treated, rates_on = _AT_REST, courses > 0, False
+            some = False  # whether any lane acted on the last decisions
             if curves:
                 call(programs[LOOK], y, theta_w, u, seen, seen, seen, seen)
                 _write_curve(seen, places.curves, count, lane, 0, record)
@@ -227,7 +261,7 @@ def _entry_point(stamp: int) -> Any:
                 for i in range(places.observed):
                     for j in range(count):
                         record.morning[i, lane + j, day] = seen[i * WIDTH + j]
-                changed = False
+                changed, slots_today = False, 0
                 if treated or by_need:
                     for j in range(count):
                         if places.neutrophils >= 0:
@@ -239,11 +273,17 @@ def _entry_point(stamp: int) -> Any:
                     treated = decide(lane, count, day, counts, rules, state, given, amount, further)
                     for j in range(count if by_need and day + 1 >= care.growth_from else 0):
                         need = counts[0, j] < care.growth_below
+                        if need:
+                            state.acting[j] = 1
                         if need and places.growth_slot >= 0:
                             amount[j, places.growth_slot] = care.growth_amount
                         if need and places.growth >= 0:
                             further[j, places.growth] = 1.0
-                    for j in range(WIDTH):
+                    before, some = some, False
+                    for j in range(count):
+                        some = some or state.acting[j] > 0
+                    slots_today = n_slots if some else 0
+                    for j in range(WIDTH if some or before else 0):
                         # the lanes that fill up the block repeat the last one
                         o = min(j, count - 1)
                         if record.amount.shape[0] > 0 and j < count:
@@ -292,7 +332,7 @@ def _entry_point(stamp: int) -> Any:
                     if kind != LINEAR_PK and kind != SATURABLE:
                         continue
                     fresh = False
-                    for s in range(n_slots):
+                    for s in range(slots_today):
                         if slots.drug[s] == k:
                             for j in range(WIDTH):
                                 given_mg[k, j] += mg[s * WIDTH + j]
@@ -315,7 +355,7 @@ def _entry_point(stamp: int) -> Any:
                     for k in range(drugs):
                         head = integers(kin.heads, k * HEADER)
                         if head[KIND] == INTO_STATE:
-                            for s in range(n_slots):
+                            for s in range(slots_today):
                                 if slots.drug[s] == k and slots.cell[s] == cell:
                                     add(y, head[OUTPUT], load(mg, s) * load(pk_w, head[F_ROW]))
                         if on[k] == 0:
@@ -323,7 +363,7 @@ def _entry_point(stamp: int) -> Any:
                         x = vectors(x_all, x_start[k])
                         flow = splat(0.0)
                         infused = False
-                        for s in range(n_slots):
+                        for s in range(slots_today):
                             if slots.drug[s] != k:
                                 continue
                             dose = load(mg, s) * load(pk_w, head[F_ROW])

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numba
 import numpy as np
-from numba import njit
+
+from pkpd.solve.compiled.linking import NO_COUNTS
 
 if TYPE_CHECKING:
     from pkpd.schedule import DosingPlan
 
 NEVER = 1 << 30
 """Day of what did not happen."""
+
+_compiled = numba.njit(nogil=True, error_model="numpy", forceinline=True, **NO_COUNTS)
 
 
 class Rules(NamedTuple):
@@ -95,7 +99,11 @@ def no_rules() -> Rules:
 
 
 class Progress(NamedTuple):
-    """Where the patients of a block stand: integers ``[W]`` or ``[W, K]``."""
+    """Where the patients of a block stand: integers ``[W]`` or ``[W, K]``.
+
+    ``acting`` says who has a dose or a rate today. ``acts`` ``[C, D]`` and ``holds`` ``[C, K]`` are
+    of the rules: on which days anything is given, and for which drugs a count matters.
+    """
 
     course: np.ndarray
     cycle: np.ndarray
@@ -106,6 +114,9 @@ class Progress(NamedTuple):
     level: np.ndarray
     held: np.ndarray
     doses: np.ndarray
+    acting: np.ndarray
+    acts: np.ndarray
+    holds: np.ndarray
 
 
 class Given(NamedTuple):
@@ -118,24 +129,34 @@ class Given(NamedTuple):
     second_cycle_day: np.ndarray
 
 
-@njit(nogil=True, error_model="numpy")
 def new_progress(rules: Rules, width: int) -> Progress:
-    """Return the state before the first day: the first course is pending."""
-    courses, drugs = rules.hold_below.shape[0], rules.hold_below.shape[1]
-    state = Progress(
-        np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.int64),
-        np.ones(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.int64),
-        np.zeros((width, drugs), np.int64), np.zeros((width, drugs), np.int64),
-        np.zeros((width, drugs), np.int64),
-    )  # fmt: skip
-    for w in range(width):
-        state.ended[w] = 1 if courses == 0 else 0
-        if courses > 0:
-            state.due[w] = max(rules.start_day[0], 0)
-    return state
+    """Make room for the patients of a block, whom `begin` places before the first day."""
+    drugs = rules.hold_below.shape[1]
+    acts = rules.amount.any(axis=2) | rules.rates.any(axis=(2, 3)) | rules.given.any(axis=2)
+    return Progress(
+        *(np.zeros(width, np.int64) for _ in range(6)),
+        *(np.zeros((width, drugs), np.int64) for _ in range(3)),
+        acting=np.zeros(width, np.int64),
+        acts=np.ascontiguousarray(acts, dtype=np.int64),
+        holds=(rules.hold_below.max(axis=2, initial=0.0) > 0.0).astype(np.int64),
+    )
 
 
-@njit(nogil=True, error_model="numpy")
+@_compiled
+def begin(t: Rules, s: Progress) -> None:
+    """Place the patients of a block before the first day: the first course is pending."""
+    courses, drugs = t.hold_below.shape[0], t.hold_below.shape[1]
+    for w in range(s.course.size):
+        s.course[w] = s.cycle[w] = s.cycle_start[w] = 0
+        # the rows of another block are cleared on the first morning
+        s.pending[w] = s.acting[w] = 1
+        s.ended[w] = 1 if courses == 0 else 0
+        s.due[w] = max(t.start_day[0], 0) if courses > 0 else 0
+        for k in range(drugs):
+            s.level[w, k] = s.held[w, k] = s.doses[w, k] = 0
+
+
+@_compiled
 def _met(least_n: float, least_p: float, either: bool, anc: float, plt: float) -> bool:
     """Whether a gate is met; thresholds of 0 are not asked for."""
     asks_n, asks_p = least_n > 0.0, least_p > 0.0
@@ -146,7 +167,7 @@ def _met(least_n: float, least_p: float, either: bool, anc: float, plt: float) -
     return (not asks_n or anc >= least_n) and (not asks_p or plt >= least_p)
 
 
-@njit(nogil=True, error_model="numpy")
+@_compiled
 def decide(
     start: int, width: int, day: int, counts: np.ndarray, t: Rules, s: Progress, out: Given,
     amount: np.ndarray, rates: np.ndarray,
@@ -162,7 +183,7 @@ def decide(
     counts : float[3, W]
         Neutrophils and platelets with transfused ones (10^9/L), marrow blasts (%).
     amount, rates : float[W, S], float[W, R]
-        Get what is given today.
+        Get what is given today; rows of lanes that do not act are zero.
 
     Returns
     -------
@@ -174,10 +195,12 @@ def decide(
     goes_on = False
     for w in range(width):
         lane = start + w
-        for j in range(slots):
-            amount[w, j] = 0.0
-        for j in range(n_rates):
-            rates[w, j] = 0.0
+        if s.acting[w]:
+            s.acting[w] = 0
+            for j in range(slots):
+                amount[w, j] = 0.0
+            for j in range(n_rates):
+                rates[w, j] = 0.0
         if s.ended[w]:
             continue
         goes_on = True
@@ -232,7 +255,7 @@ def decide(
         if began < 0:
             continue
         for k in range(drugs):
-            if (day - began) % max(t.visit_every[c, k], 1) == 0:
+            if s.holds[c, k] and (day - began) % max(t.visit_every[c, k], 1) == 0:
                 if s.held[w, k]:
                     if anc >= t.resume_at[c, k, 0] and plt >= t.resume_at[c, k, 1]:
                         s.held[w, k] = 0
@@ -243,6 +266,9 @@ def decide(
         if s.pending[w]:
             continue
         cycle_day = day - s.cycle_start[w]
+        if not s.acts[c, cycle_day]:
+            continue
+        s.acting[w] = 1
         for k in range(drugs):
             if not s.held[w, k]:
                 multiplier = t.level[c, k, s.level[w, k]]

@@ -28,6 +28,12 @@ from numba.core.typed_passes import NativeLowering
 
 _TRIED = ((0, 65),)
 
+NO_COUNTS = {"_nrt": False}
+"""Option of functions in which nothing is allocated: references to arrays are not counted.
+
+Counting those to arrays that threads share makes the threads wait for each other.
+"""
+
 # what these passes look for is not in the functions here: closures, ``with``, ``None`` for an
 # argument, literals that fix types, expressions of whole arrays
 _NOT_NEEDED = (
@@ -149,8 +155,11 @@ def _decorators(version: tuple[int, ...]) -> tuple[Any, Any]:
     )
 
 
-kernel, inner = _decorators(numba.version_info)
+kernel, allocating = _decorators(numba.version_info)
 """Decorators of kernels that Python calls, and of functions that only kernels call."""
+
+uncounted, inner = partial(kernel, **NO_COUNTS), partial(allocating, **NO_COUNTS)
+"""The same for functions that make no arrays."""
 
 inlined = partial(inner, forceinline=True)
 """Decorator of short functions that LLVM puts in place of the call."""

@@ -19,7 +19,7 @@ from pkpd.schedule import Slot
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.chain import tape_size_of
 from pkpd.solve.compiled.day_kinetics import FIXED, PER_KG, PER_M2, Kinetics
-from pkpd.solve.compiled.days import Care, Places, Record, Slots, days_range
+from pkpd.solve.compiled.days import Care, Places, Record, Slots, days_range, new_block
 from pkpd.solve.compiled.decisions import Given, Rules, no_rules
 from pkpd.solve.compiled.family import cores
 from pkpd.solve.compiled.lanes import WIDTH
@@ -355,7 +355,8 @@ def run_days(
     def run(first: int, stop: int) -> None:
         days_range(
             first, stop, ready.programs, theta, body, ready.rest, rules, ready.slots, kinetics,
-            care, ready.places, work_space("days", size), given, record,
+            care, ready.places, work_space("days", size),
+            new_block(rules, ready.slots, ready.heads), given, record,
         )  # fmt: skip
 
     pieces = _pieces(lanes, threads or cores())

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pkpd.solve.compiled.lanes import WIDTH, splat, store
-from pkpd.solve.compiled.linking import inner
+from pkpd.solve.compiled.linking import allocating, inner
 
 # entries of ``sizes``, in vectors: lengths of parts, where they begin in a row, lengths of rows;
 # last the rows of ``theta`` without further versions, and those of the drugs
@@ -104,7 +104,7 @@ def scratch_size(sizes, sets: int, lengths: int, cells: int, gaps: int, drugs: i
     return vectors * WIDTH
 
 
-@inner
+@allocating
 def take_places():
     """Lanes and schedules of a block."""
     return np.empty(WIDTH, dtype=np.int64), np.empty(WIDTH, dtype=np.int64)
