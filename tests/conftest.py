@@ -38,3 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     }.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs(request: pytest.FixtureRequest):
+    """Let go of what a module has compiled where the slow tests run: together it takes 10 GB."""
+    yield
+    if request.config.getoption("markexpr") == "slow":
+        jax.clear_caches()
+        gc.collect()

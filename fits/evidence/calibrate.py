@@ -145,6 +145,8 @@ def landmark_part(plan: Plan, out: Path) -> str:
 def coverage_part(plan: Plan, out: Path) -> str:
     """Coverage of all used rows under the posterior, and under the other studies' posterior."""
     posterior, likelihood = posterior_of(plan, out), likelihood_of(plan)
+    if not posterior.converged:
+        return f"Coverage: none is given. {_why_not(posterior)}"
     ours = left_out(plan, out, "full", posterior, likelihood)
     fitted = predictive_checks(likelihood, posterior.draws(plan.draws), repeats=REPEATS)
     left = left_out_checks(posterior, likelihood, ours, draws=plan.draws, repeats=REPEATS)
@@ -157,11 +159,21 @@ def coverage_part(plan: Plan, out: Path) -> str:
     )
 
 
+def _why_not(posterior: EvidencePosterior) -> str:
+    """Why a posterior is not scored."""
+    variant = posterior.record.get("variant", "full")
+    name = "The plain Friberg marrow" if variant == "friberg" else "The marrow with leukaemia"
+    return f"{name} has not converged: {'; '.join(posterior.problems)}"
+
+
 def score_part(plan: Plan, out: Path) -> str:
     """Log scores of studies left out, beside both baselines."""
     likelihood = likelihood_of(plan)
-    ours = left_out(plan, out, "full", posterior_of(plan, out), likelihood)
-    baseline = posterior_of(plan, out, "friberg")
+    posterior, baseline = posterior_of(plan, out), posterior_of(plan, out, "friberg")
+    for one in (posterior, baseline):
+        if not one.converged:
+            return f"Log scores: none are given. {_why_not(one)}"
+    ours = left_out(plan, out, "full", posterior, likelihood)
     friberg = left_out(plan, out, "friberg", baseline, likelihood_of(plan, "friberg"))
     text, rows = scores_text(likelihood, ours, friberg)
     write_csv(out / plan.name / "scores.csv", rows)

@@ -24,24 +24,37 @@ from scores import write_csv
 
 from pkpd.errors import DataError, PkpdError, sentence
 from pkpd.evidence.criticism.criticism import RowCheck, coverage_table, predictive_checks
-from pkpd.evidence.likelihood.log_sums import log_sum
+from pkpd.evidence.criticism.score_figure import draw_scores
+from pkpd.evidence.criticism.scorecard import (
+    AVERAGE,
+    MODEL,
+    REGRESSION,
+    Predicted,
+    Scorecard,
+    as_record,
+    averages,
+    predicted_row,
+    regressions,
+    scorecard,
+    scorecard_rows,
+    scorecard_text,
+)
 from pkpd.evidence.likelihood.parameters import marrow_effects
 from pkpd.evidence.likelihood.simulator import MarrowSimulator, patients_by_arm
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.shipped import label_of, shipped_file
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
-from pkpd.evidence.table.arms import ArmSeen
-from pkpd.evidence.table.table import load_evidence
+from pkpd.evidence.table.table import EvidenceRow, load_evidence
 
 PLAN = PLANS["full"]
-REPEATS = 8
+REPEATS = 8  # of each row and draw
 SHIPPED = 1000  # draws of a posterior that ships
 
 
 def predicted(
     posterior: EvidencePosterior, rows: Path, draws: int
-) -> tuple[tuple[RowCheck, ...], dict[str, float]]:
-    """Every row beside its prediction, and the log predictive probability of each term."""
+) -> tuple[tuple[RowCheck, ...], dict[str, Predicted]]:
+    """Every row beside its prediction, and what is said of it."""
     bare = EvidenceLikelihood(load_evidence(rows), effects=marrow_effects(PLAN.nodes))
     if not bare.terms:
         raise DataError(
@@ -53,15 +66,32 @@ def predicted(
         )
     patients = patients_by_arm(bare, *PLAN.patients)
     simulator = MarrowSimulator(bare.arms, patients, steps_per_day=PLAN.steps)
-    likelihood, each = bare.with_simulator(simulator), []
+    said: dict[str, Predicted] = {}
 
-    def keep(theta: Mapping[str, float], seen: Mapping[str, ArmSeen]) -> None:
-        each.append(likelihood.evaluate(theta, seen).by_term)
+    def keep(row: EvidenceRow, values: np.ndarray, chances: np.ndarray) -> None:
+        said[row.id] = predicted_row(row, values, chances)
 
-    checks = predictive_checks(likelihood, posterior.draws(draws), repeats=REPEATS, on_draw=keep)
-    names = ["+".join(row.id for row in term.rows) for term in likelihood.terms]
-    by_term = log_sum(np.array(each), axis=0) - np.log(draws)
-    return checks, dict(zip(names, map(float, by_term), strict=True))
+    checks = predictive_checks(
+        bare.with_simulator(simulator), posterior.draws(draws), repeats=REPEATS, on_values=keep
+    )
+    return checks, said
+
+
+def scored(
+    checks: Sequence[RowCheck],
+    said: Mapping[str, Predicted],
+    posterior: EvidencePosterior,
+    beside: Mapping[str, Mapping[str, Predicted]],
+) -> Scorecard | None:
+    """Scores of the rows of studies that were not learned from, beside what they must beat."""
+    rows = [c.row for c in checks if c.row.study not in posterior.studies]
+    if not rows:
+        return None
+    bare = EvidenceLikelihood(load_evidence(), effects=marrow_effects(PLAN.nodes))
+    terms = [term for term in bare.terms if term.study in posterior.studies]
+    similar = averages(rows, [row for term in terms for row in term.rows])
+    others = {AVERAGE: similar, REGRESSION: regressions(rows, terms), **beside}
+    return scorecard(rows, {MODEL: said, **others})
 
 
 def table(checks: Sequence[RowCheck], known: Sequence[str]) -> list[dict[str, object]]:
@@ -84,31 +114,29 @@ def table(checks: Sequence[RowCheck], known: Sequence[str]) -> list[dict[str, ob
     ]
 
 
-def tested(checks: Sequence[RowCheck]) -> dict[str, int]:
-    """Coverage of 90 % intervals, as a posterior's record keeps it."""
-    return {
-        "rows": len(checks),
-        "studies": len({check.row.study for check in checks}),
-        "inside": sum(check.inside for check in checks),
-    }
-
-
 def main() -> None:
     """Predict and print."""
     ask = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     ask.add_argument("rows", type=Path, help="CSV file of published rows")
     ask.add_argument("--posterior", type=Path, default=shipped_file(), help="default: the shipped")
     ask.add_argument("--draws", type=int, default=200, help="of the posterior, at least 1")
-    ask.add_argument("--out", type=Path, help="also write the table as CSV")
-    ask.add_argument("--ship", type=Path, help="write the posterior as a default, with coverage")
+    ask.add_argument("--beside", action="append", default=[], metavar="NAME=FILE",
+                     help="another posterior whose scores stand beside")  # fmt: skip
+    ask.add_argument("--out", type=Path, help="folder for rows, scores and their figure")
+    ask.add_argument("--ship", type=Path, help="write the posterior as a default, with its scores")
     given = ask.parse_args()
     if given.draws < 1:
         ask.error(f"--draws {given.draws}; allowed: at least 1")
     if given.posterior is None:
         ask.error("no posterior is shipped with this installation; name one with --posterior")
+    named = [one.partition("=") for one in given.beside]
     try:
         posterior = load_posterior(given.posterior)
-        checks, scores = predicted(posterior, given.rows, given.draws)
+        checks, said = predicted(posterior, given.rows, given.draws)
+        beside = {
+            name: predicted(load_posterior(Path(file)), given.rows, given.draws)[1]
+            for name, _, file in named
+        }
     except PkpdError as error:
         sys.exit(str(error))
     found = table(checks, posterior.studies)
@@ -121,15 +149,26 @@ def main() -> None:
             f"{'  (study learned from)' if row['study_was_learned_from'] else ''}"
         )
     print(f"\n{coverage_table(checks)}")
-    new = [check for check in checks if check.row.study not in posterior.studies]
-    if 0 < len(new) < len(checks):
-        print(f"\nrows of studies that were not learned from:\n{coverage_table(new)}")
-    print(f"\nlog score {sum(scores.values()):.1f} of {len(scores)} terms")
+    card = scored(checks, said, posterior, beside)
+    if card is None:
+        print("\nall rows are of studies that were learned from: no scores")
+        return
+    text = scorecard_text(card)
+    print(f"\nrows of studies that were not learned from:\n{text}")
     if given.out is not None:
-        write_csv(given.out, found)
+        given.out.mkdir(parents=True, exist_ok=True)
+        write_csv(given.out / "rows.csv", found)
+        write_csv(given.out / "scores.csv", scorecard_rows(card))
+        draw_scores(card, given.out / "scores.svg")
+        (given.out / "scores.md").write_text(
+            f"# Rows that were not learned from\n\n{label_of(posterior).text}\n\n"
+            f"![scores](scores.svg)\n\n```text\n{text}\n```\n", encoding="utf-8",
+        )  # fmt: skip
     if given.ship is not None:
-        thin = posterior.thinned(min(SHIPPED, posterior.weights.size))
-        replace(thin, record={**thin.record, "tested": tested(new)}).save(given.ship, default=True)
+        thin = posterior.thinned(SHIPPED) if posterior.weights.size > SHIPPED else posterior
+        replace(thin, record={**thin.record, "tested": as_record(card)}).save(
+            given.ship, default=True
+        )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pkpd.report.comparison import tables, terminal, what_is_known
 POSTERIOR = "posterior 0123456789ab of 2026-01-31, NOT CONVERGED"
 LEARNED = (
     Learned("rho", 0.84, 0.5, 0.2, 0.3, 0.4),
-    Learned("ln_kill", 0.30, 0.1, 5.0, 6.5, 8.0),
+    Learned("ln_kill", 0.40, 0.1, 5.0, 6.5, 8.0),
     Learned("resistance.all_relapsed", 0.01, 0.0, 0.3, 0.5, 1.0),
 )
 
@@ -175,6 +175,17 @@ def test_page_in_words_sorts_what_is_known_from_what_is_not(folder):
     assert "14d-10" in rest
 
 
+AVERAGE = {"rows": 78, "inside": 74, "width": 0.44, "crps": 0.086, "error": 0.011}
+TESTED = {
+    "rows": 79,
+    "studies": 39,
+    "inside": 70,
+    "width": 0.53,
+    "crps": 0.084,
+    "about": {"remission": 60, "early death": 19},
+}
+
+
 @pytest.mark.parametrize(
     ("tested", "words"),
     [
@@ -185,6 +196,16 @@ def test_page_in_words_sorts_what_is_known_from_what_is_not(folder):
             "this posterior did not learn from, 62 (78%)",
         ),
         ({"rows": 79, "studies": 39, "inside": 70}, "**Tested on other trials.** Of 79"),
+        (
+            TESTED | {"average": AVERAGE | {"difference": -0.003}},
+            "The outcomes: 60 remission, 19 early death. Half of its intervals of shares are wider "
+            "than 53 points. The average of trials with the same endpoint in the same population, "
+            "whatever was given, holds 74 of 78 in intervals of 44 points. By the continuous "
+            "ranked probability score, 0.084 against 0.086 (difference -0.003, standard error "
+            "0.011, less is better), over all of them it knows no more than that average.",
+        ),
+        (TESTED | {"average": AVERAGE | {"difference": -0.03}}, "it knows more than that average."),
+        (TESTED | {"average": AVERAGE | {"difference": 0.03}}, "that average knows more than it."),
     ],
 )
 def test_page_in_words_says_how_well_the_posterior_predicted_other_trials(tested, words):

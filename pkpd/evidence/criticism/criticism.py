@@ -130,6 +130,7 @@ def predictive_checks(
     repeats: int = 4,
     seed: int = 1,
     on_draw: Callable[[Mapping[str, float], Mapping[str, ArmSeen]], None] | None = None,
+    on_values: Callable[[EvidenceRow, Floats, Floats], None] | None = None,
 ) -> tuple[RowCheck, ...]:
     """Predict every used row and compare.
 
@@ -150,16 +151,23 @@ def predictive_checks(
         Of the replicates.
     on_draw
         Called with the parameters and the simulated arms of each draw.
+    on_values
+        Called with each row, the numbers predicted for it, ``[draws * repeats]``, and for counts
+        the probabilities they were drawn with, else none.
     """
     rng = np.random.default_rng(seed)
     values: dict[str, list[float]] = {}
+    shares: dict[str, list[float]] = {}
     for theta in draws:
         seen = likelihood.simulate(likelihood.effects.for_simulation(theta))
         if on_draw is not None:
             on_draw(theta, seen)
         for _ in range(repeats):
-            for name, row in replicate(likelihood, theta, seen, rng).items():
+            chances: dict[str, float] = {}
+            for name, row in replicate(likelihood, theta, seen, rng, chances).items():
                 values.setdefault(name, []).append(observed_number(row))
+            for name, chance in chances.items():
+                shares.setdefault(name, []).append(chance)
     checks = []
     for term in likelihood.terms:
         if term.kind == "tolerated dose":
@@ -168,6 +176,8 @@ def predictive_checks(
         w = np.ones(len(draws)) if own is None or own.size == 0 else own
         w = np.repeat(w, repeats)
         for row in term.rows:
+            if on_values is not None:
+                on_values(row, np.array(values[row.id]), np.array(shares.get(row.id, [])))
             checks.append(_check(row, term.kind, np.array(values[row.id]), w, level, rng))
     return tuple(checks)
 

@@ -27,6 +27,7 @@ def replicate(
     theta: Mapping[str, float],
     seen: Mapping[str, ArmSeen],
     rng: np.random.Generator,
+    shares: dict[str, float] | None = None,
 ) -> dict[str, EvidenceRow]:
     """Draw every used row anew.
 
@@ -40,6 +41,8 @@ def replicate(
         Arms simulated at them (with `StudyEffects.for_simulation`).
     rng
         Random numbers.
+    shares
+        Gets the probability of the event for each row that counts patients.
 
     Returns
     -------
@@ -62,13 +65,19 @@ def replicate(
                 chances = np.exp([reading.log_probability for reading in term.readings])
                 readings[term.family] = int(rng.choice(len(chances), p=chances / chances.sum()))
             index = readings[term.family] if term.family else 0
-            for row in _drawn(term, arms, term.readings[index], rng):
+            for row in _drawn(
+                term, arms, term.readings[index], rng, {} if shares is None else shares
+            ):
                 rows[row.id] = row
     return rows
 
 
 def _drawn(
-    term: Term, arms: Mapping[str, Arm], reading: Reading, rng: np.random.Generator
+    term: Term,
+    arms: Mapping[str, Arm],
+    reading: Reading,
+    rng: np.random.Generator,
+    chances: dict[str, float],
 ) -> tuple[EvidenceRow, ...]:
     row = term.rows[0]
     arm = arms[row.arm]
@@ -76,11 +85,14 @@ def _drawn(
     n = row.denominator or row.n or 1
     if term.kind == "beta-binomial":
         share, size = arm.share(what)
-        k = int(rng.binomial(n, _probability(share[0], size[0], rng)))
+        chances[row.id] = _probability(share[0], size[0], rng)
+        k = int(rng.binomial(n, chances[row.id]))
         return (replace(row, numerator=k, value=k / n),)
     if term.kind == "Dirichlet-multinomial":
         shares, size = category_shares(arm, reading.observables)
-        drawn = rng.multinomial(n, rng.dirichlet(size[0] * shares[0] + 0.5))
+        probabilities = rng.dirichlet(size[0] * shares[0] + 0.5)
+        chances.update({r.id: float(p) for r, p in zip(term.rows, probabilities, strict=False)})
+        drawn = rng.multinomial(n, probabilities)
         return tuple(
             replace(each, numerator=int(k), value=k / n)
             for each, k in zip(term.rows, drawn, strict=False)

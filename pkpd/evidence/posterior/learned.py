@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from pkpd.evidence.posterior.stored import EvidencePosterior
+
+LEARNED, A_LITTLE = 0.5, 0.8
+"""What is left of the prior's standard deviation of a parameter that was learned, and of one that
+the data say a little about."""
+
+MOVED = 0.5
+"""Prior SDs by which the mean of a parameter has moved if the data say at least a little."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,12 @@ class Learned:
     @property
     def verdict(self) -> str:
         """In words."""
-        if self.contraction < 0.1 and abs(self.shift) < 0.3:
-            return "the data say nothing about this"
-        if self.contraction < 0.5:
+        left = np.sqrt(max(1.0 - self.contraction, 0.0))
+        if left <= LEARNED:
+            return "learned from the data"
+        if left <= A_LITTLE or abs(self.shift) >= MOVED:
             return "the data say a little"
-        return "learned from the data"
+        return "the data say nothing about this"
 
 
 def learned(posterior: EvidencePosterior) -> tuple[Learned, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.leukaemia.parameters import leukaemia_cards
@@ -69,8 +69,11 @@ def page(result: ComparisonResult) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _tested(tested: Mapping[str, int]) -> list[str]:
-    """Say how many published outcomes that it had not learned from the posterior predicted."""
+def _tested(tested: Mapping[str, Any]) -> list[str]:
+    """Say how the posterior predicted outcomes that it had not learned, and what an average does.
+
+    Coverage alone says little: wide intervals hold everything.
+    """
     if not tested:
         return [
             "**Not tested**: this posterior has predicted no published outcome that it did not "
@@ -84,11 +87,36 @@ def _tested(tested: Mapping[str, int]) -> list[str]:
     )
     # what chance explains in rows that are independent, two standard errors
     if share < _NOMINAL - 2.0 * math.sqrt(_NOMINAL * (1.0 - _NOMINAL) / rows):
-        return [
+        lines = [
             f"**Intervals of 90 % are too narrow.** {said}. The true uncertainty is wider than "
             "what stands below."
         ]
-    return [f"**Tested on other trials.** {said}."]
+    else:
+        lines = [f"**Tested on other trials.** {said}."]
+    average = tested.get("average")
+    if average:
+        lines += ["", _beside_average(tested, average)]
+    return lines
+
+
+def _beside_average(tested: Mapping[str, Any], average: Mapping[str, Any]) -> str:
+    """Say whether the model knows more than an average of similar trials."""
+    difference, error = average["difference"], average["error"]
+    if difference < -2.0 * error:
+        verdict = "it knows more than that average"
+    elif difference > 2.0 * error:
+        verdict = "that average knows more than it"
+    else:
+        verdict = "over all of them it knows no more than that average"
+    about = ", ".join(f"{number} {kind}" for kind, number in tested.get("about", {}).items())
+    return (
+        f"The outcomes: {about}. Half of its intervals of shares are wider than "
+        f"{100 * tested['width']:.0f} points. The average of trials with the same endpoint in the "
+        f"same population, whatever was given, holds {average['inside']} of {average['rows']} in "
+        f"intervals of {100 * average['width']:.0f} points. By the continuous ranked probability "
+        f"score, {tested['crps']:.3f} against {average['crps']:.3f} (difference {difference:+.3f}, "
+        f"standard error {error:.3f}, less is better), {verdict}."
+    )
 
 
 def name_in_words(name: str) -> str:
@@ -108,8 +136,9 @@ def _known(marrow: dict, learned: Sequence[Learned]) -> list[str]:
         "",
         f"Published outcomes used: {marrow['rows']}, of {marrow['studies']} studies: remission "
         "rates, early deaths, days to recovery, shares of patients with grade 3 or 4 counts, "
-        "tolerated doses. No counts of single patients are public. Of "
-        f"{len(learned)} unknown quantities, {len(sure)} became clearly better known:",
+        "tolerated doses. No counts of single patients under clofarabine or lenalidomide are "
+        "public. Of "
+        f"{len(learned)} unknown quantities, {len(sure)} lost half or more of their uncertainty:",
         "",
     ]
     lines += _table(sure) if sure else ["None.", ""]
@@ -179,8 +208,7 @@ def _not_in_it() -> list[str]:
         "and age",
         "- toxicity other than low counts (liver, capillary leak), which limits clofarabine at "
         "high doses",
-        "- kidney function and age in the handling of clofarabine; interactions of drugs other "
-        "than the sum of their kills",
+        "- interactions of drugs other than the sum of their kills",
         "- subclones of a leukaemia that resist; disease outside of marrow and blood",
         "- long-term survival, and what is done after the trial's treatment",
         "",

@@ -1,0 +1,399 @@
+"""Scores of predicted rows beside what they must beat, with errors that know of studies.
+
+Every row has three scores of every predictor: the continuous ranked probability score (CRPS; of
+shares as they are, of days on the log scale), the log probability of the printed number, and
+whether it lies in the central 50, 80 and 90 % intervals, with their widths. Differences between
+predictors are paired by row; rows of one study are not independent, so that standard errors are
+clustered by study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+from scipy.stats import binom
+
+from pkpd.evidence.criticism.averages import average_of_similar
+from pkpd.evidence.criticism.baselines import DRAWS as REGRESSION_DRAWS
+from pkpd.evidence.criticism.baselines import DoseRegression, fit_doses
+from pkpd.evidence.criticism.criticism import observed_number
+from pkpd.evidence.likelihood.log_sums import log_sum
+from pkpd.evidence.likelihood.terms import Term
+from pkpd.evidence.table.table import EvidenceRow
+
+Floats = NDArray[np.float64]
+
+LEVELS = (0.5, 0.8, 0.9)
+MODEL, AVERAGE, REGRESSION = "model", "average of similar trials", "dose regression"
+
+_KINDS = {
+    "response": "remission or response",
+    "response_day": "day of remission",
+    "death": "early death",
+    "recovery_day": "day of recovery",
+    "delayed": "delayed recovery",
+    "not_recovered": "delayed recovery",
+    "grade": "grade 3-4 cytopenia",
+    "fever": "fever",
+    "baseline": "count at the start",
+    "low_days": "days with a low count",
+}
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a predictor says of one row: ``values`` ``[R]`` that a trial would print, log score."""
+
+    values: Floats
+    log_score: float
+
+
+@dataclass(frozen=True)
+class RowScore:
+    """Scores of one predictor on one row.
+
+    Attributes
+    ----------
+    row
+        The row.
+    predictor
+        Its name.
+    crps, log_score
+        Lower and higher is better.
+    pit
+        Share of predicted numbers below the printed one, half of those that equal it.
+    inside, width
+        By level; widths of days are on the log scale.
+    """
+
+    row: EvidenceRow
+    predictor: str
+    crps: float
+    log_score: float
+    pit: float
+    inside: Mapping[float, bool]
+    width: Mapping[float, float]
+
+
+def crps(values: Floats, observed: float) -> float:
+    """Continuous ranked probability score of equally likely values: E|X - y| - E|X - X'| / 2."""
+    ordered = np.sort(values)
+    n = ordered.size
+    # the mean absolute difference of all pairs, from their order
+    spread = 2.0 * float(ordered @ (2.0 * np.arange(1, n + 1) - n - 1.0)) / n**2
+    return float(np.abs(ordered - observed).mean()) - 0.5 * spread
+
+
+def is_day(row: EvidenceRow) -> bool:
+    """Whether a row prints days (or counts), which are compared on the log scale."""
+    return row.endpoint.kind != "count"
+
+
+def score_row(row: EvidenceRow, predictor: str, said: Predicted) -> RowScore:
+    """Score one prediction."""
+    values = said.values[np.isfinite(said.values)]
+    observed = observed_number(row)
+    if is_day(row):
+        values, observed = np.log(np.maximum(values, 0.3)), float(np.log(max(observed, 0.3)))
+    inside, width = {}, {}
+    for level in LEVELS:
+        tail = 0.5 * (1.0 - level)
+        low, high = np.quantile(values, [tail, 1.0 - tail], method="inverted_cdf")
+        inside[level] = bool(low - 1e-9 <= observed <= high + 1e-9)
+        width[level] = float(high - low)
+    below = float((values < observed - 1e-9).mean())
+    ties = float((np.abs(values - observed) <= 1e-9).mean())
+    return RowScore(
+        row, predictor, crps(values, observed), said.log_score, below + 0.5 * ties, inside, width
+    )
+
+
+def day_log_score(values: Floats, printed: float) -> float:
+    """Log probability of a printed day, predicted days smoothed by a normal kernel of logs."""
+    x = np.log(np.maximum(values[np.isfinite(values)], 0.3))
+    width = max(0.9 * float(x.std()) * x.size**-0.2, 0.03)
+    top, bottom = np.log(printed + 0.5), np.log(max(printed - 0.5, 0.3))
+    cell = (ndtr((top - x) / width) - ndtr((bottom - x) / width)).mean()
+    return float(np.log(max(float(cell), 1e-300)))
+
+
+def predicted_row(row: EvidenceRow, values: Floats, chances: Floats) -> Predicted:
+    """Gather what draws say of a row: numbers, and for counts the probabilities drawn."""
+    if chances.size:
+        return Predicted(values, count_log_score(chances, row.numerator or 0, row.denominator or 1))
+    return Predicted(values, day_log_score(values, row.value or 1.0))
+
+
+def averages(
+    rows: Sequence[EvidenceRow], learned_from: Sequence[EvidenceRow], seed: int = 1
+) -> dict[str, Predicted]:
+    """Predictions by the average of similar trials, by id of the row."""
+    rng = np.random.default_rng(seed)
+    found = {row.id: average_of_similar(row, learned_from, rng) for row in rows}
+    return {
+        name: Predicted(one.values, one.log_score) for name, one in found.items() if one is not None
+    }
+
+
+def regressions(
+    rows: Sequence[EvidenceRow], learned_from: Sequence[Term], seed: int = 1
+) -> dict[str, Predicted]:
+    """Predictions by the dose regression, by id of the row."""
+    model = fit_doses(learned_from)
+    rng = np.random.default_rng(seed)
+    return {row.id: _regression(model, row, rng) for row in rows}
+
+
+def _regression(model: DoseRegression, row: EvidenceRow, rng: np.random.Generator) -> Predicted:
+    eta = model.linear(row, rng)
+    if not is_day(row):
+        n, k = row.denominator or 1, row.numerator or 0
+        share = 1.0 / (1.0 + np.exp(-eta))
+        values = rng.binomial(n, share) / n
+        return Predicted(values, count_log_score(share, k, n))
+    error = model.spread * np.sqrt(1.57 / (row.n or 10))
+    values = np.round(np.exp(eta + error * rng.standard_normal(REGRESSION_DRAWS)))
+    return Predicted(values, day_log_score(values, row.value or 1.0))
+
+
+def count_log_score(share: Floats, events: int, patients: int) -> float:
+    """Log probability of a count, given equally likely probabilities of an event."""
+    each = binom.logpmf(events, patients, np.clip(share, 1e-12, 1.0 - 1e-12))
+    return float(log_sum(each) - np.log(each.size))
+
+
+# -- sums ------------------------------------------------------------------------------------------
+
+
+def kind_of(row: EvidenceRow) -> str:
+    """Endpoint of a row in words."""
+    what = row.endpoint.alternatives[0].observable.kind
+    return _KINDS.get(what, what)
+
+
+def drug_of(row: EvidenceRow) -> str:
+    """Drug that a row is about: the rarest of those it gives."""
+    drugs = {entry.drug for entry in row.simulated.drugs}
+    return next((d for d in ("clofarabine", "lenalidomide") if d in drugs), "other")
+
+
+GROUPINGS: Mapping[str, Callable[[EvidenceRow], str]] = {
+    "endpoint": kind_of,
+    "drug": drug_of,
+    "population": lambda row: row.population.disease,
+}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A score of one predictor less that of another, over the rows that both predict.
+
+    Attributes
+    ----------
+    rows, studies
+        How many.
+    ours, theirs
+        Means of the score.
+    difference, error
+        Mean difference, and its standard error, clustered by study (NaN with one study).
+    """
+
+    rows: int
+    studies: int
+    ours: float
+    theirs: float
+    difference: float
+    error: float
+
+
+def paired(
+    ours: Sequence[RowScore], theirs: Sequence[RowScore], score: Callable[[RowScore], float]
+) -> Paired:
+    """Compare two predictors row by row."""
+    other = {one.row.id: one for one in theirs}
+    mine = [one for one in ours if one.row.id in other]
+    a = np.array([score(one) for one in mine])
+    b = np.array([score(other[one.row.id]) for one in mine])
+    studies = [one.row.study for one in mine]
+    return Paired(
+        len(mine), len(set(studies)), float(a.mean()) if mine else np.nan,
+        float(b.mean()) if mine else np.nan, float((a - b).mean()) if mine else np.nan,
+        clustered_error(a - b, studies),
+    )  # fmt: skip
+
+
+def clustered_error(values: Floats, clusters: Sequence[str]) -> float:
+    """Give the standard error of a mean whose values depend on each other within clusters.
+
+    The sandwich estimate of Liang and Zeger (1986) with the factor ``S / (S - 1)``.
+    """
+    names = sorted(set(clusters))
+    if len(names) < 2:
+        return float("nan")
+    off = values - values.mean()
+    index = np.array([names.index(one) for one in clusters])
+    sums = np.bincount(index, weights=off)
+    s = len(names)
+    return float(np.sqrt(s / (s - 1.0) * (sums @ sums)) / values.size)
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """Scores of several predictors on the same rows.
+
+    Attributes
+    ----------
+    scores
+        Predictor -> its scores; the first predictor is the one that is judged.
+    missing
+        Predictor -> rows that it cannot predict.
+    """
+
+    scores: Mapping[str, Sequence[RowScore]]
+    missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[EvidenceRow]:
+        """Rows that were scored."""
+        return [one.row for one in next(iter(self.scores.values()))]
+
+    def coverage(self, predictor: str, level: float) -> tuple[int, int]:
+        """Rows inside their intervals, and rows."""
+        mine = self.scores[predictor]
+        return sum(one.inside[level] for one in mine), len(mine)
+
+    def width(self, predictor: str, level: float, days: bool) -> float:
+        """Median width of intervals: of shares, or of days on the log scale."""
+        mine = [one.width[level] for one in self.scores[predictor] if is_day(one.row) == days]
+        return float(np.median(mine)) if mine else float("nan")
+
+    def groups(self) -> list[tuple[str, str, list[str]]]:
+        """Give grouping, group and ids of its rows; all rows first, then shares and days."""
+        rows = self.rows
+        found = [("all", "all rows", [row.id for row in rows])]
+        for name, days in (("shares", False), ("days", True)):
+            found.append(("all", name, [row.id for row in rows if is_day(row) == days]))
+        for grouping, of in GROUPINGS.items():
+            for group in dict.fromkeys(of(row) for row in rows):
+                found.append((grouping, group, [row.id for row in rows if of(row) == group]))
+        return [one for one in found if one[2]]
+
+    def against(self, other: str, ids: Sequence[str], score: Callable[[RowScore], float]) -> Paired:
+        """Compare the judged predictor with another over some rows."""
+        chosen = set(ids)
+        first = next(iter(self.scores))
+        mine = [one for one in self.scores[first] if one.row.id in chosen]
+        return paired(mine, [s for s in self.scores[other] if s.row.id in chosen], score)
+
+
+def scorecard(
+    rows: Sequence[EvidenceRow], predictions: Mapping[str, Mapping[str, Predicted]]
+) -> Scorecard:
+    """Score predictions of rows.
+
+    Parameters
+    ----------
+    rows
+        Rows with their printed numbers.
+    predictions
+        Predictor -> id of the row -> what it says. The first must have all rows.
+    """
+    scores, missing = {}, {}
+    for name, said in predictions.items():
+        scores[name] = [score_row(row, name, said[row.id]) for row in rows if row.id in said]
+        missing[name] = [row.id for row in rows if row.id not in said]
+    return Scorecard(scores, missing)
+
+
+def scorecard_text(card: Scorecard) -> str:
+    """Print a card: coverage with widths, then paired differences by group."""
+    names = list(card.scores)
+    judged, others = names[0], names[1:]
+    studies = len({row.study for row in card.rows})
+    lines = [f"{len(card.rows)} rows of {studies} studies", ""]
+    head = f"{'predictor':28} {'rows':>5}" + "".join(f"   in {lv:.0%}" for lv in LEVELS)
+    lines.append(f"{head}   width of 90 % (shares)   width of 90 % (days, ratio)")
+    for name in names:
+        told = "".join(
+            f"   {inside / max(n, 1):6.1%}"
+            for inside, n in (card.coverage(name, level) for level in LEVELS)
+        )
+        days = np.exp(card.width(name, 0.9, True))
+        lines.append(
+            f"{name:28} {len(card.scores[name]):5d}{told}   {card.width(name, 0.9, False):21.2f}"
+            f"   {days:24.2f}"
+        )
+    for other in others:
+        lines += ["", f"{judged} less {other} (negative CRPS and positive log score favour the "
+                  f"{judged}; standard errors clustered by study)"]  # fmt: skip
+        lines.append(
+            f"{'':28} {'rows':>5} {'studies':>8} {'CRPS':>7} {'theirs':>7} {'difference (SE)':>19} "
+            f"{'log score, sum (SE)':>21}"
+        )
+        for grouping, group, ids in card.groups():
+            a = card.against(other, ids, lambda one: one.crps)
+            b = card.against(other, ids, lambda one: one.log_score)
+            if a.rows == 0:
+                continue
+            name = group if grouping == "all" else f"{grouping}: {group}"
+            lines.append(
+                f"{name:28.28} {a.rows:5d} {a.studies:8d} {a.ours:7.3f} {a.theirs:7.3f} "
+                f"{a.difference:+9.3f} ({a.error:6.3f}) "
+                f"{b.difference * b.rows:+12.1f} ({b.error * b.rows:5.1f})"
+            )
+    for name, ids in card.missing.items():
+        if ids:
+            lines += ["", f"{name} cannot predict {len(ids)} rows: {', '.join(ids)}"]
+    return "\n".join(lines)
+
+
+def scorecard_rows(card: Scorecard) -> list[dict[str, object]]:
+    """One line for each row and predictor."""
+    return [
+        {
+            "row": one.row.id,
+            "study": one.row.study,
+            "endpoint": kind_of(one.row),
+            "drug": drug_of(one.row),
+            "population": one.row.population.name,
+            "predictor": name,
+            "printed": observed_number(one.row),
+            "crps": one.crps,
+            "log_score": one.log_score,
+            "pit": one.pit,
+            **{f"inside_{level:.0%}": int(one.inside[level]) for level in LEVELS},
+            **{f"width_{level:.0%}": one.width[level] for level in LEVELS},
+        }
+        for name, scores in card.scores.items()
+        for one in scores
+    ]
+
+
+def as_record(card: Scorecard) -> dict[str, Any]:
+    """Give the scores that the record of a posterior keeps: coverage, widths, CRPS by both."""
+    rows = card.rows
+    inside, number = card.coverage(MODEL, 0.9)
+    of_average, predicted = card.coverage(AVERAGE, 0.9)
+    both = card.against(AVERAGE, [row.id for row in rows], lambda one: one.crps)
+    kinds = [kind_of(row) for row in rows]
+    return {
+        "rows": number,
+        "studies": len({row.study for row in rows}),
+        "inside": inside,
+        "width": card.width(MODEL, 0.9, False),
+        "crps": both.ours,
+        "average": {
+            "rows": predicted,
+            "inside": of_average,
+            "width": card.width(AVERAGE, 0.9, False),
+            "crps": both.theirs,
+            "difference": both.difference,
+            "error": both.error,
+        },
+        "about": {kind: kinds.count(kind) for kind in sorted(set(kinds), key=kinds.count)[::-1]},
+    }

@@ -1,0 +1,137 @@
+"""Scores of predicted rows against closed forms, and the averages that predictions must beat."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pkpd.evidence.criticism.averages import average_of_similar
+from pkpd.evidence.criticism.scorecard import (
+    AVERAGE,
+    MODEL,
+    Predicted,
+    as_record,
+    averages,
+    clustered_error,
+    count_log_score,
+    crps,
+    day_log_score,
+    paired,
+    score_row,
+    scorecard,
+    scorecard_rows,
+    scorecard_text,
+)
+from pkpd.evidence.table.table import load_evidence
+
+HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark\n"
+SEVEN = "cytarabine:100 mg/m2:CI:1-7;daunorubicin:60 mg/m2:IV:1-3"
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Sixteen studies: remission of 8 in 10 among adults, of 3 in 10 in relapse; four days."""
+    lines = [HEAD]
+    for i in range(8):
+        lines.append(f"NEW{i},aml,{SEVEN},100,cr_rate,,{78 + i % 5},100,READ\n")
+        lines.append(f"OLD{i},aml_rr,{SEVEN},100,cr_rate,,{28 + i % 5},100,READ\n")
+    for i in range(4):
+        day = "anc500_recovery_day_median"
+        lines.append(f"NEW{i},aml,{SEVEN},60,{day},{24 + i},,,READ\n")
+    file = tmp_path_factory.mktemp("rows") / "rows.csv"
+    file.write_text("".join(lines))
+    return load_evidence(file).rows
+
+
+def row_of(rows, study, endpoint="cr_rate"):
+    return next(r for r in rows if r.study == study and r.endpoint.name.startswith(endpoint))
+
+
+def test_crps_is_that_of_a_normal_distribution():
+    # closed form of Gneiting and Raftery (2007), equation 21
+    for observed in (-1.5, 0.0, 0.7):
+        known = observed * (2 * stats.norm.cdf(observed) - 1) + 2 * stats.norm.pdf(observed)
+        known -= 1 / np.sqrt(np.pi)
+        points = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+        assert crps(points, observed) == pytest.approx(known, abs=2e-4)
+
+
+def test_log_scores_are_those_of_the_distributions():
+    shares = np.random.default_rng(1).beta(8.0, 4.0, 200_000)
+    known = stats.betabinom.logpmf(13, 20, 8.0, 4.0)
+    assert count_log_score(shares, 13, 20) == pytest.approx(known, abs=5e-3)
+    days = np.exp(np.random.default_rng(1).normal(np.log(28.0), 0.2, 200_000))
+    normal = stats.norm(np.log(28.0), 0.2)
+    cell = normal.cdf(np.log(30.5)) - normal.cdf(np.log(29.5))
+    assert day_log_score(days, 30.0) == pytest.approx(np.log(cell), abs=0.02)
+
+
+def test_errors_know_that_rows_of_a_study_depend_on_each_other():
+    values = np.repeat([0.0, 1.0, 2.0, 3.0], 5)
+    studies = np.repeat(["a", "b", "c", "d"], 5)
+    # twenty numbers that are four: the standard error of four
+    assert clustered_error(values, list(studies)) == pytest.approx(np.std([0, 1, 2, 3], ddof=1) / 2)
+    own = [str(i) for i in range(20)]
+    assert clustered_error(values, own) == pytest.approx(values.std(ddof=1) / np.sqrt(20))
+    assert np.isnan(clustered_error(values, ["a"] * 20))
+
+
+def test_an_average_is_that_of_the_same_endpoint_and_population(rows):
+    row, rng = row_of(rows, "NEW0"), np.random.default_rng(1)
+    found = average_of_similar(row, rows, rng)
+    assert found.of == "response CR, aml"
+    assert found.studies == 7
+    assert np.median(found.values) == pytest.approx(0.8, abs=0.02)
+    # seven studies of a hundred patients scatter as a binomial does
+    known = stats.binom.logpmf(row.numerator, 100, 0.8)
+    assert found.log_score == pytest.approx(known, abs=0.5)
+    relapsed = average_of_similar(row_of(rows, "OLD1"), rows, rng)
+    assert np.median(relapsed.values) == pytest.approx(0.3, abs=0.03)
+    days = average_of_similar(row_of(rows, "NEW0", "anc500"), rows, rng)
+    assert np.median(days.values) == pytest.approx(26, abs=1)
+    assert days.studies == 3
+    few = [r for r in rows if r.study in ("NEW0", "NEW1", "OLD0", "OLD1")]
+    # two of the population are too few; three of the endpoint serve
+    assert average_of_similar(row, few, rng).of == "response CR, all"
+    assert average_of_similar(row_of(rows, "NEW0", "anc500"), few, rng) is None
+
+
+def test_a_card_tells_who_predicts_better(rows):
+    shares = [r for r in rows if r.endpoint.kind == "count"]
+    rng = np.random.default_rng(3)
+    # a model that says one half of everything, and one that knows
+    blind = {r.id: Predicted(rng.binomial(100, 0.5, 500) / 100, -10.0) for r in shares}
+    knows = {r.id: Predicted(rng.binomial(100, r.numerator / 100, 500) / 100, -2.5) for r in shares}
+    bad = scorecard(shares, {MODEL: blind, AVERAGE: averages(shares, rows)})
+    assert bad.coverage(MODEL, 0.9) == (0, 16)
+    assert bad.coverage(AVERAGE, 0.9)[0] >= 15
+    told = as_record(bad)
+    assert told["average"]["difference"] > 5 * told["average"]["error"]
+    assert told["about"] == {"remission or response": 16}
+    good = scorecard(shares, {MODEL: knows, AVERAGE: averages(shares, rows)})
+    both = good.against(AVERAGE, [r.id for r in shares], lambda one: one.crps)
+    assert both.rows == both.studies == 16
+    assert both.difference < 0
+    text = scorecard_text(good)
+    assert "16 rows of 16 studies" in text
+    assert "population: aml_relapsed" in text
+    assert len(scorecard_rows(good)) == 32
+    none = paired(good.scores[MODEL], [], lambda one: one.crps)
+    assert none.rows == 0
+
+
+def test_days_are_scored_on_the_log_scale(rows):
+    row = row_of(rows, "NEW2", "anc500")
+    score = score_row(row, MODEL, Predicted(np.array([13.0, 26.0, 52.0, np.nan]), -3.0))
+    assert score.width[0.9] == pytest.approx(np.log(4.0))
+    assert score.inside[0.9]
+    assert score.pit == pytest.approx(0.5)
+    assert score.crps == pytest.approx(crps(np.log([13.0, 26.0, 52.0]), np.log(26.0)))
+
+
+def test_what_an_average_cannot_predict_is_named(rows):
+    few = [r for r in rows if r.study in ("NEW0", "NEW1")]
+    said = {r.id: Predicted(np.full(9, 0.5), -1.0) for r in few}
+    card = scorecard(few, {MODEL: said, AVERAGE: averages(few, few)})
+    assert f"{AVERAGE} cannot predict 4 rows: " in scorecard_text(card)
