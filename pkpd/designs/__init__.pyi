@@ -1,0 +1,60 @@
+from .data import Action, Decision, Decisions, Pending, TrialData, Trials, Why
+from .exact.characteristics import characteristics
+from .exact.courses import Courses, enumerate_courses
+from .protocol import Design
+from .rules.blrm import BLRM, dose_by_draws, dose_by_mtd
+from .rules.crm import CRM, TiteCRM, incoherent_patient
+from .rules.interval import BOIN, MTPI2, Boundaries, Keyboard
+from .rules.isotonic import isotonic_limits, isotonic_risks
+from .rules.model_based import OverdoseControl
+from .rules.skeletons import skeleton
+from .rules.stopping import EnoughAtDose, PreciseAtDose, StoppingRule, TooToxic
+from .rules.three_plus_three import RollingSix, ThreePlusThree
+from .rules.tite_boin import TiteBOIN
+from .weights import (
+    adaptive_weight,
+    forecast_of_weight,
+    linear_weight,
+    piecewise_weight,
+    weight_of_forecast,
+)
+
+__all__ = [
+    "BLRM",
+    "BOIN",
+    "CRM",
+    "MTPI2",
+    "Action",
+    "Boundaries",
+    "Courses",
+    "Decision",
+    "Decisions",
+    "Design",
+    "EnoughAtDose",
+    "Keyboard",
+    "OverdoseControl",
+    "Pending",
+    "PreciseAtDose",
+    "RollingSix",
+    "StoppingRule",
+    "ThreePlusThree",
+    "TiteBOIN",
+    "TiteCRM",
+    "TooToxic",
+    "TrialData",
+    "Trials",
+    "Why",
+    "adaptive_weight",
+    "characteristics",
+    "dose_by_draws",
+    "dose_by_mtd",
+    "enumerate_courses",
+    "forecast_of_weight",
+    "incoherent_patient",
+    "isotonic_limits",
+    "isotonic_risks",
+    "linear_weight",
+    "piecewise_weight",
+    "skeleton",
+    "weight_of_forecast",
+]

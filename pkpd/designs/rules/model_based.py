@@ -1,0 +1,155 @@
+"""What designs with a dose-toxicity model share: the posterior, restrictions, overdose control."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from pkpd.designs.data import Action, Decisions, Trials, Why, check_target
+from pkpd.designs.protocol import Design, towards
+from pkpd.designs.rules.posterior import Curves
+from pkpd.errors import PkpdError, sentence
+
+COHERENCE = ("none", "rate", "cohort")
+
+
+@dataclass(frozen=True)
+class OverdoseControl:
+    """Escalation with overdose control (EWOC): which doses may be given.
+
+    Attributes
+    ----------
+    limit
+        Risk above which a dose is an overdose.
+    certainty
+        Posterior probability of an overdose up to which a dose may be given.
+    """
+
+    limit: float
+    certainty: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("certainty", self.certainty)):
+            if not 0 < value < 1:
+                what = f"{name} is {value:g}"
+                raise PkpdError(
+                    sentence(where="overdose control", what=what, allowed="between 0 and 1")
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDesign(Design):
+    """A design that follows the posterior of a dose-toxicity curve.
+
+    Attributes
+    ----------
+    target
+        Risk of a DLT that is aimed at.
+    skip_up, skip_down
+        Whether doses may be skipped on the way up or down from the present one.
+    coherence
+        ``"rate"``: no escalation while the rate of DLTs at the present dose exceeds the target;
+        ``"cohort"``: none after a cohort whose rate is the target or more; ``"none"``.
+    overdose
+        Which doses may be given at all; ``None`` for all.
+    """
+
+    target: float
+    skip_up: bool = False
+    skip_down: bool = True
+    coherence: str = "cohort"
+    overdose: OverdoseControl | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_target(self.target)
+        if self.coherence not in COHERENCE:
+            self._refuse("coherence", f"{self.coherence!r}", ", ".join(COHERENCE))
+
+    @property
+    def uses_last_cohort(self) -> bool:  # type: ignore[override]
+        """Whether the latest cohort's own outcome matters."""
+        return self.coherence == "cohort"
+
+    @property
+    @abstractmethod
+    def curves(self) -> Curves:
+        """Grid of dose-toxicity curves."""
+
+    @abstractmethod
+    def risks(self, data: Trials) -> np.ndarray:
+        """Estimated risk at each dose, shape ``(trials, levels)``."""
+
+    @abstractmethod
+    def wanted(self, data: Trials) -> np.ndarray:
+        """Dose that the posterior asks for among those allowed, ``(trials,)``; 0 for none."""
+
+    def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
+        """Posterior probability that the risk at a dose exceeds a limit."""
+        return self.curves.exceeds(data, level, limit)
+
+    def allowed(self, data: Trials) -> np.ndarray:
+        """Doses that overdose control leaves, shape ``(trials, levels)``."""
+        if self.overdose is None:
+            return np.ones(data.treated.shape, bool)
+        over = self.curves.exceed_all(data, self.overdose.limit)
+        return over <= self.overdose.certainty + 1e-12
+
+    def eliminated(self, data: Trials) -> np.ndarray:
+        """Doses that overdose control leaves out."""
+        return ~self.allowed(data)
+
+    def rule(self, data: Trials) -> Decisions:
+        """Go where the posterior asks for, within the restrictions."""
+        return towards(data, self.restricted(data, self.wanted(data)))
+
+    def restricted(self, data: Trials, wanted: np.ndarray) -> np.ndarray:
+        """Hold back the dose asked for from skipping and from incoherent escalation."""
+        now, level = data.current, wanted
+        if not self.skip_up:
+            level = np.minimum(level, now + 1)
+        if not self.skip_down:
+            level = np.where(level > 0, np.maximum(level, now - 1), level)
+        if self.coherence == "rate":
+            n, y = data.at(data.completed), data.at(data.dlts)
+            level = np.where(y > self.target * n, np.minimum(level, now), level)
+        elif self.coherence == "cohort":
+            bad = (data.last_treated > 0) & (data.last_dlts >= self.target * data.last_treated)
+            level = np.where(bad, np.minimum(level, now), level)
+        return level
+
+    def select(self, data: Trials) -> np.ndarray:
+        """Dose that would be given next; 0 for none."""
+        return self.restricted(data, self.wanted(data))
+
+    def explain(self, data: Trials, decision: Decisions) -> str:
+        """Estimated risks around the dose, and what held the design back."""
+        wanted, level = int(self.wanted(data)[0]), int(decision.level[0])
+        if Why(int(decision.why[0])) == Why.TOO_TOXIC and wanted == 0:
+            assert self.overdose is not None
+            over = float(self.curves.exceeds(data, 1, self.overdose.limit)[0])
+            return (
+                f"even the lowest dose exceeds a risk of {self.overdose.limit:g} with probability "
+                f"{over:.3f}, above {self.overdose.certainty:g}"
+            )
+        risks = self.risks(data)[0]
+        text = f"the risk at dose {wanted} is estimated as {risks[wanted - 1]:.3f}"
+        text += self._compared(data, wanted)
+        if level != wanted:
+            now = int(data.current[0])
+            held = "doses are not skipped" if abs(wanted - now) > 1 else ""
+            if level <= now < wanted:
+                n, y = int(data.at(data.completed)[0]), int(data.at(data.dlts)[0])
+                if self.coherence == "cohort":
+                    n, y = int(data.last_treated[0]), int(data.last_dlts[0])
+                held = f"the dose does not rise after {y} DLTs in {n} patients"
+            text += f", but {held}"
+        if Action(int(decision.action[0])) == Action.SUSPEND:
+            text += f"; accrual waits for {int(data.pending.sum())} pending patients"
+        return text
+
+    def _compared(self, data: Trials, wanted: int) -> str:
+        del data, wanted
+        return f", closest to the target {self.target:g}"
