@@ -2,6 +2,7 @@ from .data import Action, Decision, Decisions, Pending, TrialData, Trials, Why
 from .exact.characteristics import characteristics
 from .exact.courses import Courses, enumerate_courses
 from .protocol import Design
+from .rules.backfill import BackfillBOIN
 from .rules.blrm import BLRM, dose_by_draws, dose_by_mtd
 from .rules.crm import CRM, TiteCRM, incoherent_patient
 from .rules.interval import BOIN, MTPI2, Boundaries, Keyboard
@@ -11,6 +12,8 @@ from .rules.skeletons import skeleton
 from .rules.stopping import EnoughAtDose, PreciseAtDose, StoppingRule, TooToxic
 from .rules.three_plus_three import RollingSix, ThreePlusThree
 from .rules.tite_boin import TiteBOIN
+from .simulate.patients import Accrual, EventTimes, Outcomes, Responses, RiskOutcomes
+from .simulate.trials import simulate_trials
 from .weights import (
     adaptive_weight,
     forecast_of_weight,
@@ -24,17 +27,23 @@ __all__ = [
     "BOIN",
     "CRM",
     "MTPI2",
+    "Accrual",
     "Action",
+    "BackfillBOIN",
     "Boundaries",
     "Courses",
     "Decision",
     "Decisions",
     "Design",
     "EnoughAtDose",
+    "EventTimes",
     "Keyboard",
+    "Outcomes",
     "OverdoseControl",
     "Pending",
     "PreciseAtDose",
+    "Responses",
+    "RiskOutcomes",
     "RollingSix",
     "StoppingRule",
     "ThreePlusThree",
@@ -55,6 +64,7 @@ __all__ = [
     "isotonic_risks",
     "linear_weight",
     "piecewise_weight",
+    "simulate_trials",
     "skeleton",
     "weight_of_forecast",
 ]

@@ -212,6 +212,7 @@ backfilled=(), responses=())
             last_treated=np.array([last_n]),
             last_dlts=np.array([last_y]),
             backfilled=np.array([self.backfilled or zeros]),
+            responses=np.array([self.responses or zeros]),
         )
 
 
@@ -240,6 +241,11 @@ class Trials:
         The latest cohort, shape ``(trials,)``.
     backfilled
         Backfilled patients among those treated, shape ``(trials, levels)``.
+    responses
+        Patients with a response, shape ``(trials, levels)``.
+    cohort_pending
+        Patients of the latest cohort who are pending, shape ``(trials,)``; by default all who are
+        pending at the present dose.
     """
 
     treated: np.ndarray
@@ -253,6 +259,8 @@ class Trials:
     last_treated: np.ndarray = field(default_factory=lambda: _none((0,)))
     last_dlts: np.ndarray = field(default_factory=lambda: _none((0,)))
     backfilled: np.ndarray = field(default_factory=lambda: _none((0,)))
+    responses: np.ndarray = field(default_factory=lambda: _none((0,)))
+    cohort_pending: np.ndarray = field(default_factory=lambda: _none((0,)))
 
     def __post_init__(self) -> None:
         shape = self.treated.shape
@@ -269,8 +277,11 @@ class Trials:
         if self.last_dlts.shape != shape[:1]:
             put("last_treated", np.zeros(shape[0], int))
             put("last_dlts", np.zeros(shape[0], int))
-        if self.backfilled.shape != shape:
-            put("backfilled", np.zeros(shape, int))
+        for name in ("backfilled", "responses"):
+            if getattr(self, name).shape != shape:
+                put(name, np.zeros(shape, int))
+        if self.cohort_pending.shape != shape[:1]:
+            put("cohort_pending", self.at(self.pending) * (self.current > 0))
 
     @property
     def completed(self) -> np.ndarray:
@@ -302,6 +313,7 @@ class Trials:
             least_followed=np.full(none.shape, np.inf),
             pending_level=np.zeros((len(none), 0), int),
             pending_weight=np.zeros((len(none), 0)),
+            cohort_pending=np.zeros(len(none), int),
         )
 
 
@@ -343,6 +355,8 @@ class Decision:
         Where the trial stops, the selected dose; ``None`` for none, and while it goes on.
     eliminated
         Doses that are out of the trial.
+    backfill
+        Dose of patients who come while accrual to escalation is suspended; ``None`` for none.
     """
 
     action: Action
@@ -351,6 +365,7 @@ class Decision:
     why: Why = Why.GOES_ON
     mtd: int | None = None
     eliminated: tuple[int, ...] = ()
+    backfill: int | None = None
 
 
 def check_level(level: int, levels: int) -> None:

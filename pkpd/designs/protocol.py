@@ -34,6 +34,8 @@ class Design(ABC):
     name: ClassVar[str] = ""
     uses_last_cohort: ClassVar[bool] = False
     """Whether a decision depends on the outcome of the latest cohort alone."""
+    backfills: ClassVar[bool] = False
+    """Whether patients can be treated below the present dose while it is assessed."""
     uses_pending: ClassVar[bool] = False
     """Whether a decision can be taken while patients are pending."""
 
@@ -88,6 +90,14 @@ class Design(ABC):
             )
         )
 
+    def must_wait(self, data: Trials) -> np.ndarray:
+        """Whether a decision waits for patients who are pending, shape ``(trials,)``."""
+        return data.pending.any(axis=1) & (not self.uses_pending)
+
+    def backfill(self, data: Trials) -> np.ndarray:
+        """Dose of patients who come while escalation waits, shape ``(trials,)``; 0 for none."""
+        return np.zeros(len(data.current), int)
+
     # -- for everybody -------------------------------------------------------------------------
 
     def size(self, data: Trials, level: np.ndarray) -> np.ndarray:
@@ -96,7 +106,7 @@ class Design(ABC):
         size = np.full(len(data.current), self.cohort_size)
         if self.most_patients is None:
             return size
-        return np.minimum(size, self.most_patients - data.treated.sum(axis=1))
+        return np.minimum(size, self.most_patients - escalated(data))
 
     def decide(self, data: Trials) -> Decisions:
         """Next dose of many trials at once.
@@ -133,10 +143,9 @@ class Design(ABC):
             hit = (why == Why.GOES_ON) & stop.met(self, data, own)
             action[hit], why[hit] = Action.STOP, stop.why
         if self.most_patients is not None:
-            full = (why == Why.GOES_ON) & (data.treated.sum(axis=1) >= self.most_patients)
-            action[full & (action != Action.SUSPEND)] = Action.STOP
-            why[full & (action != Action.SUSPEND)] = Why.MAXIMUM
-            waits = full & data.pending.any(axis=1)
+            full = (why == Why.GOES_ON) & (escalated(data) >= self.most_patients)
+            action[full], why[full] = Action.STOP, Why.MAXIMUM
+            waits = full & data.pending.any(axis=1) & self.uses_pending
             action[waits], why[waits] = Action.SUSPEND, Why.GOES_ON
         return Decisions(own.level, action, why)
 
@@ -154,12 +163,15 @@ class Design(ABC):
         2
         """
         batch = data.batch()
-        if batch.pending.any() and not self.uses_pending:
-            level = int(batch.current[0])
+        backfill = int(self.backfill(batch)[0]) or None
+        if self.must_wait(batch)[0]:
             count = int(batch.pending.sum())
             patients = "1 patient is" if count == 1 else f"{count} patients are"
             reason = f"{patients} pending, and {self.name} decides when all assessments have ended"
-            return Decision(Action.SUSPEND, level, _as_sentence(reason))
+            if backfill:
+                reason += f"; patients who come meanwhile are backfilled at dose {backfill}"
+            level = int(batch.current[0])
+            return Decision(Action.SUSPEND, level, _as_sentence(reason), backfill=backfill)
         found = self.decide(batch)
         action, why = Action(int(found.action[0])), Why(int(found.why[0]))
         reason = self._reason(batch, found, action, why)
@@ -184,6 +196,11 @@ class Design(ABC):
         if levels != self.levels:
             what = f"the data have {levels} doses and the design {self.levels}"
             raise PkpdError(sentence(where=self.name, what=what, remedy="give counts of each dose"))
+
+
+def escalated(data: Trials) -> np.ndarray:
+    """Patients treated in escalation, backfilled ones not counted, shape ``(trials,)``."""
+    return data.treated.sum(axis=1) - data.backfilled.sum(axis=1)
 
 
 def towards(data: Trials, level: np.ndarray) -> Decisions:

@@ -163,7 +163,8 @@ class IntervalDesign(Design):
         )
         why = np.where(usable == 0, Why.TOO_TOXIC, Why.GOES_ON)
         if self.enough_at_dose is not None:
-            done = (data.at(data.treated) >= self.enough_at_dose) & (level == now) & (usable > 0)
+            stays = (level == now) & (usable > 0) & ~data.at(out)
+            done = (data.at(data.treated) >= self.enough_at_dose) & stays
             action = np.where(done, Action.STOP, action)
             why = np.where(done, Why.ENOUGH, why)
         return Decisions(np.where(usable == 0, 0, level), action, why)
