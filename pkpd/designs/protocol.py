@@ -92,7 +92,7 @@ class Design(ABC):
 
     def must_wait(self, data: Trials) -> np.ndarray:
         """Whether a decision waits for patients who are pending, shape ``(trials,)``."""
-        return data.pending.any(axis=1) & (not self.uses_pending)
+        return np.logical_and(data.pending.any(axis=1), not self.uses_pending)
 
     def backfill(self, data: Trials) -> np.ndarray:
         """Dose of patients who come while escalation waits, shape ``(trials,)``; 0 for none."""

@@ -77,7 +77,7 @@ class BackfillBOIN(BOIN):
         return Decisions(to, action, own.why)
 
     def _reconciled(self, seen: Trials, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What pooled data say, and the dose they send to when it is not a neighbour (else 0)."""
+        """Ask the pooled data, and the dose they send to where it is not a neighbour (else 0)."""
         now, levels = seen.current, np.arange(1, self.levels + 1)
         each = self.category(seen.dlts, seen.treated)
         below = (levels < now[:, None]) & (seen.backfilled > 0) & (seen.treated > 0)

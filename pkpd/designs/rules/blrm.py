@@ -101,14 +101,23 @@ class BLRM(ModelDesign):
 
     def risks(self, data: Trials) -> np.ndarray:
         """Posterior means of the risks, shape ``(trials, levels)``."""
-        return self.curves.mean_risks(data)
+        return self.posterior(data, "risks")
 
     def intervals(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities of the target interval and of an overdose, ``(trials, levels)`` each."""
+        above = self.posterior(data, "above")
+        k = self.levels
+        return above[:, :k] - above[:, k:], above[:, k:]
+
+    @cached_property
+    def _averaged(self) -> dict[str, np.ndarray]:
         low, high = self.interval
-        over_low = self.curves.exceed_all(data, low)
-        over_high = self.curves.exceed_all(data, high)
-        return over_low - over_high, over_high
+        grid = self.curves.grid
+        made = {"parameters": grid, "squares": grid**2, "risks": self.curves.risks}
+        made["above"] = np.concatenate([self._shares(low), self._shares(high)])
+        assert self.overdose is not None
+        made["over"] = self._shares(self.overdose.limit)
+        return made
 
     def wanted(self, data: Trials) -> np.ndarray:
         """Find the allowed dose that the rule asks for; 0 for none."""

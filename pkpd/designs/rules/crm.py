@@ -117,10 +117,10 @@ class CRM(ModelDesign):
     def risks(self, data: Trials) -> np.ndarray:
         """Estimated risks, shape ``(trials, levels)``."""
         if self.estimate == "mean":
-            return self.curves.mean_risks(data)
+            return self.posterior(data, "risks")
         if self.estimate == "maximum":
             return self.curves.risks_at(self.parameters(data))
-        return self.curves.risks_at(self.curves.moments(data)[0])
+        return self.curves.risks_at(self.posterior(data, "parameters"))
 
     def parameters(self, data: Trials) -> np.ndarray:
         """Posterior means of the parameters or their maximum, shape ``(trials, parameters)``.
@@ -131,7 +131,7 @@ class CRM(ModelDesign):
             If there is no maximum, because nobody or everybody had a DLT.
         """
         if self.estimate != "maximum":
-            return self.curves.moments(data)[0]
+            return self.posterior(data, "parameters")
         if data.pending_level.any():
             first = back = np.arange(len(data.current))
         else:
@@ -165,15 +165,15 @@ class CRM(ModelDesign):
         """
         if self.model == MODELS[2]:
             self._refuse("limits", "two parameters", "the power and the logistic model")
-        mean, var = self.curves.moments(data)
+        mean, var = self.moments(data)
         low, high = mean + _Z90 * np.sqrt(var), mean - _Z90 * np.sqrt(var)
         return self.curves.risks_at(low), self.curves.risks_at(high)
 
     def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit."""
         if not self.normal_limits:
-            return self.curves.exceeds(data, level, limit)
-        mean, var = self.curves.moments(data)
+            return super().exceeds(data, level, limit)
+        mean, var = self.moments(data)
         curves = self.curves
         assert isinstance(curves, PowerCurves | LogisticCurves)
         return curves.exceeds_if_normal(mean[:, 0], var[:, 0], level, limit)

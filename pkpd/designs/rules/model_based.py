@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from pkpd.designs.data import Action, Decisions, Trials, Why, check_target
+from pkpd.designs.exact.merging import merged
 from pkpd.designs.protocol import Design, towards
 from pkpd.designs.rules.posterior import Curves
 from pkpd.errors import PkpdError, sentence
 
 COHERENCE = ("none", "rate", "cohort")
+_MOST_KNOWN = 200_000
 
 
 @dataclass(frozen=True)
@@ -86,16 +89,72 @@ class ModelDesign(Design):
     def wanted(self, data: Trials) -> np.ndarray:
         """Dose that the posterior asks for among those allowed, ``(trials,)``; 0 for none."""
 
+    # -- the posterior -------------------------------------------------------------------------
+
+    @cached_property
+    def _averaged(self) -> dict[str, np.ndarray]:
+        """What is averaged over the posterior, shape ``(quantities, points)`` each."""
+        curves = self.curves
+        made = {"parameters": curves.grid, "squares": curves.grid**2, "risks": curves.risks}
+        if self.overdose is not None:
+            made["over"] = self._shares(self.overdose.limit)
+        return made
+
+    def _shares(self, limit: float) -> np.ndarray:
+        return np.stack([self.curves.share_above(j, limit) for j in range(1, self.levels + 1)])
+
+    @cached_property
+    def _known(self) -> dict[bytes, np.ndarray]:
+        """Posterior means of counts that were asked for before."""
+        return {}
+
+    def posterior(self, data: Trials, name: str) -> np.ndarray:
+        """Posterior means of one kind of quantity, shape ``(trials, quantities)``.
+
+        Parameters
+        ----------
+        data
+            What the trials have seen. Counts without pending patients are looked up once.
+        name
+            ``"parameters"``, ``"squares"`` of them, ``"risks"`` or ``"over"``, the probabilities of
+            an overdose.
+        """
+        kinds = self._averaged
+        ends = np.cumsum([len(values) for values in kinds.values()])
+        place = list(kinds).index(name)
+        columns = slice(ends[place] - len(kinds[name]), ends[place])
+        values = np.concatenate(list(kinds.values()))
+        if data.pending_level.any():
+            return self.curves.expect(data, values)[:, columns]
+        counts = np.concatenate([data.completed, data.dlts], axis=1).astype(np.int32)
+        first, back = merged(counts)
+        keys = [counts[row].tobytes() for row in first]
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        new = [i for i, key in enumerate(keys) if key not in self._known]
+        if new:
+            found = self.curves.expect(data.take(first[new]), values)
+            self._known.update(zip([keys[i] for i in new], found, strict=True))
+        return np.stack([self._known[key] for key in keys])[:, columns][back]
+
+    def moments(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior means and variances of the parameters, ``(trials, parameters)`` each."""
+        mean = self.posterior(data, "parameters")
+        return mean, self.posterior(data, "squares") - mean**2
+
     def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit."""
+        if self.overdose is not None and limit == self.overdose.limit:
+            return self.posterior(data, "over")[:, level - 1]
         return self.curves.exceeds(data, level, limit)
+
+    # -- the design ----------------------------------------------------------------------------
 
     def allowed(self, data: Trials) -> np.ndarray:
         """Doses that overdose control leaves, shape ``(trials, levels)``."""
         if self.overdose is None:
             return np.ones(data.treated.shape, bool)
-        over = self.curves.exceed_all(data, self.overdose.limit)
-        return over <= self.overdose.certainty + 1e-12
+        return self.posterior(data, "over") <= self.overdose.certainty + 1e-12
 
     def eliminated(self, data: Trials) -> np.ndarray:
         """Doses that overdose control leaves out."""
@@ -129,7 +188,7 @@ class ModelDesign(Design):
         wanted, level = int(self.wanted(data)[0]), int(decision.level[0])
         if Why(int(decision.why[0])) == Why.TOO_TOXIC and wanted == 0:
             assert self.overdose is not None
-            over = float(self.curves.exceeds(data, 1, self.overdose.limit)[0])
+            over = float(self.posterior(data, "over")[0, 0])
             return (
                 f"even the lowest dose exceeds a risk of {self.overdose.limit:g} with probability "
                 f"{over:.3f}, above {self.overdose.certainty:g}"

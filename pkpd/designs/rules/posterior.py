@@ -86,11 +86,9 @@ class Curves:
             Shape ``(trials, quantities)``.
         """
         waits = bool(data.pending_level.any())
-        keys = np.concatenate([data.completed, data.dlts], axis=1)
-        if waits:
-            first = back = np.arange(len(keys))
-        else:
-            first, back = merged(keys)
+        first, back = merged(np.concatenate([data.completed, data.dlts], axis=1))
+        if waits:  # patients differ by their weights
+            first = back = np.arange(len(data.current))
         step = max(1, _CELLS // self.grid.shape[1])
         found = np.empty((len(first), len(values)))
         for start in range(0, len(first), step):

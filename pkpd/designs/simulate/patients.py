@@ -130,7 +130,7 @@ class Outcomes(Protocol):
         ...
 
     def risks(self) -> np.ndarray:
-        """True risks, shape ``(draws, levels)``."""
+        """Give the true risks, shape ``(draws, levels)``."""
         ...
 
 
@@ -158,7 +158,7 @@ class RiskOutcomes:
         return self.times.window_days
 
     def risks(self) -> np.ndarray:
-        """True risks, shape ``(draws, levels)``."""
+        """Give the true risks, shape ``(draws, levels)``."""
         return np.atleast_2d(np.asarray(self.true_risks, float))
 
     @property

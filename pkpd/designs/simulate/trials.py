@@ -238,9 +238,16 @@ class _Lanes:
         """Ask the design; go on, suspend or stop."""
         data = self._seen(asks, self.clock[asks])
         waits = self.design.must_wait(data)
+        if waits.any():
+            late = np.flatnonzero(waits)
+            self._suspend(asks[late], data.take(late))
+            rest = np.flatnonzero(~waits)
+            if not len(rest):
+                return
+            asks, data = asks[rest], data.take(rest)
         found = self.design.decide(data)
-        suspends = waits | (found.action == Action.SUSPEND)
-        stops = ~suspends & (found.action == Action.STOP)
+        suspends = found.action == Action.SUSPEND
+        stops = found.action == Action.STOP
         goes = ~suspends & ~stops
         rows = asks[goes]
         if len(rows):
@@ -317,7 +324,7 @@ class _Lanes:
             setattr(self, name, grown)
 
     def _seen(self, rows: np.ndarray, now: np.ndarray) -> Trials:
-        """What trials know at a time of theirs."""
+        """Gather what trials know at a time of theirs."""
         used = max(1, int(self.enrolled[rows].max()))
         level = self.level[rows, :used]
         followed = now[:, None] - self.entry[rows, :used]
