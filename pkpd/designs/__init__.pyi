@@ -1,6 +1,7 @@
 from .data import Action, Decision, Decisions, Pending, TrialData, Trials, Why
 from .exact.characteristics import characteristics
 from .exact.courses import Courses, enumerate_courses
+from .exact.pathways import Pathways, pathways
 from .protocol import Design
 from .rules.backfill import BackfillBOIN
 from .rules.blrm import BLRM, dose_by_draws, dose_by_mtd
@@ -14,6 +15,7 @@ from .rules.three_plus_three import RollingSix, ThreePlusThree
 from .rules.tite_boin import TiteBOIN
 from .simulate.patients import Accrual, EventTimes, Outcomes, Responses, RiskOutcomes
 from .simulate.trials import simulate_trials
+from .tables import DecisionTable, PendingRow, decision_table, pending_table
 from .weights import (
     adaptive_weight,
     forecast_of_weight,
@@ -33,6 +35,7 @@ __all__ = [
     "Boundaries",
     "Courses",
     "Decision",
+    "DecisionTable",
     "Decisions",
     "Design",
     "EnoughAtDose",
@@ -40,7 +43,9 @@ __all__ = [
     "Keyboard",
     "Outcomes",
     "OverdoseControl",
+    "Pathways",
     "Pending",
+    "PendingRow",
     "PreciseAtDose",
     "Responses",
     "RiskOutcomes",
@@ -55,6 +60,7 @@ __all__ = [
     "Why",
     "adaptive_weight",
     "characteristics",
+    "decision_table",
     "dose_by_draws",
     "dose_by_mtd",
     "enumerate_courses",
@@ -63,6 +69,8 @@ __all__ = [
     "isotonic_limits",
     "isotonic_risks",
     "linear_weight",
+    "pathways",
+    "pending_table",
     "piecewise_weight",
     "simulate_trials",
     "skeleton",

@@ -265,21 +265,21 @@ class Trials:
     def __post_init__(self) -> None:
         shape = self.treated.shape
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        if self.pending.shape != shape:
-            put("pending", np.zeros(shape, int))
-            put("followed", np.zeros(shape))
-            put("least_followed", np.full(shape, np.inf))
-        if self.least_followed.shape != shape:
-            put("least_followed", np.full(shape, np.inf))
+        for name, value, kind in (
+            ("pending", 0, int),
+            ("followed", 0.0, float),
+            ("least_followed", np.inf, float),
+            ("backfilled", 0, int),
+            ("responses", 0, int),
+        ):
+            if getattr(self, name).shape != shape:
+                put(name, np.full(shape, value, kind))
         if self.pending_level.shape[:1] != shape[:1] or self.pending_level.ndim != 2:
             put("pending_level", np.zeros((shape[0], 0), int))
             put("pending_weight", np.zeros((shape[0], 0)))
         if self.last_dlts.shape != shape[:1]:
             put("last_treated", np.zeros(shape[0], int))
             put("last_dlts", np.zeros(shape[0], int))
-        for name in ("backfilled", "responses"):
-            if getattr(self, name).shape != shape:
-                put(name, np.zeros(shape, int))
         if self.cohort_pending.shape != shape[:1]:
             put("cohort_pending", self.at(self.pending) * (self.current > 0))
 

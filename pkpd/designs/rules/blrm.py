@@ -64,7 +64,7 @@ class BLRM(ModelDesign):
     most_increase: float | None = None
     target: float = 0.0
     coherence: str = "none"
-    points: tuple[int, int] = (401, 61)
+    points: tuple[int, int] = (401, 101)
 
     def __post_init__(self) -> None:
         low, high = self.interval

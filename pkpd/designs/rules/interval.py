@@ -114,14 +114,20 @@ class IntervalDesign(Design):
         return np.where(sure.any(axis=1), np.argmax(sure, axis=1), NEVER)
 
     @cached_property
-    def _tables(self) -> tuple[Boundaries, np.ndarray]:
-        most = max(100, 2 * (self.most_patients or 0))
-        return self.boundaries(most), self.lowest_boundary(most)
+    def _made(self) -> dict[int, tuple[Boundaries, np.ndarray]]:
+        return {}
+
+    def _tables(self, treated: np.ndarray) -> tuple[Boundaries, np.ndarray]:
+        """Tables that reach to so many patients at a dose, made once for each length."""
+        most = max(32, 1 << int(np.max(treated, initial=1) - 1).bit_length())
+        if most not in self._made:
+            self._made[most] = self.boundaries(most), self.lowest_boundary(most)
+        return self._made[most]
 
     def category(self, dlts: np.ndarray, treated: np.ndarray) -> np.ndarray:
         """Escalate (1), stay (0) or de-escalate (-1) by counts alone; 0 where nobody is treated."""
-        table = self._tables[0]
-        row = np.minimum(np.maximum(treated, 1), len(table.escalate)) - 1
+        table = self._tables(treated)[0]
+        row = np.maximum(treated, 1) - 1
         found = (dlts <= table.escalate[row]).astype(int) - (dlts >= table.de_escalate[row])
         return np.where(treated > 0, found, 0)
 
@@ -129,8 +135,8 @@ class IntervalDesign(Design):
 
     def eliminated(self, data: Trials) -> np.ndarray:
         """Doses dropped for toxicity, ``(trials, levels)``: pending patients count as without."""
-        table, lowest = self._tables
-        row = np.minimum(np.maximum(data.treated, 1), len(lowest)) - 1
+        table, lowest = self._tables(data.treated)
+        row = np.maximum(data.treated, 1) - 1
         fewest = table.eliminate[row]
         if self.lowest_offset:
             fewest[:, 0] = lowest[row[:, 0]]
@@ -216,7 +222,7 @@ class IntervalDesign(Design):
         """Rate at the present dose beside the boundaries."""
         level, why = int(data.current[0]), Why(int(decision.why[0]))
         n, y = int(data.at(data.treated)[0]), int(data.at(data.dlts)[0])
-        table = self._tables[0]
+        table = self._tables(data.treated)[0]
         low, high = int(table.escalate[n - 1]), int(table.de_escalate[n - 1])
         counts = f"{y} of {n} patients at dose {level} had a DLT"
         if why == Why.TOO_TOXIC:

@@ -225,8 +225,8 @@ class TwoParameterCurves(Curves):
         mean: Sequence[float],
         sd: Sequence[float],
         correlation: float = 0.0,
-        points: tuple[int, int] = (401, 61),
-        width: float = 7.0,
+        points: tuple[int, int] = (401, 101),
+        width: float = 5.5,
     ) -> TwoParameterCurves:
         """Take the rectangle of a within some standard deviations of the prior.
 
