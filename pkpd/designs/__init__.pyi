@@ -1,4 +1,6 @@
+from .catalogue import DESIGNS, STOPS
 from .data import Action, Decision, Decisions, Pending, TrialData, Trials, Why
+from .design_card import DesignFile, load_design
 from .exact.characteristics import characteristics
 from .exact.courses import Courses, enumerate_courses
 from .exact.pathways import Pathways, pathways
@@ -28,7 +30,9 @@ __all__ = [
     "BLRM",
     "BOIN",
     "CRM",
+    "DESIGNS",
     "MTPI2",
+    "STOPS",
     "Accrual",
     "Action",
     "BackfillBOIN",
@@ -38,6 +42,7 @@ __all__ = [
     "DecisionTable",
     "Decisions",
     "Design",
+    "DesignFile",
     "EnoughAtDose",
     "EventTimes",
     "Keyboard",
@@ -69,6 +74,7 @@ __all__ = [
     "isotonic_limits",
     "isotonic_risks",
     "linear_weight",
+    "load_design",
     "pathways",
     "pending_table",
     "piecewise_weight",

@@ -183,7 +183,7 @@ class Design(ABC):
 
     def _reason(self, data: Trials, found: Decisions, action: Action, why: Why) -> str:
         if action == Action.START:
-            return _as_sentence(f"no patient has been treated: start at dose {self.start}")
+            return _as_sentence("no patient has been treated")
         for stop in self.stops:
             if why == stop.why and bool(stop.met(self, data, found)[0]):
                 return _as_sentence(stop.words(self, data, found))

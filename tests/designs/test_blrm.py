@@ -24,7 +24,7 @@ from pkpd.errors import PkpdError
 
 DOSES = (1, 2.5, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250)
 SEEN = TrialData((3, 4, 5, 4, 0, 0, 2) + (0,) * 8, (0, 0, 0, 0, 0, 0, 2) + (0,) * 8, current=7)
-COMMON = {"levels": 15, "doses": DOSES, "reference": 250}
+COMMON = {"levels": 15, "amounts": DOSES, "reference": 250}
 PAPER = BLRM(  # Neuenschwander, Branson and Gsponer 2008
     prior_mean=(2.15, 0.52),
     prior_sd=(0.84, 0.80),
@@ -155,7 +155,7 @@ def test_prior_means_of_crmpack():
     doses = (3, 10, 20, 40, 60, 80)
     design = BLRM(
         levels=6,
-        doses=doses,
+        amounts=doses,
         reference=56,
         prior_mean=(-0.85, 1.0),
         prior_sd=(1.0, 1.0),
@@ -194,7 +194,7 @@ def test_next_dose_by_a_quantile_of_the_mtd_as_crmpack():
 
 
 def test_a_dose_rises_by_at_most_so_many_times():
-    design = BLRM(levels=4, doses=(5, 10, 40, 60), reference=40, most_increase=2.0, skip_up=True)
+    design = BLRM(levels=4, amounts=(5, 10, 40, 60), reference=40, most_increase=2.0, skip_up=True)
     data = TrialData.from_outcomes(4, "1NNNNNN 2NNNNNNNNN")
     assert replace(design, most_increase=None).next_dose(data).level > 2
     assert design.next_dose(data).level == 2
@@ -202,7 +202,7 @@ def test_a_dose_rises_by_at_most_so_many_times():
 
 def test_a_trial_stops_when_the_dose_is_known_well_enough():
     rule = PreciseAtDose(low=0.16, high=0.33, certainty=0.4, patients=6)
-    design = BLRM(levels=3, doses=(10, 20, 40), reference=20, stops=(rule,))
+    design = BLRM(levels=3, amounts=(10, 20, 40), reference=20, stops=(rule,))
     few = design.next_dose(TrialData((3, 3, 0), (0, 1, 0), current=2))
     assert few.why == Why.GOES_ON
     found = design.next_dose(TrialData((3, 12, 0), (0, 3, 0), current=2))
@@ -211,7 +211,7 @@ def test_a_trial_stops_when_the_dose_is_known_well_enough():
 
 
 def test_exact_characteristics_of_a_model():
-    design = BLRM(levels=3, doses=(10, 20, 40), reference=20, most_patients=12, points=(201, 61))
+    design = BLRM(levels=3, amounts=(10, 20, 40), reference=20, most_patients=12, points=(201, 61))
     found = characteristics(design, [[0.1, 0.25, 0.4], [0.6, 0.7, 0.8]])
     np.testing.assert_allclose(found.none + found.selected.sum("level"), 1, atol=1e-12)
     assert found.none[1] > 0.8
@@ -220,8 +220,8 @@ def test_exact_characteristics_of_a_model():
 
 def test_wrong_settings_are_refused():
     for wrong, text in (
-        ({"doses": (10, 10, 40)}, "amounts above 0 that rise"),
-        ({"doses": (10, 20)}, "one for each level"),
+        ({"amounts": (10, 10, 40)}, "above 0, rising"),
+        ({"amounts": (10, 20)}, "one for each level"),
         ({"interval": (0.33, 0.16)}, "0 < low < high < 1"),
         ({"prior_sd": (0.0, 1.0)}, "above 0"),
         ({"prior_correlation": 1.0}, "between -1 and 1"),
@@ -229,6 +229,6 @@ def test_wrong_settings_are_refused():
         ({"most_increase": 0.5}, "above 1"),
         ({"reference": 0.0}, "above 0"),
     ):
-        settings = {"levels": 3, "doses": (10, 20, 40), "reference": 20.0, **wrong}
+        settings = {"levels": 3, "amounts": (10, 20, 40), "reference": 20.0, **wrong}
         with pytest.raises(PkpdError, match=text):
             BLRM(**settings)

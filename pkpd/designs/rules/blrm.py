@@ -26,8 +26,8 @@ class BLRM(ModelDesign):
 
     Attributes
     ----------
-    doses
-        Amounts, rising.
+    amounts
+        Of the doses, rising.
     reference
         Dose at which the risk's odds are alpha.
     prior_mean, prior_sd, prior_correlation
@@ -46,14 +46,14 @@ class BLRM(ModelDesign):
     Examples
     --------
     >>> from pkpd.designs import TrialData
-    >>> design = BLRM(levels=3, doses=(10, 20, 40), reference=20, prior_mean=(-1.1, 0.0))
+    >>> design = BLRM(levels=3, amounts=(10, 20, 40), reference=20, prior_mean=(-1.1, 0.0))
     >>> design.next_dose(TrialData.from_outcomes(3, "1NNN")).level
     2
     """
 
     name: ClassVar[str] = "BLRM"
 
-    doses: Sequence[float]
+    amounts: Sequence[float]
     reference: float
     prior_mean: tuple[float, float] = (-0.847, 0.0)
     prior_sd: tuple[float, float] = (2.0, 1.0)
@@ -75,12 +75,12 @@ class BLRM(ModelDesign):
         if self.overdose is None:
             object.__setattr__(self, "overdose", OverdoseControl(high, self.certainty))
         super().__post_init__()
-        object.__setattr__(self, "doses", tuple(float(d) for d in self.doses))
-        if len(self.doses) != self.levels:
-            self._refuse("doses", f"{len(self.doses)} of {self.levels}", "one for each level")
-        for a, b in zip((0.0, *self.doses), self.doses, strict=False):
+        object.__setattr__(self, "amounts", tuple(float(d) for d in self.amounts))
+        if len(self.amounts) != self.levels:
+            self._refuse("amounts", f"{len(self.amounts)} of {self.levels}", "one for each level")
+        for a, b in zip((0.0, *self.amounts), self.amounts, strict=False):
             if b <= a:
-                self._refuse("doses", f"{b:g} after {a:g}", "amounts above 0 that rise")
+                self._refuse("amounts", f"{b:g} after {a:g}", "above 0, rising")
         if not self.reference > 0:
             self._refuse("reference", f"it is {self.reference:g}", "above 0")
         if min(self.prior_sd) <= 0:
@@ -95,7 +95,7 @@ class BLRM(ModelDesign):
     @cached_property
     def curves(self) -> Curves:  # type: ignore[override]
         """Grid of dose-toxicity curves."""
-        x = np.log(np.asarray(self.doses) / self.reference)
+        x = np.log(np.asarray(self.amounts) / self.reference)
         mean, sd, rho = self.prior_mean, self.prior_sd, self.prior_correlation
         return TwoParameterCurves.make(x, mean, sd, rho, self.points)
 
@@ -123,8 +123,8 @@ class BLRM(ModelDesign):
         """Find the allowed dose that the rule asks for; 0 for none."""
         allowed = self.allowed(data)
         if self.most_increase is not None:
-            tried = np.where(data.treated > 0, np.asarray(self.doses), 0.0).max(axis=1)
-            near = np.asarray(self.doses) <= self.most_increase * tried[:, None] * (1 + 1e-12)
+            tried = np.where(data.treated > 0, np.asarray(self.amounts), 0.0).max(axis=1)
+            near = np.asarray(self.amounts) <= self.most_increase * tried[:, None] * (1 + 1e-12)
             allowed = allowed & near
         if self.next_is == "highest":
             merit = np.broadcast_to(np.arange(self.levels, dtype=float), allowed.shape)
