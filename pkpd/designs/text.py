@@ -16,6 +16,7 @@ from pkpd.designs.rules.interval import IntervalDesign
 from pkpd.designs.tables import DecisionTable, PendingRow, decision_table
 
 _DOSE = re.compile(r"\bdose (\d+)\b")
+_FAR = 1.4  # times the target: the lowest risk that BOIN takes as too high
 LEGEND = "E escalate, S stay, D de-escalate, W wait, X drop the dose and all higher ones"
 
 
@@ -230,9 +231,15 @@ def characteristics_lines(found: xr.Dataset, doses: Sequence[str]) -> list[str]:
     rows.append(("none / all", "", share("none"), f"{total:.2f}", f"{dlts:.2f}"))
     lines = columns(rows)
     if "correct" in found:
-        right = doses[int(found.right) - 1]
+        right, target = doses[int(found.right) - 1], found.attrs["target"]
+    if "correct" in found and float(found.risk[0]) > _FAR * found.attrs["target"]:
         lines.append(
-            f"The dose closest to the target {found.attrs['target']:g} is {right}: selected with "
+            f"Even {doses[0]} is far above the target {target:g}: no dose is selected with "
+            f"probability {float(found.none):.3f}."
+        )
+    elif "correct" in found:
+        lines.append(
+            f"The dose closest to the target {target:g} is {right}: selected with "
             f"probability {float(found.correct):.3f}, a higher one with "
             f"{float(found.too_high):.3f}; {100 * float(found.overdosed):.1f} % of patients are "
             "treated above it."
