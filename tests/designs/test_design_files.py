@@ -162,9 +162,8 @@ def test_patients_carry_their_weights():
 
 
 def test_adaptive_weights_come_from_the_days_of_the_dlts(written):
-    text = (
-        (FOLDER / "tite_crm.toml").read_text().replace('weight = "linear"', 'weight = "adaptive"')
-    )
+    text = (FOLDER / "tite_crm.toml").read_text()
+    text = text.replace('weight = "linear"', 'weight = "adaptive"')
     file = load_design(written(text))
     risks = file.design.risks(file.data().batch())[0]
     assert risks[2] == pytest.approx(0.244909, abs=1e-6)
