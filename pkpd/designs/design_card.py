@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -150,8 +150,8 @@ def load_design(path: str | Path) -> DesignFile:
 
     Examples
     --------
-    >>> load_design("benchmarks/designs/viola.toml").design.name
-    'CRM'
+    >>> load_design("benchmarks/designs/boin.toml").design.name
+    'BOIN'
     """
     root = read_toml(Path(path))
     root.one_of("kind", ("design",))
@@ -324,13 +324,21 @@ def _seen(
         return rows, False, weight_of([])
     rows = root.tables("patient")
     read = [_patient(row, doses, times) for row in rows]
-    weight = weight_of([day for *_, day in read if day is not None])
+    weight = weight_of([one.dlt_day for one in read if one.dlt_day is not None])
+    if weight_of is adaptive_weight:
+        for row, one in zip(rows, read, strict=True):
+            if one.dlt and one.dlt_day is None:
+                key = "dlt_day"
+                raise row.missing(key, "the day of the DLT, for adaptive weights", 1)
     found = []
-    for level, dlt, response, backfilled, followed, _ in read:
+    for one in read:
         waits: tuple[float, ...] = ()
-        if not dlt and times is not None and followed < times.window_days:
-            waits = (float(weight(np.array(followed), times.window_days)),)
-        found.append(SeenCohort(level, 1, int(dlt), int(response), backfilled, waits))
+        if one.weight is not None:
+            waits = (one.weight,)
+        elif not one.dlt and times is not None and one.followed < times.window_days:
+            waits = (float(weight(np.array(one.followed), times.window_days)),)
+        counts = (1, int(one.dlt), int(one.response))
+        found.append(SeenCohort(one.level, *counts, one.backfilled, waits))
     return tuple(found), True, weight
 
 
@@ -355,10 +363,17 @@ def _cohort(row: Table, doses: tuple[str, ...]) -> SeenCohort:
     return SeenCohort(level, treated, dlts, responses, backfilled)
 
 
-def _patient(
-    row: Table, doses: tuple[str, ...], times: EventTimes | None
-) -> tuple[int, bool, bool, bool, float, float | None]:
-    """Dose, DLT, response, backfilled, days of follow-up, day of the DLT."""
+class _Patient(NamedTuple):
+    level: int
+    dlt: bool
+    response: bool
+    backfilled: bool
+    followed: float
+    dlt_day: float | None
+    weight: float | None
+
+
+def _patient(row: Table, doses: tuple[str, ...], times: EventTimes | None) -> _Patient:
     level = _level(row, "dose", doses)
     dlt = row.boolean("dlt", False)
     response, backfilled = row.boolean("response", False), row.boolean("backfilled", False)
@@ -366,7 +381,10 @@ def _patient(
     if day is not None and not dlt:
         row.refuse("dlt_day", "the patient has no DLT", remedy="remove it, or write dlt = true")
     followed = row.number("followed_days", None, minimum=0.0, unit="days")
-    if followed is None and not dlt and times is not None:
+    weight = row.number("weight", None, minimum=0.0, maximum=1.0)
+    if weight is not None and dlt:
+        row.refuse("weight", "the patient has a DLT", remedy="remove it: nothing is pending")
+    if followed is None and weight is None and not dlt and times is not None:
         key = "followed_days"
         raise row.missing(key, "days since the patient's first dose", 1)
     if followed is not None and times is None:
@@ -377,7 +395,7 @@ def _patient(
         )
     row.text("note", "")
     row.done()
-    return level, dlt, response, backfilled, followed or 0.0, day
+    return _Patient(level, dlt, response, backfilled, followed or 0.0, day, weight)
 
 
 def _accrual(root: Table) -> Accrual | None:

@@ -79,6 +79,10 @@ class Design(ABC):
         """Doses that are out of the trial, shape ``(trials, levels)``."""
         return np.zeros(data.treated.shape, bool)
 
+    def check(self, data: TrialData) -> None:
+        """Refuse data that lack what the design decides by."""
+        del data
+
     def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit, shape ``(trials,)``."""
         del data, level, limit
@@ -162,6 +166,7 @@ class Design(ABC):
         >>> BOIN(levels=5, target=0.3).next_dose(TrialData.from_outcomes(5, "1NNN 2NNT")).level
         2
         """
+        self.check(data)
         batch = data.batch()
         backfill = int(self.backfill(batch)[0]) or None
         if self.must_wait(batch)[0]:

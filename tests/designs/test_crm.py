@@ -194,7 +194,7 @@ def test_tite_with_whole_windows_behind_is_the_crm():
 
 def test_tite_crm_waits_while_too_many_are_pending():
     design = TiteCRM(levels=3, target=0.25, skeleton=(0.1, 0.25, 0.4), most_pending=2)
-    data = TrialData((2, 0, 0), (0, 0, 0), 1, (Pending(1, 0.3), Pending(1, 0.1)))
+    data = TrialData((2, 0, 0), (0, 0, 0), 1, (Pending(1, 0.3), Pending(1, 0.1)), (1, 0))
     found = design.next_dose(data)
     assert found.action.name == "SUSPEND"
     assert "accrual waits for 2 pending patients" in found.reason
@@ -471,6 +471,17 @@ def test_overdose_control_leaves_safe_doses():
     stopped = held.next_dose(none)
     assert (stopped.level, stopped.mtd, stopped.why) == (None, None, Why.TOO_TOXIC)
     assert "the lowest dose exceeds a risk of 0.3" in stopped.reason
+
+
+def test_coherence_holds_the_dose_after_dlts_and_needs_to_know_them():
+    data = TrialData.from_outcomes(6, "1NNNNNNNNN 2NNNNNT")
+    design = CRM(levels=6, target=0.15, skeleton=SIX)
+    assert replace(design, coherence="none").next_dose(data).level == 3
+    found = design.next_dose(data)
+    assert found.level == 2
+    assert "the dose does not rise after 1 of 6 patients had a DLT" in found.reason
+    with pytest.raises(PkpdError, match=r"give last_cohort=\(patients, DLTs\)"):
+        design.next_dose(replace(data, last_cohort=None))
 
 
 @given(st.integers(1, 6), st.integers(1, 12), st.sampled_from(["power", "logistic"]))

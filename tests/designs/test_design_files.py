@@ -169,6 +169,20 @@ def test_adaptive_weights_come_from_the_days_of_the_dlts(written):
     assert risks[2] == pytest.approx(0.244909, abs=1e-6)
 
 
+def test_a_patient_can_have_a_weight_of_his_own(written):
+    text = PATIENTS.replace("followed_days = 10", "weight = 0.9")
+    assert load_design(written(text)).data().pending == (Pending(1, 0.9),)
+    with pytest.raises(CardError, match=r"dlt_day: the key is missing"):
+        load_design(
+            written(
+                PATIENTS.replace("days = 28", "days = 28\nweight = 'adaptive'", 1)
+                + "[[patient]]\ndose = '5 mg'\ndlt = true\n"
+            )
+        )
+    with pytest.raises(CardError, match="the patient has a DLT; remove it"):
+        load_design(written(text.replace("weight = 0.9", "weight = 0.9\ndlt = true")))
+
+
 def test_backfilled_patients_and_responses_are_told_apart(written):
     text = """
 kind = "design"

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import comb
 
 from pkpd.designs.data import Action, Trials
-from pkpd.designs.exact.merging import merged
+from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design
 from pkpd.errors import PkpdError, sentence
 

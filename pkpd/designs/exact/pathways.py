@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import comb
 
 from pkpd.designs.data import Action, TrialData, Trials, Why, check_risks
-from pkpd.designs.exact.merging import merged
+from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design
 from pkpd.errors import PkpdError, sentence
 

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logit
 
 from pkpd.designs.data import Action, Decisions, Trials, Why
-from pkpd.designs.exact.merging import merged
+from pkpd.designs.merging import merged
 from pkpd.designs.protocol import towards
 from pkpd.designs.rules.model_based import ModelDesign
 from pkpd.designs.rules.posterior import (

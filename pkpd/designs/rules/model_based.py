@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from pkpd.designs.data import Action, Decisions, Trials, Why, check_target
-from pkpd.designs.exact.merging import merged
+from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, check_target
+from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design, towards
 from pkpd.designs.rules.posterior import Curves
 from pkpd.errors import PkpdError, sentence
@@ -88,6 +88,19 @@ class ModelDesign(Design):
     @abstractmethod
     def wanted(self, data: Trials) -> np.ndarray:
         """Dose that the posterior asks for among those allowed, ``(trials,)``; 0 for none."""
+
+    def check(self, data: TrialData) -> None:
+        """Refuse counts without the latest cohort where a decision looks at it."""
+        if self.uses_last_cohort and data.current and data.last_cohort is None:
+            raise PkpdError(
+                sentence(
+                    where=f"{self.name}, coherence",
+                    what="the dose may not rise after DLTs in the latest cohort, and it is not "
+                    "given",
+                    remedy="give last_cohort=(patients, DLTs), use TrialData.from_cohorts, or set "
+                    'coherence="rate"',
+                )
+            )
 
     # -- the posterior -------------------------------------------------------------------------
 
@@ -203,7 +216,7 @@ class ModelDesign(Design):
                 n, y = int(data.at(data.completed)[0]), int(data.at(data.dlts)[0])
                 if self.coherence == "cohort":
                     n, y = int(data.last_treated[0]), int(data.last_dlts[0])
-                held = f"the dose does not rise after {y} DLTs in {n} patients"
+                held = f"the dose does not rise after {y} of {n} patients had a DLT"
             text += f", but {held}"
         if Action(int(decision.action[0])) == Action.SUSPEND:
             text += f"; accrual waits for {int(data.pending.sum())} pending patients"

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import expit, log_expit, logit, ndtr
 
 from pkpd.designs.data import Trials
-from pkpd.designs.exact.merging import merged
+from pkpd.designs.merging import merged
 
 _CELLS = 8_000_000  # values of the likelihood held at once
 
