@@ -452,6 +452,27 @@ def test_two_parameters_against_gauss_legendre_quadrature():
     assert float(design.risks(data)[0, 1]) == pytest.approx(mean, abs=1e-6)
 
 
+@pytest.mark.parametrize(("scale", "patients"), [(8.0, 30), (0.3, 30), (1.2, 300)])
+def test_posteriors_under_wide_priors_and_of_many_patients(scale, patients):
+    """Sums over the grid against Gauss-Legendre panels, with narrow and wide likelihoods."""
+    prior = np.array([0.1, 0.25, 0.45])
+    n = np.array([patients // 3] * 3)
+    y = np.round(n * [0.07, 0.2, 0.4]).astype(int)
+    design = CRM(levels=3, target=0.25, skeleton=prior, scale=scale)
+    data = Trials(treated=n[None, :], dlts=y[None, :], current=np.array([3]))
+    mean, var = (float(part[0, 0]) for part in design.moments(data))
+    nodes, share = np.polynomial.legendre.leggauss(40)
+    panels = np.arange(-8.0, 8.0, 0.25)
+    b = (panels[:, None] + 0.125 * (nodes + 1)).reshape(-1)
+    p = prior[:, None] ** np.exp(b)
+    with np.errstate(divide="ignore"):
+        log_p = y @ np.maximum(np.log(p), -1e300) + (n - y) @ np.log1p(-p)
+    w = np.exp(log_p - log_p.max()) * norm.pdf(b, scale=scale) * np.tile(share, len(panels))
+    w /= w.sum()
+    assert mean == pytest.approx(float(w @ b), abs=1e-8)
+    assert var == pytest.approx(float(w @ b**2 - (w @ b) ** 2), abs=1e-8)
+
+
 def test_two_parameters_with_a_known_intercept_are_one():
     shared = {"levels": 6, "target": 0.2, "skeleton": SIX, "estimate": "mean"}
     one = CRM(model="logistic", **shared)

@@ -47,6 +47,8 @@ EVERY_DESIGN = [
     ),
     BackfillBOIN(levels=4, target=0.3, most_patients=18),
     TiteBOIN(levels=4, target=0.3, most_patients=18),
+    TiteCRM(levels=4, target=0.3, skeleton=SKELETON, most_patients=10),
+    RollingSix(levels=4),
 ]
 
 

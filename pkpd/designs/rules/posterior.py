@@ -18,6 +18,8 @@ from scipy.special import expit, log_expit, logit, ndtr
 from pkpd.designs.data import Trials
 from pkpd.designs.merging import merged
 
+_ONE = (401, 8.5, 0.05)  # points, standard deviations on each side, widest step
+_TWO = ((5.5, 0.06), (5.5, 0.12))
 _CELLS = 8_000_000  # values of the likelihood held at once
 
 
@@ -138,7 +140,9 @@ class Curves:
         return self.expect(data, shares)
 
 
-def _line(mean: float, sd: float, points: int, width: float) -> np.ndarray:
+def _line(mean: float, sd: float, least: int, width: float, step: float) -> np.ndarray:
+    """Even values around the mean: at least so many, and no more than a step apart."""
+    points = max(least, int(np.ceil(2 * width * sd / step)) + 1)
     return mean + sd * np.linspace(-width, width, points)
 
 
@@ -149,9 +153,9 @@ class PowerCurves(Curves):
     skeleton: np.ndarray
 
     @classmethod
-    def make(cls, skeleton: Sequence[float], scale: float, points: int = 401) -> PowerCurves:
+    def make(cls, skeleton: Sequence[float], scale: float) -> PowerCurves:
         """Take b within 8.5 standard deviations of the prior."""
-        b = _line(0.0, scale, points, 8.5)
+        b = _line(0.0, scale, *_ONE)
         return cls((b,), -0.5 * (b / scale) ** 2, np.asarray(skeleton, float))
 
     def log_risks(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -182,11 +186,9 @@ class LogisticCurves(Curves):
     x: np.ndarray
 
     @classmethod
-    def make(
-        cls, skeleton: Sequence[float], scale: float, intercept: float, points: int = 401
-    ) -> LogisticCurves:
+    def make(cls, skeleton: Sequence[float], scale: float, intercept: float) -> LogisticCurves:
         """Take doses x from the skeleton, with ``b = 0`` giving it back."""
-        b = _line(0.0, scale, points, 8.5)
+        b = _line(0.0, scale, *_ONE)
         x = logit(np.asarray(skeleton, float)) - intercept
         return cls((b,), -0.5 * (b / scale) ** 2, intercept, x)
 
@@ -226,7 +228,6 @@ class TwoParameterCurves(Curves):
         sd: Sequence[float],
         correlation: float = 0.0,
         points: tuple[int, int] = (401, 101),
-        width: float = 5.5,
     ) -> TwoParameterCurves:
         """Take the rectangle of a within some standard deviations of the prior.
 
@@ -237,12 +238,11 @@ class TwoParameterCurves(Curves):
         mean, sd, correlation
             Of a and b, jointly normal.
         points
-            Of a, finely because limits of the risk cut through it, and of b.
-        width
-            Standard deviations on each side.
+            Of a, finely because limits of the risk cut through it, and of b; at least, since wide
+            priors get more.
         """
-        a = _line(mean[0], sd[0], points[0], width)
-        b = _line(mean[1], sd[1], points[1], width)
+        a = _line(mean[0], sd[0], points[0], *_TWO[0])
+        b = _line(mean[1], sd[1], points[1], *_TWO[1])
         u, v = np.meshgrid((a - mean[0]) / sd[0], (b - mean[1]) / sd[1], indexing="ij")
         square = (u**2 - 2 * correlation * u * v + v**2) / (1 - correlation**2)
         return cls((a, b), -0.5 * square.reshape(-1), np.asarray(x, float))
