@@ -45,7 +45,7 @@ contracts: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 cards: $(VENV)/run.stamp
-	$(BIN)/pkpd check models benchmarks/schedules
+	$(BIN)/pkpd check models benchmarks/schedules benchmarks/designs
 
 wheel: $(VENV)/dev.stamp
 	$(BIN)/python -m hatchling build -t wheel

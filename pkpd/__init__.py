@@ -9,6 +9,7 @@ Verbs, and the few nouns that a first script needs, are here. The rest is in pub
 `pkpd.plots`       figures of a fit
 `pkpd.pymc`        structures inside a ``pm.Model`` of one's own
 `pkpd.evidence`    learning from published outcomes, and predicting trials with what was learned
+`pkpd.designs`     phase I dose-finding designs: next dose, decision tables, characteristics
 `pkpd.endpoints`   recovery, grades, dose-limiting toxicity, response, death
 `pkpd.data`        data sets and their readers
 `pkpd.cards`       cards of drugs, populations, rules and trials

@@ -239,6 +239,35 @@ def check(
 
 
 @app.command()
+def design(
+    file: Annotated[Path, typer.Argument(help="Design file (.toml), as benchmarks/designs has.")],
+    table: Annotated[
+        bool, typer.Option("--table", help="Print the decision table, or pathways instead.")
+    ] = False,
+    ahead: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Print every outcome of the next N cohorts.")
+    ] = 0,
+    characteristics: Annotated[
+        bool,
+        typer.Option("--characteristics", help="Print operating characteristics by scenario."),
+    ] = False,
+    risks: Annotated[
+        str | None,
+        typer.Option(metavar="P,P,...", help="True risks of a DLT instead of the file's."),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=2, help="Simulated trials, where not exact.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of simulated trials.")] = 1,
+) -> None:
+    """Replay a dose-finding trial: the next dose, and why; tables, operating characteristics."""
+    with _told():
+        from pkpd.designs.command import design_lines
+
+        asked = {"table": table, "ahead": ahead, "operating": characteristics, "risks": risks}
+        for line in design_lines(file, **asked, trials=trials, seed=seed):
+            typer.echo(line)
+
+
+@app.command()
 def version() -> None:
     """Print the versions of pkpd and of what its numbers depend on."""
     from pkpd.report.comparison.record import versions

@@ -11,9 +11,9 @@ PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FACADES = ("models", "checks", "plots", "pymc", "results")  # public names and nothing else
 LAYERS = ("errors", "float64", "machine", "units", "body", "distributions", "schedule",
-          "subjects", "trials", "cards", "data", "kinetics", "marrow", "model", "solve", "course",
-          "endpoints", "predict", "leukaemia", "fitting", "evidence", "ensemble", "comparison",
-          "report", *FACADES, "cli")  # fmt: skip
+          "subjects", "trials", "cards", "data", "designs", "kinetics", "marrow", "model", "solve",
+          "course", "endpoints", "predict", "leukaemia", "fitting", "evidence", "ensemble",
+          "comparison", "report", *FACADES, "cli")  # fmt: skip
 
 
 def test_modules_are_of_readable_size_and_say_what_they_are():

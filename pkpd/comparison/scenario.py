@@ -288,10 +288,18 @@ def check_file(path: str | Path) -> list[str]:
         None: load_trial,  # a schedule of one's own need not say that it is a trial
         "leukaemia": read_leukaemia_card,
         "evidence_populations": read_populations,
+        "design": _read_design,
     }
     if kind in readers:
         return every_problem(Path(path), readers[kind])
     return check_card(Path(path))
+
+
+def _read_design(path: Path) -> object:
+    """Read a design file; only one who has one waits for the designs to load."""
+    from pkpd.designs.design_card import load_design
+
+    return load_design(path)
 
 
 def with_overrides(

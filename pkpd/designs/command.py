@@ -1,0 +1,146 @@
+"""What ``pkpd design FILE`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import xarray as xr
+
+from pkpd.cards.tables import read_toml
+from pkpd.designs.data import check_risks
+from pkpd.designs.design_card import DesignFile, Scenario, load_design, responses_of
+from pkpd.designs.exact.characteristics import characteristics
+from pkpd.designs.exact.courses import Courses, enumerate_courses
+from pkpd.designs.exact.pathways import pathways
+from pkpd.designs.rules.three_plus_three import RollingSix
+from pkpd.designs.rules.tite_boin import TiteBOIN
+from pkpd.designs.simulate.trials import simulate_trials
+from pkpd.designs.tables import has_decision_table, pending_table
+from pkpd.designs.text import (
+    characteristics_lines,
+    heading,
+    pathway_lines,
+    pending_lines,
+    replay,
+    table_lines,
+)
+from pkpd.errors import PkpdError, sentence
+
+
+def design_lines(
+    path: Path,
+    *,
+    table: bool = False,
+    ahead: int = 0,
+    operating: bool = False,
+    risks: str | None = None,
+    trials: int = 2000,
+    seed: int = 1,
+) -> Iterator[str]:
+    """Replay a trial and tell its next dose; print tables and characteristics as asked.
+
+    Parameters
+    ----------
+    path
+        Design file.
+    table
+        Print the decision table; of designs without one, the pathways of the next two cohorts.
+    ahead
+        Print the pathways of so many cohorts.
+    operating
+        Print the operating characteristics under the scenarios of the file.
+    risks
+        True risks instead of the file's scenarios, as ``"0.05,0.15,0.3"``.
+    trials, seed
+        Of simulations.
+
+    Yields
+    ------
+    str
+        A line.
+    """
+    file = load_design(path)
+    yield from heading(file)
+    yield ""
+    yield from replay(file)
+    if table and has_decision_table(file.design):
+        yield ""
+        yield from table_lines(file.design)
+        if isinstance(file.design, TiteBOIN | RollingSix):
+            yield ""
+            every = 3 if isinstance(file.design, TiteBOIN) else 1
+            most = 12 if isinstance(file.design, TiteBOIN) else file.design.enrolled_most
+            yield from pending_lines(pending_table(file.design, most, every))
+    elif table and not ahead:
+        ahead = 2
+    if ahead:
+        yield ""
+        yield from pathway_lines(pathways(file.design, ahead, file.data()), file.doses)
+    if operating or risks is not None:
+        yield from _operating(file, path, risks, trials, seed)
+
+
+def _operating(
+    file: DesignFile, path: Path, risks: str | None, trials: int, seed: int
+) -> Iterator[str]:
+    scenarios = file.scenarios if risks is None else (_asked(file, risks),)
+    if not scenarios:
+        raise PkpdError(
+            sentence(
+                where=read_toml(path).file,
+                what="no true risks are given",
+                remedy="add [[scenario]] with name and risks, or give --risks 0.05,0.15,0.3",
+            )
+        )
+    design = file.design
+    exact = not design.uses_pending and not design.backfills
+    courses = enumerate_courses(design) if exact else None
+    for scenario in scenarios:
+        yield ""
+        how = "exact" if exact else "simulated"
+        yield f"Operating characteristics, {how}: {scenario.name}."
+        found = _characteristics(file, path, scenario, courses, trials, seed)
+        yield from characteristics_lines(found, file.doses)
+
+
+def _characteristics(
+    file: DesignFile,
+    path: Path,
+    scenario: Scenario,
+    courses: Courses | None,
+    trials: int,
+    seed: int,
+) -> xr.Dataset:
+    if courses is not None:
+        return characteristics(file.design, scenario.risks, courses=courses)
+    for key, value, example in (
+        ("accrual", file.accrual, "every_days = 14"),
+        ("window", file.times, "days = 28"),
+    ):
+        if value is None:
+            what = f"{file.design.name} is simulated in calendar time and [{key}] is missing"
+            remedy = f"add [{key}] with {example}"
+            where = read_toml(path).file
+            raise PkpdError(sentence(where=where, what=what, remedy=remedy))
+    assert file.accrual is not None
+    return simulate_trials(
+        file.design,
+        scenario.risks,
+        accrual=file.accrual,
+        times=file.times,
+        weight=file.weight,
+        responses=responses_of(file, scenario),
+        trials=trials,
+        seed=seed,
+    )
+
+
+def _asked(file: DesignFile, risks: str) -> Scenario:
+    try:
+        values = tuple(float(word) for word in risks.split(","))
+    except ValueError:
+        what, allowed = f"{risks!r} are no risks", "numbers with commas, such as 0.05,0.15,0.3"
+        raise PkpdError(sentence(where="--risks", what=what, allowed=allowed)) from None
+    check_risks(values, len(file.doses))
+    return Scenario("risks as asked for", values)

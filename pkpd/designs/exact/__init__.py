@@ -1,0 +1,1 @@
+"""Exact operating characteristics: every course that a trial can take, each counted once."""

@@ -1,0 +1,223 @@
+"""A design: a pure function from what a trial has seen to its next dose."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from pkpd.designs.data import Action, Decision, Decisions, TrialData, Trials, Why
+from pkpd.designs.rules.stopping import StoppingRule
+from pkpd.errors import PkpdError, sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design(ABC):
+    """A phase I design.
+
+    Attributes
+    ----------
+    levels
+        Number of doses.
+    start
+        Dose of the first patients, counted from 1.
+    cohort_size
+        Patients who are treated together.
+    most_patients
+        Patients after whom the trial ends; ``None`` where the design ends by itself.
+    stops
+        Rules by which the trial stops early, the first that holds first.
+    """
+
+    name: ClassVar[str] = ""
+    uses_last_cohort: ClassVar[bool] = False
+    """Whether a decision depends on the outcome of the latest cohort alone."""
+    backfills: ClassVar[bool] = False
+    """Whether patients can be treated below the present dose while it is assessed."""
+    uses_pending: ClassVar[bool] = False
+    """Whether a decision can be taken while patients are pending."""
+
+    levels: int
+    start: int = 1
+    cohort_size: int = 3
+    most_patients: int | None = 30
+    stops: tuple[StoppingRule, ...] = ()
+
+    def __post_init__(self) -> None:
+        whole = {"levels": self.levels, "cohort_size": self.cohort_size}
+        if self.most_patients is not None:
+            whole["most_patients"] = self.most_patients
+        for name, value in whole.items():
+            if value < 1:
+                self._refuse(name, f"it is {value}", "1 or more")
+        if not 1 <= self.start <= self.levels:
+            self._refuse("start", f"it is dose {self.start}", f"1 to {self.levels}")
+        for rule in self.stops:
+            rule.check(self)
+
+    def _refuse(self, key: str, what: str, allowed: str, remedy: str | None = None) -> None:
+        where = f"{self.name}, {key}"
+        raise PkpdError(sentence(where=where, what=what, allowed=allowed, remedy=remedy))
+
+    # -- what a design answers -----------------------------------------------------------------
+
+    @abstractmethod
+    def rule(self, data: Trials) -> Decisions:
+        """Apply the design's own rule, before stopping rules; every trial has treated somebody."""
+
+    @abstractmethod
+    def select(self, data: Trials) -> np.ndarray:
+        """Dose selected if the trials ended now, shape ``(trials,)``; 0 for none."""
+
+    @abstractmethod
+    def explain(self, data: Trials, decision: Decisions) -> str:
+        """Why the first trial's decision is what it is: a clause without capital and full stop."""
+
+    def eliminated(self, data: Trials) -> np.ndarray:
+        """Doses that are out of the trial, shape ``(trials, levels)``."""
+        return np.zeros(data.treated.shape, bool)
+
+    def check(self, data: TrialData) -> None:
+        """Refuse data that lack what the design decides by."""
+        del data
+
+    def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
+        """Posterior probability that the risk at a dose exceeds a limit, shape ``(trials,)``."""
+        del data, level, limit
+        raise PkpdError(
+            sentence(
+                where=f"{self.name}, stops",
+                what="this design has no posterior of the risk",
+                remedy="use a stopping rule that counts patients",
+            )
+        )
+
+    def must_wait(self, data: Trials) -> np.ndarray:
+        """Whether a decision waits for patients who are pending, shape ``(trials,)``."""
+        return np.logical_and(data.pending.any(axis=1), not self.uses_pending)
+
+    def backfill(self, data: Trials) -> np.ndarray:
+        """Dose of patients who come while escalation waits, shape ``(trials,)``; 0 for none."""
+        return np.zeros(len(data.current), int)
+
+    # -- for everybody -------------------------------------------------------------------------
+
+    def size(self, data: Trials, level: np.ndarray) -> np.ndarray:
+        """Patients of the next cohort, shape ``(trials,)``."""
+        del level
+        size = np.full(len(data.current), self.cohort_size)
+        if self.most_patients is None:
+            return size
+        return np.minimum(size, self.most_patients - escalated(data))
+
+    def decide(self, data: Trials) -> Decisions:
+        """Next dose of many trials at once.
+
+        Parameters
+        ----------
+        data
+            What the trials have seen.
+
+        Returns
+        -------
+        Decisions
+            Level, action and the reason of a stop, each of shape ``(trials,)``.
+        """
+        self._check_levels(data.levels)
+        fresh = data.current == 0
+        if fresh.all():
+            count = len(fresh)
+            return Decisions(
+                np.full(count, self.start),
+                np.full(count, Action.START),
+                np.full(count, Why.GOES_ON),
+            )
+        if fresh.any():
+            parts = [self.decide(data.take(np.flatnonzero(rows))) for rows in (fresh, ~fresh)]
+            order = np.argsort(np.concatenate([np.flatnonzero(fresh), np.flatnonzero(~fresh)]))
+            names = ("level", "action", "why")
+            return Decisions(
+                *(np.concatenate([getattr(p, name) for p in parts])[order] for name in names)
+            )
+        own = self.rule(data)
+        action, why = own.action.copy(), own.why.copy()
+        for stop in self.stops:
+            hit = (why == Why.GOES_ON) & stop.met(self, data, own)
+            action[hit], why[hit] = Action.STOP, stop.why
+        if self.most_patients is not None:
+            full = (why == Why.GOES_ON) & (escalated(data) >= self.most_patients)
+            action[full], why[full] = Action.STOP, Why.MAXIMUM
+            waits = full & data.pending.any(axis=1) & self.uses_pending
+            action[waits], why[waits] = Action.SUSPEND, Why.GOES_ON
+        return Decisions(own.level, action, why)
+
+    def recommend(self, data: Trials, decisions: Decisions) -> np.ndarray:
+        """Dose selected by trials that have stopped, shape ``(trials,)``; 0 for none."""
+        return np.where(decisions.why == Why.TOO_TOXIC, 0, self.select(data))
+
+    def next_dose(self, data: TrialData) -> Decision:
+        """Next dose of one trial, and why.
+
+        Examples
+        --------
+        >>> from pkpd.designs import BOIN, TrialData
+        >>> BOIN(levels=5, target=0.3).next_dose(TrialData.from_outcomes(5, "1NNN 2NNT")).level
+        2
+        """
+        self.check(data)
+        batch = data.batch()
+        backfill = int(self.backfill(batch)[0]) or None
+        if self.must_wait(batch)[0]:
+            count = int(batch.pending.sum())
+            patients = "1 patient is" if count == 1 else f"{count} patients are"
+            reason = f"{patients} pending, and {self.name} decides when all assessments have ended"
+            if backfill:
+                reason += f"; patients who come meanwhile are backfilled at dose {backfill}"
+            level = int(batch.current[0])
+            return Decision(Action.SUSPEND, level, _as_sentence(reason), backfill=backfill)
+        found = self.decide(batch)
+        action, why = Action(int(found.action[0])), Why(int(found.why[0]))
+        reason = self._reason(batch, found, action, why)
+        out = tuple(int(j) + 1 for j in np.flatnonzero(self.eliminated(batch)[0]))
+        if action != Action.STOP:
+            return Decision(action, int(found.level[0]), reason, eliminated=out)
+        mtd = int(self.recommend(batch, found)[0]) or None
+        return Decision(action, None, reason, why, mtd, out)
+
+    def _reason(self, data: Trials, found: Decisions, action: Action, why: Why) -> str:
+        if action == Action.START:
+            return _as_sentence("no patient has been treated")
+        for stop in self.stops:
+            if why == stop.why and bool(stop.met(self, data, found)[0]):
+                return _as_sentence(stop.words(self, data, found))
+        if why == Why.MAXIMUM:
+            count = int(data.treated.sum())
+            return _as_sentence(f"{count} patients are treated, of at most {self.most_patients}")
+        return _as_sentence(self.explain(data, found))
+
+    def _check_levels(self, levels: int) -> None:
+        if levels != self.levels:
+            what = f"the data have {levels} doses and the design {self.levels}"
+            raise PkpdError(sentence(where=self.name, what=what, remedy="give counts of each dose"))
+
+
+def escalated(data: Trials) -> np.ndarray:
+    """Patients treated in escalation, backfilled ones not counted, shape ``(trials,)``."""
+    return data.treated.sum(axis=1) - data.backfilled.sum(axis=1)
+
+
+def towards(data: Trials, level: np.ndarray) -> Decisions:
+    """Decisions to treat at these doses next; level 0 stops the trial as too toxic."""
+    action = np.select(
+        [level == 0, level > data.current, level < data.current],
+        [Action.STOP, Action.ESCALATE, Action.DEESCALATE],
+        Action.STAY,
+    )
+    why = np.where(level == 0, Why.TOO_TOXIC, Why.GOES_ON)
+    return Decisions(level, action, why)
+
+
+def _as_sentence(clause: str) -> str:
+    return f"{clause[:1].upper()}{clause[1:]}."

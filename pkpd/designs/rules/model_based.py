@@ -1,0 +1,227 @@
+"""What designs with a dose-toxicity model share: the posterior, restrictions, overdose control."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, check_target
+from pkpd.designs.merging import merged
+from pkpd.designs.protocol import Design, towards
+from pkpd.designs.rules.posterior import Curves
+from pkpd.errors import PkpdError, sentence
+
+COHERENCE = ("none", "rate", "cohort")
+_MOST_KNOWN = 200_000
+
+
+@dataclass(frozen=True)
+class OverdoseControl:
+    """Escalation with overdose control (EWOC): which doses may be given.
+
+    Attributes
+    ----------
+    limit
+        Risk above which a dose is an overdose.
+    certainty
+        Posterior probability of an overdose up to which a dose may be given.
+    """
+
+    limit: float
+    certainty: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("certainty", self.certainty)):
+            if not 0 < value < 1:
+                what = f"{name} is {value:g}"
+                raise PkpdError(
+                    sentence(where="overdose control", what=what, allowed="between 0 and 1")
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDesign(Design):
+    """A design that follows the posterior of a dose-toxicity curve.
+
+    Attributes
+    ----------
+    target
+        Risk of a DLT that is aimed at.
+    skip_up, skip_down
+        Whether doses may be skipped on the way up or down from the present one.
+    coherence
+        ``"rate"``: no escalation while the rate of DLTs at the present dose exceeds the target;
+        ``"cohort"``: none after a cohort whose rate is the target or more; ``"none"``.
+    overdose
+        Which doses may be given at all; ``None`` for all.
+    """
+
+    target: float
+    skip_up: bool = False
+    skip_down: bool = True
+    coherence: str = "cohort"
+    overdose: OverdoseControl | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_target(self.target)
+        if self.coherence not in COHERENCE:
+            self._refuse("coherence", f"{self.coherence!r}", ", ".join(COHERENCE))
+
+    @property
+    def uses_last_cohort(self) -> bool:  # type: ignore[override]
+        """Whether the latest cohort's own outcome matters."""
+        return self.coherence == "cohort"
+
+    @property
+    @abstractmethod
+    def curves(self) -> Curves:
+        """Grid of dose-toxicity curves."""
+
+    @abstractmethod
+    def risks(self, data: Trials) -> np.ndarray:
+        """Estimated risk at each dose, shape ``(trials, levels)``."""
+
+    @abstractmethod
+    def wanted(self, data: Trials) -> np.ndarray:
+        """Dose that the posterior asks for among those allowed, ``(trials,)``; 0 for none."""
+
+    def check(self, data: TrialData) -> None:
+        """Refuse counts without the latest cohort where a decision looks at it."""
+        if self.uses_last_cohort and data.current and data.last_cohort is None:
+            raise PkpdError(
+                sentence(
+                    where=f"{self.name}, coherence",
+                    what="the dose may not rise after DLTs in the latest cohort, and it is not "
+                    "given",
+                    remedy="give last_cohort=(patients, DLTs), use TrialData.from_cohorts, or set "
+                    'coherence="rate"',
+                )
+            )
+
+    # -- the posterior -------------------------------------------------------------------------
+
+    @cached_property
+    def _averaged(self) -> dict[str, np.ndarray]:
+        """What is averaged over the posterior, shape ``(quantities, points)`` each."""
+        curves = self.curves
+        made = {"parameters": curves.grid, "squares": curves.grid**2, "risks": curves.risks}
+        if self.overdose is not None:
+            made["over"] = self._shares(self.overdose.limit)
+        return made
+
+    def _shares(self, limit: float) -> np.ndarray:
+        return np.stack([self.curves.share_above(j, limit) for j in range(1, self.levels + 1)])
+
+    @cached_property
+    def _known(self) -> dict[bytes, np.ndarray]:
+        """Posterior means of counts that were asked for before."""
+        return {}
+
+    def posterior(self, data: Trials, name: str) -> np.ndarray:
+        """Posterior means of one kind of quantity, shape ``(trials, quantities)``.
+
+        Parameters
+        ----------
+        data
+            What the trials have seen. Counts without pending patients are looked up once.
+        name
+            ``"parameters"``, ``"squares"`` of them, ``"risks"`` or ``"over"``, the probabilities of
+            an overdose.
+        """
+        kinds = self._averaged
+        ends = np.cumsum([len(values) for values in kinds.values()])
+        place = list(kinds).index(name)
+        columns = slice(ends[place] - len(kinds[name]), ends[place])
+        values = np.concatenate(list(kinds.values()))
+        if data.pending_level.any():
+            return self.curves.expect(data, values)[:, columns]
+        counts = np.concatenate([data.completed, data.dlts], axis=1).astype(np.int32)
+        first, back = merged(counts)
+        keys = [counts[row].tobytes() for row in first]
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        new = [i for i, key in enumerate(keys) if key not in self._known]
+        if new:
+            found = self.curves.expect(data.take(first[new]), values)
+            self._known.update(zip([keys[i] for i in new], found, strict=True))
+        return np.stack([self._known[key] for key in keys])[:, columns][back]
+
+    def moments(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior means and variances of the parameters, ``(trials, parameters)`` each."""
+        mean = self.posterior(data, "parameters")
+        return mean, self.posterior(data, "squares") - mean**2
+
+    def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
+        """Posterior probability that the risk at a dose exceeds a limit."""
+        if self.overdose is not None and limit == self.overdose.limit:
+            return self.posterior(data, "over")[:, level - 1]
+        return self.curves.exceeds(data, level, limit)
+
+    # -- the design ----------------------------------------------------------------------------
+
+    def allowed(self, data: Trials) -> np.ndarray:
+        """Doses that overdose control leaves, shape ``(trials, levels)``."""
+        if self.overdose is None:
+            return np.ones(data.treated.shape, bool)
+        return self.posterior(data, "over") <= self.overdose.certainty + 1e-12
+
+    def eliminated(self, data: Trials) -> np.ndarray:
+        """Doses that overdose control leaves out."""
+        return ~self.allowed(data)
+
+    def rule(self, data: Trials) -> Decisions:
+        """Go where the posterior asks for, within the restrictions."""
+        return towards(data, self.restricted(data, self.wanted(data)))
+
+    def restricted(self, data: Trials, wanted: np.ndarray) -> np.ndarray:
+        """Hold back the dose asked for from skipping and from incoherent escalation."""
+        now, level = data.current, wanted
+        if not self.skip_up:
+            level = np.minimum(level, now + 1)
+        if not self.skip_down:
+            level = np.where(level > 0, np.maximum(level, now - 1), level)
+        if self.coherence == "rate":
+            n, y = data.at(data.completed), data.at(data.dlts)
+            level = np.where(y > self.target * n, np.minimum(level, now), level)
+        elif self.coherence == "cohort":
+            bad = (data.last_treated > 0) & (data.last_dlts >= self.target * data.last_treated)
+            level = np.where(bad, np.minimum(level, now), level)
+        return level
+
+    def select(self, data: Trials) -> np.ndarray:
+        """Dose that would be given next; 0 for none."""
+        return self.restricted(data, self.wanted(data))
+
+    def explain(self, data: Trials, decision: Decisions) -> str:
+        """Estimated risks around the dose, and what held the design back."""
+        wanted, level = int(self.wanted(data)[0]), int(decision.level[0])
+        if Why(int(decision.why[0])) == Why.TOO_TOXIC and wanted == 0:
+            assert self.overdose is not None
+            over = float(self.posterior(data, "over")[0, 0])
+            return (
+                f"even the lowest dose exceeds a risk of {self.overdose.limit:g} with probability "
+                f"{over:.3f}, above {self.overdose.certainty:g}"
+            )
+        risks = self.risks(data)[0]
+        text = f"the risk at dose {wanted} is estimated as {risks[wanted - 1]:.3f}"
+        text += self._compared(data, wanted)
+        if level != wanted:
+            now = int(data.current[0])
+            held = "doses are not skipped" if abs(wanted - now) > 1 else ""
+            if level <= now < wanted:
+                n, y = int(data.at(data.completed)[0]), int(data.at(data.dlts)[0])
+                if self.coherence == "cohort":
+                    n, y = int(data.last_treated[0]), int(data.last_dlts[0])
+                held = f"the dose does not rise after {y} of {n} patients had a DLT"
+            text += f", but {held}"
+        if Action(int(decision.action[0])) == Action.SUSPEND:
+            text += f"; accrual waits for {int(data.pending.sum())} pending patients"
+        return text
+
+    def _compared(self, data: Trials, wanted: int) -> str:
+        del data, wanted
+        return f", closest to the target {self.target:g}"

@@ -1,0 +1,1 @@
+"""Simulated trials with accrual, late toxicities and backfilling."""
