@@ -54,7 +54,14 @@ _NUMBERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
         ),
         MATURATION_BLOCK: (
             ("emax", "ec50"),
-            ("platelet_ratio", "kill_stem", "kill_blasts"),
+            (
+                "platelet_ratio",
+                "hill",
+                "kill_stem",
+                "slow_stem",
+                "with_chemotherapy",
+                "kill_blasts",
+            ),
             ("ec50", "kill_blasts", "exposure"),
         ),
     }

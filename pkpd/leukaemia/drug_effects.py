@@ -102,7 +102,10 @@ class LevelDrug:
         if self.action.acts_by == SATURABLE_KILL:
             return SaturableKill(prefix)
         return MaturationBlock(
-            prefix, linear=variant.effect == "linear", excess=variant.effect_above_one != "capped"
+            prefix,
+            linear=variant.effect == "linear",
+            excess=variant.effect_above_one != "capped",
+            steep=self.action.number("hill") is not None,
         )
 
     def parameters(
@@ -161,7 +164,9 @@ class LevelDrug:
                 "emax": number("emax"),
                 "ec50_neutrophil": ec50,
                 "ec50_platelet": ec50 / number("platelet_ratio", 1.0),
+                "hill": number("hill", 1.0),
                 "kill_stem": number("kill_stem", 0.0),
+                "slow_stem": number("slow_stem", 0.0),
                 "kill_blasts": spread("kill_blasts", score(f"kill_blasts.{name}"), 0.0),
             }
         return {f"{name}_{short}": np.full(n, value) for short, value in found.items()}
@@ -227,21 +232,34 @@ class PreparedRegimen:
             return self.rules
         theta = self.with_own(theta)
         rates = self.rules.rates.copy()
+        beside = self._sensitised(theta)
         for c, k, drug, total, share in self.chemotherapy:
             rate = intensity(theta, drug, total) * share
             platelet = theta.get(f"platelet.{drug}", 1.0)
             committed = rate * theta.get(f"committed.{drug}", 1.0)
+            early = rate * beside[c]
             of_channel = {
-                "early": rate,
+                "early": early,
                 "committed": committed,
                 "blasts": rate * theta.get(f"blasts.{drug}", 1.0),
                 "injury": rate * theta.get(f"injury.{drug}", 0.0),
-                "early_platelet": rate * platelet,
+                "early_platelet": early * platelet,
                 "committed_platelet": committed * platelet,
             }
             for column, channel in enumerate(CHANNELS):
                 rates[c, :, k, column] = of_channel[channel]
         return self.rules._replace(rates=rates)
+
+    def _sensitised(self, theta: Theta) -> Floats:
+        """Factors on the kill of early cells by chemotherapy, ``[C, D]``.
+
+        They are those of drugs with a level that are given on the same day (``with_chemotherapy``).
+        """
+        factor = np.ones(self.rules.given.shape[:2])
+        for level in self.levels:
+            own = theta.get(f"with_chemotherapy.{level.card.name}", 1.0)
+            factor = np.where(self.rules.given[:, :, level.index] > 0, factor * own, factor)
+        return factor
 
 
 def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:

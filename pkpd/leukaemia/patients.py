@@ -42,6 +42,7 @@ _HOURS = 24.0
 _LN2 = float(np.log(2.0))
 _OVERSAMPLING = 4
 _NO_BLASTS = 1e-9
+_AGE = 60.0  # years, of which the numbers of diseases are
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,6 +294,8 @@ def _parameters(
     general = of("crowding")
     capacity = of("capacity", default=0.0)
     known = np.asarray(capacity) > 0.0
+    older = (age - _AGE) / 10.0
+    capacity = capacity * np.exp(-of("capacity_age", default=0.0) * older)
     regrown = np.maximum(capacity * np.exp(sd("capacity") * normal["capacity"]), stem)
     relief = of("relief", default=np.nan)
     if np.any(np.isnan(relief) & ~known):
@@ -318,7 +321,9 @@ def _parameters(
     p["kill_stem"] = of("ln_kill") * np.exp(of("ln_kill.sd") * normal["kill"])
     between = of("kill_platelet_ratio") if variant.lineages == "separate" else 1.0
     p["kill_stem_platelet"] = p["kill_stem"] * between
-    p["resistance"] = same(of("resistance", default=1.0))
+    p["resistance"] = of("resistance", default=1.0) * np.exp(
+        -of("resistance_age", default=0.0) * older
+    )
     log10_kill = of("kill_log10") + of("kill_log10.sd") * normal["kill_blasts"]
     p["kill_blasts"] = np.maximum(log10_kill, 0.0) * np.log(10.0) * p["resistance"]
     injury = spread("injury_loss", "injury")

@@ -105,8 +105,10 @@ class SaturableKill:
 class MaturationBlock:
     """A concentration slows the step into the chains, and kills early cells and blasts a little.
 
-    The effect on neutrophils is ``emax C / (EC50 + C)``, or ``C / EC50`` if linear; platelets have
-    an EC50 of their own. Both kills are at a rate times the effect on neutrophils, up to 1.
+    The effect on neutrophils is ``emax C / (EC50 + C)``, with an exponent of both concentrations if
+    wanted, or ``C / EC50`` if linear; platelets have an EC50 of their own. Both kills are at a rate
+    times the effect on neutrophils, up to 1; the growth of early cells is slowed by a share
+    ``slow_stem`` times the same.
 
     Parameters
     ----------
@@ -116,18 +118,22 @@ class MaturationBlock:
         Whether the effect is linear.
     excess
         Whether what a linear effect exceeds 1 by removes committed cells.
+    steep
+        Whether there is an exponent ``hill``.
     """
 
     prefix: str
     linear: bool = False
     excess: bool = False
+    steep: bool = False
     driver: Literal["level"] = "level"
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """See `Action`."""
-        names = ("ec50_neutrophil", "ec50_platelet", "kill_stem", "kill_blasts")
+        names = ("ec50_neutrophil", "ec50_platelet", "kill_stem", "slow_stem", "kill_blasts")
         names = names if self.linear else ("emax", *names)
+        names = ("hill", *names) if self.steep and not self.linear else names
         return tuple(f"{self.prefix}{name}" for name in names)
 
     def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
@@ -137,7 +143,12 @@ class MaturationBlock:
         spared: Any = 0.0
         for line in ("neutrophil", "platelet"):
             ec50 = of[f"ec50_{line}"]
-            effect = driver / ec50 if self.linear else of["emax"] * driver / (ec50 + driver)
+            if self.linear:
+                effect = driver / ec50
+            elif self.steep:
+                effect = of["emax"] * _hill(driver, ec50, of["hill"])
+            else:
+                effect = of["emax"] * driver / (ec50 + driver)
             out[f"rest_{line}"] = jnp.maximum(1.0 - effect, 0.0)
             if self.excess:
                 out[f"excess_{line}"] = jnp.maximum(effect - 1.0, 0.0)
@@ -148,6 +159,7 @@ class MaturationBlock:
             "loss_early": early,
             "loss_early_platelet": early,
             "kill_blasts": of["kill_blasts"] * spared,
+            "rest_early": 1.0 - of["slow_stem"] * spared,
         }
 
 

@@ -5,7 +5,7 @@ All pools of normal cells are scaled to 1 in health. The terms and where they co
     G   = (1 + g N0)/(1 + g N) (1 + (gx - 1) on)      G-CSF in balance (Quartino 2014); g = kANC/ke
     h   = ((a + 1)/(a + P/P0))^gamma_platelet         thrombopoietin in balance
     B   = 1/(1 + b L)                                 reversible block of differentiation
-    dS  = rho S (1 - S/K - c L) - (kill + injury) S + reserve max(1 - S/K - c L, 0)
+    dS  = rho rest S (1 - S/K - c L) - (kill + injury) S + reserve max(1 - S/K - c L, 0)
     dC  = k S B G^gamma (1 - E) - (k G^beta + kill) C                 committed neutrophils
     dTi = k G^beta (T(i-1) - Ti),  i = 1..3,  T0 = C                  maturation (Friberg 2002)
     dN  = k_circ (G^beta T3 - N)
@@ -176,8 +176,8 @@ class LeukaemicMarrow:
     })  # fmt: skip
     inputs = (
         "loss_early", "loss_early_platelet", "loss_committed", "loss_committed_platelet",
-        "kill_blasts", "rest_neutrophil", "rest_platelet", "excess_neutrophil", "excess_platelet",
-        "growth_factor", "injury",
+        "kill_blasts", "rest_early", "rest_neutrophil", "rest_platelet", "excess_neutrophil",
+        "excess_platelet", "growth_factor", "injury",
     )  # fmt: skip
     first_moments = ()
 
@@ -307,6 +307,7 @@ class LeukaemicMarrow:
 
         def early(pool: Any, rho: Any, capacity: Any, loss: Any) -> Any:
             free = room - pool / capacity
+            rho = rho * u["rest_early"]
             return (
                 rho * pool * free - (loss + injured) * pool + p["reserve"] * jnp.maximum(free, 0.0)
             )
@@ -378,7 +379,7 @@ class LeukaemicMarrow:
 
         # early pools
         def early(pool: Any, rho: Any, capacity: Any, loss: Any) -> tuple[Any, Any]:
-            per = 1.0 / capacity
+            per, rho = 1.0 / capacity, rho * u["rest_early"]
             reserve = jnp.where(room > pool * per, p["reserve"], 0.0)
             b = rho * room - loss - injured - reserve * per
             return riccati(pool, reserve * room, b, rho * per, h)

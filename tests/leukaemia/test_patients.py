@@ -12,6 +12,7 @@ from pkpd.leukaemia.drug_effects import drug_name, intensity, known_drugs, prepa
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards, value_of, with_changes
 from pkpd.leukaemia.patients import SCORES, Who, arm_patients, random_scores, who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
+from pkpd.marrow.actions import CHANNELS
 from pkpd.marrow.variants import FULL, Variant
 from pkpd.schedule import Criterion, DoseModification
 from pkpd.subjects import patients
@@ -77,6 +78,26 @@ def test_patients_follow_the_population():
     other = arm_patients(arm(), with_changes({"rho": 0.3}), source, FULL).parameters
     np.testing.assert_allclose(other["rho"] / p["rho"], 0.3 / 0.251)
     np.testing.assert_array_equal(other["stem_start"], p["stem_start"])
+
+
+def test_age_acts_on_blasts_and_on_what_a_marrow_regains():
+    made = Arm(name="x", disease="aml", schedule=ArmSchedule(None, 60), age=66.0)
+    theta, source = default_theta(), who(made, 200, 1, "x")
+    plain = arm_patients(made, theta, source, FULL).parameters
+    older = (plain["age"] - 60.0) / 10.0
+    assert np.ptp(older) > 1.0
+    changed = arm_patients(
+        made, theta | {"resistance_age": 0.2, "capacity_age": 0.1}, source, FULL
+    ).parameters
+    expected = plain["resistance"] * np.exp(-0.2 * older)
+    np.testing.assert_allclose(changed["resistance"], expected, rtol=1e-12)
+    by_chemotherapy = plain["kill_blasts"] * np.exp(-0.2 * older)
+    np.testing.assert_allclose(changed["kill_blasts"], by_chemotherapy, rtol=1e-12)
+    # capacities are not below the early pool at the start
+    free = (plain["capacity"] > plain["stem_start"]) & (changed["capacity"] > changed["stem_start"])
+    assert free.mean() > 0.9
+    ratio = changed["capacity"][free] / plain["capacity"][free]
+    np.testing.assert_allclose(ratio, np.exp(-0.1 * older[free]), rtol=1e-12)
 
 
 def test_limits_of_entry_are_kept_and_patients_stay_the_same():
@@ -152,6 +173,19 @@ def test_a_prepared_regimen_gives_the_tables_of_every_parameter_set():
         rates = prepared.at(theta).rates[0]
         total = intensity(theta, "cytarabine", 700.0)
         np.testing.assert_allclose(rates[:, 1, 0].sum(), total, rtol=1e-14)
+
+
+def test_a_drug_may_sensitise_early_cells_to_chemotherapy_on_its_days():
+    schedule = arm(*SEVEN_THREE, ("lenalidomide", 10, "mg", "5-10", "oral")).schedule
+    prepared, theta = prepare_regimen(schedule), default_theta()
+    plain = prepared.at(theta).rates[0]
+    more = prepared.at(theta | {"with_chemotherapy.lenalidomide": 1.5}).rates[0]
+    early = [CHANNELS.index("early"), CHANNELS.index("early_platelet")]
+    others = [i for i in range(plain.shape[-1]) if i not in early]
+    np.testing.assert_array_equal(more[..., others], plain[..., others])
+    assert plain[:7, 1, 0].min() > 0.0
+    np.testing.assert_array_equal(more[:4], plain[:4])
+    np.testing.assert_allclose(more[4:10][..., early], 1.5 * plain[4:10][..., early], rtol=1e-14)
 
 
 def test_ages_follow_the_arm_and_bodies_its_population():

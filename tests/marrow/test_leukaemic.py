@@ -97,6 +97,21 @@ def crossing(counts, threshold):
     return out
 
 
+def test_early_cells_without_their_growth_only_die():
+    marrow = LeukaemicMarrow()
+    p = {k: jnp.asarray(v) for k, v in parameters(8).items()}
+    p |= {"reserve": jnp.zeros(8), "injury_loss": jnp.zeros(8)}
+    y, held = marrow.start(p), {**marrow.rest(), "rest_early": 0.0, "loss_early": 0.3}
+    after = marrow.step(y, p, held, 2.0)
+    np.testing.assert_allclose(after["stem"], y["stem"] * np.exp(-0.6), rtol=1e-9)
+    # the other early pool has no loss and stands still
+    np.testing.assert_allclose(after["stem_platelet"], y["stem_platelet"], rtol=1e-9)
+    # half the growth is the growth of a marrow with half the rate
+    slower = marrow.step(y, p | {"rho": 0.5 * p["rho"]}, marrow.rest(), 2.0)
+    half = marrow.step(y, p, {**marrow.rest(), "rest_early": 0.5}, 2.0)
+    np.testing.assert_allclose(half["stem"], slower["stem"], rtol=1e-12)
+
+
 def test_blasts_grow_and_die_exactly():
     pool, rate, h = 0.3, 0.08, 5.0
     after, mean = logistic(pool, rate - 0.5, rate, h)
