@@ -97,10 +97,32 @@ class Code:
     notes: tuple[str, ...] = ()
 
 
-FUNCTIONS = (
-    "LOG LOG10 EXP SQRT ABS SIN COS TAN ASIN ACOS ATAN SINH COSH TANH INT MOD MIN MAX GAMLN PHI "
-    "PEXP PLOG PLOG10 PSQRT"
-).split()
+FUNCTIONS = [
+    "LOG",
+    "LOG10",
+    "EXP",
+    "SQRT",
+    "ABS",
+    "SIN",
+    "COS",
+    "TAN",
+    "ASIN",
+    "ACOS",
+    "ATAN",
+    "SINH",
+    "COSH",
+    "TANH",
+    "INT",
+    "MOD",
+    "MIN",
+    "MAX",
+    "GAMLN",
+    "PHI",
+    "PEXP",
+    "PLOG",
+    "PLOG10",
+    "PSQRT",
+]
 _FORTRAN = {"DLOG": "LOG", "ALOG": "LOG", "DEXP": "EXP", "DSQRT": "SQRT", "DABS": "ABS"}
 _FORTRAN |= {"LOGG": "LOG", "AMIN1": "MIN", "AMAX1": "MAX", "DMIN1": "MIN", "DMAX1": "MAX"}
 _FORTRAN |= {"ALOG10": "LOG10", "DLOG10": "LOG10", "DINT": "INT", "DMOD": "MOD"}

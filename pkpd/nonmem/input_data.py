@@ -335,10 +335,12 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
             )
         ) from None
     at = {name: i for i, column in enumerate(columns) for name in column.names}
-    read = [(i, column) for i, column in enumerate(columns) if not column.dropped]
+    # NM-TRAN takes the days from a date even where the item is dropped
+    read = [(i, c) for i, c in enumerate(columns) if not c.dropped or c.name in _DATES]
     rows: list[list[float]] = []
     numbers: list[int] = []
     ignored = {"mark": 0, "list": 0}
+    clock: list[int] = []  # times written as 14:30
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -356,7 +358,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
             continue
         if data.records is not None and len(rows) >= data.records:
             break
-        rows.append([_cell(cells, i, column, data, place) for i, column in read])
+        rows.append([_cell(cells, i, column, data, place, clock) for i, column in read])
         numbers.append(number)
     if not rows:
         raise DataError(
@@ -371,10 +373,20 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
         notes.append(
             f"{ignored['list']} rows left out by {'ACCEPT' if data.accept else 'IGNORE'} lists"
         )
+    if clock or any(name in _DATES for name in out):
+        notes.append("hours count from each individual's first record, as TIME is a clock time")
+        out["(clock)"] = np.ones(len(rows))
     return Items(out, np.array(numbers), path.name, tuple(notes))
 
 
-def _cell(cells: Sequence[str], index: int, column: Column, data: DataRecord, place: str) -> float:
+def _cell(
+    cells: Sequence[str],
+    index: int,
+    column: Column,
+    data: DataRecord,
+    place: str,
+    clock: list[int],
+) -> float:
     cell = cells[index] if index < len(cells) else ""
     if cell in (".", ""):
         return data.null
@@ -383,6 +395,7 @@ def _cell(cells: Sequence[str], index: int, column: Column, data: DataRecord, pl
     if column.name == "TIME" and ":" in cell:
         parts = [_value(part) for part in cell.split(":")]
         if all(np.isfinite(parts)):
+            clock.append(1)
             return sum(part / 60.0**k for k, part in enumerate(parts))
     value = _value(cell)
     if not np.isfinite(value):
@@ -448,8 +461,8 @@ def event_columns(items: Items, subject: np.ndarray) -> dict[str, np.ndarray]:
         out["EVID"] = np.where(dosed, 1.0, np.where(other != 0, 2.0, 0.0))
     out["MDV"] = np.where(out["EVID"] != 0, 1.0, 0.0) if missing is None else missing
     out["TIME"] = items.columns.get("TIME", np.zeros(n))
-    day = next((items.columns[name] for name in _DATES if name in items.columns), None)
-    if day is not None:
+    if items.columns.pop("(clock)", None) is not None:
+        day = next((items.columns[name] for name in _DATES if name in items.columns), 0.0)
         hours = 24.0 * day + out["TIME"]
         start = np.concatenate([[True], subject[1:] != subject[:-1]])
         first = np.maximum.accumulate(np.where(start, np.arange(n), 0))

@@ -109,7 +109,7 @@ class Live:
     notes: tuple[str, ...] = field(default=())
 
 
-def _used(statements: Sequence[Statement], wanted: set[str]) -> set[str]:
+def used_names(statements: Sequence[Statement], wanted: set[str]) -> set[str]:
     """Names that the statements need for the wanted ones."""
     out: set[str] = set()
     for one, conditions in assignments(statements):
@@ -120,14 +120,14 @@ def _used(statements: Sequence[Statement], wanted: set[str]) -> set[str]:
     return out
 
 
-def _kept_statements(statements: Sequence[Statement], wanted: set[str]) -> tuple[Statement, ...]:
+def kept_statements(statements: Sequence[Statement], wanted: set[str]) -> tuple[Statement, ...]:
     out: list[Statement] = []
     for statement in statements:
         if isinstance(statement, Assign):
             if statement.target in wanted:
                 out.append(statement)
             continue
-        branches = tuple((c, _kept_statements(body, wanted)) for c, body in statement.branches)
+        branches = tuple((c, kept_statements(body, wanted)) for c, body in statement.branches)
         if any(body for _, body in branches):
             out.append(If(branches, statement.line))
     return tuple(out)
@@ -172,7 +172,7 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
     error = program.error.statements
     wanted = {"Y", "F_FLAG"} | _fixed_names(program, dosing, observed)
     while True:
-        more = _used(pk, wanted) | _used(des, wanted) | _used(error, wanted)
+        more = used_names(pk, wanted) | used_names(des, wanted) | used_names(error, wanted)
         if "F" in more | wanted:
             more |= {f"A({n})" for n in observed}
         if any(name.startswith("MPAST(") for name in more):
@@ -184,7 +184,7 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
             break
         wanted |= more
     _check_reads(program, wanted)
-    mine = Live(*(_kept_statements(block, wanted) for block in (pk, des, error)))
+    mine = Live(*(kept_statements(block, wanted) for block in (pk, des, error)))
     settled = _settled_twice(mine)
     from_data = _from_data(mine, settled, program)
     needed = [n for n in range(1, c.size + 1) if f"A({n})" in wanted]
@@ -313,7 +313,7 @@ def data_statements(
     """Return the statements of ``$PK`` and ``$ERROR`` that follow from the data alone."""
     every = assigned(mine.pk) | assigned(mine.error)
     good = _from_data(mine, every, program)
-    return _kept_statements(mine.pk, good), _kept_statements(mine.error, good)
+    return kept_statements(mine.pk, good), kept_statements(mine.error, good)
 
 
 def _check_des(program: Program, mine: Live) -> None:

@@ -19,6 +19,7 @@ from pkpd.nonmem.code import assigned, assignments, element, reads
 from pkpd.nonmem.effects import Effects
 from pkpd.nonmem.evaluate import Evaluator, choose_element, traced
 from pkpd.nonmem.program import Live, Program, linear_equations
+from pkpd.nonmem.splitting import Split, find_split, needed_statements, refers_to
 from pkpd.nonmem.switches import Switches, read_switches
 from pkpd.solve.events.advance import solve_linear
 from pkpd.solve.events.check import choose_solver
@@ -27,6 +28,8 @@ from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.events.timeline import EventOptions
 
 _CLOSED = (1, 2, 3, 4, 11, 12)
+TOLERANCE = 1e-4
+"""Relative error of a prediction that steps may have; they are chosen for a tenth of it."""
 
 
 def dosing_parameters(program: Program, events: EventTable) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ class Solving:
     live: Live
     dataset: Dataset
     effects: Effects
-    options: OdeOptions = field(default_factory=OdeOptions)
+    options: OdeOptions = field(default_factory=lambda: OdeOptions(tolerance=TOLERANCE))
     note: str = ""
     _made: dict[str, Any] = field(default_factory=dict)
 
@@ -267,8 +270,42 @@ class Solving:
     def _system_of_equations(self) -> OdeSystem:
         return self.once("equations", self._make_equations)
 
+    def prepare(self, values: Mapping[str, Any]) -> None:
+        """Look at the equations with numbers, once: which compartments have a closed form.
+
+        Parameters
+        ----------
+        values
+            Values after ``$PK`` as numbers; what is missing counts as 0.
+        """
+        c = self.program.compartments
+        self._made["split"] = None
+        if c.advan not in GENERAL or self.linear:
+            return
+        initial = self._initial(values) or []
+        keep = {n for n, value in enumerate(initial, start=1) if np.any(np.asarray(value) != 0)}
+        keep |= set(self.switches.running) | set(self.switches.since)
+        numbers = {name: np.asarray(value, dtype=float) for name, value in values.items()}
+        self._made["split"] = find_split(self.live.des, c.size, numbers, keep)
+
+    @property
+    def _split(self) -> Split | None:
+        return self._made.get("split")
+
+    @property
+    def _order(self) -> tuple[int, ...]:
+        """Compartments (from 1) in the order of the solver."""
+        split = self._split
+        return split.order if split else tuple(range(1, self.program.compartments.size + 1))
+
     def _make_equations(self) -> OdeSystem:
         program, mine = self.program, self.live
+        split = self._split
+        exact = split.exact if split else 0
+        integrated = self._order[exact:]
+        equations = mine.des
+        if split is not None:
+            equations = needed_statements(mine.des, integrated)
         c, breaks = program.compartments, self._breaks
         names = [*mine.read_in_des]
         if c.advan == 10:
@@ -288,37 +325,42 @@ class Solving:
         def rhs(t: Any, y: tuple[Any, ...], u: Any, p: Mapping[str, Any]) -> tuple[Any, ...]:
             values: dict[str, Any] = {name: p[name] for name in names}
             values["T"] = t
-            for n in range(1, c.size + 1):
-                values[element("A", n)] = y[n - 1] * (p[running[n]] if n in running else 1.0)
+            for n, amount in zip(integrated, y, strict=False):
+                values[element("A", n)] = amount * (p[running[n]] if n in running else 1.0)
+            if split is not None:
+                values[element("A", split.observed)] = u
             for name in past:
                 values[name] = jnp.where(t >= p["MTIME" + name[5:]], 1.0, 0.0)
             if c.advan == 10:
                 return (-values["VM"] * y[0] / (values["KM"] + y[0]),)
             run = Evaluator(values, lambda name, number: choose_element(name, number, values))
-            run.run(mine.des)
-            slopes = [run.values.get(f"DADT({n})", 0.0) for n in range(1, c.size + 1)]
+            run.run(equations)
+            slopes = [run.values.get(f"DADT({n})", 0.0) for n in integrated]
             for n, switch in running.items():
-                slopes[n - 1] = slopes[n - 1] * p[switch]
+                at = integrated.index(n)
+                slopes[at] = slopes[at] * p[switch]
             return (
                 *(jnp.asarray(s, dtype=float) for s in slopes),
                 *(jnp.zeros(()) for _ in range(extra)),
             )
 
         def initial(p: Mapping[str, Any]) -> tuple[Any, ...]:
-            found = [
-                p[f"A_0({n})"] if f"A_0({n})" in starts else jnp.zeros(())
-                for n in range(1, c.size + 1)
-            ]
+            found = [p[f"A_0({n})"] if f"A_0({n})" in starts else jnp.zeros(()) for n in integrated]
             return (*found, *(jnp.zeros(()) for _ in range(extra)))
 
         return OdeSystem(
             program.source,
-            (*c.names, *(f"time {k + 1}" for k in range(extra))),
+            (*(c.names[n - 1] for n in integrated), *(f"time {k + 1}" for k in range(extra))),
             given,
             rhs,
             initial if starts else None,
-            dose_compartment=c.dose,
+            pk=None if split is None else self._exact(split, given),
+            dose_compartment=self._order.index(c.dose) + 1,
         )
+
+    def _exact(self, split: Split, given: tuple[str, ...]) -> LinearSystem:
+        names = refers_to(split.statements)
+        return split.system(self.program.source, [name for name in given if name in names])
 
     @property
     def _table(self) -> tuple[EventTable, np.ndarray]:
@@ -327,6 +369,9 @@ class Solving:
     def _make_table(self) -> tuple[EventTable, np.ndarray]:
         """Events with an empty dose that arrives at each model event time, and where records went."""
         events, count = self.events, len(self._breaks)
+        if self._split is not None:
+            places = np.array([0, *(self._order.index(n + 1) + 1 for n in range(len(self._order)))])
+            events = replace(events, cmt=places[events.cmt])
         if not count:
             return events, np.arange(events.shape[1])
         if np.any(events.is_reset):
@@ -371,7 +416,10 @@ class Solving:
                 given[name] = wide(self.switches.running[int(name[3:])])
             else:
                 given[name] = wide(self._needed(values, name))
-        out = {**given, **{name: wide(value) for name, value in self._doses(values).items()}}
+        out = dict(given)
+        for name, value in self._doses(values).items():
+            letters = name.rstrip("0123456789")
+            out[f"{letters}{self._order.index(int(name[len(letters) :])) + 1}"] = wide(value)
         begin = table.time[:, 0]
         for k, name in enumerate(self._breaks):
             first = values[name][:, 0] if np.ndim(values[name]) == 2 else values[name]
@@ -383,7 +431,12 @@ class Solving:
         found = solve_events(
             self._system_of_equations, table, self._general_parameters(values), options=self.options
         )
-        return found[:, kept, : self.program.compartments.size]
+        return found[:, kept][..., self._places]
+
+    @property
+    def _places(self) -> np.ndarray:
+        """Place of each compartment among the states of the solver."""
+        return np.array([self._order.index(n + 1) for n in range(len(self._order))])
 
     def chosen(self, judged: Callable[[Any], Any], values: Mapping[str, Any]) -> Solving:
         """Find the longest steps that are accurate at given values.
@@ -398,10 +451,9 @@ class Solving:
         if not self.program.compartments.size or self.linear:
             return self
         table, kept = self._table
-        size = self.program.compartments.size
 
         def observed(states: Any) -> Any:
-            mine = jnp.asarray(states)[:, kept, :size]
+            mine = jnp.asarray(states)[:, kept][..., self._places]
             return judged(self.switches.amounts(mine))
 
         options, note = choose_solver(

@@ -71,9 +71,9 @@ def read_steps(records: Sequence[Record]) -> tuple[Step, ...]:
             inter = True
         if _option(text, "NOINTERACTION", 5) is not None:
             inter = False
-        if _option(text, "LAPLACIAN", 4) is not None:
+        if any(_option(text, word, 4) is not None for word in ("LAPLACIAN", "LAPLACE")):
             laplace = True
-        if _option(text, "NOLAPLACIAN", 5) is not None:
+        if any(_option(text, word, 5) is not None for word in ("NOLAPLACIAN", "NOLAPLACE")):
             laplace = False
         if _option(text, "LIKELIHOOD", 4) is not None:
             likelihood = 1

@@ -12,11 +12,9 @@ import numpy as np
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.model.own_error import own
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.advan import GENERAL, read_compartments
 from pkpd.nonmem.code import Code, parse_code
-from pkpd.nonmem.effects import effects
 from pkpd.nonmem.estimates import read_blocks, read_thetas
 from pkpd.nonmem.input_data import (
     Items,
@@ -40,6 +38,8 @@ from pkpd.nonmem.records import (
 )
 from pkpd.nonmem.steps import Step, read_steps
 from pkpd.nonmem.structure import LINE, StreamStructure
+from pkpd.nonmem.values import population_model, renewed
+from pkpd.nonmem.verify import Verification, verify
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +79,11 @@ class ControlStream:
 
     def with_values(self, values: Mapping[str, float]) -> ControlStream:
         """Return the stream with other starting values, by name of parameter."""
-        from pkpd.nonmem.values import renewed
-
         return renewed(self, values)
+
+    def verify(self, beside: Sequence[str | Path] | None = None) -> Verification:
+        """Compare with what NONMEM printed; see `pkpd.nonmem.verify.verify`."""
+        return verify(self, beside)
 
     def summary(self) -> str:
         """Say in a few lines what was read."""
@@ -146,16 +148,8 @@ def read_control_stream(
     )
     notes += list(items.notes)
     dataset = _dataset(items, program, notes)
-    made = effects(program.thetas, program.omegas, program.sigmas)
-    start = {p.name: p.typical.value for p in made.parameters}
-    model = PopulationModel(
-        StreamStructure(program, made, start),
-        made.parameters,
-        {LINE: own()},
-        correlated=made.correlated,
-        partial=made.partial,
-    )
     labels = _labels(program)
+    model = population_model(program)
     return ControlStream(path, chosen.title, model, dataset, steps, labels, tuple(notes))
 
 
@@ -277,7 +271,7 @@ def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
         evid = columns["EVID"]
     else:
         zero = np.zeros(len(subject))
-        given, evid = {k: zero for k in ("amt", "rate", "ii", "addl", "ss", "cmt")}, zero
+        given, evid = dict.fromkeys(("amt", "rate", "ii", "addl", "ss", "cmt"), zero), zero
         dose = np.zeros(len(subject), bool)
     # what PREDPP takes for no dose at all
     empty = dose & (given["amt"] == 0) & (given["ss"] == 0)
@@ -313,8 +307,9 @@ def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
         events.row[rows, places],
     )
     kept: dict[str, np.ndarray] = {name: events.from_rows(v) for name, v in items.columns.items()}
-    for name in ("EVID", "MDV", "AMT", "CMT", "TIME"):
+    for name in ("EVID", "MDV", "AMT", "CMT"):
         kept.setdefault(name, events.from_rows(columns[name]))
+    kept["TIME"] = events.from_rows(columns["TIME"])
     return Dataset(events, seen, (LINE,), kept, None, tuple(items.notes))
 
 

@@ -105,6 +105,7 @@ class StreamPredictor:
         self._starts: dict[str, Any] = {}
         self._flags = np.zeros(len(seen), dtype=int)
         self._groups: L2Groups | None = None
+        self.solving.prepare(self._environment(self._start, {}))
         self._settle()
         self._flags = self._find_flags()
         self._groups = group_rows(data, self._flags == 0, self.given_l2)
