@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pkpd.data.events import EventTable
-from pkpd.nonmem.code import Statement
 from pkpd.nonmem.evaluate import Evaluator
+from pkpd.nonmem.tree import Statement
 
 CONSTANTS = {
     "ICALL": 2.0,

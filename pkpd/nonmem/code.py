@@ -11,91 +11,18 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pkpd.nonmem.records import Line, Record
-
-
-@dataclass(frozen=True)
-class Number:
-    """A constant."""
-
-    value: float
-
-
-@dataclass(frozen=True)
-class Name:
-    """A variable, in capitals."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Item:
-    """An element of an array, ``THETA(3)``, or a function of arguments, ``EXP(X)``."""
-
-    name: str
-    arguments: tuple[Expression, ...]
-
-
-@dataclass(frozen=True)
-class Unary:
-    """``-x`` or ``.NOT. x``."""
-
-    operator: str
-    operand: Expression
-
-
-@dataclass(frozen=True)
-class Binary:
-    """Two operands: arithmetic, comparison or logic."""
-
-    operator: str
-    left: Expression
-    right: Expression
-
-
-Expression = Number | Name | Item | Unary | Binary
-
-
-@dataclass(frozen=True)
-class Assign:
-    """``target = value``; the target is a name or an element with a number."""
-
-    target: str
-    value: Expression
-    line: int
-
-
-@dataclass(frozen=True)
-class If:
-    """Conditions with their statements, the last without a condition if there is an ELSE."""
-
-    branches: tuple[tuple[Expression | None, tuple[Statement, ...]], ...]
-    line: int
-
-
-Statement = Assign | If
-
-
-@dataclass(frozen=True)
-class Code:
-    """A block of abbreviated code.
-
-    Attributes
-    ----------
-    record
-        Where it stands.
-    statements
-        What is computed.
-    calls
-        ``CALLFL`` where the block sets it or its protocol phrase does, else None.
-    notes
-        What was left out on purpose.
-    """
-
-    record: Record
-    statements: tuple[Statement, ...]
-    calls: int | None = None
-    notes: tuple[str, ...] = ()
-
+from pkpd.nonmem.tree import (
+    Assign,
+    Binary,
+    Code,
+    Expression,
+    If,
+    Item,
+    Name,
+    Number,
+    Statement,
+    Unary,
+)
 
 FUNCTIONS = [
     "LOG",
@@ -517,56 +444,6 @@ def parse_code(record: Record) -> Code:
     block = _Block(record)
     statements, _, _ = block.statements()
     return Code(record, statements, block.calls, tuple(block.notes))
-
-
-# Looking through code ---------------------------------------------------------------------------
-
-
-def parts(value: Expression) -> Iterator[Expression]:
-    """Every expression inside an expression, itself first."""
-    yield value
-    children: tuple[Expression, ...] = ()
-    if isinstance(value, Item):
-        children = value.arguments
-    elif isinstance(value, Unary):
-        children = (value.operand,)
-    elif isinstance(value, Binary):
-        children = (value.left, value.right)
-    for child in children:
-        yield from parts(child)
-
-
-def reads(value: Expression) -> set[str]:
-    """Return the names that an expression reads: ``CL``, ``THETA(1)``, ``A(2)``, ``THETA(*)``."""
-    out: set[str] = set()
-    for part in parts(value):
-        if isinstance(part, Name):
-            out.add(part.name)
-        elif isinstance(part, Item) and part.name not in FUNCTIONS:
-            numbers = [a.value for a in part.arguments if isinstance(a, Number)]
-            known = len(numbers) == len(part.arguments)
-            out.add(element(part.name, *numbers) if known else f"{part.name}(*)")
-    return out
-
-
-def assignments(
-    statements: Sequence[Statement], under: tuple[Expression, ...] = ()
-) -> Iterator[tuple[Assign, tuple[Expression, ...]]]:
-    """Every assignment with the conditions that decide on it."""
-    for statement in statements:
-        if isinstance(statement, Assign):
-            yield statement, under
-            continue
-        before: tuple[Expression, ...] = ()
-        for condition, body in statement.branches:
-            mine = (*before, condition) if condition is not None else before
-            yield from assignments(body, (*under, *mine))
-            before = mine
-
-
-def assigned(statements: Sequence[Statement]) -> set[str]:
-    """Return the names that statements may set."""
-    return {one.target for one, _ in assignments(statements)}
 
 
 def replace_names(text: str, replaced: Mapping[str, str]) -> str:

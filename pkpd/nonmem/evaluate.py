@@ -20,18 +20,8 @@ from scipy.special import ndtr as np_ndtr
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.errors import PkpdError, sentence
-from pkpd.nonmem.code import (
-    Assign,
-    Binary,
-    Expression,
-    If,
-    Item,
-    Name,
-    Number,
-    Statement,
-    Unary,
-    element,
-)
+from pkpd.nonmem.code import element
+from pkpd.nonmem.tree import Assign, Binary, Expression, If, Item, Name, Number, Statement, Unary
 
 Lookup = Callable[[str, Any], Any]
 """Gives elements whose number is computed: name of the array, number."""

@@ -146,7 +146,7 @@ def _vector(lines: Sequence[str]) -> np.ndarray | None:
 
 def _triangle(lines: Sequence[str]) -> np.ndarray:
     rows: list[list[float]] = []
-    label = re.compile(r"^\s*(ETA?|EPS?)\s*\d+\s*$")
+    label = re.compile(r"^ ?(ETA?|EPS?|EP)\s*\d+\s*$")
     for line in lines:
         if label.match(line):
             rows.append([])

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.nonmem.advan import Compartments, named_rates, wanted_parameters
-from pkpd.nonmem.code import (
+from pkpd.nonmem.estimates import Block, Theta
+from pkpd.nonmem.inspect_code import assigned, assignments, parts, reads
+from pkpd.nonmem.tree import (
     Assign,
     Binary,
     Code,
@@ -23,14 +25,10 @@ from pkpd.nonmem.code import (
     If,
     Item,
     Name,
+    Number,
     Statement,
     Unary,
-    assigned,
-    assignments,
-    parts,
-    reads,
 )
-from pkpd.nonmem.estimates import Block, Theta
 
 GIVEN = ("NEWIND", "ICALL", "IREP", "NPROB", "IPROB", "A_0FLG", "COMACT", "NEWL2", "PI", "IDUM")
 """Variables that NONMEM sets and this package knows."""
@@ -405,8 +403,6 @@ def linear_equations(statements: Sequence[Statement]) -> bool:
 
 
 def _is_zero(expression: Expression) -> bool:
-    from pkpd.nonmem.code import Number
-
     return isinstance(expression, Number) and expression.value == 0.0
 
 

@@ -33,7 +33,9 @@ print(stream.verify({beside}))
 '''
 
 
-def script_of(stream: ControlStream, data: Path | None, problem: int | None, beside: list[Path]) -> str:
+def script_of(
+    stream: ControlStream, data: Path | None, problem: int | None, beside: list[Path]
+) -> str:
     """Text of a script that reads a stream again, sets its values, and verifies it."""
     from pkpd.fitting.model.population_parameters import held, start_values
 
@@ -51,7 +53,9 @@ def script_of(stream: ControlStream, data: Path | None, problem: int | None, bes
     step = stream.steps[-1] if stream.steps else None
     method = step.method if step is not None and step.method else "focei"
     words = f"the stream's step: {step.words}" if step is not None else "the stream has no step"
-    title = " ".join((stream.title or stream.path.name).replace('"', "'").replace("\\", "/").split())
+    title = " ".join(
+        (stream.title or stream.path.name).replace('"', "'").replace("\\", "/").split()
+    )
     return _SCRIPT.format(
         title=textwrap.shorten(title, 90).rstrip(".") + ".",
         name=stream.path.name,

@@ -15,9 +15,10 @@ from pkpd.errors import DataError, sentence
 from pkpd.kinetics.closed_form import mammillary_step
 from pkpd.kinetics.compartments import LinearSystem
 from pkpd.nonmem.advan import GENERAL, fixed_rates, named_rates
-from pkpd.nonmem.code import assigned, assignments, element, reads
+from pkpd.nonmem.code import element
 from pkpd.nonmem.effects import Effects
 from pkpd.nonmem.evaluate import Evaluator, choose_element, traced
+from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.program import Live, Program, linear_equations
 from pkpd.nonmem.splitting import Split, find_split, needed_statements, refers_to
 from pkpd.nonmem.switches import Switches, read_switches
@@ -330,7 +331,8 @@ class Solving:
             if split is not None:
                 values[element("A", split.observed)] = u
             for name in past:
-                values[name] = jnp.where(t >= p["MTIME" + name[5:]], 1.0, 0.0)
+                # the amount that came at that time: it changes between steps, not within one
+                values[name] = y[len(integrated) + breaks.index("MTIME" + name[5:])]
             if c.advan == 10:
                 return (-values["VM"] * y[0] / (values["KM"] + y[0]),)
             run = Evaluator(values, lambda name, number: choose_element(name, number, values))
@@ -380,7 +382,7 @@ class Solving:
                     where=events.source, what="MTIME together with EVID 3 or 4 is not supported"
                 )
             )
-        # after the first record: a dose of (almost) nothing into a compartment of its own
+        # after the first record: a dose of 1 into a compartment of its own
         columns = np.concatenate([[0], np.zeros(count, int), np.arange(1, events.shape[1])])
         new = np.zeros(len(columns), bool)
         new[1 : 1 + count] = True
@@ -390,7 +392,7 @@ class Solving:
             for name in ("evid", "cmt", "amt", "rate", "ii", "addl", "ss")
         }
         wide["evid"] = np.where(new, 1, wide["evid"])
-        wide["amt"] = np.where(new, 1e-12, wide["amt"])
+        wide["amt"] = np.where(new, 1.0, wide["amt"])
         wide["cmt"][:, 1 : 1 + count] = size + 1 + np.arange(count)
         table = replace(
             events,

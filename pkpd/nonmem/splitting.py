@@ -15,9 +15,11 @@ import numpy as np
 
 from pkpd.kinetics.closed_form import mammillary_step
 from pkpd.kinetics.compartments import LinearSystem
-from pkpd.nonmem.code import If, Statement, assigned, assignments, element, reads
+from pkpd.nonmem.code import element
 from pkpd.nonmem.evaluate import Evaluator
+from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.program import degree, kept_statements, used_names
+from pkpd.nonmem.tree import If, Statement
 
 Place = tuple[int, int | None]
 

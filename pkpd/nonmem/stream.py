@@ -14,7 +14,7 @@ from pkpd.data.events import EventTable
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.advan import GENERAL, read_compartments
-from pkpd.nonmem.code import Code, parse_code
+from pkpd.nonmem.code import parse_code
 from pkpd.nonmem.estimates import read_blocks, read_thetas
 from pkpd.nonmem.input_data import (
     Items,
@@ -38,6 +38,7 @@ from pkpd.nonmem.records import (
 )
 from pkpd.nonmem.steps import Step, read_steps
 from pkpd.nonmem.structure import LINE, StreamStructure
+from pkpd.nonmem.tree import Code
 from pkpd.nonmem.values import population_model, renewed
 from pkpd.nonmem.verify import Verification, verify
 

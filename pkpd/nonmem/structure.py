@@ -19,12 +19,14 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
 from pkpd.nonmem import carried
-from pkpd.nonmem.code import Statement, assigned, element
+from pkpd.nonmem.code import element
 from pkpd.nonmem.effects import Effects
 from pkpd.nonmem.evaluate import Evaluator, choose_element
+from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.likelihood_rows import L2Groups, given_earlier, group_rows
 from pkpd.nonmem.program import Live, Program, data_statements, live
 from pkpd.nonmem.solving import Solving, dosing_parameters
+from pkpd.nonmem.tree import Statement
 
 LINE = "Y"
 _POISONS = (0.37, -2.9)  # beginnings of variables that should not matter
@@ -189,8 +191,6 @@ class StreamPredictor:
 
     @cached_property
     def _des_read_later(self) -> frozenset[str]:
-        from pkpd.nonmem.code import assignments, reads
-
         out: set[str] = set()
         for one, conditions in assignments(self.live.error):
             out |= set().union(reads(one.value), *map(reads, conditions))
@@ -357,20 +357,32 @@ class StreamPredictor:
                 out[p.name] = p.iiv.value * 0.3 * rng.standard_normal(len(self.dataset.subjects))
         return out
 
+    @cached_property
+    def _all_rows(self) -> Any:
+        """Compiled ``(parameters, beginnings) -> Y, slopes, F_FLAG``; one program for all checks."""
+
+        def of_given(parameters: Any, begun: Any) -> Any:
+            states = self.solving.states(self._environment(parameters, begun))
+            return self._from_states(parameters, begun, states)
+
+        return jax.jit(of_given)
+
     def _outcome(self, starts: Mapping[str, Any] | None = None) -> np.ndarray:
         """All numbers that act on the objective, at parameters away from the start."""
-        probe = self._probe(1)
+        return self._joined(self._probe(1), starts)
 
-        def all_of(given: Any) -> Any:
-            if starts is None:
-                begun, states = self._kept(given)
-            else:
-                begun = dict(starts)
-                states = self.solving.states(self._environment(given, begun))
-            y, slope, flag = self._from_states(given, begun, states)
-            return jnp.concatenate([y, slope.ravel(), flag])
-
-        return np.asarray(jax.jit(all_of)({k: jnp.asarray(v) for k, v in probe.items()}))
+    def _joined(self, probe: Mapping[str, Any], starts: Mapping[str, Any] | None) -> np.ndarray:
+        given = {k: jnp.asarray(v) for k, v in probe.items()}
+        if starts is None and self._scanned:
+            found = jax.jit(self.rows)(given)
+        else:
+            begun = self._starts if starts is None else starts
+            shape = self.dataset.events.shape
+            wide = {
+                k: jnp.broadcast_to(jnp.asarray(v, dtype=float), shape) for k, v in begun.items()
+            }
+            found = self._all_rows(given, wide)
+        return np.concatenate([np.asarray(each).ravel() for each in found])
 
     def _begun(self, begin: float) -> dict[str, np.ndarray]:
         """Variables at the beginning of each record that follow from the data alone, [B, N]."""
@@ -430,16 +442,16 @@ class StreamPredictor:
         )
 
     def _find_flags(self) -> np.ndarray:
-        one, two = (
-            np.asarray(jax.jit(lambda p: self.rows(p)[2])(self._probe(seed))) for seed in (2, 3)
-        )
-        if not np.array_equal(one, two) or not np.all(np.isin(one, (0, 1, 2))):
+        n = len(self._rows)
+        one, two = (self._joined(self._probe(seed), None)[-n:] for seed in (2, 3))
+        known = np.all(np.isin(one, (0, 1, 2)))
+        if not np.array_equal(one, two) or not known:
             raise PkpdError(
                 sentence(
                     where=self.structure.program.source,
                     what="F_FLAG depends on random effects"
-                    if np.all(np.isin(one, (0, 1, 2)))
-                    else "F_FLAG",
+                    if known
+                    else "F_FLAG is something else",
                     allowed="0, 1 or 2, decided by the data",
                 )
             )

@@ -59,7 +59,8 @@ def at_estimates(program: Program, found: Estimates) -> dict[str, float]:
         *(sum(b.size for b in x) for x in (program.omegas, program.sigmas)),
     )
     if (len(found.theta), len(found.omega), len(found.sigma)) != sizes:
-        msg = f"{len(found.theta)} fixed effects, and the stream has {sizes[0]}"
+        given = (len(found.theta), len(found.omega), len(found.sigma))
+        msg = f"{given} fixed effects, random effects and residuals, and the stream has {sizes}"
         raise ValueError(msg)
     thetas = tuple(
         t if t.held else replace(t, value=float(np.clip(v, t.low, t.high)))

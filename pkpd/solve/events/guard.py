@@ -55,8 +55,6 @@ def slopes_over(rhs: Callable[..., Any], length: Array) -> Callable[..., tuple[A
         walled = tuple(finite_derivative(each) for each in y)
         q = {name: finite_derivative(value) for name, value in p.items()}
         found = (jnp.asarray(each, dtype=float) for each in rhs(t, walled, u, q))
-        return tuple(
-            jnp.where((length == 0) & ~jnp.isfinite(each), 0.0, each) for each in found
-        )
+        return tuple(jnp.where((length == 0) & ~jnp.isfinite(each), 0.0, each) for each in found)
 
     return slopes
