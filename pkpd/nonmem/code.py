@@ -423,7 +423,7 @@ def _target(found: Expression, parser: _Parser) -> str:
         return found.name
     if isinstance(found, Item) and all(isinstance(a, Number) for a in found.arguments):
         return element(found.name, *(a.value for a in found.arguments if isinstance(a, Number)))
-    parser.refuse("the left side is neither a name nor an element with a number")
+    return parser.refuse("the left side is neither a name nor an element with a number")
 
 
 def parse_code(record: Record) -> Code:

@@ -141,7 +141,8 @@ def read_thetas(records: Sequence[Record]) -> list[Theta]:
             if text == ",":
                 continue
             if text.startswith(("NUMBERPOINTS", "NUMPOINTS", "NUMBERPTS")):
-                reader.take(), reader.take()
+                reader.take()
+                reader.take()
                 continue
             if text in ("ABORT", "NOABORT", "NOABORTFIRST", "UNINT"):
                 continue

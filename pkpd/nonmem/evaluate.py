@@ -42,7 +42,8 @@ def _where(mask: Any, one: Any, other: Any) -> Any:
 
 
 def _truth(value: Any) -> Any:
-    return value if getattr(value, "dtype", None) == bool or isinstance(value, bool) else value != 0
+    truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
+    return value if truth else value != 0
 
 
 def _both(one: Any, other: Any) -> Any:

@@ -206,7 +206,7 @@ def _bracket(record: Record, text: str) -> tuple[str, str]:
             quote = char
         elif char == ")":
             return text[1:i], text[i + 1 :]
-    record.refuse("a bracket is not closed")
+    return record.refuse("a bracket is not closed")
 
 
 def _split_list(text: str) -> list[str]:
@@ -220,12 +220,12 @@ def _condition(record: Record, text: str) -> Condition:
             f"the condition ({text.strip()}) is not understood", allowed="(COLUMN.EQ.value)"
         )
     name, dotted, symbol, *values = found.groups()
-    if dotted is not None and dotted.upper() not in _COMPARISONS:
+    dotted = (dotted or "EQ").upper()
+    if dotted not in _COMPARISONS:
         record.refuse(
             f"the comparison .{dotted}.", allowed=", ".join(f".{c}." for c in _COMPARISONS)
         )
-    operator = "==" if dotted is None and symbol is None else None
-    operator = operator or (_COMPARISONS[dotted.upper()] if dotted else _SYMBOLS[symbol])
+    operator = _SYMBOLS[symbol] if symbol else _COMPARISONS[dotted]
     return Condition(name.upper(), operator, next(v for v in values if v is not None).strip())
 
 
@@ -254,7 +254,7 @@ def find_file(data: DataRecord, folder: Path, given: Path | None) -> Path:
     ):
         if path.is_file():
             return path
-    data.record.refuse(
+    return data.record.refuse(
         f"the file {data.file} is not beside the stream", remedy="name the data with data="
     )
 
@@ -294,8 +294,8 @@ def _holds(cell: str, one: Condition, place: str) -> bool:
             raise DataError(
                 sentence(
                     where=f"{place}, column {one.column}",
-                    what=f"'{cell}' and '{one.value}' are the same number in other words, and versions of "
-                    "NONMEM differ on whether IGNORE and ACCEPT compare text",
+                    what=f"'{cell}' and '{one.value}' are the same number in other words, and "
+                    "versions of NONMEM differ on whether IGNORE and ACCEPT compare text",
                     remedy="write .EQN. or .NEN. for numbers",
                 )
             )
@@ -414,7 +414,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _day(cell: str, order: str, place: str, name: str) -> int:
-    parts = re.split(r"[/\-]", cell)
+    parts = re.split(r"[/.\-]", cell)
     try:
         values = dict(zip(order, (int(p) for p in parts), strict=True))
         year = values["y"] + (0 if values["y"] > 99 else 2000 if values["y"] < 50 else 1900)
@@ -430,7 +430,7 @@ def _day(cell: str, order: str, place: str, name: str) -> int:
 
 
 def individuals(items: Items, prediction: bool) -> np.ndarray:
-    """Number of the individual record of each row: a new one wherever ID changes, int[rows]."""
+    """Count the individual records: a new one wherever ID changes, int[rows]."""
     identity = items.columns.get("ID")
     if identity is None:
         if prediction:

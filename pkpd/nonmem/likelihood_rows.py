@@ -31,7 +31,7 @@ class L2Groups:
 
 
 def group_rows(data: Dataset, normal: np.ndarray, level: np.ndarray | None) -> L2Groups | None:
-    """Groups of neighbouring observations of a subject with one value of L2, if any has two."""
+    """Find groups of neighbouring observations with one value of L2, if any has two."""
     if level is None:
         return None
     seen = data.observations

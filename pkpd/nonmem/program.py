@@ -1,4 +1,4 @@
-"""The abbreviated code of a problem as one program: what acts on the data, what is kept between records.
+"""The abbreviated code of a problem as one program: what acts, and what is kept.
 
 NONMEM carries out ``$PK``, the equations and ``$ERROR`` record by record, and a variable keeps its
 value until it is set again. This module finds by reading the code
@@ -108,7 +108,7 @@ class Live:
 
 
 def used_names(statements: Sequence[Statement], wanted: set[str]) -> set[str]:
-    """Names that the statements need for the wanted ones."""
+    """Return the names that the statements need for the wanted ones."""
     out: set[str] = set()
     for one, conditions in assignments(statements):
         if one.target in wanted:
@@ -119,6 +119,7 @@ def used_names(statements: Sequence[Statement], wanted: set[str]) -> set[str]:
 
 
 def kept_statements(statements: Sequence[Statement], wanted: set[str]) -> tuple[Statement, ...]:
+    """Return statements without the assignments to other names."""
     out: list[Statement] = []
     for statement in statements:
         if isinstance(statement, Assign):
@@ -182,7 +183,8 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
             break
         wanted |= more
     _check_reads(program, wanted)
-    mine = Live(*(kept_statements(block, wanted) for block in (pk, des, error)))
+    of_pk, of_des, of_error = (kept_statements(block, wanted) for block in (pk, des, error))
+    mine = Live(of_pk, of_des, of_error)
     settled = _settled_twice(mine)
     from_data = _from_data(mine, settled, program)
     needed = [n for n in range(1, c.size + 1) if f"A({n})" in wanted]
@@ -315,7 +317,7 @@ def data_statements(
 
 
 def _check_des(program: Program, mine: Live) -> None:
-    """Refuse equations that remember: a variable of ``$DES`` that is read before it is set there."""
+    """Refuse equations that remember: a variable of ``$DES`` read before it is set there."""
     own = assigned(mine.des)
     missing: set[str] = set()
     _definite(mine.des, set(), missing)
@@ -324,7 +326,8 @@ def _check_des(program: Program, mine: Live) -> None:
         name = remembered[0]
         line = next(one.line for one, _ in assignments(mine.des) if one.target == name)
         program.des.record.refuse(
-            f"{name} keeps a value from an earlier call of $DES, which depends on the steps of the solver",
+            f"{name} keeps a value from an earlier call of $DES, which depends on the solver's "
+            "steps",
             line,
             remedy="set it in every branch, or make it a compartment",
         )

@@ -1,4 +1,4 @@
-"""Amounts of a stream's compartments at every record, by the fastest solver that its equations allow."""
+"""Amounts of a stream's compartments at every record, by the fastest solver that will do."""
 
 from __future__ import annotations
 
@@ -369,7 +369,7 @@ class Solving:
         return self.once("table", self._make_table)
 
     def _make_table(self) -> tuple[EventTable, np.ndarray]:
-        """Events with an empty dose that arrives at each model event time, and where records went."""
+        """Events with a dose that arrives at each model event time, and where records went."""
         events, count = self.events, len(self._breaks)
         if self._split is not None:
             places = np.array([0, *(self._order.index(n + 1) + 1 for n in range(len(self._order)))])

@@ -169,7 +169,7 @@ def _left_out(problem: Problem) -> list[str]:
 def _program(
     problem: Problem, source: str, columns: Sequence[str], steps: Sequence[Step]
 ) -> Program:
-    replaced, notes = _abbreviations(problem)
+    replaced = _abbreviations(problem)
     c = read_compartments(problem)
     blocks: dict[str, Code | None] = {}
     for name in ("PK", "DES", "ERROR", "PRED"):
@@ -219,8 +219,8 @@ def _check_calls(blocks: Mapping[str, Code | None]) -> None:
         )
 
 
-def _abbreviations(problem: Problem) -> tuple[dict[str, str], list[str]]:
-    """Replacements of ``$ABBR REPLACE THETA(CL)=THETA(1)``; other options act on derivatives."""
+def _abbreviations(problem: Problem) -> dict[str, str]:
+    """Read ``$ABBR REPLACE THETA(CL)=THETA(1)``; other options act on derivatives."""
     out: dict[str, str] = {}
     for record in problem.all("ABBREVIATED"):
         words = record.text.split(maxsplit=1)
@@ -233,7 +233,7 @@ def _abbreviations(problem: Problem) -> tuple[dict[str, str], list[str]]:
             out[before] = after
         elif head.startswith(("COMRES", "COMSAV", "FUNCTION", "VECTOR")):
             record.refuse(f"{head} is not read")
-    return out, []
+    return out
 
 
 def _replaced(record: Record, replaced: Mapping[str, str]) -> Record:
@@ -261,7 +261,7 @@ def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
     own_labels = subject + 1 if np.any(counts > 1) else identity
     if np.any(counts > 1):
         notes.append(
-            f"ID {labels[counts > 1][0]:g} comes back after others: each stretch is an individual, as in NONMEM"
+            f"ID {labels[counts > 1][0]:g} comes back after others: each stretch is an individual"
         )
     dose = np.isin(columns["EVID"], (1, 4))
     if program.compartments.size:
@@ -315,7 +315,7 @@ def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
 
 
 def _increasing(time: np.ndarray, subject: np.ndarray) -> np.ndarray:
-    """Times that order the records of $PRED, which may come in any order."""
+    """Return times that order the records of $PRED, which may come in any order."""
     steps = np.diff(time)
     if np.all((steps >= 0) | (np.diff(subject) != 0)):
         return time

@@ -150,7 +150,7 @@ class StreamPredictor:
     # Values -------------------------------------------------------------------------------------
 
     def _base(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Data items, thetas, etas and the variables that NONMEM gives."""
+        """Collect data items, thetas, etas and the variables that NONMEM gives."""
         wide = {}
         for name, value in parameters.items():
             value = value if isinstance(value, jax.Array) else np.asarray(value, dtype=float)
@@ -359,7 +359,7 @@ class StreamPredictor:
 
     @cached_property
     def _all_rows(self) -> Any:
-        """Compiled ``(parameters, beginnings) -> Y, slopes, F_FLAG``; one program for all checks."""
+        """Compiled ``(parameters, beginnings) -> Y, slopes, F_FLAG``, for all checks."""
 
         def of_given(parameters: Any, begun: Any) -> Any:
             states = self.solving.states(self._environment(parameters, begun))
@@ -435,8 +435,8 @@ class StreamPredictor:
         raise PkpdError(
             sentence(
                 where=program.source,
-                what=f"{', '.join(names)}: the value at an individual's first record, or through its records, "
-                "depends on what NONMEM computed before",
+                what=f"{', '.join(names)}: the value at an individual's first record, or through "
+                "its records, depends on what NONMEM computed before",
                 remedy="set it at the first record: IF (NEWIND.NE.2) ...",
             )
         )
@@ -458,7 +458,7 @@ class StreamPredictor:
         return one.astype(int)
 
     def _judged(self, parameters: Mapping[str, Any], states: Any) -> Any:
-        """What errors of the solver are judged at, [B, N, 2]."""
+        """Return what errors of the solver are judged at, [B, N, 2]."""
         starts = dict(self._starts)
         y, slope, _ = self._from_states(parameters, starts, jnp.asarray(states))
         found = self._quantities(parameters, y, slope).reshape(2, -1).T

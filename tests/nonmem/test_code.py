@@ -150,7 +150,7 @@ def test_names_are_replaced_as_wholes():
     ],
 )
 def test_what_is_no_abbreviated_code_is_refused_by_line(lines, words):
-    with pytest.raises(PkpdError, match="run.mod") as error:
+    with pytest.raises(PkpdError, match=r"run\.mod") as error:
         parse_code(record(*lines))
     assert words in str(error.value)
 

@@ -107,7 +107,7 @@ def test_partial_correlations_give_the_block_back():
 )
 def test_what_has_no_meaning_is_refused(name, lines, words):
     read = read_thetas if name == "THETA" else read_blocks
-    with pytest.raises(PkpdError, match="run.mod, line 1") as error:
+    with pytest.raises(PkpdError, match=r"run\.mod, line 1") as error:
         read([record(name, *lines)])
     assert words in str(error.value)
 

@@ -76,9 +76,11 @@ def test_absorption_lag_and_bioavailability(tmp_path):
 
 FORMS = [
     ("Y = F + F*EPS(1) + EPS(2)", lambda f: (f, np.sqrt(0.1 * f**2 + 0.2))),
-    ("IPRED = LOG(F)\nW = THETA(2)/10\nY = IPRED + W*EPS(1)", lambda f: (np.log(f), 2 * np.sqrt(0.1) + 0 * f)),
+    ("IPRED = LOG(F)\nW = THETA(2)/10\nY = IPRED + W*EPS(1)",
+     lambda f: (np.log(f), 2 * np.sqrt(0.1) + 0 * f)),
     ("Y = F*EXP(ERR(1))", lambda f: (f, np.sqrt(0.1) * f)),
-    ("W = SQRT(SIGMA(1,1)+SIGMA(2)*F**2)\nY = F + W*EPS(1)", lambda f: (f, np.sqrt(0.1 * (0.1 + 0.2 * f**2)))),
+    ("W = SQRT(SIGMA(1,1)+SIGMA(2)*F**2)\nY = F + W*EPS(1)",
+     lambda f: (f, np.sqrt(0.1 * (0.1 + 0.2 * f**2)))),
     ("IF (ID.EQ.1) THEN\nY = F+EPS(1)\nELSE\nY = F+EPS(2)\nENDIF",
      lambda f: (f, np.sqrt(np.where(np.arange(7) < 4, 0.1, 0.2)))),
 ]  # fmt: skip
@@ -93,7 +95,14 @@ def test_residual_errors(tmp_path, code, wanted):
 
 
 def test_a_likelihood_below_the_limit(tmp_path):
-    code = "LLOQ = 3.1\nIF (DV.GE.LLOQ) THEN\nF_FLAG=0\nY=F+EPS(1)\nELSE\nF_FLAG=1\nY=PHI((LLOQ-F)/SQRT(SIGMA(1)))\nENDIF"
+    code = """LLOQ = 3.1
+IF (DV.GE.LLOQ) THEN
+F_FLAG = 0
+Y = F+EPS(1)
+ELSE
+F_FLAG = 1
+Y = PHI((LLOQ-F)/SQRT(SIGMA(1)))
+ENDIF"""
     mean, sd = means_and_sds(written(tmp_path, ADVAN1.replace("Y = F*(1+EPS(1))", code)))
     f = expected_advan1()
     below = np.array([False, False, True, True, False, False, True])

@@ -1,4 +1,4 @@
-"""What is compared with NONMEM's output, and what a wrong number or another stream's listing does."""
+"""What is compared with NONMEM's output, and what a wrong number does."""
 
 from __future__ import annotations
 

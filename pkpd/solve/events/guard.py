@@ -41,7 +41,7 @@ def finite_derivative(x: Array) -> Array:
 
 
 def slopes_over(rhs: Callable[..., Any], length: Array) -> Callable[..., tuple[Array, ...]]:
-    """Return a right side whose slopes are 0 where they are not finite and the stretch has no length.
+    """Return a right side whose slopes are 0 where not finite and the stretch has no length.
 
     Parameters
     ----------

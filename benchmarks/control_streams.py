@@ -1,11 +1,11 @@
 """Read every control stream below a folder, and compare with NONMEM's own objective.
 
-    python fits/control_streams.py FOLDER [--only NAME] [--seconds 600] [--fit]
+    python benchmarks/control_streams.py FOLDER [--only NAME] [--seconds 600]
 
-Each bundle is a folder with control streams, data files and listings. A stream is read in a process
-of its own. The table has a row for each: whether it was read or why not, the objective here and that
-of NONMEM at the same values, and the seconds that finding it took. With ``--fit`` its method is run
-from the listing's starting values too.
+Each bundle is a folder with control streams, data files and listings. A stream is read in a
+process of its own. The table has a row for each: whether it was read or why not, the objective here
+and that of NONMEM at the same values, and the seconds that finding it took. With ``--fit`` its
+method is run from the stream's starting values too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def streams(folder: Path) -> Iterator[Path]:
 
 
 def data_beside(stream: Path) -> Path | None:
-    """The only data file of a bundle, or the one named most like ``$DATA`` and the stream."""
+    """Find the only data file of a bundle, or the one named most like ``$DATA`` and the stream."""
     from pkpd.nonmem.input_data import read_data
     from pkpd.nonmem.records import read_records, stream_text
 
@@ -51,7 +51,7 @@ def data_beside(stream: Path) -> Path | None:
 
 
 def listings_beside(stream: Path, data: Path | None) -> list[Path]:
-    """Listings of a bundle: those of the simulated data where the data are simulated."""
+    """Find the listings of a bundle: those of the simulated data where the data are simulated."""
     found = sorted(p for p in stream.parent.iterdir() if p.suffix.lower() in LISTINGS)
     simulated = data is not None and "real" not in data.name.lower()
     return [p for p in found if not (simulated and "real" in p.name.lower())] or found
@@ -117,9 +117,8 @@ def tell(stream: Path, row: dict) -> None:
     print(f"{name}: read; {'verified' if row.get('verified') else row.get('why', 'not verified')}")
     for one in row.get("compared", []):
         verdict = {True: "agrees", False: "DIFFERS", None: "not judged"}[one["agrees"]]
-        print(
-            f"    {one['what']}: {one['ours']:.4f}, NONMEM {one['nonmem']:.4f}: {verdict}; {one['words']}"
-        )
+        numbers = f"{one['ours']:.4f}, NONMEM {one['nonmem']:.4f}"
+        print(f"    {one['what']}: {numbers}: {verdict}; {one['words']}")
     for note in row.get("notes", []):
         print(f"    {note}")
     if "seconds" in row:
