@@ -122,17 +122,10 @@ def _from_model(model: Record, advan: int, trans: int, record: Record) -> Compar
         text,
         flags=re.IGNORECASE,
     )
-    one = re.compile(
-        r"\bCOMP(?:ARTMENT)?S?\b\s*=?\s*(?:\(([^)]*)\)|(?!COMP)([A-Za-z]\w*|\d+)(?!\s*=))?",
-        re.IGNORECASE,
-    )
-    for found in one.finditer(rest):
-        inside = found.group(1) if found.group(1) is not None else (found.group(2) or "")
-        words = re.split(r"[\s,]+", inside.strip().upper()) if inside.strip() else []
+    for words in _compartment_words(rest, model):
         number = len(names) + 1
-        options = [w for w in words if _option(w)]
         named = [w for w in words if not _option(w)]
-        for word in map(_option, options):
+        for word in map(_option, words):
             if word == "DEFDOSE":
                 dose = number
             elif word == "DEFOBS":
@@ -142,9 +135,6 @@ def _from_model(model: Record, advan: int, trans: int, record: Record) -> Compar
             elif word == "EQUILIBRIUM":
                 model.refuse("an equilibrium compartment", remedy="write its differential equation")
         names.append(named[0].strip("'\"") if named else f"COMP{number}")
-    left = one.sub(" ", rest)
-    if left.strip(" ,"):
-        model.refuse(f"{left.split()[0]!r} is not understood")
     for i in range(len(names), int(count.group(1)) if count else 0):
         names.append(f"COMP{i + 1}")
     if not names:
@@ -154,6 +144,36 @@ def _from_model(model: Record, advan: int, trans: int, record: Record) -> Compar
     if observed is None:
         observed = names.index("CENTRAL") + 1 if "CENTRAL" in names else 1
     return Compartments(advan, trans, tuple(names), dose, observed, frozenset(off), record)
+
+
+def _compartment_words(text: str, model: Record) -> list[list[str]]:
+    """Words of each compartment: ``COMP=(CENTRAL,DEFDOSE)``, ``COMP=PERIPH`` or ``COMP`` alone."""
+    pieces = re.findall(r"[^\s(),=]+|[(),=]", text.upper())
+    keyword = {"COMP", "COMPS", "COMPARTMENT", "COMPARTMENTS"}
+    out: list[list[str]] = []
+    at = 0
+    while at < len(pieces):
+        piece = pieces[at]
+        if piece == ",":
+            at += 1
+            continue
+        if piece not in keyword:
+            model.refuse(f"{piece!r} is not understood")
+        at += 1
+        if pieces[at : at + 1] == ["="]:
+            at += 1
+        if pieces[at : at + 1] == ["("]:
+            if ")" not in pieces[at:]:
+                model.refuse("a bracket is not closed")
+            end = pieces.index(")", at)
+            out.append([word for word in pieces[at + 1 : end] if word != ","])
+            at = end + 1
+        elif at < len(pieces) and pieces[at] not in keyword | {",", "="}:
+            out.append([pieces[at]])
+            at += 1
+        else:
+            out.append([])
+    return out
 
 
 _COMPARTMENT_OPTIONS = (

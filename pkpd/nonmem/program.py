@@ -30,8 +30,22 @@ from pkpd.nonmem.tree import (
     Unary,
 )
 
-GIVEN = ("NEWIND", "ICALL", "IREP", "NPROB", "IPROB", "A_0FLG", "COMACT", "NEWL2", "PI", "IDUM")
+GIVEN = (
+    "(OBSERVED)",
+    "NEWIND",
+    "ICALL",
+    "IREP",
+    "NPROB",
+    "IPROB",
+    "A_0FLG",
+    "COMACT",
+    "NEWL2",
+    "PI",
+    "IDUM",
+)
 """Variables that NONMEM sets and this package knows."""
+OBSERVED = "(OBSERVED)"
+"""Variable that is 1 at observations; code never names it."""
 UNKNOWN = {
     "MIXNUM": "mixtures",
     "MIXEST": "mixtures",
@@ -291,7 +305,7 @@ def _settled_twice(mine: Live) -> set[str]:
 
 def _from_data(mine: Live, kept: set[str], program: Program) -> set[str]:
     """Names among ``kept`` whose every assignment follows from data items and constants."""
-    data = set(program.columns) | {"NEWIND", "ICALL", "IREP", "NPROB", "IPROB", "PI"}
+    data = set(program.columns) | {OBSERVED, "NEWIND", "ICALL", "IREP", "NPROB", "IPROB", "PI"}
     every = assigned(mine.pk) | assigned(mine.error)
     good = set(every)
     while True:

@@ -29,6 +29,8 @@ class Step:
         Whether INTERACTION was asked for.
     evaluation
         Whether nothing was estimated.
+    digits
+        Significant digits of estimates and of individual modes.
     line
         Number of its line.
     """
@@ -38,6 +40,7 @@ class Step:
     likelihood: int = 0
     interaction: bool = False
     evaluation: bool = False
+    digits: int = 3
     line: int = 0
 
 
@@ -82,8 +85,10 @@ def read_steps(records: Sequence[Record]) -> tuple[Step, ...]:
         if _option(text, "CENTERING", 4) is not None:
             record.refuse("CENTERING changes the objective", remedy="leave it out")
         evaluation = _option(text, "MAXEVALUATIONS", 4) == "0" or _option(text, "EONLY", 4) == "1"
+        asked = _option(text, "SIGDIGITS", 3) or _option(text, "NSIGDIGITS", 4) or ""
+        digits = int(asked) if asked.isdigit() else 3
         name, words = _method(method, inter, laplace)
-        out.append(Step(name, words, likelihood, inter, evaluation, record.lines[0].number))
+        out.append(Step(name, words, likelihood, inter, evaluation, digits, record.lines[0].number))
     return tuple(out)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from pkpd.nonmem.input_data import (
     read_input,
     read_items,
 )
-from pkpd.nonmem.program import Program
+from pkpd.nonmem.program import OBSERVED, Program
 from pkpd.nonmem.records import (
     IGNORED,
     REFUSED,
@@ -38,7 +38,7 @@ from pkpd.nonmem.records import (
 )
 from pkpd.nonmem.steps import Step, read_steps
 from pkpd.nonmem.structure import LINE, StreamStructure
-from pkpd.nonmem.tree import Code
+from pkpd.nonmem.tree import Binary, Code, If, Name, Number
 from pkpd.nonmem.values import population_model, renewed
 from pkpd.nonmem.verify import Verification, verify
 
@@ -190,6 +190,9 @@ def _program(
             blocks["PRED"].record.refuse("$PRED together with $SUBROUTINES")
     assert error is not None
     _check_calls(blocks)
+    if error.calls == 0:
+        seen = Binary("==", Name(OBSERVED), Number(1.0))
+        error = replace(error, statements=(If(((seen, error.statements),), 0),))
     likelihood = max((step.likelihood for step in steps), default=0)
     return Program(
         source,

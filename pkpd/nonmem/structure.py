@@ -24,7 +24,7 @@ from pkpd.nonmem.effects import Effects
 from pkpd.nonmem.evaluate import Evaluator, choose_element
 from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.likelihood_rows import L2Groups, given_earlier, group_rows
-from pkpd.nonmem.program import Live, Program, data_statements, live
+from pkpd.nonmem.program import OBSERVED, Live, Program, data_statements, live
 from pkpd.nonmem.solving import Solving, dosing_parameters
 from pkpd.nonmem.tree import Statement
 
@@ -98,8 +98,9 @@ class StreamPredictor:
         observed = sorted(set(self._cmt[self._rows, self._columns].tolist()))
         self.live: Live = live(program, observed, dosing_parameters(program, events))
         self.given = carried.given_variables(events)
-        if "L2" in self.data:
-            self.given["NEWL2"] = 1.0
+        there = np.zeros(events.shape)
+        there[self._rows, self._columns] = 1.0
+        self.given[OBSERVED] = there
         self._observed = observed
         self.solving = Solving(program, self.live, data, self.structure.effects)
         self._scanned: tuple[str, ...] = ()

@@ -147,6 +147,11 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
         notes.append(f"NONMEM's objective is that of {step.words}, which pkpd does not have")
     if step is not None and method == "laplace" and not step.interaction:
         notes += _without_interaction(stream)
+    if step is not None and step.digits < 3:
+        notes.append(
+            f"NONMEM's modes of random effects have {step.digits} digits (SIGDIGITS), so its "
+            "objective may be higher than ours"
+        )
     for path in listings:
         found = read_listing(path)
         compared += _with_listing(stream, found, method, notes)

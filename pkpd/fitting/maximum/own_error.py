@@ -9,9 +9,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from pkpd.fitting.maximum.individual_modes import ConditionalDensity
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
+
+FloatArray = NDArray[np.floating[Any]]
+
+FEW = 30
+"""Random effects up to which derivatives come from differences of values."""
+SECOND = 3e-3
+"""Step of second differences: rounding grows with its inverse square, truncation with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +49,41 @@ class OwnErrorDensity(ConditionalDensity):
             "measured": np.concatenate([self._normal, none]),
             "beyond": np.concatenate([~self._normal, none]),
         }
+
+    def exact(
+        self, x: FloatArray, u: FloatArray, central: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """``q [B]``, its gradient ``[B, R]`` and its Hessian ``[B, R, R]``.
+
+        With few random effects they come from values of ``q`` alone, which ask nothing of
+        derivatives through a program that somebody else wrote; with more, from gradients.
+        """
+        size = self.shape[1]
+        if size > FEW:
+            return super().exact(x, u, central)
+        unit, h = np.eye(size), SECOND
+        first, second = np.triu_indices(size, 1)
+        moves = [np.zeros((1, size)), unit, -unit]
+        moves += [sign * (unit[first] + unit[second]) for sign in (1.0, -1.0)]
+        q = np.stack([self.value(x, u + h * move, central) for move in np.concatenate(moves)])
+        centre, up, down = q[0], q[1 : size + 1], q[size + 1 : 2 * size + 1]
+        both = q[2 * size + 1 :]
+        hessian = np.zeros((*self.shape, size))
+        along = np.arange(size)
+        hessian[:, along, along] = ((up - 2 * centre + down) / h**2).T
+        mixed = both[: len(first)] + both[len(first) :] + 2 * centre
+        mixed = (mixed - up[first] - down[first] - up[second] - down[second]).T / (2 * h**2)
+        hessian[:, first, second] = hessian[:, second, first] = mixed
+        return centre, (up - down).T / (2 * h), hessian
+
+    def slope(
+        self, x: FloatArray, u: FloatArray, central: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """``q [B]`` and its gradient ``[B, R]``, by differences where ``exact`` takes them."""
+        if self.shape[1] > FEW:
+            return super().slope(x, u, central)
+        value, gradient, _ = self.approximate(x, u, central)
+        return value, gradient
 
     def by_observation(self, x: Any, predictions: Any, central: Any = None) -> Array:
         """Log densities, then zeros, ``[2 M]``."""
