@@ -164,7 +164,7 @@ class Solving:
         c = self.program.compartments
         out, any_set = [], False
         for n in range(1, c.size + 1):
-            value = values.get(f"A_0({n})")
+            value: Any = values.get(f"A_0({n})")
             any_set = any_set or value is not None
             value = 0.0 if value is None else value
             out.append(value[:, 0] if np.ndim(value) == 2 else value)

@@ -224,9 +224,8 @@ class StreamPredictor:
         self, parameters: Mapping[str, Any], starts: Mapping[str, Any], states: Any
     ) -> dict[str, Any]:
         values = {**self._base(parameters), **starts, "cmt": self._cmt.astype(float)}
-        size = self.structure.program.compartments.size
-        for n in range(size if states is not None else 0):
-            values[f"state {n}"] = states[..., n]
+        size = self.structure.program.compartments.size if states is not None else 0
+        values |= {} if states is None else {f"state {n}": states[..., n] for n in range(size)}
 
         def step(now: dict[str, Any]) -> dict[str, Any]:
             amounts = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from pkpd.errors import PkpdError
@@ -367,7 +368,7 @@ def _with_table(stream: ControlStream, path: Path, notes: list[str]) -> list[Com
     seen = stream.data.observations
     out = []
     for name in wanted:
-        random = ours.modes.u @ lower.T * (0.0 if name == "PRED" else 1.0)
+        random = jnp.asarray(ours.modes.u @ lower.T * (0.0 if name == "PRED" else 1.0))
         parameters = likelihood.individual_parameters(fixed, random)
         predictor = likelihood.predictor
         assert isinstance(predictor, StreamPredictor)
