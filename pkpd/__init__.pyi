@@ -26,6 +26,7 @@ from .errors import PkpdError
 from .fitting.checks.all_checks import check
 from .fitting.fit import fit, load_fit
 from .fitting.maximum.individual_estimates import individual
+from .nonmem.stream import read_control_stream
 from .report.fit.page import write_fit_page
 from .schedule import Regimen, daily, on_off
 
@@ -54,6 +55,7 @@ __all__ = [
     "on_off",
     "plots",
     "pymc",
+    "read_control_stream",
     "read_counts",
     "read_nonmem",
     "report",

@@ -455,6 +455,41 @@ def _toml_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+@app.command(name="import")
+def import_(
+    stream: Annotated[Path, typer.Argument(help="NONMEM control stream, or a listing.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Data file instead of that of $DATA.")
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--beside",
+            metavar="FILE",
+            help="Listing, file of estimates or table to compare with; repeatable. "
+            "Without it those that bear the stream's name.",
+        ),
+    ] = None,
+    problem: Annotated[
+        int | None, typer.Option(min=1, help="Number of the problem, where there are several.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The script; else the stream's name, .py.")
+    ] = None,
+) -> None:
+    """Write a Python script that does what a NONMEM control stream does, and verify it."""
+    with _told():
+        from pkpd.nonmem.script import import_stream
+
+        target, report, agrees = import_stream(
+            stream, data=data, problem=problem, beside=beside, out=out
+        )
+    typer.echo(report)
+    typer.echo(f"written: {target}")
+    if not agrees:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
 def main() -> None:
     """Entry point of the ``pkpd`` command."""
     try:

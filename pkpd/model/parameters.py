@@ -131,8 +131,8 @@ def _scale(parameter: Parameter, x: Any) -> Any:
     return np.asarray(x, dtype=np.float64)
 
 
-def _sides(parameter: Parameter) -> tuple[float, float, float]:
-    """Centre and the SD below and above it, on the prior's scale."""
+def score_scale(parameter: Parameter) -> tuple[float, float, float]:
+    """Give the centre, and the SD below and above it, on the prior's scale."""
     from scipy.special import ndtri
 
     assert parameter.interval is not None
@@ -150,7 +150,7 @@ def quantile_at_score(parameter: Parameter, score: Any) -> Floats:
     score = np.asarray(score, dtype=np.float64)
     if parameter.interval is None:
         return np.full(score.shape, parameter.value)
-    centre, below, above = _sides(parameter)
+    centre, below, above = score_scale(parameter)
     x = centre + score * np.where(score < 0, below, above)
     if parameter.distribution == "lognormal":
         return np.exp(x)
@@ -169,7 +169,7 @@ def prior_log_density(parameters: Iterable[Parameter], values: dict[str, Any]) -
     for parameter in parameters:
         if parameter.interval is None:
             continue
-        centre, below, above = _sides(parameter)
+        centre, below, above = score_scale(parameter)
         x = _scale(parameter, np.asarray(values[parameter.name], dtype=np.float64))
         sd = np.where(x < centre, below, above)
         total = total - 0.5 * ((x - centre) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)

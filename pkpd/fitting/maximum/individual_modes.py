@@ -72,19 +72,20 @@ class ConditionalDensity:
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
-        """Masks of observations ``[M]``: ``logarithmic``, ``student``, ``measured``."""
+        """Masks of observations ``[M]``: ``logarithmic``, ``student``, ``measured``, ``beyond``."""
         seen = self.likelihood.dataset.observations
         out = {word: np.zeros(len(seen), bool) for word in ("logarithmic", "student")}
         for _, error, mine in self.likelihood._lines:
             out["logarithmic"][mine] = error.logarithmic
             out["student"][mine] = error.nu is not None
-        return out | {"measured": np.asarray(seen.censored == NOT_CENSORED)}
+        measured = np.asarray(seen.censored == NOT_CENSORED)
+        return out | {"measured": measured, "beyond": ~measured}
 
     # The predictor --------------------------------------------------------------------------------
 
     def _predictions(self, x: Array, u: Array) -> Array:
         fixed, lower = self.free.fixed(x), self.free.cholesky(x)
-        return self.likelihood.predictions(fixed, u @ lower.T)
+        return self.likelihood.quantities(fixed, u @ lower.T)
 
     @cached_property
     def _predict(self) -> Any:

@@ -48,8 +48,10 @@ from pkpd.fitting.maximum.individual_modes import (
     find_modes,
 )
 from pkpd.fitting.maximum.other_modes import LOWER, better_modes
+from pkpd.fitting.maximum.own_error import OwnErrorDensity
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.own_error import OwnErrorLikelihood
 
 FloatArray = NDArray[np.floating[Any]]
 Method = Literal["fo", "foce", "focei", "laplace"]
@@ -115,7 +117,7 @@ class MarginalLikelihood:
         if self.method in ("fo", "foce"):
             rows = self.density.rows
             for word, count in (
-                ("beyond a limit", int(np.sum(~rows["measured"]))),
+                ("beyond a limit", int(np.sum(rows["beyond"]))),
                 ("with a Student-t error", int(np.sum(rows["student"]))),
             ):
                 if count:
@@ -131,7 +133,8 @@ class MarginalLikelihood:
     @cached_property
     def density(self) -> ConditionalDensity:
         """Conditional density whose modes are found."""
-        return ConditionalDensity(self.likelihood, self.method in ("focei", "laplace"))
+        kind = OwnErrorDensity if isinstance(self.likelihood, OwnErrorLikelihood) else None
+        return (kind or ConditionalDensity)(self.likelihood, self.method in ("focei", "laplace"))
 
     @property
     def free(self) -> FreeParameters:

@@ -29,12 +29,12 @@ from pkpd.solve.population.status import PENALTY
 
 
 @jax.custom_vjp
-def _finite_gradient(value: Array) -> Array:
+def finite_gradient(value: Array) -> Array:
     """Identity; where the derivative would not be finite it is zero."""
     return value
 
 
-_finite_gradient.defvjp(
+finite_gradient.defvjp(
     lambda value: (value, None), lambda _, bar: (jnp.where(jnp.isfinite(bar), bar, 0.0),)
 )
 
@@ -119,8 +119,12 @@ class PopulationLikelihood:
 
     def predictions(self, fixed: Array, random: Array) -> Array:
         """Predictions of all observations, ``[M]``."""
-        values = self.individuals(self._by_name(fixed), random, _finite_gradient)
+        values = self.individuals(self._by_name(fixed), random, finite_gradient)
         return self.predictor(FollowingData(values))
+
+    def quantities(self, fixed: Array, random: Array) -> Array:
+        """Return what the densities of the observations are made of: here their predictions."""
+        return self.predictions(fixed, random)
 
     def residual_sd(self, fixed: Array, predictions: Array) -> Array:
         """Scale of the residual of every observation (log scale for log-normal errors), ``[M]``."""
@@ -158,7 +162,7 @@ class PopulationLikelihood:
             Other measurements in the place of those of the data set; they may be traced, so that
             one compiled function serves many data sets of the same design.
         """
-        return self.density_of(fixed, self.predictions(fixed, random), observed)
+        return self.density_of(fixed, self.quantities(fixed, random), observed)
 
     def density_of(
         self, fixed: Array, predictions: Array, observed: Observed | None = None
@@ -248,9 +252,18 @@ def bind(model: PopulationModel, dataset: Dataset) -> PopulationLikelihood:
     individuals = IndividualModel(model, dataset)
     if isinstance(structure, OdeStructure):
         structure = structure.judged_at(_typical(individuals))
-    made = PopulationLikelihood(model, dataset, structure.bind(dataset), individuals)
+    made = _kind(structure)(model, dataset, structure.bind(dataset), individuals)
     made._lines  # noqa: B018  (checks the lines now rather than inside a sampler)
     return made
+
+
+def _kind(structure: Any) -> type[PopulationLikelihood]:
+    """Return the likelihood of a structure: another where it knows its own error."""
+    if not getattr(structure, "own_error", False):
+        return PopulationLikelihood
+    from pkpd.fitting.model.own_error import OwnErrorLikelihood
+
+    return OwnErrorLikelihood
 
 
 def _typical(individuals: IndividualModel) -> dict[str, float]:

@@ -12,6 +12,8 @@ Forms, for a prediction ``f``:
     ``y ~ N(f, a + b |f|)``
 ``lognormal``
     ``log y ~ N(log f, a)``
+``own``
+    The structure knows the error of what it predicts (`pkpd.fitting.model.own_error`).
 
 With ``nu`` the normal distribution becomes Student's t with ``nu`` degrees of freedom and the same
 scale. A value below its limit contributes the probability of lying there (method M3 of Beal 2001,
@@ -36,7 +38,7 @@ from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.priors import Estimate, Prior, estimate
 
-Form = Literal["additive", "proportional", "combined", "combined_linear", "lognormal"]
+Form = Literal["additive", "proportional", "combined", "combined_linear", "lognormal", "own"]
 
 _COEFFICIENTS: dict[str, tuple[str, ...]] = {
     "additive": ("additive",),
@@ -44,6 +46,7 @@ _COEFFICIENTS: dict[str, tuple[str, ...]] = {
     "combined": ("additive", "proportional"),
     "combined_linear": ("additive", "proportional"),
     "lognormal": ("log",),
+    "own": (),
 }
 _SMALLEST_SD = 1e-12  # a prediction of 0 under a proportional error has no density otherwise
 _LARGEST = 1e100  # a prediction beyond it has no density that can be computed

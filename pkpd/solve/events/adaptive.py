@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pkpd.solve.events.guard import slopes_over
 from pkpd.solve.events.march import Pieces
 from pkpd.solve.events.system import Numbers, OdeSystem
 
@@ -52,7 +53,8 @@ def adaptive(
             driver = seen if system.pk_volume is None else seen / values[system.pk_volume]
             own = {name: values[name] for name in system.pk.parameters}
             slopes.extend(system.pk.matrix(own) @ x)
-        slopes.extend(system.rhs(u[0] + s * u[1], states, driver, values))
+        given = slopes_over(system.rhs, u[1])
+        slopes.extend(given(u[0] + s * u[1], states, driver, values))
         return u[1] * (jnp.stack([jnp.asarray(d, dtype=float) for d in slopes]) + u[2 : 2 + size])
 
     jumps = jnp.moveaxis(pieces.jump, 0, -1)

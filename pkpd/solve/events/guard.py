@@ -4,9 +4,16 @@ Subjects share population parameters, so the derivative of one whose solution ex
 the sum over all subjects into NaN. `finite_derivative` is the identity; derivatives that come back
 through it are zero where they are not finite. It is a primitive because it has to work in forward
 mode too, where JAX's ``custom_vjp`` cannot go.
+
+`slopes_over` is about stretches without length, which doses at one time leave between them. No
+state moves there, whatever the right side gives: before its first dose a marrow may be empty, and
+its feedback not a number.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -31,3 +38,23 @@ def finite_derivative(x: Array) -> Array:
     0.0
     """
     return _finite.bind(jnp.asarray(x))
+
+
+def slopes_over(rhs: Callable[..., Any], length: Array) -> Callable[..., tuple[Array, ...]]:
+    """Return a right side whose slopes are 0 where not finite and the stretch has no length.
+
+    Parameters
+    ----------
+    rhs
+        ``rhs(t, y, u, p)``, slopes of every state.
+    length
+        Length of the stretch, of the shape of the slopes.
+    """
+
+    def slopes(t: Any, y: tuple[Any, ...], u: Any, p: Any) -> tuple[Array, ...]:
+        walled = tuple(finite_derivative(each) for each in y)
+        q = {name: finite_derivative(value) for name, value in p.items()}
+        found = (jnp.asarray(each, dtype=float) for each in rhs(t, walled, u, q))
+        return tuple(jnp.where((length == 0) & ~jnp.isfinite(each), 0.0, each) for each in found)
+
+    return slopes

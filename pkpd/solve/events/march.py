@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from pkpd.solve.events.clock import StepLengths, elapsed_steps, hours_elapsed
+from pkpd.solve.events.guard import slopes_over
 from pkpd.solve.events.system import Numbers, OdeSystem
 
 _C = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0)
@@ -153,7 +154,7 @@ def march(
                 each + h_now * sum(a * k[i] for a, k in zip(row, slopes, strict=True) if a)
                 for i, each in enumerate(y)
             )
-            given = rhs(at["t"] + c * h_now, here, u, values)
+            given = slopes_over(rhs, h_now)(at["t"] + c * h_now, here, u, values)
             slopes.append(tuple(d + at["rate"][linear + i] for i, d in enumerate(given)))
         y = tuple(
             each + h_now * sum(b * k[i] for b, k in zip(_B, slopes, strict=True) if b)

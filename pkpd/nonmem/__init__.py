@@ -1,0 +1,1 @@
+"""NONMEM control streams as population models, checked against NONMEM's own output."""

@@ -1,0 +1,390 @@
+"""``$THETA``, ``$OMEGA`` and ``$SIGMA``: starting values, bounds, blocks, what is held."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pkpd.nonmem.records import Line, Record
+
+INFINITE = 1e6
+"""Bounds of this size are none, as in NONMEM."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([EeDd][+-]?\d+)?$")
+_PIECE = re.compile(r"\s*(\(|\)|,|=|[^\s(),=]+)")
+
+
+@dataclass(frozen=True)
+class Theta:
+    """A fixed effect: start, bounds, whether it is held, and its comment."""
+
+    value: float
+    low: float = -INFINITE
+    high: float = INFINITE
+    held: bool = False
+    label: str = ""
+
+    @property
+    def bounded(self) -> tuple[bool, bool]:
+        """Whether it has a lower and an upper bound."""
+        return self.low > -INFINITE, self.high < INFINITE
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a covariance matrix.
+
+    Attributes
+    ----------
+    covariance : float[K, K]
+        Starting values.
+    held
+        Whether it is fixed.
+    same
+        Whether it has the values of the block before it.
+    labels
+        Comments of the variances.
+    """
+
+    covariance: np.ndarray
+    held: bool
+    same: bool = False
+    labels: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of random effects."""
+        return len(self.covariance)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    text: str
+    line: Line
+
+
+def _pieces(record: Record) -> Iterator[_Piece]:
+    for line in record.lines:
+        at = 0
+        while found := _PIECE.match(line.text, at):
+            at = found.end()
+            yield _Piece(found.group(1), line)
+
+
+def _number(text: str) -> float | None:
+    if _NUMBER.match(text):
+        return float(text.upper().replace("D", "E"))
+    if text.upper() in ("INF", "+INF", "INFINITY"):
+        return INFINITE
+    if text.upper() in ("-INF", "-INFINITY"):
+        return -INFINITE
+    return None
+
+
+def _held(text: str) -> bool:
+    return len(text) >= 3 and "FIXED".startswith(text.upper())
+
+
+class _Reader:
+    """Pieces of a record, one after the other."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.pieces = list(_pieces(record))
+        self.at = 0
+
+    @property
+    def next(self) -> _Piece | None:
+        return self.pieces[self.at] if self.at < len(self.pieces) else None
+
+    def take(self) -> _Piece:
+        piece = self.next
+        if piece is None:
+            self.record.refuse("ends too soon", self.record.lines[-1])
+        self.at += 1
+        return piece
+
+    def group(self) -> list[_Piece]:
+        """Pieces up to the closing bracket; the opening one has been taken."""
+        out: list[_Piece] = []
+        while True:
+            piece = self.take()
+            if piece.text == ")":
+                return out
+            if piece.text == "(":
+                self.record.refuse("has a bracket inside a bracket", piece.line)
+            out.append(piece)
+
+    def refuse(self, piece: _Piece) -> None:
+        self.record.refuse(f"{piece.text!r} is not understood", piece.line)
+
+
+def read_thetas(records: Sequence[Record]) -> list[Theta]:
+    """Read all fixed effects in order.
+
+    Examples
+    --------
+    >>> record = Record("THETA", (Line(1, "(0, 3) 2 FIX (0,.1,1)x2", "CL"),), "run.mod")
+    >>> [(t.low, t.value, t.held) for t in read_thetas([record])][:2]
+    [(0.0, 3.0, False), (-1000000.0, 2.0, True)]
+    """
+    out: list[Theta] = []
+    for record in records:
+        reader = _Reader(record)
+        lines: list[int] = []
+        mine: list[Theta] = []
+        while (piece := reader.next) is not None:
+            reader.take()
+            text = piece.text.upper()
+            if text == ",":
+                continue
+            if text.startswith(("NUMBERPOINTS", "NUMPOINTS", "NUMBERPTS")):
+                reader.take()
+                reader.take()
+                continue
+            if text in ("ABORT", "NOABORT", "NOABORTFIRST", "UNINT"):
+                continue
+            if text == "NAMES":
+                record.refuse(
+                    "NAMES is not read", piece.line, remedy="use comments instead of NAMES(...)"
+                )
+            if text == "(":
+                found, repeat = _bounded(reader, reader.group(), piece)
+            elif (value := _number(text)) is not None:
+                found, repeat = Theta(value), 1
+            else:
+                name = reader.next
+                if name is not None and name.text == "=":  # CL = (0, 3)
+                    reader.take()
+                    continue
+                reader.refuse(piece)
+                return out
+            after = reader.next
+            if after is not None and _held(after.text):
+                reader.take()
+                found = Theta(found.value, found.low, found.high, True)
+            if not found.low <= found.value <= found.high:
+                record.refuse(
+                    f"start {found.value:g} is outside its bounds {found.low:g} to {found.high:g}",
+                    piece.line,
+                )
+            for _ in range(repeat):
+                mine.append(found)
+                lines.append(piece.line.number)
+        comments = {line.number: line.comment for line in record.lines}
+        for theta, line in zip(mine, lines, strict=True):
+            label = comments[line] if lines.count(line) == 1 else ""
+            out.append(Theta(theta.value, theta.low, theta.high, theta.held, label))
+    return out
+
+
+def _bounded(reader: _Reader, group: list[_Piece], opening: _Piece) -> tuple[Theta, int]:
+    """Read ``(low, start, high FIX)`` with parts left out, and ``xN`` after it."""
+    record, held = reader.record, False
+    slots: list[float | None] = [None]
+    for piece in group:
+        if _held(piece.text):
+            held = True
+        elif piece.text == ",":
+            slots.append(None)
+        else:
+            value = _number(piece.text)
+            if value is None:
+                reader.refuse(piece)
+            if slots[-1] is not None:
+                slots.append(None)
+            slots[-1] = value
+    if len(slots) > 1 and slots[-1] is None:
+        slots.pop()
+    repeat = 1
+    after = reader.next
+    if after is not None and re.match(r"[Xx]\d+$", after.text):
+        reader.take()
+        repeat = int(after.text[1:])
+    if len(slots) == 1 and slots[0] is not None:
+        return Theta(slots[0], held=held), repeat
+    low = -INFINITE if slots[0] is None else max(slots[0], -INFINITE)
+    high = INFINITE if len(slots) < 3 or slots[2] is None else min(slots[2], INFINITE)
+    value = slots[1] if len(slots) > 1 else None
+    if value is None or len(slots) > 3:
+        record.refuse(
+            "a fixed effect without a starting value",
+            opening.line,
+            allowed="start, (low, start), (low, start, high)",
+            remedy="write a starting value; NONMEM searches one where it is left out",
+        )
+    return Theta(value, low, high, held), repeat
+
+
+def read_blocks(records: Sequence[Record]) -> list[Block]:
+    """Read a covariance matrix block by block.
+
+    Examples
+    --------
+    >>> record = Record("OMEGA", (Line(1, "BLOCK(2) 0.09 0.01 0.04"),), "run.mod")
+    >>> read_blocks([record])[0].covariance.tolist()
+    [[0.09, 0.01], [0.01, 0.04]]
+    """
+    out: list[Block] = []
+    for record in records:
+        out += _one_record(record, out)
+    return out
+
+
+_OPTIONS = {
+    "STANDARD": "sd",
+    "SD": "sd",
+    "STDEV": "sd",
+    "VARIANCE": "variance",
+    "CORRELATION": "correlation",
+    "CORRELATON": "correlation",
+    "COVARIANCE": "covariance",
+    "CHOLESKY": "cholesky",
+}
+
+
+def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
+    reader = _Reader(record)
+    size: int | None = None
+    same, copies, block_held = 0, 1, False
+    forms: set[str] = set()
+    numbers: list[tuple[float, bool, set[str], Line]] = []
+    diagonal = True
+    while (piece := reader.next) is not None:
+        reader.take()
+        text = piece.text.upper()
+        if text == ",":
+            continue
+        if len(text) >= 3 and ("BLOCK".startswith(text) or "DIAGONAL".startswith(text)):
+            diagonal = not "BLOCK".startswith(text)
+            if reader.next is not None and reader.next.text == "(":
+                reader.take()
+                size = int(_plain(reader, reader.group())[0])
+        elif text == "SAME":
+            same = 1
+            if reader.next is not None and reader.next.text == "(":
+                reader.take()
+                same = int(_plain(reader, reader.group())[0])
+        elif text == "VALUES":
+            reader.take()
+            first, second = _plain(reader, reader.group())
+            for i in range(size or 1):
+                numbers += [(second, False, set(), piece.line)] * i + [
+                    (first, False, set(), piece.line)
+                ]
+        elif text == "NAMES":
+            record.refuse(
+                "NAMES is not read", piece.line, remedy="use comments instead of NAMES(...)"
+            )
+        elif _held(text):
+            if numbers and diagonal:
+                value, _, words, line = numbers[-1]
+                numbers[-1] = (value, True, words, line)
+            else:
+                block_held = True
+        elif text in _OPTIONS:
+            if numbers and diagonal:
+                numbers[-1][2].add(_OPTIONS[text])
+            else:
+                forms.add(_OPTIONS[text])
+        elif text == "UNINT":
+            continue
+        elif text == "(":
+            words: set[str] = set()
+            held, found = False, []
+            for inner in reader.group():
+                value = _number(inner.text)
+                if _held(inner.text):
+                    held = True
+                elif inner.text.upper() in _OPTIONS:
+                    words.add(_OPTIONS[inner.text.upper()])
+                elif value is not None:
+                    found.append(value)
+                elif inner.text != ",":
+                    reader.refuse(inner)
+            copies = 1
+            after = reader.next
+            if after is not None and re.match(r"[Xx]\d+$", after.text):
+                reader.take()
+                copies = int(after.text[1:])
+            if not diagonal:
+                block_held, forms = block_held or held, forms | words
+            for value in found * copies:
+                numbers.append((value, held, set(words), piece.line))
+        elif (value := _number(text)) is not None:
+            numbers.append((value, False, set(), piece.line))
+        elif reader.next is not None and reader.next.text == "=":
+            reader.take()
+        else:
+            reader.refuse(piece)
+    comments = {line.number: line.comment for line in record.lines}
+    if diagonal:
+        return [_single(record, one, comments) for one in numbers]
+    if same:
+        if not before:
+            record.refuse("SAME without a block before it")
+        last = before[-1]
+        if size is not None and size != last.size:
+            record.refuse(f"BLOCK({size}) SAME follows a block of {last.size}")
+        return [Block(last.covariance, last.held, True) for _ in range(same)]
+    held = block_held or any(one[1] for one in numbers)
+    return [_full(record, numbers, size, held, forms, comments)]
+
+
+def _plain(reader: _Reader, group: list[_Piece]) -> list[float]:
+    out = []
+    for piece in group:
+        value = _number(piece.text)
+        if value is not None:
+            out.append(value)
+        elif piece.text != ",":
+            reader.refuse(piece)
+    return out
+
+
+def _single(
+    record: Record, one: tuple[float, bool, set[str], Line], comments: dict[int, str]
+) -> Block:
+    value, held, words, line = one
+    variance = value**2 if words & {"sd", "cholesky"} else value
+    if variance < 0 or (variance == 0 and not held):
+        record.refuse(f"a variance of {variance:g}", line, allowed="more than 0, or 0 FIX")
+    return Block(np.array([[variance]]), held, False, (comments.get(line.number, ""),))
+
+
+def _full(
+    record: Record,
+    numbers: list[tuple[float, bool, set[str], Line]],
+    size: int | None,
+    held: bool,
+    forms: set[str],
+    comments: dict[int, str],
+) -> Block:
+    count = len(numbers)
+    n = size or 1
+    if count != n * (n + 1) // 2:
+        record.refuse(f"BLOCK({n}) has {count} values", allowed=f"{n * (n + 1) // 2}, row by row")
+    matrix, labels, k = np.zeros((n, n)), [], 0
+    for i in range(n):
+        for j in range(i + 1):
+            matrix[i, j] = numbers[k][0]
+            k += 1
+        labels.append(comments.get(numbers[k - 1][3].number, ""))
+    for one in numbers:
+        forms |= one[2]
+    if "cholesky" in forms:
+        matrix = matrix @ matrix.T
+    else:
+        diagonal = np.diag(matrix).copy()
+        sd = diagonal if "sd" in forms else np.sqrt(diagonal)
+        off = np.tril(matrix, -1)
+        if "correlation" in forms:
+            off = off * sd[:, None] * sd[None, :]
+        matrix = off + off.T + np.diag(sd**2)
+    if np.any(np.diag(matrix) > 0) and np.min(np.linalg.eigvalsh(matrix)) < -1e-8 * np.max(
+        np.abs(matrix)
+    ):
+        record.refuse(f"BLOCK({n}) is not positive definite", remedy="correct its values")
+    return Block(matrix, held, False, tuple(labels))

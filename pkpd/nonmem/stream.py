@@ -1,0 +1,336 @@
+"""Reading a control stream: a population model, its data, and a report on what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pkpd.data.dataset import Dataset, Observations
+from pkpd.data.events import EventTable
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.model.specification import PopulationModel
+from pkpd.nonmem.advan import GENERAL, read_compartments
+from pkpd.nonmem.code import parse_code
+from pkpd.nonmem.estimates import read_blocks, read_thetas
+from pkpd.nonmem.input_data import (
+    Items,
+    event_columns,
+    find_file,
+    individuals,
+    read_data,
+    read_input,
+    read_items,
+)
+from pkpd.nonmem.program import OBSERVED, Program
+from pkpd.nonmem.records import (
+    IGNORED,
+    REFUSED,
+    Line,
+    Problem,
+    Record,
+    choose_problem,
+    read_records,
+    stream_text,
+)
+from pkpd.nonmem.steps import Step, read_steps
+from pkpd.nonmem.structure import LINE, StreamStructure
+from pkpd.nonmem.tree import Binary, Code, If, Name, Number
+from pkpd.nonmem.values import population_model, renewed
+from pkpd.nonmem.verify import Verification, verify
+
+
+@dataclass(frozen=True, eq=False)
+class ControlStream:
+    """A control stream as a population model with its data.
+
+    Attributes
+    ----------
+    path
+        The stream, or the listing that holds it.
+    title
+        Text of ``$PROBLEM``.
+    model, data
+        For `pkpd.fit` and everything that takes a population model.
+    steps
+        Estimation steps of the stream.
+    labels
+        Comments of the stream on its parameters, by name of the parameter.
+    notes
+        What was left out on purpose, and what was decided.
+    """
+
+    path: Path
+    title: str
+    model: PopulationModel
+    data: Dataset
+    steps: tuple[Step, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def structure(self) -> StreamStructure:
+        """The stream as a structural model."""
+        structure = self.model.structure
+        assert isinstance(structure, StreamStructure)
+        return structure
+
+    def with_values(self, values: Mapping[str, float]) -> ControlStream:
+        """Return the stream with other starting values, by name of parameter."""
+        return renewed(self, values)
+
+    def verify(self, beside: Sequence[str | Path] | None = None) -> Verification:
+        """Compare with what NONMEM printed; see `pkpd.nonmem.verify.verify`."""
+        return verify(self, beside)
+
+    def summary(self) -> str:
+        """Say in a few lines what was read."""
+        events, seen = self.data.events, self.data.observations
+        c = self.structure.program.compartments
+        kind = f"ADVAN{c.advan}, {c.size} compartments" if c.size else "$PRED"
+        thetas = [p for p in self.model.parameters if p.name.startswith("THETA")]
+        text = [
+            f"{self.path.name}: {self.title or 'without title'}",
+            f"model: {kind}, {len(thetas)} fixed effects, {len(self.model.varying)} random effects",
+            f"data: {events.source}, {len(self.data.subjects)} individuals, "
+            f"{int(events.valid.sum())} records, {len(seen)} observations",
+            *self.notes,
+        ]
+        return "\n".join(text)
+
+
+def read_control_stream(
+    path: str | Path,
+    *,
+    data: str | Path | None = None,
+    problem: int | None = None,
+) -> ControlStream:
+    """Read a NONMEM control stream: population model and data set.
+
+    Parameters
+    ----------
+    path
+        Control stream, or a listing (``.lst``), which holds a copy of its stream.
+    data
+        Data file; default the one that ``$DATA`` names, or one of that name beside the stream.
+    problem
+        Number of the problem (from 1), where the stream has several.
+
+    Returns
+    -------
+    ControlStream
+        ``model`` and ``data`` for `pkpd.fit`; ``verify()`` compares with NONMEM's own output.
+
+    Raises
+    ------
+    PkpdError
+        For a record or line that is not supported; the message names both. Nothing is left out in
+        silence: what does not act on the model is in ``notes``.
+    """
+    path = Path(path)
+    chosen = choose_problem(read_records(stream_text(path), path.name), problem, path.name)
+    for record in chosen.records:
+        if record.name in REFUSED:
+            record.refuse(f"${record.name} ({REFUSED[record.name]}) is not supported")
+    notes = _left_out(chosen)
+    columns = read_input(_needed(chosen, "INPUT", path.name))
+    given = read_data(_needed(chosen, "DATA", path.name))
+    steps = read_steps(chosen.all("ESTIMATION"))
+    program = _program(
+        chosen, path.name, [n for c in columns if not c.dropped for n in c.names], steps
+    )
+    for code in (program.pk, program.des, program.error):
+        notes += [f"left out: {note}" for note in (code.notes if code else ())]
+    items = read_items(
+        given, columns, find_file(given, path.parent, None if data is None else Path(data))
+    )
+    notes += list(items.notes)
+    dataset = _dataset(items, program, notes)
+    labels = _labels(program)
+    model = population_model(program)
+    return ControlStream(path, chosen.title, model, dataset, steps, labels, tuple(notes))
+
+
+def _needed(problem: Problem, name: str, source: str) -> Record:
+    record = problem.one(name)
+    if record is None:
+        raise PkpdError(sentence(where=source, what=f"has no ${name} record"))
+    return record
+
+
+def _left_out(problem: Problem) -> list[str]:
+    found = dict.fromkeys(record.name for record in problem.records if record.name in IGNORED)
+    return [f"left out: ${name} ({IGNORED[name]})" for name in found]
+
+
+def _program(
+    problem: Problem, source: str, columns: Sequence[str], steps: Sequence[Step]
+) -> Program:
+    replaced = _abbreviations(problem)
+    c = read_compartments(problem)
+    blocks: dict[str, Code | None] = {}
+    for name in ("PK", "DES", "ERROR", "PRED"):
+        record = problem.one(name)
+        blocks[name] = None if record is None else parse_code(_replaced(record, replaced))
+    if not c.size:
+        error = blocks["PRED"]
+        if error is None:
+            raise PkpdError(sentence(where=source, what="has neither $SUBROUTINES nor $PRED"))
+    else:
+        error = blocks["ERROR"]
+        for name in ("PK", "ERROR") + (("DES",) if c.advan in GENERAL else ()):
+            if blocks[name] is None:
+                raise PkpdError(
+                    sentence(where=source, what=f"has no ${name} record", remedy="add it")
+                )
+        if blocks["PRED"] is not None:
+            blocks["PRED"].record.refuse("$PRED together with $SUBROUTINES")
+    assert error is not None
+    _check_calls(blocks)
+    if error.calls == 0:
+        seen = Binary("==", Name(OBSERVED), Number(1.0))
+        error = replace(error, statements=(If(((seen, error.statements),), 0),))
+    likelihood = max((step.likelihood for step in steps), default=0)
+    return Program(
+        source,
+        c,
+        blocks["PK"] if c.size else None,
+        blocks["DES"] if c.advan in GENERAL else None,
+        error,
+        tuple(read_thetas(problem.all("THETA"))),
+        tuple(read_blocks(problem.all("OMEGA"))),
+        tuple(read_blocks(problem.all("SIGMA"))),
+        tuple(columns),
+        likelihood,
+    )
+
+
+def _check_calls(blocks: Mapping[str, Code | None]) -> None:
+    """Refuse calling protocols that would change what is computed."""
+    pk = blocks["PK"]
+    if pk is not None and pk.calls not in (None, -1, -2):
+        pk.record.refuse(
+            f"CALLFL={pk.calls}: $PK is not called at every record", remedy="leave the protocol out"
+        )
+    error = blocks["ERROR"]
+    if error is not None and error.calls not in (None, -1, 0):
+        error.record.refuse(
+            f"CALLFL={error.calls}: $ERROR is called once per individual", remedy="leave it out"
+        )
+
+
+def _abbreviations(problem: Problem) -> dict[str, str]:
+    """Read ``$ABBR REPLACE THETA(CL)=THETA(1)``; other options act on derivatives."""
+    out: dict[str, str] = {}
+    for record in problem.all("ABBREVIATED"):
+        words = record.text.split(maxsplit=1)
+        head = words[0].upper() if words else ""
+        if head.startswith("REPL"):
+            before, _, after = (words[1] if len(words) > 1 else "").partition("=")
+            before, after = before.replace(" ", "").upper(), after.replace(" ", "").upper()
+            if not before or not after or any(mark in after for mark in ",;"):
+                record.refuse("this replacement is not read", allowed="REPLACE THETA(CL)=THETA(1)")
+            out[before] = after
+        elif head.startswith(("COMRES", "COMSAV", "FUNCTION", "VECTOR")):
+            record.refuse(f"{head} is not read")
+    return out
+
+
+def _replaced(record: Record, replaced: Mapping[str, str]) -> Record:
+    """Record with names replaced as whole words, ``THETA(CL)`` by ``THETA(1)``."""
+    if not replaced:
+        return record
+    from pkpd.nonmem.code import replace_names
+
+    lines = tuple(
+        line
+        if line.text.startswith('"')
+        else Line(line.number, replace_names(line.text, replaced), line.comment)
+        for line in record.lines
+    )
+    return Record(record.name, lines, record.source)
+
+
+def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
+    subject = individuals(items, not program.compartments.size)
+    columns = event_columns(items, subject)
+    identity = items.columns.get("ID", subject + 1.0)
+    labels, counts = np.unique(
+        identity[np.flatnonzero(np.diff(subject, prepend=-1))], return_counts=True
+    )
+    own_labels = subject + 1 if np.any(counts > 1) else identity
+    if np.any(counts > 1):
+        notes.append(
+            f"ID {labels[counts > 1][0]:g} comes back after others: each stretch is an individual"
+        )
+    dose = np.isin(columns["EVID"], (1, 4))
+    if program.compartments.size:
+        given = {
+            k.lower(): np.where(dose, columns[k], 0.0)
+            for k in ("AMT", "RATE", "II", "ADDL", "SS", "CMT")
+        }
+        evid = columns["EVID"]
+    else:
+        zero = np.zeros(len(subject))
+        given, evid = dict.fromkeys(("amt", "rate", "ii", "addl", "ss", "cmt"), zero), zero
+        dose = np.zeros(len(subject), bool)
+    # what PREDPP takes for no dose at all
+    empty = dose & (given["amt"] == 0) & (given["ss"] == 0)
+    if np.any(empty):
+        notes.append(f"{int(empty.sum())} dose records without an amount are other events")
+        evid = np.where(empty, np.where(evid == 4, 3.0, 2.0), evid)
+        given = {k: np.where(empty, 0.0, v) for k, v in given.items()}
+    time = columns["TIME"] if program.compartments.size else _increasing(columns["TIME"], subject)
+    events = EventTable.from_columns(
+        own_labels.astype(np.int64) if np.all(own_labels == np.round(own_labels)) else own_labels,
+        time,
+        source=items.source,
+        numbers=items.numbers,
+        evid=evid,
+        **given,
+    )
+    observed = events.from_rows((columns["EVID"] == 0) & (columns["MDV"] == 0)) & events.valid
+    rows, places = np.nonzero(observed)
+    if "DV" not in items.columns:
+        raise PkpdError(
+            sentence(where="$INPUT", what="has no DV", remedy="name the measured values DV")
+        )
+    value = events.from_rows(items.columns["DV"])
+    count = len(rows)
+    seen = Observations(
+        rows,
+        places,
+        events.time[rows, places],
+        np.zeros(count, dtype=np.int64),
+        value[rows, places],
+        np.zeros(count, dtype=np.int64),
+        np.full(count, -np.inf),
+        events.row[rows, places],
+    )
+    kept: dict[str, np.ndarray] = {name: events.from_rows(v) for name, v in items.columns.items()}
+    for name in ("EVID", "MDV", "AMT", "CMT"):
+        kept.setdefault(name, events.from_rows(columns[name]))
+    kept["TIME"] = events.from_rows(columns["TIME"])
+    return Dataset(events, seen, (LINE,), kept, None, tuple(items.notes))
+
+
+def _increasing(time: np.ndarray, subject: np.ndarray) -> np.ndarray:
+    """Return times that order the records of $PRED, which may come in any order."""
+    steps = np.diff(time)
+    if np.all((steps >= 0) | (np.diff(subject) != 0)):
+        return time
+    return np.arange(len(time), dtype=float)
+
+
+def _labels(program: Program) -> dict[str, str]:
+    out: dict[str, Any] = {f"THETA{i}": t.label for i, t in enumerate(program.thetas, start=1)}
+    for word, blocks in (("omega_ETA", program.omegas), ("SIGMA", program.sigmas)):
+        number = 1
+        for block in blocks:
+            for i, label in enumerate(block.labels or ("",) * block.size):
+                out[f"{word}{number + i}"] = label
+            number += block.size
+    return {name: label for name, label in out.items() if label}

@@ -1,0 +1,395 @@
+"""Every import is checked: the objective here, and the one that NONMEM printed."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from pkpd.errors import PkpdError
+from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
+from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
+from pkpd.nonmem.code import parse_code
+from pkpd.nonmem.estimates import read_blocks, read_thetas
+from pkpd.nonmem.listing import Estimates, Listing, read_estimates, read_listing, read_table
+from pkpd.nonmem.program import Program
+from pkpd.nonmem.records import Problem
+from pkpd.nonmem.structure import StreamPredictor
+from pkpd.nonmem.values import at_estimates, population_model
+
+if TYPE_CHECKING:
+    from pkpd.nonmem.stream import ControlStream
+
+CLOSE = 0.1
+"""Difference of objectives below which two are called the same."""
+COLUMN = 5e-3
+"""Relative difference below which a column of a table is called the same."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison.
+
+    Attributes
+    ----------
+    what
+        What was compared, and at which values.
+    ours, nonmem
+        The two numbers; NaN where there is none.
+    agrees
+        Whether they are the same; None where they cannot be compared.
+    words
+        Why not, or with what.
+    seconds
+        Time that ours took.
+    """
+
+    what: str
+    ours: float
+    nonmem: float
+    agrees: bool | None
+    words: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """Tell it in a line."""
+        if np.isnan(self.nonmem):
+            numbers = f": {self.ours:.3f}" if np.isfinite(self.ours) else ""
+        else:
+            numbers = f": {self.ours:.3f}, NONMEM {self.nonmem:.3f}"
+        verdict = {True: "", False: " (DIFFERS)", None: ""}[self.agrees]
+        return f"{self.what}{numbers}{verdict}" + (f"; {self.words}" if self.words else "")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of checking a stream.
+
+    Attributes
+    ----------
+    compared
+        Comparisons.
+    notes
+        What could not be compared, and why.
+    """
+
+    compared: tuple[Compared, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verified(self) -> bool:
+        """Whether something was compared and everything that was agrees."""
+        judged = [one.agrees for one in self.compared if one.agrees is not None]
+        return bool(judged) and all(judged)
+
+    def __str__(self) -> str:
+        """Tell it in lines."""
+        last = "verified" if self.verified else "NOT verified"
+        return "\n".join([*(str(one) for one in self.compared), *self.notes, last])
+
+
+def same_code(one: Problem, other: Problem) -> str:
+    """Name of the first block of code that differs between two problems; empty if none does."""
+    for name in ("PK", "PRED", "DES", "ERROR"):
+        mine, its = one.one(name), other.one(name)
+        if (mine is None) != (its is None):
+            return name
+        if mine is None or its is None:
+            continue
+        try:
+            first, second = parse_code(mine), parse_code(its)
+        except PkpdError:
+            return name
+        if _without_lines(first.statements) != _without_lines(second.statements):
+            return name
+    return ""
+
+
+def _without_lines(statements: Any) -> Any:
+    out: list[Any] = []
+    for statement in statements:
+        if hasattr(statement, "branches"):
+            out.append(tuple((c, _without_lines(body)) for c, body in statement.branches))
+        else:
+            out.append((statement.target, statement.value))
+    return out
+
+
+def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) -> Verification:
+    """Compare a stream with what NONMEM printed.
+
+    Parameters
+    ----------
+    stream
+        What was read.
+    beside
+        Listings (``.lst``), files of iterations (``.ext``) and tables; default those beside the
+        stream that bear its name, or the stream itself if it is a listing.
+
+    Returns
+    -------
+    Verification
+        The objective at the starting values, and, with a listing, at those of the listing and at
+        its estimates.
+    """
+    paths = [Path(p) for p in beside] if beside is not None else _beside(stream.path)
+    compared: list[Compared] = []
+    notes: list[str] = []
+    listings = [p for p in paths if p.suffix.lower() in (".lst", ".res", ".out")]
+    step = stream.steps[-1] if stream.steps else None
+    method = step.method if step is not None else "focei"
+    if step is not None and not method:
+        notes.append(f"NONMEM's objective is that of {step.words}, which pkpd does not have")
+    if step is not None and method == "laplace" and not step.interaction:
+        notes += _without_interaction(stream)
+    if step is not None and step.digits < 3:
+        notes.append(
+            f"NONMEM's modes of random effects have {step.digits} digits (SIGDIGITS), so its "
+            "objective may be higher than ours"
+        )
+    for path in listings:
+        found = read_listing(path)
+        compared += _with_listing(stream, found, method, notes)
+    for path in paths:
+        if path.suffix.lower() == ".ext" and method:
+            given = read_estimates(path)
+            if given is not None:
+                compared += _at_final(stream, given[0], given[1], method, path.name, notes)
+    for path in paths:
+        if path.suffix.lower() not in (".lst", ".res", ".out", ".ext"):
+            compared += _with_table(stream, path, notes)
+    if not compared:
+        compared.append(_alone(stream, method or "focei"))
+        notes.append("nothing of NONMEM's to compare with lies beside the stream")
+    return Verification(tuple(compared), tuple(dict.fromkeys(notes)))
+
+
+def _beside(path: Path) -> list[Path]:
+    if path.suffix.lower() in (".lst", ".res", ".out"):
+        return [path]
+    out = [path.with_suffix(suffix) for suffix in (".lst", ".res", ".out", ".ext")]
+    return [p for p in out if p.is_file()] + sorted(
+        p
+        for p in path.parent.glob("*tab*")
+        if p.is_file() and p.suffix.lower() not in (".csv", ".mod", ".ctl")
+    )
+
+
+def _without_interaction(stream: ControlStream) -> list[str]:
+    """Say so where LAPLACIAN without INTERACTION is another objective than with it."""
+    predictor = stream.model.structure.bind(stream.data)
+    assert isinstance(predictor, StreamPredictor)
+    sds = []
+    for seed in (2, 3):
+        found = np.asarray(predictor.quantities(predictor._probe(seed))).reshape(2, -1)
+        sds.append(found[1][predictor.normal])
+    if sds[0].size == 0 or np.allclose(sds[0], sds[1], rtol=1e-9, atol=1e-9):
+        return []
+    return [
+        "LAPLACIAN without INTERACTION is not there: the objective here is that with INTERACTION"
+    ]
+
+
+def _evaluate(
+    likelihood: PopulationLikelihood, method: Any, values: Mapping[str, float] | None
+) -> tuple[Evaluated, float]:
+    began = time.monotonic()
+    marginal = MarginalLikelihood(likelihood, method)
+    x = marginal.free.start() if values is None else marginal.free.of(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = marginal.evaluate(x, restarts=2)
+    return found, time.monotonic() - began
+
+
+def _alone(stream: ControlStream, method: str) -> Compared:
+    found, seconds = _evaluate(bind(stream.model, stream.data), method, None)
+    return Compared(
+        f"objective ({method}) at the starting values", found.value, np.nan, None, seconds=seconds
+    )
+
+
+def _judged(
+    what: str, ours: Evaluated, nonmem: float, seconds: float, notes: list[str]
+) -> Compared:
+    lost = int(np.sum(~ours.modes.converged))
+    words = f"{lost} individuals without a mode" if lost else ""
+    difference = ours.value - nonmem
+    if not abs(difference) < CLOSE:
+        words = (words + "; " if words else "") + f"ours is {difference:+.3f}"
+    return Compared(what, ours.value, nonmem, bool(abs(difference) < CLOSE), words, seconds)
+
+
+def _with_listing(
+    stream: ControlStream, found: Listing, method: str, notes: list[str]
+) -> list[Compared]:
+    if found.problem is None:
+        notes.append(
+            f"{found.path.name} holds no copy of its stream, so what it is of is not known"
+        )
+        return []
+    own = _own_problem(stream)
+    other = "" if own is None else same_code(own, found.problem)
+    if other:
+        notes.append(
+            f"{found.path.name} is of another stream: its ${other} differs, so it was not compared"
+        )
+        return []
+    other = _other_data(stream, found)
+    if other:
+        notes.append(f"{found.path.name} is of other data ({other}), so it was not compared")
+        return []
+    if not method:
+        if found.last is not None:
+            notes.append(f"{found.path.name}: {found.last:.3f} by {found.method}, not compared")
+        return []
+    try:
+        program = _of_listing(stream.structure.program, found.problem)
+    except (PkpdError, ValueError) as error:
+        notes.append(f"{found.path.name}: {error}")
+        return []
+    first = found.last if found.evaluation else found.first
+    out: list[Compared] = []
+    model = population_model(program)
+    likelihood = bind(model, stream.data)
+    name = found.path.name
+    if first is not None:
+        ours, seconds = _evaluate(likelihood, method, None)
+        out.append(
+            _judged(f"objective at the starting values of {name}", ours, first, seconds, notes)
+        )
+    if not found.evaluation and found.final is not None and found.last is not None:
+        try:
+            values = at_estimates(program, found.final)
+        except ValueError as error:
+            notes.append(f"{name}: {error}")
+            return out
+        ours, seconds = _evaluate(likelihood, method, values)
+        one = _judged(
+            f"objective at the estimates of {name}, three digits each",
+            ours,
+            found.last,
+            seconds,
+            notes,
+        )
+        if one.agrees is False and out and out[0].agrees:
+            one = Compared(
+                one.what,
+                one.ours,
+                one.nonmem,
+                None,
+                f"{one.words}, which the digits may explain",
+                seconds,
+            )
+        out.append(one)
+    return out
+
+
+def _other_data(stream: ControlStream, found: Listing) -> str:
+    """Say in which number a listing's data differ; empty if in none."""
+    events, seen = stream.data.events, stream.data.observations
+    mine = {
+        "records": int(events.valid.sum()),
+        "observations": len(seen),
+        "individuals": len(stream.data.subjects),
+    }
+    for word, count in found.counts.items():
+        if count != mine[word]:
+            return f"{count} {word}, here {mine[word]}"
+    return ""
+
+
+def _own_problem(stream: ControlStream) -> Problem | None:
+    from pkpd.nonmem.records import read_records, stream_text
+
+    found = read_records(stream_text(stream.path), stream.path.name)
+    return found[0] if len(found) == 1 else None
+
+
+def _of_listing(program: Program, problem: Problem) -> Program:
+    """Program with the starting values that a listing began from."""
+    from dataclasses import replace
+
+    return replace(
+        program,
+        thetas=tuple(read_thetas(problem.all("THETA"))),
+        omegas=tuple(read_blocks(problem.all("OMEGA"))),
+        sigmas=tuple(read_blocks(problem.all("SIGMA"))),
+    )
+
+
+def _at_final(
+    stream: ControlStream,
+    found: Estimates,
+    objective: float,
+    method: str,
+    name: str,
+    notes: list[str],
+) -> list[Compared]:
+    try:
+        values = at_estimates(stream.structure.program, found)
+    except ValueError as error:
+        notes.append(f"{name}: {error}")
+        return []
+    ours, seconds = _evaluate(bind(stream.model, stream.data), method, values)
+    return [_judged(f"objective at the estimates of {name}", ours, objective, seconds, notes)]
+
+
+def _with_table(stream: ControlStream, path: Path, notes: list[str]) -> list[Compared]:
+    """Compare PRED, IPRED and DV columns of a table with one row for each record."""
+    table = read_table(path)
+    wanted = [] if table is None else [n for n in ("PRED", "IPRED") if n in table]
+    if table is None or not wanted:
+        return []
+    events = stream.data.events
+    if len(table) != int(events.valid.sum()):
+        notes.append(
+            f"{path.name} has {len(table)} rows for {int(events.valid.sum())} records, not compared"
+        )
+        return []
+    likelihood = bind(stream.model, stream.data)
+    estimates = next(
+        (p for p in _beside(stream.path) if p.suffix.lower() in (".ext", ".lst")), None
+    )
+    values = None
+    if estimates is not None:
+        given = read_estimates(estimates) if estimates.suffix == ".ext" else None
+        final = given[0] if given else read_listing(estimates).final
+        values = None if final is None else at_estimates(stream.structure.program, final)
+    ours, _ = _evaluate(likelihood, "focei", values)
+    marginal = MarginalLikelihood(likelihood, "focei")
+    fixed, lower = marginal.free.fixed(ours.x), np.asarray(marginal.free.cholesky(ours.x))
+    seen = stream.data.observations
+    out = []
+    for name in wanted:
+        random = jnp.asarray(ours.modes.u @ lower.T * (0.0 if name == "PRED" else 1.0))
+        parameters = likelihood.individual_parameters(fixed, random)
+        predictor = likelihood.predictor
+        assert isinstance(predictor, StreamPredictor)
+        if name == "PRED":
+            mine = np.asarray(predictor(parameters))
+        else:
+            known = predictor.values(parameters, "IPRED")
+            if "IPRED" not in known:
+                continue
+            mine = known["IPRED"]
+        theirs = table[name].to_numpy()[events.row[seen.subject, seen.record]]
+        scale = np.abs(theirs) + 1e-2 * np.max(np.abs(theirs))
+        worst = float(np.max(np.abs(mine - theirs) / np.where(scale > 0, scale, 1.0)))
+        words = f"largest relative difference {worst:.1e}"
+        out.append(
+            Compared(
+                f"{name} of {path.name}",
+                float(np.mean(mine)),
+                float(np.mean(theirs)),
+                worst < COLUMN,
+                words,
+            )
+        )
+    return out

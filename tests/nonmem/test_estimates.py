@@ -1,0 +1,130 @@
+"""Starting values, bounds and blocks in all their spellings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pkpd.errors import PkpdError
+from pkpd.fitting.model.population_parameters import RandomEffects, start_values
+from pkpd.nonmem.effects import effects, partial_correlations
+from pkpd.nonmem.estimates import read_blocks, read_thetas
+from pkpd.nonmem.records import Line, Record
+from pkpd.nonmem.steps import read_steps
+
+
+def record(name, *lines):
+    return Record(name, tuple(Line(i, text, "") for i, text in enumerate(lines, 1)), "run.mod")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("3", (-1e6, 3.0, 1e6, False)),
+        ("3 FIX", (-1e6, 3.0, 1e6, True)),
+        ("(0, 3)", (0.0, 3.0, 1e6, False)),
+        ("(0 3 9)", (0.0, 3.0, 9.0, False)),
+        ("(0,3,INF)", (0.0, 3.0, 1e6, False)),
+        ("(-INF,.5,1.D1)", (-1e6, 0.5, 10.0, False)),
+        ("(0,3,)", (0.0, 3.0, 1e6, False)),
+        ("(3 FIXED)", (-1e6, 3.0, 1e6, True)),
+        ("(0,3) FIX", (0.0, 3.0, 1e6, True)),
+        ("CL = (0,3)", (0.0, 3.0, 1e6, False)),
+    ],
+)
+def test_a_fixed_effect_in_its_spellings(text, wanted):
+    (found,) = read_thetas([record("THETA", text)])
+    assert (found.low, found.value, found.high, found.held) == wanted
+
+
+def test_repetitions_and_several_on_a_line():
+    found = read_thetas([record("THETA", "(0,1)x3 2", "5 FIX")])
+    assert [t.value for t in found] == [1.0, 1.0, 1.0, 2.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        (["0.09 0.04"], np.diag([0.09, 0.04])),
+        (["DIAGONAL(2) 0.09 (0.2 SD)"], np.diag([0.09, 0.04])),
+        (["(0.3 STANDARD) 0.04 FIX"], np.diag([0.09, 0.04])),
+        (["BLOCK(2) 0.09", "0.01 0.04"], [[0.09, 0.01], [0.01, 0.04]]),
+        (["BLOCK(2) SD CORRELATION 0.3 0.5 0.2"], [[0.09, 0.03], [0.03, 0.04]]),
+        (["BLOCK(2) CHOLESKY 0.3 0.1 0.2"], [[0.09, 0.03], [0.03, 0.05]]),
+        (["BLOCK(2) VALUES(0.09,0.01)"], [[0.09, 0.01], [0.01, 0.09]]),
+    ],
+)
+def test_blocks_in_their_spellings(lines, wanted):
+    blocks = read_blocks([record("OMEGA", *lines)])
+    size = sum(b.size for b in blocks)
+    found, at = np.zeros((size, size)), 0
+    for block in blocks:
+        found[at : at + block.size, at : at + block.size] = block.covariance
+        at += block.size
+    np.testing.assert_allclose(found, wanted, atol=1e-15)
+
+
+def test_same_repeats_a_block_and_its_effects_are_scaled_alike():
+    texts = ["0.25", "BLOCK(2) 0.09 0.01 0.04", "BLOCK(2) SAME(2)", "BLOCK(1) 0.5 FIX"]
+    blocks = read_blocks([record("OMEGA", text) for text in texts])
+    assert [(b.size, b.same, b.held) for b in blocks] == [
+        (1, False, False), (2, False, False), (2, True, False), (2, True, False), (1, False, True)
+    ]  # fmt: skip
+    made = effects([], blocks, [])
+    rng = np.random.default_rng(1)
+    z = rng.standard_normal((6, 200_000))
+    values = {p.name: p.typical.value for p in made.parameters}
+    values |= {f"ETA{i + 2}": z[i] for i in range(6)}
+    etas = np.array([np.asarray(made.made[f"ETA({i})"](values)) for i in range(2, 8)])
+    block = [[0.09, 0.01], [0.01, 0.04]]
+    np.testing.assert_allclose(np.cov(etas), np.kron(np.eye(3), block), atol=1.5e-3)
+
+
+def test_partial_correlations_give_the_block_back():
+    covariance = np.array([[0.25, 0.2, -0.1], [0.2, 0.36, 0.05], [-0.1, 0.05, 0.49]])
+    blocks = read_blocks([record("OMEGA", "BLOCK(3) 0.25 0.2 0.36 -0.1 0.05 0.49")])
+    from pkpd.nonmem.program import Program
+    from pkpd.nonmem.values import population_model
+
+    program = Program("x", None, None, None, None, (), tuple(blocks), (), ())
+    model = population_model(program)
+    found = RandomEffects(model, 0).covariance(start_values(model), np)
+    np.testing.assert_allclose(found, covariance, rtol=1e-9)
+    assert partial_correlations(covariance)[0] == pytest.approx(0.2 / 0.3, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "words"),
+    [
+        ("THETA", ["(0,,5)"], "without a starting value"),
+        ("THETA", ["(2,1,5)"], "outside its bounds"),
+        ("THETA", ["1 XYZ"], "'XYZ' is not understood"),
+        ("OMEGA", ["0"], "a variance of 0"),
+        ("OMEGA", ["BLOCK(2) 1 2"], "BLOCK(2) has 2 values"),
+        ("OMEGA", ["BLOCK(2) 1 2 1"], "not positive definite"),
+        ("OMEGA", ["BLOCK(2) SAME"], "SAME without a block"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(name, lines, words):
+    read = read_thetas if name == "THETA" else read_blocks
+    with pytest.raises(PkpdError, match=r"run\.mod, line 1") as error:
+        read([record(name, *lines)])
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "likelihood"),
+    [
+        ("METHOD=1 INTER", "focei", 0),
+        ("METH=COND", "foce", 0),
+        ("METHOD=0", "fo", 0),
+        ("MAXEVAL=0", "fo", 0),
+        ("METHOD=COND LAPLACE LIKE", "laplace", 1),
+        ("METHOD=1 LAPLACIAN -2LL", "laplace", 2),
+        ("METHOD=SAEM NBURN=500", "", 0),
+        ("METHOD=IMP EONLY=1", "", 0),
+    ],
+)
+def test_steps_of_estimation(text, method, likelihood):
+    (step,) = read_steps([record("ESTIMATION", text)])
+    assert (step.method, step.likelihood) == (method, likelihood)

@@ -1,0 +1,109 @@
+"""$INPUT and $DATA: columns, rows that are left out, what NM-TRAN adds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pkpd.errors import PkpdError
+from pkpd.nonmem.input_data import event_columns, individuals, read_data, read_input, read_items
+from pkpd.nonmem.records import Line, Record, choose_problem, read_records
+
+ROWS = """C,TIME,AMT,DV,SEX
+1,0,100,.,M
+1,1,0,5.5,M
+#,2,0,9,M
+1, 3 , ,4D0,F
+2 0,50 0 1
+2\t2\t\t3.5\t1
+"""
+
+
+def record(name, text):
+    return Record(name, (Line(7, text),), "run.mod")
+
+
+def items(folder, data, columns="ID TIME AMT DV SEX", rows=ROWS):
+    path = folder / "d.csv"
+    path.write_text(rows)
+    return read_items(read_data(record("DATA", data)), read_input(record("INPUT", columns)), path)
+
+
+def test_cells_are_divided_as_nmtran_does(tmp_path):
+    found = items(tmp_path, "d.csv IGNORE=@ IGNORE=(ID.EQ.#)", "ID TIME AMT DV SEX=DROP")
+    np.testing.assert_array_equal(found.columns["TIME"], [0, 1, 3, 0, 2])
+    np.testing.assert_array_equal(found.columns["AMT"], [100, 0, 0, 50, 0])
+    np.testing.assert_array_equal(found.columns["DV"], [0, 5.5, 4, 0, 3.5])
+    np.testing.assert_array_equal(found.numbers, [2, 3, 5, 6, 7])
+    assert "SEX" not in found.columns
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        ("d.csv IGNORE=C", [2, 3, 4, 5, 6, 7]),
+        ("'d.csv' IGNORE=@ IGN=(DV.EQN.5.5)", [2, 4, 5, 6, 7]),
+        ("d.csv IGNORE=@ IGNORE=(AMT>60,DV.EQ.9)", [3, 5, 6, 7]),
+        ("d.csv IGNORE=@ ACCEPT=(TIME.GE.2)", [4, 5, 7]),
+        ("d.csv IGNORE=@ ACCEPT(SEX.EQ.'F', SEX.EQ.\"1\")", [5, 6, 7]),
+        ("d.csv IGNORE=@ IGNORE=(SEX.NE.M)", [2, 3, 4]),
+        ("d.csv IGNORE=@ RECORDS=2", [2, 3]),
+    ],
+)
+def test_rows_are_left_out(tmp_path, data, kept):
+    found = items(tmp_path, data, "ID=DROP TIME AMT DV SEX=DROP")
+    np.testing.assert_array_equal(found.numbers, kept)
+
+
+def test_synonyms_and_dropped_items():
+    found = read_input(record("INPUT", "C=DROP DOSE=AMT CONC=DV SKIP DROP=WT, AGE"))
+    assert [(c.names, c.dropped) for c in found] == [
+        (("C",), True), (("AMT", "DOSE"), False), (("DV", "CONC"), False), (("DROP",), True),
+        (("WT",), True), (("AGE",), False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (
+            lambda f: items(f, "d.csv IGNORE=@", "ID TIME AMT DV SEX=DROP"),
+            "column ID: '#' is no number",
+        ),
+        (lambda f: items(f, "d.csv IGNORE=@ IGNORE=(TIME.EQ.0.0)"), "versions of NONMEM differ"),
+        (lambda f: items(f, "d.csv (F4.0)"), "FORTRAN format"),
+        (lambda f: items(f, "d.csv TRANSLATE=(TIME/24)"), "TRANSLATE is not read"),
+        (lambda f: items(f, "d.csv IGNORE=@ IGNORE=(X.EQ.1)"), "names no data item"),
+        (lambda f: items(f, "d.csv IGNORE=(AMT.EQ.1) ACCEPT=(DV.EQ.2)"), "together"),
+        (lambda f: read_input(record("INPUT", "ID TIME TIME")), "TIME is there twice"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(tmp_path, what, words):
+    with pytest.raises(PkpdError) as error:
+        what(tmp_path)
+    assert words in str(error.value)
+
+
+def test_events_without_evid_and_individuals_that_come_back(tmp_path):
+    rows = "1,0,5,.,0\n1,1,.,2,1\n2,0,.,3,0\n1,0,7,.,0\n"
+    found = items(tmp_path, "d.csv", "ID TIME AMT DV MDV", rows)
+    subject = individuals(found, prediction=False)
+    columns = event_columns(found, subject)
+    np.testing.assert_array_equal(subject, [0, 0, 1, 2])
+    np.testing.assert_array_equal(columns["EVID"], [1, 2, 0, 1])
+
+
+def test_clock_times_count_from_the_first_record(tmp_path):
+    rows = "1,3/1/20,14:30,5,.\n1,3/2/20,2:15,.,2\n2,12/31/19,23:00,5,.\n2,1/1/20,1:00,.,3\n"
+    found = items(tmp_path, "d.csv", "ID DATE=DROP TIME AMT DV", rows)
+    columns = event_columns(found, individuals(found, prediction=False))
+    np.testing.assert_allclose(columns["TIME"], [0, 11.75, 0, 2])
+
+
+def test_problems_are_chosen_by_number():
+    problems = read_records(["$PROB one", "$THETA 1", "$PROBLEM two", "$THE 2"], "run.mod")
+    with pytest.raises(PkpdError, match="has 2 problems; allowed: 1 one; 2 two"):
+        choose_problem(problems, None, "run.mod")
+    assert choose_problem(problems, 2, "run.mod").records[0].text == "2"
+    with pytest.raises(PkpdError, match=r"line 2: \$FOO is no record"):
+        read_records(["$PROB x", "$FOO 1"], "run.mod")

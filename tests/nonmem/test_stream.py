@@ -1,0 +1,316 @@
+"""Whole streams: predictions and errors against closed forms worked out here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal, norm
+
+from pkpd.errors import PkpdError
+from tests.nonmem.streams import ADVAN1, DATA, ENDING, INPUT, means_and_sds, objective, written
+
+
+def one_compartment(dose, length, k, t):
+    """Amount after an infusion over ``length`` (0: a bolus) at time 0."""
+    t = np.asarray(t, dtype=float)
+    if length == 0:
+        return dose * np.exp(-k * t)
+    on = np.minimum(t, length)
+    return dose / length / k * (1 - np.exp(-k * on)) * np.exp(-k * (t - on))
+
+
+def expected_advan1():
+    """Concentrations of the data in `streams`: clearance follows the weight at the record."""
+    cl, v = 2.0, 20.0
+    k70, k80, k55 = (cl * (w / 70) ** 0.75 / v for w in (70, 80, 55))
+    first = 100 * np.exp(-k70 * 1)
+    second = first * np.exp(-k80 * 3)
+    third = second * np.exp(-k80 * 8)
+    other = one_compartment(150, 3, k55, [2, 3, 9])
+    return np.array([first, second, second, third, *other]) / v
+
+
+def test_one_compartment_with_a_covariate_that_changes(tmp_path):
+    stream = written(tmp_path, ADVAN1)
+    mean, sd = means_and_sds(stream)
+    np.testing.assert_allclose(mean, expected_advan1(), rtol=1e-9)
+    np.testing.assert_allclose(sd, np.sqrt(0.1) * expected_advan1(), rtol=1e-9)
+    assert "9 records, 7 observations" in stream.summary()
+
+
+NEW_FORMS = {
+    "advan6": "$SUBS ADVAN6 TOL=5\n$MODEL COMP=(CENTRAL)\n$DES\nDADT(1)=-CL/V*A(1)\n",
+    "nonlinear": "$SUBS ADVAN13 TOL=9\n$MODEL NCOMP=1\n$DES\nDADT(1)=-CL/V*A(1)**1.0000000001\n",
+    "advan5": "$SUBS ADVAN5\n$MODEL COMP=(CENTRAL)\n",
+    "advan10": "$SUBS ADVAN10\n",
+}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "advan6",
+        "advan5",
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("nonlinear", "advan10")),
+    ],
+)
+def test_the_same_model_in_other_subroutines(tmp_path, form):
+    head, _, des = NEW_FORMS[form].partition("$DES")
+    text = ADVAN1.replace("$SUBROUTINES ADVAN1 TRANS2\n", head)
+    text = text.replace("S1 = V\n", "S1 = V\nK10=CL/V\nKM=1.D9\nVM=K10*KM\n")
+    text = text.replace("$ERROR", f"$DES{des}$ERROR") if des else text
+    mean, _ = means_and_sds(written(tmp_path, text))
+    np.testing.assert_allclose(mean, expected_advan1(), rtol=2e-5)
+
+
+def test_absorption_lag_and_bioavailability(tmp_path):
+    text = ADVAN1.replace("ADVAN1 TRANS2", "ADVAN2 TRANS2").replace(
+        "S1 = V", "S2 = V\nKA = 1.3\nALAG1 = 0.5\nF1 = 0.8"
+    )
+    data = DATA.replace(",50,1,1", ",0,1,1").replace("0,0,4", "0,0,4").replace(",1,0,0,", ",2,0,0,")
+    mean, _ = means_and_sds(written(tmp_path, text, data.replace(",80,", ",70,")))
+    t, k, ka = np.array([1, 4, 4, 12]) - 0.5, 0.1, 1.3
+    wanted = 0.8 * 100 * ka / (ka - k) * (np.exp(-k * t) - np.exp(-ka * t)) / 20
+    np.testing.assert_allclose(mean[:4], wanted, rtol=1e-9)
+
+
+FORMS = [
+    ("Y = F + F*EPS(1) + EPS(2)", lambda f: (f, np.sqrt(0.1 * f**2 + 0.2))),
+    ("IPRED = LOG(F)\nW = THETA(2)/10\nY = IPRED + W*EPS(1)",
+     lambda f: (np.log(f), 2 * np.sqrt(0.1) + 0 * f)),
+    ("Y = F*EXP(ERR(1))", lambda f: (f, np.sqrt(0.1) * f)),
+    ("W = SQRT(SIGMA(1,1)+SIGMA(2)*F**2)\nY = F + W*EPS(1)",
+     lambda f: (f, np.sqrt(0.1 * (0.1 + 0.2 * f**2)))),
+    ("IF (ID.EQ.1) THEN\nY = F+EPS(1)\nELSE\nY = F+EPS(2)\nENDIF",
+     lambda f: (f, np.sqrt(np.where(np.arange(7) < 4, 0.1, 0.2)))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "wanted"), FORMS)
+def test_residual_errors(tmp_path, code, wanted):
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", code).replace("$SIGMA 0.1", "$SIGMA 0.1 0.2")
+    mean, sd = means_and_sds(written(tmp_path, text))
+    for found, here in zip((mean, sd), wanted(expected_advan1()), strict=True):
+        np.testing.assert_allclose(found, here, rtol=1e-9)
+
+
+def test_a_likelihood_below_the_limit(tmp_path):
+    code = """LLOQ = 3.1
+IF (DV.GE.LLOQ) THEN
+F_FLAG = 0
+Y = F+EPS(1)
+ELSE
+F_FLAG = 1
+Y = PHI((LLOQ-F)/SQRT(SIGMA(1)))
+ENDIF"""
+    mean, sd = means_and_sds(written(tmp_path, ADVAN1.replace("Y = F*(1+EPS(1))", code)))
+    f = expected_advan1()
+    below = np.array([False, False, True, True, False, False, True])
+    wanted = np.where(below, norm.logcdf((3.1 - f) / np.sqrt(0.1)), f)
+    np.testing.assert_allclose(mean, wanted, rtol=1e-7)
+    np.testing.assert_allclose(sd, np.where(below, 1.0, np.sqrt(0.1)), rtol=1e-9)
+
+
+def test_correlated_residuals_of_one_level(tmp_path):
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", "Y = F + EPS(1) + DV/10*EPS(2)")
+    text = text.replace("$SIGMA 0.1", "$SIGMA BLOCK(2) 0.1 0.02 0.3").replace("LEVEL", "L2")
+    stream = written(tmp_path, text)
+    mean, sd = means_and_sds(stream)
+    value = stream.data.observations.value
+    f = expected_advan1()
+    g = np.stack([np.ones(7), value / 10], axis=1)
+    joint = g @ np.array([[0.1, 0.02], [0.02, 0.3]]) @ g.T
+    groups = [[0], [1, 2], [3], [4, 5], [6]]
+    wanted = sum(multivariate_normal.logpdf(value[i], f[i], joint[np.ix_(i, i)]) for i in groups)
+    assert np.sum(norm.logpdf(value, mean, sd)) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_values_kept_from_the_record_before(tmp_path):
+    """Backward interpolation: the weight of the record before acts on the way to this one."""
+    text = ADVAN1.replace("$PK\n", "$PK\nIF (NEWIND.NE.2) OWT = WT\nOLD = OWT\nOWT = WT\n").replace(
+        "(WT/70)", "(OLD/70)"
+    )
+    mean, _ = means_and_sds(written(tmp_path, text))
+    cl, v = 2.0, 20.0
+    k70, k80 = (cl * (w / 70) ** 0.75 / v for w in (70, 80))
+    wanted = 100 / v * np.exp(-k70 * np.array([1, 4, 4, 4]) - k80 * np.array([0, 0, 0, 8]))
+    np.testing.assert_allclose(mean[:4], wanted, rtol=1e-9)
+
+
+def test_amounts_kept_from_an_earlier_record(tmp_path):
+    """The concentration at one hour is remembered and acts on all later predictions."""
+    code = "IF (NEWIND.NE.2) C1 = 0\nIF (TIME.EQ.1) C1 = F\nY = F + 0.5*C1 + EPS(1)"
+    mean, _ = means_and_sds(written(tmp_path, ADVAN1.replace("Y = F*(1+EPS(1))", code)))
+    f = expected_advan1()
+    np.testing.assert_allclose(mean, f + 0.5 * np.array([f[0]] * 4 + [0] * 3), rtol=1e-9)
+
+
+def test_what_depends_on_the_individual_before_is_refused(tmp_path):
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", "IF (TIME.EQ.1) C1 = DV\nY = F + C1 + EPS(1)")
+    with pytest.raises(PkpdError, match=r"C1: the value at an individual's first record"):
+        means_and_sds(written(tmp_path, text))
+
+
+def test_equations_that_remember_are_refused(tmp_path):
+    head = "$SUBS ADVAN6 TOL=5\n$MODEL COMP=(CENTRAL)\n"
+    des = "$DES\nIF (T.LE.3) TOP = A(1)\nDADT(1) = -CL/V*A(1)-TOP\n$ERROR"
+    text = ADVAN1.replace("$SUBROUTINES ADVAN1 TRANS2\n", head).replace("$ERROR", des)
+    with pytest.raises(PkpdError, match=r"line 11, \$DES: TOP keeps a value"):
+        means_and_sds(written(tmp_path, text))
+
+
+@pytest.mark.slow
+def test_initial_amounts_and_a_model_event_time(tmp_path):
+    """Input at a constant rate from MTIME(1) on, from an initial amount."""
+    text = (
+        INPUT
+        + """$SUBS ADVAN13 TOL=9
+$MODEL COMP=(ONE)
+$PK
+K = THETA(1)
+MTIME(1) = THETA(2)
+A_0(1) = 30*EXP(ETA(1))
+F1 = 0
+$DES
+DADT(1) = 5*MPAST(1) - K*A(1) + 1.D-9*A(1)**2
+$ERROR
+Y = A(1) + EPS(1)
+$THETA (0,0.1) (0,2.7)
+$OMEGA 0.09
+$SIGMA 0.1
+"""
+    )
+    mean, _ = means_and_sds(written(tmp_path, text))
+    t = np.array([1, 4, 4, 12, 2, 3, 9.0])
+    late = np.maximum(t - 2.7, 0)
+    np.testing.assert_allclose(
+        mean, 30 * np.exp(-0.1 * t) + 50 * (1 - np.exp(-0.1 * late)), rtol=1e-5
+    )
+
+
+def test_a_collecting_compartment_is_emptied_and_another_switched_off(tmp_path):
+    data = """ID,TIME,AMT,RATE,CMT,EVID,MDV,DV,WT,LEVEL
+1,0,100,0,1,1,1,.,70,1
+1,2,.,.,2,0,0,15,70,2
+1,2,.,.,-2,2,1,.,70,3
+1,3,.,.,2,2,1,.,70,4
+1,5,.,.,2,0,0,10,70,5
+1,6,.,.,-1,2,1,.,70,6
+1,9,.,.,1,0,0,10,70,7
+1,9,.,.,2,0,0,10,70,7
+"""
+    head = "$SUBS ADVAN6 TOL=5\n$MODEL COMP=(CENTRAL) COMP=(URINE)\n"
+    des = "$DES\nDADT(1)=-CL/V*A(1)\nDADT(2)=CL/V*A(1)\n$ERROR"
+    text = ADVAN1.replace("$SUBROUTINES ADVAN1 TRANS2\n", head).replace("$ERROR", des)
+    mean, _ = means_and_sds(
+        written(tmp_path, text.replace("Y = F*(1+EPS(1))", "Y = F + EPS(1)"), data)
+    )
+    left = lambda t: 100 * np.exp(-0.1 * t)  # noqa: E731
+    wanted = [100 - left(2), left(3) - left(5), 0.0, left(3) - left(6)]
+    np.testing.assert_allclose(mean, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_linear_kinetics_that_drive_a_nonlinear_effect_are_solved_exactly(tmp_path):
+    text = (
+        INPUT
+        + """$SUBS ADVAN13 TOL=9
+$MODEL COMP=(EFFECT) COMP=(DEPOT,DEFDOSE) COMP=(CENTRAL)
+$PK
+KA = 1.5
+K = THETA(1)*EXP(ETA(1))
+KOUT = THETA(2)
+A_0(1) = 10
+$DES
+C = A(3)/20
+DADT(1) = 10*KOUT - KOUT*(1+C/(1+C))*A(1)
+DADT(2) = -KA*A(2)
+DADT(3) = KA*A(2) - K*A(3)
+$ERROR
+Y = A(1) + EPS(1)
+$THETA (0,0.1) (0,0.5)
+$OMEGA 0.09
+$SIGMA 0.1
+"""
+    )
+    data = DATA.replace(",0,1,1,1,", ",0,2,1,1,").replace("150,50,1,1", "150,50,2,1")
+    stream = written(tmp_path, text, data)
+    mean, _ = means_and_sds(stream)
+    from scipy.integrate import solve_ivp
+
+    def slopes(t, y):
+        c = y[2] / 20
+        return [5 - 0.5 * (1 + c / (1 + c)) * y[0], -1.5 * y[1], 1.5 * y[1] - 0.1 * y[2]]
+
+    found = solve_ivp(slopes, (0, 12), [10, 100, 0], t_eval=[1, 4, 12], rtol=1e-10, atol=1e-10).y[0]
+    np.testing.assert_allclose(mean[[0, 1, 3]], found, rtol=1e-5)
+    from tests.nonmem.streams import predictor_of
+
+    assert predictor_of(stream)[0].solving._split.order == (2, 3, 1)
+
+
+LINEAR = (
+    INPUT
+    + """$PRED
+IND = 1
+IF (ID.EQ.2) IND = 2
+Y = THETA(IND) + ETA(1) + WT/70*ETA(2) + EPS(1)
+$THETA 4 (0,5,9)
+$OMEGA BLOCK(2) 0.5 0.1 0.3
+$SIGMA 0.2
+$EST METHOD=%s
+"""
+)
+
+
+@pytest.mark.parametrize("method", ["fo", "foce", "focei", "laplace"])
+def test_every_objective_is_exact_for_a_linear_model(tmp_path, method):
+    stream = written(tmp_path, LINEAR % "1 INTER")
+    seen = stream.data.observations
+    weight = stream.data.covariates["WT"][seen.subject, seen.record]
+    wanted = 0.0
+    for b in range(2):
+        mine = seen.subject == b
+        z = np.stack([np.ones(mine.sum()), weight[mine] / 70], axis=1)
+        v = z @ np.array([[0.5, 0.1], [0.1, 0.3]]) @ z.T + 0.2 * np.eye(mine.sum())
+        wanted -= 2 * multivariate_normal.logpdf(seen.value[mine], np.full(mine.sum(), 4.0 + b), v)
+        wanted -= mine.sum() * np.log(2 * np.pi)
+    assert objective(stream, method) == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("$EST", "$PRIOR NWPRI\n$EST", "line 14, $PRIOR: $PRIOR (priors) is not supported"),
+        ("$EST", "$MIX\nNSPOP=2\n$EST", "line 14, $MIX: $MIX (a mixture of populations)"),
+        ("ADVAN1 TRANS2", "ADVAN1 TRANS4", "line 4, $SUBROUTINES: TRANS4 with ADVAN1"),
+        ("ADVAN1 TRANS2", "ADVAN15", "ADVAN15 (algebraic equations)"),
+        ("V = THETA(2)", "VX = THETA(2)", "V is read and never set"),
+        ("THETA(2)*EXP", "THETA(7)*EXP", "line 7, $PK: THETA(7) is read, and there are 2"),
+        ("F*(1", "F*Q9*(1", "line 10, $ERROR: Q9 is read and never set"),
+        ("CL = ", "CALLFL = 1\nCL = ", "CALLFL=1"),
+        ("Y = F", "IF (MIXNUM.EQ.1) Y = F", "MIXNUM is read (mixtures)"),
+        ("ADVAN1 TRANS2", "ADVAN1 TRANS2 OTHER=mine.f", "a routine of the user's own"),
+        ("d.csv", "other.csv", "the file other.csv is not beside the stream"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_record_and_line(tmp_path, old, new, words):
+    with pytest.raises(PkpdError) as error:
+        means_and_sds(written(tmp_path, ADVAN1.replace(old, new, 1)))
+    assert words in str(error.value)
+    assert str(error.value).count("\n") == 0
+
+
+def test_what_does_not_act_on_the_observations_is_not_asked_for(tmp_path):
+    """A variable that is never set in a statement that does nothing."""
+    text = ADVAN1.replace("S1 = V\n", "S1 = V\nHALF = LOG(2)*V/NOTHING\n")
+    np.testing.assert_allclose(
+        means_and_sds(written(tmp_path, text))[0], expected_advan1(), rtol=1e-9
+    )
+
+
+def test_left_out_records_are_told(tmp_path):
+    notes = written(tmp_path, ADVAN1 + "$COV\n$TABLE ID FILE=x\n").notes
+    assert "left out: $COVARIANCE (standard errors are not part of the model)" in notes
+    assert "left out: $TABLE (output)" in notes
+    assert ENDING in ADVAN1

@@ -1,0 +1,180 @@
+"""What is compared with NONMEM's output, and what a wrong number does."""
+
+from __future__ import annotations
+
+import runpy
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from typer.testing import CliRunner
+
+from pkpd.cli import app
+from pkpd.nonmem.listing import read_estimates, read_listing, read_table
+from tests.nonmem.streams import INPUT, written
+
+STREAM = (
+    INPUT
+    + """$PRED
+Y = THETA(1) + ETA(1) + EPS(1)
+$THETA 4 ; LEVEL
+$OMEGA 0.5
+$SIGMA 0.2
+$EST METHOD=1 INTER
+"""
+)
+LISTING = """Mon Jan  1 10:00:00 2024
+{stream}
+NM-TRAN MESSAGES
+
+ NO. OF DATA RECS IN DATA SET:        9
+ TOT. NO. OF OBS RECS:        {observations}
+ TOT. NO. OF INDIVIDUALS:        2
+ #METH: First Order Conditional Estimation with Interaction
+0ITERATION NO.:    0    OBJECTIVE VALUE:   {first:.9f}        NO. OF FUNC. EVALS.:   4
+ Elapsed estimation time in seconds:     0.25
+ #OBJT:**************                       MINIMUM VALUE OF OBJECTIVE FUNCTION        ****
+ #OBJV:********************************************     {last:.3f}       *****************
+ ********************                 FINAL PARAMETER ESTIMATE            ****************
+
+ THETA - VECTOR OF FIXED EFFECTS PARAMETERS   *********
+
+         TH 1
+         {theta:.2E}
+
+ OMEGA - COV MATRIX FOR RANDOM EFFECTS - ETAS  ********
+
+            ETA1
+
+ ETA1
++        {omega:.2E}
+
+ SIGMA - COV MATRIX FOR RANDOM EFFECTS - EPSILONS  ****
+
+            EPS1
+
+ EPS1
++        {sigma:.2E}
+
+1
+"""
+AT_START, AT_END = (4.0, 0.5, 0.2), (3.75, 0.25, 2.5)
+
+
+def exact(values):
+    """-2 log likelihood of the linear model without its constant."""
+    theta, omega, sigma = values
+    out = 0.0
+    for seen in ([4.1, 3.2, 3.0, 1.4], [5.5, 7.0, 2.5]):
+        n = len(seen)
+        v = omega * np.ones((n, n)) + sigma * np.eye(n)
+        out -= 2 * multivariate_normal.logpdf(seen, np.full(n, theta), v) + n * np.log(2 * np.pi)
+    return out
+
+
+def with_listing(folder, stream=STREAM, observations=7, wrong=0.0, **values):
+    read = written(folder, STREAM)
+    theta, omega, sigma = values.get("end", AT_END)
+    text = LISTING.format(
+        stream=stream,
+        observations=observations,
+        first=exact(AT_START) + wrong,
+        last=exact(AT_END),
+        theta=theta,
+        omega=omega,
+        sigma=sigma,
+    )
+    (folder / "run1.lst").write_text(text)
+    return read
+
+
+def test_a_listing_that_agrees(tmp_path):
+    found = with_listing(tmp_path).verify()
+    assert found.verified
+    assert [one.ours for one in found.compared] == pytest.approx(
+        [exact(AT_START), exact(AT_END)], abs=1e-4
+    )
+    assert str(found).endswith("verified")
+    assert "NOT" not in str(found)
+
+
+def test_a_listing_that_does_not_agree(tmp_path):
+    found = with_listing(tmp_path, wrong=0.3).verify()
+    assert not found.verified
+    assert "(DIFFERS); ours is -0.300" in str(found)
+
+
+def test_listings_of_other_streams_and_data_are_not_compared(tmp_path):
+    other = STREAM.replace("+ ETA(1)", "+ 2*ETA(1)")
+    found = with_listing(tmp_path, stream=other).verify()
+    assert not found.verified
+    assert "its $PRED differs" in str(found)
+    found = with_listing(tmp_path, observations=8).verify()
+    assert "of other data (8 observations, here 7)" in str(found)
+    assert "NOT verified" in str(found)
+
+
+def test_the_starting_values_are_those_of_the_listing(tmp_path):
+    found = with_listing(tmp_path, stream=STREAM).verify()
+    moved = STREAM.replace("$THETA 4", "$THETA 9")
+    (tmp_path / "run1.mod").write_text(moved)
+    from pkpd.nonmem.stream import read_control_stream
+
+    again = read_control_stream(tmp_path / "run1.mod").verify()
+    assert again.compared[0].ours == pytest.approx(found.compared[0].ours, abs=1e-9)
+
+
+def test_a_listing_is_a_stream_too(tmp_path):
+    with_listing(tmp_path)
+    from pkpd.nonmem.stream import read_control_stream
+
+    stream = read_control_stream(tmp_path / "run1.lst")
+    assert stream.labels == {"THETA1": "LEVEL"}
+    assert stream.verify().verified
+
+
+def test_parts_of_a_listing(tmp_path):
+    with_listing(tmp_path)
+    found = read_listing(tmp_path / "run1.lst")
+    assert found.seconds == 0.25
+    assert not found.evaluation
+    np.testing.assert_allclose(found.final.theta, [3.75])
+    np.testing.assert_allclose(found.final.sigma, [[2.5]])
+
+
+def test_files_of_estimates_and_tables(tmp_path):
+    stream = written(tmp_path, STREAM)
+    names = "ITERATION THETA1 SIGMA(1,1) OMEGA(1,1) OBJ"
+    rows = [names, f"-1000000000 3.75 2.5 0.25 {exact(AT_END):.9f}", "-1000000001 0 0 0 0"]
+    (tmp_path / "run1.ext").write_text("TABLE NO. 1\n" + "\n".join(rows) + "\n")
+    estimates, objective = read_estimates(tmp_path / "run1.ext")
+    assert (estimates.theta[0], objective) == (3.75, pytest.approx(exact(AT_END)))
+    table = "TABLE NO.  1\n ID TIME PRED\n" + "1 0 3.75\n" * 5 + "2 0 3.75\n" * 4
+    (tmp_path / "sdtab1").write_text(table)
+    assert list(read_table(tmp_path / "sdtab1")["PRED"]) == [3.75] * 9
+    found = stream.verify()
+    assert found.verified
+    assert [one.what.split(" ")[0] for one in found.compared] == ["objective", "PRED"]
+    (tmp_path / "sdtab1").write_text(table.replace("3.75", "3.60"))
+    assert not stream.verify().verified
+
+
+def test_import_writes_a_script_that_runs_and_verifies(tmp_path, capsys):
+    with_listing(tmp_path)
+    done = CliRunner().invoke(app, ["import", str(tmp_path / "run1.mod")])
+    assert done.exit_code == 0, done.output
+    assert "verified" in done.output
+    script = (tmp_path / "run1.py").read_text()
+    assert '"THETA1": 4.0,  # LEVEL' in script
+    found = runpy.run_path(str(tmp_path / "run1.py"))
+    assert "verified" in capsys.readouterr().out
+    assert found["stream"].structure.start["THETA1"] == 4.0
+
+
+def test_import_tells_what_differs_and_what_is_refused(tmp_path):
+    with_listing(tmp_path, wrong=1.0)
+    assert CliRunner().invoke(app, ["import", str(tmp_path / "run1.mod")]).exit_code == 1
+    (tmp_path / "run1.mod").write_text(STREAM + "$PRIOR NWPRI\n")
+    done = CliRunner().invoke(app, ["import", str(tmp_path / "run1.mod")])
+    assert done.exit_code == 2
+    assert "$PRIOR (priors) is not supported" in done.output
