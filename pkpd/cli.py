@@ -127,6 +127,8 @@ def compare(
     """Compare the cohorts of trials: nadirs, recovery days, risk of dose-limiting toxicity."""
     from datetime import UTC, datetime
 
+    from pkpd.cards.finding import trial_name
+
     run = _Run(out, _size(patients, draws))
     with _told(run):
         from pkpd.report.comparison.tables import check_formats, check_writable, write_results
@@ -180,10 +182,11 @@ def show(
 ) -> None:
     """Tell a trial or a card in plain words."""
     with _told():
+        from pkpd.cards.finding import find_any
         from pkpd.report.comparison.plain_words import card_in_words, trial_in_words
         from pkpd.report.comparison.terminal import make_console, print_lines
 
-        kind, path = _find(name)
+        kind, path = find_any(name)
         if kind == "trials":
             from pkpd.cards.rule_cards import load_rules
             from pkpd.cards.trial_cards import load_trial
@@ -225,9 +228,10 @@ def check(
     """Check files and tell every problem; exit status 1 if there is one."""
     problems = 0
     with _told():
+        from pkpd.cards.finding import toml_files
         from pkpd.comparison.scenario import check_file
 
-        for path in _toml_files(files):
+        for path in toml_files(files):
             found = check_file(path)
             problems += len(found)
             for text in found:
@@ -403,56 +407,6 @@ def _typed(value: str) -> Any:
         except ValueError:
             continue
     return value
-
-
-def trial_name(text: str) -> str:
-    """Card name of a trial from its name, a file, or a registry number such as NCT01681537."""
-    from pkpd.cards.files import card_names
-
-    names = card_names("trials")
-    if text in names or text.endswith(".toml"):
-        return text
-    found = [name for name in names if name.split("_")[0].casefold() == text.casefold()]
-    return found[0] if len(found) == 1 else text
-
-
-def _find(name: str) -> tuple[str, Any]:
-    """Find the kind and the file of a card."""
-    from pkpd.cards.files import KINDS, card_names, find_card, nearest_of
-
-    if name.endswith(".toml") or "/" in name or "\\" in name:
-        from pkpd.cards.tables import read_toml
-
-        path = find_card("trials", name)
-        data = read_toml(path).data
-        return ("trials" if "arm" in data or "cohort" in data else "card"), path
-    name = trial_name(name)
-    for kind in KINDS:
-        if name in card_names(kind):
-            return kind, find_card(kind, name)
-    every = [n for kind in KINDS for n in card_names(kind)]
-    raise PkpdError(
-        sentence(
-            where=name,
-            what=f"there is no trial or card of this name{nearest_of(name, every)}",
-            remedy="`pkpd cards` lists them all",
-        )
-    )
-
-
-def _toml_files(paths: Sequence[Path]) -> list[Path]:
-    """Files as given, and for a folder all .toml files in it."""
-    files: list[Path] = []
-    for path in paths:
-        inside = sorted(path.rglob("*.toml")) if path.is_dir() else [path]
-        if not inside:
-            raise PkpdError(
-                sentence(
-                    where=str(path), what="no .toml file is in this folder", remedy="name a file"
-                )
-            )
-        files += inside
-    return files
 
 
 @app.command(name="import")

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 import pkpd
 from pkpd.cards.files import card_names
-from pkpd.cli import app, trial_name
+from pkpd.cards.finding import trial_name
+from pkpd.cli import app
 from pkpd.comparison import scenario
 from pkpd.errors import CardError
 
