@@ -90,7 +90,7 @@ def partial_correlations(covariance: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> partial_correlations(np.array([[4.0, 1.0], [1.0, 1.0]])).tolist()
+    >>> partial_correlations(np.array([[4.0, 1.0], [1.0, 1.0]])).round(6).tolist()
     [0.5]
     """
     sd = np.sqrt(np.diag(covariance))

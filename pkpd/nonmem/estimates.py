@@ -224,7 +224,7 @@ def read_blocks(records: Sequence[Record]) -> list[Block]:
     Examples
     --------
     >>> record = Record("OMEGA", (Line(1, "BLOCK(2) 0.09 0.01 0.04"),), "run.mod")
-    >>> read_blocks([record])[0].covariance.tolist()
+    >>> read_blocks([record])[0].covariance.round(6).tolist()
     [[0.09, 0.01], [0.01, 0.04]]
     """
     out: list[Block] = []

@@ -53,7 +53,7 @@ def adaptive(
             driver = seen if system.pk_volume is None else seen / values[system.pk_volume]
             own = {name: values[name] for name in system.pk.parameters}
             slopes.extend(system.pk.matrix(own) @ x)
-        given = slopes_over(system.rhs, u[1])
+        given = slopes_over(system.rhs, u[1] == 0)
         slopes.extend(given(u[0] + s * u[1], states, driver, values))
         return u[1] * (jnp.stack([jnp.asarray(d, dtype=float) for d in slopes]) + u[2 : 2 + size])
 

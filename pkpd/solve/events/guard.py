@@ -40,21 +40,28 @@ def finite_derivative(x: Array) -> Array:
     return _finite.bind(jnp.asarray(x))
 
 
-def slopes_over(rhs: Callable[..., Any], length: Array) -> Callable[..., tuple[Array, ...]]:
+def slopes_over(rhs: Callable[..., Any], empty: Array) -> Callable[..., tuple[Array, ...]]:
     """Return a right side whose slopes are 0 where not finite and the stretch has no length.
 
     Parameters
     ----------
     rhs
         ``rhs(t, y, u, p)``, slopes of every state.
-    length
-        Length of the stretch, of the shape of the slopes.
+    empty
+        Whether the stretch has no length, of the shape of the slopes.
     """
 
     def slopes(t: Any, y: tuple[Any, ...], u: Any, p: Any) -> tuple[Array, ...]:
-        walled = tuple(finite_derivative(each) for each in y)
-        q = {name: finite_derivative(value) for name, value in p.items()}
-        found = (jnp.asarray(each, dtype=float) for each in rhs(t, walled, u, q))
-        return tuple(jnp.where((length == 0) & ~jnp.isfinite(each), 0.0, each) for each in found)
+        still = empty
+        for each in y:
+            still = still & jnp.isfinite(each)  # what is lost stays lost
+
+        def walled(x: Any) -> Array:
+            # elsewhere a derivative that is not finite has to be seen: its subject is lost
+            return jnp.where(still, finite_derivative(x), x)
+
+        q = {name: walled(value) for name, value in p.items()}
+        found = (jnp.asarray(each, dtype=float) for each in rhs(t, tuple(map(walled, y)), u, q))
+        return tuple(jnp.where(still & ~jnp.isfinite(each), 0.0, each) for each in found)
 
     return slopes

@@ -122,6 +122,7 @@ def march(
     moving: dict[str, Any] = {
         "h": jnp.where(done, 0.0, whole * (ends - begins)).T,
         "t": (pieces.begin[lane, index] + whole * begins).T,
+        "empty": ((ends == begins) | (whole == 0.0)).T & ~done.T,
         "ends": (within == count[lane, index] - 1).T & ~done.T,
         "drop": (pieces.drop[lane, index] & ~done).T,
         "fresh": (pieces.fresh[lane, index] & ~done).T,
@@ -154,7 +155,7 @@ def march(
                 each + h_now * sum(a * k[i] for a, k in zip(row, slopes, strict=True) if a)
                 for i, each in enumerate(y)
             )
-            given = slopes_over(rhs, h_now)(at["t"] + c * h_now, here, u, values)
+            given = slopes_over(rhs, at["empty"])(at["t"] + c * h_now, here, u, values)
             slopes.append(tuple(d + at["rate"][linear + i] for i, d in enumerate(given)))
         y = tuple(
             each + h_now * sum(b * k[i] for b, k in zip(_B, slopes, strict=True) if b)
