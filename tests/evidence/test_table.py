@@ -146,6 +146,35 @@ def test_bad_second_course_is_refused(table_file, cells, message):
         load_evidence(table_file(two_courses(**cells), header=TWO_COURSES))
 
 
+PATIENTS = "study,population,schedule,endpoint,value,n,mark,age_median,line,creatinine_limit"
+
+
+def patients_row(age="67", line="untreated", creatinine="serum creatinine <= 1.0 mg/dL"):
+    return f"A,aml,cytarabine:100 mg/m2:CI:1-7,cr_rate,0.6,200,READ,{age},{line},{creatinine}"
+
+
+def test_age_line_of_treatment_and_creatinine_limit_are_read(table_file):
+    (row,) = load_evidence(table_file(patients_row(), header=PATIENTS))
+    assert (row.age_median, row.treatment_line) == (67.0, "untreated")
+    assert row.creatinine_limit == "serum creatinine <= 1.0 mg/dL"
+    (row,) = load_evidence(table_file(patients_row("", "", ""), header=PATIENTS))
+    assert (row.age_median, row.treatment_line, row.creatinine_limit) == (None, "", "")
+    assert row.line == 2
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"line": "relapse"}, "row 2, column line: 'relapse' is not allowed.*first relapse"),
+        ({"age": "670"}, "row 2, column age_median: 670 is no age; allowed: above 0 to 110 years"),
+        ({"age": "old"}, "row 2, column age_median: 'old' is no number"),
+    ],
+)
+def test_bad_age_or_line_is_refused(table_file, cells, message):
+    with pytest.raises(DataError, match=message):
+        load_evidence(table_file(patients_row(**cells), header=PATIENTS))
+
+
 def test_own_table_is_whole_and_every_row_has_a_use_or_a_reason():
     table = load_evidence()
     assert len(table) == 331
