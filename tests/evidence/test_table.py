@@ -162,6 +162,16 @@ def test_age_line_of_treatment_and_creatinine_limit_are_read(table_file):
     assert row.line == 2
 
 
+def test_patients_of_two_lines_of_treatment_are_two_rows(table_file):
+    first, later = "first relapse", "later relapse or refractory"
+    file = table_file(patients_row(line=first), patients_row(line=later), header=PATIENTS)
+    assert [row.treatment_line for row in load_evidence(file)] == [first, later]
+    with pytest.raises(DataError, match="A has cr_rate of this arm in row 2 too"):
+        load_evidence(
+            table_file(patients_row(line=first), patients_row(line=first), header=PATIENTS)
+        )
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [

@@ -462,13 +462,14 @@ def _refuse_repeats(rows: Iterable[EvidenceRow], shown: str) -> None:
     for row in rows:
         given = arm_key(row.population.name, row.schedule, row.cycles, row.cycle_days)
         given += again(row.reinduction, row.reinduction_day)
-        key = (row.study, given, row.endpoint.name, row.denominator or row.n)
+        n = row.denominator or row.n
+        key = (row.study, given, row.endpoint.name, n, row.treatment_line)
         if key in seen:
             raise DataError(
                 sentence(
                     where=f"{shown}, row {row.line}, column endpoint",
                     what=f"{row.study} has {row.endpoint.name} of this arm in row {seen[key]} too",
-                    remedy="keep one, or give their own schedule, population or denominator",
+                    remedy="keep one, or give their own schedule, population, line or denominator",
                 )
             )
         seen[key] = row.line
