@@ -267,7 +267,7 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], Endpoint]], ...] = (
         _context("infection, not a count; fever rows carry the same information", True),
     ),
     (
-        r"completed_\w+|dlt_any|any_neutropenia|post_cr_cytopenia|"
+        r"completed_\w+|dlt_any|any_neutropenia|any_thrombocytopenia|post_cr_cytopenia|"
         r"g34_febrile_neutropenia_or_infection_responders|plt_transfusion_free_c1_4|os_1y|"
         r"febrile_episode_per_cycle|g34_neutropenia_per_cycle",
         _context("mixes causes, or a unit (cycle, course) that is no patient", True),
