@@ -146,6 +146,15 @@ def test_bad_second_course_is_refused(table_file, cells, message):
         load_evidence(table_file(two_courses(**cells), header=TWO_COURSES))
 
 
+def test_day_of_response_is_a_median_or_a_mean(table_file):
+    names = ("time_to_crcri_median_d", "time_to_crcri_mean_d")
+    rows = [row(endpoint=name, value="35", numerator="", denominator="") for name in names]
+    uses = how_used(load_evidence(table_file(*rows)))
+    assert [use.kind for use in uses] == ["median", "mean"]
+    seen = [use.row.endpoint.alternatives[0].observable for use in uses]
+    assert seen[0] == seen[1]
+
+
 PATIENTS = "study,population,schedule,endpoint,value,n,mark,age_median,line,creatinine_limit"
 
 
