@@ -146,6 +146,54 @@ def test_bad_second_course_is_refused(table_file, cells, message):
         load_evidence(table_file(two_courses(**cells), header=TWO_COURSES))
 
 
+def test_day_of_response_is_a_median_or_a_mean(table_file):
+    names = ("time_to_crcri_median_d", "time_to_crcri_mean_d")
+    rows = [row(endpoint=name, value="35", numerator="", denominator="") for name in names]
+    uses = how_used(load_evidence(table_file(*rows)))
+    assert [use.kind for use in uses] == ["median", "mean"]
+    seen = [use.row.endpoint.alternatives[0].observable for use in uses]
+    assert seen[0] == seen[1]
+
+
+PATIENTS = "study,population,schedule,endpoint,value,n,mark,age_median,line,creatinine_limit"
+
+
+def patients_row(age="67", line="untreated", creatinine="serum creatinine <= 1.0 mg/dL"):
+    return f"A,aml,cytarabine:100 mg/m2:CI:1-7,cr_rate,0.6,200,READ,{age},{line},{creatinine}"
+
+
+def test_age_line_of_treatment_and_creatinine_limit_are_read(table_file):
+    (row,) = load_evidence(table_file(patients_row(), header=PATIENTS))
+    assert (row.age_median, row.treatment_line) == (67.0, "untreated")
+    assert row.creatinine_limit == "serum creatinine <= 1.0 mg/dL"
+    (row,) = load_evidence(table_file(patients_row("", "", ""), header=PATIENTS))
+    assert (row.age_median, row.treatment_line, row.creatinine_limit) == (None, "", "")
+    assert row.line == 2
+
+
+def test_patients_of_two_lines_of_treatment_are_two_rows(table_file):
+    first, later = "first relapse", "later relapse or refractory"
+    file = table_file(patients_row(line=first), patients_row(line=later), header=PATIENTS)
+    assert [row.treatment_line for row in load_evidence(file)] == [first, later]
+    with pytest.raises(DataError, match="A has cr_rate of this arm in row 2 too"):
+        load_evidence(
+            table_file(patients_row(line=first), patients_row(line=first), header=PATIENTS)
+        )
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"line": "relapse"}, "row 2, column line: 'relapse' is not allowed.*first relapse"),
+        ({"age": "670"}, "row 2, column age_median: 670 is no age; allowed: above 0 to 110 years"),
+        ({"age": "old"}, "row 2, column age_median: 'old' is no number"),
+    ],
+)
+def test_bad_age_or_line_is_refused(table_file, cells, message):
+    with pytest.raises(DataError, match=message):
+        load_evidence(table_file(patients_row(**cells), header=PATIENTS))
+
+
 def test_own_table_is_whole_and_every_row_has_a_use_or_a_reason():
     table = load_evidence()
     assert len(table) == 331

@@ -164,7 +164,8 @@ def _recovery(line: str, threshold: float) -> Observable:
 def _response_day(match: re.Match[str]) -> Endpoint:
     code = "CR_CRi" if match["code"] == "crcri" else "CR"
     seen = Observable("response_day", code=code, among="responders")
-    return Endpoint(match[0], "quantiles", _one(seen))
+    kind = "mean" if match["statistic"] == "mean" else "quantiles"
+    return Endpoint(match[0], kind, _one(seen))
 
 
 def _grade(match: re.Match[str]) -> Endpoint:
@@ -250,7 +251,7 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], Endpoint]], ...] = (
         r"(?P<line>anc|plt)(?P<threshold>\d*)_recovery_day_(?P<statistic>median|mean)",
         _recovery_day,
     ),
-    (r"time_to_(?P<code>cr|crcri)_median_d", _response_day),
+    (r"time_to_(?P<code>cr|crcri)_(?P<statistic>median|mean)_d", _response_day),
     (r"(?P<grade>g34|g4)_(?P<line>neutropenia|thrombocytopenia)", _grade),
     (r"g4_cytopenia", _g4_cytopenia),
     (r"dlt_delayed_recovery(?:_d(?P<day>\d+))?", _delayed),
@@ -267,7 +268,7 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], Endpoint]], ...] = (
         _context("infection, not a count; fever rows carry the same information", True),
     ),
     (
-        r"completed_\w+|dlt_any|any_neutropenia|post_cr_cytopenia|"
+        r"completed_\w+|dlt_any|any_neutropenia|any_thrombocytopenia|post_cr_cytopenia|"
         r"g34_febrile_neutropenia_or_infection_responders|plt_transfusion_free_c1_4|os_1y|"
         r"febrile_episode_per_cycle|g34_neutropenia_per_cycle",
         _context("mixes causes, or a unit (cycle, course) that is no patient", True),
@@ -317,7 +318,8 @@ def example_names() -> tuple[str, ...]:
         *("day30_mortality", "induction_mortality", "early_death", "death_in_aplasia"),
         *("anc500_recovery_day_median", "anc1000_recovery_day_median", "anc_recovery_day_mean"),
         *("plt20_recovery_day_median", "plt50_recovery_day_median", "plt100_recovery_day_median"),
-        *("time_to_cr_median_d", "time_to_crcri_median_d", "neutropenia_duration_d"),
+        *("time_to_cr_median_d", "time_to_crcri_median_d", "time_to_crcri_mean_d"),
+        "neutropenia_duration_d",
         *("g34_neutropenia", "g4_neutropenia", "g34_thrombocytopenia", "g4_thrombocytopenia"),
         *("g4_cytopenia", "g34_cytopenia_baseline", "febrile_neutropenia"),
         *("dlt_delayed_recovery", "dlt_delayed_recovery_d45", "dlt_low_counts", "mtd_mgm2"),

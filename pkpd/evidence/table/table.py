@@ -25,11 +25,17 @@ OPTIONAL = (
     *("id", "reference", "patients", "n", "other_schedule", "cycles", "cycle_days", "value"),
     *("lower", "upper", "limits", "numerator", "denominator", "definition", "source", "via"),
     *("assumed", "unused", "reinduction", "reinduction_day"),
+    *("age_median", "line", "creatinine_limit"),
 )
 REINDUCTION_DAY = 29  # marrow is looked at four weeks after the first course began
 MARKS = ("READ", "DERIVED", "MEMORY")
 LIMITS = ("range", "iqr", "ci90", "ci95")
 VIAS = ("direct", "mirror")
+LINES = (
+    *("untreated", "in remission", "first relapse", "relapsed or refractory"),
+    "later relapse or refractory",
+)
+OLDEST = 110.0  # years
 ROUNDING = 0.006  # a printed share is rounded to a percent or finer
 
 
@@ -71,6 +77,12 @@ class EvidenceRow:
     reinduction, reinduction_day
         Course given from this day to those whose marrow still has 5 % blasts, if the outcome is the
         best of up to two courses.
+    age_median
+        Median age of these patients (years), as printed.
+    treatment_line
+        What they had had before, one of :data:`LINES`; empty if unknown. Column ``line``.
+    creatinine_limit
+        Limit of creatinine or its clearance at entry, in the source's words.
     """
 
     line: int
@@ -100,6 +112,9 @@ class EvidenceRow:
     unused: str = ""
     reinduction: Schedule | None = None
     reinduction_day: int = REINDUCTION_DAY
+    age_median: float | None = None
+    treatment_line: str = ""
+    creatinine_limit: str = ""
 
     @property
     def arm(self) -> str:
@@ -353,10 +368,20 @@ def _row(cell: _Cells, populations: Mapping[str, Population]) -> EvidenceRow:
         unused=cell.text("unused"),
         reinduction=cell.schedule("reinduction") if cell.text("reinduction") else None,
         reinduction_day=cell.count("reinduction_day") or REINDUCTION_DAY,
+        age_median=cell.number("age_median"),
+        treatment_line=cell.one_of("line", (*LINES, ""), ""),
+        creatinine_limit=cell.text("creatinine_limit"),
     )
+    _check_age(row, cell)
     _check_reinduction(row, cell)
     _check_numbers(row, cell)
     return _counted(row, cell)
+
+
+def _check_age(row: EvidenceRow, cell: _Cells) -> None:
+    age = row.age_median
+    if age is not None and not 0 < age < OLDEST:
+        cell.refuse("age_median", f"{age:g} is no age", f"above 0 to {OLDEST:g} years")
 
 
 def _check_reinduction(row: EvidenceRow, cell: _Cells) -> None:
@@ -437,13 +462,14 @@ def _refuse_repeats(rows: Iterable[EvidenceRow], shown: str) -> None:
     for row in rows:
         given = arm_key(row.population.name, row.schedule, row.cycles, row.cycle_days)
         given += again(row.reinduction, row.reinduction_day)
-        key = (row.study, given, row.endpoint.name, row.denominator or row.n)
+        n = row.denominator or row.n
+        key = (row.study, given, row.endpoint.name, n, row.treatment_line)
         if key in seen:
             raise DataError(
                 sentence(
                     where=f"{shown}, row {row.line}, column endpoint",
                     what=f"{row.study} has {row.endpoint.name} of this arm in row {seen[key]} too",
-                    remedy="keep one, or give their own schedule, population or denominator",
+                    remedy="keep one, or give their own schedule, population, line or denominator",
                 )
             )
         seen[key] = row.line
