@@ -95,6 +95,7 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
                     *trial.assumptions,
                     *fit_assumptions(rules[0][0], words, with_leukaemia),
                     *ensemble.values.notes,
+                    *ensemble.taken_for(trial.drugs),
                 )
             )
         ),

@@ -88,7 +88,12 @@ def learned_trial(
     head = f"marrow with leukaemia, {text}"
     if not posterior.converged:
         head += f" ({posterior.problems[0]}): figures may change with a longer run"
-    words = (head, *limits, *trial.assumptions, *leukaemia_assumptions(rules[0][0]))
+    words = (
+        head,
+        *limits,
+        *trial.assumptions,
+        *leukaemia_assumptions(rules[0][0], trial.growth_factor),
+    )
     shown = named_after(variant, trial)
     ensemble = LearnedEnsemble(study, some)
     for arm in arms.values():

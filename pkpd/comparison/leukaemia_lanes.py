@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
 
 DEATH_DAYS = (30, 60)
+NO_BLASTS = 1e-3
+"""Marrow blasts (%) of patients who have no leukaemia."""
+
 RESPONSES: Mapping[str, tuple[str, str]] = {
     "complete_remission": ("CR", "CR"),
     "remission_any_counts": ("CR_CRi", "CR, CRh, CRi or marrow CR"),
@@ -65,10 +68,14 @@ class LeukaemiaLook:
 
     def _values(self, outcomes: ArmOutcomes) -> dict[Key, Floats]:
         values: dict[Key, Floats] = {}
-        for name, (code, words) in RESPONSES.items():
+        # without blasts there is nothing to respond
+        diseased = outcomes.baseline["marrow_blasts"].max() > NO_BLASTS
+        for name, (code, words) in RESPONSES.items() if diseased else ():
             values[name, "", words] = observe(outcomes, Observable("response", code=code))
-        remission = observe(outcomes, Observable("response_day", code="CR"))
-        values["remission_day", "", "CR"] = np.where(np.isinf(remission), np.nan, remission - 1.0)
+        if diseased:
+            remission = observe(outcomes, Observable("response_day", code="CR"))
+            day = np.where(np.isinf(remission), np.nan, remission - 1.0)
+            values["remission_day", "", "CR"] = day
         for day in DEATH_DAYS:
             if day < outcomes.horizon_days:
                 values["early_death", "", f"by day {day}"] = observe(

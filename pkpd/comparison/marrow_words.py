@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pkpd.course.transfusion import TRIGGER
 from pkpd.endpoints.definitions import recovery_words
+from pkpd.schedule.growth_factor import NEVER, GrowthFactorPolicy
 from pkpd.trials import DLTRule
 
 
@@ -39,8 +40,13 @@ def marrow_assumptions(rule: DLTRule | None) -> tuple[str, ...]:
     )
 
 
-def leukaemia_assumptions(rule: DLTRule | None) -> tuple[str, ...]:
+def leukaemia_assumptions(
+    rule: DLTRule | None, growth_factor: GrowthFactorPolicy = NEVER
+) -> tuple[str, ...]:
     """Sentences on the marrow with leukaemia."""
+    by_need = "no growth factor is given but those of the schedule"
+    if growth_factor.words:
+        by_need += f" and {growth_factor.words}"
     judged = (
         "a patient who dies before the day of a rule has no verdict on it"
         if rule is None or not rule.no_leukaemia
@@ -56,7 +62,7 @@ def leukaemia_assumptions(rule: DLTRule | None) -> tuple[str, ...]:
         "print them: the first of three mornings in a row, whatever was transfused",
         judged,
         "curves of counts follow every patient as if none died",
-        "no growth factor is given but those of the schedule; deaths by infection are a hazard "
+        f"{by_need}; deaths by infection are a hazard "
         "that rises with neutropenia, and deaths after the last simulated day are not counted",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -180,6 +182,9 @@ def load_design(path: str | Path) -> DesignFile:
 # -- the design -----------------------------------------------------------------------------------
 
 
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(\D+?)\s*")
+
+
 def _doses(root: Table) -> tuple[str, ...]:
     doses = root.texts("doses")
     if not doses:
@@ -187,6 +192,17 @@ def _doses(root: Table) -> tuple[str, ...]:
     for n, name in enumerate(doses, start=1):
         if name in doses[: n - 1]:
             root.refuse(f"doses, item {n}", f"{name!r} is there twice", remedy="rename one")
+    amounts = [_AMOUNT.fullmatch(name) for name in doses]
+    if all(amounts) and len({found[2] for found in amounts if found}) == 1:
+        sizes = [float(found[1]) for found in amounts if found]
+        for n, (before, after) in enumerate(itertools.pairwise(sizes), start=2):
+            if after <= before:
+                root.refuse(
+                    f"doses, item {n}",
+                    f"{doses[n - 1]!r} is not above {doses[n - 2]!r}",
+                    allowed="doses from the lowest to the highest",
+                    remedy="put them in order",
+                )
     return doses
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -15,7 +15,7 @@ from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.ensemble import Indices
-from pkpd.ensemble.fitted_drugs import FittedRegimen, prepare_fitted
+from pkpd.ensemble.fitted_drugs import UNNAMED, FittedRegimen, prepare_fitted
 from pkpd.ensemble.fitted_patients import NewPatients
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.draws import Fitted
@@ -88,6 +88,13 @@ class FittedEnsemble:
         if self.structure.whole is not None:
             return ("neutrophils", "platelets")
         return self.structure.names
+
+    def taken_for(self, drugs: Sequence[str]) -> tuple[str, ...]:
+        """Say which drug of a schedule is taken for one that was fitted without a name."""
+        own = [drug.name for drug in self.structure.drugs]
+        if own != [UNNAMED] or not drugs or drugs[0] == UNNAMED:
+            return ()
+        return (f"the fit does not name its drug; {drugs[0]} is taken for it",)
 
     @property
     def draws(self) -> int:

@@ -37,7 +37,8 @@ FITTED_STEP_H = 4.0
 """Longest step of the marrow of a fit."""
 
 _HOURS = 24.0
-_UNNAMED = "drug"
+UNNAMED = "drug"
+"""Name of a drug that a model does not name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,10 +300,10 @@ def _place(structure: MarrowStructure, name: str, given: Sequence[str]) -> int:
     own = [drug.name for drug in structure.drugs]
     if name in own:
         return own.index(name)
-    if own == [_UNNAMED] and len(given) == 1:
+    if own == [UNNAMED] and len(given) == 1:
         return 0
     allowed, near = ", ".join(own), nearest_of(name, own)
-    if own == [_UNNAMED]:
+    if own == [UNNAMED]:
         allowed, near = "one drug, the one that was fitted without a name", ""
     return _refuse(
         f"the schedule gives {name}, which the fit does not have{near}",

@@ -19,6 +19,11 @@ from pkpd.fitting.model.population_parameters import start_values
 Floats = NDArray[np.float64]
 
 
+_WIDEST = 1.0
+"""Largest standard error, on the scale of the search (mostly a logarithm), that is drawn from: at 1
+a parameter is known to a factor of seven either way."""
+
+
 @dataclass(frozen=True, eq=False)
 class ParameterDraws:
     """``M`` draws of all population parameters.
@@ -92,7 +97,9 @@ def _of_maximum(fitted: MaximumLikelihood, n: int, seed: int) -> ParameterDraws:
         single = {name: np.array([value]) for name, value in fitted.estimates.items()}
         return ParameterDraws(single, "maximum likelihood estimates")
     free, covariance = FreeParameters(fitted.likelihood), np.asarray(fitted.covariance_x)
-    known = np.isfinite(np.diag(covariance))
+    variance = np.diag(covariance)
+    finite = np.isfinite(variance)
+    known = finite & (variance <= _WIDEST**2)
     if not known.any():
         _refuse_several(n, "maximum likelihood estimates without standard errors")
     inner = covariance[np.ix_(known, known)]
@@ -116,12 +123,21 @@ def _of_maximum(fitted: MaximumLikelihood, n: int, seed: int) -> ParameterDraws:
                 remedy="hold what the data do not tell, give priors, or sample the posterior",
             )
             raise PkpdError(msg)
-    notes = ()
-    if not known.all():
-        fixed = ", ".join(name for name, k in zip(free.names, known, strict=True) if not k)
-        notes = (f"Without a standard error these stay at their estimates: {fixed}.",)
+    notes = []
+    for those, why in (
+        (~finite, "Without a standard error these stay at their estimates"),
+        (
+            finite & ~known,
+            "The data hardly tell these (their standard errors are too large for a normal "
+            "approximation), so they stay at their estimates; sampling the posterior would tell "
+            "more",
+        ),
+    ):
+        if those.any():
+            named = ", ".join(name for name, k in zip(free.names, those, strict=True) if k)
+            notes.append(f"{why}: {named}.")
     words = "normal approximation around maximum likelihood estimates"
-    return ParameterDraws(values, words, notes)
+    return ParameterDraws(values, words, tuple(notes))
 
 
 def _refuse_several(n: int, what: str) -> None:

@@ -49,6 +49,16 @@ class GrowthFactorPolicy:
             parse_amount(self.amount)
 
     @property
+    def words(self) -> str:
+        """What is given and when, in a phrase; empty if it never is."""
+        if self.below <= 0.0:
+            return ""
+        return (
+            f"{self.drug or 'a growth factor'} by need, on days that begin with neutrophils below "
+            f"{self.below:g}, from day {self.from_day} on"
+        )
+
+    @property
     def dose(self) -> tuple[float, str]:
         """Number and unit of the amount."""
         return parse_amount(self.amount)

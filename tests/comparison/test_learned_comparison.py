@@ -496,3 +496,32 @@ def test_results_are_the_same_every_time_and_cohorts_are_told(folder, posterior)
     half = seen.shares[: len(seen.shares) // 2]
     assert half == sorted(half)
     assert half[-1] == pytest.approx(1.0)
+
+
+# -- patients without leukaemia ---------------------------------------------------------------
+
+SOLID = """
+kind = "trial"
+title = "Carboplatin"
+population = "solid_tumour"
+rule = "leukemia_d42_generic"
+horizon_days = 56
+
+[dose.carboplatin]
+amount = "400 mg/m^2"
+days = "1"
+route = "iv"
+
+[course.only]
+doses = ["carboplatin"]
+cycle_days = 28
+"""
+
+
+def test_nobody_responds_who_has_no_leukaemia(tmp_path, posterior):
+    file = tmp_path / "solid.toml"
+    file.write_text(SOLID)
+    result = compare(file, patients=16, draws=2, posterior=posterior)
+    endpoints = {row.endpoint for row in result.trials[0].rows}
+    assert "grade_3_4" in endpoints
+    assert not endpoints & {"complete_remission", "response", "remission_any_counts"}

@@ -238,6 +238,12 @@ WRONG = [
     ("[0.1, 0.25, 0.4]\n\n[[stop", "[0.1, 0.4]\n\n[[stop", "2 items where 3", "skeleton"),
     ('start = "5 mg"', 'start = "5mg"', "no dose is named '5mg'", "did you mean '5 mg'"),
     ('doses = ["5 mg", "10 mg"', 'doses = ["5 mg", "5 mg"', "'5 mg' is there twice", "rename one"),
+    (
+        'doses = ["5 mg", "10 mg"',
+        'doses = ["10 mg", "5 mg"',
+        "'5 mg' is not above '10 mg'",
+        "put them in order",
+    ),
     ("dlts = 0", "dlts = 4", "4 patients with a DLT of 3 treated", "each at most once"),
     ("dlts = 0", "dlts = -1", "-1 is out of range", "at least 0"),
     ("treated = 3", "treated = -3", "-3 is out of range", "at least 1"),

@@ -224,6 +224,16 @@ def test_draws_of_a_maximum_have_its_covariance_and_one_is_the_estimate():
     np.testing.assert_allclose(logs.std(axis=1), error, rtol=0.06)
     one = parameter_draws(found, 1, 1)
     assert {name: v[0] for name, v in one.values.items()} == found.estimates
+    assert "focei" in repr(found)
+    assert len(repr(found)) < 300
+    # what the data do not tell is named, and not drawn from wildly
+    wide, place = found.covariance_x.copy(), found.names.index("V")
+    wide[place], wide[:, place] = 0.0, 0.0
+    wide[place, place] = 4.0
+    held = parameter_draws(replace(found, covariance_x=wide), 50, 1)
+    np.testing.assert_allclose(held.values["V"], found.estimates["V"])
+    assert held.values["CL"].std() > 0.0
+    assert any("hardly tell" in note and "V" in note for note in held.notes)
 
 
 def test_draws_of_a_posterior_are_spread_over_it_and_repeated_where_there_are_too_few():

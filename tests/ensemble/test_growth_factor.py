@@ -8,6 +8,7 @@ import pytest
 import pkpd
 from pkpd.errors import PkpdError
 from pkpd.models import load_model
+from pkpd.report.comparison.plain_words import trial_in_words
 from pkpd.schedule import GrowthFactorPolicy
 
 SCHEDULE = pkpd.daily("clofarabine", "20 mg/m^2", days="1-5", route="iv", duration="1 h")
@@ -91,6 +92,14 @@ def test_what_a_marrow_lacks_for_it_is_told(policy, model, words):
         )
 
 
+def test_a_policy_says_itself():
+    assert POLICY.words == (
+        "filgrastim by need, on days that begin with neutrophils below 0.5, from day 8 on"
+    )
+    assert GrowthFactorPolicy(1.0).words.startswith("a growth factor by need")
+    assert GrowthFactorPolicy().words == ""
+
+
 def test_policies_without_meaning_are_refused():
     with pytest.raises(PkpdError, match="below = -1"):
         GrowthFactorPolicy(-1)
@@ -112,6 +121,10 @@ def test_a_schedule_file_asks_for_it_in_each_marrow(tmp_path):
         return float(rows["estimate"].iloc[0])
 
     learned = {"marrow": "leukaemia"}
+    said = "no growth factor is given but those of the schedule and filgrastim by need, on days"
+    result = pkpd.compare(path, patients=8, draws=1, **learned)
+    assert any(said in text for text in result.trials[0].assumptions)
+    assert any("filgrastim by need" in line for line in trial_in_words(pkpd.load_trial(path)))
     assert recovered(path, **learned) < recovered(without, **learned)
     cards = {"neutrophils": "quartino2014_docetaxel"}
     assert recovered(path, marrow="friberg", cards=cards) < recovered(

@@ -101,6 +101,12 @@ class MaximumLikelihood:
     seconds: float
     messages: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Tell method, objective and estimates; `summary` has their errors."""
+        told = ", ".join(f"{name}={value:.4g}" for name, value in self.estimates.items())
+        end = "" if self.converged else ", not converged"
+        return f"MaximumLikelihood({self.method}, objective {self.objective:.3f}{end}: {told})"
+
     @property
     def log_likelihood(self) -> float:
         """Log-likelihood, all constants included."""

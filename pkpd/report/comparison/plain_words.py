@@ -39,6 +39,10 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
         f"Population: {Path(trial.population).name}",
         f"Followed to day {trial.horizon_days}; day 1 is the day of the first dose",
     ]
+    if trial.visit_days:
+        lines.append(f"Visits: days {', '.join(map(str, trial.visit_days))}")
+    if trial.growth_factor.words:
+        lines.append(f"Growth factor: {trial.growth_factor.words}")
     names = dict.fromkeys(n for n in (trial.rule, *(c.rule for c in trial.cohorts)) if n)
     for name in names:
         used = [c.clocks for c in trial.cohorts if c.rule == name] or [("first_dose",)]
