@@ -119,6 +119,7 @@ def test_exclusive_counts_stay_within_the_patients(table_file, stand_in, truth):
         assert day.lower <= day.value <= day.upper
 
 
+@pytest.mark.slow
 def test_ranks_are_uniform_on_the_stand_in(table_file, stand_in):
     like = make(table_file, stand_in, 64)
     ranks = simulation_based_calibration(

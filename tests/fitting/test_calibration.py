@@ -61,6 +61,7 @@ def level_squared(population):
     return population["level"] ** 2
 
 
+@pytest.mark.slow
 def test_a_calibration_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     settings = QUICK | {"folder": tmp_path / "sbc", "functions": {"level^2": level_squared}}
     first = calibrate(conjugate.model(), conjugate.data(4), n=2, **settings)
@@ -205,9 +206,9 @@ def test_processes_give_what_one_process_gives():
 @pytest.mark.parametrize(
     ("centring", "lloq"),
     [
-        # what this holds is in the other two
+        # what these hold is in the others
         pytest.param("auto", None, marks=pytest.mark.slow),
-        ("auto", 1.0),
+        pytest.param("auto", 1.0, marks=pytest.mark.slow),
         ({"level": [0.0, 0.3, 0.6, 1.0]}, None),
     ],
 )

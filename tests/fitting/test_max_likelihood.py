@@ -206,6 +206,7 @@ def test_a_search_begins_at_the_correlations_that_are_given():
         seen.clear()
 
 
+@pytest.mark.slow
 def test_correlations_are_kept_in_a_refit_and_where_they_are_held():
     times, y = correlated_lines()
     dataset = cases.data(times, y)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import conjugate
 import numpy as np
+import pytest
 
 from pkpd.fitting.bayes import start
 from pkpd.fitting.bayes.centring import by_weights
@@ -21,6 +22,7 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import parameter
 
 
+@pytest.mark.slow
 def test_the_flat_point_is_in_the_order_and_on_the_scale_of_the_sampler():
     model = conjugate.model().replace(residual={"height": conjugate.additive(0.5)})
     likelihood = bind(model, conjugate.data(3))

@@ -42,7 +42,7 @@ CLOFARABINE = (("clofarabine", 30, M2, "1-5"), ("filgrastim", 0.3, "mg", "10-20"
         (SEVEN_THREE, "aml", "full"),
         (LEN_MEC, "aml_relapsed", "full"),
         (CLOFARABINE, "mds_high_risk", "full"),
-        (SEVEN_THREE, "aml", "study"),
+        pytest.param(SEVEN_THREE, "aml", "study", marks=pytest.mark.slow),
         (CLOFARABINE, "aml_unfit", "feedback_by_count"),
         ((("clofarabine", 4, M2, "1-5", "oral"),), "lymphoma", "full"),
     ],

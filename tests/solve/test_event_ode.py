@@ -191,6 +191,7 @@ STEADY = {
 }
 
 
+@pytest.mark.slow
 def test_steady_state_is_many_doses():
     cycles = 60  # a half-life of the response is 9 h; the slowest mode falls to e^-50
     seen = SEEN[:5]
@@ -312,6 +313,7 @@ def test_derivative_of_a_steady_state_goes_through_the_fixed_point():
     st.floats(0.0, 4.0),
     st.floats(0.2, 1),
 )
+@pytest.mark.slow
 def test_additional_doses_are_written_out_doses(amount, more, interval, lag, fraction):
     values = P | {"ALAG1": lag, "F1": fraction}
     short = at_seen(table([(0.0, {"amt": amount, "cmt": 1, "addl": more, "ii": interval})]), values)

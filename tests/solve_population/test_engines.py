@@ -92,7 +92,7 @@ def corners() -> np.ndarray:
 @pytest.mark.parametrize(
     ("structure", "theta"),
     [
-        (STRUCTURE, parameters(LANES)),
+        pytest.param(STRUCTURE, parameters(LANES), marks=pytest.mark.slow),
         (STRUCTURE, corners()),
         (SATURATING, parameters(LANES)),
     ],
