@@ -8,6 +8,7 @@ its ends do, so that a few hundred values in each direction give eight figures.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ _CELLS = 8_000_000  # values of the likelihood held at once
 
 
 @dataclass(frozen=True)
-class Curves:
+class Curves(ABC):
     """Dose-toxicity curves on a grid of parameters.
 
     Attributes
@@ -43,6 +44,7 @@ class Curves:
         """Parameters at each point, shape ``(parameters, points)``."""
         return np.stack([g.reshape(-1) for g in np.meshgrid(*self.axes, indexing="ij")])
 
+    @abstractmethod
     def log_risks(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logarithms of the risk and of its complement at each dose.
 
@@ -56,11 +58,10 @@ class Curves:
         tuple of arrays
             Shape ``(levels, points)`` each.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def share_above(self, level: int, limit: float) -> np.ndarray:
         """Share of each point's cell in which the risk at a dose exceeds a limit, ``(points,)``."""
-        raise NotImplementedError
 
     @cached_property
     def _logs(self) -> tuple[np.ndarray, np.ndarray]:
