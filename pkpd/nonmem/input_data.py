@@ -255,7 +255,8 @@ def find_file(data: DataRecord, folder: Path, given: Path | None) -> Path:
         if path.is_file():
             return path
     return data.record.refuse(
-        f"the file {data.file} is not beside the stream", remedy="name the data with data="
+        f"the file {data.file} is not beside the stream",
+        remedy="name the data file with data= (on the command line --data)",
     )
 
 
