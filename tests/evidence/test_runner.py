@@ -18,7 +18,7 @@ from pkpd.errors import PkpdError
 from pkpd.evidence.criticism import schedule_or_dose
 from pkpd.evidence.likelihood.parameters import marrow_effects
 from pkpd.evidence.likelihood.simulator import MarrowSimulator
-from pkpd.evidence.posterior.stored import load_posterior
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.sampling.smc import SMCSettings
 from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
@@ -182,19 +182,31 @@ def test_the_whole_script_writes_its_tables(tiny, tmp_path, monkeypatch, capsys)
     calibrate.main()
     report = (tmp_path / "report_reduced.txt").read_text()
     assert report.strip() in capsys.readouterr().out
-    for told in ("log evidence", "7+3, neutrophils 0.5, day: median", "k-hat above 0.7",
-                 "plain Friberg", "dose regression", "Prior against posterior",
-                 "14 days are riskier", "must not be the default"):  # fmt: skip
+    for told in ("log evidence", "7+3, neutrophils 0.5, day: median", "plain Friberg",
+                 "Coverage: none is given", "Log scores: none are given",
+                 "Prior against posterior", "14 days are riskier",
+                 "must not be the default"):  # fmt: skip
         assert told in report, told
-    for name in ("landmarks", "checks", "scores", "learned", "influence", "len_mec_cohorts"):
+
+    def written(name: str) -> bool:
         with (tmp_path / "reduced" / f"{name}.csv").open() as file:
-            assert len(list(csv.DictReader(file))) > 5, name
+            return len(list(csv.DictReader(file))) > 5
+
+    for name in ("landmarks", "learned", "influence", "len_mec_cohorts"):
+        assert written(name), name
+    assert not list((tmp_path / "reduced").glob("scores.csv"))
     posterior = load_posterior(tmp_path / "posterior_reduced.nc")
     # three rounds more, since runs so short disagree; the later half of four times 8 states is kept
     assert posterior.values.shape[:2] == (2, 16)
     assert not posterior.converged
     with pytest.raises(PkpdError, match="did not converge"):
         load_posterior(tmp_path / "posterior_reduced.nc", default=True)
+    # had they converged, both would be scored
+    monkeypatch.setattr(EvidencePosterior, "converged", True)
+    scored = calibrate.score_part(TINY, tmp_path)
+    assert "k-hat above 0.7" in scored and "dose regression" in scored
+    assert "other studies" in calibrate.coverage_part(TINY, tmp_path)
+    assert written("checks") and written("scores")
 
 
 def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):

@@ -32,6 +32,8 @@ FINE = 1e-10
 """Newton decrement ``g' H^-1 g`` at which a search ends."""
 SAME = 0.1
 """Squared distance in posterior standard deviations below which two places are at one mode."""
+_OVERFLOWS = np.errstate(invalid="ignore", over="ignore")
+"""Predictions far from the data may overflow; the searches go no further that way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +237,7 @@ class ConditionalDensity:
         value = 0.5 * np.sum(u**2, axis=1) - self.summed(np.asarray(each))
         return value, u - self.pull(x, u, np.asarray(slope))[1]
 
+    @_OVERFLOWS
     def approximate(
         self, x: FloatArray, u: FloatArray, central: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -247,6 +250,7 @@ class ConditionalDensity:
         value = 0.5 * np.sum(u**2, axis=1) - self.summed(each)
         return value, u - self.summed(jacobian * slope[:, None]), self.summed(outer) + np.eye(size)
 
+    @_OVERFLOWS
     def exact(
         self, x: FloatArray, u: FloatArray, central: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
