@@ -245,6 +245,7 @@ def build_doses(dose_id: str, part: Part) -> tuple[DoseRule, ...]:
                 source=source,
                 status=status,
                 note=values.get("note", ""),
+                unusual_dose=values.get("unusual_dose", False),
             )
             for hour in values.get("hours", (0.0,))
         )

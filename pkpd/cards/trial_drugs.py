@@ -9,10 +9,7 @@ from pkpd.cards.drug_cards import DrugCard, drug_names, load_drug_card
 from pkpd.cards.files import nearest_of
 from pkpd.cards.schedule_cards import Part
 from pkpd.cards.tables import Table
-from pkpd.schedule.amounts import show_amount
-
-UNUSUAL = 100.0
-"""A dose so many times the usual one is taken for a slip of the unit."""
+from pkpd.cards.usual_doses import unusual
 
 
 class TrialDrugs:
@@ -103,16 +100,11 @@ class TrialDrugs:
                 allowed=", ".join(card.routes),
                 remedy="correct the route, or name your own drug card",
             )
-        usual = card.usual_dose
-        if usual is None or part.values.get("unusual_dose"):
-            return
-        amount, unit = part.values["amount"]
-        times = usual.times(amount, unit)
-        if times >= UNUSUAL:
+        what = unusual(card, *part.values["amount"])
+        if what and not part.values.get("unusual_dose"):
             part.table.refuse(
                 "amount",
-                f"{show_amount(amount, unit)} of {drug} is {times:,.0f} times the usual dose of "
-                f"{show_amount(usual.value, usual.unit)}",
+                what,
                 remedy="correct number or unit, or write unusual_dose = true if it is meant",
             )
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards import load_grades, load_rule
+from pkpd.cards.usual_doses import check_regimen
 from pkpd.course.course import Course
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.clock import clock_days, clock_of
@@ -18,6 +19,7 @@ from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days
+from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Indices, Treated, courses
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError, sentence
@@ -60,7 +62,8 @@ def simulate(
     Parameters
     ----------
     regimen
-        What is given; gates and modifications are followed on each patient's own counts.
+        What is given; gates and modifications are followed on each patient's own counts. A dose ten
+        times the usual one of the drug's card or more needs ``unusual_dose=True``.
     population
         Name of a population card, a `Population`, patients of your own
         (`pkpd.subjects.patients`, `pkpd.subjects.sample_population`), or an ensemble
@@ -132,6 +135,8 @@ def simulate(
     wanted = load_rule(rule) if isinstance(rule, str) else rule
     if wanted is not None:
         check_rule_lines(wanted, ensemble)
+    drugs = ensemble.model.drugs if isinstance(ensemble, CardsEnsemble) else ()
+    check_regimen(regimen, {drug.name: drug.card for drug in drugs})
     treated = ensemble.treated(regimen, until_day)
     gather = _Gather(ensemble, treated, times, of_mornings, wanted, until_day)
     for draws_done, found in courses(treated, gather.read, threads or cores()):

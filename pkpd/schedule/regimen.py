@@ -365,6 +365,7 @@ def daily(
     strengths_mg: tuple[float, ...] = (),
     source: str = "",
     status: str = "assumed",
+    unusual_dose: bool = False,
 ) -> Regimen:
     """One dose of a drug on each of some days.
 
@@ -380,7 +381,7 @@ def daily(
         Hour of the day of the dose.
     cycle_days
         Cycle length; without it, the length written in `days`, else the last dosing day.
-    cap_mg, strengths_mg, source, status
+    cap_mg, strengths_mg, source, status, unusual_dose
         As in :class:`~pkpd.schedule.DoseRule`.
 
     Returns
@@ -416,6 +417,7 @@ def daily(
         strengths_mg=strengths_mg,
         source=source,
         status=status,
+        unusual_dose=unusual_dose,
     )
     return Regimen((Course(drug, (rule,), cycle_days or written or numbers[-1]),))
 

@@ -96,6 +96,9 @@ class DoseRule:
     source, status, note
         Where amount and days come from, and how well they are known (the weakest part counts).
         They do not take part in comparisons.
+    unusual_dose
+        Whether the amount is meant although it is far above the usual one of the drug's card
+        (`pkpd.cards.usual_doses`). No part of comparisons either.
     """
 
     drug: str
@@ -110,6 +113,7 @@ class DoseRule:
     source: str = field(default="", compare=False)
     status: str = field(default="assumed", compare=False)
     note: str = field(default="", compare=False)
+    unusual_dose: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.drug or not self.drug.strip():

@@ -147,10 +147,10 @@ def test_a_slip_of_the_unit_is_refused_unless_it_is_meant(schedule):
     with pytest.raises(CardError, match=r"\[dose.given\] > amount: .* 500 times the usual dose"):
         load_trial(schedule("clofarabine", "20 g/m^2"))
     assert load_trial(schedule("clofarabine", "20 g/m^2", more="unusual_dose = true"))
-    # 3999 mg/m^2 is 99.98 times the usual 40
-    assert load_trial(schedule("clofarabine", "3999 mg/m^2"))
-    with pytest.raises(CardError, match="100 times the usual dose of 40 mg/m\\^2"):
-        load_trial(schedule("clofarabine", "4000 mg/m^2"))
+    # 399 mg/m^2 is 9.98 times the usual 40
+    assert load_trial(schedule("clofarabine", "399 mg/m^2"))
+    with pytest.raises(CardError, match="10 times the usual dose of 40 mg/m\\^2"):
+        load_trial(schedule("clofarabine", "400 mg/m^2"))
 
 
 def test_a_cohorts_dose_is_checked_too(schedule, tmp_path):

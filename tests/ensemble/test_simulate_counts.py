@@ -139,6 +139,17 @@ def test_bad_input_is_a_sentence(words, part):
         pkpd.simulate(REGIMEN, population, until_day=7, **words)
 
 
+@pytest.mark.parametrize("marrow", ["friberg", "leukaemia"])
+def test_a_slip_of_the_dose_is_refused_unless_it_is_meant(marrow):
+    slip = {"drug": "lenalidomide", "amount": "2500 mg", "days": "1-3", "route": "oral"}
+    few = {"marrow": marrow, "patients": 2, "until_day": 3}
+    with pytest.raises(PkpdError, match="2500 mg of lenalidomide is 100 times the usual"):
+        pkpd.simulate(pkpd.daily(**slip), "rr_myeloma", **few)
+    usual = pkpd.daily(**{**slip, "amount": "249 mg"})
+    for regimen in (usual, pkpd.daily(**slip, unusual_dose=True)):
+        assert pkpd.simulate(regimen, "rr_myeloma", **few)["count"].sizes["patient"] == 2
+
+
 def test_an_unknown_population_is_a_sentence():
     with pytest.raises(PkpdError, match="there is no card named 'mds'"):
         pkpd.simulate(REGIMEN, "mds", until_day=7)

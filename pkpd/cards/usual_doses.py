@@ -1,0 +1,65 @@
+"""Doses far above the usual one of a drug's card: most often a slip of the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pkpd.cards.drug_cards import DrugCard, drug_names, load_drug_card
+from pkpd.errors import CardError, sentence
+from pkpd.schedule import Regimen
+from pkpd.schedule.amounts import show_amount
+
+UNUSUAL = 10.0
+"""A dose so many times the usual one is taken for a slip: mg for ug or mg/kg for mg/m^2."""
+
+
+def unusual(card: DrugCard, amount: float, unit: str) -> str:
+    """Say that a dose is far above the largest customary one of a drug; empty where it is not.
+
+    Parameters
+    ----------
+    card
+        The drug; one without a usual dose has no unusual one.
+    amount, unit
+        A single dose, in ``mg``, ``mg/m^2`` or ``mg/kg``.
+    """
+    usual = card.usual_dose
+    if usual is None or (times := usual.times(amount, unit)) < UNUSUAL:
+        return ""
+    return (
+        f"{show_amount(amount, unit)} of {card.name} is {times:,.0f} times the usual dose of "
+        f"{show_amount(usual.value, usual.unit)}"
+    )
+
+
+def check_regimen(regimen: Regimen, cards: Mapping[str, DrugCard]) -> None:
+    """Refuse doses far above the usual ones, where they are not said to be meant.
+
+    Parameters
+    ----------
+    regimen
+        What is given.
+    cards
+        Cards of drugs that act in place of shipped ones, by name; a drug without any card has no
+        usual dose.
+
+    Raises
+    ------
+    CardError
+        Naming course, dose and remedy.
+    """
+    names = drug_names()
+    for course in regimen.courses:
+        for rule in course.doses:
+            card = cards.get(rule.drug)
+            if card is None and (known := names.get(rule.drug.casefold())) is not None:
+                card = load_drug_card(known)
+            what = "" if card is None else unusual(card, rule.amount, rule.unit)
+            if what and not rule.unusual_dose:
+                raise CardError(
+                    sentence(
+                        where=f"course {course.name}",
+                        what=what,
+                        remedy="correct number or unit, or give unusual_dose=True if it is meant",
+                    )
+                )
