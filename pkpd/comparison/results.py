@@ -188,8 +188,8 @@ class TrialResult:
         - ``dlt_sensitivity`` (cohort, neutrophil_threshold, platelet_threshold, by_day, bound)
           with ``bound`` in lower, mean, upper
         - ``dose_given`` (cohort, drug, day): mean share of patients dosed on the day
-        - ``split`` (cohort, state, day): share of patients recovered, low (with and without
-          leukaemia), and dead on the morning of the day; sums to 1 over states
+        - ``split`` (cohort, state, day): share of patients recovered and low, each with and
+          without leukaemia, and dead on the morning of the day; sums to 1 over states
     assumptions
         Plain sentences: what is assumed for this trial.
     questions

@@ -15,9 +15,15 @@ from pkpd.errors import DataError, sentence
 
 Floats = NDArray[np.float64]
 
-RECOVERED, LOW, LOW_WITH_LEUKAEMIA, DIED = 0, 1, 2, 3
+RECOVERED, RECOVERED_WITH_LEUKAEMIA, LOW, LOW_WITH_LEUKAEMIA, DIED = range(5)
 
-STATES = ("recovered", "low without leukaemia", "low with leukaemia", "died")
+STATES = (
+    "recovered without leukaemia",
+    "recovered with leukaemia",
+    "low without leukaemia",
+    "low with leukaemia",
+    "died",
+)
 """States of a marrow with blasts, in the order of the codes."""
 
 STATES_WITHOUT_BLASTS = ("recovered", "low", "died")
@@ -58,8 +64,8 @@ def split(
     """Sort lanes by what they are on a morning.
 
     A lane is recovered when every line is at its threshold that morning and platelets, where they
-    are asked for, were not transfused in the days before. It is low otherwise, with leukaemia from
-    5 % marrow blasts. It has died when it is not alive that morning.
+    are asked for, were not transfused in the days before, and low otherwise; either with leukaemia
+    from 5 % marrow blasts. It has died when it is not alive that morning.
 
     Parameters
     ----------
@@ -95,11 +101,11 @@ def split(
         if line == TRANSFUSED_LINE and untransfused_days > 0:
             low |= _transfused_before(course.transfused, untransfused_days)[:, column]
     died = course.death_day[:, None] < column[None, :] + 1.0
-    state = np.where(low, LOW, RECOVERED)
     if course.marrow_blasts is None:
-        return Split(STATES_WITHOUT_BLASTS, asked, np.where(died, 2, state).astype(np.int8))
+        return Split(STATES_WITHOUT_BLASTS, asked, np.where(died, 2, low).astype(np.int8))
     ill = course.marrow_blasts[:, column] >= LEUKAEMIC
-    state = np.where(low & ill, LOW_WITH_LEUKAEMIA, state)
+    fine = np.where(ill, RECOVERED_WITH_LEUKAEMIA, RECOVERED)
+    state = np.where(low, np.where(ill, LOW_WITH_LEUKAEMIA, LOW), fine)
     return Split(STATES, asked, np.where(died, DIED, state).astype(np.int8))
 
 

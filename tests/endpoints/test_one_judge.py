@@ -243,8 +243,8 @@ def test_the_split_is_what_each_morning_shows():
     for lane, (counts, given, died) in enumerate(cases):
         for day in range(DAYS):
             low = counts[day] < 0.5 or any(day - 7 < g <= day for g in given)
-            state = "recovered" if not low else f"low {'with' if day < 30 else 'without'} leukaemia"
             bare = "low" if low else "recovered"
+            state = f"{bare} {'with' if day < 30 else 'without'} leukaemia"
             if died is not None and died < day + 1:
                 state = bare = "died"
             assert found.states[found.state[lane, day]] == state

@@ -23,7 +23,13 @@ CRITERIA = (
     "platelets >= 50",
     "platelets >= 100",
 )
-STATES = ("recovered", "low without leukaemia", "low with leukaemia", "died")
+STATES = (
+    "recovered without leukaemia",
+    "recovered with leukaemia",
+    "low without leukaemia",
+    "low with leukaemia",
+    "died",
+)
 ASSUMED = (
     "effects/lenalidomide_plasma: slope",
     "effects/clofarabine_triphosphate: EC50",
@@ -164,7 +170,8 @@ def make_trial_result(
             )
         died = 0.15 * days / days[-1]
         low = (1.0 - died) * np.exp(-(((days - 20) / 15) ** 2))
-        split[i] = 1.0 - died - low, 0.75 * low, 0.25 * low, died
+        fine = 1.0 - died - low
+        split[i] = 0.9 * fine, 0.1 * fine, 0.75 * low, 0.25 * low, died
         risk[i] = np.clip(rng.beta(8 * p, 8 * (1 - p), n_draws), 0, 1)
         has = with_published and cid != "10d-5"
         rows.append(

@@ -173,7 +173,8 @@ def test_pages_without_data_are_left_out():
 def test_split_stacks_the_states_to_all_patients():
     ax = split_figure.split_panel(RESULT, "14d-10")
     assert len(ax.collections) == len(synthetic.STATES)
-    assert sum(int(text.get_text()[:-2]) for text in ax.texts if "%" in text.get_text()) == 100
+    written = [int(text.get_text()[:-2]) for text in ax.texts if "%" in text.get_text()]
+    assert abs(sum(written) - 100) <= 0.5 * len(written)  # whole percents
     tops = [max(p.vertices[:, 1].max() for p in area.get_paths()) for area in ax.collections]
     assert tops[-1] == pytest.approx(1.0)
 
@@ -198,7 +199,8 @@ def test_split_in_a_sentence_is_that_of_the_end_of_the_rules_day():
     assert round(low) == round(high)
     told = split_figure.split_sentence(RESULT)
     start = "At the end of day 45, in this model and over the 4 cohorts,"
-    assert told.startswith(f"{start} {low:.0f} % have recovered")
+    assert told.startswith(f"{start} {low:.0f} % have recovered without leukaemia, ")
+    assert "% have recovered with leukaemia, " in told
     assert "% have low counts with leukaemia and 8 % have died." in told
     later = RESULT.curves.assign_attrs(rule_clock="consolidation")
     told = split_figure.split_sentence(replace(RESULT, curves=later))

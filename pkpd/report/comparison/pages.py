@@ -92,7 +92,7 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
             f"{split_sentence(result)} Recovered: all counts of the rule are at their thresholds, "
             "platelets without transfusion. Low: they are not"
             + (
-                "; with leukaemia from 5 % marrow blasts"
+                ". With leukaemia: 5 % marrow blasts or more, whatever the counts"
                 if "low with leukaemia" in curves["state"].values
                 else ""
             )

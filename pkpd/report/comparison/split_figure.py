@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from pkpd.comparison.results import TrialResult
 
-_LIGHT_TO_DARK = ("#DCEBF7", "#F0B44C", "#B4502E", "#303030")
+_LIGHT_TO_DARK = ("#DCEBF7", "#8DBDE3", "#CC8218", "#A8452A", "#303030")
 COLOURS = {
     **dict(zip(STATES, _LIGHT_TO_DARK, strict=True)),
-    **dict(zip(STATES_WITHOUT_BLASTS, (*_LIGHT_TO_DARK[:2], _LIGHT_TO_DARK[3]), strict=True)),
+    **dict(zip(STATES_WITHOUT_BLASTS, _LIGHT_TO_DARK[::2], strict=True)),
 }
 """Colour of a state: each is darker than the one before, so that grey tells them apart too."""
 
@@ -103,7 +103,7 @@ def split_figure(result: TrialResult, footer: str = "") -> Figure:
             Patch(facecolor=COLOURS[state], edgecolor=INK, linewidth=0.4, label=state)
             for state in reversed(_states(result))
         ),
-        ncols=4,
+        ncols=3,
         handlelength=1.4,
         columnspacing=1.4,
     )
@@ -156,8 +156,7 @@ def _shares(result: TrialResult) -> tuple[str, np.ndarray]:
 
 
 def _told(state: str) -> str:
-    verb = {"recovered": "have recovered", "died": "have died"}.get(state)
-    return verb or state.replace("low", "have low counts", 1)
+    return "have " + state.replace("low", "low counts", 1)
 
 
 def _listed(parts: list[str]) -> str:
