@@ -64,9 +64,12 @@ def _drug_limit(trial: Trial, drug: str, posterior: EvidencePosterior) -> str:
         return text
     if card.shipped and f"intensity.{card.name}" in posterior.names:
         return ""
+    held = "held at that value and not learned"
+    if not card.shipped and kill.interval is not None:
+        held = f"drawn from {kill.interval[0]:g} to {kill.interval[1]:g} and not learned"
     text = (
         f"{drug}: a kill of {kill.value:g} of a course of 7+3 at its usual dose "
-        f"({kill.status}), held at that value and not learned"
+        f"({kill.status}), {held}"
     )
     return "; ".join((text, *action.limits))
 

@@ -26,7 +26,9 @@ from pkpd.cards.drug_cards import (
     LeukaemiaAction,
     drug_named,
     load_drug_card,
+    named,
 )
+from pkpd.distributions import stratified_normals, stream
 from pkpd.errors import PkpdError, sentence
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.parameters import Theta
@@ -36,13 +38,18 @@ from pkpd.marrow.actions import CHANNELS, Action, MaturationBlock, SaturableKill
 from pkpd.marrow.variants import Variant
 from pkpd.model.joint import JointModel, load_model
 from pkpd.model.kinetics import linear_kinetics, swallowed
+from pkpd.model.parameters import quantile_at_score
 from pkpd.schedule import DosingPlan, Slot, plan
 from pkpd.solve.compiled.decisions import Rules, no_rules, rules_of
+from pkpd.units import Parameter
 
 Floats = NDArray[np.float64]
 
 GROWTH = len(CHANNELS)
 """Column of the rates of a regimen that switches growth factor on, after those of chemotherapy."""
+
+OWN = "own."
+"""Prefix of a number of a user's own drug card among global parameters, drawn from its range."""
 
 DEPOT = "pegfilgrastim"
 """State of the marrow that a long-acting growth factor is given into, in doses."""
@@ -210,16 +217,37 @@ class PreparedRegimen:
     slots: tuple[Slot, ...]
     rules: Rules
     chemotherapy: tuple[tuple[int, int, str, float, Floats], ...] = ()
-    own: tuple[tuple[str, float], ...] = ()
+    own: tuple[Parameter, ...] = ()
     long_acting: tuple[int, ...] = ()
 
     def with_own(self, theta: Theta) -> Theta:
-        """Global parameters with those of a user's own cards, in place of all of their drugs'."""
+        """Global parameters with those of a user's own cards, in place of all of their drugs'.
+
+        Their numbers are those of `own_draws` where they are among the parameters, else the
+        cards' values.
+        """
         if not self.own:
             return theta
-        replaced = {name.split(".")[-1] for name, _ in self.own}
-        kept = {name: v for name, v in theta.items() if not replaced & set(name.split(".")[1:])}
-        return {**kept, **dict(self.own)}
+        replaced = {p.name.split(".")[-1] for p in self.own}
+        kept = {
+            name: v
+            for name, v in theta.items()
+            if name.startswith(OWN) or not replaced & set(name.split(".")[1:])
+        }
+        return {**kept, **{p.name: theta.get(f"{OWN}{p.name}", p.value) for p in self.own}}
+
+    def own_draws(self, n: int, seed: int) -> tuple[dict[str, float], ...]:
+        """Draw the numbers of a user's own cards from their ranges, n times.
+
+        Draws are stratified, as those of `pkpd.model.parameters.draw_parameters`; a single one has
+        the cards' values.
+        """
+        drawn: dict[str, Floats] = {}
+        for p in self.own if n > 1 else ():
+            if p.interval is not None:
+                scores = stratified_normals(stream(seed, f"prior:{p.name}"), n)
+                drawn[f"{OWN}{p.name}"] = quantile_at_score(p, scores)
+        return tuple({name: float(v[draw]) for name, v in drawn.items()} for draw in range(n))
 
     def injures(self, theta: Theta) -> bool:
         """Whether a drug of the regimen causes late injury."""
@@ -297,7 +325,7 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     given = [(made.amount[:, :, of_slot == k] > 0.0).any(axis=2) for k in range(len(cards))]
     least = np.array(schedule.only_if_blasts_from or [0.0] * len(made.cycles), dtype=np.float64)
     own = tuple(
-        (f"{p.name}.{card.name}", p.value)
+        named(p, card.name)
         for card in cards
         if card in schedule.drugs
         for p in _action(card).numbers

@@ -196,6 +196,25 @@ def test_a_card_of_ones_own_wins_over_the_shipped_one_of_its_name(schedule, mine
     assert effect[0, :, 0, 0].sum() == pytest.approx(intensity(theta, "etoposide", 100.0))
 
 
+def test_the_range_of_a_card_of_ones_own_is_its_prior(schedule, mine):
+    file = mine(value=0.5)
+    text = file.read_text()
+    file.write_text(text.replace("value = 0.5,", "value = 0.5, range = [0.25, 2.0],"))
+    (arm,) = arms_of_trial(load_trial(schedule("mine.toml", "20 mg/m^2"))).values()
+    prepared = prepare_regimen(arm.schedule)
+    theta = default_theta()
+    draws = prepared.own_draws(400, seed=3)
+    total = [prepared.at({**theta, **own}).rates[0, :, 0, 0].sum() for own in draws]
+    # the limits are the central 95 % and the value is the median, on the log scale
+    low, middle, high = np.quantile(total, [0.025, 0.5, 0.975])
+    assert [low, middle, high] == pytest.approx([0.25, 0.5, 2.0], rel=0.03)
+    once, twice = prepared.with_own({**theta, **draws[0]}), theta | draws[0]
+    assert prepared.with_own(once)["intensity.mine"] == draws[0]["own.intensity.mine"]
+    assert prepared.with_own(twice)["intensity.mine"] == draws[0]["own.intensity.mine"]
+    assert prepared.own_draws(1, seed=3) == ({},)
+    assert prepared.at(theta).rates[0, :, 0, 0].sum() == pytest.approx(0.5)
+
+
 def test_one_name_for_two_cards_is_refused(schedule, mine):
     mine(name="etoposide")
     file = schedule("etoposide.toml")

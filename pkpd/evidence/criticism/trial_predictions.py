@@ -69,12 +69,9 @@ class NewStudy:
     def arm(self, arm: Arm) -> StudyArm:
         """Make an arm ready for every draw."""
         source = who(arm, self.patients, self.seed, self.name)
-        return StudyArm(
-            self,
-            arm,
-            Candidates((arm,), (source,)),
-            prepare_arm(arm, source.sample, self.steps_per_day),
-        )
+        prepared = prepare_arm(arm, source.sample, self.steps_per_day)
+        own = prepared.regimen.own_draws(len(self.thetas), self.seed)
+        return StudyArm(self, arm, Candidates((arm,), (source,)), prepared, own)
 
     def collect(
         self, arm: Arm, look: Look, on_draw: Callable[[int], None] | None = None
@@ -128,12 +125,15 @@ class StudyArm:
         The arm.
     candidates, prepared
         Its patients, and what of them does not depend on the draw.
+    own
+        For each draw, numbers of a user's own drug cards drawn from their ranges.
     """
 
     study: NewStudy
     plan: Arm
     candidates: Candidates
     prepared: PreparedArm
+    own: tuple[Mapping[str, float], ...]
 
     def course(self, draw: int, curves: tuple[str, ...] = ()) -> Course:
         """Simulate its patients under one draw, on one core; lines of ``curves`` all day long."""
@@ -145,7 +145,7 @@ class StudyArm:
         return ArmOutcomes(self.plan, course, age)
 
     def _simulated(self, draw: int, curves: tuple[str, ...] = ()) -> tuple[Course, Floats]:
-        theta, variant = self.study.thetas[draw], self.study.variant
+        theta, variant = {**self.study.thetas[draw], **self.own[draw]}, self.study.variant
         patients = self.candidates.patients(theta, variant, self.study.deviations[draw])
         course = self.prepared.course(
             theta, patients.parameters, chosen_of(patients), patients.kill_score, variant,
