@@ -9,6 +9,7 @@ from pkpd.cards.drug_cards import (
     GROWTH_FACTOR,
     INTENSITY,
     LONG_ACTING,
+    OF_BLASTS,
     SATURABLE_KILL,
     DrugCard,
 )
@@ -96,7 +97,11 @@ def _with_leukaemia(card: DrugCard) -> DrugAction:
         how = "a saturable kill" if action.acts_by == SATURABLE_KILL else "a block of maturation"
         what = "concentration at the effect site" if site else "concentration in plasma"
         kinetics = f"acts by its kinetics ({_parts(card)[0]})"
-        return DrugAction(KINETICS, f"{kinetics}: {how} by its {what}")
+        text = f"{kinetics}: {how} by its {what}"
+        kill = action.number(OF_BLASTS[action.acts_by])
+        if kill is None or kill.value == 0.0:
+            text += f"; it kills no blasts, because its card has no {OF_BLASTS[action.acts_by]}"
+        return DrugAction(KINETICS, text)
     unused = "; its pk and effect are not used in this marrow" if card.pk else ""
     if action.acts_by == INTENSITY:
         kill = action.number("intensity")

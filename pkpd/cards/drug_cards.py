@@ -32,6 +32,8 @@ BODY_WEIGHT_KG = 75.0
 INTENSITY, NOTHING = "intensity", "nothing"
 GROWTH_FACTOR, LONG_ACTING = "growth_factor", "long_acting_growth_factor"
 SATURABLE_KILL, MATURATION_BLOCK = "saturable_kill", "maturation_block"
+OF_BLASTS = {SATURABLE_KILL: "max_blasts", MATURATION_BLOCK: "kill_blasts"}
+"""Number of an action of a concentration without which it kills no blasts."""
 BY_LEVEL = (SATURABLE_KILL, MATURATION_BLOCK)
 """Actions of a concentration: `pkpd.marrow.actions.SaturableKill` and ``MaturationBlock``."""
 ACTIONS = (INTENSITY, GROWTH_FACTOR, LONG_ACTING, NOTHING, *BY_LEVEL)

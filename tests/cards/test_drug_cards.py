@@ -247,6 +247,18 @@ def test_kinetics_alone_are_refused_by_the_marrow_with_leukaemia_with_the_reason
     assert drug_action(card, "leukaemia").by == "refused"
 
 
+@pytest.mark.parametrize(
+    ("drug", "key"), [("clofarabine", "max_blasts"), ("lenalidomide", "kill_blasts")]
+)
+def test_a_drug_that_kills_no_blasts_is_said_to(drug, key, tmp_path):
+    text = (Path(str(card_folder("drugs"))) / f"{drug}.toml").read_text()
+    none = "\n".join(t for t in text.split("\n") if not t.startswith((f"{key} =", f'"{key}.sd"')))
+    (tmp_path / f"{drug}.toml").write_text(none)
+    told = drug_action(load_drug_card(str(tmp_path / f"{drug}.toml")), "leukaemia").text
+    assert told.endswith(f"it kills no blasts, because its card has no {key}")
+    assert "blasts" not in drug_action(load_drug_card(drug), "leukaemia").text
+
+
 @pytest.mark.parametrize("drug", ["clofarabine", "lenalidomide"])
 def test_a_card_of_ones_own_acts_by_its_kinetics(drug, schedule, tmp_path):
     """A copy of a shipped card under another name does what the shipped one does."""
