@@ -24,6 +24,13 @@ COUNTED = (
     "blasts",
 )
 
+#: Typical counts above these (10^9/L) are counts per microlitre that nobody declared.
+MOST_TYPICAL: Mapping[str, float] = {
+    "neutrophils": 100.0,
+    "platelets": 3000.0,
+    "leukocytes": 1000.0,
+}
+
 _DOSES = ("mass", "amount")
 _MEASURED = ("count", "concentration", "molar concentration", "percent", "fraction")
 _COVARIATES = (
@@ -173,6 +180,38 @@ class DeclaredUnits:
             )
         dimension = dimension_of(unit)
         return unit_factor(unit, dimension), INTERNAL_UNITS[dimension]
+
+
+def check_typical(source: str, line: str, values: np.ndarray) -> None:
+    """Refuse counts of a line whose median no blood has: they are per microlitre.
+
+    Parameters
+    ----------
+    source
+        Name of the file.
+    line
+        Name of the line; one that is not in :data:`MOST_TYPICAL` is not looked at.
+    values : float[n]
+        Its counts, taken as 10^9/L.
+
+    Raises
+    ------
+    DataError
+        Naming file, line, median and remedy.
+    """
+    most = MOST_TYPICAL.get(line.casefold())
+    if most is None or not len(values) or (middle := float(np.median(values))) <= most:
+        return
+    declared = f'units={{"DV": {{"{line}": "cells/uL"}}}}'
+    raise DataError(
+        sentence(
+            where=f"{source}, {line}",
+            what=f"the median count is {middle:.4g} x 10^9/L, which no blood has: it looks like "
+            "cells/uL",
+            allowed=f"a median up to {most:g} x 10^9/L",
+            remedy=f"say so, and the counts are converted: {declared}",
+        )
+    )
 
 
 def undeclared(time: bool, doses: bool, lines: Sequence[str]) -> list[str]:

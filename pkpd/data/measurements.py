@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Observations
-from pkpd.data.declared_units import COUNTED, DeclaredUnits
+from pkpd.data.declared_units import COUNTED, DeclaredUnits, check_typical
 from pkpd.data.events import OBSERVATION, EventTable
 from pkpd.data.sheets import Sheet
 from pkpd.errors import DataError, sentence
@@ -111,6 +111,8 @@ def read_measurements(
                 remedy="correct it, or mark it as below the limit",
             )
         )
+    for k, name in enumerate(names):
+        check_typical(table.name, name, value[is_observation & (line == k)])
     places = np.zeros((n, 2), dtype=np.int64)
     b, r = np.nonzero(events.row >= 0)
     places[events.row[b, r]] = np.stack([b, r], axis=1)

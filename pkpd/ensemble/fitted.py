@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -14,6 +14,7 @@ from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.data.declared_units import MOST_TYPICAL
 from pkpd.ensemble.ensemble import Indices
 from pkpd.ensemble.fitted_drugs import UNNAMED, FittedRegimen, prepare_fitted
 from pkpd.ensemble.fitted_patients import NewPatients
@@ -30,9 +31,6 @@ from pkpd.subjects import PatientSample
 Floats = NDArray[np.float64]
 
 LANES_AT_ONCE = 2000
-
-MOST_AT_START: Mapping[str, float] = {"neutrophils": 100.0, "platelets": 3000.0}
-"""Typical counts of a fit above these (10^9/L) are counts per microlitre by mistake."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +274,7 @@ def _check_counts(made: FittedEnsemble) -> None:
         return
     for i, line in enumerate(made.structure.names):
         name = made.structure.marrow_names(i).get("set_point")
-        most = MOST_AT_START.get(line)
+        most = MOST_TYPICAL.get(line)
         if name in made.values.values and most is not None:
             typical = float(np.median(made.values.values[name]))
             if typical > most:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pkpd.data.nonmem import read_nonmem
@@ -153,6 +154,22 @@ def test_bad_rows_are_refused_with_their_place(write, text, options, words):
         read_nonmem(write(text), **{"lines": LINES} | options)
     assert str(error.value).startswith("trial.csv")
     assert str(error.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [("neutrophils", (4000, 150, 900)), ("platelets", (250_000, 8000)), ("leukocytes", (6000,))],
+)
+def test_counts_per_microlitre_are_refused_and_converted_when_they_are_said_to_be(line, values):
+    rows = pd.DataFrame({"ID": 1, "TIME": np.arange(len(values)) * 24.0, "AMT": 0, "DV": values})
+    rows["DVID"] = 1
+    with pytest.raises(DataError, match=rf"{line}: the median count is .* no blood has") as error:
+        read_nonmem(rows, lines={1: line})
+    assert f'units={{"DV": {{"{line}": "cells/uL"}}}}' in str(error.value)
+    data = read_nonmem(rows, lines={1: line}, units={"DV": {line: "cells/uL"}})
+    np.testing.assert_allclose(data.observations.value, np.array(values) / 1000.0)
+    # the same numbers of a concentration are nobody's business
+    read_nonmem(rows, lines={1: "concentration"})
 
 
 def test_missing_file_and_wrong_source():

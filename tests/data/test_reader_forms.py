@@ -129,13 +129,16 @@ def test_units_that_do_not_fit_are_refused(write, units, error, words):
 def test_text_codes_name_lines_and_none_leaves_one_out(write):
     named = read_nonmem(write(UNITS))
     assert named.lines == ("ANC", "cp")
-    without = read_nonmem(write(UNITS), lines={"ANC": "neutrophils", "CP": None})
+    cells = {"DV": {"neutrophils": "cells/uL"}}
+    without = read_nonmem(write(UNITS), lines={"ANC": "neutrophils", "CP": None}, units=cells)
     assert without.lines == ("neutrophils",)
-    assert without.observations.value.tolist() == [1500.0]
+    assert without.observations.value.tolist() == [1.5]
     assert "left out, as asked: observations of other lines (2 of cp)" in without.summary()
     with pytest.raises(DataError, match="row 3, ID 1, column DVID: cp is no known line"):
         read_nonmem(write(UNITS), lines={"ANC": "neutrophils"})
-    dropped = read_nonmem(write(UNITS), lines={"ANC": "neutrophils"}, other_lines="drop")
+    dropped = read_nonmem(
+        write(UNITS), lines={"ANC": "neutrophils"}, other_lines="drop", units=cells
+    )
     assert len(dropped.observations) == 1
 
 
