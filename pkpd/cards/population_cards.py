@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+
 from pkpd.cards.diseases import read_disease
 from pkpd.cards.files import CardPath, card_folder, card_names, find_card, nearest_of
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
 from pkpd.distributions import DISTRIBUTIONS, Distribution
 from pkpd.errors import CardError, sentence
-from pkpd.subjects import POSSIBLE, Covariate, Population
+from pkpd.subjects import POSSIBLE, Covariate, PatientSample, Population, sample_population
 from pkpd.units import normal_unit
 
 #: Marrow settings a population must give: they change parameters of marrow and effect cards.
@@ -64,6 +66,36 @@ def population_of_disease(disease: str) -> Population:
             )
         )
     return found[disease]
+
+
+def beyond_ages(patients: Population | PatientSample, disease: str) -> str:
+    """Say that patients are younger or older than those of a disease; empty where none is.
+
+    Parameters
+    ----------
+    patients
+        Patients, or a population, of which 512 are looked at.
+    disease
+        Their disease; the limits are those of the ages of its shipped population.
+    """
+    card = _by_disease(str(card_folder("populations"))).get(disease)
+    if card is None or patients == card:
+        return ""
+    (age,) = (c for c in card.covariates if c.name == "age")
+    low = min(d.lower if d.lower is not None else 0.0 for d in (age.men, age.women))
+    high = max(d.upper if d.upper is not None else np.inf for d in (age.men, age.women))
+    whole = isinstance(patients, Population)
+    ages = (sample_population(patients, 512, 1) if whole else patients)["age"]
+    outside = ages[(ages < low) | (ages > high)]
+    if not outside.size:
+        return ""
+    share = f"{outside.size / ages.size:.0%} of the patients"
+    n = share if whole else f"{outside.size} of {ages.size} patients"
+    return (
+        f"{n} (of {outside.min():.0f} to {outside.max():.0f} years) are outside the ages of "
+        f"{disease}, {low:g} to {high:g} years (population {card.name}): their marrow is that of "
+        "its patients"
+    )
 
 
 @lru_cache(maxsize=8)

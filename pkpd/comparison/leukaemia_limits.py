@@ -8,7 +8,8 @@ from pathlib import Path
 from pkpd.cards import card_names
 from pkpd.cards.diseases import disease_in_words
 from pkpd.cards.drug_cards import NOTHING, OF_BLASTS, named
-from pkpd.cards.trial_cards import disease_of, drug_card_of
+from pkpd.cards.population_cards import beyond_ages
+from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.trials import Trial
@@ -33,6 +34,8 @@ def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
         f"patients of {Path(trial.population).name}{who} are simulated as: "
         f"{disease_in_words(disease_of(trial))}"
     ]
+    disease = disease_of(trial)
+    told += filter(None, [beyond_ages(population_of(trial), disease)])
     told += [text for drug in trial.drugs if (text := _drug_limit(trial, drug, posterior))]
     endpoints = dict.fromkeys(p.endpoint for c in trial.cohorts for p in c.published)
     beyond = [e.replace("_", " ") for e in endpoints if e in _NOT_PREDICTED]

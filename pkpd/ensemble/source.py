@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,13 @@ import numpy as np
 from pkpd.cards import card_names
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, MARROWS
 from pkpd.cards.drug_cards import load_drug_card
-from pkpd.cards.population_cards import load_population
+from pkpd.cards.population_cards import beyond_ages, load_population
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble, fitted_ensemble
 from pkpd.ensemble.learned import LearnedEnsemble
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError, PkpdWarning, sentence
 from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
 from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, check_names, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
@@ -166,6 +167,8 @@ def source(
         disease=disease,
         population=population,
     )
+    if told := beyond_ages(population, disease):
+        warnings.warn(sentence(where="ages", what=told), PkpdWarning, stacklevel=2)
     number = population.n if isinstance(population, PatientSample) else patients
     return LearnedEnsemble(_study(found, population, number, draws, seed), arm, curves)
 

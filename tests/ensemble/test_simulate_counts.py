@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pkpd
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.model.individuals import individual_parameters
 
 REGIMEN = pkpd.daily("lenalidomide", "10 mg", days="1-14", route="oral")
@@ -148,6 +148,18 @@ def test_a_slip_of_the_dose_is_refused_unless_it_is_meant(marrow):
     usual = pkpd.daily(**{**slip, "amount": "249 mg"})
     for regimen in (usual, pkpd.daily(**slip, unusual_dose=True)):
         assert pkpd.simulate(regimen, "rr_myeloma", **few)["count"].sizes["patient"] == 2
+
+
+def test_patients_outside_the_ages_of_their_disease_are_told():
+    body = {"male": 1, "weight": [20.0, 75.0], "height": [110.0, 175.0], "scr": [0.4, 1.0]}
+    child = pkpd.subjects.patients({"age": [5.0, 60.0], **body})
+    words = r"1 of 2 patients \(of 5 to 5 years\) are outside the ages of myeloma, 35 to 88 years"
+    with pytest.warns(PkpdWarning, match=words):
+        pkpd.source(child, disease="myeloma")
+    with pytest.warns(PkpdWarning, match=r"100% of the patients .* ages of myeloma, 35 to 88"):
+        pkpd.source("rr_leukaemia_children", disease="myeloma")
+    pkpd.source(pkpd.subjects.patients({"age": [35.0, 88.0], **body}), disease="myeloma")
+    pkpd.source("rr_leukaemia_children")
 
 
 def test_an_unknown_population_is_a_sentence():
