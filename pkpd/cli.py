@@ -224,15 +224,22 @@ def cards(
 @app.command()
 def check(
     files: Annotated[list[Path], typer.Argument(help="Card, trial or scenario files (.toml).")],
+    marrow: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Marrow that schedules are for, as of compare."),
+    ] = None,
 ) -> None:
-    """Check files and tell every problem; exit status 1 if there is one."""
+    """Check files and tell every problem; exit status 1 if there is one.
+
+    Schedules are checked as compare would meet them.
+    """
     problems = 0
     with _told():
         from pkpd.cards.finding import toml_files
-        from pkpd.comparison.scenario import check_file
+        from pkpd.comparison.check import check_as_compared
 
         for path in toml_files(files):
-            found = check_file(path)
+            found = check_as_compared(path, marrow)
             problems += len(found)
             for text in found:
                 typer.echo(text)

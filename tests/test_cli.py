@@ -16,7 +16,7 @@ import pkpd
 from pkpd.cards.files import card_names
 from pkpd.cards.finding import trial_name
 from pkpd.cli import app
-from pkpd.comparison import scenario
+from pkpd.comparison import check
 from pkpd.errors import CardError
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -277,7 +277,7 @@ def test_cards_lists_names():
 
 def test_check_tells_problems_and_good_files(monkeypatch, tmp_path):
     problems = {"good.toml": [], "bad.toml": ["bad.toml: [a] > b: 'c' is not a number."]}
-    monkeypatch.setattr(scenario, "check_file", lambda p: problems[Path(p).name])
+    monkeypatch.setattr(check, "check_as_compared", lambda p, marrow: problems[Path(p).name])
     for name in problems:
         (tmp_path / name).write_text("")
     done = run("check", tmp_path)

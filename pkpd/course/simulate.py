@@ -29,6 +29,7 @@ from pkpd.marrow.lines import line_of_card
 from pkpd.model.individuals import individual_parameters, patient_arrays
 from pkpd.model.joint import DrugModel, JointModel
 from pkpd.model.kinetics import Structure, kinetics_of, linear_kinetics, occasions_of, swallowed
+from pkpd.model.parameters import typical
 from pkpd.schedule import (
     NEVER,
     DosingPlan,
@@ -296,6 +297,10 @@ def prepare(
     if transfusion is not None:
         increments = transfusion.individual_increment(sample.normal_score("platelet.increment"))
     days = np.arange(horizon_days)[:, None]
+    patients = patient_arrays(model, sample)
+    # a covariate that is missing is refused here, not in the middle of a run
+    first = {name: np.asarray(values)[:1] for name, values in patients.items()}
+    individual_parameters(model, typical(model), first, np)
     return Simulator(
         model=model,
         plan=dosing,
@@ -304,7 +309,7 @@ def prepare(
         n_patients=sample.n,
         horizon_days=horizon_days,
         time_h=np.concatenate([[0.0], (days * _DAY_H + anatomy.node_hours).ravel()]),
-        patients=patient_arrays(model, sample),
+        patients=patients,
         increment=increments,
         structures=structures,
         occasion=occasions_of(model, structures, sample, dosing.dosing_days),

@@ -129,7 +129,7 @@ class _Evaluation:
             msg = sentence(
                 where="patients",
                 what=f"'{name}' is missing",
-                remedy="take them from patient_arrays(), or add the covariate",
+                remedy="add the covariate to the population card, or to the patients",
             )
             raise DataError(msg)
         return self.xp.reshape(self.xp.asarray(self.patients[name]), (1, -1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,12 @@ from typer.testing import CliRunner
 from pkpd.cards.files import card_folder, card_names
 from pkpd.cards.tables import read_toml
 from pkpd.cli import app
+from pkpd.comparison import marrow_choice
 from pkpd.comparison import run as run_module
+from pkpd.comparison.check import check_as_compared
 from pkpd.comparison.scenario import check_file, default_scenario, load_scenario
+from pkpd.errors import PkpdError
+from pkpd.evidence.posterior.shipped import shipped_posterior
 
 GOOD = """
 kind = "scenario"
@@ -180,6 +185,45 @@ options = { lenalidomide.renal_chen2007 = false }
     assert (a.rule, b.rule) == ("len_mec_2018", "leukemia_d42_generic")
     assert got.name == "good"
     assert check_file(path) == []
+
+
+def _own_population(place, name, without):
+    """Write a copy of a shipped population without some of its tables and keys."""
+    text = (Path(str(card_folder("populations"))) / "rr_aml.toml").read_text()
+    head, *tables = re.split(r"\n(?=\[)", text)
+    kept = [table for table in tables if not any(word in table for word in without)]
+    lines = [line for line in head.splitlines() if not line.startswith(without)]
+    text = "\n".join([*lines, *kept]).replace('name = "rr_aml"', f'name = "{name}"')
+    (place / f"{name}.toml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("without", "more", "words"),
+    [
+        (('"anc"', "covariates.anc"), 'marrow = "friberg"', "'anc' is missing; add the covariate"),
+        (("disease =",), "", "names no disease, which the marrow with leukaemia needs"),
+        ((), '[cards]\nneutrophils = "kloft2006_docetaxel"', "is one of the marrow without leuk"),
+    ],
+)
+def test_check_finds_what_a_comparison_would_refuse(
+    place, tmp_path, monkeypatch, without, more, words
+):
+    monkeypatch.setattr(marrow_choice, "shipped_posterior", shipped_posterior)
+    _own_population(tmp_path, "own", without)
+    trial = (place / "mine.toml").read_text()
+    trial = re.sub('population = ".*"', 'population = "own.toml"', trial)
+    trial = re.sub("(?m)^disease = .*$", "", trial)
+    (tmp_path / "mine.toml").write_text(trial)
+    path = tmp_path / "s.toml"
+    path.write_text(GOOD + more)
+    assert check_file(path) == []
+    (found,) = check_as_compared(path)
+    assert words in found
+    with pytest.raises(PkpdError, match=re.escape(words)):
+        run_module.compare(path, patients=4, draws=2)
+    shipped = Path(str(card_folder("trials"))) / "nct01681537_len_mec.toml"
+    assert check_as_compared(shipped) == []
+    assert check_as_compared(card_folder("drugs") / "lenalidomide.toml") == []
 
 
 def test_a_trial_file_is_a_scenario_of_its_own(place):
