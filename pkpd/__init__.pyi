@@ -24,8 +24,9 @@ from .ensemble.simulate import simulate
 from .ensemble.source import source
 from .errors import PkpdError
 from .fitting.checks.all_checks import check
-from .fitting.fit import fit, load_fit
+from .fitting.fit import fit
 from .fitting.maximum.individual_estimates import individual
+from .fitting.saved import load_fit
 from .nonmem.stream import read_control_stream
 from .report.fit.page import write_fit_page
 from .schedule import Regimen, daily, on_off

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 __all__ = [
     "CardError",
     "DataError",
@@ -10,6 +14,7 @@ __all__ = [
     "SolverWarning",
     "UnitError",
     "sentence",
+    "writing",
 ]
 
 
@@ -68,3 +73,31 @@ def sentence(
     if remedy:
         parts.append(remedy)
     return "; ".join(parts) + "."
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Tell in a sentence that a file cannot be written: no room, no permission, no folder.
+
+    Parameters
+    ----------
+    path
+        What is written.
+
+    Raises
+    ------
+    PkpdError
+        In place of an ``OSError``.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise PkpdError(
+            sentence(
+                where=str(path),
+                what=f"cannot be written ({error.strerror or error})",
+                remedy="name a place that exists, may be written to and has room",
+            )
+        ) from error

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError, sentence, writing
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.maximum.marginal import Method as MaximumMethod
 from pkpd.fitting.maximum.progress import ProgressLines
@@ -127,8 +127,15 @@ class Fit:
         return "\n".join((head, "", told, "", *words))
 
     def save(self, path: str | Path) -> None:
-        """Write draws and run record as netCDF; read them back with `load_fit`."""
-        self.idata.to_netcdf(str(path))
+        """Write draws and run record as netCDF; read them back with `pkpd.load_fit`.
+
+        Raises
+        ------
+        PkpdError
+            If the file cannot be written.
+        """
+        with writing(path):
+            self.idata.to_netcdf(str(path))
 
     def __repr__(self) -> str:
         """Tell what it is in a line."""
@@ -345,37 +352,6 @@ def _check_free(model: PopulationModel, method: str) -> None:
             "leave fixed=True out of at least one parameter",
         )
     )
-
-
-def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit:
-    """Read a fit back from netCDF.
-
-    Parameters
-    ----------
-    path
-        File written by `Fit.save`.
-    model, data
-        The model and data it was made with.
-
-    Raises
-    ------
-    PkpdError
-        If the file holds other subjects or parameters than model and data.
-    """
-    import arviz as az
-
-    idata: Any = az.from_netcdf(str(path))
-    likelihood = bind(model, data)
-    wanted = set(start_values(model)) - held(model)
-    missing = sorted(wanted - set(idata.posterior.data_vars))
-    subjects = [str(s) for s in likelihood.dataset.subjects]
-    theirs = [str(s) for s in idata.posterior.coords["subject"].values]
-    if missing or subjects != theirs:
-        what = f"has no parameter {missing[0]!r}" if missing else "was made with other subjects"
-        raise PkpdError(
-            sentence(where=str(path), what=what, remedy="load it with the model and data it is of")
-        )
-    return Fit(likelihood, idata, None, None, json.loads(idata.posterior.attrs.get("record", "{}")))
 
 
 def posterior_draws(likelihood: PopulationLikelihood, idata: Any) -> Draws:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import arviz as az
@@ -10,12 +11,13 @@ from small_data import Straight, dataset_of
 
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.all_checks import check
-from pkpd.fitting.fit import fit, load_fit
+from pkpd.fitting.fit import fit
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import holding
 from pkpd.fitting.model.residual import additive, lognormal
 from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.fitting.saved import load_fit
 
 SETTINGS = {"start": "model", "centring": "non-centred", "progress": False, "seed": 3}
 
@@ -186,6 +188,31 @@ def test_a_saved_fit_comes_back_whole(fitted, tmp_path):
     free = fitted.model.replace(residual=additive(0.5))
     with pytest.raises(PkpdError, match="has no parameter 'sigma_height'"):
         load_fit(path, free, fitted.dataset)
+
+
+def test_a_saved_maximum_likelihood_fit_comes_back_whole(tmp_path):
+    found = fit(conjugate.model(), conjugate.data(), method="focei", progress=False)
+    found.save(tmp_path / "likely.nc")
+    again = load_fit(tmp_path / "likely.nc", conjugate.model(), conjugate.data())
+    assert type(again) is type(found)
+    for name, value in vars(found).items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(getattr(again, name), value)
+        elif name in [f.name for f in dataclasses.fields(found)] and name != "likelihood":
+            assert getattr(again, name) == value, name
+    assert again.summary() == found.summary()
+    with pytest.raises(PkpdError, match="was made with other subjects"):
+        load_fit(tmp_path / "likely.nc", conjugate.model(), conjugate.data(n=7))
+
+
+def test_a_fit_that_cannot_be_written_or_read_is_a_sentence(fitted, tmp_path):
+    with pytest.raises(PkpdError, match=r"no\.nc: cannot be written"):
+        fitted.save(tmp_path / "absent" / "no.nc")
+    with pytest.raises(PkpdError, match="there is no such file"):
+        load_fit(tmp_path / "fit.nc", fitted.model, fitted.dataset)
+    (tmp_path / "text.nc").write_text("nothing")
+    with pytest.raises(PkpdError, match=r"text\.nc: is no saved fit"):
+        load_fit(tmp_path / "text.nc", fitted.model, fitted.dataset)
 
 
 def test_the_same_seed_gives_the_same_draws(fitted):

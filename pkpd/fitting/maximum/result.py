@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.errors import writing
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import deviations
@@ -17,10 +20,23 @@ from pkpd.fitting.model.specification import PopulationModel
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 FloatArray = NDArray[np.floating[Any]]
 
+KIND = "maximum likelihood"
+"""What the file of such a fit says that it holds."""
+
 _NORMAL_95 = 1.959964
+_ARRAYS = {
+    "covariance": ("parameter", "parameter_other"),
+    "x": ("parameter",),
+    "covariance_x": ("parameter", "parameter_other"),
+    "by_subject": ("subject",),
+    "gradient": ("parameter",),
+    "random": ("subject", "effect"),
+    "random_covariance": ("subject", "effect", "effect_other"),
+}
 _METHODS = {
     "fo": "first order (FO)",
     "foce": "first-order conditional estimation (FOCE)",
@@ -180,6 +196,30 @@ class MaximumLikelihood:
             )
         return pd.DataFrame(rows).set_index("parameter")
 
+    def save(self, path: str | Path) -> None:
+        """Write the fit as netCDF; read it back with `pkpd.load_fit`.
+
+        Raises
+        ------
+        PkpdError
+            If the file cannot be written.
+        """
+        import xarray as xr
+
+        others = [f.name for f in fields(self) if f.name not in ("likelihood", *_ARRAYS)]
+        record = {name: getattr(self, name) for name in others}
+        made = xr.Dataset(
+            {name: (dims, np.asarray(getattr(self, name))) for name, dims in _ARRAYS.items()},
+            {
+                "parameter": list(self.names),
+                "subject": [str(s) for s in self.likelihood.dataset.subjects],
+                "effect": list(self.likelihood.random_effects.names),
+            },
+            {"kind": KIND, "record": json.dumps(record, default=float)},
+        )
+        with writing(path):
+            made.to_netcdf(str(path), engine="h5netcdf")
+
     def summary(self) -> str:
         """Tell the fit in text."""
         lines = [
@@ -205,6 +245,14 @@ class MaximumLikelihood:
         for line, value in self.epsilon_shrinkage.items():
             lines.append(f"shrinkage of residuals, {line}: {100 * value:.0f} %")
         return "\n".join([*lines, *(f"- {text}" for text in self.messages)])
+
+
+def result_of(saved: xr.Dataset, likelihood: PopulationLikelihood) -> MaximumLikelihood:
+    """Make a fit of what its `MaximumLikelihood.save` wrote, and the model and data it was of."""
+    record = json.loads(saved.attrs["record"])
+    record |= {name: tuple(record[name]) for name in ("names", "messages")}
+    arrays = {name: saved[name].values for name in _ARRAYS}
+    return MaximumLikelihood(likelihood=likelihood, **arrays, **record)
 
 
 def shrinkages(

@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from pkpd.errors import writing
 from pkpd.fitting.checks.counts import THRESHOLDS
 from pkpd.fitting.plots.style import WIDTH
 from pkpd.report.comparison.record import PACKAGES, versions
@@ -73,8 +74,9 @@ def write_fit_page(fit: Checks | Fitted, path: str | Path, **options: Any) -> Pa
     from pkpd.fitting.checks.all_checks import Checks, check
 
     checks = fit if isinstance(fit, Checks) else check(fit, **options)
-    path = Path(path)
-    path.write_text(render_fit(checks), encoding="utf-8")
+    path, text = Path(path), render_fit(checks)
+    with writing(path):
+        path.write_text(text, encoding="utf-8")
     return path
 
 

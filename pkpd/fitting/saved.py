@@ -1,0 +1,74 @@
+"""A fit read back from the file that its ``save`` wrote, whatever method made it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pkpd.data.dataset import Dataset
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.fit import Fit
+from pkpd.fitting.maximum.result import KIND, MaximumLikelihood, result_of
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_parameters import held, start_values
+from pkpd.fitting.model.specification import PopulationModel
+
+
+def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit | MaximumLikelihood:
+    """Read a fit back.
+
+    Parameters
+    ----------
+    path
+        File written by ``save`` of what `pkpd.fit` gave.
+    model, data
+        The model and data it was made with.
+
+    Returns
+    -------
+    Fit or MaximumLikelihood
+        What was saved.
+
+    Raises
+    ------
+    PkpdError
+        If there is no such file, it holds no fit, or it is one of other subjects or parameters.
+    """
+    import arviz as az
+    import xarray as xr
+
+    path = Path(path)
+    if not path.is_file():
+        _refuse(path, "there is no such file", "name the file that fit.save(...) wrote")
+    likelihood = bind(model, data)
+    subjects = [str(s) for s in likelihood.dataset.subjects]
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as found:
+            made: Any = found.load() if found.attrs.get("kind") == KIND else None
+        idata: Any = az.from_netcdf(str(path)) if made is None else None
+        theirs = (idata.posterior if made is None else made).coords["subject"].values
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        _refuse(path, f"is no saved fit ({error})", "name the file that fit.save(...) wrote")
+    if made is not None:
+        record = json.loads(made.attrs["record"])
+        _check(path, start_values(model), list(record["estimates"]), subjects, theirs)
+        return result_of(made, likelihood)
+    names = [name for name in start_values(model) if name not in held(model)]
+    _check(path, names, list(idata.posterior.data_vars), subjects, theirs)
+    return Fit(likelihood, idata, None, None, json.loads(idata.posterior.attrs.get("record", "{}")))
+
+
+def _check(
+    path: Path, wanted: Any, there: Sequence[str], subjects: Sequence[str], theirs: Any
+) -> None:
+    """Refuse a fit of other parameters or subjects."""
+    missing = sorted(set(wanted) - set(there))
+    if missing or subjects != [str(s) for s in theirs]:
+        what = f"has no parameter {missing[0]!r}" if missing else "was made with other subjects"
+        _refuse(path, what, "load it with the model and data it is of")
+
+
+def _refuse(path: Path, what: str, remedy: str) -> NoReturn:
+    raise PkpdError(sentence(where=str(path), what=what, remedy=remedy))
