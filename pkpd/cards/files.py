@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -69,7 +69,9 @@ def card_names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
-def find_card(kind: str, name: str | Path) -> CardPath:
+def find_card(
+    kind: str, name: str | Path, among: Callable[[], Sequence[str]] | None = None
+) -> CardPath:
     """File of a card, by its name or by the path of a user's own ``.toml`` file.
 
     Parameters
@@ -78,6 +80,8 @@ def find_card(kind: str, name: str | Path) -> CardPath:
         One of :data:`KINDS`.
     name
         Name of a shipped card, or a path: anything that ends with ``.toml`` or has a folder in it.
+    among
+        Names that the message of an error lists; all of the kind if not given.
 
     Raises
     ------
@@ -95,6 +99,7 @@ def find_card(kind: str, name: str | Path) -> CardPath:
         return _user_file(Path(name))
     names = card_names(kind)
     if name not in names:
+        names = names if among is None else among()
         raise CardError(
             sentence(
                 where=f"cards of {kind}",

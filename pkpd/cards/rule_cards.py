@@ -105,7 +105,7 @@ def names_of(card_type: str) -> tuple[str, ...]:
 
 
 def _open(name: str | Path, card_type: str) -> tuple[Table, str]:
-    path = find_card("rules", name)
+    path = find_card("rules", name, lambda: names_of(card_type))
     root = read_toml(path)
     found = root.one_of("kind", tuple(_TYPES))
     if found != card_type:

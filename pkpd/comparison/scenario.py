@@ -17,6 +17,7 @@ from pkpd.cards import card_names, find_card, load_trial, read_toml
 from pkpd.cards.drug_actions import MARROWS
 from pkpd.cards.every_problem import every_problem
 from pkpd.cards.files import nearest_of
+from pkpd.cards.kinds import check_command
 from pkpd.cards.model_cards import check_card
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import load_rule
@@ -122,6 +123,7 @@ def load_scenario(name: str | Path | None) -> Scenario:
         return Scenario(name=trial.id, title=trial.title, trials=(trial,))
     path = find_card("schedules", name)
     root = read_toml(path)
+    check_command(root, "pkpd compare")
     if root.data.get("kind", "trial") != "scenario":
         trial = load_trial(Path(str(path)))
         return Scenario(name=trial.id, title=trial.title, trials=(trial,), path=str(path))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pkpd.cards.files import nearest_of
+from pkpd.cards.kinds import check_command
 from pkpd.cards.tables import Table, read_toml
 from pkpd.designs.catalogue import DESIGNS, STOPS
 from pkpd.designs.data import Pending, TrialData, check_risks
@@ -156,6 +157,7 @@ def load_design(path: str | Path) -> DesignFile:
     'BOIN'
     """
     root = read_toml(Path(path))
+    check_command(root, "pkpd design")
     root.one_of("kind", ("design",))
     doses = _doses(root)
     times, weight_of = _window(root)

@@ -230,6 +230,14 @@ def characteristics_lines(found: xr.Dataset, doses: Sequence[str]) -> list[str]:
     total, dlts = float(found.patients), float(found.all_dlts)
     rows.append(("none / all", "", share("none"), f"{total:.2f}", f"{dlts:.2f}"))
     lines = columns(rows)
+    risks = found.risk.values
+    falls = [j for j in range(1, len(doses)) if risks[j] < risks[j - 1]]
+    if falls:
+        j = falls[0]
+        lines.append(
+            f"True risks fall from {doses[j - 1]} ({risks[j - 1]:g}) to {doses[j]} ({risks[j]:g}): "
+            "designs take risks to rise with the dose."
+        )
     if "correct" in found:
         right, target = doses[int(found.right) - 1], found.attrs["target"]
     if "correct" in found and float(found.risk[0]) > _FAR * found.attrs["target"]:

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 import pandas as pd
 
+from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence, writing
 from pkpd.fitting.draws import Draws
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PosteriorMethod = Literal["nuts", "map", "advi"]
 Method = PosteriorMethod | MaximumMethod
+METHODS: tuple[str, ...] = (*get_args(PosteriorMethod), *get_args(MaximumMethod))
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 Centring = Literal["auto", "centred", "non-centred"] | Mapping[str, float | Sequence[float]]
 
@@ -297,8 +299,8 @@ def fit(
         raise PkpdError(
             sentence(
                 where="fit",
-                what=f"method {method!r}",
-                allowed="nuts, map, advi, focei, foce, fo, laplace",
+                what=f"method {method!r}{nearest_of(str(method), METHODS)}",
+                allowed=", ".join(METHODS),
             )
         )
     _check_free(model, method)

@@ -107,6 +107,16 @@ def test_eln_2022_order_and_counts():
     assert "CRh" not in [r.code for r in load_response_criteria("eln_2017").responses]
 
 
+def test_an_unknown_rule_lists_rules_alone():
+    with pytest.raises(CardError, match="there is no card named 'len_mec'") as told:
+        load_rule("len_mec")
+    assert "did you mean 'len_mec_2018'" in str(told.value)
+    assert "eln_2022" not in str(told.value)
+    assert "ctcae_v5" not in str(told.value)
+    with pytest.raises(CardError, match="allowed: ctcae_v5, iwcll_2008; or"):
+        load_grades("ctcae_v4")
+
+
 def test_iwg_improvement_of_counts():
     criteria = load_response_criteria("iwg_2006_mds")
     improvements = {i.code: i for i in criteria.improvements}

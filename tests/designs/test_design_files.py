@@ -150,6 +150,27 @@ def test_characteristics_of_the_command():
     assert "patients are backfilled; 200 trials simulated." in simulated
 
 
+def test_true_risks_that_fall_are_said_to():
+    file = str(FOLDER / "boin.toml")
+    told = CliRunner().invoke(app, ["design", file, "--risks", "0.1,0.3,0.2,0.4,0.5"]).stdout
+    assert "True risks fall from dose B (0.3) to dose C (0.2)" in told
+    told = CliRunner().invoke(app, ["design", file, "--risks", "0.1,0.2,0.2,0.4,0.5"]).stdout
+    assert "Operating characteristics" in told
+    assert "fall" not in told
+
+
+def test_a_file_of_another_command_names_that_command():
+    trial = Path(pkpd.__file__).parents[1] / "models" / "trials" / "nct01681537_len_mec.toml"
+    told = CliRunner().invoke(app, ["design", str(trial)])
+    assert told.exit_code == 2
+    assert "pkpd design takes no trial file" in told.stderr
+    assert "use pkpd compare " in told.stderr
+    told = CliRunner().invoke(app, ["compare", str(FOLDER / "boin.toml")])
+    assert told.exit_code == 2
+    assert "pkpd compare takes no design file" in told.stderr
+    assert "use pkpd design " in told.stderr
+
+
 def test_patients_carry_their_weights():
     file = load_design(FOLDER / "tite_crm.toml")
     data = file.data()
@@ -253,7 +274,7 @@ WRONG = [
     ('rule = "too toxic"', 'rule = "toxic"', '"toxic" is not allowed', "too toxic, enough at dose"),
     ("risks = [0.1, 0.25, 0.4]", "risks = [0.1, 0.25]", "one risk for each dose", "draws, 3"),
     ("risks = [0.1, 0.25, 0.4]", "risks = [10, 25, 40]", "10 is no risk of a DLT", "per cent"),
-    ('kind = "design"', 'kind = "trial"', '"trial" is not allowed', "design"),
+    ('kind = "design"', 'kind = "trial"', "takes no trial file", "design"),
     (
         "[[cohort]]",
         '[[patient]]\ndose = "5 mg"\n[[cohort]]',

@@ -190,6 +190,11 @@ def test_a_saved_fit_comes_back_whole(fitted, tmp_path):
         load_fit(path, free, fitted.dataset)
 
 
+def test_a_method_that_is_nearly_right_is_named():
+    with pytest.raises(PkpdError, match=r"method 'foce-i' \(did you mean 'focei'\?\)"):
+        fit(conjugate.model(), conjugate.data(), method="foce-i")
+
+
 def test_a_saved_maximum_likelihood_fit_comes_back_whole(tmp_path):
     found = fit(conjugate.model(), conjugate.data(), method="focei", progress=False)
     found.save(tmp_path / "likely.nc")
