@@ -174,6 +174,9 @@ def compare(
             paths = write_results(result, out, figures=not no_figures, formats=formats)
         run.printer.assumptions(result)
         run.printer.files(paths, out)
+        if reason := getattr(sys.stdout, "reason", ""):
+            told = f"Not all was printed ({reason}); the results are complete: see {paths[0]}."
+            typer.echo(told, err=True)
 
 
 @app.command()
@@ -453,19 +456,23 @@ def import_(
 
 def main() -> None:
     """Entry point of the ``pkpd`` command."""
-    try:
-        app()
-    except SystemExit as stop:
-        if stop.code != EXIT_INTERRUPTED:
-            raise
+    from pkpd.report.output import lasting_output
+
+    code: str | int | None = 0
+    with lasting_output() as output:
+        try:
+            app()
+        except SystemExit as stop:
+            code = stop.code
+    if output is not None and output.problem is not None and not output.closed_by_reader:
+        typer.echo(f"pkpd: standard output cannot be written: {output.reason}.", err=True)
+        code = code or EXIT_PROBLEMS
+    if code == EXIT_INTERRUPTED:
         # a compilation in another thread must not be torn down halfway
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # the reader of a pipe, such as `head`, has seen enough
-        sys.stderr.close()
-        sys.exit(0)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import types
@@ -18,6 +20,7 @@ from pkpd.cards.finding import trial_name
 from pkpd.cli import app
 from pkpd.comparison import check
 from pkpd.errors import CardError
+from pkpd.report.comparison import tables
 
 _SPEC = importlib.util.spec_from_file_location(
     "synthetic_for_cli", Path(__file__).parent / "report" / "synthetic.py"
@@ -28,6 +31,10 @@ _SPEC.loader.exec_module(synthetic)
 
 @pytest.fixture
 def fake(monkeypatch):
+    return stand_in(monkeypatch)
+
+
+def stand_in(monkeypatch):
     """Stand in for the comparison: runs through synthetic cohorts and keeps its arguments."""
     seen = types.SimpleNamespace(stop_after=None, error=None, arguments=None)
 
@@ -59,7 +66,7 @@ def run(*words):
 def test_help_imports_neither_jax_nor_pymc_nor_matplotlib():
     code = """
 import sys
-from pkpd.cli import app
+from pkpd.cli import app, main
 try:
     app(["--help"])
 except SystemExit as end:
@@ -273,6 +280,70 @@ def test_cards_lists_names():
     done = run("cards", "rulez")
     assert done.exit_code == 2
     assert "did you mean 'rules'?" in done.stderr
+
+
+_FAKED = """
+import sys
+sys.path[:0] = [{tests!r}]
+import test_cli, pytest
+from pkpd.cli import main
+with pytest.MonkeyPatch.context() as patch:
+    test_cli.stand_in(patch)
+    sys.argv = ["pkpd", "compare", "--out", {out!r}, "--no-figures"]
+    main()
+"""
+
+
+@pytest.mark.parametrize("how", ["closed by its reader", "full", "ascii"])
+def test_output_that_goes_away_loses_no_results(tmp_path, how):
+    if how == "full" and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this machine")
+    out = tmp_path / "out"
+    code = _FAKED.format(tests=str(Path(__file__).parent), out=str(out))
+    command = [sys.executable, "-c", code]
+    environment = os.environ | ({"PYTHONIOENCODING": "ascii"} if how == "ascii" else {})
+    sink = subprocess.PIPE
+    if how == "full":
+        sink = os.open("/dev/full", os.O_WRONLY)
+    with subprocess.Popen(
+        command, stdout=sink, stderr=subprocess.PIPE, text=True, env=environment
+    ) as running:
+        if how == "closed by its reader":
+            running.stdout.close()
+            told = running.stderr.read()
+        else:
+            told = running.communicate()[1]
+    if how == "full":
+        os.close(sink)
+    assert {"report.html", "results.csv", "results.json"} <= {p.name for p in out.iterdir()}
+    assert not list(out.glob("*.partial.*"))
+    assert "Traceback" not in told
+    assert running.returncode == (1 if how == "full" else 0)
+    reason = {"full": "No space left on device", "ascii": None}.get(how, "its reader closed it")
+    if reason is None:
+        assert told == ""
+    else:
+        assert f"Not all was printed ({reason}); the results are complete: see {out}" in told
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_full_disk_is_a_sentence(fake, monkeypatch, tmp_path, after):
+    calls = []
+
+    def full(*words):
+        calls.append(words)
+        if len(calls) > after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.rename(*words)
+
+    monkeypatch.setattr(tables.os, "replace", full)
+    done = run("compare", "--out", tmp_path / "out", "--no-figures")
+    assert done.exit_code == 2
+    assert "cannot be written (No space left on device); name a place that exists" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept = [path.name for path in (tmp_path / "out").glob("*.csv")]
+    assert kept == ["results.partial.csv"] * after
+    assert ("see results.partial.csv" in done.stderr) == bool(after)
 
 
 def test_check_tells_problems_and_good_files(monkeypatch, tmp_path):

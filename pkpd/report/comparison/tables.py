@@ -29,7 +29,7 @@ from pkpd.comparison.results import (
     TrialResult,
     row_kind,
 )
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError, sentence, writing
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -104,9 +104,8 @@ def write_results(
     check_formats(formats)
     from pkpd.report.comparison import document
 
-    folder.mkdir(parents=True, exist_ok=True)
     earlier = _listed_files(folder)
-    with _staging(folder) as stage:
+    with writing(folder), _staging(folder) as stage:
         pages: dict[str, list[Any]] = {}
         if figures:
             from pkpd.report.comparison.pages import save_pages
@@ -167,7 +166,8 @@ def write_partial(
     """
     folder = Path(folder)
     check_writable(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "results.partial.csv"]
     with atomic(written[0]) as path:
         write_rows(path, row_kind(rows), rows)
@@ -452,8 +452,9 @@ def atomic(target: Path) -> Iterator[Path]:
     """Yield a temporary name beside `target`; rename it when all went well, else remove it."""
     path = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        yield path
-        os.replace(path, target)
+        with writing(target):
+            yield path
+            os.replace(path, target)
     finally:
         path.unlink(missing_ok=True)
 
@@ -462,7 +463,7 @@ def atomic(target: Path) -> Iterator[Path]:
 def _staging(folder: Path) -> Iterator[Path]:
     stage = folder / f".writing-{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir()
+    stage.mkdir(parents=True)
     try:
         yield stage
     finally:
