@@ -15,7 +15,7 @@ from pkpd.errors import CardError, sentence
 from pkpd.subjects import POSSIBLE, Covariate, PatientSample, Population, sample_population
 from pkpd.units import normal_unit
 
-#: Marrow settings a population must give: they change parameters of marrow and effect cards.
+#: What a population may give the marrow without leukaemia: it changes marrow and effect cards.
 MARROW_SETTINGS = ("mtt_factor", "sensitivity", "relief")
 
 _NUMBERS = ("mean", "sd", "median", "sigma", "probability", "concentration", "lower", "upper")
@@ -121,7 +121,7 @@ def read_population_card(path: CardPath | str) -> Population:
     for key in _NEEDED:
         if key not in names:
             refuse(table, f"covariates.{key}", "is missing", remedy="add its distribution")
-    rows = table.named_tables("marrow")
+    rows = table.named_tables("marrow", {})
     for key in rows:
         if key not in MARROW_SETTINGS:
             refuse(
@@ -130,7 +130,7 @@ def read_population_card(path: CardPath | str) -> Population:
                 f"unknown key{nearest_of(key, MARROW_SETTINGS)}",
                 allowed=", ".join(MARROW_SETTINGS),
             )
-    for key in MARROW_SETTINGS:
+    for key in MARROW_SETTINGS if rows else ():
         if key not in rows:
             refuse(table, f"marrow.{key}", "is missing", remedy="add it")
     spreads = {key: row.number("sd_between_patients", None, above=0.0) for key, row in rows.items()}

@@ -316,7 +316,10 @@ def _read_published(table: Table) -> tuple[PublishedOutcome, ...]:
 
 def _visit_days(root: Table, horizon: int, notes: list[str]) -> tuple[int, ...]:
     if "visit_days" not in root:
-        notes.append("Counts are taken twice a week, on days 1 and 4 of each week.")
+        notes.append(
+            "Visits are taken to be twice a week, on days 1 and 4: rows that say "
+            '"on visits" read counts there, all others every morning.'
+        )
         return tuple(day for day in range(1, horizon + 1) if day % 7 in (1, 4))
     written = root.data["visit_days"]
     with root.at("visit_days"):

@@ -51,6 +51,8 @@ class CardsEnsemble:
         Whether counts are kept between mornings too.
     growth_factor
         Growth factor by need.
+    because
+        Why these patients have this marrow, if nobody asked for it.
     """
 
     model: JointModel
@@ -63,6 +65,12 @@ class CardsEnsemble:
     curve: bool = False
     marrow: str = FRIBERG
     growth_factor: GrowthFactorPolicy = NEVER
+    because: str = ""
+
+    @property
+    def words(self) -> str:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return f"marrow without leukaemia ({FRIBERG}), joint card {self.model.name}"
 
     @property
     def draws(self) -> int:

@@ -48,6 +48,11 @@ class Ensemble(Protocol):
         ...
 
     @property
+    def words(self) -> str:
+        """Which model answers, in words."""
+        ...
+
+    @property
     def draws(self) -> int:
         """Number of draws M."""
         ...

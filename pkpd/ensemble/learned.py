@@ -39,6 +39,11 @@ class LearnedEnsemble:
     marrow: str = LEUKAEMIA
 
     @property
+    def words(self) -> str:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return f"marrow with leukaemia, learned from published outcomes, disease {self.arm.disease}"
+
+    @property
     def draws(self) -> int:
         """Number of draws."""
         return len(self.study.thetas)

@@ -90,7 +90,9 @@ def simulate(
         Outcomes, read in mornings: ``nadir`` and ``worst_grade`` (CTCAE v5) by line,
         ``recovery_day`` by criterion, in days since the start of day 1 (0: never below; infinite:
         not recovered by the last day), and ``dlt`` (1, 0, NaN where it cannot be judged).
-        Counts of the dead go on as if they lived; outcomes do not. Attributes say which marrow.
+        Counts of the dead go on as if they lived; outcomes do not. The attribute ``simulated``
+        says which model answered, ``because`` why it is the one without leukaemia if nobody
+        named one.
 
     Raises
     ------
@@ -248,8 +250,14 @@ class _Gather:
                 "drug": ("slot", [slot.drug for slot in slots]),
                 "unit": ("slot", [slot.unit for slot in slots]),
             },
-            attrs={"marrow": self.ensemble.marrow, "seed": seed},
+            attrs={
+                "marrow": self.ensemble.marrow,
+                "simulated": self.ensemble.words,
+                "seed": seed,
+            },
         )
+        if isinstance(self.ensemble, CardsEnsemble) and self.ensemble.because:
+            data.attrs["because"] = self.ensemble.because
         for name in ("count", "nadir"):
             data[name].attrs["units"] = "10^9/L"
         data["time"].attrs["units"] = "days since the start of protocol day 1"

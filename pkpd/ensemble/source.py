@@ -115,8 +115,10 @@ def source(
         given = {"marrow": marrow, "model": model, "options": options, "cards": cards}
         given["growth_factor"] = growth_factor.below > 0.0
         return _of_fit(posterior, population, given, patients, draws, seed, transfusion)
+    because = ""
     if marrow is None:
-        marrow = _usual(disease, posterior, model)
+        because = _why_without(disease, posterior, model)
+        marrow = FRIBERG if because else LEUKAEMIA
     if marrow == FRIBERG:
         for name, given in (("posterior", posterior), ("options", options), ("cards", cards)):
             if given:
@@ -128,7 +130,7 @@ def source(
                     )
                 )
         made = _of_cards(population, model, patients, draws, seed, transfusion)
-        return replace(made, growth_factor=growth_factor)
+        return replace(made, growth_factor=growth_factor, because=because)
     if model is not None:
         raise PkpdError(
             sentence(
@@ -198,13 +200,16 @@ def _of_fit(
     return fitted_ensemble(fitted, sample, draws, seed, transfusion)
 
 
-def _usual(disease: str | None, posterior: object, model: JointModel | None) -> str:
-    """Marrow of patients of whom none is named."""
+def _why_without(disease: str | None, posterior: object, model: JointModel | None) -> str:
+    """Why patients of whom no marrow is named have the one without leukaemia; empty if not."""
     if posterior is not None:
-        return LEUKAEMIA
+        return ""
+    if model is not None:
+        return "a joint model is given"
+    if disease is None:
+        return "the patients have no disease (disease=... names one)"
     shipped = shipped_posterior()
-    learned = shipped is not None and shipped.converged
-    return LEUKAEMIA if disease is not None and model is None and learned else FRIBERG
+    return "" if shipped is not None and shipped.converged else "no converged posterior is shipped"
 
 
 def _of_cards(

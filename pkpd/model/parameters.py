@@ -32,11 +32,11 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-#: Marrow settings of patients without leukaemia, used where no population is given.
+#: Marrow settings of patients without leukaemia, used where no population gives any.
 NEUTRAL = (
-    Parameter("population.mtt_factor", 1.0, "1", source="no population given", status="assumed"),
-    Parameter("population.sensitivity", 1.0, "1", source="no population given", status="assumed"),
-    Parameter("population.relief", 0.0, "1", source="no population given", status="assumed"),
+    Parameter("population.mtt_factor", 1.0, "1", source="none is given", status="assumed"),
+    Parameter("population.sensitivity", 1.0, "1", source="none is given", status="assumed"),
+    Parameter("population.relief", 0.0, "1", source="none is given", status="assumed"),
 )
 
 
@@ -45,7 +45,7 @@ def used_parameters(model: JointModel, population: Population | None) -> tuple[P
 
     The spread of a marrow setting between patients is listed as ``population.iiv.<setting>``.
     """
-    settings = NEUTRAL if population is None else population.parameters
+    settings = (population.parameters if population is not None else ()) or NEUTRAL
     spreads = () if population is None else population.variability
     return (
         *model.parameters,

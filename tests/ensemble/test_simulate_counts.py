@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,12 @@ def test_the_marrow_follows_the_disease_and_is_named():
     assert list(learned["line"].values) == ["neutrophils", "platelets", "wbc"]
     body = {"age": [70.0], "male": [1.0], "weight": [75.0], "height": [175.0], "scr": [1.0]}
     mine = pkpd.subjects.patients({**body, "anc": [3.0], "plt": [180.0]})
-    assert pkpd.simulate(REGIMEN, mine, **few).attrs["marrow"] == "friberg"
+    assert "disease myeloma" in learned.attrs["simulated"]
+    other = pkpd.simulate(REGIMEN, mine, **few)
+    assert other.attrs["marrow"] == "friberg"
+    assert re.search(r"because: +the patients have no disease \(disease=", repr(other))
+    asked = pkpd.simulate(REGIMEN, "rr_myeloma", marrow="friberg", **few)
+    assert "because" not in asked.attrs
     own = pkpd.simulate(REGIMEN, mine, disease="myeloma", **few)
     assert own.attrs["marrow"] == "leukaemia"
     with pytest.raises(PkpdError, match="the patients have no disease"):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import pkpd
 from pkpd.cards.files import card_folder, card_names
 from pkpd.cards.model_cards import check_card
 from pkpd.cards.population_cards import MARROW_SETTINGS, load_population
 from pkpd.cards.relations import STATUSES
 from pkpd.errors import CardError
+from pkpd.model.joint import load_model
+from pkpd.model.parameters import typical
 
 CARD = Path(str(card_folder("populations"))) / "rr_aml.toml"
 
@@ -36,6 +40,21 @@ def test_values_of_a_card():
     relief = population.parameters[-1]
     assert (relief.value, relief.interval, relief.distribution) == (0.8, (0.5, 0.95), "logit")
     assert population.variability == (("population.mtt_factor", 0.15),)
+
+
+def test_a_card_without_marrow_settings_has_neutral_ones(tmp_path):
+    text = CARD.read_text().replace('name = "rr_aml"', 'name = "mine"')
+    head, *tables = text.split("\n[")
+    kept = [table for table in tables if not table.startswith("marrow.")]
+    assert len(kept) == len(tables) - len(MARROW_SETTINGS)
+    (tmp_path / "mine.toml").write_text("\n[".join([head, *kept]))
+    population = load_population(str(tmp_path / "mine.toml"))
+    values = typical(load_model(drugs=["lenalidomide"]), population)
+    settings = [float(values[f"population.{key}"][0]) for key in MARROW_SETTINGS]
+    assert settings == [1.0, 1.0, 0.0]
+    regimen = pkpd.daily("lenalidomide", "10 mg", days="1-3", route="oral")
+    counts = pkpd.simulate(regimen, population, marrow="friberg", patients=2, until_day=3)
+    assert np.isfinite(counts["count"]).all()
 
 
 def test_unknown_population_names_the_nearest():
