@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arguments import MAPPING, check_arguments
 from pkpd.body import (
     CREATININE_UMOL_PER_MG_DL,
     body_mass_index,
@@ -178,15 +179,14 @@ def complete_covariates(
     DataError
         For a missing or impossible value, or a formula that is not known.
     """
+    check_arguments("patients", covariates=(covariates, MAPPING))
     formulas = {
         "mosteller": body_surface_area_mosteller,
         "du_bois": body_surface_area_du_bois,
     }
     if bsa_formula not in formulas:
         _refuse("bsa_formula", f"'{bsa_formula}' is not known", ", ".join(formulas))
-    arrays = {
-        name: np.atleast_1d(np.asarray(v, dtype=np.float64)) for name, v in covariates.items()
-    }
+    arrays = {name: np.atleast_1d(_numbers(name, v)) for name, v in covariates.items()}
     for needed in ("age", "male", "weight", "height"):
         if needed not in arrays:
             _refuse("patients", f"'{needed}' is missing", remedy="give it")
@@ -227,6 +227,15 @@ def check_possible(covariates: Mapping[str, Floats]) -> None:
             what = f"{name} = {values[row]:g} is impossible"
             remedy = "check the value and its unit"
             _refuse(f"patient {row + 1}", what, f"{low:g} to {high:g} {unit}", remedy)
+
+
+def _numbers(name: str, values: Any) -> Floats:
+    """Values of a covariate as numbers."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        what = f"{values!r:.60} is no number"
+        _refuse(f"patients, {name}", what, "one number, or one for each patient", "correct it")
 
 
 def patients(

@@ -10,7 +10,7 @@ import pkpd
 PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FACADES = ("models", "checks", "plots", "pymc", "results")  # public names and nothing else
-LAYERS = ("errors", "float64", "machine", "units", "body", "distributions", "schedule",
+LAYERS = ("errors", "float64", "machine", "arguments", "units", "body", "distributions", "schedule",
           "subjects", "trials", "cards", "data", "designs", "kinetics", "marrow", "model", "solve",
           "course", "endpoints", "predict", "leukaemia", "fitting", "evidence", "nonmem",
           "ensemble", "comparison", "report", *FACADES, "cli")  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 
+import pandas as pd
 import pytest
 
 import pkpd
@@ -12,6 +14,7 @@ from pkpd.machine import cores
 from pkpd.model.individuals import individual_parameters
 from pkpd.model.joint import load_model
 from pkpd.model.parameters import typical
+from pkpd.models import PopulationModel, compartments, parameter, residual
 
 PLAIN = """
 kind = "pk"
@@ -52,6 +55,74 @@ def test_patients_that_are_no_number_are_refused(patients):
         pkpd.compare("nct01681537_len_mec", patients=patients)
     with pytest.raises(PkpdError, match=r"patients.*a whole number"):
         pkpd.simulate(regimen, "rr_aml", patients=patients)
+
+
+LENALIDOMIDE = {"drug": "lenalidomide", "amount": "10 mg", "days": "1-3", "route": "oral"}
+ROWS = {"ID": [1, 1], "TIME": [0, 1], "AMT": [100, 0], "DV": [None, 5.0]}
+
+
+def given():
+    """Calls with one argument of a wrong kind, and what the sentence says."""
+    day = dt.date(2020, 1, 1)
+    regimen = pkpd.daily(**LENALIDOMIDE)
+    for days in (day, None, 2.5, {}, [day], object()):
+        yield "days", lambda days=days: pkpd.daily(**LENALIDOMIDE | {"days": days})
+    for key, value in (
+        ("drug", 5), ("hour", "8"), ("cap_mg", "5"), ("strengths_mg", 5), ("cycle_days", "x"),
+    ):  # fmt: skip
+        yield "", lambda k=key, v=value: pkpd.daily(**LENALIDOMIDE | {k: v})
+    yield "later", lambda: regimen.then("x")
+    yield "other", lambda: regimen.together(5)
+    yield "days", lambda: regimen.shift("2")
+    yield "at_least", lambda: pkpd.schedule.Criterion("neutrophils", "0.5")
+    yield "criteria", lambda: pkpd.schedule.Gate(pkpd.schedule.Criterion("neutrophils", 0.5))
+    few = {"patients": 2, "until_day": 3}
+    for key, values in {
+        "until_day": ("3", day, None, 0), "days": ("x", [day]), "rule": (5, []),
+        "seed": ("x", -1, None), "threads": ("2", 0), "transfusion": (True,),
+        "growth_factor": (None,), "model": ("default",),
+    }.items():  # fmt: skip
+        for value in values:
+            yield key, lambda k=key, v=value: pkpd.simulate(regimen, "rr_aml", **few | {k: v})
+    yield "regimen", lambda: pkpd.simulate(regimen.courses[0], "rr_aml", **few)
+    for population in (5, None, ["rr_aml"], {"age": 5}):
+        yield "population", lambda p=population: pkpd.simulate(regimen, p, **few)
+    for key, values in {
+        "scenario": (5, regimen), "trials": ("nct01673308_lenalidomide_mds", 5), "rule": (5,),
+        "options": ("x",), "cards": ("x",), "jobs": ("2", 0), "on_cohort": (5,),
+    }.items():  # fmt: skip
+        for value in values:
+            yield key, lambda k=key, v=value: pkpd.compare(**{k: v})
+    table = pd.DataFrame(ROWS)
+    for key, values in {
+        "columns": ("x", {"DV": 5}), "covariates": ("WT", [5]), "lines": ("x", {1: 5}),
+        "lloq": ("x", {"DV": "x"}), "units": ("x", {"TIME": day}), "time_unit": (5,),
+        "compartments": ("x",), "codes": ("x",), "ignore": (5,),
+    }.items():  # fmt: skip
+        for value in values:
+            yield key, lambda k=key, v=value: pkpd.read_nonmem(table, **{k: v})
+    for key, value in (("lines", 5), ("covariates", 5), ("clock_h", "x"), ("lloq", "x")):
+        counts = pd.DataFrame({"ID": [1], "DAY": [1], "ANC": [4.0]})
+        yield "read_counts", lambda c=counts, k=key, v=value: pkpd.read_counts(c, **{k: v})
+    yield "path", lambda: pkpd.read_control_stream(5)
+    yield "name", lambda: pkpd.load_trial(None)
+    yield "path", lambda: pkpd.load_fit(5, None, None)
+    yield "covariates", lambda: pkpd.subjects.patients(5)
+    yield "age", lambda: pkpd.subjects.patients({"age": day})
+    yield "", lambda: parameter("CL", "x")
+    yield "", lambda: residual.additive(None)
+    yield "structure", lambda: PopulationModel(5, [], residual.additive(1.0))
+    yield "parameters", lambda: PopulationModel(compartments(1), [5], residual.additive(1.0))
+
+
+@pytest.mark.parametrize(("name", "call"), list(given()))
+def test_arguments_of_a_wrong_kind_are_a_sentence(name, call):
+    with pytest.raises(PkpdError) as told:
+        call()
+    text = str(told.value)
+    assert name in text
+    assert text.endswith(".")
+    assert "\n" not in text
 
 
 def test_model_and_data_of_a_fit_are_checked():

@@ -7,8 +7,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
+from os import PathLike
 from pathlib import Path
 
+from pkpd.arguments import PATH, check_arguments
 from pkpd.errors import CardError, sentence
 
 KINDS = (
@@ -94,7 +96,10 @@ def find_card(
     >>> find_card("rules", "leukemia_d42_generic").name
     'leukemia_d42_generic.toml'
     """
+    check_arguments(f"cards of {kind}", name=(name, PATH))
     folder = card_folder(kind)
+    if isinstance(name, PathLike):
+        name = Path(name)
     if isinstance(name, Path) or name.endswith(".toml") or "/" in name or "\\" in name:
         return _user_file(Path(name))
     names = card_names(kind)

@@ -11,6 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arguments import (
+    CALLABLE,
+    MAPPING,
+    NAMES,
+    NONE,
+    PATH,
+    a,
+    check_arguments,
+    from_to,
+)
 from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.comparison import rows as table
@@ -116,6 +126,20 @@ def compare(
     PkpdError
         Bad input, in one sentence, before anything is simulated.
     """
+    check_arguments(
+        "compare",
+        scenario=(scenario, PATH | a(Scenario) | NONE),
+        trials=(trials, NAMES | NONE),
+        rule=(rule, PATH | NONE),
+        options=(options, MAPPING | NONE),
+        cards=(cards, MAPPING | NONE),
+        jobs=(jobs, from_to(1) | NONE),
+    )
+    calls = {"on_cohort": on_cohort, "on_trial": on_trial, "on_start": on_start}
+    calls["on_progress"] = on_progress
+    check_arguments("compare", **{k: (v, CALLABLE | NONE) for k, v in calls.items()})
+    for key, card in (cards or {}).items():
+        check_arguments(f"compare, cards, {key}", card=(card, PATH))
     chosen = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     chosen = with_overrides(
         chosen,

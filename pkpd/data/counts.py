@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.arguments import MAPPING, NAMES, NONE, NUMBER, TEXT, check_arguments, from_to
 from pkpd.data.count_doses import Dose, doses_of_regimen, doses_of_table, read_date
 from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
 from pkpd.data.nonmem import subject_labels
-from pkpd.data.sheets import Sheet, TableSource, open_sheet
+from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
 from pkpd.errors import DataError, sentence
 from pkpd.schedule import Regimen
 
@@ -119,7 +120,18 @@ def read_counts(
     >>> data.lines, data.observations.value
     (('neutrophils', 'platelets'), array([  4. , 250. ,   0.9,  80. ]))
     """
-    columns = {key.upper(): value for key, value in (columns or {}).items()}
+    columns = checked_columns("read_counts", columns)
+    check_arguments(
+        "read_counts",
+        lines=(lines, MAPPING | NAMES | NONE),
+        units=(units, MAPPING | TEXT | NONE),
+        covariates=(covariates, NAMES),
+        compartment=(compartment, MAPPING | from_to(1)),
+        date_format=(date_format, TEXT),
+        clock_h=(clock_h, NUMBER),
+        lloq=(lloq, NUMBER | MAPPING | NONE),
+        separator=(separator, TEXT),
+    )
     table = _open(source, columns, separator)
     notes: list[str] = []
     if "DAY" not in table.at and "DATE" not in table.at:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.arguments import MAPPING, TEXT, check_arguments
 from pkpd.errors import DataError, UnitError, sentence
 from pkpd.units import INTERNAL_UNITS, dimension_of, normal_unit, unit_factor
 
@@ -63,6 +64,9 @@ class DeclaredUnits:
 
     def __post_init__(self) -> None:
         """Spell the columns in capitals."""
+        kind = TEXT | MAPPING
+        for name, value in self.given.items():
+            check_arguments(f"{self.source}, units", **{str(name): (value, kind)})
         object.__setattr__(self, "given", {k.upper(): v for k, v in self.given.items()})
 
     def check_columns(self, known: Sequence[str]) -> None:

@@ -13,13 +13,14 @@ from typing import Literal
 
 import numpy as np
 
+from pkpd.arguments import MAPPING, NAMES, NONE, NUMBER, TEXT, check_arguments, from_to, one_of
 from pkpd.data import rxode
 from pkpd.data.covariates import fill_missing
 from pkpd.data.dataset import Dataset
 from pkpd.data.declared_units import DeclaredUnits, undeclared
 from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
 from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
-from pkpd.data.sheets import Sheet, TableSource, open_sheet
+from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
 from pkpd.errors import DataError, sentence
 
 _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
@@ -132,7 +133,25 @@ def read_nonmem(
     >>> data.observations.time, data.observations.value, data.observations.censored
     (array([24., 48.]), array([5.1, 0.5]), array([0, 1]))
     """
-    columns = {key.upper(): value for key, value in (columns or {}).items()}
+    columns = checked_columns("read_nonmem", columns)
+    check_arguments(
+        "read_nonmem",
+        covariates=(covariates, NAMES),
+        lines=(lines, MAPPING | NONE),
+        line_column=(line_column, TEXT | NONE),
+        lloq=(lloq, NUMBER | MAPPING | NONE),
+        units=(units, MAPPING | NONE),
+        time_unit=(time_unit, TEXT | NONE),
+        date_format=(date_format, TEXT),
+        codes=(codes, one_of("auto", "nonmem", "rxode")),
+        ignore=(ignore, TEXT | NONE),
+        compartments=(compartments, from_to(0) | NONE),
+        separator=(separator, TEXT),
+    )
+    for name, limit in lloq.items() if isinstance(lloq, Mapping) else ():
+        check_arguments(f"read_nonmem, lloq, {name}", lloq=(limit, NUMBER))
+    for code, line in (lines or {}).items():
+        check_arguments(f"read_nonmem, lines, {code}", line=(line, TEXT | NONE))
     table = open_sheet(source, columns, _KNOWN, ignore, separator)
     for needed in ("ID", "TIME"):
         if needed not in table.at:

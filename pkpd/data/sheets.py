@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from pkpd.arguments import MAPPING, NONE, TEXT, check_arguments
 from pkpd.errors import DataError, sentence
 
 if TYPE_CHECKING:
@@ -145,6 +146,20 @@ class HasToPandas(Protocol):
 
 TableSource: TypeAlias = "str | Path | pd.DataFrame | HasToPandas"
 """What the readers of data read."""
+
+
+def checked_columns(where: str, columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
+    """Names of columns that differ, by the usual name in capitals.
+
+    Raises
+    ------
+    PkpdError
+        If they are no mapping of texts.
+    """
+    check_arguments(where, columns=(columns, MAPPING | NONE))
+    for key, value in (columns or {}).items():
+        check_arguments(f"{where}, columns", key=(key, TEXT), name=(value, TEXT | NONE))
+    return {key.upper(): value for key, value in (columns or {}).items()}
 
 
 def open_sheet(

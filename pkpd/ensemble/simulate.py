@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arguments import NONE, NUMBERS, PATH, TEXT, Kind, a, check_arguments, from_to
 from pkpd.cards import load_grades, load_rule
 from pkpd.cards.usual_doses import check_regimen
 from pkpd.course.course import Course
@@ -51,7 +52,7 @@ def simulate(
     draws: int = 1,
     until_day: int = 90,
     days: Sequence[float] | None = None,
-    rule: str | DLTRule | None = None,
+    rule: str | Path | DLTRule | None = None,
     seed: int = 1,
     transfusion: TransfusionPolicy | None = TransfusionPolicy(),  # noqa: B008 (frozen)
     growth_factor: GrowthFactorPolicy = NEVER,
@@ -107,6 +108,14 @@ def simulate(
     >>> dict(counts["count"].sizes)
     {'draw': 1, 'patient': 3, 'line': 3, 'time': 28}
     """
+    check_arguments(
+        "simulate",
+        regimen=(regimen, a(Regimen)),
+        until_day=(until_day, from_to(1)),
+        days=(days, NUMBERS | NONE),
+        rule=(rule, PATH | a(DLTRule) | NONE),
+        threads=(threads, from_to(1) | NONE),
+    )
     times = np.arange(until_day, dtype=float) if days is None else np.asarray(days, dtype=float)
     if times.ndim != 1 or times.size == 0 or not np.all((times >= 0) & (times <= until_day)):
         msg = sentence(
@@ -116,6 +125,8 @@ def simulate(
         )
         raise PkpdError(msg)
     of_mornings = bool(np.all(times == np.floor(times)) and times.max() < until_day)
+    given = TEXT | a(Population, PatientSample) | Kind("an ensemble", _treats)
+    check_arguments("simulate", population=(population, given))
     if isinstance(population, (str, Population, PatientSample)):
         ensemble = source(
             population, marrow=marrow, disease=disease, posterior=posterior, model=model,
@@ -134,7 +145,7 @@ def simulate(
             remedy="use fewer, or pkpd.compare, which keeps summaries only",
         )
         raise PkpdError(msg)
-    wanted = load_rule(rule) if isinstance(rule, str) else rule
+    wanted = rule if rule is None or isinstance(rule, DLTRule) else load_rule(rule)
     if wanted is not None:
         check_rule_lines(wanted, ensemble)
     drugs = ensemble.model.drugs if isinstance(ensemble, CardsEnsemble) else ()
@@ -144,6 +155,11 @@ def simulate(
     for draws_done, found in courses(treated, gather.read, threads or cores()):
         gather.keep(draws_done, found)
     return gather.dataset(seed)
+
+
+def _treats(value: object) -> bool:
+    """Whether a value is a source of patients."""
+    return hasattr(value, "treated") and hasattr(value, "between_mornings")
 
 
 class _Gather:

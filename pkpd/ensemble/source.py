@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.arguments import MAPPING, NONE, TEXT, a, check_arguments, from_to
 from pkpd.cards import card_names
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, MARROWS
 from pkpd.cards.drug_cards import load_drug_card
@@ -98,6 +99,17 @@ def source(
     >>> source("rr_aml", marrow="friberg", patients=10).draws
     1
     """
+    check_arguments(
+        "source",
+        population=(population, TEXT | a(Population, PatientSample)),
+        seed=(seed, from_to(0)),
+        disease=(disease, TEXT | NONE),
+        model=(model, a(JointModel) | NONE),
+        options=(options, MAPPING | NONE),
+        cards=(cards, MAPPING | NONE),
+        transfusion=(transfusion, a(TransfusionPolicy) | NONE),
+        growth_factor=(growth_factor, a(GrowthFactorPolicy)),
+    )
     if isinstance(population, str):
         population = load_population(population)
     for name, value in (("draws", draws), ("patients", patients)):

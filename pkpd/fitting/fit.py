@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, ove
 import numpy as np
 import pandas as pd
 
+from pkpd.arguments import MAPPING, NONE, SHARE, TEXT, Kind, check_arguments, from_to, one_of
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence, writing
@@ -282,7 +283,14 @@ def fit(
                     allowed=f"pkpd.{room}.{kind.__name__}",
                 )
             )
+    check_arguments("fit", seed=(seed, from_to(0)))
     if method in ("focei", "foce", "fo", "laplace"):
+        check_arguments(
+            "fit",
+            starts=(starts, from_to(1)),
+            iterations=(iterations, from_to(0)),
+            covariance=(covariance, one_of(*get_args(Covariance)) | NONE),
+        )
         from pkpd.fitting.maximum.estimate import maximum_likelihood
 
         return maximum_likelihood(
@@ -304,6 +312,16 @@ def fit(
             )
         )
     _check_free(model, method)
+    check_arguments(
+        "fit",
+        draws=(draws, from_to(1)),
+        tune=(tune, from_to(1)),
+        chains=(chains, from_to(1)),
+        cores=(cores, from_to(1)),
+        target_accept=(target_accept, SHARE),
+        centring=(centring, TEXT | MAPPING),
+        start=(start, TEXT | Kind("a maximum likelihood fit", lambda s: hasattr(s, "estimates"))),
+    )
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pkpd.arguments import PATH, a, check_arguments
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.fit import Fit
@@ -39,6 +40,12 @@ def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit | M
     import arviz as az
     import xarray as xr
 
+    check_arguments(
+        "load_fit",
+        path=(path, PATH),
+        model=(model, a(PopulationModel)),
+        data=(data, a(Dataset)),
+    )
     path = Path(path)
     if not path.is_file():
         _refuse(path, "there is no such file", "name the file that fit.save(...) wrote")

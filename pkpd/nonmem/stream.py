@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.arguments import NONE, PATH, check_arguments
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
 from pkpd.errors import PkpdError, sentence
@@ -130,6 +131,7 @@ def read_control_stream(
         For a record or line that is not supported; the message names both. Nothing is left out in
         silence: what does not act on the model is in ``notes``.
     """
+    check_arguments("read_control_stream", path=(path, PATH), data=(data, PATH | NONE))
     path = Path(path)
     chosen = choose_problem(read_records(stream_text(path), path.name), problem, path.name)
     for record in chosen.records:

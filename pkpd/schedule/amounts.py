@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pkpd.errors import PkpdError, UnitError, sentence
 
@@ -141,6 +141,8 @@ def parse_days(days: str | int | Iterable[int]) -> tuple[tuple[int, ...], int | 
     ((1, 8, 15, 22), None)
     """
     if not isinstance(days, str):
+        if isinstance(days, (bytes, Mapping)) or not isinstance(days, (int, Iterable)):
+            raise _bad_days(str(days), f"a {type(days).__name__} is no days of a protocol")
         numbers = [days] if isinstance(days, int) else list(days)
         shown, cycle = ", ".join(map(str, numbers)), None
         for number in numbers:

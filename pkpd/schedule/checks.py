@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pkpd.arguments import NUMBER, check_arguments
 from pkpd.errors import PkpdError, UnitError, sentence
 
 STATUSES = ("read", "transcribed", "derived", "assumed")  # from best known to least known
@@ -12,6 +13,7 @@ STATUSES = ("read", "transcribed", "derived", "assumed")  # from best known to l
 
 def check_positive(where: str, noun: str, value: float, unit: str) -> None:
     """Refuse a number that is not positive and finite."""
+    check_arguments(where, **{noun: (value, NUMBER)})
     if not math.isfinite(value) or value <= 0.0:
         raise UnitError(
             sentence(
@@ -24,7 +26,8 @@ def check_positive(where: str, noun: str, value: float, unit: str) -> None:
 
 def check_whole(where: str, noun: str, value: int, least: int) -> None:
     """Refuse a number that is not whole, or is below `least`."""
-    if isinstance(value, bool) or int(value) != value or value < least:
+    check_arguments(where, **{noun: (value, NUMBER)})
+    if not math.isfinite(value) or int(value) != value or value < least:
         raise PkpdError(
             sentence(
                 where=where,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pkpd.arguments import NONE, a, check_arguments, from_to
 from pkpd.errors import PkpdError, sentence
 from pkpd.schedule.amounts import parse_amount, parse_days, parse_hours, show_amount
 from pkpd.schedule.checks import check_whole
@@ -225,6 +226,8 @@ class Regimen:
         """
         if isinstance(later, Course):
             later = Regimen((later,))
+        whole = from_to(1) | NONE
+        check_arguments("then()", later=(later, a(Regimen)), start_day=(start_day, whole))
         first = later.courses[0]
         if gate is not None and first.gate is not None:
             raise PkpdError(
@@ -277,6 +280,7 @@ class Regimen:
 
         Single cycles of different length get the longer length; repeated cycles must be equal.
         """
+        check_arguments("together()", other=(other, a(Regimen)))
         mine, its = self._single("together"), other._single("together")
         if (mine.cycles, mine.start_day or 1) != (its.cycles, its.start_day or 1) or (
             mine.cycles > 1 and mine.cycle_days != its.cycle_days
@@ -315,6 +319,7 @@ class Regimen:
 
     def shift(self, days: int) -> Regimen:
         """Start everything `days` later (negative: earlier, down to day 1)."""
+        check_arguments("shift()", days=(days, a(int, words="a whole number of days")))
         first = self.courses[0]
         courses = [replace(first, start_day=(first.start_day or 1) + days)]
         courses += [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from pkpd.arguments import NONE, NUMBER, NUMBERS, TEXT, a, check_arguments, several
 from pkpd.errors import PkpdError, UnitError, sentence
 from pkpd.schedule.amounts import DOSE_UNITS, parse_days
 from pkpd.schedule.checks import (
@@ -22,6 +23,7 @@ LINES = ("neutrophils", "platelets")
 ROUTES = ("iv", "oral", "sc")
 
 # Counts are in 10^9/L. Above these no protocol asks for recovery: the number is per microlitre.
+_CAP = NUMBER | NONE
 HIGHEST_THRESHOLD = {"neutrophils": 20.0, "platelets": 1000.0}
 
 
@@ -50,6 +52,7 @@ class Criterion:
                 )
             )
         value = self.at_least
+        check_arguments(f"{self.line} threshold", at_least=(value, NUMBER))
         if not math.isfinite(value) or value <= 0.0:
             raise UnitError(
                 sentence(
@@ -116,6 +119,9 @@ class DoseRule:
     unusual_dose: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
+        strengths = self.strengths_mg
+        check_arguments("dose", drug=(self.drug, TEXT | NONE), hour=(self.hour, NUMBER))
+        check_arguments("dose", strengths_mg=(strengths, NUMBERS), cap_mg=(self.cap_mg, _CAP))
         if not self.drug or not self.drug.strip():
             raise PkpdError(sentence(where="dose", what="the drug has no name"))
         where = f"dose of {self.drug}"
@@ -220,6 +226,8 @@ class Gate:
     status: str = field(default="assumed", compare=False)
 
     def __post_init__(self) -> None:
+        criteria = several(a(Criterion), "a list of Criterion")
+        check_arguments("gate", criteria=(self.criteria, criteria))
         if not self.criteria:
             raise PkpdError(
                 sentence(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.arguments import NUMBER, a, check_arguments
 from pkpd.errors import PkpdError, sentence
 
 
@@ -102,7 +103,10 @@ class Estimate:
 
 def estimate(value: float | Estimate) -> Estimate:
     """Return an `Estimate` as it is, and a bare number as one that is estimated from there."""
-    return value if isinstance(value, Estimate) else Estimate(float(value))
+    if isinstance(value, Estimate):
+        return value
+    check_arguments("estimate", value=(value, NUMBER | a(Estimate)))
+    return Estimate(float(value))
 
 
 def fixed(value: float) -> Estimate:
@@ -113,4 +117,5 @@ def fixed(value: float) -> Estimate:
     >>> fixed(0.75).fixed
     True
     """
+    check_arguments("fixed()", value=(value, NUMBER))
     return Estimate(float(value), fixed=True)

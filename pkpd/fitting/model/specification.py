@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pkpd.arguments import MAPPING, Kind, a, check_arguments, several
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.covariate_effects import CovariateEffect
@@ -262,6 +263,13 @@ class PopulationModel:
         lkj: float = 2.0,
         partial: Mapping[str, float | Estimate] | None = None,
     ) -> None:
+        members = several(a(IndividualParameter), "a list of what parameter(...) gives")
+        check_arguments(
+            "PopulationModel",
+            structure=(structure, Kind("a structural model", lambda s: hasattr(s, "parameters"))),
+            parameters=(parameters, members),
+            residual=(residual, a(ResidualError) | MAPPING),
+        )
         if isinstance(residual, ResidualError):
             if len(structure.lines) != 1:
                 raise PkpdError(

@@ -1,0 +1,101 @@
+"""Kinds of arguments at the doors of the package: a wrong one is refused in a sentence."""
+
+from __future__ import annotations
+
+import numbers
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from typing import Any, NamedTuple
+
+from pkpd.errors import PkpdError, sentence
+
+
+class Kind(NamedTuple):
+    """What an argument may be, in words, and whether a value is that."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def __or__(self, other: Kind) -> Kind:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One kind or the other."""
+        return Kind(f"{self.words} or {other.words}", lambda v: self.holds(v) or other.holds(v))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def a(*types: type, words: str = "") -> Kind:
+    """Take an object of one of these classes."""
+    return Kind(
+        words or " or ".join(f"a {one.__name__}" for one in types), lambda v: isinstance(v, types)
+    )
+
+
+def from_to(least: int, most: int | None = None) -> Kind:
+    """Take a whole number in a range."""
+    words = f"a whole number from {least}" + ("" if most is None else f" to {most}")
+    return Kind(words, lambda v: _is_whole(v) and least <= v and (most is None or v <= most))
+
+
+def one_of(*words: str) -> Kind:
+    """Take one of these words."""
+    return Kind(", ".join(words), lambda v: isinstance(v, str) and v in words)
+
+
+def several(one: Kind, words: str) -> Kind:
+    """Take a collection, and no text, whose members all are of a kind."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+            return False
+        return all(one.holds(member) for member in value)
+
+    return Kind(words, holds)
+
+
+TEXT = Kind("text", lambda v: isinstance(v, str))
+NUMBER = Kind("a number", _is_number)
+PATH = Kind("the path of a file", lambda v: isinstance(v, (str, PathLike)))
+MAPPING = Kind("a mapping of names", lambda v: isinstance(v, Mapping))
+NONE = Kind("None", lambda v: v is None)
+SHARE = Kind("a number between 0 and 1", lambda v: _is_number(v) and 0.0 < v < 1.0)
+CALLABLE = Kind("a function", callable)
+NAMES = several(TEXT, "a list of names")
+NUMBERS = several(NUMBER, "a list of numbers")
+
+
+def check_arguments(where: str, **given: tuple[Any, Kind]) -> None:
+    """Refuse arguments of a wrong kind.
+
+    Parameters
+    ----------
+    where
+        The function, as a user calls it.
+    **given
+        Argument -> its value and its kind.
+
+    Raises
+    ------
+    PkpdError
+        Naming function, argument, value and what is allowed.
+
+    Examples
+    --------
+    >>> check_arguments("simulate", until_day=("90", from_to(1)))
+    Traceback (most recent call last):
+        ...
+    pkpd.errors.PkpdError: simulate, until_day: '90' is a str; allowed: a whole number from 1.
+    """
+    for name, (value, kind) in given.items():
+        if not kind.holds(value):
+            shown = reprlib.repr(value)
+            what = f"{shown} is a {type(value).__name__}"
+            if value is None or _is_whole(value):
+                what = f"{shown} is given"
+            raise PkpdError(sentence(where=f"{where}, {name}", what=what, allowed=kind.words))
