@@ -21,6 +21,8 @@ from matplotlib.path import Path
 FONTS = "DejaVu Sans,Verdana,Bitstream Vera Sans,sans-serif"
 """Fonts as wide as the one that the figure was laid out with, then any."""
 
+_MARKS = 4
+"""So many marks of one kind are told once and used; fewer are drawn one by one, as ticks are."""
 _POINT = 10  # user units of a point
 _ANCHOR = {"left": "start", "center": "middle", "right": "end"}
 _CAP = {"butt": "butt", "projecting": "square", "round": "round"}
@@ -70,6 +72,7 @@ class _Renderer(RendererBase):
         self.name = name
         self.parts: list[str] = []
         self.clips: dict[str, str] = {}
+        self.marks: dict[str, str] = {}
 
     def flipy(self) -> bool:
         return True
@@ -93,6 +96,38 @@ class _Renderer(RendererBase):
             style = _fill(gc, rgbFace) + (_stroke(gc) if line else "")
             clip = self._clip(gc, np.asarray(clean.vertices)[np.asarray(clean.codes) != Path.STOP])
             self.parts.append(f'<path d="{data}"{style}{clip}/>')
+
+    def draw_markers(
+        self,
+        gc: GraphicsContextBase,
+        marker_path: Path,
+        marker_trans: Any,
+        path: Path,
+        trans: Any,
+        rgbFace: Any = None,
+    ) -> None:
+        places = trans.transform(np.asarray(path.vertices, dtype=float))
+        if len(places) < _MARKS:
+            super().draw_markers(gc, marker_path, marker_trans, path, trans, rgbFace)
+            return
+        # the mark is told once, and used in every place
+        shape = marker_path.cleaned(transform=marker_trans, curves=True)
+        data = "".join(self._data(shape, 0.0))
+        line = gc.get_linewidth() > 0.0 and gc.get_rgb()[3] > 0.0
+        style = _fill(gc, rgbFace) + (_stroke(gc) if line else "")
+        drawn = f'd="{data}"{style}'
+        if drawn not in self.marks:
+            self.marks[drawn] = f"{self.name}-mark{len(self.marks)}"
+            self.parts.append(f'<defs><path id="{self.marks[drawn]}" {drawn}/></defs>')
+        inside = np.isfinite(places).all(axis=1)
+        box: Any = gc.get_clip_rectangle()
+        if box is not None:
+            with np.errstate(invalid="ignore"):
+                inside &= ((places >= box.min - 1e-6) & (places <= box.max + 1e-6)).all(axis=1)
+        self.parts += [
+            f'<use href="#{self.marks[drawn]}" x="{_whole(x)}" y="{_whole(self.height - y)}"/>'
+            for x, y in places[inside]
+        ]
 
     def draw_text(
         self,
@@ -127,9 +162,10 @@ class _Renderer(RendererBase):
             f'<text x="{px}" y="{py}"{anchor}{turn}{style}>{html.escape(s, quote=False)}</text>'
         )
 
-    def _data(self, path: Path) -> Iterator[str]:
+    def _data(self, path: Path, height: float | None = None) -> Iterator[str]:
         """Path data in whole units, each point told from the one before."""
-        places = np.asarray(path.vertices, dtype=float) * (1.0, -1.0) + (0.0, self.height)
+        top = self.height if height is None else height
+        places = np.asarray(path.vertices, dtype=float) * (1.0, -1.0) + (0.0, top)
         points = np.rint(_POINT * places).astype(np.int64).tolist()
         codes = np.asarray(path.codes).tolist()
         at, began, i = [0, 0], [0, 0], 0

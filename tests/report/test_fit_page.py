@@ -33,7 +33,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        if tag == "img":
+        if tag == "svg":
             self.images.append(attrs)
         if tag == "a":
             self.links.append(attrs["href"])
@@ -113,11 +113,15 @@ def test_the_page_says_what_it_should(page):
     ):
         assert words in text, words
     # a label of the data is text, not markup
-    assert "P0<" not in re.sub(r"&lt;", "", page)
-    alts = [image["alt"] for image in reader.images]
+    assert not re.search(r"P0<(?!/text>|/td>)", page)
+    alts = [image["aria-label"] for image in reader.images]
     for title in ("Visual predictive check", "Goodness of fit", "Individual fits", "covariates"):
         assert any(title in alt for alt in alts), title
     assert any("below the limit" in alt for alt in alts)
+    assert "<img" not in page
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'href="#(figure[^"]+)"', page)) <= set(names)
 
 
 def test_maximum_likelihood_has_its_own_words(likelihood, tmp_path):

@@ -1,4 +1,4 @@
-"""The look of figures of a fit: print size, colours of Okabe and Ito, marks that survive grey.
+"""The look of all figures: print size, colours of Okabe and Ito (2008), marks that survive grey.
 
 None of the plots touches pyplot or a display: each draws on the axes it is given, or on those of a
 new ``matplotlib.figure.Figure``.
@@ -34,7 +34,7 @@ STYLE: dict[Any, Any] = {
     "ytick.major.width": 0.7,
     "figure.dpi": 100,
     "pdf.fonttype": 42,
-    "svg.fonttype": "none",
+    "text.parse_math": False,
 }
 INK = "#222222"
 GREY = "#6b6b6b"

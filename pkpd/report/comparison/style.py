@@ -1,56 +1,25 @@
-"""Style of the figures, and labels that keep apart.
+"""Labels of figures that keep apart, in the style that figures of fits have too.
 
-Colours are those of Okabe and Ito (2008), readable with colour blindness; every line is also told
-apart by its style and a direct label, so that the figures survive a grey-scale printer.
+Every line is told apart by its style and a direct label as well as by its colour, so that the
+figures survive a grey-scale printer.
 """
 
 from __future__ import annotations
 
-import functools
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.lines import Line2D
+
+from pkpd.fitting.plots.style import GREY, INK, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE: dict[Any, Any] = {
-    "font.size": 8.0,
-    "axes.titlesize": 8.0,
-    "axes.labelsize": 8.0,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "lines.linewidth": 1.4,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "figure.dpi": 100,
-    "pdf.fonttype": 42,
-    "text.parse_math": False,
-}
-INK = "#222222"
-GREY = "#6b6b6b"
-
-
-def styled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Draw with :data:`STYLE` without changing the caller's settings."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with mpl.rc_context(STYLE):
-            return function(*args, **kwargs)
-
-    return wrapper
+__all__ = ["GREY", "INK", "beside", "labels_at_right", "spread_labels", "styled", "wrapped"]
 
 
 def spread_labels(positions: Sequence[float], gap: float) -> list[float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -21,6 +19,7 @@ from pkpd.fitting.checks.counts import THRESHOLDS
 from pkpd.fitting.plots.style import WIDTH
 from pkpd.report.comparison.record import PACKAGES, versions
 from pkpd.report.fit import page_words as words
+from pkpd.report.svg import svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from pkpd.fitting.draws import Fitted
 
 _TEMPLATE = "fit.html.j2"
-_DPI = 140
 _PAGES_OF_INDIVIDUALS = 2
 
 
@@ -117,10 +115,10 @@ def render_fit(checks: Checks) -> str:
                 "name": d.name,
                 "title": d.title,
                 "caption": d.caption,
-                "image": _embedded(d.figure),
+                "svg": Markup(svg(d.figure, f"figure{i}", d.title, f"{d.title}. {d.caption}")),
                 "width": _width(d.figure),
             }
-            for d in drawings(checks)
+            for i, d in enumerate(drawings(checks))
         ],
         record=_record(checks.record),
     )
@@ -252,13 +250,6 @@ def _after_dose(checks: Checks) -> VPC | None:
 
 def _template(name: str) -> str:
     return (resources.files("pkpd.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _embedded(figure: Figure) -> Markup:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=_DPI, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Markup("data:image/png;base64," + data)
 
 
 def _width(figure: Figure) -> int:
