@@ -44,7 +44,7 @@ def fitting(either: Literal["nuts", "focei"]) -> None:
     assert_type(pkpd.fit(model, data, method=either), Fit | MaximumLikelihood)
     pkpd.fit(model, data, method="bayes")  # pyright: ignore[reportArgumentType, reportCallIssue]
     pkpd.fit(model, data, draw=10)  # pyright: ignore[reportCallIssue]
-    assert_type(pkpd.load_fit("fit.nc", model, data), Fit)
+    assert_type(pkpd.load_fit("fit.nc", model, data), Fit | MaximumLikelihood)
     assert_type(pkpd.individual(maximum), IndividualEstimates)
     assert_type(pkpd.check(maximum), Checks)
     assert_type(vpc(posterior, x="time_after_dose", bins=5), VPC)
