@@ -31,8 +31,11 @@ fits: $(VENV)/run.stamp
 evidence: $(VENV)/run.stamp
 	$(BIN)/python fits/evidence/calibrate.py --out build/evidence $(if $(ARGS),$(ARGS),--reduced)
 
+# Fits, evidence and documents compile as users do; elsewhere compiling is most of the time.
+LONG := tests/fitting tests/evidence tests/docs
 slow: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(ARGS)
+	PKPD_COMPILE=quickly $(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(LONG:%=--ignore=%) $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(LONG) $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -24,10 +24,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say how JAX compiles for the tests, and where that is kept.
 
     The workers of a run, their child processes and later runs share it in pytest's own cache
-    (``.pytest_cache``). The quick tests alone are compiled without optimisation; with the slow ones
-    programs are those of users. What the user has set is left alone.
+    (``.pytest_cache``). The quick tests are compiled without optimisation, and slow ones where
+    ``PKPD_COMPILE=quickly`` says so; else programs are those of users. What the user has set is
+    left alone.
     """
-    if config.getoption("markexpr") == "not slow":
+    quickly = os.environ.get("PKPD_COMPILE") == "quickly"
+    if quickly or config.getoption("markexpr") == "not slow":
         os.environ.setdefault("XLA_FLAGS", QUICKLY_COMPILED)  # read when the first program is
     cache = getattr(config, "cache", None)
     if cache is None or jax.config.jax_compilation_cache_dir is not None:
