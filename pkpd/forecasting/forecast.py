@@ -21,8 +21,11 @@ from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import Bank, asked_of, simulated
 from pkpd.forecasting.doses import as_given, continuation
 from pkpd.forecasting.measurement import Measurement, measurement_of
+from pkpd.forecasting.mode import around, most_probable
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.seen import Seen, read_seen
+from pkpd.forecasting.summaries import risk
+from pkpd.forecasting.tempering import Tempering, tempered
 from pkpd.forecasting.weighing import Weighed, more, weigh
 from pkpd.schedule import Regimen
 from pkpd.subjects import Population
@@ -55,6 +58,8 @@ class Forecaster:
         Virtual patients in a bank.
     seed, threads
         Of all random numbers; at most so many.
+    tempering
+        Particles and moves, where a bank is too little.
     """
 
     ensemble: Ensemble
@@ -66,6 +71,7 @@ class Forecaster:
     bank: int = BANK
     seed: int = 1
     threads: int | None = None
+    tempering: Tempering = field(default_factory=Tempering)
     _banks: dict[Any, Bank] = field(default_factory=dict, repr=False)
 
     def bank_for(self, schedule: Regimen, body: Mapping[str, float] | None = None) -> Bank:
@@ -108,7 +114,9 @@ class Forecaster:
             if (line, time) in old:
                 what = f"the {line.replace('_', ' ')} of day {int(time) + 1} are known already"
                 raise PkpdError(sentence(where="update", what=what, remedy="give new counts alone"))
-        found = more(before, seen, self.measurement)
+        lanes = before.bank.lanes
+        source = self.bank_for(lanes.regimen, lanes.given)
+        found = more(before, seen, self.measurement, source)
         return self._by_engine(found, engine)
 
     def continued(self, one: Weighed, regimen: Regimen) -> Bank:
@@ -127,11 +135,23 @@ class Forecaster:
         return simulated(lanes, who, asked, self.threads)
 
     def _by_engine(self, found: Weighed, engine: Engine) -> Weighed:
+        if engine == "map":
+            return self._by_mode(found)
         if engine == "importance" or (engine == "auto" and found.k <= LIMIT):
             return found
-        if not np.isfinite(found.log_likelihood).any():
-            return found
-        return found
+        if found.untold is None and self.rule is not None:
+            found = replace(found, untold=risk(found.bank))
+        return tempered(found, self.measurement, self.seed, self.tempering, self.threads)
+
+    def _by_mode(self, found: Weighed) -> Weighed:
+        lanes = found.bank.lanes
+        mode = most_probable(
+            self.ensemble, lanes.regimen, self.until_day, replace(found.seen, body=lanes.given),
+            self.measurement, found.aside, self.seed,
+        )  # fmt: skip
+        if found.untold is None and self.rule is not None:
+            found = replace(found, untold=risk(found.bank))
+        return around(mode, found, self.seed, self.threads)
 
     def _ready(self, bank: Bank) -> None:
         """Do once what the first answer would wait for."""

@@ -91,13 +91,13 @@ class Seen:
 
     def until(self, day: float) -> Seen:
         """Keep the counts of protocol days up to this one."""
-        return self._kept(np.flatnonzero(self.time < day))
+        return self.taken(np.flatnonzero(self.time < day))
 
     def joined(self, later: Seen) -> Seen:
         """Add counts; those of a line and time that are there already take their place."""
         again = set(zip(later.line, later.time.tolist(), strict=True))
         pairs = zip(self.line, self.time.tolist(), strict=True)
-        mine = self._kept(np.array([k for k, p in enumerate(pairs) if p not in again], dtype=int))
+        mine = self.taken(np.array([k for k, p in enumerate(pairs) if p not in again], dtype=int))
         both = replace(
             mine,
             line=(*mine.line, *later.line),
@@ -108,9 +108,10 @@ class Seen:
             body={**mine.body, **later.body},
             doses=tuple(dict.fromkeys((*mine.doses, *later.doses))),
         )
-        return both._kept(np.argsort(both.time, kind="stable"))
+        return both.taken(np.argsort(both.time, kind="stable"))
 
-    def _kept(self, index: NDArray[np.int64]) -> Seen:
+    def taken(self, index: NDArray[np.int64]) -> Seen:
+        """Take some of the counts, by their places."""
         return replace(
             self,
             line=tuple(self.line[k] for k in index),
@@ -322,7 +323,7 @@ def _of_dataset(
             label, line, np.maximum(time, 0.0), value, censored, lower,
             dict(bodies.get(label, {})), doses.get(label, ()),
         )  # fmt: skip
-        found.append(mine._kept(np.argsort(mine.time, kind="stable")))
+        found.append(mine.taken(np.argsort(mine.time, kind="stable")))
     return tuple(found), notes
 
 

@@ -87,9 +87,7 @@ def of_patient(one: Weighed) -> Found:
     found["last_day_seen"] = ((), one.seen.last_day)
     found["engine"] = ((), one.engine)
     if "dlt" in found:
-        assert one.bank.dlt is not None
-        even = np.full(len(one.bank), 1.0 / len(one.bank))
-        before = _share(one.bank.dlt, even) if one.untold is None else one.untold
+        before = risk(one.bank) if one.untold is None else one.untold
         found["dlt_before"] = ((), before)
         now = found["dlt"][1]
         known = np.isfinite(before) and np.isfinite(now)
@@ -98,9 +96,10 @@ def of_patient(one: Weighed) -> Found:
     return found
 
 
-def dataset(patients: Mapping[Any, Found], bank: Bank, attrs: Mapping[str, str]) -> xr.Dataset:
-    """Put the summaries of patients together, by ``patient``."""
-    return together("patient", patients, bank, attrs)
+def risk(bank: Bank) -> float:
+    """Share with a dose-limiting toxicity among a bank's patients who can be judged."""
+    assert bank.dlt is not None
+    return _share(bank.dlt, np.full(len(bank), 1.0 / len(bank)))
 
 
 def together(

@@ -28,16 +28,21 @@ class Unexplained:
 
     Attributes
     ----------
-    line, day, value
-        The count, on a protocol day.
+    line, time, value
+        The count, in days since the start of day 1.
     probability
         Chance of a count as far out, or farther, among the source's patients under the schedule.
     """
 
     line: str
-    day: int
+    time: float
     value: float
     probability: float
+
+    @property
+    def day(self) -> int:
+        """Protocol day."""
+        return int(np.floor(self.time)) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +53,12 @@ class Weighed:
     ----------
     bank
         The virtual patients.
+    known
+        What the patients of the bank were drawn to be like already; nothing as a rule.
     seen
-        The patient.
+        All that was seen.
     log_likelihood : float[L]
-        Of what was seen, -inf for those who have died before it.
+        Of what was seen and not yet known, -inf for those who have died before it.
     unexplained
         Counts that are set aside.
     engine
@@ -61,11 +68,17 @@ class Weighed:
     """
 
     bank: Bank
+    known: Seen
     seen: Seen
     log_likelihood: Floats
     unexplained: tuple[Unexplained, ...] = ()
     engine: str = "importance"
     untold: float | None = None
+
+    @property
+    def aside(self) -> frozenset[tuple[str, float]]:
+        """Line and time of the counts that are set aside."""
+        return frozenset((lost.line, lost.time) for lost in self.unexplained)
 
     @cached_property
     def _smoothed(self) -> tuple[Floats, float]:
@@ -107,11 +120,12 @@ def weigh(bank: Bank, seen: Seen, measurement: Measurement) -> Weighed:
     measurement
         How counts scatter.
     """
-    empty = Weighed(bank, seen.until(0.0), np.where(bank.death_day >= 1, 0.0, -np.inf))
-    return more(empty, seen, measurement)
+    nothing = seen.until(0.0)
+    empty = Weighed(bank, nothing, nothing, np.zeros(len(bank)))
+    return more(empty, seen, measurement, bank)
 
 
-def more(before: Weighed, seen: Seen, measurement: Measurement) -> Weighed:
+def more(before: Weighed, seen: Seen, measurement: Measurement, source: Bank) -> Weighed:
     """Weigh by further counts; those on lines that the bank lacks are left out.
 
     Parameters
@@ -122,32 +136,25 @@ def more(before: Weighed, seen: Seen, measurement: Measurement) -> Weighed:
         The further counts alone.
     measurement
         How counts scatter.
+    source
+        Patients of the source who nothing is known of: what none of them explains is set aside.
     """
-    bank = before.bank
-    total, unexplained = before.log_likelihood.copy(), list(before.unexplained)
+    bank, unexplained = before.bank, list(before.unexplained)
     for k in range(len(seen)):
         line, time = seen.line[k], float(seen.time[k])
         if line not in bank.measured:
             continue
-        # whoever has died before a count was taken is not this patient
-        gone = bank.death_day < np.floor(time) + 1.0
-        found = _one(bank, seen, k, measurement)
-        chance = tail(bank, seen, k, measurement, ~gone)
+        chance = tail(source, seen, k, measurement)
         if chance < TOO_UNLIKELY:
-            unexplained.append(
-                Unexplained(line, int(np.floor(time)) + 1, float(seen.value[k]), chance)
-            )
-            found = np.zeros(len(bank))
-        total += np.where(gone | ~np.isfinite(found), -np.inf, found)
-    return replace(
-        before,
-        seen=before.seen.joined(seen),
-        log_likelihood=total,
-        unexplained=tuple(unexplained),
-    )
+            unexplained.append(Unexplained(line, time, float(seen.value[k]), chance))
+    found = replace(before, seen=before.seen.joined(seen), unexplained=tuple(unexplained))
+    further = log_likelihood(bank, seen, measurement, found.aside)
+    return replace(found, log_likelihood=before.log_likelihood + further)
 
 
-def log_likelihood(bank: Bank, seen: Seen, measurement: Measurement, aside: set[int]) -> Floats:
+def log_likelihood(
+    bank: Bank, seen: Seen, measurement: Measurement, aside: frozenset[tuple[str, float]]
+) -> Floats:
     """Log-likelihood of what was seen in every patient of a bank, ``[L]``.
 
     Parameters
@@ -155,16 +162,32 @@ def log_likelihood(bank: Bank, seen: Seen, measurement: Measurement, aside: set[
     bank, seen, measurement
         As of `weigh`.
     aside
-        Counts that are left out, by their places.
+        Line and time of counts that tell only that the patient lives.
     """
     total = np.zeros(len(bank))
     for k in range(len(seen)):
-        if seen.line[k] not in bank.measured:
+        line, time = seen.line[k], float(seen.time[k])
+        if line not in bank.measured:
             continue
-        gone = bank.death_day < np.floor(seen.time[k]) + 1.0
-        found = 0.0 if k in aside else _one(bank, seen, k, measurement)
+        # whoever has died before a count was taken is not this patient
+        gone = bank.death_day < np.floor(time) + 1.0
+        found = np.zeros(len(bank)) if (line, time) in aside else _one(bank, seen, k, measurement)
         total += np.where(gone | ~np.isfinite(found), -np.inf, found)
     return total
+
+
+def log_densities(seen: Seen, measurement: Measurement, counted: Floats) -> Floats:
+    """Log density of each count in a patient of draw 0 who has the counts ``[K]``."""
+    nobody = np.zeros(1, dtype=np.int64)
+    return np.array(
+        [
+            measurement.errors[seen.line[k]].log_density(
+                counted[[k]], nobody, float(seen.value[k]), int(seen.censored[k]),
+                float(seen.lower[k]),
+            )[0]
+            for k in range(len(seen))
+        ]
+    )  # fmt: skip
 
 
 def _one(bank: Bank, seen: Seen, k: int, measurement: Measurement) -> Floats:
@@ -178,9 +201,7 @@ def _one(bank: Bank, seen: Seen, k: int, measurement: Measurement) -> Floats:
     )
 
 
-def tail(
-    bank: Bank, seen: Seen, k: int, measurement: Measurement, alive: NDArray[np.bool_]
-) -> float:
+def tail(bank: Bank, seen: Seen, k: int, measurement: Measurement) -> float:
     """Chance of a count as far out as one that was seen, on its side, doubled.
 
     Parameters
@@ -189,10 +210,8 @@ def tail(
         As of `weigh`; patients evenly spread over the bank stand for all.
     k
         Which count.
-    alive : bool[L]
-        Patients who lived to see the day.
     """
-    some = np.flatnonzero(alive)
+    some = np.flatnonzero(bank.death_day >= np.floor(seen.time[k]) + 1.0)
     if not some.size:
         return 0.0
     some = some[np.linspace(0, some.size - 1, _FOR_A_TAIL).astype(np.int64)]
