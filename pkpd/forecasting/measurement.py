@@ -114,12 +114,13 @@ class Measurement:
 
     def with_errors(self, errors: Mapping[str, ResidualError]) -> Measurement:
         """Put other residual errors in the place of some lines'."""
-        own = {line: _of_error(error) for line, error in errors.items()}
+        own = {line: count_error(error) for line, error in errors.items()}
         words = f"{self.words}; given for {', '.join(errors)}" if errors else self.words
         return Measurement({**self.errors, **own}, self.limits, words)
 
 
-def _of_error(error: ResidualError) -> CountError:
+def count_error(error: ResidualError) -> CountError:
+    """Take a residual error with the values that it is written with."""
     nu = np.inf if error.nu is None else error.nu.value
     return CountError(error, tuple(c.value for c in error.coefficients), nu)
 
@@ -128,7 +129,7 @@ def measurement_of(ensemble: Ensemble) -> Measurement:
     """How counts of a source's patients scatter: by its fit, or by the card."""
     known = _card()
     nu = known["count_degrees_of_freedom"]
-    usual = {line: _of_error(lognormal(known[f"count_sd_{line}"], nu=nu)) for line in COUNTED}
+    usual = {line: count_error(lognormal(known[f"count_sd_{line}"], nu=nu)) for line in COUNTED}
     limits = {line: known[f"count_limit_{line}"] for line in COUNTED}
     if not isinstance(ensemble, FittedEnsemble):
         return Measurement(usual, limits, "card counting")

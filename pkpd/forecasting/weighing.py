@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 TOO_UNLIKELY = 1e-4
 """A count that so few patients of the source would show is set aside and told."""
 
+_ENOUGH = 30.0  # patients who explain the other counts, for a judgement by them
+_IMPOSSIBLE = -1e6
 _FOR_A_TAIL = 1000  # patients; a chance of 1e-4 is one of their tails, not of their number
 
 
@@ -137,19 +139,61 @@ def more(before: Weighed, seen: Seen, measurement: Measurement, source: Bank) ->
     measurement
         How counts scatter.
     source
-        Patients of the source who nothing is known of: what none of them explains is set aside.
+        Patients of the source who nothing is known of.
+
+    Notes
+    -----
+    A count is set aside if hardly any patient of the source would show one as far out, or hardly
+    any of those who explain the other counts, as far as there are such.
     """
-    bank, unexplained = before.bank, list(before.unexplained)
-    for k in range(len(seen)):
-        line, time = seen.line[k], float(seen.time[k])
-        if line not in bank.measured:
-            continue
-        chance = tail(source, seen, k, measurement)
-        if chance < TOO_UNLIKELY:
-            unexplained.append(Unexplained(line, time, float(seen.value[k]), chance))
-    found = replace(before, seen=before.seen.joined(seen), unexplained=tuple(unexplained))
-    further = log_likelihood(bank, seen, measurement, found.aside)
-    return replace(found, log_likelihood=before.log_likelihood + further)
+    bank = before.bank
+    places = [k for k in range(len(seen)) if seen.line[k] in bank.measured]
+    alive = log_likelihood(bank, seen, measurement, _every(seen))
+    density = {k: _one(bank, seen, k, measurement) for k in places}
+    chance = {k: tail(source, seen, k, measurement) for k in places}
+    odd = {k for k in places if chance[k] < TOO_UNLIKELY}
+    total = before.log_likelihood + alive
+    for k in places:
+        total = total + (0.0 if k in odd else _finite(density[k]))
+    for k in [k for k in places if k not in odd]:
+        others = total - _finite(density[k])
+        like = _like_the_others(others)
+        if like is not None:
+            chance[k] = min(chance[k], tail(bank, seen, k, measurement, like))
+    late = {k for k in places if chance[k] < TOO_UNLIKELY} - odd
+    for k in late:
+        total = total - _finite(density[k])
+    lost = (
+        Unexplained(seen.line[k], float(seen.time[k]), float(seen.value[k]), chance[k])
+        for k in sorted(odd | late)
+    )
+    return replace(
+        before,
+        seen=before.seen.joined(seen),
+        unexplained=(*before.unexplained, *lost),
+        log_likelihood=total,
+    )
+
+
+def _every(seen: Seen) -> frozenset[tuple[str, float]]:
+    return frozenset(zip(seen.line, seen.time.tolist(), strict=True))
+
+
+def _finite(density: Floats) -> Floats:
+    """Log densities; impossible ones so low that they can be taken back."""
+    return np.where(np.isfinite(density), density, _IMPOSSIBLE)
+
+
+def _like_the_others(logs: Floats) -> NDArray[np.int64] | None:
+    """Places of patients drawn by their weights; ``None`` if too few count."""
+    if not np.isfinite(logs).any():
+        return None
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    if 1.0 / np.sum(weights**2) < _ENOUGH:
+        return None
+    at = (np.arange(_FOR_A_TAIL) + 0.5) / _FOR_A_TAIL
+    return np.minimum(np.searchsorted(np.cumsum(weights), at), weights.size - 1)
 
 
 def log_likelihood(
@@ -171,8 +215,9 @@ def log_likelihood(
             continue
         # whoever has died before a count was taken is not this patient
         gone = bank.death_day < np.floor(time) + 1.0
-        found = np.zeros(len(bank)) if (line, time) in aside else _one(bank, seen, k, measurement)
-        total += np.where(gone | ~np.isfinite(found), -np.inf, found)
+        if (line, time) not in aside:
+            total += _finite(_one(bank, seen, k, measurement))
+        total[gone] = -np.inf
     return total
 
 
@@ -201,20 +246,30 @@ def _one(bank: Bank, seen: Seen, k: int, measurement: Measurement) -> Floats:
     )
 
 
-def tail(bank: Bank, seen: Seen, k: int, measurement: Measurement) -> float:
+def tail(
+    bank: Bank,
+    seen: Seen,
+    k: int,
+    measurement: Measurement,
+    some: NDArray[np.int64] | None = None,
+) -> float:
     """Chance of a count as far out as one that was seen, on its side, doubled.
 
     Parameters
     ----------
     bank, seen, measurement
-        As of `weigh`; patients evenly spread over the bank stand for all.
+        As of `weigh`.
     k
         Which count.
+    some
+        Places of the patients who are looked at; if not given, patients evenly spread over those of
+        the bank who lived to see the day.
     """
-    some = np.flatnonzero(bank.death_day >= np.floor(seen.time[k]) + 1.0)
-    if not some.size:
-        return 0.0
-    some = some[np.linspace(0, some.size - 1, _FOR_A_TAIL).astype(np.int64)]
+    if some is None:
+        some = np.flatnonzero(bank.death_day >= np.floor(seen.time[k]) + 1.0)
+        if not some.size:
+            return 0.0
+        some = some[np.linspace(0, some.size - 1, _FOR_A_TAIL).astype(np.int64)]
     error, draw = measurement.errors[seen.line[k]], bank.who.draw[some]
     counted = bank.counted(seen.line[k], float(seen.time[k]), some)
     value, censored = float(seen.value[k]), int(seen.censored[k])

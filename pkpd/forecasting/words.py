@@ -98,7 +98,7 @@ def warnings(weighed: Weighed) -> list[str]:
         )
         told.append(
             f"No virtual patient explains {lost.line.replace('_', ' ')} of {value} on day "
-            f"{lost.day}: {chance} would show a count as far out; it was left out."
+            f"{lost.day}: {chance} such patients would show a count as far out; it was left out."
         )
     if not np.isfinite(weighed.log_likelihood).any():
         told.append("All virtual patients have died before the last count: nothing was learned.")
