@@ -149,7 +149,6 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--bank", type=int, default=10_000)
     parser.add_argument("--particles", type=int, default=500)
-    parser.add_argument("--moves", type=int, default=4)
     parser.add_argument("--map-every", type=int, default=5, help="MAP of every n-th patient")
     parser.add_argument("--until-day", type=int, default=75)
     parser.add_argument("--seed", type=int, default=1)
@@ -161,7 +160,7 @@ def main() -> None:
     made = forecaster(
         source, given.until_day, bank=given.bank, seed=given.seed, threads=given.threads
     )
-    made.tempering = Tempering(given.particles, given.moves)
+    made.tempering = Tempering(given.particles)
     bank = made.bank_for(schedule)
     lanes = bank.lanes
     asked = asked_of(source, None, None, None, given.until_day)

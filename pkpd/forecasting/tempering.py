@@ -29,8 +29,9 @@ EVEN_ENOUGH = 0.5
 """Effective share of the particles from which weights count as even."""
 
 _LEARNED = 0.65  # variance of a direction below which the counts have taught something
-_WANTED = 0.3  # share of proposals that is accepted
-_LEAST_STEP, _MOST_STEP = 0.02, 0.95
+_STEPS = np.array(
+    [0.15, 0.3, 0.5, 0.75, 1.0]
+)  # of the proposals; with 1 nothing of a patient stays
 _MOST_TEMPERATURES = 200
 
 
@@ -42,12 +43,17 @@ class Tempering:
     ----------
     particles
         Number N.
-    moves
-        Markov steps at each temperature; twice as many at the end.
+    memory, last_memory
+        Particles are moved at each temperature until this share of what they were is left (the
+        square of a correlation, on average over the particles), and until less is left at the end.
+    most_moves
+        No more Markov steps than these at a temperature, and twice as many at the end.
     """
 
-    particles: int = 2000
-    moves: int = 5
+    particles: int = 1000
+    memory: float = 0.5
+    last_memory: float = 0.2
+    most_moves: int = 15
 
 
 @dataclass
@@ -105,8 +111,12 @@ def tempered(
         weights = _weights(step * _further(state))
         state = _taken(state, _resampled(weights, n, rng))
         b += step
-        for _ in range(settings.moves * (2 if b >= 1.0 else 1)):
+        end = b >= 1.0
+        move.begin(n)
+        for _ in range(settings.most_moves * (2 if end else 1)):
             state = move(state, b)
+            if move.memory <= (settings.last_memory if end else settings.memory):
+                break
         if b >= 1.0:
             break
     made = simulated(bank.lanes, state.who, bank.asked, threads)
@@ -177,31 +187,51 @@ class _Moves:
     ) -> None:
         self.lanes, self.seen, self.known, self.measurement = lanes, seen, known, measurement
         self.aside, self.rng, self.threads = aside, rng, threads
-        self.step, self.turn = 0.4, 0
+        self.turn = 0
+        # how much of a patient is renewed by proposals of each length, and how often they were made
+        self.renewed, self.made = 0.1 * _STEPS**2, np.ones(_STEPS.size)
+        self.left = np.ones(0)
+
+    def begin(self, n: int) -> None:
+        """Begin with particles that are what they are."""
+        self.left = np.ones(n)
+
+    @property
+    def memory(self) -> float:
+        """Share of what the particles were that is left, on average."""
+        return float(self.left.mean())
 
     def __call__(self, state: _State, b: float) -> _State:
-        """Propose other scores; every third time another draw with them."""
+        """Propose other scores to every particle; every second time another draw with them."""
         self.turn += 1
         who, centre = state.who, _Normal(state.who.scores)
-        proposed = centre.proposed(who.scores, self.step, self.rng)
-        draw, body = who.draw, who.body
+        # the longer steps that succeed, the more often they are tried
+        worth = self.renewed / self.made
+        kind = self.rng.choice(
+            _STEPS.size, len(who), p=0.9 * worth / worth.sum() + 0.1 / _STEPS.size
+        )
+        step = _STEPS[kind][:, None]
+        proposed = centre.proposed(who.scores, step, self.rng)
+        draw = who.draw
         change = centre.log_ratio(proposed) - centre.log_ratio(who.scores)
-        others = self.turn % 3 == 0 and self.lanes.draws > 1
+        others = self.turn % 2 == 0 and self.lanes.draws > 1
         if others:
             draw = self.rng.integers(0, self.lanes.draws, len(who))
         allowed = self.lanes.eligible(proposed)
-        new = self._known(Identities(draw, body, proposed))
+        new = self._known(Identities(draw, who.body, proposed))
         ratio = change + _at(new, b) - _at(state, b)
         accepted = allowed & (np.log(self.rng.random(len(who))) < ratio)
+        gain = accepted * step[:, 0] ** 2
+        self.left *= 1.0 - gain
         if not others:
-            rate = float(accepted.mean())
-            moved = self.step * np.exp(rate - _WANTED)
-            self.step = float(np.clip(moved, _LEAST_STEP, _MOST_STEP))
+            # lately counts more than long ago
+            self.renewed = 0.8 * self.renewed + np.bincount(kind, gain, _STEPS.size)
+            self.made = 0.8 * self.made + np.bincount(kind, minlength=_STEPS.size)
         pick = accepted[:, None]
         return _State(
             Identities(
                 np.where(accepted, draw, who.draw),
-                np.where(accepted, body, who.body),
+                who.body,
                 np.where(pick, proposed, who.scores),
             ),
             np.where(accepted, new.known, state.known),
@@ -234,8 +264,8 @@ class _Normal:
         self.along = directions[:, learned]
         self.sd = np.sqrt(np.maximum(variance[learned], 1e-4))
 
-    def proposed(self, scores: Floats, step: float, rng: np.random.Generator) -> Floats:
-        """Crank-Nicolson proposals, reversible with this distribution."""
+    def proposed(self, scores: Floats, step: Floats, rng: np.random.Generator) -> Floats:
+        """Crank-Nicolson proposals, reversible with this distribution; ``step`` is ``[N, 1]``."""
         noise = rng.standard_normal(scores.shape)
         noise += ((noise @ self.along) * (self.sd - 1.0)) @ self.along.T
         return self.mean + np.sqrt(1.0 - step**2) * (scores - self.mean) + step * noise

@@ -90,7 +90,7 @@ def test_the_most_probable_patient_is_that_of_individual_estimates(source, data,
 
 def test_importance_and_tempering_agree(source, seen):
     made = forecaster(source, 30, bank=20_000)
-    made.tempering = Tempering(2000, 5)
+    made.tempering = Tempering(2000)
     name = "neutrophils >= 0.5"
     shares = []
     for engine in ("importance", "smc"):

@@ -150,7 +150,7 @@ def test_hidden_recovery_lies_in_the_intervals(made):
 def test_where_weights_degenerate_particles_are_tempered(made):
     many = {"DAY": [1, 3, 5, 8, 10, 12], "ANC": [0.9, 0.9, 0.7, 0.5, 0.35, 0.2],
             "PLT": [45, 40, 38, 30, 25, 30]}  # fmt: skip
-    made.tempering = Tempering(400, 3)
+    made.tempering = Tempering(400)
     (seen,), _ = pkpd.forecasting.read_seen(many)
     weak = made.weighed(seen, CLOFARABINE, "importance")
     assert weak.k > 0.7

@@ -59,7 +59,7 @@ def test_a_count_below_its_limit_gives_the_probability_of_lying_there():
 @pytest.mark.parametrize("values", [FEW, MANY])
 def test_tempering_gives_the_posterior_in_closed_form(values):
     found = tempered(
-        weigh(bank(500), seen_of(values), NORMAL), NORMAL, 3, Tempering(1500, 5), threads=1
+        weigh(bank(500), seen_of(values), NORMAL), NORMAL, 3, Tempering(1500), threads=1
     )
     z, (mean, sd, _) = found.bank.who.scores, posterior(values)
     # neighbours in a chain are alike: a third of the particles count
@@ -73,7 +73,7 @@ def test_tempering_gives_the_posterior_in_closed_form(values):
 def test_tempering_weighs_draws_by_their_marginal_likelihood():
     shift = (-0.5, 0.0, 0.5, 1.0)
     found = tempered(
-        weigh(bank(2000, shift=shift), seen_of(MANY), NORMAL), NORMAL, 5, Tempering(3000, 6), 1
+        weigh(bank(2000, shift=shift), seen_of(MANY), NORMAL), NORMAL, 5, Tempering(3000), 1
     )
     evidence = np.exp([posterior(MANY, s)[2] for s in shift])
     share = np.bincount(found.bank.who.draw, minlength=4) / 3000
@@ -84,8 +84,8 @@ def test_further_counts_temper_on_from_where_the_particles_are():
     all_seen = seen_of(MANY)
     early, late = all_seen.taken(np.arange(4)), all_seen.taken(np.arange(4, len(MANY)))
     source = bank(1000)
-    first = tempered(weigh(source, early, NORMAL), NORMAL, 3, Tempering(1500, 5), 1)
-    second = tempered(more(first, late, NORMAL, source), NORMAL, 4, Tempering(1500, 5), 1)
+    first = tempered(weigh(source, early, NORMAL), NORMAL, 3, Tempering(1500), 1)
+    second = tempered(more(first, late, NORMAL, source), NORMAL, 4, Tempering(1500), 1)
     mean, sd, _ = posterior(MANY)
     z = second.bank.who.scores[:, 0]
     assert z.mean() == pytest.approx(mean, abs=4 * sd / np.sqrt(500))
