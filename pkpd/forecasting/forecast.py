@@ -128,8 +128,9 @@ class Forecaster:
             If it differs from what was given before the last count.
         """
         _check_same_past(one.bank.lanes.regimen, regimen, one.seen.last_day)
-        lanes = lanes_of(self.ensemble, regimen, self.until_day, one.bank.lanes.given)
-        who = _carried(one.bank.who, one.bank.lanes, lanes, self.seed)
+        before = one.bank.lanes
+        lanes = lanes_of(before.ensemble, regimen, self.until_day, before.given)
+        who = _carried(one.bank.who, before, lanes, self.seed)
         last = regimen.courses[-1].name
         asked = replace(one.bank.asked, clock=last)
         return simulated(lanes, who, asked, self.threads)

@@ -71,6 +71,11 @@ class CountError:
         made = _compiled(self.error.form, self.error.nu is not None, int(censored), float(lower))
         return np.asarray(made(prediction, tuple(coefficients), nu, value))
 
+    def central(self) -> CountError:
+        """Take coefficients that differ by draw at their medians."""
+        middle = tuple(float(np.median(c)) for c in self.coefficients)
+        return CountError(self.error, middle, float(np.median(self.nu)))
+
     def simulate(
         self, prediction: Floats, draw: NDArray[np.int64], rng: np.random.Generator
     ) -> Floats:
@@ -117,6 +122,11 @@ class Measurement:
         own = {line: count_error(error) for line, error in errors.items()}
         words = f"{self.words}; given for {', '.join(errors)}" if errors else self.words
         return Measurement({**self.errors, **own}, self.limits, words)
+
+    def central(self) -> Measurement:
+        """Take errors that differ by draw at their medians."""
+        errors = {line: one.central() for line, one in self.errors.items()}
+        return Measurement(errors, self.limits, self.words)
 
 
 def count_error(error: ResidualError) -> CountError:

@@ -106,16 +106,13 @@ def most_probable(
     seen
         What was seen.
     measurement
-        How counts scatter; where the source is a fit, its residual errors at central values are
-        taken.
+        How counts scatter; its central values are taken, too.
     aside
         Line and time of counts that are left out.
     seed
         Of the patients that searches start from.
     """
-    held = central(ensemble)
-    if isinstance(held, FittedEnsemble):
-        measurement = measurement_of(held)
+    held, measurement = central(ensemble), measurement.central()
     lanes = lanes_of(held, regimen, days, seen.body)
     short = replace(lanes, days=min(int(np.floor(seen.time.max())) + 2, days))
     search = _Search(short, seen, measurement, aside)

@@ -62,7 +62,8 @@ class Forecast:
         day, never having been low counted as back; ``recovery_day`` (criterion, quantile) in days
         since the start of day 1: 0 never low after the last dose, infinite not seen; ``low``
         (criterion): probability to be low at all. ``count`` (line, day, quantile): what a
-        laboratory would count in the morning, without its error, transfused platelets included.
+        laboratory would count in the morning, without its error, transfused platelets included, the
+        dead going on as if they lived.
         ``nadir`` and ``grade_4`` (graded), over all days or ``_ahead`` of the last count seen.
         With a rule ``dlt`` among those ``dlt_judged``, ``dlt_before`` treatment and
         ``pending_weight`` (`pkpd.designs.weight_of_forecast`). With leukaemia ``response``

@@ -119,6 +119,14 @@ def test_a_continuation_changes_what_comes_and_not_what_was(found):
     assert float(early.sel(day=25)) < 0.7 * float(planned.sel(day=25))
     assert float(late.sel(day=40)) < 0.7 * float(planned.sel(day=40))
     assert "next cycle 29 at 0.5" in found.continued(["29 at 0.5"]).summary()
+    by_mode = replace(
+        found, weighed={1: found.forecaster.weighed(found.seen(), CLOFARABINE, "map")}
+    )
+    mode = by_mode.continued({"late": next_cycle(CLOFARABINE, 29)}).alternatives.isel(patient=0)
+    line = mode["count"].sel(line="neutrophils", quantile=0.5, day=slice(1, 28))
+    np.testing.assert_allclose(
+        line.sel(continuation="late"), line.sel(continuation="as planned"), rtol=1e-5
+    )
     with pytest.raises(PkpdError, match="differs from the schedule on day 4"):
         found.continued(
             {"other": pkpd.daily("clofarabine", "5 mg/m^2", days="1-3", route="iv", duration="1 h")}
