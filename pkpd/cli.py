@@ -6,6 +6,7 @@ help and version answer at once.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import typer
 
 from pkpd import __version__
 from pkpd.errors import PkpdError, sentence
+from pkpd.forecasting.options import forecast_options
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
@@ -278,6 +280,15 @@ def design(
 
         asked = {"table": table, "ahead": ahead, "operating": characteristics, "risks": risks}
         for line in design_lines(file, **asked, trials=trials, seed=seed):
+            typer.echo(line)
+
+
+@app.command(name="forecast")
+@functools.wraps(forecast_options)
+def forecast(**asked: Any) -> None:
+    """Forecast a patient's counts from those seen so far: when they are back, and risks."""
+    with _told():
+        for line in forecast_options(**asked):
             typer.echo(line)
 
 

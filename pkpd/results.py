@@ -7,11 +7,13 @@ from pkpd.comparison.scenario import Scenario
 from pkpd.fitting.fit import Fit
 from pkpd.fitting.maximum.individual_estimates import IndividualEstimates
 from pkpd.fitting.maximum.result import MaximumLikelihood
+from pkpd.forecasting.result import Forecast
 
 __all__ = [
     "ComparisonResult",
     "EndpointRow",
     "Fit",
+    "Forecast",
     "IndividualEstimates",
     "MaximumLikelihood",
     "PairRow",

@@ -378,18 +378,17 @@ def sample_population(
 
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         _refuse("patients", f"{n!r} patients", "a whole number, 1 or more")
-    factor = _copula_factor(population)
     sobol = qmc.Sobol(
-        len(factor), scramble=True, rng=stream(seed, f"population:{patients_key(population)}")
+        len(population.covariates),
+        scramble=True,
+        rng=stream(seed, f"population:{patients_key(population)}"),
     )
     blocks: list[dict[str, Floats]] = []
     accepted = drawn = 0
     size = max(_BLOCK, 1 << (n - 1).bit_length())
     while accepted < n:
         u = np.clip(sobol.random(size), 1e-10, 1 - 1e-10)
-        block, keep = _candidates(population, ndtri(u) @ factor.T, bsa_formula)
-        for name, low, high in population.limits:
-            keep &= (block[name] >= low) & (block[name] <= high)
+        block, keep = covariates_at(population, ndtri(u), bsa_formula=bsa_formula)
         blocks.append({name: v[keep] for name, v in block.items()})
         accepted += int(keep.sum())
         drawn += size
@@ -399,6 +398,33 @@ def sample_population(
             _refuse(where, what, "at least 1 %", remedy)
     merged = {name: np.concatenate([b[name] for b in blocks])[:n] for name in blocks[0]}
     return PatientSample(population.name, seed, MappingProxyType(merged), accepted / drawn)
+
+
+def covariates_at(
+    population: Population, scores: Floats, *, bsa_formula: str = "mosteller"
+) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
+    """Covariates of patients at independent standard normal scores.
+
+    Parameters
+    ----------
+    population
+        What is drawn from.
+    scores : float[n, C]
+        A column for each covariate of the population, in its order.
+    bsa_formula
+        As of `complete_covariates`.
+
+    Returns
+    -------
+    dict of float[n]
+        Covariates and what follows from them.
+    bool[n]
+        Who is possible and eligible.
+    """
+    block, keep = _candidates(population, scores @ _copula_factor(population).T, bsa_formula)
+    for name, low, high in population.limits:
+        keep &= (block[name] >= low) & (block[name] <= high)
+    return block, keep
 
 
 def _candidates(

@@ -145,10 +145,22 @@ class FittedTreated:
 
     def course(self, draws: Indices) -> Course:
         """See `pkpd.ensemble.ensemble.Treated`."""
+        return self._course(self.new.parameters(self._values(draws)), draws)
+
+    def own_draws(self, draws: Indices) -> Course:
+        """Simulate every patient under a draw of its own, ``[N]``."""
+        distinct, place = np.unique(draws, return_inverse=True)
+        every = np.arange(self.ensemble.patients)
+        found = self.new.parameters(self._values(distinct))
+        mine = {name: v[place, every][None] for name, v in found.items()}
+        return self._course(mine, distinct[:1])
+
+    def _values(self, draws: Indices) -> dict[str, Floats]:
+        return {name: v[draws] for name, v in self.ensemble.values.values.items()}
+
+    def _course(self, found: Mapping[str, Floats], draws: Indices) -> Course:
         ensemble, prepared = self.ensemble, self.prepared
         anatomy, sample, policy = prepared.anatomy, ensemble.sample, ensemble.transfusion
-        chosen = {name: v[draws] for name, v in ensemble.values.values.items()}
-        found = self.new.parameters(chosen)
         m, n = len(draws), sample.n
         lanes = m * n
 

@@ -64,7 +64,8 @@ def individual_parameters(
     model
         The joint model.
     typical
-        Namespaced parameter -> float[m], from `typical` or `draw_parameters`.
+        Namespaced parameter -> float[m], from `typical` or `draw_parameters`; or float[1, n], where
+        every patient has values of its own.
     patients
         A sample, or the arrays of `patient_arrays`, float[n].
     xp
@@ -113,7 +114,7 @@ class _Evaluation:
         self.xp = xp
 
     def parameter(self, name: str) -> Any:
-        """Typical value, [m, 1]."""
+        """Typical value, [m, 1], or [1, n] where every patient has its own."""
         if name not in self.typical:
             msg = sentence(
                 where="individual parameters",
@@ -121,7 +122,7 @@ class _Evaluation:
                 remedy="take the dict from typical() or draw_parameters() of the same model",
             )
             raise DataError(msg)
-        return self.xp.reshape(self.xp.asarray(self.typical[name]), (-1, 1))
+        return _draws_first(self.xp.asarray(self.typical[name]))
 
     def covariate(self, name: str) -> Any:
         """Covariate or score, [1, n]."""
@@ -291,6 +292,11 @@ def occasion_factors(typical: Arrays, scores: Arrays, xp: Any = None) -> dict[st
     result = {}
     for name, score in scores.items():
         drug, parameter = name.rsplit(".", 1)
-        sd = xp.reshape(xp.asarray(typical[f"{drug}.iov.{parameter}"]), (-1, 1, 1))
+        sd = _draws_first(xp.asarray(typical[f"{drug}.iov.{parameter}"]))[:, None]
         result[name] = xp.exp(sd * xp.asarray(score)[None])
     return result
+
+
+def _draws_first(values: Any) -> Any:
+    """Values of draws ``[m, 1]``; those of patients ``[1, n]`` stay as they are."""
+    return values if values.ndim == 2 else values.reshape(-1, 1)

@@ -39,6 +39,7 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
     if np.ptp(log_weights[finite]) < 1e-12 and finite.all():
         return np.full(log_weights.size, 1.0 / log_weights.size), -np.inf
     lowest = log_weights[finite].min() - 700.0
-    smoothed, khat = arviz.psislw(np.where(finite, log_weights, lowest))
+    with np.errstate(over="ignore"):  # of weights that differ by hundreds; they become 0
+        smoothed, khat = arviz.psislw(np.where(finite, log_weights, lowest))
     weights = np.exp(np.asarray(smoothed, dtype=np.float64))
     return weights / weights.sum(), float(khat)

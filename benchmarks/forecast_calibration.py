@@ -1,0 +1,200 @@
+"""Are forecasts calibrated? Patients of the source itself are forecast from their first counts.
+
+Run it with ``python benchmarks/forecast_calibration.py --marrow friberg --patients 1000``. Virtual
+patients are drawn from the same source as the bank, with other random numbers; of each one
+neutrophils and platelets are counted three times a week, with error, and the counts after a day are
+hidden. Recovery has atoms (never low, not seen), so that its place in the forecast distribution is
+drawn within them: over all patients of a calibrated forecast it is uniform, and in the middle 80 %
+of it lie 80 % of the patients. Beside it stand the error of the median day, the Brier score of
+"back by day 45", and both for the most probable patient (MAP) alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import pkpd
+from pkpd.data.dataset import NOT_CENSORED
+from pkpd.distributions import stream
+from pkpd.errors import PkpdError
+from pkpd.forecasting import Forecaster, Measurement, Seen, forecaster, most_probable
+from pkpd.forecasting.bank import Bank, asked_of, simulated
+from pkpd.forecasting.tempering import Tempering
+from pkpd.forecasting.weighing import Weighed
+
+CUTS = (7, 10, 15, 21)
+VISITS = (1, 3, 5, 8, 10, 12, 15, 17, 19)
+LINES = ("neutrophils", "platelets")
+BY_DAY = 45
+CRITERIA = ("neutrophils >= 0.5", "platelets >= 20", "both")
+
+
+def schedule_of(marrow: str) -> pkpd.Regimen:
+    """Clofarabine for five days; with leukaemia lenalidomide with MEC."""
+    if marrow == "friberg":
+        return pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
+    return pkpd.load_trial("nct01681537_len_mec").cohort("10d-10").regimen
+
+
+def counted(bank: Bank, measurement: Measurement, seed: int) -> list[Seen]:
+    """Count the patients of a bank on the visits, with error."""
+    rng, columns = stream(seed, "counts"), []
+    for day in VISITS:
+        for line in LINES:
+            true = bank.counted(line, day - 1.0)
+            columns.append(measurement.errors[line].simulate(true, bank.who.draw, rng))
+    values = np.array(columns)
+    names = tuple(line for _ in VISITS for line in LINES)
+    times = np.repeat(np.array(VISITS) - 1.0, len(LINES))
+    nothing = np.full(len(names), NOT_CENSORED), np.full(len(names), -np.inf)
+    return [Seen(i, names, times, values[:, i], *nothing) for i in range(len(bank))]
+
+
+def forecasts(
+    made: Forecaster, seen: Seen, schedule: pkpd.Regimen
+) -> Iterator[tuple[int, Weighed]]:
+    """Forecasts of a patient from the counts up to each cut, one after the other."""
+    before, known = None, 0.0
+    for cut in CUTS:
+        new = seen.until(cut).taken(np.flatnonzero(seen.until(cut).time >= known))
+        known = float(cut)
+        before = (
+            made.weighed(new, schedule) if before is None else made.updated(before, new, "auto")
+        )
+        yield cut, before
+
+
+def place(times: np.ndarray, weights: np.ndarray, true: float, rng: np.random.Generator) -> float:
+    """Place of a value in a weighed distribution, drawn within an atom that it lies on."""
+    below = float(weights[times < true].sum())
+    here = float(weights[times == true].sum())
+    return below + rng.random() * here
+
+
+def rows_of(
+    one: Weighed, truth: Bank, i: int, cut: int, rng: np.random.Generator
+) -> Iterator[dict[str, object]]:
+    """Scores of one forecast, by criterion."""
+    weights = one.weights
+    for name in CRITERIA:
+        times, true = one.bank.recovery[name], float(truth.recovery[name][i])
+        order = np.argsort(times, kind="stable")
+        total = np.cumsum(weights[order])
+        low, middle, high = times[order][
+            np.searchsorted(total, np.array([0.1, 0.5, 0.9]) * total[-1])
+        ]
+        yield {
+            "patient": i,
+            "cut": cut,
+            "criterion": name,
+            "true": true,
+            "place": place(times, weights, true, rng),
+            "low": low,
+            "median": middle,
+            "high": high,
+            "p_by_day": float(weights @ (times <= BY_DAY)),
+            "engine": one.engine,
+            "k": one.k,
+        }
+
+
+def summary_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Coverage and errors by criterion and cut."""
+    out = []
+    for (name, cut), mine in rows.groupby(["criterion", "cut"], sort=False):
+        u, n = mine["place"], len(mine)
+        inner = np.isfinite(mine["high"]) & (mine["low"] > 0)
+        held = (mine["true"] >= mine["low"]) & (mine["true"] <= mine["high"])
+        both = np.isfinite(mine["median"]) & np.isfinite(mine["true"])
+        late = (mine["true"] <= BY_DAY).astype(float)
+        row = {
+            "criterion": name,
+            "cut": cut,
+            "n": n,
+            "covered": float(((u >= 0.1) & (u <= 0.9)).mean()),
+            "se": float(np.sqrt(0.16 / n)),
+            "below": float((u < 0.1).mean()),
+            "above": float((u > 0.9).mean()),
+            "inner_n": int(inner.sum()),
+            "inner_covered": float(held[inner].mean()) if inner.any() else np.nan,
+            "width": float((mine["high"] - mine["low"])[inner].median()) if inner.any() else np.nan,
+            "error_days": float((mine["median"] - mine["true"])[both].abs().mean()),
+            "brier": float(((mine["p_by_day"] - late) ** 2).mean()),
+            "tempered": float((mine["engine"] == "smc").mean()),
+        }
+        told = mine["map_day"].notna()
+        if told.any():
+            by, true = (mine["map_day"] <= BY_DAY)[told].astype(float), late[told]
+            row["map_n"] = int(told.sum())
+            row["map_brier"] = float(((by - true) ** 2).mean())
+            row["brier_there"] = float(((mine["p_by_day"][told] - true) ** 2).mean())
+            fine = told & both & np.isfinite(mine["map_day"])
+            row["map_error_days"] = float((mine["map_day"] - mine["true"])[fine].abs().mean())
+            row["error_days_there"] = float((mine["median"] - mine["true"])[fine].abs().mean())
+        out.append(row)
+    return pd.DataFrame(out)
+
+
+def main() -> None:
+    """Simulate, hide, forecast, score."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--marrow", choices=("friberg", "leukaemia"), default="friberg")
+    parser.add_argument("--patients", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--bank", type=int, default=10_000)
+    parser.add_argument("--particles", type=int, default=500)
+    parser.add_argument("--map-every", type=int, default=5, help="MAP of every n-th patient")
+    parser.add_argument("--until-day", type=int, default=75)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("build/forecast_calibration"))
+    given = parser.parse_args()
+    schedule = schedule_of(given.marrow)
+    source = pkpd.source("rr_aml", marrow=given.marrow, patients=1, draws=given.draws)
+    made = forecaster(
+        source, given.until_day, bank=given.bank, seed=given.seed, threads=given.threads
+    )
+    made.tempering = Tempering(given.particles)
+    bank = made.bank_for(schedule)
+    lanes = bank.lanes
+    asked = asked_of(source, None, None, None, given.until_day)
+    truth = simulated(lanes, lanes.drawn(given.patients, 10_000 + given.seed), asked, given.threads)
+    every = counted(truth, made.measurement, given.seed)
+    rng, rows, start = stream(given.seed, "places"), [], time.perf_counter()
+    given.out.mkdir(parents=True, exist_ok=True)
+    order = stream(given.seed, "order").permutation(given.patients)
+    for done, i in enumerate(order, start=1):
+        for cut, one in forecasts(made, every[i], schedule):
+            if truth.death_day[i] < every[i].until(cut).last_day:
+                break  # who has died is not forecast
+            mine = list(rows_of(one, truth, int(i), cut, rng))
+            if done % given.map_every == 0:
+                try:
+                    mode = most_probable(
+                        source, schedule, given.until_day, one.seen, made.measurement, one.aside
+                    ).patient(asked)
+                except PkpdError as error:
+                    print(f"patient {i}, day {cut}: {error}")
+                else:
+                    for row in mine:
+                        row["map_day"] = float(mode.recovery[str(row["criterion"])][0])
+            rows += mine
+        if done % 10 == 0 or done == given.patients:
+            found = pd.DataFrame(rows)
+            found["map_day"] = found.get("map_day", pd.Series(np.nan, found.index))
+            found.to_csv(given.out / f"{given.marrow}.csv", index=False)
+            summary_of(found).round(4).to_csv(
+                given.out / f"{given.marrow}_summary.csv", index=False
+            )
+            print(f"{done} patients, {time.perf_counter() - start:.0f} s", flush=True)
+    print(summary_of(found).round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

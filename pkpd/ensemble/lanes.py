@@ -1,0 +1,449 @@
+"""Virtual patients one by one: each with a draw of its own, and with scores that can be given.
+
+A crossed ensemble lets every draw meet every patient. Learning from one patient's counts needs the
+opposite: many different patients, each under one draw, whose standard normal scores are known, so
+that a patient can be simulated again with others. `lanes_of` makes that of every source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from pkpd.course.course import Course
+from pkpd.distributions import stratified_normals, stream
+from pkpd.ensemble.cards import CardsEnsemble
+from pkpd.ensemble.ensemble import Ensemble, Indices, Treated
+from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.ensemble.learned import LearnedEnsemble
+from pkpd.errors import PkpdError, sentence
+from pkpd.leukaemia.patients import SCORES, Candidates, Who
+from pkpd.leukaemia.schedule import Arm
+from pkpd.leukaemia.simulate import PreparedArm, prepare_arm
+from pkpd.schedule import DosingPlan, Regimen
+from pkpd.subjects import PatientSample, Population, complete_covariates, covariates_at
+
+Floats = NDArray[np.float64]
+
+LANES_AT_ONCE = 2000
+FOLLOWED = ("neutrophils", "platelets")
+"""Lines that are followed between mornings where recovery is wanted to the hour."""
+_FOLLOW_FROM_OTHERS = ("bsa", "bmi", "ffm", "scr_umol_L")
+_ROUNDS = 200  # of drawing patients anew who are not eligible
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Who L virtual patients are: all that differs between them.
+
+    Attributes
+    ----------
+    draw : int[L]
+        Draw of what is not known that each one meets.
+    body : int[L]
+        Which of the source's given bodies each one has; not used where bodies have scores.
+    scores : float[L, R]
+        Independent standard normal scores: of bodies, of individual effects, of occasions.
+    """
+
+    draw: Indices
+    body: Indices
+    scores: Floats
+
+    def __len__(self) -> int:
+        """Return the number of patients."""
+        return len(self.draw)
+
+    def __getitem__(self, index: Any) -> Identities:
+        """Take some of them."""
+        return Identities(self.draw[index], self.body[index], self.scores[index])
+
+
+@dataclass(frozen=True)
+class ScoredSample(PatientSample):
+    """Patients whose normal scores are given by name."""
+
+    given: Mapping[str, Floats] = field(default_factory=dict)
+
+    def normal_score(self, name: str) -> Floats:
+        """See `pkpd.subjects.PatientSample`."""
+        return self.given[name]
+
+    def occasion_score(self, name: str, occasion: int) -> Floats:
+        """See `pkpd.subjects.PatientSample`."""
+        return self.given[_of_occasion(name, occasion)]
+
+    def part(self, index: Indices) -> ScoredSample:
+        """Take some of the patients with their scores."""
+        return replace(
+            self,
+            covariates=MappingProxyType({k: v[index] for k, v in self.covariates.items()}),
+            given={k: v[index] for k, v in self.given.items()},
+        )
+
+
+@dataclass(frozen=True)
+class _Asked(PatientSample):
+    """A sample that notes which scores it is asked for."""
+
+    names: dict[str, None] = field(default_factory=dict)
+
+    def normal_score(self, name: str) -> Floats:
+        self.names[name] = None
+        return np.zeros(self.n)
+
+    def occasion_score(self, name: str, occasion: int) -> Floats:
+        self.names[_of_occasion(name, occasion)] = None
+        return np.zeros(self.n)
+
+
+def _of_occasion(name: str, occasion: int) -> str:
+    return f"{name}, occasion {occasion}"
+
+
+class _Kind(Protocol):
+    """What a kind of source adds: its draws, its bodies, and how its patients are simulated."""
+
+    @property
+    def draws(self) -> int: ...
+    @property
+    def bodies(self) -> Population | PatientSample: ...
+    @property
+    def own(self) -> int:
+        """Scores of its own that come without a name."""
+        ...
+
+    def treated(
+        self, sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int
+    ) -> Treated: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Lanes:
+    """Patients of a source one by one under a regimen.
+
+    Attributes
+    ----------
+    ensemble
+        The source.
+    regimen, days
+        What is given, and days to simulate.
+    given
+        Covariates that are known and the same for all, by name (`pkpd.subjects`).
+    names
+        Of the scores of individual effects and occasions, in their order.
+    plan
+        Dosing plan of the regimen.
+    """
+
+    ensemble: Ensemble
+    regimen: Regimen
+    days: int
+    given: Mapping[str, float]
+    names: tuple[str, ...]
+    plan: DosingPlan
+
+    @cached_property
+    def _kind(self) -> _Kind:
+        return _kind_of(self.ensemble)
+
+    @property
+    def draws(self) -> int:
+        """Number of draws of what is not known."""
+        return self._kind.draws
+
+    @property
+    def body_scores(self) -> int:
+        """How many of the scores belong to bodies; they come first."""
+        bodies = self._kind.bodies
+        return len(bodies.covariates) if isinstance(bodies, Population) else 0
+
+    @property
+    def size(self) -> int:
+        """Number of scores R of a patient."""
+        return self.body_scores + self._kind.own + len(self.names)
+
+    def eligible(self, scores: Floats) -> NDArray[np.bool_]:
+        """Whether patients with these scores, ``[L, R]``, are possible and eligible, ``[L]``."""
+        bodies = self._kind.bodies
+        if isinstance(bodies, PatientSample):
+            return np.ones(len(scores), dtype=bool)
+        return covariates_at(bodies, scores[:, : self.body_scores])[1]
+
+    def drawn(self, n: int, seed: int) -> Identities:
+        """Draw patients, the draws shared out evenly and in order.
+
+        Raises
+        ------
+        PkpdError
+            If hardly anybody is eligible.
+        """
+        scores = np.stack(
+            [stratified_normals(stream(seed, f"lanes:{r}"), n) for r in range(self.size)], axis=1
+        ).reshape(n, self.size)
+        first, rng = self.body_scores, stream(seed, "lanes:eligible")
+        out = np.flatnonzero(~self.eligible(scores))
+        for _ in range(_ROUNDS):
+            if not out.size:
+                break
+            scores[out, :first] = rng.standard_normal((out.size, first))
+            out = out[~self.eligible(scores[out])]
+        if out.size:
+            bodies = self._kind.bodies
+            assert isinstance(bodies, Population)
+            msg = sentence(
+                where=f"population '{bodies.name}'",
+                what="hardly any patient that is drawn meets the eligibility limits",
+                remedy="widen the limits",
+            )
+            raise PkpdError(msg)
+        bodies = self._kind.bodies
+        have = bodies.n if isinstance(bodies, PatientSample) else 1
+        body = stream(seed, "lanes:body").permutation(np.arange(n) % have)
+        return Identities(np.arange(n) * self.draws // n, body, scores)
+
+    def sample(self, who: Identities) -> ScoredSample:
+        """Patients as samples have them: covariates, and scores by name."""
+        bodies, first = self._kind.bodies, self.body_scores + self._kind.own
+        if isinstance(bodies, Population):
+            covariates = covariates_at(bodies, who.scores[:, : self.body_scores])[0]
+        else:
+            covariates = {name: v[who.body] for name, v in bodies.covariates.items()}
+        named = dict(zip(self.names, who.scores.T[first:], strict=True))
+        return ScoredSample(
+            _name(bodies),
+            0,
+            MappingProxyType(_with_given(covariates, self.given)),
+            given={name: np.ascontiguousarray(v) for name, v in named.items()},
+        )
+
+    def treated(self, who: Identities) -> Treated:
+        """Make patients ready; its "draws" are places among them."""
+        first = self.body_scores
+        own = who.scores[:, first : first + self._kind.own]
+        return self._kind.treated(self.sample(who), own, who.draw, self.regimen, self.days)
+
+
+def lanes_of(
+    ensemble: Ensemble, regimen: Regimen, days: int, given: Mapping[str, float] | None = None
+) -> Lanes:
+    """Patients of a source one by one under a regimen.
+
+    Parameters
+    ----------
+    ensemble
+        From `pkpd.source`. Its number of patients does not matter: as many as are wanted are drawn
+        from its population; bodies that were given are taken in turn.
+    regimen, days
+        What is given, and days to simulate.
+    given
+        Covariates that are known and the same for all.
+
+    Raises
+    ------
+    PkpdError
+        If the source cannot give a drug, or is of a kind that cannot be taken apart.
+    """
+    kind, given = _kind_of(ensemble), dict(given or {})
+    bodies, one = kind.bodies, np.zeros(1, dtype=np.int64)
+    if isinstance(bodies, Population):
+        covariates = covariates_at(bodies, np.zeros((1, len(bodies.covariates))))[0]
+    else:
+        covariates = {name: v[one] for name, v in bodies.covariates.items()}
+    asked = _Asked(_name(bodies), 0, MappingProxyType(_with_given(covariates, given)))
+    treated = kind.treated(asked, np.zeros((1, kind.own)), one, regimen, days)
+    for index in treated.chunks():
+        treated.course(index)
+    return Lanes(ensemble, regimen, days, given, tuple(asked.names), treated.plan)
+
+
+def _name(bodies: Population | PatientSample) -> str:
+    return bodies.name if isinstance(bodies, Population) else bodies.population
+
+
+def _with_given(covariates: Mapping[str, Floats], given: Mapping[str, float]) -> dict[str, Floats]:
+    """Covariates with those that are known in their place, and what follows from them anew."""
+    if not given:
+        return dict(covariates)
+    n = len(next(iter(covariates.values())))
+    kept = {k: v for k, v in covariates.items() if k not in _FOLLOW_FROM_OTHERS}
+    if "crcl" in given:
+        kept.pop("scr", None)
+    else:
+        kept.pop("crcl", None)
+    return complete_covariates(kept | {k: np.full(n, float(v)) for k, v in given.items()})
+
+
+def _portions(n: int) -> Iterator[Indices]:
+    for start in range(0, n, LANES_AT_ONCE):
+        yield np.arange(start, min(start + LANES_AT_ONCE, n))
+
+
+def _part(sample: PatientSample, index: Indices) -> PatientSample:
+    """Take some of the patients; one who notes what is asked stays as it is."""
+    return sample.part(index) if isinstance(sample, ScoredSample) else sample
+
+
+# -- the kinds ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _OfCards:
+    ensemble: CardsEnsemble
+    own: int = 0
+
+    @property
+    def draws(self) -> int:
+        return self.ensemble.draws
+
+    @property
+    def bodies(self) -> Population | PatientSample:
+        return self.ensemble.population or self.ensemble.sample
+
+    def treated(
+        self, sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int
+    ) -> Treated:
+        ready = replace(self.ensemble, sample=_part(sample, draw[:0])).treated(regimen, days)
+        return _CardLanes(self.ensemble, sample, draw, regimen, days, ready.plan)
+
+
+@dataclass(frozen=True, eq=False)
+class _CardLanes:
+    ensemble: CardsEnsemble
+    sample: PatientSample
+    draw: Indices
+    regimen: Regimen
+    days: int
+    plan: DosingPlan
+
+    def chunks(self) -> Iterator[Indices]:
+        yield from _portions(len(self.draw))
+
+    def course(self, draws: Indices) -> Course:
+        values = {name: v[self.draw[draws]][None] for name, v in self.ensemble.values.items()}
+        made = replace(self.ensemble, sample=_part(self.sample, draws), values=values)
+        return made.treated(self.regimen, self.days).course(np.array([0]))
+
+
+@dataclass(frozen=True, eq=False)
+class _OfFit:
+    ensemble: FittedEnsemble
+    own: int = 0
+
+    @property
+    def draws(self) -> int:
+        return self.ensemble.draws
+
+    @property
+    def bodies(self) -> Population | PatientSample:
+        return self.ensemble.sample
+
+    def treated(
+        self, sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int
+    ) -> Treated:
+        return _FitLanes(replace(self.ensemble, sample=sample), draw, regimen, days)
+
+
+@dataclass(frozen=True, eq=False)
+class _FitLanes:
+    ensemble: FittedEnsemble
+    draw: Indices
+    regimen: Regimen
+    days: int
+
+    @property
+    def plan(self) -> DosingPlan:
+        return self.ensemble.treated(self.regimen, self.days).plan
+
+    def chunks(self) -> Iterator[Indices]:
+        yield from _portions(len(self.draw))
+
+    def course(self, draws: Indices) -> Course:
+        made = replace(self.ensemble, sample=_part(self.ensemble.sample, draws))
+        return made.treated(self.regimen, self.days).own_draws(self.draw[draws])
+
+
+@dataclass(frozen=True, eq=False)
+class _OfPosterior:
+    ensemble: LearnedEnsemble
+    own: int = len(SCORES)
+
+    @property
+    def draws(self) -> int:
+        return self.ensemble.draws
+
+    @property
+    def bodies(self) -> Population | PatientSample:
+        return self.ensemble.arm.who
+
+    def treated(
+        self, sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int
+    ) -> Treated:
+        mine = self.ensemble.arm
+        if mine.least_neutrophils > 0 or mine.least_platelets > 0 or np.isfinite(mine.most_wbc):
+            msg = sentence(
+                where=f"arm {mine.name}",
+                what="it has limits of counts at entry",
+                remedy="leave them out: one patient's own counts say more",
+            )
+            raise PkpdError(msg)
+        schedule = replace(mine.schedule, regimen=regimen, horizon_days=days)
+        arm = replace(mine, schedule=schedule, population=sample, age=None)
+        prepared = prepare_arm(arm, sample, self.ensemble.study.steps_per_day)
+        return _PosteriorLanes(self.ensemble, arm, prepared, sample, own, draw)
+
+
+@dataclass(frozen=True, eq=False)
+class _PosteriorLanes:
+    ensemble: LearnedEnsemble
+    arm: Arm
+    prepared: PreparedArm
+    sample: PatientSample
+    own: Floats
+    draw: Indices
+
+    @property
+    def plan(self) -> DosingPlan:
+        made = self.prepared.regimen.made
+        assert made is not None
+        return made
+
+    def chunks(self) -> Iterator[Indices]:
+        order = np.argsort(self.draw, kind="stable")
+        for same in np.split(order, np.flatnonzero(np.diff(self.draw[order])) + 1):
+            for portion in _portions(len(same)):
+                yield same[portion]
+
+    def course(self, draws: Indices) -> Course:
+        study, which = self.ensemble.study, np.asarray(draws)
+        number = int(self.draw[which[0]])
+        scores = np.clip(ndtr(self.own[which]), 1e-9, 1.0 - 1e-9)
+        people = Candidates((self.arm,), (Who(scores, _part(self.sample, which)),))
+        theta = study.thetas[number]
+        made = people.patients(theta, study.variant, study.deviations[number])
+        return self.prepared.course(
+            theta, made.parameters, which, made.kill_score, study.variant,
+            threads=1, curves=self.ensemble.curves,
+        )  # fmt: skip
+
+
+def _kind_of(ensemble: Ensemble) -> _Kind:
+    if isinstance(ensemble, CardsEnsemble):
+        return _OfCards(ensemble)
+    if isinstance(ensemble, FittedEnsemble):
+        return _OfFit(ensemble)
+    if isinstance(ensemble, LearnedEnsemble):
+        return _OfPosterior(ensemble)
+    msg = sentence(
+        where="source of patients",
+        what=f"{type(ensemble).__name__} cannot be simulated one patient at a time",
+        allowed="what pkpd.source gives",
+    )
+    raise PkpdError(msg)

@@ -1,0 +1,25 @@
+from .doses import as_given, continuation, next_cycle
+from .forecast import Forecaster, forecaster
+from .measurement import CountError, Measurement, measurement_of
+from .mode import Mode, central, most_probable
+from .seen import GivenDose, Seen, read_seen
+from .weighing import Unexplained, Weighed
+
+__all__ = [
+    "CountError",
+    "Forecaster",
+    "GivenDose",
+    "Measurement",
+    "Mode",
+    "Seen",
+    "Unexplained",
+    "Weighed",
+    "as_given",
+    "central",
+    "continuation",
+    "forecaster",
+    "measurement_of",
+    "most_probable",
+    "next_cycle",
+    "read_seen",
+]

@@ -1,0 +1,335 @@
+"""A bank of virtual patients of a source, simulated once: their counts, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.cards import load_grades, load_response_criteria
+from pkpd.course.course import Course
+from pkpd.endpoints.clock import Clock, clock_days, clock_of
+from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
+from pkpd.endpoints.dlt import evaluate_rule
+from pkpd.endpoints.grades import grade
+from pkpd.endpoints.recovery import recovery_after, recovery_days
+from pkpd.endpoints.response import best_response
+from pkpd.ensemble.ensemble import Ensemble, Indices, courses
+from pkpd.ensemble.lanes import Identities, Lanes
+from pkpd.ensemble.learned import LearnedEnsemble
+from pkpd.ensemble.simulate import check_rule_lines
+from pkpd.errors import PkpdError, sentence
+from pkpd.forecasting.measurement import COUNTED
+from pkpd.leukaemia.parameters import response_criteria
+from pkpd.machine import cores
+from pkpd.trials import DLTRule, ResponseCriteria
+
+Floats = NDArray[np.float64]
+
+GRADES = "ctcae_v5"
+GRADE_4 = 4
+BACK: Mapping[str, float] = {"neutrophils": 0.5, "platelets": 20.0}
+"""Counts (10^9/L) that "back" means where neither a rule nor the user says so."""
+BOTH = "both"
+_LEAST = 1e-6  # of a count, before its logarithm is taken
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is read off the patients of a bank.
+
+    Attributes
+    ----------
+    rule
+        Dose-limiting toxicity; ``None`` for none.
+    back
+        Line -> count (10^9/L) from which it is back; "both" is all of these.
+    clock
+        Course whose first cycle's last dose recovery is looked for from.
+    response
+        Response criteria, where there is leukaemia.
+    """
+
+    rule: DLTRule | None = None
+    back: Mapping[str, float] | None = None
+    clock: str = "first_dose"
+    response: ResponseCriteria | None = None
+
+
+def asked_of(
+    ensemble: Ensemble,
+    rule: DLTRule | None,
+    back: Mapping[str, float] | None,
+    clock: str | None,
+    until_day: int,
+) -> Asked:
+    """Settle what is asked of a source's patients.
+
+    Raises
+    ------
+    PkpdError
+        If the source lacks a line, or the rule looks at a later day than is simulated.
+    """
+    if rule is not None:
+        check_rule_lines(rule, ensemble)
+        if rule.by_day is not None and rule.by_day > until_day:
+            msg = sentence(
+                where=f"rule {rule.name}",
+                what=f"it looks at day {rule.by_day}, and the forecast ends on day {until_day}",
+                remedy=f"forecast until day {rule.by_day + 7} or later",
+            )
+            raise PkpdError(msg)
+    counts = dict(back or {})
+    if not counts and rule is not None and rule.kind.startswith("not_recovered"):
+        counts = {c.line: c.at_least for c in rule.criteria}
+    counts = counts or {line: at for line, at in BACK.items() if line in ensemble.lines}
+    for line, at in counts.items():
+        if line not in ensemble.lines or not (np.isfinite(at) and at > 0):
+            msg = sentence(
+                where="back",
+                what=f"{line} of {at:g}",
+                allowed=f"counts above 0 (10^9/L) of {', '.join(ensemble.lines)}",
+            )
+            raise PkpdError(msg)
+    criteria = None
+    if isinstance(ensemble, LearnedEnsemble):
+        criteria = load_response_criteria(response_criteria(ensemble.arm.disease)[0])
+    return Asked(rule, counts, clock or (rule.clock if rule else "first_dose"), criteria)
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """L virtual patients under a schedule.
+
+    Attributes
+    ----------
+    lanes, who
+        How they were made, and who they are.
+    asked
+        What was read off them.
+    measured : dict of float32[L, D]
+        Log of what a laboratory would count in the mornings, transfused platelets included, by
+        line of `pkpd.forecasting.measurement.COUNTED`.
+    recovery : dict of float[L]
+        By criterion (``"neutrophils >= 0.5"``, ``"both"``): days since the start of day 1, 0 if
+        never low, infinite if not seen.
+    death_day : float[L]
+        Protocol day of death, infinite for the living.
+    dlt : float[L]
+        1, 0, or NaN where it cannot be judged; ``None`` without a rule.
+    response : int[L], response_codes
+        Best response as index into the codes; ``None`` where there is no leukaemia.
+    """
+
+    lanes: Lanes
+    who: Identities
+    asked: Asked
+    measured: Mapping[str, NDArray[np.float32]]
+    recovery: Mapping[str, Floats]
+    death_day: Floats
+    dlt: Floats | None
+    response: NDArray[np.int64] | None
+    response_codes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of patients."""
+        return len(self.who)
+
+    @property
+    def days(self) -> int:
+        """Number of mornings D."""
+        return self.lanes.days
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Lines that have counts, blasts among them."""
+        return tuple(self.measured)
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """Names of the criteria of recovery."""
+        return tuple(self.recovery)
+
+    def counted(self, line: str, time: float, some: Indices | None = None) -> Floats:
+        """Count of a line at a time in days since the start of day 1, ``[L]`` or of some.
+
+        Between two mornings it is taken to change exponentially.
+        """
+        logs = self.measured[line] if some is None else self.measured[line][some]
+        at = min(max(time, 0.0), self.days - 1.0)
+        low = int(np.floor(at))
+        part = at - low
+        found = logs[:, low].astype(np.float64)
+        if part > 0:
+            found += part * (logs[:, low + 1] - found)
+        return np.exp(found)
+
+    @cached_property
+    def order(self) -> dict[str, NDArray[np.int32]]:
+        """Places of the patients from the lowest count up, ``[D, L]`` by line."""
+        return {
+            line: np.argsort(logs, axis=0, kind="stable").T.astype(np.int32)
+            for line, logs in self.measured.items()
+        }
+
+    def lowest(self, line: str, from_day: int = 1) -> Floats:
+        """Lowest count of the laboratory from a protocol day on, ``[L]``; NaN if there is none."""
+        if from_day > self.days:
+            return np.full(len(self), np.nan)
+        alive = np.arange(from_day - 1, self.days)[None] < self.death_day[:, None]
+        logs = np.where(alive, self.measured[line][:, from_day - 1 :], np.inf)
+        found = logs.min(axis=1)
+        return np.where(np.isfinite(found), np.exp(found), np.nan)
+
+    def grade_4(self, line: str, from_day: int = 1) -> Floats:
+        """Whether each patient has a count of grade 4 from a protocol day on, 1 or 0, ``[L]``."""
+        lowest = self.lowest(line, from_day)
+        before = np.exp(self.measured[line][:, 0].astype(np.float64))
+        worst = grade(load_grades(GRADES), line, np.nan_to_num(lowest, nan=np.inf), baseline=before)
+        return (worst == GRADE_4).astype(np.float64)
+
+
+def simulated(lanes: Lanes, who: Identities, asked: Asked, threads: int | None = None) -> Bank:
+    """Simulate patients and read off what is asked.
+
+    Parameters
+    ----------
+    lanes, who
+        Whom, under what.
+    asked
+        What is read.
+    threads
+        At most so many; all cores by default.
+    """
+    followed = replace(lanes, ensemble=_between(lanes.ensemble))
+    treated = followed.treated(who)
+    rule_clock = None if asked.rule is None else _clock(lanes, asked.rule.clock)
+    reader = _Reader(asked, _clock(lanes, asked.clock), rule_clock)
+    store: dict[str, Any] = {}
+    for index, found in courses(treated, reader, threads or cores()):
+        for name, values in found.items():
+            shape = (len(who), *values.shape[1:])
+            store.setdefault(name, np.empty(shape, values.dtype))[index] = values
+    recovery = {
+        name.removeprefix("recovery "): v for name, v in store.items() if name[:9] == "recovery "
+    }
+    return Bank(
+        lanes,
+        who,
+        asked,
+        {line: store[line] for line in COUNTED if line in store},
+        recovery,
+        store["death"],
+        store.get("dlt"),
+        store.get("response"),
+        reader.codes,
+    )
+
+
+def counts_only(lanes: Lanes, who: Identities, threads: int | None = None) -> Bank:
+    """Simulate patients and read off their counts and deaths alone."""
+    store: dict[str, Any] = {}
+    for index, found in courses(lanes.treated(who), _counts, threads or cores()):
+        for name, values in found.items():
+            shape = (len(who), *values.shape[1:])
+            store.setdefault(name, np.empty(shape, values.dtype))[index] = values
+    death = store.pop("death")
+    return Bank(lanes, who, Asked(), store, {}, death, None, None)
+
+
+def _between(ensemble: Ensemble) -> Ensemble:
+    """Follow the lines whose recovery is asked for between mornings."""
+    if isinstance(ensemble, LearnedEnsemble):
+        return replace(ensemble, curves=tuple(THRESHOLDS))
+    return ensemble.between_mornings()
+
+
+def _clock(lanes: Lanes, name: str) -> Clock:
+    known = ("first_dose", *lanes.plan.course_names)
+    if name not in known:
+        msg = sentence(
+            where="clock",
+            what=f"there is no course {name!r} in the schedule",
+            allowed=", ".join(known),
+        )
+        raise PkpdError(msg)
+    return clock_of(lanes.plan, name)
+
+
+def _counts(index: Indices, course: Course) -> tuple[Indices, dict[str, Any]]:
+    found: dict[str, Any] = {}
+    seen = {line: course.laboratory(line) for line in course.mornings}
+    seen |= {"wbc": course.wbc, "marrow_blasts": course.marrow_blasts}
+    seen |= {"blood_blasts": course.blood_blasts}
+    for line, counts in seen.items():
+        if counts is not None and line in COUNTED:
+            found[line] = np.log(np.maximum(counts, _LEAST)).astype(np.float32)
+    found["death"] = course.death_day
+    return index, found
+
+
+class _Reader:
+    """Reads counts and outcomes off the courses of some patients."""
+
+    def __init__(self, asked: Asked, clock: Clock, rule_clock: Clock | None) -> None:
+        self.asked, self.clock, self.rule_clock = asked, clock, rule_clock
+        self.definition = recovery_definition(asked.rule)
+        self.codes: tuple[str, ...] = ()
+
+    def __call__(self, index: Indices, course: Course) -> tuple[Indices, dict[str, Any]]:
+        _, found = _counts(index, course)
+        asked = self.asked
+        _, last = clock_days(course, self.clock)
+        last = np.nan_to_num(last)  # the dead and the untreated are looked at from the start
+        both = np.zeros(course.lanes)
+        for line, levels in self._levels(course).items():
+            seen, _, _ = recovery_after(
+                course, line, levels, resolution="continuous", definition=self.definition,
+                start=0.0, search=last,
+            )  # fmt: skip
+            every = recovery_days(seen)
+            # a clock that starts after the last morning has seen nothing
+            every = np.where(np.isnan(every), np.inf, every)
+            for level, days in zip(levels, every, strict=True):
+                found[f"recovery {criterion(line, level)}"] = days
+                if (asked.back or {}).get(line) == level:
+                    both = np.maximum(both, days)
+        if len(asked.back or {}) > 1:
+            found[f"recovery {BOTH}"] = both
+        if asked.rule is not None and self.rule_clock is not None:
+            begin, search = clock_days(course, self.rule_clock)
+            found["dlt"] = evaluate_rule(
+                asked.rule, course, resolution="morning", start=begin, search=search
+            ).outcome
+        if asked.response is not None and course.marrow_blasts is not None:
+            code, _, self.codes = best_response(course, asked.response)
+            # nobody responds who has no leukaemia
+            ill = course.marrow_blasts[:, 0] >= LEUKAEMIC
+            found["response"] = np.where(ill, code, 0).astype(np.int64)
+        return index, found
+
+    def _levels(self, course: Course) -> dict[str, tuple[float, ...]]:
+        back = self.asked.back or {}
+        lines = course.mornings
+        return {
+            line: tuple(
+                sorted({*THRESHOLDS.get(line, ()), *([back[line]] if line in back else ())})
+            )
+            for line in lines
+            if line in THRESHOLDS or line in back
+        }
+
+
+def criterion(line: str, at_least: float) -> str:
+    """Name of a criterion of recovery.
+
+    Examples
+    --------
+    >>> criterion("neutrophils", 0.5)
+    'neutrophils >= 0.5'
+    """
+    return f"{line} >= {at_least:g}"

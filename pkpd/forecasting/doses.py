@@ -1,0 +1,206 @@
+"""Schedules of one patient: doses as they were given, and continuations from some day on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from pkpd.cards.files import nearest_of
+from pkpd.errors import PkpdError, sentence
+from pkpd.forecasting.seen import GivenDose
+from pkpd.schedule import Course, DoseRule, Regimen
+
+Planned = tuple[int, DoseRule]
+"""Protocol day of a dose, and its rule."""
+
+
+def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> Regimen:
+    """Put doses that were given in the place of those that were planned.
+
+    Parameters
+    ----------
+    schedule
+        What was planned.
+    doses
+        What was given, in mg; 0 for a dose that was left out. Drugs that are not among them are
+        given as planned.
+    until_day
+        Protocol day up to which the doses are told.
+
+    Returns
+    -------
+    Regimen
+        Its first course has what was given, and the rest of the cycle that then runs, on the
+        planned calendar; later cycles and courses keep their gates.
+
+    Raises
+    ------
+    PkpdError
+        If a drug is not in the schedule.
+    """
+    if not doses:
+        return schedule
+    until = max(until_day, *(dose.day for dose in doses))
+    told = dict.fromkeys(dose.drug for dose in doses)
+    rules = {rule.drug: rule for course in schedule.courses for rule in course.doses}
+    for drug in told:
+        if drug not in rules:
+            near = nearest_of(drug, list(rules))
+            _refuse(
+                f"a dose of {drug}, which the schedule does not give{near}",
+                ", ".join(rules),
+                "correct the name, or add the drug to the schedule",
+            )
+    first: list[Planned] = [
+        (
+            dose.day,
+            replace(
+                rules[dose.drug],
+                amount=dose.amount_mg,
+                unit="mg",
+                days=(1,),
+                hour=dose.hour,
+                route=dose.route or rules[dose.drug].route,
+                duration_h=rules[dose.drug].duration_h
+                if dose.duration_h is None
+                else dose.duration_h,
+                cap_mg=None,
+                strengths_mg=(),
+            ),
+        )
+        for dose in doses
+        if dose.amount_mg > 0
+    ]
+    end, later = until, []
+    for course, start in zip(schedule.courses, schedule.start_days, strict=True):
+        begun = 0
+        for cycle in range(course.cycles):
+            day_1 = start + cycle * course.cycle_days
+            if day_1 > until:
+                break
+            begun += 1
+            end = max(end, day_1 + course.cycle_days - 1)
+            for rule in course.doses:
+                days = [day_1 + day - 1 for day in rule.days]
+                first += [(d, rule) for d in days if d > until or rule.drug not in told]
+        if begun == 0:
+            later.append(course)
+        elif begun < course.cycles:
+            rest = {"cycles": course.cycles - begun, "gate": course.between, "start_day": None}
+            later.append(replace(course, name=f"{course.name}, later cycles", **rest))
+    begin = _course(schedule.courses[0].name, first, end)
+    return Regimen((begin, *(_not_before(course, end) for course in later)))
+
+
+def next_cycle(
+    schedule: Regimen, start_day: int, dose: float = 1.0, *, of: str | None = None
+) -> Regimen:
+    """Append one more cycle of a course.
+
+    Parameters
+    ----------
+    schedule
+        What is given before; its own doses from ``start_day`` on are left out.
+    start_day
+        Protocol day of the new cycle's day 1.
+    dose
+        Share of the amounts of the course.
+    of
+        Name of the course; the first if not given.
+
+    Returns
+    -------
+    Regimen
+        The new cycle is its last course.
+
+    Raises
+    ------
+    PkpdError
+        If there is no such course, or the day is not after the first.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import daily
+    >>> first = daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
+    >>> next_cycle(first, 36, dose=0.5).courses[-1].doses[0].amount
+    5.0
+    """
+    pattern = schedule.courses[0] if of is None else schedule.course(of)
+    if start_day < 2:
+        _refuse(f"a further cycle on day {start_day}", "a protocol day after the first")
+    if not dose > 0:
+        _refuse(f"{dose:g} of the doses", "a share above 0")
+    kept = []
+    for course, start in zip(schedule.courses, schedule.start_days, strict=True):
+        whole = (start_day - start) // course.cycle_days
+        if start >= start_day:
+            continue
+        if whole >= course.cycles:
+            kept.append(course)
+            continue
+        if whole:
+            kept.append(replace(course, cycles=whole))
+        last = start + whole * course.cycle_days
+        cut = [
+            (last + day - 1, rule)
+            for rule in course.doses
+            for day in rule.days
+            if last + day - 1 < start_day
+        ]
+        if cut:
+            gate = course.gate if whole == 0 else course.between
+            begun = _course(_free(course.name, kept), cut, start_day - 1, first=last)
+            kept.append(replace(begun, gate=gate, start_day=last, cycle_days=start_day - last))
+    levels = [replace(rule, amount=rule.amount * dose) for rule in pattern.doses]
+    new = replace(
+        pattern, name=_free(pattern.name, kept), doses=tuple(levels), cycles=1, gate=None,
+        start_day=start_day, modifications=() if dose != 1.0 else pattern.modifications,
+    )  # fmt: skip
+    return Regimen((*kept, new))
+
+
+def continuation(schedule: Regimen, text: str) -> Regimen:
+    """Read a further cycle as the command line has it: ``"29"``, or ``"29 at 0.75"``.
+
+    Raises
+    ------
+    PkpdError
+        If the text means nothing.
+    """
+    found = re.fullmatch(r"\s*(?:day\s*)?(\d+)(?:\s*(?:@|at)\s*([\d.]+)\s*(%?))?\s*", text)
+    if found is None:
+        _refuse(f"{text!r} is no further cycle", '"29", or "29 at 0.75" for three quarters')
+    share = float(found[2]) / (100.0 if found[3] else 1.0) if found[2] else 1.0
+    return next_cycle(schedule, int(found[1]), share)
+
+
+def _course(name: str, planned: Sequence[Planned], end: int, first: int = 1) -> Course:
+    """Doses on protocol days as one cycle from day ``first`` to day ``end``."""
+    days: dict[DoseRule, list[int]] = {}
+    for day, rule in planned:
+        days.setdefault(replace(rule, days=(1,)), []).append(day - first + 1)
+    if not days:
+        _refuse("no dose is left of what was given", remedy="give the doses that were taken")
+    rules = tuple(replace(rule, days=tuple(sorted(on))) for rule, on in days.items())
+    return Course(name, rules, end - first + 1)
+
+
+def _not_before(course: Course, end: int) -> Course:
+    if course.start_day is None or course.start_day > end:
+        return course
+    return replace(course, start_day=None)
+
+
+def _free(name: str, kept: Sequence[Course]) -> str:
+    taken = {course.name for course in kept}
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name} {number}"
+    return free
+
+
+def _refuse(what: str, allowed: str | None = None, remedy: str | None = None) -> NoReturn:
+    raise PkpdError(sentence(where="doses of a patient", what=what, allowed=allowed, remedy=remedy))

@@ -1,0 +1,107 @@
+"""The figure of one patient's forecast: counts with bands, and recovery by day."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from pkpd.data.dataset import BELOW
+from pkpd.fitting.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    RUST,
+    SKY,
+    WIDTH,
+    censored_points,
+    log_axis,
+    points,
+    styled,
+)
+from pkpd.forecasting.bank import BOTH, criterion
+from pkpd.forecasting.seen import Seen
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from pkpd.forecasting.result import Forecast
+
+COLOURS = {"neutrophils": BLUE, "platelets": RUST}
+FLOOR = {"neutrophils": 0.01, "platelets": 1.0, "wbc": 0.05, "marrow_blasts": 0.1}
+_STYLES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+
+
+@styled
+def draw(forecast: Forecast, label: Any) -> Figure:
+    """Draw the forecast of one patient.
+
+    Parameters
+    ----------
+    forecast, label
+        Whose.
+    """
+    one, weighed = forecast.dataset.sel(patient=label), forecast.weighed[label]
+    seen = weighed.seen
+    lines = [
+        x for x in ("neutrophils", "platelets", "wbc", "marrow_blasts") if _shown(x, one, seen)
+    ]
+    figure = Figure(figsize=(WIDTH, 2.0 * len(lines) + 1.9), layout="constrained")
+    every = figure.subplots(len(lines) + 1, 1, sharex=True)
+    back = weighed.bank.asked.back or {}
+    for ax, line in zip(every, lines, strict=False):
+        _counts(ax, one, seen, line, back.get(line))
+    _recovered(every[-1], one, dict(back), seen.last_day)
+    every[-1].set_xlabel("protocol day (day 1 = first dose)")
+    every[0].set_title(f"Patient {label}: counts until day {seen.last_day}")
+    every[0].set_xlim(1, int(one["day"].values[-1]))
+    return figure
+
+
+def _shown(line: str, one: xr.Dataset, seen: Seen) -> bool:
+    known = line in one["line"].values
+    return known and (line in COLOURS or line in seen.line)
+
+
+def _counts(ax: Axes, one: xr.Dataset, seen: Seen, line: str, back: float | None) -> None:
+    counts, day = one["count"].sel(line=line), one["day"].values
+    floor, colour = FLOOR.get(line, 0.01), COLOURS.get(line, GREY)
+    for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)):
+        lower, upper = (np.maximum(counts.sel(quantile=q).values, floor) for q in (low, high))
+        ax.fill_between(day, lower, upper, color=colour, alpha=alpha, linewidth=0)
+    ax.plot(day, np.maximum(counts.sel(quantile=0.5).values, floor), color=colour)
+    mine = np.array([name == line for name in seen.line], dtype=bool)
+    at, value = seen.time[mine] + 1.0, np.maximum(seen.value[mine], floor)
+    below = seen.censored[mine] == BELOW
+    points(ax, at[~below], value[~below])
+    censored_points(ax, at[below], value[below])
+    if back is not None:
+        ax.axhline(back, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
+        ax.annotate(
+            f"{back:g}", (1.0, back), xycoords=("axes fraction", "data"), xytext=(3, 0),
+            textcoords="offset points", va="center", fontsize=7,
+        )  # fmt: skip
+    ax.axvline(seen.last_day, color=GREY, linewidth=0.7, zorder=0)
+    log_axis(ax.yaxis)
+    unit = "%" if line == "marrow_blasts" else "10⁹/L"
+    ax.set_ylabel(f"{line.replace('_', ' ')}\n({unit})")
+
+
+def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, float], last: int) -> None:
+    names = [criterion(*item) for item in back.items()]
+    colours = [COLOURS.get(line, SKY) for line in back]
+    if BOTH in one["criterion"].values:
+        names, colours = [*names, BOTH], [*colours, INK]
+    day = one["day"].values
+    for name, colour, style in zip(names, colours, _STYLES, strict=False):
+        share = one["recovered"].sel(criterion=name).values
+        label = name.replace(">=", "≥")
+        ax.step(day, share, where="post", color=colour, linestyle=style, label=label)
+    ax.axvline(last, color=GREY, linewidth=0.7, zorder=0)
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}"))
+    ax.set_ylabel("back by that day\n(of 100)")
+    ax.legend(loc="lower right")

@@ -1,0 +1,160 @@
+"""How measured counts scatter around what a virtual patient has: log densities of counts.
+
+A fit brings the residual errors that it has estimated. Other sources have none; theirs are numbers
+of the card ``models/leukaemia/counting.toml``, on the log scale with Student's t. A count below its
+limit contributes the probability of lying there (M3), as everywhere in the package
+(`pkpd.fitting.model.residual`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.cards import card_folder
+from pkpd.ensemble.ensemble import Ensemble
+from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.fitting.model.residual import ResidualError, lognormal
+from pkpd.leukaemia.parameters import read_leukaemia_card
+from pkpd.solve.cache import keep_compilations
+
+Floats = NDArray[np.float64]
+
+COUNTED = ("neutrophils", "platelets", "wbc", "marrow_blasts", "blood_blasts")
+"""What a forecast can learn from, by the names of `pkpd.course.course.Course`."""
+
+SAME_LINE: Mapping[str, str] = {"leukocytes": "wbc"}
+"""Names of lines in data sets -> those of courses."""
+
+
+@dataclass(frozen=True)
+class CountError:
+    """Residual error of one line, and values of its coefficients.
+
+    Attributes
+    ----------
+    error
+        Form.
+    coefficients
+        Numbers, or ``[M]`` by draw of the source.
+    nu
+        Degrees of freedom; not read for the normal distribution.
+    """
+
+    error: ResidualError
+    coefficients: tuple[Any, ...]
+    nu: Any = np.inf
+
+    def log_density(
+        self, prediction: Floats, draw: NDArray[np.int64], value: float, censored: int, lower: float
+    ) -> Floats:
+        """Log density of one measurement in L patients, or log probability of a censored one.
+
+        Parameters
+        ----------
+        prediction : float[L]
+            In the unit of the line.
+        draw : int[L]
+            Draw of each patient.
+        value, censored, lower
+            As in `pkpd.data.dataset.Observations`.
+        """
+        own = [np.asarray(c, dtype=float) for c in (*self.coefficients, self.nu)]
+        *coefficients, nu = [c[draw] if c.ndim else c for c in own]
+        made = _compiled(self.error.form, self.error.nu is not None, int(censored), float(lower))
+        return np.asarray(made(prediction, tuple(coefficients), nu, value))
+
+    def central(self) -> CountError:
+        """Take coefficients that differ by draw at their medians."""
+        middle = tuple(float(np.median(c)) for c in self.coefficients)
+        return CountError(self.error, middle, float(np.median(self.nu)))
+
+    def simulate(
+        self, prediction: Floats, draw: NDArray[np.int64], rng: np.random.Generator
+    ) -> Floats:
+        """Draw one measurement of each patient, ``[L]``."""
+        own = [np.asarray(c, dtype=float) for c in (*self.coefficients, self.nu)]
+        *coefficients, nu = [c[draw] if c.ndim else c for c in own]
+        return self.error.simulate(prediction, tuple(coefficients), nu, rng)
+
+
+@lru_cache(maxsize=64)
+def _compiled(form: Any, student: bool, censored: int, lower: float) -> Any:
+    """Density of measurements of one kind, compiled for all patients at once."""
+    keep_compilations()
+    error = ResidualError(form, (), lognormal(1.0, nu=1.0).nu if student else None)
+
+    def density(prediction: Any, coefficients: Any, nu: Any, value: Any) -> Any:
+        return error.log_density(
+            prediction, coefficients, nu, value, np.array(censored), np.array(lower)
+        )
+
+    return jax.jit(density)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How counts of every line scatter.
+
+    Attributes
+    ----------
+    errors
+        By line.
+    limits
+        What a reported 0 is below, by line.
+    words
+        Where they come from, in a phrase.
+    """
+
+    errors: Mapping[str, CountError]
+    limits: Mapping[str, float] = field(default_factory=dict)
+    words: str = ""
+
+    def with_errors(self, errors: Mapping[str, ResidualError]) -> Measurement:
+        """Put other residual errors in the place of some lines'."""
+        own = {line: count_error(error) for line, error in errors.items()}
+        words = f"{self.words}; given for {', '.join(errors)}" if errors else self.words
+        return Measurement({**self.errors, **own}, self.limits, words)
+
+    def central(self) -> Measurement:
+        """Take errors that differ by draw at their medians."""
+        errors = {line: one.central() for line, one in self.errors.items()}
+        return Measurement(errors, self.limits, self.words)
+
+
+def count_error(error: ResidualError) -> CountError:
+    """Take a residual error with the values that it is written with."""
+    nu = np.inf if error.nu is None else error.nu.value
+    return CountError(error, tuple(c.value for c in error.coefficients), nu)
+
+
+def measurement_of(ensemble: Ensemble) -> Measurement:
+    """How counts of a source's patients scatter: by its fit, or by the card."""
+    known = _card()
+    nu = known["count_degrees_of_freedom"]
+    usual = {line: count_error(lognormal(known[f"count_sd_{line}"], nu=nu)) for line in COUNTED}
+    limits = {line: known[f"count_limit_{line}"] for line in COUNTED}
+    if not isinstance(ensemble, FittedEnsemble):
+        return Measurement(usual, limits, "card counting")
+    values, fitted = ensemble.values.values, {}
+    for name, error in ensemble.model.residual.items():
+        line = SAME_LINE.get(name, name)
+        if line not in COUNTED or error.form == "own":
+            continue
+        got = [values.get(n, one.value) for n, one in error.estimates(name).items()]
+        size = len(error.coefficients)
+        fitted[line] = CountError(error, tuple(got[:size]), got[size] if error.nu else np.inf)
+    return Measurement({**usual, **fitted}, limits, f"residual error of the {ensemble.words}")
+
+
+@lru_cache(maxsize=1)
+def _card() -> Mapping[str, float]:
+    path = Path(str(card_folder("leukaemia"))) / "counting.toml"
+    return {name: p.value for name, p in read_leukaemia_card(path).parameters.items()}

@@ -1,0 +1,67 @@
+"""Arguments and options of ``pkpd forecast``; only the standard library and typer are imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def forecast_options(
+    patient: Annotated[Path, typer.Argument(help="Counts so far (.csv), of one patient or many.")],
+    schedule: Annotated[str, typer.Argument(help="Schedule or trial, as a .toml file or by name.")],
+    cohort: Annotated[
+        str | None, typer.Option(metavar="ID", help="Cohort of the file, where it has several.")
+    ] = None,
+    by_day: Annotated[
+        int | None, typer.Option(min=1, help="Protocol day that the sentence names.")
+    ] = None,
+    until_day: Annotated[
+        int | None, typer.Option(min=2, help="Last day of the forecast; the file's by default.")
+    ] = None,
+    next_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--next",
+            metavar="DAY",
+            help='Another continuation: one more cycle from that day, "29 at 0.75" with three '
+            "quarters of the doses; repeatable.",
+        ),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="NAME", help="DLT rule instead of the file's.")
+    ] = None,
+    marrow: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Marrow: friberg or leukaemia.")
+    ] = None,
+    posterior: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Posterior of the marrow with leukaemia."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, importance, smc or map.")
+    ] = "auto",
+    units: Annotated[
+        str | None, typer.Option(metavar="UNIT", help="Unit of the counts, such as cells/uL.")
+    ] = None,
+    bank: Annotated[int, typer.Option(min=100, help="Virtual patients.")] = 10_000,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the uncertain parameters.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 1,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where table and figures go.")] = Path(
+        "build/forecast"
+    ),
+    figure_format: Annotated[
+        list[str] | None,
+        typer.Option("--figure-format", metavar="NAME", help="svg, pdf or png; repeatable."),
+    ] = None,
+) -> Iterator[str]:
+    """Forecast a patient's counts from those seen so far: when they are back, and risks."""
+    from pkpd.forecasting.command import forecast_lines
+
+    asked: dict[str, Any] = {"cohort": cohort, "by_day": by_day, "until_day": until_day}
+    asked |= {"rule": rule, "marrow": marrow, "posterior": posterior, "draws": draws}
+    asked |= {"alternatives": next_ or (), "formats": figure_format or ["svg"]}
+    asked |= {"engine": engine, "units": units, "bank": bank, "seed": seed}
+    yield from forecast_lines(patient, schedule, out, **asked)

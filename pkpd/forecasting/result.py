@@ -1,0 +1,286 @@
+"""What a forecast returns: numbers, words, a table and a figure; further counts update it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pkpd.data.dataset import Dataset
+from pkpd.data.sheets import TableSource
+from pkpd.errors import PkpdError, sentence
+from pkpd.forecasting.bank import Bank
+from pkpd.forecasting.seen import Seen, read_seen
+from pkpd.forecasting.summaries import of_patient, summary, together
+from pkpd.forecasting.weighing import Weighed
+from pkpd.forecasting.words import aligned, facts_of, first_sentence, percent, table_of, warnings
+from pkpd.schedule import Regimen
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from pkpd.forecasting.forecast import Forecaster
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Forecasts of one patient or of many.
+
+    Attributes
+    ----------
+    forecaster
+        Source and banks.
+    weighed
+        Virtual patients with their weights, by patient.
+    engine
+        Engine that was asked for.
+    notes
+        Sentences on what was left out of the data.
+    continuations
+        Other continuations by patient and name.
+    """
+
+    forecaster: Forecaster
+    weighed: Mapping[Any, Weighed]
+    engine: str = "auto"
+    notes: tuple[str, ...] = ()
+    continuations: Mapping[Any, Mapping[str, Bank]] = field(default_factory=dict)
+
+    @property
+    def patients(self) -> tuple[Any, ...]:
+        """Labels of the patients."""
+        return tuple(self.weighed)
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """All numbers by ``patient``.
+
+        ``recovered`` (criterion, day): probability that a line is back by the end of a protocol
+        day, never having been low counted as back; ``recovery_day`` (criterion, quantile) in days
+        since the start of day 1: 0 never low after the last dose, infinite not seen; ``low``
+        (criterion): probability to be low at all. ``count`` (line, day, quantile): what a
+        laboratory would count in the morning, without its error, transfused platelets included, the
+        dead going on as if they lived.
+        ``nadir`` and ``grade_4`` (graded), over all days or ``_ahead`` of the last count seen.
+        With a rule ``dlt`` among those ``dlt_judged``, ``dlt_before`` treatment and
+        ``pending_weight`` (`pkpd.designs.weight_of_forecast`). With leukaemia ``response``
+        (response_code) and ``death``. ``pareto_k``, ``effective`` and ``engine`` say how far the
+        forecast is to be trusted.
+        """
+        return self._dataset
+
+    @cached_property
+    def _dataset(self) -> xr.Dataset:
+        some = next(iter(self.weighed.values()))
+        found = {label: of_patient(one) for label, one in self.weighed.items()}
+        return together("patient", found, some.bank, self._attrs)
+
+    @property
+    def _attrs(self) -> dict[str, str]:
+        made = self.forecaster
+        attrs = {"marrow": made.ensemble.marrow, "scatter of counts": made.measurement.words}
+        return attrs | ({"rule": made.rule.name} if made.rule else {})
+
+    @cached_property
+    def alternatives(self) -> xr.Dataset:
+        """Numbers of every continuation by ``patient`` and ``continuation``, "as planned" first.
+
+        Raises
+        ------
+        PkpdError
+            If no continuation was asked for.
+        """
+        import xarray as xr
+
+        if not self.continuations:
+            what, remedy = "no other continuation was asked for", "give alternatives="
+            raise PkpdError(sentence(where="forecast", what=what, remedy=remedy))
+        every = []
+        for label, one in self.weighed.items():
+            banks = {"as planned": one.bank, **self.continuations[label]}
+            day = one.seen.last_day
+            found = {name: summary(bank, one.weights, day) for name, bank in banks.items()}
+            every.append(together("continuation", found, one.bank, self._attrs))
+        return xr.concat(every, dim="patient").assign_coords(patient=list(self.patients))
+
+    def __getitem__(self, patient: Any) -> Forecast:
+        """Forecast of one patient, by its label."""
+        label = self._label(patient)
+        others = {label: self.continuations[label]} if label in self.continuations else {}
+        return replace(self, weighed={label: self.weighed[label]}, continuations=others)
+
+    def __iter__(self) -> Iterator[Forecast]:
+        """Forecasts of the patients one by one."""
+        return (self[label] for label in self.patients)
+
+    def __len__(self) -> int:
+        """Return the number of patients."""
+        return len(self.weighed)
+
+    def __repr__(self) -> str:
+        """Tell the first patient's forecast in a sentence."""
+        more = f" (and {len(self) - 1} more)" if len(self) > 1 else ""
+        return f"Forecast({self.sentence()}{more})"
+
+    def sentence(self, patient: Any = None, by_day: int | None = None) -> str:
+        """Tell a forecast in one sentence.
+
+        Parameters
+        ----------
+        patient
+            Whose; the first if not given.
+        by_day
+            Protocol day that it names; the end of the telling week if not given.
+        """
+        label = self.patients[0] if patient is None else self._label(patient)
+        one = self.weighed[label]
+        if by_day is not None and not 1 <= by_day <= one.bank.days:
+            allowed = f"1 to {one.bank.days}"
+            raise PkpdError(sentence(where="by_day", what=f"{by_day}", allowed=allowed))
+        return first_sentence(one, self.dataset.sel(patient=label), by_day)
+
+    def summary(self, by_day: int | None = None) -> str:
+        """Tell all forecasts: sentence, table of recovery, risks, warnings."""
+        parts = []
+        for label, one in self.weighed.items():
+            data = self.dataset.sel(patient=label)
+            how = f"{len(one.bank):,} virtual patients, worth {one.effective:,.0f}"
+            parts += [
+                f"Patient {label}: {len(one.seen)} counts until day {one.seen.last_day} "
+                f"({how}; {one.engine})",
+                "",
+                self.sentence(label, by_day),
+                "",
+                *aligned(table_of(one, data)),
+                "",
+                *facts_of(one, data),
+                *self._continued_lines(label),
+                *(f"! {text}" for text in warnings(one)),
+                "",
+            ]
+        return "\n".join([*parts, *(f"! {note}." for note in self.notes)]).rstrip()
+
+    def _continued_lines(self, label: Any) -> list[str]:
+        if label not in self.continuations:
+            return []
+        data = self.alternatives.sel(patient=label)
+        one = self.weighed[label]
+        rows: list[tuple[str, ...]] = [
+            ("", *(f"grade 4 {line} ahead" for line in data["graded"].values), "neutrophils back")
+        ]
+        from pkpd.forecasting.words import main_criterion, protocol_day
+
+        name = main_criterion(one)
+        for other in data["continuation"].values:
+            mine = data.sel(continuation=other)
+            day = protocol_day(mine["recovery_day"].sel(criterion=name, quantile=0.5))
+            rows.append(
+                (
+                    str(other),
+                    *(percent(float(v)) for v in mine["grade_4_ahead"].values),
+                    "not seen" if day is None else "never low" if day == 0 else f"day {day}",
+                )
+            )
+        return ["", *aligned(rows)]
+
+    def table(self) -> pd.DataFrame:
+        """One row for each patient, criterion and quantity: estimate, 80 % interval."""
+        from pkpd.forecasting.tables import frame_of
+
+        return frame_of(self)
+
+    def update(
+        self,
+        patient: Dataset | TableSource | Mapping[str, Any],
+        *,
+        units: Mapping[str, str] | str | None = None,
+        lines: Mapping[Any, str] | None = None,
+        lloq: float | Mapping[str, float] | None = None,
+    ) -> Forecast:
+        """Take further counts into account.
+
+        Parameters
+        ----------
+        patient, units, lines, lloq
+            The new counts alone, as of `pkpd.forecast`; patients that are not among them stay as
+            they are.
+
+        Returns
+        -------
+        Forecast
+            Of the same patients; other continuations are weighed anew as well.
+
+        Raises
+        ------
+        PkpdError
+            If a patient is unknown, or a count is known already.
+        """
+        limits = self.forecaster.measurement.limits
+        seen, notes = read_seen(
+            patient, units=units, lines=lines, lloq=lloq, limits=limits, to_begin=False
+        )
+        if len(seen) == 1 and len(self) == 1 and not _has_labels(patient):
+            seen = (replace(seen[0], label=self.patients[0]),)
+        weighed, continuations = dict(self.weighed), dict(self.continuations)
+        for one in seen:
+            label = self._label(one.label)
+            before = weighed[label]
+            weighed[label] = self.forecaster.updated(before, one, self.engine)  # pyright: ignore
+            if label in continuations and weighed[label].bank is not before.bank:
+                continuations[label] = {
+                    name: self.forecaster.continued(weighed[label], bank.lanes.regimen)
+                    for name, bank in continuations[label].items()
+                }
+        return replace(self, weighed=weighed, notes=notes, continuations=continuations)
+
+    def continued(self, alternatives: Mapping[str, Regimen] | Sequence[str]) -> Forecast:
+        """Simulate the same patients under other continuations.
+
+        Parameters
+        ----------
+        alternatives
+            As of `pkpd.forecast`.
+        """
+        from pkpd.forecasting.forecast import named_alternatives
+
+        found = {}
+        for label, one in self.weighed.items():
+            named = named_alternatives(alternatives, one.bank.lanes.regimen)
+            found[label] = {
+                name: self.forecaster.continued(one, regimen) for name, regimen in named.items()
+            }
+        return replace(self, continuations=found)
+
+    def plot(self, patient: Any = None) -> Figure:
+        """Draw counts with bands, and the probability to have recovered, of one patient.
+
+        Parameters
+        ----------
+        patient
+            Whose; the first if not given.
+        """
+        from pkpd.forecasting.figure import draw
+
+        label = self.patients[0] if patient is None else self._label(patient)
+        return draw(self, label)
+
+    def seen(self, patient: Any = None) -> Seen:
+        """Give what was seen of a patient; of the first if none is named."""
+        label = self.patients[0] if patient is None else self._label(patient)
+        return self.weighed[label].seen
+
+    def _label(self, patient: Any) -> Any:
+        for label in self.patients:
+            if label == patient or str(label) == str(patient):
+                return label
+        known = ", ".join(str(label) for label in self.patients[:10])
+        what = f"there is no patient {patient!r}"
+        raise PkpdError(sentence(where="forecast", what=what, allowed=known))
+
+
+def _has_labels(patient: Any) -> bool:
+    names = getattr(patient, "columns", patient if isinstance(patient, Mapping) else ())
+    return bool({"ID", "SUBJECT", "PATIENT", "USUBJID"} & {str(n).upper() for n in names})

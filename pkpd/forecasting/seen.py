@@ -1,0 +1,358 @@
+"""What has been seen of patients so far: counts, blasts, covariates and doses, by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.data.counts import SPELLINGS, read_counts
+from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
+from pkpd.data.nonmem import read_nonmem, subject_labels
+from pkpd.data.sheets import Sheet, TableSource, open_sheet
+from pkpd.errors import DataError, sentence
+from pkpd.forecasting.measurement import COUNTED, SAME_LINE
+from pkpd.subjects import check_possible
+
+Floats = NDArray[np.float64]
+
+BLASTS: Mapping[str, tuple[str, ...]] = {
+    "marrow_blasts": ("MARROW_BLASTS", "BM_BLASTS", "BM_BLASTS_PCT", "BMBLASTS"),
+    "blood_blasts": ("BLOOD_BLASTS", "PB_BLASTS", "PBBLASTS"),
+}
+"""Usual names of columns of blasts: percent of nucleated marrow cells, and 10^9/L in blood."""
+
+BODY: Mapping[str, tuple[str, ...]] = {
+    "age": ("AGE",),
+    "male": ("MALE",),
+    "weight": ("WEIGHT", "WT", "BW"),
+    "height": ("HEIGHT", "HT"),
+    "scr": ("SCR", "CREATININE"),
+    "crcl": ("CRCL", "CLCR"),
+}
+"""Usual names of columns of covariates (`pkpd.subjects`): years, 1 or 0, kg, cm, mg/dL, mL/min."""
+
+_DOSES = ("ID", "SUBJECT", "PATIENT", "DAY", "HOUR", "DRUG", "AMT", "DURATION", "ROUTE")
+
+
+@dataclass(frozen=True)
+class GivenDose:
+    """A dose that was given: protocol day, drug, mg, hour of the day, hours of infusion, route."""
+
+    day: int
+    drug: str
+    amount_mg: float
+    hour: float = 0.0
+    duration_h: float | None = None
+    route: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What has been seen of one patient.
+
+    Attributes
+    ----------
+    label
+        Name of the patient.
+    line : K names
+        Of `pkpd.forecasting.measurement.COUNTED`.
+    time : float[K]
+        Days since the start of day 1; what was counted before is put at the start.
+    value, censored, lower : [K]
+        As in `pkpd.data.dataset.Observations`; 10^9/L, marrow blasts in percent.
+    body
+        Covariates that are known, by the names of `pkpd.subjects`.
+    doses
+        Doses given, where the table tells them.
+    """
+
+    label: Any
+    line: tuple[str, ...]
+    time: Floats
+    value: Floats
+    censored: NDArray[np.int64]
+    lower: Floats
+    body: Mapping[str, float] = field(default_factory=dict)
+    doses: tuple[GivenDose, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of counts."""
+        return len(self.line)
+
+    @property
+    def last_day(self) -> int:
+        """Protocol day of the last count."""
+        return int(np.floor(self.time.max())) + 1 if len(self) else 1
+
+    def until(self, day: float) -> Seen:
+        """Keep the counts of protocol days up to this one."""
+        return self.taken(np.flatnonzero(self.time < day))
+
+    def joined(self, later: Seen) -> Seen:
+        """Add counts; those of a line and time that are there already take their place."""
+        again = set(zip(later.line, later.time.tolist(), strict=True))
+        pairs = zip(self.line, self.time.tolist(), strict=True)
+        mine = self.taken(np.array([k for k, p in enumerate(pairs) if p not in again], dtype=int))
+        both = replace(
+            mine,
+            line=(*mine.line, *later.line),
+            **{
+                name: np.concatenate([getattr(mine, name), getattr(later, name)])
+                for name in ("time", "value", "censored", "lower")
+            },
+            body={**mine.body, **later.body},
+            doses=tuple(dict.fromkeys((*mine.doses, *later.doses))),
+        )
+        return both.taken(np.argsort(both.time, kind="stable"))
+
+    def taken(self, index: NDArray[np.int64]) -> Seen:
+        """Take some of the counts, by their places."""
+        return replace(
+            self,
+            line=tuple(self.line[k] for k in index),
+            **{name: getattr(self, name)[index] for name in ("time", "value", "censored", "lower")},
+        )
+
+
+def read_seen(
+    patient: Dataset | TableSource | Mapping[str, Any],
+    *,
+    units: Mapping[str, str] | str | None = None,
+    lines: Mapping[Any, str] | None = None,
+    lloq: float | Mapping[str, float] | None = None,
+    limits: Mapping[str, float] | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    to_begin: bool = True,
+) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
+    """Read what has been seen of one patient or of many.
+
+    Parameters
+    ----------
+    patient
+        File or data frame by protocol day (`pkpd.read_counts`: ``DAY`` and a column for each line,
+        or ``LINE`` and ``VALUE``) or in the style of NONMEM (``TIME`` and ``DV``), a mapping of
+        columns, or a data set that has been read. Without ``ID`` all rows are of one patient.
+        Columns of `BLASTS` and `BODY` are understood; ``DRUG`` and ``AMT`` (mg), perhaps ``HOUR``,
+        ``DURATION`` (h) and ``ROUTE``, tell doses that differ from the schedule.
+    units, columns
+        As of `pkpd.read_counts`.
+    lines
+        Codes of lines, as of `pkpd.read_nonmem`, or columns as of `pkpd.read_counts`.
+    lloq
+        Limit of quantification, one or by line; values under it count as below it.
+    limits
+        What a reported 0 is below, by line.
+    to_begin
+        Whether counts on treatment are asked for, of every patient.
+
+    Returns
+    -------
+    tuple of Seen
+        By patient, in the order of the table.
+    tuple of str
+        Sentences on what was left out.
+
+    Raises
+    ------
+    DataError
+        Naming file, row, column, value and remedy.
+    """
+    if isinstance(patient, Dataset):
+        return _of_dataset(patient, limits or {}, {}, {}, to_begin)
+    if isinstance(patient, Mapping):
+        import pandas as pd
+
+        patient = pd.DataFrame(dict(patient))
+    table = _with_identity(patient)
+    sheet = open_sheet(table, {}, _DOSES)
+    if "DAY" not in sheet.at and "DATE" not in sheet.at and {"TIME", "DV"} <= set(sheet.at):
+        of_columns = {"DV": units} if isinstance(units, str) else units
+        data = read_nonmem(table, lines=lines, units=of_columns, lloq=lloq, columns=columns)
+        body = _bodies(sheet)
+        return _of_dataset(data, limits or {}, body, {}, to_begin)
+    names = {code: line for line, codes in {**SPELLINGS, **BLASTS}.items() for code in codes}
+    known = {code: line for code, line in names.items() if SAME_LINE.get(line, line) in COUNTED}
+    data = read_counts(
+        table,
+        lines=known | {str(k): v for k, v in (lines or {}).items()},
+        units=_units(units, sheet, known),
+        lloq=lloq,
+        columns=columns,
+    )
+    return _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
+
+
+def _with_identity(source: TableSource) -> Any:
+    """Give a table without patients' names the only patient 1."""
+    import pandas as pd
+
+    sheet = open_sheet(source, {}, ("ID",))
+    if {"ID", "SUBJECT", "PATIENT", "USUBJID"} & set(sheet.at):
+        return source
+    if isinstance(source, str | Path):
+        frame = pd.read_csv(source, dtype=str, keep_default_na=False)
+        frame.attrs["name"] = Path(source).name
+    else:
+        frame = source if isinstance(source, pd.DataFrame) else source.to_pandas()
+    return frame.assign(ID="1")
+
+
+def _units(
+    units: Mapping[str, str] | str | None, sheet: Sheet, known: Mapping[str, str]
+) -> Mapping[str, str] | None:
+    """One unit for all counts is not one for blasts of the marrow."""
+    if not isinstance(units, str):
+        return units
+    if "LINE" in sheet.at:
+        codes = {sheet.text("LINE", i).upper() for i in range(len(sheet.rows))}
+    else:
+        codes = set(sheet.at)
+    lines = {known[code] for code in codes if code in known} - {"marrow_blasts"}
+    return dict.fromkeys(lines, units)
+
+
+def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
+    """Covariates of the patients that the table tells, by patient."""
+    labels, out = _labels(sheet), {}
+    for label in dict.fromkeys(labels):
+        rows = [i for i, other in enumerate(labels) if other == label]
+        body = {}
+        for name, codes in BODY.items():
+            for code in codes:
+                if code not in sheet.at:
+                    continue
+                values = sheet.numbers(code)[rows]
+                seen = np.unique(values[np.isfinite(values)])
+                if seen.size > 1:
+                    raise DataError(
+                        sentence(
+                            where=sheet.place(rows[0], code),
+                            what=f"{name} changes from {seen[0]:g} to {seen[-1]:g}",
+                            remedy="give one value for a patient",
+                        )
+                    )
+                if seen.size:
+                    body[name] = float(seen[0])
+        check_possible({name: np.array([value]) for name, value in body.items()})
+        out[label] = body
+    return out
+
+
+def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
+    """Doses that the table tells, by patient."""
+    if "DRUG" not in sheet.at or "AMT" not in sheet.at:
+        return {}
+    amount, day = sheet.numbers("AMT"), sheet.numbers("DAY")
+    empty = np.full(len(amount), np.nan)
+    hour = sheet.numbers("HOUR") if "HOUR" in sheet.at else empty
+    duration = sheet.numbers("DURATION") if "DURATION" in sheet.at else empty
+    out: dict[Any, list[GivenDose]] = {}
+    for i, label in enumerate(_labels(sheet)):
+        drug = sheet.text("DRUG", i)
+        if not drug and not np.isfinite(amount[i]):
+            continue
+        good = bool(drug) and amount[i] >= 0 and day[i] >= 1
+        if not good:
+            raise DataError(
+                sentence(
+                    where=sheet.place(i, "AMT"),
+                    what=f"'{drug}' of {sheet.text('AMT', i) or 'no'} mg on day "
+                    f"{sheet.text('DAY', i)} is no dose",
+                    allowed="a drug, mg of 0 or more, a protocol day from 1",
+                )
+            )
+        mine = GivenDose(
+            int(day[i]),
+            drug,
+            float(amount[i]),
+            float(np.nan_to_num(hour[i])),
+            float(duration[i]) if np.isfinite(duration[i]) else None,
+            sheet.text("ROUTE", i) if "ROUTE" in sheet.at else "",
+        )
+        out.setdefault(label, []).append(mine)
+    return {label: tuple(doses) for label, doses in out.items()}
+
+
+def _labels(sheet: Sheet) -> list[Any]:
+    if "ID" not in sheet.at:
+        other = next(k for k in ("SUBJECT", "PATIENT", "USUBJID") if k in sheet.at)
+        sheet.at["ID"], sheet.label["ID"] = sheet.at[other], sheet.label[other]
+    return subject_labels(sheet).tolist()
+
+
+def _of_dataset(
+    data: Dataset,
+    limits: Mapping[str, float],
+    bodies: Mapping[Any, Mapping[str, float]],
+    doses: Mapping[Any, tuple[GivenDose, ...]],
+    to_begin: bool,
+) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
+    seen, found = data.observations, []
+    lines = [SAME_LINE.get(name, name) for name in data.lines]
+    notes = tuple(
+        f"{name} are not among what a forecast learns from ({', '.join(COUNTED)}); left out"
+        for name, line in zip(data.lines, lines, strict=True)
+        if line not in COUNTED
+    )
+    if len(notes) == len(lines):
+        msg = sentence(
+            where=data.events.source,
+            what="has no counts that a forecast can learn from",
+            allowed=", ".join(COUNTED),
+            remedy='name them: lines={1: "neutrophils"}',
+        )
+        raise DataError(msg)
+    for b, label in enumerate(np.asarray(data.subjects).tolist()):
+        kept = np.array(
+            [k for k in np.flatnonzero(seen.subject == b) if lines[seen.line[k]] in COUNTED], int
+        )
+        line = tuple(lines[seen.line[k]] for k in kept)
+        value, censored = seen.value[kept].copy(), seen.censored[kept].copy()
+        lower = seen.lower[kept].copy()
+        for k in np.flatnonzero((value <= 0) & (censored == NOT_CENSORED)):
+            value[k], censored[k], lower[k] = limits.get(line[k], 0.1), BELOW, 0.0
+        time = seen.time[kept] / 24.0
+        if to_begin:
+            _check_times(data.events.source, label, time)
+        mine = Seen(
+            label, line, np.maximum(time, 0.0), value, censored, lower,
+            dict(bodies.get(label, {})), doses.get(label, ()),
+        )  # fmt: skip
+        found.append(mine.taken(np.argsort(mine.time, kind="stable")))
+    return tuple(found), notes
+
+
+def _check_times(source: str, label: Any, time: Floats) -> None:
+    """Refuse a patient of whom nothing is known on treatment."""
+    if not time.size:
+        what, remedy = "has no count", "leave the patient out"
+    elif (time <= 0).all():
+        what = "has counts before the first dose only"
+        remedy = "give counts on treatment, or simulate: pkpd.simulate"
+    else:
+        return
+    raise DataError(sentence(where=f"{source}, patient {label}", what=what, remedy=remedy))
+
+
+def chosen(seen: Sequence[Seen], label: Any) -> Seen:
+    """Find a patient by its label.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    for one in seen:
+        if one.label == label or str(one.label) == str(label):
+            return one
+    msg = sentence(
+        where="patients",
+        what=f"there is no patient {label!r}",
+        allowed=", ".join(str(one.label) for one in seen[:10]),
+    )
+    raise DataError(msg)

@@ -1,0 +1,61 @@
+"""Forecasts as a data frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pkpd.forecasting.words import COMPLETE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pkpd.forecasting.result import Forecast
+
+
+def frame_of(forecast: Forecast) -> pd.DataFrame:
+    """One row for each patient, quantity and criterion or line.
+
+    Columns: ``patient``, ``quantity``, ``of``, ``estimate``, and ``lower`` and ``upper`` of the
+    80 % interval where there is one.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for label in forecast.patients:
+        one = forecast.dataset.sel(patient=label)
+
+        def add(quantity: str, of: str, values: Any, label: Any = label) -> None:
+            low, middle, high = (
+                values if len(values) == 3 else (float("nan"), *values, float("nan"))
+            )
+            rows.append(
+                {
+                    "patient": label,
+                    "quantity": quantity,
+                    "of": of,
+                    "estimate": float(middle),
+                    "lower": float(low),
+                    "upper": float(high),
+                }
+            )
+
+        def three(values: Any) -> Any:
+            return values.sel(quantile=[0.1, 0.5, 0.9]).values
+
+        for name in one["criterion"].values:
+            add("recovery_day", str(name), three(one["recovery_day"].sel(criterion=name)))
+            add("low", str(name), [one["low"].sel(criterion=name)])
+        for line in one["graded"].values:
+            for name in ("nadir", "nadir_ahead"):
+                add(name, str(line), three(one[name].sel(graded=line)))
+            for name in ("grade_4", "grade_4_ahead"):
+                add(name, str(line), [one[name].sel(graded=line)])
+        for name in ("dlt", "dlt_judged", "dlt_before", "pending_weight", "death"):
+            if name in one:
+                add(name, "", [one[name]])
+        if "response" in one:
+            codes = [c for c in one["response_code"].values if str(c).startswith(COMPLETE)]
+            add("remission", "", [one["response"].sel(response_code=codes).sum()])
+        for name in ("pareto_k", "effective"):
+            add(name, "", [one[name]])
+    return pd.DataFrame(rows)

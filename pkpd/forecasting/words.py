@@ -1,0 +1,210 @@
+"""A forecast in words: one sentence, and a table of text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pkpd.evidence.criticism.psis import LIMIT
+from pkpd.forecasting.bank import BOTH, criterion
+from pkpd.forecasting.weighing import Weighed
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+COMPLETE = "CR"
+"""Beginning of the codes of complete remission, with or without full recovery of counts."""
+
+
+def main_criterion(one: Weighed) -> str:
+    """Criterion that the sentence tells: neutrophils, or the only line that is asked for."""
+    back = one.bank.asked.back or {}
+    line = "neutrophils" if "neutrophils" in back else next(iter(back))
+    return criterion(line, back[line])
+
+
+def in_words(name: str) -> str:
+    """Tell a criterion in words.
+
+    Examples
+    --------
+    >>> in_words("neutrophils >= 0.5")
+    'neutrophils of 0.5 or more'
+    """
+    line, _, level = name.partition(" >= ")
+    return f"{line} of {level} or more" if level else "both counts back"
+
+
+def telling_day(one: xr.Dataset, name: str) -> int:
+    """End of the week in which half of such patients have recovered; the last day if they don't."""
+    recovered = one["recovered"].sel(criterion=name)
+    there = np.flatnonzero(recovered.values >= 0.5)
+    last = int(recovered["day"].values[-1])
+    first = int(one["last_day_seen"]) + 1
+    day = int(recovered["day"].values[there[0]]) if there.size else last
+    return min(7 * int(np.ceil(max(day, first) / 7)), last)
+
+
+def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) -> str:
+    """Tell the forecast of one patient in a sentence.
+
+    Parameters
+    ----------
+    weighed, one
+        The forecast, and its numbers without the dimension ``patient``.
+    by_day
+        Protocol day that the sentence names; the end of the telling week if not given.
+    """
+    name = main_criterion(weighed)
+    day = telling_day(one, name) if by_day is None else by_day
+    share = float(one["recovered"].sel(criterion=name, day=day))
+    text = f"By day {day}, {_hundred(share)} of 100 such patients have {in_words(name)}"
+    low, middle, high = (
+        protocol_day(one["recovery_day"].sel(criterion=name, quantile=q)) for q in (0.1, 0.5, 0.9)
+    )
+    if float(one["low"].sel(criterion=name)) < 0.5:
+        return f"{text}; most of them are never below after the last dose."
+    if middle is None:
+        end = int(one["day"].values[-1])
+        return f"{text}; fewer than half of them do within the {end} days forecast."
+    where = f"between day {low} and day {high}" if high else f"from day {low} on"
+    if low == 0:
+        where = f"until day {high}, or are never below" if high else "or are never below"
+    return f"{text}; half of them by day {middle}, 8 of 10 {where}."
+
+
+def protocol_day(value: Any) -> int | None:
+    """Protocol day in which a time since the start of day 1 lies; ``None`` if it is not seen.
+
+    Examples
+    --------
+    >>> protocol_day(27.3), protocol_day(float("inf"))
+    (28, None)
+    """
+    time = float(value)
+    return int(np.ceil(time)) if np.isfinite(time) else None
+
+
+def warnings(weighed: Weighed) -> list[str]:
+    """Tell what deserves attention, one sentence each."""
+    told = []
+    for lost in weighed.unexplained:
+        value = f"{lost.value:g} %" if lost.line == "marrow_blasts" else f"{lost.value:g} x 10^9/L"
+        chance = (
+            "fewer than 1 in a million"
+            if lost.probability < 1e-6
+            else (f"about 1 in {_rounded(1.0 / lost.probability):,}")
+        )
+        told.append(
+            f"No virtual patient explains {lost.line.replace('_', ' ')} of {value} on day "
+            f"{lost.day}: {chance} such patients would show a count as far out; it was left out."
+        )
+    if not np.isfinite(weighed.log_likelihood).any():
+        told.append("All virtual patients have died before the last count: nothing was learned.")
+    elif weighed.k > LIMIT and weighed.engine == "importance":
+        told.append(
+            f"Hardly any virtual patient is like this one (Pareto k {weighed.k:.2f}, "
+            f'{weighed.effective:.0f} of {len(weighed.bank):,} count): take engine="smc".'
+        )
+    elif weighed.k > LIMIT:
+        told.append(f"The weights are not to be trusted (Pareto k {weighed.k:.2f}).")
+    return told
+
+
+def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
+    """Rows of the table of recovery: name, median day, interval, shares by days."""
+    last, seen = int(one["day"].values[-1]), int(one["last_day_seen"])
+    days = [d for d in range(7, last + 1, 7) if d > seen][:5] or [last]
+    rows: list[tuple[str, ...]] = [
+        ("", "median day", "80 % interval", *(f"by day {d}" for d in days))
+    ]
+    wanted = [criterion(*item) for item in (weighed.bank.asked.back or {}).items()]
+    wanted += [BOTH] if BOTH in weighed.bank.criteria else []
+    for name in wanted:
+        at = one["recovery_day"].sel(criterion=name)
+        ends = [protocol_day(at.sel(quantile=q)) for q in (0.1, 0.5, 0.9)]
+        low, middle, high = ("never low" if d == 0 else f"{d or f'> {last}'}" for d in ends)
+        shares = one["recovered"].sel(criterion=name)
+        rows.append(
+            (
+                name if name != BOTH else "both",
+                middle,
+                f"{low} to {high}",
+                *(percent(float(shares.sel(day=d))) for d in days),
+            )
+        )
+    return rows
+
+
+def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
+    """Nadir, grade 4, toxicity, remission and death in lines of text."""
+    lines = []
+    for line in one["graded"].values:
+        low, middle, high = (
+            float(one["nadir_ahead"].sel(graded=line, quantile=q)) for q in (0.1, 0.5, 0.9)
+        )
+        if np.isfinite(middle):
+            lines.append(
+                f"lowest {line} still ahead: {middle:.2g} ({low:.2g} to {high:.2g}) x 10^9/L; "
+                f"grade 4 ahead in {percent(float(one['grade_4_ahead'].sel(graded=line)))}, at any "
+                f"time in {percent(float(one['grade_4'].sel(graded=line)))}"
+            )
+    rule = weighed.bank.asked.rule
+    if rule is not None:
+        lines.append(
+            f"dose-limiting toxicity by {rule.name}: {percent(float(one['dlt']))} of the "
+            f"{percent(float(one['dlt_judged']))} who can be judged "
+            f"(before treatment {percent(float(one['dlt_before']))})"
+        )
+    if "response" in one:
+        codes = [str(c) for c in one["response_code"].values]
+        complete = [c for c in codes if c.startswith(COMPLETE)]
+        share = float(one["response"].sel(response_code=complete).sum())
+        lines.append(f"remission ({', '.join(complete)}): {percent(share)}")
+        lines.append(f"death within the days forecast: {percent(float(one['death']))}")
+    return lines
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage.
+
+    Examples
+    --------
+    >>> percent(0.624), percent(0.0004), percent(0.9996)
+    ('62 %', '< 1 %', '> 99 %')
+    """
+    if not np.isfinite(share):
+        return "-"
+    if 0 < share < 0.005:
+        return "< 1 %"
+    if 0.995 < share < 1:
+        return "> 99 %"
+    return f"{100 * share:.0f} %"
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns side by side, the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _hundred(share: float) -> str:
+    number = round(100 * share)
+    if number == 0 and share > 0:
+        return "fewer than 1"
+    if number == 100 and share < 0.9995:
+        return "more than 99"
+    return str(number)
+
+
+def _rounded(number: float) -> int:
+    """Round to one digit that counts."""
+    power = 10 ** int(np.floor(np.log10(max(number, 1.0))))
+    return int(round(number / power) * power)

@@ -1,0 +1,272 @@
+"""Forecasts from end to end: numbers, words, updates, continuations, bad input, the command."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+import pkpd
+from pkpd.cli import app
+from pkpd.data.dataset import NOT_CENSORED
+from pkpd.errors import PkpdError
+from pkpd.forecasting import Seen, forecaster, measurement_of, next_cycle
+from pkpd.forecasting.bank import asked_of, simulated
+from pkpd.forecasting.tempering import Tempering
+from pkpd.models import residual
+
+CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
+EARLY = {"DAY": [1, 8], "ANC": [1.5, 0.5]}
+NEUTROPHILS = "neutrophils >= 0.5"
+
+
+@pytest.fixture(scope="module")
+def source():
+    return pkpd.source("rr_aml", marrow="friberg", patients=1, draws=10)
+
+
+@pytest.fixture(scope="module")
+def made(source):
+    return forecaster(source, 45, bank=3000, rule="leukemia_d42_generic", threads=2)
+
+
+@pytest.fixture(scope="module")
+def found(source):
+    return pkpd.forecast(
+        source, EARLY, CLOFARABINE, 45, bank=3000, engine="importance", rule="leukemia_d42_generic"
+    )
+
+
+def test_counts_that_are_seen_narrow_what_comes(found, made):
+    data, weighed = found.dataset.isel(patient=0), found.weighed[1]
+    prior = replace(weighed, log_likelihood=np.zeros(3000))
+    before = pkpd.results.Forecast(found.forecaster, {1: prior}).dataset.isel(patient=0)
+
+    def width(of, day):
+        at = of["count"].sel(line="neutrophils", day=day)
+        return float(np.log(at.sel(quantile=0.9) / at.sel(quantile=0.1)))
+
+    assert width(data, 8) < 0.6 * width(before, 8)
+    assert width(data, 14) < width(before, 14)
+    # the median follows the counts
+    assert float(data["count"].sel(line="neutrophils", day=8, quantile=0.5)) == pytest.approx(
+        0.6, abs=0.2
+    )
+
+
+def test_numbers_are_those_of_the_weighed_patients(found):
+    data, one = found.dataset.isel(patient=0), found.weighed[1]
+    days = one.bank.recovery[NEUTROPHILS]
+    shares = [float(one.weights @ (days <= day)) for day in data["day"].values]
+    np.testing.assert_allclose(data["recovered"].sel(criterion=NEUTROPHILS), shares, atol=1e-9)
+    assert (np.diff(shares) >= 0).all()
+    middle = float(data["recovery_day"].sel(criterion=NEUTROPHILS, quantile=0.5))
+    assert one.weights @ (days < middle) <= 0.5 <= one.weights @ (days <= middle)
+    lowest = np.exp(one.bank.measured["neutrophils"].min(axis=1).astype(float))
+    share = float(data["grade_4"].sel(graded="neutrophils"))
+    assert share == pytest.approx(float(one.weights @ (lowest < 0.5)))
+    judged = np.isfinite(one.bank.dlt)
+    dlt = one.weights[judged] @ one.bank.dlt[judged] / one.weights[judged].sum()
+    assert float(data["dlt"]) == pytest.approx(dlt)
+    both = np.maximum(days, one.bank.recovery["platelets >= 20"])
+    np.testing.assert_array_equal(one.bank.recovery["both"], both)
+
+
+def test_further_counts_do_what_all_counts_at_once_do(found, source):
+    later = {"DAY": [10, 12], "ANC": [0.35, "<0.3"], "PLT": [40, ""]}
+    updated = found.update(later)
+    every = {k: [*EARLY.get(k, ["", ""]), *later[k]] for k in later}
+    at_once = pkpd.forecast(
+        source, every, CLOFARABINE, 45, bank=3000, engine="importance", rule="leukemia_d42_generic"
+    )
+    np.testing.assert_allclose(
+        updated.weighed[1].log_likelihood, at_once.weighed[1].log_likelihood, rtol=1e-10
+    )
+    assert updated.seen().last_day == 12
+    assert len(found.seen()) == 2, "the first is left as it was"
+    with pytest.raises(PkpdError, match="of day 8 are known already"):
+        found.update({"DAY": [8], "ANC": [0.7]})
+
+
+def test_the_sentence_tells_the_numbers(found):
+    data = found.dataset.isel(patient=0)
+    text = found.sentence(by_day=21)
+    share = 100 * float(data["recovered"].sel(criterion=NEUTROPHILS, day=21))
+    assert text.startswith(f"By day 21, {share:.0f} of 100 such patients have neutrophils of 0.5")
+    day = np.ceil(float(data["recovery_day"].sel(criterion=NEUTROPHILS, quantile=0.5)))
+    assert f"half of them by day {day:.0f}" in text
+    assert repr(found).startswith("Forecast(By day ")
+    table = found.table().set_index(["quantity", "of"])
+    assert table.loc[("recovery_day", NEUTROPHILS), "estimate"] == pytest.approx(
+        float(data["recovery_day"].sel(criterion=NEUTROPHILS, quantile=0.5))
+    )
+
+
+def test_a_continuation_changes_what_comes_and_not_what_was(found):
+    both = found.continued(
+        {"early": next_cycle(CLOFARABINE, 15), "late": next_cycle(CLOFARABINE, 29)}
+    )
+    data = both.alternatives.isel(patient=0)
+    counts = data["count"].sel(line="neutrophils", quantile=0.5)
+    planned, early, late = (counts.sel(continuation=c) for c in ("as planned", "early", "late"))
+    np.testing.assert_allclose(
+        early.sel(day=slice(1, 15)), planned.sel(day=slice(1, 15)), rtol=1e-5
+    )
+    assert float(early.sel(day=25)) < 0.7 * float(planned.sel(day=25))
+    assert float(late.sel(day=40)) < 0.7 * float(planned.sel(day=40))
+    assert "next cycle 29 at 0.5" in found.continued(["29 at 0.5"]).summary()
+    by_mode = replace(
+        found, weighed={1: found.forecaster.weighed(found.seen(), CLOFARABINE, "map")}
+    )
+    mode = by_mode.continued({"late": next_cycle(CLOFARABINE, 29)}).alternatives.isel(patient=0)
+    line = mode["count"].sel(line="neutrophils", quantile=0.5, day=slice(1, 28))
+    np.testing.assert_allclose(
+        line.sel(continuation="late"), line.sel(continuation="as planned"), rtol=1e-5
+    )
+    with pytest.raises(PkpdError, match="differs from the schedule on day 4"):
+        found.continued(
+            {"other": pkpd.daily("clofarabine", "5 mg/m^2", days="1-3", route="iv", duration="1 h")}
+        )
+
+
+def test_hidden_recovery_lies_in_the_intervals(made):
+    """The source's own patients: eight of ten true days lie in intervals of 80 %."""
+    bank = made.bank_for(CLOFARABINE)
+    asked = asked_of(made.ensemble, None, None, None, 45)
+    truth = simulated(bank.lanes, bank.lanes.drawn(60, 77), asked, 2)
+    rng, inside = np.random.default_rng(5), []
+    error = made.measurement.errors["neutrophils"]
+    columns = [
+        error.simulate(truth.counted("neutrophils", t), truth.who.draw, rng) for t in (0.0, 7.0)
+    ]
+    for i in range(60):
+        values = np.array([column[i] for column in columns])
+        seen = Seen(i, ("neutrophils",) * 2, np.array([0.0, 7.0]), values,
+                    np.full(2, NOT_CENSORED), np.full(2, -np.inf))  # fmt: skip
+        one = made.weighed(seen, CLOFARABINE, "importance")
+        days, true = one.bank.recovery[NEUTROPHILS], truth.recovery[NEUTROPHILS][i]
+        place = one.weights[days < true].sum() + rng.random() * one.weights[days == true].sum()
+        inside.append(0.1 <= place <= 0.9)
+    low, high = stats.binom.ppf([0.001, 0.999], 60, 0.8)
+    assert low <= sum(inside) <= high
+
+
+def test_where_weights_degenerate_particles_are_tempered(made):
+    many = {"DAY": [1, 3, 5, 8, 10, 12], "ANC": [0.9, 0.9, 0.7, 0.5, 0.35, 0.2],
+            "PLT": [45, 40, 38, 30, 25, 30]}  # fmt: skip
+    made.tempering = Tempering(400)
+    (seen,), _ = pkpd.forecasting.read_seen(many)
+    weak = made.weighed(seen, CLOFARABINE, "importance")
+    assert weak.k > 0.7
+    told = pkpd.results.Forecast(made, {1: weak}).summary()
+    assert "Hardly any virtual patient is like this one" in told
+    strong = made.weighed(seen, CLOFARABINE, "auto")
+    assert strong.engine == "smc"
+    assert strong.effective == pytest.approx(400)
+    assert len(set(strong.bank.who.scores[:, -1].round(9))) > 200, "particles have moved"
+    by_mode = made.weighed(seen, CLOFARABINE, "map")
+    for day in (20.0, 24.0, 28.0):
+        shares = [
+            float(one.weights @ (one.bank.recovery[NEUTROPHILS] <= day))
+            for one in (strong, by_mode)
+        ]
+        assert shares[0] == pytest.approx(shares[1], abs=0.35), "a normal approximation is near"
+
+
+def test_what_nobody_explains_is_told(found):
+    odd = found.update({"DAY": [10], "ANC": [150.0]})
+    assert "No virtual patient explains neutrophils of 150 x 10^9/L on day 10" in odd.summary()
+    np.testing.assert_allclose(odd.weighed[1].weights, found.weighed[1].weights)
+
+
+def test_many_patients_with_their_own_schedules(source):
+    counts = {"ID": ["a", "a", "b", "b"], "DAY": [1, 8, 1, 8], "ANC": [1.5, 0.5, 4, 3]}
+    half = pkpd.daily("clofarabine", "2.5 mg/m^2", days="1-5", route="iv", duration="1 h")
+    found = pkpd.forecast(
+        source, counts, {"a": CLOFARABINE, "b": half}, 40, bank=500, engine="importance"
+    )
+    assert found.patients == ("a", "b")
+    assert len(found["b"]) == 1
+    recovered = found.dataset["recovered"].sel(criterion=NEUTROPHILS, day=21)
+    assert float(recovered.sel(patient="b")) > float(recovered.sel(patient="a"))
+    with pytest.raises(PkpdError, match="there is no patient 'c'"):
+        found["c"]
+
+
+def test_bodies_and_doses_of_the_table_are_used(source):
+    counts = {**EARLY, "CRCL": [35, ""], "DRUG": ["clofarabine", ""], "AMT": [60, ""]}
+    found = pkpd.forecast(source, counts, CLOFARABINE, 30, bank=500, engine="importance")
+    bank = found.weighed[1].bank
+    assert set(bank.lanes.sample(bank.who)["crcl"]) == {35.0}
+    assert bank.lanes.regimen.courses[0].doses[0].amount == 60.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"engine": "guess"}, "engine 'guess'; allowed: auto, importance, smc, map"),
+        ({"until_day": 5}, "the last count is of day 8, the forecast ends on 5"),
+        ({"bank": 10}, "bank: 10; allowed"),
+        ({"back": {"basophils": 1.0}}, "basophils of 1; allowed"),
+        ({"rule": "leukemia_d56_generic"}, "it looks at day 56, and the forecast ends on day 40"),
+        ({"clock": "induction"}, "no course 'induction'"),
+        ({"patient": {"DAY": [8], "WBC": [3.0]}}, "counts of wbc, which the source does not have"),
+        ({"schedule": pkpd.daily("hydroxyurea", "1 g", days="1-5", route="oral")}, "hydroxyurea"),
+        ({"schedule": "mine.toml"}, "str is no schedule"),
+        ({"schedule": {"b": CLOFARABINE}}, "there is no schedule; allowed: b"),
+    ],
+)
+def test_bad_input_gets_one_sentence(source, changes, told):
+    asked = {"patient": EARLY, "schedule": CLOFARABINE, "until_day": 40, "bank": 200} | changes
+    with pytest.raises(PkpdError, match=re.escape(told)) as caught:
+        pkpd.forecast(source, **asked)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_scatter_of_counts_can_be_given(source):
+    wide = {"neutrophils": residual.lognormal(2.0)}
+    found = pkpd.forecast(
+        source, EARLY, CLOFARABINE, 30, bank=500, engine="importance", errors=wide
+    )
+    assert found.weighed[1].effective > 300
+    card = measurement_of(source).errors["neutrophils"]
+    z = (np.log(0.5) - np.log([1.0, 0.4])) / card.coefficients[0]
+    density = card.log_density(np.array([1.0, 0.4]), np.zeros(2, int), 0.5, 0, -np.inf)
+    expected = stats.t.logpdf(z, card.nu) - np.log(card.coefficients[0] * 0.5)
+    np.testing.assert_allclose(density, expected, rtol=1e-9)
+
+
+def test_the_figure_shows_counts_and_recovery(found, tmp_path):
+    figure = found.plot()
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    assert labels == ["neutrophils\n(10⁹/L)", "platelets\n(10⁹/L)", "back by that day\n(of 100)"]
+    figure.savefig(tmp_path / "p.svg")
+    marks = [c for c in figure.axes[0].collections if len(c.get_offsets()) == 2]
+    np.testing.assert_allclose(marks[-1].get_offsets().data[:, 1], [1.5, 0.5])
+
+
+def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
+    (tmp_path / "p.csv").write_text("ID,DAY,ANC\nx 1,1,1.5\nx 1,8,0.5\n")
+    (tmp_path / "s.toml").write_text(
+        'title = "t"\npopulation = "rr_aml"\nrule = "leukemia_d42_generic"\nhorizon_days = 45\n'
+        '[dose.clofarabine]\namount = "5 mg/m^2"\ndays = "1-5"\nroute = "iv"\nduration = "1 h"\n'
+        '[course.c]\ndoses = ["clofarabine"]\ncycle_days = 28\n'
+    )
+    words = [str(tmp_path / "p.csv"), str(tmp_path / "s.toml"), "--out", str(tmp_path / "out")]
+    small = ["--marrow", "friberg", "--bank", "400", "--draws", "5", "--engine", "importance"]
+    done = CliRunner().invoke(app, ["forecast", *words, *small, "--by-day", "28", "--next", "29"])
+    assert done.exit_code == 0, done.output
+    assert "By day 28, " in done.output
+    assert "dose-limiting toxicity by leukemia_d42_generic" in done.output
+    assert "next cycle 29" in done.output
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "forecast.csv",
+        "forecast_x_1.svg",
+    ]
+    done = CliRunner().invoke(app, ["forecast", *words, "--cohort", "nobody"])
+    assert done.exit_code == 2
+    assert "there is no cohort 'nobody'" in done.output

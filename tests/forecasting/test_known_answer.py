@@ -1,0 +1,124 @@
+"""Weights, tempering and the mode against a posterior in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from known_answer import (
+    ERROR,
+    NORMAL,
+    SPREAD,
+    FlatLanes,
+    posterior,
+    seen_of,
+)
+from scipy import stats
+
+from pkpd.forecasting.bank import Asked, simulated
+from pkpd.forecasting.mode import _Search
+from pkpd.forecasting.tempering import Tempering, tempered
+from pkpd.forecasting.weighing import more, weigh
+
+ASKED = Asked(back={"neutrophils": 0.5})
+FEW, MANY = [1.2, 0.9], [0.30, 0.33, 0.27, 0.31, 0.36, 0.29, 0.30, 0.33]
+
+
+def bank(n=4000, seed=1, **lanes):
+    made = FlatLanes(**lanes)
+    return simulated(made, made.drawn(n, seed), ASKED, threads=1)
+
+
+def test_weights_give_the_posterior_in_closed_form():
+    found = weigh(bank(40_000), seen_of(FEW), NORMAL)
+    z, (mean, sd, _) = found.bank.who.scores[:, 0], posterior(FEW)
+    average = found.weights @ z
+    assert found.k < 0.7
+    assert average == pytest.approx(mean, abs=4 * sd / np.sqrt(found.effective))
+    assert np.sqrt(found.weights @ (z - average) ** 2) == pytest.approx(sd, rel=0.03)
+
+
+def test_one_count_after_the_other_gives_what_all_together_give():
+    made = bank()
+    first, both = seen_of(MANY[:3]), seen_of(MANY)
+    later = both.taken(np.arange(3, len(MANY)))
+    one = more(weigh(made, first, NORMAL), later, NORMAL, made)
+    np.testing.assert_allclose(
+        one.log_likelihood, weigh(made, both, NORMAL).log_likelihood, rtol=1e-10
+    )
+    assert len(one.seen) == len(MANY)
+
+
+def test_a_count_below_its_limit_gives_the_probability_of_lying_there():
+    made, seen = bank(200), seen_of([0.2])
+    below = type(seen)("p", seen.line, seen.time, seen.value, np.array([1]), np.array([0.0]))
+    found = weigh(made, below, NORMAL).log_likelihood
+    logs = made.measured["neutrophils"][:, 1].astype(float)
+    np.testing.assert_allclose(found, stats.norm.logcdf(np.log(0.2), logs, ERROR), rtol=1e-5)
+
+
+@pytest.mark.parametrize("values", [FEW, MANY])
+def test_tempering_gives_the_posterior_in_closed_form(values):
+    found = tempered(
+        weigh(bank(500), seen_of(values), NORMAL), NORMAL, 3, Tempering(1500), threads=1
+    )
+    z, (mean, sd, _) = found.bank.who.scores, posterior(values)
+    # neighbours in a chain are alike: a third of the particles count
+    assert z[:, 0].mean() == pytest.approx(mean, abs=4 * sd / np.sqrt(500))
+    assert z[:, 0].std() == pytest.approx(sd, rel=0.12)
+    # of the others nothing is learned
+    np.testing.assert_allclose(z[:, 1:].mean(axis=0), 0.0, atol=0.15)
+    np.testing.assert_allclose(z[:, 1:].std(axis=0), 1.0, rtol=0.12)
+
+
+def test_tempering_weighs_draws_by_their_marginal_likelihood():
+    shift = (-0.5, 0.0, 0.5, 1.0)
+    found = tempered(
+        weigh(bank(2000, shift=shift), seen_of(MANY), NORMAL), NORMAL, 5, Tempering(3000), 1
+    )
+    evidence = np.exp([posterior(MANY, s)[2] for s in shift])
+    share = np.bincount(found.bank.who.draw, minlength=4) / 3000
+    np.testing.assert_allclose(share, evidence / evidence.sum(), atol=0.06)
+
+
+def test_further_counts_temper_on_from_where_the_particles_are():
+    all_seen = seen_of(MANY)
+    early, late = all_seen.taken(np.arange(4)), all_seen.taken(np.arange(4, len(MANY)))
+    source = bank(1000)
+    first = tempered(weigh(source, early, NORMAL), NORMAL, 3, Tempering(1500), 1)
+    second = tempered(more(first, late, NORMAL, source), NORMAL, 4, Tempering(1500), 1)
+    mean, sd, _ = posterior(MANY)
+    z = second.bank.who.scores[:, 0]
+    assert z.mean() == pytest.approx(mean, abs=4 * sd / np.sqrt(500))
+    assert z.std() == pytest.approx(sd, rel=0.12)
+
+
+def test_the_mode_and_its_curvature_are_those_of_the_closed_form():
+    search = _Search(FlatLanes(), seen_of(MANY), NORMAL, frozenset())
+    at, value, _, done = search.from_here(np.zeros(3))
+    covariance = np.linalg.inv(search.slopes(at)[1])
+    mean, sd, _ = posterior(MANY)
+    assert done
+    np.testing.assert_allclose(at, [mean, 0.0, 0.0], atol=1e-4)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), [sd, 1.0, 1.0], rtol=1e-3)
+    y = np.log(MANY) - np.log(2.0) - SPREAD * mean
+    density = stats.norm.logpdf(y, scale=ERROR).sum() - np.log(MANY).sum() - 0.5 * mean**2
+    assert value == pytest.approx(density, rel=1e-6)
+
+
+@pytest.mark.parametrize("odd", [250.0, 9.0])
+def test_a_count_that_nobody_explains_is_set_aside_and_told(odd):
+    made = bank()
+    values = [1.5, 1.4, odd]
+    found = weigh(made, seen_of(values), NORMAL)
+    (lost,) = found.unexplained
+    assert (lost.day, lost.value) == (4, odd)
+    # two-sided tail of the predictive distribution given the others, normal on the log scale
+    mean, sd, _ = posterior(values[:2])
+    z = (np.log(odd) - np.log(2.0) - SPREAD * mean) / np.hypot(SPREAD * sd, ERROR)
+    alone = (np.log(odd) - np.log(2.0)) / np.hypot(SPREAD, ERROR)
+    expected = min(2 * stats.norm.sf(z), 2 * stats.norm.sf(alone))
+    assert expected < 1e-4
+    assert lost.probability < 1e-4
+    assert lost.probability == pytest.approx(expected, rel=1.0, abs=2e-6)
+    without = weigh(made, seen_of(values[:2]), NORMAL)
+    np.testing.assert_allclose(found.log_likelihood, without.log_likelihood)

@@ -1,0 +1,134 @@
+"""What has been seen of a patient: tables by day and in the style of NONMEM; bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pkpd
+from pkpd.errors import PkpdError
+from pkpd.forecasting import as_given, continuation, next_cycle, read_seen
+from pkpd.forecasting.seen import GivenDose
+
+LENALIDOMIDE = pkpd.daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
+CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
+
+
+def test_a_table_by_protocol_day_is_read():
+    (seen,), notes = read_seen(
+        {
+            "DAY": [0, 1, 8, 12],
+            "ANC": [2.5, 2.0, "<0.1", 0.0],
+            "PLT": [90, "", 20, 12],
+            "WBC": ["", 4.0, "", ""],
+            "BM_BLASTS": [40, "", "", ""],
+            "AGE": [70, "", "", ""],
+            "SEX": ["f", "", "", ""],
+        },
+        limits={"neutrophils": 0.2},
+    )
+    assert seen.line[:3] == ("neutrophils", "platelets", "marrow_blasts")
+    assert set(seen.line) == {"neutrophils", "platelets", "wbc", "marrow_blasts"}
+    mine = np.array([line == "neutrophils" for line in seen.line])
+    np.testing.assert_array_equal(seen.time[mine], [0.0, 0.0, 7.0, 11.0])
+    np.testing.assert_array_equal(seen.value[mine], [2.5, 2.0, 0.1, 0.2])
+    np.testing.assert_array_equal(seen.censored[mine], [0, 0, 1, 1])
+    assert seen.body == {"age": 70.0}
+    assert (seen.last_day, notes) == (12, ())
+
+
+def test_rows_of_one_count_each_and_many_patients(tmp_path):
+    table = pd.DataFrame(
+        {"ID": ["a", "b", "a"], "DAY": [8, 9, 1], "LINE": ["ANC", "PLT", "ANC"],
+         "VALUE": [0.4, 30, 3]}
+    )  # fmt: skip
+    table.to_csv(tmp_path / "p.csv", index=False)
+    seen, _ = read_seen(tmp_path / "p.csv")
+    assert [one.label for one in seen] == ["a", "b"]
+    np.testing.assert_array_equal(seen[0].value, [3.0, 0.4])
+
+
+def test_counts_per_microlitre_are_converted_and_blasts_are_not():
+    (seen,), _ = read_seen(
+        {"DAY": [2, 8], "ANC": [900, 300], "BM_BLASTS": [30, ""]}, units="cells/uL"
+    )
+    assert dict(zip(seen.line, seen.value, strict=True)) == {
+        "neutrophils": 0.3,
+        "marrow_blasts": 30.0,
+    }
+
+
+def test_a_table_in_the_style_of_nonmem_is_read():
+    (seen,), _ = read_seen(
+        {"ID": [1, 1, 1, 1], "TIME": [0, 48, 168, 180], "DV": ["", 2.0, 0.3, 60],
+         "EVID": [1, 0, 0, 0], "AMT": [30, "", "", ""], "CMT": [1, 2, 2, 3]},
+        lines={2: "neutrophils", 3: "platelets"},
+    )  # fmt: skip
+    assert seen.line == ("neutrophils", "neutrophils", "platelets")
+    np.testing.assert_allclose(seen.time, [2.0, 7.0, 7.5])
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"DAY": [0, 1], "ANC": [2, 3]}, "has counts before the first dose only; give counts on"),
+        ({"DAY": [1, 8], "ANC": [4000, 900]}, r"cannot be; allowed.*units=\"cells/uL\""),
+        ({"DAY": [8], "ANC": [-1]}, "a count of neutrophils of -1"),
+        ({"DAY": [8], "HB": [9.5]}, "known line"),
+        ({"DAY": [8], "ANC": [0.4], "AGE": [700]}, r"age = 700 is impossible"),
+        ({"DAY": [8, 9], "ANC": [0.4, 0.5], "WT": [70, 90]}, "weight changes from 70 to 90"),
+        ({"DAY": [1, 8], "ANC": ["", 1], "DRUG": ["x", ""], "AMT": [-3, ""]}, "is no dose"),
+    ],
+)  # fmt: skip
+def test_bad_tables_get_one_sentence(table, told):
+    with pytest.raises(PkpdError, match=told) as caught:
+        read_seen(table)
+    assert str(caught.value).count("\n") == 0
+
+
+def calendar(regimen):
+    """Day, drug, amount of every dose on the planned calendar."""
+    return sorted(
+        (start + cycle * course.cycle_days + day - 1, rule.drug, rule.amount)
+        for course, start in zip(regimen.courses, regimen.start_days, strict=True)
+        for rule in course.doses
+        for cycle in range(course.cycles)
+        for day in rule.days
+    )
+
+
+def test_doses_that_were_given_take_the_place_of_those_planned():
+    planned = CLOFARABINE.then(LENALIDOMIDE, start_day=29)
+    given = as_given(
+        planned, [GivenDose(1, "clofarabine", 9.0), GivenDose(2, "clofarabine", 0.0)], 12
+    )
+    assert calendar(given)[:2] == [(1, "clofarabine", 9.0), (29, "lenalidomide", 10.0)]
+    assert len(calendar(given)) == 1 + 21
+    during = as_given(planned, [GivenDose(29, "lenalidomide", 5.0)], 30)
+    found = calendar(during)
+    assert [d for d in found if d[1] == "clofarabine"] == calendar(CLOFARABINE)
+    # day 30 was left out, the rest goes on as planned
+    assert [d[0] for d in found if d[1] == "lenalidomide"] == [29, *range(31, 50)]
+    with pytest.raises(
+        PkpdError, match=r"which the schedule does not give .did you mean 'clofarabine'"
+    ):
+        as_given(planned, [GivenDose(1, "clofarabin", 9.0)], 12)
+
+
+def test_a_further_cycle_is_appended_and_what_would_overlap_is_left_out():
+    twice = pkpd.on_off("lenalidomide", "10 mg", on=21, off=7, cycles=2)
+    other = next_cycle(twice, 36, dose=0.5)
+    assert calendar(other) == [
+        *((d, "lenalidomide", 10.0) for d in [*range(1, 22), *range(29, 36)]),
+        *((d, "lenalidomide", 5.0) for d in range(36, 57)),
+    ]
+    assert calendar(continuation(twice, "36 at 50%")) == calendar(other)
+    assert calendar(continuation(twice, "day 57")) == calendar(next_cycle(twice, 57))
+    for text, told in (
+        ("soon", "no further cycle"),
+        ("1", "after the first"),
+        ("30 at 0", "share"),
+    ):
+        with pytest.raises(PkpdError, match=told):
+            continuation(twice, text)
