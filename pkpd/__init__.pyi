@@ -27,11 +27,8 @@ from .errors import PkpdError
 from .fitting.checks.all_checks import check
 from .fitting.fit import fit
 from .fitting.maximum.individual_estimates import individual
-<<<<<<< HEAD
 from .fitting.saved import load_fit
-=======
 from .forecasting.forecast import forecast
->>>>>>> forecast
 from .nonmem.stream import read_control_stream
 from .report.fit.page import write_fit_page
 from .schedule import Regimen, daily, on_off
