@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -63,8 +64,22 @@ def card_names(kind: str) -> tuple[str, ...]:
     True
     """
     folder = card_folder(kind)
-    if not folder.is_dir():
-        return ()
+    if isinstance(folder, Path):
+        try:
+            changed = folder.stat().st_mtime_ns
+        except OSError:
+            return ()
+        return _names_in(str(folder), changed)
+    return _toml_names(folder) if folder.is_dir() else ()
+
+
+@lru_cache(maxsize=64)
+def _names_in(folder: str, changed: int) -> tuple[str, ...]:
+    """Names of the cards in a folder; `changed` tells one listing from a later one."""
+    return _toml_names(Path(folder))
+
+
+def _toml_names(folder: CardPath) -> tuple[str, ...]:
     files = (entry.name for entry in folder.iterdir() if entry.is_file())
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -431,6 +432,23 @@ def read_toml(path: CardPath | str) -> Table:
     instead = _INSTEAD.get()
     if instead is not None and instead[0] == str(path):
         return Table(instead[1], shown)
+    if isinstance(file, Path):
+        try:
+            found = file.stat()
+        except OSError:
+            pass  # reading it says what is wrong
+        else:
+            return Table(_parsed(file, shown, found.st_mtime_ns, found.st_size), shown)
+    return Table(_parse(file, shown), shown)
+
+
+@lru_cache(maxsize=512)
+def _parsed(file: Path, shown: str, changed: int, size: int) -> dict[str, Any]:
+    """Contents of a file, parsed once for as long as it does not change; nobody writes in them."""
+    return _parse(file, shown)
+
+
+def _parse(file: CardPath, shown: str) -> dict[str, Any]:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -456,7 +474,7 @@ def read_toml(path: CardPath | str) -> Table:
                 remedy="write them flat",
             )
         )
-    return Table(data, shown)
+    return data
 
 
 def _deeper_than(data: Mapping[str, Any], levels: int) -> bool:
