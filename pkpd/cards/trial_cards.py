@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pkpd.cards.diseases import disease_in_words, diseases, read_disease
 from pkpd.cards.drug_cards import GROWTH_FACTOR, DrugCard, growth_factors, load_drug_card
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.question_cards import read_questions
-from pkpd.cards.rule_cards import load_grades, load_rule, names_of
+from pkpd.cards.rule_cards import (
+    changed_rule,
+    load_grades,
+    load_rule,
+    names_of,
+    read_rule_change,
+)
 from pkpd.cards.schedule_cards import (
     Library,
     Part,
@@ -27,7 +34,7 @@ from pkpd.cards.tables import Table, read_toml
 from pkpd.cards.trial_drugs import TrialDrugs
 from pkpd.errors import CardError, sentence
 from pkpd.schedule import NEVER, STATUSES, GrowthFactorPolicy, Regimen, parse_days
-from pkpd.subjects import Population
+from pkpd.subjects import Population, with_medians
 from pkpd.trials import Arm, Cohort, DLTRule, PublishedOutcome, Trial
 
 FIRST_DOSE = "first_dose"
@@ -69,18 +76,20 @@ def rules_for(trial: Trial, cohort: Cohort) -> tuple[DLTRule, ...]:
         The same rule with its `clock` set to ``first_dose`` or to the name of a course.
     """
     rule = load_rule(beside(cohort.rule or "", Path(trial.path)))
+    rule = changed_rule(rule, trial.rule_change)
     return tuple(replace(rule, clock=clock) for clock in cohort.clocks)
 
 
 def population_of(trial: Trial) -> Population:
-    """Read the population of a trial: its card, or the file beside the trial's.
+    """Read the population of a trial: its card, or the file beside the trial's, as moved by it.
 
     Raises
     ------
     CardError
         If there is no such card.
     """
-    return load_population(str(beside(trial.population, Path(trial.path))))
+    found = load_population(str(beside(trial.population, Path(trial.path))))
+    return with_medians(found, dict(trial.medians))
 
 
 def disease_of(trial: Trial, population: Population | None = None) -> str:
@@ -183,6 +192,8 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         assumptions=tuple(dict.fromkeys(notes)),
         drug_cards=tuple(drugs.files.items()),
         growth_factor=_growth_factor(root, drugs),
+        medians=_medians(root),
+        rule_change=_rule_change(root),
         path=str(path),
     )
     trial = replace(trial, questions=read_questions(root, trial))
@@ -352,6 +363,27 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
     row.text("source", "")
     row.text("status", "")
     return policy
+
+
+def _medians(root: Table) -> tuple[tuple[str, float], ...]:
+    """Medians that the patients of the population are moved to, ``[patients]``."""
+    row = root.table("patients", None)
+    if row is None:
+        return ()
+    found = {
+        "age": row.number("median_age_years", None, minimum=1, maximum=95, unit="years"),
+        "weight": row.number("median_weight_kg", None, minimum=5, maximum=250, unit="kg"),
+        "crcl": row.number(
+            "median_creatinine_clearance_mL_min", None, minimum=5, maximum=250, unit="mL/min"
+        ),
+    }
+    row.done()
+    return tuple((name, float(value)) for name, value in found.items() if value is not None)
+
+
+def _rule_change(root: Table) -> tuple[tuple[str, Any], ...]:
+    row = root.table("rule_change", None)
+    return () if row is None else read_rule_change(row)
 
 
 def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:
