@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,24 @@ def load_trial(name: str | Path, drugs: Iterable[str] = ()) -> Trial:
     path = find_card("trials", name)
     root = read_toml(path)
     return _read_trial(root, path, TrialDrugs(Path(str(path)).parent, frozenset(drugs)))
+
+
+def trial_of(data: Mapping[str, Any], path: Path) -> Trial:
+    """Read a trial from what its file holds, or would hold.
+
+    Parameters
+    ----------
+    data
+        As `tomllib` gives it.
+    path
+        Where the file lies, or would: what it names lies beside it, and errors name it.
+
+    Raises
+    ------
+    CardError
+        As `load_trial`.
+    """
+    return _read_trial(Table(data, path.name), path, TrialDrugs(path.parent))
 
 
 def rules_for(trial: Trial, cohort: Cohort) -> tuple[DLTRule, ...]:

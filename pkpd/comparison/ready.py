@@ -123,5 +123,7 @@ def named_after(variant: Variant, trial: Trial) -> Trial:
 
 
 def trial_hash(trial: Trial) -> dict[str, str]:
-    """Hash of the trial's file."""
+    """Hash of the trial's file; of none for a trial that was not read from a file."""
+    if not Path(trial.path).is_file():
+        return {}
     return {f"trials/{Path(trial.path).stem}": card_hash(trial.path)}
