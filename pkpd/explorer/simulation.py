@@ -82,6 +82,11 @@ class Explored:
     assumed: Mapping[str, tuple[str, ...]]
     differences: tuple[PairRow, ...]
 
+    @property
+    def states(self) -> list[str]:
+        """What can have become of a patient, in the order of the curves."""
+        return list(map(str, self.result.curves["state"].values))
+
 
 def explore(state: State) -> Explored:
     """Simulate the schedules of a state.

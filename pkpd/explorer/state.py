@@ -29,6 +29,9 @@ PAGE = "page"
 PATIENTS, DRAWS, SEED = 50, 20, 1
 """A thousand virtual patients: every draw of what is not known meets the same fifty."""
 
+DEFAULT = "two_drugs_6_weeks"
+"""Schedule file that a page begins with where none is named."""
+
 MOST_SCHEDULES = 4
 MOST_DAYS = 400
 MOST_PATIENTS, MOST_DRAWS = 1000, 400
@@ -168,7 +171,7 @@ def opened(name: str | None, folder: Path) -> dict[str, Any]:
     Parameters
     ----------
     name
-        A file, or the name or registry number of a shipped trial; without it LEN+MEC.
+        A file, or the name of a shipped schedule or trial, also by its registry number.
     folder
         Working folder.
 
@@ -177,8 +180,8 @@ def opened(name: str | None, folder: Path) -> dict[str, Any]:
     CardError
         If there is no such file, or it is not one of schedules.
     """
-    card = trial_name(name or "nct01681537_len_mec")
-    path = find_card("trials", card)
+    card = trial_name(name or DEFAULT)
+    path = find_card("schedules" if card in card_names("schedules") else "trials", card)
     data = dict(read_toml(path).data)
     if data.get("kind", "trial") != "trial":
         raise CardError(

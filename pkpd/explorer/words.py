@@ -45,7 +45,7 @@ def page_content(found: Explored) -> dict[str, Any]:
         "quantiles": result.curves["quantile"].values.tolist(),
         "states": split_states(result),
         "schedules": [_schedule(found, cohort) for cohort in trial.cohorts],
-        "differences": [_difference(row) for row in found.differences],
+        "differences": [_difference(found, row) for row in found.differences],
         "sections": {
             "counts": {"sentence": _counts_sentence(found), "table": _counts_table(found)},
             "recovery": {"sentence": _recovery_sentence(found), "table": _recovery_table(found)},
@@ -85,20 +85,18 @@ def _rule(found: Explored) -> dict[str, Any]:
 
 
 def _schedule(found: Explored, cohort: Cohort) -> dict[str, Any]:
-    curves = found.result.curves.sel(cohort=cohort.id)
+    number = _cohorts(found).index(cohort)
+    states = [found.states.index(state) for state in split_states(found.result)]
     row = _row(found, cohort, "dlt")
     published = None if row is None else wording.published(row)
     return {
         "id": cohort.id,
         "label": cohort.label,
         "words": describe(cohort.regimen),
-        "counts": {str(line): _plain(curves["counts"].sel(line=line)) for line in curves["line"].values},
-        "dosed": {str(d): _plain(curves["dose_given"].sel(drug=d)) for d in curves["drug"].values},
-        "recovered": {
-            str(name): _plain(curves["recovered_interval"].sel(criterion=name))
-            for name in curves["criterion"].values
-        },
-        "split": _plain(curves["split"].sel(state=split_states(found.result))),
+        "counts": _by(found, "line", "counts", number),
+        "dosed": _by(found, "drug", "dose_given", number),
+        "recovered": _by(found, "criterion", "recovered_interval", number),
+        "split": _plain(found.result.curves["split"].values[number, states]),
         "dlt": None
         if row is None
         else {
@@ -120,11 +118,18 @@ def _schedule(found: Explored, cohort: Cohort) -> dict[str, Any]:
     }
 
 
-def _difference(row: PairRow) -> dict[str, Any]:
+def _by(found: Explored, dimension: str, name: str, number: int) -> dict[str, list[Any]]:
+    """Curves of one schedule by line, drug or criterion."""
+    curves = found.result.curves
+    values = curves[name].values[number]
+    return {str(key): _plain(v) for key, v in zip(curves[dimension].values, values, strict=True)}
+
+
+def _difference(found: Explored, row: PairRow) -> dict[str, Any]:
     return {
-        "first": row.first,
-        "second": row.second,
-        "what": row.rule,
+        "first": _label(found, row.first),
+        "second": _label(found, row.second),
+        "what": _what(found, row),
         "estimate": _number(row.difference),
         "lower": _number(row.lower),
         "upper": _number(row.upper),
@@ -157,7 +162,7 @@ def _counts_sentence(found: Explored) -> str:
             low, day = _row(found, cohort, "nadir", line), _row(found, cohort, "nadir_day", line)
             if low is not None and day is not None:
                 at = "" if math.isnan(day.estimate) else f" on day {day.estimate + 1:.0f}"
-                told.append(f"{line} fall to {wording.estimate_text(low)}{at}")
+                told.append(f"{line} {wording.estimate_text(low)}{at}")
         if told:
             parts.append(f"{cohort.label}: {' and '.join(told)}")
     return f"Lowest counts of the median patient (10^9/L). {'; '.join(parts)}." if parts else ""
@@ -166,12 +171,12 @@ def _counts_sentence(found: Explored) -> str:
 def _recovery_sentence(found: Explored) -> str:
     """Say how many have recovered by the rule's day, line by line."""
     curves, day = found.result.curves, _look_day(found)
+    bands, names = curves["recovered_interval"].values, list(map(str, curves["criterion"].values))
     parts = []
-    for cohort in _cohorts(found):
+    for number, cohort in enumerate(_cohorts(found)):
         told = []
-        for name in map(str, curves["criterion"].values):
-            share = curves["recovered_interval"].sel(cohort=cohort.id, criterion=name, day=day)
-            middle = float(share.sel(bound="mean"))
+        for name in names:
+            middle = float(bands[number, names.index(name), 1, day - 1])
             if not math.isnan(middle):
                 told.append(f"{name} in {wording.percent(middle)}")
         if told:
@@ -216,8 +221,8 @@ def _differences_sentence(found: Explored) -> str:
         few = math.isfinite(row.mc_error) and size < 2.0 * row.mc_error
         tie = " (no more than chance)" if few else ""
         texts.append(
-            f"{row.first} against {row.second}: {_points(row)}{tie}; the first has the lower risk "
-            f"in {wording.percent(row.p_first_safer)} of the draws"
+            f"{_label(found, row.first)} against {_label(found, row.second)}: {_points(row)}{tie}; "
+            f"the first has the lower risk in {wording.percent(row.p_first_safer)} of the draws"
         )
     head = "Differences in the same patients and draws, in percentage points"
     return f"{head}. {'. '.join(texts)}." if texts else f"{head}: the rule cannot judge enough."
@@ -230,7 +235,7 @@ def _counts_table(found: Explored) -> Table:
     rows = []
     for cohort in _cohorts(found):
         for line in map(str, found.result.curves["line"].values):
-            for endpoint in ("nadir", "nadir_day", "grade_4"):
+            for endpoint in ("nadir", "grade_4"):
                 rows += _cells(found, cohort, endpoint, line)
         rows += _cells(found, cohort, "platelet_transfusions", "platelets")
     return _table(("Schedule", "Endpoint", "Median or share", "90 % interval"), rows)
@@ -247,18 +252,18 @@ def _recovery_table(found: Explored) -> Table:
 
 
 def _split_table(found: Explored) -> Table:
-    curves, states = found.result.curves, split_states(found.result)
-    days = [d for d in dict.fromkeys((29, _look_day(found), 61, int(curves["day"].values[-1])))
-            if d <= int(curves["day"].values[-1])]  # fmt: skip
+    split, states = found.result.curves["split"].values, split_states(found.result)
+    chosen, last = [found.states.index(state) for state in states], split.shape[-1]
+    days = {day for day in (29, _look_day(found), 61, last) if day <= last}
     rows = []
-    for cohort in _cohorts(found):
+    for number, cohort in enumerate(_cohorts(found)):
         for day in sorted(days):
-            shares = curves["split"].sel(cohort=cohort.id, day=day, state=states).values
+            shares = split[number, chosen, day - 1]
             rows.append([cohort.label, day - 1, *(f"{100.0 * share:.0f} %" for share in shares)])
         for endpoint in ("complete_remission", "early_death"):
             rows += [
-                [r[0], r[1], *(r[2:3]), r[3], *[""] * (len(states) - 2)]
-                for r in _cells(found, cohort, endpoint, None)
+                [label, name, f"{share} ({span})", *[""] * (len(states) - 1)]
+                for label, name, share, span in _cells(found, cohort, endpoint, None)
             ]
     return _table(("Schedule", "End of day", *states), rows)
 
@@ -280,8 +285,8 @@ def _dlt_table(found: Explored) -> Table:
 def _differences_table(found: Explored) -> Table:
     rows = [
         [
-            f"{row.first} minus {row.second}",
-            row.rule,
+            f"{_label(found, row.first)} minus {_label(found, row.second)}",
+            _what(found, row),
             wording.percent(row.difference, row.mc_error, sign=True),
             wording.difference_range(row.lower, row.upper, row.mc_error),
             wording.percent(row.p_first_safer),
@@ -313,6 +318,15 @@ def _points(row: PairRow) -> str:
     middle = wording.percent(row.difference, row.mc_error, sign=True)
     span = wording.difference_range(row.lower, row.upper, row.mc_error)
     return f"{middle} points" + (f" ({span})" if span != "-" else "")
+
+
+def _label(found: Explored, cohort: str) -> str:
+    return found.result.trial.cohort(cohort).label
+
+
+def _what(found: Explored, row: PairRow) -> str:
+    """Share of patients that a difference is of."""
+    return wording.risk_name(found.result) if row.rule.startswith(found.rule.name) else row.rule
 
 
 def _cohorts(found: Explored) -> tuple[Cohort, ...]:

@@ -17,12 +17,15 @@ export function begin(offered, onChange) {
 export function build() {
   const where = document.activeElement?.closest("#controls") ? trail(document.activeElement) : null;
   const open = new Set([...document.querySelectorAll("#controls details[open]")].map((d) => d.id));
+  const before = new Set([...document.querySelectorAll("#controls details")].map((d) => d.id));
   forget();
   document.getElementById("trial").replaceChildren(trial());
   document.getElementById("schedules").replaceChildren(...state.cohorts().map(schedule));
   for (const details of document.querySelectorAll("#controls details")) if (open.has(details.id)) details.open = true;
   const add = document.getElementById("add");
   add.disabled = state.cohorts().length >= choices.most.schedules;
+  if (!built) built = true;
+  else for (const details of document.querySelectorAll("#controls details.part")) details.open = open.has(details.id) || !before.has(details.id);
   if (where) document.querySelectorAll(where.kind)[where.index]?.focus();
 }
 
@@ -40,7 +43,7 @@ function trial() {
   const { doc } = state;
   const data = doc.data;
   const own = choices.populations.find((p) => p.name === data.population);
-  const who = node("fieldset", {}, node("legend", {}, "Patients"));
+  const who = node("fieldset", {}, node("legend", { class: "hidden" }, "Patients"));
   who.append(field("Population", {
     paths: [["population"], ["disease"]], value: data.population ?? "", options: choices.populations.map((p) => [p.name, p.title]), wide: true,
     set: (v) => { data.population = v; delete data.disease; delete data.condition; delete data.patients; rebuilt(); },
@@ -53,7 +56,7 @@ function trial() {
   for (const [name, key, label, unit, least, most, step] of moved) {
     const usual = own ? own.medians[name] : Math.round((least + most) / 2);
     who.append(slider(label, {
-      paths: [["patients", key]], value: data.patients?.[key], usual, unit,
+      paths: [["patients", key]], value: data.patients?.[key], usual, unit, whose: "the population's",
       least: Math.min(least, Math.floor(usual / 2)), most, step,
       set: (v) => {
         data.patients ??= {};
@@ -63,11 +66,11 @@ function trial() {
       },
     }));
   }
-  return group(who, rule(data), ensemble(doc, data));
+  return group(part("patients", "Patients", who), part("rule", "Rule", rule(data)), part("model", "Model and simulation", ensemble(doc, data)));
 }
 
 function rule(data) {
-  const box = node("fieldset", {}, node("legend", {}, "Rule"));
+  const box = node("fieldset", {}, node("legend", { class: "hidden" }, "Rule"));
   const card = choices.rules.find((r) => r.name === data.rule);
   box.append(field("Count rule", {
     paths: [["rule"]], value: data.rule ?? "", options: choices.rules.map((r) => [r.name, r.name]), wide: true,
@@ -94,10 +97,10 @@ function rule(data) {
     set("recovered")(now);
   };
   if (card) {
-    box.append(slider("By day", { paths: [["rule_change", "by_day"], ["horizon_days"]], value: data.rule_change?.by_day, usual: card.by_day, least: 14, most: 90, step: 1, set: set("by_day") }));
+    box.append(slider("By day", { paths: [["rule_change", "by_day"], ["horizon_days"]], value: data.rule_change?.by_day, usual: card.by_day, whose: "the rule's", least: 14, most: 90, step: 1, set: set("by_day") }));
     for (const line of card.kind === "not_recovered" ? Object.keys(card.at) : []) {
       box.append(slider(`${line[0].toUpperCase()}${line.slice(1)} recovered at`, {
-        paths: [["rule_change", "recovered", line]], value: data.rule_change?.recovered?.[line], usual: card.at[line], unit: "10⁹/L",
+        paths: [["rule_change", "recovered", line]], value: data.rule_change?.recovered?.[line], usual: card.at[line], whose: "the rule's", unit: "10⁹/L",
         least: line === "platelets" ? 5 : 0.1, most: line === "platelets" ? 150 : 2, step: line === "platelets" ? 5 : 0.1, set: at(line),
       }));
     }
@@ -106,7 +109,7 @@ function rule(data) {
 }
 
 function ensemble(doc, data) {
-  const box = node("fieldset", {}, node("legend", {}, "Model and simulation"));
+  const box = node("fieldset", {}, node("legend", { class: "hidden" }, "Model and simulation"));
   box.append(field("Parameters", {
     paths: [["ensemble"]], value: doc.ensemble, options: choices.ensembles.map((e) => [e.name, e.text]), wide: true, set: (v) => { doc.ensemble = v; changed(); },
   }).made);
@@ -146,16 +149,19 @@ function growthFactor(data) {
 // -- schedules ----------------------------------------------------------------------------------------
 
 function schedule(cohort, index) {
-  const box = node("fieldset", { class: "schedule", style: `--colour: ${COLOURS[index]}` }, node("legend", {}, `Schedule ${index + 1}`));
+  const box = node("fieldset", { class: "schedule" }, node("legend", { class: "hidden" }, `Schedule ${index + 1}`));
   box.style.setProperty("--colour", COLOURS[index]);
-  box.append(field("Name", { paths: [["cohort", index, "label"], ["cohort", index, "id"]], value: cohort.label ?? cohort.id, wide: true, set: (v) => { cohort.label = v; changed(); } }).made);
+  box.append(field("Name", { paths: [["cohort", index, "label"], ["cohort", index, "id"]], value: cohort.label ?? cohort.id, wide: true, set: (v) => { cohort.label = v || undefined; changed(); } }).made);
   const names = state.courseNames(cohort);
   for (const name of names) box.append(course(cohort, index, name, names.length > 1));
   const tools = node("p", { class: "row" });
   tools.append(button("Add a course", () => { state.addCourse(cohort); rebuilt(); }, { "aria-label": `Add a course to schedule ${index + 1}` }));
   if (state.cohorts().length > 1) tools.append(button("Remove this schedule", () => { state.removeCohort(index); rebuilt(); }, { "aria-label": `Remove schedule ${index + 1}` }));
   box.append(tools);
-  return box;
+  const made = part(`schedule-${index}`, `Schedule ${index + 1}: ${cohort.label ?? cohort.id}`, box);
+  made.style.setProperty("--colour", COLOURS[index]);
+  made.classList.add("of-schedule");
+  return made;
 }
 
 function course(cohort, index, name, several) {
@@ -280,6 +286,15 @@ function reductions(cohort, index, name, found) {
   });
   box.append(add.made);
   return box;
+}
+
+let built = false;
+
+/** A part of the controls that can be folded; on a narrow screen it begins folded. */
+function part(id, words, content) {
+  const made = node("details", { id: `part-${id}`, class: "part" }, node("summary", {}, words), content);
+  made.open = !built && window.innerWidth > 860;
+  return made;
 }
 
 function group(...children) {

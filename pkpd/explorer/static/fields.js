@@ -36,12 +36,12 @@ export function field(label, { paths = [], value = "", options = null, set, hint
 }
 
 /** A slider with a number beside it, both of one value. */
-export function slider(label, { paths, value, least, most, step, unit, set, usual }) {
+export function slider(label, { paths, value, least, most, step, unit, set, usual, whose }) {
   const own = value !== undefined && value !== null;
   const shown = own ? value : usual;
   const text = field(`${label}${unit ? `, ${unit}` : ""}`, {
     paths, value: own ? String(value) : "", set: (v) => { if (!Number.isNaN(Number(v)) && v.trim()) range.value = Number(v); said(v); set(asNumber(v)); },
-    attributes: { inputmode: "decimal", placeholder: `${usual} (as they are)` }, wide: true,
+    attributes: { inputmode: "decimal", placeholder: `${usual} (${whose})` }, wide: true,
   });
   const range = node("input", { type: "range", min: least, max: most, step, "aria-label": `${label}${unit ? `, ${unit}` : ""}, slider` });
   range.value = shown;

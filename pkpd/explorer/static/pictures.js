@@ -6,7 +6,7 @@ import { save } from "./files.js";
 const STATE_COLOURS = {
   recovered: "#DCEBF7", "low without leukaemia": "#F0B44C", low: "#F0B44C", "low with leukaemia": "#B4502E", died: "#303030",
 };
-const HATCH = { neutrophils: [0.01, 0.1, 0.5, 1, 10], platelets: [1, 10, 25, 50, 100, 400] };
+const HATCH = { neutrophils: [0.01, 0.1, 0.5, 1, 2, 5, 10, 50], platelets: [1, 10, 25, 50, 100, 400] };
 
 export function draw(content) {
   const said = (name) => content.sections[name];
@@ -117,11 +117,11 @@ function limits(content, line) {
   return [Math.min(low, (content.rule.at[line] ?? 1) / 2), Math.max(...all, (content.rule.at[line] ?? 1) * 2)];
 }
 
-function ruleDay(svg, content, box, x, labelled) {
+function ruleDay(svg, content, box, x, labelled, lift = 9) {
   const day = content.rule.by_day;
   if (!day || day >= content.days) return;
   svg.append(el("line", { x1: x(day + 1), x2: x(day + 1), y1: box.top, y2: box.bottom, stroke: GREY, "stroke-dasharray": "2 3" }));
-  if (labelled) svg.append(text(x(day + 1) - 3, box.top + 9, `end of day ${day}`, { "font-size": 10.5, fill: GREY, "text-anchor": "end", "paint-order": "stroke", stroke: "#fff", "stroke-width": 3 }));
+  if (labelled) svg.append(text(x(day + 1) - 3, box.top + lift, `end of day ${day}`, { "font-size": 10.5, fill: GREY, "text-anchor": "end", "paint-order": "stroke", stroke: "#fff", "stroke-width": 3 }));
 }
 
 // -- recovery -------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ function recovery(content, criterion) {
 
 function split(content, schedule) {
   const head = wrapped(schedule.label, 52);
-  const width = 440, top = 14 + 16 * head.length, height = top + 190 + 40;
+  const width = 440, top = 26 + 16 * head.length, height = top + 190 + 40;
   const last = content.states.map((s, i) => `${Math.round(100 * schedule.split[i].at(-1))} ${s}`).join(", ");
   const svg = drawing(width, height, `What has become of 100 patients: ${schedule.label}`, `Stacked areas by day. Of 100 patients on day ${content.days}: ${last}.`);
   head.forEach((words, i) => svg.append(text(8, 16 + 16 * i, words, { "font-weight": 600, "font-size": 13 })));
@@ -167,7 +167,7 @@ function split(content, schedule) {
     if (schedule.split[i].at(-1) >= 0.03) svg.append(text(box.right + 5, y(middle) + 4, `${Math.round(100 * schedule.split[i].at(-1))}`));
     below = above;
   });
-  ruleDay(svg, content, box, x, true);
+  ruleDay(svg, content, box, x, true, -4);
   dayAxis(svg, box, x, content.days, "day of the protocol");
   return svg;
 }
@@ -176,7 +176,7 @@ function split(content, schedule) {
 
 function dlt(content) {
   const rows = content.schedules;
-  const width = 640, left = 16, head = 46, high = 300;
+  const width = roomy(), left = 16, head = 46;
   const height = 20 + rows.length * head + 44;
   const told = rows.map((s) => `${s.label}: ${s.dlt && s.dlt.estimate !== null ? percent(s.dlt.estimate) : "not judged"}`).join("; ");
   const svg = drawing(width, height, "Risk by schedule", told);
@@ -186,7 +186,7 @@ function dlt(content) {
   shareAxis(svg, box, x, Math.min(1, most * 1.08));
   rows.forEach((schedule, i) => {
     const y = box.top + 8 + i * head;
-    svg.append(text(left, y + 6, wrapped(schedule.label, 80)[0], { "font-weight": 600 }));
+    svg.append(text(left, y + 6, fitted(schedule.label, width), { "font-weight": 600 }));
     if (schedule.dlt && schedule.dlt.estimate !== null) {
       interval(svg, x, y + 18, schedule.dlt, COLOURS[i]);
       svg.append(el("circle", { cx: x(schedule.dlt.estimate), cy: y + 18, r: 5, fill: COLOURS[i] }));
@@ -199,8 +199,13 @@ function dlt(content) {
       svg.append(el("path", { d: `M${at} ${y + 25}L${at + 5} ${y + 30}L${at} ${y + 35}L${at - 5} ${y + 30}Z`, fill: "#fff", stroke: INK, "stroke-width": 1.5 }));
     }
   });
-  return void high || svg;
+  return svg;
 }
+
+/** Width of a drawing that has the whole column: what fits, so that its text stays readable. */
+const roomy = () => Math.max(320, Math.min(640, document.getElementById("pictures").clientWidth || 640));
+
+const fitted = (words, width) => (words.length > width / 6.6 ? `${words.slice(0, Math.floor(width / 6.6))}…` : words);
 
 function interval(svg, x, y, found, colour, dashes) {
   if (found.lower === null || found.upper === null) return;
@@ -218,7 +223,7 @@ function shareAxis(svg, box, x, most) {
 
 function differences(content) {
   const rows = content.differences;
-  const width = 640, head = 40;
+  const width = roomy(), head = 40;
   const height = 20 + rows.length * head + 44;
   const told = rows.map((r) => `${r.first} minus ${r.second}, ${r.what}: ${r.text}`).join("; ");
   const svg = drawing(width, height, "Paired differences", told);
@@ -232,10 +237,10 @@ function differences(content) {
     svg.append(el("line", { x1: at, x2: at, y1: box.top - 4, y2: box.bottom, stroke: n === 0 ? INK : "#e3e3e3" }));
     svg.append(text(at, box.bottom + 15, `${n > 0 ? "+" : ""}${Math.round(1000 * n * step) / 10}`, { "text-anchor": "middle" }));
   }
-  svg.append(text(box.left, box.bottom + 31, "percentage points; left of 0: fewer with the first schedule", { fill: GREY }));
+  svg.append(text(box.left, box.bottom + 31, "points of 100 patients; left of 0: fewer with the first", { fill: GREY }));
   rows.forEach((row, i) => {
     const y = box.top + 6 + i * head;
-    svg.append(text(box.left, y + 6, wrapped(`${row.first} minus ${row.second}: ${row.what}`, 84)[0], { "paint-order": "stroke", stroke: "#fff", "stroke-width": 3 }));
+    svg.append(text(box.left, y + 6, fitted(`${row.what}: ${row.first} minus ${row.second}`, width), { "paint-order": "stroke", stroke: "#fff", "stroke-width": 3 }));
     interval(svg, x, y + 19, row, COLOURS[0]);
     if (row.estimate !== null) svg.append(el("circle", { cx: x(row.estimate), cy: y + 19, r: 5, fill: COLOURS[0] }));
   });
