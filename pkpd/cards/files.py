@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -48,7 +48,13 @@ def card_folder(kind: str) -> CardPath:
                 allowed=", ".join(KINDS),
             )
         )
-    package = resources.files("pkpd")
+    return _folder(kind, resources.files)
+
+
+@lru_cache(maxsize=64)
+def _folder(kind: str, files: Callable[[str], Traversable]) -> CardPath:
+    """Folder of a kind of card where `files` finds the package."""
+    package = files("pkpd")
     installed = package / "_cards"
     if installed.is_dir():
         return installed / kind

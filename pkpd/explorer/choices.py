@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pkpd.explorer.state import (
     MOST_SCHEDULES,
     PATIENTS,
     SEED,
-    fit_files,
+    posterior_files,
 )
 from pkpd.report.comparison.plain_words import rule_in_words
 from pkpd.subjects import MOVABLE, sample_population
@@ -29,8 +30,8 @@ SIZES = ((20, 50), (50, 100), (100, 200))
 _SAMPLE = 512
 
 
-def choices(folder: Path) -> dict[str, Any]:
-    """Everything that a control can be set to, by name."""
+def choices(folder: Path, fits: Iterable[str] = ()) -> dict[str, Any]:
+    """Everything that a control can be set to, by name; `fits` are those of the user's script."""
     return {
         "drugs": [_drug(name) for name in card_names("drugs")],
         "populations": [_population(name) for name in card_names("populations")],
@@ -50,7 +51,8 @@ def choices(folder: Path) -> dict[str, Any]:
         "ensembles": [
             {"name": LEARNED, "text": "learned from published outcomes (with leukaemia)"},
             {"name": CARDS, "text": "cards (without leukaemia)"},
-            *({"name": name, "text": f"fit in {name}"} for name in fit_files(folder)),
+            *({"name": name, "text": f"the fit {name}"} for name in fits),
+            *({"name": name, "text": f"posterior in {name}"} for name in posterior_files(folder)),
         ],
         "sizes": [{"draws": draws, "patients": patients} for draws, patients in SIZES],
         "usual": {"patients": PATIENTS, "draws": DRAWS, "seed": SEED, "ensemble": LEARNED},

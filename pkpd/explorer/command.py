@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import webbrowser
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from pkpd.errors import PkpdError, sentence
+
+if TYPE_CHECKING:
+    from pkpd.fitting.draws import Fitted
 
 HOST = "127.0.0.1"
 PORT = 8765
@@ -19,6 +22,7 @@ def serve(
     *,
     port: int = PORT,
     browser: bool = True,
+    fits: Mapping[str, Fitted] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve pages on this machine until interrupted.
@@ -31,6 +35,8 @@ def serve(
         Of the server; another one is taken where it is in use.
     browser
         Whether the page is opened.
+    fits
+        Results of `pkpd.fit` that pages can simulate with, by name.
     say
         Prints a line.
 
@@ -51,12 +57,12 @@ def serve(
                 remedy="install it with: pip install 'pkpd[explorer]'",
             )
         ) from error
-    bound = _bound(port)
-    taken = bound.getsockname()[1]
     from pkpd.explorer.state import opened, working_folder
 
     folder = working_folder(file)
-    explorer = Explorer(folder, opened(file, folder))
+    explorer = Explorer(folder, opened(file, folder), fits)
+    bound = _bound(port)
+    taken = bound.getsockname()[1]
     explorer.warm_up()
     address = f"http://{HOST}:{taken}/"
     say(f"The explorer runs at {address} for this machine only; stop it with Ctrl-C.")
@@ -88,6 +94,7 @@ def _bound(port: int) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((HOST, wanted))
+            made.listen(128)  # a browser that is faster than the server waits for it
         except OSError:
             made.close()
         else:

@@ -16,11 +16,11 @@ MOST_PAGES = 1000
 MOST_WAITING = 64
 
 
-class Superseded(Exception):  # noqa: N818 (nothing went wrong)
+class Superseded(Exception):
     """The page has asked for something newer."""
 
 
-class Busy(Exception):  # noqa: N818
+class Busy(Exception):
     """More requests wait than will be answered soon."""
 
 

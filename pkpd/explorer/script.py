@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from pkpd.explorer.state import FILE_NAME, State
 from pkpd.explorer.toml import write_toml
@@ -32,12 +33,19 @@ print(result.pairs().to_string())
 
 
 def script(state: State) -> str:
-    """Python that writes the schedule file beside itself and compares its schedules."""
+    """Python that writes the schedule file beside itself and compares its schedules.
+
+    A fit of the user's own is the name ``fit``, which the user's script has.
+    """
     toml = write_toml(state.data)
     quotes = "'" * 3
     raw = quotes not in toml and not toml.rstrip().endswith("\\")
     text = _SCRIPT if raw else _SCRIPT.replace("r{quotes}\n{toml}{quotes}", "{toml}")
-    ensemble = f'marrow="{state.marrow}"' if state.marrow else f'posterior=pkpd.load_fit("{state.ensemble}")'
+    ensemble = (
+        f'marrow="{state.marrow}"'
+        if state.marrow
+        else f'posterior=pkpd.load_fit("{state.ensemble}")'
+    )
     return text.format(
         title=_one_line(state.trial.title),
         quotes=quotes,
@@ -56,6 +64,8 @@ def command_line(state: State) -> str:
     words += ["--draws", str(state.draws), "--seed", str(state.seed)]
     if state.marrow:
         words += ["--marrow", state.marrow]
+    if isinstance(state.posterior, Path):
+        words += ["--posterior", state.ensemble]
     return shlex.join(words)
 
 

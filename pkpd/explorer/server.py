@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,12 @@ MOST_BYTES = 256 * 1024
 """Of one request: a schedule file is a few thousand."""
 
 STALE = 409
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
@@ -41,7 +46,7 @@ _HEADERS = {
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Refused(Exception):  # noqa: N818 (told by its sentence)
+class Refused(Exception):
     """A request that is not answered, with a status and a sentence."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -58,11 +63,16 @@ class Explorer:
         Working folder: the only one that is read.
     data
         Contents of the file that pages begin with.
+    fits
+        Results of `pkpd.fit` that pages may simulate with, by name.
     """
 
-    def __init__(self, folder: Path, data: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, data: dict[str, Any], fits: Mapping[str, Any] | None = None
+    ) -> None:
         self.folder = folder
         self.data = data
+        self.fits = dict(fits or {})
         self.desk = Desk()
 
     def app(self) -> Starlette:
@@ -139,10 +149,12 @@ class Explorer:
         if not isinstance(number, int):
             raise Refused(400, "turn: it is not a whole number; allowed: 0 or more.")
 
+        from pkpd.explorer.state import stamps
+
         def work() -> bytes:
             return self._content(document)
 
-        key = hashlib.sha256(_encoded([document, self._stamps()])).hexdigest()
+        key = hashlib.sha256(_encoded([document, stamps(self.folder)])).hexdigest()
         try:
             return _json(await self.desk.answer(key, page, number, work))
         except Superseded:
@@ -160,7 +172,7 @@ class Explorer:
             from pkpd.explorer.state import read_state
             from pkpd.explorer.words import csv_of
 
-            return csv_of(explore(read_state(document, self.folder))).encode()
+            return csv_of(explore(read_state(document, self.folder, self.fits))).encode()
 
         body = await self.desk.run(work)
         return Response(body, media_type="text/csv", headers=_HEADERS)
@@ -170,7 +182,7 @@ class Explorer:
     def _start(self) -> bytes:
         from pkpd.explorer.choices import choices
 
-        return _encoded({"choices": choices(self.folder), "data": self.data})
+        return _encoded({"choices": choices(self.folder, self.fits), "data": self.data})
 
     def _content(self, document: dict[str, Any]) -> bytes:
         from pkpd.explorer.simulation import explore
@@ -178,7 +190,7 @@ class Explorer:
         from pkpd.explorer.words import page_content
 
         try:
-            return _encoded(page_content(explore(read_state(document, self.folder))))
+            return _encoded(page_content(explore(read_state(document, self.folder, self.fits))))
         except PkpdError as error:
             problems = error.problems if isinstance(error, BadStateError) else [error]
             for problem in problems:
@@ -194,11 +206,6 @@ class Explorer:
             return write_toml(read_data(document, self.folder))
         except PkpdError:
             return None
-
-    def _stamps(self) -> list[tuple[str, int]]:
-        """When the files of the working folder that a state can name were changed."""
-        files = [*self.folder.glob("*.toml"), *self.folder.glob("*.nc")]
-        return sorted((p.name, p.stat().st_mtime_ns) for p in files if p.is_file())
 
     def _answered(self, handler: Handler) -> Handler:
         """Answer a request of this machine; anything else, and what goes wrong, by a sentence."""

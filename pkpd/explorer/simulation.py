@@ -7,10 +7,13 @@ picture of the explorer shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +40,8 @@ from pkpd.course.joined import joined
 from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
 from pkpd.endpoints.definitions import recovery_definition
 from pkpd.endpoints.recovery import recovery_after, recovery_days
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.explorer.state import State
-from pkpd.fitting.fit import load_fit
 from pkpd.machine import cores
 from pkpd.trials import DLTRule, Trial
 
@@ -98,8 +101,7 @@ def explore(state: State) -> Explored:
     """
     item = _ready(state)
     trial = item.trial
-    with ThreadPoolExecutor(max(1, min(cores(), len(trial.cohorts)))) as pool:
-        looked = list(pool.map(lambda n: _look(item, n), range(len(trial.cohorts))))
+    looked = _looked(state, item)
     rule = item.rules[0][0]
     running = [c.id for c, found in zip(trial.cohorts, looked, strict=True) if found.running]
     attrs = {
@@ -126,6 +128,31 @@ def explore(state: State) -> Explored:
     return Explored(state, result, rule, item.simulated, assumed, (*pairs, *of_states))
 
 
+_LOOKS: OrderedDict[Hashable, _Look] = OrderedDict()
+_KEPT = 48
+_LOCK = threading.Lock()
+
+
+def _looked(state: State, item: Ready) -> list[_Look]:
+    """Simulate the schedules that have changed; of the others it is kept what they came to."""
+    around = (replace(item.trial, arms=()), state.patients, state.draws, state.seed)
+    keys = [(around, state.ensemble, state.stamps, cohort) for cohort in item.trial.cohorts]
+    with _LOCK:
+        found = {key: _LOOKS[key] for key in keys if key in _LOOKS}
+    wanted = [n for n, key in enumerate(keys) if key not in found]
+    if wanted:
+        with ThreadPoolExecutor(len(wanted)) as schedules, ThreadPoolExecutor(cores()) as draws:
+            made = list(schedules.map(lambda n: _look(item, n, draws), wanted))
+        found |= {keys[n]: one for n, one in zip(wanted, made, strict=True)}
+    with _LOCK:
+        for key in keys:
+            _LOOKS[key] = found[key]
+            _LOOKS.move_to_end(key)
+        while len(_LOOKS) > _KEPT:
+            _LOOKS.popitem(last=False)
+    return [found[key] for key in keys]
+
+
 def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, dict[str, Floats]]:
     """Whether patients have recovered and have died by the rule's day, by schedule."""
     by = "the last day" if rule.by_day is None else f"day {rule.by_day}"
@@ -147,7 +174,7 @@ def _matrices(trial: Trial, looked: Sequence[_Look], name: str) -> dict[str, Flo
 
 
 def _ready(state: State) -> Ready:
-    """Patients and rules of a state; the last few are kept for a change of what is shown."""
+    """Patients and rules of a state."""
     scenario = Scenario(
         name=state.trial.id,
         trials=(state.trial,),
@@ -155,16 +182,17 @@ def _ready(state: State) -> Ready:
         draws=state.draws,
         seed=state.seed,
     )
-    fitted = None if state.fit is None else _fit(str(state.fit), state.fit.stat().st_mtime_ns)
-    choice = choose_marrow(state.marrow, scenario, fitted)
-    (item,) = ready_trials(scenario, choice)
+    posterior = state.posterior
+    if isinstance(posterior, Path):
+        posterior = _posterior(posterior, posterior.stat().st_mtime_ns)
+    (item,) = ready_trials(scenario, choose_marrow(state.marrow, scenario, posterior))
     return item
 
 
 @lru_cache(maxsize=2)
-def _fit(path: str, changed: int) -> Any:
-    """Read a fit once for as long as its file does not change."""
-    return load_fit(path)
+def _posterior(path: Path, changed: int) -> EvidencePosterior:
+    """Read a posterior once for as long as its file does not change."""
+    return load_posterior(path)
 
 
 @dataclass(frozen=True)
@@ -182,12 +210,12 @@ class _Look:
     now: NDArray[np.int8]
 
 
-def _look(item: Ready, number: int) -> _Look:
-    """Simulate one schedule."""
+def _look(item: Ready, number: int, pool: Executor) -> _Look:
+    """Simulate one schedule, the draws in a pool."""
     trial, rules, cohort = item.trial, item.rules[number], item.trial.cohorts[number]
     ensemble, rule = item.ensemble, rules[0]
     treated = ensemble.treated(cohort.regimen, trial.horizon_days)
-    course = joined([treated.course(draws) for draws in treated.chunks()])
+    course = joined(list(pool.map(treated.course, treated.chunks())))
     look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
     found = item.reader(look)(course)
     shape = (ensemble.draws, ensemble.patients)
@@ -208,7 +236,7 @@ def _look(item: Ready, number: int) -> _Look:
         values={key: v.astype(float).reshape(shape) for key, v in values.items()},
         recovered_on={},
         dlt=dlt,
-        reasons={clock: v.reshape(shape) for clock, v in found.reasons.items()},
+        reasons={clock: v.astype(float).reshape(shape) for clock, v in found.reasons.items()},
         sensitivity=np.empty(0, np.float32),
         curves=CohortCurves(cohort.id, treated.plan, trial.horizon_days),
         running=treatment_runs(treated.plan, rule),

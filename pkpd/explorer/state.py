@@ -6,20 +6,23 @@ schedule files, and bounded in what it may name and how much it may ask for.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pkpd.cards import card_names, find_card
+from pkpd.cards.contents import MOST_LEVELS
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.cards.every_problem import problems_of
 from pkpd.cards.files import nearest_of
 from pkpd.cards.finding import trial_name
-from pkpd.cards.tables import MOST_LEVELS, PlacedError, Table, read_toml
+from pkpd.cards.tables import PlacedError, Table, read_toml
 from pkpd.cards.trial_cards import trial_of
 from pkpd.errors import CardError, PkpdError, sentence
+from pkpd.fitting.draws import Fitted
 from pkpd.trials import Trial
 
 FILE_NAME = "explored.toml"
@@ -57,7 +60,11 @@ class State:
     patients, draws, seed
         Size of the simulation and seed of all random numbers.
     ensemble
-        ``"learned"``, ``"cards"``, or the file of a fit in the folder.
+        ``"learned"``, ``"cards"``, the file of a posterior in the folder, or a name in `fits`.
+    fits
+        Results of `pkpd.fit` by name.
+    stamps
+        Files of the folder that a state can name, and when they were changed.
     """
 
     data: Mapping[str, Any]
@@ -67,16 +74,22 @@ class State:
     draws: int = DRAWS
     seed: int = SEED
     ensemble: str = LEARNED
+    stamps: tuple[tuple[str, int], ...] = ()
+    fits: Mapping[str, Fitted] = field(default_factory=dict)
 
     @property
     def marrow(self) -> str | None:
         """Marrow as `pkpd.compare` names it; ``None`` for that of a fit."""
-        return {LEARNED: LEUKAEMIA, CARDS: FRIBERG}.get(self.ensemble)
+        if self.ensemble in self.fits:
+            return None
+        return FRIBERG if self.ensemble == CARDS else LEUKAEMIA
 
     @property
-    def fit(self) -> Path | None:
-        """File of the fit, if one is asked for."""
-        return None if self.marrow else self.folder / self.ensemble
+    def posterior(self) -> Fitted | Path | None:
+        """What `pkpd.compare` takes in place of the shipped posterior."""
+        if self.ensemble in (LEARNED, CARDS):
+            return None
+        return self.fits.get(self.ensemble, self.folder / self.ensemble)
 
 
 class BadStateError(PkpdError):
@@ -93,7 +106,7 @@ class BadStateError(PkpdError):
         self.problems = problems
 
 
-def read_state(document: Any, folder: Path) -> State:
+def read_state(document: Any, folder: Path, fits: Mapping[str, Fitted] | None = None) -> State:
     """Read what a page sends.
 
     Parameters
@@ -103,6 +116,8 @@ def read_state(document: Any, folder: Path) -> State:
         ``seed``, ``ensemble``, which have defaults.
     folder
         Working folder.
+    fits
+        Results of `pkpd.fit` that may be asked for, by name.
 
     Raises
     ------
@@ -110,7 +125,7 @@ def read_state(document: Any, folder: Path) -> State:
         With one error for each problem; a `PlacedError` knows its place.
     """
     if not isinstance(document, dict):
-        raise BadStateError([_error("", "it is no table of settings")])
+        raise BadStateError([_problem("", "it is no table of settings")])
     page = Table(document, PAGE)
     problems: list[PkpdError] = []
     found: dict[str, Any] = {}
@@ -124,8 +139,10 @@ def read_state(document: Any, folder: Path) -> State:
     whole = {"patients": (PATIENTS, 1, MOST_PATIENTS), "draws": (DRAWS, 1, MOST_DRAWS)}
     whole["seed"] = (SEED, 0, 2**31 - 1)
     for name, (usual, least, most) in whole.items():
-        kept(name, lambda n=name, u=usual, a=least, b=most: page.integer(n, u, minimum=a, maximum=b))
-    kept("ensemble", lambda: _ensemble(page, folder))
+        kept(
+            name, lambda n=name, u=usual, a=least, b=most: page.integer(n, u, minimum=a, maximum=b)
+        )
+    kept("ensemble", lambda: _ensemble(page, folder, fits or {}))
     kept("data", lambda: _data(page))
     if "data" not in found:
         raise BadStateError(problems)
@@ -138,7 +155,8 @@ def read_state(document: Any, folder: Path) -> State:
         problems.append(error)
     if problems:
         raise BadStateError(problems)
-    state = State(trial=trial_of(data, folder / FILE_NAME), folder=folder, **found)
+    trial = trial_of(data, folder / FILE_NAME)
+    state = State(trial=trial, folder=folder, stamps=stamps(folder), fits=fits or {}, **found)
     _check_work(state)
     return state
 
@@ -210,11 +228,9 @@ def check_files(data: Mapping[str, Any], folder: Path) -> None:
     home = folder.resolve()
     for keys, text in _texts(data):
         key = str(next((k for k in reversed(keys) if isinstance(k, str)), ""))
-        is_file = text.endswith(".toml") or (
-            key in _NAMES_A_CARD and any(c in text for c in "/\\\0")
-        )
-        if is_file and not _inside(home, text):
-            raise _error(
+        path_like = key in _NAMES_A_CARD and any(c in text for c in "/\\\0")
+        if path_like if not text.endswith(".toml") else not _inside(home, text):
+            raise _problem(
                 " > ".join(map(str, keys)),
                 f"{text!r} lies outside of the working folder",
                 allowed=f"the name of a shipped card, or a file in {home.name or home}",
@@ -229,13 +245,10 @@ def _inside(home: Path, text: str) -> bool:
         return False
 
 
-def _texts(
-    data: Any, keys: tuple[Any, ...] = ()
-) -> Iterator[tuple[tuple[Any, ...], str]]:
+def _texts(data: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Every text of a file with the steps to its place."""
     if len(keys) > MOST_LEVELS:
-        what = "lists or tables lie too deep within one another"
-        raise _error("", what, allowed=f"at most {MOST_LEVELS} levels")
+        raise _too_deep()
     if isinstance(data, str):
         yield keys, data
     elif isinstance(data, Mapping):
@@ -254,26 +267,36 @@ def _data(page: Table) -> dict[str, Any]:
         except tomllib.TOMLDecodeError as error:
             message = str(error)
             what = f"it is not valid TOML, {message[:1].lower()}{message[1:]}"
-            raise _error("", what, remedy="correct the text") from error
+            wrong = _problem("", what, remedy="correct the text")
+            raise wrong from error
         except RecursionError as error:
-            raise _error("", "lists or tables lie too deep within one another") from error
+            raise _too_deep() from error
     return dict(page.table("data").data)
 
 
-def _ensemble(page: Table, folder: Path) -> str:
+def _ensemble(page: Table, folder: Path, fits: Mapping[str, Fitted]) -> str:
     text = page.text("ensemble", LEARNED)
-    if text in (LEARNED, CARDS):
-        return text
-    fits = fit_files(folder)
-    if text not in fits:
-        allowed = ", ".join((LEARNED, CARDS, *fits))
-        page.refuse("ensemble", f"{text!r} is none{nearest_of(text, fits)}", allowed)
+    known = (LEARNED, CARDS, *fits, *posterior_files(folder))
+    if text not in known:
+        page.refuse("ensemble", f"{text!r} is none{nearest_of(text, known)}", ", ".join(known))
     return text
 
 
-def fit_files(folder: Path) -> tuple[str, ...]:
-    """Files in the working folder that may hold a fit, sorted."""
-    return tuple(sorted(p.name for p in folder.glob("*.nc") if p.is_file() and not p.is_symlink()))
+def posterior_files(folder: Path) -> tuple[str, ...]:
+    """Files in the working folder that may hold a posterior, sorted."""
+    return tuple(name for name, _ in stamps(folder) if name.endswith(".nc"))
+
+
+def stamps(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Files of the working folder that a state can name, and when they were changed."""
+    with os.scandir(folder) as entries:
+        return tuple(
+            sorted(
+                (entry.name, entry.stat().st_mtime_ns)
+                for entry in entries
+                if entry.name.endswith((".toml", ".nc")) and entry.is_file(follow_symlinks=False)
+            )
+        )
 
 
 def _check_size(data: Mapping[str, Any]) -> None:
@@ -281,13 +304,14 @@ def _check_size(data: Mapping[str, Any]) -> None:
     cohorts = data.get("cohort", ())
     if isinstance(cohorts, list) and len(cohorts) > MOST_SCHEDULES:
         what = f"{len(cohorts)} schedules are given"
-        raise _error("cohort", what, f"at most {MOST_SCHEDULES}", "take some away", ("cohort",))
+        allowed, remedy = f"at most {MOST_SCHEDULES}", "take some away"
+        raise _at(("cohort",), what, allowed, remedy)
     days = data.get("horizon_days")
     if isinstance(days, int | float) and days > MOST_DAYS:
         what = f"{days:g} days are asked for"
         allowed = f"at most {MOST_DAYS} days in the explorer"
         remedy = "shorten it, or run pkpd compare"
-        raise _error("horizon_days", what, allowed, remedy, ("horizon_days",))
+        raise _at(("horizon_days",), what, allowed, remedy)
 
 
 def _check_work(state: State) -> None:
@@ -296,7 +320,7 @@ def _check_work(state: State) -> None:
     if each * state.patients * state.draws > MOST_LANE_DAYS:
         raise BadStateError(
             [
-                _error(
+                _problem(
                     "draws",
                     f"{state.draws} draws of {state.patients} patients in {len(trial.cohorts)} "
                     f"schedules over {trial.horizon_days} days are too many for a page",
@@ -308,7 +332,16 @@ def _check_work(state: State) -> None:
         )
 
 
-def _error(
+def _too_deep() -> PlacedError:
+    what = "lists or tables lie too deep within one another"
+    return _problem("", what, allowed=f"at most {MOST_LEVELS} levels")
+
+
+def _at(keys: tuple[Any, ...], what: str, allowed: str, remedy: str) -> PlacedError:
+    return _problem(str(keys[-1]), what, allowed, remedy, keys)
+
+
+def _problem(
     where: str,
     what: str,
     allowed: str | None = None,

@@ -143,8 +143,8 @@ def _plain(values: Any) -> list[Any]:
     with np.errstate(divide="ignore", invalid="ignore"):
         places = _DIGITS - 1 - np.floor(np.log10(np.abs(array)))
         scale = 10.0 ** np.where(np.isfinite(places), np.clip(places, 0, 8), 0)
-    rounded = np.where(np.isfinite(array), np.round(array * scale) / scale, np.nan)
-    return np.where(np.isnan(rounded), None, rounded.astype(object)).tolist()
+    told = np.round(array * scale) / scale
+    return np.where(np.isfinite(array), told, np.array(None, dtype=object)).tolist()
 
 
 def _number(value: float) -> float | None:
@@ -198,7 +198,7 @@ def _dlt_sentence(found: Explored) -> str:
             continue
         text = f"{cohort.label}: {wording.estimate_text(row)}"
         if not math.isnan(row.lower):
-            text += f" (90 % interval {wording.number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)})"
+            text += f" (90 % interval {_span(row)})"
         judged = wording.judged_text(row)
         parts.append(text + (f", {judged}" if judged else "") + _published_words(row))
     kind = wording.risk_name(found.result).capitalize()
@@ -274,10 +274,10 @@ def _dlt_table(found: Explored) -> Table:
         row = _row(found, cohort, "dlt")
         if row is None:
             continue
-        span = wording.number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)
+        risk, span = wording.estimate_text(row), _span(row)
         judged = wording.percent(row.evaluable) if math.isfinite(row.evaluable) else "-"
         published = wording.published_text(row) or "nothing published"
-        rows.append([cohort.label, wording.estimate_text(row), span, judged, row.not_judged, published])
+        rows.append([cohort.label, risk, span, judged, row.not_judged, published])
     heads = ("Schedule", "Risk", "90 % interval", "Can be judged", "Cannot, because", "Published")
     return _table(heads, rows)
 
@@ -303,7 +303,7 @@ def _cells(found: Explored, cohort: Cohort, endpoint: str, line: str | None) -> 
             cohort.label,
             wording.endpoint_name(row),
             wording.estimate_text(row),
-            wording.number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error),
+            _span(row),
         ]
         for row in found.result.rows
         if row.cohort == cohort.id and row.endpoint == endpoint and line in (None, row.line)
@@ -312,6 +312,10 @@ def _cells(found: Explored, cohort: Cohort, endpoint: str, line: str | None) -> 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     return {"heads": list(heads), "rows": [list(row) for row in rows]}
+
+
+def _span(row: EndpointRow) -> str:
+    return wording.number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)
 
 
 def _points(row: PairRow) -> str:
@@ -346,5 +350,3 @@ def _look_day(found: Explored) -> int:
     by_day = found.rule.by_day
     first_dose = found.rule.clock == "first_dose"
     return by_day + 1 if by_day is not None and first_dose and by_day < last else last
-
-
