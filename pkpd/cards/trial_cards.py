@@ -305,11 +305,15 @@ def _changed(
     row: Table, cohort: str, names: tuple[str, ...], library: Library, drugs: TrialDrugs
 ) -> tuple[dict[str, Part], dict[str, Part]]:
     doses, courses = dict(library.doses), dict(library.courses)
-    used = {d for name in names for d in courses[name].values["doses"] if d in doses}
-    for name, change in row.named_tables("change", default={}).items():
+    changes = row.named_tables("change", default={})
+    for name in (name for name in changes if name in names):
+        courses[name] = courses[name].changed(read_course(changes[name], complete=False), cohort)
+    given = {d for of in (courses, library.courses) for n in names for d in of[n].values["doses"]}
+    used = given & doses.keys()
+    for name, change in changes.items():
         if name in names:
-            courses[name] = courses[name].changed(read_course(change, complete=False), cohort)
-        elif name in used:
+            continue
+        if name in used:
             changed = doses[name].changed(read_dose(change), cohort)
             if "drug" in change:
                 drug = drugs.name(change, changed.values["drug"])

@@ -126,7 +126,7 @@ def read_state(document: Any, folder: Path, fits: Mapping[str, Fitted] | None = 
     """
     if not isinstance(document, dict):
         raise BadStateError([_problem("", "it is no table of settings")])
-    page = Table(document, PAGE)
+    page = Table(document, PAGE, keys=(PAGE,))
     problems: list[PkpdError] = []
     found: dict[str, Any] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +106,28 @@ def test_a_trial_is_read_from_what_its_file_would_hold(file):
             {k: v for k, v in tomllib.loads(FILE).items() if k != "title"},
             file.parent / "none.toml",
         )
+
+
+def test_a_cohort_changes_a_dose_that_it_adds_to_a_course():
+    data = tomllib.loads(FILE)
+    data["dose"]["lenalidomide"] = {"amount": "10 mg", "days": "1-21", "route": "oral"}
+    data["cohort"] = [
+        {"id": "alone"},
+        {
+            "id": "both",
+            "change": {
+                "lenalidomide": {"amount": "25 mg"},
+                "induction": {"doses": ["clofarabine", "lenalidomide"]},
+            },
+        },
+    ]
+    trial = trial_of(data, Path("changed.toml"))
+    assert trial.cohort("alone").regimen.drugs == ("clofarabine",)
+    both = trial.cohort("both").regimen.courses[0].doses
+    assert [(rule.drug, rule.amount) for rule in both] == [
+        ("clofarabine", 20.0),
+        ("lenalidomide", 25.0),
+    ]
+    data["cohort"][0]["change"] = {"lenalidomide": {"amount": "25 mg"}}
+    with pytest.raises(CardError, match="no dose or course 'lenalidomide' in this cohort"):
+        trial_of(data, Path("changed.toml"))

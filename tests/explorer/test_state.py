@@ -44,10 +44,13 @@ def test_problems_are_those_of_the_reader_with_their_places(document, folder):
 
 
 def test_settings_of_the_page_are_checked_too(document, folder):
-    assert places({**document, "patients": 10**9}, folder) == [["patients"]]
-    assert places({**document, "draws": "many"}, folder) == [["draws"]]
-    assert places({**document, "draws": 2.5, "patients": True}, folder) == [["patients"], ["draws"]]
-    assert places({**document, "ensemble": "/etc/passwd"}, folder) == [["ensemble"]]
+    assert places({**document, "patients": 10**9}, folder) == [["page", "patients"]]
+    assert places({**document, "draws": "many"}, folder) == [["page", "draws"]]
+    assert places({**document, "draws": 2.5, "patients": True}, folder) == [
+        ["page", "patients"],
+        ["page", "draws"],
+    ]
+    assert places({**document, "ensemble": "/etc/passwd"}, folder) == [["page", "ensemble"]]
     assert "1000" in str(problems({**document, "patients": 10**9}, folder)[0])
 
 

@@ -97,7 +97,7 @@ function rule(data) {
     set("recovered")(now);
   };
   if (card) {
-    box.append(slider("By day", { paths: [["rule_change", "by_day"], ["horizon_days"]], value: data.rule_change?.by_day, usual: card.by_day, whose: "the rule's", least: 14, most: 90, step: 1, set: set("by_day") }));
+    box.append(slider("By day", { paths: [["rule_change", "by_day"]], value: data.rule_change?.by_day, usual: card.by_day, whose: "the rule's", least: 14, most: 90, step: 1, set: set("by_day") }));
     for (const line of card.kind === "not_recovered" ? Object.keys(card.at) : []) {
       box.append(slider(`${line[0].toUpperCase()}${line.slice(1)} recovered at`, {
         paths: [["rule_change", "recovered", line]], value: data.rule_change?.recovered?.[line], usual: card.at[line], whose: "the rule's", unit: "10⁹/L",
@@ -111,13 +111,13 @@ function rule(data) {
 function ensemble(doc, data) {
   const box = node("fieldset", {}, node("legend", { class: "hidden" }, "Model and simulation"));
   box.append(field("Parameters", {
-    paths: [["ensemble"]], value: doc.ensemble, options: choices.ensembles.map((e) => [e.name, e.text]), wide: true, set: (v) => { doc.ensemble = v; changed(); },
+    paths: [["page", "ensemble"]], value: doc.ensemble, options: choices.ensembles.map((e) => [e.name, e.text]), wide: true, set: (v) => { doc.ensemble = v; changed(); },
   }).made);
   const rows = node("div", { class: "fields" });
   rows.append(
-    field("Draws", { paths: [["draws"], ["page", "draws"]], value: doc.draws, set: (v) => { doc.draws = asNumber(v) ?? choices.usual.draws; changed(); }, attributes: { inputmode: "numeric" } }).made,
-    field("Patients", { paths: [["patients"]], value: doc.patients, set: (v) => { doc.patients = asNumber(v) ?? choices.usual.patients; changed(); }, attributes: { inputmode: "numeric" } }).made,
-    field("Seed", { paths: [["seed"]], value: doc.seed, set: (v) => { doc.seed = asNumber(v) ?? choices.usual.seed; changed(); }, attributes: { inputmode: "numeric" } }).made,
+    field("Draws", { paths: [["page", "draws"]], value: doc.draws, set: (v) => { doc.draws = asNumber(v) ?? choices.usual.draws; changed(); }, attributes: { inputmode: "numeric" } }).made,
+    field("Patients", { paths: [["page", "patients"]], value: doc.patients, set: (v) => { doc.patients = asNumber(v) ?? choices.usual.patients; changed(); }, attributes: { inputmode: "numeric" } }).made,
+    field("Seed", { paths: [["page", "seed"]], value: doc.seed, set: (v) => { doc.seed = asNumber(v) ?? choices.usual.seed; changed(); }, attributes: { inputmode: "numeric" } }).made,
     field("Days simulated", { paths: [["horizon_days"]], value: data.horizon_days, set: (v) => { put(data, "horizon_days", asNumber(v)); delete data.visit_days; changed(); }, attributes: { inputmode: "numeric" } }).made,
   );
   box.append(rows, growthFactor(data));
@@ -190,7 +190,7 @@ function drug(cohort, index, courseName, name, number) {
   const card = choices.drugs.find((d) => d.name === own);
   const box = node("fieldset", {}, node("legend", {}, own));
   const paths = (key) => [["cohort", index, "change", name, key], ["dose", name, key]];
-  const set = (key) => (v) => { if (state.change(cohort, "dose", name, key, v === "" ? undefined : v) !== name) build(); changed(); };
+  const set = (key) => (v) => { if (state.change(cohort, "dose", name, key, v === "" && key === "duration" ? undefined : v) !== name) build(); changed(); };
   const of = /^\s*([0-9.]+)\s*(.*)$/.exec(found.amount ?? "");
   const amount = field("Dose", { paths: [...paths("amount"), ["cohort", index, "change", name], ["dose", name]], value: found.amount ?? "", set: (v) => { const now = /^\s*([0-9.]+)/.exec(v); if (now) range.value = now[1]; set("amount")(v); }, wide: true });
   const most = of ? 3 * Math.max(Number(of[1]), card?.usual?.value ?? 0) : 100;

@@ -77,13 +77,15 @@ export function tell(errors) {
     let length = 0;
     for (const control of known) {
       for (const path of control.paths) {
-        const shared = common(path, error.path ?? []);
+        // of two that share as much, the one that is about nothing more
+        const shared = common(path, error.path ?? []) - path.length / 1000;
         if (shared > length) [best, length] = [control, shared];
       }
     }
     if (!best) { rest.push(error.text); continue; }
     best.wrong.textContent += `${best.wrong.textContent ? " " : ""}${error.text}`;
     best.input.setAttribute("aria-invalid", "true");
+    for (let fold = best.input.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
   }
   return rest;
 }

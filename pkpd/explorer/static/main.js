@@ -95,7 +95,7 @@ function say(sentences) {
 
 function show(answer, number) {
   shown = number;
-  byId("pictures").setAttribute("aria-busy", "false");
+  byId("pictures").setAttribute("aria-busy", String(number < turn));
   if (answer.toml) {
     address = answer.toml;
     state.toAddress(address);
@@ -134,7 +134,7 @@ function words(answer) {
   const most = Math.max(...Object.values(answer.assumed).map((a) => a.length));
   byId("assumed").querySelector("summary").textContent = `Assumed inputs (${most})`;
   byId("schedule-words").querySelector("div").replaceChildren(
-    ...answer.schedules.flatMap((s) => [node("h3", {}, s.label), node("pre", {}, s.words)]),
+    ...answer.schedules.flatMap((s) => [node("h3", {}, s.label), node("pre", { tabindex: "0" }, s.words)]),
   );
 }
 
