@@ -24,9 +24,6 @@ from pkpd.explorer.state import (
 from pkpd.report.comparison.plain_words import rule_in_words
 from pkpd.subjects import MOVABLE, sample_population
 
-SIZES = ((20, 50), (50, 100), (100, 200))
-"""Draws and patients that a page offers."""
-
 _SAMPLE = 512
 
 
@@ -54,7 +51,6 @@ def choices(folder: Path, fits: Iterable[str] = ()) -> dict[str, Any]:
             *({"name": name, "text": f"the fit {name}"} for name in fits),
             *({"name": name, "text": f"posterior in {name}"} for name in posterior_files(folder)),
         ],
-        "sizes": [{"draws": draws, "patients": patients} for draws, patients in SIZES],
         "usual": {"patients": PATIENTS, "draws": DRAWS, "seed": SEED, "ensemble": LEARNED},
         "most": {"schedules": MOST_SCHEDULES, "days": MOST_DAYS},
     }

@@ -1,6 +1,6 @@
 // The state of the page: a schedule file as a table, and how it is simulated. It lives in the URL.
 
-export const doc = { data: {}, patients: 50, draws: 20, seed: 1, ensemble: "learned" };
+export const doc = { data: {}, patients: 48, draws: 21, seed: 1, ensemble: "learned" };
 export let library = []; // schedules of the file that was opened, beyond those that are shown
 
 const SETTINGS = ["patients", "draws", "seed", "ensemble"];
