@@ -29,8 +29,9 @@ class Desk:
 
     Attributes
     ----------
-    simulated, dropped
-        How many answers were worked out, and how many requests were dropped as stale.
+    simulated, dropped, waiting
+        How many answers were worked out, how many requests were dropped as stale, and how many
+        wait now or are being answered.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Desk:
         self._newest: OrderedDict[str, int] = OrderedDict()
         self._under_way: dict[str, asyncio.Future[bytes]] = {}
         self._turn = asyncio.Lock()
-        self._waiting = 0
+        self.waiting = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explorer")
 
     async def answer(self, key: str, page: str, number: int, work: Callable[[], bytes]) -> bytes:
@@ -68,9 +69,9 @@ class Desk:
             return self._answers[key]
         if key in self._under_way:
             return await asyncio.shield(self._under_way[key])
-        if self._waiting >= MOST_WAITING:
+        if self.waiting >= MOST_WAITING:
             raise Busy
-        self._waiting += 1
+        self.waiting += 1
         try:
             async with self._turn:
                 if self._newest.get(page, number) > number:
@@ -80,7 +81,7 @@ class Desk:
                     return self._answers[key]
                 return await self._worked_out(key, work)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     def finished(self) -> None:
         """Stop the thread; what it is at is not waited for."""

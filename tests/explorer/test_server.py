@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import threading
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ pytest.importorskip("starlette")
 from starlette.testclient import TestClient
 
 from pkpd.cli import app as command
+from pkpd.explorer.desk import MOST_WAITING, Busy
 from pkpd.explorer.server import MOST_BYTES, STALE, Explorer
 
 HERE = "http://127.0.0.1:8765"
@@ -199,33 +201,98 @@ def test_what_fails_is_told_without_its_inside(client, document, monkeypatch, ca
     assert "secret" in caplog.text
 
 
-def test_older_wishes_of_a_page_are_dropped(explorer, document):
+def test_older_wishes_of_a_page_are_dropped(explorer, document, monkeypatch):
     """While one state is simulated three more are wished for: only the last is simulated."""
     import anyio
     import httpx2 as httpx
 
+    done = threading.Event()
+
+    def simulated(document):
+        assert done.wait(60)
+        return b"{}"
+
+    monkeypatch.setattr(explorer, "_content", simulated)
+
     async def main():
         transport = httpx.ASGITransport(explorer.app())
-        statuses = []
+        statuses = {}
         async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:
 
             async def ask(turn):
-                document["seed"] = turn
-                body = json.dumps({**document, "tab": "a", "turn": turn})
-                headers = {"Content-Type": "application/json"}
-                response = await client.post(
-                    "/api/simulate", content=body, headers=headers, timeout=60
-                )
-                statuses.append((turn, response.status_code))
+                body = {**document, "seed": turn, "tab": "a", "turn": turn}
+                response = await client.post("/api/simulate", json=body, timeout=60)
+                statuses[turn] = response.status_code
 
             async with anyio.create_task_group() as group:
                 for turn in range(1, 5):
                     group.start_soon(ask, turn)
-                    await anyio.sleep(0.01)
-        return dict(statuses)
+                    while explorer.desk.waiting < turn:
+                        await anyio.sleep(0.01)
+                done.set()
+        return statuses
 
     assert anyio.run(main) == {1: 200, 2: STALE, 3: STALE, 4: 200}
     assert (explorer.desk.simulated, explorer.desk.dropped) == (2, 2)
+    explorer.desk.finished()
+
+
+def test_a_page_that_goes_away_does_not_free_its_turn(explorer, document, monkeypatch):
+    """Two simulations never run at once, also where the first one's page was closed."""
+    import anyio
+
+    running, most = [], []
+
+    def simulated(document):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.2)
+        running.pop()
+        return b"{}"
+
+    async def main():
+        async with anyio.create_task_group() as group:
+            scope = anyio.CancelScope()
+
+            async def first():
+                with scope:
+                    await explorer.desk.answer("a", "page", 1, lambda: simulated(None))
+
+            group.start_soon(first)
+            await anyio.sleep(0.05)
+            scope.cancel()
+            await explorer.desk.answer("b", "other", 1, lambda: simulated(None))
+
+    anyio.run(main)
+    assert max(most) == 1
+    assert len(most) == 2
+    explorer.desk.finished()
+
+
+def test_too_many_who_wait_are_told_so(explorer, monkeypatch):
+    import anyio
+
+    async def main():
+        done = threading.Event()
+        busy = []
+
+        async def ask(number):
+            try:
+                await explorer.desk.answer(
+                    f"{number}", f"{number}", 1, lambda: done.wait(60) and b""
+                )
+            except Busy:
+                busy.append(number)
+
+        async with anyio.create_task_group() as group:
+            for number in range(MOST_WAITING + 3):
+                group.start_soon(ask, number)
+            while len(busy) < 3:
+                await anyio.sleep(0.01)
+            done.set()
+        return busy
+
+    assert len(anyio.run(main)) == 3
     explorer.desk.finished()
 
 
