@@ -11,6 +11,7 @@ import numpy as np
 from pkpd.cards import card_names, load_rules
 from pkpd.cards.drug_cards import growth_factors, load_drug_card
 from pkpd.cards.population_cards import load_population
+from pkpd.explorer.dose_finding import OFFERED, WITH_TARGET
 from pkpd.explorer.state import (
     CARDS,
     DRAWS,
@@ -51,6 +52,7 @@ def choices(folder: Path, fits: Iterable[str] = ()) -> dict[str, Any]:
             *({"name": name, "text": f"the fit {name}"} for name in fits),
             *({"name": name, "text": f"posterior in {name}"} for name in posterior_files(folder)),
         ],
+        "designs": [{"name": name, "target": name in WITH_TARGET} for name in OFFERED],
         "usual": {"patients": PATIENTS, "draws": DRAWS, "seed": SEED, "ensemble": LEARNED},
         "most": {"schedules": MOST_SCHEDULES, "days": MOST_DAYS},
     }
@@ -64,6 +66,7 @@ def _drug(name: str) -> dict[str, Any]:
         "title": card.title,
         "routes": list(card.routes),
         "unit": card.dose_unit,
+        "designs": [{"name": name, "target": name in WITH_TARGET} for name in OFFERED],
         "usual": None if usual is None else {"value": usual.value, "unit": usual.unit},
     }
 

@@ -84,6 +84,7 @@ class Explorer:
             Route("/api/start", self._answered(self.start)),
             Route("/api/open", self._answered(self.open), methods=["POST"]),
             Route("/api/simulate", self._answered(self.simulate), methods=["POST"]),
+            Route("/api/design", self._answered(self.design), methods=["POST"]),
             Route("/api/csv", self._answered(self.csv), methods=["POST"]),
         ]
         return Starlette(routes=routes)
@@ -162,6 +163,24 @@ class Explorer:
         except Busy:
             text = "server: too many simulations wait; try again in a moment."
             raise Refused(503, text) from None
+
+    async def design(self, request: Request) -> Response:
+        """Tell the next dose of a trial of the schedules, and what to expect of its design."""
+        document = await _document(request)
+        asked = document.pop("design", {})
+
+        def work() -> bytes:
+            from pkpd.explorer.dose_finding import dose_finding
+            from pkpd.explorer.simulation import explore
+            from pkpd.explorer.state import BadStateError, read_state
+
+            try:
+                found = explore(read_state(document, self.folder, self.fits))
+                return _encoded(dose_finding(found, asked))
+            except BadStateError as error:
+                return _encoded({"errors": _told(error.problems)})
+
+        return _json(await self.desk.run(work))
 
     async def csv(self, request: Request) -> Response:
         """Send the figures of a state as CSV."""

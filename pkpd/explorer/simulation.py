@@ -76,6 +76,8 @@ class Explored:
         Inputs without a source by schedule, in words.
     differences
         Of each pair of schedules: the risk of the rule, and shares of patients on its day.
+    dlt
+        Schedule -> verdicts of the rule ``[draws, patients]``, NaN where there is none.
     """
 
     state: State
@@ -84,6 +86,7 @@ class Explored:
     simulated: str
     assumed: Mapping[str, tuple[str, ...]]
     differences: tuple[PairRow, ...]
+    dlt: Mapping[str, Floats]
 
     @property
     def states(self) -> list[str]:
@@ -110,7 +113,8 @@ def explore(state: State) -> Explored:
         **item.attrs,
         **table.rule_attributes(rule, running),
     }
-    pairs = pair_rows(trial, (), rule, _matrices(trial, looked, "dlt"), running)
+    dlt = {c.id: f.dlt for c, f in zip(trial.cohorts, looked, strict=True) if f.dlt is not None}
+    pairs = pair_rows(trial, (), rule, dlt, running)
     of_states = [
         pair
         for words, matrices in _shares(trial, looked, rule).items()
@@ -125,7 +129,7 @@ def explore(state: State) -> Explored:
         limits=item.limits,
     )
     assumed = {c.id: tuple(filter(None, item.assumed(c).split("; "))) for c in trial.cohorts}
-    return Explored(state, result, rule, item.simulated, assumed, (*pairs, *of_states))
+    return Explored(state, result, rule, item.simulated, assumed, (*pairs, *of_states), dlt)
 
 
 _LOOKS: OrderedDict[Hashable, _Look] = OrderedDict()
@@ -166,11 +170,6 @@ def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, d
             for c, one in zip(trial.cohorts, looked, strict=True)
         }
     return found
-
-
-def _matrices(trial: Trial, looked: Sequence[_Look], name: str) -> dict[str, Floats]:
-    found = {c.id: getattr(one, name) for c, one in zip(trial.cohorts, looked, strict=True)}
-    return {key: matrix for key, matrix in found.items() if matrix is not None}
 
 
 def _ready(state: State) -> Ready:

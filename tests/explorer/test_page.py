@@ -244,6 +244,21 @@ def test_an_address_edited_by_hand_is_told_in_words(page, address, toml):
     assert "explored.toml" in told
 
 
+def test_a_trial_of_the_schedules_has_a_next_dose(page):
+    page.locator("#design-fold > summary").click()
+    page.locator("#design-next", has_text="start at 20 mg/m2").wait_for(timeout=SHOWN_MS)
+    page.get_by_label("20 mg/m2: patients judged").fill("3")
+    page.locator("#design-next", has_text="escalate to 40 mg/m2").wait_for(timeout=SHOWN_MS)
+    assert page.locator("#design table tbody tr").count() == 3
+    page.get_by_label("20 mg/m2: with a DLT").fill("many")
+    page.locator("#design .wrong", has_text="dlts").wait_for(timeout=SHOWN_MS)
+    page.get_by_label("20 mg/m2: with a DLT").fill("2")
+    page.locator("#design-next", has_text="no dose is selected").wait_for(timeout=SHOWN_MS)
+    page.get_by_label("Design", exact=True).select_option("BOIN")
+    page.get_by_label("Target risk").fill("0.3")
+    page.locator("#design-heading", has_text="BOIN").wait_for(timeout=SHOWN_MS)
+
+
 def test_files_are_those_of_the_state(page, folder):
     move(page, DOSE, "25")
     saved = {}

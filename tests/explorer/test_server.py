@@ -163,7 +163,16 @@ def test_pages_say_what_they_may_load(client):
 
 
 def test_the_page_is_light(client):
-    names = ["main.js", "state.js", "controls.js", "fields.js", "pictures.js", "svg.js", "files.js"]
+    names = [
+        "main.js",
+        "state.js",
+        "controls.js",
+        "fields.js",
+        "pictures.js",
+        "svg.js",
+        "files.js",
+        "design.js",
+    ]
     files = [client.get(f"/static/{name}") for name in (*names, "explorer.css", "icon.svg")]
     assert all(response.is_success for response in files)
     start = client.get("/api/start").content
@@ -186,6 +195,16 @@ def test_csv_is_that_of_a_comparison(client, document):
     assert response.text.startswith("trial,cohort,label,endpoint")
     document["patients"] = 10**9
     assert client.post("/api/csv", json=document).status_code == 422
+
+
+def test_the_next_dose_of_a_trial_of_the_schedules(client, document):
+    seen = [{"treated": 3, "dlts": 0}]
+    answer = client.post("/api/design", json={**document, "design": {"seen": seen}}).json()
+    assert answer["sentence"].startswith("Next: escalate to 40 mg/m2.")
+    wrong = client.post("/api/design", json={**document, "design": {"name": 3}}).json()
+    assert wrong["errors"][0]["path"] == ["design", "name"]
+    odd = client.post("/api/design", json={**document, "design": [1]})
+    assert odd.json()["sentence"].startswith("Next: start")
 
 
 def test_what_fails_is_told_without_its_inside(client, document, monkeypatch, caplog):

@@ -4,9 +4,22 @@ import { node } from "./pictures.js";
 
 let number = 0;
 let known = []; // every control with the places in the file that it is about
+const others = new Map(); // controls of other parts of the page, which forget and tell by themselves
 
 export function forget() {
   known = [];
+}
+
+/** Make or tell the controls of a part of the page that has its own; `anew` forgets those before. */
+export function sharing(part, act, anew = false) {
+  const before = known;
+  known = anew ? [] : (others.get(part) ?? []);
+  try {
+    return act();
+  } finally {
+    others.set(part, known);
+    known = before;
+  }
 }
 
 /**

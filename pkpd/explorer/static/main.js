@@ -5,6 +5,7 @@ import * as controls from "./controls.js";
 import { draw, node } from "./pictures.js";
 import { tell } from "./fields.js";
 import { save } from "./files.js";
+import { beginDesign, refresh } from "./design.js";
 
 const PAGE = crypto.randomUUID?.() ?? String(Math.random());
 const AGAIN_MS = 1500;
@@ -72,6 +73,17 @@ function running(now) {
   byId("pictures").classList.toggle("old", !now);
 }
 
+/** Ask for the next dose of a trial of these schedules; null where the server does not answer. */
+async function design(asked) {
+  try {
+    const response = await ask("api/design", { ...state.settings(), data: state.doc.data, design: asked });
+    return await response.json();
+  } catch {
+    running(false);
+    return null;
+  }
+}
+
 async function watch() {
   for (;;) {
     await pause(2 * AGAIN_MS);
@@ -112,6 +124,7 @@ function show(answer, number) {
   draw(answer);
   words(answer);
   document.documentElement.dataset.shown = String(number);
+  refresh();
 }
 
 function words(answer) {
@@ -210,6 +223,7 @@ async function begin() {
       most = start.choices.most.schedules;
       Object.assign(state.doc, start.choices.usual);
       controls.begin(start.choices, changed);
+      beginDesign(start.choices, design);
       const toml = state.fromAddress();
       if (toml === null || !(await take(toml))) {
         state.take(start.data, most, 2);
