@@ -45,7 +45,7 @@ def page_content(found: Explored) -> dict[str, Any]:
         "quantiles": result.curves["quantile"].values.tolist(),
         "states": split_states(result),
         "schedules": [_schedule(found, cohort) for cohort in trial.cohorts],
-        "differences": [_difference(found, row) for row in found.differences],
+        "differences": [_difference(found, row) for row in _from_first(found)],
         "sections": {
             "counts": {"sentence": _counts_sentence(found), "table": _counts_table(found)},
             "recovery": {"sentence": _recovery_sentence(found), "table": _recovery_table(found)},
@@ -212,7 +212,7 @@ def _published_words(row: EndpointRow) -> str:
 
 
 def _differences_sentence(found: Explored) -> str:
-    rows = [row for row in found.differences if row.rule.startswith(found.rule.name)]
+    rows = [row for row in _from_first(found) if row.rule.startswith(found.rule.name)]
     if not found.differences:
         return "With one schedule there is nothing to compare." if len(_cohorts(found)) == 1 else ""
     texts = []
@@ -221,10 +221,12 @@ def _differences_sentence(found: Explored) -> str:
         few = math.isfinite(row.mc_error) and size < 2.0 * row.mc_error
         tie = " (no more than chance)" if few else ""
         texts.append(
-            f"{_label(found, row.first)} against {_label(found, row.second)}: {_points(row)}{tie}; "
+            f"{_label(found, row.first)} minus {_label(found, row.second)}: {_points(row)}{tie}; "
             f"the first has the lower risk in {wording.percent(row.p_first_safer)} of the draws"
         )
     head = "Differences in the same patients and draws, in percentage points"
+    if len(_cohorts(found)) > 2:
+        head += f", from {_cohorts(found)[0].label} (all pairs are in the table)"
     return f"{head}. {'. '.join(texts)}." if texts else f"{head}: the rule cannot judge enough."
 
 
@@ -322,6 +324,12 @@ def _points(row: PairRow) -> str:
     middle = wording.percent(row.difference, row.mc_error, sign=True)
     span = wording.difference_range(row.lower, row.upper, row.mc_error)
     return f"{middle} points" + (f" ({span})" if span != "-" else "")
+
+
+def _from_first(found: Explored) -> list[PairRow]:
+    """Differences of the first schedule from the others: of three and more, all would not fit."""
+    first = _cohorts(found)[0].id
+    return [row for row in found.differences if row.first == first]
 
 
 def _label(found: Explored, cohort: str) -> str:

@@ -122,6 +122,15 @@ def test_content_has_a_sentence_and_a_table_for_each_picture(found):
     assert csv_of(found).startswith("trial,cohort,label,endpoint")
 
 
+def test_of_many_schedules_the_picture_has_the_differences_from_the_first(document, folder, data):
+    data["cohort"].append({"id": "third", "change": {"clofarabine": {"days": "1-3"}}})
+    content = page_content(explore(read_state(document, folder)))
+    pairs = {(d["first"], d["second"]) for d in content["differences"]}
+    assert pairs == {("20 mg/m2", "40 mg/m2"), ("20 mg/m2", "third")}
+    told = {row[0] for row in content["sections"]["differences"]["table"]["rows"]}
+    assert "40 mg/m2 minus third" in told
+
+
 def test_the_python_of_a_state_gives_its_figures(found, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(script(found.state), "explored.py", "exec"), {})

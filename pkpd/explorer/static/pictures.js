@@ -222,12 +222,16 @@ function shareAxis(svg, box, x, most) {
 }
 
 function differences(content) {
-  const rows = content.differences;
-  const width = roomy(), head = 40;
-  const height = 20 + rows.length * head + 44;
+  const width = roomy();
+  const rows = content.differences.map((r) => ({ ...r, lines: wrapped(`${r.what}: ${r.first} minus ${r.second}`, Math.floor(width / 7)) }));
+  let height = 20;
+  for (const row of rows) {
+    row.top = height;
+    height += 14 * row.lines.length + 26;
+  }
   const told = rows.map((r) => `${r.first} minus ${r.second}, ${r.what}: ${r.text}`).join("; ");
-  const svg = drawing(width, height, "Paired differences", told);
-  const box = { left: 16, right: width - 20, top: 14, bottom: 20 + rows.length * head };
+  const svg = drawing(width, height + 40, "Paired differences", told);
+  const box = { left: 16, right: width - 20, top: 14, bottom: height };
   const ends = rows.flatMap((r) => [r.estimate, r.lower, r.upper]).filter((v) => v !== null).map(Math.abs);
   const most = Math.max(0.05, ...ends) * 1.1;
   const x = linear(-most, most, box.left, box.right);
@@ -238,12 +242,12 @@ function differences(content) {
     svg.append(text(at, box.bottom + 15, `${n > 0 ? "+" : ""}${Math.round(1000 * n * step) / 10}`, { "text-anchor": "middle" }));
   }
   svg.append(text(box.left, box.bottom + 31, "points of 100 patients; left of 0: fewer with the first", { fill: GREY }));
-  rows.forEach((row, i) => {
-    const y = box.top + 6 + i * head;
-    svg.append(text(box.left, y + 6, fitted(`${row.what}: ${row.first} minus ${row.second}`, width), { "paint-order": "stroke", stroke: "#fff", "stroke-width": 3 }));
-    interval(svg, x, y + 19, row, COLOURS[0]);
-    if (row.estimate !== null) svg.append(el("circle", { cx: x(row.estimate), cy: y + 19, r: 5, fill: COLOURS[0] }));
-  });
+  for (const row of rows) {
+    row.lines.forEach((words, i) => svg.append(text(box.left, row.top + 6 + 14 * i, words, { "paint-order": "stroke", stroke: "#fff", "stroke-width": 4 })));
+    const y = row.top + 14 * row.lines.length + 4;
+    interval(svg, x, y, row, COLOURS[0]);
+    if (row.estimate !== null) svg.append(el("circle", { cx: x(row.estimate), cy: y, r: 5, fill: COLOURS[0] }));
+  }
   return svg;
 }
 
