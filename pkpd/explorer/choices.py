@@ -14,12 +14,10 @@ from pkpd.cards.population_cards import load_population
 from pkpd.explorer.dose_finding import OFFERED, WITH_TARGET
 from pkpd.explorer.state import (
     CARDS,
-    DRAWS,
     LEARNED,
     MOST_DAYS,
     MOST_SCHEDULES,
-    PATIENTS,
-    SEED,
+    USUAL,
     posterior_files,
 )
 from pkpd.report.comparison.plain_words import rule_in_words
@@ -53,7 +51,7 @@ def choices(folder: Path, fits: Iterable[str] = ()) -> dict[str, Any]:
             *({"name": name, "text": f"posterior in {name}"} for name in posterior_files(folder)),
         ],
         "designs": [{"name": name, "target": name in WITH_TARGET} for name in OFFERED],
-        "usual": {"patients": PATIENTS, "draws": DRAWS, "seed": SEED, "ensemble": LEARNED},
+        "usual": USUAL,
         "most": {"schedules": MOST_SCHEDULES, "days": MOST_DAYS},
     }
 

@@ -60,10 +60,9 @@ def serve(
     from pkpd.explorer.state import opened, working_folder
 
     folder = working_folder(file)
-    explorer = Explorer(folder, opened(file, folder), fits)
+    explorer = Explorer(folder, opened(file, folder), fits, warm=True)
     bound = _bound(port)
     taken = bound.getsockname()[1]
-    explorer.warm_up()
     address = f"http://{HOST}:{taken}/"
     say(f"The explorer runs at {address} for this machine only; stop it with Ctrl-C.")
     say(f"Working folder: {folder}")
@@ -75,7 +74,7 @@ def serve(
         explorer.app(),
         log_level="warning",
         access_log=False,
-        lifespan="off",
+        lifespan="on",
         server_header=False,
         limit_concurrency=200,
         timeout_graceful_shutdown=1,

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import json
 import logging
-import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,22 @@ class Explorer:
         Contents of the file that pages begin with.
     fits
         Results of `pkpd.fit` that pages may simulate with, by name.
+    warm
+        Whether the first picture is worked out before a page asks for it.
     """
 
     def __init__(
-        self, folder: Path, data: dict[str, Any], fits: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        data: dict[str, Any],
+        fits: Mapping[str, Any] | None = None,
+        *,
+        warm: bool = False,
     ) -> None:
         self.folder = folder
         self.data = data
         self.fits = dict(fits or {})
+        self.warm = warm
         self.desk = Desk()
 
     def app(self) -> Starlette:
@@ -87,22 +95,22 @@ class Explorer:
             Route("/api/design", self._answered(self.design), methods=["POST"]),
             Route("/api/csv", self._answered(self.csv), methods=["POST"]),
         ]
-        return Starlette(routes=routes)
+        return Starlette(routes=routes, lifespan=self._running)
 
-    def warm_up(self) -> threading.Thread:
-        """Load and compile what the first picture needs, in a thread."""
+    @asynccontextmanager
+    async def _running(self, app: Starlette) -> AsyncIterator[None]:
+        """Work out the first picture while the browser loads the page, if asked to."""
+        task = asyncio.create_task(self._first_picture()) if self.warm else None
+        yield
+        if task is not None:
+            task.cancel()
 
-        def work() -> None:
-            try:
-                self._content({"data": _first_schedules(self.data)})
-            except PkpdError:
-                pass  # the page will say it
-            except Exception:
-                log.exception("the first picture failed")
-
-        thread = threading.Thread(target=work, daemon=True, name="explorer-warm-up")
-        thread.start()
-        return thread
+    async def _first_picture(self) -> None:
+        document = json.loads(_encoded({"data": _first_schedules(self.data)}))
+        try:
+            await self._answer(document, "", 0)
+        except Exception:
+            log.exception("the first picture failed")
 
     def python(self) -> str:
         """Python that gives the figures of the page that is opened first."""
@@ -127,7 +135,8 @@ class Explorer:
 
     async def start(self, request: Request) -> Response:
         """Tell what controls offer, and the state that a page begins with."""
-        return _json(await self.desk.run(self._start))
+        # beside a simulation: the controls appear while the first picture is worked out
+        return _json(await asyncio.to_thread(self._start))
 
     async def open(self, request: Request) -> Response:
         """Turn the text of a schedule file into what controls show."""
@@ -150,14 +159,8 @@ class Explorer:
         if not isinstance(number, int):
             raise Refused(400, "turn: it is not a whole number; allowed: 0 or more.")
 
-        from pkpd.explorer.state import stamps
-
-        def work() -> bytes:
-            return self._content(document)
-
-        key = hashlib.sha256(_encoded([document, stamps(self.folder)])).hexdigest()
         try:
-            return _json(await self.desk.answer(key, page, number, work))
+            return _json(await self._answer(document, page, number))
         except Superseded:
             return Response(status_code=STALE)
         except Busy:
@@ -195,6 +198,17 @@ class Explorer:
 
         body = await self.desk.run(work)
         return Response(body, media_type="text/csv", headers=_HEADERS)
+
+    async def _answer(self, document: dict[str, Any], page: str, number: int) -> bytes:
+        """Answer for a state, in its turn."""
+        from pkpd.explorer.state import USUAL, stamps
+
+        def work() -> bytes:
+            return self._content(document)
+
+        state = json.dumps([{**USUAL, **document}, stamps(self.folder)], sort_keys=True)
+        key = hashlib.sha256(state.encode()).hexdigest()
+        return await self.desk.answer(key, page, number, work)
 
     # -- work -----------------------------------------------------------------------------------
 

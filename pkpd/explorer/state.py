@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pkpd.cards import card_names, find_card
 from pkpd.cards.contents import MOST_LEVELS
@@ -22,8 +22,10 @@ from pkpd.cards.finding import trial_name
 from pkpd.cards.tables import PlacedError, Table, read_toml
 from pkpd.cards.trial_cards import trial_of
 from pkpd.errors import CardError, PkpdError, sentence
-from pkpd.fitting.draws import Fitted
 from pkpd.trials import Trial
+
+if TYPE_CHECKING:
+    from pkpd.fitting.draws import Fitted
 
 FILE_NAME = "explored.toml"
 PAGE = "page"
@@ -43,6 +45,9 @@ MOST_LANE_DAYS = 8_000_000
 """Schedules times patients times draws times days; about four seconds on two cores."""
 
 LEARNED, CARDS = "learned", "cards"
+USUAL = {"patients": PATIENTS, "draws": DRAWS, "seed": SEED, "ensemble": LEARNED}
+"""Settings of a page that names none."""
+
 _NAMES_A_CARD = ("population", "rule", "grades", "drug")
 
 

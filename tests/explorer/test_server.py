@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -50,6 +51,16 @@ def test_the_same_state_is_simulated_once(client, explorer, document):
     (explorer.folder / "mine.toml").write_text("title = 'a file of the folder has changed'")
     assert client.post("/api/simulate", json={**document, "tab": "b", "turn": 1}).is_success
     assert explorer.desk.simulated == 2
+
+
+def test_the_first_picture_is_under_way_before_a_page_asks(folder, data):
+    explorer = Explorer(folder, data, warm=True)
+    with TestClient(explorer.app(), base_url=HERE) as client:
+        usual = client.get("/api/start").json()["choices"]["usual"]
+        document = {"data": data, **usual, "tab": "a", "turn": 1}  # in the order of a page
+        assert client.post("/api/simulate", json=document).is_success
+    assert explorer.desk.simulated == 1
+    explorer.desk.finished()
 
 
 def test_problems_come_with_their_places_and_the_file(client, document):
@@ -313,6 +324,15 @@ def test_too_many_who_wait_are_told_so(explorer, monkeypatch):
 
     assert len(anyio.run(main)) == 3
     explorer.desk.finished()
+
+
+def test_the_command_says_what_to_install(monkeypatch):
+    from pkpd.errors import PkpdError
+    from pkpd.explorer.command import serve
+
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(PkpdError, match=r"uvicorn is not installed; .*pkpd\[explorer\]"):
+        serve(None)
 
 
 def test_the_command_needs_a_file_that_it_can_read():
