@@ -37,21 +37,29 @@ def write_toml(data: Mapping[str, Any]) -> str:
 def _table(data: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
     """Write a table: its values, then its tables, then its lists of tables."""
     apart: list[tuple[str, Any]] = []
+    named = _of_named(path, data)
     for key, value in data.items():
-        if _needs_header(value):
+        if named or _needs_header(value):
             apart.append((key, value))
         else:
             lines.append(f"{_key(key)} = {_value(value)}")
     for key, value in apart:
         inside = (*path, key)
         if isinstance(value, Mapping):
-            if not value or any(not _needs_header(v) for v in value.values()):
+            if not _of_named(inside, value) and (
+                not value or any(not _needs_header(v) for v in value.values())
+            ):
                 lines += ["", f"[{_header(inside)}]"]
             _table(value, inside, lines)
             continue
         for row in value:
             lines += ["", f"[[{_header(inside)}]]"]
             _table(row, inside, lines)
+
+
+def _of_named(path: tuple[str, ...], value: Mapping[str, Any]) -> bool:
+    """Whether a table of the top holds named tables alone, such as ``[dose.x]``."""
+    return len(path) == 1 and bool(value) and all(isinstance(v, Mapping) for v in value.values())
 
 
 def _needs_header(value: Any) -> bool:
