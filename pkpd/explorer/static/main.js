@@ -17,6 +17,7 @@ let underWay = false;
 let waiting = false;
 let content = null;
 let address = "";
+let notice = []; // what was wrong with an address or a file, until something is changed
 
 // -- asking ---------------------------------------------------------------------------------------
 
@@ -36,6 +37,7 @@ async function ask(path, body) {
 
 /** Simulate what the controls say; while an answer is under way only the newest wish is kept. */
 function changed() {
+  notice = [];
   turn += 1;
   byId("pictures").setAttribute("aria-busy", "true");
   if (underWay) { waiting = true; return; }
@@ -113,12 +115,12 @@ function show(answer, number) {
     state.toAddress(address);
   }
   if (answer.errors) {
-    say(tell(answer.errors));
+    say([...notice, ...tell(answer.errors)]);
     byId("pictures").classList.add("old");
     byId("state").textContent = "The pictures are those before the last change, which cannot be simulated: see what is marked.";
     return;
   }
-  say(tell([]));
+  say([...notice, ...tell([])]);
   byId("pictures").classList.remove("old");
   content = answer;
   draw(answer);
@@ -195,7 +197,11 @@ byId("controls").addEventListener("submit", (event) => event.preventDefault());
 async function take(toml) {
   try {
     const answer = await (await ask("api/open", { toml })).json();
-    if (answer.errors) { say(answer.errors.map((e) => e.text)); return false; }
+    if (answer.errors) {
+      notice = answer.errors.map((e) => e.text);
+      say(notice);
+      return false;
+    }
     state.take(answer.data, most);
     controls.build();
     changed();
@@ -226,9 +232,11 @@ async function begin() {
       beginDesign(start.choices, design);
       const toml = state.fromAddress();
       if (toml === null || !(await take(toml))) {
+        const told = notice;
         state.take(start.data, most, 2);
         controls.build();
         changed();
+        notice = told;
       }
       break;
     } catch (error) {
