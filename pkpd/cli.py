@@ -293,6 +293,23 @@ def forecast(**asked: Any) -> None:
 
 
 @app.command()
+def explore(
+    file: Annotated[
+        str | None, typer.Argument(help="Schedule file (.toml), or the name of a shipped trial.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine.")] = 8765,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address without opening it.")
+    ] = False,
+) -> None:
+    """Compare schedules in the browser, with sliders; prints the Python that does the same."""
+    with _told():
+        from pkpd.explorer.command import serve
+
+        serve(file, port=port, browser=not no_browser, say=typer.echo)
+
+
+@app.command()
 def version() -> None:
     """Print the versions of pkpd and of what its numbers depend on."""
     from pkpd.report.comparison.record import versions

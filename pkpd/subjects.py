@@ -44,6 +44,9 @@ POSSIBLE: Mapping[str, tuple[float, float, str]] = MappingProxyType(
     }
 )
 
+MOVABLE = ("age", "weight", "crcl")
+"""Covariates whose medians can be moved (`with_medians`)."""
+
 _BLOCK = 256
 _FOR_A_MEDIAN, _ROUNDS = 2048, 3
 _LOWEST_ACCEPTANCE = 0.01
@@ -82,6 +85,8 @@ class Population:
         ``(parameter, log SD)`` between the patients, of a marrow setting.
     assumptions
         Short sentences for reports.
+    medians
+        ``(covariate, median)`` that the patients, once drawn, are moved to (`with_medians`).
     """
 
     name: str
@@ -93,6 +98,7 @@ class Population:
     parameters: tuple[Parameter, ...] = ()
     variability: tuple[tuple[str, float], ...] = ()
     assumptions: tuple[str, ...] = ()
+    medians: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -316,8 +322,60 @@ def _moved(population: Population, age: float) -> Population:
     return replace(population, covariates=tuple(map(one, population.covariates)), limits=limits)
 
 
+def with_medians(population: Population, medians: Mapping[str, float]) -> Population:
+    """Move patients to other medians: the same patients, so that two populations are paired.
+
+    Ages are shifted, weights multiplied; then creatinine is multiplied so that its clearance has
+    its median. A clearance that is not given follows age and weight (Cockcroft and Gault 1976).
+
+    Parameters
+    ----------
+    population
+        The population.
+    medians
+        ``age`` (years), ``weight`` (kg), ``crcl`` (mL/min), or some of them: those of eligible
+        patients. Nobody becomes younger than 1 or older than 95 years.
+    """
+    for name in medians:
+        if name not in MOVABLE:
+            _refuse("medians", f"{name!r} cannot be moved", ", ".join(MOVABLE))
+    return replace(population, medians=tuple((n, float(medians[n])) for n in sorted(medians)))
+
+
+def _to_medians(
+    population: Population, covariates: Mapping[str, Floats], bsa_formula: str
+) -> dict[str, Floats]:
+    """Patients as drawn, moved to the medians of their population."""
+    if not population.medians:
+        return dict(covariates)
+    older, heavier, creatinine = _moves(population)
+    derived = ("bsa", "bmi", "ffm", "crcl", "scr_umol_L")
+    moved = {name: v for name, v in covariates.items() if name not in derived}
+    moved["age"] = np.clip(moved["age"] + older, 1.0, 95.0)
+    for name, ratio in (("weight", heavier), ("scr", creatinine)):
+        moved[name] = np.clip(moved[name] * ratio, *POSSIBLE[name][:2])
+    return complete_covariates(moved, bsa_formula=bsa_formula)
+
+
+@lru_cache(maxsize=256)
+def _moves(population: Population) -> tuple[float, float, float]:
+    """Years to add, and factors on weight and creatinine, that give the medians."""
+    wanted = dict(population.medians)
+    sample = sample_population(replace(population, medians=()), _FOR_A_MEDIAN, 1)
+    older = wanted["age"] - np.median(sample["age"]) if "age" in wanted else 0.0
+    heavier = wanted["weight"] / np.median(sample["weight"]) if "weight" in wanted else 1.0
+    if "crcl" not in wanted:
+        return float(older), float(heavier), 1.0
+    age = np.clip(sample["age"] + older, 1.0, 95.0)
+    weight = np.clip(sample["weight"] * heavier, *POSSIBLE["weight"][:2])
+    clearance = creatinine_clearance_cockcroft_gault(age, weight, sample["scr"], sample["male"])
+    return float(older), float(heavier), float(np.median(clearance) / wanted["crcl"])
+
+
 def median_age(population: Population) -> float:
     """Median age of a population in years, of men and women alike."""
+    if "age" in dict(population.medians):
+        return dict(population.medians)["age"]
     age = next(c for c in population.covariates if c.name == "age")
     return float((age.men.from_score(0.0) + age.women.from_score(0.0)) / 2.0)
 
@@ -326,8 +384,8 @@ def patients_key(population: Population | PatientSample) -> str:
     """Sixteen hexadecimal digits of who the patients of a population are.
 
     Two populations with the same disease, distributions, correlations and limits have the same
-    key, whatever their names and texts; with the same seed they have the same patients. Given
-    patients have a key by their covariates.
+    key, whatever their names, their texts and the medians they are moved to; with the same seed
+    the same patients are drawn. Given patients have a key by their covariates.
     """
     if isinstance(population, PatientSample):
         given = [(name, v.tobytes()) for name, v in sorted(population.covariates.items())]
@@ -397,6 +455,7 @@ def sample_population(
             where, remedy = f"population '{population.name}'", "widen limits or mend distributions"
             _refuse(where, what, "at least 1 %", remedy)
     merged = {name: np.concatenate([b[name] for b in blocks])[:n] for name in blocks[0]}
+    merged = _to_medians(population, merged, bsa_formula)
     return PatientSample(population.name, seed, MappingProxyType(merged), accepted / drawn)
 
 

@@ -431,14 +431,14 @@ class Trial:
         Days to simulate.
     visit_days
         Protocol days on which counts are taken.
-    references
-        Papers and registry entries.
-    questions
-        Asked of the cohorts, beyond what every comparison tells.
+    references, questions
+        Papers and registry entries; what is asked of the cohorts beyond every comparison.
     drug_cards
         Drugs whose cards are files of the user: name, and file beside the trial's.
     growth_factor
         Growth factor by need.
+    medians, rule_change
+        Medians its patients are moved to (`pkpd.subjects.with_medians`); what differs from `rule`.
     published
         Results of the trial as a whole, and figures of other trials its design rests on.
     assumptions
@@ -465,6 +465,8 @@ class Trial:
     questions: tuple[AskedQuestion, ...] = ()
     drug_cards: tuple[tuple[str, str], ...] = ()
     growth_factor: GrowthFactorPolicy = NEVER
+    medians: tuple[tuple[str, float], ...] = ()
+    rule_change: tuple[tuple[str, Any], ...] = ()
     path: str = field(default="", compare=False)
 
     @property

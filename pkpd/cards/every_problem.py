@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,27 +61,57 @@ def every_problem(path: Path, read: Callable[[Path], object]) -> list[str]:
     list of str
         One sentence for each problem.
     """
-    found: list[str] = []
-    mended: list[tuple[Any, ...]] = []
     try:
-        data: dict[str, Any] = copy.deepcopy(read_toml(path).data)
+        data: dict[str, Any] = read_toml(path).data
     except PkpdError as error:
         return [str(error)]
+
+    def again(data: Mapping[str, Any]) -> None:
+        with reading_instead(path, data):
+            read(path)
+
+    return [str(error) for error in problems_of(data, again)]
+
+
+def problems_of(
+    data: Mapping[str, Any], read: Callable[[Mapping[str, Any]], object]
+) -> list[PkpdError]:
+    """Find all problems of what a file holds, as `every_problem`.
+
+    Parameters
+    ----------
+    data
+        The contents; they are not changed.
+    read
+        Reads them, or raises a `PkpdError`.
+
+    Returns
+    -------
+    list of PkpdError
+        One for each problem; a `PlacedError` knows its place.
+    """
+    found: list[PkpdError] = []
+    mended: list[tuple[Any, ...]] = []
+    copied = copy.deepcopy(dict(data))
+
+    def add(error: PkpdError) -> None:
+        if str(error) not in map(str, found):
+            found.append(error)
+
     for _ in range(_MOST):
         try:
-            with reading_instead(path, data):
-                read(path)
+            read(copied)
         except PlacedError as error:
             place = (*error.keys, *_steps(error.key))
-            if str(error) not in found and not _follows(place, error, mended):
-                found.append(str(error))
-            if mended.count(place) > 2 or not _mend(data, place, error):
+            if not _follows(place, error, mended):
+                add(error)
+            if mended.count(place) > 2 or not _mend(copied, place, error):
                 break
             mended.append(place)
             if hint := _HINT.search(str(error)):  # it may have been renamed
                 mended.append((*place[:-1], hint.group(1)))
         except PkpdError as error:
-            found += [str(error)] if str(error) not in found else []
+            add(error)
             break
         else:
             break

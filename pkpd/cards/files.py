@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
@@ -49,7 +50,13 @@ def card_folder(kind: str) -> CardPath:
                 allowed=", ".join(KINDS),
             )
         )
-    package = resources.files("pkpd")
+    return _folder(kind, resources.files)
+
+
+@lru_cache(maxsize=64)
+def _folder(kind: str, files: Callable[[str], Traversable]) -> CardPath:
+    """Folder of a kind of card where `files` finds the package."""
+    package = files("pkpd")
     installed = package / "_cards"
     if installed.is_dir():
         return installed / kind
@@ -65,8 +72,22 @@ def card_names(kind: str) -> tuple[str, ...]:
     True
     """
     folder = card_folder(kind)
-    if not folder.is_dir():
-        return ()
+    if isinstance(folder, Path):
+        try:
+            changed = folder.stat().st_mtime_ns
+        except OSError:
+            return ()
+        return _names_in(str(folder), changed)
+    return _toml_names(folder) if folder.is_dir() else ()
+
+
+@lru_cache(maxsize=64)
+def _names_in(folder: str, changed: int) -> tuple[str, ...]:
+    """Names of the cards in a folder; `changed` tells one listing from a later one."""
+    return _toml_names(Path(folder))
+
+
+def _toml_names(folder: CardPath) -> tuple[str, ...]:
     files = (entry.name for entry in folder.iterdir() if entry.is_file())
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 

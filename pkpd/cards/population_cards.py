@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -45,7 +46,17 @@ def load_population(name: str) -> Population:
     >>> load_population("rr_aml").disease
     'aml_relapsed'
     """
-    return read_population_card(find_card("populations", name))
+    path = find_card("populations", name)
+    if isinstance(path, Path):
+        found = path.stat()
+        return _read_once(path, found.st_mtime_ns, found.st_size)
+    return read_population_card(path)
+
+
+@lru_cache(maxsize=64)
+def _read_once(path: Path, changed: int, size: int) -> Population:
+    """Read a population once for as long as its file does not change."""
+    return read_population_card(path)
 
 
 def population_of_disease(disease: str) -> Population:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pkpd.cards.files import card_names, find_card
 from pkpd.cards.provenance import read_provenance, weakest
 from pkpd.cards.schedule_cards import read_criteria
 from pkpd.cards.tables import Table, read_toml
+from pkpd.errors import CardError, sentence
 from pkpd.schedule import LINES, STATUSES, Criterion
 from pkpd.trials import (
     RULE_KINDS,
@@ -41,6 +43,43 @@ def load_rule(name: str | Path) -> DLTRule:
     rule = _read_rule(root, card)
     root.done()
     return rule
+
+
+def read_rule_change(table: Table) -> tuple[tuple[str, Any], ...]:
+    """Read what a schedule file changes in its rule: ``[rule_change]``."""
+    found: dict[str, Any] = {}
+    if "by_day" in table:
+        found["by_day"] = table.integer("by_day", minimum=1)
+    if "recovered" in table:
+        found["criteria"] = read_criteria(table, "recovered")
+    if "join" in table:
+        found["join"] = table.one_of("join", ("any", "all"))
+    table.done()
+    return tuple(found.items())
+
+
+def changed_rule(rule: DLTRule, change: tuple[tuple[str, Any], ...]) -> DLTRule:
+    """Rule with the values that a schedule file has in their place, told as assumed.
+
+    Raises
+    ------
+    CardError
+        If other counts are given for a rule that is not one of recovery.
+    """
+    if not change:
+        return rule
+    if rule.kind != "not_recovered" and "criteria" in dict(change):
+        raise CardError(
+            sentence(
+                where=f"rule_change of {rule.name}",
+                what=f"counts of recovery are given for a rule of kind {rule.kind}",
+                allowed="counts for rules of kind not_recovered",
+                remedy="name another rule, or leave recovered out",
+            )
+        )
+    note = f"Changed by the schedule file: {', '.join(key for key, _ in change)}. {rule.note}"
+    changed = {"name": f"{rule.name}, changed", "status": "assumed", "note": note.strip()}
+    return replace(rule, **changed, **dict(change))
 
 
 def load_rules() -> dict[str, DLTRule]:

@@ -7,8 +7,6 @@ key, the value, what is allowed, and the remedy.
 from __future__ import annotations
 
 import math
-import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from pkpd import units
+from pkpd.cards.contents import contents
 from pkpd.cards.files import CardPath, nearest_of, shown_name
 from pkpd.cards.table_words import range_words, show, within
 from pkpd.errors import CardError, PkpdError, sentence
@@ -29,9 +28,6 @@ class _Required:
 
 
 REQUIRED: Final = _Required()
-
-MOST_LEVELS = 50
-"""Levels of lists and tables that a file may have."""
 
 REMOVED: Final = object()
 """As what could stand in place of a value: nothing, the key must go."""
@@ -431,43 +427,7 @@ def read_toml(path: CardPath | str) -> Table:
     instead = _INSTEAD.get()
     if instead is not None and instead[0] == str(path):
         return Table(instead[1], shown)
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise CardError(
-            sentence(where=shown, what="the file cannot be read", remedy="check the path")
-        ) from error
-    except UnicodeDecodeError as error:
-        raise CardError(
-            sentence(where=shown, what="the file is not UTF-8 text", remedy="save it as UTF-8")
-        ) from error
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CardError(_syntax(shown, text, str(error))) from error
-    except RecursionError:
-        data = None
-    if data is None or _deeper_than(data, MOST_LEVELS):
-        raise CardError(
-            sentence(
-                where=shown,
-                what="lists or tables lie too deep within one another",
-                allowed=f"at most {MOST_LEVELS} levels",
-                remedy="write them flat",
-            )
-        )
-    return Table(data, shown)
-
-
-def _deeper_than(data: Mapping[str, Any], levels: int) -> bool:
-    """Whether lists and tables lie deeper within one another than so many levels."""
-    inside: list[Any] = [data]
-    for _ in range(levels):
-        nested = [v for one in inside for v in (one.values() if isinstance(one, dict) else one)]
-        inside = [v for v in nested if isinstance(v, dict | list)]
-        if not inside:
-            return False
-    return True
+    return Table(contents(file, shown), shown)
 
 
 @contextmanager
@@ -481,16 +441,3 @@ def reading_instead(path: CardPath | str, data: Mapping[str, Any]) -> Iterator[N
 
 
 _INSTEAD: ContextVar[tuple[str, Mapping[str, Any]] | None] = ContextVar("instead", default=None)
-
-
-def _syntax(shown: str, text: str, message: str) -> str:
-    place = re.search(r"\(at line (\d+), column (\d+)\)", message)
-    lines = text.splitlines()
-    number = int(place.group(1)) if place else len(lines)
-    what = message[: place.start()] if place else message.replace("(at end of document)", "")
-    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-    return sentence(
-        where=f"{shown}: line {number}",
-        what=f"not valid TOML, {what.strip()[:1].lower()}{what.strip()[1:]}",
-        remedy=f"correct {line!r}" if line else "correct the line",
-    )

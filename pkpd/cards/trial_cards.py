@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pkpd.cards.diseases import disease_in_words, diseases, read_disease
 from pkpd.cards.drug_cards import GROWTH_FACTOR, DrugCard, growth_factors, load_drug_card
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.question_cards import read_questions
-from pkpd.cards.rule_cards import load_grades, load_rule, names_of
+from pkpd.cards.rule_cards import (
+    changed_rule,
+    load_grades,
+    load_rule,
+    names_of,
+    read_rule_change,
+)
 from pkpd.cards.schedule_cards import (
     Library,
     Part,
@@ -27,7 +34,7 @@ from pkpd.cards.tables import Table, read_toml
 from pkpd.cards.trial_drugs import TrialDrugs
 from pkpd.errors import CardError, sentence
 from pkpd.schedule import NEVER, STATUSES, GrowthFactorPolicy, Regimen, parse_days
-from pkpd.subjects import Population
+from pkpd.subjects import Population, with_medians
 from pkpd.trials import Arm, Cohort, DLTRule, PublishedOutcome, Trial
 
 FIRST_DOSE = "first_dose"
@@ -60,6 +67,24 @@ def load_trial(name: str | Path, drugs: Iterable[str] = ()) -> Trial:
     return _read_trial(root, path, TrialDrugs(Path(str(path)).parent, frozenset(drugs)))
 
 
+def trial_of(data: Mapping[str, Any], path: Path) -> Trial:
+    """Read a trial from what its file holds, or would hold.
+
+    Parameters
+    ----------
+    data
+        As `tomllib` gives it.
+    path
+        Where the file lies, or would: what it names lies beside it, and errors name it.
+
+    Raises
+    ------
+    CardError
+        As `load_trial`.
+    """
+    return _read_trial(Table(data, path.name), path, TrialDrugs(path.parent))
+
+
 def rules_for(trial: Trial, cohort: Cohort) -> tuple[DLTRule, ...]:
     """Rules of a cohort, one for each clock, the main one first.
 
@@ -69,18 +94,20 @@ def rules_for(trial: Trial, cohort: Cohort) -> tuple[DLTRule, ...]:
         The same rule with its `clock` set to ``first_dose`` or to the name of a course.
     """
     rule = load_rule(beside(cohort.rule or "", Path(trial.path)))
+    rule = changed_rule(rule, trial.rule_change)
     return tuple(replace(rule, clock=clock) for clock in cohort.clocks)
 
 
 def population_of(trial: Trial) -> Population:
-    """Read the population of a trial: its card, or the file beside the trial's.
+    """Read the population of a trial: its card, or the file beside the trial's, as moved by it.
 
     Raises
     ------
     CardError
         If there is no such card.
     """
-    return load_population(str(beside(trial.population, Path(trial.path))))
+    found = load_population(str(beside(trial.population, Path(trial.path))))
+    return with_medians(found, dict(trial.medians))
 
 
 def disease_of(trial: Trial, population: Population | None = None) -> str:
@@ -183,6 +210,8 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         assumptions=tuple(dict.fromkeys(notes)),
         drug_cards=tuple(drugs.files.items()),
         growth_factor=_growth_factor(root, drugs),
+        medians=_medians(root),
+        rule_change=_rule_change(root),
         path=str(path),
     )
     trial = replace(trial, questions=read_questions(root, trial))
@@ -276,11 +305,15 @@ def _changed(
     row: Table, cohort: str, names: tuple[str, ...], library: Library, drugs: TrialDrugs
 ) -> tuple[dict[str, Part], dict[str, Part]]:
     doses, courses = dict(library.doses), dict(library.courses)
-    used = {d for name in names for d in courses[name].values["doses"] if d in doses}
-    for name, change in row.named_tables("change", default={}).items():
+    changes = row.named_tables("change", default={})
+    for name in (name for name in changes if name in names):
+        courses[name] = courses[name].changed(read_course(changes[name], complete=False), cohort)
+    given = {d for of in (courses, library.courses) for n in names for d in of[n].values["doses"]}
+    used = given & doses.keys()
+    for name, change in changes.items():
         if name in names:
-            courses[name] = courses[name].changed(read_course(change, complete=False), cohort)
-        elif name in used:
+            continue
+        if name in used:
             changed = doses[name].changed(read_dose(change), cohort)
             if "drug" in change:
                 drug = drugs.name(change, changed.values["drug"])
@@ -355,6 +388,27 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
     row.text("source", "")
     row.text("status", "")
     return policy
+
+
+def _medians(root: Table) -> tuple[tuple[str, float], ...]:
+    """Medians that the patients of the population are moved to, ``[patients]``."""
+    row = root.table("patients", None)
+    if row is None:
+        return ()
+    found = {
+        "age": row.number("median_age_years", None, minimum=1, maximum=95, unit="years"),
+        "weight": row.number("median_weight_kg", None, minimum=5, maximum=250, unit="kg"),
+        "crcl": row.number(
+            "median_creatinine_clearance_mL_min", None, minimum=5, maximum=250, unit="mL/min"
+        ),
+    }
+    row.done()
+    return tuple((name, float(value)) for name, value in found.items() if value is not None)
+
+
+def _rule_change(root: Table) -> tuple[tuple[str, Any], ...]:
+    row = root.table("rule_change", None)
+    return () if row is None else read_rule_change(row)
 
 
 def _check_rules(root: Table, trial: Trial, cohort: Cohort) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pkpd.cards.tables import read_toml
 from pkpd.comparison.marrow_choice import choose_marrow
-from pkpd.comparison.run import make_ready
+from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import check_file, load_scenario
 from pkpd.errors import PkpdError
 
@@ -35,7 +35,7 @@ def check_as_compared(path: str | Path, marrow: str | None = None) -> list[str]:
         return found
     try:
         scenario = replace(load_scenario(Path(path)), **_FEW)
-        for item in make_ready(scenario, choose_marrow(marrow, scenario), with_questions=False):
+        for item in ready_trials(scenario, choose_marrow(marrow, scenario), with_questions=False):
             for cohort in item.trial.cohorts:
                 item.ensemble.treated(cohort.regimen, item.trial.horizon_days)
     except PkpdError as error:

@@ -44,6 +44,21 @@ class Crossed:
     not_evaluable: int
 
 
+@dataclass(frozen=True)
+class CrossedDays:
+    """Whether an event has happened by each of D days: see `Crossed`.
+
+    Attributes
+    ----------
+    mean, mc_error : float[D]
+    denoised : float[D, M]
+    """
+
+    mean: NDArray[np.float64]
+    denoised: NDArray[np.float64]
+    mc_error: NDArray[np.float64]
+
+
 def crossed(outcome: ArrayLike) -> Crossed:
     """Mean, variance components and Monte Carlo error of an outcome matrix.
 
@@ -82,6 +97,16 @@ class CrossedTimes:
         mean = events / known if known else np.nan
         squares = events * (1.0 - mean) ** 2 + (known - events) * mean**2
         return _of_sums(rows, columns, self._row_known, self._column_known, squares)
+
+    def by_days(self, days: NDArray[np.float64]) -> CrossedDays:
+        """Say `by` of many days at once."""
+        _check_known(self._row_known)
+        happened, mean, error, factor = _by_days(
+            self._rows, self._columns, self._row_known, self._column_known, days
+        )
+        by_draw = happened / self._row_known
+        centre = by_draw.mean(axis=1, keepdims=True)
+        return CrossedDays(mean, centre + factor[:, None] * (by_draw - centre), error)
 
     def reached(self, candidates: NDArray[np.float64], share: float, tail: float) -> float:
         """First candidate by which a fraction of the draws have a share of their patients.
@@ -205,6 +230,30 @@ def _happened(sorted_times: np.ndarray, known: np.ndarray, day: float) -> np.nda
                 high = middle
         out[i] = low
     return out
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _by_days(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    row_known: np.ndarray,
+    column_known: np.ndarray,
+    days: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """By day: events of each draw, their mean, its standard error, factor on the spread."""
+    known = row_known.sum()
+    happened = np.empty((days.size, row_known.size))
+    mean, error, factor = np.empty(days.size), np.empty(days.size), np.empty(days.size)
+    for d in range(days.size):
+        happened[d] = _happened(rows, row_known, days[d])
+        by_column = _happened(columns, column_known, days[d])
+        events = happened[d].sum()
+        share = events / known
+        squares = events * (1.0 - share) ** 2 + (known - events) * share**2
+        mean[d], _, _, _, error[d], factor[d] = _components(
+            happened[d], by_column, row_known, column_known, squares
+        )
+    return happened, mean, error, factor
 
 
 @njit(nogil=True, error_model="numpy", cache=True)

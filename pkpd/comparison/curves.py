@@ -143,8 +143,8 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     counts, recovered, intervals, dlt, grids, doses, splits = [], [], [], [], [], [], []
     states = cohorts[0].states
     for cohort in cohorts:
-        counts.append([_quantiles(np.concatenate(cohort.counts[line])) for line in lines])
-        bands = [_recovery(cohort.recovered[key], days.astype(float) - 1.0) for key in criteria]
+        counts.append([bands_of(np.concatenate(cohort.counts[line])) for line in lines])
+        bands = [recovery_band(cohort.recovered[key], days.astype(float) - 1.0) for key in criteria]
         recovered.append([band[1] for band in bands])
         intervals.append(bands)
         by_draw = np.full(n_draws, np.nan)
@@ -190,8 +190,8 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     return data
 
 
-def _quantiles(values: Floats) -> Floats:
-    """Quantiles over lanes ``[L, D]`` for each day, as `numpy.quantile` interpolates them."""
+def bands_of(values: Floats) -> Floats:
+    """:data:`QUANTILES` over lanes ``[L, D]`` by day, ``[Q, D]``, as `numpy.quantile` has them."""
     ordered = np.sort(np.ascontiguousarray(values.T), axis=1)
     place = np.array(QUANTILES) * (ordered.shape[1] - 1)
     low = np.floor(place).astype(np.int64)
@@ -199,7 +199,7 @@ def _quantiles(values: Floats) -> Floats:
     return (ordered[:, low] + share * (ordered[:, high] - ordered[:, low])).T
 
 
-def _recovery(days_recovered: Floats, grid: Floats) -> Floats:
+def recovery_band(days_recovered: Floats, grid: Floats) -> Floats:
     """Lower, mean and upper curve of recovery; grid in days since the first dose."""
     days_recovered = evaluable(days_recovered)
     if not days_recovered.size:

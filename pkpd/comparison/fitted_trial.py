@@ -9,13 +9,11 @@ from typing import NoReturn
 from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
-from pkpd.cards.population_cards import load_population
 from pkpd.cards.trial_cards import disease_of
 from pkpd.comparison.assumptions import RUN_OPTIONS
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.marrow_words import fit_assumptions
-from pkpd.comparison.pairs import beside_trial
-from pkpd.comparison.ready import Ready, named_after, rules_of, trial_hash
+from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.results import EndpointRow, PosteriorRow
 from pkpd.comparison.rows import PREDICTED as OF_LINES
 from pkpd.comparison.scenario import Scenario, Variant
@@ -50,8 +48,7 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
         a fit does not have.
     """
     _check_variant(variant, trial)
-    name = variant.population or beside_trial(trial.population, trial)
-    population = load_population(name)
+    name, population = patients_of(variant, trial)
     rules, hashes = rules_of(variant, trial)
     hashes |= trial_hash(trial)
     hashes[f"populations/{population.name}"] = card_hash(find_card("populations", name))

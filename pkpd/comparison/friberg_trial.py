@@ -7,11 +7,9 @@ from pathlib import Path
 from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import FRIBERG
 from pkpd.cards.files import find_card
-from pkpd.cards.population_cards import load_population
 from pkpd.comparison.assumptions import RUN_OPTIONS, joint_model
 from pkpd.comparison.marrow_words import marrow_assumptions
-from pkpd.comparison.pairs import beside_trial
-from pkpd.comparison.ready import Ready, named_after, rules_of, trial_hash
+from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.comparison.simulated import simulated_text
 from pkpd.course.transfusion import TransfusionPolicy
@@ -31,8 +29,7 @@ def friberg_trial(scenario: Scenario, variant: Variant, trial: Trial) -> Ready:
         If a card cannot be used.
     """
     options = {key: variant.options.get(key, v[0]) for key, v in RUN_OPTIONS.items()}
-    name = variant.population or beside_trial(trial.population, trial)
-    population = load_population(name)
+    name, population = patients_of(variant, trial)
     model = joint_model(trial, variant.options, variant.cards)
     rules, hashes = rules_of(variant, trial)
     hashes |= model.hashes() | trial_hash(trial)

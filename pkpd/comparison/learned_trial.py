@@ -10,14 +10,12 @@ from pathlib import Path
 from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
-from pkpd.cards.population_cards import load_population
 from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
 from pkpd.comparison.marrow_words import leukaemia_assumptions
-from pkpd.comparison.pairs import beside_trial
 from pkpd.comparison.questions import answers
-from pkpd.comparison.ready import Ready, named_after, rules_of, trial_hash
+from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.results import EndpointRow, PosteriorRow, Question
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.comparison.shares import CohortShares
@@ -60,8 +58,7 @@ def learned_trial(
     PkpdError
         If a card cannot be used.
     """
-    name = variant.population or beside_trial(trial.population, trial)
-    population = load_population(name)
+    name, population = patients_of(variant, trial)
     if variant.population:
         # as the trial's file would name it
         own = name.endswith(".toml")

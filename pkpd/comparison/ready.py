@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pkpd.cards import card_hash, load_rule
 from pkpd.cards.files import find_card
+from pkpd.cards.population_cards import load_population
+from pkpd.cards.rule_cards import changed_rule
+from pkpd.cards.trial_cards import population_of
 from pkpd.comparison.assumptions import check_rule
 from pkpd.comparison.lanes import CohortLook, LaneEndpoints
 from pkpd.comparison.pairs import beside_trial
@@ -17,6 +20,7 @@ from pkpd.comparison.scenario import Variant
 from pkpd.comparison.shares import CohortShares
 from pkpd.course.course import Course
 from pkpd.ensemble.ensemble import Ensemble
+from pkpd.subjects import Population
 from pkpd.trials import Arm, Cohort, DLTRule, Trial
 
 Read = Callable[[Course], LaneEndpoints]
@@ -90,10 +94,25 @@ def rules_of(
     for cohort in trial.cohorts:
         card = variant.rule or beside_trial(cohort.rule or "", trial)
         rule = load_rule(card)
-        rules.append(tuple(replace(rule, clock=clock) for clock in cohort.clocks))
         hashes[f"rules/{rule.name}"] = card_hash(find_card("rules", card))
+        if not variant.rule:
+            rule = changed_rule(rule, trial.rule_change)
+        rules.append(tuple(replace(rule, clock=clock) for clock in cohort.clocks))
         check_rule([replace(trial, arms=(Arm("", (cohort,)),))], rule)
     return tuple(rules), hashes
+
+
+def patients_of(variant: Variant, trial: Trial) -> tuple[str, Population]:
+    """Card of the patients of a trial under a variant, and the population as the trial moves it.
+
+    Raises
+    ------
+    CardError
+        If there is no such card.
+    """
+    if variant.population:
+        return variant.population, load_population(variant.population)
+    return beside_trial(trial.population, trial), population_of(trial)
 
 
 def named_after(variant: Variant, trial: Trial) -> Trial:
@@ -104,5 +123,7 @@ def named_after(variant: Variant, trial: Trial) -> Trial:
 
 
 def trial_hash(trial: Trial) -> dict[str, str]:
-    """Hash of the trial's file."""
+    """Hash of the trial's file; of none for a trial that was not read from a file."""
+    if not Path(trial.path).is_file():
+        return {}
     return {f"trials/{Path(trial.path).stem}": card_hash(trial.path)}

@@ -152,7 +152,7 @@ def compare(
         cards=cards,
     )
     choice = choose_marrow(marrow, chosen, posterior)
-    ready = make_ready(chosen, choice, with_questions)
+    ready = ready_trials(chosen, choice, with_questions)
     simulated = {item.trial.id: item.simulated for item in ready}
     if on_start is not None:
         on_start(simulated)
@@ -176,13 +176,22 @@ def compare(
     )
 
 
-def make_ready(scenario: Scenario, choice: Choice, with_questions: bool) -> list[Ready]:
+def ready_trials(scenario: Scenario, choice: Choice, with_questions: bool = False) -> list[Ready]:
     """Make trials under variants ready, each with its patients.
+
+    Parameters
+    ----------
+    scenario
+        What is run.
+    choice
+        Its marrow (`pkpd.comparison.marrow_choice.choose_marrow`).
+    with_questions
+        Whether trials' own questions are answered.
 
     Raises
     ------
     PkpdError
-        If a trial, a card or an option cannot be used in the marrow that was chosen.
+        If a card cannot be used.
     """
     each = [(v, t) for v in scenario.variants for t in scenario.trials]
     if choice.fitted is not None:

@@ -309,13 +309,13 @@ def recovery_curve(
             )
         )
     x = _event_times(t, lost)
-    rows, asked = [], CrossedTimes(x)
-    for day in days:
-        found = asked.by(float(day))
-        rows.append((found.mean, *_interval(found, level), found.mc_error))
-    mean, lower, upper, error = np.array(rows).T
+    found = CrossedTimes(x).by_days(days)
+    lower, upper = np.full((2, days.size), np.nan)
+    if x.shape[0] > 1:
+        tail = (1.0 - level) / 2.0
+        lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail], axis=1)
     share = float(np.mean(np.isinf(x[~np.isnan(x)])))
-    return RecoveryCurve(days, mean, lower, upper, error, share)
+    return RecoveryCurve(days, found.mean, lower, upper, found.mc_error, share)
 
 
 def _event_times(times: ArrayLike, censored: ArrayLike | None) -> NDArray[np.float64]:

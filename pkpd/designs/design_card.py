@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,14 +156,28 @@ def load_design(path: str | Path) -> DesignFile:
     >>> load_design("benchmarks/designs/boin.toml").design.name
     'BOIN'
     """
-    root = read_toml(Path(path))
+    return _read(read_toml(Path(path)), Path(path).stem)
+
+
+def design_of(data: Mapping[str, Any], name: str) -> DesignFile:
+    """Read a design from what its file holds, or would hold; errors name the file so.
+
+    Raises
+    ------
+    CardError
+        As `load_design`.
+    """
+    return _read(Table(data, name), Path(name).stem)
+
+
+def _read(root: Table, stem: str) -> DesignFile:
     check_command(root, "pkpd design")
     root.one_of("kind", ("design",))
     doses = _doses(root)
     times, weight_of = _window(root)
     seen, by_patient, weight = _seen(root, doses, times, weight_of)
     file = DesignFile(
-        title=root.text("title", Path(path).stem),
+        title=root.text("title", stem),
         doses=doses,
         design=_design(root, doses),
         seen=seen,

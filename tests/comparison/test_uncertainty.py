@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from pkpd.comparison.crossed import CrossedTimes
 from pkpd.comparison.uncertainty import (
     crossed,
     paired_difference,
@@ -300,6 +301,20 @@ def test_curve_band_and_median_are_one_reading():
     assert curve.mean[1] == pytest.approx(0.5, abs=0.001)
     assert curve.lower[2] == pytest.approx(0.5, abs=0.02)
     assert np.all(np.diff(recovery_curve(days, censored, np.arange(10, 70, 3.0)).mean) >= 0)
+
+
+def test_days_asked_together_are_those_asked_one_by_one():
+    rng = np.random.default_rng(20)
+    days = lognormal_days(rng, 12, 30)
+    days[rng.random(days.shape) < 0.1] = np.nan
+    days[days > 60] = np.inf
+    asked, at = CrossedTimes(days), np.arange(0.0, 60.0, 7.0)
+    together = asked.by_days(at)
+    for k, day in enumerate(at):
+        alone = asked.by(day)
+        assert together.mean[k] == pytest.approx(alone.mean, rel=1e-14)
+        assert together.mc_error[k] == pytest.approx(alone.mc_error, rel=1e-14)
+        assert together.denoised[k] == pytest.approx(alone.denoised, rel=1e-14)
 
 
 def test_bad_input_is_told():

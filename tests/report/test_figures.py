@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from pkpd.endpoints.split import STATES, STATES_WITHOUT_BLASTS
-from pkpd.report.comparison import figures, pages, split_figure, style
+from pkpd.report.comparison import figures, pages, split_figure, split_words, style
 
 RESULT = synthetic.make_trial_result(4)
 PANELS = {
@@ -197,13 +197,13 @@ def test_split_in_a_sentence_is_that_of_the_end_of_the_rules_day():
     split = RESULT.curves["split"].sel(day=46)  # the morning after day 45
     low, high = (100 * float(end) for end in (split[:, 0].min(), split[:, 0].max()))
     assert round(low) == round(high)
-    told = split_figure.split_sentence(RESULT)
+    told = split_words.split_sentence(RESULT)
     start = "At the end of day 45, in this model and over the 4 cohorts,"
     assert told.startswith(f"{start} {low:.0f} % have recovered without leukaemia, ")
     assert "% have recovered with leukaemia, " in told
     assert "% have low counts with leukaemia and 8 % have died." in told
     later = RESULT.curves.assign_attrs(rule_clock="consolidation")
-    told = split_figure.split_sentence(replace(RESULT, curves=later))
+    told = split_words.split_sentence(replace(RESULT, curves=later))
     assert told.startswith("On the morning of day 90, the last simulated,")
 
 
@@ -214,11 +214,11 @@ def test_a_marrow_without_blasts_has_three_states():
     curves = curves.assign(split=(("cohort", "state", "day"), shares))
     bare = replace(RESULT, curves=curves.assign_coords(state=list(STATES_WITHOUT_BLASTS)))
     assert len(split_figure.split_panel(bare, "10d-5").collections) == 3
-    assert "leukaemia" not in split_figure.split_sentence(bare) + split_figure.split_alt(bare)
+    assert "leukaemia" not in split_words.split_sentence(bare) + split_words.split_alt(bare)
     shares[:, 0] += shares[:, 2]
     shares[:, 2] = 0.0  # nobody can die in it
     assert len(split_figure.split_panel(bare, "10d-5").collections) == 2
-    assert "died" not in split_figure.split_sentence(bare) + split_figure.split_alt(bare)
+    assert "died" not in split_words.split_sentence(bare) + split_words.split_alt(bare)
 
 
 def test_drawing_needs_no_pyplot():

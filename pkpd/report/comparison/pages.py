@@ -23,7 +23,8 @@ from pkpd.report.comparison.layout import (
     text_width,
     title_height,
 )
-from pkpd.report.comparison.split_figure import split_alt, split_figure, split_sentence
+from pkpd.report.comparison.split_figure import split_figure
+from pkpd.report.comparison.split_words import split_alt, split_sentence
 from pkpd.report.comparison.style import INK, styled, wrapped
 from pkpd.report.svg import svg
 

@@ -36,7 +36,8 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
         f"Patients: {trial.condition or disease_in_words(trial.disease) or 'not told'}",
         f"Disease in the marrow with leukaemia: {disease_in_words(trial.disease) or 'none'}",
         f"Phase: {trial.phase or 'not given'}",
-        f"Population: {Path(trial.population).name}",
+        f"Population: {Path(trial.population).name}"
+        + "".join(f", median {name} moved to {value:g}" for name, value in trial.medians),
         f"Followed to day {trial.horizon_days}; day 1 is the day of the first dose",
     ]
     if trial.visit_days:
@@ -55,6 +56,8 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
         lines.append("DLT rule: none")
     elif not trial.rule_is_protocols:
         lines.append("  (this package's rule; the protocol's own is not known)")
+    if trial.rule_change:
+        lines.append(f"  (changed: {'; '.join(_changed(*one) for one in trial.rule_change)})")
     for arm in trial.arms:
         lines += ["", f"Arm {arm.name}"]
         for cohort in arm.cohorts:
@@ -94,6 +97,11 @@ def rule_in_words(rule: DLTRule) -> str:
     if rule.no_leukaemia:
         extra.append("marrow without leukaemia")
     return "; ".join([text, *extra]) + f" ({rule.status})"
+
+
+def _changed(key: str, value: Any) -> str:
+    """Tell what a schedule file changes in its rule."""
+    return f"{_words(key)} {describe_criteria(value) if key == 'criteria' else value}"
 
 
 def outcome_in_words(outcome: PublishedOutcome) -> str:

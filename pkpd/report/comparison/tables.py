@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
@@ -312,11 +313,17 @@ def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write CSV: NaN as an empty field, infinity as ``inf``, floats so that they read back."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_field(value) for value in row] for row in rows)
+    """Write CSV to a file: see `csv_text`."""
+    path.write_bytes(csv_text(columns, rows).encode())
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Table as CSV: NaN as an empty field, infinity as ``inf``, floats so that they read back."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_field(value) for value in row] for row in rows)
+    return file.getvalue()
 
 
 def _field(value: Any) -> Any:

@@ -1,0 +1,100 @@
+"""Contents of a TOML file, parsed once for as long as the file does not change."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pkpd.cards.files import CardPath
+from pkpd.errors import CardError, sentence
+
+MOST_LEVELS = 50
+"""Levels of lists and tables that a file may have."""
+
+
+def contents(file: CardPath, shown: str) -> dict[str, Any]:
+    """Tables of a file as `tomllib` gives them; nobody may write in them.
+
+    Parameters
+    ----------
+    file
+        The file.
+    shown
+        Its name for messages.
+
+    Raises
+    ------
+    CardError
+        If the file is missing, is not UTF-8, or is not TOML (with the line).
+    """
+    if isinstance(file, Path):
+        try:
+            found = file.stat()
+        except OSError:
+            pass  # reading it says what is wrong
+        else:
+            return _parsed(file, shown, found.st_mtime_ns, found.st_size)
+    return _parse(file, shown)
+
+
+@lru_cache(maxsize=512)
+def _parsed(file: Path, shown: str, changed: int, size: int) -> dict[str, Any]:
+    """Parse a file of a certain time and size."""
+    return _parse(file, shown)
+
+
+def _parse(file: CardPath, shown: str) -> dict[str, Any]:
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise CardError(
+            sentence(where=shown, what="the file cannot be read", remedy="check the path")
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CardError(
+            sentence(where=shown, what="the file is not UTF-8 text", remedy="save it as UTF-8")
+        ) from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(_syntax(shown, text, str(error))) from error
+    except RecursionError:
+        data = None
+    if data is None or _deeper_than(data, MOST_LEVELS):
+        raise CardError(
+            sentence(
+                where=shown,
+                what="lists or tables lie too deep within one another",
+                allowed=f"at most {MOST_LEVELS} levels",
+                remedy="write them flat",
+            )
+        )
+    return data
+
+
+def _deeper_than(data: Mapping[str, Any], levels: int) -> bool:
+    """Whether lists and tables lie deeper within one another than so many levels."""
+    inside: list[Any] = [data]
+    for _ in range(levels):
+        nested = [v for one in inside for v in (one.values() if isinstance(one, dict) else one)]
+        inside = [v for v in nested if isinstance(v, dict | list)]
+        if not inside:
+            return False
+    return True
+
+
+def _syntax(shown: str, text: str, message: str) -> str:
+    place = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    lines = text.splitlines()
+    number = int(place.group(1)) if place else len(lines)
+    what = message[: place.start()] if place else message.replace("(at end of document)", "")
+    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    return sentence(
+        where=f"{shown}: line {number}",
+        what=f"not valid TOML, {what.strip()[:1].lower()}{what.strip()[1:]}",
+        remedy=f"correct {line!r}" if line else "correct the line",
+    )

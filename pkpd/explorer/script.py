@@ -1,0 +1,74 @@
+"""The Python, and the command, that give the figures of a state without a browser."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from pkpd.explorer.state import FILE_NAME, State
+from pkpd.explorer.toml import write_toml
+
+_SCRIPT = '''"""{title}"""
+
+from pathlib import Path
+
+import pkpd
+
+SCHEDULES = r{quotes}
+{toml}{quotes}
+
+Path("{file}").write_text(SCHEDULES, encoding="utf-8")
+result = pkpd.compare(
+    "{file}",
+    patients={patients},
+    draws={draws},
+    seed={seed},
+    {ensemble},
+    with_questions=False,
+)
+columns = ["cohort", "endpoint", "line", "rule", "estimate", "lower", "upper", "published"]
+print(result.table()[columns].to_string())
+print(result.pairs().to_string())
+'''
+
+
+def script(state: State) -> str:
+    """Python that writes the schedule file beside itself and compares its schedules.
+
+    A fit of the user's own is the name ``fit``, which the user's script has.
+    """
+    toml = write_toml(state.data)
+    quotes = "'" * 3
+    raw = quotes not in toml and not toml.rstrip().endswith("\\")
+    text = _SCRIPT if raw else _SCRIPT.replace("r{quotes}\n{toml}{quotes}", "{toml}")
+    ensemble = (
+        f'marrow="{state.marrow}"'
+        if state.marrow
+        else f'posterior=pkpd.load_fit("{state.ensemble}")'
+    )
+    return text.format(
+        title=_one_line(state.trial.title),
+        quotes=quotes,
+        toml=toml if raw else repr(toml),
+        file=FILE_NAME,
+        patients=state.patients,
+        draws=state.draws,
+        seed=state.seed,
+        ensemble=ensemble,
+    )
+
+
+def command_line(state: State) -> str:
+    """Command that does the same with the downloaded file."""
+    words = ["pkpd", "compare", FILE_NAME, "--patients", str(state.patients)]
+    words += ["--draws", str(state.draws), "--seed", str(state.seed)]
+    if state.marrow:
+        words += ["--marrow", state.marrow]
+    if isinstance(state.posterior, Path):
+        words += ["--posterior", state.ensemble]
+    return shlex.join(words)
+
+
+def _one_line(text: str) -> str:
+    """Text that cannot end a docstring."""
+    return " ".join(text.replace("\\", "/").replace('"', "'").split())

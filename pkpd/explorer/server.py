@@ -1,0 +1,340 @@
+"""The server of the explorer: a page, and what it asks for; for this machine only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pkpd.errors import PkpdError, sentence
+from pkpd.explorer.desk import Busy, Desk, Superseded
+
+log = logging.getLogger("pkpd.explorer")
+
+MOST_BYTES = 256 * 1024
+"""Of one request: a schedule file is a few thousand."""
+
+STALE = 409
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Refused(Exception):
+    """A request that is not answered, with a status and a sentence."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Explorer:
+    """A page's server.
+
+    Parameters
+    ----------
+    folder
+        Working folder: the only one that is read.
+    data
+        Contents of the file that pages begin with.
+    fits
+        Results of `pkpd.fit` that pages may simulate with, by name.
+    warm
+        Whether the first picture is worked out before a page asks for it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        data: dict[str, Any],
+        fits: Mapping[str, Any] | None = None,
+        *,
+        warm: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.data = data
+        self.fits = dict(fits or {})
+        self.warm = warm
+        self.desk = Desk()
+
+    def app(self) -> Starlette:
+        """Make the application."""
+        routes = [
+            Route("/", self._answered(self.page)),
+            Route("/static/{name}", self._answered(self.static)),
+            Route("/api/alive", self._answered(self.alive)),
+            Route("/api/start", self._answered(self.start)),
+            Route("/api/open", self._answered(self.open), methods=["POST"]),
+            Route("/api/simulate", self._answered(self.simulate), methods=["POST"]),
+            Route("/api/design", self._answered(self.design), methods=["POST"]),
+            Route("/api/csv", self._answered(self.csv), methods=["POST"]),
+        ]
+        return Starlette(routes=routes, lifespan=self._running)
+
+    @asynccontextmanager
+    async def _running(self, app: Starlette) -> AsyncIterator[None]:
+        """Work out the first picture while the browser loads the page, if asked to."""
+        task = asyncio.create_task(self._first_picture()) if self.warm else None
+        yield
+        if task is not None:
+            task.cancel()
+
+    async def _first_picture(self) -> None:
+        document = json.loads(_encoded({"data": _first_schedules(self.data)}))
+        try:
+            await self._answer(document, "", 0)
+        except Exception:
+            log.exception("the first picture failed")
+
+    def python(self) -> str:
+        """Python that gives the figures of the page that is opened first."""
+        from pkpd.explorer.script import script
+        from pkpd.explorer.state import read_state
+
+        return script(read_state({"data": _first_schedules(self.data)}, self.folder))
+
+    # -- what is asked for ---------------------------------------------------------------------
+
+    async def page(self, request: Request) -> Response:
+        """Send the page itself."""
+        return _file("index.html")
+
+    async def static(self, request: Request) -> Response:
+        """Send a file of the page."""
+        return _file(request.path_params["name"])
+
+    async def alive(self, request: Request) -> Response:
+        """Say that the server runs."""
+        return Response(status_code=204)
+
+    async def start(self, request: Request) -> Response:
+        """Tell what controls offer, and the state that a page begins with."""
+        # beside a simulation: the controls appear while the first picture is worked out
+        return _json(await asyncio.to_thread(self._start))
+
+    async def open(self, request: Request) -> Response:
+        """Turn the text of a schedule file into what controls show."""
+        document = await _document(request)
+
+        def work() -> bytes:
+            from pkpd.explorer.state import BadStateError, read_data
+
+            try:
+                return _encoded({"data": read_data(document, self.folder)})
+            except BadStateError as error:
+                return _encoded({"errors": _told(error.problems)})
+
+        return _json(await self.desk.run(work))
+
+    async def simulate(self, request: Request) -> Response:
+        """Simulate a state."""
+        document = await _document(request)
+        page, number = str(document.pop("tab", ""))[:64], document.pop("turn", 0)
+        if not isinstance(number, int):
+            raise Refused(400, "turn: it is not a whole number; allowed: 0 or more.")
+
+        try:
+            return _json(await self._answer(document, page, number))
+        except Superseded:
+            return Response(status_code=STALE)
+        except Busy:
+            text = "server: too many simulations wait; try again in a moment."
+            raise Refused(503, text) from None
+
+    async def design(self, request: Request) -> Response:
+        """Tell the next dose of a trial of the schedules, and what to expect of its design."""
+        document = await _document(request)
+        asked = document.pop("design", {})
+
+        def work() -> bytes:
+            from pkpd.explorer.dose_finding import dose_finding
+            from pkpd.explorer.simulation import explore
+            from pkpd.explorer.state import BadStateError, read_state
+
+            try:
+                found = explore(read_state(document, self.folder, self.fits))
+                return _encoded(dose_finding(found, asked))
+            except BadStateError as error:
+                return _encoded({"errors": _told(error.problems)})
+
+        return _json(await self.desk.run(work))
+
+    async def csv(self, request: Request) -> Response:
+        """Send the figures of a state as CSV."""
+        document = await _document(request)
+
+        def work() -> bytes:
+            from pkpd.explorer.simulation import explore
+            from pkpd.explorer.state import read_state
+            from pkpd.explorer.words import csv_of
+
+            return csv_of(explore(read_state(document, self.folder, self.fits))).encode()
+
+        body = await self.desk.run(work)
+        return Response(body, media_type="text/csv", headers=_HEADERS)
+
+    async def _answer(self, document: dict[str, Any], page: str, number: int) -> bytes:
+        """Answer for a state, in its turn."""
+        from pkpd.explorer.state import USUAL, stamps
+
+        def work() -> bytes:
+            return self._content(document)
+
+        state = json.dumps([{**USUAL, **document}, stamps(self.folder)], sort_keys=True)
+        key = hashlib.sha256(state.encode()).hexdigest()
+        return await self.desk.answer(key, page, number, work)
+
+    # -- work -----------------------------------------------------------------------------------
+
+    def _start(self) -> bytes:
+        from pkpd.explorer.choices import choices
+
+        return _encoded({"choices": choices(self.folder, self.fits), "data": self.data})
+
+    def _content(self, document: dict[str, Any]) -> bytes:
+        from pkpd.explorer.simulation import explore
+        from pkpd.explorer.state import BadStateError, read_state
+        from pkpd.explorer.words import page_content
+
+        try:
+            return _encoded(page_content(explore(read_state(document, self.folder, self.fits))))
+        except PkpdError as error:
+            problems = error.problems if isinstance(error, BadStateError) else [error]
+            for problem in problems:
+                log.warning("%s", problem)
+            return _encoded({"errors": _told(problems), "toml": self._toml(document)})
+
+    def _toml(self, document: dict[str, Any]) -> str | None:
+        """File of a state that cannot be shown: the address bar keeps it all the same."""
+        from pkpd.explorer.state import read_data
+        from pkpd.explorer.toml import write_toml
+
+        try:
+            return write_toml(read_data(document, self.folder))
+        except PkpdError:
+            return None
+
+    def _answered(self, handler: Handler) -> Handler:
+        """Answer a request of this machine; anything else, and what goes wrong, by a sentence."""
+
+        async def answered(request: Request) -> Response:
+            try:
+                _check_origin(request)
+                response = await handler(request)
+            except Refused as error:
+                log.warning("%s", error)
+                response = _json(_encoded({"errors": [{"text": str(error)}]}), error.status)
+            except PkpdError as error:
+                response = _json(_encoded({"errors": _told([error])}), 422)
+            except (ClientDisconnect, asyncio.CancelledError):
+                raise
+            except Exception:
+                log.exception("a request failed")
+                text = "server: the request failed; the log of pkpd explore says why."
+                response = _json(_encoded({"errors": [{"text": text}]}), 500)
+            response.headers.update(_HEADERS)
+            return response
+
+        return answered
+
+
+# -- requests ---------------------------------------------------------------------------------
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse requests for another host, and of pages of another: names can be pointed here."""
+    host = request.headers.get("host", "")
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    if name not in ("localhost", "127.0.0.1", "[::1]"):
+        what = f"{host[:100]!r} is not this machine"
+        raise Refused(403, sentence(where="host", what=what, allowed="localhost, 127.0.0.1"))
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        what = f"{origin[:100]!r} is another page than the explorer's"
+        raise Refused(403, sentence(where="origin", what=what, allowed=f"http://{host}"))
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        what = "the request comes from another site"
+        raise Refused(403, sentence(where="origin", what=what, allowed=f"http://{host}"))
+
+
+async def _document(request: Request) -> dict[str, Any]:
+    """Body of a request as a table, not more than so many bytes of it."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Refused(415, "request: it is not JSON; allowed: application/json.")
+    too_long = f"request: it has more than {MOST_BYTES // 1024} kB; open a smaller file."
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > MOST_BYTES:
+        raise Refused(413, too_long)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise Refused(413, too_long)
+
+    def no_number(text: str) -> float:
+        raise ValueError(text)
+
+    try:
+        document = json.loads(bytes(body), parse_constant=no_number)
+    except (ValueError, RecursionError):
+        raise Refused(400, "request: it is not valid JSON; reload the page.") from None
+    if not isinstance(document, dict):
+        raise Refused(400, "request: it is no table of settings; reload the page.")
+    return document
+
+
+def _told(problems: list[PkpdError]) -> list[dict[str, Any]]:
+    """Sentences with the places they are about, as steps from the top of the file."""
+    found = []
+    for error in problems:
+        keys, key = getattr(error, "keys", ()), getattr(error, "key", None)
+        found.append({"text": str(error), "path": [*keys, *([key] if key else [])]})
+    return found
+
+
+def _file(name: str) -> Response:
+    known = {entry.name: entry for entry in (resources.files("pkpd.explorer") / "static").iterdir()}
+    if name not in known:
+        raise Refused(404, f"{name[:100]!r}: there is no such file of the page.")
+    media = _TYPES.get(Path(name).suffix, "application/octet-stream")
+    return Response(known[name].read_bytes(), media_type=media)
+
+
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status_code=status, media_type="application/json")
+
+
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+
+
+def _first_schedules(data: dict[str, Any]) -> dict[str, Any]:
+    """File with as many schedules as a page begins with."""
+    cohorts = data.get("cohort")
+    return {**data, "cohort": cohorts[:2]} if isinstance(cohorts, list) else data

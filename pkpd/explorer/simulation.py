@@ -1,0 +1,294 @@
+"""What a state of the explorer shows: its schedules simulated once, in the same patients.
+
+The parts are those of `pkpd.compare`: the same readers, patients, draws, endpoints and intervals,
+so that `pkpd.compare` of the downloaded file gives the same figures. What is left out is what no
+picture of the explorer shows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.cards import load_grades
+from pkpd.comparison import rows as table
+from pkpd.comparison.curves import (
+    BOUNDS,
+    QUANTILES,
+    CohortCurves,
+    bands_of,
+    doses_by_day,
+    recovery_band,
+)
+from pkpd.comparison.lanes import RESOLUTION, CohortLook, shares_by_morning, split_thresholds
+from pkpd.comparison.marrow_choice import choose_marrow
+from pkpd.comparison.pairs import pair_rows
+from pkpd.comparison.ready import Ready
+from pkpd.comparison.results import PairRow, TrialResult
+from pkpd.comparison.run import ready_trials
+from pkpd.comparison.scenario import Scenario
+from pkpd.course.joined import joined
+from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
+from pkpd.endpoints.definitions import recovery_definition
+from pkpd.endpoints.recovery import recovery_after, recovery_days
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.explorer.state import State
+from pkpd.machine import cores
+from pkpd.trials import DLTRule, Trial
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Floats = NDArray[np.float64]
+
+SHOWN = (
+    *("dlt", "nadir", "nadir_day", "recovery_day", "grade_4", "complete_remission", "early_death"),
+    *("platelet_transfusions", "course_delay", "relative_dose_intensity"),
+)
+"""Endpoints of the tables."""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """A state, simulated.
+
+    Attributes
+    ----------
+    state
+        What was asked for.
+    result
+        Rows, pairs, and the curves of the pictures: ``counts``, ``recovered_interval``, ``split``
+        and ``dose_given`` as `TrialResult` has them, at the thresholds of the rule; and ``dlt``.
+    rule
+        The rule of the first schedule.
+    simulated
+        Who is simulated, in words.
+    assumed
+        Inputs without a source by schedule, in words.
+    differences
+        Of each pair of schedules: the risk of the rule, and shares of patients on its day.
+    dlt
+        Schedule -> verdicts of the rule ``[draws, patients]``, NaN where there is none.
+    """
+
+    state: State
+    result: TrialResult
+    rule: DLTRule
+    simulated: str
+    assumed: Mapping[str, tuple[str, ...]]
+    differences: tuple[PairRow, ...]
+    dlt: Mapping[str, Floats]
+
+    @property
+    def states(self) -> list[str]:
+        """What can have become of a patient, in the order of the curves."""
+        return list(map(str, self.result.curves["state"].values))
+
+
+def explore(state: State) -> Explored:
+    """Simulate the schedules of a state.
+
+    Raises
+    ------
+    PkpdError
+        If a card cannot be used, or the marrow cannot do what is asked for.
+    """
+    item = _ready(state)
+    trial = item.trial
+    looked = _looked(state, item)
+    rule = item.rules[0][0]
+    running = [c.id for c, found in zip(trial.cohorts, looked, strict=True) if found.running]
+    attrs = {
+        "patients": state.patients,
+        "draws": state.draws,
+        **item.attrs,
+        **table.rule_attributes(rule, running),
+    }
+    dlt = {c.id: f.dlt for c, f in zip(trial.cohorts, looked, strict=True) if f.dlt is not None}
+    pairs = pair_rows(trial, (), rule, dlt, running)
+    of_states = [
+        pair
+        for words, matrices in _shares(trial, looked, rule).items()
+        for pair in pair_rows(trial, (), replace(rule, name=words), matrices, [])
+    ]
+    result = TrialResult(
+        trial=trial,
+        rows=tuple(row for found in looked for row in found.rows),
+        pairs=tuple(pairs),
+        curves=_dataset(item, looked, attrs),
+        assumptions=item.assumptions,
+        limits=item.limits,
+    )
+    assumed = {c.id: tuple(filter(None, item.assumed(c).split("; "))) for c in trial.cohorts}
+    return Explored(state, result, rule, item.simulated, assumed, (*pairs, *of_states), dlt)
+
+
+_LOOKS: OrderedDict[Hashable, _Look] = OrderedDict()
+_KEPT = 48
+_LOCK = threading.Lock()
+
+
+def _looked(state: State, item: Ready) -> list[_Look]:
+    """Simulate the schedules that have changed; of the others it is kept what they came to."""
+    around = (replace(item.trial, arms=()), state.patients, state.draws, state.seed)
+    keys = [(around, state.ensemble, state.stamps, cohort) for cohort in item.trial.cohorts]
+    with _LOCK:
+        found = {key: _LOOKS[key] for key in keys if key in _LOOKS}
+    wanted = [n for n, key in enumerate(keys) if key not in found]
+    if wanted:
+        with ThreadPoolExecutor(len(wanted)) as schedules, ThreadPoolExecutor(cores()) as draws:
+            made = list(schedules.map(lambda n: _look(item, n, draws), wanted))
+        found |= {keys[n]: one for n, one in zip(wanted, made, strict=True)}
+    with _LOCK:
+        for key in keys:
+            _LOOKS[key] = found[key]
+            _LOOKS.move_to_end(key)
+        while len(_LOOKS) > _KEPT:
+            _LOOKS.popitem(last=False)
+    return [found[key] for key in keys]
+
+
+def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, dict[str, Floats]]:
+    """Whether patients have recovered and have died by the rule's day, by schedule."""
+    by = "the last day" if rule.by_day is None else f"day {rule.by_day}"
+    found: dict[str, dict[str, Floats]] = {}
+    for words, name in (("not recovered", "recovered"), ("died", "died")):
+        codes = [i for i, state in enumerate(looked[0].states) if state.startswith(name)]
+        if not codes:
+            continue
+        found[f"{words} by {by}"] = {
+            c.id: (np.isin(one.now, codes) != (name == "recovered")).astype(float)
+            for c, one in zip(trial.cohorts, looked, strict=True)
+        }
+    return found
+
+
+def _ready(state: State) -> Ready:
+    """Patients and rules of a state."""
+    scenario = Scenario(
+        name=state.trial.id,
+        trials=(state.trial,),
+        patients=state.patients,
+        draws=state.draws,
+        seed=state.seed,
+    )
+    posterior = state.posterior
+    if isinstance(posterior, Path):
+        posterior = _posterior(posterior, posterior.stat().st_mtime_ns)
+    (item,) = ready_trials(scenario, choose_marrow(state.marrow, scenario, posterior))
+    return item
+
+
+@lru_cache(maxsize=2)
+def _posterior(path: Path, changed: int) -> EvidencePosterior:
+    """Read a posterior once for as long as its file does not change."""
+    return load_posterior(path)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one schedule came to; matrices are [draws, patients]."""
+
+    rows: tuple[Any, ...]
+    counts: Mapping[str, Floats]
+    recovered: Mapping[str, Floats]
+    dosed: Mapping[str, Floats]
+    split: Floats
+    states: tuple[str, ...]
+    dlt: Floats | None
+    running: bool
+    now: NDArray[np.int8]
+
+
+def _look(item: Ready, number: int, pool: Executor) -> _Look:
+    """Simulate one schedule, the draws in a pool."""
+    trial, rules, cohort = item.trial, item.rules[number], item.trial.cohorts[number]
+    ensemble, rule = item.ensemble, rules[0]
+    treated = ensemble.treated(cohort.regimen, trial.horizon_days)
+    course = joined(list(pool.map(treated.course, treated.chunks())))
+    look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
+    found = item.reader(look)(course)
+    shape = (ensemble.draws, ensemble.patients)
+    values = {k: v for k, v in found.values.items() if k[0] in SHOWN and k[0] != "recovery_day"}
+    start, search = clock_days(course, clock_of(treated.plan, rule.clock))
+    recovered: dict[str, Floats] = {}
+    every = np.arange(trial.horizon_days, dtype=float)
+    for line, threshold in split_thresholds(rule).items():
+        seen, _, _ = recovery_after(
+            course, line, threshold, resolution=RESOLUTION, definition=recovery_definition(rule),
+            start=start, search=search,
+        )  # fmt: skip
+        days = recovery_days(seen)[0]
+        values["recovery_day", line, f">= {threshold:g}"] = days
+        recovered[line] = recovery_band((days + start).reshape(shape), every)
+    dlt = {clock: v.reshape(shape) for clock, v in found.dlt.items()}
+    lanes = table.CohortLanes(
+        values={key: v.astype(float).reshape(shape) for key, v in values.items()},
+        recovered_on={},
+        dlt=dlt,
+        reasons={clock: v.astype(float).reshape(shape) for clock, v in found.reasons.items()},
+        sensitivity=np.empty(0, np.float32),
+        curves=CohortCurves(cohort.id, treated.plan, trial.horizon_days),
+        running=treatment_runs(treated.plan, rule),
+    )
+    rows = table.cohort_rows(trial, cohort, rules, lanes, item.assumed(cohort), item.predicted)
+    return _Look(
+        rows=tuple(item.named(row) for row in rows),
+        counts={line: bands_of(course.laboratory(line)) for line in course.mornings},
+        recovered=recovered,
+        dosed={d: v / course.lanes for d, v in doses_by_day(treated.plan, course).items()},
+        split=shares_by_morning(found.split, len(found.states)),
+        states=found.states,
+        dlt=dlt.get(rule.clock),
+        running=lanes.running,
+        now=found.split[:, min(rule.by_day or course.days, course.days - 1)].reshape(shape),
+    )
+
+
+def _dataset(item: Ready, looked: list[_Look], attrs: Mapping[str, Any]) -> xr.Dataset:
+    """Curves of all schedules, with the names that those of a comparison have."""
+    import xarray as xr
+
+    first, days = looked[0], np.arange(1, item.trial.horizon_days + 1)
+    lines = list(first.counts)
+    at = {line: v for found in item.rules for line, v in split_thresholds(found[0]).items()}
+    criteria = [f"{line} >= {at[line]:g}" for line in first.recovered]
+    drugs = list(dict.fromkeys(drug for found in looked for drug in found.dosed))
+    none = np.zeros(days.size)
+    bands = np.array([[one.recovered[line] for line in first.recovered] for one in looked])
+    return xr.Dataset(
+        {
+            "counts": (
+                ("cohort", "line", "quantile", "day"),
+                np.array([[one.counts[line] for line in lines] for one in looked]),
+            ),
+            "recovered_interval": (("cohort", "criterion", "bound", "day"), bands),
+            "dose_given": (
+                ("cohort", "drug", "day"),
+                np.array([[one.dosed.get(d, none) for d in drugs] for one in looked]).reshape(
+                    len(looked), len(drugs), days.size
+                ),
+            ),
+            "split": (("cohort", "state", "day"), np.array([one.split for one in looked])),
+        },
+        coords={
+            "cohort": [c.id for c in item.trial.cohorts],
+            "line": lines,
+            "quantile": list(QUANTILES),
+            "day": days,
+            "criterion": criteria,
+            "bound": list(BOUNDS),
+            "drug": drugs,
+            "state": list(first.states),
+        },
+        attrs=dict(attrs),
+    )

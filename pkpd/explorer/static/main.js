@@ -1,0 +1,251 @@
+// The page: asks the server for what the controls say, and draws the newest answer only.
+
+import * as state from "./state.js";
+import * as controls from "./controls.js";
+import { draw, node } from "./pictures.js";
+import { tell } from "./fields.js";
+import { save } from "./files.js";
+import { beginDesign, refresh } from "./design.js";
+
+const PAGE = crypto.randomUUID?.() ?? String(Math.random());
+const AGAIN_MS = 1500;
+const byId = (id) => document.getElementById(id);
+
+let turn = 0;
+let shown = 0; // turn of the picture that is shown
+let underWay = false;
+let waiting = false;
+let content = null;
+let address = "";
+let notice = []; // what was wrong with an address or a file, until something is changed
+
+// -- asking ---------------------------------------------------------------------------------------
+
+class Stopped extends Error {}
+
+async function ask(path, body) {
+  let response;
+  try {
+    response = await fetch(path, body === undefined ? {} : {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    });
+  } catch {
+    throw new Stopped();
+  }
+  return response;
+}
+
+/** Simulate what the controls say; while an answer is under way only the newest wish is kept. */
+function changed() {
+  notice = [];
+  turn += 1;
+  byId("pictures").setAttribute("aria-busy", "true");
+  if (underWay) { waiting = true; return; }
+  simulate();
+}
+
+async function simulate() {
+  underWay = true;
+  do {
+    waiting = false;
+    const number = turn;
+    try {
+      const response = await ask("api/simulate", { ...state.settings(), data: state.doc.data, tab: PAGE, turn: number });
+      running(true);
+      if (response.status === 409) continue;
+      const answer = await response.json();
+      if (number >= shown) show(answer, number);
+    } catch (error) {
+      if (!(error instanceof Stopped)) { say([String(error)]); break; }
+      running(false);
+      await pause(AGAIN_MS);
+      waiting = true;
+    }
+  } while (waiting || shown < turn);
+  underWay = false;
+}
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+let runs = true;
+function running(now) {
+  if (now === runs) return;
+  runs = now;
+  byId("stopped").hidden = now;
+  byId("pictures").classList.toggle("old", !now);
+}
+
+/** Ask for the next dose of a trial of these schedules; null where the server does not answer. */
+async function design(asked) {
+  try {
+    const response = await ask("api/design", { ...state.settings(), data: state.doc.data, design: asked });
+    return await response.json();
+  } catch {
+    running(false);
+    return null;
+  }
+}
+
+async function watch() {
+  for (;;) {
+    await pause(2 * AGAIN_MS);
+    if (document.hidden || underWay) continue;
+    try {
+      await ask("api/alive");
+      running(true);
+    } catch {
+      running(false);
+    }
+  }
+}
+
+// -- showing --------------------------------------------------------------------------------------
+
+function say(sentences) {
+  const home = byId("problems");
+  home.hidden = !sentences.length;
+  home.replaceChildren(...sentences.map((text) => node("p", {}, text)));
+}
+
+function show(answer, number) {
+  shown = number;
+  byId("pictures").setAttribute("aria-busy", String(number < turn));
+  if (answer.toml) {
+    address = answer.toml;
+    state.toAddress(address);
+  }
+  if (answer.errors) {
+    say([...notice, ...tell(answer.errors)]);
+    byId("pictures").classList.add("old");
+    byId("state").textContent = "The pictures are those before the last change, which cannot be simulated: see what is marked.";
+    return;
+  }
+  say([...notice, ...tell([])]);
+  byId("pictures").classList.remove("old");
+  content = answer;
+  draw(answer);
+  words(answer);
+  document.documentElement.dataset.shown = String(number);
+  refresh();
+}
+
+function words(answer) {
+  byId("title").textContent = answer.title;
+  document.title = `${answer.title} - pkpd explorer`;
+  byId("answer").textContent = answer.answer;
+  byId("state").textContent = `${answer.size}.`;
+  byId("size").textContent = `${answer.size}. With few draws intervals are rough: take more in the controls.`;
+  byId("simulated").textContent = `Simulated: ${answer.simulated}.`;
+  byId("command").textContent = answer.command;
+  byId("python").textContent = answer.python;
+  const limits = [...answer.limits, ...answer.assumptions.filter((a) => !answer.limits.includes(a))];
+  byId("assumptions").querySelector("ul").replaceChildren(...limits.map((text) => node("li", {}, text)));
+  const inputs = answer.schedules.map((s) => {
+    const list = answer.assumed[s.id] ?? [];
+    const items = list.length ? list.map((text) => node("li", {}, text)) : [node("li", {}, "none is marked as assumed")];
+    return node("div", {}, node("h3", {}, s.label), node("ul", {}, ...items));
+  });
+  byId("assumed").querySelector("div").replaceChildren(...inputs);
+  const most = Math.max(...Object.values(answer.assumed).map((a) => a.length));
+  byId("assumed").querySelector("summary").textContent = `Assumed inputs (${most})`;
+  byId("schedule-words").querySelector("div").replaceChildren(
+    ...answer.schedules.flatMap((s) => [node("h3", {}, s.label), node("pre", { tabindex: "0" }, s.words)]),
+  );
+}
+
+// -- files and address ----------------------------------------------------------------------------
+
+const stem = () => (content?.title ?? "explored").toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40).replace(/^-|-$/g, "") || "explored";
+const done = (text) => { byId("files-said").textContent = text; };
+
+byId("get-toml").addEventListener("click", () => { save("explored.toml", address, "application/toml"); done("explored.toml is saved."); });
+byId("get-python").addEventListener("click", () => { if (content) save(`${stem()}.py`, content.python, "text/x-python"); });
+byId("get-csv").addEventListener("click", async () => {
+  try {
+    const response = await ask("api/csv", { ...state.settings(), data: state.doc.data });
+    if (response.ok) save(`${stem()}.csv`, await response.text(), "text/csv");
+    else say((await response.json()).errors.map((e) => e.text));
+  } catch {
+    running(false);
+  }
+});
+byId("copy-link").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    done("The link is copied; it opens where this server runs.");
+  } catch {
+    done("The address bar holds the link.");
+  }
+});
+byId("open").addEventListener("change", async (event) => {
+  const [file] = event.target.files;
+  event.target.value = "";
+  if (!file) return;
+  if (file.size > 200_000) { say([`${file.name}: it has ${Math.round(file.size / 1000).toLocaleString("en")} kB; allowed: schedule files up to 200 kB.`]); return; }
+  await take(await file.text());
+});
+byId("add").addEventListener("click", () => {
+  const ids = state.cohorts().map((c) => c.id);
+  const next = state.library.find((c) => !ids.includes(c.id)) ?? state.cohorts().at(-1);
+  state.addCohort(next);
+  controls.build();
+  changed();
+});
+byId("controls").addEventListener("submit", (event) => event.preventDefault());
+
+/** Show a schedule file that is given as text. */
+async function take(toml) {
+  try {
+    const answer = await (await ask("api/open", { toml })).json();
+    if (answer.errors) {
+      notice = answer.errors.map((e) => e.text);
+      say(notice);
+      return false;
+    }
+    state.take(answer.data, most);
+    controls.build();
+    changed();
+    return true;
+  } catch {
+    running(false);
+    return false;
+  }
+}
+
+let most = 4;
+
+window.addEventListener("hashchange", async () => {
+  const toml = state.fromAddress();
+  if (toml !== null) await take(toml);
+});
+
+async function begin() {
+  byId("state").textContent = "Loading the model; the first picture takes a few seconds.";
+  for (;;) {
+    try {
+      const start = await (await ask("api/start")).json();
+      if (start.errors) { say(start.errors.map((e) => e.text)); return; }
+      running(true);
+      most = start.choices.most.schedules;
+      Object.assign(state.doc, start.choices.usual);
+      controls.begin(start.choices, changed);
+      beginDesign(start.choices, design);
+      const toml = state.fromAddress();
+      if (toml === null || !(await take(toml))) {
+        const told = notice;
+        state.take(start.data, most, 2);
+        controls.build();
+        changed();
+        notice = told;
+      }
+      break;
+    } catch (error) {
+      if (!(error instanceof Stopped)) { say([String(error)]); return; }
+      running(false);
+      await pause(AGAIN_MS);
+    }
+  }
+  watch();
+}
+
+begin();

@@ -1,0 +1,169 @@
+// The state of the page: a schedule file as a table, and how it is simulated. It lives in the URL.
+
+export const doc = { data: {}, patients: 48, draws: 21, seed: 1, ensemble: "learned" };
+export let library = []; // schedules of the file that was opened, beyond those that are shown
+
+const SETTINGS = ["patients", "draws", "seed", "ensemble"];
+
+export const copy = (value) => JSON.parse(JSON.stringify(value));
+
+export function settings() {
+  return Object.fromEntries(SETTINGS.map((name) => [name, doc[name]]));
+}
+
+/** Show a schedule file: at most `most` of its schedules, the others can be added. */
+export function take(data, most, first = most) {
+  doc.data = copy(data);
+  delete doc.data.question; // what a comparison answers beyond its figures
+  const cohorts = Array.isArray(doc.data.cohort) ? doc.data.cohort : null;
+  if (!cohorts || !cohorts.length) doc.data.cohort = [{ id: "A" }];
+  library = doc.data.cohort.slice();
+  doc.data.cohort = doc.data.cohort.slice(0, Math.min(most, first));
+}
+
+/** Settings and TOML from the address bar, or null if it has none. */
+export function fromAddress() {
+  const found = new URLSearchParams(location.hash.slice(1));
+  if (!found.has("toml")) return null;
+  for (const name of SETTINGS) {
+    if (!found.has(name)) continue;
+    const text = found.get(name);
+    doc[name] = name === "ensemble" || text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
+  }
+  return found.get("toml");
+}
+
+export function toAddress(toml) {
+  const found = new URLSearchParams({ ...settings(), toml });
+  const wanted = `#${found}`;
+  if (location.hash !== wanted) history.replaceState(null, "", wanted);
+}
+
+// -- schedules: cohorts of the file, each with its changes of shared doses and courses ------------
+
+export const cohorts = () => doc.data.cohort;
+export const courseNames = (cohort) => cohort.courses ?? Object.keys(doc.data.course ?? {});
+
+/** A dose or course as one schedule has it. */
+export function effective(cohort, kind, name) {
+  return { ...(doc.data[kind]?.[name] ?? {}), ...(cohort.change?.[name] ?? {}) };
+}
+
+/** Set a key of a dose or course in one schedule; what was read before is now the user's own. */
+export function change(cohort, kind, name, key, value) {
+  if (value === undefined) return without(cohort, kind, name, key);
+  cohort.change ??= {};
+  const table = (cohort.change[name] ??= {});
+  table[key] = value;
+  if (doc.data[kind]?.[name]?.source !== undefined || table.source !== undefined) own(table, key);
+  return name;
+}
+
+const DESCRIBED = ["source", "status", "note"];
+
+/** Say that a key of a table was set here. */
+function own(table, key) {
+  const said = { source: "set in the explorer", status: "assumed" };
+  for (const about of ["source", "status"]) {
+    const before = table[about];
+    const keys = Object.keys(table).filter((k) => !DESCRIBED.includes(k) && k !== "drug");
+    const each = typeof before === "object" && before !== null ? before : {};
+    const all = typeof before === "string" ? before : said[about];
+    table[about] = Object.fromEntries(keys.map((k) => [k, k === key ? said[about] : (each[k] ?? all)]));
+  }
+}
+
+/** Give one schedule a dose or course of its own that lacks a key. */
+function without(cohort, kind, name, key) {
+  if (doc.data[kind]?.[name]?.[key] === undefined) {
+    const table = cohort.change?.[name];
+    if (table) drop(table, key);
+    return name;
+  }
+  const made = unused(`${name}_${slug(cohort.id)}`);
+  const table = copy(effective(cohort, kind, name));
+  drop(table, key);
+  everyCourse();
+  if (kind === "course") {
+    cohort.courses = courseNames(cohort).map((c) => (c === name ? made : c));
+  } else {
+    table.drug ??= name;
+    for (const course of courseNames(cohort)) {
+      const doses = effective(cohort, "course", course).doses ?? [];
+      if (doses.includes(name)) change(cohort, "course", course, "doses", doses.map((d) => (d === name ? made : d)));
+    }
+  }
+  doc.data[kind][made] = table;
+  if (cohort.change) delete cohort.change[name];
+  return made;
+}
+
+function drop(table, key) {
+  delete table[key];
+  for (const about of ["source", "status"]) if (typeof table[about] === "object") delete table[about][key];
+}
+
+/** Write out which courses each schedule has, before another one is added to the file. */
+function everyCourse() {
+  for (const cohort of cohorts()) cohort.courses = courseNames(cohort).slice();
+}
+
+export function addDrug(cohort, course, drug) {
+  const name = unused(drug.name);
+  const amount = drug.usual ? `${round(drug.usual.value)} ${drug.usual.unit}` : `1 ${drug.unit}`;
+  const dose = { amount, days: "1-5", route: drug.routes[0] };
+  if (dose.route === "iv") dose.duration = "1 h";
+  if (name !== drug.name) dose.drug = drug.name;
+  doc.data.dose[name] = dose;
+  change(cohort, "course", course, "doses", [...(effective(cohort, "course", course).doses ?? []), name]);
+}
+
+export function removeDrug(cohort, course, name) {
+  const doses = effective(cohort, "course", course).doses ?? [];
+  change(cohort, "course", course, "doses", doses.filter((d) => d !== name));
+  if (cohort.change) delete cohort.change[name];
+}
+
+export function addCourse(cohort) {
+  everyCourse();
+  const last = courseNames(cohort).at(-1);
+  const made = unused("course");
+  const from = last ? effective(cohort, "course", last) : {};
+  doc.data.course[made] = { doses: (from.doses ?? []).slice(0, 1), cycle_days: from.cycle_days ?? 28 };
+  cohort.courses = [...courseNames(cohort), made];
+}
+
+export function removeCourse(cohort, name) {
+  everyCourse();
+  cohort.courses = cohort.courses.filter((c) => c !== name);
+  if (cohort.change) delete cohort.change[name];
+}
+
+export function addCohort(like) {
+  const made = copy(like);
+  const ids = cohorts().map((c) => c.id);
+  if (ids.includes(made.id)) {
+    for (const key of ["published", "n", "level", "note"]) delete made[key];
+    let number = 2;
+    const base = String(made.id);
+    while (ids.includes(`${base} (${number})`)) number += 1;
+    made.id = `${base} (${number})`;
+    if (made.label) made.label = `${made.label} (${number})`;
+  }
+  cohorts().push(made);
+}
+
+export function removeCohort(index) {
+  cohorts().splice(index, 1);
+}
+
+function unused(wanted) {
+  const taken = new Set([...Object.keys(doc.data.dose ?? {}), ...Object.keys(doc.data.course ?? {}), "first_dose"]);
+  if (!taken.has(wanted)) return wanted;
+  let number = 2;
+  while (taken.has(`${wanted}_${number}`)) number += 1;
+  return `${wanted}_${number}`;
+}
+
+const slug = (text) => String(text).replace(/[^A-Za-z0-9_-]+/g, "_");
+export const round = (value) => Number(Number(value).toPrecision(3));

@@ -1,0 +1,63 @@
+"""What has become of the patients of each cohort by day, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pkpd.comparison.results import TrialResult
+
+
+def split_sentence(result: TrialResult) -> str:
+    """Say what has become of the patients by the rule's day, over all cohorts.
+
+    The day is that of the rule where its clock starts with the first dose, else the last one
+    simulated.
+    """
+    words, shares = _shares(result)
+    parts = []
+    for s, state in enumerate(split_states(result)):
+        low, high = (f"{100.0 * end(shares[:, s]):.0f}" for end in (np.min, np.max))
+        parts.append(f"{low if low == high else f'{low} to {high}'} % {_told(state)}")
+    several = "" if len(shares) == 1 else f" and over the {len(shares)} cohorts"
+    return f"{words}, in this model{several}, {_listed(parts)}."
+
+
+def split_alt(result: TrialResult) -> str:
+    """Tell the figure in words, cohort by cohort."""
+    words, shares = _shares(result)
+    told = []
+    for cohort, row in zip(result.curves["cohort"].values, shares, strict=True):
+        parts = zip(row, split_states(result), strict=True)
+        told.append(f"{cohort} " + ", ".join(f"{100.0 * p:.0f} % {_told(s)}" for p, s in parts))
+    return f"Stacked areas of what has become of the patients by day. {words}: {'; '.join(told)}."
+
+
+def split_states(result: TrialResult) -> list[str]:
+    """States that occur: in a marrow without death nobody has died, and nothing is said of it."""
+    most = result.curves["split"].max(dim=("cohort", "day")).values
+    return [str(s) for s, share in zip(result.curves["state"].values, most, strict=True) if share]
+
+
+def _shares(result: TrialResult) -> tuple[str, np.ndarray]:
+    """Words for the day, and the shares on it, [cohort, state]."""
+    attrs = result.curves.attrs
+    days = result.curves["day"].values
+    at = int(days[-1])
+    words = f"On the morning of day {at}, the last simulated"
+    by_day = int(attrs.get("rule_by_day") or at)
+    # the end of a day is the next morning
+    if by_day < at and attrs.get("rule_clock", "first_dose") == "first_dose":
+        words, at = f"At the end of day {by_day}", by_day + 1
+    data = result.curves["split"].sel(day=at, state=split_states(result))
+    return words, data.transpose("cohort", "state").values
+
+
+def _told(state: str) -> str:
+    return "have " + state.replace("low", "low counts", 1)
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -1,0 +1,381 @@
+"""The page in a real Chromium: pictures, controls, mistakes, address, files, a stopped server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+import pkpd
+from pkpd.explorer.toml import write_toml
+from tests.explorer.conftest import DATA
+
+pytest.importorskip("starlette")
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
+SHOWN_MS = 120_000
+WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 400, "height": 800}
+NAME_OF_FOCUS = """document.activeElement.getAttribute("aria-label")
+  || document.activeElement.textContent.trim().slice(0, 40)"""
+COUNTS = "#counts figure > svg"
+DOSE = "Dose of clofarabine in schedule 1, slider"
+
+
+def started(folder: Path, port: int = 0) -> tuple[subprocess.Popen, str]:
+    command = [sys.executable, "-m", "pkpd", "explore", "two.toml", "--no-browser"]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(pkpd.__file__).parents[1])},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+    assert found is not None
+    return process, found.group()
+
+
+def stopped(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "two.toml").write_text(write_toml(DATA))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    process, address = started(folder)
+    yield address
+    stopped(process)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    context = browser.new_context(viewport=WIDE, accept_downloads=True)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+    page.goto(address)
+    settled(page)
+    yield page
+    context.close()
+    assert not wrong
+
+
+def settled(page) -> None:
+    """Wait until the picture is that of the controls."""
+    page.wait_for_selector("html[data-shown]", timeout=SHOWN_MS)
+    page.wait_for_function(
+        "() => document.getElementById('pictures').getAttribute('aria-busy') === 'false'",
+        timeout=SHOWN_MS,
+    )
+
+
+def in_address(page) -> dict:
+    """Schedule file that the address bar holds."""
+    return tomllib.loads(parse_qs(urlsplit(page.url).fragment)["toml"][0])
+
+
+def move(page, label: str, value: str) -> None:
+    slider = page.get_by_label(label, exact=True)
+    slider.evaluate(
+        "(s, v) => { s.value = v; s.dispatchEvent(new Event('input', { bubbles: true })); }", value
+    )
+    settled(page)
+
+
+def test_every_picture_has_its_sentence_its_table_and_words(page):
+    for name, drawings in {
+        "counts": 2,
+        "recovery": 2,
+        "split": 2,
+        "dlt": 1,
+        "differences": 1,
+    }.items():
+        section = page.locator(f"#{name}")
+        assert section.locator("figure > svg").count() == drawings
+        assert len(section.locator("p.said").text_content()) > 40
+        section.locator("summary").click()
+        assert section.locator("table tbody tr").count() >= 1
+        for svg in section.locator("figure > svg").all():
+            assert svg.get_attribute("role") == "img"
+            assert len(svg.locator("> desc").text_content()) > 20
+    assert "2/6 = 33 %" in page.locator("#dlt").text_content()
+    page.locator("#assumed summary").click()
+    assert page.locator("#assumed li").count() > 10
+
+
+def test_a_slider_moves_pictures_table_address_and_python(page):
+    before = page.locator(COUNTS).first.inner_html()
+    move(page, DOSE, "35")
+    assert page.get_by_label("Dose", exact=True).first.input_value() == "35 mg/m^2"
+    assert page.locator(COUNTS).first.inner_html() != before
+    assert in_address(page)["cohort"][0]["change"]["clofarabine"]["amount"] == "35 mg/m^2"
+    assert 'amount = "35 mg/m^2"' in page.locator("#python").text_content()
+    counts = page.locator("#counts p.said").text_content()
+    page.reload()
+    settled(page)
+    assert page.locator("#counts p.said").text_content() == counts
+    assert page.get_by_label("Dose", exact=True).first.input_value() == "35 mg/m^2"
+
+
+def test_patients_rule_and_ensemble_are_set(page):
+    move(page, "Median creatinine clearance, mL/min, slider", "40")
+    move(page, "By day, slider", "50")
+    move(page, "Platelets recovered at, 10⁹/L, slider", "60")
+    held = in_address(page)
+    assert held["patients"] == {"median_creatinine_clearance_mL_min": 40}
+    assert held["rule_change"]["by_day"] == 50
+    assert held["rule_change"]["recovered"]["platelets"] == 60
+    assert "creatinine clearance 40 mL/min" in page.locator("#simulated").text_content()
+    assert "platelets >= 60" in page.locator("#recovery").text_content()
+    page.get_by_label("Parameters").select_option("cards")
+    settled(page)
+    assert "--marrow friberg" in page.locator("#command").text_content()
+    page.get_by_label("Population").select_option("mds_lower_risk")
+    settled(page)
+    assert "patients" not in in_address(page)
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "words"),
+    [
+        ("Dose", "ten mg", "does not begin with a number"),
+        ("Days", "", "days"),
+        ("Dose", "20 g/m^2", "times the usual dose"),
+        ("Patients", "1000000000", "at most 1000"),
+        ("Draws", "many", "whole number"),
+        ("Days simulated", "20", "days end before"),
+    ],
+)
+def test_a_mistake_is_told_beside_its_control(page, label, value, words):
+    control = page.locator("input").and_(page.get_by_label(label, exact=True)).first
+    before = control.input_value()
+    control.fill(value)
+    page.wait_for_function("() => document.querySelector('[aria-invalid=true]')", timeout=SHOWN_MS)
+    beside = page.locator(f"#{control.get_attribute('aria-describedby')}")
+    assert words in beside.text_content()
+    assert beside.text_content().endswith(".")
+    assert control.get_attribute("aria-invalid") == "true"
+    assert page.locator(COUNTS).count() == 2  # those before, not a blank
+    control.fill(before)
+    page.wait_for_function("() => !document.querySelector('[aria-invalid=true]')", timeout=SHOWN_MS)
+    assert beside.text_content() == ""
+
+
+def test_schedules_drugs_courses_gates_and_reductions_are_built(page):
+    page.get_by_role("button", name="Add a schedule").click()
+    settled(page)
+    assert page.locator(COUNTS).count() == 3
+    third = page.locator("details.of-schedule").nth(2)
+    third.get_by_label("Add a drug").select_option("lenalidomide")
+    settled(page)
+    third.get_by_label("Days", exact=True).last.fill("1-10")
+    third.get_by_label("Cycles").fill("2")
+    third.locator("summary", has_text="each further cycle").click()
+    third.get_by_label("Neutrophils, 10⁹/L").last.fill("1.0")
+    third.locator("summary", has_text="Holds and reductions").click()
+    third.get_by_label("Hold and reduce").select_option("lenalidomide")
+    settled(page)
+    words = page.locator("#schedule-words").text_content()
+    assert "lenalidomide 25 mg by mouth on days 1-10" in words
+    assert "2 cycles of 28 days" in words
+    assert "neutrophils >= 1" in words
+    third.get_by_role("button", name="Add a course to schedule 3").click()
+    settled(page)
+    assert page.locator("#problems").is_hidden()
+    assert len(in_address(page)["cohort"][2]["courses"]) == 2
+    page.get_by_role("button", name="Remove schedule 3").click()
+    settled(page)
+    assert page.locator(COUNTS).count() == 2
+    assert [c["id"] for c in in_address(page)["cohort"]] == ["low", "high"]
+
+
+def test_a_schedule_without_doses_is_refused_in_words(page, address):
+    data = {**DATA, "course": {"induction": {"doses": [], "cycle_days": 28}}}
+    page.goto(f"{address}#toml={quote(write_toml(data))}")
+    page.wait_for_function(
+        "() => document.querySelector('#problems p, .wrong:not(:empty)')", timeout=SHOWN_MS
+    )
+    told = " ".join(page.locator("#problems, .wrong").all_text_contents())
+    assert "dose" in told
+
+
+@pytest.mark.parametrize("toml", ["title = ", "x", "a = 1", '[dose.x]\namount = "../../etc"'])
+def test_an_address_edited_by_hand_is_told_in_words(page, address, toml):
+    page.goto("about:blank")
+    page.goto(f"{address}#patients=9&toml={quote(toml)}")
+    page.wait_for_function(
+        "() => document.querySelector('#problems p, .wrong:not(:empty)')", timeout=SHOWN_MS
+    )
+    told = " ".join(page.locator("#problems, .wrong").all_text_contents())
+    assert "explored.toml" in told
+
+
+def test_a_trial_of_the_schedules_has_a_next_dose(page):
+    page.locator("#design-fold > summary").click()
+    page.locator("#design-next", has_text="start at 20 mg/m2").wait_for(timeout=SHOWN_MS)
+    page.get_by_label("20 mg/m2: patients judged").fill("3")
+    page.locator("#design-next", has_text="escalate to 40 mg/m2").wait_for(timeout=SHOWN_MS)
+    assert page.locator("#design table tbody tr").count() == 3
+    page.get_by_label("20 mg/m2: with a DLT").fill("many")
+    page.locator("#design .wrong", has_text="dlts").wait_for(timeout=SHOWN_MS)
+    page.get_by_label("20 mg/m2: with a DLT").fill("2")
+    page.locator("#design-next", has_text="no dose is selected").wait_for(timeout=SHOWN_MS)
+    page.get_by_label("Design", exact=True).select_option("BOIN")
+    page.get_by_label("Target risk").fill("0.3")
+    page.locator("#design-heading", has_text="BOIN").wait_for(timeout=SHOWN_MS)
+
+
+def test_files_are_those_of_the_state(page, folder):
+    move(page, DOSE, "25")
+    saved = {}
+    for name in ("Schedule file (TOML)", "Figures (CSV)", "Python", "PNG of Counts, 20 mg/m2"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).first.click()
+        saved[name] = Path(download.value.path()).read_bytes()
+    toml, csv, python, png = saved.values()
+    assert tomllib.loads(toml.decode()) == in_address(page)
+    assert csv.startswith(b"trial,cohort,label,endpoint")
+    compile(python, "explored.py", "exec")
+    assert png.startswith(b"\x89PNG")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG of Counts, 20 mg/m2").click()
+    svg = Path(download.value.path()).read_text()
+    assert svg.startswith("<?xml")
+    assert "<title" in svg
+    assert sorted(p.name for p in folder.iterdir()) == ["two.toml"]  # nothing is written there
+
+
+def test_files_are_opened_and_large_ones_refused(page, tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(write_toml({**DATA, "title": "Opened from a file"}))
+    page.locator("#open").set_input_files(mine)
+    page.wait_for_function(
+        "() => document.getElementById('title').textContent === 'Opened from a file'"
+    )
+    large = tmp_path / "large.toml"
+    with large.open("wb") as file:
+        file.truncate(100_000_000)
+    page.locator("#open").set_input_files(large)
+    page.wait_for_selector("#problems p")
+    assert "allowed: schedule files up to 200 kB" in page.locator("#problems").text_content()
+
+
+def test_the_whole_way_by_keyboard(page):
+    """Without a mouse: to a slider, along it, to a fold, to a schedule more, to the pictures."""
+    page.locator("body").press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the pictures"
+    reached = set()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate(NAME_OF_FOCUS))
+    assert {DOSE, "Add a schedule", "The same as a table", "Schedule file (TOML)"} <= reached
+    slider = page.get_by_label(DOSE, exact=True)
+    slider.focus()
+    before = float(slider.input_value())
+    page.keyboard.press("ArrowRight")
+    settled(page)
+    assert float(slider.input_value()) > before
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == DOSE
+    assert f"{float(slider.input_value()):g} mg/m^2" == slider.get_attribute("aria-valuetext")
+    page.get_by_role("button", name="Add a schedule").focus()
+    page.keyboard.press("Enter")
+    settled(page)
+    assert page.locator(COUNTS).count() == 3
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW])
+def test_nothing_is_wider_than_the_screen_and_every_control_has_a_name(page, viewport):
+    page.set_viewport_size(viewport)
+    page.reload()
+    settled(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("input, select, button")].filter((e) =>
+             !(e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim())).length"""
+    )
+    assert unnamed == 0
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("#pictures svg text")].filter((t) =>
+             t.getBoundingClientRect().height > 0 && t.getBoundingClientRect().height < 9).length"""
+    )
+    assert small == 0
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW])
+def test_axe_finds_nothing_serious(page, viewport):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.set_viewport_size(viewport)
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    found = axe.Axe().run(page).response["violations"]
+    serious = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert not serious, [(v["id"], v["nodes"][0]["html"][:200]) for v in serious]
+
+
+def test_two_tabs_keep_their_own_state(page, browser, address):
+    other = page.context.new_page()
+    other.goto(address)
+    settled(other)
+    move(page, DOSE, "30")
+    move(other, DOSE, "55")
+    assert in_address(page)["cohort"][0]["change"]["clofarabine"]["amount"] == "30 mg/m^2"
+    assert in_address(other)["cohort"][0]["change"]["clofarabine"]["amount"] == "55 mg/m^2"
+
+
+def test_a_page_says_that_the_server_stopped_and_goes_on_when_it_is_back(browser, folder):
+    process, address = started(folder)
+    page = browser.new_page()
+    page.goto(address)
+    settled(page)
+    stopped(process)
+    slider = page.get_by_label(DOSE, exact=True)
+    slider.evaluate(
+        "(s) => { s.value = 45; s.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    page.wait_for_selector("#stopped:not([hidden])", timeout=20_000)
+    again, same = started(folder, int(address.rsplit(":", 1)[1].strip("/")))
+    try:
+        assert same == address
+        page.wait_for_selector("#stopped", state="hidden", timeout=SHOWN_MS)
+        settled(page)
+        assert in_address(page)["cohort"][0]["change"]["clofarabine"]["amount"] == "45 mg/m^2"
+        time.sleep(0.1)
+        assert not page.locator("#pictures").get_attribute("class")
+    finally:
+        stopped(again)
+        page.close()

@@ -1,0 +1,340 @@
+"""What the server answers, and what it refuses."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from importlib import resources
+
+import pytest
+
+pytest.importorskip("starlette")
+from starlette.testclient import TestClient
+
+from pkpd.cli import app as command
+from pkpd.explorer.desk import MOST_WAITING, Busy
+from pkpd.explorer.server import MOST_BYTES, STALE, Explorer
+
+HERE = "http://127.0.0.1:8765"
+
+
+@pytest.fixture
+def explorer(folder, data):
+    return Explorer(folder, data)
+
+
+@pytest.fixture
+def client(explorer):
+    with TestClient(explorer.app(), base_url=HERE, raise_server_exceptions=False) as client:
+        yield client
+    explorer.desk.finished()
+
+
+def errors(response):
+    return [error["text"] for error in response.json()["errors"]]
+
+
+def test_a_state_is_answered(client, document):
+    response = client.post("/api/simulate", json={**document, "tab": "a", "turn": 1})
+    assert response.status_code == 200
+    content = response.json()
+    assert [s["id"] for s in content["schedules"]] == ["low", "high"]
+    assert content["toml"].startswith('title = "Two doses"')
+    assert len(response.content) < 100_000
+
+
+def test_the_same_state_is_simulated_once(client, explorer, document):
+    for turn in range(3):
+        assert client.post("/api/simulate", json={**document, "tab": "a", "turn": turn}).is_success
+    assert client.post("/api/simulate", json={**document, "tab": "b", "turn": 0}).is_success
+    assert explorer.desk.simulated == 1
+    (explorer.folder / "mine.toml").write_text("title = 'a file of the folder has changed'")
+    assert client.post("/api/simulate", json={**document, "tab": "b", "turn": 1}).is_success
+    assert explorer.desk.simulated == 2
+
+
+def test_the_first_picture_is_under_way_before_a_page_asks(folder, data):
+    explorer = Explorer(folder, data, warm=True)
+    with TestClient(explorer.app(), base_url=HERE) as client:
+        usual = client.get("/api/start").json()["choices"]["usual"]
+        document = {"data": data, **usual, "tab": "a", "turn": 1}  # in the order of a page
+        assert client.post("/api/simulate", json=document).is_success
+    assert explorer.desk.simulated == 1
+    explorer.desk.finished()
+
+
+def test_problems_come_with_their_places_and_the_file(client, document):
+    document["data"]["dose"]["clofarabine"]["amount"] = "ten"
+    response = client.post("/api/simulate", json=document)
+    assert response.status_code == 200
+    (error,) = response.json()["errors"]
+    assert error["path"] == ["dose", "clofarabine", "amount"]
+    assert 'amount = "ten"' in response.json()["toml"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8765", "", "192.168.0.2"])
+def test_other_hosts_are_refused(client, host):
+    response = client.get("/", headers={"Host": host})
+    assert response.status_code == 403
+    assert "not this machine" in errors(response)[0]
+
+
+def test_pages_of_others_are_refused(client, document):
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:9999"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        assert client.post("/api/simulate", json=document, headers=headers).status_code == 403
+    good = {"Origin": HERE, "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/api/open", json={"toml": "a = 1"}, headers=good).json() == {
+        "data": {"a": 1}
+    }
+    # a form of another page can only send these types
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        response = client.post("/api/open", content=b"{}", headers={"Content-Type": kind})
+        assert response.status_code == 415
+
+
+def test_large_requests_are_refused_before_they_are_read(client):
+    headers = {"Content-Type": "application/json"}
+    for length in ("100000000", "-1", "many"):
+        response = client.post(
+            "/api/open", content=b"{}", headers={**headers, "Content-Length": length}
+        )
+        assert response.status_code == 413
+
+    def endless():
+        for _ in range(3 * MOST_BYTES // 1000):
+            yield b" " * 1000
+
+    response = client.post("/api/simulate", content=endless(), headers=headers)
+    assert response.status_code == 413
+    assert "256 kB" in errors(response)[0]
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"patients": NaN}', b'"\xff"', b"[" * 100_000, b"\xff\xfe", b""]
+)
+def test_what_is_no_json_is_refused_in_a_sentence(client, body):
+    response = client.post(
+        "/api/simulate", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 400
+    assert errors(response)[0].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"data": {}},
+        {"data": {"cohort": 3}},
+        {"data": {"cohort": [3]}},
+        {"data": None, "patients": None},
+        {"toml": "x", "turn": 1},
+        {"data": {"dose": {"a": None}, "title": [1], "horizon_days": "x"}},
+        {"data": {"horizon_days": 1e300, "population": {"a": 1}}},
+    ],
+)
+def test_odd_states_are_refused_in_sentences(client, given):
+    response = client.post("/api/simulate", json=given)
+    assert response.status_code == 200
+    assert all(text.endswith(".") for text in errors(response))
+    assert errors(response)
+
+
+def test_an_odd_turn_is_refused(client, document):
+    assert client.post("/api/simulate", json={**document, "turn": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/..%2fserver.py",
+        "/static/%2e%2e/server.py",
+        "/static/none.js",
+        "/static//etc/passwd",
+    ],
+)
+def test_no_other_file_is_sent(client, path):
+    assert client.get(path).status_code == 404
+
+
+def test_pages_say_what_they_may_load(client):
+    for path in ("/", "/static/main.js", "/api/alive", "/static/none"):
+        headers = client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "'unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+    page = client.get("/").text
+    assert "//" not in page.replace("<!doctype", "")  # nothing from elsewhere
+
+
+def test_the_page_is_light(client):
+    names = [entry.name for entry in (resources.files("pkpd.explorer") / "static").iterdir()]
+    files = [client.get(f"/static/{name}") for name in names]
+    assert {"index.html", "main.js", "explorer.css"} <= set(names)
+    assert all(response.is_success for response in files)
+    start = client.get("/api/start").content
+    assert sum(len(response.content) for response in files) + len(start) < 250_000
+    longest = max(len(response.text.splitlines()) for response in files)
+    assert longest <= 500
+
+
+def test_a_page_begins_with_the_file_and_what_controls_offer(client, data):
+    start = client.get("/api/start").json()
+    assert start["data"] == data
+    names = {drug["name"] for drug in start["choices"]["drugs"]}
+    assert {"clofarabine", "filgrastim", "venetoclax"} <= names
+    assert all(rule["by_day"] for rule in start["choices"]["rules"])
+    medians = {p["name"]: p["medians"] for p in start["choices"]["populations"]}
+    assert 55 < medians["rr_aml"]["age"] < 67
+
+
+def test_csv_is_that_of_a_comparison(client, document):
+    response = client.post("/api/csv", json=document)
+    assert response.headers["content-type"].startswith("text/csv")
+    assert response.text.startswith("trial,cohort,label,endpoint")
+    document["patients"] = 10**9
+    assert client.post("/api/csv", json=document).status_code == 422
+
+
+def test_the_next_dose_of_a_trial_of_the_schedules(client, document):
+    seen = [{"treated": 3, "dlts": 0}]
+    answer = client.post("/api/design", json={**document, "design": {"seen": seen}}).json()
+    assert answer["sentence"].startswith("Next: escalate to 40 mg/m2.")
+    wrong = client.post("/api/design", json={**document, "design": {"name": 3}}).json()
+    assert wrong["errors"][0]["path"] == ["design", "name"]
+    odd = client.post("/api/design", json={**document, "design": [1]})
+    assert odd.json()["sentence"].startswith("Next: start")
+
+
+def test_what_fails_is_told_without_its_inside(client, document, monkeypatch, caplog):
+    from pkpd.explorer import simulation
+
+    def broken(state):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(simulation, "explore", broken)
+    response = client.post("/api/simulate", json=document)
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert "secret" in caplog.text
+
+
+def test_older_wishes_of_a_page_are_dropped(explorer, document, monkeypatch):
+    """While one state is simulated three more are wished for: only the last is simulated."""
+    import anyio
+    import httpx2 as httpx
+
+    done = threading.Event()
+
+    def simulated(document):
+        assert done.wait(60)
+        return b"{}"
+
+    monkeypatch.setattr(explorer, "_content", simulated)
+
+    async def main():
+        transport = httpx.ASGITransport(explorer.app())
+        statuses = {}
+        async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:
+
+            async def ask(turn):
+                body = {**document, "seed": turn, "tab": "a", "turn": turn}
+                response = await client.post("/api/simulate", json=body, timeout=60)
+                statuses[turn] = response.status_code
+
+            async with anyio.create_task_group() as group:
+                for turn in range(1, 5):
+                    group.start_soon(ask, turn)
+                    while explorer.desk.waiting < turn:
+                        await anyio.sleep(0.01)
+                done.set()
+        return statuses
+
+    assert anyio.run(main) == {1: 200, 2: STALE, 3: STALE, 4: 200}
+    assert (explorer.desk.simulated, explorer.desk.dropped) == (2, 2)
+    explorer.desk.finished()
+
+
+def test_a_page_that_goes_away_does_not_free_its_turn(explorer, document, monkeypatch):
+    """Two simulations never run at once, also where the first one's page was closed."""
+    import anyio
+
+    running, most = [], []
+
+    def simulated(document):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.2)
+        running.pop()
+        return b"{}"
+
+    async def main():
+        async with anyio.create_task_group() as group:
+            scope = anyio.CancelScope()
+
+            async def first():
+                with scope:
+                    await explorer.desk.answer("a", "page", 1, lambda: simulated(None))
+
+            group.start_soon(first)
+            await anyio.sleep(0.05)
+            scope.cancel()
+            await explorer.desk.answer("b", "other", 1, lambda: simulated(None))
+
+    anyio.run(main)
+    assert max(most) == 1
+    assert len(most) == 2
+    explorer.desk.finished()
+
+
+def test_too_many_who_wait_are_told_so(explorer, monkeypatch):
+    import anyio
+
+    async def main():
+        done = threading.Event()
+        busy = []
+
+        async def ask(number):
+            try:
+                await explorer.desk.answer(
+                    f"{number}", f"{number}", 1, lambda: done.wait(60) and b""
+                )
+            except Busy:
+                busy.append(number)
+
+        async with anyio.create_task_group() as group:
+            for number in range(MOST_WAITING + 3):
+                group.start_soon(ask, number)
+            while len(busy) < 3:
+                await anyio.sleep(0.01)
+            done.set()
+        return busy
+
+    assert len(anyio.run(main)) == 3
+    explorer.desk.finished()
+
+
+def test_the_command_says_what_to_install(monkeypatch):
+    from pkpd.errors import PkpdError
+    from pkpd.explorer.command import serve
+
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(PkpdError, match=r"uvicorn is not installed; .*pkpd\[explorer\]"):
+        serve(None)
+
+
+def test_the_command_needs_a_file_that_it_can_read():
+    from typer.testing import CliRunner
+
+    result = CliRunner().invoke(
+        command, ["explore", "no_such_trial", "--no-browser", "--port", "0"]
+    )
+    assert result.exit_code == 2
+    assert "there is no card named 'no_such_trial'" in result.output

@@ -1,0 +1,169 @@
+"""The explorer's figures are those of `pkpd.compare` of the same file."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import pkpd
+from pkpd.course.joined import joined
+from pkpd.errors import DataError
+from pkpd.explorer import simulation
+from pkpd.explorer.script import script
+from pkpd.explorer.simulation import explore
+from pkpd.explorer.state import read_state
+from pkpd.explorer.toml import write_toml
+from pkpd.explorer.words import csv_of, page_content
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    from tests.explorer.conftest import DATA, SIZE
+
+    folder = tmp_path_factory.mktemp("work")
+    state = read_state({"data": DATA, **SIZE}, folder)
+    return explore(state)
+
+
+@pytest.fixture(scope="module")
+def compared(found):
+    state = found.state
+    path = state.folder / "explored.toml"
+    path.write_text(write_toml(state.data))
+    return pkpd.compare(path, patients=state.patients, draws=state.draws, jobs=1)
+
+
+def test_rows_are_those_of_a_comparison(found, compared):
+    (trial,) = compared.trials
+    theirs = {(r.cohort, r.endpoint, r.line, r.rule): r for r in trial.rows}
+    assert len(found.result.rows) > 20
+    for row in found.result.rows:
+        other = theirs[row.cohort, row.endpoint, row.line, row.rule]
+        for name in ("estimate", "lower", "upper", "mc_error", "evaluable", "published"):
+            ours, its = getattr(row, name), getattr(other, name)
+            assert ours == pytest.approx(its, nan_ok=True, rel=1e-12), (row.endpoint, name)
+
+
+def test_pairs_and_curves_are_those_of_a_comparison(found, compared):
+    (trial,) = compared.trials
+    ours = [pair for pair in found.differences if pair.rule == found.rule.name]
+    assert ours == list(trial.pairs)
+    for name in ("counts", "split", "dose_given"):
+        mine, other = found.result.curves[name], trial.curves[name]
+        np.testing.assert_allclose(mine.values, other.values, rtol=1e-12)
+    for criterion in map(str, found.result.curves["criterion"].values):
+        mine = found.result.curves["recovered_interval"].sel(criterion=criterion)
+        line, _, at = criterion.partition(" >= ")
+        name = f"{line} >= {float(at):.1f}" if float(at) < 10 else criterion
+        other = trial.curves["recovered_interval"].sel(criterion=name)
+        np.testing.assert_allclose(mine.values, other.values, rtol=1e-12)
+
+
+def test_shares_that_differ_are_counted_in_the_same_patients(found):
+    """The difference of two shares is that of the split on the rule's day, by hand."""
+    at = found.result.curves["split"].sel(day=43)
+    for pair in found.differences:
+        if pair.rule != "died by day 42":
+            continue
+        low, high = (float(at.sel(cohort=c, state="died")) for c in (pair.first, pair.second))
+        assert pair.difference == pytest.approx(low - high, abs=1e-12)
+    assert {p.rule for p in found.differences} >= {"died by day 42", "not recovered by day 42"}
+
+
+def test_only_the_schedule_that_changed_is_simulated_again(document, folder, data, monkeypatch):
+    simulated = []
+    look = simulation._look
+    monkeypatch.setattr(
+        simulation, "_look", lambda item, n, pool: simulated.append(n) or look(item, n, pool)
+    )
+    data["title"] = "another title than that of other tests"
+    first = explore(read_state(document, folder))
+    assert simulated == [0, 1]
+    data["cohort"][1]["change"]["clofarabine"]["amount"] = "30 mg/m^2"
+    second = explore(read_state(document, folder))
+    assert simulated == [0, 1, 1]
+    counts = [one.result.curves["counts"].values for one in (first, second)]
+    np.testing.assert_array_equal(counts[0][0], counts[1][0])
+    assert (counts[0][1] != counts[1][1]).any()
+
+
+def test_moved_patients_and_rule_change_the_figures(document, folder, data):
+    data["patients"] = {"median_creatinine_clearance_mL_min": 35}
+    data["rule_change"] = {"by_day": 30, "recovered": {"neutrophils": 0.75, "platelets": 40}}
+    found = explore(read_state(document, folder))
+    assert "clearance 35 mL/min" in found.simulated
+    assert (found.rule.by_day, found.rule.name) == (30, "leukemia_d42_generic, changed")
+    assert list(found.result.curves["criterion"].values) == [
+        "neutrophils >= 0.75",
+        "platelets >= 40",
+    ]
+
+
+def test_the_other_marrow_runs(document, folder):
+    found = explore(read_state({**document, "ensemble": "cards"}, folder))
+    content = page_content(found)
+    assert content["states"] == ["recovered", "low"]
+    assert "--marrow friberg" in content["command"]
+
+
+def test_content_has_a_sentence_and_a_table_for_each_picture(found):
+    content = page_content(found)
+    for name, part in content["sections"].items():
+        assert part["sentence"], name
+        assert part["table"]["rows"], name
+        heads = len(part["table"]["heads"])
+        assert all(len(row) == heads for row in part["table"]["rows"]), name
+    shares = np.array(content["schedules"][0]["split"])
+    np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-3)
+    assert content["schedules"][1]["published"]["text"].startswith("2/6 = 33 %")
+    assert content["schedules"][0]["published"] is None
+    assert csv_of(found).startswith("trial,cohort,label,endpoint")
+
+
+def test_of_many_schedules_the_picture_has_the_differences_from_the_first(document, folder, data):
+    data["cohort"].append({"id": "third", "change": {"clofarabine": {"days": "1-3"}}})
+    content = page_content(explore(read_state(document, folder)))
+    pairs = {(d["first"], d["second"]) for d in content["differences"]}
+    assert pairs == {("20 mg/m2", "40 mg/m2"), ("20 mg/m2", "third")}
+    told = {row[0] for row in content["sections"]["differences"]["table"]["rows"]}
+    assert "40 mg/m2 minus third" in told
+
+
+def test_the_python_of_a_state_gives_its_figures(found, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script(found.state), "explored.py", "exec"), {})
+    printed = capsys.readouterr().out
+    row = next(r for r in found.result.rows if r.endpoint == "nadir" and r.line == "platelets")
+    assert f"{row.estimate:.6f}" in printed
+
+
+@pytest.mark.parametrize("title", ['three """ quotes', "'''", "back\\slash\\", "a\nnew line"])
+def test_no_title_breaks_the_python(found, document, folder, data, title):
+    data["title"] = title
+    compile(script(read_state(document, folder)), "explored.py", "exec")
+
+
+def test_joined_courses_are_one_after_the_other(found):
+    item = simulation._ready(found.state)
+    treated = item.ensemble.treated(item.trial.cohorts[0].regimen, 30)
+    courses = [treated.course(draws) for draws in treated.chunks()]
+    whole = joined(courses)
+    n = courses[0].lanes
+    for k, course in enumerate(courses):
+        for name in ("neutrophils", "platelets", "transfused", "death_day", "first_day"):
+            np.testing.assert_array_equal(
+                getattr(whole, name)[k * n : (k + 1) * n], getattr(course, name)
+            )
+    shorter = item.ensemble.treated(item.trial.cohorts[0].regimen, 20)
+    with pytest.raises(DataError, match="differ in days"):
+        joined([courses[0], shorter.course(next(iter(shorter.chunks())))])
+    with pytest.raises(DataError, match="there is none"):
+        joined([])
+
+
+def test_numbers_without_value_are_none():
+    from pkpd.explorer.words import _plain
+
+    assert _plain([0.0, 1.23456, 123456.0, math.nan, math.inf]) == [0, 1.235, 123456, None, None]
