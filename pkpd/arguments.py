@@ -1,10 +1,10 @@
-"""Kinds of arguments at the doors of the package: a wrong one is refused in a sentence."""
+"""Arguments at the doors of the package: one of a wrong kind is refused in a sentence."""
 
 from __future__ import annotations
 
 import numbers
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -99,3 +99,53 @@ def check_arguments(where: str, **given: tuple[Any, Kind]) -> None:
             if value is None or _is_whole(value):
                 what = f"{shown} is given"
             raise PkpdError(sentence(where=f"{where}, {name}", what=what, allowed=kind.words))
+
+
+def pairs_of(
+    words: Sequence[str] | None, flag: str, example: str, *, text: bool = False
+) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` words of a command line.
+
+    Parameters
+    ----------
+    words
+        The words.
+    flag, example
+        Shown where one cannot be read.
+    text
+        Keep values as text; else numbers, true and false are read as such.
+
+    Raises
+    ------
+    PkpdError
+        If a word is no pair, or a key is given twice.
+    """
+    pairs: dict[str, Any] = {}
+    for word in words or ():
+        key, equals, value = word.partition("=")
+        key, value = key.strip(), value.strip()
+        if not (key and equals and value):
+            raise PkpdError(
+                sentence(
+                    where=flag, what=f"{word!r} is not KEY=VALUE", remedy=f"write {flag} {example}"
+                )
+            )
+        if key in pairs:
+            raise PkpdError(
+                sentence(where=flag, what=f"{key} is given twice", remedy="give it once")
+            )
+        pairs[key] = value if text else _typed(value)
+    return pairs
+
+
+def _typed(value: str) -> Any:
+    """Read a number, true or false as such, and anything else as text."""
+    words = {"true": True, "false": False, "yes": True, "no": False}
+    if value.lower() in words:
+        return words[value.lower()]
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pkpd import __version__
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.forecasting.options import forecast_options
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def compare(
 
     run = _Run(out, _size(patients, draws))
     with _told(run):
+        from pkpd.arguments import pairs_of
         from pkpd.report.comparison.tables import check_formats, check_writable, write_results
         from pkpd.report.comparison.terminal import progress
 
@@ -140,8 +141,8 @@ def compare(
             "patients": patients,
             "draws": draws,
             "rule": rule,
-            "options": _pairs(option, "--option", "transfusion=false"),
-            "cards": _pairs(card, "--card", "lenalidomide.pk=liang2024_lenalidomide", text=True),
+            "options": pairs_of(option, "--option", "transfusion=false"),
+            "cards": pairs_of(card, "--card", "lenalidomide.pk=liang2024_lenalidomide", text=True),
             "trials": [trial_name(t) for t in trial or ()],
             "scenario": Path(scenario).name if scenario else None,
             "marrow": marrow,
@@ -408,43 +409,6 @@ def _recorded(
     merged = {**asked, **own.get("settings", {})}
     record = run_record(own.get("seed", 0), merged, own.get("cards", {}), started, finished)
     return replace(result, record={**record, **{k: v for k, v in own.items() if k != "settings"}})
-
-
-# -- arguments ------------------------------------------------------------------------------
-
-
-def _pairs(
-    words: Sequence[str] | None, flag: str, example: str, *, text: bool = False
-) -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for word in words or ():
-        key, equals, value = word.partition("=")
-        key, value = key.strip(), value.strip()
-        if not (key and equals and value):
-            raise PkpdError(
-                sentence(
-                    where=flag, what=f"{word!r} is not KEY=VALUE", remedy=f"write {flag} {example}"
-                )
-            )
-        if key in pairs:
-            raise PkpdError(
-                sentence(where=flag, what=f"{key} is given twice", remedy="give it once")
-            )
-        pairs[key] = value if text else _typed(value)
-    return pairs
-
-
-def _typed(value: str) -> Any:
-    """Read a number, true or false as such, and anything else as text."""
-    words = {"true": True, "false": False, "yes": True, "no": False}
-    if value.lower() in words:
-        return words[value.lower()]
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value
 
 
 @app.command(name="import")

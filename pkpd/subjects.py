@@ -12,37 +12,16 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.arguments import MAPPING, check_arguments
 from pkpd.body import (
-    CREATININE_UMOL_PER_MG_DL,
-    body_mass_index,
-    body_surface_area_du_bois,
-    body_surface_area_mosteller,
+    POSSIBLE,
+    complete_covariates,
     creatinine_clearance_cockcroft_gault,
-    fat_free_mass_janmahasatian,
 )
 from pkpd.distributions import Distribution, stratified_normals, stream
 from pkpd.errors import DataError, sentence
 from pkpd.units import Parameter
 
 Floats = NDArray[np.float64]
-
-#: What a body can be: covariate -> (lowest, highest, unit).  Outside is refused as a slip of input.
-POSSIBLE: Mapping[str, tuple[float, float, str]] = MappingProxyType(
-    {
-        "age": (0.0, 120.0, "years"),
-        "male": (0.0, 1.0, "(0 female, 1 male)"),
-        "weight": (2.0, 350.0, "kg"),
-        "height": (40.0, 230.0, "cm"),
-        "scr": (0.1, 15.0, "mg/dL"),
-        "crcl": (1.0, 400.0, "mL/min"),
-        "anc": (0.0, 1000.0, "10^9/L"),
-        "plt": (0.0, 5000.0, "10^9/L"),
-        "wbc": (0.0, 2000.0, "10^9/L"),
-        "bm_blasts_pct": (0.0, 100.0, "%"),
-        "pb_blasts_pct": (0.0, 100.0, "%"),
-    }
-)
 
 MOVABLE = ("age", "weight", "crcl")
 """Covariates whose medians can be moved (`with_medians`)."""
@@ -159,89 +138,6 @@ class PatientSample:
         """
         chosen = {name: values[index] for name, values in self.covariates.items()}
         return replace(self, covariates=MappingProxyType(chosen))
-
-
-def complete_covariates(
-    covariates: Mapping[str, Any], *, bsa_formula: str = "mosteller"
-) -> dict[str, Floats]:
-    """Check covariates and add what follows from them.
-
-    Parameters
-    ----------
-    covariates
-        At least ``age`` (years), ``male`` (1 or 0), ``weight`` (kg), ``height`` (cm), and ``scr``
-        (mg/dL) or ``crcl`` (mL/min); numbers or arrays of one length.
-    bsa_formula
-        ``"mosteller"`` or ``"du_bois"``.
-
-    Returns
-    -------
-    dict
-        The covariates and ``bsa`` (m^2), ``bmi`` (kg/m^2), ``ffm`` (kg), ``crcl`` (mL/min) and
-        ``scr_umol_L``, float[n]; values given for one of these are kept.
-
-    Raises
-    ------
-    DataError
-        For a missing or impossible value, or a formula that is not known.
-    """
-    check_arguments("patients", covariates=(covariates, MAPPING))
-    formulas = {
-        "mosteller": body_surface_area_mosteller,
-        "du_bois": body_surface_area_du_bois,
-    }
-    if bsa_formula not in formulas:
-        _refuse("bsa_formula", f"'{bsa_formula}' is not known", ", ".join(formulas))
-    arrays = {name: np.atleast_1d(_numbers(name, v)) for name, v in covariates.items()}
-    for needed in ("age", "male", "weight", "height"):
-        if needed not in arrays:
-            _refuse("patients", f"'{needed}' is missing", remedy="give it")
-    if "scr" not in arrays and "crcl" not in arrays:
-        _refuse("patients", "neither 'scr' nor 'crcl' is given", remedy="give one of them")
-    n = max(len(v) for v in arrays.values())
-    arrays = {name: np.broadcast_to(v, (n,)).copy() for name, v in arrays.items()}
-    age, male, weight, height = (arrays[k] for k in ("age", "male", "weight", "height"))
-    check_possible(arrays)
-    if "scr" in arrays:
-        crcl = creatinine_clearance_cockcroft_gault(age, weight, arrays["scr"], male)
-        arrays.setdefault("crcl", crcl)
-    else:
-        per_unit = creatinine_clearance_cockcroft_gault(age, weight, 1.0, male)
-        arrays["scr"] = per_unit / arrays["crcl"]
-    arrays.setdefault("scr_umol_L", arrays["scr"] * CREATININE_UMOL_PER_MG_DL)
-    arrays.setdefault("bmi", body_mass_index(weight, height))
-    arrays.setdefault("bsa", formulas[bsa_formula](weight, height))
-    arrays.setdefault("ffm", fat_free_mass_janmahasatian(weight, height, male))
-    return arrays
-
-
-def check_possible(covariates: Mapping[str, Floats]) -> None:
-    """Refuse values no patient can have.
-
-    Raises
-    ------
-    DataError
-        Naming patient (counted from 1), covariate, value and limits.
-    """
-    for name, (low, high, unit) in POSSIBLE.items():
-        values = covariates.get(name)
-        if values is None:
-            continue
-        bad = ~((values >= low) & (values <= high))
-        if bad.any():
-            row = int(np.argmax(bad))
-            what = f"{name} = {values[row]:g} is impossible"
-            remedy = "check the value and its unit"
-            _refuse(f"patient {row + 1}", what, f"{low:g} to {high:g} {unit}", remedy)
-
-
-def _numbers(name: str, values: Any) -> Floats:
-    """Values of a covariate as numbers."""
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        what = f"{values!r:.60} is no number"
-        _refuse(f"patients, {name}", what, "one number, or one for each patient", "correct it")
 
 
 def patients(

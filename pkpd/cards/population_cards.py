@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pkpd.body import POSSIBLE
 from pkpd.cards.diseases import read_disease
 from pkpd.cards.files import CardPath, card_folder, card_names, find_card, nearest_of
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
 from pkpd.distributions import DISTRIBUTIONS, Distribution
 from pkpd.errors import CardError, sentence
-from pkpd.subjects import POSSIBLE, Covariate, PatientSample, Population, sample_population
+from pkpd.subjects import Covariate, PatientSample, Population, sample_population
 from pkpd.units import normal_unit
 
 #: What a population may give the marrow without leukaemia: it changes marrow and effect cards.

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from pkpd.body import complete_covariates
 from pkpd.course.course import Course
 from pkpd.distributions import stratified_normals, stream
 from pkpd.ensemble.cards import CardsEnsemble
@@ -28,7 +29,7 @@ from pkpd.leukaemia.patients import SCORES, Candidates, Who
 from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.simulate import PreparedArm, prepare_arm
 from pkpd.schedule import DosingPlan, Regimen
-from pkpd.subjects import PatientSample, Population, complete_covariates, covariates_at
+from pkpd.subjects import PatientSample, Population, covariates_at
 
 Floats = NDArray[np.float64]
 

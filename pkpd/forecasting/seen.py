@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.body import check_possible
 from pkpd.data.counts import SPELLINGS, read_counts
 from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
 from pkpd.data.nonmem import read_nonmem, subject_labels
 from pkpd.data.sheets import Sheet, TableSource, open_sheet
 from pkpd.errors import DataError, sentence
 from pkpd.forecasting.measurement import COUNTED, SAME_LINE
-from pkpd.subjects import check_possible
 
 Floats = NDArray[np.float64]
 
