@@ -294,7 +294,14 @@ with pytest.MonkeyPatch.context() as patch:
 """
 
 
-@pytest.mark.parametrize("how", ["closed by its reader", "full", "ascii"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "closed by its reader",
+        pytest.param("full", marks=pytest.mark.slow),
+        pytest.param("ascii", marks=pytest.mark.slow),
+    ],
+)
 def test_output_that_goes_away_loses_no_results(tmp_path, how):
     if how == "full" and not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this machine")

@@ -253,7 +253,13 @@ def largest_errors(regimen, days, steps, *, n=3, **options):
     return errors
 
 
-@pytest.mark.parametrize("regimen", [pytest.param(together, marks=pytest.mark.slow), with_kill])
+@pytest.mark.parametrize(
+    "regimen",
+    [
+        pytest.param(together, marks=pytest.mark.slow),
+        pytest.param(with_kill, marks=pytest.mark.slow),
+    ],
+)
 def test_counts_follow_the_full_equations(regimen):
     (usual,) = largest_errors(regimen(), 32, (6.0,))
     # measured 1.6e-4, in platelets, whose maturation is the faster: 2e-5 in neutrophils alone
@@ -321,6 +327,7 @@ def rules():
     )
 
 
+@pytest.mark.slow
 @given(rules())
 @settings(max_examples=30, deadline=None)
 def test_individual_doses_are_those_of_the_dosing_layer(rule):

@@ -49,7 +49,9 @@ def grid_modes(y, w, omega, sigma):
     return GRID[np.argmin(q, axis=1)], np.array(q)
 
 
-@pytest.mark.parametrize(("seed", "start"), [(11, 0.7), (14, 1.0)])
+@pytest.mark.parametrize(
+    ("seed", "start"), [(11, 0.7), pytest.param(14, 1.0, marks=pytest.mark.slow)]
+)
 def test_a_fit_ends_with_the_best_mode_of_every_subject(seed, start):
     y = wave_data(seed)
     fit = maximum_likelihood(wave_model(start), cases.data(TIMES, y))

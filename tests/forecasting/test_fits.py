@@ -73,6 +73,7 @@ def test_counts_scatter_by_the_residual_error_of_the_fit(source):
     assert measurement_of(source).errors["platelets"].error.nu is not None
 
 
+@pytest.mark.slow
 def test_the_most_probable_patient_is_that_of_individual_estimates(source, data, seen):
     """By `pkpd.individual`, whose machinery agrees with NONMEM's POSTHOC."""
     mode = most_probable(source, SCHEDULE, 30, seen, measurement_of(source))

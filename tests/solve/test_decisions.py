@@ -90,7 +90,7 @@ def cases(draw):
     return two_courses(gate, between, changes), counts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_equals_the_one_patient_reference(case):
     regimen, counts = case

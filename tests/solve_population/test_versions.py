@@ -94,6 +94,7 @@ def test_lanes_with_fewer_versions_are_solved_as_alone():
     np.testing.assert_array_equal(whole.log_counts(other), found)
 
 
+@pytest.mark.slow
 def test_derivatives_by_every_version_match_differences():
     theta = differing()
     found = problem(UNEVEN)

@@ -79,6 +79,7 @@ def theta():
     return problem().theta(values)
 
 
+@pytest.mark.slow
 def test_the_compiled_march_is_the_reference_to_rounding():
     rows = theta()
     compiled = np.asarray(problem().log_counts(rows))
