@@ -153,6 +153,11 @@ class OdePredictor:
         """Individual parameters read."""
         return self.structure.parameters
 
+    @property
+    def forward(self) -> bool:
+        """Whether it can be differentiated in forward mode: all but adaptive steps."""
+        return not self.structure.own or self.structure.options.marches
+
     def __call__(self, parameters: IndividualParameters) -> Any:
         """Predict every observation; see `pkpd.predict.structure.Predictor`.
 
@@ -333,7 +338,7 @@ def ode_model(
     exact_pk: bool | None = None,
     dosing: Sequence[str] = (),
     typical: Mapping[str, float] | None = None,
-    solver: Literal["auto", "fixed", "diffrax", "diffrax-stiff"] = "auto",
+    solver: Literal["auto", "fixed", "fixed-stiff", "diffrax", "diffrax-stiff"] = "auto",
     max_step_h: float | None = None,
     tolerance: float = 1e-5,
     events: EventOptions | None = None,
