@@ -223,18 +223,17 @@ def _implicit(
     """Amounts and states after an implicit step."""
     h, linear = at["h"], system.n_linear
     drivers, after = _linear_advance(system, values, at["rate"], h, x, NODES[1:5])
-    drivers.append(drivers[-1])
+    seen = jnp.stack([*drivers, drivers[-1]])
+    times = at["t"] + jnp.asarray(NODES)[:, None] * h
 
-    def slopes(stage: int, here: States) -> States:
-        given = rhs(at["t"] + NODES[stage] * h, here, drivers[stage], values)
-        return tuple(d + at["rate"][linear + i] for i, d in enumerate(given))
+    def slopes(stage: Any, here: Array) -> Array:
+        given = rhs(times[stage], tuple(here), seen[stage], values)
+        return jnp.stack([d + at["rate"][linear + i] for i, d in enumerate(given)])
 
-    def along_time(here: States) -> States:
-        begin = (at["t"], drivers[0])
-        turn = (jnp.ones_like(at["t"]), _driver_slope(system, values, at["rate"], x))
-        return jax.jvp(lambda t, u: tuple(rhs(t, here, u, values)), begin, turn)[1]
-
-    return after, rosenbrock_step(slopes, along_time, y, h)
+    begin = (at["t"], drivers[0])
+    turn = (jnp.ones_like(h), _driver_slope(system, values, at["rate"], x))
+    by_time = jax.jvp(lambda t, u: jnp.stack(rhs(t, y, u, values)), begin, turn)[1]
+    return after, tuple(rosenbrock_step(slopes, by_time, jnp.stack(y), h))
 
 
 def _driver_slope(system: OdeSystem, values: Numbers, rate: Array, x: States) -> Array:

@@ -5,22 +5,22 @@ IV.7 and appendix): order 4, six stages, L-stable and stiffly accurate. Every st
 equations with the same matrix ``I - h gamma J``, so a step is a fixed number of operations, which
 can be differentiated in both modes.
 
-States are tuples of arrays ``[L]`` over lanes; the equations of all lanes are solved side by side
-by elimination written out, which compiles to plain arithmetic.
+States are stacked, ``[S, L]`` over lanes. The stages are one loop, and equations are solved row by
+row for all lanes at once, so that the program is small and quick to compile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-State = tuple[Array, ...]
-Slopes = Callable[[int, State], Sequence[Array]]
-"""``slopes(stage, y)``: right side at the time of a stage, infusions included."""
+Slopes = Callable[[Any, Array], Array]
+"""``slopes(stage, y)``: right side ``[S, L]`` at the time of a stage, infusions included."""
 
 NODES = (0.0, 0.386, 0.21, 0.63, 1.0, 1.0)
 """Times of the stages, in parts of the step."""
@@ -31,6 +31,7 @@ _A = (
     (0.9466785280815826, 0.2557011698983284),
     (3.314825187068521, 2.896124015972201, 0.9986419139977817),
     (1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950),
+    (1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950, 1.0),
 )
 _C = (
     (),
@@ -50,96 +51,78 @@ _D = (0.25, -0.1043, 0.1035, -0.0362, 0.0, 0.0)
 """Weights of the derivative by time."""
 
 
-def rosenbrock_step(
-    slopes: Slopes, along_time: Callable[[State], Sequence[Array]], y: State, h: Array
-) -> State:
-    """States after a step.
+
+
+def _square(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    out = np.zeros((6, 6))
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return out
+
+
+def rosenbrock_step(slopes: Slopes, by_time: Array, y: Array, h: Array) -> Array:
+    """States after a step, ``[S, L]``.
 
     Parameters
     ----------
     slopes
         Right side at the stages.
-    along_time
+    by_time : float[S, L]
         Derivative of the right side by time at the beginning of the step, states held.
-    y
-        States at the beginning, ``[L]`` each.
-    h
-        Lengths of the step in every lane, ``[L]``; 0 where a lane waits.
+    y : float[S, L]
+        States at the beginning.
+    h : float[L]
+        Length of the step in every lane; 0 where a lane waits.
     """
-    size = len(y)
-
-    def column(j: int) -> State:
-        unit = tuple(jnp.ones_like(h) if i == j else jnp.zeros_like(h) for i in range(size))
-        found = jax.jvp(lambda z: tuple(slopes(0, z)), (y,), (unit,))[1]
-        return tuple(jnp.where(moving, each, 0.0) for each in found)
-
+    size = y.shape[0]
     moving = h > 0  # a step of no length goes nowhere, whatever the right side gives there
-    jacobian = [column(j) for j in range(size)]
-    matrix = [
-        [(1.0 if i == j else 0.0) - h * GAMMA * jacobian[j][i] for j in range(size)]
-        for i in range(size)
-    ]
-    solve = eliminated(matrix)
-    by_time = tuple(jnp.where(moving, each, 0.0) for each in along_time(y))
-    u: list[State] = []
-    here = y
-    for stage in range(6):
-        if stage < 5:
-            row = _A[stage]
-            here = tuple(
-                y[i] + sum(a * u[k][i] for k, a in enumerate(row)) if row else y[i]
-                for i in range(size)
-            )
-        else:
-            here = tuple(here[i] + u[4][i] for i in range(size))
-        right = slopes(stage, here)
-        past = _C[stage]
-        u.append(
-            solve(
-                [
-                    GAMMA
-                    * (
-                        h * (right[i] + h * _D[stage] * by_time[i])
-                        + sum(c * u[k][i] for k, c in enumerate(past))
-                    )
-                    for i in range(size)
-                ]
-            )
-        )
-    return tuple(here[i] + u[5][i] for i in range(size))
+
+    def column(unit: Array) -> Array:
+        turn = jnp.broadcast_to(unit[:, None], y.shape)
+        return jax.jvp(lambda z: slopes(0, z), (y,), (turn,))[1]
+
+    jacobian = jnp.where(moving, jax.vmap(column, out_axes=1)(jnp.eye(size)), 0.0)
+    by_time = jnp.where(moving, by_time, 0.0)
+    solve = eliminated(jnp.eye(size)[..., None] - h * GAMMA * jacobian)
+
+    def stage(u: Array, at: tuple[Array, ...]) -> tuple[Array, None]:
+        number, before, past, weight = at
+        here = y + jnp.tensordot(before, u, 1)
+        right = h * (slopes(number, here) + h * weight * by_time) + jnp.tensordot(past, u, 1)
+        return u.at[number].set(solve(GAMMA * right)), None
+
+    given = (np.arange(6), _square(_A), _square(_C), np.array(_D))
+    u, _ = jax.lax.scan(stage, jnp.zeros((6, *y.shape)), tuple(map(jnp.asarray, given)))
+    return y + jnp.tensordot(jnp.asarray(_square(_A)[5]), u, 1) + u[5]
 
 
-def eliminated(matrix: list[list[Any]]) -> Callable[[Sequence[Array]], State]:
-    """Return the solution of linear equations for right sides, elimination without pivots.
+def eliminated(matrix: Array) -> Callable[[Array], Array]:
+    """Return the solution of linear equations ``[S, S, L]`` for right sides ``[S, L]``.
 
-    ``matrix`` is ``I - h gamma J``: its pivots are away from 0 unless a process grows within a
-    step by a factor, where no step of that length is accurate.
+    Elimination without pivots: ``matrix`` is ``I - h gamma J``, whose pivots are away from 0 unless
+    a process grows within a step by a factor, where no step of that length is accurate.
 
     Examples
     --------
-    >>> solve = eliminated([[jnp.array([2.0]), jnp.array([1.0])], [jnp.array([0.0]), jnp.array([4.0])]])
-    >>> [float(x[0]) for x in solve([jnp.array([4.0]), jnp.array([8.0])])]
-    [1.0, 2.0]
+    >>> solve = eliminated(jnp.array([[[2.0], [1.0]], [[1.0], [3.0]]]))
+    >>> solve(jnp.array([[5.0], [10.0]]))[:, 0].round(6).tolist()
+    [1.0, 3.0]
     """
-    size = len(matrix)
-    upper = [list(row) for row in matrix]
-    lower: list[list[Any]] = [[None] * size for _ in range(size)]
+    size = matrix.shape[0]
+    factors = []
     for k in range(size):
-        for i in range(k + 1, size):
-            factor = upper[i][k] / upper[k][k]
-            lower[i][k] = factor
-            for j in range(k + 1, size):
-                upper[i][j] = upper[i][j] - factor * upper[k][j]
+        below = (np.arange(size) > k)[:, None]
+        factor = jnp.where(below, matrix[:, k] / matrix[k, k], 0.0)
+        matrix = matrix - factor[:, None] * matrix[k]
+        factors.append(factor)
 
-    def solve(right: Sequence[Array]) -> State:
-        left = list(right)
-        for i in range(size):
-            for k in range(i):
-                left[i] = left[i] - lower[i][k] * left[k]
-        for i in reversed(range(size)):
-            for j in range(i + 1, size):
-                left[i] = left[i] - upper[i][j] * left[j]
-            left[i] = left[i] / upper[i][i]
-        return tuple(left)
+    def solve(right: Array) -> Array:
+        for k in range(size):
+            right = right - factors[k] * right[k]
+        for k in reversed(range(size)):
+            value = right[k] / matrix[k, k]
+            above = (np.arange(size) < k)[:, None]
+            right = jnp.where(above, right - matrix[:, k] * value, right).at[k].set(value)
+        return right
 
     return solve
