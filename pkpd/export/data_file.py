@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from pkpd.data.dataset import ABOVE, NOT_CENSORED, Dataset
 from pkpd.errors import DataError, sentence
@@ -37,6 +36,8 @@ def write_data(
     logarithmic
         Lines whose values are written as logarithms.
     """
+    import pandas as pd
+
     events, seen = dataset.events, dataset.observations
     shape = events.shape
     fields = {name: np.zeros(shape) for name in (*COLUMNS, *MORE)}
@@ -65,7 +66,6 @@ def write_data(
         fields["OCC"] = np.asarray(dataset.occasion, dtype=float) + 1.0
     for name in covariates:
         fields[name] = np.asarray(dataset.covariates[name], dtype=float)
-    # an event without a dose is no dose record
     table = pd.DataFrame({name: value[events.valid] for name, value in fields.items()})
     table = table[list(data_columns(dataset, covariates))]
     table.to_csv(path, index=False, float_format="%.15g")

@@ -42,7 +42,7 @@ class Equations:
         return self.system.compartments
 
     def slopes(self, t: Any, y: tuple[Any, ...], p: Values) -> list[Any]:
-        """Derivatives of all compartments and states."""
+        """Give the derivatives of all compartments and states."""
         system, out, u = self.system, [], jnp.zeros(())
         if system.pk is not None:
             x, y = y[: system.pk.size], y[system.pk.size :]
@@ -79,9 +79,9 @@ def equations_of(structure: Any) -> Equations:
             for line, f in structure.outputs
         }
         return Equations(structure.system, outputs, {name: name for name in structure.dosing})
-    if isinstance(structure, MarrowStructure) and structure.whole is None:
-        if all(drug.pk is not None for drug in structure.drugs):
-            return _marrow(structure)
+    marrow = isinstance(structure, MarrowStructure) and structure.whole is None
+    if marrow and all(drug.pk is not None for drug in structure.drugs):
+        return _marrow(structure)
     raise PkpdError(
         sentence(
             where="export",
@@ -124,8 +124,7 @@ def _marrow(structure: MarrowStructure) -> Equations:
             letters = name.rstrip("0123456789")
             dosing[f"{letters}{int(name[len(letters) :]) + at}"] = drug.own[name]
         at += drug.kinetics.system.size
-    for i, marrow in enumerate(structure.marrow):
-        first, stop = _places(structure)[i]
+    for i, (first, stop) in enumerate(_places(structure)):
 
         def count(y: Any, p: Values, i: int = i, a: int = first, b: int = stop) -> Any:
             own = {name: p[mine] for name, mine in structure.marrow_names(i).items()}

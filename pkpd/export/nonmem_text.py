@@ -17,10 +17,11 @@ from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effect
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.tree import Assign, Expression, Item, Name, Number
 
-RESERVED = (
-    "A T F Y W ID TIME EVID CMT AMT RATE II ADDL SS DV MDV LINE CENS OCC IPRED THETA ETA EPS ERR "
-    "DADT DA DP G H MU LOG EXP SQRT PHI IF THEN ELSE ENDIF MAX MIN NEWIND ICALL PRED RES WRES IRES"
-).split()
+_WORDS = """
+A T F Y W ID TIME EVID CMT AMT RATE II ADDL SS DV MDV LINE CENS OCC IPRED THETA ETA EPS ERR DADT DA
+DP G H MU LOG EXP SQRT PHI IF THEN ELSE ENDIF MAX MIN NEWIND ICALL PRED RES WRES IRES
+"""
+RESERVED = tuple(_WORDS.split())
 
 
 def covariates_of(model: PopulationModel) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def _censored(dataset: Dataset | None) -> bool:
 
 
 def _starts(equations: Equations, own: Mapping[str, Expression], pk: Statements) -> None:
-    if equations.starts({name: 0.5 for name in own}) is None:
+    if equations.starts(dict.fromkeys(own, 0.5)) is None:
         return
     found = trace(lambda v: equations.starts(v) or [], own, pk, "the initial states")
     for i, value in enumerate(found, start=1):
@@ -116,7 +117,7 @@ def _starts(equations: Equations, own: Mapping[str, Expression], pk: Statements)
 
 
 def deviation(model: PopulationModel, line: str, f: Expression, fixed: object) -> Expression:
-    """Standard deviation of a line's residual, from its prediction."""
+    """Give the standard deviation of a line's residual, from its prediction."""
     error = model.residual[line]
     if error.nu is not None:
         raise PkpdError(

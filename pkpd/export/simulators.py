@@ -14,12 +14,13 @@ from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effect
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.tree import Assign, Expression, Name, Number
 
-_TAKEN = (
-    "T SOLVERTIME TIME ID EVID CMT AMT RATE II ADDL SS DV SELF ETA EPS THETA PI IF ELSE F DUR LAG "
-    "ALAG NEWIND E LINCMT POW EXP LOG SQRT C D R IPRED PRED "
-    # functions of C
-    "GAMMA LGAMMA J0 J1 JN Y0 Y1 YN ERF ABS FLOOR CEIL ROUND SIGN INDEX"
-).split()
+# what the languages know, and functions of C
+_WORDS = """
+T SOLVERTIME TIME ID EVID CMT AMT RATE II ADDL SS DV SELF ETA EPS THETA PI IF ELSE F DUR LAG ALAG
+NEWIND E LINCMT POW EXP LOG SQRT C D R IPRED PRED GAMMA LGAMMA J0 J1 JN Y0 Y1 YN ERF ABS FLOOR CEIL
+ROUND SIGN INDEX
+"""
+_TAKEN = tuple(_WORDS.split())
 
 
 class _Parts:
@@ -78,7 +79,7 @@ class _Parts:
         count = len(self.states)
         amounts = {f"y{i}": Name(state) for i, state in enumerate(self.states)}
         self.starts: list[tuple[str, Expression]] = []
-        if system.starts({name: 0.5 for name in self.own}) is not None:
+        if system.starts(dict.fromkeys(self.own, 0.5)) is not None:
             found = trace(
                 lambda v: system.starts(v) or [], self.own, self.main, "the initial states"
             )

@@ -180,7 +180,7 @@ def _operation(
 
 
 def _truth(condition: Expression) -> Expression:
-    """A condition, also where it became a number."""
+    """Return a condition, also where it became a number."""
     if isinstance(condition, Number):
         return Binary("==", condition, Number(1.0))
     return condition

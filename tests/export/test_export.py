@@ -17,7 +17,6 @@ from pkpd.errors import PkpdError
 from pkpd.export.dialects import MRGSOLVE, NONMEM, RXODE2
 from pkpd.export.equations import equations_of
 from pkpd.export.tracing import Statements, trace
-from pkpd.export.write import export_model
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.models import (
@@ -25,6 +24,7 @@ from pkpd.models import (
     compartments,
     covariate,
     derived,
+    export_model,
     marrow_model,
     ode_model,
     parameter,
@@ -173,7 +173,7 @@ def test_occasions_and_derived_parameters_come_back(tmp_path):
 
 
 MARROW = PopulationModel(
-    marrow_model(compartments(1), effect="emax"),
+    marrow_model(compartments(1), effect="emax", engine="general", general_step_h=0.25),
     [
         parameter("CL", 3.0, iiv=0.3),
         parameter("V", 20.0),
@@ -280,7 +280,7 @@ def test_the_cpp_of_conditions_compiles_and_agrees(tmp_path):
     found = trace(steps, {"x": Name("x"), "y": Name("y")}, into, "steps")
     body = MRGSOLVE.statements(into.lines)
     body += [f'printf("%.17g\\n", {MRGSOLVE.expression(e)});' for e in found]
-    head = "#include <cmath>\n#include <cstdio>\n#include <algorithm>\nusing std::pow; using std::log; using std::exp; using std::sqrt;\n"
+    head = "#include <cmath>\n#include <cstdio>\n#include <algorithm>\nusing namespace std;\n"
     source = tmp_path / "a.cpp"
     source.write_text(
         head + "int main(){double x=1.7, y=0.9;\n" + "\n".join(body) + "\nreturn 0;}\n"

@@ -264,9 +264,7 @@ class MarginalLikelihood:
         if near is not None:
             start = near.modes.u if start is None else start
             hessian = self._moved_hessian(near, x)
-        modes = find_modes(
-            self.density, x, start, hessian=hessian, restarts=restarts, exact=False
-        )
+        modes = find_modes(self.density, x, start, hessian=hessian, restarts=restarts, exact=False)
         f = self.density.predict_at(x, self._points(modes.u))
         return Evaluated(x, np.asarray(self._value(x, f, modes.u)[0]), modes, f)
 

@@ -237,7 +237,7 @@ def _implicit(
 
 
 def _driver_slope(system: OdeSystem, values: Numbers, rate: Array, x: States) -> Array:
-    """Derivative by time of the concentration that drives the states, ``[L]``."""
+    """Give the derivative by time of the concentration that drives the states, ``[L]``."""
     pk = system.pk
     if pk is None:
         return jnp.zeros(rate.shape[1])

@@ -154,9 +154,7 @@ def record_states(
     if plan.marches:
         start = jnp.zeros((n_subjects, system.size))
         implicit = plan.method == "fixed-stiff"
-        states = march(
-            system, p, pieces, start, initial, lengths, plan.steps, implicit=implicit
-        )
+        states = march(system, p, pieces, start, initial, lengths, plan.steps, implicit=implicit)
         status = jnp.zeros(n_subjects, dtype=jnp.int64)
     else:
         states, status = _by_segment(data, system, p, pieces, initial, plan)
@@ -253,9 +251,7 @@ def _steady_amounts(
             return march(system, values, pieces, states, none, lengths, steps, implicit=implicit)
         return adaptive(system, values, pieces, states, stiff=plan.method == "diffrax-stiff")[0]
 
-    amounts, converged = steady_states(
-        system, p, dosing, flat(start), solve, forward=plan.marches
-    )
+    amounts, converged = steady_states(system, p, dosing, flat(start), solve, forward=plan.marches)
     amounts = jnp.reshape(amounts, (*shape, -1))
     # what is added to existing amounts is the deviation from the initial states
     adds = line.at_record("ss", cycle.record) == 2

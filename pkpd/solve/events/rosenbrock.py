@@ -51,8 +51,6 @@ _D = (0.25, -0.1043, 0.1035, -0.0362, 0.0, 0.0)
 """Weights of the derivative by time."""
 
 
-
-
 def _square(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
     out = np.zeros((6, 6))
     for i, row in enumerate(rows):
