@@ -112,7 +112,7 @@ class OdeStructure:
                     raise DataError(
                         sentence(
                             where=events.place(b, n, "rate"),
-                            what=f"RATE {code:g} asks for a parameter {wanted} that the model lacks",
+                            what=f"RATE {code:g} asks for parameter {wanted} that the model lacks",
                             remedy=f'build the model with dosing=("{wanted}",)',
                         )
                     )
