@@ -107,13 +107,13 @@ class OdeStructure:
         cmt = np.where(events.cmt > 0, events.cmt, self.system.dose_compartment)
         for letter, code in _CODES.items():
             for b, n in np.argwhere(events.is_dose & (events.rate == code)):
-                wanted = f"{letter}{cmt[b, n]}"
-                if wanted not in self.dosing:
+                need = f"{letter}{cmt[b, n]}"
+                if need not in self.dosing:
                     raise DataError(
                         sentence(
                             where=events.place(b, n, "rate"),
-                            what=f"RATE {code:g} asks for parameter {wanted} that the model lacks",
-                            remedy=f'build the model with dosing=("{wanted}",)',
+                            what=f"RATE {code:g} asks for a parameter {need} that the model lacks",
+                            remedy=f'build the model with dosing=("{need}",)',
                         )
                     )
         options, note = self.options, ""
