@@ -22,6 +22,7 @@ Examples
 from __future__ import annotations
 
 from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.export.write import export_model
 from pkpd.fitting.leukaemia_model import leukaemia_model
 from pkpd.fitting.model import covariate_effects as covariate
 from pkpd.fitting.model import residual
@@ -63,6 +64,7 @@ __all__ = [
     "direct_effect",
     "draw_parameters",
     "effect_compartment",
+    "export_model",
     "fixed",
     "from_column",
     "leukaemia_model",

@@ -13,7 +13,7 @@ FACADES = ("models", "checks", "plots", "pymc", "results")  # public names and n
 LAYERS = ("errors", "float64", "machine", "arguments", "units", "body", "distributions", "schedule",
           "subjects", "trials", "cards", "data", "designs", "kinetics", "marrow", "model", "solve",
           "course", "endpoints", "predict", "leukaemia", "fitting", "evidence", "nonmem",
-          "ensemble", "forecasting", "comparison", "report", *FACADES, "explorer",
+          "export", "ensemble", "forecasting", "comparison", "report", *FACADES, "explorer",
           "cli")  # fmt: skip
 
 

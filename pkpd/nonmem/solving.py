@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -463,7 +464,7 @@ class Solving:
             table,
             self._general_parameters(values),
             options=self.options,
-            observed=observed,
+            observed=jax.jit(observed),
         )
         return replace(self, options=options, note=note)
 

@@ -133,6 +133,11 @@ class StreamPredictor:
         return self.solving.note
 
     @property
+    def forward(self) -> bool:
+        """Whether it can be differentiated in forward mode: all but adaptive steps."""
+        return self.solving.linear or self.solving.options.marches
+
+    @property
     def normal(self) -> np.ndarray:
         """Observations with a normal error; the code gives the likelihood of others, bool[M]."""
         return self._flags == 0

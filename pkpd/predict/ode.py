@@ -1,8 +1,7 @@
 """Structural models written by the user as differential equations.
 
-The user gives the right side by names of states; doses, infusions, lags, resets and steady states
-are those of the data (`pkpd.solve.events.ode`). A linear structure (`pkpd.predict.pk`) may drive
-the equations: it is solved exactly, and only the user's own states are integrated.
+The right side is given by names of states; doses, infusions, lags, resets and steady states are
+those of the data (`pkpd.solve.events.ode`). A linear structure (`pkpd.predict.pk`) may drive it.
 """
 
 from __future__ import annotations
@@ -108,13 +107,13 @@ class OdeStructure:
         cmt = np.where(events.cmt > 0, events.cmt, self.system.dose_compartment)
         for letter, code in _CODES.items():
             for b, n in np.argwhere(events.is_dose & (events.rate == code)):
-                if f"{letter}{cmt[b, n]}" not in self.dosing:
+                need = f"{letter}{cmt[b, n]}"
+                if need not in self.dosing:
                     raise DataError(
                         sentence(
                             where=events.place(b, n, "rate"),
-                            what=f"RATE {code:g} asks for a parameter {letter}{cmt[b, n]} that the "
-                            "model lacks",
-                            remedy=f'build the model with dosing=("{letter}{cmt[b, n]}",)',
+                            what=f"RATE {code:g} asks for a parameter {need} that the model lacks",
+                            remedy=f'build the model with dosing=("{need}",)',
                         )
                     )
         options, note = self.options, ""
@@ -153,6 +152,11 @@ class OdePredictor:
         """Individual parameters read."""
         return self.structure.parameters
 
+    @property
+    def forward(self) -> bool:
+        """Whether it can be differentiated in forward mode: all but on adaptive steps."""
+        return not self.structure.own or self.structure.options.marches
+
     def __call__(self, parameters: IndividualParameters) -> Any:
         """Predict every observation; see `pkpd.predict.structure.Predictor`.
 
@@ -169,10 +173,7 @@ class OdePredictor:
         return self._observed(states, parameters)
 
     def problems(self, parameters: IndividualParameters) -> dict[int, str]:
-        """Say which subjects needed adaptive steps or could not be solved, and why.
-
-        The first thing looked at is the start: initial states and derivatives that are not finite.
-        """
+        """Say which subjects needed adaptive steps or could not be solved, and why."""
         shape = self.structure
         check_parameters(parameters, shape.parameters, shape.system.name)
         states, detail = self._checked(parameters)
@@ -333,7 +334,7 @@ def ode_model(
     exact_pk: bool | None = None,
     dosing: Sequence[str] = (),
     typical: Mapping[str, float] | None = None,
-    solver: Literal["auto", "fixed", "diffrax", "diffrax-stiff"] = "auto",
+    solver: Solver | Literal["auto"] = "auto",
     max_step_h: float | None = None,
     tolerance: float = 1e-5,
     events: EventOptions | None = None,
@@ -372,8 +373,8 @@ def ode_model(
         Typical individual parameters, at which the longest sufficient step is found in ``bind``.
         Without them and ``max_step_h``: a quarter of an hour.
     solver
-        ``"auto"``: fixed steps if they are accurate at ``typical``, else ``"diffrax-stiff"``.
-        See `pkpd.solve.events.ode`.
+        ``"auto"``: fixed steps, implicit ones if need be, where accurate at ``typical``, else
+        ``"diffrax-stiff"``. See `pkpd.solve.events.ode`.
     max_step_h
         Longest fixed step (h).
     tolerance

@@ -20,7 +20,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from pkpd.data.dataset import NOT_CENSORED
-from pkpd.fitting.maximum.mode_steps import COARSE, approach_modes, capped, shortened
+from pkpd.fitting.maximum.mode_steps import COARSE, approach_modes, capped, corrected, shortened
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 
@@ -41,9 +41,10 @@ class ConditionalDensity:
     """Log density of data and random effects of each subject, with its derivatives.
 
     Two functions of the predictor are compiled, its value and its vector-Jacobian product; all else
-    is arithmetic on predictions. Derivatives by random effects are central differences: a shift of
-    one random effect serves all subjects at once, so ``2 R`` predictions give the Jacobian
-    ``[M, R]`` of any predictor, and no forward mode is asked of it.
+    is arithmetic on predictions. A shift of one random effect serves all subjects at once, so ``R``
+    directional derivatives give the Jacobian ``[M, R]`` of any predictor: in forward mode of one
+    that has it (``forward``), which costs few predictions as all directions share the steps of a
+    solver, else by ``2 R`` central differences.
 
     Attributes
     ----------
@@ -115,6 +116,32 @@ class ConditionalDensity:
         """
         by_x, by_u = self._pull(x, u, np.where(np.isfinite(bar), bar, 0.0))
         return np.asarray(by_x), np.asarray(by_u)
+
+    @property
+    def forward(self) -> bool:
+        """Whether the predictor can be differentiated in forward mode."""
+        return bool(getattr(self.likelihood.predictor, "forward", False))
+
+    @cached_property
+    def _linearised(self) -> Any:
+        size = self.shape[1]
+
+        def both(x: Array, u: Array) -> tuple[Array, Array]:
+            def along(unit: Array) -> tuple[Array, Array]:
+                turn = jnp.broadcast_to(unit, u.shape)
+                return jax.jvp(lambda v: self._predictions(x, v), (u,), (turn,))
+
+            return jax.vmap(along, out_axes=(None, 1))(jnp.eye(size))
+
+        return jax.jit(both)
+
+    def linearised(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Predictions ``[M]`` and their Jacobian by the random effects ``[M, R]``."""
+        if self.forward:
+            f, jacobian = self._linearised(x, u)
+            return np.asarray(f), np.asarray(jacobian)
+        size, f = self.shape[1], self.predict_at(x, self.around(u))
+        return f[0], (f[1 : size + 1] - f[size + 1 :]).T / (2 * DIFFERENCE)
 
     def around(self, u: FloatArray, step: float = DIFFERENCE) -> FloatArray:
         """Points ``u``, ``u + h e_r`` and ``u - h e_r``: ``[2 R + 1, B, R]``."""
@@ -233,6 +260,8 @@ class ConditionalDensity:
         self, x: FloatArray, u: FloatArray, central: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """``q [B]`` and its gradient ``[B, R]``."""
+        if self.forward:
+            return self.approximate(x, u, central)[:2]
         each, slope, _ = self.row_values(x, self.predict(x, u), central)
         value = 0.5 * np.sum(u**2, axis=1) - self.summed(np.asarray(each))
         return value, u - self.pull(x, u, np.asarray(slope))[1]
@@ -243,9 +272,8 @@ class ConditionalDensity:
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """``q [B]``, its gradient ``[B, R]`` and its Gauss-Newton Hessian ``[B, R, R]``."""
         size = self.shape[1]
-        f = self.predict_at(x, self.around(u))
-        jacobian = (f[1 : size + 1] - f[size + 1 :]).T / (2 * DIFFERENCE)
-        each, slope, weight = (np.asarray(a) for a in self.row_values(x, f[0], central))
+        f, jacobian = self.linearised(x, u)
+        each, slope, weight = (np.asarray(a) for a in self.row_values(x, f, central))
         outer = jacobian[:, :, None] * (weight[:, None] * jacobian)[:, None, :]
         value = 0.5 * np.sum(u**2, axis=1) - self.summed(each)
         return value, u - self.summed(jacobian * slope[:, None]), self.summed(outer) + np.eye(size)
@@ -258,13 +286,11 @@ class ConditionalDensity:
 
         The Hessian comes from central differences of gradients.
         """
-        size, gradients, value = self.shape[1], [], np.zeros(0)
-        for k, point in enumerate(self.around(u)):
-            each, slope, _ = self.row_values(x, self.predict(x, point), central)
-            if k == 0:
-                value = 0.5 * np.sum(u**2, axis=1) - self.summed(np.asarray(each))
-            gradients.append(point - self.pull(x, point, np.asarray(slope))[1])
-        moved = np.stack(gradients[1:])
+        size = self.shape[1]
+        values, gradients = zip(
+            *(self.slope(x, point, central) for point in self.around(u)), strict=True
+        )
+        value, moved = values[0], np.stack(gradients[1:])
         hessian = (moved[:size] - moved[size:]).swapaxes(0, 1) / (2 * DIFFERENCE)
         return value, gradients[0], 0.5 * (hessian + hessian.swapaxes(1, 2))
 
@@ -315,6 +341,7 @@ def find_modes(
     hessian: FloatArray | None = None,
     restarts: int = 0,
     seed: int = 0,
+    exact: bool = True,
 ) -> Modes:
     """Find the modes of all subjects.
 
@@ -337,6 +364,9 @@ def find_modes(
         Further starts (zero, then random) for subjects that did not converge.
     seed
         Of random starts.
+    exact
+        Whether the exact Hessian at the modes is wanted. Without it, steps with that of
+        Gauss-Newton, corrected as they go, are tried first.
     """
     x = np.asarray(x, dtype=float)
     n, size = density.shape
@@ -348,7 +378,7 @@ def find_modes(
     polished, calls = None, 0
     if hessian is not None:
         polished, calls = _polished(density, x, u, hessian, tolerance)
-    best = polished or _search(density, x, u, tolerance)
+    best = polished or _search(density, x, u, tolerance, exact)
     best = replace(best, evaluations=best.evaluations + calls)
     rng = np.random.default_rng(seed)
     for k in range(restarts):
@@ -356,7 +386,7 @@ def find_modes(
             break
         fresh = np.zeros((n, size)) if k == 0 else rng.standard_normal((n, size))
         begin = np.where(best.converged[:, None], best.u, fresh)
-        again = _search(density, x, begin, tolerance)
+        again = _search(density, x, begin, tolerance, exact)
         best = _better(best, again)
     return best
 
@@ -391,12 +421,19 @@ def _polished(
     hessian: FloatArray,
     tolerance: float,
 ) -> tuple[Modes | None, int]:
-    """Take steps with a given Hessian; no modes if a subject does not come closer fast."""
+    """Take steps with a given Hessian; no modes if a subject does not come closer fast.
+
+    What a step finds of the curvature corrects the Hessian (symmetric rank one).
+    """
     central = density.central(x)
     before, calls = np.full(len(u), np.inf), 0
+    step, last = None, None
     for _ in range(10):
         value, gradient = density.slope(x, u, central)
         calls += 2
+        if step is not None:
+            hessian = corrected(hessian, step, gradient - last)
+        last = gradient
         step = -np.linalg.solve(hessian, gradient[..., None])[..., 0]
         decrement = -np.einsum("br,br->b", gradient, step)
         slow = (decrement > 0.3 * before) & (decrement > tolerance)
@@ -411,10 +448,17 @@ def _polished(
     return None, calls
 
 
-def _search(density: ConditionalDensity, x: FloatArray, u: FloatArray, tolerance: float) -> Modes:
+def _search(
+    density: ConditionalDensity, x: FloatArray, u: FloatArray, tolerance: float, exact: bool
+) -> Modes:
     central = density.central(x)
-    u, _, _, calls = approach_modes(density, x, u, central)
+    u, value, hessian, calls = approach_modes(density, x, u, central)
     n, size = u.shape
+    if not exact and np.all(np.isfinite(value)):
+        polished, more = _polished(density, x, u, hessian, tolerance)
+        calls += more
+        if polished is not None:
+            return replace(polished, evaluations=calls)
     previous = np.full(n, np.inf)
     for _ in range(15):
         value, gradient, hessian = density.exact(x, u, central)

@@ -47,6 +47,7 @@ from pkpd.fitting.maximum.individual_modes import (
     chosen,
     find_modes,
 )
+from pkpd.fitting.maximum.mode_steps import corrected
 from pkpd.fitting.maximum.other_modes import LOWER, better_modes
 from pkpd.fitting.maximum.own_error import OwnErrorDensity
 from pkpd.fitting.maximum.scales import FreeParameters
@@ -263,7 +264,7 @@ class MarginalLikelihood:
         if near is not None:
             start = near.modes.u if start is None else start
             hessian = self._moved_hessian(near, x)
-        modes = find_modes(self.density, x, start, hessian=hessian, restarts=restarts)
+        modes = find_modes(self.density, x, start, hessian=hessian, restarts=restarts, exact=False)
         f = self.density.predict_at(x, self._points(modes.u))
         return Evaluated(x, np.asarray(self._value(x, f, modes.u)[0]), modes, f)
 
@@ -343,7 +344,7 @@ class MarginalLikelihood:
             out, left = out + by_x, left - by_u
             if at.modes.fresh:
                 break
-            model = _corrected(model, v, by_u)
+            model = corrected(model, v, by_u)
         at.modes = replace(at.modes, hessian=model)
         return out
 
@@ -375,15 +376,3 @@ def _log_determinant(matrices: Array) -> Array:
     """Log determinants ``[B]`` of positive definite matrices; NaN for others."""
     lower = jnp.linalg.cholesky(matrices)
     return 2.0 * jnp.sum(jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)), axis=-1)
-
-
-def _corrected(model: FloatArray, v: FloatArray, product: FloatArray) -> FloatArray:
-    """Correct Hessians by their product with ``v`` where they stay positive definite."""
-    miss = product - np.einsum("brs,bs->br", model, v)
-    along = np.einsum("br,br->b", miss, v)
-    sizes = np.linalg.norm(miss, axis=1) * np.linalg.norm(v, axis=1)
-    usable = np.abs(along) > 1e-6 * np.maximum(sizes, 1e-300)
-    scale = np.where(usable, along, 1.0)
-    new = model + miss[:, :, None] * miss[:, None, :] / scale[:, None, None]
-    usable &= np.linalg.eigvalsh(np.where(usable[:, None, None], new, model))[:, 0] > 0.1
-    return np.where(usable[:, None, None], new, model)

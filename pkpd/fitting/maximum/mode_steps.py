@@ -108,3 +108,15 @@ def capped(step: FloatArray) -> FloatArray:
     """Shorten the steps of subjects to the longest."""
     longest = np.max(np.abs(step), axis=1, keepdims=True)
     return step * np.minimum(1.0, LONGEST / np.maximum(longest, 1e-300))
+
+
+def corrected(model: FloatArray, v: FloatArray, product: FloatArray) -> FloatArray:
+    """Correct Hessians by their product with ``v`` where they stay positive definite."""
+    miss = product - np.einsum("brs,bs->br", model, v)
+    along = np.einsum("br,br->b", miss, v)
+    sizes = np.linalg.norm(miss, axis=1) * np.linalg.norm(v, axis=1)
+    usable = np.abs(along) > 1e-6 * np.maximum(sizes, 1e-300)
+    scale = np.where(usable, along, 1.0)
+    new = model + miss[:, :, None] * miss[:, None, :] / scale[:, None, None]
+    usable &= np.linalg.eigvalsh(np.where(usable[:, None, None], new, model))[:, 0] > 0.1
+    return np.where(usable[:, None, None], new, model)

@@ -25,18 +25,8 @@ from pkpd.fitting.model.residual import ResidualError
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.predict.ode import OdeStructure
 from pkpd.predict.structure import FollowingData, Predictor, check_lines
+from pkpd.solve.events.guard import finite_derivative
 from pkpd.solve.population.status import PENALTY
-
-
-@jax.custom_vjp
-def finite_gradient(value: Array) -> Array:
-    """Identity; where the derivative would not be finite it is zero."""
-    return value
-
-
-finite_gradient.defvjp(
-    lambda value: (value, None), lambda _, bar: (jnp.where(jnp.isfinite(bar), bar, 0.0),)
-)
 
 
 class Observed(NamedTuple):
@@ -119,7 +109,7 @@ class PopulationLikelihood:
 
     def predictions(self, fixed: Array, random: Array) -> Array:
         """Predictions of all observations, ``[M]``."""
-        values = self.individuals(self._by_name(fixed), random, finite_gradient)
+        values = self.individuals(self._by_name(fixed), random, finite_derivative)
         return self.predictor(FollowingData(values))
 
     def quantities(self, fixed: Array, random: Array) -> Array:

@@ -20,9 +20,10 @@ import numpy as np
 from jax import Array
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.model.likelihood import Observed, PopulationLikelihood, finite_gradient
+from pkpd.fitting.model.likelihood import Observed, PopulationLikelihood
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.structure import FollowingData, Predictor
+from pkpd.solve.events.guard import finite_derivative
 
 _HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
@@ -56,7 +57,7 @@ class OwnErrorLikelihood(PopulationLikelihood):
 
     def quantities(self, fixed: Array, random: Array) -> Array:
         """Means or log likelihoods, then logarithms of the standard deviations, ``[2 M]``."""
-        values = self.individuals(self._by_name(fixed), random, finite_gradient)
+        values = self.individuals(self._by_name(fixed), random, finite_derivative)
         return self._own.quantities(FollowingData(values))
 
     def density_of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ FloatArray = NDArray[np.float64]
 Observed = Callable[[Any], Any]
 """States [B, N, S] to what is judged, [B, N, lines]."""
 
+MOST_STEPS = (4096, 32768)
+"""Steps of a subject up to which fixed steps are tried, first explicit ones, then implicit."""
 LADDER_H = tuple(2.0**k for k in range(5, -9, -1))
 """Longest steps that `choose_solver` tries, in hours: 32 h to about 14 s."""
 
@@ -73,7 +76,7 @@ def solve_events_checked(
     error = np.full(n_subjects, np.nan)
     detail: dict[int, str] = {}
     bad = ~_finite(states, events)
-    if options.solver == "fixed":
+    if options.marches:
         finer = np.asarray(solve_padded(system, events, parameters, half).states)
         error = _difference(states, finer, observed)
         bad = bad | ~(error <= options.tolerance)
@@ -137,14 +140,18 @@ def choose_solver(
         Options, and a sentence on what was found. Without steps that will do: an adaptive
         implicit solver.
     """
-    options = replace(options or OdeOptions(), solver="fixed", refine=1.0)
+    options = replace(options or OdeOptions(), refine=1.0)
     allowed = options.tolerance / safety
 
-    def error(trial: OdeOptions) -> float:
+    def error(trial: OdeOptions, most: int) -> float:
         """Largest error of any subject; infinite where there is none, or too many steps."""
+
+        def rounded(steps: int) -> int:
+            return _coarsely(steps, most)
+
         try:
             one, two = (
-                np.asarray(solve_padded(system, events, parameters, each, rounded=_coarsely).states)
+                np.asarray(solve_padded(system, events, parameters, each, rounded=rounded).states)
                 for each in (trial, replace(trial, refine=2.0))
             )
         except _TooManySteps:
@@ -154,25 +161,31 @@ def choose_solver(
         return float(np.max(_difference(one, two, observed), initial=0.0))
 
     span = float(np.max(events.time) - np.min(events.time))
-    for longest in (h for h in LADDER_H if h <= max(span, LADDER_H[-1])):
-        trial = replace(options, max_step_h=longest, first_step_h=longest / 256.0)
-        worst = error(trial)
-        if worst <= allowed:
-            break
-    else:
-        return replace(options, solver="diffrax-stiff"), (
-            f"{system.name}: no fixed steps are accurate to {allowed:.0e} at the typical "
-            "parameters, so an implicit solver on adaptive steps is used."
-        )
-    for part in (1.0, 4.0, 16.0, 64.0):
-        longer = replace(trial, first_step_h=longest / part)
-        found = error(longer)
-        if found <= allowed:
-            trial, worst = longer, found
-            break
-    return trial, (
-        f"{system.name}: fixed steps of {trial.first_step_h:.2g} h after each dose, growing to "
-        f"{trial.max_step_h:g} h; relative error {worst:.0e} at the typical parameters."
+    ladder = [h for h in LADDER_H if h <= max(span, LADDER_H[-1])]
+    # few explicit steps, else few implicit ones, else many
+    for most, solver in product(MOST_STEPS, ("fixed", "fixed-stiff")):
+        for longest in ladder:
+            trial = replace(
+                options, solver=solver, max_step_h=longest, first_step_h=longest / 256.0
+            )
+            worst = error(trial, most)
+            if worst > allowed:
+                continue
+            for part in (1.0, 4.0, 16.0, 64.0):
+                longer = replace(trial, first_step_h=longest / part)
+                found = error(longer, most)
+                if found <= allowed:
+                    trial, worst = longer, found
+                    break
+            kind = "fixed" if solver == "fixed" else "implicit"
+            return trial, (
+                f"{system.name}: {kind} steps of {trial.first_step_h:.2g} h after each dose, "
+                f"growing to {trial.max_step_h:g} h; relative error {worst:.0e} at the typical "
+                "parameters."
+            )
+    return replace(options, solver="diffrax-stiff"), (
+        f"{system.name}: no fixed steps are accurate to {allowed:.0e} at the typical "
+        "parameters, so an implicit solver on adaptive steps is used."
     )
 
 
@@ -180,10 +193,10 @@ class _TooManySteps(Exception):
     """More steps than it is worth to try."""
 
 
-def _coarsely(steps: int) -> int:
+def _coarsely(steps: int, most: int) -> int:
     """Round up so that trials share few programs."""
-    for size in (512, 4096, 32768):
-        if steps <= size:
+    for size in (512, *MOST_STEPS):
+        if steps <= size <= most:
             return size
     raise _TooManySteps
 

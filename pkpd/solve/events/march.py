@@ -7,7 +7,9 @@ fewer waits at its end. Lengths of stretches may depend on parameters (lags, dur
 are cut carries no derivative.
 
 The method is that of Dormand and Prince (J Comput Appl Math 1980;6:19-26), of order 5, six
-evaluations a step. A linear system that drives the states is advanced exactly along with them.
+evaluations a step; or, for systems with processes far faster than what is predicted, an implicit
+one of order 4 (`pkpd.solve.events.rosenbrock`). A linear system that drives the states is advanced
+exactly along with them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from jax import Array
 
 from pkpd.solve.events.clock import StepLengths, elapsed_steps, hours_elapsed
 from pkpd.solve.events.guard import slopes_over
+from pkpd.solve.events.rosenbrock import NODES, rosenbrock_step
 from pkpd.solve.events.system import Numbers, OdeSystem
 
 _C = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0)
@@ -32,6 +35,9 @@ _A = (
     (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
 )
 _B = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
+
+
+States = tuple[Array, ...]
 
 
 class Pieces(NamedTuple):
@@ -74,6 +80,8 @@ def march(
     initial: Array,
     lengths: StepLengths,
     n_steps: int,
+    *,
+    implicit: bool = False,
 ) -> Array:
     """States after each piece, its jump included, [L, E, S].
 
@@ -93,6 +101,8 @@ def march(
         Lengths of steps.
     n_steps
         Number of steps in the scan; a lane that needs more is NaN.
+    implicit
+        Whether steps are implicit, of order 4, instead of explicit, of order 5.
     """
     lanes, n_pieces = pieces.length.shape
     size, linear = system.size, system.n_linear
@@ -144,23 +154,8 @@ def march(
             for i, each in enumerate(state)
         )
         x, y = state[:linear], state[linear:]
-        if system.pk is None:
-            drivers = [jnp.zeros(lanes)] * 6
-        else:
-            drivers, x = _linear_advance(system, values, at["rate"], at["h"], x)
-        slopes: list[tuple[Array, ...]] = []
-        h_now = at["h"]
-        for c, row, u in zip(_C, _A, drivers, strict=True):
-            here = tuple(
-                each + h_now * sum(a * k[i] for a, k in zip(row, slopes, strict=True) if a)
-                for i, each in enumerate(y)
-            )
-            given = slopes_over(rhs, at["empty"])(at["t"] + c * h_now, here, u, values)
-            slopes.append(tuple(d + at["rate"][linear + i] for i, d in enumerate(given)))
-        y = tuple(
-            each + h_now * sum(b * k[i] for b, k in zip(_B, slopes, strict=True) if b)
-            for i, each in enumerate(y)
-        )
+        advance = _implicit if implicit else _explicit
+        x, y = advance(system, slopes_over(rhs, at["empty"]), values, at, x, y)
         state = tuple(
             each + jnp.where(at["ends"], at["jump"][i], 0.0) for i, each in enumerate((*x, *y))
         )
@@ -202,23 +197,79 @@ def _fraction(
     return jnp.where(part == 0, 0.0, jnp.where(part == 1, 1.0, jnp.clip(fraction, 0.0, 1.0)))
 
 
-def _linear_advance(
-    system: OdeSystem, values: Numbers, rate: Array, h: Array, x: tuple[Array, ...]
-) -> tuple[list[Array], tuple[Array, ...]]:
-    """Concentrations at the six stages, and amounts after the step."""
+def _explicit(
+    system: OdeSystem, rhs: Any, values: Numbers, at: dict[str, Any], x: States, y: States
+) -> tuple[States, States]:
+    """Amounts and states after an explicit step."""
+    h, linear = at["h"], system.n_linear
+    drivers, after = _linear_advance(system, values, at["rate"], h, x, _C[1:])
+    slopes: list[States] = []
+    for c, row, u in zip(_C, _A, drivers, strict=True):
+        here = tuple(
+            each + h * sum(a * k[i] for a, k in zip(row, slopes, strict=True) if a)
+            for i, each in enumerate(y)
+        )
+        given = rhs(at["t"] + c * h, here, u, values)
+        slopes.append(tuple(d + at["rate"][linear + i] for i, d in enumerate(given)))
+    return after, tuple(
+        each + h * sum(b * k[i] for b, k in zip(_B, slopes, strict=True) if b)
+        for i, each in enumerate(y)
+    )
+
+
+def _implicit(
+    system: OdeSystem, rhs: Any, values: Numbers, at: dict[str, Any], x: States, y: States
+) -> tuple[States, States]:
+    """Amounts and states after an implicit step."""
+    h, linear = at["h"], system.n_linear
+    drivers, after = _linear_advance(system, values, at["rate"], h, x, NODES[1:5])
+    seen = jnp.stack([*drivers, drivers[-1]])
+    times = at["t"] + jnp.asarray(NODES)[:, None] * h
+
+    def slopes(stage: Any, here: Array) -> Array:
+        given = rhs(times[stage], tuple(here), seen[stage], values)
+        return jnp.stack([d + at["rate"][linear + i] for i, d in enumerate(given)])
+
+    begin = (at["t"], drivers[0])
+    turn = (jnp.ones_like(h), _driver_slope(system, values, at["rate"], x))
+    by_time = jax.jvp(lambda t, u: jnp.stack(rhs(t, y, u, values)), begin, turn)[1]
+    return after, tuple(rosenbrock_step(slopes, by_time, jnp.stack(y), h))
+
+
+def _driver_slope(system: OdeSystem, values: Numbers, rate: Array, x: States) -> Array:
+    """Give the derivative by time of the concentration that drives the states, ``[L]``."""
     pk = system.pk
-    assert pk is not None
-    own = {name: values[name] for name in pk.parameters}
-    fractions = jnp.asarray(_C[1:])[:, None]
-    transition, gain = pk.step(own, rate[: pk.size].T[None], fractions * h)
+    if pk is None:
+        return jnp.zeros(rate.shape[1])
+    matrix = pk.matrix({name: values[name] for name in pk.parameters})
     seen = pk.observed - 1
+    slope = rate[seen] + sum(matrix[..., seen, i] * each for i, each in enumerate(x))
+    return slope if system.pk_volume is None else slope / values[system.pk_volume]
+
+
+def _linear_advance(
+    system: OdeSystem,
+    values: Numbers,
+    rate: Array,
+    h: Array,
+    x: States,
+    nodes: tuple[float, ...],
+) -> tuple[list[Array], States]:
+    """Concentrations at the beginning and at parts of the step, the last its end; amounts there."""
+    pk = system.pk
+    if pk is None:
+        return [jnp.zeros_like(h)] * (len(nodes) + 1), x
+    own = {name: values[name] for name in pk.parameters}
+    fractions = jnp.asarray(nodes)[:, None]
+    transition, gain = pk.step(own, rate[: pk.size].T[None], fractions * h)
+    seen, last = pk.observed - 1, len(nodes) - 1
 
     def apply(stage: int, row: int) -> Array:
         moved = sum(transition[stage, :, row, i] * each for i, each in enumerate(x))
         return gain[stage, :, row] + moved
 
-    after = tuple(apply(4, row) for row in range(pk.size))
-    amounts = [x[seen], *(apply(stage, seen) for stage in range(4)), after[seen]]
+    after = tuple(apply(last, row) for row in range(pk.size))
+    amounts = [x[seen], *(apply(stage, seen) for stage in range(last)), after[seen]]
     if system.pk_volume is None:
         return amounts, after
     return [each / values[system.pk_volume] for each in amounts], after

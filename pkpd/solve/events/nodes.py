@@ -31,7 +31,7 @@ from pkpd.solve.events.timeline import (
     _Timeline,
 )
 
-Method = Literal["fixed", "diffrax", "diffrax-stiff"]
+Method = Literal["fixed", "fixed-stiff", "diffrax", "diffrax-stiff"]
 CONSTANT_CYCLE_H = 24.0
 
 
@@ -47,6 +47,11 @@ class Plan(NamedTuple):
     cycle_steps: int
     cells: int
     moving: bool
+
+    @property
+    def marches(self) -> bool:
+        """Whether steps are fixed."""
+        return self.method in ("fixed", "fixed-stiff")
 
 
 class Solved(NamedTuple):
@@ -146,9 +151,10 @@ def record_states(
     )
     if initial.shape[1] > 1:
         initial = initial[subject, own]
-    if plan.method == "fixed":
+    if plan.marches:
         start = jnp.zeros((n_subjects, system.size))
-        states = march(system, p, pieces, start, initial, lengths, plan.steps)
+        implicit = plan.method == "fixed-stiff"
+        states = march(system, p, pieces, start, initial, lengths, plan.steps, implicit=implicit)
         status = jnp.zeros(n_subjects, dtype=jnp.int64)
     else:
         states, status = _by_segment(data, system, p, pieces, initial, plan)
@@ -239,14 +245,13 @@ def _steady_amounts(
     )
 
     def solve(values: Numbers, pieces: Pieces, states: Array) -> Array:
-        if plan.method == "fixed":
+        if plan.marches:
             none = jnp.zeros((states.shape[0], 1, system.size))
-            return march(system, values, pieces, states, none, lengths, plan.cycle_steps)
+            steps, implicit = plan.cycle_steps, plan.method == "fixed-stiff"
+            return march(system, values, pieces, states, none, lengths, steps, implicit=implicit)
         return adaptive(system, values, pieces, states, stiff=plan.method == "diffrax-stiff")[0]
 
-    amounts, converged = steady_states(
-        system, p, dosing, flat(start), solve, forward=plan.method == "fixed"
-    )
+    amounts, converged = steady_states(system, p, dosing, flat(start), solve, forward=plan.marches)
     amounts = jnp.reshape(amounts, (*shape, -1))
     # what is added to existing amounts is the deviation from the initial states
     adds = line.at_record("ss", cycle.record) == 2

@@ -9,10 +9,12 @@ differences, which come from the nonlinearity:
   back in time is not possible.
 * A constant infusion at steady state is the equilibrium under it.
 
-Three ways to get from event to event: ``"fixed"``, Runge-Kutta of order 5 on steps fitted to each
-subject's events, all subjects side by side (`pkpd.solve.events.march`), and ``"diffrax"`` and
-``"diffrax-stiff"`` (Tsit5, Kvaerno5) on adaptive steps. All can be differentiated. The fixed steps
-are far faster for a population; `pkpd.solve.events.check` measures whether they will do.
+Ways to get from event to event: ``"fixed"``, Runge-Kutta of order 5 on steps fitted to each
+subject's events, all subjects side by side (`pkpd.solve.events.march`); ``"fixed-stiff"``, an
+implicit method of order 4 on such steps; and ``"diffrax"`` and ``"diffrax-stiff"`` (Tsit5,
+Kvaerno5) on adaptive steps. All can be differentiated, the adaptive ones in reverse mode alone.
+Fixed steps are far faster for a population; `pkpd.solve.events.check` measures whether they will
+do.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,11 +45,13 @@ from pkpd.solve.events.timeline import EventOptions, Slots
 from pkpd.solve.population.grid import bucket
 
 FloatArray = NDArray[np.float64]
-Solver = Literal["fixed", "diffrax", "diffrax-stiff"]
+Solver = Literal["fixed", "fixed-stiff", "diffrax", "diffrax-stiff"]
 
 GROWTH = 0.2
 """Growth of the steps. A process of rate k that a dose excites has an error per step of
 3e-4 (growth k s)^6 exp(-k s) at most, 2e-6 at k s = 6, of its size at the dose."""
+IMPLICIT_GROWTH = 0.05
+"""The same for implicit steps, whose order is lower."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class OdeOptions:
     refine
         Part of the step lengths that is used, inverted: 2 halves every step.
     solver
-        ``"fixed"``, ``"diffrax"`` (adaptive, explicit) or ``"diffrax-stiff"`` (implicit).
+        ``"fixed"`` (explicit), ``"fixed-stiff"`` (implicit), or on adaptive steps ``"diffrax"``
+        (explicit) and ``"diffrax-stiff"`` (implicit).
     tolerance
         Relative error above which a subject is solved again on adaptive steps.
     events
@@ -80,11 +85,17 @@ class OdeOptions:
     events: EventOptions = field(default_factory=EventOptions)
 
     @property
+    def marches(self) -> bool:
+        """Whether steps are fixed."""
+        return self.solver in ("fixed", "fixed-stiff")
+
+    @property
     def lengths(self) -> StepLengths:
         """Lengths of fixed steps."""
         longest = float(self.max_step_h)
         first = longest / 16.0 if self.first_step_h is None else float(self.first_step_h)
-        return StepLengths(min(first, longest), longest, GROWTH, float(self.refine))
+        growth = GROWTH if self.solver == "fixed" else IMPLICIT_GROWTH
+        return StepLengths(min(first, longest), longest, growth, float(self.refine))
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done."""
@@ -94,12 +105,12 @@ class OdeOptions:
                     where="max_step_h", what=f"{self.max_step_h!r}", allowed="hours, more than 0"
                 )
             )
-        if self.solver not in ("fixed", "diffrax", "diffrax-stiff"):
+        if self.solver not in get_args(Solver):
             raise PkpdError(
                 sentence(
                     where="solver",
                     what=f"{self.solver!r}",
-                    allowed="'fixed', 'diffrax', 'diffrax-stiff'",
+                    allowed=", ".join(map(repr, get_args(Solver))),
                 )
             )
         if self.events.steady_state_lag != "periodic":
@@ -247,7 +258,7 @@ def solve_padded(
         if any(b for _, b in wide):
             values[name] = jnp.pad(value, wide, mode="edge")
     steps, cycle_steps = _needed(prepared, values, slots, (sized or options).lengths)
-    fixed = options.solver == "fixed"
+    fixed = options.marches
     moving = any(name.startswith(("ALAG", "D", "R")) and name[-1].isdigit() for name in values)
     arrays = dict(data)
     cells = 0

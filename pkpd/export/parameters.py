@@ -1,0 +1,148 @@
+"""Individual parameters as statements: typical values, covariates, random effects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from pkpd.errors import PkpdError, sentence
+from pkpd.export.tracing import Statements, simple, trace
+from pkpd.fitting.model.covariate_effects import CovariateEffect
+from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
+from pkpd.nonmem.tree import Assign, Binary, Expression, If, Item, Name, Number, Unary
+
+Of = Callable[[str], Expression]
+
+
+def plain_names(
+    wanted: Iterable[str], taken: Iterable[str], *, capitals: bool, most: int = 20
+) -> dict[str, str]:
+    """Names that a program takes: letters, digits and underscores, none of them taken.
+
+    Examples
+    --------
+    >>> plain_names(["CL", "k e", "F"], ["F"], capitals=True)
+    {'CL': 'CL', 'k e': 'K_E', 'F': 'F_'}
+    """
+    used, out = {name.upper() for name in taken}, {}
+    for name in wanted:
+        text = re.sub(r"\W", "_", name, flags=re.ASCII)
+        text = text if text[:1].isalpha() else f"P{text}"
+        text = (text.upper() if capitals else text)[: most - 2]
+        new, number = text, 1
+        while new.upper() in used:
+            new = f"{text}_" if number == 1 else f"{text}{number}"
+            number += 1
+        used.add(new.upper())
+        out[name] = new
+    return out
+
+
+def individual_statements(
+    model: PopulationModel,
+    names: Mapping[str, str],
+    fixed: Of,
+    eta: Of,
+    kappa: Callable[[str, int], Expression],
+    occasions: int,
+    into: Statements,
+) -> None:
+    """Add statements that set every individual parameter.
+
+    Parameters
+    ----------
+    model
+        The model.
+    names
+        Names of its parameters in the text.
+    fixed, eta
+        Expression of a fixed effect, and of a patient's random effect of a parameter.
+    kappa
+        Expression of the random effect of a parameter on an occasion (from 1).
+    occasions
+        Number of occasions.
+    into
+        Statements are added here.
+    """
+    if model.occasional and not occasions:
+        raise PkpdError(
+            sentence(
+                where="export",
+                what=f"{model.occasional[0]!r} varies between occasions, whose number is not known",
+                remedy="give the data set",
+            )
+        )
+    for p in model.parameters:
+        if p.column is not None:
+            into.lines.append(Assign(names[p.name], Name(p.column), 0))
+        if p.has_typical:
+            _plain(model, p, names, fixed, eta, kappa, occasions, into)
+    for p in model.parameters:
+        if p.function is not None:
+            function = p.function
+            given = {name: Name(names[name]) for name in p.reads}
+            (value,) = trace(
+                lambda v, f=function, p=p: [f(*(v[name] for name in p.reads))],
+                given,
+                into,
+                f"derived parameter {p.name!r}",
+            )
+            into.lines.append(Assign(names[p.name], value, 0))
+
+
+def _plain(
+    model: PopulationModel,
+    p: IndividualParameter,
+    names: Mapping[str, str],
+    fixed: Of,
+    eta: Of,
+    kappa: Callable[[str, int], Expression],
+    occasions: int,
+    into: Statements,
+) -> None:
+    added: Expression = Number(0.0)
+    for effect in p.effects:
+        added = simple("+", added, _effect(p, effect, fixed, into))
+    if p.iiv is not None:
+        own = eta(p.name)
+        if p.boxcox is not None:
+            shape = fixed(f"boxcox_{p.name}")
+            grown = simple("-", Item("EXP", (simple("*", own, shape),)), Number(1.0))
+            own = simple("/", grown, shape)
+        added = simple("+", added, own)
+    if p.iov is not None:
+        visit = into.fresh()
+        branches = [
+            (Binary("==", Name("OCC"), Number(float(o))), (Assign(visit, kappa(p.name, o), 0),))
+            for o in range(1, occasions + 1)
+        ]
+        into.lines += [Assign(visit, Number(0.0), 0)]
+        into.lines += [If((branch,), 0) for branch in branches]
+        added = simple("+", added, Name(visit))
+    typical = fixed(p.name)
+    if p.scale == "log":
+        value = typical if added == Number(0.0) else simple("*", typical, Item("EXP", (added,)))
+    elif p.scale == "logit" and added != Number(0.0):
+        low, high = map(Number, p.bounds)
+        odds = simple("/", simple("-", typical, low), simple("-", high, typical))
+        place = into.named(simple("+", Item("LOG", (odds,)), added))
+        whole = simple("+", Number(1.0), Item("EXP", (Unary("-", place),)))
+        value = simple("+", low, simple("/", simple("-", high, low), whole))
+    else:
+        value = simple("+", typical, added)
+    into.lines.append(Assign(names[p.name], value, 0))
+
+
+def _effect(
+    p: IndividualParameter, effect: CovariateEffect, fixed: Of, into: Statements
+) -> Expression:
+    coefficient, x = fixed(effect.name(p.name)), Name(effect.covariate)
+    centre = Number(effect.centre)
+    if effect.kind == "power":
+        return simple("*", coefficient, Item("LOG", (simple("/", x, centre),)))
+    if effect.kind == "category":
+        return into.chosen(Binary("==", x, centre), coefficient, Number(0.0))
+    away = simple("*", coefficient, simple("-", x, centre))
+    if effect.kind == "linear":
+        return Item("LOG", (simple("+", Number(1.0), away),))
+    return away

@@ -1,0 +1,88 @@
+"""Writing a model for another program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from pkpd.arguments import NONE, PATH, a, check_arguments
+from pkpd.data.dataset import Dataset
+from pkpd.errors import PkpdError, sentence
+from pkpd.export.data_file import write_data
+from pkpd.export.nonmem_text import covariates_of, nonmem_text
+from pkpd.export.simulators import mrgsolve_text, rxode2_text
+from pkpd.fitting.model.specification import PopulationModel
+
+Program = Literal["nonmem", "mrgsolve", "rxode2", "nlmixr2"]
+
+
+def export_model(
+    model: PopulationModel,
+    path: str | Path,
+    program: Program = "nonmem",
+    *,
+    data: Dataset | None = None,
+) -> Path:
+    """Write a population model as text of another program.
+
+    Parameters
+    ----------
+    model
+        Compartments, differential equations (`ode_model` and its kin) or a marrow model, with its
+        parameters, covariates, random effects and residual errors.
+    path
+        File to write.
+    program
+        ``"nonmem"``: a control stream for ADVAN13. ``"mrgsolve"``: a model file. ``"rxode2"`` and
+        ``"nlmixr2"``: a function of R that both read.
+    data
+        For NONMEM: written beside the stream as CSV. Values of lines with a log-normal error are
+        written as logarithms, so NONMEM's objective lacks twice the sum of these logarithms.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    PkpdError
+        If the model has a part that the program's language lacks; nothing is left out in silence.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pkpd.models import PopulationModel, compartments, parameter, residual
+    >>> model = PopulationModel(
+    ...     compartments(1), [parameter("CL", 2.7, iiv=0.3), parameter("V", 32)],
+    ...     residual.additive(0.7))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     text = export_model(model, f"{folder}/run1.mod").read_text()
+    >>> "CL = THETA(1)*EXP(ETA(1))" in text
+    True
+    """
+    check_arguments(
+        "export_model",
+        model=(model, a(PopulationModel)),
+        path=(path, PATH),
+        data=(data, a(Dataset) | NONE),
+    )
+    path = Path(path)
+    if program not in get_args(Program):
+        raise PkpdError(
+            sentence(
+                where="export_model",
+                what=f"program {program!r}",
+                allowed=", ".join(get_args(Program)),
+            )
+        )
+    if program == "nonmem":
+        beside = path.with_suffix(".csv")
+        text = nonmem_text(model, data, beside.name)
+        if data is not None:
+            logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
+            write_data(data, beside, covariates_of(model), logarithmic)
+    else:
+        text = mrgsolve_text(model) if program == "mrgsolve" else rxode2_text(model)
+    path.write_text(text, encoding="utf-8")
+    return path

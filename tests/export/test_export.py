@@ -1,0 +1,321 @@
+"""Models written for other programs: read back by the reader of control streams, or carried out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pkpd
+from pkpd.data.dataset import Dataset, Observations
+from pkpd.data.events import EventTable
+from pkpd.errors import PkpdError
+from pkpd.export.dialects import MRGSOLVE, NONMEM, RXODE2
+from pkpd.export.equations import equations_of
+from pkpd.export.tracing import Statements, trace
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_parameters import start_values
+from pkpd.models import (
+    PopulationModel,
+    compartments,
+    covariate,
+    derived,
+    export_model,
+    marrow_model,
+    ode_model,
+    parameter,
+    residual,
+)
+from pkpd.nonmem.code import parse_code
+from pkpd.nonmem.evaluate import Evaluator
+from pkpd.nonmem.records import Line, Record
+from pkpd.nonmem.tree import Name
+
+
+def data_set(lines, times, values, doses, covariates=None, occasion=None):
+    """Two subjects with a dose at 0 and observations of every line at given times."""
+    rows = []
+    for subject in (1, 2):
+        rows += [(subject, t, 1, amt, rate, cmt, -1, 0.0) for t, amt, rate, cmt in doses]
+        for i, _ in enumerate(lines):
+            rows += [
+                (subject, t + 0.01 * i, 0, 0.0, 0.0, 0, i, v)
+                for t, v in zip(times, values[i], strict=True)
+            ]
+    rows.sort(key=lambda r: (r[0], r[1]))
+    table = np.array([r[:6] for r in rows], dtype=float)
+    events = EventTable.from_columns(
+        table[:, 0].astype(int),
+        table[:, 1],
+        evid=table[:, 2],
+        amt=table[:, 3],
+        rate=table[:, 4],
+        cmt=table[:, 5].astype(int),
+    )
+    line = events.from_rows(np.array([r[6] for r in rows], dtype=float)).astype(int)
+    value = events.from_rows(np.array([r[7] for r in rows]))
+    b, n = np.nonzero((line >= 0) & events.valid & (events.evid == 0))
+    none = np.zeros(len(b), dtype=np.int64)
+    seen = Observations(
+        b,
+        n,
+        events.time[b, n],
+        line[b, n],
+        value[b, n],
+        none,
+        np.full(len(b), -np.inf),
+        events.row[b, n],
+    )
+    known = {
+        k: np.broadcast_to(np.array(v, float)[:, None], events.shape)
+        for k, v in (covariates or {}).items()
+    }
+    return Dataset(events, seen, tuple(lines), known, occasion(events) if occasion else None, ())
+
+
+def predictions(model, data, random):
+    """Predictions of every observation at given random effects, by natural units."""
+    likelihood = bind(model, data)
+    fixed = likelihood.fixed(start_values(model))
+    return np.asarray(likelihood.predictions(fixed, jnp.asarray(random)))
+
+
+def read_back(path, random):
+    """IPRED of the stream at the same random effects."""
+    stream = pkpd.read_control_stream(path)
+    likelihood = bind(stream.model, stream.data)
+    fixed = likelihood.fixed(start_values(stream.model))
+    given = likelihood.individual_parameters(fixed, jnp.asarray(random))
+    return stream, likelihood.predictor.values(given, "IPRED")["IPRED"]
+
+
+PK = PopulationModel(
+    compartments(2, absorption="first_order", dosing=("ALAG1",)),
+    [
+        parameter("ka", 0.9, iiv=0.3),
+        parameter("CL", 3.0, iiv=0.3, effects=covariate.allometric()),
+        parameter(
+            "V1",
+            20.0,
+            iiv=0.2,
+            effects=[covariate.category("SEX", 1), covariate.linear("AGE", 50, 0.004)],
+        ),
+        parameter("Q", 2.0),
+        parameter("V2", 30.0, scale="logit", bounds=(10.0, 90.0), iiv=0.4),
+        parameter("ALAG1", 0.25),
+    ],
+    residual.combined(0.1, 0.2),
+    correlated=[("CL", "V1")],
+    partial={"partial_CL_V1": 0.4},
+)
+TIMES = [0.5, 1.0, 3.0, 8.0, 24.0]
+WT = {"WT": [60.0, 85.0], "SEX": [0.0, 1.0], "AGE": [40.0, 63.0]}
+
+
+def test_kinetics_with_covariates_come_back_from_nonmem_text(tmp_path):
+    data = data_set(
+        ["concentration"], TIMES, [[1.0, 2.0, 2.0, 1.0, 0.3]], [(0.0, 100.0, 0.0, 1)], WT
+    )
+    path = export_model(PK, tmp_path / "run1.mod", data=data)
+    random = np.random.default_rng(1).normal(size=(2, 4)) * 0.3
+    # the order of ours: the correlated block, then the others
+    assert PK.varying == ("CL", "V1", "ka", "V2")
+    ours = predictions(PK, data, random)
+    stream, theirs = read_back(path, random)
+    assert len(theirs) == 10
+    np.testing.assert_allclose(theirs, ours, rtol=1e-6)
+    # covariances too: the objective at the starting values
+    compared = stream.verify([]).compared[0]
+    start = {p.name: p.typical.value for p in PK.parameters}
+    assert compared.ours == pytest.approx(pkpd_objective(PK, data), abs=1e-3), start
+
+
+def pkpd_objective(model, data):
+    from pkpd.fitting.maximum.marginal import MarginalLikelihood
+
+    marginal = MarginalLikelihood(bind(model, data), "focei")
+    return marginal.evaluate(marginal.free.start()).value
+
+
+def test_occasions_and_derived_parameters_come_back(tmp_path):
+    model = PopulationModel(
+        compartments(1),
+        [
+            parameter("CL", 3.0, iiv=0.3, iov=0.2),
+            parameter("half_life", 6.0),
+            derived("V", lambda CL, half_life: CL * half_life / jnp.log(2.0)),
+        ],
+        residual.lognormal(0.2),
+    )
+    data = data_set(
+        ["concentration"],
+        [2.0, 8.0, 26.0, 30.0],
+        [[3.0, 2.0, 3.5, 2.0]],
+        [(0.0, 100.0, 50.0, 1), (24.0, 100.0, 50.0, 1)],
+        occasion=lambda events: (events.time >= 24.0).astype(int),
+    )
+    path = export_model(model, tmp_path / "run2.mod", data=data)
+    random = np.array([[0.2, -0.1, 0.3], [-0.3, 0.2, 0.1]])
+    ours = predictions(model, data, random)
+    stream = pkpd.read_control_stream(path)
+    likelihood = bind(stream.model, stream.data)
+    assert stream.model.varying == ("ETA1", "ETA2", "ETA3")
+    fixed = likelihood.fixed(start_values(stream.model))
+    # those of occasions are standard normal there
+    scaled = random / np.array([1.0, 0.2, 0.2])
+    given = likelihood.individual_parameters(fixed, jnp.asarray(scaled))
+    theirs = likelihood.predictor.values(given, "IPRED")["IPRED"]
+    np.testing.assert_allclose(np.exp(theirs), ours, rtol=1e-6)
+
+
+MARROW = PopulationModel(
+    marrow_model(compartments(1), effect="emax", engine="general", general_step_h=0.25),
+    [
+        parameter("CL", 3.0, iiv=0.3),
+        parameter("V", 20.0),
+        parameter("Emax", 1.5),
+        parameter("EC50", 2.0),
+        parameter("circ0", 5.0, iiv=0.3),
+        parameter("MTT", 110.0, iiv=0.1),
+        parameter("gamma", 0.17),
+    ],
+    {"concentration": residual.proportional(0.2), "neutrophils": residual.combined(0.1, 0.2)},
+)
+
+
+@pytest.mark.slow
+def test_counts_come_back_from_nonmem_text(tmp_path):
+    days = [24.0, 120.0, 240.0, 336.0, 504.0]
+    data = data_set(
+        ["concentration", "neutrophils"], days, [[1.0] * 5, [4.0] * 5], [(0.0, 400.0, 200.0, 1)]
+    )
+    path = export_model(MARROW, tmp_path / "marrow.mod", data=data)
+    random = np.array([[0.2, -0.1, 0.05], [-0.3, 0.2, -0.1]])
+    ours = predictions(MARROW, data, random)
+    _, theirs = read_back(path, random)
+    # 1.2e-3 was measured, and where it comes from is not known: docs/nonmem.md says so
+    np.testing.assert_allclose(theirs, ours, rtol=2e-3)
+
+
+def python_of(text, block_start, block_end):
+    """Statements of a block of mrgsolve or rxode2 without IF, as Python."""
+    body = text[text.index(block_start) + len(block_start) : text.index(block_end)]
+    body = body.replace("double ", "").replace(";", "").replace("^", "**").replace("std::", "")
+    return [line.strip() for line in body.splitlines() if "=" in line]
+
+
+def run(lines, values):
+    """Carry out assignments; ``d/dt(x)`` and ``x(0)`` become names."""
+    known = {"exp": np.exp, "log": np.log, "pow": np.power, "max": max, "sqrt": np.sqrt, **values}
+    for line in lines:
+        target, value = line.split("=", 1)
+        target = re.sub(r"\W", "_", target.strip())
+        known[target] = eval(value, {}, known)
+    return known
+
+
+@pytest.mark.parametrize(
+    ("program", "start", "end", "of"),
+    [
+        ("mrgsolve", "[MAIN]", "[TABLE]", "dxdt_{}"),
+        ("rxode2", "model({", "concentration ~", "d_dt_{}_"),
+    ],
+)
+def test_the_text_of_simulators_gives_the_slopes(tmp_path, program, start, end, of):
+    text = export_model(MARROW, tmp_path / "model.txt", program).read_text()
+    lines = python_of(text, start, end)
+    lines = [
+        line.replace("ETA(1)", "0.1").replace("ETA(2)", "-0.2").replace("ETA(3)", "0.05")
+        for line in lines
+    ]
+    equations = equations_of(MARROW.structure)
+    states = equations.compartments
+    y = np.random.default_rng(2).uniform(0.4, 1.5, len(states))
+    typical = {p.name: p.typical.value for p in MARROW.parameters}
+    given = {f"tv_{k}": v for k, v in typical.items()} | dict(zip(states, y, strict=True))
+    given |= {"eta_CL": 0.1, "eta_circ0": -0.2, "eta_MTT": 0.05, "SOLVERTIME": 0.0}
+    found = run(lines, given)
+    own = {
+        k: v * np.exp({"CL": 0.1, "circ0": -0.2, "MTT": 0.05}.get(k, 0.0))
+        for k, v in typical.items()
+    }
+    expected = equations.slopes(0.0, tuple(jnp.asarray(v) for v in y), own)
+    for state, slope in zip(states, expected, strict=True):
+        assert found[of.format(state)] == pytest.approx(float(slope), rel=1e-12)
+
+
+def steps(v):
+    """Operations of many kinds, and conditions."""
+    x, y = v["x"], v["y"]
+    late = jnp.where((x > 1.0) & ~(y < 0.5), jnp.log1p(x * x), jnp.expm1(-y))
+    both = jnp.stack([x, y, late])
+    return [
+        jnp.sum(both) / jnp.sqrt(y),
+        jnp.maximum(x, y) ** 1.5,
+        jnp.where(x >= y, x**3, late) - both[2],
+    ]
+
+
+@pytest.mark.parametrize("x", [0.3, 1.7])
+@pytest.mark.parametrize("y", [0.2, 0.9, 2.5])
+def test_statements_say_what_the_function_does(x, y):
+    into = Statements("Z")
+    found = trace(steps, {"x": Name("X"), "y": Name("Y")}, into, "steps")
+    text = NONMEM.statements(into.lines) + [
+        f"R{i} = {NONMEM.expression(e)}" for i, e in enumerate(found)
+    ]
+    record = Record("PRED", tuple(Line(i, line) for i, line in enumerate(text)), "text")
+    run_ = Evaluator({"X": x, "Y": y})
+    run_.run(parse_code(record).statements)
+    for i, value in enumerate(steps({"x": jnp.asarray(x), "y": jnp.asarray(y)})):
+        assert float(run_.values[f"R{i}"]) == pytest.approx(float(value), rel=1e-12)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_the_cpp_of_conditions_compiles_and_agrees(tmp_path):
+    into = Statements("z")
+    found = trace(steps, {"x": Name("x"), "y": Name("y")}, into, "steps")
+    body = MRGSOLVE.statements(into.lines)
+    body += [f'printf("%.17g\\n", {MRGSOLVE.expression(e)});' for e in found]
+    head = "#include <cmath>\n#include <cstdio>\n#include <algorithm>\nusing namespace std;\n"
+    source = tmp_path / "a.cpp"
+    source.write_text(
+        head + "int main(){double x=1.7, y=0.9;\n" + "\n".join(body) + "\nreturn 0;}\n"
+    )
+    subprocess.run(["g++", str(source), "-o", str(tmp_path / "a")], check=True)
+    out = subprocess.run([str(tmp_path / "a")], capture_output=True, text=True, check=True).stdout
+    expected = [float(v) for v in steps({"x": jnp.asarray(1.7), "y": jnp.asarray(0.9)})]
+    np.testing.assert_allclose([float(v) for v in out.split()], expected, rtol=1e-12)
+
+
+def test_blocks_of_r_have_braces():
+    into = Statements("z")
+    trace(lambda v: [jnp.where(v["x"] > 1.0, v["x"], 2.0)], {"x": Name("x")}, into, "one")
+    assert RXODE2.statements(into.lines) == [
+        "if (x > 1.0) {",
+        "  z1 = x",
+        "} else {",
+        "  z1 = 2.0",
+        "}",
+    ]
+
+
+def test_what_the_language_lacks_is_refused(tmp_path):
+    student = PK.replace(residual=residual.additive(0.5, nu=4.0))
+    with pytest.raises(PkpdError, match="Student's t"):
+        export_model(student, tmp_path / "a.mod")
+    odd = ode_model(
+        lambda t, y, p: {"x": -jnp.arccosh(1.0 + p["k"] * y["x"])},
+        states=["x"],
+        parameters=["k"],
+        outputs={"x": lambda y, p: y["x"]},
+    )
+    with pytest.raises(PkpdError, match="no counterpart"):
+        export_model(
+            PopulationModel(odd, [parameter("k", 0.1)], residual.additive(1.0)), tmp_path / "b.mod"
+        )
+    assert not list(tmp_path.iterdir())
