@@ -3,12 +3,16 @@ from .forecast import Forecaster, forecaster
 from .measurement import CountError, Measurement, measurement_of
 from .mode import Mode, central, most_probable
 from .seen import GivenDose, Seen, read_seen
+from .series import LEVELS, NEXT, Horizon, forecast_series
 from .weighing import Unexplained, Weighed
 
 __all__ = [
+    "LEVELS",
+    "NEXT",
     "CountError",
     "Forecaster",
     "GivenDose",
+    "Horizon",
     "Measurement",
     "Mode",
     "Seen",
@@ -17,6 +21,7 @@ __all__ = [
     "as_given",
     "central",
     "continuation",
+    "forecast_series",
     "forecaster",
     "measurement_of",
     "most_probable",

@@ -7,7 +7,7 @@ records (`pkpd.predict.marrow_occasions`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +181,29 @@ class PopulationCourse:
         log_count = self.problem.log_counts(theta)
         seen = log_count[self._line, self._lane, self._slot]
         return jnp.exp(seen) if isinstance(seen, Array) else np.exp(seen)
+
+    def many(self, values: Mapping[str, Any], n: int) -> np.ndarray | None:
+        """Counts of one subject with ``n`` sets of parameters, ``[M, n]``: numbers.
+
+        ``None`` where the data have several subjects, or kinetics change or are late.
+        """
+        if self._n_subjects > 1 or self._stretches is not None or self._lag is not None:
+            return None
+        rows = [values[s] if isinstance(s, str) else s for s in self._sources]
+        rows = [row(values) if callable(row) else row for row in rows]
+        if any(np.ndim(row) > 1 for row in rows):
+            return None
+        theta = np.stack([np.broadcast_to(np.asarray(row, dtype=float), (n,)) for row in rows])
+        lanes = len(self._subject_of)
+        problem = replace(self.problem, schedule=np.repeat(np.arange(lanes), n))
+        log_count = problem.log_counts(np.tile(theta, (1, lanes))).reshape(
+            -1, lanes, n, self._width
+        )
+        return np.exp(log_count[self._line, self._lane, :, self._slot])
+
+    @property
+    def _width(self) -> int:
+        return self.problem.times_h.shape[1]
 
     def _lagged(self, theta: Any, lag: Any) -> Array:
         """Log counts at the observations where every dose is late: those as much earlier, [M]."""
