@@ -221,12 +221,7 @@ class _Course:
         self.label, self.horizons = label, horizons
         self.time_h = seen.time[mine]
         self.value, self.censored = seen.value[mine], seen.censored[mine]
-        found = [
-            (k, horizon, target)
-            for k in range(len(mine))
-            for horizon in horizons
-            if (target := horizon.target(self.time_h, k)) is not None
-        ]
+        found = targets_of(self.time_h, horizons)
         self.targets = found
         every = np.unique([*self.time_h, *(t for _, _, t in found)])
         child = data.subset([label])
@@ -244,6 +239,7 @@ class _Course:
         ((_, self.error, _),) = self.likelihood._lines
         scaled = np.log(self.value) if self.error.logarithmic else self.value
         lower = np.full(len(mine), -np.inf)
+        self.scaled = scaled
         visits = Visits(self.time_h, scaled, self.censored, lower, size)
         places = np.array([self.at[float(t)] for t in self.time_h])
         self.patient = Patient(self.likelihood, known, places, visits)
@@ -305,21 +301,55 @@ class _Course:
         self, members: Members, weights: Floats, k: int, target: float, levels: Sequence[float]
     ) -> dict[str, Any]:
         """Forecast of the value at a time from the k-th count on."""
-        place = self.at[target]
-        location, scale, nu = _predictive(members, k, place, target - self.time_h[k])
+        hours = target - float(self.time_h[k])
+        location, scale, nu = _predictive(members, k, self.at[target], hours)
         later = np.flatnonzero(self.time_h == target)
-        observed = float(self.value[later[0]]) if later.size else np.nan
-        logdens = np.nan
-        if later.size:
-            at = np.log(observed) if self.error.logarithmic else observed
-            each = _log_density((at - location) / scale, nu) - np.log(scale)
-            with np.errstate(divide="ignore"):
-                logdens = float(logsumexp(each + np.log(weights)))
-        found = _mixed(weights, location, scale, nu, [*levels, 0.5])
-        if self.error.logarithmic:
-            found = np.exp(found)
-        row = {"observed": observed, "logdens": logdens, "median": found[-1]}
-        return row | {f"q{level:g}": value for level, value in zip(levels, found, strict=False)}
+        known = float(self.scaled[later[0]]) if later.size else np.nan
+        return row_of(weights, location, scale, nu, known, levels, self.error.logarithmic)
+
+
+def targets_of(time_h: Floats, horizons: Sequence[Horizon]) -> list[tuple[int, Horizon, float]]:
+    """Place of the last count seen, horizon and hours of every forecast of a patient."""
+    return [
+        (k, horizon, target)
+        for k in range(len(time_h))
+        for horizon in horizons
+        if (target := horizon.target(time_h, k)) is not None
+    ]
+
+
+def row_of(
+    weights: Floats,
+    location: Floats,
+    scale: Floats,
+    nu: Floats | None,
+    known: float,
+    levels: Sequence[float],
+    logarithmic: bool,
+) -> dict[str, Any]:
+    """Columns of a forecast that is a mixture of normal or Student t distributions.
+
+    Parameters
+    ----------
+    weights, location, scale, nu : float[N]
+        The mixture, on the scale of the residual error.
+    known
+        What was measured, on that scale; NaN if it is not known.
+    levels
+        Of the quantiles.
+    logarithmic
+        Whether the scale is that of the logarithm.
+    """
+    logdens = np.nan
+    if np.isfinite(known):
+        each = log_density((known - location) / scale, nu) - np.log(scale)
+        with np.errstate(divide="ignore"):
+            logdens = float(logsumexp(each + np.log(weights)))
+    found = _mixed(weights, location, scale, nu, [*levels, 0.5])
+    if logarithmic:
+        found, known = np.exp(found), np.exp(known)
+    row = {"observed": known, "logdens": logdens, "median": found[-1]}
+    return row | {f"q{level:g}": value for level, value in zip(levels, found, strict=False)}
 
 
 def _predictive(
@@ -340,7 +370,7 @@ def _predictive(
     return location, np.sqrt(variance), nu
 
 
-def _log_density(z: Floats, nu: Floats | None) -> Floats:
+def log_density(z: Floats, nu: Floats | None) -> Floats:
     """Log density of standardised values: normal, or Student's t."""
     if nu is None:
         return -0.5 * z**2 - 0.5 * np.log(2 * np.pi)

@@ -183,7 +183,7 @@ class PopulationCourse:
         return jnp.exp(seen) if isinstance(seen, Array) else np.exp(seen)
 
     def many(self, values: Mapping[str, Any], n: int) -> np.ndarray | None:
-        """Counts of one subject with ``n`` sets of parameters, ``[M, n]``: numbers.
+        """Solve for the counts of one subject with ``n`` sets of parameters, ``[M, n]``: numbers.
 
         ``None`` where the data have several subjects, or kinetics change or are late.
         """
@@ -196,14 +196,9 @@ class PopulationCourse:
         theta = np.stack([np.broadcast_to(np.asarray(row, dtype=float), (n,)) for row in rows])
         lanes = len(self._subject_of)
         problem = replace(self.problem, schedule=np.repeat(np.arange(lanes), n))
-        log_count = problem.log_counts(np.tile(theta, (1, lanes))).reshape(
-            -1, lanes, n, self._width
-        )
+        width = self.problem.times_h.shape[1]
+        log_count = problem.log_counts(np.tile(theta, (1, lanes))).reshape(-1, lanes, n, width)
         return np.exp(log_count[self._line, self._lane, :, self._slot])
-
-    @property
-    def _width(self) -> int:
-        return self.problem.times_h.shape[1]
 
     def _lagged(self, theta: Any, lag: Any) -> Array:
         """Log counts at the observations where every dose is late: those as much earlier, [M]."""
