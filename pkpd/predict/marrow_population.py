@@ -198,7 +198,8 @@ class PopulationCourse:
         problem = replace(self.problem, schedule=np.repeat(np.arange(lanes), n))
         width = self.problem.times_h.shape[1]
         log_count = problem.log_counts(np.tile(theta, (1, lanes))).reshape(-1, lanes, n, width)
-        return np.exp(log_count[self._line, self._lane, :, self._slot])
+        with np.errstate(over="ignore"):  # of parameters that nobody has
+            return np.exp(log_count[self._line, self._lane, :, self._slot])
 
     def _lagged(self, theta: Any, lag: Any) -> Array:
         """Log counts at the observations where every dose is late: those as much earlier, [M]."""

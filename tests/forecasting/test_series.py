@@ -120,7 +120,7 @@ def test_student_errors_and_own_noise_are_calibrated():
     found = forecast_series(made, data, bank=500)
     levels = np.array([float(c[1:]) for c in found if c.startswith("q0")])
     quantiles = found[[c for c in found if c.startswith("q0")]].to_numpy()
-    below = (quantiles < found.observed.to_numpy()[:, None]).mean(axis=0)
+    below = (found.observed.to_numpy()[:, None] < quantiles).mean(axis=0)
     assert len(found) > 250
     # standard error of a share among some 280 correlated forecasts: 0.03 to 0.04
     assert np.max(np.abs(below - levels)) < 0.1

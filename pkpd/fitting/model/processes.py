@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -201,7 +202,14 @@ def filtered(error: ResidualError, series: Series, centre: Any, spread: Spread) 
         if measured:
             slope, information = _of_measured(error, z, spread.nu)
         else:
-            slope, information = _of_any(error, z, z_low, spread.nu, code, has_low)
+            # probabilities cost far more than densities: they are asked for where there are some,
+            # and worked out anew for a derivative rather than kept
+            numbers = z, z_low, spread.nu, code, has_low
+            slope, information = jax.lax.cond(
+                jnp.any(code != NOT_CENSORED),
+                lambda: jax.checkpoint(partial(_of_any, error))(*numbers),
+                lambda: _of_measured(error, z, spread.nu),
+            )
         through = jnp.sum(covariance, axis=-1)
         mean = mean + through * jnp.where(given, slope / scale, 0.0)[:, None]
         fall = jnp.where(given, information / scale**2, 0.0)

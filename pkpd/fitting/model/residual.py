@@ -223,14 +223,26 @@ class ResidualError:
             Lower bounds on any scale, -inf for none: numbers.
         """
         out = self._log_pdf(z, nu)
+        if isinstance(censored, np.ndarray) and censored.shape == jnp.shape(z) == lower.shape:
+            # probabilities cost far more than densities: only where they are asked for
+            at = np.nonzero(censored != NOT_CENSORED)
+            if not at[0].size:
+                return out
+            own = nu if jnp.ndim(nu) == 0 or nu is None else nu[at]
+            return out.at[at].set(self._mass(z[at], low[at], own, censored[at], lower[at]))
+        mass = self._mass(z, low, nu, censored, lower)
+        return jnp.where(censored == NOT_CENSORED, out, mass)
+
+    def _mass(self, z: Array, low: Any, nu: Any, censored: Any, lower: Any) -> Array:
+        """Log probabilities of censored values; of others anything, ``[K]``."""
         below, above = censored == BELOW, censored == ABOVE
+        out = z
         if _possible(below):
-            mass = self._log_cdf(z, nu)
+            out = self._log_cdf(z, nu)
             bounded = below & np.isfinite(lower)
             if np.any(np.isfinite(lower)) and _possible(bounded):
                 near = jnp.where(bounded, low, z - 1.0)
-                mass = jnp.where(bounded, self._log_between(near, z, nu), mass)
-            out = jnp.where(below, mass, out)
+                out = jnp.where(bounded, self._log_between(near, z, nu), out)
         if _possible(above):
             out = jnp.where(above, self._log_cdf(-z, nu), out)
         return out
