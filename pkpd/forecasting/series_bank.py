@@ -29,6 +29,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 from pkpd.fitting.model.processes import NO_PAST_H, Series, Spread, filtered
 from pkpd.fitting.model.residual import ResidualError
+from pkpd.predict.pk import LinearPredictor
 
 Floats = NDArray[np.float64]
 
@@ -305,8 +306,9 @@ def _predicted(likelihood: PopulationLikelihood, values: Mapping[str, Any], n: i
 
 
 def _copies(likelihood: PopulationLikelihood, copies: Dataset) -> Any:
-    """Compiled predictions of copies of a subject."""
-    return jax.jit(likelihood.model.structure.bind(copies))
+    """Predictions of copies of a subject; linear kinetics have a program for all patients."""
+    predictor = likelihood.model.structure.bind(copies)
+    return predictor if isinstance(predictor, LinearPredictor) else jax.jit(predictor)
 
 
 def _tempered(weights: Floats) -> Floats:

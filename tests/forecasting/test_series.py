@@ -116,14 +116,14 @@ def test_the_most_probable_member_is_surer_of_itself():
 def test_student_errors_and_own_noise_are_calibrated():
     """Series simulated from the model: the probability transform of the next count is uniform."""
     made = model(nu=4.0, scale="noise")
-    data = pkpd.models.simulate_data(made, patients(40, 12), seed=2)
+    data = pkpd.models.simulate_data(made, patients(30, 12), seed=2)
     found = forecast_series(made, data, bank=500)
     levels = np.array([float(c[1:]) for c in found if c.startswith("q0")])
     quantiles = found[[c for c in found if c.startswith("q0")]].to_numpy()
     below = (found.observed.to_numpy()[:, None] < quantiles).mean(axis=0)
-    assert len(found) > 250
-    # standard error of a share among some 280 correlated forecasts: 0.03 to 0.04
-    assert np.max(np.abs(below - levels)) < 0.1
+    assert len(found) == 30 * 7
+    # standard error of a share among 210 correlated forecasts: 0.03 to 0.05
+    assert np.max(np.abs(below - levels)) < 0.12
 
 
 def test_horizons_choose_their_counts():
@@ -151,7 +151,8 @@ def test_many_parameters_at_once_are_those_one_by_one():
     table += [
         {"ID": 1, "TIME": t, "AMT": 0, "EVID": 0, "CMT": 5, "DV": 2.0} for t in (10.0, 90.0, 300.0)
     ]
-    data = pkpd.read_nonmem(pd.DataFrame(table), lines={5: "neutrophils"})
+    rows_in_time = pd.DataFrame(table).sort_values("TIME", kind="stable")
+    data = pkpd.read_nonmem(rows_in_time, lines={5: "neutrophils"})
     system = linear_system(
         "two", ["a", "b"], ["k", "e"], lambda p: {(0, 1): p["k"], (1, None): p["e"]}, observed=2
     )

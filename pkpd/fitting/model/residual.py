@@ -223,12 +223,13 @@ class ResidualError:
             Lower bounds on any scale, -inf for none: numbers.
         """
         out = self._log_pdf(z, nu)
-        if isinstance(censored, np.ndarray) and censored.shape == jnp.shape(z) == lower.shape:
+        known = isinstance(censored, np.ndarray) and censored.ndim > 0
+        if known and censored.shape == jnp.shape(z) == lower.shape:
             # probabilities cost far more than densities: only where they are asked for
             at = np.nonzero(censored != NOT_CENSORED)
             if not at[0].size:
                 return out
-            own = nu if jnp.ndim(nu) == 0 or nu is None else nu[at]
+            own = nu if nu is None or jnp.ndim(nu) == 0 else nu[at]
             return out.at[at].set(self._mass(z[at], low[at], own, censored[at], lower[at]))
         mass = self._mass(z, low, nu, censored, lower)
         return jnp.where(censored == NOT_CENSORED, out, mass)
