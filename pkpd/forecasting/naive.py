@@ -116,7 +116,7 @@ class LocalLevel:
     def log_likelihood(self, logs: _Logs) -> float:
         """Sum over patients, their scales integrated out."""
         total = self.filtered(logs)[0].sum(axis=0) + self.scales[1]
-        return float(logsumexp(total, axis=1).sum())
+        return float(np.sum(np.asarray(logsumexp(total, axis=1))))
 
     def forecasts(
         self,

@@ -5,6 +5,8 @@ Scores are on the scale of the logarithm, where a count of half is as far off as
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 from pkpd.errors import PkpdError, sentence
 
 Floats = NDArray[np.float64]
+
+_KEY = ["ID", "ORIGIN", "TIME", "horizon"]
 
 
 def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
@@ -27,7 +31,7 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``ID``, ``TIME``, ``horizon``; ``crps`` of the logarithm, from the quantiles; ``error``, the
+        ``ID``, ``ORIGIN``, ``TIME``, ``horizon``; ``crps`` of the logarithm, from the quantiles; ``error``, the
         median's absolute error; ``inside50``, ``inside80``, ``inside90``: whether the count lies in
         the central interval; and ``logdens`` where the table has it.
 
@@ -36,7 +40,7 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
     PkpdError
         If no outcome is known.
     """
-    known = forecasts[np.isfinite(forecasts["observed"])].reset_index(drop=True)
+    known: Any = forecasts[np.isfinite(forecasts["observed"])].reset_index(drop=True)
     if known.empty:
         msg = sentence(where="scores of forecasts", what="no outcome is known")
         raise PkpdError(msg)
@@ -44,7 +48,7 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
     levels = np.array([float(c[1:]) for c in columns])
     quantiles = np.log(np.maximum(known[columns].to_numpy(dtype=float), floor))
     seen = np.log(np.maximum(known["observed"].to_numpy(dtype=float), floor))
-    out = known[["ID", "TIME", "horizon"]].copy()
+    out = known[_KEY].copy()
     out["crps"] = crps(levels, quantiles, seen)
     out["error"] = np.abs(seen - _at(levels, quantiles, 0.5))
     for share in (50, 80, 90):
@@ -86,8 +90,7 @@ def difference(
     dict
         Horizon to mean of ``one - other`` and standard error, clustered by patient.
     """
-    key = ["ID", "TIME", "horizon"]
-    both = one.merge(other, on=key, suffixes=("", "_other"))
+    both: Any = one.merge(other, on=_KEY, suffixes=("", "_other"))
     out = {}
     for name, part in both.groupby("horizon", sort=False):
         apart = part[column] - part[f"{column}_other"]

@@ -194,11 +194,12 @@ def _known(source: Fit | MaximumLikelihood | PopulationModel) -> tuple[Populatio
     if isinstance(source, PopulationModel):
         values = start_values(source)
         return source, {name: np.array([value]) for name, value in values.items()}
-    if hasattr(source, "draws"):
-        draws = source.draws.thinned(_DRAWS)
-        return source.model, {name: np.asarray(v) for name, v in draws.population.items()}
-    values = start_values(source.model) | dict(source.estimates)
-    return source.model, {name: np.array([value]) for name, value in values.items()}
+    fit: Any = source
+    if hasattr(fit, "draws"):
+        draws = fit.draws.thinned(_DRAWS)
+        return fit.model, {name: np.asarray(v) for name, v in draws.population.items()}
+    values = start_values(fit.model) | dict(fit.estimates)
+    return fit.model, {name: np.array([value]) for name, value in values.items()}
 
 
 _Numbers = Mapping[str, Floats]
@@ -223,7 +224,7 @@ class _Course:
         self.value, self.censored = seen.value[mine], seen.censored[mine]
         found = targets_of(self.time_h, horizons)
         self.targets = found
-        every = np.unique([*self.time_h, *(t for _, _, t in found)])
+        every: Any = np.unique([*self.time_h, *(t for _, _, t in found)])
         child = data.subset([label])
         line = data.lines[int(seen.line[mine[0]])]
         self.likelihood = bind(model, child.at_times({label: every}, [line]))
@@ -344,7 +345,7 @@ def row_of(
     if np.isfinite(known):
         each = log_density((known - location) / scale, nu) - np.log(scale)
         with np.errstate(divide="ignore"):
-            logdens = float(logsumexp(each + np.log(weights)))
+            logdens = float(np.asarray(logsumexp(each + np.log(weights))))
     found = _mixed(weights, location, scale, nu, [*levels, 0.5])
     if logarithmic:
         found, known = np.exp(found), np.exp(known)

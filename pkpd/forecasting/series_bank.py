@@ -128,8 +128,6 @@ class Patient:
         The model bound to the patient's data, whose observations are at all times to predict.
     known
         Parameters of the population.
-    line
-        Place of the observed line among those of the model with observations.
     seen : int[n]
         Which of the times are counts seen.
     visits
@@ -328,7 +326,7 @@ def _tempered(weights: Floats) -> Floats:
 
 def _normal(logs: Floats) -> Floats:
     logs = np.where(np.isnan(logs), -np.inf, logs)
-    return np.exp(logs - logsumexp(logs))
+    return np.exp(logs - np.asarray(logsumexp(logs)))
 
 
 def _log_normal(scores: Floats) -> Floats:

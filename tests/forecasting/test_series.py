@@ -12,6 +12,7 @@ from pkpd.data.dataset import of_subjects
 from pkpd.errors import PkpdError
 from pkpd.forecasting import NEXT, Horizon, forecast_series
 from pkpd.forecasting.naive import LocalLevel, _Logs, last_value, local_level
+from pkpd.forecasting.scores import difference, scored
 from pkpd.models import (
     Friberg,
     LinearStructure,
@@ -199,6 +200,22 @@ def test_naive_forecasts_are_those_of_their_numbers():
     errors = last_value(data, data, [NEXT])
     # the errors of these very patients: exactly their own quantiles
     assert (errors.observed < errors["q0.795"]).mean() == pytest.approx(0.795, abs=0.02)
+
+
+def test_scores_are_those_of_a_normal_forecast_and_differences_cluster_by_patient():
+    data = patients(6, 9, seed=4)
+    wide, narrow = (LocalLevel(0.0, noise).forecasts(data, [NEXT]) for noise in (0.6, 0.3))
+    table = scored(wide)
+    # the score of a normal distribution in closed form (Gneiting and Raftery 2007)
+    sd = (np.log(wide["q0.845"]) - np.log(wide["q0.155"])) / (2 * norm.ppf(0.845))
+    z = (np.log(wide.observed) - np.log(wide["median"])) / sd
+    exact = sd * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    np.testing.assert_allclose(table.crps, exact, atol=0.003)
+    apart, error = difference(table, scored(narrow))["next"]
+    gap = (table.crps - scored(narrow).crps).to_numpy().reshape(6, -1)
+    assert apart == pytest.approx(gap.mean())
+    sums = gap.sum(axis=1) - gap.mean() * gap.shape[1]
+    assert error == pytest.approx(np.sqrt(np.sum(sums**2) * 6 / 5) / gap.size)
 
 
 @pytest.mark.parametrize(
