@@ -31,9 +31,9 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``ID``, ``ORIGIN``, ``TIME``, ``horizon``; ``crps`` of the logarithm, from the quantiles; ``error``, the
-        median's absolute error; ``inside50``, ``inside80``, ``inside90``: whether the count lies in
-        the central interval; and ``logdens`` where the table has it.
+        ``ID``, ``ORIGIN``, ``TIME``, ``horizon``; ``crps`` of the logarithm, from the quantiles;
+        ``error``, the median's absolute error; ``inside50``, ``inside80``, ``inside90``: whether
+        the count lies in the central interval; and ``logdens`` where the table has it.
 
     Raises
     ------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -379,6 +380,16 @@ def log_density(z: Floats, nu: Floats | None) -> Floats:
     return constant - 0.5 * (nu + 1) * np.log1p(z**2 / nu)
 
 
+@lru_cache(maxsize=64)
+def _inner(nu: float | None) -> Floats:
+    """Levels ``[400, 25]`` that together are even, and fill each row; or quantiles at them."""
+    shift = np.random.default_rng(0).permutation(_MIXED)
+    levels = (np.arange(_EACH) + (shift[:, None] + 0.5) / _MIXED) / _EACH
+    if nu is None:
+        return levels
+    return norm.ppf(levels) if np.isinf(nu) else student.ppf(levels, nu)
+
+
 def _mixed(
     weights: Floats, location: Floats, scale: Floats, nu: Floats | None, levels: Sequence[float]
 ) -> Floats:
@@ -387,13 +398,12 @@ def _mixed(
     order = np.argsort(location, kind="stable")
     cumulative = np.cumsum(weights[order])
     pick = order[np.minimum(np.searchsorted(cumulative, at * cumulative[-1]), len(order) - 1)]
-    inner = (np.arange(_EACH) + 0.5) / _EACH
     if nu is None:
-        z = norm.ppf(inner)[None, :]
+        z = _inner(np.inf)
     elif np.ptp(nu) == 0:
-        z = student.ppf(inner, nu[0])[None, :]
+        z = _inner(float(nu[0]))
     else:
-        z = student.ppf(inner[None, :], nu[pick][:, None])
+        z = student.ppf(_inner(None), nu[pick][:, None])
     points = np.sort((location[pick][:, None] + scale[pick][:, None] * z).ravel())
     middles = (np.arange(points.size) + 0.5) / points.size
     return np.interp(levels, middles, points)
