@@ -19,9 +19,14 @@ from reference_table import ReferenceTable, arguments, find_data
 
 import pkpd
 from pkpd.fitting.model.likelihood import bind
-from pkpd.forecasting import Horizon, forecast_series
-from pkpd.forecasting.naive import last_value, local_level
-from pkpd.forecasting.scores import difference, scored
+from pkpd.forecasting import (
+    Horizon,
+    difference,
+    forecast_series,
+    last_value,
+    local_level,
+    scored,
+)
 
 ADDRESS = "https://doi.org/10.3389/fphys.2020.00217 (Data Sheets 1 and 2, as one table of events)"
 FILES = {

@@ -88,7 +88,8 @@ def difference(
     Returns
     -------
     dict
-        Horizon to mean of ``one - other`` and standard error, clustered by patient.
+        Horizon to mean of ``one - other`` and standard error, clustered by patient; NaN for one
+        patient.
     """
     both: Any = one.merge(other, on=_KEY, suffixes=("", "_other"))
     out = {}
@@ -96,7 +97,7 @@ def difference(
         apart = part[column] - part[f"{column}_other"]
         sums = (apart - apart.mean()).groupby(part["ID"]).sum()
         n = len(sums)
-        error = np.sqrt((sums**2).sum() * n / max(n - 1, 1)) / len(part)
+        error = np.sqrt((sums**2).sum() * n / (n - 1)) / len(part) if n > 1 else np.nan
         out[str(name)] = (float(apart.mean()), float(error))
     return out
 
