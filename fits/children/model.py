@@ -66,16 +66,18 @@ def model() -> PopulationModel:
             parameter("F1", fixed(0.22)),
             from_column("surface", "BSA"),
             derived("k30", lambda surface: 0.219 * surface**1.16 / A_DAY),
-            parameter("circ0", 2.4, iiv=0.25),
-            parameter("MTT", 4 / 0.148 * A_DAY, iiv=0.15),
-            parameter("slope", 0.2, iiv=0.4),
-            parameter("gamma", 0.8, iiv=0.15),
-            parameter("noise", fixed(1.0), iiv=0.26),
+            parameter("circ0", 2.1, iiv=0.2),
+            parameter("MTT", 28 * A_DAY, iiv=0.1),
+            parameter("slope", 0.16, iiv=0.4),
+            parameter("gamma", 0.84, iiv=0.08),
+            parameter("noise", fixed(1.0), iiv=0.25),
         ],
-        residual.lognormal(
-            0.25,
-            nu=4.0,
-            scale="noise",
-            processes=[drift(0.35, 13 * A_DAY), drift(0.15, fixed(365 * A_DAY))],
-        ),
+        {
+            "neutrophils": residual.lognormal(
+                0.21,
+                nu=4.4,
+                scale="noise",
+                processes=[drift(0.26, 17 * A_DAY), drift(0.15, fixed(365 * A_DAY))],
+            )
+        },
     )
