@@ -23,6 +23,7 @@ FITS = (
     "torsten_friberg",
     "leukaemia_counts",
     "clofarabine_lenalidomide",
+    "children_maintenance",
 )
 
 

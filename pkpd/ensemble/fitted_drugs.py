@@ -27,7 +27,7 @@ from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.line_marrow import LineMarrow
 from pkpd.model.kinetics import MOST_OCCASIONS
 from pkpd.predict.marrow import MarrowDrug, MarrowStructure
-from pkpd.predict.marrow_population import linear_pk
+from pkpd.predict.marrow_kinetics import linear_pk
 from pkpd.schedule import LINES, DosingPlan, Regimen, Slot, plan
 from pkpd.solve.compiled.decisions import Rules, plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, CourseDrug

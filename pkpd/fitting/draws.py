@@ -128,7 +128,7 @@ class Draws:
             if new_patients:
                 random = rng.standard_normal(random.shape) @ self.cholesky[d].T
             predicted = np.asarray(predict(self.fixed[d], random))
-            yield self.likelihood.simulate(self.fixed[d], predicted, rng)
+            yield self.likelihood.simulate(self.fixed[d], predicted, rng, random)
 
 
 def single_draw(

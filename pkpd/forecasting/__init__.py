@@ -1,7 +1,8 @@
 """Forecasts for one patient: when counts are back, given those so far.
 
 `pkpd.forecast` is the usual way in. `forecaster` makes a source ready for many patients,
-`next_cycle` appends a cycle to a schedule, `read_seen` reads tables of counts.
+`next_cycle` appends a cycle to a schedule, `read_seen` reads tables of counts. `forecast_series`
+goes along a long series of counts, visit by visit.
 
 Examples
 --------

@@ -9,7 +9,7 @@ limit contributes the probability of lying there (M3), as everywhere in the pack
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,15 @@ def measurement_of(ensemble: Ensemble) -> Measurement:
         line = SAME_LINE.get(name, name)
         if line not in COUNTED or error.form == "own":
             continue
-        got = [values.get(n, one.value) for n, one in error.estimates(name).items()]
-        size = len(error.coefficients)
-        fitted[line] = CountError(error, tuple(got[:size]), got[size] if error.nu else np.inf)
+        got = {n: values.get(n, one.value) for n, one in error.estimates(name).items()}
+        coefficients, degrees, deviations, _ = error.read(name, got)
+        if deviations:
+            # one count says of another's residual what `pkpd.forecasting.series` reads, not this
+            squares = [np.asarray(one) ** 2 for one in (coefficients[0], *deviations)]
+            coefficients = [np.sqrt(sum(squares))]
+        alone = replace(error, processes=(), scale=None)
+        nu = np.inf if degrees is None else degrees
+        fitted[line] = CountError(alone, tuple(coefficients), nu)
     return Measurement({**usual, **fitted}, limits, f"residual error of the {ensemble.words}")
 
 

@@ -241,9 +241,10 @@ def marrow_model(
         compartments are numbered through in the order of the drugs. A dose with CMT 0 is of the
         first drug.
     engine
-        ``"compiled"``: counts of `pkpd.solve.population.problem` (boluses and infusions of given
-        rate; kinetics may change at records, with occasions or covariates, marrow and effects are
-        constant in a subject; within 1e-5 at the default step). ``"general"``: any event, and any
+        ``"compiled"``: counts of `pkpd.solve.population.problem` (any linear kinetics, boluses and
+        infusions of given rate, resets, a lag where all doses have the same; kinetics may change
+        at records, with occasions or covariates, marrow and effects are constant in a subject;
+        within 1e-5 at the default step). ``"general"``: any event, and any
         parameter that changes over time. ``"auto"`` takes the first where it serves.
     max_step_h, general_step_h
         Longest step of the two engines in hours.

@@ -1,7 +1,7 @@
 """Counts of a joint model by the engine for any event (`pkpd.solve.events.ode`).
 
-Serves what the population engine does not: marrow and effects that change over time, lags, modelled
-rates and durations, resets, steady states, other kinetics, Bliss independence. The kinetics of one
+Serves what the population engine does not: marrow and effects that change over time, several lags,
+modelled rates and durations, steady states, Bliss independence. The kinetics of one
 drug are solved exactly and drive the marrow; those of several are integrated with it. A reset
 (EVID 3 or 4) puts the marrow back to its start, and a steady-state dose finds the periodic counts,
 as in NONMEM.

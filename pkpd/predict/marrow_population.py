@@ -1,24 +1,27 @@
 """Counts of a joint model by the population engine (`pkpd.solve.population.problem`).
 
-Serves doses of given times, rates and durations, parameters of marrow and effects constant in a
-subject, and kinetics that are constant or change at records (`pkpd.predict.marrow_occasions`).
+Serves any linear kinetics, doses of given rates and durations, a lag that all doses share, resets,
+parameters of marrow and effects constant in a subject, and kinetics that are constant or change at
+records (`pkpd.predict.marrow_occasions`).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from pkpd.data.dataset import Dataset
-from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE, RESET
+from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE
 from pkpd.data.expand import expand
-from pkpd.kinetics.compartments import LinearSystem, compartment_model
-from pkpd.kinetics.linear import LinearPK
+from pkpd.marrow.effects import LinearEffect, NoEffect
 from pkpd.predict.marrow_events import drug_of_dose, events_of
+from pkpd.predict.marrow_kinetics import Source, dosed, engine_drugs
 from pkpd.predict.marrow_occasions import Stretches
 from pkpd.solve.compiled.family import compile_plan
 from pkpd.solve.population.grid import SAME_TIME, Doses, refine
@@ -31,55 +34,7 @@ from pkpd.solve.population.versions import Versions, n_kinetic, of_version
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure
 
-_VOLUMES = {"V": "V1", "Q2": "Q"}
 _A_DAY = 24.0
-
-
-def linear_pk(drug: MarrowDrug) -> tuple[LinearPK, dict[str, str]] | None:
-    """Return a drug's kinetics as the population engine writes them, or ``None`` if it cannot.
-
-    Returns
-    -------
-    structure, names
-        And the drug's own name of each of the structure's parameters.
-    """
-    if drug.pk is None:
-        return None
-    system = drug.pk.system
-    transits = sum(name.startswith("transit") for name in system.compartments)
-    depot = "depot" in system.compartments
-    n = system.size - transits - depot
-    if n not in (1, 2, 3) or (transits and depot):
-        return None
-    absorption = "transit" if transits else "first_order" if depot else "none"
-    known = compartment_model(n, absorption, transits)
-    if _shape(system) != _shape(known) or drug.pk.volume != ("V" if n == 1 else "V1"):
-        return None
-    before = transits or int(depot)
-    structure = LinearPK(
-        absorption=before - 1 if before else None,
-        compartments=n,
-        effect_site=drug.driver != "plasma",
-        unit="umol/L",
-    )
-    names = {_VOLUMES.get(name, name): name for name in system.parameters}
-    if before:
-        names["KTR" if before > 1 else "ka"] = names.pop("ktr" if transits else "ka")
-    if drug.driver == "effect_compartment":
-        names |= {"k_in": "ke0", "k_out": "ke0"}
-    elif drug.driver == "triphosphate":
-        names |= {"k_in": "k_in", "k_out": "k_out"}
-    return structure, names
-
-
-def _shape(system: LinearSystem) -> tuple[Any, ...]:
-    return (
-        system.name,
-        system.compartments,
-        system.parameters,
-        system.dose_compartment,
-        system.observed,
-    )
 
 
 def reason_against(structure: MarrowStructure, dataset: Dataset) -> str | None:
@@ -89,7 +44,7 @@ def reason_against(structure: MarrowStructure, dataset: Dataset) -> str | None:
     owner = drug_of_dose(structure, events)
     if structure.combination != "additive" and len(structure.drugs) > 1:
         return "effects of several drugs combine otherwise than by addition"
-    if np.any(events.valid & (events.evid == RESET)) or np.any(events.is_reset & later):
+    if structure.whole is not None and np.any(events.is_reset & later):
         return "there are resets (EVID 3 or 4)"
     if np.any(events.is_dose & (events.ss > 0)):
         return "there are steady-state doses"
@@ -99,29 +54,63 @@ def reason_against(structure: MarrowStructure, dataset: Dataset) -> str | None:
         mine = owner == k
         if drug.pk is None:
             continue
-        if linear_pk(drug) is None:
-            return f"the kinetics of {drug.name} are not those of compartments() without a depot"
-        if np.any(mine & (events_of(events, drug, mine).cmt > 1)):
-            return f"a dose of {drug.name} goes past its first compartment"
-        if any(name.startswith("ALAG") for name in drug.pk.dosing):
-            return f"doses of {drug.name} have a lag"
-        if "F1" in drug.pk.dosing and np.any(mine & (events.rate > 0)):
+        into = dosed(drug, events_of(events, drug, mine))
+        if len(into) > 1 and not _proportional(structure, k):
+            return f"doses of {drug.name} go into several compartments and do not act in proportion"
+        if not set(_lags(drug, into)) <= {_shared_lag(structure, dataset)}:
+            return f"doses of {drug.name} have a lag that nothing else shares"
+        table = events_of(events, drug, mine)
+        entered = np.where(table.cmt > 0, table.cmt, drug.pk.system.dose_compartment)
+        shared = np.isin(entered, [c for c in into if f"F{c}" in drug.pk.dosing])
+        if np.any(mine & shared & (events.rate > 0)):
             # NONMEM's F changes the duration of an infusion of given rate
             return f"infusions of {drug.name} have a bioavailability"
     return None
 
 
+def _lags(drug: MarrowDrug, into: Sequence[int]) -> list[str]:
+    """Lags of the compartments that doses enter."""
+    return [name for c in into if (name := f"ALAG{c}") in drug.kinetics.dosing]
+
+
+def _shared_lag(structure: MarrowStructure, dataset: Dataset) -> str | None:
+    """Return the lag of all doses; ``None`` where there is none, or the marrow tells the time.
+
+    A marrow in its steady state waits for the first dose: a lag of every dose is one of all counts.
+    """
+    drug = structure.drugs[0]
+    if len(structure.drugs) > 1 or drug.pk is None or structure.whole is not None:
+        return None
+    if structure.free_baseline:
+        return None
+    mine = drug_of_dose(structure, dataset.events) == 0
+    into = dosed(drug, events_of(dataset.events, drug, mine))
+    return next(iter(_lags(drug, into)), None) if len(into) == 1 else None
+
+
+def _proportional(structure: MarrowStructure, drug: int) -> bool:
+    """Whether the effects of a drug on all lines are proportional to its concentration."""
+    if structure.whole is not None:
+        return False
+    return all(isinstance(line[drug], LinearEffect | NoEffect) for line in structure.effects)
+
+
 def reason_against_changes(structure: MarrowStructure, dataset: Dataset) -> str | None:
     """Say why the population engine cannot take kinetics that change; ``None`` if it can."""
-    if compile_plan(_described(structure)[0]) is None:
+    described = _described(structure, dataset)
+    if compile_plan(described.structure) is None:
         return "effects or marrow equations are not those of the compiled engine"
-    for k, (drug, doses) in enumerate(
-        zip(structure.drugs, _doses(structure, dataset), strict=True)
-    ):
-        for mine in doses if drug.pk is not None and "F1" in drug.pk.dosing else ():
+    if np.any(dataset.events.is_reset[:, 1:]):
+        return "there are resets (EVID 3 or 4) where kinetics change"
+    if _shared_lag(structure, dataset) is not None:
+        return "doses have a lag where kinetics change"
+    for engine, doses in enumerate(_doses(structure, dataset, described, _Lanes.of(dataset))):
+        drug = structure.drugs[described.of[engine]]
+        shared = drug.pk is not None and any(name.startswith("F") for name in drug.pk.dosing)
+        for mine in doses if shared else ():
             times = [dose[0] for dose, _ in mine]
             if np.any(np.diff(np.sort(times)) <= SAME_TIME):
-                return f"doses of {structure.drugs[k].name} with a bioavailability fall together"
+                return f"doses of {drug.name} with a bioavailability fall together"
     return None
 
 
@@ -152,11 +141,18 @@ class PopulationCourse:
         record: np.ndarray,
         stretches: Stretches | None = None,
     ) -> None:
-        self._line, self._subject, self._stretches = line, subject, stretches
-        population, self._sources = _described(structure)
-        start = dataset.events.time[:, :1]
-        times, self._slot = _times(dataset.events.time - start, subject, record)
-        doses = _doses(structure, dataset, stretches)
+        self._line, self._stretches = line, stretches
+        described = _described(structure, dataset)
+        population, self._sources = described.structure, described.sources
+        lanes = _Lanes.of(dataset)
+        self._subject_of, self._lane = lanes.subject, lanes.of_record[subject, record]
+        time = dataset.events.time
+        start = time[lanes.subject, lanes.first]
+        seen = time[subject, record] - start[self._lane]
+        times, self._slot = _times(seen, self._lane, len(start))
+        lag = _shared_lag(structure, dataset)
+        self._lag = None if lag is None else structure.drugs[0].own[lag]
+        doses = _doses(structure, dataset, described, lanes, stretches)
         rows = [sorted(pair for drug in doses for pair in drug[b]) for b in range(len(times))]
         versions = None
         if stretches is not None:
@@ -179,9 +175,52 @@ class PopulationCourse:
 
         Values are scalars or [B]; those of kinetics may be [B, N] if there are stretches.
         """
-        log_count = self.problem.log_counts(self._theta(values))
-        seen = log_count[self._line, self._subject, self._slot]
+        theta = self._theta(values)
+        if self._lag is not None:
+            return jnp.exp(self._lagged(theta, values[self._lag]))
+        log_count = self.problem.log_counts(theta)
+        seen = log_count[self._line, self._lane, self._slot]
         return jnp.exp(seen) if isinstance(seen, Array) else np.exp(seen)
+
+    def many(self, values: Mapping[str, Any], n: int) -> np.ndarray | None:
+        """Solve for the counts of one subject with ``n`` sets of parameters, ``[M, n]``: numbers.
+
+        ``None`` where the data have several subjects, or kinetics change or are late.
+        """
+        if self._n_subjects > 1 or self._stretches is not None or self._lag is not None:
+            return None
+        rows = [values[s] if isinstance(s, str) else s for s in self._sources]
+        rows = [row(values) if callable(row) else row for row in rows]
+        if any(np.ndim(row) > 1 for row in rows):
+            return None
+        theta = np.stack([np.broadcast_to(np.asarray(row, dtype=float), (n,)) for row in rows])
+        lanes = len(self._subject_of)
+        problem = replace(self.problem, schedule=np.repeat(np.arange(lanes), n))
+        width = self.problem.times_h.shape[1]
+        log_count = problem.log_counts(np.tile(theta, (1, lanes))).reshape(-1, lanes, n, width)
+        with np.errstate(over="ignore"):  # of parameters that nobody has
+            return np.exp(log_count[self._line, self._lane, :, self._slot])
+
+    def _lagged(self, theta: Any, lag: Any) -> Array:
+        """Log counts at the observations where every dose is late: those as much earlier, [M]."""
+        times, log_count, slope = self.problem.nodes(jnp.asarray(theta))
+        late = jnp.broadcast_to(jnp.asarray(lag, dtype=float), (self._n_subjects,))
+        at = self.problem.times_h - late[self._subject_of][:, None]
+        at = jnp.maximum(at, 0.0)
+        left = jax.vmap(lambda edges, t: jnp.searchsorted(edges, t, side="right"))(times.T, at) - 1
+        left = jnp.clip(left, 0, times.shape[0] - 2)
+        lanes = np.arange(len(at))[:, None]
+        t0, t1 = jnp.asarray(times.T)[lanes, left], jnp.asarray(times.T)[lanes, left + 1]
+        length = jnp.where(t1 > t0, t1 - t0, 1.0)
+        u = (at - t0) / length
+        r, (y0, y1), (d0, d1) = (
+            1.0 - u,
+            (log_count[:, lanes, left], log_count[:, lanes, left + 1]),
+            (slope[:, lanes, left], slope[:, lanes, left + 1]),
+        )
+        value = r * r * (1.0 + 2.0 * u) * y0 + u * u * (3.0 - 2.0 * u) * y1
+        value = value + length * u * r * (r * d0 - u * d1)
+        return value[self._line, self._lane, self._slot]
 
     def problems(self, values: dict[str, Any]) -> dict[int, str]:
         """Sentences on subjects that cannot be solved or are over tolerance."""
@@ -199,17 +238,29 @@ class PopulationCourse:
         out = dict(status.detail)
         for version in range(1, problem.n_versions):
             out |= parameter_problems(structure, of_version(structure, theta, version))
-        return out
+        subjects = {lane: int(self._subject_of[lane]) for lane in out}
+        return {
+            b: out[lane].replace(f"lane {lane}", f"lane {b}", 1)
+            for lane, b in reversed(subjects.items())
+        }
+
+    @property
+    def _n_subjects(self) -> int:
+        return int(self._subject_of[-1]) + 1
 
     def _theta(self, values: dict[str, Any]) -> Any:
         """Rows of all versions (`pkpd.solve.population.versions`), one lane for each subject."""
-        rows = [values[s] if isinstance(s, str) else s for s in self._sources]
+        rows = [
+            values[s] if isinstance(s, str) else s(values) if callable(s) else s
+            for s in self._sources
+        ]
         xp = jnp if any(isinstance(v, Array) for v in rows) else np
-        size = self.problem.grid.n_schedules
+        size = self._n_subjects
 
         def of_subjects(given: list[Any]) -> Any:
             numbers = (xp.asarray(v, dtype=np.float64) for v in given)
-            return xp.stack([xp.broadcast_to(v, (size,)) for v in numbers])
+            both = xp.stack([xp.broadcast_to(v, (size,)) for v in numbers])
+            return both if len(self._subject_of) == size else both[:, self._subject_of]
 
         if self._stretches is None:
             return of_subjects(rows)
@@ -228,48 +279,94 @@ class PopulationCourse:
         return xp.concatenate([changing[:, :, 0], of_subjects(rows[kinetic:]), later])
 
 
-def _described(structure: MarrowStructure) -> tuple[PopulationStructure, list[str | float]]:
-    """Return a joint model as the population engine has it, and where its rows come from."""
+@dataclass(frozen=True)
+class _Described:
+    """A joint model as the population engine has it.
+
+    Attributes
+    ----------
+    structure
+        Drugs and lines of the engine.
+    sources
+        Where the rows of its parameters come from.
+    of, into
+        Drug of the joint model behind each of the engine's, and compartment of its doses (0: any).
+    """
+
+    structure: PopulationStructure
+    sources: list[Source]
+    of: tuple[int, ...]
+    into: tuple[int, ...]
+
+
+def _described(structure: MarrowStructure, dataset: Dataset) -> _Described:
     drugs: list[Drug] = []
-    sources: list[str | float] = []
-    for drug in structure.drugs:
+    sources: list[Source] = []
+    of: list[int] = []
+    into: list[int] = []
+    owner = drug_of_dose(structure, dataset.events)
+    for k, drug in enumerate(structure.drugs):
         if drug.pk is None:
             drugs.append(Drug(drug.name, DirectKill()))
             sources.append(1.0)
+            of.append(k)
+            into.append(0)
             continue
-        made = linear_pk(drug)
-        assert made is not None  # reason_against has looked
-        kinetics, names = made
-        drugs.append(Drug(drug.name, kinetics))
-        own: dict[str, str | float] = {name: drug.own[written] for name, written in names.items()}
-        own["per_umol"] = drug.per_unit
-        own["F"] = drug.own.get("F1", 1.0)
-        sources += [own[name] for name in (*kinetics.parameters, "F")]
+        table = events_of(dataset.events, drug, owner == k)
+        for one in engine_drugs(drug, dosed(drug, table)):
+            drugs.append(Drug(one.name, one.kinetics))
+            sources += one.sources
+            of.append(k)
+            into.append(one.compartment)
     if structure.whole is not None:
         held: dict[str, float] = dict(structure.held)
         sources += [held.get(name, name) for name in structure.whole.parameters]
-        return PopulationStructure(tuple(drugs), whole=structure.whole), sources
+        made = PopulationStructure(tuple(drugs), whole=structure.whole)
+        return _Described(made, sources, tuple(of), tuple(into))
     lines = []
     for i, name in enumerate(structure.names):
-        lines.append(Line(name, structure.marrow[i], structure.effects[i]))
-        for k in range(len(drugs)):
+        effects = tuple(structure.effects[i][k] for k in of)
+        lines.append(Line(name, structure.marrow[i], effects))
+        for k in of:
             sources += structure.effect_names(i, k).values()
         sources += structure.marrow_names(i).values()
-    return PopulationStructure(tuple(drugs), tuple(lines)), sources
+    made = PopulationStructure(tuple(drugs), tuple(lines))
+    return _Described(made, sources, tuple(of), tuple(into))
 
 
-def _times(
-    time: np.ndarray, subject: np.ndarray, record: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct observation times of each subject ``[B, T]``, and which one each observation is."""
-    seen = time[subject, record]
-    slot = np.zeros(len(seen), dtype=np.int64)
+@dataclass(frozen=True, eq=False)
+class _Lanes:
+    """Stretches of records that begin with the marrow at its start: a subject, or after a reset.
+
+    Attributes
+    ----------
+    subject, first : int[L]
+        Subject and first record of each lane.
+    of_record : int[B, N]
+        Lane of each record.
+    """
+
+    subject: np.ndarray
+    first: np.ndarray
+    of_record: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> _Lanes:
+        new = dataset.events.is_reset.copy()
+        new[:, 0] = True
+        subject, first = np.nonzero(new)
+        return cls(subject, first, np.cumsum(new).reshape(new.shape) - 1)
+
+
+def _times(time: np.ndarray, lane: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct observation times of each lane ``[L, T]``, and which one each observation is."""
+    slot = np.zeros(len(time), dtype=np.int64)
     rows = []
-    for b in range(len(time)):
-        mine = subject == b
-        distinct, slot[mine] = np.unique(seen[mine], return_inverse=True)
+    for b in range(size):
+        mine = lane == b
+        distinct, slot[mine] = np.unique(time[mine], return_inverse=True)
         rows.append(distinct)
-    out = np.full((len(time), max(len(row) for row in rows)), np.nan)
+    out = np.full((size, max(len(row) for row in rows)), np.nan)
     for b, row in enumerate(rows):
         out[b, : len(row)] = row
     return out, slot
@@ -279,27 +376,39 @@ _Dose = tuple[float, float, float, int]
 
 
 def _doses(
-    structure: MarrowStructure, dataset: Dataset, stretches: Stretches | None = None
+    structure: MarrowStructure,
+    dataset: Dataset,
+    described: _Described,
+    lanes: _Lanes,
+    stretches: Stretches | None = None,
 ) -> list[list[list[tuple[_Dose, int]]]]:
-    """Doses by drug and subject with additional ones written out, hours from each first record.
+    """Doses by drug of the engine and lane with additional ones written out.
 
-    Each with the stretch of records whose bioavailability it takes.
+    Hours from the first record of the lane; each with the stretch of records whose bioavailability
+    it takes.
     """
     events = dataset.events
     owner = drug_of_dose(structure, events)
     out = []
-    for k, drug in enumerate(structure.drugs):
-        table = events_of(events, drug, owner == k)
+    for engine, (k, compartment) in enumerate(zip(described.of, described.into, strict=True)):
+        drug, mine = structure.drugs[k], owner == k
+        table = events_of(events, drug, mine)
+        if compartment:
+            own = np.where(table.cmt > 0, table.cmt, drug.kinetics.system.dose_compartment)
+            table = events_of(events, drug, mine & (own == compartment))
         given = expand(table)
         of_dose = (
             np.zeros(given.record.shape, int) if stretches is None else stretches.of_doses(given)
         )
-        mine: list[list[tuple[_Dose, int]]] = [[] for _ in range(events.shape[0])]
+        rows: list[list[tuple[_Dose, int]]] = [[] for _ in lanes.subject]
         for b, d in np.argwhere(given.valid):
-            at = table.time[b, given.record[b, d]] + given.shift[b, d] - table.time[b, 0]
-            amount, rate = given.amt[b, d], given.rate[b, d]
+            record = given.record[b, d]
+            lane = lanes.of_record[b, record]
+            begin = float(table.time[b, lanes.first[lane]])
+            at = float(table.time[b, record] + given.shift[b, d]) - begin
+            amount, rate = float(given.amt[b, d]), float(given.rate[b, d])
             at_once = 0.0 if drug.pk is not None else _A_DAY  # what has no kinetics acts over a day
-            dose = (at, amount, amount / rate if rate > 0 else at_once, k)
-            mine[b].append((dose, int(of_dose[b, d])))
-        out.append(mine)
+            dose = (at, amount, amount / rate if rate > 0 else at_once, engine)
+            rows[lane].append((dose, int(of_dose[b, d])))
+        out.append(rows)
     return out

@@ -140,6 +140,26 @@ class MarrowPredictor:
         together = np.concatenate(order)
         return jnp.concatenate([jnp.asarray(p) for p in parts])[np.argsort(together)]
 
+    def many(self, parameters: IndividualParameters, n: int) -> np.ndarray | None:
+        """Predict one subject's counts with ``n`` sets of parameters at once, ``[M, n]``.
+
+        Parameters
+        ----------
+        parameters
+            Numbers by name, each one number or ``[n]``.
+        n
+            How many sets.
+
+        Returns
+        -------
+        float[M, n] or None
+            ``None`` where only the usual way is open: several subjects, observed concentrations,
+            or another engine.
+        """
+        if self.engine != "compiled" or self._population is None or self._measured:
+            return None
+        return self._population.many(parameters, n)
+
     @cached_property
     def _general(self) -> GeneralCourse:
         return self._course(GeneralCourse)

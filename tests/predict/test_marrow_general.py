@@ -106,10 +106,10 @@ def test_engine_is_chosen_by_events_and_by_the_shape_of_parameters():
         refused({**ONE_DRUG, "MTT": 90.0 + np.arange(2 * n).reshape(2, n)})
     steady = dataset([(1, 0.0, 1, 1, 9.0, 0, 24.0, 0, 1), (1, 5.0, 0, 100)], ["neutrophils"])
     assert "steady-state" in marrow_model(compartments(1)).bind(steady).reason
-    lag = marrow_model(compartments(1, dosing=["ALAG1"]))
-    assert "lag" in lag.bind(data).reason
-    short = marrow_model(compartments(1, absorption="first_order"))
-    assert (
-        "past its first"
-        in short.bind(dataset([(1, 0.0, 1, 2, 9.0), (1, 5.0, 0, 100)], ["neutrophils"])).reason
-    )
+    lag = marrow_model({name: compartments(1, dosing=["ALAG1"]) for name in ("a", "b")})
+    two = [(1, 0.0, 1, 1, 9.0), (1, 1.0, 1, 2, 9.0), (1, 5.0, 0, 100)]
+    assert "lag" in lag.bind(dataset(two, ["neutrophils"])).reason
+    both = dataset(two, ["neutrophils"])
+    oral = compartments(1, absorption="first_order")
+    assert marrow_model(oral).bind(both).engine == "compiled"
+    assert "in proportion" in marrow_model(oral, effect="emax").bind(both).reason

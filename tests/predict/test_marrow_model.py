@@ -430,6 +430,6 @@ def test_doses_and_engines_that_do_not_fit_are_refused():
         marrow_model(compartments(1)).bind(
             dataset([(1, 0.0, 1, 4, 9.0), (1, 5.0, 0, 100)], ["neutrophils"])
         )
-    reset = dataset([(1, 0.0, 1, 1, 9.0), (1, 2.0, 3, 0), (1, 5.0, 0, 100)], ["neutrophils"])
-    with pytest.raises(PkpdError, match="resets"):
-        marrow_model(compartments(1), engine="compiled").bind(reset)
+    steady = [(1, 0.0, 1, 1, 9.0, 0, 24.0, 0, 1), (1, 5.0, 0, 100)]
+    with pytest.raises(PkpdError, match="steady-state"):
+        marrow_model(compartments(1), engine="compiled").bind(dataset(steady, ["neutrophils"]))

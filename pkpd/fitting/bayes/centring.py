@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity
+from pkpd.fitting.maximum.individual_modes import conditional_density
 from pkpd.fitting.model.individuals import to_scale
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
@@ -144,7 +144,7 @@ def by_information(
     """
     model, effects = likelihood.model, likelihood.random_effects
     values = start_values(model) | dict(values)
-    density = ConditionalDensity(likelihood)
+    density = conditional_density(likelihood)
     x = density.free.of(values)
     lower = density.free.cholesky(x, np)
     inverse = np.linalg.inv(lower)

@@ -45,8 +45,9 @@ def all_priors(model: PopulationModel) -> dict[str, Prior]:
 
     Covariate coefficients: normal around the starting value, standard deviation 1. Standard
     deviations of random effects: half-normal with twice the starting value. Residual coefficients:
-    half-normal with twice the starting value. Degrees of freedom: gamma(2, 0.1). Box-Cox
-    shapes: normal, standard deviation 1.
+    half-normal with twice the starting value; time scales of their processes: log-normal around
+    the starting value, standard deviation 1. Degrees of freedom: gamma(2, 0.1). Box-Cox shapes:
+    normal, standard deviation 1.
     """
     out: dict[str, Prior] = {}
 
@@ -66,9 +67,12 @@ def all_priors(model: PopulationModel) -> dict[str, Prior]:
             add(f"boxcox_{p.name}", p.boxcox, Prior("Normal", mu=p.boxcox.value, sigma=1.0))
     for line, error in model.residual.items():
         for name, one in error.estimates(line).items():
-            degrees = name == f"nu_{line}"
-            wide = Prior("Gamma", alpha=2.0, beta=0.1)
-            add(name, one, wide if degrees else Prior("HalfNormal", sigma=2.0 * one.value))
+            default = Prior("HalfNormal", sigma=2.0 * one.value)
+            if name == f"nu_{line}":
+                default = Prior("Gamma", alpha=2.0, beta=0.1)
+            elif name.startswith("tau"):
+                default = Prior("LogNormal", mu=float(np.log(one.value)), sigma=1.0)
+            add(name, one, default)
     for names, prefix, attribute in (
         (model.varying, "omega_", "iiv"),
         (model.occasional, "omega_occasion_", "iov"),

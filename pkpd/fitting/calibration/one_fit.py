@@ -148,7 +148,7 @@ class CalibrationFit:
         random = rng.standard_normal((self.truth.n_subjects, effects.size)) @ lower.T
         fixed = np.asarray(self.truth.fixed(population))
         predicted = np.asarray(self._predict(fixed, random))
-        value = self.truth.simulate(fixed, predicted, rng)
+        value = self.truth.simulate(fixed, predicted, rng, random)
         below, above = value < self.lower, value > self.upper
         censored = np.select([below, above], [BELOW, ABOVE], 0)
         value = np.select([below, above], [self.lower, self.upper], value)

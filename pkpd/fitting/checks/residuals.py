@@ -17,8 +17,9 @@ Censored values have no residual (NaN); `pkpd.fitting.checks.npde` has a place f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ import numpy as np
 
 from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.fitting.draws import Draws
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity, find_modes
+from pkpd.fitting.maximum.individual_modes import conditional_density, find_modes
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 
 _STEP = 1e-3
@@ -89,7 +90,7 @@ def residuals(draws: Draws) -> Residuals:
     random, converged = draws.means[1], np.ones(likelihood.n_subjects, bool)
     u = _standardised(random, lower)
     if len(draws) > 1 and u.shape[1]:
-        density = ConditionalDensity(likelihood)
+        density = conditional_density(likelihood)
         modes = find_modes(density, density.free.of(values), u)
         u, converged = modes.u, modes.converged
         random = u @ lower.T
@@ -109,6 +110,7 @@ def residuals(draws: Draws) -> Residuals:
         for at, f in ((none, pred), (u, ipred))
     )
     subject = likelihood.dataset.observations.subject
+    alike = partial(likelihood.residual_correlation, values)
     shifted = individual - np.sum(steep * u[subject], axis=1)
     return Residuals(
         likelihood,
@@ -118,8 +120,8 @@ def residuals(draws: Draws) -> Residuals:
         pred,
         ipred,
         np.where(measured, (target - individual) / sd[1], np.nan),
-        _decorrelated(target - typical, flat, sd[0], subject, measured),
-        _decorrelated(target - shifted, steep, sd[1], subject, measured),
+        _decorrelated(target - typical, flat, sd[0], subject, measured, alike),
+        _decorrelated(target - shifted, steep, sd[1], subject, measured, alike),
     )
 
 
@@ -164,15 +166,23 @@ def _on_scale(logarithmic: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def _decorrelated(
-    error: np.ndarray, slope: np.ndarray, sd: np.ndarray, subject: np.ndarray, take: np.ndarray
+    error: np.ndarray,
+    slope: np.ndarray,
+    sd: np.ndarray,
+    subject: np.ndarray,
+    take: np.ndarray,
+    alike: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """``V^-1/2 error`` subject by subject, with ``V = slope slope' + sd^2``."""
+    """``V^-1/2 error`` subject by subject, with ``V = slope slope' + sd C sd``.
+
+    ``alike`` gives the correlation ``C`` of the residuals of a subject's observations.
+    """
     out = np.full(len(error), np.nan)
     for b in np.unique(subject):
         mine = np.flatnonzero((subject == b) & take)
         if not mine.size or not np.all(np.isfinite(error[mine])):
             continue
-        covariance = slope[mine] @ slope[mine].T + np.diag(sd[mine] ** 2)
+        covariance = slope[mine] @ slope[mine].T + np.outer(sd[mine], sd[mine]) * alike(mine)
         variance, axes = np.linalg.eigh(covariance)
         out[mine] = axes @ ((axes.T @ error[mine]) / np.sqrt(variance))
     return out

@@ -84,6 +84,11 @@ class ConditionalDensity:
         measured = np.asarray(seen.censored == NOT_CENSORED)
         return out | {"measured": measured, "beyond": ~measured}
 
+    @property
+    def located(self) -> tuple[str, ...]:
+        """Kinds of parameters that the quantities depend on."""
+        return ("typical", "effect")
+
     # The predictor --------------------------------------------------------------------------------
 
     def _predictions(self, x: Array, u: Array) -> Array:
@@ -293,6 +298,29 @@ class ConditionalDensity:
         value, moved = values[0], np.stack(gradients[1:])
         hessian = (moved[:size] - moved[size:]).swapaxes(0, 1) / (2 * DIFFERENCE)
         return value, gradients[0], 0.5 * (hessian + hessian.swapaxes(1, 2))
+
+
+def conditional_density(
+    likelihood: PopulationLikelihood, interaction: bool = True
+) -> ConditionalDensity:
+    """Return the conditional density of a likelihood of any kind.
+
+    Parameters
+    ----------
+    likelihood, interaction
+        See `ConditionalDensity`.
+    """
+    from pkpd.fitting.maximum.own_error import OwnErrorDensity
+    from pkpd.fitting.maximum.serial import SerialDensity
+    from pkpd.fitting.model.own_error import OwnErrorLikelihood
+    from pkpd.fitting.model.serial import SerialLikelihood
+
+    kind = ConditionalDensity
+    if isinstance(likelihood, OwnErrorLikelihood):
+        kind = OwnErrorDensity
+    elif isinstance(likelihood, SerialLikelihood):
+        kind = SerialDensity
+    return kind(likelihood, interaction)
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,14 +45,14 @@ from pkpd.fitting.maximum.individual_modes import (
     ConditionalDensity,
     Modes,
     chosen,
+    conditional_density,
     find_modes,
 )
 from pkpd.fitting.maximum.mode_steps import corrected
 from pkpd.fitting.maximum.other_modes import LOWER, better_modes
-from pkpd.fitting.maximum.own_error import OwnErrorDensity
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood
-from pkpd.fitting.model.own_error import OwnErrorLikelihood
+from pkpd.fitting.model.serial import SerialLikelihood
 
 FloatArray = NDArray[np.floating[Any]]
 Method = Literal["fo", "foce", "focei", "laplace"]
@@ -116,6 +116,15 @@ class MarginalLikelihood:
                 )
             )
         if self.method in ("fo", "foce"):
+            if isinstance(self.likelihood, SerialLikelihood):
+                raise PkpdError(
+                    sentence(
+                        where=f"maximum likelihood, method {self.method!r}",
+                        what="a residual error has processes in time or a scale of each subject",
+                        allowed="independent residual errors",
+                        remedy='use method="focei" or method="laplace"',
+                    )
+                )
             rows = self.density.rows
             for word, count in (
                 ("beyond a limit", int(np.sum(rows["beyond"]))),
@@ -134,8 +143,7 @@ class MarginalLikelihood:
     @cached_property
     def density(self) -> ConditionalDensity:
         """Conditional density whose modes are found."""
-        kind = OwnErrorDensity if isinstance(self.likelihood, OwnErrorLikelihood) else None
-        return (kind or ConditionalDensity)(self.likelihood, self.method in ("focei", "laplace"))
+        return conditional_density(self.likelihood, self.method in ("focei", "laplace"))
 
     @property
     def free(self) -> FreeParameters:

@@ -76,12 +76,17 @@ class MixedModel:
 
     @cached_property
     def _located(self) -> np.ndarray:
-        return self.marginal.free.where("typical", "effect")
+        """Parameters that the quantities depend on; degrees of freedom are left to the search."""
+        free = self.marginal.free
+        places = free.where(*self.marginal.density.located)
+        return places[[not free.names[i].startswith("nu_") for i in places]]
 
     @cached_property
     def _residual(self) -> np.ndarray:
         """Residual coefficients; degrees of freedom are left to the later search."""
         free = self.marginal.free
+        if "residual" in self.marginal.density.located:
+            return np.zeros(0, dtype=int)
         places = free.where("residual")
         return places[[not free.names[i].startswith("nu_") for i in places]]
 

@@ -104,6 +104,16 @@ class IndividualModel:
             ``[B]``, or ``[B, N]`` where a covariate changes or an occasion counts; those of the
             structural model, in its order.
         """
+        out = self.all(fixed, random, guard)
+        return {name: out[name] for name in self.model.structure.parameters}
+
+    def all(
+        self,
+        fixed: Mapping[str, Any],
+        random: Array,
+        guard: Callable[[Array], Array] = lambda value: value,
+    ) -> dict[str, Array]:
+        """Individual parameters as `__call__`, and those that only residual errors read."""
         eta, kappa = self.random_effects.split(guard(random))
         place = {name: i for i, name in enumerate(self.model.varying)}
         visit = {name: i for i, name in enumerate(self.model.occasional)}
@@ -131,7 +141,7 @@ class IndividualModel:
         for p in self.model.parameters:
             if p.function is not None:
                 out[p.name] = guard(_derived(p, out, random.shape[0]))
-        return {name: out[name] for name in self.model.structure.parameters}
+        return out
 
     def _effect(
         self,

@@ -124,12 +124,15 @@ class PopulationLikelihood:
             out = out.at[mine].set(error.sd(predictions[mine], coefficients))
         return out
 
+    def residual_correlation(self, values: Mapping[str, float], mine: np.ndarray) -> np.ndarray:
+        """Correlation of the residuals of some observations of one subject, ``[k, k]``."""
+        return np.eye(len(mine))
+
     def _coefficients(
         self, values: Mapping[str, Any], line: str, error: ResidualError
     ) -> tuple[list[Any], Any]:
-        named = [values[name] for name in error.estimates(line)]
-        count = len(error.coefficients)
-        return named[:count], named[count] if error.nu is not None else None
+        coefficients, nu, _, _ = error.read(line, values)
+        return coefficients, nu
 
     @cached_property
     def observed(self) -> Observed:
@@ -205,9 +208,16 @@ class PopulationLikelihood:
         return np.flatnonzero(np.asarray(self.by_subject(fixed, random)) <= PENALTY)
 
     def simulate(
-        self, fixed: np.ndarray, predictions: np.ndarray, rng: np.random.Generator
+        self,
+        fixed: np.ndarray,
+        predictions: np.ndarray,
+        rng: np.random.Generator,
+        random: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Draw measurements around predictions ``[..., M]``, without applying any limit."""
+        """Draw measurements around predictions ``[..., M]``, without applying any limit.
+
+        ``random`` are the random effects of the predictions, where a residual error reads them.
+        """
         values = {name: fixed[..., i, None] for i, name in enumerate(self.fixed_names)}
         out = np.array(predictions, dtype=float)
         for name, error, mine in self._lines:
@@ -242,15 +252,19 @@ def bind(model: PopulationModel, dataset: Dataset) -> PopulationLikelihood:
     individuals = IndividualModel(model, dataset)
     if isinstance(structure, OdeStructure):
         structure = structure.judged_at(_typical(individuals))
-    made = _kind(structure)(model, dataset, structure.bind(dataset), individuals)
+    made = _kind(structure, model.residual)(model, dataset, structure.bind(dataset), individuals)
     made._lines  # noqa: B018  (checks the lines now rather than inside a sampler)
     return made
 
 
-def _kind(structure: Any) -> type[PopulationLikelihood]:
-    """Return the likelihood of a structure: another where it knows its own error."""
+def _kind(structure: Any, residual: Mapping[str, ResidualError]) -> type[PopulationLikelihood]:
+    """Return the kind of likelihood that the structure and its residual errors need."""
     if not getattr(structure, "own_error", False):
-        return PopulationLikelihood
+        if not any(error.serial for error in residual.values()):
+            return PopulationLikelihood
+        from pkpd.fitting.model.serial import SerialLikelihood
+
+        return SerialLikelihood
     from pkpd.fitting.model.own_error import OwnErrorLikelihood
 
     return OwnErrorLikelihood

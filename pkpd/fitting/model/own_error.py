@@ -74,7 +74,11 @@ class OwnErrorLikelihood(PopulationLikelihood):
         return jnp.full(len(self.dataset.observations), jnp.nan)
 
     def simulate(
-        self, fixed: np.ndarray, predictions: np.ndarray, rng: np.random.Generator
+        self,
+        fixed: np.ndarray,
+        predictions: np.ndarray,
+        rng: np.random.Generator,
+        random: np.ndarray | None = None,
     ) -> np.ndarray:
         """Refuse: predictions alone do not say how measurements scatter.
 

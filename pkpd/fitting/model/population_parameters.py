@@ -232,11 +232,6 @@ def _changed(model: PopulationModel, new: Callable[[str, Estimate], Estimate]) -
     residual = {}
     for line, error in model.residual.items():
         named = [new(name, one) for name, one in error.estimates(line).items()]
-        count = len(error.coefficients)
-        residual[line] = replace(
-            error,
-            coefficients=tuple(named[:count]),
-            nu=named[count] if error.nu is not None else None,
-        )
+        residual[line] = error.with_estimates(named)
     partial = {name: new(name, one) for name, one in partial_correlations(model).items()}
     return model.replace(parameters=parameters, residual=residual, partial=partial)

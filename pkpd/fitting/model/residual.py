@@ -16,14 +16,17 @@ Forms, for a prediction ``f``:
     The structure knows the error of what it predicts (`pkpd.fitting.model.own_error`).
 
 With ``nu`` the normal distribution becomes Student's t with ``nu`` degrees of freedom and the same
-scale. A value below its limit contributes the probability of lying there (method M3 of Beal 2001,
-J Pharmacokinet Pharmacodyn 28:481-504); if it is known to lie above ``lower``, that of lying
-between (method M4 where ``lower`` is 0).
+scale. ``scale`` names an individual parameter that multiplies the scale: a noise of each subject's
+own. ``processes`` are Ornstein-Uhlenbeck processes in time that are added to an additive or
+log-normal error (`pkpd.fitting.model.processes`). A value below its limit contributes the
+probability of lying there (method M3 of Beal 2001, J Pharmacokinet Pharmacodyn 28:481-504); if it
+is known to lie above ``lower``, that of lying between (method M4 where ``lower`` is 0).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -37,6 +40,18 @@ import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.priors import Estimate, Prior, estimate
+from pkpd.fitting.model.processes import OrnsteinUhlenbeck, ornstein_uhlenbeck
+
+__all__ = [
+    "Form",
+    "OrnsteinUhlenbeck",
+    "ResidualError",
+    "additive",
+    "combined",
+    "lognormal",
+    "ornstein_uhlenbeck",
+    "proportional",
+]
 
 Form = Literal["additive", "proportional", "combined", "combined_linear", "lognormal", "own"]
 
@@ -67,11 +82,22 @@ class ResidualError:
         proportional.
     nu
         Degrees of freedom of Student's t; ``None`` for the normal distribution.
+    processes
+        Processes in time that are added, quickest first.
+    scale
+        Individual parameter that multiplies the scale, processes included; ``None`` for none.
     """
 
     form: Form
     coefficients: tuple[Estimate, ...]
     nu: Estimate | None = None
+    processes: tuple[OrnsteinUhlenbeck, ...] = ()
+    scale: str | None = None
+
+    @property
+    def serial(self) -> bool:
+        """Whether it has processes in time, or a scale of each subject's own."""
+        return bool(self.processes) or self.scale is not None
 
     @property
     def logarithmic(self) -> bool:
@@ -85,7 +111,34 @@ class ResidualError:
         out = dict(zip(names, self.coefficients, strict=True))
         if self.nu is not None:
             out[f"nu_{line}"] = self.nu
+        for k, process in enumerate(self.processes):
+            number = str(k + 1) if len(self.processes) > 1 else ""
+            out[f"sigma_process{number}_{line}"] = process.sd
+            out[f"tau{number}_{line}"] = process.tau_h
         return out
+
+    def with_estimates(self, given: Sequence[Estimate]) -> ResidualError:
+        """Put others in the place of `estimates`, in their order."""
+        rest = list(given)
+        coefficients = tuple(rest.pop(0) for _ in self.coefficients)
+        nu = None if self.nu is None else rest.pop(0)
+        processes = tuple(OrnsteinUhlenbeck(rest.pop(0), rest.pop(0)) for _ in self.processes)
+        return replace(self, coefficients=coefficients, nu=nu, processes=processes)
+
+    def read(self, line: str, values: Any) -> tuple[list[Any], Any, list[Any], list[Any]]:
+        """Coefficients, degrees of freedom, and deviations and time scales of the processes.
+
+        Parameters
+        ----------
+        line
+            Name of the line.
+        values
+            Population parameters by name.
+        """
+        named = [values[name] for name in self.estimates(line)]
+        coefficients, rest = named[: len(self.coefficients)], named[len(self.coefficients) :]
+        nu = rest.pop(0) if self.nu is not None else None
+        return coefficients, nu, rest[::2], rest[1::2]
 
     def sd(self, prediction: Any, coefficients: Any, xp: Any = jnp) -> Any:
         """Scale of the residual, on the log scale for ``lognormal``.
@@ -149,18 +202,51 @@ class ResidualError:
                 value, lower = xp.log(value), np.log(np.maximum(lower, 0.0))
             jacobian = xp.where(censored == NOT_CENSORED, value, 0.0)
         z = (value - centre) / scale
-        out = self._log_pdf(z, nu) - jnp.log(scale) - jacobian
+        low = (jnp.where(np.isfinite(lower), lower, value - 1.0) - centre) / scale
+        out = self.standardised(z, low, nu, censored, lower) - jacobian
+        out = out - jnp.where(censored == NOT_CENSORED, jnp.log(scale), 0.0)
+        return jnp.where(usable, out, jnp.nan)
+
+    def standardised(self, z: Array, low: Any, nu: Any, censored: Any, lower: Any) -> Array:
+        """Log density of standardised values, log probability of censored ones, ``[K]``.
+
+        Parameters
+        ----------
+        z, low : float[K]
+            Value (or limit) and lower bound less their centre, in units of the scale; a number
+            where there is no bound.
+        nu
+            Degrees of freedom; not read for the normal distribution.
+        censored : int[K]
+            Codes of `pkpd.data.dataset`; may be traced.
+        lower : float[K]
+            Lower bounds on any scale, -inf for none: numbers.
+        """
+        out = self._log_pdf(z, nu)
+        known = isinstance(censored, np.ndarray) and censored.ndim > 0
+        if known and censored.shape == jnp.shape(z) == lower.shape:
+            # probabilities cost far more than densities: only where they are asked for
+            at = np.nonzero(censored != NOT_CENSORED)
+            if not at[0].size:
+                return out
+            own = nu if nu is None or jnp.ndim(nu) == 0 else nu[at]
+            return out.at[at].set(self._mass(z[at], low[at], own, censored[at], lower[at]))
+        mass = self._mass(z, low, nu, censored, lower)
+        return jnp.where(censored == NOT_CENSORED, out, mass)
+
+    def _mass(self, z: Array, low: Any, nu: Any, censored: Any, lower: Any) -> Array:
+        """Log probabilities of censored values; of others anything, ``[K]``."""
         below, above = censored == BELOW, censored == ABOVE
+        out = z
         if _possible(below):
-            mass = self._log_cdf(z, nu)
+            out = self._log_cdf(z, nu)
             bounded = below & np.isfinite(lower)
             if np.any(np.isfinite(lower)) and _possible(bounded):
-                z_low = (jnp.where(bounded, lower, value - 1.0) - centre) / scale
-                mass = jnp.where(bounded, self._log_between(z_low, z, nu), mass)
-            out = jnp.where(below, mass, out)
+                near = jnp.where(bounded, low, z - 1.0)
+                out = jnp.where(bounded, self._log_between(near, z, nu), out)
         if _possible(above):
             out = jnp.where(above, self._log_cdf(-z, nu), out)
-        return jnp.where(usable, out, jnp.nan)
+        return out
 
     def _log_between(self, low: Array, high: Array, nu: Any) -> Array:
         """Log probability of lying between two standardised limits."""
@@ -223,8 +309,24 @@ def _student_log_cdf(z: Array, nu: Any) -> Array:
     return jnp.where(z < 0, log_tail, jnp.log1p(-jnp.exp(jnp.minimum(log_tail, -0.6))))
 
 
-def _made(form: Form, values: tuple[Any, ...], nu: Any, priors: tuple[Prior | None, ...]):
+def _made(
+    form: Form,
+    values: tuple[Any, ...],
+    nu: Any,
+    priors: tuple[Prior | None, ...],
+    scale: str | None,
+    processes: Sequence[OrnsteinUhlenbeck] = (),
+) -> ResidualError:
     estimates = []
+    given = tuple(processes)
+    if not all(isinstance(one, OrnsteinUhlenbeck) for one in given):
+        raise PkpdError(
+            sentence(
+                where=f"{form} residual error, processes",
+                what="something is no process in time",
+                allowed="a list of what residual.ornstein_uhlenbeck(...) gives",
+            )
+        )
     for value, prior in zip(values, priors, strict=True):
         one = estimate(value)
         if prior is not None:
@@ -238,24 +340,37 @@ def _made(form: Form, values: tuple[Any, ...], nu: Any, priors: tuple[Prior | No
                 )
             )
         estimates.append(one)
-    return ResidualError(form, tuple(estimates), None if nu is None else estimate(nu))
+    degrees = None if nu is None else estimate(nu)
+    return ResidualError(form, tuple(estimates), degrees, given, scale)
 
 
 def additive(
-    sd: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
+    sd: float | Estimate,
+    *,
+    nu: float | Estimate | None = None,
+    prior: Prior | None = None,
+    scale: str | None = None,
+    processes: Sequence[OrnsteinUhlenbeck] = (),
 ) -> ResidualError:
     """Additive error with this standard deviation, in the unit of the line.
+
+    ``nu``: degrees of freedom of Student's t. ``scale``: individual parameter that multiplies the
+    deviation. ``processes``: what `ornstein_uhlenbeck` gives, added in the unit of the line.
 
     Examples
     --------
     >>> float(additive(0.7).sd(10.0, (0.7,)))
     0.7
     """
-    return _made("additive", (sd,), nu, (prior,))
+    return _made("additive", (sd,), nu, (prior,), scale, processes)
 
 
 def proportional(
-    cv: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
+    cv: float | Estimate,
+    *,
+    nu: float | Estimate | None = None,
+    prior: Prior | None = None,
+    scale: str | None = None,
 ) -> ResidualError:
     """Proportional error with this coefficient of variation.
 
@@ -264,7 +379,7 @@ def proportional(
     >>> round(float(proportional(0.1).sd(10.0, (0.1,))), 6)
     1.0
     """
-    return _made("proportional", (cv,), nu, (prior,))
+    return _made("proportional", (cv,), nu, (prior,), scale)
 
 
 def combined(
@@ -273,6 +388,7 @@ def combined(
     *,
     nu: float | Estimate | None = None,
     linear: bool = False,
+    scale: str | None = None,
     priors: tuple[Prior | None, Prior | None] = (None, None),
 ) -> ResidualError:
     """Additive and proportional error: variances add, or with ``linear`` standard deviations.
@@ -284,17 +400,31 @@ def combined(
     >>> float(combined(3.0, 0.4, linear=True).sd(10.0, (3.0, 0.4)))
     7.0
     """
-    return _made("combined_linear" if linear else "combined", (sd, cv), nu, priors)
+    return _made("combined_linear" if linear else "combined", (sd, cv), nu, priors, scale)
 
 
 def lognormal(
-    sd: float | Estimate, *, nu: float | Estimate | None = None, prior: Prior | None = None
+    sd: float | Estimate,
+    *,
+    nu: float | Estimate | None = None,
+    prior: Prior | None = None,
+    scale: str | None = None,
+    processes: Sequence[OrnsteinUhlenbeck] = (),
 ) -> ResidualError:
     """Error on the log scale with this standard deviation.
+
+    ``nu``: degrees of freedom of Student's t. ``scale``: individual parameter that multiplies the
+    deviation. ``processes``: what `ornstein_uhlenbeck` gives, added on the log scale.
 
     Examples
     --------
     >>> list(lognormal(0.3, nu=4.0).estimates("neutrophils"))
     ['sigma_neutrophils', 'nu_neutrophils']
+
+    Counts that drift around their course and come back within two weeks:
+
+    >>> drifting = lognormal(0.2, processes=[ornstein_uhlenbeck(0.3, tau_h=14 * 24)])
+    >>> list(drifting.estimates("neutrophils"))
+    ['sigma_neutrophils', 'sigma_process_neutrophils', 'tau_neutrophils']
     """
-    return _made("lognormal", (sd,), nu, (prior,))
+    return _made("lognormal", (sd,), nu, (prior,), scale, processes)

@@ -408,6 +408,17 @@ def _check_names(
                     )
                 )
     read = {name for p in parameters for name in p.reads}
+    scales = {error.scale: line for line, error in residual.items() if error.scale is not None}
+    for name, line in scales.items():
+        if name not in names:
+            raise PkpdError(
+                sentence(
+                    where=f"residual error of {line!r}",
+                    what=f"its scale {name!r} is no parameter of the model",
+                    remedy=f'give parameter("{name}", fixed(1.0), iiv=0.3)',
+                )
+            )
+    read |= set(scales)
     unknown = [n for n in names if n not in structure.parameters and n not in read]
     near = nearest_of(unknown[0], structure.parameters) if unknown else ""
     for what, found in (

@@ -121,9 +121,12 @@ def _residual(line: str, error: ResidualError) -> str:
     symbols = [name.replace("sigma_", "\N{GREEK SMALL LETTER SIGMA}_") for name in names]
     law = "N" if error.nu is None else "Student t"
     text = _ERRORS[error.form].format(d=law, a=symbols[0], b=symbols[min(1, len(symbols) - 1)])
-    return text + (
-        f",  degrees of freedom \N{GREEK SMALL LETTER NU}_{line}" if error.nu is not None else ""
-    )
+    if error.nu is not None:
+        text += f",  degrees of freedom \N{GREEK SMALL LETTER NU}_{line}"
+    if error.processes:
+        count = len(error.processes)
+        text += f",  plus {count} Ornstein-Uhlenbeck process{'es' if count > 1 else ''}"
+    return text + (f",  times {error.scale} of the patient" if error.scale is not None else "")
 
 
 def prior_rows(model: PopulationModel) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.kinetics.flows import FlowPK
 from pkpd.kinetics.linear import Disposition, LinearPK, TransitAbsorption
 from pkpd.solve.compiled import marrow
 from pkpd.solve.compiled import program as pk
@@ -78,7 +79,7 @@ def compile_plan(structure: PopulationStructure) -> Plan | None:
         own = {name[-1]: i for name, i in row.items() if name[:2] == ("pk", drug.name)}
         if isinstance(drug.pk, DirectKill):
             made = pk.direct_kill_program(own)
-        elif type(drug.pk) in (LinearPK, Disposition, TransitAbsorption):
+        elif type(drug.pk) in (LinearPK, Disposition, TransitAbsorption, FlowPK):
             made = pk.program(drug.pk, own)
         else:
             return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.kinetics.flows import FlowPK
 from pkpd.kinetics.pattern import pattern_of
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Program:
 
 def _rate_table(pk: LinearPK):
     """Rates as products of powers of parameters, and where each enters the rate matrix."""
+    if isinstance(pk, FlowPK):
+        return pk.rate_table()
     central = pk.n_absorption
     rates: list[dict[str, int]] = []
     inflow: list[tuple[int, int, int]] = []  # (target, source, rate)
@@ -116,7 +119,7 @@ def program(pk: LinearPK, row: dict[str, int]) -> Program:
     """
     rates, inflow, outflow, scale = _rate_table(pk)
     n, central = pk.n_states, pk.n_absorption
-    output = n - 1 if pk.effect_site else central
+    output = pk._output
     edges = tuple(sorted({(source, target) for target, source, _ in inflow}))
     pattern = pattern_of(n, edges, central)
     slot, representative = pattern.slot, pattern.representative

@@ -99,7 +99,7 @@ def _allowed(name: tuple[str, ...], structure: PopulationStructure) -> tuple[flo
         return 0.0, False, "0 or more"
     if name[-1] in ("slope", "Emax"):
         return -np.inf, True, "a finite number"
-    if name[-1] in _MAY_BE_ZERO:
+    if name[-1] in _MAY_BE_ZERO or name[-1].startswith("flow_"):
         return 0.0, False, "0 or more"
     return 0.0, True, "a number above 0"
 

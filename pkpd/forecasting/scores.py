@@ -1,0 +1,106 @@
+"""How good forecasts were: continuous ranked probability score, coverage, and differences.
+
+Scores are on the scale of the logarithm, where a count of half is as far off as one of twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pkpd.errors import PkpdError, sentence
+
+Floats = NDArray[np.float64]
+
+_KEY = ["ID", "ORIGIN", "TIME", "horizon"]
+
+
+def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
+    """Score forecasts whose outcome is known.
+
+    Parameters
+    ----------
+    forecasts
+        Table of `pkpd.forecasting.forecast_series` or of a naive forecast.
+    floor
+        Smallest count: lower ones, and lower quantiles, are taken as this.
+
+    Returns
+    -------
+    DataFrame
+        ``ID``, ``ORIGIN``, ``TIME``, ``horizon``; ``crps`` of the logarithm, from the quantiles;
+        ``error``, the median's absolute error; ``inside50``, ``inside80``, ``inside90``: whether
+        the count lies in the central interval; and ``logdens`` where the table has it.
+
+    Raises
+    ------
+    PkpdError
+        If no outcome is known.
+    """
+    known: Any = forecasts[np.isfinite(forecasts["observed"])].reset_index(drop=True)
+    if known.empty:
+        msg = sentence(where="scores of forecasts", what="no outcome is known")
+        raise PkpdError(msg)
+    columns = [c for c in known if c[0] == "q" and c[1:].replace(".", "", 1).isdigit()]
+    levels = np.array([float(c[1:]) for c in columns])
+    quantiles = np.log(np.maximum(known[columns].to_numpy(dtype=float), floor))
+    seen = np.log(np.maximum(known["observed"].to_numpy(dtype=float), floor))
+    out = known[_KEY].copy()
+    out["crps"] = crps(levels, quantiles, seen)
+    out["error"] = np.abs(seen - _at(levels, quantiles, 0.5))
+    for share in (50, 80, 90):
+        tail = 0.5 * (1.0 - share / 100)
+        low, high = _at(levels, quantiles, tail), _at(levels, quantiles, 1.0 - tail)
+        out[f"inside{share}"] = (seen >= low) & (seen <= high)
+    if "logdens" in known:
+        out["logdens"] = known["logdens"]
+    return out
+
+
+def crps(levels: Floats, quantiles: Floats, seen: Floats) -> Floats:
+    """Twice the mean loss of the quantiles ``[n, L]``: the score for levels evenly spread, ``[n]``.
+
+    Examples
+    --------
+    >>> levels = np.array([0.25, 0.75])
+    >>> crps(levels, np.array([[-1.0, 1.0]]), np.array([0.0])).round(3)
+    array([0.5])
+    """
+    over = seen[:, None] - quantiles
+    return 2.0 * np.mean(np.where(over >= 0, levels * over, (levels - 1.0) * over), axis=1)
+
+
+def difference(
+    one: pd.DataFrame, other: pd.DataFrame, column: str = "crps"
+) -> dict[str, tuple[float, float]]:
+    """Mean difference of a score between two forecasts, by horizon, with its standard error.
+
+    Parameters
+    ----------
+    one, other
+        From `scored`; forecasts that both have are compared.
+    column
+        Score.
+
+    Returns
+    -------
+    dict
+        Horizon to mean of ``one - other`` and standard error, clustered by patient; NaN for one
+        patient.
+    """
+    both: Any = one.merge(other, on=_KEY, suffixes=("", "_other"))
+    out = {}
+    for name, part in both.groupby("horizon", sort=False):
+        apart = part[column] - part[f"{column}_other"]
+        sums = (apart - apart.mean()).groupby(part["ID"]).sum()
+        n = len(sums)
+        error = np.sqrt((sums**2).sum() * n / (n - 1)) / len(part) if n > 1 else np.nan
+        out[str(name)] = (float(apart.mean()), float(error))
+    return out
+
+
+def _at(levels: Floats, quantiles: Floats, level: float) -> Floats:
+    return np.array([np.interp(level, levels, row) for row in quantiles])

@@ -1,0 +1,231 @@
+"""Forecasts along a series, against normal distributions in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import multivariate_normal, norm
+
+import pkpd
+from pkpd.data.dataset import of_subjects
+from pkpd.errors import PkpdError
+from pkpd.forecasting import NEXT, Horizon, forecast_series
+from pkpd.forecasting.naive import LocalLevel, _Logs, last_value, local_level
+from pkpd.forecasting.scores import difference, scored
+from pkpd.models import (
+    Friberg,
+    LinearStructure,
+    PopulationModel,
+    compartments,
+    fixed,
+    linear_system,
+    marrow_model,
+    parameter,
+    residual,
+)
+
+OMEGA, WHITE, SD, TAU = 0.6, 0.15, 0.3, 200.0
+DAY = 24.0
+
+
+def patients(n: int, visits: int, seed: int = 1) -> pkpd.data.Dataset:
+    """One dose, then counts at irregular days around a level of each patient's own."""
+    rng, rows = np.random.default_rng(seed), []
+    for i in range(n):
+        rows.append({"ID": i, "TIME": 0.0, "AMT": 100.0, "EVID": 1, "DV": np.nan})
+        days = np.cumsum(rng.integers(2, 12, visits))
+        level = 0.9 * rng.standard_normal()
+        for t in days * DAY:
+            value = np.exp(level + 0.3 * rng.standard_normal())
+            rows.append({"ID": i, "TIME": t, "AMT": 0.0, "EVID": 0, "DV": value})
+    return pkpd.read_nonmem(pd.DataFrame(rows))
+
+
+def model(nu=None, **noise) -> PopulationModel:
+    """The logarithm of a prediction is linear in the only random effect of the course."""
+    process = residual.ornstein_uhlenbeck(SD, TAU)
+    return PopulationModel(
+        compartments(1, dosing=("F1",)),
+        [
+            parameter("CL", fixed(1e-9)),
+            parameter("V", fixed(100.0)),
+            parameter("F1", 1.0, iiv=OMEGA),
+            *([parameter("noise", fixed(1.0), iiv=0.3)] if noise else []),
+        ],
+        residual.lognormal(WHITE, nu=nu, processes=[process], **noise),
+    )
+
+
+def covariance(time):
+    apart = np.abs(time[:, None] - time[None, :])
+    return SD**2 * np.exp(-apart / TAU) + WHITE**2 * np.eye(len(time)) + OMEGA**2
+
+
+def given_past(data, b, k, target):
+    """Mean and deviation of the logarithm at a target, given the first k + 1 counts."""
+    seen = data.observations
+    mine = np.flatnonzero(seen.subject == b)[: k + 1]
+    time = np.append(seen.time[mine], target)
+    total = covariance(time)
+    weights = np.linalg.solve(total[:-1, :-1], total[:-1, -1])
+    mean = weights @ np.log(seen.value[mine])
+    return mean, np.sqrt(total[-1, -1] - weights @ total[:-1, -1])
+
+
+@pytest.mark.parametrize(
+    ("engine", "visits", "bank"), [("importance", 8, 8000), ("auto", 45, 2000)]
+)
+def test_forecasts_are_the_conditional_normal_distributions(engine, visits, bank):
+    """A level of 0.02 known from a prior of 0.6 needs a bank that is made anew."""
+    data = patients(2, visits)
+    horizons = [NEXT, Horizon("two weeks", 14, (10, 18)), Horizon("a month", 30, None)]
+    found = forecast_series(model(), data, horizons, engine=engine, bank=bank)
+    assert set(found.horizon) == {"next", "two weeks", "a month"}
+    assert (found.pareto_k < 0.7).all()
+    # Monte Carlo error: the share of the spread that is not known, over the members that count
+    for row in found.itertuples():
+        mean, sd = given_past(data, row.ID, row.counts - 1, row.TIME * DAY)
+        assert np.log(row.median) == pytest.approx(mean, abs=0.1 * sd)
+        assert np.log(row.q0_945 if hasattr(row, "q0_945") else found.loc[row.Index, "q0.945"]) == (
+            pytest.approx(norm.ppf(0.945, mean, sd), abs=0.15 * sd)
+        )
+        if row.horizon == "a month":
+            continue
+        expected = norm.logpdf(np.log(row.observed), mean, sd)
+        assert row.logdens == pytest.approx(expected, abs=0.1 + 0.05 * abs(expected))
+
+
+def test_a_bank_that_is_not_made_anew_degenerates_and_says_so():
+    """With a prior of 0.6 a hundred counts leave few members; they are made anew on demand."""
+    far = model().with_values({"omega_F1": 4.0})
+    data = patients(1, 30, seed=5)
+    plain = forecast_series(far, data, engine="importance", bank=300)
+    renewed = forecast_series(far, data, bank=300)
+    assert plain.effective.iloc[-1] < 30
+    assert renewed.effective.min() > 90
+
+
+def test_the_most_probable_member_is_surer_of_itself():
+    data = patients(3, 7, seed=3)
+    whole = forecast_series(model(), data, bank=1000)
+    plugged = forecast_series(model(), data, engine="map", bank=1000)
+    spread = [np.log(t["q0.945"] / t["q0.055"]) for t in (whole, plugged)]
+    assert (spread[1] < spread[0]).all()
+
+
+def test_student_errors_and_own_noise_are_calibrated():
+    """Series simulated from the model: the probability transform of the next count is uniform."""
+    made = model(nu=4.0, scale="noise")
+    data = pkpd.models.simulate_data(made, patients(30, 12), seed=2)
+    found = forecast_series(made, data, bank=500)
+    levels = np.array([float(c[1:]) for c in found if c.startswith("q0")])
+    quantiles = found[[c for c in found if c.startswith("q0")]].to_numpy()
+    below = (found.observed.to_numpy()[:, None] < quantiles).mean(axis=0)
+    assert len(found) == 30 * 7
+    # standard error of a share among 210 correlated forecasts: 0.03 to 0.05
+    assert np.max(np.abs(below - levels)) < 0.12
+
+
+def test_horizons_choose_their_counts():
+    time = np.array([0.0, 3.0, 10.0, 31.0, 38.0]) * DAY
+    near = Horizon("next", None, (5, 16))
+    assert [near.target(time, k) for k in range(5)] == [None, 240.0, None, 912.0, None]
+    assert Horizon("4 weeks", 28, (24, 32)).target(time, 1) == 31 * DAY
+    assert Horizon("4 weeks", 28, (24, 32)).target(time, 2) == 38 * DAY
+    assert Horizon("then", 7, None).target(time, 4) == 45 * DAY
+
+
+def test_forecasts_from_the_last_count_need_no_later_one():
+    data = patients(2, 6)
+    found = forecast_series(
+        model(), data, [Horizon("in a week", 7, None)], origins="last", bank=300
+    )
+    assert len(found) == 2
+    assert found.observed.isna().all()
+    assert (found.TIME == found.ORIGIN + 7).all()
+
+
+def test_many_parameters_at_once_are_those_one_by_one():
+    rows = [(0.0, 100.0), (24.0, 50.0)]
+    table = [{"ID": 1, "TIME": t, "AMT": a, "EVID": 1, "CMT": 1, "DV": np.nan} for t, a in rows]
+    table += [
+        {"ID": 1, "TIME": t, "AMT": 0, "EVID": 0, "CMT": 5, "DV": 2.0} for t in (10.0, 90.0, 300.0)
+    ]
+    rows_in_time = pd.DataFrame(table).sort_values("TIME", kind="stable")
+    data = pkpd.read_nonmem(rows_in_time, lines={5: "neutrophils"})
+    system = linear_system(
+        "two", ["a", "b"], ["k", "e"], lambda p: {(0, 1): p["k"], (1, None): p["e"]}, observed=2
+    )
+    structure = marrow_model(
+        LinearStructure(system, None), lines={"neutrophils": Friberg(circulation="own")}
+    )
+    values = {"k": 0.5, "e": 0.1, "slope": 0.01, "circ0": 4.0, "gamma": 0.2, "k_circ": 0.1}
+    mtt = np.array([80.0, 100.0, 130.0])
+    found = structure.bind(data).many({**values, "MTT": mtt}, 3)
+    copies = structure.bind(of_subjects(data, np.zeros(3, dtype=int)))
+    expected = np.asarray(copies({**values, "MTT": mtt})).reshape(3, 3).T
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_local_level_is_a_random_walk_seen_with_noise():
+    data = patients(3, 9)
+    made = LocalLevel(drift=0.1, noise=0.3)
+    logs = _Logs.of(data)
+    seen, expected = data.observations, 0.0
+    for b in range(3):
+        mine = seen.subject == b
+        day = seen.time[mine] / DAY
+        walk = 0.1**2 * np.minimum(day[:, None] - day[0], day[None, :] - day[0])
+        total = 4.0 + walk + 0.3**2 * np.eye(len(day))
+        centre = np.full(len(day), np.nanmedian(logs.value))
+        expected += multivariate_normal(centre, total).logpdf(np.log(seen.value[mine]))
+    assert made.log_likelihood(logs) == pytest.approx(expected, abs=1e-9)
+
+
+def test_naive_forecasts_are_those_of_their_numbers():
+    data = patients(30, 9)
+    plain = local_level(data, robust=False)
+    logs = _Logs.of(data)
+    better = [
+        LocalLevel(plain.drift * a, plain.noise * b) for a, b in ((1.2, 1), (1, 1.2), (0.8, 1))
+    ]
+    assert all(one.log_likelihood(logs) < plain.log_likelihood(logs) for one in better)
+    robust = local_level(data)
+    assert robust.log_likelihood(logs) > plain.log_likelihood(logs) - 0.5
+    table = robust.forecasts(data, [NEXT])
+    assert len(table) == 30 * 4
+    inside = (table.observed > table["q0.095"]) & (table.observed < table["q0.895"])
+    assert 0.68 < inside.mean() < 0.92
+    errors = last_value(data, data, [NEXT])
+    # the errors of these very patients: exactly their own quantiles
+    assert (errors.observed < errors["q0.795"]).mean() == pytest.approx(0.795, abs=0.02)
+
+
+def test_scores_are_those_of_a_normal_forecast_and_differences_cluster_by_patient():
+    data = patients(6, 9, seed=4)
+    wide, narrow = (LocalLevel(0.0, noise).forecasts(data, [NEXT]) for noise in (0.6, 0.3))
+    table = scored(wide)
+    # the score of a normal distribution in closed form (Gneiting and Raftery 2007)
+    sd = (np.log(wide["q0.845"]) - np.log(wide["q0.155"])) / (2 * norm.ppf(0.845))
+    z = (np.log(wide.observed) - np.log(wide["median"])) / sd
+    exact = sd * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    np.testing.assert_allclose(table.crps, exact, atol=0.003)
+    apart, error = difference(table, scored(narrow))["next"]
+    gap = (table.crps - scored(narrow).crps).to_numpy().reshape(6, -1)
+    assert apart == pytest.approx(gap.mean())
+    sums = gap.sum(axis=1) - gap.mean() * gap.shape[1]
+    assert error == pytest.approx(np.sqrt(np.sum(sums**2) * 6 / 5) / gap.size)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"engine": "smc"}, "auto, importance, map"),
+        ({"first": 50}, "no patient has 50 counts"),
+        ({"horizons": [Horizon("never", None, None)]}, "days ahead, or a window"),
+    ],
+)
+def test_refusals(change, words):
+    with pytest.raises(PkpdError, match=words):
+        forecast_series(model(), patients(1, 6), **{"bank": 200, **change})
