@@ -20,10 +20,11 @@ from jax import Array
 
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.model.likelihood import Observed, PopulationLikelihood, finite_gradient
+from pkpd.fitting.model.likelihood import Observed, PopulationLikelihood
 from pkpd.fitting.model.processes import NO_PAST_H, Series, Spread, filtered
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.structure import FollowingData
+from pkpd.solve.events.guard import finite_derivative
 
 _LARGEST = 1e100
 
@@ -60,7 +61,7 @@ class SerialLikelihood(PopulationLikelihood):
     def located(self, fixed: Array, random: Array, observed: Observed | None) -> Array:
         """`quantities` for other measurements."""
         values = self._by_name(fixed)
-        everything = self.individuals.all(values, random, finite_gradient)
+        everything = self.individuals.all(values, random, finite_derivative)
         names = self.model.structure.parameters
         predicted = self.predictor(FollowingData({name: everything[name] for name in names}))
         scales = {
