@@ -70,6 +70,11 @@ class LocalLevel:
         Of Student's t; infinite for the normal distribution.
     spread
         Standard deviation between patients of the logarithm of their scale, 0 for none.
+
+    Examples
+    --------
+    >>> LocalLevel(drift=0.08, noise=0.35).scales
+    (array([1.]), array([0.]))
     """
 
     drift: float

@@ -58,6 +58,11 @@ class Horizon:
     window
         Fewest and most days ahead at which a count is taken; ``None``: no count is looked for, the
         forecast is for exactly ``days`` ahead.
+
+    Examples
+    --------
+    >>> Horizon("4 weeks", 28, (24, 32)).target(np.array([0.0, 240.0, 648.0]), 0)
+    648.0
     """
 
     name: str

@@ -167,6 +167,7 @@ def test_value_below_a_limit(place, within, bound):
     assert found == pytest.approx(np.log(exact), abs=within)
 
 
+@pytest.mark.slow
 def test_values_below_a_limit_have_gradients():
     data = study(2)
     seen = data.observations
@@ -242,6 +243,7 @@ def test_fit_finds_the_processes_that_data_were_simulated_from():
         assert table.loc[name, "lower"] < truth < table.loc[name, "upper"], name
 
 
+@pytest.mark.slow
 def test_simulated_residuals_have_the_covariance_and_the_scale_of_the_subject(normal):
     likelihood, values, _ = normal
     random = np.zeros((4, 3))

@@ -91,6 +91,7 @@ def test_any_linear_system_matches_a_tight_solution(driver):
     assert not predictor.problems(values)
 
 
+@pytest.mark.slow
 def test_kinetics_that_change_and_derivatives_are_those_of_the_general_engine():
     data = dataset(ROWS[:2] + ROWS[3:], ["concentration", "neutrophils"])
     pk = LinearStructure(SYSTEM, "Vm")
