@@ -107,7 +107,10 @@ def _chosen(lines: Sequence[Statement]) -> list[str]:
     for line in lines:
         if isinstance(line, If):
             out += [
-                each.target for _, body in line.branches for each in body if hasattr(each, "target")
+                each.target
+                for _, body in line.branches
+                for each in body
+                if isinstance(each, Assign)
             ]
     return list(dict.fromkeys(out))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -116,18 +116,22 @@ def _starts(equations: Equations, own: Mapping[str, Expression], pk: Statements)
             pk.lines.append(Assign(f"A_0({i})", value, 0))
 
 
-def deviation(model: PopulationModel, line: str, f: Expression, fixed: object) -> Expression:
+def deviation(
+    model: PopulationModel, line: str, f: Expression, fixed: Callable[[str], Expression]
+) -> Expression:
     """Give the standard deviation of a line's residual, from its prediction."""
     error = model.residual[line]
-    if error.nu is not None:
+    if error.nu is not None or error.serial:
+        kind = (
+            "Student's t" if error.nu is not None else "correlated in time or of a scale of its own"
+        )
         raise PkpdError(
             sentence(
                 where=f"export, line {line!r}",
-                what="its error is Student's t",
+                what=f"its error is {kind}",
                 allowed="a normal or log-normal error",
             )
         )
-    assert callable(fixed)
     values = [fixed(name) for name in error.estimates(line)]
     if error.form in ("additive", "lognormal"):
         return values[0]
@@ -145,7 +149,7 @@ def _error(
     equations: Equations,
     own: Mapping[str, Expression],
     amounts: list[Expression],
-    fixed: object,
+    fixed: Callable[[str], Expression],
 ) -> list[str]:
     """Text of ``$ERROR``: every line under its number."""
     out = ["IPRED = 0.0", "W = 1.0"]
@@ -208,7 +212,8 @@ def _omegas(model: PopulationModel, effects: RandomEffects) -> list[str]:
     out, at = [], 0
     for block in model.correlated:
         size = len(block)
-        held = all(model[name].iiv is not None and model[name].iiv.fixed for name in block)
+        spreads = [model[name].iiv for name in block]
+        held = all(iiv is not None and iiv.fixed for iiv in spreads)
         out.append(f"$OMEGA BLOCK({size})" + (" FIX" if held else ""))
         for i, name in enumerate(block):
             row = covariance[at + i, at : at + i + 1]

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity, Modes, find_modes
+from pkpd.fitting.maximum.individual_modes import ConditionalDensity, find_modes
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
+from pkpd.fitting.maximum.modes import Modes
 from pkpd.fitting.maximum.other_modes import better_modes
 from pkpd.fitting.maximum.penalty import PriorPenalty
 from pkpd.fitting.maximum.progress import Progress, ProgressLines

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.fitting.maximum.mode_steps import COARSE, approach_modes, capped, corrected, shortened
+from pkpd.fitting.maximum.modes import Modes, better
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 
@@ -30,8 +31,6 @@ DIFFERENCE = 1e-3
 """Step of central differences of predictions and gradients, in units of ``u``."""
 FINE = 1e-10
 """Newton decrement ``g' H^-1 g`` at which a search ends."""
-SAME = 0.1
-"""Squared distance in posterior standard deviations below which two places are at one mode."""
 _OVERFLOWS = np.errstate(invalid="ignore", over="ignore")
 """Predictions far from the data may overflow; the searches go no further that way."""
 
@@ -323,43 +322,6 @@ def conditional_density(
     return kind(likelihood, interaction)
 
 
-@dataclass(frozen=True, eq=False)
-class Modes:
-    """Modes of all subjects.
-
-    Attributes
-    ----------
-    u : float[B, R]
-        Standardised random effects at the modes.
-    value : float[B]
-        ``q`` there.
-    hessian : float[B, R, R]
-        Hessian of ``q`` at the modes, or close to it if not ``fresh``.
-    decrement : float[B]
-        ``g' H^-1 g`` before the last step: squared distance still to go, in posterior standard
-        deviations.
-    converged : bool[B]
-        Whether the decrement fell below the limit and the Hessian is positive definite.
-    evaluations
-        Calls of the predictor for all subjects.
-    fresh
-        Whether the Hessian was worked out at these parameters.
-    """
-
-    u: FloatArray
-    value: FloatArray
-    hessian: FloatArray
-    decrement: FloatArray
-    converged: NDArray[np.bool_]
-    evaluations: int
-    fresh: bool = True
-
-    def reached(self, u: FloatArray) -> NDArray[np.bool_]:
-        """Whether each subject of ``u [B, R]`` is at its mode here, ``[B]``."""
-        apart = u - self.u
-        return self.converged & (np.einsum("br,brs,bs->b", apart, self.hessian, apart) < SAME)
-
-
 def find_modes(
     density: ConditionalDensity,
     x: FloatArray,
@@ -415,31 +377,8 @@ def find_modes(
         fresh = np.zeros((n, size)) if k == 0 else rng.standard_normal((n, size))
         begin = np.where(best.converged[:, None], best.u, fresh)
         again = _search(density, x, begin, tolerance, exact)
-        best = _better(best, again)
+        best = better(best, again)
     return best
-
-
-def _better(one: Modes, other: Modes) -> Modes:
-    """Take from two searches, subject by subject, what converged, or else the lower value."""
-    lower = np.nan_to_num(other.value, nan=np.inf) < np.nan_to_num(one.value, nan=np.inf)
-    return chosen(one, other, np.where(one.converged == other.converged, lower, other.converged))
-
-
-def chosen(one: Modes, other: Modes, take: NDArray[np.bool_]) -> Modes:
-    """Modes of ``one``, and of ``other`` for subjects of ``take [B]``."""
-
-    def pick(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.where(take.reshape(-1, *[1] * (a.ndim - 1)), b, a)
-
-    return Modes(
-        pick(one.u, other.u),
-        pick(one.value, other.value),
-        pick(one.hessian, other.hessian),
-        pick(one.decrement, other.decrement),
-        pick(one.converged, other.converged),
-        one.evaluations + other.evaluations,
-        one.fresh and other.fresh,
-    )
 
 
 def _polished(
@@ -455,11 +394,11 @@ def _polished(
     """
     central = density.central(x)
     before, calls = np.full(len(u), np.inf), 0
-    step, last = None, None
-    for _ in range(10):
+    step = last = np.zeros_like(u)
+    for k in range(10):
         value, gradient = density.slope(x, u, central)
         calls += 2
-        if step is not None:
+        if k > 0:
             hessian = corrected(hessian, step, gradient - last)
         last = gradient
         step = -np.linalg.solve(hessian, gradient[..., None])[..., 0]

@@ -43,12 +43,11 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.maximum.individual_modes import (
     DIFFERENCE,
     ConditionalDensity,
-    Modes,
-    chosen,
     conditional_density,
     find_modes,
 )
 from pkpd.fitting.maximum.mode_steps import corrected
+from pkpd.fitting.maximum.modes import Modes, chosen
 from pkpd.fitting.maximum.other_modes import LOWER, better_modes
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import PopulationLikelihood

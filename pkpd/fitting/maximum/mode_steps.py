@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pkpd.fitting.maximum.individual_modes import ConditionalDensity, Modes
+    from pkpd.fitting.maximum.individual_modes import ConditionalDensity
+from pkpd.fitting.maximum.modes import Modes
 
 FloatArray = NDArray[np.floating[Any]]
 

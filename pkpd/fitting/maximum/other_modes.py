@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity, Modes, chosen, find_modes
+from pkpd.fitting.maximum.individual_modes import ConditionalDensity, find_modes
 from pkpd.fitting.maximum.mode_steps import approach_modes
+from pkpd.fitting.maximum.modes import Modes, chosen
 
 FloatArray = NDArray[np.floating[Any]]
 
