@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.kinetics.flows import FlowPK
 from pkpd.kinetics.pattern import pattern_of
 
 if TYPE_CHECKING:
@@ -75,6 +74,9 @@ class Program:
 
 def _rate_table(pk: LinearPK):
     """Rates as products of powers of parameters, and where each enters the rate matrix."""
+    # here, since a process that only compiles must not wait for JAX
+    from pkpd.kinetics.flows import FlowPK
+
     if isinstance(pk, FlowPK):
         return pk.rate_table()
     central = pk.n_absorption
