@@ -113,11 +113,13 @@ def capped(step: FloatArray) -> FloatArray:
 
 def corrected(model: FloatArray, v: FloatArray, product: FloatArray) -> FloatArray:
     """Correct Hessians by their product with ``v`` where they stay positive definite."""
-    miss = product - np.einsum("brs,bs->br", model, v)
-    along = np.einsum("br,br->b", miss, v)
-    sizes = np.linalg.norm(miss, axis=1) * np.linalg.norm(v, axis=1)
-    usable = np.abs(along) > 1e-6 * np.maximum(sizes, 1e-300)
-    scale = np.where(usable, along, 1.0)
-    new = model + miss[:, :, None] * miss[:, None, :] / scale[:, None, None]
+    # far from the data gradients may overflow: no correction is made of those
+    with np.errstate(over="ignore", invalid="ignore"):
+        miss = product - np.einsum("brs,bs->br", model, v)
+        along = np.einsum("br,br->b", miss, v)
+        sizes = np.linalg.norm(miss, axis=1) * np.linalg.norm(v, axis=1)
+        usable = np.isfinite(sizes) & (np.abs(along) > 1e-6 * np.maximum(sizes, 1e-300))
+        scale = np.where(usable, along, 1.0)
+        new = model + miss[:, :, None] * miss[:, None, :] / scale[:, None, None]
     usable &= np.linalg.eigvalsh(np.where(usable[:, None, None], new, model))[:, 0] > 0.1
     return np.where(usable[:, None, None], new, model)
