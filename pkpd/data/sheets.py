@@ -220,7 +220,8 @@ def open_sheet(
                 allowed="path of a CSV or parquet file, or a data frame",
             )
         )
-    return _from_frame(frame, "data frame", columns, known, ignore)
+    name = str(getattr(frame, "attrs", {}).get("name", "data frame"))
+    return _from_frame(frame, name, columns, known, ignore)
 
 
 def _from_csv(

@@ -41,11 +41,6 @@ def script(state: State) -> str:
     quotes = "'" * 3
     raw = quotes not in toml and not toml.rstrip().endswith("\\")
     text = _SCRIPT if raw else _SCRIPT.replace("r{quotes}\n{toml}{quotes}", "{toml}")
-    ensemble = (
-        f'marrow="{state.marrow}"'
-        if state.marrow
-        else f'posterior=pkpd.load_fit("{state.ensemble}")'
-    )
     return text.format(
         title=_one_line(state.trial.title),
         quotes=quotes,
@@ -54,7 +49,46 @@ def script(state: State) -> str:
         patients=state.patients,
         draws=state.draws,
         seed=state.seed,
-        ensemble=ensemble,
+        ensemble=_ensemble(state),
+    )
+
+
+_PATIENT = '''"""{title}: one patient"""
+
+from pathlib import Path
+
+import pkpd
+from pkpd.forecasting import forecast_lines
+
+SCHEDULES = {toml}
+COUNTS = {counts}
+
+Path("{file}").write_text(SCHEDULES, encoding="utf-8")
+Path("counts.csv").write_text(COUNTS, encoding="utf-8")
+told = forecast_lines(
+    Path("counts.csv"),
+    "{file}",
+    Path("forecast"),
+    cohort={cohort},
+    {ensemble},
+    engine="{engine}",
+    seed={seed},
+)
+print(*told, sep="\\n")
+'''
+
+
+def patient_script(state: State, cohort: str, counts: str, engine: str) -> str:
+    """Python that forecasts one patient under a schedule of a page; parameters as of the page."""
+    return _PATIENT.format(
+        title=_one_line(state.trial.title),
+        toml=repr(write_toml(state.data)),
+        counts=repr(counts),
+        file=FILE_NAME,
+        cohort=repr(cohort),
+        ensemble=_ensemble(state),
+        engine=engine,
+        seed=state.seed,
     )
 
 
@@ -67,6 +101,14 @@ def command_line(state: State) -> str:
     if isinstance(state.posterior, Path):
         words += ["--posterior", state.ensemble]
     return shlex.join(words)
+
+
+def _ensemble(state: State) -> str:
+    if isinstance(state.posterior, Path):
+        return f'posterior=Path("{state.ensemble}")'
+    if state.marrow:
+        return f'marrow="{state.marrow}"'
+    return f'posterior=pkpd.load_fit("{state.ensemble}")'
 
 
 def _one_line(text: str) -> str:

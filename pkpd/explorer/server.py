@@ -93,6 +93,7 @@ class Explorer:
             Route("/api/open", self._answered(self.open), methods=["POST"]),
             Route("/api/simulate", self._answered(self.simulate), methods=["POST"]),
             Route("/api/design", self._answered(self.design), methods=["POST"]),
+            Route("/api/patient", self._answered(self.patient), methods=["POST"]),
             Route("/api/csv", self._answered(self.csv), methods=["POST"]),
         ]
         return Starlette(routes=routes, lifespan=self._running)
@@ -180,6 +181,22 @@ class Explorer:
             try:
                 found = explore(read_state(document, self.folder, self.fits))
                 return _encoded(dose_finding(found, asked))
+            except BadStateError as error:
+                return _encoded({"errors": _told(error.problems)})
+
+        return _json(await self.desk.run(work))
+
+    async def patient(self, request: Request) -> Response:
+        """Forecast one patient under a schedule of a state, from counts so far."""
+        document = await _document(request)
+        asked = document.pop("patient", {})
+
+        def work() -> bytes:
+            from pkpd.explorer.patient import one_patient
+            from pkpd.explorer.state import BadStateError, read_state
+
+            try:
+                return _encoded(one_patient(read_state(document, self.folder, self.fits), asked))
             except BadStateError as error:
                 return _encoded({"errors": _told(error.problems)})
 

@@ -1,3 +1,4 @@
+from .command import forecast_lines
 from .doses import as_given, continuation, next_cycle
 from .forecast import Forecaster, forecaster
 from .measurement import CountError, Measurement, measurement_of
@@ -25,6 +26,7 @@ __all__ = [
     "central",
     "continuation",
     "difference",
+    "forecast_lines",
     "forecast_series",
     "forecaster",
     "last_value",

@@ -11,9 +11,11 @@ from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.rule_cards import load_rule
 from pkpd.cards.trial_cards import beside, drug_card_of, load_trial, population_of
 from pkpd.ensemble.ensemble import Ensemble
+from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.draws import Fitted
 from pkpd.forecasting.forecast import forecast
 from pkpd.forecasting.result import Forecast
 from pkpd.leukaemia.trial_arms import arms_of_trial
@@ -34,7 +36,7 @@ def forecast_lines(
     until_day: int | None = None,
     rule: str | None = None,
     marrow: str | None = None,
-    posterior: Path | None = None,
+    posterior: Path | Fitted | None = None,
     draws: int = 200,
     alternatives: Sequence[str] = (),
     formats: Sequence[str] = ("svg",),
@@ -77,12 +79,10 @@ def forecast_lines(
     """
     trial = load_trial(schedule)
     chosen = _cohort(trial, cohort)
-    wanted = _rule(trial, chosen, rule)
-    last = until_day or trial.horizon_days
-    if until_day is None and wanted is not None and wanted.by_day is not None:
-        last = max(last, wanted.by_day + AFTER_THE_LOOK)
+    wanted = rule_of(trial, chosen, rule)
+    last = last_day_of(trial, wanted) if until_day is None else until_day
     found = forecast(
-        _source(trial, chosen, marrow, posterior, draws, how.get("seed", 1)),
+        source_of_cohort(trial, chosen, marrow, posterior, draws, how.get("seed", 1)),
         patient,
         chosen.regimen,
         last,
@@ -145,7 +145,15 @@ def _cohort(trial: Trial, name: str | None) -> Cohort:
     return next(iter(trial.cohorts))
 
 
-def _rule(trial: Trial, cohort: Cohort, name: str | None) -> DLTRule | None:
+def last_day_of(trial: Trial, rule: DLTRule | None) -> int:
+    """Last day of a forecast: that of the file, or a week after the rule's if that is later."""
+    if rule is None or rule.by_day is None:
+        return trial.horizon_days
+    return max(trial.horizon_days, rule.by_day + AFTER_THE_LOOK)
+
+
+def rule_of(trial: Trial, cohort: Cohort, name: str | None = None) -> DLTRule | None:
+    """Rule of a cohort, or another; none if it cannot be simulated."""
     card = name or cohort.rule or trial.rule
     if card is None:
         return None
@@ -155,19 +163,22 @@ def _rule(trial: Trial, cohort: Cohort, name: str | None) -> DLTRule | None:
     return replace(found, clock=cohort.clocks[0])
 
 
-def _source(
+def source_of_cohort(
     trial: Trial,
     cohort: Cohort,
     marrow: str | None,
-    posterior: Path | None,
+    posterior: Path | Fitted | None,
     draws: int,
     seed: int,
 ) -> Ensemble:
+    """Patients of a cohort of a schedule file; parameters as of `pkpd.source`."""
     population = population_of(trial)
     how: dict[str, Any] = {"marrow": marrow, "patients": 1, "draws": draws, "seed": seed}
     made = source(population, posterior=posterior, **how)
     if isinstance(made, LearnedEnsemble):
         return replace(made, arm=arms_of_trial(trial)[cohort.id])
+    if isinstance(made, FittedEnsemble):
+        return made
     kinetic = [name for name in trial.drugs if drug_card_of(trial, name).pk]
     own = {name: drug_card_of(trial, name).path for name, _ in trial.drug_cards}
     model = load_model(drugs=kinetic, drug_cards={k: v for k, v in own.items() if k in kinetic})

@@ -74,6 +74,11 @@ class Forecaster:
     tempering: Tempering = field(default_factory=Tempering)
     _banks: dict[Any, Bank] = field(default_factory=dict, repr=False)
 
+    @property
+    def banks(self) -> int:
+        """Number of banks that are kept."""
+        return len(self._banks)
+
     def bank_for(self, schedule: Regimen, body: Mapping[str, float] | None = None) -> Bank:
         """Simulate the bank of a schedule and of what is known of a body, once.
 

@@ -244,6 +244,28 @@ def test_an_address_edited_by_hand_is_told_in_words(page, address, toml):
     assert "explored.toml" in told
 
 
+def test_one_patient_is_forecast_day_by_day(page):
+    page.locator("#patient-fold > summary").click()
+    page.locator("#patient textarea").fill("DAY,ANC,PLT\n4,1.1,74\n8,0.6,45\n11,0.3,24\n")
+    page.locator("#patient-said", has_text="of 100 such patients").wait_for(timeout=SHOWN_MS)
+    page.locator("#patient-shown[data-until='11'] svg").wait_for(timeout=SHOWN_MS)
+    first = page.locator("#patient-said").text_content()
+    page.locator("#patient-until").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#patient-shown[data-until='8'] svg").wait_for(timeout=SHOWN_MS)
+    assert page.locator("#patient-said").text_content() != first
+    # the last counts are hollow: the forecast does not know them
+    assert page.locator("#patient-shown circle[fill='#fff']").count() == 2
+    assert "ANC" not in page.url
+    with page.expect_download() as caught:
+        page.locator("#get-patient-csv").click()
+    assert "recovery_day" in Path(caught.value.path()).read_text()
+    page.locator("#patient textarea").fill("DAY,ANC\n4,many\n")
+    page.locator("#patient .wrong", has_text="'many' is not a number").wait_for(timeout=SHOWN_MS)
+    page.locator("#patient-example").click()
+    page.locator("#patient-shown[data-until='15'] svg").wait_for(timeout=SHOWN_MS)
+
+
 def test_a_trial_of_the_schedules_has_a_next_dose(page):
     page.locator("#design-fold > summary").click()
     page.locator("#design-next", has_text="start at 20 mg/m2").wait_for(timeout=SHOWN_MS)

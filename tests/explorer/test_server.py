@@ -338,3 +338,19 @@ def test_the_command_needs_a_file_that_it_can_read():
     )
     assert result.exit_code == 2
     assert "there is no card named 'no_such_trial'" in result.output
+
+
+def test_a_patient_is_forecast_and_mistakes_have_their_place(client, document, monkeypatch):
+    from pkpd.explorer import patient
+
+    monkeypatch.setattr(patient, "BANK", 200)
+    monkeypatch.setattr(patient, "DRAWS", 5)
+    counts = "DAY,ANC,PLT\n4,1.1,74\n8,0.6,45\n"
+    answer = client.post("/api/patient", json={**document, "patient": {"text": counts}}).json()
+    assert answer["sentence"].startswith("By day ")
+    assert answer["until"] == 8
+    wrong = client.post("/api/patient", json={**document, "patient": {"text": "DAY"}}).json()
+    assert wrong["errors"][0]["path"] == ["patient", "text"]
+    odd = client.post("/api/patient", json={**document, "patient": [1]})
+    assert odd.status_code == 200
+    assert "errors" in odd.json()

@@ -26,7 +26,7 @@ export function sharing(part, act, anew = false) {
  * A control: input, select or range.
  * paths: places in the file that the control is about; set: called with what it says.
  */
-export function field(label, { paths = [], value = "", options = null, set, hint = "", type = "text", wide = false, attributes = {} }) {
+export function field(label, { paths = [], value = "", options = null, set, hint = "", type = "text", wide = false, area = false, attributes = {} }) {
   number += 1;
   const id = `f${number}`;
   let input;
@@ -36,7 +36,7 @@ export function field(label, { paths = [], value = "", options = null, set, hint
     if (!options.some(([key]) => key === value)) input.prepend(new Option(String(value), value, true, true));
     input.addEventListener("change", () => set(input.value));
   } else {
-    input = node("input", { id, type, ...attributes });
+    input = area ? node("textarea", { id, ...attributes }) : node("input", { id, type, ...attributes });
     input.value = value ?? "";
     input.addEventListener("input", () => set(input.value, input));
   }

@@ -6,6 +6,7 @@ import { draw, node } from "./pictures.js";
 import { tell } from "./fields.js";
 import { save } from "./files.js";
 import { beginDesign, refresh } from "./design.js";
+import { beginPatient, refreshPatient } from "./patient.js";
 
 const PAGE = crypto.randomUUID?.() ?? String(Math.random());
 const AGAIN_MS = 1500;
@@ -86,6 +87,17 @@ async function design(asked) {
   }
 }
 
+/** Ask for the forecast of a patient; null where the server does not answer. */
+async function patient(asked) {
+  try {
+    const response = await ask("api/patient", { ...state.settings(), data: state.doc.data, patient: asked });
+    return await response.json();
+  } catch {
+    running(false);
+    return null;
+  }
+}
+
 async function watch() {
   for (;;) {
     await pause(2 * AGAIN_MS);
@@ -127,6 +139,7 @@ function show(answer, number) {
   words(answer);
   document.documentElement.dataset.shown = String(number);
   refresh();
+  refreshPatient();
 }
 
 function words(answer) {
@@ -230,6 +243,7 @@ async function begin() {
       Object.assign(state.doc, start.choices.usual);
       controls.begin(start.choices, changed);
       beginDesign(start.choices, design);
+      beginPatient(patient);
       const toml = state.fromAddress();
       if (toml === null || !(await take(toml))) {
         const told = notice;

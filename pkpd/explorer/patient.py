@@ -1,0 +1,233 @@
+"""One patient of a page: counts as pasted, and what comes next under one of its schedules.
+
+Counts of a patient are never part of a page's address, which people share.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pkpd.cards.tables import PlacedError, Table
+from pkpd.data.dataset import BELOW
+from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.explorer.script import patient_script
+from pkpd.explorer.state import MOST_DAYS, BadStateError, State
+from pkpd.forecasting.bank import criterion
+from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
+from pkpd.forecasting.forecast import Forecaster, forecaster
+from pkpd.forecasting.result import Forecast
+from pkpd.forecasting.seen import Seen, chosen, read_seen
+from pkpd.forecasting.words import facts_of, table_of, warnings
+
+DRAWS = 200
+"""Parameter draws of the virtual patients."""
+BANK = 4_000
+"""Virtual patients of a page; `pkpd forecast` takes more."""
+MOST_TEXT = 20_000
+"""Characters of a table of counts."""
+MOST_COUNTS = 400
+SOURCE = "the table of counts"
+"""How errors name it."""
+SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+_KEPT, _MOST_BANKS = 3, 3
+_MADE: OrderedDict[Hashable, Forecaster] = OrderedDict()
+_LOCK = threading.Lock()
+
+
+def one_patient(state: State, asked: Any) -> dict[str, Any]:
+    """Forecast a patient under a schedule of a page.
+
+    Parameters
+    ----------
+    state
+        The page's.
+    asked
+        ``schedule`` (its number, from 0), ``text`` (table of counts as `pkpd.forecast` reads it),
+        ``until`` (protocol day; what was counted later is not used), ``patient`` (one of the
+        table's), and ``careful`` (whether virtual patients are made to be like this one).
+
+    Raises
+    ------
+    BadStateError
+        Its place begins with ``patient``.
+    """
+    page = Table(asked if isinstance(asked, dict) else {}, SOURCE, keys=("patient",))
+    most = len(state.trial.cohorts) - 1
+    try:
+        row = page.integer("schedule", 0, minimum=0, maximum=most)
+        text = page.text("text", "")
+        until = page.integer("until", MOST_DAYS, minimum=1, maximum=MOST_DAYS)
+        label = page.text("patient", "")
+        careful = page.boolean("careful", False)
+    except PkpdError as error:
+        raise BadStateError([error]) from error
+    try:
+        made = _made(state, row)
+        every, notes = _read(text, made)
+        seen = chosen(every, label) if label else every[0]
+        found = _forecast(made, state, row, _until(seen, until), careful, notes)
+    except DataError as error:
+        raise BadStateError([_placed(error)]) from error
+    names = [str(one.label) for one in every]
+    return {
+        **_content(found, seen, careful),
+        "patients": names,
+        "python": patient_script(
+            state, state.trial.cohorts[row].id, _lines_until(text, found.seen()), found.engine
+        ),
+    }
+
+
+def _made(state: State, row: int) -> Forecaster:
+    """Give the source of a schedule with its bank, as long as few others have been asked for."""
+    cohort = state.trial.cohorts[row]
+    posterior = state.posterior
+    stamp = dict(state.stamps).get(state.ensemble)
+    # the other schedules of the page do not matter
+    key = repr(replace(state.trial, arms=())), repr(cohort), state.ensemble, stamp, state.seed
+    with _LOCK:
+        made = _MADE.pop(key, None)
+        if made is None or made.banks > _MOST_BANKS:
+            rule = rule_of(state.trial, cohort)
+            source = source_of_cohort(
+                state.trial, cohort, state.marrow, posterior, DRAWS, state.seed
+            )
+            last = min(last_day_of(state.trial, rule), MOST_DAYS)
+            made = forecaster(source, last, rule=rule, bank=BANK, seed=state.seed)
+        _MADE[key] = made
+        while len(_MADE) > _KEPT:
+            _MADE.popitem(last=False)
+        return made
+
+
+def _read(text: str, made: Forecaster) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
+    if len(text) > MOST_TEXT:
+        what = f"it has {len(text):,} characters"
+        raise DataError(sentence(where=SOURCE, what=what, allowed=f"at most {MOST_TEXT:,}"))
+    if not text.strip():
+        what, remedy = "it is empty", "give a line with DAY, ANC, PLT and a line for each day"
+        raise DataError(sentence(where=SOURCE, what=what, remedy=remedy))
+    try:
+        frame = _table(text)
+    except (ValueError, OSError) as error:
+        remedy = "give a line with DAY, ANC, PLT and a line for each day"
+        raise DataError(sentence(where=SOURCE, what="it is no table", remedy=remedy)) from error
+    if len(frame) > MOST_COUNTS:
+        what = f"it has {len(frame):,} lines"
+        raise DataError(sentence(where=SOURCE, what=what, allowed=f"at most {MOST_COUNTS}"))
+    frame.attrs["name"] = SOURCE
+    frame.index += 2  # lines of the text
+    return read_seen(frame, limits=made.measurement.limits)
+
+
+def _table(text: str) -> Any:
+    import pandas as pd
+
+    mark = max("\t;,", key=text.partition("\n")[0].count)
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=mark)
+
+
+def _lines_until(text: str, seen: Seen) -> str:
+    """Table of the counts that were used, of the patient who was asked for."""
+    frame = _table(text)
+    named = {str(column).strip().upper(): column for column in frame.columns}
+    for name in ("ID", "SUBJECT", "PATIENT", "USUBJID"):
+        if name in named:
+            frame = frame[frame[named[name]].str.strip() == str(seen.label)]
+    if "DAY" in named:
+        frame = frame[frame[named["DAY"]].astype(float) <= seen.last_day]
+    return frame.to_csv(index=False)
+
+
+def _until(seen: Seen, day: int) -> Seen:
+    kept = seen.until(day)
+    if not len(kept) or not (kept.time > 0).any():
+        days = ", ".join(map(str, _days(seen)[:12]))
+        raise DataError(
+            sentence(
+                where=SOURCE,
+                what=f"patient {seen.label} has no count on treatment by day {day}",
+                allowed=f"days {days}",
+            )
+        )
+    return kept
+
+
+def _forecast(
+    made: Forecaster, state: State, row: int, seen: Seen, careful: bool, notes: tuple[str, ...]
+) -> Forecast:
+    engine = "smc" if careful else "importance"
+    regimen = state.trial.cohorts[row].regimen
+    return Forecast(made, {seen.label: made.weighed(seen, regimen, engine)}, engine, notes)
+
+
+def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
+    """Everything that is shown."""
+    label = found.patients[0]
+    weighed, one = found.weighed[label], found.dataset.sel(patient=label)
+    seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
+    heads, *rows = table_of(weighed, one)
+    told = [f"{note}." for note in found.notes] + warnings(weighed)
+    if not careful:
+        told = [text.replace('take engine="smc"', "work it out carefully") for text in told]
+    shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]
+    return {
+        "sentence": found.sentence(),
+        "how": f"{len(weighed.bank):,} virtual patients, worth {weighed.effective:,.0f}",
+        "patient": str(label),
+        "days": _days(whole),
+        "until": seen.last_day,
+        "last": int(one["day"].values[-1]),
+        "facts": facts_of(weighed, one),
+        "warnings": told,
+        "lines": {line: _line(one, line, whole, seen.last_day, back.get(line)) for line in shown},
+        "recovered": {
+            name: _numbers(one["recovered"].sel(criterion=name).values)
+            for name in map(str, one["criterion"].values)
+            if name in {criterion(*item) for item in back.items()}
+        },
+        "table": {"heads": list(heads), "rows": [list(row) for row in rows]},
+        "csv": found.table().to_csv(index=False),
+    }
+
+
+def _line(one: Any, line: str, seen: Seen, until: int, back: float | None) -> dict[str, Any]:
+    counts = one["count"].sel(line=line)
+    mine = [k for k, name in enumerate(seen.line) if name == line]
+    return {
+        "unit": "%" if line == "marrow_blasts" else "10⁹/L",
+        "bands": [_numbers(counts.sel(quantile=q).values) for q in SHOWN],
+        "back": back,
+        "seen": [
+            {
+                "day": float(seen.time[k]) + 1.0,
+                "value": float(seen.value[k]),
+                "below": bool(seen.censored[k] == BELOW),
+                "known": bool(seen.time[k] < until),
+            }
+            for k in mine
+        ],
+    }
+
+
+def _days(seen: Seen) -> list[int]:
+    """Protocol days of counts on treatment."""
+    return sorted({int(day) + 1 for day in np.floor(seen.time[seen.time > 0])})
+
+
+def _numbers(values: Any) -> list[float | None]:
+    return [None if not np.isfinite(v) else float(f"{v:.4g}") for v in values]
+
+
+def _placed(error: PkpdError) -> PlacedError:
+    placed = PlacedError(str(error))
+    placed.keys, placed.key = ("patient",), "text"
+    return placed

@@ -1,0 +1,106 @@
+"""One patient of a page: counts as pasted, the forecast, and what is refused."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+
+import pkpd
+from pkpd.explorer import patient as module
+from pkpd.explorer.patient import MOST_TEXT, one_patient
+from pkpd.explorer.state import BadStateError, read_state
+from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
+
+COUNTS = "DAY,ANC,PLT\n0,2.3,101\n1,1.9,96\n4,1.1,74\n8,0.6,45\n11,<0.3,24\n"
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(module, "BANK", 400)
+    monkeypatch.setattr(module, "DRAWS", 10)
+    module._MADE.clear()
+    yield
+    module._MADE.clear()
+
+
+@pytest.fixture
+def state(document, folder):
+    return read_state(document, folder)
+
+
+def test_it_is_the_forecast_of_the_package(state):
+    found = one_patient(state, {"text": COUNTS, "schedule": 1, "until": 8})
+    cohort = state.trial.cohorts[1]
+    rule = rule_of(state.trial, cohort)
+    source = source_of_cohort(state.trial, cohort, state.marrow, None, 10, state.seed)
+    known = pd.read_csv(io.StringIO(COUNTS), dtype=str)[:4]
+    last = last_day_of(state.trial, rule)
+    theirs = pkpd.forecast(
+        source, known, cohort.regimen, last, rule=rule, bank=400, engine="importance"
+    )
+    assert found["sentence"] == theirs.sentence()
+    assert found["csv"] == theirs.table().to_csv(index=False)
+    assert found["until"] == 8
+    # the morning of day 1 is before treatment
+    assert found["days"] == [4, 8, 11]
+    seen = found["lines"]["neutrophils"]["seen"]
+    assert [s["known"] for s in seen] == [True, True, True, True, False]
+    assert [s["below"] for s in seen] == [False, False, False, False, True]
+    middle = theirs.dataset["count"].sel(line="platelets", quantile=0.5).values[0]
+    assert found["lines"]["platelets"]["bands"][2] == pytest.approx(middle, rel=1e-3)
+    assert len(found["recovered"]["neutrophils >= 0.5"]) == last
+
+
+def test_counts_move_the_forecast_and_the_bank_is_simulated_once(state):
+    low = "DAY,ANC,PLT\n4,0.9,60\n8,0.3,22\n11,0.1,9\n"
+    high = "DAY,ANC,PLT\n4,2.9,160\n8,2.3,122\n11,2.1,109\n"
+    found = [one_patient(state, {"text": text}) for text in (low, high)]
+    assert len(module._MADE) == 1
+    (made,) = module._MADE.values()
+    assert made.banks == 1
+    back = [one["recovered"]["neutrophils >= 0.5"][20] for one in found]
+    assert back[0] < back[1]
+
+
+def test_one_of_several_patients_is_chosen_and_tables_of_spreadsheets_are_read(state):
+    text = "ID\tDAY\tANC\na\t4\t1.1\nb\t4\t0.4\nb\t8\t0.2\n"
+    found = one_patient(state, {"text": text, "patient": "b"})
+    assert (found["patient"], found["patients"], found["days"]) == ("b", ["a", "b"], [4, 8])
+    assert "a,4" not in found["python"]
+    assert one_patient(state, {"text": text})["patient"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"text": ""}, "the table of counts: it is empty"),
+        ({"text": "DAY,ANC\n4,x\n"}, "row 2, ID 1, column ANC: 'x' is not a number"),
+        ({"text": "DAY,ANC\n0,3\n"}, "has counts before the first dose only"),
+        ({"text": "DAY,ANC\n5,2100\n"}, r"neutrophils of 2100 x 10\^9/L cannot be"),
+        ({"text": COUNTS, "until": 0}, "until"),
+        ({"text": "DAY,ANC\n9,1\n", "until": 4}, "no count on treatment by day 4; allowed: days 9"),
+        ({"text": COUNTS, "schedule": 7}, "schedule"),
+        ({"text": COUNTS, "patient": "x"}, "there is no patient 'x'"),
+        ({"text": 'DAY,"ANC\n'}, "the table of counts"),
+        ({"text": "1" * (MOST_TEXT + 1)}, "20,001 characters; allowed: at most 20,000"),
+        ({"text": 7}, "text"),
+        ([1], "it is empty"),
+    ],
+)
+def test_what_cannot_be_used_is_said_beside_its_control(state, asked, said):
+    with pytest.raises(BadStateError, match=said) as caught:
+        one_patient(state, asked)
+    (problem,) = caught.value.problems
+    assert problem.keys[0] == "patient"
+
+
+@pytest.mark.slow
+def test_its_python_gives_the_same_sentence(state, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = one_patient(state, {"text": COUNTS})
+    exec(compile(found["python"], "one_patient.py", "exec"), {})
+    told = capsys.readouterr().out
+    assert "Patient 1: 10 counts until day 11" in told
+    assert (tmp_path / "forecast" / "forecast_1.svg").is_file()
