@@ -285,7 +285,9 @@ def _from_frame(
     header = [str(label) for label in frame.columns]
     cells = [frame[label].tolist() for label in frame.columns]
     rows = [list(row) for row in zip(*cells, strict=True)]
-    numbered = [(i, row) for i, row in enumerate(rows) if not _ignored(row, ignore)]
+    # a frame may say which line of a file its first row is
+    first = int(getattr(frame, "attrs", {}).get("first_line", 0))
+    numbered = [(first + i, row) for i, row in enumerate(rows) if not _ignored(row, ignore)]
     return Sheet(
         name,
         header,

@@ -123,8 +123,7 @@ def _read(text: str, made: Forecaster) -> tuple[tuple[Seen, ...], tuple[str, ...
     if len(frame) > MOST_COUNTS:
         what = f"it has {len(frame):,} lines"
         raise DataError(sentence(where=SOURCE, what=what, allowed=f"at most {MOST_COUNTS}"))
-    frame.attrs["name"] = SOURCE
-    frame.index += 2  # lines of the text
+    frame.attrs |= {"name": SOURCE, "first_line": 2}
     return read_seen(frame, limits=made.measurement.limits)
 
 

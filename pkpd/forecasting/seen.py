@@ -196,8 +196,7 @@ def _with_identity(source: TableSource) -> Any:
         return source
     if isinstance(source, str | Path):
         frame = pd.read_csv(source, dtype=str, keep_default_na=False)
-        frame.attrs["name"] = Path(source).name
-        frame.index += 2  # lines of the file
+        frame.attrs |= {"name": Path(source).name, "first_line": 2}
     else:
         frame = source if isinstance(source, pd.DataFrame) else source.to_pandas()
     return frame.assign(ID="1")
