@@ -19,6 +19,7 @@ from . import (
 from .cards import load_trial
 from .comparison.run import compare
 from .comparison.scenario import load_scenario
+from .data.adppk import read_adppk
 from .data.counts import read_counts
 from .data.nonmem import read_nonmem
 from .ensemble.simulate import simulate
@@ -58,6 +59,7 @@ __all__ = [
     "load_trial",
     "models",
     "on_off",
+    "read_adppk",
     "plots",
     "pymc",
     "read_control_stream",
