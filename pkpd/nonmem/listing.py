@@ -19,6 +19,7 @@ FINAL, ERRORS = -1000000000, -1000000001
 
 _OBJECTIVE = re.compile(r"#OBJV:\**\s+([-+\d.Ee]+)")
 _FIRST = re.compile(r"ITERATION NO\.:\s*0\s+OBJECTIVE VALUE:\s*([-+\d.Ee]+)")
+_BETWEEN = re.compile(r"[\s,]+(?![^()]*\))")  # columns of a table; not within ETC(2,1)
 _ELAPSED = re.compile(r"Elapsed estimation\s+time in seconds:\s*([\d.]+)")
 _COUNTS = {
     "records": re.compile(r"NO\. OF DATA RECS IN DATA SET:\s*(\d+)"),
@@ -386,7 +387,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     names: list[str] = []
     rows: list[list[float]] = []
     for number, line in enumerate(_text(path).split("\n"), start=1):
-        words = re.split(r"[\s,]+", line.strip())
+        words = _BETWEEN.split(line.strip())
         if line.startswith("TABLE NO") or (names and words == names):
             names, rows = ([], []) if line.startswith("TABLE NO") else (names, rows)
             continue
