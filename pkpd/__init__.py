@@ -13,6 +13,7 @@ Verbs, and the few nouns that a first script needs, are here. The rest is in pub
 `pkpd.forecasting` one patient's counts to come: schedules, tables, banks
 `pkpd.endpoints`   recovery, grades, dose-limiting toxicity, response, death
 `pkpd.data`        data sets and their readers
+`pkpd.nonmem`      readers of what NONMEM wrote: listings, estimates, tables
 `pkpd.cards`       cards of drugs, populations, rules and trials
 `pkpd.subjects`    patients and populations
 `pkpd.trials`      trials and their rules

@@ -8,6 +8,7 @@ from . import (
     evidence,
     forecasting,
     models,
+    nonmem,
     plots,
     pymc,
     report,
@@ -19,6 +20,7 @@ from . import (
 from .cards import load_trial
 from .comparison.run import compare
 from .comparison.scenario import load_scenario
+from .data.adppk import read_adppk
 from .data.counts import read_counts
 from .data.nonmem import read_nonmem
 from .ensemble.simulate import simulate
@@ -57,9 +59,11 @@ __all__ = [
     "load_scenario",
     "load_trial",
     "models",
+    "nonmem",
     "on_off",
     "plots",
     "pymc",
+    "read_adppk",
     "read_control_stream",
     "read_counts",
     "read_nonmem",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pkpd.data.adppk import read_adppk
 from pkpd.data.counts import read_counts
 from pkpd.data.covariates import interpolate
 from pkpd.data.dataset import Dataset, Observations
@@ -13,6 +14,7 @@ __all__ = [
     "EventTable",
     "Observations",
     "interpolate",
+    "read_adppk",
     "read_counts",
     "read_nonmem",
 ]

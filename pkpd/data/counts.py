@@ -68,10 +68,10 @@ def read_counts(
     Parameters
     ----------
     source
-        Path of a CSV or parquet file, or a data frame, with columns ``ID`` (or subject, patient),
-        ``DAY`` (protocol day, 1 the first of treatment) or ``DATE``, perhaps ``HOUR``, and either
-        ``LINE`` and ``VALUE`` or one column per line. A value may be written ``<0.1``. An empty
-        cell of a line's column means that it was not measured.
+        Path of a CSV, parquet or SAS transport file, or a data frame, with columns ``ID`` (or
+        subject, patient), ``DAY`` (protocol day, 1 the first of treatment) or ``DATE``, perhaps
+        ``HOUR``, and either ``LINE`` and ``VALUE`` or one column per line. A value may be written
+        ``<0.1``. An empty cell of a line's column means that it was not measured.
     doses
         What was given: a `pkpd.Regimen` for all, a mapping from subject to regimen, or a table
         with columns ``ID``, ``DAY`` or ``DATE``, ``AMT`` (mg), perhaps ``HOUR``, ``DURATION``

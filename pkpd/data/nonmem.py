@@ -67,7 +67,8 @@ def read_nonmem(
     Parameters
     ----------
     source
-        Path of a CSV or parquet file, or a data frame (pandas, or anything with ``to_pandas``).
+        Path of a CSV, parquet or SAS transport file, or a data frame (pandas, or anything with
+        ``to_pandas``).
     columns
         Names that differ: ``{"DV": "conc"}``; None leaves a column out: ``{"SS": None}``.
     covariates
@@ -166,7 +167,51 @@ def read_nonmem(
     notes: list[str] = []
     if table.ignored:
         notes.append(f"left out, as asked: {table.ignored} rows by ignore={ignore!r}")
-    declared = DeclaredUnits(table.name, units or {})
+    how = HowMeasured(lines, line_column, other_lines, lloq, allow_replicates)
+    return dataset_of(
+        table,
+        how,
+        units or {},
+        notes,
+        covariates=covariates,
+        time_unit=time_unit,
+        date_format=date_format,
+        codes=codes,
+        compartments=compartments,
+    )
+
+
+def dataset_of(
+    table: Sheet,
+    how: HowMeasured,
+    units: Mapping[str, str | Mapping[str, str]],
+    notes: list[str],
+    *,
+    covariates: Sequence[str] = (),
+    time_unit: str | None = None,
+    date_format: str = "%Y-%m-%d",
+    codes: Literal["auto", "nonmem", "rxode"] = "auto",
+    compartments: int | None = None,
+) -> Dataset:
+    """Make a data set of a table whose columns have NONMEM's names.
+
+    Parameters
+    ----------
+    table
+        The table.
+    how
+        What its measured values are.
+    units, covariates, time_unit, date_format, codes, compartments
+        As of `read_nonmem`.
+    notes
+        What was decided so far.
+
+    Raises
+    ------
+    DataError
+        If a row has no meaning or contradicts another.
+    """
+    declared = DeclaredUnits(table.name, units)
     declared.check_columns(list(table.at))
     identity = subject_labels(table)
     time = _hours(table, identity, declared, time_unit, date_format, notes)
@@ -193,7 +238,6 @@ def read_nonmem(
     )
     if compartments is not None:
         _check_compartments(table, events_given, compartments)
-    how = HowMeasured(lines, line_column, other_lines, lloq, allow_replicates)
     seen, names, units_used = read_measurements(
         table, events, events_given["EVID"], how, declared, notes
     )

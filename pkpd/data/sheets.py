@@ -18,16 +18,20 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from pkpd.arguments import MAPPING, NONE, TEXT, check_arguments
+from pkpd.data.transport import read_transport
 from pkpd.errors import DataError, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_MISSING = {"", ".", "NA", "NAN", "<NA>", "NONE"}
+_MISSING = {"", ".", "NA", "NAN", "NAT", "<NA>", "NONE"}
 
 
 class Sheet:
-    """Columns of a table as text, words for places in it, and the number of rows ignored."""
+    """Columns of a table as text, words for places in it, and the number of rows ignored.
+
+    ``described`` has what a file says of its columns beside their names (labels of SAS).
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Sheet:
     ) -> None:
         self.name = name
         self.ignored = ignored
+        self.described: Mapping[str, str] = {}
         self.rows = rows
         self.lines = lines
         by_upper = {label.strip().upper(): i for i, label in enumerate(header)}
@@ -83,6 +88,8 @@ class Sheet:
     def text(self, column: str, i: int) -> str:
         """Cell as text, empty if missing."""
         value = self.rows[i][self.at[column]]
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         text = "" if value is None else str(value).strip()
         return "" if text.upper() in _MISSING else text
 
@@ -135,6 +142,23 @@ class Sheet:
             )
         return values, sign
 
+    def where(self, kept: np.ndarray) -> Sheet:
+        """Keep some rows, bool[rows]; they keep their places."""
+        other = copy(self)
+        there = np.flatnonzero(kept).tolist()
+        other.rows = [self.rows[i] for i in there]
+        other.lines = [self.lines[i] for i in there]
+        return other
+
+    def with_column(self, key: str, cells: Sequence[Any], like: str | None = None) -> Sheet:
+        """Add or replace a column; messages call it what they call the column ``like``."""
+        other = copy(self)
+        label = self.label.get(like or key, like or key)
+        other.at = {**self.at, key: len(self.rows[0]) if self.rows else len(self.at)}
+        other.label = {**self.label, key: label}
+        other.rows = [[*row, cell] for row, cell in zip(self.rows, cells, strict=True)]
+        return other
+
 
 class HasToPandas(Protocol):
     """A data frame of another library."""
@@ -174,7 +198,7 @@ def open_sheet(
     Parameters
     ----------
     source
-        Path of a CSV or parquet file, or a data frame.
+        Path of a CSV, parquet or SAS transport file (``.xpt``), or a data frame.
     columns
         Known name (upper case) to the source's column; None leaves a column out.
     known
@@ -210,6 +234,11 @@ def open_sheet(
                 )
 
             return _from_frame(pd.read_parquet(path), path.name, columns, known, ignore)
+        if path.suffix.lower() == ".xpt":
+            table, described = read_transport(path)
+            sheet = _from_frame(table, path.name, columns, known, ignore, first=1)
+            sheet.described = described
+            return sheet
         return _from_csv(path, columns, known, ignore, separator)
     frame = source.to_pandas() if hasattr(source, "to_pandas") else source
     if not hasattr(frame, "columns"):
@@ -217,7 +246,7 @@ def open_sheet(
             sentence(
                 where="data",
                 what=f"cannot read a {type(source).__name__}",
-                allowed="path of a CSV or parquet file, or a data frame",
+                allowed="path of a CSV, parquet or SAS transport file, or a data frame",
             )
         )
     name = str(getattr(frame, "attrs", {}).get("name", "data frame"))
@@ -281,6 +310,7 @@ def _from_frame(
     columns: Mapping[str, str | None],
     known: Sequence[str],
     ignore: str | None,
+    first: int = 0,
 ) -> Sheet:
     header = [str(label) for label in frame.columns]
     cells = [frame[label].tolist() for label in frame.columns]
@@ -292,7 +322,7 @@ def _from_frame(
         name,
         header,
         [r for _, r in numbered],
-        [i for i, _ in numbered],
+        [first + i for i, _ in numbered],
         columns,
         known,
         len(rows) - len(numbered),

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pkpd.nonmem.records import Problem, read_records, stream_text
+from pkpd.errors import PkpdError, sentence
+from pkpd.nonmem.records import Problem, read_records, stream_lines
+
+FINAL, ERRORS = -1000000000, -1000000001
+"""Iterations of a file of iterations that stand for estimates and for their standard errors."""
 
 _OBJECTIVE = re.compile(r"#OBJV:\**\s+([-+\d.Ee]+)")
 _FIRST = re.compile(r"ITERATION NO\.:\s*0\s+OBJECTIVE VALUE:\s*([-+\d.Ee]+)")
+_BETWEEN = re.compile(r"[\s,]+(?![^()]*\))")  # columns of a table; not within ETC(2,1)
 _ELAPSED = re.compile(r"Elapsed estimation\s+time in seconds:\s*([\d.]+)")
 _COUNTS = {
     "records": re.compile(r"NO\. OF DATA RECS IN DATA SET:\s*(\d+)"),
     "observations": re.compile(r"TOT\. NO\. OF OBS RECS:\s*(\d+)"),
     "individuals": re.compile(r"TOT\. NO\. OF INDIVIDUALS:\s*(\d+)"),
 }
+_FINAL = "FINAL PARAMETER ESTIMATE"
 _METHOD = re.compile(r"#METH:\s*(.+)")
 
 
@@ -54,6 +61,19 @@ class Listing:
         Time of estimation.
     counts
         Numbers of records, observations and individuals.
+    errors
+        Standard errors as printed; None where there was no covariance step.
+    successful
+        Whether the last search ended successfully; None where nothing was searched.
+    termination
+        What stands about that, in its lines.
+    eta_bar, eta_bar_error, eta_bar_p
+        Means of the modes of the random effects, their standard errors, and p-values of a mean of
+        zero, one for each ETA; empty where they are not printed.
+    eta_shrinkage, epsilon_shrinkage
+        Percent, by standard deviations.
+    eigenvalues
+        Of the correlation matrix of the estimates, in order.
     """
 
     path: Path
@@ -64,6 +84,21 @@ class Listing:
     final: Estimates | None = None
     seconds: float | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    errors: Estimates | None = None
+    successful: bool | None = None
+    termination: tuple[str, ...] = ()
+    eta_bar: tuple[float, ...] = ()
+    eta_bar_error: tuple[float, ...] = ()
+    eta_bar_p: tuple[float, ...] = ()
+    eta_shrinkage: tuple[float, ...] = ()
+    epsilon_shrinkage: tuple[float, ...] = ()
+    eigenvalues: tuple[float, ...] = ()
+
+    @property
+    def condition_number(self) -> float | None:
+        """Largest eigenvalue over the smallest; None where they are not printed."""
+        least = min(self.eigenvalues, default=0.0)
+        return max(self.eigenvalues) / least if least > 0 else None
 
     @property
     def evaluation(self) -> bool:
@@ -79,31 +114,131 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def read_listing(path: Path) -> Listing:
-    """Read a listing; what is not there is None."""
-    text = path.read_bytes().decode("utf-8", errors="replace").replace("\r\n", "\n")
+def read_listing(path: str | Path) -> Listing:
+    """Read a listing (``.lst``): estimates, standard errors, shrinkage, how the search ended.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Listing
+        Of the last estimation step; what is not there is None or empty.
+
+    Raises
+    ------
+    PkpdError
+        If the file cannot be read, or holds neither a control stream nor an estimation step.
+
+    Examples
+    --------
+    >>> listing = read_listing("run1.lst")  # doctest: +SKIP
+    >>> listing.last, listing.final.theta, listing.condition_number  # doctest: +SKIP
+    """
+    path = Path(path)
+    text = _text(path)
     try:
-        problem = read_records(stream_text(path), path.name)[-1]
-    except ValueError:
+        problem = read_records(stream_lines(text), path.name)[-1]
+    except PkpdError:
         problem = None
     methods = _METHOD.findall(text)
     objectives = _OBJECTIVE.findall(text)
+    if problem is None and not methods and not objectives and _FINAL not in text:
+        raise PkpdError(
+            sentence(
+                where=path.name,
+                what="is no listing: it has neither a control stream nor an estimation step",
+                remedy="name the file that NONMEM printed (.lst)",
+            )
+        )
     first = _FIRST.search(text)
     elapsed = _ELAPSED.findall(text)
+    last = text[text.rfind("#METH:") :] if methods else text
+    words = _termination(last)
+    joined = " ".join(words).upper()
+    searched = "MINIMIZATION" in joined or "OPTIMIZATION" in joined
+    searched = searched and "NOT TESTED" not in joined
+    final = _estimates(text, _FINAL)
     return Listing(
         path,
         problem,
         methods[-1].strip() if methods else "",
         None if first is None else _number(first.group(1)),
         _number(objectives[-1]) if objectives else None,
-        _final(text),
+        final,
         float(elapsed[-1]) if elapsed else None,
         {word: int(m.group(1)) for word, pattern in _COUNTS.items() if (m := pattern.search(text))},
+        _estimates(last, "STANDARD ERROR OF ESTIMATE"),
+        ("SUCCESSFUL" in joined or "COMPLETED" in joined) if searched else None,
+        words,
+        _row(last, "ETABAR:"),
+        _row(last, "SE:"),
+        _row(last, "P VAL.:"),
+        _row(last, "ETAshrink(%):") or _row(last, "ETASHRINKSD(%)"),
+        _row(last, "EPSshrink(%):") or _row(last, "EPSSHRINKSD(%)"),
+        _eigenvalues(last),
     )
 
 
-def _final(text: str) -> Estimates | None:
-    at = text.rfind("FINAL PARAMETER ESTIMATE")
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        raise PkpdError(sentence(where=str(path), what=what, remedy="look at the path")) from None
+    text = raw.decode("utf-8-sig", errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _termination(text: str) -> tuple[str, ...]:
+    """Lines between ``#TERM:`` and the first empty one."""
+    at = text.find("#TERM:")
+    if at < 0:
+        return ()
+    out: list[str] = []
+    for line in text[at:].split("\n")[1:]:
+        if not line.strip() or line.lstrip().startswith(("#", "ETABAR")):
+            break
+        out.append((line[1:] if line.startswith("0") else line).strip())
+    return tuple(out)
+
+
+def _row(text: str, label: str) -> tuple[float, ...]:
+    """Numbers after a label, and on the lines that continue it."""
+    lines = text.split("\n")
+    at = next((i for i, line in enumerate(lines) if line.strip().startswith(label)), None)
+    if at is None:
+        return ()
+    found = _numbers(lines[at].strip()[len(label) :])
+    for line in lines[at + 1 :]:
+        more = _numbers(line) if line.startswith("     ") else []
+        if not more or len(more) != len(line.split()):
+            break
+        found += more
+    return tuple(found)
+
+
+def _eigenvalues(text: str) -> tuple[float, ...]:
+    at = text.rfind("EIGENVALUES OF COR")
+    if at < 0:
+        return ()
+    found: list[float] = []
+    count = 0  # the numbers of the columns stand above the values
+    for line in text[at:].split("\n")[3:]:
+        words = line.split()
+        if all(word.isdigit() for word in words):
+            count = max([count, *map(int, words)]) if len(found) == 0 else count
+            continue
+        found += [v for word in words if (v := _number(word)) is not None]
+        if len(found) >= count:
+            break
+    return tuple(found[:count])
+
+
+def _estimates(text: str, title: str) -> Estimates | None:
+    at = text.rfind(title)
     if at < 0:
         return None
     lines = text[at:].split("\n")
@@ -114,14 +249,16 @@ def _final(text: str) -> Estimates | None:
 
 
 def _section(lines: Sequence[str], title: str) -> list[str]:
-    """Lines after a title, up to the next one or the end of the page."""
+    """Lines after a title, up to the next one; a page may end between."""
     for i, line in enumerate(lines):
         if title in line:
             out = []
             for after in lines[i + 1 :]:
-                if "****" in after or after.startswith(("1", " #")):
+                if "****" in after or after.startswith(" #"):
                     break
-                out.append(after)
+                if after.startswith("1") and after.strip() != "1":
+                    break
+                out += [] if after.startswith("1") else [after]
             return out
     return []
 
@@ -158,47 +295,122 @@ def _triangle(lines: Sequence[str]) -> np.ndarray:
     return matrix + np.tril(matrix, -1).T
 
 
-def read_estimates(path: Path) -> tuple[Estimates, float] | None:
-    """Read estimates and objective with all their digits from a file of iterations (``.ext``)."""
+def read_estimates(path: str | Path) -> tuple[Estimates, float]:
+    """Read estimates and objective with all their digits from a file of iterations (``.ext``).
+
+    Raises
+    ------
+    PkpdError
+        If the file has no line of final estimates (iteration -1000000000).
+    """
+    rows = read_iterations(path)
+    final = rows[rows["ITERATION"] == FINAL]
+    if not len(final):
+        raise PkpdError(
+            sentence(
+                where=Path(path).name,
+                what=f"has no line of final estimates (iteration {FINAL})",
+                remedy="name a file of iterations (.ext) of a run that ended",
+            )
+        )
+    values = final.iloc[-1].to_dict()
+    objective = next((v for n, v in values.items() if str(n).endswith("OBJ")), np.nan)
+    return estimates_of(values), float(objective)
+
+
+def read_iterations(path: str | Path) -> pd.DataFrame:
+    """Read a file of iterations (``.ext``), the table of the last estimation step.
+
+    Returns
+    -------
+    DataFrame
+        Columns of the file: ITERATION, THETA1, ..., SIGMA(1,1), OMEGA(1,1), ... and the objective.
+        Iteration -1000000000 has the estimates, -1000000001 their standard errors.
+
+    Raises
+    ------
+    PkpdError
+        If the file has no such table.
+    """
+    path = Path(path)
     names: list[str] = []
-    found: list[str] | None = None
-    for line in path.read_text(errors="replace").splitlines():
-        words = line.split()
+    rows: list[list[float]] = []
+    for line in _text(path).split("\n"):
+        words = line.replace(",", " ").split() if not names else line.split()
         if words[:1] == ["ITERATION"]:
-            names = words
-        elif words and _number(words[0]) == -1000000000:
-            found = words
-    if found is None or len(found) != len(names):
-        return None
-    values = dict(zip(names, (_number(w) or 0.0 for w in found), strict=True))
-    theta = [v for n, v in values.items() if n.startswith("THETA")]
-    objective = next((v for n, v in values.items() if n.endswith("OBJ")), np.nan)
+            names, rows = line.split(), []
+        elif names and len(words) == len(names) and _number(words[0]) is not None:
+            rows.append([np.nan if (v := _number(w)) is None else v for w in words])
+    if not rows or len(set(names)) < len(names):
+        raise PkpdError(
+            sentence(
+                where=path.name,
+                what="has no table of iterations",
+                remedy="name a file of iterations (.ext)",
+            )
+        )
+    return pd.DataFrame(rows, columns=names)
+
+
+def estimates_of(values: Mapping[Any, float]) -> Estimates:
+    """Estimates from values by NONMEM's names, THETA1, SIGMA(1,1), OMEGA(2,1)."""
+    theta = [v for n, v in values.items() if str(n).startswith("THETA")]
+    places = re.compile(r"(OMEGA|SIGMA)\((\d{1,4}),(\d{1,4})\)")
 
     def matrix(word: str) -> np.ndarray:
-        places = {
-            n: tuple(int(i) for i in n[6:-1].split(",")) for n in values if n.startswith(word)
-        }
-        size = max((i for i, _ in places.values()), default=0)
+        found = [(m, v) for n, v in values.items() if (m := places.fullmatch(str(n)))]
+        cells = [(int(m[2]), int(m[3]), v) for m, v in found if m[1] == word]
+        size = max((i for i, _, _ in cells), default=0)
         out = np.zeros((size, size))
-        for name, (i, j) in places.items():
-            out[i - 1, j - 1] = out[j - 1, i - 1] = values[name]
+        for i, j, value in cells:
+            if 1 <= j <= i:
+                out[i - 1, j - 1] = out[j - 1, i - 1] = value
         return out
 
-    return Estimates(np.array(theta), matrix("OMEGA("), matrix("SIGMA(")), objective
+    return Estimates(np.array(theta), matrix("OMEGA"), matrix("SIGMA"))
 
 
-def read_table(path: Path) -> pd.DataFrame | None:
-    """Read a table of ``$TABLE``, with a header after an optional line ``TABLE NO.``; else None."""
-    lines = path.read_text(errors="replace").splitlines()
-    if lines and lines[0].startswith("TABLE NO"):
-        lines = lines[1:]
-    if not lines or not re.match(r"\s*[A-Za-z]", lines[0]):
-        return None
-    names = re.split(r"[\s,]+", lines[0].strip())
-    rows = []
-    for line in lines[1:]:
-        words = re.split(r"[\s,]+", line.strip())
-        values = [_number(word) for word in words]
-        if len(words) == len(names) and None not in values:
-            rows.append(values)
-    return pd.DataFrame(rows, columns=names) if rows else None
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a table that NONMEM wrote (``$TABLE``, ``.phi``), the last one of the file.
+
+    Returns
+    -------
+    DataFrame
+        Numbers, under the names of the line after ``TABLE NO.``.
+
+    Raises
+    ------
+    PkpdError
+        If the file cannot be read, has no header, or a row has another number of values.
+    """
+    path = Path(path)
+    names: list[str] = []
+    rows: list[list[float]] = []
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        words = _BETWEEN.split(line.strip())
+        if line.startswith("TABLE NO") or (names and words == names):
+            names, rows = ([], []) if line.startswith("TABLE NO") else (names, rows)
+            continue
+        if not names:
+            names = words if re.match(r"\s*[A-Za-z]", line) else []
+            continue
+        if words == [""]:
+            continue
+        if len(words) != len(names):
+            raise PkpdError(
+                sentence(
+                    where=f"{path.name}, line {number}",
+                    what=f"has {len(words)} values, the header {len(names)} names",
+                    remedy="write the table anew",
+                )
+            )
+        rows.append([np.nan if (v := _number(word)) is None else v for word in words])
+    if not rows:
+        raise PkpdError(
+            sentence(
+                where=path.name,
+                what="is no table of NONMEM: no line of names and rows of numbers",
+                allowed="what $TABLE writes",
+            )
+        )
+    return pd.DataFrame(rows, columns=names)

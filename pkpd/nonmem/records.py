@@ -170,13 +170,18 @@ class Problem:
 def stream_text(path: Path) -> list[str]:
     """Lines of a control stream, or of the copy of it at the head of a listing."""
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise PkpdError(
             sentence(
                 where=str(path), what="cannot be read", remedy=error.strerror or "look at the path"
             )
         ) from None
+    return stream_lines(text)
+
+
+def stream_lines(text: str) -> list[str]:
+    """Lines of a text up to NM-TRAN's messages, which follow the copy in a listing."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for i, line in enumerate(lines):
         if line.strip().startswith("NM-TRAN MESSAGES"):

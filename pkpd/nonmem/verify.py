@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,11 +154,12 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
             "objective may be higher than ours"
         )
     for path in listings:
-        found = read_listing(path)
-        compared += _with_listing(stream, found, method, notes)
+        found = _read(read_listing, path, notes)
+        if found is not None:
+            compared += _with_listing(stream, found, method, notes)
     for path in paths:
         if path.suffix.lower() == ".ext" and method:
-            given = read_estimates(path)
+            given = _read(read_estimates, path, notes)
             if given is not None:
                 compared += _at_final(stream, given[0], given[1], method, path.name, notes)
     for path in paths:
@@ -168,6 +169,15 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
         compared.append(_alone(stream, method or "focei"))
         notes.append("nothing of NONMEM's to compare with lies beside the stream")
     return Verification(tuple(compared), tuple(dict.fromkeys(notes)))
+
+
+def _read(reader: Callable[[Path], Any], path: Path, notes: list[str]) -> Any:
+    """Give what a reader makes of a file; None and a note where it refuses it."""
+    try:
+        return reader(path)
+    except PkpdError as error:
+        notes.append(f"not compared: {str(error).rstrip('.')}")
+        return None
 
 
 def _beside(path: Path) -> list[Path]:
@@ -343,7 +353,7 @@ def _at_final(
 
 def _with_table(stream: ControlStream, path: Path, notes: list[str]) -> list[Compared]:
     """Compare PRED, IPRED and DV columns of a table with one row for each record."""
-    table = read_table(path)
+    table = _read(read_table, path, notes)
     wanted = [] if table is None else [n for n in ("PRED", "IPRED") if n in table]
     if table is None or not wanted:
         return []
@@ -359,8 +369,12 @@ def _with_table(stream: ControlStream, path: Path, notes: list[str]) -> list[Com
     )
     values = None
     if estimates is not None:
-        given = read_estimates(estimates) if estimates.suffix == ".ext" else None
-        final = given[0] if given else read_listing(estimates).final
+        if estimates.suffix == ".ext":
+            given = _read(read_estimates, estimates, notes)
+            final = None if given is None else given[0]
+        else:
+            listing = _read(read_listing, estimates, notes)
+            final = None if listing is None else listing.final
         values = None if final is None else at_estimates(stream.structure.program, final)
     ours, _ = _evaluate(likelihood, "focei", values)
     marginal = MarginalLikelihood(likelihood, "focei")

@@ -10,6 +10,7 @@ from .comparison.record import run_record
 from .comparison.split_figure import split_panel
 from .comparison.tables import read_pairs, read_rows, write_partial, write_results
 from .comparison.terminal import CohortPrinter, progress
+from .fit.listing import listing, write_listing
 from .fit.page import write_fit_page
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "counts_panel",
     "dlt_risk",
     "dosing_strip",
+    "listing",
     "progress",
     "read_pairs",
     "read_rows",
@@ -27,6 +29,7 @@ __all__ = [
     "split_panel",
     "trial_pages",
     "write_fit_page",
+    "write_listing",
     "write_partial",
     "write_results",
 ]
