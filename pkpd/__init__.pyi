@@ -13,6 +13,7 @@ from . import (
     report,
     results,
     schedule,
+    search,
     subjects,
     trials,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "report",
     "results",
     "schedule",
+    "search",
     "simulate",
     "source",
     "subjects",
