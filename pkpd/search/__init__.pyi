@@ -1,6 +1,6 @@
 from .choice import pareto, short_list
 from .menu import MEASURES, Limit, Measure, Menu, load_menu, menu_of
-from .result import NothingAllowedError, SearchResult
+from .result import NothingAllowedError
 from .search import search_schedules
 
 __all__ = [
@@ -9,7 +9,6 @@ __all__ = [
     "Measure",
     "Menu",
     "NothingAllowedError",
-    "SearchResult",
     "load_menu",
     "menu_of",
     "pareto",

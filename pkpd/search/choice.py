@@ -45,7 +45,7 @@ def pareto(values: ArrayLike, better: Sequence[str]) -> Flags:
     costs = as_costs(values, better)
     as_good = (costs[:, None, :] <= costs[None, :, :]).all(axis=2)
     somewhere = (costs[:, None, :] < costs[None, :, :]).any(axis=2)
-    return ~(as_good & somewhere).any(axis=0)
+    return np.asarray(~(as_good & somewhere).any(axis=0))
 
 
 def scaled(costs: Floats) -> Floats:
@@ -117,7 +117,8 @@ def _alike(costs: Floats, chosen: Sequence[int], margins: Sequence[float]) -> Fl
     with np.errstate(invalid="ignore"):
         apart = np.abs(costs[:, None, :] - costs[None, chosen, :])
     apart = np.where(np.isnan(apart), 0.0, apart)  # both not known
-    return (apart <= np.asarray(margins, dtype=float)).all(axis=2).any(axis=1)
+    near = np.asarray((apart <= np.asarray(margins, dtype=float)).all(axis=2))
+    return np.asarray(near.any(axis=1))
 
 
 def beyond_limit(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pkpd.cards.menu_cards import Limit
+from pkpd.cards.menus import Limit
 from pkpd.errors import writing
 from pkpd.report.comparison.terminal import make_console, progress
 from pkpd.search.result import NothingAllowedError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.cards.menu_cards import MEASURES, Measure, dose_measure
+from pkpd.cards.menus import MEASURES, Measure, dose_measure
 from pkpd.comparison.crossed import crossed
 from pkpd.comparison.lanes import LaneEndpoints, can_be_judged, evaluable
 from pkpd.comparison.uncertainty import paired_difference, risk
@@ -169,22 +169,21 @@ class Figure:
 def figure(measure: Measure, lanes: Lanes) -> Figure:
     """Sum up one measure of the lanes ``[M, N]`` of a schedule."""
     matrix = lanes.astype(float)
-    empty = Figure(*([np.nan] * 4), np.full(len(matrix), np.nan), 0.0)
+    by_draw = np.full(len(matrix), np.nan)
     if not can_be_judged(matrix):
-        return empty
+        return Figure(np.nan, np.nan, np.nan, np.nan, by_draw, 0.0)
     known = ~np.isnan(matrix).all(axis=1)
     found, parts = risk(evaluable(matrix)), crossed(evaluable(matrix))
     of_draws = 0.0 if np.isnan(parts.draws) else parts.draws / known.sum()
     shift = float(np.sqrt(max(found.mc_error**2 - of_draws, 0.0)))
-    by_draw = np.full(len(matrix), np.nan)
     by_draw[known] = found.by_draw
-    judged = float(1.0 - np.isnan(matrix).mean())
-    values = (found.estimate, found.lower, found.upper)
-    error = found.mc_error
+    middle, error = found.estimate, found.mc_error
+    lower, upper = found.lower, found.upper
     if measure.ratio:
-        values = tuple(float(np.exp(v)) for v in values)
-        by_draw, error, shift = np.exp(by_draw), error * values[0], shift * values[0]
-    return Figure(*values, error, by_draw, judged, shift)
+        middle, lower, upper = (float(np.exp(v)) for v in (middle, lower, upper))
+        by_draw, error, shift = np.exp(by_draw), error * middle, shift * middle
+    judged = float(1.0 - np.isnan(matrix).mean())
+    return Figure(middle, lower, upper, error, by_draw, judged, shift)
 
 
 @dataclass(frozen=True)
@@ -229,13 +228,13 @@ def contrast(measure: Measure, first: Lanes, second: Lanes) -> Contrast | None:
     if not (both.any() and can_be_judged(a) and can_be_judged(b)):
         return None
     found = paired_difference(a[both], b[both])
-    values = (found.estimate, found.lower, found.upper)
-    error, lower_is_first = found.mc_error, found.probability_a_safer
+    middle, lower, upper, error = found.estimate, found.lower, found.upper, found.mc_error
     if measure.ratio:
-        values = tuple(float(np.exp(v)) for v in values)
-        error *= values[0]
-    better = lower_is_first if measure.better == "low" else 1.0 - lower_is_first
-    return Contrast(*values, error, better)
+        middle, lower, upper = (float(np.exp(v)) for v in (middle, lower, upper))
+        error *= middle
+    first_is_lower = found.probability_a_safer
+    better = first_is_lower if measure.better == "low" else 1.0 - first_is_lower
+    return Contrast(middle, lower, upper, error, better)
 
 
 def every_measure(doses: Sequence[Measure]) -> dict[str, Measure]:

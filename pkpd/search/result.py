@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pkpd.cards.menu_cards import Menu
+from pkpd.cards.menus import Menu
 from pkpd.errors import PkpdError, sentence, writing
 from pkpd.search.measures import Contrast
 from pkpd.search.simulate import Answer

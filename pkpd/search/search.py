@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pkpd.arguments import CALLABLE, MAPPING, NAMES, NONE, PATH, a, check_arguments, from_to
-from pkpd.cards.menu_cards import Limit, Menu, check_objectives, load_menu, menu_of
+from pkpd.cards.menu_cards import load_menu
+from pkpd.cards.menus import Limit, Menu, check_objectives, menu_of
 from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
-from pkpd.cards.menu_cards import Limit, Measure, Menu
+from pkpd.cards.menus import Limit, Measure, Menu
 from pkpd.comparison.lanes import CohortLook
 from pkpd.comparison.learned_trial import learned_trial
 from pkpd.comparison.marrow_choice import Choice, choose_marrow
@@ -135,7 +135,7 @@ class Answer:
         most = np.array([limit.probability for limit in mine])
         if not mine:
             return np.ones(len(self.members), dtype=bool)
-        return (shares <= most + 1e-12).all(axis=1)
+        return np.asarray((shares <= most + 1e-12).all(axis=1))
 
     def values(self, objectives: Sequence[str]) -> Floats:
         """Objectives of the schedules, ``[S, K]``; logs where a measure is compared by ratio."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pkpd.cards.menu_cards import Measure
+from pkpd.cards.menus import Measure
 from pkpd.forecasting.words import aligned
 from pkpd.search.measures import Contrast, Figure
 

@@ -45,9 +45,10 @@ modifications = ["counts"]
 
 {rows}
 """
+AMOUNTS = {"low": "5 mg", "middle": "10 mg", "again": "10 mg", "high": "25 mg"}
 ROWS = "".join(
     f'[[cohort]]\nid = "{name}"\nchange.lenalidomide = {{ amount = "{amount}" }}\n'
-    for name, amount in (("low", "5 mg"), ("middle", "10 mg"), ("again", "10 mg"), ("high", "25 mg"))
+    for name, amount in AMOUNTS.items()
 )
 SIZE = {"patients": 40, "draws": 6}
 
@@ -211,13 +212,13 @@ def test_the_command_tells_and_writes(file, tmp_path):
     done = CliRunner().invoke(app, ["search", str(file), "--limit", "0.9", *size, *out])
     assert done.exit_code == 0, done.output
     assert "4 of 4 schedules keep" in done.output
-    assert "Simulated: patients of card" in done.output
+    assert "Simulated: patients of population mds_post_hma" in done.output
     names = {path.name for path in (tmp_path / "found").iterdir()}
     assert names == {"search.nc", "schedules.csv", "differences.csv", "search.svg"}
     none = CliRunner().invoke(app, ["search", str(file), "--limit", "0.000001", *size, *out])
     assert none.exit_code == 2
     assert "none of 4 schedules keeps" in none.output
-    assert "- low" in none.output  # nearest first
+    assert "-  low" in none.output  # nearest first
     wrong = CliRunner().invoke(app, ["search", str(file), "--limit", "1.5", *size, *out])
     assert wrong.exit_code == 2
     assert "limit of dlt: 1.5; allowed: above 0, below 1" in wrong.output
