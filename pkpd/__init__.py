@@ -10,6 +10,7 @@ Verbs, and the few nouns that a first script needs, are here. The rest is in pub
 `pkpd.pymc`        structures inside a ``pm.Model`` of one's own
 `pkpd.evidence`    learning from published outcomes, and predicting trials with what was learned
 `pkpd.designs`     phase I dose-finding designs: next dose, decision tables, characteristics
+`pkpd.search`      menus of schedules: limits, the Pareto set, a short list
 `pkpd.forecasting` one patient's counts to come: schedules, tables, banks
 `pkpd.endpoints`   recovery, grades, dose-limiting toxicity, response, death
 `pkpd.data`        data sets and their readers

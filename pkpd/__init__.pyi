@@ -14,6 +14,7 @@ from . import (
     report,
     results,
     schedule,
+    search,
     subjects,
     trials,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "report",
     "results",
     "schedule",
+    "search",
     "simulate",
     "source",
     "subjects",

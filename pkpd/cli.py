@@ -19,6 +19,7 @@ import typer
 from pkpd import __version__
 from pkpd.errors import PkpdError
 from pkpd.forecasting.options import forecast_options
+from pkpd.search.options import search_options
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
@@ -290,6 +291,15 @@ def forecast(**asked: Any) -> None:
     """Forecast a patient's counts from those seen so far: when they are back, and risks."""
     with _told():
         for line in forecast_options(**asked):
+            typer.echo(line)
+
+
+@app.command(name="search")
+@functools.wraps(search_options)
+def search(**asked: Any) -> None:
+    """Find the schedules of a menu that keep a risk limit, and a short list to compare further."""
+    with _told():
+        for line in search_options(**asked):
             typer.echo(line)
 
 

@@ -8,6 +8,7 @@ from pkpd.fitting.fit import Fit
 from pkpd.fitting.maximum.individual_estimates import IndividualEstimates
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.forecasting.result import Forecast
+from pkpd.search.result import SearchResult
 
 __all__ = [
     "ComparisonResult",
@@ -18,5 +19,6 @@ __all__ = [
     "MaximumLikelihood",
     "PairRow",
     "Scenario",
+    "SearchResult",
     "TrialResult",
 ]

@@ -13,8 +13,8 @@ FACADES = ("models", "checks", "plots", "pymc", "results")  # public names and n
 LAYERS = ("errors", "float64", "machine", "arguments", "units", "body", "distributions", "schedule",
           "subjects", "trials", "cards", "data", "designs", "kinetics", "marrow", "model", "solve",
           "course", "endpoints", "predict", "leukaemia", "fitting", "evidence", "nonmem",
-          "export", "ensemble", "forecasting", "comparison", "report", *FACADES, "explorer",
-          "cli")  # fmt: skip
+          "export", "ensemble", "forecasting", "comparison", "report", "search", *FACADES,
+          "explorer", "cli")  # fmt: skip
 
 
 def test_modules_are_of_readable_size_and_say_what_they_are():

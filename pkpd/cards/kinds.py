@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pkpd.cards.tables import Table
 
-_COMMANDS = {"design": "pkpd design", "trial": "pkpd compare", "scenario": "pkpd compare"}
+_COMMANDS = {
+    "design": ("pkpd design",),
+    "trial": ("pkpd compare", "pkpd search"),
+    "scenario": ("pkpd compare",),
+    "menu": ("pkpd search",),
+}
 
 
 def check_command(root: Table, command: str) -> None:
@@ -15,7 +20,7 @@ def check_command(root: Table, command: str) -> None:
     root
         The file.
     command
-        What it was given to: ``"pkpd design"`` or ``"pkpd compare"``.
+        What it was given to, such as ``"pkpd design"``.
 
     Raises
     ------
@@ -24,8 +29,8 @@ def check_command(root: Table, command: str) -> None:
     """
     # a schedule of one's own need not say its kind
     kind = root.data.get("kind", "trial" if "course" in root.data else None)
-    if not isinstance(kind, str) or _COMMANDS.get(kind) == command:
+    if not isinstance(kind, str) or command in _COMMANDS.get(kind, ()):
         return
-    allowed = ", ".join(name for name, own in _COMMANDS.items() if own == command)
-    other = _COMMANDS.get(kind, "pkpd show")
+    allowed = ", ".join(name for name, own in _COMMANDS.items() if command in own)
+    (other, *_) = _COMMANDS.get(kind, ("pkpd show",))
     root.refuse("kind", f"{command} takes no {kind} file", allowed, f"use {other} {root.file}")

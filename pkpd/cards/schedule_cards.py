@@ -30,6 +30,8 @@ from pkpd.schedule.amounts import show_amount
 
 _DOSE_KEYS = ("drug", "amount", "days", "route", "duration", "hour", "cap_mg", "strengths_mg")
 _EXAMPLES = {"amount": 'an amount such as "5 mg/m^2"', "days": 'days such as "1-5"'}
+NO_GATE = "none"
+"""In the place of a gate's name: there is none."""
 _WORDS = {"cycle_days": "cycle length in days", "start_day": "start on day", "cap_mg": "cap in mg"}
 
 
@@ -337,6 +339,8 @@ def _build_modification(part: Part, rules: list[DoseRule]) -> DoseModification:
 
 def _gate(table: Table, key: str, values: Mapping[str, Any], library: Library) -> Gate | None:
     gate = values.get(key)
+    if gate == NO_GATE and NO_GATE not in library.gates:
+        return None
     if isinstance(gate, str):
         return library.gates[known_name(table, key, gate, library.gates)]
     return gate

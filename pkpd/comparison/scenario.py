@@ -18,6 +18,7 @@ from pkpd.cards.drug_actions import MARROWS
 from pkpd.cards.every_problem import every_problem
 from pkpd.cards.files import nearest_of
 from pkpd.cards.kinds import check_command
+from pkpd.cards.menu_cards import load_menu
 from pkpd.cards.model_cards import check_card
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import load_rule
@@ -291,6 +292,7 @@ def check_file(path: str | Path) -> list[str]:
         "leukaemia": read_leukaemia_card,
         "evidence_populations": read_populations,
         "design": _read_design,
+        "menu": load_menu,
     }
     if kind in readers:
         return every_problem(Path(path), readers[kind])

@@ -1,0 +1,242 @@
+"""What is kept of every lane of a schedule, and what it comes to over patients and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.cards.menus import MEASURES, Measure, dose_measure
+from pkpd.comparison.crossed import crossed
+from pkpd.comparison.lanes import LaneEndpoints, can_be_judged, evaluable
+from pkpd.comparison.uncertainty import paired_difference, risk
+from pkpd.course.course import Course
+from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.schedule import Regimen
+
+Floats = NDArray[np.float64]
+Lanes = NDArray[np.float32]
+
+_LEAST = 1e-6  # of a count, before its logarithm is taken
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a schedule plans to give.
+
+    Attributes
+    ----------
+    per_week
+        Drug -> amount in a week, over the simulated days.
+    units
+        Drug -> unit of it.
+    """
+
+    per_week: Mapping[str, float]
+    units: Mapping[str, str]
+
+
+def planned(regimen: Regimen, days: int) -> Planned:
+    """Amounts that a schedule plans to give in the first days, by drug, in a week.
+
+    Parameters
+    ----------
+    regimen
+        The schedule.
+    days
+        Simulated days.
+
+    Returns
+    -------
+    Planned
+        Without drugs whose doses have several units.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import daily
+    >>> one = daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
+    >>> planned(one, 35).per_week
+    {'clofarabine': 5.0}
+    """
+    total: dict[str, float] = {}
+    units: dict[str, set[str]] = {}
+    for course, start in zip(regimen.courses, regimen.start_days, strict=True):
+        for rule in course.doses:
+            given = sum(
+                start + cycle * course.cycle_days + day - 1 <= days
+                for cycle in range(course.cycles)
+                for day in rule.days
+            )
+            total[rule.drug] = total.get(rule.drug, 0.0) + given * rule.amount
+            units.setdefault(rule.drug, set()).add(rule.unit)
+    one_unit = {drug: next(iter(found)) for drug, found in units.items() if len(found) == 1}
+    return Planned({drug: 7.0 * total[drug] / days for drug in one_unit}, one_unit)
+
+
+def dose_measures(plans: Sequence[Planned]) -> tuple[Measure, ...]:
+    """Dose intensities of the drugs of some schedules; of those with one unit in all of them."""
+    found = []
+    for drug in dict.fromkeys(drug for plan in plans for drug in plan.units):
+        units = {plan.units[drug] for plan in plans if drug in plan.units}
+        most = max(plan.per_week.get(drug, 0.0) for plan in plans)
+        if len(units) == 1 and most > 0.0:
+            found.append(dose_measure(drug, next(iter(units)), most))
+    return tuple(found)
+
+
+def days_low(course: Course) -> Floats:
+    """Days of each lane with neutrophils or platelets below their lowest threshold, ``[L]``.
+
+    Days after death are among them: who dies early must not look better for it.
+    """
+    low = np.zeros((course.lanes, course.days), dtype=bool)
+    for line, levels in THRESHOLDS.items():
+        if line in course.mornings:
+            low |= course.own(line) < levels[0]
+    low |= np.arange(course.days)[None, :] >= course.mornings_alive[:, None]
+    return low.sum(axis=1).astype(float)
+
+
+def lanes_of(
+    found: LaneEndpoints, course: Course, clock: str, plan: Planned, doses: Sequence[Measure]
+) -> dict[str, Lanes]:
+    """One number of every lane by measure; NaN where it has none.
+
+    Parameters
+    ----------
+    found, course
+        Endpoints of a comparison, and what they were read off.
+    clock
+        Main clock of the rule.
+    plan, doses
+        Planned amounts, and measures of dose intensity.
+    """
+    values = {(name, line): value for (name, line, _), value in found.values.items()}
+    made: dict[str, Floats] = {"days_low": days_low(course)}
+    if clock in found.dlt:
+        made["dlt"] = found.dlt[clock]
+    for line in THRESHOLDS:
+        if ("nadir", line) in values:
+            made[f"nadir_{line}"] = np.log(np.maximum(values["nadir", line], _LEAST))
+            made[f"grade_4_{line}"] = values["grade_4", line]
+    if ("remission_any_counts", "") in values:
+        made["remission"] = values["remission_any_counts", ""]
+    if course.cumulative_hazard is not None:
+        made["death"] = np.isfinite(course.death_day).astype(float)
+    shares = {
+        words: value
+        for (name, _, words), value in found.values.items()
+        if name == "relative_dose_intensity"
+    }
+    for measure in doses:
+        drug = measure.name.partition("_")[2]
+        amount = plan.per_week.get(drug, 0.0)
+        made[measure.name] = shares.get(drug, np.ones(course.lanes)) * amount
+    return {name: np.asarray(value, dtype=np.float32) for name, value in made.items()}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measure of one schedule.
+
+    Attributes
+    ----------
+    mean
+        Over draws and patients; a geometric mean where the measure is compared by ratio.
+    lower, upper
+        90 % interval over draws.
+    mc_error
+        Standard error of the mean from finite numbers of draws and patients.
+    by_draw : float[M]
+        Freed of patient noise; NaN for draws without a verdict.
+    judged
+        Share of the lanes that have a value.
+    shift_error
+        The part of the standard error that the figures of all draws share: that of the patients.
+    """
+
+    mean: float
+    lower: float
+    upper: float
+    mc_error: float
+    by_draw: Floats
+    judged: float
+    shift_error: float = 0.0
+
+
+def figure(measure: Measure, lanes: Lanes) -> Figure:
+    """Sum up one measure of the lanes ``[M, N]`` of a schedule."""
+    matrix = lanes.astype(float)
+    by_draw = np.full(len(matrix), np.nan)
+    if not can_be_judged(matrix):
+        return Figure(np.nan, np.nan, np.nan, np.nan, by_draw, 0.0)
+    known = ~np.isnan(matrix).all(axis=1)
+    found, parts = risk(evaluable(matrix)), crossed(evaluable(matrix))
+    of_draws = 0.0 if np.isnan(parts.draws) else parts.draws / known.sum()
+    shift = float(np.sqrt(max(found.mc_error**2 - of_draws, 0.0)))
+    by_draw[known] = found.by_draw
+    middle, error = found.estimate, found.mc_error
+    lower, upper = found.lower, found.upper
+    if measure.ratio:
+        middle, lower, upper = (float(np.exp(v)) for v in (middle, lower, upper))
+        by_draw, error, shift = np.exp(by_draw), error * middle, shift * middle
+    judged = float(1.0 - np.isnan(matrix).mean())
+    return Figure(middle, lower, upper, error, by_draw, judged, shift)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One schedule against another in the same patients and draws.
+
+    Attributes
+    ----------
+    difference, lower, upper
+        First minus second with its 90 % interval over draws; the ratio where the measure is
+        compared so.
+    mc_error
+        Standard error of the difference.
+    p_first_better
+        Share of draws in which the first is better.
+    """
+
+    difference: float
+    lower: float
+    upper: float
+    mc_error: float
+    p_first_better: float
+
+    def matters(self, measure: Measure) -> bool:
+        """Whether the difference is beyond the margin, and its interval on one side of none."""
+        none = 1.0 if measure.ratio else 0.0
+        one_side = self.lower > none or self.upper < none
+        return bool(one_side and beyond(measure, self.difference))
+
+
+def beyond(measure: Measure, difference: float) -> bool:
+    """Whether a difference, or a ratio, of a measure is one that matters."""
+    if measure.ratio:
+        difference = float(np.log(difference))
+    return bool(abs(difference) > measure.least)
+
+
+def contrast(measure: Measure, first: Lanes, second: Lanes) -> Contrast | None:
+    """Paired difference of two schedules' lanes ``[M, N]``; ``None`` where nobody has both."""
+    a, b = first.astype(float), second.astype(float)
+    both = ~np.isnan(a - b).all(axis=1)
+    if not (both.any() and can_be_judged(a) and can_be_judged(b)):
+        return None
+    found = paired_difference(a[both], b[both])
+    middle, lower, upper, error = found.estimate, found.lower, found.upper, found.mc_error
+    if measure.ratio:
+        middle, lower, upper = (float(np.exp(v)) for v in (middle, lower, upper))
+        error *= middle
+    first_is_lower = found.probability_a_safer
+    better = first_is_lower if measure.better == "low" else 1.0 - first_is_lower
+    return Contrast(middle, lower, upper, error, better)
+
+
+def every_measure(doses: Sequence[Measure]) -> dict[str, Measure]:
+    """Measures of a menu by name."""
+    return {**MEASURES, **{one.name: one for one in doses}}

@@ -1,0 +1,304 @@
+"""A search in words and tables."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pkpd.cards.menus import Measure
+from pkpd.forecasting.words import aligned
+from pkpd.search.measures import Contrast, Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pkpd.search.result import SearchResult
+
+IN_WORDS = {
+    "posterior": "under the learned posterior",
+    "prior": "under the prior, before any published outcome",
+    "without leukaemia": "in the marrow without leukaemia",
+    "fit": "in the marrow that was fitted",
+}
+HEADS = {
+    "dlt": "DLT",
+    "remission": "remission",
+    "death": "death",
+    "days_low": "days low",
+    "nadir_neutrophils": "nadir ANC",
+    "nadir_platelets": "nadir PLT",
+    "grade_4_neutrophils": "grade 4 ANC",
+    "grade_4_platelets": "grade 4 PLT",
+}
+
+
+def shown(measure: Measure, value: float, *, sign: bool = False) -> str:
+    """Figure of a measure as text; a difference with ``sign=True``, without its unit."""
+    if np.isnan(value):
+        return "-"
+    if measure.ratio:
+        return f"x {value:.2f}" if sign else f"{value:.2g}"
+    plus = "+" if sign else ""
+    if measure.unit == "probability":
+        return f"{100.0 * value:{plus}.0f}" + ("" if sign else " %")
+    return f"{value:{plus}.1f}"
+
+
+def head(measure: Measure) -> str:
+    """Short name of a measure, for a column."""
+    return HEADS.get(measure.name, measure.words)
+
+
+def interval(measure: Measure, figure: Figure) -> str:
+    """Figure with its 90 % interval over draws."""
+    low, high = shown(measure, figure.lower), shown(measure, figure.upper)
+    if low == "-":
+        return shown(measure, figure.mean)
+    return f"{shown(measure, figure.mean)} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+
+
+def first_sentence(found: SearchResult) -> str:
+    """Tell the answer in one sentence."""
+    one, limits = found.answers[found.view], found.menu.limits
+    kept = int(one.allowed(limits).sum())
+    told = " and ".join(limit.words for limit in limits)
+    if not found.short_list:
+        return f"None of {len(found.members)} schedules keeps {told}."
+    names = "; ".join(found.short_list)
+    return (
+        f"{kept} of {len(found.members)} schedules {'keeps' if kept == 1 else 'keep'} {told} "
+        f"{IN_WORDS[found.view]}; worth comparing: {names}."
+    )
+
+
+def summary_of(found: SearchResult) -> str:
+    """Tell the answer: short list, what separates its members, what other views say of them."""
+    one, limits = found.answers[found.view], found.menu.limits
+    kept = int(one.allowed(limits).sum())
+    told = " and ".join(limit.words for limit in limits)
+    parts = [
+        f"{kept} of {len(found.members)} schedules keep {told} {IN_WORDS[found.view]}.",
+        "",
+        *_schedules(found),
+    ]
+    if found.short_list:
+        parts += ["", *_separated(found), "", *_elsewhere(found)]
+    parts += ["", *(f"! {text}" for text in notes(found))]
+    return "\n".join(parts).rstrip()
+
+
+def _schedules(found: SearchResult) -> list[str]:
+    """Table of the listed schedules; of those nearest to the limit where none is allowed."""
+    one, limits = found.answers[found.view], found.menu.limits
+    names = _columns(found)
+    members = (
+        list(found.short_list)
+        or sorted(one.members, key=lambda m: max(one.beyond(m, limit)[0] for limit in limits))[
+            : found.menu.keep
+        ]
+    )
+    rows = [("   schedule", *(head(one.measures[n]) for n in names), "beyond limit")]
+    for number, member in enumerate(members, start=1):
+        figures = one.figures[member]
+        texts = (
+            interval(one.measures[n], figures[n]) if n == names[0] else
+            shown(one.measures[n], figures[n].mean)
+            for n in names
+        )  # fmt: skip
+        beyond = " ".join(_probability(*one.beyond(member, limit)) for limit in limits)
+        place = f"{number}." if found.short_list else "-"
+        rows.append((f"{place:2} {member}", *texts, beyond))
+    lines = aligned(rows)
+    front = one.pareto(found.objectives[found.view]) & one.allowed(limits)
+    others = [m for m, good in zip(one.members, front, strict=True) if good and m not in members]
+    key = "In brackets the 90 % interval over draws; beyond limit: probability that it is not kept"
+    lines.append(f"{key}; the first is the compromise.")
+    if others:
+        lines.append(
+            f"{len(others)} more allowed schedules are better than each other in something: "
+            "schedules.csv has all."
+        )
+    for number, member in enumerate(found.short_list, start=1):
+        near = found.stands_for(member)
+        if near:
+            lines.append(f"{number} stands for {'; '.join(near)}, which differ by no margin.")
+    return lines
+
+
+def _columns(found: SearchResult) -> list[str]:
+    """Measures of the table: those compared by, the limited first, and death where there is any."""
+    one = found.answers[found.view]
+    limited = [limit.of for limit in found.menu.limits if limit.of in one.measures]
+    names = [*limited, *found.objectives[found.view]]
+    return list(dict.fromkeys([*names, *(n for n in ("death",) if n in one.measures)]))
+
+
+def _probability(share: float, error: float) -> str:
+    return "-" if np.isnan(share) else f"{share:.2f}" + (f" +/- {error:.2f}" if error > 0 else "")
+
+
+def _separated(found: SearchResult) -> list[str]:
+    one, columns = found.answers[found.view], _columns(found)
+    if len(found.short_list) < 2:
+        return []
+    lines = ["What separates them (same patients and draws; 90 % interval over draws):"]
+    numbered = list(enumerate(found.short_list, start=1))
+    for (i, first), (k, second) in itertools.combinations(numbered, 2):
+        told = [
+            in_words(one.measures[name], each)
+            for name, each in found.separates(first, second).items()
+            if name in columns
+        ]
+        lines.append(f"  {i} against {k}: {'; '.join(told) or 'nothing that matters'}.")
+    return lines
+
+
+def in_words(measure: Measure, each: Contrast) -> str:
+    """Difference of a measure in words.
+
+    Examples
+    --------
+    >>> from pkpd.search import MEASURES
+    >>> in_words(MEASURES["dlt"], Contrast(0.05, 0.02, 0.09, 0.01, 0.1))
+    'DLT +5 points (+2 to +9)'
+    """
+    low, high = (shown(measure, v, sign=True) for v in (each.lower, each.upper))
+    unit = "" if measure.ratio else {"probability": " points", "day": " days"}.get(
+        measure.unit, f" {measure.unit}"
+    )  # fmt: skip
+    middle = shown(measure, each.difference, sign=True)
+    if low == high:
+        return f"{head(measure)} {middle}{unit}"
+    return f"{head(measure)} {middle}{unit} ({low} to {high})"
+
+
+def _elsewhere(found: SearchResult) -> list[str]:
+    """Tell what the other views say of the listed schedules."""
+    others = list(found.answers.items())[1:]
+    if not (others or found.not_asked):
+        return []
+    rows = [("", *(f"{n}" for n in range(1, len(found.short_list) + 1)))]
+    for name, one in found.answers.items():
+        allowed = dict(zip(one.members, one.allowed(found.menu.limits), strict=True))
+        cells = []
+        for member in found.short_list:
+            figure = one.figures.get(member, {}).get("dlt")
+            risk = "-" if figure is None else shown(one.measures["dlt"], figure.mean)
+            cells.append(risk + ("" if allowed.get(member, True) else " x"))
+        rows.append((name, *cells))
+    lines = ["Risk of a DLT under other views (x: not allowed there):", *aligned(rows)]
+    for name, one in others:
+        own = found.lists[name]
+        kept = int(one.allowed(found.menu.limits).sum())
+        text = f"{IN_WORDS[name].capitalize()}: {kept} of {len(one.members)} schedules allowed"
+        same = [str(found.short_list.index(m) + 1) for m in own if m in found.short_list]
+        new = [m for m in own if m not in found.short_list]
+        if own:
+            text += f"; its own short list: {', '.join(same)}{'; ' if same and new else ''}"
+            text += "; ".join(new)
+        lines += [f"{text}.", *_turned(found, name)]
+    for name, why in found.not_asked.items():
+        some = "for some schedules " if name in found.answers else ""
+        lines.append(f"{IN_WORDS[name].capitalize()} there is {some}no answer: {why}")
+    return lines
+
+
+def _turned(found: SearchResult, view: str) -> list[str]:
+    """Differences that matter and that another view turns round."""
+    one, lines = found.answers[view], []
+    numbered = list(enumerate(found.short_list, start=1))
+    for (i, first), (k, second) in itertools.combinations(numbered, 2):
+        if first not in one.lanes or second not in one.lanes:
+            continue
+        for name, each in found.separates(first, second).items():
+            other = one.contrast(first, second, name) if name in one.measures else None
+            if other is None or not other.matters(one.measures[name]):
+                continue
+            none = 1.0 if one.measures[name].ratio else 0.0
+            if (each.difference - none) * (other.difference - none) < 0.0:
+                words = in_words(one.measures[name], other)
+                lines.append(f"  There {i} against {k} has {words}, the other way round.")
+    return lines
+
+
+def notes(found: SearchResult) -> list[str]:
+    """Tell what deserves attention, one sentence each."""
+    one, told = found.answers[found.view], []
+    for limit in found.menu.limits:
+        unsure = 0
+        for member in one.members:
+            share, error = one.beyond(member, limit)
+            unsure += abs(share - limit.probability) < 1.96 * error
+        if unsure:
+            told.append(
+                f"Whether {limit.words} is within Monte Carlo error for {unsure} of "
+                f"{len(one.members)} schedules: more draws or patients would tell."
+            )
+    judged = [one.figures[m]["dlt"].judged for m in one.members if "dlt" in one.measures]
+    if judged and min(judged) < 0.95:
+        told.append(
+            f"The risk of a DLT is that of the {min(judged):.0%} to {max(judged):.0%} of patients "
+            "whom the rule can judge: who died before its day, or has leukaemia on it, is not."
+        )
+    return told + [
+        f"{text.rstrip('.')}." for text in found.menu.notes[:1] if "combinations" in text
+    ]
+
+
+def frame_of(found: SearchResult) -> pd.DataFrame:
+    """One row for each view, schedule and measure."""
+    import pandas as pd
+
+    rows = []
+    for view, one in found.answers.items():
+        allowed = one.allowed(found.menu.limits)
+        front = one.pareto(found.objectives[view])
+        for i, member in enumerate(one.members):
+            place = found.lists[view].index(member) + 1 if member in found.lists[view] else 0
+            limits = [(limit, *one.beyond(member, limit)) for limit in found.menu.limits]
+            beyond = {limit.words: share for limit, share, _ in limits}
+            beyond |= {f"{limit.words}, mc_error": error for limit, _, error in limits}
+            about = {
+                "view": view,
+                "schedule": member,
+                "allowed": bool(allowed[i]),
+                "pareto": bool(front[i]),
+                "listed": place,
+                **beyond,
+            }
+            for name, figure in one.figures[member].items():
+                measure = one.measures[name]
+                about_measure = {"measure": name, "unit": measure.unit, "better": measure.better}
+                numbers = {
+                    "estimate": figure.mean,
+                    "lower": figure.lower,
+                    "upper": figure.upper,
+                    "mc_error": figure.mc_error,
+                    "judged": figure.judged,
+                }
+                rows.append({**about, **about_measure, **numbers})
+    return pd.DataFrame(rows)
+
+
+def differences_of(found: SearchResult) -> pd.DataFrame:
+    """One row for each view, pair of listed schedules and measure."""
+    import pandas as pd
+
+    rows = []
+    pairs: Sequence[tuple[str, str]] = list(itertools.combinations(found.short_list, 2))
+    for view, one in found.answers.items():
+        for (first, second), name in itertools.product(pairs, one.measures):
+            each = one.contrast(first, second, name)
+            if each is None:
+                continue
+            measure = one.measures[name]
+            about = {"view": view, "first": first, "second": second, "measure": name}
+            kind = "ratio" if measure.ratio else "difference"
+            rows.append({**about, "unit": measure.unit, "kind": kind, **vars(each),
+                         "matters": each.matters(measure)})  # fmt: skip
+    columns = ("view", "first", "second", "measure", "unit", "kind", "difference", "lower",
+               "upper", "mc_error", "p_first_better", "matters")  # fmt: skip
+    return pd.DataFrame(rows, columns=pd.Index(columns))

@@ -1,0 +1,245 @@
+"""A search from end to end: figures, limits, pairs, other views, the command, bad input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import pkpd
+from pkpd.cli import app
+from pkpd.comparison.uncertainty import paired_difference
+from pkpd.course.course import Course
+from pkpd.errors import PkpdError
+from pkpd.evidence.posterior.shipped import shipped_posterior
+from pkpd.search import Limit, NothingAllowedError, load_menu, menu_of, search_schedules
+from pkpd.search.measures import days_low, planned
+from pkpd.search.simulate import PRIOR, WITHOUT
+
+FILE = """
+title = "Lenalidomide, how much and how long"
+population = "mds_post_hma"
+rule = "leukemia_d42_generic"
+rule_is_protocols = false
+horizon_days = 80
+{kind}
+
+[dose.lenalidomide]
+amount = "10 mg"
+days = "1-21"
+route = "oral"
+
+[modification.counts]
+drug = "lenalidomide"
+hold_below = {{ neutrophils = 1.0 }}
+resume_at = {{ neutrophils = 1.5 }}
+levels = ["2.5 mg"]
+
+[course.treatment]
+doses = ["lenalidomide"]
+cycle_days = 28
+modifications = ["counts"]
+
+{rows}
+"""
+AMOUNTS = {"low": "5 mg", "middle": "10 mg", "again": "10 mg", "high": "25 mg"}
+ROWS = "".join(
+    f'[[cohort]]\nid = "{name}"\nchange.lenalidomide = {{ amount = "{amount}" }}\n'
+    for name, amount in AMOUNTS.items()
+)
+SIZE = {"patients": 40, "draws": 6}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("menu") / "menu.toml"
+    path.write_text(FILE.format(kind='kind = "menu"', rows=ROWS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def menu(file):
+    return replace(load_menu(file), limits=(Limit("dlt", at_most=0.9),), **SIZE)
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(menu, told):
+    return search_schedules(
+        menu, marrow="friberg", repeat=False, on_progress=lambda *step: told.append(step)
+    )
+
+
+def test_figures_are_those_of_a_comparison(found, file, tmp_path):
+    path = tmp_path / "trial.toml"
+    path.write_text(FILE.format(kind="", rows=ROWS))
+    result = pkpd.compare(path, marrow="friberg", **SIZE)
+    rows = {(r.cohort, r.endpoint, r.line): r for r in result.trials[0].rows}
+    data = found.dataset.sel(view=WITHOUT)
+    for member in found.members:
+        for measure, key in (
+            ("dlt", ("dlt", "")),
+            ("grade_4_neutrophils", ("grade_4", "neutrophils")),
+        ):
+            row, mine = rows[(member, *key)], data.sel(schedule=member, measure=measure)
+            wanted = (row.estimate, row.lower, row.upper, row.mc_error)
+            got = [float(mine[name]) for name in ("figure", "lower", "upper", "mc_error")]
+            np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+def test_schedules_meet_the_same_patients_and_draws(found):
+    lanes = found.answers[WITHOUT].lanes
+    for name in lanes["middle"]:
+        np.testing.assert_array_equal(lanes["middle"][name], lanes["again"][name])
+    contrast = found.answers[WITHOUT].contrast("middle", "again", "dlt")
+    assert (contrast.difference, contrast.p_first_better) == (0.0, 0.5)
+    low, high = (lanes[m]["days_low"].astype(float) for m in ("low", "high"))
+    mine = found.answers[WITHOUT].contrast("high", "low", "days_low")
+    own = paired_difference(high, low)
+    assert mine.difference == pytest.approx(float((high - low).mean()))
+    assert mine.mc_error == pytest.approx(own.mc_error)
+    assert mine.difference > 0.0
+    assert mine.p_first_better == pytest.approx(1.0 - own.probability_a_safer) or (
+        mine.p_first_better == own.probability_a_safer
+    )
+
+
+def test_a_nadir_is_a_geometric_mean_and_is_compared_by_its_ratio(found):
+    one = found.answers[WITHOUT]
+    logs = {m: one.lanes[m]["nadir_neutrophils"].astype(float) for m in ("low", "high")}
+    assert one.figures["low"]["nadir_neutrophils"].mean == pytest.approx(
+        np.exp(logs["low"].mean()), rel=1e-6
+    )
+    ratio = one.contrast("high", "low", "nadir_neutrophils")
+    assert ratio.difference == pytest.approx(np.exp((logs["high"] - logs["low"]).mean()), rel=1e-6)
+    assert ratio.difference < 1.0
+    assert ratio.p_first_better == 0.0  # lower counts are worse
+
+
+def test_the_dose_given_is_what_was_planned_and_not_held(found):
+    data = found.dataset.sel(view=WITHOUT, measure="dose_lenalidomide")["figure"]
+    planned_in_a_week = {"low": 5.0, "middle": 10.0, "high": 25.0}
+    for member, amount in planned_in_a_week.items():
+        most = amount * 21 * 7 / 80
+        assert 0.2 * most < float(data.sel(schedule=member)) <= most + 1e-6
+    share = [float(data.sel(schedule=m)) / a for m, a in planned_in_a_week.items()]
+    assert share[0] > share[1] > share[2]  # more is held of the higher doses
+
+
+def test_planned_amounts_are_counted_to_the_last_day():
+    regimen = pkpd.on_off("lenalidomide", "10 mg", on=21, off=7, cycles=3)
+    assert planned(regimen, 70).per_week == {"lenalidomide": pytest.approx(10 * (42 + 14) * 7 / 70)}
+
+
+def test_days_after_death_are_low():
+    counts = {"neutrophils": np.array([[1.0, 0.4, 1.0, 1.0]] * 2)}
+    counts["platelets"] = np.array([[50.0, 50.0, 10.0, 50.0]] * 2)
+    hazard = np.array([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 9.0]])
+    course = Course(
+        mornings=counts,
+        platelets_with_transfused=None,
+        transfused=np.zeros((2, 4), dtype=bool),
+        first_day=np.ones((2, 1), dtype=np.int64),
+        cumulative_hazard=hazard,
+        death_score=np.array([0.5, 0.5]),
+    )
+    assert course.mornings_alive.tolist() == [4, 3]
+    assert days_low(course).tolist() == [2.0, 3.0]
+
+
+def test_the_result_tells_everything(found, told, tmp_path):
+    data = found.dataset
+    assert data.sizes["schedule"] == 4
+    assert data["by_draw"].sizes["draw"] == SIZE["draws"]
+    listed = data["listed"].sel(view=WITHOUT)
+    order = [str(data["schedule"].values[int(np.flatnonzero(listed == n)[0])])
+             for n in range(1, int(listed.max()) + 1)]  # fmt: skip
+    assert tuple(order) == found.short_list
+    assert not {"middle", "again"} <= set(found.short_list)  # the same adds nothing
+    paths = found.save(tmp_path)
+    with xr.open_dataset(paths[0]) as again:
+        np.testing.assert_array_equal(again["figure"], data["figure"])
+    assert all(path.stat().st_size > 500 for path in paths)
+    table = found.table()
+    assert set(table["schedule"]) == set(found.members)
+    text = found.summary()
+    assert "4 of 4 schedules keep Pr(risk of a DLT > 0.9) <= 0.25" in text
+    assert "What separates them" in text
+    assert repr(found).startswith("SearchResult(4 of 4")
+    assert [step[0] for step in told] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert {step[1] for step in told} == {4.0}
+
+
+def test_a_limit_that_nothing_keeps_is_one_sentence_with_the_nearest(menu):
+    with pytest.raises(NothingAllowedError) as caught:
+        search_schedules(menu, marrow="friberg", repeat=False, limits=[Limit("dlt", at_most=1e-6)])
+    text = str(caught.value)
+    assert text.startswith("menu menu: none of 4 schedules keeps Pr(risk of a DLT > 1e-06) <= 0.25")
+    assert "nearest is 'low' with " in text
+    result = caught.value.found
+    assert result.short_list == ()
+    assert result.dataset.sizes["first"] == 0
+    assert "None of 4 schedules" in result.sentence()
+    assert "0 of 4 schedules keep" in result.summary()
+
+
+def test_limits_of_what_the_marrow_lacks_and_runs_too_large_are_refused(menu):
+    limits = [Limit("remission", at_least=0.2)]
+    with pytest.raises(PkpdError, match="limit of remission: the marrow that answers"):
+        search_schedules(menu, marrow="friberg", limits=limits)
+    with pytest.raises(PkpdError, match="are 40,000,000 lanes; allowed: at most 10,000,000"):
+        search_schedules(menu, marrow="friberg", patients=10_000, draws=1000)
+    with pytest.raises(PkpdError, match="objectives: 'remision' is no measure"):
+        search_schedules(menu, objectives=["remision"])
+    with pytest.raises(PkpdError, match="menu, a: '5 mg' is a str"):
+        search_schedules({"a": "5 mg"})
+    with pytest.raises(PkpdError, match="search_schedules, population: it is missing"):
+        search_schedules({"a": menu.members[0].regimen})
+    with pytest.raises(PkpdError, match="rule: it is given, and the menu has its own"):
+        search_schedules(menu, rule="len_mec_2018")
+
+
+def test_the_command_tells_and_writes(file, tmp_path):
+    size = ["--patients", "20", "--draws", "3", "--marrow", "friberg", "--once"]
+    out = ["--out", str(tmp_path / "found")]
+    done = CliRunner().invoke(app, ["search", str(file), "--limit", "0.9", *size, *out])
+    assert done.exit_code == 0, done.output
+    assert "4 of 4 schedules keep" in done.output
+    assert "Simulated: patients of population mds_post_hma" in done.output
+    names = {path.name for path in (tmp_path / "found").iterdir()}
+    assert names == {"search.nc", "schedules.csv", "differences.csv", "search.svg"}
+    none = CliRunner().invoke(app, ["search", str(file), "--limit", "0.000001", *size, *out])
+    assert none.exit_code == 2
+    assert "none of 4 schedules keeps" in none.output
+    assert "-  low" in none.output  # nearest first
+    wrong = CliRunner().invoke(app, ["search", str(file), "--limit", "1.5", *size, *out])
+    assert wrong.exit_code == 2
+    assert "limit of dlt: 1.5; allowed: above 0, below 1" in wrong.output
+
+
+@pytest.mark.slow
+def test_the_answer_is_repeated_under_the_prior_and_in_the_other_marrow():
+    if shipped_posterior() is None:
+        pytest.skip("no posterior is shipped")
+    give = {"drug": "clofarabine", "route": "iv", "duration": "1 h", "days": "1-5"}
+    doses = {a: pkpd.daily(amount=f"{a} mg/m^2", **give) for a in ("5", "20")}
+    menu = menu_of(doses, "rr_aml", "leukemia_d42_generic", 60, patients=30, draws=4)
+    found = search_schedules(menu, limits=[Limit("dlt", at_most=0.95)], marrow="leukaemia")
+    assert list(found.answers) == ["posterior", PRIOR, WITHOUT]
+    assert not found.not_asked
+    data = found.dataset
+    remission = data["figure"].sel(measure="remission")
+    assert np.isnan(remission.sel(view=WITHOUT)).all()
+    assert (remission.sel(view="posterior", schedule="20") > remission.sel(
+        view="posterior", schedule="5")).item()  # fmt: skip
+    # the same patients under other draws: bodies alike, parameters not
+    draws = data["by_draw"].sel(measure="nadir_neutrophils", schedule="20")
+    assert float(draws.sel(view=PRIOR).std()) != float(draws.sel(view="posterior").std())
+    assert "Risk of a DLT under other views" in found.summary()
