@@ -316,8 +316,8 @@ def _from_frame(
     cells = [frame[label].tolist() for label in frame.columns]
     rows = [list(row) for row in zip(*cells, strict=True)]
     # a frame may say which line of a file its first row is
-    first = int(getattr(frame, "attrs", {}).get("first_line", 0))
-    numbered = [(first + i, row) for i, row in enumerate(rows) if not _ignored(row, ignore)]
+    first = int(getattr(frame, "attrs", {}).get("first_line", first))
+    numbered = [(i, row) for i, row in enumerate(rows) if not _ignored(row, ignore)]
     return Sheet(
         name,
         header,

@@ -132,10 +132,9 @@ def read_listing(path: str | Path) -> Listing:
     PkpdError
         If the file cannot be read, or holds neither a control stream nor an estimation step.
 
-    Examples
-    --------
-    >>> listing = read_listing("run1.lst")  # doctest: +SKIP
-    >>> listing.last, listing.final.theta, listing.condition_number  # doctest: +SKIP
+    Notes
+    -----
+    ``read_listing("run1.lst").final.theta`` are the final estimates of the last step.
     """
     path = Path(path)
     text = _text(path)
