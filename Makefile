@@ -6,13 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: compare test newest bench fits evidence lint types cards contracts slow wheel lock clean
+.PHONY: compare test newest bench trust fits evidence lint types cards contracts slow docs wheel release lock clean
 
 compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The tests with the newest releases of everything, in build/newest; not the locked ones.
 newest:
@@ -22,20 +22,27 @@ newest:
 bench: $(VENV)/run.stamp
 	$(BIN)/python -m benchmarks.performance $(ARGS)
 
+# Cases that NONMEM, Stan and nlmixr2 have answered, in one table; build/trust/cases.md.
+# Longer fits, too: make trust ARGS=--full
+trust: $(VENV)/run.stamp
+	$(BIN)/python -m benchmarks.trust $(ARGS)
+
 # Fits on published data, reduced length; estimate beside reference in build/fits/summary.csv.
 # All of it: make fits ARGS=--full
 fits: $(VENV)/run.stamp
 	$(BIN)/python fits/run_all.py $(ARGS)
 
-# Learning the leukaemic marrow from published outcomes: reduced, resumable; all of it: ARGS=--full
+# Learning the leukaemic marrow from published outcomes: a few studies and parameters, resumable;
+# all of it: make evidence ARGS=--full
 evidence: $(VENV)/run.stamp
-	$(BIN)/python fits/evidence/calibrate.py --out build/evidence $(if $(ARGS),$(ARGS),--reduced)
+	$(BIN)/python fits/evidence/learn.py --out build/evidence $(ARGS)
 
 # Fits, evidence and documents compile as users do; elsewhere compiling is most of the time.
-LONG := tests/fitting tests/evidence tests/docs
+# The longest come first, in this order, so that both workers end together.
+LONG := tests/docs tests/evidence tests/fitting
 slow: $(VENV)/dev.stamp
-	PKPD_COMPILE=quickly $(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(LONG:%=--ignore=%) $(ARGS)
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(LONG) $(ARGS)
+	PKPD_COMPILE=quickly $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=20 $(LONG:%=--ignore=%) $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=20 $(LONG) $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -50,8 +57,19 @@ contracts: $(VENV)/dev.stamp
 cards: $(VENV)/run.stamp
 	$(BIN)/pkpd check models benchmarks/schedules benchmarks/designs
 
+# The site, in build/docs: tutorials are executed, warnings and links that lead nowhere are errors.
+docs: $(VENV)/docs.stamp
+	rm -rf build/docs build/docs-source
+	$(BIN)/python -m docs.site.assemble build/docs-source
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site -d build/docs-source/.doctrees build/docs-source build/docs
+	$(BIN)/python -m docs.site.links build/docs
+
 wheel: $(VENV)/dev.stamp
 	$(BIN)/python -m hatchling build -t wheel
+
+# Two builds of the last commit that must be equal, into dist; ARGS="--tag v0.1.0 --install python3.12"
+release: $(VENV)/run.stamp
+	$(BIN)/python .ci/release.py $(ARGS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -69,9 +87,14 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	$(PIP) install --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
 
+$(VENV)/docs.stamp: requirements-docs.lock $(VENV)/run.stamp
+	$(PIP) install --require-hashes --only-binary :all: -r requirements-docs.lock
+	@touch $@
+
 lock:
 	uv pip compile pyproject.toml requirements-build.in --extra explorer --universal --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 	uv pip compile pyproject.toml requirements-build.in --extra explorer --extra dev --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements-dev.lock
+	uv pip compile pyproject.toml requirements-build.in --extra explorer --extra docs --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.lock -o requirements-docs.lock
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache

@@ -29,7 +29,7 @@ from .ensemble.source import source
 from .errors import PkpdError
 from .fitting.checks.all_checks import check
 from .fitting.fit import fit
-from .fitting.maximum.individual_estimates import individual
+from .fitting.individual import individual
 from .fitting.saved import load_fit
 from .forecasting.forecast import forecast
 from .nonmem.stream import read_control_stream

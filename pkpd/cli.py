@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pkpd import __version__
+from pkpd.designs.options import design_options
 from pkpd.errors import PkpdError
-from pkpd.forecasting.options import forecast_options
+from pkpd.forecasting.options import forecast_options, visits_options
 from pkpd.search.options import search_options
 
 if TYPE_CHECKING:
@@ -126,6 +127,14 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers simulate (tcp://host:8786), or local: as many "
+            "processes as --jobs says.",
+        ),
+    ] = None,
 ) -> None:
     """Compare the cohorts of trials: nadirs, recovery days, risk of dose-limiting toxicity."""
     from datetime import UTC, datetime
@@ -149,7 +158,7 @@ def compare(
             "marrow": marrow,
             "posterior": posterior.name if posterior else None,
         }
-        rest = {"jobs": jobs, "marrow": marrow, "posterior": posterior}
+        rest = {"jobs": jobs, "cluster": cluster, "marrow": marrow, "posterior": posterior}
         given: dict[str, Any] = {key: value for key, value in rest.items() if value is not None}
         check_writable(out)
         formats = figure_format or ["svg"]
@@ -256,32 +265,12 @@ def check(
         raise typer.Exit(EXIT_PROBLEMS)
 
 
-@app.command()
-def design(
-    file: Annotated[Path, typer.Argument(help="Design file (.toml), as benchmarks/designs has.")],
-    table: Annotated[
-        bool, typer.Option("--table", help="Print the decision table, or pathways instead.")
-    ] = False,
-    ahead: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Print every outcome of the next N cohorts.")
-    ] = 0,
-    characteristics: Annotated[
-        bool,
-        typer.Option("--characteristics", help="Print operating characteristics by scenario."),
-    ] = False,
-    risks: Annotated[
-        str | None,
-        typer.Option(metavar="P,P,...", help="True risks of a DLT instead of the file's."),
-    ] = None,
-    trials: Annotated[int, typer.Option(min=2, help="Simulated trials, where not exact.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of simulated trials.")] = 1,
-) -> None:
+@app.command(name="design")
+@functools.wraps(design_options)
+def design(**asked: Any) -> None:
     """Replay a dose-finding trial: the next dose, and why; tables, operating characteristics."""
     with _told():
-        from pkpd.designs.command import design_lines
-
-        asked = {"table": table, "ahead": ahead, "operating": characteristics, "risks": risks}
-        for line in design_lines(file, **asked, trials=trials, seed=seed):
+        for line in design_options(**asked):
             typer.echo(line)
 
 
@@ -291,6 +280,15 @@ def forecast(**asked: Any) -> None:
     """Forecast a patient's counts from those seen so far: when they are back, and risks."""
     with _told():
         for line in forecast_options(**asked):
+            typer.echo(line)
+
+
+@app.command(name="visits")
+@functools.wraps(visits_options)
+def visits(**asked: Any) -> None:
+    """Choose the days on which blood tells most about the day of recovery."""
+    with _told():
+        for line in visits_options(**asked):
             typer.echo(line)
 
 
@@ -349,6 +347,7 @@ class _Run:
         self.trials: list[TrialResult] = []
         self.cohorts: list[str] = []
         self.written = False
+        self.there = 0
         self._printer: CohortPrinter | None = None
 
     @property
@@ -373,8 +372,8 @@ class _Run:
     def _write(self) -> None:
         from pkpd.report.comparison.tables import write_partial
 
-        write_partial(self.out, self.rows, self.trials)
-        self.written = True
+        write_partial(self.out, self.rows, self.trials, there=self.there)
+        self.written, self.there = True, len(self.trials)
 
     def complete(self) -> str:
         """Sentence that says which results are complete and where."""

@@ -364,17 +364,15 @@ def covariates_at(
     ----------
     population
         What is drawn from.
-    scores : float[n, C]
-        A column for each covariate of the population, in its order.
+    scores
+        ``[n, C]``: a column for each covariate of the population, in its order.
     bsa_formula
         As of `complete_covariates`.
 
     Returns
     -------
-    dict of float[n]
-        Covariates and what follows from them.
-    bool[n]
-        Who is possible and eligible.
+    tuple
+        Covariates and what follows from them, and who is possible and eligible.
     """
     block, keep = _candidates(population, scores @ _copula_factor(population).T, bsa_formula)
     for name, low, high in population.limits:

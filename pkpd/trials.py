@@ -421,10 +421,8 @@ class Trial:
         Arms with their cohorts.
     rule
         Name of the rule card of the trial; a cohort can have its own.
-    rule_is_protocols
-        Whether the protocol itself defines the rule, and not this package.
-    rule_note
-        Why this rule.
+    rule_is_protocols, rule_note
+        Whether the protocol itself defines the rule, and not this package; why this rule.
     grades
         Name of the grade card whose grades 3 and 4 are reported.
     horizon_days
@@ -441,6 +439,8 @@ class Trial:
         Medians its patients are moved to (`pkpd.subjects.with_medians`); what differs from `rule`.
     published
         Results of the trial as a whole, and figures of other trials its design rests on.
+    evidence_studies
+        Names of the trial in the table of published outcomes.
     assumptions
         One sentence for each part of the card that no source gives.
     """
@@ -467,6 +467,7 @@ class Trial:
     growth_factor: GrowthFactorPolicy = NEVER
     medians: tuple[tuple[str, float], ...] = ()
     rule_change: tuple[tuple[str, Any], ...] = ()
+    evidence_studies: tuple[str, ...] = ()
     path: str = field(default="", compare=False)
 
     @property

@@ -11,6 +11,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from tokenize import TokenError
 from typing import Any
 
 from pkpd.errors import UnitError, sentence
@@ -205,11 +206,12 @@ def _unknown(unit: str, token: str) -> str:
     known = [*_ATOMS, *INTERNAL_UNITS.values()]
     same_letters = [name for name in known if name.lower() == token.lower()]
     near = same_letters or difflib.get_close_matches(token, known, n=1, cutoff=0.3)
+    guess = f" (did you mean '{near[0]}'?)" if near else ""
     return sentence(
         where=f"unit '{unit}'",
-        what=f"'{token}' is not a unit known here",
-        remedy=f"did you mean '{near[0]}'?" if near else "see INTERNAL_UNITS for examples",
-    ).replace("?.", "?")
+        what=f"'{token}' is not a unit known here{guess}",
+        remedy="see INTERNAL_UNITS for examples",
+    )
 
 
 @lru_cache(maxsize=1)
@@ -217,6 +219,15 @@ def _registry() -> Any:
     import pint
 
     return pint.UnitRegistry(cache_folder=None)
+
+
+_LONGEST = 80
+_POWER = re.compile(r"\*\*|\^")
+_PLAIN_POWER = re.compile(r"(\*\*|\^)\s*\(?[-+]?\d{1,2}(\.\d+)?\)?(?![\d.]|\s*(\*\*|\^))")
+_NO_UNIT = (
+    *(ArithmeticError, AssertionError, TypeError, ValueError, AttributeError, SyntaxError),
+    *(RecursionError, TokenError),
+)
 
 
 @lru_cache(maxsize=1024)
@@ -243,19 +254,24 @@ def unit_factor(unit: str, dimension: str) -> float:
     if unit == internal:
         return 1.0
     registry = _registry()
-    given = registry.parse_expression(unit.replace("%", "percent"))
-    wanted = registry.parse_expression(internal.replace("%", "percent"))
-    ratio = given / wanted
-    if not isinstance(ratio, (int, float)):
-        if not ratio.check("[]"):
-            raise UnitError(
-                sentence(
-                    where=f"unit '{unit}'",
-                    what=f"is not a unit of {dimension}",
-                    allowed=f"units of the kind '{internal}'",
-                )
+    try:
+        if len(unit) > _LONGEST or _POWER.search(_PLAIN_POWER.sub("", unit)):
+            raise ValueError(unit)  # 9**9**9 takes forever
+        given = registry.parse_expression(unit.replace("%", "percent"))
+        wanted = registry.parse_expression(internal.replace("%", "percent"))
+        ratio = given / wanted
+        if not isinstance(ratio, (int, float)):
+            ratio = ratio.to_base_units().magnitude if ratio.check("[]") else None
+    except _NO_UNIT:
+        ratio = None  # powers of units that nothing has
+    if ratio is None:
+        raise UnitError(
+            sentence(
+                where=f"unit '{unit}'",
+                what=f"is not a unit of {dimension}",
+                allowed=f"units of the kind '{internal}'",
             )
-        ratio = ratio.to_base_units().magnitude
+        )
     return float(ratio)
 
 
@@ -329,18 +345,3 @@ def to_internal(value: Any, unit: str, dimension: str, *, molar_mass: float | No
     if per:
         molar_wanted = dimension == "effect per concentration"
     return twin_value / factor if molar_wanted else twin_value * factor
-
-
-def from_internal(value: Any, unit: str, dimension: str, *, molar_mass: float | None = None) -> Any:
-    """Convert an internal value to another unit: the inverse of ``to_internal``."""
-    return value / to_internal(1.0, unit, dimension, molar_mass=molar_mass)
-
-
-def mg_to_umol(mg: Any, molar_mass: float) -> Any:
-    """Convert mg to umol with the molar mass in g/mol."""
-    return mg * (1000.0 / molar_mass)
-
-
-def umol_to_mg(umol: Any, molar_mass: float) -> Any:
-    """Convert umol to mg with the molar mass in g/mol."""
-    return umol * (molar_mass / 1000.0)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import jax
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# the first example of a test may compile for seconds, and machines differ
-settings.register_profile("pkpd", deadline=None)
+# the first example of a test may compile for seconds, and machines differ and are busy
+settings.register_profile("pkpd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pkpd")
 
 # what is compiled stays to the end; looking through it for garbage again and again takes a tenth
 gc.set_threshold(50_000)
 
-QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+QUICKLY_COMPILED = " ".join(
+    (
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_parallel_codegen_split_count=1",  # threads gain nothing where workers fill cores
+    )
+)
 """XLA compiles the many small programs of the quick tests five times faster so than by default."""
 
 
@@ -42,10 +52,72 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name.upper()] = str(value)
 
 
+LONGEST = (
+    "solve_population/test_compiled_build",  # kernels that many tests need, by one worker
+    "fitting/test_bayes",
+    "leukaemia/test_compiled_course",
+    "fitting/test_fit",
+    "fitting/test_max_likelihood",
+    "solve/test_event_ode",
+    "leukaemia/test_equations",
+    "fitting/test_likelihood",
+    "fitting/test_serial_residuals",
+    "solve_events/test_event_ode_cases",
+    "forecasting/test_series",
+    "report/test_figures",
+    "forecasting/test_forecast",
+    "predict/test_ode",
+    "fitting/test_individual_estimates",
+    "predict/test_marrow_occasions",
+    "fitting/test_marginal",
+    "solve/test_general",
+    "comparison/test_learned_comparison",
+)
+"""Files of quick tests that take longest: they come first, so that both workers end together."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest of the quick files first."""
+    if config.getoption("markexpr") != "not slow":
+        return
+    place = {f"tests/{name}.py": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
+MOST_BYTES = 2_500_000_000
+"""Memory of a worker above which it lets go of its programs: all of a run's are 5 GB and more."""
+MORE_BYTES = 500_000_000
+"""By how much it has grown since it last did so: what cannot be let go of is not asked for again.
+
+Else every later module would begin without the programs that it shares with those before it: of
+860 MB none went back to the system by letting go alone, and half with `_give_back`.
+"""
+_left = 0
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs(request: pytest.FixtureRequest):
-    """Let go of what a module has compiled where the slow tests run: together it takes 10 GB."""
+    """Let go of what modules have compiled: slow ones each, quick ones where memory asks for it."""
+    global _left
     yield
-    if request.config.getoption("markexpr") == "slow":
+    slow = request.config.getoption("markexpr") == "slow"
+    if slow or _resident() > max(MOST_BYTES, _left + MORE_BYTES):
         jax.clear_caches()
         gc.collect()
+        _give_back()
+        _left = _resident()
+
+
+def _give_back() -> None:
+    """Hand memory that is free within this process to the system, where the C library can."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident() -> int:
+    """Resident memory of this process (bytes); 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

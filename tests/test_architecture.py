@@ -3,18 +3,58 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
+
+import pytest
 
 import pkpd
 
 PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FACADES = ("models", "checks", "plots", "pymc", "results")  # public names and nothing else
-LAYERS = ("errors", "float64", "machine", "arguments", "units", "body", "distributions", "schedule",
-          "subjects", "trials", "cards", "data", "designs", "kinetics", "marrow", "model", "solve",
-          "course", "endpoints", "predict", "leukaemia", "fitting", "evidence", "nonmem",
-          "export", "ensemble", "forecasting", "comparison", "report", "search", *FACADES,
-          "explorer", "cli")  # fmt: skip
+LAYERS = ("errors", "float64", "machine", "arguments", "cluster", "files", "units", "body",
+          "distributions", "schedule", "subjects", "trials", "cards", "data", "designs",
+          "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict", "leukaemia",
+          "fitting", "evidence", "nonmem", "export", "ensemble", "forecasting", "comparison",
+          "report", "search", *FACADES, "explorer", "cli")  # fmt: skip
+NAMES = {
+    ".".join(("pkpd", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in MODULES
+}
+# Nothing is imported in these circles when the package runs: a class hands itself to functions of
+# modules below it, and only their annotations name it.
+CIRCLES_OF_ANNOTATIONS = {
+    "a design and its stopping rules": ("pkpd.designs.protocol", "pkpd.designs.stopping"),
+    "a forecast, its table and its figure": (
+        *("pkpd.forecasting.result", "pkpd.forecasting.forecast"),
+        *("pkpd.forecasting.tables", "pkpd.forecasting.figure"),
+    ),
+    "a fit, its draws and what its sampler says": (
+        *("pkpd.fitting.sampled", "pkpd.fitting.draws", "pkpd.fitting.checks.diagnostics"),
+    ),
+    "a residual error and its processes in time": (
+        *("pkpd.fitting.model.residual", "pkpd.fitting.model.processes"),
+    ),
+    "a joint model and its parameters": ("pkpd.model.joint", "pkpd.model.parameters"),
+    "a control stream, its values and its verification": (
+        *("pkpd.nonmem.stream", "pkpd.nonmem.values", "pkpd.nonmem.verify"),
+    ),
+    "a marrow of a data set and its four engines": (
+        *("pkpd.predict.marrow", "pkpd.predict.marrow_predictor", "pkpd.predict.marrow_kinetics"),
+        *("pkpd.predict.marrow_population", "pkpd.predict.marrow_events"),
+        "pkpd.predict.marrow_general",
+    ),
+    "a search's result, its words and its figure": (
+        *("pkpd.search.result", "pkpd.search.words", "pkpd.search.figure"),
+    ),
+    "a problem, its lanes that are kept out, and what became of them": (
+        *("pkpd.solve.population.problem", "pkpd.solve.population.lane_guard"),
+        "pkpd.solve.population.status",
+    ),
+}
 
 
 def test_modules_are_of_readable_size_and_say_what_they_are():
@@ -70,3 +110,94 @@ def test_facades_hold_public_names_and_nothing_else():
 def test_every_module_has_a_layer():
     found = {p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in MODULES}
     assert found - {"__init__", "__main__"} == set(LAYERS)
+
+
+def _imported(tree: ast.AST, annotations: bool) -> set[str]:
+    """Modules of the package that a module imports, inside functions too.
+
+    Parameters
+    ----------
+    tree
+        The module.
+    annotations
+        Whether those count that only a type checker reads.
+    """
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            if annotations:
+                found |= _imported(node, annotations)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in NAMES else f"{node.module}")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif not isinstance(node, ast.expr):
+            found |= _imported(node, annotations)
+    return found & set(NAMES)
+
+
+def _circles(arrows: dict[str, set[str]]) -> list[frozenset[str]]:
+    """Sets of nodes that reach each other."""
+    left = dict(arrows)
+    while outer := [node for node, ends in left.items() if not ends & left.keys()]:
+        for node in outer:  # it is in no circle
+            del left[node]
+    reached = {node: _reached(left, node) for node in left}
+    found = {
+        frozenset(other for other in ends if node in reached[other])
+        for node, ends in reached.items()
+        if node in ends
+    }
+    return sorted(found, key=sorted)
+
+
+def _reached(arrows: dict[str, set[str]], node: str) -> set[str]:
+    """Nodes that can be reached from a node, itself only by way of another."""
+    found: set[str] = set()
+    ahead = [node]
+    while ahead:
+        new = (arrows[ahead.pop()] & arrows.keys()) - found
+        found |= new
+        ahead += new
+    return found
+
+
+@cache
+def _tree(name: str) -> ast.Module:
+    return ast.parse(NAMES[name].read_text())
+
+
+def _graph(annotations: bool, *, rooms: bool) -> dict[str, set[str]]:
+    """What imports what: modules, or the folders of a room and its own modules one by one."""
+
+    def place(name: str) -> str:
+        return ".".join(name.split(".")[:3]) if rooms else name
+
+    out: dict[str, set[str]] = {}
+    for name in NAMES:
+        ends = {place(end) for end in _imported(_tree(name), annotations)}
+        out.setdefault(place(name), set()).update(ends - {place(name)})
+    return out
+
+
+def test_circles_are_found():
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
+    assert _circles(arrows) == [frozenset("abc"), frozenset("de")]
+    tree = ast.parse(
+        "if TYPE_CHECKING:\n    from pkpd.units import Parameter\n"
+        "def f():\n    if True:\n        from pkpd import trials\n"
+    )
+    assert _imported(tree, annotations=False) == {"pkpd.trials"}
+    assert _imported(tree, annotations=True) == {"pkpd.trials", "pkpd.units"}
+
+
+@pytest.mark.parametrize("rooms", [False, True], ids=["modules", "rooms"])
+def test_nothing_imports_in_a_circle_not_even_inside_functions(rooms):
+    assert _circles(_graph(annotations=False, rooms=rooms)) == []
+
+
+def test_annotations_go_in_a_circle_only_where_a_class_names_its_helpers():
+    found = _circles(_graph(annotations=True, rooms=False))
+    assert found == sorted(map(frozenset, CIRCLES_OF_ANNOTATIONS.values()), key=sorted)

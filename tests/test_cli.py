@@ -142,6 +142,7 @@ def test_compare_prints_and_writes(fake, tmp_path):
     assert str(tmp_path) not in (out / "results.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_marrow_and_its_posterior_are_passed_on_only_if_named(fake, tmp_path):
     done = run("compare", "--out", tmp_path / "a", "--no-figures", "--marrow", "leukaemia",
                "--posterior", tmp_path / "mine.nc")  # fmt: skip
@@ -156,7 +157,7 @@ def test_the_marrow_and_its_posterior_are_passed_on_only_if_named(fake, tmp_path
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--marrow", "leukaemia"], ("no posterior is shipped", "fits/evidence/calibrate.py")),
+        (["--marrow", "leukaemia"], ("no posterior is shipped", "fits/evidence/learn.py")),
         (["--marrow", "leukemia"], ("marrow: 'leukemia'", "friberg, leukaemia")),
         (["--posterior", "absent.nc"], ("absent.nc: there is no such file; check the path",)),
     ],
@@ -294,6 +295,7 @@ with pytest.MonkeyPatch.context() as patch:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [

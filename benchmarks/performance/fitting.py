@@ -12,8 +12,8 @@ import numpy as np
 from pkpd.kinetics.linear import Disposition, TransitAbsorption
 from pkpd.marrow.effects import EmaxEffect, LinearEffect
 from pkpd.marrow.friberg import Friberg, PlateletChain
-from pkpd.solve.population.grid import Doses
-from pkpd.solve.population.structure import Drug, Line, PopulationStructure
+from pkpd.solve.grid.grid import Doses
+from pkpd.solve.grid.structure import Drug, Line, PopulationStructure
 
 INDIVIDUAL = (
     ("pk", "clofarabine", "CL"),

@@ -17,8 +17,8 @@ from pkpd.leukaemia.simulate import simulate
 from pkpd.marrow.actions import DoseKill, MaturationBlock, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.schedule import daily
-from pkpd.solve.population.grid import Doses
-from pkpd.solve.population.structure import DirectKill, Drug, PopulationStructure, Whole
+from pkpd.solve.grid.grid import Doses
+from pkpd.solve.grid.structure import DirectKill, Drug, PopulationStructure, Whole
 
 CLOFARABINE = daily("clofarabine", "20 mg/m^2", days="1-5", route="iv", duration="1 h")
 LENALIDOMIDE = daily("lenalidomide", "10 mg", days="1-21", route="oral")

@@ -17,7 +17,8 @@ import pytensor.tensor
 import pkpd
 from pkpd.fitting.bayes.graph import LogLikelihood
 from pkpd.fitting.model import residual
-from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import parameter
 from pkpd.models import (

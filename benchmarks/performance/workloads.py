@@ -18,8 +18,8 @@ from scipy.integrate import solve_ivp
 from pkpd.kinetics.linear import Disposition, TransitAbsorption
 from pkpd.marrow.effects import EmaxEffect, LinearEffect
 from pkpd.marrow.friberg import Friberg
-from pkpd.solve.population.grid import Doses
-from pkpd.solve.population.structure import Drug, Line, PopulationStructure
+from pkpd.solve.grid.grid import Doses
+from pkpd.solve.grid.structure import Drug, Line, PopulationStructure
 
 PATIENTS = 1000
 SEED = 20260601

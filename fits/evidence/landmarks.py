@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from pkpd.evidence.criticism.criticism import observed_number
-from pkpd.evidence.likelihood.random_effects import StudyEffects
-from pkpd.evidence.likelihood.replicate import replicate
+from pkpd.evidence.criticism.row_predictions import observed_number
+from pkpd.evidence.likelihood.density import logits_and_days
+from pkpd.evidence.likelihood.drawn_rows import RowDrawer
 from pkpd.evidence.likelihood.simulator import MarrowSimulator
-from pkpd.evidence.likelihood.terms import Arm
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
-from pkpd.evidence.table.arms import arms_of
 from pkpd.evidence.table.schedule import parse_schedule
 from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
 
@@ -75,7 +74,6 @@ class Landmark:
 
 def landmarks(
     table: EvidenceTable,
-    effects: StudyEffects,
     draws: Sequence[Mapping[str, float]],
     *,
     patients: int = 512,
@@ -89,28 +87,29 @@ def landmarks(
     ----------
     table
         Evidence with the rows of :data:`ROWS` and :data:`TOLERATED`.
-    effects
-        Deviations of studies; each prediction draws one, and a reading of unstated definitions.
     draws
         Posterior draws.
     patients
         Simulated patients of an arm.
     repeats
-        Replicates of a trial for each draw.
+        Replicates of a trial for each draw; each has an offset of its study, and a reading of
+        definitions that are not stated, of its own.
     level
         Of the intervals.
     seed
         Of the replicates.
     """
     rows = tuple(table.row(name) for name in ROWS)
-    plan = EvidenceLikelihood(replace(table, rows=rows), effects=effects)
-    likelihood = plan.with_simulator(MarrowSimulator(plan.arms, patients))
+    likelihood = EvidenceLikelihood(replace(table, rows=rows))
+    drawer = RowDrawer(likelihood.terms, likelihood.cells)
     rng = np.random.default_rng(seed)
     values: dict[tuple[str, str], list[float]] = {}
-    for theta in draws:
-        seen = likelihood.simulate(effects.for_simulation(theta))
+    for index, theta in enumerate(draws):
+        # every draw has patients of its own
+        seen = MarrowSimulator(likelihood.arms, patients, seed + index)(theta)
+        logits, days = logits_and_days(likelihood.summaries(theta, seen))
         for _ in range(repeats):
-            for name, row in replicate(likelihood, theta, seen, rng).items():
+            for name, row in drawer(logits, days, theta, rng).items():
                 for what, value in _printed(row):
                     values.setdefault((name, what), []).append(value)
     found = []
@@ -120,14 +119,13 @@ def landmarks(
             found.append(_landmark(f"{ROWS[row.id]}: {what}", row.id, published, simulated, level))
     for name, words in TOLERATED.items():
         row = table.row(name)
-        simulated = tolerated_doses(row, effects, draws, patients=patients, seed=seed)
+        simulated = tolerated_doses(row, draws, patients=patients, seed=seed)
         found.append(_landmark(words, name, observed_number(row), simulated, level))
     return tuple(found)
 
 
 def tolerated_doses(
     row: EvidenceRow,
-    effects: StudyEffects,
     draws: Sequence[Mapping[str, float]],
     *,
     ladder: Sequence[float] = LADDER,
@@ -152,25 +150,26 @@ def tolerated_doses(
     """
     levels = {dose: parse_schedule(f"clofarabine:{dose:g} mg/m2:IV1h:1-5") for dose in ladder}
     rows = tuple(
-        replace(row, id=f"{dose:g}", schedule=schedule, other_schedule=None)
-        for dose, schedule in levels.items()
+        replace(row, id=f"{dose:g}", schedule=schedule, other_schedule=levels[after], value=1.0)
+        for (dose, schedule), after in zip(levels.items(), [*ladder[1:], ladder[-1]], strict=True)
     )
-    simulator = MarrowSimulator(arms_of(rows), patients)
-    readings = row.endpoint.alternatives
-    chances = np.array([reading.probability for reading in readings])
+    likelihood = EvidenceLikelihood(EvidenceTable(rows, "ladder"))
+    places = [
+        [cell.first for cell in likelihood.cells.cells if cell.term == term]
+        for term in range(len(likelihood.terms))
+    ]
+    readings = np.exp(likelihood.terms[0].log_priors)
     rng = np.random.default_rng(seed)
     declared = []
-    for theta in draws:
-        seen = simulator(effects.for_simulation(theta))
+    for index, theta in enumerate(draws):
+        seen = MarrowSimulator(likelihood.arms, patients, seed + index)(theta)
+        logits, _ = logits_and_days(likelihood.summaries(theta, seen))
         for _ in range(repeats):
-            deviation = effects.draw(theta, rng)
-            what = readings[int(rng.choice(len(chances), p=chances / chances.sum()))].observable
+            reading = int(rng.choice(readings.size, p=readings / readings.sum()))
+            offset = theta["between.low"] * float(rng.standard_normal())
             tolerated = 0.0
-            for dose, level in zip(ladder, rows, strict=True):
-                arm = seen[level.arm]
-                weights, size = effects.weights_at(theta, arm.weight, arm.scores, deviation)
-                share, counted = Arm(arm, weights, size, theta).share(what)
-                risk = rng.beta(counted[0] * share[0] + 0.5, counted[0] * (1.0 - share[0]) + 0.5)
+            for dose, own in zip(ladder, places, strict=True):
+                risk = float(expit(logits[own[reading]] + offset))
                 first, second = rng.binomial(3, risk, size=2)
                 if not (first == 0 or (first == 1 and second == 0)):
                     break

@@ -18,12 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from sampling import PLANS
-from scores import write_csv
+from plans import results_folder, write_csv
 
-from pkpd.errors import DataError, PkpdError, sentence
-from pkpd.evidence.criticism.criticism import RowCheck, coverage_table, predictive_checks
+from pkpd.errors import PkpdError
+from pkpd.evidence.criticism.arm_contrasts import arm_contrasts, contrasts_text
+from pkpd.evidence.criticism.criticism import coverage_table
+from pkpd.evidence.criticism.remissions import remission_text
+from pkpd.evidence.criticism.row_predictions import RowCheck, RowsPredicted, predict_table
 from pkpd.evidence.criticism.score_figure import draw_scores
 from pkpd.evidence.criticism.scorecard import (
     AVERAGE,
@@ -33,48 +34,44 @@ from pkpd.evidence.criticism.scorecard import (
     Scorecard,
     as_record,
     averages,
+    of_one_arm,
     predicted_row,
     regressions,
     scorecard,
     scorecard_rows,
     scorecard_text,
 )
-from pkpd.evidence.likelihood.parameters import marrow_effects
-from pkpd.evidence.likelihood.simulator import MarrowSimulator, patients_by_arm
+from pkpd.evidence.criticism.without_leukaemia import FRIBERG, without_leukaemia
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.shipped import label_of, shipped_file
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
-from pkpd.evidence.table.table import EvidenceRow, load_evidence
+from pkpd.evidence.sampling.simulations import MarrowMaker
+from pkpd.evidence.table.learning import LEARNING_FILES, joined, refined
+from pkpd.evidence.table.populations import evidence_folder
+from pkpd.evidence.table.table import load_evidence
+from pkpd.marrow.variants import VARIANTS
 
-PLAN = PLANS["full"]
 REPEATS = 8  # of each row and draw
 SHIPPED = 1000  # draws of a posterior that ships
+PATIENTS = 256  # simulated for an arm and draw, others at each draw
 
 
 def predicted(
     posterior: EvidencePosterior, rows: Path, draws: int
-) -> tuple[tuple[RowCheck, ...], dict[str, Predicted]]:
-    """Every row beside its prediction, and what is said of it."""
-    bare = EvidenceLikelihood(load_evidence(rows), effects=marrow_effects(PLAN.nodes))
-    if not bare.terms:
-        raise DataError(
-            sentence(
-                where=str(rows),
-                what="no row can be predicted",
-                remedy="look at the endpoints of models/evidence/README.md, and at column unused",
-            )
-        )
-    patients = patients_by_arm(bare, *PLAN.patients)
-    simulator = MarrowSimulator(bare.arms, patients, steps_per_day=PLAN.steps)
-    said: dict[str, Predicted] = {}
-
-    def keep(row: EvidenceRow, values: np.ndarray, chances: np.ndarray) -> None:
-        said[row.id] = predicted_row(row, values, chances)
-
-    checks = predictive_checks(
-        bare.with_simulator(simulator), posterior.draws(draws), repeats=REPEATS, on_values=keep
-    )
-    return checks, said
+) -> tuple[tuple[RowCheck, ...], dict[str, Predicted], RowsPredicted]:
+    """Every row beside its prediction, what is said of it, and the draws."""
+    table = load_evidence(rows)
+    bare = EvidenceLikelihood(refined(table))
+    variant = VARIANTS[str(posterior.record.get("variant", "full"))]
+    make = MarrowMaker(bare.arms, PATIENTS, variant)
+    found = predict_table(bare, make, posterior.draws(draws), repeats=REPEATS)
+    said = {
+        name: predicted_row(row, found.values[name], found.chances[name])
+        for name, row in found.rows.items()
+    }
+    # rows are compared and grouped as they stand in the file
+    checks = tuple(replace(c, row=table.row(c.row.id)) for c in found.checks())
+    return checks, said, found
 
 
 def scored(
@@ -83,11 +80,16 @@ def scored(
     posterior: EvidencePosterior,
     beside: Mapping[str, Mapping[str, Predicted]],
 ) -> Scorecard | None:
-    """Scores of the rows of studies that were not learned from, beside what they must beat."""
-    rows = [c.row for c in checks if c.row.study not in posterior.studies]
+    """Scores of the rows of studies that were not learned from, beside what they must beat.
+
+    ``beside`` has what other predictors say, by name.
+    """
+    rows = [c.row for c in checks if c.row.study not in posterior.studies and of_one_arm(c.row)]
     if not rows:
         return None
-    bare = EvidenceLikelihood(load_evidence(), effects=marrow_effects(PLAN.nodes))
+    folder = Path(str(evidence_folder()))
+    both = joined(*(load_evidence(folder / name) for name in LEARNING_FILES))
+    bare = EvidenceLikelihood(both)
     terms = [term for term in bare.terms if term.study in posterior.studies]
     similar = averages(rows, [row for term in terms for row in term.rows])
     others = {AVERAGE: similar, REGRESSION: regressions(rows, terms), **beside}
@@ -122,7 +124,7 @@ def main() -> None:
     ask.add_argument("--draws", type=int, default=200, help="of the posterior, at least 1")
     ask.add_argument("--beside", action="append", default=[], metavar="NAME=FILE",
                      help="another posterior whose scores stand beside")  # fmt: skip
-    ask.add_argument("--out", type=Path, help="folder for rows, scores and their figure")
+    ask.add_argument("--out", type=results_folder, help="folder for rows, scores and their figure")
     ask.add_argument("--ship", type=Path, help="write the posterior as a default, with its scores")
     given = ask.parse_args()
     if given.draws < 1:
@@ -132,7 +134,7 @@ def main() -> None:
     named = [one.partition("=") for one in given.beside]
     try:
         posterior = load_posterior(given.posterior)
-        checks, said = predicted(posterior, given.rows, given.draws)
+        checks, said, drawn = predicted(posterior, given.rows, given.draws)
         beside = {
             name: predicted(load_posterior(Path(file)), given.rows, given.draws)[1]
             for name, _, file in named
@@ -149,14 +151,20 @@ def main() -> None:
             f"{'  (study learned from)' if row['study_was_learned_from'] else ''}"
         )
     print(f"\n{coverage_table(checks)}")
-    card = scored(checks, said, posterior, beside)
+    friberg, refused = without_leukaemia(list(drawn.rows.values()))
+    card = scored(checks, said, posterior, {FRIBERG: friberg, **beside})
     if card is None:
-        print("\nall rows are of studies that were learned from: no scores")
+        print("\nno row is of one arm of a study that was not learned from: no scores")
         return
-    text = scorecard_text(card)
+    two = [c.row.id for c in checks if not of_one_arm(c.row)]
+    contrasts = [c for c in arm_contrasts(drawn) if c.first.study not in posterior.studies]
+    text = "\n\n".join((scorecard_text(card), remission_text(card), contrasts_text(contrasts)))
+    if two:
+        text += f"\nnot scored, since no baseline predicts a difference of arms: {', '.join(two)}"
+    if refused:
+        text += f"\n{FRIBERG} cannot simulate {len(refused)} rows on counts: {', '.join(refused)}"
     print(f"\nrows of studies that were not learned from:\n{text}")
     if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
         write_csv(given.out / "rows.csv", found)
         write_csv(given.out / "scores.csv", scorecard_rows(card))
         draw_scores(card, given.out / "scores.svg")

@@ -1,7 +1,7 @@
 """Run simulation-based calibration of one problem; an interrupted run goes on where it was.
 
 python fits/sbc/run.py theophylline --fits 200
-python fits/sbc/run.py theophylline --fits 1000 --scheduler tcp://host:8786
+python fits/sbc/run.py theophylline --fits 1000 --cluster tcp://host:8786
 
 Finished fits are kept under build/sbc/; ranks, true values and the verdict are written beside this
 script.
@@ -30,8 +30,8 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("problem", choices=sorted(PROBLEMS))
     ask.add_argument("--fits", type=int, default=200)
-    ask.add_argument("--workers", type=int, default=2)
-    ask.add_argument("--scheduler")
+    ask.add_argument("--cluster", default="local")
+    ask.add_argument("--jobs", type=int)
     ask.add_argument("--seed", type=int, default=1)
     ask.add_argument("--folder", type=Path, default=None)
     given = ask.parse_args()
@@ -44,8 +44,8 @@ def main() -> None:
         draws=problem.draws,
         tune=problem.tune,
         lloq=problem.lloq,
-        scheduler=given.scheduler,
-        workers=given.workers,
+        cluster=given.cluster,
+        jobs=given.jobs,
         folder=folder,
         seed=given.seed,
         progress=True,

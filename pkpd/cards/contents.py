@@ -1,19 +1,46 @@
-"""Contents of a TOML file, parsed once for as long as the file does not change."""
+"""Contents of a file, read once for as long as the file does not change."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pkpd.cards.files import CardPath
 from pkpd.errors import CardError, sentence
 
+T = TypeVar("T")
+
 MOST_LEVELS = 50
 """Levels of lists and tables that a file may have."""
+
+
+def read_once(read: Callable[[CardPath], T]) -> Callable[[CardPath], T]:
+    """Keep what a reader gives for as long as the file does not change.
+
+    Parameters
+    ----------
+    read
+        From a file to something that nobody changes; what it refuses it reads again.
+    """
+
+    @lru_cache(maxsize=256)
+    def kept(file: Path, changed: int, size: int) -> T:
+        return read(file)
+
+    def found(file: CardPath) -> T:
+        if not isinstance(file, Path):
+            return read(file)
+        try:
+            now = file.stat()
+        except OSError:
+            return read(file)  # which says what is wrong
+        return kept(file, now.st_mtime_ns, now.st_size)
+
+    return found
 
 
 def contents(file: CardPath, shown: str) -> dict[str, Any]:
@@ -62,6 +89,10 @@ def _parse(file: CardPath, shown: str) -> dict[str, Any]:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CardError(_syntax(shown, text, str(error))) from error
+    except ValueError as error:  # more digits than Python makes an integer of
+        raise CardError(
+            sentence(where=shown, what="a number has thousands of digits", remedy="correct it")
+        ) from error
     except RecursionError:
         data = None
     if data is None or _deeper_than(data, MOST_LEVELS):

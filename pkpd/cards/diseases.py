@@ -16,6 +16,11 @@ def diseases() -> Mapping[str, str]:
     return _read(str(card_folder("leukaemia") / "populations.toml"))
 
 
+def state_of(disease: str) -> str | None:
+    """Disease of which another one is a state; ``None`` of a disease that is no state."""
+    return _states(str(card_folder("leukaemia") / "populations.toml")).get(disease)
+
+
 def read_disease(
     table: Table, default: Any = "", remedy: str = "name one of them; words go to the title"
 ) -> str:
@@ -71,6 +76,13 @@ def disease_in_words(name: str) -> str:
 def _words(text: str) -> list[str]:
     plain = "".join(letter if letter.isalnum() else " " for letter in text.casefold())
     return [word for word in plain.split() if len(word) > 2]
+
+
+@lru_cache(maxsize=8)
+def _states(path: str) -> Mapping[str, str]:
+    tables = read_toml(path).named_tables("populations")
+    found = {name: row.text("state_of", "") for name, row in tables.items()}
+    return MappingProxyType({name: disease for name, disease in found.items() if disease})
 
 
 @lru_cache(maxsize=8)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_card, nearest_of
+from pkpd.cards.model_cards import load_model_card
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
 from pkpd.errors import CardError, sentence
@@ -60,6 +61,8 @@ _NUMBERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
                 "platelet_ratio",
                 "hill",
                 "kill_stem",
+                "kill_potency",
+                "kill_hill",
                 "slow_stem",
                 "with_chemotherapy",
                 "kill_blasts",
@@ -87,8 +90,6 @@ class LeukaemiaAction:
     together
         Factors of this drug's potency where another drug is given too; the parameter of drug ``x``
         is named ``with_x``.
-    learned_from_trials
-        Whether rows of the evidence table with this drug are used for learning.
     limits
         What of the drug this marrow does not have, for reports.
     words
@@ -99,7 +100,6 @@ class LeukaemiaAction:
     parameters: tuple[Parameter, ...] = ()
     driver: str = ""
     together: tuple[tuple[str, Parameter], ...] = ()
-    learned_from_trials: bool = False
     limits: tuple[str, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
 
@@ -328,8 +328,6 @@ def _part(table: Table, key: str, folder: str, path: CardPath | str) -> str:
                 remedy="or name a .toml file beside this card",
             )
         return name
-    from pkpd.cards.model_cards import load_model_card
-
     file = str(Path(str(path)).parent / name)
     with table.at(key):
         load_model_card(folder, file)
@@ -421,7 +419,6 @@ def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction 
         parameters=parameters,
         driver=driver,
         together=together,
-        learned_from_trials=row.boolean("learned_from_trials", False),
         limits=row.texts("limits", ()),
         words=read_words(row),
     )

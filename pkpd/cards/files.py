@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
+from os.path import isdir, isfile  # also for a name longer than the system takes
 from pathlib import Path
 
 from pkpd.arguments import PATH, check_arguments
@@ -163,13 +164,13 @@ def nearest_of(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
 
 
 def _user_file(path: Path) -> Path:
-    if path.is_dir():
+    if isdir(path):
         raise CardError(
             sentence(where=str(path), what="it is a folder", remedy="name a .toml file in it")
         )
-    if not path.is_file():
+    if not isfile(path):
         parent = path.parent
-        beside = sorted(p.name for p in parent.glob("*.toml")) if parent.is_dir() else []
+        beside = sorted(p.name for p in parent.glob("*.toml")) if isdir(parent) else []
         raise CardError(
             sentence(
                 where=str(path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import isdir  # also for a name longer than the system takes
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def toml_files(paths: Sequence[Path]) -> list[Path]:
     """Files as given, and for a folder all .toml files in it."""
     files: list[Path] = []
     for path in paths:
-        inside = sorted(path.rglob("*.toml")) if path.is_dir() else [path]
+        inside = sorted(path.rglob("*.toml")) if isdir(path) else [path]
         if not inside:
             raise PkpdError(
                 sentence(

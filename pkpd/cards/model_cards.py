@@ -10,11 +10,10 @@ Every number carries its unit, interval, source and status.  ``models/SCHEMA.md`
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pkpd.cards.every_problem import every_problem
+from pkpd.cards.contents import read_once
 from pkpd.cards.files import CardPath, card_hash, card_names, find_card, nearest_of
 from pkpd.cards.relations import (
     Individual,
@@ -250,7 +249,7 @@ def read_joint_card(path: CardPath | str) -> JointCard:
 def load_model_card(folder: str, name: str) -> ModelCard:
     """Read the card ``name`` (or a file of the user) of the folder pk, effects or marrow."""
     path = find_card(folder, name)
-    card = read_model_card(path)
+    card = _model_card(path)
     wanted = {"effects": "effect"}.get(folder, folder)
     if card.kind != wanted:
         table = read_toml(path)
@@ -260,34 +259,10 @@ def load_model_card(folder: str, name: str) -> ModelCard:
 
 def load_joint_card(name: str) -> JointCard:
     """Read the joint card ``name``."""
-    return read_joint_card(find_card("joint", name))
+    return _joint_card(find_card("joint", name))
 
 
-def check_card(path: Path | str) -> list[str]:
-    """Check any card of this package: a model, population, trial or rule file.
-
-    Returns
-    -------
-    list of str
-        One sentence for each problem; empty for a good card.
-    """
-    from pkpd.cards import drug_cards, population_cards, rule_cards, trial_cards
-
-    readers: dict[str, Callable[[Path], object]] = {
-        "drug": drug_cards.read_drug_card,
-        "joint": read_joint_card,
-        "population": population_cards.read_population_card,
-        **dict.fromkeys(STRUCTURES, read_model_card),
-        "trial": trial_cards.load_trial,
-        "rule": rule_cards.load_rule,
-        "grades": rule_cards.load_grades,
-        "response": rule_cards.load_response_criteria,
-    }
-
-    def read(file: Path) -> object:
-        return readers[read_toml(file).one_of("kind", tuple(readers))](file)
-
-    return every_problem(Path(path), read)
+_model_card, _joint_card = read_once(read_model_card), read_once(read_joint_card)
 
 
 # -- parts of a card ---------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from pkpd.body import POSSIBLE
-from pkpd.cards.diseases import read_disease
+from pkpd.cards.contents import read_once
+from pkpd.cards.diseases import read_disease, state_of
 from pkpd.cards.files import CardPath, card_folder, card_names, find_card, nearest_of
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
@@ -47,21 +48,13 @@ def load_population(name: str) -> Population:
     >>> load_population("rr_aml").disease
     'aml_relapsed'
     """
-    path = find_card("populations", name)
-    if isinstance(path, Path):
-        found = path.stat()
-        return _read_once(path, found.st_mtime_ns, found.st_size)
-    return read_population_card(path)
-
-
-@lru_cache(maxsize=64)
-def _read_once(path: Path, changed: int, size: int) -> Population:
-    """Read a population once for as long as its file does not change."""
-    return read_population_card(path)
+    return _read_once(find_card("populations", name))
 
 
 def population_of_disease(disease: str) -> Population:
     """Shipped population of a disease: who its patients are where nobody says more.
+
+    A state of a disease without a card of its own has the patients of the disease.
 
     Raises
     ------
@@ -69,6 +62,9 @@ def population_of_disease(disease: str) -> Population:
         If no shipped card is of the disease.
     """
     found = _by_disease(str(card_folder("populations")))
+    whole = state_of(disease)
+    if disease not in found and whole is not None:
+        return replace(population_of_disease(whole), disease=disease)
     if disease not in found:
         raise CardError(
             sentence(
@@ -230,3 +226,6 @@ def _limit(row: Table, name: str) -> tuple[str, float, float]:
     row.text("source")
     row.one_of("status", STATUSES)
     return limits
+
+
+_read_once = read_once(read_population_card)

@@ -403,7 +403,7 @@ class Table:
             remedy = "remove the quotes" if isinstance(value, str) else None
             what, instead = f"{show(value)} is not a number", within(minimum, maximum, above)
             raise self.error(key, what, allowed=allowed, remedy=remedy, instead=instead)
-        number = float(value)
+        number = float(value) if abs(value) < 1e308 else math.inf
         low = (minimum is not None and number < minimum) or (above is not None and number <= above)
         high = maximum is not None and number > maximum
         if not math.isfinite(number) or low or high:

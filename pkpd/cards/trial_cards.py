@@ -212,6 +212,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         growth_factor=_growth_factor(root, drugs),
         medians=_medians(root),
         rule_change=_rule_change(root),
+        evidence_studies=root.texts("evidence_studies", default=()),
         path=str(path),
     )
     trial = replace(trial, questions=read_questions(root, trial))

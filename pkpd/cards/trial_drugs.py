@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
 from typing import NoReturn
 
@@ -69,7 +70,7 @@ class TrialDrugs:
 
     def _unknown(self, table: Table, text: str) -> NoReturn:
         file = f"{text}.toml"
-        beside = (self.folder / file).is_file()
+        beside = isfile(self.folder / file)
         known = (*drug_names(), *self.others)
         table.refuse(
             "drug",

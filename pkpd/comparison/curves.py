@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BOUNDS = ("lower", "mean", "upper")
+CRITERIA = tuple((line, level) for line, levels in THRESHOLDS.items() for level in levels)
+"""Line and threshold of each curve of recovery."""
+
 LANES_FOR_BANDS = 20_000
 """Lanes kept for the bands of counts over time; a quantile of so many is within half a per cent."""
 
@@ -48,30 +51,17 @@ class CohortCurves:
     sensitivity: NDArray[np.float32] | None = None
     in_state: Floats | None = None
     states: tuple[str, ...] = ()
+    _bands: CohortBands | None = None
 
-    def add(self, course: Course, every: int, first: int, split: NDArray[np.int8]) -> None:
-        """Take what the curves need of a course.
-
-        Counts are those of every lane, as if none died; doses are those of lanes alive.
-
-        Parameters
-        ----------
-        course
-            What became of some lanes.
-        every, first
-            Every how many-th lane is kept for bands, from which on.
-        split : int8[L, D]
-            State of each lane on every morning.
-        """
-        # a stride that shares no factor with the number of patients visits all of them in turn
-        chosen = (np.arange(0, course.lanes, every) + first) % course.lanes
-        for line in course.mornings:
-            self.counts.setdefault(line, []).append(course.laboratory(line)[chosen])
-        for drug, given in doses_by_day(self.plan, course).items():
-            self.dosed[drug] = self.dosed.get(drug, np.zeros(course.days)) + given
-        number = np.array([(split == s).sum(axis=0) for s in range(len(self.states))], float)
-        self.in_state = number if self.in_state is None else self.in_state + number
-        self.lanes += course.lanes
+    def add(self, part: CurvesPart) -> None:
+        """Take the curves of some lanes."""
+        self.states = part.states
+        for line, counts in part.counts.items():
+            self.counts.setdefault(line, []).append(counts)
+        for drug, given in part.dosed.items():
+            self.dosed[drug] = self.dosed.get(drug, np.zeros(given.size)) + given
+        self.in_state = part.in_state if self.in_state is None else self.in_state + part.in_state
+        self.lanes += part.lanes
 
     def with_outcomes(
         self,
@@ -84,6 +74,91 @@ class CohortCurves:
         self.dlt = dlt
         self.sensitivity = sensitivity
         return self
+
+    def bands(self) -> CohortBands:
+        """Work out what is shown of the cohort; once, after which its lanes are let go."""
+        if self._bands is None:
+            days = np.arange(self.horizon_days, dtype=float)
+            recovered = [recovery_band(self.recovered[key], days) for key in CRITERIA]
+            some = next(iter(self.recovered.values()))
+            by_draw = np.full(some.shape[0], np.nan)
+            if self.dlt is not None and can_be_judged(self.dlt):
+                by_draw[~np.isnan(self.dlt).all(axis=1)] = risk(evaluable(self.dlt)).by_draw
+            counts = [bands_of(np.concatenate(self.counts[line])) for line in THRESHOLDS]
+            self._bands = CohortBands(
+                np.array(counts), np.array(recovered), by_draw, _grid(self.sensitivity)
+            )
+            self.counts, self.recovered, self.sensitivity = {}, {}, None
+        return self._bands
+
+
+@dataclass(frozen=True)
+class CohortBands:
+    """What is shown of a cohort's lanes.
+
+    Attributes
+    ----------
+    counts : float[lines, Q, D]
+        `QUANTILES` of each line's count.
+    recovered : float[criteria, 3, D]
+        Share recovered: `BOUNDS`.
+    dlt : float[draws]
+        Risk by draw.
+    sensitivity : float[2, 4, 4, 3]
+        Risk with its interval over thresholds and days.
+    """
+
+    counts: Floats
+    recovered: Floats
+    dlt: Floats
+    sensitivity: Floats
+
+
+@dataclass(frozen=True)
+class CurvesPart:
+    """What the curves of a cohort need of some of its lanes."""
+
+    counts: dict[str, Floats]
+    dosed: dict[str, Floats]
+    in_state: Floats
+    lanes: int
+    states: tuple[str, ...]
+
+
+def part_of(
+    plan: DosingPlan,
+    course: Course,
+    every: int,
+    first: int,
+    split: NDArray[np.int8],
+    states: tuple[str, ...],
+) -> CurvesPart:
+    """Take what the curves need of a course.
+
+    Counts are those of every lane, as if none died; doses are those of lanes alive.
+
+    Parameters
+    ----------
+    plan
+        Dosing plan of the cohort.
+    course
+        What became of some lanes.
+    every, first
+        Every how many-th lane is kept for bands, from which on.
+    split : int8[L, D]
+        State of each lane on every morning, an index into `states`.
+    states
+        Their names.
+    """
+    # a stride that shares no factor with the number of patients visits all of them in turn
+    chosen = (np.arange(0, course.lanes, every) + first) % course.lanes
+    return CurvesPart(
+        {line: course.laboratory(line)[chosen] for line in course.mornings},
+        {drug: np.asarray(n, float) for drug, n in doses_by_day(plan, course).items()},
+        np.array([(split == s).sum(axis=0) for s in range(len(states))], float),
+        course.lanes,
+        states,
+    )
 
 
 def doses_by_day(plan: DosingPlan, course: Course) -> dict[str, Floats]:
@@ -135,36 +210,25 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     import xarray as xr
 
     lines = tuple(THRESHOLDS)
-    criteria = [(line, t) for line in lines for t in THRESHOLDS[line]]
-    names = [f"{line} >= {t:.1f}" if t < 10 else f"{line} >= {t:g}" for line, t in criteria]
+    names = [f"{line} >= {t:.1f}" if t < 10 else f"{line} >= {t:g}" for line, t in CRITERIA]
     days = np.arange(1, trial.horizon_days + 1, dtype=np.int64)
     drugs = tuple(dict.fromkeys(d for c in cohorts for d in c.plan.drugs))
-    n_draws = next(iter(cohorts[0].recovered.values())).shape[0]
-    counts, recovered, intervals, dlt, grids, doses, splits = [], [], [], [], [], [], []
-    states = cohorts[0].states
+    bands = [cohort.bands() for cohort in cohorts]
+    recovered = np.array([one.recovered for one in bands])
+    doses, splits = [], []
     for cohort in cohorts:
-        counts.append([bands_of(np.concatenate(cohort.counts[line])) for line in lines])
-        bands = [recovery_band(cohort.recovered[key], days.astype(float) - 1.0) for key in criteria]
-        recovered.append([band[1] for band in bands])
-        intervals.append(bands)
-        by_draw = np.full(n_draws, np.nan)
-        if cohort.dlt is not None and can_be_judged(cohort.dlt):
-            known = evaluable(cohort.dlt)
-            by_draw[~np.isnan(cohort.dlt).all(axis=1)] = risk(known).by_draw
-        dlt.append(by_draw)
-        grids.append(_grid(cohort.sensitivity))
         assert cohort.in_state is not None
         splits.append(cohort.in_state / cohort.lanes)
         doses.append([cohort.dosed.get(d, np.zeros(days.size)) / cohort.lanes for d in drugs])
     data = xr.Dataset(
         {
-            "counts": (("cohort", "line", "quantile", "day"), np.array(counts)),
-            "recovered": (("cohort", "criterion", "day"), np.array(recovered)),
-            "recovered_interval": (("cohort", "criterion", "bound", "day"), np.array(intervals)),
-            "dlt": (("cohort", "draw"), np.array(dlt)),
+            "counts": (("cohort", "line", "quantile", "day"), np.array([b.counts for b in bands])),
+            "recovered": (("cohort", "criterion", "day"), recovered[:, :, 1]),
+            "recovered_interval": (("cohort", "criterion", "bound", "day"), recovered),
+            "dlt": (("cohort", "draw"), np.array([b.dlt for b in bands])),
             "dlt_sensitivity": (
                 ("cohort", "neutrophil_threshold", "platelet_threshold", "by_day", "bound"),
-                np.array(grids),
+                np.array([b.sensitivity for b in bands]),
             ),
             "dose_given": (("cohort", "drug", "day"), np.array(doses)),
             "split": (("cohort", "state", "day"), np.array(splits)),
@@ -176,12 +240,12 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
             "day": days,
             "criterion": names,
             "bound": list(BOUNDS),
-            "draw": np.arange(n_draws),
+            "draw": np.arange(bands[0].dlt.size),
             "neutrophil_threshold": list(THRESHOLDS["neutrophils"]),
             "platelet_threshold": list(THRESHOLDS["platelets"]),
             "by_day": list(BY_DAYS),
             "drug": list(drugs),
-            "state": list(states),
+            "state": list(cohorts[0].states),
         },
         attrs=dict(attrs),
     )

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
+
 from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
@@ -20,8 +22,15 @@ from pkpd.comparison.results import EndpointRow, PosteriorRow, Question
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.comparison.shares import CohortShares
 from pkpd.comparison.simulated import simulated_text
+from pkpd.comparison.what_it_rests_on import (
+    PRIOR_DRAWS,
+    PRIOR_PATIENTS,
+    own_rows,
+    what_it_rests_on,
+)
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.evidence.criticism.trial_predictions import new_study
+from pkpd.evidence.likelihood.parameters import marrow_prior
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.drug_effects import prepare_regimen
@@ -30,6 +39,8 @@ from pkpd.leukaemia.trial_arms import arms_of_trial
 from pkpd.marrow.variants import VARIANTS
 from pkpd.subjects import patients_key
 from pkpd.trials import Trial
+
+Shares = Mapping[str, CohortShares]
 
 
 def learned_trial(
@@ -102,9 +113,14 @@ def learned_trial(
         values = {f.name: getattr(row, f.name) for f in fields(row)}
         return PosteriorRow(**values, marrow=LEUKAEMIA, posterior=text)
 
-    def asked(shares: Mapping[str, CohortShares]) -> tuple[Question, ...]:
+    def asked(shares: Shares) -> tuple[Question, ...]:
         return answers(shown, arms, shares, study)
 
+    def rests_on(shares: Shares, before: Shares) -> Question | None:
+        own = own_rows(posterior, trial, len(draws), scenario.seed)
+        return what_it_rests_on(shown, shares, before, own, _printed(trial))
+
+    prior = _of_prior(scenario, variant, trial, posterior) if with_questions else None
     return Ready(
         trial=shown,
         ensemble=ensemble,
@@ -119,4 +135,26 @@ def learned_trial(
         limits=limits,
         attrs={"marrow": LEUKAEMIA, "posterior": text},
         questions=asked if with_questions else None,
+        prior=prior,
+        rests_on=rests_on,
     )
+
+
+def _of_prior(
+    scenario: Scenario, variant: Variant, trial: Trial, posterior: EvidencePosterior
+) -> Ready:
+    """Give the trial under draws of the prior, in fewer patients."""
+    prior, rng = marrow_prior(), np.random.default_rng(scenario.seed)
+    thetas = [prior.theta(z) for z in prior.draw(PRIOR_DRAWS, rng)]
+    fewer = replace(scenario, patients=min(scenario.patients, PRIOR_PATIENTS))
+    return learned_trial(fewer, variant, trial, posterior, thetas, with_questions=False)
+
+
+def _printed(trial: Trial) -> dict[str, str]:
+    """Cohort -> its published DLTs, of its patients."""
+    return {
+        cohort.id: f"{one.numerator}/{one.denominator}"
+        for cohort in trial.cohorts
+        for one in cohort.published
+        if PREDICTED.get(one.endpoint) == ("dlt", "") and one.numerator is not None
+    }

@@ -89,6 +89,7 @@ class LeukaemiaLook:
             values["grade_3_4_at_start", line, grade_words(grades, line, 3)] = np.where(
                 low < 0, np.nan, low >= 3
             )
+            outcomes.work_out(line, thresholds)
             for threshold in thresholds:
                 seen = Observable("recovery_day", line, (threshold,))
                 values["recovery_day_in_remission", line, f">= {threshold:g}"] = (

@@ -65,7 +65,9 @@ def _drug_limit(trial: Trial, drug: str, posterior: EvidencePosterior) -> str:
         blasts = action.number("blasts")
         if blasts is not None:
             share = kill.value * blasts.value
-            text += f"; its kill of blasts ({share:.2g} of a course of 7+3) is {blasts.status}"
+            mine = card.shipped and f"blasts.{card.name}" in posterior.names
+            how = "was learned from trials" if mine else f"is {blasts.status}"
+            text += f"; its kill of blasts ({share:.2g} of a course of 7+3 on its card) {how}"
         return text
     if card.shipped and f"intensity.{card.name}" in posterior.names:
         return ""

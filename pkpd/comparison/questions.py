@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.cards import clock_day_1, load_grades, load_response_criteria
-from pkpd.comparison.lanes import count_on
+from pkpd.comparison.course_start import LINES, Seen, starts
 from pkpd.comparison.results import Figure, Question
 from pkpd.comparison.shares import (
     CohortShares,
@@ -32,13 +32,11 @@ from pkpd.evidence.criticism.schedule_or_dose import (
 from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
-from pkpd.schedule import Criterion, Gate, Regimen
+from pkpd.schedule import Regimen
 from pkpd.trials import AskedQuestion, ResponseCriteria, Trial
 
 Floats = NDArray[np.float64]
 Shares = Mapping[str, CohortShares]
-
-LINES = ("neutrophils", "platelets")
 
 
 def answers(
@@ -193,17 +191,16 @@ def _start_of_drug(
     gates |= {f"{low:.1f} and {high:g}": (low, high) for low, high in asked["gates"]}
     rows = []
     # cohorts that differ only later have the same patients and counts until then
-    done: dict[Hashable, dict[Hashable, Floats]] = {}
+    done: dict[Hashable, Mapping[str, Seen]] = {}
     for cohort in trial.cohorts:
         # nothing after the last day on which it may start is asked for
         last = clock_day_1(cohort.regimen, course) + wait + 1
-        schedule = replace(arms[cohort.id].schedule, horizon_days=last)
-        arm = replace(arms[cohort.id], schedule=schedule)
-        for words, gate in gates.items():
-            key = (*_until(cohort.regimen, course), last, gate)
-            if key not in done:
-                done[key] = study.collect(gated(arm, course, gate, wait), _started(course))
-            seen = done[key]
+        key = (*_until(cohort.regimen, course), last)
+        if key not in done:
+            schedule = replace(arms[cohort.id].schedule, horizon_days=last)
+            arm = replace(arms[cohort.id], schedule=schedule)
+            done[key] = starts(arm, course, gates, wait, study)
+        for words, seen in done[key].items():
             rows.append(
                 (
                     cohort.id,
@@ -241,34 +238,6 @@ def _until(regimen: Regimen, course: str) -> tuple[Hashable, ...]:
 
 def _where(values: Floats) -> Floats:
     return np.where(np.isnan(values), np.nan, 1.0)
-
-
-def gated(arm: Arm, course: str, gate: tuple[float, float] | None, most_wait_days: int = 28) -> Arm:
-    """Make a course wait for counts (neutrophils, platelets, 10^9/L); ``None`` changes nothing."""
-    regimen = arm.schedule.regimen
-    if gate is None or regimen is None:
-        return arm
-    wait = Gate(
-        (Criterion("neutrophils", gate[0]), Criterion("platelets", gate[1])),
-        max_wait_days=most_wait_days,
-        if_not_met="stop",
-    )
-    courses = tuple(replace(c, gate=wait) if c.name == course else c for c in regimen.courses)
-    schedule = replace(arm.schedule, regimen=replace(regimen, courses=courses))
-    return replace(arm, schedule=schedule)
-
-
-def _started(course: str) -> Callable[[ArmOutcomes], dict[Hashable, Floats]]:
-    def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
-        began = outcomes.course.started(course)
-        day = np.where(began <= outcomes.course.mornings_alive, began, np.nan)
-        started = (~np.isnan(day)).astype(np.float64)
-        counts: dict[Hashable, Floats] = {
-            line: count_on(outcomes.course, line, day - 1.0) for line in LINES
-        }
-        return {"day": day, "started": started, **counts}
-
-    return look
 
 
 # -- one dose or another ----------------------------------------------------------------------

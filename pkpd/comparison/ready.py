@@ -24,6 +24,7 @@ from pkpd.subjects import Population
 from pkpd.trials import Arm, Cohort, DLTRule, Trial
 
 Read = Callable[[Course], LaneEndpoints]
+RestsOn = Callable[[Mapping[str, CohortShares], Mapping[str, CohortShares]], Question | None]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Ready:
         What a data set says of the marrow.
     questions
         Answers the trial's own questions, from the shares of its cohorts.
+    prior
+        The trial under draws of the prior, to be run beside.
+    rests_on
+        Tells what its risks rest on, from the shares of its cohorts and those under the prior.
     """
 
     trial: Trial
@@ -73,6 +78,8 @@ class Ready:
     limits: tuple[str, ...] = ()
     attrs: Mapping[str, str] = field(default_factory=dict)
     questions: Callable[[Mapping[str, CohortShares]], tuple[Question, ...]] | None = None
+    prior: Ready | None = None
+    rests_on: RestsOn | None = None
 
     @property
     def work(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,26 @@ from pkpd.arguments import (
     NAMES,
     NONE,
     PATH,
+    TEXT,
     a,
     check_arguments,
     from_to,
 )
 from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import LEUKAEMIA
+from pkpd.cluster import Workers, workers
 from pkpd.comparison import rows as table
-from pkpd.comparison.curves import CohortCurves, dataset, thinned
+from pkpd.comparison.curves import CohortBands, CohortCurves, CurvesPart, dataset, part_of, thinned
 from pkpd.comparison.fitted_trial import fitted_trial
 from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.lanes import BY_DAYS, CohortLook, LaneEndpoints
 from pkpd.comparison.learned_trial import learned_trial
 from pkpd.comparison.marrow_choice import Choice, choose_marrow
 from pkpd.comparison.pairs import pair_rows
-from pkpd.comparison.ready import Ready
+from pkpd.comparison.ready import Read, Ready
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
-from pkpd.comparison.shares import cohort_shares
+from pkpd.comparison.shares import CohortShares, cohort_shares
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.definitions import THRESHOLDS
@@ -48,10 +50,13 @@ from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
 from pkpd.machine import cores
+from pkpd.schedule import DosingPlan
 from pkpd.trials import Cohort, DLTRule, Trial
 
 Floats = NDArray[np.float64]
 OfCohort = tuple[EndpointRow, ...]
+Where = tuple[int, Workers | None]
+"""Threads, or workers in their place."""
 OnCohort = Callable[[Trial, str, OfCohort], None]
 OnTrial = Callable[[TrialResult], None]
 OnProgress = Callable[[float, float, str], None]
@@ -73,6 +78,7 @@ def compare(
     on_progress: OnProgress | None = None,
     on_start: OnStart | None = None,
     jobs: int | None = None,
+    cluster: str | None = None,
     marrow: str | None = None,
     posterior: EvidencePosterior | Fitted | str | Path | None = None,
     with_questions: bool = True,
@@ -106,6 +112,11 @@ def compare(
         (`pkpd.comparison.simulated`).
     jobs
         Threads; all cores by default.
+    cluster
+        Address of a Dask scheduler (``"tcp://host:8786"``) whose workers have this package and
+        simulate in its place, or ``"local"`` for `jobs` processes of this machine. Figures are the
+        same to the last bit on machines of one kind. A worker that is lost loses the block of
+        draws it was at. Trials' own questions are answered in this process.
     marrow
         ``"friberg"``, a marrow without leukaemia, or ``"leukaemia"``, the one learned from
         published outcomes. If not given, the scenario's own; else the learned one if a posterior is
@@ -134,6 +145,7 @@ def compare(
         options=(options, MAPPING | NONE),
         cards=(cards, MAPPING | NONE),
         jobs=(jobs, from_to(1) | NONE),
+        cluster=(cluster, TEXT | NONE),
     )
     calls = {"on_cohort": on_cohort, "on_trial": on_trial, "on_start": on_start}
     calls["on_progress"] = on_progress
@@ -159,17 +171,19 @@ def compare(
     total = sum(len(item.trial.cohorts) * item.work for item in ready)
     done = 0.0
     results = []
-    for item in ready:
+    threads = jobs or cores()
+    with workers(cluster, threads) as spread:
+        for item in ready:
 
-        def tell(share: float, text: str, item: Ready = item, done: float = done) -> None:
-            if on_progress is not None:
-                on_progress(done + share * item.work, total, text)
+            def tell(share: float, text: str, item: Ready = item, done: float = done) -> None:
+                if on_progress is not None:
+                    on_progress(done + share * item.work, total, text)
 
-        result = _run_trial(item, chosen, jobs or cores(), on_cohort, tell)
-        done += len(item.trial.cohorts) * item.work
-        results.append(result)
-        if on_trial is not None:
-            on_trial(result)
+            result = _run_trial(item, chosen, (threads, spread), on_cohort, tell)
+            done += len(item.trial.cohorts) * item.work
+            results.append(result)
+            if on_trial is not None:
+                on_trial(result)
     record = _record(chosen, choice, ready, simulated)
     return ComparisonResult(
         tuple(results), record, () if choice.posterior is None else learned(choice.posterior)
@@ -258,7 +272,7 @@ def _named(scenario: Scenario, what: str) -> dict[str, str]:
 def _run_trial(
     item: Ready,
     scenario: Scenario,
-    threads: int,
+    where: Where,
     on_cohort: OnCohort | None,
     tell: Callable[[float, str], None],
 ) -> TrialResult:
@@ -267,7 +281,8 @@ def _run_trial(
     curves: list[CohortCurves] = []
     dlt: dict[str, Floats] = {}
     running: list[str] = []
-    shares = {}
+    shares: dict[str, Future[CohortShares]] = {}
+    others: list[Future[CohortBands]] = []
 
     def rows_of(cohort: Cohort, rules: tuple[DLTRule, ...], lanes: table.CohortLanes) -> OfCohort:
         plain = table.cohort_rows(trial, cohort, rules, lanes, item.assumed(cohort), item.predicted)
@@ -288,27 +303,34 @@ def _run_trial(
                 tell(index + share, f"{trial.name}: {cohort.id}")
 
             progress(0.0)
-            lanes = _run_cohort(item, cohort, rules, threads, progress)
+            lanes = _run_cohort(item, cohort, rules, where, progress)
             if waiting is not None:
                 keep(*waiting)
             waiting = cohort, beside.submit(rows_of, cohort, rules, lanes)
             curves.append(lanes.curves)
+            others.append(beside.submit(lanes.curves.bands))
             main = lanes.dlt.get(rules[0].clock)
             if main is not None:
                 dlt[cohort.id] = main
             if lanes.running:
                 running.append(cohort.id)
             if item.questions is not None:
-                shares[cohort.id] = cohort_shares(lanes)
+                shares[cohort.id] = beside.submit(cohort_shares, lanes, rules[0].clock)
             if index == 0:
                 keep(*waiting)  # the first table is shown at once
                 waiting = None
         if waiting is not None:
             keep(*waiting)
+        for one in others:
+            one.result()
     questions = ()
     if item.questions is not None:
         tell(float(len(trial.cohorts)), f"{trial.name}: questions of the trial")
-        questions = item.questions(shares)
+        seen = {name: found.result() for name, found in shares.items()}
+        questions = item.questions(seen)
+        if item.prior is not None and item.rests_on is not None:
+            told = item.rests_on(seen, _shares_of(item.prior, where))
+            questions = (*questions, told) if told is not None else questions
     rule = item.rules[0][0]
     attrs = {
         "patients": scenario.patients,
@@ -327,11 +349,21 @@ def _run_trial(
     )
 
 
+def _shares_of(item: Ready, where: Where) -> dict[str, CohortShares]:
+    """Shares of a trial's cohorts, and nothing else of them."""
+    return {
+        cohort.id: cohort_shares(
+            _run_cohort(item, cohort, rules, where, lambda _: None), rules[0].clock
+        )
+        for cohort, rules in zip(item.trial.cohorts, item.rules, strict=True)
+    }
+
+
 def _run_cohort(
     item: Ready,
     cohort: Cohort,
     rules: tuple[DLTRule, ...],
-    threads: int,
+    where: Where,
     progress: Callable[[float], None],
 ) -> table.CohortLanes:
     """Simulate all lanes of a cohort and keep their endpoints as [draws, patients]."""
@@ -344,13 +376,9 @@ def _run_cohort(
     curves = CohortCurves(cohort.id, treated.plan, trial.horizon_days)
     done = 0
 
-    def seen(draws: Indices, course: Course) -> tuple[Indices, LaneEndpoints, Course]:
-        return draws, read(course), course
-
-    for draws, endpoints, course in courses(treated, seen, threads):
+    for draws, endpoints, part in courses(treated, _Seen(read, treated.plan, kept), *where):
         store.add(draws, endpoints)
-        curves.states = endpoints.states
-        curves.add(course, kept, int(draws[0]), endpoints.split)
+        curves.add(part)
         done += len(draws)
         progress(done / ensemble.draws)
     return table.CohortLanes(
@@ -364,6 +392,20 @@ def _run_cohort(
         ),
         running=treatment_runs(treated.plan, rules[0]),
     )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Keeps the endpoints of some draws and their part of the curves."""
+
+    read: Read
+    plan: DosingPlan
+    every: int
+
+    def __call__(self, draws: Indices, course: Course) -> tuple[Indices, LaneEndpoints, CurvesPart]:
+        found = self.read(course)
+        part = part_of(self.plan, course, self.every, int(draws[0]), found.split, found.states)
+        return draws, found, part
 
 
 class _Store:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from pkpd.cards import card_names, find_card, load_trial, read_toml
+from pkpd.cards.checking import check_card
 from pkpd.cards.drug_actions import MARROWS
 from pkpd.cards.every_problem import every_problem
 from pkpd.cards.files import nearest_of
 from pkpd.cards.kinds import check_command
 from pkpd.cards.menu_cards import load_menu
-from pkpd.cards.model_cards import check_card
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import load_rule
 from pkpd.cards.tables import Table

@@ -27,11 +27,14 @@ class CohortShares:
     delayed : float[2, 4, 4, draws]
         Not recovered, of those alive and free of leukaemia, by neutrophils, platelets and day as in
         `pkpd.comparison.lanes`.
+    dlt : float[draws]
+        DLT by the main rule, of those whom it can judge.
     values
         ``(endpoint, line, rule)`` of endpoints that are probabilities -> ``[draws]``.
     """
 
     delayed: Floats
+    dlt: Floats
     values: Mapping[tuple[str, str, str], Floats]
 
     def delay(self, neutrophils: float, platelets: float, day: float) -> Floats:
@@ -43,10 +46,14 @@ class CohortShares:
         ]
 
 
-def cohort_shares(lanes: CohortLanes) -> CohortShares:
-    """Shares by draw of what was kept of a cohort."""
+def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
+    """Shares by draw of what was kept of a cohort; the DLT by a clock of its rule."""
+    delayed = mean_of_known(lanes.sensitivity.astype(np.float64))
+    verdicts = lanes.dlt.get(clock)
+    nobody = np.full(delayed.shape[-1], np.nan)
     return CohortShares(
-        delayed=mean_of_known(lanes.sensitivity.astype(np.float64)),
+        delayed=delayed,
+        dlt=nobody if verdicts is None else mean_of_known(np.asarray(verdicts, dtype=np.float64)),
         values={
             key: mean_of_known(matrix)
             for key, matrix in lanes.values.items()

@@ -19,6 +19,11 @@ from pkpd.errors import DataError, sentence
 
 Floats = NDArray[np.float64]
 NO_NAMES: tuple[str, ...] = ()
+_HAPPENED = (
+    *("platelets_with_transfused", "transfused", "wbc", "marrow_blasts", "blood_blasts"),
+    *("marrow_cells", "cumulative_hazard", "doses_given", "full_doses", "cycles_started"),
+)
+"""Fields of a course beside the counts of its mornings that parameters change."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,12 @@ class Course:
     set_point: Mapping[str, Floats] = field(default_factory=dict)
     draws: NDArray[np.int64] | None = None
     curve: Curve | None = None
+
+    def trace(self) -> Floats:
+        """All that happened to the lanes, in one row: what acts on any of them changes a number."""
+        lines = [self.mornings[line] for line in sorted(self.mornings)]
+        others = [getattr(self, name) for name in _HAPPENED]
+        return np.concatenate([np.ravel(one) for one in (*lines, *others) if one is not None])
 
     @property
     def lanes(self) -> int:

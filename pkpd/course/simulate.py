@@ -41,7 +41,7 @@ from pkpd.schedule import (
 )
 from pkpd.solve.compiled.decisions import plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
-from pkpd.solve.population.cells import dose_cells
+from pkpd.solve.grid.cells import dose_cells
 from pkpd.subjects import PatientSample
 
 Floats = NDArray[np.float64]

@@ -34,6 +34,7 @@ SPELLINGS = {
     "lymphocytes": ("LYMPHOCYTES", "ALC", "LYMPH"),
     "haemoglobin": ("HAEMOGLOBIN", "HEMOGLOBIN", "HB", "HGB"),
 }
+_MOST_DAYS = 1e6
 _PLAUSIBLE = {"neutrophils": 300.0, "platelets": 10_000.0, "leukocytes": 1000.0}  # 10^9/L
 
 
@@ -231,11 +232,12 @@ def _hours(
     clock = np.where(np.isnan(clock), clock_h, clock)
     if "DAY" in table.at:
         day = table.numbers("DAY")
-        for i in np.flatnonzero(~np.isfinite(day)):
+        for i in np.flatnonzero(~(np.abs(day) < _MOST_DAYS)):
+            missing = np.isnan(day[i])
             raise DataError(
                 sentence(
                     where=table.place(int(i), "DAY"),
-                    what="the day is missing",
+                    what="the day is missing" if missing else f"{day[i]:g} is no day",
                     remedy="give a protocol day",
                 )
             )

@@ -20,6 +20,8 @@ from pkpd.errors import DataError, sentence
 OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = range(5)
 MODELLED_RATE = -1.0
 MODELLED_DURATION = -2.0
+MOST = 10**9
+"""Largest number of a compartment and of further doses."""
 
 # `row` of padding, and of records that no source row stands for
 PADDING, INSERTED = -1, -2
@@ -321,6 +323,13 @@ def _check_records(
             "{value} is not a whole number",
             None,
             "give a whole number",
+        )
+        refuse(
+            np.abs(v[name]) > MOST,
+            name,
+            "{value} is too large",
+            f"at most {MOST:,} in size",
+            "correct it",
         )
     dose = np.isin(evid, (DOSE, RESET_AND_DOSE))
     refuse(

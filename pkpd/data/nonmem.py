@@ -370,7 +370,8 @@ def subject_labels(table: Sheet) -> np.ndarray:
         numbers = np.array([float(label) for label in labels])
     except ValueError:
         return np.array(labels)
-    whole = np.all(np.isfinite(numbers)) and np.all(numbers == np.round(numbers))
+    # from 2^53 on, two labels may be one number
+    whole = np.all(np.abs(numbers) < 2.0**53) and np.all(numbers == np.round(numbers))
     # "001" and "1" are two subjects
     if whole and len(set(labels)) == len(set(numbers.tolist())):
         return numbers.astype(np.int64)

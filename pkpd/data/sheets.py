@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from importlib.util import find_spec
+from os.path import exists, isdir  # also for a name longer than the system takes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from pkpd.arguments import MAPPING, NONE, TEXT, check_arguments
 from pkpd.data.transport import read_transport
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError, PkpdError, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +109,7 @@ class Sheet:
                     sentence(
                         where=self.place(i, column),
                         what=f"'{text}' is not a number",
-                        remedy="write a number, or '.' for a missing value",
+                        remedy=number_remedy(text),
                     )
                 ) from None
         return out
@@ -172,6 +174,20 @@ TableSource: TypeAlias = "str | Path | pd.DataFrame | HasToPandas"
 """What the readers of data read."""
 
 
+def number_remedy(text: str) -> str:
+    """Say what to do about a text that is no number.
+
+    Examples
+    --------
+    >>> number_remedy("0,5")
+    'write it with a decimal point, 0.5'
+    """
+    point = text.replace(",", ".")
+    if re.fullmatch(r"[<>]?[+-]?\d*\.\d+([eE][+-]?\d+)?", point):
+        return f"write it with a decimal point, {point}"
+    return "write a number, or '.' for a missing value"
+
+
 def checked_columns(where: str, columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
     """Names of columns that differ, by the usual name in capitals.
 
@@ -215,9 +231,9 @@ def open_sheet(
     """
     if isinstance(source, str | Path):
         path = Path(source)
-        if not path.exists():
+        if not exists(path):
             raise DataError(sentence(where=str(path), what="no such file", remedy="check the path"))
-        if path.is_dir():
+        if isdir(path):
             raise DataError(
                 sentence(where=str(path), what="it is a folder", remedy="name a file in it")
             )
@@ -233,7 +249,14 @@ def open_sheet(
                     )
                 )
 
-            return _from_frame(pd.read_parquet(path), path.name, columns, known, ignore)
+            try:
+                return _from_frame(pd.read_parquet(path), path.name, columns, known, ignore)
+            except PkpdError:
+                raise
+            except Exception as error:  # its reader has many kinds
+                told = next(iter(str(error).splitlines()), "")
+                what, remedy = f"is no parquet file that can be read ({told})", "write it again"
+                raise DataError(sentence(where=path.name, what=what, remedy=remedy)) from error
         if path.suffix.lower() == ".xpt":
             table, described = read_transport(path)
             sheet = _from_frame(table, path.name, columns, known, ignore, first=1)
@@ -296,7 +319,12 @@ def _from_csv(
                 sentence(
                     where=f"{path.name}, row {reader.line_num}",
                     what=f"has {len(row)} cells, the header has {len(header)}",
-                    remedy="give one cell per column, or another separator=",
+                    remedy="give one cell per column, or another separator="
+                    + (
+                        "; decimals are written with a point, not with a comma"
+                        if separator == "," and len(row) > len(header)
+                        else ""
+                    ),
                 )
             )
         rows.append(row)
@@ -315,14 +343,16 @@ def _from_frame(
     header = [str(label) for label in frame.columns]
     cells = [frame[label].tolist() for label in frame.columns]
     rows = [list(row) for row in zip(*cells, strict=True)]
-    # a frame may say which line of a file its first row is
-    first = int(getattr(frame, "attrs", {}).get("first_line", first))
-    numbered = [(i, row) for i, row in enumerate(rows) if not _ignored(row, ignore)]
+    # a frame may say which lines of a file its rows are, or the first of them
+    told = getattr(frame, "attrs", {})
+    first = int(told.get("first_line", first))
+    lines = told.get("lines", range(first, first + len(rows)))
+    numbered = [(n, row) for n, row in zip(lines, rows, strict=True) if not _ignored(row, ignore)]
     return Sheet(
         name,
         header,
         [r for _, r in numbered],
-        [first + i for i, _ in numbered],
+        [n for n, _ in numbered],
         columns,
         known,
         len(rows) - len(numbered),

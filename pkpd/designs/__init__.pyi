@@ -12,11 +12,12 @@ from .rules.interval import BOIN, MTPI2, Boundaries, Keyboard
 from .rules.isotonic import isotonic_limits, isotonic_risks
 from .rules.model_based import OverdoseControl
 from .rules.skeletons import skeleton
-from .rules.stopping import EnoughAtDose, PreciseAtDose, StoppingRule, TooToxic
 from .rules.three_plus_three import RollingSix, ThreePlusThree
 from .rules.tite_boin import TiteBOIN
+from .simulate.paired import MEASURES, compare_trials
 from .simulate.patients import Accrual, EventTimes, Outcomes, Responses, RiskOutcomes
 from .simulate.trials import simulate_trials
+from .stopping import EnoughAtDose, PreciseAtDose, StoppingRule, TooToxic
 from .tables import DecisionTable, PendingRow, decision_table, pending_table
 from .weights import (
     adaptive_weight,
@@ -31,6 +32,7 @@ __all__ = [
     "BOIN",
     "CRM",
     "DESIGNS",
+    "MEASURES",
     "MTPI2",
     "STOPS",
     "Accrual",
@@ -65,6 +67,7 @@ __all__ = [
     "Why",
     "adaptive_weight",
     "characteristics",
+    "compare_trials",
     "decision_table",
     "dose_by_draws",
     "dose_by_mtd",

@@ -7,9 +7,9 @@ from pkpd.designs.rules.backfill import BackfillBOIN
 from pkpd.designs.rules.blrm import BLRM
 from pkpd.designs.rules.crm import CRM, TiteCRM
 from pkpd.designs.rules.interval import BOIN, MTPI2, Keyboard
-from pkpd.designs.rules.stopping import EnoughAtDose, PreciseAtDose, StoppingRule, TooToxic
 from pkpd.designs.rules.three_plus_three import RollingSix, ThreePlusThree
 from pkpd.designs.rules.tite_boin import TiteBOIN
+from pkpd.designs.stopping import EnoughAtDose, PreciseAtDose, StoppingRule, TooToxic
 
 DESIGNS: dict[str, type[Design]] = {
     kind.name: kind

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -37,6 +38,8 @@ def design_lines(
     risks: str | None = None,
     trials: int = 2000,
     seed: int = 1,
+    cluster: str | None = None,
+    jobs: int | None = None,
 ) -> Iterator[str]:
     """Replay a trial and tell its next dose; print tables and characteristics as asked.
 
@@ -52,8 +55,8 @@ def design_lines(
         Print the operating characteristics under the scenarios of the file.
     risks
         True risks instead of the file's scenarios, as ``"0.05,0.15,0.3"``.
-    trials, seed
-        Of simulations.
+    trials, seed, cluster, jobs
+        Of simulations; see `pkpd.designs.simulate_trials`.
 
     Yields
     ------
@@ -78,11 +81,12 @@ def design_lines(
         yield ""
         yield from pathway_lines(pathways(file.design, ahead, file.data()), file.doses)
     if operating or risks is not None:
-        yield from _operating(file, path, risks, trials, seed)
+        how = {"trials": trials, "seed": seed, "cluster": cluster, "jobs": jobs}
+        yield from _operating(file, path, risks, how)
 
 
 def _operating(
-    file: DesignFile, path: Path, risks: str | None, trials: int, seed: int
+    file: DesignFile, path: Path, risks: str | None, how: Mapping[str, Any]
 ) -> Iterator[str]:
     scenarios = file.scenarios if risks is None else (_asked(file, risks),)
     if not scenarios:
@@ -98,9 +102,8 @@ def _operating(
     courses = enumerate_courses(design) if exact else None
     for scenario in scenarios:
         yield ""
-        how = "exact" if exact else "simulated"
-        yield f"Operating characteristics, {how}: {scenario.name}."
-        found = _characteristics(file, path, scenario, courses, trials, seed)
+        yield f"Operating characteristics, {'exact' if exact else 'simulated'}: {scenario.name}."
+        found = _characteristics(file, path, scenario, courses, how)
         yield from characteristics_lines(found, file.doses)
 
 
@@ -109,8 +112,7 @@ def _characteristics(
     path: Path,
     scenario: Scenario,
     courses: Courses | None,
-    trials: int,
-    seed: int,
+    how: Mapping[str, Any],
 ) -> xr.Dataset:
     if courses is not None:
         return characteristics(file.design, scenario.risks, courses=courses)
@@ -131,8 +133,7 @@ def _characteristics(
         times=file.times,
         weight=file.weight,
         responses=responses_of(file, scenario),
-        trials=trials,
-        seed=seed,
+        **how,
     )
 
 

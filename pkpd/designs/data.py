@@ -64,16 +64,17 @@ class Pending:
         Dose, counted from 1.
     weight
         Share of the whole window's information that the follow-up so far carries, from 0 to below
-        1, as one of the functions of `pkpd.designs.weights` gives it.
+        1, as one of the functions of `pkpd.designs.weights` gives it; below 0 where a forecast has
+        risen above the risk (`weight_of_forecast` with its sign).
     """
 
     level: int
     weight: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.weight <= 1.0:
+        if not -np.inf < self.weight <= 1.0:
             what = f"the weight of a pending patient is {self.weight:g}"
-            raise PkpdError(sentence(where="pending", what=what, allowed="from 0 to 1"))
+            raise PkpdError(sentence(where="pending", what=what, allowed="at most 1"))
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from pkpd.designs.catalogue import DESIGNS, STOPS
 from pkpd.designs.data import Pending, TrialData, check_risks
 from pkpd.designs.protocol import Design
 from pkpd.designs.rules.model_based import OverdoseControl
-from pkpd.designs.rules.stopping import StoppingRule
 from pkpd.designs.simulate.patients import ARRIVALS, TIMES, Accrual, EventTimes, Responses
+from pkpd.designs.stopping import StoppingRule
 from pkpd.designs.weights import (
     WeightFunction,
     adaptive_weight,
@@ -413,7 +413,7 @@ def _patient(row: Table, doses: tuple[str, ...], times: EventTimes | None) -> _P
     if day is not None and not dlt:
         row.refuse("dlt_day", "the patient has no DLT", remedy="remove it, or write dlt = true")
     followed = row.number("followed_days", None, minimum=0.0, unit="days")
-    weight = row.number("weight", None, minimum=0.0, maximum=1.0)
+    weight = row.number("weight", None, maximum=1.0)
     if weight is not None and dlt:
         row.refuse("weight", "the patient has a DLT", remedy="remove it: nothing is pending")
     if followed is None and weight is None and not dlt and times is not None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from pkpd.designs.data import Action, Decision, Decisions, TrialData, Trials, Why
-from pkpd.designs.rules.stopping import StoppingRule
+from pkpd.designs.stopping import StoppingRule
 from pkpd.errors import PkpdError, sentence
 
 

@@ -17,6 +17,8 @@ from pkpd.errors import PkpdError, sentence
 WeightFunction = Callable[[np.ndarray, float], np.ndarray]
 """From days of follow-up and the window to weights, of the same shape."""
 
+_MOST = 1e6  # below 0: as good as a DLT
+
 
 def linear_weight(followed: np.ndarray, window: float) -> np.ndarray:
     """Follow-up divided by the window: DLTs come evenly over it.
@@ -90,7 +92,9 @@ def adaptive_weight(times: Sequence[float]) -> WeightFunction:
     return weight
 
 
-def weight_of_forecast(forecast: np.ndarray, risk: np.ndarray) -> np.ndarray:
+def weight_of_forecast(
+    forecast: np.ndarray, risk: np.ndarray, *, signed: bool = False
+) -> np.ndarray:
     """Weight of pending patients from a forecast of their own.
 
     Parameters
@@ -100,17 +104,28 @@ def weight_of_forecast(forecast: np.ndarray, risk: np.ndarray) -> np.ndarray:
         of him so far; any shape.
     risk
         Probability of it before treatment began, as the same forecaster gives it; same shape.
+    signed
+        Whether a forecast above the risk has a weight below 0. What was seen then speaks for a
+        DLT as loudly as it would speak against one.
 
     Returns
     -------
     array
-        The weight w at which ``risk (1 - w) / (1 - risk w)`` is the forecast. A forecast above the
-        risk has weight 0: the patient tells nothing that the design could use as follow-up.
+        The weight w at which ``risk (1 - w) / (1 - risk w)`` is the forecast: one minus the ratio
+        of its odds to those of the risk, which is the likelihood ratio of what was seen, for a DLT
+        against none. Without a sign a forecast above the risk has weight 0.
+
+    Notes
+    -----
+    With the sign ``1 - w p`` is proportional to the likelihood of what was seen at any risk p, so
+    that `TiteCRM` learns from it what Bayes' rule says.
 
     Examples
     --------
     >>> float(weight_of_forecast(0.3, 0.3)), float(weight_of_forecast(0.0, 0.3))
     (0.0, 1.0)
+    >>> round(float(weight_of_forecast(0.5, 0.2, signed=True)), 9)
+    -3.0
     """
     q, p = np.asarray(forecast, float), np.asarray(risk, float)
     for name, values in (("forecast", q), ("risk", p)):
@@ -120,7 +135,8 @@ def weight_of_forecast(forecast: np.ndarray, risk: np.ndarray) -> np.ndarray:
             raise PkpdError(sentence(where=name, what=what, allowed="0 to 1"))
     with np.errstate(divide="ignore", invalid="ignore"):
         w = (p - q) / (p * (1 - q))
-    return np.clip(np.where(np.isfinite(w), w, 1.0), 0.0, 1.0)
+    sure = np.where((q == 1.0) & (p < 1.0), -_MOST if signed else 0.0, 1.0)
+    return np.clip(np.where(np.isfinite(w), w, sure), -_MOST if signed else 0.0, 1.0)
 
 
 def forecast_of_weight(weight: np.ndarray, risk: np.ndarray) -> np.ndarray:

@@ -79,3 +79,24 @@ class LineOutcomes:
     longest_below_days: NDArray[np.float64]
     first: Recovery
     sustained: Recovery
+
+    def at(self, which: int) -> LineOutcomes:
+        """Endpoints of one of the thresholds, H = 1."""
+        own = slice(which, which + 1)
+
+        def of(found: Recovery) -> Recovery:
+            return Recovery(found.day[own], found.status[own], found.pending_day[own])
+
+        return LineOutcomes(
+            self.thresholds[own],
+            self.horizon_day,
+            self.nadir,
+            self.nadir_day,
+            self.first_below_day[own],
+            self.first_need_day[own],
+            self.last_below_day[own],
+            self.days_below[own],
+            self.longest_below_days[own],
+            of(self.first),
+            of(self.sustained),
+        )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pkpd.course.course import Course
@@ -95,27 +96,62 @@ def split(
                 allowed=f"whole days from 0 to {course.days - 1}",
             )
         )
-    low = np.zeros((course.lanes, column.size), dtype=bool)
+    low = np.zeros((course.lanes, column.size), dtype=np.bool_)
     for line, limit in thresholds.items():
-        low |= course.own(line)[:, column] < limit
+        _low_counts(np.ascontiguousarray(course.own(line)), float(limit), column, low)
         if line == TRANSFUSED_LINE and untransfused_days > 0:
-            low |= _transfused_before(course.transfused, untransfused_days)[:, column]
+            window = int(np.ceil(untransfused_days))
+            _low_after_transfusion(np.ascontiguousarray(course.transfused), window, column, low)
     died = course.death_day[:, None] < column[None, :] + 1.0
     if course.marrow_blasts is None:
         return Split(STATES_WITHOUT_BLASTS, asked, np.where(died, 2, low).astype(np.int8))
-    ill = course.marrow_blasts[:, column] >= LEUKAEMIC
-    fine = np.where(ill, RECOVERED_WITH_LEUKAEMIA, RECOVERED)
-    state = np.where(low, np.where(ill, LOW_WITH_LEUKAEMIA, LOW), fine)
-    return Split(STATES, asked, np.where(died, DIED, state).astype(np.int8))
+    state = np.empty(low.shape, dtype=np.int8)
+    blasts = np.ascontiguousarray(course.marrow_blasts)
+    _with_blasts(low, blasts, LEUKAEMIC, died, column, state)
+    return Split(STATES, asked, state)
 
 
-def _transfused_before(transfused: NDArray[np.bool_], days: float) -> NDArray[np.bool_]:
-    """Whether there was a transfusion in the days before each morning, that morning included."""
-    window = int(np.ceil(days))
-    total = np.cumsum(transfused, axis=1, dtype=np.int64)
-    earlier = np.zeros_like(total)
-    earlier[:, window:] = total[:, :-window] if window < total.shape[1] else 0
-    return total > earlier
+@njit(nogil=True, error_model="numpy", cache=True)
+def _low_counts(counts: np.ndarray, limit: float, column: np.ndarray, low: np.ndarray) -> None:
+    """Mark the lanes and mornings with a count below a limit."""
+    for lane in range(low.shape[0]):
+        for k in range(column.size):
+            if counts[lane, column[k]] < limit:
+                low[lane, k] = True
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _low_after_transfusion(
+    transfused: np.ndarray, window: int, column: np.ndarray, low: np.ndarray
+) -> None:
+    """Mark those with a transfusion that morning or on one of the mornings of the window before."""
+    last = np.empty(transfused.shape[1], np.int64)
+    for lane in range(low.shape[0]):
+        latest = -window
+        for day in range(last.size):
+            if transfused[lane, day]:
+                latest = day
+            last[day] = latest
+        for k in range(column.size):
+            if column[k] - last[column[k]] < window:
+                low[lane, k] = True
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _with_blasts(
+    low: np.ndarray, blasts: np.ndarray, limit: float, died: np.ndarray, column: np.ndarray,
+    state: np.ndarray,
+) -> None:  # fmt: skip
+    """Sort lanes and mornings by counts, blasts in the marrow, and death."""
+    for lane in range(low.shape[0]):
+        for k in range(column.size):
+            ill = blasts[lane, column[k]] >= limit
+            if died[lane, k]:
+                state[lane, k] = DIED
+            elif low[lane, k]:
+                state[lane, k] = LOW_WITH_LEUKAEMIA if ill else LOW
+            else:
+                state[lane, k] = RECOVERED_WITH_LEUKAEMIA if ill else RECOVERED
 
 
 def split_days(horizon_days: int, days: Sequence[int] = (28, 42, 56)) -> tuple[int, ...]:

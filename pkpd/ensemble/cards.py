@@ -14,7 +14,6 @@ from pkpd.course.simulate import Simulator, prepare
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.ensemble import Indices
 from pkpd.model.joint import JointModel
-from pkpd.model.parameters import draw_parameters, typical
 from pkpd.schedule import NEVER, DosingPlan, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population
 
@@ -129,30 +128,3 @@ class TreatedByCards:
     def course(self, draws: Indices) -> Course:
         """See `pkpd.ensemble.ensemble.Treated`."""
         return self.simulator.run(self.values, draws, threads=1)
-
-
-def cards_ensemble(
-    model: JointModel,
-    sample: PatientSample,
-    population: Population | None,
-    draws: int,
-    seed: int,
-    **how: object,
-) -> CardsEnsemble:
-    """Draw the parameters of a model; with one draw they have their central values.
-
-    Parameters
-    ----------
-    model, sample, population
-        As of `CardsEnsemble`.
-    draws, seed
-        Number of draws and seed.
-    **how
-        Further attributes of `CardsEnsemble`.
-    """
-    values = (
-        typical(model, population)
-        if draws == 1
-        else (draw_parameters(model, population, draws, seed))
-    )
-    return CardsEnsemble(model, sample, values, population, **how)  # pyright: ignore

@@ -10,11 +10,13 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.cluster import Workers
 from pkpd.course.course import Course
 from pkpd.schedule import DosingPlan, Regimen
 
@@ -82,7 +84,32 @@ class Ensemble(Protocol):
         ...
 
 
-def courses(treated: Treated, read: Callable[[Indices, Course], T], threads: int) -> Iterator[T]:
+@dataclass(frozen=True)
+class Block(Generic[T]):
+    """Simulates some draws and keeps what is read of them: what one core does at a time.
+
+    Attributes
+    ----------
+    treated
+        Patients under a regimen.
+    read
+        What is kept of the course of some draws.
+    """
+
+    treated: Treated
+    read: Callable[[Indices, Course], T]
+
+    def __call__(self, draws: Indices) -> T:
+        """Simulate and read."""
+        return self.read(draws, self.treated.course(draws))
+
+
+def courses(
+    treated: Treated,
+    read: Callable[[Indices, Course], T],
+    threads: int,
+    workers: Workers | None = None,
+) -> Iterator[T]:
     """Simulate all draws on several cores, in order.
 
     Parameters
@@ -93,17 +120,19 @@ def courses(treated: Treated, read: Callable[[Indices, Course], T], threads: int
         What is kept of the course of some draws; called in the thread that simulated it.
     threads
         Most threads.
+    workers
+        Workers of a cluster in place of threads; `read` and what it gives travel then.
 
     Yields
     ------
     object
         What `read` gives, portion by portion, in the order of the draws.
     """
-
-    def one(draws: Indices) -> T:
-        return read(draws, treated.course(draws))
-
+    one = Block(treated, read)
     portions = list(treated.chunks())
+    if workers is not None:
+        yield from workers.in_turn(one, portions)
+        return
     # the first alone: it compiles what the others use
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         rest = _in_turn(pool, one, portions[1:], ahead=threads + 1)

@@ -20,6 +20,7 @@ from pkpd.ensemble.fitted_drugs import UNNAMED, FittedRegimen, prepare_fitted
 from pkpd.ensemble.fitted_patients import NewPatients
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.draws import Fitted
+from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.fitting.parameter_draws import ParameterDraws, parameter_draws
 from pkpd.leukaemia.schedule import Arm
@@ -230,7 +231,7 @@ class FittedTreated:
 
 
 def fitted_ensemble(
-    fitted: Fitted,
+    fitted: Fitted | PopulationModel,
     sample: PatientSample,
     draws: int,
     seed: int,
@@ -243,7 +244,7 @@ def fitted_ensemble(
     ----------
     fitted
         Result of `pkpd.fit` of a model with blood counts (`pkpd.models.marrow_model`,
-        `pkpd.models.leukaemia_model`).
+        `pkpd.models.leukaemia_model`), or such a model, whose values are taken as known.
     sample
         The patients. Their counts at start are those of the fit.
     draws, seed
@@ -256,28 +257,40 @@ def fitted_ensemble(
     PkpdError
         If the model has no blood counts, or they are not in 10^9/L.
     """
-    likelihood = getattr(fitted, "likelihood", None)
-    if likelihood is None:
-        _refuse(f"{type(fitted).__name__} is no fit", "the result of pkpd.fit")
-    model: PopulationModel = likelihood.model
-    structure, source = model.structure, likelihood.dataset.events.source
-    words = f"fit of {source} ({likelihood.n_subjects} subjects)"
-    if not isinstance(structure, MarrowStructure):
+    model, words, unit = _fitted_model(fitted)
+    if not isinstance(model.structure, MarrowStructure):
         _refuse(
             f"the {words} has no blood counts",
             "a fit of pkpd.models.marrow_model or pkpd.models.leukaemia_model",
         )
-    made = FittedEnsemble(
-        model,
-        parameter_draws(fitted, draws, seed),
-        sample,
-        words,
-        transfusion,
-        arm,
-        dose_unit=likelihood.dataset.units.get("AMT", "mg"),
-    )
+    values = _values(fitted, draws, seed)
+    made = FittedEnsemble(model, values, sample, words, transfusion, arm, dose_unit=unit)
     _check_counts(made)
     return made
+
+
+def _fitted_model(fitted: Fitted | PopulationModel) -> tuple[PopulationModel, str, str]:
+    """Return the population model, what was fitted in a phrase, and the unit of amounts."""
+    if isinstance(fitted, PopulationModel):
+        return fitted, "population model", "mg"
+    likelihood = getattr(fitted, "likelihood", None)
+    if likelihood is None:
+        allowed = "the result of pkpd.fit, or a population model"
+        _refuse(f"{type(fitted).__name__} is no fit", allowed)
+    words = f"fit of {likelihood.dataset.events.source} ({likelihood.n_subjects} subjects)"
+    return likelihood.model, words, likelihood.dataset.units.get("AMT", "mg")
+
+
+def _values(fitted: Fitted | PopulationModel, draws: int, seed: int) -> ParameterDraws:
+    if not isinstance(fitted, PopulationModel):
+        return parameter_draws(fitted, draws, seed)
+    if draws > 1:
+        _refuse(
+            f"{draws} draws are asked of a population model, which has one value of each parameter",
+            "draws=1, or a fit",
+        )
+    known = {name: np.array([value]) for name, value in start_values(fitted).items()}
+    return ParameterDraws(known, "values of the model")
 
 
 def _check_counts(made: FittedEnsemble) -> None:

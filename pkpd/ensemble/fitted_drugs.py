@@ -31,7 +31,7 @@ from pkpd.predict.marrow_kinetics import linear_pk
 from pkpd.schedule import LINES, DosingPlan, Regimen, Slot, plan
 from pkpd.solve.compiled.decisions import Rules, plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, CourseDrug
-from pkpd.solve.population.cells import dose_cells
+from pkpd.solve.grid.cells import dose_cells
 
 FITTED_STEP_H = 4.0
 """Longest step of the marrow of a fit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -154,9 +154,3 @@ class NewPatients:
         found = self._compiled(fixed, jnp.asarray(random))
         out = {name: np.asarray(value) for name, value in found.items()}
         return {k: v[..., 0] if v.ndim == 3 and v.shape[2] == 1 else v for k, v in out.items()}
-
-
-def varies_between_occasions(model: PopulationModel, names: Sequence[str]) -> tuple[str, ...]:
-    """Which of some parameters vary between occasions, derived ones too."""
-    own = set(model.occasional)
-    return tuple(n for n in names if n in own or own & set(model[n].reads))

@@ -25,6 +25,7 @@ from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
 from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, check_names, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.fitting.draws import Fitted
+from pkpd.fitting.model.specification import PopulationModel
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import VARIANTS
@@ -39,7 +40,7 @@ def source(
     *,
     marrow: str | None = None,
     disease: str | None = None,
-    posterior: EvidencePosterior | Fitted | str | Path | None = None,
+    posterior: EvidencePosterior | Fitted | PopulationModel | str | Path | None = None,
     model: JointModel | None = None,
     patients: int = 200,
     draws: int = 1,
@@ -67,7 +68,8 @@ def source(
         Posterior of the marrow with leukaemia or its file, in place of the shipped one; or the
         result of `pkpd.fit` of a model with blood counts: patients are then new ones of the
         population that was fitted, in the marrow that was fitted, with the covariates of
-        ``population``. Amounts of its data are mg, times hours, counts 10^9/L.
+        ``population``; or such a model with its values, a published one, say. Amounts of its data
+        are mg, times hours, counts 10^9/L.
     model
         Joint model of the marrow without leukaemia, with the drugs that will be given.
     patients
@@ -188,7 +190,7 @@ def source(
 
 
 def _of_fit(
-    fitted: Fitted,
+    fitted: Fitted | PopulationModel,
     population: Population | PatientSample,
     given: Mapping[str, object],
     patients: int,

@@ -1,7 +1,7 @@
 """Learning from aggregated outcomes of trials.
 
 `load_evidence` reads published outcomes, one line each. `EvidenceLikelihood` compares them with
-simulated patients, `calibrate` samples the parameters of the simulator, and the rest criticises
+simulated patients, `learn` samples the parameters of the simulator, and the rest criticises
 the result. Nothing here knows how patients are simulated: a simulator is a function from
 parameters to arms.
 

@@ -1,5 +1,3 @@
-from .criticism.baselines import score_table
-from .criticism.calibration import simulation_based_calibration
 from .criticism.criticism import (
     coverage,
     coverage_table,
@@ -7,54 +5,56 @@ from .criticism.criticism import (
     influence_table,
     leave_studies_out,
     left_out_checks,
-    predictive_checks,
 )
-from .criticism.refit import cross_validate
+from .criticism.left_out import predict_folds
 from .criticism.reweight import reweight
+from .criticism.row_predictions import predict_table
 from .criticism.trial_predictions import new_study
-from .likelihood.parameters import marrow_effects, marrow_prior
+from .likelihood.parameters import marrow_prior
 from .likelihood.pymc_model import prior_model
-from .likelihood.simulator import MarrowSimulator, patients_by_arm
+from .likelihood.simulator import MarrowSimulator
 from .likelihood.total import EvidenceLikelihood
 from .likelihood.use import Switches, how_used, use_table
 from .posterior.learned import learned, learned_table
+from .posterior.learning import LearningPlan, learn, sample_without
 from .posterior.shipped import shipped_posterior
-from .posterior.stored import EvidencePosterior, calibrate, load_posterior
-from .sampling.convergence import Convergence
-from .sampling.smc import SMCSettings
+from .posterior.stored import EvidencePosterior, load_posterior
+from .sampling.chains import ChainSettings
+from .sampling.simulations import MarrowMaker
+from .table.learning import load_learning_table, refined
 from .table.table import EvidenceRow, EvidenceTable, load_evidence
 
 __all__ = [
-    "Convergence",
+    "ChainSettings",
     "EvidenceLikelihood",
     "EvidencePosterior",
     "EvidenceRow",
     "EvidenceTable",
+    "LearningPlan",
+    "MarrowMaker",
     "MarrowSimulator",
-    "SMCSettings",
     "Switches",
-    "calibrate",
     "coverage",
     "coverage_table",
-    "cross_validate",
     "how_used",
     "influence",
     "influence_table",
+    "learn",
     "learned",
     "learned_table",
     "leave_studies_out",
     "left_out_checks",
     "load_evidence",
+    "load_learning_table",
     "load_posterior",
-    "marrow_effects",
     "marrow_prior",
     "new_study",
-    "patients_by_arm",
-    "predictive_checks",
+    "predict_folds",
+    "predict_table",
     "prior_model",
+    "refined",
     "reweight",
-    "score_table",
+    "sample_without",
     "shipped_posterior",
-    "simulation_based_calibration",
     "use_table",
 ]

@@ -19,7 +19,8 @@ from pkpd.data.dataset import BELOW
 from pkpd.errors import DataError, PkpdError, sentence
 from pkpd.explorer.script import patient_script
 from pkpd.explorer.state import MOST_DAYS, BadStateError, State
-from pkpd.forecasting.bank import criterion
+from pkpd.files import frame_text
+from pkpd.forecasting.bank import Level, criterion
 from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
 from pkpd.forecasting.forecast import Forecaster, forecaster
 from pkpd.forecasting.result import Forecast
@@ -168,18 +169,23 @@ def _forecast(
     return Forecast(made, {seen.label: made.weighed(seen, regimen, engine)}, engine, notes)
 
 
+DOUBTED = "Not to be trusted, for the reason below: "
+"""What a forecast with warnings begins with, since its sentence is read before they are."""
+
+
 def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     """Everything that is shown."""
     label = found.patients[0]
     weighed, one = found.weighed[label], found.dataset.sel(patient=label)
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
-    told = [f"{note}." for note in found.notes] + warnings(weighed)
+    doubts = warnings(weighed)
+    told = [f"{note}." for note in found.notes] + doubts
     if not careful:
         told = [text.replace('take engine="smc"', "work it out carefully") for text in told]
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]
     return {
-        "sentence": found.sentence(),
+        "sentence": f"{DOUBTED if doubts else ''}{found.sentence()}",
         "how": f"{len(weighed.bank):,} virtual patients, worth {weighed.effective:,.0f}",
         "patient": str(label),
         "days": _days(whole),
@@ -194,17 +200,18 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
             if name in {criterion(*item) for item in back.items()}
         },
         "table": {"heads": list(heads), "rows": [list(row) for row in rows]},
-        "csv": found.table().to_csv(index=False),
+        "csv": frame_text(found.table()),
     }
 
 
-def _line(one: Any, line: str, seen: Seen, until: int, back: float | None) -> dict[str, Any]:
+def _line(one: Any, line: str, seen: Seen, until: int, back: Level | None) -> dict[str, Any]:
     counts = one["count"].sel(line=line)
     mine = [k for k, name in enumerate(seen.line) if name == line]
     return {
         "unit": "%" if line == "marrow_blasts" else "10⁹/L",
         "bands": [_numbers(counts.sel(quantile=q).values) for q in SHOWN],
-        "back": back,
+        # a share of the patient's own baseline is not drawn
+        "back": None if isinstance(back, str) else back,
         "seen": [
             {
                 "day": float(seen.time[k]) + 1.0,

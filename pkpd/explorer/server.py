@@ -111,6 +111,7 @@ class Explorer:
         try:
             await self._answer(document, "", 0)
         except Exception:
+            # the page asks for the same picture, and its answer says what is wrong
             log.exception("the first picture failed")
 
     def python(self) -> str:
@@ -231,8 +232,11 @@ class Explorer:
 
     def _start(self) -> bytes:
         from pkpd.explorer.choices import choices
+        from pkpd.explorer.state import first_schedules
 
-        return _encoded({"choices": choices(self.folder, self.fits), "data": self.data})
+        offered = choices(self.folder, self.fits)
+        first = first_schedules(self.data)
+        return _encoded({"choices": offered, "data": self.data, "first": first})
 
     def _content(self, document: dict[str, Any]) -> bytes:
         from pkpd.explorer.simulation import explore
@@ -272,6 +276,7 @@ class Explorer:
             except (ClientDisconnect, asyncio.CancelledError):
                 raise
             except Exception:
+                # a mistake of the program: the page shows a sentence, the terminal the traceback
                 log.exception("a request failed")
                 text = "server: the request failed; the log of pkpd explore says why."
                 response = _json(_encoded({"errors": [{"text": text}]}), 500)
@@ -306,7 +311,7 @@ async def _document(request: Request) -> dict[str, Any]:
         raise Refused(415, "request: it is not JSON; allowed: application/json.")
     too_long = f"request: it has more than {MOST_BYTES // 1024} kB; open a smaller file."
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MOST_BYTES:
+    if not (length.isdecimal() and len(length) <= 12) or int(length) > MOST_BYTES:
         raise Refused(413, too_long)
     body = bytearray()
     async for part in request.stream():
@@ -353,5 +358,9 @@ def _encoded(value: Any) -> bytes:
 
 def _first_schedules(data: dict[str, Any]) -> dict[str, Any]:
     """File with as many schedules as a page begins with."""
+    from pkpd.explorer.state import first_schedules
+
     cohorts = data.get("cohort")
-    return {**data, "cohort": cohorts[:2]} if isinstance(cohorts, list) else data
+    if not isinstance(cohorts, list):
+        return data
+    return {**data, "cohort": cohorts[: first_schedules(data)]}

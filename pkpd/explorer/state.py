@@ -39,6 +39,8 @@ DEFAULT = "two_drugs_6_weeks"
 """Schedule file that a page begins with where none is named."""
 
 MOST_SCHEDULES = 4
+FIRST_OF_MANY = 2
+"""So many schedules of a file that has more than `MOST_SCHEDULES` are shown at first."""
 MOST_DAYS = 400
 MOST_PATIENTS, MOST_DRAWS = 1000, 400
 MOST_LANE_DAYS = 8_000_000
@@ -223,6 +225,14 @@ def opened(name: str | None, folder: Path) -> dict[str, Any]:
     return data
 
 
+def first_schedules(data: Mapping[str, Any]) -> int:
+    """Count the schedules of a file that a page begins with: all, or two where they are many."""
+    cohorts = data.get("cohort")
+    if not isinstance(cohorts, list) or not cohorts:
+        return 1
+    return len(cohorts) if len(cohorts) <= MOST_SCHEDULES else FIRST_OF_MANY
+
+
 def check_files(data: Mapping[str, Any], folder: Path) -> None:
     """Refuse names of files outside the working folder.
 
@@ -274,6 +284,10 @@ def _data(page: Table) -> dict[str, Any]:
             message = str(error)
             what = f"it is not valid TOML, {message[:1].lower()}{message[1:]}"
             wrong = _problem("", what, remedy="correct the text")
+            raise wrong from error
+        except ValueError as error:  # more digits than Python makes an integer of
+            what = "a number of it has thousands of digits"
+            wrong = _problem("", what, remedy="correct it")
             raise wrong from error
         except RecursionError as error:
             raise _too_deep() from error

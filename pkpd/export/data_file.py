@@ -8,6 +8,7 @@ import numpy as np
 
 from pkpd.data.dataset import ABOVE, NOT_CENSORED, Dataset
 from pkpd.errors import DataError, sentence
+from pkpd.files import write_text
 
 COLUMNS = ("ID", "TIME", "EVID", "CMT", "AMT", "RATE", "II", "ADDL", "SS", "DV", "MDV")
 MORE = ("LINE", "CENS")
@@ -68,4 +69,4 @@ def write_data(
         fields[name] = np.asarray(dataset.covariates[name], dtype=float)
     table = pd.DataFrame({name: value[events.valid] for name, value in fields.items()})
     table = table[list(data_columns(dataset, covariates))]
-    table.to_csv(path, index=False, float_format="%.15g")
+    write_text(path, table.to_csv(index=False, float_format="%.15g", lineterminator="\n"))

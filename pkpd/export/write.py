@@ -11,6 +11,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.export.data_file import write_data
 from pkpd.export.nonmem_text import covariates_of, nonmem_text
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
+from pkpd.files import write_text
 from pkpd.fitting.model.specification import PopulationModel
 
 Program = Literal["nonmem", "mrgsolve", "rxode2", "nlmixr2"]
@@ -84,5 +85,5 @@ def export_model(
             write_data(data, beside, covariates_of(model), logarithmic)
     else:
         text = mrgsolve_text(model) if program == "mrgsolve" else rxode2_text(model)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path

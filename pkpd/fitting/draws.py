@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import numpy as np
 
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
 
 if TYPE_CHECKING:
-    from pkpd.fitting.fit import Fit
     from pkpd.fitting.maximum.individual_estimates import IndividualEstimates
     from pkpd.fitting.maximum.result import MaximumLikelihood
+    from pkpd.fitting.sampled import Fit
 
 Fitted: TypeAlias = "Fit | MaximumLikelihood | IndividualEstimates | Draws"
 """What checks take: a fit by any method, or its draws."""

@@ -7,32 +7,27 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
+from typing import Any, Literal, TypedDict, Unpack, get_args, overload
 
 import numpy as np
-import pandas as pd
 
 from pkpd.arguments import MAPPING, NONE, SHARE, TEXT, Kind, check_arguments, from_to, one_of
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence, writing
-from pkpd.fitting.draws import Draws
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.maximum.estimate import maximum_likelihood
 from pkpd.fitting.maximum.marginal import Method as MaximumMethod
 from pkpd.fitting.maximum.progress import ProgressLines
+from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.standard_errors import Covariance
-from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.fitting.model.specification import PopulationModel
-
-if TYPE_CHECKING:
-    import pymc as pm
-
-    from pkpd.fitting.maximum.estimate import MaximumLikelihood
+from pkpd.fitting.sampled import Fit
 
 PosteriorMethod = Literal["nuts", "map", "advi"]
 Method = PosteriorMethod | MaximumMethod
@@ -40,113 +35,7 @@ METHODS: tuple[str, ...] = (*get_args(PosteriorMethod), *get_args(MaximumMethod)
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 Centring = Literal["auto", "centred", "non-centred"] | Mapping[str, float | Sequence[float]]
 
-_APPROXIMATE = (
-    "Independent draws of an approximation to the posterior; no chains were sampled.",
-    "Compare with NUTS before an interval is quoted.",
-)
 _LIBRARIES = ("pkpd", "jax", "numpy", "pymc", "pytensor", "nutpie", "arviz")
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A posterior sample with all that made it.
-
-    Attributes
-    ----------
-    likelihood
-        Model bound to data.
-    idata
-        ``posterior`` (population parameters, ``eta``, ``kappa``), ``sample_stats``,
-        ``observed_data``, and the run record in its attributes.
-    pymc_model
-        The ``pm.Model``; ``None`` after loading from a file.
-    maximum
-        Maximum of the penalised marginal likelihood the chains started from, if there was one.
-    record
-        What was run: method, settings, seeds, versions, wall time, failed solves.
-    """
-
-    likelihood: PopulationLikelihood
-    idata: Any
-    pymc_model: pm.Model | None = None
-    maximum: MaximumLikelihood | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def model(self) -> PopulationModel:
-        """The population model."""
-        return self.likelihood.model
-
-    @property
-    def dataset(self) -> Dataset:
-        """The data."""
-        return self.likelihood.dataset
-
-    @cached_property
-    def draws(self) -> Draws:
-        """Posterior draws, chains one after the other."""
-        return posterior_draws(self.likelihood, self.idata)
-
-    @property
-    def by_chains(self) -> bool:
-        """Whether chains were sampled, whose mixing can be judged."""
-        return self.record.get("method", "nuts") == "nuts"
-
-    def table(self, *, interval: float = 0.9) -> pd.DataFrame:
-        """Summarise the population parameters: mean, median, interval, and sampler diagnostics.
-
-        Without the latter where nothing was sampled by chains; without rows where all are held.
-        """
-        import arviz as az
-
-        names = [n for n in start_values(self.model) if n in self.idata.posterior]
-        if not names:
-            return pd.DataFrame(index=pd.Index([], name="parameter"))
-        out: Any = az.summary(
-            self.idata, var_names=names, hdi_prob=interval, round_to="none", kind="all"
-        )
-        low, high = (1 - interval) / 2, (1 + interval) / 2
-        stacked = {n: self.idata.posterior[n].values.ravel() for n in names}
-        out.insert(2, "median", [float(np.median(stacked[n])) for n in names])
-        out.insert(3, f"q{100 * low:g}", [float(np.quantile(stacked[n], low)) for n in names])
-        out.insert(4, f"q{100 * high:g}", [float(np.quantile(stacked[n], high)) for n in names])
-        unwanted = ("hdi_",) if self.by_chains else ("hdi_", "mcse", "ess", "r_hat")
-        return out.drop(columns=[c for c in out.columns if c.startswith(unwanted)])
-
-    def summary(self) -> str:
-        """Tell the fit in text: what was run, the parameters, and what the sampler says."""
-        from pkpd.fitting.checks.diagnostics import sampler_diagnostics
-
-        table = self.table()
-        kept = ["mean", "sd", "median", "q5", "q95", "ess_bulk", "r_hat"]
-        shown = table[[c for c in kept if c in table]].map(lambda x: f"{x:.4g}")
-        took = self.record.get("wall_s")
-        head = f"{self!r}" + (f", {took:.0f} s" if isinstance(took, int | float) else "")
-        names = [str(name) for name in table.index]
-        words: tuple[str, ...] = _APPROXIMATE
-        if self.by_chains:
-            words = sampler_diagnostics(self.idata, names).sentences
-        told = shown.to_string() if names else "All population parameters are held."
-        return "\n".join((head, "", told, "", *words))
-
-    def save(self, path: str | Path) -> None:
-        """Write draws and run record as netCDF; read them back with `pkpd.load_fit`.
-
-        Raises
-        ------
-        PkpdError
-            If the file cannot be written.
-        """
-        with writing(path):
-            self.idata.to_netcdf(str(path))
-
-    def __repr__(self) -> str:
-        """Tell what it is in a line."""
-        sizes = self.idata.posterior.sizes
-        return (
-            f"Fit({self.record.get('method', 'nuts')}: {sizes['chain']} x {sizes['draw']} draws, "
-            f"{self.likelihood.n_subjects} subjects)"
-        )
 
 
 class _Shared(TypedDict, total=False):
@@ -165,6 +54,7 @@ class _Sampling(_Shared, total=False):
     centring: Centring
     start: Literal["auto", "model"] | MaximumLikelihood
     checkpoint: str | Path | None
+    cluster: str | None
 
 
 class _Searching(_Shared, total=False):
@@ -219,6 +109,7 @@ def fit(
     centring: Centring = "auto",
     start: Literal["auto", "model"] | MaximumLikelihood = "auto",
     checkpoint: str | Path | None = None,
+    cluster: str | None = None,
     progress: bool = True,
     starts: int = 1,
     iterations: int = 200,
@@ -235,8 +126,8 @@ def fit(
     method
         ``"nuts"``: posterior sample. ``"map"``: mode of the marginal posterior and the normal
         approximation around it, for a quick look. ``"advi"``: mean-field variational
-        approximation. ``"focei"``, ``"foce"``, ``"fo"``, ``"laplace"``: maximum likelihood, without
-        priors; gives a `pkpd.results.MaximumLikelihood`.
+        approximation. ``"focei"``, ``"foce"``, ``"fo"``, ``"laplace"``, ``"laplace-nointer"``:
+        maximum likelihood, without priors; gives a `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
         See `pkpd.fitting.bayes.sample.SamplerSettings`.
     centring
@@ -249,6 +140,10 @@ def fit(
         likelihood fit.
     checkpoint
         Folder: a run that was interrupted goes on from there when called again.
+    cluster
+        Address of a Dask scheduler on whose workers chains run, one each (NUTS alone), or
+        ``"local"`` for `cores` processes of this machine. Draws are the same for any number of
+        workers, and are others than those of chains that run together.
     progress
         Show progress: bars of a sampler, and lines on a maximum likelihood search that takes more
         than a few seconds, on the standard error stream.
@@ -284,15 +179,13 @@ def fit(
                 )
             )
     check_arguments("fit", seed=(seed, from_to(0)))
-    if method in ("focei", "foce", "fo", "laplace"):
+    if method in ("focei", "foce", "fo", "laplace", "laplace-nointer"):
         check_arguments(
             "fit",
             starts=(starts, from_to(1)),
             iterations=(iterations, from_to(0)),
             covariance=(covariance, one_of(*get_args(Covariance)) | NONE),
         )
-        from pkpd.fitting.maximum.estimate import maximum_likelihood
-
         return maximum_likelihood(
             model,
             data,
@@ -321,7 +214,12 @@ def fit(
         target_accept=(target_accept, SHARE),
         centring=(centring, TEXT | MAPPING),
         start=(start, TEXT | Kind("a maximum likelihood fit", lambda s: hasattr(s, "estimates"))),
+        cluster=(cluster, TEXT | NONE),
     )
+    if cluster is not None and method != "nuts":
+        what = f"method {method!r} has no chains"
+        raise PkpdError(sentence(where="fit, cluster", what=what, allowed="nuts"))
+    # PyMC takes seconds to load, and maximum likelihood has no use for it
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings
 
@@ -338,6 +236,7 @@ def fit(
         centring,
         start,
         None if checkpoint is None else Path(checkpoint),
+        cluster,
     )
     record = {
         "method": method,
@@ -372,22 +271,6 @@ def _check_free(model: PopulationModel, method: str) -> None:
             "leave fixed=True out of at least one parameter",
         )
     )
-
-
-def posterior_draws(likelihood: PopulationLikelihood, idata: Any) -> Draws:
-    """Collect the draws of an ``InferenceData``, chains one after the other."""
-    posterior = idata.posterior
-    n = posterior.sizes["chain"] * posterior.sizes["draw"]
-    population = {}
-    for name, value in start_values(likelihood.model).items():
-        known = name in posterior
-        population[name] = posterior[name].values.ravel() if known else np.full(n, value)
-    parts = []
-    for name in ("eta", "kappa"):
-        if name in posterior:
-            parts.append(posterior[name].values.reshape(n, likelihood.n_subjects, -1))
-    random = np.concatenate(parts, axis=-1) if parts else np.zeros((n, likelihood.n_subjects, 0))
-    return Draws(likelihood, population, random)
 
 
 def _check_start(likelihood: PopulationLikelihood) -> None:

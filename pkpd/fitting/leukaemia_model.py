@@ -20,8 +20,8 @@ from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import FULL
 from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure
 from pkpd.predict.pk import LinearStructure
-from pkpd.solve.population.grid import DEFAULT_STEP_H
-from pkpd.solve.population.structure import Whole
+from pkpd.solve.grid.grid import DEFAULT_STEP_H
+from pkpd.solve.grid.structure import Whole
 from pkpd.subjects import Population, sample_population
 
 OBSERVED = ("neutrophils", "platelets", "marrow_blasts")

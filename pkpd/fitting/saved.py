@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pkpd.arguments import PATH, a, check_arguments
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.fit import Fit
+from pkpd.files import read_netcdf
 from pkpd.fitting.maximum.result import KIND, MaximumLikelihood, result_of
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.fitting.sampled import Fit
 
 
 def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit | MaximumLikelihood:
@@ -38,7 +40,6 @@ def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit | M
         If there is no such file, it holds no fit, or it is one of other subjects or parameters.
     """
     import arviz as az
-    import xarray as xr
 
     check_arguments(
         "load_fit",
@@ -47,24 +48,36 @@ def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit | M
         data=(data, a(Dataset)),
     )
     path = Path(path)
-    if not path.is_file():
+    if not isfile(path):
         _refuse(path, "there is no such file", "name the file that fit.save(...) wrote")
     likelihood = bind(model, data)
     subjects = [str(s) for s in likelihood.dataset.subjects]
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as found:
-            made: Any = found.load() if found.attrs.get("kind") == KIND else None
-        idata: Any = az.from_netcdf(str(path)) if made is None else None
-        theirs = (idata.posterior if made is None else made).coords["subject"].values
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        found: Any = read_netcdf(path)
+        made: Any = found if found.attrs.get("kind") == KIND else None
+        names = _groups(path) if made is None else []
+        groups: dict[str, Any] = {name: read_netcdf(path, name) for name in names}
+        idata: Any = az.InferenceData(**groups)
+        group = idata.posterior if made is None else made
+        theirs = group.coords["subject"].values
+        record = json.loads(group.attrs.get("record", "{}"))
+        known = list(record["estimates"] if made is not None else group.data_vars)
+        result = None if made is None else result_of(made, likelihood)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         _refuse(path, f"is no saved fit ({error})", "name the file that fit.save(...) wrote")
-    if made is not None:
-        record = json.loads(made.attrs["record"])
-        _check(path, start_values(model), list(record["estimates"]), subjects, theirs)
-        return result_of(made, likelihood)
+    if result is not None:
+        _check(path, start_values(model), known, subjects, theirs)
+        return result
     names = [name for name in start_values(model) if name not in held(model)]
-    _check(path, names, list(idata.posterior.data_vars), subjects, theirs)
-    return Fit(likelihood, idata, None, None, json.loads(idata.posterior.attrs.get("record", "{}")))
+    _check(path, names, known, subjects, theirs)
+    return Fit(likelihood, idata, None, None, record)
+
+
+def _groups(path: Path) -> list[str]:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return [str(name) for name, one in file.items() if isinstance(one, h5py.Group)]
 
 
 def _check(

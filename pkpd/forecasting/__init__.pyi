@@ -1,4 +1,4 @@
-from .command import forecast_lines
+from .command import forecast_lines, visits_lines
 from .doses import as_given, continuation, next_cycle
 from .forecast import Forecaster, forecaster
 from .measurement import CountError, Measurement, measurement_of
@@ -7,11 +7,14 @@ from .naive import LocalLevel, last_value, local_level
 from .scores import difference, scored
 from .seen import GivenDose, Seen, read_seen
 from .series import LEVELS, NEXT, Horizon, forecast_series
+from .trial_patients import WEIGHTS, TrialPatients, VirtualOutcomes, trial_patients
+from .visits import VisitPlan, VisitSet, choose_visits
 from .weighing import Unexplained, Weighed
 
 __all__ = [
     "LEVELS",
     "NEXT",
+    "WEIGHTS",
     "CountError",
     "Forecaster",
     "GivenDose",
@@ -20,10 +23,15 @@ __all__ = [
     "Measurement",
     "Mode",
     "Seen",
+    "TrialPatients",
     "Unexplained",
+    "VirtualOutcomes",
+    "VisitPlan",
+    "VisitSet",
     "Weighed",
     "as_given",
     "central",
+    "choose_visits",
     "continuation",
     "difference",
     "forecast_lines",
@@ -36,4 +44,6 @@ __all__ = [
     "next_cycle",
     "read_seen",
     "scored",
+    "trial_patients",
+    "visits_lines",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definitio
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import recovery_after, recovery_days
+from pkpd.endpoints.resolution import curve_of
 from pkpd.endpoints.response import best_response
 from pkpd.ensemble.ensemble import Ensemble, Indices, courses
 from pkpd.ensemble.lanes import Identities, Lanes
@@ -35,6 +36,13 @@ GRADE_4 = 4
 BACK: Mapping[str, float] = {"neutrophils": 0.5, "platelets": 20.0}
 """Counts (10^9/L) that "back" means where neither a rule nor the user says so."""
 BOTH = "both"
+BASELINE = "baseline"
+"""In place of a count that a line is back from: the patient's own at the start of treatment."""
+
+Level = float | str
+"""Count (10^9/L) from which a line is back, or `BASELINE`."""
+
+_AT_BASELINE = 0.999  # of the count at the start; it is 1 until the first cells are missed
 _LEAST = 1e-6  # of a count, before its logarithm is taken
 
 
@@ -47,7 +55,7 @@ class Asked:
     rule
         Dose-limiting toxicity; ``None`` for none.
     back
-        Line -> count (10^9/L) from which it is back; "both" is all of these.
+        Line -> count (10^9/L) from which it is back, or ``"baseline"``; "both" is all of these.
     clock
         Course whose first cycle's last dose recovery is looked for from.
     response
@@ -55,7 +63,7 @@ class Asked:
     """
 
     rule: DLTRule | None = None
-    back: Mapping[str, float] | None = None
+    back: Mapping[str, Level] | None = None
     clock: str = "first_dose"
     response: ResponseCriteria | None = None
 
@@ -63,7 +71,7 @@ class Asked:
 def asked_of(
     ensemble: Ensemble,
     rule: DLTRule | None,
-    back: Mapping[str, float] | None,
+    back: Mapping[str, Level] | None,
     clock: str | None,
     until_day: int,
 ) -> Asked:
@@ -83,22 +91,26 @@ def asked_of(
                 remedy=f"forecast until day {rule.by_day + 7} or later",
             )
             raise PkpdError(msg)
-    counts = dict(back or {})
+    counts: dict[str, Level] = dict(back or {})
     if not counts and rule is not None and rule.kind.startswith("not_recovered"):
         counts = {c.line: c.at_least for c in rule.criteria}
     counts = counts or {line: at for line, at in BACK.items() if line in ensemble.lines}
     for line, at in counts.items():
-        if line not in ensemble.lines or not (np.isfinite(at) and at > 0):
+        if line not in ensemble.lines or not _is_level(at):
             msg = sentence(
                 where="back",
-                what=f"{line} of {at:g}",
-                allowed=f"counts above 0 (10^9/L) of {', '.join(ensemble.lines)}",
+                what=f"{line} of {_said(at)}",
+                allowed=f'counts above 0 (10^9/L), or "{BASELINE}", of {", ".join(ensemble.lines)}',
             )
             raise PkpdError(msg)
     criteria = None
     if isinstance(ensemble, LearnedEnsemble):
         criteria = load_response_criteria(response_criteria(ensemble.arm.disease)[0])
     return Asked(rule, counts, clock or (rule.clock if rule else "first_dose"), criteria)
+
+
+def _is_level(at: Level) -> bool:
+    return at == BASELINE if isinstance(at, str) else bool(np.isfinite(at) and at > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,14 +299,7 @@ class _Reader:
         last = np.nan_to_num(last)  # the dead and the untreated are looked at from the start
         both = np.zeros(course.lanes)
         for line, levels in self._levels(course).items():
-            seen, _, _ = recovery_after(
-                course, line, levels, resolution="continuous", definition=self.definition,
-                start=0.0, search=last,
-            )  # fmt: skip
-            every = recovery_days(seen)
-            # a clock that starts after the last morning has seen nothing
-            every = np.where(np.isnan(every), np.inf, every)
-            for level, days in zip(levels, every, strict=True):
+            for level, days in self._recovered(course, line, levels, last).items():
                 found[f"recovery {criterion(line, level)}"] = days
                 if (asked.back or {}).get(line) == level:
                     both = np.maximum(both, days)
@@ -312,19 +317,49 @@ class _Reader:
             found["response"] = np.where(ill, code, 0).astype(np.int64)
         return index, found
 
-    def _levels(self, course: Course) -> dict[str, tuple[float, ...]]:
+    def _recovered(
+        self, course: Course, line: str, levels: Sequence[Level], last: Floats
+    ) -> dict[Level, Floats]:
+        """Days of recovery of one line to each level, looked for from the last dose on."""
+        found: dict[Level, Floats] = {}
+        counts = [level for level in levels if not isinstance(level, str)]
+        parts: list[tuple[Course, Sequence[Level], Sequence[float]]] = [(course, counts, counts)]
+        if BASELINE in levels:
+            parts.append((_of_start(course, line), [BASELINE], [_AT_BASELINE]))
+        for of, names, at_least in parts:
+            seen, _, _ = recovery_after(
+                of, line, at_least, resolution="continuous", definition=self.definition,
+                start=0.0, search=last,
+            )  # fmt: skip
+            every = recovery_days(seen)
+            # a clock that starts after the last morning has seen nothing
+            every = np.where(np.isnan(every), np.inf, every)
+            found |= dict(zip(names, every, strict=True))
+        return found
+
+    def _levels(self, course: Course) -> dict[str, tuple[Level, ...]]:
         back = self.asked.back or {}
-        lines = course.mornings
         return {
             line: tuple(
-                sorted({*THRESHOLDS.get(line, ()), *([back[line]] if line in back else ())})
+                sorted(
+                    {*THRESHOLDS.get(line, ()), *([back[line]] if line in back else ())},
+                    key=lambda level: np.inf if isinstance(level, str) else level,
+                )
             )
-            for line in lines
+            for line in course.mornings
             if line in THRESHOLDS or line in back
         }
 
 
-def criterion(line: str, at_least: float) -> str:
+def _of_start(course: Course, line: str) -> Course:
+    """Take the counts of a line between mornings as shares of the first one."""
+    curve = curve_of(course)
+    logs = curve.log_count[line]
+    shares = {**curve.log_count, line: logs - logs[:, :1]}
+    return replace(course, curve=replace(curve, log_count=shares))
+
+
+def criterion(line: str, at_least: Level) -> str:
     """Name of a criterion of recovery.
 
     Examples
@@ -332,4 +367,8 @@ def criterion(line: str, at_least: float) -> str:
     >>> criterion("neutrophils", 0.5)
     'neutrophils >= 0.5'
     """
-    return f"{line} >= {at_least:g}"
+    return f"{line} >= {_said(at_least)}"
+
+
+def _said(level: Level) -> str:
+    return level if isinstance(level, str) else f"{level:g}"

@@ -1,7 +1,8 @@
-"""What ``pkpd forecast`` does: a table of counts and a schedule file to sentence, table, figure."""
+"""What ``pkpd forecast`` and ``pkpd visits`` do, from files to sentences, tables and figures."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,15 @@ from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError, sentence
+from pkpd.files import frame_text, together, write_text
 from pkpd.fitting.draws import Fitted
+from pkpd.forecasting.bank import BASELINE, Level
 from pkpd.forecasting.forecast import forecast
 from pkpd.forecasting.result import Forecast
+from pkpd.forecasting.visits import choose_visits
 from pkpd.leukaemia.trial_arms import arms_of_trial
 from pkpd.model.joint import load_model
+from pkpd.schedule import parse_days
 from pkpd.trials import Cohort, DLTRule, Trial
 
 AFTER_THE_LOOK = 7
@@ -39,6 +44,7 @@ def forecast_lines(
     posterior: Path | Fitted | None = None,
     draws: int = 200,
     alternatives: Sequence[str] = (),
+    back: Sequence[str] = (),
     formats: Sequence[str] = ("svg",),
     **how: Any,
 ) -> Iterator[str]:
@@ -62,6 +68,9 @@ def forecast_lines(
         In place of the file's rule; as of `pkpd.source`.
     alternatives
         Further cycles, ``"29"`` or ``"29 at 0.75"``.
+    back
+        Counts from which lines are back, ``"platelets 50"``; those of the rule where none is
+        given.
     formats
         Of the figures.
     **how
@@ -88,13 +97,38 @@ def forecast_lines(
         last,
         rule=wanted,
         alternatives=alternatives,
+        back=back_of(back),
         **how,
     )
-    yield f"{trial.name}, {chosen.label}; {_words(found)}"
+    yield f"{trial.name}, {chosen.label}; {_marrow_words(found.forecaster.ensemble)}"
     yield ""
     yield from found.summary(by_day).splitlines()
     yield ""
     yield f"written: {', '.join(str(path) for path in write(found, out, formats))}"
+
+
+def back_of(texts: Sequence[str]) -> dict[str, Level] | None:
+    """Read counts from which lines are back, as the command line has them.
+
+    Examples
+    --------
+    >>> back_of(["neutrophils 0.5", "platelets >= 50"])
+    {'neutrophils': 0.5, 'platelets': 50.0}
+
+    Raises
+    ------
+    PkpdError
+        If a text means nothing, or names a line twice.
+    """
+    found: dict[str, Level] = {}
+    for text in texts:
+        read = re.fullmatch(r"\s*([a-z]+)\s*(?:>=|=|:)?\s*(\d+\.?\d*|\.\d+|baseline)\s*", text)
+        if read is None or read[1] in found:
+            what = f"{text!r} names a line twice" if read else f"{text!r} is no line with a count"
+            allowed = '"neutrophils 0.5", "platelets 50" or "neutrophils baseline", each once'
+            raise PkpdError(sentence(where="--back", what=what, allowed=allowed))
+        found[read[1]] = read[2] if read[2] == BASELINE else float(read[2])
+    return found or None
 
 
 def write(found: Forecast, out: Path, formats: Sequence[str] = ("svg",)) -> list[Path]:
@@ -119,16 +153,16 @@ def write(found: Forecast, out: Path, formats: Sequence[str] = ("svg",)) -> list
             raise PkpdError(
                 sentence(where="figure format", what=f"{kind!r}", allowed="svg, png, pdf")
             )
-    out.mkdir(parents=True, exist_ok=True)
-    paths = [out / "forecast.csv"]
-    found.table().to_csv(paths[0], index=False)
-    for label in found.patients:
-        figure = found.plot(label)
-        for kind in formats:
-            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(label))
-            paths.append(out / f"forecast_{name}.{kind}")
-            figure.savefig(paths[-1], dpi=200)
-    return paths
+    names = ["forecast.csv"]
+    with together(out, last=names[0]) as stage:
+        write_text(stage / names[0], frame_text(found.table()))
+        for label in found.patients:
+            figure = found.plot(label)
+            for kind in formats:
+                name = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(label))
+                names.append(f"forecast_{name}.{kind}")
+                figure.savefig(stage / names[-1], dpi=200)
+    return [out / name for name in names]
 
 
 def _cohort(trial: Trial, name: str | None) -> Cohort:
@@ -186,7 +220,70 @@ def source_of_cohort(
     return source(population, model=model, growth_factor=trial.growth_factor, **how)
 
 
-def _words(found: Forecast) -> str:
-    made = found.forecaster.ensemble
+def _marrow_words(made: Ensemble) -> str:
     kind = "with" if made.marrow == LEUKAEMIA else "without"
     return f"marrow {kind} leukaemia, {made.draws} parameter draws"
+
+
+def visits_lines(
+    schedule: str,
+    budget: int,
+    days: str,
+    *,
+    always: str | None = None,
+    cohort: str | None = None,
+    until_day: int | None = None,
+    marrow: str | None = None,
+    posterior: Path | Fitted | None = None,
+    draws: int = 200,
+    **how: Any,
+) -> Iterator[str]:
+    """Choose visits under a schedule file.
+
+    Parameters
+    ----------
+    schedule, cohort, until_day, marrow, posterior, draws
+        As of `forecast_lines`.
+    budget
+        Number of visits.
+    days, always
+        Days that can be chosen, and those on which blood is drawn anyway, as a protocol writes
+        them.
+    **how
+        Further arguments of `pkpd.forecasting.choose_visits`.
+
+    Yields
+    ------
+    str
+        A line.
+
+    Raises
+    ------
+    PkpdError
+        If an input cannot be used.
+    """
+    trial = load_trial(schedule)
+    chosen = _cohort(trial, cohort)
+    made = source_of_cohort(trial, chosen, marrow, posterior, draws, how.get("seed", 1))
+    last = trial.horizon_days if until_day is None else until_day
+    plan = choose_visits(
+        made,
+        chosen.regimen,
+        parse_days(days)[0],
+        budget,
+        always=parse_days(always)[0] if always else (),
+        until_day=last,
+        clock=chosen.clocks[0],
+        **how,
+    )
+    yield f"{trial.name}, {chosen.label}; {_marrow_words(made)}"
+    yield ""
+    yield plan.sentence()
+    yield ""
+    yield "visits  error of the median day  less than evenly spread  days"
+    for one in plan.sets:
+        yield (
+            f"{len(one.days):<6d}  {one.error:11.2f} +- {one.error_se:4.2f}      "
+            f"{one.less_even:11.2f} +- {one.less_even_se:4.2f}    "
+            f"{', '.join(map(str, one.days))}"
+        )

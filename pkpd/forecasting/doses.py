@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
@@ -174,6 +174,17 @@ def continuation(schedule: Regimen, text: str) -> Regimen:
         _refuse(f"{text!r} is no further cycle", '"29", or "29 at 0.75" for three quarters')
     share = float(found[2]) / (100.0 if found[3] else 1.0) if found[2] else 1.0
     return next_cycle(schedule, int(found[1]), share)
+
+
+def named_alternatives(
+    alternatives: Mapping[str, Regimen] | Sequence[str], schedule: Regimen
+) -> dict[str, Regimen]:
+    """Continuations by name, texts read as further cycles of a schedule."""
+    if isinstance(alternatives, Mapping):
+        return dict(alternatives)
+    if isinstance(alternatives, str):
+        alternatives = (alternatives,)
+    return {f"next cycle {text}": continuation(schedule, text) for text in alternatives}
 
 
 def _course(name: str, planned: Sequence[Planned], end: int, first: int = 1) -> Course:

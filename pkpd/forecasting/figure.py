@@ -22,7 +22,7 @@ from pkpd.fitting.plots.style import (
     points,
     styled,
 )
-from pkpd.forecasting.bank import BOTH, criterion
+from pkpd.forecasting.bank import BOTH, Level, criterion
 from pkpd.forecasting.seen import Seen
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _shown(line: str, one: xr.Dataset, seen: Seen) -> bool:
     return known and (line in COLOURS or line in seen.line)
 
 
-def _counts(ax: Axes, one: xr.Dataset, seen: Seen, line: str, back: float | None) -> None:
+def _counts(ax: Axes, one: xr.Dataset, seen: Seen, line: str, back: Level | None) -> None:
     counts, day = one["count"].sel(line=line), one["day"].values
     floor, colour = FLOOR.get(line, 0.01), COLOURS.get(line, GREY)
     for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)):
@@ -78,7 +78,7 @@ def _counts(ax: Axes, one: xr.Dataset, seen: Seen, line: str, back: float | None
     below = seen.censored[mine] == BELOW
     points(ax, at[~below], value[~below])
     censored_points(ax, at[below], value[below])
-    if back is not None:
+    if back is not None and not isinstance(back, str):
         ax.axhline(back, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
         ax.annotate(
             f"{back:g}", (1.0, back), xycoords=("axes fraction", "data"), xytext=(3, 0),
@@ -90,7 +90,7 @@ def _counts(ax: Axes, one: xr.Dataset, seen: Seen, line: str, back: float | None
     ax.set_ylabel(f"{line.replace('_', ' ')}\n({unit})")
 
 
-def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, float], last: int) -> None:
+def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, Level], last: int) -> None:
     names = [criterion(*item) for item in back.items()]
     colours = [COLOURS.get(line, SKY) for line in back]
     if BOTH in one["criterion"].values:

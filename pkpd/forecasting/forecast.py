@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pkpd.cards import load_rule
+from pkpd.cluster import Workers, workers
 from pkpd.data.dataset import Dataset
 from pkpd.data.sheets import TableSource
 from pkpd.distributions import stream
@@ -18,8 +19,8 @@ from pkpd.ensemble.source import source as source_of
 from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.fitting.model.residual import ResidualError
-from pkpd.forecasting.bank import Bank, asked_of, simulated
-from pkpd.forecasting.doses import as_given, continuation
+from pkpd.forecasting.bank import Bank, Level, asked_of, simulated
+from pkpd.forecasting.doses import as_given
 from pkpd.forecasting.measurement import Measurement, measurement_of
 from pkpd.forecasting.mode import around, most_probable
 from pkpd.forecasting.result import Forecast
@@ -27,6 +28,7 @@ from pkpd.forecasting.seen import Seen, read_seen
 from pkpd.forecasting.summaries import risk
 from pkpd.forecasting.tempering import Tempering, tempered
 from pkpd.forecasting.weighing import Weighed, more, weigh
+from pkpd.machine import cores
 from pkpd.schedule import Regimen
 from pkpd.subjects import Population
 from pkpd.trials import DLTRule
@@ -66,7 +68,7 @@ class Forecaster:
     until_day: int
     measurement: Measurement
     rule: DLTRule | None = None
-    back: Mapping[str, float] | None = None
+    back: Mapping[str, Level] | None = None
     clock: str | None = None
     bank: int = BANK
     seed: int = 1
@@ -107,6 +109,17 @@ class Forecaster:
         self._check(seen, bank)
         found = weigh(bank, seen, self.measurement)
         return self._by_engine(found, engine)
+
+    def weighed_of_all(
+        self, asked: Sequence[tuple[Seen, Regimen]], engine: Engine, spread: Workers | None = None
+    ) -> list[Weighed]:
+        """As `weighed` of each patient and schedule, perhaps over the workers of a cluster."""
+        if spread is None:
+            return [self.weighed(*one, engine) for one in asked]
+        own = replace(self, threads=1, _banks={})
+        blocks = _blocks(asked, spread.threads)
+        alike = list(spread.in_turn(lambda block: own.weighed_of_all(block, engine), blocks))
+        return [one for block in alike for one in block]
 
     def updated(self, before: Weighed, seen: Seen, engine: Engine) -> Weighed:
         """Weigh by further counts."""
@@ -193,7 +206,7 @@ def forecast(
     until_day: int = 60,
     *,
     rule: str | Path | DLTRule | None = None,
-    back: Mapping[str, float] | None = None,
+    back: Mapping[str, Level] | None = None,
     alternatives: Mapping[str, Regimen] | Sequence[str] = (),
     engine: Engine = "auto",
     errors: Mapping[str, ResidualError] | None = None,
@@ -204,6 +217,8 @@ def forecast(
     bank: int = BANK,
     seed: int = 1,
     threads: int | None = None,
+    cluster: str | None = None,
+    jobs: int | None = None,
 ) -> Forecast:
     """Forecast a patient's counts from those seen so far, or those of many patients.
 
@@ -229,7 +244,8 @@ def forecast(
         Dose-limiting toxicity, by name or file.
     back
         Counts (10^9/L) from which a line is back, ``{"neutrophils": 0.5, "platelets": 20}`` unless
-        the rule says others; recovery from the usual other counts is reported, too.
+        the rule says others; ``"baseline"`` in place of a count is the patient's own before the
+        first dose. Recovery from the usual other counts is reported, too.
     alternatives
         Other continuations by name: regimens that are the same up to the last count
         (`pkpd.forecasting.next_cycle`), or texts such as ``"29"`` or ``"29 at 0.75"``, one more
@@ -251,6 +267,9 @@ def forecast(
         Number of virtual patients.
     seed, threads
         Of all random numbers; at most so many.
+    cluster, jobs
+        Address of a Dask scheduler over whose workers patients are spread, or ``"local"`` for so
+        many processes of this machine; for many patients. The figures are the same.
 
     Returns
     -------
@@ -283,7 +302,10 @@ def forecast(
     )  # fmt: skip
     limits = made.measurement.limits
     seen, notes = read_seen(patient, units=units, lines=lines, lloq=lloq, limits=limits)
-    found = {one.label: made.weighed(one, _schedule_of(schedule, one), engine) for one in seen}
+    asked = [(one, _schedule_of(schedule, one)) for one in seen]
+    with workers(cluster, jobs or cores()) as spread:
+        weighed = made.weighed_of_all(asked, engine, spread)
+    found = {one.label: own for one, own in zip(seen, weighed, strict=True)}
     result = Forecast(made, found, engine, notes)
     return result.continued(alternatives) if alternatives else result
 
@@ -293,7 +315,7 @@ def forecaster(
     until_day: int = 60,
     *,
     rule: str | Path | DLTRule | None = None,
-    back: Mapping[str, float] | None = None,
+    back: Mapping[str, Level] | None = None,
     errors: Mapping[str, ResidualError] | None = None,
     clock: str | None = None,
     bank: int = BANK,
@@ -324,6 +346,14 @@ def forecaster(
     )
 
 
+def _blocks(
+    asked: Sequence[tuple[Seen, Regimen]], threads: int
+) -> list[Sequence[tuple[Seen, Regimen]]]:
+    """Divide patients into blocks, one for each thread and few enough to share a bank."""
+    size = max(1, -(-len(asked) // threads))
+    return [asked[i : i + size] for i in range(0, len(asked), size)]
+
+
 def _schedule_of(schedule: Regimen | Mapping[Any, Regimen], seen: Seen) -> Regimen:
     if isinstance(schedule, Regimen):
         return schedule
@@ -343,17 +373,6 @@ def _schedule_of(schedule: Regimen | Mapping[Any, Regimen], seen: Seen) -> Regim
         )
         raise PkpdError(msg)
     return found
-
-
-def named_alternatives(
-    alternatives: Mapping[str, Regimen] | Sequence[str], schedule: Regimen
-) -> dict[str, Regimen]:
-    """Continuations by name, texts read as further cycles of a schedule."""
-    if isinstance(alternatives, Mapping):
-        return dict(alternatives)
-    if isinstance(alternatives, str):
-        alternatives = (alternatives,)
-    return {f"next cycle {text}": continuation(schedule, text) for text in alternatives}
 
 
 def _check_same_past(planned: Regimen, other: Regimen, until_day: int) -> None:

@@ -71,6 +71,27 @@ class CountError:
         made = _compiled(self.error.form, self.error.nu is not None, int(censored), float(lower))
         return np.asarray(made(prediction, tuple(coefficients), nu, value))
 
+    def log_densities(
+        self, prediction: Floats, draw: NDArray[np.int64], values: Floats, censored: int
+    ) -> NDArray[np.float32]:
+        """Log density of each of P measurements in each of L patients, ``float32[P, L]``.
+
+        Parameters
+        ----------
+        prediction, draw
+            As of `log_density`.
+        values : float[P, 1]
+            In the unit of the line, all of them censored or none.
+        censored
+            As in `pkpd.data.dataset.Observations`.
+        """
+        own = [np.asarray(c, dtype=np.float32) for c in (*self.coefficients, self.nu)]
+        *coefficients, nu = [c[draw] if c.ndim else c for c in own]
+        made = _compiled(self.error.form, self.error.nu is not None, int(censored), -np.inf)
+        at, seen = prediction.astype(np.float32), values.astype(np.float32)
+        with np.errstate(over="ignore"):  # the largest of all numbers, on its way to single ones
+            return np.array(made(at, tuple(coefficients), nu, seen))
+
     def central(self) -> CountError:
         """Take coefficients that differ by draw at their medians."""
         middle = tuple(float(np.median(c)) for c in self.coefficients)

@@ -1,4 +1,4 @@
-"""Arguments and options of ``pkpd forecast``; only the standard library and typer are imported."""
+"""Options of ``pkpd forecast`` and ``pkpd visits``; of others only typer is imported."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from pkpd.designs.options import Cluster, Jobs
 
 
 def forecast_options(
@@ -28,6 +30,14 @@ def forecast_options(
             metavar="DAY",
             help='Another continuation: one more cycle from that day, "29 at 0.75" with three '
             "quarters of the doses; repeatable.",
+        ),
+    ] = None,
+    back: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COUNT",
+            help='Count from which a line is back, "platelets 50", or "neutrophils baseline" for '
+            "the patient's own; repeatable; the rule's by default.",
         ),
     ] = None,
     rule: Annotated[
@@ -56,6 +66,8 @@ def forecast_options(
         list[str] | None,
         typer.Option("--figure-format", metavar="NAME", help="svg, pdf or png; repeatable."),
     ] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
 ) -> Iterator[str]:
     """Forecast a patient's counts from those seen so far: when they are back, and risks."""
     from pkpd.forecasting.command import forecast_lines
@@ -63,5 +75,46 @@ def forecast_options(
     asked: dict[str, Any] = {"cohort": cohort, "by_day": by_day, "until_day": until_day}
     asked |= {"rule": rule, "marrow": marrow, "posterior": posterior, "draws": draws}
     asked |= {"alternatives": next_ or (), "formats": figure_format or ["svg"]}
-    asked |= {"engine": engine, "units": units, "bank": bank, "seed": seed}
+    asked |= {"back": back or (), "engine": engine, "units": units, "bank": bank, "seed": seed}
+    asked |= {"cluster": cluster, "jobs": jobs}
     yield from forecast_lines(patient, schedule, out, **asked)
+
+
+def visits_options(
+    schedule: Annotated[str, typer.Argument(help="Schedule or trial, as a .toml file or by name.")],
+    budget: Annotated[int, typer.Option(min=1, help="Number of visits.")] = 4,
+    days: Annotated[
+        str, typer.Option(metavar="DAYS", help='Days that can be chosen: "8-29", "8-36 every 2".')
+    ] = "2-28",
+    always: Annotated[
+        str | None, typer.Option(metavar="DAYS", help="Days on which blood is drawn anyway.")
+    ] = None,
+    recovery: Annotated[
+        str, typer.Option(metavar="NAME", help="both, neutrophils or platelets.")
+    ] = "both",
+    cohort: Annotated[
+        str | None, typer.Option(metavar="ID", help="Cohort of the file, where it has several.")
+    ] = None,
+    until_day: Annotated[
+        int | None, typer.Option(min=2, help="Last day that is looked at; the file's by default.")
+    ] = None,
+    marrow: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Marrow: friberg or leukaemia.")
+    ] = None,
+    posterior: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Posterior of the marrow with leukaemia."),
+    ] = None,
+    patients: Annotated[int, typer.Option(min=10, help="Virtual patients.")] = 400,
+    bank: Annotated[int, typer.Option(min=100, help="Those of the forecaster.")] = 4000,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the uncertain parameters.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 1,
+) -> Iterator[str]:
+    """Choose the days on which blood tells most about the day of recovery."""
+    from pkpd.forecasting.command import visits_lines
+
+    how: dict[str, Any] = {"patients": patients, "bank": bank, "seed": seed, "recovery": recovery}
+    yield from visits_lines(
+        schedule, budget, days, always=always, cohort=cohort, until_day=until_day, marrow=marrow,
+        posterior=posterior, draws=draws, **how,
+    )  # fmt: skip

@@ -11,10 +11,19 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.sheets import TableSource
 from pkpd.errors import PkpdError, sentence
 from pkpd.forecasting.bank import Bank
+from pkpd.forecasting.doses import named_alternatives
 from pkpd.forecasting.seen import Seen, read_seen
 from pkpd.forecasting.summaries import of_patient, summary, together
+from pkpd.forecasting.tables import frame_of
 from pkpd.forecasting.weighing import Weighed
-from pkpd.forecasting.words import aligned, facts_of, first_sentence, percent, table_of, warnings
+from pkpd.forecasting.words import (
+    aligned,
+    continued_lines,
+    facts_of,
+    first_sentence,
+    table_of,
+    warnings,
+)
 from pkpd.schedule import Regimen
 
 if TYPE_CHECKING:
@@ -167,29 +176,10 @@ class Forecast:
         if label not in self.continuations:
             return []
         data = self.alternatives.sel(patient=label)
-        one = self.weighed[label]
-        rows: list[tuple[str, ...]] = [
-            ("", *(f"grade 4 {line} ahead" for line in data["graded"].values), "neutrophils back")
-        ]
-        from pkpd.forecasting.words import main_criterion, protocol_day
-
-        name = main_criterion(one)
-        for other in data["continuation"].values:
-            mine = data.sel(continuation=other)
-            day = protocol_day(mine["recovery_day"].sel(criterion=name, quantile=0.5))
-            rows.append(
-                (
-                    str(other),
-                    *(percent(float(v)) for v in mine["grade_4_ahead"].values),
-                    "not seen" if day is None else "never low" if day == 0 else f"day {day}",
-                )
-            )
-        return ["", *aligned(rows)]
+        return ["", *continued_lines(self.weighed[label], data)]
 
     def table(self) -> pd.DataFrame:
         """One row for each patient, criterion and quantity: estimate, 80 % interval."""
-        from pkpd.forecasting.tables import frame_of
-
         return frame_of(self)
 
     def update(
@@ -244,8 +234,6 @@ class Forecast:
         alternatives
             As of `pkpd.forecast`.
         """
-        from pkpd.forecasting.forecast import named_alternatives
-
         found = {}
         for label, one in self.weighed.items():
             named = named_alternatives(alternatives, one.bank.lanes.regimen)

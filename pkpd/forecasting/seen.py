@@ -195,8 +195,9 @@ def _with_identity(source: TableSource) -> Any:
     if {"ID", "SUBJECT", "PATIENT", "USUBJID"} & set(sheet.at):
         return source
     if isinstance(source, str | Path):
-        frame = pd.read_csv(source, dtype=str, keep_default_na=False)
-        frame.attrs |= {"name": Path(source).name, "first_line": 2}
+        cells = {sheet.label[k]: [row[i] for row in sheet.rows] for k, i in sheet.at.items()}
+        frame = pd.DataFrame(cells)
+        frame.attrs |= {"name": sheet.name, "lines": sheet.lines}
     else:
         frame = source if isinstance(source, pd.DataFrame) else source.to_pandas()
     return frame.assign(ID="1")

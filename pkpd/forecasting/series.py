@@ -29,8 +29,8 @@ from pkpd.fitting.model.specification import PopulationModel
 from pkpd.forecasting.series_bank import Known, Members, Patient, Visits
 
 if TYPE_CHECKING:
-    from pkpd.fitting.fit import Fit
     from pkpd.fitting.maximum.result import MaximumLikelihood
+    from pkpd.fitting.sampled import Fit
 
 Floats = NDArray[np.float64]
 SeriesEngine = Literal["auto", "importance", "map"]

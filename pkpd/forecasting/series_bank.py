@@ -26,7 +26,7 @@ from scipy.special import gammaln, logsumexp
 
 from pkpd.data.dataset import Dataset, of_subjects
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.processes import NO_PAST_H, Series, Spread, filtered
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.pk import LinearPredictor

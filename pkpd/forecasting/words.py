@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pkpd.evidence.criticism.psis import LIMIT
-from pkpd.forecasting.bank import BOTH, criterion
+from pkpd.forecasting.bank import BASELINE, BOTH, criterion
 from pkpd.forecasting.weighing import Weighed
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def in_words(name: str) -> str:
     'neutrophils of 0.5 or more'
     """
     line, _, level = name.partition(" >= ")
+    if level == BASELINE:
+        return f"{line} back at their {BASELINE}"
     return f"{line} of {level} or more" if level else "both counts back"
 
 
@@ -164,6 +166,39 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
         lines.append(f"remission ({', '.join(complete)}): {percent(share)}")
         lines.append(f"death within the days forecast: {percent(float(one['death']))}")
     return lines
+
+
+def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
+    """Tell what other continuations come to, a row for each.
+
+    Parameters
+    ----------
+    weighed, data
+        The forecast, and the numbers of one patient by ``continuation``.
+    """
+    name = main_criterion(weighed)
+    last = int(data["day"].values[-1])
+    rows: list[tuple[str, ...]] = [
+        ("", *(f"grade 4 {line} ahead" for line in data["graded"].values), "death",
+         f"{name}: median day", f"by day {last}")
+    ]  # fmt: skip
+    for other in data["continuation"].values:
+        mine = data.sel(continuation=other)
+        day = protocol_day(mine["recovery_day"].sel(criterion=name, quantile=0.5))
+        rows.append(
+            (
+                str(other),
+                *(percent(float(v)) for v in mine["grade_4_ahead"].values),
+                percent(float(mine["death"])),
+                f"> {last}" if day is None else "never low" if day == 0 else f"{day}",
+                percent(float(mine["recovered"].sel(criterion=name, day=last))),
+            )
+        )
+    key = (
+        f"{name} is looked for from the last dose on, where a further cycle is given from that of "
+        f"the further cycle; figures are up to day {last}."
+    )
+    return [*aligned(rows), key]
 
 
 def percent(share: float) -> str:

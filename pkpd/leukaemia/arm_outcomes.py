@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import Theta
@@ -111,19 +110,6 @@ class PreparedArms:
         response_by_day: float = np.inf,
     ) -> list[ArmOutcomes]:
         """Outcomes of each arm under global parameters; see `population_outcomes`."""
-        return self.seen(theta, threads, criteria, response_by_day)[0]
-
-    def seen(
-        self,
-        theta: Theta,
-        threads: int | None = None,
-        criteria: str | None = None,
-        response_by_day: float = np.inf,
-    ) -> tuple[list[ArmOutcomes], NDArray[np.int64] | None]:
-        """Outcomes of each arm, and which of the candidates their patients are.
-
-        The second is that of `pkpd.leukaemia.patients.Patients`, for all arms together.
-        """
         made = self.candidates
         patients = made.patients(theta, self.variant)
         par, chosen, kill = patients.parameters, chosen_of(patients), patients.kill_score
@@ -141,12 +127,4 @@ class PreparedArms:
             outcomes = [one(index, threads) for index in every]
         else:
             outcomes = list(course_pool().map(lambda index: one(index, 1), every))
-        return outcomes, patients.chosen
-
-
-def outcomes_of_arms(
-    arms: Sequence[Arm], theta: Theta, n: int = 500, *, seed: int = 1, variant: Variant = FULL
-) -> list[ArmOutcomes]:
-    """`population_outcomes` of several arms, arms side by side on all cores."""
-    sources = [who(arm, n, seed) for arm in arms]
-    return list(PreparedArms(arms, sources, variant).outcomes(theta))
+        return outcomes

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.cards import card_names
 from pkpd.cards.drug_cards import (
     BODY_SURFACE_M2,
     BODY_WEIGHT_KG,
@@ -35,7 +34,7 @@ from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import Value, ValueOf
 from pkpd.leukaemia.schedule import ArmSchedule
 from pkpd.marrow.actions import CHANNELS, Action, MaturationBlock, SaturableKill
-from pkpd.marrow.variants import Variant
+from pkpd.marrow.variants import FULL, Variant
 from pkpd.model.joint import JointModel, load_model
 from pkpd.model.kinetics import linear_kinetics, swallowed
 from pkpd.model.parameters import quantile_at_score
@@ -53,11 +52,6 @@ OWN = "own."
 
 DEPOT = "pegfilgrastim"
 """State of the marrow that a long-acting growth factor is given into, in doses."""
-
-
-def known_drugs() -> tuple[str, ...]:
-    """Names of shipped drugs that a schedule may contain, besides their other names."""
-    return tuple(name for name in card_names("drugs") if load_drug_card(name).leukaemia)
 
 
 def drug_name(text: str) -> str:
@@ -113,6 +107,7 @@ class LevelDrug:
             linear=variant.effect == "linear",
             excess=variant.effect_above_one != "capped",
             steep=self.action.number("hill") is not None,
+            own_kill=any(self.action.number(n) for n in ("kill_potency", "kill_hill")),
         )
 
     def parameters(
@@ -172,8 +167,10 @@ class LevelDrug:
                 "ec50_neutrophil": ec50,
                 "ec50_platelet": ec50 / number("platelet_ratio", 1.0),
                 "hill": number("hill", 1.0),
-                "kill_stem": number("kill_stem", 0.0),
-                "slow_stem": number("slow_stem", 0.0),
+                "kill_stem": number("kill_stem", 0.0) if variant.early_kill else 0.0,
+                "ec50_kill": ec50 / number("kill_potency", 1.0),
+                "hill_kill": number("kill_hill", 1.0),
+                "slow_stem": number("slow_stem", 0.0) if variant.early_kill else 0.0,
                 "kill_blasts": spread("kill_blasts", score(f"kill_blasts.{name}"), 0.0),
             }
         return {f"{name}_{short}": np.full(n, value) for short, value in found.items()}
@@ -254,13 +251,13 @@ class PreparedRegimen:
         theta = self.with_own(theta)
         return any(theta.get(f"injury.{drug}", 0.0) > 0.0 for _, _, drug, *_ in self.chemotherapy)
 
-    def at(self, theta: Theta) -> Rules:
+    def at(self, theta: Theta, variant: Variant = FULL) -> Rules:
         """Regimen for the driver under global parameters."""
         if not self.chemotherapy:
             return self.rules
         theta = self.with_own(theta)
         rates = self.rules.rates.copy()
-        beside = self._sensitised(theta)
+        beside = self._sensitised(theta if variant.synergy else {})
         for c, k, drug, total, share in self.chemotherapy:
             rate = intensity(theta, drug, total) * share
             platelet = theta.get(f"platelet.{drug}", 1.0)

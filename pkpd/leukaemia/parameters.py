@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import isnan
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pkpd.cards import card_folder, card_names, read_toml
 from pkpd.cards.drug_cards import load_drug_card, named, read_number, read_words
+from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
 from pkpd.units import Parameter
 
@@ -28,7 +30,7 @@ Theta = Mapping[str, float]
 USUAL_CRITERIA = "eln_2022"
 """Response criteria of a disease whose card names none."""
 
-_NO_NUMBERS = ("title", "like", "response_criteria", "improvements")
+_NO_NUMBERS = ("title", "like", "state_of", "response_criteria", "improvements")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class LeukaemiaCards:
         Disease -> title.
     like
         Disease -> the disease whose values it takes where it has none.
+    states
+        State of a disease -> the disease, about whose resistance its own is pooled.
     words
         Name of a parameter, or what it is before the disease's name -> its name for readers.
     criteria
@@ -60,6 +64,7 @@ class LeukaemiaCards:
     words: Mapping[str, str]
     criteria: Mapping[str, str] = field(default_factory=dict)
     improvements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -122,6 +127,7 @@ def leukaemia_cards() -> LeukaemiaCards:
         words=MappingProxyType(words),
         criteria=together("criteria"),
         improvements=together("improvements"),
+        states=together("states"),
     )
 
 
@@ -138,6 +144,7 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
     like: dict[str, str] = {}
     criteria: dict[str, str] = {}
     improvements: dict[str, tuple[str, ...]] = {}
+    states: dict[str, str] = {}
     root = read_toml(path)
     root.one_of("kind", ("leukaemia",))
     root.text("title")
@@ -147,6 +154,10 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
         titles[disease] = table.text("title")
         if "like" in table:
             like[disease] = table.one_of("like", tuple(titles))
+        if "state_of" in table:
+            like[disease] = states[disease] = table.one_of("state_of", tuple(titles))
+            if "like" in table:
+                table.refuse("like", "stands beside state_of", remedy="keep one of them")
         if "response_criteria" in table:
             criteria[disease] = table.one_of("response_criteria", tuple(card_names("rules")))
             improvements[disease] = table.texts("improvements", ())
@@ -164,6 +175,7 @@ def read_leukaemia_card(path: Path) -> LeukaemiaCards:
         words=words,
         criteria=criteria,
         improvements=improvements,
+        states=states,
     )
 
 
@@ -208,8 +220,6 @@ def with_changes(changes: Theta) -> dict[str, float]:
     for name, value in changes.items():
         base, _, disease = name.rpartition(".")
         if name not in theta and not (base in _known_bases() and disease in cards.populations):
-            from pkpd.cards.files import nearest_of
-
             msg = sentence(
                 where="parameters of the leukaemia model",
                 what=f"unknown name {name!r}{nearest_of(name, theta)}",
@@ -223,6 +233,9 @@ def with_changes(changes: Theta) -> dict[str, float]:
 def value_of(theta: Theta, name: str, disease: str, default: float | None = None) -> float:
     """Value of a parameter for a disease: its own, that of a disease it is like, the general one.
 
+    A number of a disease that is ``nan`` counts as not given: draws of a posterior that was learned
+    before the disease had a number of its own have it.
+
     Raises
     ------
     PkpdError
@@ -230,7 +243,7 @@ def value_of(theta: Theta, name: str, disease: str, default: float | None = None
     """
     for own in _chain(disease):
         found = theta.get(f"{name}.{own}")
-        if found is not None:
+        if found is not None and not isnan(found):
             return found
     found = theta.get(name, default)
     if found is None:

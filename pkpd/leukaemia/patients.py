@@ -43,6 +43,9 @@ _LN2 = float(np.log(2.0))
 _OVERSAMPLING = 4
 _NO_BLASTS = 1e-9
 _AGE = 60.0  # years, of which the numbers of diseases are
+_YOUNGEST = 40.0
+"""Age in years below which marrow and blasts are as at this age: the slopes are of adults, and
+would make a child's marrow regrow, and its blasts die, half as fast again. Assumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +267,9 @@ def _parameters(
         return np.full(n, value)
 
     p: dict[str, Floats] = {}
-    rho = spread("rho", "rho") if variant.stem_memory else same(3.0)
+    older = (np.maximum(age, _YOUNGEST) - _AGE) / 10.0
+    slower = np.exp(-of("rho_age", default=0.0) * older)
+    rho = spread("rho", "rho") * slower if variant.stem_memory else same(3.0)
     ratio = of("rho_platelet_ratio") if variant.lineages == "separate" else 1.0
     p["rho"], p["rho_platelet"] = rho, rho * ratio
     p["reserve"] = spread("reserve", "reserve") if variant.reserve else same(0.0)
@@ -294,7 +299,6 @@ def _parameters(
     general = of("crowding")
     capacity = of("capacity", default=0.0)
     known = np.asarray(capacity) > 0.0
-    older = (age - _AGE) / 10.0
     capacity = capacity * np.exp(-of("capacity_age", default=0.0) * older)
     regrown = np.maximum(capacity * np.exp(sd("capacity") * normal["capacity"]), stem)
     relief = of("relief", default=np.nan)

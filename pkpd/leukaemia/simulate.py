@@ -23,7 +23,7 @@ from pkpd.model.individuals import individual_parameters
 from pkpd.model.kinetics import Kinetics, kinetics_of, occasions_of
 from pkpd.model.parameters import typical
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
-from pkpd.solve.population.cells import dose_cells
+from pkpd.solve.grid.cells import dose_cells
 from pkpd.subjects import PatientSample
 
 Floats = NDArray[np.float64]
@@ -141,7 +141,7 @@ class PreparedArm:
         schedule = self.arm.schedule
         policy = schedule.growth_factor
         record, given = run_days(
-            anatomy, bodies, regimen.at(theta), schedule.horizon_days,
+            anatomy, bodies, regimen.at(theta, variant), schedule.horizon_days,
             transfuse_below=schedule.transfuse_below, growth_below=policy.below,
             growth_from=policy.from_day, threads=threads, amounts=bool(curves),
         )  # fmt: skip

@@ -53,7 +53,8 @@ class Action(Protocol):
 
 def may_be_zero(action: Action) -> frozenset[str]:
     """Parameters of an action that may be zero: all but what it divides by or raises to."""
-    above = ("ec50_stem", "ec50_committed", "ec50_neutrophil", "ec50_platelet", "hill")
+    above = ("ec50_stem", "ec50_committed", "ec50_neutrophil", "ec50_platelet", "ec50_kill",
+             "hill", "hill_kill")  # fmt: skip
     of_lines = ("EC50_", "hill_")
     return frozenset(
         name
@@ -108,7 +109,8 @@ class MaturationBlock:
     The effect on neutrophils is ``emax C / (EC50 + C)``, with an exponent of both concentrations if
     wanted, or ``C / EC50`` if linear; platelets have an EC50 of their own. Both kills are at a rate
     times the effect on neutrophils, up to 1; the growth of early cells is slowed by a share
-    ``slow_stem`` times the same.
+    ``slow_stem`` times the same. The kill of early cells may have an EC50 and an exponent of its
+    own, ``kill_stem emax C^n / (EC50^n + C^n)``.
 
     Parameters
     ----------
@@ -120,12 +122,16 @@ class MaturationBlock:
         Whether what a linear effect exceeds 1 by removes committed cells.
     steep
         Whether there is an exponent ``hill``.
+    own_kill
+        Whether the kill of early cells has ``ec50_kill`` and ``hill_kill``; a linear effect has
+        neither.
     """
 
     prefix: str
     linear: bool = False
     excess: bool = False
     steep: bool = False
+    own_kill: bool = False
     driver: Literal["level"] = "level"
 
     @property
@@ -134,6 +140,7 @@ class MaturationBlock:
         names = ("ec50_neutrophil", "ec50_platelet", "kill_stem", "slow_stem", "kill_blasts")
         names = names if self.linear else ("emax", *names)
         names = ("hill", *names) if self.steep and not self.linear else names
+        names = (*names, "ec50_kill", "hill_kill") if self.own_kill and not self.linear else names
         return tuple(f"{self.prefix}{name}" for name in names)
 
     def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
@@ -155,6 +162,9 @@ class MaturationBlock:
             if line == "neutrophil":
                 spared = jnp.minimum(effect, 1.0)
         early = of["kill_stem"] * spared
+        if self.own_kill and not self.linear:
+            killing = of["emax"] * _hill(driver, of["ec50_kill"], of["hill_kill"])
+            early = of["kill_stem"] * killing
         return out | {
             "loss_early": early,
             "loss_early_platelet": early,

@@ -56,8 +56,11 @@ _PLATELET_CHAIN = ("megakaryocyte_0", "megakaryocyte_1", "megakaryocyte_2")
 def mean_decay(x: Any, e: Any) -> Any:
     """``(1 - exp(-x)) / x``, the mean of a decay over a cell, with ``e = exp(-x)``."""
     near = jnp.abs(x) < _SMALL
-    small = 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0)))
-    return jnp.where(near, small, (1.0 - e) / jnp.where(near, 1.0, x))
+    return jnp.where(near, _short_decay(x), (1.0 - e) / jnp.where(near, 1.0, x))
+
+
+def _short_decay(x: Any) -> Any:
+    return 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0)))
 
 
 def fed(pool: Any, inflow: Any, x: Any) -> tuple[Any, Any]:
@@ -66,10 +69,10 @@ def fed(pool: Any, inflow: Any, x: Any) -> tuple[Any, Any]:
     The mean follows from the balance of mass: what came in and is not there has left, at ``x``.
     """
     e = jnp.exp(-x)
-    psi = mean_decay(x, e)
-    after = pool * e + inflow * psi
     near = x < _SMALL
-    mean = (pool - after + inflow) / jnp.where(near, 1.0, x)
+    per = 1.0 / jnp.where(near, 1.0, x)
+    after = pool * e + inflow * jnp.where(near, _short_decay(x), (1.0 - e) * per)
+    mean = (pool - after + inflow) * per
     # without loss the mean of a straight line
     return after, jnp.where(near, 0.5 * (pool + after), mean)
 
@@ -81,7 +84,8 @@ def passed(pool: Any, before: Any, x: Any, e: Any) -> tuple[Any, Any]:
     """
     after = pool * e + (1.0 - e) * before
     near = x < _SMALL
-    mean = before + (pool - after) / jnp.where(near, 1.0, x)
+    # one division for all pools of the chain
+    mean = before + (pool - after) * (1.0 / jnp.where(near, 1.0, x))
     return after, jnp.where(near, 0.5 * (pool + after), mean)
 
 
@@ -204,20 +208,21 @@ class LeukaemicMarrow:
 
     # -- terms ---------------------------------------------------------------------------------
 
-    def _level(self, p: Numbers, neutrophils: Any, on: Any) -> Any:
-        """G-CSF relative to health, at relative neutrophils."""
+    def _log_level(self, p: Numbers, neutrophils: Any, on: Any) -> Any:
+        """Logarithm of G-CSF relative to health, at relative neutrophils."""
         given = 1.0 + (p["filgrastim"] - 1.0) * on
         rule = self.variant.growth_factor
         if rule == "off":
-            return given
+            return jnp.log(given)
         if rule == "count":
-            return given / jnp.maximum(neutrophils, 1e-12)
+            return jnp.log(given) - jnp.log(jnp.maximum(neutrophils, 1e-12))
         g = p["clearance_ratio"] * p["neutrophils_normal"]
-        return given * (1.0 + g) / (1.0 + g * neutrophils)
+        # the first does not depend on counts
+        return jnp.log(given * (1.0 + g)) - jnp.log(1.0 + g * neutrophils)
 
     def growth_factor(self, p: Numbers, neutrophils: Any, on: Any) -> tuple[Any, Any]:
         """Factors on the step into the chain and on its transit, at relative neutrophils."""
-        log_level = jnp.log(self._level(p, neutrophils, on))
+        log_level = self._log_level(p, neutrophils, on)
         g_in = jnp.exp(p["gamma"] * log_level)
         if self.variant.growth_factor != "algebraic":
             return g_in, jnp.ones_like(g_in)
@@ -232,7 +237,7 @@ class LeukaemicMarrow:
     @staticmethod
     def _thrombopoietin(p: Numbers, platelets: Any) -> Any:
         a = p["tpo_saturation"]
-        return jnp.exp(p["gamma_platelet"] * jnp.log((a + 1.0) / (a + platelets)))
+        return jnp.exp(p["gamma_platelet"] * (jnp.log(a + 1.0) - jnp.log(a + platelets)))
 
     def _on(self, y: Numbers, u: Numbers) -> Any:
         if not self.pegfilgrastim:
@@ -447,12 +452,14 @@ class LeukaemicMarrow:
         # transfused platelets, hazard of death
         out["transfused"] = y["transfused"] * jnp.exp(-p["transfused_loss"] * h)
 
-        def deep(count: Any) -> Any:
+        def beyond(count: Any) -> Any:
             v = count * (p["neutrophils_normal"] / HAZARD_COUNT)
-            return 1.0 / (1.0 + v * v)
+            return 1.0 + v * v
 
-        low = (deep(n) + 4.0 * deep(n_mid) + deep(out["neutrophils"])) / 6.0
-        many = jnp.minimum(blasts / ROOM_FOR_HAZARD, MOST_HAZARD)
+        # Simpson's mean of 1/(1 + v^2), with one division
+        first, mid, last = beyond(n), beyond(n_mid), beyond(out["neutrophils"])
+        low = (mid * (first + last) + 4.0 * first * last) / (6.0 * first * mid * last)
+        many = jnp.minimum(blasts * (1.0 / ROOM_FOR_HAZARD), MOST_HAZARD)
         rate = p["hazard_base"] + p["hazard_neutropenia"] * low + p["hazard_blasts"] * many
         out["hazard"] = y["hazard"] + h * rate
         return out

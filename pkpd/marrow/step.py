@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import Array
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
 
@@ -72,35 +70,3 @@ def rk4_stages(
     k4 = derivative(after(h, k3), last, kill, p)
     sums = jax.tree.map(lambda a, b, c, d: a + 2.0 * b + 2.0 * c + d, k1, k2, k3, k4)
     return after(h / 6.0, sums)
-
-
-def rk4_cell_with_error(
-    derivative: Derivative,
-    y: Array,
-    effect: tuple[Array, Array],
-    kill: Array | float,
-    h: Array | float,
-    p: Parameters,
-) -> tuple[Array, Array]:
-    """As `rk4_cell`, with an estimate of the time-stepping error by step doubling.
-
-    The two half cells see the two halves of the same straight line of effect, so the estimate is
-    of the Runge-Kutta error alone; that of replacing the effect by a line is not in it.
-
-    Returns
-    -------
-    y : ``[states, L]``
-        The full step (not extrapolated), so a run with and without the estimate is the same run.
-    error : ``[L]``
-        Largest estimated error over the states: absolute for states on a log scale, and for
-        counts relative to the larger of the two results.
-    """
-    mean, slope = effect
-    quarter = 0.25 * h
-    full = rk4_cell(derivative, y, effect, kill, h, p)
-    middle = rk4_cell(derivative, y, (mean - slope * quarter, slope), kill, 0.5 * h, p)
-    fine = rk4_cell(derivative, middle, (mean + slope * quarter, slope), kill, 0.5 * h, p)
-    difference = jnp.abs(full - fine) * (16.0 / 15.0)
-    size = jnp.maximum(jnp.maximum(jnp.abs(full), jnp.abs(fine)), 1e-12)
-    error = difference.at[1:].divide(size[1:])
-    return full, jax.lax.stop_gradient(jnp.max(error, axis=0))

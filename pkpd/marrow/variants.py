@@ -52,6 +52,10 @@ class Variant:
     proliferation
         ``from_stem``: the committed pool is fed by the early pool; ``self_renewing``: it renews
         itself, which with ``growth_factor="count"`` is Friberg's model.
+    early_kill
+        Drugs that block maturation kill early cells and slow their regrowth.
+    synergy
+        Drugs that block maturation change what chemotherapy kills of early cells on their days.
     effect
         Drugs that block maturation: ``emax`` or ``linear`` (``C / EC50``).
     effect_above_one
@@ -71,6 +75,8 @@ class Variant:
     platelet_loss: str = "hanson_slichter"
     growth_factor: str = "algebraic"
     proliferation: str = "from_stem"
+    early_kill: bool = True
+    synergy: bool = True
     effect: str = "emax"
     effect_above_one: str = "capped"
 
@@ -110,6 +116,9 @@ VARIANTS: dict[str, Variant] = {
     "one_clofarabine_ec50": Variant(committed_ec50=False),
     "constant_platelet_loss": Variant(platelet_loss="constant"),
     "feedback_by_count": Variant(growth_factor="count"),
+    "no_early_kill": Variant(early_kill=False, synergy=False),
+    "early_kill_alone": Variant(synergy=False),
+    "synergy_alone": Variant(early_kill=False),
     "linear_lenalidomide_capped": Variant(effect="linear"),
     "linear_lenalidomide_kept": Variant(effect="linear", effect_above_one="kept"),
     "linear_lenalidomide_off": Variant(effect="linear", effect_above_one="off"),

@@ -12,6 +12,7 @@ from pkpd.nonmem.records import Problem, Record
 GENERAL = (6, 8, 9, 13, 14, 15, 16, 17, 18)
 """ADVANs whose equations stand in $DES; of these 9, 15 and 17 take algebraic ones too."""
 REFUSED_ADVANS = {15: "algebraic equations", 16: "delays", 17: "algebraic equations", 18: "delays"}
+MOST_COMPARTMENTS = 1000
 LINEAR = (1, 2, 3, 4, 5, 7, 11, 12)
 
 
@@ -69,8 +70,8 @@ def read_compartments(problem: Problem) -> Compartments:
     if record is None:
         return Compartments(0, 0, ())
     text = record.text.upper().replace(",", " ")
-    advan = re.search(r"\bADVAN\s*=?\s*(?:ADVAN)?\s*(\d+)", text)
-    trans = re.search(r"\bTRANS\s*=?\s*(?:TRANS)?\s*(\d+)", text)
+    advan = re.search(r"\bADVAN\s*=?\s*(?:ADVAN)?\s*(\d{1,9})", text)
+    trans = re.search(r"\bTRANS\s*=?\s*(?:TRANS)?\s*(\d{1,9})", text)
     for word in (
         "OTHER",
         "CONTR",
@@ -110,7 +111,7 @@ def read_compartments(problem: Problem) -> Compartments:
 
 def _from_model(model: Record, advan: int, trans: int, record: Record) -> Compartments:
     text = model.text
-    count = re.search(r"\bN(?:COMPARTMENTS?|COMPS?|COM)\s*=\s*(\d+)", text, re.IGNORECASE)
+    count = re.search(r"\bN(?:COMPARTMENTS?|COMPS?|COM)\s*=\s*(\d{1,9})", text, re.IGNORECASE)
     if re.search(r"\bNPARAM", text, re.IGNORECASE) and advan not in (5, 7):
         text = re.sub(r"\bNPARAM\w*\s*=\s*\d+", " ", text, flags=re.IGNORECASE)
     names: list[str] = []
@@ -135,7 +136,10 @@ def _from_model(model: Record, advan: int, trans: int, record: Record) -> Compar
             elif word == "EQUILIBRIUM":
                 model.refuse("an equilibrium compartment", remedy="write its differential equation")
         names.append(named[0].strip("'\"") if named else f"COMP{number}")
-    for i in range(len(names), int(count.group(1)) if count else 0):
+    size = int(count.group(1)) if count else 0
+    if size > MOST_COMPARTMENTS:
+        model.refuse(f"has {size} compartments", allowed=f"at most {MOST_COMPARTMENTS}")
+    for i in range(len(names), size):
         names.append(f"COMP{i + 1}")
     if not names:
         model.refuse("has no compartment")
@@ -300,7 +304,7 @@ def _hybrid(p: Mapping[str, Any]) -> tuple[Any, list[tuple[Any, Any]]]:
     return k, [(k12, k21), (k13, k31)]
 
 
-_RATE = re.compile(r"K(\d)(\d)$|K(\d+)T(\d+)$")
+_RATE = re.compile(r"K(\d)(\d)$|K(\d{1,4})T(\d{1,4})$")
 
 
 def named_rates(names: Sequence[str], size: int) -> dict[str, tuple[int, int | None]]:

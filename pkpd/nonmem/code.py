@@ -189,7 +189,10 @@ class _Parser:
             return inner
         self.at += 1
         if token.kind == "number":
-            return Number(float(token.text.replace("D", "E")))
+            number = float(token.text.replace("D", "E"))
+            if number == float("inf"):
+                self.refuse(f"{token.text[:20]}... is too large a number")
+            return Number(number)
         if token.kind != "name":
             self.refuse(f"{token.text!r} is not expected in {self.text.strip()!r}")
         if not self.take("("):
@@ -213,7 +216,10 @@ def parse_expression(
     """
     line = line or Line(1, text)
     parser = _Parser(text, record or Record("PK", (line,), "text"), line)
-    found = parser.expression()
+    try:
+        found = parser.expression()
+    except RecursionError:
+        parser.refuse("parentheses lie too deep within one another")
     parser.end()
     return found
 
@@ -442,7 +448,12 @@ def parse_code(record: Record) -> Code:
     'CL'
     """
     block = _Block(record)
-    statements, _, _ = block.statements()
+    try:
+        statements, _, _ = block.statements()
+    except RecursionError:
+        record.refuse(
+            "expressions or IFs lie too deep within one another", remedy="write them flat"
+        )
     return Code(record, statements, block.calls, tuple(block.notes))
 
 

@@ -94,8 +94,9 @@ def partial_correlations(covariance: np.ndarray) -> np.ndarray:
     [0.5]
     """
     sd = np.sqrt(np.diag(covariance))
-    correlation = covariance / np.outer(sd, sd)
-    np.fill_diagonal(correlation, 1.0 + 1e-12)
+    correlation = covariance / sd[:, None] / sd[None, :]
+    lowest = float(np.linalg.eigvalsh(correlation)[0])
+    np.fill_diagonal(correlation, 1.0 + max(1e-12, -2.0 * lowest))
     lower, out = np.linalg.cholesky(correlation), []
     for i in range(1, len(sd)):
         rest = 1.0

@@ -59,6 +59,10 @@ class Block:
         return len(self.covariance)
 
 
+MOST = 1000
+"""Effects that a record may repeat, and rows of a block."""
+
+
 @dataclass(frozen=True)
 class _Piece:
     text: str
@@ -202,7 +206,7 @@ def _bounded(reader: _Reader, group: list[_Piece], opening: _Piece) -> tuple[The
     after = reader.next
     if after is not None and re.match(r"[Xx]\d+$", after.text):
         reader.take()
-        repeat = int(after.text[1:])
+        repeat = _count(reader, [float(after.text[1:])], after)
     if len(slots) == 1 and slots[0] is not None:
         return Theta(slots[0], held=held), repeat
     low = -INFINITE if slots[0] is None else max(slots[0], -INFINITE)
@@ -261,15 +265,19 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
             diagonal = not "BLOCK".startswith(text)
             if reader.next is not None and reader.next.text == "(":
                 reader.take()
-                size = int(_plain(reader, reader.group())[0])
+                size = _count(reader, _plain(reader, reader.group()), piece)
         elif text == "SAME":
             same = 1
             if reader.next is not None and reader.next.text == "(":
                 reader.take()
-                same = int(_plain(reader, reader.group())[0])
+                same = _count(reader, _plain(reader, reader.group()), piece)
         elif text == "VALUES":
             reader.take()
-            first, second = _plain(reader, reader.group())
+            given = _plain(reader, reader.group())
+            if len(given) != 2:
+                what = f"VALUES has {len(given)} numbers"
+                record.refuse(what, piece.line, allowed="VALUES(diagonal, others)")
+            first, second = given
             for i in range(size or 1):
                 numbers += [(second, False, set(), piece.line)] * i + [
                     (first, False, set(), piece.line)
@@ -308,7 +316,7 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
             after = reader.next
             if after is not None and re.match(r"[Xx]\d+$", after.text):
                 reader.take()
-                copies = int(after.text[1:])
+                copies = _count(reader, [float(after.text[1:])], after)
             if not diagonal:
                 block_held, forms = block_held or held, forms | words
             for value in found * copies:
@@ -333,6 +341,15 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
     return [_full(record, numbers, size, held, forms, comments)]
 
 
+def _count(reader: _Reader, given: Sequence[float], piece: _Piece) -> int:
+    """Return the only number, which says how many there are."""
+    if len(given) != 1 or not 1 <= given[0] <= MOST or not given[0].is_integer():
+        told = ", ".join(f"{one:g}" for one in given) or "no number"
+        what = f"{piece.text.upper()} with {told}"
+        reader.record.refuse(what, piece.line, allowed=f"one whole number from 1 to {MOST}")
+    return int(given[0])
+
+
 def _plain(reader: _Reader, group: list[_Piece]) -> list[float]:
     out = []
     for piece in group:
@@ -349,9 +366,18 @@ def _single(
 ) -> Block:
     value, held, words, line = one
     variance = value**2 if words & {"sd", "cholesky"} else value
-    if variance < 0 or (variance == 0 and not held):
+    if not 0 <= variance < np.inf or (variance == 0 and not held):
         record.refuse(f"a variance of {variance:g}", line, allowed="more than 0, or 0 FIX")
     return Block(np.array([[variance]]), held, False, (comments.get(line.number, ""),))
+
+
+def _positive(matrix: np.ndarray) -> bool:
+    """Whether a matrix is a covariance, correlations of 1 included."""
+    sd = np.sqrt(np.diag(matrix))
+    if not (np.all(np.isfinite(matrix)) and np.all(sd > 0)):
+        return False
+    correlation = matrix / sd[:, None] / sd[None, :]
+    return bool(np.all(np.abs(correlation) < 2) and np.linalg.eigvalsh(correlation)[0] > -1e-8)
 
 
 def _full(
@@ -378,13 +404,13 @@ def _full(
         matrix = matrix @ matrix.T
     else:
         diagonal = np.diag(matrix).copy()
+        if np.any(diagonal < 0) and "sd" not in forms:
+            record.refuse(f"a variance of {np.min(diagonal):g}", allowed="0 or more")
         sd = diagonal if "sd" in forms else np.sqrt(diagonal)
         off = np.tril(matrix, -1)
         if "correlation" in forms:
             off = off * sd[:, None] * sd[None, :]
         matrix = off + off.T + np.diag(sd**2)
-    if np.any(np.diag(matrix) > 0) and np.min(np.linalg.eigvalsh(matrix)) < -1e-8 * np.max(
-        np.abs(matrix)
-    ):
+    if np.any(matrix != 0) and not _positive(matrix):
         record.refuse(f"BLOCK({n}) is not positive definite", remedy="correct its values")
     return Block(matrix, held, False, tuple(labels))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
 
 import numpy as np
@@ -169,9 +170,9 @@ def read_data(record: Record) -> DataRecord:
         said = value.group(1) if value else ""
         rest = rest[value.end() :] if value else rest
         if len(key) >= 3 and "RECORDS".startswith(key):
-            if not said.isdigit():
+            if not (said.isdecimal() and len(said) <= 12):
                 record.refuse(
-                    f"RECORDS={said}", allowed="a number", remedy="write a number of records"
+                    f"RECORDS={said[:40]}", allowed="a number", remedy="write a number of records"
                 )
             count = int(said)
         elif key == "NULL":
@@ -252,7 +253,7 @@ def find_file(data: DataRecord, folder: Path, given: Path | None) -> Path:
         named if named.is_absolute() else folder / named,
         folder / Path(data.file.replace("\\", "/")).name,
     ):
-        if path.is_file():
+        if isfile(path):
             return path
     return data.record.refuse(
         f"the file {data.file} is not beside the stream",

@@ -22,9 +22,9 @@ _FIRST = re.compile(r"ITERATION NO\.:\s*0\s+OBJECTIVE VALUE:\s*([-+\d.Ee]+)")
 _BETWEEN = re.compile(r"[\s,]+(?![^()]*\))")  # columns of a table; not within ETC(2,1)
 _ELAPSED = re.compile(r"Elapsed estimation\s+time in seconds:\s*([\d.]+)")
 _COUNTS = {
-    "records": re.compile(r"NO\. OF DATA RECS IN DATA SET:\s*(\d+)"),
-    "observations": re.compile(r"TOT\. NO\. OF OBS RECS:\s*(\d+)"),
-    "individuals": re.compile(r"TOT\. NO\. OF INDIVIDUALS:\s*(\d+)"),
+    "records": re.compile(r"NO\. OF DATA RECS IN DATA SET:\s*(\d{1,12})\b"),
+    "observations": re.compile(r"TOT\. NO\. OF OBS RECS:\s*(\d{1,12})\b"),
+    "individuals": re.compile(r"TOT\. NO\. OF INDIVIDUALS:\s*(\d{1,12})\b"),
 }
 _FINAL = "FINAL PARAMETER ESTIMATE"
 _METHOD = re.compile(r"#METH:\s*(.+)")
@@ -37,6 +37,10 @@ class Estimates:
     theta: np.ndarray
     omega: np.ndarray
     sigma: np.ndarray
+
+
+OWN = "Written by pkpd in the layout of a NONMEM listing; NONMEM was not run."
+"""First line of a listing that is no output of NONMEM."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ def read_listing(path: str | Path) -> Listing:
         None if first is None else _number(first.group(1)),
         _number(objectives[-1]) if objectives else None,
         final,
-        float(elapsed[-1]) if elapsed else None,
+        _number(elapsed[-1]) if elapsed else None,
         {word: int(m.group(1)) for word, pattern in _COUNTS.items() if (m := pattern.search(text))},
         _estimates(last, "STANDARD ERROR OF ESTIMATE"),
         ("SUCCESSFUL" in joined or "COMPLETED" in joined) if searched else None,
@@ -227,7 +231,7 @@ def _eigenvalues(text: str) -> tuple[float, ...]:
     count = 0  # the numbers of the columns stand above the values
     for line in text[at:].split("\n")[3:]:
         words = line.split()
-        if all(word.isdigit() for word in words):
+        if all(word.isdecimal() and len(word) < 9 for word in words):
             count = max([count, *map(int, words)]) if len(found) == 0 else count
             continue
         found += [v for word in words if (v := _number(word)) is not None]

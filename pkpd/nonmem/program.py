@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pkpd.errors import PkpdError, sentence
 from pkpd.nonmem.advan import Compartments, named_rates, wanted_parameters
 from pkpd.nonmem.estimates import Block, Theta
 from pkpd.nonmem.inspect_code import assigned, assignments, parts, reads
@@ -245,7 +244,7 @@ def _check_reads(program: Program, wanted: set[str]) -> None:
                 if name in known:
                     continue
                 if rest and head in sizes:
-                    numbers = [int(n) for n in rest.rstrip(")").split(",") if n.isdigit()]
+                    numbers = [int(n) for n in rest.rstrip(")").split(",") if n.isdecimal()]
                     if numbers and max(numbers) > sizes[head]:
                         code.record.refuse(f"{name} is read, and there are {sizes[head]}", one.line)
                     continue
@@ -421,14 +420,3 @@ def linear_equations(statements: Sequence[Statement]) -> bool:
 
 def _is_zero(expression: Expression) -> bool:
     return isinstance(expression, Number) and expression.value == 0.0
-
-
-def refuse_program(program: Program, what: str, remedy: str | None = None) -> None:
-    """Refuse a stream as a whole.
-
-    Raises
-    ------
-    PkpdError
-        Always.
-    """
-    raise PkpdError(sentence(where=program.source, what=what, remedy=remedy))

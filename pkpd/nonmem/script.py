@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from pkpd.files import write_text
+from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.nonmem.stream import ControlStream, read_control_stream
 
 _SCRIPT = '''"""{title}
@@ -37,8 +39,6 @@ def script_of(
     stream: ControlStream, data: Path | None, problem: int | None, beside: list[Path]
 ) -> str:
     """Text of a script that reads a stream again, sets its values, and verifies it."""
-    from pkpd.fitting.model.population_parameters import held, start_values
-
     arguments = [f'"{stream.path}"']
     if data is not None:
         arguments.append(f'data="{data}"')
@@ -96,6 +96,6 @@ def import_stream(
     stream = read_control_stream(path, data=data, problem=problem)
     target = out or path.with_suffix(".py")
     found = stream.verify(beside or None)
-    target.write_text(script_of(stream, data, problem, beside or []))
+    write_text(target, script_of(stream, data, problem, beside or []))
     differs = any(one.agrees is False for one in found.compared)
     return target, f"{stream.summary()}\n{found}", not differs

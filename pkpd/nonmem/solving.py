@@ -22,7 +22,7 @@ from pkpd.nonmem.evaluate import Evaluator, choose_element, traced
 from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.program import Live, Program, linear_equations
 from pkpd.nonmem.splitting import Split, find_split, needed_statements, refers_to
-from pkpd.nonmem.switches import Switches, read_switches
+from pkpd.nonmem.switches import Switches, read_switches, refuse_again
 from pkpd.solve.events.advance import solve_linear
 from pkpd.solve.events.check import choose_solver
 from pkpd.solve.events.ode import OdeOptions, solve_events
@@ -128,7 +128,11 @@ class Solving:
         def make() -> Switches:
             c = self.program.compartments
             code = self.dataset.covariates.get("CMT", np.zeros(self.events.shape))
-            return read_switches(self.events, code, self._collecting(), c.off)
+            found = read_switches(self.events, code, self._collecting(), c.off, default=c.dose)
+            lagged = any(f"ALAG{n}" in self.dosing for n in found.again)
+            if lagged or not self.linear:
+                refuse_again(found)
+            return found
 
         return self.once("switches", make)
 
@@ -158,9 +162,6 @@ class Solving:
     def _doses(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: _shape(values[name]) for name in self.dosing}
 
-    def _running(self, c: int) -> Any:
-        return self.switches.running.get(c, 1.0)
-
     def _initial(self, values: Mapping[str, Any]) -> list[Any] | None:
         c = self.program.compartments
         out, any_set = [], False
@@ -186,10 +187,7 @@ class Solving:
             rates = fixed_rates(c, lambda name: self._needed(values, name))
         else:
             rates = self._matrix(values)
-        for n in self.switches.running:
-            for place in [p for p in rates if n - 1 in p]:
-                rates[place] = rates[place] * self._running(n)
-        return rates
+        return self.switches.rates(rates, c.size)
 
     def _needed(self, values: Mapping[str, Any], name: str) -> Any:
         if name not in values:
@@ -234,13 +232,14 @@ class Solving:
         initial = self._initial(values)
         if initial is not None:
             n = self.events.shape[0]
+            initial += [0.0] * self.switches.extra
             initial = jnp.stack(
                 [jnp.broadcast_to(jnp.asarray(v, dtype=float), (n,)) for v in initial], -1
             )
         options = EventOptions(steady_state_lag="backward" if c.advan in _CLOSED else "periodic")
-        return solve_linear(
-            system, self.events, {**given, **self._doses(values)}, initial=initial, options=options
-        )
+        events = self.once("dosed", lambda: self.switches.dosed(self.events, c.size, c.dose))
+        given |= self.switches.doses(self._doses(values), c.size)
+        return solve_linear(system, events, given, initial=initial, options=options)
 
     def _system(self, places: tuple[tuple[int, int | None], ...]) -> LinearSystem:
         c = self.program.compartments
@@ -258,12 +257,14 @@ class Solving:
 
         return LinearSystem(
             self.program.source,
-            c.names,
+            (*c.names, *(f"back {k + 1}" for k in range(self.switches.extra))),
             tuple(names.values()),
             flows,
             c.dose,
             c.observed,
-            step if c.advan in _CLOSED and not self.switches.running else None,
+            step
+            if c.advan in _CLOSED and not (self.switches.running or self.switches.again)
+            else None,
         )
 
     # General --------------------------------------------------------------------------------------

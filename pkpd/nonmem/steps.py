@@ -20,7 +20,8 @@ class Step:
     Attributes
     ----------
     method
-        ``"fo"``, ``"foce"``, ``"focei"``, ``"laplace"``; or ``""`` for one that pkpd does not have.
+        ``"fo"``, ``"foce"``, ``"focei"``, ``"laplace"``, ``"laplace-nointer"``; or ``""`` for one
+        that pkpd does not have.
     words
         What it is in words.
     likelihood
@@ -86,7 +87,7 @@ def read_steps(records: Sequence[Record]) -> tuple[Step, ...]:
             record.refuse("CENTERING changes the objective", remedy="leave it out")
         evaluation = _option(text, "MAXEVALUATIONS", 4) == "0" or _option(text, "EONLY", 4) == "1"
         asked = _option(text, "SIGDIGITS", 3) or _option(text, "NSIGDIGITS", 4) or ""
-        digits = int(asked) if asked.isdigit() else 3
+        digits = int(asked) if asked.isdecimal() and len(asked) < 4 else 3
         name, words = _method(method, inter, laplace)
         out.append(Step(name, words, likelihood, inter, evaluation, digits, record.lines[0].number))
     return tuple(out)
@@ -101,7 +102,9 @@ def _method(method: str, inter: bool, laplace: bool) -> tuple[str, str]:
         return ("", "FO with interaction") if inter else ("fo", "FO")
     if short in ("1",) or "CONDITIONAL".startswith(short):
         if laplace:
-            return "laplace", "LAPLACIAN" + (" INTERACTION" if inter else "")
+            return (
+                ("laplace", "LAPLACIAN INTERACTION") if inter else ("laplace-nointer", "LAPLACIAN")
+            )
         return ("focei", "FOCE INTERACTION") if inter else ("foce", "FOCE")
     if short == "HYBRID":
         return "", "HYBRID"

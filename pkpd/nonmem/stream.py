@@ -15,7 +15,7 @@ from pkpd.data.events import EventTable
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.advan import GENERAL, read_compartments
-from pkpd.nonmem.code import parse_code
+from pkpd.nonmem.code import parse_code, replace_names
 from pkpd.nonmem.estimates import read_blocks, read_thetas
 from pkpd.nonmem.input_data import (
     Items,
@@ -245,8 +245,6 @@ def _replaced(record: Record, replaced: Mapping[str, str]) -> Record:
     """Record with names replaced as whole words, ``THETA(CL)`` by ``THETA(1)``."""
     if not replaced:
         return record
-    from pkpd.nonmem.code import replace_names
-
     lines = tuple(
         line
         if line.text.startswith('"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,13 @@ import numpy as np
 
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
-from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.nonmem.code import parse_code
 from pkpd.nonmem.estimates import read_blocks, read_thetas
-from pkpd.nonmem.listing import Estimates, Listing, read_estimates, read_listing, read_table
+from pkpd.nonmem.listing import OWN, Estimates, Listing, read_estimates, read_listing, read_table
 from pkpd.nonmem.program import Program
-from pkpd.nonmem.records import Problem
+from pkpd.nonmem.records import Problem, read_records, stream_text
 from pkpd.nonmem.structure import StreamPredictor
 from pkpd.nonmem.values import at_estimates, population_model
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CLOSE = 0.1
 """Difference of objectives below which two are called the same."""
+NONMEM, WRITTEN = "NONMEM", "as written"
 COLUMN = 5e-3
 """Relative difference below which a column of a table is called the same."""
 
@@ -48,6 +50,8 @@ class Compared:
         Why not, or with what.
     seconds
         Time that ours took.
+    whose
+        Whose the other number is: NONMEM's, or that of a listing which pkpd wrote.
     """
 
     what: str
@@ -56,13 +60,14 @@ class Compared:
     agrees: bool | None
     words: str = ""
     seconds: float = 0.0
+    whose: str = NONMEM
 
     def __str__(self) -> str:
         """Tell it in a line."""
         if np.isnan(self.nonmem):
             numbers = f": {self.ours:.3f}" if np.isfinite(self.ours) else ""
         else:
-            numbers = f": {self.ours:.3f}, NONMEM {self.nonmem:.3f}"
+            numbers = f": {self.ours:.3f}, {self.whose} {self.nonmem:.3f}"
         verdict = {True: "", False: " (DIFFERS)", None: ""}[self.agrees]
         return f"{self.what}{numbers}{verdict}" + (f"; {self.words}" if self.words else "")
 
@@ -91,6 +96,8 @@ class Verification:
     def __str__(self) -> str:
         """Tell it in lines."""
         last = "verified" if self.verified else "NOT verified"
+        if self.verified and all(one.whose != NONMEM for one in self.compared):
+            last = "reads back as pkpd wrote it; nothing of NONMEM's was there to compare with"
         return "\n".join([*(str(one) for one in self.compared), *self.notes, last])
 
 
@@ -146,8 +153,6 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
     method = step.method if step is not None else "focei"
     if step is not None and not method:
         notes.append(f"NONMEM's objective is that of {step.words}, which pkpd does not have")
-    if step is not None and method == "laplace" and not step.interaction:
-        notes += _without_interaction(stream)
     if step is not None and step.digits < 3:
         notes.append(
             f"NONMEM's modes of random effects have {step.digits} digits (SIGDIGITS), so its "
@@ -156,12 +161,14 @@ def verify(stream: ControlStream, beside: Sequence[str | Path] | None = None) ->
     for path in listings:
         found = _read(read_listing, path, notes)
         if found is not None:
-            compared += _with_listing(stream, found, method, notes)
+            every = _with_listing(stream, found, method, notes)
+            compared += [replace(one, whose=_whose(path)) for one in every]
     for path in paths:
         if path.suffix.lower() == ".ext" and method:
             given = _read(read_estimates, path, notes)
             if given is not None:
-                compared += _at_final(stream, given[0], given[1], method, path.name, notes)
+                every = _at_final(stream, given[0], given[1], method, path.name, notes)
+                compared += [replace(one, whose=_whose(path.with_suffix(".lst"))) for one in every]
     for path in paths:
         if path.suffix.lower() not in (".lst", ".res", ".out", ".ext"):
             compared += _with_table(stream, path, notes)
@@ -180,6 +187,14 @@ def _read(reader: Callable[[Path], Any], path: Path, notes: list[str]) -> Any:
         return None
 
 
+def _whose(listing: Path) -> str:
+    """Say whose the numbers of a listing are, and of the files that were written with it."""
+    if not listing.is_file():
+        return NONMEM
+    with listing.open(encoding="utf-8", errors="replace") as lines:
+        return WRITTEN if lines.readline().strip() == OWN else NONMEM
+
+
 def _beside(path: Path) -> list[Path]:
     if path.suffix.lower() in (".lst", ".res", ".out"):
         return [path]
@@ -189,21 +204,6 @@ def _beside(path: Path) -> list[Path]:
         for p in path.parent.glob("*tab*")
         if p.is_file() and p.suffix.lower() not in (".csv", ".mod", ".ctl")
     )
-
-
-def _without_interaction(stream: ControlStream) -> list[str]:
-    """Say so where LAPLACIAN without INTERACTION is another objective than with it."""
-    predictor = stream.model.structure.bind(stream.data)
-    assert isinstance(predictor, StreamPredictor)
-    sds = []
-    for seed in (2, 3):
-        found = np.asarray(predictor.quantities(predictor._probe(seed))).reshape(2, -1)
-        sds.append(found[1][predictor.normal])
-    if sds[0].size == 0 or np.allclose(sds[0], sds[1], rtol=1e-9, atol=1e-9):
-        return []
-    return [
-        "LAPLACIAN without INTERACTION is not there: the objective here is that with INTERACTION"
-    ]
 
 
 def _evaluate(
@@ -316,16 +316,12 @@ def _other_data(stream: ControlStream, found: Listing) -> str:
 
 
 def _own_problem(stream: ControlStream) -> Problem | None:
-    from pkpd.nonmem.records import read_records, stream_text
-
     found = read_records(stream_text(stream.path), stream.path.name)
     return found[0] if len(found) == 1 else None
 
 
 def _of_listing(program: Program, problem: Problem) -> Program:
     """Program with the starting values that a listing began from."""
-    from dataclasses import replace
-
     return replace(
         program,
         thetas=tuple(read_thetas(problem.all("THETA"))),

@@ -20,8 +20,8 @@ from pkpd.marrow.friberg import Friberg, MarrowLine
 from pkpd.predict.marrow_predictor import MarrowPredictor
 from pkpd.predict.pk import LinearStructure
 from pkpd.predict.structure import check_lines
-from pkpd.solve.population.grid import DEFAULT_STEP_H
-from pkpd.solve.population.structure import Whole
+from pkpd.solve.grid.grid import DEFAULT_STEP_H
+from pkpd.solve.grid.structure import Whole
 
 Driver = Literal["plasma", "effect_compartment", "triphosphate"]
 """What an effect is driven by: the plasma concentration ``C`` of the observed compartment; an

@@ -86,7 +86,7 @@ class GeneralCourse:
 
         And on those that the compiled program has no room for at a steady state.
         """
-        half = replace(self._options, max_step_h=0.5 * self._options.max_step_h)
+        half = replace(self._options, refine=2.0)
         coarse, fine = (
             np.asarray(self._solved(parameters, options)) for options in (self._options, half)
         )

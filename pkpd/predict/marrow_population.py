@@ -24,12 +24,12 @@ from pkpd.predict.marrow_events import drug_of_dose, events_of
 from pkpd.predict.marrow_kinetics import Source, dosed, engine_drugs
 from pkpd.predict.marrow_occasions import Stretches
 from pkpd.solve.compiled.family import compile_plan
-from pkpd.solve.population.grid import SAME_TIME, Doses, refine
+from pkpd.solve.grid.grid import SAME_TIME, Doses, refine
+from pkpd.solve.grid.structure import DirectKill, Drug, Line, PopulationStructure
+from pkpd.solve.grid.versions import Versions, n_kinetic, of_version
 from pkpd.solve.population.population import TOLERANCE
 from pkpd.solve.population.problem import PopulationProblem, prepare
 from pkpd.solve.population.status import assess, parameter_problems
-from pkpd.solve.population.structure import DirectKill, Drug, Line, PopulationStructure
-from pkpd.solve.population.versions import Versions, n_kinetic, of_version
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure
@@ -249,7 +249,7 @@ class PopulationCourse:
         return int(self._subject_of[-1]) + 1
 
     def _theta(self, values: dict[str, Any]) -> Any:
-        """Rows of all versions (`pkpd.solve.population.versions`), one lane for each subject."""
+        """Rows of all versions (`pkpd.solve.grid.versions`), one lane for each subject."""
         rows = [
             values[s] if isinstance(s, str) else s(values) if callable(s) else s
             for s in self._sources

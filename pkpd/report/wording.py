@@ -108,6 +108,14 @@ def _decimals(value: float, mc_error: float) -> int:
     return max(0, min(places, 2))
 
 
+TIES = (
+    "Draws in which both risks are the same count half for each schedule. Few simulated patients "
+    "make many such draws, and bring the share to 50 %: the interval of the difference does not "
+    "have that."
+)
+"""Beside shares of draws in which one schedule has the lower risk."""
+
+
 def number_range(
     lower: float, upper: float, unit: str, value: float, mc_error: float = float("nan")
 ) -> str:

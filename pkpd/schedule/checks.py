@@ -53,4 +53,4 @@ def check_status(where: str, status: str) -> None:
 def is_multiple(value: float, step: float) -> bool:
     """Whether `value` is a whole number of `step`, up to rounding error."""
     ratio = value / step
-    return abs(ratio - round(ratio)) < 1e-9 * max(1.0, ratio)
+    return math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-9 * max(1.0, ratio)

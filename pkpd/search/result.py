@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pkpd.cards.menus import Menu
-from pkpd.errors import PkpdError, sentence, writing
+from pkpd.errors import PkpdError, sentence
+from pkpd.files import frame_text, together, write_netcdf, write_text
 from pkpd.search.measures import Contrast
 from pkpd.search.simulate import Answer
+from pkpd.search.words import differences_of, first_sentence, frame_of, summary_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,26 +206,18 @@ class SearchResult:
 
     def table(self) -> pd.DataFrame:
         """One row for each view, schedule and measure."""
-        from pkpd.search.words import frame_of
-
         return frame_of(self)
 
     def differences(self) -> pd.DataFrame:
         """One row for each view, pair of listed schedules and measure."""
-        from pkpd.search.words import differences_of
-
         return differences_of(self)
 
     def sentence(self) -> str:
         """Tell the answer in one sentence."""
-        from pkpd.search.words import first_sentence
-
         return first_sentence(self)
 
     def summary(self) -> str:
         """Tell the answer: sentence, table of schedules, what separates the listed, other views."""
-        from pkpd.search.words import summary_of
-
         return summary_of(self)
 
     def __repr__(self) -> str:
@@ -251,14 +245,12 @@ class SearchResult:
         """
         out = Path(folder)
         names = ("search.nc", "schedules.csv", "differences.csv", "search.svg")
-        paths = [out / name for name in names]
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-            self.dataset.to_netcdf(paths[0], engine="h5netcdf")
-            self.table().to_csv(paths[1], index=False)
-            self.differences().to_csv(paths[2], index=False)
-            self.plot().savefig(paths[3])
-        return paths
+        with together(out, last=names[0]) as stage:
+            write_netcdf(stage / names[0], self.dataset)
+            write_text(stage / names[1], frame_text(self.table()))
+            write_text(stage / names[2], frame_text(self.differences()))
+            self.plot().savefig(stage / names[3])
+        return [out / name for name in names]
 
 
 class NothingAllowedError(PkpdError):

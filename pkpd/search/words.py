@@ -23,6 +23,8 @@ IN_WORDS = {
     "without leukaemia": "in the marrow without leukaemia",
     "fit": "in the marrow that was fitted",
 }
+MOST_REFUSED = 6
+"""So many schedules that do not keep a limit are named."""
 HEADS = {
     "dlt": "DLT",
     "remission": "remission",
@@ -115,7 +117,10 @@ def _schedules(found: SearchResult) -> list[str]:
     front = one.pareto(found.objectives[found.view]) & one.allowed(limits)
     others = [m for m, good in zip(one.members, front, strict=True) if good and m not in members]
     key = "In brackets the 90 % interval over draws; beyond limit: probability that it is not kept"
+    if "remission" in names:
+        key += "; remission: with or without full counts"
     lines.append(f"{key}; the first is the compromise.")
+    lines += _refused(found) if found.short_list else []
     if others:
         lines.append(
             f"{len(others)} more allowed schedules are better than each other in something: "
@@ -126,6 +131,25 @@ def _schedules(found: SearchResult) -> list[str]:
         if near:
             lines.append(f"{number} stands for {'; '.join(near)}, which differ by no margin.")
     return lines
+
+
+def _refused(found: SearchResult) -> list[str]:
+    """Name the schedules that do not keep a limit, nearest first, with the largest probability."""
+    one, limits = found.answers[found.view], found.menu.limits
+    allowed = one.allowed(limits)
+    beyond = {
+        member: max(one.beyond(member, limit)[0] for limit in limits)
+        for member, kept in zip(one.members, allowed, strict=True)
+        if not kept
+    }
+    if not beyond:
+        return []
+    order = sorted(beyond, key=lambda member: np.nan_to_num(beyond[member], nan=np.inf))
+    told = [f"{member} ({_probability(beyond[member], 0.0)})" for member in order[:MOST_REFUSED]]
+    more = len(order) - len(told)
+    return [
+        f"Beyond a limit: {'; '.join(told)}" + (f"; {more} more in schedules.csv." if more else ".")
+    ]
 
 
 def _columns(found: SearchResult) -> list[str]:

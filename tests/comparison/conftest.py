@@ -74,7 +74,6 @@ def posterior_of_priors(problems=(), draws=20):
         studies=("A2000",),
         terms=("A2000.cr_rate",),
         fixed=prior.fixed,
-        log_evidence=np.zeros(2),
         problems=tuple(problems),
         record={"written": "2026-01-31T00:00:00+00:00", "evidence": "abc", "rows": 1},
     )

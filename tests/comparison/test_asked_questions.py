@@ -93,6 +93,7 @@ status = "assumed"
 """
 
 
+@pytest.mark.slow
 def test_a_trial_of_ones_own_asks_every_question(tmp_path, posterior):
     (tmp_path / "mine.toml").write_text(TRIAL)
     result = compare(tmp_path / "mine.toml", patients=24, draws=3, jobs=1, posterior=posterior)
@@ -104,6 +105,7 @@ def test_a_trial_of_ones_own_asks_every_question(tmp_path, posterior):
         "high_or_low",
         "cycles",
         "improvement",
+        "what_it_rests_on",
     ]
     asked = questions["schedule_or_dose"]
     assert asked.columns[1:3] == ("21 less 10 days", "25 less 5 mg")

@@ -271,7 +271,7 @@ def test_every_shipped_file_is_good() -> None:
     ("folder", "file", "old", "new", "said"),
     [
         ("leukaemia", "blasts.toml", "unit = ", "unitt = ", "unit"),
-        ("evidence", "populations.toml", "age = 55", 'age = "old"', "age"),
+        ("evidence", "populations.toml", "age = 73", 'age = "old"', "age"),
     ],
 )
 def test_mistakes_in_leukaemia_and_evidence_files_are_told(

@@ -286,6 +286,7 @@ def test_counts_under_the_feedback_rules_with_a_corner(regimen, rule):
     assert usual < 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination", ["additive", "bliss"])
 def test_saturable_elimination_drives_the_effect(combination):
     model = load_model(drugs=["alemtuzumab"])

@@ -82,6 +82,7 @@ def test_additional_doses_are_written_out_as_far_as_records_go():
         ({"addl": [-1, 0, 0]}, "-1 additional doses"),
         ({"cmt": [-1, 2, 1]}, "would switch a compartment off"),
         ({"cmt": [1.5, 2, 1]}, "1.5 is not a whole number"),
+        ({"cmt": [1e308, 2, 1]}, "column CMT: 1e+308 is too large"),
         ({"subject": [7, 8, 7]}, "row 4, ID 7, column ID: the subject's records are not together"),
         ({"amt": [1, "ten", 1]}, "row 3, column AMT: 'ten' is not a number"),
         ({"amt": [1, 0]}, "column AMT: has 2 values for 3 records"),

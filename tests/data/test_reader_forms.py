@@ -169,6 +169,12 @@ def test_what_is_left_out_is_said(write):
         ),
         ("ID,TIME,DV,DV\n1,0,1,2\n", {}, "has two columns 'DV'"),
         ("ID;TIME;DV\n1;0;5\n", {}, "has one column when cut at ','"),
+        ("ID,TIME,DV\n1,0,1,5\n", {}, "decimals are written with a point, not with a comma"),
+        (
+            "ID;TIME;DV\n1;0,5;5\n",
+            {"separator": ";"},
+            "'0,5' is not a number; write it with a decimal point, 0.5",
+        ),
         ("ID,TIME,DV\n1,0,5\n2,0,5\n1,1,5\n", {}, "the subject's records are not together"),
         ("ID,TIME,AMT,TINF,DV\n1,0,5,-1,.\n", {}, "column TINF: an infusion of -1"),
         (

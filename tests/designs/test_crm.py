@@ -277,6 +277,7 @@ def test_two_cohorts_of_dfcrm(start, expected):
 # -- posterior against adaptive quadrature ------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 12), st.floats(0, 1)), min_size=4, max_size=4))
 @settings(max_examples=15)
 def test_posterior_is_that_of_adaptive_quadrature(rows):

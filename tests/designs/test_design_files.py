@@ -377,7 +377,7 @@ def test_the_command_says_what_it_lacks(written):
         (lambda: TrialData((3, 0), (0, 0)), "no present dose is given"),
         (lambda: TrialData((3, 0), (0, 0), 3), "from 0 to 2"),
         (lambda: TrialData((1, 0), (1, 0), 1, (Pending(1, 0.5),)), "no longer pending"),
-        (lambda: Pending(1, 1.5), "from 0 to 1"),
+        (lambda: Pending(1, 1.5), "at most 1"),
         (lambda: TrialData.from_outcomes(2, "1NNX"), "one letter for each patient, N or T"),
         (lambda: TrialData.from_outcomes(2, "3NNN"), "level 3 is not a dose"),
         (

@@ -281,11 +281,13 @@ def test_crm_with_stopping_rules(risks, enough, selected, goes_on):
 def test_200_draws_of_the_risks_are_quick_and_each_is_what_it_is_alone():
     design = BOIN(levels=5, target=0.3)
     risks = np.sort(np.random.default_rng(1).beta(1, 3, (200, 5)), axis=1)
-    started = time.perf_counter()
-    found = characteristics(design, risks)
-    assert time.perf_counter() - started < 5
-    assert found.selected.dims == ("draw", "level")
+    started = time.process_time()
     alone = characteristics(design, risks[17])
+    one = time.process_time() - started
+    found = characteristics(design, risks)
+    # 1.5 times as long; one after another, 200 times
+    assert time.process_time() - started < 20 * one
+    assert found.selected.dims == ("draw", "level")
     np.testing.assert_allclose(found.selected[17], alone.selected, atol=1e-13)
     np.testing.assert_allclose(found.treated[17], alone.treated, atol=1e-12)
     np.testing.assert_allclose(found.none + found.selected.sum("level"), 1, atol=1e-12)

@@ -78,6 +78,7 @@ def test_accrual_changes_the_time_and_not_the_outcome_of_designs_that_wait(seed,
     assert float(found.suspended) > 0
 
 
+@pytest.mark.slow
 def test_time_to_event_designs_are_quicker():
     shared = {"accrual": Accrual(10), "times": WINDOW, "trials": 400}
     boin = simulate_trials(BOIN(levels=4, target=0.3), RISKS, **shared)
@@ -118,8 +119,8 @@ class Forecast(RiskOutcomes):
 
     sure = 0.0
 
-    def enrol(self, rng, draw, level):
-        days, _ = super().enrol(rng, draw, level)
+    def enrol(self, u, draw, level):
+        days, _ = super().enrol(u, draw, level)
         return days, np.isfinite(days).astype(int)
 
     def weights(self, who, level, followed):
@@ -132,6 +133,7 @@ class SureForecast(Forecast):
     sure = 1.0
 
 
+@pytest.mark.slow
 def test_forecasts_can_stand_in_the_place_of_follow_up():
     """Who is taken as spared lets the dose rise, and by follow-up the truth lies between."""
     design = TiteBOIN(levels=4, target=0.3, estimator="effective sample size")

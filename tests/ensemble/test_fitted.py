@@ -165,6 +165,7 @@ def leukaemia_fit():
     return draws_of_model(model, design(doses, lines, subjects=3))
 
 
+@pytest.mark.slow
 def test_the_marrow_with_leukaemia_that_was_fitted_answers():
     fitted = leukaemia_fit()
     model, data = fitted.likelihood.model, fitted.likelihood.dataset

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
+from pkpd.evidence.likelihood.cells import CHANNELS
 from pkpd.evidence.table.arms import SimulatedArm, pooled
 from pkpd.evidence.table.endpoints import Observable
 
@@ -58,7 +59,7 @@ class StandIn:
                 return (day - 10.0 > what.day).astype(float)
             pytest.fail(f"the stand-in has no answer to {what}")
 
-        return SimulatedArm(np.ones(self.n), look, {"regrowth": z[:, 0], "kill": z[:, 1]})
+        return SimulatedArm(np.ones(self.n), look, lambda: np.stack([day, killed, died]))
 
 
 TRUTH = {
@@ -67,7 +68,9 @@ TRUTH = {
     "kill": 3.3,
     "kill.sd": 1.2,
     "hazard": 0.004,
-    "ratio": 0.4,
+    **{f"between.{channel}": 0.3 for channel in CHANNELS},
+    "discrepancy": 0.002,
+    "discrepancy.days": 0.05,
 }
 
 HEADER = "study,population,schedule,n,endpoint,value,lower,upper,limits,numerator,denominator,mark"

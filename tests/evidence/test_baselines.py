@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 
-from pkpd.evidence.criticism.baselines import (
-    cumulative_doses,
-    fit_doses,
-    left_out_scores,
-    log_score,
-    score_table,
-)
-from pkpd.evidence.criticism.refit import folds_of
+from pkpd.evidence import load_learning_table
+from pkpd.evidence.criticism.baselines import cumulative_doses, fit_doses
+from pkpd.evidence.criticism.scorecard import regressions
 from pkpd.evidence.likelihood.use import terms_of
 from pkpd.evidence.table.schedule import parse_schedule
 from pkpd.evidence.table.table import load_evidence
@@ -42,29 +37,11 @@ def test_slope_of_the_dose_is_found_and_predicts(table_file):
     assert high > 0.45
 
 
-def test_scores_are_probabilities_of_counts(table_file):
-    terms = terms_of(rising(table_file))
-    model = fit_doses(terms[:6])
-    from dataclasses import replace
-
-    total = 0.0
-    term = terms[7]
-    for k in range(81):
-        row = replace(term.rows[0], numerator=k, value=k / 80)
-        total += np.exp(log_score(model, replace(term, rows=(row,))))
-    assert total == pytest.approx(1.0, abs=1e-6)
-
-
-def test_own_table_is_scored_whole():
-    terms = terms_of(load_evidence())
-    studies = list(dict.fromkeys(term.study for term in terms))
-    scores = left_out_scores(terms, folds_of(studies, 5))
-    usable = [t for t in terms if t.kind not in ("tolerated dose", "ratio", "difference")]
-    assert len(scores) == len(usable)
-    assert all(np.isfinite(value) for value in scores.values())
-    kinds = {"+".join(row.id for row in term.rows): term.kind for term in terms}
-    better = {name: value + 0.5 for name, value in scores.items()}
-    table = score_table(better, {"dose regression": scores}, kinds)
-    last = table.splitlines()[-1].split()
-    assert last[0] == "all"
-    assert float(last[2]) == pytest.approx(float(last[3]) + 0.5 * len(scores), abs=0.11)
+def test_own_table_is_predicted_whole():
+    terms = terms_of(load_learning_table())
+    rows = [row for term in terms for row in term.rows if row.other_schedule is None]
+    said = regressions(rows, terms)
+    assert len(said) == len(rows)
+    assert all(np.isfinite(one.log_score) for one in said.values())
+    counts = [row for row in rows if row.endpoint.kind == "count"]
+    assert all(((said[r.id].values >= 0) & (said[r.id].values <= 1)).all() for r in counts)

@@ -1,5 +1,6 @@
 """Leaving out, re-weighting, refitting and influence against the closed forms of a normal model."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,19 +15,16 @@ from pkpd.evidence.criticism.criticism import (
     influence_table,
     leave_studies_out,
     left_out_checks,
-    predictive_checks,
 )
+from pkpd.evidence.criticism.left_out import folds_of
 from pkpd.evidence.criticism.psis import smoothed_weights
-from pkpd.evidence.criticism.refit import cross_validate, folds_of, refit_without
 from pkpd.evidence.criticism.reweight import changed_studies, reweight
+from pkpd.evidence.criticism.row_predictions import predict_table
 from pkpd.evidence.likelihood.prior import Prior
-from pkpd.evidence.likelihood.random_effects import StudyEffects
 from pkpd.evidence.likelihood.total import Evaluation, EvidenceLikelihood
 from pkpd.evidence.likelihood.use import Switches
 from pkpd.evidence.posterior.learned import learned, learned_table
-from pkpd.evidence.posterior.stored import calibrate, load_posterior
-from pkpd.evidence.sampling.convergence import Limits, check_convergence, effective_size, rank_rhat
-from pkpd.evidence.sampling.smc import SMCSettings
+from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.table.table import load_evidence
 from pkpd.units import Parameter
 
@@ -70,26 +68,27 @@ def exact(data):
     return sum(data.values()) / SD**2 / precision, 1 / precision
 
 
+def sampled(data, n=4096, seed=4, problems=()):
+    """Draws of the exact posterior."""
+    evidence, (mean, variance) = NormalEvidence(data), exact(data)
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((2, n, 2)) * [np.sqrt(variance), 1.0] + [mean, 0.0]
+    by_study = np.array([[evidence({"mean": x}).by_study for x in run] for run in z[..., 0]])
+    posterior = EvidencePosterior(
+        names=PRIOR.names, values=PRIOR.values(z), z=z, by_study=by_study, by_term=by_study,
+        studies=evidence.studies, terms=evidence.studies, fixed={}, problems=tuple(problems),
+        record={"written": "2026-01-31T00:00:00+00:00", "settings": {"draws": n}},
+    )  # fmt: skip
+    return evidence, posterior
+
+
 @pytest.fixture(scope="module")
 def fitted():
-    evidence = NormalEvidence(DATA)
-    posterior, convergence = calibrate(
-        PRIOR, evidence, SMCSettings(particles=4096, chains=512, seed=4), runs=2
-    )
-    return evidence, posterior, convergence
-
-
-def test_two_runs_agree_and_converge(fitted):
-    _, posterior, convergence = fitted
-    assert convergence.converged, convergence.table()
-    mean, variance = exact(DATA)
-    assert posterior.mean()["mean"] == pytest.approx(mean, abs=0.02)
-    assert posterior.flat()[:, 0].var() == pytest.approx(variance, rel=0.1)
-    assert posterior.quantiles()["mean"][1] == pytest.approx(mean, abs=0.03)
+    return sampled(DATA)
 
 
 def test_left_out_study_has_its_exact_predictive_density(fitted):
-    evidence, posterior, _ = fitted
+    evidence, posterior = fitted
     for answer in leave_studies_out(posterior, evidence):
         others = {s: y for s, y in DATA.items() if s != answer.study}
         mean, variance = exact(others)
@@ -99,15 +98,23 @@ def test_left_out_study_has_its_exact_predictive_density(fitted):
         assert answer.by_term[answer.study] == pytest.approx(expected, abs=0.03)
 
 
+def without(study):
+    """The posterior without a study, with the factors of all."""
+    _, found = sampled({s: y for s, y in DATA.items() if s != study}, 1024, 9)
+    pieces = np.array(
+        [[NormalEvidence(DATA)({"mean": x}).by_study for x in run] for run in found.z[..., 0]]
+    )
+    names = tuple(DATA)
+    return replace(found, by_study=pieces, by_term=pieces, studies=names, terms=names)
+
+
 def test_high_khat_asks_for_a_refit(fitted):
-    evidence, posterior, _ = fitted
+    evidence, posterior = fitted
     asked = []
 
     def refit(study):
         asked.append(study)
-        return refit_without(
-            posterior, PRIOR, evidence, SMCSettings(particles=1024, chains=128, seed=9), (study,)
-        )
+        return without(study)
 
     answers = leave_studies_out(posterior, evidence, refit, limit=-1.0)
     assert asked == list(DATA)
@@ -119,30 +126,14 @@ def test_high_khat_asks_for_a_refit(fitted):
         assert answer.elpd == pytest.approx(expected, abs=0.15)
 
 
-def test_refit_samples_the_posterior_without_the_study(fitted):
-    evidence, posterior, _ = fitted
-    settings = SMCSettings(particles=4096, chains=512, seed=9)
-    without = refit_without(posterior, PRIOR, evidence, settings, ("s2",))
-    mean, variance = exact({s: y for s, y in DATA.items() if s != "s2"})
-    assert without.mean()["mean"] == pytest.approx(mean, abs=0.03)
-    assert without.flat()[:, 0].var() == pytest.approx(variance, rel=0.12)
-
-
-def test_folds_are_a_partition_and_are_scored(fitted):
-    evidence, posterior, _ = fitted
+def test_folds_are_a_partition():
     folds = folds_of(DATA, 3)
     assert sorted(sum(folds, ())) == sorted(DATA)
-    settings = SMCSettings(particles=512, chains=64, seed=2)
-    scores = cross_validate(posterior, PRIOR, evidence, settings, folds=2, draws=400)
-    for study, (_, score) in scores.items():
-        fold = next(f for f in folds_of(DATA, 2) if study in f)
-        mean, variance = exact({s: y for s, y in DATA.items() if s not in fold})
-        expected = norm.logpdf(DATA[study], mean, np.sqrt(variance + SD**2))
-        assert score == pytest.approx(expected, abs=0.15)
+    assert {len(fold) for fold in folds} == {1, 2}
 
 
 def test_reweighting_adds_and_removes_exactly(fitted):
-    _, posterior, _ = fitted
+    _, posterior = fitted
     added = reweight(posterior, NormalEvidence({"new": 0.5}))
     mean, variance = exact(DATA | {"new": 0.5})
     assert added.khat < 0.7
@@ -160,7 +151,7 @@ def test_reweighting_adds_and_removes_exactly(fitted):
 
 
 def test_reweighting_too_far_is_refused(fitted):
-    _, posterior, _ = fitted
+    _, posterior = fitted
     far = NormalEvidence({f"far{i}": 4.0 for i in range(12)})
     with pytest.raises(PkpdError, match=r"Pareto k-hat is .* above 0.7.*run the calibration again"):
         reweight(posterior, far)
@@ -175,7 +166,7 @@ def test_equal_weights_have_no_tail():
 
 
 def test_influence_is_the_derivative_of_the_mean(fitted):
-    _, posterior, _ = fitted
+    _, posterior = fitted
     matrix = influence(posterior, "study")
     mean, variance = exact(DATA)
     for index, (_study, y) in enumerate(DATA.items()):
@@ -187,7 +178,7 @@ def test_influence_is_the_derivative_of_the_mean(fitted):
 
 
 def test_contraction_says_what_was_learned(fitted):
-    _, posterior, _ = fitted
+    _, posterior = fitted
     about = {entry.name: entry for entry in learned(posterior)}
     assert about["mean"].contraction == pytest.approx(1 - exact(DATA)[1], abs=0.02)
     assert about["idle"].verdict == "the data say nothing about this"
@@ -196,20 +187,18 @@ def test_contraction_says_what_was_learned(fitted):
 
 
 def test_posterior_is_saved_and_read_back(fitted, tmp_path):
-    _, posterior, _ = fitted
+    _, posterior = fitted
     file = tmp_path / "posterior.nc"
     posterior.save(file, default=True)
     back = load_posterior(file, default=True)
     np.testing.assert_array_equal(back.values, posterior.values)
     np.testing.assert_allclose(back.by_study, posterior.by_study, rtol=1e-6)
     assert back.names == posterior.names
-    assert back.record["seeds"] == [4, 5]
-    assert back.record["settings"]["particles"] == 4096
-    assert back.record["evidence"] == posterior.record["evidence"]
+    assert back.record == posterior.record
 
 
 def test_a_thinned_posterior_is_a_fair_and_smaller_sample(fitted, tmp_path):
-    _, posterior, _ = fitted
+    _, posterior = fitted
     small = posterior.thinned(200, seed=4)
     assert small.values.shape == (1, 200, 2)
     assert small.record["thinned"] == {"from": posterior.weights.size, "to": 200}
@@ -226,12 +215,8 @@ def test_a_thinned_posterior_is_a_fair_and_smaller_sample(fitted, tmp_path):
 
 
 def test_posterior_without_convergence_is_refused_as_default(tmp_path):
-    evidence = NormalEvidence(DATA)
-    posterior, convergence = calibrate(
-        PRIOR, evidence, SMCSettings(particles=64, chains=8, seed=4), runs=1
-    )
-    assert not convergence.converged
-    assert any("independent ones are needed" in p for p in convergence.problems)
+    _, posterior = sampled(DATA, 8, problems=("R-hat of mean is 1.4",))
+    assert not posterior.converged
     with pytest.raises(PkpdError, match=r"default posterior .*: the sampler did not converge"):
         posterior.save(tmp_path / "p.nc", default=True)
     posterior.save(tmp_path / "p.nc")
@@ -244,116 +229,16 @@ def test_posterior_without_convergence_is_refused_as_default(tmp_path):
         load_posterior(tmp_path / "q.nc")
 
 
-def test_calibration_resumes_from_its_folder(tmp_path):
-    evidence = NormalEvidence(DATA)
-    settings = SMCSettings(particles=128, chains=16)
-    first, _ = calibrate(PRIOR, evidence, settings, folder=tmp_path)
-    calls = []
-    again, _ = calibrate(
-        PRIOR, evidence, settings, folder=tmp_path, on_stage=lambda *a: calls.append(a)
-    )
-    np.testing.assert_array_equal(first.values, again.values)
-    assert not calls
-
-
-def test_runs_that_disagree_are_found():
-    rng = np.random.default_rng(0)
-    draws = rng.standard_normal((2, 500, 1))
-    assert rank_rhat(draws)[0] < 1.01
-    draws[1] += 1.0
-    assert rank_rhat(draws)[0] > 1.1
-    wide = rng.standard_normal((2, 500, 1)) * np.array([1.0, 3.0])[:, None, None]
-    assert rank_rhat(wide)[0] > 1.1
-
-
-def test_rhat_is_that_of_the_definition():
-    """Ranks, normal scores and variances of half runs, written out (Vehtari et al. 2021)."""
-    rng = np.random.default_rng(1)
-    draws = rng.standard_normal((2, 300, 2)) + np.array([[[0.0, 0.1]], [[0.2, -0.3]]])
-    expected = []
-    for x in np.moveaxis(draws, 2, 0):
-        halves = x.reshape(4, 150)
-        found = []
-        for values in (halves, np.abs(halves - np.median(halves))):
-            place = np.argsort(np.argsort(values.ravel())).reshape(values.shape) + 1
-            score = norm.ppf((place - 0.375) / (values.size + 0.25))
-            within, between = score.var(axis=1, ddof=1).mean(), score.mean(axis=1).var(ddof=1)
-            found.append(np.sqrt(149 / 150 + between / within))
-        expected.append(max(found))
-    np.testing.assert_allclose(rank_rhat(draws), expected, rtol=1e-10)
-    assert np.all(np.isinf(rank_rhat(np.ones((2, 100, 1)))))
-    np.testing.assert_array_equal(rank_rhat(draws[:1]), [1.0, 1.0])
-
-
-@pytest.mark.parametrize("length", [4, 20])
-def test_effective_size_of_short_autoregressive_chains_is_closed_form(length):
-    rng, rho, chains = np.random.default_rng(5), 0.8, 4000
-    x = np.empty((chains, length, 1))
-    x[:, 0] = rng.standard_normal((chains, 1))
-    for t in range(1, length):
-        x[:, t] = rho * x[:, t - 1] + np.sqrt(1 - rho**2) * rng.standard_normal((chains, 1))
-    k = np.arange(1, length)
-    size = chains * length / (1 + 2 * np.sum((1 - k / length) * rho**k))
-    found, error = effective_size(x, np.ones(1))
-    # a variance from 4000 means is known to 2.2 %
-    assert found[0] == pytest.approx(size, rel=0.1)
-    assert error[0] == pytest.approx(1 / size, rel=0.1)
-
-
-def test_stuck_chains_lower_the_effective_sample_size(fitted):
-    _, posterior, _ = fitted
-    run = SimpleNamespace(
-        z=np.repeat(posterior.z[0, ::8], 8, axis=0),
-        stages=[SimpleNamespace(accepted={"walk": 0.01}, unique_share=0.1)],
-        log_evidence=0.0,
-        power=1.0,
-        evaluations=10,
-        failed=0,
-    )
-    found = check_convergence([run, run], PRIOR.names, 512, Limits(ess=2000))
-    # each chain holds one value, so that there are as many as chains, twice
-    assert found.ess[0] == pytest.approx(1024, rel=0.15)
-    assert any("effective sample size" in problem for problem in found.problems)
-    assert any("moves were accepted" in problem for problem in found.problems)
-
-
-def test_means_of_runs_differ_only_beyond_their_own_error():
-    def problems(different, apart):
-        """Two runs of 64 chains of eight states, the same or all different ones in a chain."""
-        rng = np.random.default_rng(2)
-        z = rng.standard_normal((64 * (8 if different else 1), 1))
-        z = np.repeat((z - z.mean(axis=0)) / z.std(axis=0), 1 if different else 8, axis=0)
-        stages = [SimpleNamespace(accepted={"walk": 0.3}, unique_share=0.3)]
-        parts = {"stages": stages, "log_evidence": 0.0, "power": 1.0, "evaluations": 9, "failed": 0}
-        runs = [SimpleNamespace(z=z + at, **parts) for at in (0.0, apart)]
-        found = check_convergence(runs, ["x"], 64, Limits(rhat=9.0, ess=1.0))
-        return [text for text in found.problems if "difference between runs" in text]
-
-    # 64 chains that stand still: a mean is known to 1/8, so 0.4 is 2.3 errors of a difference
-    assert not problems(different=False, apart=0.4)
-    assert problems(different=False, apart=0.9)
-    # 512 different states: 0.4 is more than six errors
-    assert problems(different=True, apart=0.4)
-    assert not problems(different=True, apart=0.2)
-
-
-def test_evidences_that_differ_forbid_comparing_models_not_using_the_draws():
-    z = np.random.default_rng(3).standard_normal((512, 1))
-    stages = [SimpleNamespace(accepted={"walk": 0.3}, unique_share=0.3)]
-    parts = {"z": z, "stages": stages, "power": 1.0, "evaluations": 9, "failed": 0}
-    runs = [SimpleNamespace(log_evidence=value, **parts) for value in (-700.0, -707.1)]
-    found = check_convergence(runs, ["x"], 64, Limits(ess=1.0))
-    assert found.converged
-    assert "log evidences differ by 7.1, the limit is 3: models cannot be" in found.table()
-    runs[1].log_evidence = -701.0
-    assert "evidences differ" not in check_convergence(runs, ["x"], 64, Limits(ess=1.0)).table()
+def plan_of(table):
+    return EvidenceLikelihood(table, switches=Switches(memory=1.0))
 
 
 def test_predictions_of_rows_are_calibrated_on_the_truth(table_file, stand_in, truth):
-    table = load_evidence(table_file())
-    bare = EvidenceLikelihood(table, lambda theta: {}, StudyEffects(), Switches(memory=1.0))
-    like = EvidenceLikelihood(table, stand_in(bare.arms, 256), StudyEffects(), Switches(memory=1.0))
-    checks = predictive_checks(like, [truth] * 20, repeats=10)
+    like = plan_of(load_evidence(table_file()))
+    found = predict_table(
+        like, lambda seed: stand_in(like.arms, 256, seed), [truth] * 20, repeats=10
+    )
+    checks = found.checks()
     assert len(checks) == 8
     by_id = {check.row.id: check for check in checks}
     assert by_id["C.cr_rate"].observed == pytest.approx(11 / 40)
@@ -367,19 +252,39 @@ def test_predictions_of_rows_are_calibrated_on_the_truth(table_file, stand_in, t
 
 
 def test_left_out_predictions_use_the_other_studies(table_file, stand_in, truth):
-    table = load_evidence(table_file())
+    """Weights that leave study B out take the draws that it had favoured away from it."""
+    like = plan_of(load_evidence(table_file()))
+    rng = np.random.default_rng(2)
+    z = rng.standard_normal((1, 60, 1))
     prior = Prior(
         [Parameter("kill", 3.3, "1", interval=(2.0, 5.0), distribution="lognormal")],
         fixed={k: v for k, v in truth.items() if k != "kill"},
     )
-    bare = EvidenceLikelihood(table, lambda theta: {}, StudyEffects(), Switches(memory=1.0))
-    like = EvidenceLikelihood(table, stand_in(bare.arms, 64), StudyEffects(), Switches(memory=1.0))
-    posterior, _ = calibrate(prior, like, SMCSettings(particles=64, chains=16), runs=1)
-    left_out = leave_studies_out(posterior, like)
-    inside = predictive_checks(like, posterior.draws(30, 1), repeats=5)
-    outside = left_out_checks(posterior, like, left_out, draws=30, repeats=5)
-    assert [c.row.id for c in inside] == [c.row.id for c in outside]
+    by_study = np.zeros((1, 60, len(like.studies)))
+    # B draws the kill up: without it low kills count more
+    by_study[..., like.studies.index("B")] = 0.8 * z[..., 0]
+    posterior = EvidencePosterior(
+        names=prior.names, values=prior.values(z), z=z, by_study=by_study,
+        by_term=np.zeros((1, 60, len(like.terms))), studies=like.studies,
+        terms=tuple("+".join(row.id for row in term.rows) for term in like.terms),
+        fixed=prior.fixed, problems=(),
+    )  # fmt: skip
+    left_out = leave_studies_out(posterior, like, limit=np.inf)
     assert len(left_out) == 5
+
+    def make(seed):
+        return stand_in(like.arms, 256, seed)
+
+    inside = predict_table(like, make, posterior.draws(60, 1), repeats=5).checks()
+    outside = left_out_checks(posterior, like, make, left_out, draws=60, repeats=5)
+    assert [c.row.id for c in inside] == [c.row.id for c in outside]
+    medians = [{c.row.id: c.median for c in checks}["B.cr_rate"] for checks in (inside, outside)]
+    assert medians[1] < medians[0] - 0.02
+    # a study sampled anew is predicted from its own posterior
+    low = replace(posterior, values=np.full((1, 60, 1), 1.0))
+    again = [replace(s, without=low) if s.study == "B" else s for s in left_out]
+    refitted = left_out_checks(posterior, like, make, again, draws=60, repeats=5)
+    assert {c.row.id: c.median for c in refitted}["B.cr_rate"] < 0.1
 
 
 def test_changed_studies_keep_their_other_rows(table_file):

@@ -1,11 +1,10 @@
-"""The calibration script in ``fits/evidence``: its plans, its tables, and going on after a stop."""
+"""The scripts in ``fits/evidence``: plans, landmarks, schedules, and a run from end to end."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,65 +13,42 @@ import pytest
 from scipy.stats import beta, binom
 
 from pkpd.cards import load_trial
-from pkpd.errors import PkpdError
 from pkpd.evidence.criticism import schedule_or_dose
-from pkpd.evidence.likelihood.parameters import marrow_effects
-from pkpd.evidence.likelihood.simulator import MarrowSimulator
-from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
-from pkpd.evidence.sampling.smc import SMCSettings
+from pkpd.evidence.posterior.stored import load_posterior
+from pkpd.evidence.sampling.chains import ChainSettings
+from pkpd.evidence.sampling.emulator import Training
 from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "fits" / "evidence"
 sys.path.insert(0, str(SCRIPTS))
 
-import calibrate  # noqa: E402 # pyright: ignore[reportMissingImports]
 import landmarks  # noqa: E402 # pyright: ignore[reportMissingImports]
-import sampling  # noqa: E402 # pyright: ignore[reportMissingImports]
+import learn  # noqa: E402 # pyright: ignore[reportMissingImports]
+import left_out  # noqa: E402 # pyright: ignore[reportMissingImports]
+import other_seeds  # noqa: E402 # pyright: ignore[reportMissingImports]
+import plans  # noqa: E402 # pyright: ignore[reportMissingImports]
 import synthetic_tables  # noqa: E402 # pyright: ignore[reportMissingImports]
 
-STUDIES = ("CIFTCILER2020", "ZEIDAN2012", "RICHARDSON2009", "MDS002", "DEANGELO2018")
-MORE = ("KANTARJIAN2003A", "GANDHI2006", "NABHAN2010")
-
-
-def few(*studies):
-    table = load_evidence()
-    return replace(table, rows=tuple(row for row in table if row.study in studies))
-
-
-TINY = replace(
-    sampling.PLANS["reduced"],
-    settings=SMCSettings(particles=8, chains=4, share=0.2, final_stages=0),
-    refit=SMCSettings(particles=4, chains=2, share=0.2, final_stages=0),
-    most_rounds=3,
-    patients=(32, 32, 1.0),
-    nodes=(3, 1, 1),
-    draws=4,
-    patients_predicted=64,
-)
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """The script with few particles, few patients and a short table, in this process."""
-    table = few(*STUDIES, *MORE)
-    monkeypatch.setitem(sampling.PLANS, "reduced", TINY)
-    monkeypatch.setattr(sampling, "load_evidence", lambda: table)
-    monkeypatch.setattr(calibrate, "load_evidence", lambda: table)
-    monkeypatch.setattr(calibrate, "processes", lambda workers: ThreadPoolExecutor(1))
-    return table
+SPREADS = {
+    **{f"between.{channel}": 0.2 for channel in ("response", "death", "days", "low", "start")},
+    "discrepancy": 0.002,
+    "discrepancy.days": 0.02,
+}
 
 
 def test_a_reduced_run_learns_few_parameters_and_holds_the_rest_at_their_medians():
-    prior = sampling.prior_of(sampling.PLANS["reduced"])
-    assert 10 <= prior.size <= 15
+    prior, likelihood = plans.problem(plans.PLANS["reduced"])
+    whole, every = plans.problem(plans.PLANS["full"])
+    assert 15 <= prior.size <= 20
+    assert whole.size > 80
+    assert len(likelihood.studies) == plans.SMALL_STUDIES < len(every.studies)
     centre = prior.theta(np.zeros(prior.size))
     for name, card in leukaemia_cards().parameters.items():
         # the median of a card's prior is its value
         assert centre[name] == pytest.approx(card.value, rel=1e-9), name
-    # median of a half normal with 95 % quantile 0.6: 0.6 * 0.67449 / 1.95996
-    assert centre["study_ratio.rho"] == pytest.approx(0.6 * 0.6744898 / 1.9599640, rel=1e-6)
-    assert sampling.prior_of(sampling.PLANS["full"]).size > 30
+    # median of a half normal with 95 % quantile 0.3: 0.3 * 0.67449 / 1.95996
+    assert centre["between.days"] == pytest.approx(0.3 * 0.6744898 / 1.9599640, rel=1e-6)
 
 
 DESIGN = schedule_or_dose.design_of(load_trial("nct01681537_len_mec"))
@@ -122,11 +98,8 @@ def test_cohorts_are_those_printed():
 
 def test_delayed_risk_does_not_depend_on_which_patients_an_arm_drew():
     """All arms meet the same patients: more of a drug cannot look safer by chance."""
-    theta = leukaemia_cards().theta
-    theta |= {f"study_ratio.{k}": 0.3 for k in ("rho", "kill", "kill_blasts")}
-    theta["discrepancy"] = 0.01
-    effects = marrow_effects((3, 3, 3))
-    got = schedule_or_dose.delayed_risks(load_evidence(), effects, [theta], DESIGN, patients=128)
+    theta = leukaemia_cards().theta | SPREADS
+    got = schedule_or_dose.delayed_risks(load_evidence(), [theta], DESIGN, patients=128)
     assert np.all((got.risk >= 0.0) & (got.risk <= 1.0))
     for days in range(2):
         assert np.all(np.diff(got.risk[0, days, :, 0]) > -0.02)
@@ -137,16 +110,12 @@ def test_delayed_risk_does_not_depend_on_which_patients_an_arm_drew():
 
 def test_a_marrow_less_sensitive_to_clofarabine_tolerates_more():
     row = load_evidence().row("GANDHI2006.mtd_mgm2")
-    theta = leukaemia_cards().theta
-    theta |= {f"study_ratio.{k}": 0.0 for k in ("rho", "kill", "kill_blasts")}
-    theta["discrepancy"] = 0.0
+    theta = leukaemia_cards().theta | SPREADS | {"between.low": 0.0}
     stem = "ec50_stem.clofarabine"
     hardy = {**theta, stem: 10 * theta[stem]}
     hardy["ec50_committed.clofarabine"] *= 10
     declared = [
-        landmarks.tolerated_doses(
-            row, marrow_effects((1, 1, 1)), [t], patients=64, repeats=40, ladder=(1, 3, 6, 15)
-        )
+        landmarks.tolerated_doses(row, [t], patients=64, repeats=40, ladder=(1, 3, 6, 15))
         for t in (theta, hardy)
     ]
     assert declared[0].mean() < declared[1].mean()
@@ -161,83 +130,119 @@ def test_landmark_ends_are_inside():
     assert not replace(found, published=31.0).inside
 
 
-def test_a_stopped_run_goes_on_and_a_changed_one_is_refused(tiny, tmp_path, monkeypatch):
-    plan = replace(TINY, settings=replace(TINY.settings, share=0.1))
-    first = sampling.Sampler(plan, tmp_path, "full", 0).sample()
+TINY = replace(
+    plans.PLANS["reduced"],
+    rounds=(50, 50),
+    powers=(0.5,),
+    patients=32,
+    scout=ChainSettings(draws=40, tune=60, chains=2, cores=1, depth=5),
+    chains=ChainSettings(draws=60, tune=60, chains=4, cores=1, depth=5),
+    training=Training(width=16, steps=200, networks=1),
+)
 
-    def no_more(self, theta):
-        raise AssertionError("a finished run simulates nothing")
 
-    other = replace(plan, patients=(64, 64, 1.0))
-    with pytest.raises(PkpdError, match="checkpoint belongs to a run with other"):
-        sampling.Sampler(other, tmp_path, "full", 0).sample()
-    monkeypatch.setattr(MarrowSimulator, "__call__", no_more)
-    again = sampling.Sampler(plan, tmp_path, "full", 0).sample()
-    np.testing.assert_array_equal(first.z, again.z)
+def lines(file):
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
 
 
 @pytest.mark.slow
-def test_the_whole_script_writes_its_tables(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["calibrate.py", "--reduced", "--out", str(tmp_path)])
-    calibrate.main()
+def test_the_scripts_from_end_to_end(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(plans.PLANS, "reduced", TINY)
+    monkeypatch.setattr(plans, "SMALL_STUDIES", 6)
+    short = ChainSettings(draws=40, tune=40, chains=4, cores=1, depth=4)
+    monkeypatch.setitem(left_out.SETTINGS, "reduced", short)
+    for name, value in (("EXACT", 64), ("POINTS", 2), ("DRAWS", 4), ("PATIENTS", 64)):
+        monkeypatch.setattr(learn, name, value)
+    monkeypatch.setattr(left_out, "PATIENTS", 64)
+
+    def run(script, *words):
+        out = ["--out", str(tmp_path), "--workers", "1"]
+        monkeypatch.setattr(sys, "argv", ["x", *out, *words])
+        script.main()
+        return capsys.readouterr().out
+
+    told = run(learn)
     report = (tmp_path / "report_reduced.txt").read_text()
-    assert report.strip() in capsys.readouterr().out
-    for told in ("log evidence", "7+3, neutrophils 0.5, day: median", "plain Friberg",
-                 "Coverage: none is given", "Log scores: none are given",
-                 "Prior against posterior", "14 days are riskier",
-                 "must not be the default"):  # fmt: skip
-        assert told in report, told
-
-    def written(name: str) -> bool:
-        with (tmp_path / "reduced" / f"{name}.csv").open() as file:
-            return len(list(csv.DictReader(file))) > 5
-
-    for name in ("landmarks", "learned", "influence", "len_mec_cohorts"):
-        assert written(name), name
-    assert not list((tmp_path / "reduced").glob("scores.csv"))
+    assert report.strip() in told
+    assert "round 1: 50 of 50 simulated" in told
+    assert "must not be the default of predictions" in report
+    assert "No landmark and no answer is given: " in report
     posterior = load_posterior(tmp_path / "posterior_reduced.nc")
-    # three rounds more, since runs so short disagree; the later half of four times 8 states is kept
-    assert posterior.values.shape[:2] == (2, 16)
     assert not posterior.converged
-    with pytest.raises(PkpdError, match="did not converge"):
-        load_posterior(tmp_path / "posterior_reduced.nc", default=True)
-    # had they converged, both would be scored
-    monkeypatch.setattr(EvidencePosterior, "converged", True)
-    scored = calibrate.score_part(TINY, tmp_path)
-    assert "k-hat above 0.7" in scored
-    assert "dose regression" in scored
-    assert "other studies" in calibrate.coverage_part(TINY, tmp_path)
-    assert written("checks")
-    assert written("scores")
+    # a run that is done goes on from its simulations
+    again = run(learn)
+    assert "gradients a draw, 0 divergent" not in again.split("sampled,")[0]
+    assert not [line for line in again.splitlines() if "of 50 simulated" in line]
+    # had it converged, everything would be told
+    folder = tmp_path / "reduced"
+    folder.mkdir()
+    assert "of 16 inside" in learn.landmark_part(posterior, folder)
+    assert "Prior against posterior" in learn.parameter_part(posterior, folder)
+    assert "14 days are riskier" in learn.schedule_parts(posterior, folder)[0]
+    for name in ("landmarks", "learned", "influence", "len_mec_cohorts"):
+        assert len(lines(folder / f"{name}.csv")) > 5, name
+    monkeypatch.setitem(other_seeds.SETTINGS, "reduced", short)
+    monkeypatch.setattr(other_seeds, "DRAWS", 4)
+    monkeypatch.setattr(other_seeds, "PATIENTS", 64)
+    told = run(other_seeds, "--seeds", "1")
+    assert "seed 1: means move by" in told
+    shifts = lines(tmp_path / "other_seeds_reduced" / "shifts.csv")
+    assert any(abs(float(value)) > 0.0 for name, value in shifts[0].items() if name != "seed")
+    answers = lines(tmp_path / "other_seeds_reduced" / "answers.csv")
+    assert {line["posterior"] for line in answers} == {"as learned", "seed 1"}
+    assert all(float(a["lower"]) <= float(a["upper"]) for a in answers)
+    told = run(left_out, "--folds", "2", "--draws", "4")
+    assert told.count("3 studies, ") == 2
+    assert "average of similar trials" in told
+    scores = lines(tmp_path / "left_out_reduced" / "scores.csv")
+    assert {line["predictor"] for line in scores} >= {"model", "dose regression"}
+    assert (tmp_path / "left_out_reduced" / "scores.svg").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):
-    table = few(*STUDIES, *MORE)
-    monkeypatch.setattr(synthetic_tables, "PLAN", TINY)
-    monkeypatch.setattr(synthetic_tables, "SETTINGS", TINY.settings)
-    monkeypatch.setattr(synthetic_tables, "load_evidence", lambda: table)
-    monkeypatch.setattr(synthetic_tables, "processes", lambda workers: ThreadPoolExecutor(1))
-    synthetic_tables.problem.cache_clear()
+    from test_synthetic import InTurn, judged
+
+    truth, parts = judged()
+    monkeypatch.setattr(synthetic_tables, "ProcessPoolExecutor", InTurn)
+    monkeypatch.setattr(synthetic_tables, "begin", lambda *_: None)
+    monkeypatch.setattr(synthetic_tables, "_judged", parts)
+    monkeypatch.setattr(
+        synthetic_tables, "SETTINGS", ChainSettings(draws=70, tune=60, chains=1, cores=1)
+    )
+    monkeypatch.setattr(synthetic_tables, "load_posterior", lambda _: truth)
+    monkeypatch.setattr(
+        synthetic_tables, "problem", lambda _: (parts["prior"], parts["likelihood"])
+    )
+    monkeypatch.setattr(synthetic_tables, "FEWEST", 2)
     kept = []
-    for tables in (10, 12):
+    for tables in (2, 3):
         arguments = ["x", "--tables", str(tables), "--out", str(tmp_path), "--workers", "1"]
         monkeypatch.setattr(sys, "argv", arguments)
         with pytest.raises(SystemExit):
             synthetic_tables.main()
         kept.append(next(tmp_path.glob("*.jsonl")).read_text())
-    synthetic_tables.problem.cache_clear()
     assert kept[1].startswith(kept[0])
-    assert {json.loads(line)["index"] for line in kept[1].splitlines()} == set(range(12))
+    assert {json.loads(line)["index"] for line in kept[1].splitlines()} == set(range(3))
     shown = capsys.readouterr().out
-    assert "log likelihood" in shown
-    assert "niform: 12 tables, ranks of 16 quantities, smallest P value" in shown
-    with (tmp_path / "synthetic_ranks.csv").open() as file:
-        assert [int(row["table"]) for row in csv.DictReader(file)] == list(range(12))
+    assert "niform: 3 tables, ranks of " in shown
+    assert [int(row["table"]) for row in lines(tmp_path / "synthetic_ranks.csv")] == list(range(3))
     summary = json.loads((tmp_path / "synthetic_summary.json").read_text())
     assert summary["verdict"] in shown
-    assert set(summary["table"]) >= {"rho", "log likelihood"}
+    assert set(summary["table"]) >= {"regrowth", "log likelihood"}
     assert (tmp_path / "synthetic_ecdf.png").stat().st_size > 10_000
-    monkeypatch.setattr(sys, "argv", ["x", "--tables", "3"])
+    monkeypatch.setattr(sys, "argv", ["x", "--tables", "1"])
     with pytest.raises(SystemExit):
         synthetic_tables.main()
-    assert "--tables 3; allowed: at least 10" in capsys.readouterr().err
+    assert "--tables 1; allowed: at least 2" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path, capsys):
+    file = tmp_path / "taken"
+    file.write_text("")
+    with pytest.raises(SystemExit):
+        plans.arguments("x").parse_args(["--out", str(file / "here")])
+    assert "cannot be made (Not a directory); name another" in capsys.readouterr().err
+    made = plans.arguments("x").parse_args(["--out", str(tmp_path / "new" / "here")]).out
+    assert made.is_dir()

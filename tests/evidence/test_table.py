@@ -5,10 +5,13 @@ from collections import Counter
 import pytest
 
 from pkpd.errors import DataError
+from pkpd.evidence.likelihood.simulator import arm_of
 from pkpd.evidence.likelihood.use import Switches, how_used, terms_of, use_table
+from pkpd.evidence.table.arms import arms_of
 from pkpd.evidence.table.schedule import parse_schedule
 from pkpd.evidence.table.table import load_evidence
 
+NO_COUNT = {"numerator": "", "denominator": ""}
 GOOD = "A,aml,cytarabine:100 mg/m2:CI:1-7,200,cr_rate,,,,,120,200,READ"
 
 
@@ -53,11 +56,74 @@ def row(**changes):
         ({"study": ""}, "column study: it is empty"),
         ({"numerator": "1.5"}, "column numerator: 1.5 is no whole number"),
         ({"endpoint": "mtd_mgm2"}, "column other_schedule: the row compares two schedules"),
+        (
+            {"schedule": "clofarabin:30 mg/m2:IV:1-5"},
+            "row 2, column schedule: there is no card of a drug 'clofarabin' .did you mean 'clof",
+        ),
+        (
+            {"schedule": "cytarabine:100 mg/m2:CI:1-7;topotecan:1 mg/m2:IV:1-5"},
+            "row 2, column schedule: there is no card of a drug 'topotecan'",
+        ),
+        (
+            {"schedule": "clofarabine:3000 mg/m2:IV:1-5"},
+            "row 2, column schedule: 3000 mg/m.2 of clofarabine is 75 times the usual dose",
+        ),
+        (
+            {"schedule": "clofarabine:20|4000 mg/m2:IV:1-5"},
+            "row 2, column schedule: 4000 mg/m.2 of clofarabine is 100 times",
+        ),
+        (
+            {"endpoint": "anc500_recovery_day_median", "value": "-3"} | NO_COUNT,
+            "row 2, column value: day -3 is outside.*0 to 84",
+        ),
+        (
+            {"endpoint": "anc500_recovery_day_median", "value": "280"} | NO_COUNT,
+            "row 2, column value: day 280 is outside of what is simulated; allowed: 0 to 84",
+        ),
+        (
+            {"endpoint": "time_to_cr_median_d", "value": "40", "lower": "20", "upper": "300"}
+            | {"limits": "range"}
+            | NO_COUNT,
+            "row 2, column upper: day 300 is outside",
+        ),
+        (
+            {"endpoint": "day900_mortality"},
+            "row 2, column endpoint: day900_mortality asks for day 900, and 84 days are simulated",
+        ),
+        (
+            {"population": "nhl", "schedule": "lenalidomide:25 mg:PO:1-21"},
+            "row 2, column endpoint: cr_rate is a response of leukaemia, and patients of nhl",
+        ),
+        (
+            {"population": "aml_first_remission"},
+            "row 2, column endpoint: cr_rate is a response.*start without blasts",
+        ),
     ],
 )
 def test_bad_row_is_refused_with_row_and_column(table_file, changes, message):
     with pytest.raises(DataError, match=message):
         load_evidence(table_file(row(**changes)))
+
+
+def test_what_cannot_be_simulated_may_stay_with_a_reason(table_file):
+    header = "study,population,schedule,n,endpoint,numerator,denominator,mark,unused"
+    line = "A,nhl,topotecan:1 mg/m2:IV:1-5,9,cr_rate,3,9,READ,no card"
+    (use,) = how_used(load_evidence(table_file(line, header=header)))
+    assert (use.kind, use.why) == ("", "no card")
+
+
+def test_cycles_of_a_small_dose_are_a_row(table_file):
+    header = "study,population,schedule,n,endpoint,numerator,denominator,mark,cycles,cycle_days"
+    line = "A,mds_low_risk,lenalidomide:2.5 mg:PO:1-21,40,g34_neutropenia,9,40,READ,4,28"
+    table = load_evidence(table_file(line, header=header))
+    (use,) = how_used(table)
+    assert use.kind == "beta-binomial"
+    (arm,) = arms_of(table).values()
+    made = arm_of(arm, arm.schedule, "x")
+    # it is held like other doses, and there is no lower one
+    (change,) = made.schedule.regimen.courses[0].modifications
+    assert change.levels_mg == ()
+    assert made.schedule.horizon_days == 4 * 28
 
 
 def test_repeated_row_is_refused(table_file):

@@ -40,7 +40,8 @@ def test_it_is_the_forecast_of_the_package(state):
     theirs = pkpd.forecast(
         source, known, cohort.regimen, last, rule=rule, bank=400, engine="importance"
     )
-    assert found["sentence"] == theirs.sentence()
+    doubted = module.DOUBTED if found["warnings"] else ""
+    assert found["sentence"] == doubted + theirs.sentence()
     assert found["csv"] == theirs.table().to_csv(index=False)
     assert found["until"] == 8
     # the morning of day 1 is before treatment
@@ -60,8 +61,17 @@ def test_counts_move_the_forecast_and_the_bank_is_simulated_once(state):
     assert len(module._MADE) == 1
     (made,) = module._MADE.values()
     assert made.banks == 1
-    back = [one["recovered"]["neutrophils >= 0.5"][20] for one in found]
-    assert back[0] < back[1]
+    for line in ("neutrophils", "platelets"):
+        # medians on the day after the last count
+        low_middle, high_middle = (one["lines"][line]["bands"][2][12] for one in found)
+        assert low_middle < high_middle
+
+
+def test_a_forecast_that_few_patients_bear_begins_by_saying_so(state):
+    strange = "DAY,ANC,PLT\n3,0.02,300\n5,9.0,12\n7,0.05,400\n9,12,8\n11,0.02,500\n"
+    found = one_patient(state, {"text": strange})
+    assert found["warnings"]
+    assert found["sentence"].startswith("Not to be trusted, for the reason below: ")
 
 
 def test_one_of_several_patients_is_chosen_and_tables_of_spreadsheets_are_read(state):

@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
-SHOWN_MS = 120_000
+SHOWN_MS = 300_000
 WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 400, "height": 800}
 NAME_OF_FOCUS = """document.activeElement.getAttribute("aria-label")
   || document.activeElement.textContent.trim().slice(0, 40)"""
@@ -55,7 +55,7 @@ def started(folder: Path, port: int = 0) -> tuple[subprocess.Popen, str]:
 
 def stopped(process: subprocess.Popen) -> None:
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=SHOWN_MS / 1000)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,9 @@ def address(folder):
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = engine.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=SHOWN_MS
+        )
         yield browser
         browser.close()
 
@@ -83,6 +85,7 @@ def browser():
 @pytest.fixture
 def page(browser, address):
     context = browser.new_context(viewport=WIDE, accept_downloads=True)
+    context.set_default_timeout(SHOWN_MS)
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -223,6 +226,23 @@ def test_schedules_drugs_courses_gates_and_reductions_are_built(page):
     assert [c["id"] for c in in_address(page)["cohort"]] == ["low", "high"]
 
 
+def test_schedules_of_a_file_that_are_not_shown_are_named(page, tmp_path):
+    rows = [{**DATA["cohort"][0], "id": str(n), "label": f"number {n}"} for n in range(1, 7)]
+    mine = tmp_path / "six.toml"
+    mine.write_text(write_toml({**DATA, "title": "Six", "cohort": rows}))
+    page.locator("#open").set_input_files(mine)
+    page.wait_for_function("() => document.getElementById('title').textContent === 'Six'")
+    settled(page)
+    assert page.locator(COUNTS).count() == 4
+    said = page.locator("#not-shown")
+    assert said.text_content().startswith("Also in the file: number 5; number 6 (a page shows 4")
+    page.get_by_role("button", name="Remove schedule 1").click()
+    assert "number 1; number 5; number 6 (Add a schedule brings the first" in said.text_content()
+    page.get_by_role("button", name="Add a schedule").click()
+    settled(page)
+    assert [c["id"] for c in in_address(page)["cohort"]] == ["2", "3", "4", "1"]
+
+
 def test_a_schedule_without_doses_is_refused_in_words(page, address):
     data = {**DATA, "course": {"induction": {"doses": [], "cycle_days": 28}}}
     page.goto(f"{address}#toml={quote(write_toml(data))}")
@@ -262,6 +282,9 @@ def test_one_patient_is_forecast_day_by_day(page):
     assert "recovery_day" in Path(caught.value.path()).read_text()
     page.locator("#patient textarea").fill("DAY,ANC\n4,many\n")
     page.locator("#patient .wrong", has_text="'many' is not a number").wait_for(timeout=SHOWN_MS)
+    page.locator("#patient-example").click()  # counts that were pasted are not thrown away
+    assert "Counts are there already" in page.locator("#patient-said").text_content()
+    page.locator("#patient textarea").fill("")
     page.locator("#patient-example").click()
     page.locator("#patient-shown[data-until='15'] svg").wait_for(timeout=SHOWN_MS)
 
@@ -382,6 +405,7 @@ def test_two_tabs_keep_their_own_state(page, browser, address):
 def test_a_page_says_that_the_server_stopped_and_goes_on_when_it_is_back(browser, folder):
     process, address = started(folder)
     page = browser.new_page()
+    page.set_default_timeout(SHOWN_MS)
     page.goto(address)
     settled(page)
     stopped(process)
@@ -389,7 +413,7 @@ def test_a_page_says_that_the_server_stopped_and_goes_on_when_it_is_back(browser
     slider.evaluate(
         "(s) => { s.value = 45; s.dispatchEvent(new Event('input', { bubbles: true })); }"
     )
-    page.wait_for_selector("#stopped:not([hidden])", timeout=20_000)
+    page.wait_for_selector("#stopped:not([hidden])", timeout=SHOWN_MS)
     again, same = started(folder, int(address.rsplit(":", 1)[1].strip("/")))
     try:
         assert same == address

@@ -188,6 +188,7 @@ def test_the_page_is_light(client):
 def test_a_page_begins_with_the_file_and_what_controls_offer(client, data):
     start = client.get("/api/start").json()
     assert start["data"] == data
+    assert start["first"] == 2
     names = {drug["name"] for drug in start["choices"]["drugs"]}
     assert {"clofarabine", "filgrastim", "venetoclax"} <= names
     assert all(rule["by_day"] for rule in start["choices"]["rules"])
@@ -234,7 +235,7 @@ def test_older_wishes_of_a_page_are_dropped(explorer, document, monkeypatch):
     done = threading.Event()
 
     def simulated(document):
-        assert done.wait(60)
+        assert done.wait(600)
         return b"{}"
 
     monkeypatch.setattr(explorer, "_content", simulated)
@@ -246,7 +247,7 @@ def test_older_wishes_of_a_page_are_dropped(explorer, document, monkeypatch):
 
             async def ask(turn):
                 body = {**document, "seed": turn, "tab": "a", "turn": turn}
-                response = await client.post("/api/simulate", json=body, timeout=60)
+                response = await client.post("/api/simulate", json=body, timeout=600)
                 statuses[turn] = response.status_code
 
             async with anyio.create_task_group() as group:
@@ -267,10 +268,12 @@ def test_a_page_that_goes_away_does_not_free_its_turn(explorer, document, monkey
     import anyio
 
     running, most = [], []
+    gone = threading.Event()
 
     def simulated(document):
         running.append(1)
         most.append(len(running))
+        assert gone.wait(600)
         time.sleep(0.2)
         running.pop()
         return b"{}"
@@ -284,8 +287,10 @@ def test_a_page_that_goes_away_does_not_free_its_turn(explorer, document, monkey
                     await explorer.desk.answer("a", "page", 1, lambda: simulated(None))
 
             group.start_soon(first)
-            await anyio.sleep(0.05)
+            while not running:
+                await anyio.sleep(0.01)
             scope.cancel()
+            gone.set()
             await explorer.desk.answer("b", "other", 1, lambda: simulated(None))
 
     anyio.run(main)
@@ -304,7 +309,7 @@ def test_too_many_who_wait_are_told_so(explorer, monkeypatch):
         async def ask(number):
             try:
                 await explorer.desk.answer(
-                    f"{number}", f"{number}", 1, lambda: done.wait(60) and b""
+                    f"{number}", f"{number}", 1, lambda: done.wait(600) and b""
                 )
             except Busy:
                 busy.append(number)
@@ -347,7 +352,8 @@ def test_a_patient_is_forecast_and_mistakes_have_their_place(client, document, m
     monkeypatch.setattr(patient, "DRAWS", 5)
     counts = "DAY,ANC,PLT\n4,1.1,74\n8,0.6,45\n"
     answer = client.post("/api/patient", json={**document, "patient": {"text": counts}}).json()
-    assert answer["sentence"].startswith("By day ")
+    # five draws are few: the answer may begin by saying so
+    assert answer["sentence"].removeprefix(patient.DOUBTED).startswith("By day ")
     assert answer["until"] == 8
     wrong = client.post("/api/patient", json={**document, "patient": {"text": "DAY"}}).json()
     assert wrong["errors"][0]["path"] == ["patient", "text"]

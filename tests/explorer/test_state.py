@@ -7,6 +7,7 @@ import pytest
 from pkpd.errors import PkpdError
 from pkpd.explorer.state import (
     BadStateError,
+    first_schedules,
     opened,
     posterior_files,
     read_data,
@@ -146,6 +147,15 @@ def test_a_page_begins_with_a_file_a_trial_or_the_example(folder):
         opened("five_trials", folder)
     with pytest.raises(PkpdError, match="there is no card"):
         opened("no_such_trial", folder)
+
+
+def test_a_page_begins_with_all_schedules_of_a_file_or_with_two_of_many(data):
+    rows = data["cohort"]
+    for number, shown in ((0, 1), (1, 1), (3, 3), (4, 4), (5, 2), (16, 2)):
+        data["cohort"] = [{**rows[0], "id": str(n)} for n in range(number)]
+        assert first_schedules(data) == shown
+    del data["cohort"]
+    assert first_schedules(data) == 1
 
 
 def test_the_working_folder_is_that_of_the_file(folder, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -9,9 +11,10 @@ from scipy import stats
 from small_data import Straight, dataset_of
 
 from pkpd.fitting.bayes.centring import Centring, by_weights
-from pkpd.fitting.bayes.density import all_priors, build_model
+from pkpd.fitting.bayes.density import build_model
 from pkpd.fitting.bayes.program import compile_density
 from pkpd.fitting.bayes.start import StartingPoint, flat_start, named_start, patient_scale
+from pkpd.fitting.model.default_priors import all_priors
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import (
     RandomEffects,
@@ -128,9 +131,15 @@ FEATURES = {
         "partial": {"partial_d_a": fixed(0.3)},
     },
     "box-cox": {"a": {"boxcox": 0.3}},
+    "all at once": {
+        "blocks": [("d", "b", "a")],
+        "iov": ("a", "c"),
+        "partial": {"partial_d_a": fixed(0.3)},
+        "a": {"boxcox": 0.3},
+        "b": {"iiv": fixed(0.3)},
+        "c": {"fixed": True},
+    },
 }
-# what these hold is in others too
-CONTAINED = ("free", "one block", "occasions")
 
 
 WEIGHTS = {
@@ -142,10 +151,13 @@ CENTRING = (*WEIGHTS, "informed")
 
 
 def quick(feature, kind):
-    """All features in coordinates that hold the others; weights where blocks meet occasions."""
+    """Two features that hold the others, in coordinates that hold the others, and one by weights.
+
+    Where they fail, the slow ones tell which feature it is.
+    """
     if kind == "informed":
-        return feature not in CONTAINED
-    return kind == "partly" and feature == "block and occasions"
+        return feature in ("all at once", "two blocks")
+    return kind == "partly" and feature == "all at once"
 
 
 def centred(likelihood, kind):
@@ -157,6 +169,15 @@ def centred(likelihood, kind):
     root = rng.standard_normal((n, size, 2)) * np.arange(n)[:, None, None]
     information = 5.0 * root @ root.swapaxes(1, 2)
     return Centring(information, rng.standard_normal((n, size)), made.typical, made.unit)
+
+
+@cache
+def compiled(feature, kind):
+    """Likelihood, coordinates, model and program of a feature; several tests ask the same."""
+    likelihood = made(**FEATURES[feature])
+    centring = centred(likelihood, kind)
+    model = build_model(likelihood, centring)
+    return likelihood, centring, model, compile_density(model)
 
 
 def a_point(likelihood, seed=5):
@@ -179,10 +200,7 @@ def a_point(likelihood, seed=5):
     ],
 )
 def test_every_parameterisation_is_the_density_written_by_hand(feature, kind):
-    likelihood = made(**FEATURES[feature])
-    centring = centred(likelihood, kind)
-    model = build_model(likelihood, centring)
-    program = compile_density(model, [])
+    likelihood, centring, model, program = compiled(feature, kind)
     for values, random in (a_point(likelihood, seed) for seed in (5, 6)):
         named = named_start(likelihood, StartingPoint(values, random), centring)
         got = program.at(flat_start(model, named))[0]
@@ -214,16 +232,19 @@ def transformation_jacobian(model, named):
 
 @pytest.mark.parametrize(
     "feature",
-    ["block and occasions", pytest.param("two blocks", marks=pytest.mark.slow), "box-cox"],
+    [
+        "all at once",
+        *(
+            pytest.param(f, marks=pytest.mark.slow)
+            for f in ("block and occasions", "two blocks", "box-cox")
+        ),
+    ],
 )
 def test_the_gradient_is_that_of_finite_differences(feature):
-    likelihood = made(**FEATURES[feature])
+    likelihood, centring, model, program = compiled(feature, "informed")
     values, random = a_point(likelihood)
-    centring = centred(likelihood, "informed")
-    model = build_model(likelihood, centring)
     named = named_start(likelihood, StartingPoint(values, random), centring)
     flat = flat_start(model, named)
-    program = compile_density(model, [])
     step = 1e-6 * np.eye(len(flat))
     numeric = [(program.at(flat + h)[0] - program.at(flat - h)[0]) / 2e-6 for h in step]
     # rounding of the difference: 1e-16 x density / 1e-6
@@ -290,7 +311,14 @@ def test_names_coordinates_and_no_random_effects():
 
 
 @pytest.mark.parametrize("feature", ["block and occasions", "two blocks"])
-@pytest.mark.parametrize("kind", CENTRING)
+@pytest.mark.parametrize(
+    "kind",
+    # weights of nought and one are among those between
+    [
+        pytest.param(k, marks=pytest.mark.slow if k in ("non-centred", "centred") else ())
+        for k in CENTRING
+    ],
+)
 def test_scaled_variables_of_a_patient_have_the_covariance_of_its_effects(feature, kind):
     likelihood = made(**FEATURES[feature])
     weights = centred(likelihood, kind)
@@ -353,11 +381,8 @@ def test_a_patient_without_a_covariance_has_that_of_the_population():
     "kind", [pytest.param(k, marks=pytest.mark.slow if k in WEIGHTS else ()) for k in CENTRING]
 )
 def test_start_goes_back_to_the_values_it_came_from(kind):
-    likelihood = made(**FEATURES["block and occasions"])
+    likelihood, centring, model, program = compiled("all at once", kind)
     values, random = a_point(likelihood)
-    centring = centred(likelihood, kind)
-    model = build_model(likelihood, centring)
-    program = compile_density(model)
     named = named_start(likelihood, StartingPoint(values, random), centring)
     found = program.variables_at(flat_start(model, named))
     assert set(found) == {v.name for v in (*model.free_RVs, *model.deterministics)}
@@ -369,10 +394,8 @@ def test_start_goes_back_to_the_values_it_came_from(kind):
 
 
 def test_the_compiled_program_takes_points_in_the_order_of_the_model():
-    likelihood = made(**FEATURES["block and occasions"])
+    likelihood, centring, model, program = compiled("all at once", "informed")
     values, random = a_point(likelihood)
-    centring = centred(likelihood, "informed")
-    model = build_model(likelihood, centring)
     named = named_start(likelihood, StartingPoint(values, random), centring)
     flat, at, point = flat_start(model, named), 0, {}
     for free, value in zip(model.free_RVs, model.value_vars, strict=True):
@@ -380,4 +403,4 @@ def test_the_compiled_program_takes_points_in_the_order_of_the_model():
         point[value.name] = flat[at : at + int(np.prod(shape))].reshape(shape)
         at += int(np.prod(shape))
     expected = float(model.compile_logp(mode="FAST_COMPILE")(point))
-    assert compile_density(model).at(flat)[0] == pytest.approx(expected, rel=1e-10)
+    assert program.at(flat)[0] == pytest.approx(expected, rel=1e-10)

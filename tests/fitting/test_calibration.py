@@ -3,8 +3,10 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import cloudpickle
 import conjugate
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from small_data import dataset_of
@@ -12,13 +14,13 @@ from small_data import dataset_of
 from pkpd.data.dataset import BELOW
 from pkpd.errors import PkpdError
 from pkpd.fitting.calibration.calibrate import calibrate, load_calibration
-from pkpd.fitting.calibration.one_fit import CalibrationFit, Trial
+from pkpd.fitting.calibration.one_fit import CalibrationFit, CalibrationFits, Trial
 from pkpd.fitting.calibration.ranks import ecdf_band, ecdf_difference, uniformity
 from pkpd.fitting.fit import fit
 from pkpd.fitting.model.priors import Prior
 
 LARGEST = 99
-QUICK = {"draws": 100, "tune": 150, "ranked": 19, "workers": 1}
+QUICK = {"draws": 100, "tune": 150, "ranked": 19}
 
 
 def beta_ranks(a, b, n, seed):
@@ -59,6 +61,17 @@ def test_the_band_holds_whole_curves_as_often_as_it_says():
 
 def level_squared(population):
     return population["level"] ** 2
+
+
+@pytest.mark.slow
+def test_a_fit_of_a_calibration_ranks_its_truth_among_its_draws():
+    settings = QUICK | {"draws": 20, "tune": 20, "ranked": 9, "centring": "non-centred"}
+    found = calibrate(conjugate.model(), conjugate.data(3), n=1, **settings)
+    assert found.quantities == ("level", "slope", "log_likelihood")
+    assert not found.failed
+    assert found.ranks.shape == (1, 3)
+    assert found.ranks.to_numpy().min() >= 0
+    assert found.ranks.to_numpy().max() <= 9
 
 
 @pytest.mark.slow
@@ -155,6 +168,7 @@ def test_truths_come_from_the_prior_and_do_not_depend_on_their_number():
     ("changes", "message"),
     [
         ({"n": 0}, "n = 0"),
+        ({"jobs": 0}, "jobs = 0"),
         ({"ranked": 500}, r"ranked = 500.*9 to the number of draws \(200\)"),
         ({"method": "focei"}, "method 'focei'.*nuts, map, advi"),
     ],
@@ -195,22 +209,45 @@ def test_a_right_posterior_passes_and_a_wrong_prior_is_detected(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_processes_give_what_one_process_gives():
-    settings = {"n": 4, **QUICK}
-    alone = calibrate(conjugate.model(), conjugate.data(4), **settings)
-    spread = calibrate(conjugate.model(), conjugate.data(4), **(settings | {"workers": 2}))
-    assert spread.ranks.equals(alone.ranks)
+@pytest.mark.parametrize("jobs", [1, 2, 8])
+def test_processes_give_what_this_process_gives(jobs, alone, tmp_path):
+    settings = QUICK | {"folder": tmp_path, "cluster": "local", "jobs": jobs}
+    spread = calibrate(conjugate.model(), conjugate.data(4), n=len(alone), **settings)
+    pd.testing.assert_frame_equal(spread.ranks, alone.ranks, check_exact=True)
+    pd.testing.assert_frame_equal(spread.truths, alone.truths, check_exact=True)
+    own, theirs = spread.fits.drop(columns="seconds"), alone.fits.drop(columns="seconds")
+    pd.testing.assert_frame_equal(own, theirs, check_exact=True)
     assert json.dumps(spread.settings) == json.dumps(alone.settings)
+    assert len(list(tmp_path.glob("fit_*.json"))) == len(alone)
 
 
+@pytest.fixture(scope="module")
+def alone():
+    return calibrate(conjugate.model(), conjugate.data(4), n=10, **QUICK)
+
+
+def test_what_is_compiled_does_not_travel_and_finished_fits_ask_no_cluster(tmp_path, monkeypatch):
+    monkeypatch.setattr(CalibrationFit, "__init__", lambda self, trial: None)
+    told = {"failed": "ValueError: no", "seconds": 0.0}
+    monkeypatch.setattr(CalibrationFit, "run", lambda self, index: {"index": index} | told)
+    run = CalibrationFits(trial())
+    assert run(3)["index"] == 3
+    assert cloudpickle.loads(cloudpickle.dumps(run))._made is None
+    settings = QUICK | {"n": 3, "folder": tmp_path}
+    calibrate(conjugate.model(), conjugate.data(4), **settings)
+    nobody = calibrate(
+        conjugate.model(), conjugate.data(4), cluster="tcp://127.0.0.1:9", **settings
+    )
+    assert sorted(nobody.failed) == [0, 1, 2]
+    (tmp_path / "fit_00001.json").write_text("[")
+    with pytest.raises(PkpdError, match=r"fit_00001\.json: cannot be read; give another folder"):
+        calibrate(conjugate.model(), conjugate.data(4), **settings)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("centring", "lloq"),
-    [
-        # what these hold is in the others
-        pytest.param("auto", None, marks=pytest.mark.slow),
-        pytest.param("auto", 1.0, marks=pytest.mark.slow),
-        ({"level": [0.0, 0.3, 0.6, 1.0]}, None),
-    ],
+    [("auto", None), ("auto", 1.0), ({"level": [0.0, 0.3, 0.6, 1.0]}, None)],
 )
 def test_a_fit_of_a_calibration_is_the_fit_of_its_users(centring, lloq):
     model = conjugate.model().replace(residual={"height": conjugate.additive(0.5)})

@@ -86,7 +86,11 @@ def test_weights_are_information_over_information_and_prior_precision(blocks):
     np.testing.assert_array_equal(found.weights(between)[2], 0.0)
 
 
-@pytest.mark.parametrize("blocks", [(), [("level", "slope")]])
+@pytest.mark.parametrize(
+    "blocks",
+    # correlated effects hold what independent ones do
+    [pytest.param((), marks=pytest.mark.slow), [("level", "slope")]],
+)
 def test_every_subject_is_standard_normal_whatever_the_population(blocks):
     """The posterior of a linear model given the population is normal: its score is ``-x``."""
     likelihood = bind(linear(blocks), uneven())
@@ -194,6 +198,7 @@ def test_an_effect_whose_variance_vanishes_at_the_start_is_not_taken_for_a_known
     assert np.all(begun.point.random_covariance[:, 0, 0] > 0.5 * omega**2)
 
 
+@pytest.mark.slow
 def test_the_record_holds_the_weight_of_every_subject():
     data = conjugate.data()
     made = fit(conjugate.model(), data, draws=10, tune=10, chains=1, progress=False)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity, find_modes
+from pkpd.fitting.maximum.conditional import ConditionalDensity
+from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.residual import additive, combined
 from pkpd.fitting.model.specification import PopulationModel, parameter

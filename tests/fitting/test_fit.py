@@ -40,7 +40,7 @@ def agrees(fitted, data, errors=4.5):
 @pytest.fixture(scope="module")
 def fitted():
     data = conjugate.data()
-    return fit(conjugate.model(), data, draws=1000, tune=500, chains=2, **SETTINGS)
+    return fit(conjugate.model(), data, draws=400, tune=300, chains=2, **SETTINGS)
 
 
 def test_nuts_finds_a_posterior_known_in_closed_form(fitted):
@@ -52,7 +52,7 @@ def test_nuts_finds_a_posterior_known_in_closed_form(fitted):
 
 
 def test_a_fit_says_what_it_is(fitted):
-    assert repr(fitted) == "Fit(nuts: 2 x 1000 draws, 6 subjects)"
+    assert repr(fitted) == "Fit(nuts: 2 x 400 draws, 6 subjects)"
     table = fitted.table(interval=0.9)
     assert list(table.index) == ["level", "slope"]
     low, high = np.quantile(fitted.draws.population["slope"], [0.05, 0.95])
@@ -61,9 +61,9 @@ def test_a_fit_says_what_it_is(fitted):
     assert fitted.record["data"]["source"] == "conjugate data"
     assert fitted.record["settings"]["seed"] == 3
     assert fitted.idata.observed_data["value"].size == 24
-    assert len(fitted.draws) == 2000
+    assert len(fitted.draws) == 800
     text = fitted.summary()
-    assert text.startswith("Fit(nuts: 2 x 1000 draws, 6 subjects)")
+    assert text.startswith("Fit(nuts: 2 x 400 draws, 6 subjects)")
     assert f"{table.loc['slope', 'median']:.4g}" in text
     assert "R-hat" in text
     assert np.all(fitted.draws.population["omega_level"] == conjugate.OMEGA)
@@ -76,7 +76,7 @@ def everything_held():
 @pytest.fixture(scope="module")
 def held_fit():
     return fit(
-        everything_held(), conjugate.data(), draws=800, tune=400, chains=2, progress=False, seed=3
+        everything_held(), conjugate.data(), draws=400, tune=200, chains=2, progress=False, seed=3
     )
 
 
@@ -223,8 +223,12 @@ def test_a_fit_that_cannot_be_written_or_read_is_a_sentence(fitted, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_draws(fitted):
-    again = fit(conjugate.model(), fitted.dataset, draws=1000, tune=500, chains=2, **SETTINGS)
-    np.testing.assert_array_equal(again.draws.population["slope"], fitted.draws.population["slope"])
+    short = {**SETTINGS, "draws": 20, "tune": 40, "chains": 2}
+    one, again = (fit(conjugate.model(), fitted.dataset, **short) for _ in range(2))
+    other = fit(conjugate.model(), fitted.dataset, **(short | {"seed": 4}))
+    slope = one.draws.population["slope"]
+    np.testing.assert_array_equal(again.draws.population["slope"], slope)
+    assert np.any(other.draws.population["slope"] != slope)
 
 
 @pytest.mark.slow

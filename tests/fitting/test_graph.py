@@ -30,6 +30,7 @@ def inputs_of(likelihood):
     return fixed, 0.1 * np.arange(3.0).reshape(3, 1) - 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_value_and_gradient_are_the_same_in_every_mode(mode):
     likelihood = likelihood_of()
@@ -61,6 +62,7 @@ def test_one_evaluation_gives_value_and_gradient():
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_measurements_may_be_inputs(mode):
     likelihood = likelihood_of()

@@ -39,6 +39,7 @@ def guest(nu=None, rows=ROWS, **settings):
     return data, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nu", [None, 4.0])
 @pytest.mark.parametrize("form", FORMS)
 def test_observed_density_is_that_of_scipy(form, nu):
@@ -63,6 +64,7 @@ def test_observed_density_is_that_of_scipy(form, nu):
     assert float(density({"level": LEVEL})) == pytest.approx(out.sum(), rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["additive", "lognormal"])
 def test_gradient_is_that_of_finite_differences(form):
     _, model = guest(**FORMS[form][0])

@@ -71,6 +71,7 @@ def test_its_parameters_are_those_of_the_drugs_and_what_is_free():
     assert "rho" not in dict(made.held)
 
 
+@pytest.mark.slow
 def test_predictions_have_the_gradient_of_differences():
     data = design(2)
     predictor = structure().bind(data)

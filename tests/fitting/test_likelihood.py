@@ -13,7 +13,8 @@ from small_data import Straight, dataset_of, oral_rows
 from pkpd.data.dataset import ABOVE, BELOW
 from pkpd.errors import DataError
 from pkpd.fitting.model.covariate_effects import exponential
-from pkpd.fitting.model.likelihood import Observed, bind
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_likelihood import Observed
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.residual import additive, combined, lognormal, proportional
 from pkpd.fitting.model.specification import PopulationModel, parameter

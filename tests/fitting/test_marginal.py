@@ -3,16 +3,15 @@
 import marginal_cases as cases
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
-from pkpd.fitting.maximum.marginal_importance import sampled_likelihood
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.residual import additive, combined, lognormal, proportional
 
-METHODS = ("fo", "foce", "focei", "laplace")
+METHODS = ("fo", "foce", "focei", "laplace", "laplace-nointer")
 
 
 def line_data(n=5, seed=0):
@@ -37,7 +36,7 @@ def test_linear_gaussian_model_equals_the_multivariate_normal_density(method):
     exact = -2 * stats.multivariate_normal(design @ [10, 1], covariance).logpdf(y).sum()
     # differences of a linear function are exact; what is left is rounding, for laplace that of
     # second differences of q with a step of 0.003
-    tolerance = 1e-6 if method == "laplace" else 1e-8
+    tolerance = 1e-6 if method.startswith("laplace") else 1e-8
     assert at.value + marginal.constant == pytest.approx(exact, abs=tolerance)
     assert marginal.constant == pytest.approx(20 * np.log(2 * np.pi))
 
@@ -141,6 +140,38 @@ def test_foce_with_interaction_differs_where_the_variance_follows_the_prediction
         assert (gap < 1e-8) == equal
 
 
+def test_laplace_without_interaction_is_that_of_a_variance_held_at_the_typical_prediction():
+    """Written anew with SciPy: the error's variance from ``u = 0``, second differences of ``q``."""
+    dataset = cases.decay_data(n=3, sd=0.1)
+    marginal = MarginalLikelihood(
+        bind(cases.decay_model(proportional(0.2)), dataset), "laplace-nointer"
+    )
+    t, y = (getattr(dataset.observations, name).reshape(3, -1) for name in ("time", "value"))
+
+    def curve(u, b):
+        return 10 * np.exp(0.3 * u[0] - 0.3 * np.exp(0.4 * u[1]) * t[b])
+
+    def twice(u, b):
+        variance = (0.2 * curve(np.zeros(2), b)) ** 2
+        return np.sum((y[b] - curve(u, b)) ** 2 / variance + np.log(variance)) + u @ u
+
+    wanted = 0.0
+    for b in range(3):
+        mode = optimize.minimize(twice, np.zeros(2), args=(b,), tol=1e-12).x
+        h, unit = 1e-3, np.eye(2)
+        corners = [
+            [[s * i + r * j for s, r in ((1, 1), (1, -1), (-1, 1), (-1, -1))] for j in unit]
+            for i in unit
+        ]
+        q = np.array([[[twice(mode + h * m, b) for m in row] for row in line] for line in corners])
+        hessian = (q @ [1, -1, -1, 1]) / (8 * h**2)
+        wanted += twice(mode, b) + np.linalg.slogdet(hessian)[1]
+    found = marginal.evaluate(marginal.free.start()).value
+    assert found == pytest.approx(wanted, abs=1e-4)
+    other = MarginalLikelihood(marginal.likelihood, "laplace")
+    assert abs(other.evaluate(other.free.start()).value - found) > 0.1
+
+
 def test_zero_variance_is_the_likelihood_without_random_effects():
     dataset = cases.decay_data()
     model = cases.decay_model(additive(0.5), omega=(1e-9, 1e-9))
@@ -151,8 +182,8 @@ def test_zero_variance_is_the_likelihood_without_random_effects():
     assert value == pytest.approx(plain, abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["fo", "foce"])
-def test_fo_and_foce_refuse_censored_values_and_students_t(method):
+@pytest.mark.parametrize("method", ["fo", "foce", "laplace-nointer"])
+def test_methods_without_interaction_refuse_censored_values_and_students_t(method):
     likelihood = bind(cases.decay_model(additive(0.5)), cases.decay_data(limit=1.5))
     with pytest.raises(PkpdError, match=r"values beyond a limit.*focei"):
         MarginalLikelihood(likelihood, method)
@@ -165,15 +196,3 @@ def test_unknown_method_is_refused():
     likelihood = bind(cases.decay_model(additive(0.5)), cases.decay_data())
     with pytest.raises(PkpdError, match=r"method 'saem'.*focei"):
         MarginalLikelihood(likelihood, "saem")
-
-
-def test_importance_sampling_of_a_linear_model_covers_the_exact_likelihood():
-    times, y = line_data(n=6)
-    likelihood = bind(cases.line_model(additive(0.7)), cases.data(times, y))
-    marginal = MarginalLikelihood(likelihood, "focei")
-    exact = marginal.evaluate(marginal.free.start())
-    found = sampled_likelihood(marginal.density, exact.x, draws=400, seed=1)
-    truth = -0.5 * (exact.value + marginal.constant)
-    assert 0 < found.error < 0.2
-    assert abs(found.log_likelihood - truth) < 4 * found.error
-    assert found.effective.min() > 100

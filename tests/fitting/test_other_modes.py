@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import pkpd
+from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.estimate import maximum_likelihood
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity, find_modes
+from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.maximum.other_modes import better_modes
 from pkpd.fitting.model.likelihood import bind
@@ -49,6 +50,7 @@ def grid_modes(y, w, omega, sigma):
     return GRID[np.argmin(q, axis=1)], np.array(q)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "start"), [(11, 0.7), pytest.param(14, 1.0, marks=pytest.mark.slow)]
 )
@@ -96,6 +98,7 @@ def test_only_subjects_with_a_better_mode_get_another():
     assert again.evaluations > found.evaluations
 
 
+@pytest.mark.slow
 def test_an_objective_with_better_modes_is_that_of_a_search_from_there():
     y = wave_data(18)
     marginal = MarginalLikelihood(bind(wave_model(), cases.data(TIMES, y)))

@@ -227,6 +227,7 @@ def test_inserted_records_take_what_holds_at_the_next_record(oral):
     assert events.addl.sum() == 2
 
 
+@pytest.mark.slow
 def test_interval_of_a_posterior(oral):
     rng = np.random.default_rng(3)
     one = single_draw(oral, {}, np.zeros((2, oral.random_effects.size)))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +33,38 @@ FORMS = {
 }
 PREDICTED = np.array([0.4, 1.0, 3.0, 8.0, 2.5])
 VALUE = np.array([0.5, 0.7, 3.3, 6.0, 4.0])
+
+
+CENSORED = np.array([NOT_CENSORED, BELOW, BELOW, ABOVE, BELOW])
+LOWER = np.array([-np.inf, -np.inf, 2.0, -np.inf, 0.0])
+
+
+def error_of(form, nu):
+    """Error of a form, with heavy tails if ``nu`` is given."""
+    error = FORMS[form][0]
+    return (
+        error if nu is None else type(error)(error.form, error.coefficients, additive(1, nu=nu).nu)
+    )
+
+
+@cache
+def compiled(form, heavy, censored, lower):
+    """Log density by prediction, coefficients, degrees and value: one program of each kind."""
+    error, codes, limits = (
+        error_of(form, 4.0 if heavy else None),
+        np.array(censored),
+        np.array(lower),
+    )
+    return jax.jit(
+        lambda f, coefficients, nu, value: error.log_density(
+            f, coefficients, nu, value, codes, limits
+        )
+    )
+
+
+def log_density(form, coefficients, nu, f, value, censored=(NOT_CENSORED,), lower=(-np.inf,)):
+    program = compiled(form, nu is not None, tuple(censored), tuple(lower))
+    return np.asarray(program(np.asarray(f), coefficients, nu, np.asarray(value)))
 
 
 def base(nu):
@@ -65,14 +99,9 @@ def expected(form, nu, censored, lower):
 @pytest.mark.parametrize("nu", [None, 1.7, 4.0, 3000.0])
 @pytest.mark.parametrize("form", FORMS)
 def test_log_density_is_that_of_scipy(form, nu):
-    error, coefficients, _ = FORMS[form]
-    if nu is not None:
-        error = type(error)(error.form, error.coefficients, additive(1.0, nu=nu).nu)
-    censored = np.array([NOT_CENSORED, BELOW, BELOW, ABOVE, BELOW])
-    lower = np.array([-np.inf, -np.inf, 2.0, -np.inf, 0.0])
-    got = error.log_density(jnp.asarray(PREDICTED), coefficients, nu, VALUE, censored, lower)
+    got = log_density(form, FORMS[form][1], nu, PREDICTED, VALUE, CENSORED, LOWER)
     # differences of distribution functions near 1 lose digits in the expected value
-    np.testing.assert_allclose(got, expected(form, nu, censored, lower), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(got, expected(form, nu, CENSORED, LOWER), rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("nu", [0.5, 1.0, 1.3, 2.5, 5.0, 30.0, 1e4])
@@ -87,13 +116,8 @@ def test_students_distribution_function_keeps_its_digits_in_both_tails(nu):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_density_integrates_to_one(form):
-    error, coefficients, _ = FORMS[form]
-
     def density(y):
-        one = error.log_density(
-            jnp.array([2.0]), coefficients, None, np.array([y]), np.array([0]), np.array([-np.inf])
-        )
-        return float(jnp.exp(one)[0])
+        return float(np.exp(log_density(form, FORMS[form][1], None, [2.0], [y]))[0])
 
     low = 1e-6 if form == "lognormal" else -10.0
     assert integrate.quad(density, low, 40.0, points=[2.0], limit=200)[0] == pytest.approx(
@@ -101,19 +125,25 @@ def test_density_integrates_to_one(form):
     )
 
 
-@pytest.mark.parametrize("nu", [None, 3.3])
-@pytest.mark.parametrize("form", ["additive", "combined", "lognormal"])
+@pytest.mark.parametrize(
+    ("form", "nu"),
+    [
+        ("additive", None),
+        ("combined", None),
+        ("lognormal", None),
+        ("combined", 3.3),
+        # what a form does and what tails do are separate factors of the density
+        pytest.param("additive", 3.3, marks=pytest.mark.slow),
+        pytest.param("lognormal", 3.3, marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_are_those_of_finite_differences(form, nu):
-    error, coefficients, _ = FORMS[form]
-    if nu is not None:
-        error = type(error)(error.form, error.coefficients, additive(1.0, nu=nu).nu)
-    censored = np.array([NOT_CENSORED, BELOW, BELOW, ABOVE, BELOW])
-    lower = np.array([-np.inf, -np.inf, 2.0, -np.inf, 0.0])
+    error, coefficients = error_of(form, nu), FORMS[form][1]
 
     def total(x):
         k = len(coefficients)
         degrees = None if nu is None else x[5 + k]
-        each = error.log_density(x[:5], list(x[5 : 5 + k]), degrees, VALUE, censored, lower)
+        each = error.log_density(x[:5], list(x[5 : 5 + k]), degrees, VALUE, CENSORED, LOWER)
         return jnp.sum(each)
 
     x = np.array([*PREDICTED, *coefficients, *(() if nu is None else (nu,))])
@@ -127,37 +157,42 @@ def test_gradients_are_those_of_finite_differences(form, nu):
         assert got[i] == pytest.approx(numeric, rel=2e-6, abs=1e-8)
 
 
+INTERVALS = ((5.0, 10.0), (-10.0, -5.0), (-3.0, 4.0), (8.0, 8.001))
+TAILS = (-300.0, -40.0, 0.0, 40.0)
+
+
+@cache
+def log_masses(nu, f, low, high):
+    """Log probabilities between limits, and their derivatives by predictions: one program."""
+    codes, limits, error = np.full(len(f), BELOW), np.array(low), additive(1.0, nu=nu)
+
+    def each(x):
+        return error.log_density(x, (1.0,), nu, np.array(high), codes, limits)
+
+    both = jax.jit(lambda x: (each(x), jax.grad(lambda x: jnp.sum(each(x)))(x)))
+    return [np.asarray(one) for one in both(np.array(f))]
+
+
 @pytest.mark.parametrize("nu", [None, 5.0])
-@pytest.mark.parametrize(("low", "high"), [(5.0, 10.0), (-10.0, -5.0), (-3.0, 4.0), (8.0, 8.001)])
+@pytest.mark.parametrize(("low", "high"), INTERVALS)
 def test_an_interval_far_from_the_prediction_keeps_its_digits(low, high, nu):
-    error = additive(1.0, nu=nu)
-
-    def log_mass(f):
-        args = np.array([high]), np.array([BELOW]), np.array([low])
-        return error.log_density(jnp.atleast_1d(f), (1.0,), nu, *args)[0]
-
     d = base(nu)
     a, b = (-high, -low) if low > 0 else (low, high)  # the lower tail keeps scipy's digits
-    value, slope = jax.jit(jax.value_and_grad(log_mass))(0.0)
-    assert float(value) == pytest.approx(float(np.log(d.cdf(b) - d.cdf(a))), rel=1e-9)
+    k = INTERVALS.index((low, high))
+    value, slope = (one[k] for one in log_masses(nu, (0.0,) * 4, *zip(*INTERVALS, strict=True)))
+    assert value == pytest.approx(float(np.log(d.cdf(b) - d.cdf(a))), rel=1e-9)
     expected_slope = (d.pdf(low) - d.pdf(high)) / (d.cdf(b) - d.cdf(a))
-    assert float(slope) == pytest.approx(expected_slope, rel=1e-8)
+    assert slope == pytest.approx(expected_slope, rel=1e-8)
 
 
 @pytest.mark.parametrize("nu", [None, 2.5])
-@pytest.mark.parametrize("z", [-300.0, -40.0, 0.0, 40.0])
+@pytest.mark.parametrize("z", TAILS)
 def test_far_tails_stay_finite_and_differentiable(z, nu):
-    error = additive(1.0, nu=nu)
-
-    def mass(f):
-        return error.log_density(
-            jnp.atleast_1d(f), (1.0,), nu, np.array([0.0]), np.array([BELOW]), np.array([-np.inf])
-        )[0]
-
-    value, slope = jax.jit(jax.value_and_grad(mass))(-z)
-    assert float(value) == pytest.approx(float(base(nu).logcdf(z)), rel=1e-10, abs=1e-300)
+    f = tuple(-z for z in TAILS)
+    value, slope = (one[TAILS.index(z)] for one in log_masses(nu, f, (-np.inf,) * 4, (0.0,) * 4))
+    assert value == pytest.approx(float(base(nu).logcdf(z)), rel=1e-10, abs=1e-300)
     inverse_mills = np.exp(base(nu).logpdf(z) - base(nu).logcdf(z))
-    assert float(slope) == pytest.approx(-inverse_mills, rel=1e-8, abs=1e-300)
+    assert slope == pytest.approx(-inverse_mills, rel=1e-8, abs=1e-300)
 
 
 @given(
@@ -168,15 +203,7 @@ def test_far_tails_stay_finite_and_differentiable(z, nu):
 )
 @settings(max_examples=40, deadline=None)
 def test_below_and_above_a_limit_are_complementary(f, y, a, nu):
-    error = additive(1.0, nu=nu)
-    both = [
-        float(
-            error.log_density(
-                jnp.array([f]), (a,), nu, np.array([y]), np.array([code]), np.array([-np.inf])
-            )[0]
-        )
-        for code in (BELOW, ABOVE)
-    ]
+    both = [float(log_density("additive", (a,), nu, [f], [y], [c])[0]) for c in (BELOW, ABOVE)]
     assert np.exp(both).sum() == pytest.approx(1.0, rel=1e-5)
 
 
@@ -185,40 +212,40 @@ def test_traced_measurements_give_what_constants_give():
     censored = np.array([NOT_CENSORED, BELOW, BELOW, ABOVE, NOT_CENSORED])
     lower = np.full(5, -np.inf)
     args = (jnp.asarray(PREDICTED), (0.3, 0.2), 4.0)
-    constant = error.log_density(*args, VALUE, censored, lower)
+    constant = jax.jit(lambda: error.log_density(*args, VALUE, censored, lower))()
     traced = jax.jit(lambda v, c: error.log_density(*args, v, c, lower))(VALUE, censored)
     np.testing.assert_allclose(traced, constant, rtol=1e-14)
     log = lognormal(0.4)
     traced = jax.jit(lambda v, c: log.log_density(args[0], (0.4,), None, v, c, lower))
-    np.testing.assert_allclose(
-        traced(VALUE, censored),
-        log.log_density(args[0], (0.4,), None, VALUE, censored, lower),
-        rtol=1e-14,
+    constant = jax.jit(lambda: log.log_density(args[0], (0.4,), None, VALUE, censored, lower))()
+    np.testing.assert_allclose(traced(VALUE, censored), constant, rtol=1e-14)
+
+
+def two_predictions(x):
+    return lognormal(0.4).log_density(
+        x[:2], (x[2],), None, np.ones(2), np.zeros(2, int), np.full(2, -np.inf)
     )
+
+
+@jax.jit
+@jax.grad
+def slope_of_the_finite(x):
+    each = two_predictions(x)
+    return jnp.where(jnp.isfinite(each), each, 0.0).sum()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200, 0.0, -1.0])
 def test_a_prediction_without_density_leaves_others_their_derivatives(bad):
-    error = lognormal(0.4)
-
-    def each(x):
-        return error.log_density(
-            x[:2], (x[2],), None, np.ones(2), np.zeros(2, int), np.full(2, -np.inf)
-        )
-
     x = jnp.array([bad, 2.0, 0.4])
-    assert np.isnan(each(x)[0])
-    good = jax.jit(jax.grad(lambda x: jnp.where(jnp.isfinite(each(x)), each(x), 0.0).sum()))(x)
-    alone = jax.jit(jax.grad(lambda x: each(x)[1]))(jnp.array([1.0, 2.0, 0.4]))
-    np.testing.assert_allclose(good[1:], alone[1:], rtol=1e-14)
+    assert np.isnan(jax.jit(two_predictions)(x)[0])
+    alone = jax.jit(jax.grad(lambda x: two_predictions(x)[1]))(jnp.array([1.0, 2.0, 0.4]))
+    np.testing.assert_allclose(slope_of_the_finite(x)[1:], alone[1:], rtol=1e-14)
 
 
 @pytest.mark.parametrize("nu", [None, 6.0])
 @pytest.mark.parametrize("form", FORMS)
 def test_simulated_values_have_the_distribution_of_the_density(form, nu):
-    error, coefficients, scale = FORMS[form]
-    if nu is not None:
-        error = type(error)(error.form, error.coefficients, additive(1.0, nu=nu).nu)
+    error, (_, coefficients, scale) = error_of(form, nu), FORMS[form]
     f = np.full(4000, 3.0)
     y = error.simulate(f, coefficients, nu, np.random.default_rng(1))
     z = (np.log(y / f) if form == "lognormal" else y - f) / scale(f)

@@ -65,8 +65,10 @@ def normal():
 
 def test_normal_density_is_that_of_the_multivariate_normal(normal):
     likelihood, values, random = normal
-    found = np.asarray(likelihood.by_subject(values, random))
-    predicted, seen = np.asarray(likelihood.predictions(values, random)), likelihood.observed
+    found, predicted = jax.jit(
+        lambda *at: (likelihood.by_subject(*at), likelihood.predictions(*at))
+    )(values, random)
+    found, predicted, seen = np.asarray(found), np.asarray(predicted), likelihood.observed
     data = likelihood.dataset.observations
     for b in range(4):
         mine = data.subject == b
@@ -127,7 +129,7 @@ def test_student_with_many_degrees_is_normal():
         error = residual.lognormal(WHITE, nu=nu, processes=PROCESSES)
         likelihood = bind(model(dataclasses.replace(error, scale="noise")), data)
         values = likelihood.fixed(start_values(likelihood.model))
-        found.append(float(likelihood.total(values, np.zeros((2, 3)))))
+        found.append(float(jax.jit(likelihood.total)(values, np.zeros((2, 3)))))
     assert found[1] == pytest.approx(found[0], abs=1e-4)
 
 
@@ -201,6 +203,7 @@ def linear(error):
     )
 
 
+@pytest.mark.slow
 def test_first_order_conditional_estimation_is_exact_in_a_linear_model():
     data = study()
     marginal = MarginalLikelihood(
@@ -222,6 +225,7 @@ def test_first_order_conditional_estimation_is_exact_in_a_linear_model():
         assert slope[i] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_fit_finds_the_processes_that_data_were_simulated_from():
     rows = pd.DataFrame(
         [
@@ -265,10 +269,13 @@ def test_scale_of_the_subject_without_processes():
     likelihood = bind(model(residual.proportional(0.2, scale="noise")), study(3))
     values = likelihood.fixed(start_values(likelihood.model))
     random = np.array([[0.0, 0.0, s] for s in (-0.3, 0.0, 0.4)])
-    predicted, seen = np.asarray(likelihood.predictions(values, random)), likelihood.observed
+    each, predicted = jax.jit(
+        lambda *at: (likelihood.by_observation(*at), likelihood.predictions(*at))
+    )(values, random)
+    predicted, seen = np.asarray(predicted), likelihood.observed
     scale = 0.2 * predicted * np.exp(random[likelihood.dataset.observations.subject, 2])
     expected = norm(predicted, scale).logpdf(seen.value)
-    np.testing.assert_allclose(likelihood.by_observation(values, random), expected, atol=1e-9)
+    np.testing.assert_allclose(each, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(

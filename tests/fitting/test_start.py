@@ -45,6 +45,7 @@ def test_the_flat_point_is_in_the_order_and_on_the_scale_of_the_sampler():
     np.testing.assert_allclose(compiled.logp_func(flat)[0], density(parts), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_scale_has_the_covariance_of_a_posterior_that_is_known():
     likelihood = bind(conjugate.model(), conjugate.data())
     maximum = maximum_likelihood(likelihood.model, likelihood.dataset, priors=True)
@@ -63,6 +64,7 @@ def test_the_scale_has_the_covariance_of_a_posterior_that_is_known():
     np.testing.assert_allclose(origin[:2], mean[:2], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_estimate_that_cannot_move_does_not_spoil_the_scale_of_the_others(monkeypatch):
     likelihood = bind(conjugate.model(), conjugate.data())
     maximum = maximum_likelihood(likelihood.model, likelihood.dataset, priors=True)
@@ -108,6 +110,7 @@ def test_the_gradient_by_the_scaled_point_is_that_of_differences():
     assert np.isfinite(value)
 
 
+@pytest.mark.slow
 def test_modes_are_not_followed_along_a_spread_that_is_hardly_known():
     model = conjugate.model().replace(
         parameters=[

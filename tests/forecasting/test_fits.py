@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import pkpd
+from pkpd.errors import PkpdError
 from pkpd.fitting.draws import single_draw
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import holding
@@ -73,6 +74,26 @@ def test_counts_scatter_by_the_residual_error_of_the_fit(source):
     assert measurement_of(source).errors["platelets"].error.nu is not None
 
 
+def test_a_model_with_its_values_is_a_source_as_its_fit_is(source, seen):
+    own = pkpd.source(PEOPLE, posterior=one_line())
+    found = [
+        forecaster(one, 30, bank=500).weighed(seen, SCHEDULE, "importance") for one in (own, source)
+    ]
+    np.testing.assert_array_equal(found[0].log_likelihood, found[1].log_likelihood)
+    assert measurement_of(own).words == "residual error of the population model"
+    with pytest.raises(PkpdError, match="which has one value of each parameter"):
+        pkpd.source(PEOPLE, posterior=one_line(), draws=2)
+    with pytest.raises(PkpdError, match="has no blood counts"):
+        pkpd.source(
+            PEOPLE,
+            posterior=PopulationModel(
+                compartments(1),
+                [parameter("CL", 30.0), parameter("V", 60.0)],
+                {"concentration": residual.proportional(0.1)},
+            ),
+        )
+
+
 @pytest.mark.slow
 def test_the_most_probable_patient_is_that_of_individual_estimates(source, data, seen):
     """By `pkpd.individual`, whose machinery agrees with NONMEM's POSTHOC."""
@@ -89,6 +110,7 @@ def test_the_most_probable_patient_is_that_of_individual_estimates(source, data,
         assert spread == pytest.approx(se, rel=0.15)
 
 
+@pytest.mark.slow  # quick ones see each of the two engines alone
 def test_importance_and_tempering_agree(source, seen):
     made = forecaster(source, 30, bank=20_000)
     made.tempering = Tempering(2000)

@@ -17,6 +17,7 @@ from pkpd.errors import PkpdError
 from pkpd.forecasting import Seen, forecaster, measurement_of, next_cycle
 from pkpd.forecasting.bank import asked_of, simulated
 from pkpd.forecasting.tempering import Tempering
+from pkpd.forecasting.words import percent
 from pkpd.models import residual
 
 CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
@@ -119,6 +120,17 @@ def test_a_continuation_changes_what_comes_and_not_what_was(found):
     assert float(early.sel(day=25)) < 0.7 * float(planned.sel(day=25))
     assert float(late.sel(day=40)) < 0.7 * float(planned.sel(day=40))
     assert "next cycle 29 at 0.5" in found.continued(["29 at 0.5"]).summary()
+    rows = [line for line in both.summary().splitlines() if line.startswith(("as planned", "late"))]
+    for row, name in zip(rows, ("as planned", "late"), strict=True):
+        cells = re.split(r"  +", row)
+        mine = data.sel(continuation=name)
+        share = float(mine["recovered"].sel(criterion=NEUTROPHILS, day=mine["day"][-1]))
+        assert cells[-1] == percent(share)
+        assert cells[-3] == percent(float(mine["death"]))
+        day = float(mine["recovery_day"].sel(criterion=NEUTROPHILS, quantile=0.5))
+        assert cells[-2] == (
+            f"{np.ceil(day):.0f}" if np.isfinite(day) else f"> {int(mine['day'][-1])}"
+        )
     by_mode = replace(
         found, weighed={1: found.forecaster.weighed(found.seen(), CLOFARABINE, "map")}
     )
@@ -205,6 +217,26 @@ def test_bodies_and_doses_of_the_table_are_used(source):
     assert bank.lanes.regimen.courses[0].doses[0].amount == 60.0
 
 
+def test_back_at_the_count_before_treatment(source):
+    found = pkpd.forecast(
+        source, EARLY, CLOFARABINE, 45, bank=500, engine="importance",
+        back={"neutrophils": "baseline", "platelets": 20},
+    )  # fmt: skip
+    assert "of 100 such patients have neutrophils back at their baseline" in found.sentence()
+    name = "neutrophils >= baseline"
+    assert name in found.summary()
+    assert found.plot().axes[-1].get_legend().get_texts()[0].get_text() == "neutrophils ≥ baseline"
+    bank = found.weighed[1].bank
+    np.testing.assert_array_equal(
+        bank.recovery["both"], np.maximum(bank.recovery[name], bank.recovery["platelets >= 20"])
+    )
+    # at the time of return the count is that of the first morning
+    days = bank.recovery[name]
+    for i in np.flatnonzero(np.isfinite(days) & (days > 0) & (days < 40))[:20]:
+        there = bank.counted("neutrophils", float(days[i]), np.array([i]))[0]
+        assert there == pytest.approx(bank.counted("neutrophils", 0.0, np.array([i]))[0], rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -212,6 +244,10 @@ def test_bodies_and_doses_of_the_table_are_used(source):
         ({"until_day": 5}, "the last count is of day 8, the forecast ends on 5"),
         ({"bank": 10}, "bank: 10; allowed"),
         ({"back": {"basophils": 1.0}}, "basophils of 1; allowed"),
+        (
+            {"back": {"neutrophils": "start"}},
+            'neutrophils of start; allowed: counts above 0 (10^9/L), or "baseline"',
+        ),
         ({"rule": "leukemia_d56_generic"}, "it looks at day 56, and the forecast ends on day 40"),
         ({"clock": "induction"}, "no course 'induction'"),
         ({"patient": {"DAY": [8], "WBC": [3.0]}}, "counts of wbc, which the source does not have"),
@@ -267,6 +303,16 @@ def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
         "forecast.csv",
         "forecast_x_1.svg",
     ]
+    asked = ["--back", "neutrophils 1", "--back", "platelets >= 50"]
+    done = CliRunner().invoke(app, ["forecast", *words, *small, *asked])
+    assert done.exit_code == 0, done.output
+    assert re.findall(r"^[a-z]+ >= [0-9.]+", done.output, re.M) == [
+        "neutrophils >= 1",
+        "platelets >= 50",
+    ]
+    done = CliRunner().invoke(app, ["forecast", *words, "--back", "platelets fifty"])
+    assert done.exit_code == 2
+    assert "--back: 'platelets fifty' is no line with a count" in " ".join(done.output.split())
     done = CliRunner().invoke(app, ["forecast", *words, "--cohort", "nobody"])
     assert done.exit_code == 2
     assert "there is no cohort 'nobody'" in done.output

@@ -49,6 +49,20 @@ def test_rows_of_one_count_each_and_many_patients(tmp_path):
     np.testing.assert_array_equal(seen[0].value, [3.0, 0.4])
 
 
+def test_a_file_of_one_patient_is_read_by_its_own_lines(tmp_path):
+    """Marks that open no quotation elsewhere, an empty line: places are those of the file."""
+    path = tmp_path / "one.csv"
+    path.write_text("DAY,ANC,NOTE\n1,3,a\n\n8,0.4,b\n")
+    (seen,), _ = read_seen(path)
+    np.testing.assert_array_equal(seen.value, [3.0, 0.4])
+    path.write_text("DAY,ANC,NOTE\n1,3,a\n\n8,-4,b\n")
+    with pytest.raises(PkpdError, match=r"one\.csv, row 4"):
+        read_seen(path)
+    path.write_text('DAY,ANC,".\n8,0.4,\n')
+    with pytest.raises(PkpdError):
+        read_seen(path)
+
+
 def test_counts_per_microlitre_are_converted_and_blasts_are_not():
     (seen,), _ = read_seen(
         {"DAY": [2, 8], "ANC": [900, 300], "BM_BLASTS": [30, ""]}, units="cells/uL"

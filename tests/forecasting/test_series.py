@@ -73,6 +73,7 @@ def given_past(data, b, k, target):
     return mean, np.sqrt(total[-1, -1] - weights @ total[:-1, -1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "visits", "bank"), [("importance", 8, 8000), ("auto", 45, 2000)]
 )
@@ -114,6 +115,7 @@ def test_the_most_probable_member_is_surer_of_itself():
     assert (spread[1] < spread[0]).all()
 
 
+@pytest.mark.slow
 def test_student_errors_and_own_noise_are_calibrated():
     """Series simulated from the model: the probability transform of the next count is uniform."""
     made = model(nu=4.0, scale="noise")

@@ -7,6 +7,7 @@ from itertools import pairwise
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.integrate import solve_ivp
 from scipy.special import lambertw
 
@@ -79,6 +80,7 @@ def test_one_compartment_is_the_lambert_function():
         assert abs(float(y[2][0]) - np.trapezoid(c, t)) < 1e-6 * float(y[2][0])
 
 
+@pytest.mark.slow
 def test_a_population_agrees_with_dop853_in_every_cell_of_a_course():
     """Means, first moments and nodes within 1e-6 of each patient's largest mean concentration."""
     n = 8
@@ -122,6 +124,7 @@ def test_a_population_agrees_with_dop853_in_every_cell_of_a_course():
     assert (worst < 1e-6).all()
 
 
+@pytest.mark.slow
 def test_it_agrees_with_the_general_solver():
     n = 40
     p = patients(n, 5)

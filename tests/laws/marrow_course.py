@@ -21,7 +21,7 @@ from pkpd.kinetics.linear import LinearPK, of_length
 from pkpd.marrow.actions import LineEffects, combined
 from pkpd.marrow.effects import Effect
 from pkpd.marrow.line_marrow import LineMarrow
-from pkpd.solve.population.cells import cells, distinct_lengths
+from pkpd.solve.grid.cells import cells, distinct_lengths
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def test_clofarabine_five_days(step, tolerance):
         np.testing.assert_allclose(got, reference, rtol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "tolerance"), [(4.0, 1.7e-5), (6.0, 6e-5)])
 def test_clofarabine_then_lenalidomide(step, tolerance, overlap_reference):
     course, days, reference = overlap_reference
@@ -88,6 +89,7 @@ def overlap_reference():
     return course, days, reference_count(course)(days)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -152,6 +154,7 @@ PACLITAXEL = Course(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("course", "step", "tolerance", "day"),
     [
@@ -241,6 +244,7 @@ def landmarks(count):
     return y.min(), *last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_table_of_typical_patients(name):
     course = triphosphate_course(name)

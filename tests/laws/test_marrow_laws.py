@@ -83,6 +83,7 @@ def test_more_drug_never_gives_a_higher_nadir(line, p):
     assert nadir[-1] < nadir[0] - 0.5
 
 
+@pytest.mark.slow
 def test_split_infusion_is_the_whole_infusion():
     whole = infusions({"Emax": 1.25, "EC50": 2.0}, (0.0,), (30.0,), (3.0,))
     split = infusions({"Emax": 1.25, "EC50": 2.0}, (0.0, 1.0), (10.0, 20.0), (1.0, 2.0))
@@ -95,6 +96,7 @@ def test_split_infusion_is_the_whole_infusion():
     np.testing.assert_allclose(results[0], results[1], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_superposition_of_linear_kinetics():
     """Driver moments of three doses and an infusion are the sums of those of each alone."""
     pk = TransitAbsorption(1, unit="umol/L")
@@ -111,6 +113,7 @@ def test_superposition_of_linear_kinetics():
         x = pk.advance(prop, x, jnp.asarray(rates))
 
 
+@pytest.mark.slow
 def test_order_of_lanes_does_not_matter():
     rng = np.random.default_rng(3)
     order = rng.permutation(7)
@@ -129,6 +132,7 @@ def test_order_of_lanes_does_not_matter():
     np.testing.assert_allclose(first[1][:, order], second[1], rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_additive_and_bliss_courses_agree_with_the_reference():
     drugs = (infusions({"Emax": 0.9, "EC50": 1.0}), oral((25.0,) * 5))
     p = {"baseline": 4.5, "set_point": 4.5, "MTT": 120.0, "gamma": 0.17}
@@ -155,6 +159,7 @@ def test_counts_stay_positive_and_finite(ec50, gamma, mtt):
     assert np.all(np.isfinite(slope))
 
 
+@pytest.mark.slow
 def test_gradient_in_every_parameter_agrees_with_finite_differences():
     """d log count(day 9) / d log parameter, reverse mode against central differences."""
     line = Friberg(circulation="own")

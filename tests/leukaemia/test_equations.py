@@ -124,9 +124,14 @@ def test_blasts_grow_logistically_and_crowd_out(theta):
 
 
 @pytest.mark.parametrize(
-    ("effect", "rule"), [("emax", "capped"), ("linear", "capped"), ("linear", "kept"),
-                         ("linear", "off")]
-)  # fmt: skip
+    ("effect", "rule"),
+    [
+        ("emax", "capped"),
+        ("linear", "kept"),
+        pytest.param("linear", "capped", marks=pytest.mark.slow),
+        pytest.param("linear", "off", marks=pytest.mark.slow),
+    ],
+)
 def test_rules_for_an_effect_above_one_agree_with_the_reference(theta, effect, rule):
     variant = Variant(effect=effect, effect_above_one=rule)
     plan = arm(("lenalidomide", 25, "mg", "1-21", "oral"), disease="myeloma", horizon=30)

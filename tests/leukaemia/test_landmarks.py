@@ -74,6 +74,7 @@ def test_study_figures_of_induction(induction):
     assert np.median(induction.baseline["platelets"]) == pytest.approx(60.0, rel=0.1)
 
 
+@pytest.mark.slow
 def test_study_figures_of_variants(induction):
     """No early pool: day 10; no reserve: 10 % and 51 % late; crowding or block: no more than a
     day. Its clofarabine combination: 16-18 % late."""
@@ -139,6 +140,7 @@ def test_card_values_meet_growth_factor_and_consolidation():
     assert 5.0 <= np.median(below[below > 0]) <= 10.0
 
 
+@pytest.mark.slow
 def test_card_values_meet_clofarabine():
     """Alone at 30 mg/m^2 in older patients: remission 46-48 %, in 34 d (25-78); with
     cyclophosphamide: mean 34 d (17-78); MTDs of 2, 3 and 4 mg/m^2 without leukaemia."""

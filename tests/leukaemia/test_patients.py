@@ -7,8 +7,8 @@ import pytest
 from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
 from pkpd.errors import PkpdError
-from pkpd.leukaemia.arm_outcomes import PreparedArms, outcomes_of_arms, population_outcomes
-from pkpd.leukaemia.drug_effects import drug_name, intensity, known_drugs, prepare_regimen
+from pkpd.leukaemia.arm_outcomes import PreparedArms, population_outcomes
+from pkpd.leukaemia.drug_effects import drug_name, intensity, prepare_regimen
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards, value_of, with_changes
 from pkpd.leukaemia.patients import SCORES, Who, arm_patients, random_scores, who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
@@ -52,7 +52,7 @@ def test_intensities_and_names_of_drugs():
         2.0 * intensity(theta, "etoposide", 400.0)
     )
     assert drug_name(" CPX-351 ") == "cpx_351"
-    assert "lenalidomide" in known_drugs()
+    assert drug_name("Lenalidomide") == "lenalidomide"
     with pytest.raises(PkpdError, match="did you mean 'clofarabine'"):
         drug_name("clofarabin")
 
@@ -67,7 +67,7 @@ def test_scores_are_fixed_uniform_and_named():
 
 
 def test_patients_follow_the_population():
-    theta = default_theta()
+    theta = default_theta() | {"rho_age": 0.0, "capacity_age": 0.0}
     source = who(arm(), 2048, 3)
     p = arm_patients(arm(), theta, source, FULL).parameters
     assert np.median(p["rho"]) == pytest.approx(0.251, rel=0.01)
@@ -75,16 +75,35 @@ def test_patients_follow_the_population():
     assert np.median(p["blasts_start"]) == pytest.approx(0.60, rel=0.01)
     assert p["stem_start"].max() <= 1.0
     assert (p["capacity"] >= p["stem_start"]).all()
-    other = arm_patients(arm(), with_changes({"rho": 0.3}), source, FULL).parameters
+    other = arm_patients(arm(), theta | {"rho": 0.3}, source, FULL).parameters
     np.testing.assert_allclose(other["rho"] / p["rho"], 0.3 / 0.251)
     np.testing.assert_array_equal(other["stem_start"], p["stem_start"])
 
 
-def test_age_acts_on_blasts_and_on_what_a_marrow_regains():
+def test_below_forty_age_changes_neither_marrow_nor_blasts():
+    """The slopes are of adults: those of 8 and of 39 years are as those of 40."""
+    made = Arm(name="x", disease="aml_relapsed", schedule=ArmSchedule(None, 60), age=45.0)
+    slopes = {"resistance_age": 0.2, "capacity_age": 0.1, "rho_age": 0.1}
+    source = who(made, 400, 1, "x")
+    flat, sloped = (
+        arm_patients(made, default_theta() | dict.fromkeys(slopes, 0.0) | more, source, FULL)
+        for more in ({}, slopes)
+    )
+    age = flat.parameters["age"]
+    young = age <= 40.0
+    assert 0.1 < young.mean() < 0.5
+    for name, slope in (("rho", 0.1), ("resistance", 0.2)):
+        ratio = sloped.parameters[name] / flat.parameters[name]
+        np.testing.assert_allclose(ratio[young], np.exp(2.0 * slope), rtol=1e-12)
+        assert (ratio[~young] < ratio[young].min()).all()
+
+
+def test_age_acts_on_blasts_regrowth_and_what_a_marrow_regains():
     made = Arm(name="x", disease="aml", schedule=ArmSchedule(None, 60), age=66.0)
-    theta, source = default_theta(), who(made, 200, 1, "x")
+    theta = default_theta() | {"resistance_age": 0.0, "capacity_age": 0.0, "rho_age": 0.0}
+    source = who(made, 200, 1, "x")
     plain = arm_patients(made, theta, source, FULL).parameters
-    older = (plain["age"] - 60.0) / 10.0
+    older = (np.maximum(plain["age"], 40.0) - 60.0) / 10.0
     assert np.ptp(older) > 1.0
     changed = arm_patients(
         made, theta | {"resistance_age": 0.2, "capacity_age": 0.1}, source, FULL
@@ -93,6 +112,9 @@ def test_age_acts_on_blasts_and_on_what_a_marrow_regains():
     np.testing.assert_allclose(changed["resistance"], expected, rtol=1e-12)
     by_chemotherapy = plain["kill_blasts"] * np.exp(-0.2 * older)
     np.testing.assert_allclose(changed["kill_blasts"], by_chemotherapy, rtol=1e-12)
+    slower = arm_patients(made, theta | {"rho_age": 0.1}, source, FULL).parameters
+    for name in ("rho", "rho_platelet"):
+        np.testing.assert_allclose(slower[name], plain[name] * np.exp(-0.1 * older), rtol=1e-12)
     # capacities are not below the early pool at the start
     free = (plain["capacity"] > plain["stem_start"]) & (changed["capacity"] > changed["stem_start"])
     assert free.mean() > 0.9
@@ -130,7 +152,7 @@ def test_myelodysplasia_is_in_balance_until_the_clone_is_killed():
 def test_same_seed_same_numbers_and_arms_do_not_interfere():
     theta = default_theta()
     plans = [arm(*SEVEN_THREE), Arm("other", arm(*SEVEN_THREE).schedule, "aml_unfit")]
-    first = outcomes_of_arms(plans, theta, 128)
+    first = list(PreparedArms(plans, [who(plan, 128, 1) for plan in plans]).outcomes(theta))
     again = population_outcomes(plans[1], theta, 128)
     np.testing.assert_array_equal(first[1].cr_day, again.cr_day)
     np.testing.assert_array_equal(first[1].course.neutrophils, again.course.neutrophils)

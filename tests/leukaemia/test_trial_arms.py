@@ -13,6 +13,7 @@ from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.trial_arms import arms_of_trial
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", card_names("trials"))
 def test_every_cohort_of_every_trial_runs(name):
     trial = load_trial(name)

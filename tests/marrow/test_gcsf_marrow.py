@@ -75,6 +75,7 @@ def test_derivative_is_the_published_one_in_counts():
     np.testing.assert_allclose(got, published, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("g_csf", ["algebraic", "state"])
 def test_no_drug_is_a_stable_steady_state_for_a_year(g_csf):
     line = GcsfMarrow(g_csf=g_csf)

@@ -56,6 +56,7 @@ def test_it_is_a_marrow():
     assert isinstance(LeukaemicMarrow(), Marrow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "linear_lenalidomide_kept", "feedback_by_count"])
 def test_steps_follow_the_equations_at_second_order(name):
     variant = VARIANTS[name]
@@ -198,6 +199,7 @@ def test_the_balance_at_the_start_has_the_derivative_of_the_balance():
     assert slope == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_mechanisms_that_are_left_out_change_nothing_where_they_are_idle():
     full, lean = LeukaemicMarrow(), LeukaemicMarrow(injury=False, pegfilgrastim=False, care=False)
     p = {k: jnp.asarray(v) for k, v in parameters(8).items() if k in full.parameters}

@@ -74,6 +74,7 @@ def test_a_card_describes_its_line():
         assert line_of_card(load_model_card("marrow", name)) == line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
 def test_a_card_gives_all_that_its_line_reads_and_a_marrow_that_settles(name):
     model = load_model(drugs=[], replace={"neutrophils": name})
@@ -101,6 +102,7 @@ def test_the_values_are_those_that_were_transcribed():
         np.testing.assert_allclose(got[f"neutrophils.{name}"], value, rtol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
 def test_no_drug_leaves_the_neutrophils_alone_for_a_year(name):
     regimen = on_off("dexamethasone", "40 mg", on=4, off=24, cycles=13)  # no effect on counts
@@ -110,6 +112,7 @@ def test_no_drug_leaves_the_neutrophils_alone_for_a_year(name):
     np.testing.assert_allclose(count, set_point[:, None] + 0.0 * count, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
 @pytest.mark.parametrize("course", [KILL, EFFECT], ids=lambda course: course.drugs[0])
 def test_neutrophils_fall_and_recover_after_a_course(name, course):

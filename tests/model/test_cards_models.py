@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pkpd.cards.checking import check_card
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.cards.files import card_folder, card_names
-from pkpd.cards.model_cards import check_card, load_model_card
+from pkpd.cards.model_cards import load_model_card
 from pkpd.cards.relations import STATUSES
 from pkpd.units import INTERNAL_UNITS
 

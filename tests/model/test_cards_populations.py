@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import pkpd
+from pkpd.cards.checking import check_card
 from pkpd.cards.files import card_folder, card_names
-from pkpd.cards.model_cards import check_card
 from pkpd.cards.population_cards import MARROW_SETTINGS, load_population
 from pkpd.cards.relations import STATUSES
 from pkpd.errors import CardError

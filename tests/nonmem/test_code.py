@@ -142,6 +142,7 @@ def test_names_are_replaced_as_wholes():
         (("CL = ",), "ends too soon"),
         (("CL = (1+2",), "')' is missing"),
         (("CL = 3 $ 4",), "is not understood"),
+        (("CL = 1E400",), "is too large a number"),
         (("IF (X.EQ.1) THEN", "CL = 2"), "no ENDIF"),
         (("ENDIF",), "ENDIF without an IF"),
         (("CL = 1.FOO.2",), "is not expected"),

@@ -102,7 +102,18 @@ def test_partial_correlations_give_the_block_back():
         ("OMEGA", ["0"], "a variance of 0"),
         ("OMEGA", ["BLOCK(2) 1 2"], "BLOCK(2) has 2 values"),
         ("OMEGA", ["BLOCK(2) 1 2 1"], "not positive definite"),
+        ("OMEGA", ["BLOCK(2) 1 1.1 1"], "not positive definite"),
+        ("OMEGA", ["BLOCK(2) 0.5 0.1 1E400"], "not positive definite"),
+        ("OMEGA", ["BLOCK(2) 0.5 0 0"], "not positive definite"),
+        ("OMEGA", ["1E400"], "a variance of inf"),
         ("OMEGA", ["BLOCK(2) SAME"], "SAME without a block"),
+        ("OMEGA", ["BLOCK() 1"], "BLOCK with no number; allowed: one whole number from 1 to 1000"),
+        ("OMEGA", [f"BLOCK({'9' * 400}) 1"], "BLOCK with inf"),
+        ("OMEGA", ["BLOCK(100000) VALUES(1,0)"], "BLOCK with 100000"),
+        ("OMEGA", ["BLOCK(2) VALUES(1)"], "VALUES has 1 numbers"),
+        ("OMEGA", ["BLOCK(1) SAME(1.5)"], "SAME with 1.5"),
+        ("OMEGA", ["(1)x1000000000"], "X1000000000 with 1e+09"),
+        ("THETA", [f"(0,1,2)x{'9' * 5000}"], "with inf"),
     ],
 )
 def test_what_has_no_meaning_is_refused(name, lines, words):
@@ -119,8 +130,9 @@ def test_what_has_no_meaning_is_refused(name, lines, words):
         ("METH=COND", "foce", 0),
         ("METHOD=0", "fo", 0),
         ("MAXEVAL=0", "fo", 0),
-        ("METHOD=COND LAPLACE LIKE", "laplace", 1),
-        ("METHOD=1 LAPLACIAN -2LL", "laplace", 2),
+        ("METHOD=COND LAPLACE LIKE", "laplace-nointer", 1),
+        ("METHOD=1 LAPLACIAN -2LL", "laplace-nointer", 2),
+        ("METHOD=1 LAPLACIAN INTER", "laplace", 0),
         ("METHOD=SAEM NBURN=500", "", 0),
         ("METHOD=IMP EONLY=1", "", 0),
     ],
@@ -128,3 +140,8 @@ def test_what_has_no_meaning_is_refused(name, lines, words):
 def test_steps_of_estimation(text, method, likelihood):
     (step,) = read_steps([record("ESTIMATION", text)])
     assert (step.method, step.likelihood) == (method, likelihood)
+
+
+def test_correlations_of_one_are_read():
+    (block,) = read_blocks([record("OMEGA", "BLOCK(2) 0.04 0.06 0.09")])
+    assert partial_correlations(block.covariance)[0] == pytest.approx(1.0, abs=1e-4)

@@ -210,6 +210,69 @@ def test_a_collecting_compartment_is_emptied_and_another_switched_off(tmp_path):
     np.testing.assert_allclose(mean, wanted, rtol=1e-9, atol=1e-9)
 
 
+BACK = """ID,TIME,AMT,RATE,CMT,EVID,MDV,DV,WT,LEVEL
+1,0,100,0,1,1,1,.,70,1
+1,2,.,.,2,0,0,15,70,2
+1,3,.,.,-1,2,1,.,70,3
+1,4,.,.,1,0,0,1,70,4
+1,5,.,.,1,2,1,.,70,5
+1,5,.,.,1,0,0,1,70,5
+1,6,50,0,1,1,1,.,70,5
+1,8,.,.,1,0,0,1,70,5
+1,9,.,.,2,0,0,1,70,5
+1,9,.,.,-1,2,1,.,70,5
+1,10,30,0,1,1,1,.,70,5
+1,12,.,.,1,0,0,1,70,5
+1,13,.,.,2,0,0,1,70,5
+2,0,100,0,1,1,1,.,70,1
+2,6,.,.,1,0,0,5,70,2
+2,7,.,.,-1,2,1,.,70,2
+2,7,.,.,1,2,1,.,70,2
+"""
+
+
+def switching(slope="-CL/V*A(1)"):
+    """A compartment that feeds another one, whose own amount is eliminated, too."""
+    head = "$SUBS ADVAN6 TOL=5\n$MODEL COMP=(CENTRAL) COMP=(NEXT)\n"
+    des = f"$DES\nDADT(1)={slope}\nDADT(2)=CL/V*A(1)-0.3*A(2)\n$ERROR"
+    text = ADVAN1.replace("$SUBROUTINES ADVAN1 TRANS2\n", head).replace("$ERROR", des)
+    return text.replace("Y = F*(1+EPS(1))", "Y = F + EPS(1)").replace("S1 = V", "F1 = 0.8")
+
+
+def test_a_compartment_that_comes_back_begins_anew(tmp_path):
+    mean, _ = means_and_sds(written(tmp_path, switching(), BACK))
+    k, loss = 0.1, 0.3
+
+    def fed(dose, t, until):
+        """Amount in the second compartment, when the first was on until then."""
+        on = min(t, until)
+        at = dose * k / (loss - k) * (np.exp(-k * on) - np.exp(-loss * on))
+        return at * np.exp(-loss * (t - on))
+
+    first, second, third = 80, 40, 24
+    wanted = [
+        *(fed(first, 2, 3), 0.0, 0.0, second * np.exp(-k * 2)),
+        fed(first, 9, 3) + fed(second, 3, 9),
+        third * np.exp(-k * 2),
+        fed(first, 13, 3) + fed(second, 7, 3) + fed(third, 3, 9),
+        80 * np.exp(-k * 6),
+    ]
+    np.testing.assert_allclose(mean, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "words"),
+    [
+        (switching("-CL/V*A(1)/(1+A(1))"), BACK, r"row 6, ID 1.*compartment 1.*switched on again"),
+        (switching(), BACK.replace("6,50,0", "6,50,25"), "row 6.*on again and takes infusions"),
+        (switching().replace("F1 = 0.8", "ALAG1 = 1"), BACK, "row 6, ID 1.*without a lag"),
+    ],
+)
+def test_a_compartment_that_comes_back_otherwise_is_refused(tmp_path, text, data, words):
+    with pytest.raises(PkpdError, match=words):
+        means_and_sds(written(tmp_path, text, data))
+
+
 @pytest.mark.slow
 def test_linear_kinetics_that_drive_a_nonlinear_effect_are_solved_exactly(tmp_path):
     text = (
@@ -263,7 +326,7 @@ $EST METHOD=%s
 )
 
 
-@pytest.mark.parametrize("method", ["fo", "foce", "focei", "laplace"])
+@pytest.mark.parametrize("method", ["fo", "foce", "focei", "laplace", "laplace-nointer"])
 def test_every_objective_is_exact_for_a_linear_model(tmp_path, method):
     stream = written(tmp_path, LINEAR % "1 INTER")
     seen = stream.data.observations
@@ -285,6 +348,8 @@ def test_every_objective_is_exact_for_a_linear_model(tmp_path, method):
         ("$EST", "$MIX\nNSPOP=2\n$EST", "line 14, $MIX: $MIX (a mixture of populations)"),
         ("ADVAN1 TRANS2", "ADVAN1 TRANS4", "line 4, $SUBROUTINES: TRANS4 with ADVAN1"),
         ("ADVAN1 TRANS2", "ADVAN15", "ADVAN15 (algebraic equations)"),
+        ("ADVAN1 TRANS2", f"ADVAN{'9' * 5000}", "ADVAN999999999"),
+        ("ADVAN1 TRANS2", "ADVAN7 TRANS1\n$MODEL NCOMP=100000", "100000 compartments; allowed"),
         ("V = THETA(2)", "VX = THETA(2)", "V is read and never set"),
         ("THETA(2)*EXP", "THETA(7)*EXP", "line 7, $PK: THETA(7) is read, and there are 2"),
         ("F*(1", "F*Q9*(1", "line 10, $ERROR: Q9 is read and never set"),

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from typer.testing import CliRunner
 
 from pkpd.cli import app
-from pkpd.nonmem.listing import read_estimates, read_listing, read_table
+from pkpd.nonmem.listing import OWN, read_estimates, read_listing, read_table
 from tests.nonmem.streams import INPUT, written
 
 STREAM = (
@@ -96,6 +96,16 @@ def test_a_listing_that_agrees(tmp_path):
     )
     assert str(found).endswith("verified")
     assert "NOT" not in str(found)
+
+
+def test_a_listing_that_pkpd_wrote_is_not_called_nonmems(tmp_path):
+    stream = with_listing(tmp_path)
+    listing = tmp_path / "run1.lst"
+    listing.write_text(f"{OWN}\n{listing.read_text()}")
+    told = str(stream.verify())
+    assert "as written" in told
+    assert "NONMEM " not in told
+    assert told.endswith("nothing of NONMEM's was there to compare with")
 
 
 def test_a_listing_that_does_not_agree(tmp_path):

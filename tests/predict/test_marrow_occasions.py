@@ -284,7 +284,10 @@ def test_derivatives_by_every_stretch_match_differences_of_the_tight_solution(na
     n = len(pieces(case))
 
     def predict(kind):
-        return jax.jacrev(lambda logs: jnp.log(case.predictor(kind(scaled(case, logs, jnp)))))
+        # one program; the operations one by one are 140
+        return jax.jit(
+            jax.jacrev(lambda logs: jnp.log(case.predictor(kind(scaled(case, logs, jnp)))))
+        )
 
     followed, recorded = (np.asarray(predict(kind)(jnp.zeros(n))) for kind in (FollowingData, dict))
     step = 2e-3
@@ -344,6 +347,7 @@ def test_likelihood_with_variability_between_occasions_is_that_of_the_general_en
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_derivatives_stay_right_where_values_agree_by_chance():
     """At zero a trend in time changes no value, but its derivative is not that of one record."""
     case = occasions()

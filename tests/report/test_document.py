@@ -68,6 +68,7 @@ def test_report_holds_its_figures_and_loads_nothing(folder):
     assert {p.suffix for p in (folder / "figures").iterdir()} == {".svg", ".png", ".pdf"}
 
 
+@pytest.mark.slow
 def test_figures_are_written_as_asked(tmp_path):
     result = synthetic.make_result((1,))
     tables.write_results(result, tmp_path)

@@ -12,8 +12,8 @@ import pytest
 
 import pkpd
 from pkpd.errors import PkpdError
-from pkpd.fitting.fit import Fit
 from pkpd.fitting.model.population_parameters import RandomEffects, start_values
+from pkpd.fitting.sampled import Fit
 from pkpd.models import PopulationModel, compartments, parameter, residual
 from pkpd.nonmem import read_estimates, read_iterations, read_listing, read_table
 from pkpd.nonmem.values import at_estimates

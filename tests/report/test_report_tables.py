@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from dataclasses import astuple, replace
 
 import numpy as np
@@ -120,6 +119,13 @@ def test_partial_files_leave_an_earlier_run_alone_and_go_when_done(result, writt
         "curves_nct01681537.partial.nc",
     }
     assert {n: (written / n).read_bytes() for n in before} == before
+    # another cohort: what is there of complete trials stays, and is not written again
+    of_trial = [written / name for name in names - {"results.partial.csv"}]
+    for path in of_trial:
+        path.write_bytes(b"as it was")
+    tables.write_partial(written, first.rows[:2], [first], there=1)
+    assert same(tables.read_rows(written / "results.partial.csv"), first.rows[:2])
+    assert {path.read_bytes() for path in of_trial} == {b"as it was"}
     tables.write_partial(written, first.rows[:3])  # a new run starts: old partial files go
     assert {p.name for p in written.glob("*.partial.*")} == {"results.partial.csv"}
     tables.write_results(result, written, figures=False)
@@ -150,21 +156,6 @@ def test_a_listed_file_outside_the_folder_is_never_removed(result, written):
     (written / "results.json").write_text(json.dumps(listed))
     tables.write_results(result, written, figures=False)
     assert outside.exists()
-
-
-def test_atomic_keeps_the_old_file_on_failure(tmp_path):
-    target = tmp_path / "a.csv"
-    target.write_text("old")
-
-    def write_half():
-        with tables.atomic(target) as path:
-            path.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_half()
-    assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.csv"]
 
 
 def test_a_file_in_the_way_is_told(tmp_path, result):

@@ -92,6 +92,7 @@ def test_without_delays_the_plan_gives_the_planned_doses(regimen, horizon):
     same(follow(regimen, zeros).doses, administrations(regimen, horizon))
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(regimens(static=False), st.data())
 def test_plan_and_reference_agree_for_any_counts(regimen, data):

@@ -56,6 +56,7 @@ def test_unknown_line():
         ({"cap_mg": 0.0}, "the largest dose is 0 mg"),
         ({"strengths_mg": (5.0, -1.0)}, "a capsule strength is -1"),
         ({"strengths_mg": (2.0, 5.0)}, "5 mg is not a multiple"),
+        ({"strengths_mg": (1e-308, 5.0)}, "5 mg is not a multiple"),
         ({"strengths_mg": (2.5, 5.0), "cap_mg": 6.0}, "is not a multiple"),
         ({"drug": " "}, "no name"),
         ({"status": "guessed"}, "status is 'guessed'"),

@@ -190,6 +190,25 @@ def test_a_limit_that_nothing_keeps_is_one_sentence_with_the_nearest(menu):
     assert "0 of 4 schedules keep" in result.summary()
 
 
+def test_schedules_beyond_the_limit_are_named_with_their_probability(found, menu):
+    (answer,) = found.answers.values()
+    risks = {m: answer.figures[m]["dlt"].by_draw for m in found.members}
+    least = {m: float(np.max(r)) for m, r in risks.items()}
+    between = Limit("dlt", at_most=(least["low"] + least["high"]) / 2, probability=0.01)
+    cut = search_schedules(menu, marrow="friberg", repeat=False, limits=[between])
+    lines = [line for line in cut.summary().splitlines() if line.startswith("Beyond a limit: ")]
+    beyond = {m: float(np.mean(np.asarray(r) > between.at_most)) for m, r in risks.items()}
+    refused = [m for m in cut.members if beyond[m] > 0.01]
+    assert "high" in refused
+    assert "low" not in refused
+    assert lines == [
+        "Beyond a limit: "
+        + "; ".join(f"{m} ({beyond[m]:.2f})" for m in sorted(refused, key=lambda m: beyond[m]))
+        + "."
+    ]
+    assert "Beyond a limit" not in found.summary()
+
+
 def test_limits_of_what_the_marrow_lacks_and_runs_too_large_are_refused(menu):
     limits = [Limit("remission", at_least=0.2)]
     with pytest.raises(PkpdError, match="limit of remission: the marrow that answers"):

@@ -9,8 +9,8 @@ import pytest
 from numba import njit
 
 from pkpd.errors import PkpdError
-from pkpd.solve.bridge.program import evaluate, program
-from pkpd.solve.compiled.lanes import WIDTH, vectors
+from pkpd.solve.bridge.lanes import WIDTH, vectors
+from pkpd.solve.bridge.program import evaluate, in_two, program
 
 
 def run(function, inputs, outputs, data, adds=False):
@@ -91,3 +91,52 @@ def test_another_function_has_another_key_and_the_same_one_the_same():
 def test_what_cannot_be_a_program_is_refused(function, words):
     with pytest.raises(PkpdError, match=words):
         program(function, [(0, 0)], [(1, 0)])
+
+
+def test_a_program_in_two_parts_gives_the_very_numbers_of_the_whole():
+    """Also where some inputs are known numbers; products are fused as in the whole program."""
+
+    def cell(x, p, h, u):
+        e = jnp.exp(-p * h)
+        gone = (p * h + u) * x + jnp.where(p > 1.0, e * p, u * p)
+        kept = x * e + (1.0 - e) * (1.0 + u * p) - u * x
+        return gone, kept / (1.0 + p * p), jnp.log(p + h)
+
+    rng = np.random.default_rng(3)
+    data = rng.uniform(0.1, 2.0, (4, WIDTH))
+    data[3] = 0.0
+    inputs, outputs = [(0, i) for i in range(4)], [(1, i) for i in range(3)]
+    whole = run(cell, inputs, outputs, (data, np.zeros((3, WIDTH))))
+    np.testing.assert_allclose(whole, jax.vmap(cell)(*data), rtol=1e-14)
+    made = program(cell, inputs, outputs)
+    steps = {}
+    for fixed in ({}, {(0, 3): 0.0}):
+        two = in_two(made, {(0, 1), (0, 2)}, fixed, 2)
+        before, after = two.before.key, two.after.key
+        steps[bool(fixed)] = [step.name for step in two.after.operations.steps]
+        kept, out = np.zeros((two.rows, WIDTH)), np.zeros((3, WIDTH))
+
+        @njit
+        def kernel(a, b, c, before=before, after=after):
+            x, y, z = vectors(a, 0), vectors(b, 0), vectors(c, 0)
+            evaluate(before, x, y, z, y, y, y, y)
+            evaluate(after, x, y, z, y, y, y, y)
+
+        kernel(data.reshape(-1), out.reshape(-1), kept.reshape(-1))
+        np.testing.assert_array_equal(out, whole)
+    # exponential and logarithm are of what is held
+    assert not {"exp", "log"} & set(steps[False])
+    assert len(steps[True]) < len(steps[False])
+
+
+def test_numbers_are_carried_through_operations():
+    def function(x, u):
+        return u * x + (1.0 - u) * x, x * 1.0 + 0.0, u * u
+
+    ops = in_two(program(function, [(0, 0), (0, 1)], [(1, i) for i in range(3)]), (), {}, 2)
+    assert ops.rows == 0
+    for number, left in ((0.0, 0), (1.0, 0), (0.5, 2)):
+        made = program(function, [(0, 0), (0, 1)], [(1, i) for i in range(3)])
+        two = in_two(made, (), {(0, 1): number}, 2)
+        assert len(two.after.operations.steps) == left
+        assert two.after.operations.results[1:] == (0, number * number)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pkpd.errors import PkpdError
-from pkpd.solve.population.cells import cells, day_cells, distinct_lengths
+from pkpd.solve.grid.cells import cells, day_cells, distinct_lengths
 
 times = st.lists(st.floats(-10.0, 120.0), max_size=12)
 

@@ -216,29 +216,25 @@ def test_steady_state_is_many_doses():
         agree(found[1:, 1:], expected[:, 1:], SMOOTH)
 
 
-def test_constant_infusion_and_added_steady_state():
+def test_constant_infusion_added_steady_state_and_none_at_all():
     events = EventTable.from_columns(
-        [1, 1, 2, 2, 2],
-        np.zeros(5),
-        evid=[1, 0, 1, 1, 0],
-        amt=[0, 0, 10, 0, 0],
-        cmt=[2, 0, 3, 2, 0],
-        ss=[1, 0, 0, 2, 0],
-        rate=[4, 0, 0, 4, 0],
+        [1, 1, 2, 2, 2, 3, 3],
+        np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]),
+        evid=[1, 0, 1, 1, 0, 1, 0],
+        amt=[0, 0, 10, 0, 0, 0, 0],
+        cmt=[2, 0, 3, 2, 0, 2, 0],
+        ss=[1, 0, 0, 2, 0, 1, 0],
+        rate=[4, 0, 0, 4, 0, 12, 0],  # Vmax is 8
     )
     central = P["V"] * P["Km"] * 4.0 / (P["Vmax"] - 4.0)  # input equals elimination
     response = P["R0"] / (1.0 + central / P["V"] / P["IC50"])
-    states = np.asarray(solve_events(MODEL, events, P))[:, -1]
+    solution = solve_events_checked(MODEL, events, P)
+    states = solution.states[[0, 1], [1, 2]]
     # what SS = 2 adds is the deviation from the initial states
     expected = [[0.0, central, response], [0.0, central, response + 10.0]]
     np.testing.assert_allclose(states, expected, rtol=1e-7, atol=1e-9)
-
-
-def test_no_steady_state_is_told():
-    events = table([(0.0, {"ss": 1, "rate": 12, "cmt": 2})], [1.0])  # Vmax is 8
-    solution = solve_events_checked(MODEL, events, P)
-    assert solution.code[0] == LaneStatus.EXPLODED
-    assert "subject 1: no steady state was found" in solution.detail[0]
+    assert solution.code.tolist() == [0, 0, LaneStatus.EXPLODED]
+    assert "subject 3: no steady state was found" in solution.detail[2]
 
 
 def test_derivatives_against_differences_of_dop853():
@@ -405,23 +401,30 @@ def test_a_stiff_subject_is_solved_again_and_the_others_stay():
         np.testing.assert_allclose(solution.states[b, 1:], exact, rtol=1e-5, atol=1e-5)
 
 
-def test_an_exploding_subject_is_explained_and_does_not_touch_the_others():
-    """dy/dt = k y^2 from 1 is infinite at 1/k."""
-    system = OdeSystem(
-        "runaway",
-        ("y",),
-        ("k",),
-        lambda t, y, u, p: (p["k"] * y[0] ** 2,),
-        lambda p: (1.0 + 0 * p["k"],),
-    )
+# dy/dt = k y^2 from 1 is infinite at 1/k
+RUNAWAY = OdeSystem(
+    "runaway",
+    ("y",),
+    ("k",),
+    lambda t, y, u, p: (p["k"] * y[0] ** 2,),
+    lambda p: (1.0 + 0 * p["k"],),
+)
+RUNS = np.array([0.1, 0.4, 0.2])
+
+
+def test_an_exploding_subject_is_explained():
     events = still(3, [0.0, 1.0, 2.0, 3.0])
-    k = np.array([0.1, 0.4, 0.2])
-    solution = solve_events_checked(system, events, {"k": k})
+    solution = solve_events_checked(RUNAWAY, events, {"k": RUNS})
     assert solution.code.tolist() == [0, LaneStatus.EXPLODED, 0]
     assert "subject 1: y is not finite from 3 h on" in solution.detail[1]
 
+
+@pytest.mark.slow
+def test_an_exploding_subject_does_not_touch_the_derivatives_of_the_others():
+    events, k = still(3, [0.0, 1.0, 2.0, 3.0]), RUNS
+
     def total(scale):
-        states = solve_events(system, events, {"k": scale * k})
+        states = solve_events(RUNAWAY, events, {"k": scale * k})
         return jnp.sum(jnp.where(jnp.isfinite(states), states, 0.0))
 
     def exact(scale):
@@ -434,7 +437,7 @@ def test_an_exploding_subject_is_explained_and_does_not_touch_the_others():
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_step_is_chosen_and_stiffness_seen():
+def test_step_is_chosen():
     events, _ = population([8.0, 5.0])
     options, words = choose_solver(MODEL, events, P)
     assert options.solver == "fixed"
@@ -443,6 +446,23 @@ def test_step_is_chosen_and_stiffness_seen():
     assert np.all(solution.error < 1e-6)
     exact = oracle(SEEN, P, [(0.0, 20, 0)])
     agree(solution.states[0, 1:], exact, 1e-5)
+
+
+def test_errors_of_steps_that_an_event_ends_early_are_seen():
+    """An infusion of 2 h is one step whether steps are 32 h long or 16."""
+    events = EventTable.from_columns(
+        [1, 1], [0.0, 2.0], evid=[1, 0], amt=[200.0, 0.0], rate=[100.0, 0.0]
+    )
+    decay = OdeSystem("decay", ("central",), ("k",), lambda t, y, u, p: (-p["k"] * y[0],))
+    options = OdeOptions(max_step_h=32.0, first_step_h=32.0, tolerance=1.0)
+    solution = solve_events_checked(decay, events, {"k": 0.8}, options=options)
+    wrong = abs(solution.states[0, 1, 0] / (100.0 / 0.8 * -np.expm1(-1.6)) - 1.0)
+    assert 1e-3 < wrong < 1e-1
+    assert 0.5 * wrong < solution.error[0] < 1.5 * wrong
+
+
+@pytest.mark.slow  # every step of the ladder is tried
+def test_equations_for_which_no_steps_will_do_are_told():
     options, words = choose_solver(FAST, still(1, [0.0, 2000.0]), {"mu": 2000.0})
     assert options.solver == "diffrax-stiff"
     assert "van der Pol: no fixed steps" in words

@@ -13,7 +13,7 @@ from scipy.special import lambertw
 from pkpd.errors import DataError, PkpdError
 from pkpd.kinetics.linear import Disposition
 from pkpd.solve.general import STATUS, michaelis_menten_iv, solve_ode
-from pkpd.solve.population.cells import cells
+from pkpd.solve.grid.cells import cells
 
 # Mould 2007 (Br J Clin Pharmacol 64:278), typical values
 MOULD = {
@@ -49,6 +49,7 @@ def test_one_compartment_saturable_elimination_is_the_lambert_function():
     assert out.status[0] == 0
 
 
+@pytest.mark.slow
 def test_alemtuzumab_course_with_a_falling_count_agrees_with_dop853():
     times, amounts = np.array([0.0, 24.0, 48.0]), np.array([3.0, 10.0, 30.0])
     durations = np.full(3, 2.0)
@@ -78,6 +79,7 @@ def test_alemtuzumab_course_with_a_falling_count_agrees_with_dop853():
     assert np.all(out.status == 0)
 
 
+@pytest.mark.slow
 def test_low_concentrations_are_linear():
     """Far below Km the elimination is first order with clearance Vmax / Km."""
     times, amounts, durations = np.array([0.0]), np.array([1e-6]), np.array([2.0])
@@ -94,6 +96,7 @@ def test_low_concentrations_are_linear():
         x = pk.advance(prop, x, rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stiff", [False, True])
 def test_decay_with_boluses_and_inputs(stiff):
     edges = np.array([0.0, 1.0, 3.0])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pkpd.marrow.step import rk4_cell, rk4_cell_with_error
+from pkpd.marrow.step import rk4_cell
 
 
 def logistic(y, effect, kill, p):
@@ -52,30 +52,6 @@ def test_first_moment_tells_when_the_effect_acts():
     y = rk4_cell(chain, jnp.array([[2.0], [0.0]]), moments, 0.0, h, {})
     exact = -(2.0 * h - area * h + first)
     np.testing.assert_allclose(y[1, 0], exact, rtol=1e-13)
-
-
-def test_error_estimate_follows_the_error():
-    y0, p = jnp.full((1, 2), 0.1), {"r": jnp.array([0.7, 0.35])}
-    y, estimate = rk4_cell_with_error(
-        lambda y, e, k, p: logistic(jnp.exp(y), e, k, p) / jnp.exp(y),
-        jnp.log(y0),
-        (jnp.zeros(2), jnp.zeros(2)),
-        0.0,
-        2.0,
-        p,
-    )
-    exact = -np.log(1 + 9 * np.exp(-np.array([1.4, 0.7])))
-    error = np.abs(np.asarray(y[0]) - exact)
-    np.testing.assert_allclose(estimate, error, rtol=0.5)
-    plain = rk4_cell(
-        lambda y, e, k, p: logistic(jnp.exp(y), e, k, p) / jnp.exp(y),
-        jnp.log(y0),
-        (jnp.zeros(2), jnp.zeros(2)),
-        0.0,
-        2.0,
-        p,
-    )
-    np.testing.assert_array_equal(y, plain)
 
 
 def test_length_per_lane():

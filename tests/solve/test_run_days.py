@@ -27,7 +27,7 @@ from pkpd.schedule import Course, Criterion, Gate, Regimen, plan
 from pkpd.schedule.rules import DoseRule
 from pkpd.solve.compiled.decisions import plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
-from pkpd.solve.population.cells import day_cells
+from pkpd.solve.grid.cells import day_cells
 
 # -- a marrow that sums up exposures ---------------------------------------------------------------
 
@@ -114,10 +114,7 @@ def only(*rules, days=1):
     return Regimen((Course("only", rules, cycle_days=days),))
 
 
-@given(st.floats(0.0, 23.0), st.floats(0.0, 24.0), st.floats(0.0, 23.0))
-@settings(max_examples=30, deadline=None)
-def test_all_of_a_dose_enters(hour, length, other):
-    """Area under a level = bioavailable dose over clearance, at any hour and of any length."""
+def areas_are_doses_over_clearance(hour, length, other):
     length = min(length, 24.0 - hour)
     length = 0.0 if length < 0.01 else length
     infusion = DoseRule("a", 5.0, "mg/m^2", (1,), hour=hour, duration_h=length, route="iv")
@@ -136,6 +133,21 @@ def test_all_of_a_dose_enters(hour, length, other):
     np.testing.assert_allclose(record.morning[0, :, -1], expected, rtol=1e-9)
     expected = 0.7 * np.minimum(0.4 * 70.0 * SIZES, 30.0) / 3.0 * 3.5
     np.testing.assert_allclose(record.morning[1, :, -1], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("hour", "length", "other"), [(0.0, 0.0, 0.0), (7.3, 11.1, 22.9), (23.0, 1.0, 9.5)]
+)
+def test_all_of_a_dose_enters(hour, length, other):
+    """Area under a level = bioavailable dose over clearance."""
+    areas_are_doses_over_clearance(hour, length, other)
+
+
+@pytest.mark.slow  # each grid of a day is a program of its own
+@given(st.floats(0.0, 23.0), st.floats(0.0, 24.0), st.floats(0.0, 23.0))
+@settings(max_examples=30, deadline=None)
+def test_all_of_a_dose_enters_at_any_hour_and_of_any_length(hour, length, other):
+    areas_are_doses_over_clearance(hour, length, other)
 
 
 @pytest.mark.parametrize("driver", ["moments", "level"])
@@ -276,6 +288,7 @@ def published(mtt, doses, days=21):
     return np.array(counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drug", ["filgrastim", "pegfilgrastim"])
 def test_given_g_csf_follows_the_published_equations(drug):
     rule, row = {"filgrastim": (FILGRASTIM, 6), "pegfilgrastim": (PEGFILGRASTIM, 7)}[drug]

@@ -40,6 +40,7 @@ def rhs(n, chain):
     return function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "absorption", "transits", "chain"),
     [

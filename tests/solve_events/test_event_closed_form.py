@@ -30,6 +30,7 @@ def bordered(matrix, rate, dt):
     return result[:size, :size], result[:size, size]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("absorption", ["none", "first_order"])
 def test_steps_agree_with_the_matrix_exponential(n, absorption):

@@ -66,6 +66,7 @@ def test_adaptive_steps_agree_too(both):
         assert np.all(shortfall(found[b, valid], exact[b, valid]) < 1e-7), case
 
 
+@pytest.mark.slow
 def test_driving_system_is_exact_whatever_the_steps():
     # an area has no steady state
     cases = {name: case for name, case in CASES.items() if not name.startswith("ss")}

@@ -7,8 +7,8 @@ import numpy as np
 from pkpd.kinetics.linear import Disposition, TransitAbsorption
 from pkpd.marrow.effects import EmaxEffect, LinearEffect, NoEffect
 from pkpd.marrow.friberg import Friberg, PlateletChain
-from pkpd.solve.population.grid import Doses
-from pkpd.solve.population.structure import DirectKill, Drug, Line, PopulationStructure
+from pkpd.solve.grid.grid import Doses
+from pkpd.solve.grid.structure import DirectKill, Drug, Line, PopulationStructure
 
 TYPICAL = {
     "CL": 20.0,

@@ -21,11 +21,11 @@ from pkpd.solve.compiled.family import compile_plan
 from pkpd.solve.compiled.marrow import SATURATION, SATURATION_REST
 from pkpd.solve.compiled.run import pull, solve_taped, vector_jacobian
 from pkpd.solve.compiled.tapes import MOST, Tapes
+from pkpd.solve.grid.grid import Doses
+from pkpd.solve.grid.structure import Drug, Line, PopulationStructure
 from pkpd.solve.population.crossing import recovery_time
-from pkpd.solve.population.grid import Doses
 from pkpd.solve.population.population import population_counts, stream_counts
 from pkpd.solve.population.problem import prepare
-from pkpd.solve.population.structure import Drug, Line, PopulationStructure
 
 ENGINES = ("compiled", "scan")
 LANES = 5
@@ -45,6 +45,7 @@ def problem(engine: str, structure: PopulationStructure = STRUCTURE, **options):
     return prepare(structure, schedules(), times(), schedule=SCHEDULE, engine=engine, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_counts_match_a_tight_solution_of_the_full_equations(engine):
     work = workloads.workload("W1").first(6)
@@ -55,6 +56,7 @@ def test_counts_match_a_tight_solution_of_the_full_equations(engine):
     assert np.max(np.abs(counts / exact - 1.0)) < 1e-5
 
 
+@pytest.mark.slow
 def test_oral_doses_match_a_tight_solution():
     work = workloads.workload("W2").first(2)
     days = np.arange(33)
@@ -89,6 +91,7 @@ def corners() -> np.ndarray:
     return theta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("structure", "theta"),
     [
@@ -340,6 +343,7 @@ def test_compiled_counts_can_be_batched_and_jitted():
         np.testing.assert_array_equal(batch[i], found.log_counts(np.asarray(theta * s)))
 
 
+@pytest.mark.slow
 def test_engine_is_chosen_by_structure():
     assert problem("auto").engine(LANES) == "compiled"
     platelets = Line("platelets", PlateletChain(ageing=3), (EmaxEffect(),))
@@ -367,6 +371,7 @@ def test_an_accelerator_takes_large_populations():
         np.testing.assert_allclose(own, other, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_nested_parameters_and_traced_ones():
     theta = parameters(LANES)
     result = population_counts(STRUCTURE, nested(theta), schedules(), times(), schedule=SCHEDULE)
@@ -385,6 +390,7 @@ def test_nested_parameters_and_traced_ones():
     assert float(gradient) == pytest.approx(float(differences), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("line", ["neutrophils", "platelets"])
 def test_saturating_feedback_matches_a_tight_solution_of_the_equations_in_counts(line, engine):

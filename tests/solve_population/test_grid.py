@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pkpd.errors import DataError
-from pkpd.solve.population.grid import Doses, bucket, by_cell, population_grid, refine
+from pkpd.solve.grid.grid import Doses, bucket, by_cell, population_grid, refine
 
 _HORIZON = 200.0
 dose = st.tuples(

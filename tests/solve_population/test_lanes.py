@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from pkpd.solve.compiled import lanes
+from pkpd.solve.bridge import lanes
 
 
 @njit

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from pkpd.solve.compiled import linking
+from pkpd.solve.bridge import linking
 
 
 def _kernel(version):

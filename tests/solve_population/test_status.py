@@ -73,6 +73,7 @@ def test_a_stiff_lane_is_solved_again_by_the_general_engine():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["compiled", "scan"])
 def test_likelihood_of_a_failed_lane_is_finite_and_has_no_gradient(engine):
     theta = spoiled()

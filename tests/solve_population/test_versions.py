@@ -14,10 +14,10 @@ from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import Disposition
 from pkpd.marrow.effects import LinearEffect
 from pkpd.marrow.friberg import Friberg, PlateletChain
-from pkpd.solve.population.grid import Doses, population_grid, refine
+from pkpd.solve.grid.grid import Doses, population_grid, refine
+from pkpd.solve.grid.structure import Drug, Line, PopulationStructure
+from pkpd.solve.grid.versions import Versions, n_kinetic, of_version
 from pkpd.solve.population.problem import prepare
-from pkpd.solve.population.structure import Drug, Line, PopulationStructure
-from pkpd.solve.population.versions import Versions, n_kinetic, of_version
 
 LANES = 5
 SCHEDULE = np.array([0, 1, 2, 1, 0])

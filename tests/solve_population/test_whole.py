@@ -16,15 +16,15 @@ from pkpd.leukaemia.simulate import simulate
 from pkpd.marrow.actions import DoseKill, MaturationBlock, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.schedule import daily
-from pkpd.solve.population.grid import Doses
-from pkpd.solve.population.problem import prepare
-from pkpd.solve.population.structure import (
+from pkpd.solve.grid.grid import Doses
+from pkpd.solve.grid.structure import (
     DirectKill,
     Drug,
     Line,
     PopulationStructure,
     Whole,
 )
+from pkpd.solve.population.problem import prepare
 
 LANES = 5
 WHOLE = Whole(
@@ -100,6 +100,7 @@ def likelihood_at(rows):
     return p, missing, observed, weight, *p.value_and_gradient(rows, observed, weight)
 
 
+@pytest.mark.slow
 def test_the_adjoint_is_the_derivative_by_differences():
     rows = theta()
     p, missing, observed, weight, value, gradient = likelihood_at(rows)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import expit, log_expit, logit, ndtr
+from scipy.special import log_expit, logit, ndtr
 
 from pkpd.designs.data import Trials
 from pkpd.designs.merging import merged
@@ -122,10 +122,6 @@ class Curves(ABC):
         found = self.expect(data, np.concatenate([self.grid, self.grid**2]))
         return found[:, :k], found[:, k:] - found[:, :k] ** 2
 
-    def mean_risks(self, data: Trials) -> np.ndarray:
-        """Posterior means of the risks, shape ``(trials, levels)``."""
-        return self.expect(data, self.risks)
-
     def risks_at(self, parameters: np.ndarray) -> np.ndarray:
         """Risks at given parameters, ``(trials, parameters)`` to ``(trials, levels)``."""
         return np.exp(self.log_risks(parameters.T)[0]).T
@@ -133,12 +129,6 @@ class Curves(ABC):
     def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit, shape ``(trials,)``."""
         return self.expect(data, self.share_above(level, limit)[None, :])[:, 0]
-
-    def exceed_all(self, data: Trials, limit: float) -> np.ndarray:
-        """As `exceeds` for every dose, shape ``(trials, levels)``."""
-        levels = len(self.risks)
-        shares = np.stack([self.share_above(j, limit) for j in range(1, levels + 1)])
-        return self.expect(data, shares)
 
 
 def _line(mean: float, sd: float, least: int, width: float, step: float) -> np.ndarray:
@@ -258,8 +248,3 @@ class TwoParameterCurves(Curves):
         a, b = self.grid
         step = self.axes[0][1] - self.axes[0][0]
         return np.clip((a + np.exp(b) * self.x[level - 1] - logit(limit)) / step + 0.5, 0, 1)
-
-
-def logistic_risks(intercept: np.ndarray, slope: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Risks ``expit(intercept + slope x)`` of draws, shape ``(draws, levels)``."""
-    return expit(np.asarray(intercept)[:, None] + np.asarray(slope)[:, None] * np.asarray(x))

@@ -44,13 +44,13 @@ class Accrual:
             what = f"kind {self.kind!r}"
             raise PkpdError(sentence(where="accrual", what=what, allowed=", ".join(ARRIVALS)))
 
-    def gaps(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Days to the next patient in each of so many trials."""
+    def gaps(self, u: np.ndarray) -> np.ndarray:
+        """Days to the next patient in trials with uniform numbers `u`."""
         if self.kind == "fixed":
-            return np.full(count, self.every_days)
+            return np.full(len(u), self.every_days)
         if self.kind == "uniform":
-            return rng.uniform(0.0, 2 * self.every_days, count)
-        return rng.exponential(self.every_days, count)
+            return 2 * self.every_days * u
+        return -self.every_days * np.log1p(-u)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,10 @@ class EventTimes:
 class Outcomes(Protocol):
     """What becomes of the patients of a simulation: any source of DLTs and of their forecasts."""
 
-    window_days: float
+    @property
+    def window_days(self) -> float:
+        """Length of the assessment window."""
+        ...
 
     @property
     def draws(self) -> int:
@@ -112,14 +115,14 @@ class Outcomes(Protocol):
         ...
 
     def enrol(
-        self, rng: np.random.Generator, draw: np.ndarray, level: np.ndarray
+        self, u: np.ndarray, draw: np.ndarray, level: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Days to the DLT of one new patient in each trial, infinite for none, and who he is.
 
         Parameters
         ----------
-        rng
-            Random numbers.
+        u
+            A uniform number of each trial's patient, the same whatever design is simulated.
         draw, level
             Draw of the risks and dose of each trial, shape ``(trials,)``.
         """
@@ -167,10 +170,9 @@ class RiskOutcomes:
         return len(self.risks())
 
     def enrol(
-        self, rng: np.random.Generator, draw: np.ndarray, level: np.ndarray
+        self, u: np.ndarray, draw: np.ndarray, level: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Days to the DLT of one new patient in each trial."""
-        u = rng.random(len(level))
         return self.times.days(u, self.risks()[draw, level - 1]), np.zeros(len(level), int)
 
     def weights(self, who: np.ndarray, level: np.ndarray, followed: np.ndarray) -> np.ndarray:
@@ -200,6 +202,6 @@ class Responses:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_rates", check_risks(self.rates, len(self.rates))[0])
 
-    def enrol(self, rng: np.random.Generator, level: np.ndarray) -> np.ndarray:
-        """Days to the response of one new patient in each trial; infinite for none."""
-        return self.times.days(rng.random(len(level)), self._rates[level - 1])
+    def enrol(self, u: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """Days to the response of patients with uniform numbers `u`; infinite for none."""
+        return self.times.days(u, self._rates[level - 1])

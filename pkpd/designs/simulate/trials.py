@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from pkpd.cluster import Workers, workers
 from pkpd.designs.data import Action, Trials, Why, check_risks
 from pkpd.designs.exact.characteristics import dataset
 from pkpd.designs.protocol import Design
+from pkpd.designs.simulate.chance import DLT, GAP, RESPONSE, uniforms
 from pkpd.designs.simulate.patients import (
     Accrual,
     EventTimes,
@@ -20,8 +22,10 @@ from pkpd.designs.simulate.patients import (
 )
 from pkpd.designs.weights import WeightFunction, linear_weight
 from pkpd.errors import PkpdError, sentence
+from pkpd.machine import cores
 
 _LANES = 20_000  # trials side by side
+_BLOCKS = 4  # for each thread of a cluster, at least
 _LOOKS = 40  # times in a window at which suspended accrual is looked at again
 _ROUNDS = 100_000
 
@@ -37,6 +41,8 @@ def simulate_trials(
     trials: int = 1000,
     seed: int = 1,
     target: float | None = None,
+    cluster: str | None = None,
+    jobs: int | None = None,
 ) -> xr.Dataset:
     """Operating characteristics by simulation, in calendar time.
 
@@ -57,9 +63,13 @@ def simulate_trials(
     trials
         Simulated for each draw of the risks.
     seed
-        Of all random numbers.
+        Of all random numbers. With the same seed the patients of a trial come at the same
+        intervals and are the same, whatever the design.
     target
         As in `characteristics`.
+    cluster, jobs
+        Address of a Dask scheduler whose workers simulate blocks of trials, or ``"local"`` for so
+        many processes of this machine. The figures are the same.
 
     Returns
     -------
@@ -83,31 +93,58 @@ def simulate_trials(
     >>> round(float(found.none + found.selected.sum()), 9)
     1.0
     """
-    if trials < 2:
-        what, allowed = f"{trials} trials", "2 or more, for a Monte Carlo error"
-        raise PkpdError(sentence(where="trials", what=what, allowed=allowed))
-    outcomes, single = _outcomes(design, risks, times, weight)
+    check_count(trials)
+    outcomes, single = outcomes_of(design, risks, times, weight)
     if responses is not None and len(responses.rates) != design.levels:
         what = f"{len(responses.rates)} rates for {design.levels} doses"
         raise PkpdError(sentence(where="responses", what=what, remedy="give one for each dose"))
-    rng = np.random.default_rng(seed)
-    draw = np.repeat(np.arange(outcomes.draws), trials)
-    parts = [
-        _Lanes(design, outcomes, accrual, responses, draw[i : i + _LANES], rng).run()
-        for i in range(0, len(draw), _LANES)
-    ]
-    ended = _Ended(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    with workers(cluster, jobs or cores()) as spread:
+        ended = run_trials(design, outcomes, accrual, responses, trials, seed, spread)
     aimed = target or getattr(design, "target", None)
     made = _summary(ended, outcomes.risks(), trials, aimed)
     return made.isel(draw=0, drop=True) if single else made
 
 
-def _outcomes(
+def check_count(trials: int) -> None:
+    """Refuse fewer trials than a Monte Carlo error needs."""
+    if trials < 2:
+        what, allowed = f"{trials} trials", "2 or more, for a Monte Carlo error"
+        raise PkpdError(sentence(where="trials", what=what, allowed=allowed))
+
+
+def run_trials(
+    design: Design,
+    outcomes: Outcomes,
+    accrual: Accrual,
+    responses: Responses | None,
+    trials: int,
+    seed: int,
+    spread: Workers | None = None,
+) -> Ended:
+    """Run so many trials under each draw of the risks; those of the first draw come first.
+
+    A trial's chances are those of its number, so it is the same in any block.
+    """
+    draw = np.repeat(np.arange(outcomes.draws), trials)
+    block = _LANES if spread is None else -(-len(draw) // (_BLOCKS * spread.threads))
+    block = min(max(block, 1), _LANES)
+
+    def run(first: int) -> Ended:
+        own = draw[first : first + block]
+        return _Lanes(design, outcomes, accrual, responses, own, first, seed).run()
+
+    firsts = range(0, len(draw), block)
+    parts = [run(i) for i in firsts] if spread is None else list(spread.in_turn(run, firsts))
+    return Ended(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def outcomes_of(
     design: Design,
     risks: Sequence[float] | np.ndarray | Outcomes,
     times: EventTimes | None,
     weight: WeightFunction,
 ) -> tuple[Outcomes, bool]:
+    """Outcomes of risks or as they are given, and whether the risks have one draw alone."""
     if hasattr(risks, "enrol"):
         return risks, False  # type: ignore[return-value]
     values = check_risks(risks, design.levels)  # type: ignore[arg-type]
@@ -118,7 +155,7 @@ def _outcomes(
 
 
 @dataclass(frozen=True)
-class _Ended:
+class Ended:
     """What trials have come to, one row each."""
 
     treated: np.ndarray
@@ -133,7 +170,7 @@ class _Ended:
         return (getattr(self, name) for name in self.__dataclass_fields__)
 
 
-def _summary(ended: _Ended, risks: np.ndarray, trials: int, target: float | None) -> xr.Dataset:
+def _summary(ended: Ended, risks: np.ndarray, trials: int, target: float | None) -> xr.Dataset:
     """Means over the trials of each draw, and their Monte Carlo standard errors."""
     draws, levels = risks.shape
     reasons = [why for why in Why if why != Why.GOES_ON]
@@ -183,10 +220,12 @@ class _Lanes:
         accrual: Accrual,
         responses: Responses | None,
         draw: np.ndarray,
-        rng: np.random.Generator,
+        first: int,
+        seed: int,
     ) -> None:
         self.design, self.outcomes, self.accrual = design, outcomes, accrual
-        self.responses, self.draw, self.rng = responses, draw, rng
+        self.responses, self.draw, self.seed = responses, draw, seed
+        self.number = np.arange(first, first + len(draw))  # of the trials, for their chances
         count, room = len(draw), design.levels * 6 + (design.most_patients or 0) + 6
         self.level = np.zeros((count, room), np.int16)
         self.entry = np.zeros((count, room))
@@ -195,6 +234,7 @@ class _Lanes:
         self.who = np.zeros((count, room), np.int64)
         self.cohort = np.zeros((count, room), np.int16)  # 0 for backfilled patients
         self.enrolled = np.zeros(count, int)
+        self.came = np.zeros(count, int)  # patients who came before the present one
         self.clock = np.zeros(count)
         self.current = np.zeros(count, int)
         self.turn = np.zeros(count, int)
@@ -204,7 +244,7 @@ class _Lanes:
         self.selected = np.zeros(count, int)
         self.why = np.zeros(count, int)
 
-    def run(self) -> _Ended:
+    def run(self) -> Ended:
         """Run every trial to its end."""
         for _ in range(_ROUNDS):
             asks = np.flatnonzero(self.alive & (self.left == 0))
@@ -214,7 +254,7 @@ class _Lanes:
             if len(rows):
                 self._enrol(rows, self.current[rows], self.turn[rows])
                 self.left[rows] -= 1
-                self.clock[rows] += self.accrual.gaps(self.rng, len(rows))
+                self._await(rows)
             if not self.alive.any():
                 break
         else:
@@ -224,7 +264,7 @@ class _Lanes:
         final = self._seen(every, np.full(len(every), np.inf))
         ends = self.entry + np.minimum(self.dlt, self.outcomes.window_days)
         duration = np.where(self.level > 0, ends, 0.0).max(axis=1)
-        return _Ended(
+        return Ended(
             final.treated,
             final.dlts,
             final.backfilled,
@@ -278,11 +318,20 @@ class _Lanes:
             self._enrol(rows[takes], level[takes], np.zeros(int(takes.sum()), int))
         leaves = takes if self.accrual.patients_wait else np.ones_like(takes)
         if leaves.any():
-            self.clock[rows[leaves]] += self.accrual.gaps(self.rng, int(leaves.sum()))
+            self._await(rows[leaves])
         stays = rows[~leaves]
         if len(stays):
             self.clock[stays] = self._next_event(stays)
         self.suspended[rows] += self.clock[rows] - before
+
+    def _await(self, rows: np.ndarray) -> None:
+        """Let the next patient come."""
+        self.clock[rows] += self.accrual.gaps(self._chances(GAP, rows))
+        self.came[rows] += 1
+
+    def _chances(self, kind: int, rows: np.ndarray) -> np.ndarray:
+        """Uniform numbers of the patients who are there."""
+        return uniforms(self.seed, kind, self.number[rows], self.came[rows])
 
     def _next_event(self, rows: np.ndarray) -> np.ndarray:
         """When the next assessment ends, or a response comes, or weights have grown."""
@@ -304,9 +353,11 @@ class _Lanes:
             self._make_room()
         place = (rows, self.enrolled[rows])
         self.level[place], self.entry[place], self.cohort[place] = level, self.clock[rows], cohort
-        self.dlt[place], self.who[place] = self.outcomes.enrol(self.rng, self.draw[rows], level)
+        chances = self._chances(DLT, rows)
+        self.dlt[place], self.who[place] = self.outcomes.enrol(chances, self.draw[rows], level)
         if self.responses is not None:
-            self.responded[place] = self.clock[rows] + self.responses.enrol(self.rng, level)
+            days = self.responses.enrol(self._chances(RESPONSE, rows), level)
+            self.responded[place] = self.clock[rows] + days
         self.enrolled[rows] += 1
 
     def _make_room(self) -> None:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.special import betaln, expit, gammaln, logit, ndtr
 
 from pkpd.evidence.criticism.baselines import group_of
-from pkpd.evidence.likelihood.log_sums import log_sum
 from pkpd.evidence.table.table import EvidenceRow
 
 Floats = NDArray[np.float64]
@@ -116,7 +115,7 @@ def _count(
     events, patients = float(row.numerator or 0), float(row.denominator or 1)
     ways = gammaln(patients + 1) - gammaln(events + 1) - gammaln(patients - events + 1)
     own = ways + betaln(events + a, patients - events + b) - betaln(a, b)
-    score = float(log_sum(np.log(weights + 1e-300) + own))
+    score = float(np.logaddexp.reduce(np.log(weights + 1e-300) + own))
     chosen = rng.choice(weights.size, DRAWS, p=weights)
     share = rng.beta(a[chosen], b[chosen])
     return rng.binomial(int(patients), share) / patients, score

@@ -1,13 +1,14 @@
 """What predictions must beat: a logistic regression on cumulative dose per drug and disease.
 
-The other baseline, a plain Friberg marrow without leukaemia, is the same calibration with another
-variant of the simulator (``MarrowSimulator(..., variant=VARIANTS["friberg"])``).
+The other baselines are the average of similar trials (`pkpd.evidence.criticism.averages`) and a
+plain Friberg marrow without leukaemia: the same scheme with another variant of the simulator
+(``MarrowMaker(arms, patients, VARIANTS["friberg"])``).
 
 Every endpoint group (response, early death, delayed recovery, grade of each line, ...) has an
 intercept, an offset for each disease and a slope for the log of the cumulative dose of each drug,
 with normal priors of SD 1.5 on the intercept and 0.7 on the rest. Counts are binomial on the
 logit, days are log-normal. Studies deviate by a normal intercept. The posterior is taken as normal
-at its mode. Rows left out are predicted through the same likelihoods as those of the marrow model.
+at its mode.
 """
 
 from __future__ import annotations
@@ -18,17 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
-from pkpd.evidence.likelihood.counts import categories_log_likelihood, count_log_likelihood
-from pkpd.evidence.likelihood.log_sums import log_sum
-from pkpd.evidence.likelihood.order_statistics import (
-    Sample,
-    mean_log_likelihood,
-    order_log_likelihood,
-    quantiles_log_likelihood,
-)
-from pkpd.evidence.likelihood.terms import LEAST_BANDWIDTH, LOG_COUNTS, LOG_DAYS, Term, cell
+from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceRow
 
@@ -36,9 +29,6 @@ Floats = NDArray[np.float64]
 INTERCEPT_SD, SLOPE_SD, STUDY_SD = 1.5, 0.7, 0.5
 SPREAD_SD = 0.45  # of log days between patients, where no range is printed
 DRAWS = 400
-DAY_DRAWS = 60  # of those, for rows of days, whose likelihood is slower
-EXACT = 1e6  # effective patients: a regression has no Monte Carlo error
-QUANTILES = ndtri((np.arange(201) + 0.5) / 201)
 
 
 def group_of(row: EvidenceRow) -> str:
@@ -143,72 +133,6 @@ def fit_doses(terms: Sequence[Term]) -> DoseRegression:
     return DoseRegression(columns, found.x, factor, scale, spread)
 
 
-def log_score(model: DoseRegression, term: Term, seed: int = 1) -> float:
-    """Log predictive probability of a term that the regression has not seen."""
-    rng = np.random.default_rng(seed)
-    eta = [model.linear(row, rng) for row in term.rows]
-    exact = np.full(DRAWS, EXACT)
-    if term.kind == "beta-binomial":
-        row = term.rows[0]
-        each = count_log_likelihood(row.numerator or 0, row.denominator or 1, expit(eta[0]), exact)
-    elif term.kind == "Dirichlet-multinomial":
-        each = _categories(term, eta, exact)
-    else:
-        each = _days(term, model, eta[0][:DAY_DRAWS], exact)
-    return float(log_sum(each)) - float(np.log(each.size))
-
-
-def left_out_scores(terms: Sequence[Term], folds: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Log score of every term under the regression fitted without its fold.
-
-    Parameters
-    ----------
-    terms
-        Of the table.
-    folds
-        Studies of each fold (`pkpd.evidence.criticism.refit.folds_of`).
-
-    Returns
-    -------
-    dict
-        Name of the term (ids of its rows joined by ``+``) -> log predictive probability.
-    """
-    scores = {}
-    for fold in folds:
-        model = fit_doses([term for term in terms if term.study not in fold])
-        for term in terms:
-            if term.study in fold and _usable(term):
-                scores["+".join(row.id for row in term.rows)] = log_score(model, term)
-    return scores
-
-
-def score_table(
-    ours: Mapping[str, float], others: Mapping[str, Mapping[str, float]], kinds: Mapping[str, str]
-) -> str:
-    """Print summed log scores by kind of likelihood, over the terms that all have.
-
-    Parameters
-    ----------
-    ours
-        Term -> log score of the model.
-    others
-        Name of a baseline -> the same of the baseline.
-    kinds
-        Term -> kind of likelihood.
-    """
-    shared = set(ours).intersection(*(set(other) for other in others.values()))
-    names = ["model", *others]
-    lines = [f"{'kind':22} {'terms':>5} " + " ".join(f"{name:>16}" for name in names)]
-    by_kind = dict.fromkeys(kinds[term] for term in ours if term in shared)
-    for kind in (*by_kind, "all"):
-        mine = [term for term in shared if kind in ("all", kinds[term])]
-        sums = [sum(ours[t] for t in mine)]
-        sums += [sum(other[t] for t in mine) for other in others.values()]
-        told = " ".join(f"{value:16.1f}" for value in sums)
-        lines.append(f"{kind:22} {len(mine):5d} {told}")
-    return "\n".join(lines)
-
-
 def _usable(term: Term) -> bool:
     return term.kind not in ("tolerated dose", "ratio", "difference")
 
@@ -220,41 +144,3 @@ def _features(row: EvidenceRow, scale: Mapping[str, float]) -> dict[str, float]:
         if drug in scale:
             features[f"{group}|{drug}"] = float(np.log1p(dose / scale[drug]))
     return features
-
-
-def _categories(term: Term, eta: Sequence[Floats], exact: Floats) -> Floats:
-    shares, left = [], np.ones(DRAWS)
-    for value in eta:
-        share = np.minimum(expit(value), left - 1e-6)
-        shares.append(np.maximum(share, 1e-9))
-        left = np.maximum(left - share, 1e-6)
-    columns = np.stack([*shares, left], axis=1)
-    counts = [row.numerator or 0 for row in term.rows]
-    total = term.rows[0].denominator or 1
-    return categories_log_likelihood([*counts, total - sum(counts)], columns, exact)
-
-
-def _days(term: Term, model: DoseRegression, eta: Floats, exact: Floats) -> Floats:
-    row = term.rows[0]
-    baseline = row.endpoint.at_start
-    n, value = row.n or 1, row.value or 0.0
-    spread = 1.2 if baseline else model.spread
-    answer = np.empty(eta.size)
-    weights = np.full((1, QUANTILES.size), 1.0 / QUANTILES.size)
-    support = LOG_COUNTS if baseline else LOG_DAYS
-    for index, level in enumerate(eta):
-        x = level + spread * QUANTILES
-        natural = np.exp(np.minimum(x, support[1]))
-        sample = Sample(x, weights, exact[:1], LEAST_BANDWIDTH, support, natural)
-        ends = None
-        if row.lower is not None and row.upper is not None:
-            ends = (cell(row.lower, baseline), cell(row.upper, baseline))
-        if term.kind.startswith("mean"):
-            answer[index] = mean_log_likelihood(sample, n, value, 0.5, ends)[0]
-        elif term.kind == "quartiles" and ends is not None:
-            cells = (ends[0], cell(value, baseline), ends[1])
-            answer[index] = quantiles_log_likelihood(sample, n, cells, (0.25, 0.5, 0.75))[0]
-        else:
-            ranged = ends if term.kind == "median and range" else None
-            answer[index] = order_log_likelihood(sample, n, cell(value, baseline), ranged)[0]
-    return answer

@@ -1,20 +1,17 @@
-"""Check predictions against rows that were, and were not, used; which rows taught what."""
+"""Leave studies out; how many rows their intervals hold; which rows taught what."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
-from pkpd.evidence.likelihood.log_sums import log_sum
-from pkpd.evidence.likelihood.replicate import replicate
-from pkpd.evidence.likelihood.total import EvidenceLikelihood, only_studies
+from pkpd.evidence.criticism.row_predictions import RowCheck, predict_table
+from pkpd.evidence.likelihood.total import EvidenceLikelihood, Simulator, only_studies
 from pkpd.evidence.posterior.stored import EvidencePosterior
-from pkpd.evidence.table.arms import ArmSeen
-from pkpd.evidence.table.table import EvidenceRow
 
 Floats = NDArray[np.float64]
 
@@ -80,116 +77,25 @@ def leave_studies_out(
         draws, kept = (posterior, weights) if without is None else (without, without.weights)
         log_w = np.log(np.maximum(kept.ravel(), 1e-300))
         by_term = {
-            name: float(log_sum(log_w + draws.by_term[..., i].ravel()))
+            name: float(np.logaddexp.reduce(log_w + draws.by_term[..., i].ravel()))
             for i, name in enumerate(posterior.terms)
             if study_of[i] == study
         }
-        elpd = float(log_sum(log_w + draws.by_study[..., index].ravel()))
+        elpd = float(np.logaddexp.reduce(log_w + draws.by_study[..., index].ravel()))
         own = weights if without is None else np.zeros(0)
         answers.append(LeftOutStudy(study, elpd, khat, without is not None, by_term, own, without))
     return tuple(answers)
 
 
-@dataclass(frozen=True)
-class RowCheck:
-    """A published number beside its prediction.
-
-    Attributes
-    ----------
-    row
-        The row.
-    kind
-        Kind of likelihood.
-    observed
-        Share, day, count or ratio.
-    lower, median, upper
-        Of the predictive distribution; the interval has the level asked for.
-    pit
-        Probability, under the prediction, of a number below the observed one, ties split at
-        random: uniform over rows if predictions are calibrated.
-    inside
-        Whether the observed number is in the interval.
-    """
-
-    row: EvidenceRow
-    kind: str
-    observed: float
-    lower: float
-    median: float
-    upper: float
-    pit: float
-    inside: bool
-
-
-def predictive_checks(
-    likelihood: EvidenceLikelihood,
-    draws: Sequence[Mapping[str, float]],
-    weights: Mapping[str, Floats] | None = None,
-    *,
-    level: float = 0.90,
-    repeats: int = 4,
-    seed: int = 1,
-    on_draw: Callable[[Mapping[str, float], Mapping[str, ArmSeen]], None] | None = None,
-    on_values: Callable[[EvidenceRow, Floats, Floats], None] | None = None,
-) -> tuple[RowCheck, ...]:
-    """Predict every used row and compare.
-
-    Parameters
-    ----------
-    likelihood
-        Its rows are predicted (they need not have been used to learn the draws: a likelihood of
-        new rows predicts those).
-    draws
-        Parameters, from :meth:`EvidencePosterior.draws`.
-    weights
-        Study -> weights of the draws (such as those that leave the study out); equal if absent.
-    level
-        Of the intervals.
-    repeats
-        Replicates of each row and draw.
-    seed
-        Of the replicates.
-    on_draw
-        Called with the parameters and the simulated arms of each draw.
-    on_values
-        Called with each row, the numbers predicted for it, ``[draws * repeats]``, and for counts
-        the probabilities they were drawn with, else none.
-    """
-    rng = np.random.default_rng(seed)
-    values: dict[str, list[float]] = {}
-    shares: dict[str, list[float]] = {}
-    for theta in draws:
-        seen = likelihood.simulate(likelihood.effects.for_simulation(theta))
-        if on_draw is not None:
-            on_draw(theta, seen)
-        for _ in range(repeats):
-            chances: dict[str, float] = {}
-            for name, row in replicate(likelihood, theta, seen, rng, chances).items():
-                values.setdefault(name, []).append(observed_number(row))
-            for name, chance in chances.items():
-                shares.setdefault(name, []).append(chance)
-    checks = []
-    for term in likelihood.terms:
-        if term.kind == "tolerated dose":
-            continue
-        own = None if weights is None else weights.get(term.study)
-        w = np.ones(len(draws)) if own is None or own.size == 0 else own
-        w = np.repeat(w, repeats)
-        for row in term.rows:
-            if on_values is not None:
-                on_values(row, np.array(values[row.id]), np.array(shares.get(row.id, [])))
-            checks.append(_check(row, term.kind, np.array(values[row.id]), w, level, rng))
-    return tuple(checks)
-
-
 def left_out_checks(
     posterior: EvidencePosterior,
     likelihood: EvidenceLikelihood,
+    simulate: Callable[[int], Simulator],
     left_out: Iterable[LeftOutStudy],
     *,
     draws: int = 200,
     level: float = 0.90,
-    repeats: int = 4,
+    repeats: int = 8,
     seed: int = 1,
 ) -> tuple[RowCheck, ...]:
     """Predict every row from the studies other than its own.
@@ -198,74 +104,37 @@ def left_out_checks(
     ----------
     posterior, likelihood
         Of the whole table.
+    simulate
+        From a seed to a simulator of all arms.
     left_out
         From :func:`leave_studies_out`.
     draws
         Posterior draws to simulate.
-    level, repeats, seed
-        As for :func:`predictive_checks`.
+    level
+        Of the intervals.
+    repeats
+        Replicates of each row and draw.
+    seed
+        Of draws, patients and replicates.
     """
     left_out = tuple(left_out)
     chosen = posterior.chosen(draws, seed)
     base = np.maximum(posterior.weights.ravel()[chosen], 1e-300)
     # the chosen draws stand for the posterior: the weights that remain are ratios to it
-    weights = {
-        s.study: s.weights[chosen] / base if s.weights.size else np.zeros(0) for s in left_out
-    }
-    checks = predictive_checks(
-        likelihood,
-        posterior.draws(draws, seed),
-        weights,
-        level=level,
-        repeats=repeats,
-        seed=seed,
+    weights = {s.study: s.weights[chosen] / base for s in left_out if s.weights.size}
+    found = predict_table(
+        likelihood, simulate, posterior.draws(draws, seed), repeats=repeats, seed=seed
     )
-    again = {s.study: s.without for s in left_out if s.without is not None}
-    for study, without in again.items():
-        own = only_studies(likelihood, (study,))
-        new = predictive_checks(
-            own, without.draws(draws, seed), level=level, repeats=repeats, seed=seed
-        )
-        by_id = {entry.row.id: entry for entry in new}
-        checks = tuple(_newer(entry, by_id) for entry in checks)
-    return checks
-
-
-def _newer(check: RowCheck, by_id: Mapping[str, RowCheck]) -> RowCheck:
-    return by_id.get(check.row.id, check)
-
-
-def observed_number(row: EvidenceRow) -> float:
-    """Give the printed number of a row as one figure: the share of a count, else the value."""
-    if row.endpoint.kind == "count" and row.numerator is not None and row.denominator:
-        return row.numerator / row.denominator
-    return row.value if row.value is not None else float("nan")
-
-
-def _check(
-    row: EvidenceRow,
-    kind: str,
-    values: Floats,
-    weights: Floats,
-    level: float,
-    rng: np.random.Generator,
-) -> RowCheck:
-    good = np.isfinite(values)
-    values, weights = values[good], weights[good] / weights[good].sum()
-    observed = observed_number(row)
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order])
-    tail = 0.5 * (1.0 - level)
-
-    def quantile(p: float) -> float:
-        return float(values[order][min(int(np.searchsorted(cumulative, p)), values.size - 1)])
-
-    lower, median, upper = quantile(tail), quantile(0.5), quantile(1.0 - tail)
-    below = float(weights[values < observed - 1e-9].sum())
-    ties = float(weights[np.abs(values - observed) <= 1e-9].sum())
-    pit = below + rng.random() * ties
-    inside = lower - 1e-9 <= observed <= upper + 1e-9
-    return RowCheck(row, kind, observed, lower, median, upper, pit, inside)
+    checks = found.checks(level, seed, weights)
+    again: dict[str, RowCheck] = {}
+    for study in left_out:
+        if study.without is not None:
+            own = only_studies(likelihood, (study.study,))
+            new = predict_table(
+                own, simulate, study.without.draws(draws, seed), repeats=repeats, seed=seed
+            ).checks(level, seed)
+            again |= {entry.row.id: entry for entry in new}
+    return tuple(again.get(check.row.id, check) for check in checks)
 
 
 @dataclass(frozen=True)

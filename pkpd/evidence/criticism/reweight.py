@@ -18,7 +18,6 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.stored import EvidencePosterior
-from pkpd.evidence.sampling.workers import evaluator
 from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
 
 Floats = NDArray[np.float64]
@@ -52,7 +51,6 @@ def reweight(
     removed: Iterable[str] = (),
     *,
     limit: float = LIMIT,
-    workers: int = 1,
 ) -> Reweighted:
     """Weight the draws of a posterior for a change of evidence.
 
@@ -67,8 +65,6 @@ def reweight(
         Studies taken out.
     limit
         Largest k-hat that is accepted.
-    workers
-        Threads.
 
     Raises
     ------
@@ -87,18 +83,11 @@ def reweight(
     places = [posterior.studies.index(study) for study in out]
     change = -posterior.by_study[..., places].sum(axis=-1).ravel()
     if added is not None:
-        likelihood = added
         thetas = [
             {**posterior.fixed, **dict(zip(posterior.names, map(float, row), strict=True))}
             for row in posterior.flat()
         ]
-
-        def target(theta: object) -> tuple[float, Floats]:
-            answer = likelihood(theta)  # pyright: ignore[reportArgumentType]
-            return answer.total, answer.by_study
-
-        with evaluator(target, workers, "threads") as evaluate:
-            change = change + np.array([total for total, _ in evaluate(thetas)])
+        change = change + np.array([added(theta).total for theta in thetas])
     weights, khat = smoothed_weights(before + change)
     if not khat <= limit:
         raise PkpdError(

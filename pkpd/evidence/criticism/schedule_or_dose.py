@@ -6,26 +6,21 @@ by a day. The counts that define recovery may not be printed; every plausible pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from scipy.stats import beta
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.evidence.likelihood.random_effects import StudyEffects
+from pkpd.evidence.criticism.trial_predictions import new_study
 from pkpd.evidence.likelihood.simulator import arm_of, observe
-from pkpd.evidence.likelihood.terms import Arm
-from pkpd.evidence.table.arms import ArmToSimulate, SimulatedArm
+from pkpd.evidence.table.arms import ArmToSimulate
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceTable
-from pkpd.leukaemia.arm_outcomes import population_outcomes
-from pkpd.leukaemia.patients import SCORES, arm_patients, who
-from pkpd.marrow.variants import FULL
+from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.trials import Trial
 
 Floats = NDArray[np.float64]
@@ -215,7 +210,6 @@ class Contrast:
 
 def delayed_risks(
     table: EvidenceTable,
-    effects: StudyEffects,
     draws: Sequence[Mapping[str, float]],
     design: Design,
     *,
@@ -228,8 +222,6 @@ def delayed_risks(
     ----------
     table
         Evidence, for the trial's population and schedule.
-    effects
-        Deviations of studies.
     draws
         Posterior draws.
     design
@@ -240,21 +232,21 @@ def delayed_risks(
         Of patients and deviations.
     """
     row = table.row(design.evidence_row)
-    rng = np.random.default_rng(seed)
+    study = new_study(design.evidence_row, draws, patients=patients, seed=seed)
+    late = [Observable("delayed", "", pair, float(design.by_day)) for pair in design.pairs]
+
+    def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:
+        return {p: observe(outcomes, what) for p, what in enumerate(late)}
+
     risk = np.zeros((len(design.pairs), 2, len(design.doses), len(draws)))
-    for i, theta in enumerate(draws):
-        spread = effects.for_simulation(theta)
-        deviation = effects.draw(theta, rng)
-        for j, days in enumerate(design.days):
-            for k, dose in enumerate(design.doses):
-                schedule = _with_dose(row.schedule, design, days, dose)
-                to_do = ArmToSimulate("", row.population, schedule, 1, row.cycle_days)
-                seen = _simulated(to_do, schedule, spread, patients, seed, design.evidence_row)
-                weights, size = effects.weights_at(theta, seen.weight, seen.scores, deviation)
-                arm = Arm(seen, weights, size, theta)
-                for p, pair in enumerate(design.pairs):
-                    late = Observable("delayed", "", pair, float(design.by_day))
-                    risk[p, j, k, i] = arm.share(late)[0][0]
+    for j, days in enumerate(design.days):
+        for k, dose in enumerate(design.doses):
+            schedule = _with_dose(row.schedule, design, days, dose)
+            to_do = ArmToSimulate("", row.population, schedule, 1, row.cycle_days)
+            seen = study.collect(arm_of(to_do, schedule, schedule.text), look)
+            for p in range(len(late)):
+                # patients who died or kept leukaemia do not count
+                risk[p, j, k] = np.nanmean(seen[p], axis=-1)
     return DelayedRisks(risk, design)
 
 
@@ -406,16 +398,3 @@ def _with_dose(schedule: Schedule, design: Design, days: int, dose: float) -> Sc
         for entry in schedule.drugs
     )
     return Schedule(f"{design.title}, {dose:g} {design.unit} x{days}", drugs)
-
-
-def _simulated(
-    arm: ArmToSimulate, schedule: Schedule, theta: Mapping[str, float], n: int, seed: int, name: str
-) -> SimulatedArm:
-    """Simulate an arm in patients that are the same for all arms, so that only doses differ."""
-    made = arm_of(arm, schedule, schedule.text)
-    source = who(made, n, seed, name)
-    outcomes = population_outcomes(made, theta, n, source=source)
-    chosen = arm_patients(made, theta, source, FULL).chosen
-    taken = source.scores if chosen is None else source.scores[chosen]
-    normal = {name: ndtri(taken[:, SCORES.index(name)]) for name in ("rho", "kill", "kill_blasts")}
-    return SimulatedArm(np.ones(outcomes.n), partial(observe, outcomes), normal)

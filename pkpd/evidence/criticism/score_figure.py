@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 
 from pkpd.evidence.criticism.scorecard import AVERAGE, MODEL, Scorecard
+from pkpd.files import write_bytes
 
 _BINS = 10
 
@@ -49,5 +51,8 @@ def draw_scores(card: Scorecard, file: Path) -> None:
     right.set_xlabel("predicted share below\nthe printed number")
     right.set_ylabel("rows")
     figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    drawn = io.BytesIO()
+    kind = file.suffix.removeprefix(".") or "png"
+    figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    write_bytes(file, drawn.getvalue())
     plt.close(figure)

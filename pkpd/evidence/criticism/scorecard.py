@@ -21,8 +21,7 @@ from scipy.stats import binom
 from pkpd.evidence.criticism.averages import average_of_similar
 from pkpd.evidence.criticism.baselines import DRAWS as REGRESSION_DRAWS
 from pkpd.evidence.criticism.baselines import DoseRegression, fit_doses
-from pkpd.evidence.criticism.criticism import observed_number
-from pkpd.evidence.likelihood.log_sums import log_sum
+from pkpd.evidence.criticism.row_predictions import observed_number
 from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.table.table import EvidenceRow
 
@@ -69,6 +68,8 @@ class RowScore:
         Share of predicted numbers below the printed one, half of those that equal it.
     inside, width
         By level; widths of days are on the log scale.
+    mean
+        Of the predicted numbers, as they would be printed.
     """
 
     row: EvidenceRow
@@ -78,6 +79,7 @@ class RowScore:
     pit: float
     inside: Mapping[float, bool]
     width: Mapping[float, float]
+    mean: float
 
 
 def crps(values: Floats, observed: float) -> float:
@@ -94,10 +96,15 @@ def is_day(row: EvidenceRow) -> bool:
     return row.endpoint.kind != "count"
 
 
+def of_one_arm(row: EvidenceRow) -> bool:
+    """Whether a row prints a number of one arm: a difference or ratio of two has no baseline."""
+    return row.endpoint.kind not in ("ratio", "difference")
+
+
 def score_row(row: EvidenceRow, predictor: str, said: Predicted) -> RowScore:
     """Score one prediction."""
     values = said.values[np.isfinite(said.values)]
-    observed = observed_number(row)
+    observed, mean = observed_number(row), float(values.mean())
     if is_day(row):
         values, observed = np.log(np.maximum(values, 0.3)), float(np.log(max(observed, 0.3)))
     inside, width = {}, {}
@@ -109,8 +116,9 @@ def score_row(row: EvidenceRow, predictor: str, said: Predicted) -> RowScore:
     below = float((values < observed - 1e-9).mean())
     ties = float((np.abs(values - observed) <= 1e-9).mean())
     return RowScore(
-        row, predictor, crps(values, observed), said.log_score, below + 0.5 * ties, inside, width
-    )
+        row, predictor, crps(values, observed), said.log_score, below + 0.5 * ties, inside, width,
+        mean,
+    )  # fmt: skip
 
 
 def day_log_score(values: Floats, printed: float) -> float:
@@ -164,7 +172,7 @@ def _regression(model: DoseRegression, row: EvidenceRow, rng: np.random.Generato
 def count_log_score(share: Floats, events: int, patients: int) -> float:
     """Log probability of a count, given equally likely probabilities of an event."""
     each = binom.logpmf(events, patients, np.clip(share, 1e-12, 1.0 - 1e-12))
-    return float(log_sum(each) - np.log(each.size))
+    return float(np.logaddexp.reduce(each) - np.log(each.size))
 
 
 # -- sums ------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """Trials that are not yet done, or not in the table: their patients under posterior draws.
 
 A new trial deviates from other trials as studies of the table do
-(`pkpd.evidence.likelihood.random_effects`). Its deviation b is drawn once for each posterior draw,
-the same for all its cohorts. Patients differ about it: where a patient of the typical study has
-the standard normal score x, one of this study has x + b, so that patients count alike and none is
-lost to weights.
+(`pkpd.evidence.likelihood.deviations`). Its deviation b is drawn once for each posterior draw, the
+same for all its cohorts. Patients differ about it: where a patient of the typical study
+has the standard normal score x, one of this study has x + b, so that patients count alike and none
+is lost to weights.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from pkpd.course.course import Course
 from pkpd.errors import PkpdError, sentence
-from pkpd.evidence.likelihood.parameters import marrow_effects
-from pkpd.evidence.likelihood.random_effects import StudyEffects
+from pkpd.evidence.likelihood.deviations import DEVIATIONS, draw_deviation
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import default_theta
@@ -160,7 +159,6 @@ def new_study(
     *,
     patients: int,
     seed: int = 1,
-    effects: StudyEffects | None = None,
     variant: Variant = FULL,
     threads: int | None = None,
 ) -> NewStudy:
@@ -176,8 +174,6 @@ def new_study(
         Simulated patients.
     seed
         Of patients and deviations.
-    effects
-        Deviations of studies; those of the marrow model if not given.
     variant
         Mechanisms of the marrow model.
     threads
@@ -192,8 +188,7 @@ def new_study(
         raise PkpdError(
             sentence(where=f"prediction of {name}", what="no posterior draw", remedy="give one")
         )
-    effects = marrow_effects() if effects is None else effects
-    missing = [e.ratio for e in effects.effects if e.ratio not in draws[0]]
+    missing = [one.between for one in DEVIATIONS if one.between not in draws[0]]
     if missing:
         raise PkpdError(
             sentence(
@@ -204,14 +199,11 @@ def new_study(
         )
     digest = hashlib.sha256(f"deviation:{int(seed)}:{name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    names = [effect.score for effect in effects.effects]
     defaults = default_theta()
     return NewStudy(
         name=name,
         thetas=tuple({**defaults, **theta} for theta in draws),
-        deviations=tuple(
-            dict(zip(names, map(float, effects.draw(theta, rng)), strict=True)) for theta in draws
-        ),
+        deviations=tuple(draw_deviation(theta, rng) for theta in draws),
         patients=patients,
         seed=seed,
         variant=variant,

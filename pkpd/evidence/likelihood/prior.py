@@ -4,8 +4,8 @@ A prior is independent standard normal scores z and a map from them to parameter
 sampler works on a space where all directions are alike before the data. The map of one parameter
 is that of its card (median at the value, limits at the central 95 %, on the scale of the logarithm,
 the number or the log odds). A spread that may be 0 is half normal. Values that belong together (one
-for each disease) are pooled: ``member = centre exp(spread z)`` with centre and spread among the
-parameters themselves.
+for each disease) are pooled: ``member = factor centre exp(spread z)`` with centre and spread among
+the parameters themselves.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class Pooled:
         Centre if it is no parameter.
     source
         Why.
+    factor
+        Its median relative to the centre.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Pooled:
     spread: str
     value: float = 1.0
     source: str = ""
+    factor: float = 1.0
 
 
 Entry = Parameter | HalfNormal | Pooled
@@ -121,7 +124,8 @@ class Prior:
                 out[..., index] = -sd * ndtri(0.5 * ndtr(-score))
             else:
                 centre = out[..., place[entry.centre]] if entry.centre else entry.value
-                out[..., index] = centre * np.exp(out[..., place[entry.spread]] * score)
+                spread = out[..., place[entry.spread]]
+                out[..., index] = entry.factor * centre * np.exp(spread * score)
         return out
 
     def theta(self, z: Floats) -> dict[str, float]:

@@ -36,7 +36,8 @@ def prior_model(prior: Prior) -> pm.Model:
             elif isinstance(entry, Pooled):
                 score = pm.Normal(f"{entry.name} score", 0.0, 1.0)
                 value: Any = pm.math.exp(made[entry.spread] * score)
-                value = value * (made[entry.centre] if entry.centre else entry.value)
+                centre = made[entry.centre] if entry.centre else entry.value
+                value = value * (entry.factor * centre)
                 made[entry.name] = pm.Deterministic(entry.name, value)
             else:
                 made[entry.name] = _variable(entry)

@@ -20,7 +20,6 @@ from pkpd.endpoints.death import early_death
 from pkpd.endpoints.definitions import LEUKAEMIC
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule
 from pkpd.errors import DataError, sentence
-from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.table.arms import ArmSeen, ArmToSimulate, SimulatedArm, pooled
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import DrugDoses, Schedule
@@ -46,7 +45,6 @@ patients a term changes by 0.2 (median SD) and the total by 2 to 8."""
 
 HORIZON_DAYS = 84  # of a single course: published ranges of recovery end at day 78
 FEWEST = 32  # patients of a dose level
-VARYING = ("rho", "kill", "kill_blasts")  # scores in which studies may deviate
 _ROUTES = {"IV": "iv", "CI": "iv", "SC": "sc", "PO": "oral"}
 _NEXT_CYCLE = {"neutrophils": 1.0, "platelets": 50.0}
 _UNITS = {"mg": "mg", "mg/m2": "mg/m^2", "mg/kg": "mg/kg", "units": "mg", "units/m2": "mg/m^2"}
@@ -87,12 +85,13 @@ def _held(rule: DoseRule, disease: str) -> DoseModification | None:
     if holds is None:
         return None
     below = dict(holds.below_for(leukaemia_cards().chain(disease)))
+    lower = tuple(level for level in holds.levels_mg if level < rule.amount)
     return DoseModification(
         rule.drug,
         _criteria_of(below),
         _criteria_of({line: max(below[line], at) for line, at in holds.resume_at}),
-        tuple(level for level in holds.levels_mg if level < rule.amount),
-        reduce_on_resume=True,
+        lower,
+        reduce_on_resume=bool(lower),
     )
 
 
@@ -147,23 +146,6 @@ def arm_of(arm: ArmToSimulate, schedule: Schedule, name: str) -> Arm:
     )
 
 
-def patients_by_arm(
-    likelihood: EvidenceLikelihood, most: int = 512, least: int = 128, times: float = 4.0
-) -> dict[str, int]:
-    """Numbers of patients to simulate: some times as many as were published, within limits.
-
-    The Monte Carlo variance of a simulated share is then at most ``1 / times`` of the sampling
-    variance of the published one, or small beside the spread between studies.
-    """
-    answer = dict.fromkeys(likelihood.arms, least)
-    for term in likelihood.terms:
-        patients = max(row.denominator or row.n or 1 for row in term.rows)
-        for key in term.arm_keys:
-            wanted = int(2 ** np.ceil(np.log2(max(times * patients, 1.0))))
-            answer[key] = int(np.clip(wanted, answer[key], most))
-    return answer
-
-
 class MarrowSimulator:
     """Simulate all arms of a table with the marrow model.
 
@@ -172,8 +154,8 @@ class MarrowSimulator:
     arms
         Arms by key (`EvidenceLikelihood.arms`, or :func:`pkpd.evidence.table.arms.arms_of`).
     n
-        Patients per arm, one number or by key (:func:`patients_by_arm`); those of a dose-finding
-        arm are divided among its levels.
+        Patients per arm, one number or by key; those of a dose-finding arm are divided among its
+        levels.
     seed
         Of the patients' random scores; the same at all parameters.
     variant
@@ -220,19 +202,15 @@ class MarrowSimulator:
     def __call__(self, theta: Theta) -> dict[str, ArmSeen]:
         """Simulate every arm at one set of parameters."""
         full = {**self._defaults, **theta}
-        every, chosen = self._prepared.seen(full, self.threads)
-        starts = self._prepared.candidates.starts
-        normal = self._prepared.candidates.normal
-        varying = {k: normal[k] if chosen is None else normal[k][chosen] for k in VARYING}
+        every = self._prepared.outcomes(full, self.threads)
         by_key: dict[str, list[tuple[float, ArmSeen]]] = {}
         for index, ((key, share, _, _), outcomes) in enumerate(
             zip(self._parts, every, strict=True)
         ):
-            own = slice(int(starts[index]), int(starts[index + 1]))
             arm = SimulatedArm(
                 np.ones(outcomes.n),
                 partial(self._look, index, full, outcomes),
-                {name: values[own] for name, values in varying.items()},
+                outcomes.course.trace,
             )
             by_key.setdefault(key, []).append((share, arm))
         return {key: pooled(parts) for key, parts in by_key.items()}
@@ -322,6 +300,8 @@ def _responded(outcomes: ArmOutcomes, code: str) -> NDArray[np.bool_]:
 
 def _free_of_leukaemia(outcomes: ArmOutcomes) -> NDArray[np.bool_]:
     """Patients whose recovery is reported: responders, and those without leukaemia at start."""
+    if outcomes.course.marrow_blasts is None:  # of a marrow that has none
+        return np.ones(outcomes.n, dtype=np.bool_)
     at_start = outcomes.baseline["marrow_blasts"] < LEUKAEMIC
     return at_start | outcomes.responded(*_CODES["CRm"])
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.errors import DataError, sentence
-from pkpd.evidence.likelihood.log_sums import log_sum
-from pkpd.evidence.likelihood.random_effects import StudyEffects
-from pkpd.evidence.likelihood.terms import Arm, Term
+from pkpd.evidence.likelihood.cells import Cells, cells_of
+from pkpd.evidence.likelihood.density import TableDensity, logits_and_days
+from pkpd.evidence.likelihood.offsets import spread_of
+from pkpd.evidence.likelihood.summaries import Summaries, summarise
 from pkpd.evidence.likelihood.use import Switches, terms_of
 from pkpd.evidence.table.arms import ArmSeen, ArmToSimulate, arms_of
 from pkpd.evidence.table.table import EvidenceTable
@@ -32,7 +34,7 @@ class Evaluation:
     by_study : float[S]
         Factors of the studies (they are independent given the parameters); sums to `total`.
     by_term : float[T]
-        Log predictive probability of each term for a new study, by itself and with power 1.
+        Log predictive probability of each term for a new study, by itself.
     """
 
     total: float
@@ -50,10 +52,8 @@ class EvidenceLikelihood:
     simulate
         Parameters to simulated arms; it is called once for each evaluation. Without it the
         likelihood only says what must be simulated; :meth:`with_simulator` completes it.
-    effects
-        How studies deviate from one another.
     switches
-        Which rows count, and how much.
+        Which rows count, and which are doubtful.
 
     Attributes
     ----------
@@ -69,12 +69,10 @@ class EvidenceLikelihood:
         self,
         table: EvidenceTable,
         simulate: Simulator | None = None,
-        effects: StudyEffects | None = None,
         switches: Switches | None = None,
     ) -> None:
         self.table = table
         self._simulate = simulate
-        self.effects = effects or StudyEffects()
         self.switches = switches or Switches()
         self.terms = terms_of(table, self.switches)
         if not self.terms:
@@ -90,7 +88,7 @@ class EvidenceLikelihood:
 
     def with_simulator(self, simulate: Simulator) -> EvidenceLikelihood:
         """Give the same likelihood with a simulator."""
-        return EvidenceLikelihood(self.table, simulate, self.effects, self.switches)
+        return EvidenceLikelihood(self.table, simulate, self.switches)
 
     @property
     def simulate(self) -> Simulator:
@@ -105,92 +103,44 @@ class EvidenceLikelihood:
             )
         return self._simulate
 
+    @cached_property
+    def cells(self) -> Cells:
+        """The terms as cells: what each is compared with."""
+        return cells_of(self.terms)
+
+    def summaries(self, theta: Mapping[str, float], seen: Mapping[str, ArmSeen]) -> Summaries:
+        """Summaries of simulated arms that the cells ask for."""
+        missing = [key for key in self.arms if key not in seen]
+        if missing:
+            raise DataError(
+                sentence(where=f"arm {missing[0]}", what="the simulator did not return it")
+            )
+        return summarise(self.cells.shares, self.cells.days, seen, theta)
+
     def __call__(self, theta: Mapping[str, float]) -> Evaluation:
         """Simulate and evaluate."""
-        return self.evaluate(theta, self.simulate(self.effects.for_simulation(theta)))
+        return self.evaluate(theta, self.simulate(theta))
 
     def evaluate(self, theta: Mapping[str, float], seen: Mapping[str, ArmSeen]) -> Evaluation:
         """Log likelihood of the table given simulated arms."""
-        grid = self.effects.grid(theta)
-        alone = np.empty((len(self.terms), grid.log_weight.size))
-        weighted: dict[str, Arm] = {}
-        pieces: dict[str, list[tuple[Term, Floats]]] = {study: [] for study in self.studies}
-        for index, term in enumerate(self.terms):
-            arms = {key: self._arm(key, theta, seen, weighted) for key in term.arm_keys}
-            by_reading = np.stack([term.log_likelihood(arms, r) for r in term.readings])
-            alone[index] = _any_reading(by_reading + term.log_priors[:, None])
-            pieces[term.study].append((term, by_reading))
-        by_term = log_sum(alone + grid.log_weight, axis=1)
-        joint = np.stack([_study(pieces[study]) for study in self.studies])
-        by_study = log_sum(joint + grid.log_weight, axis=1)
-        total = float(by_study.sum())
-        return Evaluation(total if np.isfinite(total) else -np.inf, by_study, by_term)
+        logits, days = logits_and_days(self.summaries(theta, seen))
+        spread = spread_of(theta)
+        together, alone = self._densities
+        found = np.asarray(together.marginal(logits, days, spread))
+        by_study = found[[together.studies.index(study) for study in self.studies]]
+        found = np.asarray(alone.marginal(logits, days, spread))
+        by_term = found[[alone.studies.index(f"{i}") for i in range(len(self.terms))]]
+        # an arm that has no days to compare tells nothing for these parameters
+        by_study, by_term = (np.where(np.isnan(x), -np.inf, x) for x in (by_study, by_term))
+        return Evaluation(float(by_study.sum()), by_study, by_term)
 
-    def reading_probabilities(
-        self, theta: Mapping[str, float], seen: Mapping[str, ArmSeen]
-    ) -> dict[tuple[str, str], float]:
-        """Probability of each reading of each study, given the parameters: (study, reading)."""
-        grid = self.effects.grid(theta)
-        weighted: dict[str, Arm] = {}
-        sums: dict[tuple[str, tuple[str, ...]], Floats] = {}
-        for term in self.terms:
-            if not term.family:
-                continue
-            arms = {key: self._arm(key, theta, seen, weighted) for key in term.arm_keys}
-            by_reading = np.stack([term.log_likelihood(arms, r) for r in term.readings])
-            key = (term.study, term.family)
-            prior = term.log_priors[:, None]
-            sums[key] = sums.get(key, prior + np.zeros_like(by_reading)) + term.power * by_reading
-        answer = {}
-        for (study, family), values in sums.items():
-            marginal = log_sum(values + grid.log_weight, axis=1)
-            probabilities = np.exp(marginal - log_sum(marginal))
-            for name, p in zip(family, probabilities, strict=True):
-                answer[study, name] = float(p)
-        return answer
-
-    def _arm(
-        self,
-        key: str,
-        theta: Mapping[str, float],
-        seen: Mapping[str, ArmSeen],
-        weighted: dict[str, Arm],
-    ) -> Arm:
-        if key not in weighted:
-            if key not in seen:
-                raise DataError(
-                    sentence(where=f"arm {key}", what="the simulator did not return it")
-                )
-            arm = seen[key]
-            weights, size = self.effects.weights(theta, arm.weight, arm.scores)
-            weighted[key] = Arm(arm, weights, size, theta)
-        return weighted[key]
-
-
-def _any_reading(by_reading: Floats) -> Floats:
-    """Log likelihood ``[K]`` with the readings ``[R, K]`` summed over."""
-    return by_reading[0] if len(by_reading) == 1 else log_sum(by_reading, axis=0)
-
-
-def _study(parts: list[tuple[Term, Floats]]) -> Floats:
-    """Log likelihood ``[K]`` of a study at each deviation, shared readings summed over."""
-    families: dict[tuple[str, ...], Floats] = {}
-    for term, by_reading in parts:
-        value = term.power * by_reading
-        if term.family in families:
-            families[term.family] = families[term.family] + value
-        else:
-            families[term.family] = value + term.log_priors[:, None]
-    return np.sum([_any_reading(value) for value in families.values()], axis=0)
+    @cached_property
+    def _densities(self) -> tuple[TableDensity, TableDensity]:
+        return TableDensity(self.cells), TableDensity(cells_of(self.terms, alone=True))
 
 
 def only_studies(likelihood: EvidenceLikelihood, studies: Iterable[str]) -> EvidenceLikelihood:
-    """Likelihood of some studies alone, with the same simulator."""
+    """Likelihood of some studies alone, without a simulator."""
     wanted = set(studies)
     rows = tuple(row for row in likelihood.table if row.study in wanted)
-    return EvidenceLikelihood(
-        replace(likelihood.table, rows=rows),
-        likelihood.simulate,
-        likelihood.effects,
-        likelihood.switches,
-    )
+    return EvidenceLikelihood(replace(likelihood.table, rows=rows), switches=likelihood.switches)

@@ -19,24 +19,26 @@ EXCLUSIVE = ({"CR", "CRi"}, {"CR", "CRp"})
 
 
 @lru_cache(maxsize=1)
-def learned_drugs() -> frozenset[str]:
-    """Drugs whose cards say that the marrow learns from trials that give them."""
-    cards = map(load_drug_card, card_names("drugs"))
-    return frozenset(c.name for c in cards if c.leukaemia and c.leukaemia.learned_from_trials)
+def every_drug() -> frozenset[str]:
+    """Drugs whose cards say how they act in the marrow with leukaemia."""
+    return frozenset(name for name in card_names("drugs") if load_drug_card(name).leukaemia)
 
 
 @dataclass(frozen=True)
 class Switches:
-    """Which rows are used and how much they count.
+    """Which rows are used and which are doubtful.
+
+    Of the first three 0 leaves rows out, 1 takes them as any other, and what lies between takes
+    them as doubtful: they err by more (`pkpd.evidence.likelihood.cells.DOUBT`).
 
     Attributes
     ----------
     memory
-        Power of rows marked ``MEMORY``; 0 leaves them out.
+        Rows marked ``MEMORY``.
     mirror
-        Power of rows read in a copy of the source.
+        Rows read in a copy of the source.
     paediatric
-        Power of rows on children.
+        Rows on children.
     fever
         Whether febrile neutropenia is used (needs the parameter ``fever_hazard``).
     baseline
@@ -44,7 +46,7 @@ class Switches:
     white_cells
         Whether white cells at start are used, whose spread no learned parameter moves.
     drugs
-        Drugs whose rows are used; without it those whose cards say ``learned_from_trials``.
+        Drugs whose rows are used; without it all whose cards say how they act in the marrow.
     """
 
     memory: float = 0.0
@@ -53,14 +55,14 @@ class Switches:
     fever: bool = True
     baseline: bool = True
     white_cells: bool = False
-    drugs: frozenset[str] = field(default_factory=learned_drugs)
+    drugs: frozenset[str] = field(default_factory=every_drug)
 
     def __post_init__(self) -> None:
         for name in ("memory", "mirror", "paediatric"):
             power = getattr(self, name)
             if not 0.0 <= power <= 1.0:
                 raise DataError(
-                    sentence(where=f"switch {name}", what=f"power {power}", allowed="0 to 1")
+                    sentence(where=f"switch {name}", what=f"{power:g}", allowed="0 to 1")
                 )
 
 
@@ -75,7 +77,7 @@ class RowUse:
     kind
         Kind of likelihood, as in :class:`pkpd.evidence.likelihood.terms.Term`; empty if none.
     power
-        Its weight.
+        1, or less for a doubtful source; 0 if it is not used.
     why
         Why it is not used, or what is special.
     """
@@ -96,7 +98,7 @@ def use_of(row: EvidenceRow, switches: Switches) -> RowUse:
     drugs = row.schedule.names | (row.other_schedule.names if row.other_schedule else frozenset())
     unknown = sorted(drugs - switches.drugs)
     if unknown and not endpoint.at_start:
-        return RowUse(row, "", 0.0, f"{', '.join(unknown)}: rows of this drug are not learned from")
+        return RowUse(row, "", 0.0, f"{', '.join(unknown)}: not simulated in this marrow")
     if endpoint.at_start and not switches.baseline:
         return RowUse(row, "", 0.0, "counts at start are switched off")
     what = endpoint.alternatives[0].observable
@@ -147,7 +149,7 @@ def terms_of(table: EvidenceTable, switches: Switches | None = None) -> tuple[Te
 
 
 def how_used(table: EvidenceTable, switches: Switches | None = None) -> tuple[RowUse, ...]:
-    """For every row of the table: its kind of likelihood and weight, or why it has none.
+    """For every row of the table: its kind of likelihood, or why it has none.
 
     Examples
     --------

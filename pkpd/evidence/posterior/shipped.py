@@ -21,7 +21,7 @@ from pkpd.leukaemia.parameters import leukaemia_cards
 
 FILE_NAME = "posterior.nc"
 HOW_TO_GET_ONE = (
-    "run `python fits/evidence/calibrate.py --full --out build/evidence` in a checkout and name "
+    "run `python fits/evidence/learn.py --full --out build/evidence` in a checkout and name "
     "build/evidence/posterior_full.nc with --posterior, or leave out --marrow"
 )
 _DIGITS = 12

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
-import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
-from pkpd.evidence.sampling.convergence import Convergence, Limits, check_convergence
-from pkpd.evidence.sampling.smc import SMCSettings, prolong, run_smc, settled, with_seed
-from pkpd.evidence.sampling.smc_state import SMCRun, Stage
-from pkpd.evidence.sampling.workers import Target
+from pkpd.evidence.table.rows import EvidenceRow
+from pkpd.files import read_netcdf, write_netcdf
 
 Floats = NDArray[np.float64]
 FORMAT = 1
@@ -47,8 +42,6 @@ class EvidencePosterior:
         Their names; a term is named by the ids of its rows, joined by ``+``.
     fixed
         Parameters that were not learned.
-    log_evidence : float[R]
-        Of each run.
     problems
         Why the sampler did not converge; empty if it did.
     record
@@ -65,7 +58,6 @@ class EvidencePosterior:
     studies: tuple[str, ...]
     terms: tuple[str, ...]
     fixed: Mapping[str, float]
-    log_evidence: Floats
     problems: tuple[str, ...]
     record: Mapping[str, object] = field(default_factory=dict)
     weights: Floats = field(default_factory=lambda: np.zeros((0, 0)))
@@ -93,7 +85,7 @@ class EvidencePosterior:
                 sentence(
                     where=use,
                     what=f"the sampler did not converge: {self.problems[0]}",
-                    remedy="run it longer (more particles or final stages), and look at its table",
+                    remedy="run it longer (more simulations or draws), and look at its table",
                 )
             )
 
@@ -173,7 +165,6 @@ class EvidencePosterior:
                 "by_study": (("run", "draw", "study"), self.by_study.astype(np.float32)),
                 "by_term": (("run", "draw", "term"), self.by_term.astype(np.float32)),
                 "weights": (("run", "draw"), self.weights),
-                "log_evidence": (("sampler_run",), self.log_evidence),
             },
             coords={
                 "parameter": list(self.names),
@@ -190,7 +181,7 @@ class EvidencePosterior:
         )
         packed = {name: {"zlib": True, "complevel": 5} for name in ("values", "z", "by_study")}
         packed["by_term"] = {"zlib": True, "complevel": 5}
-        data.to_netcdf(path, engine="h5netcdf", encoding=packed)
+        write_netcdf(path, data, encoding=packed)
 
 
 def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePosterior:
@@ -203,34 +194,32 @@ def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePoster
     default
         Whether it is to be used as the default; refused unless it was saved as one and converged.
     """
-    if not Path(path).is_file():
+    if not isfile(path):
         raise PkpdError(
             sentence(where=str(path), what="there is no such file", remedy="check the path")
         )
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as data:
-            data.load()
-            posterior = EvidencePosterior(
-                names=tuple(map(str, data["parameter"].values)),
-                values=data["values"].to_numpy(),
-                z=data["z"].to_numpy(),
-                by_study=data["by_study"].to_numpy().astype(np.float64),
-                by_term=data["by_term"].to_numpy().astype(np.float64),
-                studies=tuple(map(str, data["study"].values)),
-                terms=tuple(map(str, data["term"].values)),
-                fixed=json.loads(data.attrs["fixed"]),
-                log_evidence=data["log_evidence"].to_numpy(),
-                problems=tuple(json.loads(data.attrs["problems"])),
-                record=json.loads(data.attrs["record"]),
-                weights=data["weights"].to_numpy(),
-            )
-            shipped = bool(data.attrs["default"])
-    except (OSError, KeyError, ValueError) as error:
+        data = read_netcdf(path)
+        posterior = EvidencePosterior(
+            names=tuple(map(str, data["parameter"].values)),
+            values=data["values"].to_numpy(),
+            z=data["z"].to_numpy(),
+            by_study=data["by_study"].to_numpy().astype(np.float64),
+            by_term=data["by_term"].to_numpy().astype(np.float64),
+            studies=tuple(map(str, data["study"].values)),
+            terms=tuple(map(str, data["term"].values)),
+            fixed=json.loads(data.attrs["fixed"]),
+            problems=tuple(json.loads(data.attrs["problems"])),
+            record=json.loads(data.attrs["record"]),
+            weights=data["weights"].to_numpy(),
+        )
+        shipped = bool(data.attrs["default"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise PkpdError(
             sentence(
                 where=str(path),
                 what="it is no posterior of a calibration",
-                remedy="name a file that fits/evidence/calibrate.py wrote",
+                remedy="name a file that fits/evidence/learn.py wrote",
             )
         ) from error
     if default:
@@ -246,159 +235,6 @@ def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePoster
     return posterior
 
 
-def target_of(likelihood: EvidenceLikelihood) -> Target:
-    """Give the function that the sampler evaluates: total, and pieces by study and by term."""
-
-    def target(theta: Mapping[str, float]) -> tuple[float, Floats]:
-        answer = likelihood(theta)
-        return answer.total, np.concatenate([answer.by_study, answer.by_term])
-
-    return target
-
-
-def calibrate(
-    prior: Prior,
-    likelihood: EvidenceLikelihood,
-    settings: SMCSettings,
-    *,
-    runs: int = 2,
-    most_rounds: int = 0,
-    folder: str | Path | None = None,
-    limits: Limits | None = None,
-    facts: Mapping[str, object] | None = None,
-    on_stage: object = None,
-) -> tuple[EvidencePosterior, Convergence]:
-    """Sample the posterior of a table in independent runs.
-
-    Parameters
-    ----------
-    prior
-        Priors of the parameters to learn.
-    likelihood
-        Likelihood of the table.
-    settings
-        Settings of the first run; each further run has the next seed.
-    runs
-        Number of runs.
-    most_rounds
-        While the runs do not agree, their chains go on together for a stage, so many times at most
-        (:func:`pkpd.evidence.sampling.smc.prolong`).
-    folder
-        Where checkpoints are kept; calibrating again with the same folder goes on from them.
-    limits
-        What the diagnostics must meet.
-    facts
-        Anything to keep in the record (model variant, patients per arm).
-    on_stage
-        ``on_stage(run, stage, evaluations)`` after each stage.
-    """
-    label = evidence_hash(likelihood)
-    target = target_of(likelihood)
-    finished: list[SMCRun] = []
-
-    def arguments(run: int) -> dict[str, object]:
-        def told(stage: Stage, evaluations: int) -> None:
-            if callable(on_stage):
-                on_stage(run, stage, evaluations)
-
-        file = Path(folder) / f"run{run + 1}.npz" if folder is not None else None
-        return {"checkpoint": file, "label": label, "on_stage": told}
-
-    own = [with_seed(settings, settings.seed + run) for run in range(runs)]
-    for run in range(runs):
-        finished.append(run_smc(prior, target, own[run], **arguments(run)))  # pyright: ignore
-    while due := due_to_go_on(finished, prior.names, settings, most_rounds, limits):
-        finished = [
-            prolong(one, prior, target, own[run], others_of(finished, run), **arguments(run))  # pyright: ignore
-            if run in due
-            else one
-            for run, one in enumerate(finished)
-        ]
-    convergence = checked(finished, prior.names, settings, limits)
-    return gather(prior, likelihood, finished, settings, convergence, facts), convergence
-
-
-def others_of(runs: Sequence[SMCRun], index: int) -> list[SMCRun]:
-    """All runs but one."""
-    return [run for k, run in enumerate(runs) if k != index]
-
-
-def due_to_go_on(
-    runs: Sequence[SMCRun],
-    names: Sequence[str],
-    settings: SMCSettings,
-    most_rounds: int,
-    limits: Limits | None = None,
-) -> tuple[int, ...]:
-    """Which runs have to go on for a stage: all while they disagree, none at the end.
-
-    Of runs that were interrupted within a round, those that are behind.
-    """
-    done = [run.final_done for run in runs]
-    if len(set(done)) > 1:
-        return tuple(k for k, stages in enumerate(done) if stages == min(done))
-    over = done[0] >= settings.final_stages + most_rounds
-    if over or checked(runs, names, settings, limits).converged:
-        return ()
-    return tuple(range(len(runs)))
-
-
-def checked(
-    runs: Sequence[SMCRun],
-    names: Sequence[str],
-    settings: SMCSettings,
-    limits: Limits | None = None,
-) -> Convergence:
-    """Diagnostics of the settled part of the runs."""
-    kept = [settled(run, settings.chains) for run in runs]
-    return check_convergence(kept, names, settings.chains, limits)
-
-
-def gather(
-    prior: Prior,
-    likelihood: EvidenceLikelihood,
-    runs: Sequence[SMCRun],
-    settings: SMCSettings,
-    convergence: Convergence,
-    facts: Mapping[str, object] | None = None,
-) -> EvidencePosterior:
-    """Put the settled part of finished runs together."""
-    runs = [settled(run, settings.chains) for run in runs]
-    z = np.stack([run.z for run in runs])
-    pieces = np.stack([run.pieces for run in runs])
-    split = len(likelihood.studies)
-    record = {
-        "pkpd": metadata.version("pkpd"),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "evidence": evidence_hash(likelihood),
-        "rows": sum(len(term.rows) for term in likelihood.terms),
-        "settings": asdict(settings),
-        "switches": _plain(asdict(likelihood.switches)),
-        "seeds": [settings.seed + index for index in range(len(runs))],
-        "evaluations": [run.evaluations for run in runs],
-        "failed": [run.failed for run in runs],
-        "stages": [[asdict(stage) for stage in run.stages] for run in runs],
-        "rhat": dict(zip(convergence.names, map(float, convergence.rhat), strict=True)),
-        "ess": dict(zip(convergence.names, map(float, convergence.ess), strict=True)),
-        **(facts or {}),
-    }
-    return EvidencePosterior(
-        names=prior.names,
-        values=prior.values(z),
-        z=z,
-        by_study=pieces[..., :split],
-        by_term=pieces[..., split:],
-        studies=likelihood.studies,
-        terms=tuple("+".join(row.id for row in term.rows) for term in likelihood.terms),
-        fixed=prior.fixed,
-        log_evidence=np.array([run.log_evidence for run in runs]),
-        problems=convergence.problems,
-        record=record,
-    )
-
-
 def evidence_hash(likelihood: EvidenceLikelihood) -> str:
     """Hash of all that the likelihood takes from the table."""
     parts = [
@@ -408,14 +244,7 @@ def evidence_hash(likelihood: EvidenceLikelihood) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _told(row: object) -> tuple[object, ...]:
+def _told(row: EvidenceRow) -> tuple[object, ...]:
     names = ("id", "study", "arm", "other_arm", "n", "value", "lower", "upper", "limits")
-    return tuple(getattr(row, name) for name in (*names, "numerator", "denominator"))
-
-
-def _plain(values: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: sorted(map(str, value)) if isinstance(value, Iterable) and not isinstance(value, str)
-        else value
-        for name, value in values.items()
-    }  # fmt: skip
+    told = tuple(getattr(row, name) for name in (*names, "numerator", "denominator"))
+    return (*told, row.population.age)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -58,7 +58,7 @@ def arms_of(rows: Iterable[EvidenceRow]) -> dict[str, ArmToSimulate]:
             first = replace(first, reinduction=second, reinduction_day=day)
         needed = [first]
         if row.other_schedule is not None:
-            key = arm_key(row.population.name, row.other_schedule, cycles, row.cycle_days)
+            key = arm_key(row.population.key, row.other_schedule, cycles, row.cycle_days)
             other = row.other_schedule
             needed.append(ArmToSimulate(key, row.population, other, cycles, row.cycle_days))
         for arm in needed:
@@ -75,13 +75,12 @@ class ArmSeen(Protocol):
         """Weights of the N patients, positive."""
         ...
 
-    @property
-    def scores(self) -> Mapping[str, Floats]:
-        """Standard normal scores ``[N]`` of patients in the quantities that vary by study."""
-        ...
-
     def observe(self, what: Observable) -> Floats:
         """Value of each patient ``[N]``; ``nan`` where the patient does not count."""
+        ...
+
+    def trace(self) -> Floats:
+        """All that happened to the patients, in numbers that any parameter that acts changes."""
         ...
 
 
@@ -95,13 +94,13 @@ class SimulatedArm:
         Weights of the patients.
     look
         Function from an observable to ``float[N]``.
-    scores
-        Standard normal scores by name, ``float[N]`` each.
+    happened
+        What `trace` gives; only who asks for it needs it.
     """
 
     weight: Floats
     look: Callable[[Observable], Floats]
-    scores: Mapping[str, Floats] = field(default_factory=dict)
+    happened: Callable[[], Floats] | None = None
     _seen: dict[Observable, Floats] = field(default_factory=dict, repr=False)
 
     def observe(self, what: Observable) -> Floats:
@@ -109,6 +108,12 @@ class SimulatedArm:
         if what not in self._seen:
             self._seen[what] = np.asarray(self.look(what), dtype=np.float64)
         return self._seen[what]
+
+    def trace(self) -> Floats:
+        """All that happened to the patients."""
+        if self.happened is None:
+            raise DataError(sentence(where="simulated arm", what="it does not tell its course"))
+        return self.happened()
 
 
 def pooled(parts: Iterable[tuple[float, ArmSeen]]) -> ArmSeen:
@@ -125,9 +130,8 @@ def pooled(parts: Iterable[tuple[float, ArmSeen]]) -> ArmSeen:
     if len(parts) == 1:
         return parts[0][1]
     weight = np.concatenate([share * arm.weight / arm.weight.sum() for share, arm in parts])
-    names = set.intersection(*(set(arm.scores) for _, arm in parts))
     return SimulatedArm(
         weight=weight,
         look=lambda what: np.concatenate([arm.observe(what) for _, arm in parts]),
-        scores={name: np.concatenate([arm.scores[name] for _, arm in parts]) for name in names},
+        happened=lambda: np.concatenate([arm.trace().ravel() for _, arm in parts]),
     )

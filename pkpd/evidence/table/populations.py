@@ -7,7 +7,14 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from pkpd.cards.tables import read_toml
+from pkpd.cards.files import nearest_of
+from pkpd.cards.tables import Table, read_toml
+
+LINES = (
+    *("untreated", "in remission", "first relapse", "late relapse", "early relapse", "refractory"),
+    *("refractory or early relapse", "later relapse or refractory", "relapsed or refractory"),
+)
+"""What patients had had before, as rows say it in their column ``line``."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +31,38 @@ class Population:
         Population of the marrow model that stands for it.
     age
         Median age (years); ``None``: that of the disease.
+    age_sd
+        Standard deviation of the ages where no limit is printed (years); ``None``: limits of age in
+        the words on patients are ignored (`pkpd.evidence.table.age_limits`).
     least_neutrophils, least_platelets
         Counts that entry demanded, 10^9/L; 0: none.
     paediatric
         Children, whom the adult marrow model only approximates.
     source
         Where these numbers come from, and what is assumed.
+    by_line
+        Line of treatment, one of :data:`LINES`, and the population that stands for it
+        (`pkpd.evidence.table.learning.refined`).
+    aged
+        Whether the age is that of a row, in place of the population's.
     """
 
     name: str
     title: str
     disease: str
     age: float | None = None
+    age_sd: float | None = None
     least_neutrophils: float = 0.0
     least_platelets: float = 0.0
     paediatric: bool = False
     source: str = ""
+    by_line: tuple[tuple[str, str], ...] = ()
+    aged: bool = False
+
+    @property
+    def key(self) -> str:
+        """Who is simulated, for the key of an arm."""
+        return f"{self.name} of {self.age:g} y" if self.aged else self.name
 
 
 def evidence_folder() -> Path | Traversable:
@@ -79,10 +102,32 @@ def read_populations(path: Path | Traversable) -> dict[str, Population]:
             title=entry.text("title"),
             disease=entry.text("disease"),
             age=entry.number("age", None, minimum=0.0, maximum=110.0),
+            age_sd=entry.number("age_sd", None, minimum=1.0, maximum=40.0),
             least_neutrophils=entry.number("least_neutrophils", 0.0, minimum=0.0),
             least_platelets=entry.number("least_platelets", 0.0, minimum=0.0),
             paediatric=entry.boolean("paediatric", False),
             source=entry.text("source"),
+            by_line=_by_line(entry),
         )
+    for name, population in populations.items():
+        for line, other in population.by_line:
+            if other not in populations:
+                table.refuse(
+                    f"population.{name}.by_line",
+                    f"{line!r} names {other!r}, which is none{nearest_of(other, populations)}",
+                    allowed=", ".join(populations),
+                )
     table.done()
     return populations
+
+
+def _by_line(entry: Table) -> tuple[tuple[str, str], ...]:
+    row = entry.table("by_line", None)
+    if row is None:
+        return ()
+    for line in row.data:
+        if line not in LINES:
+            row.refuse(
+                line, f"is no line of treatment{nearest_of(line, LINES)}", allowed=", ".join(LINES)
+            )
+    return tuple((line, row.text(line)) for line in row.data)

@@ -16,8 +16,15 @@ from typing import NoReturn
 
 from pkpd.cards.files import nearest_of
 from pkpd.errors import DataError, sentence
-from pkpd.evidence.table.endpoints import Endpoint, endpoint_of
-from pkpd.evidence.table.populations import Population, evidence_folder, load_populations
+from pkpd.evidence.table.can_be_simulated import check_simulated
+from pkpd.evidence.table.endpoints import endpoint_of
+from pkpd.evidence.table.populations import (
+    LINES,
+    Population,
+    evidence_folder,
+    load_populations,
+)
+from pkpd.evidence.table.rows import REINDUCTION_DAY, EvidenceRow, again, arm_key
 from pkpd.evidence.table.schedule import Schedule, parse_schedule
 
 REQUIRED = ("study", "population", "schedule", "endpoint", "mark")
@@ -25,130 +32,13 @@ OPTIONAL = (
     *("id", "reference", "patients", "n", "other_schedule", "cycles", "cycle_days", "value"),
     *("lower", "upper", "limits", "numerator", "denominator", "definition", "source", "via"),
     *("assumed", "unused", "reinduction", "reinduction_day"),
-    *("age_median", "line", "creatinine_limit"),
+    *("age_median", "line", "creatinine_limit", "replaces"),
 )
-REINDUCTION_DAY = 29  # marrow is looked at four weeks after the first course began
 MARKS = ("READ", "DERIVED", "MEMORY")
 LIMITS = ("range", "iqr", "ci90", "ci95")
 VIAS = ("direct", "mirror")
-LINES = (
-    *("untreated", "in remission", "first relapse", "relapsed or refractory"),
-    "later relapse or refractory",
-)
 OLDEST = 110.0  # years
 ROUNDING = 0.006  # a printed share is rounded to a percent or finer
-
-
-@dataclass(frozen=True)
-class EvidenceRow:
-    """One published outcome.
-
-    Attributes
-    ----------
-    line
-        Line in the file (the header is line 1).
-    id
-        Short name; made from study and endpoint if the file has none.
-    study
-        Rows of one study share its deviation from other studies.
-    reference, patients, definition, source, assumed
-        Text: citation, patients in the paper's words, definition, where it was read, and what had
-        to be assumed to simulate it.
-    population, schedule, cycles, cycle_days
-        What to simulate.
-    other_schedule
-        For a declared tolerated dose, the schedule that was too toxic; for a ratio or a difference
-        between arms, the one compared with.
-    endpoint
-        What is published.
-    n
-        Patients; the denominator if there is one.
-    value, lower, upper, limits
-        As printed; `limits` says what lower and upper are.
-    numerator, denominator
-        Patients with the event, and patients. `derived`: made from a share and `n`.
-    mark
-        ``READ`` in the source, ``DERIVED`` by arithmetic, or from ``MEMORY``.
-    via
-        ``direct``: from the paper, its registry entry or the publisher's page; ``mirror``: from a
-        copy of it.
-    unused
-        Why the row is kept but is no likelihood; empty if it may be used.
-    reinduction, reinduction_day
-        Course given from this day to those whose marrow still has 5 % blasts, if the outcome is the
-        best of up to two courses.
-    age_median
-        Median age of these patients (years), as printed.
-    treatment_line
-        What they had had before, one of :data:`LINES`; empty if unknown. Column ``line``.
-    creatinine_limit
-        Limit of creatinine or its clearance at entry, in the source's words.
-    """
-
-    line: int
-    id: str
-    study: str
-    population: Population
-    schedule: Schedule
-    endpoint: Endpoint
-    mark: str
-    n: int | None = None
-    cycles: int = 1
-    cycle_days: int = 28
-    other_schedule: Schedule | None = None
-    value: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    limits: str = ""
-    numerator: int | None = None
-    denominator: int | None = None
-    derived: bool = False
-    via: str = "direct"
-    reference: str = ""
-    patients: str = ""
-    definition: str = ""
-    source: str = ""
-    assumed: str = ""
-    unused: str = ""
-    reinduction: Schedule | None = None
-    reinduction_day: int = REINDUCTION_DAY
-    age_median: float | None = None
-    treatment_line: str = ""
-    creatinine_limit: str = ""
-
-    @property
-    def arm(self) -> str:
-        """Key of what is simulated: rows with the same key share one simulation."""
-        if self.endpoint.at_start:
-            return arm_key(self.population.name, self.simulated, 1, self.cycle_days)
-        key = arm_key(self.population.name, self.schedule, self.cycles, self.cycle_days)
-        return key + again(self.reinduction, self.reinduction_day)
-
-    @property
-    def simulated(self) -> Schedule:
-        """What is simulated: no drug for counts at start, else the schedule."""
-        return Schedule("none", ()) if self.endpoint.at_start else self.schedule
-
-    @property
-    def other_arm(self) -> str | None:
-        """Key of the arm of `other_schedule`."""
-        if self.other_schedule is None:
-            return None
-        return arm_key(self.population.name, self.other_schedule, self.cycles, self.cycle_days)
-
-
-def arm_key(population: str, schedule: Schedule, cycles: int, cycle_days: int) -> str:
-    """Key of an arm: population, schedule, and cycles if there are several."""
-    text = "".join(schedule.text.split())
-    many = f" x{cycles}/{cycle_days}" if cycles > 1 else ""
-    return f"{population} {text}{many}"
-
-
-def again(reinduction: Schedule | None, day: int) -> str:
-    """Add to the key of an arm that it has a second induction."""
-    if reinduction is None:
-        return ""
-    return f" again {''.join(reinduction.text.split())} d{day}"
 
 
 @dataclass(frozen=True)
@@ -371,11 +261,14 @@ def _row(cell: _Cells, populations: Mapping[str, Population]) -> EvidenceRow:
         age_median=cell.number("age_median"),
         treatment_line=cell.one_of("line", (*LINES, ""), ""),
         creatinine_limit=cell.text("creatinine_limit"),
+        replaces=tuple(filter(None, map(str.strip, cell.text("replaces").split(";")))),
     )
     _check_age(row, cell)
     _check_reinduction(row, cell)
     _check_numbers(row, cell)
-    return _counted(row, cell)
+    row = _counted(row, cell)
+    check_simulated(row, cell.refuse)
+    return row
 
 
 def _check_age(row: EvidenceRow, cell: _Cells) -> None:
@@ -460,7 +353,7 @@ def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
 def _refuse_repeats(rows: Iterable[EvidenceRow], shown: str) -> None:
     seen: dict[tuple[object, ...], int] = {}
     for row in rows:
-        given = arm_key(row.population.name, row.schedule, row.cycles, row.cycle_days)
+        given = arm_key(row.population.key, row.schedule, row.cycles, row.cycle_days)
         given += again(row.reinduction, row.reinduction_day)
         n = row.denominator or row.n
         key = (row.study, given, row.endpoint.name, n, row.treatment_line)

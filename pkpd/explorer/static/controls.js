@@ -24,9 +24,18 @@ export function build() {
   for (const details of document.querySelectorAll("#controls details")) if (open.has(details.id)) details.open = true;
   const add = document.getElementById("add");
   add.disabled = state.cohorts().length >= choices.most.schedules;
+  document.getElementById("not-shown").textContent = notShown(add.disabled);
   if (!built) built = true;
   else for (const details of document.querySelectorAll("#controls details.part")) details.open = open.has(details.id) || !before.has(details.id);
   if (where) document.querySelectorAll(where.kind)[where.index]?.focus();
+}
+
+/** Say which schedules of the file are not on the page, and how they get there. */
+function notShown(full) {
+  const names = state.hidden().map((c) => c.label ?? c.id);
+  if (!names.length) return "";
+  const how = full ? `a page shows ${choices.most.schedules}: remove one to add another` : "Add a schedule brings the first of them";
+  return `Also in the file: ${names.join("; ")} (${how}).`;
 }
 
 function trail(element) {

@@ -198,9 +198,7 @@ byId("open").addEventListener("change", async (event) => {
   await take(await file.text());
 });
 byId("add").addEventListener("click", () => {
-  const ids = state.cohorts().map((c) => c.id);
-  const next = state.library.find((c) => !ids.includes(c.id)) ?? state.cohorts().at(-1);
-  state.addCohort(next);
+  state.addCohort(state.hidden()[0] ?? state.cohorts().at(-1));
   controls.build();
   changed();
 });
@@ -247,7 +245,7 @@ async function begin() {
       const toml = state.fromAddress();
       if (toml === null || !(await take(toml))) {
         const told = notice;
-        state.take(start.data, most, 2);
+        state.take(start.data, most, start.first);
         controls.build();
         changed();
         notice = told;

@@ -22,7 +22,10 @@ export function beginPatient(asking) {
   ask = asking;
   Object.assign(asked, kept());
   byId("patient-fold").addEventListener("toggle", refreshPatient);
-  byId("patient-example").addEventListener("click", () => begin(EXAMPLE));
+  byId("patient-example").addEventListener("click", () => {
+    if (!asked.text.trim() || asked.text === EXAMPLE) begin(EXAMPLE);
+    else said("Counts are there already: clear them to see the example.");
+  });
   byId("patient-careful").addEventListener("click", () => want(true));
   byId("get-patient-csv").addEventListener("click", () => { if (answer) save("forecast.csv", answer.csv, "text/csv"); });
   byId("get-patient-python").addEventListener("click", () => { if (answer) save("one_patient.py", answer.python, "text/x-python"); });

@@ -21,6 +21,12 @@ export function take(data, most, first = most) {
   doc.data.cohort = doc.data.cohort.slice(0, Math.min(most, first));
 }
 
+/** Schedules of the file that are not shown: they come one by one when a schedule is added. */
+export function hidden() {
+  const ids = cohorts().map((c) => c.id);
+  return library.filter((c) => !ids.includes(c.id));
+}
+
 /** Settings and TOML from the address bar, or null if it has none. */
 export function fromAddress() {
   const found = new URLSearchParams(location.hash.slice(1));

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.fitting.maximum.individual_modes import conditional_density
+from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.model.individuals import to_scale
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
 

@@ -22,7 +22,7 @@ from pytensor.graph import Apply, Op
 from pytensor.link.jax.dispatch import jax_funcify
 
 from pkpd.errors import SolverWarning
-from pkpd.fitting.model.likelihood import Observed, PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
 from pkpd.solve.cache import keep_compilations
 
 # our graphs do their linear algebra in Numba and JAX

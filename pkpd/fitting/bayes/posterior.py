@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import arviz as az
 import numpy as np
 import pymc as pm
+import xarray as xr
 
+from pkpd.cluster import workers
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.bayes.centring import Centring, by_information, by_weights
 from pkpd.fitting.bayes.density import build_model
@@ -23,12 +26,13 @@ from pkpd.fitting.bayes.start import (
     named_start,
     patient_scale,
 )
+from pkpd.fitting.maximum.estimate import maximum_likelihood
+from pkpd.fitting.maximum.individual_estimates import individual_estimates
 from pkpd.fitting.maximum.progress import ProgressLines
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.maximum.result import MaximumLikelihood
+from pkpd.fitting.maximum.scales import FreeParameters
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
-
-if TYPE_CHECKING:
-    from pkpd.fitting.maximum.estimate import MaximumLikelihood
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +140,9 @@ def run(
     centring: Any,
     start: Any,
     checkpoint: Path | None,
+    cluster: str | None = None,
 ) -> tuple[az.InferenceData, pm.Model, MaximumLikelihood | None, dict[str, Any]]:
-    """Build the ``pm.Model``, find where to start, and sample.
+    """Build the ``pm.Model``, find where to start, and sample; over a cluster chain by chain.
 
     Returns
     -------
@@ -151,9 +156,38 @@ def run(
         idata = _normal(likelihood, maximum, settings)
     elif method == "advi":
         idata = _advi(made, begun.named(), settings)
+    elif cluster is not None:
+        idata = _over(cluster, begun, settings, checkpoint)
     else:
         idata = begun.chains(made).draws(settings, checkpoint)
     return idata, made, maximum, begun.notes
+
+
+def _over(
+    address: str, begun: Beginning, settings: SamplerSettings, checkpoint: Path | None
+) -> az.InferenceData:
+    """Run each chain on a worker of a cluster; each compiles the model once."""
+
+    def chain(number: int) -> bytes:
+        import dask
+
+        own = replace(
+            settings, chains=1, cores=1, progress=False, seed=settings.seed + 1_000_003 * number
+        )
+        place = None if checkpoint is None else checkpoint / f"chain_{number}"
+        made = build_model(begun.likelihood, begun.centring)
+        # on a worker xarray would ask the scheduler for a lock on each file that it writes
+        with dask.config.set(scheduler="synchronous"):
+            return pickle.dumps(begun.chains(made).draws(own, place))
+
+    with workers(address, settings.cores) as spread:
+        assert spread is not None
+        parts = [pickle.loads(one) for one in spread.in_turn(chain, range(settings.chains))]
+    groups = {}
+    for name in ("posterior", "sample_stats"):
+        joined = xr.concat([part[name] for part in parts], dim="chain")
+        groups[name] = joined.assign_coords(chain=np.arange(settings.chains))
+    return az.InferenceData(**groups)
 
 
 def _starting_point(
@@ -173,8 +207,6 @@ def _starting_point(
     if start == "auto" and not set(start_values(likelihood.model)) - held(likelihood.model):
         return None, _individual_point(likelihood), "individual modes"
     if start == "auto":
-        from pkpd.fitting.maximum.estimate import maximum_likelihood
-
         maximum = maximum_likelihood(
             likelihood.model,
             likelihood.dataset,
@@ -195,9 +227,7 @@ def _starting_point(
 
 def _individual_point(likelihood: PopulationLikelihood) -> StartingPoint:
     """Individual modes, population parameters being held; zero for a subject without one."""
-    from pkpd.fitting.maximum.individual_estimates import individual
-
-    found = individual(likelihood.model, likelihood.dataset)
+    found = individual_estimates(likelihood.model, likelihood.dataset)
     between = found.likelihood.random_effects.covariance(found.estimates, np)
     lost = ~found.converged.values
     random, covariance = found.random.copy(), found.random_covariance.copy()
@@ -269,8 +299,6 @@ def _normal(
     Population parameters are normal on the scale of the search; random effects are normal around
     their modes at the mode of the population parameters.
     """
-    from pkpd.fitting.maximum.scales import FreeParameters
-
     rng = np.random.default_rng(settings.seed)
     free, effects = FreeParameters(likelihood), likelihood.random_effects
     shape = (settings.chains, settings.draws)

@@ -20,7 +20,8 @@ import pymc as pm
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError, sentence, writing
+from pkpd.files import netcdf_bytes, write_bytes, write_text
 from pkpd.fitting.bayes.program import PatientScale, Program, compile_density
 
 Sampler = Literal["nutpie", "pymc", "numpyro"]
@@ -262,7 +263,8 @@ class _Checkpoint:
         self._before: dict[int, tuple[xr.Dataset, xr.Dataset]] = {}
         if folder is None:
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         record = folder / "settings.json"
         mine = {k: v for k, v in dataclasses.asdict(settings).items() if k in _SAME}
         if record.exists():
@@ -286,7 +288,7 @@ class _Checkpoint:
                 )
             self.resumed = int(theirs.get("resumed", 0)) + 1
         told = {"resumed": self.resumed, "density_at_start": density}
-        record.write_text(json.dumps(mine | told))
+        write_text(record, json.dumps(mine | told))
         for k in range(settings.chains):
             path = folder / f"chain_{k}.nc"
             if path.exists():
@@ -337,11 +339,8 @@ class _Checkpoint:
             new = tuple(group.assign_coords(draw=np.arange(group.sizes["draw"])) for group in new)
             self.chains[k] = (new[0], new[1])
             if self.folder is not None and new[0].sizes["draw"]:
-                path = self.folder / f"chain_{k}.nc"
-                fresh = path.with_suffix(".new")
-                new[0].to_netcdf(fresh, group="posterior", engine="h5netcdf")
-                new[1].to_netcdf(fresh, group="sample_stats", engine="h5netcdf", mode="a")
-                fresh.replace(path)
+                groups: dict[str | None, Any] = {"posterior": new[0], "sample_stats": new[1]}
+                write_bytes(self.folder / f"chain_{k}.nc", netcdf_bytes(groups))
 
     def result(self) -> az.InferenceData:
         """All chains as one ``InferenceData``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pymc as pm
@@ -14,11 +14,10 @@ import pytensor.tensor
 
 from pkpd.fitting.bayes.centring import Centring, standardised
 from pkpd.fitting.bayes.program import PatientScale
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.maximum.marginal import MarginalLikelihood, Method
+from pkpd.fitting.maximum.result import MaximumLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
-
-if TYPE_CHECKING:
-    from pkpd.fitting.maximum.estimate import MaximumLikelihood
 
 pt: Any = pytensor.tensor
 _QUICK = "FAST_COMPILE"  # of small expressions that are worked out once: no C compiler is asked for
@@ -228,8 +227,6 @@ _Moved = tuple[np.ndarray, dict[str, float]]
 
 def _moved_modes(maximum: MaximumLikelihood) -> Iterator[tuple[int, str, _Moved, _Moved]]:
     """Modes of the random effects, and estimates, with each parameter moved up and down."""
-    from pkpd.fitting.maximum.marginal import MarginalLikelihood, Method
-
     if maximum.method == "fo":
         return
     marginal = MarginalLikelihood(maximum.likelihood, cast("Method", maximum.method))

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from pkpd.cluster import workers
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.calibration.one_fit import Quantity, Trial
+from pkpd.errors import PkpdError, sentence, writing
+from pkpd.files import write_text
+from pkpd.fitting.calibration.one_fit import CalibrationFits, Quantity, Trial
 from pkpd.fitting.calibration.ranks import Uniformity, ecdf_band, ecdf_difference, uniformity
-from pkpd.fitting.calibration.spread import results
 from pkpd.fitting.fit import Centring
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.machine import cores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,24 +194,30 @@ class Calibration:
             "failed": {str(k): v for k, v in self.failed.items()},
             "settings": dict(self.settings),
         }
-        Path(path).write_text(json.dumps(parts | told), encoding="utf-8")
+        write_text(path, json.dumps(parts | told))
 
 
 def load_calibration(path: str | Path) -> Calibration:
-    """Read a `Calibration` back from a file written by `Calibration.save`."""
-    told = json.loads(Path(path).read_text(encoding="utf-8"))
-    frames = {}
-    for name in ("ranks", "truths", "fits"):
-        index = pd.Index(told[name].pop("index"), name="fit")
-        frames[name] = pd.DataFrame(told[name], index=index)
-    return Calibration(
-        frames["ranks"],
-        frames["truths"],
-        int(told["largest"]),
-        frames["fits"],
-        {int(k): v for k, v in told["failed"].items()},
-        told["settings"],
-    )
+    """Read a `Calibration` back from a file written by `Calibration.save`.
+
+    Raises
+    ------
+    PkpdError
+        If there is no such file, or it is another.
+    """
+    try:
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        frames = {}
+        for name in ("ranks", "truths", "fits"):
+            index = pd.Index(told[name].pop("index"), name="fit")
+            frames[name] = pd.DataFrame(told[name], index=index)
+        failed = {int(k): v for k, v in told["failed"].items()}
+        largest, settings = int(told["largest"]), dict(told["settings"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"is no calibration ({error})"
+        remedy = "name the file that its save(...) wrote"
+        raise PkpdError(sentence(where=str(path), what=what, remedy=remedy)) from error
+    return Calibration(frames["ranks"], frames["truths"], largest, frames["fits"], failed, settings)
 
 
 def calibrate(
@@ -226,8 +234,8 @@ def calibrate(
     lloq: float | Mapping[str, float] | None = None,
     centring: Centring = "auto",
     target_accept: float = 0.8,
-    scheduler: str | None = None,
-    workers: int = 2,
+    cluster: str | None = None,
+    jobs: int | None = None,
     folder: str | Path | None = None,
     seed: int = 1,
     progress: bool = False,
@@ -264,14 +272,15 @@ def calibrate(
         As in `pkpd.fitting.fit.fit`.
     target_accept
         Acceptance rate of NUTS.
-    scheduler
-        Address of a Dask scheduler (``"tcp://host:8786"``) whose workers have this package.
-    workers
-        Processes on this machine if there is no scheduler; 1 for this process only.
+    cluster, jobs
+        Address of a Dask scheduler (``"tcp://host:8786"``) over whose workers fits are spread, or
+        ``"local"`` for so many processes of this machine (all cores by default). Without a
+        cluster, fits run one after the other in this process. Ranks are the same. A worker that
+        is lost loses the fit it was at, which another does again.
     folder
         Where finished fits are kept, one small file each; a run that was interrupted goes on.
     seed
-        Seed. Fit ``i`` is the same whatever ``n`` and ``workers``.
+        Seed. Fit ``i`` is the same whatever ``n``, ``cluster`` and ``jobs``.
     progress
         Print a line for every finished fit.
 
@@ -282,9 +291,11 @@ def calibrate(
     Raises
     ------
     PkpdError
-        If the folder holds fits of another calibration, or a setting has no meaning.
+        If the folder holds fits of another calibration, a setting has no meaning, or the cluster
+        cannot be used.
     """
-    for name, value in (("n", n), ("draws", draws), ("tune", tune), ("workers", workers)):
+    jobs = cores() if jobs is None else jobs
+    for name, value in (("n", n), ("draws", draws), ("tune", tune), ("jobs", jobs)):
         if value < 1:
             raise PkpdError(sentence(where="calibrate", what=f"{name} = {value}", allowed="1 up"))
     available = draws * (2 if method == "nuts" else 1)
@@ -315,12 +326,28 @@ def calibrate(
         seed,
     )
     kept = _Folder(None if folder is None else Path(folder), trial)
-    for one in results(trial, kept.missing(n), scheduler, workers):
-        kept.keep(one)
-        if progress:
-            words = one["failed"] or f"{one['divergences']} divergences"
-            print(f"fit {one['index']}: {one['seconds']:.1f} s, {words}", flush=True)  # noqa: T201
+    missing = kept.missing(n)
+    run = CalibrationFits(trial)
+    with workers(cluster if missing else None, jobs) as spread:
+        for one in map(run, missing) if spread is None else spread.as_done(run, missing):
+            kept.keep(one)
+            if progress:
+                words = one["failed"] or f"{one['divergences']} divergences"
+                told = f"fit {one['index']}: {one['seconds']:.1f} s, {words}"
+                print(told, flush=True)  # noqa: T201
     return _collected([kept.found[i] for i in range(n)], trial)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """Read a file that a calibration keeps."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        found = error
+    if not isinstance(found, dict):
+        remedy = "give another folder, or remove the file"
+        raise PkpdError(sentence(where=str(path), what="cannot be read", remedy=remedy))
+    return found
 
 
 class _Folder:
@@ -331,11 +358,12 @@ class _Folder:
         self.found: dict[int, dict[str, Any]] = {}
         if folder is None:
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         record = folder / "calibration.json"
         mine = json.loads(json.dumps(trial.description()))
         if record.exists():
-            theirs = json.loads(record.read_text(encoding="utf-8"))
+            theirs = _table(record)
             different = sorted(k for k in mine if theirs.get(k) != mine[k])
             if different:
                 raise PkpdError(
@@ -346,10 +374,11 @@ class _Folder:
                     )
                 )
         else:
-            record.write_text(json.dumps(mine, indent=1), encoding="utf-8")
+            write_text(record, json.dumps(mine, indent=1))
         for path in folder.glob("fit_*.json"):
-            one = json.loads(path.read_text(encoding="utf-8"))
-            self.found[int(one["index"])] = one
+            one = _table(path)
+            if "index" in one and "failed" in one:
+                self.found[int(one["index"])] = one
 
     def missing(self, n: int) -> list[int]:
         """Fits still to do."""
@@ -359,10 +388,7 @@ class _Folder:
         """Keep a finished fit; a half-written file never takes its name."""
         self.found[one["index"]] = one
         if self.folder is not None:
-            path = self.folder / f"fit_{one['index']:05d}.json"
-            fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps(one), encoding="utf-8")
-            fresh.replace(path)
+            write_text(self.folder / f"fit_{one['index']:05d}.json", json.dumps(one))
 
 
 def _collected(found: Sequence[dict[str, Any]], trial: Trial) -> Calibration:

@@ -25,9 +25,13 @@ from pkpd.fitting.bayes.sample import SamplerSettings
 from pkpd.fitting.checks.priors import prior_draws
 from pkpd.fitting.checks.replicates import limits
 from pkpd.fitting.draws import Draws
-from pkpd.fitting.model.likelihood import Observed, bind
+from pkpd.fitting.fit import fit
+from pkpd.fitting.model.default_priors import all_priors
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_likelihood import Observed
 from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.fitting.sampled import posterior_draws
 
 Quantity = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """From population parameters by name, ``[D]`` each, to one number for each draw, ``[D]``."""
@@ -84,7 +88,6 @@ class Trial:
 
     def description(self) -> dict[str, Any]:
         """Tell what must be the same for finished fits to be used again."""
-        from pkpd.fitting.bayes.density import all_priors
 
         def told(model: PopulationModel) -> dict[str, Any]:
             return {
@@ -217,8 +220,6 @@ class CalibrationFit:
             if (ess >= self.trial.ranked and rhat < 1.05) or longer >= _LONGEST:
                 break
             longer *= 2
-        from pkpd.fitting.fit import posterior_draws
-
         truth = self._quantities(
             Draws(self.truth, {k: np.array([v]) for k, v in population.items()}, random[None]),
             observed,
@@ -264,8 +265,6 @@ class CalibrationFit:
     def _fitted(
         self, population: Mapping[str, float], random: np.ndarray, observed: Observed, index: int
     ) -> dict[str, Any]:
-        from pkpd.fitting.fit import fit
-
         made = fit(
             self.trial.model,
             self.dataset(observed),
@@ -316,3 +315,21 @@ class CalibrationFit:
                 name: int(np.sum(value < truth[name][0])) for name, value in posterior.items()
             },
         }
+
+
+class CalibrationFits:
+    """Fits by number; what they have in common is compiled with the first, and does not travel."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self._made: CalibrationFit | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels."""
+        return {"trial": self.trial, "_made": None}
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        """Do one fit."""
+        if self._made is None:
+            self._made = CalibrationFit(self.trial)
+        return self._made.run(index)

@@ -29,7 +29,7 @@ from pkpd.fitting.checks.shrinkage import Shrinkage, shrinkage
 from pkpd.fitting.checks.vpc import VPC, vpc
 from pkpd.fitting.draws import Draws, Fitted
 from pkpd.fitting.maximum.scales import FreeParameters
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
 
 SMALL_P = 0.01

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pkpd.fitting.draws import Draws
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.default_priors import all_priors
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
 
 LITTLE = 0.15
@@ -67,8 +68,6 @@ def prior_draws(likelihood: PopulationLikelihood, n: int = 500, *, seed: int = 1
         Seed.
     """
     import pymc as pm
-
-    from pkpd.fitting.bayes.density import all_priors
 
     model = likelihood.model
     rng = np.random.default_rng(seed)

@@ -27,8 +27,9 @@ import numpy as np
 
 from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.fitting.draws import Draws
-from pkpd.fitting.maximum.individual_modes import conditional_density, find_modes
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.maximum.densities import conditional_density
+from pkpd.fitting.maximum.individual_modes import find_modes
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 
 _STEP = 1e-3
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity, find_modes
+from pkpd.fitting.maximum.conditional import ConditionalDensity
+from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
 from pkpd.fitting.maximum.modes import Modes
 from pkpd.fitting.maximum.other_modes import better_modes
@@ -114,7 +115,7 @@ def maximum_likelihood(
         Population model, whose values are the start, and data.
     method
         How random effects are integrated out: ``"focei"``, ``"laplace"`` (for values below a limit
-        and few observations per subject), ``"foce"`` or ``"fo"``; see
+        and few observations per subject), ``"laplace-nointer"``, ``"foce"`` or ``"fo"``; see
         `pkpd.fitting.maximum.marginal`.
     starts
         Number of starts; those after the first are moved at random by about 50 %. The best end is

@@ -1,4 +1,4 @@
-"""Individual estimates with the population's parameters held: `individual`."""
+"""Individual estimates with the population's parameters held."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
-from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import holding, start_values
 from pkpd.fitting.model.specification import PopulationModel
-from pkpd.solve.cache import keep_compilations
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pkpd.fitting.fit import Fit
-    from pkpd.fitting.maximum.result import MaximumLikelihood
-
 FloatArray = NDArray[np.floating[Any]]
-IndividualMethod = Literal["focei", "foce", "laplace"]
+IndividualMethod = Literal["focei", "foce", "laplace", "laplace-nointer"]
 
 _ROUNDS = 3  # of searching modes anew; one finds what there is to find as a rule
 
@@ -41,7 +37,8 @@ class IndividualEstimates:
     likelihood
         Model, all of its population parameters held, and data.
     method
-        Approximation of ``by_subject``: ``"focei"``, ``"foce"`` or ``"laplace"``.
+        Approximation of ``by_subject``: ``"focei"``, ``"foce"``, ``"laplace"`` or
+        ``"laplace-nointer"``.
     estimates
         The population parameters by name.
     random : float[B, R]
@@ -232,101 +229,32 @@ class IndividualEstimates:
         )
 
 
-def individual(
-    model: PopulationModel | MaximumLikelihood | Fit,
-    data: Dataset | None = None,
-    *,
-    method: IndividualMethod | None = None,
+def individual_estimates(
+    model: PopulationModel,
+    data: Dataset,
+    method: IndividualMethod = "focei",
+    random: FloatArray | None = None,
 ) -> IndividualEstimates:
-    """Estimate the random effects of every subject, the population's parameters held.
-
-    These are the modes of each subject's posterior density (maximum a posteriori, NONMEM's
-    POSTHOC), searched from several places, with standard errors from the curvature there.
+    """Estimate the random effects of every subject at the values of a population model.
 
     Parameters
     ----------
     model
-        A population model, held at its values whether or not they are marked as fixed; or a fit,
-        held at its estimates (maximum likelihood) or at its posterior means.
+        The population model; all of its parameters are held.
     data
-        Subjects; those of the fit if left out.
+        The subjects.
     method
-        What the contributions to the objective are: ``"focei"`` (the default), ``"laplace"``, or
-        ``"foce"``, whose residual variance follows the typical prediction (NONMEM without
-        INTERACTION). Of a maximum likelihood fit its own, ``"foce"`` for ``"fo"``.
-
-    Returns
-    -------
-    IndividualEstimates
+        What the contributions to the objective are.
+    random : float[B, R]
+        Where the search begins; zero if left out.
 
     Raises
     ------
-    PkpdError
-        If a model comes without data, or the method is none of these.
     DataError
         If the model cannot take the data.
-
-    Examples
-    --------
-    >>> import pkpd
-    >>> from pkpd.models import PopulationModel, compartments, parameter, residual
-    >>> model = PopulationModel(
-    ...     compartments(1),
-    ...     [parameter("CL", 4.0, iiv=0.4), parameter("V", 70.0, iiv=0.4)],
-    ...     residual.proportional(0.2),
-    ... )
-    >>> data = pkpd.read_nonmem("new_patients.csv")  # doctest: +SKIP
-    >>> pkpd.individual(model, data).table()  # doctest: +SKIP
     """
-    keep_compilations()
-    population, own, random, named = _held_at(model)
-    dataset = own if data is None else data
-    if dataset is None:
-        raise PkpdError(
-            sentence(
-                where="individual",
-                what="a population model comes without data",
-                remedy="give them: pkpd.individual(model, data)",
-            )
-        )
-    if method not in (None, "focei", "foce", "laplace"):
-        raise PkpdError(
-            sentence(where="individual", what=f"method {method!r}", allowed="focei, foce, laplace")
-        )
-    how: IndividualMethod = method or named
-    likelihood = bind(holding(population), dataset)
-    return _estimates(MarginalLikelihood(likelihood, how), how, random if data is None else None)
-
-
-def _held_at(
-    model: PopulationModel | MaximumLikelihood | Fit,
-) -> tuple[PopulationModel, Dataset | None, FloatArray | None, IndividualMethod]:
-    """Model with the values to hold, data and random effects of a fit, and its method."""
-    from pkpd.fitting.fit import Fit
-    from pkpd.fitting.maximum.result import MaximumLikelihood
-
-    if isinstance(model, MaximumLikelihood):
-        methods: dict[str, IndividualMethod] = {"laplace": "laplace", "fo": "foce", "foce": "foce"}
-        named = methods.get(model.method, "focei")
-        return model.model, model.likelihood.dataset, model.random, named
-    if isinstance(model, Fit):
-        means = {name: float(np.mean(v)) for name, v in model.draws.population.items()}
-        return model.model.with_values(means), model.dataset, model.draws.means[1], "focei"
-    if isinstance(model, PopulationModel):
-        return model, None, None, "focei"
-    raise PkpdError(
-        sentence(
-            where="individual",
-            what=f"{type(model).__name__} is no model",
-            allowed="a PopulationModel, or the result of pkpd.fit",
-        )
-    )
-
-
-def _estimates(
-    marginal: MarginalLikelihood, method: IndividualMethod, random: FloatArray | None
-) -> IndividualEstimates:
-    likelihood, nothing = marginal.likelihood, np.zeros(0)
+    likelihood, nothing = bind(holding(model), data), np.zeros(0)
+    marginal = MarginalLikelihood(likelihood, method)
     lower = np.asarray(marginal.free.cholesky(nothing, np))
     start = None if random is None else np.linalg.solve(lower, random.T).T
     at = marginal.evaluate(nothing, start=start, restarts=3)

@@ -1,4 +1,4 @@
-"""The likelihood of a data set with the random effects integrated out, by four approximations.
+"""The likelihood of a data set with the random effects integrated out, by five approximations.
 
 With ``q(u)`` minus the log density of a subject's data and standardised random effects, ``u*`` its
 mode and ``H`` its Hessian there, Laplace's approximation is ``-2 log L = 2 q(u*) + log det H``
@@ -6,6 +6,9 @@ mode and ``H`` its Hessian there, Laplace's approximation is ``-2 log L = 2 q(u*
 
 ``"laplace"``
     ``H`` exact.
+``"laplace-nointer"``
+    The same with the residual variance at the prediction of ``u = 0`` (NONMEM's LAPLACIAN without
+    INTERACTION).
 ``"focei"``
     ``H = I + sum a a' (1/B + (dB/df)^2 / (2 B^2))`` with ``a = df/du`` and ``B`` the residual
     variance at the individual prediction: first-order conditional estimation with interaction
@@ -40,21 +43,19 @@ from jax import Array
 from numpy.typing import NDArray
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.maximum.individual_modes import (
-    DIFFERENCE,
-    ConditionalDensity,
-    conditional_density,
-    find_modes,
-)
+from pkpd.fitting.maximum.conditional import DIFFERENCE, ConditionalDensity
+from pkpd.fitting.maximum.densities import conditional_density
+from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.maximum.mode_steps import corrected
 from pkpd.fitting.maximum.modes import Modes, chosen
 from pkpd.fitting.maximum.other_modes import LOWER, better_modes
+from pkpd.fitting.maximum.own_error import OwnErrorDensity
 from pkpd.fitting.maximum.scales import FreeParameters
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.serial import SerialLikelihood
 
 FloatArray = NDArray[np.floating[Any]]
-Method = Literal["fo", "foce", "focei", "laplace"]
+Method = Literal["fo", "foce", "focei", "laplace", "laplace-nointer"]
 
 _ROUNDS = 8  # of solving for the movement of the modes
 _LEFT = 1e-12  # squared norm of what a solution may leave, in posterior standard deviations
@@ -98,14 +99,14 @@ class MarginalLikelihood:
     likelihood
         Model and data.
     method
-        ``"fo"``, ``"foce"``, ``"focei"`` or ``"laplace"``.
+        ``"fo"``, ``"foce"``, ``"focei"``, ``"laplace"`` or ``"laplace-nointer"``.
     """
 
     likelihood: PopulationLikelihood
     method: Method = "focei"
 
     def __post_init__(self) -> None:
-        """Refuse a method that is none, and data that FO and FOCE cannot take."""
+        """Refuse a method that is none, and data that those without interaction cannot take."""
         if self.method not in get_args(Method):
             raise PkpdError(
                 sentence(
@@ -114,7 +115,7 @@ class MarginalLikelihood:
                     allowed=", ".join(get_args(Method)),
                 )
             )
-        if self.method in ("fo", "foce"):
+        if not self._interaction:
             if isinstance(self.likelihood, SerialLikelihood):
                 raise PkpdError(
                     sentence(
@@ -124,6 +125,9 @@ class MarginalLikelihood:
                         remedy='use method="focei" or method="laplace"',
                     )
                 )
+            # a structure that gives likelihoods itself has them in second differences, too
+            if self._second and isinstance(self.density, OwnErrorDensity):
+                return
             rows = self.density.rows
             for word, count in (
                 ("beyond a limit", int(np.sum(rows["beyond"]))),
@@ -139,10 +143,20 @@ class MarginalLikelihood:
                         )
                     )
 
+    @property
+    def _interaction(self) -> bool:
+        """Whether the residual variance follows the individual prediction."""
+        return self.method in ("focei", "laplace")
+
+    @property
+    def _second(self) -> bool:
+        """Whether the Hessian has second derivatives of predictions."""
+        return self.method in ("laplace", "laplace-nointer")
+
     @cached_property
     def density(self) -> ConditionalDensity:
         """Conditional density whose modes are found."""
-        return conditional_density(self.likelihood, self.method in ("focei", "laplace"))
+        return conditional_density(self.likelihood, self._interaction)
 
     @property
     def free(self) -> FreeParameters:
@@ -158,27 +172,27 @@ class MarginalLikelihood:
     def _moves(self) -> FloatArray:
         """Points of an evaluation relative to the modes in units of their step, ``[K, R]``.
 
-        The modes, a step either way along each random effect, and for ``"laplace"`` along the sum
-        of each pair.
+        The modes, a step either way along each random effect, and for Laplace's approximation along
+        the sum of each pair.
         """
         size = self.density.shape[1]
         unit = np.eye(size)
         moves = [np.zeros((1, size)), unit, -unit]
-        if self.method == "laplace":
+        if self._second:
             first, second = np.triu_indices(size, 1)
             moves += [sign * (unit[first] + unit[second]) for sign in (1.0, -1.0)]
         return np.concatenate(moves)
 
     @property
     def _step(self) -> float:
-        return _SECOND_DIFFERENCE if self.method == "laplace" else DIFFERENCE
+        return _SECOND_DIFFERENCE if self._second else DIFFERENCE
 
     def _points(self, u: FloatArray) -> FloatArray:
-        """Where an evaluation predicts, ``[K, B, R]``; the last is ``u = 0`` for ``"foce"``."""
+        """Where an evaluation predicts, ``[K, B, R]``; without interaction last at ``u = 0``."""
         points = u + self._step * self._moves[:, None, :]
         if self.method == "fo":
             return points - u
-        return np.concatenate([points, 0.0 * u[None]]) if self.method == "foce" else points
+        return points if self._interaction else np.concatenate([points, 0.0 * u[None]])
 
     @cached_property
     def _measured(self) -> np.ndarray:
@@ -189,7 +203,7 @@ class MarginalLikelihood:
         """Contributions ``[B]`` from predictions ``f[K, M]``, and modes for ``"fo"``."""
         density, size = self.density, self.density.shape[1]
         constant = self._measured * np.log(2 * np.pi)
-        if self.method == "laplace":
+        if self._second:
             return self._laplace(x, f, u) - constant, u
         central = {"fo": f[0], "foce": f[-1]}.get(self.method)
         value = -2.0 * density.sums(density.by_observation(x, f[0], central)) - constant
@@ -211,7 +225,9 @@ class MarginalLikelihood:
     def _laplace(self, x: Array, f: Array, u: Array) -> Array:
         """``2 q + log det H`` with ``H`` from second differences of ``q``."""
         density, (n, size), h = self.density, self.density.shape, self._step
-        rows = jax.vmap(lambda v: density.sums(density.by_observation(x, v)))(f)
+        central = None if self._interaction else f[-1]
+        f = f if self._interaction else f[:-1]
+        rows = jax.vmap(lambda v: density.sums(density.by_observation(x, v, central)))(f)
         moved = u + h * self._moves[:, None, :]
         q = 0.5 * jnp.sum(moved**2, axis=2) - rows
         if size == 0:
@@ -373,10 +389,6 @@ class MarginalLikelihood:
             along_x -= sign * by_x / (2 * h)
             along_u -= sign * by_u / (2 * h)
         return along_x, along_u
-
-    def with_method(self, method: Method) -> MarginalLikelihood:
-        """Return the same model and data under another approximation."""
-        return replace(self, method=method)
 
 
 def _log_determinant(matrices: Array) -> Array:

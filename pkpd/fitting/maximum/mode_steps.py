@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from pkpd.fitting.maximum.individual_modes import ConditionalDensity
+from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.modes import Modes
 
 FloatArray = NDArray[np.floating[Any]]

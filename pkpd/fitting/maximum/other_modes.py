@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity, find_modes
+from pkpd.fitting.maximum.conditional import ConditionalDensity
+from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.maximum.mode_steps import approach_modes
 from pkpd.fitting.maximum.modes import Modes, chosen
 

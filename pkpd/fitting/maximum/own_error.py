@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity
+from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 
 FloatArray = NDArray[np.floating[Any]]
@@ -70,11 +70,15 @@ class OwnErrorDensity(ConditionalDensity):
         both = q[2 * size + 1 :]
         hessian = np.zeros((*self.shape, size))
         along = np.arange(size)
-        hessian[:, along, along] = ((up - 2 * centre + down) / h**2).T
-        mixed = both[: len(first)] + both[len(first) :] + 2 * centre
-        mixed = (mixed - up[first] - down[first] - up[second] - down[second]).T / (2 * h**2)
+        # far from any mode values are so large that differences overflow: a Hessian that is not
+        # finite tells the search so
+        with np.errstate(over="ignore", invalid="ignore"):
+            hessian[:, along, along] = ((up - 2 * centre + down) / h**2).T
+            mixed = both[: len(first)] + both[len(first) :] + 2 * centre
+            mixed = (mixed - up[first] - down[first] - up[second] - down[second]).T / (2 * h**2)
+            gradient = (up - down).T / (2 * h)
         hessian[:, first, second] = hessian[:, second, first] = mixed
-        return centre, (up - down).T / (2 * h), hessian
+        return centre, gradient, hessian
 
     def slope(
         self, x: FloatArray, u: FloatArray, central: FloatArray

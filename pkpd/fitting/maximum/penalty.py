@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.fitting.maximum.scales import FreeParameters
+from pkpd.fitting.model.default_priors import all_priors
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -35,8 +36,6 @@ class PriorPenalty:
         import pymc as pm
         import pytensor
         import pytensor.tensor as pt
-
-        from pkpd.fitting.bayes.density import all_priors
 
         model = self.free.likelihood.model
         priors = {n: p for n, p in all_priors(model).items() if n in self.free.names}

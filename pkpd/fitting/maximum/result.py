@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.errors import writing
+from pkpd.files import write_netcdf
 from pkpd.fitting.maximum.scales import FreeParameters
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import deviations
 from pkpd.fitting.model.specification import PopulationModel
 
@@ -42,6 +42,7 @@ _METHODS = {
     "foce": "first-order conditional estimation (FOCE)",
     "focei": "first-order conditional estimation with interaction (FOCE-I)",
     "laplace": "Laplace approximation",
+    "laplace-nointer": "Laplace approximation without interaction",
 }
 
 
@@ -54,7 +55,7 @@ class MaximumLikelihood:
     likelihood
         Model (as it was started) and data.
     method
-        ``"fo"``, ``"foce"``, ``"focei"`` or ``"laplace"``.
+        ``"fo"``, ``"foce"``, ``"focei"``, ``"laplace"`` or ``"laplace-nointer"``.
     estimates
         All population parameters by name on their natural scale; held ones included.
     names
@@ -217,8 +218,7 @@ class MaximumLikelihood:
             },
             {"kind": KIND, "record": json.dumps(record, default=float)},
         )
-        with writing(path):
-            made.to_netcdf(str(path), engine="h5netcdf")
+        write_netcdf(path, made)
 
     def summary(self) -> str:
         """Tell the fit in text."""

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from pkpd.fitting.model.individuals import to_scale
-from pkpd.fitting.model.likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import (
     deviations,
     held,

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from pkpd.data.dataset import NOT_CENSORED
-from pkpd.fitting.maximum.individual_modes import ConditionalDensity
+from pkpd.fitting.maximum.conditional import ConditionalDensity
 
 
 @dataclass(frozen=True, eq=False)

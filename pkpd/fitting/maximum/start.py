@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from pkpd.fitting.maximum.individual_modes import DIFFERENCE
+from pkpd.fitting.maximum.conditional import DIFFERENCE
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
 

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.model.likelihood import Observed, PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.structure import FollowingData, Predictor
 from pkpd.solve.events.guard import finite_derivative

@@ -9,7 +9,7 @@ correlations ``partial_CL_V`` in (-1, 1), each free of the others (Lewandowski, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,8 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
-from pkpd.cards.files import nearest_of
-from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.priors import Estimate
 from pkpd.fitting.model.specification import PopulationModel
 
@@ -180,58 +178,6 @@ def held(model: PopulationModel) -> frozenset[str]:
     return frozenset(name for name, one in everything.items() if one.fixed)
 
 
-def renewed(model: PopulationModel, values: Mapping[str, float]) -> PopulationModel:
-    """Return a model with other starting values, by name of population parameter.
-
-    Raises
-    ------
-    PkpdError
-        If a name is not one of the model's.
-    """
-    known = start_values(model)
-    for name in values:
-        if name not in known:
-            raise PkpdError(
-                sentence(
-                    where=f"population parameter {name!r}",
-                    what=f"is not one of the model's{nearest_of(name, known)}",
-                    allowed=", ".join(known),
-                )
-            )
-
-    def new(name: str, old: Estimate) -> Estimate:
-        return replace(old, value=float(values[name])) if name in values else old
-
-    return _changed(model, new)
-
-
 def holding(model: PopulationModel) -> PopulationModel:
     """Return a model with every population parameter held at its value."""
-    return _changed(model, lambda _, old: replace(old, fixed=True))
-
-
-def _changed(model: PopulationModel, new: Callable[[str, Estimate], Estimate]) -> PopulationModel:
-    """Return a model with every population parameter replaced, by its name."""
-
-    def optional(name: str, old: Estimate | None) -> Estimate | None:
-        return None if old is None else new(name, old)
-
-    parameters = [
-        replace(
-            p,
-            typical=new(p.name, p.typical),
-            iiv=optional(f"omega_{p.name}", p.iiv),
-            iov=optional(f"omega_occasion_{p.name}", p.iov),
-            boxcox=optional(f"boxcox_{p.name}", p.boxcox),
-            effects=tuple(
-                replace(e, coefficient=new(e.name(p.name), e.coefficient)) for e in p.effects
-            ),
-        )
-        for p in model.parameters
-    ]
-    residual = {}
-    for line, error in model.residual.items():
-        named = [new(name, one) for name, one in error.estimates(line).items()]
-        residual[line] = error.with_estimates(named)
-    partial = {name: new(name, one) for name, one in partial_correlations(model).items()}
-    return model.replace(parameters=parameters, residual=residual, partial=partial)
+    return model.with_estimates(lambda _, old: replace(old, fixed=True))

@@ -20,8 +20,8 @@ from jax import Array
 
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.model.likelihood import Observed, PopulationLikelihood
-from pkpd.fitting.model.processes import NO_PAST_H, Series, Spread, filtered
+from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
+from pkpd.fitting.model.processes import NO_PAST_H, Series, Spread, ahead, filtered, scatter
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.structure import FollowingData
 from pkpd.solve.events.guard import finite_derivative
@@ -239,8 +239,6 @@ def _drawn(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Draw residuals one after the other, each given those before, in the order of ``mine``."""
-    from pkpd.fitting.model.processes import ahead, scatter
-
     sd, tau, nu = numbers
     at = np.maximum(place, 0)
     white = np.asarray(error.sd(predicted[at], coefficients, np))

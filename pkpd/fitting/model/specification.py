@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pkpd.arguments import MAPPING, Kind, a, check_arguments, several
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.model.correlations import check_blocks, checked_partial, partial_names
 from pkpd.fitting.model.covariate_effects import CovariateEffect
 from pkpd.fitting.model.priors import Estimate, Prior, estimate
 from pkpd.fitting.model.residual import ResidualError
@@ -284,7 +285,7 @@ class PopulationModel:
         by_name = {p.name: p for p in parameters}
         _check_names(structure, parameters, residual)
         blocks = tuple(tuple(block) for block in correlated)
-        _check_blocks(blocks, by_name)
+        check_blocks(blocks, [p.name for p in parameters if p.iiv is not None])
         set_ = object.__setattr__
         set_(self, "structure", structure)
         order = dict.fromkeys((*structure.parameters, *by_name))
@@ -292,7 +293,7 @@ class PopulationModel:
         set_(self, "residual", dict(residual))
         set_(self, "correlated", blocks)
         set_(self, "lkj", float(lkj))
-        set_(self, "partial", _checked_partial(blocks, partial or {}))
+        set_(self, "partial", checked_partial(blocks, partial or {}))
 
     def __repr__(self) -> str:
         """Tell what it is in a line."""
@@ -329,10 +330,62 @@ class PopulationModel:
         )
 
     def with_values(self, values: Mapping[str, float]) -> PopulationModel:
-        """Return the model with other starting values, by name of population parameter."""
-        from pkpd.fitting.model.population_parameters import renewed
+        """Return the model with other starting values, by name of population parameter.
 
-        return renewed(self, values)
+        Raises
+        ------
+        PkpdError
+            If a name is not one of the model's.
+        """
+        known: list[str] = []
+
+        def new(name: str, old: Estimate) -> Estimate:
+            known.append(name)
+            return replace(old, value=float(values[name])) if name in values else old
+
+        made = self.with_estimates(new)
+        for name in values:
+            if name not in known:
+                raise PkpdError(
+                    sentence(
+                        where=f"population parameter {name!r}",
+                        what=f"is not one of the model's{nearest_of(name, known)}",
+                        allowed=", ".join(known),
+                    )
+                )
+        return made
+
+    def with_estimates(self, new: Callable[[str, Estimate], Estimate]) -> PopulationModel:
+        """Return the model with every population parameter replaced.
+
+        Parameters
+        ----------
+        new
+            From a parameter's name and what it was to what it becomes.
+        """
+
+        def optional(name: str, old: Estimate | None) -> Estimate | None:
+            return None if old is None else new(name, old)
+
+        parameters = [
+            replace(
+                p,
+                typical=new(p.name, p.typical) if p.has_typical else p.typical,
+                iiv=optional(f"omega_{p.name}", p.iiv),
+                iov=optional(f"omega_occasion_{p.name}", p.iov),
+                boxcox=optional(f"boxcox_{p.name}", p.boxcox),
+                effects=tuple(
+                    replace(e, coefficient=new(e.name(p.name), e.coefficient)) for e in p.effects
+                ),
+            )
+            for p in self.parameters
+        ]
+        residual = {}
+        for line, error in self.residual.items():
+            named = [new(name, one) for name, one in error.estimates(line).items()]
+            residual[line] = error.with_estimates(named)
+        partial = {name: new(name, one) for name, one in self.partial.items()}
+        return self.replace(parameters=parameters, residual=residual, partial=partial)
 
     def replace(self, **changes: Any) -> PopulationModel:
         """Return the model with other parts: ``structure``, ``parameters``, ``residual``, ..."""
@@ -358,35 +411,6 @@ class PopulationModel:
         """Return the model with attributes of one individual parameter replaced."""
         one = replace(self[name], **changes)
         return self.replace(parameters=[one if p.name == name else p for p in self.parameters])
-
-
-def partial_names(blocks: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Names of the partial correlations of blocks, block by block, row by row."""
-    return tuple(
-        f"partial_{block[j]}_{block[i]}"
-        for block in blocks
-        for i in range(1, len(block))
-        for j in range(i)
-    )
-
-
-def _checked_partial(
-    blocks: Sequence[Sequence[str]], given: Mapping[str, float | Estimate]
-) -> dict[str, Estimate]:
-    names = partial_names(blocks)
-    out = {name: estimate(value) for name, value in given.items()}
-    for name, one in out.items():
-        what = allowed = None
-        if name not in names:
-            what = f"is not a partial correlation of the model{nearest_of(name, names)}"
-            allowed = ", ".join(names) or "none: no parameters are correlated"
-        elif not -1 < one.value < 1:
-            what, allowed = f"value {one.value:g}", "between -1 and 1"
-        elif one.prior is not None:
-            what, allowed = "has a prior of its own", "the LKJ prior of its block (lkj=)"
-        if what is not None:
-            raise PkpdError(sentence(where=f"partial {name!r}", what=what, allowed=allowed))
-    return {name: out.get(name, Estimate(0.0)) for name in names}
 
 
 def _check_names(
@@ -444,26 +468,3 @@ def _check_names(
                     allowed=", ".join(structure.lines),
                 )
             )
-
-
-def _check_blocks(
-    blocks: tuple[tuple[str, ...], ...], by_name: Mapping[str, IndividualParameter]
-) -> None:
-    seen: list[str] = []
-    for block in blocks:
-        for name in block:
-            known = by_name.get(name)
-            what = None
-            if known is None or known.iiv is None:
-                what = "has no variability between patients"
-            elif name in seen:
-                what = "is in two blocks"
-            if what or len(block) < 2:
-                raise PkpdError(
-                    sentence(
-                        where=f"correlated parameters {', '.join(block)}",
-                        what=f"{name!r} {what or 'stands alone'}",
-                        remedy="name two or more parameters with iiv, each once",
-                    )
-                )
-            seen.append(name)

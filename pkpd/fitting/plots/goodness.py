@@ -12,6 +12,7 @@ from scipy import stats
 from pkpd.data.dataset import BELOW
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.checks.npde import PredictionErrors
+from pkpd.fitting.checks.replicates import chosen
 from pkpd.fitting.checks.residuals import Residuals
 from pkpd.fitting.plots.style import (
     BLUE,
@@ -116,8 +117,6 @@ def plot_residuals(
     line
         Line of the data; all of them if left out.
     """
-    from pkpd.fitting.checks.replicates import chosen
-
     ax = own_axes(ax)
     values = _values(found, errors, kind)
     mine = np.ones(len(values), bool) if line is None else _of_line(found, line)[1]

@@ -51,7 +51,7 @@ def run_record(
         "command": shown_command(sys.argv if command is None else command),
         "started": _utc(started),
         "finished": _utc(finished),
-        "wall_s": round((finished - started).total_seconds(), 1),
+        "wall_s": max(round((finished - started).total_seconds(), 1), 0.0),
         "versions": versions(),
         "platform": {
             "system": platform.system(),

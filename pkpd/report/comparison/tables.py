@@ -1,7 +1,7 @@
 """Result files: CSV and JSON tables, netCDF curves, figures and the report of one run.
 
-A finished run is built in a hidden folder beside its destination and then renamed into place file
-by file, so that a run that stops leaves the files of an earlier run as they were. What a running
+A finished run is built in a hidden folder of its destination and then moved, so that a run that
+stops leaves the files of an earlier run as they were (`pkpd.files.together`). What a running
 comparison has completed lies in files named ``*.partial.*``, which a finished run removes.
 """
 
@@ -14,9 +14,8 @@ import io
 import json
 import math
 import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,8 @@ from pkpd.comparison.results import (
     row_kind,
 )
 from pkpd.errors import DataError, PkpdError, sentence, writing
+from pkpd.files import netcdf_bytes, settle, table_cell, together, unguarded, whole
+from pkpd.report.wording import file_stem
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -68,6 +69,13 @@ _LABELS = {
 }
 
 
+_OURS = re.compile(
+    r"report\.html|(results|pairs|sensitivity|questions)\.csv|what_is_known\.md"
+    r"|curves_[\w.-]+\.nc|figures/[\w.-]+\.(svg|png|pdf)"
+)
+"""Names of what a comparison writes; nothing else is ever removed."""
+
+
 def write_results(
     result: ComparisonResult,
     folder: str | Path,
@@ -103,13 +111,13 @@ def write_results(
     folder = Path(folder)
     check_writable(folder)
     check_formats(formats)
-    from pkpd.report.comparison import document
+    # loaded by a run that has something to write: a page needs much else
+    from pkpd.report.comparison import document, what_is_known
 
-    earlier = _listed_files(folder)
-    with writing(folder), _staging(folder) as stage:
+    with together(folder, last="results.json", earlier=_listed_files) as stage:
         pages: dict[str, list[Any]] = {}
         if figures:
-            from pkpd.report.comparison.pages import save_pages
+            from pkpd.report.comparison.pages import save_pages  # draws, unlike the rest
 
             (stage / "figures").mkdir()
             for trial in result.trials:
@@ -123,9 +131,8 @@ def write_results(
         if any(trial.questions for trial in result.trials):
             write_table(stage / "questions.csv", QUESTION_COLUMNS, question_rows(result.trials))
         if result.learned:
-            from pkpd.report.comparison.what_is_known import page
-
-            (stage / "what_is_known.md").write_text(page(result), encoding="utf-8")
+            text = what_is_known.page(result)
+            (stage / "what_is_known.md").write_text(text, encoding="utf-8")
         html = document.render(result, pages)
         (stage / "report.html").write_text(html, encoding="utf-8")
         made = [p for p in stage.rglob("*") if p.is_file()]
@@ -133,12 +140,6 @@ def write_results(
         files = {n: hashlib.sha256((stage / n).read_bytes()).hexdigest() for n in names}
         _write_json(stage / "results.json", result_document(result, files))
         names.append("results.json")
-        for name in names:
-            target = folder / name
-            target.parent.mkdir(exist_ok=True)
-            os.replace(stage / name, target)
-    for name in earlier - set(names):
-        (folder / name).unlink(missing_ok=True)
     remove_partial(folder)
     return tuple(folder / name for name in sorted(names, key=_reading_order))
 
@@ -147,6 +148,8 @@ def write_partial(
     folder: str | Path,
     rows: Sequence[EndpointRow],
     trials: Sequence[TrialResult] = (),
+    *,
+    there: int = 0,
 ) -> tuple[Path, ...]:
     """Write what a running comparison has completed, each file at once.
 
@@ -158,6 +161,8 @@ def write_partial(
         Rows of all cohorts that are complete.
     trials
         Trials that are complete: their pairs, sensitivity and curves are written too.
+    there
+        How many of them, the first ones, this run has written before: that is not repeated.
 
     Returns
     -------
@@ -170,19 +175,20 @@ def write_partial(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "results.partial.csv"]
-    with atomic(written[0]) as path:
+    with whole(written[0], follow=False) as path:
         write_rows(path, row_kind(rows), rows)
-    if trials:
-        pairs, table = folder / "pairs.partial.csv", folder / "sensitivity.partial.csv"
-        with atomic(pairs) as path:
+    pairs, table = folder / "pairs.partial.csv", folder / "sensitivity.partial.csv"
+    written += [pairs, table] if trials else []
+    if len(trials) > there:
+        with whole(pairs, follow=False) as path:
             write_rows(path, PairRow, all_pairs(trials))
-        with atomic(table) as path:
+        with whole(table, follow=False) as path:
             write_table(path, SENSITIVITY_COLUMNS, sensitivity_rows(trials))
-        written += [pairs, table]
-    for trial in trials:
+    for number, trial in enumerate(trials):
         target = folder / curves_name(trial.trial.id, partial=True)
-        with atomic(target) as path:
-            _write_curves(trial, path)
+        if number >= there:
+            with whole(target, follow=False) as path:
+                _write_curves(trial, path)
         written.append(target)
     for stale in set(folder.glob("*.partial.*")) - set(written):
         stale.unlink(missing_ok=True)
@@ -242,6 +248,7 @@ def check_writable(folder: str | Path) -> None:
             )
         )
     if folder.exists():
+        settle(folder, last="results.json", earlier=_listed_files)
         return
     first = folder
     while first.parent != parent:
@@ -329,31 +336,41 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _field(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return "" if math.isnan(value) else repr(float(value))
-    return value
+    return table_cell(value)
 
 
 def _from_csv(path: Path, kind: type) -> Iterator[Any]:
     fields = dataclasses.fields(kind)
     numeric = {field.name for field in fields if str(field.type) == "float"}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+    remedy = "give a table written by pkpd"
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
         missing = [f.name for f in fields if f.name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                sentence(
-                    where=str(path),
-                    what=f"the column {missing[0]!r} is missing",
-                    allowed=", ".join(f.name for f in fields),
-                    remedy="give a table written by pkpd",
-                )
+        lines = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        what = f"cannot be read ({error})"
+        raise DataError(sentence(where=str(path), what=what, remedy=remedy)) from error
+    if missing:
+        raise DataError(
+            sentence(
+                where=str(path),
+                what=f"the column {missing[0]!r} is missing",
+                allowed=", ".join(f.name for f in fields),
+                remedy=remedy,
             )
-        for line in reader:
-            yield kind(
-                **{
-                    f.name: float(line[f.name] or "nan") if f.name in numeric else line[f.name]
-                    for f in fields
-                }
-            )
+        )
+    for number, line in enumerate(lines, start=2):
+        made: dict[str, Any] = {}
+        for name in (f.name for f in fields):
+            cell = line[name]
+            try:
+                made[name] = float(cell or "nan") if name in numeric else unguarded(cell)
+            except (ValueError, TypeError):
+                what = "the cell is missing" if cell is None else f"{cell!r} is not a number"
+                where = f"{path}, row {number}, column {name}"
+                raise DataError(sentence(where=where, what=what, remedy=remedy)) from None
+        yield kind(**made)
 
 
 # -- JSON and netCDF ------------------------------------------------------------------------
@@ -418,8 +435,6 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 def curves_name(trial: str, *, partial: bool = False) -> str:
     """File name of a trial's curves."""
-    from pkpd.report.wording import file_stem
-
     return f"curves_{file_stem(trial)}{'.partial' if partial else ''}.nc"
 
 
@@ -430,7 +445,7 @@ def _write_curves(trial: TrialResult, path: Path) -> None:
         for name, array in curves.data_vars.items()
         if array.dtype.kind in "fiub" and array.ndim
     }
-    curves.to_netcdf(path, engine="h5netcdf", encoding=packed)
+    path.write_bytes(netcdf_bytes({None: curves}, encoding=packed))
 
 
 def labelled(curves: xr.Dataset) -> xr.Dataset:
@@ -454,29 +469,6 @@ def _attribute(value: Any) -> Any:
 # -- files ----------------------------------------------------------------------------------
 
 
-@contextmanager
-def atomic(target: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `target`; rename it when all went well, else remove it."""
-    path = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with writing(target):
-            yield path
-            os.replace(path, target)
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    stage = folder / f".writing-{os.getpid()}"
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True)
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
 def _listed_files(folder: Path) -> set[str]:
     """Files that an earlier run wrote, by its own list, never outside the folder."""
     try:
@@ -484,8 +476,7 @@ def _listed_files(folder: Path) -> set[str]:
         names = {str(name) for name in listed}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-    inside = folder.resolve()
-    return {n for n in names if (inside / n).resolve().is_relative_to(inside)}
+    return {name for name in names if _OURS.fullmatch(name)}
 
 
 def _reading_order(name: str) -> tuple[int, str]:

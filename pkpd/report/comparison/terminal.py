@@ -118,6 +118,7 @@ class CohortPrinter:
         if result.pairs:
             self._line(Text("Pairs of schedules, same patients and parameters", style="bold"))
             self.console.print(pairs_table(result))
+            self._line(Text(wording.TIES, style="dim"))
             self.console.print()
         if "dlt_sensitivity" in result.curves:
             self._line(

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 _WORDS = {
     "resistance": "resistance of blasts, centre of the diseases",
     "resistance.between": "how much diseases differ in resistance",
-    "study_ratio.rho": "how much studies differ in regrowth",
-    "study_ratio.kill": "how much studies differ in the kill of the marrow",
-    "study_ratio.kill_blasts": "how much studies differ in the kill of blasts",
+    "between.response": "how much studies differ in responses",
+    "between.death": "how much studies differ in early deaths",
+    "between.days": "how much studies differ in days of recovery and response",
+    "between.low": "how much studies differ in low counts and delays",
+    "between.start": "how much studies differ in counts before treatment",
     "fever_hazard": "risk of fever for a day of neutrophils below 0.5",
-    "discrepancy": "how far the model itself is from what trials print",
+    "discrepancy": "how far shares of an arm are from the model",
+    "discrepancy.days": "how far days of an arm are from the model",
 }
 """Of what only a calibration has; the other parameters have their words on their cards."""
 

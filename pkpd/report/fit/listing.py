@@ -13,11 +13,12 @@ import numpy as np
 
 from pkpd.arguments import PATH, Kind, check_arguments
 from pkpd.data.dataset import NOT_CENSORED, Dataset
-from pkpd.errors import PkpdError, writing
+from pkpd.errors import PkpdError
 from pkpd.export.nonmem_text import nonmem_text
-from pkpd.fitting.fit import Fit
+from pkpd.files import write_text
 from pkpd.fitting.maximum.result import MaximumLikelihood
-from pkpd.nonmem.listing import ERRORS, FINAL, Estimates
+from pkpd.fitting.sampled import Fit
+from pkpd.nonmem.listing import ERRORS, FINAL, OWN, Estimates
 from pkpd.report.fit.reported import Reported, reported, vector
 
 _WIDE = 120
@@ -92,17 +93,15 @@ def write_listing(fit: Fit | MaximumLikelihood, path: str | Path) -> Path:
     check_arguments("write_listing", fit=(fit, _FIT), path=(path, PATH))
     path, found = Path(path), reported(fit)
     for suffix, text in ((".ext", _iterations(found)), (".phi", _modes(found))):
-        with writing(path.with_suffix(suffix)):
-            path.with_suffix(suffix).write_text(text, encoding="utf-8")
-    with writing(path):
-        path.write_text(_text(found), encoding="utf-8")
+        write_text(path.with_suffix(suffix), text)
+    write_text(path, _text(found))
     return path
 
 
 def _text(found: Reported) -> str:
     fit, data = found.fit, found.fit.likelihood.dataset
     out = [
-        "Written by pkpd in the layout of a NONMEM listing; NONMEM was not run.",
+        OWN,
         *_stream(found),
         "",
         "NM-TRAN MESSAGES",

@@ -14,8 +14,16 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pkpd.errors import writing
+from pkpd.files import write_text
+from pkpd.fitting.checks.all_checks import Checks, check
 from pkpd.fitting.checks.counts import THRESHOLDS
+from pkpd.fitting.checks.vpc import VPC
+from pkpd.fitting.draws import Fitted
+from pkpd.fitting.plots import counts as plots_counts
+from pkpd.fitting.plots import individuals as plots_individuals
+from pkpd.fitting.plots import random_effects as plots_random_effects
+from pkpd.fitting.plots import vpc as plots_vpc
+from pkpd.fitting.plots.goodness import plot_goodness
 from pkpd.fitting.plots.style import WIDTH
 from pkpd.report.comparison.record import PACKAGES, versions
 from pkpd.report.fit import page_words as words
@@ -23,10 +31,6 @@ from pkpd.report.svg import svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from pkpd.fitting.checks.all_checks import Checks
-    from pkpd.fitting.checks.vpc import VPC
-    from pkpd.fitting.draws import Fitted
 
 _TEMPLATE = "fit.html.j2"
 _PAGES_OF_INDIVIDUALS = 2
@@ -69,12 +73,9 @@ def write_fit_page(fit: Checks | Fitted, path: str | Path, **options: Any) -> Pa
     pathlib.Path
         The file.
     """
-    from pkpd.fitting.checks.all_checks import Checks, check
-
     checks = fit if isinstance(fit, Checks) else check(fit, **options)
     path, text = Path(path), render_fit(checks)
-    with writing(path):
-        path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 
@@ -126,12 +127,6 @@ def render_fit(checks: Checks) -> str:
 
 def drawings(checks: Checks) -> Iterator[Drawing]:
     """Draw the figures of the page, one after another."""
-    from pkpd.fitting.plots import counts as plots_counts
-    from pkpd.fitting.plots import individuals as plots_individuals
-    from pkpd.fitting.plots import random_effects as plots_random_effects
-    from pkpd.fitting.plots import vpc as plots_vpc
-    from pkpd.fitting.plots.goodness import plot_goodness
-
     lines = checks.dataset.lines
     corrected = "Each value is multiplied by the median prediction of its bin over its own."
     below = (

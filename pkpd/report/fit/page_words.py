@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
-from pkpd.fitting.bayes.density import all_priors
+from pkpd.fitting.model.correlations import partial_names
 from pkpd.fitting.model.covariate_effects import CovariateEffect
+from pkpd.fitting.model.default_priors import all_priors
 from pkpd.fitting.model.population_parameters import deviations, held
 from pkpd.fitting.model.residual import ResidualError
-from pkpd.fitting.model.specification import IndividualParameter, PopulationModel, partial_names
+from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
 
 _ERRORS = {
     "additive": "y = f + ε,  ε ~ {d}(0, {a}²)",

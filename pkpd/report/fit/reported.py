@@ -21,10 +21,10 @@ from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.fitting.checks.diagnostics import sampler_diagnostics
 from pkpd.fitting.checks.residuals import residuals
 from pkpd.fitting.checks.shrinkage import shrinkage
-from pkpd.fitting.fit import Fit
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, held
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.fitting.sampled import Fit
 from pkpd.nonmem.listing import Estimates
 from pkpd.nonmem.structure import StreamStructure
 
@@ -37,6 +37,7 @@ _METHODS = {
     "foce": "First Order Conditional Estimation",
     "focei": "First Order Conditional Estimation with Interaction",
     "laplace": "Laplacian Conditional Estimation with Interaction",
+    "laplace-nointer": "Laplacian Conditional Estimation",
     "nuts": "MCMC Bayesian Analysis (NUTS)",
     "map": "Mode of the Marginal Posterior (normal approximation)",
     "advi": "Mean-Field Variational Approximation",

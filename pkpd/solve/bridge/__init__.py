@@ -1,1 +1,1 @@
-"""From an equation written once in JAX to vector code: many patients side by side."""
+"""Vector code: many patients side by side, and the way to it from an equation written in JAX."""

@@ -14,8 +14,8 @@ made for the keys of its programs, or a function by itself that a kernel made on
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,18 @@ from numba.extending import intrinsic
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.errors import PkpdError, sentence
-from pkpd.solve.bridge import vector
+from pkpd.solve.bridge import operations, vector
+from pkpd.solve.bridge.lanes import FLOATS
+from pkpd.solve.bridge.operations import (
+    FUSED,
+    Operations,
+    fused,
+    is_value,
+    operations_of,
+    simplified,
+    split,
+)
 from pkpd.solve.bridge.vector import VECTOR, WIDTH, Arithmetic
-from pkpd.solve.compiled.lanes import FLOATS
 
 POINTERS = 7
 """Blocks of memory that a program reads and writes."""
@@ -48,10 +57,8 @@ class Program:
 
     Attributes
     ----------
-    jaxpr, results
-        What is done, and which of its values are results.
-    constants
-        Numbers that it uses.
+    operations
+        What is done.
     inputs, outputs
         Where the numbers lie that it takes and gives.
     adds
@@ -60,13 +67,30 @@ class Program:
         Checksum of all of it.
     """
 
-    jaxpr: Jaxpr
-    results: tuple[Any, ...]
-    constants: tuple[float, ...]
+    operations: Operations
     inputs: tuple[Place, ...]
     outputs: tuple[Place, ...]
     adds: tuple[bool, ...]
     key: int
+
+
+@dataclass(frozen=True, eq=False)
+class InTwo:
+    """A program in two parts.
+
+    Attributes
+    ----------
+    before
+        What depends on held inputs alone; it writes the rows that are kept.
+    after
+        The rest; it reads them.
+    rows
+        How many rows are kept.
+    """
+
+    before: Program
+    after: Program
+    rows: int
 
 
 _KNOWN: dict[int, Program] = {}
@@ -74,8 +98,8 @@ _KNOWN: dict[int, Program] = {}
 
 @lru_cache(maxsize=1)
 def _own_stamp() -> int:
-    text = Path(__file__).read_bytes() + Path(vector.__file__).read_bytes()
-    return zlib.crc32(text)
+    files = (__file__, vector.__file__, operations.__file__)
+    return zlib.crc32(b"".join(Path(file).read_bytes() for file in files))
 
 
 def program(
@@ -105,7 +129,7 @@ def program(
     closed = jax.make_jaxpr(lambda *x: tuple(jnp.asarray(v, jnp.float64) for v in function(*x)))(
         *[zero] * len(inputs)
     )
-    jaxpr, numbers = _flat(closed)
+    jaxpr, constants = _flat(closed)
     each = (adds,) * len(outputs) if isinstance(adds, bool) else tuple(adds)
     if len(jaxpr.outvars) != len(outputs) or len(each) != len(outputs):
         msg = sentence(
@@ -122,20 +146,47 @@ def program(
                 allowed=", ".join(sorted(_OPERATIONS)),
             )
             raise PkpdError(msg)
+    ops = fused(operations_of(jaxpr, constants))
     # what adds zero is left out
-    kept = [i for i, v in enumerate(jaxpr.outvars) if not (each[i] and _is_zero(v))]
-    results = tuple(jaxpr.outvars[i] for i in kept)
-    to, added = tuple(outputs[i] for i in kept), tuple(each[i] for i in kept)
-    constants = tuple(float(np.asarray(c)) for c in numbers)
-    text = repr((str(jaxpr), kept, constants, tuple(inputs), to, added, WIDTH, _own_stamp()))
+    kept = [i for i, r in enumerate(ops.results) if not (each[i] and r == 0.0 and not is_value(r))]
+    ops = simplified(replace(ops, results=tuple(ops.results[i] for i in kept)))
+    return _program(ops, inputs, [outputs[i] for i in kept], [each[i] for i in kept])
+
+
+def in_two(made: Program, held: Collection[Place], fixed: Mapping[Place, float], to: int) -> InTwo:
+    """Take out of a program what depends on held inputs alone; the numbers it gives are the same.
+
+    Parameters
+    ----------
+    made
+        The program.
+    held
+        Places of inputs that hold still.
+    fixed
+        Places of inputs that are known numbers.
+    to
+        Block of memory of the rows that are kept.
+    """
+    numbers = {i: fixed[place] for i, place in enumerate(made.inputs) if place in fixed}
+    still = {i for i, place in enumerate(made.inputs) if place in held}
+    parts = split(simplified(made.operations, numbers), still.__contains__)
+    rows = len(parts.before.results)
+    kept = [(to, i) for i in range(rows)]
+    return InTwo(
+        before=_program(parts.before, made.inputs, kept, [False] * rows),
+        after=_program(parts.after, [*made.inputs, *kept], made.outputs, made.adds),
+        rows=rows,
+    )
+
+
+def _program(
+    ops: Operations, inputs: Sequence[Place], outputs: Sequence[Place], adds: Sequence[bool]
+) -> Program:
+    text = repr((ops, tuple(inputs), tuple(outputs), tuple(adds), WIDTH, _own_stamp()))
     key = zlib.crc32(text.encode()) | (zlib.adler32(text.encode()) << 30)
-    made = Program(jaxpr, results, constants, tuple(inputs), to, added, key)
+    made = Program(ops, tuple(inputs), tuple(outputs), tuple(adds), key)
     _KNOWN[key] = made
     return made
-
-
-def _is_zero(atom: Any) -> bool:
-    return isinstance(atom, Literal) and float(atom.val) == 0.0
 
 
 def _flat(closed: ClosedJaxpr) -> tuple[Jaxpr, Sequence[Any]]:
@@ -251,14 +302,12 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "copy_p": lambda a, p, x: x,
     "broadcast_in_dim": lambda a, p, x: x,
     "squeeze": lambda a, p, x: x,
+    FUSED: lambda a, p, x, y, z: a.fused(p["signs"], x, y, z),
 }
 
 
-def _value(atom: Any) -> Any:
-    number = np.asarray(atom)
-    if number.dtype == np.bool_:
-        return vector.truth(bool(number))
-    return vector.constant(float(number))
+def _value(atom: float | bool) -> Any:
+    return vector.truth(atom) if isinstance(atom, bool) else vector.constant(atom)
 
 
 def _emit(builder: Any, made: Program, pointers: Sequence[Any]) -> None:
@@ -268,20 +317,21 @@ def _emit(builder: Any, made: Program, pointers: Sequence[Any]) -> None:
         start = vector.I64(where[1] * WIDTH)
         return builder.bitcast(builder.gep(pointers[where[0]], [start]), VECTOR.as_pointer())
 
+    ops = made.operations
+    used = {atom for step in ops.steps for atom in step.taken if is_value(atom)}
+    used |= {atom for atom in ops.results if is_value(atom)}
     known: dict[Any, Any] = {}
-    for variable, where in zip(made.jaxpr.invars, made.inputs, strict=True):
-        known[variable] = builder.load(place(where), align=8)
-    for variable, number in zip(made.jaxpr.constvars, made.constants, strict=True):
-        known[variable] = vector.constant(number)
+    for value, where in enumerate(made.inputs):
+        if value in used:
+            known[value] = builder.load(place(where), align=8)
 
     def read(atom: Any) -> Any:
-        return _value(atom.val) if isinstance(atom, Literal) else known[atom]
+        return known[atom] if is_value(atom) else _value(atom)
 
-    for equation in made.jaxpr.eqns:
-        values = [read(v) for v in equation.invars]
-        operation = _OPERATIONS[equation.primitive.name]
-        known[equation.outvars[0]] = operation(arithmetic, equation.params, *values)
-    results = [read(v) for v in made.results]
+    for step in ops.steps:
+        values = [read(atom) for atom in step.taken]
+        known[step.made] = _OPERATIONS[step.name](arithmetic, step.params, *values)
+    results = [read(atom) for atom in ops.results]
     for where, result, add in zip(made.outputs, results, made.adds, strict=True):
         target = place(where)
         if add:
@@ -307,12 +357,14 @@ def evaluate(
 
 @lru_cache(maxsize=1024)
 def _function(key: int) -> Any:
-    # the key is a closure variable, and those are part of the key of the cache
+    # The key is a closure variable, and those are part of the key of the cache. The function's name
+    # is that of the cache's file, which names the module of FLOATS: a new name when that module
+    # moves, or Numba fails on files that an earlier version left.
     @cfunc(types.void(*[FLOATS] * POINTERS), cache=True)
-    def run(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any) -> None:
+    def run_program(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any) -> None:
         evaluate(key, a, b, c, d, e, f, g)
 
-    return run
+    return run_program
 
 
 def address(made: Program) -> int:

@@ -1,9 +1,9 @@
 """Arithmetic of a program on vectors of lanes, as LLVM instructions.
 
-A value is a vector of `WIDTH` numbers, one for each patient, or of as many truth values. Addition
-and multiplication may be fused; nothing is reassociated. The exponential is within two units in
-the last place and holds its argument in [-708, 709]; the logarithm is within one unit for positive
-normal numbers and says nothing for others.
+A value is a vector of `WIDTH` numbers, one for each patient, or of as many truth values. Products
+and sums are fused where it is said (`Arithmetic.fused`); nothing is reassociated. The exponential
+is within two units in the last place and holds its argument in [-708, 709]; the logarithm is within
+one unit for positive normal numbers and says nothing for others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from pkpd.solve.compiled.lanes import WIDTH
+from pkpd.solve.bridge.lanes import WIDTH
 
 """Lanes in one vector: two AVX2 registers, whose independent halves hide each other's latency."""
 
@@ -23,7 +23,8 @@ VECTOR = ir.VectorType(F64, WIDTH)
 INTEGERS = ir.VectorType(I64, WIDTH)
 TRUTHS = ir.VectorType(ir.IntType(1), WIDTH)
 
-_FLAGS = ("contract", "nsz")
+_FLAGS = ("nsz",)
+_PLUS, _MINUS = (1, 1), (-1, 1)
 _ROOT_HALF = 0x3FE6A09E667F3BCD  # bits of sqrt(1/2)
 _UPWARD = 1024 << 52  # keeps the shifted exponent positive, so that a logical shift serves
 _MAGIC = 1.5 * 2.0**52
@@ -88,6 +89,16 @@ class Arithmetic:
         """Return ``a / b``."""
         return self.builder.fdiv(a, b, flags=_FLAGS)
 
+    def fused(self, signs: tuple[int, int], a: Value, b: Value, c: Value) -> Value:
+        """Return ``a b + c`` with signs of the product and of ``c``, rounded once."""
+        module = self.builder.module
+        name = f"llvm.fmuladd.v{WIDTH}f64"
+        found = module.globals.get(name)
+        if found is None:
+            found = ir.Function(module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
+        a = a if signs[0] > 0 else self.neg(a)
+        return self.builder.call(found, [a, b, c if signs[1] > 0 else self.neg(c)])
+
     def neg(self, a: Value) -> Value:
         """Return ``-a``."""
         return self.builder.fsub(constant(-0.0), a, flags=_FLAGS)
@@ -137,22 +148,21 @@ class Arithmetic:
         """Exponential."""
         x = self.maximum(x, constant(-708.0))
         x = self.minimum(x, constant(709.0))
-        shifted = self.add(self.mul(x, constant(_PER_LN2)), constant(_MAGIC))
+        shifted = self.fused(_PLUS, x, constant(_PER_LN2), constant(_MAGIC))
         k = self.sub(shifted, constant(_MAGIC))
-        r = self.sub(x, self.mul(k, constant(_LN2_HIGH)))
-        r = self.sub(r, self.mul(k, constant(_LN2_LOW)))
+        r = self.fused(_MINUS, k, constant(_LN2_HIGH), x)
+        r = self.fused(_MINUS, k, constant(_LN2_LOW), r)
         r2 = self.mul(r, r)
         r4 = self.mul(r2, r2)
         c = _FACTORIAL
 
         def pair(i: int) -> Value:
-            return self.add(constant(c[i]), self.mul(r, constant(c[i + 1])))
+            return self.fused(_PLUS, r, constant(c[i + 1]), constant(c[i]))
 
-        low = self.add(self.add(constant(1.0), r), self.mul(r2, pair(2)))
-        high = self.add(pair(8), self.mul(r2, pair(10)))
-        high = self.add(high, self.mul(r4, pair(12)))
-        middle = self.add(pair(4), self.mul(r2, pair(6)))
-        p = self.add(low, self.mul(r4, self.add(middle, self.mul(r4, high))))
+        low = self.fused(_PLUS, r2, pair(2), self.add(constant(1.0), r))
+        high = self.fused(_PLUS, r4, pair(12), self.fused(_PLUS, r2, pair(10), pair(8)))
+        middle = self.fused(_PLUS, r2, pair(6), pair(4))
+        p = self.fused(_PLUS, r4, self.fused(_PLUS, r4, high, middle), low)
         # the low bits of ``k + 1.5 * 2^52`` are the integer k
         integer = self.builder.bitcast(shifted, INTEGERS)
         biased = self.builder.add(integer, _integers(1023))
@@ -178,11 +188,13 @@ class Arithmetic:
             total = constant(_LOG[-1] if first % 2 == 0 else _LOG[-2])
             start = len(_LOG) - 3 if first % 2 == 0 else len(_LOG) - 4
             for i in range(start, first - 1, -2):
-                total = self.add(constant(_LOG[i]), self.mul(w, total))
+                total = self.fused(_PLUS, w, total, constant(_LOG[i]))
             return total
 
-        total = self.add(self.mul(w, series(1)), self.mul(z, series(0)))
-        half = self.mul(constant(0.5), self.mul(f, f))
-        inner = self.add(self.mul(s, self.add(half, total)), self.mul(k, constant(_LN2_LOW)))
-        inner = self.sub(self.sub(half, inner), f)
-        return self.sub(self.mul(k, constant(_LN2_HIGH)), inner)
+        total = self.fused(_PLUS, w, series(1), self.mul(z, series(0)))
+        f2 = self.mul(f, f)
+        half = constant(0.5)
+        inner = self.mul(k, constant(_LN2_LOW))
+        inner = self.fused(_PLUS, s, self.fused(_PLUS, half, f2, total), inner)
+        inner = self.sub(self.fused((1, -1), half, f2, inner), f)
+        return self.fused((1, -1), k, constant(_LN2_HIGH), inner)

@@ -9,16 +9,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.solve.bridge.lanes import WIDTH
 from pkpd.solve.compiled import marrow
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.build import kernels
 from pkpd.solve.compiled.chain import tape_size_of
 from pkpd.solve.compiled.family import Plan
-from pkpd.solve.compiled.lanes import WIDTH
 from pkpd.solve.compiled.space import work_space
 from pkpd.solve.compiled.store import KINETIC, ROWS, layout, scratch_size
 from pkpd.solve.compiled.whole import whole_kernels
-from pkpd.solve.population.grid import Grid
+from pkpd.solve.grid.grid import Grid
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int32]

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 
-from pkpd.solve.compiled.lanes import add, exp, largest, load, splat, store, where_greater
-from pkpd.solve.compiled.linking import inner
+from pkpd.solve.bridge.lanes import add, exp, largest, load, splat, store, where_greater
+from pkpd.solve.bridge.linking import inner
 
 _LARGEST_ARGUMENT = 400.0
 _SMALLEST_BALANCE = 1e-4  # ke^2 h: far below it the balance of mass would lose digits

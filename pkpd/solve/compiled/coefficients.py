@@ -10,6 +10,8 @@ the factor that turns it into the driver is applied later.
 # (Numba gives these functions their types)
 from __future__ import annotations
 
+from pkpd.solve.bridge.lanes import ZERO, add, load, splat, store, subtract, where_greater
+from pkpd.solve.bridge.linking import inner
 from pkpd.solve.compiled.chain import (
     balance,
     balance_adjoint,
@@ -18,8 +20,6 @@ from pkpd.solve.compiled.chain import (
     chain_forward,
     in_range,
 )
-from pkpd.solve.compiled.lanes import ZERO, add, load, splat, store, subtract, where_greater
-from pkpd.solve.compiled.linking import inner
 from pkpd.solve.compiled.nodes import evaluate_nodes, evaluate_nodes_adjoint, node, short_enough
 from pkpd.solve.compiled.program import AT_NODES, CHAIN, MOMENTS, OUTPUT, ROW, SLOTS, N
 from pkpd.solve.compiled.transitions import evaluate, evaluate_adjoint

@@ -1,6 +1,6 @@
 """Compiled course of one block of lanes: doses, drug drivers by cell, and observations.
 
-Vectors of lanes are values of `pkpd.solve.compiled.lanes`; arrays are flat, indices count vectors.
+Vectors of lanes are values of `pkpd.solve.bridge.lanes`; arrays are flat, indices count vectors.
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pkpd.solve.compiled.lanes import WIDTH, add, largest, load, splat, store, where_less
-from pkpd.solve.compiled.linking import inner
+from pkpd.solve.bridge.lanes import WIDTH, add, largest, load, splat, store, where_less
+from pkpd.solve.bridge.linking import inner
 from pkpd.solve.compiled.program import (
     AT_NODES,
     CENTRAL,
@@ -68,7 +68,7 @@ def dose_amounts(heads, theta, n_gaps, base_bolus, base_rate, bolus, rate):
 
 @inner
 def gather_versions(theta, lanes, groups, sets, rows, kinetic, out):
-    """Parameters of the drugs of a block, by set of versions (`pkpd.solve.population.versions`)."""
+    """Parameters of the drugs of a block, by set of versions (`pkpd.solve.grid.versions`)."""
     for u in range(sets.shape[0]):
         for j in range(WIDTH):
             version = sets[u, groups[j]]

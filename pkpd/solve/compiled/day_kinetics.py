@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pkpd.solve.bridge.lanes import WIDTH, add, integers, load, splat
+from pkpd.solve.bridge.lanes import store as put
+from pkpd.solve.bridge.linking import inner
 from pkpd.solve.compiled.coefficients import coefficients
-from pkpd.solve.compiled.lanes import WIDTH, add, integers, load, splat
-from pkpd.solve.compiled.lanes import store as put
-from pkpd.solve.compiled.linking import inner
 from pkpd.solve.compiled.program import (
     COEF_SIZE,
     COEF_START,

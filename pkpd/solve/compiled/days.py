@@ -17,6 +17,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pkpd.solve.bridge.lanes import (
+    WIDTH,
+    add,
+    integers,
+    largest,
+    load,
+    splat,
+    vectors,
+)
+from pkpd.solve.bridge.lanes import store as put
+from pkpd.solve.bridge.linking import inner, uncounted
 from pkpd.solve.bridge.program import call
 from pkpd.solve.compiled import day_kinetics, decisions
 from pkpd.solve.compiled.day_kinetics import (
@@ -27,17 +38,6 @@ from pkpd.solve.compiled.day_kinetics import (
     wash_out,
 )
 from pkpd.solve.compiled.decisions import NEVER, Progress, Rules, begin, decide, new_progress
-from pkpd.solve.compiled.lanes import (
-    WIDTH,
-    add,
-    integers,
-    largest,
-    load,
-    splat,
-    vectors,
-)
-from pkpd.solve.compiled.lanes import store as put
-from pkpd.solve.compiled.linking import inner, uncounted
 from pkpd.solve.compiled.nodes import node
 from pkpd.solve.compiled.program import (
     AT_NODES,
@@ -58,6 +58,8 @@ from pkpd.solve.compiled.whole_plan import (
     ACT,
     DRIFT,
     DRIFT_ROWS,
+    FORM,
+    FORM_AT_REST,
     LEVEL_OF_DRUG,
     LOOK,
     NODES,
@@ -65,6 +67,7 @@ from pkpd.solve.compiled.whole_plan import (
     SEE,
     START,
     STEP,
+    STEP_AT_REST,
 )
 
 _DAY = 24.0
@@ -106,7 +109,8 @@ class Places(NamedTuple):
     """Rows: of states, of what is observed, and of the rates among the levels; -1 for none.
 
     ``rates`` is where the further rates begin; ``growth`` the rate that switches growth factor on,
-    ``growth_slot`` the slot in which it is given by need.
+    ``growth_slot`` the slot in which it is given by need. ``kept`` and ``kept_at_rest`` are the
+    numbers of rows that are kept of a step for each length of a cell.
     """
 
     transfused: int
@@ -120,6 +124,8 @@ class Places(NamedTuple):
     states: int
     observed: int
     curves: int
+    kept: int
+    kept_at_rest: int
 
 
 class Record(NamedTuple):
@@ -191,7 +197,7 @@ def _entry_point(stamp: int) -> Any:
 
         Parameters
         ----------
-        programs : int[6]
+        programs : int[]
             Addresses of the programs (`pkpd.solve.compiled.whole_plan.course_programs`).
         theta : float[P, L]
             Parameters of the marrow and of what acts on it.
@@ -224,7 +230,9 @@ def _entry_point(stamp: int) -> Any:
         new, used = vectors(scratch, used), used + kin.sizes[4]
         pace, used = vectors(scratch, used), used + DRIFT_ROWS
         scales, used = vectors(scratch, used), used + drugs
-        mg, codes = vectors(scratch, used), integers(kin.code, 0)
+        mg, used = vectors(scratch, used), used + n_slots
+        held, used = vectors(scratch, used), used + places.kept * kin.lengths_h.size
+        held_at_rest, codes = vectors(scratch, used), integers(kin.code, 0)
         state, amount, further, counts = block.state, block.amount, block.further, block.counts
         given_mg, on, x_start, at = block.given_mg, block.on, block.x_start, block.at
         for lane in range(first, stop, WIDTH):
@@ -250,7 +258,12 @@ def _entry_point(stamp: int) -> Any:
                     given_mg[k, j] = 0.0
             for i in range(n_inputs):
                 put(u, i, splat(rest[i]))
-            put(u, n_inputs, splat(0.0))
+            for m in range(kin.lengths_h.size):
+                put(u, n_inputs, splat(kin.lengths_h[m] * (1.0 / _DAY)))
+                kept = vectors(held, m * places.kept)
+                call(programs[FORM], y, theta_w, u, kept, y, y, y)
+                kept = vectors(held_at_rest, m * places.kept_at_rest)
+                call(programs[FORM_AT_REST], y, theta_w, u, kept, y, y, y)
             acted, treated, rates_on = _AT_REST, courses > 0, False
             some = False  # whether any lane acted on the last decisions
             if curves:
@@ -414,7 +427,12 @@ def _entry_point(stamp: int) -> Any:
                         for i in range(n_inputs):
                             put(u, i, splat(rest[i]))
                         acted = _AT_REST
-                    call(programs[STEP], y, theta_w, u, y, y, y, y)
+                    if acted == _AT_REST:
+                        kept = vectors(held_at_rest, m * places.kept_at_rest)
+                        call(programs[STEP_AT_REST], y, theta_w, u, kept, y, y, y)
+                    else:
+                        kept = vectors(held, m * places.kept)
+                        call(programs[STEP], y, theta_w, u, kept, y, y, y)
                     if curves:
                         call(programs[LOOK], y, theta_w, u, seen, seen, seen, seen)
                         _write_curve(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
-from pkpd.solve.compiled.linking import NO_COUNTS
+from pkpd.solve.bridge.linking import NO_COUNTS
 
 if TYPE_CHECKING:
     from pkpd.schedule import DosingPlan

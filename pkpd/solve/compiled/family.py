@@ -24,8 +24,8 @@ from pkpd.kinetics.linear import Disposition, LinearPK, TransitAbsorption
 from pkpd.solve.compiled import marrow
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.whole_plan import LEVEL_OF_DRUG, WholePlan, whole_plan
-from pkpd.solve.population.structure import DirectKill, Line, PopulationStructure
-from pkpd.solve.population.versions import n_kinetic
+from pkpd.solve.grid.structure import DirectKill, Line, PopulationStructure
+from pkpd.solve.grid.versions import n_kinetic
 
 IntArray = NDArray[np.int32]
 

@@ -8,6 +8,9 @@ needs in the store of the block (`pkpd.solve.compiled.store`).
 # (Numba gives these functions their types)
 from __future__ import annotations
 
+from pkpd.solve.bridge.lanes import WIDTH, add, integers, load, vectors
+from pkpd.solve.bridge.lanes import store as put
+from pkpd.solve.bridge.linking import kernel
 from pkpd.solve.compiled.coefficients import coefficients, coefficients_adjoint
 from pkpd.solve.compiled.course import (
     dose_amounts_of_sets,
@@ -18,9 +21,6 @@ from pkpd.solve.compiled.course import (
     gather_versions,
     scatter_versions,
 )
-from pkpd.solve.compiled.lanes import WIDTH, add, integers, load, vectors
-from pkpd.solve.compiled.lanes import store as put
-from pkpd.solve.compiled.linking import kernel
 from pkpd.solve.compiled.program import (
     COEF_SIZE,
     COEF_START,
@@ -63,7 +63,7 @@ def _entry_points(stamp: int):
         store, active
             One row for each block: see `pkpd.solve.compiled.store`.
         sets, set_of_length, set_of_dose
-            Where which parameters hold: see `pkpd.solve.population.versions`.
+            Where which parameters hold: see `pkpd.solve.grid.versions`.
         keep
             Also leave the states for the adjoint.
         """

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pkpd.solve.bridge.lanes import WIDTH, ZERO, integers, load, vectors, where_greater
+from pkpd.solve.bridge.lanes import store as put
+from pkpd.solve.bridge.linking import inner, kernel
 from pkpd.solve.compiled.course import (
     dose_amounts,
     gather_schedule,
@@ -13,9 +16,6 @@ from pkpd.solve.compiled.course import (
     observe,
     observe_adjoint,
 )
-from pkpd.solve.compiled.lanes import WIDTH, ZERO, integers, load, vectors, where_greater
-from pkpd.solve.compiled.lanes import store as put
-from pkpd.solve.compiled.linking import inner, kernel
 from pkpd.solve.compiled.marrow import (
     LINE_HEADER,
     N_RATES,

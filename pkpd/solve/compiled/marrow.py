@@ -3,7 +3,7 @@
 The scheme is that of `pkpd.marrow.step.rk4_cell` on the state of
 `pkpd.marrow.friberg`: log of the proliferating pool, transits, circulating cells, all scaled by
 the set point. The adjoint is that of the discrete scheme, so its derivatives are those of the
-computed counts to rounding. Vectors of lanes are values of `pkpd.solve.compiled.lanes`; arrays are
+computed counts to rounding. Vectors of lanes are values of `pkpd.solve.bridge.lanes`; arrays are
 flat, indices count vectors.
 """
 
@@ -12,7 +12,7 @@ flat, indices count vectors.
 from __future__ import annotations
 
 from pkpd.kinetics.quadrature import NODES, WEIGHTS
-from pkpd.solve.compiled.lanes import (
+from pkpd.solve.bridge.lanes import (
     ZERO,
     add,
     exp,
@@ -24,7 +24,7 @@ from pkpd.solve.compiled.lanes import (
     where_greater,
     where_less,
 )
-from pkpd.solve.compiled.linking import inlined, inner
+from pkpd.solve.bridge.linking import inlined, inner
 from pkpd.solve.compiled.program import DRIVER_SIZE, DRIVER_START, MOMENTS
 
 # columns of a line's header

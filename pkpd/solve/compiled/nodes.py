@@ -11,8 +11,8 @@ doubling and serves five places at the cost of one.
 from __future__ import annotations
 
 from pkpd.kinetics.quadrature import NODES
-from pkpd.solve.compiled.lanes import ZERO, add, exp, largest, load, splat, store
-from pkpd.solve.compiled.linking import inner
+from pkpd.solve.bridge.lanes import ZERO, add, exp, largest, load, splat, store
+from pkpd.solve.bridge.linking import inner
 from pkpd.solve.compiled.program import EDGES, N_ONES, NODE_DEGREE, ONES, ROW, SLOTS, N
 from pkpd.solve.compiled.transitions import (
     next_power,

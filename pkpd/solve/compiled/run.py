@@ -14,17 +14,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.solve.bridge.lanes import WIDTH
 from pkpd.solve.compiled.build import kernels
 from pkpd.solve.compiled.call import Call, flags, flags_of_block, plain, prepared, store_of
 from pkpd.solve.compiled.family import Plan, cores
-from pkpd.solve.compiled.lanes import WIDTH
 from pkpd.solve.compiled.space import aligned
 from pkpd.solve.compiled.store import (
     ROW_KEPT,
     ROW_ONE_LINE,
     ROW_VALUE,
 )
-from pkpd.solve.population.grid import Grid
+from pkpd.solve.grid.grid import Grid
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int32]
@@ -68,12 +68,12 @@ def solve(
     plan
         From `compile_plan`.
     grid
-        From `pkpd.solve.population.grid.population_grid`.
+        From `pkpd.solve.grid.grid.population_grid`.
     schedule : int[L]
         Schedule of each lane.
     theta : float[P, L]
         Parameters, rows as in `PopulationStructure.layout`; with further rows if the grid has
-        versions (`pkpd.solve.population.versions`).
+        versions (`pkpd.solve.grid.versions`).
     threads
         Number of threads; all cores if ``None``.
     dense

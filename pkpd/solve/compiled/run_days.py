@@ -16,16 +16,16 @@ from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import Action
 from pkpd.marrow.protocol import Marrow
 from pkpd.schedule import Slot
+from pkpd.solve.bridge.lanes import WIDTH
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.chain import tape_size_of
 from pkpd.solve.compiled.day_kinetics import FIXED, PER_KG, PER_M2, Kinetics
 from pkpd.solve.compiled.days import Care, Places, Record, Slots, days_range, new_block
 from pkpd.solve.compiled.decisions import Given, Rules, no_rules
 from pkpd.solve.compiled.family import cores
-from pkpd.solve.compiled.lanes import WIDTH
 from pkpd.solve.compiled.space import work_space
 from pkpd.solve.compiled.whole_plan import DRIFT_ROWS, course_programs, rest_of
-from pkpd.solve.population.cells import distinct_lengths
+from pkpd.solve.grid.cells import distinct_lengths
 
 Floats = NDArray[np.float64]
 
@@ -118,6 +118,7 @@ class _Ready:
         at = self.places
         own = at.states + self.rest.size + 1 + at.levels + max(at.observed, 2 * at.curves)
         own += self.heads.shape[0] + self.slots.drug.size + DRIFT_ROWS
+        own += (at.kept + at.kept_at_rest) * self.lengths_h.size
         return parameters + kinetic + own + int(self.sizes.sum()) + 16
 
 
@@ -126,7 +127,7 @@ def _ready(anatomy: Anatomy) -> _Ready:
     marrow, drugs = anatomy.marrow, anatomy.drugs
     actions = [*(drug.action for drug in drugs), *anatomy.further]
     drifting = {drug.pk for drug in drugs if isinstance(drug.pk, SaturableIV)}
-    programs, equations = course_programs(
+    programs, equations, kept = course_programs(
         marrow, actions, anatomy.parameters, anatomy.curves,
         saturable=next(iter(drifting), None),
     )  # fmt: skip
@@ -172,6 +173,8 @@ def _ready(anatomy: Anatomy) -> _Ready:
         states=len(names),
         observed=len(seen),
         curves=len(anatomy.curves),
+        kept=kept[0],
+        kept_at_rest=kept[1],
     )
     code = np.concatenate(codes) if codes else np.zeros(0, dtype=np.int32)
     return _Ready(

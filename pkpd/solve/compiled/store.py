@@ -1,6 +1,6 @@
 """What the compiled kernels leave for each other: layout of the store, work space, blocks of lanes.
 
-A block of `pkpd.solve.compiled.lanes.WIDTH` lanes has one row in the store: coefficients and
+A block of `pkpd.solve.bridge.lanes.WIDTH` lanes has one row in the store: coefficients and
 drivers of its drugs, and if derivatives are wanted the states at all cells, the derivatives by
 drivers and rates, and for every marrow line the moments of its effect and the tape of its march.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.solve.compiled.lanes import WIDTH, splat, store
-from pkpd.solve.compiled.linking import allocating, inner
+from pkpd.solve.bridge.lanes import WIDTH, splat, store
+from pkpd.solve.bridge.linking import allocating, inner
 
 # entries of ``sizes``, in vectors: lengths of parts, where they begin in a row, lengths of rows;
 # last the rows of ``theta`` without further versions, and those of the drugs
@@ -45,8 +45,6 @@ _SOURCES = (
     *(
         f"{name}.py"
         for name in (
-            "lanes",
-            "linking",
             "chain",
             "coefficients",
             "course",
@@ -60,6 +58,8 @@ _SOURCES = (
             "whole",
         )
     ),
+    "../bridge/lanes.py",
+    "../bridge/linking.py",
     "../../kinetics/pattern.py",
     "../../kinetics/quadrature.py",
 )

@@ -1,15 +1,15 @@
 """Compiled transition matrices: the sums of `pkpd.kinetics.uniformisation`, with their adjoint.
 
 Runs the programs of `pkpd.solve.compiled.program`. Vectors of lanes are values of
-`pkpd.solve.compiled.lanes`; arrays are flat, indices count vectors.
+`pkpd.solve.bridge.lanes`; arrays are flat, indices count vectors.
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
 # (Numba gives these functions their types)
 from __future__ import annotations
 
-from pkpd.solve.compiled.lanes import add, exp, largest, load, splat, store, subtract, where_greater
-from pkpd.solve.compiled.linking import inner
+from pkpd.solve.bridge.lanes import add, exp, largest, load, splat, store, subtract, where_greater
+from pkpd.solve.bridge.linking import inner
 from pkpd.solve.compiled.program import (
     COLUMN,
     COMPOSE,

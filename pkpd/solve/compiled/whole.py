@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.solve.bridge.lanes import WIDTH, add, largest, load, splat, vectors
+from pkpd.solve.bridge.lanes import store as put
+from pkpd.solve.bridge.linking import inner, kernel
 from pkpd.solve.bridge.program import evaluate
 from pkpd.solve.compiled.course import dose_amounts, gather_schedule, gather_theta
-from pkpd.solve.compiled.lanes import WIDTH, add, largest, load, splat, vectors
-from pkpd.solve.compiled.lanes import store as put
-from pkpd.solve.compiled.linking import inner, kernel
 from pkpd.solve.compiled.program import DRIVER_SIZE, DRIVER_START, MOMENTS
 from pkpd.solve.compiled.store import (
     AT_DRIVERS_BAR,

@@ -23,8 +23,8 @@ from pkpd.kinetics.quadrature import WEIGHTS
 from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import CHANNELS, Action, combined
 from pkpd.marrow.protocol import Marrow
-from pkpd.solve.bridge.program import Place, Program, address, program
-from pkpd.solve.population.structure import PopulationStructure, Whole
+from pkpd.solve.bridge.program import Place, Program, address, in_two, program
+from pkpd.solve.grid.structure import PopulationStructure, Whole
 
 LEVEL_OF_DRUG, RATE_OF_DRUG, SILENT = 0, 1, 2
 """What of a drug the marrow sees: its level in a cell, rates of dosing, nothing."""
@@ -49,10 +49,11 @@ class Keys:
     look_adjoint: int
 
 
-START, STEP, SEE, LOOK, DRIFT, ACT = range(6)
-"""Programs of a course through days: start, step, what is observed on mornings and within the day,
-an attempted step of saturable kinetics, and from there on the inputs of a cell, one program for
-each set of drugs that are there (`acts_for`)."""
+START, SEE, LOOK, DRIFT, FORM, STEP, FORM_AT_REST, STEP_AT_REST, ACT = range(9)
+"""Programs of a course through days: start, what is observed on mornings and within the day, an
+attempted step of saturable kinetics; what of a step depends on parameters and the length of the
+cell alone, and the rest of the step; both without drugs, with the same numbers; and from there on
+the inputs of a cell, one program for each set of drugs that are there (`acts_for`)."""
 
 MOST_APART = 3
 """Drugs that act by a level, up to which each set of them has a program of its own."""
@@ -228,8 +229,10 @@ def course_programs(
     curves: Sequence[str],
     *,
     saturable: SaturableIV | None = None,
-) -> tuple[NDArray[np.int64], Equations]:
+) -> tuple[NDArray[np.int64], Equations, tuple[int, int]]:
     """Addresses of the programs of a course, and where the levels of its drugs lie.
+
+    Last the rows that are kept of a step for each length of a cell, with and without drugs.
 
     Parameters
     ----------
@@ -246,9 +249,16 @@ def course_programs(
     at = Memory({name: i for i, name in enumerate(parameters)})
     y, u = at.rows(0, states), at.rows(2, inputs)
     nothing = program(list, [], [])
+    step = at.made(do.step, [y, u, [(2, inputs)]], y, single=(2,))
+    held = {*at.parameters, (2, inputs)}
+    full = in_two(step, held, {}, 3)
+    plain = in_two(step, held, dict(zip(u, map(float, rest_of(marrow)), strict=True)), 3)
     programs = {
         START: at.made(do.start, [], y),
-        STEP: at.made(do.step, [y, u, [(2, inputs)]], y, single=(2,)),
+        FORM: full.before,
+        STEP: full.after,
+        FORM_AT_REST: plain.before,
+        STEP_AT_REST: plain.after,
         SEE: at.made(do.see, [y], at.rows(3, len(marrow.observed))),
         LOOK: at.made(follow.look, [y, u], at.rows(3, 2 * len(curves))),
         DRIFT: nothing if saturable is None else _drift(saturable),
@@ -257,7 +267,8 @@ def course_programs(
         absent = [k for k in do.by_level if k not in present]
         act = partial(do.act_without, absent)
         programs[ACT + i] = at.made(act, [at.rows(0, do.n_levels)], u)
-    return np.array([address(programs[i]) for i in range(len(programs))], np.int64), do
+    addresses = np.array([address(programs[i]) for i in range(len(programs))], np.int64)
+    return addresses, do, (full.rows, plain.rows)
 
 
 def acts_for(do: Equations) -> list[tuple[int, ...]]:
@@ -303,6 +314,11 @@ class Memory:
 
     def __init__(self, row: dict[str, int]) -> None:
         self._row = row
+
+    @property
+    def parameters(self) -> list[Place]:
+        """Places of the parameters."""
+        return [(1, i) for i in self._row.values()]
 
     @staticmethod
     def rows(block: int, count: int) -> list[Place]:

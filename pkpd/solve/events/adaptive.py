@@ -26,7 +26,7 @@ def adaptive(
     As `pkpd.solve.events.march.march`, but pieces other than the first must not be starts. Statuses
     are those of `pkpd.solve.general`.
     """
-    from pkpd.solve.general import solve_ode
+    from pkpd.solve.general import solve_ode  # diffrax takes a second to load
 
     lanes, n_pieces = pieces.length.shape
     size, linear = system.size, system.n_linear

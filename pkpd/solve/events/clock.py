@@ -16,7 +16,8 @@ import numpy as np
 class StepLengths(NamedTuple):
     """Lengths of steps at ``s`` hours after a dose arrives or an infusion starts or ends.
 
-    ``min(first + growth * s, longest)``, all divided by ``refine``.
+    ``min(first + growth * s, longest)``, and shorter where an event ends it. Each is then cut into
+    ``refine``, those that an event ended too: errors are estimated by this.
 
     Attributes
     ----------
@@ -25,7 +26,7 @@ class StepLengths(NamedTuple):
     growth
         Part of the elapsed time.
     refine
-        2 for steps of half the length.
+        2 for steps of half the length; whole.
     """
 
     first: Any
@@ -35,17 +36,16 @@ class StepLengths(NamedTuple):
 
 
 def elapsed_steps(lengths: StepLengths, s: Any, xp: Any = jnp) -> Any:
-    """Return the number of steps, not whole, that ``s`` hours after an event take."""
+    """Return the number of steps, not whole and not yet cut, of ``s`` hours after an event."""
     first, longest, growth = lengths.first, lengths.longest, lengths.growth
     turn = (longest - first) / growth
     rising = xp.log1p(growth * xp.minimum(s, turn) / first) / xp.log1p(growth)
-    return lengths.refine * (rising + xp.maximum(s - turn, 0.0) / longest)
+    return rising + xp.maximum(s - turn, 0.0) / longest
 
 
 def hours_elapsed(lengths: StepLengths, steps: Any) -> Any:
     """Return the hours after an event that so many steps take; inverse of `elapsed_steps`."""
     first, longest, growth = lengths.first, lengths.longest, lengths.growth
-    steps = steps / lengths.refine
     turn = (longest - first) / growth
     at_turn = jnp.log1p(growth * turn / first) / jnp.log1p(growth)
     rising = first / growth * jnp.expm1(jnp.minimum(steps, at_turn) * jnp.log1p(growth))
@@ -70,4 +70,4 @@ def most_steps(
     """
     # the count of steps is concave in time, so equal gaps between events take most of them
     each = elapsed_steps(lengths, hours / events, np)
-    return int(np.ceil(np.max(events * each + pieces, initial=1.0)))
+    return int(np.ceil(lengths.refine * np.max(events * each + pieces, initial=1.0)))

@@ -113,6 +113,7 @@ def march(
     count = jnp.maximum(jnp.ceil(span - 1e-9), least).astype(jnp.int32)
     # a length that is positive by rounding only must not be lost
     count = jnp.where((count == 0) & (length > 0), 1, count)
+    count = jnp.ceil(lengths.refine * count).astype(jnp.int32)
     last = jnp.cumsum(count, axis=1)
     number = jnp.arange(n_steps, dtype=jnp.int32)
     index = jax.vmap(lambda row: jnp.searchsorted(row, number, side="right"))(last)

@@ -42,7 +42,7 @@ from pkpd.solve.events.nodes import CONSTANT_CYCLE_H, Plan, Solved, record_state
 from pkpd.solve.events.steady_slots import steady_state_slots
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.events.timeline import EventOptions, Slots
-from pkpd.solve.population.grid import bucket
+from pkpd.solve.grid.grid import bucket
 
 FloatArray = NDArray[np.float64]
 Solver = Literal["fixed", "fixed-stiff", "diffrax", "diffrax-stiff"]
@@ -67,7 +67,7 @@ class OdeOptions:
     first_step_h
         Step after a dose, from which steps grow by a fifth each; default 1/16 of the longest.
     refine
-        Part of the step lengths that is used, inverted: 2 halves every step.
+        Into how many equal parts every step is cut, those that an event ends early too.
     solver
         ``"fixed"`` (explicit), ``"fixed-stiff"`` (implicit), or on adaptive steps ``"diffrax"``
         (explicit) and ``"diffrax-stiff"`` (implicit).

@@ -1,1 +1,1 @@
-"""A population on one grid of cells: the problem, the reference engine in JAX, what went wrong."""
+"""A population as one problem: the reference in JAX, the choice of engine, what went wrong."""

@@ -10,9 +10,9 @@ import numpy as np
 from jax import Array
 
 from pkpd.errors import PkpdError, sentence
+from pkpd.solve.grid.structure import PopulationStructure
+from pkpd.solve.grid.versions import n_kinetic
 from pkpd.solve.population.status import limits_of
-from pkpd.solve.population.structure import PopulationStructure
-from pkpd.solve.population.versions import n_kinetic
 
 
 @jax.custom_vjp

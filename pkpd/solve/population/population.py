@@ -19,10 +19,11 @@ from jax.core import Tracer
 from numpy.typing import ArrayLike, NDArray
 
 from pkpd.errors import sentence
-from pkpd.solve.population.grid import DEFAULT_STEP_H, Doses, refine
+from pkpd.solve.grid.grid import DEFAULT_STEP_H, Doses, refine
+from pkpd.solve.grid.structure import PopulationStructure
 from pkpd.solve.population.problem import Engine, PopulationProblem, prepare
+from pkpd.solve.population.resolve import general_log_counts
 from pkpd.solve.population.status import LARGEST_LOG_COUNT, LaneStatus, PopulationStatus, assess
-from pkpd.solve.population.structure import PopulationStructure
 
 FloatArray = NDArray[np.float64]
 
@@ -137,8 +138,6 @@ def _with_error(
     again = np.isin(status.code, (LaneStatus.OVER_TOLERANCE, LaneStatus.EXPLODED))
     if not again.any():
         return fine, status
-    from pkpd.solve.population.resolve import general_log_counts
-
     code, detail = status.code.copy(), dict(status.detail)
     for lane in np.flatnonzero(again).tolist():
         solved = general_log_counts(problem, theta, lane)

@@ -23,8 +23,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.solve.compiled import family as compiled
 from pkpd.solve.compiled import run as compiled_run
 from pkpd.solve.compiled.tapes import LARGEST_BYTES, Tapes
-from pkpd.solve.population import scan_engine
-from pkpd.solve.population.grid import (
+from pkpd.solve.grid.grid import (
     DEFAULT_STEP_H,
     DoseCells,
     Doses,
@@ -33,10 +32,11 @@ from pkpd.solve.population.grid import (
     by_cell,
     population_grid,
 )
+from pkpd.solve.grid.structure import PopulationStructure
+from pkpd.solve.grid.versions import Versions
+from pkpd.solve.population import scan_engine
 from pkpd.solve.population.lane_guard import bad_lanes, scrub, without
 from pkpd.solve.population.status import LARGEST_LOG_COUNT, PENALTY
-from pkpd.solve.population.structure import PopulationStructure
-from pkpd.solve.population.versions import Versions
 
 FloatArray = NDArray[np.float64]
 Engine = Literal["auto", "compiled", "scan"]
@@ -436,10 +436,10 @@ def prepare(
         Longest cell in hours. 4 h keeps the relative error of counts below 1e-5 in the published
         models; it falls with about the third power.
     dose_cells
-        Short cells at the edges of doses, see `pkpd.solve.population.grid.population_grid`.
+        Short cells at the edges of doses, see `pkpd.solve.grid.grid.population_grid`.
     versions
         When the parameters of the drugs change within a lane; ``theta`` then has further rows
-        (`pkpd.solve.population.versions`). Takes the compiled engine, on any device.
+        (`pkpd.solve.grid.versions`). Takes the compiled engine, on any device.
     engine
         ``"compiled"``, ``"scan"`` (JAX), or ``"auto"``.
     threads

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.kinetics.linear import LinearPK
+from pkpd.solve.grid.structure import DirectKill
 from pkpd.solve.population.problem import PopulationProblem
-from pkpd.solve.population.structure import DirectKill
 
 FloatArray = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def general_log_counts(
     stiff
         Use an implicit solver, as a lane that needs this usually does.
     """
-    from pkpd.solve.general import solve_ode
+    from pkpd.solve.general import solve_ode  # diffrax takes a second to load
 
     structure, grid = problem.structure, problem.grid
     g = int(problem.schedule_of(theta.shape[1])[lane])

@@ -23,9 +23,9 @@ from jax import Array
 from pkpd.kinetics.linear import LinearPK, of_length
 from pkpd.marrow.step import rk4_cell
 from pkpd.solve.cache import keep_compilations
-from pkpd.solve.population.grid import CellGrid
+from pkpd.solve.grid.grid import CellGrid
+from pkpd.solve.grid.structure import DirectKill, PopulationStructure
 from pkpd.solve.population.scan_whole import whole_nodes, whole_observed
-from pkpd.solve.population.structure import DirectKill, PopulationStructure
 
 Mode = Literal["reverse", "forward"]
 Tables = tuple[Any, Any, Any, Any, Any, Any]

@@ -15,7 +15,7 @@ from jax import Array
 
 from pkpd.kinetics.linear import LinearPK, of_length
 from pkpd.marrow.actions import combined
-from pkpd.solve.population.structure import PopulationStructure
+from pkpd.solve.grid.structure import PopulationStructure
 
 _DAY = 24.0
 _LEAST = 1e-300

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.errors import DataError, sentence
-from pkpd.solve.population.grid import Doses
-from pkpd.solve.population.structure import Drug, Line, PopulationStructure
+from pkpd.files import write_text
+from pkpd.solve.grid.grid import Doses
+from pkpd.solve.grid.structure import Drug, Line, PopulationStructure
 
 if TYPE_CHECKING:
     from pkpd.solve.population.problem import PopulationProblem
@@ -32,9 +33,6 @@ PENALTY = -1e8
 
 LARGEST_LOG_COUNT = 30.0
 """A count of e^30 x 10^9/L has left physiology; the lane counts as exploded."""
-
-STABLE_STEP = 2.0
-"""Largest cell length times fastest marrow rate; Runge-Kutta steps grow without bound from 2.78."""
 
 
 class LaneStatus(IntEnum):
@@ -254,7 +252,7 @@ def capsule(problem: PopulationProblem, theta: FloatArray, lane: int) -> dict[st
 
 def write_capsule(path: Path, told: Mapping[str, Any]) -> None:
     """Write a capsule as JSON; numbers keep all their digits."""
-    path.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    write_text(path, json.dumps(told, indent=1))
 
 
 def open_capsule(

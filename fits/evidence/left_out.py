@@ -1,0 +1,102 @@
+"""Predict every published row from the other studies: `left_out.py --full --out build/evidence`.
+
+Studies are left out in folds; the posterior without a fold is sampled anew and predicts its rows,
+beside the average of similar trials and a regression on doses that have not seen them either, and a
+marrow without leukaemia, whose cards have seen no row. Needs a run of `learn.py` with the same
+folder.
+"""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from plans import PLANS, arguments, problem, variant_of, write_csv
+
+from pkpd.evidence.criticism.arm_contrasts import ArmContrast, arm_contrasts, contrasts_text
+from pkpd.evidence.criticism.left_out import predict_folds
+from pkpd.evidence.criticism.remissions import remission_text
+from pkpd.evidence.criticism.score_figure import draw_scores
+from pkpd.evidence.criticism.scorecard import (
+    AVERAGE,
+    MODEL,
+    REGRESSION,
+    Predicted,
+    averages,
+    of_one_arm,
+    predicted_row,
+    regressions,
+    scorecard,
+    scorecard_rows,
+    scorecard_text,
+)
+from pkpd.evidence.criticism.without_leukaemia import FRIBERG, without_leukaemia
+from pkpd.evidence.posterior.learning import emulator_of
+from pkpd.evidence.sampling.chains import ChainSettings
+from pkpd.evidence.sampling.simulations import MarrowMaker
+from pkpd.evidence.table.table import EvidenceRow
+
+PATIENTS = 256  # simulated for an arm and draw, others at each draw
+SETTINGS = {
+    "full": ChainSettings(draws=700, tune=400, chains=4),
+    "reduced": ChainSettings(draws=300, tune=300, chains=4, depth=7),
+}
+
+
+def main() -> None:
+    """Leave out, predict, score and write."""
+    ask = arguments(__doc__)
+    ask.add_argument("--folds", type=int, default=5, help="at least 2")
+    ask.add_argument("--draws", type=int, default=200, help="of each posterior")
+    given = ask.parse_args()
+    if given.folds < 2:
+        ask.error(f"--folds {given.folds}; allowed: at least 2")
+    plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
+    prior, likelihood = problem(plan)
+    emulator = emulator_of(prior, likelihood, plan, given.out, variant)
+    settings = replace(SETTINGS[plan.name], cores=given.workers)
+    rows: list[EvidenceRow] = []
+    contrasts: list[ArmContrast] = []
+    said: dict[str, dict[str, Predicted]] = {MODEL: {}, AVERAGE: {}, REGRESSION: {}, FRIBERG: {}}
+    began = time.monotonic()
+    folds = predict_folds(
+        emulator, prior, likelihood, lambda own: MarrowMaker(own.arms, PATIENTS, variant),
+        settings, folds=given.folds, draws=given.draws,
+    )  # fmt: skip
+    for fold in folds:
+        others = [term for term in likelihood.terms if term.study not in fold.studies]
+        mine = list(fold.rows.rows.values())
+        rows += mine
+        contrasts += arm_contrasts(fold.rows)
+        said[MODEL] |= {
+            row.id: predicted_row(row, fold.rows.values[row.id], fold.rows.chances[row.id])
+            for row in mine
+        }
+        said[AVERAGE] |= averages(mine, [row for term in others for row in term.rows])
+        # ratios and differences have no dose of their own
+        one_arm = [row for row in mine if row.other_schedule is None]
+        said[REGRESSION] |= regressions(one_arm, others)
+        said[FRIBERG] |= without_leukaemia(mine)[0]
+        worse = "; ".join(fold.posterior.problems) or "converged"
+        print(
+            f"{time.monotonic() - began:7.0f} s  {len(fold.studies)} studies, {worse}", flush=True
+        )
+    kept = [row for row in rows if of_one_arm(row)]
+    card = scorecard(kept, said)
+    text = "\n\n".join((scorecard_text(card), remission_text(card), contrasts_text(contrasts)))
+    folder = given.out / f"left_out_{plan.name}"
+    folder.mkdir(exist_ok=True)
+    write_csv(folder / "scores.csv", scorecard_rows(card))
+    draw_scores(card, folder / "scores.svg")
+    (folder / "scores.md").write_text(
+        "# Rows predicted from the other studies\n\n![scores](scores.svg)\n\n"
+        f"```text\n{text}\n```\n",
+        encoding="utf-8",
+    )
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

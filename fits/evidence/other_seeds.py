@@ -1,0 +1,157 @@
+"""Does the posterior depend on a seed? `other_seeds.py --full --out build/evidence`.
+
+Networks with other seeds learn from blocks of the simulations drawn with replacement, as if the
+patients and the sets of parameters had been others; chains run on each. Printed are how far means
+and standard deviations move, and the answers of the trials that ask for schedule or dose. Needs a
+run of `learn.py` with the same folder.
+"""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from plans import PLANS, arguments, problem, variant_of, write_csv
+
+from pkpd.cards import card_names, load_trial
+from pkpd.evidence.criticism.schedule_or_dose import (
+    Design,
+    cohort_rows,
+    contrasts,
+    delayed_risks,
+    design_of,
+)
+from pkpd.evidence.likelihood.density import TableDensity
+from pkpd.evidence.likelihood.prior import Prior
+from pkpd.evidence.posterior.learning import emulator_of
+from pkpd.evidence.posterior.stored import load_posterior
+from pkpd.evidence.sampling.chains import ChainSettings, sample
+from pkpd.evidence.table.table import load_evidence
+
+SETTINGS = {
+    "full": ChainSettings(draws=500, tune=300, chains=4),
+    "reduced": ChainSettings(draws=300, tune=300, chains=4, depth=7),
+}
+FEW = 0.15  # posterior standard deviations that a mean may move
+DRAWS = 100  # of the answers
+PATIENTS = 512
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far another seed moves the posterior.
+
+    Attributes
+    ----------
+    shift : float[d]
+        Of the means of parameters' scores, in standard deviations of the posterior.
+    ratio
+        Mean over parameters of the standard deviations, other seed to posterior.
+    """
+
+    shift: np.ndarray
+    ratio: float
+
+
+def moved(posterior: np.ndarray, other: np.ndarray) -> Moved:
+    """Compare draws of scores ``[K, d]``."""
+    sd = posterior.std(axis=0)
+    shift = (other.mean(axis=0) - posterior.mean(axis=0)) / sd
+    return Moved(shift, float(np.mean(other.std(axis=0) / sd)))
+
+
+def main() -> None:
+    """Train, sample, compare."""
+    ask = arguments(__doc__)
+    ask.add_argument("--seeds", type=int, default=2, help="how many others, at least 1")
+    given = ask.parse_args()
+    if given.seeds < 1:
+        ask.error(f"--seeds {given.seeds}; allowed: at least 1")
+    plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
+    prior, likelihood = problem(plan)
+    name = plan.name if given.variant == "full" else f"{plan.name}_{given.variant}"
+    found = load_posterior(given.out / f"posterior_{name}.nc")
+    flat = found.z.reshape(-1, prior.size)
+    density, began = TableDensity(likelihood.cells), time.monotonic()
+    answers = _answers(found.draws(DRAWS), "as learned")
+    moves = []
+    for seed in range(1, given.seeds + 1):
+        emulator = emulator_of(prior, likelihood, plan, given.out, variant, another=seed)
+        settings = replace(SETTINGS[plan.name], cores=given.workers, seed=100 + seed)
+        z = sample(prior, density, emulator, settings, flat).z
+        how = moved(flat, z.reshape(-1, prior.size))
+        moves.append({"seed": seed, **dict(zip(prior.names, map(float, how.shift), strict=True))})
+        far = int(np.argmax(np.abs(how.shift)))
+        print(
+            f"{time.monotonic() - began:7.0f} s  seed {seed}: means move by "
+            f"{np.sqrt(np.mean(how.shift**2)):.2f} posterior SD (root mean square), "
+            f"{np.mean(np.abs(how.shift) > FEW):.0%} by more than {FEW}, {prior.names[far]} by "
+            f"{how.shift[far]:+.2f}; SD {how.ratio:.2f} of the posterior's",
+            flush=True,
+        )
+        answers += _answers(_draws(prior, z), f"seed {seed}")
+    folder = given.out / f"other_seeds_{plan.name}"
+    folder.mkdir(exist_ok=True)
+    write_csv(folder / "shifts.csv", moves)
+    write_csv(folder / "answers.csv", answers)
+    print(_table(answers))
+
+
+def _draws(prior: Prior, z: np.ndarray) -> list[dict[str, float]]:
+    """Draws evenly along the chains."""
+    flat = z.reshape(-1, prior.size)
+    places = np.linspace(0, len(flat) - 1, DRAWS).astype(int)
+    return [prior.theta(flat[place]) for place in places]
+
+
+def _answers(draws: list[dict[str, float]], which: str) -> list[dict[str, object]]:
+    """Risks of the cohorts and both contrasts of every trial that asks, at its first pair."""
+    designs = {name: design_of(load_trial(name)) for name in card_names("trials")}
+    rows: list[dict[str, object]] = []
+    for name, design in designs.items():
+        if design is not None and design.evidence_row:
+            rows += _of_trial(draws, which, name, design)
+    return rows
+
+
+def _of_trial(
+    draws: list[dict[str, float]], which: str, name: str, design: Design
+) -> list[dict[str, object]]:
+    risks = delayed_risks(load_evidence(), draws, design, patients=PATIENTS)
+    first = design.pairs[0]
+    rows: list[dict[str, object]] = [
+        {
+            "posterior": which, "trial": name, "asked": f"{row['days']} days, {row['printed']}",
+            "lower": row["lower"], "middle": row["probability"], "upper": row["upper"],
+        }
+        for row in cohort_rows(risks)
+        if (row["neutrophils"], row["platelets"]) == first
+    ]  # fmt: skip
+    contrast = contrasts(risks)[0]
+    for asked in ("schedule", "dose"):
+        lower, middle, upper = getattr(contrast, asked)
+        rows.append(
+            {
+                "posterior": which, "trial": name, "asked": f"{asked}, difference",
+                "lower": lower, "middle": middle, "upper": upper,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _table(answers: list[dict[str, object]]) -> str:
+    lines = [f"{'answer':58} {'posterior':12} {'middle':>7}  90 % interval"]
+    for row in sorted(answers, key=lambda row: (row["trial"], row["asked"], row["posterior"])):
+        asked = f"{row['trial']}: {row['asked']}"
+        lines.append(
+            f"{asked:58} {row['posterior']:12} {row['middle']:7.1%}  {row['lower']:.1%} to "
+            f"{row['upper']:.1%}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Blocks of work on the workers of a Dask scheduler, with their results in order.
+
+A block is a function of one item. The function travels once to each worker; a worker that is lost
+loses the block it was at, which another does again. As many blocks are under way as the workers
+have threads, and as many wait: memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
+
+from pkpd.errors import PkpdError, sentence
+
+T = TypeVar("T")
+LOCAL = "local"
+"""In place of an address: processes of this machine."""
+
+# blocks share the cores already
+_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+_KEPT = 4
+_PATIENCE_S = 20
+_lock = threading.Lock()
+_made: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
+
+
+class Workers:
+    """Workers of a scheduler.
+
+    Parameters
+    ----------
+    client
+        A ``distributed.Client``.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    @property
+    def threads(self) -> int:
+        """Threads of all workers."""
+        return max(sum(self.client.nthreads().values()), 1)
+
+    def in_turn(self, function: Callable[[Any], T], items: Sequence[Any]) -> Iterator[T]:
+        """Results of a function in the order of the items.
+
+        Raises
+        ------
+        PkpdError
+            What the function raised, or that workers were lost again and again.
+        """
+        most = 2 * self.threads
+        found: dict[int, T] = {}
+        given = 0
+
+        def room(sent: int, _: int) -> bool:
+            return sent - given < most
+
+        for number, result in self._done(function, items, room):
+            found[number] = result
+            while given in found:
+                yield found.pop(given)
+                given += 1
+
+    def as_done(self, function: Callable[[Any], T], items: Sequence[Any]) -> Iterator[T]:
+        """As `in_turn`, but in the order in which they are ready: for results that are kept."""
+        most = 2 * self.threads
+        for _, result in self._done(function, items, lambda _, under_way: under_way < most):
+            yield result
+
+    def _done(
+        self,
+        function: Callable[[Any], T],
+        items: Sequence[Any],
+        room: Callable[[int, int], bool],
+    ) -> Iterator[tuple[int, T]]:
+        """Places and results as they are ready; ``room(sent, under way)`` says if more may go."""
+        import cloudpickle
+        from distributed import wait
+
+        packed = cloudpickle.dumps(function)
+        key = hashlib.sha256(packed).hexdigest()
+        # a task, not data: where the worker that has it is lost, the scheduler makes it again
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")
+            shared = self.client.submit(_itself, packed, pure=False)
+        under_way: dict[Any, int] = {}
+        sent = 0
+        try:
+            while sent < len(items) or under_way:
+                while sent < len(items) and room(sent, len(under_way)):
+                    future = self.client.submit(_do, shared, key, items[sent], pure=False)
+                    under_way[future] = sent
+                    sent += 1
+                # results are taken at once: one that waits on a worker is lost with it
+                with self.client.as_current():
+                    done: Any = wait(list(under_way), return_when="FIRST_COMPLETED")
+                for future in done.done:
+                    number = under_way.pop(future)
+                    if future.status != "finished":
+                        _refuse(future)
+                    yield number, future.result()
+        finally:
+            self.client.cancel(list(under_way))
+
+
+def _refuse(future: Any) -> NoReturn:
+    error = future.exception() if future.status == "error" else None
+    if isinstance(error, PkpdError):
+        raise error
+    told = f"{type(error).__name__}: {error}" if error is not None else future.status
+    raise PkpdError(
+        sentence(
+            where="cluster",
+            what=f"a block of work was not done ({told[:300]})",
+            remedy="see that its workers have memory enough and the same versions as this process",
+        )
+    ) from error
+
+
+def _itself(packed: bytes) -> bytes:
+    return packed
+
+
+def _do(packed: bytes, key: str, item: Any) -> Any:
+    """Do one block; what the function compiled stays with the worker for the next."""
+    import cloudpickle
+
+    with _lock:
+        function = _made.get(key)
+        if function is None:
+            function = cloudpickle.loads(packed)
+            result = function(item)  # alone: it compiles what the others use
+            _made[key] = function
+            while len(_made) > _KEPT:
+                _made.popitem(last=False)
+            return result
+    return function(item)
+
+
+@contextmanager
+def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
+    """Yield the workers of an address, or nothing where there is none.
+
+    Parameters
+    ----------
+    address
+        Of a scheduler, ``"tcp://host:8786"``; ``"local"`` for processes of this machine.
+    processes
+        How many of these.
+
+    Raises
+    ------
+    PkpdError
+        If Dask is not installed, or nobody answers at the address.
+    """
+    if address is None:
+        yield None
+        return
+    try:
+        import cloudpickle  # noqa: F401
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise PkpdError(
+            sentence(
+                where=f"cluster {address}",
+                what="this needs Dask, which is not installed",
+                remedy='install "pkpd[cluster]", or leave the cluster out',
+            )
+        ) from error
+    # as a default it would stay behind, and every table written after it would ask it for a lock
+    settings: Any = {"distributed.nanny.pre-spawn-environ": _ENVIRONMENT}
+    with dask.config.set(settings):
+        if address == LOCAL:
+            with (
+                LocalCluster(
+                    n_workers=processes,
+                    threads_per_worker=1,
+                    dashboard_address=None,  # pyright: ignore[reportArgumentType]
+                ) as cluster,
+                Client(cluster, set_as_default=False) as client,
+            ):
+                yield Workers(client)
+            return
+        try:
+            client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            raise PkpdError(
+                sentence(
+                    where=f"cluster {address}",
+                    what="no Dask scheduler answers there",
+                    allowed='an address such as tcp://host:8786, or "local"',
+                    remedy="start one with: dask scheduler, and workers with: dask worker ADDRESS",
+                )
+            ) from error
+        with client:
+            yield Workers(client)

@@ -1,0 +1,164 @@
+"""What a risk rests on: belief before any trial, other trials, and the trial's own published rows.
+
+Three ensembles meet the same patients: draws of the prior, posterior draws weighted so that the
+trial's own rows do not count, and posterior draws. What the trial printed can be called predicted
+by the second alone. Cohorts of one trial differ, in a draw of the prior, by at most as much as the
+structure of the model lets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.comparison.results import Figure, Question
+from pkpd.comparison.shares import INTERVAL, CohortShares, figure
+from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
+from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.trials import Cohort, Trial
+
+Floats = NDArray[np.float64]
+Shares = Mapping[str, CohortShares]
+
+PRIOR_DRAWS, PRIOR_PATIENTS = 100, 200
+NAME = "what_it_rests_on"
+
+
+@dataclass(frozen=True)
+class OwnRows:
+    """Rows of a trial that its posterior has learned from.
+
+    Attributes
+    ----------
+    studies
+        Names of the trial in the table of outcomes, of those learned from; none: it is unseen.
+    weights : float[draws]
+        Of the posterior draws, so that these rows do not count; they sum to 1.
+    khat
+        Pareto shape of the weights.
+    """
+
+    studies: tuple[str, ...]
+    weights: Floats
+    khat: float = -np.inf
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the weights can be."""
+        return self.khat <= LIMIT
+
+
+def own_rows(posterior: EvidencePosterior, trial: Trial, draws: int, seed: int) -> OwnRows:
+    """Weights that leave a trial's own rows out, of draws that `EvidencePosterior.draws` gives."""
+    known = tuple(name for name in trial.evidence_studies if name in posterior.studies)
+    even = np.full(draws, 1.0 / draws)
+    if not known:
+        return OwnRows((), even)
+    places = [posterior.studies.index(name) for name in known]
+    pieces = posterior.by_study.reshape(-1, len(posterior.studies))[:, places].sum(axis=1)
+    base = np.maximum(posterior.weights.ravel(), 1e-300)
+    weights, khat = smoothed_weights(np.log(base) - pieces)
+    chosen = posterior.chosen(draws, seed)
+    # the chosen draws stand for the posterior: the weights that remain are ratios to it
+    own = weights[chosen] / base[chosen]
+    return OwnRows(known, own / own.sum(), khat)
+
+
+def what_it_rests_on(
+    trial: Trial, shares: Shares, prior: Shares, own: OwnRows, printed: Mapping[str, str]
+) -> Question | None:
+    """Tell the risk of the trial's DLT before, without its own rows, and after.
+
+    Parameters
+    ----------
+    trial
+        As run.
+    shares
+        Of its cohorts under posterior draws.
+    prior
+        Under draws of the prior.
+    own
+        Its rows among those learned from.
+    printed
+        Cohort -> what the trial printed of it.
+
+    Returns
+    -------
+    Question or None
+        ``None`` if the rule has a verdict on nobody.
+    """
+    judged = [c for c in trial.cohorts if np.isfinite(shares[c.id].dlt).any()]
+    if not judged:
+        return None
+    rows: list[tuple[str | Figure, ...]] = []
+    for cohort in judged:
+        after, before = shares[cohort.id].dlt, prior[cohort.id].dlt
+        without = (weighted(after, own.weights),) if own.studies and own.trusted else ()
+        cells = (figure(before), *without, figure(after), printed.get(cohort.id, ""))
+        rows.append((cohort.id, *cells))
+    alone = ("without its own rows",) if own.studies and own.trusted else ()
+    return Question(
+        trial.id,
+        NAME,
+        "What does this rest on?",
+        f"Risk of the DLT in three ensembles: {PRIOR_DRAWS} draws of what was believed before any "
+        "trial"
+        + (", posterior draws weighted so that this trial's own rows do not count" if alone else "")
+        + ", and posterior draws. Medians and 90 % intervals over draws.",
+        ("cohort", "prior", *alone, "posterior", "printed"),
+        tuple(rows),
+        (*_own_in_words(own), *_largest_in_words(judged, shares, prior)),
+    )
+
+
+def weighted(by_draw: Floats, weights: Floats) -> Figure:
+    """Median and 90 % interval over weighted draws; NaN draws are left out."""
+    known = np.isfinite(by_draw)
+    if not known.any():
+        return Figure(np.nan, unit="probability")
+    x, w = by_draw[known], weights[known]
+    order = np.argsort(x)
+    reached = np.cumsum(w[order]) / w.sum()
+    places = np.minimum(np.searchsorted(reached, INTERVAL), x.size - 1)
+    low, middle, high = x[order][places]
+    return Figure(float(middle), float(low), float(high), "probability")
+
+
+def _own_in_words(own: OwnRows) -> list[str]:
+    if not own.studies:
+        return [
+            "no row under the name of this trial is among those learned from: the posterior "
+            "predicts it; the same schedule may be among them as another trial's"
+        ]
+    names = " and ".join(own.studies)
+    if own.trusted:
+        effective = 1.0 / float(np.sum(own.weights**2))
+        return [
+            f"rows of this trial ({names}) are among those learned from; without them stands what "
+            f"the other trials predict (Pareto k-hat {own.khat:.2f}, {effective:.0f} draws of "
+            "weight)"
+        ]
+    return [
+        f"rows of this trial ({names}) are among those learned from, and weights cannot leave them "
+        f"out (Pareto k-hat {own.khat:.2f}, above {LIMIT:g}): agreement with them is no test"
+    ]
+
+
+def _largest_in_words(cohorts: Sequence[Cohort], shares: Shares, prior: Shares) -> list[str]:
+    if len(cohorts) < 2:
+        return []
+    before, after = (
+        np.ptp(np.array([one[c.id].dlt for c in cohorts]), axis=0) for one in (prior, shares)
+    )
+    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+    if not before.size or not after.size:
+        return []
+    return [
+        "the riskiest cohort less the safest: "
+        f"{100 * np.median(before):.0f} points in the median draw of the prior, "
+        f"{100 * before.max():.0f} in the most extreme, which is what the structure of the model "
+        f"allows; {100 * np.median(after):.0f} and {100 * after.max():.0f} in the posterior"
+    ]

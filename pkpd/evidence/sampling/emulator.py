@@ -1,0 +1,275 @@
+"""Networks that say what simulated arms would show, from simulations of few patients.
+
+The summaries of an arm are smooth functions of the parameters that act on it plus the chance of few
+patients. A network for each arm learns the functions: the chance, different in every block of
+simulations, averages out. Its outputs are logits of shares, and medians, log scales and log means
+of days. It sees the parameters that act on the arm alone (`pkpd.evidence.sampling.wiring`): most
+act on few arms, and from the others it would learn chance. Learning is maximum likelihood: counts
+of simulated patients are binomial, and statistics of days normal with the errors that their numbers
+of patients give them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+import pkpd.float64  # noqa: F401
+from pkpd.evidence.sampling.simulations import Simulations
+
+Floats = NDArray[np.float64]
+Weights = Mapping[str, Any]
+_STATISTICS = 4
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network learns.
+
+    Attributes
+    ----------
+    width
+        Units of each of the two hidden layers of an arm.
+    steps, batch
+        Steps of Adam (Kingma and Ba 2015), and simulations in each.
+    rate
+        Largest step; it falls to a hundredth along a cosine.
+    decay
+        Pull of the weights towards zero, for each step, in units of the rate, of 1,000 simulations;
+        it falls with their number. With too little of it a network learns the chance of few
+        patients by heart, with too much of it it flattens what it learns: with a width of 16 and
+        a pull of 0.5 the log likelihood of the table of evidence erred by a standard deviation of
+        3.7 over posterior draws, with 24 and 0.15 by 3.3, of which 2.0 was the chance of the
+        patients that it was compared with.
+    straight
+        The same for the straight part, in units of `decay`.
+    networks
+        Sets of networks with different random weights; their outputs are averaged.
+    """
+
+    width: int = 24
+    steps: int = 5000
+    batch: int = 128
+    rate: float = 5e-3
+    decay: float = 0.15
+    straight: float = 0.05
+    networks: int = 3
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Which parameters act on which arm, and whose each output is.
+
+    Attributes
+    ----------
+    acts : bool[G, I]
+        By arm and input.
+    arm : int[S + D]
+        Of each share and of each distribution of days.
+    """
+
+    acts: NDArray[np.bool_]
+    arm: NDArray[np.int64]
+
+    def outputs(self, shares: int) -> NDArray[np.int64]:
+        """Arm of each output of a network, of which a distribution of days has four."""
+        return np.concatenate([self.arm[:shares], np.repeat(self.arm[shares:], _STATISTICS)])
+
+
+def one_arm(inputs: int, outputs: int) -> Wiring:
+    """Everything acts on one arm."""
+    return Wiring(np.ones((1, inputs), bool), np.zeros(outputs, np.int64))
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """Trained networks.
+
+    Attributes
+    ----------
+    inputs : int[I]
+        Which scores the arms depend on.
+    weights
+        Of the networks, stacked.
+    arm : int[O]
+        Whose each output is.
+    shares, days
+        Numbers of outputs.
+    """
+
+    inputs: NDArray[np.int64]
+    weights: Weights
+    arm: NDArray[np.int64]
+    shares: int
+    days: int
+
+    def __call__(self, z: Any) -> tuple[Any, Any]:
+        """Logits ``[S]`` and days ``[D, 4]`` at scores ``[d]``, in JAX."""
+        x = jnp.asarray(z)[self.inputs].astype(jnp.float32)
+        out = jax.vmap(_forward, in_axes=(0, None, None))(dict(self.weights), x, self.arm)
+        out = out.mean(axis=0).astype(jnp.float64)
+        days = out[self.shares :].reshape(self.days, _STATISTICS)
+        return out[: self.shares], days
+
+
+def _forward(w: Weights, x: Any, arm: NDArray[np.int64]) -> Any:
+    h = jax.nn.silu(jnp.einsum("i,gih->gh", x, w["w1"]) + w["b1"])
+    h = jax.nn.silu(jnp.einsum("gh,ghk->gk", h, w["w2"]) + w["b2"])
+    return ((h[arm] * w["w3"]).sum(axis=1) + w["skip"] @ x) * w["scale"] + w["b3"]
+
+
+def _first(
+    rng: np.random.Generator, wired: Wiring, arm: Any, width: int, centre: Floats, scale: Floats
+) -> dict[str, Any]:
+    arms, inputs = wired.acts.shape
+    outputs = centre.size
+    root = np.sqrt(np.maximum(wired.acts.sum(axis=1), 1.0))[:, None, None]
+
+    def normal(*shape: int) -> Floats:
+        return rng.standard_normal(shape)
+
+    made = {
+        "w1": normal(arms, inputs, width) * wired.acts[:, :, None] / root,
+        "b1": np.zeros((arms, width)),
+        "w2": 1.4 * normal(arms, width, width) / np.sqrt(width),
+        "b2": np.zeros((arms, width)),
+        "w3": 0.3 * normal(outputs, width) / np.sqrt(width),
+        "skip": np.zeros((outputs, inputs)),
+        "b3": centre,
+        "scale": scale,
+    }
+    return {name: value.astype(np.float32) for name, value in made.items()}
+
+
+def train(
+    simulations: Simulations,
+    inputs: Sequence[int],
+    training: Training | None = None,
+    *,
+    wired: Wiring | None = None,
+    weight: Floats | None = None,
+    seed: int = 1,
+) -> Emulator:
+    """Train networks on simulations.
+
+    Parameters
+    ----------
+    simulations
+        At N sets of parameters.
+    inputs
+        Scores that the arms depend on.
+    training
+        How.
+    wired
+        Which input acts on which output; all on all if not given.
+    weight : float[N]
+        How much each simulation counts; equally if not given.
+    seed
+        Of first weights and batches.
+    """
+    how = training or Training()
+    how = replace(how, decay=how.decay * 1000.0 / len(simulations))
+    s, d = simulations.share.shape[1], simulations.days.shape[1]
+    events = np.clip(simulations.share * simulations.size, 0.0, None)
+    logit = np.log((events + 0.5) / (simulations.size - events + 0.5))
+    days = simulations.days.copy()
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(days).all(axis=2))
+    days[..., 1:3] = np.log(days[..., 1:3])
+    days = np.where(known[..., None], days, 0.0)
+    many = np.maximum(known.sum(axis=0), 1)[:, None]
+    centre = days.sum(axis=0) / many
+    around = np.where(known[..., None], days - centre, 0.0)
+    spread = np.sqrt((around**2).sum(axis=0) / many) + 0.05
+    error = _errors(days, simulations.days_size, known)
+    data = {
+        "x": simulations.z[:, np.asarray(inputs)],
+        "events": events,
+        "size": simulations.size,
+        "days": days.reshape(len(days), -1),
+        "precision": np.where(known[..., None], 1.0 / error**2, 0.0).reshape(len(days), -1),
+        "weight": np.ones(len(days)) if weight is None else weight / weight.mean(),
+    }
+    held = {name: jnp.asarray(value, dtype=jnp.float32) for name, value in data.items()}
+    middle = np.concatenate([logit.mean(axis=0), centre.ravel()])
+    scale = np.concatenate([logit.std(axis=0) + 0.05, spread.ravel()])
+    rng = np.random.default_rng(seed)
+    wired = one_arm(len(inputs), s + d) if wired is None else wired
+    arm = wired.outputs(s)
+    held |= {"acts": jnp.asarray(wired.acts, dtype=jnp.float32), "arm": jnp.asarray(arm)}
+    made = [
+        _fit(_first(rng, wired, arm, how.width, middle, scale), held, how, int(rng.integers(2**31)))
+        for _ in range(how.networks)
+    ]
+    stacked = {name: jnp.stack([w[name] for w in made]) for name in made[0]}
+    return Emulator(np.asarray(inputs), stacked, arm, s, d)
+
+
+def _errors(days: Floats, size: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Give the standard errors of the statistics of days, of a logistic distribution of the log."""
+    scale = 0.5 * (np.exp(days[..., 1]) + np.exp(days[..., 2]))
+    root = np.sqrt(np.maximum(size, 1.0))
+    # of a logit of a quantile p: 1 / sqrt(n p (1 - p))
+    side = np.sqrt(1.0 / 0.09 + 4.0) / np.log(9.0)
+    each = np.stack(
+        [2.0 * scale, np.full_like(scale, side), np.full_like(scale, side), 1.9 * scale], axis=-1
+    )
+    each = each / root[..., None]
+    return np.where(known[..., None], np.maximum(each, 0.01), 1.0)
+
+
+def loss(weights: Weights, data: Mapping[str, Any], s: int) -> Any:
+    """Mean negative log likelihood of simulations, for each output."""
+    out = jax.vmap(_forward, in_axes=(None, 0, None))(weights, data["x"], data["arm"])
+    logit, days = out[:, :s], out[:, s:]
+    counts = data["size"] * jax.nn.softplus(logit) - data["events"] * logit
+    off = 0.5 * data["precision"] * (days - data["days"]) ** 2
+    each = counts.sum(axis=1) + off.sum(axis=1)
+    return (each * data["weight"]).mean() / out.shape[1]
+
+
+@partial(jax.jit, static_argnames=("how",))
+def _adam(weights: Weights, data: Mapping[str, Any], how: Training, key: Any) -> Weights:
+    n, s = data["x"].shape[0], data["events"].shape[1]
+    wires = {"acts": data["acts"], "arm": data["arm"]}
+    data = {name: value for name, value in data.items() if name not in wires}
+    learned = {name: w for name, w in weights.items() if name != "scale"}
+    fixed = {"scale": weights["scale"]}
+
+    def step(carry: Any, index: Any) -> tuple[Any, None]:
+        w, first, second = carry
+        places = jax.random.randint(jax.random.fold_in(key, index), (how.batch,), 0, n)
+        batch = {name: value[places] for name, value in data.items()} | wires
+        gradient = jax.grad(lambda own: loss({**own, **fixed}, batch, s))(w)
+        gradient["w1"] = gradient["w1"] * wires["acts"][:, :, None]
+        gradient["skip"] = gradient["skip"] * wires["acts"][wires["arm"]]
+        # a network that goes astray is held: the size of the whole gradient is bounded
+        size = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
+        gradient = jax.tree.map(lambda g: g / jnp.maximum(1.0, size), gradient)
+        share = index / how.steps
+        rate = how.rate * (0.01 + 0.99 * 0.5 * (1.0 + jnp.cos(jnp.pi * share)))
+        rate = rate * jnp.minimum(1.0, (index + 1) / 100.0)
+        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
+        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, gradient)
+        a, b = 1.0 - 0.9 ** (index + 1), 1.0 - 0.999 ** (index + 1)
+        moved = jax.tree.map(
+            lambda p, m, v: p - rate * (m / a / (jnp.sqrt(v / b) + 1e-8)), w, first, second
+        )
+        for name, pull in (("w1", 1.0), ("w2", 1.0), ("w3", 1.0), ("skip", how.straight)):
+            moved[name] = moved[name] * (1.0 - rate * how.decay * pull)
+        return (jax.tree.map(lambda new: new.astype(jnp.float32), moved), first, second), None
+
+    zero = jax.tree.map(jnp.zeros_like, learned)
+    (done, _, _), _ = jax.lax.scan(step, (learned, zero, zero), jnp.arange(how.steps))
+    return {**done, **fixed}
+
+
+def _fit(weights: Weights, data: Mapping[str, Any], how: Training, seed: int) -> Weights:
+    first = {name: jnp.asarray(w) for name, w in weights.items()}
+    return _adam(first, data, how, jax.random.PRNGKey(seed))

@@ -1,0 +1,238 @@
+"""The likelihood of a data set under a population model, given the random effects.
+
+Everything is one traceable function of two arrays, the fixed effects ``[F]`` and the random effects
+``[B, R]``; PyMC, maximum likelihood, simulation and checks all stand on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from pkpd.data.dataset import Dataset
+from pkpd.errors import DataError, sentence
+from pkpd.fitting.model.individuals import IndividualModel
+from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects
+from pkpd.fitting.model.residual import ResidualError
+from pkpd.fitting.model.specification import PopulationModel
+from pkpd.predict.structure import FollowingData, Predictor, check_lines
+from pkpd.solve.events.guard import finite_derivative
+from pkpd.solve.population.status import PENALTY
+
+
+class Observed(NamedTuple):
+    """Measurements of all observations, ``[M]`` each; see `pkpd.data.dataset.Observations`."""
+
+    value: Any
+    censored: Any
+    lower: Any
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationLikelihood:
+    """A population model bound to a data set of ``B`` subjects and ``M`` observations.
+
+    Attributes
+    ----------
+    model
+        The population model.
+    dataset
+        The data.
+    predictor
+        The structural model bound to the data.
+    individuals
+        Individual parameters.
+    """
+
+    model: PopulationModel
+    dataset: Dataset
+    predictor: Predictor
+    individuals: IndividualModel
+
+    @cached_property
+    def fixed_names(self) -> tuple[str, ...]:
+        """Names of the fixed effects, in the order of the array ``[F]``."""
+        return tuple(fixed_effects(self.model))
+
+    @property
+    def random_effects(self) -> RandomEffects:
+        """Order and covariance of the random effects."""
+        return self.individuals.random_effects
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects."""
+        return len(self.dataset.subjects)
+
+    @cached_property
+    def _lines(self) -> tuple[tuple[str, ResidualError, np.ndarray], ...]:
+        """Name, residual error and places of the observations of every line in the data."""
+        places = check_lines(
+            self.dataset, self.model.structure.lines, type(self.model.structure).__name__
+        )
+        out = []
+        for i, place in enumerate(places):
+            name = self.model.structure.lines[place]
+            mine = np.flatnonzero(self.dataset.observations.line == i)
+            if name not in self.model.residual:
+                raise DataError(
+                    sentence(
+                        where=f"{self.dataset.events.source}, line {name!r}",
+                        what="is observed and has no residual error",
+                        remedy=f'give one: residual={{"{name}": ...}}',
+                    )
+                )
+            error = self.model.residual[name]
+            _check_positive(self.dataset, mine, name, error)
+            out.append((name, error, mine))
+        return tuple(out)
+
+    def fixed(self, values: Mapping[str, Any]) -> Array:
+        """Return fixed effects as an array, from values by name."""
+        return jnp.stack([jnp.asarray(values[name], dtype=float) for name in self.fixed_names])
+
+    def _by_name(self, fixed: Array) -> dict[str, Array]:
+        return {name: fixed[i] for i, name in enumerate(self.fixed_names)}
+
+    def individual_parameters(self, fixed: Array, random: Array) -> dict[str, Array]:
+        """Individual parameters in natural units, ``[B]`` or ``[B, N]``."""
+        return self.individuals(self._by_name(fixed), random)
+
+    def predictions(self, fixed: Array, random: Array) -> Array:
+        """Predictions of all observations, ``[M]``."""
+        values = self.individuals(self._by_name(fixed), random, finite_derivative)
+        return self.predictor(FollowingData(values))
+
+    def quantities(self, fixed: Array, random: Array) -> Array:
+        """Return what the densities of the observations are made of: here their predictions."""
+        return self.predictions(fixed, random)
+
+    def residual_sd(self, fixed: Array, predictions: Array) -> Array:
+        """Scale of the residual of every observation (log scale for log-normal errors), ``[M]``."""
+        values, out = self._by_name(fixed), jnp.zeros(len(self.dataset.observations))
+        for name, error, mine in self._lines:
+            coefficients, _ = self._coefficients(values, name, error)
+            out = out.at[mine].set(error.sd(predictions[mine], coefficients))
+        return out
+
+    def residual_correlation(self, values: Mapping[str, float], mine: np.ndarray) -> np.ndarray:
+        """Correlation of the residuals of some observations of one subject, ``[k, k]``."""
+        return np.eye(len(mine))
+
+    def _coefficients(
+        self, values: Mapping[str, Any], line: str, error: ResidualError
+    ) -> tuple[list[Any], Any]:
+        coefficients, nu, _, _ = error.read(line, values)
+        return coefficients, nu
+
+    @cached_property
+    def observed(self) -> Observed:
+        """The measurements of the data set."""
+        seen = self.dataset.observations
+        return Observed(seen.value, seen.censored, seen.lower)
+
+    def by_observation(
+        self, fixed: Array, random: Array, observed: Observed | None = None
+    ) -> Array:
+        """Log density (log probability if censored) of every observation, ``[M]``.
+
+        Parameters
+        ----------
+        fixed : float[F]
+            Fixed effects.
+        random : float[B, R]
+            Random effects.
+        observed
+            Other measurements in the place of those of the data set; they may be traced, so that
+            one compiled function serves many data sets of the same design.
+        """
+        return self.density_of(fixed, self.quantities(fixed, random), observed)
+
+    def density_of(
+        self, fixed: Array, predictions: Array, observed: Observed | None = None
+    ) -> Array:
+        """Log density of every observation around given predictions, ``[M]``."""
+        values, seen = self._by_name(fixed), observed or self.observed
+        out = jnp.zeros(len(self.dataset.observations))
+        for name, error, mine in self._lines:
+            coefficients, nu = self._coefficients(values, name, error)
+            term = error.log_density(
+                predictions[mine],
+                coefficients,
+                nu,
+                seen.value[mine],
+                seen.censored[mine],
+                seen.lower[mine],
+            )
+            out = out.at[mine].set(term)
+        return out
+
+    def by_subject(self, fixed: Array, random: Array, observed: Observed | None = None) -> Array:
+        """Log-likelihood of each subject given its random effects, ``[B]``.
+
+        A subject whose likelihood is not finite gives `pkpd.solve.population.status.PENALTY` and
+        has no gradient.
+        """
+        each = self.by_observation(fixed, random, observed)
+        total = jax.ops.segment_sum(each, self.dataset.observations.subject, self.n_subjects)
+        good = jax.lax.stop_gradient(jnp.isfinite(total) & (total > PENALTY))
+        return jnp.where(good, total, PENALTY)
+
+    def total(self, fixed: Array, random: Array, observed: Observed | None = None) -> Array:
+        """Log-likelihood of all subjects given their random effects."""
+        return jnp.sum(self.by_subject(fixed, random, observed))
+
+    @cached_property
+    def value_and_gradient(self) -> Any:
+        """Compiled ``(fixed, random) -> (total, d fixed [F], d random [B, R])``."""
+
+        def both(fixed: Array, random: Array) -> tuple[Array, Array, Array]:
+            value, (by_fixed, by_random) = jax.value_and_grad(self.total, argnums=(0, 1))(
+                fixed, random
+            )
+            return value, by_fixed, by_random
+
+        return jax.jit(both)
+
+    def failures(self, fixed: Array, random: Array) -> np.ndarray:
+        """Subjects (indices) whose likelihood is not finite at these values."""
+        return np.flatnonzero(np.asarray(self.by_subject(fixed, random)) <= PENALTY)
+
+    def simulate(
+        self,
+        fixed: np.ndarray,
+        predictions: np.ndarray,
+        rng: np.random.Generator,
+        random: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Draw measurements around predictions ``[..., M]``, without applying any limit.
+
+        ``random`` are the random effects of the predictions, where a residual error reads them.
+        """
+        values = {name: fixed[..., i, None] for i, name in enumerate(self.fixed_names)}
+        out = np.array(predictions, dtype=float)
+        for name, error, mine in self._lines:
+            coefficients, nu = self._coefficients(values, name, error)
+            out[..., mine] = error.simulate(out[..., mine], coefficients, nu, rng)
+        return out
+
+
+def _check_positive(dataset: Dataset, mine: np.ndarray, name: str, error: ResidualError) -> None:
+    seen = dataset.observations
+    bad = mine[(seen.value[mine] <= 0) & error.logarithmic]
+    if bad.size:
+        m = bad[0]
+        raise DataError(
+            sentence(
+                where=f"{dataset.events.place(int(seen.subject[m]), int(seen.record[m]), 'DV')}",
+                what=f"{name} of {seen.value[m]:g} has no logarithm, and its error is log-normal",
+                remedy="mark it as below the limit (CENS 1), or use another residual error",
+            )
+        )

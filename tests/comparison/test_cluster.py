@@ -1,0 +1,189 @@
+"""Comparisons on the workers of a scheduler: the same figures, and workers that are lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenarios import TWO_AMOUNTS
+from typer.testing import CliRunner
+
+import pkpd
+from pkpd.cli import app
+from pkpd.cluster import Workers, workers
+from pkpd.errors import PkpdError
+
+pytest.importorskip("distributed")
+
+SHIPPED = Path(__file__).parents[2] / "models" / "evidence" / "posterior.nc"
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cluster") / "mine.toml"
+    path.write_text(TWO_AMOUNTS)
+    return path
+
+
+def equal(one, other):
+    """The same to the last bit: rows, pairs, curves."""
+    for mine, theirs in zip(one.trials, other.trials, strict=True):
+        assert repr(mine.rows) == repr(theirs.rows)
+        assert repr(mine.pairs) == repr(theirs.pairs)
+        for name in mine.curves:
+            np.testing.assert_array_equal(mine.curves[name].values, theirs.curves[name].values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("marrow", ["leukaemia", "friberg"])
+@pytest.mark.parametrize("jobs", [1, 2, 8])
+def test_processes_give_the_figures_of_threads(scenario, marrow, jobs):
+    size = {"patients": 40, "draws": 12, "marrow": marrow}
+    if marrow == "leukaemia":
+        size["posterior"] = SHIPPED
+    equal(
+        pkpd.compare(scenario, cluster="local", jobs=jobs, **size),
+        pkpd.compare(scenario, **size),
+    )
+
+
+def square(x):
+    return x * x
+
+
+def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
+    class Future:
+        status = "finished"
+
+        def __init__(self, value):
+            self.value = value
+
+        def result(self):
+            return self.value
+
+    class Client:
+        """Does a block when it is asked for the next that is done: the last one first."""
+
+        def __init__(self):
+            self.most = self.waiting = 0
+            self.cancelled = []
+
+        def nthreads(self):
+            return {"a": 1, "b": 1}
+
+        def as_current(self):
+            return nullcontext()
+
+        def submit(self, function, *words, pure):
+            if len(words) == 1:
+                return words[0]
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            return Future(function(*words))
+
+        def cancel(self, futures):
+            self.cancelled = futures
+
+    client = Client()
+
+    def wait(futures, return_when):
+        client.waiting -= 1
+        return type("Found", (), {"done": futures[-1:]})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distributed.wait", wait)
+        assert list(Workers(client).in_turn(square, range(11))) == [x * x for x in range(11)]
+        ready = list(Workers(client).as_done(square, range(11)))
+    assert sorted(ready) == [x * x for x in range(11)]
+    assert ready[0] == 9, "the fourth was ready first"
+    assert client.most <= 4
+    assert client.cancelled == []
+
+
+def test_no_scheduler_at_an_address_is_a_sentence(monkeypatch):
+    monkeypatch.setattr("pkpd.cluster._PATIENCE_S", 1)
+    for address in ("tcp://127.0.0.1:9", "nowhere at all"):
+        with pytest.raises(PkpdError, match="no Dask scheduler answers there"), workers(address, 1):
+            pass
+    with workers(None, 2) as none:
+        assert none is None
+
+
+WORKERS = """
+import os, sys, time
+from pathlib import Path
+from pkpd.cluster import workers
+from pkpd.errors import PkpdError
+folder = Path(sys.argv[1])
+
+def block(x):
+    import os, time
+    from pathlib import Path
+    (Path(folder) / f"{x}-{os.getpid()}-{time.time_ns()}").touch()
+    if x == 3 and len(list(Path(folder).glob("3-*"))) == 1:
+        time.sleep(300)  # whoever begins this block first is killed in it
+    if x == 99:
+        raise PkpdError("block: 99 is no number.")
+    return x * x
+
+if __name__ == "__main__":
+    with workers("local", 2) as two:
+        print(list(two.in_turn(block, range(12))), flush=True)
+        try:
+            list(two.in_turn(block, [1, 99]))
+        except PkpdError as error:
+            print(error, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_one_block(tmp_path):
+    script, seen = tmp_path / "run.py", tmp_path / "seen"
+    script.write_text(WORKERS)
+    seen.mkdir()
+    killed = []
+
+    def kill():
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            begun = list(seen.glob("3-*"))
+            if begun:
+                killed.append(begun[0].name.split("-")[1])
+                os.kill(int(killed[0]), signal.SIGKILL)
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    done = subprocess.run(
+        [sys.executable, str(script), str(seen)], capture_output=True, text=True, timeout=400
+    )
+    thread.join()
+    assert killed
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("[", "block"))]
+    assert lines == [str([x * x for x in range(12)]), "block: 99 is no number."], done.stderr
+    begun = [path.name.split("-")[:2] for path in seen.iterdir()]
+    times = Counter(int(x) for x, _ in begun)
+    assert set(times) == {*range(12), 99}
+    times[1] -= 1  # the second list has it, too
+    assert times[3] == 2
+    # a result that had not yet travelled when its worker ended is done again; nothing else is
+    lost = {int(x) for x, process in begun if process == killed[0]}
+    assert {x for x in range(12) if times[x] > 1} <= lost
+    assert max(times.values()) == 2
+
+
+def test_the_command_names_a_cluster(scenario, tmp_path):
+    words = ["compare", str(scenario), "--out", str(tmp_path), "--cluster", "nowhere at all"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "cluster nowhere at all: no Dask scheduler answers there" in done.stderr

@@ -1,0 +1,205 @@
+"""Trials of any two designs meet the same patients, and their differences are paired."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pkpd.designs import (
+    BOIN,
+    Accrual,
+    BackfillBOIN,
+    EventTimes,
+    Pending,
+    Responses,
+    RiskOutcomes,
+    RollingSix,
+    TiteBOIN,
+    TiteCRM,
+    TrialData,
+    compare_trials,
+    forecast_of_weight,
+    simulate_trials,
+    skeleton,
+    weight_of_forecast,
+)
+from pkpd.designs.simulate.chance import _STEP, DLT, GAP, _scrambled, uniforms
+from pkpd.errors import PkpdError
+
+RISKS = np.array([0.05, 0.15, 0.30, 0.45])
+WINDOW = EventTimes(28)
+
+
+def test_numbers_are_those_of_splitmix64():
+    """First outputs for the seed 1234567, as implementations in C and Java give them."""
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    turn = np.arange(1, 6, dtype=np.uint64)
+    assert _scrambled(np.uint64(1234567) + turn * _STEP).tolist() == published
+
+
+def test_numbers_of_trials_places_and_kinds_are_uniform_and_unrelated():
+    trial, place = (part.ravel() for part in np.meshgrid(np.arange(1000), np.arange(50)))
+    some = {
+        "one": uniforms(1, GAP, trial, place),
+        "kind": uniforms(1, DLT, trial, place),
+        "seed": uniforms(2, GAP, trial, place),
+        "next trial": uniforms(1, GAP, trial + 1, place),
+        "next place": uniforms(1, GAP, trial, place + 1),
+    }
+    for name, u in some.items():
+        assert stats.kstest(u, "uniform").pvalue > 1e-4, name
+        assert 0 < u.min() < u.max() < 1
+    found = np.corrcoef(np.stack(list(some.values())))
+    assert np.abs(found - np.eye(5)).max() < 5 / np.sqrt(len(trial))
+
+
+class Noted(RiskOutcomes):
+    """Outcomes that note who came."""
+
+    def enrol(self, u, draw, level):
+        self.__dict__.setdefault("came", []).append(np.asarray(u))
+        return super().enrol(u, draw, level)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_designs_meet_the_same_patients_in_the_same_order(waits):
+    """A patient who is turned away is missing from the queue; nobody else takes his number."""
+    queue = uniforms(5, DLT, np.zeros(3000, int), np.arange(3000)).tolist()
+    lengths = []
+    for design in (BOIN(levels=4, target=0.3), TiteBOIN(levels=4, target=0.3)):
+        outcomes = Noted(RISKS, WINDOW)
+        accrual = Accrual(10, patients_wait=waits)
+        simulate_trials(design, outcomes, accrual=accrual, trials=2, seed=5)
+        came = np.concatenate(outcomes.came)
+        places = [queue.index(u) for u in came if u in queue]
+        assert len(places) > 10
+        assert places == sorted(set(places))
+        if waits:
+            assert places == list(range(len(places)))
+        lengths.append(max(places))
+    assert waits or lengths[0] > lengths[1], "who waits for assessments turns more away"
+
+
+def test_backfilled_patients_are_of_the_same_queue():
+    design = BackfillBOIN(levels=4, target=0.25)
+    found = simulate_trials(
+        design,
+        RISKS,
+        accrual=Accrual(5, "uniform", patients_wait=False),
+        times=WINDOW,
+        responses=Responses([0.5] * 4, WINDOW),
+        trials=200,
+    )
+    assert float(found.backfilled.sum()) > 1
+
+
+def test_differences_are_paired_and_means_are_those_of_simulations():
+    boin, tite = BOIN(levels=4, target=0.3), TiteBOIN(levels=4, target=0.3)
+    risks = np.stack([RISKS, RISKS[::-1][::-1] + 0.1])
+    shared = {"accrual": Accrual(10), "times": WINDOW, "trials": 300, "seed": 3}
+    found = compare_trials({"waits": (boin, risks), "goes on": (tite, risks)}, **shared)
+    assert found.right.values.tolist() == [3, 2]
+    for name, design in (("waits", boin), ("goes on", tite)):
+        one = simulate_trials(design, risks, **shared)
+        mine = found.value.sel(way=name)
+        np.testing.assert_allclose(mine.sel(measure="correct"), one.correct, atol=1e-12)
+        np.testing.assert_allclose(mine.sel(measure="too_high"), one.too_high, atol=1e-12)
+        np.testing.assert_allclose(mine.sel(measure="duration"), one.duration)
+        np.testing.assert_allclose(mine.sel(measure="dlts"), one.all_dlts)
+        above = [float(one.treated[m, right:].sum()) for m, right in enumerate((3, 2))]
+        np.testing.assert_allclose(mine.sel(measure="patients_above"), above)
+        error = found.value_se.sel(way=name, measure="duration")
+        np.testing.assert_allclose(error, one.duration_se)
+        whole = np.sqrt((one.duration_se.values**2).sum()) / 2
+        assert float(found.mean_se.sel(way=name, measure="duration")) == pytest.approx(whole)
+    gap = found.sel(way="goes on", other="waits")
+    means = found["mean"].sel(way="goes on") - found["mean"].sel(way="waits")
+    np.testing.assert_allclose(gap.difference, means, atol=1e-9)
+    apart = np.sqrt((found.mean_se**2).sum("way"))
+    assert float(gap.difference_se.sel(measure="duration")) < 0.9 * float(
+        apart.sel(measure="duration")
+    )
+    assert float(gap.difference.sel(measure="duration")) < 0
+    alike = found.sel(way="waits", other="waits")
+    assert float(abs(alike.difference).max()) == float(alike.difference_se.max()) == 0.0
+
+
+@pytest.mark.slow
+def test_the_error_of_paired_differences_is_that_of_repetitions():
+    """Forty repetitions with other seeds scatter as the paired standard error says."""
+    ways = {
+        "waits": (BOIN(levels=3, target=0.3, most_patients=12), RISKS[1:]),
+        "goes on": (TiteBOIN(levels=3, target=0.3, most_patients=12), RISKS[1:]),
+    }
+    shared = {"accrual": Accrual(10), "times": WINDOW, "trials": 60}
+    many = [compare_trials(ways, seed=seed, **shared) for seed in range(40)]
+    gaps = [float(f.difference.sel(way="goes on", other="waits", measure="duration")) for f in many]
+    told = np.mean(
+        [float(f.difference_se.sel(way="goes on", other="waits", measure="duration")) for f in many]
+    )
+    assert 0.7 < np.std(gaps, ddof=1) / told < 1.4
+
+
+@pytest.mark.parametrize(
+    ("ways", "told"),
+    [
+        ({}, "there is none"),
+        (
+            {"a": (BOIN(levels=2, target=0.3), [0.1, 0.3]),
+             "b": (BOIN(levels=2, target=0.3), [0.1, 0.4])},
+            "its risks are not those of 'a'",
+        ),
+        ({"a": (RollingSix(levels=2), [0.1, 0.3])}, "no dose is right without one"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused(ways, told):
+    with pytest.raises(PkpdError, match=told):
+        compare_trials(ways, accrual=Accrual(10), times=WINDOW, trials=10)
+
+
+# -- weights with a sign --------------------------------------------------------------------------
+
+
+def test_a_weight_with_its_sign_is_the_likelihood_of_what_was_seen():
+    """A mark has density f1 in patients with a DLT and f0 in others; Bayes' rule forecasts it."""
+    mark = np.linspace(-2, 4, 13)
+    with_dlt, without = stats.norm(1.5, 1).pdf(mark), stats.norm(0, 1).pdf(mark)
+    prior = 0.2
+    forecast = prior * with_dlt / (prior * with_dlt + (1 - prior) * without)
+    weight = weight_of_forecast(forecast, np.full(mark.shape, prior), signed=True)
+    np.testing.assert_allclose(weight, 1 - with_dlt / without, rtol=1e-10)
+    for p in (0.05, 0.3, 0.8):
+        likelihood = p * with_dlt + (1 - p) * without
+        np.testing.assert_allclose((1 - weight * p) * without, likelihood, rtol=1e-10)
+        later = p * with_dlt / likelihood
+        np.testing.assert_allclose(forecast_of_weight(weight, p), later, rtol=1e-9)
+    clipped = weight_of_forecast(forecast, np.full(mark.shape, prior))
+    np.testing.assert_allclose(clipped, np.maximum(weight, 0), atol=1e-12)
+
+
+def test_the_crm_takes_a_patient_who_is_sure_of_a_dlt_as_one_with_a_dlt():
+    design = TiteCRM(levels=4, target=0.25, skeleton=skeleton(0.06, 0.25, 2, 4))
+    sure = float(weight_of_forecast(np.array(1.0), np.array(0.2), signed=True))
+    waits = TrialData((3, 3, 0, 0), (0, 1, 0, 0), 2, (Pending(2, sure),)).batch()
+    had = TrialData((3, 3, 0, 0), (0, 2, 0, 0), 2).batch()
+    np.testing.assert_allclose(design.risks(waits), design.risks(had), rtol=1e-5)
+    spared = TrialData((3, 3, 0, 0), (0, 1, 0, 0), 2, (Pending(2, 1.0),)).batch()
+    none = TrialData((3, 3, 0, 0), (0, 1, 0, 0), 2).batch()
+    np.testing.assert_allclose(design.risks(spared), design.risks(none), rtol=1e-9)
+
+
+def test_a_forecast_that_has_risen_holds_escalation_back():
+    design = TiteBOIN(levels=3, target=0.3)
+    doses = [
+        design.next_dose(TrialData((3, 0, 0), (0, 0, 0), 1, (Pending(1, weight),))).level
+        for weight in (1.0, 0.0, -3.0)
+    ]
+    assert doses[0] == 2
+    assert doses[-1] == 1

@@ -1,0 +1,218 @@
+"""Learning by simulation, emulator and chains, against weighted draws of the prior and a truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pkpd.evidence import EvidenceLikelihood, load_evidence
+from pkpd.evidence.likelihood.cells import cells_of
+from pkpd.evidence.likelihood.density import TableDensity
+from pkpd.evidence.likelihood.offsets import simulated_names, spread_at
+from pkpd.evidence.likelihood.parameters import ARMS, BETWEEN
+from pkpd.evidence.likelihood.prior import Prior
+from pkpd.evidence.posterior.learning import LearningPlan, learn
+from pkpd.evidence.posterior.stored import load_posterior
+from pkpd.evidence.sampling.chains import ChainSettings, sample
+from pkpd.evidence.sampling.chains_checked import ChainLimits, check_chains
+from pkpd.evidence.sampling.emulator import Training, train
+from pkpd.evidence.sampling.points import near, within
+from pkpd.evidence.sampling.simulations import Simulations, Task, simulate_at
+from pkpd.units import Parameter
+
+
+def prior_of(*names):
+    known = {
+        "regrowth": Parameter("regrowth", 1.0, "1", interval=(0.5, 2.0)),
+        "kill": Parameter("kill", 3.0, "1", interval=(1.5, 6.0)),
+        "hazard": Parameter("hazard", 0.004, "1/day", interval=(0.001, 0.016)),
+    }
+    fixed = {"regrowth": 1.0, "regrowth.sd": 0.35, "kill": 3.3, "kill.sd": 1.2, "hazard": 0.004}
+    kept = {n: v for n, v in fixed.items() if n not in names}
+    return Prior([*(known[n] for n in names), *BETWEEN, *ARMS], fixed=kept)
+
+
+class Straight:
+    """An emulator in closed form: logits and days move with the first score."""
+
+    def __init__(self, cells):
+        rng = np.random.default_rng(1)
+        self.logits = rng.normal(-0.5, 0.4, len(cells.shares))
+        self.days = np.tile(
+            [np.log(24.0), np.log(0.15), np.log(0.2), np.log(25.0)], (len(cells.days), 1)
+        )
+
+    def __call__(self, z):
+        return jnp.asarray(self.logits) + 0.8 * z[0], jnp.asarray(self.days) + 0.1 * z[0] * (
+            jnp.array([1.0, 0.0, 0.0, 1.0])
+        )
+
+
+@pytest.mark.slow
+def test_chains_agree_with_weighted_draws_of_the_prior(table_file):
+    plan = EvidenceLikelihood(load_evidence(table_file()))
+    cells, prior = cells_of(plan.terms), prior_of("regrowth")
+    density, emulator = TableDensity(cells), Straight(cells)
+    settings = ChainSettings(draws=1000, tune=400, chains=2, cores=1, seed=3)
+    sampled = sample(prior, density, emulator, settings)
+
+    @jax.jit
+    @jax.vmap
+    def total(z):
+        logits, days = emulator(z)
+        return density.marginal(logits, days, spread_at(prior, z)).sum()
+
+    z = np.random.default_rng(2).standard_normal((10_000, prior.size))
+    z[:, 0] *= 0.6  # where the posterior is
+    log_w = np.concatenate([np.asarray(total(part)) for part in np.split(z, 10)])
+    log_w += -0.5 * z[:, 0] ** 2 + 0.5 * (z[:, 0] / 0.6) ** 2
+    w = np.exp(log_w - log_w.max())
+    w /= w.sum()
+    assert 1.0 / (w @ w) > 1000
+    mean, sd = w @ z, np.sqrt(w @ (z - w @ z) ** 2)
+    got = sampled.z.reshape(-1, prior.size)
+    np.testing.assert_allclose(got.mean(axis=0), mean, atol=0.12)
+    np.testing.assert_allclose(got.std(axis=0), sd, rtol=0.15)
+
+
+def test_emulator_averages_the_chance_of_few_patients_out(table_file):
+    """Binomial shares and logistic days around known functions come back nearly without noise."""
+    rng = np.random.default_rng(4)
+    n, size = 1500, 60.0
+    z = rng.standard_normal((n, 4))
+    truth = np.stack([0.5 * z[:, 0] - 1.0, z[:, 1] * z[:, 0] * 0.4 + 0.3], axis=1)
+    share = rng.binomial(int(size), 1 / (1 + np.exp(-truth))) / size
+    middle = 3.2 + 0.1 * z[:, 2]
+    days = np.stack([np.stack([m, 0 * m + 0.15, 0 * m + 0.2, m + 0.05], -1) for m in [middle]], 1)
+    noise = 2.0 * 0.175 / np.sqrt(size)
+    days[..., 0] += noise * rng.standard_normal((n, 1))
+    found = Simulations(z, share, np.full((n, 2), size), days, np.full((n, 1), size))
+    emulator = train(found, [0, 1, 2], Training(width=32, steps=2500, decay=0.5, networks=1))
+    new = rng.standard_normal((400, 4))
+    logits, told = jax.vmap(emulator)(new)
+    first = 0.5 * new[:, 0] - 1.0
+    second = new[:, 1] * new[:, 0] * 0.4 + 0.3
+    chance = 1 / np.sqrt(size * 0.2)
+    assert np.sqrt(np.mean((np.asarray(logits)[:, 0] - first) ** 2)) < 0.4 * chance
+    assert np.sqrt(np.mean((np.asarray(logits)[:, 1] - second) ** 2)) < 0.4 * chance
+    off = np.asarray(told)[:, 0, 0] - (3.2 + 0.1 * new[:, 2])
+    assert np.sqrt(np.mean(off**2)) < 0.4 * noise
+
+
+def test_simulations_are_kept_and_go_on(table_file, stand_in, tmp_path):
+    plan = EvidenceLikelihood(load_evidence(table_file()))
+    prior = prior_of("regrowth", "kill")
+    made = []
+
+    def make(seed):
+        made.append(seed)
+        return stand_in(plan.arms, n=32, seed=seed)
+
+    task = Task(make, cells_of(plan.terms), prior)
+    z = np.random.default_rng(5).standard_normal((60, prior.size))
+    first = simulate_at(task, z, seed=7, folder=tmp_path)
+    assert made == [7, 8, 9]  # every block has patients of its own
+    (tmp_path / "0001.npz").unlink()
+    again = simulate_at(task, z, seed=7, folder=tmp_path)
+    assert made == [7, 8, 9, 8]
+    np.testing.assert_allclose(again.share, first.share, atol=1e-6)
+    other = simulate_at(task, z + 0.1, seed=7, folder=tmp_path)
+    assert len(made) == 7
+    assert not np.array_equal(other.share, first.share)
+
+
+def rows_of(truth, stand_in, load, write):
+    """A table of 24 studies whose numbers are those of the stand-in at the truth."""
+    schedules = [f"clofarabine:{dose} mg/m2:IV1h:1-5" for dose in (10, 20, 30, 40)] + [
+        "cytarabine:100 mg/m2:CI:1-7",
+        "cytarabine:200 mg/m2:CI:1-7",
+    ]
+    blank = []
+    for index in range(24):
+        schedule = schedules[index % 6]
+        blank += [
+            f"S{index},aml,{schedule},60,cr_rate,,,,,20,60,READ",
+            f"S{index},aml,{schedule},60,day30_mortality,,,,,6,60,READ",
+            f"S{index},aml,{schedule},30,anc500_recovery_day_median,24,,,,,,READ",
+        ]
+    table = load(write(*blank))
+    plan = EvidenceLikelihood(table)
+    seen = stand_in(plan.arms, n=4096)(truth)
+    rng = np.random.default_rng(8)
+    rows = []
+    for row in table:
+        arm, what = seen[row.arm], row.endpoint.alternatives[0].observable
+        x = arm.observe(what)
+        if row.endpoint.kind == "count":
+            k = rng.binomial(60, x.mean())
+            rows.append(
+                f"{row.study},aml,{source(row, blank)},60,{row.endpoint.name},,,,,{k},60,READ"
+            )
+        else:
+            days = rng.choice(x[np.isfinite(x)], 30)
+            rows.append(
+                f"{row.study},aml,{source(row, blank)},30,{row.endpoint.name},"
+                f"{np.median(days):.0f},,,,,,READ"
+            )
+    return load(write(*rows))
+
+
+def source(row, blank):
+    return next(line for line in blank if line.startswith(f"{row.study},")).split(",")[2]
+
+
+@pytest.mark.slow
+def test_learning_finds_what_made_a_table(table_file, stand_in, truth, tmp_path):
+    table = rows_of(truth, stand_in, load_evidence, table_file)
+    plan = EvidenceLikelihood(table)
+    prior = prior_of("regrowth", "kill", "hazard")
+    assert simulated_names(prior) == ("regrowth", "kill", "hazard")
+    small = LearningPlan(
+        "small", rounds=(300, 300), powers=(0.5,), patients=64,
+        scout=ChainSettings(draws=100, tune=200, chains=1, cores=1),
+        chains=ChainSettings(draws=500, tune=400, chains=2, cores=1),
+        training=Training(width=32, steps=1500, networks=1),
+    )  # fmt: skip
+    said = []
+    got = learn(
+        prior, plan, small, make=lambda seed: stand_in(plan.arms, n=64, seed=seed),
+        folder=tmp_path, limits=ChainLimits(chains=2, rhat=1.05, ess=100), say=said.append,
+    )  # fmt: skip
+    assert got.checked.converged, got.checked.table()
+    assert got.posterior.converged
+    for name in ("regrowth", "kill", "hazard"):
+        low, _, high = got.posterior.quantiles((0.005, 0.5, 0.995))[name]
+        assert low < truth[name] < high
+        place = prior.names.index(name)
+        assert got.posterior.z[..., place].std() < 0.7  # learned
+    assert got.noise < 1.5
+    assert got.posterior.by_study.shape[-1] == 24
+    np.testing.assert_allclose(
+        got.posterior.by_study.sum(axis=-1).mean(), got.posterior.by_term.sum(axis=-1).mean(),
+        atol=6.0,
+    )  # fmt: skip
+    got.posterior.save(tmp_path / "posterior.nc", default=True)
+    assert load_posterior(tmp_path / "posterior.nc", default=True).names == prior.names
+    assert any("round 1" in line for line in said)
+
+
+def test_chains_that_disagree_are_not_converged():
+    rng = np.random.default_rng(9)
+    draws = rng.standard_normal((4, 500, 2))
+    draws[0, :, 1] += 1.0
+    found = check_chains(draws, ["a", "b"], 0.0)
+    assert not found.converged
+    assert found.problems[0].startswith("R-hat of b is")
+    assert check_chains(draws[..., :1], ["a"], 0.0).converged
+    assert "diverged" in check_chains(draws[..., :1], ["a"], 0.2).problems[0]
+    assert "4 are needed" in check_chains(draws[:2, :, :1], ["a"], 0.0).problems[0]
+
+
+def test_later_points_lie_where_draws_do_and_every_other_one_wider():
+    draws = np.random.default_rng(10).normal(2.0, 0.5, (2, 400, 3))
+    points = near(draws, 600, np.random.default_rng(11))
+    assert points.mean() == pytest.approx(2.0, abs=0.05)
+    assert points[::2].std() == pytest.approx(0.7, rel=0.05)
+    assert within(points).std() == pytest.approx(0.5, rel=0.05)
+    gaps = np.abs(within(points)[:, None] - draws.reshape(-1, 3)).max(axis=2).min(axis=1)
+    assert gaps.max() < 1e-12

@@ -1,0 +1,167 @@
+"""When to draw blood: against brute force, a closed form, and the command."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from known_answer import ERROR, NORMAL, SPREAD, FlatLanes
+from typer.testing import CliRunner
+
+import pkpd
+from pkpd.cli import app
+from pkpd.distributions import stream
+from pkpd.ensemble.lanes import lanes_of
+from pkpd.errors import PkpdError
+from pkpd.forecasting import choose_visits, measurement_of
+from pkpd.forecasting.bank import Asked, asked_of, simulated
+from pkpd.forecasting.many import counted_on, densities
+from pkpd.forecasting.visits import Judge, _judge, grown, spread
+
+CLOFARABINE = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
+SMALL = {"until_day": 40, "patients": 80, "bank": 600, "recovery": "neutrophils", "threads": 2}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return pkpd.source("rr_aml", marrow="friberg", patients=1, draws=10)
+
+
+def judge_of(patients: int, bank: int, days: tuple[int, ...]) -> Judge:
+    """Patients of the flat source; what is forecast is their score."""
+    lanes = FlatLanes()
+    known = simulated(lanes, lanes.drawn(bank, 1), Asked(), 1)
+    truth = simulated(lanes, lanes.drawn(patients, 2), Asked(), 1)
+    counts = counted_on(truth, days, ("neutrophils",), NORMAL, np.random.default_rng(3))
+    score = known.who.scores[:, 0]
+    order = np.argsort(score)
+    logs = np.stack(
+        [
+            densities(known, counts, slice(0, patients), k, NORMAL)[:, order]
+            for k in range(len(days))
+        ]
+    )
+    return Judge(logs, score[order], truth.who.scores[:, 0])
+
+
+def test_errors_are_those_in_closed_form():
+    """With n counts the score has a normal posterior, whose median errs by sd sqrt(2 / pi)."""
+    judge = judge_of(1000, 2000, (2, 4, 6))
+    for n in (0, 1, 2, 3):
+        sd = (1 + n * SPREAD**2 / ERROR**2) ** -0.5
+        found = judge.errors(range(n))
+        expected = sd * np.sqrt(2 / np.pi)
+        assert found.mean() == pytest.approx(expected, abs=4 * found.std() / 1000**0.5)
+
+
+def test_exchange_finds_what_brute_force_finds():
+    """Errors of subsets at random: every subset of up to 3 of 7, many times."""
+    hits = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        worth = rng.random(7)
+        pair = np.triu(rng.random((7, 7)), 1) * 0.3
+
+        def error(some, worth=worth, pair=pair):
+            some = sorted(some)
+            twice = sum(pair[a, b] for a, b in itertools.combinations(some, 2))
+            return 10 - sum(worth[k] for k in some) + twice
+
+        chosen: list[int] = []
+        for size in (1, 2, 3):
+            chosen = grown(error, (), chosen, range(7))
+            assert len(set(chosen)) == size
+            every = [error(some) for some in itertools.combinations(range(7), size)]
+            swaps = [
+                error([*(k for k in chosen if k != out), into])
+                for out in chosen
+                for into in range(7)
+                if into not in chosen
+            ]
+            assert error(chosen) <= min(swaps) + 1e-9, "no exchange lowers it further"
+            hits.append(error(chosen) <= min(every) + 1e-9)
+    assert np.mean(hits) > 0.95
+
+
+def test_visits_of_a_marrow_are_the_best_of_all_sets(source):
+    """Every pair of six days, in the patients in whom the pair was chosen."""
+    days = (3, 8, 12, 16, 20, 24)
+    plan = choose_visits(source, CLOFARABINE, days, 2, **SMALL)
+    by_pair = errors_of_pairs(source, days)
+    assert plan.best.days == min(by_pair, key=by_pair.__getitem__)
+    assert plan.best.chosen_error == pytest.approx(min(by_pair.values()))
+    assert plan.sets[0].chosen_error >= plan.best.chosen_error
+    assert plan.error_with_all < plan.error_before
+    assert plan.best.error_se > 0
+
+
+def errors_of_pairs(source, days):
+    """Mean error with each pair of days, by the parts that a plan is made of."""
+    asked = asked_of(source, None, None, None, 40)
+    lanes = lanes_of(source, CLOFARABINE, 40)
+    known = simulated(lanes, lanes.drawn(600, 1), asked, 2)
+    truth = simulated(lanes, lanes.drawn(80, 10_001), asked, 2)
+    measurement = measurement_of(source)
+    rng = stream(1, "visits of patients")
+    counts = counted_on(truth, days, source.lines, measurement, rng)
+    judge = _judge(truth, counts, known, "neutrophils >= 0.5", 40, measurement)
+    return {
+        pair: judge.mean_error([days.index(day) for day in pair])
+        for pair in itertools.combinations(days, 2)
+    }
+
+
+def test_days_that_are_there_anyway_are_not_paid_for(source):
+    plan = choose_visits(source, CLOFARABINE, range(1, 22, 4), 1, always=(1, 17), **SMALL)
+    assert plan.candidates == (5, 9, 13, 21)
+    assert plan.always == (1, 17)
+    assert len(plan.best.days) == 1
+    alone = choose_visits(source, CLOFARABINE, (5, 9, 13, 21), 1, **SMALL)
+    assert plan.error_before < alone.error_before
+    assert "besides 1, 17" in plan.sentence()
+    assert plan.table()["visits"].tolist() == [1]
+
+
+def test_even_visits_lie_in_the_middles_of_equal_parts():
+    assert spread(7, 7) == list(range(7))
+    assert spread(9, 3) == [1, 4, 7]
+    assert spread(4, 1) == [2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"budget": 7}, "budget: 7 visits; allowed: 1 to 3"),
+        ({"candidates": (8, 70)}, "candidates: 70; allowed: protocol days from 1 to 40"),
+        ({"always": (0,)}, "always: 0; allowed"),
+        ({"recovery": "basophils"}, "recovery: 'basophils'; allowed: neutrophils >= 0.5"),
+        ({"lines": ("wbc",)}, "lines: wbc; allowed: neutrophils, platelets"),
+        ({"bank": 20}, "visits, bank: 20"),
+        ({"patients": 20_000, "bank": 9_000}, "keep their product below"),
+    ],
+)
+def test_bad_input_gets_one_sentence(source, changes, told):
+    asked = {"candidates": (8, 12, 16), "budget": 1} | SMALL | changes
+    with pytest.raises(PkpdError, match=told) as caught:
+        choose_visits(source, CLOFARABINE, **asked)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_prints_days_and_a_table(tmp_path):
+    (tmp_path / "s.toml").write_text(
+        'title = "t"\npopulation = "rr_aml"\nrule = "leukemia_d42_generic"\nhorizon_days = 45\n'
+        '[dose.clofarabine]\namount = "5 mg/m^2"\ndays = "1-5"\nroute = "iv"\nduration = "1 h"\n'
+        '[course.c]\ndoses = ["clofarabine"]\ncycle_days = 28\n'
+    )
+    small = ["--marrow", "friberg", "--bank", "300", "--draws", "5", "--patients", "40"]
+    words = ["visits", str(tmp_path / "s.toml"), "--budget", "2", "--days", "8-20 every 4"]
+    done = CliRunner().invoke(app, [*words, *small, "--recovery", "neutrophils"])
+    assert done.exit_code == 0, done.output
+    assert "Draw blood on days " in done.output
+    assert "recovery (neutrophils >= 0.5)" in done.output
+    rows = [line for line in done.output.splitlines() if line.startswith(("1 ", "2 "))]
+    assert len(rows) == 2
+    done = CliRunner().invoke(app, [*words[:3], "9", *words[4:], *small])
+    assert done.exit_code == 2
+    assert "budget: 9 visits" in done.output
