@@ -26,6 +26,7 @@ from pkpd.fitting.bayes.start import (
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.model.likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
+from pkpd.small_systems import root_each
 
 if TYPE_CHECKING:
     from pkpd.fitting.maximum.estimate import MaximumLikelihood
@@ -287,7 +288,7 @@ def _normal(
     variables: dict[str, Any] = {
         name: np.reshape([one[name] for one in named], shape) for name in maximum.names
     }
-    lower = np.linalg.cholesky(maximum.random_covariance + 1e-14 * np.eye(effects.size))
+    lower = root_each(maximum.random_covariance + 1e-14 * np.eye(effects.size))
     noise = rng.standard_normal((*shape, *maximum.random.shape))
     random = maximum.random + np.einsum("bij,cdbj->cdbi", lower, noise)
     eta, kappa = effects.split(random)

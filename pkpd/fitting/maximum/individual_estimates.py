@@ -18,6 +18,7 @@ from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.model.likelihood import PopulationLikelihood, bind
 from pkpd.fitting.model.population_parameters import holding, start_values
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.small_systems import inverse_each
 from pkpd.solve.cache import keep_compilations
 
 if TYPE_CHECKING:
@@ -328,7 +329,7 @@ def _estimates(
 ) -> IndividualEstimates:
     likelihood, nothing = marginal.likelihood, np.zeros(0)
     lower = np.asarray(marginal.free.cholesky(nothing, np))
-    start = None if random is None else np.linalg.solve(lower, random.T).T
+    start = None if random is None else random @ inverse_each(lower).T
     at = marginal.evaluate(nothing, start=start, restarts=3)
     for k in range(_ROUNDS):
         at, found = marginal.renewed(at, seed=k)
@@ -336,7 +337,8 @@ def _estimates(
             break
     modes, size = at.modes, lower.shape[0]
     good = modes.converged & np.isfinite(at.by_subject)
-    inverse = np.linalg.inv(np.where(good[:, None, None], modes.hessian, np.eye(size)))
+    inverse = inverse_each(np.where(good[:, None, None], modes.hessian, np.eye(size)))
+    good &= np.all(np.isfinite(inverse), axis=(1, 2))
     covariance = np.einsum("ij,bjk,lk->bil", lower, inverse, lower)
     covariance[~good] = np.nan
     labels = {"subject": np.asarray(likelihood.dataset.subjects)}

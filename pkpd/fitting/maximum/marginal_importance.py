@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
 from pkpd.fitting.maximum.individual_modes import ConditionalDensity, find_modes
+from pkpd.small_systems import cholesky_each, inverse_each
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -65,7 +66,7 @@ def sampled_likelihood(
     rng = np.random.default_rng(seed)
     modes = find_modes(density, x, start, restarts=2)
     n, size = modes.u.shape
-    lower = np.linalg.cholesky(np.linalg.inv(modes.hessian))
+    lower = cholesky_each(inverse_each(modes.hessian))
     scale = np.sum(np.log(np.diagonal(lower, axis1=1, axis2=2)), axis=1)
     constant = gammaln((degrees + size) / 2) - gammaln(degrees / 2)
     constant = constant - 0.5 * size * np.log(degrees * np.pi)
