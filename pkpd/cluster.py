@@ -182,7 +182,8 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
                 LocalCluster(
                     n_workers=processes,
                     threads_per_worker=1,
-                    dashboard_address=None,  # pyright: ignore[reportArgumentType]
+                    # any free port: two runs on one machine do not meet, nor a third program
+                    dashboard_address="127.0.0.1:0",
                 ) as cluster,
                 Client(cluster, set_as_default=False) as client,
             ):

@@ -26,6 +26,7 @@ from pkpd.forecasting.seen import Seen
 from pkpd.forecasting.weighing import Weighed, log_densities, log_likelihood
 from pkpd.model.parameters import typical
 from pkpd.schedule import Regimen
+from pkpd.small_systems import inverse_each, root_each, solve_each
 
 Floats = NDArray[np.float64]
 
@@ -122,7 +123,9 @@ def most_probable(
     found = [search.from_here(start) for start in (best[0], best[1])]
     at, value, steps, done = max(found, key=lambda one: one[1])
     hessian = search.slopes(at)[1]
-    covariance = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+    covariance = inverse_each(hessian)
+    if not np.all(np.isfinite(covariance)):
+        covariance, done = np.eye(lanes.size), False
     return Mode(lanes, at, covariance, float(value), steps, done)
 
 
@@ -139,7 +142,7 @@ def around(mode: Mode, found: Weighed, seed: int, threads: int | None = None) ->
         Of all random numbers; at most so many.
     """
     rng = stream(seed, f"mode:{found.seen.label}")
-    root = np.linalg.cholesky(mode.covariance)
+    root = root_each(mode.covariance)
     scores = mode.scores + rng.standard_normal((AROUND, mode.scores.size)) @ root.T
     allowed = mode.lanes.eligible(scores)
     if allowed.any():
@@ -201,7 +204,9 @@ class _Search:
         at, value = start, float(self.value(start[None])[0])
         for step in range(_STEPS):
             gradient, hessian = self.slopes(at)
-            whole = np.linalg.solve(hessian, gradient)
+            whole = solve_each(hessian, gradient)
+            if not np.all(np.isfinite(whole)):
+                return at, value, step, False
             tried = at - _LENGTHS[:, None] * whole
             values = self.value(tried)
             best = int(np.argmax(values))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,18 @@ def test_the_command_names_a_cluster(scenario, tmp_path):
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert "cluster nowhere at all: no Dask scheduler answers there" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+def test_workers_of_this_machine_need_no_port_of_their_own():
+    # another run, or another program, holds the port that Dask would take
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            held.bind(("0.0.0.0", 8787))
+            held.listen()
+        with workers("local", 1) as one, workers("local", 1) as other:
+            assert one is not None
+            assert other is not None
+            assert one.threads == other.threads == 1

@@ -33,6 +33,7 @@ from pkpd.fitting.model.individuals import to_scale
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.small_systems import inverse_each
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -70,13 +71,15 @@ class Centring:
             ``L``.
         """
         inner = np.eye(len(lower)) + lower.T @ self.information @ lower
-        return lower @ np.linalg.solve(inner, np.broadcast_to(lower.T, inner.shape))
+        return lower @ inverse_each(inner) @ lower.T
 
     def weights(self, covariance: FloatArray) -> FloatArray:
         """Diagonal of the weights ``W`` under a covariance of the random effects, ``[B, R]``."""
         size = len(covariance)
         inner = np.eye(size) + covariance @ self.information
-        return 1.0 - np.diagonal(np.linalg.inv(inner), axis1=1, axis2=2)
+        inverse = np.diagonal(inverse_each(inner), axis1=1, axis2=2)
+        # beside information that large the unit matrix is lost: all is known
+        return 1.0 - np.where(np.isfinite(inverse), inverse, 0.0)
 
 
 def non_centred(likelihood: PopulationLikelihood) -> Centring:

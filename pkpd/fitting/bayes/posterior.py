@@ -33,6 +33,7 @@ from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
+from pkpd.small_systems import root_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,7 +316,7 @@ def _normal(
     variables: dict[str, Any] = {
         name: np.reshape([one[name] for one in named], shape) for name in maximum.names
     }
-    lower = np.linalg.cholesky(maximum.random_covariance + 1e-14 * np.eye(effects.size))
+    lower = root_each(maximum.random_covariance + 1e-14 * np.eye(effects.size))
     noise = rng.standard_normal((*shape, *maximum.random.shape))
     random = maximum.random + np.einsum("bij,cdbj->cdbi", lower, noise)
     eta, kappa = effects.split(random)

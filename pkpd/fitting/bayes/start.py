@@ -18,6 +18,7 @@ from pkpd.fitting.maximum.marginal import MarginalLikelihood, Method
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
+from pkpd.small_systems import cholesky_each, inverse_each, root_each
 
 pt: Any = pytensor.tensor
 _QUICK = "FAST_COMPILE"  # of small expressions that are worked out once: no C compiler is asked for
@@ -140,7 +141,7 @@ def patient_scale(
     lost = np.linalg.eigvalsh(covariance)[:, 0] < 0
     covariance[lost] = between
     # an effect whose variance is estimated at zero must still be able to move
-    factors = np.linalg.cholesky(covariance + np.diag(_LEAST_SHARE * np.diag(between)))
+    factors = root_each(covariance + np.diag(_LEAST_SHARE * np.diag(between)))
     patients, size = likelihood.n_subjects, factors.shape[1]
 
     def sampled(named: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -211,8 +212,9 @@ def _population_factor(
     known = np.isfinite(np.diag(covariance))
     mine, covariance = mine[known], covariance[np.ix_(known, known)]
     covariance = covariance * np.outer(slopes[mine], slopes[mine])
-    if mine.size and np.linalg.eigvalsh(covariance)[0] > 0:
-        out[np.ix_(mine, mine)] = np.linalg.cholesky(covariance)
+    factor = cholesky_each(covariance)
+    if mine.size and np.all(np.isfinite(factor)):
+        out[np.ix_(mine, mine)] = factor
     return out
 
 
@@ -231,7 +233,7 @@ def _moved_modes(maximum: MaximumLikelihood) -> Iterator[tuple[int, str, _Moved,
         return
     marginal = MarginalLikelihood(maximum.likelihood, cast("Method", maximum.method))
     free, x = marginal.free, maximum.x
-    unit = np.linalg.solve(free.cholesky(x, np), maximum.random.T).T
+    unit = maximum.random @ inverse_each(free.cholesky(x, np)).T
     near = marginal.evaluate(x, start=unit)
     for i in np.flatnonzero(~free.at_edge(x)):
         step = _MOVE * np.eye(len(x))[i]

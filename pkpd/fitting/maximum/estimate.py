@@ -32,12 +32,15 @@ from pkpd.fitting.maximum.search import SearchResult, minimise
 from pkpd.fitting.maximum.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.start import MixedModel, approach
 from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.small_systems import inverse_each
 from pkpd.solve.cache import keep_compilations
 
 FloatArray = NDArray[np.floating[Any]]
 
 _AT_BOUND = 1e-3  # of the distance between bounds
+_VANISHED = 1e-5  # residual standard deviation as a share of the size of the observations
 _ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
 _JITTER = 0.5  # of starts on log scales
 _NOTABLE = 0.1  # difference of objectives worth a sentence
@@ -304,7 +307,8 @@ def _refuse_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
         sentence(
             where=f"maximum likelihood, subjects {labels}{more}",
             what=f"no finite likelihood at the starting values{why}",
-            remedy="start nearer to the data, or use a residual error with an additive part",
+            remedy="start nearer to the data or with a larger residual error; give it an additive "
+            "part if predictions are zero",
         )
     )
 
@@ -348,7 +352,7 @@ def _result(
     free, likelihood = marginal.free, marginal.likelihood
     x, modes = point.x, _final_modes(problem, point)
     lower = free.cholesky(x, np)
-    inverse = np.linalg.inv(modes.hessian) if modes.u.shape[1] else modes.hessian
+    inverse = inverse_each(modes.hessian) if modes.u.shape[1] else modes.hessian
     random = modes.u @ lower.T
     estimates = free.values(x)
     by_effect, by_line = shrinkages(likelihood, estimates, random)
@@ -357,7 +361,8 @@ def _result(
     covariance_x = np.full((size, size), np.nan) if found is None else found.covariance
     natural = covariance_x * np.outer(slopes, slopes)
     errors = dict(zip(free.names, np.sqrt(np.diag(natural)).tolist(), strict=True))
-    converged = end.converged and bool(np.all(modes.converged))
+    vanished = {} if problem.penalty is not None else _vanished(marginal, point.at)
+    converged = end.converged and bool(np.all(modes.converged)) and not vanished
     return MaximumLikelihood(
         likelihood=likelihood,
         method=marginal.method,
@@ -382,9 +387,39 @@ def _result(
         evaluations=problem.evaluations,
         seconds=seconds,
         messages=(
-            *_messages(marginal, end, ends, modes, found, estimates),
+            *_messages(marginal, end, ends, modes, found, estimates, vanished),
             *_told_modes(problem),
         ),
+    )
+
+
+def _vanished(marginal: MarginalLikelihood, at: Evaluated) -> dict[str, float]:
+    """Residual errors that have run to zero, where no likelihood has a maximum, by name."""
+    likelihood, free = marginal.likelihood, marginal.free
+    value = likelihood.dataset.observations.value
+    if isinstance(likelihood, OwnErrorLikelihood):
+        normal = likelihood.normal
+        sd = np.exp(at.predictions[0].reshape(2, -1)[1])[normal]
+        typical = float(np.median(sd)) if normal.any() else np.inf
+        gone = typical < _VANISHED * np.sqrt(np.sum(value[normal] ** 2) / max(1, normal.sum()))
+        return {"The residual error": typical} if gone else {}
+    sd = np.asarray(likelihood.residual_sd(free.fixed(at.x), at.predictions[0]))
+    values, out = free.values(at.x), dict[str, float]()
+    for line, error, mine in likelihood._lines:
+        # the error of logarithms is a share of the value already
+        size = 1.0 if error.logarithmic else np.sqrt(np.mean(value[mine] ** 2)) or 1.0
+        if np.median(sd[mine]) < _VANISHED * size:
+            out |= {n: values[n] for n in error.estimates(line) if n in free.names}
+    return {name: one for name, one in out.items() if not name.startswith("nu_")}
+
+
+def _no_maximum(marginal: MarginalLikelihood, name: str, value: float) -> str:
+    """Sentence on a residual error that has run to zero."""
+    count, rows = marginal.likelihood.n_subjects, len(marginal.likelihood.dataset.observations)
+    return (
+        f"{name} has run to zero ({value:.2g}): {count} subject{'s' * (count != 1)} with {rows} "
+        f"observation{'s' * (rows != 1)} cannot tell it, and the likelihood has no maximum. "
+        "Hold it, give it a prior, or simplify the model."
     )
 
 
@@ -395,9 +430,12 @@ def _messages(
     modes: Modes,
     found: Uncertainty | None,
     estimates: dict[str, float],
+    vanished: dict[str, float],
 ) -> list[str]:
     """Sentences on what deserves attention."""
-    free, out = marginal.free, []
+    free = marginal.free
+    out = [_no_maximum(marginal, *one) for one in vanished.items()]
+    found = None if vanished else found  # there is no curvature to speak of
     edge = free.at_edge(end.point.x)
     if not end.converged:
         out.append(

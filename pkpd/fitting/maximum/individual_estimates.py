@@ -18,6 +18,7 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import holding, start_values
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.small_systems import inverse_each
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,7 +257,7 @@ def individual_estimates(
     likelihood, nothing = bind(holding(model), data), np.zeros(0)
     marginal = MarginalLikelihood(likelihood, method)
     lower = np.asarray(marginal.free.cholesky(nothing, np))
-    start = None if random is None else np.linalg.solve(lower, random.T).T
+    start = None if random is None else random @ inverse_each(lower).T
     at = marginal.evaluate(nothing, start=start, restarts=3)
     for k in range(_ROUNDS):
         at, found = marginal.renewed(at, seed=k)
@@ -264,7 +265,8 @@ def individual_estimates(
             break
     modes, size = at.modes, lower.shape[0]
     good = modes.converged & np.isfinite(at.by_subject)
-    inverse = np.linalg.inv(np.where(good[:, None, None], modes.hessian, np.eye(size)))
+    inverse = inverse_each(np.where(good[:, None, None], modes.hessian, np.eye(size)))
+    good &= np.all(np.isfinite(inverse), axis=(1, 2))
     covariance = np.einsum("ij,bjk,lk->bil", lower, inverse, lower)
     covariance[~good] = np.nan
     labels = {"subject": np.asarray(likelihood.dataset.subjects)}

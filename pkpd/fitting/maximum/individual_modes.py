@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.mode_steps import COARSE, approach_modes, capped, corrected, shortened
 from pkpd.fitting.maximum.modes import Modes, better
+from pkpd.small_systems import solve_each
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -102,10 +103,11 @@ def _polished(
         if k > 0:
             hessian = corrected(hessian, step, gradient - last)
         last = gradient
-        step = -np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        step = -solve_each(hessian, gradient)
         decrement = -np.einsum("br,br->b", gradient, step)
         slow = (decrement > 0.3 * before) & (decrement > tolerance)
-        if not np.all(np.isfinite(value)) or np.any(slow | (decrement < 0)):
+        finite = np.isfinite(value) & np.isfinite(decrement)
+        if not np.all(finite) or np.any(slow | (decrement < 0)):
             return None, calls
         step = capped(step)
         if np.all(decrement < tolerance):

@@ -53,6 +53,7 @@ from pkpd.fitting.maximum.own_error import OwnErrorDensity
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.serial import SerialLikelihood
+from pkpd.small_systems import solve_each
 
 FloatArray = NDArray[np.floating[Any]]
 Method = Literal["fo", "foce", "focei", "laplace", "laplace-nointer"]
@@ -329,7 +330,7 @@ class MarginalLikelihood:
     def _moved_hessian(self, at: Evaluated, x: FloatArray) -> FloatArray:
         """Hessian of ``q`` at ``at``, with the unit of ``u`` changed to that at ``x``."""
         old, new = (self.free.cholesky(v, np) for v in (at.x, x))
-        ratio = np.linalg.solve(old, new)
+        ratio = solve_each(np.broadcast_to(old, (len(old), *old.shape)), new.T).T
         unit = np.eye(len(ratio))
         return unit + np.einsum("rp,brs,sq->bpq", ratio, at.modes.hessian - unit, ratio)
 
@@ -360,7 +361,9 @@ class MarginalLikelihood:
         """
         model, left, out = at.modes.hessian, pulled, np.zeros_like(at.x)
         for _ in range(_ROUNDS):
-            v = np.linalg.solve(model, left[..., None])[..., 0]
+            v = solve_each(model, left)
+            if not np.all(np.isfinite(v)):
+                return np.full_like(out, np.nan)  # a subject without a mode: no gradient
             if np.max(np.einsum("br,br->b", v, left), initial=0.0) < _LEFT:
                 break
             by_x, by_u = self._along(at.x, at.modes.u, v)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.modes import Modes
+from pkpd.small_systems import solve_each
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -61,8 +62,11 @@ def approach_modes(
         slope = np.where(good[:, None], gradient, 0.0)
         diagonal = np.einsum("brr->br", safe)
         damped = safe + (damping[:, None] * diagonal)[:, :, None] * np.eye(size)
-        step = capped(-np.linalg.solve(damped, slope[..., None])[..., 0])
-        decrement = -np.einsum("br,br->b", slope, step)
+        step = -solve_each(damped, slope)
+        # beside information that large the unit matrix is lost: more damping brings it back
+        singular = ~np.all(np.isfinite(step), axis=1)
+        step = capped(np.where(singular[:, None], 0.0, step))
+        decrement = np.where(singular, np.inf, -np.einsum("br,br->b", slope, step))
         active = (decrement > COARSE) & (damping < 1e6)
         active &= known is None or ~known.reached(u)
         if not active.any():
@@ -72,6 +76,7 @@ def approach_modes(
         calls += 2 * size + 1
         accept = active & (new_value <= value + 1e-12 * np.abs(value))
         accept |= active & ~np.isfinite(value) & np.isfinite(new_value)
+        accept &= ~singular
         u = np.where(accept[:, None], trial, u)
         value = np.where(accept, new_value, value)
         gradient = np.where(accept[:, None], new_gradient, gradient)

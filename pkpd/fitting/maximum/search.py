@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.small_systems import solve_each
+
 FloatArray = NDArray[np.floating[Any]]
 
 _SUFFICIENT = 1e-4  # share of the fall promised by the slope that a step must give (Armijo)
@@ -106,6 +108,11 @@ def minimise(
             report(k, point.value)
         free = _free(point.x, slope, bounds)
         step = _newton(model, slope, free)
+        if not np.all(np.isfinite(step)):
+            if fresh or not np.all(np.isfinite(slope)):
+                break
+            model, fresh = _positive(hessian), True
+            continue
         fall = -0.5 * float(slope @ step)
         if fall < tolerance:
             converged = True
@@ -134,7 +141,7 @@ def _free(x: FloatArray, slope: FloatArray, bounds: FloatArray) -> NDArray[np.bo
 
 def _newton(model: FloatArray, slope: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
     step = np.zeros_like(slope)
-    step[free] = -np.linalg.solve(model[np.ix_(free, free)], slope[free])
+    step[free] = -solve_each(model[np.ix_(free, free)], slope[free])
     return step
 
 
@@ -183,6 +190,7 @@ def _positive(matrix: FloatArray) -> FloatArray:
 
     Judged after scaling to a unit diagonal, so that units do not matter.
     """
+    matrix = np.where(np.isfinite(matrix), matrix, 0.0)
     scale = np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-8))
     curve, axes = np.linalg.eigh(matrix / np.outer(scale, scale))
     curve = np.maximum(np.abs(curve), 1e-3)

@@ -102,7 +102,10 @@ def uncertainty(
     hessian = 0.5 * (hessian + hessian.T)
     covariance = np.full((size, size), np.nan)
     part = np.ix_(used, used)
-    curve = np.linalg.eigvalsh(_scaled(hessian[part])) if used.any() else np.ones(1)
+    finite = bool(np.all(np.isfinite(hessian[part])) and np.all(np.isfinite(scores[:, used])))
+    curve = np.full(1, 1.0 if finite else -np.inf)
+    if finite and used.any():
+        curve = np.linalg.eigvalsh(_scaled(hessian[part]))
     positive, condition = bool(curve[0] > 1e-10), np.inf
     if positive and used.any():
         observed = 2.0 * np.linalg.inv(hessian[part])

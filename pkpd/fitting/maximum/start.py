@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pkpd.fitting.maximum.conditional import DIFFERENCE
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
+from pkpd.small_systems import cholesky_each, inverse_each, solve_each
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -97,9 +98,9 @@ class MixedModel:
         size = u.shape[1]
         f = density.predict_at(x, density.around(u))
         by_u = (f[1 : size + 1] - f[size + 1 :]).T / (2 * DIFFERENCE)
-        lower = np.linalg.cholesky(self._covariance(x))
+        lower = cholesky_each(self._covariance(x))
         # derivatives by u are C' times those by eta
-        z = np.linalg.solve(lower.T, by_u.T).T
+        z = by_u @ inverse_each(lower)
         columns = np.zeros((f.shape[1], len(self._located)))
         for k, i in enumerate(self._located):
             h = np.zeros_like(x)
@@ -152,8 +153,8 @@ class MixedModel:
         moved = np.zeros(len(self._located))
         eta, left = linear.eta, np.zeros_like(linear.zz)
         for _ in range(_EXPECTATIONS):
-            inverse = np.linalg.inv(omega)
-            left = np.linalg.inv(linear.zz + inverse)
+            inverse = inverse_each(omega)
+            left = inverse_each(linear.zz + inverse)
             pull = linear.zg - linear.eta @ inverse
             moved = self._fixed_step(linear, left, pull)
             behind = pull - np.einsum("bkr,k->br", linear.xz, moved)
@@ -163,8 +164,10 @@ class MixedModel:
         x[self._located] += moved
         x = self._with_covariance(x, omega)
         x = self._residual_step(x, linear, left)
-        lower = np.linalg.cholesky(self._covariance(x))
-        return x, np.linalg.solve(lower, eta.T).T
+        u = eta @ inverse_each(cholesky_each(self._covariance(x))).T
+        if np.all(np.isfinite(x)) and np.all(np.isfinite(u)):
+            return x, u
+        return at.x.copy(), at.modes.u  # a singular covariance: no step
 
     def _fixed_step(self, linear: Linearised, left: FloatArray, pull: FloatArray) -> FloatArray:
         if len(self._located) == 0:
@@ -175,7 +178,7 @@ class MixedModel:
         scale = np.sqrt(np.maximum(np.diag(matrix), 1e-12))
         # a ridge far below the information keeps parameters in place that the data do not inform
         scaled = matrix / np.outer(scale, scale) + 1e-8 * np.eye(len(scale))
-        step = np.linalg.solve(scaled, target / scale) / scale
+        step = solve_each(scaled, target / scale) / scale
         capped = self.longest[self._located]
         return step * min(1.0, float(np.min(capped / np.maximum(np.abs(step), 1e-300))))
 
@@ -216,7 +219,7 @@ class MixedModel:
             sd = np.sqrt(variance[at : at + len(block)])
             correlation = part / np.outer(sd, sd)
             np.fill_diagonal(correlation, 1.0 + 1e-9)
-            lower = np.linalg.cholesky(correlation)
+            lower = cholesky_each(correlation)
             for i in range(1, len(block)):
                 rest = 1.0
                 for j in range(i):
@@ -263,7 +266,8 @@ class MixedModel:
         out = np.zeros((n_parameters, n_parameters))
         if linear.eta.shape[1]:
             omega = self._covariance(x)
-            left = np.linalg.inv(linear.zz + np.linalg.inv(omega))
+            left = inverse_each(linear.zz + inverse_each(omega))
+            left = np.where(np.isfinite(left), left, 0.0)
             through = np.einsum("bkr,brs->bks", linear.xz, left)
             fixed = linear.xx - np.einsum("bks,bls->bkl", through, linear.xz)
             seen = linear.zz - linear.zz @ left @ linear.zz

@@ -51,6 +51,11 @@ class OwnErrorLikelihood(PopulationLikelihood):
         assert isinstance(self.predictor, OwnErrorPredictor)
         return self.predictor
 
+    @property
+    def normal(self) -> np.ndarray:
+        """Observations with a normal error, bool[M]."""
+        return self._own.normal
+
     @cached_property
     def _lines(self) -> tuple[tuple[str, ResidualError, np.ndarray], ...]:
         return ()

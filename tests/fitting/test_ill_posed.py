@@ -1,0 +1,89 @@
+"""Data that cannot tell a model's parameters: a fit says so, and never ends in a traceback."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pkpd
+from pkpd.errors import PkpdError
+from pkpd.models import PopulationModel, compartments, derived, fixed, parameter, residual
+
+DOSE, CL, V = 100.0, 3.0, 30.0
+
+
+def study(subjects, times, scatter, seed=0, size=1.0):
+    """Rows of one dose and concentrations that scatter by a share of themselves."""
+    rng, rows = np.random.default_rng(seed), []
+    for i in range(1, subjects + 1):
+        rows.append((i, 0.0, DOSE, 1, None))
+        for t in times:
+            exact = size * DOSE / V * np.exp(-CL / V * t)
+            rows.append((i, float(t), 0.0, 0, exact * (1 + scatter * rng.standard_normal())))
+    return pkpd.read_nonmem(pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "EVID", "DV"]))
+
+
+def model(error, *more):
+    """One compartment."""
+    first = (parameter("CL", 4.0, iiv=0.3), parameter("V", 20.0, iiv=0.2))
+    return PopulationModel(compartments(1), [*(more or first)], error)
+
+
+def alike(sigma):
+    """Clearance is a product of two parameters that nothing tells apart."""
+    return model(
+        residual.additive(sigma),
+        parameter("A", 3.0, iiv=0.3),
+        parameter("B", fixed(1.0), iiv=0.3),
+        derived("CL", lambda A, B: A * B),
+        parameter("V", 30.0),
+    )
+
+
+def said(made, data, method="focei"):
+    """What a fit says: its sentences, or the one by which it is refused; never a traceback."""
+    try:
+        fit = pkpd.fit(made, data, method=method, progress=False)
+    except PkpdError as error:
+        return None, str(error)
+    assert np.isfinite(fit.objective) or fit.messages
+    assert fit.converged or fit.messages
+    return fit, " ".join(fit.messages)
+
+
+@pytest.mark.parametrize("kind", ["proportional", "additive"])
+def test_data_without_error_have_no_maximum(kind):
+    # six subjects that are the model itself: the likelihood grows without end as sigma falls
+    fit, words = said(model(getattr(residual, kind)(0.1)), study(6, [1, 4, 8], 0.0))
+    assert not fit.converged
+    assert "sigma_concentration has run to zero" in words
+    assert "6 subjects with 18 observations cannot tell it" in words
+    assert "hardly changes" not in words
+
+
+def test_an_ordinary_error_has_not_run_to_zero():
+    fit, words = said(model(residual.proportional(0.1)), study(8, [1, 4, 8], 0.02))
+    assert fit.converged
+    assert "run to zero" not in words
+
+
+@pytest.mark.parametrize("sigma", [1e-9, 1e-3, 0.1])
+def test_effects_that_act_alike_are_no_crash(sigma):
+    # information of 1e18 along one direction: beside it the unit matrix is lost
+    _, words = said(alike(sigma), study(12, [0.5, 2, 6, 12], 0.2, seed=1))
+    assert words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_drawn_ill_posed_studies_end_in_a_fit_or_a_sentence(seed):
+    rng = np.random.default_rng(seed)
+    subjects = int(rng.choice([1, 1, 2, 3, 8]))
+    times = np.sort(rng.choice([0.5, 1, 4, 8, 24, 100, 400], int(rng.choice([1, 1, 2, 3])), False))
+    error = rng.choice([residual.proportional, residual.additive])(float(rng.choice([1e-6, 0.1])))
+    data = study(subjects, times, float(rng.choice([0.0, 0.0, 0.1])), seed, rng.choice([1.0, 0.0]))
+    made = rng.choice([model(error), alike(0.1)])
+    method = str(rng.choice(["focei", "focei", "laplace", "map"]))
+    fit, words = said(made, data, method)
+    assert fit is not None or words
