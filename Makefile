@@ -6,13 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: compare test newest bench trust fits evidence lint types cards contracts slow docs wheel release lock clean
+.PHONY: compare test portable newest bench trust fits evidence lint types cards contracts slow docs wheel release lock clean
 
 compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# The quick tests as other processors run them: other instructions, one thread and two; an hour.
+# Some of them: make portable ARGS="older -- tests/fitting"
+portable: $(VENV)/dev.stamp
+	$(BIN)/python .ci/portable.py $(ARGS)
 
 # The tests with the newest releases of everything, in build/newest; not the locked ones.
 newest:
@@ -41,8 +46,8 @@ evidence: $(VENV)/run.stamp
 # The longest come first, in this order, so that both workers end together.
 LONG := tests/docs tests/evidence tests/fitting
 slow: $(VENV)/dev.stamp
-	PKPD_COMPILE=quickly $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=20 $(LONG:%=--ignore=%) $(ARGS)
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=20 $(LONG) $(ARGS)
+	PKPD_COMPILE=quickly $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=60 $(LONG:%=--ignore=%) $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=60 $(LONG) $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -35,12 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
     The workers of a run, their child processes and later runs share it in pytest's own cache
     (``.pytest_cache``). The quick tests are compiled without optimisation, and slow ones where
-    ``PKPD_COMPILE=quickly`` says so; else programs are those of users. What the user has set is
-    left alone.
+    ``PKPD_COMPILE=quickly`` says so; else programs are those of users. Flags and a cache that the
+    user has set stay.
     """
     quickly = os.environ.get("PKPD_COMPILE") == "quickly"
     if quickly or config.getoption("markexpr") == "not slow":
-        os.environ.setdefault("XLA_FLAGS", QUICKLY_COMPILED)  # read when the first program is
+        flags = os.environ.get("XLA_FLAGS", "")  # read when the first program is compiled
+        if QUICKLY_COMPILED not in flags:  # a worker has them from its parent
+            os.environ["XLA_FLAGS"] = f"{QUICKLY_COMPILED} {flags}".strip()
     cache = getattr(config, "cache", None)
     if cache is None or jax.config.jax_compilation_cache_dir is not None:
         return
@@ -98,10 +100,22 @@ _left = 0
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs(request: pytest.FixtureRequest):
     """Let go of what modules have compiled: slow ones each, quick ones where memory asks for it."""
-    global _left
     yield
-    slow = request.config.getoption("markexpr") == "slow"
-    if slow or _resident() > max(MOST_BYTES, _left + MORE_BYTES):
+    _forget(always=request.config.getoption("markexpr") == "slow")
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs_within(request: pytest.FixtureRequest):
+    """Let go of them between the slow tests of a module, too: that of the documents has twenty."""
+    yield
+    if request.config.getoption("markexpr") == "slow":
+        _forget()
+
+
+def _forget(always: bool = False) -> None:
+    """Let go of all programs, always or where memory asks for it."""
+    global _left
+    if always or _resident() > max(MOST_BYTES, _left + MORE_BYTES):
         jax.clear_caches()
         gc.collect()
         _give_back()
