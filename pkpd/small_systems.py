@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
+Floats = NDArray[np.float64]
 
 
-def solve_each(matrices: FloatArray, right: FloatArray) -> FloatArray:
+def solve_each(matrices: FloatArray, right: FloatArray) -> Floats:
     """Solve ``A x = b`` for each matrix; NaN where it is singular.
 
     Parameters
@@ -38,7 +39,7 @@ def solve_each(matrices: FloatArray, right: FloatArray) -> FloatArray:
     return _each(np.linalg.solve, np.shape(columns), matrices, columns)[..., 0]
 
 
-def inverse_each(matrices: FloatArray) -> FloatArray:
+def inverse_each(matrices: FloatArray) -> Floats:
     """Invert each matrix ``[..., R, R]``; NaN where it is singular.
 
     Parameters
@@ -49,7 +50,7 @@ def inverse_each(matrices: FloatArray) -> FloatArray:
     return _each(np.linalg.inv, np.shape(matrices), matrices)
 
 
-def cholesky_each(matrices: FloatArray) -> FloatArray:
+def cholesky_each(matrices: FloatArray) -> Floats:
     """Lower Cholesky factor of each matrix; NaN where it is not positive definite.
 
     Parameters
@@ -60,7 +61,7 @@ def cholesky_each(matrices: FloatArray) -> FloatArray:
     return _each(np.linalg.cholesky, np.shape(matrices), matrices)
 
 
-def root_each(matrices: FloatArray) -> FloatArray:
+def root_each(matrices: FloatArray) -> Floats:
     """Return ``L`` with ``L L' = A`` of each covariance, singular ones included.
 
     The Cholesky factor where there is one; else the eigenvectors, scaled by the roots of their
@@ -79,7 +80,7 @@ def root_each(matrices: FloatArray) -> FloatArray:
     return out
 
 
-def _each(function: Callable[..., Any], shape: tuple[int, ...], *of: FloatArray) -> FloatArray:
+def _each(function: Callable[..., Any], shape: tuple[int, ...], *of: FloatArray) -> Floats:
     """Apply a function of NumPy to a batch, or matrix by matrix where it gives the batch up."""
     try:
         return np.asarray(function(*of), dtype=np.float64)
