@@ -174,7 +174,8 @@ class DrugCard:
     """A drug: names, routes, dosing unit, usual dose, and the cards used unless told otherwise.
 
     ``pk`` and ``effect`` are names of cards, or files (beside the drug's own), or empty; the molar
-    mass (g/mol) is there if they are. ``path`` is the card's file.
+    mass (g/mol) is there if they are. ``supportive`` drugs (growth factors, antiemetics, placebo)
+    are no treatment: no clock counts their doses. ``path`` is the card's file.
     """
 
     name: str
@@ -190,6 +191,7 @@ class DrugCard:
     leukaemia: LeukaemiaAction | None = None
     by_mouth: ByMouth | None = None
     holds: Holds | None = None
+    supportive: bool = False
     path: str = ""
     sha256: str = ""
 
@@ -238,6 +240,12 @@ def load_drug_card(name: str) -> DrugCard:
     return _shipped(str(find_card("drugs", drug_named(name))))
 
 
+def is_supportive(drug: str) -> bool:
+    """Whether a drug's shipped card says that it is no treatment; false without such a card."""
+    name = drug_names().get(drug.strip().casefold())
+    return name is not None and load_drug_card(name).supportive
+
+
 def read_drug_card(path: CardPath | str) -> DrugCard:
     """Read a drug card.
 
@@ -268,6 +276,7 @@ def read_drug_card(path: CardPath | str) -> DrugCard:
         leukaemia=_leukaemia(table, name, with_kinetics=bool(pk)),
         by_mouth=_by_mouth(table),
         holds=_holds(table),
+        supportive=table.boolean("supportive", False),
         path=str(path),
         sha256=card_hash(path),
         **_properties(table, needed=bool(pk)),

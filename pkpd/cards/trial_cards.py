@@ -175,8 +175,8 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     stem = Path(path.name).stem
     root.one_of("kind", ("trial",), default="trial")
     library = read_library(root).named(drugs.name)
-    for part in library.doses.values():
-        drugs.check(part)
+    doses = {name: drugs.checked(part) for name, part in library.doses.items()}
+    library = replace(library, doses=doses)
     horizon = root.integer("horizon_days", minimum=1, maximum=3660)
     notes = list(root.texts("assumptions", default=()))
     visit_days = _visit_days(root, horizon, notes)
@@ -319,8 +319,7 @@ def _changed(
             if "drug" in change:
                 drug = drugs.name(change, changed.values["drug"])
                 changed = replace(changed, values={**changed.values, "drug": drug})
-            drugs.check(changed)
-            doses[name] = changed
+            doses[name] = drugs.checked(changed)
         else:
             what = f"there is no dose or course {name!r} in this cohort"
             known = [*names, *sorted(used)]

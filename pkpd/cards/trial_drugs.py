@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
 from typing import NoReturn
@@ -81,8 +82,10 @@ class TrialDrugs:
             else 'correct the name, or name your own drug card, such as drug = "mine.toml"',
         )
 
-    def check(self, part: Part) -> None:
+    def checked(self, part: Part) -> Part:
         """Refuse a route that a drug's card does not have, and an amount far above the usual.
+
+        Returns the dose with what its drug's card says of it: whether the drug is supportive.
 
         Raises
         ------
@@ -91,7 +94,7 @@ class TrialDrugs:
         """
         drug = part.values["drug"]
         if drug in self.others and drug not in self.own:
-            return
+            return replace(part, values={**part.values, "supportive": False})
         card = self.card(drug)
         route = part.values.get("route")
         if route is not None and route not in card.routes:
@@ -108,6 +111,7 @@ class TrialDrugs:
                 what,
                 remedy="correct number or unit, or write unusual_dose = true if it is meant",
             )
+        return replace(part, values={**part.values, "supportive": card.supportive})
 
     def _two_cards(self, table: Table, drug: str) -> None:
         table.refuse(

@@ -17,6 +17,7 @@ from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import (
     Recovery,
     RecoveryDefinition,
+    RecoveryStatus,
     days_below,
     nadir,
     recovery_after,
@@ -145,14 +146,14 @@ class CohortLook:
     def __call__(self, course: Course) -> LaneEndpoints:
         """Compute all endpoints of a course."""
         rule, clock = self.rules[0], clock_of(self.plan, self.rules[0].clock)
-        start, search = clock_days(course, clock)
+        start, search, until = clock_days(course, clock)
         defined = recovery_definition(rule)
         values: dict[Key, Floats] = {}
         recovered_on: dict[tuple[str, float], Floats] = {}
         found: dict[str, Found] = {}
         for line in THRESHOLDS:
             values |= self._counts(course, line, clock, start)
-            seen, lasting = self._recovery(course, line, start, search, defined)
+            seen, lasting = self._recovery(course, line, start, search, until, defined)
             found[line] = seen
             for name, recovery in (("recovery_day", seen[0]), ("sustained_recovery_day", lasting)):
                 days = recovery_days(recovery)
@@ -160,7 +161,11 @@ class CohortLook:
                     values[name, line, f">= {threshold:g}"] = days[k]
                     if name == "recovery_day":
                         recovered_on[line, threshold] = days[k] + start
-            values |= self._on_visits(course, line, start, search)
+            further = clock.course < len(self.plan.cycles) - 1 or self.plan.cycles[clock.course] > 1
+            for name, share in _otherwise(seen, start, until, bool(further)).items():
+                for k, threshold in enumerate(THRESHOLDS[line]):
+                    values[name, line, f">= {threshold:g}"] = share[k]
+            values |= self._on_visits(course, line, start, search, until)
         alive = np.arange(course.days)[None, :] < course.mornings_alive[:, None]
         values["platelet_transfusions", "platelets", ""] = (
             (course.transfused & alive).sum(axis=1).astype(float)
@@ -174,6 +179,7 @@ class CohortLook:
             no_leukaemia=rule.no_leukaemia,
             start=start,
             search=search,
+            until=until,
             found=found,
         )
         dlt, reasons = {}, {}
@@ -184,14 +190,14 @@ class CohortLook:
             if cell is not None:
                 status = grid.status[cell]
             else:
-                begin, last = clock_days(course, clock_of(self.plan, one.clock))
+                begin, last, stop = clock_days(course, clock_of(self.plan, one.clock))
                 status = evaluate_rule(
-                    one, course, resolution=RESOLUTION, start=begin, search=last
+                    one, course, resolution=RESOLUTION, start=begin, search=last, until=stop
                 ).status
             reasons[one.clock] = status
             dlt[one.clock] = np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
         if rule.can_be_simulated:
-            values |= self._rule_otherwise(course, rule, start, search)
+            values |= self._rule_otherwise(course, rule, start, search, until)
         values |= delivery(course, self.plan)
         state = split(course, split_thresholds(rule), untransfused_days=defined.untransfused_days)
         for day in split_days(course.days):
@@ -225,18 +231,24 @@ class CohortLook:
         return values
 
     def _recovery(
-        self, course: Course, line: str, start: Floats, search: Floats, defined: RecoveryDefinition
+        self,
+        course: Course,
+        line: str,
+        start: Floats,
+        search: Floats,
+        until: Floats,
+        defined: RecoveryDefinition,
     ) -> tuple[Found, Recovery]:
         """Recovery as the rule means it, and one that lasts, at all thresholds of a line."""
         thresholds = THRESHOLDS[line]
         seen = recovery_after(
             course, line, thresholds, resolution=RESOLUTION, definition=defined, start=start,
-            search=search,
+            search=search, until=until,
         )  # fmt: skip
         lasting = RecoveryDefinition(SUSTAINED_DAYS, defined.untransfused_days, defined.consecutive)
         lasts, _, _ = recovery_after(
             course, line, thresholds, resolution=RESOLUTION, definition=lasting, start=start,
-            search=search,
+            search=search, until=until,
         )  # fmt: skip
         return seen, lasts
 
@@ -245,18 +257,18 @@ class CohortLook:
         return Visits(tuple(d - 1.0 for d in self.visit_days if d - 1 <= last))
 
     def _on_visits(
-        self, course: Course, line: str, start: Floats, search: Floats
+        self, course: Course, line: str, start: Floats, search: Floats, until: Floats
     ) -> dict[Key, Floats]:
         lowest = THRESHOLDS[line][0]
         defined = recovery_definition(self.rules[0])
         recovery, _, _ = recovery_after(
             course, line, lowest, resolution=self._visits(course), definition=defined, start=start,
-            search=search,
+            search=search, until=until,
         )  # fmt: skip
         return {("recovery_day_on_visits", line, f">= {lowest:g}"): recovery_days(recovery)[0]}
 
     def _rule_otherwise(
-        self, course: Course, rule: DLTRule, start: Floats, search: Floats
+        self, course: Course, rule: DLTRule, start: Floats, search: Floats, until: Floats
     ) -> dict[Key, Floats]:
         """Verdict of the rule as visits see it, and where a marrow without drug breaks it."""
         values: dict[Key, Floats] = {}
@@ -265,10 +277,25 @@ class CohortLook:
             join = np.all if rule.join == "all" else np.any
             values["dlt_at_any_dose", "", rule.name] = join(low, axis=0).astype(float)
         on_visits = evaluate_rule(
-            rule, course, resolution=self._visits(course), start=start, search=search
+            rule, course, resolution=self._visits(course), start=start, search=search, until=until
         )
         values["dlt_on_visits", "", rule.name] = on_visits.outcome
         return values
+
+
+def _otherwise(found: Found, start: Floats, until: Floats, further: bool) -> dict[str, Floats]:
+    """Who was back before the last dose, and who not before the next cycle, ``[H, L]``: 1, 0.
+
+    The latter only where a further cycle is planned.
+    """
+    recovery, need, _ = found
+    ever = ~np.isnan(start)
+    before = recovery.status == RecoveryStatus.BACK_BEFORE
+    found_low = np.isfinite(need) & np.isinf(recovery_days(recovery))
+    shares = {"back_before_last_dose": before}
+    if further:
+        shares["not_before_next_cycle"] = found_low & np.isfinite(until)
+    return {name: np.where(ever, share, np.nan) for name, share in shares.items()}
 
 
 def count_on(course: Course, line: str, day: Floats) -> Floats:

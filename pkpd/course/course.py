@@ -82,8 +82,9 @@ class Course:
         the protocol's number is the relative dose intensity.
     cycles_started : int[L, C], optional
         Cycles of each course that began.
-    second_cycle_day : int[L], optional
-        Protocol day on which the second cycle of any course began; beyond the horizon if none did.
+    next_cycle_day : int[L, C], optional
+        Protocol day on which the cycle after the first one of each course began, of the same course
+        or a later one; beyond the horizon if none did.
     amount : float[L, D, S], optional
         Amounts given in each slot of the dosing plan, in the slot's unit.
     set_point : dict of float[L], optional
@@ -110,7 +111,7 @@ class Course:
     doses_given: NDArray[np.int64] | None = None
     full_doses: Floats | None = None
     cycles_started: NDArray[np.int64] | None = None
-    second_cycle_day: NDArray[np.int64] | None = None
+    next_cycle_day: NDArray[np.int64] | None = None
     amount: Floats | None = None
     set_point: Mapping[str, Floats] = field(default_factory=dict)
     draws: NDArray[np.int64] | None = None

@@ -1,13 +1,16 @@
-"""From where a rule counts its days, and from where it looks for recovery."""
+"""From where a rule counts its days, and from where and until when it looks for recovery."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.cards.drug_cards import is_supportive
 from pkpd.course.course import Course
+from pkpd.errors import PkpdError, sentence
 from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule
 
@@ -19,24 +22,76 @@ class Clock:
     """Where a rule's days start, and from where recovery is looked for.
 
     ``course`` is an index into the plan's courses; ``first_dose_day`` and ``last_dose_day`` count
-    from the course's first day (0): the first dosing day, and the last of the first cycle.
+    from the course's first day (0): the first dosing day, and the last of the first cycle;
+    ``first_doses`` has the first dosing day of each course of the plan.
     """
 
     name: str
     course: int
     first_dose_day: int
     last_dose_day: int
+    first_doses: tuple[int, ...] = ()
+
+
+class ClockDays(NamedTuple):
+    """Days of each lane's clock since the first morning, ``[L]`` each.
+
+    Attributes
+    ----------
+    start
+        First dose of the course.
+    search
+        Last dose of its first cycle: recovery is looked for from here.
+    until
+        First dose of the next cycle, of this course or a later one, where the search ends; infinite
+        without one within the horizon.
+    """
+
+    start: Floats
+    search: Floats
+    until: Floats
 
 
 def clock_of(plan: DosingPlan, name: str) -> Clock:
-    """Clock of a rule: ``first_dose``, or the name of a course."""
+    """Clock of a rule: ``first_dose``, or the name of a course.
+
+    Doses of supportive drugs (growth factors, placebo: their cards say so) are not counted.
+
+    Raises
+    ------
+    PkpdError
+        If the course has no dose that counts.
+    """
     course = 0 if name == "first_dose" else plan.course_names.index(name)
-    dosed = np.flatnonzero(plan.amount[course].sum(axis=1) > 0)
-    return Clock(name, course, int(dosed[0]), int(dosed[-1]))
+    given = _treated(plan)
+    dosed = np.flatnonzero(given[course])
+    if not dosed.size:
+        drugs = sorted({slot.drug for slot in plan.slots})
+        raise PkpdError(
+            sentence(
+                where=f"course {plan.course_names[course]}",
+                what=f"no dose that a clock counts: {', '.join(drugs) or 'no drug'} only",
+                remedy="give a dose of a drug that is treatment, or leave supportive = true out "
+                "of the card of yours",
+            )
+        )
+    first = tuple(int(np.argmax(of)) for of in given)
+    return Clock(name, course, int(dosed[0]), int(dosed[-1]), first)
 
 
-def clock_days(course: Course, clock: Clock) -> tuple[Floats, Floats]:
-    """Start of each lane's clock and its last dose, days since the first morning, ``[L]`` each.
+def has_treatment(plan: DosingPlan) -> bool:
+    """Whether the first course has a dose that a clock counts."""
+    return bool(_treated(plan)[0].any())
+
+
+def _treated(plan: DosingPlan) -> NDArray[np.bool_]:
+    """Days of the cycles with a dose that a clock counts, ``[C, D]``."""
+    counts = [not (slot.supportive or is_supportive(slot.drug)) for slot in plan.slots]
+    return np.any(plan.amount[:, :, counts] > 0, axis=2)
+
+
+def clock_days(course: Course, clock: Clock) -> ClockDays:
+    """Where each lane's clock starts, and between which days its recovery is looked for.
 
     NaN where the course never began while the lane was alive and followed.
     """
@@ -45,7 +100,20 @@ def clock_days(course: Course, clock: Clock) -> tuple[Floats, Floats]:
     never = (first < 0.0) | (start >= np.minimum(course.death_day, course.days))
     start = np.where(never, np.nan, start)
     last = np.minimum(first + clock.last_dose_day, course.days - 1.0)
-    return start, np.where(never, np.nan, last)
+    return ClockDays(
+        start, np.where(never, np.nan, last), np.where(never, np.nan, _next_dose(course, clock))
+    )
+
+
+def _next_dose(course: Course, clock: Clock) -> Floats:
+    """First dose of the cycle after the clock's, days since the first morning, ``[L]``."""
+    if course.next_cycle_day is None:
+        return np.full(course.lanes, np.inf)
+    day = course.next_cycle_day[:, clock.course].astype(np.float64) - 1.0
+    of = np.full(course.lanes, clock.first_dose_day)
+    for other in range(clock.course + 1, len(clock.first_doses)):
+        of[course.first_day[:, other] - 1.0 == day] = clock.first_doses[other]
+    return np.where(day < course.days, day + of, np.inf)
 
 
 def treatment_runs(plan: DosingPlan, rule: DLTRule) -> bool:
@@ -56,11 +124,11 @@ def treatment_runs(plan: DosingPlan, rule: DLTRule) -> bool:
     if rule.by_day is None:
         return False
     clock = clock_of(plan, rule.clock)
-    first = int(plan.planned_start[clock.course])
+    first, given = int(plan.planned_start[clock.course]), _treated(plan)
     for course, start in enumerate(plan.planned_start):
         for cycle in range(int(plan.cycles[course])):
             begin = int(start) + cycle * int(plan.cycle_days[course])
-            for day in np.flatnonzero(plan.amount[course].sum(axis=1) > 0):
+            for day in np.flatnonzero(given[course]):
                 since = begin + int(day) - first
                 if clock.last_dose_day < since < clock.first_dose_day + rule.by_day:
                     return True

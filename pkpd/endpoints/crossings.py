@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 
 RECOVERED, NEVER_BELOW, CENSORED, NOT_EVALUABLE = 0, 1, 2, 3
+NEXT_CYCLE, BACK_BEFORE = 4, 5  # where several cycles are told apart: `pkpd.endpoints.recovery`
 
 # rows of the kernel's table of times
 (

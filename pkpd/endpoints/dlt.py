@@ -183,6 +183,7 @@ def evaluate_rule(
     resolution: Resolution = "morning",
     start: ArrayLike | None = None,
     search: ArrayLike | None = None,
+    until: ArrayLike | None = None,
 ) -> DLTOutcome:
     """Apply a rule to every lane.
 
@@ -201,6 +202,9 @@ def evaluate_rule(
     search : float or float[L], optional
         From when recovery is looked for, usually the last dose: a count that rises before later
         doses has not recovered from them. The clock's start when omitted.
+    until : float or float[L], optional
+        First dose of the next cycle. Who is back before it is judged by that, whatever the next
+        cycle does; who is not is followed further, under its treatment. Infinite when omitted.
 
     Returns
     -------
@@ -217,9 +221,11 @@ def evaluate_rule(
     check_resolution(resolution)
     begin = _start(rule, course, start)
     look = _search(course, begin, search)
+    stop = _until(course, until)
     defined = recovery_definition(rule)
     judged = [
-        judge(rule, k, course, begin, look, resolution, defined) for k in range(len(rule.criteria))
+        judge(rule, k, course, begin, look, stop, resolution, defined)
+        for k in range(len(rule.criteria))
     ]
     failed = np.stack([verdict.failed for verdict in judged])
     status = _join(failed, np.stack([v.undetermined for v in judged]), rule.join)
@@ -257,6 +263,7 @@ def sensitivity(
     no_leukaemia: bool = True,
     start: ArrayLike = 0.0,
     search: ArrayLike | None = None,
+    until: ArrayLike | None = None,
     found: Found | None = None,
 ) -> DLTSensitivity:
     """Judge "not recovered by day" over a grid of thresholds and days, in one pass per line.
@@ -289,7 +296,7 @@ def sensitivity(
         else:
             of_line, need_day, end_day = recovery_after(
                 course, line, thresholds[line], resolution=resolution, definition=definition,
-                start=begin, search=look,
+                start=begin, search=look, until=until,
             )  # fmt: skip
         unusable |= np.any(of_line.status == NOT_EVALUABLE, axis=0)
         # [H, 1, L] against days [K, 1] -> [H, K, L], then one axis per line
@@ -378,6 +385,13 @@ def _search(course: Course, start: Floats, search: ArrayLike | None) -> Floats:
         return start
     look = np.broadcast_to(np.asarray(search, dtype=np.float64), start.shape)
     return np.where(np.isnan(start), np.nan, np.clip(look, start, course.days - 1.0))
+
+
+def _until(course: Course, until: ArrayLike | None) -> Floats:
+    stop = np.full(course.lanes, np.inf)
+    if until is not None:
+        stop[:] = until
+    return np.where(np.isnan(stop), np.inf, stop)
 
 
 def _join(

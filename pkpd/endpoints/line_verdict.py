@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.course.course import Course
-from pkpd.endpoints.crossings import CENSORED, NEVER_BELOW, RECOVERED
+from pkpd.endpoints.crossings import BACK_BEFORE, CENSORED, NEVER_BELOW, NEXT_CYCLE, RECOVERED
 from pkpd.endpoints.recovery import RecoveryDefinition, line_outcomes, recovery_after
 from pkpd.endpoints.resolution import Resolution
 from pkpd.endpoints.results import Recovery
@@ -68,9 +68,11 @@ def not_recovered(
     in_need = need_day <= by_day
     too_short = end_day < by_day
     censored = recovery.status == CENSORED
-    late = (recovery.status == RECOVERED) & (recovery.day > by_day)
+    back = (recovery.status == RECOVERED) | (recovery.status == NEXT_CYCLE)
+    late = back & (recovery.day > by_day)
+    never = (recovery.status == NEVER_BELOW) | (recovery.status == BACK_BEFORE)
     undetermined = (censored & in_need & (too_short | (recovery.pending_day <= by_day))) | (
-        (recovery.status == NEVER_BELOW) & too_short
+        never & too_short
     )
     return in_need & (late | (censored & ~undetermined)), undetermined
 
@@ -81,6 +83,7 @@ def judge(
     course: Course,
     start: Floats,
     search: Floats,
+    until: Floats,
     resolution: Resolution,
     definition: RecoveryDefinition,
 ) -> LineVerdict:
@@ -98,6 +101,8 @@ def judge(
         Start of the rule's clock, days since the first morning; NaN for a lane without one.
     search : float[L]
         From when recovery is looked for (`recovery_after`).
+    until : float[L]
+        First dose of the next cycle; falls after it are of that cycle. Infinite without one.
     resolution
         With which counts.
     definition
@@ -107,7 +112,7 @@ def judge(
     line, by_day = criterion.line, look_day(rule)
     found, need_day, end_day = recovery_after(
         course, line, criterion.at_least, resolution=resolution, definition=definition,
-        start=start, search=search,
+        start=start, search=search, until=until,
     )  # fmt: skip
     recovery = _first_row(found)
     if rule.kind == "not_recovered":
@@ -116,7 +121,7 @@ def judge(
         limit = rule.nadir_below[which]
         fell_below = line_outcomes(course, line, limit, resolution=resolution, start=start)
         fall_day = fell_below.first_below_day[0]
-        fell = fall_day <= by_day
+        fell = (fall_day <= by_day) & (fall_day <= until - start)
         # the second look starts at the fall; its days are moved back to the rule's clock
         shift = np.where(fell, fall_day, np.nan)
         after = line_outcomes(

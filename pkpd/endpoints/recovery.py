@@ -24,7 +24,10 @@ Death
     Counts after the morning of the day of death do not exist: a lane that is low then is never
     recovered.
 Status
-    ``never_below``: time 0. ``censored``: time is that of the last count; the lane is kept, and
+    ``never_below``: time 0. ``back_before``: below in the cycle, but not after its last dose; time
+    0. ``next_cycle``: low after the last dose and not back by the first dose of the next cycle;
+    time is when the count was back under its treatment. ``censored``: time is that of the last
+    count; the lane is kept, and
     ``pending_day`` holds the earliest day not yet refuted. ``not_evaluable``: no clock, a clock at
     or after the horizon, or a count that is not finite; times are NaN and the lane is kept.
 """
@@ -37,7 +40,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pkpd.course.course import Course
-from pkpd.endpoints.crossings import CENSORED, NEVER_BELOW
+from pkpd.endpoints.crossings import (
+    BACK_BEFORE,
+    CENSORED,
+    NEVER_BELOW,
+    NEXT_CYCLE,
+    NOT_EVALUABLE,
+    RECOVERED,
+)
 from pkpd.endpoints.curve import curve_outcomes
 from pkpd.endpoints.observed import observed_outcomes
 from pkpd.endpoints.resolution import Resolution, Visits, check_resolution, curve_of, observations
@@ -227,16 +237,22 @@ def recovery_after(
     definition: RecoveryDefinition = ANY_TIME,
     start: ArrayLike = 0.0,
     search: ArrayLike | None = None,
+    until: ArrayLike | None = None,
 ) -> tuple[Recovery, Floats, Floats]:
-    """Recovery looked for from ``search`` on, in days since ``start``.
+    """Recovery looked for from ``search`` to ``until``, in days since ``start``.
 
     A count that crosses its threshold upwards while treatment is still to come has not recovered
-    from it, so protocols look after the last dose; the clock runs from the first.
+    from it, so protocols look after the last dose; the clock runs from the first. The first dose of
+    the next cycle ends the search: a fall after it is of that cycle. A count that is low then and
+    rises later did so ``next_cycle``; one that has been back until then is taken as back.
 
     Parameters
     ----------
     search : float or float[L], optional
         Days since the first morning; `start` if omitted.
+    until : float or float[L], optional
+        First dose of the next cycle, days since the first morning; NaN or infinite where there is
+        none.
 
     Other parameters as in `line_outcomes`.
 
@@ -245,7 +261,8 @@ def recovery_after(
     Recovery
         Fields [H, L].
     need_day : float[H, L]
-        First day below (or transfused) from ``search`` on; infinite when never.
+        First day below (or transfused) from ``search`` on, and before ``until``; infinite when
+        never.
     end_day : float[L]
         Day of the last count.
     """
@@ -256,15 +273,54 @@ def recovery_after(
         course, line, thresholds, resolution=resolution, definition=definition, start=look
     )
     shift = look - begin
-    of_line = found.sustained
-    day = np.where(of_line.status == NEVER_BELOW, 0.0, of_line.day + shift)
-    recovery = Recovery(day, of_line.status, of_line.pending_day + shift)
-    return recovery, found.first_need_day + shift, found.horizon_day + shift
+    of_line, need = found.sustained, found.first_need_day
+    stop = np.full(course.lanes, np.inf)
+    if until is not None:
+        stop[:] = until
+    # the dead have no next cycle, and one after the last morning is none
+    stop[~(stop <= np.minimum(course.days - 1.0, course.death_day - 1.0))] = np.inf
+    if np.isfinite(stop).any():
+        within = line_outcomes(
+            course, line, thresholds, resolution=resolution, definition=definition, start=look,
+            end=stop,
+        )  # fmt: skip
+        of_line = _until_next(within.sustained, of_line, stop - look)
+        need = within.first_need_day
+    never = of_line.status == NEVER_BELOW
+    status = of_line.status
+    if search is not None and never.any() and not np.array_equal(look, begin, equal_nan=True):
+        before = line_outcomes(
+            course, line, thresholds, resolution=resolution, definition=definition, start=begin,
+            end=look,
+        )  # fmt: skip
+        low = np.isfinite(before.first_need_day)
+        status = np.where(never & low, BACK_BEFORE, status).astype(np.int8)
+    day = np.where(never, 0.0, of_line.day + shift)
+    recovery = Recovery(day, status, of_line.pending_day + shift)
+    return recovery, need + shift, found.horizon_day + shift
+
+
+def _until_next(within: Recovery, after: Recovery, stop: Floats) -> Recovery:
+    """Join what is seen before the next cycle, on day ``stop``, with what is seen to the end."""
+    ends = np.isfinite(stop)
+    # a run at the threshold that lasts to the next cycle is a recovery, if a short one
+    lasted = ends & (within.status == CENSORED) & np.isfinite(within.pending_day)
+    late = ends & (within.status == CENSORED) & ~lasted
+    risen = np.where(after.status == RECOVERED, NEXT_CYCLE, after.status)
+    status = np.where(lasted, RECOVERED, np.where(late, risen, within.status))
+    status = np.where(after.status == NOT_EVALUABLE, NOT_EVALUABLE, status)
+    day = np.where(lasted, within.pending_day, np.where(late, after.day, within.day))
+    pending = np.where(late, after.pending_day, np.where(lasted, np.inf, within.pending_day))
+    return Recovery(day, status.astype(np.int8), pending)
 
 
 def recovery_days(recovery: Recovery) -> Floats:
-    """Days of recovery: 0 if never low, infinite if it was not seen, NaN if not evaluable."""
-    return np.where(recovery.status == CENSORED, np.inf, recovery.day)
+    """Days of recovery; what was not seen in its cycle is infinite.
+
+    0 if never low after the last dose (and if back before it), NaN if not evaluable.
+    """
+    unseen = (recovery.status == CENSORED) | (recovery.status == NEXT_CYCLE)
+    return np.where(unseen, np.inf, recovery.day)
 
 
 def nadir(

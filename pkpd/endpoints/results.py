@@ -20,6 +20,8 @@ class RecoveryStatus(IntEnum):
     NEVER_BELOW = crossings.NEVER_BELOW
     CENSORED = crossings.CENSORED
     NOT_EVALUABLE = crossings.NOT_EVALUABLE
+    NEXT_CYCLE = crossings.NEXT_CYCLE
+    BACK_BEFORE = crossings.BACK_BEFORE
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Recovery:
     Attributes
     ----------
     day : float[...]
-        Days since the clock started; 0 when never below, the horizon when censored, NaN when not
-        evaluable.
+        Days since the clock started; 0 when never below (or back before), the horizon when
+        censored, NaN when not evaluable.
     status : int8[...]
         ``RecoveryStatus``.
     pending_day : float[...]

@@ -14,7 +14,7 @@ from pkpd.cards import load_grades, load_rule
 from pkpd.cards.usual_doses import check_regimen
 from pkpd.course.course import Course
 from pkpd.course.transfusion import TransfusionPolicy
-from pkpd.endpoints.clock import clock_days, clock_of
+from pkpd.endpoints.clock import ClockDays, clock_days, clock_of, has_treatment
 from pkpd.endpoints.curve import log_count_at
 from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
@@ -89,8 +89,9 @@ def simulate(
         in percent and ``death_day`` (draw, patient), infinite for those alive; without, ``amount``
         (draw, patient, day, slot) in the unit of the coordinate ``unit`` (slot).
         Outcomes, read in mornings: ``nadir`` and ``worst_grade`` (CTCAE v5) by line,
-        ``recovery_day`` by criterion, in days since the start of day 1 (0: never below; infinite:
-        not recovered by the last day), and ``dlt`` (1, 0, NaN where it cannot be judged).
+        ``recovery_day`` by criterion, in days since the start of day 1, looked for from the last
+        dose of the first cycle to the first of the next (0: not low then; infinite: not recovered
+        before the next cycle or the last day), and ``dlt`` (1, 0, NaN where it cannot be judged).
         Counts of the dead go on as if they lived; outcomes do not. The attribute ``simulated``
         says which model answered, ``because`` why it is the one without leukaemia if nobody
         named one.
@@ -191,13 +192,15 @@ class _Gather:
         self.lines = lines
         worst, recovered = [], []
         defined = recovery_definition(self.rule)
+        clock = self._clock(course)
         for line, thresholds in _thresholds(self.ensemble.lines).items():
             lowest = found["nadir"][:, lines.index(line)]
             before = course.laboratory(line)[:, 0]
             worst.append(grade(self.grades, line, lowest, baseline=before))
             seen, _, _ = recovery_after(
-                course, line, thresholds, resolution="morning", definition=defined
-            )
+                course, line, thresholds, resolution="morning", definition=defined,
+                search=clock.search, until=clock.until,
+            )  # fmt: skip
             recovered += list(recovery_days(seen))
         if worst:
             found["worst_grade"] = np.stack(worst, axis=1)
@@ -209,11 +212,19 @@ class _Gather:
         if course.amount is not None:
             found["amount"] = course.amount
         if self.rule is not None:
-            begin, last = clock_days(course, clock_of(self.treated.plan, self.rule.clock))
             found["dlt"] = evaluate_rule(
-                self.rule, course, resolution="morning", start=begin, search=last
-            ).outcome
+                self.rule, course, resolution="morning", start=clock.start, search=clock.search,
+                until=clock.until,
+            ).outcome  # fmt: skip
         return draws, found
+
+    def _clock(self, course: Course) -> ClockDays:
+        """Days of the rule's clock, or of that from the first dose; the start without treatment."""
+        plan = self.treated.plan
+        if self.rule is None and not has_treatment(plan):
+            start = np.zeros(course.lanes)
+            return ClockDays(start, start, np.full(course.lanes, np.inf))
+        return clock_days(course, clock_of(plan, self.rule.clock if self.rule else "first_dose"))
 
     def _counts(self, course: Course, line: str) -> Floats:
         if self.of_mornings:

@@ -219,13 +219,13 @@ def _look(item: Ready, number: int, pool: Executor) -> _Look:
     found = item.reader(look)(course)
     shape = (ensemble.draws, ensemble.patients)
     values = {k: v for k, v in found.values.items() if k[0] in SHOWN and k[0] != "recovery_day"}
-    start, search = clock_days(course, clock_of(treated.plan, rule.clock))
+    start, search, until = clock_days(course, clock_of(treated.plan, rule.clock))
     recovered: dict[str, Floats] = {}
     every = np.arange(trial.horizon_days, dtype=float)
     for line, threshold in split_thresholds(rule).items():
         seen, _, _ = recovery_after(
             course, line, threshold, resolution=RESOLUTION, definition=recovery_definition(rule),
-            start=start, search=search,
+            start=start, search=search, until=until,
         )  # fmt: skip
         days = recovery_days(seen)[0]
         values["recovery_day", line, f">= {threshold:g}"] = days

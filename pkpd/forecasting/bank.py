@@ -295,20 +295,20 @@ class _Reader:
     def __call__(self, index: Indices, course: Course) -> tuple[Indices, dict[str, Any]]:
         _, found = _counts(index, course)
         asked = self.asked
-        _, last = clock_days(course, self.clock)
+        _, last, until = clock_days(course, self.clock)
         last = np.nan_to_num(last)  # the dead and the untreated are looked at from the start
         both = np.zeros(course.lanes)
         for line, levels in self._levels(course).items():
-            for level, days in self._recovered(course, line, levels, last).items():
+            for level, days in self._recovered(course, line, levels, last, until).items():
                 found[f"recovery {criterion(line, level)}"] = days
                 if (asked.back or {}).get(line) == level:
                     both = np.maximum(both, days)
         if len(asked.back or {}) > 1:
             found[f"recovery {BOTH}"] = both
         if asked.rule is not None and self.rule_clock is not None:
-            begin, search = clock_days(course, self.rule_clock)
+            begin, search, stop = clock_days(course, self.rule_clock)
             found["dlt"] = evaluate_rule(
-                asked.rule, course, resolution="morning", start=begin, search=search
+                asked.rule, course, resolution="morning", start=begin, search=search, until=stop
             ).outcome
         if asked.response is not None and course.marrow_blasts is not None:
             code, _, self.codes = best_response(course, asked.response)
@@ -318,7 +318,7 @@ class _Reader:
         return index, found
 
     def _recovered(
-        self, course: Course, line: str, levels: Sequence[Level], last: Floats
+        self, course: Course, line: str, levels: Sequence[Level], last: Floats, until: Floats
     ) -> dict[Level, Floats]:
         """Days of recovery of one line to each level, looked for from the last dose on."""
         found: dict[Level, Floats] = {}
@@ -329,7 +329,7 @@ class _Reader:
         for of, names, at_least in parts:
             seen, _, _ = recovery_after(
                 of, line, at_least, resolution="continuous", definition=self.definition,
-                start=0.0, search=last,
+                start=0.0, search=last, until=until,
             )  # fmt: skip
             every = recovery_days(seen)
             # a clock that starts after the last morning has seen nothing

@@ -211,9 +211,9 @@ class ArmOutcomes:
     @cached_property
     def worst_grade_cycle1(self) -> Mapping[Line, NDArray[np.int8]]:
         """CTCAE grade 0-4 of each line in the first cycle, while alive."""
-        second = self.course.second_cycle_day
+        second = self.course.next_cycle_day
         assert second is not None
-        last = np.maximum(second - 2.0, 0.0)
+        last = np.maximum(second[:, 0] - 2.0, 0.0)
         return {
             line: grade(_grades("ctcae_v5"), line, nadir(self.course, line, end=last)[0])
             for line in GRADED

@@ -213,6 +213,8 @@ _NAMED = {
     "count_at_clock": "{line} on {rule} day 1",
     "sustained_recovery_day": "{line} {rule} for 7 days",
     "recovery_day_on_visits": "{line} {rule} on visits",
+    "back_before_last_dose": "{line} {rule}, low, and back before the last dose",
+    "not_before_next_cycle": "{line} {rule}, low, and not back before the next cycle",
     "days_below": "{line} {rule}, time",
     "platelet_transfusions": "platelet transfusions",
     "dlt_on_visits": "DLT as visits see it",
@@ -234,6 +236,8 @@ def is_headline(row: EndpointRow) -> bool:
     """Whether a row belongs in a table for reading, or was published without a prediction."""
     if row.endpoint == "recovery_day":
         return row.rule != ">= 25"
+    if row.endpoint in ("back_before_last_dose", "not_before_next_cycle"):
+        return row.estimate >= 0.005 and row.rule != ">= 25"
     return row.endpoint in HEADLINES or row.rule == "published only"
 
 

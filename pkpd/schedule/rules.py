@@ -102,6 +102,9 @@ class DoseRule:
     unusual_dose
         Whether the amount is meant although it is far above the usual one of the drug's card
         (`pkpd.cards.usual_doses`). No part of comparisons either.
+    supportive
+        Whether a card of one's own says that the drug is no treatment; shipped cards are asked by
+        the drug's name.
     """
 
     drug: str
@@ -117,6 +120,7 @@ class DoseRule:
     status: str = field(default="assumed", compare=False)
     note: str = field(default="", compare=False)
     unusual_dose: bool = field(default=False, compare=False)
+    supportive: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         strengths = self.strengths_mg

@@ -314,7 +314,7 @@ def test_the_grid_joins_lines_as_the_rule_does(join):
     arm = arms_of_trial(trial)["14d-10"]
     course = population_outcomes(arm, default_theta(), 64, threads=1).course
     rule = replace(load_rule("len_mec_2018"), join=join)
-    start, search = clock_days(course, clock_of(made, rule.clock))
+    start, search, _ = clock_days(course, clock_of(made, rule.clock))
     assert np.all(search == 13.0)  # the last dose of lenalidomide, day 14
     words = {"start": start, "search": search}
     grid = sensitivity(course, join=join, definition=recovery_definition(rule), **words)

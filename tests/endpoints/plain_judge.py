@@ -50,6 +50,32 @@ def recovery(times, counts, threshold, *, mornings, transfused, untransfused, af
     return need, None
 
 
+def recovery_of_cycle(times, counts, threshold, until, *, untransfused, transfused, **how):
+    """As `recovery`, of a cycle whose next one begins at a time ``until`` (``None``: no next one).
+
+    A fall after that is of the next cycle. A count that has been back when it begins is back.
+    """
+    how |= {"untransfused": untransfused, "transfused": transfused}
+    if until is None or until > times[-1]:
+        return recovery(times, counts, threshold, **how)
+    mine = [(t, c) for t, c in zip(times, counts, strict=True) if t <= until]
+    given = [day for day in transfused if day <= until]
+    need, day = recovery(*zip(*mine, strict=True), threshold, **how | {"transfused": given})
+    if need is None or day is not None:
+        return need, day
+    since = None
+    for time, count in reversed(mine):
+        good = count >= threshold and time >= need
+        if untransfused > 0 and not free_of_transfusion(time, transfused, untransfused):
+            good = False
+        if not good:
+            break
+        since = time
+    if since is not None:
+        return need, since
+    return need, recovery(times, counts, threshold, **how)[1]
+
+
 def longest_spell(times, counts, threshold, window, step):
     """Longest time below in one spell within the window, and whether it was ever below."""
     longest, here, ever = 0.0, 0.0, False
@@ -65,7 +91,7 @@ def longest_spell(times, counts, threshold, window, step):
     return longest, ever
 
 
-def judge(rule, times, lines, transfused, *, step=1.0, died=None):
+def judge(rule, times, lines, transfused, *, step=1.0, died=None, search=0.0, until=None):
     """Verdict on one patient: ``"dlt"``, ``"none"`` or ``"died"``.
 
     Parameters
@@ -82,6 +108,8 @@ def judge(rule, times, lines, transfused, *, step=1.0, died=None):
         Days between observations.
     died
         Day (protocol) of death.
+    search, until
+        Last dose of the cycle, and first dose of the next.
     """
     seen = [k for k, time in enumerate(times) if died is None or time <= died - 1]
     times = [times[k] for k in seen]
@@ -94,10 +122,12 @@ def judge(rule, times, lines, transfused, *, step=1.0, died=None):
             longest, ever = longest_spell(times, counts, criterion.at_least, by_day, step)
             failures.append(ever and longest >= rule.duration_days[k] - 1e-9)
             continue
-        after = 0.0
+        after = search
         if rule.kind == "not_recovered_from_nadir":
             fall = None
             for time, count in zip(times, counts, strict=True):
+                if until is not None and time > until:
+                    break
                 if time <= by_day and count < rule.nadir_below[k]:
                     fall = time
                     break
@@ -107,8 +137,9 @@ def judge(rule, times, lines, transfused, *, step=1.0, died=None):
             after = fall
         mornings = max(1, math.ceil(rule.sustained_days / step), rule.consecutive_visits)
         platelets = criterion.line == "platelets"
-        need, day = recovery(
-            times, counts, criterion.at_least, mornings=mornings, transfused=given,
+        need, day = recovery_of_cycle(
+            times, counts, criterion.at_least, None if after > search else until,
+            mornings=mornings, transfused=given,
             untransfused=rule.untransfused_days if platelets else 0, after=after,
         )  # fmt: skip
         failures.append(need is not None and need <= by_day and (day is None or day > by_day))

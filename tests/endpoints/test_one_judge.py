@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_judge import judge, longest_spell, recovery
+from plain_judge import judge, longest_spell, recovery, recovery_of_cycle
 from scipy.interpolate import PchipInterpolator
 
 from pkpd.cards import load_rules
@@ -23,9 +23,11 @@ from pkpd.course.course import Course, Curve
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule
 from pkpd.endpoints.recovery import (
     RecoveryDefinition,
+    RecoveryStatus,
     days_below,
     line_outcomes,
     nadir,
+    recovery_after,
     recovery_days,
 )
 from pkpd.endpoints.split import split
@@ -202,6 +204,81 @@ def test_low_days_and_nadirs_differ_by_less_than_a_day():
         assert when[lane] == counts[:alive].argmin()
         assert exact_lowest[lane] == pytest.approx(lowest[lane], rel=1e-9)
         assert exact_when[lane] <= when[lane] + 1.0
+
+
+SEARCH, UNTIL = 27, 35
+"""Last dose of the first cycle and first dose of the second."""
+CYCLES = {
+    "back before the last dose, low again in cycle 2": dips((8, 18), (44, 58)),
+    "back between the cycles": dips((10, 28), (44, 58)),
+    "back in cycle 2": dips((10, 40), (56, 60)),
+    "low in cycle 2 alone": dips((44, 58)),
+    "never low": dips(),
+    "never back": np.minimum(dips((10, 89)), dips((40, 89))),
+}
+
+
+@pytest.mark.parametrize("mornings", [1, 4])
+def test_the_next_cycle_ends_the_search(mornings):
+    cases = [*((counts, [], None) for counts in CYCLES.values()), *random_cases(200, 8)]
+    course = course_of(cases)
+    definition = RecoveryDefinition(sustained_days=mornings, untransfused_days=5.0)
+    seen, need, _ = recovery_after(
+        course, "platelets", 20.0, definition=definition, search=SEARCH, until=UNTIL
+    )
+    told = []
+    for lane, (counts, given, died) in enumerate(cases):
+        alive = DAYS if died is None else int(died)
+        if alive <= SEARCH:
+            continue
+        times, values = list(range(alive)), [40.0 * x for x in counts[:alive]]
+        given = [day for day in given if day < alive]
+        how = {"mornings": mornings, "transfused": given, "untransfused": 5.0}
+        fall, day = recovery_of_cycle(times, values, 20.0, UNTIL, after=SEARCH, **how)
+        assert need[0, lane] == (np.inf if fall is None else fall)
+        status = seen.status[0, lane]
+        told.append(status)
+        if fall is None:
+            how["transfused"] = [day for day in given if day <= SEARCH]
+            low = recovery(times[: SEARCH + 1], values[: SEARCH + 1], 20.0, after=0.0, **how)[0]
+            expected = "NEVER_BELOW" if low is None else "BACK_BEFORE"
+            assert status == RecoveryStatus[expected]
+            assert recovery_days(seen)[0, lane] == 0.0
+        elif day is None or day > UNTIL:
+            assert status == (RecoveryStatus.CENSORED if day is None else RecoveryStatus.NEXT_CYCLE)
+            assert np.isinf(recovery_days(seen)[0, lane])
+        else:
+            assert status == RecoveryStatus.RECOVERED
+            assert recovery_days(seen)[0, lane] == day
+    assert set(told) == {status for status in RecoveryStatus if status.name != "NOT_EVALUABLE"}
+    names = ("BACK_BEFORE", "RECOVERED", "NEXT_CYCLE", "NEVER_BELOW", "NEVER_BELOW", "CENSORED")
+    assert told[: len(names)] == [RecoveryStatus[name] for name in names]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_every_card_judges_the_first_of_two_cycles_as_the_plain_judge_does(rule):
+    rule = replace(rule, clock="first_dose")
+    cases = [*((counts, [], None) for counts in CYCLES.values()), *random_cases(150, 5)]
+    found = evaluate_rule(rule, course_of(cases), search=SEARCH, until=UNTIL)
+    for (counts, given, died), status in zip(cases, found.status, strict=True):
+        alive = DAYS if died is None else int(died)
+        if alive <= SEARCH:
+            continue
+        lines = {k: v[:alive] for k, v in lines_of(counts).items()}
+        asked = judge(rule, list(range(alive)), lines, given, died=died, search=SEARCH, until=UNTIL)
+        assert WORDS.get(DLTStatus(status)) == asked
+
+
+@pytest.mark.parametrize("resolution", ["morning", "continuous"])
+def test_a_second_cycle_moves_no_recovery_of_the_first(resolution):
+    # the same counts until the second cycle, and then any
+    one = course_of([(dips((10, 30)), [], None), (dips((8, 18)), [], None)])
+    two = course_of([(dips((10, 30), (44, 60)), [], None), (dips((8, 18), (44, 60)), [], None)])
+    words = {"resolution": resolution, "search": SEARCH}
+    alone = recovery_days(recovery_after(one, "neutrophils", 0.5, **words)[0])
+    both = recovery_days(recovery_after(two, "neutrophils", 0.5, until=UNTIL, **words)[0])
+    np.testing.assert_allclose(both, alone)
+    assert both[0, 1] == 0.0
 
 
 def test_a_count_at_its_threshold_is_recovered_that_day():

@@ -48,7 +48,7 @@ def courses(days=60, **lines):
         cycles_started=np.array([[1, 1]]),
         doses_given=np.array([[5]]),
         full_doses=np.array([[5.0]]),
-        second_cycle_day=np.array([29]),
+        next_cycle_day=np.array([[29, 1 << 30]]),
         drugs=("clofarabine",),
         course_names=("first", "second"),
     )

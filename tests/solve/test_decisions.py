@@ -25,7 +25,7 @@ def walk(regimen, *counts):
         np.zeros((width, courses), np.int64),
         np.zeros((width, drugs), np.int64),
         np.zeros((width, drugs)),
-        np.full(width, NEVER),
+        np.full((width, len(dosing.course_names)), NEVER),
     )
     state = new_progress(rules, width)
     begin(rules, state)
@@ -95,14 +95,17 @@ def cases(draw):
 def test_equals_the_one_patient_reference(case):
     regimen, counts = case
     dosing, amounts, out = walk(regimen, *counts)
-    for own, given_amounts, started, first in zip(
-        counts, amounts, out.cycles_started, out.first_day, strict=True
+    for own, given_amounts, started, first, following in zip(
+        counts, amounts, out.cycles_started, out.first_day, out.next_cycle_day, strict=True
     ):
         followed = follow(regimen, own)
         expected = as_table(dosing, followed.doses, HORIZON)
         np.testing.assert_allclose(given_amounts, expected, rtol=1e-12)
         assert started.tolist() == [len(days) for days in followed.starts]
         assert first.tolist() == [days[0] if days else 0 for days in followed.starts]
+        for mine, days in zip(following, followed.starts, strict=True):
+            later = [d for start in followed.starts for d in start if days and d > days[0]]
+            assert mine == min(later, default=NEVER)
 
 
 def test_a_fixed_regimen_equals_its_written_out_doses():
@@ -113,11 +116,11 @@ def test_a_fixed_regimen_equals_its_written_out_doses():
     np.testing.assert_allclose(amounts, expected)
     np.testing.assert_array_equal(out.first_day, [[1, 15]])
     np.testing.assert_array_equal(out.doses_given, [[5, 20]])
-    np.testing.assert_array_equal(out.second_cycle_day, [15])
+    np.testing.assert_array_equal(out.next_cycle_day[:, 0], [15])
 
 
 def test_a_course_beyond_the_horizon_never_begins():
     _, (amounts,), out = walk(two_courses(None, None, ()), np.full((10, 2), 100.0))
     assert amounts[:, 1].sum() == 0
     np.testing.assert_array_equal(out.first_day, [[1, 0]])
-    assert out.second_cycle_day[0] == NEVER
+    assert out.next_cycle_day.tolist() == [[NEVER, NEVER]]

@@ -119,8 +119,9 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
             f"{stem}_recovery",
             f"{name}: time to recovery",
             "Share of patients recovered by each day, for each threshold. Recovery is looked for "
-            "after the last dose of the rule's first cycle; patients who are not low from then on "
-            "count as recovered from the start. Bands: 90 % interval from uncertain parameters.",
+            "from the last dose of the rule's first cycle to the first of the next; patients who "
+            "are not low then count as recovered from the start. Bands: 90 % interval from "
+            "uncertain parameters.",
             _recovery_alt(result),
             recovery_figure(result, footer),
         )

@@ -244,7 +244,7 @@ def _entry_point(stamp: int) -> Any:
             call(programs[START], y, theta_w, u, y, y, y, y)
             begin(rules, state)
             for j in range(count):
-                given.second_cycle_day[lane + j] = NEVER
+                given.next_cycle_day[lane + j, :] = NEVER
             gather_kinetics(-1, kin, at, state, pk_w)
             for k in range(drugs):
                 if kin.heads[k, KIND] == LINEAR_PK:

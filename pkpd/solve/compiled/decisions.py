@@ -120,13 +120,13 @@ class Progress(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What was done: see `pkpd.course.course.Course`; ``[L, C]``, ``[L, K]``, ``[L]``."""
+    """What was done: see `pkpd.course.course.Course`; ``[L, C]`` or ``[L, K]``."""
 
     first_day: np.ndarray
     cycles_started: np.ndarray
     doses_given: np.ndarray
     full_doses: np.ndarray
-    second_cycle_day: np.ndarray
+    next_cycle_day: np.ndarray
 
 
 def new_progress(rules: Rules, width: int) -> Progress:
@@ -246,8 +246,10 @@ def decide(
                     for k in range(drugs):
                         s.level[w, k] = 0
                         s.held[w, k] = 0
-                if (later == 1 or c > 0) and out.second_cycle_day[lane] == NEVER:
-                    out.second_cycle_day[lane] = day + 1
+                for other in range(c + 1):
+                    began = out.first_day[lane, other]
+                    if 0 < began <= day and out.next_cycle_day[lane, other] == NEVER:
+                        out.next_cycle_day[lane, other] = day + 1
             elif too_long:
                 s.ended[w] = 1
                 continue

@@ -347,7 +347,7 @@ def run_days(
         cycles_started=np.zeros((lanes, courses), dtype=np.int64),
         doses_given=np.zeros((lanes, drugs), dtype=np.int64),
         full_doses=np.zeros((lanes, drugs)),
-        second_cycle_day=np.empty(lanes, dtype=np.int64),
+        next_cycle_day=np.empty((lanes, courses), dtype=np.int64),
     )
     body = np.stack([bodies.surface, bodies.weight])
     care = Care(transfuse_below, growth_below, growth_from, growth_amount, bodies.increment)

@@ -1,0 +1,132 @@
+"""Which doses start and end a clock, and that later cycles and placebo move no recovery."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import pkpd
+from pkpd.cards import load_trial
+from pkpd.cli import app
+from pkpd.endpoints.clock import clock_of, treatment_runs
+from pkpd.errors import PkpdError
+from pkpd.schedule import plan
+
+DAYS = 84
+FEW = {"marrow": "leukaemia", "patients": 48, "draws": 2, "until_day": DAYS, "seed": 3}
+SCHEDULE = """
+title = "clofarabine, then lenalidomide"
+population = "rr_aml"
+rule = "leukemia_d42_generic"
+horizon_days = 84
+[dose.clofarabine]
+amount = "10 mg/m^2"
+days = "1-5"
+route = "iv"
+duration = "1 h"
+[dose.lenalidomide]
+amount = "10 mg"
+days = "15-28"
+route = "oral"
+[dose.other]
+drug = "{drug}"
+amount = "{amount}"
+days = "7-34"
+route = "{route}"
+[course.treatment]
+doses = [{doses}]
+cycle_days = 35
+cycles = {cycles}
+[[cohort]]
+id = "all"
+"""
+MINE = """
+kind = "drug"
+name = "mine"
+title = "An antiemetic"
+routes = ["oral"]
+dose_unit = "mg"
+supportive = true
+[leukaemia]
+acts_by = "nothing"
+"""
+
+
+def regimen(folder, drug="placebo", amount="1 mg", route="oral", cycles=1, without=False):
+    """Regimen of the schedule file with some drug on days 7 to 34."""
+    names = ["clofarabine", "lenalidomide", *([] if without else ["other"])]
+    doses = ", ".join(f'"{name}"' for name in names)
+    text = SCHEDULE.format(drug=drug, amount=amount, route=route, cycles=cycles, doses=doses)
+    if without:
+        text = text[: text.index("[dose.other]")] + text[text.index("[course.treatment]") :]
+    (folder / "mine.toml").write_text(MINE)
+    file = folder / f"s{cycles}.toml"
+    file.write_text(text)
+    return load_trial(str(file)).cohorts[0].regimen
+
+
+@pytest.mark.parametrize(
+    ("drug", "amount", "route"),
+    [
+        ("placebo", "1 mg", "oral"),
+        ("filgrastim", "5 ug/kg", "sc"),
+        ("mine.toml", "8 mg", "oral"),
+    ],
+)
+def test_supportive_drugs_do_not_move_the_clock(tmp_path, drug, amount, route):
+    clock = clock_of(plan(regimen(tmp_path, drug, amount, route), DAYS), "first_dose")
+    assert (clock.first_dose_day, clock.last_dose_day) == (0, 27)
+    treatment = regimen(tmp_path, "azacitidine", "75 mg/m^2", "sc")
+    assert clock_of(plan(treatment, DAYS), "first_dose").last_dose_day == 33
+
+
+def test_supportive_doses_are_no_treatment_that_runs():
+    from dataclasses import replace
+
+    from pkpd.cards import load_rule
+
+    rule = replace(load_rule("leukemia_d42_generic"), clock="first_dose")
+    support = pkpd.daily("filgrastim", "5 ug/kg", days="7-40", route="sc")
+    chemo = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
+    assert not treatment_runs(plan(chemo.then(support, start_day=6), DAYS), rule)
+    assert treatment_runs(plan(chemo.then(chemo, start_day=29), DAYS), rule)
+
+
+def test_a_schedule_of_supportive_doses_alone_has_no_clock(tmp_path):
+    only = pkpd.daily("placebo", "1 mg", days="1-5", route="oral")
+    with pytest.raises(PkpdError, match="no dose that a clock counts: placebo only; give a dose"):
+        clock_of(plan(only, DAYS), "first_dose")
+    found = pkpd.simulate(only, "rr_aml", marrow="leukaemia", patients=4, until_day=10)
+    assert found["recovery_day"].shape[-1] > 0
+    regimen(tmp_path)
+    text = (tmp_path / "s1.toml").read_text()
+    (tmp_path / "only.toml").write_text(
+        text.replace('["clofarabine", "lenalidomide", "other"]'.strip("[]"), '"other"')
+    )
+    words = ["compare", str(tmp_path / "only.toml"), "--patients", "8", "--draws", "2"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "no dose that a clock counts: placebo only" in " ".join(done.stderr.split())
+
+
+def test_a_placebo_changes_no_number(tmp_path):
+    without = pkpd.simulate(regimen(tmp_path, without=True), "rr_aml", **FEW)
+    given = pkpd.simulate(regimen(tmp_path), "rr_aml", **FEW)
+    for name in ("count", "recovery_day", "nadir", "death_day"):
+        np.testing.assert_array_equal(given[name].values, without[name].values)
+    assert np.isfinite(given["recovery_day"].values).any()
+
+
+def test_the_second_cycle_moves_no_recovery_of_the_first(tmp_path):
+    one = pkpd.simulate(regimen(tmp_path, without=True), "rr_aml", **FEW)["recovery_day"].values
+    two = regimen(tmp_path, without=True, cycles=2)
+    two = pkpd.simulate(two, "rr_aml", **FEW)["recovery_day"].values
+    last, following = 27, 35
+    # back between the cycles, or low until the second began: the same in both
+    back = (one > last) & (one <= following)
+    assert back.sum() > 20
+    np.testing.assert_array_equal(two[back], one[back])
+    assert two[np.isfinite(two)].max() <= following
+    # a day of the second cycle is no day of the first
+    assert np.all((two == 0.0) | np.isinf(two) | (two == one))
