@@ -101,8 +101,10 @@ class Workers:
                 with self.client.as_current():
                     done: Any = wait(list(under_way), return_when="FIRST_COMPLETED")
                 for future in done.done:
+                    if future.status in ("lost", "pending"):  # its worker ended: another does it
+                        continue
                     number = under_way.pop(future)
-                    if future.status != "finished":
+                    if future.status in ("error", "cancelled"):
                         _refuse(future)
                     yield number, future.result()
         finally:

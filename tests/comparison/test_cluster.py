@@ -110,6 +110,51 @@ def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
     assert client.cancelled == []
 
 
+def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
+    class Future:
+        def __init__(self, value, states):
+            self.value, self.states = value, states
+
+        @property
+        def status(self):
+            return self.states[0]
+
+        def result(self):
+            return self.value
+
+    class Client:
+        """The third block is done, lost with its worker, and done again."""
+
+        def nthreads(self):
+            return {"a": 2}
+
+        def as_current(self):
+            return nullcontext()
+
+        def submit(self, function, *words, pure):
+            if len(words) == 1:
+                return words[0]
+            states = ["lost", "pending", "finished"] if words[-1] == 2 else ["finished"]
+            return Future(function(*words), states)
+
+        def cancel(self, futures):
+            assert futures == []
+
+    asked = []
+
+    def wait(futures, return_when):
+        asked.append([future.value for future in futures])
+        for future in futures:
+            if len(future.states) > 1 and len(asked) > 1:
+                future.states.pop(0)
+        return type("Found", (), {"done": list(futures)})
+
+    monkeypatch.setattr("distributed.wait", wait)
+    assert list(Workers(Client()).in_turn(square, range(6))) == [x * x for x in range(6)]
+    assert [4 in values for values in asked] == [True, True, True]
+    assert all(value not in values for value in (0, 1, 9) for values in asked[1:])
+
+
 def test_no_scheduler_at_an_address_is_a_sentence(monkeypatch):
     monkeypatch.setattr("pkpd.cluster._PATIENCE_S", 1)
     for address in ("tcp://127.0.0.1:9", "nowhere at all"):

@@ -79,8 +79,10 @@ def full(folder):
 
 
 def two(folder):
-    """Two processes write to one folder at once, again and again."""
-    for _ in range(3):
+    """Two processes write to one folder at once, again and again, and to one that is not there."""
+    for absent in (False, False, True, True):
+        if absent:
+            shutil.rmtree(folder)
         children = []
         for result in (OLD, NEW):
             child = os.fork()

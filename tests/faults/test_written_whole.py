@@ -28,6 +28,7 @@ from pkpd.files import (
     write_netcdf,
     write_text,
 )
+from pkpd.report.comparison import tables
 
 SCRIPT = Path(__file__).with_name("faulty_writes.py")
 
@@ -135,11 +136,46 @@ def test_a_full_disk_leaves_the_earlier_results(tmp_path):
 @pytest.mark.slow
 def test_two_processes_in_one_folder_leave_the_results_of_one(tmp_path):
     found, errors = told("two", tmp_path / "out")
-    assert len(found) == 3
+    assert len(found) == 4
     for one in found:
         assert one["statuses"] == [0, 0], errors
         assert one["before"]["sound"]
         assert one["before"]["hidden"] == []
+
+
+def test_partial_results_leave_what_another_process_is_writing(tmp_path):
+    others = {".results.partial.csv.elsewhere-1-0.tmp", "mine.partial.csv", "results.partial.txt"}
+    stale = {"pairs.partial.csv", "sensitivity.partial.csv", "curves_a.b-1.partial.nc"}
+    for name in others | stale:
+        (tmp_path / name).touch()
+    tables.write_partial(tmp_path, [])
+    assert {p.name for p in tmp_path.iterdir()} == others | {"results.partial.csv"}
+    tables.remove_partial(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == others
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    folder = tmp_path / "a" / "out"
+    exists, looks = Path.exists, []
+
+    def made_after_the_second_look(path):
+        found = exists(path)
+        looks.append(path)
+        if looks.count(folder) == 2:
+            folder.mkdir(parents=True, exist_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "exists", made_after_the_second_look)
+    tables.check_writable(folder)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "out"]
+
+
+def test_a_destination_is_tried_before_the_work(tmp_path):
+    tables.check_writable(tmp_path / "a" / "b")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(PkpdError, match=r"the folder cannot be made \(File name too long\)"):
+        tables.check_writable(tmp_path / "a" / ("b" * 300))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.slow

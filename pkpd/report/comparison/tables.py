@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,8 @@ _OURS = re.compile(
     r"|curves_[\w.-]+\.nc|figures/[\w.-]+\.(svg|png|pdf)"
 )
 """Names of what a comparison writes; nothing else is ever removed."""
+_PARTIAL = re.compile(r"(results|pairs|sensitivity)\.partial\.csv|curves_[\w.-]+\.partial\.nc")
+"""Names of what a running one writes."""
 
 
 def write_results(
@@ -190,16 +193,20 @@ def write_partial(
             with whole(target, follow=False) as path:
                 _write_curves(trial, path)
         written.append(target)
-    for stale in set(folder.glob("*.partial.*")) - set(written):
+    for stale in set(_partial_files(folder)) - set(written):
         stale.unlink(missing_ok=True)
     return tuple(written)
 
 
 def remove_partial(folder: Path) -> None:
     """Remove the files of :func:`write_partial`."""
-    for pattern in ("results", "pairs", "sensitivity", "curves_*"):
-        for path in folder.glob(f"{pattern}.partial.*"):
-            path.unlink(missing_ok=True)
+    for path in _partial_files(folder):
+        path.unlink(missing_ok=True)
+
+
+def _partial_files(folder: Path) -> list[Path]:
+    """Files of :func:`write_partial`: no hidden ones, which another process may be writing."""
+    return [folder / name for name in os.listdir(folder) if _PARTIAL.fullmatch(name)]
 
 
 def read_rows(path: str | Path) -> tuple[EndpointRow, ...]:
@@ -250,12 +257,9 @@ def check_writable(folder: str | Path) -> None:
     if folder.exists():
         settle(folder, last="results.json", earlier=_listed_files)
         return
-    first = folder
-    while first.parent != parent:
-        first = first.parent
     try:  # some file systems refuse what the permissions allow
-        first.mkdir()
-        first.rmdir()
+        with tempfile.TemporaryDirectory(prefix=".pkpd-", dir=parent) as tried:
+            (Path(tried) / folder.relative_to(parent)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PkpdError(
             sentence(
