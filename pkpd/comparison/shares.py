@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -63,10 +62,14 @@ def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
 
 
 def mean_of_known(matrix: Floats) -> Floats:
-    """Mean over the last axis without NaN; NaN where all are."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        return np.nanmean(matrix, axis=-1)
+    """Mean over the last axis without NaN; NaN where all are.
+
+    As ``np.nanmean``, whose warning of an empty slice could only be silenced for all threads.
+    """
+    known = ~np.isnan(matrix)
+    number = known.sum(axis=-1)
+    total = np.where(known, matrix, 0.0).sum(axis=-1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
 def median_of_known(matrix: Floats) -> Floats:

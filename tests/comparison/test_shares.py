@@ -1,0 +1,30 @@
+"""Averages of outcomes of which some, or all, are not known."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from pkpd.comparison.shares import mean_of_known
+
+NAN = np.nan
+
+
+def test_the_mean_is_that_of_what_is_known():
+    matrix = np.array([[1.0, 0.0, NAN], [NAN, NAN, NAN], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    np.testing.assert_array_equal(mean_of_known(matrix), [0.5, NAN, 0.0, 2.0 / 3.0])
+    cube = np.random.default_rng(1).normal(size=(3, 4, 50))
+    cube[cube > 1.0] = NAN
+    np.testing.assert_array_equal(mean_of_known(cube), np.nanmean(cube, axis=-1))
+
+
+def test_no_filter_of_warnings_is_changed_meanwhile(monkeypatch):
+    # filters are those of all threads: one that restores its own ends the silence of another
+
+    def changed(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(warnings, "catch_warnings", changed)
+    monkeypatch.setattr(warnings, "filterwarnings", changed)
+    assert np.isnan(mean_of_known(np.full((4, 30), NAN))).all()
