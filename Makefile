@@ -46,8 +46,10 @@ evidence: $(VENV)/run.stamp
 # The longest come first, in this order, so that both workers end together.
 LONG := tests/docs tests/evidence tests/fitting
 slow: $(VENV)/dev.stamp
-	PKPD_COMPILE=quickly $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=60 $(LONG:%=--ignore=%) $(ARGS)
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=60 $(LONG) $(ARGS)
+	failed=0; \
+	PKPD_COMPILE=quickly $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=60 $(LONG:%=--ignore=%) $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=60 $(LONG) $(ARGS) || failed=1; \
+	exit $$failed
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

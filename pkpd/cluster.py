@@ -1,15 +1,15 @@
 """Blocks of work on the workers of a Dask scheduler, with their results in order.
 
-A block is a function of one item. The function travels once to each worker; a worker that is lost
-loses the block it was at, which another does again. As many blocks are under way as the workers
-have threads, and as many wait: memory does not grow with their number.
+A block is a function of one item. The function travels once to each worker, those that come later
+too; a worker that is lost loses the block it was at, which another does again. As many blocks are
+under way as the workers have threads, and as many wait: memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-import warnings
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +27,7 @@ _KEPT = 4
 _PATIENCE_S = 20
 _lock = threading.Lock()
 _made: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
+_brought: dict[str, bytes] = {}  # functions by the plugin that brought them to this worker
 
 
 class Workers:
@@ -84,17 +85,16 @@ class Workers:
         from distributed import wait
 
         packed = cloudpickle.dumps(function)
-        key = hashlib.sha256(packed).hexdigest()
-        # a task, not data: where the worker that has it is lost, the scheduler makes it again
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sending large graph")
-            shared = self.client.submit(_itself, packed, pure=False)
+        key, plugin = hashlib.sha256(packed).hexdigest(), f"pkpd-{uuid.uuid4().hex}"
+        # as a task or data of the scheduler it would be lost with the worker that holds it, and
+        # the blocks of other workers, which depend on it, would be done again
+        self.client.register_plugin(_bringer(packed, plugin), name=plugin)
         under_way: dict[Any, int] = {}
         sent = 0
         try:
             while sent < len(items) or under_way:
                 while sent < len(items) and room(sent, len(under_way)):
-                    future = self.client.submit(_do, shared, key, items[sent], pure=False)
+                    future = self.client.submit(_do, plugin, key, items[sent], pure=False)
                     under_way[future] = sent
                     sent += 1
                 # results are taken at once: one that waits on a worker is lost with it
@@ -109,6 +109,7 @@ class Workers:
                     yield number, future.result()
         finally:
             self.client.cancel(list(under_way))
+            self.client.unregister_worker_plugin(plugin)
 
 
 def _refuse(future: Any) -> NoReturn:
@@ -125,18 +126,36 @@ def _refuse(future: Any) -> NoReturn:
     ) from error
 
 
-def _itself(packed: bytes) -> bytes:
-    return packed
+def _bringer(packed: bytes, name: str) -> Any:
+    """Plugin of a worker that holds a packed function there."""
+    from distributed import WorkerPlugin
+
+    class Bringer(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            _bring(name, packed)
+
+        def teardown(self, worker: Any) -> None:
+            _bring(name, None)
+
+    return Bringer()
 
 
-def _do(packed: bytes, key: str, item: Any) -> Any:
+def _bring(name: str, packed: bytes | None) -> None:
+    """Keep a packed function in this worker, or forget it."""
+    if packed is None:
+        _brought.pop(name, None)
+    else:
+        _brought[name] = packed
+
+
+def _do(plugin: str, key: str, item: Any) -> Any:
     """Do one block; what the function compiled stays with the worker for the next."""
     import cloudpickle
 
     with _lock:
         function = _made.get(key)
         if function is None:
-            function = cloudpickle.loads(packed)
+            function = cloudpickle.loads(_brought[plugin])
             result = function(item)  # alone: it compiles what the others use
             _made[key] = function
             while len(_made) > _KEPT:

@@ -19,6 +19,7 @@ from scenarios import TWO_AMOUNTS
 from typer.testing import CliRunner
 
 import pkpd
+from pkpd import cluster
 from pkpd.cli import app
 from pkpd.cluster import Workers, workers
 from pkpd.errors import PkpdError
@@ -131,9 +132,15 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
         def as_current(self):
             return nullcontext()
 
+        def register_plugin(self, plugin, name):
+            self.brought = name, plugin
+            plugin.setup(None)
+
+        def unregister_worker_plugin(self, name):
+            assert name == self.brought[0]
+            self.brought[1].teardown(None)
+
         def submit(self, function, *words, pure):
-            if len(words) == 1:
-                return words[0]
             states = ["lost", "pending", "finished"] if words[-1] == 2 else ["finished"]
             return Future(function(*words), states)
 
@@ -151,6 +158,7 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
 
     monkeypatch.setattr("distributed.wait", wait)
     assert list(Workers(Client()).in_turn(square, range(6))) == [x * x for x in range(6)]
+    assert not cluster._brought  # nothing of it stays with the workers
     assert [4 in values for values in asked] == [True, True, True]
     assert all(value not in values for value in (0, 1, 9) for values in asked[1:])
 

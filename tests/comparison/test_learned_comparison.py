@@ -108,7 +108,7 @@ def test_kidneys_cards_and_options_act_and_do_not_change_the_marrow(monkeypatch,
         Variant(name="liang", cards={"lenalidomide.pk": "liang2024_lenalidomide"}),
         Variant(name="bare", options={"transfusion": False}),
     )
-    scenario = replace(base, trials=(trial,), variants=variants, patients=256, draws=4)
+    scenario = replace(base, trials=(trial,), variants=variants, patients=128, draws=4)
     assert choose_marrow(None, scenario).marrow == "leukaemia"
     result = compare(scenario, jobs=1)
     nadir, transfusions = {}, {}
