@@ -62,6 +62,18 @@ def square(x):
     return x * x
 
 
+class Worker:
+    """What a client of one worker, this process, does with plugins."""
+
+    def register_plugin(self, plugin, name):
+        self.brought = name, plugin
+        plugin.setup(None)
+
+    def unregister_worker_plugin(self, name):
+        assert name == self.brought[0]
+        self.brought[1].teardown(None)
+
+
 def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
     class Future:
         status = "finished"
@@ -72,7 +84,7 @@ def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
         def result(self):
             return self.value
 
-    class Client:
+    class Client(Worker):
         """Does a block when it is asked for the next that is done: the last one first."""
 
         def __init__(self):
@@ -86,8 +98,6 @@ def test_results_come_in_order_and_no_more_wait_than_twice_the_threads():
             return nullcontext()
 
         def submit(self, function, *words, pure):
-            if len(words) == 1:
-                return words[0]
             self.waiting += 1
             self.most = max(self.most, self.waiting)
             return Future(function(*words))
@@ -123,7 +133,7 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
         def result(self):
             return self.value
 
-    class Client:
+    class Client(Worker):
         """The third block is done, lost with its worker, and done again."""
 
         def nthreads(self):
@@ -131,14 +141,6 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for_again(monkeypatch):
 
         def as_current(self):
             return nullcontext()
-
-        def register_plugin(self, plugin, name):
-            self.brought = name, plugin
-            plugin.setup(None)
-
-        def unregister_worker_plugin(self, name):
-            assert name == self.brought[0]
-            self.brought[1].teardown(None)
 
         def submit(self, function, *words, pure):
             states = ["lost", "pending", "finished"] if words[-1] == 2 else ["finished"]
