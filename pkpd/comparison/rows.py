@@ -37,7 +37,10 @@ UNITS = {
     "dlt_on_visits": "probability",
     "dlt_at_any_dose": "probability",
     "split": "probability",
-    "course_delay": "day",
+    "starts_on_time": "probability",
+    "starts_late": "probability",
+    "starts_never": "probability",
+    "days_late": "day",
     "cycles_started": "probability",
     "relative_dose_intensity": "fraction",
     # of the marrow with leukaemia

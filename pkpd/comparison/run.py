@@ -27,12 +27,13 @@ from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cluster import Workers, workers
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import CohortBands, CohortCurves, CurvesPart, dataset, part_of, thinned
+from pkpd.comparison.delivery import not_on_time
 from pkpd.comparison.fitted_trial import fitted_trial
 from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.lanes import BY_DAYS, CohortLook, LaneEndpoints
 from pkpd.comparison.learned_trial import learned_trial
 from pkpd.comparison.marrow_choice import Choice, choose_marrow
-from pkpd.comparison.pairs import pair_rows
+from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Read, Ready
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
@@ -281,6 +282,7 @@ def _run_trial(
     curves: list[CohortCurves] = []
     dlt: dict[str, Floats] = {}
     running: list[str] = []
+    late: dict[str, dict[str, Floats]] = {}
     shares: dict[str, Future[CohortShares]] = {}
     others: list[Future[CohortBands]] = []
 
@@ -312,6 +314,7 @@ def _run_trial(
             main = lanes.dlt.get(rules[0].clock)
             if main is not None:
                 dlt[cohort.id] = main
+            late[cohort.id] = not_on_time(lanes.values)
             if lanes.running:
                 running.append(cohort.id)
             if item.questions is not None:
@@ -341,7 +344,10 @@ def _run_trial(
     return TrialResult(
         trial=trial,
         rows=tuple(rows),
-        pairs=tuple(pair_rows(trial, scenario.pairs, rule, dlt, running)),
+        pairs=(
+            *pair_rows(trial, scenario.pairs, rule.name, dlt, running),
+            *start_pairs(trial, scenario.pairs, late),
+        ),
         curves=dataset(trial, curves, attrs),
         assumptions=item.assumptions,
         questions=questions,

@@ -79,6 +79,18 @@ def clock_of(plan: DosingPlan, name: str) -> Clock:
     return Clock(name, course, int(dosed[0]), int(dosed[-1]), first)
 
 
+def has_further_cycle(plan: DosingPlan, clock: Clock) -> bool:
+    """Whether a dose of a later cycle is planned within the horizon: the search ends with it."""
+    begins = int(plan.planned_start[clock.course]) + clock.first_dose_day
+    doses = [
+        int(plan.planned_start[later]) + clock.first_doses[later]
+        for later in range(clock.course + 1, len(clock.first_doses))
+    ]
+    if int(plan.cycles[clock.course]) > 1:
+        doses.append(begins + int(plan.cycle_days[clock.course]))
+    return min(doses, default=plan.horizon_days) < plan.horizon_days
+
+
 def has_treatment(plan: DosingPlan) -> bool:
     """Whether the first course has a dose that a clock counts."""
     return bool(_treated(plan)[0].any())

@@ -170,7 +170,7 @@ def _forecast(
 
 
 DOUBTED = "Not to be trusted, for the reason below: "
-"""What a forecast with warnings begins with, since its sentence is read before they are."""
+"""What a forecast with other warnings begins with: its sentence is read before they are."""
 
 
 def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
@@ -182,10 +182,11 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes] + doubts
     if not careful:
-        told = [text.replace('take engine="smc"', "work it out carefully") for text in told]
+        told = [text.replace('take engine="smc"', "others are made now") for text in told]
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]
     return {
-        "sentence": f"{DOUBTED if doubts else ''}{found.sentence()}",
+        "sentence": f"{DOUBTED if doubts and weighed.trusted else ''}{found.sentence()}",
+        "trusted": weighed.trusted,
         "how": f"{len(weighed.bank):,} virtual patients, worth {weighed.effective:,.0f}",
         "patient": str(label),
         "days": _days(whole),

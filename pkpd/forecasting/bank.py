@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from pkpd.cards import load_grades, load_response_criteria
 from pkpd.course.course import Course
-from pkpd.endpoints.clock import Clock, clock_days, clock_of
+from pkpd.endpoints.clock import Clock, clock_days, clock_of, has_further_cycle
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import recovery_after, recovery_days
 from pkpd.endpoints.resolution import curve_of
 from pkpd.endpoints.response import best_response
+from pkpd.endpoints.starts import Start, starts_of
 from pkpd.ensemble.ensemble import Ensemble, Indices, courses
 from pkpd.ensemble.lanes import Identities, Lanes
 from pkpd.ensemble.learned import LearnedEnsemble
@@ -27,6 +28,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.forecasting.measurement import COUNTED
 from pkpd.leukaemia.parameters import response_criteria
 from pkpd.machine import cores
+from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule, ResponseCriteria
 
 Floats = NDArray[np.float64]
@@ -135,6 +137,8 @@ class Bank:
         1, 0, or NaN where it cannot be judged; ``None`` without a rule.
     response : int[L], response_codes
         Best response as index into the codes; ``None`` where there is no leukaemia.
+    starts
+        Second cycles and courses that counts can delay.
     """
 
     lanes: Lanes
@@ -146,6 +150,7 @@ class Bank:
     dlt: Floats | None
     response: NDArray[np.int64] | None
     response_codes: tuple[str, ...] = ()
+    starts: tuple[Start, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of patients."""
@@ -160,6 +165,12 @@ class Bank:
     def lines(self) -> tuple[str, ...]:
         """Lines that have counts, blasts among them."""
         return tuple(self.measured)
+
+    @property
+    def has_further_cycle(self) -> bool:
+        """Whether a later cycle is planned, with whose first dose the search for recovery ends."""
+        plan = self.lanes.plan
+        return has_further_cycle(plan, _clock(self.lanes, self.asked.clock))
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -220,7 +231,7 @@ def simulated(lanes: Lanes, who: Identities, asked: Asked, threads: int | None =
     followed = replace(lanes, ensemble=_between(lanes.ensemble))
     treated = followed.treated(who)
     rule_clock = None if asked.rule is None else _clock(lanes, asked.rule.clock)
-    reader = _Reader(asked, _clock(lanes, asked.clock), rule_clock)
+    reader = _Reader(asked, lanes.plan, _clock(lanes, asked.clock), rule_clock)
     store: dict[str, Any] = {}
     for index, found in courses(treated, reader, threads or cores()):
         for name, values in found.items():
@@ -239,6 +250,9 @@ def simulated(lanes: Lanes, who: Identities, asked: Asked, threads: int | None =
         store.get("dlt"),
         store.get("response"),
         reader.codes,
+        tuple(
+            replace(start, late=store[f"start {start.name}"]) for start in reader.starts.values()
+        ),
     )
 
 
@@ -287,8 +301,11 @@ def _counts(index: Indices, course: Course) -> tuple[Indices, dict[str, Any]]:
 class _Reader:
     """Reads counts and outcomes off the courses of some patients."""
 
-    def __init__(self, asked: Asked, clock: Clock, rule_clock: Clock | None) -> None:
-        self.asked, self.clock, self.rule_clock = asked, clock, rule_clock
+    def __init__(
+        self, asked: Asked, plan: DosingPlan, clock: Clock, rule_clock: Clock | None
+    ) -> None:
+        self.asked, self.plan, self.clock, self.rule_clock = asked, plan, clock, rule_clock
+        self.starts: dict[str, Start] = {}
         self.definition = recovery_definition(asked.rule)
         self.codes: tuple[str, ...] = ()
 
@@ -305,6 +322,9 @@ class _Reader:
                     both = np.maximum(both, days)
         if len(asked.back or {}) > 1:
             found[f"recovery {BOTH}"] = both
+        for start in starts_of(course, self.plan):
+            found[f"start {start.name}"] = start.late
+            self.starts[start.name] = start
         if asked.rule is not None and self.rule_clock is not None:
             begin, search, stop = clock_days(course, self.rule_clock)
             found["dlt"] = evaluate_rule(

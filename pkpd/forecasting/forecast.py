@@ -17,7 +17,7 @@ from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.lanes import Identities, Lanes, lanes_of
 from pkpd.ensemble.source import source as source_of
 from pkpd.errors import PkpdError, sentence
-from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
+from pkpd.evidence.criticism.psis import smoothed_weights
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import Bank, Level, asked_of, simulated
 from pkpd.forecasting.doses import as_given
@@ -156,7 +156,7 @@ class Forecaster:
     def _by_engine(self, found: Weighed, engine: Engine) -> Weighed:
         if engine == "map":
             return self._by_mode(found)
-        if engine == "importance" or (engine == "auto" and found.k <= LIMIT):
+        if engine == "importance" or (engine == "auto" and found.trusted):
             return found
         if found.untold is None and self.rule is not None:
             found = replace(found, untold=risk(found.bank))

@@ -169,6 +169,29 @@ def _over(lines: Sequence[str], function: Callable[[str], Any]) -> NDArray[np.fl
     return np.array([function(line) for line in lines], dtype=float)
 
 
+def start_shares(late: Floats, weights: Floats) -> dict[str, float]:
+    """Shares of those alive on a planned day who start on it, later and never; days of the late.
+
+    Parameters
+    ----------
+    late : float[L]
+        Of `pkpd.endpoints.starts.Start`.
+    weights : float[L]
+        Of the patients; they sum to 1.
+    """
+    late_ones = np.isfinite(late) & (late > 0.0) & (weights > 0.0)
+    order = np.flatnonzero(late_ones)[np.argsort(late[late_ones], kind="stable")]
+    total = np.cumsum(weights[order])
+    known = np.where(np.isnan(late), np.nan, 1.0)
+    return {
+        "alive": float(weights @ ~np.isnan(late)),
+        "starts_on_time": _share(known * (late == 0.0), weights),
+        "starts_late": _share(known * (np.isfinite(late) & (late > 0.0)), weights),
+        "starts_never": _share(known * np.isinf(late), weights),
+        "days_late": float(late[order[_places(total, [0.5])[0]]]) if order.size else float("nan"),
+    }
+
+
 def _share(event: Floats, weights: Floats) -> float:
     """Share with an event among those who can be judged; NaN if nobody can."""
     known = np.isfinite(event)

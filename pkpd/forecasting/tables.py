@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pkpd.forecasting.summaries import start_shares
 from pkpd.forecasting.words import COMPLETE
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
         for name in ("dlt", "dlt_judged", "dlt_before", "pending_weight", "death"):
             if name in one:
                 add(name, "", [one[name]])
+        weighed = forecast.weighed[label]
+        for start in weighed.bank.starts:
+            for name, share in start_shares(start.late, weighed.weights).items():
+                add("alive_on_planned_day" if name == "alive" else name, start.label, [share])
         if "response" in one:
             codes = [c for c in one["response_code"].values if str(c).startswith(COMPLETE)]
             add("remission", "", [one["response"].sel(response_code=codes).sum()])

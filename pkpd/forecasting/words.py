@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pkpd.evidence.criticism.psis import LIMIT
+from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
-from pkpd.forecasting.weighing import Weighed
+from pkpd.forecasting.summaries import start_shares
+from pkpd.forecasting.weighing import FEWEST, Weighed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,7 +50,7 @@ def telling_day(one: xr.Dataset, name: str) -> int:
 
 
 def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) -> str:
-    """Tell the forecast of one patient in a sentence.
+    """Tell the forecast of one patient in a sentence, or that it cannot tell.
 
     Parameters
     ----------
@@ -58,6 +59,14 @@ def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None)
     by_day
         Protocol day that the sentence names; the end of the telling week if not given.
     """
+    if not weighed.trusted:
+        why = f"its weights rest on too few virtual patients (Pareto k {weighed.k:.2f})"
+        if weighed.effective < FEWEST:
+            why = (
+                f"{weighed.effective:.0f} of {len(weighed.bank):,} virtual patients are like this "
+                f"one, and {FEWEST:.0f} have to be"
+            )
+        return f"This forecast cannot tell when counts are back: {why}."
     name = main_criterion(weighed)
     day = telling_day(one, name) if by_day is None else by_day
     share = float(one["recovered"].sel(criterion=name, day=day))
@@ -68,6 +77,8 @@ def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None)
     if float(one["low"].sel(criterion=name)) < 0.5:
         return f"{text}; most of them are never below after the last dose."
     if middle is None:
+        if weighed.bank.has_further_cycle:
+            return f"{text}; fewer than half of them do before the next cycle."
         end = int(one["day"].values[-1])
         return f"{text}; fewer than half of them do within the {end} days forecast."
     where = f"between day {low} and day {high}" if high else f"from day {low} on"
@@ -104,19 +115,23 @@ def warnings(weighed: Weighed) -> list[str]:
         )
     if not np.isfinite(weighed.log_likelihood).any():
         told.append("All virtual patients have died before the last count: nothing was learned.")
-    elif weighed.k > LIMIT and weighed.engine == "importance":
+    elif not weighed.trusted and weighed.engine == "importance":
         told.append(
             f"Hardly any virtual patient is like this one (Pareto k {weighed.k:.2f}, "
             f'{weighed.effective:.0f} of {len(weighed.bank):,} count): take engine="smc".'
         )
-    elif weighed.k > LIMIT:
-        told.append(f"The weights are not to be trusted (Pareto k {weighed.k:.2f}).")
+    elif not weighed.trusted:
+        told.append(
+            f"The weights are not to be trusted (Pareto k {weighed.k:.2f}, "
+            f"{weighed.effective:.0f} of {len(weighed.bank):,} count)."
+        )
     return told
 
 
 def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
     """Rows of the table of recovery: name, median day, interval, shares by days."""
     last, seen = int(one["day"].values[-1]), int(one["last_day_seen"])
+    never = _never(weighed, last)
     days = [d for d in range(7, last + 1, 7) if d > seen][:5] or [last]
     rows: list[tuple[str, ...]] = [
         ("", "median day", "80 % interval", *(f"by day {d}" for d in days))
@@ -126,7 +141,7 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
     for name in wanted:
         at = one["recovery_day"].sel(criterion=name)
         ends = [protocol_day(at.sel(quantile=q)) for q in (0.1, 0.5, 0.9)]
-        low, middle, high = ("never low" if d == 0 else f"{d or f'> {last}'}" for d in ends)
+        low, middle, high = ("never low" if d == 0 else f"{d or never}" for d in ends)
         shares = one["recovered"].sel(criterion=name)
         rows.append(
             (
@@ -152,6 +167,7 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
                 f"grade 4 ahead in {percent(float(one['grade_4_ahead'].sel(graded=line)))}, at any "
                 f"time in {percent(float(one['grade_4'].sel(graded=line)))}"
             )
+    lines += starts_ahead(weighed)
     rule = weighed.bank.asked.rule
     if rule is not None:
         lines.append(
@@ -165,6 +181,23 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
         share = float(one["response"].sel(response_code=complete).sum())
         lines.append(f"remission ({', '.join(complete)}): {percent(share)}")
         lines.append(f"death within the days forecast: {percent(float(one['death']))}")
+    return lines
+
+
+def starts_ahead(weighed: Weighed) -> list[str]:
+    """Tell whether cycles and courses still ahead that counts can delay start on their days."""
+    lines = []
+    for start in weighed.bank.starts:
+        share = start_shares(start.late, weighed.weights)
+        if start.planned_day <= weighed.seen.last_day or not share["alive"]:
+            continue
+        days = f" (median {share['days_late']:.0f} days)" if share["starts_late"] else ""
+        on_time, late, never = (percent(share[name]) for name in STARTS)
+        lines.append(
+            f"{start.name} starts on its planned day ({start.planned_day}) in "
+            f"{on_time} of the {percent(share['alive'])} alive then, later in {late}{days}, "
+            f"never in {never}"
+        )
     return lines
 
 
@@ -185,12 +218,13 @@ def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
     for other in data["continuation"].values:
         mine = data.sel(continuation=other)
         day = protocol_day(mine["recovery_day"].sel(criterion=name, quantile=0.5))
+        never = _never(weighed, last) if str(other) == "as planned" else f"> {last}"
         rows.append(
             (
                 str(other),
                 *(percent(float(v)) for v in mine["grade_4_ahead"].values),
                 percent(float(mine["death"])),
-                f"> {last}" if day is None else "never low" if day == 0 else f"{day}",
+                "never low" if day == 0 else f"{day or never}",
                 percent(float(mine["recovered"].sel(criterion=name, day=last))),
             )
         )
@@ -199,6 +233,10 @@ def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
         f"the further cycle; figures are up to day {last}."
     )
     return [*aligned(rows), key]
+
+
+def _never(weighed: Weighed, last: int) -> str:
+    return "not in this cycle" if weighed.bank.has_further_cycle else f"> {last}"
 
 
 def percent(share: float) -> str:

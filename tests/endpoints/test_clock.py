@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import pkpd
 from pkpd.cards import load_trial
 from pkpd.cli import app
-from pkpd.endpoints.clock import clock_of, treatment_runs
+from pkpd.endpoints.clock import clock_of, has_further_cycle, treatment_runs
 from pkpd.errors import PkpdError
 from pkpd.schedule import plan
 
@@ -104,10 +104,14 @@ def test_a_schedule_of_supportive_doses_alone_has_no_clock(tmp_path):
     (tmp_path / "only.toml").write_text(
         text.replace('["clofarabine", "lenalidomide", "other"]'.strip("[]"), '"other"')
     )
+    told = "trial only, cohort all, course treatment: no dose that a clock counts: placebo only"
     words = ["compare", str(tmp_path / "only.toml"), "--patients", "8", "--draws", "2"]
     done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
     assert done.exit_code == 2
-    assert "no dose that a clock counts: placebo only" in " ".join(done.stderr.split())
+    assert told in " ".join(done.stderr.split())
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "only.toml")])
+    assert done.exit_code != 0
+    assert told in " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_placebo_changes_no_number(tmp_path):
@@ -130,3 +134,20 @@ def test_the_second_cycle_moves_no_recovery_of_the_first(tmp_path):
     assert two[np.isfinite(two)].max() <= following
     # a day of the second cycle is no day of the first
     assert np.all((two == 0.0) | np.isinf(two) | (two == one))
+
+
+@pytest.mark.parametrize(
+    ("cycles", "days", "further"), [(1, 60, False), (2, 60, True), (2, 30, False), (2, 31, True)]
+)
+def test_a_further_cycle_is_one_whose_first_dose_lies_within_the_days(cycles, days, further):
+    chemo = pkpd.daily("clofarabine", "30 mg/m^2", days="3-5", route="iv", duration="1 h")
+    planned = plan(chemo.repeat(cycles, cycle_days=28), days)
+    assert has_further_cycle(planned, clock_of(planned, "first_dose")) == further
+
+
+def test_a_later_course_is_a_further_cycle():
+    chemo = pkpd.daily("clofarabine", "30 mg/m^2", days="1-5", route="iv", duration="1 h")
+    planned = plan(chemo.then(chemo, start_day=29), 60)
+    first, last = (clock_of(planned, name) for name in planned.course_names)
+    assert has_further_cycle(planned, first)
+    assert not has_further_cycle(planned, last)
