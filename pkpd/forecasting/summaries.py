@@ -184,7 +184,7 @@ def start_shares(late: Floats, weights: Floats) -> dict[str, float]:
     total = np.cumsum(weights[order])
     known = np.where(np.isnan(late), np.nan, 1.0)
     return {
-        "alive": float(weights @ ~np.isnan(late)),
+        "alive": 1.0 - float(weights @ np.isnan(late)),
         "starts_on_time": _share(known * (late == 0.0), weights),
         "starts_late": _share(known * (np.isfinite(late) & (late > 0.0)), weights),
         "starts_never": _share(known * np.isinf(late), weights),
