@@ -25,7 +25,7 @@ from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
 from pkpd.forecasting.forecast import Forecaster, forecaster
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.seen import Seen, chosen, read_seen
-from pkpd.forecasting.words import facts_of, table_of, warnings
+from pkpd.forecasting.words import facts_of, rule_sentence, table_of, warnings
 
 DRAWS = 200
 """Parameter draws of the virtual patients."""
@@ -179,6 +179,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     weighed, one = found.weighed[label], found.dataset.sel(patient=label)
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
+    planned = [rule_sentence(weighed, one)] if weighed.trusted else []
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes] + doubts
     if not careful:
@@ -192,11 +193,11 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
         "days": _days(whole),
         "until": seen.last_day,
         "last": int(one["day"].values[-1]),
-        "facts": facts_of(weighed, one),
+        "facts": [*planned, *facts_of(weighed, one)],
         "warnings": told,
         "lines": {line: _line(one, line, whole, seen.last_day, back.get(line)) for line in shown},
         "recovered": {
-            name: _numbers(one["recovered"].sel(criterion=name).values)
+            name: _numbers(one["recovered_after"].sel(criterion=name).values)
             for name in map(str, one["criterion"].values)
             if name in {criterion(*item) for item in back.items()}
         },

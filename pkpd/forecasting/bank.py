@@ -44,7 +44,8 @@ BASELINE = "baseline"
 Level = float | str
 """Count (10^9/L) from which a line is back, or `BASELINE`."""
 
-_AT_BASELINE = 0.999  # of the count at the start; it is 1 until the first cells are missed
+AT_BASELINE = 0.999
+"""Share of the first count from which it is back; it is 1 until the first cells are missed."""
 _LEAST = 1e-6  # of a count, before its logarithm is taken
 
 
@@ -315,7 +316,7 @@ class _Reader:
         _, last, until = clock_days(course, self.clock)
         last = np.nan_to_num(last)  # the dead and the untreated are looked at from the start
         both = np.zeros(course.lanes)
-        for line, levels in self._levels(course).items():
+        for line, levels in levels_of(asked, course).items():
             for level, days in self._recovered(course, line, levels, last, until).items():
                 found[f"recovery {criterion(line, level)}"] = days
                 if (asked.back or {}).get(line) == level:
@@ -345,7 +346,7 @@ class _Reader:
         counts = [level for level in levels if not isinstance(level, str)]
         parts: list[tuple[Course, Sequence[Level], Sequence[float]]] = [(course, counts, counts)]
         if BASELINE in levels:
-            parts.append((_of_start(course, line), [BASELINE], [_AT_BASELINE]))
+            parts.append((_of_start(course, line), [BASELINE], [AT_BASELINE]))
         for of, names, at_least in parts:
             seen, _, _ = recovery_after(
                 of, line, at_least, resolution="continuous", definition=self.definition,
@@ -357,18 +358,20 @@ class _Reader:
             found |= dict(zip(names, every, strict=True))
         return found
 
-    def _levels(self, course: Course) -> dict[str, tuple[Level, ...]]:
-        back = self.asked.back or {}
-        return {
-            line: tuple(
-                sorted(
-                    {*THRESHOLDS.get(line, ()), *([back[line]] if line in back else ())},
-                    key=lambda level: np.inf if isinstance(level, str) else level,
-                )
+
+def levels_of(asked: Asked, course: Course) -> dict[str, tuple[Level, ...]]:
+    """Give the counts from which each line is back: the usual ones, and those asked for."""
+    back = asked.back or {}
+    return {
+        line: tuple(
+            sorted(
+                {*THRESHOLDS.get(line, ()), *([back[line]] if line in back else ())},
+                key=lambda level: np.inf if isinstance(level, str) else level,
             )
-            for line in course.mornings
-            if line in THRESHOLDS or line in back
-        }
+        )
+        for line in course.mornings
+        if line in THRESHOLDS or line in back
+    }
 
 
 def _of_start(course: Course, line: str) -> Course:

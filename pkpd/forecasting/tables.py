@@ -46,6 +46,8 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
         for name in one["criterion"].values:
             add("recovery_day", str(name), three(one["recovery_day"].sel(criterion=name)))
             add("low", str(name), [one["low"].sel(criterion=name)])
+            add("day_after", str(name), three(one["day_after"].sel(criterion=name)))
+            add("low_after", str(name), [one["low_after"].sel(criterion=name)])
         for line in one["graded"].values:
             for name in ("nadir", "nadir_ahead"):
                 add(name, str(line), three(one[name].sel(graded=line)))

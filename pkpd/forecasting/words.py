@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pkpd.data.dataset import BELOW
 from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
 from pkpd.forecasting.summaries import start_shares
@@ -39,9 +40,9 @@ def in_words(name: str) -> str:
     return f"{line} of {level} or more" if level else "both counts back"
 
 
-def telling_day(one: xr.Dataset, name: str) -> int:
+def telling_day(one: xr.Dataset, name: str, of: str = "recovered_after") -> int:
     """End of the week in which half of such patients have recovered; the last day if they don't."""
-    recovered = one["recovered"].sel(criterion=name)
+    recovered = one[of].sel(criterion=name)
     there = np.flatnonzero(recovered.values >= 0.5)
     last = int(recovered["day"].values[-1])
     first = int(one["last_day_seen"]) + 1
@@ -50,7 +51,7 @@ def telling_day(one: xr.Dataset, name: str) -> int:
 
 
 def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) -> str:
-    """Tell the forecast of one patient in a sentence, or that it cannot tell.
+    """Tell when counts are back after the last one, or that the forecast cannot tell.
 
     Parameters
     ----------
@@ -60,20 +61,41 @@ def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None)
         Protocol day that the sentence names; the end of the telling week if not given.
     """
     if not weighed.trusted:
-        why = f"its weights rest on too few virtual patients (Pareto k {weighed.k:.2f})"
-        if weighed.effective < FEWEST:
-            why = (
-                f"{weighed.effective:.0f} of {len(weighed.bank):,} virtual patients are like this "
-                f"one, and {FEWEST:.0f} have to be"
-            )
-        return f"This forecast cannot tell when counts are back: {why}."
-    name = main_criterion(weighed)
-    day = telling_day(one, name) if by_day is None else by_day
-    share = float(one["recovered"].sel(criterion=name, day=day))
-    text = f"By day {day}, {_hundred(share)} of 100 such patients have {in_words(name)}"
-    low, middle, high = (
-        protocol_day(one["recovery_day"].sel(criterion=name, quantile=q)) for q in (0.1, 0.5, 0.9)
+        return _cannot_tell(weighed)
+    name, last = main_criterion(weighed), int(one["last_day_seen"])
+    low = float(one["low_after"].sel(criterion=name))
+    already = _already(weighed)
+    stay = f"{_hundred(1.0 - low)} of 100 such patients are not below it again"
+    if already and low < 0.5:
+        return f"{already}; without further doses, {stay}."
+    share, middle, between = _when(one, name, "recovered_after", "day_after", by_day)
+    text = (
+        f"{share} of 100 such patients have {in_words(name)} after the last count (day {last}), "
+        "without further doses"
     )
+    if low < 0.5:
+        return f"{text}; most of them are not below it again."
+    if middle is None:
+        end = int(one["day"].values[-1])
+        return f"{text}; fewer than half of them do within the {end} days forecast."
+    text = f"{text}; half of them by day {middle}, {between}"
+    if already:
+        return f"{text}; {already[0].lower()}{already[1:]}, and {stay}."
+    return f"{text}."
+
+
+def rule_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) -> str:
+    """Tell when counts are back by the clock of the rule, as planned; parameters as above."""
+    if not weighed.trusted:
+        return _cannot_tell(weighed)
+    name = main_criterion(weighed)
+    clock = weighed.bank.asked.clock
+    cycle = "cycle" if clock == "first_dose" else f"cycle of {clock}"
+    head = f"As planned, from the last dose of the first {cycle} on"
+    if weighed.bank.has_further_cycle:
+        head = f"As planned, from the last dose of the first {cycle} to the next cycle"
+    share, middle, between = _when(one, name, "recovered", "recovery_day", by_day)
+    text = f"{head}: {share[0].lower()}{share[1:]} of 100 have {in_words(name)}"
     if float(one["low"].sel(criterion=name)) < 0.5:
         return f"{text}; most of them are never below after the last dose."
     if middle is None:
@@ -81,10 +103,53 @@ def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None)
             return f"{text}; fewer than half of them do before the next cycle."
         end = int(one["day"].values[-1])
         return f"{text}; fewer than half of them do within the {end} days forecast."
-    where = f"between day {low} and day {high}" if high else f"from day {low} on"
+    return f"{text}; half of them by day {middle}, {between}."
+
+
+def _when(
+    one: xr.Dataset, name: str, shares: str, quantiles: str, by_day: int | None
+) -> tuple[str, int | None, str]:
+    """Beginning of a sentence with day and share, the median day, and the days of most."""
+    day = telling_day(one, name, shares) if by_day is None else by_day
+    share = float(one[shares].sel(criterion=name, day=day))
+    low, middle, high = (
+        protocol_day(one[quantiles].sel(criterion=name, quantile=q)) for q in (0.1, 0.5, 0.9)
+    )
     if low == 0:
-        where = f"until day {high}, or are never below" if high else "or are never below"
-    return f"{text}; half of them by day {middle}, 8 of 10 {where}."
+        where = f"9 of 10 by day {high}, those who are never low among them"
+        if not high:
+            where = "one in ten or more are never low, and as many are not seen back"
+    else:
+        where = (
+            f"8 of 10 between day {low} and day {high}" if high else f"8 of 10 from day {low} on"
+        )
+    return f"By day {day}, {_hundred(share)}", middle, where
+
+
+def _cannot_tell(weighed: Weighed) -> str:
+    why = f"its weights rest on too few virtual patients (Pareto k {weighed.k:.2f})"
+    if weighed.effective < FEWEST:
+        why = (
+            f"{weighed.effective:.0f} of {len(weighed.bank):,} virtual patients are like this "
+            f"one, and {FEWEST:.0f} have to be"
+        )
+    return f"This forecast cannot tell when counts are back: {why}."
+
+
+def _already(weighed: Weighed) -> str:
+    """Say that the last count of the line is at its threshold; empty if it is not."""
+    seen, back = weighed.seen, weighed.bank.asked.back or {}
+    line = main_criterion(weighed).partition(" >= ")[0]
+    mine = [k for k in range(len(seen)) if seen.line[k] == line]
+    if not mine or isinstance(back[line], str):
+        return ""
+    last = max(mine, key=lambda k: float(seen.time[k]))
+    if seen.censored[last] == BELOW or seen.value[last] < back[line]:
+        return ""
+    return (
+        f"{line.capitalize()} of day {int(seen.time[last]) + 1} are at {back[line]:g} or more "
+        f"already ({seen.value[last]:g})"
+    )
 
 
 def protocol_day(value: Any) -> int | None:
@@ -131,26 +196,29 @@ def warnings(weighed: Weighed) -> list[str]:
 def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
     """Rows of the table of recovery: name, median day, interval, shares by days."""
     last, seen = int(one["day"].values[-1]), int(one["last_day_seen"])
-    never = _never(weighed, last)
     days = [d for d in range(7, last + 1, 7) if d > seen][:5] or [last]
     rows: list[tuple[str, ...]] = [
         ("", "median day", "80 % interval", *(f"by day {d}" for d in days))
     ]
     wanted = [criterion(*item) for item in (weighed.bank.asked.back or {}).items()]
     wanted += [BOTH] if BOTH in weighed.bank.criteria else []
-    for name in wanted:
-        at = one["recovery_day"].sel(criterion=name)
-        ends = [protocol_day(at.sel(quantile=q)) for q in (0.1, 0.5, 0.9)]
-        low, middle, high = ("never low" if d == 0 else f"{d or never}" for d in ends)
-        shares = one["recovered"].sel(criterion=name)
-        rows.append(
-            (
-                name if name != BOTH else "both",
-                middle,
-                f"{low} to {high}",
-                *(percent(float(shares.sel(day=d))) for d in days),
+    for share, day, told, missed in (
+        ("recovered_after", "day_after", f" after day {seen}", f"> {last}"),
+        ("recovered", "recovery_day", ", as planned", _never(weighed, last)),
+    ):
+        for name in wanted:
+            at = one[day].sel(criterion=name)
+            ends = [protocol_day(at.sel(quantile=q)) for q in (0.1, 0.5, 0.9)]
+            low, middle, high = ("never low" if d == 0 else f"{d or missed}" for d in ends)
+            shares = one[share].sel(criterion=name)
+            rows.append(
+                (
+                    name + told,
+                    middle,
+                    f"{low} to {high}",
+                    *(percent(float(shares.sel(day=d))) for d in days),
+                )
             )
-        )
     return rows
 
 

@@ -146,10 +146,28 @@ def test_further_counts_do_what_all_counts_at_once_do(found, source):
 def test_the_sentence_tells_the_numbers(found):
     data = found.dataset.isel(patient=0)
     text = found.sentence(by_day=21)
-    share = 100 * float(data["recovered"].sel(criterion=NEUTROPHILS, day=21))
+    share = 100 * float(data["recovered_after"].sel(criterion=NEUTROPHILS, day=21))
     assert text.startswith(f"By day 21, {share:.0f} of 100 such patients have neutrophils of 0.5")
+    day = float(data["day_after"].sel(criterion=NEUTROPHILS, quantile=0.5))
+    assert (
+        f"after the last count (day 8), without further doses; half of them by day {day:.0f}"
+        in (text)
+    )
+    stay = 100 * (1.0 - float(data["low_after"].sel(criterion=NEUTROPHILS)))
+    assert text.endswith(
+        f"; neutrophils of day 8 are at 0.5 or more already (0.5), and {stay:.0f} of 100 such "
+        "patients are not below it again."
+    )
+    planned = found.sentence(by_day=21, clock="rule")
+    share = 100 * float(data["recovered"].sel(criterion=NEUTROPHILS, day=21))
+    assert planned.startswith(
+        f"As planned, from the last dose of the first cycle on: by day 21, {share:.0f} of 100 have "
+    )
     day = np.ceil(float(data["recovery_day"].sel(criterion=NEUTROPHILS, quantile=0.5)))
-    assert f"half of them by day {day:.0f}" in text
+    assert f"half of them by day {day:.0f}" in planned
+    assert planned in found.summary()
+    with pytest.raises(PkpdError, match="clock: 'tomorrow'; allowed: today, rule"):
+        found.sentence(clock="tomorrow")
     assert repr(found).startswith("Forecast(By day ")
     table = found.table().set_index(["quantity", "of"])
     assert table.loc[("recovery_day", NEUTROPHILS), "estimate"] == pytest.approx(
@@ -280,9 +298,12 @@ def test_back_at_the_count_before_treatment(source):
     np.testing.assert_array_equal(
         bank.recovery["both"], np.maximum(bank.recovery[name], bank.recovery["platelets >= 20"])
     )
-    # at the time of return the count is that of the first morning
+    # at the time of return the count is that of the first morning, if it does not double in a day
     days = bank.recovery[name]
-    for i in np.flatnonzero(np.isfinite(days) & (days > 0) & (days < 40))[:20]:
+    morning = np.where(np.isfinite(days), np.minimum(days, 40), 0).astype(int)
+    logs, every = bank.measured["neutrophils"], np.arange(len(bank))
+    slow = logs[every, morning + 1] - logs[every, morning] < np.log(2.0)
+    for i in np.flatnonzero(np.isfinite(days) & (days > 0) & (days < 40) & slow)[:20]:
         there = bank.counted("neutrophils", float(days[i]), np.array([i]))[0]
         assert there == pytest.approx(bank.counted("neutrophils", 0.0, np.array([i]))[0], rel=0.02)
 
@@ -329,7 +350,8 @@ def test_the_scatter_of_counts_can_be_given(source):
 def test_the_figure_shows_counts_and_recovery(found, tmp_path):
     figure = found.plot()
     labels = [ax.get_ylabel() for ax in figure.axes]
-    assert labels == ["neutrophils\n(10⁹/L)", "platelets\n(10⁹/L)", "back by that day\n(of 100)"]
+    last = "back by that day\nif no more is given\n(of 100)"
+    assert labels == ["neutrophils\n(10⁹/L)", "platelets\n(10⁹/L)", last]
     figure.savefig(tmp_path / "p.svg")
     marks = [c for c in figure.axes[0].collections if len(c.get_offsets()) == 2]
     np.testing.assert_allclose(marks[-1].get_offsets().data[:, 1], [1.5, 0.5])
@@ -356,9 +378,11 @@ def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
     asked = ["--back", "neutrophils 1", "--back", "platelets >= 50"]
     done = CliRunner().invoke(app, ["forecast", *words, *small, *asked])
     assert done.exit_code == 0, done.output
-    assert re.findall(r"^[a-z]+ >= [0-9.]+", done.output, re.M) == [
-        "neutrophils >= 1",
-        "platelets >= 50",
+    assert re.findall(r"^([a-z]+ >= [0-9.]+.*?)  ", done.output, re.M) == [
+        "neutrophils >= 1 after day 8",
+        "platelets >= 50 after day 8",
+        "neutrophils >= 1, as planned",
+        "platelets >= 50, as planned",
     ]
     done = CliRunner().invoke(app, ["forecast", *words, "--back", "platelets fifty"])
     assert done.exit_code == 2

@@ -219,7 +219,7 @@ function picture(found) {
   box.bottom = box.top + high;
   const y = linear(0, 1, box.bottom, box.top);
   const names = Object.entries(found.recovered);
-  svg.append(text(box.left, box.top - 5, "back by that day, of 100", { fill: GREY }));
+  svg.append(text(box.left, box.top - 5, "back by that day if no more is given, of 100", { fill: GREY }));
   valueAxis(svg, box, y, [0, 0.25, 0.5, 0.75, 1], (v) => String(Math.round(100 * v)));
   today(box);
   names.forEach(([name, share], i) => {
