@@ -32,6 +32,7 @@ from pkpd.cards.schedule_cards import (
 )
 from pkpd.cards.tables import Table, read_toml
 from pkpd.cards.trial_drugs import TrialDrugs
+from pkpd.cards.usual_doses import unusual
 from pkpd.errors import CardError, sentence
 from pkpd.schedule import NEVER, STATUSES, GrowthFactorPolicy, Regimen, parse_days
 from pkpd.schedule.amounts import LAST_DAY
@@ -386,6 +387,9 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
             amount=amount,
             drug=drug,
         )
+    what = unusual(card, *policy.dose)
+    if what:
+        row.refuse("amount", what, remedy="correct number or unit, or leave the amount out")
     row.text("source", "")
     row.text("status", "")
     return policy
