@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ def pair_rows(
     pairs: Sequence[tuple[str, str]],
     rule: str,
     outcomes: Mapping[str, Floats],
-    running: Sequence[str] = (),
+    running: Collection[str] = (),
 ) -> list[PairRow]:
     """Paired differences of a risk between cohorts of a trial.
 

@@ -281,7 +281,7 @@ def _run_trial(
     rows: list[EndpointRow] = []
     curves: list[CohortCurves] = []
     dlt: dict[str, Floats] = {}
-    running: list[str] = []
+    running: dict[str, str] = {}
     late: dict[str, dict[str, Floats]] = {}
     shares: dict[str, Future[CohortShares]] = {}
     others: list[Future[CohortBands]] = []
@@ -316,7 +316,7 @@ def _run_trial(
                 dlt[cohort.id] = main
             late[cohort.id] = not_on_time(lanes.values)
             if lanes.running:
-                running.append(cohort.id)
+                running[cohort.id] = lanes.running
             if item.questions is not None:
                 shares[cohort.id] = beside.submit(cohort_shares, lanes, rules[0].clock)
             if index == 0:

@@ -108,7 +108,8 @@ def explore(state: State) -> Explored:
     trial = item.trial
     looked = _looked(state, item)
     rule = item.rules[0][0]
-    running = [c.id for c, found in zip(trial.cohorts, looked, strict=True) if found.running]
+    every = zip(trial.cohorts, looked, strict=True)
+    running = {cohort.id: found.running for cohort, found in every if found.running}
     attrs = {
         "patients": state.patients,
         "draws": state.draws,
@@ -209,7 +210,7 @@ class _Look:
     states: tuple[str, ...]
     dlt: Floats | None
     late: Mapping[str, Floats]
-    running: bool
+    running: str
     now: NDArray[np.int8]
 
 

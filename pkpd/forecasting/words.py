@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pkpd.data.dataset import BELOW
+from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
 from pkpd.forecasting.summaries import start_shares
@@ -97,7 +98,7 @@ def rule_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) 
     share, middle, between = _when(one, name, "recovered", "recovery_day", by_day)
     text = f"{head}: {share[0].lower()}{share[1:]} of 100 have {in_words(name)}"
     if float(one["low"].sel(criterion=name)) < 0.5:
-        return f"{text}; most of them are never below after the last dose."
+        return f"{text}; most of them are not low after the last dose."
     if middle is None:
         if weighed.bank.has_further_cycle:
             return f"{text}; fewer than half of them do before the next cycle."
@@ -116,9 +117,9 @@ def _when(
         protocol_day(one[quantiles].sel(criterion=name, quantile=q)) for q in (0.1, 0.5, 0.9)
     )
     if low == 0:
-        where = f"9 of 10 by day {high}, those who are never low among them"
+        where = f"9 of 10 by day {high}, those who are not low then among them"
         if not high:
-            where = "one in ten or more are never low, and as many are not seen back"
+            where = "one in ten or more are not low then, and as many are not seen back"
     else:
         where = (
             f"8 of 10 between day {low} and day {high}" if high else f"8 of 10 from day {low} on"
@@ -209,7 +210,7 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
         for name in wanted:
             at = one[day].sel(criterion=name)
             ends = [protocol_day(at.sel(quantile=q)) for q in (0.1, 0.5, 0.9)]
-            low, middle, high = ("never low" if d == 0 else f"{d or missed}" for d in ends)
+            low, middle, high = ("not low" if d == 0 else f"{d or missed}" for d in ends)
             shares = one[share].sel(criterion=name)
             rows.append(
                 (
@@ -238,10 +239,13 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
     lines += starts_ahead(weighed)
     rule = weighed.bank.asked.rule
     if rule is not None:
+        running = treatment_runs(weighed.bank.lanes.plan, rule)
+        if running:
+            running = f"; on day {rule.by_day} {running}: the verdict is of counts under treatment"
         lines.append(
             f"dose-limiting toxicity by {rule.name}: {percent(float(one['dlt']))} of the "
             f"{percent(float(one['dlt_judged']))} who can be judged "
-            f"(before treatment {percent(float(one['dlt_before']))})"
+            f"(before treatment {percent(float(one['dlt_before']))}){running}"
         )
     if "response" in one:
         codes = [str(c) for c in one["response_code"].values]
@@ -292,7 +296,7 @@ def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
                 str(other),
                 *(percent(float(v)) for v in mine["grade_4_ahead"].values),
                 percent(float(mine["death"])),
-                "never low" if day == 0 else f"{day or never}",
+                "not low" if day == 0 else f"{day or never}",
                 percent(float(mine["recovered"].sel(criterion=name, day=last))),
             )
         )

@@ -174,9 +174,7 @@ def test_growth_factor_by_need_has_a_usual_amount(schedule):
     file.write_text(text + need.format("5 ug/kg"))
     assert load_trial(file).growth_factor.amount == "5 ug/kg"
     file.write_text(text + need.format("0.001 ug/kg"))
-    with pytest.raises(
-        CardError, match=r"growth_factor > amount: .* 1/5,000 of the usual dose"
-    ):
+    with pytest.raises(CardError, match=r"growth_factor > amount: .* 1/5,000 of the usual dose"):
         load_trial(file)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import pkpd
-from pkpd.cards import load_trial
+from pkpd.cards import load_rule, load_trial
 from pkpd.cli import app
 from pkpd.endpoints.clock import clock_of, has_further_cycle, treatment_runs
 from pkpd.errors import PkpdError
@@ -82,15 +84,35 @@ def test_supportive_drugs_do_not_move_the_clock(tmp_path, drug, amount, route):
 
 
 def test_supportive_doses_are_no_treatment_that_runs():
-    from dataclasses import replace
-
-    from pkpd.cards import load_rule
-
     rule = replace(load_rule("leukemia_d42_generic"), clock="first_dose")
     support = pkpd.daily("filgrastim", "5 ug/kg", days="7-40", route="sc")
     chemo = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
-    assert not treatment_runs(plan(chemo.then(support, start_day=6), DAYS), rule)
-    assert treatment_runs(plan(chemo.then(chemo, start_day=29), DAYS), rule)
+    assert treatment_runs(plan(chemo.then(support, start_day=6), DAYS), rule) == ""
+    runs = treatment_runs(plan(chemo.then(chemo, start_day=29), DAYS), rule)
+    assert runs == f"{chemo.then(chemo, start_day=29).courses[1].name} runs since day 29"
+
+
+def test_a_rule_that_looks_after_the_next_cycle_began_is_answered(tmp_path):
+    regimen(tmp_path, without=True, cycles=2)
+    text = (tmp_path / "s2.toml").read_text()
+    late = text.replace("= 84\n", "= 84\nrule_change = { by_day = 49 }\n")
+    (tmp_path / "late.toml").write_text(late)
+    words = ["compare", str(tmp_path / "late.toml"), "--patients", "8", "--draws", "2"]
+    done = CliRunner().invoke(app, [*words, "--marrow", "friberg", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    told = "on day 49 cycle 2 runs since day 36"
+    assert (
+        f"{told}: the verdict is of counts under treatment"
+        in (tmp_path / "out" / "results.csv").read_text()
+    )
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert f"On{told[2:]} in" in report
+    rule = replace(load_rule("leukemia_d42_generic"), by_day=49)
+    counts = {"DAY": [1, 8, 17], "ANC": [2.0, 0.6, 0.2]}
+    source = pkpd.source("rr_aml", marrow="friberg", patients=1, draws=4)
+    twice = regimen(tmp_path, without=True, cycles=2)
+    found = pkpd.forecast(source, counts, twice, 60, bank=400, engine="importance", rule=rule)
+    assert f"; {told}: the verdict is of counts under treatment" in found.summary()
 
 
 def test_a_schedule_of_supportive_doses_alone_has_no_clock(tmp_path):

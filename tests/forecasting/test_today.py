@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import pkpd
-from pkpd.cards import load_rule
+from pkpd.cards import load_rule, load_trial
 from pkpd.forecasting import forecaster, read_seen
+from pkpd.forecasting.command import rule_of
 from pkpd.forecasting.doses import given_before
 from pkpd.forecasting.today import MOST, after_last_count, back_after
 from pkpd.schedule import Course, DoseRule, Regimen
@@ -19,7 +21,7 @@ DAY_17 = {"DAY": [1, 8, 17], "ANC": [2.0, 0.6, 0.2], "PLT": ["", "", 19]}
 NEUTROPHILS = "neutrophils >= 0.5"
 
 
-def one(drug: str, amount: str, days: str, **how: str) -> DoseRule:
+def one(drug: str, amount: str, days: str, **how: Any) -> DoseRule:
     return pkpd.daily(drug, amount, days=days, **{"route": "oral", **how}).courses[0].doses[0]
 
 
@@ -139,3 +141,16 @@ def test_what_is_planned_later_is_cut():
     assert [course.cycles for course in later.courses] == [1, 1]
     assert later.courses[1].doses[0].days == (1, 2, 3, 4)
     assert given_before(twice, 1) is None
+
+
+def test_the_rule_is_that_of_the_file(tmp_path):
+    (tmp_path / "s.toml").write_text(
+        'title = "t"\npopulation = "rr_aml"\nrule = "leukemia_d42_generic"\nhorizon_days = 60\n'
+        "[rule_change]\nby_day = 34\n"
+        '[dose.clofarabine]\namount = "5 mg/m^2"\ndays = "1-5"\nroute = "iv"\nduration = "1 h"\n'
+        '[course.c]\ndoses = ["clofarabine"]\ncycle_days = 28\n'
+    )
+    trial = load_trial(str(tmp_path / "s.toml"))
+    cohort = trial.cohorts[0]
+    assert rule_of(trial, cohort).by_day == 34
+    assert rule_of(trial, cohort, "leukemia_d56_generic").by_day == 56
