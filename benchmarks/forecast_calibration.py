@@ -6,14 +6,15 @@ neutrophils and platelets are counted three times a week, with error, and the co
 hidden. Recovery has atoms (never low, not seen), so that its place in the forecast distribution is
 drawn within them: over all patients of a calibrated forecast it is uniform, and in the middle 80 %
 of it lie 80 % of the patients. Beside it stand the error of the median day, the Brier score of
-"back by day 45", and both for the most probable patient (MAP) alone.
+"back by day 45", and both for the most probable patient (MAP) alone. A criterion "after" is that of
+the clock of today: what is planned after the day is neither given to the patient nor forecast.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from pkpd.errors import PkpdError
 from pkpd.forecasting import Forecaster, Measurement, Seen, forecaster, most_probable
 from pkpd.forecasting.bank import Bank, asked_of, simulated
 from pkpd.forecasting.tempering import Tempering
+from pkpd.forecasting.today import after_last_count, back_after
 from pkpd.forecasting.weighing import Weighed
 
 CUTS = (7, 10, 15, 21)
@@ -57,11 +59,11 @@ def counted(bank: Bank, measurement: Measurement, seed: int) -> list[Seen]:
 
 
 def forecasts(
-    made: Forecaster, seen: Seen, schedule: pkpd.Regimen
+    made: Forecaster, seen: Seen, schedule: pkpd.Regimen, cuts: Sequence[int]
 ) -> Iterator[tuple[int, Weighed]]:
     """Forecasts of a patient from the counts up to each cut, one after the other."""
     before, known = None, 0.0
-    for cut in CUTS:
+    for cut in cuts:
         new = seen.until(cut).taken(np.flatnonzero(seen.until(cut).time >= known))
         known = float(cut)
         before = (
@@ -80,10 +82,15 @@ def place(times: np.ndarray, weights: np.ndarray, true: float, rng: np.random.Ge
 def rows_of(
     one: Weighed, truth: Bank, i: int, cut: int, rng: np.random.Generator
 ) -> Iterator[dict[str, object]]:
-    """Scores of one forecast, by criterion."""
-    weights = one.weights
-    for name in CRITERIA:
-        times, true = one.bank.recovery[name], float(truth.recovery[name][i])
+    """Scores of one forecast, by criterion and clock."""
+    after = after_last_count(one, 1, 1)
+    there = back_after(truth.lanes, truth.who[[i]], truth.asked, one.seen, 1, 1)
+    asked = [
+        (name, one.bank.recovery[name], one.weights, float(truth.recovery[name][i]))
+        for name in CRITERIA
+    ]
+    asked += [(f"{n}, after", after.back[n], after.weights, float(there[n][0])) for n in CRITERIA]
+    for name, times, weights, true in asked:
         order = np.argsort(times, kind="stable")
         total = np.cumsum(weights[order])
         low, middle, high = times[order][
@@ -149,7 +156,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--bank", type=int, default=10_000)
     parser.add_argument("--particles", type=int, default=500)
-    parser.add_argument("--map-every", type=int, default=5, help="MAP of every n-th patient")
+    parser.add_argument("--map-every", type=int, default=5, help="MAP of every n-th patient, or 0")
+    parser.add_argument("--cuts", type=int, nargs="+", default=CUTS, help="days of the last count")
     parser.add_argument("--until-day", type=int, default=75)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -170,11 +178,11 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     order = stream(given.seed, "order").permutation(given.patients)
     for done, i in enumerate(order, start=1):
-        for cut, one in forecasts(made, every[i], schedule):
+        for cut, one in forecasts(made, every[i], schedule, given.cuts):
             if truth.death_day[i] < every[i].until(cut).last_day:
                 break  # who has died is not forecast
             mine = list(rows_of(one, truth, int(i), cut, rng))
-            if done % given.map_every == 0:
+            if given.map_every and done % given.map_every == 0:
                 try:
                     mode = most_probable(
                         source, schedule, given.until_day, one.seen, made.measurement, one.aside
@@ -183,6 +191,8 @@ def main() -> None:
                     print(f"patient {i}, day {cut}: {error}")
                 else:
                     for row in mine:
+                        if str(row["criterion"]) not in CRITERIA:
+                            continue
                         row["map_day"] = float(mode.recovery[str(row["criterion"])][0])
             rows += mine
         if done % 10 == 0 or done == given.patients:

@@ -109,7 +109,7 @@ def _with_leukaemia(card: DrugCard) -> DrugAction:
         text = f"acts by its intensity ({kill.value:g} of a course of 7+3, {kill.status})"
         return DrugAction(INTENSITY, text + unused)
     if action.acts_by in (GROWTH_FACTOR, LONG_ACTING):
-        return DrugAction(GROWTH_FACTOR, "acts as a growth factor" + unused)
+        return DrugAction(GROWTH_FACTOR, "acts as a growth factor, given or not" + unused)
     return DrugAction(action.acts_by, "has no effect on counts" + unused)
 
 

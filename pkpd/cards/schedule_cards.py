@@ -26,7 +26,7 @@ from pkpd.schedule import (
     parse_days,
     parse_hours,
 )
-from pkpd.schedule.amounts import show_amount
+from pkpd.schedule.amounts import LAST_DAY, show_amount
 
 _DOSE_KEYS = ("drug", "amount", "days", "route", "duration", "hour", "cap_mg", "strengths_mg")
 _EXAMPLES = {"amount": 'an amount such as "5 mg/m^2"', "days": 'days such as "1-5"'}
@@ -168,7 +168,7 @@ def read_course(table: Table, complete: bool = True) -> Part:
         values["doses"] = table.texts("doses")
     for key in ("cycle_days", "cycles", "start_day"):
         if key in table:
-            values[key] = table.integer(key, minimum=1)
+            values[key] = table.integer(key, minimum=1, maximum=LAST_DAY)
     for key in ("gate", "between"):
         if key in table:
             by_name = isinstance(table.data[key], str)

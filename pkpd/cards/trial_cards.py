@@ -32,8 +32,10 @@ from pkpd.cards.schedule_cards import (
 )
 from pkpd.cards.tables import Table, read_toml
 from pkpd.cards.trial_drugs import TrialDrugs
+from pkpd.cards.usual_doses import unusual
 from pkpd.errors import CardError, sentence
 from pkpd.schedule import NEVER, STATUSES, GrowthFactorPolicy, Regimen, parse_days
+from pkpd.schedule.amounts import LAST_DAY
 from pkpd.subjects import Population, with_medians
 from pkpd.trials import Arm, Cohort, DLTRule, PublishedOutcome, Trial
 
@@ -177,7 +179,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     library = read_library(root).named(drugs.name)
     doses = {name: drugs.checked(part) for name, part in library.doses.items()}
     library = replace(library, doses=doses)
-    horizon = root.integer("horizon_days", minimum=1, maximum=3660)
+    horizon = root.integer("horizon_days", minimum=1, maximum=LAST_DAY)
     notes = list(root.texts("assumptions", default=()))
     visit_days = _visit_days(root, horizon, notes)
     rule = root.text("rule", default=None)
@@ -385,6 +387,9 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
             amount=amount,
             drug=drug,
         )
+    what = unusual(card, *policy.dose)
+    if what:
+        row.refuse("amount", what, remedy="correct number or unit, or leave the amount out")
     row.text("source", "")
     row.text("status", "")
     return policy

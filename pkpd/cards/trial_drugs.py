@@ -83,7 +83,7 @@ class TrialDrugs:
         )
 
     def checked(self, part: Part) -> Part:
-        """Refuse a route that a drug's card does not have, and an amount far above the usual.
+        """Refuse a route that a drug's card does not have, and an amount far from the usual.
 
         Returns the dose with what its drug's card says of it: whether the drug is supportive.
 

@@ -1,10 +1,16 @@
-"""Doses far above the usual one of a drug's card: most often a slip of the unit."""
+"""Doses far from the usual one of a drug's card: most often a slip of the unit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pkpd.cards.drug_cards import DrugCard, drug_names, load_drug_card
+from pkpd.cards.drug_cards import (
+    GROWTH_FACTOR,
+    LONG_ACTING,
+    DrugCard,
+    drug_names,
+    load_drug_card,
+)
 from pkpd.errors import CardError, sentence
 from pkpd.schedule import Regimen
 from pkpd.schedule.amounts import show_amount
@@ -12,9 +18,14 @@ from pkpd.schedule.amounts import show_amount
 UNUSUAL = 10.0
 """A dose so many times the usual one is taken for a slip: mg for ug or mg/kg for mg/m^2."""
 
+_ROUNDING = 1e-9
+
 
 def unusual(card: DrugCard, amount: float, unit: str) -> str:
-    """Say that a dose is far above the largest customary one of a drug; empty where it is not.
+    """Say that a dose is far from the largest customary one of a drug; empty where it is not.
+
+    A lower one is no slip, but of growth factors: the marrow with leukaemia knows whether they are
+    given, and not how much, so that a hundredth of the dose would act as all of it.
 
     Parameters
     ----------
@@ -24,16 +35,27 @@ def unusual(card: DrugCard, amount: float, unit: str) -> str:
         A single dose, in ``mg``, ``mg/m^2`` or ``mg/kg``.
     """
     usual = card.usual_dose
-    if usual is None or (times := usual.times(amount, unit)) < UNUSUAL:
+    if usual is None:
         return ""
-    return (
-        f"{show_amount(amount, unit)} of {card.name} is {times:,.0f} times the usual dose of "
-        f"{show_amount(usual.value, usual.unit)}"
+    times, customary = usual.times(amount, unit), show_amount(usual.value, usual.unit)
+    if times >= UNUSUAL:
+        many = f"{times:,.0f} times"
+        return f"{show_amount(amount, unit)} of {card.name} is {many} the usual dose of {customary}"
+    on_or_off = card.leukaemia is not None and card.leukaemia.acts_by in (
+        GROWTH_FACTOR,
+        LONG_ACTING,
     )
+    if on_or_off and times * UNUSUAL <= 1.0 + _ROUNDING:
+        return (
+            f"{show_amount(amount, unit)} of {card.name} is 1/{1.0 / times:,.0f} of the usual dose "
+            f"of {customary}, and a growth factor is given or not: its amount does not act in the "
+            "marrow with leukaemia"
+        )
+    return ""
 
 
 def check_regimen(regimen: Regimen, cards: Mapping[str, DrugCard]) -> None:
-    """Refuse doses far above the usual ones, where they are not said to be meant.
+    """Refuse doses far from the usual ones, where they are not said to be meant.
 
     Parameters
     ----------

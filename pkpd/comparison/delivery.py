@@ -1,18 +1,21 @@
-"""How much of a schedule is given where counts decide: delays, cycles started, dose intensity."""
+"""How much of a schedule is given where counts decide: late cycles, dose intensity."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.course.course import Course
+from pkpd.endpoints.starts import STARTS, Start, can_be_late, starts_of
 from pkpd.schedule import DosingPlan
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
 
-ENDPOINTS = ("course_delay", "cycles_started", "relative_dose_intensity")
-"""Endpoints that are shares or medians of some of the patients: who started, or who lived."""
+ENDPOINTS = (*STARTS, "days_late", "cycles_started", "relative_dose_intensity")
+"""Endpoints that are shares or medians of some of the patients."""
 
 
 def delivery(course: Course, plan: DosingPlan) -> dict[Key, Floats]:
@@ -33,8 +36,12 @@ def delivery(course: Course, plan: DosingPlan) -> dict[Key, Floats]:
     dict of float[L]
         Empty for a schedule of single cycles without gates, holds and reductions. Else
 
-        - ``("course_delay", "", course)``: days from the planned to the actual start of each course
-          that a gate can delay; NaN where it did not start while the lane was alive
+        - ``("starts_on_time", "", start)``: 1 where the second cycle of a course, or a course, that
+          a gate can delay starts on its planned day, named with it: ``"cycle 2 (day 29)"``, after
+          the course's name where there are several; NaN where the lane is not alive then. Likewise
+          ``starts_late``: later, and ``starts_never``: not by the last day, or not while alive
+        - ``("days_late", "", start)``: days from the planned to the actual start of those who
+          start late; NaN for the others
         - ``("cycles_started", "", course)``: cycles started, as a share of those planned to start
           by the horizon; of courses with several, or that a gate can delay
         - ``("relative_dose_intensity", "", drug)``: dosing days weighted by the dose level, as a
@@ -43,17 +50,13 @@ def delivery(course: Course, plan: DosingPlan) -> dict[Key, Floats]:
     values: dict[Key, Floats] = {}
     if plan.is_static and int(plan.cycles.max()) == 1:
         return values
-    late = _can_be_late(plan)
-    for c in late:
-        first = course.first_day[:, c].astype(np.float64) - 1.0
-        started = (first >= 0.0) & (first < course.mornings_alive)
-        delay = first - float(plan.planned_start[c])
-        values["course_delay", "", plan.course_names[c]] = np.where(started, delay, np.nan)
+    for start in starts_of(course, plan):
+        values |= _shares(start)
     alive = course.mornings_alive >= course.days
     if course.cycles_started is not None:
         for c, name in enumerate(plan.course_names):
             planned = len(_cycle_starts(plan, c, course.days))
-            if planned and (c in late or plan.cycles[c] > 1):
+            if planned and (can_be_late(plan, c) or plan.cycles[c] > 1):
                 share = course.cycles_started[:, c] / planned
                 values["cycles_started", "", name] = np.where(alive, share, np.nan)
     if course.full_doses is not None:
@@ -61,6 +64,37 @@ def delivery(course: Course, plan: DosingPlan) -> dict[Key, Floats]:
             if planned:
                 share = course.full_doses[:, course.drugs.index(drug)] / planned
                 values["relative_dose_intensity", "", drug] = np.where(alive, share, np.nan)
+    return values
+
+
+def start_name(rule: str) -> str:
+    """Name of a start without its planned day.
+
+    Examples
+    --------
+    >>> start_name("cycle 2 (day 29)")
+    'cycle 2'
+    """
+    return rule.rpartition(" (day ")[0]
+
+
+def not_on_time(values: Mapping[Key, Floats]) -> dict[str, Floats]:
+    """Who does not start on the planned day, by the start's name: 1, 0, NaN if not alive then."""
+    return {
+        start_name(rule): 1.0 - share
+        for (endpoint, _, rule), share in values.items()
+        if endpoint == "starts_on_time"
+    }
+
+
+def _shares(start: Start) -> dict[Key, Floats]:
+    late, alive = start.late, ~np.isnan(start.late)
+    shares = (late == 0.0, (late > 0.0) & np.isfinite(late), np.isinf(late))
+    values: dict[Key, Floats] = {
+        (endpoint, "", start.label): np.where(alive, share, np.nan)
+        for endpoint, share in zip(STARTS, shares, strict=True)
+    }
+    values["days_late", "", start.label] = np.where(shares[1], late, np.nan)
     return values
 
 
@@ -74,13 +108,6 @@ def planned_doses(plan: DosingPlan, days: int) -> dict[str, int]:
             for start in _cycle_starts(plan, c, days):
                 found[drug] += int((start + dosed < days).sum())
     return found
-
-
-def _can_be_late(plan: DosingPlan) -> list[int]:
-    """Courses that start after a gate: their own, or one of an earlier course or its cycles."""
-    gates = np.any(plan.gate_threshold > 0.0, axis=2)
-    courses = range(len(plan.course_names))
-    return [c for c in courses if gates[: c + 1, 0].any() or gates[:c, 1].any()]
 
 
 def _cycle_starts(plan: DosingPlan, course: int, days: int) -> range:

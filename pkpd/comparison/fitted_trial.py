@@ -90,7 +90,7 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
             dict.fromkeys(
                 (
                     *trial.assumptions,
-                    *fit_assumptions(rules[0][0], words, with_leukaemia),
+                    *fit_assumptions(rules[0][0], words, with_leukaemia, transfusion is not None),
                     *ensemble.values.notes,
                     *ensemble.taken_for(trial.drugs),
                 )

@@ -44,11 +44,13 @@ def friberg_trial(scenario: Scenario, variant: Variant, trial: Trial) -> Ready:
         str(options["combination"]),
         growth_factor=trial.growth_factor,
     )
+    growth = [f"{drug} of the schedule" for drug in trial.drugs if model.is_growth_factor(drug)]
+    growth += filter(None, [trial.growth_factor.words])
     words = (
         *trial.assumptions,
         *population.assumptions,
         *model.assumptions,
-        *marrow_assumptions(rules[0][0]),
+        *marrow_assumptions(rules[0][0], bool(options["transfusion"]), growth),
     )
     return Ready(
         trial=named_after(variant, trial),

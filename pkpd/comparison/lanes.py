@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from pkpd.comparison.delivery import delivery
 from pkpd.course.course import Course
-from pkpd.endpoints.clock import Clock, clock_days, clock_of, treatment_runs
+from pkpd.endpoints.clock import (
+    Clock,
+    clock_days,
+    clock_of,
+    has_further_cycle,
+    treatment_runs,
+)
 from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
 from pkpd.endpoints.grades import grade
@@ -161,8 +167,8 @@ class CohortLook:
                     values[name, line, f">= {threshold:g}"] = days[k]
                     if name == "recovery_day":
                         recovered_on[line, threshold] = days[k] + start
-            further = clock.course < len(self.plan.cycles) - 1 or self.plan.cycles[clock.course] > 1
-            for name, share in _otherwise(seen, start, until, bool(further)).items():
+            further = has_further_cycle(self.plan, clock)
+            for name, share in _otherwise(seen, start, until, further).items():
                 for k, threshold in enumerate(THRESHOLDS[line]):
                     values[name, line, f">= {threshold:g}"] = share[k]
             values |= self._on_visits(course, line, start, search, until)

@@ -96,11 +96,12 @@ def learned_trial(
     head = f"marrow with leukaemia, {text}"
     if not posterior.converged:
         head += f" ({posterior.problems[0]}): figures may change with a longer run"
+    transfused = bool(variant.options.get("transfusion", True))
     words = (
         head,
         *limits,
         *trial.assumptions,
-        *leukaemia_assumptions(rules[0][0], trial.growth_factor),
+        *leukaemia_assumptions(rules[0][0], transfused, trial.growth_factor),
     )
     shown = named_after(variant, trial)
     ensemble = LearnedEnsemble(study, some)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pkpd.cards import card_names
 from pkpd.cards.diseases import disease_in_words
-from pkpd.cards.drug_cards import NOTHING, OF_BLASTS, named
+from pkpd.cards.drug_cards import GROWTH_FACTOR, LONG_ACTING, NOTHING, OF_BLASTS, named
 from pkpd.cards.population_cards import beyond_ages
 from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
@@ -55,6 +55,13 @@ def _drug_limit(trial: Trial, drug: str, posterior: EvidencePosterior) -> str:
     assert action is not None  # `pkpd.comparison.marrow_choice` refuses others
     if action.acts_by == NOTHING:
         return f"{drug}: given in the trial, without any effect in this model"
+    if action.acts_by == GROWTH_FACTOR:
+        return (
+            f"{drug}: given or not, by the days of its doses; their amount does not act "
+            "([growth_factor] gives it by need)"
+        )
+    if action.acts_by == LONG_ACTING:
+        return f"{drug}: every dose counts as one; its amount does not act"
     if action.by_level and not getattr(action.number(OF_BLASTS[action.acts_by]), "value", 0.0):
         return f"{drug}: kills no blasts, because its card has no {OF_BLASTS[action.acts_by]}"
     kill = action.number("intensity")

@@ -2,51 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pkpd.course.transfusion import TRIGGER
 from pkpd.endpoints.definitions import recovery_words
 from pkpd.schedule.growth_factor import NEVER, GrowthFactorPolicy
 from pkpd.trials import DLTRule
 
 
-def reading(rule: DLTRule | None) -> tuple[str, ...]:
+def reading(rule: DLTRule | None, transfused: bool) -> tuple[str, ...]:
     """Sentences on how counts are read, the same in every marrow.
 
     Parameters
     ----------
     rule
         The count rule, which may define recovery.
+    transfused
+        Whether platelets are.
     """
+    whose = "with transfused platelets; low" if transfused else "without transfusion; low"
     return (
         "counts are taken every morning, except where a row says on visits; nadirs and grades are "
-        "those of the laboratory, with transfused platelets; low counts and recovery are those of "
-        "the patient's own cells",
+        f"those of the laboratory, {whose} counts and recovery are those of the patient's own "
+        "cells",
         f"a count is recovered on {recovery_words(rule)}; this is looked for from the last dose of "
-        "the first cycle on, in verdicts, tables and curves alike",
+        "the first cycle until the first dose of the next, in verdicts, tables and curves alike",
         "by day N means by the end of that day, the next morning's count included; a threshold is "
         "met at the count itself",
-        f"platelets are transfused on mornings with a count below {TRIGGER:g}",
+        f"platelets are transfused on mornings with a count below {TRIGGER:g}"
+        if transfused
+        else "platelets are not transfused",
     )
 
 
-def marrow_assumptions(rule: DLTRule | None) -> tuple[str, ...]:
-    """Sentences on the marrow without leukaemia, whose lines are simulated one by one."""
+def marrow_assumptions(
+    rule: DLTRule | None, transfused: bool, growth_factors: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Sentences on the marrow without leukaemia, whose lines are simulated one by one.
+
+    Parameters
+    ----------
+    rule, transfused
+        As of :func:`reading`.
+    growth_factors
+        Which are given, and how.
+    """
+    given = "neutrophil counts are without growth factors"
+    if growth_factors:
+        given = f"growth factors act on neutrophils by their amount: {', '.join(growth_factors)}"
     return (
         "this first marrow has no leukaemic cells: a rule that asks for a marrow without leukaemia "
         "is taken as applying to every patient, and early death is not simulated",
         "the marrow is released from leukaemia at the first dose, before any drug has cleared it: "
         "counts that start low rise until the drugs act",
-        "neutrophil counts are without growth factors",
-        *reading(rule),
+        given,
+        *reading(rule, transfused),
     )
 
 
 def leukaemia_assumptions(
-    rule: DLTRule | None, growth_factor: GrowthFactorPolicy = NEVER
+    rule: DLTRule | None, transfused: bool, growth_factor: GrowthFactorPolicy = NEVER
 ) -> tuple[str, ...]:
     """Sentences on the marrow with leukaemia."""
     by_need = "no growth factor is given but those of the schedule"
     if growth_factor.words:
-        by_need += f" and {growth_factor.words}"
+        by_need += f" and {growth_factor.words} (given or not: its amount does not act)"
     judged = (
         "a patient who dies before the day of a rule has no verdict on it"
         if rule is None or not rule.no_leukaemia
@@ -56,7 +76,7 @@ def leukaemia_assumptions(
     return (
         "the trial is taken as a new one that deviates from the typical study as the studies of "
         "the evidence do, also where its own outcomes are among the evidence",
-        *reading(rule),
+        *reading(rule, transfused),
         "recovery days of all patients count a patient who dies as not recovered; recovery days in "
         "remission are those of patients who were low and became free of leukaemia, read as trials "
         "print them: the first of three mornings in a row, whatever was transfused",
@@ -67,7 +87,9 @@ def leukaemia_assumptions(
     )
 
 
-def fit_assumptions(rule: DLTRule | None, words: str, with_leukaemia: bool) -> tuple[str, ...]:
+def fit_assumptions(
+    rule: DLTRule | None, words: str, with_leukaemia: bool, transfused: bool
+) -> tuple[str, ...]:
     """Sentences on the marrow of a fit.
 
     Parameters
@@ -78,6 +100,8 @@ def fit_assumptions(rule: DLTRule | None, words: str, with_leukaemia: bool) -> t
         What was fitted, and how its parameters are drawn.
     with_leukaemia
         Whether the marrow has leukaemia.
+    transfused
+        Whether platelets are.
     """
     own = (
         "deaths by infection are a hazard that rises with neutropenia, by the cards",
@@ -94,5 +118,5 @@ def fit_assumptions(rule: DLTRule | None, words: str, with_leukaemia: bool) -> t
         "the covariates of the population",
         "amounts of the data that were fitted are mg, counts 10^9/L; a dosing day is an occasion",
         *own,
-        *reading(rule),
+        *reading(rule, transfused),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pkpd.comparison.lanes import can_be_judged
 from pkpd.comparison.results import PairRow
 from pkpd.comparison.uncertainty import paired_difference
-from pkpd.trials import DLTRule, Trial
+from pkpd.trials import Trial
 
 Floats = NDArray[np.float64]
 
@@ -20,41 +20,42 @@ Floats = NDArray[np.float64]
 def pair_rows(
     trial: Trial,
     pairs: Sequence[tuple[str, str]],
-    rule: DLTRule,
-    dlt: Mapping[str, Floats],
-    running: list[str],
+    rule: str,
+    outcomes: Mapping[str, Floats],
+    running: Collection[str] = (),
 ) -> list[PairRow]:
-    """Paired differences of the risk of a rule between cohorts of a trial.
+    """Paired differences of a risk between cohorts of a trial.
 
     Parameters
     ----------
     trial
         The trial.
     pairs
-        Pairs of cohort ids; all pairs of `dlt` if there is none.
+        Pairs of cohort ids; all pairs of `outcomes` if there is none.
     rule
-        The rule.
-    dlt
-        Cohort -> verdicts ``[draws, patients]``, NaN where there is none.
+        Name of the rule, or of what else is at risk.
+    outcomes
+        Cohort -> 1 or 0 ``[draws, patients]``, NaN where there is no verdict.
     running
         Cohorts in which treatment goes on when the rule looks.
     """
-    wanted = [p for p in pairs if p[0] in dlt and p[1] in dlt]
+    wanted = [p for p in pairs if p[0] in outcomes and p[1] in outcomes]
     if not pairs:
-        wanted = list(itertools.combinations(dlt, 2))
+        wanted = list(itertools.combinations(outcomes, 2))
     found = []
     for first, second in wanted:
-        both = ~np.isnan(dlt[first] - dlt[second]).all(axis=1)
-        enough = can_be_judged(dlt[first]) and can_be_judged(dlt[second])
+        one, other = outcomes[first], outcomes[second]
+        both = ~np.isnan(one - other).all(axis=1)
+        enough = can_be_judged(one) and can_be_judged(other)
         if not (both.any() and enough):
             continue
-        difference = paired_difference(dlt[first][both], dlt[second][both])
+        difference = paired_difference(one[both], other[both])
         found.append(
             PairRow(
                 trial=trial.id,
                 first=first,
                 second=second,
-                rule=rule.name + (", treatment running" if {first, second} & {*running} else ""),
+                rule=rule + (", treatment running" if {first, second} & {*running} else ""),
                 difference=difference.estimate,
                 lower=difference.lower,
                 upper=difference.upper,
@@ -63,6 +64,33 @@ def pair_rows(
             )
         )
     return found
+
+
+def start_pairs(
+    trial: Trial,
+    pairs: Sequence[tuple[str, str]],
+    late: Mapping[str, Mapping[str, Floats]],
+) -> list[PairRow]:
+    """Paired differences of the share that does not start a cycle or course on its planned day.
+
+    Parameters
+    ----------
+    trial, pairs
+        As of :func:`pair_rows`.
+    late
+        Cohort -> `pkpd.comparison.delivery.not_on_time`, ``[draws, patients]`` each.
+    """
+    names = dict.fromkeys(name for of_cohort in late.values() for name in of_cohort)
+    return [
+        row
+        for name in names
+        for row in pair_rows(
+            trial,
+            pairs,
+            f"{name} not on its planned day",
+            {cohort: found[name] for cohort, found in late.items() if name in found},
+        )
+    ]
 
 
 def beside_trial(name: str, trial: Trial) -> str:

@@ -19,7 +19,10 @@ from pkpd.comparison.rows import PREDICTED
 from pkpd.comparison.scenario import Variant
 from pkpd.comparison.shares import CohortShares
 from pkpd.course.course import Course
+from pkpd.endpoints.clock import clock_of
 from pkpd.ensemble.ensemble import Ensemble
+from pkpd.errors import PkpdError
+from pkpd.schedule import plan
 from pkpd.subjects import Population
 from pkpd.trials import Arm, Cohort, DLTRule, Trial
 
@@ -96,6 +99,8 @@ def rules_of(
     ------
     CardError
         If counts cannot decide a rule, or it looks at a day after the trial's horizon.
+    PkpdError
+        If a cohort's course has no dose that the rule's clock counts.
     """
     rules, hashes = [], {}
     for cohort in trial.cohorts:
@@ -106,6 +111,13 @@ def rules_of(
             rule = changed_rule(rule, trial.rule_change)
         rules.append(tuple(replace(rule, clock=clock) for clock in cohort.clocks))
         check_rule([replace(trial, arms=(Arm("", (cohort,)),))], rule)
+        planned = plan(cohort.regimen, trial.horizon_days)
+        try:
+            for clock in cohort.clocks:
+                clock_of(planned, clock)
+        except PkpdError as error:
+            msg = f"trial {trial.id}, cohort {cohort.id}, {error}"
+            raise PkpdError(msg) from error
     return tuple(rules), hashes
 
 

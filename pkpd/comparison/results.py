@@ -39,7 +39,8 @@ class EndpointRow:
         than half of the patients have not reached the event at the horizon.
     evaluable
         Share of the patients whom `estimate` is about. For a rule: those whom it can judge; for the
-        delay of a course: those who started it; for cycles started and dose intensity: those alive
+        start of a cycle or course: those alive on its planned day; for the days it is late: those
+        who start late; for cycles started and dose intensity: those alive
         on the last day. NaN for other endpoints. With fewer than 1 % there is no risk.
     not_judged
         For a rule: which share of the patients it cannot judge, and why.

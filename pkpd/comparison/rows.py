@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,10 @@ UNITS = {
     "dlt_on_visits": "probability",
     "dlt_at_any_dose": "probability",
     "split": "probability",
-    "course_delay": "day",
+    "starts_on_time": "probability",
+    "starts_late": "probability",
+    "starts_never": "probability",
+    "days_late": "day",
     "cycles_started": "probability",
     "relative_dose_intensity": "fraction",
     # of the marrow with leukaemia
@@ -60,7 +63,7 @@ PREDICTED = {
 }
 """Published endpoint → endpoint and line of the prediction it stands beside."""
 
-RUNNING = "treatment runs on the rule's day (a low count is then no delayed recovery)"
+UNDER_TREATMENT = "on day {day} {running}: the verdict is of counts under treatment"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class CohortLanes:
     reasons: Mapping[str, Floats]
     sensitivity: NDArray[np.float32]
     curves: CohortCurves
-    running: bool
+    running: str
 
 
 def cohort_rows(
@@ -107,7 +110,9 @@ def cohort_rows(
             continue
         name = rule.name if number == 0 else f"{rule.name}, days from {_clock_words(rule.clock)}"
         of_rule = f"rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
-        of_rule += f"; {RUNNING}" if number == 0 and lanes.running else ""
+        if number == 0 and lanes.running:
+            words = UNDER_TREATMENT.format(day=rule.by_day, running=lanes.running)
+            of_rule = "; ".join(filter(None, [of_rule, words]))
         verdicts = lanes.dlt[rule.clock]
         common_dlt = {
             **common,
@@ -298,10 +303,10 @@ def _clock_words(clock: str) -> str:
     return "the first dose" if clock == "first_dose" else f"{clock} day 1"
 
 
-def rule_attributes(rule: DLTRule, running: Sequence[str] = ()) -> dict[str, Any]:
+def rule_attributes(rule: DLTRule, running: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Describe the rule for figures: one sentence or two, its thresholds and its day.
 
-    ``running`` names the cohorts in which treatment goes on when the rule looks.
+    ``running`` says in which cohorts treatment goes on when the rule looks, and what since when.
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
@@ -310,11 +315,13 @@ def rule_attributes(rule: DLTRule, running: Sequence[str] = ()) -> dict[str, Any
         f"{rule.name}: by day {rule.by_day} from {_clock_words(rule.clock)} {verb} recovered: "
         f"{describe_criteria(rule.criteria)}"
     )
-    if running:
-        text += (
-            f". Treatment still runs on that day in {', '.join(running)}: low counts there are not "
-            "delayed recovery"
-        )
+    by_words: dict[str, list[str]] = {}
+    for cohort, words in (running or {}).items():
+        by_words.setdefault(words, []).append(cohort)
+    for words, cohorts in by_words.items():
+        told = f"{words} in {', '.join(cohorts)}"
+        told = UNDER_TREATMENT.format(day=rule.by_day, running=told)
+        text += f". {told[0].upper()}{told[1:]}"
     found: dict[str, Any] = {
         "rule_text": text,
         "rule_clock": rule.clock,

@@ -27,12 +27,13 @@ from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cluster import Workers, workers
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import CohortBands, CohortCurves, CurvesPart, dataset, part_of, thinned
+from pkpd.comparison.delivery import not_on_time
 from pkpd.comparison.fitted_trial import fitted_trial
 from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.lanes import BY_DAYS, CohortLook, LaneEndpoints
 from pkpd.comparison.learned_trial import learned_trial
 from pkpd.comparison.marrow_choice import Choice, choose_marrow
-from pkpd.comparison.pairs import pair_rows
+from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Read, Ready
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
@@ -280,7 +281,8 @@ def _run_trial(
     rows: list[EndpointRow] = []
     curves: list[CohortCurves] = []
     dlt: dict[str, Floats] = {}
-    running: list[str] = []
+    running: dict[str, str] = {}
+    late: dict[str, dict[str, Floats]] = {}
     shares: dict[str, Future[CohortShares]] = {}
     others: list[Future[CohortBands]] = []
 
@@ -312,8 +314,9 @@ def _run_trial(
             main = lanes.dlt.get(rules[0].clock)
             if main is not None:
                 dlt[cohort.id] = main
+            late[cohort.id] = not_on_time(lanes.values)
             if lanes.running:
-                running.append(cohort.id)
+                running[cohort.id] = lanes.running
             if item.questions is not None:
                 shares[cohort.id] = beside.submit(cohort_shares, lanes, rules[0].clock)
             if index == 0:
@@ -341,7 +344,10 @@ def _run_trial(
     return TrialResult(
         trial=trial,
         rows=tuple(rows),
-        pairs=tuple(pair_rows(trial, scenario.pairs, rule, dlt, running)),
+        pairs=(
+            *pair_rows(trial, scenario.pairs, rule.name, dlt, running),
+            *start_pairs(trial, scenario.pairs, late),
+        ),
         curves=dataset(trial, curves, attrs),
         assumptions=item.assumptions,
         questions=questions,

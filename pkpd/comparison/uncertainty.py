@@ -43,6 +43,7 @@ from pkpd.comparison.crossed import Crossed, CrossedTimes, crossed, matrix_of
 from pkpd.errors import DataError, sentence
 
 LEVEL = 0.90
+_ROUNDING = 1e-9
 _JACKKNIFE_GROUPS = 20
 
 
@@ -259,6 +260,8 @@ def quantiles_with_uncertainty(
             error[i] = 0.5 * (high - _pooled_quantile(pool, share - width))
     if x.shape[0] == 1:
         lower[:] = upper[:] = np.nan
+    outside = ~((lower <= value) & (value <= upper))
+    lower[outside] = upper[outside] = np.nan
     return Quantiles(
         q=wanted,
         value=value,
@@ -335,11 +338,14 @@ def _event_times(times: ArrayLike, censored: ArrayLike | None) -> NDArray[np.flo
 
 
 def _interval(found: Crossed, level: float) -> tuple[float, float]:
+    """Interval over draws; NaN with one draw, or where the mean of all lies outside."""
     if found.by_draw.size < 2:
         return np.nan, np.nan
     tail = (1.0 - level) / 2.0
     lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail])
-    return float(lower), float(upper)
+    if not lower - _ROUNDING <= found.mean <= upper + _ROUNDING:
+        return np.nan, np.nan  # one draw makes the mean: these draws tell no interval
+    return float(min(lower, found.mean)), float(max(upper, found.mean))
 
 
 def _pooled_quantile(pool: NDArray[np.float64], share: float) -> float:

@@ -65,13 +65,24 @@ class Pending:
     weight
         Share of the whole window's information that the follow-up so far carries, from 0 to below
         1, as one of the functions of `pkpd.designs.weights` gives it; below 0 where a forecast has
-        risen above the risk (`weight_of_forecast` with its sign).
+        risen above the risk (`weight_of_forecast`).
+    fraction
+        Probability of a DLT by the end of the window, given what was seen of the patient: he then
+        counts as this part of a DLT among those whose assessment has ended, and has no weight.
+        ``None``: the weight counts.
     """
 
     level: int
-    weight: float
+    weight: float = 0.0
+    fraction: float | None = None
 
     def __post_init__(self) -> None:
+        if self.fraction is not None and not 0.0 <= self.fraction <= 1.0:
+            what = f"the fraction of a pending patient is {self.fraction:g}"
+            raise PkpdError(sentence(where="pending", what=what, allowed="0 to 1"))
+        if self.fraction is not None and self.weight != 0.0:
+            what, remedy = "a pending patient has a weight and a fraction", "give one of them"
+            raise PkpdError(sentence(where="pending", what=what, remedy=remedy))
         if not -np.inf < self.weight <= 1.0:
             what = f"the weight of a pending patient is {self.weight:g}"
             raise PkpdError(sentence(where="pending", what=what, allowed="at most 1"))
@@ -197,8 +208,9 @@ backfilled=(), responses=())
         least = np.full((1, levels), np.inf)
         for one in self.pending:
             waiting[0, one.level - 1] += 1
-            followed[0, one.level - 1] += one.weight
-            least[0, one.level - 1] = min(least[0, one.level - 1], one.weight)
+            if one.fraction is None:
+                followed[0, one.level - 1] += one.weight
+                least[0, one.level - 1] = min(least[0, one.level - 1], one.weight)
         last_n, last_y = self.last_cohort or (0, 0)
         zeros = (0,) * levels
         return Trials(
@@ -210,6 +222,9 @@ backfilled=(), responses=())
             least_followed=least,
             pending_level=np.array([[one.level for one in self.pending]], int).reshape(1, -1),
             pending_weight=np.array([[one.weight for one in self.pending]]).reshape(1, -1),
+            pending_fraction=np.array(
+                [[np.nan if one.fraction is None else one.fraction for one in self.pending]]
+            ).reshape(1, -1),
             last_treated=np.array([last_n]),
             last_dlts=np.array([last_y]),
             backfilled=np.array([self.backfilled or zeros]),
@@ -235,9 +250,10 @@ class Trials:
         Patients whose assessment has not ended, shape ``(trials, levels)``.
     followed, least_followed
         Sum and least of the weights of pending patients, shape ``(trials, levels)``; the least is
-        infinite where nobody is pending.
-    pending_level, pending_weight
-        Each pending patient, shape ``(trials, patients)``; level 0 fills rows up.
+        infinite where nobody with a weight is pending.
+    pending_level, pending_weight, pending_fraction
+        Each pending patient, shape ``(trials, patients)``; level 0 fills rows up. The fraction is
+        NaN where the weight counts.
     last_treated, last_dlts
         The latest cohort, shape ``(trials,)``.
     backfilled
@@ -257,6 +273,7 @@ class Trials:
     least_followed: np.ndarray = field(default_factory=lambda: _none((0,)))
     pending_level: np.ndarray = field(default_factory=lambda: _none((0,)))
     pending_weight: np.ndarray = field(default_factory=lambda: _none((0,)))
+    pending_fraction: np.ndarray = field(default_factory=lambda: _none((0,)))
     last_treated: np.ndarray = field(default_factory=lambda: _none((0,)))
     last_dlts: np.ndarray = field(default_factory=lambda: _none((0,)))
     backfilled: np.ndarray = field(default_factory=lambda: _none((0,)))
@@ -278,6 +295,8 @@ class Trials:
         if self.pending_level.shape[:1] != shape[:1] or self.pending_level.ndim != 2:
             put("pending_level", np.zeros((shape[0], 0), int))
             put("pending_weight", np.zeros((shape[0], 0)))
+        if self.pending_fraction.shape != self.pending_level.shape:
+            put("pending_fraction", np.full(self.pending_level.shape, np.nan))
         if self.last_dlts.shape != shape[:1]:
             put("last_treated", np.zeros(shape[0], int))
             put("last_dlts", np.zeros(shape[0], int))
@@ -288,6 +307,17 @@ class Trials:
     def completed(self) -> np.ndarray:
         """Patients with a DLT or with their whole window behind them."""
         return self.treated - self.pending
+
+    @property
+    def fractions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sum of the fractions of pending patients, and how many have one, ``(trials, levels)``."""
+        has = (self.pending_level > 0) & np.isfinite(self.pending_fraction)
+        total, count = np.zeros(self.treated.shape), np.zeros(self.treated.shape, int)
+        for j in range(self.levels if has.any() else 0):
+            here = has & (self.pending_level == j + 1)
+            total[:, j] = np.where(here, self.pending_fraction, 0.0).sum(axis=1)
+            count[:, j] = here.sum(axis=1)
+        return total, count
 
     @property
     def levels(self) -> int:
@@ -314,6 +344,7 @@ class Trials:
             least_followed=np.full(none.shape, np.inf),
             pending_level=np.zeros((len(none), 0), int),
             pending_weight=np.zeros((len(none), 0)),
+            pending_fraction=np.zeros((len(none), 0)),
             cohort_pending=np.zeros(len(none), int),
         )
 

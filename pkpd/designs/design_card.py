@@ -46,6 +46,8 @@ class SeenCohort:
         Whether they were backfilled.
     pending
         Weights of those whose assessment has not ended.
+    fractions
+        Of those who count as a fraction of a DLT instead.
     """
 
     level: int
@@ -54,6 +56,7 @@ class SeenCohort:
     responses: int = 0
     backfilled: bool = False
     pending: tuple[float, ...] = ()
+    fractions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class DesignFile:
             counts["responses"][j] += row.responses
             counts["backfilled"][j] += row.treated * row.backfilled
             waiting += [Pending(row.level, weight) for weight in row.pending]
+            waiting += [Pending(row.level, fraction=part) for part in row.fractions]
             if not row.backfilled:
                 current, last = row.level, (row.treated, row.dlts)
         return TrialData(
@@ -365,12 +369,13 @@ def _seen(
     found = []
     for one in read:
         waits: tuple[float, ...] = ()
+        parts = () if one.fraction is None else (one.fraction,)
         if one.weight is not None:
             waits = (one.weight,)
-        elif not one.dlt and times is not None and one.followed < times.window_days:
+        elif not parts and not one.dlt and times is not None and one.followed < times.window_days:
             waits = (float(weight(np.array(one.followed), times.window_days)),)
         counts = (1, int(one.dlt), int(one.response))
-        found.append(SeenCohort(one.level, *counts, one.backfilled, waits))
+        found.append(SeenCohort(one.level, *counts, one.backfilled, waits, parts))
     return tuple(found), True, weight
 
 
@@ -403,6 +408,7 @@ class _Patient(NamedTuple):
     followed: float
     dlt_day: float | None
     weight: float | None
+    fraction: float | None
 
 
 def _patient(row: Table, doses: tuple[str, ...], times: EventTimes | None) -> _Patient:
@@ -414,9 +420,14 @@ def _patient(row: Table, doses: tuple[str, ...], times: EventTimes | None) -> _P
         row.refuse("dlt_day", "the patient has no DLT", remedy="remove it, or write dlt = true")
     followed = row.number("followed_days", None, minimum=0.0, unit="days")
     weight = row.number("weight", None, maximum=1.0)
-    if weight is not None and dlt:
-        row.refuse("weight", "the patient has a DLT", remedy="remove it: nothing is pending")
-    if followed is None and weight is None and not dlt and times is not None:
+    part = row.number("fraction", None, minimum=0.0, maximum=1.0)
+    for key, value in (("weight", weight), ("fraction", part)):
+        if value is not None and dlt:
+            row.refuse(key, "the patient has a DLT", remedy="remove it: nothing is pending")
+    if weight is not None and part is not None:
+        row.refuse("fraction", "the patient has a weight, too", remedy="give one of them")
+    known = weight is not None or part is not None
+    if followed is None and not known and not dlt and times is not None:
         key = "followed_days"
         raise row.missing(key, "days since the patient's first dose", 1)
     if followed is not None and times is None:
@@ -427,7 +438,7 @@ def _patient(row: Table, doses: tuple[str, ...], times: EventTimes | None) -> _P
         )
     row.text("note", "")
     row.done()
-    return _Patient(level, dlt, response, backfilled, followed or 0.0, day, weight)
+    return _Patient(level, dlt, response, backfilled, followed or 0.0, day, weight, part)
 
 
 def _accrual(root: Table) -> Accrual | None:

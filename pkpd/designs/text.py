@@ -115,9 +115,11 @@ def _by_dose(doses: Sequence[str], seen: Sequence[SeenCohort]) -> list[Sequence[
     for level, name in enumerate(doses, start=1):
         here = [one for one in seen if one.level == level]
         weights = [weight for one in here for weight in one.pending]
+        parts = [part for one in here for part in one.fractions]
         total = f"{sum(weights):.2f}" if weights else ""
+        total += f"{', ' if weights and parts else ''}{sum(parts):.2f} DLTs" if parts else ""
         treated, dlts = sum(one.treated for one in here), sum(one.dlts for one in here)
-        rows.append((name, treated, dlts, len(weights), total))
+        rows.append((name, treated, dlts, len(weights) + len(parts), total))
     return rows
 
 

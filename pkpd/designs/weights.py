@@ -93,7 +93,7 @@ def adaptive_weight(times: Sequence[float]) -> WeightFunction:
 
 
 def weight_of_forecast(
-    forecast: np.ndarray, risk: np.ndarray, *, signed: bool = False
+    forecast: np.ndarray, risk: np.ndarray, *, signed: bool = True
 ) -> np.ndarray:
     """Weight of pending patients from a forecast of their own.
 
@@ -105,27 +105,30 @@ def weight_of_forecast(
     risk
         Probability of it before treatment began, as the same forecaster gives it; same shape.
     signed
-        Whether a forecast above the risk has a weight below 0. What was seen then speaks for a
-        DLT as loudly as it would speak against one.
+        Whether a forecast above the risk has a weight below 0: what was seen then speaks for a
+        DLT as loudly as it would speak against one. Else its weight is 0, so that good news alone
+        counts, which leads a trial upwards.
 
     Returns
     -------
     array
         The weight w at which ``risk (1 - w) / (1 - risk w)`` is the forecast: one minus the ratio
         of its odds to those of the risk, which is the likelihood ratio of what was seen, for a DLT
-        against none. Without a sign a forecast above the risk has weight 0.
+        against none.
 
     Notes
     -----
-    With the sign ``1 - w p`` is proportional to the likelihood of what was seen at any risk p, so
+    ``1 - w p`` is proportional to the likelihood of what was seen at any risk p, so
     that `TiteCRM` learns from it what Bayes' rule says.
 
     Examples
     --------
     >>> float(weight_of_forecast(0.3, 0.3)), float(weight_of_forecast(0.0, 0.3))
     (0.0, 1.0)
-    >>> round(float(weight_of_forecast(0.5, 0.2, signed=True)), 9)
+    >>> round(float(weight_of_forecast(0.5, 0.2)), 9)
     -3.0
+    >>> float(weight_of_forecast(0.5, 0.2, signed=False))
+    0.0
     """
     q, p = np.asarray(forecast, float), np.asarray(risk, float)
     for name, values in (("forecast", q), ("risk", p)):

@@ -79,6 +79,18 @@ def clock_of(plan: DosingPlan, name: str) -> Clock:
     return Clock(name, course, int(dosed[0]), int(dosed[-1]), first)
 
 
+def has_further_cycle(plan: DosingPlan, clock: Clock) -> bool:
+    """Whether a dose of a later cycle is planned within the horizon: the search ends with it."""
+    begins = int(plan.planned_start[clock.course]) + clock.first_dose_day
+    doses = [
+        int(plan.planned_start[later]) + clock.first_doses[later]
+        for later in range(clock.course + 1, len(clock.first_doses))
+    ]
+    if int(plan.cycles[clock.course]) > 1:
+        doses.append(begins + int(plan.cycle_days[clock.course]))
+    return min(doses, default=plan.horizon_days) < plan.horizon_days
+
+
 def has_treatment(plan: DosingPlan) -> bool:
     """Whether the first course has a dose that a clock counts."""
     return bool(_treated(plan)[0].any())
@@ -116,20 +128,36 @@ def _next_dose(course: Course, clock: Clock) -> Floats:
     return np.where(day < course.days, day + of, np.inf)
 
 
-def treatment_runs(plan: DosingPlan, rule: DLTRule) -> bool:
-    """Whether doses are planned between the first cycle of the rule's course and its day.
+def treatment_runs(plan: DosingPlan, rule: DLTRule) -> str:
+    """Say which cycle is given between the first of the rule's course and its day, and since when.
 
-    A count that is low then says that treatment goes on, not that recovery is delayed.
+    A count that is low on that day says that treatment goes on, not that recovery is delayed.
+
+    Returns
+    -------
+    str
+        ``"cycle 2 runs since day 36"``, the cycle's first dose, in days of the rule; empty where no
+        dose is planned between the first cycle and the day.
     """
     if rule.by_day is None:
-        return False
+        return ""
     clock = clock_of(plan, rule.clock)
     first, given = int(plan.planned_start[clock.course]), _treated(plan)
+    found: list[tuple[int, str]] = []
     for course, start in enumerate(plan.planned_start):
         for cycle in range(int(plan.cycles[course])):
             begin = int(start) + cycle * int(plan.cycle_days[course])
             for day in np.flatnonzero(given[course]):
                 since = begin + int(day) - first
                 if clock.last_dose_day < since < clock.first_dose_day + rule.by_day:
-                    return True
-    return False
+                    found.append((since, _cycle_name(plan, course, cycle)))
+    if not found:
+        return ""
+    since, name = min(found)
+    return f"{name} runs since day {since - clock.first_dose_day + 1}"
+
+
+def _cycle_name(plan: DosingPlan, course: int, cycle: int) -> str:
+    parts = [plan.course_names[course]] if len(plan.course_names) > 1 else []
+    parts += [f"cycle {cycle + 1}"] if plan.cycles[course] > 1 or not parts else []
+    return " ".join(parts)

@@ -171,6 +171,11 @@ class Lanes:
         """Number of scores R of a patient."""
         return self.body_scores + self._kind.own + len(self.names)
 
+    @property
+    def _scores(self) -> tuple[str, ...]:
+        """Names of all scores; those of bodies and of the kind are numbers."""
+        return (*map(str, range(self.size - len(self.names))), *self.names)
+
     def eligible(self, scores: Floats) -> NDArray[np.bool_]:
         """Whether patients with these scores, ``[L, R]``, are possible and eligible, ``[L]``."""
         bodies = self._kind.bodies
@@ -181,13 +186,15 @@ class Lanes:
     def drawn(self, n: int, seed: int) -> Identities:
         """Draw patients, the draws shared out evenly and in order.
 
+        The same patients are drawn under every regimen: scores depend on their names alone.
+
         Raises
         ------
         PkpdError
             If hardly anybody is eligible.
         """
         scores = np.stack(
-            [stratified_normals(stream(seed, f"lanes:{r}"), n) for r in range(self.size)], axis=1
+            [stratified_normals(stream(seed, f"lanes:{name}"), n) for name in self._scores], axis=1
         ).reshape(n, self.size)
         first, rng = self.body_scores, stream(seed, "lanes:eligible")
         out = np.flatnonzero(~self.eligible(scores))
@@ -263,6 +270,22 @@ def lanes_of(
     for index in treated.chunks():
         treated.course(index)
     return Lanes(ensemble, regimen, days, given, tuple(asked.names), treated.plan)
+
+
+def carried(who: Identities, before: Lanes, after: Lanes, seed: int) -> Identities:
+    """Take the same patients for another regimen: scores by name, further ones are drawn."""
+    if before is after:
+        return who
+    first = before.size - len(before.names)
+    place = {name: first + i for i, name in enumerate(before.names)}
+    columns = [who.scores[:, :first]]
+    for name in after.names:
+        if name in place:
+            columns.append(who.scores[:, [place[name]]])
+        else:
+            rng = stream(seed, f"lanes:{name}")
+            columns.append(rng.standard_normal((len(who), 1)))
+    return Identities(who.draw, who.body, np.concatenate(columns, axis=1))
 
 
 def _name(bodies: Population | PatientSample) -> str:

@@ -25,7 +25,7 @@ from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
 from pkpd.forecasting.forecast import Forecaster, forecaster
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.seen import Seen, chosen, read_seen
-from pkpd.forecasting.words import facts_of, table_of, warnings
+from pkpd.forecasting.words import facts_of, rule_sentence, table_of, warnings
 
 DRAWS = 200
 """Parameter draws of the virtual patients."""
@@ -170,7 +170,7 @@ def _forecast(
 
 
 DOUBTED = "Not to be trusted, for the reason below: "
-"""What a forecast with warnings begins with, since its sentence is read before they are."""
+"""What a forecast with other warnings begins with: its sentence is read before they are."""
 
 
 def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
@@ -179,23 +179,25 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     weighed, one = found.weighed[label], found.dataset.sel(patient=label)
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
+    planned = [rule_sentence(weighed, one)] if weighed.trusted else []
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes] + doubts
     if not careful:
-        told = [text.replace('take engine="smc"', "work it out carefully") for text in told]
+        told = [text.replace('take engine="smc"', "others are made now") for text in told]
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]
     return {
-        "sentence": f"{DOUBTED if doubts else ''}{found.sentence()}",
+        "sentence": f"{DOUBTED if doubts and weighed.trusted else ''}{found.sentence()}",
+        "trusted": weighed.trusted,
         "how": f"{len(weighed.bank):,} virtual patients, worth {weighed.effective:,.0f}",
         "patient": str(label),
         "days": _days(whole),
         "until": seen.last_day,
         "last": int(one["day"].values[-1]),
-        "facts": facts_of(weighed, one),
+        "facts": [*planned, *facts_of(weighed, one)],
         "warnings": told,
         "lines": {line: _line(one, line, whole, seen.last_day, back.get(line)) for line in shown},
         "recovered": {
-            name: _numbers(one["recovered"].sel(criterion=name).values)
+            name: _numbers(one["recovered_after"].sel(criterion=name).values)
             for name in map(str, one["criterion"].values)
             if name in {criterion(*item) for item in back.items()}
         },

@@ -107,12 +107,12 @@ class Explorer:
             task.cancel()
 
     async def _first_picture(self) -> None:
-        document = json.loads(_encoded({"data": _first_schedules(self.data)}))
         try:
+            document = json.loads(_encoded({"data": _first_schedules(self.data)}))
             await self._answer(document, "", 0)
-        except Exception:
-            # the page asks for the same picture, and its answer says what is wrong
-            log.exception("the first picture failed")
+        except Exception as error:
+            # nobody waits for this answer: the page asks for the same picture, and is told then
+            _failed(error, "the first picture")
 
     def python(self) -> str:
         """Python that gives the figures of the page that is opened first."""
@@ -275,15 +275,31 @@ class Explorer:
                 response = _json(_encoded({"errors": _told([error])}), 422)
             except (ClientDisconnect, asyncio.CancelledError):
                 raise
-            except Exception:
-                # a mistake of the program: the page shows a sentence, the terminal the traceback
-                log.exception("a request failed")
-                text = "server: the request failed; the log of pkpd explore says why."
+            except Exception as error:
+                text = _failed(error, request.url.path)
                 response = _json(_encoded({"errors": [{"text": text}]}), 500)
             response.headers.update(_HEADERS)
             return response
 
         return answered
+
+
+def _failed(error: Exception, what: str) -> str:
+    """Log what nothing else has answered, with its traceback; returns the sentence for the page.
+
+    What the machine lacks (memory, a disk, a file) is named. All else is a mistake of the program:
+    its text may hold anything, so the page names its kind alone.
+    """
+    log.error("%s failed", what, exc_info=error)
+    if isinstance(error, MemoryError):
+        return "server: the memory does not suffice; ask for fewer patients or draws."
+    if isinstance(error, OSError) and error.strerror:
+        return f"server: {error.strerror}; mend this on the machine, and ask again."
+    return (
+        f"server: a mistake of the program ended this request ({type(error).__name__}). What the "
+        "page shows is kept. The terminal in which pkpd explore runs shows the traceback: please "
+        "report it with your schedule."
+    )
 
 
 # -- requests ---------------------------------------------------------------------------------

@@ -29,9 +29,10 @@ from pkpd.comparison.curves import (
     doses_by_day,
     recovery_band,
 )
+from pkpd.comparison.delivery import not_on_time
 from pkpd.comparison.lanes import RESOLUTION, CohortLook, shares_by_morning, split_thresholds
 from pkpd.comparison.marrow_choice import choose_marrow
-from pkpd.comparison.pairs import pair_rows
+from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Ready
 from pkpd.comparison.results import PairRow, TrialResult
 from pkpd.comparison.run import ready_trials
@@ -40,6 +41,7 @@ from pkpd.course.joined import joined
 from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
 from pkpd.endpoints.definitions import recovery_definition
 from pkpd.endpoints.recovery import recovery_after, recovery_days
+from pkpd.endpoints.starts import STARTS
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.explorer.state import State
 from pkpd.machine import cores
@@ -52,7 +54,7 @@ Floats = NDArray[np.float64]
 
 SHOWN = (
     *("dlt", "nadir", "nadir_day", "recovery_day", "grade_4", "complete_remission", "early_death"),
-    *("platelet_transfusions", "course_delay", "relative_dose_intensity"),
+    *("platelet_transfusions", *STARTS, "days_late", "relative_dose_intensity"),
 )
 """Endpoints of the tables."""
 
@@ -106,7 +108,8 @@ def explore(state: State) -> Explored:
     trial = item.trial
     looked = _looked(state, item)
     rule = item.rules[0][0]
-    running = [c.id for c, found in zip(trial.cohorts, looked, strict=True) if found.running]
+    every = zip(trial.cohorts, looked, strict=True)
+    running = {cohort.id: found.running for cohort, found in every if found.running}
     attrs = {
         "patients": state.patients,
         "draws": state.draws,
@@ -114,11 +117,12 @@ def explore(state: State) -> Explored:
         **table.rule_attributes(rule, running),
     }
     dlt = {c.id: f.dlt for c, f in zip(trial.cohorts, looked, strict=True) if f.dlt is not None}
-    pairs = pair_rows(trial, (), rule, dlt, running)
+    late = {c.id: f.late for c, f in zip(trial.cohorts, looked, strict=True)}
+    pairs = [*pair_rows(trial, (), rule.name, dlt, running), *start_pairs(trial, (), late)]
     of_states = [
         pair
         for words, matrices in _shares(trial, looked, rule).items()
-        for pair in pair_rows(trial, (), replace(rule, name=words), matrices, [])
+        for pair in pair_rows(trial, (), words, matrices)
     ]
     result = TrialResult(
         trial=trial,
@@ -205,7 +209,8 @@ class _Look:
     split: Floats
     states: tuple[str, ...]
     dlt: Floats | None
-    running: bool
+    late: Mapping[str, Floats]
+    running: str
     now: NDArray[np.int8]
 
 
@@ -249,6 +254,7 @@ def _look(item: Ready, number: int, pool: Executor) -> _Look:
         split=shares_by_morning(found.split, len(found.states)),
         states=found.states,
         dlt=dlt.get(rule.clock),
+        late=not_on_time(lanes.values),
         running=lanes.running,
         now=found.split[:, min(rule.by_day or course.days, course.days - 1)].reshape(shape),
     )

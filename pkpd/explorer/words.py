@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.comparison.results import EndpointRow, PairRow, row_kind
+from pkpd.endpoints.starts import STARTS
 from pkpd.explorer.script import command_line, script
 from pkpd.explorer.simulation import Explored
 from pkpd.explorer.toml import write_toml
@@ -250,7 +251,8 @@ def _recovery_table(found: Explored) -> Table:
     for cohort in _cohorts(found):
         for line in map(str, found.result.curves["line"].values):
             rows += _cells(found, cohort, "recovery_day", line)
-        rows += _cells(found, cohort, "course_delay", None)
+        for endpoint in (*STARTS, "days_late"):
+            rows += _cells(found, cohort, endpoint, None)
         rows += _cells(found, cohort, "relative_dose_intensity", None)
     return _table(("Schedule", "Endpoint", "Median", "90 % interval"), rows)
 

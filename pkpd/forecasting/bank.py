@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from pkpd.cards import load_grades, load_response_criteria
 from pkpd.course.course import Course
-from pkpd.endpoints.clock import Clock, clock_days, clock_of
+from pkpd.endpoints.clock import Clock, clock_days, clock_of, has_further_cycle
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import recovery_after, recovery_days
 from pkpd.endpoints.resolution import curve_of
 from pkpd.endpoints.response import best_response
+from pkpd.endpoints.starts import Start, starts_of
 from pkpd.ensemble.ensemble import Ensemble, Indices, courses
 from pkpd.ensemble.lanes import Identities, Lanes
 from pkpd.ensemble.learned import LearnedEnsemble
@@ -27,6 +28,7 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.forecasting.measurement import COUNTED
 from pkpd.leukaemia.parameters import response_criteria
 from pkpd.machine import cores
+from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule, ResponseCriteria
 
 Floats = NDArray[np.float64]
@@ -42,7 +44,8 @@ BASELINE = "baseline"
 Level = float | str
 """Count (10^9/L) from which a line is back, or `BASELINE`."""
 
-_AT_BASELINE = 0.999  # of the count at the start; it is 1 until the first cells are missed
+AT_BASELINE = 0.999
+"""Share of the first count from which it is back; it is 1 until the first cells are missed."""
 _LEAST = 1e-6  # of a count, before its logarithm is taken
 
 
@@ -135,6 +138,8 @@ class Bank:
         1, 0, or NaN where it cannot be judged; ``None`` without a rule.
     response : int[L], response_codes
         Best response as index into the codes; ``None`` where there is no leukaemia.
+    starts
+        Second cycles and courses that counts can delay.
     """
 
     lanes: Lanes
@@ -146,6 +151,7 @@ class Bank:
     dlt: Floats | None
     response: NDArray[np.int64] | None
     response_codes: tuple[str, ...] = ()
+    starts: tuple[Start, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of patients."""
@@ -160,6 +166,12 @@ class Bank:
     def lines(self) -> tuple[str, ...]:
         """Lines that have counts, blasts among them."""
         return tuple(self.measured)
+
+    @property
+    def has_further_cycle(self) -> bool:
+        """Whether a later cycle is planned, with whose first dose the search for recovery ends."""
+        plan = self.lanes.plan
+        return has_further_cycle(plan, _clock(self.lanes, self.asked.clock))
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -220,7 +232,7 @@ def simulated(lanes: Lanes, who: Identities, asked: Asked, threads: int | None =
     followed = replace(lanes, ensemble=_between(lanes.ensemble))
     treated = followed.treated(who)
     rule_clock = None if asked.rule is None else _clock(lanes, asked.rule.clock)
-    reader = _Reader(asked, _clock(lanes, asked.clock), rule_clock)
+    reader = _Reader(asked, lanes.plan, _clock(lanes, asked.clock), rule_clock)
     store: dict[str, Any] = {}
     for index, found in courses(treated, reader, threads or cores()):
         for name, values in found.items():
@@ -239,6 +251,9 @@ def simulated(lanes: Lanes, who: Identities, asked: Asked, threads: int | None =
         store.get("dlt"),
         store.get("response"),
         reader.codes,
+        tuple(
+            replace(start, late=store[f"start {start.name}"]) for start in reader.starts.values()
+        ),
     )
 
 
@@ -287,8 +302,11 @@ def _counts(index: Indices, course: Course) -> tuple[Indices, dict[str, Any]]:
 class _Reader:
     """Reads counts and outcomes off the courses of some patients."""
 
-    def __init__(self, asked: Asked, clock: Clock, rule_clock: Clock | None) -> None:
-        self.asked, self.clock, self.rule_clock = asked, clock, rule_clock
+    def __init__(
+        self, asked: Asked, plan: DosingPlan, clock: Clock, rule_clock: Clock | None
+    ) -> None:
+        self.asked, self.plan, self.clock, self.rule_clock = asked, plan, clock, rule_clock
+        self.starts: dict[str, Start] = {}
         self.definition = recovery_definition(asked.rule)
         self.codes: tuple[str, ...] = ()
 
@@ -298,13 +316,16 @@ class _Reader:
         _, last, until = clock_days(course, self.clock)
         last = np.nan_to_num(last)  # the dead and the untreated are looked at from the start
         both = np.zeros(course.lanes)
-        for line, levels in self._levels(course).items():
+        for line, levels in levels_of(asked, course).items():
             for level, days in self._recovered(course, line, levels, last, until).items():
                 found[f"recovery {criterion(line, level)}"] = days
                 if (asked.back or {}).get(line) == level:
                     both = np.maximum(both, days)
         if len(asked.back or {}) > 1:
             found[f"recovery {BOTH}"] = both
+        for start in starts_of(course, self.plan):
+            found[f"start {start.name}"] = start.late
+            self.starts[start.name] = start
         if asked.rule is not None and self.rule_clock is not None:
             begin, search, stop = clock_days(course, self.rule_clock)
             found["dlt"] = evaluate_rule(
@@ -325,7 +346,7 @@ class _Reader:
         counts = [level for level in levels if not isinstance(level, str)]
         parts: list[tuple[Course, Sequence[Level], Sequence[float]]] = [(course, counts, counts)]
         if BASELINE in levels:
-            parts.append((_of_start(course, line), [BASELINE], [_AT_BASELINE]))
+            parts.append((_of_start(course, line), [BASELINE], [AT_BASELINE]))
         for of, names, at_least in parts:
             seen, _, _ = recovery_after(
                 of, line, at_least, resolution="continuous", definition=self.definition,
@@ -337,18 +358,20 @@ class _Reader:
             found |= dict(zip(names, every, strict=True))
         return found
 
-    def _levels(self, course: Course) -> dict[str, tuple[Level, ...]]:
-        back = self.asked.back or {}
-        return {
-            line: tuple(
-                sorted(
-                    {*THRESHOLDS.get(line, ()), *([back[line]] if line in back else ())},
-                    key=lambda level: np.inf if isinstance(level, str) else level,
-                )
+
+def levels_of(asked: Asked, course: Course) -> dict[str, tuple[Level, ...]]:
+    """Give the counts from which each line is back: the usual ones, and those asked for."""
+    back = asked.back or {}
+    return {
+        line: tuple(
+            sorted(
+                {*THRESHOLDS.get(line, ()), *([back[line]] if line in back else ())},
+                key=lambda level: np.inf if isinstance(level, str) else level,
             )
-            for line in course.mornings
-            if line in THRESHOLDS or line in back
-        }
+        )
+        for line in course.mornings
+        if line in THRESHOLDS or line in back
+    }
 
 
 def _of_start(course: Course, line: str) -> Course:

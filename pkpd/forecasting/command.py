@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pkpd.cards.drug_actions import LEUKAEMIA
-from pkpd.cards.rule_cards import load_rule
+from pkpd.cards.rule_cards import changed_rule, load_rule
 from pkpd.cards.trial_cards import beside, drug_card_of, load_trial, population_of
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
@@ -192,6 +192,8 @@ def rule_of(trial: Trial, cohort: Cohort, name: str | None = None) -> DLTRule | 
     if card is None:
         return None
     found = load_rule(card if name else beside(card, Path(trial.path)))
+    if not name:
+        found = changed_rule(found, trial.rule_change)
     if not found.can_be_simulated:
         return None
     return replace(found, clock=cohort.clocks[0])

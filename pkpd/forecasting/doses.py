@@ -132,7 +132,18 @@ def next_cycle(
         _refuse(f"a further cycle on day {start_day}", "a protocol day after the first")
     if not dose > 0:
         _refuse(f"{dose:g} of the doses", "a share above 0")
-    kept = []
+    kept = _cut(schedule, start_day)
+    levels = [replace(rule, amount=rule.amount * dose) for rule in pattern.doses]
+    new = replace(
+        pattern, name=_free(pattern.name, kept), doses=tuple(levels), cycles=1, gate=None,
+        start_day=start_day, modifications=() if dose != 1.0 else pattern.modifications,
+    )  # fmt: skip
+    return Regimen((*kept, new))
+
+
+def _cut(schedule: Regimen, start_day: int) -> list[Course]:
+    """Courses of a schedule without their doses from a protocol day on."""
+    kept: list[Course] = []
     for course, start in zip(schedule.courses, schedule.start_days, strict=True):
         whole = (start_day - start) // course.cycle_days
         if start >= start_day:
@@ -152,13 +163,54 @@ def next_cycle(
         if cut:
             gate = course.gate if whole == 0 else course.between
             begun = _course(_free(course.name, kept), cut, start_day - 1, first=last)
-            kept.append(replace(begun, gate=gate, start_day=last, cycle_days=start_day - last))
-    levels = [replace(rule, amount=rule.amount * dose) for rule in pattern.doses]
-    new = replace(
-        pattern, name=_free(pattern.name, kept), doses=tuple(levels), cycles=1, gate=None,
-        start_day=start_day, modifications=() if dose != 1.0 else pattern.modifications,
-    )  # fmt: skip
-    return Regimen((*kept, new))
+            # drugs are held and reduced on visits of the course, which the first cycle keeps
+            held = () if whole else tuple(m for m in course.modifications if m.drug in begun.drugs)
+            begun = replace(begun, cycle_days=start_day - last, modifications=held)
+            kept.append(replace(begun, gate=gate, start_day=last))
+    return kept
+
+
+def given_before(schedule: Regimen, day: int) -> Regimen | None:
+    """Cut a schedule: what is planned before a protocol day, and nothing from then on.
+
+    Parameters
+    ----------
+    schedule
+        What was planned.
+    day
+        Protocol day.
+
+    Returns
+    -------
+    Regimen or None
+        Gates of what lies before the day stay; ``None`` if nothing is planned before it.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import daily
+    >>> once = daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
+    >>> given_before(once, 12) == given_before(once.repeat(3), 12)
+    True
+    """
+    kept = _cut(schedule, day)
+    return Regimen(tuple(kept)) if kept else None
+
+
+def gives_from(schedule: Regimen, day: int) -> bool:
+    """Whether a dose is planned on a protocol day or later.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import daily
+    >>> once = daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
+    >>> gives_from(once, 21), gives_from(once, 22)
+    (True, False)
+    """
+    return any(
+        start + (course.cycles - 1) * course.cycle_days + rule.days[-1] - 1 >= day
+        for course, start in zip(schedule.courses, schedule.start_days, strict=True)
+        for rule in course.doses
+    )
 
 
 def continuation(schedule: Regimen, text: str) -> Regimen:

@@ -97,11 +97,11 @@ def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, Level], last: int) -> 
         names, colours = [*names, BOTH], [*colours, INK]
     day = one["day"].values
     for name, colour, style in zip(names, colours, _STYLES, strict=False):
-        share = one["recovered"].sel(criterion=name).values
+        share = one["recovered_after"].sel(criterion=name).values
         label = name.replace(">=", "≥")
         ax.step(day, share, where="post", color=colour, linestyle=style, label=label)
     ax.axvline(last, color=GREY, linewidth=0.7, zorder=0)
     ax.set_ylim(0, 1)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}"))
-    ax.set_ylabel("back by that day\n(of 100)")
+    ax.set_ylabel("back by that day\nif no more is given\n(of 100)")
     ax.legend(loc="lower right")

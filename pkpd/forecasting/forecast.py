@@ -12,12 +12,11 @@ from pkpd.cards import load_rule
 from pkpd.cluster import Workers, workers
 from pkpd.data.dataset import Dataset
 from pkpd.data.sheets import TableSource
-from pkpd.distributions import stream
 from pkpd.ensemble.ensemble import Ensemble
-from pkpd.ensemble.lanes import Identities, Lanes, lanes_of
+from pkpd.ensemble.lanes import carried, lanes_of
 from pkpd.ensemble.source import source as source_of
 from pkpd.errors import PkpdError, sentence
-from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
+from pkpd.evidence.criticism.psis import smoothed_weights
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import Bank, Level, asked_of, simulated
 from pkpd.forecasting.doses import as_given
@@ -148,7 +147,7 @@ class Forecaster:
         _check_same_past(one.bank.lanes.regimen, regimen, one.seen.last_day)
         before = one.bank.lanes
         lanes = lanes_of(before.ensemble, regimen, self.until_day, before.given)
-        who = _carried(one.bank.who, before, lanes, self.seed)
+        who = carried(one.bank.who, before, lanes, self.seed)
         last = regimen.courses[-1].name
         asked = replace(one.bank.asked, clock=last)
         return simulated(lanes, who, asked, self.threads)
@@ -156,7 +155,7 @@ class Forecaster:
     def _by_engine(self, found: Weighed, engine: Engine) -> Weighed:
         if engine == "map":
             return self._by_mode(found)
-        if engine == "importance" or (engine == "auto" and found.k <= LIMIT):
+        if engine == "importance" or (engine == "auto" and found.trusted):
             return found
         if found.untold is None and self.rule is not None:
             found = replace(found, untold=risk(found.bank))
@@ -400,17 +399,3 @@ def _calendar(regimen: Regimen, until_day: int) -> set[tuple[Any, ...]]:
                     if on < until_day:
                         doses.add((on, rule.drug, rule.amount, rule.unit, rule.hour))
     return doses
-
-
-def _carried(who: Identities, before: Lanes, after: Lanes, seed: int) -> Identities:
-    """Take the same patients for another regimen: scores by name, further ones are drawn."""
-    first = before.size - len(before.names)
-    place = {name: first + i for i, name in enumerate(before.names)}
-    columns = [who.scores[:, :first]]
-    for name in after.names:
-        if name in place:
-            columns.append(who.scores[:, [place[name]]])
-        else:
-            rng = stream(seed, f"lanes:{name}")
-            columns.append(rng.standard_normal((len(who), 1)))
-    return Identities(who.draw, who.body, np.concatenate(columns, axis=1))

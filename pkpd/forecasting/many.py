@@ -224,6 +224,7 @@ def judged(bank: Bank) -> Bank:
         death_day=bank.death_day[some],
         dlt=bank.dlt[some],
         response=None if bank.response is None else bank.response[some],
+        starts=tuple(replace(start, late=start.late[some]) for start in bank.starts),
     )
 
 

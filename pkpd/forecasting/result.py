@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pkpd.data.dataset import Dataset
 from pkpd.data.sheets import TableSource
@@ -21,6 +21,7 @@ from pkpd.forecasting.words import (
     continued_lines,
     facts_of,
     first_sentence,
+    rule_sentence,
     table_of,
     warnings,
 )
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pkpd.forecasting.forecast import Forecaster
+
+Clock = Literal["today", "rule"]
+CLOCKS = ("today", "rule")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,11 @@ class Forecast:
     def dataset(self) -> xr.Dataset:
         """All numbers by ``patient``.
 
+        By the clock of today, if nothing more is given: ``recovered_after`` (criterion, day),
+        probability that a line is back after the last count by the end of a protocol day;
+        ``day_after`` (criterion, quantile), that day: 0 not low after the last count, infinite not
+        seen; ``low_after`` (criterion), probability to be low after it.
+        By the clock of the rule, as planned:
         ``recovered`` (criterion, day): probability that a line is back by the end of a protocol
         day, never having been low counted as back; ``recovery_day`` (criterion, quantile) in days
         since the start of day 1: 0 never low after the last dose, infinite not seen; ``low``
@@ -84,7 +93,8 @@ class Forecast:
     @cached_property
     def _dataset(self) -> xr.Dataset:
         some = next(iter(self.weighed.values()))
-        found = {label: of_patient(one) for label, one in self.weighed.items()}
+        seed, threads = self.forecaster.seed, self.forecaster.threads
+        found = {label: of_patient(one, seed, threads) for label, one in self.weighed.items()}
         return together("patient", found, some.bank, self._attrs)
 
     @property
@@ -134,7 +144,9 @@ class Forecast:
         more = f" (and {len(self) - 1} more)" if len(self) > 1 else ""
         return f"Forecast({self.sentence()}{more})"
 
-    def sentence(self, patient: Any = None, by_day: int | None = None) -> str:
+    def sentence(
+        self, patient: Any = None, by_day: int | None = None, clock: Clock = "today"
+    ) -> str:
         """Tell a forecast in one sentence.
 
         Parameters
@@ -143,13 +155,20 @@ class Forecast:
             Whose; the first if not given.
         by_day
             Protocol day that it names; the end of the telling week if not given.
+        clock
+            ``"today"``: when counts are back after the last one, if nothing more is given, whatever
+            the schedule plans; ``"rule"``: when they are back after the first cycle, as planned.
         """
+        if clock not in CLOCKS:
+            allowed = ", ".join(CLOCKS)
+            raise PkpdError(sentence(where="clock", what=f"{clock!r}", allowed=allowed))
         label = self.patients[0] if patient is None else self._label(patient)
         one = self.weighed[label]
         if by_day is not None and not 1 <= by_day <= one.bank.days:
             allowed = f"1 to {one.bank.days}"
             raise PkpdError(sentence(where="by_day", what=f"{by_day}", allowed=allowed))
-        return first_sentence(one, self.dataset.sel(patient=label), by_day)
+        of_patient = self.dataset.sel(patient=label)
+        return (first_sentence if clock == "today" else rule_sentence)(one, of_patient, by_day)
 
     def summary(self, by_day: int | None = None) -> str:
         """Tell all forecasts: sentence, table of recovery, risks, warnings."""
@@ -162,6 +181,7 @@ class Forecast:
                 f"({how}; {one.engine})",
                 "",
                 self.sentence(label, by_day),
+                *([self.sentence(label, by_day, "rule")] if one.trusted else []),
                 "",
                 *aligned(table_of(one, data)),
                 "",

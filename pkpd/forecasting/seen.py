@@ -89,6 +89,16 @@ class Seen:
         """Protocol day of the last count."""
         return int(np.floor(self.time.max())) + 1 if len(self) else 1
 
+    @property
+    def last_counts(self) -> dict[str, float]:
+        """Counts of the last day by line; one below its limit is 0."""
+        found: dict[str, float] = {}
+        for k in np.argsort(self.time, kind="stable"):
+            if np.floor(self.time[k]) + 1 == self.last_day:
+                below = self.censored[k] == BELOW
+                found[self.line[k]] = 0.0 if below else float(self.value[k])
+        return found
+
     def until(self, day: float) -> Seen:
         """Keep the counts of protocol days up to this one."""
         return self.taken(np.flatnonzero(self.time < day))

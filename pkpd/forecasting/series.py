@@ -27,6 +27,7 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.forecasting.series_bank import Known, Members, Patient, Visits
+from pkpd.forecasting.weighing import FEWEST
 
 if TYPE_CHECKING:
     from pkpd.fitting.maximum.result import MaximumLikelihood
@@ -42,7 +43,6 @@ _A_DAY = 24.0
 _DRAWS = 200  # of the parameters of the population from a posterior
 _RENEWALS = 4  # of a bank at one count
 _MIXED, _EACH = 400, 25  # members and quantiles of each that a forecast is mixed from
-_EFFECTIVE = 100.0  # members that have to count
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ class _Course:
             return members, weights, khat
         best = members, weights, khat
         for _ in range(_RENEWALS):
-            if khat <= LIMIT and np.sum(weights**2) <= 1.0 / _EFFECTIVE:
+            if khat <= LIMIT and np.sum(weights**2) <= 1.0 / FEWEST:
                 break
             members = self.patient.renewed(members, weights, rng)
             weights, khat = smoothed_weights(members.log_weights[k + 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pkpd.designs.weights import weight_of_forecast
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.forecasting.bank import Bank
+from pkpd.forecasting.today import after_last_count
 from pkpd.forecasting.weighing import Weighed
 
 if TYPE_CHECKING:
@@ -40,22 +41,13 @@ def summary(bank: Bank, weights: Floats, after_day: int) -> Found:
     dict
         Name -> dimensions and values, as in `pkpd.results.Forecast`.
     """
-    days = np.arange(1, bank.days + 1, dtype=float)
-    recovered, quantiles, low = [], [], []
-    for when in bank.recovery.values():
-        order = np.argsort(when, kind="stable")
-        total = np.cumsum(weights[order])
-        # by the end of a protocol day
-        reached = np.searchsorted(when[order], days, side="right")
-        recovered.append(np.concatenate([[0.0], total])[reached])
-        quantiles.append(when[order][_places(total, QUANTILES)])
-        low.append(float(weights @ (when > 0)))
+    recovered, quantiles, low = _recovery(bank.recovery.values(), weights, bank.days)
     graded = [line for line in GRADED if line in bank.measured]
     found: Found = {
         "count": (("line", "day", "quantile"), _curves(bank, weights)),
-        "recovered": (("criterion", "day"), np.array(recovered)),
-        "recovery_day": (("criterion", "quantile"), np.array(quantiles)),
-        "low": (("criterion",), np.array(low)),
+        "recovered": (("criterion", "day"), recovered),
+        "recovery_day": (("criterion", "quantile"), quantiles),
+        "low": (("criterion",), low),
         "nadir": (("graded", "quantile"), _over(graded, lambda x: _lowest(bank, weights, x, 1))),
         "nadir_ahead": (
             ("graded", "quantile"),
@@ -78,9 +70,38 @@ def summary(bank: Bank, weights: Floats, after_day: int) -> Found:
     return found
 
 
-def of_patient(one: Weighed) -> Found:
-    """Summarise one patient's forecast, with how far it is to be trusted."""
+def _recovery(every: Iterable[Floats], weights: Floats, last: int) -> tuple[Floats, Floats, Floats]:
+    """Shares back by the end of each day, quantiles of the day, and shares that are low at all."""
+    days = np.arange(1, last + 1, dtype=float)
+    recovered, quantiles, low = [], [], []
+    for when in every:
+        order = np.argsort(when, kind="stable")
+        total = np.cumsum(weights[order])
+        # by the end of a protocol day
+        reached = np.searchsorted(when[order], days, side="right")
+        recovered.append(np.concatenate([[0.0], total])[reached])
+        quantiles.append(when[order][_places(total, QUANTILES)])
+        low.append(float(weights @ (when > 0)))
+    return np.array(recovered), np.array(quantiles), np.array(low)
+
+
+def of_patient(one: Weighed, seed: int, threads: int | None = None) -> Found:
+    """Summarise one patient's forecast, with how far it is to be trusted.
+
+    Parameters
+    ----------
+    one
+        The forecast.
+    seed, threads
+        As of `pkpd.forecasting.today.after_last_count`.
+    """
     found = summary(one.bank, one.weights, one.seen.last_day)
+    after = after_last_count(one, seed, threads)
+    every = [after.back[name] for name in one.bank.criteria]
+    recovered, quantiles, low = _recovery(every, after.weights, one.bank.days)
+    found["recovered_after"] = (("criterion", "day"), recovered)
+    found["day_after"] = (("criterion", "quantile"), quantiles)
+    found["low_after"] = (("criterion",), low)
     found["effective"] = ((), one.effective)
     found["pareto_k"] = ((), one.k)
     found["counts_seen"] = ((), len(one.seen))
@@ -132,7 +153,9 @@ def together(
     for name in ("count", "nadir", "nadir_ahead"):
         data[name].attrs["units"] = "10^9/L; marrow_blasts: percent"
     data["recovery_day"].attrs["units"] = "days since the start of protocol day 1"
-    data["day"].attrs["units"] = "protocol day"
+    for name in ("day", "day_after"):
+        if name in data:
+            data[name].attrs["units"] = "protocol day"
     return data
 
 
@@ -167,6 +190,29 @@ def _lowest(bank: Bank, weights: Floats, line: str, from_day: int) -> Floats:
 
 def _over(lines: Sequence[str], function: Callable[[str], Any]) -> NDArray[np.float64]:
     return np.array([function(line) for line in lines], dtype=float)
+
+
+def start_shares(late: Floats, weights: Floats) -> dict[str, float]:
+    """Shares of those alive on a planned day who start on it, later and never; days of the late.
+
+    Parameters
+    ----------
+    late : float[L]
+        Of `pkpd.endpoints.starts.Start`.
+    weights : float[L]
+        Of the patients; they sum to 1.
+    """
+    late_ones = np.isfinite(late) & (late > 0.0) & (weights > 0.0)
+    order = np.flatnonzero(late_ones)[np.argsort(late[late_ones], kind="stable")]
+    total = np.cumsum(weights[order])
+    known = np.where(np.isnan(late), np.nan, 1.0)
+    return {
+        "alive": 1.0 - float(weights @ np.isnan(late)),
+        "starts_on_time": _share(known * (late == 0.0), weights),
+        "starts_late": _share(known * (np.isfinite(late) & (late > 0.0)), weights),
+        "starts_never": _share(known * np.isinf(late), weights),
+        "days_late": float(late[order[_places(total, [0.5])[0]]]) if order.size else float("nan"),
+    }
 
 
 def _share(event: Floats, weights: Floats) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pkpd.forecasting.summaries import start_shares
 from pkpd.forecasting.words import COMPLETE
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
         for name in one["criterion"].values:
             add("recovery_day", str(name), three(one["recovery_day"].sel(criterion=name)))
             add("low", str(name), [one["low"].sel(criterion=name)])
+            add("day_after", str(name), three(one["day_after"].sel(criterion=name)))
+            add("low_after", str(name), [one["low_after"].sel(criterion=name)])
         for line in one["graded"].values:
             for name in ("nadir", "nadir_ahead"):
                 add(name, str(line), three(one[name].sel(graded=line)))
@@ -53,6 +56,10 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
         for name in ("dlt", "dlt_judged", "dlt_before", "pending_weight", "death"):
             if name in one:
                 add(name, "", [one[name]])
+        weighed = forecast.weighed[label]
+        for start in weighed.bank.starts:
+            for name, share in start_shares(start.late, weighed.weights).items():
+                add("alive_on_planned_day" if name == "alive" else name, start.label, [share])
         if "response" in one:
             codes = [c for c in one["response_code"].values if str(c).startswith(COMPLETE)]
             add("remission", "", [one["response"].sel(response_code=codes).sum()])

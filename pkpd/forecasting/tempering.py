@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.distributions import stream
-from pkpd.ensemble.lanes import Identities, Lanes
+from pkpd.ensemble.lanes import Identities, Lanes, carried
 from pkpd.forecasting.bank import counts_only, simulated
 from pkpd.forecasting.measurement import Measurement
 from pkpd.forecasting.seen import Seen
+from pkpd.forecasting.today import without_more
 from pkpd.forecasting.weighing import Weighed, log_likelihood
 
 Floats = NDArray[np.float64]
@@ -98,12 +99,14 @@ def tempered(
     bank, rng = found.bank, stream(seed, f"tempering:{found.seen.label}")
     seen, aside = found.seen, found.aside
     days = min(int(np.floor(seen.time.max())) + 2, bank.days)
-    lanes = replace(bank.lanes, days=days)
+    given = without_more(bank.lanes, float(seen.time.max()))
+    lanes = replace(given, days=days)
     full = log_likelihood(bank, seen, measurement, aside)
     lives = np.isfinite(full)
     known = np.full(len(bank), -np.inf)
     known[lives] = full[lives] - found.log_likelihood[lives]
-    state, b = _State(bank.who, known, full), 0.0
+    # what is planned after the last count moves nobody
+    state, b = _State(carried(bank.who, bank.lanes, given, seed), known, full), 0.0
     move = _Moves(lanes, seen, found.known, measurement, aside, rng, threads)
     n = settings.particles
     for _ in range(_MOST_TEMPERATURES):
@@ -119,7 +122,8 @@ def tempered(
                 break
         if b >= 1.0:
             break
-    made = simulated(bank.lanes, state.who, bank.asked, threads)
+    who = carried(state.who, given, bank.lanes, seed)
+    made = simulated(bank.lanes, who, bank.asked, threads)
     return replace(
         found,
         bank=made,

@@ -38,7 +38,7 @@ from pkpd.trials import DLTRule
 
 Floats = NDArray[np.float64]
 
-WEIGHTS = ("forecast", "clipped forecast", "recovered", "follow-up", "none")
+WEIGHTS = ("forecast", "fractional", "clipped forecast", "recovered", "follow-up", "none")
 """What pending patients can be weighed by."""
 _AFTER = 7  # days that are simulated after the look
 _SEEN_BACK = 2  # visits in a row on which counts are back
@@ -95,10 +95,11 @@ class TrialPatients:
         ----------
         weights
             Of pending patients. ``"forecast"``: one minus the likelihood ratio of the counts so far
-            (`pkpd.designs.weight_of_forecast` with its sign); ``"clipped forecast"``: the same, 0
-            where it is below 0; ``"recovered"``: 1 once counts were seen low and back, 0 before;
-            ``"follow-up"``: days over the window; ``"none"``: 0 until the window ends; or a
-            function of days and window.
+            (`pkpd.designs.weight_of_forecast`), below 0 after bad news; ``"fractional"``: no
+            weight, P(DLT | counts so far) as that part of a DLT (`pkpd.designs.Pending`);
+            ``"clipped forecast"``: the weight, 0 where it is below 0; ``"recovered"``: 1 once
+            counts were seen low and back, 0 before; ``"follow-up"``: days over the window;
+            ``"none"``: 0 until the window ends; or a function of days and window.
 
         Raises
         ------
@@ -111,15 +112,17 @@ class TrialPatients:
             return VirtualOutcomes(self, None, linear_weight)
         before = np.broadcast_to(self.before[:, None, None, None], self.forecasts.shape)
         tables: dict[str, Callable[[], Floats]] = {
-            "forecast": lambda: weight_of_forecast(self.forecasts, before, signed=True),
-            "clipped forecast": lambda: weight_of_forecast(self.forecasts, before),
+            "forecast": lambda: weight_of_forecast(self.forecasts, before),
+            "fractional": lambda: self.forecasts.astype(float),
+            "clipped forecast": lambda: weight_of_forecast(self.forecasts, before, signed=False),
             "recovered": lambda: self.back.astype(float),
             "none": lambda: np.zeros(self.forecasts.shape),
         }
         if weights not in tables:
             what = f"{weights!r} are no weights of pending patients"
             raise PkpdError(sentence(where="weights", what=what, allowed=", ".join(WEIGHTS)))
-        return VirtualOutcomes(self, tables[weights]().astype(np.float32), None)
+        table = tables[weights]().astype(np.float32)
+        return VirtualOutcomes(self, table, None, fractional=weights == "fractional")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +137,14 @@ class VirtualOutcomes:
         Weights by visit; ``None`` where they follow from the days.
     function
         From days and window to weights, in the place of a table.
+    fractional
+        Whether weights are fractions of a DLT (`pkpd.designs.Pending`).
     """
 
     patients: TrialPatients
     table: NDArray[np.float32] | None
     function: WeightFunction | None
+    fractional: bool = False
 
     @property
     def window_days(self) -> float:

@@ -23,6 +23,9 @@ _ENOUGH = 30.0  # patients who explain the other counts, for a judgement by them
 _IMPOSSIBLE = -1e6
 _FOR_A_TAIL = 1000  # patients; a chance of 1e-4 is one of their tails, not of their number
 
+FEWEST = 100.0
+"""Virtual patients that have to count, by their effective number, before a forecast is told."""
+
 
 @dataclass(frozen=True)
 class Unexplained:
@@ -106,8 +109,8 @@ class Weighed:
 
     @property
     def trusted(self) -> bool:
-        """Whether enough virtual patients look like this one."""
-        return self.k <= LIMIT
+        """Whether :data:`FEWEST` virtual patients or more look like this one, by firm weights."""
+        return self.k <= LIMIT and self.effective >= FEWEST
 
 
 def weigh(bank: Bank, seen: Seen, measurement: Measurement) -> Weighed:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pkpd.evidence.criticism.psis import LIMIT
+from pkpd.data.dataset import BELOW
+from pkpd.endpoints.clock import treatment_runs
+from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
-from pkpd.forecasting.weighing import Weighed
+from pkpd.forecasting.summaries import start_shares
+from pkpd.forecasting.weighing import FEWEST, Weighed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,9 +41,9 @@ def in_words(name: str) -> str:
     return f"{line} of {level} or more" if level else "both counts back"
 
 
-def telling_day(one: xr.Dataset, name: str) -> int:
+def telling_day(one: xr.Dataset, name: str, of: str = "recovered_after") -> int:
     """End of the week in which half of such patients have recovered; the last day if they don't."""
-    recovered = one["recovered"].sel(criterion=name)
+    recovered = one[of].sel(criterion=name)
     there = np.flatnonzero(recovered.values >= 0.5)
     last = int(recovered["day"].values[-1])
     first = int(one["last_day_seen"]) + 1
@@ -49,7 +52,7 @@ def telling_day(one: xr.Dataset, name: str) -> int:
 
 
 def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) -> str:
-    """Tell the forecast of one patient in a sentence.
+    """Tell when counts are back after the last one, or that the forecast cannot tell.
 
     Parameters
     ----------
@@ -58,22 +61,96 @@ def first_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None)
     by_day
         Protocol day that the sentence names; the end of the telling week if not given.
     """
-    name = main_criterion(weighed)
-    day = telling_day(one, name) if by_day is None else by_day
-    share = float(one["recovered"].sel(criterion=name, day=day))
-    text = f"By day {day}, {_hundred(share)} of 100 such patients have {in_words(name)}"
-    low, middle, high = (
-        protocol_day(one["recovery_day"].sel(criterion=name, quantile=q)) for q in (0.1, 0.5, 0.9)
+    if not weighed.trusted:
+        return _cannot_tell(weighed)
+    name, last = main_criterion(weighed), int(one["last_day_seen"])
+    low = float(one["low_after"].sel(criterion=name))
+    already = _already(weighed)
+    stay = f"{_hundred(1.0 - low)} of 100 such patients are not below it again"
+    if already and low < 0.5:
+        return f"{already}; without further doses, {stay}."
+    share, middle, between = _when(one, name, "recovered_after", "day_after", by_day)
+    text = (
+        f"{share} of 100 such patients have {in_words(name)} after the last count (day {last}), "
+        "without further doses"
     )
-    if float(one["low"].sel(criterion=name)) < 0.5:
-        return f"{text}; most of them are never below after the last dose."
+    if low < 0.5:
+        return f"{text}; most of them are not below it again."
     if middle is None:
         end = int(one["day"].values[-1])
         return f"{text}; fewer than half of them do within the {end} days forecast."
-    where = f"between day {low} and day {high}" if high else f"from day {low} on"
+    text = f"{text}; half of them by day {middle}, {between}"
+    if already:
+        return f"{text}; {already[0].lower()}{already[1:]}, and {stay}."
+    return f"{text}."
+
+
+def rule_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) -> str:
+    """Tell when counts are back by the clock of the rule, as planned; parameters as above."""
+    if not weighed.trusted:
+        return _cannot_tell(weighed)
+    name = main_criterion(weighed)
+    clock = weighed.bank.asked.clock
+    cycle = "cycle" if clock == "first_dose" else f"cycle of {clock}"
+    head = f"As planned, from the last dose of the first {cycle} on"
+    if weighed.bank.has_further_cycle:
+        head = f"As planned, from the last dose of the first {cycle} to the next cycle"
+    share, middle, between = _when(one, name, "recovered", "recovery_day", by_day)
+    text = f"{head}: {share[0].lower()}{share[1:]} of 100 have {in_words(name)}"
+    if float(one["low"].sel(criterion=name)) < 0.5:
+        return f"{text}; most of them are not low after the last dose."
+    if middle is None:
+        if weighed.bank.has_further_cycle:
+            return f"{text}; fewer than half of them do before the next cycle."
+        end = int(one["day"].values[-1])
+        return f"{text}; fewer than half of them do within the {end} days forecast."
+    return f"{text}; half of them by day {middle}, {between}."
+
+
+def _when(
+    one: xr.Dataset, name: str, shares: str, quantiles: str, by_day: int | None
+) -> tuple[str, int | None, str]:
+    """Beginning of a sentence with day and share, the median day, and the days of most."""
+    day = telling_day(one, name, shares) if by_day is None else by_day
+    share = float(one[shares].sel(criterion=name, day=day))
+    low, middle, high = (
+        protocol_day(one[quantiles].sel(criterion=name, quantile=q)) for q in (0.1, 0.5, 0.9)
+    )
     if low == 0:
-        where = f"until day {high}, or are never below" if high else "or are never below"
-    return f"{text}; half of them by day {middle}, 8 of 10 {where}."
+        where = f"9 of 10 by day {high}, those who are not low then among them"
+        if not high:
+            where = "one in ten or more are not low then, and as many are not seen back"
+    else:
+        where = (
+            f"8 of 10 between day {low} and day {high}" if high else f"8 of 10 from day {low} on"
+        )
+    return f"By day {day}, {_hundred(share)}", middle, where
+
+
+def _cannot_tell(weighed: Weighed) -> str:
+    why = f"its weights rest on too few virtual patients (Pareto k {weighed.k:.2f})"
+    if weighed.effective < FEWEST:
+        why = (
+            f"{weighed.effective:.0f} of {len(weighed.bank):,} virtual patients are like this "
+            f"one, and {FEWEST:.0f} have to be"
+        )
+    return f"This forecast cannot tell when counts are back: {why}."
+
+
+def _already(weighed: Weighed) -> str:
+    """Say that the last count of the line is at its threshold; empty if it is not."""
+    seen, back = weighed.seen, weighed.bank.asked.back or {}
+    line = main_criterion(weighed).partition(" >= ")[0]
+    mine = [k for k in range(len(seen)) if seen.line[k] == line]
+    if not mine or isinstance(back[line], str):
+        return ""
+    last = max(mine, key=lambda k: float(seen.time[k]))
+    if seen.censored[last] == BELOW or seen.value[last] < back[line]:
+        return ""
+    return (
+        f"{line.capitalize()} of day {int(seen.time[last]) + 1} are at {back[line]:g} or more "
+        f"already ({seen.value[last]:g})"
+    )
 
 
 def protocol_day(value: Any) -> int | None:
@@ -104,13 +181,16 @@ def warnings(weighed: Weighed) -> list[str]:
         )
     if not np.isfinite(weighed.log_likelihood).any():
         told.append("All virtual patients have died before the last count: nothing was learned.")
-    elif weighed.k > LIMIT and weighed.engine == "importance":
+    elif not weighed.trusted and weighed.engine == "importance":
         told.append(
             f"Hardly any virtual patient is like this one (Pareto k {weighed.k:.2f}, "
             f'{weighed.effective:.0f} of {len(weighed.bank):,} count): take engine="smc".'
         )
-    elif weighed.k > LIMIT:
-        told.append(f"The weights are not to be trusted (Pareto k {weighed.k:.2f}).")
+    elif not weighed.trusted:
+        told.append(
+            f"The weights are not to be trusted (Pareto k {weighed.k:.2f}, "
+            f"{weighed.effective:.0f} of {len(weighed.bank):,} count)."
+        )
     return told
 
 
@@ -123,19 +203,23 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
     ]
     wanted = [criterion(*item) for item in (weighed.bank.asked.back or {}).items()]
     wanted += [BOTH] if BOTH in weighed.bank.criteria else []
-    for name in wanted:
-        at = one["recovery_day"].sel(criterion=name)
-        ends = [protocol_day(at.sel(quantile=q)) for q in (0.1, 0.5, 0.9)]
-        low, middle, high = ("never low" if d == 0 else f"{d or f'> {last}'}" for d in ends)
-        shares = one["recovered"].sel(criterion=name)
-        rows.append(
-            (
-                name if name != BOTH else "both",
-                middle,
-                f"{low} to {high}",
-                *(percent(float(shares.sel(day=d))) for d in days),
+    for share, day, told, missed in (
+        ("recovered_after", "day_after", f" after day {seen}", f"> {last}"),
+        ("recovered", "recovery_day", ", as planned", _never(weighed, last)),
+    ):
+        for name in wanted:
+            at = one[day].sel(criterion=name)
+            ends = [protocol_day(at.sel(quantile=q)) for q in (0.1, 0.5, 0.9)]
+            low, middle, high = ("not low" if d == 0 else f"{d or missed}" for d in ends)
+            shares = one[share].sel(criterion=name)
+            rows.append(
+                (
+                    name + told,
+                    middle,
+                    f"{low} to {high}",
+                    *(percent(float(shares.sel(day=d))) for d in days),
+                )
             )
-        )
     return rows
 
 
@@ -152,12 +236,16 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
                 f"grade 4 ahead in {percent(float(one['grade_4_ahead'].sel(graded=line)))}, at any "
                 f"time in {percent(float(one['grade_4'].sel(graded=line)))}"
             )
+    lines += starts_ahead(weighed)
     rule = weighed.bank.asked.rule
     if rule is not None:
+        running = treatment_runs(weighed.bank.lanes.plan, rule)
+        if running:
+            running = f"; on day {rule.by_day} {running}: the verdict is of counts under treatment"
         lines.append(
             f"dose-limiting toxicity by {rule.name}: {percent(float(one['dlt']))} of the "
             f"{percent(float(one['dlt_judged']))} who can be judged "
-            f"(before treatment {percent(float(one['dlt_before']))})"
+            f"(before treatment {percent(float(one['dlt_before']))}){running}"
         )
     if "response" in one:
         codes = [str(c) for c in one["response_code"].values]
@@ -165,6 +253,23 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
         share = float(one["response"].sel(response_code=complete).sum())
         lines.append(f"remission ({', '.join(complete)}): {percent(share)}")
         lines.append(f"death within the days forecast: {percent(float(one['death']))}")
+    return lines
+
+
+def starts_ahead(weighed: Weighed) -> list[str]:
+    """Tell whether cycles and courses still ahead that counts can delay start on their days."""
+    lines = []
+    for start in weighed.bank.starts:
+        share = start_shares(start.late, weighed.weights)
+        if start.planned_day <= weighed.seen.last_day or not share["alive"]:
+            continue
+        days = f" (median {share['days_late']:.0f} days)" if share["starts_late"] else ""
+        on_time, late, never = (percent(share[name]) for name in STARTS)
+        lines.append(
+            f"{start.name} starts on its planned day ({start.planned_day}) in "
+            f"{on_time} of the {percent(share['alive'])} alive then, later in {late}{days}, "
+            f"never in {never}"
+        )
     return lines
 
 
@@ -185,12 +290,13 @@ def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
     for other in data["continuation"].values:
         mine = data.sel(continuation=other)
         day = protocol_day(mine["recovery_day"].sel(criterion=name, quantile=0.5))
+        never = _never(weighed, last) if str(other) == "as planned" else f"> {last}"
         rows.append(
             (
                 str(other),
                 *(percent(float(v)) for v in mine["grade_4_ahead"].values),
                 percent(float(mine["death"])),
-                f"> {last}" if day is None else "never low" if day == 0 else f"{day}",
+                "not low" if day == 0 else f"{day or never}",
                 percent(float(mine["recovered"].sel(criterion=name, day=last))),
             )
         )
@@ -199,6 +305,10 @@ def continued_lines(weighed: Weighed, data: xr.Dataset) -> list[str]:
         f"the further cycle; figures are up to day {last}."
     )
     return [*aligned(rows), key]
+
+
+def _never(weighed: Weighed, last: int) -> str:
+    return "not in this cycle" if weighed.bank.has_further_cycle else f"> {last}"
 
 
 def percent(share: float) -> str:

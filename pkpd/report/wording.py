@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pkpd.comparison.published import clopper_pearson
+from pkpd.endpoints.definitions import THRESHOLDS
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import EndpointRow, Figure, TrialResult
@@ -196,25 +197,30 @@ def shares(row: EndpointRow) -> str:
 HEADLINES = (
     *("dlt", "dlt_at_any_dose", "nadir", "recovery_day", "grade_4", "count_at_clock"),
     *("complete_remission", "response", "early_death"),
-    *("course_delay", "cycles_started", "relative_dose_intensity"),
+    *("starts_on_time", "starts_late", "starts_never", "days_late"),
+    *("cycles_started", "relative_dose_intensity"),
 )
 """Endpoints a table for reading shows; the files hold all of them."""
 
 _OF_WHOM = {
-    "course_delay": "who started",
+    **dict.fromkeys(("starts_on_time", "starts_late", "starts_never"), "alive then"),
+    "days_late": "who start late",
     "cycles_started": "alive at the end",
     "relative_dose_intensity": "alive at the end",
 }
 
 _NAMED = {
-    "course_delay": "{rule}: delay",
+    "starts_on_time": "{rule}: on time",
+    "starts_late": "{rule}: later",
+    "starts_never": "{rule}: never",
+    "days_late": "{rule}: late by",
     "cycles_started": "{rule}: cycles started, of those planned",
     "relative_dose_intensity": "{rule}: dose intensity",
     "count_at_clock": "{line} on {rule} day 1",
     "sustained_recovery_day": "{line} {rule} for 7 days",
     "recovery_day_on_visits": "{line} {rule} on visits",
-    "back_before_last_dose": "{line} {rule}, low, and back before the last dose",
-    "not_before_next_cycle": "{line} {rule}, low, and not back before the next cycle",
+    "back_before_last_dose": "{line} {rule} before the last dose",
+    "not_before_next_cycle": "{line} {rule} not before the next cycle",
     "days_below": "{line} {rule}, time",
     "platelet_transfusions": "platelet transfusions",
     "dlt_on_visits": "DLT as visits see it",
@@ -237,7 +243,7 @@ def is_headline(row: EndpointRow) -> bool:
     if row.endpoint == "recovery_day":
         return row.rule != ">= 25"
     if row.endpoint in ("back_before_last_dose", "not_before_next_cycle"):
-        return row.estimate >= 0.005 and row.rule != ">= 25"
+        return row.estimate >= 0.005 and row.rule == f">= {THRESHOLDS[row.line][0]:g}"
     return row.endpoint in HEADLINES or row.rule == "published only"
 
 

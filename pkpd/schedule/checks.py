@@ -24,15 +24,16 @@ def check_positive(where: str, noun: str, value: float, unit: str) -> None:
         )
 
 
-def check_whole(where: str, noun: str, value: int, least: int) -> None:
-    """Refuse a number that is not whole, or is below `least`."""
+def check_whole(where: str, noun: str, value: int, least: int, most: int | None = None) -> None:
+    """Refuse a number that is not whole, below `least` or above `most`."""
     check_arguments(where, **{noun: (value, NUMBER)})
-    if not math.isfinite(value) or int(value) != value or value < least:
+    inside = math.isfinite(value) and value >= least and (most is None or value <= most)
+    if not inside or int(value) != value:
         raise PkpdError(
             sentence(
                 where=where,
                 what=f"{noun} is {value}",
-                allowed=f"a whole number from {least}",
+                allowed=f"a whole number from {least}" + (f" to {most}" if most else ""),
             )
         )
 

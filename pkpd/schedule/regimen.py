@@ -8,7 +8,7 @@ from typing import Any
 
 from pkpd.arguments import NONE, a, check_arguments, from_to
 from pkpd.errors import PkpdError, sentence
-from pkpd.schedule.amounts import parse_amount, parse_days, parse_hours, show_amount
+from pkpd.schedule.amounts import LAST_DAY, parse_amount, parse_days, parse_hours, show_amount
 from pkpd.schedule.checks import check_whole
 from pkpd.schedule.rules import DoseModification, DoseRule, Gate
 
@@ -47,10 +47,10 @@ class Course:
         where = f"course {self.name}"
         if not self.doses:
             raise PkpdError(sentence(where=where, what="it gives no dose"))
-        check_whole(where, "cycle_days", self.cycle_days, 1)
-        check_whole(where, "cycles", self.cycles, 1)
+        check_whole(where, "cycle_days", self.cycle_days, 1, LAST_DAY)
+        check_whole(where, "cycles", self.cycles, 1, LAST_DAY)
         if self.start_day is not None:
-            check_whole(where, "start_day", self.start_day, 1)
+            check_whole(where, "start_day", self.start_day, 1, LAST_DAY)
         times: dict[tuple[str, int], list[DoseRule]] = {}
         for rule in self.doses:
             if rule.days[-1] > self.cycle_days:
@@ -454,8 +454,8 @@ def on_off(
     >>> on_off("lenalidomide", "25 mg", on=21, off=7, cycles=2).last_day
     56
     """
-    check_whole(f"on_off of {drug}", "on", on, 1)
-    check_whole(f"on_off of {drug}", "off", off, 0)
-    check_whole(f"on_off of {drug}", "cycles", cycles, 1)
+    check_whole(f"on_off of {drug}", "on", on, 1, LAST_DAY)
+    check_whole(f"on_off of {drug}", "off", off, 0, LAST_DAY)
+    check_whole(f"on_off of {drug}", "cycles", cycles, 1, LAST_DAY)
     one = daily(drug, amount, f"1-{on}", route, cycle_days=on + off, **more)
     return one.repeat(cycles)

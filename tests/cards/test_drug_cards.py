@@ -153,6 +153,31 @@ def test_a_slip_of_the_unit_is_refused_unless_it_is_meant(schedule):
         load_trial(schedule("clofarabine", "400 mg/m^2"))
 
 
+@pytest.mark.parametrize(("drug", "usual"), [("filgrastim", "5 ug/kg"), ("pegfilgrastim", "6 mg")])
+def test_little_of_a_growth_factor_does_not_act_as_all_of_it(schedule, drug, usual):
+    number, unit = usual.split(" ")
+    for share in (1.0, 0.2, 5.0):
+        assert load_trial(schedule(drug, f"{float(number) * share:g} {unit}", route="sc"))
+    little = f"{float(number) / 5000:g} {unit}"
+    with pytest.raises(CardError, match=r"is 1/5,000 of the usual dose of .* is given or not: its"):
+        load_trial(schedule(drug, little, route="sc"))
+    meant = schedule(drug, little, route="sc", more="unusual_dose = true")
+    assert load_trial(meant)
+    # of other drugs a low dose is none of these
+    assert load_trial(schedule("clofarabine", "0.4 mg/m^2"))
+
+
+def test_growth_factor_by_need_has_a_usual_amount(schedule):
+    file = schedule("clofarabine", "20 mg/m^2")
+    text = file.read_text()
+    need = '[growth_factor]\ndrug = "filgrastim"\nbelow = 0.5\namount = "{}"\n'
+    file.write_text(text + need.format("5 ug/kg"))
+    assert load_trial(file).growth_factor.amount == "5 ug/kg"
+    file.write_text(text + need.format("0.001 ug/kg"))
+    with pytest.raises(CardError, match=r"growth_factor > amount: .* 1/5,000 of the usual dose"):
+        load_trial(file)
+
+
 def test_a_cohorts_dose_is_checked_too(schedule, tmp_path):
     file = schedule("clofarabine")
     text = '[[cohort]]\nid = "a"\nchange.given = { amount = "20 g/m^2" }\n'

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pkpd.comparison.delivery import delivery, planned_doses
-from pkpd.comparison.run import compare
+from pkpd.comparison.delivery import delivery, not_on_time, planned_doses
+from pkpd.comparison.marrow_choice import choose_marrow
+from pkpd.comparison.run import compare, ready_trials
+from pkpd.comparison.scenario import load_scenario
 from pkpd.course.course import Course
+from pkpd.course.joined import joined
+from pkpd.endpoints.starts import STARTS
+from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.report import wording
-from pkpd.schedule import Criterion, DoseModification, Gate, daily, plan
+from pkpd.report.comparison.answer import answer_sentence
+from pkpd.schedule import Criterion, DoseModification, Gate, Regimen, daily, plan
 
 DAYS = 40
+LINES = ("neutrophils", "platelets")
+SHIPPED = Path(__file__).parents[2] / "models" / "evidence" / "posterior.nc"
 GATE = Gate((Criterion("neutrophils", 1.0),), max_wait_days=14, if_not_met="stop")
 
 
@@ -72,7 +81,10 @@ def test_delivery_of_six_patients_is_as_by_hand():
     nan = np.nan
     wanted = {
         # induction has no gate before it; the fourth died before day 29, the third never began
-        ("course_delay", "", "consolidation"): [0, 5, nan, nan, 2, 0],
+        ("starts_on_time", "", "consolidation (day 29)"): [1, 0, 0, nan, 0, 1],
+        ("starts_late", "", "consolidation (day 29)"): [0, 1, 0, nan, 1, 0],
+        ("starts_never", "", "consolidation (day 29)"): [0, 0, 1, nan, 0, 0],
+        ("days_late", "", "consolidation (day 29)"): [nan, 5, nan, nan, 2, nan],
         ("cycles_started", "", "induction"): [1, 1, 1, nan, nan, 1],
         ("cycles_started", "", "consolidation"): [1, 1, 0, nan, nan, 1],
         ("relative_dose_intensity", "", "lenalidomide"): [1, 1, 1, nan, nan, 1],
@@ -90,6 +102,35 @@ def test_single_cycles_that_nothing_delays_have_none_of_these():
     twice = plan(daily("lenalidomide", "10 mg", days="1-3", route="oral").repeat(2, 14), DAYS)
     keys = delivery(replace(course_of(), course_names=twice.course_names), twice)
     assert [name for name, *_ in keys] == ["cycles_started", "relative_dose_intensity"]
+
+
+def test_a_second_cycle_is_late_or_never_comes():
+    # on time, two days late, never, dead before, dead while it waits, on time but dead later
+    schedule = daily("lenalidomide", "10 mg", days="1-3", route="oral").repeat(3, 14)
+    planned = plan(schedule.with_between(GATE), DAYS)
+    beyond = 2**30
+    second = np.array([[15], [17], [beyond], [15], [18], [15]])
+    hazard = np.zeros((6, DAYS))
+    hazard[3, 10:], hazard[4, 16:], hazard[5, 20:] = 9.0, 9.0, 9.0
+    course = replace(
+        course_of(next_cycle_day=second),
+        course_names=planned.course_names,
+        cumulative_hazard=hazard,
+        first_day=np.ones((6, 1), dtype=int),
+    )
+    found = {key[0]: lanes for key, lanes in delivery(course, planned).items()}
+    nan = np.nan
+    assert ("starts_late", "", "cycle 2 (day 15)") in delivery(course, planned)
+    np.testing.assert_array_equal(found["starts_on_time"], [1, 0, 0, nan, 0, 1])
+    np.testing.assert_array_equal(found["starts_late"], [0, 1, 0, nan, 0, 0])
+    np.testing.assert_array_equal(found["starts_never"], [0, 0, 1, nan, 1, 0])
+    np.testing.assert_array_equal(found["days_late"], [nan, 2, nan, nan, nan, nan])
+    late = not_on_time(delivery(course, planned))
+    np.testing.assert_array_equal(late["cycle 2"], [0, 1, 1, nan, 1, 0])
+    # the planned day lies beyond the days followed: nothing is known of it
+    long = schedule.with_between(GATE).courses[0]
+    later = plan(Regimen((replace(long, cycle_days=DAYS + 1),)), DAYS)
+    assert not any(endpoint == "starts_late" for endpoint, *_ in delivery(course, later))
 
 
 GATED = """
@@ -123,11 +164,80 @@ def test_rows_of_a_gate_that_no_patient_passes(tmp_path, verdict, cycles, intens
     assert (started.estimate, started.unit, started.evaluable) == (cycles, "probability", 1.0)
     doses = rows["relative_dose_intensity", "lenalidomide"]
     assert (doses.estimate, doses.unit) == (pytest.approx(intensity), "fraction")
-    assert ("course_delay", "treatment") not in rows
+    name = "cycle 2 (day 29)"
+    for endpoint, share in (
+        ("starts_on_time", 0),
+        ("starts_late", cycles == 1),
+        ("starts_never", cycles < 1),
+    ):
+        row = rows[endpoint, name]
+        assert (row.estimate, row.evaluable) == (float(share), 1.0)
+    assert rows["days_late", name].estimate == (
+        7.0 if cycles == 1 else pytest.approx(np.nan, nan_ok=True)
+    )
+    told = answer_sentence(trial)
+    assert "cycle 2 starts on its planned day (day 29) in 0 % of those alive then" in told
+    late = (
+        "later in 100 % (median 7 days), never in 0 %"
+        if cycles == 1
+        else "later in 0 %, never in 100 %"
+    )
+    assert late in told
     assert wording.endpoint_name(doses) == "lenalidomide: dose intensity"
     assert wording.estimate_text(doses) == f"{100 * intensity:.0f} %"
     assert all(wording.is_headline(row) for row in (started, doses))
     told = wording.endpoint_name(replace(doses, evaluable=0.86))
     assert told == "lenalidomide: dose intensity, of 86 % alive at the end"
-    late = replace(doses, endpoint="course_delay", rule="b", unit="day", evaluable=0.5)
-    assert wording.endpoint_name(late) == "b: delay, day, of 50 % who started"
+    late = replace(doses, endpoint="days_late", rule="b (day 9)", unit="day", evaluable=0.5)
+    assert wording.endpoint_name(late) == "b (day 9): late by, day, of 50 % who start late"
+
+
+WAITING = """
+title = "Two cycles that wait for counts"
+population = "rr_aml"
+rule = "leukemia_d42_generic"
+horizon_days = 70
+
+[dose.clofarabine]
+amount = "20 mg/m^2"
+days = "1-5"
+route = "iv"
+duration = "1 h"
+
+[course.treatment]
+doses = ["clofarabine"]
+cycle_days = 28
+cycles = 2
+between = { neutrophils = 1.0, platelets = 50, max_wait_days = 21, if_not_met = "stop" }
+"""
+
+
+def test_starts_are_those_of_a_plain_count_of_simulated_counts(tmp_path):
+    file = tmp_path / "waiting.toml"
+    file.write_text(WAITING)
+    scenario = replace(load_scenario(file), patients=60, draws=3)
+    chosen = choose_marrow("leukaemia", scenario, load_posterior(SHIPPED))
+    (item,) = ready_trials(scenario, chosen)
+    treated = item.ensemble.treated(item.trial.cohorts[0].regimen, 70)
+    course = joined([treated.course(one) for one in treated.chunks()])
+    found = {endpoint: lanes for (endpoint, *_), lanes in delivery(course, treated.plan).items()}
+    shares = dict.fromkeys(STARTS, 0)
+    days = []
+    for lane, alive in enumerate(course.mornings_alive):
+        if alive <= 28:
+            assert np.isnan(found["starts_late"][lane])
+            continue
+        neutrophils, platelets = (course.mornings[line][lane] for line in LINES)
+        day = 28
+        while day <= 28 + 21 and not (neutrophils[day] >= 1.0 and platelets[day] >= 50.0):
+            day += 1
+        if day > 28 + 21 or day >= alive:
+            shares["starts_never"] += 1
+        elif day == 28:
+            shares["starts_on_time"] += 1
+        else:
+            shares["starts_late"] += 1
+            days.append(day - 28)
+    assert min(shares.values()) > 10
+    assert {name: np.nansum(found[name]) for name in STARTS} == shares
+    assert sorted(found["days_late"][np.isfinite(found["days_late"])]) == sorted(days)

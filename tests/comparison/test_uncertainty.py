@@ -328,3 +328,27 @@ def test_bad_input_is_told():
         quantiles_with_uncertainty(np.ones((2, 3)), censored=np.zeros((3, 2), dtype=bool))
     with pytest.raises(DataError, match="follow-up ends on day 40"):
         recovery_curve([[10.0, 40.0]], [[False, True]], [30, 50])
+
+
+def test_an_interval_contains_its_estimate_or_is_not_given():
+    # one draw of thirty makes the mean: the quantiles of the draws lie below it
+    outcome = np.zeros((30, 40))
+    outcome[7, :] = 1.0
+    found = risk(outcome)
+    assert found.estimate == pytest.approx(1.0 / 30.0)
+    assert np.isnan([found.lower, found.upper]).all()
+    apart = paired_difference(outcome, np.zeros_like(outcome))
+    assert np.isnan([apart.lower, apart.upper]).all()
+    rng = np.random.default_rng(5)
+    for _ in range(30):
+        draws = rng.beta(0.3, 2.0, size=(rng.integers(2, 30), 1))
+        found = risk((rng.random((draws.size, 25)) < draws).astype(float))
+        given = np.isfinite(found.lower)
+        assert given == np.isfinite(found.upper)
+        assert not given or found.lower <= found.estimate <= found.upper
+        times = rng.exponential(1.0 / (0.01 + draws), size=(draws.size, 25))
+        told = quantiles_with_uncertainty(times, (0.05, 0.5, 0.95))
+        known = ~np.isnan(told.lower)
+        assert np.all((told.lower <= told.value)[known] & (told.value <= told.upper)[known])
+    alike = risk(np.tile([1.0, 0.0, 0.0], (8, 4)))
+    assert alike.lower == alike.estimate == alike.upper

@@ -408,7 +408,8 @@ def test_weights_and_forecasts_are_inverse(weight, risk):
 def test_weights():
     thirds = piecewise_weight((0.2, 0.3, 0.5))
     np.testing.assert_allclose(thirds(np.array([0, 10, 15, 30]), 30), [0, 0.2, 0.35, 1])
-    assert float(weight_of_forecast(0.6, 0.3)) == 0.0
+    assert float(weight_of_forecast(0.6, 0.3)) == pytest.approx(-2.5), "bad news counts"
+    assert float(weight_of_forecast(0.6, 0.3, signed=False)) == 0.0
     with pytest.raises(PkpdError, match="shares that sum to 1"):
         piecewise_weight((0.5, 0.2))
     with pytest.raises(PkpdError, match=r"1\.2 is no probability"):

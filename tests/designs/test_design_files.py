@@ -204,6 +204,19 @@ def test_a_patient_can_have_a_weight_of_his_own(written):
         load_design(written(text.replace("weight = 0.9", "weight = 0.9\ndlt = true")))
 
 
+def test_a_patient_can_count_as_a_fraction_of_a_dlt(written):
+    text = PATIENTS.replace("followed_days = 10", "fraction = 0.4")
+    assert load_design(written(text)).data().pending == (Pending(1, fraction=0.4),)
+    for more, told in (
+        ("dlt = true", "the patient has a DLT; remove it"),
+        ("weight = 0.5", "the patient has a weight, too; give one of them"),
+    ):
+        with pytest.raises(CardError, match=told):
+            load_design(written(text.replace("fraction = 0.4", f"fraction = 0.4\n{more}")))
+    with pytest.raises(CardError, match="fraction"):
+        load_design(written(text.replace("0.4", "1.4")))
+
+
 def test_backfilled_patients_and_responses_are_told_apart(written):
     text = """
 kind = "design"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -173,20 +175,20 @@ def test_a_weight_with_its_sign_is_the_likelihood_of_what_was_seen():
     with_dlt, without = stats.norm(1.5, 1).pdf(mark), stats.norm(0, 1).pdf(mark)
     prior = 0.2
     forecast = prior * with_dlt / (prior * with_dlt + (1 - prior) * without)
-    weight = weight_of_forecast(forecast, np.full(mark.shape, prior), signed=True)
+    weight = weight_of_forecast(forecast, np.full(mark.shape, prior))
     np.testing.assert_allclose(weight, 1 - with_dlt / without, rtol=1e-10)
     for p in (0.05, 0.3, 0.8):
         likelihood = p * with_dlt + (1 - p) * without
         np.testing.assert_allclose((1 - weight * p) * without, likelihood, rtol=1e-10)
         later = p * with_dlt / likelihood
         np.testing.assert_allclose(forecast_of_weight(weight, p), later, rtol=1e-9)
-    clipped = weight_of_forecast(forecast, np.full(mark.shape, prior))
+    clipped = weight_of_forecast(forecast, np.full(mark.shape, prior), signed=False)
     np.testing.assert_allclose(clipped, np.maximum(weight, 0), atol=1e-12)
 
 
 def test_the_crm_takes_a_patient_who_is_sure_of_a_dlt_as_one_with_a_dlt():
     design = TiteCRM(levels=4, target=0.25, skeleton=skeleton(0.06, 0.25, 2, 4))
-    sure = float(weight_of_forecast(np.array(1.0), np.array(0.2), signed=True))
+    sure = float(weight_of_forecast(np.array(1.0), np.array(0.2)))
     waits = TrialData((3, 3, 0, 0), (0, 1, 0, 0), 2, (Pending(2, sure),)).batch()
     had = TrialData((3, 3, 0, 0), (0, 2, 0, 0), 2).batch()
     np.testing.assert_allclose(design.risks(waits), design.risks(had), rtol=1e-5)
@@ -203,3 +205,63 @@ def test_a_forecast_that_has_risen_holds_escalation_back():
     ]
     assert doses[0] == 2
     assert doses[-1] == 1
+
+
+# -- fractions of a DLT ---------------------------------------------------------------------------
+
+
+def test_whole_fractions_are_patients_whose_assessment_has_ended():
+    crm = TiteCRM(levels=4, target=0.25, skeleton=skeleton(0.06, 0.25, 2, 4))
+    both = (Pending(2, fraction=1.0), Pending(2, fraction=0.0))
+    parts = TrialData((3, 5, 0, 0), (0, 1, 0, 0), 2, both).batch()
+    known = TrialData((3, 5, 0, 0), (0, 2, 0, 0), 2).batch()
+    np.testing.assert_allclose(crm.risks(parts), crm.risks(known), rtol=1e-9)
+    for estimate in ("maximum", "mean"):
+        other = replace(crm, estimate=estimate, initial=(1, 2) if estimate == "maximum" else ())
+        np.testing.assert_allclose(other.risks(parts), other.risks(known), rtol=1e-5)
+    for estimator in ("imputation", "effective sample size"):
+        boin = TiteBOIN(levels=4, target=0.25, estimator=estimator, most_pending_share=1.0)
+        assert boin.turn(parts).tolist() == boin.turn(known).tolist()
+
+
+@pytest.mark.parametrize("estimator", ["imputation", "effective sample size"])
+def test_tite_boin_adds_fractions_to_its_dlts(estimator):
+    design = TiteBOIN(levels=3, target=0.25, estimator=estimator, most_pending_share=1.0)
+    for parts, turn in (((0.05, 0.05), 1), ((0.6, 0.7), 0), ((0.95, 0.95), -1)):
+        waits = tuple(Pending(2, fraction=part) for part in parts)
+        data = TrialData((3, 6, 0), (0, 0, 0), 2, waits).batch()
+        rate = sum(parts) / 6
+        expected = 1 if rate <= design.escalation_rate else -int(rate >= design.de_escalation_rate)
+        assert expected == turn
+        assert design.turn(data).tolist() == [turn]
+    text = design.next_dose(TrialData((3, 6, 0), (0, 0, 0), 2, waits)).reason
+    assert "2 of them as 1.90 DLTs: a rate of 0.32" in text
+
+
+def test_bad_news_never_raises_the_dose():
+    """Of one pending patient the forecast worsens: both ways go down, or stay where they are."""
+    crm = TiteCRM(levels=5, target=0.25, skeleton=skeleton(0.06, 0.25, 3, 5))
+    before = 0.3
+    for design in (crm, TiteBOIN(levels=5, target=0.25, most_pending_share=1.0)):
+        for way in ("weight", "fraction"):
+            levels = []
+            for now in (0.01, 0.1, 0.3, 0.6, 0.9, 0.99):
+                one = (
+                    Pending(3, fraction=now)
+                    if way == "fraction"
+                    else Pending(3, float(weight_of_forecast(now, before)))
+                )
+                data = TrialData((3, 3, 3, 0, 0), (0, 0, 1, 0, 0), 3, (one,)).batch()
+                levels.append(int(design.decide(data).level[0]))
+            assert levels == sorted(levels, reverse=True)
+            assert levels[0] > levels[-1] or design is not crm
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"fraction": 1.2}, "the fraction of a pending patient is 1.2; allowed: 0 to 1"),
+     ({"weight": 0.5, "fraction": 0.2}, "a weight and a fraction")],
+)  # fmt: skip
+def test_fractions_that_cannot_be_are_refused(given, told):
+    with pytest.raises(PkpdError, match=told):
+        Pending(1, **given)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import pkpd
-from pkpd.cards import load_trial
+from pkpd.cards import load_rule, load_trial
 from pkpd.cli import app
-from pkpd.endpoints.clock import clock_of, treatment_runs
+from pkpd.endpoints.clock import clock_of, has_further_cycle, treatment_runs
 from pkpd.errors import PkpdError
 from pkpd.schedule import plan
 
@@ -82,15 +84,35 @@ def test_supportive_drugs_do_not_move_the_clock(tmp_path, drug, amount, route):
 
 
 def test_supportive_doses_are_no_treatment_that_runs():
-    from dataclasses import replace
-
-    from pkpd.cards import load_rule
-
     rule = replace(load_rule("leukemia_d42_generic"), clock="first_dose")
     support = pkpd.daily("filgrastim", "5 ug/kg", days="7-40", route="sc")
     chemo = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
-    assert not treatment_runs(plan(chemo.then(support, start_day=6), DAYS), rule)
-    assert treatment_runs(plan(chemo.then(chemo, start_day=29), DAYS), rule)
+    assert treatment_runs(plan(chemo.then(support, start_day=6), DAYS), rule) == ""
+    runs = treatment_runs(plan(chemo.then(chemo, start_day=29), DAYS), rule)
+    assert runs == f"{chemo.then(chemo, start_day=29).courses[1].name} runs since day 29"
+
+
+def test_a_rule_that_looks_after_the_next_cycle_began_is_answered(tmp_path):
+    regimen(tmp_path, without=True, cycles=2)
+    text = (tmp_path / "s2.toml").read_text()
+    late = text.replace("= 84\n", "= 84\nrule_change = { by_day = 49 }\n")
+    (tmp_path / "late.toml").write_text(late)
+    words = ["compare", str(tmp_path / "late.toml"), "--patients", "8", "--draws", "2"]
+    done = CliRunner().invoke(app, [*words, "--marrow", "friberg", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    told = "on day 49 cycle 2 runs since day 36"
+    assert (
+        f"{told}: the verdict is of counts under treatment"
+        in (tmp_path / "out" / "results.csv").read_text()
+    )
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert f"On{told[2:]} in" in report
+    rule = replace(load_rule("leukemia_d42_generic"), by_day=49)
+    counts = {"DAY": [1, 8, 17], "ANC": [2.0, 0.6, 0.2]}
+    source = pkpd.source("rr_aml", marrow="friberg", patients=1, draws=4)
+    twice = regimen(tmp_path, without=True, cycles=2)
+    found = pkpd.forecast(source, counts, twice, 60, bank=400, engine="importance", rule=rule)
+    assert f"; {told}: the verdict is of counts under treatment" in found.summary()
 
 
 def test_a_schedule_of_supportive_doses_alone_has_no_clock(tmp_path):
@@ -104,10 +126,14 @@ def test_a_schedule_of_supportive_doses_alone_has_no_clock(tmp_path):
     (tmp_path / "only.toml").write_text(
         text.replace('["clofarabine", "lenalidomide", "other"]'.strip("[]"), '"other"')
     )
+    told = "trial only, cohort all, course treatment: no dose that a clock counts: placebo only"
     words = ["compare", str(tmp_path / "only.toml"), "--patients", "8", "--draws", "2"]
     done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
     assert done.exit_code == 2
-    assert "no dose that a clock counts: placebo only" in " ".join(done.stderr.split())
+    assert told in " ".join(done.stderr.split())
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "only.toml")])
+    assert done.exit_code != 0
+    assert told in " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_placebo_changes_no_number(tmp_path):
@@ -130,3 +156,20 @@ def test_the_second_cycle_moves_no_recovery_of_the_first(tmp_path):
     assert two[np.isfinite(two)].max() <= following
     # a day of the second cycle is no day of the first
     assert np.all((two == 0.0) | np.isinf(two) | (two == one))
+
+
+@pytest.mark.parametrize(
+    ("cycles", "days", "further"), [(1, 60, False), (2, 60, True), (2, 30, False), (2, 31, True)]
+)
+def test_a_further_cycle_is_one_whose_first_dose_lies_within_the_days(cycles, days, further):
+    chemo = pkpd.daily("clofarabine", "30 mg/m^2", days="3-5", route="iv", duration="1 h")
+    planned = plan(chemo.repeat(cycles, cycle_days=28), days)
+    assert has_further_cycle(planned, clock_of(planned, "first_dose")) == further
+
+
+def test_a_later_course_is_a_further_cycle():
+    chemo = pkpd.daily("clofarabine", "30 mg/m^2", days="1-5", route="iv", duration="1 h")
+    planned = plan(chemo.then(chemo, start_day=29), 60)
+    first, last = (clock_of(planned, name) for name in planned.course_names)
+    assert has_further_cycle(planned, first)
+    assert not has_further_cycle(planned, last)

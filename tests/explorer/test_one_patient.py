@@ -40,7 +40,8 @@ def test_it_is_the_forecast_of_the_package(state):
     theirs = pkpd.forecast(
         source, known, cohort.regimen, last, rule=rule, bank=400, engine="importance"
     )
-    doubted = module.DOUBTED if found["warnings"] else ""
+    told = theirs.weighed[theirs.patients[0]].trusted
+    doubted = module.DOUBTED if found["warnings"] and told else ""
     assert found["sentence"] == doubted + theirs.sentence()
     assert found["csv"] == theirs.table().to_csv(index=False)
     assert found["until"] == 8
@@ -71,7 +72,11 @@ def test_a_forecast_that_few_patients_bear_begins_by_saying_so(state):
     strange = "DAY,ANC,PLT\n3,0.02,300\n5,9.0,12\n7,0.05,400\n9,12,8\n11,0.02,500\n"
     found = one_patient(state, {"text": strange})
     assert found["warnings"]
-    assert found["sentence"].startswith("Not to be trusted, for the reason below: ")
+    assert not found["trusted"]
+    assert found["sentence"].startswith("This forecast cannot tell when counts are back: ")
+    made = one_patient(state, {"text": COUNTS, "careful": True})
+    assert made["trusted"]
+    assert made["sentence"].startswith("By day ")
 
 
 def test_one_of_several_patients_is_chosen_and_tables_of_spreadsheets_are_read(state):

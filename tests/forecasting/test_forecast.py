@@ -19,6 +19,7 @@ from pkpd.forecasting.bank import asked_of, simulated
 from pkpd.forecasting.tempering import Tempering
 from pkpd.forecasting.words import percent
 from pkpd.models import residual
+from pkpd.schedule import Criterion, Gate
 
 CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
 EARLY = {"DAY": [1, 8], "ANC": [1.5, 0.5]}
@@ -40,6 +41,55 @@ def found(source):
     return pkpd.forecast(
         source, EARLY, CLOFARABINE, 45, bank=3000, engine="importance", rule="leukemia_d42_generic"
     )
+
+
+def test_whether_the_next_cycle_is_late_is_told(source):
+    gate = Gate((Criterion("neutrophils", 1.0),), max_wait_days=14, if_not_met="stop")
+    planned = pkpd.daily("clofarabine", "30 mg/m^2", days="1-5", route="iv", duration="1 h")
+    twice = planned.repeat(2, cycle_days=28).with_between(gate)
+    found = pkpd.forecast(source, EARLY, twice, 60, bank=1000, engine="importance")
+    one = found.weighed[1]
+    (start,) = one.bank.starts
+    assert (start.name, start.planned_day) == ("cycle 2", 29)
+    # nobody dies in this marrow: on time is who has the count on that morning
+    counts = np.exp(one.bank.measured["neutrophils"])
+    assert not np.isnan(start.late).any()
+    np.testing.assert_array_equal(start.late == 0, counts[:, 28] >= 1.0)
+    first = np.argmax(counts[:, 28:43] >= 1.0, axis=1)
+    never = ~(counts[:, 28:43] >= 1.0).any(axis=1)
+    np.testing.assert_array_equal(start.late, np.where(never, np.inf, first))
+    on_time = float(one.weights @ (start.late == 0))
+    words = f"cycle 2 starts on its planned day (29) in {percent(on_time)} of the 100 % alive then"
+    assert words in found.summary()
+    table = found.table().query("of == 'cycle 2 (day 29)'").set_index("quantity")["estimate"]
+    assert table["starts_on_time"] == pytest.approx(on_time)
+    assert table[["starts_on_time", "starts_late", "starts_never"]].sum() == pytest.approx(1.0)
+    late = np.isfinite(start.late) & (start.late > 0)
+    assert table["starts_late"] == pytest.approx(float(one.weights @ late))
+    order = np.argsort(start.late[late], kind="stable")
+    half = np.searchsorted(np.cumsum(one.weights[late][order]), 0.5 * one.weights[late].sum())
+    assert table["days_late"] == start.late[late][order][half]
+    past = pkpd.forecast(source, {"DAY": [1, 30], "ANC": [1.5, 1.2]}, twice, 60, bank=1000)
+    assert "planned day" not in past.summary()
+
+
+def test_no_sentence_rests_on_a_few_virtual_patients(source):
+    counts = {"DAY": [1, 4, 8, 11, 15], "ANC": [1.5, 1.3, 0.5, 0.2, 0.25]}
+    few = pkpd.forecast(source, counts, CLOFARABINE, 40, bank=300, engine="importance")
+    one = few.weighed[1]
+    assert one.effective < 100.0
+    assert few.sentence() == (
+        f"This forecast cannot tell when counts are back: {one.effective:.0f} of 300 virtual "
+        "patients are like this one, and 100 have to be."
+    )
+    assert 'count): take engine="smc"' in few.summary()
+    assert not replace(one, log_likelihood=np.where(np.arange(300) < 99, 0.0, -np.inf)).trusted
+    assert replace(one, log_likelihood=np.zeros(300)).trusted
+    # left to itself the forecast works on until enough of them do
+    found = pkpd.forecast(source, counts, CLOFARABINE, 40, bank=300)
+    assert found.weighed[1].engine == "smc"
+    assert found.weighed[1].effective >= 100.0
+    assert found.sentence().startswith("By day ")
 
 
 def test_counts_that_are_seen_narrow_what_comes(found, made):
@@ -96,10 +146,28 @@ def test_further_counts_do_what_all_counts_at_once_do(found, source):
 def test_the_sentence_tells_the_numbers(found):
     data = found.dataset.isel(patient=0)
     text = found.sentence(by_day=21)
-    share = 100 * float(data["recovered"].sel(criterion=NEUTROPHILS, day=21))
+    share = 100 * float(data["recovered_after"].sel(criterion=NEUTROPHILS, day=21))
     assert text.startswith(f"By day 21, {share:.0f} of 100 such patients have neutrophils of 0.5")
+    day = float(data["day_after"].sel(criterion=NEUTROPHILS, quantile=0.5))
+    assert (
+        f"after the last count (day 8), without further doses; half of them by day {day:.0f}"
+        in (text)
+    )
+    stay = 100 * (1.0 - float(data["low_after"].sel(criterion=NEUTROPHILS)))
+    assert text.endswith(
+        f"; neutrophils of day 8 are at 0.5 or more already (0.5), and {stay:.0f} of 100 such "
+        "patients are not below it again."
+    )
+    planned = found.sentence(by_day=21, clock="rule")
+    share = 100 * float(data["recovered"].sel(criterion=NEUTROPHILS, day=21))
+    assert planned.startswith(
+        f"As planned, from the last dose of the first cycle on: by day 21, {share:.0f} of 100 have "
+    )
     day = np.ceil(float(data["recovery_day"].sel(criterion=NEUTROPHILS, quantile=0.5)))
-    assert f"half of them by day {day:.0f}" in text
+    assert f"half of them by day {day:.0f}" in planned
+    assert planned in found.summary()
+    with pytest.raises(PkpdError, match="clock: 'tomorrow'; allowed: today, rule"):
+        found.sentence(clock="tomorrow")
     assert repr(found).startswith("Forecast(By day ")
     table = found.table().set_index(["quantity", "of"])
     assert table.loc[("recovery_day", NEUTROPHILS), "estimate"] == pytest.approx(
@@ -219,7 +287,7 @@ def test_bodies_and_doses_of_the_table_are_used(source):
 
 def test_back_at_the_count_before_treatment(source):
     found = pkpd.forecast(
-        source, EARLY, CLOFARABINE, 45, bank=500, engine="importance",
+        source, EARLY, CLOFARABINE, 45, bank=3000, engine="importance",
         back={"neutrophils": "baseline", "platelets": 20},
     )  # fmt: skip
     assert "of 100 such patients have neutrophils back at their baseline" in found.sentence()
@@ -230,9 +298,12 @@ def test_back_at_the_count_before_treatment(source):
     np.testing.assert_array_equal(
         bank.recovery["both"], np.maximum(bank.recovery[name], bank.recovery["platelets >= 20"])
     )
-    # at the time of return the count is that of the first morning
+    # at the time of return the count is that of the first morning, if it does not double in a day
     days = bank.recovery[name]
-    for i in np.flatnonzero(np.isfinite(days) & (days > 0) & (days < 40))[:20]:
+    morning = np.where(np.isfinite(days), np.minimum(days, 40), 0).astype(int)
+    logs, every = bank.measured["neutrophils"], np.arange(len(bank))
+    slow = logs[every, morning + 1] - logs[every, morning] < np.log(2.0)
+    for i in np.flatnonzero(np.isfinite(days) & (days > 0) & (days < 40) & slow)[:20]:
         there = bank.counted("neutrophils", float(days[i]), np.array([i]))[0]
         assert there == pytest.approx(bank.counted("neutrophils", 0.0, np.array([i]))[0], rel=0.02)
 
@@ -279,7 +350,8 @@ def test_the_scatter_of_counts_can_be_given(source):
 def test_the_figure_shows_counts_and_recovery(found, tmp_path):
     figure = found.plot()
     labels = [ax.get_ylabel() for ax in figure.axes]
-    assert labels == ["neutrophils\n(10⁹/L)", "platelets\n(10⁹/L)", "back by that day\n(of 100)"]
+    last = "back by that day\nif no more is given\n(of 100)"
+    assert labels == ["neutrophils\n(10⁹/L)", "platelets\n(10⁹/L)", last]
     figure.savefig(tmp_path / "p.svg")
     marks = [c for c in figure.axes[0].collections if len(c.get_offsets()) == 2]
     np.testing.assert_allclose(marks[-1].get_offsets().data[:, 1], [1.5, 0.5])
@@ -293,7 +365,7 @@ def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
         '[course.c]\ndoses = ["clofarabine"]\ncycle_days = 28\n'
     )
     words = [str(tmp_path / "p.csv"), str(tmp_path / "s.toml"), "--out", str(tmp_path / "out")]
-    small = ["--marrow", "friberg", "--bank", "400", "--draws", "5", "--engine", "importance"]
+    small = ["--marrow", "friberg", "--bank", "3000", "--draws", "5", "--engine", "importance"]
     done = CliRunner().invoke(app, ["forecast", *words, *small, "--by-day", "28", "--next", "29"])
     assert done.exit_code == 0, done.output
     assert "By day 28, " in done.output
@@ -306,9 +378,11 @@ def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
     asked = ["--back", "neutrophils 1", "--back", "platelets >= 50"]
     done = CliRunner().invoke(app, ["forecast", *words, *small, *asked])
     assert done.exit_code == 0, done.output
-    assert re.findall(r"^[a-z]+ >= [0-9.]+", done.output, re.M) == [
-        "neutrophils >= 1",
-        "platelets >= 50",
+    assert re.findall(r"^([a-z]+ >= [0-9.]+.*?)  ", done.output, re.M) == [
+        "neutrophils >= 1 after day 8",
+        "platelets >= 50 after day 8",
+        "neutrophils >= 1, as planned",
+        "platelets >= 50, as planned",
     ]
     done = CliRunner().invoke(app, ["forecast", *words, "--back", "platelets fifty"])
     assert done.exit_code == 2

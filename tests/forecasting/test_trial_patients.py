@@ -174,8 +174,12 @@ def test_weights_are_looked_up_by_visit(people):
     for days, visits in ((0.0, 1), (6.9, 1), (7.0, 2), (35.5, 6)):
         got = chosen.weights(who, level, np.full(3, days))
         q = people.forecasts[level - 1, who // 60, who % 60, visits]
-        expected = weight_of_forecast(q, people.before[level - 1], signed=True)
+        expected = weight_of_forecast(q, people.before[level - 1])
         np.testing.assert_allclose(got, expected, rtol=1e-5)
+    fractions = people.outcomes("fractional")
+    assert fractions.fractional
+    assert not chosen.fractional
+    np.testing.assert_array_equal(fractions.table, people.forecasts)
     clipped = people.outcomes("clipped forecast").table
     assert clipped.min() == 0
     np.testing.assert_allclose(clipped, np.maximum(chosen.table, 0), atol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,8 @@ def changed(result, endpoint, **figures):
 
 def test_one_cohort():
     assert answer_sentence(synthetic.make_trial_result(1)) == (
+        "Of 100 patients at the end of day 45: 79 recovered without leukaemia, 9 recovered with "
+        "leukaemia, 3 low counts without leukaemia, 1 low counts with leukaemia, 8 died. "
         "In this model the risk of a dose-limiting toxicity is 24 % (90 % interval 7 to 50 %); the "
         "median patient has neutrophils >= 0.5 after 32 days and platelets >= 20 after 40 days "
         "(10^9/L; days since the first dose)."
@@ -43,9 +46,7 @@ def test_what_is_not_reached_not_low_or_not_judged_is_said():
     assert "neutrophils not below 0.5 after treatment" in answer_sentence(fine)
     blind = changed(six, "dlt", estimate=np.nan, evaluable=0.0)
     told = answer_sentence(blind)
-    assert told.startswith(
-        "In this model too few patients can be judged for the risk of a dose-lim"
-    )
+    assert "In this model too few patients can be judged for the risk of a dose-lim" in told
 
 
 def test_the_clock_and_whose_rule_it_is_are_said():
@@ -65,5 +66,49 @@ def test_without_a_rule_there_is_recovery_alone():
     result = synthetic.make_trial_result(1)
     rows = tuple(row for row in result.rows if row.endpoint != "dlt")
     told = answer_sentence(replace(result, rows=rows))
-    assert told.startswith("In this model the median patient has neutrophils")
+    assert "In this model the median patient has neutrophils" in told
+    assert "risk" not in told
     assert answer_sentence(replace(result, rows=())) == ""
+
+
+def test_the_next_cycle_ends_the_search_in_the_sentence():
+    six = synthetic.make_trial_result(6)  # the sixth cohort does not recover
+    neutrophils = next(r for r in six.rows if r.endpoint == "recovery_day")
+    assert neutrophils.line == "neutrophils"
+    share = replace(neutrophils, endpoint="not_before_next_cycle", rule=">= 0.5", estimate=0.7)
+    cycles = replace(six, rows=(*six.rows, share))
+    told = answer_sentence(cycles)
+    assert "neutrophils >= 0.5 after 26 to 32 days (1 of 6 cohorts: not before the next" in told
+    assert "platelets >= 20 after 34 to more than the simulated days" in told
+    never = answer_sentence(changed(cycles, "recovery_day", estimate=np.inf))
+    assert "neutrophils below 0.5 when the next cycle begins and platelets below 20 up to" in never
+
+
+def test_of_100_patients_there_are_100():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        result = synthetic.make_trial_result(1)
+        split = result.curves["split"]
+        shares = rng.dirichlet(np.full(split.sizes["state"], 0.4))
+        curves = result.curves.copy()
+        curves["split"] = (
+            split.dims,
+            np.broadcast_to(
+                shares.reshape([-1 if d == "state" else 1 for d in split.dims]), split.shape
+            ),
+        )
+        told = answer_sentence(replace(result, curves=curves)).partition(".")[0]
+        numbers = [int(n) for n in re.findall(r"(\d+) (?:recovered|low|died)", told)]
+        assert sum(numbers) == 100
+        np.testing.assert_allclose(numbers, 100 * shares, atol=1.0)
+
+
+def test_an_interval_that_is_not_known_is_not_given():
+    result = changed(synthetic.make_trial_result(1), "dlt", lower=np.nan, upper=np.nan)
+    assert "a dose-limiting toxicity is 24 %; the median" in answer_sentence(result)
+    three = synthetic.make_trial_result(3)
+    rows = list(three.rows)
+    first = next(i for i, row in enumerate(rows) if row.endpoint == "dlt")
+    rows[first] = replace(rows[first], lower=np.nan, upper=np.nan)
+    told = answer_sentence(replace(three, rows=tuple(rows)))
+    assert "is 14 to 24 % in 3 cohorts (90 % intervals within 4 to" in told

@@ -147,7 +147,12 @@ class CRM(ModelDesign):
 
         def minus_log_likelihood(b: float) -> float:
             yes, no = (part[:, 0] for part in self.curves.log_risks(np.array([[b]])))
-            waits = np.log1p(-data.pending_weight[0] * np.exp(yes[data.pending_level[0] - 1]))
+            at, part = data.pending_level[0] - 1, data.pending_fraction[0]
+            waits = np.where(
+                np.isnan(part),
+                np.log1p(-data.pending_weight[0] * np.exp(yes[at])),
+                np.nan_to_num(part) * yes[at] + (1.0 - np.nan_to_num(part)) * no[at],
+            )
             return -float(y @ yes + (n - y) @ no + waits.sum())
 
         options = {"xatol": 1e-10}

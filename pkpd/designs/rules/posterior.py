@@ -79,7 +79,7 @@ class Curves(ABC):
         ----------
         data
             What the trials have seen. A pending patient of weight w at a dose of risk p adds the
-            factor ``1 - w p`` to the likelihood.
+            factor ``1 - w p`` to the likelihood, one with a fraction q ``p^q (1 - p)^(1 - q)``.
         values
             What to average, shape ``(quantities, points)``.
 
@@ -105,12 +105,19 @@ class Curves(ABC):
         dlts = data.dlts[rows].astype(float)
         log_w = dlts @ yes + (data.completed[rows] - dlts) @ no + self.log_prior
         if waits:
-            for level, weight in zip(
-                data.pending_level[rows].T, data.pending_weight[rows].T, strict=True
+            for level, weight, part in zip(
+                data.pending_level[rows].T,
+                data.pending_weight[rows].T,
+                data.pending_fraction[rows].T,
+                strict=True,
             ):
-                some = np.flatnonzero(level > 0)
+                some = np.flatnonzero((level > 0) & np.isnan(part))
                 risk = self.risks[level[some] - 1]
                 log_w[some] += np.log1p(-weight[some, None] * risk)
+                some = np.flatnonzero((level > 0) & ~np.isnan(part))
+                if some.size:
+                    at, q = level[some] - 1, part[some, None]
+                    log_w[some] += q * yes[at] + (1.0 - q) * no[at]
         log_w -= log_w.max(axis=1, keepdims=True)
         weights = np.exp(log_w)
         weights /= weights.sum(axis=1, keepdims=True)

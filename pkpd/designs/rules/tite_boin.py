@@ -21,7 +21,8 @@ class TiteBOIN(BOIN):
     DLTs is estimated in one of two ways. ``"imputation"`` gives each pending patient his expected
     DLT: ``(y + odds (c - s)) / n`` with odds ``p / (1 - p)`` and
     ``p = (y + target / 2) / (n - c + 1)``; it escalates only while y / n is below the target and
-    de-escalates only at or above it. ``"effective sample size"`` takes ``y / (n - c + s)``.
+    de-escalates only at or above it. ``"effective sample size"`` takes ``y / (n - c + s)``. Pending
+    patients with a fraction (`Pending`) are added to y by it, and are no longer among the c.
 
     Attributes
     ----------
@@ -82,7 +83,12 @@ class TiteBOIN(BOIN):
         return usual if self.completed_to_escalate is None else self.completed_to_escalate
 
     def thresholds(
-        self, treated: np.ndarray, dlts: np.ndarray, pending: np.ndarray
+        self,
+        treated: np.ndarray,
+        dlts: np.ndarray,
+        pending: np.ndarray,
+        fractions: np.ndarray | float = 0.0,
+        fractional: np.ndarray | int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Total weight of pending patients at which the decision changes.
 
@@ -90,6 +96,8 @@ class TiteBOIN(BOIN):
         ----------
         treated, dlts, pending
             Counts at the present dose; same shape.
+        fractions, fractional
+            Sum of the fractions of pending patients, and how many of them have one.
 
         Returns
         -------
@@ -99,16 +107,18 @@ class TiteBOIN(BOIN):
         """
         n, y, c = (np.asarray(part, float) for part in (treated, dlts, pending))
         low, high = self.escalation_rate, self.de_escalation_rate
+        part, own = np.asarray(fractions, float), c - fractional
         if self._imputes:
             with np.errstate(divide="ignore"):
                 p = (y + self.target / 2) / (n - c + 1)
                 odds_against = (1 - p) / p
             at_target = y >= self.target * n - 1e-12 * n
-            up = np.where(at_target, np.inf, c - odds_against * (n * low - y))
-            down = np.where(at_target, c - odds_against * (n * high - y), -np.inf)
+            up = np.where(at_target, np.inf, own - odds_against * (n * low - y - part))
+            high_enough = at_target | (part > 0)
+            down = np.where(high_enough, own - odds_against * (n * high - y - part), -np.inf)
             return up, down
-        up = y / low - (n - c)
-        return up, np.where(y > 0, y / high - (n - c), -np.inf)
+        up = (y + part) / low - (n - own)
+        return up, np.where(y + part > 0, (y + part) / high - (n - own), -np.inf)
 
     def turns(
         self,
@@ -117,6 +127,8 @@ class TiteBOIN(BOIN):
         pending: np.ndarray,
         followed: np.ndarray,
         least: np.ndarray,
+        fractions: np.ndarray | float = 0.0,
+        fractional: np.ndarray | int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Escalate (1), stay (0) or de-escalate (-1), and whether accrual is suspended.
 
@@ -126,11 +138,13 @@ class TiteBOIN(BOIN):
             Counts at the present dose; same shape.
         followed, least
             Sum and least of the weights of pending patients.
+        fractions, fractional
+            As of :meth:`thresholds`.
         """
         n, y, c = treated, dlts, pending
-        up, down = self.thresholds(n, y, c)
+        up, down = self.thresholds(n, y, c, fractions, fractional)
         turn = np.where(followed >= up, 1, np.where(followed <= down, -1, 0))
-        always_down = down >= c
+        always_down = down >= c - fractional
         too_many = c > self._share * n + 1e-12
         blocked = (n - c < self._completed) | (least < self.least_weight_to_escalate)
         waits = ~always_down & (too_many | ((turn == 1) & blocked))
@@ -139,7 +153,7 @@ class TiteBOIN(BOIN):
 
     def _turns(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
         columns = (data.treated, data.dlts, data.pending, data.followed, data.least_followed)
-        return self.turns(*(data.at(column) for column in columns))
+        return self.turns(*(data.at(column) for column in (*columns, *data.fractions)))
 
     def turn(self, data: Trials) -> np.ndarray:
         """Escalate (1), stay (0) or de-escalate (-1) at the present dose."""
@@ -171,6 +185,9 @@ class TiteBOIN(BOIN):
             f"{y} of {n} patients at dose {level} had a DLT and {c} "
             f"{'is' if c == 1 else 'are'} pending with a total weight of {s:.2f}"
         )
+        part, many = (data.at(column)[0] for column in data.fractions)
+        if many:
+            text += f", {many} of them as {part:.2f} DLTs"
         action = Action(int(decision.action[0]))
         if action == Action.SUSPEND:
             if c > self._share * n:
@@ -180,12 +197,17 @@ class TiteBOIN(BOIN):
             if level == 1 and int(self.turn(data)[0]) == -1:
                 return f"{text}; there is no lower dose"
             return f"{text}; escalation needs a weight of {self.least_weight_to_escalate:g} of each"
-        up, down = (float(part) for part in self.thresholds(*np.array([n, y, c])))
+        treated, dlts, waiting = np.array([n, y, c])
+        up, down = map(float, self.thresholds(treated, dlts, waiting, part, many))
+        if many == c:
+            rate = f"a rate of {(y + part) / n:.2f}"
+            low, high = self.escalation_rate, self.de_escalation_rate
+            return f"{text}: {rate} (boundaries {low:.2f} and {high:.2f})"
         bounds = []
         if np.isfinite(up):
             bounds.append("escalate whatever it is" if up <= 0 else f"escalate at {up:.2f} or more")
         if np.isfinite(down) and down > 0:
-            always = down >= c
+            always = down >= c - many
             bounds.append(
                 "de-escalate whatever it is" if always else f"de-escalate at {down:.2f} or less"
             )

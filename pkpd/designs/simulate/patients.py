@@ -102,7 +102,10 @@ class EventTimes:
 
 
 class Outcomes(Protocol):
-    """What becomes of the patients of a simulation: any source of DLTs and of their forecasts."""
+    """What becomes of the patients of a simulation: any source of DLTs and of their forecasts.
+
+    Where it has an attribute ``fractional`` that is true, its weights are fractions (`Pending`).
+    """
 
     @property
     def window_days(self) -> float:

@@ -392,11 +392,12 @@ class _Lanes:
         treated, dlts, pending, backfilled, responses = (np.zeros(shape, int) for _ in range(5))
         weighed, least = np.zeros(shape), np.full(shape, np.inf)
         any_waits = waits.any()
-        weight = np.zeros(level.shape)
+        weight, part = np.zeros(level.shape), np.full(level.shape, np.nan)
         if any_waits:
             at = np.nonzero(waits)
             who = self.who[rows, :used][at]
-            weight[at] = self.outcomes.weights(who, level[at], followed[at])
+            told = self.outcomes.weights(who, level[at], followed[at])
+            (part if getattr(self.outcomes, "fractional", False) else weight)[at] = told
         answered = here & (self.responded[rows, :used] <= now[:, None])
         for j in range(levels):
             at_level = level == j + 1
@@ -409,8 +410,8 @@ class _Lanes:
                 waiting = waits & at_level
                 pending[:, j] = waiting.sum(axis=1)
                 weighed[:, j] = (weight * waiting).sum(axis=1)
-                least[:, j] = np.where(waiting, weight, np.inf).min(axis=1)
-        who_waits = _packed(waits, level, weight)
+                least[:, j] = np.where(waiting & np.isnan(part), weight, np.inf).min(axis=1)
+        who_waits = _packed(waits, level, weight, part)
         return Trials(
             treated=treated,
             dlts=dlts,
@@ -420,6 +421,7 @@ class _Lanes:
             least_followed=least,
             pending_level=who_waits[0],
             pending_weight=who_waits[1],
+            pending_fraction=who_waits[2],
             last_treated=latest.sum(axis=1),
             last_dlts=(had & latest).sum(axis=1),
             backfilled=backfilled,
@@ -429,8 +431,8 @@ class _Lanes:
 
 
 def _packed(
-    waits: np.ndarray, level: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    waits: np.ndarray, level: np.ndarray, weight: np.ndarray, part: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pending patients in the first columns, level 0 after them."""
     most = int(waits.sum(axis=1).max(initial=0))
     order = np.argsort(~waits, axis=1, kind="stable")[:, :most]
@@ -438,4 +440,5 @@ def _packed(
     return (
         np.where(there, np.take_along_axis(level, order, axis=1), 0).astype(int),
         np.where(there, np.take_along_axis(weight, order, axis=1), 0.0),
+        np.where(there, np.take_along_axis(part, order, axis=1), np.nan),
     )

@@ -26,7 +26,6 @@ export function beginPatient(asking) {
     if (!asked.text.trim() || asked.text === EXAMPLE) begin(EXAMPLE);
     else said("Counts are there already: clear them to see the example.");
   });
-  byId("patient-careful").addEventListener("click", () => want(true));
   byId("get-patient-csv").addEventListener("click", () => { if (answer) save("forecast.csv", answer.csv, "text/csv"); });
   byId("get-patient-python").addEventListener("click", () => { if (answer) save("one_patient.py", answer.python, "text/x-python"); });
   byId("patient-file").addEventListener("change", async (event) => {
@@ -78,23 +77,28 @@ function controls() {
   }, true);
 }
 
-/** Ask for what is set; while an answer is under way only the newest wish is kept. */
-async function want(careful = false) {
+/**
+ * Ask for what is set; while an answer is under way only the newest wish is kept.
+ * Where too few virtual patients are like this one, ask again for some that are made to be.
+ */
+async function want() {
   turn += 1;
   try { sessionStorage.setItem(KEEP, JSON.stringify(asked)); } catch { /* a browser that keeps nothing */ }
   if (!asked.text.trim()) { answer = null; clear(); return; }
   if (underWay) { again = true; return; }
   underWay = true;
+  let careful = false;
   do {
     again = false;
     const mine = turn;
-    if (!answer || careful) said(careful ? "Virtual patients like this one are being made; this takes up to a minute." : "Virtual patients are being simulated.");
+    if (!answer) said("Virtual patients are being simulated.");
+    if (careful) said(`${answer.sentence} Virtual patients like this one are being made; this takes up to a minute.`);
     byId("patient-shown").setAttribute("aria-busy", "true");
     const found = await ask({ ...asked, until: asked.until ?? undefined, careful });
-    careful = false;
     if (!found) { said("The server did not answer; change something to ask again."); break; }
     if (mine === turn) show(found);
-  } while (again);
+    careful = mine === turn && found.trusted === false && !careful;
+  } while (again || careful);
   underWay = false;
   byId("patient-shown").setAttribute("aria-busy", "false");
 }
@@ -215,7 +219,7 @@ function picture(found) {
   box.bottom = box.top + high;
   const y = linear(0, 1, box.bottom, box.top);
   const names = Object.entries(found.recovered);
-  svg.append(text(box.left, box.top - 5, "back by that day, of 100", { fill: GREY }));
+  svg.append(text(box.left, box.top - 5, "back by that day if no more is given, of 100", { fill: GREY }));
   valueAxis(svg, box, y, [0, 0.25, 0.5, 0.75, 1], (v) => String(Math.round(100 * v)));
   today(box);
   names.forEach(([name, share], i) => {

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pkpd.comparison.delivery import start_name
+from pkpd.endpoints.starts import STARTS
 from pkpd.report import wording
+from pkpd.report.comparison.split_words import of_100_patients
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import EndpointRow, TrialResult
 
 
 def answer_sentence(result: TrialResult) -> str:
-    """Say what the simulation answers, over all cohorts; empty without risk and recovery."""
-    parts = [part for part in (_risk(result), _recovery(result)) if part]
-    return f"In this model {'; '.join(parts)}." if parts else ""
+    """Say what the simulation answers, over all cohorts; empty without risk and recovery.
+
+    First what becomes of 100 patients, then the risk of those who can be judged, the days of
+    recovery, and whether what counts can delay starts in time.
+    """
+    parts = [part for part in (_risk(result), _recovery(result), *_starts(result)) if part]
+    if not parts:
+        return ""
+    everybody = f"{of_100_patients(result)} " if "split" in result.curves else ""
+    return f"{everybody}In this model {'; '.join(parts)}."
 
 
 def recovery_thresholds(result: TrialResult) -> dict[str, float]:
@@ -52,12 +62,16 @@ def _risk(result: TrialResult) -> str:
         return f"too few patients can be judged for the {name.rstrip(',')}"
     low, high = (pick(known, key=lambda row: row.estimate) for pick in (min, max))
     texts = [wording.percent(row.estimate, row.mc_error) for row in (low, high)]
-    ends = min(row.lower for row in known), max(row.upper for row in known)
+    ends = (
+        min((row.lower for row in known if math.isfinite(row.lower)), default=math.nan),
+        max((row.upper for row in known if math.isfinite(row.upper)), default=math.nan),
+    )
     spans = wording.percent_range(*ends, low.estimate, low.mc_error)
     if len(known) == 1:
-        told = f"{texts[0]} (90 % interval {spans})"
+        told = texts[0] + (f" (90 % interval {spans})" if all(map(math.isfinite, ends)) else "")
     else:
-        told = f"{_range(texts)} in {len(known)} cohorts (90 % intervals within {spans})"
+        told = f"{_range(texts)} in {len(known)} cohorts"
+        told += f" (90 % intervals within {spans})" if all(map(math.isfinite, ends)) else ""
     shares = [row.evaluable for row in known if math.isfinite(row.evaluable)]
     if all(share > 0.995 for share in shares):
         return f"the {name} is {told}"
@@ -77,17 +91,54 @@ def _recovery(result: TrialResult) -> str:
         days = [row.estimate for row in found if row and not math.isnan(row.estimate)]
         if not days:
             continue
+        ends = any(
+            r.endpoint == "not_before_next_cycle" and r.line == line and r.estimate > 0
+            for r in result.rows
+        )
         if max(days) == 0.0:
             parts.append(f"{line} not below {at:g} after treatment")
         elif math.isinf(min(days)):
             last = int(result.curves["day"].values[-1])
-            parts.append(f"{line} below {at:g} up to day {last}")
+            until = "when the next cycle begins" if ends else f"up to day {last}"
+            parts.append(f"{line} below {at:g} {until}")
+        elif ends and math.isinf(max(days)):
+            seen = [_day(day) for day in sorted(days) if not math.isinf(day)]
+            never = sum(map(math.isinf, days))
+            parts.append(
+                f"{line} >= {at:g} after {_range(seen)} days ({never} of {len(days)} cohorts: not "
+                "before the next cycle)"
+            )
         else:
             texts = [_day(day) for day in (min(days), max(days))]
             parts.append(f"{line} >= {at:g} after {_range(texts)} days")
     if not parts:
         return ""
     return f"the median patient has {' and '.join(parts)} (10^9/L; days since {start})"
+
+
+def _starts(result: TrialResult) -> list[str]:
+    """Whether cycles and courses that counts can delay start on their planned days."""
+    rows: dict[str, dict[str, list[EndpointRow]]] = {}
+    for row in result.rows:
+        if row.endpoint in (*STARTS, "days_late"):
+            rows.setdefault(row.rule, {}).setdefault(row.endpoint, []).append(row)
+    return [_start(rule, of) for rule, of in rows.items()]
+
+
+def _start(rule: str, rows: Mapping[str, Sequence[EndpointRow]]) -> str:
+    shares = []
+    for endpoint in STARTS:
+        known = [row for row in rows[endpoint] if math.isfinite(row.estimate)]
+        ends = [pick(known, key=lambda row: row.estimate) for pick in (min, max) if known]
+        shares.append(
+            _range([wording.percent(row.estimate, row.mc_error) for row in ends] or ["-"])
+        )
+    days = sorted(row.estimate for row in rows["days_late"] if math.isfinite(row.estimate))
+    median = f" (median {_range([f'{day:.0f}' for day in days])} days)" if days else ""
+    return (
+        f"{start_name(rule)} starts on its planned day{rule.removeprefix(start_name(rule))} in "
+        f"{shares[0]} of those alive then, later in {shares[1]}{median}, never in {shares[2]}"
+    )
 
 
 def _day(day: float) -> str:

@@ -25,6 +25,27 @@ def split_sentence(result: TrialResult) -> str:
     return f"{words}, in this model{several}, {_listed(parts)}."
 
 
+def of_100_patients(result: TrialResult) -> str:
+    """Say how many of 100 patients are in each state by the rule's day, over all cohorts."""
+    words, shares = _shares(result)
+    numbers = np.array([_of_100(row) for row in shares])
+    parts = []
+    for s, state in enumerate(split_states(result)):
+        low, high = numbers[:, s].min(), numbers[:, s].max()
+        number = f"{low}" if low == high else f"{low} to {high}"
+        parts.append(f"{number} {state.replace('low', 'low counts', 1)}")
+    return f"Of 100 patients {words[0].lower()}{words[1:]}: {', '.join(parts)}."
+
+
+def _of_100(shares: np.ndarray) -> np.ndarray:
+    """Whole numbers that add to 100, those with the largest remainders rounded up."""
+    exact = 100.0 * shares / shares.sum()
+    whole = np.floor(exact).astype(int)
+    up = np.argsort(whole - exact, kind="stable")[: 100 - whole.sum()]
+    whole[up] += 1
+    return whole
+
+
 def split_alt(result: TrialResult) -> str:
     """Tell the figure in words, cohort by cohort."""
     words, shares = _shares(result)

@@ -57,11 +57,11 @@ _KEY = (
     "the median or the risk, from uncertain parameters. pat / par: share (%) of the variance of "
     "one new patient's outcome that comes from differences between patients / from uncertain "
     "parameters. MC error: upper bound of the error of the finite simulation, in points for a "
-    "risk. n.r.: not reached by the last simulated day. Days count from the first dose of the "
-    "rule's clock (that dose = 0). A DLT risk is "
-    "that of the patients who can be judged, with their share where it is not all: who died before "
-    "the rule's day, or has leukaemia on it where the rule excludes that, cannot. Published "
-    "counts without a printed interval have their exact 95 % interval."
+    "risk. n.r.: not reached before the next cycle, or by the last simulated day. Days count from "
+    "the first dose of the rule's clock (that dose = 0). A DLT risk is that of the patients who "
+    "can be judged, with their share where it is not all: who died before the rule's day, or has "
+    "leukaemia on it where the rule excludes that, cannot. Published counts without a printed "
+    "interval have their exact 95 % interval."
 )
 
 
@@ -214,7 +214,7 @@ def pairs_table(result: TrialResult) -> Table:
     """Paired differences of the DLT risk in percentage points."""
     table = _plain_table()
     several = len({pair.rule for pair in result.pairs}) > 1
-    for head in ("first", "second", *(["rule"] if several else [])):
+    for head in ("first", "second", *(["risk of"] if several else [])):
         table.add_column(head, overflow="fold")
     for head in ("difference, points", "90 % interval", "MC error", "P(first safer)"):
         table.add_column(head, justify="right")

@@ -1,0 +1,156 @@
+"""The clock of today: one answer for one patient, whatever the schedule plans later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pkpd
+from pkpd.cards import load_rule, load_trial
+from pkpd.forecasting import forecaster, read_seen
+from pkpd.forecasting.command import rule_of
+from pkpd.forecasting.doses import given_before
+from pkpd.forecasting.today import MOST, after_last_count, back_after
+from pkpd.schedule import Course, DoseRule, Regimen
+
+CLOFARABINE = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
+DAY_17 = {"DAY": [1, 8, 17], "ANC": [2.0, 0.6, 0.2], "PLT": ["", "", 19]}
+NEUTROPHILS = "neutrophils >= 0.5"
+
+
+def one(drug: str, amount: str, days: str, **how: Any) -> DoseRule:
+    return pkpd.daily(drug, amount, days=days, **{"route": "oral", **how}).courses[0].doses[0]
+
+
+def regimen(*doses: DoseRule, cycles: int = 1) -> Regimen:
+    return Regimen((Course("c", (*CLOFARABINE.courses[0].doses, *doses), 35, cycles=cycles),))
+
+
+LATER = {
+    "one cycle": regimen(one("lenalidomide", "10 mg", "15-28")),
+    "two cycles": regimen(one("lenalidomide", "10 mg", "15-28"), cycles=2),
+    "stopped": regimen(one("lenalidomide", "10 mg", "15-16"), cycles=3),
+    "another drug": regimen(
+        one("etoposide", "100 mg/m^2", "20-22", route="iv", duration="1 h"),
+        one("lenalidomide", "10 mg", "15-21"),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return pkpd.source("rr_aml", marrow="friberg", patients=1, draws=10)
+
+
+@pytest.mark.parametrize(("engine", "bank"), [("importance", 12_000), ("smc", 400)])
+def test_a_patient_has_one_answer_whatever_follows(source, engine, bank):
+    found = {
+        name: pkpd.forecast(source, DAY_17, schedule, 60, bank=bank, engine=engine)
+        for name, schedule in LATER.items()
+    }
+    first, *others = found.values()
+    assert "after the last count (day 17), without further doses; half of them" in first.sentence()
+    names = ["recovered_after", "day_after", "low_after"]
+    for other in others:
+        assert other.sentence() == first.sentence()
+        assert other.dataset[names].equals(first.dataset[names])
+    # as planned they differ
+    assert len({other.sentence(clock="rule") for other in found.values()}) > 2
+
+
+def test_it_is_read_in_the_mornings_after_the_last_count(source):
+    found = pkpd.forecast(source, DAY_17, CLOFARABINE, 60, bank=1000, engine="importance")
+    weighed = found.weighed[1]
+    after = after_last_count(weighed, 1)
+    np.testing.assert_allclose(after.weights, weighed.weights)
+    counts = np.exp(weighed.bank.measured["neutrophils"].astype(float))
+    expected = np.full(len(weighed.bank), np.inf)
+    for i, mornings in enumerate(counts):
+        below = np.flatnonzero(mornings[16:] < 0.5)
+        if not below.size:
+            expected[i] = 18  # the count that was seen is low: back on the next day
+            continue
+        for day in range(17 + below[0], 59):  # protocol day of a morning
+            if (mornings[day - 1 : day + 2] >= 0.5).all():
+                expected[i] = day
+                break
+    near = (np.abs(counts[:, 16:] - 0.5) < 1e-4).any(axis=1)
+    np.testing.assert_array_equal(after.back[NEUTROPHILS][~near], expected[~near])
+    np.testing.assert_array_equal(
+        after.back["both"], np.maximum(after.back[NEUTROPHILS], after.back["platelets >= 20"])
+    )
+    data = found.dataset.isel(patient=0)
+    share = float(after.weights @ (after.back[NEUTROPHILS] <= 24))
+    assert float(data["recovered_after"].sel(criterion=NEUTROPHILS, day=24)) == pytest.approx(share)
+    table = found.table().set_index(["quantity", "of"])
+    assert table.loc[("day_after", NEUTROPHILS), "estimate"] == float(
+        data["day_after"].sel(criterion=NEUTROPHILS, quantile=0.5)
+    )
+
+
+def test_of_a_large_bank_patients_are_taken_by_their_weights(source):
+    found = pkpd.forecast(source, DAY_17, CLOFARABINE, 45, bank=3 * MOST, engine="importance")
+    weighed = found.weighed[1]
+    after = after_last_count(weighed, 1)
+    assert after.weights.sum() == pytest.approx(1.0)
+    assert len(after.weights) <= MOST
+    seen = weighed.seen
+    every = back_after(weighed.bank.lanes, weighed.bank.who, weighed.bank.asked, seen, 1)
+    for day in (20, 24, 28):
+        share = weighed.weights @ (every[NEUTROPHILS] <= day)
+        assert after.weights @ (after.back[NEUTROPHILS] <= day) == pytest.approx(share, abs=0.02)
+
+
+def test_a_patient_who_is_back_is_told_so(source):
+    counts = {"DAY": [1, 10, 17, 24], "ANC": [2.0, 0.4, 0.6, 1.4]}
+    found = pkpd.forecast(source, counts, CLOFARABINE, 60, bank=4000, engine="importance")
+    data = found.dataset.isel(patient=0)
+    stay = 100 * (1.0 - float(data["low_after"].sel(criterion=NEUTROPHILS)))
+    assert found.sentence() == (
+        "Neutrophils of day 24 are at 0.5 or more already (1.4); without further doses, "
+        f"{stay:.0f} of 100 such patients are not below it again."
+    )
+    assert stay > 80
+
+
+def test_recovery_is_that_of_the_rule(source):
+    """Of one morning it is seen before that of seven, and never after."""
+    rule = load_rule("leukemia_d42_generic")
+    (seen,), _ = read_seen(DAY_17)
+    found = []
+    for mornings in (1, 7):
+        own = replace(rule, sustained_days=mornings)
+        made = forecaster(source, 60, bank=600, rule=own)
+        weighed = made.weighed(seen, CLOFARABINE, "importance")
+        found.append(after_last_count(weighed, 1).back[NEUTROPHILS])
+    assert (found[0] <= found[1]).all()
+    assert (found[0] < found[1]).any()
+
+
+def test_what_is_planned_later_is_cut():
+    twice = regimen(one("lenalidomide", "10 mg", "15-28"), cycles=2)
+    cut = given_before(twice, 17)
+    assert cut is not None
+    assert [rule.days for rule in cut.courses[0].doses] == [(1, 2, 3, 4, 5), (15, 16)]
+    assert cut == given_before(LATER["stopped"], 17) == given_before(LATER["another drug"], 17)
+    later = given_before(twice, 40)
+    assert later is not None
+    assert [course.cycles for course in later.courses] == [1, 1]
+    assert later.courses[1].doses[0].days == (1, 2, 3, 4)
+    assert given_before(twice, 1) is None
+
+
+def test_the_rule_is_that_of_the_file(tmp_path):
+    (tmp_path / "s.toml").write_text(
+        'title = "t"\npopulation = "rr_aml"\nrule = "leukemia_d42_generic"\nhorizon_days = 60\n'
+        "[rule_change]\nby_day = 34\n"
+        '[dose.clofarabine]\namount = "5 mg/m^2"\ndays = "1-5"\nroute = "iv"\nduration = "1 h"\n'
+        '[course.c]\ndoses = ["clofarabine"]\ncycle_days = 28\n'
+    )
+    trial = load_trial(str(tmp_path / "s.toml"))
+    cohort = trial.cohorts[0]
+    assert rule_of(trial, cohort).by_day == 34
+    assert rule_of(trial, cohort, "leukemia_d56_generic").by_day == 56
