@@ -105,6 +105,7 @@ EQUATIONS: dict[str, tuple[str, ...]] = {
         r" \quad \text{kills of early cells and blasts in proportion to } E",
     ),
     "growth_factor": (),
+    "graft": (),
     "long_acting_growth_factor": (),
     "nothing": (),
 }

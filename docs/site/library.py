@@ -22,6 +22,7 @@ from docs.site.profiles import count_profile, kinetic_profile, leukaemia_profile
 from pkpd.cards import card_names
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.cards.model_cards import load_model_card
+from pkpd.marrow.variants import VARIANTS
 
 Card = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ _ACTS = {
     "saturable_kill": "It kills early cells, committed cells and blasts by a concentration.",
     "maturation_block": "It slows the step into maturation by a concentration, and kills a little.",
     "growth_factor": "It drives neutrophils on the days it is given.",
+    "graft": "It adds early cells to the marrow, a share of a normal pool for each unit of dose.",
     "long_acting_growth_factor": "It drives neutrophils until they have cleared it.",
     "nothing": "It changes no count.",
 }
@@ -108,6 +110,11 @@ def leukaemia_page(pictures: Path | None) -> str:
     for name in _LEUKAEMIA:
         card = read("leukaemia", name)
         parts += [f"## {plain(card['title'])}", f"Card `models/leukaemia/{name}.toml`."]
+        parts.append(number_table(number_rows(card["parameters"])))
+    for name in (name for name in card_names("leukaemia") if name in VARIANTS):
+        card = read("leukaemia", name)
+        where = f"Card `models/leukaemia/{name}.toml`: in place of those above where the structure "
+        parts += [f"## {plain(card['title'])}", f"{where}is `{name}`."]
         parts.append(number_table(number_rows(card["parameters"])))
     parts.append("## Diseases")
     for name, row in read("leukaemia", "populations")["populations"].items():

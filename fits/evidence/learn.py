@@ -55,7 +55,7 @@ def main() -> None:
     given = ask.parse_args()
     plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
     plan = replace(plan, seed=given.seed, chains=replace(plan.chains, seed=given.seed))
-    prior, likelihood = problem(plan)
+    prior, likelihood = problem(plan, given.variant)
     began = time.monotonic()
 
     def say(line: str) -> None:

@@ -54,7 +54,7 @@ def main() -> None:
     if given.folds < 2:
         ask.error(f"--folds {given.folds}; allowed: at least 2")
     plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
-    prior, likelihood = problem(plan)
+    prior, likelihood = problem(plan, given.variant)
     emulator = emulator_of(prior, likelihood, plan, given.out, variant)
     settings = replace(SETTINGS[plan.name], cores=given.workers)
     rows: list[EvidenceRow] = []

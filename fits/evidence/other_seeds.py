@@ -71,7 +71,7 @@ def main() -> None:
     if given.seeds < 1:
         ask.error(f"--seeds {given.seeds}; allowed: at least 1")
     plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
-    prior, likelihood = problem(plan)
+    prior, likelihood = problem(plan, given.variant)
     name = plan.name if given.variant == "full" else f"{plan.name}_{given.variant}"
     found = load_posterior(given.out / f"posterior_{name}.nc")
     flat = found.z.reshape(-1, prior.size)

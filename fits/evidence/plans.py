@@ -15,7 +15,7 @@ from pkpd.evidence import EvidenceLikelihood, LearningPlan, load_learning_table,
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.emulator import Training
-from pkpd.leukaemia.parameters import leukaemia_cards
+from pkpd.leukaemia.parameters import LANDED, leukaemia_cards
 from pkpd.marrow.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -83,9 +83,9 @@ def results_folder(text: str) -> Path:
     return folder
 
 
-def problem(plan: LearningPlan) -> tuple[Prior, EvidenceLikelihood]:
+def problem(plan: LearningPlan, variant: str = LANDED) -> tuple[Prior, EvidenceLikelihood]:
     """Prior and likelihood of a plan: a reduced one has few studies and parameters."""
-    prior, whole = marrow_prior(), EvidenceLikelihood(load_learning_table())
+    prior, whole = marrow_prior(variant=variant), EvidenceLikelihood(load_learning_table())
     if plan.name == "full":
         return prior, whole
     about = {
@@ -97,7 +97,7 @@ def problem(plan: LearningPlan) -> tuple[Prior, EvidenceLikelihood]:
     kept = sorted(about, key=lambda study: -about[study])[:SMALL_STUDIES]
     rows = tuple(row for row in whole.table if row.study in kept)
     entries = {entry.name: entry for entry in prior.entries}
-    cards = leukaemia_cards().parameters
+    cards = leukaemia_cards(variant).parameters
     own = [n for n in prior.names if n in SMALL_LEARNED or n.startswith(("between.", "discrep"))]
     # a resistance that is held is its card's, not the centre of all
     medians = {**prior.fixed, **prior.theta(np.zeros(prior.size))}

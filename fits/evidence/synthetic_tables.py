@@ -48,7 +48,7 @@ _judged: dict[str, Any] = {}  # of a worker process
 def begin(full: bool, out: Path, variant: str) -> None:
     """Make ready, once in each process, what all tables share."""
     plan = PLANS["full" if full else "reduced"]
-    prior, likelihood = problem(plan)
+    prior, likelihood = problem(plan, variant)
     mechanisms = variant_of(variant)
     posterior = load_posterior(out / f"posterior_{plan.name}.nc")
     _judged.update(
@@ -76,7 +76,7 @@ def main() -> None:
     if given.tables < FEWEST:
         ask.error(f"--tables {given.tables}; allowed: at least {FEWEST}, fewer say nothing")
     plan = PLANS["full" if given.full else "reduced"]
-    prior, likelihood = problem(plan)
+    prior, likelihood = problem(plan, given.variant)
     # tables of another posterior or of other chains are no more of the same
     written = str(load_posterior(given.out / f"posterior_{plan.name}.nc").record["written"])
     key = digits_of(repr((evidence_hash(likelihood), written, SETTINGS, PATIENTS)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pkpd.cards.drug_cards import (
     EFFECT_SITE,
+    GRAFT,
     GROWTH_FACTOR,
     INTENSITY,
     LONG_ACTING,
@@ -28,7 +29,7 @@ class DrugAction:
     Attributes
     ----------
     by
-        ``kinetics``, ``intensity``, ``growth_factor``, ``nothing`` or ``refused``.
+        ``kinetics``, ``intensity``, ``growth_factor``, ``graft``, ``nothing`` or ``refused``.
     text
         What acts, or the reason of a refusal, as the end of a sentence about the drug.
     remedy
@@ -110,6 +111,8 @@ def _with_leukaemia(card: DrugCard) -> DrugAction:
         return DrugAction(INTENSITY, text + unused)
     if action.acts_by in (GROWTH_FACTOR, LONG_ACTING):
         return DrugAction(GROWTH_FACTOR, "acts as a growth factor, given or not" + unused)
+    if action.acts_by == GRAFT:
+        return DrugAction(GRAFT, "joins the early cells of the marrow" + unused)
     return DrugAction(action.acts_by, "has no effect on counts" + unused)
 
 

@@ -17,6 +17,7 @@ from pkpd.cards.model_cards import load_model_card
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
 from pkpd.errors import CardError, sentence
+from pkpd.schedule.amounts import CELLS, DOSE_UNITS
 from pkpd.schedule.rules import LINES
 from pkpd.units import Parameter
 
@@ -25,19 +26,18 @@ from pkpd.units import Parameter
 LEUKAEMIA_STATUSES = ("read", "transcribed", "derived", "fitted", "assumed", "memory")
 
 Counts = tuple[tuple[str, float], ...]
-DOSE_UNITS = ("mg", "mg/m^2", "mg/kg")
 BODY_SURFACE_M2 = 1.8
 BODY_WEIGHT_KG = 75.0
 """Size of the body with which doses of different units are compared."""
 
-INTENSITY, NOTHING = "intensity", "nothing"
+INTENSITY, NOTHING, GRAFT = "intensity", "nothing", "graft"
 GROWTH_FACTOR, LONG_ACTING = "growth_factor", "long_acting_growth_factor"
 SATURABLE_KILL, MATURATION_BLOCK = "saturable_kill", "maturation_block"
 OF_BLASTS = {SATURABLE_KILL: "max_blasts", MATURATION_BLOCK: "kill_blasts"}
 """Number of an action of a concentration without which it kills no blasts."""
 BY_LEVEL = (SATURABLE_KILL, MATURATION_BLOCK)
 """Actions of a concentration: `pkpd.marrow.actions.SaturableKill` and ``MaturationBlock``."""
-ACTIONS = (INTENSITY, GROWTH_FACTOR, LONG_ACTING, NOTHING, *BY_LEVEL)
+ACTIONS = (INTENSITY, GROWTH_FACTOR, LONG_ACTING, GRAFT, NOTHING, *BY_LEVEL)
 """How a drug can act in the marrow with leukaemia."""
 PLASMA, EFFECT_SITE = "plasma", "effect_site"
 
@@ -50,6 +50,7 @@ _NUMBERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
             ("half_dose", "committed", "blasts", "injury", "platelet"),
             (),
         ),
+        GRAFT: (("seeding",), (), ("seeding",)),
         SATURABLE_KILL: (
             ("max_stem", "ec50_stem"),
             ("max_committed", "ec50_committed", "platelet_ratio", "max_blasts", "hill"),
@@ -408,6 +409,10 @@ def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction 
         reference = next(p for p in parameters if p.name == "reference")
         if reference.unit != "mg/m^2" or reference.value <= 0.0:
             refuse(row, "reference", "is not a dose per body surface", "above 0 mg/m^2")
+    is_graft = table.data.get("dose_unit") == CELLS
+    if is_graft != (acts_by == GRAFT):
+        what = f"acts by {acts_by}, and the drug is dosed in {table.data.get('dose_unit')}"
+        refuse(row, "acts_by", what, remedy=f"{GRAFT} belongs to cells, in {CELLS}")
     driver = ""
     if acts_by in BY_LEVEL:
         driver = row.one_of("driver", (PLASMA, EFFECT_SITE))
@@ -451,7 +456,8 @@ def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
 
 def _mg(unit: str) -> float:
     """Milligrams of one unit of dose in an adult."""
-    return {"mg": 1.0, "mg/m^2": BODY_SURFACE_M2, "mg/kg": BODY_WEIGHT_KG}[unit]
+    per = {"mg/m^2": BODY_SURFACE_M2, "mg/kg": BODY_WEIGHT_KG, CELLS: BODY_WEIGHT_KG}
+    return per.get(unit, 1.0)
 
 
 @lru_cache(maxsize=256)

@@ -66,6 +66,7 @@ MEASURES: Mapping[str, Measure] = {
         Measure("nadir_platelets", "lowest platelets", "10^9/L", "high", 0.1, True),
         Measure("grade_4_neutrophils", "grade 4 neutropenia", "probability"),
         Measure("grade_4_platelets", "grade 4 thrombocytopenia", "probability"),
+        Measure("late_start", "next cycle not on its planned day", "probability"),
     )
 }
 """Figures of every schedule; besides, the dose intensity of each drug (`dose_measure`)."""

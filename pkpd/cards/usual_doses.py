@@ -13,7 +13,7 @@ from pkpd.cards.drug_cards import (
 )
 from pkpd.errors import CardError, sentence
 from pkpd.schedule import Regimen
-from pkpd.schedule.amounts import show_amount
+from pkpd.schedule.amounts import CELLS, show_amount
 
 UNUSUAL = 10.0
 """A dose so many times the usual one is taken for a slip: mg for ug or mg/kg for mg/m^2."""
@@ -37,6 +37,8 @@ def unusual(card: DrugCard, amount: float, unit: str) -> str:
     usual = card.usual_dose
     if usual is None:
         return ""
+    if (unit == CELLS) != (usual.unit == CELLS):
+        return f"{card.name} is given in {usual.unit}, not in {unit}"
     times, customary = usual.times(amount, unit), show_amount(usual.value, usual.unit)
     if times >= UNUSUAL:
         many = f"{times:,.0f} times"

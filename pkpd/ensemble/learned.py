@@ -31,17 +31,20 @@ class LearnedEnsemble:
         Disease, patients, and everything of the schedule but regimen and days.
     curves
         Lines that are followed between mornings too.
+    knowledge
+        Where the draws come from, in words.
     """
 
     study: NewStudy
     arm: Arm
     curves: tuple[str, ...] = ()
     marrow: str = LEUKAEMIA
+    knowledge: str = "learned from published outcomes"
 
     @property
     def words(self) -> str:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
-        return f"marrow with leukaemia, learned from published outcomes, disease {self.arm.disease}"
+        return f"marrow with leukaemia, {self.knowledge}, disease {self.arm.disease}"
 
     @property
     def draws(self) -> int:

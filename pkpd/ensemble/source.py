@@ -14,6 +14,7 @@ from pkpd.arguments import MAPPING, NONE, TEXT, a, check_arguments, from_to
 from pkpd.cards import card_names
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, MARROWS
 from pkpd.cards.drug_cards import load_drug_card
+from pkpd.cards.files import nearest_of
 from pkpd.cards.population_cards import beyond_ages, load_population
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.cards import CardsEnsemble
@@ -22,6 +23,7 @@ from pkpd.ensemble.fitted import FittedEnsemble, fitted_ensemble
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError, PkpdWarning, sentence
 from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
+from pkpd.evidence.likelihood.parameters import marrow_prior
 from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, check_names, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.fitting.draws import Fitted
@@ -41,6 +43,7 @@ def source(
     marrow: str | None = None,
     disease: str | None = None,
     posterior: EvidencePosterior | Fitted | PopulationModel | str | Path | None = None,
+    structure: str | None = None,
     model: JointModel | None = None,
     patients: int = 200,
     draws: int = 1,
@@ -70,6 +73,10 @@ def source(
         population that was fitted, in the marrow that was fitted, with the covariates of
         ``population``; or such a model with its values, a published one, say. Amounts of its data
         are mg, times hours, counts 10^9/L.
+    structure
+        Variant of the marrow with leukaemia (`pkpd.marrow.variants.VARIANTS`) that answers from the
+        numbers of its cards, before it learned from any trial: draws are of its prior. In place of
+        ``posterior``. ``"ten_stages"`` recovers as patients did who were counted every day.
     model
         Joint model of the marrow without leukaemia, with the drugs that will be given.
     patients
@@ -106,6 +113,7 @@ def source(
         population=(population, TEXT | a(Population, PatientSample)),
         seed=(seed, from_to(0)),
         disease=(disease, TEXT | NONE),
+        structure=(structure, TEXT | NONE),
         model=(model, a(JointModel) | NONE),
         options=(options, MAPPING | NONE),
         cards=(cards, MAPPING | NONE),
@@ -121,6 +129,9 @@ def source(
             raise PkpdError(sentence(where=name, what=f"{value!r}", allowed=allowed))
     if marrow is not None and marrow not in MARROWS:
         raise PkpdError(sentence(where="marrow", what=f"{marrow!r}", allowed=", ".join(MARROWS)))
+    if structure is not None:
+        _check_structure(structure, posterior, marrow)
+        marrow = LEUKAEMIA
     if isinstance(posterior, (str, Path)):
         posterior = load_posterior(posterior)
     own = population.disease if isinstance(population, Population) else ""
@@ -163,14 +174,6 @@ def source(
             )
         )
     leukaemia_cards().chain(disease)
-    found = posterior or shipped_posterior()
-    if found is None:
-        raise PkpdError(
-            sentence(
-                where=f"marrow {LEUKAEMIA}", what="no posterior is shipped", remedy=HOW_TO_GET_ONE
-            )
-        )
-    check_names(found, "posterior")
     arm = Arm(
         name="simulated",
         schedule=ArmSchedule(
@@ -186,6 +189,18 @@ def source(
     if told := beyond_ages(population, disease):
         warnings.warn(sentence(where="ages", what=told), PkpdWarning, stacklevel=2)
     number = population.n if isinstance(population, PatientSample) else patients
+    if structure is not None:
+        study = _study_before(structure, population, number, draws, seed)
+        knowledge = f"structure {structure} with the numbers of its cards, nothing learned"
+        return LearnedEnsemble(study, arm, curves, knowledge=knowledge)
+    found = posterior or shipped_posterior()
+    if found is None:
+        raise PkpdError(
+            sentence(
+                where=f"marrow {LEUKAEMIA}", what="no posterior is shipped", remedy=HOW_TO_GET_ONE
+            )
+        )
+    check_names(found, "posterior")
     return LearnedEnsemble(_study(found, population, number, draws, seed), arm, curves)
 
 
@@ -246,6 +261,36 @@ def _of_cards(
 def _with_kinetics() -> list[str]:
     """Shipped drugs that the marrow without leukaemia knows."""
     return [name for name in card_names("drugs") if load_drug_card(name).pk]
+
+
+def _check_structure(structure: str, posterior: object, marrow: str | None) -> None:
+    where = "structure"
+    if structure not in VARIANTS:
+        what = f"{structure!r}{nearest_of(structure, VARIANTS)}"
+        raise PkpdError(sentence(where=where, what=what, allowed=", ".join(VARIANTS)))
+    if posterior is not None:
+        remedy = "leave one of them out: a structure answers before anything was learned"
+        raise PkpdError(sentence(where=where, what="a posterior is given, too", remedy=remedy))
+    if marrow == FRIBERG:
+        what, remedy = f"marrow {FRIBERG} has none of these", f'name marrow="{LEUKAEMIA}"'
+        raise PkpdError(sentence(where=where, what=what, remedy=remedy))
+
+
+def _study_before(
+    structure: str,
+    population: Population | PatientSample,
+    patients: int,
+    draws: int,
+    seed: int,
+) -> NewStudy:
+    """Draws of the prior of a structure; its cards' values for one."""
+    variant, key = VARIANTS[structure], patients_key(population)
+    if draws == 1:
+        theta = dict(leukaemia_cards(structure).theta)
+        return NewStudy(key, (theta,), ({},), patients, seed, variant)
+    prior = marrow_prior(variant=structure)
+    thetas = [prior.theta(z) for z in prior.draw(draws, np.random.default_rng(seed))]
+    return new_study(key, thetas, patients=patients, seed=seed, variant=variant)
 
 
 def _study(

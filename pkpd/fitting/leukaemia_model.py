@@ -7,17 +7,18 @@ from typing import NoReturn
 
 import numpy as np
 
-from pkpd.cards.drug_cards import INTENSITY, DrugCard, load_drug_card
+from pkpd.cards import card_names
+from pkpd.cards.drug_cards import GRAFT, GROWTH_FACTOR, INTENSITY, DrugCard, load_drug_card
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.drug_effects import LevelDrug
-from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
+from pkpd.leukaemia.parameters import LANDED, leukaemia_cards
 from pkpd.leukaemia.patients import SCORES, Who, arm_patients, values_of
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
-from pkpd.marrow.actions import Action, DoseKill, SaturableKill
+from pkpd.marrow.actions import Action, DoseKill, Graft, GrowthFactor, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
-from pkpd.marrow.variants import FULL
+from pkpd.marrow.variants import VARIANTS, Variant
 from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure
 from pkpd.predict.pk import LinearStructure
 from pkpd.solve.grid.grid import DEFAULT_STEP_H
@@ -29,7 +30,9 @@ FREE = ("rho", "stem_start", "stem_platelet_start", "blasts_start", "kill_blasts
 """Parameters that a subject has of its own unless others are named."""
 
 
-def typical_patient(disease: str, drugs: Sequence[str] = ()) -> dict[str, float]:
+def typical_patient(
+    disease: str, drugs: Sequence[str] = (), structure: str = LANDED
+) -> dict[str, float]:
     """Parameters of the typical patient of a disease, by the names of the marrow with leukaemia.
 
     Parameters
@@ -38,6 +41,8 @@ def typical_patient(disease: str, drugs: Sequence[str] = ()) -> dict[str, float]
         A disease of ``models/leukaemia/populations.toml``.
     drugs
         Drugs whose actions by a concentration are wanted too, ``<drug>_<parameter>``.
+    structure
+        Variant of the marrow, with the numbers of its cards.
 
     Raises
     ------
@@ -48,14 +53,15 @@ def typical_patient(disease: str, drugs: Sequence[str] = ()) -> dict[str, float]
     source = arm.who
     assert isinstance(source, Population)
     middle = Who(np.full((1, len(SCORES)), 0.5), sample_population(source, 1, 1))
-    parameters = arm_patients(arm, default_theta(), middle, FULL).parameters
-    of = values_of(default_theta(), (disease,))
+    theta, variant = leukaemia_cards(structure).theta, VARIANTS[structure]
+    parameters = arm_patients(arm, theta, middle, variant).parameters
+    of = values_of(theta, (disease,))
     none = np.zeros(1)
     for drug in drugs:
         level = _level(load_drug_card(drug))
         if level is not None:
             resistance = parameters["resistance"]
-            parameters |= level.parameters(of, lambda _: none, none, resistance, FULL)
+            parameters |= level.parameters(of, lambda _: none, none, resistance, variant)
     return {name: float(values[0]) for name, values in parameters.items()}
 
 
@@ -69,6 +75,7 @@ def leukaemia_model(
     pk: Mapping[str, LinearStructure | None],
     *,
     disease: str,
+    structure: str = LANDED,
     observed: Sequence[str] = OBSERVED,
     free: Sequence[str] = FREE,
     values: Mapping[str, float] | None = None,
@@ -85,9 +92,12 @@ def leukaemia_model(
     pk
         ``compartments(...)`` of every drug by name; ``None`` for a drug that acts by its doses, in
         units of intensity (1 is the kill of one course of 7+3) times its parameter
-        ``<drug>_intensity``. A dose without a rate then acts over 24 h.
+        ``<drug>_intensity``. A dose without a rate then acts over 24 h. A graft acts by its cells
+        (10^6/kg) times ``<drug>_seeding``, a growth factor is on where its rate is 1 a day.
     disease
         Disease whose typical patient gives the parameters that are not free.
+    structure
+        Variant of the marrow (`pkpd.marrow.variants.VARIANTS`), with the numbers of its cards.
     observed
         Lines of the data: among ``neutrophils``, ``platelets``, ``wbc``, ``marrow_blasts``
         (percent), ``blood_blasts``, ``marrow_cells``.
@@ -123,15 +133,25 @@ def leukaemia_model(
     if disease not in leukaemia_cards().populations:
         known = tuple(leukaemia_cards().populations)
         _refuse(f"disease {disease!r} is unknown{nearest_of(disease, known)}", known)
-    given = dict(actions or {})
+    if structure not in VARIANTS:
+        what = f"structure {structure!r} is unknown{nearest_of(structure, VARIANTS)}"
+        _refuse(what, tuple(VARIANTS))
+    given, variant = dict(actions or {}), VARIANTS[structure]
     # drugs with kinetics first: their concentrations are the first lines
     names = sorted(pk, key=lambda name: pk[name] is None)
-    acting = {name: given.get(name) or _by_card(name, pk[name] is None) for name in names}
-    marrow = LeukaemicMarrow(injury=False, pegfilgrastim=False, care=False)
+    acting = {name: given.get(name) or _by_card(name, pk[name] is None, variant) for name in names}
+    marrow = LeukaemicMarrow(variant, injury=False, pegfilgrastim=False, care=False)
     whole = Whole(marrow, tuple(acting.values()), tuple(observed))
     by_card = [name for name in names if pk[name] is not None and name not in given]
-    known = typical_patient(disease, by_card) | {
+    known = typical_patient(disease, by_card, structure) | {
         name: 1.0 for name in whole.parameters if name.endswith("_intensity")
+    }
+    theta = leukaemia_cards(structure).theta
+    known |= {
+        name: theta[f"seeding.{drug}"]
+        for drug, action in acting.items()
+        if isinstance(action, Graft) and f"seeding.{drug}" in theta
+        for name in action.parameters
     }
     known |= dict(values or {})
     for name in (*free, *(values or {})):
@@ -170,14 +190,19 @@ def leukaemia_model(
     )
 
 
-def _by_card(drug: str, by_doses: bool) -> Action:
+def _by_card(drug: str, by_doses: bool, variant: Variant) -> Action:
     """Find the action of a drug by its card."""
     if by_doses:
+        action = load_drug_card(drug).leukaemia if drug in card_names("drugs") else None
+        if action is not None and action.acts_by == GRAFT:
+            return Graft(f"{drug}_")
+        if action is not None and action.acts_by == GROWTH_FACTOR:
+            return GrowthFactor()
         return DoseKill(f"{drug}_")
     card = load_drug_card(drug)
     level = _level(card)
     if level is not None:
-        return level.acts(FULL)
+        return level.acts(variant)
     what = f"the card of {drug} has no effect of a concentration in this marrow"
     remedy = "name its action in actions="
     if card.leukaemia is not None and card.leukaemia.acts_by == INTENSITY:

@@ -17,6 +17,7 @@ from pkpd.cards.drug_cards import (
     BODY_SURFACE_M2,
     BODY_WEIGHT_KG,
     EFFECT_SITE,
+    GRAFT,
     GROWTH_FACTOR,
     INTENSITY,
     LONG_ACTING,
@@ -46,6 +47,9 @@ Floats = NDArray[np.float64]
 
 GROWTH = len(CHANNELS)
 """Column of the rates of a regimen that switches growth factor on, after those of chemotherapy."""
+
+GRAFTED = GROWTH + 1
+"""Column of the rates of a regimen with a graft: cells given, 10^6/kg."""
 
 OWN = "own."
 """Prefix of a number of a user's own drug card among global parameters, drawn from its range."""
@@ -206,6 +210,8 @@ class PreparedRegimen:
         Parameters of a user's own drug cards, in place of those of the same name.
     long_acting
         Places of long-acting growth factors in the plan.
+    graft
+        Card of the graft; empty for none.
     """
 
     made: DosingPlan | None
@@ -216,6 +222,7 @@ class PreparedRegimen:
     chemotherapy: tuple[tuple[int, int, str, float, Floats], ...] = ()
     own: tuple[Parameter, ...] = ()
     long_acting: tuple[int, ...] = ()
+    graft: str = ""
 
     def with_own(self, theta: Theta) -> Theta:
         """Global parameters with those of a user's own cards, in place of all of their drugs'.
@@ -301,7 +308,19 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     cards = [_card(drug, schedule) for drug in made.drugs]
     actions = [_action(card) for card in cards]
     per_m2 = doses_per_m2(made)
-    rates = np.zeros((*per_m2.shape, GROWTH + 1))
+    grafts = [k for k, action in enumerate(actions) if action.acts_by == GRAFT]
+    if len(grafts) > 1:
+        first, second = (cards[k].name for k in grafts[:2])
+        msg = sentence(
+            where=f"drug {second}",
+            what=f"the schedule has another graft, {first}, and patients one seeding",
+            remedy="give both doses of one of them",
+        )
+        raise PkpdError(msg)
+    rates = np.zeros((*per_m2.shape, (GRAFTED if grafts else GROWTH) + 1))
+    for s, slot in enumerate(made.slots):
+        if slot.drug_index in grafts:
+            rates[:, :, slot.drug_index, GRAFTED] += made.amount[:, :, s]
     chemotherapy = []
     for k, (card, action) in enumerate(zip(cards, actions, strict=True)):
         dose = per_m2[:, :, k]
@@ -346,6 +365,7 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
         chemotherapy=tuple(chemotherapy),
         own=own,
         long_acting=long_acting,
+        graft=cards[grafts[0]].name if grafts else "",
     )
 
 

@@ -23,6 +23,8 @@ from pkpd.errors import PkpdError, sentence
 from pkpd.units import Parameter
 
 CARDS = ("marrow", "blasts", "drugs", "populations", "supportive", "endpoints")
+LANDED = "full"
+"""Variant of the marrow whose numbers are those of `CARDS`, and whose posterior is shipped."""
 
 Theta = Mapping[str, float]
 
@@ -97,9 +99,15 @@ class LeukaemiaCards:
         return tuple(found)
 
 
-@lru_cache(maxsize=1)
-def leukaemia_cards() -> LeukaemiaCards:
+@lru_cache(maxsize=8)
+def leukaemia_cards(variant: str = LANDED) -> LeukaemiaCards:
     """Read the shipped cards of ``models/leukaemia``, and of ``models/drugs``.
+
+    Parameters
+    ----------
+    variant
+        Name of a variant of the marrow (`pkpd.marrow.variants.VARIANTS`). One with other equations
+        of recovery has a card of its name, whose numbers take the place of the others.
 
     Raises
     ------
@@ -107,10 +115,13 @@ def leukaemia_cards() -> LeukaemiaCards:
         If a card cannot be used; the message names file, table and key.
     """
     folder = Path(str(card_folder("leukaemia")))
+    own = (variant,) if variant in card_names("leukaemia") else ()
     read = [read_leukaemia_card(folder / f"{card}.toml") for card in CARDS]
+    last = [read_leukaemia_card(folder / f"{card}.toml") for card in own]
 
     def together(part: str) -> MappingProxyType[str, Any]:
-        return MappingProxyType({k: v for card in read for k, v in getattr(card, part).items()})
+        cards = [*read, *last]
+        return MappingProxyType({k: v for card in cards for k, v in getattr(card, part).items()})
 
     drugs = [load_drug_card(name) for name in card_names("drugs")]
     numbers, words = dict(together("parameters")), dict(together("words"))
@@ -119,6 +130,8 @@ def leukaemia_cards() -> LeukaemiaCards:
         for parameter in () if action is None else action.numbers:
             numbers[f"{parameter.name}.{card.name}"] = named(parameter, card.name)
         words |= {f"{k}.{card.name}": text for k, text in (action.words if action else ())}
+    # those of a variant stand before those of drugs, too
+    numbers |= {name: number for card in last for name, number in card.parameters.items()}
     return LeukaemiaCards(
         parameters=MappingProxyType(numbers),
         drugs=tuple(c.name for c in drugs if c.leukaemia and c.leukaemia.numbers),

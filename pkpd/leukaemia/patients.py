@@ -274,7 +274,10 @@ def _parameters(
     p["rho"], p["rho_platelet"] = rho, rho * ratio
     p["reserve"] = spread("reserve", "reserve") if variant.reserve else same(0.0)
     transit = np.exp(of("mtt.sd") * normal["mtt"])
-    p["k_neutrophil"] = 4.0 / (of("mtt_neutrophil") * transit)
+    pools = variant.transit_stages + 1
+    p["k_neutrophil"] = pools / (of("mtt_neutrophil") * transit)
+    if variant.regrowth == "growth_factor":
+        p["rho_growth"] = same(of("rho_growth"))
     p["k_platelet"] = 3.0 / (of("mtt_platelet") * transit)
     for name in ("k_circulation", "gamma", "beta", "clearance_ratio", "gamma_platelet",
                  "tpo_saturation", "platelet_ageing", "platelet_fixed_loss", "committed_neutrophil",

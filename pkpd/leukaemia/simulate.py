@@ -16,7 +16,7 @@ from pkpd.leukaemia.drug_effects import DEPOT, GROWTH, PreparedRegimen, prepare_
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import Candidates, Patients, Who, values_of
 from pkpd.leukaemia.schedule import Arm
-from pkpd.marrow.actions import GrowthFactor, Intensity
+from pkpd.marrow.actions import Graft, GrowthFactor, Intensity
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import FULL, Variant
 from pkpd.model.individuals import individual_parameters
@@ -32,6 +32,7 @@ STEPS_PER_DAY = 6
 """Steps of 4 h; see ``docs/marrow_with_leukaemia.md`` for their error."""
 
 _HOURS = 24.0
+_GRAFT = "graft_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ class PreparedArm:
                 into = DEPOT if k in regimen.long_acting else ""
                 drugs.append(CourseDrug(name, into=into))
         marrow = LeukaemicMarrow(variant, injury=injury, pegfilgrastim=bool(regimen.long_acting))
-        further = (Intensity(), GrowthFactor())
+        further = (Intensity(), GrowthFactor(), *((Graft(_GRAFT),) if regimen.graft else ()))
         acting = [drug.action for drug in drugs if drug.action is not None]
         names = dict.fromkeys(
             name for part in (marrow, *acting, *further) for name in part.parameters
@@ -171,6 +172,11 @@ class PreparedArm:
             par |= level.parameters(
                 of, self._scores(which), normal_kill, patients["resistance"], variant
             )
+        if graft := self.regimen.graft:
+            score = self._scores(which)(f"seeding.{graft}")
+            seeding = of(f"seeding.{graft}") * np.exp(of(f"seeding.sd.{graft}", 0.0) * score)
+            (name,) = Graft(_GRAFT).parameters
+            par.setdefault(name, seeding)
         return par
 
     def _scores(self, which: NDArray[np.int64]) -> Callable[[str], Floats]:

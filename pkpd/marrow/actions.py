@@ -235,6 +235,27 @@ class GrowthFactor:
 
 
 @dataclass(frozen=True)
+class Graft:
+    """Cells given by vein that settle in the marrow and join its early cells.
+
+    A dose adds ``<prefix>seeding`` of a normal early pool for each of its units, in the time in
+    which it is given.
+    """
+
+    prefix: str
+    driver: Literal["rate"] = "rate"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """See `Action`."""
+        return (f"{self.prefix}seeding",)
+
+    def shares(self, driver: Any, p: Numbers) -> dict[str, Any]:
+        """See `Action`."""
+        return {"graft": p[f"{self.prefix}seeding"] * driver}
+
+
+@dataclass(frozen=True)
 class LineEffects:
     """A concentration slows the proliferation of lines (`pkpd.marrow.line_marrow`).
 

@@ -5,15 +5,18 @@ All pools of normal cells are scaled to 1 in health. The terms and where they co
     G   = (1 + g N0)/(1 + g N) (1 + (gx - 1) on)      G-CSF in balance (Quartino 2014); g = kANC/ke
     h   = ((a + 1)/(a + P/P0))^gamma_platelet         thrombopoietin in balance
     B   = 1/(1 + b L)                                 reversible block of differentiation
-    dS  = rho rest S (1 - S/K - c L) - (kill + injury) S + reserve max(1 - S/K - c L, 0)
+    dS  = rho rest S (1 - S/K - c L) - (kill + injury) S + reserve max(1 - S/K - c L, 0) + graft
     dC  = k S B G^gamma (1 - E) - (k G^beta + kill) C                 committed neutrophils
-    dTi = k G^beta (T(i-1) - Ti),  i = 1..3,  T0 = C                  maturation (Friberg 2002)
-    dN  = k_circ (G^beta T3 - N)
+    dTi = k G^beta (T(i-1) - Ti),  i = 1..n,  T0 = C                  maturation (Friberg 2002)
+    dN  = k_circ (G^beta Tn - N)
     dSm = as dS, with a rate of its own;  dM0, dM1, dM2 as the chain above, without G
     dP  = P0 loss(P0) M2 - loss(P) P,  loss(P) = ageing + fixed/(P + 5)    Hanson, Slichter 1985
     dL  = growth L (1 - L) - kill L                                   blasts (logistic; Jost 2020)
     dJ1 = injury dose - kJ J1,  dJi = kJ (J(i-1) - Ji),  injury = loss J5
     dX  = - k_X X,  and + increment on mornings with P + X below the trigger   transfused platelets
+
+The chain of maturation has n = 3 stages, or as many as the variant says. Where the variant lets
+growth factor drive regrowth, rho of S is rho G^a.
 
 The step of a cell is exponential. Blasts and early pools follow a logistic (Riccati) equation,
 which is solved exactly with what else they depend on held at its mean; every pool of the chains
@@ -25,14 +28,22 @@ cells may have any length.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
+from pkpd.marrow.pools import (
+    falling_root,
+    fed,
+    logistic,
+    mean_decay,
+    passed,
+    riccati,
+    staged,
+)
 from pkpd.marrow.protocol import Numbers
 from pkpd.marrow.variants import FULL, Variant
 
@@ -45,93 +56,10 @@ ROOM_FOR_HAZARD, MOST_HAZARD = 0.3, 2.0
 PEG_HALF = 0.1
 """Doses of pegfilgrastim in the body at which it is half on."""
 
-_SMALL = 1e-3
-_NO_LENGTH = 1e-9
-_NO_RATE = 1e-30  # keeps the square root differentiable where all rates vanish
+_FEW_STAGES = 3
+"""Stages of a chain whose pools are each fed by the mean of the one before, within 0.01 at 4 h."""
 _INJURIES = tuple(f"injury_{i}" for i in range(1, 6))
-_CHAIN = ("committed", "transit_1", "transit_2", "transit_3")
 _PLATELET_CHAIN = ("megakaryocyte_0", "megakaryocyte_1", "megakaryocyte_2")
-
-
-def mean_decay(x: Any, e: Any) -> Any:
-    """``(1 - exp(-x)) / x``, the mean of a decay over a cell, with ``e = exp(-x)``."""
-    near = jnp.abs(x) < _SMALL
-    return jnp.where(near, _short_decay(x), (1.0 - e) / jnp.where(near, 1.0, x))
-
-
-def _short_decay(x: Any) -> Any:
-    return 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0)))
-
-
-def fed(pool: Any, inflow: Any, x: Any) -> tuple[Any, Any]:
-    """Pool after a cell of constant inflow (per cell) and loss ``x``, and its mean content.
-
-    The mean follows from the balance of mass: what came in and is not there has left, at ``x``.
-    """
-    e = jnp.exp(-x)
-    near = x < _SMALL
-    per = 1.0 / jnp.where(near, 1.0, x)
-    after = pool * e + inflow * jnp.where(near, _short_decay(x), (1.0 - e) * per)
-    mean = (pool - after + inflow) * per
-    # without loss the mean of a straight line
-    return after, jnp.where(near, 0.5 * (pool + after), mean)
-
-
-def passed(pool: Any, before: Any, x: Any, e: Any) -> tuple[Any, Any]:
-    """Pool of a chain after a cell and its mean content, given the mean of the pool before it.
-
-    Both have the rate ``x`` per cell, with ``e = exp(-x)``.
-    """
-    after = pool * e + (1.0 - e) * before
-    near = x < _SMALL
-    # one division for all pools of the chain
-    mean = before + (pool - after) * (1.0 / jnp.where(near, 1.0, x))
-    return after, jnp.where(near, 0.5 * (pool + after), mean)
-
-
-def riccati(pool: Any, a: Any, b: Any, c: Any, h: Any) -> tuple[Any, Any]:
-    """Pool after ``h`` of ``dy = a + b y - c y^2`` with ``a, c >= 0``, and its mean content.
-
-    With ``y = w'/(c w)`` the equation is linear in ``w``, so both are exact: the mean is
-    ``log(w(h)/w(0)) / (c h)``.
-    """
-    d = jnp.sqrt(b * b + 4.0 * a * c + _NO_RATE)
-    x = d * h
-    e = jnp.exp(-x)
-    # d coth(x / 2) = (1 + e) / width
-    width = h * mean_decay(x, e)
-    grown = 1.0 + e + (2.0 * c * pool - b) * width
-    after = pool + 2.0 * (a + (b - c * pool) * pool) * width / grown
-    after = jnp.maximum(after, 0.0)
-    per_cell = c * h
-    near = per_cell < _NO_LENGTH
-    mean = (0.5 * (b * h + x) + jnp.log(0.5 * grown)) / jnp.where(near, 1.0, per_cell)
-    return after, jnp.where(near, 0.5 * (pool + after), jnp.maximum(mean, 0.0))
-
-
-def logistic(pool: Any, b: Any, c: Any, h: Any) -> tuple[Any, Any]:
-    """`riccati` without inflow, without loss of digits however strong the kill."""
-    x = b * h
-    e = jnp.exp(x)
-    mean = pool * mean_decay(-x, e)
-    crowded = c * h * mean
-    near = crowded < 3e-3
-    z = jnp.where(near, 1.0, crowded)
-    small = 1.0 - crowded * (0.5 - crowded * (1 / 3 - crowded * (0.25 - crowded * 0.2)))
-    return pool * e / (1.0 + crowded), mean * jnp.where(near, small, jnp.log(1.0 + z) / z)
-
-
-def _root(gap: Callable[[Any], tuple[Any, Any]], start: Any) -> Any:
-    """Root in logarithms of a falling function of known slope, as a number.
-
-    Its derivative is that of the last step, which is the derivative of the root.
-    """
-    u = start
-    for _ in range(13):
-        value, slope = gap(u)
-        u = lax.stop_gradient(u - jnp.clip(value / slope, -2.0, 2.0))
-    value, slope = gap(u)
-    return jnp.exp(u - value / lax.stop_gradient(slope))
 
 
 @dataclass(frozen=True)
@@ -152,7 +80,8 @@ class LeukaemicMarrow:
     Inputs of a cell, rates per day: ``loss_*``, the loss of early, early platelet, committed and
     committed platelet cells by drugs; ``kill_blasts``; ``rest_*`` and ``excess_*``, what a drug
     leaves of the step into the chains and what it takes beyond; ``growth_factor``, filgrastim on
-    (0 to 1); ``injury``, intensity of late injury.
+    (0 to 1); ``injury``, intensity of late injury; ``graft``, early cells given, shares of a normal
+    pool.
     """
 
     variant: Variant = FULL
@@ -161,7 +90,7 @@ class LeukaemicMarrow:
     care: bool = True
 
     name = "leukaemia"
-    parameters = (
+    _parameters = (
         "rho", "rho_platelet", "capacity", "capacity_platelet", "crowding", "block", "reserve",
         "k_neutrophil", "k_circulation", "neutrophils_normal", "gamma", "beta", "clearance_ratio",
         "k_platelet", "platelets_normal", "gamma_platelet", "tpo_saturation",
@@ -176,20 +105,36 @@ class LeukaemicMarrow:
         "platelet_ageing", "platelet_fixed_loss", "self_renewal", "injury_loss", "growth",
         "blood_per_blast", "leukaemic_neutrophils", "other_cells", "peg_loss_own",
         "peg_loss_neutrophil", "transfused_loss", "hazard_base", "hazard_neutropenia",
-        "hazard_blasts",
+        "hazard_blasts", "rho_growth",
     })  # fmt: skip
     inputs = (
         "loss_early", "loss_early_platelet", "loss_committed", "loss_committed_platelet",
         "kill_blasts", "rest_early", "rest_neutrophil", "rest_platelet", "excess_neutrophil",
-        "excess_platelet", "growth_factor", "injury",
+        "excess_platelet", "growth_factor", "injury", "graft",
     )  # fmt: skip
     first_moments = ()
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Parameters of one patient that the methods read."""
+        return (*self._parameters, "rho_growth") if self._driven else self._parameters
+
+    @property
+    def _driven(self) -> bool:
+        """Whether growth factor drives the regrowth of early cells."""
+        return self.variant.regrowth == "growth_factor"
+
+    @property
+    def _chain(self) -> tuple[str, ...]:
+        """Committed cells and the stages of their maturation."""
+        stages = range(1, self.variant.transit_stages + 1)
+        return ("committed", *(f"transit_{i}" for i in stages))
 
     @property
     def states(self) -> tuple[str, ...]:
         """Names of the states."""
         return (
-            *("stem", "stem_platelet", *_CHAIN, "neutrophils", *_PLATELET_CHAIN, "platelets"),
+            *("stem", "stem_platelet", *self._chain, "neutrophils", *_PLATELET_CHAIN, "platelets"),
             "blasts",
             *(("transfused", "hazard") if self.care else ()),
             *(("pegfilgrastim",) if self.pegfilgrastim else ()),
@@ -228,6 +173,12 @@ class LeukaemicMarrow:
             return g_in, jnp.ones_like(g_in)
         return g_in, jnp.exp(p["beta"] * log_level)
 
+    def _regrowth(self, p: Numbers, neutrophils: Any, on: Any) -> Any:
+        """Regrowth rate of early neutrophil cells in room of their own, at relative neutrophils."""
+        if not self._driven:
+            return p["rho"]
+        return p["rho"] * jnp.exp(p["rho_growth"] * self._log_level(p, neutrophils, on))
+
     @staticmethod
     def platelet_loss(p: Numbers, platelets: Any) -> Any:
         """Loss rate of own platelets per day at relative platelets."""
@@ -259,7 +210,7 @@ class LeukaemicMarrow:
         zero = jnp.zeros_like(stem * block)
         known = {
             **dict.fromkeys(self.states, zero),
-            **dict.fromkeys(_CHAIN, transit + zero),
+            **dict.fromkeys(self._chain, transit + zero),
             **dict.fromkeys(_PLATELET_CHAIN, made + zero),
             "stem": stem + zero,
             "stem_platelet": stem_platelet + zero,
@@ -298,7 +249,7 @@ class LeukaemicMarrow:
             made = made_p - gamma * jnp.log(a + x)
             return made - jnp.log(loss) - u, -1.0 - steep - gamma * x / (a + x)
 
-        return _root(neutrophils, made_n), _root(platelets, jnp.log(stem_platelet))
+        return falling_root(neutrophils, made_n), falling_root(platelets, jnp.log(stem_platelet))
 
     def derivative(self, y: Numbers, p: Numbers, u: Numbers) -> dict[str, Any]:
         """Time derivative per day of every state."""
@@ -313,9 +264,8 @@ class LeukaemicMarrow:
         def early(pool: Any, rho: Any, capacity: Any, loss: Any) -> Any:
             free = room - pool / capacity
             rho = rho * u["rest_early"]
-            return (
-                rho * pool * free - (loss + injured) * pool + p["reserve"] * jnp.maximum(free, 0.0)
-            )
+            gained = p["reserve"] * jnp.maximum(free, 0.0) + u["graft"]
+            return rho * pool * free - (loss + injured) * pool + gained
 
         k, km, kc = p["k_neutrophil"], p["k_platelet"], p["k_circulation"]
         kept = self.variant.effect_above_one == "kept"
@@ -326,6 +276,8 @@ class LeukaemicMarrow:
         excess_p = u["excess_platelet"] * (tpo if kept else 1.0)
         zero = 0.0 * blasts
         out = dict.fromkeys(self.states, zero)
+        for before, name in pairwise(self._chain):
+            out[name] = k * g_out * (y[before] - y[name])
         if self.injury:
             rate, before = p["injury_rate"], u["injury"] / p["injury_rate"]
             for name in _INJURIES:
@@ -342,7 +294,12 @@ class LeukaemicMarrow:
                 + p["hazard_blasts"] * jnp.minimum(blasts / ROOM_FOR_HAZARD, MOST_HAZARD)
             )
         return out | {
-            "stem": early(y["stem"], p["rho"], p["capacity"], u["loss_early"]),
+            "stem": early(
+                y["stem"],
+                self._regrowth(p, y["neutrophils"], on),
+                p["capacity"],
+                u["loss_early"],
+            ),
             "stem_platelet": early(
                 y["stem_platelet"],
                 p["rho_platelet"],
@@ -351,10 +308,7 @@ class LeukaemicMarrow:
             ),
             "committed": k * source * block * g_in * u["rest_neutrophil"]
             - (k * g_out + u["loss_committed"] + k * excess_n) * y["committed"],
-            "transit_1": k * g_out * (y["committed"] - y["transit_1"]),
-            "transit_2": k * g_out * (y["transit_1"] - y["transit_2"]),
-            "transit_3": k * g_out * (y["transit_2"] - y["transit_3"]),
-            "neutrophils": kc * (g_out * y["transit_3"] - y["neutrophils"]),
+            "neutrophils": kc * (g_out * y[self._chain[-1]] - y["neutrophils"]),
             "megakaryocyte_0": km * y["stem_platelet"] * block * tpo * u["rest_platelet"]
             - (km + u["loss_committed_platelet"] + km * excess_p) * y["megakaryocyte_0"],
             "megakaryocyte_1": km * (y["megakaryocyte_0"] - y["megakaryocyte_1"]),
@@ -382,29 +336,32 @@ class LeukaemicMarrow:
                 inflow = x * mean
                 injured = p["injury_loss"] * mean
 
-        # early pools
-        def early(pool: Any, rho: Any, capacity: Any, loss: Any) -> tuple[Any, Any]:
-            per, rho = 1.0 / capacity, rho * u["rest_early"]
-            reserve = jnp.where(room > pool * per, p["reserve"], 0.0)
-            b = rho * room - loss - injured - reserve * per
-            return riccati(pool, reserve * room, b, rho * per, h)
-
-        out["stem"], stem = early(y["stem"], p["rho"], p["capacity"], u["loss_early"])
-        out["stem_platelet"], stem_p = early(
-            y["stem_platelet"], p["rho_platelet"], p["capacity_platelet"], u["loss_early_platelet"]
-        )
-
         # feedback at counts predicted for the middle of the cell
         on = self._on(y, u)
         n, k, kc = y["neutrophils"], p["k_neutrophil"], p["k_circulation"]
         decay = jnp.exp(-0.5 * kc * h)
         g_start = self.growth_factor(p, n, on)[1]
-        n_mid = n * decay + (1.0 - decay) * g_start * y["transit_3"]
+        n_mid = n * decay + (1.0 - decay) * g_start * y[self._chain[-1]]
         if self.pegfilgrastim:
             loss = p["peg_loss_own"] + p["peg_loss_neutrophil"] * n_mid
             half = jnp.exp(-0.5 * loss * h)
             out["pegfilgrastim"] = y["pegfilgrastim"] * half * half
             on = self._on({"pegfilgrastim": y["pegfilgrastim"] * half}, u)
+
+        # early pools
+        def early(pool: Any, rho: Any, capacity: Any, loss: Any) -> tuple[Any, Any]:
+            per, rho = 1.0 / capacity, rho * u["rest_early"]
+            reserve = jnp.where(room > pool * per, p["reserve"], 0.0)
+            b = rho * room - loss - injured - reserve * per
+            return riccati(pool, reserve * room + u["graft"], b, rho * per, h)
+
+        out["stem"], stem = early(
+            y["stem"], self._regrowth(p, n_mid, on), p["capacity"], u["loss_early"]
+        )
+        out["stem_platelet"], stem_p = early(
+            y["stem_platelet"], p["rho_platelet"], p["capacity_platelet"], u["loss_early_platelet"]
+        )
+
         g_in, g_out = self.growth_factor(p, n_mid, on)
         plt = y["platelets"]
         at_normal = self.platelet_loss(p, 1.0)
@@ -428,8 +385,13 @@ class LeukaemicMarrow:
             out["committed"], mean = fed(y["committed"], (1.0 - mix) * made * stem * h, x)
         x = k * g_out * h
         e = jnp.exp(-x)
-        for name in _CHAIN[1:]:
-            out[name], mean = passed(y[name], mean, x, e)
+        stages = self._chain[1:]
+        if len(stages) > _FEW_STAGES:
+            after, mean = staged([y[name] for name in stages], mean, x)
+            out |= zip(stages, after, strict=True)
+        else:
+            for name in stages:
+                out[name], mean = passed(y[name], mean, x, e)
         decay = decay * decay
         out["neutrophils"] = n * decay + (1.0 - decay) * g_out * mean
 
@@ -468,7 +430,8 @@ class LeukaemicMarrow:
         """Return counts in 10^9/L; marrow blasts in percent; cellularity relative to health."""
         leukaemic = p["blood_per_blast"] * y["blasts"] ** 2  # a full marrow lets more of them go
         own = y["neutrophils"] * p["neutrophils_normal"]
-        normal = 0.25 * (y["committed"] + y["transit_1"] + y["transit_2"] + y["transit_3"])
+        chain = [y[name] for name in self._chain]
+        normal = sum(chain[1:], start=chain[0]) * (1.0 / len(chain))
         cells = normal + p["other_cells"]
         platelets = y["platelets"] * p["platelets_normal"]
         seen = {

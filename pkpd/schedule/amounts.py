@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 
 from pkpd.errors import PkpdError, UnitError, sentence
 
-DOSE_UNITS = ("mg", "mg/m^2", "mg/kg")
+CELLS = "10^6/kg"
+"""Unit of a graft: millions of cells for each kilogram of body weight."""
+DOSE_UNITS = ("mg", "mg/m^2", "mg/kg", CELLS)
 
 LAST_DAY = 3660  # ten years: a longer protocol is a misprint
 
@@ -24,7 +26,8 @@ _HOURS = {
     **dict.fromkeys(("min", "mins", "minute", "minutes"), 1.0 / 60.0),
     **dict.fromkeys(("d", "day", "days"), 24.0),
 }
-_PLAIN_UNITS = ("mg", "g", "ug", "mg/m^2", "g/m^2", "mg/kg", "ug/kg")
+_PLAIN_UNITS = ("mg", "g", "ug", "mg/m^2", "g/m^2", "mg/kg", "ug/kg", "cells/kg")
+_CELLS = {"cells/kg": 1e-6, CELLS: 1.0}
 
 
 def parse_amount(text: str) -> tuple[float, str]:
@@ -40,7 +43,7 @@ def parse_amount(text: str) -> tuple[float, str]:
     amount : float
         In the returned unit, positive and finite.
     unit : str
-        ``"mg"``, ``"mg/m^2"`` or ``"mg/kg"``.
+        ``"mg"``, ``"mg/m^2"``, ``"mg/kg"``, or ``"10^6/kg"`` for cells.
 
     Raises
     ------
@@ -52,6 +55,8 @@ def parse_amount(text: str) -> tuple[float, str]:
     --------
     >>> parse_amount("1 g/m2")
     (1000.0, 'mg/m^2')
+    >>> parse_amount("5e6 cells/kg")
+    (5.0, '10^6/kg')
     """
     number, unit = _split(text, "dose", '"5 mg/m^2"')
     plain = unit.replace(" ", "").replace("**", "^").replace("sqm", "m^2")
@@ -64,8 +69,9 @@ def parse_amount(text: str) -> tuple[float, str]:
                 remedy="write the amount of one dose; the days say when it is given",
             )
         )
+    cells = plain.casefold() in _CELLS
     known = mass.casefold() in _MASS and size in _SIZE and bool(slash) == bool(size)
-    if not known or mass == "G":
+    if not (known or cells) or mass == "G":
         raise _unknown_unit(text, "dose", unit, _PLAIN_UNITS)
     if math.isnan(number) or math.isinf(number) or number <= 0.0:
         raise UnitError(
@@ -76,6 +82,8 @@ def parse_amount(text: str) -> tuple[float, str]:
                 remedy="leave a drug out by leaving out its dose",
             )
         )
+    if cells:
+        return number * _CELLS[plain.casefold()], CELLS
     factor = _MASS[mass.casefold()]
     # divide for micrograms: 100 ug is then exactly 0.1 mg
     amount = number / 1000.0 if factor < 1.0 else number * factor

@@ -364,4 +364,4 @@ def test_a_card_that_says_nothing_is_refused(mine):
     file.write_text(file.read_text().split("[leukaemia]")[0])
     with pytest.raises(CardError, match="add pk and effect, or a table"):
         load_drug_card(str(file))
-    assert len(set(ACTIONS)) == 6
+    assert len(set(ACTIONS)) == 7

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from pkpd.leukaemia.patients import values_of
-from pkpd.marrow.actions import GrowthFactor, Intensity, combined
+from pkpd.marrow.actions import combined
 from pkpd.schedule import individual_dose_mg
 
 # logarithms of counts err by 1e-5, as solutions at 1e-10 by DOP853 say; they are compared at 2.5e-3
@@ -55,7 +55,7 @@ def reference_course(prepared, theta, parameters, variant, i, injury):
     marrow = anatomy.marrow
     p = {name: jnp.asarray(float(parameters[name][i])) for name in anatomy.parameters}
     levels = list(regimen.levels)
-    actions = [level.acts(variant) for level in levels] + [Intensity(), GrowthFactor()]
+    actions = [*(level.acts(variant) for level in levels), *anatomy.further]
     names = marrow.states
     of = {}
     for level in levels:
@@ -70,7 +70,7 @@ def reference_course(prepared, theta, parameters, variant, i, injury):
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
 
     @jax.jit
-    def slopes(state, rates, chemo, on, kinetic):
+    def slopes(state, rates, chemo, on, graft, kinetic):
         y = dict(zip(names, state[: len(names)], strict=True))
         change, drivers = [], []
         for k, level in enumerate(levels):
@@ -78,7 +78,8 @@ def reference_course(prepared, theta, parameters, variant, i, injury):
             slope, seen = amounts(level.pk, kinetic[k], own, rates[k])
             change.append(slope * 24.0)
             drivers.append([seen] * 4)
-        u = combined(marrow, actions, [*drivers, list(chemo), on], p)
+        further = [list(chemo), on, graft][: len(anatomy.further)]
+        u = combined(marrow, actions, [*drivers, *further], p)
         found = marrow.derivative(y, p, u)
         own = jnp.stack([jnp.asarray(found[name], jnp.float64) for name in names])
         return jnp.concatenate([own, *change])
@@ -95,12 +96,13 @@ def reference_course(prepared, theta, parameters, variant, i, injury):
         if seen["platelets_with_transfused"] < prepared.arm.schedule.transfuse_below:
             state[names.index("transfused")] += float(parameters["increment"][i])
         here = _today(made, rules, day)
-        chemo, on, peg = np.zeros(6), 0.0, 0.0
+        chemo, on, peg, graft = np.zeros(6), 0.0, 0.0, 0.0
         events = []
         if here is not None:
             course, cycle_day = here
             chemo = rules.rates[course, cycle_day, :, :6].sum(axis=0)
             on = min(rules.rates[course, cycle_day, :, 6].sum(), 1.0)
+            graft = rules.rates[course, cycle_day, :, 7:].sum()
             for s, slot in enumerate(regimen.slots):
                 amount = rules.amount[course, cycle_day, s]
                 if slot.drug_index in regimen.long_acting:
@@ -132,8 +134,9 @@ def reference_course(prepared, theta, parameters, variant, i, injury):
                         state[len(names) + starts[k]] += mg
                 elif slot.hour <= left < slot.hour + slot.duration_h - 1e-9:
                     rates[k] += mg / slot.duration_h
+            u = (chemo, on, graft)
             state = solve_ivp(
-                lambda t, x, r=rates, c=chemo, o=on, q=kinetic: np.asarray(slopes(x, r, c, o, q)),
+                lambda t, x, r=rates, u=u, q=kinetic: np.asarray(slopes(x, r, *u, q)),
                 (left / 24.0, right / 24.0), state, method="LSODA", rtol=RTOL, atol=ATOL,
             ).y[:, -1]  # fmt: skip
     return {k: np.array([m[k] for m in mornings]) for k in mornings[0]}

@@ -10,7 +10,7 @@ from leukaemia_cases import M2, SEVEN_THREE, arm, regimen, run
 from reference import reference_course
 
 from pkpd.cards.drug_cards import load_drug_card
-from pkpd.leukaemia.parameters import default_theta
+from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
 from pkpd.leukaemia.patients import Candidates, who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.leukaemia.simulate import prepare_arm, simulate
@@ -45,11 +45,13 @@ CLOFARABINE = (("clofarabine", 30, M2, "1-5"), ("filgrastim", 0.3, "mg", "10-20"
         pytest.param(SEVEN_THREE, "aml", "study", marks=pytest.mark.slow),
         (CLOFARABINE, "aml_unfit", "feedback_by_count"),
         ((("clofarabine", 4, M2, "1-5", "oral"),), "lymphoma", "full"),
+        (CLOFARABINE, "aml", "ten_stages_driven"),
+        pytest.param(SEVEN_THREE, "aml", "ten_stages", marks=pytest.mark.slow),
     ],
 )
-def test_counts_agree_with_the_reference(theta, doses, disease, name):
-    """Steps of 4 h: |d ln| within 0.01 everywhere; the error falls with the square of the step."""
-    variant = VARIANTS[name]
+def test_counts_agree_with_the_reference(doses, disease, name):
+    """Steps of 4 h: |d ln| within 0.01 everywhere (ten stages: 0.02), falling with their square."""
+    variant, theta = VARIANTS[name], leukaemia_cards(name).theta
     plan = arm(*doses, disease=disease)
     source = who(plan, 40, 1)
     prepared = prepare_arm(plan, source.sample)
@@ -68,7 +70,8 @@ def test_counts_agree_with_the_reference(theta, doses, disease, name):
                 course.cumulative_hazard[lane], expected["cumulative_hazard"], rtol=0.02, atol=1e-6
             )
     coarse, fine = np.array(error[6]), np.array(error[24])
-    assert coarse.max() < 0.01
+    # behind ten stages a front falls more steeply; the largest error is at counts near 0.02
+    assert coarse.max() < (0.01 if variant.transit_stages == 3 else 0.02)
     assert np.quantile(coarse, 0.9) < 0.003
     assert fine.max() < 0.0025  # most under lenalidomide, whose kill follows the hours of a day
 

@@ -11,7 +11,7 @@ from marrow_reference import marrow_course
 from reference import reference_course
 from scipy.integrate import solve_ivp
 
-from pkpd.leukaemia.parameters import with_changes
+from pkpd.leukaemia.parameters import leukaemia_cards, with_changes
 from pkpd.leukaemia.patients import who
 from pkpd.leukaemia.simulate import prepare_arm, simulate
 from pkpd.marrow.friberg import Friberg
@@ -25,9 +25,13 @@ def healthy(horizon, *doses, n=32, theta, **changes):
     return run(arm(*doses, disease="solid", horizon=horizon), theta, n, changes=none)
 
 
-@pytest.mark.parametrize("name", ["full", "study", "feedback_by_count", "constant_platelet_loss"])
-def test_no_drug_and_no_blasts_is_a_steady_state(theta, name):
+@pytest.mark.parametrize(
+    "name",
+    ["full", "study", "feedback_by_count", "constant_platelet_loss", "ten_stages_driven"],
+)
+def test_no_drug_and_no_blasts_is_a_steady_state(name):
     variant = VARIANTS[name]
+    theta = leukaemia_cards(name).theta
     _, p = run(arm(disease="lymphoma", horizon=1), theta, 16, variant)
     p["blasts_start"] = np.zeros(16)
     marrow = LeukaemicMarrow(variant)
@@ -44,6 +48,32 @@ def test_a_healthy_marrow_stays_for_a_year(theta):
         drift = np.abs(np.log(counts / counts[:, :1]))
         assert drift.max() < 1e-8  # steps keep a balance; what remains is rounding
     assert (courses.marrow_blasts == 0.0).all()
+
+
+@pytest.mark.parametrize(("stages", "driven"), [(1, False), (3, False), (10, False), (10, True)])
+def test_counts_rise_as_the_early_pool_behind_the_delay_of_the_stages(theta, stages, driven):
+    """Closed form: behind a pool that grows by r a day, n + 1 stages of rate k and a blood of rate
+    kc hold it times (k / (k + r))^(n + 1) kc / (kc + r), where feedback is off."""
+    regrowth = "growth_factor" if driven else "own"
+    variant = Variant(transit_stages=stages, regrowth=regrowth, block=False)
+    marrow = LeukaemicMarrow(variant, injury=False, pegfilgrastim=False, care=False)
+    _, p = run(arm(disease="solid", horizon=1), {**theta, "rho_growth": 0.2}, 1, variant)
+    empty = {"gamma": 0.0, "beta": 0.0, "reserve": 0.0, "blasts_start": 0.0, "capacity": 1.0}
+    p = {**one(p, 0), **empty}
+    y = {**marrow.start(p), "stem": 1e-9, **dict.fromkeys(marrow.states[2 : stages + 4], 0.0)}
+    step = jax.jit(lambda y: marrow.step(y, p, marrow.rest(), 1.0 / 24.0))
+    counts, pools = [], []
+    for hour in range(24 * 30):
+        y = step(y)
+        if hour % 24 == 23:
+            counts.append(float(y["neutrophils"]))
+            pools.append(float(y["stem"]))
+    g = p["clearance_ratio"] * p["neutrophils_normal"]
+    rho = p["rho"] * ((1.0 + g) ** p["rho_growth"] if driven else 1.0)
+    assert np.log(pools[-1] / pools[-6]) / 5.0 == pytest.approx(rho, rel=1e-3)
+    k, kc = p["k_neutrophil"], p["k_circulation"]
+    share = (k / (k + rho)) ** (stages + 1) * kc / (kc + rho)
+    assert counts[-1] / pools[-1] == pytest.approx(share, rel=5e-3)
 
 
 def test_the_friberg_variant_is_fribergs_model(theta):

@@ -279,3 +279,21 @@ def test_bad_schedules_are_refused():
         ArmSchedule(None, 0)
     with pytest.raises(PkpdError, match="lineages"):
         Variant(lineages="none")
+
+
+def test_a_variant_with_other_equations_of_recovery_has_numbers_of_its_own():
+    usual = leukaemia_cards()
+    for name in ("ten_stages", "ten_stages_driven"):
+        cards = leukaemia_cards(name)
+        assert cards.theta["rho"] != usual.theta["rho"]
+        assert cards.theta["max_stem.clofarabine"] != usual.theta["max_stem.clofarabine"]
+        assert cards.theta["growth"] == usual.theta["growth"]
+        new = set(cards.parameters) - set(usual.parameters)
+        assert new == ({"rho_growth"} if name == "ten_stages_driven" else set())
+        for number, p in cards.parameters.items():
+            assert p.source
+            if p.interval:
+                assert p.interval[0] < p.value < p.interval[1] or p.value in p.interval, number
+        # learned in the same places, so that one table of evidence asks both
+        assert set(cards.learned) - new == set(usual.learned)
+    assert leukaemia_cards("no_reserve").theta == usual.theta

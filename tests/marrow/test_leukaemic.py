@@ -9,8 +9,10 @@ import pytest
 from leukaemic_cases import parameters
 from marrow_reference import marrow_course as reference
 from scipy.integrate import simpson
+from scipy.linalg import expm
 
-from pkpd.marrow.leukaemic import LeukaemicMarrow, fed, logistic, passed, riccati
+from pkpd.marrow.leukaemic import LeukaemicMarrow
+from pkpd.marrow.pools import fed, logistic, passed, riccati, staged
 from pkpd.marrow.protocol import Marrow
 from pkpd.marrow.variants import VARIANTS
 
@@ -210,3 +212,20 @@ def test_mechanisms_that_are_left_out_change_nothing_where_they_are_idle():
     assert set(b) == set(lean.states)
     for name in lean.states:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-13)
+
+
+@pytest.mark.parametrize("x", [1e-6, 0.03, 0.3, 1.5, 3.0])
+def test_a_chain_of_stages_is_the_solution_of_its_equations(x):
+    """Against the exponential of the matrix of ten stages under constant inflow."""
+    n, before = 10, 0.7
+    pools = np.random.default_rng(1).uniform(0.0, 1.0, n)
+    pools[4:7] = 0.0
+    after, mean = staged([jnp.asarray(v) for v in pools], before, jnp.asarray(x))
+    # of the pools, the inflow (1) and the integral of the last pool
+    matrix = np.zeros((n + 2, n + 2))
+    matrix[:n, :n] = np.diag(np.full(n, -x)) + np.diag(np.full(n - 1, x), -1)
+    matrix[0, n] = x * before
+    matrix[n + 1, n - 1] = 1.0
+    expected = expm(matrix) @ np.concatenate([pools, [1.0, 0.0]])
+    np.testing.assert_allclose(np.array(after), expected[:n], rtol=1e-12, atol=1e-15)
+    assert float(mean) == pytest.approx(expected[n + 1], rel=1e-11)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pkpd.errors import PkpdError, sentence
 from pkpd.evidence.likelihood.prior import Entry, HalfNormal, Pooled, Prior
-from pkpd.leukaemia.parameters import LeukaemiaCards, leukaemia_cards
+from pkpd.leukaemia.parameters import LANDED, LeukaemiaCards, leukaemia_cards
 from pkpd.units import Parameter
 
 FEVER = Parameter(
@@ -47,7 +47,7 @@ def _resistance(disease: str, known: LeukaemiaCards) -> Pooled:
     return Pooled(name, centre, "resistance.between", factor=ratio)
 
 
-def marrow_prior(learned: Iterable[str] | None = None) -> Prior:
+def marrow_prior(learned: Iterable[str] | None = None, variant: str = LANDED) -> Prior:
     """Prior of the parameters to learn: of the marrow, of studies and of arms.
 
     Parameters
@@ -56,6 +56,8 @@ def marrow_prior(learned: Iterable[str] | None = None) -> Prior:
         Names of parameters of the marrow model whose cards have limits; those whose cards say
         ``learned`` if not given. The pooled resistances of the diseases that have one of their own,
         the spreads between studies and arms, and the hazard of fever are always learned.
+    variant
+        Name of a variant of the marrow, which may have numbers of its own.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def marrow_prior(learned: Iterable[str] | None = None) -> Prior:
     >>> "rho" in marrow_prior().names
     True
     """
-    known = leukaemia_cards()
+    known = leukaemia_cards(variant)
     cards = known.parameters
     entries: list[Entry] = []
     for name in known.learned if learned is None else learned:

@@ -16,6 +16,7 @@ from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import Action
 from pkpd.marrow.protocol import Marrow
 from pkpd.schedule import Slot
+from pkpd.schedule.amounts import CELLS
 from pkpd.solve.bridge.lanes import WIDTH
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.chain import tape_size_of
@@ -31,7 +32,7 @@ Floats = NDArray[np.float64]
 
 _FEWEST_BLOCKS = 4  # of a thread: below this, starting it costs more than it saves
 _DAY = 24.0
-_PER = {"mg/m^2": PER_M2, "mg/kg": PER_KG, "mg": FIXED}
+_PER = {"mg/m^2": PER_M2, "mg/kg": PER_KG, CELLS: PER_KG, "mg": FIXED}
 
 
 @dataclass(frozen=True)
