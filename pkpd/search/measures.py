@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pkpd.cards.menus import MEASURES, Measure, dose_measure
 from pkpd.comparison.crossed import crossed
+from pkpd.comparison.delivery import not_on_time
 from pkpd.comparison.lanes import LaneEndpoints, can_be_judged, evaluable
 from pkpd.comparison.uncertainty import paired_difference, risk
 from pkpd.course.course import Course
@@ -125,6 +126,9 @@ def lanes_of(
         made["remission"] = values["remission_any_counts", ""]
     if course.cumulative_hazard is not None:
         made["death"] = np.isfinite(course.death_day).astype(float)
+    # the first start that counts can delay; none where nothing waits for counts
+    for late in list(not_on_time(found.values).values())[:1]:
+        made["late_start"] = late
     shares = {
         words: value
         for (name, _, words), value in found.values.items()

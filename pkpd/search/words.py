@@ -34,6 +34,7 @@ HEADS = {
     "nadir_platelets": "nadir PLT",
     "grade_4_neutrophils": "grade 4 ANC",
     "grade_4_platelets": "grade 4 PLT",
+    "late_start": "cycle late",
 }
 
 

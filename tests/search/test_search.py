@@ -133,6 +133,24 @@ def test_the_dose_given_is_what_was_planned_and_not_held(found):
     assert share[0] > share[1] > share[2]  # more is held of the higher doses
 
 
+def test_a_cycle_that_waits_for_counts_is_late_as_often_as_in_a_comparison(tmp_path):
+    gated = FILE.replace(
+        'modifications = ["counts"]',
+        "cycles = 2\nbetween = {{ neutrophils = 1.0, max_wait_days = 14 }}",
+    )
+    path, beside = tmp_path / "menu.toml", tmp_path / "trial.toml"
+    path.write_text(gated.format(kind='kind = "menu"', rows=ROWS))
+    beside.write_text(gated.format(kind="", rows=ROWS))
+    menu = replace(load_menu(path), limits=(Limit("late_start", at_most=0.99),), **SIZE)
+    searched = search_schedules(menu, marrow="friberg", repeat=False)
+    share = searched.dataset["figure"].sel(view=WITHOUT, measure="late_start")
+    compared = pkpd.compare(beside, marrow="friberg", **SIZE).table()
+    on_time = compared.query("endpoint == 'starts_on_time'").set_index("cohort")["estimate"]
+    assert 0.0 < float(share.sel(schedule="high")) < 1.0
+    for member in searched.members:
+        assert float(share.sel(schedule=member)) == pytest.approx(1.0 - on_time[member], abs=1e-6)
+
+
 def test_planned_amounts_are_counted_to_the_last_day():
     regimen = pkpd.on_off("lenalidomide", "10 mg", on=21, off=7, cycles=3)
     assert planned(regimen, 70).per_week == {"lenalidomide": pytest.approx(10 * (42 + 14) * 7 / 70)}
