@@ -42,13 +42,15 @@ fits: $(VENV)/run.stamp
 evidence: $(VENV)/run.stamp
 	$(BIN)/python fits/evidence/learn.py --out build/evidence $(ARGS)
 
-# Fits, evidence and documents compile as users do; elsewhere compiling is most of the time.
-# The longest come first, in this order, so that both workers end together.
-LONG := tests/docs tests/evidence tests/fitting
+# Fits compile as users do; elsewhere compiling is most of the time. Documents and evidence are two
+# streams of one length.
+LONG := tests/docs tests/evidence
+SLOW := $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=40
 slow: $(VENV)/dev.stamp
 	failed=0; \
-	PKPD_COMPILE=quickly $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=60 $(LONG:%=--ignore=%) $(ARGS) || failed=1; \
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=60 $(LONG) $(ARGS) || failed=1; \
+	PKPD_COMPILE=quickly $(SLOW) $(LONG:%=--ignore=%) --ignore=tests/fitting $(ARGS) || failed=1; \
+	PKPD_COMPILE=quickly $(SLOW) --no-loadscope-reorder $(LONG) $(ARGS) || failed=1; \
+	$(SLOW) --no-loadscope-reorder tests/fitting $(ARGS) || failed=1; \
 	exit $$failed
 
 lint: $(VENV)/dev.stamp

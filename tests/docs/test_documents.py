@@ -33,6 +33,11 @@ DOCUMENTS = sorted(
 COMMAND = re.compile(r"`(?:\.venv/bin/)?pkpd ([a-z][^`]*)`")
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 DOTTED = re.compile(r"pkpd(\.\w+)+$")
+FEW = {
+    "compare": {"--patients": "100", "--draws": "20"},
+    "search": {"--patients": "50", "--draws": "10"},
+}
+"""Sizes at which commands of documents run that name none: what is shown is that they run."""
 CHEAP = {"show", "cards", "check", "version"}
 
 
@@ -53,7 +58,8 @@ def run_commands(example):
     for line in example.parsed.replace("\\\n", " ").splitlines():
         program, *words = shlex.split(line, comments=True) or [""]
         if program == ".venv/bin/pkpd":
-            run(words)
+            sizes = [(o, n) for o, n in FEW.get(words[0], {}).items() if o not in words]
+            run([*words, *(word for size in sizes for word in size)])
         elif program == ".venv/bin/python":
             assert (ROOT / words[0]).is_file(), line
         elif program == "make":

@@ -213,7 +213,7 @@ def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(synthetic_tables, "load_posterior", lambda _: truth)
     monkeypatch.setattr(
-        synthetic_tables, "problem", lambda _: (parts["prior"], parts["likelihood"])
+        synthetic_tables, "problem", lambda *_: (parts["prior"], parts["likelihood"])
     )
     monkeypatch.setattr(synthetic_tables, "FEWEST", 2)
     kept = []

@@ -18,7 +18,7 @@ from pkpd.fitting.bayes.sample import SamplerSettings, sample
 from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
 from pkpd.fitting.model.likelihood import bind
 
-DRAWS = 12_000
+DRAWS = 4_000
 
 SCRIPT = """
 import sys
@@ -71,8 +71,8 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path):
     mean, covariance = conjugate.posterior(conjugate.data())
     for i, name in enumerate(("level", "slope")):
         drawn = idata.posterior[name].values
-        # an effective size of 2,000 is far less than these chains have
-        assert abs(drawn.mean() - mean[i]) < 4.5 * np.sqrt(covariance[i, i] / 2000)
+        # an effective size of 1,000 is far less than these chains have
+        assert abs(drawn.mean() - mean[i]) < 4.5 * np.sqrt(covariance[i, i] / 1000)
         assert drawn.std() == pytest.approx(np.sqrt(covariance[i, i]), rel=0.1)
     again = sampled(DRAWS, folder)  # finished: read, not sampled
     np.testing.assert_array_equal(again.posterior["level"], idata.posterior["level"])

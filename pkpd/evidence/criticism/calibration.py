@@ -12,11 +12,11 @@ al., Bayesian Anal 2023;20:461).
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 from pkpd.evidence.likelihood.cells import cells_of
 from pkpd.evidence.likelihood.density import Spread, TableDensity, logits_and_days
 from pkpd.evidence.likelihood.drawn_rows import RowDrawer
-from pkpd.evidence.likelihood.offsets import spread_at
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.likelihood.total import EvidenceLikelihood, Simulator
-from pkpd.evidence.sampling.chains import ChainSettings, sample
+from pkpd.evidence.sampling.chains import ChainSettings, programs, sample
 from pkpd.evidence.sampling.emulator import Emulator
 from pkpd.evidence.table.table import EvidenceRow
 
@@ -114,6 +113,21 @@ class _Together:
     def __init__(self, *densities: TableDensity) -> None:
         self.densities = densities
 
+    @property
+    def numbers(self) -> Any:
+        """Those of each table."""
+        return tuple(one.numbers for one in self.densities)
+
+    @property
+    def shape(self) -> bytes:
+        """Those of the tables, one after the other."""
+        return pickle.dumps([one.shape for one in self.densities])
+
+    def with_numbers(self, numbers: Any) -> _Together:
+        """Take numbers of tables of the same shapes."""
+        each = zip(self.densities, numbers, strict=True)
+        return _Together(*(one.with_numbers(own) for one, own in each))
+
     def marginal(self, logits: Any, days: Any, spread: Spread) -> Any:
         """Log likelihoods of the studies of all tables."""
         return jnp.concatenate([one.marginal(logits, days, spread) for one in self.densities])
@@ -158,16 +172,14 @@ def rank_of_table(
     own = TableDensity(cells_of(terms), without=missing)
     both = _Together(TableDensity(likelihood.cells), own)
     how = replace(settings, seed=settings.seed + index)
-    sampled = sample(prior, both, emulator, how, posterior)  # pyright: ignore[reportArgumentType]
+    sampled = sample(prior, both, emulator, how, posterior)
     flat = sampled.z.reshape(-1, prior.size)
     chosen = flat[np.linspace(0, len(flat) - 1, DRAWS).astype(int)]
 
-    @jax.jit
-    def told(z: Floats) -> Any:
-        return own.marginal(*emulator(z), spread_at(prior, z)).sum()
-
-    level = float(told(truth))
-    below = np.array([float(told(z)) < level for z in chosen]).sum()
+    told = np.asarray(
+        programs(prior, own, emulator).likelihood(own.numbers, np.vstack([truth, chosen]))
+    )
+    below = np.sum(told[1:] < told[0])
     sd = flat.std(axis=0)
     return TableRank(
         index,

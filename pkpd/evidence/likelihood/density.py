@@ -22,6 +22,8 @@ is learned; arms of a study share it, so that it leaves contrasts between arms a
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,12 +89,19 @@ class TableDensity:
         Of a table.
     without
         Studies whose rows do not count.
+
+    Attributes
+    ----------
+    numbers
+        What was observed, and which cells count: JAX may trace it (`with_numbers`), so that tables
+        that differ in nothing else share what is compiled.
     """
 
     def __init__(self, cells: Cells, without: Iterable[str] = ()) -> None:
         self.cells = cells
         out = frozenset(without)
-        self._counts = np.array([c.study not in out for c in cells.cells], dtype=np.float64)
+        counts = np.array([c.study not in out for c in cells.cells], dtype=np.float64)
+        observed: list[Any] = []
         self.groups = len(cells.groups)
         self.channel = np.array([CHANNELS.index(c) for _, c in cells.groups], dtype=np.int64)
         self._kinds: list[tuple[str, dict[str, Any]]] = []
@@ -108,20 +117,34 @@ class TableDensity:
                     {
                         "first": np.array([c.first for c in own]),
                         "second": np.array([c.second for c in own]),
-                        "numbers": np.array([c.numbers for c in own]).T[..., None],
                         "sign": np.array([c.sign for c in own])[:, None],
                         "doubt": np.array([float(c.doubtful) for c in own])[:, None],
                         "group": cells.group[places],
                     },
                 )
             )
+            observed.append(np.array([c.numbers for c in own]).T[..., None])
             order += places
+        self.numbers: Any = (counts, tuple(observed))
         self._back = np.argsort(order)
         self._options = len(cells.log_prior)
         self._families = len(cells.group_of)
         studies = dict.fromkeys(study for study, _ in cells.groups)
         self.studies = tuple(studies)
         self._study = np.array([self.studies.index(s) for s, _ in cells.groups])
+
+    def with_numbers(self, numbers: Any) -> TableDensity:
+        """Take `numbers` of a table with the same `shape`."""
+        other = copy.copy(self)
+        other.numbers = numbers
+        return other
+
+    @property
+    def shape(self) -> bytes:
+        """All of a table but its `numbers`: equal for tables that are computed alike."""
+        cells, rest = self.cells, (self._back, self.channel, self._study)
+        groups = (cells.option, cells.log_prior, cells.family_of, cells.group_of)
+        return pickle.dumps([self._kinds, *map(np.asarray, (*rest, *groups))])
 
     def cell_terms(self, logits: Any, days: Any, offsets: Any, spread: Spread) -> Any:
         """Log likelihood of each cell.
@@ -142,10 +165,12 @@ class TableDensity:
         [C, J]
         """
         parts = []
-        for kind, own in self._kinds:
+        counts, observed = self.numbers
+        for (kind, fixed), numbers in zip(self._kinds, observed, strict=True):
+            own = {**fixed, "numbers": numbers}
             b = offsets[own["group"]] * own["sign"]
             parts.append(_KINDS[kind](logits, days, b, own, spread))
-        return jnp.concatenate(parts)[self._back] * self._counts[:, None]
+        return jnp.concatenate(parts)[self._back] * counts[:, None]
 
     def groups_at(self, logits: Any, days: Any, offsets: Any, spread: Spread) -> Any:
         """Log likelihood ``[G, J]`` of each group at offsets ``[G, J]``, readings summed over."""

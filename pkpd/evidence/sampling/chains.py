@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from scipy.optimize import minimize
 
 import pkpd.float64  # noqa: F401
 from pkpd.errors import PkpdError, sentence
-from pkpd.evidence.likelihood.density import TableDensity
+from pkpd.evidence.likelihood.density import Spread
 from pkpd.evidence.likelihood.offsets import spread_at
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.sampling.emulator import Emulator
@@ -72,22 +73,90 @@ class Sampled:
     steps: float
 
 
-def log_posterior(
-    prior: Prior, density: TableDensity, emulator: Emulator, power: float = 1.0
-) -> Callable[[Any], Any]:
-    """Log density of scores of the parameters, ``[d]``, in JAX; a power of the likelihood."""
+class Density(Protocol):
+    """Log likelihood of a table: `pkpd.evidence.likelihood.density.TableDensity`, or several.
 
-    def log_density(z: Any) -> Any:
-        logits, days = emulator(z)
-        told = density.marginal(logits, days, spread_at(prior, z)).sum()
-        return power * told - 0.5 * (z @ z)
+    Tables of one ``shape`` that differ in their ``numbers`` share what is compiled.
+    """
 
-    return log_density
+    numbers: Any
+
+    @property
+    def shape(self) -> bytes:
+        """All but the numbers."""
+        ...
+
+    def with_numbers(self, numbers: Any) -> Density:
+        """Take other numbers."""
+        ...
+
+    def marginal(self, logits: Any, days: Any, spread: Spread) -> Any:
+        """Log likelihoods of the studies."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Keyed:
+    """An object that stands for all others of its key."""
+
+    key: Any
+    of: Any = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Log densities of scores of the parameters, compiled; ``numbers`` are those of a table.
+
+    Attributes
+    ----------
+    likelihood : (numbers, z[N, d]) -> [N]
+        Log likelihood of the table.
+    negative : (numbers, z) -> (value, gradient)
+        Minus the log posterior.
+    turned : (numbers, z, v) -> [d]
+        Second derivative of minus the log posterior in a direction.
+    moved : (numbers, centre, turn, y) -> (value, gradient)
+        Log posterior at ``centre + turn y``, and its gradient by y.
+    """
+
+    likelihood: Callable[..., Any]
+    negative: Callable[..., Any]
+    turned: Callable[..., Any]
+    moved: Callable[..., Any]
+
+
+def programs(prior: Prior, density: Density, emulator: Emulator, power: float = 1.0) -> Programs:
+    """Programs of a posterior, whose likelihood may have a power; kept for tables of one shape."""
+    keyed = (_Keyed(id(prior), prior), _Keyed(id(emulator), emulator))
+    return _programs(*keyed, _Keyed(density.shape, density), power)
+
+
+@lru_cache(maxsize=4)
+def _programs(prior: _Keyed, emulator: _Keyed, density: _Keyed, power: float) -> Programs:
+    def told(numbers: Any, z: Any) -> Any:
+        spread = spread_at(prior.of, z)
+        return density.of.with_numbers(numbers).marginal(*emulator.of(z), spread).sum()
+
+    def negative(numbers: Any, z: Any) -> Any:
+        return 0.5 * (z @ z) - power * told(numbers, z)
+
+    def turned(numbers: Any, z: Any, v: Any) -> Any:
+        return jax.jvp(lambda x: jax.grad(negative, 1)(numbers, x), (z,), (v,))[1]
+
+    def moved(numbers: Any, centre: Any, turn: Any, y: Any) -> Any:
+        return -negative(numbers, centre + turn @ y)
+
+    return Programs(
+        jax.jit(jax.vmap(told, (None, 0))),
+        jax.jit(jax.value_and_grad(negative, 1)),
+        jax.jit(turned),
+        jax.jit(jax.value_and_grad(moved, 3)),
+    )
 
 
 def sample(
     prior: Prior,
-    density: TableDensity,
+    density: Density,
     emulator: Emulator,
     settings: ChainSettings | None = None,
     start: Floats | None = None,
@@ -114,24 +183,20 @@ def sample(
 
     how = settings or ChainSettings()
     size = prior.size
-    function = log_posterior(prior, density, emulator, how.power)
-    scale = scale_of(function, size, start, how.seed)
-    turn = jnp.asarray(scale.turn)
-
-    @jax.jit
-    def both(y: Any) -> Any:
-        return jax.value_and_grad(lambda v: function(scale.centre + turn @ v))(y)
-
-    both(jnp.zeros(size))[0].block_until_ready()
+    compiled = programs(prior, density, emulator, how.power)
+    numbers = jax.device_put(density.numbers)
+    scale = scale_of(compiled, numbers, size, start, how.seed)
+    centre, turn = jnp.asarray(scale.centre), jnp.asarray(scale.turn)
+    compiled.moved(numbers, centre, turn, np.zeros(size))[0].block_until_ready()
 
     def at(y: Floats) -> tuple[float, Floats]:
-        value, gradient = both(y)
+        value, gradient = compiled.moved(numbers, centre, turn, y)
         return float(value), np.asarray(gradient, dtype=np.float64, order="C")
 
     def first(seed: int) -> Floats:
         return np.random.default_rng(int(seed) % 2**32).standard_normal(size)
 
-    compiled = from_pyfunc(
+    model = from_pyfunc(
         size,
         lambda: at,
         lambda *_: lambda y: {"x": scale.centre + scale.turn @ y},
@@ -144,7 +209,7 @@ def sample(
     )
     try:
         trace: Any = cast("Any", nutpie.sample)(
-            compiled,
+            model,
             draws=how.draws,
             tune=how.tune,
             chains=how.chains,
@@ -189,7 +254,7 @@ class Scale:
 
 
 def scale_of(
-    function: Callable[[Any], Any], size: int, start: Floats | None = None, seed: int = 1
+    compiled: Programs, numbers: Any, size: int, start: Floats | None = None, seed: int = 1
 ) -> Scale:
     """Scale of a log density from its mode and its curvature at a few points.
 
@@ -198,8 +263,8 @@ def scale_of(
 
     Parameters
     ----------
-    function
-        Log density, in JAX.
+    compiled, numbers
+        Its programs, and the numbers of its table.
     size
         Its dimensions n.
     start : float[K, n]
@@ -207,15 +272,13 @@ def scale_of(
     seed
         Of the points where there are no draws.
     """
-    negative = jax.jit(jax.value_and_grad(lambda x: -function(x)))
-    turned = jax.jit(lambda x, v: jax.jvp(jax.grad(lambda y: -function(y)), (x,), (v,))[1])
 
     def curvature(x: Floats) -> Floats:
         # one direction after the other: all at once takes a minute to compile
-        return np.stack([np.asarray(turned(x, v)) for v in np.eye(size)])
+        return np.stack([np.asarray(compiled.turned(numbers, x, v)) for v in np.eye(size)])
 
     def told(x: Floats) -> tuple[float, Floats]:
-        value, gradient = negative(x)
+        value, gradient = compiled.negative(numbers, x)
         return float(value), np.asarray(gradient)
 
     begin = np.zeros(size) if start is None else start.mean(axis=0)
