@@ -187,6 +187,7 @@ class Forecast:
                 "",
                 *facts_of(one, data),
                 *self._continued_lines(label),
+                f"How fast counts come back rests on the {self.forecaster.ensemble.words}.",
                 *(f"! {text}" for text in warnings(one)),
                 "",
             ]
