@@ -5,6 +5,9 @@ Each function takes a fit of `pkpd.fit` or what another function here made of it
     simulations = simulate_replicates(fit, 500)
     errors = prediction_errors(simulations)
     check = vpc(simulations, x="time_after_dose")
+
+Maximum-likelihood fits are compared by `compare_fits` and `runs`; `bootstrap` and
+`profile_likelihood` say how sure their estimates are.
 """
 
 from __future__ import annotations

@@ -178,6 +178,7 @@ def bootstrap(
 
     Examples
     --------
+    >>> from pkpd.checks import bootstrap
     >>> found = bootstrap(fit, 200, by="SEX", folder="samples")  # doctest: +SKIP
     >>> found.table()  # doctest: +SKIP
     """

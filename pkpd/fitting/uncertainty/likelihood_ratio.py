@@ -28,7 +28,11 @@ from pkpd.fitting.maximum.result import KIND, MaximumLikelihood
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
+_ABOUT = {"data": str, "subjects": int, "observations": int, "structure": list} | dict.fromkeys(
+    ("kinds", "held", "forms"), dict
+)
 _BELOW = 0.01  # a larger model cannot be worse; its search may have ended so much short
 
 
@@ -265,32 +269,34 @@ def runs(folder: str | Path) -> pd.DataFrame:
     >>> runs("fits")[["label", "parent", "difference", "p"]]  # doctest: +SKIP
     """
     check_arguments("runs", folder=(folder, PATH))
-    found = []
-    for path in sorted(Path(folder).glob("*.nc")):
-        saved = read_netcdf(path)
-        if saved.attrs.get("kind") != KIND:
-            continue
-        try:
-            record = json.loads(saved.attrs["record"])
-            about = json.loads(saved.attrs.get("about", "{}"))  # older files have none
-            minus, size = record["objective"] + record["constant"], len(record["names"])
-            run = _Run(path.name, about, record["method"], record["objective"], minus, size)
-            found.append((run, record, _parameters(record)))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            what, remedy = f"is no saved fit ({error})", "name what fit.save(...) wrote"
-            raise PkpdError(sentence(where=str(path), what=what, remedy=remedy)) from error
+    saved = {path: read_netcdf(path) for path in sorted(Path(folder).glob("*.nc"))}
+    found = [_read(path, one) for path, one in saved.items() if one.attrs.get("kind") == KIND]
     if not found:
         what, remedy = "holds no maximum-likelihood fit", 'write some with fit.save("run1.nc")'
         raise PkpdError(sentence(where=str(folder), what=what, remedy=remedy))
-    every = [run for run, _, _ in found]
+    every = [run for run, _ in found]
     rows = []
-    for run, record, parameters in found:
+    for run, rest in found:
         words = {"label": run.about.get("label", ""), "source": run.about.get("source", "")}
-        done = {name: record[name] for name in ("converged", "condition_number", "seconds")}
-        parent = _parent(run, every) if run.about else None
-        figures = _figures(run) | words | {"method": run.method}
-        rows.append(figures | _step(run, parent)[0] | done | parameters)
+        step, _ = _step(run, _parent(run, every) if run.about else None)
+        rows.append(_figures(run) | words | {"method": run.method} | step | rest)
     return _frame(rows, "file")
+
+
+def _read(path: Path, saved: xr.Dataset) -> tuple[_Run, dict[str, Any]]:
+    """Read what a file tells of its fit, and further columns of the table."""
+    try:
+        record, about = (json.loads(saved.attrs.get(name, "{}")) for name in ("record", "about"))
+        if not all(isinstance(about.get(name), kind) for name, kind in _ABOUT.items()):
+            about = {}  # an older file
+        objective, size = float(record["objective"]), len(record["names"])
+        minus = objective + float(record["constant"])
+        run = _Run(path.name, about, str(record["method"]), objective, minus, size)
+        done = {name: record[name] for name in ("converged", "condition_number", "seconds")}
+        return run, done | _parameters(record)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what, remedy = f"is no saved fit ({error})", "name what fit.save(...) wrote"
+        raise PkpdError(sentence(where=str(path), what=what, remedy=remedy)) from error
 
 
 def _parameters(record: Mapping[str, Any]) -> dict[str, float]:

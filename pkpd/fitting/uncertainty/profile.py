@@ -201,6 +201,7 @@ def profile_likelihood(
 
     Examples
     --------
+    >>> from pkpd.checks import profile_likelihood
     >>> profile_likelihood(fit, ["V_ASPHYXIA", "omega_CL"]).table  # doctest: +SKIP
     """
     check_arguments(
