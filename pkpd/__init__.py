@@ -5,7 +5,7 @@ Verbs, and the few nouns that a first script needs, are here. The rest is in pub
 ==================  =============================================================================
 `pkpd.schedule`     what a protocol prescribes: regimens, courses, gates, rules, dose modifications
 `pkpd.models`       building models: structures, parameters, residual errors, models from cards
-`pkpd.checks`       checking a fit: predictive checks, NPDE, leave-one-out, simulated calibration
+`pkpd.checks`       checking and comparing fits: predictive checks, NPDE, bootstrap, calibration
 `pkpd.plots`        figures of a fit
 `pkpd.pymc`         structures inside a ``pm.Model`` of one's own
 `pkpd.evidence`     learning from published outcomes, and predicting trials with what was learned

@@ -5,6 +5,9 @@ Each function takes a fit of `pkpd.fit` or what another function here made of it
     simulations = simulate_replicates(fit, 500)
     errors = prediction_errors(simulations)
     check = vpc(simulations, x="time_after_dose")
+
+Maximum-likelihood fits are compared by `compare_fits` and `runs`; `bootstrap` and
+`profile_likelihood` say how sure their estimates are.
 """
 
 from __future__ import annotations
@@ -19,26 +22,36 @@ from pkpd.fitting.checks.replicates import Simulations, draws_of, simulate_repli
 from pkpd.fitting.checks.residuals import Residuals, residuals
 from pkpd.fitting.checks.shrinkage import Shrinkage, shrinkage
 from pkpd.fitting.checks.vpc import VPC, vpc
+from pkpd.fitting.uncertainty.bootstrap import Bootstrap, bootstrap
+from pkpd.fitting.uncertainty.likelihood_ratio import FitComparison, compare_fits, runs
+from pkpd.fitting.uncertainty.profile import Profiles, profile_likelihood
 
 __all__ = [
     "VPC",
+    "Bootstrap",
     "Calibration",
     "Checks",
     "CountCheck",
+    "FitComparison",
     "LeaveOneOut",
     "PredictionErrors",
+    "Profiles",
     "Residuals",
     "SamplerDiagnostics",
     "Shrinkage",
     "Simulations",
+    "bootstrap",
     "calibrate",
+    "compare_fits",
     "compare_models",
     "count_checks",
     "draws_of",
     "leave_one_out",
     "load_calibration",
     "prediction_errors",
+    "profile_likelihood",
     "residuals",
+    "runs",
     "sampler_diagnostics",
     "shrinkage",
     "simulate_replicates",

@@ -11,7 +11,21 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 import pkpd
-from pkpd.checks import VPC, Calibration, Checks, LeaveOneOut, calibrate, leave_one_out, vpc
+from pkpd.checks import (
+    VPC,
+    Calibration,
+    Checks,
+    FitComparison,
+    LeaveOneOut,
+    Profiles,
+    bootstrap,
+    calibrate,
+    compare_fits,
+    leave_one_out,
+    profile_likelihood,
+    runs,
+    vpc,
+)
 from pkpd.data import Dataset
 from pkpd.evidence import EvidencePosterior, EvidenceTable, load_evidence, shipped_posterior
 from pkpd.models import PopulationModel, compartments, parameter, residual
@@ -45,6 +59,10 @@ def fitting(either: Literal["nuts", "focei"]) -> None:
     pkpd.fit(model, data, method="bayes")  # pyright: ignore[reportArgumentType, reportCallIssue]
     pkpd.fit(model, data, draw=10)  # pyright: ignore[reportCallIssue]
     assert_type(pkpd.load_fit("fit.nc", model, data), Fit | MaximumLikelihood)
+    assert_type(bootstrap(maximum, by="SEX").table(), pd.DataFrame)
+    assert_type(compare_fits(maximum, maximum), FitComparison)
+    assert_type(profile_likelihood(maximum, ["CL"]), Profiles)
+    assert_type(runs("folder"), pd.DataFrame)
     assert_type(pkpd.individual(maximum), IndividualEstimates)
     assert_type(pkpd.check(maximum), Checks)
     assert_type(vpc(posterior, x="time_after_dose", bins=5), VPC)

@@ -263,6 +263,9 @@ def test_theophylline_equals_the_fit_published_with_nlmixr2():
     )
     fit = maximum_likelihood(model, dataset, covariance="sandwich")
     assert fit.objective == pytest.approx(116.80, abs=0.01)
+    # nlmixr2 4.0.1, article "Running PK models": objective 116.812, AIC 373.4118, BIC 393.5914
+    assert fit.aic - fit.objective == pytest.approx(373.4118 - 116.812, abs=1e-3)
+    assert fit.bic - fit.objective == pytest.approx(393.5914 - 116.812, abs=1e-3)
     published = {"ka": 0.4645, "CL": 1.0120, "V": 3.4600}
     for name, value in published.items():
         assert np.log(fit.estimates[name]) == pytest.approx(value, abs=2e-3)

@@ -388,6 +388,40 @@ def _write_fit(path: Path) -> None:
     write_groups(path, idata)
 
 
+def _runs(path: Path) -> object:
+    from pkpd.checks import runs
+
+    return runs(path.parent)
+
+
+def _write_maximum(path: Path) -> None:
+    import xarray as xr
+
+    from pkpd.files import write_netcdf
+    from pkpd.fitting.maximum.description import description
+    from pkpd.fitting.maximum.result import KIND
+    from pkpd.fitting.maximum.scales import FreeParameters
+    from pkpd.fitting.model.likelihood import bind
+
+    free = FreeParameters(bind(*_small_fit()))
+    values = free.values(free.start())
+    record = {
+        "method": "focei",
+        "names": free.names,
+        "estimates": values,
+        "standard_errors": values,
+        "objective": 1.0,
+        "constant": 2.0,
+        "converged": True,
+        "condition_number": 3.0,
+        "seconds": 4.0,
+    }
+    about = json.dumps(description(free))
+    write_netcdf(
+        path, xr.Dataset(attrs={"kind": KIND, "record": json.dumps(record), "about": about})
+    )
+
+
 # -- strings ----------------------------------------------------------------------------------
 
 
@@ -574,6 +608,7 @@ def all_readers() -> dict[str, Reader]:
         ),
         Reader("posteriors", "bytes", _made(_write_posterior, ".nc"), _posterior, ".nc"),
         Reader("fits", "bytes", _made(_write_fit, ".nc"), _fit, ".nc"),
+        Reader("records of runs", "bytes", _made(_write_maximum, ".nc"), _runs, ".nc"),
         Reader("simulations", "bytes", _made(_write_simulations, ".npz"), _simulations, ".npz"),
         Reader("calibrations", "text", _made(_write_calibration, ".json"), _calibration, ".json"),
         Reader("results", "text", _made(_write_rows, ".csv"), _rows, ".csv"),

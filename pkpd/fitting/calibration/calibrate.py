@@ -19,11 +19,12 @@ import pandas as pd
 
 from pkpd.cluster import workers
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence, writing
+from pkpd.errors import PkpdError, sentence
 from pkpd.files import write_text
 from pkpd.fitting.calibration.one_fit import CalibrationFits, Quantity, Trial
 from pkpd.fitting.calibration.ranks import Uniformity, ecdf_band, ecdf_difference, uniformity
 from pkpd.fitting.fit import Centring
+from pkpd.fitting.kept import KeptFits
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.machine import cores
 
@@ -325,7 +326,7 @@ def calibrate(
         dict(functions or {}),
         seed,
     )
-    kept = _Folder(None if folder is None else Path(folder), trial)
+    kept = KeptFits(folder, "calibration", trial.description())
     missing = kept.missing(n)
     run = CalibrationFits(trial)
     with workers(cluster if missing else None, jobs) as spread:
@@ -336,59 +337,6 @@ def calibrate(
                 told = f"fit {one['index']}: {one['seconds']:.1f} s, {words}"
                 print(told, flush=True)  # noqa: T201
     return _collected([kept.found[i] for i in range(n)], trial)
-
-
-def _table(path: Path) -> dict[str, Any]:
-    """Read a file that a calibration keeps."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        found = error
-    if not isinstance(found, dict):
-        remedy = "give another folder, or remove the file"
-        raise PkpdError(sentence(where=str(path), what="cannot be read", remedy=remedy))
-    return found
-
-
-class _Folder:
-    """Finished fits, kept in files if there is a folder."""
-
-    def __init__(self, folder: Path | None, trial: Trial) -> None:
-        self.folder = folder
-        self.found: dict[int, dict[str, Any]] = {}
-        if folder is None:
-            return
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        record = folder / "calibration.json"
-        mine = json.loads(json.dumps(trial.description()))
-        if record.exists():
-            theirs = _table(record)
-            different = sorted(k for k in mine if theirs.get(k) != mine[k])
-            if different:
-                raise PkpdError(
-                    sentence(
-                        where=str(folder),
-                        what=f"holds fits of another calibration ({', '.join(different)} differ)",
-                        remedy="give another folder, or the same model, design and settings",
-                    )
-                )
-        else:
-            write_text(record, json.dumps(mine, indent=1))
-        for path in folder.glob("fit_*.json"):
-            one = _table(path)
-            if "index" in one and "failed" in one:
-                self.found[int(one["index"])] = one
-
-    def missing(self, n: int) -> list[int]:
-        """Fits still to do."""
-        return [i for i in range(n) if i not in self.found]
-
-    def keep(self, one: dict[str, Any]) -> None:
-        """Keep a finished fit; a half-written file never takes its name."""
-        self.found[one["index"]] = one
-        if self.folder is not None:
-            write_text(self.folder / f"fit_{one['index']:05d}.json", json.dumps(one))
 
 
 def _collected(found: Sequence[dict[str, Any]], trial: Trial) -> Calibration:

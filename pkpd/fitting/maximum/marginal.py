@@ -250,8 +250,8 @@ class MarginalLikelihood:
 
     @cached_property
     def _slopes(self) -> Any:
-        def total(x: Array, f: Array, u: Array) -> Array:
-            return jnp.sum(self._objective(x, f, u)[0])
+        def total(x: Array, f: Array, u: Array, weights: Array) -> Array:
+            return jnp.sum(weights * self._objective(x, f, u)[0])
 
         return jax.jit(jax.grad(total, argnums=(0, 1, 2)))
 
@@ -334,14 +334,16 @@ class MarginalLikelihood:
         unit = np.eye(len(ratio))
         return unit + np.einsum("rp,brs,sq->bpq", ratio, at.modes.hessian - unit, ratio)
 
-    def gradient(self, at: Evaluated) -> FloatArray:
-        """Gradient of the objective, ``[P]``.
+    def gradient(self, at: Evaluated, weights: FloatArray | None = None) -> FloatArray:
+        """Gradient of the objective, or of the contributions times ``weights [B]``, ``[P]``.
 
         The modes move with the parameters: ``du*/dx = -H^-1 d^2q/du dx``. That of ``2 q`` cancels,
         as it is stationary; that of the log determinant is taken by one directional derivative.
         """
         density, u = self.density, at.modes.u
-        by_x, by_f, by_u = (np.asarray(a) for a in self._slopes(at.x, at.predictions, u))
+        weights = np.ones(len(u)) if weights is None else weights
+        slopes = self._slopes(at.x, at.predictions, u, weights)
+        by_x, by_f, by_u = (np.asarray(a) for a in slopes)
         by_x, by_u = by_x.copy(), by_u.copy()
         for k, point in enumerate(self._points(u)):
             more_x, more_u = density.pull(at.x, point, by_f[k])

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.files import write_netcdf
+from pkpd.fitting.maximum.description import description
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import deviations
@@ -27,7 +29,6 @@ FloatArray = NDArray[np.floating[Any]]
 KIND = "maximum likelihood"
 """What the file of such a fit says that it holds."""
 
-_NORMAL_95 = 1.959964
 _ARRAYS = {
     "covariance": ("parameter", "parameter_other"),
     "x": ("parameter",),
@@ -140,6 +141,17 @@ class MaximumLikelihood:
         n = len(self.likelihood.dataset.observations)
         return -2.0 * self.log_likelihood + float(np.log(n)) * len(self.names)
 
+    @property
+    def bic_subjects(self) -> float:
+        """Schwarz's criterion with the number of subjects."""
+        n = self.likelihood.n_subjects
+        return -2.0 * self.log_likelihood + float(np.log(n)) * len(self.names)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the fit is of: see `pkpd.fitting.maximum.description.description`."""
+        return description(FreeParameters(self.likelihood))
+
     @cached_property
     def correlation(self) -> FloatArray:
         """Correlation matrix of the estimates, ``[P, P]``."""
@@ -164,19 +176,19 @@ class MaximumLikelihood:
         found = self.likelihood.individual_parameters(fixed, jnp.asarray(self.random))
         return {name: np.asarray(v) for name, v in found.items()}
 
-    def table(self) -> pd.DataFrame:
+    def table(self, level: float = 0.95) -> pd.DataFrame:
         """Estimates as a table, one row for each population parameter.
 
-        Columns: ``estimate``, ``standard_error``, ``rse_percent``, ``lower`` and ``upper`` (95 %,
-        symmetric on the scale of the search), ``held``, and ``shrinkage_percent`` of the random
-        effect of a standard deviation.
+        Columns: ``estimate``, ``standard_error``, ``rse_percent``, ``lower`` and ``upper`` (of
+        ``level``, symmetric on the scale of the search), ``held``, and ``shrinkage_percent`` of the
+        random effect of a standard deviation.
         """
         import pandas as pd
 
         free = FreeParameters(self.likelihood)
-        sd = np.sqrt(np.diag(self.covariance_x))
-        low = free.values(self.x - _NORMAL_95 * np.nan_to_num(sd))
-        high = free.values(self.x + _NORMAL_95 * np.nan_to_num(sd))
+        wide = NormalDist().inv_cdf(0.5 * (1.0 + level)) * np.sqrt(np.diag(self.covariance_x))
+        low = free.values(self.x - np.nan_to_num(wide))
+        high = free.values(self.x + np.nan_to_num(wide))
         rows = []
         for name, value in self.estimates.items():
             error = self.standard_errors.get(name, np.nan)
@@ -197,8 +209,15 @@ class MaximumLikelihood:
             )
         return pd.DataFrame(rows).set_index("parameter")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, label: str = "") -> None:
         """Write the fit as netCDF; read it back with `pkpd.load_fit`.
+
+        Parameters
+        ----------
+        path
+            File.
+        label
+            A few words on the model, for `pkpd.checks.runs`.
 
         Raises
         ------
@@ -216,7 +235,11 @@ class MaximumLikelihood:
                 "subject": [str(s) for s in self.likelihood.dataset.subjects],
                 "effect": list(self.likelihood.random_effects.names),
             },
-            {"kind": KIND, "record": json.dumps(record, default=float)},
+            {
+                "kind": KIND,
+                "record": json.dumps(record, default=float),
+                "about": json.dumps(self.about | {"label": label}),
+            },
         )
         write_netcdf(path, made)
 
@@ -227,7 +250,9 @@ class MaximumLikelihood:
             f"subjects, {len(self.likelihood.dataset.observations)} observations, "
             f"{self.random.shape[1]} random effects",
             f"-2 log L {self.objective:.3f} without constants, "
-            f"{self.objective + self.constant:.3f} with n log 2 pi; AIC {self.aic:.2f}",
+            f"{self.objective + self.constant:.3f} with n log 2 pi",
+            f"AIC {self.aic:.2f}, BIC {self.bic:.2f} by observations, {self.bic_subjects:.2f} by "
+            "subjects",
             f"{'converged' if self.converged else 'NOT CONVERGED'} after {self.iterations} "
             f"gradients in {self.seconds:.1f} s; condition number {self.condition_number:.3g}",
             "",

@@ -1,0 +1,1 @@
+"""How sure estimates are and which model is better: ratios of likelihoods, bootstrap, profiles."""
