@@ -27,6 +27,7 @@ from .data.nonmem import read_nonmem
 from .ensemble.simulate import simulate
 from .ensemble.source import source
 from .errors import PkpdError
+from .exposure.nca import nca
 from .fitting.checks.all_checks import check
 from .fitting.fit import fit
 from .fitting.individual import individual
@@ -60,6 +61,7 @@ __all__ = [
     "load_scenario",
     "load_trial",
     "models",
+    "nca",
     "nonmem",
     "on_off",
     "plots",

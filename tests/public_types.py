@@ -34,6 +34,7 @@ def simulating() -> None:
 def fitting(either: Literal["nuts", "focei"]) -> None:
     """Each method of `fit` has its result, and what checks make of it."""
     data = assert_type(pkpd.read_nonmem("file.csv"), Dataset)
+    assert_type(pkpd.nca(data), pd.DataFrame)
     parameters = [parameter("CL", 1.0), parameter("V", 10.0)]
     model = PopulationModel(compartments(1), parameters, residual.additive(1.0))
     posterior = assert_type(pkpd.fit(model, data), Fit)
