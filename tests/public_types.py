@@ -24,6 +24,7 @@ def simulating() -> None:
     """Schedules, comparisons and cards."""
     regimen = assert_type(pkpd.daily("drug", "1 mg", days="1", route="oral"), Regimen)
     assert_type(pkpd.simulate(regimen, "population"), xr.Dataset)
+    assert_type(pkpd.exposures(regimen, "population"), xr.Dataset)
     assert_type(pkpd.load_trial("trial"), Trial)
     assert_type(pkpd.load_scenario("scenario"), Scenario)
     assert_type(assert_type(pkpd.compare(), ComparisonResult).table(), pd.DataFrame)
