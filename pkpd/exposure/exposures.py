@@ -153,7 +153,7 @@ def exposures(
     drugs = drugs_of(ensemble, regimen, days)
     names = [drug.name for drug in drugs]
     if not drugs:
-        _refuse("regimen", "no drug of it has kinetics in this source of patients", "others")
+        _refuse("regimen", "no drug of it has kinetics in this marrow", "drugs with a level")
     for name in above or {}:
         if name not in names:
             _refuse("above", f"{name!r} is no drug with kinetics here", ", ".join(names))

@@ -202,6 +202,9 @@ def _march(
         _systems(pk, {name: value[o] for name, value in own.items()}) for o in range(occasions)
     ]
     weights = [system[:n, -1, :-1] for system in found]
+    changes = [
+        np.einsum("li,lij->lj", w, a[:n, :-1, :-1]) for w, a in zip(weights, found, strict=True)
+    ]
     unit = np.zeros((WIDTH, pk.n_states + 1))
     unit[:, 0] = 1.0
     moved, gained = [], []
@@ -226,15 +229,13 @@ def _march(
             o = min(dose.occasion, occasions - 1)
             if dose.duration == 0.0:
                 x[:, 0] += dose.amount[chosen] * own["F"][o, :n]
-        a, w, rate = found[o][:n, :s, :s], weights[o], rates[c]
+        w, change, rate = weights[o], changes[o], rates[c]
         for values, slopes, move in ((left, left_slope, True), (right, right_slope, False)):
             values[c] = np.sum(w * x[:, :s], axis=1)
-            flow = np.einsum("lij,lj->li", a, x[:, :s])
-            flow[:, 0] += rate
-            slopes[c] = np.sum(w * flow, axis=1)
+            slopes[c] = np.sum(change * x[:, :s], axis=1) + w[:, 0] * rate
             if move:
                 k = which[c]
-                x = np.einsum("lij,lj->li", moved[o][k], x) + gained[o][k] * rate[:, None]
+                x = (moved[o][k] @ x[:, :, None])[:, :, 0] + gained[o][k] * rate[:, None]
         area[c + 1] = x[:, s]
     left_over = np.linalg.solve(found[o][:n, :s, :s], x[:, :s, None])[..., 0]
     now: Mapping[str, Any] = {name: value[o] for name, value in own.items()}
