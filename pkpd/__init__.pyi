@@ -27,6 +27,8 @@ from .data.nonmem import read_nonmem
 from .ensemble.simulate import simulate
 from .ensemble.source import source
 from .errors import PkpdError
+from .exposure.exposures import exposures
+from .exposure.nca import nca
 from .fitting.checks.all_checks import check
 from .fitting.fit import fit
 from .fitting.individual import individual
@@ -52,6 +54,7 @@ __all__ = [
     "endpoints",
     "errors",
     "evidence",
+    "exposures",
     "fit",
     "forecast",
     "forecasting",
@@ -60,6 +63,7 @@ __all__ = [
     "load_scenario",
     "load_trial",
     "models",
+    "nca",
     "nonmem",
     "on_off",
     "plots",

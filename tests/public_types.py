@@ -38,6 +38,7 @@ def simulating() -> None:
     """Schedules, comparisons and cards."""
     regimen = assert_type(pkpd.daily("drug", "1 mg", days="1", route="oral"), Regimen)
     assert_type(pkpd.simulate(regimen, "population"), xr.Dataset)
+    assert_type(pkpd.exposures(regimen, "population"), xr.Dataset)
     assert_type(pkpd.load_trial("trial"), Trial)
     assert_type(pkpd.load_scenario("scenario"), Scenario)
     assert_type(assert_type(pkpd.compare(), ComparisonResult).table(), pd.DataFrame)
@@ -48,6 +49,7 @@ def simulating() -> None:
 def fitting(either: Literal["nuts", "focei"]) -> None:
     """Each method of `fit` has its result, and what checks make of it."""
     data = assert_type(pkpd.read_nonmem("file.csv"), Dataset)
+    assert_type(pkpd.nca(data), pd.DataFrame)
     parameters = [parameter("CL", 1.0), parameter("V", 10.0)]
     model = PopulationModel(compartments(1), parameters, residual.additive(1.0))
     posterior = assert_type(pkpd.fit(model, data), Fit)

@@ -16,8 +16,8 @@ FACADES = ("models", "checks", "plots", "pymc", "results")  # public names and n
 LAYERS = ("errors", "float64", "machine", "arguments", "cluster", "files", "small_systems",
           "units", "body", "distributions", "schedule", "subjects", "trials", "cards", "data",
           "designs", "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict",
-          "leukaemia", "fitting", "evidence", "nonmem", "export", "ensemble", "forecasting",
-          "comparison", "report", "search", *FACADES, "explorer", "cli")  # fmt: skip
+          "leukaemia", "fitting", "evidence", "nonmem", "export", "ensemble", "exposure",
+          "forecasting", "comparison", "report", "search", *FACADES, "explorer", "cli")  # fmt: skip
 NAMES = {
     ".".join(("pkpd", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
         ".__init__"

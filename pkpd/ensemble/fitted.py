@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,21 +156,22 @@ class FittedTreated:
         mine = {name: v[place, every][None] for name, v in found.items()}
         return self._course(mine, distinct[:1])
 
-    def _values(self, draws: Indices) -> dict[str, Floats]:
-        return {name: v[draws] for name, v in self.ensemble.values.values.items()}
+    def kinetics(self, draws: Indices) -> dict[str, Any]:
+        """Kinetic rows of all patients under some of the draws: those of `Bodies`."""
+        found = self.new.parameters(self._values(draws))
+        return self.kinetics_of(found, len(draws) * self.ensemble.patients)
 
-    def _course(self, found: Mapping[str, Floats], draws: Indices) -> Course:
-        ensemble, prepared = self.ensemble, self.prepared
-        anatomy, sample, policy = prepared.anatomy, ensemble.sample, ensemble.transfusion
-        m, n = len(draws), sample.n
-        lanes = m * n
+    def kinetics_of(self, found: Mapping[str, Floats], lanes: int) -> dict[str, Any]:
+        """Kinetic rows of lanes, and how they change from occasion to occasion.
 
-        def of_lanes(value: str | float) -> Floats:
-            if not isinstance(value, str):
-                return np.full(lanes, float(value))
-            first = found[value][..., 0] if found[value].ndim == 3 else found[value]
-            return np.ascontiguousarray(first).reshape(-1)
-
+        Parameters
+        ----------
+        found
+            Individual parameters (`NewPatients.parameters`).
+        lanes
+            Draws times patients.
+        """
+        prepared = self.prepared
         changing = {
             row: name
             for row, name in enumerate(prepared.kinetics)
@@ -180,12 +181,26 @@ class FittedTreated:
             np.moveaxis(found[name] / found[name][..., :1], 2, 0).reshape(-1, lanes)
             for name in changing.values()
         ]
+        rows = zip(prepared.kinetics, prepared.scale, strict=True)
+        kinetics = [factor * _of_lanes(found, v, lanes) for v, factor in rows]
+        return {
+            "kinetics": np.array(kinetics).reshape(-1, lanes),
+            "occasion": np.ascontiguousarray(np.stack(factors, axis=1)) if factors else None,
+            "occasion_rows": tuple(changing),
+        }
+
+    def _values(self, draws: Indices) -> dict[str, Floats]:
+        return {name: v[draws] for name, v in self.ensemble.values.values.items()}
+
+    def _course(self, found: Mapping[str, Floats], draws: Indices) -> Course:
+        ensemble, prepared = self.ensemble, self.prepared
+        anatomy, sample, policy = prepared.anatomy, ensemble.sample, ensemble.transfusion
+        m, n = len(draws), sample.n
+        lanes = m * n
         increments = np.zeros(n)
         if policy is not None:
             increments = policy.individual_increment(sample.normal_score("platelet.increment"))
-        rows = zip(prepared.kinetics, prepared.scale, strict=True)
-        kinetics = np.array([factor * of_lanes(v) for v, factor in rows]).reshape(-1, lanes)
-        theta = np.array([of_lanes(name) for name in prepared.theta])
+        theta = np.array([_of_lanes(found, name, lanes) for name in prepared.theta])
         record, given = run_days(
             anatomy,
             Bodies(
@@ -193,10 +208,8 @@ class FittedTreated:
                 surface=np.tile(sample["bsa"], m),
                 weight=np.tile(sample["weight"], m),
                 increment=np.tile(increments, m),
-                kinetics=kinetics,
                 who=np.arange(lanes),
-                occasion=np.ascontiguousarray(np.stack(factors, axis=1)) if factors else None,
-                occasion_rows=tuple(changing),
+                **self.kinetics_of(found, lanes),
             ),
             prepared.rules,
             prepared.horizon_days,
@@ -228,6 +241,14 @@ class FittedTreated:
             curve=followed(anatomy, record, prepared.horizon_days),
             **more,
         )
+
+
+def _of_lanes(found: Mapping[str, Floats], value: str | float, lanes: int) -> Floats:
+    """Values of an individual parameter on its first occasion, or a number."""
+    if not isinstance(value, str):
+        return np.full(lanes, float(value))
+    first = found[value][..., 0] if found[value].ndim == 3 else found[value]
+    return np.ascontiguousarray(first).reshape(-1)
 
 
 def fitted_ensemble(

@@ -137,7 +137,7 @@ class PreparedArm:
             weight=self.sample["weight"][which],
             increment=np.ascontiguousarray(patients["increment"]),
             who=np.arange(n),
-            **self._kinetics(anatomy, theta, which),
+            **self.kinetics_of(anatomy, theta, which),
         )
         schedule = self.arm.schedule
         policy = schedule.growth_factor
@@ -182,8 +182,21 @@ class PreparedArm:
     def _scores(self, which: NDArray[np.int64]) -> Callable[[str], Floats]:
         return lambda name: self.sample.normal_score(name)[which]
 
-    def _kinetics(self, anatomy: Anatomy, theta: Theta, which: NDArray[np.int64]) -> dict[str, Any]:
-        """Kinetic rows of the patients, and how they change from occasion to occasion."""
+    def kinetics_of(
+        self, anatomy: Anatomy, theta: Theta, which: NDArray[np.int64]
+    ) -> dict[str, Any]:
+        """Kinetic rows of the patients, and how they change from occasion to occasion.
+
+        Parameters
+        ----------
+        anatomy, theta, which
+            As of `course`; global parameters with those of a user's own cards.
+
+        Returns
+        -------
+        dict
+            ``kinetics``, ``occasion`` and ``occasion_rows`` of `Bodies`.
+        """
         rows, occasion, places = [], [], []
         levels = {level.card.name: level for level in self.regimen.levels}
         of, score = values_of(theta, (self.arm.disease,)), self._scores(which)

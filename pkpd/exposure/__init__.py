@@ -1,0 +1,1 @@
+"""Exposures: non-compartmental analysis of data, areas and peaks of simulated patients."""

@@ -1,0 +1,148 @@
+"""Areas under points of a curve, and the slope of its end.
+
+The rules are those of Gabrielsson and Weiner, Pharmacokinetic and Pharmacodynamic Data Analysis,
+5th edition 2016, as Phoenix WinNonlin and PKNCA have them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+TIE = 1e-4
+"""Adjusted R^2 within which the slope with more points is taken."""
+
+
+class Slope(NamedTuple):
+    """Terminal slope: all NaN and 0 points where there is none.
+
+    Attributes
+    ----------
+    rate
+        1/h, above 0.
+    intercept
+        Logarithm of the concentration that the line has at time 0.
+    points
+        Number of points it rests on.
+    r2_adjusted
+        Of the regression of the logarithms.
+    begin
+        Time of its first point, h.
+    """
+
+    rate: float
+    intercept: float
+    points: int
+    r2_adjusted: float
+    begin: float
+
+    def at(self, time: float) -> float:
+        """Concentration on the line."""
+        return float(np.exp(self.intercept - self.rate * time))
+
+
+NO_SLOPE = Slope(np.nan, np.nan, 0, np.nan, np.nan)
+
+
+def areas(time: Floats, level: Floats, *, log_down: bool = True) -> tuple[Floats, Floats]:
+    """Area and first moment between neighbouring points.
+
+    Parameters
+    ----------
+    time, level
+        Hours, ascending, and concentrations, ``[n]``.
+    log_down
+        Whether the curve falls exponentially between points that fall (linear-up log-down); a
+        straight line otherwise, and always where a point is 0.
+
+    Returns
+    -------
+    area, moment
+        Integrals of ``C`` and of ``t C``, ``[n - 1]``.
+    """
+    a, b, t, u = level[:-1], level[1:], time[:-1], time[1:]
+    step = u - t
+    area, moment = step * (a + b) / 2.0, step * (t * a + u * b) / 2.0
+    falls = log_down & (b < a) & (b > 0.0) & (step > 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.log(a / b) / step
+        exponential = (a - b) / rate
+        of_moment = (a * t - b * u) / rate + exponential / rate
+    return np.where(falls, exponential, area), np.where(falls, of_moment, moment)
+
+
+def level_at(time: Floats, level: Floats, at: float, slope: Slope, *, log_down: bool) -> float:
+    """Concentration between the points, or on the terminal slope through the last of them."""
+    if at > time[-1]:
+        gone = level[-1] == 0.0
+        return 0.0 if gone else float(level[-1] * np.exp(-slope.rate * (at - time[-1])))
+    after = int(np.searchsorted(time, at))
+    if time[after] == at or after == 0:
+        return float(level[after])
+    a, b = level[after - 1], level[after]
+    share = (at - time[after - 1]) / (time[after] - time[after - 1])
+    if log_down and 0.0 < b < a:
+        return float(a * (b / a) ** share)
+    return float(a + share * (b - a))
+
+
+def area_between(
+    time: Floats, level: Floats, begin: float, end: float, slope: Slope, *, log_down: bool
+) -> tuple[float, float]:
+    """Area and first moment of an interval; after the last point the terminal slope goes on.
+
+    Parameters
+    ----------
+    time, level, log_down
+        As of `areas`.
+    begin, end
+        Hours; ``begin`` not before the first point.
+    slope
+        Terminal slope; without one the result is NaN where ``end`` is after the last point.
+    """
+    inside = (time > begin) & (time < end)
+    last = time[-1]
+    stops = [begin, *time[inside], *([last] if begin < last < end else []), end]
+    points = np.unique(stops)
+    values = [level_at(time, level, float(t), slope, log_down=log_down) for t in points]
+    # beyond the last point the curve falls exponentially, whatever the rule
+    area, moment = areas(points, np.array(values), log_down=log_down)
+    if end > last:
+        tail, tail_moment = areas(points, np.array(values), log_down=True)
+        area = np.where(points[1:] > last, tail, area)
+        moment = np.where(points[1:] > last, tail_moment, moment)
+    return float(area.sum()), float(moment.sum())
+
+
+def terminal_slope(time: Floats, level: Floats, least: int = 3) -> Slope:
+    """Slope of the last points, chosen by the best adjusted R^2.
+
+    Of all sets of the last ``least`` points and more, the one with the largest adjusted R^2 is
+    taken; of those within 1e-4 of it the one with the most points (Phoenix WinNonlin, PKNCA).
+
+    Parameters
+    ----------
+    time, level
+        Measurable points that may be taken, ``[n]``, hours ascending.
+    least
+        Fewest points, 3 or more.
+    """
+    found = []
+    for n in range(least, len(time) + 1):
+        t, y = time[-n:], np.log(level[-n:])
+        centred = t - t.mean()
+        gradient = np.dot(centred, y) / np.dot(centred, centred)
+        total = np.sum((y - y.mean()) ** 2)
+        if not gradient < 0.0:
+            continue
+        r2 = gradient**2 * np.dot(centred, centred) / total
+        adjusted = 1.0 - (1.0 - r2) * (n - 1) / (n - 2)
+        intercept = y.mean() - gradient * t.mean()
+        found.append(Slope(-gradient, intercept, n, adjusted, float(t[0])))
+    best = max((s.r2_adjusted for s in found), default=np.nan)
+    near = [s for s in found if best - s.r2_adjusted < TIE]
+    return max(near, key=lambda s: s.points, default=NO_SLOPE)

@@ -1,0 +1,189 @@
+"""Kinetics of the drugs of a regimen in the patients of any source, without their counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.cards.drug_cards import drug_names, load_drug_card
+from pkpd.ensemble.cards import CardsEnsemble
+from pkpd.ensemble.ensemble import Ensemble
+from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.ensemble.learned import LearnedEnsemble
+from pkpd.errors import PkpdError, sentence
+from pkpd.kinetics.linear import LinearPK
+from pkpd.leukaemia.simulate import chosen_of
+from pkpd.model.individuals import individual_parameters
+from pkpd.model.kinetics import kinetics_of, linear_kinetics, occasions_of, swallowed
+from pkpd.schedule import Regimen, plan
+from pkpd.solve.compiled.run_days import Anatomy
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class DrugLanes:
+    """A drug in L lanes, draws outside patients.
+
+    Attributes
+    ----------
+    name
+        Of the drug.
+    pk
+        Its kinetics, whose driver is the concentration in plasma in mg/L.
+    parameters
+        Parameters of the kinetics, and ``F``, ``[L]``.
+    occasion
+        Factors of them by dosing day, ``[O, L]``.
+    surface, weight
+        m^2 and kg, ``[L]``.
+    in_umol
+        Whether amounts and concentrations are umol.
+    """
+
+    name: str
+    pk: LinearPK
+    parameters: Mapping[str, Floats]
+    occasion: Mapping[str, Floats]
+    surface: Floats
+    weight: Floats
+    in_umol: bool = False
+
+
+def drugs_of(ensemble: Ensemble, regimen: Regimen, days: int) -> list[DrugLanes]:
+    """Kinetics of each drug of a regimen that has any in the source.
+
+    Raises
+    ------
+    PkpdError
+        If a drug or a route is unknown to the source, its kinetics are not linear, or the source
+        is none that `pkpd.source` gives.
+    """
+    if isinstance(ensemble, CardsEnsemble):
+        return _of_cards(ensemble, regimen, days)
+    if isinstance(ensemble, LearnedEnsemble):
+        return _of_posterior(ensemble, regimen, days)
+    if isinstance(ensemble, FittedEnsemble):
+        return _of_fit(ensemble, regimen, days)
+    msg = sentence(
+        where="exposures",
+        what=f"{type(ensemble).__name__} does not say what kinetics its patients have",
+        allowed="what pkpd.source gives",
+    )
+    raise PkpdError(msg)
+
+
+def molar_mass(name: str) -> float:
+    """Molar mass of a drug in g/mol, of its card.
+
+    Raises
+    ------
+    PkpdError
+        If no card gives it.
+    """
+    card = load_drug_card(name) if name.casefold() in drug_names() else None
+    if card is None or card.molar_mass is None:
+        msg = sentence(
+            where=f"exposures, {name}",
+            what="no card gives its molar mass, which turns mg into umol",
+            remedy="leave unit= out",
+        )
+        raise PkpdError(msg)
+    return card.molar_mass.value
+
+
+def _plasma(pk: LinearPK) -> LinearPK:
+    """Take the same kinetics, driven by the concentration in plasma in mg/L."""
+    return replace(pk, effect_site=False, unit="mg/L")
+
+
+def _of_cards(ensemble: CardsEnsemble, regimen: Regimen, days: int) -> list[DrugLanes]:
+    made, sample = plan(regimen, days), ensemble.sample
+    names = [name for name in made.drugs if not ensemble.model.is_growth_factor(name)]
+    given = tuple(ensemble.model.drug(name) for name in names)
+    model = replace(ensemble.model, drugs=given, marrow=())  # patients need no counts
+    structures: dict[str, Any] = {
+        drug.name: _plasma(linear_kinetics(drug, False, swallowed(drug, made.slots)))
+        for drug in model.drugs
+    }
+    found = individual_parameters(model, ensemble.values, sample, np)
+    scores = occasions_of(model, structures, sample, made.dosing_days)
+    kinetics = kinetics_of(model, structures, found, ensemble.values, scores)
+    shape = (ensemble.draws, sample.n)
+
+    def lanes(values: Any) -> Floats:
+        return np.broadcast_to(values, shape).reshape(-1)
+
+    return [
+        DrugLanes(
+            name=name,
+            pk=pk,
+            parameters={p: lanes(kinetics.values[name, p]) for p in (*pk.parameters, "F")},
+            occasion={
+                p: np.stack([lanes(factors[:, o]) for o in range(factors.shape[1])])
+                for (drug, p), factors in kinetics.occasion.items()
+                if drug == name
+            },
+            surface=lanes(sample["bsa"]),
+            weight=lanes(sample["weight"]),
+        )
+        for name, pk in structures.items()
+    ]
+
+
+def _of_posterior(ensemble: LearnedEnsemble, regimen: Regimen, days: int) -> list[DrugLanes]:
+    ready = ensemble.treated(regimen, days).arm
+    prepared, study = ready.prepared, ready.study
+    anatomy = prepared.anatomy(study.variant, False)
+    bodies, rows = [], []
+    for draw, theta in enumerate(study.thetas):
+        theta = {**theta, **ready.own[draw]}
+        patients = ready.candidates.patients(theta, study.variant, study.deviations[draw])
+        which = chosen_of(patients)
+        bodies.append(which)
+        rows.append(prepared.kinetics_of(anatomy, prepared.regimen.with_own(theta), which))
+    which = np.concatenate(bodies)
+    joined: dict[str, Any] = dict(rows[0])
+    for key, axis in (("kinetics", 1), ("occasion", 2)):
+        if joined.get(key) is not None:
+            joined[key] = np.concatenate([one[key] for one in rows], axis=axis)
+    return _of_rows(
+        anatomy, joined, prepared.sample["bsa"][which], prepared.sample["weight"][which]
+    )
+
+
+def _of_fit(ensemble: FittedEnsemble, regimen: Regimen, days: int) -> list[DrugLanes]:
+    treated = ensemble.treated(regimen, days)
+    rows = treated.kinetics(np.arange(ensemble.draws))
+    surface, weight = (np.tile(ensemble.sample[name], ensemble.draws) for name in ("bsa", "weight"))
+    in_umol = ensemble.dose_unit == "umol"
+    return _of_rows(treated.prepared.anatomy, rows, surface, weight, in_umol=in_umol)
+
+
+def _of_rows(
+    anatomy: Anatomy,
+    rows: Mapping[str, Any],
+    surface: Floats,
+    weight: Floats,
+    *,
+    in_umol: bool = False,
+) -> list[DrugLanes]:
+    """Drugs of the driver, and its kinetic rows, by name."""
+    names, values, found = anatomy.kinetic_rows, rows["kinetics"], []
+    for drug in anatomy.drugs:
+        if not isinstance(drug.pk, LinearPK):
+            continue
+        mine = {p: i for i, (own, p) in enumerate(names) if own == drug.name}
+        pk = _plasma(drug.pk)
+        occasion = {
+            names[row][1]: rows["occasion"][:, r]
+            for r, row in enumerate(rows.get("occasion_rows", ()))
+            if names[row][0] == drug.name and names[row][1] in (*pk.parameters, "F")
+        }
+        own = {p: values[mine[p]] for p in (*pk.parameters, "F")}
+        found.append(DrugLanes(drug.name, pk, own, occasion, surface, weight, in_umol))
+    return found
