@@ -23,6 +23,7 @@ from pkpd.fitting.maximum.marginal import Method as MaximumMethod
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.standard_errors import Covariance
+from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
@@ -280,6 +281,7 @@ def _check_start(likelihood: PopulationLikelihood) -> None:
     failed = likelihood.failures(fixed, random)
     if not failed.size:
         return
+    refuse_impossible(likelihood, fixed, likelihood.predictions(fixed, random))
     b = int(failed[0])
     values = {
         name: np.asarray(value)

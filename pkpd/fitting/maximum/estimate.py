@@ -31,11 +31,13 @@ from pkpd.fitting.maximum.scales import LARGEST_PARTIAL, LIFTED
 from pkpd.fitting.maximum.search import SearchResult, minimise
 from pkpd.fitting.maximum.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.start import MixedModel, approach
+from pkpd.fitting.model.impossible import observed_at, refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.small_systems import inverse_each
 from pkpd.solve.cache import keep_compilations
+from pkpd.solve.population.status import PENALTY
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -182,9 +184,9 @@ def maximum_likelihood(
     for k in range(max(1, starts)):
         begin = free.start() if k == 0 else _jittered(free.start(), mixed.longest, rng)
         first = problem.evaluate(np.clip(begin, *free.bounds.T), restarts=3)
+        if k == 0:
+            _check_start(marginal, first.at)
         if not np.isfinite(first.value):
-            if k == 0:
-                _refuse_start(marginal, first.at)
             continue
         ends.append(_fit(problem, mixed, first, tolerance, iterations, progress))
     best = min(ends, key=lambda end: end.point.value)
@@ -294,10 +296,13 @@ def _jittered(x: FloatArray, longest: FloatArray, rng: np.random.Generator) -> F
     return x + size * rng.standard_normal(len(x))
 
 
-def _refuse_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
-    likelihood = marginal.likelihood
+def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
+    """Refuse a start where a row or a subject has no likelihood."""
+    likelihood, fixed = marginal.likelihood, marginal.free.fixed(at.x)
+    refuse_impossible(likelihood, fixed, at.predictions[0])
     lost = np.flatnonzero(~np.isfinite(at.by_subject))
-    fixed = marginal.free.fixed(at.x)
+    if not lost.size:
+        return
     values = likelihood.individual_parameters(fixed, jnp.zeros(marginal.density.shape))
     problems = likelihood.predictor.problems({n: np.asarray(v) for n, v in values.items()})
     labels = ", ".join(str(likelihood.dataset.subjects[b]) for b in lost[:5])
@@ -362,7 +367,8 @@ def _result(
     natural = covariance_x * np.outer(slopes, slopes)
     errors = dict(zip(free.names, np.sqrt(np.diag(natural)).tolist(), strict=True))
     vanished = {} if problem.penalty is not None else _vanished(marginal, point.at)
-    converged = end.converged and bool(np.all(modes.converged)) and not vanished
+    absurd = np.flatnonzero(point.at.by_subject > -2.0 * PENALTY)
+    converged = end.converged and bool(np.all(modes.converged)) and not (vanished or absurd.size)
     return MaximumLikelihood(
         likelihood=likelihood,
         method=marginal.method,
@@ -389,8 +395,25 @@ def _result(
         messages=(
             *_messages(marginal, end, ends, modes, found, estimates, vanished),
             *_told_modes(problem),
+            *_told_absurd(marginal, point.at, absurd),
         ),
     )
+
+
+def _told_absurd(
+    marginal: MarginalLikelihood, at: Evaluated, absurd: NDArray[np.intp]
+) -> list[str]:
+    """Say which observation is all but impossible, if one is."""
+    if not absurd.size:
+        return []
+    each = np.asarray(marginal.density.by_observation(at.x, at.predictions[0], at.predictions[-1]))
+    worst = int(np.nanargmin(each))
+    return [
+        f"The model gives {_count(absurd.size, 'subject')} no chance, least the observation at "
+        f"{observed_at(marginal.likelihood, worst)}, where it predicts "
+        f"{at.predictions[0][worst]:.4g}: the objective means nothing. Look at these records, or "
+        "give the residual error an additive part."
+    ]
 
 
 def _vanished(marginal: MarginalLikelihood, at: Evaluated) -> dict[str, float]:
@@ -413,12 +436,17 @@ def _vanished(marginal: MarginalLikelihood, at: Evaluated) -> dict[str, float]:
     return {name: one for name, one in out.items() if not name.startswith("nu_")}
 
 
+def _count(number: int, thing: str) -> str:
+    """Return a number of things in words, ``2 subjects``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def _no_maximum(marginal: MarginalLikelihood, name: str, value: float) -> str:
     """Sentence on a residual error that has run to zero."""
-    count, rows = marginal.likelihood.n_subjects, len(marginal.likelihood.dataset.observations)
+    subjects, rows = marginal.likelihood.n_subjects, len(marginal.likelihood.dataset.observations)
     return (
-        f"{name} has run to zero ({value:.2g}): {count} subject{'s' * (count != 1)} with {rows} "
-        f"observation{'s' * (rows != 1)} cannot tell it, and the likelihood has no maximum. "
+        f"{name} has run to zero ({value:.2g}): {_count(subjects, 'subject')} with "
+        f"{_count(rows, 'observation')} cannot tell it, and the likelihood has no maximum. "
         "Hold it, give it a prior, or simplify the model."
     )
 
@@ -445,7 +473,9 @@ def _messages(
     lost = np.flatnonzero(~modes.converged)
     if lost.size:
         labels = ", ".join(str(marginal.likelihood.dataset.subjects[b]) for b in lost[:5])
-        out.append(f"{lost.size} subjects have no converged mode of random effects: {labels}.")
+        have = "has" if lost.size == 1 else "have"
+        who = _count(lost.size, "subject")
+        out.append(f"{who} {have} no converged mode of random effects: {labels}.")
     values = [one.point.value for one in ends]
     if len(ends) > 1 and max(values) - min(values) > _NOTABLE:
         told = ", ".join(f"{v:.2f}" for v in sorted(values))

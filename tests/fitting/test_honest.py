@@ -1,0 +1,66 @@
+"""What a fit says is true: what data cannot tell is named, and no number stands for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pkpd
+from pkpd.errors import PkpdError
+from pkpd.models import PopulationModel, compartments, parameter, residual
+
+COLUMNS = ["ID", "TIME", "AMT", "EVID", "DV"]
+
+
+def study(subjects=8, times=(1, 4, 8), scatter=0.1, seed=0, before=None):
+    """One dose into one compartment, and perhaps a value an hour before it."""
+    rng, rows = np.random.default_rng(seed), []
+    for i in range(1, subjects + 1):
+        cl, v = 3 * np.exp(0.3 * rng.standard_normal()), 30 * np.exp(0.2 * rng.standard_normal())
+        if before is not None:
+            rows.append((i, -1.0, 0.0, 0, before))
+        rows.append((i, 0.0, 100.0, 1, None))
+        for t in times:
+            exact = 100 / v * np.exp(-cl / v * t)
+            rows.append((i, float(t), 0.0, 0, exact * (1 + scatter * rng.standard_normal())))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def model(error, **spread):
+    return PopulationModel(
+        compartments(1),
+        [parameter("CL", 4.0, iiv=0.3, **spread), parameter("V", 20.0, iiv=0.2)],
+        error,
+    )
+
+
+def fitted(made, table, method="focei", **options):
+    return pkpd.fit(made, pkpd.read_nonmem(table), method=method, progress=False, **options)
+
+
+# What is impossible ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["focei", "foce", "fo", "laplace", "map"])
+def test_values_before_the_first_dose_are_refused_with_their_rows(method):
+    with pytest.raises(PkpdError) as caught:
+        fitted(model(residual.proportional(0.1)), study(before=0.02), method)
+    words = str(caught.value)
+    assert "row 0, ID 1, 0.02 at -1 h" in words
+    assert "and 5 more" in words
+    assert "additive part" in words
+
+
+def test_an_additive_part_takes_values_before_the_first_dose():
+    fit = fitted(model(residual.combined(0.05, 0.1)), study(before=0.02))
+    assert fit.converged
+
+
+def test_an_absurd_objective_has_not_converged():
+    # an error that is held far too small: a minimum of a likelihood that is none
+    error = residual.additive(pkpd.models.fixed(1e-7))
+    made = PopulationModel(compartments(1), [parameter("CL", 4.0), parameter("V", 20.0)], error)
+    fit = fitted(made, study())
+    assert not fit.converged
+    assert "no chance" in " ".join(fit.messages)
