@@ -8,7 +8,7 @@ import pytest
 
 import pkpd
 from pkpd.errors import PkpdError
-from pkpd.models import PopulationModel, compartments, parameter, residual
+from pkpd.models import PopulationModel, compartments, covariate, parameter, residual
 
 COLUMNS = ["ID", "TIME", "AMT", "EVID", "DV"]
 
@@ -64,3 +64,47 @@ def test_an_absurd_objective_has_not_converged():
     fit = fitted(made, study())
     assert not fit.converged
     assert "no chance" in " ".join(fit.messages)
+
+
+# What sentences name --------------------------------------------------------------------------
+
+
+def test_a_covariate_that_never_changes_is_named():
+    table = study().assign(WT=80.0)
+    made = model(residual.proportional(0.1), effects=covariate.power("WT", 70))
+    data = pkpd.read_nonmem(table, covariates=["WT"])
+    fit = pkpd.fit(made, data, method="focei", progress=False)
+    words = " ".join(fit.messages)
+    assert "WT is 80 in all subjects" in words
+    assert "Hessian" not in words
+    assert np.isnan(fit.standard_errors["CL_WT"])
+    assert np.isfinite(fit.standard_errors["CL"])
+
+
+def test_a_correlation_at_its_limit_is_not_called_unidentified():
+    rng, rows = np.random.default_rng(1), []
+    for i in range(12):
+        both = np.exp(0.4 * rng.standard_normal())  # clearance and volume are one random effect
+        rows.append((i, 0.0, 100.0, 1, None))
+        for t in (1, 4, 8):
+            exact = 100 / (30 * both) * np.exp(-0.1 * t)
+            rows.append((i, float(t), 0.0, 0, exact * (1 + 0.02 * rng.standard_normal())))
+    made = PopulationModel(
+        compartments(1),
+        [parameter("CL", 4.0, iiv=0.3), parameter("V", 20.0, iiv=0.2)],
+        residual.proportional(0.1),
+        correlated=[("CL", "V")],
+    )
+    words = " ".join(fitted(made, pd.DataFrame(rows, columns=COLUMNS)).messages)
+    assert "partial_CL_V is estimated at its limit of 0.9995" in words
+    assert "not identified" not in words
+
+
+@pytest.mark.parametrize("error", [residual.proportional(0.1), residual.additive(0.2)])
+def test_an_observation_a_thousand_times_too_large_is_named(error):
+    table = study()
+    assert "Is it in their unit?" not in " ".join(fitted(model(error), table).messages)
+    table.loc[6, "DV"] *= 1000
+    words = " ".join(fitted(model(error), table).messages)
+    assert "row 6, ID 2, " in words
+    assert "times as high as any other subject's at about that time" in words

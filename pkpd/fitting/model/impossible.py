@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pkpd.data.dataset import NOT_CENSORED
+from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -41,7 +41,7 @@ def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions:
     rows = np.flatnonzero(zero & shut & (seen.value != 0) & (seen.censored == NOT_CENSORED))
     if not len(rows):
         return
-    told = [observed_at(likelihood, int(m)) for m in rows[:3]]
+    told = [observed_at(likelihood.dataset, int(m)) for m in rows[:3]]
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     raise PkpdError(
         sentence(
@@ -54,9 +54,9 @@ def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions:
     )
 
 
-def observed_at(likelihood: PopulationLikelihood, m: int) -> str:
+def observed_at(data: Dataset, m: int) -> str:
     """Words for an observation: its row, subject, value and time."""
-    seen, events = likelihood.dataset.observations, likelihood.dataset.events
+    seen, events = data.observations, data.events
     place = events.place(int(seen.subject[m]), int(seen.record[m]))
     place = place.removeprefix(f"{events.source}, ")
     return f"{place}, {seen.value[m]:.4g} at {seen.time[m]:g} h"
