@@ -8,6 +8,7 @@ import pytest
 
 import pkpd
 from pkpd.errors import PkpdError
+from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.models import PopulationModel, compartments, covariate, parameter, residual
 
 COLUMNS = ["ID", "TIME", "AMT", "EVID", "DV"]
@@ -108,3 +109,64 @@ def test_an_observation_a_thousand_times_too_large_is_named(error):
     words = " ".join(fitted(model(error), table).messages)
     assert "row 6, ID 2, " in words
     assert "times as high as any other subject's at about that time" in words
+
+
+# The mode of the posterior --------------------------------------------------------------------
+
+
+def test_a_variance_whose_mode_is_at_zero_leaves_the_others_their_answers():
+    rng, rows = np.random.default_rng(3), []
+    for i in range(12):  # subjects differ in clearance alone, less than nothing in volume
+        cl = 3 * np.exp(0.4 * rng.standard_normal())
+        rows.append((i, 0.0, 100.0, 1, None))
+        for k, t in enumerate((1, 2, 4, 8)):
+            exact = 100 / 30 * np.exp(-cl / 30 * t)
+            rows.append((i, float(t), 0.0, 0, exact * (1 + 0.1 * (-1) ** (i + k))))
+    fit = fitted(
+        model(residual.proportional(0.1)), pd.DataFrame(rows, columns=COLUMNS), "map", draws=100
+    )
+    table = fit.table()
+    assert table.loc["omega_V", "sd"] < 1e-9
+    assert table.loc["omega_V", "mean"] < 0.01
+    assert table.loc["CL", "sd"] > 0.01
+    assert table.loc["V", "mean"] == pytest.approx(30, rel=0.1)
+    assert "The mode of omega_V is at zero" in fit.summary()
+
+
+# Subjects and those beside them ---------------------------------------------------------------
+
+
+class Rounded:
+    """Subjects with one random effect, whose gradients are exact to their ``grain`` only."""
+
+    def __init__(self, grain, curvature):
+        self.grain, self.curvature = np.array(grain), np.array(curvature)
+        self.shape, self.asked = (len(grain), 1), 0
+
+    def central(self, x):
+        return np.zeros(1)
+
+    def value(self, x, u, central):
+        return 0.5 * u[:, 0] ** 2 + self.curvature * u[:, 0] ** 4
+
+    def exact(self, x, u, central):
+        self.asked += 1
+        # rounding is now large, now small
+        noise = self.grain * (1.0 if self.asked % 3 else 0.3)
+        gradient = u + 4 * self.curvature[:, None] * u**3 + noise[:, None]
+        hessian = 1.0 + 12 * self.curvature[:, None, None] * u[:, :, None] ** 2
+        return self.value(x, u, central), gradient, hessian
+
+    def approximate(self, x, u, central):
+        value, gradient, hessian = self.exact(x, u, central)
+        self.asked = 0
+        return value, 0.0 * gradient, hessian
+
+
+@pytest.mark.parametrize("grain", np.geomspace(3e-4, 8e-3, 8))
+def test_what_becomes_of_a_subject_does_not_depend_on_its_batch(grain):
+    x, start = np.zeros(0), np.array([[1.0], [9.0]])
+    alone = find_modes(Rounded([grain], [0.0]), x, start[:1])
+    beside = find_modes(Rounded([grain, 0.0], [0.0, 10.0]), x, start)
+    assert alone.converged[0] == beside.converged[0]
+    assert alone.u[0] == beside.u[0]

@@ -153,7 +153,8 @@ def told_far(data: Dataset) -> list[str]:
             times = seen.value[m] / seen.value[near].max()
             out.append(
                 f"The {line} at {observed_at(data, int(m))} is {times:,.0f} times as high "
-                "as any other subject's at about that time, and moves the estimates. Is it in their unit?"
+                "as any other subject's at about that time, and moves the "
+                "estimates. Is it in their unit?"
             )
     return out[:3]
 
