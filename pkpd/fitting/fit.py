@@ -150,9 +150,9 @@ def fit(
         than a few seconds, on the standard error stream.
     starts, iterations, covariance
         Of maximum likelihood alone: number of starts, the first from the model's values and the
-        others moved from there at random (by ``seed``); most gradients of each search; kind of
-        standard errors, ``"observed"``, ``"sandwich"``, ``"scores"`` or ``None``. See
-        `pkpd.fitting.maximum.estimate.maximum_likelihood`.
+        others drawn widely around them (by ``seed``), 95 % within a factor of 7; most gradients of
+        each search; kind of standard errors, ``"observed"``, ``"sandwich"``, ``"scores"`` or
+        ``None``. See `pkpd.fitting.maximum.estimate.maximum_likelihood`.
 
     Returns
     -------

@@ -170,3 +170,29 @@ def test_what_becomes_of_a_subject_does_not_depend_on_its_batch(grain):
     beside = find_modes(Rounded([grain, 0.0], [0.0, 10.0]), x, start)
     assert alone.converged[0] == beside.converged[0]
     assert alone.u[0] == beside.u[0]
+
+
+# More than one minimum ------------------------------------------------------------------------
+
+
+def test_the_other_side_of_the_flip_flop_is_looked_at():
+    rng, rows = np.random.default_rng(5), []
+    for i in range(10):  # absorption is slow, varies, and sets the end of the curve
+        ka, v, k = 0.15 * np.exp(0.4 * rng.standard_normal()), 20.0, 1.0
+        rows.append((i, 0.0, 100.0, 1, None))
+        for t in (0.5, 1, 2, 4, 8, 16):
+            exact = 100 * ka / (v * (ka - k)) * (np.exp(-k * t) - np.exp(-ka * t))
+            rows.append((i, float(t), 0.0, 0, exact * (1 + 0.1 * rng.standard_normal())))
+    start = (parameter("ka", 1.0, iiv=0.3), parameter("CL", 18.0), parameter("V", 120.0))
+    made = PopulationModel(
+        compartments(1, absorption="first_order"), [*start], residual.proportional(0.1)
+    )
+    fit = fitted(made, pd.DataFrame(rows, columns=COLUMNS), covariance=None)
+    assert fit.converged
+    assert fit.estimates["ka"] == pytest.approx(0.13, rel=0.1)
+    assert "exchanged the objective is lower by 80.5" in " ".join(fit.messages)
+
+
+def test_starts_say_how_many_agree():
+    fit = fitted(model(residual.proportional(0.1)), study(), starts=3, seed=1, covariance=None)
+    assert "3 of 3 starts agree on the lowest objective" in " ".join(fit.messages)

@@ -30,11 +30,14 @@ from pkpd.fitting.maximum.result import MaximumLikelihood, shrinkages
 from pkpd.fitting.maximum.scales import LIFTED
 from pkpd.fitting.maximum.search import SearchResult, minimise
 from pkpd.fitting.maximum.sentences import (
+    NOTABLE,
     constant_covariates,
     messages,
     told_absurd,
+    told_exchange,
     told_far,
     told_modes,
+    told_starts,
     vanished,
 )
 from pkpd.fitting.maximum.standard_errors import Covariance, Uncertainty, uncertainty
@@ -48,7 +51,7 @@ from pkpd.solve.population.status import PENALTY
 
 FloatArray = NDArray[np.floating[Any]]
 
-_JITTER = 0.5  # of starts on log scales
+_WIDE, _DRAWS = 1.0, 5  # of starts on log scales, 95 % within a factor of 7; tries of each
 _STRETCH = 20  # gradients after which modes are searched anew
 
 
@@ -126,8 +129,10 @@ def maximum_likelihood(
         and few observations per subject), ``"laplace-nointer"``, ``"foce"`` or ``"fo"``; see
         `pkpd.fitting.maximum.marginal`.
     starts
-        Number of starts; those after the first are moved at random by about 50 %. The best end is
-        kept.
+        Number of starts; those after the first are drawn around the model's values: typical values
+        log-normally, 95 % within a factor of 7 either way (a factor of 2.7 for spreads and residual
+        errors). The best end is kept. From it absorption and elimination are exchanged, too, where
+        the model has ``ka``, ``CL`` and ``V`` or ``V1``, whatever the number of starts.
     seed
         Of the starts.
     progress
@@ -182,17 +187,19 @@ def maximum_likelihood(
         )
     mixed = MixedModel(marginal)
     problem = _Problem(marginal, PriorPenalty(free) if priors else None)
-    rng = np.random.default_rng(seed)
-    ends: list[SearchResult] = []
-    for k in range(max(1, starts)):
-        begin = free.start() if k == 0 else _jittered(free.start(), mixed.longest, rng)
-        first = problem.evaluate(np.clip(begin, *free.bounds.T), restarts=3)
-        if k == 0:
-            _check_start(marginal, first.at)
-        if not np.isfinite(first.value):
-            continue
-        ends.append(_fit(problem, mixed, first, tolerance, iterations, progress))
+    first = problem.evaluate(free.start(), restarts=3)
+    _check_start(marginal, first.at)
+    firsts = [first, *_wide_starts(problem, mixed, np.random.default_rng(seed), starts - 1)]
+    ends = [_fit(problem, mixed, one, tolerance, iterations, progress) for one in firsts]
     best = min(ends, key=lambda end: end.point.value)
+    told = told_starts([end.point.value for end in ends])
+    other = _exchanged(problem, mixed, best.point, progress)
+    if other is not None:
+        guess = mixed.curvature(other.at)
+        end = _search(problem, mixed, other, guess, tolerance, iterations, progress)
+        told += told_exchange(best.point.value - end.point.value)
+        best = min(best, end, key=lambda one: one.point.value)
+        ends.append(end)
     lifted = _lifted(problem, best)
     if lifted is not None:
         best = _search(problem, mixed, lifted, best.hessian, tolerance, iterations, progress)
@@ -213,7 +220,7 @@ def maximum_likelihood(
             covariance,
             progress.standard_errors if isinstance(progress, ProgressLines) else None,
         )
-    return _result(problem, best, ends, found, time.perf_counter() - began)
+    return _result(problem, best, ends, found, told, time.perf_counter() - began)
 
 
 def _fit(
@@ -297,9 +304,44 @@ def _lifted(problem: _Problem, end: SearchResult) -> _Point | None:
     return None if point is end.point else point
 
 
-def _jittered(x: FloatArray, longest: FloatArray, rng: np.random.Generator) -> FloatArray:
-    size = np.where(np.isfinite(longest), _JITTER, 0.2 * np.abs(x))
-    return x + size * rng.standard_normal(len(x))
+def _wide_starts(
+    problem: _Problem, mixed: MixedModel, rng: np.random.Generator, count: int
+) -> list[_Point]:
+    """Draw starts around the model's values; one without a likelihood is drawn again."""
+    free, out = problem.marginal.free, list[_Point]()
+    x, typical = free.start(), np.array(free.kinds) == "typical"
+    wide = np.where(np.isfinite(mixed.longest), np.where(typical, _WIDE, 0.5), 0.2 * np.abs(x))
+    for _ in range(_DRAWS * count):
+        if len(out) < count:
+            moved = np.clip(x + wide * rng.standard_normal(len(x)), *free.bounds.T)
+            point = problem.evaluate(moved, restarts=3)
+            out += [point] if np.isfinite(point.value) else []
+    return out
+
+
+def _exchanged(
+    problem: _Problem, mixed: MixedModel, end: _Point, progress: Progress | None
+) -> _Point | None:
+    """Return a lower point on the other side of the flip-flop, if there is one.
+
+    One compartment with absorption has the same course where the rates of absorption and
+    elimination are exchanged and the volume is in the ratio of the two; with more compartments it
+    is a place to begin.
+    """
+    free = problem.marginal.free
+    model = free.likelihood.model
+    volume = next((name for name in ("V", "V1") if name in free.names), "")
+    wanted = ("ka", "CL", volume)
+    if not all(name in free.names and model[name].scale == "log" for name in wanted):
+        return None
+    ka, cl, v = (free.names.index(name) for name in wanted)
+    x = end.x.copy()
+    x[ka], x[v] = x[cl] - x[v], x[cl] - x[ka]
+    point = problem.evaluate(x, restarts=3)
+    if not np.isfinite(point.value):
+        return None
+    point = _approached(problem, mixed, point, progress)
+    return point if point.value < end.value - NOTABLE else None
 
 
 def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
@@ -341,6 +383,7 @@ def _result(
     end: SearchResult,
     ends: list[SearchResult],
     found: Uncertainty | None,
+    told: list[str],
     seconds: float,
 ) -> MaximumLikelihood:
     point: _Point = end.point
@@ -384,7 +427,8 @@ def _result(
         evaluations=problem.evaluations,
         seconds=seconds,
         messages=(
-            *messages(marginal, end, ends, modes, found, estimates, gone),
+            *messages(marginal, end, modes, found, estimates, gone),
+            *told,
             *told_modes(marginal, problem.fallen),
             *told_far(likelihood.dataset),
             *told_absurd(marginal, point.at, absurd),

@@ -21,13 +21,13 @@ _AT_BOUND = 1e-3  # of the distance between bounds
 _VANISHED = 1e-5  # residual standard deviation as a share of the size of the observations
 _ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
 _FAR, _NEAREST = 30, 5  # times the largest of as many values of others, nearest in time
-_NOTABLE = 0.1  # difference of objectives worth a sentence
+NOTABLE = 0.1
+"""Difference of objectives worth a sentence."""
 
 
 def messages(
     marginal: MarginalLikelihood,
     end: SearchResult,
-    ends: list[SearchResult],
     modes: Modes,
     found: Uncertainty | None,
     estimates: dict[str, float],
@@ -49,10 +49,6 @@ def messages(
         have = "has" if lost.size == 1 else "have"
         who = _count(lost.size, "subject")
         out.append(f"{who} {have} no converged mode of random effects: {labels}.")
-    values = [one.point.value for one in ends]
-    if len(ends) > 1 and max(values) - min(values) > _NOTABLE:
-        told = ", ".join(f"{v:.2f}" for v in sorted(values))
-        out.append(f"Starts ended at different objectives: {told}.")
     for i, (name, kind) in enumerate(zip(free.names, free.kinds, strict=True)):
         if kind == "deviation" and edge[i]:
             out.append(f"{name} is estimated at zero ({estimates[name]:.2g}).")
@@ -195,13 +191,32 @@ def _most_correlated(found: Uncertainty) -> tuple[int, int] | None:
     return int(places[min(i, j)]), int(places[max(i, j)])
 
 
+def told_starts(values: list[float]) -> list[str]:
+    """Say how many starts agree on the lowest objective."""
+    agree = sum(value < min(values) + NOTABLE for value in values)
+    if len(values) == 1:
+        return []
+    told = ", ".join(f"{v:.2f}" for v in sorted(values))
+    return [f"{agree} of {len(values)} starts agree on the lowest objective ({told})."]
+
+
+def told_exchange(fall: float) -> list[str]:
+    """Say that absorption and elimination were exchanged, if that gave a better end."""
+    if fall < NOTABLE:
+        return []
+    return [
+        f"With absorption and elimination exchanged the objective is lower by {fall:.1f}: this end "
+        "is kept, the other is a second minimum (flip-flop)."
+    ]
+
+
 def told_modes(marginal: MarginalLikelihood, fallen: Mapping[int, float]) -> list[str]:
     """Say whose modes were found anew on the way, if that changed the objective."""
     fall = sum(fallen.values())
-    if fall < _NOTABLE:
+    if fall < NOTABLE:
         return []
     names = marginal.likelihood.dataset.subjects
-    labels = [str(names[b]) for b, one in sorted(fallen.items()) if one > 0.1 * _NOTABLE]
+    labels = [str(names[b]) for b, one in sorted(fallen.items()) if one > 0.1 * NOTABLE]
     who = f"subject{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
     return [
         f"Random effects have more than one mode in {who}: better than those followed were found "
