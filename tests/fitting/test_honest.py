@@ -9,7 +9,15 @@ import pytest
 import pkpd
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.individual_modes import find_modes
-from pkpd.models import PopulationModel, compartments, covariate, parameter, residual
+from pkpd.models import (
+    PopulationModel,
+    compartments,
+    covariate,
+    derived,
+    fixed,
+    parameter,
+    residual,
+)
 
 COLUMNS = ["ID", "TIME", "AMT", "EVID", "DV"]
 
@@ -60,7 +68,7 @@ def test_an_additive_part_takes_values_before_the_first_dose():
 
 def test_an_absurd_objective_has_not_converged():
     # an error that is held far too small: a minimum of a likelihood that is none
-    error = residual.additive(pkpd.models.fixed(1e-7))
+    error = residual.additive(fixed(1e-7))
     made = PopulationModel(compartments(1), [parameter("CL", 4.0), parameter("V", 20.0)], error)
     fit = fitted(made, study())
     assert not fit.converged
@@ -187,12 +195,38 @@ def test_the_other_side_of_the_flip_flop_is_looked_at():
     made = PopulationModel(
         compartments(1, absorption="first_order"), [*start], residual.proportional(0.1)
     )
-    fit = fitted(made, pd.DataFrame(rows, columns=COLUMNS), covariance=None)
-    assert fit.converged
-    assert fit.estimates["ka"] == pytest.approx(0.13, rel=0.1)
-    assert "exchanged the objective is lower by 80.5" in " ".join(fit.messages)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    one = fitted(made, table, covariance=None)
+    assert one.estimates["ka"] > 0.5  # the side of its start
+    assert "exchanged the objective is lower by 80" in " ".join(one.messages)
+    assert "begin at ka=0.13" in " ".join(one.messages)
+    two = fitted(made, table, covariance=None, starts=2, seed=1)
+    assert two.converged
+    assert two.estimates["ka"] == pytest.approx(0.13, rel=0.1)
+    assert two.objective == pytest.approx(-338.89, abs=0.05)
 
 
 def test_starts_say_how_many_agree():
     fit = fitted(model(residual.proportional(0.1)), study(), starts=3, seed=1, covariance=None)
     assert "3 of 3 starts agree on the lowest objective" in " ".join(fit.messages)
+
+
+# Curvature that is zero -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [(0.3, 0.3), (0.1, 0.4), (0.2, 0.6)])
+def test_parameters_told_only_together_have_no_standard_errors(start):
+    first = [parameter("A", 3.0, iiv=start[0]), parameter("B", fixed(1.0), iiv=start[1])]
+    made = PopulationModel(
+        compartments(1),
+        [*first, derived("CL", lambda A, B: A * B), parameter("V", 30.0)],
+        residual.proportional(0.1),
+    )
+    fit = fitted(made, study(12, (0.5, 2, 6, 12)))
+    errors = fit.standard_errors
+    assert np.isnan(errors["omega_A"])
+    assert np.isnan(errors["omega_B"])
+    assert errors["A"] == pytest.approx(0.318, rel=0.02)
+    assert errors["V"] == pytest.approx(1.108, rel=0.02)
+    assert "omega_A and omega_B are told only together" in " ".join(fit.messages)
+    assert fit.summary().count("not told") == 2

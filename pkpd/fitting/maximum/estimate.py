@@ -131,8 +131,9 @@ def maximum_likelihood(
     starts
         Number of starts; those after the first are drawn around the model's values: typical values
         log-normally, 95 % within a factor of 7 either way (a factor of 2.7 for spreads and residual
-        errors). The best end is kept. From it absorption and elimination are exchanged, too, where
-        the model has ``ka``, ``CL`` and ``V`` or ``V1``, whatever the number of starts.
+        errors). The best end is kept. From it absorption and elimination are exchanged where the
+        model has ``ka``, ``CL`` and ``V`` or ``V1``: a lower end is kept too if there are several
+        starts, and told if there is one, whose side of the flip-flop is the user's choice.
     seed
         Of the starts.
     progress
@@ -194,7 +195,9 @@ def maximum_likelihood(
     best = min(ends, key=lambda end: end.point.value)
     told = told_starts([end.point.value for end in ends])
     other = _exchanged(problem, mixed, best.point, progress)
-    if other is not None:
+    if other is not None and starts == 1:
+        told += told_exchange(best.point.value - other.value, free.values(other.x))
+    elif other is not None:
         guess = mixed.curvature(other.at)
         end = _search(problem, mixed, other, guess, tolerance, iterations, progress)
         told += told_exchange(best.point.value - end.point.value)

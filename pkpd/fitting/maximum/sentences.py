@@ -76,6 +76,14 @@ def messages(
             "The Hessian is not positive definite: no standard errors. The estimate is not a clean "
             "minimum, or parameters are not identified."
         )
+    elif found is not None and len(found.flat):
+        *first, last = [name for name, lost in zip(free.names, found.not_told, strict=True) if lost]
+        out.append(
+            f"{', '.join(first)} and {last} are told only together: the objective is flat along "
+            f"{_count(len(found.flat), 'combination')} of them, as far as its curvature can be "
+            f"known, and they have no standard errors. Hold {len(found.flat)} of them, or give a "
+            "prior."
+        )
     elif found is not None and found.condition > _ILL_CONDITIONED:
         pair = _most_correlated(found)
         named = f" ({free.names[pair[0]]} and {free.names[pair[1]]} most)" if pair else ""
@@ -200,13 +208,21 @@ def told_starts(values: list[float]) -> list[str]:
     return [f"{agree} of {len(values)} starts agree on the lowest objective ({told})."]
 
 
-def told_exchange(fall: float) -> list[str]:
-    """Say that absorption and elimination were exchanged, if that gave a better end."""
+def told_exchange(fall: float, values: Mapping[str, float] | None = None) -> list[str]:
+    """Say that absorption and elimination exchanged end lower: kept, or at which ``values``."""
     if fall < NOTABLE:
         return []
+    kept = "the lower is kept."
+    if values is not None:
+        names = ("ka", "CL", "V" if "V" in values else "V1")
+        place = ", ".join(f"{name}={values[name]:.3g}" for name in names)
+        kept = (
+            f"begin at {place} for the lower, or let starts=2 keep it, if what is known of the "
+            "drug does not speak for this one."
+        )
     return [
-        f"With absorption and elimination exchanged the objective is lower by {fall:.1f}: this end "
-        "is kept, the other is a second minimum (flip-flop)."
+        f"With absorption and elimination exchanged the objective is lower by {fall:.1f}: "
+        f"there are two minima (flip-flop); {kept}"
     ]
 
 
