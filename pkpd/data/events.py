@@ -7,7 +7,7 @@ out in :mod:`pkpd.data.expand`; amounts are computed in :mod:`pkpd.solve.events.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.data.shared_ids import refuse_out_of_order
 from pkpd.errors import DataError, sentence
 
 OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = range(5)
@@ -87,6 +88,7 @@ class EventTable:
         *,
         source: str = "event table",
         numbers: Sequence[int] | np.ndarray | None = None,
+        described: Mapping[str, np.ndarray] | None = None,
         **columns: Sequence[float] | np.ndarray | None,
     ) -> EventTable:
         """Build and check a table from record-wise columns of equal length.
@@ -97,6 +99,9 @@ class EventTable:
             Subject label and time (h) of each record. Records of a subject are contiguous.
         source, numbers
             How messages name the source and its rows; rows are counted from 0 by default.
+        described
+            Texts by column that describe the subject at each record: where they contradict each
+            other, a message on records out of order says so.
         **columns
             ``evid, amt, rate, ii, addl, ss, cmt``; those left out are 0 on every record.
 
@@ -140,8 +145,13 @@ class EventTable:
                         remedy="give one value per record",
                     )
                 )
-        blocks = _blocks(labels, source, names)
-        _check_records(labels, values, blocks, source, names)
+        blocks = _blocks(labels, source)
+        _check_records(labels, values, source, names)
+
+        def place(i: int, column: str) -> str:
+            return _place(source, names, i, labels[i], column)
+
+        refuse_out_of_order(labels, values["time"], values["evid"], described or {}, place, names)
         width = max((stop - start for _, start, stop in blocks), default=0)
         padded = {name: np.zeros((len(blocks), width)) for name in values}
         row = np.full((len(blocks), width), PADDING, dtype=np.int64)
@@ -263,32 +273,18 @@ def _place(source: str, numbers: np.ndarray, row: int, subject: Any, column: str
     return where if column is None else f"{where}, column {column.upper()}"
 
 
-def _blocks(labels: np.ndarray, source: str, numbers: np.ndarray) -> list[tuple[Any, int, int]]:
+def _blocks(labels: np.ndarray, source: str) -> list[tuple[Any, int, int]]:
     """Return (label, start, stop) of each subject's contiguous records."""
     if len(labels) == 0:
         raise DataError(sentence(where=source, what="holds no records", remedy="give some"))
     edges = np.flatnonzero(labels[1:] != labels[:-1]) + 1
     bounds = [0, *edges.tolist(), len(labels)]
-    blocks = [(labels[a], a, b) for a, b in pairwise(bounds)]
-    seen: set[Any] = set()
-    for label, start, _ in blocks:
-        key = label.item() if hasattr(label, "item") else label
-        if key in seen:
-            raise DataError(
-                sentence(
-                    where=_place(source, numbers, start, key, "id"),
-                    what="the subject's records are not together: other subjects lie between",
-                    remedy="sort the rows by ID and time",
-                )
-            )
-        seen.add(key)
-    return blocks
+    return [(labels[a], a, b) for a, b in pairwise(bounds)]
 
 
 def _check_records(
     labels: np.ndarray,
     v: dict[str, np.ndarray],
-    blocks: list[tuple[Any, int, int]],
     source: str,
     numbers: np.ndarray,
 ) -> None:
@@ -395,18 +391,3 @@ def _check_records(
         "more than 0",
         "give II in hours",
     )
-    for _, start, stop in blocks:
-        step = np.diff(v["time"][start:stop])
-        late = np.isin(evid[start + 1 : stop], (RESET, RESET_AND_DOSE))
-        bad = np.flatnonzero((step < 0) & ~late)
-        if len(bad):
-            i = start + 1 + int(bad[0])
-            raise DataError(
-                sentence(
-                    where=_place(source, numbers, i, labels[i], "time"),
-                    what=f"{v['time'][i]:g} h is earlier than the record before "
-                    f"({v['time'][i - 1]:g} h)",
-                    allowed="times that do not decrease, except at a reset (EVID 3 or 4)",
-                    remedy="sort the subject's rows by time",
-                )
-            )

@@ -20,6 +20,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.declared_units import DeclaredUnits, undeclared
 from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
 from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
+from pkpd.data.shared_ids import BODY
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
 from pkpd.errors import DataError, sentence
 
@@ -229,11 +230,16 @@ def dataset_of(
         positive, events_given["RATE"] * factor / per_hour, events_given["RATE"]
     )
     events_given["II"] = events_given["II"] * per_hour
+    of_body = [n for n in table.at if n in BODY or n in {one.upper() for one in covariates}]
     events = EventTable.from_columns(
         identity,
         time,
         source=table.name,
         numbers=table.lines,
+        described={
+            table.label[n]: np.array([table.text(n, i) for i in range(len(table.rows))])
+            for n in of_body
+        },
         **{name.lower(): value for name, value in events_given.items()},
     )
     if compartments is not None:
@@ -411,10 +417,9 @@ def _hours(
             ) from None
         origin = origin or day
         stamps[i] = (day - origin).total_seconds() / 3600.0 + _clock(table, i)
-    first = np.concatenate([[True], identity[1:] != identity[:-1]])
-    start = np.maximum.accumulate(np.where(first, np.arange(len(stamps)), 0))
+    _, first, subject = np.unique(identity, return_index=True, return_inverse=True)
     notes.append("DATE and TIME were read as clock times; hours count from each first record")
-    return stamps - stamps[start]
+    return stamps - stamps[first[subject]]
 
 
 def _clock(table: Sheet, i: int) -> float:

@@ -23,6 +23,7 @@ from pkpd.fitting.maximum.marginal import Method as MaximumMethod
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.standard_errors import Covariance
+from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
@@ -149,9 +150,9 @@ def fit(
         than a few seconds, on the standard error stream.
     starts, iterations, covariance
         Of maximum likelihood alone: number of starts, the first from the model's values and the
-        others moved from there at random (by ``seed``); most gradients of each search; kind of
-        standard errors, ``"observed"``, ``"sandwich"``, ``"scores"`` or ``None``. See
-        `pkpd.fitting.maximum.estimate.maximum_likelihood`.
+        others drawn widely around them (by ``seed``), 95 % within a factor of 7; most gradients of
+        each search; kind of standard errors, ``"observed"``, ``"sandwich"``, ``"scores"`` or
+        ``None``. See `pkpd.fitting.maximum.estimate.maximum_likelihood`.
 
     Returns
     -------
@@ -280,6 +281,7 @@ def _check_start(likelihood: PopulationLikelihood) -> None:
     failed = likelihood.failures(fixed, random)
     if not failed.size:
         return
+    refuse_impossible(likelihood, fixed, likelihood.predictions(fixed, random))
     b = int(failed[0])
     values = {
         name: np.asarray(value)

@@ -74,6 +74,15 @@ class Fit:
         """Whether chains were sampled, whose mixing can be judged."""
         return self.record.get("method", "nuts") == "nuts"
 
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """Sentences on what an approximation leaves out."""
+        return tuple(
+            f"The mode of {name} is at zero, where it has no curvature: it stays there in every "
+            "draw. NUTS tells how large it may be."
+            for name in self.record.get("at_zero", ())
+        )
+
     def table(self, *, interval: float = 0.9) -> pd.DataFrame:
         """Summarise the population parameters: mean, median, interval, and sampler diagnostics.
 
@@ -84,16 +93,16 @@ class Fit:
         names = [n for n in start_values(self.model) if n in self.idata.posterior]
         if not names:
             return pd.DataFrame(index=pd.Index([], name="parameter"))
+        kind: Any = "all" if self.by_chains else "stats"
         out: Any = az.summary(
-            self.idata, var_names=names, hdi_prob=interval, round_to="none", kind="all"
+            self.idata, var_names=names, hdi_prob=interval, round_to="none", kind=kind
         )
         low, high = (1 - interval) / 2, (1 + interval) / 2
         stacked = {n: self.idata.posterior[n].values.ravel() for n in names}
         out.insert(2, "median", [float(np.median(stacked[n])) for n in names])
         out.insert(3, f"q{100 * low:g}", [float(np.quantile(stacked[n], low)) for n in names])
         out.insert(4, f"q{100 * high:g}", [float(np.quantile(stacked[n], high)) for n in names])
-        unwanted = ("hdi_",) if self.by_chains else ("hdi_", "mcse", "ess", "r_hat")
-        return out.drop(columns=[c for c in out.columns if c.startswith(unwanted)])
+        return out.drop(columns=[c for c in out.columns if c.startswith("hdi_")])
 
     def summary(self) -> str:
         """Tell the fit in text: what was run, the parameters, and what the sampler says."""
@@ -103,7 +112,7 @@ class Fit:
         took = self.record.get("wall_s")
         head = f"{self!r}" + (f", {took:.0f} s" if isinstance(took, int | float) else "")
         names = [str(name) for name in table.index]
-        words: tuple[str, ...] = _APPROXIMATE
+        words: tuple[str, ...] = (*self.messages, *_APPROXIMATE)
         if self.by_chains:
             words = sampler_diagnostics(self.idata, names).sentences
         told = shown.to_string() if names else "All population parameters are held."

@@ -155,6 +155,7 @@ def run(
     maximum, made = begun.maximum, build_model(likelihood, begun.centring)
     if method == "map" and maximum is not None:
         idata = _normal(likelihood, maximum, settings)
+        begun.notes["at_zero"] = np.array(maximum.names)[held_at_mode(maximum)].tolist()
     elif method == "advi":
         idata = _advi(made, begun.named(), settings)
     elif cluster is not None:
@@ -292,6 +293,12 @@ def _checked(centring: Mapping[str, Any], names: Sequence[str], subjects: int) -
     return dict(centring)
 
 
+def held_at_mode(maximum: MaximumLikelihood) -> np.ndarray:
+    """Which estimates stay at their mode: standard deviations at zero, bool[P]."""
+    free = FreeParameters(maximum.likelihood)
+    return free.at_edge(maximum.x) & (np.array(free.kinds) == "deviation")
+
+
 def _normal(
     likelihood: PopulationLikelihood, maximum: MaximumLikelihood, settings: SamplerSettings
 ) -> az.InferenceData:
@@ -303,15 +310,21 @@ def _normal(
     rng = np.random.default_rng(settings.seed)
     free, effects = FreeParameters(likelihood), likelihood.random_effects
     shape = (settings.chains, settings.draws)
-    if not np.all(np.isfinite(maximum.covariance_x)):
+    # a standard deviation whose mode is at zero has no curvature there: it stays
+    known = ~held_at_mode(maximum)
+    covariance = maximum.covariance_x[np.ix_(known, known)]
+    if not np.all(np.isfinite(covariance)):
+        lost = np.array(maximum.names)[known & ~np.isfinite(np.diag(maximum.covariance_x))]
         raise PkpdError(
             sentence(
                 where="fit, method 'map'",
-                what="the curvature at the mode has no inverse",
+                what="the curvature at the mode has no inverse"
+                + (f" along {', '.join(lost)}" if len(lost) else ""),
                 remedy="give tighter priors, or use method='nuts'",
             )
         )
-    x = rng.multivariate_normal(maximum.x, maximum.covariance_x, size=shape)
+    x = np.tile(maximum.x, (*shape, 1))
+    x[..., known] = rng.multivariate_normal(maximum.x[known], covariance, size=shape)
     named = [free.values(one) for one in x.reshape(-1, x.shape[-1])]
     variables: dict[str, Any] = {
         name: np.reshape([one[name] for one in named], shape) for name in maximum.names

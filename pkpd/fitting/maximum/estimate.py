@@ -27,23 +27,31 @@ from pkpd.fitting.maximum.other_modes import better_modes
 from pkpd.fitting.maximum.penalty import PriorPenalty
 from pkpd.fitting.maximum.progress import Progress, ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood, shrinkages
-from pkpd.fitting.maximum.scales import LARGEST_PARTIAL, LIFTED
+from pkpd.fitting.maximum.scales import LIFTED
 from pkpd.fitting.maximum.search import SearchResult, minimise
+from pkpd.fitting.maximum.sentences import (
+    NOTABLE,
+    constant_covariates,
+    messages,
+    told_absurd,
+    told_exchange,
+    told_far,
+    told_modes,
+    told_starts,
+    vanished,
+)
 from pkpd.fitting.maximum.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.start import MixedModel, approach
+from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
-from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.small_systems import inverse_each
 from pkpd.solve.cache import keep_compilations
+from pkpd.solve.population.status import PENALTY
 
 FloatArray = NDArray[np.floating[Any]]
 
-_AT_BOUND = 1e-3  # of the distance between bounds
-_VANISHED = 1e-5  # residual standard deviation as a share of the size of the observations
-_ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
-_JITTER = 0.5  # of starts on log scales
-_NOTABLE = 0.1  # difference of objectives worth a sentence
+_WIDE, _DRAWS = 1.0, 5  # of starts on log scales, 95 % within a factor of 7; tries of each
 _STRETCH = 20  # gradients after which modes are searched anew
 
 
@@ -121,8 +129,11 @@ def maximum_likelihood(
         and few observations per subject), ``"laplace-nointer"``, ``"foce"`` or ``"fo"``; see
         `pkpd.fitting.maximum.marginal`.
     starts
-        Number of starts; those after the first are moved at random by about 50 %. The best end is
-        kept.
+        Number of starts; those after the first are drawn around the model's values: typical values
+        log-normally, 95 % within a factor of 7 either way (a factor of 2.7 for spreads and residual
+        errors). The best end is kept. From it absorption and elimination are exchanged where the
+        model has ``ka``, ``CL`` and ``V`` or ``V1``: a lower end is kept too if there are several
+        starts, and told if there is one, whose side of the flip-flop is the user's choice.
     seed
         Of the starts.
     progress
@@ -177,35 +188,42 @@ def maximum_likelihood(
         )
     mixed = MixedModel(marginal)
     problem = _Problem(marginal, PriorPenalty(free) if priors else None)
-    rng = np.random.default_rng(seed)
-    ends: list[SearchResult] = []
-    for k in range(max(1, starts)):
-        begin = free.start() if k == 0 else _jittered(free.start(), mixed.longest, rng)
-        first = problem.evaluate(np.clip(begin, *free.bounds.T), restarts=3)
-        if not np.isfinite(first.value):
-            if k == 0:
-                _refuse_start(marginal, first.at)
-            continue
-        ends.append(_fit(problem, mixed, first, tolerance, iterations, progress))
+    first = problem.evaluate(free.start(), restarts=3)
+    _check_start(marginal, first.at)
+    firsts = [first, *_wide_starts(problem, mixed, np.random.default_rng(seed), starts - 1)]
+    ends = [_fit(problem, mixed, one, tolerance, iterations, progress) for one in firsts]
     best = min(ends, key=lambda end: end.point.value)
+    told = told_starts([end.point.value for end in ends])
+    other = _exchanged(problem, mixed, best.point, progress)
+    if other is not None and starts == 1:
+        told += told_exchange(best.point.value - other.value, free.values(other.x))
+    elif other is not None:
+        guess = mixed.curvature(other.at)
+        end = _search(problem, mixed, other, guess, tolerance, iterations, progress)
+        told += told_exchange(best.point.value - end.point.value)
+        best = min(best, end, key=lambda one: one.point.value)
+        ends.append(end)
     lifted = _lifted(problem, best)
     if lifted is not None:
         best = _search(problem, mixed, lifted, best.hessian, tolerance, iterations, progress)
         ends.append(best)
     found: Uncertainty | None = None
     if covariance is not None:
+        # a prior tells the coefficient of a covariate that never changes
+        same = () if priors else constant_covariates(marginal)
+        held = np.array([name in same for name in free.names])
         found = uncertainty(
             problem.evaluate,
             problem.gradient,
             lambda point: point.at.by_subject,
             best.point,
             best.hessian,
-            ~free.at_edge(best.point.x),
+            ~(free.at_edge(best.point.x) | held),
             mixed.longest,
             covariance,
             progress.standard_errors if isinstance(progress, ProgressLines) else None,
         )
-    return _result(problem, best, ends, found, time.perf_counter() - began)
+    return _result(problem, best, ends, found, told, time.perf_counter() - began)
 
 
 def _fit(
@@ -289,15 +307,53 @@ def _lifted(problem: _Problem, end: SearchResult) -> _Point | None:
     return None if point is end.point else point
 
 
-def _jittered(x: FloatArray, longest: FloatArray, rng: np.random.Generator) -> FloatArray:
-    size = np.where(np.isfinite(longest), _JITTER, 0.2 * np.abs(x))
-    return x + size * rng.standard_normal(len(x))
+def _wide_starts(
+    problem: _Problem, mixed: MixedModel, rng: np.random.Generator, count: int
+) -> list[_Point]:
+    """Draw starts around the model's values; one without a likelihood is drawn again."""
+    free, out = problem.marginal.free, list[_Point]()
+    x, typical = free.start(), np.array(free.kinds) == "typical"
+    wide = np.where(np.isfinite(mixed.longest), np.where(typical, _WIDE, 0.5), 0.2 * np.abs(x))
+    for _ in range(_DRAWS * count):
+        if len(out) < count:
+            moved = np.clip(x + wide * rng.standard_normal(len(x)), *free.bounds.T)
+            point = problem.evaluate(moved, restarts=3)
+            out += [point] if np.isfinite(point.value) else []
+    return out
 
 
-def _refuse_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
-    likelihood = marginal.likelihood
+def _exchanged(
+    problem: _Problem, mixed: MixedModel, end: _Point, progress: Progress | None
+) -> _Point | None:
+    """Return a lower point on the other side of the flip-flop, if there is one.
+
+    One compartment with absorption has the same course where the rates of absorption and
+    elimination are exchanged and the volume is in the ratio of the two; with more compartments it
+    is a place to begin.
+    """
+    free = problem.marginal.free
+    model = free.likelihood.model
+    volume = next((name for name in ("V", "V1") if name in free.names), "")
+    wanted = ("ka", "CL", volume)
+    if not all(name in free.names and model[name].scale == "log" for name in wanted):
+        return None
+    ka, cl, v = (free.names.index(name) for name in wanted)
+    x = end.x.copy()
+    x[ka], x[v] = x[cl] - x[v], x[cl] - x[ka]
+    point = problem.evaluate(x, restarts=3)
+    if not np.isfinite(point.value):
+        return None
+    point = _approached(problem, mixed, point, progress)
+    return point if point.value < end.value - NOTABLE else None
+
+
+def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
+    """Refuse a start where a row or a subject has no likelihood."""
+    likelihood, fixed = marginal.likelihood, marginal.free.fixed(at.x)
+    refuse_impossible(likelihood, fixed, at.predictions[0])
     lost = np.flatnonzero(~np.isfinite(at.by_subject))
-    fixed = marginal.free.fixed(at.x)
+    if not lost.size:
+        return
     values = likelihood.individual_parameters(fixed, jnp.zeros(marginal.density.shape))
     problems = likelihood.predictor.problems({n: np.asarray(v) for n, v in values.items()})
     labels = ", ".join(str(likelihood.dataset.subjects[b]) for b in lost[:5])
@@ -325,26 +381,12 @@ def _final_modes(problem: _Problem, point: _Point) -> Modes:
     return find_modes(density, point.x, point.at.modes.u)
 
 
-def _told_modes(problem: _Problem) -> list[str]:
-    """Say whose modes were found anew on the way, if that changed the objective."""
-    fall = sum(problem.fallen.values())
-    if fall < _NOTABLE:
-        return []
-    names = problem.marginal.likelihood.dataset.subjects
-    labels = [str(names[b]) for b, one in sorted(problem.fallen.items()) if one > 0.1 * _NOTABLE]
-    who = f"subject{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
-    return [
-        f"Random effects have more than one mode in {who}: better than those followed were found "
-        f"on the way, by {fall:.1f} of the objective in all. Start from other values too, and see "
-        "whether the end is the same."
-    ]
-
-
 def _result(
     problem: _Problem,
     end: SearchResult,
     ends: list[SearchResult],
     found: Uncertainty | None,
+    told: list[str],
     seconds: float,
 ) -> MaximumLikelihood:
     point: _Point = end.point
@@ -361,8 +403,9 @@ def _result(
     covariance_x = np.full((size, size), np.nan) if found is None else found.covariance
     natural = covariance_x * np.outer(slopes, slopes)
     errors = dict(zip(free.names, np.sqrt(np.diag(natural)).tolist(), strict=True))
-    vanished = {} if problem.penalty is not None else _vanished(marginal, point.at)
-    converged = end.converged and bool(np.all(modes.converged)) and not vanished
+    gone = {} if problem.penalty is not None else vanished(marginal, point.at)
+    absurd = np.flatnonzero(point.at.by_subject > -2.0 * PENALTY)
+    converged = end.converged and bool(np.all(modes.converged)) and not (gone or absurd.size)
     return MaximumLikelihood(
         likelihood=likelihood,
         method=marginal.method,
@@ -387,113 +430,10 @@ def _result(
         evaluations=problem.evaluations,
         seconds=seconds,
         messages=(
-            *_messages(marginal, end, ends, modes, found, estimates, vanished),
-            *_told_modes(problem),
+            *messages(marginal, end, modes, found, estimates, gone),
+            *told,
+            *told_modes(marginal, problem.fallen),
+            *told_far(likelihood.dataset),
+            *told_absurd(marginal, point.at, absurd),
         ),
     )
-
-
-def _vanished(marginal: MarginalLikelihood, at: Evaluated) -> dict[str, float]:
-    """Residual errors that have run to zero, where no likelihood has a maximum, by name."""
-    likelihood, free = marginal.likelihood, marginal.free
-    value = likelihood.dataset.observations.value
-    if isinstance(likelihood, OwnErrorLikelihood):
-        normal = likelihood.normal
-        sd = np.exp(at.predictions[0].reshape(2, -1)[1])[normal]
-        typical = float(np.median(sd)) if normal.any() else np.inf
-        gone = typical < _VANISHED * np.sqrt(np.sum(value[normal] ** 2) / max(1, normal.sum()))
-        return {"The residual error": typical} if gone else {}
-    sd = np.asarray(likelihood.residual_sd(free.fixed(at.x), at.predictions[0]))
-    values, out = free.values(at.x), dict[str, float]()
-    for line, error, mine in likelihood._lines:
-        # the error of logarithms is a share of the value already
-        size = 1.0 if error.logarithmic else np.sqrt(np.mean(value[mine] ** 2)) or 1.0
-        if np.median(sd[mine]) < _VANISHED * size:
-            out |= {n: values[n] for n in error.estimates(line) if n in free.names}
-    return {name: one for name, one in out.items() if not name.startswith("nu_")}
-
-
-def _no_maximum(marginal: MarginalLikelihood, name: str, value: float) -> str:
-    """Sentence on a residual error that has run to zero."""
-    count, rows = marginal.likelihood.n_subjects, len(marginal.likelihood.dataset.observations)
-    return (
-        f"{name} has run to zero ({value:.2g}): {count} subject{'s' * (count != 1)} with {rows} "
-        f"observation{'s' * (rows != 1)} cannot tell it, and the likelihood has no maximum. "
-        "Hold it, give it a prior, or simplify the model."
-    )
-
-
-def _messages(
-    marginal: MarginalLikelihood,
-    end: SearchResult,
-    ends: list[SearchResult],
-    modes: Modes,
-    found: Uncertainty | None,
-    estimates: dict[str, float],
-    vanished: dict[str, float],
-) -> list[str]:
-    """Sentences on what deserves attention."""
-    free = marginal.free
-    out = [_no_maximum(marginal, *one) for one in vanished.items()]
-    found = None if vanished else found  # there is no curvature to speak of
-    edge = free.at_edge(end.point.x)
-    if not end.converged:
-        out.append(
-            f"The search did not converge: {end.expected_fall:.2g} of the objective may be left. "
-            "Start it again from these estimates, or simplify the model."
-        )
-    lost = np.flatnonzero(~modes.converged)
-    if lost.size:
-        labels = ", ".join(str(marginal.likelihood.dataset.subjects[b]) for b in lost[:5])
-        out.append(f"{lost.size} subjects have no converged mode of random effects: {labels}.")
-    values = [one.point.value for one in ends]
-    if len(ends) > 1 and max(values) - min(values) > _NOTABLE:
-        told = ", ".join(f"{v:.2f}" for v in sorted(values))
-        out.append(f"Starts ended at different objectives: {told}.")
-    for i, (name, kind) in enumerate(zip(free.names, free.kinds, strict=True)):
-        if kind == "deviation" and edge[i]:
-            out.append(f"{name} is estimated at zero ({estimates[name]:.2g}).")
-        elif kind == "correlation" and abs(estimates[name]) > min(0.99, LARGEST_PARTIAL):
-            out.append(f"{name} is at {estimates[name]:.3f}: the correlation is not identified.")
-        elif found is not None and not found.used[i]:
-            bound = _bound(marginal.likelihood.model, name, estimates[name])
-            why = (
-                f"The data do not inform {name}: the objective hardly changes with it."
-                if bound is None
-                else f"{name} is estimated at its bound of {bound:g}."
-            )
-            out.append(f"{why} Hold it, or give it a prior.")
-    if found is not None and not found.positive:
-        out.append(
-            "The Hessian is not positive definite: no standard errors. The estimate is not a clean "
-            "minimum, or parameters are not identified."
-        )
-    elif found is not None and found.condition > _ILL_CONDITIONED:
-        pair = _most_correlated(found)
-        named = f" ({free.names[pair[0]]} and {free.names[pair[1]]} most)" if pair else ""
-        out.append(
-            f"The estimates are nearly dependent{named}: condition number {found.condition:.3g}."
-        )
-    return out
-
-
-def _bound(model: PopulationModel, name: str, value: float) -> float | None:
-    """Bound that an estimate on the logit scale has run into."""
-    for one in model.parameters:
-        if one.name == name and one.scale == "logit":
-            low, high = one.bounds
-            for bound in (low, high):
-                if abs(value - bound) < _AT_BOUND * (high - low):
-                    return bound
-    return None
-
-
-def _most_correlated(found: Uncertainty) -> tuple[int, int] | None:
-    places = np.flatnonzero(found.used)
-    if len(places) < 2:
-        return None
-    part: Any = found.covariance[np.ix_(places, places)]
-    sd = np.sqrt(np.diag(part))
-    off = np.abs(part / np.outer(sd, sd)) - np.eye(len(places))
-    i, j = np.unravel_index(int(np.argmax(off)), off.shape)
-    return int(places[min(i, j)]), int(places[max(i, j)])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pkpd.data.dataset import Dataset
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
+from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import holding, start_values
@@ -253,12 +254,15 @@ def individual_estimates(
     ------
     DataError
         If the model cannot take the data.
+    PkpdError
+        If it predicts 0 where something was measured, and its error has no width there.
     """
     likelihood, nothing = bind(holding(model), data), np.zeros(0)
     marginal = MarginalLikelihood(likelihood, method)
     lower = np.asarray(marginal.free.cholesky(nothing, np))
     start = None if random is None else random @ inverse_each(lower).T
     at = marginal.evaluate(nothing, start=start, restarts=3)
+    refuse_impossible(likelihood, marginal.free.fixed(nothing), at.predictions[0])
     for k in range(_ROUNDS):
         at, found = marginal.renewed(at, seed=k)
         if not found.any():

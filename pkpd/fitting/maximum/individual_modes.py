@@ -76,7 +76,8 @@ def find_modes(
     for k in range(restarts):
         if np.all(best.converged):
             break
-        fresh = np.zeros((n, size)) if k == 0 else rng.standard_normal((n, size))
+        # one place for all: what becomes of a subject does not hang on the others of its batch
+        fresh = np.tile(np.zeros(size) if k == 0 else rng.standard_normal(size), (n, 1))
         begin = np.where(best.converged[:, None], best.u, fresh)
         again = _search(density, x, begin, tolerance, exact)
         best = better(best, again)
@@ -129,26 +130,34 @@ def _search(
         calls += more
         if polished is not None:
             return replace(polished, evaluations=calls)
-    previous = np.full(n, np.inf)
+    previous, decrement = np.full(n, np.inf), np.full(n, np.inf)
+    converged = np.zeros(n, bool)
     for _ in range(15):
-        value, gradient, hessian = density.exact(x, u, central)
+        # a subject that has ended stays as it is, however long the others of its batch take
+        value, gradient, now = density.exact(x, u, central)
         calls += 2 * size + 1
-        good = np.isfinite(value) & np.all(np.isfinite(hessian), axis=(1, 2))
-        hessian = np.where(good[:, None, None], hessian, np.eye(size))
-        curve, axes = np.linalg.eigh(hessian)
+        good = np.isfinite(value) & np.all(np.isfinite(now), axis=(1, 2))
+        now = np.where(good[:, None, None], now, np.eye(size))
+        curve, axes = np.linalg.eigh(now)
         positive = good & (curve[:, 0] > 0)
         # away from a minimum the step follows the axes downhill
         along = np.einsum("brs,br->bs", axes, gradient) / np.maximum(np.abs(curve), 0.1)
         step = -np.einsum("brs,bs->br", axes, along)
-        decrement = np.where(good, -np.einsum("br,br->b", gradient, step), np.inf)
+        fall = np.where(good, -np.einsum("br,br->b", gradient, step), np.inf)
+        hessian = np.where(converged[:, None, None], hessian, now)
+        decrement = np.where(converged, decrement, fall)
         done = positive & (decrement < tolerance)
         # rounding: a decrement that small and no longer falling is at its end
         stalled = positive & (decrement < COARSE) & (decrement > 0.5 * previous)
-        step, tried = shortened(density, x, u, central, value, capped(step), done | ~good)
+        still = converged | ~good
+        step = np.where(still[:, None], 0.0, capped(step))
+        step, tried = shortened(density, x, u, central, value, step, done | still)
         u, calls = u + step, calls + tried
-        if np.all(done | stalled | ~good):
+        converged |= done | stalled
+        if np.all(converged | ~good):
             break
         previous = decrement
     value = density.value(x, u, central)
-    converged = positive & ((decrement < 1e3 * tolerance) | stalled) & np.isfinite(value)
+    converged |= positive & (decrement < 1e3 * tolerance)
+    converged &= np.isfinite(value)
     return Modes(u, value, hessian, decrement, converged, calls + 1)

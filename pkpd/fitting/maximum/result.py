@@ -88,7 +88,8 @@ class MaximumLikelihood:
     converged
         Whether the search ended at a minimum and all subjects at modes.
     condition_number
-        Of the correlation matrix of the estimates (on the scale of ``x``).
+        Of the correlation matrix of the estimates (on the scale of ``x``); infinite where the
+        objective is flat along some combination of them.
     iterations, evaluations, seconds
         Gradients, calls of the predictor for all subjects, time.
     messages
@@ -262,6 +263,8 @@ class MaximumLikelihood:
             interval = f"{row.lower:.4g} to {row.upper:.4g}" if np.isfinite(row.lower) else ""
             if row.held:
                 interval = "held"
+            elif not interval and not np.isnan(self.condition_number):
+                interval = "not told"
             relative = f"{row.rse_percent:.1f}" if np.isfinite(row.rse_percent) else ""
             shrunk = f"{row.shrinkage_percent:.0f}" if np.isfinite(row.shrinkage_percent) else ""
             lines.append(

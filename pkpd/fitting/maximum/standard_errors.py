@@ -14,6 +14,10 @@ Covariance = Literal["observed", "sandwich", "scores"]
 
 _STEP = 0.1  # of differences, in standard errors as guessed
 _SHARE = 0.2  # longest difference as a share of the longest step of a search
+_LEFT = 0.25  # of the correction of an extrapolation, that it may still be wrong by
+_BEND = 3.0  # second derivative of a ridge on the scales of the search, which are about logarithms
+_NO_CURVATURE = 1e-10  # beside a unit diagonal
+_PART = 0.01  # least share of a parameter's own variation that lies along flat directions
 UNINFORMED = 1e-2
 """Curvature of the objective along a log scale below which data do not inform a parameter: its
 standard error would be a factor of more than e^10."""
@@ -37,6 +41,9 @@ class Uncertainty:
         Whether the Hessian of those is positive definite.
     condition
         Ratio of the largest to the smallest eigenvalue of their correlation matrix.
+    flat : float[K, P]
+        Directions along which the objective is flat, as far as its curvature is known: unit vectors
+        in the scale of ``x`` times the roots of the Hessian's diagonal.
     """
 
     covariance: FloatArray
@@ -45,6 +52,12 @@ class Uncertainty:
     used: NDArray[np.bool_]
     positive: bool
     condition: float
+    flat: FloatArray
+
+    @property
+    def not_told(self) -> NDArray[np.bool_]:
+        """Parameters that take part in a flat direction, ``[P]``: there is no standard error."""
+        return np.sum(self.flat**2, axis=0) > _PART
 
 
 def uncertainty(
@@ -82,7 +95,7 @@ def uncertainty(
         Called with the number of a parameter and how many there are.
     """
     size = len(at.x)
-    hessian = np.full((size, size), np.nan)
+    hessian, error = np.full((size, size), np.nan), np.zeros((size, size))
     scores = np.zeros((len(by_subject(at)), size))
     used = usable.copy()
     places = np.flatnonzero(usable)
@@ -90,25 +103,45 @@ def uncertainty(
         if report is not None:
             report(k, len(places))
         h = min(_SHARE * longest[i], _STEP * np.sqrt(2.0 / max(abs(guess[i, i]), 1e-12)))
-        shift = h * np.eye(size)[i]
-        up, down = evaluate(at.x + shift, at), evaluate(at.x - shift, at)
-        if not (np.isfinite(up.value) and np.isfinite(down.value)):
+        columns = []
+        for step in (h, 2 * h):
+            shift = step * np.eye(size)[i]
+            up, down = evaluate(at.x + shift, at), evaluate(at.x - shift, at)
+            if not (np.isfinite(up.value) and np.isfinite(down.value)):
+                break
+            columns.append((gradient(up) - gradient(down)) / (2 * step))
+            if step == h:
+                scores[:, i] = (by_subject(up) - by_subject(down)) / (2 * h)
+        if not columns:
             used[i] = False
             continue
-        hessian[:, i] = (gradient(up) - gradient(down)) / (2 * h)
-        scores[:, i] = (by_subject(up) - by_subject(down)) / (2 * h)
+        # Richardson: the error of a central difference goes with the square of its step
+        bend = (columns[0] - columns[-1]) / 3.0
+        hessian[:, i], error[:, i] = columns[0] + bend, np.abs(bend)
     least = np.where(np.isfinite(longest), UNINFORMED, 0.0)
     used &= np.nan_to_num(np.diag(hessian), nan=0.0) > least
+    # what differs across the diagonal is error too; of truncation a sixteenth is left by theory
+    error = np.abs(hessian - hessian.T) + _LEFT * (error + error.T)
     hessian = 0.5 * (hessian + hessian.T)
-    covariance = np.full((size, size), np.nan)
-    part = np.ix_(used, used)
+    covariance, flat = np.full((size, size), np.nan), np.zeros((0, size))
+    part, inverse, scale = np.ix_(used, used), np.zeros((0, 0)), np.zeros(0)
     finite = bool(np.all(np.isfinite(hessian[part])) and np.all(np.isfinite(scores[:, used])))
-    curve = np.full(1, 1.0 if finite else -np.inf)
+    positive, condition = finite, np.inf
     if finite and used.any():
-        curve = np.linalg.eigvalsh(_scaled(hessian[part]))
-    positive, condition = bool(curve[0] > 1e-10), np.inf
+        scale = np.sqrt(np.diag(hessian)[used])
+        curve, axes = np.linalg.eigh(hessian[part] / np.outer(scale, scale))
+        # what is left of the gradient bends a ridge that is no straight line
+        error += np.diag(_BEND * np.abs(gradient(at)))
+        share = np.abs(axes)
+        doubt = np.einsum("ik,ij,jk->k", share, error[part] / np.outer(scale, scale), share)
+        level = np.abs(curve) < np.maximum(doubt, _NO_CURVATURE)
+        positive = bool(np.all(level | (curve > 0)) and not np.all(level))
+        flat = np.zeros((int(level.sum()), size))
+        flat[:, used] = axes[:, level].T
+        told = axes[:, ~level]
+        inverse = told / np.where(curve[~level] > 0, curve[~level], np.nan) @ told.T
     if positive and used.any():
-        observed = 2.0 * np.linalg.inv(hessian[part])
+        observed = 2.0 * inverse / np.outer(scale, scale)
         # derivatives of the log-likelihood are minus half those of the objective
         product = 0.25 * scores[:, used].T @ scores[:, used]
         if kind == "observed":
@@ -117,9 +150,12 @@ def uncertainty(
             covariance[part] = observed @ product @ observed
         else:
             covariance[part] = np.linalg.pinv(product)
-        spectrum = np.linalg.eigvalsh(_scaled(covariance[part]))
-        condition = float(spectrum[-1] / max(spectrum[0], 1e-300))
-    return Uncertainty(covariance, hessian, scores, used, positive, condition)
+        if not len(flat):
+            spectrum = np.linalg.eigvalsh(_scaled(covariance[part]))
+            condition = float(spectrum[-1] / max(spectrum[0], 1e-300))
+        lost = np.sum(flat**2, axis=0) > _PART
+        covariance[lost], covariance[:, lost] = np.nan, np.nan
+    return Uncertainty(covariance, hessian, scores, used, positive, condition, flat)
 
 
 def _scaled(matrix: FloatArray) -> FloatArray:

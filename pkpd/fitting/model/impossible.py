@@ -1,0 +1,62 @@
+"""Observations that a model gives no chance, as a concentration before the first dose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pkpd.data.dataset import NOT_CENSORED, Dataset
+from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.model.own_error import OwnErrorLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
+
+_NO_WIDTH = 1e-11  # a standard deviation that stands for none
+
+
+def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions: Any) -> None:
+    """Refuse measurements other than 0 where 0 is predicted and its error has no width.
+
+    Parameters
+    ----------
+    likelihood
+        Model bound to data.
+    fixed : float[F]
+        Fixed effects.
+    predictions : float[M]
+        Predictions of all observations.
+
+    Raises
+    ------
+    PkpdError
+        If there are such measurements; it names the rows.
+    """
+    if isinstance(likelihood, OwnErrorLikelihood):
+        return
+    seen = likelihood.dataset.observations
+    shut = np.asarray(likelihood.residual_sd(fixed, predictions)) < _NO_WIDTH
+    for _, error, mine in likelihood._lines:
+        shut[mine] |= error.logarithmic
+    zero = np.asarray(predictions) == 0
+    rows = np.flatnonzero(zero & shut & (seen.value != 0) & (seen.censored == NOT_CENSORED))
+    if not len(rows):
+        return
+    told = [observed_at(likelihood.dataset, int(m)) for m in rows[:3]]
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    raise PkpdError(
+        sentence(
+            where=f"{likelihood.dataset.events.source}, {'; '.join(told)}{more}",
+            what="the model predicts 0, and a proportional or log-normal error has no width there: "
+            "no value but 0 is possible",
+            remedy="leave out what was measured before the first dose, mark it as below the limit "
+            "(CENS 1), or give the error an additive part (residual.combined)",
+        )
+    )
+
+
+def observed_at(data: Dataset, m: int) -> str:
+    """Words for an observation: its row, subject, value and time."""
+    seen, events = data.observations, data.events
+    place = events.place(int(seen.subject[m]), int(seen.record[m]))
+    place = place.removeprefix(f"{events.source}, ")
+    return f"{place}, {seen.value[m]:.4g} at {seen.time[m]:g} h"
