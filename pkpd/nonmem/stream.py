@@ -12,6 +12,7 @@ import numpy as np
 from pkpd.arguments import NONE, PATH, check_arguments
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
+from pkpd.data.shared_ids import BODY
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.advan import GENERAL, read_compartments
@@ -290,6 +291,7 @@ def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
         source=items.source,
         numbers=items.numbers,
         evid=evid,
+        described={name: items.columns[name] for name in BODY if name in items.columns},
         **given,
     )
     observed = events.from_rows((columns["EVID"] == 0) & (columns["MDV"] == 0)) & events.valid
