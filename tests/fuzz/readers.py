@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import sys
 import tempfile
 import tomllib
@@ -391,7 +392,10 @@ def _write_fit(path: Path) -> None:
 def _runs(path: Path) -> object:
     from pkpd.checks import runs
 
-    return runs(path.parent)
+    # a folder of its own: beside it lie the files of all cases before
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(path, folder)
+        return runs(folder)
 
 
 def _write_maximum(path: Path) -> None:
