@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import itertools
 import json
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _STAGE, _FINISHED, _REMOVED = ".writing-", ".finished-", ".removed.json"
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
+_SEAL = b"pkpd sha256 "
+_SEALED = len(_SEAL) + hashlib.sha256().digest_size
 _count = itertools.count()
 _MOST_PACKED, _MOST_SMALL = 1_100, 10_000_000
 """No compression of netCDF makes a file smaller than that, but for a small one's empty values."""
@@ -106,7 +109,7 @@ def netcdf_bytes(groups: Mapping[str | None, xr.Dataset], **how: Any) -> bytes:
 
 def write_netcdf(target: str | Path, data: xr.Dataset, **how: Any) -> None:
     """Write netCDF: see :func:`netcdf_bytes` and :func:`whole`."""
-    write_bytes(target, netcdf_bytes({None: data}, **how))
+    write_bytes(target, _sealed(netcdf_bytes({None: data}, **how)))
 
 
 def write_groups(target: str | Path, idata: Any) -> None:
@@ -117,7 +120,31 @@ def write_groups(target: str | Path, idata: Any) -> None:
         packed = {n: {"zlib": True} for n, v in group.variables.items() if v.dtype.kind in "biuf"}
         mode = "a" if number else "w"
         group.to_netcdf(data, mode=mode, group=name, engine="h5netcdf", encoding=packed)
-    write_bytes(target, data.getvalue())
+    write_bytes(target, _sealed(data.getvalue()))
+
+
+def _sealed(data: bytes) -> bytes:
+    """Put a hash after the end of an HDF5 file, where its readers do not look."""
+    return data + _SEAL + hashlib.sha256(data).digest()
+
+
+def _check_seal(path: Path) -> None:
+    """Refuse a file that is not as it was written: HDF5 may read a damaged one without end."""
+    with path.open("rb") as file:
+        left = max(path.stat().st_size - _SEALED, 0)
+        file.seek(left)
+        seal = file.read()
+        if not seal.startswith(_SEAL):
+            return
+        file.seek(0)
+        digest = hashlib.sha256()
+        while left:
+            part = file.read(min(left, 1 << 20))
+            digest.update(part)
+            left -= len(part)
+    if digest.digest() != seal[len(_SEAL) :]:
+        what = "the file is not as it was written"
+        raise PkpdError(sentence(where=str(path), what=what, remedy="copy the file again"))
 
 
 def read_netcdf(path: str | Path, group: str | None = None) -> xr.Dataset:
@@ -133,6 +160,7 @@ def read_netcdf(path: str | Path, group: str | None = None) -> xr.Dataset:
 
     path = Path(path)
     try:
+        _check_seal(path)
         most = _MOST_PACKED * path.stat().st_size + _MOST_SMALL
         sizes = []
         with h5py.File(path, "r") as file:

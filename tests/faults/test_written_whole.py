@@ -19,6 +19,7 @@ from pkpd.errors import PkpdError
 from pkpd.files import (
     frame_text,
     netcdf_bytes,
+    read_netcdf,
     settle,
     table_cell,
     together,
@@ -333,3 +334,16 @@ def test_guarded_text_reads_back_and_is_no_formula(text):
 def test_texts_of_tables_are_guarded_and_numbers_are_not():
     frame = pd.DataFrame({"=name": ["=1+1", "b"], "x": [-1.5, 2.0], "kind": ["@a", None]})
     assert frame_text(frame) == "'=name,x,kind\n'=1+1,-1.5,'@a\nb,2.0,\n"
+
+
+def test_a_damaged_netcdf_is_refused_before_its_library_reads_it(tmp_path):
+    path = tmp_path / "a.nc"
+    write_netcdf(path, xr.Dataset({"x": ("t", [1.0, 2.0])}, attrs={"about": "text " * 200}))
+    assert read_netcdf(path)["x"].values.tolist() == [1.0, 2.0]
+    with xr.open_dataset(path, engine="h5netcdf") as others:  # the seal is no matter to others
+        assert others["x"].values.tolist() == [1.0, 2.0]
+    data = path.read_bytes()
+    for place in (20, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(PkpdError, match=r"a\.nc: the file is not as it was written; copy"):
+            read_netcdf(path)
