@@ -134,7 +134,7 @@ def _check_seal(path: Path) -> None:
         left = max(path.stat().st_size - _SEALED, 0)
         file.seek(left)
         seal = file.read()
-        if not seal.startswith(_SEAL):
+        if _SEAL not in seal:
             return
         file.seek(0)
         digest = hashlib.sha256()

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
-from places import arguments, find_prefix
+from places import arguments, find_prefix, run
 from population import fit
 from scores import Scored, score
 from series import RECOVERED, SOURCE_WORDS, Series, folds, read_series
@@ -158,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from places import find_prefix
+from places import find_prefix, run
 from reference_table import ReferenceTable, arguments
 from series import SOURCE_WORDS, SOURCES, Series, read_series
 
@@ -92,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +166,29 @@ def read_series(prefix: str | Path) -> list[Series]:
     return [_series(*key, sources[key], counts) for key, counts in found.items()]
 
 
+def read_cytokines(path: Path) -> list[Series]:
+    """Read granulocytes of patients counted whatever the count; none where there is no file.
+
+    Raises
+    ------
+    DataError
+        As of `read_series`; a day may lack granulocytes.
+    """
+    found: dict[str, dict[int, float]] = {}
+    if path.is_file():
+        for number, row in _rows(path, ("patient", "day", "granulocytes"), may_lack="granulocytes"):
+            if row["granulocytes"]:
+                count = _count(path, number, row["granulocytes"], "granulocytes")
+                found.setdefault(row["patient"], {})[_day(path, number, row["day"])] = count
+    return [_always_counted(patient, counts) for patient, counts in found.items()]
+
+
+def _always_counted(patient: str, counts: Mapping[int, float]) -> Series:
+    days = np.array(sorted(counts))
+    values = np.array([counts[day] for day in days])
+    return Series(patient, "1", "cytokines", days, values, np.zeros(len(days), bool), always=True)
+
+
 def folds(series: Iterable[Series]) -> Iterator[tuple[list[Series], list[Series]]]:
     """Yield three times those to learn from and those to forecast, split by patient."""
     series = list(series)
@@ -198,7 +221,9 @@ def _sources(path: Path) -> dict[tuple[str, str], str]:
     return found
 
 
-def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(
+    path: Path, needed: tuple[str, ...], may_lack: str = ""
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows with their numbers in the file, the header's being 1."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
@@ -209,9 +234,9 @@ def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
                 raise DataError(sentence(where=f"{path}", what=what, allowed=", ".join(needed)))
             for number, row in enumerate(table, 2):
                 for name in needed:
-                    if not (row[name] or "").strip():
+                    if name != may_lack and not (row[name] or "").strip():
                         raise _refused(path, number, name, row[name] or "", "no empty field")
-                yield number, {name: row[name].strip() for name in needed}
+                yield number, {name: (row[name] or "").strip() for name in needed}
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(sentence(where=f"{path}", what=f"no table ({error})")) from None
 
@@ -226,13 +251,13 @@ def _day(path: Path, number: int, text: str) -> int:
     return day
 
 
-def _count(path: Path, number: int, text: str) -> float:
+def _count(path: Path, number: int, text: str, column: str = "neutrophils") -> float:
     try:
         count = float(text)
     except ValueError:
         count = math.nan
     if not 0.0 <= count <= 1000.0:
-        raise _refused(path, number, "neutrophils", text, "a count in 10^9/L, from 0 to 1000")
+        raise _refused(path, number, column, text, "a count in 10^9/L, from 0 to 1000")
     return count
 
 

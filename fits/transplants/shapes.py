@@ -19,10 +19,10 @@ import numpy as np
 from forecasts import Chain, SourceBank
 from marrow_bank import FULL_DAY, RATE, STRUCTURES, MarrowBank
 from numpy.typing import NDArray
-from places import CYTOKINES, arguments, find_prefix, read_cytokines
+from places import CYTOKINES, arguments, find_prefix, run
 from population import Population, fit
 from recording import CORRELATION, SCATTER_AHEAD, recorded_draw
-from series import RECOVERED, SOURCES, Series, read_series
+from series import RECOVERED, SOURCES, Series, read_cytokines, read_series
 
 from pkpd.files import whole
 from pkpd.leukaemia.parameters import leukaemia_cards
@@ -288,4 +288,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

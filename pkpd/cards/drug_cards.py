@@ -17,7 +17,7 @@ from pkpd.cards.model_cards import load_model_card
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
 from pkpd.errors import CardError, sentence
-from pkpd.schedule.amounts import CELLS, DOSE_UNITS
+from pkpd.schedule.amounts import CELLS, DOSE_UNITS, SIZE_OF
 from pkpd.schedule.rules import LINES
 from pkpd.units import Parameter
 
@@ -456,8 +456,7 @@ def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
 
 def _mg(unit: str) -> float:
     """Milligrams of one unit of dose in an adult."""
-    per = {"mg/m^2": BODY_SURFACE_M2, "mg/kg": BODY_WEIGHT_KG, CELLS: BODY_WEIGHT_KG}
-    return per.get(unit, 1.0)
+    return {"": 1.0, "surface": BODY_SURFACE_M2, "weight": BODY_WEIGHT_KG}[SIZE_OF[unit]]
 
 
 @lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import open_sheet
 from pkpd.errors import DataError, sentence
 from pkpd.schedule import Regimen, individual_dose_mg
-from pkpd.schedule.amounts import CELLS
+from pkpd.schedule.amounts import SIZE_OF
 
 _KNOWN = ("ID", "DAY", "DATE", "HOUR", "AMT", "DURATION", "DRUG", "CMT")
 
@@ -72,7 +72,7 @@ def doses_of_regimen(
     out = []
     for course, start in zip(regimen.courses, regimen.start_days, strict=True):
         for rule in course.doses:
-            needed = {"mg/m^2": "BSA", "mg/kg": "WT", CELLS: "WT"}.get(rule.unit)
+            needed = {"surface": "BSA", "weight": "WT"}.get(SIZE_OF[rule.unit])
             if needed is not None and needed not in by_upper:
                 raise DataError(
                     sentence(

@@ -40,6 +40,7 @@ from pkpd.model.joint import JointModel, load_model
 from pkpd.model.kinetics import linear_kinetics, swallowed
 from pkpd.model.parameters import quantile_at_score
 from pkpd.schedule import DosingPlan, Slot, plan
+from pkpd.schedule.amounts import CELLS
 from pkpd.solve.compiled.decisions import Rules, no_rules, rules_of
 from pkpd.units import Parameter
 
@@ -319,6 +320,13 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
         raise PkpdError(msg)
     rates = np.zeros((*per_m2.shape, (GRAFTED if grafts else GROWTH) + 1))
     for s, slot in enumerate(made.slots):
+        if (slot.unit == CELLS) != (slot.drug_index in grafts):
+            msg = sentence(
+                where=f"drug {slot.drug}",
+                what=f"a dose in {slot.unit}",
+                allowed=f"{CELLS} for a graft, and for nothing else",
+            )
+            raise PkpdError(msg)
         if slot.drug_index in grafts:
             rates[:, :, slot.drug_index, GRAFTED] += made.amount[:, :, s]
     chemotherapy = []

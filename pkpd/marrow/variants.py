@@ -104,11 +104,11 @@ class Variant:
                     allowed=", ".join(allowed),
                 )
                 raise PkpdError(msg)
-        if not 1 <= self.transit_stages <= _MOST_STAGES:
+        if self.transit_stages not in range(1, _MOST_STAGES + 1):
             msg = sentence(
                 where="variant of the leukaemia model",
                 what=f"transit_stages = {self.transit_stages!r}",
-                allowed=f"1 to {_MOST_STAGES}",
+                allowed=f"whole numbers from 1 to {_MOST_STAGES}",
             )
             raise PkpdError(msg)
 

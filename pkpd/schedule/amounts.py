@@ -11,7 +11,9 @@ from pkpd.errors import PkpdError, UnitError, sentence
 
 CELLS = "10^6/kg"
 """Unit of a graft: millions of cells for each kilogram of body weight."""
-DOSE_UNITS = ("mg", "mg/m^2", "mg/kg", CELLS)
+SIZE_OF = {"mg": "", "mg/m^2": "surface", "mg/kg": "weight", CELLS: "weight"}
+"""Size of the body that a dose of each unit goes by."""
+DOSE_UNITS = tuple(SIZE_OF)
 
 LAST_DAY = 3660  # ten years: a longer protocol is a misprint
 

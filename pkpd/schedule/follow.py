@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.schedule.amounts import CELLS
+from pkpd.schedule.amounts import SIZE_OF
 from pkpd.schedule.plan import Slot
 from pkpd.schedule.regimen import Course, Regimen
 from pkpd.schedule.rules import LINES, Criterion, DoseModification, DoseRule, Gate
@@ -54,10 +54,8 @@ def individual_dose_mg(
     >>> individual_dose_mg(course.doses[0], 5.0, [1.6, 1.8], 70.0)  # 8 and 9 mg
     array([ 7.5, 10. ])
     """
-    by_weight = np.asarray(weight_kg)
-    size = {"mg": 1.0, "mg/m^2": np.asarray(bsa_m2), "mg/kg": by_weight, CELLS: by_weight}[
-        rule.unit
-    ]
+    sizes = {"": 1.0, "surface": np.asarray(bsa_m2), "weight": np.asarray(weight_kg)}
+    size = sizes[SIZE_OF[rule.unit]]
     shape = np.broadcast_shapes(np.shape(amount), np.shape(bsa_m2), np.shape(weight_kg))
     dose = np.broadcast_to(np.asarray(amount, dtype=np.float64) * size, shape)
     if rule.cap_mg is not None:

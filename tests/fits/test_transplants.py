@@ -21,6 +21,8 @@ sys.path.insert(0, str(FITS / "transplants"))
 
 import forecast_recoveries  # noqa: E402
 import marrow_bank as bank  # noqa: E402
+import places  # noqa: E402
+import shapes  # noqa: E402
 from forecasts import Chain, fit_chains, forecast_series  # noqa: E402
 from hazard import HazardRegression  # noqa: E402
 from population import Population, fit  # noqa: E402
@@ -242,3 +244,27 @@ def test_forecasts_of_left_out_series_are_better_than_the_hazard_regression(marr
     reached, of_regression = score(found, series).mean()[0], score(baseline, series).mean()[0]
     assert of_regression == pytest.approx(1.74, abs=0.02)
     assert reached < 1.70
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, "transplants_counts.csv was not found in "),
+        ({"transplants_counts.csv": "x", "transplants_patients.csv": "patient\n"}, "no column"),
+        (
+            {
+                "transplants_patients.csv": "patient,transplant,source\n1,1,cord\n",
+                "transplants_counts.csv": "patient,transplant,day,neutrophils,limit\n1,1,3,1,=\n",
+                "cytokines_counts.csv": "patient,day,granulocytes\n1,1,\n1,x,2\n",
+            },
+            "cytokines_counts.csv, row 3, column day: 'x'; allowed: a whole number",
+        ),
+    ],
+)
+def test_a_command_with_bad_data_ends_in_a_sentence(files, told, tmp_path, monkeypatch, capsys):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(sys, "argv", ["x", "--data", str(tmp_path), "--out", str(tmp_path / "o")])
+    with pytest.raises(SystemExit) as ended:
+        places.run(shapes.main)
+    assert told in capsys.readouterr().out + str(ended.value)

@@ -120,3 +120,12 @@ def test_what_is_no_graft_is_refused(tmp_path):
     )
     with pytest.raises(CardError, match=r"acts by graft, and the drug is dosed in mg"):
         read_drug_card(card)
+
+
+@pytest.mark.parametrize(
+    ("drug", "amount"), [("graft", "5 mg/kg"), ("clofarabine", "5e6 cells/kg")]
+)
+def test_cells_are_of_grafts_alone_even_if_meant(drug, amount):
+    regimen = pkpd.daily(drug, amount, days="1", route="iv", duration="1 h", unusual_dose=True)
+    with pytest.raises(PkpdError, match=f"drug {drug}: a dose in .*for a graft, and for nothing"):
+        pkpd.simulate(regimen, "after_conditioning", patients=2, until_day=10)

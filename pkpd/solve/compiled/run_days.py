@@ -16,7 +16,7 @@ from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import Action
 from pkpd.marrow.protocol import Marrow
 from pkpd.schedule import Slot
-from pkpd.schedule.amounts import CELLS
+from pkpd.schedule.amounts import SIZE_OF
 from pkpd.solve.bridge.lanes import WIDTH
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.chain import tape_size_of
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 _FEWEST_BLOCKS = 4  # of a thread: below this, starting it costs more than it saves
 _DAY = 24.0
-_PER = {"mg/m^2": PER_M2, "mg/kg": PER_KG, CELLS: PER_KG, "mg": FIXED}
+_PER = {"surface": PER_M2, "weight": PER_KG, "": FIXED}
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _slots(
         cell=np.array(cell, dtype=np.int64),
         cells=np.array(cells, dtype=np.int64),
         duration_h=np.array([max(slot.duration_h, 1e-9) for slot in anatomy.slots]),
-        per=np.array([_PER[slot.unit] for slot in anatomy.slots], dtype=np.int64),
+        per=np.array([_PER[SIZE_OF[slot.unit]] for slot in anatomy.slots], dtype=np.int64),
         cap_mg=np.array([slot.cap_mg for slot in anatomy.slots], dtype=np.float64),
         strength_mg=np.array([slot.strength_mg for slot in anatomy.slots], dtype=np.float64),
     )
