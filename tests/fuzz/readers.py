@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 import sys
 import tempfile
 import tomllib
@@ -392,10 +391,7 @@ def _write_fit(path: Path) -> None:
 def _runs(path: Path) -> object:
     from pkpd.checks import runs
 
-    # a folder of its own: beside it lie the files of all cases before
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(path, folder)
-        return runs(folder)
+    return runs(path.parent)
 
 
 def _write_maximum(path: Path) -> None:
