@@ -9,6 +9,8 @@ import pytest
 import pkpd
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.individual_modes import find_modes
+from pkpd.fitting.model.impossible import refuse_impossible
+from pkpd.fitting.model.likelihood import bind
 from pkpd.models import (
     PopulationModel,
     compartments,
@@ -59,6 +61,22 @@ def test_values_before_the_first_dose_are_refused_with_their_rows(method):
     assert "row 0, ID 1, 0.02 at -1 h" in words
     assert "and 5 more" in words
     assert "additive part" in words
+
+
+@pytest.mark.parametrize("form", ["proportional", "lognormal"])
+def test_errors_of_subjects_own_are_looked_at_on_their_own_scale(form):
+    of_all = [parameter(name, value) for name, value in (("CL", 4.0), ("V", 20.0), ("noise", 1.0))]
+    noisy = PopulationModel(compartments(1), of_all, getattr(residual, form)(0.1, scale="noise"))
+    likelihood = bind(noisy, pkpd.read_nonmem(study(scatter=0.0)))
+    m = len(likelihood.dataset.observations)
+    # where 0 is predicted nothing has width; the logarithm of 1 is 0 as well, and has its own
+    log_sd = np.full(m, np.log(1e-12 if form == "proportional" else 0.1))
+    predicted = np.concatenate([np.zeros(m), log_sd])
+    if form == "proportional":
+        with pytest.raises(PkpdError, match="the model predicts 0"):
+            refuse_impossible(likelihood, None, predicted)
+    else:
+        refuse_impossible(likelihood, None, predicted)
 
 
 def test_an_additive_part_takes_values_before_the_first_dose():

@@ -23,8 +23,9 @@ def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions:
         Model bound to data.
     fixed : float[F]
         Fixed effects.
-    predictions : float[M]
-        Predictions of all observations.
+    predictions : float[M] or float[2 M]
+        Predictions of all observations, and with them the logarithms of their standard deviations
+        where residuals are correlated or scaled by subject.
 
     Raises
     ------
@@ -34,11 +35,17 @@ def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions:
     if isinstance(likelihood, OwnErrorLikelihood):
         return
     seen = likelihood.dataset.observations
-    shut = np.asarray(likelihood.residual_sd(fixed, predictions)) < _NO_WIDTH
+    predicted, *log_sd = np.asarray(predictions).reshape(-1, len(seen))
+    if log_sd:  # logarithms of lognormal lines are predicted: none is of 0
+        shut = np.exp(log_sd[0]) < _NO_WIDTH
+    else:
+        shut = np.asarray(likelihood.residual_sd(fixed, predictions)) < _NO_WIDTH
     for _, error, mine in likelihood._lines:
-        shut[mine] |= error.logarithmic
-    zero = np.asarray(predictions) == 0
-    rows = np.flatnonzero(zero & shut & (seen.value != 0) & (seen.censored == NOT_CENSORED))
+        if error.logarithmic:
+            shut[mine] = not log_sd
+    rows = np.flatnonzero(
+        (predicted == 0) & shut & (seen.value != 0) & (seen.censored == NOT_CENSORED)
+    )
     if not len(rows):
         return
     told = [observed_at(likelihood.dataset, int(m)) for m in rows[:3]]
