@@ -12,6 +12,7 @@ from pkpd.comparison.delivery import delivery
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import (
     Clock,
+    ClockDays,
     clock_days,
     clock_of,
     has_further_cycle,
@@ -23,11 +24,13 @@ from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import (
     Recovery,
     RecoveryDefinition,
+    RecoverySeen,
     RecoveryStatus,
     days_below,
     nadir,
     recovery_after,
     recovery_days,
+    recovery_of_cycle,
 )
 from pkpd.endpoints.resolution import Resolution, Visits
 from pkpd.endpoints.split import split, split_days
@@ -36,7 +39,6 @@ from pkpd.trials import DLTRule, Grades
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
-Found = tuple[Recovery, Floats, Floats]
 
 RESOLUTION: Resolution = "morning"
 """With which counts cohorts are compared."""
@@ -151,27 +153,28 @@ class CohortLook:
 
     def __call__(self, course: Course) -> LaneEndpoints:
         """Compute all endpoints of a course."""
-        rule, clock = self.rules[0], clock_of(self.plan, self.rules[0].clock)
-        start, search, until = clock_days(course, clock)
+        rule = self.rules[0]
+        clock = clock_of(self.plan, rule.clock, rule.by_day)
+        days = clock_days(course, clock)
+        start, search, until, _ = days
         defined = recovery_definition(rule)
         values: dict[Key, Floats] = {}
         recovered_on: dict[tuple[str, float], Floats] = {}
-        found: dict[str, Found] = {}
+        found: dict[str, RecoverySeen] = {}
         for line in THRESHOLDS:
             values |= self._counts(course, line, clock, start)
-            seen, lasting = self._recovery(course, line, start, search, until, defined)
-            found[line] = seen
-            for name, recovery in (("recovery_day", seen[0]), ("sustained_recovery_day", lasting)):
-                days = recovery_days(recovery)
+            found[line], seen, lasting = self._recovery(course, line, days, defined)
+            for name, recovery in (("recovery_day", seen), ("sustained_recovery_day", lasting)):
+                back = recovery_days(recovery)
                 for k, threshold in enumerate(THRESHOLDS[line]):
-                    values[name, line, f">= {threshold:g}"] = days[k]
+                    values[name, line, f">= {threshold:g}"] = back[k]
                     if name == "recovery_day":
-                        recovered_on[line, threshold] = days[k] + start
+                        recovered_on[line, threshold] = back[k] + start
             further = has_further_cycle(self.plan, clock)
-            for name, share in _otherwise(seen, start, until, further).items():
+            for name, share in _otherwise(seen, days, further).items():
                 for k, threshold in enumerate(THRESHOLDS[line]):
                     values[name, line, f">= {threshold:g}"] = share[k]
-            values |= self._on_visits(course, line, start, search, until)
+            values |= self._on_visits(course, line, days)
         alive = np.arange(course.days)[None, :] < course.mornings_alive[:, None]
         values["platelet_transfusions", "platelets", ""] = (
             (course.transfused & alive).sum(axis=1).astype(float)
@@ -196,14 +199,14 @@ class CohortLook:
             if cell is not None:
                 status = grid.status[cell]
             else:
-                begin, last, stop = clock_days(course, clock_of(self.plan, one.clock))
+                begin, last, stop, _ = clock_days(course, clock_of(self.plan, one.clock))
                 status = evaluate_rule(
                     one, course, resolution=RESOLUTION, start=begin, search=last, until=stop
                 ).status
             reasons[one.clock] = status
             dlt[one.clock] = np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
         if rule.can_be_simulated:
-            values |= self._rule_otherwise(course, rule, start, search, until)
+            values |= self._rule_otherwise(course, rule, days)
         values |= delivery(course, self.plan)
         state = split(course, split_thresholds(rule), untransfused_days=defined.untransfused_days)
         for day in split_days(course.days):
@@ -237,45 +240,35 @@ class CohortLook:
         return values
 
     def _recovery(
-        self,
-        course: Course,
-        line: str,
-        start: Floats,
-        search: Floats,
-        until: Floats,
-        defined: RecoveryDefinition,
-    ) -> tuple[Found, Recovery]:
-        """Recovery as the rule means it, and one that lasts, at all thresholds of a line."""
-        thresholds = THRESHOLDS[line]
-        seen = recovery_after(
-            course, line, thresholds, resolution=RESOLUTION, definition=defined, start=start,
-            search=search, until=until,
-        )  # fmt: skip
+        self, course: Course, line: str, days: ClockDays, defined: RecoveryDefinition
+    ) -> tuple[RecoverySeen, Recovery, Recovery]:
+        """Recovery as the rule means it, that of the cycle, and one of it that lasts."""
         lasting = RecoveryDefinition(SUSTAINED_DAYS, defined.untransfused_days, defined.consecutive)
-        lasts, _, _ = recovery_after(
-            course, line, thresholds, resolution=RESOLUTION, definition=lasting, start=start,
-            search=search, until=until,
+        seen, lasts = (
+            recovery_after(
+                course, line, THRESHOLDS[line], resolution=RESOLUTION, definition=definition,
+                start=days.start, search=days.search, until=days.until,
+            )
+            for definition in (defined, lasting)
         )  # fmt: skip
-        return seen, lasts
+        falls_until = days.falls_until - days.start
+        return seen, recovery_of_cycle(seen, falls_until), recovery_of_cycle(lasts, falls_until)
 
     def _visits(self, course: Course) -> Visits:
         last = course.days - 1
         return Visits(tuple(d - 1.0 for d in self.visit_days if d - 1 <= last))
 
-    def _on_visits(
-        self, course: Course, line: str, start: Floats, search: Floats, until: Floats
-    ) -> dict[Key, Floats]:
+    def _on_visits(self, course: Course, line: str, days: ClockDays) -> dict[Key, Floats]:
         lowest = THRESHOLDS[line][0]
         defined = recovery_definition(self.rules[0])
-        recovery, _, _ = recovery_after(
-            course, line, lowest, resolution=self._visits(course), definition=defined, start=start,
-            search=search, until=until,
+        seen = recovery_after(
+            course, line, lowest, resolution=self._visits(course), definition=defined,
+            start=days.start, search=days.search, until=days.until,
         )  # fmt: skip
+        recovery = recovery_of_cycle(seen, days.falls_until - days.start)
         return {("recovery_day_on_visits", line, f">= {lowest:g}"): recovery_days(recovery)[0]}
 
-    def _rule_otherwise(
-        self, course: Course, rule: DLTRule, start: Floats, search: Floats, until: Floats
-    ) -> dict[Key, Floats]:
+    def _rule_otherwise(self, course: Course, rule: DLTRule, days: ClockDays) -> dict[Key, Floats]:
         """Verdict of the rule as visits see it, and where a marrow without drug breaks it."""
         values: dict[Key, Floats] = {}
         if course.set_point:
@@ -283,24 +276,24 @@ class CohortLook:
             join = np.all if rule.join == "all" else np.any
             values["dlt_at_any_dose", "", rule.name] = join(low, axis=0).astype(float)
         on_visits = evaluate_rule(
-            rule, course, resolution=self._visits(course), start=start, search=search, until=until
-        )
+            rule, course, resolution=self._visits(course), start=days.start, search=days.search,
+            until=days.until,
+        )  # fmt: skip
         values["dlt_on_visits", "", rule.name] = on_visits.outcome
         return values
 
 
-def _otherwise(found: Found, start: Floats, until: Floats, further: bool) -> dict[str, Floats]:
+def _otherwise(recovery: Recovery, days: ClockDays, further: bool) -> dict[str, Floats]:
     """Who was back before the last dose, and who not before the next cycle, ``[H, L]``: 1, 0.
 
     The latter only where a further cycle is planned.
     """
-    recovery, need, _ = found
-    ever = ~np.isnan(start)
+    ever = ~np.isnan(days.start)
     before = recovery.status == RecoveryStatus.BACK_BEFORE
-    found_low = np.isfinite(need) & np.isinf(recovery_days(recovery))
     shares = {"back_before_last_dose": before}
     if further:
-        shares["not_before_next_cycle"] = found_low & np.isfinite(until)
+        not_back = np.isinf(recovery_days(recovery))
+        shares["not_before_next_cycle"] = not_back & np.isfinite(days.until)
     return {name: np.where(ever, share, np.nan) for name, share in shares.items()}
 
 

@@ -23,7 +23,8 @@ class Clock:
 
     ``course`` is an index into the plan's courses; ``first_dose_day`` and ``last_dose_day`` count
     from the course's first day (0): the first dosing day, and the last of the first cycle;
-    ``first_doses`` has the first dosing day of each course of the plan.
+    ``first_doses`` has the first dosing day of each course of the plan. ``last_fall_day`` is the
+    last day on which a count that falls has done so in this cycle, where no other follows.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Clock:
     first_dose_day: int
     last_dose_day: int
     first_doses: tuple[int, ...] = ()
+    last_fall_day: float = np.inf
 
 
 class ClockDays(NamedTuple):
@@ -45,17 +47,34 @@ class ClockDays(NamedTuple):
     until
         First dose of the next cycle, of this course or a later one, where the search ends; infinite
         without one within the horizon.
+    falls_until
+        Last day on which a fall is of this cycle: ``until``, or where no cycle follows the last of
+        the cycle's end and the rule's day (without a rule's day, two weeks after the last dose).
     """
 
     start: Floats
     search: Floats
     until: Floats
+    falls_until: Floats
 
 
-def clock_of(plan: DosingPlan, name: str) -> Clock:
+DAYS_TO_FALL = 14
+"""Within which a fall after the last dose is of its cycle, where no rule has a day: chosen."""
+
+
+def clock_of(plan: DosingPlan, name: str, by_day: float | None = None) -> Clock:
     """Clock of a rule: ``first_dose``, or the name of a course.
 
     Doses of supportive drugs (growth factors, placebo: their cards say so) are not counted.
+
+    Parameters
+    ----------
+    plan
+        Doses of one schedule.
+    name
+        ``first_dose``, or a course.
+    by_day
+        Day of the rule's look, since its clock: a fall until then is of the cycle.
 
     Raises
     ------
@@ -76,7 +95,10 @@ def clock_of(plan: DosingPlan, name: str) -> Clock:
             )
         )
     first = tuple(int(np.argmax(of)) for of in given)
-    return Clock(name, course, int(dosed[0]), int(dosed[-1]), first)
+    begins, last = int(dosed[0]), int(dosed[-1])
+    enough = last + DAYS_TO_FALL if by_day is None else begins + by_day
+    falls = max(begins + int(plan.cycle_days[course]), enough)
+    return Clock(name, course, begins, last, first, falls)
 
 
 def has_further_cycle(plan: DosingPlan, clock: Clock) -> bool:
@@ -112,9 +134,9 @@ def clock_days(course: Course, clock: Clock) -> ClockDays:
     never = (first < 0.0) | (start >= np.minimum(course.death_day, course.days))
     start = np.where(never, np.nan, start)
     last = np.minimum(first + clock.last_dose_day, course.days - 1.0)
-    return ClockDays(
-        start, np.where(never, np.nan, last), np.where(never, np.nan, _next_dose(course, clock))
-    )
+    until = _next_dose(course, clock)
+    falls = np.where(np.isfinite(until), until, first + clock.last_fall_day)
+    return ClockDays(start, *(np.where(never, np.nan, day) for day in (last, until, falls)))
 
 
 def _next_dose(course: Course, clock: Clock) -> Floats:
@@ -141,7 +163,7 @@ def treatment_runs(plan: DosingPlan, rule: DLTRule) -> str:
     """
     if rule.by_day is None:
         return ""
-    clock = clock_of(plan, rule.clock)
+    clock = clock_of(plan, rule.clock, rule.by_day)
     first, given = int(plan.planned_start[clock.course]), _treated(plan)
     found: list[tuple[int, str]] = []
     for course, start in enumerate(plan.planned_start):

@@ -45,7 +45,7 @@ from pkpd.course.course import Course
 from pkpd.endpoints.crossings import CENSORED, NOT_EVALUABLE
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.line_verdict import judge, look_day, not_recovered
-from pkpd.endpoints.recovery import RecoveryDefinition, recovery_after
+from pkpd.endpoints.recovery import RecoveryDefinition, RecoverySeen, recovery_after
 from pkpd.endpoints.resolution import Resolution, Visits, check_resolution
 from pkpd.endpoints.results import Recovery
 from pkpd.errors import DataError, sentence
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from pkpd.trials import DLTRule
 
 Floats = NDArray[np.float64]
-Found = Mapping[str, tuple[Recovery, Floats, Floats]]
+Found = Mapping[str, RecoverySeen]
 
 
 class DLTStatus(IntEnum):
@@ -292,12 +292,13 @@ def sensitivity(
     failed, undetermined = [], []
     for axis, line in enumerate(lines):
         if found is not None:
-            of_line, need_day, end_day = found[line]
+            seen = found[line]
         else:
-            of_line, need_day, end_day = recovery_after(
+            seen = recovery_after(
                 course, line, thresholds[line], resolution=resolution, definition=definition,
                 start=begin, search=look, until=until,
             )  # fmt: skip
+        of_line, need_day, end_day, _ = seen
         unusable |= np.any(of_line.status == NOT_EVALUABLE, axis=0)
         # [H, 1, L] against days [K, 1] -> [H, K, L], then one axis per line
         recovery = Recovery(

@@ -110,7 +110,7 @@ def judge(
     """
     criterion = rule.criteria[which]
     line, by_day = criterion.line, look_day(rule)
-    found, need_day, end_day = recovery_after(
+    found, need_day, end_day, _ = recovery_after(
         course, line, criterion.at_least, resolution=resolution, definition=definition,
         start=start, search=search, until=until,
     )  # fmt: skip

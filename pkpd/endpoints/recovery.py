@@ -26,15 +26,17 @@ Death
 Status
     ``never_below``: time 0. ``back_before``: below in the cycle, but not after its last dose; time
     0. ``next_cycle``: low after the last dose and not back by the first dose of the next cycle;
-    time is when the count was back under its treatment. ``censored``: time is that of the last
-    count; the lane is kept, and
-    ``pending_day`` holds the earliest day not yet refuted. ``not_evaluable``: no clock, a clock at
+    time is when the count was back under its treatment. Of a cycle (`recovery_of_cycle`) a lane
+    whose first fall is later than it is ``never_below`` or ``back_before``. ``censored``: time is
+    that of the last count; the lane is kept, and ``pending_day`` holds the earliest day not yet
+    refuted. ``not_evaluable``: no clock, a clock at
     or after the horizon, or a count that is not finite; times are NaN and the lane is kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -228,6 +230,27 @@ def _without_counts(found: LineOutcomes, gone: NDArray[np.bool_]) -> LineOutcome
     )
 
 
+class RecoverySeen(NamedTuple):
+    """What `recovery_after` finds for H thresholds and L lanes; days since the clock's start.
+
+    Attributes
+    ----------
+    recovery
+        Fields [H, L].
+    need_day : float[H, L]
+        First day below (or transfused) within the search; infinite when never.
+    end_day : float[L]
+        Day of the last count.
+    low_before : bool[H, L]
+        Whether the count was low from the clock's start to the start of the search.
+    """
+
+    recovery: Recovery
+    need_day: Floats
+    end_day: Floats
+    low_before: NDArray[np.bool_]
+
+
 def recovery_after(
     course: Course,
     line: str,
@@ -238,7 +261,7 @@ def recovery_after(
     start: ArrayLike = 0.0,
     search: ArrayLike | None = None,
     until: ArrayLike | None = None,
-) -> tuple[Recovery, Floats, Floats]:
+) -> RecoverySeen:
     """Recovery looked for from ``search`` to ``until``, in days since ``start``.
 
     A count that crosses its threshold upwards while treatment is still to come has not recovered
@@ -258,13 +281,8 @@ def recovery_after(
 
     Returns
     -------
-    Recovery
-        Fields [H, L].
-    need_day : float[H, L]
-        First day below (or transfused) from ``search`` on, and before ``until``; infinite when
-        never.
-    end_day : float[L]
-        Day of the last count.
+    RecoverySeen
+        Of falls after the cycle, too, where none follows: `recovery_of_cycle` leaves them out.
     """
     begin = np.empty(course.lanes)
     begin[:] = start
@@ -287,8 +305,8 @@ def recovery_after(
         of_line = _until_next(within.sustained, of_line, stop - look)
         need = within.first_need_day
     never = of_line.status == NEVER_BELOW
-    status = of_line.status
-    if search is not None and never.any() and not np.array_equal(look, begin, equal_nan=True):
+    status, low = of_line.status, np.zeros(never.shape, dtype=bool)
+    if search is not None and not np.array_equal(look, begin, equal_nan=True):
         before = line_outcomes(
             course, line, thresholds, resolution=resolution, definition=definition, start=begin,
             end=look,
@@ -297,7 +315,30 @@ def recovery_after(
         status = np.where(never & low, BACK_BEFORE, status).astype(np.int8)
     day = np.where(never, 0.0, of_line.day + shift)
     recovery = Recovery(day, status, of_line.pending_day + shift)
-    return recovery, need + shift, found.horizon_day + shift
+    return RecoverySeen(recovery, need + shift, found.horizon_day + shift, low)
+
+
+def recovery_of_cycle(seen: RecoverySeen, falls_until: ArrayLike) -> Recovery:
+    """Recovery from falls of the cycle alone.
+
+    A count that first falls when the cycle is over, of leukaemia that comes back, say, has not
+    recovered late from it: it was never low, or back before.
+
+    Parameters
+    ----------
+    seen
+        As `recovery_after` found it.
+    falls_until : float or float[L]
+        Last day on which a fall is of the cycle, days since the clock's start.
+    """
+    recovery = seen.recovery
+    later = np.isfinite(seen.need_day) & (seen.need_day > np.asarray(falls_until))
+    status = np.where(seen.low_before, BACK_BEFORE, NEVER_BELOW)
+    return Recovery(
+        np.where(later, 0.0, recovery.day),
+        np.where(later, status, recovery.status).astype(np.int8),
+        np.where(later, np.inf, recovery.pending_day),
+    )
 
 
 def _until_next(within: Recovery, after: Recovery, stop: Floats) -> Recovery:
@@ -360,6 +401,7 @@ __all__ = [
     "ANY_TIME",
     "Recovery",
     "RecoveryDefinition",
+    "RecoverySeen",
     "RecoveryStatus",
     "Visits",
     "days_below",
@@ -367,4 +409,5 @@ __all__ = [
     "nadir",
     "recovery_after",
     "recovery_days",
+    "recovery_of_cycle",
 ]

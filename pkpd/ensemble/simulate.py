@@ -19,7 +19,7 @@ from pkpd.endpoints.curve import log_count_at
 from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
-from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days
+from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days, recovery_of_cycle
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Indices, Treated, courses
 from pkpd.ensemble.source import source
@@ -197,11 +197,11 @@ class _Gather:
             lowest = found["nadir"][:, lines.index(line)]
             before = course.laboratory(line)[:, 0]
             worst.append(grade(self.grades, line, lowest, baseline=before))
-            seen, _, _ = recovery_after(
+            seen = recovery_after(
                 course, line, thresholds, resolution="morning", definition=defined,
                 search=clock.search, until=clock.until,
             )  # fmt: skip
-            recovered += list(recovery_days(seen))
+            recovered += list(recovery_days(recovery_of_cycle(seen, clock.falls_until)))
         if worst:
             found["worst_grade"] = np.stack(worst, axis=1)
             found["recovery_day"] = np.stack(recovered, axis=1)
@@ -223,8 +223,10 @@ class _Gather:
         plan = self.treated.plan
         if self.rule is None and not has_treatment(plan):
             start = np.zeros(course.lanes)
-            return ClockDays(start, start, np.full(course.lanes, np.inf))
-        return clock_days(course, clock_of(plan, self.rule.clock if self.rule else "first_dose"))
+            never = np.full(course.lanes, np.inf)
+            return ClockDays(start, start, never, never)
+        name, by_day = (self.rule.clock, self.rule.by_day) if self.rule else ("first_dose", None)
+        return clock_days(course, clock_of(plan, name, by_day))
 
     def _counts(self, course: Course, line: str) -> Floats:
         if self.of_mornings:

@@ -40,7 +40,7 @@ from pkpd.comparison.scenario import Scenario
 from pkpd.course.joined import joined
 from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
 from pkpd.endpoints.definitions import recovery_definition
-from pkpd.endpoints.recovery import recovery_after, recovery_days
+from pkpd.endpoints.recovery import recovery_after, recovery_days, recovery_of_cycle
 from pkpd.endpoints.starts import STARTS
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.explorer.state import State
@@ -224,17 +224,17 @@ def _look(item: Ready, number: int, pool: Executor) -> _Look:
     found = item.reader(look)(course)
     shape = (ensemble.draws, ensemble.patients)
     values = {k: v for k, v in found.values.items() if k[0] in SHOWN and k[0] != "recovery_day"}
-    start, search, until = clock_days(course, clock_of(treated.plan, rule.clock))
+    clock = clock_days(course, clock_of(treated.plan, rule.clock, rule.by_day))
     recovered: dict[str, Floats] = {}
     every = np.arange(trial.horizon_days, dtype=float)
     for line, threshold in split_thresholds(rule).items():
-        seen, _, _ = recovery_after(
+        seen = recovery_after(
             course, line, threshold, resolution=RESOLUTION, definition=recovery_definition(rule),
-            start=start, search=search, until=until,
+            start=clock.start, search=clock.search, until=clock.until,
         )  # fmt: skip
-        days = recovery_days(seen)[0]
+        days = recovery_days(recovery_of_cycle(seen, clock.falls_until - clock.start))[0]
         values["recovery_day", line, f">= {threshold:g}"] = days
-        recovered[line] = recovery_band((days + start).reshape(shape), every)
+        recovered[line] = recovery_band((days + clock.start).reshape(shape), every)
     dlt = {clock: v.reshape(shape) for clock, v in found.dlt.items()}
     lanes = table.CohortLanes(
         values={key: v.astype(float).reshape(shape) for key, v in values.items()},

@@ -16,7 +16,7 @@ from pkpd.endpoints.clock import Clock, clock_days, clock_of, has_further_cycle
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
-from pkpd.endpoints.recovery import recovery_after, recovery_days
+from pkpd.endpoints.recovery import recovery_after, recovery_days, recovery_of_cycle
 from pkpd.endpoints.resolution import curve_of
 from pkpd.endpoints.response import best_response
 from pkpd.endpoints.starts import Start, starts_of
@@ -231,8 +231,9 @@ def simulated(lanes: Lanes, who: Identities, asked: Asked, threads: int | None =
     """
     followed = replace(lanes, ensemble=_between(lanes.ensemble))
     treated = followed.treated(who)
-    rule_clock = None if asked.rule is None else _clock(lanes, asked.rule.clock)
-    reader = _Reader(asked, lanes.plan, _clock(lanes, asked.clock), rule_clock)
+    by_day = None if asked.rule is None else asked.rule.by_day
+    rule_clock = None if asked.rule is None else _clock(lanes, asked.rule.clock, by_day)
+    reader = _Reader(asked, lanes.plan, _clock(lanes, asked.clock, by_day), rule_clock)
     store: dict[str, Any] = {}
     for index, found in courses(treated, reader, threads or cores()):
         for name, values in found.items():
@@ -275,7 +276,7 @@ def _between(ensemble: Ensemble) -> Ensemble:
     return ensemble.between_mornings()
 
 
-def _clock(lanes: Lanes, name: str) -> Clock:
+def _clock(lanes: Lanes, name: str, by_day: float | None = None) -> Clock:
     known = ("first_dose", *lanes.plan.course_names)
     if name not in known:
         msg = sentence(
@@ -284,7 +285,7 @@ def _clock(lanes: Lanes, name: str) -> Clock:
             allowed=", ".join(known),
         )
         raise PkpdError(msg)
-    return clock_of(lanes.plan, name)
+    return clock_of(lanes.plan, name, by_day)
 
 
 def _counts(index: Indices, course: Course) -> tuple[Indices, dict[str, Any]]:
@@ -313,11 +314,12 @@ class _Reader:
     def __call__(self, index: Indices, course: Course) -> tuple[Indices, dict[str, Any]]:
         _, found = _counts(index, course)
         asked = self.asked
-        _, last, until = clock_days(course, self.clock)
+        _, last, until, falls = clock_days(course, self.clock)
         last = np.nan_to_num(last)  # the dead and the untreated are looked at from the start
+        falls = np.nan_to_num(falls, nan=np.inf)
         both = np.zeros(course.lanes)
         for line, levels in levels_of(asked, course).items():
-            for level, days in self._recovered(course, line, levels, last, until).items():
+            for level, days in self._recovered(course, line, levels, last, until, falls).items():
                 found[f"recovery {criterion(line, level)}"] = days
                 if (asked.back or {}).get(line) == level:
                     both = np.maximum(both, days)
@@ -327,7 +329,7 @@ class _Reader:
             found[f"start {start.name}"] = start.late
             self.starts[start.name] = start
         if asked.rule is not None and self.rule_clock is not None:
-            begin, search, stop = clock_days(course, self.rule_clock)
+            begin, search, stop, _ = clock_days(course, self.rule_clock)
             found["dlt"] = evaluate_rule(
                 asked.rule, course, resolution="morning", start=begin, search=search, until=stop
             ).outcome
@@ -339,7 +341,13 @@ class _Reader:
         return index, found
 
     def _recovered(
-        self, course: Course, line: str, levels: Sequence[Level], last: Floats, until: Floats
+        self,
+        course: Course,
+        line: str,
+        levels: Sequence[Level],
+        last: Floats,
+        until: Floats,
+        falls: Floats,
     ) -> dict[Level, Floats]:
         """Days of recovery of one line to each level, looked for from the last dose on."""
         found: dict[Level, Floats] = {}
@@ -348,11 +356,11 @@ class _Reader:
         if BASELINE in levels:
             parts.append((_of_start(course, line), [BASELINE], [AT_BASELINE]))
         for of, names, at_least in parts:
-            seen, _, _ = recovery_after(
+            seen = recovery_after(
                 of, line, at_least, resolution="continuous", definition=self.definition,
                 start=0.0, search=last, until=until,
             )  # fmt: skip
-            every = recovery_days(seen)
+            every = recovery_days(recovery_of_cycle(seen, falls))
             # a clock that starts after the last morning has seen nothing
             every = np.where(np.isnan(every), np.inf, every)
             found |= dict(zip(names, every, strict=True))

@@ -299,14 +299,14 @@ def test_recovery_of_all_patients_agrees_with_the_outcomes():
     three = RecoveryDefinition(sustained_days=3.0)
     for line, thresholds in THRESHOLDS.items():
         found = recovery_days(
-            recovery_after(outcomes.course, line, thresholds, definition=three)[0]
+            recovery_after(outcomes.course, line, thresholds, definition=three).recovery
         )
         for threshold, days in zip(thresholds, found, strict=True):
             known = outcomes.recovery_day[line, threshold]
             np.testing.assert_array_equal(days + 1.0, np.where(np.isnan(known), 1.0, known))
     # from a later day on, the counts before it do not matter
-    later, _, _ = recovery_after(outcomes.course, "neutrophils", 0.5, definition=three, start=39.0)
-    day = recovery_days(later)[0]
+    later = recovery_after(outcomes.course, "neutrophils", 0.5, definition=three, start=39.0)
+    day = recovery_days(later.recovery)[0]
     counts = outcomes.course.neutrophils[:, 39:]
     dead = np.arange(40, 40 + counts.shape[1])[None, :] > outcomes.death_day[:, None]
     never = (outcomes.death_day >= 40.0) & ((counts >= 0.5) | dead).all(axis=1)
@@ -324,7 +324,7 @@ def test_the_grid_joins_lines_as_the_rule_does(join):
     arm = arms_of_trial(trial)["14d-10"]
     course = population_outcomes(arm, default_theta(), 64, threads=1).course
     rule = replace(load_rule("len_mec_2018"), join=join)
-    start, search, _ = clock_days(course, clock_of(made, rule.clock))
+    start, search, *_ = clock_days(course, clock_of(made, rule.clock))
     assert np.all(search == 13.0)  # the last dose of lenalidomide, day 14
     words = {"start": start, "search": search}
     grid = sensitivity(course, join=join, definition=recovery_definition(rule), **words)

@@ -158,6 +158,34 @@ def test_the_second_cycle_moves_no_recovery_of_the_first(tmp_path):
     assert np.all((two == 0.0) | np.isinf(two) | (two == one))
 
 
+def test_a_fall_after_the_cycle_is_not_of_it_whether_another_follows_or_not(tmp_path):
+    rule = replace(load_rule("leukemia_d42_generic"), by_day=30)
+    words = {**FEW, "draws": 8}
+    one, two = (
+        pkpd.simulate(regimen(tmp_path, without=True, cycles=n), "rr_aml", rule=rule, **words)
+        for n in (1, 2)
+    )
+    following = 35
+    in_one, in_two = (found["recovery_day"].values for found in (one, two))
+    np.testing.assert_array_equal(np.where(in_one <= following, in_one, np.inf), in_two)
+    np.testing.assert_array_equal(one["dlt"].values, two["dlt"].values)
+    # leukaemia that comes back lowers counts after the cycle of some who were not low in it
+    low = one["count"].sel(line="platelets").values < 20.0
+    in_cycle, later = low[..., 27 : following + 1], low[..., following + 1 :]
+    assert (later.any(axis=-1) & ~in_cycle.any(axis=-1)).any()
+
+
+@pytest.mark.parametrize(
+    ("length", "by_day", "last"),
+    [(28, None, 30.0), (28, 42, 44.0), (10, None, 18.0), (10, 6, 12.0)],
+)
+def test_the_last_fall_of_a_cycle(length, by_day, last):
+    chemo = pkpd.daily("clofarabine", "30 mg/m^2", days="3-5", route="iv", duration="1 h")
+    planned = plan(chemo.repeat(1, cycle_days=length), 60)
+    # days since the first morning; the clock starts on day 3, which is 2
+    assert clock_of(planned, "first_dose", by_day).last_fall_day == last
+
+
 @pytest.mark.parametrize(
     ("cycles", "days", "further"), [(1, 60, False), (2, 60, True), (2, 30, False), (2, 31, True)]
 )

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_judge import judge, longest_spell, recovery, recovery_of_cycle
+from plain_judge import judge, longest_spell, recovery
+from plain_judge import recovery_of_cycle as plain_recovery_of_cycle
 from scipy.interpolate import PchipInterpolator
 
 from pkpd.cards import load_rules
@@ -29,6 +30,7 @@ from pkpd.endpoints.recovery import (
     nadir,
     recovery_after,
     recovery_days,
+    recovery_of_cycle,
 )
 from pkpd.endpoints.split import split
 
@@ -223,9 +225,10 @@ def test_the_next_cycle_ends_the_search(mornings):
     cases = [*((counts, [], None) for counts in CYCLES.values()), *random_cases(200, 8)]
     course = course_of(cases)
     definition = RecoveryDefinition(sustained_days=mornings, untransfused_days=5.0)
-    seen, need, _ = recovery_after(
+    found = recovery_after(
         course, "platelets", 20.0, definition=definition, search=SEARCH, until=UNTIL
     )
+    seen, need = found.recovery, found.need_day
     told = []
     for lane, (counts, given, died) in enumerate(cases):
         alive = DAYS if died is None else int(died)
@@ -234,7 +237,7 @@ def test_the_next_cycle_ends_the_search(mornings):
         times, values = list(range(alive)), [40.0 * x for x in counts[:alive]]
         given = [day for day in given if day < alive]
         how = {"mornings": mornings, "transfused": given, "untransfused": 5.0}
-        fall, day = recovery_of_cycle(times, values, 20.0, UNTIL, after=SEARCH, **how)
+        fall, day = plain_recovery_of_cycle(times, values, 20.0, UNTIL, after=SEARCH, **how)
         assert need[0, lane] == (np.inf if fall is None else fall)
         status = seen.status[0, lane]
         told.append(status)
@@ -275,10 +278,39 @@ def test_a_second_cycle_moves_no_recovery_of_the_first(resolution):
     one = course_of([(dips((10, 30)), [], None), (dips((8, 18)), [], None)])
     two = course_of([(dips((10, 30), (44, 60)), [], None), (dips((8, 18), (44, 60)), [], None)])
     words = {"resolution": resolution, "search": SEARCH}
-    alone = recovery_days(recovery_after(one, "neutrophils", 0.5, **words)[0])
-    both = recovery_days(recovery_after(two, "neutrophils", 0.5, until=UNTIL, **words)[0])
+    alone = recovery_days(recovery_after(one, "neutrophils", 0.5, **words).recovery)
+    both = recovery_days(recovery_after(two, "neutrophils", 0.5, until=UNTIL, **words).recovery)
     np.testing.assert_allclose(both, alone)
     assert both[0, 1] == 0.0
+
+
+def test_falls_after_the_cycle_are_left_out_as_the_plain_judge_does():
+    cases = [*((counts, [], None) for counts in CYCLES.values()), *random_cases(200, 8)]
+    definition = RecoveryDefinition(sustained_days=2, untransfused_days=5.0)
+    seen = recovery_after(course_of(cases), "platelets", 20.0, definition=definition, search=SEARCH)
+    found = recovery_of_cycle(seen, UNTIL)
+    told = []
+    for lane, (counts, given, died) in enumerate(cases):
+        alive = DAYS if died is None else int(died)
+        if alive <= SEARCH:
+            continue
+        times, values = list(range(alive)), [40.0 * x for x in counts[:alive]]
+        how = {"mornings": 2, "untransfused": 5.0}
+        given = [day for day in given if day < alive]
+        fall, day = recovery(times, values, 20.0, after=SEARCH, transfused=given, **how)
+        status = RecoveryStatus(found.status[0, lane])
+        told.append(status)
+        if fall is None or fall > UNTIL:
+            before = [day for day in given if day <= SEARCH]
+            of = slice(0, SEARCH + 1)
+            low = recovery(times[of], values[of], 20.0, transfused=before, **how)[0]
+            assert status.name == ("NEVER_BELOW" if low is None else "BACK_BEFORE")
+            assert recovery_days(found)[0, lane] == 0.0
+        else:
+            assert status.name == ("CENSORED" if day is None else "RECOVERED")
+            assert recovery_days(found)[0, lane] == (np.inf if day is None else day)
+    names = ("BACK_BEFORE", "RECOVERED", "RECOVERED", "NEVER_BELOW", "NEVER_BELOW", "CENSORED")
+    assert told[: len(names)] == [RecoveryStatus[name] for name in names]
 
 
 def test_a_count_at_its_threshold_is_recovered_that_day():
