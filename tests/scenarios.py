@@ -1,4 +1,10 @@
-"""Schedule files that tests of several folders share."""
+"""Schedule files and numbers of workers that tests of several folders share."""
+
+import os
+
+NUMBERS_OF_WORKERS = [int(n) for n in os.environ.get("PKPD_WORKERS", "3").split(",")]
+"""Of a cluster, whose answer must not depend on them. Eight processes take a minute to load their
+libraries on two cores: ``PKPD_WORKERS=1,2,8`` tries them."""
 
 TWO_AMOUNTS = """
 title = "Two amounts"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenarios import TWO_AMOUNTS
+from scenarios import NUMBERS_OF_WORKERS, TWO_AMOUNTS
 from typer.testing import CliRunner
 
 import pkpd
@@ -47,15 +47,13 @@ def equal(one, other):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("marrow", ["leukaemia", "friberg"])
-@pytest.mark.parametrize("jobs", [1, 2, 8])
-def test_processes_give_the_figures_of_threads(scenario, marrow, jobs):
+def test_processes_give_the_figures_of_threads(scenario, marrow):
     size = {"patients": 40, "draws": 12, "marrow": marrow}
     if marrow == "leukaemia":
         size["posterior"] = SHIPPED
-    equal(
-        pkpd.compare(scenario, cluster="local", jobs=jobs, **size),
-        pkpd.compare(scenario, **size),
-    )
+    alone = pkpd.compare(scenario, **size)
+    for jobs in NUMBERS_OF_WORKERS:
+        equal(pkpd.compare(scenario, cluster="local", jobs=jobs, **size), alone)
 
 
 def square(x):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scenarios import NUMBERS_OF_WORKERS
 from typer.testing import CliRunner
 
 import pkpd
@@ -34,7 +35,7 @@ RISKS = [[0.05, 0.2, 0.4], [0.2, 0.35, 0.6]]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2, 8])
+@pytest.mark.parametrize("jobs", NUMBERS_OF_WORKERS)
 def test_trials_on_workers_are_those_of_one_process(jobs):
     for design in (
         TiteBOIN(levels=3, target=0.3),
@@ -56,7 +57,7 @@ def test_forecasts_on_workers_are_those_of_one_process(engine):
     counts = {"ID": [1, 1, 2, 2, 3, 3], "DAY": [1, 8] * 3, "ANC": [1.5, 0.5, 2.5, 1.2, 4.0, 0.2]}
     how = {"bank": 300, "engine": engine, "alternatives": ["29"]}
     alone = pkpd.forecast(source, counts, schedule, 45, **how)
-    for jobs in (1, 3):
+    for jobs in NUMBERS_OF_WORKERS:
         spread = pkpd.forecast(source, counts, schedule, 45, **how, cluster="local", jobs=jobs)
         xr.testing.assert_identical(alone.dataset, spread.dataset)
         xr.testing.assert_identical(alone.alternatives, spread.alternatives)
