@@ -55,7 +55,7 @@ def base(data):
 
 @pytest.fixture(scope="module")
 def found(base):
-    return covariate_search(base, {"a": ["Z", "NOISE", "GROUP", "TWICE"]}, fits=4)
+    return covariate_search(base, {"a": ["Z", "NOISE", "GROUP", "TWICE"]}, forward=0.01, fits=4)
 
 
 def share(design):
@@ -170,7 +170,7 @@ def test_failed_fits_are_counted_and_named(base, monkeypatch):
     assert len(found.failed) == 2
     assert found.relations == ()
     (told,) = [text for text in found.messages if "failed" in text]
-    assert "2 fits failed: a ~ Z, exponential in step 1 (the search ended with" in told
+    assert told.startswith("2 fits failed: a ~ NOISE, exponential in step 1 (the search ended with")
 
 
 @pytest.mark.parametrize(
