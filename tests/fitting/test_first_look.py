@@ -88,6 +88,12 @@ def test_sampling_dosing_and_covariates_are_summed_up(data):
     assert "9 doubtful rows" in told
 
 
+def test_nothing_is_swallowed_at_the_time_of_a_dose():
+    # zeros at the time of an oral dose are as they should be
+    theophylline = pkpd.read_nonmem("fits/data/theophylline.csv", covariates=["WT"])
+    assert look_at_data(theophylline).doubtful.empty
+
+
 def test_additional_doses_and_data_without_doses_are_counted():
     table = pd.DataFrame(
         {"ID": [1, 1], "TIME": [0.0, 30.0], "AMT": [10.0, 0.0], "II": [12.0, 0.0]}

@@ -85,7 +85,7 @@ def _of_line(
             yield _row(data, b, at, name, value, "above zero before the first dose")
         if concentration and value < 0:
             yield _row(data, b, at, name, value, "below zero")
-        if concentration and value == 0 and given:
+        if concentration and value == 0 and np.any((when < time) & (record < at)):
             yield _row(data, b, at, name, value, "zero after a dose")
         if value <= 0:
             continue

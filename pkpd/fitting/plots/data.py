@@ -31,7 +31,8 @@ from pkpd.fitting.plots.style import (
     unit,
 )
 
-_GROUPS = 5  # a covariate with at most so many values has a box for each
+_GROUPS = 5  # a covariate with at most so many values has a bar for each
+_WHOLE = 30  # most steps of one in whole numbers that have a bar each
 
 
 @styled
@@ -238,7 +239,9 @@ def _histogram(values: np.ndarray, ax: Axes) -> None:
         ax.set_xticks(range(len(levels)), [f"{v:g}" for v in levels])
         ax.margins(y=0.2)
     else:
-        bins = int(np.clip(2 * np.sqrt(len(values)), 6, 30))
+        bins: Any = int(np.clip(2 * np.sqrt(len(values)), 6, 30))
+        if np.all(values == np.round(values)) and np.ptp(values) <= _WHOLE:
+            bins = np.arange(values.min() - 0.5, values.max() + 1.0)
         ax.hist(values, bins, color=BLUE, alpha=0.45, edgecolor="white", linewidth=0.5)
         calm(ax, 4)
     ax.set_yticks([])
