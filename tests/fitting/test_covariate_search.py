@@ -186,6 +186,7 @@ def test_failed_fits_are_counted_and_named(base, monkeypatch):
         ({"a": [covariate.category("GROUP", [0, 1, 2])]}, "none is the reference"),
         ({"a": [covariate.category("GROUP", [5])]}, "no record has category 5"),
         ({"a": [3]}, "3 is no relation"),
+        ({"a": [(covariate.power("Z", 1.0), covariate.linear("Z", 1.0))]}, "not different categ"),
         ({}, "no relation is named"),
     ],
 )

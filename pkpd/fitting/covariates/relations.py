@@ -183,18 +183,8 @@ def _named(
     least: int,
 ) -> tuple[list[Relation], list[str]]:
     """Relations of a parameter with a covariate that was named, and sentences."""
-    effects = (given,) if isinstance(given, CovariateEffect) else given
-    if not isinstance(given, str):
-        good = isinstance(effects, tuple) and effects
-        if not good or not all(isinstance(e, CovariateEffect) for e in effects):
-            allowed = "a name, or what pkpd.models.covariate.power(...) and its like give"
-            _refuse(f"candidates of {parameter}", f"{given!r} is no relation", allowed=allowed)
-        if len({(e.covariate, e.kind) for e in effects}) > 1 or (
-            len(effects) > 1 and effects[0].kind != "category"
-        ):
-            what = "several terms that are not categories of one covariate"
-            _refuse(f"candidates of {parameter}", what, remedy="give each as a candidate")
-    covariate = given if isinstance(given, str) else effects[0].covariate
+    effects = () if isinstance(given, str) else _terms(parameter, given)
+    covariate = effects[0].covariate if effects else str(given)
     values = covariate_values(dataset, covariate)
     if any(e.covariate == covariate for e in model[parameter].effects):
         _refuse(
@@ -202,7 +192,7 @@ def _named(
             "is in the model already, and stays there",
             remedy="leave it out of the candidates, or begin with a model without it",
         )
-    if isinstance(given, str):
+    if not effects:
         found, told = _by_name(dataset, covariate, values, forms, least)
         return [Relation(parameter, one) for one in found], told
     for effect in effects:
@@ -220,6 +210,21 @@ def _named(
     return [Relation(parameter, made)], []
 
 
+def _terms(parameter: str, given: Any) -> tuple[CovariateEffect, ...]:
+    """Terms of a relation that was given with its form: one, or categories of one covariate."""
+    effects: Any = (given,) if isinstance(given, CovariateEffect) else given
+    several = isinstance(effects, (tuple, list)) and len(effects) > 0
+    if not several or not all(isinstance(e, CovariateEffect) for e in effects):
+        allowed = "a name, or what pkpd.models.covariate.power(...) and its like give"
+        _refuse(f"candidates of {parameter}", f"{given!r} is no relation", allowed=allowed)
+    kinds = {(e.covariate, e.kind) for e in effects}
+    alike = len(kinds) == 1 and len({e.centre for e in effects}) == len(effects)
+    if len(effects) > 1 and not (alike and effects[0].kind == "category"):
+        what = "several terms that are not different categories of one covariate"
+        _refuse(f"candidates of {parameter}", what, remedy="give each as a candidate")
+    return tuple(effects)
+
+
 def _by_name(
     dataset: Dataset, covariate: str, values: np.ndarray, forms: Sequence[Kind], least: int
 ) -> tuple[list[tuple[CovariateEffect, ...]], list[str]]:
@@ -233,7 +238,8 @@ def _by_name(
         blank = Estimate(0.0)
         return [tuple(CovariateEffect(covariate, "category", float(v), blank) for v in others)], []
     centre = float(f"{np.median(values):.4g}")
-    used, told = list(dict.fromkeys(forms)), []
+    used: list[Kind] = list(dict.fromkeys(forms))
+    told: list[str] = []
     if "power" in used and (np.any(every <= 0) or centre <= 0):
         used = [k for k in used if k != "power"] or ["exponential"]
         told = [f"{covariate} has values that no power can be taken of: {', '.join(used)} instead."]

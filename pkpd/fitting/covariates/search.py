@@ -63,11 +63,12 @@ class CovariateSearch:
     @property
     def failed(self) -> pd.DataFrame:
         """Rows of ``steps`` whose fit failed."""
-        return self.steps[self.steps["decision"] == "failed"]
+        rows: Any = self.steps[self.steps["decision"] == "failed"]
+        return rows
 
     def summary(self) -> str:
         """Tell the search in text: the fits of each step, and what was kept."""
-        shown = self.steps[self.steps["decision"] != "not fitted"].copy()
+        shown: Any = self.steps[self.steps["decision"] != "not fitted"].copy()
         for name in ("score_p", "p"):
             shown[name] = [f"{p:.2g}" if np.isfinite(p) else "" for p in shown[name]]
         columns = ["step", "direction", "relation", "score", "difference", "degrees", "p"]
@@ -318,7 +319,7 @@ def _backward(
 def _told(table: pd.DataFrame, at: FittedRelations, last: MaximumLikelihood) -> list[str]:
     """Sentences on fits that failed and on a search that missed a minimum."""
     told = []
-    failed = table[table["decision"] == "failed"]
+    failed: Any = table[table["decision"] == "failed"]
     if len(failed):
         names = ", ".join(
             f"{row.relation} in step {row.step} ({row.why})" for row in failed.itertuples()
