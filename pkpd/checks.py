@@ -6,8 +6,9 @@ Each function takes a fit of `pkpd.fit` or what another function here made of it
     errors = prediction_errors(simulations)
     check = vpc(simulations, x="time_after_dose")
 
-Maximum-likelihood fits are compared by `compare_fits` and `runs`; `bootstrap` and
-`profile_likelihood` say how sure their estimates are.
+`look_at_data` comes before any fit. Maximum-likelihood fits are compared by `compare_fits` and
+`runs`; `covariate_search` adds covariates to one and `covariate_effects` says how much they do;
+`bootstrap` and `profile_likelihood` say how sure their estimates are.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from pkpd.fitting.checks.replicates import Simulations, draws_of, simulate_repli
 from pkpd.fitting.checks.residuals import Residuals, residuals
 from pkpd.fitting.checks.shrinkage import Shrinkage, shrinkage
 from pkpd.fitting.checks.vpc import VPC, vpc
+from pkpd.fitting.covariates.effects import covariate_effects
+from pkpd.fitting.covariates.search import CovariateSearch, covariate_search
+from pkpd.fitting.first_look.overview import DataOverview, look_at_data
 from pkpd.fitting.uncertainty.bootstrap import Bootstrap, bootstrap
 from pkpd.fitting.uncertainty.likelihood_ratio import FitComparison, compare_fits, runs
 from pkpd.fitting.uncertainty.profile import Profiles, profile_likelihood
@@ -32,6 +36,8 @@ __all__ = [
     "Calibration",
     "Checks",
     "CountCheck",
+    "CovariateSearch",
+    "DataOverview",
     "FitComparison",
     "LeaveOneOut",
     "PredictionErrors",
@@ -45,9 +51,12 @@ __all__ = [
     "compare_fits",
     "compare_models",
     "count_checks",
+    "covariate_effects",
+    "covariate_search",
     "draws_of",
     "leave_one_out",
     "load_calibration",
+    "look_at_data",
     "prediction_errors",
     "profile_likelihood",
     "residuals",

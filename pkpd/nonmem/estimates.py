@@ -110,10 +110,18 @@ class _Reader:
         self.at += 1
         return piece
 
-    def group(self) -> list[_Piece]:
-        """Pieces up to the closing bracket; the opening one has been taken."""
+    def group(self, told: list[str] | None = None) -> list[_Piece]:
+        """Pieces up to the closing bracket; the opening one has been taken.
+
+        With ``told``, the end of the record closes a bracket that nothing else does, and a sentence
+        on it is added there.
+        """
         out: list[_Piece] = []
         while True:
+            if told is not None and out and self.next is None:
+                place = self.record.where(out[-1].line)
+                told.append(f"{place}: a bracket is not closed; it is read as closed at the end")
+                return out
             piece = self.take()
             if piece.text == ")":
                 return out
@@ -125,8 +133,16 @@ class _Reader:
         self.record.refuse(f"{piece.text!r} is not understood", piece.line)
 
 
-def read_thetas(records: Sequence[Record]) -> list[Theta]:
+def read_thetas(records: Sequence[Record], told: list[str] | None = None) -> list[Theta]:
     """Read all fixed effects in order.
+
+    Parameters
+    ----------
+    records
+        The records.
+    told
+        Sentences on slips that NM-TRAN reads over are added here: a bracket that is not closed
+        before the record ends.
 
     Examples
     --------
@@ -135,6 +151,7 @@ def read_thetas(records: Sequence[Record]) -> list[Theta]:
     [(0.0, 3.0, False), (-1000000.0, 2.0, True)]
     """
     out: list[Theta] = []
+    told = [] if told is None else told
     for record in records:
         reader = _Reader(record)
         lines: list[int] = []
@@ -155,7 +172,7 @@ def read_thetas(records: Sequence[Record]) -> list[Theta]:
                     "NAMES is not read", piece.line, remedy="use comments instead of NAMES(...)"
                 )
             if text == "(":
-                found, repeat = _bounded(reader, reader.group(), piece)
+                found, repeat = _bounded(reader, reader.group(told), piece)
             elif (value := _number(text)) is not None:
                 found, repeat = Theta(value), 1
             else:

@@ -28,6 +28,8 @@ _COMPARISONS = {
     "GE": ">=",
 }
 _SYMBOLS = {"==": "==", "=": "==", "/=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_HEADERS = "@#\"'"
+"""What a line that IGNORE=@ leaves out begins with, besides a letter."""
 _CONDITION = re.compile(
     r"""^\s*([A-Za-z_][\w]*)\s*
     (?:\.([A-Za-z]+)\.|(==|/=|<=|>=|<|>|=))?\s*
@@ -341,14 +343,15 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     read = [(i, c) for i, c in enumerate(columns) if not c.dropped or c.name in _DATES]
     rows: list[list[float]] = []
     numbers: list[int] = []
-    ignored = {"mark": 0, "list": 0}
+    ignored, hashed = {"mark": 0, "list": 0}, 0
     clock: list[int] = []  # times written as 14:30
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         first = line.lstrip()[:1]
-        if data.ignore == "@" and (first.isalpha() or first in "@\"'"):
+        if data.ignore == "@" and (first.isalpha() or first in _HEADERS):
             ignored["mark"] += 1
+            hashed += first == "#"
             continue
         if data.ignore != "@" and line[:1] == data.ignore:
             ignored["mark"] += 1
@@ -370,7 +373,8 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     out = {name: table[:, k] for k, (_, column) in enumerate(read) for name in column.names}
     notes = []
     if ignored["mark"]:
-        notes.append(f"{ignored['mark']} lines left out by IGNORE={data.ignore}")
+        some = f" ({hashed} of them begin with #)" if hashed else ""
+        notes.append(f"{ignored['mark']} lines left out by IGNORE={data.ignore}{some}")
     if ignored["list"]:
         notes.append(
             f"{ignored['list']} rows left out by {'ACCEPT' if data.accept else 'IGNORE'} lists"

@@ -293,20 +293,25 @@ def read_records(lines: Sequence[str], source: str) -> list[Problem]:
 
 
 def choose_problem(problems: Sequence[Problem], number: int | None, source: str) -> Problem:
-    """Return the problem of a number (from 1), or the only one.
+    """Return the problem of a number (from 1), the only one, or the first that is estimated.
+
+    A problem is estimated if it has data, columns and an estimation step.
 
     Raises
     ------
     PkpdError
-        If there are several and no number, or no problem of that number.
+        If there are several, no number, and none is estimated; or no problem of that number.
     """
     listed = "; ".join(f"{i} {p.title or 'without title'}" for i, p in enumerate(problems, start=1))
     if number is None:
         if len(problems) > 1:
+            for one in problems:
+                if all(one.all(name) for name in ("INPUT", "DATA", "ESTIMATION")):
+                    return one
             raise PkpdError(
                 sentence(
                     where=source,
-                    what=f"has {len(problems)} problems",
+                    what=f"has {len(problems)} problems, and none with data and estimation",
                     allowed=listed,
                     remedy="choose one with problem=",
                 )

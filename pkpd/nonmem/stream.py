@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pkpd.arguments import NONE, PATH, check_arguments
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
 from pkpd.data.shared_ids import BODY
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError, PkpdWarning, sentence
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.advan import GENERAL, read_compartments
 from pkpd.nonmem.code import parse_code, replace_names
@@ -119,7 +120,8 @@ def read_control_stream(
     data
         Data file; default the one that ``$DATA`` names, or one of that name beside the stream.
     problem
-        Number of the problem (from 1), where the stream has several.
+        Number of the problem (from 1); where the stream has several, the first that has data and
+        an estimation if left out.
 
     Returns
     -------
@@ -134,17 +136,28 @@ def read_control_stream(
     """
     check_arguments("read_control_stream", path=(path, PATH), data=(data, PATH | NONE))
     path = Path(path)
-    chosen = choose_problem(read_records(stream_text(path), path.name), problem, path.name)
+    problems = read_records(stream_text(path), path.name)
+    chosen = choose_problem(problems, problem, path.name)
     for record in chosen.records:
         if record.name in REFUSED:
             record.refuse(f"${record.name} ({REFUSED[record.name]}) is not supported")
     notes = _left_out(chosen)
+    if problem is None and len(problems) > 1:
+        number = next(i for i, one in enumerate(problems, start=1) if one is chosen)
+        notes.append(
+            f"problem {number} of {len(problems)} is read, the first with data and estimation; "
+            "problem= chooses another"
+        )
     columns = read_input(_needed(chosen, "INPUT", path.name))
     given = read_data(_needed(chosen, "DATA", path.name))
     steps = read_steps(chosen.all("ESTIMATION"))
+    slips: list[str] = []
     program = _program(
-        chosen, path.name, [n for c in columns if not c.dropped for n in c.names], steps
+        chosen, path.name, [n for c in columns if not c.dropped for n in c.names], steps, slips
     )
+    for slip in slips:
+        warnings.warn(f"{slip}.", PkpdWarning, stacklevel=2)
+    notes += slips
     for code in (program.pk, program.des, program.error):
         notes += [f"left out: {note}" for note in (code.notes if code else ())]
     items = read_items(
@@ -170,7 +183,11 @@ def _left_out(problem: Problem) -> list[str]:
 
 
 def _program(
-    problem: Problem, source: str, columns: Sequence[str], steps: Sequence[Step]
+    problem: Problem,
+    source: str,
+    columns: Sequence[str],
+    steps: Sequence[Step],
+    slips: list[str],
 ) -> Program:
     replaced = _abbreviations(problem)
     c = read_compartments(problem)
@@ -203,7 +220,7 @@ def _program(
         blocks["PK"] if c.size else None,
         blocks["DES"] if c.advan in GENERAL else None,
         error,
-        tuple(read_thetas(problem.all("THETA"))),
+        tuple(read_thetas(problem.all("THETA"), slips)),
         tuple(read_blocks(problem.all("OMEGA"))),
         tuple(read_blocks(problem.all("SIGMA"))),
         tuple(columns),

@@ -93,6 +93,20 @@ def test_partial_correlations_give_the_block_back():
     assert partial_correlations(covariance)[0] == pytest.approx(0.2 / 0.3, rel=1e-9)
 
 
+def test_a_bracket_left_open_at_the_end_of_a_record_is_told():
+    told = []
+    first, second, third = read_thetas(
+        [record("THETA", "(0,0.00282"), record("THETA", "3 (0,4,9 FIX")], told
+    )
+    assert (first.low, first.value, first.bounded) == (0.0, 0.00282, (True, False))
+    assert (second.value, third.value, third.high, third.held) == (3.0, 4.0, 9.0, True)
+    assert len(told) == 2
+    assert told[0].startswith("run.mod, line 1, $THETA: a bracket is not closed")
+    for text, words in (("(", "ends too soon"), ("(0,1 (0,3)", "a bracket inside a bracket")):
+        with pytest.raises(PkpdError, match=words):
+            read_thetas([record("THETA", text)], told)
+
+
 @pytest.mark.parametrize(
     ("name", "lines", "words"),
     [

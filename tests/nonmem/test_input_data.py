@@ -30,7 +30,8 @@ def items(folder, data, columns="ID TIME AMT DV SEX", rows=ROWS):
 
 
 def test_cells_are_divided_as_nmtran_does(tmp_path):
-    found = items(tmp_path, "d.csv IGNORE=@ IGNORE=(ID.EQ.#)", "ID TIME AMT DV SEX=DROP")
+    found = items(tmp_path, "d.csv IGNORE=@", "ID TIME AMT DV SEX=DROP")
+    assert "2 lines left out by IGNORE=@ (1 of them begin with #)" in found.notes
     np.testing.assert_array_equal(found.columns["TIME"], [0, 1, 3, 0, 2])
     np.testing.assert_array_equal(found.columns["AMT"], [100, 0, 0, 50, 0])
     np.testing.assert_array_equal(found.columns["DV"], [0, 5.5, 4, 0, 3.5])
@@ -42,17 +43,24 @@ def test_cells_are_divided_as_nmtran_does(tmp_path):
     ("data", "kept"),
     [
         ("d.csv IGNORE=C", [2, 3, 4, 5, 6, 7]),
-        ("'d.csv' IGNORE=@ IGN=(DV.EQN.5.5)", [2, 4, 5, 6, 7]),
+        ("'d.csv' IGNORE=@ IGN=(DV.EQN.5.5)", [2, 5, 6, 7]),
         ("d.csv IGNORE=@ IGNORE=(AMT>60,DV.EQ.9)", [3, 5, 6, 7]),
-        ("d.csv IGNORE=@ ACCEPT=(TIME.GE.2)", [4, 5, 7]),
+        ("d.csv IGNORE=@ ACCEPT=(TIME.GE.2)", [5, 7]),
         ("d.csv IGNORE=@ ACCEPT(SEX.EQ.'F', SEX.EQ.\"1\")", [5, 6, 7]),
-        ("d.csv IGNORE=@ IGNORE=(SEX.NE.M)", [2, 3, 4]),
+        ("d.csv IGNORE=@ IGNORE=(SEX.NE.M)", [2, 3]),
         ("d.csv IGNORE=@ RECORDS=2", [2, 3]),
     ],
 )
 def test_rows_are_left_out(tmp_path, data, kept):
     found = items(tmp_path, data, "ID=DROP TIME AMT DV SEX=DROP")
     np.testing.assert_array_equal(found.numbers, kept)
+
+
+@pytest.mark.parametrize("head", ["#ID,TIME,AMT,DV,SEX", " \t# a remark, in words", "@ID,TIME"])
+def test_a_header_marked_as_a_comment_is_left_out_by_ignore_at(tmp_path, head):
+    # pharmpy's reader of such files leaves out what begins with a letter, # or @, after blanks
+    found = items(tmp_path, "d.csv IGNORE=@", rows=f"{head}\n1,0,100,.,1\n1,1,.,5,1\n")
+    np.testing.assert_array_equal(found.numbers, [2, 3])
 
 
 def test_synonyms_and_dropped_items():
@@ -67,7 +75,7 @@ def test_synonyms_and_dropped_items():
     ("what", "words"),
     [
         (
-            lambda f: items(f, "d.csv IGNORE=@", "ID TIME AMT DV SEX=DROP"),
+            lambda f: items(f, "d.csv IGNORE=C", "ID TIME AMT DV SEX=DROP"),
             "column ID: '#' is no number",
         ),
         (lambda f: items(f, "d.csv IGNORE=@ IGNORE=(TIME.EQ.0.0)"), "versions of NONMEM differ"),
@@ -102,8 +110,11 @@ def test_clock_times_count_from_the_first_record(tmp_path):
 
 def test_problems_are_chosen_by_number():
     problems = read_records(["$PROB one", "$THETA 1", "$PROBLEM two", "$THE 2"], "run.mod")
-    with pytest.raises(PkpdError, match="has 2 problems; allowed: 1 one; 2 two"):
+    with pytest.raises(PkpdError, match="none with data and estimation; allowed: 1 one; 2 two"):
         choose_problem(problems, None, "run.mod")
+    records = ["$INPUT ID", "$DATA d.csv", "$THETA 3"]
+    text = ["$PROB first", *records, "$PROB second", *records, "$EST METHOD=0", "$PROB third"]
+    assert choose_problem(read_records(text, "run.mod"), None, "run.mod").title == "second"
     assert choose_problem(problems, 2, "run.mod").records[0].text == "2"
     with pytest.raises(PkpdError, match=r"line 2: \$FOO is no record"):
         read_records(["$PROB x", "$FOO 1"], "run.mod")

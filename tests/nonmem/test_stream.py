@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, PkpdWarning
 from tests.nonmem.streams import ADVAN1, DATA, ENDING, INPUT, means_and_sds, objective, written
 
 
@@ -72,6 +72,17 @@ def test_absorption_lag_and_bioavailability(tmp_path):
     t, k, ka = np.array([1, 4, 4, 12]) - 0.5, 0.1, 1.3
     wanted = 0.8 * 100 * ka / (ka - k) * (np.exp(-k * t) - np.exp(-ka * t)) / 20
     np.testing.assert_allclose(mean[:4], wanted, rtol=1e-9)
+
+
+def test_slips_and_the_choice_of_a_problem_are_told(tmp_path):
+    simulation = INPUT + "$SUBROUTINES ADVAN1 TRANS2\n$SIMULATION (1)\n"
+    text = simulation + ADVAN1.replace("(0,2) (0,20)", "(0,2)\n$THETA (0,20 ; V")
+    with pytest.warns(PkpdWarning, match=r"run1\.mod, line .*\$THETA: a bracket is not closed"):
+        stream = written(tmp_path, text)
+    np.testing.assert_allclose(means_and_sds(stream)[0], expected_advan1(), rtol=1e-9)
+    told = stream.summary()
+    assert "problem 2 of 2 is read, the first with data and estimation" in told
+    assert "a bracket is not closed" in told
 
 
 FORMS = [

@@ -202,22 +202,32 @@ def limits(
     return lower, upper
 
 
-def time_after_dose(dataset: Dataset) -> np.ndarray:
-    """Hours since the last dose before each observation, additional doses included, ``[M]``.
+def dose_times(dataset: Dataset) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Hours of the doses of each subject, additional and steady-state ones included, and records.
 
-    Observations before the first dose get the (negative) time to it; those of a subject without
-    doses the time itself.
+    The record of a dose is that which ordered it.
     """
-    events, seen = dataset.events, dataset.observations
+    events, out = dataset.events, []
     doses = expand(events)
-    out = np.array(seen.time, dtype=float)
     for b in range(len(dataset.subjects)):
         valid = doses.valid[b]
         record = doses.record[b][valid]
         when = events.time[b, record] + doses.shift[b][valid]
         steady = doses.ss_record[b][doses.ss_valid[b]]
         when = np.concatenate([when, events.time[b, steady]])
-        record = np.concatenate([record, steady])
+        out.append((when, np.concatenate([record, steady])))
+    return out
+
+
+def time_after_dose(dataset: Dataset) -> np.ndarray:
+    """Hours since the last dose before each observation, additional doses included, ``[M]``.
+
+    Observations before the first dose get the (negative) time to it; those of a subject without
+    doses the time itself.
+    """
+    seen = dataset.observations
+    out = np.array(seen.time, dtype=float)
+    for b, (when, record) in enumerate(dose_times(dataset)):
         if not when.size:
             continue
         for m in np.flatnonzero(seen.subject == b):

@@ -133,7 +133,7 @@ class Refit:
         *,
         begin: WeightedPoint | None = None,
         hessian: FloatArray | None = None,
-        held: int | None = None,
+        held: int | NDArray[np.integer[Any]] | None = None,
     ) -> SearchResult:
         """Search the minimum.
 
@@ -144,13 +144,14 @@ class Refit:
         begin, hessian
             Where to begin, and the Hessian there; those of the estimates if left out.
         held
-            Place of a parameter that stays where it begins.
+            Place of a parameter that stays where it begins, or places of several.
         """
         weights = np.ones(len(self.random)) if weights is None else weights
         bounds = self.marginal.free.bounds.copy()
         begin = self.point(self.begin, weights) if begin is None else begin
         if held is not None:
-            bounds[held] = begin.x[held]
+            places = np.atleast_1d(held)
+            bounds[places] = begin.x[places, None]
         if not np.isfinite(begin.value):
             what = "the likelihood is not finite where a search would begin"
             raise PkpdError(sentence(where="search from the estimates", what=what))

@@ -1,0 +1,1 @@
+"""Which covariates act on which parameters: candidates, their scores, the search, effects."""

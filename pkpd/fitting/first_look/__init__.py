@@ -1,0 +1,1 @@
+"""Looking at data before a model is fitted: what there is, and rows to doubt."""
