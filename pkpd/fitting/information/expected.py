@@ -84,7 +84,8 @@ class ExpectedInformation:
         """Roots of the diagonal; eigenvalues and -vectors of the matrix with a unit diagonal."""
         scale = np.sqrt(np.maximum(np.diag(self.matrix), 0.0))
         scale = np.where(scale > 0, scale, 1.0)
-        return scale, *np.linalg.eigh(self.matrix / np.outer(scale, scale))
+        values, axes = np.linalg.eigh(self.matrix / np.outer(scale, scale))
+        return scale, values, axes
 
     @property
     def flat(self) -> tuple[str, ...]:

@@ -166,8 +166,12 @@ class Linearised:
             return bool(known)
         x = jnp.asarray(self.free.start())
         z = jnp.zeros(len(self.located) + self.likelihood.random_effects.size)
-        try:
-            jax.eval_shape(lambda v: jax.jvp(lambda w: self._predictions(w, x), (v,), (v,)), z)
+
+        def along(unit: Array) -> Array:
+            return jax.jvp(lambda v: self._predictions(v, x), (z,), (unit,))[1]
+
+        try:  # several directions at once: of one alone, what has no forward mode is found later
+            jax.eval_shape(jax.vmap(along), jnp.eye(len(z)))
         except (TypeError, NotImplementedError):
             return False
         return True
