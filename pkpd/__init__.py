@@ -7,6 +7,7 @@ Verbs, and the few nouns that a first script needs, are here. The rest is in pub
 `pkpd.models`       building models: structures, parameters, residual errors, models from cards
 `pkpd.checks`       checking and comparing fits: predictive checks, NPDE, bootstrap, calibration
 `pkpd.plots`        figures of a fit
+`pkpd.sampling`     sampling designs: expected information and errors
 `pkpd.pymc`         structures inside a ``pm.Model`` of one's own
 `pkpd.evidence`     learning from published outcomes, and predicting trials with what was learned
 `pkpd.designs`      phase I dose-finding designs: next dose, decision tables, characteristics

@@ -12,7 +12,14 @@ import pkpd
 
 PACKAGE = Path(pkpd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-FACADES = ("models", "checks", "plots", "pymc", "results")  # public names and nothing else
+FACADES = (
+    "models",
+    "checks",
+    "plots",
+    "pymc",
+    "results",
+    "sampling",
+)  # public names and nothing else
 LAYERS = ("errors", "float64", "machine", "arguments", "cluster", "files", "small_systems",
           "units", "body", "distributions", "schedule", "subjects", "trials", "cards", "data",
           "designs", "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict",

@@ -1,0 +1,1 @@
+"""Which samples: the information that a sampling design is expected to give."""

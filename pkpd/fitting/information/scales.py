@@ -1,0 +1,86 @@
+"""Information on the scale of the search carried to the parameters that are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.fitting.maximum.scales import FreeParameters
+
+Floats = NDArray[np.floating[Any]]
+
+
+def on_scale(
+    free: FreeParameters, x: Floats, matrix: Floats, scale: str
+) -> tuple[tuple[str, ...], Floats, Floats]:
+    """Carry the information to natural values, or to variances and covariances.
+
+    Parameters
+    ----------
+    free, x
+        Parameters and their values.
+    matrix : float[P, P]
+        Information on the scale of ``x``.
+    scale
+        ``"deviation"``: natural values as the package has them. ``"variance"``: those of
+        deviations squared, partial correlations as covariances.
+
+    Returns
+    -------
+    names
+        A variance is called ``omega_CL^2``, a covariance ``cov_CL_V``.
+    values, matrix
+        On the new scale.
+    """
+    if scale == "deviation":
+        values = free.values(x)
+        slopes = free.slopes(x)
+        found = np.array([values[name] for name in free.names])
+        return free.names, found, matrix / np.outer(slopes, slopes)
+    names, places = _variances(free)
+    natural, effects = free.natural, free.likelihood.random_effects
+    order = {name: i for i, name in enumerate(effects.names)}
+
+    def told(v: Any) -> Any:
+        known = natural(v)
+        omega = effects.covariance(known) if effects.size else None
+        out = []
+        for name, kind in places:
+            if kind == "covariance":
+                assert omega is not None
+                first, second = name.split("\n")
+                out.append(omega[order[first], order[second]])
+            else:
+                out.append(known[name] ** 2 if kind == "variance" else known[name])
+        return jnp.stack(out)
+
+    values = np.asarray(told(jnp.asarray(x)))
+    slopes = np.linalg.inv(np.asarray(jax.jacfwd(told)(jnp.asarray(x))))
+    return names, values, slopes.T @ matrix @ slopes
+
+
+def _variances(free: FreeParameters) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """Names of variances and covariances, and of what each is made of, in the order of ``x``."""
+    pairs = {}
+    for block in free.likelihood.model.correlated:
+        for i, one in enumerate(block):
+            for other in block[:i]:
+                pairs[f"partial_{other}_{one}"] = (other, one)
+                pairs[f"partial_{one}_{other}"] = (other, one)
+    names, places = [], []
+    for name, kind in zip(free.names, free.kinds, strict=True):
+        if kind == "correlation":
+            first, second = pairs[name]
+            names.append(f"cov_{first}_{second}")
+            places.append((f"{first}\n{second}", "covariance"))
+        elif kind == "deviation" or name.startswith("sigma_"):
+            names.append(f"{name}^2")
+            places.append((name, "variance"))
+        else:
+            names.append(name)
+            places.append((name, "same"))
+    return tuple(names), places
