@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 
 class Kind(NamedTuple):
@@ -98,7 +98,7 @@ def check_arguments(where: str, **given: tuple[Any, Kind]) -> None:
             what = f"{shown} is a {type(value).__name__}"
             if value is None or _is_whole(value):
                 what = f"{shown} is given"
-            raise PkpdError(sentence(where=f"{where}, {name}", what=what, allowed=kind.words))
+            raise PkpdError(where=f"{where}, {name}", what=what, allowed=kind.words)
 
 
 def pairs_of(
@@ -126,14 +126,10 @@ def pairs_of(
         key, value = key.strip(), value.strip()
         if not (key and equals and value):
             raise PkpdError(
-                sentence(
-                    where=flag, what=f"{word!r} is not KEY=VALUE", remedy=f"write {flag} {example}"
-                )
+                where=flag, what=f"{word!r} is not KEY=VALUE", remedy=f"write {flag} {example}"
             )
         if key in pairs:
-            raise PkpdError(
-                sentence(where=flag, what=f"{key} is given twice", remedy="give it once")
-            )
+            raise PkpdError(where=flag, what=f"{key} is given twice", remedy="give it once")
         pairs[key] = value if text else _typed(value)
     return pairs
 

@@ -7,12 +7,10 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pkpd.arguments import MAPPING, check_arguments
-from pkpd.errors import DataError, sentence
-
-Floats = NDArray[np.float64]
+from pkpd.arrays import Floats
+from pkpd.errors import DataError
 
 #: mg/dL of creatinine -> umol/L (molar mass 113.12 g/mol).
 CREATININE_UMOL_PER_MG_DL = 88.4
@@ -177,4 +175,4 @@ def _numbers(name: str, values: Any) -> Floats:
 def _refuse(
     where: str, what: str, allowed: str | None = None, remedy: str | None = None
 ) -> NoReturn:
-    raise DataError(sentence(where=where, what=what, allowed=allowed, remedy=remedy))
+    raise DataError(where=where, what=what, allowed=allowed, remedy=remedy)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 T = TypeVar("T")
 LOCAL = "local"
@@ -118,11 +118,9 @@ def _refuse(future: Any) -> NoReturn:
         raise error
     told = f"{type(error).__name__}: {error}" if error is not None else future.status
     raise PkpdError(
-        sentence(
-            where="cluster",
-            what=f"a block of work was not done ({told[:300]})",
-            remedy="see that its workers have memory enough and the same versions as this process",
-        )
+        where="cluster",
+        what=f"a block of work was not done ({told[:300]})",
+        remedy="see that its workers have memory enough and the same versions as this process",
     ) from error
 
 
@@ -189,11 +187,9 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise PkpdError(
-            sentence(
-                where=f"cluster {address}",
-                what="this needs Dask, which is not installed",
-                remedy='install "pkpd[cluster]", or leave the cluster out',
-            )
+            where=f"cluster {address}",
+            what="this needs Dask, which is not installed",
+            remedy='install "pkpd[cluster]", or leave the cluster out',
         ) from error
     # as a default it would stay behind, and every table written after it would ask it for a lock
     settings: Any = {"distributed.nanny.pre-spawn-environ": _ENVIRONMENT}
@@ -214,12 +210,10 @@ def workers(address: str | None, processes: int) -> Iterator[Workers | None]:
             client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise PkpdError(
-                sentence(
-                    where=f"cluster {address}",
-                    what="no Dask scheduler answers there",
-                    allowed='an address such as tcp://host:8786, or "local"',
-                    remedy="start one with: dask scheduler, and workers with: dask worker ADDRESS",
-                )
+                where=f"cluster {address}",
+                what="no Dask scheduler answers there",
+                allowed='an address such as tcp://host:8786, or "local"',
+                remedy="start one with: dask scheduler, and workers with: dask worker ADDRESS",
             ) from error
         with client:
             yield Workers(client)

@@ -15,9 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from pkpd.arrays import Floats
 
 #: Distribution name -> the numbers it needs (`Distribution` says what they mean).
 DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(

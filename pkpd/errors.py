@@ -19,7 +19,27 @@ __all__ = [
 
 
 class PkpdError(ValueError):
-    """Bad input, told in one sentence: where, what, what is allowed, how to mend it."""
+    """Bad input, in one sentence: where, what, what is allowed, how to mend it.
+
+    Parameters
+    ----------
+    text
+        The whole sentence; left out, it is made of the other parts.
+    where, what, allowed, remedy
+        As `sentence`.
+    """
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        where: str = "",
+        what: str = "",
+        allowed: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        made = sentence(where=where, what=what, allowed=allowed, remedy=remedy)
+        super().__init__(made if text is None else text)
 
 
 class CardError(PkpdError):

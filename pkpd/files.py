@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pkpd.errors import PkpdError, sentence, writing
+from pkpd.errors import PkpdError, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +144,7 @@ def _check_seal(path: Path) -> None:
             left -= len(part)
     if digest.digest() != seal[len(_SEAL) :]:
         what = "the file is not as it was written"
-        raise PkpdError(sentence(where=str(path), what=what, remedy="copy the file again"))
+        raise PkpdError(where=str(path), what=what, remedy="copy the file again")
 
 
 def read_netcdf(path: str | Path, group: str | None = None) -> xr.Dataset:
@@ -167,7 +167,7 @@ def read_netcdf(path: str | Path, group: str | None = None) -> xr.Dataset:
             file.visititems(lambda _, one: sizes.append(getattr(one, "nbytes", 0)))
         if sum(sizes) > most:
             what = f"holds {sum(sizes):,} bytes in a file of {path.stat().st_size:,}"
-            raise PkpdError(sentence(where=str(path), what=what, remedy="copy the file again"))
+            raise PkpdError(where=str(path), what=what, remedy="copy the file again")
         with xarray.open_dataset(path, group=group, engine="h5netcdf") as found:
             return found.load()
     except (PkpdError, FileNotFoundError):
@@ -175,7 +175,7 @@ def read_netcdf(path: str | Path, group: str | None = None) -> xr.Dataset:
     except Exception as error:  # HDF5 and its readers raise nearly everything
         told = next(iter(str(error).splitlines()), "") or type(error).__name__
         what, remedy = f"is no netCDF file that can be read ({told})", "copy the file again"
-        raise PkpdError(sentence(where=str(path), what=what, remedy=remedy)) from error
+        raise PkpdError(where=str(path), what=what, remedy=remedy) from error
 
 
 # -- tables ---------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def _listed(removed: Path) -> list[str]:
     except ValueError:
         pass
     what, remedy = "is no list of files", f"remove the folder {removed.parent.name}"
-    raise PkpdError(sentence(where=str(removed), what=what, remedy=remedy))
+    raise PkpdError(where=str(removed), what=what, remedy=remedy)
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -336,11 +336,9 @@ def inside(folder: Path, name: str) -> Path:
     target = folder / name
     if not target.parent.resolve().is_relative_to(folder.resolve()) or target.name in ("", ".."):
         raise PkpdError(
-            sentence(
-                where=str(folder),
-                what=f"{name} would be written outside this folder",
-                remedy="remove the link, or name another folder",
-            )
+            where=str(folder),
+            what=f"{name} would be written outside this folder",
+            remedy="remove the link, or name another folder",
         )
     return target
 

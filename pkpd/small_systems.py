@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
+
 FloatArray = NDArray[np.floating[Any]]
-Floats = NDArray[np.float64]
 
 
 def solve_each(matrices: FloatArray, right: FloatArray) -> Floats:

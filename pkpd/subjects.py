@@ -12,16 +12,15 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.body import (
     POSSIBLE,
     complete_covariates,
     creatinine_clearance_cockcroft_gault,
 )
 from pkpd.distributions import Distribution, stratified_normals, stream
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.units import Parameter
-
-Floats = NDArray[np.float64]
 
 MOVABLE = ("age", "weight", "crcl")
 """Covariates whose medians can be moved (`with_medians`)."""
@@ -426,4 +425,4 @@ def _copula_factor(population: Population) -> Floats:
 def _refuse(
     where: str, what: str, allowed: str | None = None, remedy: str | None = None
 ) -> NoReturn:
-    raise DataError(sentence(where=where, what=what, allowed=allowed, remedy=remedy))
+    raise DataError(where=where, what=what, allowed=allowed, remedy=remedy)

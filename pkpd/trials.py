@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.schedule import LINES, NEVER, STATUSES, Criterion, GrowthFactorPolicy, Regimen
 
 RULE_KINDS = (
@@ -195,9 +195,7 @@ class Grades:
             if scale.line == line:
                 return scale
         lines = ", ".join(scale.line for scale in self.scales)
-        raise PkpdError(
-            sentence(where=f"grades {self.name}", what=f"no scale for {line!r}", allowed=lines)
-        )
+        raise PkpdError(where=f"grades {self.name}", what=f"no scale for {line!r}", allowed=lines)
 
 
 @dataclass(frozen=True)
@@ -293,9 +291,7 @@ class ResponseCriteria:
             if response.code == code:
                 return response
         codes = ", ".join(response.code for response in self.responses)
-        raise PkpdError(
-            sentence(where=f"criteria {self.name}", what=f"no response {code!r}", allowed=codes)
-        )
+        raise PkpdError(where=f"criteria {self.name}", what=f"no response {code!r}", allowed=codes)
 
 
 @dataclass(frozen=True)
@@ -487,14 +483,14 @@ class Trial:
                 return cohort
         allowed = ", ".join(cohort.id for cohort in self.cohorts)
         what = f"there is no cohort {cohort_id!r}"
-        raise PkpdError(sentence(where=f"trial {self.id}", what=what, allowed=allowed))
+        raise PkpdError(where=f"trial {self.id}", what=what, allowed=allowed)
 
 
 def _one_of(where: str, noun: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         what = f"{noun} is {value!r}"
-        raise PkpdError(sentence(where=where, what=what, allowed=", ".join(allowed)))
+        raise PkpdError(where=where, what=what, allowed=", ".join(allowed))
 
 
 def _wrong(where: str, what: str, remedy: str) -> PkpdError:
-    return PkpdError(sentence(where=where, what=what, remedy=remedy))
+    return PkpdError(where=where, what=what, remedy=remedy)

@@ -143,11 +143,9 @@ def parse_quantity(text: str) -> tuple[float, str]:
     match = _QUANTITY.match(text)
     if match is None or re.match(r"^,\s*\d", match.group(2)):
         raise UnitError(
-            sentence(
-                where=f"quantity '{text}'",
-                what="does not start with a number in the form 1234.5",
-                remedy="write for example '24.0 L/h'",
-            )
+            where=f"quantity '{text}'",
+            what="does not start with a number in the form 1234.5",
+            remedy="write for example '24.0 L/h'",
         )
     unit = re.sub(r"^[x×*]\s*(?=10)", "", match.group(2))  # noqa: RUF001 (a sign users paste)
     return float(match.group(1)), normal_unit(unit)
@@ -242,12 +240,10 @@ def unit_factor(unit: str, dimension: str) -> float:
     if dimension not in INTERNAL_UNITS:
         near = difflib.get_close_matches(dimension, INTERNAL_UNITS, n=1)
         raise UnitError(
-            sentence(
-                where=f"dimension '{dimension}'",
-                what="is not known",
-                allowed=", ".join(INTERNAL_UNITS),
-                remedy=f"did you mean '{near[0]}'" if near else None,
-            )
+            where=f"dimension '{dimension}'",
+            what="is not known",
+            allowed=", ".join(INTERNAL_UNITS),
+            remedy=f"did you mean '{near[0]}'" if near else None,
         )
     internal = INTERNAL_UNITS[dimension]
     unit = normal_unit(unit)
@@ -266,11 +262,9 @@ def unit_factor(unit: str, dimension: str) -> float:
         ratio = None  # powers of units that nothing has
     if ratio is None:
         raise UnitError(
-            sentence(
-                where=f"unit '{unit}'",
-                what=f"is not a unit of {dimension}",
-                allowed=f"units of the kind '{internal}'",
-            )
+            where=f"unit '{unit}'",
+            what=f"is not a unit of {dimension}",
+            allowed=f"units of the kind '{internal}'",
         )
     return float(ratio)
 
@@ -304,11 +298,9 @@ def dimension_of(unit: str) -> str:
             continue
         return dimension
     raise UnitError(
-        sentence(
-            where=f"unit '{unit}'",
-            what="has a dimension that is not used here",
-            allowed=", ".join(INTERNAL_UNITS.values()),
-        )
+        where=f"unit '{unit}'",
+        what="has a dimension that is not used here",
+        allowed=", ".join(INTERNAL_UNITS.values()),
     )
 
 

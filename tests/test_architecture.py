@@ -20,8 +20,9 @@ FACADES = (
     "results",
     "sampling",
 )  # public names and nothing else
-LAYERS = ("errors", "float64", "machine", "arguments", "cluster", "files", "small_systems",
-          "units", "body", "distributions", "schedule", "subjects", "trials", "cards", "data",
+LAYERS = ("arrays", "errors", "float64", "machine", "arguments", "cluster", "files",
+          "small_systems", "units", "body", "distributions", "schedule", "subjects", "trials",
+          "cards", "data",
           "designs", "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict",
           "leukaemia", "fitting", "evidence", "nonmem", "export", "ensemble", "exposure",
           "forecasting", "comparison", "report", "search", *FACADES, "explorer", "cli")  # fmt: skip
@@ -56,10 +57,6 @@ CIRCLES_OF_ANNOTATIONS = {
     ),
     "a search's result, its words and its figure": (
         *("pkpd.search.result", "pkpd.search.words", "pkpd.search.figure"),
-    ),
-    "a problem, its lanes that are kept out, and what became of them": (
-        *("pkpd.solve.population.problem", "pkpd.solve.population.lane_guard"),
-        "pkpd.solve.population.status",
     ),
 }
 

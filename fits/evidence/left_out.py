@@ -13,13 +13,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from plans import PLANS, arguments, problem, variant_of, write_csv
-
-from pkpd.evidence.criticism.arm_contrasts import ArmContrast, arm_contrasts, contrasts_text
-from pkpd.evidence.criticism.left_out import predict_folds
-from pkpd.evidence.criticism.remissions import remission_text
-from pkpd.evidence.criticism.score_figure import draw_scores
-from pkpd.evidence.criticism.scorecard import (
+from judging.arm_contrasts import ArmContrast, arm_contrasts, contrasts_text
+from judging.remissions import remission_text
+from judging.score_figure import draw_scores
+from judging.scorecard import (
     AVERAGE,
     MODEL,
     REGRESSION,
@@ -32,7 +29,10 @@ from pkpd.evidence.criticism.scorecard import (
     scorecard_rows,
     scorecard_text,
 )
-from pkpd.evidence.criticism.without_leukaemia import FRIBERG, without_leukaemia
+from judging.without_leukaemia import FRIBERG, without_leukaemia
+from plans import PLANS, arguments, problem, variant_of, write_csv
+
+from pkpd.evidence.criticism.left_out import predict_folds
 from pkpd.evidence.posterior.learning import emulator_of
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.simulations import MarrowMaker

@@ -18,15 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from plans import results_folder, write_csv
-
-from pkpd.errors import PkpdError
-from pkpd.evidence.criticism.arm_contrasts import arm_contrasts, contrasts_text
-from pkpd.evidence.criticism.criticism import coverage_table
-from pkpd.evidence.criticism.remissions import remission_text
-from pkpd.evidence.criticism.row_predictions import RowCheck, RowsPredicted, predict_table
-from pkpd.evidence.criticism.score_figure import draw_scores
-from pkpd.evidence.criticism.scorecard import (
+from judging.arm_contrasts import arm_contrasts, contrasts_text
+from judging.remissions import remission_text
+from judging.score_figure import draw_scores
+from judging.scorecard import (
     AVERAGE,
     MODEL,
     REGRESSION,
@@ -41,7 +36,12 @@ from pkpd.evidence.criticism.scorecard import (
     scorecard_rows,
     scorecard_text,
 )
-from pkpd.evidence.criticism.without_leukaemia import FRIBERG, without_leukaemia
+from judging.without_leukaemia import FRIBERG, without_leukaemia
+from plans import results_folder, write_csv
+
+from pkpd.errors import PkpdError
+from pkpd.evidence.criticism.criticism import coverage_table
+from pkpd.evidence.criticism.row_predictions import RowCheck, RowsPredicted, predict_table
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.shipped import label_of, shipped_file
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior

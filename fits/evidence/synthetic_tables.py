@@ -2,7 +2,7 @@
 
 Posterior draws of a run of `learn.py` in the same folder are taken as truths, each makes a table
 in new patients, and its posterior together with the published table is sampled by the emulator,
-likelihood and chains of that run (`pkpd.evidence.criticism.calibration`). Tables that are done
+likelihood and chains of that run (`judging/calibration.py`). Tables that are done
 are kept, so that more can be added. Ranks, tests of them and their figure are written:
 synthetic_ranks.csv, synthetic_summary.json, synthetic_ecdf.png.
 """
@@ -23,15 +23,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from plans import PLANS, arguments, problem, variant_of
-
-from pkpd.evidence.criticism.calibration import (
+from judging.calibration import (
     DRAWS,
     CalibrationRanks,
     TableRank,
     gather_ranks,
     rank_of_table,
 )
+from plans import PLANS, arguments, problem, variant_of
+
 from pkpd.evidence.posterior.learning import emulator_of
 from pkpd.evidence.posterior.stored import evidence_hash, load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings

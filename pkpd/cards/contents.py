@@ -79,11 +79,11 @@ def _parse(file: CardPath, shown: str) -> dict[str, Any]:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise CardError(
-            sentence(where=shown, what="the file cannot be read", remedy="check the path")
+            where=shown, what="the file cannot be read", remedy="check the path"
         ) from error
     except UnicodeDecodeError as error:
         raise CardError(
-            sentence(where=shown, what="the file is not UTF-8 text", remedy="save it as UTF-8")
+            where=shown, what="the file is not UTF-8 text", remedy="save it as UTF-8"
         ) from error
     try:
         data = tomllib.loads(text)
@@ -91,18 +91,16 @@ def _parse(file: CardPath, shown: str) -> dict[str, Any]:
         raise CardError(_syntax(shown, text, str(error))) from error
     except ValueError as error:  # more digits than Python makes an integer of
         raise CardError(
-            sentence(where=shown, what="a number has thousands of digits", remedy="correct it")
+            where=shown, what="a number has thousands of digits", remedy="correct it"
         ) from error
     except RecursionError:
         data = None
     if data is None or _deeper_than(data, MOST_LEVELS):
         raise CardError(
-            sentence(
-                where=shown,
-                what="lists or tables lie too deep within one another",
-                allowed=f"at most {MOST_LEVELS} levels",
-                remedy="write them flat",
-            )
+            where=shown,
+            what="lists or tables lie too deep within one another",
+            allowed=f"at most {MOST_LEVELS} levels",
+            remedy="write them flat",
         )
     return data
 

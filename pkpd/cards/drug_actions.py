@@ -14,7 +14,7 @@ from pkpd.cards.drug_cards import (
     SATURABLE_KILL,
     DrugCard,
 )
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 KINETICS, REFUSED = "kinetics", "refused"
 FRIBERG, LEUKAEMIA = "friberg", "leukaemia"
@@ -60,7 +60,7 @@ def drug_action(card: DrugCard, marrow: str) -> DrugAction:
         return _without_leukaemia(card)
     if marrow == LEUKAEMIA:
         return _with_leukaemia(card)
-    raise PkpdError(sentence(where="marrow", what=f"{marrow!r}", allowed=", ".join(MARROWS)))
+    raise PkpdError(where="marrow", what=f"{marrow!r}", allowed=", ".join(MARROWS))
 
 
 def card_in_words(card: DrugCard) -> str:

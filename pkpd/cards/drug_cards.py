@@ -16,7 +16,7 @@ from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_
 from pkpd.cards.model_cards import load_model_card
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 from pkpd.schedule.amounts import CELLS, DOSE_UNITS, SIZE_OF
 from pkpd.schedule.rules import LINES
 from pkpd.units import Parameter
@@ -219,12 +219,10 @@ def drug_named(text: str) -> str:
     found = names.get(text.strip().casefold())
     if found is None:
         raise CardError(
-            sentence(
-                where="drugs",
-                what=f"there is no card for drug {text!r}{nearest_of(text, names)}",
-                allowed=", ".join(card_names("drugs")) or "none",
-                remedy="correct the name, or name the file of your own drug card",
-            )
+            where="drugs",
+            what=f"there is no card for drug {text!r}{nearest_of(text, names)}",
+            allowed=", ".join(card_names("drugs")) or "none",
+            remedy="correct the name, or name the file of your own drug card",
         )
     return found
 

@@ -13,7 +13,7 @@ from os.path import isdir, isfile  # also for a name longer than the system take
 from pathlib import Path
 
 from pkpd.arguments import PATH, check_arguments
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 
 KINDS = (
     *("trials", "rules", "pk", "effects", "marrow", "populations", "joint", "drugs"),
@@ -45,11 +45,9 @@ def card_folder(kind: str) -> CardPath:
     """
     if kind not in KINDS:
         raise CardError(
-            sentence(
-                where="card kind",
-                what=f"{kind!r} is not a kind of card{nearest_of(kind, KINDS)}",
-                allowed=", ".join(KINDS),
-            )
+            where="card kind",
+            what=f"{kind!r} is not a kind of card{nearest_of(kind, KINDS)}",
+            allowed=", ".join(KINDS),
         )
     return _folder(kind, resources.files)
 
@@ -128,12 +126,10 @@ def find_card(
     if name not in names:
         names = names if among is None else among()
         raise CardError(
-            sentence(
-                where=f"cards of {kind}",
-                what=f"there is no card named {name!r}{nearest_of(name, names)}",
-                allowed=", ".join(names) or "none (no card of this kind is installed)",
-                remedy="or give the path of your own .toml file",
-            )
+            where=f"cards of {kind}",
+            what=f"there is no card named {name!r}{nearest_of(name, names)}",
+            allowed=", ".join(names) or "none (no card of this kind is installed)",
+            remedy="or give the path of your own .toml file",
         )
     return folder / f"{name}.toml"
 
@@ -165,26 +161,20 @@ def nearest_of(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
 
 def _user_file(path: Path) -> Path:
     if isdir(path):
-        raise CardError(
-            sentence(where=str(path), what="it is a folder", remedy="name a .toml file in it")
-        )
+        raise CardError(where=str(path), what="it is a folder", remedy="name a .toml file in it")
     if not isfile(path):
         parent = path.parent
         beside = sorted(p.name for p in parent.glob("*.toml")) if isdir(parent) else []
         raise CardError(
-            sentence(
-                where=str(path),
-                what=f"there is no such file{nearest_of(path.name, beside)}",
-                allowed=f"in {parent}: {', '.join(beside)}" if beside else None,
-                remedy="check the path, or give the name of a shipped card",
-            )
+            where=str(path),
+            what=f"there is no such file{nearest_of(path.name, beside)}",
+            allowed=f"in {parent}: {', '.join(beside)}" if beside else None,
+            remedy="check the path, or give the name of a shipped card",
         )
     if path.suffix != ".toml":
         raise CardError(
-            sentence(
-                where=str(path),
-                what=f"a card is a .toml file, not {path.suffix or 'a file without ending'!r}",
-                remedy="write the card as TOML",
-            )
+            where=str(path),
+            what=f"a card is a .toml file, not {path.suffix or 'a file without ending'!r}",
+            remedy="write the card as TOML",
         )
     return path

@@ -9,7 +9,7 @@ from typing import Any
 
 from pkpd.cards.files import KINDS, card_names, find_card, nearest_of
 from pkpd.cards.tables import read_toml
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 
 def trial_name(text: str) -> str:
@@ -33,11 +33,9 @@ def find_any(name: str) -> tuple[str, Any]:
             return kind, find_card(kind, name)
     every = [n for kind in KINDS for n in card_names(kind)]
     raise PkpdError(
-        sentence(
-            where=name,
-            what=f"there is no trial or card of this name{nearest_of(name, every)}",
-            remedy="`pkpd cards` lists them all",
-        )
+        where=name,
+        what=f"there is no trial or card of this name{nearest_of(name, every)}",
+        remedy="`pkpd cards` lists them all",
     )
 
 
@@ -48,9 +46,7 @@ def toml_files(paths: Sequence[Path]) -> list[Path]:
         inside = sorted(path.rglob("*.toml")) if isdir(path) else [path]
         if not inside:
             raise PkpdError(
-                sentence(
-                    where=str(path), what="no .toml file is in this folder", remedy="name a file"
-                )
+                where=str(path), what="no .toml file is in this folder", remedy="name a file"
             )
         files += inside
     return files

@@ -112,16 +112,16 @@ class Limit:
         if self.of not in MEASURES:
             known = ", ".join(MEASURES)
             what = f"there is no such measure{nearest_of(self.of, MEASURES)}"
-            raise PkpdError(sentence(where=where, what=what, allowed=known))
+            raise PkpdError(where=where, what=what, allowed=known)
         if (self.at_most is None) == (self.at_least is None):
-            raise PkpdError(sentence(where=where, what="it needs one of at_most and at_least"))
+            raise PkpdError(where=where, what="it needs one of at_most and at_least")
         high = 1.0 if MEASURES[self.of].unit == "probability" else math.inf
         if not 0.0 < self.level < high:
             allowed = "above 0" + (", below 1" if high == 1.0 else "")
-            raise PkpdError(sentence(where=where, what=f"{self.level:g}", allowed=allowed))
+            raise PkpdError(where=where, what=f"{self.level:g}", allowed=allowed)
         if not 0.0 < self.probability < 1.0:
             what = f"a probability of {self.probability:g}"
-            raise PkpdError(sentence(where=where, what=what, allowed="between 0 and 1"))
+            raise PkpdError(where=where, what=what, allowed="between 0 and 1")
 
     @property
     def level(self) -> float:
@@ -188,7 +188,7 @@ class Menu:
         if len(self.members) < 2:
             what = f"{len(self.members)} schedule: there is nothing to choose from"
             remedy = "add a [[cohort]], or a [grid] of two values or more"
-            raise PkpdError(sentence(where=f"menu {self.name}", what=what, remedy=remedy))
+            raise PkpdError(where=f"menu {self.name}", what=what, remedy=remedy)
 
     @property
     def members(self) -> tuple[Cohort, ...]:
@@ -213,10 +213,10 @@ def check_objectives(objectives: Sequence[str]) -> None:
     for name in objectives:
         if name not in known:
             what = f"{name!r} is no measure{nearest_of(name, known)}"
-            raise PkpdError(sentence(where="objectives", what=what, allowed=", ".join(known)))
+            raise PkpdError(where="objectives", what=what, allowed=", ".join(known))
     if not objectives:
         what = "none is named"
-        raise PkpdError(sentence(where="objectives", what=what, allowed=", ".join(known)))
+        raise PkpdError(where="objectives", what=what, allowed=", ".join(known))
 
 
 def menu_of(

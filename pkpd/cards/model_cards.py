@@ -19,7 +19,7 @@ from pkpd.cards.relations import (
     Individual,
     Names,
     Option,
-    Term,
+    RelationTerm,
     Variability,
     read_correlations,
     read_individual,
@@ -181,7 +181,7 @@ def read_model_card(path: CardPath | str) -> ModelCard:
             individuals.append(read_individual(written[key], key, names))
         elif key in names.parameters:
             unit = next(p.unit for p in parameters if p.name == key)
-            individuals.append(Individual(key, unit, (Term(key),)))
+            individuals.append(Individual(key, unit, (RelationTerm(key),)))
         else:
             refuse(
                 table,

@@ -14,7 +14,7 @@ from pkpd.cards.files import CardPath, card_folder, card_names, find_card, neare
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
 from pkpd.distributions import DISTRIBUTIONS, Distribution
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 from pkpd.subjects import Covariate, PatientSample, Population, sample_population
 from pkpd.units import normal_unit
 
@@ -67,11 +67,9 @@ def population_of_disease(disease: str) -> Population:
         return replace(population_of_disease(whole), disease=disease)
     if disease not in found:
         raise CardError(
-            sentence(
-                where="populations",
-                what=f"no card is of the disease {disease!r}{nearest_of(disease, found)}",
-                allowed=", ".join(found),
-            )
+            where="populations",
+            what=f"no card is of the disease {disease!r}{nearest_of(disease, found)}",
+            allowed=", ".join(found),
         )
     return found[disease]
 

@@ -27,7 +27,7 @@ COVARIATES = (
 
 
 @dataclass(frozen=True)
-class Term:
+class RelationTerm:
     """``number x parameter x (product of times) / (product of divided_by)``."""
 
     parameter: str = ""
@@ -39,7 +39,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class CovariateEffect:
+class CardEffect:
     """A factor of an individual parameter.
 
     ``power``: (covariate / reference) ^ exponent; ``linear``: 1 + slope (covariate - reference);
@@ -66,8 +66,8 @@ class Individual:
 
     name: str
     unit: str
-    terms: tuple[Term, ...]
-    effects: tuple[CovariateEffect, ...] = ()
+    terms: tuple[RelationTerm, ...]
+    effects: tuple[CardEffect, ...] = ()
     lowest: float | None = None
 
 
@@ -190,7 +190,7 @@ class Names:
 def read_individual(row: Table, name: str, names: Names) -> Individual:
     """Read [individual.NAME]: terms, covariate effects and lower bound."""
     terms = tuple(
-        Term(
+        RelationTerm(
             parameter=names.check(t, "parameter", t.text("parameter", ""), what="parameter"),
             number=t.number("number", 1.0),
             times=tuple(names.check(t, "times", x) for x in t.texts("times", ())),
@@ -206,7 +206,7 @@ def read_individual(row: Table, name: str, names: Names) -> Individual:
     return Individual(name, unit, terms, effects, row.number("lowest", None))
 
 
-def _effect(row: Table, names: Names) -> CovariateEffect:
+def _effect(row: Table, names: Names) -> CardEffect:
     kind = row.one_of("kind", ("power", "linear", "factor"))
     exponent: float | str = 1.0
     if kind == "power":
@@ -226,7 +226,7 @@ def _effect(row: Table, names: Names) -> CovariateEffect:
             when.number("below", math.inf),
         )
     covariate = row.text("covariate") if kind != "factor" else ""
-    return CovariateEffect(
+    return CardEffect(
         kind=kind,
         covariate=names.check(row, "covariate", covariate, what="covariate"),
         reference=row.number("reference") if kind != "factor" else 1.0,

@@ -10,7 +10,7 @@ from pkpd.cards.files import card_names, find_card
 from pkpd.cards.provenance import read_provenance, weakest
 from pkpd.cards.schedule_cards import read_criteria
 from pkpd.cards.tables import Table, read_toml
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 from pkpd.schedule import LINES, STATUSES, Criterion
 from pkpd.trials import (
     RULE_KINDS,
@@ -70,12 +70,10 @@ def changed_rule(rule: DLTRule, change: tuple[tuple[str, Any], ...]) -> DLTRule:
         return rule
     if rule.kind != "not_recovered" and "criteria" in dict(change):
         raise CardError(
-            sentence(
-                where=f"rule_change of {rule.name}",
-                what=f"counts of recovery are given for a rule of kind {rule.kind}",
-                allowed="counts for rules of kind not_recovered",
-                remedy="name another rule, or leave recovered out",
-            )
+            where=f"rule_change of {rule.name}",
+            what=f"counts of recovery are given for a rule of kind {rule.kind}",
+            allowed="counts for rules of kind not_recovered",
+            remedy="name another rule, or leave recovered out",
         )
     note = f"Changed by the schedule file: {', '.join(key for key, _ in change)}. {rule.note}"
     changed = {"name": f"{rule.name}, changed", "status": "assumed", "note": note.strip()}

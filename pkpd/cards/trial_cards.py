@@ -33,7 +33,7 @@ from pkpd.cards.schedule_cards import (
 from pkpd.cards.tables import Table, read_toml
 from pkpd.cards.trial_drugs import TrialDrugs
 from pkpd.cards.usual_doses import unusual
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 from pkpd.schedule import NEVER, STATUSES, GrowthFactorPolicy, Regimen, parse_days
 from pkpd.schedule.amounts import LAST_DAY
 from pkpd.subjects import Population, with_medians
@@ -133,13 +133,11 @@ def disease_of(trial: Trial, population: Population | None = None) -> str:
     if not found:
         name = Path(trial.population).name if population is None else population.name
         raise CardError(
-            sentence(
-                where=f"trial {trial.id}",
-                what=f"population {name} names no disease, which the marrow with leukaemia needs",
-                allowed=", ".join(diseases()),
-                remedy='add it to the population card, such as disease = "aml_unfit", or use the '
-                "marrow without leukaemia (--marrow friberg)",
-            )
+            where=f"trial {trial.id}",
+            what=f"population {name} names no disease, which the marrow with leukaemia needs",
+            allowed=", ".join(diseases()),
+            remedy='add it to the population card, such as disease = "aml_unfit", or use the '
+            "marrow without leukaemia (--marrow friberg)",
         )
     return found
 

@@ -11,7 +11,7 @@ from pkpd.cards.drug_cards import (
     drug_names,
     load_drug_card,
 )
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 from pkpd.schedule import Regimen
 from pkpd.schedule.amounts import CELLS, show_amount
 
@@ -81,9 +81,7 @@ def check_regimen(regimen: Regimen, cards: Mapping[str, DrugCard]) -> None:
             what = "" if card is None else unusual(card, rule.amount, rule.unit)
             if what and not rule.unusual_dose:
                 raise CardError(
-                    sentence(
-                        where=f"course {course.name}",
-                        what=what,
-                        remedy="correct number or unit, or give unusual_dose=True if it is meant",
-                    )
+                    where=f"course {course.name}",
+                    what=what,
+                    remedy="correct number or unit, or give unusual_dose=True if it is meant",
                 )

@@ -12,8 +12,8 @@ import numpy as np
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED
 from pkpd.data.events import DOSE, OBSERVATION, RESET_AND_DOSE
 from pkpd.data.measurements import LineCodes, code_of
-from pkpd.data.sheets import Sheet
-from pkpd.errors import DataError, UnitError, sentence
+from pkpd.data.sheets import Sheet, is_number
+from pkpd.errors import DataError, UnitError
 from pkpd.units import normal_unit
 
 _DOSES = (DOSE, RESET_AND_DOSE)
@@ -73,11 +73,9 @@ def kept_rows(
         column = name.upper()
         if column not in table.at:
             raise DataError(
-                sentence(
-                    where=f"{table.name}, only",
-                    what=f"there is no column '{name}'",
-                    allowed=", ".join(table.label.values()),
-                )
+                where=f"{table.name}, only",
+                what=f"there is no column '{name}'",
+                allowed=", ".join(table.label.values()),
             )
         values = {wanted} if isinstance(wanted, str) else set(wanted)
         cells = [table.text(column, i) for i in range(n)]
@@ -86,9 +84,7 @@ def kept_rows(
         notes.append(f"left out, as asked: {int(np.sum(kept & ~chosen))} rows by {name}")
         kept &= chosen
     if not np.any(kept):
-        raise DataError(
-            sentence(where=table.name, what="no row is left to read", remedy="correct only=")
-        )
+        raise DataError(where=table.name, what="no row is left to read", remedy="correct only=")
     return kept
 
 
@@ -112,20 +108,18 @@ def hours_of(
     )
     if column is None or column not in table.at:
         planned = "; planned times are read with time='NFRLT'" if "NFRLT" in table.at else ""
-        raise DataError(
-            sentence(
-                where=table.name,
-                what="has no column of actual times (AFRLT, ADTM or UDTC)"
+        raise table.lacks(
+            what=(
+                "has no column of actual times (AFRLT, ADTM or UDTC)"
                 if time is None
-                else f"has no column '{time}'",
-                allowed=", ".join(table.label.values()),
-                remedy="name it with columns={'AFRLT': ...}" + planned,
-            )
+                else f"has no column '{time}'"
+            ),
+            remedy="name it with columns={'AFRLT': ...}" + planned,
         )
     if column == "NFRLT":
         notes.append("times are the planned ones, as asked")
     written = [i for i in range(len(table.rows)) if table.text(column, i)]
-    dates = bool(written) and not _is_number(table.text(column, written[0]))
+    dates = bool(written) and not is_number(table.text(column, written[0]))
     if dates or column in ("ADTM", "UDTC"):
         hours = _hours_after_first_dose(table, evid, column, notes)
         return table.with_column("TIME", [repr(h) for h in hours.tolist()], column), "h"
@@ -160,7 +154,7 @@ def _hours_after_first_dose(
 def _stamp(table: Sheet, column: str, i: int) -> float:
     """Seconds of a date with time of the day: ISO 8601, or the number that SAS counts."""
     text = table.text(column, i)
-    if _is_number(text) and table.described:
+    if is_number(text) and table.described:
         return float(text)
     try:
         stamp = datetime.fromisoformat(text)
@@ -215,13 +209,8 @@ def censored_values(table: Sheet, evid: np.ndarray, below_limit: str, notes: lis
     n, seen = len(table.rows), evid == OBSERVATION
     there = [name for name in ("AVAL", "DV") if name in table.at]
     if not there:
-        raise DataError(
-            sentence(
-                where=table.name,
-                what="has no column of values (AVAL or DV)",
-                allowed=", ".join(table.label.values()),
-                remedy="name it with columns={'AVAL': ...}",
-            )
+        raise table.lacks(
+            what="has no column of values (AVAL or DV)", remedy="name it with columns={'AVAL': ...}"
         )
     source = there[0]
     missing = np.nan_to_num(table.numbers("MDV")) if "MDV" in table.at else np.zeros(n)
@@ -230,12 +219,11 @@ def censored_values(table: Sheet, evid: np.ndarray, below_limit: str, notes: lis
         other = table.limited_numbers("DV")[0]
         near = np.isclose(value, other, rtol=_SAME, atol=0.0, equal_nan=True)
         for i in np.flatnonzero(seen & (missing == 0) & ~near):
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), "DV"),
-                    what=f"{other[i]:g} is no copy of AVAL, {value[i]:g}",
-                    remedy="say which counts: columns={'DV': None} or {'AVAL': None}",
-                )
+            raise table.refused(
+                i,
+                "DV",
+                f"{other[i]:g} is no copy of AVAL, {value[i]:g}",
+                remedy="say which counts: columns={'DV': None} or {'AVAL': None}",
             )
     low, low_label = _flags(table, "BLQFN", "BLQFL")
     high, high_label = _flags(table, "ALQFN", "ALQFL")
@@ -349,11 +337,9 @@ def units_of(
         unit = _of_label(table, name)
         if unit is not None and time_unit is not None and unit != time_unit:
             raise DataError(
-                sentence(
-                    where=f"{table.name}, column {table.label[name]}",
-                    what=f"is in {unit}, times are in {time_unit}",
-                    remedy="convert it",
-                )
+                where=f"{table.name}, column {table.label[name]}",
+                what=f"is in {unit}, times are in {time_unit}",
+                remedy="convert it",
             )
     out: dict[str, Any] = {name: unit for name, unit in found.items() if unit is not None}
     values = given.get("DV", given.get("AVAL", {}))
@@ -386,11 +372,9 @@ def _name(table: Sheet, line: Hashable, i: int, lines: LineCodes | None) -> str:
 def _agree(table: Sheet, name: str, given: Any, found: str | None) -> None:
     if found is not None and isinstance(given, str) and _spelled(given) != found:
         raise DataError(
-            sentence(
-                where=f"{table.name}, units of {name}",
-                what=f"{given} was given and the table says {found}",
-                remedy="leave one out: units= or the column of units (columns={'AVALU': None})",
-            )
+            where=f"{table.name}, units of {name}",
+            what=f"{given} was given and the table says {found}",
+            remedy="leave one out: units= or the column of units (columns={'AVALU': None})",
         )
 
 
@@ -441,36 +425,24 @@ def _one_unit(table: Sheet, rows: np.ndarray, columns: Sequence[str]) -> str | N
             continue
         unit = _spelled(text)
         if unit is None:
-            raise DataError(
-                sentence(
-                    where=table.place(i, column),
-                    what=f"'{text}' is no unit known here",
-                    remedy=f"columns={{'{column}': None}} takes the values as they stand",
-                )
+            raise table.refused(
+                i,
+                column,
+                f"'{text}' is no unit known here",
+                remedy=f"columns={{'{column}': None}} takes the values as they stand",
             )
         if found is not None and unit != found:
-            raise DataError(
-                sentence(
-                    where=table.place(i, column),
-                    what=f"is in {text}, rows before in {found}",
-                    remedy="convert the values to one unit",
-                )
+            raise table.refused(
+                i,
+                column,
+                f"is in {text}, rows before in {found}",
+                remedy="convert the values to one unit",
             )
         found = unit
     return found
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _refused(
     table: Sheet, i: Any, column: str | None, what: str, allowed: str | None = None
 ) -> DataError:
-    return DataError(
-        sentence(where=table.place(int(i), column), what=what, allowed=allowed, remedy="correct it")
-    )
+    return table.refused(i, column, what, allowed=allowed, remedy="correct it")

@@ -27,7 +27,6 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.measurements import HowMeasured, LineCodes, code_of
 from pkpd.data.nonmem import dataset_of
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
-from pkpd.errors import DataError, sentence
 
 _SUBJECT = ("USUBJID", "ID", "SUBJID", "USUBJIDN")
 _LINES = ("PARAMCD", "DVID", "PARAMN", "DVIDN")
@@ -183,13 +182,9 @@ def _with_subjects(table: Sheet) -> Sheet:
     """Name the column of subjects ID."""
     found = next((name for name in _SUBJECT if name in table.at), None)
     if found is None:
-        raise DataError(
-            sentence(
-                where=table.name,
-                what="has no column of subjects (USUBJID)",
-                allowed=", ".join(table.label.values()),
-                remedy="name it with columns={'USUBJID': ...}",
-            )
+        raise table.lacks(
+            what="has no column of subjects (USUBJID)",
+            remedy="name it with columns={'USUBJID': ...}",
         )
     table.at["ID"], table.label["ID"] = table.at[found], table.label[found]
     return table

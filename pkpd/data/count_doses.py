@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pkpd.data.nonmem import subject_labels
-from pkpd.data.sheets import open_sheet
-from pkpd.errors import DataError, sentence
+from pkpd.data.sheets import open_sheet, read_stamp
+from pkpd.errors import DataError
 from pkpd.schedule import Regimen, individual_dose_mg
 from pkpd.schedule.amounts import SIZE_OF
 
 _KNOWN = ("ID", "DAY", "DATE", "HOUR", "AMT", "DURATION", "DRUG", "CMT")
 
 
-class Dose(NamedTuple):
+class CountDose(NamedTuple):
     """A dose: hours since the start of day 1, mg, hours of infusion, compartment."""
 
     hour: float
@@ -31,12 +31,10 @@ def _compartment(given: Mapping[str, int] | int, drug: str, where: str) -> int:
         return int(given)
     if drug not in given:
         raise DataError(
-            sentence(
-                where=where,
-                what=f"a dose of '{drug}' has no compartment",
-                allowed=", ".join(given),
-                remedy="give it in compartment=",
-            )
+            where=where,
+            what=f"a dose of '{drug}' has no compartment",
+            allowed=", ".join(given),
+            remedy="give it in compartment=",
         )
     return int(given[drug])
 
@@ -47,7 +45,7 @@ def doses_of_regimen(
     size: Mapping[str, float],
     compartment: Mapping[str, int] | int,
     where: str,
-) -> list[Dose]:
+) -> list[CountDose]:
     """Doses of a regimen on its planned calendar.
 
     Parameters
@@ -75,11 +73,9 @@ def doses_of_regimen(
             needed = {"surface": "BSA", "weight": "WT"}.get(SIZE_OF[rule.unit])
             if needed is not None and needed not in by_upper:
                 raise DataError(
-                    sentence(
-                        where=where,
-                        what=f"the dose of {rule.drug} is in {rule.unit} and {needed} is not known",
-                        remedy=f"keep it with covariates=['{needed}']",
-                    )
+                    where=where,
+                    what=f"the dose of {rule.drug} is in {rule.unit} and {needed} is not known",
+                    remedy=f"keep it with covariates=['{needed}']",
                 )
             amount = individual_dose_mg(
                 rule, rule.amount, by_upper.get("BSA", 1.0), by_upper.get("WT", 1.0)
@@ -89,13 +85,13 @@ def doses_of_regimen(
                 for day in rule.days:
                     hour = (start + cycle * course.cycle_days + day - 2) * 24.0 + rule.hour
                     if hour <= until_h:
-                        out.append(Dose(hour, float(amount), rule.duration_h, number))
+                        out.append(CountDose(hour, float(amount), rule.duration_h, number))
     return sorted(out)
 
 
 def doses_of_table(
     source: Any, date_format: str, compartment: Mapping[str, int] | int
-) -> tuple[dict[Any, list[Dose]], dict[Any, date], str]:
+) -> tuple[dict[Any, list[CountDose]], dict[Any, date], str]:
     """Doses of a table by subject, the date of each first one, and the table's name.
 
     Raises
@@ -106,14 +102,7 @@ def doses_of_table(
     table = open_sheet(source, {}, _KNOWN)
     for needed in ("ID", "AMT"):
         if needed not in table.at:
-            raise DataError(
-                sentence(
-                    where=table.name,
-                    what=f"has no {needed} column",
-                    allowed=", ".join(table.label.values()),
-                    remedy="rename the column",
-                )
-            )
+            raise table.lacks(what=f"has no {needed} column", remedy="rename the column")
     identity = subject_labels(table).tolist()
     amount = table.numbers("AMT")
     clock = np.nan_to_num(table.numbers("HOUR")) if "HOUR" in table.at else np.zeros(len(amount))
@@ -124,25 +113,23 @@ def doses_of_table(
     )
     days, starts = _days(table, identity, date_format)
     number = table.numbers("CMT") if "CMT" in table.at else np.full(len(amount), np.nan)
-    out: dict[Any, list[Dose]] = {}
+    out: dict[Any, list[CountDose]] = {}
     for i, subject in enumerate(identity):
         if not (np.isfinite(amount[i]) and amount[i] > 0):
-            raise DataError(
-                sentence(
-                    where=table.place(i, "AMT"),
-                    what=f"'{table.text('AMT', i)}' is no dose",
-                    allowed="mg, more than 0",
-                    remedy="correct it, or leave the row out",
-                )
+            raise table.refused(
+                i,
+                "AMT",
+                f"'{table.text('AMT', i)}' is no dose",
+                allowed="mg, more than 0",
+                remedy="correct it, or leave the row out",
             )
         if duration[i] < 0:
-            raise DataError(
-                sentence(
-                    where=table.place(i, "DURATION"),
-                    what=f"an infusion of {duration[i]:g} h",
-                    allowed="0 (bolus) or more",
-                    remedy="correct it",
-                )
+            raise table.refused(
+                i,
+                "DURATION",
+                f"an infusion of {duration[i]:g} h",
+                allowed="0 (bolus) or more",
+                remedy="correct it",
             )
         drug = table.text("DRUG", i) if "DRUG" in table.at else ""
         into = (
@@ -151,7 +138,9 @@ def doses_of_table(
             else _compartment(compartment, drug, table.place(i))
         )
         hour = (days[i] - 1) * 24.0 + float(clock[i])
-        out.setdefault(subject, []).append(Dose(hour, float(amount[i]), float(duration[i]), into))
+        out.setdefault(subject, []).append(
+            CountDose(hour, float(amount[i]), float(duration[i]), into)
+        )
     return {subject: sorted(doses) for subject, doses in out.items()}, starts, table.name
 
 
@@ -160,41 +149,13 @@ def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float
     if "DAY" in table.at:
         day = table.numbers("DAY")
         for i in np.flatnonzero(~np.isfinite(day)):
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), "DAY"),
-                    what="the day is missing",
-                    remedy="give a protocol day",
-                )
-            )
+            raise table.refused(i, "DAY", "the day is missing", remedy="give a protocol day")
         return day.tolist(), {}
     if "DATE" not in table.at:
-        raise DataError(
-            sentence(
-                where=table.name,
-                what="has neither a DAY nor a DATE column",
-                allowed=", ".join(table.label.values()),
-                remedy="rename the column",
-            )
-        )
-    dates = [read_date(table, i, date_format) for i in range(len(identity))]
+        raise table.lacks(what="has neither a DAY nor a DATE column", remedy="rename the column")
+    dates = [read_stamp(table, i, date_format).date() for i in range(len(identity))]
     starts: dict[Any, date] = {}
     for subject, today in zip(identity, dates, strict=True):
         starts[subject] = min(today, starts.get(subject, today))
     days = [(today - starts[s]).days + 1.0 for s, today in zip(identity, dates, strict=True)]
     return days, starts
-
-
-def read_date(table: Any, i: int, date_format: str) -> date:
-    """Read the date of a row, or say why not."""
-    try:
-        return datetime.strptime(table.text("DATE", i), date_format).date()
-    except ValueError:
-        raise DataError(
-            sentence(
-                where=table.place(i, "DATE"),
-                what=f"'{table.text('DATE', i)}' is not a date",
-                allowed=date_format,
-                remedy="correct it, or give date_format=",
-            )
-        ) from None

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from pkpd.arguments import MAPPING, NAMES, NONE, NUMBER, TEXT, check_arguments, from_to
-from pkpd.data.count_doses import Dose, doses_of_regimen, doses_of_table, read_date
+from pkpd.data.count_doses import CountDose, doses_of_regimen, doses_of_table
 from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
 from pkpd.data.nonmem import subject_labels
-from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
-from pkpd.errors import DataError, sentence
+from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
+from pkpd.errors import DataError
 from pkpd.schedule import Regimen
 
 _KNOWN = ("ID", "DAY", "DATE", "HOUR", "LINE", "VALUE", "LLOQ")
@@ -136,13 +136,8 @@ def read_counts(
     table = _open(source, columns, separator)
     notes: list[str] = []
     if "DAY" not in table.at and "DATE" not in table.at:
-        raise DataError(
-            sentence(
-                where=table.name,
-                what="has neither a DAY nor a DATE column",
-                allowed=", ".join(table.label.values()),
-                remedy="name one with columns={'DAY': ...}",
-            )
+        raise table.lacks(
+            what="has neither a DAY nor a DATE column", remedy="name one with columns={'DAY': ...}"
         )
     identity = subject_labels(table)
     subjects = list(dict.fromkeys(identity.tolist()))
@@ -157,11 +152,9 @@ def read_counts(
             regimen = doses if isinstance(doses, Regimen) else doses.get(subject)
             if regimen is None:
                 raise DataError(
-                    sentence(
-                        where=f"{table.name}, ID {subject}",
-                        what="has counts and no regimen",
-                        remedy="give one in doses=",
-                    )
+                    where=f"{table.name}, ID {subject}",
+                    what="has counts and no regimen",
+                    remedy="give one in doses=",
                 )
             size = {name: values[k] for name, values in kept.items()}
             given[subject] = doses_of_regimen(
@@ -176,14 +169,7 @@ def _open(source: Any, columns: dict[str, str | None], separator: str) -> Sheet:
     if "ID" not in table.at:
         other = next((name for name in _IDENTITY if name in table.at), None)
         if other is None:
-            raise DataError(
-                sentence(
-                    where=table.name,
-                    what="has no ID column",
-                    allowed=", ".join(table.label.values()),
-                    remedy="name it with columns={'ID': ...}",
-                )
-            )
+            raise table.lacks(what="has no ID column", remedy="name it with columns={'ID': ...}")
         table.at["ID"], table.label["ID"] = table.at[other], table.label[other]
     return table
 
@@ -196,7 +182,7 @@ def _doses(
     date_format: str,
     compartment: Any,
     notes: list[str],
-) -> tuple[dict[Any, list[Dose]], dict[Any, date]]:
+) -> tuple[dict[Any, list[CountDose]], dict[Any, date]]:
     """Doses of a table by subject, and the date of each subject's first one."""
     if doses is None:
         notes.append("no doses were given")
@@ -207,11 +193,9 @@ def _doses(
     strangers = [s for s in given if s not in subjects]
     if strangers:
         raise DataError(
-            sentence(
-                where=f"{name}, ID {strangers[0]}",
-                what=f"has doses and no counts in {table.name}",
-                remedy="correct the subject, or leave its doses out",
-            )
+            where=f"{name}, ID {strangers[0]}",
+            what=f"has doses and no counts in {table.name}",
+            remedy="correct the subject, or leave its doses out",
         )
     without = [str(s) for s in subjects if s not in given]
     if without:
@@ -234,18 +218,17 @@ def _hours(
         day = table.numbers("DAY")
         for i in np.flatnonzero(~(np.abs(day) < _MOST_DAYS)):
             missing = np.isnan(day[i])
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), "DAY"),
-                    what="the day is missing" if missing else f"{day[i]:g} is no day",
-                    remedy="give a protocol day",
-                )
+            raise table.refused(
+                i,
+                "DAY",
+                "the day is missing" if missing else f"{day[i]:g} is no day",
+                remedy="give a protocol day",
             )
         return (day - 1.0) * 24.0 + clock
     out = np.zeros(len(table.rows))
     first: dict[Any, date] = dict(starts)
     for i, subject in enumerate(identity.tolist()):
-        today = read_date(table, i, date_format)
+        today = read_stamp(table, i, date_format).date()
         first.setdefault(subject, today)
         out[i] = (today - first[subject]).days * 24.0 + clock[i]
     notes.append(
@@ -277,36 +260,27 @@ def _counts(
     if "LINE" in table.at:
         values, sign = table.limited_numbers("VALUE") if "VALUE" in table.at else (None, None)
         if values is None or sign is None:
-            raise DataError(
-                sentence(
-                    where=table.name,
-                    what="has a LINE column and no VALUE column",
-                    allowed=", ".join(table.label.values()),
-                    remedy="name it with columns={'VALUE': ...}",
-                )
+            raise table.lacks(
+                what="has a LINE column and no VALUE column",
+                remedy="name it with columns={'VALUE': ...}",
             )
         for i in range(len(table.rows)):
             code = table.text("LINE", i)
             if code.upper() not in found:
-                raise DataError(
-                    sentence(
-                        where=table.place(i, "LINE"),
-                        what=f"'{code}' is no known line",
-                        allowed=", ".join(found),
-                        remedy="say what it stands for with lines={...}",
-                    )
+                raise table.refused(
+                    i,
+                    "LINE",
+                    f"'{code}' is no known line",
+                    allowed=", ".join(found),
+                    remedy="say what it stands for with lines={...}",
                 )
             cells.append((i, "VALUE", found[code.upper()], values[i], int(sign[i])))
     else:
         there = [code for code in found if code in table.at]
         if not there:
-            raise DataError(
-                sentence(
-                    where=table.name,
-                    what="has neither a LINE column nor a column of a known line",
-                    allowed=", ".join(table.label.values()),
-                    remedy="say which columns are lines with lines={'ANC': 'neutrophils'}",
-                )
+            raise table.lacks(
+                what="has neither a LINE column nor a column of a known line",
+                remedy="say which columns are lines with lines={'ANC': 'neutrophils'}",
             )
         for code in there:
             values, sign = table.limited_numbers(code)
@@ -321,13 +295,14 @@ def _counts(
     for count in counts:
         key = (count.subject, count.hour, count.line)
         if key in seen:
-            raise DataError(
-                sentence(
-                    where=table.place(count.row),
-                    what=f"a second count of {count.line} at {count.hour:g} h "
-                    f"(the first is in row {table.lines[seen[key]]})",
-                    remedy="remove one, or give HOUR",
-                )
+            raise table.refused(
+                count.row,
+                None,
+                (
+                    f"a second count of {count.line} at {count.hour:g} h "
+                    f"(the first is in row {table.lines[seen[key]]})"
+                ),
+                remedy="remove one, or give HOUR",
             )
         seen[key] = count.row
     return counts, names, unit
@@ -360,9 +335,7 @@ def _check(
     i, column, line, value, censored = cell
 
     def refuse(what: str, allowed: str | None, remedy: str) -> None:
-        raise DataError(
-            sentence(where=table.place(i, column), what=what, allowed=allowed, remedy=remedy)
-        )
+        raise table.refused(i, column, what, allowed=allowed, remedy=remedy)
 
     if not np.isfinite(value):
         refuse("a row without a value", None, "give it, or leave the row out")
@@ -390,13 +363,8 @@ def _covariates(
     out: dict[str, np.ndarray] = {}
     for name in names:
         if name.upper() not in table.at:
-            raise DataError(
-                sentence(
-                    where=table.name,
-                    what=f"has no covariate column '{name}'",
-                    allowed=", ".join(table.label.values()),
-                    remedy="correct covariates=",
-                )
+            raise table.lacks(
+                what=f"has no covariate column '{name}'", remedy="correct covariates="
             )
         values = table.numbers(name.upper())
         out[name] = np.zeros(len(subjects))
@@ -404,21 +372,21 @@ def _covariates(
             rows = np.flatnonzero(identity == subject)
             known = values[rows][np.isfinite(values[rows])]
             if not len(known):
-                raise DataError(
-                    sentence(
-                        where=table.place(int(rows[0]), name.upper()),
-                        what=f"covariate '{name}' is missing for the subject",
-                        remedy="give a value, or leave the subject out",
-                    )
+                raise table.refused(
+                    rows[0],
+                    name.upper(),
+                    f"covariate '{name}' is missing for the subject",
+                    remedy="give a value, or leave the subject out",
                 )
             if np.any(known != known[0]):
-                raise DataError(
-                    sentence(
-                        where=table.place(int(rows[0]), name.upper()),
-                        what=f"covariate '{name}' changes ({known[0]:g} to "
-                        f"{known[known != known[0]][0]:g}); one value per subject is read here",
-                        remedy="give one value, or use read_nonmem for covariates over time",
-                    )
+                raise table.refused(
+                    rows[0],
+                    name.upper(),
+                    (
+                        f"covariate '{name}' changes ({known[0]:g} to "
+                        f"{known[known != known[0]][0]:g}); one value per subject is read here"
+                    ),
+                    remedy="give one value, or use read_nonmem for covariates over time",
                 )
             out[name][k] = known[0]
     return out
@@ -428,7 +396,7 @@ def _dataset(
     table: Sheet,
     subjects: list[Any],
     counts: list[_Count],
-    given: Mapping[Any, list[Dose]],
+    given: Mapping[Any, list[CountDose]],
     kept: Mapping[str, np.ndarray],
     names: tuple[str, ...],
     unit: Mapping[str, str],
@@ -436,7 +404,7 @@ def _dataset(
 ) -> Dataset:
     """Events and observations in order of subject and time; counts before doses of their hour."""
     identity: list[Any] = []
-    rows: list[tuple[float, int, Dose | None, int]] = []
+    rows: list[tuple[float, int, CountDose | None, int]] = []
     records: list[list[_Count]] = []
     for subject in subjects:
         mine: dict[float, list[_Count]] = {}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pkpd.data.events import INSERTED, OTHER, EventTable
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 
 def fill_missing(events: EventTable, name: str, values: np.ndarray, column: str) -> np.ndarray:
@@ -35,11 +35,9 @@ def fill_missing(events: EventTable, name: str, values: np.ndarray, column: str)
     if np.any(without):
         b = int(np.flatnonzero(without)[0])
         raise DataError(
-            sentence(
-                where=events.place(b, 0, column),
-                what=f"covariate '{name}' is missing for the subject",
-                remedy="give a value, or leave the subject out",
-            )
+            where=events.place(b, 0, column),
+            what=f"covariate '{name}' is missing for the subject",
+            remedy="give a value, or leave the subject out",
         )
     place = np.where(known, np.arange(values.shape[1]), -1)
     place = np.maximum.accumulate(place, axis=1)
@@ -77,9 +75,7 @@ def interpolate(
     dosing parameters (F, D, ALAG) from the uninterpolated values where they depend on covariates.
     """
     if not max_step_h > 0:
-        raise DataError(
-            sentence(where="interpolate", what=f"max_step_h is {max_step_h:g}", allowed="> 0 h")
-        )
+        raise DataError(where="interpolate", what=f"max_step_h is {max_step_h:g}", allowed="> 0 h")
     n_subjects, n_records = events.shape
     plans: list[list[tuple[int, float, float]]] = []
     for b in range(n_subjects):

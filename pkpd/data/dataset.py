@@ -18,7 +18,7 @@ from pkpd.data.events import (
     PADDING,
     EventTable,
 )
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 NOT_CENSORED, BELOW, ABOVE = 0, 1, -1
 
@@ -190,7 +190,7 @@ class Dataset:
         """
         places = [place_of(self, label) for label in subjects]
         if not places:
-            raise DataError(sentence(where=self.events.source, what="no subject was asked for"))
+            raise DataError(where=self.events.source, what="no subject was asked for")
         return of_subjects(self, np.array(places))
 
     def _dose_words(self, doses: np.ndarray) -> str:
@@ -225,11 +225,9 @@ def place_of(data: Dataset, label: Any) -> int:
     if not len(found):
         known = [str(s) for s in data.subjects]
         raise DataError(
-            sentence(
-                where=data.events.source,
-                what=f"there is no subject {label!r}",
-                allowed=", ".join(known[:10]) + more(known),
-            )
+            where=data.events.source,
+            what=f"there is no subject {label!r}",
+            allowed=", ".join(known[:10]) + more(known),
         )
     return int(found[0])
 
@@ -278,13 +276,11 @@ def with_times(data: Dataset, times_h: Any, lines: Sequence[str] | None) -> Data
         own = events.time[b, events.valid[b]]
         if not np.all(np.isfinite(times)) or np.any(np.diff(own) < 0):
             raise DataError(
-                sentence(
-                    where=f"{events.source}, ID {data.subjects[b]}",
-                    what="predictions are asked for at a time that is not finite"
-                    if np.all(np.diff(own) >= 0)
-                    else "time runs backwards at a reset, so a time has no single place",
-                    remedy="give finite hours, or bind the model to the records themselves",
-                )
+                where=f"{events.source}, ID {data.subjects[b]}",
+                what="predictions are asked for at a time that is not finite"
+                if np.all(np.diff(own) >= 0)
+                else "time runs backwards at a reset, so a time has no single place",
+                remedy="give finite hours, or bind the model to the records themselves",
             )
         # new records come after those of the same time
         order = np.argsort(np.concatenate([own, times]), kind="stable")

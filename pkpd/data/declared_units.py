@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.arguments import MAPPING, TEXT, check_arguments
-from pkpd.errors import DataError, UnitError, sentence
+from pkpd.errors import DataError, UnitError
 from pkpd.units import INTERNAL_UNITS, dimension_of, normal_unit, unit_factor
 
 HOURS = {"h": 1.0, "hour": 1.0, "day": 24.0, "d": 24.0, "min": 1.0 / 60.0, "week": 168.0}
@@ -74,12 +74,10 @@ class DeclaredUnits:
         for name in self.given:
             if name not in known:
                 raise DataError(
-                    sentence(
-                        where=f"{self.source}, units",
-                        what=f"there is no column {name}",
-                        allowed=", ".join(known),
-                        remedy="correct units=",
-                    )
+                    where=f"{self.source}, units",
+                    what=f"there is no column {name}",
+                    allowed=", ".join(known),
+                    remedy="correct units=",
                 )
 
     def hours(self, time_unit: str | None) -> float:
@@ -87,11 +85,9 @@ class DeclaredUnits:
         unit: str = self.given.get("TIME", time_unit) or "h"
         if time_unit is not None and unit != time_unit:
             raise DataError(
-                sentence(
-                    where=self.source,
-                    what=f"time_unit is {time_unit} and units say TIME is in {unit}",
-                    remedy="give one of them",
-                )
+                where=self.source,
+                what=f"time_unit is {time_unit} and units say TIME is in {unit}",
+                remedy="give one of them",
             )
         if unit in HOURS:
             return HOURS[unit]
@@ -99,7 +95,7 @@ class DeclaredUnits:
             return unit_factor(unit, "time")
         except UnitError:
             raise DataError(
-                sentence(where=self.source, what=f"time unit '{unit}'", allowed=", ".join(HOURS))
+                where=self.source, what=f"time unit '{unit}'", allowed=", ".join(HOURS)
             ) from None
 
     def amount(self) -> tuple[float, str | None]:
@@ -121,12 +117,10 @@ class DeclaredUnits:
         for line in by_line:
             if line not in names:
                 raise DataError(
-                    sentence(
-                        where=f"{self.source}, units of DV",
-                        what=f"there is no line {line!r}",
-                        allowed=", ".join(names),
-                        remedy="correct units=",
-                    )
+                    where=f"{self.source}, units of DV",
+                    what=f"there is no line {line!r}",
+                    allowed=", ".join(names),
+                    remedy="correct units=",
                 )
         factors, units = np.ones(len(names)), {}
         for i, line in enumerate(names):
@@ -147,12 +141,10 @@ class DeclaredUnits:
             wanted = _MOLAR.get(dimension_of(unit))
             if wanted is not None and INTERNAL_UNITS[wanted] != dose:
                 raise DataError(
-                    sentence(
-                        where=f"{self.source}, units",
-                        what=f"AMT is in {self.given['AMT']} and {line} in {self._written(line)}: "
-                        "one is in mass, the other molar",
-                        remedy="convert one of the columns with the molar mass",
-                    )
+                    where=f"{self.source}, units",
+                    what=f"AMT is in {self.given['AMT']} and {line} in {self._written(line)}: "
+                    "one is in mass, the other molar",
+                    remedy="convert one of the columns with the molar mass",
                 )
 
     def _written(self, line: str) -> str:
@@ -173,14 +165,12 @@ class DeclaredUnits:
                 continue
         if only:
             raise DataError(
-                sentence(
-                    where=f"{self.source}, unit of {column}",
-                    what=f"'{unit}' is not a unit of {' or '.join(dimensions)}",
-                    allowed=", ".join(f"{INTERNAL_UNITS[d]}" for d in dimensions) + " and the like",
-                    remedy="correct units=; doses per size are to be multiplied by it first"
-                    if dimensions == _DOSES
-                    else "correct units=",
-                )
+                where=f"{self.source}, unit of {column}",
+                what=f"'{unit}' is not a unit of {' or '.join(dimensions)}",
+                allowed=", ".join(f"{INTERNAL_UNITS[d]}" for d in dimensions) + " and the like",
+                remedy="correct units=; doses per size are to be multiplied by it first"
+                if dimensions == _DOSES
+                else "correct units=",
             )
         dimension = dimension_of(unit)
         return unit_factor(unit, dimension), INTERNAL_UNITS[dimension]
@@ -208,13 +198,11 @@ def check_typical(source: str, line: str, values: np.ndarray) -> None:
         return
     declared = f'units={{"DV": {{"{line}": "cells/uL"}}}}'
     raise DataError(
-        sentence(
-            where=f"{source}, {line}",
-            what=f"the median count is {middle:.4g} x 10^9/L, which no blood has: it looks like "
-            "cells/uL",
-            allowed=f"a median up to {most:g} x 10^9/L",
-            remedy=f"say so, and the counts are converted: {declared}",
-        )
+        where=f"{source}, {line}",
+        what=f"the median count is {middle:.4g} x 10^9/L, which no blood has: it looks like "
+        "cells/uL",
+        allowed=f"a median up to {most:g} x 10^9/L",
+        remedy=f"say so, and the counts are converted: {declared}",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.data.shared_ids import refuse_out_of_order
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = range(5)
 MODELLED_RATE = -1.0
@@ -120,11 +120,9 @@ class EventTable:
         unknown = sorted(set(columns) - set(_DEFAULTS))
         if unknown:
             raise DataError(
-                sentence(
-                    where=source,
-                    what=f"'{unknown[0]}' is not an event column",
-                    allowed=", ".join(_DEFAULTS),
-                )
+                where=source,
+                what=f"'{unknown[0]}' is not an event column",
+                allowed=", ".join(_DEFAULTS),
             )
         labels = np.asarray(subject)
         names = np.arange(len(labels)) if numbers is None else np.asarray(numbers)
@@ -139,11 +137,9 @@ class EventTable:
         for name, column in values.items():
             if len(column) != len(labels):
                 raise DataError(
-                    sentence(
-                        where=f"{source}, column {name.upper()}",
-                        what=f"has {len(column)} values for {len(labels)} records",
-                        remedy="give one value per record",
-                    )
+                    where=f"{source}, column {name.upper()}",
+                    what=f"has {len(column)} values for {len(labels)} records",
+                    remedy="give one value per record",
                 )
         blocks = _blocks(labels, source)
         _check_records(labels, values, source, names)
@@ -258,11 +254,9 @@ def _numeric(column: Any, name: str, source: str, numbers: np.ndarray) -> np.nda
                 float(value)
             except (TypeError, ValueError):
                 raise DataError(
-                    sentence(
-                        where=f"{source}, row {numbers[i]}, column {name.upper()}",
-                        what=f"{value!r} is not a number",
-                        remedy="write a number, or '.' for a missing value when reading a file",
-                    )
+                    where=f"{source}, row {numbers[i]}, column {name.upper()}",
+                    what=f"{value!r} is not a number",
+                    remedy="write a number, or '.' for a missing value when reading a file",
                 ) from None
         raise
 
@@ -276,7 +270,7 @@ def _place(source: str, numbers: np.ndarray, row: int, subject: Any, column: str
 def _blocks(labels: np.ndarray, source: str) -> list[tuple[Any, int, int]]:
     """Return (label, start, stop) of each subject's contiguous records."""
     if len(labels) == 0:
-        raise DataError(sentence(where=source, what="holds no records", remedy="give some"))
+        raise DataError(where=source, what="holds no records", remedy="give some")
     edges = np.flatnonzero(labels[1:] != labels[:-1]) + 1
     bounds = [0, *edges.tolist(), len(labels)]
     return [(labels[a], a, b) for a, b in pairwise(bounds)]
@@ -294,12 +288,10 @@ def _check_records(
         if np.any(bad):
             i = int(np.flatnonzero(bad)[0])
             raise DataError(
-                sentence(
-                    where=_place(source, numbers, i, labels[i], column),
-                    what=what.format(value=f"{v[column][i]:g}", **{k: f"{v[k][i]:g}" for k in v}),
-                    allowed=allowed,
-                    remedy=remedy,
-                )
+                where=_place(source, numbers, i, labels[i], column),
+                what=what.format(value=f"{v[column][i]:g}", **{k: f"{v[k][i]:g}" for k in v}),
+                allowed=allowed,
+                remedy=remedy,
             )
 
     for name in v:

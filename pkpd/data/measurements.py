@@ -14,7 +14,6 @@ from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Observations
 from pkpd.data.declared_units import COUNTED, DeclaredUnits, check_typical
 from pkpd.data.events import OBSERVATION, EventTable
 from pkpd.data.sheets import Sheet
-from pkpd.errors import DataError, sentence
 
 LineCodes = Mapping[int | str, str | None]
 """What codes in the line column stand for; None for a line that is left out."""
@@ -92,24 +91,19 @@ def read_measurements(
         table, is_observation, value, sign, names, line, how, factor, notes
     )
     for i in np.flatnonzero(is_observation & ~np.isfinite(value)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "DV"),
-                what="an observation without a value",
-                remedy="give it, or set MDV to 1",
-            )
+        raise table.refused(
+            i, "DV", "an observation without a value", remedy="give it, or set MDV to 1"
         )
     counted = np.array(
         [name.casefold() in COUNTED or unit_of.get(name) == "10^9/L" for name in names] or [False]
     )
     for i in np.flatnonzero(is_observation & counted[line] & (value < 0)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "DV"),
-                what=f"a count of {names[line[i]]} of {value[i] / factor[i]:g}",
-                allowed="0 or more",
-                remedy="correct it, or mark it as below the limit",
-            )
+        raise table.refused(
+            i,
+            "DV",
+            f"a count of {names[line[i]]} of {value[i] / factor[i]:g}",
+            allowed="0 or more",
+            remedy="correct it, or mark it as below the limit",
         )
     for k, name in enumerate(names):
         check_typical(table.name, name, value[is_observation & (line == k)])
@@ -133,12 +127,11 @@ def _unmeasured(table: Sheet, evid: np.ndarray, notes: list[str]) -> np.ndarray:
         return np.zeros(len(table.rows), dtype=bool)
     flag = np.nan_to_num(table.numbers("MDV"))
     for i in np.flatnonzero(~np.isin(flag, (0, 1, 100, 101))):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "MDV"),
-                what=f"{flag[i]:g} says neither that DV is missing nor that it is there",
-                allowed="0 there, 1 missing (100 and 101 count as 0 and 1)",
-            )
+        raise table.refused(
+            i,
+            "MDV",
+            f"{flag[i]:g} says neither that DV is missing nor that it is there",
+            allowed="0 there, 1 missing (100 and 101 count as 0 and 1)",
         )
     missing = np.isin(flag, (1, 101))
     left_out = int(np.sum(missing & (evid == OBSERVATION)))
@@ -153,12 +146,11 @@ def _refuse_on_doses(
     """Refuse values on rows of doses, unless they are 0 or MDV says that they are none."""
     written = (evid != OBSERVATION) & np.isfinite(value)
     for i in np.flatnonzero(written & (value != 0) & ~missing):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "DV"),
-                what=f"{value[i]:g} on a record with EVID {evid[i]:g}, which holds no observation",
-                remedy="put the observation on a row of its own (EVID 0), or write '.' or MDV 1",
-            )
+        raise table.refused(
+            i,
+            "DV",
+            f"{value[i]:g} on a record with EVID {evid[i]:g}, which holds no observation",
+            remedy="put the observation on a row of its own (EVID 0), or write '.' or MDV 1",
         )
     if np.any(written):
         kind = "DV 0" if not np.any(value[written]) else "DV (0, or with MDV 1)"
@@ -173,13 +165,14 @@ def _refuse_replicates(
         b, r = int(seen.subject[k]), int(seen.record[k])
         key = (b, int(events.segment[b, r]), float(seen.time[k]), int(seen.line[k]))
         if key in first:
-            raise DataError(
-                sentence(
-                    where=table.place(int(i)),
-                    what=f"a second observation of '{names[seen.line[k]]}' at {seen.time[k]:g} h "
-                    f"(the first is in row {table.lines[first[key]]})",
-                    remedy="remove one, or set allow_replicates=True",
-                )
+            raise table.refused(
+                i,
+                None,
+                (
+                    f"a second observation of '{names[seen.line[k]]}' at {seen.time[k]:g} h "
+                    f"(the first is in row {table.lines[first[key]]})"
+                ),
+                remedy="remove one, or set allow_replicates=True",
             )
         first[key] = int(i)
 
@@ -197,13 +190,8 @@ def _lines(
     if len(only) == 1 and only[0] is not None and _one_line(table, is_observation, how, column):
         return (only[0],), np.zeros(n, dtype=np.int64), kept
     if column not in table.at:
-        raise DataError(
-            sentence(
-                where=table.name,
-                what=f"has no {column} column to tell lines apart",
-                allowed=", ".join(table.label.values()),
-                remedy="give line_column=",
-            )
+        raise table.lacks(
+            what=f"has no {column} column to tell lines apart", remedy="give line_column="
         )
     code = [code_of(table.text(column, i)) for i in range(n)]
     known = {code_of(key): name for key, name in (how.lines or {}).items()}
@@ -220,13 +208,12 @@ def _lines(
     for i in np.flatnonzero(is_observation):
         text = table.text(column, int(i))
         if code[i] not in known and how.other_lines != "drop":
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), column),
-                    what=f"{text or 'nothing'} is no known line",
-                    allowed=", ".join(f"{code} ({name})" for code, name in known.items()),
-                    remedy='add it to lines=, or leave others out with other_lines="drop"',
-                )
+            raise table.refused(
+                i,
+                column,
+                f"{text or 'nothing'} is no known line",
+                allowed=", ".join(f"{code} ({name})" for code, name in known.items()),
+                remedy='add it to lines=, or leave others out with other_lines="drop"',
             )
         name = known.get(code[i])
         if name is None:
@@ -272,13 +259,14 @@ def _limits(
     flag = np.nan_to_num(table.numbers(flag_column)) if flag_column in table.at else np.zeros(n)
     allowed = (BELOW, NOT_CENSORED, ABOVE) if flag_column == "CENS" else (BELOW, NOT_CENSORED)
     for i in np.flatnonzero(is_observation & ~np.isin(flag, allowed)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), flag_column),
-                what=f"{flag[i]:g} is no censoring code",
-                allowed="1 below the limit, 0 measured"
-                + (", -1 above the limit" if flag_column == "CENS" else ""),
-            )
+        raise table.refused(
+            i,
+            flag_column,
+            f"{flag[i]:g} is no censoring code",
+            allowed=(
+                "1 below the limit, 0 measured"
+                + (", -1 above the limit" if flag_column == "CENS" else "")
+            ),
         )
     flag = np.where(sign != 0, sign, flag)
     limit = table.numbers("LLOQ") * factor if "LLOQ" in table.at else np.full(n, np.nan)
@@ -298,22 +286,22 @@ def _limits(
     own = np.where((value > 0) & ((flag_column == "CENS") | (sign == BELOW)), value, np.nan)
     limit = np.where((sign == BELOW) | np.isnan(limit), own, limit)
     for i in np.flatnonzero(below & ~np.isfinite(limit)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), flag_column),
-                what="the value is below the limit of quantification, and there is no limit",
-                remedy="give a LLOQ column, lloq=, or CENS 1 with the limit in DV",
-            )
+        raise table.refused(
+            i,
+            flag_column,
+            "the value is below the limit of quantification, and there is no limit",
+            remedy="give a LLOQ column, lloq=, or CENS 1 with the limit in DV",
         )
     lower = table.numbers("LIMIT") * factor if "LIMIT" in table.at else np.full(n, np.nan)
     lower = np.where(below & np.isfinite(lower), lower, -np.inf)
     for i in np.flatnonzero(below & (lower >= limit)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "LIMIT"),
-                what=f"{lower[i] / factor[i]:g} is not below the limit of quantification "
-                f"{limit[i] / factor[i]:g}",
-                remedy="LIMIT is the lower end of the interval the value lies in",
-            )
+        raise table.refused(
+            i,
+            "LIMIT",
+            (
+                f"{lower[i] / factor[i]:g} is not below the limit of quantification "
+                f"{limit[i] / factor[i]:g}"
+            ),
+            remedy="LIMIT is the lower end of the interval the value lies in",
         )
     return censored, np.where(below, limit, value), lower

@@ -21,8 +21,7 @@ from pkpd.data.declared_units import DeclaredUnits, undeclared
 from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
 from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
 from pkpd.data.shared_ids import BODY
-from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
-from pkpd.errors import DataError, sentence
+from pkpd.data.sheets import Sheet, TableSource, checked_columns, is_number, open_sheet, read_stamp
 
 _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
 _MOST_LEVELS = 20  # of a covariate given in words
@@ -157,13 +156,8 @@ def read_nonmem(
     table = open_sheet(source, columns, _KNOWN, ignore, separator)
     for needed in ("ID", "TIME"):
         if needed not in table.at:
-            raise DataError(
-                sentence(
-                    where=table.name,
-                    what=f"has no {needed} column",
-                    allowed=", ".join(table.label.values()) or None,
-                    remedy=f"name it with columns={{'{needed}': ...}}",
-                )
+            raise table.lacks(
+                what=f"has no {needed} column", remedy=f"name it with columns={{'{needed}': ...}}"
             )
     notes: list[str] = []
     if table.ignored:
@@ -274,14 +268,7 @@ def _covariate(
     """Values at the records, gaps filled, and the unit if one was declared."""
     key = name.upper()
     if key not in table.at:
-        raise DataError(
-            sentence(
-                where=table.name,
-                what=f"has no covariate column '{name}'",
-                allowed=", ".join(table.label.values()),
-                remedy="correct covariates=",
-            )
-        )
+        raise table.lacks(what=f"has no covariate column '{name}'", remedy="correct covariates=")
     values = events.from_rows(_levels(table, key, name, notes))
     factor, unit = declared.covariate(name)
     gaps = int(np.sum(~np.isfinite(values) & events.valid))
@@ -297,30 +284,21 @@ def _levels(table: Sheet, key: str, name: str, notes: list[str]) -> np.ndarray:
     """Numbers of a covariate; words (male, female) are numbered from 0 in their order."""
     texts = [table.text(key, i) for i in range(len(table.rows))]
     words = sorted({text for text in texts if text})
-    if not words or any(_is_number(word) for word in words) or len(words) > _MOST_LEVELS:
+    if not words or any(is_number(word) for word in words) or len(words) > _MOST_LEVELS:
         return table.numbers(key)
     notes.append(f"covariate {name}: " + ", ".join(f"{word} = {k}" for k, word in enumerate(words)))
     return np.array([words.index(text) if text else np.nan for text in texts], dtype=float)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _check_compartments(table: Sheet, given: Mapping[str, np.ndarray], compartments: int) -> None:
     dose = np.isin(given["EVID"], (1, 4))
     for i in np.flatnonzero(dose & (given["CMT"] > compartments)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "CMT"),
-                what=f"a dose into compartment {given['CMT'][i]:g}",
-                allowed=f"1 to {compartments}",
-                remedy="correct CMT",
-            )
+        raise table.refused(
+            i,
+            "CMT",
+            f"a dose into compartment {given['CMT'][i]:g}",
+            allowed=f"1 to {compartments}",
+            remedy="correct CMT",
         )
 
 
@@ -331,24 +309,24 @@ def _durations(table: Sheet, given: dict[str, np.ndarray], translated: bool) -> 
     duration = np.nan_to_num(table.numbers("TINF"))
     dose = np.isin(given["EVID"], (1, 4))
     for i in np.flatnonzero(dose & (duration < 0)):
-        raise DataError(
-            sentence(
-                where=table.place(int(i), "TINF"),
-                what=f"an infusion of {duration[i]:g}",
-                allowed="0 (bolus) or more",
-                remedy="correct it",
-            )
+        raise table.refused(
+            i,
+            "TINF",
+            f"an infusion of {duration[i]:g}",
+            allowed="0 (bolus) or more",
+            remedy="correct it",
         )
     infused = dose & (duration > 0) & (given["AMT"] > 0)
     for i in np.flatnonzero(infused & (given["RATE"] != 0) & (given["RATE"] != MODELLED_DURATION)):
         if not np.isclose(given["RATE"][i] * duration[i], given["AMT"][i], rtol=1e-3):
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), "TINF"),
-                    what=f"an infusion of {duration[i]:g} at rate {given['RATE'][i]:g} is not "
-                    f"{given['AMT'][i]:g}",
-                    remedy="leave out one: columns={'TINF': None} or {'RATE': None}",
-                )
+            raise table.refused(
+                i,
+                "TINF",
+                (
+                    f"an infusion of {duration[i]:g} at rate {given['RATE'][i]:g} is not "
+                    f"{given['AMT'][i]:g}"
+                ),
+                remedy="leave out one: columns={'TINF': None} or {'RATE': None}",
             )
     rate = np.where(infused, given["AMT"] / np.where(infused, duration, 1.0), given["RATE"])
     given["RATE"] = rate
@@ -357,9 +335,7 @@ def _durations(table: Sheet, given: dict[str, np.ndarray], translated: bool) -> 
 def _refuse_missing(table: Sheet, column: str, values: np.ndarray, what: str) -> None:
     missing = np.flatnonzero(~np.isfinite(values))
     if len(missing):
-        raise DataError(
-            sentence(where=table.place(int(missing[0]), column), what=what, remedy="give a number")
-        )
+        raise table.refused(missing[0], column, what, remedy="give a number")
 
 
 def subject_labels(table: Sheet) -> np.ndarray:
@@ -367,11 +343,7 @@ def subject_labels(table: Sheet) -> np.ndarray:
     labels = [table.text("ID", i) for i in range(len(table.rows))]
     for i, label in enumerate(labels):
         if not label:
-            raise DataError(
-                sentence(
-                    where=table.place(i, "ID"), what="the subject is missing", remedy="give an ID"
-                )
-            )
+            raise table.refused(i, "ID", "the subject is missing", remedy="give an ID")
     try:
         numbers = np.array([float(label) for label in labels])
     except ValueError:
@@ -404,17 +376,7 @@ def _hours(
     stamps = np.zeros(len(table.rows))
     origin: datetime | None = None
     for i in range(len(table.rows)):
-        try:
-            day = datetime.strptime(table.text("DATE", i), date_format)
-        except ValueError:
-            raise DataError(
-                sentence(
-                    where=table.place(i, "DATE"),
-                    what=f"'{table.text('DATE', i)}' is not a date",
-                    allowed=date_format,
-                    remedy="correct it, or give date_format=",
-                )
-            ) from None
+        day = read_stamp(table, i, date_format)
         origin = origin or day
         stamps[i] = (day - origin).total_seconds() / 3600.0 + _clock(table, i)
     _, first, subject = np.unique(identity, return_index=True, return_inverse=True)
@@ -431,12 +393,8 @@ def _clock(table: Sheet, i: int) -> float:
         parts = []
     valid = 1 <= len(parts) <= 3 and 0 <= parts[0] <= 24 and all(0 <= p < 60 for p in parts[1:])
     if not valid:
-        raise DataError(
-            sentence(
-                where=table.place(i, "TIME"),
-                what=f"'{text}' is not a time of the day",
-                allowed="14:30, 14:30:15 or 14.5",
-            )
+        raise table.refused(
+            i, "TIME", f"'{text}' is not a time of the day", allowed="14:30, 14:30:15 or 14.5"
         )
     return sum(part / 60.0**k for k, part in enumerate(parts))
 
@@ -450,12 +408,8 @@ def _event_columns(table: Sheet, notes: list[str]) -> dict[str, np.ndarray]:
             values = table.numbers(name)
             for i in np.flatnonzero(np.isnan(values)):
                 if table.text(name, int(i)):
-                    raise DataError(
-                        sentence(
-                            where=table.place(int(i), name),
-                            what="is not a finite number",
-                            remedy="give a finite number",
-                        )
+                    raise table.refused(
+                        i, name, "is not a finite number", remedy="give a finite number"
                     )
             out[name] = np.where(np.isnan(values), 0.0, values)
         elif name != "EVID":

@@ -14,7 +14,6 @@ import numpy as np
 
 from pkpd.data.events import DOSE, OTHER
 from pkpd.data.sheets import Sheet
-from pkpd.errors import DataError, sentence
 
 _BOLUS, _INFUSION, _FIXED_DURATION = 0, 1, 2
 _STEADY = {1: 0, 10: 1, 20: 2}
@@ -60,13 +59,12 @@ def translate(
     kind, compartment, flag = _parts(evid)
     for i in np.flatnonzero(coded):
         if evid[i] <= 99 or kind[i] not in (0, 1, 2) or flag[i] not in _STEADY:
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), "EVID"),
-                    what=f"{evid[i]:g} is no event code of RxODE that is understood",
-                    allowed=_MEANINGS,
-                    remedy="write the record with NONMEM's codes 0 to 4",
-                )
+            raise table.refused(
+                i,
+                "EVID",
+                f"{evid[i]:g} is no event code of RxODE that is understood",
+                allowed=_MEANINGS,
+                remedy="write the record with NONMEM's codes 0 to 4",
             )
     rows = np.flatnonzero(coded)
     out["EVID"][rows] = DOSE
@@ -83,22 +81,20 @@ def translate(
             continue
         begun = open_.get(key)
         if not begun:
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), "AMT"),
-                    what=f"{rate:g} ends an infusion that was not begun",
-                    remedy=f"put a row with {-rate:g} before it",
-                )
+            raise table.refused(
+                i,
+                "AMT",
+                f"{rate:g} ends an infusion that was not begun",
+                remedy=f"put a row with {-rate:g} before it",
             )
         j = begun.pop(0)
         duration = float(time[i] - time[j])
         if duration <= 0:
-            raise DataError(
-                sentence(
-                    where=table.place(int(i), "TIME"),
-                    what=f"the infusion of row {table.lines[j]} ends when it begins",
-                    remedy="correct the time of its end",
-                )
+            raise table.refused(
+                i,
+                "TIME",
+                f"the infusion of row {table.lines[j]} ends when it begins",
+                remedy="correct the time of its end",
             )
         out["RATE"][j], out["AMT"][j] = -rate, -rate * duration
         out["EVID"][i] = OTHER
@@ -107,12 +103,11 @@ def translate(
         infusions += 1
     for left in open_.values():
         for j in left:
-            raise DataError(
-                sentence(
-                    where=table.place(j, "AMT"),
-                    what=f"the infusion with rate {columns['AMT'][j]:g} has no end",
-                    remedy=f"put a row with AMT {-columns['AMT'][j]:g} where it ends",
-                )
+            raise table.refused(
+                j,
+                "AMT",
+                f"the infusion with rate {columns['AMT'][j]:g} has no end",
+                remedy=f"put a row with AMT {-columns['AMT'][j]:g} where it ends",
             )
     boluses = int(np.sum(kind[rows] == _BOLUS))
     note = (

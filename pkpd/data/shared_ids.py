@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 BODY = ("AGE", "BSA", "BW", "HEIGHT", "HT", "RACE", "SEX", "GENDER", "WEIGHT", "WGT", "WT")
 """Usual names of columns that describe a body."""
@@ -79,12 +79,10 @@ def refuse_out_of_order(
                 f"{remedy}"
             )
         raise DataError(
-            sentence(
-                where=place(int(start), "time" if together else "id"),
-                what=what,
-                allowed=allowed,
-                remedy=remedy,
-            )
+            where=place(int(start), "time" if together else "id"),
+            what=what,
+            allowed=allowed,
+            remedy=remedy,
         )
 
 

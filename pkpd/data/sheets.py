@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
+from datetime import datetime
 from importlib.util import find_spec
 from os.path import exists, isdir  # also for a name longer than the system takes
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 from pkpd.arguments import MAPPING, NONE, TEXT, check_arguments
 from pkpd.data.transport import read_transport
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,23 +62,17 @@ class Sheet:
                 continue
             if chosen.upper() in twice:
                 raise DataError(
-                    sentence(
-                        where=name,
-                        what=f"has two columns '{chosen}'",
-                        remedy="rename one of them",
-                    )
+                    where=name, what=f"has two columns '{chosen}'", remedy="rename one of them"
                 )
             if chosen.upper() in by_upper:
                 self.at[key] = by_upper[chosen.upper()]
                 self.label[key] = header[self.at[key]].strip()
             elif key in columns:
                 raise DataError(
-                    sentence(
-                        where=name,
-                        what=f"has no column '{chosen}' (asked for as {key})",
-                        allowed=", ".join(label.strip() for label in header),
-                        remedy="correct columns=",
-                    )
+                    where=name,
+                    what=f"has no column '{chosen}' (asked for as {key})",
+                    allowed=", ".join(label.strip() for label in header),
+                    remedy="correct columns=",
                 )
 
     def place(self, i: int, column: str | None = None) -> str:
@@ -86,6 +81,24 @@ class Sheet:
         if "ID" in self.at:
             where += f", ID {self.text('ID', i)}"
         return where if column is None else f"{where}, column {self.label.get(column, column)}"
+
+    def refused(
+        self,
+        i: Any,
+        column: str | None,
+        what: str,
+        *,
+        allowed: str | None = None,
+        remedy: str | None = None,
+    ) -> DataError:
+        """Error about a row, or a cell of it."""
+        place = self.place(int(i), column)
+        return DataError(where=place, what=what, allowed=allowed, remedy=remedy)
+
+    def lacks(self, *, what: str, remedy: str) -> DataError:
+        """Error about columns that are not there; it names those that are."""
+        there = ", ".join(self.label.values()) or None
+        return DataError(where=self.name, what=what, allowed=there, remedy=remedy)
 
     def text(self, column: str, i: int) -> str:
         """Cell as text, empty if missing."""
@@ -105,12 +118,8 @@ class Sheet:
             try:
                 out[i] = float(text)
             except ValueError:
-                raise DataError(
-                    sentence(
-                        where=self.place(i, column),
-                        what=f"'{text}' is not a number",
-                        remedy=number_remedy(text),
-                    )
+                raise self.refused(
+                    i, column, f"'{text}' is not a number", remedy=number_remedy(text)
                 ) from None
         return out
 
@@ -135,12 +144,11 @@ class Sheet:
         other.rows = bare
         values = other.numbers(column)
         for i in np.flatnonzero((sign != 0) & ~np.isfinite(values)):
-            raise DataError(
-                sentence(
-                    where=self.place(int(i), column),
-                    what=f"'{self.text(column, int(i))}' is a limit without a number",
-                    remedy="write it as '<0.1'",
-                )
+            raise self.refused(
+                i,
+                column,
+                f"'{self.text(column, int(i))}' is a limit without a number",
+                remedy="write it as '<0.1'",
             )
         return values, sign
 
@@ -172,6 +180,25 @@ class HasToPandas(Protocol):
 
 TableSource: TypeAlias = "str | Path | pd.DataFrame | HasToPandas"
 """What the readers of data read."""
+
+
+def read_stamp(table: Sheet, i: int, date_format: str) -> datetime:
+    """Read the date of a row, or say why not."""
+    text = table.text("DATE", i)
+    try:
+        return datetime.strptime(text, date_format)
+    except ValueError:
+        what, remedy = f"'{text}' is not a date", "correct it, or give date_format="
+        raise table.refused(i, "DATE", what, allowed=date_format, remedy=remedy) from None
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def number_remedy(text: str) -> str:
@@ -232,21 +259,17 @@ def open_sheet(
     if isinstance(source, str | Path):
         path = Path(source)
         if not exists(path):
-            raise DataError(sentence(where=str(path), what="no such file", remedy="check the path"))
+            raise DataError(where=str(path), what="no such file", remedy="check the path")
         if isdir(path):
-            raise DataError(
-                sentence(where=str(path), what="it is a folder", remedy="name a file in it")
-            )
+            raise DataError(where=str(path), what="it is a folder", remedy="name a file in it")
         if path.suffix.lower() == ".parquet":
             import pandas as pd  # only here: reading parquet is optional
 
             if find_spec("pyarrow") is None:
                 raise DataError(
-                    sentence(
-                        where=path.name,
-                        what="parquet files need the package pyarrow, which is not installed",
-                        remedy="install pkpd[parquet], or save the table as CSV",
-                    )
+                    where=path.name,
+                    what="parquet files need the package pyarrow, which is not installed",
+                    remedy="install pkpd[parquet], or save the table as CSV",
                 )
 
             try:
@@ -256,7 +279,7 @@ def open_sheet(
             except Exception as error:  # its reader has many kinds
                 told = next(iter(str(error).splitlines()), "")
                 what, remedy = f"is no parquet file that can be read ({told})", "write it again"
-                raise DataError(sentence(where=path.name, what=what, remedy=remedy)) from error
+                raise DataError(where=path.name, what=what, remedy=remedy) from error
         if path.suffix.lower() == ".xpt":
             table, described = read_transport(path)
             sheet = _from_frame(table, path.name, columns, known, ignore, first=1)
@@ -266,11 +289,9 @@ def open_sheet(
     frame = source.to_pandas() if hasattr(source, "to_pandas") else source
     if not hasattr(frame, "columns"):
         raise DataError(
-            sentence(
-                where="data",
-                what=f"cannot read a {type(source).__name__}",
-                allowed="path of a CSV, parquet or SAS transport file, or a data frame",
-            )
+            where="data",
+            what=f"cannot read a {type(source).__name__}",
+            allowed="path of a CSV, parquet or SAS transport file, or a data frame",
         )
     name = str(getattr(frame, "attrs", {}).get("name", "data frame"))
     return _from_frame(frame, name, columns, known, ignore)
@@ -287,24 +308,20 @@ def _from_csv(
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            sentence(
-                where=path.name,
-                what=f"is not UTF-8 text (byte {error.start})",
-                remedy="save it as CSV in UTF-8",
-            )
+            where=path.name,
+            what=f"is not UTF-8 text (byte {error.start})",
+            remedy="save it as CSV in UTF-8",
         ) from None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     header = next(reader, None)
     if not header:
-        raise DataError(sentence(where=path.name, what="is empty", remedy="give a header and rows"))
+        raise DataError(where=path.name, what="is empty", remedy="give a header and rows")
     other = [s for s in (";", "\t", ",") if s != separator and s in header[0]]
     if len(header) == 1 and other:
         raise DataError(
-            sentence(
-                where=path.name,
-                what=f"has one column when cut at {separator!r}",
-                remedy=f"give separator={other[0]!r}",
-            )
+            where=path.name,
+            what=f"has one column when cut at {separator!r}",
+            remedy=f"give separator={other[0]!r}",
         )
     rows, numbers = [], []
     ignored = 0
@@ -316,16 +333,14 @@ def _from_csv(
             continue
         if len(row) != len(header):
             raise DataError(
-                sentence(
-                    where=f"{path.name}, row {reader.line_num}",
-                    what=f"has {len(row)} cells, the header has {len(header)}",
-                    remedy="give one cell per column, or another separator="
-                    + (
-                        "; decimals are written with a point, not with a comma"
-                        if separator == "," and len(row) > len(header)
-                        else ""
-                    ),
-                )
+                where=f"{path.name}, row {reader.line_num}",
+                what=f"has {len(row)} cells, the header has {len(header)}",
+                remedy="give one cell per column, or another separator="
+                + (
+                    "; decimals are written with a point, not with a comma"
+                    if separator == "," and len(row) > len(header)
+                    else ""
+                ),
             )
         rows.append(row)
         numbers.append(reader.line_num)

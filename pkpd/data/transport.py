@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,4 +147,4 @@ def _text(cell: bytes) -> str:
 
 
 def _refused(path: Path, what: str, remedy: str = _REMEDY) -> DataError:
-    return DataError(sentence(where=path.name, what=what, remedy=remedy))
+    return DataError(where=path.name, what=what, remedy=remedy)

@@ -26,7 +26,7 @@ from pkpd.designs.text import (
     replay,
     table_lines,
 )
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 
 def design_lines(
@@ -91,11 +91,9 @@ def _operating(
     scenarios = file.scenarios if risks is None else (_asked(file, risks),)
     if not scenarios:
         raise PkpdError(
-            sentence(
-                where=read_toml(path).file,
-                what="no true risks are given",
-                remedy="add [[scenario]] with name and risks, or give --risks 0.05,0.15,0.3",
-            )
+            where=read_toml(path).file,
+            what="no true risks are given",
+            remedy="add [[scenario]] with name and risks, or give --risks 0.05,0.15,0.3",
         )
     design = file.design
     exact = not design.uses_pending and not design.backfills
@@ -124,7 +122,7 @@ def _characteristics(
             what = f"{file.design.name} is simulated in calendar time and [{key}] is missing"
             remedy = f"add [{key}] with {example}"
             where = read_toml(path).file
-            raise PkpdError(sentence(where=where, what=what, remedy=remedy))
+            raise PkpdError(where=where, what=what, remedy=remedy)
     assert file.accrual is not None
     return simulate_trials(
         file.design,
@@ -142,6 +140,6 @@ def _asked(file: DesignFile, risks: str) -> Scenario:
         values = tuple(float(word) for word in risks.split(","))
     except ValueError:
         what, allowed = f"{risks!r} are no risks", "numbers with commas, such as 0.05,0.15,0.3"
-        raise PkpdError(sentence(where="--risks", what=what, allowed=allowed)) from None
+        raise PkpdError(where="--risks", what=what, allowed=allowed) from None
     check_risks(values, len(file.doses))
     return Scenario("risks as asked for", values)

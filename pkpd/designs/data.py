@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 
 class Action(IntEnum):
@@ -79,13 +79,13 @@ class Pending:
     def __post_init__(self) -> None:
         if self.fraction is not None and not 0.0 <= self.fraction <= 1.0:
             what = f"the fraction of a pending patient is {self.fraction:g}"
-            raise PkpdError(sentence(where="pending", what=what, allowed="0 to 1"))
+            raise PkpdError(where="pending", what=what, allowed="0 to 1")
         if self.fraction is not None and self.weight != 0.0:
             what, remedy = "a pending patient has a weight and a fraction", "give one of them"
-            raise PkpdError(sentence(where="pending", what=what, remedy=remedy))
+            raise PkpdError(where="pending", what=what, remedy=remedy)
         if not -np.inf < self.weight <= 1.0:
             what = f"the weight of a pending patient is {self.weight:g}"
-            raise PkpdError(sentence(where="pending", what=what, allowed="at most 1"))
+            raise PkpdError(where="pending", what=what, allowed="at most 1")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class TrialData:
         for name, counts in (*pairs, ("responses", self.responses)):
             if counts and len(counts) != levels:
                 what = f"{len(counts)} counts where treated has {levels}"
-                raise PkpdError(sentence(where=name, what=what, remedy="give one for each dose"))
+                raise PkpdError(where=name, what=what, remedy="give one for each dose")
         for level, (n, y) in enumerate(zip(self.treated, self.dlts, strict=True), start=1):
             check_counts(f"level {level}", n, y)
         for name, counts in (*pairs[1:], ("responses", self.responses)):
@@ -137,17 +137,17 @@ class TrialData:
                 if not 0 <= n <= most:
                     what = f"{name} is {n}"
                     where, allowed = f"level {level}", f"from 0 to the {most} treated"
-                    raise PkpdError(sentence(where=where, what=what, allowed=allowed))
+                    raise PkpdError(where=where, what=what, allowed=allowed)
         if not 0 <= self.current <= levels:
             what = f"the present dose is {self.current}"
-            raise PkpdError(sentence(where="current", what=what, allowed=f"from 0 to {levels}"))
+            raise PkpdError(where="current", what=what, allowed=f"from 0 to {levels}")
         if self.current == 0 and any(self.treated):
             what, remedy = "patients were treated and no present dose is given", "name it"
-            raise PkpdError(sentence(where="current", what=what, remedy=remedy))
+            raise PkpdError(where="current", what=what, remedy=remedy)
         for one in self.pending:
             if not 1 <= one.level <= levels:
                 what = f"a pending patient is at level {one.level}"
-                raise PkpdError(sentence(where="pending", what=what, allowed=f"1 to {levels}"))
+                raise PkpdError(where="pending", what=what, allowed=f"1 to {levels}")
         for level in range(1, levels + 1):
             waiting = sum(one.level == level for one in self.pending)
             if waiting > self.treated[level - 1] - self.dlts[level - 1]:
@@ -155,7 +155,7 @@ class TrialData:
                 if self.dlts[level - 1]:
                     what += f" with {self.dlts[level - 1]} DLTs"
                 remedy = "a patient with a DLT is no longer pending"
-                raise PkpdError(sentence(where=f"level {level}", what=what, remedy=remedy))
+                raise PkpdError(where=f"level {level}", what=what, remedy=remedy)
 
     @classmethod
     def from_cohorts(cls, levels: int, cohorts: Iterable[tuple[int, int, int]]) -> TrialData:
@@ -196,7 +196,7 @@ backfilled=(), responses=())
             if not letters or letters == word or set(letters) - {"N", "T"}:
                 what = f"{word!r} is not a cohort"
                 allowed = "a dose and one letter for each patient, N or T, such as 2NNT"
-                raise PkpdError(sentence(where="outcomes", what=what, allowed=allowed))
+                raise PkpdError(where="outcomes", what=what, allowed=allowed)
             cohorts.append((int(word[: -len(letters)]), len(letters), letters.count("T")))
         return cls.from_cohorts(levels, cohorts)
 
@@ -404,7 +404,7 @@ def check_level(level: int, levels: int) -> None:
     """Refuse a level that is not one of the doses."""
     if not 1 <= level <= levels:
         what = f"level {level} is not a dose of this design"
-        raise PkpdError(sentence(where="dose", what=what, allowed=f"1 to {levels}"))
+        raise PkpdError(where="dose", what=what, allowed=f"1 to {levels}")
 
 
 def check_counts(where: str, treated: int, dlts: int) -> None:
@@ -412,11 +412,11 @@ def check_counts(where: str, treated: int, dlts: int) -> None:
     for name, count in (("treated", treated), ("dlts", dlts)):
         if count < 0:
             what = f"{name} is {count}"
-            raise PkpdError(sentence(where=where, what=what, allowed="0 or more"))
+            raise PkpdError(where=where, what=what, allowed="0 or more")
     if dlts > treated:
         what = f"{dlts} patients with a DLT of {treated} treated"
         remedy = "count patients, not toxicities: each at most once"
-        raise PkpdError(sentence(where=where, what=what, remedy=remedy))
+        raise PkpdError(where=where, what=what, remedy=remedy)
 
 
 def check_risks(risks: Sequence[float] | np.ndarray, levels: int) -> np.ndarray:
@@ -431,12 +431,12 @@ def check_risks(risks: Sequence[float] | np.ndarray, levels: int) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] != levels:
         what = f"the shape is {values.shape}"
         allowed = f"(draws, {levels}): one risk for each dose"
-        raise PkpdError(sentence(where="risks", what=what, allowed=allowed))
+        raise PkpdError(where="risks", what=what, allowed=allowed)
     wrong = ~((values >= 0) & (values <= 1))
     if wrong.any():
         what = f"{values[wrong][0]:g} is no risk of a DLT"
         remedy = "write per cent as a fraction: 25 % is 0.25"
-        raise PkpdError(sentence(where="risks", what=what, allowed="0 to 1", remedy=remedy))
+        raise PkpdError(where="risks", what=what, allowed="0 to 1", remedy=remedy)
     return values
 
 
@@ -445,6 +445,4 @@ def check_target(target: float) -> None:
     if not 0.0 < target < 1.0:
         remedy = f"write {target:g} % as {target / 100:g}" if 1 < target < 100 else None
         what = f"{target:g} is no probability of a DLT"
-        raise PkpdError(
-            sentence(where="target", what=what, allowed="between 0 and 1", remedy=remedy)
-        )
+        raise PkpdError(where="target", what=what, allowed="between 0 and 1", remedy=remedy)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pkpd.designs.data import Action, Decision, Decisions, TrialData, Trials, Why
 from pkpd.designs.stopping import StoppingRule
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Design(ABC):
 
     def _refuse(self, key: str, what: str, allowed: str, remedy: str | None = None) -> None:
         where = f"{self.name}, {key}"
-        raise PkpdError(sentence(where=where, what=what, allowed=allowed, remedy=remedy))
+        raise PkpdError(where=where, what=what, allowed=allowed, remedy=remedy)
 
     # -- what a design answers -----------------------------------------------------------------
 
@@ -87,11 +87,9 @@ class Design(ABC):
         """Posterior probability that the risk at a dose exceeds a limit, shape ``(trials,)``."""
         del data, level, limit
         raise PkpdError(
-            sentence(
-                where=f"{self.name}, stops",
-                what="this design has no posterior of the risk",
-                remedy="use a stopping rule that counts patients",
-            )
+            where=f"{self.name}, stops",
+            what="this design has no posterior of the risk",
+            remedy="use a stopping rule that counts patients",
         )
 
     def must_wait(self, data: Trials) -> np.ndarray:
@@ -200,7 +198,7 @@ class Design(ABC):
     def _check_levels(self, levels: int) -> None:
         if levels != self.levels:
             what = f"the data have {levels} doses and the design {self.levels}"
-            raise PkpdError(sentence(where=self.name, what=what, remedy="give counts of each dose"))
+            raise PkpdError(where=self.name, what=what, remedy="give counts of each dose")
 
 
 def escalated(data: Trials) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pkpd.designs.data import Decisions, Trials, Why
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 if TYPE_CHECKING:
     from pkpd.designs.protocol import Design
@@ -60,10 +60,10 @@ class TooToxic(StoppingRule):
                 what = f"{name} is {value:g}"
                 remedy = "write per cent as a fraction" if value > 1 else None
                 where, allowed = f"{design.name}, stopping rule too_toxic", "between 0 and 1"
-                raise PkpdError(sentence(where=where, what=what, allowed=allowed, remedy=remedy))
+                raise PkpdError(where=where, what=what, allowed=allowed, remedy=remedy)
         if not 1 <= self.level <= design.levels:
             where, what = f"{design.name}, stopping rule too_toxic", f"the dose is {self.level}"
-            raise PkpdError(sentence(where=where, what=what, allowed=f"1 to {design.levels}"))
+            raise PkpdError(where=where, what=what, allowed=f"1 to {design.levels}")
 
     def met(self, design: Design, data: Trials, own: Decisions) -> np.ndarray:
         """Whether the posterior probability exceeds the certainty."""
@@ -97,7 +97,7 @@ class EnoughAtDose(StoppingRule):
         """Refuse a number below 1."""
         if self.patients < 1:
             where, what = f"{design.name}, stopping rule enough_at_dose", f"it is {self.patients}"
-            raise PkpdError(sentence(where=where, what=what, allowed="1 or more patients"))
+            raise PkpdError(where=where, what=what, allowed="1 or more patients")
 
     def met(self, design: Design, data: Trials, own: Decisions) -> np.ndarray:
         """Whether so many were treated."""
@@ -143,7 +143,7 @@ class PreciseAtDose(StoppingRule):
             where = f"{design.name}, stopping rule precise_at_dose"
             what = f"from {self.low:g} to {self.high:g} with certainty {self.certainty:g}"
             allowed = "0 <= low < high <= 1, and a certainty between 0 and 1"
-            raise PkpdError(sentence(where=where, what=what, allowed=allowed))
+            raise PkpdError(where=where, what=what, allowed=allowed)
 
     def met(self, design: Design, data: Trials, own: Decisions) -> np.ndarray:
         """Whether the probability of the interval is reached, with patients enough."""

@@ -11,7 +11,7 @@ from pkpd.designs.protocol import Design
 from pkpd.designs.rules.interval import IntervalDesign
 from pkpd.designs.rules.three_plus_three import RollingSix, ThreePlusThree
 from pkpd.designs.rules.tite_boin import TiteBOIN
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 LETTERS = {
     Action.ESCALATE: "E",
@@ -90,7 +90,7 @@ def decision_table(design: Design, most: int | None = None) -> DecisionTable:
     if not has_decision_table(design):
         what = "its decisions depend on the counts of all doses"
         remedy = "look at its dose-transition pathways (pkpd.designs.pathways)"
-        raise PkpdError(sentence(where=design.name, what=what, remedy=remedy))
+        raise PkpdError(where=design.name, what=what, remedy=remedy)
     if isinstance(design, IntervalDesign):
         patients = np.arange(1, (most or min(30, design.most_patients or 30)) + 1)
     else:
@@ -147,7 +147,7 @@ def pending_table(design: Design, most: int, every: int | None = None) -> tuple[
     """
     if not isinstance(design, TiteBOIN | RollingSix):
         what, remedy = "it has no table of pending patients", "ask for decision_table or pathways"
-        raise PkpdError(sentence(where=design.name, what=what, remedy=remedy))
+        raise PkpdError(where=design.name, what=what, remedy=remedy)
     step = every or design.cohort_size
     known = decision_table(design, most).letters
     rows = []

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 WeightFunction = Callable[[np.ndarray, float], np.ndarray]
 """From days of follow-up and the window to weights, of the same shape."""
@@ -52,9 +52,7 @@ def piecewise_weight(shares: Sequence[float]) -> WeightFunction:
     parts = np.asarray(shares, float)
     if not len(parts) or (parts < 0).any() or abs(parts.sum() - 1) > 1e-9:
         what = f"the shares {', '.join(f'{s:g}' for s in parts)} sum to {parts.sum():g}"
-        raise PkpdError(
-            sentence(where="piecewise weight", what=what, allowed="shares that sum to 1")
-        )
+        raise PkpdError(where="piecewise weight", what=what, allowed="shares that sum to 1")
     ends = np.concatenate([[0.0], np.cumsum(parts)])
 
     def weight(followed: np.ndarray, window: float) -> np.ndarray:
@@ -135,7 +133,7 @@ def weight_of_forecast(
         wrong = ~((values >= 0) & (values <= 1))
         if wrong.any():
             what = f"{values[wrong].flat[0]:g} is no probability"
-            raise PkpdError(sentence(where=name, what=what, allowed="0 to 1"))
+            raise PkpdError(where=name, what=what, allowed="0 to 1")
     with np.errstate(divide="ignore", invalid="ignore"):
         w = (p - q) / (p * (1 - q))
     sure = np.where((q == 1.0) & (p < 1.0), -_MOST if signed else 0.0, 1.0)

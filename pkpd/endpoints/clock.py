@@ -8,13 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards.drug_cards import is_supportive
 from pkpd.course.course import Course
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -87,12 +86,10 @@ def clock_of(plan: DosingPlan, name: str, by_day: float | None = None) -> Clock:
     if not dosed.size:
         drugs = sorted({slot.drug for slot in plan.slots})
         raise PkpdError(
-            sentence(
-                where=f"course {plan.course_names[course]}",
-                what=f"no dose that a clock counts: {', '.join(drugs) or 'no drug'} only",
-                remedy="give a dose of a drug that is treatment, or leave supportive = true out "
-                "of the card of yours",
-            )
+            where=f"course {plan.course_names[course]}",
+            what=f"no dose that a clock counts: {', '.join(drugs) or 'no drug'} only",
+            remedy="give a dose of a drug that is treatment, or leave supportive = true out "
+            "of the card of yours",
         )
     first = tuple(int(np.argmax(of)) for of in given)
     begins, last = int(dosed[0]), int(dosed[-1])

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pkpd.endpoints import crossings
 from pkpd.endpoints.results import HOURS_PER_DAY, LineOutcomes, Recovery
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 
 def curve_outcomes(
@@ -64,19 +64,13 @@ def curve_outcomes(
     cut = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
     if cut.ndim != 1 or not np.all(cut > 0):
         raise DataError(
-            sentence(
-                where="thresholds",
-                what=f"value {thresholds}",
-                allowed="positive counts in 10^9/L",
-            )
+            where="thresholds", what=f"value {thresholds}", allowed="positive counts in 10^9/L"
         )
     if sustained_days < 0 or untransfused_days < 0:
         raise DataError(
-            sentence(
-                where="sustained_days, untransfused_days",
-                what=f"values {sustained_days}, {untransfused_days}",
-                allowed="zero or more days",
-            )
+            where="sustained_days, untransfused_days",
+            what=f"values {sustained_days}, {untransfused_days}",
+            allowed="zero or more days",
         )
     start, end = _window(time, lanes, from_h, horizon_h)
     transfused = _transfusions(transfused_day, lanes)
@@ -126,12 +120,10 @@ def log_count_at(
     at = np.atleast_1d(np.asarray(at_h, dtype=np.float64))
     if at.size and (at.min() < time[0] or at.max() > time[-1]):
         raise DataError(
-            sentence(
-                where="at_h",
-                what=f"hours {at.min():g} to {at.max():g}",
-                allowed=f"{time[0]:g} to {time[-1]:g} h, the simulated time",
-                remedy="lengthen the horizon of the simulation",
-            )
+            where="at_h",
+            what=f"hours {at.min():g} to {at.max():g}",
+            allowed=f"{time[0]:g} to {time[-1]:g} h, the simulated time",
+            remedy="lengthen the horizon of the simulation",
         )
     cell = np.clip(np.searchsorted(time, at, side="right") - 1, 0, time.size - 2)
     h = time[cell + 1] - time[cell]
@@ -153,15 +145,13 @@ def _curve(
     y, s = np.atleast_2d(y), np.atleast_2d(s)
     if time.ndim != 1 or time.size < 2 or y.shape != s.shape or y.shape[1] != time.size:
         raise DataError(
-            sentence(
-                where="count curve",
-                what=f"shapes time {time.shape}, log count {y.shape}, slope {s.shape}",
-                allowed="[T], [L, T], [L, T] with T at least 2",
-            )
+            where="count curve",
+            what=f"shapes time {time.shape}, log count {y.shape}, slope {s.shape}",
+            allowed="[T], [L, T], [L, T] with T at least 2",
         )
     if not np.all(np.diff(time) > 0):
         raise DataError(
-            sentence(where="time_h", what="node times do not increase", allowed="increasing hours")
+            where="time_h", what="node times do not increase", allowed="increasing hours"
         )
     return time, y, s
 
@@ -174,12 +164,10 @@ def _window(
     end = np.array(np.broadcast_to(np.asarray(last, dtype=np.float64), (lanes,)))
     if np.any(start < time[0]) or np.any(end > time[-1]):
         raise DataError(
-            sentence(
-                where="from_h, horizon_h",
-                what=f"window {np.nanmin(start):g} to {np.nanmax(end):g} h",
-                allowed=f"within {time[0]:g} to {time[-1]:g} h, the simulated time",
-                remedy="lengthen the horizon of the simulation",
-            )
+            where="from_h, horizon_h",
+            what=f"window {np.nanmin(start):g} to {np.nanmax(end):g} h",
+            allowed=f"within {time[0]:g} to {time[-1]:g} h, the simulated time",
+            remedy="lengthen the horizon of the simulation",
         )
     return start, end
 
@@ -190,10 +178,8 @@ def _transfusions(transfused_day: ArrayLike | None, lanes: int) -> NDArray[np.bo
     table = np.ascontiguousarray(transfused_day, dtype=np.bool_)
     if table.ndim != 2 or table.shape[0] != lanes:
         raise DataError(
-            sentence(
-                where="transfused_day",
-                what=f"shape {table.shape}",
-                allowed=f"[L, D] with L = {lanes} lanes",
-            )
+            where="transfused_day",
+            what=f"shape {table.shape}",
+            allowed=f"[L, D] with L = {lanes} lanes",
         )
     return table

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.course.course import Course
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 
 def early_death(course: Course, by_day: float) -> NDArray[np.float64]:
@@ -28,5 +28,5 @@ def early_death(course: Course, by_day: float) -> NDArray[np.float64]:
         If the marrow has no death.
     """
     if course.cumulative_hazard is None:
-        raise DataError(sentence(where="early death", what="this marrow does not simulate deaths"))
+        raise DataError(where="early death", what="this marrow does not simulate deaths")
     return 1.0 - np.exp(-course.cumulative_hazard[:, int(min(by_day, course.days - 1))])

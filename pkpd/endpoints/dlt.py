@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.crossings import CENSORED, NOT_EVALUABLE
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
@@ -48,12 +49,11 @@ from pkpd.endpoints.line_verdict import judge, look_day, not_recovered
 from pkpd.endpoints.recovery import RecoveryDefinition, RecoverySeen, recovery_after
 from pkpd.endpoints.resolution import Resolution, Visits, check_resolution
 from pkpd.endpoints.results import Recovery
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 if TYPE_CHECKING:
     from pkpd.trials import DLTRule
 
-Floats = NDArray[np.float64]
 Found = Mapping[str, RecoverySeen]
 
 
@@ -421,20 +421,16 @@ def _check(rule: DLTRule, course: Course) -> None:
     where = f"DLT rule {rule.name!r}"
     if not rule.can_be_simulated:
         raise DataError(
-            sentence(
-                where=where,
-                what="the published rule has no count threshold",
-                remedy="choose a rule with counts",
-            )
+            where=where,
+            what="the published rule has no count threshold",
+            remedy="choose a rule with counts",
         )
     for criterion in rule.criteria:
         if criterion.line not in course.mornings:
             raise DataError(
-                sentence(
-                    where=where,
-                    what=f"line {criterion.line!r} was not simulated",
-                    allowed=", ".join(sorted(course.mornings)),
-                )
+                where=where,
+                what=f"line {criterion.line!r} was not simulated",
+                allowed=", ".join(sorted(course.mornings)),
             )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.trials import Grades
 
 NOT_EVALUABLE = -1
@@ -64,11 +64,9 @@ def grade(
     if scale.relative or evaluable_from > 0.0:
         if baseline is None:
             raise DataError(
-                sentence(
-                    where=f"grades of {line}",
-                    what="the count before treatment is missing",
-                    remedy="give it as baseline",
-                )
+                where=f"grades of {line}",
+                what="the count before treatment is missing",
+                remedy="give it as baseline",
             )
         before = np.asarray(baseline, dtype=np.float64)
         needed = max(evaluable_from, scale.always_grade_4_below if scale.relative else 0.0)

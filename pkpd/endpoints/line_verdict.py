@@ -11,26 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.crossings import BACK_BEFORE, CENSORED, NEVER_BELOW, NEXT_CYCLE, RECOVERED
 from pkpd.endpoints.recovery import RecoveryDefinition, line_outcomes, recovery_after
 from pkpd.endpoints.resolution import Resolution
 from pkpd.endpoints.results import Recovery
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 if TYPE_CHECKING:
     from pkpd.trials import DLTRule
-
-Floats = NDArray[np.float64]
 
 
 def look_day(rule: DLTRule) -> float:
     """Day of the rule's look, or end of its window, as days since its clock."""
     if rule.by_day is None:
         raise DataError(
-            sentence(
-                where=f"DLT rule {rule.name!r}", what="it has no by_day", remedy="give the day"
-            )
+            where=f"DLT rule {rule.name!r}", what="it has no by_day", remedy="give the day"
         )
     return float(rule.by_day)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.endpoints.crossings import (
     CENSORED,
     FIRST_BELOW,
@@ -26,8 +27,6 @@ from pkpd.endpoints.crossings import (
     TOTAL_BELOW,
 )
 from pkpd.endpoints.results import LineOutcomes, Recovery
-
-Floats = NDArray[np.float64]
 
 _NONE = np.zeros((1, 0), dtype=np.bool_)
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}

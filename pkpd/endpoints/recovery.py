@@ -41,6 +41,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.crossings import (
     BACK_BEFORE,
@@ -54,9 +55,7 @@ from pkpd.endpoints.curve import curve_outcomes
 from pkpd.endpoints.observed import observed_outcomes
 from pkpd.endpoints.resolution import Resolution, Visits, check_resolution, curve_of, observations
 from pkpd.endpoints.results import HOURS_PER_DAY, LineOutcomes, Recovery, RecoveryStatus
-from pkpd.errors import DataError, sentence
-
-Floats = NDArray[np.float64]
+from pkpd.errors import DataError
 
 TRANSFUSED_LINE = "platelets"
 _ROUNDING = 1e-9  # days
@@ -85,11 +84,9 @@ class RecoveryDefinition:
         """Refuse negative numbers."""
         if self.sustained_days < 0 or self.untransfused_days < 0 or self.consecutive < 1:
             raise DataError(
-                sentence(
-                    where="sustained_days, untransfused_days, consecutive",
-                    what=f"{self.sustained_days}, {self.untransfused_days}, {self.consecutive}",
-                    allowed="zero or more days, and one or more visits",
-                )
+                where="sustained_days, untransfused_days, consecutive",
+                what=f"{self.sustained_days}, {self.untransfused_days}, {self.consecutive}",
+                allowed="zero or more days, and one or more visits",
             )
 
     @property
@@ -150,11 +147,7 @@ def line_outcomes(
     levels = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
     if levels.ndim != 1 or not (levels > 0).all():
         raise DataError(
-            sentence(
-                where="thresholds",
-                what=f"value {thresholds}",
-                allowed="positive counts in 10^9/L",
-            )
+            where="thresholds", what=f"value {thresholds}", allowed="positive counts in 10^9/L"
         )
     begin, stop = np.empty(course.lanes), np.full(course.lanes, np.inf)
     begin[:] = start

@@ -7,13 +7,11 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course, Curve
 from pkpd.endpoints.curve import log_count_at
-from pkpd.errors import DataError, sentence
-
-Floats = NDArray[np.float64]
+from pkpd.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,10 @@ class Visits:
         object.__setattr__(self, "days", tuple(float(d) for d in self.days))
         if not self.days or any(b <= a for a, b in zip(self.days, self.days[1:], strict=False)):
             raise DataError(
-                sentence(
-                    where="visit days",
-                    what=f"{self.days}",
-                    allowed="at least one visit, increasing days since the first morning",
-                    remedy="give the trial's visit_days",
-                )
+                where="visit days",
+                what=f"{self.days}",
+                allowed="at least one visit, increasing days since the first morning",
+                remedy="give the trial's visit_days",
             )
 
 
@@ -69,11 +65,9 @@ def check_resolution(resolution: Resolution) -> None:
     """
     if resolution not in ("continuous", "morning") and not isinstance(resolution, Visits):
         raise DataError(
-            sentence(
-                where="time resolution",
-                what=f"{resolution!r}",
-                allowed="'continuous', 'morning', or Visits(days)",
-            )
+            where="time resolution",
+            what=f"{resolution!r}",
+            allowed="'continuous', 'morning', or Visits(days)",
         )
 
 
@@ -87,11 +81,9 @@ def curve_of(course: Course) -> Curve:
     """
     if course.curve is None:
         raise DataError(
-            sentence(
-                where="time resolution 'continuous'",
-                what="this marrow gives counts on mornings only",
-                allowed="'morning', or Visits(days)",
-            )
+            where="time resolution 'continuous'",
+            what="this marrow gives counts on mornings only",
+            allowed="'morning', or Visits(days)",
         )
     return course.curve
 
@@ -132,12 +124,10 @@ def observations(
     last = course.days - 1 if course.curve is None else course.curve.time_h[-1] / 24.0
     if time[0] < 0 or time[-1] > last:
         raise DataError(
-            sentence(
-                where="visit days",
-                what=f"days {time[0]:g} to {time[-1]:g}",
-                allowed=f"0 to {last:g} days since the first morning, the simulated time",
-                remedy="lengthen the horizon of the simulation",
-            )
+            where="visit days",
+            what=f"days {time[0]:g} to {time[-1]:g}",
+            allowed=f"0 to {last:g} days since the first morning, the simulated time",
+            remedy="lengthen the horizon of the simulation",
         )
     until = np.append(time[1:], time[-1])
     if whole and time[-1] < course.days:

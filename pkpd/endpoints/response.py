@@ -13,14 +13,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import definition
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 
 if TYPE_CHECKING:
     from pkpd.trials import Improvement, ResponseCriteria
-
-Floats = NDArray[np.float64]
 
 
 def _runs(met: NDArray[np.bool_], days: int) -> NDArray[np.bool_]:
@@ -135,7 +134,7 @@ def best_response(
     """
     blasts, blood, cells = course.marrow_blasts, course.blood_blasts, course.marrow_cells
     if blasts is None or blood is None or cells is None:
-        raise DataError(sentence(where="response", what="this marrow has no blasts"))
+        raise DataError(where="response", what="this marrow has no blasts")
     rules, counts = _response_table(criteria)
     begin = int(np.ceil(definition("first_response_day"))) - 1
     first = np.full(course.lanes, max(begin, 0), dtype=np.int64)
@@ -199,9 +198,8 @@ def _improvement(criteria: ResponseCriteria, code: str) -> Improvement:
     for rule in criteria.improvements:
         if rule.code == code:
             return rule
-    msg = sentence(
+    raise PkpdError(
         where=f"criteria {criteria.name}",
         what=f"no improvement {code!r}",
         allowed=", ".join(rule.code for rule in criteria.improvements) or "none",
     )
-    raise PkpdError(msg)

@@ -9,12 +9,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import LEUKAEMIC
 from pkpd.endpoints.recovery import TRANSFUSED_LINE
-from pkpd.errors import DataError, sentence
-
-Floats = NDArray[np.float64]
+from pkpd.errors import DataError
 
 RECOVERED, RECOVERED_WITH_LEUKAEMIA, LOW, LOW_WITH_LEUKAEMIA, DIED = range(5)
 
@@ -90,11 +89,9 @@ def split(
     column = asked.astype(np.int64)
     if np.any(column != asked) or np.any(column < 0) or np.any(column >= course.days):
         raise DataError(
-            sentence(
-                where="split by day",
-                what=f"days {asked.tolist()}",
-                allowed=f"whole days from 0 to {course.days - 1}",
-            )
+            where="split by day",
+            what=f"days {asked.tolist()}",
+            allowed=f"whole days from 0 to {course.days - 1}",
         )
     low = np.zeros((course.lanes, column.size), dtype=np.bool_)
     for line, limit in thresholds.items():

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.schedule import DosingPlan
 
-Floats = NDArray[np.float64]
 STARTS = ("starts_on_time", "starts_late", "starts_never")
 """Shares of the patients who are alive on the planned day of a cycle or course; they add to 1."""
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pkpd.arrays import Floats
 from pkpd.cards.drug_actions import FRIBERG
 from pkpd.course.course import Course
 from pkpd.course.simulate import Simulator, prepare
@@ -16,8 +14,6 @@ from pkpd.ensemble.ensemble import Indices
 from pkpd.model.joint import JointModel
 from pkpd.schedule import NEVER, DosingPlan, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population
-
-Floats = NDArray[np.float64]
 
 LANES_AT_ONCE = 2000
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from pkpd.arrays import Floats
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
@@ -18,7 +18,7 @@ from pkpd.data.declared_units import MOST_TYPICAL
 from pkpd.ensemble.ensemble import Indices
 from pkpd.ensemble.fitted_drugs import UNNAMED, FittedRegimen, prepare_fitted
 from pkpd.ensemble.fitted_patients import NewPatients
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
@@ -28,8 +28,6 @@ from pkpd.predict.marrow import MarrowStructure
 from pkpd.schedule import DosingPlan, Regimen
 from pkpd.solve.compiled.run_days import Bodies, run_days
 from pkpd.subjects import PatientSample
-
-Floats = NDArray[np.float64]
 
 LANES_AT_ONCE = 2000
 
@@ -332,4 +330,4 @@ def _check_counts(made: FittedEnsemble) -> None:
 
 
 def _refuse(what: str, allowed: str, remedy: str | None = None) -> NoReturn:
-    raise PkpdError(sentence(where="fit as a source", what=what, allowed=allowed, remedy=remedy))
+    raise PkpdError(where="fit as a source", what=what, allowed=allowed, remedy=remedy)

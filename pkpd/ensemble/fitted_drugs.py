@@ -18,7 +18,7 @@ from pkpd.cards.drug_cards import (
 )
 from pkpd.cards.files import nearest_of
 from pkpd.course.transfusion import TransfusionPolicy
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.leukaemia.drug_effects import DEPOT, doses_per_m2, intensity, one_dose
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import Arm
@@ -376,4 +376,4 @@ def _rows(anatomy: Anatomy, source: dict[str, str | float]) -> tuple[str | float
 
 
 def _refuse(what: str, allowed: str | None = None, remedy: str | None = None) -> NoReturn:
-    raise PkpdError(sentence(where="fit as a source", what=what, allowed=allowed, remedy=remedy))
+    raise PkpdError(where="fit as a source", what=what, allowed=allowed, remedy=remedy)

@@ -10,18 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import OTHER, EventTable
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.individuals import IndividualModel
 from pkpd.fitting.model.population_parameters import fixed_effects
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.subjects import PatientSample
-
-Floats = NDArray[np.float64]
 
 WRITTEN = {"wt": "weight", "bw": "weight", "ht": "height", "clcr": "crcl"}
 """Usual names of covariates in data sets -> names of the patients' covariates."""
@@ -54,13 +52,12 @@ def covariates_of(model: PopulationModel, sample: PatientSample) -> dict[str, Fl
         place = own.get(short) or own.get(WRITTEN.get(short, ""))
         if place is None:
             known = tuple(sample.covariates)
-            msg = sentence(
+            raise PkpdError(
                 where=f"patients of '{sample.population}'",
                 what=f"have no covariate {name!r}, which the fit reads{nearest_of(name, known)}",
                 allowed=", ".join(known),
                 remedy=f'give it: pkpd.subjects.patients({{..., "{name}": [...]}})',
             )
-            raise PkpdError(msg)
         found[name] = np.asarray(sample[place], dtype=np.float64)
     return found
 

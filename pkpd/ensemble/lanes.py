@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from pkpd.arrays import Floats
 from pkpd.body import complete_covariates
 from pkpd.course.course import Course
 from pkpd.distributions import stratified_normals, stream
@@ -24,14 +25,12 @@ from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Indices, Treated
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.leukaemia.patients import SCORES, Candidates, Who
 from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.simulate import PreparedArm, prepare_arm
 from pkpd.schedule import DosingPlan, Regimen
 from pkpd.subjects import PatientSample, Population, covariates_at
-
-Floats = NDArray[np.float64]
 
 LANES_AT_ONCE = 2000
 FOLLOWED = ("neutrophils", "platelets")
@@ -206,12 +205,11 @@ class Lanes:
         if out.size:
             bodies = self._kind.bodies
             assert isinstance(bodies, Population)
-            msg = sentence(
+            raise PkpdError(
                 where=f"population '{bodies.name}'",
                 what="hardly any patient that is drawn meets the eligibility limits",
                 remedy="widen the limits",
             )
-            raise PkpdError(msg)
         bodies = self._kind.bodies
         have = bodies.n if isinstance(bodies, PatientSample) else 1
         body = stream(seed, "lanes:body").permutation(np.arange(n) % have)
@@ -412,12 +410,11 @@ class _OfPosterior:
     ) -> Treated:
         mine = self.ensemble.arm
         if mine.least_neutrophils > 0 or mine.least_platelets > 0 or np.isfinite(mine.most_wbc):
-            msg = sentence(
+            raise PkpdError(
                 where=f"arm {mine.name}",
                 what="it has limits of counts at entry",
                 remedy="leave them out: one patient's own counts say more",
             )
-            raise PkpdError(msg)
         schedule = replace(mine.schedule, regimen=regimen, horizon_days=days)
         arm = replace(mine, schedule=schedule, population=sample, age=None)
         prepared = prepare_arm(arm, sample, self.ensemble.study.steps_per_day)
@@ -465,9 +462,8 @@ def _kind_of(ensemble: Ensemble) -> _Kind:
         return _OfFit(ensemble)
     if isinstance(ensemble, LearnedEnsemble):
         return _OfPosterior(ensemble)
-    msg = sentence(
+    raise PkpdError(
         where="source of patients",
         what=f"{type(ensemble).__name__} cannot be simulated one patient at a time",
         allowed="what pkpd.source gives",
     )
-    raise PkpdError(msg)

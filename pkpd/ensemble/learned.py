@@ -10,7 +10,7 @@ import numpy as np
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.course.course import Course
 from pkpd.ensemble.ensemble import Indices
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.trial_predictions import NewStudy, StudyArm
 from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import DosingPlan, Regimen
@@ -84,7 +84,7 @@ class LearnedTreated:
         """See `pkpd.ensemble.ensemble.Treated`."""
         made = self.arm.prepared.regimen.made
         if made is None:
-            raise PkpdError(sentence(where="regimen", what="it has no drug"))
+            raise PkpdError(where="regimen", what="it has no drug")
         return made
 
     def chunks(self) -> Iterator[Indices]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.arguments import NONE, NUMBERS, PATH, TEXT, Kind, a, check_arguments, from_to
+from pkpd.arrays import Floats
 from pkpd.cards import load_grades, load_rule
 from pkpd.cards.usual_doses import check_regimen
 from pkpd.course.course import Course
@@ -23,7 +24,7 @@ from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days, recove
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Indices, Treated, courses
 from pkpd.ensemble.source import source
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
 from pkpd.machine import cores
@@ -35,7 +36,6 @@ from pkpd.trials import DLTRule
 if TYPE_CHECKING:
     import xarray as xr
 
-Floats = NDArray[np.float64]
 MOST_VALUES = 200_000_000
 GRADES = "ctcae_v5"
 
@@ -119,12 +119,11 @@ def simulate(
     )
     times = np.arange(until_day, dtype=float) if days is None else np.asarray(days, dtype=float)
     if times.ndim != 1 or times.size == 0 or not np.all((times >= 0) & (times <= until_day)):
-        msg = sentence(
+        raise PkpdError(
             where="simulate",
             what="days holds a time outside the simulation",
             allowed=f"0 to {until_day} days since the start of day 1",
         )
-        raise PkpdError(msg)
     of_mornings = bool(np.all(times == np.floor(times)) and times.max() < until_day)
     given = TEXT | a(Population, PatientSample) | Kind("an ensemble", _treats)
     check_arguments("simulate", population=(population, given))
@@ -139,13 +138,12 @@ def simulate(
     if not of_mornings:
         ensemble = ensemble.between_mornings()
     if ensemble.draws * ensemble.patients * times.size * 3 > MOST_VALUES:
-        msg = sentence(
+        raise PkpdError(
             where="simulate",
             what=f"{ensemble.draws} draws of {ensemble.patients} patients at {times.size} times",
             allowed="at most 2e8 counts",
             remedy="use fewer, or pkpd.compare, which keeps summaries only",
         )
-        raise PkpdError(msg)
     wanted = rule if rule is None or isinstance(rule, DLTRule) else load_rule(rule)
     if wanted is not None:
         check_rule_lines(wanted, ensemble)
@@ -309,13 +307,12 @@ def check_rule_lines(rule: DLTRule, ensemble: Ensemble) -> None:
     """
     for criterion in rule.criteria:
         if criterion.line not in ensemble.lines:
-            msg = sentence(
+            raise PkpdError(
                 where=f"rule {rule.name}",
                 what=f"it needs {criterion.line}, which the source of patients does not have",
                 allowed=", ".join(ensemble.lines),
                 remedy=f"fit a model with {criterion.line}, or name a rule without them",
             )
-            raise PkpdError(msg)
 
 
 def _thresholds(lines: Sequence[str]) -> dict[str, tuple[float, ...]]:

@@ -126,9 +126,9 @@ def source(
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not whole or value < 1:
             allowed = "a whole number, 1 or more"
-            raise PkpdError(sentence(where=name, what=f"{value!r}", allowed=allowed))
+            raise PkpdError(where=name, what=f"{value!r}", allowed=allowed)
     if marrow is not None and marrow not in MARROWS:
-        raise PkpdError(sentence(where="marrow", what=f"{marrow!r}", allowed=", ".join(MARROWS)))
+        raise PkpdError(where="marrow", what=f"{marrow!r}", allowed=", ".join(MARROWS))
     if structure is not None:
         _check_structure(structure, posterior, marrow)
         marrow = LEUKAEMIA
@@ -148,30 +148,24 @@ def source(
         for name, given in (("posterior", posterior), ("options", options), ("cards", cards)):
             if given:
                 raise PkpdError(
-                    sentence(
-                        where=f"marrow {FRIBERG}",
-                        what=f"{name} is given, which this marrow does not use",
-                        remedy=f'leave it out, or name marrow="{LEUKAEMIA}"',
-                    )
+                    where=f"marrow {FRIBERG}",
+                    what=f"{name} is given, which this marrow does not use",
+                    remedy=f'leave it out, or name marrow="{LEUKAEMIA}"',
                 )
         made = _of_cards(population, model, patients, draws, seed, transfusion)
         return replace(made, growth_factor=growth_factor, because=because)
     if model is not None:
         raise PkpdError(
-            sentence(
-                where=f"marrow {LEUKAEMIA}",
-                what="a joint model is given, which this marrow does not use",
-                remedy=f'leave it out, or name marrow="{FRIBERG}"',
-            )
+            where=f"marrow {LEUKAEMIA}",
+            what="a joint model is given, which this marrow does not use",
+            remedy=f'leave it out, or name marrow="{FRIBERG}"',
         )
     if disease is None:
         raise PkpdError(
-            sentence(
-                where=f"marrow {LEUKAEMIA}",
-                what="the patients have no disease",
-                allowed=", ".join(leukaemia_cards().populations),
-                remedy=f'give disease=..., or name marrow="{FRIBERG}"',
-            )
+            where=f"marrow {LEUKAEMIA}",
+            what="the patients have no disease",
+            allowed=", ".join(leukaemia_cards().populations),
+            remedy=f'give disease=..., or name marrow="{FRIBERG}"',
         )
     leukaemia_cards().chain(disease)
     arm = Arm(
@@ -196,9 +190,7 @@ def source(
     found = posterior or shipped_posterior()
     if found is None:
         raise PkpdError(
-            sentence(
-                where=f"marrow {LEUKAEMIA}", what="no posterior is shipped", remedy=HOW_TO_GET_ONE
-            )
+            where=f"marrow {LEUKAEMIA}", what="no posterior is shipped", remedy=HOW_TO_GET_ONE
         )
     check_names(found, "posterior")
     return LearnedEnsemble(_study(found, population, number, draws, seed), arm, curves)
@@ -216,11 +208,9 @@ def _of_fit(
     for name, value in given.items():
         if value:
             raise PkpdError(
-                sentence(
-                    where="fit as a source",
-                    what=f"{name} is given, and the fit has its own",
-                    remedy="leave it out",
-                )
+                where="fit as a source",
+                what=f"{name} is given, and the fit has its own",
+                remedy="leave it out",
             )
     sample = population
     if isinstance(population, Population):
@@ -267,13 +257,13 @@ def _check_structure(structure: str, posterior: object, marrow: str | None) -> N
     where = "structure"
     if structure not in VARIANTS:
         what = f"{structure!r}{nearest_of(structure, VARIANTS)}"
-        raise PkpdError(sentence(where=where, what=what, allowed=", ".join(VARIANTS)))
+        raise PkpdError(where=where, what=what, allowed=", ".join(VARIANTS))
     if posterior is not None:
         remedy = "leave one of them out: a structure answers before anything was learned"
-        raise PkpdError(sentence(where=where, what="a posterior is given, too", remedy=remedy))
+        raise PkpdError(where=where, what="a posterior is given, too", remedy=remedy)
     if marrow == FRIBERG:
         what, remedy = f"marrow {FRIBERG} has none of these", f'name marrow="{LEUKAEMIA}"'
-        raise PkpdError(sentence(where=where, what=what, remedy=remedy))
+        raise PkpdError(where=where, what=what, remedy=remedy)
 
 
 def _study_before(

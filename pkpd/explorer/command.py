@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 if TYPE_CHECKING:
     from pkpd.fitting.draws import Fitted
@@ -51,11 +51,9 @@ def serve(
         from pkpd.explorer.server import Explorer
     except ImportError as error:
         raise PkpdError(
-            sentence(
-                where="pkpd explore",
-                what=f"the package {error.name} is not installed",
-                remedy="install it with: pip install 'pkpd[explorer]'",
-            )
+            where="pkpd explore",
+            what=f"the package {error.name} is not installed",
+            remedy="install it with: pip install 'pkpd[explorer]'",
         ) from error
     from pkpd.explorer.state import opened, working_folder
 
@@ -99,4 +97,4 @@ def _bound(port: int) -> socket.socket:
         else:
             return made
     what = f"no port of {HOST} is free"
-    raise PkpdError(sentence(where="pkpd explore", what=what, remedy="name one with --port"))
+    raise PkpdError(where="pkpd explore", what=what, remedy="name one with --port")

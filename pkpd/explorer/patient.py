@@ -16,7 +16,7 @@ import numpy as np
 
 from pkpd.cards.tables import PlacedError, Table
 from pkpd.data.dataset import BELOW
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 from pkpd.explorer.script import patient_script
 from pkpd.explorer.state import MOST_DAYS, BadStateError, State
 from pkpd.files import frame_text
@@ -112,18 +112,18 @@ def _made(state: State, row: int) -> Forecaster:
 def _read(text: str, made: Forecaster) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
     if len(text) > MOST_TEXT:
         what = f"it has {len(text):,} characters"
-        raise DataError(sentence(where=SOURCE, what=what, allowed=f"at most {MOST_TEXT:,}"))
+        raise DataError(where=SOURCE, what=what, allowed=f"at most {MOST_TEXT:,}")
     if not text.strip():
         what, remedy = "it is empty", "give a line with DAY, ANC, PLT and a line for each day"
-        raise DataError(sentence(where=SOURCE, what=what, remedy=remedy))
+        raise DataError(where=SOURCE, what=what, remedy=remedy)
     try:
         frame = _table(text)
     except (ValueError, OSError) as error:
         remedy = "give a line with DAY, ANC, PLT and a line for each day"
-        raise DataError(sentence(where=SOURCE, what="it is no table", remedy=remedy)) from error
+        raise DataError(where=SOURCE, what="it is no table", remedy=remedy) from error
     if len(frame) > MOST_COUNTS:
         what = f"it has {len(frame):,} lines"
-        raise DataError(sentence(where=SOURCE, what=what, allowed=f"at most {MOST_COUNTS}"))
+        raise DataError(where=SOURCE, what=what, allowed=f"at most {MOST_COUNTS}")
     frame.attrs |= {"name": SOURCE, "first_line": 2}
     return read_seen(frame, limits=made.measurement.limits)
 
@@ -152,11 +152,9 @@ def _until(seen: Seen, day: int) -> Seen:
     if not len(kept) or not (kept.time > 0).any():
         days = ", ".join(map(str, _days(seen)[:12]))
         raise DataError(
-            sentence(
-                where=SOURCE,
-                what=f"patient {seen.label} has no count on treatment by day {day}",
-                allowed=f"days {days}",
-            )
+            where=SOURCE,
+            what=f"patient {seen.label} has no count on treatment by day {day}",
+            allowed=f"days {days}",
         )
     return kept
 

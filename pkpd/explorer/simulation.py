@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards import load_grades
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import (
@@ -50,7 +51,6 @@ from pkpd.trials import DLTRule, Trial
 if TYPE_CHECKING:
     import xarray as xr
 
-Floats = NDArray[np.float64]
 
 SHOWN = (
     *("dlt", "nadir", "nadir_day", "recovery_day", "grade_4", "complete_remission", "early_death"),

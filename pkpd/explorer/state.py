@@ -211,12 +211,10 @@ def opened(name: str | None, folder: Path) -> dict[str, Any]:
     data = dict(read_toml(path).data)
     if data.get("kind", "trial") != "trial":
         raise CardError(
-            sentence(
-                where=str(name),
-                what=f"it is a {data['kind']}, not a file of schedules",
-                allowed=f"a schedule file, {', '.join(card_names('trials'))}",
-                remedy="open the file of one trial or schedule",
-            )
+            where=str(name),
+            what=f"it is a {data['kind']}, not a file of schedules",
+            allowed=f"a schedule file, {', '.join(card_names('trials'))}",
+            remedy="open the file of one trial or schedule",
         )
     data.pop("question", None)  # what a comparison answers beyond its figures
     data.setdefault("id", Path(str(path)).stem)

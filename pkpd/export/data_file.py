@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pkpd.data.dataset import ABOVE, NOT_CENSORED, Dataset
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.files import write_text
 
 COLUMNS = ("ID", "TIME", "EVID", "CMT", "AMT", "RATE", "II", "ADDL", "SS", "DV", "MDV")
@@ -51,18 +51,14 @@ def write_data(
     fields["MDV"][:] = 1.0
     place = (seen.subject, seen.record)
     if len(set(zip(*place, strict=True))) < len(seen):
-        raise DataError(
-            sentence(where=events.source, what="has several values at one record, not written")
-        )
+        raise DataError(where=events.source, what="has several values at one record, not written")
     log = np.isin(np.asarray(dataset.lines)[seen.line], logarithmic)
     fields["DV"][place] = np.where(log, np.log(np.where(log, seen.value, 1.0)), seen.value)
     fields["MDV"][place], fields["LINE"][place] = 0.0, seen.line + 1
     cens = np.where(seen.censored == NOT_CENSORED, 0, np.where(seen.censored == ABOVE, -1, 1))
     fields["CENS"][place] = cens
     if np.any(np.isfinite(seen.lower) & (cens != 0) & (seen.lower > 0)):
-        raise DataError(
-            sentence(where=events.source, what="has values within an interval, not written")
-        )
+        raise DataError(where=events.source, what="has values within an interval, not written")
     if dataset.occasion is not None:
         fields["OCC"] = np.asarray(dataset.occasion, dtype=float) + 1.0
     for name in covariates:

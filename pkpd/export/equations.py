@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.predict.marrow import MarrowStructure
 from pkpd.predict.marrow_general import _places, ode_system
 from pkpd.predict.ode import OdeStructure, _output
@@ -83,11 +83,9 @@ def equations_of(structure: Any) -> Equations:
     if marrow and all(drug.pk is not None for drug in structure.drugs):
         return _marrow(structure)
     raise PkpdError(
-        sentence(
-            where="export",
-            what=f"{type(structure).__name__} is not written as differential equations",
-            allowed="compartments, ode_model and its kin, marrow_model of drugs with kinetics",
-        )
+        where="export",
+        what=f"{type(structure).__name__} is not written as differential equations",
+        allowed="compartments, ode_model and its kin, marrow_model of drugs with kinetics",
     )
 
 

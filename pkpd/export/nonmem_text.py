@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.export.data_file import data_columns
 from pkpd.export.dialects import NONMEM, number
 from pkpd.export.equations import Equations, equations_of
@@ -126,11 +126,9 @@ def deviation(
             "Student's t" if error.nu is not None else "correlated in time or of a scale of its own"
         )
         raise PkpdError(
-            sentence(
-                where=f"export, line {line!r}",
-                what=f"its error is {kind}",
-                allowed="a normal or log-normal error",
-            )
+            where=f"export, line {line!r}",
+            what=f"its error is {kind}",
+            allowed="a normal or log-normal error",
         )
     values = [fixed(name) for name in error.estimates(line)]
     if error.form in ("additive", "lognormal"):

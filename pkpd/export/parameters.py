@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.export.tracing import Statements, simple, trace
 from pkpd.fitting.model.covariate_effects import CovariateEffect
 from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
@@ -66,11 +66,9 @@ def individual_statements(
     """
     if model.occasional and not occasions:
         raise PkpdError(
-            sentence(
-                where="export",
-                what=f"{model.occasional[0]!r} varies between occasions, whose number is not known",
-                remedy="give the data set",
-            )
+            where="export",
+            what=f"{model.occasional[0]!r} varies between occasions, whose number is not known",
+            remedy="give the data set",
         )
     for p in model.parameters:
         if p.column is not None:

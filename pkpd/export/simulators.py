@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.export.dialects import MRGSOLVE, RXODE2, Dialect, number
 from pkpd.export.equations import Equations, equations_of
 from pkpd.export.nonmem_text import covariates_of, deviation
@@ -29,11 +29,9 @@ class _Parts:
     def __init__(self, model: PopulationModel, eta: str, time: str) -> None:
         if model.occasional:
             raise PkpdError(
-                sentence(
-                    where="export",
-                    what=f"{model.occasional[0]!r} varies between occasions",
-                    remedy="export to NONMEM, whose text has one effect for each occasion",
-                )
+                where="export",
+                what=f"{model.occasional[0]!r} varies between occasions",
+                remedy="export to NONMEM, whose text has one effect for each occasion",
             )
         self.model, self.equations = model, equations_of(model.structure)
         system: Equations = self.equations

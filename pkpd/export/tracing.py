@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.nonmem.tree import Assign, Binary, Expression, If, Item, Name, Number, Statement, Unary
 
 _BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
@@ -280,9 +280,7 @@ def _arithmetic(
     if name == "logistic":
         return simple("/", Number(1.0), simple("+", Number(1.0), Item("EXP", (Unary("-", one),))))
     raise PkpdError(
-        sentence(
-            where=where,
-            what=f"the operation {name!r} has no counterpart in the text of other programs",
-            allowed="arithmetic, powers, exponentials, logarithms, roots, conditions",
-        )
+        where=where,
+        what=f"the operation {name!r} has no counterpart in the text of other programs",
+        allowed="arithmetic, powers, exponentials, logarithms, roots, conditions",
     )

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pkpd.arguments import NONE, PATH, a, check_arguments
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.export.data_file import write_data
 from pkpd.export.nonmem_text import covariates_of, nonmem_text
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
@@ -71,11 +71,7 @@ def export_model(
     path = Path(path)
     if program not in get_args(Program):
         raise PkpdError(
-            sentence(
-                where="export_model",
-                what=f"program {program!r}",
-                allowed=", ".join(get_args(Program)),
-            )
+            where="export_model", what=f"program {program!r}", allowed=", ".join(get_args(Program))
         )
     if program == "nonmem":
         beside = path.with_suffix(".csv")

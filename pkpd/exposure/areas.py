@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from pkpd.arrays import Floats
 
 TIE = 1e-4
 """Adjusted R^2 within which the slope with more points is taken."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pkpd.arguments import (
     MAPPING,
@@ -21,13 +20,14 @@ from pkpd.arguments import (
     one_of,
     several,
 )
+from pkpd.arrays import Floats
 from pkpd.cards.usual_doses import check_regimen
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.source import source
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
-from pkpd.exposure.levels import Dose, Levels, doses_of, edges_of, levels
+from pkpd.exposure.levels import LevelDose, Levels, doses_of, edges_of, levels
 from pkpd.exposure.sources import DrugLanes, drugs_of, molar_mass
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.specification import PopulationModel
@@ -38,7 +38,6 @@ from pkpd.subjects import PatientSample, Population
 if TYPE_CHECKING:
     import xarray as xr
 
-Floats = NDArray[np.float64]
 
 MOST_VALUES = 200_000_000
 BANDS = (0.05, 0.5, 0.95)
@@ -173,7 +172,7 @@ def exposures(
 
 
 def _summary(
-    found: Levels, doses: Sequence[Dose], spans: Sequence[tuple[float, float]], factor: float
+    found: Levels, doses: Sequence[LevelDose], spans: Sequence[tuple[float, float]], factor: float
 ) -> dict[str, Floats]:
     """Everything but concentrations over time, lanes last."""
     area = factor * np.stack([found.between(*span) for span in spans])
@@ -269,4 +268,4 @@ def _span(pair: Sequence[float], end: float) -> tuple[float, float]:
 
 
 def _refuse(argument: str, what: str, allowed: str) -> None:
-    raise PkpdError(sentence(where=f"exposures, {argument}", what=what, allowed=allowed))
+    raise PkpdError(where=f"exposures, {argument}", what=what, allowed=allowed)

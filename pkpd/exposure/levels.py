@@ -19,12 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.exposure.sources import DrugLanes
 from pkpd.kinetics.exponential import step_matrices
 from pkpd.kinetics.linear import LinearPK
 from pkpd.schedule import Regimen, individual_dose_mg
-
-Floats = NDArray[np.float64]
 
 AFTER_DOSE_H = (*np.arange(1, 21) / 20.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
 """Edges after a dose and after the end of an infusion."""
@@ -38,7 +37,7 @@ WIDTH = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Dose:
+class LevelDose:
     """One dose: when (h), for how long (h), how much (mg, ``[L]``) and on which dosing day."""
 
     start: float
@@ -47,7 +46,7 @@ class Dose:
     occasion: int
 
 
-def doses_of(regimen: Regimen, drug: DrugLanes, days: int) -> list[Dose]:
+def doses_of(regimen: Regimen, drug: DrugLanes, days: int) -> list[LevelDose]:
     """Doses of a drug as planned: nothing delayed, held or reduced, every gate met at once."""
     given = []
     for course, start in zip(regimen.courses, regimen.start_days, strict=True):
@@ -63,10 +62,10 @@ def doses_of(regimen: Regimen, drug: DrugLanes, days: int) -> list[Dose]:
                         given.append((24.0 * on + rule.hour, rule.duration_h, amount, on))
     order = {day: o for o, day in enumerate(sorted({day for *_, day in given}))}
     given.sort(key=lambda one: one[:2])
-    return [Dose(t, duration, amount, order[day]) for t, duration, amount, day in given]
+    return [LevelDose(t, duration, amount, order[day]) for t, duration, amount, day in given]
 
 
-def edges_of(doses: Sequence[Dose], further: Floats, end: float) -> Floats:
+def edges_of(doses: Sequence[LevelDose], further: Floats, end: float) -> Floats:
     """Edges of the grid in hours, from 0 to ``end``."""
     turns = [t for d in doses for t in (d.start, d.start + d.duration)]
     near = np.add.outer(np.array(turns), np.array((0.0, *AFTER_DOSE_H))).ravel()
@@ -157,7 +156,7 @@ class Levels:
         return self.area[cells.stop] - self.area[cells.start]
 
 
-def levels(drug: DrugLanes, doses: Sequence[Dose], edges: Floats) -> Levels:
+def levels(drug: DrugLanes, doses: Sequence[LevelDose], edges: Floats) -> Levels:
     """Concentrations of a drug in all lanes.
 
     Parameters
@@ -183,7 +182,7 @@ def levels(drug: DrugLanes, doses: Sequence[Dose], edges: Floats) -> Levels:
 
 def _march(
     drug: DrugLanes,
-    doses: Sequence[Dose],
+    doses: Sequence[LevelDose],
     edges: Floats,
     lengths: Floats,
     which: NDArray[np.int64],
@@ -216,7 +215,7 @@ def _march(
     left, right, left_slope, right_slope = (np.zeros((cells, n)) for _ in range(4))
     area = np.zeros((cells + 1, n))
     x, o = np.zeros((n, s + 1)), 0
-    boluses: dict[int, list[Dose]] = {}
+    boluses: dict[int, list[LevelDose]] = {}
     rates = np.zeros((cells, n))
     for dose in doses:
         start, stop = np.searchsorted(edges, np.round([dose.start, dose.start + dose.duration], 9))

@@ -6,20 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pkpd.arguments import MAPPING, NONE, NUMBER, TEXT, Kind, check_arguments, from_to, one_of
+from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset
 from pkpd.data.nonmem import read_nonmem
 from pkpd.data.sheets import TableSource
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 from pkpd.exposure.areas import NO_SLOPE, area_between, areas, level_at, terminal_slope
 from pkpd.exposure.profiles import BELOW_LIMIT, VALUES, Profile, profiles
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.float64]
 
 EXTRAPOLATED = 20.0
 """Percent of the area beyond the last sample from which a remark is made."""
@@ -144,11 +143,9 @@ def nca(
         rows.append(analysis.row(extrapolate == "predicted", spans, least_points))
     if not rows:
         raise DataError(
-            sentence(
-                where=data.events.source,
-                what="no dose is followed by samples",
-                remedy="give a dose record (AMT) to each subject, before its samples",
-            )
+            where=data.events.source,
+            what="no dose is followed by samples",
+            remedy="give a dose record (AMT) to each subject, before its samples",
         )
     table = pd.DataFrame(rows)
     table.attrs["units"] = _units(data, data.lines[chosen])
@@ -277,11 +274,9 @@ def _line(data: Dataset, line: str | None) -> int:
     if line in data.lines:
         return data.lines.index(line)
     raise PkpdError(
-        sentence(
-            where=f"nca of {data.events.source}, line",
-            what=f"{line!r} is none of its lines" if line else "the data have several lines",
-            allowed=", ".join(data.lines),
-        )
+        where=f"nca of {data.events.source}, line",
+        what=f"{line!r} is none of its lines" if line else "the data have several lines",
+        allowed=", ".join(data.lines),
     )
 
 
@@ -324,4 +319,4 @@ def _spans(intervals: Sequence[tuple[float, float]]) -> list[tuple[float, float]
 
 
 def _refuse(argument: str, what: str, allowed: str) -> None:
-    raise PkpdError(sentence(where=f"nca, {argument}", what=what, allowed=allowed))
+    raise PkpdError(where=f"nca, {argument}", what=what, allowed=allowed)

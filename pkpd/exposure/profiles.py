@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
 from pkpd.data.expand import expand
-from pkpd.errors import DataError, sentence
-
-Floats = NDArray[np.float64]
+from pkpd.errors import DataError
 
 FIRST, MIDDLE, LAST = "first", "middle", "last"
 BELOW_LIMIT = {FIRST: "zero", MIDDLE: "drop", LAST: "drop"}
@@ -113,20 +112,16 @@ def profiles(data: Dataset, line: int, *, into_vein: bool) -> Iterator[Profile]:
         above = mine[seen.censored[mine] == ABOVE]
         if len(above):
             raise DataError(
-                sentence(
-                    where=events.place(b, int(seen.record[above[0]]), "DV"),
-                    what=f"{seen.value[above[0]]:g} is the upper limit, not a value",
-                    remedy="leave the row out",
-                )
+                where=events.place(b, int(seen.record[above[0]]), "DV"),
+                what=f"{seen.value[above[0]]:g} is the upper limit, not a value",
+                remedy="leave the row out",
             )
         own = events.time[b, events.valid[b]]
         if np.any(np.diff(own) < 0):
             raise DataError(
-                sentence(
-                    where=f"{events.source}, ID {label}",
-                    what="time runs backwards at a reset",
-                    remedy="give the periods of a subject as subjects of their own",
-                )
+                where=f"{events.source}, ID {label}",
+                what="time runs backwards at a reset",
+                remedy="give the periods of a subject as subjects of their own",
             )
         columns = np.flatnonzero(doses.valid[b])
         records = doses.record[b, columns]

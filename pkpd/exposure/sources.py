@@ -7,22 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards.drug_cards import drug_names, load_drug_card
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.simulate import chosen_of
 from pkpd.model.individuals import individual_parameters
 from pkpd.model.kinetics import kinetics_of, linear_kinetics, occasions_of, swallowed
 from pkpd.schedule import Regimen, plan
 from pkpd.solve.compiled.run_days import Anatomy
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +67,11 @@ def drugs_of(ensemble: Ensemble, regimen: Regimen, days: int) -> list[DrugLanes]
         return _of_posterior(ensemble, regimen, days)
     if isinstance(ensemble, FittedEnsemble):
         return _of_fit(ensemble, regimen, days)
-    msg = sentence(
+    raise PkpdError(
         where="exposures",
         what=f"{type(ensemble).__name__} does not say what kinetics its patients have",
         allowed="what pkpd.source gives",
     )
-    raise PkpdError(msg)
 
 
 def molar_mass(name: str) -> float:
@@ -87,12 +84,11 @@ def molar_mass(name: str) -> float:
     """
     card = load_drug_card(name) if name.casefold() in drug_names() else None
     if card is None or card.molar_mass is None:
-        msg = sentence(
+        raise PkpdError(
             where=f"exposures, {name}",
             what="no card gives its molar mass, which turns mg into umol",
             remedy="leave unit= out",
         )
-        raise PkpdError(msg)
     return card.molar_mass.value
 
 

@@ -13,7 +13,7 @@ from functools import cache
 import jax.numpy as jnp
 from jax import Array
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.kinetics.closed_form import mammillary_step
 from pkpd.kinetics.exponential import step_matrices
 
@@ -125,12 +125,10 @@ def compartment_model(n: int = 1, absorption: str = "none", transits: int = 0) -
     """
     if n not in (1, 2, 3):
         raise PkpdError(
-            sentence(
-                where="compartment_model",
-                what=f"n = {n}",
-                allowed="1, 2 or 3",
-                remedy="use linear_system for other structures",
-            )
+            where="compartment_model",
+            what=f"n = {n}",
+            allowed="1, 2 or 3",
+            remedy="use linear_system for other structures",
         )
     chains = {
         "none": 0,
@@ -140,12 +138,10 @@ def compartment_model(n: int = 1, absorption: str = "none", transits: int = 0) -
     }
     if absorption not in chains or ("transit" in absorption) != (transits > 0):
         raise PkpdError(
-            sentence(
-                where="compartment_model",
-                what=f"absorption = {absorption!r} with transits = {transits}",
-                allowed=", ".join(chains),
-                remedy="give transits >= 1 with a transit absorption, and 0 otherwise",
-            )
+            where="compartment_model",
+            what=f"absorption = {absorption!r} with transits = {transits}",
+            allowed=", ".join(chains),
+            remedy="give transits >= 1 with a transit absorption, and 0 otherwise",
         )
     before = chains[absorption]
     rates = ["ktr"] * before

@@ -62,11 +62,6 @@ class FlowPK(LinearPK):
         return (*names, "k_in", "k_out") if self.effect_site else names
 
     @property
-    def driver_unit(self) -> str:
-        """Unit of the driver: what ``scale`` makes of an amount."""
-        return self.unit
-
-    @property
     def _output(self) -> int:
         return self.size if self.effect_site else self.observed
 
@@ -113,13 +108,6 @@ class FlowPK(LinearPK):
         outflow.append((self.size, len(rates)))
         rates.append({"k_out": 1})
         return rates, inflow, sorted(outflow), {}
-
-    def auc_per_dose(self, p: Parameters) -> Array:
-        """Area under the driver from a unit dose to infinity, ``[L]``."""
-        matrix = jnp.moveaxis(self.rate_matrix(p), (0, 1), (-2, -1))
-        unit = jnp.zeros(self.n_states).at[0].set(1.0)
-        unit = jnp.broadcast_to(unit, matrix.shape[:-1])[..., None]
-        return -jnp.linalg.solve(matrix, unit)[..., self._output, 0] * self._scale(p)
 
     def half_lives(self, p: Parameters) -> Array:
         """Half-lives of all states together in hours, longest first, ``[states, L]``."""

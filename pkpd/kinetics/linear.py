@@ -17,7 +17,7 @@ Arrays carry the lane axis last: states ``[n_states, L]``, parameters and rates 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.kinetics.pattern import Pattern, pattern_of
 from pkpd.kinetics.quadrature import NODES
 from pkpd.kinetics.uniformisation import kernel, times_column
@@ -103,26 +103,23 @@ class LinearPK:
     def __post_init__(self) -> None:
         """Refuse structures outside the family."""
         if self.compartments not in (1, 2, 3):
-            msg = sentence(
+            raise PkpdError(
                 where="pharmacokinetic structure",
                 what=f"compartments = {self.compartments}",
                 allowed="1, 2, 3",
             )
-            raise PkpdError(msg)
         if self.absorption is not None and not 0 <= self.absorption <= 30:
-            msg = sentence(
+            raise PkpdError(
                 where="pharmacokinetic structure",
                 what=f"absorption with {self.absorption} transit compartments",
                 allowed="0 to 30",
             )
-            raise PkpdError(msg)
         if self.unit not in ("mg/L", "umol/L"):
-            msg = sentence(
+            raise PkpdError(
                 where="pharmacokinetic structure",
                 what=f"driver unit {self.unit!r}",
                 allowed="mg/L, umol/L",
             )
-            raise PkpdError(msg)
 
     @property
     def n_absorption(self) -> int:
@@ -147,11 +144,6 @@ class LinearPK:
         elif self.unit == "umol/L":
             names += ("per_umol",)
         return names
-
-    @property
-    def driver_unit(self) -> str:
-        """Unit of the driver."""
-        return "umol/L" if self.effect_site else self.unit
 
     @property
     def _output(self) -> int:
@@ -292,7 +284,7 @@ class LinearPK:
         return out if rate is None else out + prop.psi * rate
 
     def value(self, p: Parameters, x: Array) -> Array:
-        """Driver at a node, ``[L]``, in `driver_unit`."""
+        """Driver at a node, ``[L]``."""
         return x[self._output] * self._scale(p)
 
     def moments(self, prop: Propagator, x: Array, rate: Array | None = None) -> tuple[Array, Array]:
@@ -315,24 +307,13 @@ class LinearPK:
     def at_nodes(self, prop: Propagator, x: Array, rate: Array | None = None) -> Array:
         """Driver ``[Q, L]`` at the Gauss-Legendre `NODES` of the cell, exact."""
         if prop.nodes is None or prop.nodes_rate is None:
-            msg = sentence(
+            raise PkpdError(
                 where="propagator",
                 what="it was formed without quadrature nodes",
                 remedy="call propagator(p, h, nodes=True)",
             )
-            raise PkpdError(msg)
         out = jnp.sum(prop.nodes * x, axis=1)
         return out if rate is None else out + prop.nodes_rate * rate
-
-    def auc_per_dose(self, p: Parameters) -> Array:
-        """Area under the driver from a unit dose (1 mg, all absorbed) to infinity, ``[L]``.
-
-        Dose over clearance for plasma; times ``k_in / k_out`` in molar units for the effect site.
-        """
-        plasma = 1.0 / jnp.asarray(p["CL"])
-        if self.effect_site:
-            return plasma * p["per_umol"] * p["k_in"] / p["k_out"]
-        return plasma * p["per_umol"] if self.unit == "umol/L" else plasma
 
     def half_lives(self, p: Parameters) -> Array:
         """Half-lives of disposition in hours, longest first, ``[compartments, L]``."""
@@ -366,59 +347,3 @@ class TransitAbsorption(LinearPK):
     """
 
     absorption: int = 0
-
-
-_STRUCTURES: dict[str, Callable[[int, bool, str], LinearPK]] = {
-    "iv_1cmt": lambda n, site, unit: Disposition(1, site, unit),
-    "iv_2cmt": lambda n, site, unit: Disposition(2, site, unit),
-    "iv_3cmt": lambda n, site, unit: Disposition(3, site, unit),
-    "oral_first_order_1cmt": lambda n, site, unit: TransitAbsorption(0, 1, site, unit),
-    "oral_first_order_2cmt": lambda n, site, unit: TransitAbsorption(0, 2, site, unit),
-    "oral_transit_1cmt": lambda n, site, unit: TransitAbsorption(n, 1, site, unit),
-    "oral_transit_2cmt": lambda n, site, unit: TransitAbsorption(n, 2, site, unit),
-}
-
-
-def pk_structure(
-    name: str, *, transits: int = 0, effect_site: bool = False, unit: str = "mg/L"
-) -> LinearPK:
-    """Pharmacokinetic structure by name.
-
-    Parameters
-    ----------
-    name
-        One of ``iv_1cmt``, ``iv_2cmt``, ``iv_3cmt``, ``oral_first_order_1cmt``,
-        ``oral_first_order_2cmt``, ``oral_transit_1cmt``, ``oral_transit_2cmt``.
-    transits
-        Number of transit compartments; read by the ``oral_transit`` structures, at least 1 there.
-    effect_site
-        Drive the effect by an effect site instead of plasma.
-    unit
-        Unit of a plasma driver, ``"mg/L"`` or ``"umol/L"``.
-
-    Raises
-    ------
-    PkpdError
-        If the name is unknown, or a transit structure has no transits.
-
-    Examples
-    --------
-    >>> pk_structure("oral_transit_1cmt", transits=7).n_states
-    9
-    """
-    if name not in _STRUCTURES:
-        msg = sentence(
-            where="pharmacokinetic structure",
-            what=f"unknown name {name!r}",
-            allowed=", ".join(_STRUCTURES),
-        )
-        raise PkpdError(msg)
-    if name.startswith("oral_transit") and transits < 1:
-        msg = sentence(
-            where=f"pharmacokinetic structure {name!r}",
-            what=f"transits = {transits}",
-            allowed="1 to 30",
-            remedy="use an oral_first_order structure if there is no transit compartment",
-        )
-        raise PkpdError(msg)
-    return _STRUCTURES[name](transits, effect_site, unit)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards.drug_cards import (
     BODY_SURFACE_M2,
     BODY_WEIGHT_KG,
@@ -29,7 +29,7 @@ from pkpd.cards.drug_cards import (
     named,
 )
 from pkpd.distributions import stratified_normals, stream
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import Value, ValueOf
@@ -43,8 +43,6 @@ from pkpd.schedule import DosingPlan, Slot, plan
 from pkpd.schedule.amounts import CELLS
 from pkpd.solve.compiled.decisions import Rules, no_rules, rules_of
 from pkpd.units import Parameter
-
-Floats = NDArray[np.float64]
 
 GROWTH = len(CHANNELS)
 """Column of the rates of a regimen that switches growth factor on, after those of chemotherapy."""
@@ -312,21 +310,19 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     grafts = [k for k, action in enumerate(actions) if action.acts_by == GRAFT]
     if len(grafts) > 1:
         first, second = (cards[k].name for k in grafts[:2])
-        msg = sentence(
+        raise PkpdError(
             where=f"drug {second}",
             what=f"the schedule has another graft, {first}, and patients one seeding",
             remedy="give both doses of one of them",
         )
-        raise PkpdError(msg)
     rates = np.zeros((*per_m2.shape, (GRAFTED if grafts else GROWTH) + 1))
     for s, slot in enumerate(made.slots):
         if (slot.unit == CELLS) != (slot.drug_index in grafts):
-            msg = sentence(
+            raise PkpdError(
                 where=f"drug {slot.drug}",
                 what=f"a dose in {slot.unit}",
                 allowed=f"{CELLS} for a graft, and for nothing else",
             )
-            raise PkpdError(msg)
         if slot.drug_index in grafts:
             rates[:, :, slot.drug_index, GRAFTED] += made.amount[:, :, s]
     chemotherapy = []
@@ -435,10 +431,9 @@ def _card(drug: str, schedule: ArmSchedule) -> DrugCard:
 
 def _action(card: DrugCard) -> LeukaemiaAction:
     if card.leukaemia is None:
-        msg = sentence(
+        raise PkpdError(
             where=f"drug card {card.name}",
             what="it does not say how the drug acts in the marrow with leukaemia",
             remedy="add a table [leukaemia], or use the marrow without leukaemia",
         )
-        raise PkpdError(msg)
     return card.leukaemia

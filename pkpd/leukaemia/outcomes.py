@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards import load_grades, load_response_criteria
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import definition
@@ -27,14 +28,13 @@ from pkpd.endpoints.recovery import (
 )
 from pkpd.endpoints.response import best_response, improvement_day
 from pkpd.endpoints.results import LineOutcomes
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.leukaemia.parameters import response_criteria
 from pkpd.leukaemia.schedule import Arm
 
 if TYPE_CHECKING:
     from pkpd.trials import DLTRule, Grades, ResponseCriteria
 
-Floats = NDArray[np.float64]
 Line = str
 Key = tuple[Line, float]
 K = TypeVar("K")
@@ -174,11 +174,6 @@ class ArmOutcomes:
         return Worked((), work_out)
 
     @cached_property
-    def first_below_day(self) -> Mapping[Key, Floats]:
-        """First day below a threshold, by line; ``inf`` if never."""
-        return Worked((), lambda key: self._line(*key).first_below_day[0] + 1.0)
-
-    @cached_property
     def days_below(self) -> Mapping[Key, Floats]:
         """Number of days below a threshold while alive, by line."""
         return Worked((), lambda key: self._line(*key).days_below[0])
@@ -199,30 +194,9 @@ class ArmOutcomes:
         return Worked(LINES, lambda line: self._lowest(line)[0])
 
     @cached_property
-    def nadir_day(self) -> Mapping[Line, Floats]:
-        """Day of the lowest count."""
-        return Worked(LINES, lambda line: self._lowest(line)[1] + 1.0)
-
-    @cached_property
     def worst_grade(self) -> Mapping[Line, NDArray[np.int8]]:
         """CTCAE grade 0-4 of each line over all days while alive."""
         return {line: grade(_grades("ctcae_v5"), line, self.nadir[line]) for line in GRADED}
-
-    @cached_property
-    def worst_grade_cycle1(self) -> Mapping[Line, NDArray[np.int8]]:
-        """CTCAE grade 0-4 of each line in the first cycle, while alive."""
-        second = self.course.next_cycle_day
-        assert second is not None
-        last = np.maximum(second[:, 0] - 2.0, 0.0)
-        return {
-            line: grade(_grades("ctcae_v5"), line, nadir(self.course, line, end=last)[0])
-            for line in GRADED
-        }
-
-    @cached_property
-    def baseline_grade(self) -> Mapping[Line, NDArray[np.int8]]:
-        """CTCAE grade 0-4 of each line before any dose."""
-        return {line: grade(_grades("ctcae_v5"), line, self.baseline[line]) for line in GRADED}
 
     @cached_property
     def _response(self) -> tuple[NDArray[np.int8], Floats, tuple[str, ...]]:
@@ -243,17 +217,6 @@ class ArmOutcomes:
         """``("none", "CR", "CRh", ...)``."""
         return self._response[2]
 
-    @property
-    def cr_day(self) -> Floats:
-        """Day of complete remission; ``inf`` if none."""
-        return np.where(self.responded("CR"), self.response_day, np.inf)
-
-    @cached_property
-    def transfusions(self) -> Floats:
-        """Number of platelet transfusions while alive."""
-        alive = np.arange(self.course.days)[None, :] < self.course.mornings_alive[:, None]
-        return (self.course.transfused & alive).sum(axis=1).astype(np.float64)
-
     def blasts_day(self, day: int) -> Floats:
         """Marrow blasts (%) on the morning of a protocol day, as if all were alive."""
         assert self.course.marrow_blasts is not None
@@ -267,10 +230,6 @@ class ArmOutcomes:
         assert self.course.cumulative_hazard is not None
         return np.exp(-self.course.cumulative_hazard[:, self._column(day)])
 
-    def alive(self, day: float) -> NDArray[np.bool_]:
-        """Whether each patient is alive at the end of a protocol day."""
-        return self.death_day > day
-
     def responded(self, *codes: str, by_day: float = np.inf) -> NDArray[np.bool_]:
         """Whether the best response is one of ``codes`` and was reached by a day."""
         wanted = np.array([code in codes for code in self.response_codes])
@@ -280,12 +239,6 @@ class ArmOutcomes:
         """Verdict of a rule: 1 dose-limiting toxicity, 0 none, ``nan`` where it cannot be told."""
         return evaluate_rule(rule, self.course).outcome
 
-    def best_response(
-        self, criteria: ResponseCriteria, by_day: float = np.inf
-    ) -> tuple[NDArray[np.int8], Floats, tuple[str, ...]]:
-        """Best response by other criteria: codes, days, and the names of the codes."""
-        return best_response(self.course, criteria, by_day)
-
     def improved(
         self, criteria: ResponseCriteria, code: str, for_days: int | None = None
     ) -> NDArray[np.bool_]:
@@ -294,10 +247,9 @@ class ArmOutcomes:
 
     def _column(self, day: int) -> int:
         if not 1 <= day <= self.horizon_days:
-            msg = sentence(
+            raise DataError(
                 where=f"arm {self.name}",
                 what=f"day {day} was not simulated",
                 allowed=f"1 to {self.horizon_days}",
             )
-            raise DataError(msg)
         return int(day) - 1

@@ -19,7 +19,7 @@ from typing import Any
 from pkpd.cards import card_folder, card_names, read_toml
 from pkpd.cards.drug_cards import load_drug_card, named, read_number, read_words
 from pkpd.cards.files import nearest_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.units import Parameter
 
 CARDS = ("marrow", "blasts", "drugs", "populations", "supportive", "endpoints")
@@ -87,12 +87,11 @@ class LeukaemiaCards:
             If the disease is unknown.
         """
         if disease not in self.populations:
-            msg = sentence(
+            raise PkpdError(
                 where="leukaemia model",
                 what=f"unknown disease {disease!r}",
                 allowed=", ".join(self.populations),
             )
-            raise PkpdError(msg)
         found = [disease]
         while found[-1] in self.like:
             found.append(self.like[found[-1]])
@@ -233,12 +232,11 @@ def with_changes(changes: Theta) -> dict[str, float]:
     for name, value in changes.items():
         base, _, disease = name.rpartition(".")
         if name not in theta and not (base in _known_bases() and disease in cards.populations):
-            msg = sentence(
+            raise PkpdError(
                 where="parameters of the leukaemia model",
                 what=f"unknown name {name!r}{nearest_of(name, theta)}",
                 remedy="see models/leukaemia for the names",
             )
-            raise PkpdError(msg)
         theta[name] = float(value)
     return theta
 
@@ -260,10 +258,9 @@ def value_of(theta: Theta, name: str, disease: str, default: float | None = None
             return found
     found = theta.get(name, default)
     if found is None:
-        msg = sentence(
+        raise PkpdError(
             where="parameters of the leukaemia model", what=f"{name} is missing", remedy="add it"
         )
-        raise PkpdError(msg)
     return found
 
 

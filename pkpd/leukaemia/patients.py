@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 from scipy.stats import qmc
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.leukaemia.parameters import Theta, value_of
 from pkpd.leukaemia.schedule import Arm
 from pkpd.marrow.leukaemic import LeukaemicMarrow
@@ -25,7 +26,6 @@ from pkpd.marrow.variants import Variant
 from pkpd.solve.compiled.run_days import at_start
 from pkpd.subjects import PatientSample, sample_population
 
-Floats = NDArray[np.float64]
 Value = float | Floats
 """A parameter of each candidate, or the same of all."""
 ValueOf = Callable[..., Value]
@@ -158,12 +158,11 @@ class Candidates:
         self.arms = tuple(arms)
         for arm, source in zip(arms, sources, strict=True):
             if source.scores.shape != (source.sample.n, len(SCORES)):
-                msg = sentence(
+                raise PkpdError(
                     where=f"arm {arm.name}",
                     what=f"scores of shape {source.scores.shape}",
                     allowed=f"({source.sample.n}, {len(SCORES)})",
                 )
-                raise PkpdError(msg)
         sizes = [source.sample.n for source in sources]
         self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         taken = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pkpd.cards.drug_cards import DrugCard
 from pkpd.cards.population_cards import population_of_disease
 from pkpd.course.transfusion import TRIGGER
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.schedule import NEVER, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population, patients_key, with_median_age
 
@@ -52,19 +52,17 @@ class ArmSchedule:
     def __post_init__(self) -> None:
         courses = 0 if self.regimen is None else len(self.regimen.courses)
         if self.horizon_days < 1:
-            msg = sentence(
+            raise PkpdError(
                 where="arm schedule",
                 what=f"horizon_days = {self.horizon_days}",
                 allowed="a whole number from 1",
             )
-            raise PkpdError(msg)
         if self.only_if_blasts_from and len(self.only_if_blasts_from) != courses:
-            msg = sentence(
+            raise PkpdError(
                 where="arm schedule",
                 what=f"{len(self.only_if_blasts_from)} limits of blasts for {courses} courses",
                 remedy="give one for each course, 0 where the course is always given",
             )
-            raise PkpdError(msg)
 
 
 @dataclass(frozen=True)

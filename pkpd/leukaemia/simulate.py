@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.leukaemia.drug_effects import DEPOT, GROWTH, PreparedRegimen, prepare_regimen
 from pkpd.leukaemia.parameters import Theta
 from pkpd.leukaemia.patients import Candidates, Patients, Who, values_of
@@ -25,8 +26,6 @@ from pkpd.model.parameters import typical
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
 from pkpd.solve.grid.cells import dose_cells
 from pkpd.subjects import PatientSample
-
-Floats = NDArray[np.float64]
 
 STEPS_PER_DAY = 6
 """Steps of 4 h; see ``docs/marrow_with_leukaemia.md`` for their error."""
@@ -326,10 +325,9 @@ def _rows(names: tuple[str, ...], parameters: dict[str, Floats]) -> Floats:
     par = np.array([parameters[name] for name in names])
     if not np.isfinite(par).all():
         bad = [name for name, row in zip(names, par, strict=True) if not np.isfinite(row).all()]
-        msg = sentence(
+        raise PkpdError(
             where="patients of an arm",
             what=f"parameters that are no numbers: {', '.join(bad)}",
             remedy="correct the global parameters they come from",
         )
-        raise PkpdError(msg)
     return par

@@ -8,7 +8,7 @@ from typing import Any
 from pkpd.cards.drug_actions import LEUKAEMIA, REFUSED, drug_action
 from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
 from pkpd.course.transfusion import TRIGGER
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.subjects import PatientSample, Population
@@ -56,10 +56,9 @@ def arms_of_trial(
     for card in own:
         action = drug_action(card, LEUKAEMIA)
         if action.by == REFUSED:
-            msg = sentence(
+            raise CardError(
                 where=f"trial {trial.id}", what=f"{card.name} {action.text}", remedy=action.remedy
             )
-            raise CardError(msg)
     return {
         cohort.id: Arm(
             name=f"{trial.id} {cohort.id}",

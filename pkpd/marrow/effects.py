@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.kinetics.quadrature import NODES, WEIGHTS
 
 Parameters = Mapping[str, Array]
@@ -146,12 +146,11 @@ class EmaxEffect:
     ) -> Moments:
         """Moments by quadrature of the effect at the nodes."""
         if nodes is None:
-            msg = sentence(
+            raise PkpdError(
                 where="EmaxEffect",
                 what="the driver at the quadrature nodes is missing",
                 remedy="pass LinearPK.at_nodes of the cell",
             )
-            raise PkpdError(msg)
         return node_moments(self.at_nodes(p, nodes), h)
 
 
@@ -208,8 +207,7 @@ def effect_shape(name: str) -> Effect:
     ('Emax', 'EC50')
     """
     if name not in _EFFECTS:
-        msg = sentence(where="effect", what=f"unknown shape {name!r}", allowed=", ".join(_EFFECTS))
-        raise PkpdError(msg)
+        raise PkpdError(where="effect", what=f"unknown shape {name!r}", allowed=", ".join(_EFFECTS))
     return _EFFECTS[name]
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ import numpy as np
 from jax import Array
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 Parameters = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ FeedbackRule = Literal["kept", "off", "capped"]
 
 FEEDBACK_RULES: tuple[FeedbackRule, ...] = ("kept", "off", "capped")
 
-_FLOOR = 1e-12  # of a scaled count inside powers and logarithms: far below one cell per patient
+FLOOR = 1e-12  # of a scaled count inside powers and logarithms: far below one cell per patient
 
 
 class MarrowLine(Protocol):
@@ -129,15 +129,14 @@ def share_of_set_point(line: MarrowLine, p: Parameters) -> Any:
     return jnp.broadcast_to(jnp.asarray(p["baseline"]) / p["set_point"], shape)
 
 
-def _check_rule(rule: str, saturation: float, where: str) -> None:
+def check_feedback(rule: str, saturation: float, where: str) -> None:
+    """Refuse a saturation or a feedback rule that has no meaning."""
     if not 0.0 <= saturation < 1.0:
-        msg = sentence(where=where, what=f"saturation = {saturation}", allowed="0 to below 1")
-        raise PkpdError(msg)
+        raise PkpdError(where=where, what=f"saturation = {saturation}", allowed="0 to below 1")
     if rule not in FEEDBACK_RULES:
-        msg = sentence(
+        raise PkpdError(
             where=where, what=f"feedback rule {rule!r}", allowed=", ".join(FEEDBACK_RULES)
         )
-        raise PkpdError(msg)
 
 
 @dataclass(frozen=True)
@@ -174,6 +173,8 @@ class Friberg(Line):
     Friberg LE et al., J Clin Oncol 2002;20:4713-4721, doi:10.1200/JCO.2002.02.140.
     """
 
+    called: ClassVar = "Friberg marrow"
+
     transits: int = 3
     circulation: Literal["ktr", "own"] = "ktr"
     feedback_rule: FeedbackRule = "kept"
@@ -181,17 +182,14 @@ class Friberg(Line):
 
     def __post_init__(self) -> None:
         """Refuse a chain without transits and unknown rules."""
+        where = self.called
         if self.transits < 1:
-            msg = sentence(
-                where="Friberg marrow", what=f"transits = {self.transits}", allowed=">= 1"
-            )
-            raise PkpdError(msg)
+            raise PkpdError(where=where, what=f"transits = {self.transits}", allowed=">= 1")
         if self.circulation not in ("ktr", "own"):
-            msg = sentence(
-                where="Friberg marrow", what=f"circulation {self.circulation!r}", allowed="ktr, own"
+            raise PkpdError(
+                where=where, what=f"circulation {self.circulation!r}", allowed="ktr, own"
             )
-            raise PkpdError(msg)
-        _check_rule(self.feedback_rule, self.saturation, "Friberg marrow")
+        check_feedback(self.feedback_rule, self.saturation, where)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -219,7 +217,7 @@ class Friberg(Line):
     def rates(self, y: States, effect: Any, kill: Any, p: Parameters) -> list[Any]:
         """Time derivatives of the scaled states per hour."""
         ktr = self._ktr(p)
-        feedback = feedback_factor(jnp.maximum(y[-1], _FLOOR), p["gamma"], self.saturation)
+        feedback = feedback_factor(jnp.maximum(y[-1], FLOOR), p["gamma"], self.saturation)
         growth = growth_factor(effect, feedback, self.feedback_rule)
         pools = [jnp.exp(y[0]), *y[1:-1]]
         return [
@@ -230,11 +228,11 @@ class Friberg(Line):
 
     def log_count(self, y: States, p: Parameters) -> Any:
         """Natural logarithm of the circulating count in 10^9/L."""
-        return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[-1], _FLOOR))
+        return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[-1], FLOOR))
 
     def log_count_slope(self, y: States, effect: Any, kill: Any, p: Parameters) -> Any:
         """Time derivative of `log_count` per hour; effect and kill act on other states only."""
-        return self._k_circ(p) * (y[-2] / jnp.maximum(y[-1], _FLOOR) - 1.0)
+        return self._k_circ(p) * (y[-2] / jnp.maximum(y[-1], FLOOR) - 1.0)
 
 
 @dataclass(frozen=True)
@@ -285,11 +283,10 @@ class PlateletChain(Line):
         """Refuse empty chains and unknown rules."""
         for name in ("transits", "ageing"):
             if getattr(self, name) < 1:
-                msg = sentence(
+                raise PkpdError(
                     where="platelet marrow", what=f"{name} = {getattr(self, name)}", allowed=">= 1"
                 )
-                raise PkpdError(msg)
-        _check_rule(self.feedback_rule, self.saturation, "platelet marrow")
+        check_feedback(self.feedback_rule, self.saturation, "platelet marrow")
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -317,7 +314,7 @@ class PlateletChain(Line):
         return total / shares
 
     def _total(self, y: States, p: Parameters) -> Any:
-        return jnp.maximum(self._sum_of_classes(y[1 + self.transits :], p), _FLOOR)
+        return jnp.maximum(self._sum_of_classes(y[1 + self.transits :], p), FLOOR)
 
     def start(self, p: Parameters) -> list[Any]:
         """All pools at ``baseline / set_point`` of their steady state."""

@@ -13,18 +13,17 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.marrow.friberg import (
-    FEEDBACK_RULES,
+    FLOOR,
     FeedbackRule,
     Line,
     Parameters,
     States,
+    check_feedback,
     growth_factor,
     share_of_set_point,
 )
-
-_FLOOR = 1e-12  # of a scaled count inside powers and logarithms
 
 #: Given G-CSF: rates per hour, ``k_anc`` per hour and 10^9/L. Absorption of
 #: filgrastim and its volume of 14.5 L: lenograstim in Jost 2020 (transcribed). Assumed are:
@@ -97,18 +96,10 @@ class GcsfMarrow(Line):
         """Refuse a chain without transits and unknown rules."""
         where = "marrow with G-CSF"
         if self.transits < 1:
-            msg = sentence(where=where, what=f"transits = {self.transits}", allowed=">= 1")
-            raise PkpdError(msg)
+            raise PkpdError(where=where, what=f"transits = {self.transits}", allowed=">= 1")
         if self.g_csf not in ("algebraic", "state"):
-            msg = sentence(where=where, what=f"g_csf {self.g_csf!r}", allowed="algebraic, state")
-            raise PkpdError(msg)
-        if self.feedback_rule not in FEEDBACK_RULES:
-            msg = sentence(
-                where=where,
-                what=f"feedback rule {self.feedback_rule!r}",
-                allowed=", ".join(FEEDBACK_RULES),
-            )
-            raise PkpdError(msg)
+            raise PkpdError(where=where, what=f"g_csf {self.g_csf!r}", allowed="algebraic, state")
+        check_feedback(self.feedback_rule, 0.0, where)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -142,8 +133,8 @@ class GcsfMarrow(Line):
         if self.g_csf == "state":
             own = y[n + 5]
         else:
-            own = self._balance(jnp.maximum(y[n + 1], _FLOOR), y[n + 2], p)
-        return jnp.maximum(own + y[n + 4] / p["g0"], _FLOOR)
+            own = self._balance(jnp.maximum(y[n + 1], FLOOR), y[n + 2], p)
+        return jnp.maximum(own + y[n + 4] / p["g0"], FLOOR)
 
     def rates(self, y: States, effect: Any, kill: Any, p: Parameters) -> list[Any]:
         """Time derivatives of the states per hour."""
@@ -175,10 +166,10 @@ class GcsfMarrow(Line):
 
     def log_count(self, y: States, p: Parameters) -> Any:
         """Natural logarithm of the neutrophil count in 10^9/L."""
-        return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[self.transits + 1], _FLOOR))
+        return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[self.transits + 1], FLOOR))
 
     def log_count_slope(self, y: States, effect: Any, kill: Any, p: Parameters) -> Any:
         """Time derivative of `log_count` per hour; effect and kill act on other states only."""
         n = self.transits
         speed = self._level(y, p) ** p["beta"]
-        return p["k_circ"] * (speed * y[n] / jnp.maximum(y[n + 1], _FLOOR) - 1.0)
+        return p["k_circ"] * (speed * y[n] / jnp.maximum(y[n + 1], FLOOR) - 1.0)

@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.marrow.effects import COMBINATIONS
 from pkpd.marrow.friberg import MarrowLine
 from pkpd.marrow.protocol import Numbers
@@ -62,14 +62,13 @@ class LineMarrow:
         """Refuse a marrow without lines, or without those it transfuses, and unknown rules."""
         needed = "platelets" if self.care else next(iter(dict(self.lines)), "neutrophils")
         if needed not in dict(self.lines):
-            raise PkpdError(sentence(where="marrow of lines", what=f"there is no line {needed!r}"))
+            raise PkpdError(where="marrow of lines", what=f"there is no line {needed!r}")
         if self.combination not in COMBINATIONS:
-            msg = sentence(
+            raise PkpdError(
                 where="combination of effects",
                 what=f"rule {self.combination!r}",
                 allowed=", ".join(COMBINATIONS),
             )
-            raise PkpdError(msg)
 
     @property
     def states(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from pkpd.cards.model_cards import ModelCard
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.marrow.friberg import Friberg, MarrowLine, PlateletChain
 from pkpd.marrow.gcsf import GcsfMarrow
 from pkpd.marrow.stem_cell import StemCellMarrow
@@ -43,20 +43,18 @@ def marrow_line(name: str, **options: object) -> MarrowLine:
     ('log_proliferating', 'transit_1', 'circulating')
     """
     if name not in _LINES:
-        msg = sentence(
+        raise PkpdError(
             where="marrow line", what=f"unknown name {name!r}", allowed=", ".join(_LINES)
         )
-        raise PkpdError(msg)
     line = _LINES[name]
     allowed = [f.name for f in fields(line)]
     for option in options:
         if option not in allowed:
-            msg = sentence(
+            raise PkpdError(
                 where=f"marrow line {name!r}",
                 what=f"unknown option {option!r}",
                 allowed=", ".join(allowed),
             )
-            raise PkpdError(msg)
     return line(**options)
 
 

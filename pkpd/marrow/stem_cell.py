@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
-from jax import Array
 
-from pkpd.errors import PkpdError, sentence
 from pkpd.marrow.friberg import (
-    FEEDBACK_RULES,
-    FeedbackRule,
-    Line,
+    FLOOR,
+    Friberg,
     Parameters,
     States,
     feedback_factor,
@@ -26,11 +23,9 @@ from pkpd.marrow.friberg import (
     share_of_set_point,
 )
 
-_FLOOR = 1e-12  # of a scaled count inside powers and logarithms
-
 
 @dataclass(frozen=True)
-class StemCellMarrow(Line):
+class StemCellMarrow(Friberg):
     """Stem cells, proliferating cells, a chain of transits, circulating cells.
 
     With ``F = (set_point / Circ)^gamma``, ``ktr = (transits + 1) / MTT``, ``k_prol = ftr ktr`` and
@@ -70,52 +65,18 @@ class StemCellMarrow(Line):
     the card `henrich2017_stem_cells` says what it assumes instead.
     """
 
-    transits: int = 3
-    circulation: Literal["ktr", "own"] = "ktr"
-    feedback_rule: FeedbackRule = "kept"
-    saturation: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse a chain without transits and unknown rules."""
-        where = "marrow with stem cells"
-        if self.transits < 1:
-            msg = sentence(where=where, what=f"transits = {self.transits}", allowed=">= 1")
-            raise PkpdError(msg)
-        if self.circulation not in ("ktr", "own"):
-            msg = sentence(
-                where=where, what=f"circulation {self.circulation!r}", allowed="ktr, own"
-            )
-            raise PkpdError(msg)
-        if not 0.0 <= self.saturation < 1.0:
-            msg = sentence(
-                where=where, what=f"saturation = {self.saturation}", allowed="0 to below 1"
-            )
-            raise PkpdError(msg)
-        if self.feedback_rule not in FEEDBACK_RULES:
-            msg = sentence(
-                where=where,
-                what=f"feedback rule {self.feedback_rule!r}",
-                allowed=", ".join(FEEDBACK_RULES),
-            )
-            raise PkpdError(msg)
+    called: ClassVar = "marrow with stem cells"
 
     @property
     def states(self) -> tuple[str, ...]:
         """Names of the states."""
-        chain = tuple(f"transit_{i + 1}" for i in range(self.transits))
-        return ("log_stem", "proliferating_per_stem", *chain, "circulating")
+        return ("log_stem", "proliferating_per_stem", *super().states[1:])
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters read."""
-        names = ("baseline", "set_point", "MTT", "gamma", "ftr")
-        return (*names, "k_circ") if self.circulation == "own" else names
-
-    def _ktr(self, p: Parameters) -> Array:
-        return (self.transits + 1) / p["MTT"]
-
-    def _k_circ(self, p: Parameters) -> Array:
-        return p["k_circ"] if self.circulation == "own" else self._ktr(p)
+        names = super().parameters
+        return (*names[:4], "ftr", *names[4:])
 
     def start(self, p: Parameters) -> list[Any]:
         """All pools at ``baseline / set_point`` of their steady state."""
@@ -125,7 +86,7 @@ class StemCellMarrow(Line):
     def rates(self, y: States, effect: Any, kill: Any, p: Parameters) -> list[Any]:
         """Time derivatives of the scaled states per hour."""
         ktr, ftr = self._ktr(p), p["ftr"]
-        feedback = feedback_factor(jnp.maximum(y[-1], _FLOOR), p["gamma"], self.saturation)
+        feedback = feedback_factor(jnp.maximum(y[-1], FLOOR), p["gamma"], self.saturation)
         growth = growth_factor(effect, feedback, self.feedback_rule)
         pools = [y[1] * jnp.exp(y[0]), *y[2:-1]]
         return [
@@ -134,11 +95,3 @@ class StemCellMarrow(Line):
             *(ktr * (before - pool) for before, pool in pairwise(pools)),
             self._k_circ(p) * (y[-2] - y[-1]),
         ]
-
-    def log_count(self, y: States, p: Parameters) -> Any:
-        """Natural logarithm of the circulating count in 10^9/L."""
-        return jnp.log(p["set_point"]) + jnp.log(jnp.maximum(y[-1], _FLOOR))
-
-    def log_count_slope(self, y: States, effect: Any, kill: Any, p: Parameters) -> Any:
-        """Time derivative of `log_count` per hour; effect and kill act on other states only."""
-        return self._k_circ(p) * (y[-2] / jnp.maximum(y[-1], _FLOOR) - 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 _CHOICES = {
     "lineages": ("shared", "separate"),
@@ -98,19 +98,17 @@ class Variant:
             value = getattr(self, field.name)
             allowed = _CHOICES.get(field.name)
             if allowed is not None and value not in allowed:
-                msg = sentence(
+                raise PkpdError(
                     where="variant of the leukaemia model",
                     what=f"{field.name} = {value!r}",
                     allowed=", ".join(allowed),
                 )
-                raise PkpdError(msg)
         if self.transit_stages not in range(1, _MOST_STAGES + 1):
-            msg = sentence(
+            raise PkpdError(
                 where="variant of the leukaemia model",
                 what=f"transit_stages = {self.transit_stages!r}",
                 allowed=f"whole numbers from 1 to {_MOST_STAGES}",
             )
-            raise PkpdError(msg)
 
 
 #: The full model.

@@ -17,8 +17,8 @@ import numpy as np
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.cards.model_cards import ModelCard
-from pkpd.cards.relations import CovariateEffect, Individual
-from pkpd.errors import DataError, sentence
+from pkpd.cards.relations import CardEffect, Individual
+from pkpd.errors import DataError
 from pkpd.model.joint import JointModel
 from pkpd.subjects import PatientSample
 
@@ -116,23 +116,21 @@ class _Evaluation:
     def parameter(self, name: str) -> Any:
         """Typical value, [m, 1], or [1, n] where every patient has its own."""
         if name not in self.typical:
-            msg = sentence(
+            raise DataError(
                 where="individual parameters",
                 what=f"the parameter '{name}' has no value",
                 remedy="take the dict from typical() or draw_parameters() of the same model",
             )
-            raise DataError(msg)
         return _draws_first(self.xp.asarray(self.typical[name]))
 
     def covariate(self, name: str) -> Any:
         """Covariate or score, [1, n]."""
         if name not in self.patients:
-            msg = sentence(
+            raise DataError(
                 where="patients",
                 what=f"'{name}' is missing",
                 remedy="add the covariate to the population card, or to the patients",
             )
-            raise DataError(msg)
         return self.xp.reshape(self.xp.asarray(self.patients[name]), (1, -1))
 
     def population(self, name: str) -> Any:
@@ -192,7 +190,7 @@ class _Evaluation:
             total = self.xp.maximum(total, individual.lowest)
         return total
 
-    def _effect(self, effect: CovariateEffect, value: Any) -> Any:
+    def _effect(self, effect: CardEffect, value: Any) -> Any:
         if effect.kind == "power":
             ratio = self.xp.maximum(value(effect.covariate), 1e-6) / effect.reference
             exponent = effect.exponent

@@ -15,7 +15,7 @@ from pkpd.cards.model_cards import (
     load_joint_card,
     load_model_card,
 )
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 from pkpd.model.parameters import used_parameters
 from pkpd.subjects import Population
 from pkpd.units import Parameter
@@ -383,4 +383,4 @@ def describe(parameter: Parameter) -> str:
 
 
 def _refuse(where: str, what: str, allowed: Sequence[str] = ()) -> NoReturn:
-    raise CardError(sentence(where=where, what=what, allowed=", ".join(allowed) or None))
+    raise CardError(where=where, what=what, allowed=", ".join(allowed) or None)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
 from pkpd.kinetics.saturable import SaturableIV
 from pkpd.model.individuals import occasion_factors, occasion_scores
@@ -21,7 +21,6 @@ from pkpd.model.joint import DrugModel, JointModel
 from pkpd.schedule import Slot
 from pkpd.subjects import PatientSample
 
-Floats = NDArray[np.float64]
 Structure = LinearPK | SaturableIV
 
 MOST_OCCASIONS = 40
@@ -52,28 +51,25 @@ def linear_kinetics(drug: DrugModel, effect_site: bool, by_mouth: bool = False) 
     """
     route, *_, last = drug.pk.structure.split("_")
     if last != f"{last[0]}cmt":
-        msg = sentence(
+        raise PkpdError(
             where=f"drug {drug.name}",
             what=f"the kinetics '{drug.pk.structure}' are not linear",
             remedy="name another pk card",
         )
-        raise PkpdError(msg)
     if effect_site and not {i.name for i in drug.effect.individuals} >= set(OF_THE_SITE):
-        msg = sentence(
+        raise PkpdError(
             where=f"drug {drug.name}",
             what=f"its effect card {drug.effect.name} has no {' and '.join(OF_THE_SITE)}",
             remedy='name an effect card with a triphosphate, or write driver = "plasma"',
         )
-        raise PkpdError(msg)
     absorption = None if route == "iv" else drug.transits
     if by_mouth and absorption is None:
         if drug.card.by_mouth is None:
-            msg = sentence(
+            raise PkpdError(
                 where=f"dose of {drug.name}",
                 what="its card does not say what becomes of a dose by mouth",
                 remedy="add a table [by_mouth] to the drug card",
             )
-            raise PkpdError(msg)
         absorption = 0
     return LinearPK(absorption, int(last[0]), effect_site=effect_site, unit="umol/L")
 
@@ -89,19 +85,17 @@ def swallowed(drug: DrugModel, slots: Iterable[Slot]) -> bool:
     routes = {slot.route for slot in slots if slot.drug == drug.name}
     for route in sorted(routes):
         if route not in drug.card.routes:
-            msg = sentence(
+            raise PkpdError(
                 where=f"dose of {drug.name}",
                 what=f"there is no model for route {route!r}",
                 allowed=", ".join(drug.card.routes),
             )
-            raise PkpdError(msg)
     if "oral" in routes and len(routes) > 1:
-        msg = sentence(
+        raise PkpdError(
             where=f"drug {drug.name}",
             what=f"doses by {' and '.join(sorted(routes))} in one regimen",
             allowed="one route for all doses of a drug",
         )
-        raise PkpdError(msg)
     return "oral" in routes
 
 

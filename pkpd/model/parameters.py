@@ -7,14 +7,13 @@ of the number itself (``normal``) or of the log odds (``logit``).  Without an in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.distributions import stratified_normals, stream
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.subjects import Population
 from pkpd.units import Parameter
 
@@ -24,13 +23,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Parameter",
     "draw_parameters",
-    "prior_log_density",
     "quantile_at_score",
     "typical",
     "used_parameters",
 ]
 
-Floats = NDArray[np.float64]
 
 #: Marrow settings of patients without leukaemia, used where no population gives any.
 NEUTRAL = (
@@ -110,8 +107,7 @@ def draw_parameters(
     (4,)
     """
     if n_draws < 1:
-        msg = sentence(where="n_draws", what=f"{n_draws} draws", allowed="1 or more")
-        raise DataError(msg)
+        raise DataError(where="n_draws", what=f"{n_draws} draws", allowed="1 or more")
     draws: dict[str, Floats] = {}
     for parameter in used_parameters(model, population):
         if parameter.interval is None:
@@ -157,20 +153,3 @@ def quantile_at_score(parameter: Parameter, score: Any) -> Floats:
     if parameter.distribution == "logit":
         return 1.0 / (1.0 + np.exp(-x))
     return x
-
-
-def prior_log_density(parameters: Iterable[Parameter], values: dict[str, Any]) -> Floats:
-    """Sum the log densities of priors at given values, on each prior's own scale.
-
-    Fixed parameters do not count.  On its scale a prior is two halves of normals that meet at the
-    median, each with half of the probability.
-    """
-    total: Any = 0.0
-    for parameter in parameters:
-        if parameter.interval is None:
-            continue
-        centre, below, above = score_scale(parameter)
-        x = _scale(parameter, np.asarray(values[parameter.name], dtype=np.float64))
-        sd = np.where(x < centre, below, above)
-        total = total - 0.5 * ((x - centre) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
-    return np.asarray(total)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.marrow.effects import COMBINATIONS, Effect, effect_shape
 from pkpd.marrow.friberg import Friberg, MarrowLine
 from pkpd.predict.marrow_predictor import MarrowPredictor
@@ -272,7 +272,7 @@ def marrow_model(
     marrow = dict(chosen) if isinstance(chosen, Mapping) else {"neutrophils": chosen}
     for what, given in (("drug", by_name), ("marrow line", marrow)):
         if not given:
-            raise PkpdError(sentence(where="marrow_model", what=f"no {what} is given"))
+            raise PkpdError(where="marrow_model", what=f"no {what} is given")
     _check_choice("combination", combination, COMBINATIONS)
     _check_choice("engine", engine, get_args(MarrowEngine))
     _check_choice("baseline", baseline, ("circ0", "free"))
@@ -305,7 +305,7 @@ def marrow_model(
 def _check_choice(what: str, given: Any, allowed: Sequence[str]) -> None:
     if given not in allowed:
         raise PkpdError(
-            sentence(where=f"marrow_model, {what}", what=f"{given!r}", allowed=", ".join(allowed))
+            where=f"marrow_model, {what}", what=f"{given!r}", allowed=", ".join(allowed)
         )
 
 
@@ -315,12 +315,10 @@ def _of(given: Any, drug: str, what: str) -> Any:
         return given
     if drug not in given:
         raise PkpdError(
-            sentence(
-                where=f"marrow_model, {what}",
-                what=f"nothing for drug {drug!r}",
-                allowed=", ".join(given),
-                remedy="give one entry per drug",
-            )
+            where=f"marrow_model, {what}",
+            what=f"nothing for drug {drug!r}",
+            allowed=", ".join(given),
+            remedy="give one entry per drug",
         )
     return given[drug]
 
@@ -332,12 +330,10 @@ def _effect_of(given: Any, drug: str, line: str, n_drugs: int) -> Effect:
         key = drug if drug in found and n_drugs > 1 else line
         if key not in found:
             raise PkpdError(
-                sentence(
-                    where="marrow_model, effect",
-                    what=f"nothing for the effect of {drug!r} on {line!r}",
-                    allowed=", ".join(found),
-                    remedy='give one, or "none"',
-                )
+                where="marrow_model, effect",
+                what=f"nothing for the effect of {drug!r} on {line!r}",
+                allowed=", ".join(found),
+                remedy='give one, or "none"',
             )
         found = found[key]
     return effect_shape(found) if isinstance(found, str) else found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pkpd.data.events import OTHER, RESET, RESET_AND_DOSE, EventTable
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure
@@ -38,12 +38,10 @@ def drug_of_dose(structure: MarrowStructure, events: EventTable) -> np.ndarray:
             )
         )
         raise DataError(
-            sentence(
-                where=events.place(b, n, "cmt"),
-                what=f"a dose into compartment {events.cmt[b, n]}, which is of no drug",
-                allowed=allowed,
-                remedy="correct CMT, or give first_compartment= to marrow_model",
-            )
+            where=events.place(b, n, "cmt"),
+            what=f"a dose into compartment {events.cmt[b, n]}, which is of no drug",
+            allowed=allowed,
+            remedy="correct CMT, or give first_compartment= to marrow_model",
         )
     return out
 

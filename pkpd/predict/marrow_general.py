@@ -24,7 +24,7 @@ from pkpd.predict.marrow_events import drug_of_dose
 from pkpd.solve.events.advance import left_out_when_compiled
 from pkpd.solve.events.ode import OdeOptions, solve_events
 from pkpd.solve.events.system import OdeSystem
-from pkpd.solve.population.population import TOLERANCE
+from pkpd.solve.population.status import TOLERANCE
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure

@@ -27,9 +27,8 @@ from pkpd.solve.compiled.family import compile_plan
 from pkpd.solve.grid.grid import SAME_TIME, Doses, refine
 from pkpd.solve.grid.structure import DirectKill, Drug, Line, PopulationStructure
 from pkpd.solve.grid.versions import Versions, n_kinetic, of_version
-from pkpd.solve.population.population import TOLERANCE
 from pkpd.solve.population.problem import PopulationProblem, prepare
-from pkpd.solve.population.status import assess, parameter_problems
+from pkpd.solve.population.status import TOLERANCE, assess, parameter_problems
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure

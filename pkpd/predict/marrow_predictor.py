@@ -76,11 +76,9 @@ class MarrowPredictor:
 
     def _refuse(self, reason: str) -> None:
         raise PkpdError(
-            sentence(
-                where="marrow model bound to " + self.dataset.events.source,
-                what=f"the compiled engine cannot take it: {reason}",
-                remedy=None if self.structure.whole is not None else 'use engine="auto"',
-            )
+            where="marrow model bound to " + self.dataset.events.source,
+            what=f"the compiled engine cannot take it: {reason}",
+            remedy=None if self.structure.whole is not None else 'use engine="auto"',
         )
 
     @cached_property

@@ -97,12 +97,10 @@ class OdeStructure:
             b, n = np.argwhere(beyond)[0]
             names = enumerate(self.system.compartments, start=1)
             raise DataError(
-                sentence(
-                    where=events.place(b, n, "cmt"),
-                    what=f"compartment {events.cmt[b, n]} does not exist in {self.system.name}",
-                    allowed=", ".join(f"{i} {name}" for i, name in names),
-                    remedy="correct CMT, or the order of the states",
-                )
+                where=events.place(b, n, "cmt"),
+                what=f"compartment {events.cmt[b, n]} does not exist in {self.system.name}",
+                allowed=", ".join(f"{i} {name}" for i, name in names),
+                remedy="correct CMT, or the order of the states",
             )
         cmt = np.where(events.cmt > 0, events.cmt, self.system.dose_compartment)
         for letter, code in _CODES.items():
@@ -110,11 +108,9 @@ class OdeStructure:
                 need = f"{letter}{cmt[b, n]}"
                 if need not in self.dosing:
                     raise DataError(
-                        sentence(
-                            where=events.place(b, n, "rate"),
-                            what=f"RATE {code:g} asks for a parameter {need} that the model lacks",
-                            remedy=f'build the model with dosing=("{need}",)',
-                        )
+                        where=events.place(b, n, "rate"),
+                        what=f"RATE {code:g} asks for a parameter {need} that the model lacks",
+                        remedy=f'build the model with dosing=("{need}",)',
                     )
         options, note = self.options, ""
         if self.choose and self.typical is not None and self.own:
@@ -410,21 +406,17 @@ def ode_model(
         double = [n for i, n in enumerate(given) if n in given[:i]]
         if double:
             raise PkpdError(
-                sentence(
-                    where=f"{name}, {what} {double[0]!r}",
-                    what="is there twice" + (" (pk has it already)" if linear else ""),
-                    remedy="rename or remove one",
-                )
+                where=f"{name}, {what} {double[0]!r}",
+                what="is there twice" + (" (pk has it already)" if linear else ""),
+                remedy="rename or remove one",
             )
     if pk and pk.volume and pk.volume not in every:
         every = (*every, pk.volume)
     if doses_into is not None and doses_into not in names:
         raise PkpdError(
-            sentence(
-                where=f"{name}, doses_into",
-                what=f"{doses_into!r} is no compartment",
-                allowed=", ".join(names),
-            )
+            where=f"{name}, doses_into",
+            what=f"{doses_into!r} is no compartment",
+            allowed=", ".join(names),
         )
     default = linear.dose_compartment if linear else 1
     system = OdeSystem(
@@ -449,7 +441,7 @@ def ode_model(
     if pk and pk.line not in lines:
         lines = {pk.line: _Concentration(pk.line), **lines}
     if not lines:
-        raise PkpdError(sentence(where=name, what="predicts nothing", remedy="give outputs"))
+        raise PkpdError(where=name, what="predicts nothing", remedy="give outputs")
     chosen: Solver = "fixed" if solver == "auto" else solver
     reading = events or (pk.options if pk else EventOptions())
     options = OdeOptions(tolerance=tolerance, events=reading, solver=chosen)
@@ -477,7 +469,7 @@ def _check_functions(structure: OdeStructure) -> None:
     y = (number,) * len(system.states)
 
     def refuse(where: str, what: str) -> NoReturn:
-        raise PkpdError(sentence(where=f"{system.name}, {where}", what=what))
+        raise PkpdError(where=f"{system.name}, {where}", what=what)
 
     def traced(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import jax.numpy as jnp
 from jax import Array
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.predict.pk import LinearStructure
 
 
@@ -23,12 +23,10 @@ class Named(dict):
 
     def __missing__(self, name: str) -> NoReturn:
         raise PkpdError(
-            sentence(
-                where=f"{self.what} {name!r}",
-                what="the model's functions read it, but it was not declared",
-                allowed=", ".join(self) or "none",
-                remedy=f"add it to {'states' if self.what == 'state' else 'parameters'}",
-            )
+            where=f"{self.what} {name!r}",
+            what="the model's functions read it, but it was not declared",
+            allowed=", ".join(self) or "none",
+            remedy=f"add it to {'states' if self.what == 'state' else 'parameters'}",
         )
 
 
@@ -41,11 +39,9 @@ def count_arguments(function: Callable[..., Any], least: int, what: str) -> int:
         count = least
     if count not in (least, least + 1):
         raise PkpdError(
-            sentence(
-                where=what,
-                what=f"takes {count} arguments",
-                allowed="(t, y, p) or (t, y, p, c)" if least == 3 else "(y, p) or (y, p, c)",
-            )
+            where=what,
+            what=f"takes {count} arguments",
+            allowed="(t, y, p) or (t, y, p, c)" if least == 3 else "(y, p) or (y, p, c)",
         )
     return count
 
@@ -107,9 +103,7 @@ class InitialStates:
 def refuse_states(where: str, name: str, what: str, states: Sequence[str]) -> NoReturn:
     """Refuse a state that does not belong."""
     raise PkpdError(
-        sentence(
-            where=f"{where}, state {name!r}", what=what, allowed=", ".join(states) or "no states"
-        )
+        where=f"{where}, state {name!r}", what=what, allowed=", ".join(states) or "no states"
     )
 
 
@@ -117,11 +111,9 @@ def in_order(slopes: Any, states: tuple[str, ...], where: str) -> tuple[Array, .
     """Return derivatives in the order of the states."""
     if not isinstance(slopes, Mapping):
         raise PkpdError(
-            sentence(
-                where=where,
-                what=f"returns a {type(slopes).__name__}",
-                allowed="a dict with the derivative of every state",
-            )
+            where=where,
+            what=f"returns a {type(slopes).__name__}",
+            allowed="a dict with the derivative of every state",
         )
     for name in slopes:
         if name not in states:

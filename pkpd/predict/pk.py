@@ -86,7 +86,7 @@ class LinearStructure:
                 allowed = ", ".join(self.system.compartments)
             if what:
                 where = f"{self.system.name}, line {name!r}"
-                raise PkpdError(sentence(where=where, what=what, allowed=allowed))
+                raise PkpdError(where=where, what=what, allowed=allowed)
 
     @property
     def _others(self) -> Others:
@@ -125,11 +125,9 @@ class LinearStructure:
             if np.any(asked) and not any(name.startswith(letter) for name in self.dosing):
                 b, n = np.argwhere(asked)[0]
                 raise DataError(
-                    sentence(
-                        where=dataset.events.place(b, n, "rate"),
-                        what=f"RATE {code:g} asks for a parameter {letter}n that the model lacks",
-                        remedy=f'build the model with dosing=("{letter}1",) or the like',
-                    )
+                    where=dataset.events.place(b, n, "rate"),
+                    what=f"RATE {code:g} asks for a parameter {letter}n that the model lacks",
+                    remedy=f'build the model with dosing=("{letter}1",) or the like',
                 )
         return LinearPredictor(self, dataset)
 
@@ -254,11 +252,9 @@ def compartments(
     for name in dosing:
         if name.rstrip("0123456789") not in ("ALAG", "F", "D", "R"):
             raise PkpdError(
-                sentence(
-                    where="compartments",
-                    what=f"dosing parameter {name!r}",
-                    allowed="ALAGn, Fn, Dn, Rn with n the number of a compartment",
-                )
+                where="compartments",
+                what=f"dosing parameter {name!r}",
+                allowed="ALAGn, Fn, Dn, Rn with n the number of a compartment",
             )
     return LinearStructure(
         system, "V" if n == 1 else "V1", line, tuple(dosing), options or EventOptions()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.predict.ode import OdeStructure, ode_model
 from pkpd.predict.pk import LinearStructure
 
@@ -27,7 +27,7 @@ _TURNOVERS = ("inhibits_input", "inhibits_loss", "stimulates_input", "stimulates
 
 def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise PkpdError(sentence(where=where, what=f"{value!r}", allowed=", ".join(allowed)))
+        raise PkpdError(where=where, what=f"{value!r}", allowed=", ".join(allowed))
 
 
 def power(base: Any, exponent: Any) -> Any:
@@ -311,7 +311,7 @@ class _Disposition:
 
     def check(self, where: str) -> None:
         if self.n not in (1, 2):
-            raise PkpdError(sentence(where=where, what=f"n = {self.n}", allowed="1 or 2"))
+            raise PkpdError(where=where, what=f"n = {self.n}", allowed="1 or 2")
         _one_of(f"{where}, absorption", self.absorption, ("none", "first_order"))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 
 IndividualParameters = Mapping[str, Any]
 """Values by name: each a scalar, ``[B]`` by subject, or ``[B, N]`` by record."""
@@ -108,12 +108,10 @@ def check_lines(dataset: Dataset, lines: Sequence[str], name: str) -> np.ndarray
     for line in dataset.lines:
         if line not in lines:
             raise DataError(
-                sentence(
-                    where=f"{dataset.events.source}, line {line!r}",
-                    what=f"is not predicted by the model ({name})",
-                    allowed=", ".join(lines),
-                    remedy="name the lines of the data with read_nonmem(lines={1: ...})",
-                )
+                where=f"{dataset.events.source}, line {line!r}",
+                what=f"is not predicted by the model ({name})",
+                allowed=", ".join(lines),
+                remedy="name the lines of the data with read_nonmem(lines={1: ...})",
             )
     return np.array([list(lines).index(line) for line in dataset.lines], dtype=np.int64)
 
@@ -132,9 +130,5 @@ def check_parameters(given: IndividualParameters, wanted: Sequence[str], name: s
     ):
         if names:
             raise PkpdError(
-                sentence(
-                    where=f"{name}, parameter {names[0]!r}",
-                    what=what,
-                    allowed=", ".join(wanted),
-                )
+                where=f"{name}, parameter {names[0]!r}", what=what, allowed=", ".join(wanted)
             )

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-from pkpd.errors import PkpdError, UnitError, sentence
+from pkpd.errors import PkpdError, UnitError
 
 CELLS = "10^6/kg"
 """Unit of a graft: millions of cells for each kilogram of body weight."""
@@ -65,11 +65,9 @@ def parse_amount(text: str) -> tuple[float, str]:
     mass, slash, size = plain.partition("/")
     if re.search(r"/(day|d|dose|week|wk)$", plain, re.IGNORECASE):
         raise UnitError(
-            sentence(
-                where=f'dose "{text}"',
-                what=f'"{unit}" is a rate of dosing, not the amount of one dose',
-                remedy="write the amount of one dose; the days say when it is given",
-            )
+            where=f'dose "{text}"',
+            what=f'"{unit}" is a rate of dosing, not the amount of one dose',
+            remedy="write the amount of one dose; the days say when it is given",
         )
     cells = plain.casefold() in _CELLS
     known = mass.casefold() in _MASS and size in _SIZE and bool(slash) == bool(size)
@@ -77,12 +75,10 @@ def parse_amount(text: str) -> tuple[float, str]:
         raise _unknown_unit(text, "dose", unit, _PLAIN_UNITS)
     if math.isnan(number) or math.isinf(number) or number <= 0.0:
         raise UnitError(
-            sentence(
-                where=f'dose "{text}"',
-                what=f"the amount is {number:g}",
-                allowed="a positive finite amount",
-                remedy="leave a drug out by leaving out its dose",
-            )
+            where=f'dose "{text}"',
+            what=f"the amount is {number:g}",
+            allowed="a positive finite amount",
+            remedy="leave a drug out by leaving out its dose",
         )
     if cells:
         return number * _CELLS[plain.casefold()], CELLS
@@ -105,17 +101,13 @@ def parse_hours(text: str | float) -> float:
     if not isinstance(text, str):
         if text == 0:
             return 0.0
-        raise UnitError(
-            sentence(where=f"duration {text}", what="it has no unit", remedy='write it as "1 h"')
-        )
+        raise UnitError(where=f"duration {text}", what="it has no unit", remedy='write it as "1 h"')
     number, unit = _split(text, "duration", '"1 h" or "30 min"')
     if unit.casefold() not in _HOURS:
         raise _unknown_unit(text, "duration", unit, ("h", "min", "day"))
     if not math.isfinite(number) or number < 0.0:
         raise UnitError(
-            sentence(
-                where=f'duration "{text}"', what=f"it is {number:g}", allowed="0 or more, finite"
-            )
+            where=f'duration "{text}"', what=f"it is {number:g}", allowed="0 or more, finite"
         )
     factor = _HOURS[unit.casefold()]
     return number / 60.0 if factor < 1.0 else number * factor
@@ -201,30 +193,24 @@ def show_hours(hours: float) -> str:
 def _split(text: str, noun: str, example: str) -> tuple[float, str]:
     if not isinstance(text, str):
         raise UnitError(
-            sentence(where=f"{noun} {text}", what="it has no unit", remedy=f"write it as {example}")
+            where=f"{noun} {text}", what="it has no unit", remedy=f"write it as {example}"
         )
     match = _QUANTITY.match(text)
     if not match:
         raise UnitError(
-            sentence(
-                where=f'{noun} "{text}"',
-                what="it does not begin with a number",
-                remedy=f"write it as {example}",
-            )
+            where=f'{noun} "{text}"',
+            what="it does not begin with a number",
+            remedy=f"write it as {example}",
         )
     if not match.group(2):
         raise UnitError(
-            sentence(
-                where=f'{noun} "{text}"', what="it has no unit", remedy=f"write it as {example}"
-            )
+            where=f'{noun} "{text}"', what="it has no unit", remedy=f"write it as {example}"
         )
     if match.group(2).startswith(","):
         raise UnitError(
-            sentence(
-                where=f'{noun} "{text}"',
-                what="a comma in a number can mean a thousand or a fraction",
-                remedy="write 1000 without it, and 2.5 with a point",
-            )
+            where=f'{noun} "{text}"',
+            what="a comma in a number can mean a thousand or a fraction",
+            remedy="write 1000 without it, and 2.5 with a point",
         )
     return float(match.group(1)), match.group(2)
 
@@ -243,9 +229,7 @@ def _unknown_unit(text: str, noun: str, unit: str, allowed: tuple[str, ...]) -> 
         what = f'unknown unit "{unit}"'
         near = difflib.get_close_matches(unit.casefold(), allowed, n=1, cutoff=0.4)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return UnitError(
-        sentence(where=f'{noun} "{text}"', what=what + hint, allowed=", ".join(allowed))
-    )
+    return UnitError(where=f'{noun} "{text}"', what=what + hint, allowed=", ".join(allowed))
 
 
 def _day_range(part: str, shown: str) -> range | list[int]:
@@ -273,9 +257,7 @@ def _day_number(text: str, shown: str, noun: str) -> int:
 
 def _bad_days(shown: str, what: str) -> PkpdError:
     return PkpdError(
-        sentence(
-            where=f'days "{shown}"',
-            what=what,
-            allowed='"1-5", "1,8,15,22", "1-21/28" or "1-36 every 7", from day 1',
-        )
+        where=f'days "{shown}"',
+        what=what,
+        allowed='"1-5", "1,8,15,22", "1-21/28" or "1-36 every 7", from day 1',
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pkpd.arguments import NUMBER, check_arguments
-from pkpd.errors import PkpdError, UnitError, sentence
+from pkpd.errors import PkpdError, UnitError
 
 STATUSES = ("read", "transcribed", "derived", "assumed")  # from best known to least known
 
@@ -16,11 +16,9 @@ def check_positive(where: str, noun: str, value: float, unit: str) -> None:
     check_arguments(where, **{noun: (value, NUMBER)})
     if not math.isfinite(value) or value <= 0.0:
         raise UnitError(
-            sentence(
-                where=where,
-                what=f"{noun} is {value:g} {unit}".rstrip(),
-                allowed="a positive finite number",
-            )
+            where=where,
+            what=f"{noun} is {value:g} {unit}".rstrip(),
+            allowed="a positive finite number",
         )
 
 
@@ -30,20 +28,16 @@ def check_whole(where: str, noun: str, value: int, least: int, most: int | None 
     inside = math.isfinite(value) and value >= least and (most is None or value <= most)
     if not inside or int(value) != value:
         raise PkpdError(
-            sentence(
-                where=where,
-                what=f"{noun} is {value}",
-                allowed=f"a whole number from {least}" + (f" to {most}" if most else ""),
-            )
+            where=where,
+            what=f"{noun} is {value}",
+            allowed=f"a whole number from {least}" + (f" to {most}" if most else ""),
         )
 
 
 def check_one_of(where: str, noun: str, value: str, allowed: Sequence[str]) -> None:
     """Refuse a word that is not one of `allowed`."""
     if value not in allowed:
-        raise PkpdError(
-            sentence(where=where, what=f"{noun} is {value!r}", allowed=", ".join(allowed))
-        )
+        raise PkpdError(where=where, what=f"{noun} is {value!r}", allowed=", ".join(allowed))
 
 
 def check_status(where: str, status: str) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.schedule.amounts import SIZE_OF
 from pkpd.schedule.plan import Slot
 from pkpd.schedule.regimen import Course, Regimen
@@ -157,11 +157,9 @@ def follow(regimen: Regimen, counts: ArrayLike) -> Followed:
     table = np.asarray(counts, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] != len(LINES):
         raise PkpdError(
-            sentence(
-                where="follow",
-                what=f"counts of shape {table.shape}",
-                allowed=f"[days, {len(LINES)}] ({', '.join(LINES)})",
-            )
+            where="follow",
+            what=f"counts of shape {table.shape}",
+            allowed=f"[days, {len(LINES)}] ({', '.join(LINES)})",
         )
     doses: list[Administration] = []
     starts: list[list[int]] = [[] for _ in regimen.courses]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.schedule.amounts import parse_amount
 
 
@@ -43,8 +43,7 @@ class GrowthFactorPolicy:
             (f"from_day = {self.from_day}", self.from_day >= 1, "a protocol day, 1 or more"),
         ):
             if not good:
-                msg = sentence(where="growth factor policy", what=what, allowed=allowed)
-                raise PkpdError(msg)
+                raise PkpdError(where="growth factor policy", what=what, allowed=allowed)
         if self.amount:
             parse_amount(self.amount)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pkpd.arguments import NONE, a, check_arguments, from_to
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.schedule.amounts import LAST_DAY, parse_amount, parse_days, parse_hours, show_amount
 from pkpd.schedule.checks import check_whole
 from pkpd.schedule.rules import DoseModification, DoseRule, Gate
@@ -46,7 +46,7 @@ class Course:
     def __post_init__(self) -> None:
         where = f"course {self.name}"
         if not self.doses:
-            raise PkpdError(sentence(where=where, what="it gives no dose"))
+            raise PkpdError(where=where, what="it gives no dose")
         check_whole(where, "cycle_days", self.cycle_days, 1, LAST_DAY)
         check_whole(where, "cycles", self.cycles, 1, LAST_DAY)
         if self.start_day is not None:
@@ -55,23 +55,18 @@ class Course:
         for rule in self.doses:
             if rule.days[-1] > self.cycle_days:
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"{rule.drug} on day {rule.days[-1]} is after the end of the "
-                        f"{self.cycle_days}-day cycle",
-                        remedy="make the cycle longer or the days fewer",
-                    )
+                    where=where,
+                    what=f"{rule.drug} on day {rule.days[-1]} is after the end of the "
+                    f"{self.cycle_days}-day cycle",
+                    remedy="make the cycle longer or the days fewer",
                 )
             for day in rule.days:
                 for other in times.setdefault((rule.drug, day), []):
                     if other.hour == rule.hour:
                         raise PkpdError(
-                            sentence(
-                                where=where,
-                                what=f"{rule.drug} is given twice on day {day} at hour "
-                                f"{rule.hour:g}",
-                                remedy="give the second dose at another hour, or add the amounts",
-                            )
+                            where=where,
+                            what=f"{rule.drug} is given twice on day {day} at hour {rule.hour:g}",
+                            remedy="give the second dose at another hour, or add the amounts",
                         )
                 times[rule.drug, day].append(rule)
         self._check_modifications(where)
@@ -82,19 +77,15 @@ class Course:
             rules = [rule for rule in self.doses if rule.drug == change.drug]
             if not rules:
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"there is a modification for {change.drug}, which it does not give",
-                        allowed=", ".join(sorted({rule.drug for rule in self.doses})),
-                    )
+                    where=where,
+                    what=f"there is a modification for {change.drug}, which it does not give",
+                    allowed=", ".join(sorted({rule.drug for rule in self.doses})),
                 )
             if change.drug in seen:
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"two modifications for {change.drug} contradict each other",
-                        remedy="keep one for each drug",
-                    )
+                    where=where,
+                    what=f"two modifications for {change.drug} contradict each other",
+                    remedy="keep one for each drug",
                 )
             seen.add(change.drug)
             if not change.levels_mg:
@@ -103,22 +94,18 @@ class Course:
             if len(amounts) > 1:
                 shown = ", ".join(show_amount(*pair) for pair in sorted(amounts))
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"levels for {change.drug} have no meaning with doses of {shown}",
-                        remedy="give one amount in the course, or no levels",
-                    )
+                    where=where,
+                    what=f"levels for {change.drug} have no meaning with doses of {shown}",
+                    remedy="give one amount in the course, or no levels",
                 )
             amount, unit = amounts.pop()
             if change.levels_mg[0] >= amount:
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"the first lower level of {change.drug}, "
-                        f"{show_amount(change.levels_mg[0], unit)}, is not below its dose of "
-                        f"{show_amount(amount, unit)}",
-                        allowed=f"levels below {amount:g}",
-                    )
+                    where=where,
+                    what=f"the first lower level of {change.drug}, "
+                    f"{show_amount(change.levels_mg[0], unit)}, is not below its dose of "
+                    f"{show_amount(amount, unit)}",
+                    allowed=f"levels below {amount:g}",
                 )
 
     @property
@@ -147,29 +134,24 @@ class Regimen:
 
     def __post_init__(self) -> None:
         if not self.courses:
-            raise PkpdError(sentence(where="regimen", what="it has no course"))
+            raise PkpdError(where="regimen", what="it has no course")
         names = [course.name for course in self.courses]
         for name in names:
             if names.count(name) > 1:
                 raise PkpdError(
-                    sentence(
-                        where="regimen",
-                        what=f"two courses are named {name!r}",
-                        remedy="give each its own name",
-                    )
+                    where="regimen",
+                    what=f"two courses are named {name!r}",
+                    remedy="give each its own name",
                 )
         end = 0
         for before, course in zip((None, *self.courses), self.courses, strict=False):
             start = end + 1 if course.start_day is None else course.start_day
             if before is not None and start <= end:
                 raise PkpdError(
-                    sentence(
-                        where=f"course {course.name}",
-                        what=f"it starts on day {start}, but course {before.name} lasts to day "
-                        f"{end}",
-                        allowed=f"day {end + 1} or later",
-                        remedy="give drugs that overlap in one course",
-                    )
+                    where=f"course {course.name}",
+                    what=f"it starts on day {start}, but course {before.name} lasts to day {end}",
+                    allowed=f"day {end + 1} or later",
+                    remedy="give drugs that overlap in one course",
                 )
             end = start + course.length_days - 1
 
@@ -199,11 +181,9 @@ class Regimen:
             if course.name == name:
                 return course
         raise PkpdError(
-            sentence(
-                where="regimen",
-                what=f"there is no course {name!r}",
-                allowed=", ".join(course.name for course in self.courses),
-            )
+            where="regimen",
+            what=f"there is no course {name!r}",
+            allowed=", ".join(course.name for course in self.courses),
         )
 
     def named(self, name: str) -> Regimen:
@@ -231,11 +211,7 @@ class Regimen:
         first = later.courses[0]
         if gate is not None and first.gate is not None:
             raise PkpdError(
-                sentence(
-                    where=f"course {first.name}",
-                    what="it has a gate already",
-                    remedy="give only one",
-                )
+                where=f"course {first.name}", what="it has a gate already", remedy="give only one"
             )
         day_0 = self.last_day if start_day is None else start_day - later.start_days[0]
         moved = [
@@ -266,11 +242,9 @@ class Regimen:
         course = self._single("repeat")
         if course.cycles != 1:
             raise PkpdError(
-                sentence(
-                    where=f"course {course.name}",
-                    what=f"it has {course.cycles} cycles already",
-                    remedy="give the number of cycles once",
-                )
+                where=f"course {course.name}",
+                what=f"it has {course.cycles} cycles already",
+                remedy="give the number of cycles once",
             )
         length = course.cycle_days if cycle_days is None else cycle_days
         return Regimen((replace(course, cycles=cycles, cycle_days=length),))
@@ -286,21 +260,17 @@ class Regimen:
             mine.cycles > 1 and mine.cycle_days != its.cycle_days
         ):
             raise PkpdError(
-                sentence(
-                    where=f"courses {mine.name} and {its.name}",
-                    what=f"{mine.cycles} cycles of {mine.cycle_days} days and {its.cycles} cycles "
-                    f"of {its.cycle_days} days cannot be one course",
-                    remedy="give both the same start, cycles and cycle_days",
-                )
+                where=f"courses {mine.name} and {its.name}",
+                what=f"{mine.cycles} cycles of {mine.cycle_days} days and {its.cycles} cycles "
+                f"of {its.cycle_days} days cannot be one course",
+                remedy="give both the same start, cycles and cycle_days",
             )
         for part in ("gate", "between"):
             if getattr(mine, part) and getattr(its, part) not in (None, getattr(mine, part)):
                 raise PkpdError(
-                    sentence(
-                        where=f"courses {mine.name} and {its.name}",
-                        what="their gates contradict each other",
-                        remedy="give only one",
-                    )
+                    where=f"courses {mine.name} and {its.name}",
+                    what="their gates contradict each other",
+                    remedy="give only one",
                 )
         name = mine.name if mine.name == its.name else f"{mine.name} + {its.name}"
         return Regimen(
@@ -340,11 +310,9 @@ class Regimen:
         if len(self.courses) != 1:
             names = ", ".join(course.name for course in self.courses)
             raise PkpdError(
-                sentence(
-                    where=f"{what}()",
-                    what=f"the regimen has {len(self.courses)} courses ({names})",
-                    remedy=f"use {what}() on one course, then join with then()",
-                )
+                where=f"{what}()",
+                what=f"the regimen has {len(self.courses)} courses ({names})",
+                remedy=f"use {what}() on one course, then join with then()",
             )
         return self.courses[0]
 
@@ -404,11 +372,9 @@ def daily(
     numbers, written = parse_days(days)
     if cycle_days is not None and written not in (None, cycle_days):
         raise PkpdError(
-            sentence(
-                where=f"dose of {drug}",
-                what=f"days {days!r} say a {written}-day cycle, cycle_days says {cycle_days}",
-                remedy="give the cycle length once",
-            )
+            where=f"dose of {drug}",
+            what=f"days {days!r} say a {written}-day cycle, cycle_days says {cycle_days}",
+            remedy="give the cycle length once",
         )
     rule = DoseRule(
         drug=drug,

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 from pkpd.arguments import NONE, NUMBER, NUMBERS, TEXT, a, check_arguments, several
-from pkpd.errors import PkpdError, UnitError, sentence
+from pkpd.errors import PkpdError, UnitError
 from pkpd.schedule.amounts import DOSE_UNITS, parse_days
 from pkpd.schedule.checks import (
     check_one_of,
@@ -45,31 +45,25 @@ class Criterion:
     def __post_init__(self) -> None:
         if self.line not in LINES:
             raise PkpdError(
-                sentence(
-                    where="count criterion",
-                    what=f"unknown blood count {self.line!r}",
-                    allowed=", ".join(LINES),
-                )
+                where="count criterion",
+                what=f"unknown blood count {self.line!r}",
+                allowed=", ".join(LINES),
             )
         value = self.at_least
         check_arguments(f"{self.line} threshold", at_least=(value, NUMBER))
         if not math.isfinite(value) or value <= 0.0:
             raise UnitError(
-                sentence(
-                    where=f"{self.line} threshold",
-                    what=f"{value:g} is not a count",
-                    allowed="a positive number of 10^9/L",
-                    remedy=f"leave out {self.line} if there is no threshold",
-                )
+                where=f"{self.line} threshold",
+                what=f"{value:g} is not a count",
+                allowed="a positive number of 10^9/L",
+                remedy=f"leave out {self.line} if there is no threshold",
             )
         if value > HIGHEST_THRESHOLD[self.line]:
             raise UnitError(
-                sentence(
-                    where=f"{self.line} threshold",
-                    what=f"{value:g} x 10^9/L cannot be meant, it looks like {value:g} cells/uL",
-                    allowed=f"up to {HIGHEST_THRESHOLD[self.line]:g} (10^9/L)",
-                    remedy=f"write {value / 1000.0:g}",
-                )
+                where=f"{self.line} threshold",
+                what=f"{value:g} x 10^9/L cannot be meant, it looks like {value:g} cells/uL",
+                allowed=f"up to {HIGHEST_THRESHOLD[self.line]:g} (10^9/L)",
+                remedy=f"write {value / 1000.0:g}",
             )
 
 
@@ -127,29 +121,23 @@ class DoseRule:
         check_arguments("dose", drug=(self.drug, TEXT | NONE), hour=(self.hour, NUMBER))
         check_arguments("dose", strengths_mg=(strengths, NUMBERS), cap_mg=(self.cap_mg, _CAP))
         if not self.drug or not self.drug.strip():
-            raise PkpdError(sentence(where="dose", what="the drug has no name"))
+            raise PkpdError(where="dose", what="the drug has no name")
         where = f"dose of {self.drug}"
         if self.unit not in DOSE_UNITS:
             raise UnitError(
-                sentence(
-                    where=where, what=f"unknown unit {self.unit!r}", allowed=", ".join(DOSE_UNITS)
-                )
+                where=where, what=f"unknown unit {self.unit!r}", allowed=", ".join(DOSE_UNITS)
             )
         check_positive(where, "the amount", self.amount, self.unit)
         object.__setattr__(self, "days", parse_days(self.days)[0])
         if not 0.0 <= self.hour < 24.0:
             raise PkpdError(
-                sentence(
-                    where=where,
-                    what=f"hour {self.hour:g} is not an hour of the day",
-                    allowed="0 to below 24",
-                )
+                where=where,
+                what=f"hour {self.hour:g} is not an hour of the day",
+                allowed="0 to below 24",
             )
         if self.route not in ROUTES:
             raise PkpdError(
-                sentence(
-                    where=where, what=f"unknown route {self.route!r}", allowed=", ".join(ROUTES)
-                )
+                where=where, what=f"unknown route {self.route!r}", allowed=", ".join(ROUTES)
             )
         self._check_duration(where)
         self._check_strengths(where)
@@ -163,25 +151,21 @@ class DoseRule:
     def _check_duration(self, where: str) -> None:
         if not math.isfinite(self.duration_h) or self.duration_h < 0.0:
             raise PkpdError(
-                sentence(where=where, what=f"an infusion of {self.duration_h:g} h", allowed=">= 0")
+                where=where, what=f"an infusion of {self.duration_h:g} h", allowed=">= 0"
             )
         if self.duration_h > 0.0 and self.route != "iv":
             raise PkpdError(
-                sentence(
-                    where=where,
-                    what=f"a dose by route {self.route} has no infusion time",
-                    remedy="remove the duration, or give the dose iv",
-                )
+                where=where,
+                what=f"a dose by route {self.route} has no infusion time",
+                remedy="remove the duration, or give the dose iv",
             )
         if self.duration_h > 24.0 - self.hour + 1e-9:
             raise PkpdError(
-                sentence(
-                    where=where,
-                    what=f"an infusion of {self.duration_h:g} h from hour {self.hour:g} runs into "
-                    "the next day",
-                    allowed=f"up to {24.0 - self.hour:g} h",
-                    remedy="give a continuous infusion as 24 h from hour 0 on each of its days",
-                )
+                where=where,
+                what=f"an infusion of {self.duration_h:g} h from hour {self.hour:g} runs into "
+                "the next day",
+                allowed=f"up to {24.0 - self.hour:g} h",
+                remedy="give a continuous infusion as 24 h from hour 0 on each of its days",
             )
 
     def _check_strengths(self, where: str) -> None:
@@ -192,23 +176,19 @@ class DoseRule:
         for strength in strengths:
             if not is_multiple(strength, strengths[0]):
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"strength {strength:g} mg is not a multiple of the smallest, "
-                        f"{strengths[0]:g} mg",
-                        remedy="give only the step that doses are rounded to",
-                    )
+                    where=where,
+                    what=f"strength {strength:g} mg is not a multiple of the smallest, "
+                    f"{strengths[0]:g} mg",
+                    remedy="give only the step that doses are rounded to",
                 )
         if self.cap_mg is not None:
             check_positive(where, "the largest dose", self.cap_mg, "mg")
             if strengths and not is_multiple(self.cap_mg, strengths[0]):
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"the largest dose, {self.cap_mg:g} mg, is not a multiple of the "
-                        f"smallest strength, {strengths[0]:g} mg",
-                        remedy="change the cap or the strengths",
-                    )
+                    where=where,
+                    what=f"the largest dose, {self.cap_mg:g} mg, is not a multiple of the "
+                    f"smallest strength, {strengths[0]:g} mg",
+                    remedy="change the cap or the strengths",
                 )
 
 
@@ -234,11 +214,9 @@ class Gate:
         check_arguments("gate", criteria=(self.criteria, criteria))
         if not self.criteria:
             raise PkpdError(
-                sentence(
-                    where="gate",
-                    what="no count is asked for",
-                    remedy="give neutrophils or platelets, or leave the gate out",
-                )
+                where="gate",
+                what="no count is asked for",
+                remedy="give neutrophils or platelets, or leave the gate out",
             )
         check_one_per_line("gate", self.criteria)
         check_one_of("gate", "join", self.join, ("all", "any"))
@@ -277,7 +255,7 @@ class DoseModification:
         where = f"modification of {self.drug}"
         if not self.hold_below:
             raise PkpdError(
-                sentence(where=where, what="hold_below is empty", remedy="give a count to hold at")
+                where=where, what="hold_below is empty", remedy="give a count to hold at"
             )
         check_one_per_line(where, self.hold_below)
         check_one_per_line(where, self.resume_at)
@@ -288,20 +266,15 @@ class DoseModification:
             line, hold = criterion.line, criterion.at_least
             if line not in resume:
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"it holds for {line} but resume_at does not name them",
-                        remedy=f"add {line} to resume_at",
-                    )
+                    where=where,
+                    what=f"it holds for {line} but resume_at does not name them",
+                    remedy=f"add {line} to resume_at",
                 )
             if resume[line] < hold:
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"it resumes at {line} {resume[line]:g} although it holds below "
-                        f"{hold:g}",
-                        allowed=f"resume_at of {hold:g} or more",
-                    )
+                    where=where,
+                    what=f"it resumes at {line} {resume[line]:g} although it holds below {hold:g}",
+                    allowed=f"resume_at of {hold:g} or more",
                 )
         check_whole(where, "visit_every_days", self.visit_every_days, 1)
         object.__setattr__(self, "levels_mg", tuple(map(float, self.levels_mg)))
@@ -310,20 +283,16 @@ class DoseModification:
         for upper, lower in zip(self.levels_mg, self.levels_mg[1:], strict=False):
             if lower >= upper:
                 raise PkpdError(
-                    sentence(
-                        where=where,
-                        what=f"level {lower:g} follows {upper:g}",
-                        allowed="levels that decrease",
-                    )
+                    where=where,
+                    what=f"level {lower:g} follows {upper:g}",
+                    allowed="levels that decrease",
                 )
         if bool(self.levels_mg) != self.reduce_on_resume:
             what = "no lower level is given" if self.reduce_on_resume else "levels are never used"
             raise PkpdError(
-                sentence(
-                    where=where,
-                    what=f"reduce_on_resume is {str(self.reduce_on_resume).lower()} and {what}",
-                    remedy="give levels together with reduce_on_resume = true",
-                )
+                where=where,
+                what=f"reduce_on_resume is {str(self.reduce_on_resume).lower()} and {what}",
+                remedy="give levels together with reduce_on_resume = true",
             )
         check_status(where, self.status)
 
@@ -334,9 +303,7 @@ def check_one_per_line(where: str, criteria: tuple[Criterion, ...]) -> None:
     for line in LINES:
         if lines.count(line) > 1:
             raise PkpdError(
-                sentence(
-                    where=where,
-                    what=f"two thresholds for {line} contradict each other",
-                    remedy="keep one",
-                )
+                where=where,
+                what=f"two thresholds for {line} contradict each other",
+                remedy="keep one",
             )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from pkpd.arrays import Floats
+
 Flags = NDArray[np.bool_]
 
 

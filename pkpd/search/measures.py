@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards.menus import MEASURES, Measure, dose_measure
 from pkpd.comparison.crossed import crossed
 from pkpd.comparison.delivery import not_on_time
@@ -17,7 +18,6 @@ from pkpd.course.course import Course
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.schedule import Regimen
 
-Floats = NDArray[np.float64]
 Lanes = NDArray[np.float32]
 
 _LEAST = 1e-6  # of a count, before its logarithm is taken

@@ -9,7 +9,7 @@ from pathlib import Path
 from pkpd.arguments import CALLABLE, MAPPING, NAMES, NONE, PATH, a, check_arguments, from_to
 from pkpd.cards.menu_cards import load_menu
 from pkpd.cards.menus import Limit, Menu, check_objectives, menu_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
 from pkpd.machine import cores
@@ -160,7 +160,7 @@ def _menu(
         for name, value in needed.items():
             if value is None:
                 what = "it is missing, and regimens alone do not tell it"
-                raise PkpdError(sentence(where=f"search_schedules, {name}", what=what))
+                raise PkpdError(where=f"search_schedules, {name}", what=what)
         assert population is not None
         assert rule is not None
         assert until_day is not None
@@ -169,7 +169,7 @@ def _menu(
         if value is not None:
             what = "it is given, and the menu has its own"
             remedy = "leave it out"
-            raise PkpdError(sentence(where=f"search_schedules, {name}", what=what, remedy=remedy))
+            raise PkpdError(where=f"search_schedules, {name}", what=what, remedy=remedy)
     return menu if isinstance(menu, Menu) else load_menu(menu)
 
 
@@ -183,4 +183,4 @@ def _check_limits(limits: Sequence[Limit], view: str) -> None:
         if limit.of in _OF_LEUKAEMIA.get(view, ()):
             what = f"the marrow that answers ({view}) has none"
             remedy = "limit something else, or ask the marrow with leukaemia"
-            raise PkpdError(sentence(where=f"limit of {limit.of}", what=what, remedy=remedy))
+            raise PkpdError(where=f"limit of {limit.of}", what=what, remedy=remedy)

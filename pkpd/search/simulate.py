@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.cards.menus import Limit, Measure, Menu
@@ -20,7 +21,7 @@ from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.course.course import Course
 from pkpd.ensemble.ensemble import Indices, courses
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.parameters import marrow_prior
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
@@ -36,7 +37,6 @@ from pkpd.search.measures import (
     planned,
 )
 
-Floats = NDArray[np.float64]
 OnProgress = Callable[[float, float, str], None]
 
 LEARNED, PRIOR, WITHOUT, FIT = "posterior", "prior", "without leukaemia", "fit"
@@ -268,13 +268,11 @@ def check_size(menu: Menu) -> None:
             f"draws are {lanes:,} lanes"
         )
         raise PkpdError(
-            sentence(
-                where=f"menu {menu.name}",
-                what=what,
-                allowed=f"at most {MOST_LANES:,}",
-                remedy="200 patients and 50 draws are enough for a short list; compare that with "
-                "pkpd compare",
-            )
+            where=f"menu {menu.name}",
+            what=what,
+            allowed=f"at most {MOST_LANES:,}",
+            remedy="200 patients and 50 draws are enough for a short list; compare that with "
+            "pkpd compare",
         )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import PkpdError
 
 Parameters = Mapping[str, Array]
 RightHandSide = Callable[[Array, Array, Array, Parameters], Array]
@@ -94,10 +94,9 @@ def solve_ode(
     """
     times = np.asarray(edges, dtype=np.float64)
     if times.ndim != 1 or times.size < 2 or not np.all(np.diff(times) > 0):
-        msg = sentence(
+        raise PkpdError(
             where="general solver", what="edges do not increase", allowed="two or more times"
         )
-        raise PkpdError(msg)
     states, lanes = y0.shape
     n = times.size - 1
     if additions is None:
@@ -150,137 +149,3 @@ def solve_ode(
     start = (y0, jnp.zeros(lanes, dtype=jnp.int64))
     (_, status), ends = jax.lax.scan(one_cell, start, cells)
     return GeneralSolution(jnp.concatenate([y0[None], ends]), status)
-
-
-class CellMoments(NamedTuple):
-    """Mean and first Legendre moment of a concentration over each cell, with the lane status.
-
-    Attributes
-    ----------
-    mean, slope
-        ``[cells, L]`` in mg/L and mg/L per hour, as `pkpd.kinetics.linear.LinearPK.moments`.
-    status
-        ``[L]``, keys of `STATUS`.
-    """
-
-    mean: Array
-    slope: Array
-    status: Array
-
-
-def _infusions(
-    times: np.ndarray, amounts: np.ndarray, durations: np.ndarray, edges: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boluses ``[cells, L]`` in mg and rates ``[cells, L]`` in mg/h; every event is an edge."""
-    cells = edges.size - 1
-    bolus = np.zeros((cells, amounts.shape[1]))
-    rate = np.zeros((cells, amounts.shape[1]))
-    for i, (time, duration) in enumerate(zip(times, durations, strict=True)):
-        for event in (time, time + duration):
-            if np.min(np.abs(edges - event)) > 1e-9:
-                msg = sentence(
-                    where=f"dose {i + 1}",
-                    what=f"its start or end at {event:g} h is not an edge of the cells",
-                    remedy="form the edges from all starts and ends with cells.cells",
-                )
-                raise DataError(msg)
-        start = int(np.argmin(np.abs(edges - time)))
-        if duration == 0:
-            if start < cells:
-                bolus[start] += amounts[i]
-            continue
-        stop = int(np.argmin(np.abs(edges - (time + duration))))
-        rate[start:stop] += amounts[i] / duration
-    return bolus, rate
-
-
-def michaelis_menten_iv(
-    p: Parameters,
-    doses: tuple[np.ndarray, np.ndarray, np.ndarray],
-    edges: np.ndarray,
-    count: Array | float | None = None,
-    *,
-    lanes: int | None = None,
-    rtol: float = 1e-9,
-    atol: float = 1e-9,
-    max_steps: int = 4096,
-) -> CellMoments:
-    """Two compartments with saturable elimination that depends on the white-cell count.
-
-    ::
-
-        dA1/dt = rate - Vmax (WBC / 10)^wbc_exponent C / (Km + C) - Q/V1 A1 + Q/V2 A2
-        dA2/dt = Q/V1 A1 - Q/V2 A2                                        C = A1 / V1
-
-    Parameters
-    ----------
-    p
-        ``Vmax`` (mg/h at a white-cell count of 10 x 10^9/L), ``Km`` (mg/L), ``V1``, ``V2`` (L),
-        ``Q`` (L/h), ``wbc_exponent``; each ``[L]`` or scalar. Typical values of Mould 2007:
-        1.02 mg/h, 0.338 mg/L, 11.3 L, 41.5 L, 1.05 L/h, 0.194.
-    doses
-        Times (h) ``[D]``, amounts (mg) ``[D]`` or ``[D, L]``, durations (h) ``[D]`` (0: bolus).
-    edges
-        ``[cells + 1]`` hours; must contain the start and end of every dose.
-    count
-        White-cell count in 10^9/L, constant in each cell: a number, ``[L]`` or ``[cells, L]``.
-        ``None`` is the reference count 10.
-    lanes
-        Number of lanes, if no argument has a lane axis.
-    rtol, atol
-        Tolerances; the error of ``A1`` is controlled together with the two integrals.
-    max_steps
-        Largest number of steps in one cell.
-
-    Returns
-    -------
-    CellMoments
-        To drive an effect as the moments of a linear drug do.
-
-    References
-    ----------
-    Mould DR et al., Br J Clin Pharmacol 2007;64:278-291, doi:10.1111/j.1365-2125.2007.02914.x
-    (alemtuzumab; values as transcribed by nlmixr2lib, Table 2 of the paper).
-    """
-    times, amounts, durations = (np.asarray(a, dtype=np.float64) for a in doses)
-    edges = np.asarray(edges, dtype=np.float64)
-    amounts = amounts[:, None] if amounts.ndim == 1 else amounts
-    bolus, rate = _infusions(times, amounts, durations, edges)
-    cells = edges.size - 1
-    white = jnp.asarray(10.0 if count is None else count)
-    shapes = [jnp.shape(v) for v in p.values()] + [white.shape[-1:], (amounts.shape[1],)]
-    width = jnp.broadcast_shapes((lanes or 1,), *shapes)[0]
-    white = jnp.broadcast_to(white, (cells, width))
-
-    def rhs(t, y, u, q):
-        infusion, wbc, since = u
-        c = y[0] / q["V1"]
-        lost = q["Vmax"] * (wbc / 10.0) ** q["wbc_exponent"] * c / (q["Km"] + c)
-        exchange = q["Q"] * (c - y[1] / q["V2"])
-        return jnp.stack([infusion - lost - exchange, exchange, c, (t - since) * c])
-
-    added = jnp.zeros((cells, 4, width)).at[:, 0].set(jnp.asarray(bolus))
-    inputs = jnp.stack(
-        [
-            jnp.broadcast_to(jnp.asarray(rate), (cells, width)),
-            white,
-            jnp.broadcast_to(jnp.asarray(edges[:-1, None]), (cells, width)),
-        ],
-        axis=1,
-    )
-    solution = solve_ode(
-        rhs,
-        jnp.zeros((4, width)),
-        p,
-        edges,
-        additions=added,
-        inputs=inputs,
-        rtol=rtol,
-        atol=atol,
-        max_steps=max_steps,
-    )
-    # the two integrals run on over all cells; what a cell adds is their difference
-    h = jnp.asarray(np.diff(edges))[:, None]
-    area = jnp.diff(solution.y[:, 2], axis=0)
-    first = jnp.diff(solution.y[:, 3], axis=0)
-    return CellMoments(area / h, 12.0 / h**3 * (first - 0.5 * h * area), solution.status)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from judging.baselines import cumulative_doses, fit_doses
+from judging.scorecard import regressions
 
 from pkpd.evidence import load_learning_table
-from pkpd.evidence.criticism.baselines import cumulative_doses, fit_doses
-from pkpd.evidence.criticism.scorecard import regressions
 from pkpd.evidence.likelihood.use import terms_of
 from pkpd.evidence.table.schedule import parse_schedule
 from pkpd.evidence.table.table import load_evidence

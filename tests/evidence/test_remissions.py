@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from judging.arm_contrasts import arm_contrasts, contrasts_text, newcombe
+from judging.remissions import rank_correlation, remission_bias, remission_text
+from judging.scorecard import MODEL, Predicted, scorecard
 
-from pkpd.evidence.criticism.arm_contrasts import arm_contrasts, contrasts_text, newcombe
-from pkpd.evidence.criticism.remissions import rank_correlation, remission_bias, remission_text
 from pkpd.evidence.criticism.row_predictions import RowsPredicted
-from pkpd.evidence.criticism.scorecard import MODEL, Predicted, scorecard
 from pkpd.evidence.table.table import load_evidence
 
 HEAD = (

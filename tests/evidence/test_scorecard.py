@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
-
-from pkpd.evidence.criticism.averages import average_of_similar
-from pkpd.evidence.criticism.scorecard import (
+from judging.averages import average_of_similar
+from judging.scorecard import (
     AVERAGE,
     MODEL,
     Predicted,
@@ -23,6 +21,8 @@ from pkpd.evidence.criticism.scorecard import (
     scorecard_rows,
     scorecard_text,
 )
+from scipy import stats
+
 from pkpd.evidence.table.table import load_evidence
 
 HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark\n"

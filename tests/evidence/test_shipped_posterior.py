@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judging.scorecard import of_one_arm
 
-from pkpd.evidence.criticism.scorecard import of_one_arm
 from pkpd.evidence.likelihood.parameters import marrow_prior
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.likelihood.use import how_used

@@ -11,17 +11,17 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import expit
-from scipy.stats import norm
-
-from pkpd.evidence import EvidenceLikelihood
-from pkpd.evidence.criticism.calibration import (
+from judging.calibration import (
     DRAWS,
     CalibrationRanks,
     gather_ranks,
     rank_of_table,
     with_rows,
 )
+from scipy.special import expit
+from scipy.stats import norm
+
+from pkpd.evidence import EvidenceLikelihood
 from pkpd.evidence.likelihood.density import TableDensity
 from pkpd.evidence.likelihood.parameters import ARMS, BETWEEN
 from pkpd.evidence.likelihood.prior import Prior

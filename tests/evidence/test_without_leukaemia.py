@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from judging.without_leukaemia import can_be_counted, without_leukaemia
 
 import pkpd
 from pkpd.cards.population_cards import population_of_disease
 from pkpd.endpoints.recovery import nadir
-from pkpd.evidence.criticism.without_leukaemia import can_be_counted, without_leukaemia
 from pkpd.evidence.table.learning import refined
 from pkpd.evidence.table.table import load_evidence
 from pkpd.subjects import with_median_age

@@ -13,7 +13,7 @@ from pkpd.cards import card_names
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.cards.model_cards import load_model_card
 from pkpd.errors import PkpdError
-from pkpd.exposure.levels import Dose, edges_of, levels
+from pkpd.exposure.levels import LevelDose, edges_of, levels
 from pkpd.exposure.sources import DrugLanes, drugs_of
 from pkpd.kinetics.linear import LinearPK
 from pkpd.models import Friberg, PopulationModel, compartments, marrow_model, parameter, residual
@@ -36,7 +36,7 @@ def lanes(pk, occasion=None, **values):
 
 
 def given(times, amount, duration=0.0, n=1):
-    return [Dose(float(t), duration, np.full(n, amount), o) for o, t in enumerate(times)]
+    return [LevelDose(float(t), duration, np.full(n, amount), o) for o, t in enumerate(times)]
 
 
 def test_a_bolus_in_one_compartment_has_its_closed_form():

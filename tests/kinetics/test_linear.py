@@ -20,7 +20,6 @@ from pkpd.kinetics.linear import (
     LinearPK,
     TransitAbsorption,
     of_length,
-    pk_structure,
 )
 
 # clofarabine-like: CL 37.7 L/h, V1 268 L, Q 33.2 L/h, V2 186 L; triphosphate half-life 24 h
@@ -293,16 +292,6 @@ def test_mass_balance(hughes, ktr, cl, v, h):
     np.testing.assert_allclose(inside + cleared, 50.0 + 2.0 * h, rtol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["iv 2", "iv 2, site", "iv 3, site", "7 transits"])
-def test_area_per_dose_is_the_area(name):
-    """AUC by closed form against the mean over a cell long enough to empty the body."""
-    pk, p = CASES[name]
-    h = 1200.0  # fifty times the longest half-life
-    lengths = jnp.array(LENGTHS)[:, None] * h / 24
-    *_, moments, _ = cell_of(pk)(p, lengths, pk.dose(pk.zero(1), 1.0), 0.0)
-    np.testing.assert_allclose(moments[3][0] * h, pk.auc_per_dose(p), rtol=1e-8)
-
-
 def test_half_lives():
     def half_lives(pk, p):
         return jax.jit(pk.half_lives)(p)
@@ -328,26 +317,6 @@ def test_bad_structures_are_refused_in_a_sentence():
         Disposition(1, unit="ng/mL")
     with pytest.raises(PkpdError, match=r"-1 transit"):
         TransitAbsorption(-1)
-    with pytest.raises(PkpdError, match=r"unknown name 'iv_4cmt'.*iv_3cmt"):
-        pk_structure("iv_4cmt")
-    with pytest.raises(PkpdError, match=r"transits = 0.*oral_first_order"):
-        pk_structure("oral_transit_1cmt")
     pk, p = CASES["iv 1"]
     with pytest.raises(PkpdError, match=r"nodes=True"):
         pk.at_nodes(pk.propagator(p, 1.0, nodes=False), pk.zero(1))
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "states"),
-    [
-        ("iv_1cmt", {}, 1),
-        ("iv_2cmt", {"effect_site": True}, 3),
-        ("iv_3cmt", {}, 3),
-        ("oral_first_order_1cmt", {}, 2),
-        ("oral_first_order_2cmt", {}, 3),
-        ("oral_transit_1cmt", {"transits": 7}, 9),
-        ("oral_transit_2cmt", {"transits": 3}, 6),
-    ],
-)
-def test_structures_by_name(name, options, states):
-    assert pk_structure(name, **options).n_states == states

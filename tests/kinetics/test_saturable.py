@@ -1,4 +1,4 @@
-"""Saturable elimination step by step, against a closed form, DOP853 and the general solver."""
+"""Saturable elimination step by step, against a closed form and DOP853."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pkpd.kinetics.saturable import SaturableIV, moments
 from pkpd.model.individuals import individual_parameters
 from pkpd.model.joint import load_model
 from pkpd.model.parameters import typical
-from pkpd.solve.general import michaelis_menten_iv
 from pkpd.subjects import sample_population
 
 PK = SaturableIV()
@@ -122,30 +121,6 @@ def test_a_population_agrees_with_dop853_in_every_cell_of_a_course():
         worst = np.maximum(worst, [error[0], error[1], error[2:].max()])
     # measured: 9e-9, 2e-7, 4e-9
     assert (worst < 1e-6).all()
-
-
-@pytest.mark.slow
-def test_it_agrees_with_the_general_solver():
-    n = 40
-    p = patients(n, 5)
-    edges = np.concatenate([[0.0], (24.0 * np.arange(5)[:, None] + EDGES[1:]).ravel()])
-    doses = (
-        np.array([24.0 * d for d in DOSES if d < 5]),
-        np.array([a for d, a in DOSES.items() if d < 5]),
-    )
-    infusions = (*doses, np.full(doses[0].size, 2.0))
-    solver = jax.jit(lambda q: michaelis_menten_iv(q, infusions, edges, rtol=1e-9, atol=1e-11))
-    general = solver({**p, "wbc_exponent": jnp.asarray(0.0)})
-    x = (np.zeros(n), np.zeros(n))
-    peak = np.asarray(general.mean).max(axis=0)
-    for i, (a, b) in enumerate(pairwise(edges)):
-        day = int(a // 24.0)
-        flow = DOSES.get(day, 0.0) / 2.0 if b - 24.0 * day <= 2.0 else 0.0
-        y, _ = solve(p, x, flow, b - a)
-        mean, first = moments(y[2], y[3], b - a)
-        assert (np.abs(mean - general.mean[i]) / peak).max() < 1e-6
-        assert (np.abs(first - general.slope[i] * (b - a)) / peak).max() < 1e-6
-        x = (y[0], y[1])
 
 
 def test_a_patient_does_not_depend_on_those_beside_it():

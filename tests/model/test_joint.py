@@ -12,7 +12,7 @@ from pkpd.cards.files import card_names
 from pkpd.cards.model_cards import STRUCTURES, load_model_card
 from pkpd.cards.population_cards import load_population
 from pkpd.errors import CardError
-from pkpd.kinetics.linear import pk_structure
+from pkpd.kinetics.linear import LinearPK
 from pkpd.marrow.effects import effect_shape
 from pkpd.marrow.lines import line_of_card
 from pkpd.model import assumed_inputs, load_model
@@ -55,8 +55,9 @@ def test_linear_structures_and_shapes_are_those_of_the_engine():
         card = load_model_card("pk", name)
         if card.structure == "iv_2cmt_michaelis_menten":
             continue
-        transits = int(dict(card.settings).get("transits", 0))
-        wanted = pk_structure(card.structure, transits=transits).parameters
+        route, *_, last = card.structure.split("_")
+        transits = None if route == "iv" else int(dict(card.settings).get("transits", 0))
+        wanted = LinearPK(transits, int(last[0])).parameters
         assert set(wanted) == set(STRUCTURES["pk"][card.structure])
     for name in card_names("marrow"):
         card = load_model_card("marrow", name)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import stats
 
 from pkpd.cards.population_cards import load_population
 from pkpd.errors import DataError
 from pkpd.model import draw_parameters, load_model, typical, used_parameters
-from pkpd.model.parameters import Parameter, prior_log_density, quantile_at_score
+from pkpd.model.parameters import Parameter, quantile_at_score
 
 MODEL = load_model()
 POPULATION = load_population("hr_mds_aml_unfit")
@@ -82,30 +82,6 @@ def test_symmetric_interval_is_the_usual_distribution():
     log = Parameter("b", 2.0, "1", (1.0, 4.0), 0.9, "lognormal")
     sigma = np.log(2.0) / stats.norm.ppf(0.95)
     np.testing.assert_allclose(quantile_at_score(log, z), 2.0 * np.exp(sigma * z), rtol=1e-12)
-    density = prior_log_density([normal, log], {"a": 4.2, "b": 3.0})
-    expected = stats.norm(5.0, sd).logpdf(4.2) + stats.norm(np.log(2), sigma).logpdf(np.log(3))
-    assert density == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("parameter", "to_scale"),
-    [
-        (Parameter("x", 2.0, "1", (1.0, 6.0), 0.95, "lognormal"), np.exp),
-        (Parameter("x", 0.35, "1", (0.1, 0.7), 0.95, "logit"), lambda y: 1 / (1 + np.exp(-y))),
-        (Parameter("x", 1.0, "1", (-1.0, 7.0), 0.8, "normal"), lambda y: y),
-    ],
-)
-def test_lopsided_density_has_total_one_and_half_below_the_value(parameter, to_scale):
-    def density(y):
-        return float(np.exp(prior_log_density([parameter], {"x": to_scale(y)})))
-
-    centre = {"lognormal": np.log, "logit": lambda p: np.log(p / (1 - p)), "normal": float}[
-        parameter.distribution
-    ](parameter.value)
-    below = integrate.quad(density, centre - 25, centre, epsabs=1e-10)[0]
-    above = integrate.quad(density, centre, centre + 25, epsabs=1e-10)[0]
-    assert below == pytest.approx(0.5, abs=1e-7)
-    assert above == pytest.approx(0.5, abs=1e-7)
 
 
 @given(

@@ -41,9 +41,9 @@ def test_no_second_process_where_it_would_not_help(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", fail)
     with monkeypatch.context() as one:
-        one.setattr(compiled, "cores", lambda: 1)
+        one.setattr(compiled, "CORES", 1)
         assert compiled_build._start(("lines_range",)) is None
-    monkeypatch.setattr(compiled, "cores", lambda: 2)
+    monkeypatch.setattr(compiled, "CORES", 2)
     for program in ("", "/opt/app/simulator", None):
         monkeypatch.setattr(sys, "executable", program)
         assert compiled_build._start(("lines_range",)) is None
@@ -59,7 +59,7 @@ def test_a_process_that_cannot_be_started_is_done_without(monkeypatch):
     def fail(*_, **__):
         raise PermissionError("not allowed")
 
-    monkeypatch.setattr(compiled, "cores", lambda: 2)
+    monkeypatch.setattr(compiled, "CORES", 2)
     monkeypatch.setattr(subprocess, "Popen", fail)
     assert compiled_build._start(("lines_range",)) is None
 
@@ -83,7 +83,7 @@ def test_what_the_second_process_compiles_is_loaded_by_the_first(tmp_path, helpe
         f"""
         from pkpd.solve.compiled import family as compiled
         from pkpd.solve.compiled import build as compiled_build
-        compiled.cores = lambda: {2 if helped else 1}
+        compiled.CORES = {2 if helped else 1}
         _, lines = compiled_build.kernels(derivatives=False)
         lines.compile(compiled_build.signature("lines_range"))
         print(sum(lines.stats.cache_hits.values()))

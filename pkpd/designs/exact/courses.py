@@ -15,7 +15,7 @@ from scipy.special import comb
 from pkpd.designs.data import Action, Trials
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 _STEPS = 1000
 
@@ -97,11 +97,9 @@ def enumerate_courses(design: Design, most_states: int = 3_000_000) -> Courses:
         visited += len(ways)
         if visited > most_states:
             raise PkpdError(
-                sentence(
-                    where=design.name,
-                    what=f"the trial has more than {most_states:,} states",
-                    remedy="simulate it (pkpd.designs.simulate_trials), or take larger cohorts",
-                )
+                where=design.name,
+                what=f"the trial has more than {most_states:,} states",
+                remedy="simulate it (pkpd.designs.simulate_trials), or take larger cohorts",
             )
         found = design.decide(layer)
         stops = found.action == Action.STOP
@@ -119,7 +117,7 @@ def enumerate_courses(design: Design, most_states: int = 3_000_000) -> Courses:
         layer, ways = _after_cohort(design, layer.take(rows), found.level[rows], ways[rows])
     else:
         what, remedy = f"it does not stop within {_STEPS} cohorts", "set most_patients"
-        raise PkpdError(sentence(where=design.name, what=what, remedy=remedy))
+        raise PkpdError(where=design.name, what=what, remedy=remedy)
     joined = [np.concatenate(parts) for parts in zip(*ends, strict=True)]
     return Courses(*joined, states=visited)
 

@@ -10,7 +10,7 @@ from scipy.special import comb
 from pkpd.designs.data import Action, TrialData, Trials, Why, check_risks
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 _MOST = 1_000_000
 
@@ -89,11 +89,11 @@ def pathways(design: Design, cohorts: int, data: TrialData | None = None) -> Pat
     """
     if cohorts < 1:
         what, allowed = f"{cohorts} cohorts ahead", "1 or more"
-        raise PkpdError(sentence(where="pathways", what=what, allowed=allowed))
+        raise PkpdError(where="pathways", what=what, allowed=allowed)
     start = (data or TrialData((0,) * design.levels, (0,) * design.levels)).batch()
     if start.pending.any():
         what, remedy = "patients are pending", "wait until their assessment has ended"
-        raise PkpdError(sentence(where="pathways", what=what, remedy=remedy))
+        raise PkpdError(where="pathways", what=what, remedy=remedy)
     paths = _Paths(design, start)
     for _ in range(cohorts):
         paths.step()
@@ -142,7 +142,7 @@ class _Paths:
         copies = size + 1
         if copies.sum() > _MOST:
             what, remedy = f"there are more than {_MOST:,} paths", "look fewer cohorts ahead"
-            raise PkpdError(sentence(where="pathways", what=what, remedy=remedy))
+            raise PkpdError(where="pathways", what=what, remedy=remedy)
         row = np.repeat(np.arange(len(size)), copies)
         dlts = np.arange(len(row)) - np.repeat(np.cumsum(copies) - copies, copies)
         now, goes, size, level = self.now.take(row), goes[row], size[row], level[row]

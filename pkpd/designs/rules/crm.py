@@ -23,7 +23,7 @@ from pkpd.designs.rules.posterior import (
     TwoParameterCurves,
 )
 from pkpd.designs.rules.skeletons import check_skeleton
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 MODELS = ("power", "logistic", "two-parameter logistic")
 ESTIMATES = ("plug-in", "mean", "maximum")
@@ -143,7 +143,7 @@ class CRM(ModelDesign):
         if not y.sum() or y.sum() == data.treated.sum():
             who = "everybody" if y.sum() else "nobody"
             what, remedy = f"{who} has had a DLT", "take the posterior (estimate plug-in)"
-            raise PkpdError(sentence(where="maximum likelihood", what=what, remedy=remedy))
+            raise PkpdError(where="maximum likelihood", what=what, remedy=remedy)
 
         def minus_log_likelihood(b: float) -> float:
             yes, no = (part[:, 0] for part in self.curves.log_risks(np.array([[b]])))

@@ -12,7 +12,7 @@ from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, check_t
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design, towards
 from pkpd.designs.rules.posterior import Curves
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 COHERENCE = ("none", "rate", "cohort")
 _MOST_KNOWN = 200_000
@@ -37,9 +37,7 @@ class OverdoseControl:
         for name, value in (("limit", self.limit), ("certainty", self.certainty)):
             if not 0 < value < 1:
                 what = f"{name} is {value:g}"
-                raise PkpdError(
-                    sentence(where="overdose control", what=what, allowed="between 0 and 1")
-                )
+                raise PkpdError(where="overdose control", what=what, allowed="between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +91,10 @@ class ModelDesign(Design):
         """Refuse counts without the latest cohort where a decision looks at it."""
         if self.uses_last_cohort and data.current and data.last_cohort is None:
             raise PkpdError(
-                sentence(
-                    where=f"{self.name}, coherence",
-                    what="the dose may not rise after DLTs in the latest cohort, and it is not "
-                    "given",
-                    remedy="give last_cohort=(patients, DLTs), use TrialData.from_cohorts, or set "
-                    'coherence="rate"',
-                )
+                where=f"{self.name}, coherence",
+                what="the dose may not rise after DLTs in the latest cohort, and it is not given",
+                remedy="give last_cohort=(patients, DLTs), use TrialData.from_cohorts, or set "
+                'coherence="rate"',
             )
 
     # -- the posterior -------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from pkpd.designs.data import check_target
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 
 def skeleton(
@@ -56,12 +56,12 @@ def skeleton(
     check_target(target)
     if not 0 < halfwidth < min(target, 1 - target):
         what = f"{halfwidth:g} on both sides of {target:g}"
-        raise PkpdError(sentence(where="halfwidth", what=what, allowed="within 0 to 1"))
+        raise PkpdError(where="halfwidth", what=what, allowed="within 0 to 1")
     if not 1 <= mtd <= levels:
-        raise PkpdError(sentence(where="mtd", what=f"it is {mtd}", allowed=f"1 to {levels}"))
+        raise PkpdError(where="mtd", what=f"it is {mtd}", allowed=f"1 to {levels}")
     if model not in ("power", "logistic"):
         what, allowed = f"{model!r} is no model", "power, logistic"
-        raise PkpdError(sentence(where="model", what=what, allowed=allowed))
+        raise PkpdError(where="model", what=what, allowed=allowed)
     low, high = target - halfwidth, target + halfwidth
     powers = np.arange(levels) - (mtd - 1)
     if model == "power":
@@ -75,17 +75,15 @@ def check_skeleton(values: Sequence[float], levels: int, name: str) -> None:
     where = f"{name}, skeleton"
     if len(values) != levels:
         what = f"{len(values)} risks for {levels} doses"
-        raise PkpdError(sentence(where=where, what=what, remedy="give one for each dose"))
+        raise PkpdError(where=where, what=what, remedy="give one for each dose")
     for value in values:
         if not 0 < value < 1:
             remedy = f"write {value:g} % as {value / 100:g}" if 1 < value < 100 else None
             what = f"{value:g} is no risk"
-            raise PkpdError(
-                sentence(where=where, what=what, allowed="between 0 and 1", remedy=remedy)
-            )
+            raise PkpdError(where=where, what=what, allowed="between 0 and 1", remedy=remedy)
     for level, (low, high) in enumerate(pairwise(values), start=1):
         if high <= low:
             what = f"dose {level + 1} has {high:g} and dose {level} below it {low:g}"
             remedy = "order the doses by their risk"
             allowed = "risks that rise with the dose"
-            raise PkpdError(sentence(where=where, what=what, allowed=allowed, remedy=remedy))
+            raise PkpdError(where=where, what=what, allowed=allowed, remedy=remedy)

@@ -13,7 +13,7 @@ from pkpd.designs.protocol import Design
 from pkpd.designs.simulate.patients import Accrual, EventTimes, Outcomes, Responses
 from pkpd.designs.simulate.trials import Ended, check_count, outcomes_of, run_trials
 from pkpd.designs.weights import WeightFunction, linear_weight
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.machine import cores
 
 MEASURES = {
@@ -83,7 +83,7 @@ def compare_trials(
     """
     check_count(trials)
     if not ways:
-        raise PkpdError(sentence(where="ways", what="there is none", remedy="name one"))
+        raise PkpdError(where="ways", what="there is none", remedy="name one")
     made = {
         name: (design, outcomes_of(design, risks, times, weight)[0])
         for name, (design, risks) in ways.items()
@@ -93,11 +93,11 @@ def compare_trials(
     for name, (_, other) in made.items():
         if other.risks().shape != true.shape or not np.allclose(other.risks(), true):
             what, remedy = f"its risks are not those of {first!r}", "give the same to all"
-            raise PkpdError(sentence(where=f"way {name!r}", what=what, remedy=remedy))
+            raise PkpdError(where=f"way {name!r}", what=what, remedy=remedy)
     aimed = target or getattr(design, "target", None)
     if aimed is None:
         what = f"{design.name} has none, and no dose is right without one"
-        raise PkpdError(sentence(where="target", what=what, remedy="give it"))
+        raise PkpdError(where="target", what=what, remedy="give it")
     right = right_dose(true, aimed)
     with workers(cluster, jobs or cores()) as spread:
         ended = [

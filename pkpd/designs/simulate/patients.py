@@ -10,7 +10,7 @@ import numpy as np
 
 from pkpd.designs.data import check_risks
 from pkpd.designs.weights import WeightFunction, linear_weight
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 ARRIVALS = ("exponential", "uniform", "fixed")
 TIMES = ("weibull", "uniform")
@@ -39,10 +39,10 @@ class Accrual:
     def __post_init__(self) -> None:
         if not self.every_days > 0:
             what = f"a patient every {self.every_days:g} days"
-            raise PkpdError(sentence(where="accrual", what=what, allowed="above 0 days"))
+            raise PkpdError(where="accrual", what=what, allowed="above 0 days")
         if self.kind not in ARRIVALS:
             what = f"kind {self.kind!r}"
-            raise PkpdError(sentence(where="accrual", what=what, allowed=", ".join(ARRIVALS)))
+            raise PkpdError(where="accrual", what=what, allowed=", ".join(ARRIVALS))
 
     def gaps(self, u: np.ndarray) -> np.ndarray:
         """Days to the next patient in trials with uniform numbers `u`."""
@@ -74,13 +74,13 @@ class EventTimes:
     def __post_init__(self) -> None:
         if not self.window_days > 0:
             what = f"a window of {self.window_days:g} days"
-            raise PkpdError(sentence(where="window", what=what, allowed="above 0 days"))
+            raise PkpdError(where="window", what=what, allowed="above 0 days")
         if self.kind not in TIMES:
             what = f"kind {self.kind!r}"
-            raise PkpdError(sentence(where="event times", what=what, allowed=", ".join(TIMES)))
+            raise PkpdError(where="event times", what=what, allowed=", ".join(TIMES))
         if not 0 < self.late < 1:
             what = f"a share of {self.late:g} in the second half"
-            raise PkpdError(sentence(where="event times", what=what, allowed="between 0 and 1"))
+            raise PkpdError(where="event times", what=what, allowed="between 0 and 1")
 
     def days(self, u: np.ndarray, risk: np.ndarray) -> np.ndarray:
         """Days to the event of patients with uniform numbers `u`; infinite where none comes.

@@ -21,7 +21,7 @@ from pkpd.designs.simulate.patients import (
     RiskOutcomes,
 )
 from pkpd.designs.weights import WeightFunction, linear_weight
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.machine import cores
 
 _LANES = 20_000  # trials side by side
@@ -97,7 +97,7 @@ def simulate_trials(
     outcomes, single = outcomes_of(design, risks, times, weight)
     if responses is not None and len(responses.rates) != design.levels:
         what = f"{len(responses.rates)} rates for {design.levels} doses"
-        raise PkpdError(sentence(where="responses", what=what, remedy="give one for each dose"))
+        raise PkpdError(where="responses", what=what, remedy="give one for each dose")
     with workers(cluster, jobs or cores()) as spread:
         ended = run_trials(design, outcomes, accrual, responses, trials, seed, spread)
     aimed = target or getattr(design, "target", None)
@@ -109,7 +109,7 @@ def check_count(trials: int) -> None:
     """Refuse fewer trials than a Monte Carlo error needs."""
     if trials < 2:
         what, allowed = f"{trials} trials", "2 or more, for a Monte Carlo error"
-        raise PkpdError(sentence(where="trials", what=what, allowed=allowed))
+        raise PkpdError(where="trials", what=what, allowed=allowed)
 
 
 def run_trials(
@@ -150,7 +150,7 @@ def outcomes_of(
     values = check_risks(risks, design.levels)  # type: ignore[arg-type]
     if times is None:
         what, remedy = "it is not given", "say when DLTs come: EventTimes(window_days=28)"
-        raise PkpdError(sentence(where="times", what=what, remedy=remedy))
+        raise PkpdError(where="times", what=what, remedy=remedy)
     return RiskOutcomes(values, times, weight), np.ndim(risks) == 1  # type: ignore[arg-type]
 
 
@@ -259,7 +259,7 @@ class _Lanes:
                 break
         else:
             what, remedy = "trials do not end", "check its rules for suspension"
-            raise PkpdError(sentence(where=self.design.name, what=what, remedy=remedy))
+            raise PkpdError(where=self.design.name, what=what, remedy=remedy)
         every = np.arange(len(self.draw))
         final = self._seen(every, np.full(len(every), np.inf))
         ends = self.entry + np.minimum(self.dlt, self.outcomes.window_days)

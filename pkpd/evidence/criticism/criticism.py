@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.evidence.criticism.row_predictions import RowCheck, predict_table
 from pkpd.evidence.likelihood.total import EvidenceLikelihood, Simulator, only_studies
 from pkpd.evidence.posterior.stored import EvidencePosterior
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

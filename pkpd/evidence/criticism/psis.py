@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from pkpd.arrays import Floats
+
 LIMIT = (
     0.7  # of k-hat; above it the weights are not to be trusted (Vehtari et al., JMLR 2024;25:72)
 )

@@ -12,15 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def reweight(
     unknown = out - set(posterior.studies)
     if unknown:
         raise PkpdError(
-            sentence(where="reweighting", what=f"no study {sorted(unknown)[0]!r} in the posterior")
+            where="reweighting", what=f"no study {sorted(unknown)[0]!r} in the posterior"
         )
     before = np.log(np.maximum(posterior.weights.ravel(), 1e-300))
     places = [posterior.studies.index(study) for study in out]
@@ -91,11 +88,9 @@ def reweight(
     weights, khat = smoothed_weights(before + change)
     if not khat <= limit:
         raise PkpdError(
-            sentence(
-                where="reweighting",
-                what=f"Pareto k-hat is {khat:.2f}, above {limit:g}: the posterior moves too far",
-                remedy="run the calibration again with the new evidence",
-            )
+            where="reweighting",
+            what=f"Pareto k-hat is {khat:.2f}, above {limit:g}: the posterior moves too far",
+            remedy="run the calibration again with the new evidence",
         )
     shape = posterior.weights.shape
     changed = replace(

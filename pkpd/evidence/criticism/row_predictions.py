@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.evidence.likelihood.density import logits_and_days
 from pkpd.evidence.likelihood.drawn_rows import RowDrawer
 from pkpd.evidence.likelihood.total import EvidenceLikelihood, Simulator
 from pkpd.evidence.table.table import EvidenceRow
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

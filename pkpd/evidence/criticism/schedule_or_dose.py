@@ -10,10 +10,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import beta
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.trial_predictions import new_study
 from pkpd.evidence.likelihood.simulator import arm_of, observe
 from pkpd.evidence.table.arms import ArmToSimulate
@@ -22,8 +22,6 @@ from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceTable
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.trials import Trial
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def design_of(trial: Trial) -> Design | None:
 
 def _unfit(trial: Trial, what: str) -> PkpdError:
     where = f"trial {trial.id}: question schedule_or_dose"
-    return PkpdError(sentence(where=where, what=what, remedy="leave the question out"))
+    return PkpdError(where=where, what=what, remedy="leave the question out")
 
 
 @dataclass(frozen=True)

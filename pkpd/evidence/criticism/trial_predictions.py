@@ -14,10 +14,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.deviations import DEVIATIONS, draw_deviation
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
 from pkpd.leukaemia.outcomes import ArmOutcomes
@@ -28,7 +28,6 @@ from pkpd.leukaemia.simulate import PreparedArm, chosen_of, prepare_arm
 from pkpd.marrow.variants import FULL, Variant
 from pkpd.solve.compiled.run_days import course_pool
 
-Floats = NDArray[np.float64]
 Look = Callable[[ArmOutcomes], Mapping[Hashable, Floats]]
 """What is read off the patients of one draw: name -> ``[N]`` (or ``[..., N]``)."""
 
@@ -185,17 +184,13 @@ def new_study(
         If there is no draw, or a draw lacks the spread between studies.
     """
     if not draws:
-        raise PkpdError(
-            sentence(where=f"prediction of {name}", what="no posterior draw", remedy="give one")
-        )
+        raise PkpdError(where=f"prediction of {name}", what="no posterior draw", remedy="give one")
     missing = [one.between for one in DEVIATIONS if one.between not in draws[0]]
     if missing:
         raise PkpdError(
-            sentence(
-                where=f"prediction of {name}",
-                what=f"the draws have no {missing[0]}, the spread between studies",
-                remedy="use draws of a posterior of pkpd.evidence",
-            )
+            where=f"prediction of {name}",
+            what=f"the draws have no {missing[0]}, the spread between studies",
+            remedy="use draws of a posterior of pkpd.evidence",
         )
     digest = hashlib.sha256(f"deviation:{int(seed)}:{name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import DataError
 from pkpd.evidence.likelihood.summaries import Days, Share
 from pkpd.evidence.likelihood.terms import Reading, Term, cell, standard_error
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.table import EvidenceRow
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 CHANNELS = ("response", "death", "days", "low", "start")
 """What studies deviate in, each by an offset of its own, in logits or log days."""
@@ -255,7 +255,7 @@ def _single(term: Term, place: int, reading: Reading, index: int, asked: _Asked)
                   *cell(value, counts), n)]  # fmt: skip
     if term.kind.endswith("range") or term.kind == "quartiles":
         if row.lower is None or row.upper is None:
-            raise DataError(sentence(where=f"row {row.id}", what="it has no limits"))
+            raise DataError(where=f"row {row.id}", what="it has no limits")
         ends = (*cell(row.lower, counts), *cell(row.upper, counts))
         kind = "quartiles" if term.kind == "quartiles" else "range"
         found.append(made(kind, first, -1, *ends, n))

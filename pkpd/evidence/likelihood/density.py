@@ -31,13 +31,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 import pkpd.float64  # noqa: F401
+from pkpd.arrays import Floats
 from pkpd.evidence.likelihood.cells import CHANNELS, DOUBT, Cells
 from pkpd.evidence.likelihood.summaries import Summaries
-
-Floats = NDArray[np.float64]
 
 _LOGIT_GAP = 2.0 * float(np.log(3.0))
 _QUARTILES = 64.0 / 9.0

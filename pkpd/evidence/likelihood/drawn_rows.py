@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
+from pkpd.arrays import Floats
 from pkpd.evidence.likelihood.cells import CHANNELS, DOUBT, Cell, Cells
 from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.table.table import EvidenceRow
 
-Floats = NDArray[np.float64]
 _LOGISTIC_SD = float(np.pi / np.sqrt(3.0))
 
 

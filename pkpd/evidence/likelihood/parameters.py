@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.prior import Entry, HalfNormal, Pooled, Prior
 from pkpd.leukaemia.parameters import LANDED, LeukaemiaCards, leukaemia_cards
 from pkpd.units import Parameter
@@ -75,11 +75,9 @@ def marrow_prior(learned: Iterable[str] | None = None, variant: str = LANDED) ->
     for name in known.learned if learned is None else learned:
         if name not in cards or cards[name].interval is None:
             raise PkpdError(
-                sentence(
-                    where="prior of the marrow model",
-                    what=f"{name} has no limits on a card",
-                    allowed=", ".join(n for n, p in cards.items() if p.interval is not None),
-                )
+                where="prior of the marrow model",
+                what=f"{name} has no limits on a card",
+                allowed=", ".join(n for n, p in cards.items() if p.interval is not None),
             )
         entries.append(cards[name])
     centre = Parameter(

@@ -14,14 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.model.parameters import quantile_at_score
 from pkpd.units import Parameter
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -93,15 +91,13 @@ class Prior:
         for entry in self.entries:
             where = f"prior of {entry.name}"
             if entry.name in seen:
-                raise PkpdError(sentence(where=where, what="it is given twice"))
+                raise PkpdError(where=where, what="it is given twice")
             if isinstance(entry, Parameter) and entry.interval is None:
-                raise PkpdError(sentence(where=where, what="it has no interval"))
+                raise PkpdError(where=where, what="it has no interval")
             if isinstance(entry, Pooled):
                 for name in filter(None, (entry.centre, entry.spread)):
                     if name not in seen:
-                        raise PkpdError(
-                            sentence(where=where, what=f"{name} does not come before it")
-                        )
+                        raise PkpdError(where=where, what=f"{name} does not come before it")
             seen.add(entry.name)
 
     @property

@@ -14,12 +14,13 @@ from multiprocessing import parent_process
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards import load_response_criteria
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.endpoints.death import early_death
 from pkpd.endpoints.definitions import LEUKAEMIC
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.evidence.table.arms import ArmSeen, ArmToSimulate, SimulatedArm, pooled
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import DrugDoses, Schedule
@@ -37,7 +38,6 @@ from pkpd.marrow.variants import Variant
 from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Gate, Regimen
 from pkpd.trials import DLTRule, ResponseCriteria
 
-Floats = NDArray[np.float64]
 STEPS_PER_DAY = 4
 """Steps of 6 h. Against steps of 4 h, at the median and five draws of the prior, a term of the
 shipped table changes by 0.03 (root mean square) and the total by up to 0.5; with other simulated
@@ -272,7 +272,7 @@ def observe(outcomes: ArmOutcomes, what: Observable) -> Floats:
             outcomes.longest_below["platelets", platelets],
         )
         return (run >= what.day).astype(np.float64)
-    raise DataError(sentence(where=f"observable {kind}", what="the marrow model does not give it"))
+    raise DataError(where=f"observable {kind}", what="the marrow model does not give it")
 
 
 def _delayed(outcomes: ArmOutcomes, what: Observable) -> Floats:

@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.evidence.likelihood.terms import FEVER_HAZARD, LOG_COUNTS, LOG_DAYS
 from pkpd.evidence.table.arms import ArmSeen
 from pkpd.evidence.table.endpoints import Observable
 
-Floats = NDArray[np.float64]
 FEWEST = 8.0
 """Effective patients with a day below whom its distribution is not told."""
 LOGIT_90 = float(np.log(9.0))

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.table import EvidenceRow
 
-Floats = NDArray[np.float64]
 LOG_DAYS = (float(np.log(0.3)), float(np.log(200.0)))  # support of days
 LOG_COUNTS = (float(np.log(0.005)), float(np.log(1000.0)))  # support of counts, 10^9/L
 FEVER_HAZARD = "fever_hazard"  # parameter, per day of neutrophils below 0.5

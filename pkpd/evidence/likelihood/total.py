@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import DataError
 from pkpd.evidence.likelihood.cells import Cells, cells_of
 from pkpd.evidence.likelihood.density import TableDensity, logits_and_days
 from pkpd.evidence.likelihood.offsets import spread_of
@@ -18,7 +18,6 @@ from pkpd.evidence.likelihood.use import Switches, terms_of
 from pkpd.evidence.table.arms import ArmSeen, ArmToSimulate, arms_of
 from pkpd.evidence.table.table import EvidenceTable
 
-Floats = NDArray[np.float64]
 #: From parameters to simulated arms by key.
 Simulator = Callable[[Mapping[str, float]], Mapping[str, ArmSeen]]
 
@@ -76,9 +75,7 @@ class EvidenceLikelihood:
         self.switches = switches or Switches()
         self.terms = terms_of(table, self.switches)
         if not self.terms:
-            raise DataError(
-                sentence(where=table.file or "evidence", what="no row has a likelihood")
-            )
+            raise DataError(where=table.file or "evidence", what="no row has a likelihood")
         self.studies = tuple(dict.fromkeys(term.study for term in self.terms))
         self.arms: dict[str, ArmToSimulate] = arms_of(
             row for term in self.terms for row in term.rows
@@ -95,11 +92,9 @@ class EvidenceLikelihood:
         """The simulator."""
         if self._simulate is None:
             raise DataError(
-                sentence(
-                    where="likelihood",
-                    what="it has no simulator",
-                    remedy="complete it by with_simulator",
-                )
+                where="likelihood",
+                what="it has no simulator",
+                remedy="complete it by with_simulator",
             )
         return self._simulate
 
@@ -112,9 +107,7 @@ class EvidenceLikelihood:
         """Summaries of simulated arms that the cells ask for."""
         missing = [key for key in self.arms if key not in seen]
         if missing:
-            raise DataError(
-                sentence(where=f"arm {missing[0]}", what="the simulator did not return it")
-            )
+            raise DataError(where=f"arm {missing[0]}", what="the simulator did not return it")
         return summarise(self.cells.shares, self.cells.days, seen, theta)
 
     def __call__(self, theta: Mapping[str, float]) -> Evaluation:

@@ -10,7 +10,7 @@ from math import log
 
 from pkpd.cards import card_names
 from pkpd.cards.drug_cards import load_drug_card
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.evidence.likelihood.terms import Reading, Term
 from pkpd.evidence.table.endpoints import Alternative, Endpoint, Observable
 from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
@@ -61,9 +61,7 @@ class Switches:
         for name in ("memory", "mirror", "paediatric"):
             power = getattr(self, name)
             if not 0.0 <= power <= 1.0:
-                raise DataError(
-                    sentence(where=f"switch {name}", what=f"{power:g}", allowed="0 to 1")
-                )
+                raise DataError(where=f"switch {name}", what=f"{power:g}", allowed="0 to 1")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.cells import cells_of
 from pkpd.evidence.likelihood.density import TableDensity, logits_and_days
 from pkpd.evidence.likelihood.offsets import simulated_names, spread_at
@@ -50,7 +51,6 @@ from pkpd.evidence.sampling.simulations import (
 from pkpd.evidence.sampling.wiring import PATIENTS, wiring
 from pkpd.marrow.variants import FULL, VARIANTS, Variant
 
-Floats = NDArray[np.float64]
 Say = Callable[[str], None]
 
 AT_PRIOR = 0.3
@@ -310,11 +310,9 @@ def emulator_of(
         found = kept_simulations(place / f"round{index}_{plan.seed}", plan.rounds[index])
         if found is None:
             raise PkpdError(
-                sentence(
-                    where=str(place),
-                    what=f"round {index} of the run {plan.name!r} is not complete",
-                    remedy="run fits/evidence/learn.py to its end with this folder first",
-                )
+                where=str(place),
+                what=f"round {index} of the run {plan.name!r} is not complete",
+                remedy="run fits/evidence/learn.py to its end with this folder first",
             )
         parts.append(found)
     inputs = [prior.names.index(name) for name in simulated_names(prior)]

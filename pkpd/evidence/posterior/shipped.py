@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.cards.files import nearest_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.parameters import marrow_prior
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.table.populations import evidence_folder
@@ -83,12 +83,10 @@ def check_names(posterior: EvidencePosterior, where: str) -> None:
     strange = [name for name in posterior.names if name not in known]
     if strange:
         raise PkpdError(
-            sentence(
-                where=where,
-                what=f"{len(strange)} of its parameters are none of the marrow with leukaemia, "
-                f"such as {strange[0]!r}{nearest_of(strange[0], known)}",
-                remedy=HOW_TO_GET_ONE,
-            )
+            where=where,
+            what=f"{len(strange)} of its parameters are none of the marrow with leukaemia, "
+            f"such as {strange[0]!r}{nearest_of(strange[0], known)}",
+            remedy=HOW_TO_GET_ONE,
         )
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.files import read_netcdf, write_netcdf
 
-Floats = NDArray[np.float64]
 FORMAT = 1
 
 
@@ -82,11 +82,9 @@ class EvidencePosterior:
         """
         if self.problems:
             raise PkpdError(
-                sentence(
-                    where=use,
-                    what=f"the sampler did not converge: {self.problems[0]}",
-                    remedy="run it longer (more simulations or draws), and look at its table",
-                )
+                where=use,
+                what=f"the sampler did not converge: {self.problems[0]}",
+                remedy="run it longer (more simulations or draws), and look at its table",
             )
 
     def flat(self) -> Floats:
@@ -195,9 +193,7 @@ def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePoster
         Whether it is to be used as the default; refused unless it was saved as one and converged.
     """
     if not isfile(path):
-        raise PkpdError(
-            sentence(where=str(path), what="there is no such file", remedy="check the path")
-        )
+        raise PkpdError(where=str(path), what="there is no such file", remedy="check the path")
     try:
         data = read_netcdf(path)
         posterior = EvidencePosterior(
@@ -216,21 +212,17 @@ def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePoster
         shipped = bool(data.attrs["default"])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise PkpdError(
-            sentence(
-                where=str(path),
-                what="it is no posterior of a calibration",
-                remedy="name a file that fits/evidence/learn.py wrote",
-            )
+            where=str(path),
+            what="it is no posterior of a calibration",
+            remedy="name a file that fits/evidence/learn.py wrote",
         ) from error
     if default:
         posterior.require_converged(f"default posterior {path}")
         if not shipped:
             raise PkpdError(
-                sentence(
-                    where=str(path),
-                    what="the posterior was not saved as a default",
-                    remedy="save it with default=True",
-                )
+                where=str(path),
+                what="the posterior was not saved as a default",
+                remedy="save it with default=True",
             )
     return posterior
 

@@ -10,17 +10,15 @@ from typing import Any, Protocol, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 import pkpd.float64  # noqa: F401
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.density import Spread
 from pkpd.evidence.likelihood.offsets import spread_at
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.sampling.emulator import Emulator
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ def sample(
         )
     except RuntimeError as error:
         raise PkpdError(
-            sentence(where="sampling the evidence", what=f"the sampler stopped ({error})")
+            where="sampling the evidence", what=f"the sampler stopped ({error})"
         ) from error
     x = np.asarray(trace.posterior["x"])
     stats = trace.sample_stats

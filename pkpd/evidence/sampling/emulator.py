@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pkpd.float64  # noqa: F401
+from pkpd.arrays import Floats
 from pkpd.evidence.sampling.simulations import Simulations
 
-Floats = NDArray[np.float64]
 Weights = Mapping[str, Any]
 _STATISTICS = 4
 

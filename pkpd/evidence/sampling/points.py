@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import qmc
 
+from pkpd.arrays import Floats
 from pkpd.evidence.sampling.chains import Sampled
-
-Floats = NDArray[np.float64]
 
 WIDER = 1.4
 """How much wider than the posterior every other point of later rounds lies."""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.evidence.likelihood.cells import Cells
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY, MarrowSimulator
@@ -27,7 +28,6 @@ from pkpd.evidence.likelihood.total import Simulator
 from pkpd.evidence.table.arms import ArmToSimulate
 from pkpd.marrow.variants import FULL, Variant
 
-Floats = NDArray[np.float64]
 BLOCK = 25
 """Sets of parameters that share patients."""
 _BROKEN = (

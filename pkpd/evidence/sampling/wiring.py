@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.evidence.likelihood.cells import Cells
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.summaries import Summaries, summarise
 from pkpd.evidence.likelihood.total import Simulator
 from pkpd.evidence.sampling.emulator import Wiring
 from pkpd.evidence.table.arms import ArmSeen
-
-Floats = NDArray[np.float64]
 
 PATIENTS = 16
 """Of an arm: enough, since any change in any of them counts."""

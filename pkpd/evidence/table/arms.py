@@ -7,15 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import DataError
 from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.populations import Population
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import REINDUCTION_DAY, EvidenceRow, arm_key
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class SimulatedArm:
     def trace(self) -> Floats:
         """All that happened to the patients."""
         if self.happened is None:
-            raise DataError(sentence(where="simulated arm", what="it does not tell its course"))
+            raise DataError(where="simulated arm", what="it does not tell its course")
         return self.happened()
 
 
@@ -126,7 +124,7 @@ def pooled(parts: Iterable[tuple[float, ArmSeen]]) -> ArmSeen:
     """
     parts = tuple(parts)
     if not parts:
-        raise DataError(sentence(where="pooled arms", what="there are none"))
+        raise DataError(where="pooled arms", what="there are none")
     if len(parts) == 1:
         return parts[0][1]
     weight = np.concatenate([share * arm.weight / arm.weight.sum() for share, arm in parts])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 
 from pkpd.cards.files import nearest_of
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 KINDS = ("count", "quantiles", "mean", "mtd", "ratio", "difference", "context")
 RESPONSES = ("CR", "CRi", "CRp", "CRm", "CR_CRi", "ORR", "PR_CR")
@@ -303,11 +303,9 @@ def endpoint_of(name: str) -> Endpoint:
             return build(match)
     examples = example_names()
     raise DataError(
-        sentence(
-            where=f"endpoint {name!r}",
-            what=f"it is not known{nearest_of(name, examples)}",
-            allowed=", ".join(examples),
-        )
+        where=f"endpoint {name!r}",
+        what=f"it is not known{nearest_of(name, examples)}",
+        allowed=", ".join(examples),
     )
 
 

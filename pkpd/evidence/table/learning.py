@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pkpd.cards.files import nearest_of
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.evidence.table.age_limits import told_age
 from pkpd.evidence.table.populations import Population, evidence_folder, load_populations
 from pkpd.evidence.table.rows import EvidenceRow
@@ -57,11 +57,9 @@ def joined(first: EvidenceTable, second: EvidenceTable) -> EvidenceTable:
         for name in row.replaces:
             if name not in known:
                 raise DataError(
-                    sentence(
-                        where=f"{second.file}, row {row.line}, column replaces",
-                        what=f"there is no row {name!r} in {first.file}{nearest_of(name, known)}",
-                        remedy="name the id of a row, STUDY.endpoint where it has none",
-                    )
+                    where=f"{second.file}, row {row.line}, column replaces",
+                    what=f"there is no row {name!r} in {first.file}{nearest_of(name, known)}",
+                    remedy="name the id of a row, STUDY.endpoint where it has none",
                 )
             replaced.add(name)
     taken, rows = known - replaced, []

@@ -12,7 +12,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 from pkpd.schedule import parse_days
 
 _MASS_MG = {"mg": 1.0, "g": 1000.0, "ug": 1e-3, "mcg": 1e-3, "units": 1.0}
@@ -193,4 +193,4 @@ def _amount(amount: str, text: str) -> tuple[tuple[float, ...], tuple[float, ...
 
 
 def _unreadable(text: str, what: str, remedy: str | None) -> DataError:
-    return DataError(sentence(where=f'schedule "{text}"', what=what, allowed=FORM, remedy=remedy))
+    return DataError(where=f'schedule "{text}"', what=what, allowed=FORM, remedy=remedy)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pkpd.cards.files import nearest_of
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.evidence.table.can_be_simulated import check_simulated
 from pkpd.evidence.table.endpoints import endpoint_of
 from pkpd.evidence.table.populations import (
@@ -68,7 +68,7 @@ class EvidenceTable:
             if row.id == name:
                 return row
         near = nearest_of(name, (row.id for row in self.rows))
-        raise DataError(sentence(where=self.file, what=f"there is no row {name!r}{near}"))
+        raise DataError(where=self.file, what=f"there is no row {name!r}{near}")
 
     @property
     def studies(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def load_evidence(path: str | Path | None = None) -> EvidenceTable:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            sentence(where=shown, what=f"it cannot be read ({error})", remedy="check the path")
+            where=shown, what=f"it cannot be read ({error})", remedy="check the path"
         ) from error
     reader = csv.reader(text.splitlines())
     header = [name.strip() for name in next(reader, [])]
@@ -121,16 +121,14 @@ def load_evidence(path: str | Path | None = None) -> EvidenceTable:
             continue
         if len(cells) != len(header):
             raise DataError(
-                sentence(
-                    where=f"{shown}, row {reader.line_num}",
-                    what=f"{len(cells)} cells for {len(header)} columns",
-                    remedy="put a text with commas in double quotes",
-                )
+                where=f"{shown}, row {reader.line_num}",
+                what=f"{len(cells)} cells for {len(header)} columns",
+                remedy="put a text with commas in double quotes",
             )
         cell = _Cells(dict(zip(header, cells, strict=True)), shown, reader.line_num)
         rows.append(_row(cell, populations))
     if not rows:
-        raise DataError(sentence(where=shown, what="it has no rows"))
+        raise DataError(where=shown, what="it has no rows")
     _refuse_repeats(rows, shown)
     return EvidenceTable(_named(rows), shown)
 
@@ -140,18 +138,16 @@ def _check_header(header: list[str], shown: str) -> None:
     for name in header:
         if name not in known:
             raise DataError(
-                sentence(
-                    where=f"{shown}, header",
-                    what=f"unknown column {name!r}{nearest_of(name, known)}",
-                    allowed=", ".join(known),
-                )
+                where=f"{shown}, header",
+                what=f"unknown column {name!r}{nearest_of(name, known)}",
+                allowed=", ".join(known),
             )
     for name in REQUIRED:
         if name not in header:
-            raise DataError(sentence(where=f"{shown}, header", what=f"column {name!r} is missing"))
+            raise DataError(where=f"{shown}, header", what=f"column {name!r} is missing")
     twice = [name for name, times in Counter(header).items() if times > 1]
     if twice:
-        raise DataError(sentence(where=f"{shown}, header", what=f"column {twice[0]!r} twice"))
+        raise DataError(where=f"{shown}, header", what=f"column {twice[0]!r} twice")
 
 
 class _Cells:
@@ -169,7 +165,7 @@ class _Cells:
         self, column: str, what: str, allowed: str | None = None, remedy: str | None = None
     ) -> NoReturn:
         where = f"{self.file}, row {self.line}, column {column}"
-        raise DataError(sentence(where=where, what=what, allowed=allowed, remedy=remedy))
+        raise DataError(where=where, what=what, allowed=allowed, remedy=remedy)
 
     def one_of(self, column: str, words: tuple[str, ...], default: str) -> str:
         word = self.text(column) or default
@@ -359,11 +355,9 @@ def _refuse_repeats(rows: Iterable[EvidenceRow], shown: str) -> None:
         key = (row.study, given, row.endpoint.name, n, row.treatment_line)
         if key in seen:
             raise DataError(
-                sentence(
-                    where=f"{shown}, row {row.line}, column endpoint",
-                    what=f"{row.study} has {row.endpoint.name} of this arm in row {seen[key]} too",
-                    remedy="keep one, or give their own schedule, population, line or denominator",
-                )
+                where=f"{shown}, row {row.line}, column endpoint",
+                what=f"{row.study} has {row.endpoint.name} of this arm in row {seen[key]} too",
+                remedy="keep one, or give their own schedule, population, line or denominator",
             )
         seen[key] = row.line
 

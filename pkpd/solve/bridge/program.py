@@ -30,7 +30,7 @@ from numba import cfunc, types
 from numba.extending import intrinsic
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.solve.bridge import operations, vector
 from pkpd.solve.bridge.lanes import FLOATS
 from pkpd.solve.bridge.operations import (
@@ -132,20 +132,18 @@ def program(
     jaxpr, constants = _flat(closed)
     each = (adds,) * len(outputs) if isinstance(adds, bool) else tuple(adds)
     if len(jaxpr.outvars) != len(outputs) or len(each) != len(outputs):
-        msg = sentence(
+        raise PkpdError(
             where="program",
             what=f"the function gives {len(jaxpr.outvars)} numbers",
             allowed=f"{len(outputs)}, one for each place",
         )
-        raise PkpdError(msg)
     for equation in jaxpr.eqns:
         if equation.primitive.name not in _OPERATIONS:
-            msg = sentence(
+            raise PkpdError(
                 where="program",
                 what=f"the operation {equation.primitive.name!r} has no vector form",
                 allowed=", ".join(sorted(_OPERATIONS)),
             )
-            raise PkpdError(msg)
     ops = fused(operations_of(jaxpr, constants))
     # what adds zero is left out
     kept = [i for i, r in enumerate(ops.results) if not (each[i] and r == 0.0 and not is_value(r))]

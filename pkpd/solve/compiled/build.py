@@ -102,11 +102,11 @@ def _is_kept(of: Any, types_of_arguments: tuple[Any, ...]) -> bool:
 
 def _start(names: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
     """Start a second process; ``None`` where there is no core for it or no plain Python."""
-    from pkpd.solve.compiled.family import cores
+    from pkpd.solve.compiled.family import CORES
 
     program = sys.executable or ""
     plain = Path(program).name.lower().startswith("python") and not hasattr(sys, "frozen")
-    if cores() < 2 or not plain or WITHOUT_JAX in os.environ:
+    if CORES < 2 or not plain or WITHOUT_JAX in os.environ:
         return None
     path = os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[3])])
     try:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats, Integers32
 from pkpd.solve.bridge.lanes import WIDTH
 from pkpd.solve.compiled import marrow
 from pkpd.solve.compiled import program as pk
@@ -20,9 +21,6 @@ from pkpd.solve.compiled.store import KINETIC, ROWS, layout, scratch_size
 from pkpd.solve.compiled.whole import whole_kernels
 from pkpd.solve.grid.grid import Grid
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int32]
-
 _ALL = slice(None)
 
 
@@ -32,20 +30,20 @@ class Call:
 
     plan: Plan
     schedule: NDArray[np.int64]
-    last_of: IntArray
-    cells: IntArray
-    index: IntArray
-    cell_length: IntArray
-    lengths: FloatArray
-    bolus: FloatArray
-    rate: FloatArray
-    obs_cell: IntArray
-    obs_at: FloatArray
+    last_of: Integers32
+    cells: Integers32
+    index: Integers32
+    cell_length: Integers32
+    lengths: Floats
+    bolus: Floats
+    rate: Floats
+    obs_cell: Integers32
+    obs_at: Floats
     infused: NDArray[np.int8]
-    sets: IntArray
-    set_of_length: IntArray
-    set_of_dose: IntArray
-    heads: IntArray
+    sets: Integers32
+    set_of_length: Integers32
+    set_of_dose: Integers32
+    heads: Integers32
     sizes: NDArray[np.int64]
     scratch: int
 
@@ -54,7 +52,7 @@ class Call:
         """Number of cells."""
         return self.cell_length.size
 
-    def kinetics(self, first: int, stop: int, theta: FloatArray) -> tuple[Any, ...]:
+    def kinetics(self, first: int, stop: int, theta: Floats) -> tuple[Any, ...]:
         """First arguments of the kernels of the kinetics."""
         return (
             first, stop, self.schedule, self.last_of, theta, self.plan.code, self.heads,
@@ -63,7 +61,7 @@ class Call:
             work_space("scratch", self.scratch),
         )  # fmt: skip
 
-    def lines(self, first: int, stop: int, theta: FloatArray, of: slice = _ALL) -> tuple[Any, ...]:
+    def lines(self, first: int, stop: int, theta: Floats, of: slice = _ALL) -> tuple[Any, ...]:
         """First arguments of the kernels of the marrow lines, for some or all of them."""
         rows = self.plan.n_parameters  # further versions are of the drugs alone
         return (
@@ -73,7 +71,7 @@ class Call:
             work_space("scratch", self.scratch),
         )  # fmt: skip
 
-    def whole(self, first: int, stop: int, theta: FloatArray) -> tuple[Any, ...]:
+    def whole(self, first: int, stop: int, theta: Floats) -> tuple[Any, ...]:
         """First arguments of the kernels of a whole marrow."""
         rows, own = self.plan.n_parameters, self.plan.whole
         assert own is not None
@@ -85,8 +83,8 @@ class Call:
         )  # fmt: skip
 
     def march(
-        self, first: int, stop: int, theta: FloatArray, store: FloatArray,
-        on: NDArray[np.int8], log_count: FloatArray, nodes: FloatArray, keep: bool,
+        self, first: int, stop: int, theta: Floats, store: Floats,
+        on: NDArray[np.int8], log_count: Floats, nodes: Floats, keep: bool,
     ) -> None:  # fmt: skip
         """Run the kernel of the marrow, from the drivers in the store."""
         if self.plan.whole is not None:
@@ -97,8 +95,8 @@ class Call:
         kernel(*self.lines(first, stop, theta), store, on, log_count, nodes, keep)
 
     def march_adjoint(
-        self, first: int, stop: int, theta: FloatArray, store: FloatArray,
-        on: NDArray[np.int8], bar: FloatArray, dense: FloatArray, theta_bar: FloatArray,
+        self, first: int, stop: int, theta: Floats, store: Floats,
+        on: NDArray[np.int8], bar: Floats, dense: Floats, theta_bar: Floats,
     ) -> None:  # fmt: skip
         """Run the adjoint kernel of the marrow on what `march` kept."""
         if self.plan.whole is not None:
@@ -109,7 +107,7 @@ class Call:
         kernel(*self.lines(first, stop, theta), store, on, bar, dense, theta_bar, True)
 
 
-def store_of(call: Call, blocks: int, row: int) -> tuple[FloatArray, NDArray[np.int8]]:
+def store_of(call: Call, blocks: int, row: int) -> tuple[Floats, NDArray[np.int8]]:
     """Rows of the store of this thread."""
     width = int(call.sizes[row]) * WIDTH
     store = work_space("store", blocks * width)[: blocks * width].reshape(blocks, width)
@@ -203,7 +201,7 @@ def _formed(plan: Plan, grid: Grid, schedule: NDArray[np.int64], dense: bool) ->
     )
 
 
-def _sets(grid: Grid, heads: IntArray) -> tuple[Any, Any, Any]:
+def _sets(grid: Grid, heads: Integers32) -> tuple[Any, Any, Any]:
     """Return the sets of versions, and which one each cell length and each dose has."""
     found = grid.versions
     if found is None:

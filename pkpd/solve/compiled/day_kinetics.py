@@ -34,7 +34,7 @@ PER_M2, PER_KG, FIXED = 0, 1, 2
 """What a dose is measured by: body surface, weight, or nothing."""
 
 
-class Kinetics(NamedTuple):
+class DayKinetics(NamedTuple):
     """Kinetics of the drugs and cells of a day.
 
     ``code`` and ``heads`` as in `pkpd.solve.compiled.family.Plan`; ``theta`` ``[P, N]`` parameters

@@ -76,7 +76,7 @@ _AT_REST, _BY_RATES, _STALE = 2, 1, 0
 _MOST_ATTEMPTS = 4000  # at steps of saturable kinetics in a stretch of hours
 
 
-class Slots(NamedTuple):
+class DaySlots(NamedTuple):
     """Dose slots, ``[S]`` each.
 
     Drug, first cell of the day, cells of an infusion (0: at once), hours of it, what it is measured
@@ -143,7 +143,7 @@ class Record(NamedTuple):
     unsolved: np.ndarray
 
 
-class Block(NamedTuple):
+class LaneBlock(NamedTuple):
     """What a block of lanes has in hand, for one thread.
 
     ``amount`` ``[W, S]`` and ``further`` ``[W, R]`` of today, ``counts`` ``[3, W]``, ``given_mg``
@@ -161,12 +161,12 @@ class Block(NamedTuple):
     at: np.ndarray
 
 
-def new_block(rules: Rules, slots: Slots, heads: np.ndarray) -> Block:
+def new_block(rules: Rules, slots: DaySlots, heads: np.ndarray) -> LaneBlock:
     """Make room for a block of lanes."""
     drugs = max(heads.shape[0], 1)
     x_start = np.zeros(drugs, np.int64)
     x_start[1:] = np.cumsum(heads[: drugs - 1, N])
-    return Block(
+    return LaneBlock(
         new_progress(rules, WIDTH),
         amount=np.zeros((WIDTH, slots.drug.size)),
         further=np.zeros((WIDTH, rules.rates.shape[3])),

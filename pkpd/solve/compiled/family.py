@@ -11,55 +11,37 @@ that add; `Friberg` and, with one class of platelets, `PlateletChain`; or any wh
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Integers32
 from pkpd.kinetics.flows import FlowPK
 from pkpd.kinetics.linear import Disposition, LinearPK, TransitAbsorption
+from pkpd.machine import cores
+from pkpd.marrow.effects import EmaxEffect, LinearEffect, NoEffect
+from pkpd.marrow.friberg import Friberg, PlateletChain
 from pkpd.solve.compiled import marrow
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.whole_plan import LEVEL_OF_DRUG, WholePlan, whole_plan
 from pkpd.solve.grid.structure import DirectKill, Line, PopulationStructure
 from pkpd.solve.grid.versions import n_kinetic
 
-IntArray = NDArray[np.int32]
+_EFFECTS = {NoEffect: marrow.NO_EFFECT, LinearEffect: marrow.LINEAR, EmaxEffect: marrow.EMAX}
 
-# Structures of the layer above are known by their full name: this layer cannot import them.
-_FRIBERG = "pkpd.marrow.friberg.Friberg"
-_PLATELETS = "pkpd.marrow.friberg.PlateletChain"
-_EFFECTS = {
-    "pkpd.marrow.effects.NoEffect": marrow.NO_EFFECT,
-    "pkpd.marrow.effects.LinearEffect": marrow.LINEAR,
-    "pkpd.marrow.effects.EmaxEffect": marrow.EMAX,
-}
-
-
-def _full_name(thing: Any) -> str:
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
-
-
-# asked once, at import: a thread that calls back from XLA may be bound to one core
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cores() -> int:
-    """Return the number of processor cores this process may use."""
-    return _CORES
+CORES = cores()
+"""Asked once, at import: a thread that calls back from XLA may be bound to one core."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A structure in the form the kernels read; made by `compile_plan`."""
 
-    code: IntArray
-    heads: IntArray
-    lines: IntArray
-    effects: IntArray
+    code: Integers32
+    heads: Integers32
+    lines: Integers32
+    effects: Integers32
     n_parameters: int
     n_kinetic: int
     whole: WholePlan | None = None
@@ -106,13 +88,13 @@ def compile_plan(structure: PopulationStructure) -> Plan | None:
     return Plan(code, heads, rows, table, len(structure.layout), n_kinetic(structure), whole)
 
 
-def _line_header(line: Line, row: dict[tuple[str, ...], int]) -> IntArray | None:
-    kind, chain = _full_name(line.marrow), line.marrow
+def _line_header(line: Line, row: dict[tuple[str, ...], int]) -> Integers32 | None:
+    kind, chain = type(line.marrow), line.marrow
     header = np.zeros(marrow.LINE_HEADER, dtype=np.int32)
-    if kind == _FRIBERG:
+    if kind is Friberg:
         extra = "k_circ" if chain.circulation == "own" else None
         header[marrow.CIRCULATION] = marrow.LEAVES_AT_OWN if extra else marrow.LEAVES_AT_KTR
-    elif kind == _PLATELETS and chain.ageing == 1:
+    elif kind is PlateletChain and chain.ageing == 1:
         extra = "ks"
         header[marrow.CIRCULATION] = marrow.LEAVES_AT_SUM
     else:
@@ -140,7 +122,7 @@ def _effect_rows(structure: PopulationStructure, line: Line) -> list[list[int]] 
         if isinstance(drug.pk, DirectKill):
             kind, names = marrow.KILL, ("kill",)
         else:
-            known = _EFFECTS.get(_full_name(effect))
+            known = _EFFECTS.get(type(effect))
             if known is None:
                 return None
             kind, names = known, effect.parameters

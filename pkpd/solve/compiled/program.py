@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Integers32
 from pkpd.kinetics.pattern import pattern_of
 
 if TYPE_CHECKING:
     from pkpd.kinetics.linear import LinearPK
 
-IntArray = NDArray[np.int32]
 
 # columns of a drug's header: sizes, then (offset, count) of its lists in the shared code array
 (
@@ -65,11 +64,11 @@ NODE_DEGREE = 40
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class KineticProgram:
     """Index lists of one drug."""
 
-    header: IntArray
-    code: IntArray
+    header: Integers32
+    code: Integers32
 
 
 def _rate_table(pk: LinearPK):
@@ -109,7 +108,7 @@ def _rate_table(pk: LinearPK):
     return rates, inflow, sorted(outflow), scale
 
 
-def program(pk: LinearPK, row: dict[str, int]) -> Program:
+def program(pk: LinearPK, row: dict[str, int]) -> KineticProgram:
     """Index lists of a linear structure.
 
     Parameters
@@ -180,17 +179,17 @@ def program(pk: LinearPK, row: dict[str, int]) -> Program:
     put(ONES, list(pattern.diagonal), N_ONES)
     put(OUTFLOW, outflow, N_OUTFLOW)
     put(FACTORS, factors, N_FACTORS)
-    return Program(header, np.array(code, dtype=np.int32))
+    return KineticProgram(header, np.array(code, dtype=np.int32))
 
 
-def direct_kill_program(row: dict[str, int]) -> Program:
+def direct_kill_program(row: dict[str, int]) -> KineticProgram:
     """Header of a drug without pharmacokinetics."""
     header = np.zeros(HEADER, dtype=np.int32)
     header[KIND], header[F_ROW] = DIRECT_KILL, row["F"]
-    return Program(header, np.zeros(0, dtype=np.int32))
+    return KineticProgram(header, np.zeros(0, dtype=np.int32))
 
 
-def saturable_program(row: dict[str, int], states: int) -> Program:
+def saturable_program(row: dict[str, int], states: int) -> KineticProgram:
     """Header of a drug whose kinetics are a program of their own (`pkpd.kinetics.saturable`).
 
     Its parameters are rows beside each other, the bioavailability last.
@@ -198,24 +197,24 @@ def saturable_program(row: dict[str, int], states: int) -> Program:
     header = np.zeros(HEADER, dtype=np.int32)
     header[KIND], header[N], header[F_ROW] = SATURABLE, states, row["F"]
     header[PARAMETERS] = min(row.values())
-    return Program(header, np.zeros(0, dtype=np.int32))
+    return KineticProgram(header, np.zeros(0, dtype=np.int32))
 
 
-def into_state_program(row: dict[str, int], state: int) -> Program:
+def into_state_program(row: dict[str, int], state: int) -> KineticProgram:
     """Header of a drug whose doses are added to a state of the marrow."""
     header = np.zeros(HEADER, dtype=np.int32)
     header[KIND], header[F_ROW], header[OUTPUT] = INTO_STATE, row["F"], state
-    return Program(header, np.zeros(0, dtype=np.int32))
+    return KineticProgram(header, np.zeros(0, dtype=np.int32))
 
 
-def shift_code(header: IntArray, by: int) -> IntArray:
+def shift_code(header: Integers32, by: int) -> Integers32:
     """Header for a program whose code starts at ``by`` in a joint code array."""
     out = header.copy()
     out[[TERMS, POWER, COMPOSE, ENTRIES, ROW, COLUMN, ONES, OUTFLOW, FACTORS]] += by
     return out
 
 
-def tape_size(header: IntArray) -> int:
+def tape_size(header: Integers32) -> int:
     """Vectors of scratch that `evaluate` and its adjoint need together."""
     n, slots, edges, degree = (int(header[c]) for c in (N, SLOTS, EDGES, DEGREE))
     level = slots + 4 * n

@@ -14,10 +14,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.solve.bridge.lanes import WIDTH
 from pkpd.solve.compiled.build import kernels
 from pkpd.solve.compiled.call import Call, flags, flags_of_block, plain, prepared, store_of
-from pkpd.solve.compiled.family import Plan, cores
+from pkpd.solve.compiled.family import CORES, Plan
 from pkpd.solve.compiled.space import aligned
 from pkpd.solve.compiled.store import (
     ROW_KEPT,
@@ -25,9 +26,6 @@ from pkpd.solve.compiled.store import (
     ROW_VALUE,
 )
 from pkpd.solve.grid.grid import Grid
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int32]
 
 _TASKS_PER_THREAD = 4  # uneven machines and blocks balance out
 _ALL = slice(None)
@@ -42,7 +40,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def _on_all_cores(work: Callable[[int, int], None], n_lanes: int, threads: int | None) -> None:
     """Run ``work(first, stop)`` over all blocks of lanes, several ranges at a time."""
     blocks = -(-n_lanes // WIDTH)
-    threads = max(1, min(cores() if threads is None else threads, blocks))
+    threads = max(1, min(CORES if threads is None else threads, blocks))
     if threads == 1:
         work(0, blocks)
         return
@@ -56,11 +54,11 @@ def solve(
     plan: Plan,
     grid: Grid,
     schedule: NDArray[np.int64],
-    theta: FloatArray,
+    theta: Floats,
     *,
     threads: int | None = None,
     dense: bool = False,
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Floats, Floats]:
     """Log counts at the observations.
 
     Parameters
@@ -116,8 +114,8 @@ class Tape:
     """What a solution left behind for its derivative; made by `solve_taped`, read by `pull`."""
 
     call: Call
-    theta: FloatArray
-    store: FloatArray
+    theta: Floats
+    store: Floats
     active: NDArray[np.int8]
 
 
@@ -125,12 +123,12 @@ def solve_taped(
     plan: Plan,
     grid: Grid,
     schedule: NDArray[np.int64],
-    theta: FloatArray,
+    theta: Floats,
     *,
     threads: int | None = None,
     dense: bool = False,
     old: Tape | None = None,
-) -> tuple[FloatArray, FloatArray, Tape]:
+) -> tuple[Floats, Floats, Tape]:
     """Solve as `solve` does and keep what the derivative needs, some hundred kilobytes a lane.
 
     Parameters
@@ -171,11 +169,11 @@ def solve_taped(
 
 def pull(
     tape: Tape,
-    cotangent: FloatArray,
+    cotangent: Floats,
     *,
-    node_cotangent: FloatArray | None = None,
+    node_cotangent: Floats | None = None,
     threads: int | None = None,
-) -> FloatArray:
+) -> Floats:
     """Differentiate ``sum(cotangent * log_count)`` by ``theta``, from a tape.
 
     Parameters
@@ -204,7 +202,7 @@ def pull(
     return theta_bar
 
 
-def _node_cotangent(given: FloatArray | None) -> FloatArray:
+def _node_cotangent(given: Floats | None) -> Floats:
     return np.zeros((0, 0, 0, 0)) if given is None else plain(given)
 
 
@@ -212,12 +210,12 @@ def _derivatives(
     plan: Plan,
     grid: Grid,
     schedule: NDArray[np.int64],
-    theta: FloatArray,
-    bar: FloatArray,
-    dense_bar: FloatArray,
+    theta: Floats,
+    bar: Floats,
+    dense_bar: Floats,
     threads: int | None,
-    form: Callable[[FloatArray, int, slice], None] | None = None,
-) -> tuple[FloatArray, FloatArray]:
+    form: Callable[[Floats, int, slice], None] | None = None,
+) -> tuple[Floats, Floats]:
     """Log counts and derivative block by block; ``form`` may fill ``bar`` from the counts."""
     kinetics, lines, kinetics_adjoint, lines_adjoint = kernels(derivatives=True)
     call = prepared(plan, grid, schedule, dense_bar.size > 0)
@@ -259,12 +257,12 @@ def vector_jacobian(
     plan: Plan,
     grid: Grid,
     schedule: NDArray[np.int64],
-    theta: FloatArray,
-    cotangent: FloatArray,
+    theta: Floats,
+    cotangent: Floats,
     *,
-    node_cotangent: FloatArray | None = None,
+    node_cotangent: Floats | None = None,
     threads: int | None = None,
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Floats, Floats]:
     """Log counts, and the derivative of ``sum(cotangent * log_count)`` by ``theta``.
 
     Parameters
@@ -287,12 +285,12 @@ def normal_log_likelihood(
     plan: Plan,
     grid: Grid,
     schedule: NDArray[np.int64],
-    theta: FloatArray,
-    observed: FloatArray,
-    weight: FloatArray,
+    theta: Floats,
+    observed: Floats,
+    weight: Floats,
     *,
     threads: int | None = None,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> tuple[Floats, Floats, Floats]:
     """Form the normal log-likelihood of log counts and its derivative in one pass.
 
     Parameters
@@ -311,7 +309,7 @@ def normal_log_likelihood(
     bar = np.empty(np.shape(observed))
     log_likelihood = np.zeros(theta.shape[1])
 
-    def form(log_count: FloatArray, line: int, lanes: slice) -> None:
+    def form(log_count: Floats, line: int, lanes: slice) -> None:
         size = weight[line, lanes]
         miss = np.where(size > 0.0, observed[line, lanes] - log_count[line, lanes], 0.0)
         bar[line, lanes] = size * miss

@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
 from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import Action
@@ -20,15 +21,13 @@ from pkpd.schedule.amounts import SIZE_OF
 from pkpd.solve.bridge.lanes import WIDTH
 from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.chain import tape_size_of
-from pkpd.solve.compiled.day_kinetics import FIXED, PER_KG, PER_M2, Kinetics
-from pkpd.solve.compiled.days import Care, Places, Record, Slots, days_range, new_block
+from pkpd.solve.compiled.day_kinetics import FIXED, PER_KG, PER_M2, DayKinetics
+from pkpd.solve.compiled.days import Care, DaySlots, Places, Record, days_range, new_block
 from pkpd.solve.compiled.decisions import Given, Rules, no_rules
-from pkpd.solve.compiled.family import cores
+from pkpd.solve.compiled.family import CORES
 from pkpd.solve.compiled.space import work_space
 from pkpd.solve.compiled.whole_plan import DRIFT_ROWS, course_programs, rest_of
 from pkpd.solve.grid.cells import distinct_lengths
-
-Floats = NDArray[np.float64]
 
 _FEWEST_BLOCKS = 4  # of a thread: below this, starting it costs more than it saves
 _DAY = 24.0
@@ -103,7 +102,7 @@ class _Ready:
     """An anatomy as the kernel takes it."""
 
     programs: NDArray[np.int64]
-    slots: Slots
+    slots: DaySlots
     places: Places
     code: NDArray[np.int32]
     heads: NDArray[np.int32]
@@ -185,7 +184,7 @@ def _ready(anatomy: Anatomy) -> _Ready:
     )  # fmt: skip
 
 
-def _kinetics(drug: CourseDrug, row: dict[str, int], marrow: Marrow) -> pk.Program:
+def _kinetics(drug: CourseDrug, row: dict[str, int], marrow: Marrow) -> pk.KineticProgram:
     """Index program of a drug; ``row`` of its kinetic parameters."""
     if drug.into:
         return pk.into_state_program(row, marrow.states.index(drug.into))
@@ -196,7 +195,7 @@ def _kinetics(drug: CourseDrug, row: dict[str, int], marrow: Marrow) -> pk.Progr
 
 def _slots(
     anatomy: Anatomy, index: NDArray[np.int64], n_lengths: int
-) -> tuple[Slots, NDArray[np.int8]]:
+) -> tuple[DaySlots, NDArray[np.int8]]:
     edges = np.asarray(anatomy.edges)
     infused = np.zeros((len(anatomy.drugs), n_lengths), dtype=np.int8)
     cell, cells = [], []
@@ -208,25 +207,23 @@ def _slots(
         exact = abs(edges[first] - slot.hour) < 1e-6
         exact &= abs(edges[last] - slot.hour - slot.duration_h) < 1e-6
         if kinetic and not exact:
-            msg = sentence(
+            raise PkpdError(
                 where=f"dose of {slot.drug}",
                 what=f"it runs from {slot.hour:g} h for {slot.duration_h:g} h",
                 allowed="doses that end on the day on which they begin",
                 remedy="let an infusion that crosses midnight be two infusions",
             )
-            raise PkpdError(msg)
         if drug.into and slot.duration_h > 0.0:
-            msg = sentence(
+            raise PkpdError(
                 where=f"dose of {slot.drug}",
                 what=f"an infusion over {slot.duration_h:g} h",
                 allowed="a dose at once, which is added to the marrow's own states",
             )
-            raise PkpdError(msg)
         cell.append(first)
         cells.append(last - first if slot.duration_h > 0.0 else 0)
         if drug.pk is not None:
             infused[slot.drug_index, index[first:last]] = 1
-    made = Slots(
+    made = DaySlots(
         drug=np.array([slot.drug_index for slot in anatomy.slots], dtype=np.int64),
         cell=np.array(cell, dtype=np.int64),
         cells=np.array(cells, dtype=np.int64),
@@ -322,7 +319,7 @@ def run_days(
     occasion = bodies.occasion if bodies.occasion is not None else np.zeros((0, 0, 1))
     of_row = [row[0] for row in anatomy.kinetic_rows]
     names = [drug.name for drug in anatomy.drugs]
-    kinetics = Kinetics(
+    kinetics = DayKinetics(
         code=ready.code,
         heads=ready.heads,
         theta=np.ascontiguousarray(bodies.kinetics),
@@ -363,7 +360,7 @@ def run_days(
             new_block(rules, ready.slots, ready.heads), given, record,
         )  # fmt: skip
 
-    pieces = _pieces(lanes, threads or cores())
+    pieces = _pieces(lanes, threads or CORES)
     if len(pieces) == 1:
         run(0, lanes)
     else:
@@ -404,13 +401,12 @@ def _check_numbers(anatomy: Anatomy, bodies: Bodies) -> None:
         if np.isfinite(values.sum()):
             continue
         row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        msg = sentence(
+        raise PkpdError(
             where="patients",
             what=f"{names[row]} is {values[row, column]} in lane {column + 1}",
             allowed="a number",
             remedy="correct the parameters and covariates that it comes from",
         )
-        raise PkpdError(msg)
 
 
 def _pieces(n: int, threads: int) -> Sequence[tuple[int, int]]:
@@ -422,4 +418,4 @@ def _pieces(n: int, threads: int) -> Sequence[tuple[int, int]]:
 @lru_cache(maxsize=1)
 def course_pool() -> ThreadPoolExecutor:
     """Threads that courses share; compiled courses run outside the interpreter's lock."""
-    return ThreadPoolExecutor(cores(), thread_name_prefix="marrow")
+    return ThreadPoolExecutor(CORES, thread_name_prefix="marrow")

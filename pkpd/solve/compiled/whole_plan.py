@@ -94,7 +94,7 @@ class WholePlan:
         return own + 4 * self.n_observed * n_cells
 
 
-class Equations:
+class MarrowEquations:
     """A marrow with what acts on it, as functions of lists of numbers and of named parameters.
 
     Parameters
@@ -192,7 +192,7 @@ class Equations:
 def whole_plan(structure: PopulationStructure, whole: Whole) -> WholePlan:
     """Trace the programs of a structure."""
     marrow = whole.marrow
-    do = Equations(marrow, whole.actions, whole.observed)
+    do = MarrowEquations(marrow, whole.actions, whole.observed)
     states, inputs = len(marrow.states), len(marrow.inputs)
     seen = 2 * len(whole.observed)
     at = Memory({name[1]: i for name, i in structure.row.items() if name[0] == "marrow"})
@@ -229,7 +229,7 @@ def course_programs(
     curves: Sequence[str],
     *,
     saturable: SaturableIV | None = None,
-) -> tuple[NDArray[np.int64], Equations, tuple[int, int]]:
+) -> tuple[NDArray[np.int64], MarrowEquations, tuple[int, int]]:
     """Addresses of the programs of a course, and where the levels of its drugs lie.
 
     Last the rows that are kept of a step for each length of a cell, with and without drugs.
@@ -243,8 +243,8 @@ def course_programs(
     saturable
         Kinetics that are solved by steps.
     """
-    do = Equations(marrow, actions, marrow.observed)
-    follow = Equations(marrow, actions, curves)
+    do = MarrowEquations(marrow, actions, marrow.observed)
+    follow = MarrowEquations(marrow, actions, curves)
     states, inputs = len(marrow.states), len(marrow.inputs)
     at = Memory({name: i for i, name in enumerate(parameters)})
     y, u = at.rows(0, states), at.rows(2, inputs)
@@ -271,7 +271,7 @@ def course_programs(
     return addresses, do, (full.rows, plain.rows)
 
 
-def acts_for(do: Equations) -> list[tuple[int, ...]]:
+def acts_for(do: MarrowEquations) -> list[tuple[int, ...]]:
     """Give the sets of drugs that act by a level, in the order of their programs.
 
     Bit ``i`` of the place is the ``i``-th of these drugs; with more than `MOST_APART` of them there

@@ -44,10 +44,11 @@ from jax.core import Tracer
 
 from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE, EventTable
 from pkpd.data.expand import DoseSchedule, expand
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 from pkpd.kinetics.compartments import LinearSystem
+from pkpd.solve.events.amounts import record_amounts
 from pkpd.solve.events.steady_slots import steady_state_slots, steady_states_left_out
-from pkpd.solve.events.timeline import EventOptions, Slots, record_amounts
+from pkpd.solve.events.timeline import EventOptions, Slots
 
 _DOSING_NAME = re.compile(r"(ALAG|F|D|R)([1-9][0-9]*)")
 
@@ -148,23 +149,19 @@ def _checked_parameters(
     for name in parameters:
         if name not in system.parameters and name not in dosing:
             raise PkpdError(
-                sentence(
-                    where=f"parameter '{name}' of '{system.name}'",
-                    what="is not known to the system",
-                    allowed=", ".join([*system.parameters, "ALAGn, Fn, Dn, Rn with n up to "])
-                    + str(system.size),
-                    remedy="remove or rename it",
-                )
+                where=f"parameter '{name}' of '{system.name}'",
+                what="is not known to the system",
+                allowed=", ".join([*system.parameters, "ALAGn, Fn, Dn, Rn with n up to "])
+                + str(system.size),
+                remedy="remove or rename it",
             )
     missing = [name for name in system.parameters if name not in parameters]
     if missing:
         raise PkpdError(
-            sentence(
-                where=f"system '{system.name}'",
-                what=f"parameter '{missing[0]}' is missing",
-                allowed=", ".join(system.parameters),
-                remedy="give a value",
-            )
+            where=f"system '{system.name}'",
+            what=f"parameter '{missing[0]}' is missing",
+            allowed=", ".join(system.parameters),
+            remedy="give a value",
         )
     out = {}
     for name, value in parameters.items():
@@ -174,12 +171,10 @@ def _checked_parameters(
         rows, columns = array.shape if array.ndim == 2 else (-1, -1)
         if rows not in (1, n_subjects) or columns not in (1, n_records):
             raise PkpdError(
-                sentence(
-                    where=f"parameter '{name}'",
-                    what=f"has shape {jnp.shape(value)}",
-                    allowed=f"a scalar, [{n_subjects}] per subject, "
-                    f"[{n_subjects}, {n_records}] per record",
-                )
+                where=f"parameter '{name}'",
+                what=f"has shape {jnp.shape(value)}",
+                allowed=f"a scalar, [{n_subjects}] per subject, "
+                f"[{n_subjects}, {n_records}] per record",
             )
         out[name] = array
     return out
@@ -195,12 +190,10 @@ def _check_doses(
     if np.any(events.valid & (events.cmt > system.size)):
         b, n = np.argwhere(events.valid & (events.cmt > system.size))[0]
         raise DataError(
-            sentence(
-                where=events.place(b, n, "cmt"),
-                what=f"compartment {events.cmt[b, n]} does not exist in '{system.name}'",
-                allowed=", ".join(f"{i + 1} {c}" for i, c in enumerate(system.compartments)),
-                remedy="correct CMT, or choose a model that has the compartment",
-            )
+            where=events.place(b, n, "cmt"),
+            what=f"compartment {events.cmt[b, n]} does not exist in '{system.name}'",
+            allowed=", ".join(f"{i + 1} {c}" for i, c in enumerate(system.compartments)),
+            remedy="correct CMT, or choose a model that has the compartment",
         )
     dose, rate, cmt = events.is_dose, events.rate, events.cmt
     cmt = np.where(cmt > 0, cmt, system.dose_compartment)
@@ -211,12 +204,10 @@ def _check_doses(
         for b, n in np.argwhere(dose & (rate == code)):
             if f"{letter}{cmt[b, n]}" not in values:
                 raise DataError(
-                    sentence(
-                        where=events.place(b, n, "rate"),
-                        what=f"RATE {code:g} asks for a modelled {word}, and there is no "
-                        f"parameter {letter}{cmt[b, n]}",
-                        remedy=f"give {letter}{cmt[b, n]}, or a RATE of 0 or more",
-                    )
+                    where=events.place(b, n, "rate"),
+                    what=f"RATE {code:g} asks for a modelled {word}, and there is no "
+                    f"parameter {letter}{cmt[b, n]}",
+                    remedy=f"give {letter}{cmt[b, n]}, or a RATE of 0 or more",
                 )
     for name, array in values.items():
         found = _DOSING_NAME.fullmatch(name)
@@ -231,12 +222,10 @@ def _check_doses(
         if np.any(bad):
             b, n = np.argwhere(bad)[0]
             raise DataError(
-                sentence(
-                    where=events.place(b, n),
-                    what=f"{name} is {full[b, n]:g} for this dose",
-                    allowed="more than 0" if kind in "DR" else "0 or more",
-                    remedy="correct the parameter",
-                )
+                where=events.place(b, n),
+                what=f"{name} is {full[b, n]:g} for this dose",
+                allowed="more than 0" if kind in "DR" else "0 or more",
+                remedy="correct the parameter",
             )
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.data.events import EventTable
 from pkpd.errors import sentence
 from pkpd.solve.events.ode import OdeOptions, solve_padded
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.population.status import LaneStatus
 
-FloatArray = NDArray[np.float64]
 Observed = Callable[[Any], Any]
 """States [B, N, S] to what is judged, [B, N, lines]."""
 
@@ -46,8 +46,8 @@ class OdeSolution:
         A sentence for every subject whose code is not 0.
     """
 
-    states: FloatArray
-    error: FloatArray
+    states: Floats
+    error: Floats
     code: NDArray[np.int8]
     detail: Mapping[int, str]
 
@@ -201,7 +201,7 @@ def _coarsely(steps: int, most: int) -> int:
     raise _TooManySteps
 
 
-def _difference(states: FloatArray, finer: FloatArray, observed: Observed | None) -> FloatArray:
+def _difference(states: Floats, finer: Floats, observed: Observed | None) -> Floats:
     """Largest difference by subject, relative to a value and a hundredth of the largest, [B].
 
     Values far below the largest of their kind in the subject are judged against that.
@@ -215,12 +215,12 @@ def _difference(states: FloatArray, finer: FloatArray, observed: Observed | None
     return np.max(np.where(lost, np.inf, part), axis=(1, 2), initial=0.0)
 
 
-def _finite(states: FloatArray, events: EventTable) -> NDArray[np.bool_]:
+def _finite(states: Floats, events: EventTable) -> NDArray[np.bool_]:
     """Subjects whose states are finite at all their records, [B]."""
     return np.all(np.isfinite(states) | ~events.valid[..., None], axis=(1, 2))
 
 
-def _lost(system: OdeSystem, events: EventTable, states: FloatArray, b: int, unsteady: bool) -> str:
+def _lost(system: OdeSystem, events: EventTable, states: Floats, b: int, unsteady: bool) -> str:
     """Say when and in which state a subject was lost."""
     if unsteady:
         return (

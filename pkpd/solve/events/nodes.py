@@ -20,22 +20,20 @@ from pkpd.solve.events.march import Pieces, march
 from pkpd.solve.events.steady import Regular, steady_states
 from pkpd.solve.events.system import Numbers, OdeSystem
 from pkpd.solve.events.timeline import (
-    _NO_RECORD,
+    Cycle,
+    EventBlock,
     EventOptions,
     Slots,
-    _add_doses,
-    _add_steady_state,
-    _Block,
-    _Cycle,
-    _cycle,
-    _Timeline,
+    Timeline,
+    cycle_of,
+    sorted_events,
 )
 
 Method = Literal["fixed", "fixed-stiff", "diffrax", "diffrax-stiff"]
 CONSTANT_CYCLE_H = 24.0
 
 
-class Plan(NamedTuple):
+class EventPlan(NamedTuple):
     """What fixes the compiled program besides shapes and slots.
 
     ``steps`` and ``cycle_steps`` are the lengths of the scans over the records and over one dosing
@@ -75,7 +73,7 @@ def record_states(
     system: OdeSystem,
     options: EventOptions,
     slots: Slots,
-    plan: Plan,
+    plan: EventPlan,
 ) -> Solved:
     """States at records; see `pkpd.solve.events.ode.solve_events`."""
     n_subjects, n_records = data["time"].shape
@@ -83,53 +81,24 @@ def record_states(
         name: finite_derivative(jnp.broadcast_to(v, (n_subjects, v.shape[1])))
         for name, v in values.items()
     }
-    line = _Timeline(data, values, system.layout, options)
+    line = Timeline(data, values, system.layout, options)
     subject = line.subject
-    numbers = jnp.broadcast_to(jnp.arange(n_records, dtype=jnp.int32), data["time"].shape)
     initial = _initial(system, values)
 
     at_records = jnp.zeros((n_subjects, n_records, system.size))
     unsteady = jnp.zeros(n_subjects, dtype=bool)
     steady = data["ss_record"].shape[1] > 0
     if steady:
-        cycle = _cycle(line, options)
+        cycle = cycle_of(line, options)
         amounts, converged = _steady_amounts(line, system, cycle, initial, slots, plan, lengths)
         where = jax.nn.one_hot(cycle.record, n_records) * data["ss_valid"][..., None]
         at_records = jnp.einsum("bqn,bqs->bns", where, amounts)
         unsteady = jnp.any(~converged, axis=1)
-    line.blocks.append(
-        _Block(
-            data["time"],
-            data["time"],
-            2 * numbers,
-            jnp.asarray(data["segment"]),
-            jnp.asarray(data["segment_end"]),
-            at_records,
-        )
-    )
-    immediate = _add_doses(line, slots)
-    if steady:
-        _add_steady_state(line, cycle, slots)
-
-    joined = _Block(*(jnp.concatenate(part, axis=1) for part in zip(*line.blocks, strict=True)))
-    index = jnp.broadcast_to(jnp.arange(joined.time.shape[1], dtype=jnp.int32), joined.time.shape)
-    *_, permutation = jax.lax.sort(
-        (joined.segment, jax.lax.stop_gradient(joined.key), joined.order, index),
-        dimension=1,
-        num_keys=3,
-    )
-    position = jnp.argsort(permutation, axis=1)
-    is_record = permutation < n_records
-    ending = jax.lax.cummin(jnp.where(is_record, permutation, _NO_RECORD), axis=1, reverse=True)
-    governs = line.holder[jnp.minimum(ending, n_records - 1)]
-    own = jnp.minimum(permutation, n_records - 1)
-    drop = is_record & line.at_record("starts", own)
-
-    # an event after its segment's last record is seen by no record: it stays at that time
-    time = jnp.minimum(joined.time, joined.end)[subject, permutation]
-    length = jnp.where(drop, 0.0, jnp.diff(time, axis=1, prepend=time[:, :1]))
+    events = sorted_events(line, slots, cycle if steady else None, at_records)
+    joined, permutation, position = events.joined, events.permutation, events.position
+    own, governs, drop = events.own, events.governs, events.starts
     loud = _loud(data, joined, n_records)[subject, permutation]
-    between = ~is_record & _real(data, joined, slots, n_records)[subject, permutation]
+    between = ~events.is_record & _real(data, joined, slots, n_records)[subject, permutation]
     p = line.parameters(governs)
     kick = loud | between
     for value in p.values():
@@ -140,8 +109,8 @@ def record_states(
         # a stretch of no length has a derivative if the time of either end has one
         loud |= between | jnp.roll(between, 1, axis=1).at[:, 0].set(False)
     pieces = Pieces(
-        begin=time - length,
-        length=length,
+        begin=events.time - events.length,
+        length=events.length,
         rate=line.rates(position, governs),
         jump=joined.jump[subject, permutation],
         drop=drop,
@@ -158,13 +127,7 @@ def record_states(
         status = jnp.zeros(n_subjects, dtype=jnp.int64)
     else:
         states, status = _by_segment(data, system, p, pieces, initial, plan)
-    seen = numbers
-    if immediate is not None:
-        # the states at a dose record include its dose if that enters at once
-        its = jnp.maximum(data["dose_of_record"], 0)
-        at_once = (data["dose_of_record"] >= 0) & immediate[subject, its]
-        seen = jnp.where(at_once, n_records + its, numbers)
-    out = states[subject, position[subject, seen]]
+    out = states[subject, position[subject, events.seen]]
     return Solved(
         jnp.where((line.refused | unsteady)[:, None, None], jnp.nan, out), unsteady, status
     )
@@ -182,14 +145,14 @@ def _initial(system: OdeSystem, values: Numbers) -> Array:
     return jnp.concatenate([linear, own.astype(float)], axis=-1)
 
 
-def _loud(data: dict[str, Array], joined: _Block, n_records: int) -> Array:
+def _loud(data: dict[str, Array], joined: EventBlock, n_records: int) -> Array:
     """Events that may add something, [B, E]; a dose counts also where its amount is now 0."""
     doses = data["valid"] & (data["rate"] == 0)
     loud = jnp.any(jax.lax.stop_gradient(joined.jump) != 0, axis=-1)
     return loud.at[:, n_records : n_records + doses.shape[1]].set(doses)
 
 
-def _real(data: dict[str, Array], joined: _Block, slots: Slots, n_records: int) -> Array:
+def _real(data: dict[str, Array], joined: EventBlock, slots: Slots, n_records: int) -> Array:
     """Events that are not padding, [B, E]."""
     real = jnp.ones(joined.time.shape, dtype=bool)
     valid = jnp.asarray(data["valid"])
@@ -205,12 +168,12 @@ def _real(data: dict[str, Array], joined: _Block, slots: Slots, n_records: int) 
 
 
 def _steady_amounts(
-    line: _Timeline,
+    line: Timeline,
     system: OdeSystem,
-    cycle: _Cycle,
+    cycle: Cycle,
     initial: Array,
     slots: Slots,
-    plan: Plan,
+    plan: EventPlan,
     lengths: StepLengths,
 ) -> tuple[Array, Array]:
     """States that steady-state records bring in [B, Q, S], and whether they converged [B, Q]."""
@@ -268,7 +231,7 @@ def _by_segment(
     p: Numbers,
     pieces: Pieces,
     initial: Array,
-    plan: Plan,
+    plan: EventPlan,
 ) -> tuple[Array, Array]:
     """States after each piece [B, E, S] on adaptive steps, each stretch between starts a lane."""
     lane, first, count = data["lane_subject"], data["lane_first"], data["lane_count"]

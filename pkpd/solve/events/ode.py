@@ -27,24 +27,23 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.data.events import MODELLED_RATE, EventTable
 from pkpd.data.expand import DoseSchedule
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.solve.events.advance import (
     _check_doses,
     _checked_parameters,
     _prepared,
 )
 from pkpd.solve.events.clock import StepLengths, most_steps
-from pkpd.solve.events.nodes import CONSTANT_CYCLE_H, Plan, Solved, record_states
+from pkpd.solve.events.nodes import CONSTANT_CYCLE_H, EventPlan, Solved, record_states
 from pkpd.solve.events.steady_slots import steady_state_slots
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.events.timeline import EventOptions, Slots
 from pkpd.solve.grid.grid import bucket
 
-FloatArray = NDArray[np.float64]
 Solver = Literal["fixed", "fixed-stiff", "diffrax", "diffrax-stiff"]
 
 GROWTH = 0.2
@@ -101,25 +100,19 @@ class OdeOptions:
         """Refuse what cannot be done."""
         if not self.max_step_h > 0:
             raise PkpdError(
-                sentence(
-                    where="max_step_h", what=f"{self.max_step_h!r}", allowed="hours, more than 0"
-                )
+                where="max_step_h", what=f"{self.max_step_h!r}", allowed="hours, more than 0"
             )
         if self.solver not in get_args(Solver):
             raise PkpdError(
-                sentence(
-                    where="solver",
-                    what=f"{self.solver!r}",
-                    allowed=", ".join(map(repr, get_args(Solver))),
-                )
+                where="solver",
+                what=f"{self.solver!r}",
+                allowed=", ".join(map(repr, get_args(Solver))),
             )
         if self.events.steady_state_lag != "periodic":
             raise PkpdError(
-                sentence(
-                    where="steady_state_lag",
-                    what="a nonlinear system cannot be stepped back in time",
-                    allowed="'periodic'",
-                )
+                where="steady_state_lag",
+                what="a nonlinear system cannot be stepped back in time",
+                allowed="'periodic'",
             )
 
 
@@ -173,7 +166,7 @@ class _Prepared:
     schedule: DoseSchedule
     data: dict[str, np.ndarray]
     shape: tuple[int, int]
-    hours: FloatArray  # spanned by the records of each subject
+    hours: Floats  # spanned by the records of each subject
     pieces: np.ndarray  # stretches of each subject that can take a step
     kicks: np.ndarray  # events of each subject after which steps are short
     steady: np.ndarray  # steady-state records of each subject
@@ -265,7 +258,7 @@ def solve_padded(
     if not fixed:
         lanes, cells = _segment_lanes(data, slots)
         arrays |= lanes
-    plan = Plan(
+    plan = EventPlan(
         method=options.solver,
         steps=rounded(steps) if fixed else 0,
         cycle_steps=rounded(cycle_steps) if fixed and prepared.steady.any() else 0,

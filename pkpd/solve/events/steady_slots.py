@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 from jax.core import Tracer
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.data.events import MODELLED_DURATION, EventTable
 from pkpd.data.expand import DoseSchedule
 from pkpd.errors import sentence
 from pkpd.solve.events.timeline import EventOptions
-
-FloatArray = NDArray[np.float64]
 
 _SLACK = 1.0 + 1e-9
 
@@ -96,7 +94,7 @@ def steady_states_left_out(
     return out
 
 
-def _cycles(schedule: DoseSchedule, values: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
+def _cycles(schedule: DoseSchedule, values: Mapping[str, Any]) -> tuple[Floats, Floats]:
     """How many dosing intervals infusions and lags last at steady-state records, [B, Q].
 
     A value that is a tracer or None is not known: modelled rates, durations and lags then count as
@@ -104,7 +102,7 @@ def _cycles(schedule: DoseSchedule, values: Mapping[str, Any]) -> tuple[FloatArr
     """
     regular = schedule.ss_valid & ~schedule.ss_constant
 
-    def at_records(kind: str, default: float, unknown: float) -> FloatArray:
+    def at_records(kind: str, default: float, unknown: float) -> Floats:
         out = np.full(regular.shape, default)
         for c in range(int(schedule.ss_cmt.max()) + 1):
             name = f"{kind}{c + 1}"

@@ -1,4 +1,4 @@
-"""Compiled part of :mod:`pkpd.solve.events.advance`: events in time order, states through them.
+"""Events of subjects in time order, collected and sorted while a program is traced.
 
 Events of a subject are its records, the arrivals of its doses, the ends of its infusions, and what
 a steady state leaves behind (infusions still running, implied doses still to come). Their times
@@ -9,7 +9,6 @@ derivative, the times do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ from jax import Array
 
 from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE
 from pkpd.kinetics.compartments import LinearSystem
-from pkpd.kinetics.steady_state import constant_infusion_state, cycle_state, phase
+from pkpd.kinetics.steady_state import phase
 
 _NO_RECORD = np.iinfo(np.int32).max
 
@@ -69,7 +68,7 @@ class Slots(NamedTuple):
     pending: int
 
 
-class _Block(NamedTuple):
+class EventBlock(NamedTuple):
     """Events, [B, K], before sorting."""
 
     time: Array
@@ -90,7 +89,7 @@ class _Infusions(NamedTuple):
     cmt: Array
 
 
-class _Timeline:
+class Timeline:
     """Collects events and infusions while the program is traced."""
 
     def __init__(
@@ -111,7 +110,7 @@ class _Timeline:
         self.holder = jnp.asarray(holder)
         # subjects with a negative lag, or a modelled rate or duration that is not positive
         self.refused = jnp.zeros(self.n_subjects, dtype=bool)
-        self.blocks: list[_Block] = []
+        self.blocks: list[EventBlock] = []
         self.infusions: list[_Infusions] = []
 
     def at_record(self, name: str, record: Array) -> Array:
@@ -167,7 +166,7 @@ class _Timeline:
         own = key <= after
         first = sum(block.time.shape[1] for block in self.blocks)
         self.blocks.append(
-            _Block(
+            EventBlock(
                 time=time,
                 key=jnp.where(own, after, key),
                 # before records at the same time, but after the record that ordered the event
@@ -186,7 +185,7 @@ class _Timeline:
         length: Array,
         amount: Array,
         rate: Array,
-        dose: _Given | _Cycle,
+        dose: _Given | Cycle,
         follow_rate: bool,
     ) -> None:
         """Append infusions that start at events ``on`` and last ``length`` hours."""
@@ -197,7 +196,7 @@ class _Timeline:
         off = self.add(stop, start, dose.record, jnp.zeros((*stop.shape, self.system.size)))
         self.infusions.append(_Infusions(on, off, rate, modelled, dose.cmt))
 
-    def modelled_end(self, start: Array, amount: Array, dose: _Given | _Cycle) -> Array:
+    def modelled_end(self, start: Array, amount: Array, dose: _Given | Cycle) -> Array:
         """Time at which a modelled rate that follows the records has given ``amount``, [B, K]."""
         per = self.dosing("R", 1.0)
         if per is None:
@@ -240,81 +239,81 @@ class _Timeline:
         return rates + jnp.where(counts > 0, counts * modelled[self.subject, governs], 0.0)
 
 
-@partial(jax.jit, static_argnames=("system", "options", "slots"))
-def record_amounts(
-    data: dict[str, Array],
-    values: dict[str, Array],
-    *,
-    system: LinearSystem,
-    options: EventOptions,
-    slots: Slots,
-) -> Array:
-    """Amounts [B, N, S] at records; see :func:`pkpd.solve.events.advance.solve_linear`."""
-    line = _Timeline(data, values, system, options)
-    subject, n_records = line.subject, line.n_records
-    numbers = jnp.broadcast_to(jnp.arange(n_records, dtype=jnp.int32), data["time"].shape)
+class Events(NamedTuple):
+    """Events in time order, [B, E].
 
-    at_records = jnp.zeros((*data["time"].shape, system.size))
-    if "initial" in data:
-        at_records = at_records + data["resets"][..., None] * data["initial"][:, None, :]
-    steady = data["ss_record"].shape[1] > 0
-    if steady:
-        cycle = _cycle(line, options)
-        at_records = at_records + _steady_state_amounts(line, cycle, options, slots)
-    line.blocks.append(
-        _Block(
-            data["time"],
-            data["time"],
-            2 * numbers,
-            jnp.asarray(data["segment"]),
-            jnp.asarray(data["segment_end"]),
-            at_records,
-        )
-    )
+    ``joined`` are the events before sorting; ``permutation`` and ``position`` lead there and back.
+    ``own`` is the record that an event is (``is_record``), ``governs`` the one whose parameters
+    hold before it, ``starts`` whether it begins a segment. ``seen``, [B, N], is the event, before
+    sorting, after which a record is read.
+    """
+
+    joined: EventBlock
+    permutation: Array
+    position: Array
+    is_record: Array
+    own: Array
+    governs: Array
+    starts: Array
+    time: Array
+    length: Array
+    seen: Array
+
+
+def sorted_events(line: Timeline, slots: Slots, cycle: Cycle | None, at_records: Array) -> Events:
+    """Collect records, doses and what steady states leave behind, and sort them by time.
+
+    Parameters
+    ----------
+    line
+        Has no events yet.
+    slots
+        What fixes the program.
+    cycle
+        Dosing behind the steady-state records, if there are any.
+    at_records
+        What is added at each record, [B, N, S].
+    """
+    data, subject, n_records = line.data, line.subject, line.n_records
+    numbers = jnp.broadcast_to(jnp.arange(n_records, dtype=jnp.int32), data["time"].shape)
+    segment, end = jnp.asarray(data["segment"]), jnp.asarray(data["segment_end"])
+    time = data["time"]
+    line.blocks.append(EventBlock(time, time, 2 * numbers, segment, end, at_records))
     immediate = _add_doses(line, slots)
-    if steady:
+    if cycle is not None:
         _add_steady_state(line, cycle, slots)
 
-    joined = _Block(*(jnp.concatenate(p, axis=1) for p in zip(*line.blocks, strict=True)))
-    total = joined.time.shape[1]
-    index = jnp.broadcast_to(jnp.arange(total, dtype=jnp.int32), joined.time.shape)
+    joined = EventBlock(*(jnp.concatenate(p, axis=1) for p in zip(*line.blocks, strict=True)))
+    index = jnp.broadcast_to(jnp.arange(joined.time.shape[1], dtype=jnp.int32), joined.time.shape)
     *_, permutation = jax.lax.sort(
         (joined.segment, jax.lax.stop_gradient(joined.key), joined.order, index),
         dimension=1,
         num_keys=3,
     )
-    position = jnp.argsort(permutation, axis=1)
     is_record = permutation < n_records
     ending = jax.lax.cummin(jnp.where(is_record, permutation, _NO_RECORD), axis=1, reverse=True)
-    governs = line.holder[jnp.minimum(ending, n_records - 1)]
-    starts = is_record & line.at_record("starts", jnp.minimum(permutation, n_records - 1))
-
+    own = jnp.minimum(permutation, n_records - 1)
+    starts = is_record & line.at_record("starts", own)
     # an event after its segment's last record is seen by no record: it stays at that time
     time = jnp.minimum(joined.time, joined.end)[subject, permutation]
-    dt = jnp.where(starts, 0.0, jnp.diff(time, axis=1, prepend=time[:, :1]))
-    rates = line.rates(position, governs)
-    transition, gain = system.step(line.parameters(governs), rates, dt)
-    stay = jnp.where(starts, 0.0, 1.0)[..., None]
-    plus = stay * gain + joined.jump[subject, permutation]
-
-    def advance(state: Array, event: tuple[Array, Array]) -> tuple[Array, Array]:
-        step, jump = event
-        state = jnp.einsum("bij,bj->bi", step, state) + jump
-        return state, state
-
-    _, states = jax.lax.scan(
-        advance,
-        jnp.zeros((line.n_subjects, system.size)),
-        (jnp.swapaxes(stay[..., None] * transition, 0, 1), jnp.swapaxes(plus, 0, 1)),
-    )
     seen = numbers
     if immediate is not None:
-        # the amounts at a dose record include its dose if that enters at once
-        own = jnp.maximum(data["dose_of_record"], 0)
-        at_once = (data["dose_of_record"] >= 0) & immediate[subject, own]
-        seen = jnp.where(at_once, n_records + own, numbers)
-    amounts = jnp.swapaxes(states, 0, 1)[subject, position[subject, seen]]
-    return jnp.where(line.refused[:, None, None], jnp.nan, amounts)
+        # a dose record is read after its dose if that enters at once
+        its = jnp.maximum(data["dose_of_record"], 0)
+        at_once = (data["dose_of_record"] >= 0) & immediate[subject, its]
+        seen = jnp.where(at_once, n_records + its, numbers)
+    return Events(
+        joined=joined,
+        permutation=permutation,
+        position=jnp.argsort(permutation, axis=1),
+        is_record=is_record,
+        own=own,
+        governs=line.holder[jnp.minimum(ending, n_records - 1)],
+        starts=starts,
+        time=time,
+        length=jnp.where(starts, 0.0, jnp.diff(time, axis=1, prepend=time[:, :1])),
+        seen=seen,
+    )
 
 
 class _Given(NamedTuple):
@@ -325,7 +324,7 @@ class _Given(NamedTuple):
     code: Array
 
 
-def _add_doses(line: _Timeline, slots: Slots) -> Array | None:
+def _add_doses(line: Timeline, slots: Slots) -> Array | None:
     """Append arrivals and infusions of all doses; return which enter at their record, [B, D]."""
     data = line.data
     record, cmt = data["record"], data["cmt"]
@@ -358,7 +357,7 @@ def _add_doses(line: _Timeline, slots: Slots) -> Array | None:
 
 
 def _rate_and_length(
-    line: _Timeline, dose: _Given | _Cycle, amount: Array, enters: Array
+    line: Timeline, dose: _Given | Cycle, amount: Array, enters: Array
 ) -> tuple[Array, Array]:
     """Rate (mg/h) and duration (h) of infusions of ``amount``, from RATE and D or R, [B, K].
 
@@ -374,7 +373,7 @@ def _rate_and_length(
     return jnp.where(code == 0, 0.0, rate), jnp.where(code == 0, 0.0, length)
 
 
-class _Cycle(NamedTuple):
+class Cycle(NamedTuple):
     """Regular dosing behind each steady-state record, [B, Q]."""
 
     record: Array
@@ -391,7 +390,7 @@ class _Cycle(NamedTuple):
     infused: Array
 
 
-def _cycle(line: _Timeline, options: EventOptions) -> _Cycle:
+def cycle_of(line: Timeline, options: EventOptions) -> Cycle:
     """Collect the dosing behind steady-state records, with parameters of those records."""
     data = line.data
     record, cmt, code = data["ss_record"], data["ss_cmt"], data["ss_rate"]
@@ -400,7 +399,7 @@ def _cycle(line: _Timeline, options: EventOptions) -> _Cycle:
     lag = jnp.where(regular, line.dosing_at("ALAG", 0.0, record, cmt), 0.0)
     amount = jnp.where(regular, data["ss_amt"] * line.dosing_at("F", 1.0, record, cmt), 0.0)
     since = phase(lag, interval, wrap=options.steady_state_lag == "periodic")
-    cycle = _Cycle(
+    cycle = Cycle(
         record,
         cmt,
         code,
@@ -418,39 +417,7 @@ def _cycle(line: _Timeline, options: EventOptions) -> _Cycle:
     return cycle._replace(rate=rate, length=jnp.where(regular, length, 0.0))
 
 
-def _steady_state_amounts(
-    line: _Timeline, cycle: _Cycle, options: EventOptions, slots: Slots
-) -> Array:
-    """Amounts that steady-state records bring in, [B, N, S]."""
-    data, size = line.data, line.system.size
-    parameters = line.parameters(cycle.record)
-    bolus = jnp.where(cycle.code == 0, cycle.amount, 0.0)
-    rate = jnp.where(cycle.infused, cycle.rate, 0.0)
-    amounts = cycle_state(
-        partial(line.system.step, parameters),
-        line.into(cycle.cmt, bolus),
-        line.into(cycle.cmt, rate),
-        cycle.length,
-        cycle.interval,
-        cycle.since,
-    )
-    unseen = cycle.length > slots.overlap * (1.0 + 1e-9) * cycle.interval
-    if options.steady_state_lag == "periodic":
-        unseen |= cycle.lag > (slots.pending + 1) * (1.0 + 1e-9) * cycle.interval
-    amounts = jnp.where((cycle.regular & unseen)[..., None], jnp.nan, amounts)
-    constant = data["ss_valid"] & data["ss_constant"]
-    # elsewhere a matrix that can be inverted, for the derivative of what is not used
-    safe = jnp.where(constant[..., None, None], line.system.matrix(parameters), -jnp.eye(size))
-    steady = constant_infusion_state(
-        safe, line.into(cycle.cmt, jnp.where(constant, cycle.rate, 0.0))
-    )
-    amounts = jnp.where(constant[..., None], steady, amounts)
-    amounts = jnp.where(data["ss_valid"][..., None], amounts, 0.0)
-    where = jax.nn.one_hot(cycle.record, line.n_records) * data["ss_valid"][..., None]
-    return jnp.einsum("bqn,bqs->bns", where, amounts)
-
-
-def _add_steady_state(line: _Timeline, cycle: _Cycle, slots: Slots) -> None:
+def _add_steady_state(line: Timeline, cycle: Cycle, slots: Slots) -> None:
     """Append infusions of earlier cycles still running, and implied doses still to arrive."""
     if slots.overlap:
         each = _repeated(cycle, slots.overlap)
@@ -486,6 +453,6 @@ def _add_steady_state(line: _Timeline, cycle: _Cycle, slots: Slots) -> None:
             line.add_infusions(numbers, arrival, length, given, rate, each, slots.modelled_rate)
 
 
-def _repeated(cycle: _Cycle, times: int) -> _Cycle:
+def _repeated(cycle: Cycle, times: int) -> Cycle:
     """Repeat each steady-state record ``times`` times, [B, Q * times]."""
-    return _Cycle(*(jnp.repeat(jnp.asarray(part), times, axis=1) for part in cycle))
+    return Cycle(*(jnp.repeat(jnp.asarray(part), times, axis=1) for part in cycle))

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.schedule import Slot
 
 _DAY_H = 24.0
@@ -50,11 +50,9 @@ def cells(times: Iterable[float], horizon: float, max_step: float) -> np.ndarray
     events = np.asarray(list(times), dtype=np.float64)
     for name, value in (("horizon", horizon), ("max_step", max_step)):
         if not (np.isfinite(value) and value > 0):
-            msg = sentence(where="cells", what=f"{name} = {value!r} h", allowed="a number above 0")
-            raise PkpdError(msg)
+            raise PkpdError(where="cells", what=f"{name} = {value!r} h", allowed="a number above 0")
     if not np.all(np.isfinite(events)):
-        msg = sentence(where="cells", what="an event time is not finite", allowed="hours")
-        raise PkpdError(msg)
+        raise PkpdError(where="cells", what="an event time is not finite", allowed="hours")
     inside = np.sort(events[(events > _SAME) & (events < horizon - _SAME)])
     anchors = [0.0]
     for event in inside:
@@ -98,13 +96,12 @@ def day_cells(
     wanted = [float(hour) for hour in (*hours, *anchors)]
     bad = [hour for hour in wanted if not 0.0 <= hour <= 24.0]
     if bad:
-        msg = sentence(
+        raise PkpdError(
             where="cells of a day",
             what=f"hour {bad[0]!r}",
             allowed="0 to 24",
             remedy="let an infusion that crosses midnight end on the next day",
         )
-        raise PkpdError(msg)
     return cells(wanted, 24.0, max_step_h)
 
 

@@ -17,13 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from pkpd.errors import DataError, sentence
+from pkpd.arrays import Floats, Integers32
+from pkpd.errors import DataError
 from pkpd.solve.grid.versions import GridVersions, Versions, grid_versions
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int32]
 
 SAME_TIME = 1e-9  # hours: events closer than this (4 microseconds) are one event
 DEFAULT_STEP_H = 4.0
@@ -52,10 +50,10 @@ class Doses:
         Index of the drug, -1 in the padding.
     """
 
-    time_h: FloatArray
-    amount: FloatArray
-    duration_h: FloatArray
-    drug: IntArray
+    time_h: Floats
+    amount: Floats
+    duration_h: Floats
+    drug: Integers32
 
     @property
     def n_schedules(self) -> int:
@@ -92,11 +90,9 @@ def _check_dose(dose: tuple[float, float, float, int], g: int, i: int) -> None:
     ):
         if not np.isfinite(value) or value < low:
             raise DataError(
-                sentence(
-                    where=f"schedule {g}, dose {i}, {name}",
-                    what=f"value {value!r}",
-                    allowed="a finite number" + ("" if name == "time" else ", at least 0"),
-                )
+                where=f"schedule {g}, dose {i}, {name}",
+                what=f"value {value!r}",
+                allowed="a finite number" + ("" if name == "time" else ", at least 0"),
             )
 
 
@@ -128,15 +124,15 @@ class Grid:
         Which parameters of the drugs hold where, if they change.
     """
 
-    cells: IntArray
-    length_index: IntArray
-    length_h: FloatArray
-    start_h: FloatArray
-    bolus: FloatArray
-    rate: FloatArray
-    obs_cell: IntArray
-    obs_at: FloatArray
-    end_cell: IntArray
+    cells: Integers32
+    length_index: Integers32
+    length_h: Floats
+    start_h: Floats
+    bolus: Floats
+    rate: Floats
+    obs_cell: Integers32
+    obs_at: Floats
+    end_cell: Integers32
     versions: GridVersions | None = None
 
     @property
@@ -155,11 +151,11 @@ class Grid:
         return int(self.bolus.shape[1])
 
     @property
-    def gap_of_cell(self) -> IntArray:
+    def gap_of_cell(self) -> Integers32:
         """Gap of every cell, ``[C]``."""
         return np.repeat(np.arange(self.cells.size, dtype=np.int32), self.cells)
 
-    def node_times(self) -> FloatArray:
+    def node_times(self) -> Floats:
         """Return the times of the ``C + 1`` cell edges in hours, ``[C + 1, G]``."""
         gap = self.gap_of_cell
         first = np.concatenate([[0], np.cumsum(self.cells)[:-1]])
@@ -170,7 +166,7 @@ class Grid:
 
 def _event_times(
     doses: Doses, horizon: float, step: float, dose_cells: DoseCells, versions: Versions | None
-) -> list[FloatArray]:
+) -> list[Floats]:
     """Collect times of doses, infusion ends and changes, and of the short cells after doses.
 
     The peak of an absorbed dose is far from a straight line; a short first cell after it brings
@@ -197,7 +193,7 @@ def _event_times(
     return out
 
 
-def _edges(events: list[FloatArray], anchors: FloatArray) -> FloatArray:
+def _edges(events: list[Floats], anchors: Floats) -> Floats:
     """Gap edges ``[J + 1, G]``: the anchors, and the events between them lined up by rank."""
     n_segments = anchors.size - 1
     segment, inner = [], []
@@ -223,8 +219,8 @@ def _edges(events: list[FloatArray], anchors: FloatArray) -> FloatArray:
 
 
 def _lengths(
-    edges: FloatArray, step: float, versions: Versions | None
-) -> tuple[IntArray, IntArray, FloatArray, IntArray | None]:
+    edges: Floats, step: float, versions: Versions | None
+) -> tuple[Integers32, Integers32, Floats, Integers32 | None]:
     """Cells and length index of each gap, and of each length hours and versions, ``[M, G]``."""
     gaps = np.diff(edges, axis=0)
     # the guard keeps 24 h / 4 h at 6 cells whatever the rounding
@@ -285,11 +281,9 @@ def population_grid(
     groups = doses.n_schedules
     if times.shape[0] not in (1, groups):
         raise DataError(
-            sentence(
-                where=where,
-                what=f"observation times of {times.shape[0]} schedules, doses of {groups}",
-                remedy="give one row of times, or one per schedule",
-            )
+            where=where,
+            what=f"observation times of {times.shape[0]} schedules, doses of {groups}",
+            remedy="give one row of times, or one per schedule",
         )
     times = np.broadcast_to(times, (groups, times.shape[1]))
     _check_inputs(doses, times, n_drugs, max_step_h, where)
@@ -315,9 +309,7 @@ def population_grid(
     return Grid(cells, index, length, edges, bolus, rate, obs_cell, obs_at, end, found)
 
 
-def _check_inputs(
-    doses: Doses, times: FloatArray, n_drugs: int, max_step_h: float, where: str
-) -> None:
+def _check_inputs(doses: Doses, times: Floats, n_drugs: int, max_step_h: float, where: str) -> None:
     problem = None
     if not (np.isfinite(max_step_h) and max_step_h > 0):
         problem = ("longest step", f"{max_step_h!r} h", "a number above 0")
@@ -334,14 +326,12 @@ def _check_inputs(
             f"0 to {n_drugs - 1}",
         )
     if problem:
-        raise DataError(
-            sentence(where=f"{where}, {problem[0]}", what=problem[1], allowed=problem[2])
-        )
+        raise DataError(where=f"{where}, {problem[0]}", what=problem[1], allowed=problem[2])
 
 
 def _inputs(
-    doses: Doses, edges: FloatArray, n_drugs: int, versions: Versions | None
-) -> tuple[FloatArray, FloatArray, IntArray | None]:
+    doses: Doses, edges: Floats, n_drugs: int, versions: Versions | None
+) -> tuple[Floats, Floats, Integers32 | None]:
     """Boluses and rates by gap, and the version of their bioavailability, ``[J, K, G]``."""
     n_gaps, groups = edges.shape[0] - 1, edges.shape[1]
     bolus = np.zeros((n_gaps, n_drugs, groups))
@@ -372,9 +362,7 @@ def _inputs(
     return bolus, rate, version
 
 
-def _observations(
-    times: FloatArray, edges: FloatArray, cells: IntArray
-) -> tuple[IntArray, FloatArray]:
+def _observations(times: Floats, edges: Floats, cells: Integers32) -> tuple[Integers32, Floats]:
     first = np.concatenate([[0], np.cumsum(cells)]).astype(np.int64)
     obs_cell = np.full(times.shape, -1, dtype=np.int32)
     obs_at = np.zeros(times.shape)
@@ -442,12 +430,12 @@ class CellGrid:
         Position in the cell.
     """
 
-    length_index: IntArray
-    length_h: FloatArray
-    bolus: FloatArray
-    rate: FloatArray
-    obs_cell: IntArray
-    obs_at: FloatArray
+    length_index: Integers32
+    length_h: Floats
+    bolus: Floats
+    rate: Floats
+    obs_cell: Integers32
+    obs_at: Floats
 
 
 def by_cell(grid: Grid, *, padded: bool = True) -> CellGrid:

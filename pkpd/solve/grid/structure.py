@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
 from pkpd.marrow.actions import Action, may_be_zero
 from pkpd.marrow.protocol import Marrow
@@ -130,22 +130,18 @@ class PopulationStructure:
         lines = [x.name for x in self.lines]
         for what, given in (("drug", names), ("line", lines)):
             if len(set(given)) < len(given):
-                raise PkpdError(
-                    sentence(where="population structure", what=f"two of one {what} in {given}")
-                )
+                raise PkpdError(where="population structure", what=f"two of one {what} in {given}")
         if bool(lines) == (self.whole is not None):
             what = "lines and a whole marrow are given" if lines else "no marrow line is given"
-            raise PkpdError(sentence(where="population structure", what=what))
+            raise PkpdError(where="population structure", what=what)
         if self.whole is not None:
             _check_whole(self.drugs, self.whole)
         for line in self.lines:
             if len(line.effects) != len(names):
                 raise PkpdError(
-                    sentence(
-                        where=f"population structure, line {line.name!r}",
-                        what=f"{len(line.effects)} effects for {len(names)} drugs",
-                        remedy="give one effect per drug; NoEffect() is one",
-                    )
+                    where=f"population structure, line {line.name!r}",
+                    what=f"{len(line.effects)} effects for {len(names)} drugs",
+                    remedy="give one effect per drug; NoEffect() is one",
                 )
 
     @cached_property
@@ -197,50 +193,43 @@ class PopulationStructure:
                 out.append(1.0)
             else:
                 raise PkpdError(
-                    sentence(
-                        where=f"parameters of {' of '.join(reversed(name[1:-1]))}",
-                        what=f"{name[-1]!r} is missing",
-                        remedy=f"give {_written(name)}",
-                    )
+                    where=f"parameters of {' of '.join(reversed(name[1:-1]))}",
+                    what=f"{name[-1]!r} is missing",
+                    remedy=f"give {_written(name)}",
                 )
         if given:
             name = sorted(given)[0]
             allowed = [key[-1] for key in self.layout if key[:-1] == name[:-1]]
             raise PkpdError(
-                sentence(
-                    where=f"parameters {_written(name)}",
-                    what="nothing in the model reads it",
-                    allowed=", ".join(allowed) or "no parameter here",
-                )
+                where=f"parameters {_written(name)}",
+                what="nothing in the model reads it",
+                allowed=", ".join(allowed) or "no parameter here",
             )
         return out
 
 
 def _check_whole(drugs: Sequence[Drug], whole: Whole) -> None:
     if len(whole.actions) != len(drugs):
-        msg = sentence(
+        raise PkpdError(
             where=f"population structure, marrow {whole.marrow.name!r}",
             what=f"{len(whole.actions)} actions for {len(drugs)} drugs",
             remedy="give one action per drug; None is one",
         )
-        raise PkpdError(msg)
     for drug, action in zip(drugs, whole.actions, strict=True):
         wanted = "rate" if isinstance(drug.pk, DirectKill) else "level"
         if action is not None and action.driver != wanted:
-            msg = sentence(
+            raise PkpdError(
                 where=f"population structure, action of {drug.name}",
                 what=f"it is driven by a {action.driver}",
                 allowed=f"an action driven by a {wanted}",
             )
-            raise PkpdError(msg)
     unknown = [name for name in whole.observed if name not in whole.marrow.observed]
     if unknown or not whole.observed:
-        msg = sentence(
+        raise PkpdError(
             where=f"population structure, marrow {whole.marrow.name!r}",
             what=f"{unknown[0]!r} is not observed" if unknown else "nothing is observed",
             allowed=", ".join(whole.marrow.observed),
         )
-        raise PkpdError(msg)
 
 
 def _written(name: Sequence[str]) -> str:

@@ -17,12 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats, Integers32
 from pkpd.solve.grid.structure import PopulationStructure
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +36,15 @@ class Versions:
         have to agree.
     """
 
-    begins_h: FloatArray
-    of_dose: IntArray
+    begins_h: Floats
+    of_dose: Integers32
 
     @property
     def count(self) -> int:
         """Number of versions ``V``."""
         return self.begins_h.shape[1] + 1
 
-    def in_gaps(self, edges: FloatArray) -> IntArray:
+    def in_gaps(self, edges: Floats) -> Integers32:
         """Version in force in each gap, ``[J, G]``; in a gap of no length that before it."""
         middle = 0.5 * (edges[1:] + edges[:-1])
         out = np.empty(middle.shape, dtype=np.int32)
@@ -76,12 +73,12 @@ class GridVersions:
     """
 
     count: int
-    sets: IntArray
-    of_length: IntArray
-    of_dose: IntArray
+    sets: Integers32
+    of_length: Integers32
+    of_dose: Integers32
 
 
-def grid_versions(count: int, of_length: IntArray, of_dose: IntArray) -> GridVersions:
+def grid_versions(count: int, of_length: Integers32, of_dose: Integers32) -> GridVersions:
     """Find the sets in versions by length ``[M, G]`` and by input ``[J, K, G]``."""
     n_lengths, groups = of_length.shape
     n_gaps, n_drugs = of_dose.shape[:2]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.solve.grid.structure import PopulationStructure
 from pkpd.solve.grid.versions import n_kinetic
 from pkpd.solve.population.status import limits_of
@@ -55,11 +55,9 @@ def bad_lanes(structure: PopulationStructure, versions: int, theta: Any) -> Any:
         strict = np.concatenate([strict, np.tile(strict[:kinetic], more)])
     if theta.shape[0] != low.shape[0]:
         raise PkpdError(
-            sentence(
-                where="population",
-                what=f"parameters in {theta.shape[0]} rows",
-                allowed=f"{low.shape[0]} rows for {versions} versions of the drugs' parameters",
-            )
+            where="population",
+            what=f"parameters in {theta.shape[0]} rows",
+            allowed=f"{low.shape[0]} rows for {versions} versions of the drugs' parameters",
         )
     with np.errstate(invalid="ignore"):
         wrong = ~xp.isfinite(theta) | (theta < low) | (strict & (theta == low))

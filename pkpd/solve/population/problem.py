@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
 import jax
@@ -19,7 +19,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike, NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 from pkpd.solve.compiled import family as compiled
 from pkpd.solve.compiled import run as compiled_run
 from pkpd.solve.compiled.tapes import LARGEST_BYTES, Tapes
@@ -38,7 +39,6 @@ from pkpd.solve.population import scan_engine
 from pkpd.solve.population.lane_guard import bad_lanes, scrub, without
 from pkpd.solve.population.status import LARGEST_LOG_COUNT, PENALTY
 
-FloatArray = NDArray[np.float64]
 Engine = Literal["auto", "compiled", "scan"]
 
 ACCELERATOR_FROM = 256
@@ -67,21 +67,17 @@ class PopulationProblem:
         Number of lanes from which the JAX engine is used though there is a plan; never if ``None``.
     threads
         Threads of the compiled engine; all cores if ``None``.
-    wrt
-        Rows of ``theta`` for which derivatives are wanted; all if ``None``. Only the JAX engine
-        looks at it: with few rows it goes forward.
     """
 
     structure: PopulationStructure
     doses: Doses
-    times_h: FloatArray
+    times_h: Floats
     grid: Grid
     schedule: NDArray[np.int64] | None
     max_step_h: float
     plan: compiled.Plan | None
     scan_from: int | None
     threads: int | None
-    wrt: tuple[int, ...] | None = None
 
     def engine(self, n_lanes: int = 1) -> str:
         """Name of the engine for so many lanes."""
@@ -93,11 +89,9 @@ class PopulationProblem:
         """Plan of the compiled engine; refuses where there is none."""
         if self.plan is None:
             raise PkpdError(
-                sentence(
-                    where="population",
-                    what="this structure is outside the compiled family",
-                    remedy="differentiate log_likelihood with JAX",
-                )
+                where="population",
+                what="this structure is outside the compiled family",
+                remedy="differentiate log_likelihood with JAX",
             )
         return self.plan
 
@@ -117,11 +111,9 @@ class PopulationProblem:
             return np.zeros(n_lanes, dtype=np.int64)
         if self.schedule.size != n_lanes:
             raise PkpdError(
-                sentence(
-                    where="population",
-                    what=f"parameters of {n_lanes} lanes, schedules of {self.schedule.size}",
-                    remedy="give one schedule index per lane",
-                )
+                where="population",
+                what=f"parameters of {n_lanes} lanes, schedules of {self.schedule.size}",
+                remedy="give one schedule index per lane",
             )
         return self.schedule
 
@@ -167,12 +159,11 @@ class PopulationProblem:
             if isinstance(theta, np.ndarray):
                 return self._compiled(theta)
             return self._counts_primitive(theta)
-        solver = partial(scan_engine.scan_counts, wrt=self.wrt)
-        out = self._scan(theta, solver)[:, :, : self.times_h.shape[1]]
+        out = self._scan(theta, scan_engine.scan_counts)[:, :, : self.times_h.shape[1]]
         out = jnp.where(self.missing(theta.shape[1]), jnp.nan, out)
         return np.array(out) if isinstance(theta, np.ndarray) else out
 
-    def nodes(self, theta: Any) -> tuple[FloatArray, Any, Any]:
+    def nodes(self, theta: Any) -> tuple[Floats, Any, Any]:
         """Dense output: between nodes log count is the cubic Hermite interpolant.
 
         Returns
@@ -195,7 +186,7 @@ class PopulationProblem:
             both = self._nodes_primitive(theta)
         return times, both[..., 0], both[..., 1]
 
-    def log_likelihood(self, theta: Any, observed: FloatArray, weight: FloatArray) -> Any:
+    def log_likelihood(self, theta: Any, observed: Floats, weight: Floats) -> Any:
         """Form the normal log-likelihood of each lane for observed log counts, ``[L]``.
 
         Parameters
@@ -224,9 +215,7 @@ class PopulationProblem:
             if isinstance(theta, np.ndarray):
                 return self.value_and_gradient(theta, observed, weight)[0] + constant
             return self._likelihood_primitive(observed, weight)(theta) + constant
-        out = self._scan(theta, partial(scan_engine.scan_counts, wrt=self.wrt))[
-            :, :, : self.times_h.shape[1]
-        ]
+        out = self._scan(theta, scan_engine.scan_counts)[:, :, : self.times_h.shape[1]]
         residual = jnp.where(used, observed - out, 0.0)
         lane = -0.5 * jnp.sum(weight * residual**2, axis=(0, 2)) + constant
         good = jnp.isfinite(lane) & jnp.all(jnp.abs(out) < LARGEST_LOG_COUNT, axis=(0, 2))
@@ -236,8 +225,8 @@ class PopulationProblem:
         return np.array(lane) if isinstance(theta, np.ndarray) else lane
 
     def value_and_gradient(
-        self, theta: FloatArray, observed: FloatArray, weight: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+        self, theta: Floats, observed: Floats, weight: Floats
+    ) -> tuple[Floats, Floats]:
         """Weighted sum of squares ``[L]`` (times -1/2) and its derivative ``[P, L]``, as numbers.
 
         The terms of the normal log-likelihood that depend on ``theta``; compiled engine only. For
@@ -261,10 +250,10 @@ class PopulationProblem:
             value, bar = np.where(bad, PENALTY, value), np.where(bad, 0.0, bar)
         return value, bar
 
-    def _each(self, solver: Callable[..., tuple[FloatArray, ...]], n_args: int):
+    def _each(self, solver: Callable[..., tuple[Floats, ...]], n_args: int):
         """Let a host function take leading batch axes, as ``jax.vmap`` adds them."""
 
-        def host(*args: Any) -> tuple[FloatArray, ...]:
+        def host(*args: Any) -> tuple[Floats, ...]:
             arrays = [np.asarray(a, dtype=np.float64) for a in args]
             dims = arrays[0].ndim - 2
             if dims == 0:
@@ -278,7 +267,7 @@ class PopulationProblem:
 
         return host
 
-    def _compiled(self, theta: FloatArray, *, dense: bool = False) -> FloatArray:
+    def _compiled(self, theta: Floats, *, dense: bool = False) -> Floats:
         """Log counts or nodes, NaN in lanes with an unusable parameter."""
         bad = self._bad(theta)
         usable = without(theta, bad) if bad.any() else theta
@@ -293,7 +282,7 @@ class PopulationProblem:
     def _tapes(self) -> Tapes:
         return Tapes()
 
-    def _compiled_taped(self, theta: FloatArray) -> FloatArray:
+    def _compiled_taped(self, theta: Floats) -> Floats:
         """Log counts as `_compiled`, keeping what `_pulled` needs."""
         plan, schedule = self._plan, self.schedule_of(theta.shape[1])
         if compiled_run.tape_bytes(plan, self.grid, schedule) > LARGEST_BYTES:
@@ -307,7 +296,7 @@ class PopulationProblem:
         out[:, bad] = np.nan
         return out
 
-    def _pulled(self, theta: FloatArray, bar: FloatArray, node_bar: FloatArray | None = None):
+    def _pulled(self, theta: Floats, bar: Floats, node_bar: Floats | None = None):
         """Vector-Jacobian product, zero in lanes where there is none."""
         bad = self._bad(theta)
         usable = without(theta, bad) if bad.any() else theta
@@ -329,9 +318,9 @@ class PopulationProblem:
 
     def _primitive(
         self,
-        value: Callable[[FloatArray], tuple[FloatArray, ...]],
-        taped: Callable[[FloatArray], tuple[FloatArray, ...]] | None,
-        pull: Callable[..., tuple[FloatArray, ...]],
+        value: Callable[[Floats], tuple[Floats, ...]],
+        taped: Callable[[Floats], tuple[Floats, ...]] | None,
+        pull: Callable[..., tuple[Floats, ...]],
         shape_of: Callable[[int], tuple[int, ...]],
     ) -> Callable[[Array], Array]:
         def call(host, shape, *args):
@@ -378,7 +367,7 @@ class PopulationProblem:
             lambda n: (self.n_lines, n, n_nodes, 2),
         )
 
-    def _likelihood_primitive(self, observed: FloatArray, weight: FloatArray):
+    def _likelihood_primitive(self, observed: Floats, weight: Floats):
         def both(theta):
             value, bar = self.value_and_gradient(theta, observed, weight)
             return value, bar
@@ -417,7 +406,6 @@ def prepare(
     versions: Versions | None = None,
     engine: Engine = "auto",
     threads: int | None = None,
-    wrt: tuple[int, ...] | None = None,
 ) -> PopulationProblem:
     """Do the part of solving a population that does not depend on parameters.
 
@@ -444,8 +432,6 @@ def prepare(
         ``"compiled"``, ``"scan"`` (JAX), or ``"auto"``.
     threads
         Threads of the compiled engine.
-    wrt
-        Rows of ``theta`` to differentiate by, for the JAX engine.
 
     Raises
     ------
@@ -455,12 +441,12 @@ def prepare(
     """
     if engine not in ("auto", "compiled", "scan"):
         raise PkpdError(
-            sentence(where="population", what=f"engine {engine!r}", allowed="auto, compiled, scan")
+            where="population", what=f"engine {engine!r}", allowed="auto, compiled, scan"
         )
     if versions is not None:
         if engine == "scan":
             what = 'engine "scan" for kinetics that change'
-            raise PkpdError(sentence(where="population", what=what, allowed="auto, compiled"))
+            raise PkpdError(where="population", what=what, allowed="auto, compiled")
         engine = "compiled"
     grid = population_grid(
         doses,
@@ -475,26 +461,22 @@ def prepare(
         index = np.asarray(schedule, dtype=np.int64)
         if index.ndim != 1 or index.size == 0 or index.min() < 0 or index.max() >= groups:
             raise PkpdError(
-                sentence(
-                    where="population",
-                    what="a schedule index is out of range",
-                    allowed=f"one number from 0 to {groups - 1} per lane",
-                )
+                where="population",
+                what="a schedule index is out of range",
+                allowed=f"one number from 0 to {groups - 1} per lane",
             )
     else:
         index = None if groups == 1 else np.arange(groups)
     plan = None if engine == "scan" else compiled.compile_plan(structure)
     accelerated = engine == "auto" and jax.default_backend() != "cpu"
-    scan_from = ACCELERATOR_FROM * compiled.cores() if accelerated else None
+    scan_from = ACCELERATOR_FROM * compiled.CORES if accelerated else None
     if engine == "compiled" and plan is None:
         raise PkpdError(
-            sentence(
-                where="population",
-                what="the structure is not in the family of the compiled engine",
-                remedy='use engine="auto" or engine="scan"',
-            )
+            where="population",
+            what="the structure is not in the family of the compiled engine",
+            remedy='use engine="auto" or engine="scan"',
         )
     times = np.broadcast_to(np.atleast_2d(np.asarray(times_h, dtype=np.float64)), grid.obs_at.shape)
     return PopulationProblem(
-        structure, doses, times, grid, index, max_step_h, plan, scan_from, threads, wrt
+        structure, doses, times, grid, index, max_step_h, plan, scan_from, threads
     )

@@ -5,15 +5,13 @@ with the methods of `pkpd.marrow.friberg.MarrowLine` and `pkpd.marrow.effects.Ef
 derivatives of any order and mode.
 
 Reverse mode stores only the state at the start of each cell and repeats the cell on the way back
-(``jax.checkpoint``). Forward mode carries one tangent per wanted parameter, which the lanes share
-since they do not interact; it needs no storage and is the faster one for few parameters.
+(``jax.checkpoint``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache, partial
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +25,7 @@ from pkpd.solve.grid.grid import CellGrid
 from pkpd.solve.grid.structure import DirectKill, PopulationStructure
 from pkpd.solve.population.scan_whole import whole_nodes, whole_observed
 
-Mode = Literal["reverse", "forward"]
 Tables = tuple[Any, Any, Any, Any, Any, Any]
-
-FORWARD_UP_TO = 7
-"""Number of wanted parameters up to which forward mode is taken (measured on 2 cores)."""
 
 
 def tables(grid: CellGrid) -> Tables:
@@ -181,43 +175,8 @@ def scan_nodes(
     return jnp.moveaxis(log_count, 0, -1), jnp.moveaxis(slope, 0, -1)
 
 
-@lru_cache(maxsize=64)
-def _forward_rule(structure: PopulationStructure, wrt: tuple[int, ...]):
-    """Give `_counts` a derivative by the rows ``wrt`` that is formed in forward mode."""
-
-    @jax.custom_vjp
-    def counts(grid, schedule, theta):
-        return _counts(structure, grid, schedule, theta)
-
-    def forward(grid, schedule, theta):
-        def push(row):
-            tangent = jnp.zeros_like(theta).at[row].set(1.0)
-            return jax.jvp(
-                lambda t: _log_counts(structure, grid, schedule, t),
-                (theta,),
-                (tangent,),
-            )
-
-        value, tangents = jax.vmap(push, out_axes=(None, 0))(jnp.array(wrt))
-        return value, (tangents, jnp.zeros_like(theta))
-
-    def backward(saved, bar):
-        tangents, zero = saved
-        rows = jnp.einsum("pilt,ilt->pl", tangents, bar)
-        return None, None, zero.at[jnp.array(wrt)].set(rows)
-
-    counts.defvjp(forward, backward)
-    return jax.jit(counts)
-
-
 def scan_counts(
-    structure: PopulationStructure,
-    grid: Tables,
-    schedule: Array,
-    theta: Array,
-    *,
-    wrt: Sequence[int] | None = None,
-    mode: Mode | None = None,
+    structure: PopulationStructure, grid: Tables, schedule: Array, theta: Array
 ) -> Array:
     """Log counts at the observations.
 
@@ -231,21 +190,11 @@ def scan_counts(
         Schedule of each lane.
     theta : float[P, L]
         Parameters, rows as in `PopulationStructure.layout`.
-    wrt
-        Rows of ``theta`` a derivative is wanted for; all if ``None``. Forward mode gives zero for
-        the others.
-    mode
-        ``"reverse"`` (checkpointed) or ``"forward"``; by the number of rows if ``None``.
 
     Returns
     -------
     Array
         ``[lines, L, T]``; values in the padding of the grid mean nothing.
     """
-    rows = tuple(range(len(structure.layout))) if wrt is None else tuple(int(i) for i in wrt)
-    if mode is None:
-        mode = "forward" if 0 < len(rows) <= FORWARD_UP_TO else "reverse"
     schedule = jnp.asarray(np.asarray(schedule), dtype=jnp.int32)
-    if mode == "forward":
-        return _forward_rule(structure, rows)(grid, schedule, theta)
     return _counts(structure, grid, schedule, theta)

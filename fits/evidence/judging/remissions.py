@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from judging.scorecard import RowScore, Scorecard, clustered_error
 from pkpd.evidence.criticism.row_predictions import observed_number
-from pkpd.evidence.criticism.scorecard import RowScore, Scorecard, clustered_error
 from pkpd.evidence.table.age_limits import told_age
 from pkpd.evidence.table.table import EvidenceRow
 

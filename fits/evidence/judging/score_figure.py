@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.evidence.criticism.scorecard import AVERAGE, MODEL, Scorecard
+from judging.scorecard import AVERAGE, MODEL, Scorecard
 from pkpd.files import write_bytes
 
 _BINS = 10

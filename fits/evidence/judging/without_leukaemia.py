@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from judging.scorecard import Predicted, predicted_row
+from pkpd.arrays import Floats
 from pkpd.course.simulate import Simulator, prepare
 from pkpd.course.transfusion import TransfusionPolicy
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.row_predictions import predict_table
-from pkpd.evidence.criticism.scorecard import Predicted, predicted_row
 from pkpd.evidence.likelihood.cells import CHANNELS
 from pkpd.evidence.likelihood.simulator import arm_of, observe
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
@@ -30,8 +30,6 @@ from pkpd.leukaemia.schedule import Arm
 from pkpd.model.joint import load_model
 from pkpd.model.parameters import draw_parameters
 from pkpd.subjects import Population, sample_population
-
-Floats = NDArray[np.float64]
 
 FRIBERG = "plain Friberg"
 COUNTED = ("recovery_day", "delayed", "grade", "low_days", "low_run")
@@ -96,7 +94,7 @@ def _part(
     made = arm_of(arm, level, arm.key)
     regimen = made.schedule.regimen
     if regimen is None:
-        raise PkpdError(sentence(where=f"arm {arm.key!r}", what="it gives no drug"))
+        raise PkpdError(where=f"arm {arm.key!r}", what="it gives no drug")
     model = load_model(drugs=list(regimen.drugs))
     population = made.who
     assert isinstance(population, Population)

@@ -12,13 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betaln, expit, gammaln, logit, ndtr
 
-from pkpd.evidence.criticism.baselines import group_of
+from judging.baselines import group_of
+from pkpd.arrays import Floats
 from pkpd.evidence.table.table import EvidenceRow
-
-Floats = NDArray[np.float64]
 
 FEWEST_STUDIES = 3
 DRAWS = 2000

@@ -14,18 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from pkpd.evidence.criticism.averages import average_of_similar
-from pkpd.evidence.criticism.baselines import DRAWS as REGRESSION_DRAWS
-from pkpd.evidence.criticism.baselines import DoseRegression, fit_doses
+from judging.averages import average_of_similar
+from judging.baselines import DRAWS as REGRESSION_DRAWS
+from judging.baselines import DoseRegression, fit_doses
+from pkpd.arrays import Floats
 from pkpd.evidence.criticism.row_predictions import observed_number
 from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.table.table import EvidenceRow
-
-Floats = NDArray[np.float64]
 
 LEVELS = (0.5, 0.8, 0.9)
 MODEL, AVERAGE, REGRESSION = "model", "average of similar trials", "dose regression"

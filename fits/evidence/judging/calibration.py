@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.evidence.likelihood.cells import cells_of
 from pkpd.evidence.likelihood.density import Spread, TableDensity, logits_and_days
 from pkpd.evidence.likelihood.drawn_rows import RowDrawer
@@ -31,7 +32,6 @@ from pkpd.evidence.sampling.chains import ChainSettings, programs, sample
 from pkpd.evidence.sampling.emulator import Emulator
 from pkpd.evidence.table.table import EvidenceRow
 
-Floats = NDArray[np.float64]
 DRAWS = 63
 """Draws that a truth is ranked among."""
 

@@ -1,6 +1,6 @@
 """What predictions must beat: a logistic regression on cumulative dose per drug and disease.
 
-The other baselines are the average of similar trials (`pkpd.evidence.criticism.averages`) and a
+The other baselines are the average of similar trials (`judging.averages`) and a
 plain Friberg marrow without leukaemia: the same scheme with another variant of the simulator
 (``MarrowMaker(arms, patients, VARIANTS["friberg"])``).
 
@@ -17,15 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from pkpd.arrays import Floats
 from pkpd.evidence.likelihood.terms import Term
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceRow
 
-Floats = NDArray[np.float64]
 INTERCEPT_SD, SLOPE_SD, STUDY_SD = 1.5, 0.7, 0.5
 SPREAD_SD = 0.45  # of log days between patients, where no range is printed
 DRAWS = 400
