@@ -26,7 +26,7 @@ from pkpd.fitting.bayes.start import (
     named_start,
     patient_scale,
 )
-from pkpd.fitting.maximum.estimate import maximum_likelihood
+from pkpd.fitting.maximum.estimate import maximum_of
 from pkpd.fitting.maximum.individual_estimates import individual_estimates
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood
@@ -209,9 +209,8 @@ def _starting_point(
     if start == "auto" and not set(start_values(likelihood.model)) - held(likelihood.model):
         return None, _individual_point(likelihood), "individual modes"
     if start == "auto":
-        maximum = maximum_likelihood(
-            likelihood.model,
-            likelihood.dataset,
+        maximum = maximum_of(
+            likelihood,
             priors=True,
             covariance="observed",
             tolerance=1e-5 if method == "map" else 1e-2,

@@ -247,7 +247,7 @@ class CalibrationFit:
 
     def chains(self, observed: Observed) -> Callable[[SamplerSettings], Any]:
         """Start chains on simulated measurements as `pkpd.fit` does, without compiling again."""
-        likelihood = replace(self.likelihood, dataset=self.dataset(observed))
+        likelihood = self.likelihood.with_measurements(self.dataset(observed))
         begun = begin(likelihood, "nuts", self.trial.centring, "auto")
         made, program = self._compiled
         data = {"observed_value": observed.value, **centring_data(begun.centring)}

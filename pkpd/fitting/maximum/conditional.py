@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.fitting.maximum.scales import FreeParameters
-from pkpd.fitting.model.population_likelihood import PopulationLikelihood
+from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -88,16 +88,31 @@ class ConditionalDensity:
         fixed, lower = self.free.fixed(x), self.free.cholesky(x)
         return self.likelihood.quantities(fixed, u @ lower.T)
 
+    def program(self, name: str, function: Any) -> Any:
+        """Compiled function that depends on the design alone, kept with the likelihood."""
+        return self.likelihood.programs.of((type(self), name), function)
+
+    def program_of_values(self, name: str, function: Any) -> Any:
+        """Compiled function whose last argument is the measured values, with those of the data.
+
+        It is kept with the likelihood for all data that are censored in the same places.
+        """
+        seen = self.likelihood.observed
+        places = np.asarray(seen.censored).tobytes() + np.asarray(seen.lower).tobytes()
+        key = (type(self), self.interaction, name, places)
+        made, value = self.likelihood.programs.of(key, function), np.asarray(seen.value)
+        return lambda *arguments: made(*arguments, value)
+
     @cached_property
     def _predict(self) -> Any:
-        return jax.jit(self._predictions)
+        return self.program("predict", self._predictions)
 
     @cached_property
     def _pull(self) -> Any:
         def pull(x: Array, u: Array, bar: Array) -> tuple[Array, Array]:
             return jax.vjp(self._predictions, x, u)[1](bar)
 
-        return jax.jit(pull)
+        return self.program("pull", pull)
 
     def predict(self, x: FloatArray, u: FloatArray) -> FloatArray:
         """Predictions ``[M]``, NaN for subjects that cannot be solved."""
@@ -131,7 +146,7 @@ class ConditionalDensity:
 
             return jax.vmap(along, out_axes=(None, 1))(jnp.eye(size))
 
-        return jax.jit(both)
+        return self.program("linearised", both)
 
     def linearised(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Predictions ``[M]`` and their Jacobian by the random effects ``[M, R]``."""
@@ -149,7 +164,14 @@ class ConditionalDensity:
 
     # Rows -----------------------------------------------------------------------------------------
 
-    def by_observation(self, x: Any, predictions: Any, central: Any = None) -> Array:
+    def observed(self, value: Any) -> Observed:
+        """Measurements of the data with other values ``[M]``, or as they are for ``None``."""
+        seen = self.likelihood.observed
+        return seen if value is None else seen._replace(value=value)
+
+    def by_observation(
+        self, x: Any, predictions: Any, central: Any = None, value: Any = None
+    ) -> Array:
         """Log density of every observation, ``[M]``.
 
         Parameters
@@ -158,18 +180,22 @@ class ConditionalDensity:
             Parameters.
         predictions, central : float[M]
             Individual predictions; and, without interaction, those at ``u = 0``.
+        value : float[M]
+            Measured values in the place of those of the data; they may be traced.
         """
-        fixed = self.free.fixed(x)
+        fixed, seen = self.free.fixed(x), self.observed(value)
         if self.interaction:
-            return self.likelihood.density_of(fixed, predictions)
+            return self.likelihood.density_of(fixed, predictions, seen)
         scale = self.likelihood.residual_sd(fixed, central)
-        value, log_rows = self.likelihood.dataset.observations.value, self.rows["logarithmic"]
-        logs = np.log(np.where(log_rows, value, 1.0))
+        log_rows = self.rows["logarithmic"]
+        logs = jnp.log(jnp.where(log_rows, seen.value, 1.0))
         centre = jnp.where(log_rows, jnp.log(jnp.where(log_rows, predictions, 1.0)), predictions)
-        z = (np.where(log_rows, logs, value) - centre) / scale
+        z = (jnp.where(log_rows, logs, seen.value) - centre) / scale
         return -0.5 * z**2 - jnp.log(scale) - 0.5 * np.log(2 * np.pi) - logs
 
-    def information(self, x: Any, predictions: Any, central: Any = None) -> Array:
+    def information(
+        self, x: Any, predictions: Any, central: Any = None, value: Any = None
+    ) -> Array:
         """Information of each observation on its prediction, ``[M]``.
 
         Expected information for measured values: ``1/s^2 + 2 (s'/s)^2`` for a normal error with
@@ -194,7 +220,7 @@ class ConditionalDensity:
             return out
 
         def score(v: Array) -> Array:
-            return jax.jvp(lambda w: self.by_observation(x, w), (v,), (ones,))[1]
+            return jax.jvp(lambda w: self.by_observation(x, w, None, value), (v,), (ones,))[1]
 
         second = jax.jvp(score, (f,), (ones,))[1]
         return jnp.where(self.rows["measured"], out, jnp.maximum(-second, 0.0))
@@ -210,20 +236,20 @@ class ConditionalDensity:
     def row_values(self) -> Any:
         """Compiled ``(x, f, central) -> log density, slope by f, information``, each ``[M]``."""
 
-        def rows(x: Array, f: Array, central: Array) -> tuple[Array, Array, Array]:
-            each, back = jax.vjp(lambda v: self.by_observation(x, v, central), f)
-            return each, back(jnp.ones_like(f))[0], self.information(x, f, central)
+        def rows(x: Array, f: Array, central: Array, value: Array) -> tuple[Array, Array, Array]:
+            each, back = jax.vjp(lambda v: self.by_observation(x, v, central, value), f)
+            return each, back(jnp.ones_like(f))[0], self.information(x, f, central, value)
 
-        return jax.jit(rows)
+        return self.program_of_values("row values", rows)
 
     @cached_property
     def row_slopes(self) -> Any:
         """Compiled ``(x, f, central) -> derivatives of the sum of log densities`` by all three."""
 
-        def total(x: Array, f: Array, central: Array) -> Array:
-            return jnp.sum(self.by_observation(x, f, central))
+        def total(x: Array, f: Array, central: Array, value: Array) -> Array:
+            return jnp.sum(self.by_observation(x, f, central, value))
 
-        return jax.jit(jax.grad(total, argnums=(0, 1, 2)))
+        return self.program_of_values("row slopes", jax.grad(total, argnums=(0, 1, 2)))
 
     def sums(self, rows: Any) -> Any:
         """Sum over the observations of each subject, traced, ``[B, ...]``."""

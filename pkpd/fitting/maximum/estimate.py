@@ -44,6 +44,7 @@ from pkpd.fitting.maximum.standard_errors import Covariance, Uncertainty, uncert
 from pkpd.fitting.maximum.start import MixedModel, approach
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.small_systems import inverse_each
 from pkpd.solve.cache import keep_compilations
@@ -173,9 +174,35 @@ def maximum_likelihood(
     >>> data = pkpd.read_nonmem("study.csv")  # doctest: +SKIP
     >>> maximum_likelihood(model, data).table()  # doctest: +SKIP
     """
+    return maximum_of(
+        bind(model, dataset),
+        method=method,
+        starts=starts,
+        seed=seed,
+        progress=progress,
+        priors=priors,
+        covariance=covariance,
+        tolerance=tolerance,
+        iterations=iterations,
+    )
+
+
+def maximum_of(
+    likelihood: PopulationLikelihood,
+    *,
+    method: Method = "focei",
+    starts: int = 1,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    priors: bool = False,
+    covariance: Covariance | None = "observed",
+    tolerance: float = 1e-5,
+    iterations: int = 200,
+) -> MaximumLikelihood:
+    """Fit a model that is bound to data; see `maximum_likelihood`."""
     began = time.perf_counter()
     keep_compilations()
-    marginal = MarginalLikelihood(bind(model, dataset), method)
+    marginal = MarginalLikelihood(likelihood, method)
     free = marginal.free
     if not free.names:
         raise PkpdError(

@@ -200,35 +200,35 @@ class MarginalLikelihood:
         subject = self.density.subject[self.density.rows["measured"]]
         return np.bincount(subject, minlength=self.likelihood.n_subjects)
 
-    def _objective(self, x: Array, f: Array, u: Array) -> tuple[Array, Array]:
-        """Contributions ``[B]`` from predictions ``f[K, M]``, and modes for ``"fo"``."""
+    def _objective(self, x: Array, f: Array, u: Array, y: Array) -> tuple[Array, Array]:
+        """Contributions ``[B]``, predictions ``f[K, M]``, values ``y[M]``; modes for ``"fo"``."""
         density, size = self.density, self.density.shape[1]
         constant = self._measured * np.log(2 * np.pi)
         if self._second:
-            return self._laplace(x, f, u) - constant, u
+            return self._laplace(x, f, u, y) - constant, u
         central = {"fo": f[0], "foce": f[-1]}.get(self.method)
-        value = -2.0 * density.sums(density.by_observation(x, f[0], central)) - constant
+        value = -2.0 * density.sums(density.by_observation(x, f[0], central, y)) - constant
         if size == 0:
             return value, u
         jacobian = (f[1 : size + 1] - f[size + 1 : 2 * size + 1]).T / (2 * self._step)
-        weight = density.information(x, f[0], central)
+        weight = density.information(x, f[0], central, y)
         outer = weight[:, None, None] * jacobian[:, :, None] * jacobian[:, None, :]
         hessian = density.sums(outer) + jnp.eye(size)
         determinant = _log_determinant(hessian)
         if self.method != "fo":
             return value + jnp.sum(u**2, axis=1) + determinant, u
-        _, back = jax.vjp(lambda v: density.by_observation(x, v, central), f[0])
+        _, back = jax.vjp(lambda v: density.by_observation(x, v, central, y), f[0])
         slope = back(jnp.ones_like(f[0]))[0]
         pulled = density.sums(jacobian * slope[:, None])
         mode = jnp.linalg.solve(hessian, pulled[..., None])[..., 0]
         return value - jnp.sum(pulled * mode, axis=1) + determinant, mode
 
-    def _laplace(self, x: Array, f: Array, u: Array) -> Array:
+    def _laplace(self, x: Array, f: Array, u: Array, y: Array) -> Array:
         """``2 q + log det H`` with ``H`` from second differences of ``q``."""
         density, (n, size), h = self.density, self.density.shape, self._step
         central = None if self._interaction else f[-1]
         f = f if self._interaction else f[:-1]
-        rows = jax.vmap(lambda v: density.sums(density.by_observation(x, v, central)))(f)
+        rows = jax.vmap(lambda v: density.sums(density.by_observation(x, v, central, y)))(f)
         moved = u + h * self._moves[:, None, :]
         q = 0.5 * jnp.sum(moved**2, axis=2) - rows
         if size == 0:
@@ -246,14 +246,15 @@ class MarginalLikelihood:
 
     @cached_property
     def _value(self) -> Any:
-        return jax.jit(self._objective)
+        return self.density.program_of_values(f"{self.method}: value", self._objective)
 
     @cached_property
     def _slopes(self) -> Any:
-        def total(x: Array, f: Array, u: Array, weights: Array) -> Array:
-            return jnp.sum(weights * self._objective(x, f, u)[0])
+        def total(x: Array, f: Array, u: Array, weights: Array, y: Array) -> Array:
+            return jnp.sum(weights * self._objective(x, f, u, y)[0])
 
-        return jax.jit(jax.grad(total, argnums=(0, 1, 2)))
+        slopes = jax.grad(total, argnums=(0, 1, 2))
+        return self.density.program_of_values(f"{self.method}: slopes", slopes)
 
     def evaluate(
         self,

@@ -89,17 +89,21 @@ class OwnErrorDensity(ConditionalDensity):
         value, gradient, _ = self.approximate(x, u, central)
         return value, gradient
 
-    def by_observation(self, x: Any, predictions: Any, central: Any = None) -> Array:
+    def by_observation(
+        self, x: Any, predictions: Any, central: Any = None, value: Any = None
+    ) -> Array:
         """Log densities, then zeros, ``[2 M]``."""
         found = jnp.asarray(predictions)
         if not self.interaction:
             found = jnp.concatenate(
                 [found.reshape(2, -1)[0], jnp.asarray(central).reshape(2, -1)[1]]
             )
-        each = self.likelihood.density_of(self.free.fixed(x), found)
+        each = self.likelihood.density_of(self.free.fixed(x), found, self.observed(value))
         return jnp.concatenate([each, jnp.zeros_like(each)])
 
-    def information(self, x: Any, predictions: Any, central: Any = None) -> Array:
+    def information(
+        self, x: Any, predictions: Any, central: Any = None, value: Any = None
+    ) -> Array:
         """Information of each quantity: of means and of log deviations, ``[2 M]``.
 
         A log likelihood counts with the square of its slope, which helps the search for modes;

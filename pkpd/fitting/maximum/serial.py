@@ -49,12 +49,17 @@ class SerialDensity(ConditionalDensity):
             "beyond": np.concatenate([~measured, none]),
         }
 
-    def by_observation(self, x: Any, predictions: Any, central: Any = None) -> Array:
+    def by_observation(
+        self, x: Any, predictions: Any, central: Any = None, value: Any = None
+    ) -> Array:
         """Log densities, then zeros, ``[2 M]``."""
-        each = self.likelihood.density_of(self.free.fixed(x), jnp.asarray(predictions))
+        fixed, found = self.free.fixed(x), jnp.asarray(predictions)
+        each = self.likelihood.density_of(fixed, found, self.observed(value))
         return jnp.concatenate([each, jnp.zeros_like(each)])
 
-    def information(self, x: Any, predictions: Any, central: Any = None) -> Array:
+    def information(
+        self, x: Any, predictions: Any, central: Any = None, value: Any = None
+    ) -> Array:
         """Return the expected information of locations and log scales, ``[2 M]``.
 
         For a value beyond a limit minus the second derivative of its log probability by the
@@ -68,11 +73,14 @@ class SerialDensity(ConditionalDensity):
         by_place = jnp.where(student, (nu + 1) / (nu + 3), 1.0) * jnp.exp(-2.0 * log_scale)
         by_scale = jnp.where(student, 2 * nu / (nu + 3), 2.0)
         if not np.all(measured):
-            fixed = self.free.fixed(x)
+            fixed, seen = self.free.fixed(x), self.observed(value)
 
             def score(v: Array) -> Array:
                 each, back = jax.vjp(
-                    lambda w: self.likelihood.density_of(fixed, jnp.concatenate([w, log_scale])), v
+                    lambda w: self.likelihood.density_of(
+                        fixed, jnp.concatenate([w, log_scale]), seen
+                    ),
+                    v,
                 )
                 return back(jnp.ones_like(each))[0]
 

@@ -131,20 +131,24 @@ class MixedModel:
         """Compiled expected ``-2 log`` density over residual coefficients, with derivatives."""
         density, places = self.marginal.density, jnp.asarray(self._residual)
 
-        def value(part: Array, x: Array, f: Array, sd: Array) -> Array:
+        def value(part: Array, x: Array, f: Array, sd: Array, y: Array) -> Array:
             new = jnp.asarray(x).at[places].set(part)
             # two points with the mean and variance of the prediction; positive where logs are taken
             half = jnp.where(density.rows["logarithmic"], jnp.minimum(sd, 0.5 * jnp.abs(f)), sd)
-            up, down = (density.by_observation(new, f + s * half, f) for s in (1.0, -1.0))
+            up, down = (density.by_observation(new, f + s * half, f, y) for s in (1.0, -1.0))
             return -jnp.sum(up + down)
 
-        def both(part: Array, x: Array, f: Array, sd: Array) -> tuple[Array, Array, Array]:
-            slope = jax.grad(value)
-            unit = jnp.eye(part.size)
-            rows = jax.vmap(lambda t: jax.jvp(lambda p: slope(p, x, f, sd), (part,), (t,))[1])(unit)
-            return value(part, x, f, sd), slope(part, x, f, sd), rows
+        def both(
+            part: Array, x: Array, f: Array, sd: Array, y: Array
+        ) -> tuple[Array, Array, Array]:
+            def slope(p: Array) -> Array:
+                return jax.grad(value)(p, x, f, sd, y)
 
-        return jax.jit(both)
+            unit = jnp.eye(part.size)
+            rows = jax.vmap(lambda t: jax.jvp(slope, (part,), (t,))[1])(unit)
+            return value(part, x, f, sd, y), slope(part), rows
+
+        return density.program_of_values(f"{self.marginal.method}: spread", both)
 
     def step(self, at: Evaluated) -> tuple[FloatArray, FloatArray]:
         """One step: new parameters ``x[P]`` and a guess of the modes ``u[B, R]``."""

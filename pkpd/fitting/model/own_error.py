@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +45,8 @@ class OwnErrorPredictor(Predictor, Protocol):
 @dataclass(frozen=True, eq=False)
 class OwnErrorLikelihood(PopulationLikelihood):
     """Likelihood of data under a model whose structure knows its error."""
+
+    quantities_read_data: ClassVar[bool] = True
 
     @property
     def _own(self) -> OwnErrorPredictor:

@@ -6,10 +6,10 @@ Everything is one traceable function of two arrays, the fixed effects ``[F]`` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,26 @@ class Observed(NamedTuple):
     lower: Any
 
 
+class Programs:
+    """Compiled functions of a likelihood by what they compute, made when first asked for.
+
+    They do not travel to other processes.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], Any] = {}
+
+    def of(self, key: tuple[Any, ...], function: Callable[..., Any]) -> Any:
+        """Return the compiled function of a key; ``function`` is read where there is none yet."""
+        if key not in self._made:
+            self._made[key] = jax.jit(function)
+        return self._made[key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what travels: nothing."""
+        return Programs, ()
+
+
 @dataclass(frozen=True, eq=False)
 class PopulationLikelihood:
     """A population model bound to a data set of ``B`` subjects and ``M`` observations.
@@ -49,12 +69,33 @@ class PopulationLikelihood:
         The structural model bound to the data.
     individuals
         Individual parameters.
+    programs
+        Compiled functions, shared with `with_measurements`.
     """
 
     model: PopulationModel
     dataset: Dataset
     predictor: Predictor
     individuals: IndividualModel
+    programs: Programs = field(default_factory=Programs, init=False, repr=False)
+
+    quantities_read_data: ClassVar[bool] = False
+    """Whether `quantities` depend on measurements: programs then serve one data set."""
+
+    def with_measurements(self, dataset: Dataset) -> PopulationLikelihood:
+        """Return the likelihood of other measurements of the same design.
+
+        What is compiled for one data set serves the other: measured values are inputs of programs.
+
+        Parameters
+        ----------
+        dataset
+            The data set of this likelihood with other measured values or censoring codes.
+        """
+        other = replace(self, dataset=dataset)
+        if not self.quantities_read_data:
+            object.__setattr__(other, "programs", self.programs)
+        return other
 
     @cached_property
     def fixed_names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +32,8 @@ _LARGEST = 1e100
 @dataclass(frozen=True, eq=False)
 class SerialLikelihood(PopulationLikelihood):
     """Likelihood of data under a model with such a residual error in one of its lines."""
+
+    quantities_read_data: ClassVar[bool] = True
 
     @cached_property
     def _places(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
