@@ -6,13 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: compare test portable newest bench trust fits evidence lint types cards contracts slow docs wheel release lock clean
+.PHONY: compare test portable newest bench trust fits evidence lint types cards contracts slow long docs wheel release lock clean
 
 compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not long" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The quick tests as other processors run them: other instructions, one thread and two; an hour.
 # Some of them: make portable ARGS="older -- tests/fitting"
@@ -42,15 +42,14 @@ fits: $(VENV)/run.stamp
 evidence: $(VENV)/run.stamp
 	$(BIN)/python fits/evidence/learn.py --out build/evidence $(ARGS)
 
-# Fits compile as users do; elsewhere compiling is most of the time. Documents and evidence are two
-# streams of one length.
-LONG := tests/docs tests/evidence
-SLOW := $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=40
-slow: $(VENV)/dev.stamp
-	failed=0; \
-	PKPD_COMPILE=quickly $(SLOW) $(LONG:%=--ignore=%) --ignore=tests/fitting $(ARGS) || failed=1; \
-	PKPD_COMPILE=quickly $(SLOW) --no-loadscope-reorder $(LONG) $(ARGS) || failed=1; \
-	$(SLOW) --no-loadscope-reorder tests/fitting $(ARGS) || failed=1; \
+# slow: what takes seconds; long: minutes for what quick and slow tests hold at a smaller size. Only
+# files with such tests are collected. Fits compile as users do; elsewhere compiling is most of the time.
+slow long: $(VENV)/dev.stamp
+	@tests="$(BIN)/python -m pytest -m $@ -n 2 --dist loadfile --no-loadscope-reorder --durations=40"; \
+	files=$$(grep -rl --include='test_*.py' 'mark\.$@' tests | sort); failed=0; \
+	fits=$$(echo "$$files" | grep '^tests/fitting/'); others=$$(echo "$$files" | grep -v '^tests/fitting/'); \
+	[ -z "$$others" ] || PKPD_COMPILE=quickly $$tests $$others $(ARGS) || failed=1; \
+	[ -z "$$fits" ] || $$tests $$fits $(ARGS) || failed=1; \
 	exit $$failed
 
 lint: $(VENV)/dev.stamp

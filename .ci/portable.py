@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     verdicts = []
     for name in names or every:
         # programs that were compiled for one setting are none for another
-        command = [sys.executable, "-m", "pytest", "-m", "not slow", "-n", "2", "-q"]
+        command = [sys.executable, "-m", "pytest", "-m", "not slow and not long", "-n", "2", "-q"]
         command += ["--dist", "loadfile", "--no-loadscope-reorder"]
         command += ["-o", f"cache_dir=build/portable/{name}", *more]
         began = time.monotonic()

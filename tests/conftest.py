@@ -19,6 +19,8 @@ settings.load_profile("pkpd")
 # what is compiled stays to the end; looking through it for garbage again and again takes a tenth
 gc.set_threshold(50_000)
 
+QUICK = "not slow and not long"
+"""The marks that `make test` asks for."""
 QUICKLY_COMPILED = " ".join(
     (
         "--xla_backend_optimization_level=0",
@@ -39,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     user has set stay.
     """
     quickly = os.environ.get("PKPD_COMPILE") == "quickly"
-    if quickly or config.getoption("markexpr") == "not slow":
+    if quickly or config.getoption("markexpr") == QUICK:
         flags = os.environ.get("XLA_FLAGS", "")  # read when the first program is compiled
         if QUICKLY_COMPILED not in flags:  # a worker has them from its parent
             os.environ["XLA_FLAGS"] = f"{QUICKLY_COMPILED} {flags}".strip()
@@ -76,13 +78,32 @@ LONGEST = (
     "comparison/test_learned_comparison",
 )
 """Files of quick tests that take longest: they come first, so that both workers end together."""
+LONGEST_SLOW = (
+    "docs/test_documents",
+    "evidence/test_synthetic",
+    "explorer/test_page",
+    "comparison/test_over_workers",
+    "nonmem/test_bundles",
+    "evidence/test_learning",
+    "evidence/test_runner",
+    "comparison/test_learned_comparison",
+    "comparison/test_cluster",
+    "faults/test_killed_runs",
+    "forecasting/test_fits",
+    "solve/test_event_ode",
+    "solve_events/test_event_ode_cases",
+    "predict/test_marrow_occasions",
+    "fitting/test_calibration",
+    "fitting/test_other_modes",
+    "fitting/test_bayes",
+)
+"""Those of slow tests and of long ones."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest of the quick files first."""
-    if config.getoption("markexpr") != "not slow":
-        return
-    place = {f"tests/{name}.py": i for i, name in enumerate(LONGEST)}
+    """Put the longest files first."""
+    longest = LONGEST if config.getoption("markexpr") == QUICK else LONGEST_SLOW
+    place = {f"tests/{name}.py": i for i, name in enumerate(longest)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
 
 
@@ -101,14 +122,14 @@ _left = 0
 def _forget_programs(request: pytest.FixtureRequest):
     """Let go of what modules have compiled: slow ones each, quick ones where memory asks for it."""
     yield
-    _forget(always=request.config.getoption("markexpr") == "slow")
+    _forget(always=request.config.getoption("markexpr") != QUICK)
 
 
 @pytest.fixture(autouse=True)
 def _forget_programs_within(request: pytest.FixtureRequest):
     """Let go of them between the slow tests of a module, too: that of the documents has twenty."""
     yield
-    if request.config.getoption("markexpr") == "slow":
+    if request.config.getoption("markexpr") != QUICK:
         _forget()
 
 

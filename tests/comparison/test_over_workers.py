@@ -79,7 +79,7 @@ def fitted():
     return model, simulate_data(model, pkpd.read_nonmem(every))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_chains_on_workers_are_the_same_whatever_their_number(fitted, tmp_path):
     how = {"draws": 200, "tune": 200, "chains": 3, "progress": False}
     one, three = (

@@ -1,7 +1,8 @@
 """The Python, the commands and the schedules in README and docs do what they say.
 
 A block after the comment ``<!-- slow -->`` runs among the slow tests, together with all blocks
-before it. A TOML block after ``<!-- file: NAME -->`` is written under that name.
+before it; those of the documents in `LONG`, whose fits take minutes, among the long ones. A TOML
+block after ``<!-- file: NAME -->`` is written under that name.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def is_slow(example):
 
 WITH_BLOCKS = [name for name in DOCUMENTS if blocks_of(name)]
 WITH_SLOW_BLOCKS = [name for name in WITH_BLOCKS if any(map(is_slow, blocks_of(name)))]
+LONG = {"docs/evidence.md", "docs/fitting.md", "docs/forecasts.md"}
 
 
 @pytest.fixture
@@ -120,9 +122,14 @@ def test_the_quick_blocks_run(name):
             example.evaluate()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("name", WITH_SLOW_BLOCKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow)
+        for name in WITH_SLOW_BLOCKS
+    ],
+)
 def test_all_blocks_run(name):
     for example in blocks_of(name):
         example.evaluate()

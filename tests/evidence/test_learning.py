@@ -161,7 +161,7 @@ def source(row, blank):
     return next(line for line in blank if line.startswith(f"{row.study},")).split(",")[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_learning_finds_what_made_a_table(table_file, stand_in, truth, tmp_path):
     table = rows_of(truth, stand_in, load_evidence, table_file)
     plan = EvidenceLikelihood(table)

@@ -146,7 +146,7 @@ def lines(file):
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_scripts_from_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(plans.PLANS, "reduced", TINY)
     monkeypatch.setattr(plans, "SMALL_STUDIES", 6)
@@ -200,7 +200,7 @@ def test_the_scripts_from_end_to_end(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "left_out_reduced" / "scores.svg").stat().st_size > 1000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):
     from test_synthetic import InTurn, judged
 
