@@ -106,8 +106,8 @@ class Naive:
             mine = seen.last_counts.get(line, np.inf) < BACK[line]
             alike &= low[line] == mine
             of = days[criterion(line, BACK[line])]
-            # who is counted as low is back on the next day at the earliest
-            found = np.maximum(found, np.where((of == 0) & mine, seen.last_day + 1.0, of))
+            # who is counted as low is back on the next morning at the earliest
+            found = np.maximum(found, np.where((of == 0) & mine, time + 1.0, of))
         return found[alike]
 
     def _of_day(
