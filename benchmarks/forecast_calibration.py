@@ -8,13 +8,18 @@ drawn within them: over all patients of a calibrated forecast it is uniform, and
 of it lie 80 % of the patients. Beside it stand the error of the median day, the Brier score of
 "back by day 45", and both for the most probable patient (MAP) alone. A criterion "after" is that of
 the clock of today: what is planned after the day is neither given to the patient nor forecast.
+Beside it stands a naive forecast: all patients of the bank who are alive on the day of the last
+count and whose count, with error, is on the same side of the threshold as this patient's.
+
+The rows so far are kept in a file; the same command goes on where it was ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +30,7 @@ from pkpd.data.dataset import NOT_CENSORED
 from pkpd.distributions import stream
 from pkpd.errors import PkpdError
 from pkpd.forecasting import Forecaster, Measurement, Seen, forecaster, most_probable
-from pkpd.forecasting.bank import Bank, asked_of, simulated
+from pkpd.forecasting.bank import BACK, BOTH, Bank, asked_of, criterion, simulated
 from pkpd.forecasting.tempering import Tempering
 from pkpd.forecasting.today import after_last_count, back_after
 from pkpd.forecasting.weighing import Weighed
@@ -34,6 +39,8 @@ CUTS = (7, 10, 15, 21)
 VISITS = (1, 3, 5, 8, 10, 12, 15, 17, 19)
 LINES = ("neutrophils", "platelets")
 BY_DAY = 45
+NAIVE = 4000
+"""Patients whom the naive forecast is taken from."""
 CRITERIA = ("neutrophils >= 0.5", "platelets >= 20", "both")
 
 
@@ -79,8 +86,51 @@ def place(times: np.ndarray, weights: np.ndarray, true: float, rng: np.random.Ge
     return below + rng.random() * here
 
 
+class Naive:
+    """When patients of a bank are back after a day, of those whose last count is alike."""
+
+    def __init__(self, bank: Bank, measurement: Measurement, seed: int) -> None:
+        self.bank, self.rng = bank, stream(seed, "naive counts")
+        self.measurement = measurement
+        self.known: dict[float, tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]] = {}
+
+    def back(self, seen: Seen, name: str) -> np.ndarray:
+        """Days of a criterion after the last count, of the patients who are alike."""
+        time = float(seen.time.max())
+        if time not in self.known:
+            self.known[time] = self._of_day(seen, time)
+        days, low = self.known[time]
+        alike = self.bank.death_day > time + 1.0
+        found = np.zeros(len(self.bank))
+        for line in BACK if name == BOTH else [name.partition(" >= ")[0]]:
+            mine = seen.last_counts.get(line, np.inf) < BACK[line]
+            alike &= low[line] == mine
+            of = days[criterion(line, BACK[line])]
+            # who is counted as low is back on the next morning at the earliest
+            found = np.maximum(found, np.where((of == 0) & mine, time + 1.0, of))
+        return found[alike]
+
+    def _of_day(
+        self, seen: Seen, time: float
+    ) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+        bank, low = self.bank, {}
+        for line, level in BACK.items():
+            error = self.measurement.errors[line]
+            low[line] = error.simulate(bank.counted(line, time), bank.who.draw, self.rng) < level
+        nothing = seen.taken(np.array([int(np.argmax(seen.time))]))
+        nothing = Seen(0, ("wbc",), nothing.time, *(np.ones(1),), nothing.censored, nothing.lower)
+        return back_after(bank.lanes, bank.who, bank.asked, nothing, 1, 1), low
+
+
+def ends(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Quantiles 0.1, 0.5 and 0.9 of a weighed distribution."""
+    order = np.argsort(times, kind="stable")
+    total = np.cumsum(weights[order])
+    return times[order][np.searchsorted(total, np.array([0.1, 0.5, 0.9]) * total[-1])]
+
+
 def rows_of(
-    one: Weighed, truth: Bank, i: int, cut: int, rng: np.random.Generator
+    one: Weighed, truth: Bank, i: int, cut: int, naive: Naive, rng: np.random.Generator
 ) -> Iterator[dict[str, object]]:
     """Scores of one forecast, by criterion and clock."""
     after = after_last_count(one, 1, 1)
@@ -91,12 +141,8 @@ def rows_of(
     ]
     asked += [(f"{n}, after", after.back[n], after.weights, float(there[n][0])) for n in CRITERIA]
     for name, times, weights, true in asked:
-        order = np.argsort(times, kind="stable")
-        total = np.cumsum(weights[order])
-        low, middle, high = times[order][
-            np.searchsorted(total, np.array([0.1, 0.5, 0.9]) * total[-1])
-        ]
-        yield {
+        low, middle, high = ends(times, weights)
+        row: dict[str, object] = {
             "patient": i,
             "cut": cut,
             "criterion": name,
@@ -109,9 +155,26 @@ def rows_of(
             "engine": one.engine,
             "k": one.k,
         }
+        if name.endswith(", after"):
+            plain = naive.back(one.seen, name.removesuffix(", after"))
+            even = np.full(plain.size, 1.0 / plain.size)
+            row["naive_place"] = place(plain, even, true, rng)
+            row["naive_low"], row["naive_median"], row["naive_high"] = ends(plain, even)
+        yield row
 
 
-def summary_of(rows: pd.DataFrame) -> pd.DataFrame:
+def between(rows: pd.DataFrame, until: int, name: str = "{}") -> tuple[pd.Series, pd.Series]:
+    """Widths of intervals, and errors of medians; what is not seen counts as the last day."""
+    low, middle, high, true = (
+        rows[of].clip(upper=until) for of in (*map(name.format, ("low", "median", "high")), "true")
+    )
+    # who is not low is back on the day of the last count
+    first = rows["cut"]
+    width = high.clip(lower=first) - low.clip(lower=first)
+    return width, (middle.clip(lower=first) - true.clip(lower=first)).abs()
+
+
+def summary_of(rows: pd.DataFrame, until: int) -> pd.DataFrame:
     """Coverage and errors by criterion and cut."""
     out = []
     for (name, cut), mine in rows.groupby(["criterion", "cut"], sort=False):
@@ -135,6 +198,13 @@ def summary_of(rows: pd.DataFrame) -> pd.DataFrame:
             "brier": float(((mine["p_by_day"] - late) ** 2).mean()),
             "tempered": float((mine["engine"] == "smc").mean()),
         }
+        width, error = between(mine, until)
+        row |= {"width_all": float(width.mean()), "error_all": float(error.mean())}
+        if name.endswith(", after"):
+            width, error = between(mine, until, "naive_{}")
+            v = mine["naive_place"]
+            row["naive_covered"] = float(((v >= 0.1) & (v <= 0.9)).mean())
+            row |= {"naive_width": float(width.mean()), "naive_error": float(error.mean())}
         told = mine["map_day"].notna()
         if told.any():
             by, true = (mine["map_day"] <= BY_DAY)[told].astype(float), late[told]
@@ -146,6 +216,26 @@ def summary_of(rows: pd.DataFrame) -> pd.DataFrame:
             row["error_days_there"] = float((mine["median"] - mine["true"])[fine].abs().mean())
         out.append(row)
     return pd.DataFrame(out)
+
+
+def settings_of(given: argparse.Namespace) -> dict[str, object]:
+    """Give the settings that the rows depend on."""
+    apart = ("out", "threads")
+    return {name: value for name, value in vars(given).items() if name not in apart}
+
+
+def so_far(file: Path, settings: Mapping[str, object]) -> tuple[int, list[dict[str, object]]]:
+    """How many patients an earlier run of the same settings has done, and its rows."""
+    kept = file.with_suffix(".json")
+    if not (file.exists() and kept.exists()):
+        return 0, []
+    before = json.loads(kept.read_text())
+    done = int(before.pop("done"))
+    if before != json.loads(json.dumps(settings)):
+        return 0, []
+    rows = [{str(name): value for name, value in row.items()} for row in
+            pd.read_csv(file).to_dict("records")]  # fmt: skip
+    return done, rows
 
 
 def main() -> None:
@@ -174,14 +264,20 @@ def main() -> None:
     asked = asked_of(source, None, None, None, given.until_day)
     truth = simulated(lanes, lanes.drawn(given.patients, 10_000 + given.seed), asked, given.threads)
     every = counted(truth, made.measurement, given.seed)
-    rng, rows, start = stream(given.seed, "places"), [], time.perf_counter()
+    others = simulated(lanes, lanes.drawn(NAIVE, 20_000 + given.seed), asked, given.threads)
+    naive = Naive(others, made.measurement, given.seed)
+    start, file = time.perf_counter(), given.out / f"{given.marrow}.csv"
     given.out.mkdir(parents=True, exist_ok=True)
+    begun, rows = so_far(file, settings_of(given))
     order = stream(given.seed, "order").permutation(given.patients)
     for done, i in enumerate(order, start=1):
+        if done <= begun:
+            continue
+        rng = stream(given.seed, f"places of patient {i}")
         for cut, one in forecasts(made, every[i], schedule, given.cuts):
             if truth.death_day[i] < every[i].until(cut).last_day:
                 break  # who has died is not forecast
-            mine = list(rows_of(one, truth, int(i), cut, rng))
+            mine = list(rows_of(one, truth, int(i), cut, naive, rng))
             if given.map_every and done % given.map_every == 0:
                 try:
                     mode = most_probable(
@@ -198,12 +294,13 @@ def main() -> None:
         if done % 10 == 0 or done == given.patients:
             found = pd.DataFrame(rows)
             found["map_day"] = found.get("map_day", pd.Series(np.nan, found.index))
-            found.to_csv(given.out / f"{given.marrow}.csv", index=False)
-            summary_of(found).round(4).to_csv(
-                given.out / f"{given.marrow}_summary.csv", index=False
-            )
+            found.to_csv(file, index=False)
+            settings = settings_of(given) | {"done": done}
+            file.with_suffix(".json").write_text(json.dumps(settings))
             print(f"{done} patients, {time.perf_counter() - start:.0f} s", flush=True)
-    print(summary_of(found).round(3).to_string(index=False))
+    summary = summary_of(pd.read_csv(file), given.until_day)
+    summary.round(4).to_csv(given.out / f"{given.marrow}_summary.csv", index=False)
+    print(summary.round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

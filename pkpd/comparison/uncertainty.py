@@ -137,7 +137,8 @@ class Quantiles:
 class RecoveryCurve:
     """Share of patients recovered by each day of the grid; arrays float[G].
 
-    ``mean`` over draws and patients, pointwise interval over draws, Monte Carlo error of the mean.
+    ``mean`` over draws and patients, pointwise interval over draws (NaN on days on which it does
+    not hold the mean, and with one draw), Monte Carlo error of the mean.
     """
 
     grid: NDArray[np.float64]
@@ -317,6 +318,9 @@ def recovery_curve(
     if x.shape[0] > 1:
         tail = (1.0 - level) / 2.0
         lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail], axis=1)
+        outside = ~((lower - _ROUNDING <= found.mean) & (found.mean <= upper + _ROUNDING))
+        lower, upper = np.fmin(lower, found.mean), np.fmax(upper, found.mean)
+        lower[outside] = upper[outside] = np.nan
     share = float(np.mean(np.isinf(x[~np.isnan(x)])))
     return RecoveryCurve(days, found.mean, lower, upper, found.mc_error, share)
 

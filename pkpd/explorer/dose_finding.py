@@ -151,6 +151,8 @@ def _expected(file: DesignFile, risks: NDArray[np.float64]) -> dict[str, Any]:
     for n, label in enumerate(file.doses):
         low, high = np.quantile(risks[:, n], (0.05, 0.95)) if len(risks) > 1 else (np.nan, np.nan)
         mean = float(risks[:, n].mean())
+        if not low <= mean <= high:
+            low = high = np.nan  # few draws make the mean: they tell no interval
         doses.append(
             {
                 "label": label,

@@ -25,7 +25,7 @@ from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
 from pkpd.forecasting.forecast import Forecaster, forecaster
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.seen import Seen, chosen, read_seen
-from pkpd.forecasting.words import facts_of, rule_sentence, table_of, warnings
+from pkpd.forecasting.words import days_in_words, facts_of, rule_sentence, table_of, warnings
 
 DRAWS = 200
 """Parameter draws of the virtual patients."""
@@ -191,7 +191,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
         "days": _days(whole),
         "until": seen.last_day,
         "last": int(one["day"].values[-1]),
-        "facts": [*planned, *facts_of(weighed, one)],
+        "facts": [*planned, days_in_words(weighed), *facts_of(weighed, one)],
         "warnings": told,
         "lines": {line: _line(one, line, whole, seen.last_day, back.get(line)) for line in shown},
         "recovered": {

@@ -19,6 +19,7 @@ from pkpd.forecasting.weighing import Weighed
 from pkpd.forecasting.words import (
     aligned,
     continued_lines,
+    days_in_words,
     facts_of,
     first_sentence,
     rule_sentence,
@@ -73,8 +74,9 @@ class Forecast:
 
         By the clock of today, if nothing more is given: ``recovered_after`` (criterion, day),
         probability that a line is back after the last count by the end of a protocol day;
-        ``day_after`` (criterion, quantile), that day: 0 not low after the last count, infinite not
-        seen; ``low_after`` (criterion), probability to be low after it.
+        ``day_after`` (criterion, quantile), days since the start of day 1 until the first morning
+        that shows it: 0 not low after the last count, infinite not seen; ``low_after`` (criterion),
+        probability to be low after it.
         By the clock of the rule, as planned:
         ``recovered`` (criterion, day): probability that a line is back by the end of a protocol
         day, never having been low counted as back; ``recovery_day`` (criterion, quantile) in days
@@ -184,6 +186,7 @@ class Forecast:
                 *([self.sentence(label, by_day, "rule")] if one.trusted else []),
                 "",
                 *aligned(table_of(one, data)),
+                days_in_words(one),
                 "",
                 *facts_of(one, data),
                 *self._continued_lines(label),

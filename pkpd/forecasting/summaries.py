@@ -152,10 +152,10 @@ def together(
     )
     for name in ("count", "nadir", "nadir_ahead"):
         data[name].attrs["units"] = "10^9/L; marrow_blasts: percent"
-    data["recovery_day"].attrs["units"] = "days since the start of protocol day 1"
-    for name in ("day", "day_after"):
+    for name in ("recovery_day", "day_after"):
         if name in data:
-            data[name].attrs["units"] = "protocol day"
+            data[name].attrs["units"] = "days since the start of protocol day 1"
+    data["day"].attrs["units"] = "protocol day"
     return data
 
 

@@ -4,6 +4,9 @@ The clock of a rule runs by cycles: recovery is looked for from the last dose of
 the next, so that it says other things of one patient under other schedules. That of today asks for
 the state of the marrow: patients are given what the schedule gives before the last count, and
 nothing after it. What is planned later cannot change the answer.
+
+Days are those of the rule's clock and of `pkpd.endpoints`: since the start of day 1, so that *by day
+N* means by the end of day N, which the count of the next morning shows.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ class After:
     Attributes
     ----------
     back : dict of float[L]
-        By criterion: protocol day on which a line is back; 0 if it is not low after the last count,
-        infinite if recovery is not seen.
+        By criterion: days since the start of day 1 until a line is back, the first morning of the
+        recovery; 0 if it is not low after the last count, infinite if recovery is not seen.
     weights : float[L]
         Of the patients; they sum to 1.
     """
@@ -79,7 +82,7 @@ def back_after(
         mornings, from that of the last count's day on.
     seen
         Counts so far. Where that of the last day is below a threshold, a patient whose own count,
-        without the error of counting, is not low then is back on the next day.
+        without the error of counting, is not low then is back on the next morning.
     seed, threads
         As of :func:`after_last_count`.
 
@@ -136,7 +139,7 @@ class _Reader:
                     of, at = _of_start(course, line), AT_BASELINE
                 days = self._days(of, line, at)
                 if of is course and self.last.get(line, np.inf) < at:
-                    days = np.where(days == 0, self.start + 2.0, days)
+                    days = np.where(days == 0, self.start + 1.0, days)
                 found[criterion(line, level)] = days
                 if back.get(line) == level:
                     both = np.maximum(both, days)
@@ -149,7 +152,7 @@ class _Reader:
             course, line, at, definition=self.definition, start=self.start
         ).sustained
         status = seen.status[0]
-        back = np.where(status == RecoveryStatus.RECOVERED, self.start + seen.day[0] + 1.0, np.inf)
+        back = np.where(status == RecoveryStatus.RECOVERED, self.start + seen.day[0], np.inf)
         return np.where(status == RecoveryStatus.NEVER_BELOW, 0.0, back)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from pkpd.data.dataset import BELOW
 from pkpd.endpoints.clock import treatment_runs
+from pkpd.endpoints.definitions import recovery_words
 from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
 from pkpd.forecasting.summaries import start_shares
@@ -105,6 +106,14 @@ def rule_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) 
         end = int(one["day"].values[-1])
         return f"{text}; fewer than half of them do within the {end} days forecast."
     return f"{text}; half of them by day {middle}, {between}."
+
+
+def days_in_words(weighed: Weighed) -> str:
+    """Say when a count is back, and what a day means, by both clocks."""
+    return (
+        f"Back, by both clocks: on {recovery_words(weighed.bank.asked.rule)}; by day N means by the "
+        "end of day N, the count of the next morning included."
+    )
 
 
 def _when(

@@ -61,11 +61,25 @@ def percent(p: float, mc_error: float = float("nan"), *, sign: bool = False) -> 
 
 
 def percent_range(lower: float, upper: float, p: float, mc_error: float = float("nan")) -> str:
-    """Interval of a probability, with the digits that its estimate `p` is printed with."""
+    """Interval of a probability, with the digits that its estimate `p` is printed with.
+
+    It holds the estimate as printed: one that is rounded to tens may lie beyond an end.
+    """
     if math.isnan(lower) or math.isnan(upper):
         return "-"
-    places = max(_percent_decimals(p, mc_error), 0)
-    return f"{100.0 * lower:.{places}f} to {100.0 * upper:.{places}f} %"
+    decimals = _percent_decimals(p, mc_error)
+    places = max(decimals, 0)
+    step = 10.0**-places
+    low, high = round(100.0 * lower, places), round(100.0 * upper, places)
+    if lower <= p <= upper:
+        told = round(100.0 * p, decimals)
+        low, high = min(low, told), max(high, told)
+    ends = [f"{low:.{places}f}", f"{high:.{places}f}"]
+    if high <= 0.0 < upper:
+        ends[1] = f"<{step:.{places}f}"
+    if low >= 100.0 and lower < 1.0:
+        ends[0] = f">{100.0 - step:.{places}f}"
+    return f"{ends[0]} to {ends[1]} %"
 
 
 def _percent_decimals(p: float, mc_error: float) -> int:
@@ -131,7 +145,19 @@ def number_range(
         return NOT_REACHED
     low = number(lower, unit)
     high = number(upper, unit)
+    if lower <= value <= upper and math.isfinite(value):
+        # the estimate as printed, with fewer digits where its error is large
+        told = number(value, unit, mc_error)
+        low = told if _printed(told) < _printed(low) else low
+        high = told if _printed(told) > _printed(high) else high
     return low if low == high else f"{low} to {high}"
+
+
+def _printed(text: str) -> float:
+    """Number as printed; what is below the last digit counts as that digit's half."""
+    if text in (NOT_REACHED, "before"):
+        return math.inf if text == NOT_REACHED else -math.inf
+    return 0.5 * float(text[1:]) if text.startswith("<") else float(text)
 
 
 def difference_range(lower: float, upper: float, mc_error: float) -> str:

@@ -350,5 +350,15 @@ def test_an_interval_contains_its_estimate_or_is_not_given():
         told = quantiles_with_uncertainty(times, (0.05, 0.5, 0.95))
         known = ~np.isnan(told.lower)
         assert np.all((told.lower <= told.value)[known] & (told.value <= told.upper)[known])
+        days = np.arange(1.0, 40.0)
+        curve = recovery_curve(np.where(times < 40.0, times, 40.0), times >= 40.0, days)
+        there = ~np.isnan(curve.lower)
+        np.testing.assert_array_equal(there, ~np.isnan(curve.upper))
+        assert np.all((curve.lower <= curve.mean)[there] & (curve.mean <= curve.upper)[there])
+    late = np.full((30, 40), 40.0)
+    late[7] = 10.0  # one draw alone recovers
+    curve = recovery_curve(late, late == 40.0, [20.0])
+    assert curve.mean == pytest.approx(1.0 / 30.0)
+    assert np.isnan([curve.lower, curve.upper]).all()
     alike = risk(np.tile([1.0, 0.0, 0.0], (8, 4)))
     assert alike.lower == alike.estimate == alike.upper

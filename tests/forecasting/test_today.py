@@ -71,10 +71,10 @@ def test_it_is_read_in_the_mornings_after_the_last_count(source):
     for i, mornings in enumerate(counts):
         below = np.flatnonzero(mornings[16:] < 0.5)
         if not below.size:
-            expected[i] = 18  # the count that was seen is low: back on the next day
+            expected[i] = 17  # the count that was seen is low: back on the next morning, time 17
             continue
-        for day in range(17 + below[0], 59):  # protocol day of a morning
-            if (mornings[day - 1 : day + 2] >= 0.5).all():
+        for day in range(16 + below[0], 58):  # the first morning is time 0
+            if (mornings[day : day + 3] >= 0.5).all():
                 expected[i] = day
                 break
     near = (np.abs(counts[:, 16:] - 0.5) < 1e-4).any(axis=1)
@@ -89,6 +89,25 @@ def test_it_is_read_in_the_mornings_after_the_last_count(source):
     assert table.loc[("day_after", NEUTROPHILS), "estimate"] == float(
         data["day_after"].sel(criterion=NEUTROPHILS, quantile=0.5)
     )
+
+
+def test_both_clocks_count_alike(source):
+    """Nothing more is planned: who is low after the last count is back on the same day by both."""
+    found = pkpd.forecast(source, DAY_17, CLOFARABINE, 60, bank=4000, engine="smc")
+    weighed, data = found.weighed[1], found.dataset.isel(patient=0)
+    bank = weighed.bank
+    today = back_after(bank.lanes, bank.who, bank.asked, weighed.seen, 1)[NEUTROPHILS]
+    of_rule = np.ceil(bank.recovery[NEUTROPHILS])  # on the curve; mornings show it at its end
+    low = np.exp(bank.measured["neutrophils"][:, 16]) < 0.499
+    assert low.sum() > 200
+    np.testing.assert_array_equal(today[low], of_rule[low])
+    of = data.sel(criterion=NEUTROPHILS)
+    for quantile in (0.25, 0.5, 0.9):
+        days = [float(of[name].sel(quantile=quantile)) for name in ("day_after", "recovery_day")]
+        assert days[0] == np.ceil(days[1])
+    ahead = of.sel(day=slice(18, None))
+    np.testing.assert_allclose(ahead["recovered_after"], ahead["recovered"], atol=0.02)
+    assert "by day N means by the end of day N" in found.summary()
 
 
 def test_of_a_large_bank_patients_are_taken_by_their_weights(source):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import synthetic
 from hypothesis import given
@@ -68,6 +69,35 @@ def test_ranges():
     assert wording.number_range(math.inf, math.inf, "day", math.inf) == "not reached"
     assert wording.number_range(NAN, NAN, "day", 31.0) == "-"
     assert wording.number_range(0.05, 0.402, "probability", 0.17, 0.01) == "5 to 40 %"
+
+
+def _ends(text):
+    """Numbers of an interval as printed; ``<1`` at the lower end may be 0."""
+    low, high = text.removesuffix(" %").split(" to ") if " to " in text else (text, text)
+    return 0.0 if low.startswith("<") else float(low.strip(">")), float(high.strip("<>"))
+
+
+def test_an_interval_holds_its_estimate_as_printed():
+    rng = np.random.default_rng(4)
+    for unit, scale in (("probability", 1.0), ("10^9/L", 40.0), ("day", 60.0)):
+        for _ in range(4000):
+            share = np.sort(rng.beta(0.4, 1.2, 3))
+            near = share[1] + (share - share[1]) * rng.choice([1.0, 0.1, 0.01])
+            lower, value, upper = scale * near
+            error = scale * rng.choice([0.3, 0.12, 0.03, 0.004, 0.0002, math.nan])
+            printed = wording.number(value, unit, error).removesuffix(" %")
+            low, high = _ends(wording.number_range(lower, upper, unit, value, error))
+            if printed[0] not in "<>":
+                assert low <= float(printed) <= high
+            elif printed[0] == "<":
+                assert low <= float(printed[1:])
+                assert high > 0.0
+            else:
+                assert high > float(printed[1:])
+    assert wording.percent_range(0.21, 0.24, 0.22, 0.12) == "20 to 24 %"
+    assert wording.percent_range(0.001, 0.004, 0.003, 0.02) == "0 to <1 %"
+    assert wording.percent_range(0.0, 0.0, 0.0, 0.0) == "0 to 0 %"
+    assert wording.percent_range(0.998, 1.0, 0.999) == ">99 to 100 %"
 
 
 def test_published_keeps_a_printed_interval_and_computes_a_missing_one():
