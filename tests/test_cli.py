@@ -375,3 +375,38 @@ def test_the_version_is_printed():
     result = CliRunner().invoke(app, ["--version"])
     assert result.exit_code == 0
     assert result.output.strip() == f"pkpd {pkpd.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "status"),
+    [
+        (
+            TypeError("unhashable\ntype"),
+            "a mistake of the program ended this (TypeError: un",
+            70,
+        ),
+        (MemoryError(), "the memory does not suffice; ask for fewer patients or draws", 70),
+        (OSError(28, "No space left", "a.csv"), "a.csv: No space left; mend this", 70),
+    ],
+)
+def test_what_nothing_answers_ends_in_a_sentence(monkeypatch, tmp_path, error, words, status):
+    def broken(path, marrow):
+        raise error
+
+    monkeypatch.setattr(check, "check_as_compared", broken)
+    (tmp_path / "a.toml").write_text("")
+    done = run("check", tmp_path / "a.toml")
+    assert done.exit_code == status
+    assert done.stderr.startswith(f"pkpd: {words}")
+    assert len(done.stderr.splitlines()) == 1
+    assert ("report it" in done.stderr) == isinstance(error, TypeError)
+    monkeypatch.setenv("PKPD_TRACEBACK", "1")
+    assert "in broken" in run("check", tmp_path / "a.toml").stderr
+
+
+@pytest.mark.parametrize("kind", ["{ a = 1 }", "[]", "3"])
+def test_a_kind_that_is_no_text_is_a_problem_of_the_file(tmp_path, kind):
+    (tmp_path / "a.toml").write_text(f"kind = {kind}")
+    done = run("check", tmp_path / "a.toml")
+    assert done.exit_code == 1
+    assert "kind" in done.stdout
