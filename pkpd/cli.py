@@ -25,6 +25,7 @@ from pkpd.search.options import search_options
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
+    from pkpd.report.comparison.brief import BriefPrinter
     from pkpd.report.comparison.terminal import CohortPrinter
     from pkpd.trials import Trial
 
@@ -128,6 +129,10 @@ def compare(
             help="File of each figure: svg (the usual one), pdf or png; repeatable.",
         ),
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Print all tables, not only a line for each cohort."),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
     ] = None,
@@ -145,7 +150,7 @@ def compare(
 
     from pkpd.cards.finding import trial_name
 
-    run = _Run(out, _size(patients, draws))
+    run = _Run(out, _size(patients, draws), full=full)
     with _told(run):
         from pkpd.arguments import pairs_of
         from pkpd.report.comparison.tables import check_formats, check_writable, write_results
@@ -344,22 +349,24 @@ def _size(patients: int | None, draws: int | None) -> str:
 class _Run:
     """What a running comparison has completed: printed, and kept in the partial files."""
 
-    def __init__(self, out: Path, size: str) -> None:
+    def __init__(self, out: Path, size: str, *, full: bool) -> None:
         self.out = out
         self.size = size
+        self.full = full
         self.rows: list[EndpointRow] = []
         self.trials: list[TrialResult] = []
         self.cohorts: list[str] = []
         self.written = False
         self.there = 0
-        self._printer: CohortPrinter | None = None
+        self._printer: CohortPrinter | BriefPrinter | None = None
 
     @property
-    def printer(self) -> CohortPrinter:
+    def printer(self) -> CohortPrinter | BriefPrinter:
         if self._printer is None:
+            from pkpd.report.comparison.brief import BriefPrinter
             from pkpd.report.comparison.terminal import CohortPrinter
 
-            self._printer = CohortPrinter(size=self.size)
+            self._printer = (CohortPrinter if self.full else BriefPrinter)(size=self.size)
         return self._printer
 
     def on_cohort(self, trial: Trial, cohort_id: str, rows: Sequence[EndpointRow]) -> None:

@@ -123,8 +123,9 @@ def test_compare_prints_and_writes(fake, tmp_path):
         2,
     )
     assert fake.arguments["trials"] is None
-    assert "14d-10: lenalidomide 10 mg" in done.stdout
+    assert "14d-10: lenalidomi" in done.stdout
     assert "report.html" in done.stdout
+    assert "Assumed inputs" not in done.stdout
     assert max(map(len, done.stdout.replace(str(out), "").splitlines())) <= 80
     assert sorted(p.name for p in out.iterdir()) == [
         "curves_nct00983528.nc",
@@ -140,6 +141,13 @@ def test_compare_prints_and_writes(fake, tmp_path):
     assert record["settings"]["patients"] == 1000
     assert record["settings"]["rule"] == "len_mec_2018"
     assert str(tmp_path) not in (out / "results.json").read_text()
+
+
+def test_compare_prints_all_if_asked_to(fake, tmp_path):
+    done = run("compare", "--out", tmp_path / "out", "--no-figures", "--full")
+    assert done.exit_code == 0, done.output
+    assert "14d-10: lenalidomide 10 mg" in done.stdout
+    assert "Assumed inputs" in done.stdout
 
 
 @pytest.mark.slow

@@ -15,17 +15,24 @@ if TYPE_CHECKING:
     from pkpd.comparison.results import EndpointRow, TrialResult
 
 
-def answer_sentence(result: TrialResult) -> str:
+def answer_sentence(result: TrialResult, *, everybody: bool = True) -> str:
     """Say what the simulation answers, over all cohorts; empty without risk and recovery.
 
     First what becomes of 100 patients, then the risk of those who can be judged, the days of
     recovery, and whether what counts can delay starts in time.
+
+    Parameters
+    ----------
+    result
+        The trial.
+    everybody
+        Whether the 100 patients are told.
     """
     parts = [part for part in (_risk(result), _recovery(result), *_starts(result)) if part]
     if not parts:
         return ""
-    everybody = f"{of_100_patients(result)} " if "split" in result.curves else ""
-    return f"{everybody}In this model {'; '.join(parts)}."
+    of_100 = f"{of_100_patients(result)} " if everybody and "split" in result.curves else ""
+    return f"{of_100}In this model {'; '.join(parts)}."
 
 
 def recovery_thresholds(result: TrialResult) -> dict[str, float]:
