@@ -145,5 +145,7 @@ def _share(value: float) -> str:
 def _day(row: EndpointRow | None) -> str:
     if row is None:
         return "-"
+    if row.estimate == 0.0:
+        return "not low"
     text = wording.number(row.estimate, row.unit, row.mc_error)
     return "n.r." if text == wording.NOT_REACHED else f"day {text}"
