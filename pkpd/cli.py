@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +25,16 @@ from pkpd.search.options import search_options
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
+    from pkpd.report.comparison.brief import BriefPrinter
     from pkpd.report.comparison.terminal import CohortPrinter
     from pkpd.trials import Trial
 
 EXIT_PROBLEMS = 1
 EXIT_BAD_INPUT = 2
+EXIT_MISTAKE = 70
 EXIT_INTERRUPTED = 130
+
+_LONGEST = 200
 
 app = typer.Typer(
     name="pkpd",
@@ -124,6 +129,10 @@ def compare(
             help="File of each figure: svg (the usual one), pdf or png; repeatable.",
         ),
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Print all tables, not only a line for each cohort."),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
     ] = None,
@@ -141,7 +150,7 @@ def compare(
 
     from pkpd.cards.finding import trial_name
 
-    run = _Run(out, _size(patients, draws))
+    run = _Run(out, _size(patients, draws), full=full)
     with _told(run):
         from pkpd.arguments import pairs_of
         from pkpd.report.comparison.tables import check_formats, check_writable, write_results
@@ -340,22 +349,24 @@ def _size(patients: int | None, draws: int | None) -> str:
 class _Run:
     """What a running comparison has completed: printed, and kept in the partial files."""
 
-    def __init__(self, out: Path, size: str) -> None:
+    def __init__(self, out: Path, size: str, *, full: bool) -> None:
         self.out = out
         self.size = size
+        self.full = full
         self.rows: list[EndpointRow] = []
         self.trials: list[TrialResult] = []
         self.cohorts: list[str] = []
         self.written = False
         self.there = 0
-        self._printer: CohortPrinter | None = None
+        self._printer: CohortPrinter | BriefPrinter | None = None
 
     @property
-    def printer(self) -> CohortPrinter:
+    def printer(self) -> CohortPrinter | BriefPrinter:
         if self._printer is None:
+            from pkpd.report.comparison.brief import BriefPrinter
             from pkpd.report.comparison.terminal import CohortPrinter
 
-            self._printer = CohortPrinter(size=self.size)
+            self._printer = (CohortPrinter if self.full else BriefPrinter)(size=self.size)
         return self._printer
 
     def on_cohort(self, trial: Trial, cohort_id: str, rows: Sequence[EndpointRow]) -> None:
@@ -403,6 +414,36 @@ def _told(run: _Run | None = None) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("Stopped. " + ("" if run is None else run.complete()), err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise
+    except Exception as error:
+        _tell_mistake(error)
+        if run is not None and run.written:
+            typer.echo(run.complete(), err=True)
+        raise typer.Exit(EXIT_MISTAKE) from None
+
+
+def _tell_mistake(error: Exception) -> None:
+    """Say in a sentence what nothing else has answered: the machine lacks something, or a bug."""
+    if os.environ.get("PKPD_TRACEBACK"):
+        traceback.print_exception(error)
+    if isinstance(error, MemoryError):
+        text = "the memory does not suffice; ask for fewer patients or draws."
+    elif isinstance(error, OSError) and error.strerror:
+        at = f"{error.filename}: " if error.filename else ""
+        text = f"{at}{error.strerror}; mend this on the machine, and run it again."
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        last = next(
+            (one for one in reversed(frames) if f"{os.sep}pkpd{os.sep}" in one.filename), None
+        )
+        place = "" if last is None else f" in {Path(last.filename).name}, line {last.lineno}"
+        told = " ".join(str(error).split())[:_LONGEST]
+        text = (
+            f"a mistake of the program ended this ({type(error).__name__}: {told}{place}). Please "
+            f"report it with your files; PKPD_TRACEBACK=1 before the command shows where it was."
+        )
+    typer.echo(f"pkpd: {text}", err=True)
 
 
 def _recorded(

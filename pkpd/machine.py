@@ -1,8 +1,9 @@
-"""How many cores this process may use."""
+"""What this process may use: cores, and a folder for what can be made again."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 def cores() -> int:
@@ -10,3 +11,15 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cache_home() -> Path:
+    """Return the folder of what may be made again: ``$XDG_CACHE_HOME/pkpd``, or below ``~/.cache``.
+
+    Raises
+    ------
+    RuntimeError
+        If there is neither.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "pkpd"

@@ -78,6 +78,11 @@ class Population:
     assumptions: tuple[str, ...] = ()
     medians: tuple[tuple[str, float], ...] = ()
 
+    def __repr__(self) -> str:
+        """Tell name, disease and what is sampled in a line."""
+        sampled = ", ".join(one.name for one in self.covariates)
+        return f"Population({self.name!r}, disease {self.disease or 'none'}: {sampled})"
+
 
 @dataclass(frozen=True)
 class PatientSample:
@@ -102,6 +107,10 @@ class PatientSample:
     covariates: Mapping[str, Floats]
     acceptance: float = 1.0
     typical: bool = False
+
+    def __repr__(self) -> str:
+        """Tell population, number and covariates in a line."""
+        return f"PatientSample({self.n} of {self.population!r}: {', '.join(self.covariates)})"
 
     @property
     def n(self) -> int:

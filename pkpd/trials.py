@@ -13,6 +13,7 @@ from typing import Any
 from pkpd.errors import PkpdError
 from pkpd.schedule import LINES, NEVER, STATUSES, Criterion, GrowthFactorPolicy, Regimen
 
+_SHOWN = 8  # cohorts in a line
 RULE_KINDS = (
     "not_recovered",
     "not_recovered_from_nadir",
@@ -465,6 +466,12 @@ class Trial:
     rule_change: tuple[tuple[str, Any], ...] = ()
     evidence_studies: tuple[str, ...] = ()
     path: str = field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        """Tell identity and cohorts in a line."""
+        names = [cohort.id for cohort in self.cohorts]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return f"Trial({self.id!r}, {self.population}: {', '.join(names[:_SHOWN])}{more})"
 
     @property
     def cohorts(self) -> tuple[Cohort, ...]:

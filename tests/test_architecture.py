@@ -20,7 +20,7 @@ FACADES = (
     "results",
     "sampling",
 )  # public names and nothing else
-LAYERS = ("arrays", "errors", "float64", "machine", "arguments", "cluster", "files",
+LAYERS = ("arrays", "errors", "float64", "machine", "kept_code", "arguments", "cluster", "files",
           "small_systems", "units", "body", "distributions", "schedule", "subjects", "trials",
           "cards", "data",
           "designs", "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict",

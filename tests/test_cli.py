@@ -123,8 +123,9 @@ def test_compare_prints_and_writes(fake, tmp_path):
         2,
     )
     assert fake.arguments["trials"] is None
-    assert "14d-10: lenalidomide 10 mg" in done.stdout
+    assert "14d-10: lenalidomi" in done.stdout
     assert "report.html" in done.stdout
+    assert "Assumed inputs" not in done.stdout
     assert max(map(len, done.stdout.replace(str(out), "").splitlines())) <= 80
     assert sorted(p.name for p in out.iterdir()) == [
         "curves_nct00983528.nc",
@@ -140,6 +141,13 @@ def test_compare_prints_and_writes(fake, tmp_path):
     assert record["settings"]["patients"] == 1000
     assert record["settings"]["rule"] == "len_mec_2018"
     assert str(tmp_path) not in (out / "results.json").read_text()
+
+
+def test_compare_prints_all_if_asked_to(fake, tmp_path):
+    done = run("compare", "--out", tmp_path / "out", "--no-figures", "--full")
+    assert done.exit_code == 0, done.output
+    assert "14d-10: lenalidomide 10 mg" in done.stdout
+    assert "Assumed inputs" in done.stdout
 
 
 @pytest.mark.slow
@@ -375,3 +383,38 @@ def test_the_version_is_printed():
     result = CliRunner().invoke(app, ["--version"])
     assert result.exit_code == 0
     assert result.output.strip() == f"pkpd {pkpd.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "status"),
+    [
+        (
+            TypeError("unhashable\ntype"),
+            "a mistake of the program ended this (TypeError: un",
+            70,
+        ),
+        (MemoryError(), "the memory does not suffice; ask for fewer patients or draws", 70),
+        (OSError(28, "No space left", "a.csv"), "a.csv: No space left; mend this", 70),
+    ],
+)
+def test_what_nothing_answers_ends_in_a_sentence(monkeypatch, tmp_path, error, words, status):
+    def broken(path, marrow):
+        raise error
+
+    monkeypatch.setattr(check, "check_as_compared", broken)
+    (tmp_path / "a.toml").write_text("")
+    done = run("check", tmp_path / "a.toml")
+    assert done.exit_code == status
+    assert done.stderr.startswith(f"pkpd: {words}")
+    assert len(done.stderr.splitlines()) == 1
+    assert ("report it" in done.stderr) == isinstance(error, TypeError)
+    monkeypatch.setenv("PKPD_TRACEBACK", "1")
+    assert "in broken" in run("check", tmp_path / "a.toml").stderr
+
+
+@pytest.mark.parametrize("kind", ["{ a = 1 }", "[]", "3"])
+def test_a_kind_that_is_no_text_is_a_problem_of_the_file(tmp_path, kind):
+    (tmp_path / "a.toml").write_text(f"kind = {kind}")
+    done = run("check", tmp_path / "a.toml")
+    assert done.exit_code == 1
+    assert "kind" in done.stdout

@@ -13,9 +13,12 @@ from pkpd.cards.files import CardPath
 from pkpd.errors import CardError, sentence
 
 T = TypeVar("T")
+_PART = r"""(?>[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 
 MOST_LEVELS = 50
 """Levels of lists and tables that a file may have."""
+# `tomllib` takes the square of the levels of a key in time and memory
+_DEEP_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MOST_LEVELS}}}")
 
 
 def read_once(read: Callable[[CardPath], T]) -> Callable[[CardPath], T]:
@@ -86,7 +89,7 @@ def _parse(file: CardPath, shown: str) -> dict[str, Any]:
             where=shown, what="the file is not UTF-8 text", remedy="save it as UTF-8"
         ) from error
     try:
-        data = tomllib.loads(text)
+        data = parsed_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise CardError(_syntax(shown, text, str(error))) from error
     except ValueError as error:  # more digits than Python makes an integer of
@@ -103,6 +106,21 @@ def _parse(file: CardPath, shown: str) -> dict[str, Any]:
             remedy="write them flat",
         )
     return data
+
+
+def parsed_toml(text: str) -> dict[str, Any]:
+    """Tables of a text, as of ``tomllib.loads``.
+
+    Raises
+    ------
+    RecursionError
+        If lists and tables lie too deep within one another for any file, a key of many dots, say.
+    tomllib.TOMLDecodeError
+        If it is not TOML.
+    """
+    if _DEEP_KEY.search(text):
+        raise RecursionError
+    return tomllib.loads(text)
 
 
 def _deeper_than(data: Mapping[str, Any], levels: int) -> bool:

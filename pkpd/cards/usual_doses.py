@@ -19,6 +19,7 @@ UNUSUAL = 10.0
 """A dose so many times the usual one is taken for a slip: mg for ug or mg/kg for mg/m^2."""
 
 _ROUNDING = 1e-9
+_TOLD_WHOLE = 1e9
 
 
 def unusual(card: DrugCard, amount: float, unit: str) -> str:
@@ -41,7 +42,7 @@ def unusual(card: DrugCard, amount: float, unit: str) -> str:
         return f"{card.name} is given in {usual.unit}, not in {unit}"
     times, customary = usual.times(amount, unit), show_amount(usual.value, usual.unit)
     if times >= UNUSUAL:
-        many = f"{times:,.0f} times"
+        many = f"{times:,.0f} times" if times < _TOLD_WHOLE else f"{times:.3g} times"
         return f"{show_amount(amount, unit)} of {card.name} is {many} the usual dose of {customary}"
     on_or_off = card.leukaemia is not None and card.leukaemia.acts_by in (
         GROWTH_FACTOR,

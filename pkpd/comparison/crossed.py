@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pkpd.errors import DataError, sentence
+from pkpd.kept_code import kept
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _of_sums(
     )
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _components(
     rows: np.ndarray,
     columns: np.ndarray,
@@ -216,7 +216,7 @@ def _components(
     return mean, s2a, s2b, s2c, error, factor
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _happened(sorted_times: np.ndarray, known: np.ndarray, day: float) -> np.ndarray:
     """How many of each row are at most a day; rows in ascending order, unknown ones last."""
     out = np.empty(known.size)
@@ -232,7 +232,7 @@ def _happened(sorted_times: np.ndarray, known: np.ndarray, day: float) -> np.nda
     return out
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _by_days(
     rows: np.ndarray,
     columns: np.ndarray,
@@ -256,7 +256,7 @@ def _by_days(
     return happened, mean, error, factor
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _bisect(
     rows: np.ndarray,
     columns: np.ndarray,
@@ -310,7 +310,7 @@ def matrix_of(outcome: ArrayLike) -> NDArray[np.float64]:
     return y
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _sums(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Sum and count known values by row and by column."""
     n_rows, n_columns = y.shape
@@ -332,7 +332,7 @@ def _sums(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     return rows, columns, row_known, column_known
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _squares(y: np.ndarray, mean: float) -> float:
     """Sum of squared deviations of known values from the mean."""
     total = 0.0

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pkpd.comparison.lanes import BY_DAYS, can_be_judged, evaluable
 from pkpd.comparison.uncertainty import recovery_curve, risk
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.kept_code import kept
 from pkpd.schedule import DosingPlan
 from pkpd.trials import Trial
 
@@ -186,7 +186,7 @@ def doses_by_day(plan: DosingPlan, course: Course) -> dict[str, Floats]:
     return planned
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _count_doses(
     first: np.ndarray,
     begun: np.ndarray,

@@ -5,6 +5,7 @@ The layers above (tables, figures, files) read these types and nothing else.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -207,6 +208,12 @@ class TrialResult:
     questions: tuple[Question, ...] = ()
     limits: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Tell trial and size in a line."""
+        cohorts = len(dict.fromkeys(row.cohort for row in self.rows))
+        size = f"{cohorts} cohorts, {len(self.rows)} rows, {len(self.pairs)} pairs"
+        return f"TrialResult({self.trial.id}: {size})"
+
 
 @dataclass(frozen=True)
 class ComparisonResult:
@@ -223,6 +230,18 @@ class ComparisonResult:
     trials: tuple[TrialResult, ...]
     record: dict[str, Any] = field(default_factory=dict)
     learned: tuple[Learned, ...] = ()
+
+    def __repr__(self) -> str:
+        """Tell the trials in a line; `table` and `pairs` have the figures."""
+        told = [f"{t.trial.id} ({len({r.cohort for r in t.rows})} cohorts)" for t in self.trials]
+        return f"ComparisonResult({', '.join(told) or 'no trial'}; .table(), .pairs())"
+
+    def _repr_html_(self) -> str:
+        """Risks of all cohorts for notebooks."""
+        table = self.table().query("endpoint == 'dlt'")
+        shown = ["trial", "cohort", "rule", "estimate", "lower", "upper", "evaluable", "published"]
+        risks = table[shown].to_html(index=False, float_format="{:.3f}".format, na_rep="-")
+        return f"<p>{html.escape(repr(self))}</p>{risks}"
 
     def table(self) -> pd.DataFrame:
         """Return all endpoint rows as a data frame (one row per trial, cohort, endpoint, rule)."""

@@ -294,7 +294,7 @@ def check_file(path: str | Path) -> list[str]:
         "design": _read_design,
         "menu": load_menu,
     }
-    if kind in readers:
+    if kind is None or (isinstance(kind, str) and kind in readers):
         return every_problem(Path(path), readers[kind])
     return check_card(Path(path))
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pkpd.errors import DataError, sentence
+from pkpd.kept_code import kept
 
 Floats = NDArray[np.float64]
 NO_NAMES: tuple[str, ...] = ()
@@ -213,7 +213,7 @@ def death_days(cumulative_hazard: Floats, score: Floats) -> Floats:
     return _first_reached(cumulative_hazard, -np.log(score))
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kept
 def _first_reached(cumulative_hazard: np.ndarray, limit: np.ndarray) -> np.ndarray:
     n, days = cumulative_hazard.shape
     day = np.full(n, np.inf)

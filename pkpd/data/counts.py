@@ -139,7 +139,7 @@ def read_counts(
         raise table.lacks(
             what="has neither a DAY nor a DATE column", remedy="name one with columns={'DAY': ...}"
         )
-    identity = subject_labels(table)
+    identity = subject_labels(table, notes)
     subjects = list(dict.fromkeys(identity.tolist()))
     given, starts = _doses(doses, table, identity, subjects, date_format, compartment, notes)
     hours = _hours(table, identity, starts, date_format, clock_h, notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,6 +55,10 @@ class Observations:
     lower: np.ndarray
     row: np.ndarray
 
+    def __repr__(self) -> str:
+        """Tell how many there are."""
+        return f"Observations({len(self)})"
+
     def __len__(self) -> int:
         """Return the number of observations."""
         return len(self.value)
@@ -89,6 +94,21 @@ class Dataset:
     occasion: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Tell source and size in a line; `summary` has more."""
+        events = self.events
+        words = [
+            f"{len(self.subjects)} subjects",
+            f"{int(events.is_dose.sum())} dose records",
+            f"{len(self.observations)} observations of {', '.join(self.lines) or 'nothing'}",
+            *([f"covariates {', '.join(self.covariates)}"] if self.covariates else []),
+        ]
+        return f"Dataset({events.source}: {', '.join(words)})"
+
+    def _repr_html_(self) -> str:
+        """Summary for notebooks."""
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
     @property
     def subjects(self) -> np.ndarray:

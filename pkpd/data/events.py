@@ -80,6 +80,11 @@ class EventTable:
     numbers: np.ndarray
     source: str = "event table"
 
+    def __repr__(self) -> str:
+        """Tell source and size in a line."""
+        size = f"{len(self.subject)} subjects, {int(self.valid.sum())} records"
+        return f"EventTable({self.source}: {size})"
+
     @classmethod
     def from_columns(
         cls,

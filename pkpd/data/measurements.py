@@ -15,6 +15,7 @@ from pkpd.data.declared_units import COUNTED, DeclaredUnits, check_typical
 from pkpd.data.events import OBSERVATION, EventTable
 from pkpd.data.sheets import Sheet
 
+_MOST = 1e20
 LineCodes = Mapping[int | str, str | None]
 """What codes in the line column stand for; None for a line that is left out."""
 
@@ -105,7 +106,17 @@ def read_measurements(
             allowed="0 or more",
             remedy="correct it, or mark it as below the limit",
         )
+    for i in np.flatnonzero(is_observation & (np.abs(value) > _MOST)):
+        what, allowed = f"{value[i]:g} is no measurement", f"at most {_MOST:g}"
+        raise table.refused(i, "DV", what, allowed=allowed, remedy="correct it")
     for k, name in enumerate(names):
+        below = np.flatnonzero(is_observation & (line == k) & (value < 0))
+        if len(below):
+            many = "1 value" if len(below) == 1 else f"{len(below)} values"
+            notes.append(
+                f"{name}: {many} below 0, the first in row {table.lines[below[0]]} "
+                f"({value[below[0]]:g}): no concentration is, unless on a logarithmic scale"
+            )
         check_typical(table.name, name, value[is_observation & (line == k)])
     places = np.zeros((n, 2), dtype=np.int64)
     b, r = np.nonzero(events.row >= 0)

@@ -7,8 +7,10 @@ are counted as an editor counts the lines of a CSV file, the header being line 1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -24,6 +26,9 @@ from pkpd.data.shared_ids import BODY
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, is_number, open_sheet, read_stamp
 
 _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
+_PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
+# amounts of virus or cells in a dose reach 1e16; no record is thousands of years long
+_MOST = {"TIME": 1e8, "II": 1e8, "AMT": 1e20, "RATE": 1e20}
 _MOST_LEVELS = 20  # of a covariate given in words
 _KNOWN = (
     "ID",
@@ -208,7 +213,7 @@ def dataset_of(
     """
     declared = DeclaredUnits(table.name, units)
     declared.check_columns(list(table.at))
-    identity = subject_labels(table)
+    identity = subject_labels(table, notes)
     time = _hours(table, identity, declared, time_unit, date_format, notes)
     per_hour = 1.0 if "DATE" in table.at else declared.hours(time_unit)
     events_given = _event_columns(table, notes)
@@ -269,7 +274,17 @@ def _covariate(
     key = name.upper()
     if key not in table.at:
         raise table.lacks(what=f"has no covariate column '{name}'", remedy="correct covariates=")
-    values = events.from_rows(_levels(table, key, name, notes))
+    by_row = _levels(table, key, name, notes)
+    if key in BODY:
+        for i in np.flatnonzero(by_row < 0):
+            raise table.refused(
+                i,
+                key,
+                f"a body's {name} of {by_row[i]:g}",
+                allowed="0 or more",
+                remedy="correct it, or write '.' where it is missing",
+            )
+    values = events.from_rows(by_row)
     factor, unit = declared.covariate(name)
     gaps = int(np.sum(~np.isfinite(values) & events.valid))
     if gaps:
@@ -338,22 +353,47 @@ def _refuse_missing(table: Sheet, column: str, values: np.ndarray, what: str) ->
         raise table.refused(missing[0], column, what, remedy="give a number")
 
 
-def subject_labels(table: Sheet) -> np.ndarray:
-    """Subject labels: integers where all are, text otherwise."""
+def _refuse_beyond(table: Sheet, column: str, values: np.ndarray) -> None:
+    """Refuse numbers that no record of a medicine has."""
+    most = _MOST.get(column, np.inf)
+    for i in np.flatnonzero(np.isfinite(values) & (np.abs(values) > most)):
+        raise table.refused(
+            i,
+            column,
+            f"{values[i]:g} is no number of a medicine",
+            allowed=f"at most {most:g}",
+            remedy="correct it",
+        )
+
+
+def subject_labels(table: Sheet, notes: list[str] | None = None) -> np.ndarray:
+    """Subject labels: numbers where all are, so that ``1``, ``01`` and ``1.0`` are one; else text.
+
+    Parameters
+    ----------
+    table
+        The table.
+    notes
+        A subject whose number is spelt in several ways is told here.
+    """
     labels = [table.text("ID", i) for i in range(len(table.rows))]
     for i, label in enumerate(labels):
         if not label:
             raise table.refused(i, "ID", "the subject is missing", remedy="give an ID")
-    try:
-        numbers = np.array([float(label) for label in labels])
-    except ValueError:
-        return np.array(labels)
-    # from 2^53 on, two labels may be one number
-    whole = np.all(np.abs(numbers) < 2.0**53) and np.all(numbers == np.round(numbers))
-    # "001" and "1" are two subjects
-    if whole and len(set(labels)) == len(set(numbers.tolist())):
-        return numbers.astype(np.int64)
-    return np.array(labels)
+    spelt: dict[Fraction, dict[str, None]] = {}
+    for label in dict.fromkeys(labels):
+        if not _PLAIN_NUMBER.fullmatch(label):
+            return np.array(labels)
+        # exact: two long labels may be one float
+        spelt.setdefault(Fraction(label), {})[label] = None
+    several = [list(ways) for ways in spelt.values() if len(ways) > 1]
+    if several and notes is not None:
+        more = f" and {len(several) - 1} more" if len(several) > 1 else ""
+        notes.append(f"ID: {', '.join(several[0])} are one number, one subject{more}")
+    number_of = {label: number for number, ways in spelt.items() for label in ways}
+    if all(one.denominator == 1 and abs(one) < 2**63 for one in spelt):
+        return np.array([int(number_of[label]) for label in labels], dtype=np.int64)
+    return np.array([next(iter(spelt[number_of[label]])) for label in labels])
 
 
 def _hours(
@@ -369,6 +409,7 @@ def _hours(
         factor = declared.hours(time_unit)
         time = table.numbers("TIME")
         _refuse_missing(table, "TIME", time, "the time is missing")
+        _refuse_beyond(table, "TIME", time)
         if factor != 1.0:
             unit = declared.given.get("TIME", time_unit)
             notes.append(f"TIME was in {unit}, converted to hours")
@@ -412,6 +453,7 @@ def _event_columns(table: Sheet, notes: list[str]) -> dict[str, np.ndarray]:
                         i, name, "is not a finite number", remedy="give a finite number"
                     )
             out[name] = np.where(np.isnan(values), 0.0, values)
+            _refuse_beyond(table, name, out[name])
         elif name != "EVID":
             out[name] = np.zeros(n)
     if "EVID" not in out:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MISSING = {"", ".", "NA", "NAN", "NAT", "<NA>", "NONE"}
+_FIRST_YEAR, _LAST_YEAR = 1800, 2300  # dates that are shifted, to tell nobody apart, lie in it
 
 
 class Sheet:
@@ -186,10 +187,15 @@ def read_stamp(table: Sheet, i: int, date_format: str) -> datetime:
     """Read the date of a row, or say why not."""
     text = table.text("DATE", i)
     try:
-        return datetime.strptime(text, date_format)
+        found = datetime.strptime(text, date_format)
     except ValueError:
         what, remedy = f"'{text}' is not a date", "correct it, or give date_format="
         raise table.refused(i, "DATE", what, allowed=date_format, remedy=remedy) from None
+    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
+        allowed = f"{_FIRST_YEAR} to {_LAST_YEAR}"
+        what = f"'{text}' is in the year {found.year}"
+        raise table.refused(i, "DATE", what, allowed=allowed, remedy="correct it")
+    return found
 
 
 def is_number(text: str) -> bool:

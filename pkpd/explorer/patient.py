@@ -93,7 +93,8 @@ def _made(state: State, row: int) -> Forecaster:
     posterior = state.posterior
     stamp = dict(state.stamps).get(state.ensemble)
     # the other schedules of the page do not matter
-    key = repr(replace(state.trial, arms=())), repr(cohort), state.ensemble, stamp, state.seed
+    told = repr(vars(replace(state.trial, arms=())))
+    key = told, repr(cohort), state.ensemble, stamp, state.seed
     with _LOCK:
         made = _MADE.pop(key, None)
         if made is None or made.banks > _MOST_BANKS:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pkpd.cards import card_names, find_card
-from pkpd.cards.contents import MOST_LEVELS
+from pkpd.cards.contents import MOST_LEVELS, parsed_toml
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.cards.every_problem import problems_of
 from pkpd.cards.files import nearest_of
@@ -277,7 +277,7 @@ def _data(page: Table) -> dict[str, Any]:
     if "toml" in page:
         text = page.text("toml")
         try:
-            return tomllib.loads(text)
+            return parsed_toml(text)
         except tomllib.TOMLDecodeError as error:
             message = str(error)
             what = f"it is not valid TOML, {message[:1].lower()}{message[1:]}"

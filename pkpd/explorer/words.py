@@ -200,8 +200,8 @@ def _dlt_sentence(found: Explored) -> str:
             parts.append(f"{cohort.label}: too few patients can be judged ({row.not_judged})")
             continue
         text = f"{cohort.label}: {wording.estimate_text(row)}"
-        if not math.isnan(row.lower):
-            text += f" (90 % interval {_span(row)})"
+        none = wording.no_interval(row.lower, row.upper, row.mc_error)
+        text += f" ({wording.NO_INTERVAL})" if none else f" (90 % interval {_span(row)})"
         judged = wording.judged_text(row)
         parts.append(text + (f", {judged}" if judged else "") + _published_words(row))
     kind = wording.risk_name(found.result).capitalize()

@@ -131,14 +131,21 @@ TIES = (
 """Beside shares of draws in which one schedule has the lower risk."""
 
 
+NO_INTERVAL = "an interval cannot be told from so few"
+
+
+def no_interval(lower: float, upper: float, mc_error: float) -> bool:
+    """Whether an interval is none: not given, or a point because draws differ by chance alone."""
+    point = lower == upper and math.isfinite(mc_error) and mc_error > 0.0
+    return math.isnan(lower) or math.isnan(upper) or point
+
+
 def number_range(
     lower: float, upper: float, unit: str, value: float, mc_error: float = float("nan")
 ) -> str:
     """Interval of an endpoint without its unit; ``-`` if there is none."""
-    if math.isnan(lower) or math.isnan(upper):
+    if no_interval(lower, upper, mc_error):
         return "-"
-    if lower == upper and math.isfinite(mc_error) and mc_error > 0.0:
-        return "-"  # the draws differ by no more than chance
     if unit in _IN_PERCENT:
         return percent_range(lower, upper, value, mc_error)
     if math.isinf(lower):
@@ -166,9 +173,7 @@ def difference_range(lower: float, upper: float, mc_error: float) -> str:
     That is so with one draw, and where the draws differ by no more than chance: an interval of no
     width beside a Monte Carlo error would claim what the simulation cannot know.
     """
-    if math.isnan(lower) or math.isnan(upper):
-        return "-"
-    if lower == upper and math.isfinite(mc_error) and mc_error > 0.0:
+    if no_interval(lower, upper, mc_error):
         return "-"
     low, high = (percent(value, mc_error, sign=True) for value in (lower, upper))
     return f"{low} to {high}"

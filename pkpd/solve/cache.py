@@ -9,12 +9,12 @@ from pathlib import Path
 import jax
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
+from pkpd.machine import cache_home
 
 
 def folder() -> Path:
     """Return the folder of the cache: ``$XDG_CACHE_HOME/pkpd/jax``, or below ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pkpd" / "jax"
+    return cache_home() / "jax"
 
 
 @lru_cache(maxsize=1)
@@ -31,7 +31,7 @@ def keep_compilations() -> bool:
     try:
         folder().mkdir(parents=True, exist_ok=True)
         usable = os.access(folder(), os.W_OK)
-    except OSError:
+    except (OSError, RuntimeError):
         usable = False
     if usable:
         jax.config.update("jax_compilation_cache_dir", str(folder()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pkpd.cards import card_folder, card_names
+from pkpd.cards import card_folder, card_names, contents
 from pkpd.comparison.scenario import check_file
 
 EIGHT = """
@@ -96,6 +96,21 @@ def test_a_drug_card_is_checked_with_the_files_it_names(tmp_path):
 def test_nested_brackets_are_one_sentence(tmp_path):
     (found,) = problems(tmp_path, "a = " + "[" * 2000 + "]" * 2000)
     assert "too deep" in found
+
+
+@pytest.mark.parametrize("text", ["{0} = 1", "[{0}]", "x = {{{0} = 1}}", "a = 1\n 'b' . {0}.c = 1"])
+def test_a_key_of_many_dots_is_refused_before_it_is_read(monkeypatch, tmp_path, text):
+    def reads(text):
+        raise AssertionError("this takes the square of the dots")
+
+    monkeypatch.setattr(contents.tomllib, "loads", reads)
+    (found,) = problems(tmp_path, text.format("a" + ".a" * 20_000))
+    assert "too deep" in found
+
+
+def test_dots_of_a_text_are_no_levels(tmp_path):
+    text = 'title = "' + "a sentence. " * 60 + '"\nnote = "' + "." * 300 + '"'
+    assert contents.parsed_toml(text)["note"] == "." * 300
 
 
 def test_all_shipped_files_are_good():

@@ -185,3 +185,12 @@ def test_reading_needs_neither_jax_nor_pandas():
         "assert not {'jax', 'pandas', 'pymc', 'matplotlib'} & set(sys.modules), 'too much'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_data_set_prints_in_a_line(write):
+    data = read_nonmem(write(TABLE))
+    for one in (data, data.events, data.observations):
+        assert len(repr(one)) < 200
+        assert "\n" not in repr(one)
+    assert repr(data).startswith("Dataset(trial.csv: 2 subjects, ")
+    assert data.summary().splitlines()[1] in data._repr_html_()

@@ -198,11 +198,45 @@ def test_text_encoding_is_told(tmp_path):
         read_nonmem(path)
 
 
-def test_identities_stay_apart(write):
+def test_identities_of_letters_stay_apart(write):
     data = read_nonmem(write("ID,TIME,DV\n001,0,5\n1,0,6\nA,0,7\n"))
     assert data.subjects.tolist() == ["001", "1", "A"]
-    two = read_nonmem(write("ID,TIME,DV\n001,0,5\n1,0,6\n"))
-    assert two.subjects.tolist() == ["001", "1"]
+
+
+def test_a_number_is_one_subject_however_spelt(write):
+    data = read_nonmem(write("ID,TIME,AMT,DV\n1.0,0,100,.\n01,1,.,5\n1,2,.,4\n1e0,3,.,3\n"))
+    assert data.subjects.tolist() == [1]
+    assert data.events.amt[0].tolist() == [100.0, 0.0, 0.0, 0.0]
+    assert "ID: 1.0, 01, 1, 1e0 are one number, one subject" in data.notes
+
+
+def test_long_numbers_stay_exact(write):
+    long = ["20240101123456781", "20240101123456783", "99999999999999999999", "1.5", "1.50"]
+    rows = "".join(f"{label},{t},5\n" for t, label in enumerate(long[:2]))
+    assert read_nonmem(write("ID,TIME,DV\n" + rows)).subjects.tolist() == [int(x) for x in long[:2]]
+    rows = "".join(f"{label},{t},5\n" for t, label in enumerate(long))
+    assert read_nonmem(write("ID,TIME,DV\n" + rows)).subjects.tolist() == long[:4]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("ID,TIME,AMT,DV\n1,0,1e300,.\n", {}, "column AMT: 1e+300 is no number of a medicine"),
+        ("ID,TIME,DV\n1,1e308,5\n", {}, "column TIME: 1e+308 is no number of a medicine"),
+        ("ID,TIME,DV\n1,1,1e308\n", {}, "column DV: 1e+308 is no measurement"),
+        ("ID,DATE,TIME,DV\n1,1024-01-01,08:00,1\n", {}, "is in the year 1024; allowed: 1800 to"),
+        ("ID,TIME,DV,WT\n1,1,5,-99\n", {"covariates": ["WT"]}, "a body's WT of -99; allowed: 0 or"),
+    ],
+)
+def test_numbers_that_no_medicine_has_are_refused(write, text, options, words):
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_nonmem(write(text), **options)
+
+
+def test_values_below_zero_are_questioned_and_kept(write):
+    data = read_nonmem(write("ID,TIME,DV\n1,0,5\n1,1,-0.5\n"))
+    assert data.observations.value.tolist() == [5.0, -0.5]
+    assert any("1 value below 0, the first in row 3 (-0.5)" in note for note in data.notes)
 
 
 def test_durations_of_infusions(write):

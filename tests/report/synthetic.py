@@ -281,7 +281,7 @@ def make_trial_result(
 
 def make_result(sizes: tuple[int, ...] = (6, 1)) -> ComparisonResult:
     """Comparison of several trials with the given numbers of cohorts."""
-    names = ("nct01681537", "nct00983528", "nct01629082", "nct01116193")
+    names = ("nct01681537", "nct00983528", "nct01629082", "nct01116193", "nct01673308")
     trials = tuple(
         make_trial_result(
             n,

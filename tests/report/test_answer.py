@@ -105,7 +105,11 @@ def test_of_100_patients_there_are_100():
 
 def test_an_interval_that_is_not_known_is_not_given():
     result = changed(synthetic.make_trial_result(1), "dlt", lower=np.nan, upper=np.nan)
-    assert "a dose-limiting toxicity is 24 %; the median" in answer_sentence(result)
+    words = "a dose-limiting toxicity is 24 % (an interval cannot be told from so few); the median"
+    assert words in answer_sentence(result)
+    # an interval of no width beside a Monte Carlo error is none
+    point = changed(synthetic.make_trial_result(1), "dlt", lower=0.1, upper=0.1, mc_error=0.02)
+    assert "cannot be told from so few); the median" in answer_sentence(point)
     three = synthetic.make_trial_result(3)
     rows = list(three.rows)
     first = next(i for i, row in enumerate(rows) if row.endpoint == "dlt")

@@ -15,17 +15,24 @@ if TYPE_CHECKING:
     from pkpd.comparison.results import EndpointRow, TrialResult
 
 
-def answer_sentence(result: TrialResult) -> str:
+def answer_sentence(result: TrialResult, *, everybody: bool = True) -> str:
     """Say what the simulation answers, over all cohorts; empty without risk and recovery.
 
     First what becomes of 100 patients, then the risk of those who can be judged, the days of
     recovery, and whether what counts can delay starts in time.
+
+    Parameters
+    ----------
+    result
+        The trial.
+    everybody
+        Whether the 100 patients are told.
     """
     parts = [part for part in (_risk(result), _recovery(result), *_starts(result)) if part]
     if not parts:
         return ""
-    everybody = f"{of_100_patients(result)} " if "split" in result.curves else ""
-    return f"{everybody}In this model {'; '.join(parts)}."
+    of_100 = f"{of_100_patients(result)} " if everybody and "split" in result.curves else ""
+    return f"{of_100}In this model {'; '.join(parts)}."
 
 
 def recovery_thresholds(result: TrialResult) -> dict[str, float]:
@@ -62,16 +69,17 @@ def _risk(result: TrialResult) -> str:
         return f"too few patients can be judged for the {name.rstrip(',')}"
     low, high = (pick(known, key=lambda row: row.estimate) for pick in (min, max))
     texts = [wording.percent(row.estimate, row.mc_error) for row in (low, high)]
-    ends = (
-        min((row.lower for row in known if math.isfinite(row.lower)), default=math.nan),
-        max((row.upper for row in known if math.isfinite(row.upper)), default=math.nan),
-    )
-    spans = wording.percent_range(*ends, low.estimate, low.mc_error)
+    spread = [r for r in known if not wording.no_interval(r.lower, r.upper, r.mc_error)]
+    if spread:
+        ends = min(row.lower for row in spread), max(row.upper for row in spread)
+        span = wording.percent_range(*ends, low.estimate, low.mc_error)
+    else:
+        span = ""
     if len(known) == 1:
-        told = texts[0] + (f" (90 % interval {spans})" if all(map(math.isfinite, ends)) else "")
+        told = texts[0] + (f" (90 % interval {span})" if span else f" ({wording.NO_INTERVAL})")
     else:
         told = f"{_range(texts)} in {len(known)} cohorts"
-        told += f" (90 % intervals within {spans})" if all(map(math.isfinite, ends)) else ""
+        told += f" (90 % intervals within {span})" if span else f" ({wording.NO_INTERVAL})"
     shares = [row.evaluable for row in known if math.isfinite(row.evaluable)]
     if all(share > 0.995 for share in shares):
         return f"the {name} is {told}"

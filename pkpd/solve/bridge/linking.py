@@ -26,6 +26,8 @@ from numba.core.compiler import (
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
+import pkpd.kept_code  # noqa: F401  (before anything is decorated)
+
 _TRIED = ((0, 65),)
 
 NO_COUNTS = {"_nrt": False}

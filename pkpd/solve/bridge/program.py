@@ -355,9 +355,7 @@ def evaluate(
 
 @lru_cache(maxsize=1024)
 def _function(key: int) -> Any:
-    # The key is a closure variable, and those are part of the key of the cache. The function's name
-    # is that of the cache's file, which names the module of FLOATS: a new name when that module
-    # moves, or Numba fails on files that an earlier version left.
+    # the key is a closure variable, and those are part of the key of the cache
     @cfunc(types.void(*[FLOATS] * POINTERS), cache=True)
     def run_program(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any) -> None:
         evaluate(key, a, b, c, d, e, f, g)

@@ -1,0 +1,134 @@
+"""Where machine code is kept: in a folder of its own for each state of the source.
+
+Numba keeps the code of a function beside its file and looks at that file alone for changes. A
+function that it calls, a constant or the class of an argument may be of another file: what an older
+version of the package left would then be used, or end in an error as it is read. Here the folder
+bears a digest of all source that compiled code can depend on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from numba import config, njit
+from numba.core import caching
+
+from pkpd.machine import cache_home
+
+_PACKAGE = Path(__file__).parent
+_NAMED = re.compile(
+    r"^\s*(?:from\s+pkpd([\w.]*)\s+import\s+(\([^)]*\)|.*)|import\s+pkpd([\w.]*))", re.MULTILINE
+)
+_COMPILES = re.compile(
+    r"^\s*(?:from|import)\s+(?:numba|llvmlite|pkpd\.kept_code|pkpd\.solve\.bridge\.linking)\b",
+    re.MULTILINE,
+)
+_UNUSED_DAYS = 30
+_DAY_S = 86400.0
+
+
+@lru_cache(maxsize=4)
+def source_digest(package: Path = _PACKAGE) -> str:
+    """Digest of the modules that Numba compiles, and of all that these import of the package.
+
+    Parameters
+    ----------
+    package
+        Folder of the package.
+    """
+    texts = {path: path.read_bytes() for path in package.rglob("*.py")}
+    waiting = [path for path, text in texts.items() if _COMPILES.search(text.decode())]
+    found: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += [one for one in _imported(package, texts[path].decode()) if one in texts]
+    made = hashlib.sha256()
+    for path in sorted(found):
+        made.update(path.relative_to(package).as_posix().encode() + b"\0")
+        made.update(hashlib.sha256(texts[path]).digest())
+    return made.hexdigest()[:16]
+
+
+def _imported(package: Path, text: str) -> list[Path]:
+    """Files of a package that a module may import: names are modules, or defined in one."""
+    out = []
+    for parent, names, whole in _NAMED.findall(text):
+        folder = package.joinpath(*(parent or whole).split("."))
+        out += [folder.with_suffix(".py"), folder / "__init__.py"]
+        for name in re.findall(r"\w+", re.sub(r"#.*", "", names)):
+            out += [folder / f"{name}.py", folder / name / "__init__.py"]
+    return out
+
+
+@lru_cache(maxsize=4)
+def code_folder(given: str) -> Path:
+    """Return a folder that can be written to, of this state of the source.
+
+    Parameters
+    ----------
+    given
+        Folder that the user gave Numba; empty for the package's own. Where neither can be used, the
+        folder is a temporary one that goes with the process.
+    """
+    try:
+        base = Path(given) / "pkpd" if given else cache_home() / "numba"
+        made = base / source_digest()
+        new = not made.is_dir()
+        made.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=made).close()
+        os.utime(made)
+        if new:
+            _remove_unused(base)
+    except (OSError, RuntimeError):  # no home, or one that cannot be written to
+        made = Path(tempfile.mkdtemp(prefix="pkpd-"))
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+def _remove_unused(base: Path) -> None:
+    """Remove the code of other states of the source that no process has used for a month."""
+    oldest = time.time() - _UNUSED_DAYS * _DAY_S
+    for folder in base.glob("[0-9a-f]" * 16):
+        if not folder.is_symlink() and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Locator(caching.UserWideCacheLocator):
+    """Tells Numba where the code of this package's functions is; of others it says nothing."""
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        self._py_file = py_file
+        self._lineno = py_func.__code__.co_firstlineno
+        room = Path(py_file).resolve().parent.relative_to(_PACKAGE.resolve()).parts
+        self._cache_path = str(
+            code_folder(str(getattr(config, "CACHE_DIR", None) or "")).joinpath(*room)
+        )
+
+    def get_source_stamp(self) -> str:
+        """Return the digest that the folder bears: times of files say nothing more."""
+        return source_digest()
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Locator | None:
+        """Locator of a function of this package, else nothing."""
+        if _PACKAGE.resolve() not in Path(py_file).resolve().parents:
+            return None
+        return super().from_function(py_func, py_file)
+
+
+if Locator not in caching.CacheImpl._locator_classes:
+    caching.CacheImpl._locator_classes = [Locator, *caching.CacheImpl._locator_classes]
+
+kept = partial(njit, nogil=True, error_model="numpy", cache=True)
+"""Decorator of functions that are compiled once and kept."""

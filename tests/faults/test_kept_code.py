@@ -1,0 +1,100 @@
+"""Machine code that an older version left is never used, nor even read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pkpd import kept_code
+from pkpd.kept_code import source_digest
+
+FILES = {
+    "kernel.py": "from numba import njit\n\nfrom pkpd.room import (\n    shape,  # of blocks\n)\n",
+    "room/__init__.py": "from pkpd.room.shapes import shape\n",
+    "room/shapes.py": "from typing import NamedTuple\n\nWIDTH = 4\n",
+    "words.py": "from pkpd.kernel import run\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path):
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def digest(package):
+    source_digest.cache_clear()
+    return source_digest(package)
+
+
+@pytest.mark.parametrize("name", ["kernel.py", "room/__init__.py", "room/shapes.py"])
+def test_code_is_made_anew_where_anything_it_may_depend_on_has_changed(package, name):
+    before = digest(package)
+    with (package / name).open("a") as file:
+        file.write("OTHER = 1\n")
+    assert digest(package) != before
+
+
+def test_what_only_uses_compiled_code_leaves_it(package):
+    before = digest(package)
+    (package / "words.py").write_text("from pkpd.kernel import walk\n")
+    (package / "more.py").write_text("")
+    assert digest(package) == before
+
+
+KERNELS = """
+import importlib, pkgutil, sys
+import pkpd
+from pkpd.kept_code import code_folder
+for found in pkgutil.walk_packages(pkpd.__path__, "pkpd."):
+    if found.name.startswith(("pkpd.course", "pkpd.endpoints", "pkpd.solve", "pkpd.comparison.c")):
+        importlib.import_module(found.name)
+folder = str(code_folder(""))
+places = {
+    one._cache.cache_path
+    for module in list(sys.modules.values()) if module.__name__.startswith("pkpd")
+    for one in vars(module).values()
+    if getattr(getattr(one, "_cache", None), "cache_path", None)
+}
+assert len(places) >= 4 and all(place.startswith(folder) for place in places), places
+print(folder)
+"""
+
+
+def test_every_kernel_is_kept_in_the_folder_of_this_source(tmp_path):
+    rest = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", KERNELS],
+        capture_output=True,
+        text=True,
+        env=rest | {"XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "pkpd" / "numba" / source_digest())
+
+
+def test_without_a_folder_code_is_kept_as_long_as_the_process(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    kept_code.code_folder.cache_clear()
+    folder = kept_code.code_folder("")
+    assert folder.is_dir()
+    assert "none" not in str(folder)
+    kept_code.code_folder.cache_clear()
+
+
+def test_code_that_nobody_used_for_a_month_goes(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    base = tmp_path / "pkpd" / "numba"
+    for name, age_s in {"0" * 16: 31 * 86400, "1" * 16: 86400, "notes": 31 * 86400}.items():
+        (base / name).mkdir(parents=True)
+        then = (base / name).stat().st_mtime - age_s
+        os.utime(base / name, (then, then))
+    kept_code.code_folder.cache_clear()
+    assert kept_code.code_folder("").parent == base
+    assert {one.name for one in base.iterdir()} == {"1" * 16, "notes", source_digest()}
+    kept_code.code_folder.cache_clear()

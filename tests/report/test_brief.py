@@ -1,0 +1,65 @@
+"""One screen: the answer of each trial, a line for each cohort, where the rest is."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import synthetic
+from rich.console import Console
+
+from pkpd.report import wording
+from pkpd.report.comparison.brief import BriefPrinter
+
+TRIALS = (6, 4, 2, 1, 1)  # cohorts of the shipped ones
+
+
+def printed(width, sizes):
+    out = io.StringIO()
+    printer = BriefPrinter(Console(file=out, width=width, markup=False, highlight=False), "1 x 1")
+    result = synthetic.make_result(sizes)
+    printer.simulated({str(n): "patients of some kind" for n in range(len(sizes))})
+    for trial in result.trials:
+        for cohort in wording.cohorts(trial.trial):
+            printer.cohort(trial.trial, cohort, [r for r in trial.rows if r.cohort == cohort])
+        printer.trial(trial)
+    printer.assumptions(result)
+    folder = Path("results")
+    names = ["report.html", "results.csv", "curves_a.nc", "curves_b.nc", "figures/a.svg"]
+    printer.files([folder / name for name in names], folder)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_five_trials_are_a_screen(width):
+    text = printed(width, TRIALS)
+    lines = text.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= width
+    assert "\x1b" not in text
+    assert "5 trials are simulated, 1 x 1" in text
+
+
+def test_every_cohort_has_its_line():
+    result = synthetic.make_result(TRIALS)
+    lines = printed(160, TRIALS).splitlines()
+    for trial in result.trials:
+        for cohort in wording.cohorts(trial.trial):
+            title = wording.cohort_title(trial.trial, cohort)
+            assert any(line.startswith(title[:80]) for line in lines), title
+
+
+def test_figures_are_those_of_the_rows():
+    lines = printed(80, (6, 1)).splitlines()
+    first = next(line for line in lines if line.startswith("14d-10:"))
+    row = next(r for r in wording.dlt_rows(synthetic.make_result((6, 1)).trials[0]))
+    assert wording.percent(row.estimate, row.mc_error) in first
+    assert wording.percent_range(row.lower, row.upper, row.estimate, row.mc_error) in first
+    assert "2/6 = 33 %" in first
+
+
+def test_one_trial_says_who_is_simulated_and_files_of_a_kind_are_counted():
+    text = printed(80, (2,))
+    assert "Simulated, 0: patients of some kind." in text
+    assert "report.html, results.csv, curves_*.nc (2), figures/ (1)" in text.replace("\n", " ")
