@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import typer
 
 from pkpd import __version__
 from pkpd.designs.options import design_options
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, mistake
 from pkpd.forecasting.options import forecast_options, visits_options
 from pkpd.search.options import search_options
 
@@ -33,8 +32,6 @@ EXIT_PROBLEMS = 1
 EXIT_BAD_INPUT = 2
 EXIT_MISTAKE = 70
 EXIT_INTERRUPTED = 130
-
-_LONGEST = 200
 
 app = typer.Typer(
     name="pkpd",
@@ -417,33 +414,10 @@ def _told(run: _Run | None = None) -> Iterator[None]:
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
     except Exception as error:
-        _tell_mistake(error)
+        typer.echo(f"pkpd: {mistake(error)}", err=True)
         if run is not None and run.written:
             typer.echo(run.complete(), err=True)
         raise typer.Exit(EXIT_MISTAKE) from None
-
-
-def _tell_mistake(error: Exception) -> None:
-    """Say in a sentence what nothing else has answered: the machine lacks something, or a bug."""
-    if os.environ.get("PKPD_TRACEBACK"):
-        traceback.print_exception(error)
-    if isinstance(error, MemoryError):
-        text = "the memory does not suffice; ask for fewer patients or draws."
-    elif isinstance(error, OSError) and error.strerror:
-        at = f"{error.filename}: " if error.filename else ""
-        text = f"{at}{error.strerror}; mend this on the machine, and run it again."
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        last = next(
-            (one for one in reversed(frames) if f"{os.sep}pkpd{os.sep}" in one.filename), None
-        )
-        place = "" if last is None else f" in {Path(last.filename).name}, line {last.lineno}"
-        told = " ".join(str(error).split())[:_LONGEST]
-        text = (
-            f"a mistake of the program ended this ({type(error).__name__}: {told}{place}). Please "
-            f"report it with your files; PKPD_TRACEBACK=1 before the command shows where it was."
-        )
-    typer.echo(f"pkpd: {text}", err=True)
 
 
 def _recorded(

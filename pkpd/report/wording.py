@@ -161,7 +161,7 @@ def number_range(
 
 
 def _printed(text: str) -> float:
-    """Number as printed; what is below the last digit counts as that digit's half."""
+    """Return a number as printed; what is below the last digit counts as that digit's half."""
     if text in (NOT_REACHED, "before"):
         return math.inf if text == NOT_REACHED else -math.inf
     return 0.5 * float(text[1:]) if text.startswith("<") else float(text)
