@@ -32,7 +32,9 @@ DOCUMENTS = sorted(
     if path.name != "CHANGELOG.md"
 )
 COMMAND = re.compile(r"`(?:\.venv/bin/)?pkpd ([a-z][^`]*)`")
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(
+    " ".join(re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)).split()
+)
 DOTTED = re.compile(r"pkpd(\.\w+)+$")
 FEW = {
     "compare": {"--patients": "100", "--draws": "20"},
