@@ -5,8 +5,8 @@ the next, so that it says other things of one patient under other schedules. Tha
 the state of the marrow: patients are given what the schedule gives before the last count, and
 nothing after it. What is planned later cannot change the answer.
 
-Days are those of the rule's clock and of `pkpd.endpoints`: since the start of day 1, so that *by day
-N* means by the end of day N, which the count of the next morning shows.
+Days are those of the rule's clock and of `pkpd.endpoints`: since the start of day 1, so that *by
+day N* means by the end of day N, which the count of the next morning shows.
 """
 
 from __future__ import annotations

@@ -111,8 +111,8 @@ def rule_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) 
 def days_in_words(weighed: Weighed) -> str:
     """Say when a count is back, and what a day means, by both clocks."""
     return (
-        f"Back, by both clocks: on {recovery_words(weighed.bank.asked.rule)}; by day N means by the "
-        "end of day N, the count of the next morning included."
+        f"Back, by both clocks: on {recovery_words(weighed.bank.asked.rule)}; by day N means by "
+        "the end of day N, the count of the next morning included."
     )
 
 
