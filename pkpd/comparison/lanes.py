@@ -284,13 +284,15 @@ class CohortLook:
 
 
 def _otherwise(recovery: Recovery, days: ClockDays, further: bool) -> dict[str, Floats]:
-    """Who was back before the last dose, and who not before the next cycle, ``[H, L]``: 1, 0.
+    """Who was never low, back before the last dose, not before the next cycle, ``[H, L]``: 1, 0.
 
-    The latter only where a further cycle is planned.
+    The last only where a further cycle is planned.
     """
     ever = ~np.isnan(days.start)
-    before = recovery.status == RecoveryStatus.BACK_BEFORE
-    shares = {"back_before_last_dose": before}
+    shares = {
+        "never_low": recovery.status == RecoveryStatus.NEVER_BELOW,
+        "back_before_last_dose": recovery.status == RecoveryStatus.BACK_BEFORE,
+    }
     if further:
         not_back = np.isinf(recovery_days(recovery))
         shares["not_before_next_cycle"] = not_back & np.isfinite(days.until)

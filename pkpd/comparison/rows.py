@@ -28,6 +28,7 @@ UNITS = {
     "recovery_day": "day",
     "sustained_recovery_day": "day",
     "recovery_day_on_visits": "day",
+    "never_low": "probability",
     "back_before_last_dose": "probability",
     "not_before_next_cycle": "probability",
     "count_at_clock": "10^9/L",

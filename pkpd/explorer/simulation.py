@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 SHOWN = (
     *("dlt", "nadir", "nadir_day", "recovery_day", "grade_4", "complete_remission", "early_death"),
+    *("never_low", "back_before_last_dose", "not_before_next_cycle"),
     *("platelet_transfusions", *STARTS, "days_late", "relative_dose_intensity"),
 )
 """Endpoints of the tables."""

@@ -250,7 +250,8 @@ def _recovery_table(found: Explored) -> Table:
     rows = []
     for cohort in _cohorts(found):
         for line in map(str, found.result.curves["line"].values):
-            rows += _cells(found, cohort, "recovery_day", line)
+            for endpoint in ("recovery_day", *wording.OTHERWISE):
+                rows += _cells(found, cohort, endpoint, line)
         for endpoint in (*STARTS, "days_late"):
             rows += _cells(found, cohort, endpoint, None)
         rows += _cells(found, cohort, "relative_dose_intensity", None)
@@ -313,6 +314,7 @@ def _cells(found: Explored, cohort: Cohort, endpoint: str, line: str | None) -> 
         ]
         for row in found.result.rows
         if row.cohort == cohort.id and row.endpoint == endpoint and line in (None, row.line)
+        if endpoint not in wording.OTHERWISE or wording.is_headline(row)
     ]
 
 

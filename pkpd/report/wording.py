@@ -161,7 +161,7 @@ def number_range(
 
 
 def _printed(text: str) -> float:
-    """Return a number as printed; what is below the last digit counts as that digit's half."""
+    """Read a number as printed; what is below the last digit counts as that digit's half."""
     if text in (NOT_REACHED, "before"):
         return math.inf if text == NOT_REACHED else -math.inf
     return 0.5 * float(text[1:]) if text.startswith("<") else float(text)
@@ -233,6 +233,9 @@ HEADLINES = (
 )
 """Endpoints a table for reading shows; the files hold all of them."""
 
+OTHERWISE = ("never_low", "back_before_last_dose", "not_before_next_cycle")
+"""Shares of those who have no day of recovery; with those who have one they are all who started."""
+
 _OF_WHOM = {
     **dict.fromkeys(("starts_on_time", "starts_late", "starts_never"), "alive then"),
     "days_late": "who start late",
@@ -250,6 +253,7 @@ _NAMED = {
     "count_at_clock": "{line} on {rule} day 1",
     "sustained_recovery_day": "{line} {rule} for 7 days",
     "recovery_day_on_visits": "{line} {rule} on visits",
+    "never_low": "{line} {rule} at all times of the cycle",
     "back_before_last_dose": "{line} {rule} before the last dose",
     "not_before_next_cycle": "{line} {rule} not before the next cycle",
     "days_below": "{line} {rule}, time",
@@ -273,7 +277,7 @@ def is_headline(row: EndpointRow) -> bool:
     """Whether a row belongs in a table for reading, or was published without a prediction."""
     if row.endpoint == "recovery_day":
         return row.rule != ">= 25"
-    if row.endpoint in ("back_before_last_dose", "not_before_next_cycle"):
+    if row.endpoint in OTHERWISE:
         return row.estimate >= 0.005 and row.rule == f">= {THRESHOLDS[row.line][0]:g}"
     return row.endpoint in HEADLINES or row.rule == "published only"
 

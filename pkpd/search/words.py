@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pkpd.cards.menus import Measure
+from pkpd.comparison.rows import UNDER_TREATMENT
+from pkpd.endpoints.clock import treatment_runs
+from pkpd.forecasting.command import rule_of
 from pkpd.forecasting.words import aligned
+from pkpd.schedule import plan
 from pkpd.search.measures import Contrast, Figure
 
 if TYPE_CHECKING:
@@ -268,8 +272,27 @@ def notes(found: SearchResult) -> list[str]:
             f"The risk of a DLT is that of the {min(judged):.0%} to {max(judged):.0%} of patients "
             "whom the rule can judge: who died before its day, or has leukaemia on it, is not."
         )
+    told += _under_treatment(found)
     return told + [
         f"{text.rstrip('.')}." for text in found.menu.notes[:1] if "combinations" in text
+    ]
+
+
+def _under_treatment(found: SearchResult) -> list[str]:
+    """Say of which schedules the rule looks at counts under treatment, and which treatment."""
+    running: dict[str, int] = {}
+    for trial in found.menu.trials:
+        for cohort in trial.cohorts:
+            rule = rule_of(trial, cohort)
+            if rule is None:
+                continue
+            since = treatment_runs(plan(cohort.regimen, trial.horizon_days), rule)
+            if since:
+                words = UNDER_TREATMENT.format(day=rule.by_day, running=since)
+                running[words] = running.get(words, 0) + 1
+    return [
+        f"{words[0].upper()}{words[1:]} ({number} of {len(found.members)} schedules)."
+        for words, number in running.items()
     ]
 
 

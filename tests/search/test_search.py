@@ -133,6 +133,18 @@ def test_the_dose_given_is_what_was_planned_and_not_held(found):
     assert share[0] > share[1] > share[2]  # more is held of the higher doses
 
 
+def test_a_rule_that_looks_after_the_next_cycle_began_says_so(found, tmp_path):
+    twice = FILE.replace('modifications = ["counts"]', "cycles = 2").replace(
+        "horizon_days = 80", "horizon_days = 80\nrule_change = {{ by_day = 40 }}"
+    )
+    (tmp_path / "menu.toml").write_text(twice.format(kind='kind = "menu"', rows=ROWS))
+    menu = replace(load_menu(tmp_path / "menu.toml"), limits=(Limit("dlt", at_most=0.99),))
+    late = replace(found, menu=menu)
+    told = "On day 40 cycle 2 runs since day 29: the verdict is of counts under treatment"
+    assert f"! {told} (4 of 4 schedules)." in late.summary()
+    assert "under treatment" not in found.summary()
+
+
 def test_a_cycle_that_waits_for_counts_is_late_as_often_as_in_a_comparison(tmp_path):
     gated = FILE.replace(
         'modifications = ["counts"]',
