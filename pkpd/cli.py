@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pkpd import __version__
-from pkpd.designs.options import design_options
+from pkpd.designs.options import PREDICT, design_options
 from pkpd.errors import PkpdError
 from pkpd.forecasting.options import forecast_options, visits_options
 from pkpd.search.options import search_options
@@ -279,8 +279,15 @@ def check(
 def design(**asked: Any) -> None:
     """Replay a dose-finding trial: the next dose, and why; tables, operating characteristics."""
     with _told():
+        PREDICT.set(_predicted)
         for line in design_options(**asked):
             typer.echo(line)
+
+
+def _predicted(path: Path, **how: Any) -> Any:
+    from pkpd.comparison.design_risks import predicted_risks
+
+    return predicted_risks(path, **how)
 
 
 @app.command(name="forecast")
