@@ -19,7 +19,7 @@ import typer
 
 from pkpd import __version__
 from pkpd.designs.options import PREDICT, design_options
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, unanswered
 from pkpd.forecasting.options import forecast_options, visits_options
 from pkpd.search.options import search_options
 
@@ -33,8 +33,6 @@ EXIT_PROBLEMS = 1
 EXIT_BAD_INPUT = 2
 EXIT_MISTAKE = 70
 EXIT_INTERRUPTED = 130
-
-_LONGEST = 200
 
 app = typer.Typer(
     name="pkpd",
@@ -129,10 +127,7 @@ def compare(
             help="File of each figure: svg (the usual one), pdf or png; repeatable.",
         ),
     ] = None,
-    full: Annotated[
-        bool,
-        typer.Option("--full", help="Print all tables, not only a line for each cohort."),
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print all tables.")] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
     ] = None,
@@ -279,15 +274,11 @@ def check(
 def design(**asked: Any) -> None:
     """Replay a dose-finding trial: the next dose, and why; tables, operating characteristics."""
     with _told():
-        PREDICT.set(_predicted)
+        from pkpd.comparison.design_risks import predicted_risks
+
+        PREDICT.set(predicted_risks)
         for line in design_options(**asked):
             typer.echo(line)
-
-
-def _predicted(path: Path, **how: Any) -> Any:
-    from pkpd.comparison.design_risks import predicted_risks
-
-    return predicted_risks(path, **how)
 
 
 @app.command(name="forecast")
@@ -424,33 +415,12 @@ def _told(run: _Run | None = None) -> Iterator[None]:
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
     except Exception as error:
-        _tell_mistake(error)
+        if os.environ.get("PKPD_TRACEBACK"):
+            traceback.print_exception(error)
+        typer.echo(f"pkpd: {unanswered(error)}", err=True)
         if run is not None and run.written:
             typer.echo(run.complete(), err=True)
         raise typer.Exit(EXIT_MISTAKE) from None
-
-
-def _tell_mistake(error: Exception) -> None:
-    """Say in a sentence what nothing else has answered: the machine lacks something, or a bug."""
-    if os.environ.get("PKPD_TRACEBACK"):
-        traceback.print_exception(error)
-    if isinstance(error, MemoryError):
-        text = "the memory does not suffice; ask for fewer patients or draws."
-    elif isinstance(error, OSError) and error.strerror:
-        at = f"{error.filename}: " if error.filename else ""
-        text = f"{at}{error.strerror}; mend this on the machine, and run it again."
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        last = next(
-            (one for one in reversed(frames) if f"{os.sep}pkpd{os.sep}" in one.filename), None
-        )
-        place = "" if last is None else f" in {Path(last.filename).name}, line {last.lineno}"
-        told = " ".join(str(error).split())[:_LONGEST]
-        text = (
-            f"a mistake of the program ended this ({type(error).__name__}: {told}{place}). Please "
-            f"report it with your files; PKPD_TRACEBACK=1 before the command shows where it was."
-        )
-    typer.echo(f"pkpd: {text}", err=True)
 
 
 def _recorded(

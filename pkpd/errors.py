@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,12 @@ __all__ = [
     "SolverWarning",
     "UnitError",
     "sentence",
+    "unanswered",
     "writing",
 ]
+
+
+_LONGEST = 200
 
 
 class PkpdError(ValueError):
@@ -93,6 +99,29 @@ def sentence(
     if remedy:
         parts.append(remedy)
     return "; ".join(parts) + "."
+
+
+def unanswered(error: Exception) -> str:
+    """Say in a sentence what nothing else has answered: the machine lacks something, or a bug.
+
+    Parameters
+    ----------
+    error
+        Any error that is no `PkpdError`.
+    """
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice; ask for fewer patients or draws."
+    if isinstance(error, OSError) and error.strerror:
+        at = f"{error.filename}: " if error.filename else ""
+        return f"{at}{error.strerror}; mend this on the machine, and run it again."
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if f"{os.sep}pkpd{os.sep}" in frame.filename]
+    place = f" in {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
+    told = " ".join(str(error).split())[:_LONGEST]
+    return (
+        f"a mistake of the program ended this ({type(error).__name__}: {told}{place}). Please "
+        "report it with your files; PKPD_TRACEBACK=1 before the command shows where it was."
+    )
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from typing import Any
 from pkpd.errors import PkpdError
 from pkpd.schedule import LINES, NEVER, STATUSES, Criterion, GrowthFactorPolicy, Regimen
 
-_SHOWN = 8  # cohorts in a line
 RULE_KINDS = (
     "not_recovered",
     "not_recovered_from_nadir",
@@ -469,9 +468,7 @@ class Trial:
 
     def __repr__(self) -> str:
         """Tell identity and cohorts in a line."""
-        names = [cohort.id for cohort in self.cohorts]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        return f"Trial({self.id!r}, {self.population}: {', '.join(names[:_SHOWN])}{more})"
+        return f"Trial({self.id!r}, {self.population}: {', '.join(c.id for c in self.cohorts)})"
 
     @property
     def cohorts(self) -> tuple[Cohort, ...]:

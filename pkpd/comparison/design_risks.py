@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.comparison.run import compare
 from pkpd.designs.predicted import Predicted
 from pkpd.errors import PkpdError
 
@@ -33,6 +32,8 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
     PkpdError
         If the file cannot be compared, has several trials, or too few of a cohort can be judged.
     """
+    from pkpd.comparison.run import compare  # takes long to load, and few designs ask
+
     found = compare(str(path), patients=PATIENTS, draws=DRAWS, seed=seed, jobs=jobs)
     if len(found.trials) != 1:
         what = f"it has {len(found.trials)} trials"
