@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pkpd import __version__
-from pkpd.designs.options import design_options
-from pkpd.errors import PkpdError, mistake
+from pkpd.designs.options import PREDICT, design_options
+from pkpd.errors import PkpdError, unanswered
 from pkpd.forecasting.options import forecast_options, visits_options
 from pkpd.search.options import search_options
 
@@ -126,10 +126,7 @@ def compare(
             help="File of each figure: svg (the usual one), pdf or png; repeatable.",
         ),
     ] = None,
-    full: Annotated[
-        bool,
-        typer.Option("--full", help="Print all tables, not only a line for each cohort."),
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print all tables.")] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
     ] = None,
@@ -276,6 +273,9 @@ def check(
 def design(**asked: Any) -> None:
     """Replay a dose-finding trial: the next dose, and why; tables, operating characteristics."""
     with _told():
+        from pkpd.comparison.design_risks import predicted_risks
+
+        PREDICT.set(predicted_risks)
         for line in design_options(**asked):
             typer.echo(line)
 
@@ -414,7 +414,9 @@ def _told(run: _Run | None = None) -> Iterator[None]:
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
     except Exception as error:
-        typer.echo(f"pkpd: {mistake(error)}", err=True)
+        if os.environ.get("PKPD_TRACEBACK"):
+            traceback.print_exception(error)
+        typer.echo(f"pkpd: {unanswered(error)}", err=True)
         if run is not None and run.written:
             typer.echo(run.complete(), err=True)
         raise typer.Exit(EXIT_MISTAKE) from None

@@ -15,12 +15,13 @@ __all__ = [
     "PkpdWarning",
     "SolverWarning",
     "UnitError",
-    "mistake",
     "sentence",
+    "unanswered",
     "writing",
 ]
 
-_LONGEST = 200  # of another library's words in a sentence
+
+_LONGEST = 200
 
 
 class PkpdError(ValueError):
@@ -100,6 +101,29 @@ def sentence(
     return "; ".join(parts) + "."
 
 
+def unanswered(error: Exception) -> str:
+    """Say in a sentence what nothing else has answered: the machine lacks something, or a bug.
+
+    Parameters
+    ----------
+    error
+        Any error that is no `PkpdError`.
+    """
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice; ask for fewer patients or draws."
+    if isinstance(error, OSError) and error.strerror:
+        at = f"{error.filename}: " if error.filename else ""
+        return f"{at}{error.strerror}; mend this on the machine, and run it again."
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if f"{os.sep}pkpd{os.sep}" in frame.filename]
+    place = f" in {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
+    told = " ".join(str(error).split())[:_LONGEST]
+    return (
+        f"a mistake of the program ended this ({type(error).__name__}: {told}{place}). Please "
+        "report it with your files; PKPD_TRACEBACK=1 before the command shows where it was."
+    )
+
+
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Tell in a sentence that a file cannot be written: no room, no permission, no folder.
@@ -126,25 +150,3 @@ def writing(path: str | Path) -> Iterator[None]:
                 remedy="name a place that exists, may be written to and has room",
             )
         ) from error
-
-
-def mistake(error: Exception) -> str:
-    """Say in a sentence what nothing else has answered: the machine lacks something, or a bug.
-
-    With ``PKPD_TRACEBACK`` set the traceback is printed, too.
-    """
-    if os.environ.get("PKPD_TRACEBACK"):
-        traceback.print_exception(error)
-    if isinstance(error, MemoryError):
-        return "the memory does not suffice; ask for fewer patients or draws."
-    if isinstance(error, OSError) and error.strerror:
-        at = f"{error.filename}: " if error.filename else ""
-        return f"{at}{error.strerror}; mend this on the machine, and run it again."
-    frames = reversed(traceback.extract_tb(error.__traceback__))
-    last = next((one for one in frames if f"{os.sep}pkpd{os.sep}" in one.filename), None)
-    place = "" if last is None else f" in {Path(last.filename).name}, line {last.lineno}"
-    told = " ".join(str(error).split())[:_LONGEST]
-    return (
-        f"a mistake of the program ended this ({type(error).__name__}: {told}{place}). Please "
-        "report it with your files; PKPD_TRACEBACK=1 before the command shows where it was."
-    )

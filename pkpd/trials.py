@@ -468,7 +468,7 @@ class Trial:
 
     def __repr__(self) -> str:
         """Tell identity and cohorts in a line."""
-        return f"Trial({self.id!r}, {self.population}, {len(self.cohorts)} cohorts)"
+        return f"Trial({self.id!r}, {self.population}: {', '.join(c.id for c in self.cohorts)})"
 
     @property
     def cohorts(self) -> tuple[Cohort, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pkpd.designs.design_card import DesignFile, Scenario, load_design, response
 from pkpd.designs.exact.characteristics import characteristics
 from pkpd.designs.exact.courses import Courses, enumerate_courses
 from pkpd.designs.exact.pathways import pathways
+from pkpd.designs.predicted import Predicted, by_dose, judged_lines, predicted_lines
 from pkpd.designs.rules.three_plus_three import RollingSix
 from pkpd.designs.rules.tite_boin import TiteBOIN
 from pkpd.designs.simulate.trials import simulate_trials
@@ -40,6 +41,7 @@ def design_lines(
     seed: int = 1,
     cluster: str | None = None,
     jobs: int | None = None,
+    predict: Callable[..., Predicted] | None = None,
 ) -> Iterator[str]:
     """Replay a trial and tell its next dose; print tables and characteristics as asked.
 
@@ -57,6 +59,8 @@ def design_lines(
         True risks instead of the file's scenarios, as ``"0.05,0.15,0.3"``.
     trials, seed, cluster, jobs
         Of simulations; see `pkpd.designs.simulate_trials`.
+    predict
+        Gives the risks of a schedule file, for files with ``schedules``.
 
     Yields
     ------
@@ -82,7 +86,28 @@ def design_lines(
         yield from pathway_lines(pathways(file.design, ahead, file.data()), file.doses)
     if operating or risks is not None:
         how = {"trials": trials, "seed": seed, "cluster": cluster, "jobs": jobs}
+        if file.schedules and risks is None and predict is not None:
+            found = by_dose(file, predict(path.parent / file.schedules, seed=seed, jobs=jobs))
+            yield from _under_prediction(file, path, found, how)
+            if not file.scenarios:
+                return
         yield from _operating(file, path, risks, how)
+
+
+def _under_prediction(
+    file: DesignFile, path: Path, found: Predicted, how: Mapping[str, Any]
+) -> Iterator[str]:
+    exact = not file.design.uses_pending and not file.design.backfills
+    yield ""
+    kind = "exact" if exact else "simulated"
+    yield f"Operating characteristics, {kind}: risks predicted from {file.schedules}."
+    if exact:
+        yield from predicted_lines(file, found, enumerate_courses(file.design))
+        return
+    mean = Scenario("predicted", tuple(float(risk) for risk in found.risks.mean(axis=0)))
+    yield from characteristics_lines(_characteristics(file, path, mean, None, how), file.doses)
+    yield "The risks are the means over draws of the parameters."
+    yield from judged_lines(file, found)
 
 
 def _operating(
@@ -93,7 +118,8 @@ def _operating(
         raise PkpdError(
             where=read_toml(path).file,
             what="no true risks are given",
-            remedy="add [[scenario]] with name and risks, or give --risks 0.05,0.15,0.3",
+            remedy="add [[scenario]] with name and risks, or schedules = with a schedule file, or "
+            "give --risks 0.05,0.15,0.3",
         )
     design = file.design
     exact = not design.uses_pending and not design.backfills

@@ -100,6 +100,8 @@ class DesignFile:
         For simulation; `times` and `accrual` are ``None`` where the file says nothing.
     note
         What the file says about itself.
+    schedules
+        Schedule file beside it whose cohorts are the doses, for predicted risks; "" for none.
     """
 
     title: str
@@ -112,6 +114,7 @@ class DesignFile:
     accrual: Accrual | None = None
     weight: WeightFunction = field(default=linear_weight, compare=False)
     note: str = ""
+    schedules: str = ""
 
     def data(self, cohorts: int | None = None) -> TrialData:
         """Add up what the trial has seen after so many cohorts; after all by default."""
@@ -191,6 +194,7 @@ def _read(root: Table, stem: str) -> DesignFile:
         accrual=_accrual(root),
         weight=weight,
         note=root.text("note", ""),
+        schedules=root.text("schedules", ""),
     )
     root.done()
     if "cohort" in root.data or "patient" in root.data:

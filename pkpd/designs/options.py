@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,10 @@ Cluster = Annotated[
     ),
 ]
 """``--cluster`` of such a command."""
+
+
+PREDICT: ContextVar[Any] = ContextVar("predict", default=None)
+"""What predicts the risks of a schedule file: it lies in a room above, which the command knows."""
 
 
 def design_options(
@@ -48,4 +53,4 @@ def design_options(
 
     asked = {"table": table, "ahead": ahead, "operating": characteristics, "risks": risks}
     how: dict[str, Any] = {"trials": trials, "seed": seed, "cluster": cluster, "jobs": jobs}
-    yield from design_lines(file, **asked, **how)
+    yield from design_lines(file, **asked, **how, predict=PREDICT.get())

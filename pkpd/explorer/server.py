@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pkpd.errors import PkpdError, sentence
-from pkpd.explorer.desk import Busy, Desk, Superseded
+from pkpd.explorer.desk import Busy, Desk, Superseded, TooLong
 
 log = logging.getLogger("pkpd.explorer")
 
@@ -26,6 +26,8 @@ MOST_BYTES = 256 * 1024
 """Of one request: a schedule file is a few thousand."""
 
 STALE = 409
+GOES_ON = 202
+"""The simulation takes long and goes on: the page asks again."""
 _TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -110,6 +112,8 @@ class Explorer:
         try:
             document = json.loads(_encoded({"data": _first_schedules(self.data)}))
             await self._answer(document, "", 0)
+        except TooLong:
+            log.info("the first picture takes long")
         except Exception as error:
             # nobody waits for this answer: the page asks for the same picture, and is told then
             _failed(error, "the first picture")
@@ -165,9 +169,8 @@ class Explorer:
             return _json(await self._answer(document, page, number))
         except Superseded:
             return Response(status_code=STALE)
-        except Busy:
-            text = "server: too many simulations wait; try again in a moment."
-            raise Refused(503, text) from None
+        except TooLong:
+            return _json(_encoded({"errors": [{"text": self._too_long()}]}), GOES_ON)
 
     async def design(self, request: Request) -> Response:
         """Tell the next dose of a trial of the schedules, and what to expect of its design."""
@@ -251,6 +254,12 @@ class Explorer:
                 log.warning("%s", problem)
             return _encoded({"errors": _told(problems), "toml": self._toml(document)})
 
+    def _too_long(self) -> str:
+        return (
+            f"server: this takes more than {self.desk.patience_s:g} s and goes on meanwhile; wait, "
+            "or take fewer patients, draws or days."
+        )
+
     def _toml(self, document: dict[str, Any]) -> str | None:
         """File of a state that cannot be shown: the address bar keeps it all the same."""
         from pkpd.explorer.state import read_data
@@ -273,6 +282,9 @@ class Explorer:
                 response = _json(_encoded({"errors": [{"text": str(error)}]}), error.status)
             except PkpdError as error:
                 response = _json(_encoded({"errors": _told([error])}), 422)
+            except Busy:
+                text = "server: too many simulations wait or go on; try again in a moment."
+                response = _json(_encoded({"errors": [{"text": text}]}), 503)
             except (ClientDisconnect, asyncio.CancelledError):
                 raise
             except Exception as error:

@@ -13,15 +13,17 @@ pytest.importorskip("starlette")
 from starlette.testclient import TestClient
 
 from pkpd.cli import app as command
-from pkpd.explorer.desk import MOST_WAITING, Busy
-from pkpd.explorer.server import MOST_BYTES, STALE, Explorer
+from pkpd.explorer.desk import MOST_LEFT, MOST_WAITING, Busy, Desk, TooLong
+from pkpd.explorer.server import GOES_ON, MOST_BYTES, STALE, Explorer
 
 HERE = "http://127.0.0.1:8765"
 
 
 @pytest.fixture
 def explorer(folder, data):
-    return Explorer(folder, data)
+    made = Explorer(folder, data)
+    made.desk.patience_s = 600.0  # a busy machine compiles for long
+    return made
 
 
 @pytest.fixture
@@ -56,6 +58,7 @@ def test_the_same_state_is_simulated_once(client, explorer, document):
 
 def test_the_first_picture_is_under_way_before_a_page_asks(folder, data):
     explorer = Explorer(folder, data, warm=True)
+    explorer.desk.patience_s = 600.0
     with TestClient(explorer.app(), base_url=HERE) as client:
         usual = client.get("/api/start").json()["choices"]["usual"]
         document = {"data": data, **usual, "tab": "a", "turn": 1}  # in the order of a page
@@ -344,6 +347,51 @@ def test_too_many_who_wait_are_told_so(explorer, monkeypatch):
 
     assert len(anyio.run(main)) == 3
     explorer.desk.finished()
+
+
+def test_what_takes_long_is_left_to_go_on_and_others_are_answered():
+    import anyio
+
+    desk, may_end = Desk(patience_s=0.05), threading.Event()
+
+    def long():
+        assert may_end.wait(600)
+        return b"late"
+
+    async def main():
+        async with anyio.create_task_group() as group:
+            with pytest.raises(TooLong):
+                await desk.answer("long", "page", 1, long)
+            assert await desk.run(lambda: b"meanwhile") == b"meanwhile"
+            group.start_soon(desk.run, long)  # waits for its answer, and holds nobody up
+            while desk.left < MOST_LEFT:
+                await anyio.sleep(0.01)
+            with pytest.raises(Busy):
+                await desk.run(lambda: b"one more")
+            with pytest.raises(TooLong):
+                await desk.answer("long", "other", 1, long)  # joins the one that goes on
+            may_end.set()
+        while desk.left:
+            await anyio.sleep(0.01)
+        # its answer is there when it is asked for again
+        assert await desk.answer("long", "page", 9, lambda: b"anew") == b"late"
+
+    anyio.run(main)
+    assert desk.simulated == 1
+    desk.finished()
+
+
+def test_a_page_is_told_that_its_simulation_goes_on(client, explorer, document, monkeypatch):
+    may_end = threading.Event()
+    explorer.desk.patience_s = 0.05
+    monkeypatch.setattr(explorer, "_content", lambda document: may_end.wait(600) and b"{}")
+    asked = {**document, "tab": "a", "turn": 1}
+    response = client.post("/api/simulate", json=asked)
+    assert response.status_code == GOES_ON
+    assert "takes more than 0.05 s and goes on meanwhile" in errors(response)[0]
+    may_end.set()
+    explorer.desk.patience_s = 600.0
+    assert client.post("/api/simulate", json={**asked, "turn": 2}).status_code == 200
 
 
 def test_the_command_says_what_to_install(monkeypatch):

@@ -55,6 +55,12 @@ async function simulate() {
       running(true);
       if (response.status === 409) continue;
       const answer = await response.json();
+      if (response.status === 202) { // it takes long, and goes on
+        say(answer.errors.map((error) => error.text));
+        await pause(AGAIN_MS);
+        waiting = true;
+        continue;
+      }
       if (number >= shown) show(answer, number);
     } catch (error) {
       if (!(error instanceof Stopped)) { say([String(error)]); break; }

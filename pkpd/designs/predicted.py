@@ -1,0 +1,102 @@
+"""Risks of the doses of a trial that a model predicts, in place of true risks made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pkpd.designs.design_card import DesignFile
+from pkpd.designs.exact.characteristics import characteristics
+from pkpd.designs.exact.courses import Courses
+from pkpd.designs.text import characteristics_lines
+from pkpd.errors import PkpdError
+
+_BY_TARGET = ("right", "correct", "too_high", "overdosed")
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Predicted risks of a DLT.
+
+    Attributes
+    ----------
+    cohorts
+        Whose, [J].
+    risks : float[M, J]
+        By draw of the parameters, among the patients who can be judged.
+    judged
+        Share of the patients who can be judged, [J].
+    """
+
+    cohorts: tuple[str, ...]
+    risks: np.ndarray
+    judged: tuple[float, ...]
+
+
+def by_dose(file: DesignFile, found: Predicted) -> Predicted:
+    """Put predicted risks in the order of the doses: by name, or as they stand if none is named.
+
+    Raises
+    ------
+    PkpdError
+        If the cohorts are not the doses.
+    """
+    if set(found.cohorts) == set(file.doses):
+        order = [found.cohorts.index(dose) for dose in file.doses]
+    elif len(found.cohorts) == len(file.doses) and not set(found.cohorts) & set(file.doses):
+        order = list(range(len(file.doses)))
+    else:
+        raise PkpdError(
+            where=file.schedules,
+            what=f"its cohorts are {', '.join(found.cohorts)}",
+            allowed=f"a cohort for each dose: {', '.join(file.doses)}",
+            remedy="name the cohorts as the doses",
+        )
+    shares = tuple(found.judged[j] for j in order)
+    return Predicted(tuple(found.cohorts[j] for j in order), found.risks[:, order], shares)
+
+
+def predicted_lines(file: DesignFile, found: Predicted, courses: Courses) -> Iterator[str]:
+    """Tell exact operating characteristics under predicted risks, averaged over their draws.
+
+    Parameters
+    ----------
+    file
+        The design.
+    found
+        Risks, as `by_dose` gives them.
+    courses
+        Of the design.
+
+    Yields
+    ------
+    str
+        A line.
+    """
+    exact = characteristics(file.design, found.risks, courses=courses)
+    plain = exact.drop_vars([name for name in _BY_TARGET if name in exact])
+    yield from characteristics_lines(plain.mean("draw", keep_attrs=True), file.doses)
+    if "correct" in exact:
+        low, high = exact["correct"].quantile([0.05, 0.95]).values
+        yield (
+            f"The dose closest to the target {exact.attrs['target']:g}, another in each draw, is "
+            f"selected with probability {float(exact['correct'].mean()):.3f} (90 % of draws: "
+            f"{low:.3f} to {high:.3f})."
+        )
+    yield from judged_lines(file, found)
+
+
+def judged_lines(file: DesignFile, found: Predicted) -> Iterator[str]:
+    """Say how many patients are enrolled for one who can be judged, where it is not one."""
+    told = [
+        f"{dose} {1.0 / share:.1f}"
+        for dose, share in zip(file.doses, found.judged, strict=True)
+        if share < 0.95
+    ]
+    if told:
+        yield (
+            "Patients enrolled for one who can be judged (others die or have leukaemia before): "
+            f"{', '.join(told)}. The numbers above count those judged."
+        )

@@ -1,0 +1,60 @@
+"""Characteristics under predicted risks: the mean over draws, cohorts in the order of doses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pkpd.designs.command import design_lines
+from pkpd.designs.design_card import load_design
+from pkpd.designs.predicted import Predicted, by_dose
+from pkpd.errors import PkpdError
+
+FILE = """
+kind = "design"
+doses = ["5 mg", "10 mg"]
+schedules = "mine.toml"
+[design]
+name = "3+3"
+de_escalate = false
+"""
+RISKS = np.array([[0.1, 0.3], [0.2, 0.5]])
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "design.toml").write_text(FILE)
+    return tmp_path / "design.toml"
+
+
+def passed(p):
+    """Probability that a dose of 3+3 is passed: no DLT in three, or one in six."""
+    return (1 - p) ** 3 + 3 * p * (1 - p) ** 2 * (1 - p) ** 3
+
+
+def test_the_mean_over_draws_of_the_closed_form(path):
+    asked = []
+
+    def predict(file, **how):
+        asked.append((file, how["seed"]))
+        # cohorts stand in another order than the doses
+        return Predicted(("10 mg", "5 mg"), RISKS[:, ::-1], (0.5, 1.0))
+
+    lines = list(design_lines(path, operating=True, seed=3, predict=predict))
+    assert asked == [(path.parent / "mine.toml", 3)]
+    none = next(line for line in lines if line.startswith("none / all"))
+    # no dose is selected where the first is not passed
+    expected = 100 * np.mean(1 - passed(RISKS[:, 0]))
+    assert float(none.split()[3]) == pytest.approx(expected, abs=0.006)
+    assert "Patients enrolled for one who can be judged" in lines[-1]
+    assert "10 mg 2.0." in lines[-1]
+    assert "5 mg 1.0" not in lines[-1]
+
+
+def test_cohorts_that_are_not_the_doses_are_refused(path):
+    file = load_design(path)
+    same = by_dose(file, Predicted(("a", "b"), RISKS, (1.0, 1.0)))
+    assert same.risks.tolist() == RISKS.tolist()
+    for names in (("5 mg", "b"), ("a", "b", "c")):
+        with pytest.raises(PkpdError, match="a cohort for each dose: 5 mg, 10 mg"):
+            by_dose(file, Predicted(names, np.ones((2, len(names))), (1.0,) * len(names)))
