@@ -18,11 +18,11 @@ from pkpd.arguments import MAPPING, NONE, SHARE, TEXT, Kind, check_arguments, fr
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.judge.standard_errors import Covariance
 from pkpd.fitting.maximum.estimate import maximum_likelihood
 from pkpd.fitting.maximum.marginal import Method as MaximumMethod
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood
-from pkpd.fitting.maximum.standard_errors import Covariance
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood

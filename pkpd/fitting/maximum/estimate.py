@@ -19,8 +19,13 @@ from numpy.typing import NDArray
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
+from pkpd.fitting.judge.ended import NOTABLE, Ended, constant_covariates, judge
+from pkpd.fitting.judge.findings import in_order
+from pkpd.fitting.judge.influence import carried, chances, of_study, shifts
+from pkpd.fitting.judge.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.individual_modes import find_modes
+from pkpd.fitting.maximum.linear_subjects import linear_subjects
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
 from pkpd.fitting.maximum.modes import Modes
 from pkpd.fitting.maximum.other_modes import better_modes
@@ -29,25 +34,12 @@ from pkpd.fitting.maximum.progress import Progress, ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood, shrinkages
 from pkpd.fitting.maximum.scales import LIFTED
 from pkpd.fitting.maximum.search import SearchResult, minimise
-from pkpd.fitting.maximum.sentences import (
-    NOTABLE,
-    constant_covariates,
-    messages,
-    told_absurd,
-    told_exchange,
-    told_far,
-    told_modes,
-    told_starts,
-    vanished,
-)
-from pkpd.fitting.maximum.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.start import MixedModel, approach
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.small_systems import inverse_each
 from pkpd.solve.cache import keep_compilations
-from pkpd.solve.population.status import PENALTY
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -103,6 +95,16 @@ class _Problem:
     def gradient(self, point: _Point) -> FloatArray:
         self.evaluations += 3 * len(point.at.predictions)
         return self.marginal.gradient(point.at) + point.slope_of_prior
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What came of all searches: their ends, what the starts agree on, and the curvature."""
+
+    ends: list[SearchResult]
+    values: tuple[float, ...]
+    exchange: tuple[float, dict[str, float] | None] | None
+    found: Uncertainty | None
 
 
 def maximum_likelihood(
@@ -192,15 +194,15 @@ def maximum_likelihood(
     _check_start(marginal, first.at)
     firsts = [first, *_wide_starts(problem, mixed, np.random.default_rng(seed), starts - 1)]
     ends = [_fit(problem, mixed, one, tolerance, iterations, progress) for one in firsts]
-    best = min(ends, key=lambda end: end.point.value)
-    told = told_starts([end.point.value for end in ends])
+    best, exchange = min(ends, key=lambda end: end.point.value), None
+    values = tuple(end.point.value for end in ends)
     other = _exchanged(problem, mixed, best.point, progress)
     if other is not None and starts == 1:
-        told += told_exchange(best.point.value - other.value, free.values(other.x))
+        exchange = (best.point.value - other.value, free.values(other.x))
     elif other is not None:
         guess = mixed.curvature(other.at)
         end = _search(problem, mixed, other, guess, tolerance, iterations, progress)
-        told += told_exchange(best.point.value - end.point.value)
+        exchange = (best.point.value - end.point.value, None)
         best = min(best, end, key=lambda one: one.point.value)
         ends.append(end)
     lifted = _lifted(problem, best)
@@ -210,7 +212,7 @@ def maximum_likelihood(
     found: Uncertainty | None = None
     if covariance is not None:
         # a prior tells the coefficient of a covariate that never changes
-        same = () if priors else constant_covariates(marginal)
+        same = () if priors else constant_covariates(marginal.likelihood)
         held = np.array([name in same for name in free.names])
         found = uncertainty(
             problem.evaluate,
@@ -223,7 +225,8 @@ def maximum_likelihood(
             covariance,
             progress.standard_errors if isinstance(progress, ProgressLines) else None,
         )
-    return _result(problem, best, ends, found, told, time.perf_counter() - began)
+    asked = _Asked(ends, values, exchange, found)
+    return _result(problem, mixed, best, asked, began)
 
 
 def _fit(
@@ -382,15 +385,10 @@ def _final_modes(problem: _Problem, point: _Point) -> Modes:
 
 
 def _result(
-    problem: _Problem,
-    end: SearchResult,
-    ends: list[SearchResult],
-    found: Uncertainty | None,
-    told: list[str],
-    seconds: float,
+    problem: _Problem, mixed: MixedModel, end: SearchResult, asked: _Asked, began: float
 ) -> MaximumLikelihood:
     point: _Point = end.point
-    marginal = problem.marginal
+    marginal, found = problem.marginal, asked.found
     free, likelihood = marginal.free, marginal.likelihood
     x, modes = point.x, _final_modes(problem, point)
     lower = free.cholesky(x, np)
@@ -403,9 +401,38 @@ def _result(
     covariance_x = np.full((size, size), np.nan) if found is None else found.covariance
     natural = covariance_x * np.outer(slopes, slopes)
     errors = dict(zip(free.names, np.sqrt(np.diag(natural)).tolist(), strict=True))
-    gone = {} if problem.penalty is not None else vanished(marginal, point.at)
-    absurd = np.flatnonzero(point.at.by_subject > -2.0 * PENALTY)
-    converged = end.converged and bool(np.all(modes.converged)) and not (gone or absurd.size)
+    ended = Ended(
+        likelihood=likelihood,
+        names=free.names,
+        kinds=free.kinds,
+        edge=free.at_edge(x),
+        estimates=estimates,
+        converged=end.converged,
+        expected_fall=end.expected_fall,
+        without_mode=np.flatnonzero(~modes.converged),
+        predictions=point.at.predictions[0],
+        log_densities=np.asarray(
+            marginal.density.by_observation(x, point.at.predictions[0], point.at.predictions[-1])
+        ),
+        by_subject=point.at.by_subject,
+        found=found,
+        penalised=problem.penalty is not None,
+        prior_share=_prior_share(problem, point, found),
+        ends=asked.values,
+        exchange=asked.exchange,
+        fallen=problem.fallen,
+    )
+    findings = judge(ended)
+    observed = np.full((size, size), np.nan) if found is None else found.observed
+    scores = np.full((len(modes.u), size), np.nan) if found is None else found.scores
+    moved = np.full(scores.shape, np.nan)
+    chance = np.full(len(scores), np.nan)
+    if found is not None and found.positive and ended.good and len(scores) > 1:
+        moved = shifts(observed, scores)
+        moved[:, found.not_told | ~found.used] = np.nan
+        each = chances(moved, observed, linear_subjects(mixed, point.at))
+        chance = of_study(each)
+        findings = in_order([*findings, *carried(likelihood.dataset, free.names, moved, each)])
     return MaximumLikelihood(
         likelihood=likelihood,
         method=marginal.method,
@@ -415,6 +442,10 @@ def _result(
         covariance=natural,
         x=x,
         covariance_x=covariance_x,
+        observed_x=observed,
+        scores=scores,
+        shifts=moved,
+        chances=chance,
         objective=point.at.value,
         constant=marginal.constant,
         penalty=point.value - point.at.value,
@@ -424,16 +455,26 @@ def _result(
         random_covariance=np.einsum("ij,bjk,lk->bil", lower, inverse, lower),
         eta_shrinkage=by_effect,
         epsilon_shrinkage=by_line,
-        converged=converged,
+        converged=ended.good,
         condition_number=np.nan if found is None else found.condition,
-        iterations=sum(one.iterations for one in ends),
+        iterations=sum(one.iterations for one in asked.ends),
         evaluations=problem.evaluations,
-        seconds=seconds,
-        messages=(
-            *messages(marginal, end, modes, found, estimates, gone),
-            *told,
-            *told_modes(marginal, problem.fallen),
-            *told_far(likelihood.dataset),
-            *told_absurd(marginal, point.at, absurd),
-        ),
+        seconds=time.perf_counter() - began,
+        findings=findings,
     )
+
+
+def _prior_share(problem: _Problem, point: _Point, found: Uncertainty | None) -> FloatArray:
+    """Share of each parameter's information that comes from its prior, ``[P]``.
+
+    By the curvature of the penalty along its own axis beside the inverse of all curvature.
+    """
+    size = len(point.x)
+    if problem.penalty is None or found is None or not found.positive:
+        return np.zeros(size)
+    out = np.zeros(size)
+    for i in range(size):
+        h = 1e-4 * np.eye(size)[i]
+        up, down = (problem.prior(point.x + sign * h)[1][i] for sign in (1.0, -1.0))
+        out[i] = 0.5 * found.observed[i, i] * (up - down) / 2e-4
+    return np.nan_to_num(out, nan=0.0, posinf=0.0, neginf=0.0)
