@@ -175,9 +175,32 @@ def maximum_likelihood(
     >>> data = pkpd.read_nonmem("study.csv")  # doctest: +SKIP
     >>> maximum_likelihood(model, data).table()  # doctest: +SKIP
     """
+    return maximum_of(
+        MarginalLikelihood(bind(model, dataset), method),
+        starts=starts,
+        seed=seed,
+        progress=progress,
+        priors=priors,
+        covariance=covariance,
+        tolerance=tolerance,
+        iterations=iterations,
+    )
+
+
+def maximum_of(
+    marginal: MarginalLikelihood,
+    *,
+    starts: int = 1,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    priors: bool = False,
+    covariance: Covariance | None = "observed",
+    tolerance: float = 1e-5,
+    iterations: int = 200,
+) -> MaximumLikelihood:
+    """Fit a model that is bound to its data already; see `maximum_likelihood`."""
     began = time.perf_counter()
     keep_compilations()
-    marginal = MarginalLikelihood(bind(model, dataset), method)
     free = marginal.free
     if not free.names:
         raise PkpdError(
