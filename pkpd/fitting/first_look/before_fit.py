@@ -38,9 +38,10 @@ TOO_FEW = "too few observations"
 _COLLINEAR = 0.98  # correlation of what two covariates of one parameter are on its scale
 _TIMES, _MINUTES = 1000.0, 60.0  # of units, and of minutes read as hours
 _DOUBTFUL, _NEAR, _FITS = np.log(3.0), np.log(4.0), np.log(2.0)  # of logarithms of ratios
-_CLIPPED = np.log(1e4)
+_CLIPPED = np.log(1e260)
 _SPREADS, _JUMP = 8.0, np.log(8.0)  # of an outlier, robust standard deviations and a factor
 _FEW = 12  # measurements below which no outlier is looked for
+_MEANINGLESS = np.log(30.0)  # a start so far off that its residuals show nothing
 _INSENSITIVE = 5e-3  # relative change of all predictions where a parameter is doubled
 _MOST, _CHANGE = 0.1, 1.3  # share of subjects whose covariate changes, and by what factor
 
@@ -134,9 +135,10 @@ def before_fit(likelihood: PopulationLikelihood, predict: Predict) -> tuple[Find
         if np.all(np.isfinite(predicted)):
             found += _impossible(likelihood, values, predicted)
             found += _insensitive(likelihood, values, predicted, predict)
-            found += _units(likelihood, predicted)
+            units = _units(likelihood, predicted)
             told = {m for one in far for m in one.subjects}
-            found += [f for f in _outliers(likelihood, predicted) if f.subjects[0] not in told]
+            outliers = [] if units else _outliers(likelihood, predicted)
+            found += [*units, *(f for f in outliers if f.subjects[0] not in told)]
     return in_order(found)
 
 
@@ -343,11 +345,11 @@ def _units(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[Find
             )
             remedy = "Declare them with units={'AMT': ..., 'DV': ...}, or start elsewhere."
             out.append(Finding("units", "doubtful", what, remedy))
-    before = float(np.median(np.abs(ratio[used]))) if used.sum() > 3 else 0.0
-    scaled = (
-        0.0 if not used.any() else float(np.median(np.abs(ratio[used] - np.median(ratio[used]))))
-    )
-    if before < _DOUBTFUL or scaled < _FITS or out:
+    if used.sum() <= 3 or out:
+        return out
+    before = float(np.median(np.abs(ratio[used])))
+    scaled = float(np.median(np.abs(ratio[used] - np.median(ratio[used]))))
+    if before < _DOUBTFUL or scaled < _FITS:
         return out
     again = _in_minutes(likelihood)
     if again is None or not np.all(np.isfinite(again)):
@@ -355,9 +357,8 @@ def _units(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[Find
     after = float(np.median(np.abs(_ratios(likelihood, again)[1][used])))
     if after < min(_FITS, 0.5 * before, 0.5 * scaled):
         what = (
-            "With all times divided by 60 the model's start fits: half of the values then lie "
-            f"within a factor of {np.exp(after):.2g}, not {np.exp(before):,.3g}. Times seem to be "
-            "minutes that are read as hours."
+            "With all times divided by 60 the model's start fits, half of the values within a "
+            f"factor of {np.exp(after):.2g}: times seem to be minutes that are read as hours."
         )
         out.append(Finding("time unit", "doubtful", what, "Declare units={'TIME': 'min'}."))
     return out
@@ -383,16 +384,16 @@ def _in_minutes(likelihood: PopulationLikelihood) -> FloatArray | None:
 
 
 def _outliers(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[Finding]:
-    """Find values far from a robust fit of the start's residuals: by subject, and by time."""
+    """Find values that stand out of the start's residuals: from the subject's own, and by time."""
     data, out = likelihood.dataset, []
     used, ratio = _ratios(likelihood, predicted)
     f = predicted.reshape(-1, len(used))[0]
     for name, error, mine in likelihood._lines:
         mine = mine[used[mine] & (f[mine] > 0)]
-        if len(mine) < _FEW:
+        if len(mine) < _FEW or np.median(np.abs(ratio[mine])) > _MEANINGLESS:
             continue
-        left = _polished(ratio[mine], data.observations.subject[mine], data.observations.time[mine])
-        spread = 1.4826 * float(np.median(np.abs(left)))
+        time, subject = data.observations.time[mine], data.observations.subject[mine]
+        left, spread = _spikes(_by_time(ratio[mine], time), subject, time)
         limit = max(_SPREADS * spread, _JUMP)
         far = np.abs(left) > limit
         if not (error.logarithmic or error.form == "proportional"):
@@ -400,23 +401,35 @@ def _outliers(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[F
         for m, by in sorted(zip(mine[far], left[far], strict=True), key=lambda p: -abs(p[1]))[:3]:
             way, times = "above" if by > 0 else "below", float(np.exp(abs(by)))
             what = (
-                f"The {name} at {observed_at(data, int(m))} lies {times:,.3g} times {way} what its "
-                "subject's other values and those of others at about that time make likely."
+                f"The {name} at {observed_at(data, int(m))} lies {times:,.3g} times {way} the "
+                "values before and after it, beside other subjects at these times."
             )
             who = (str(data.subjects[data.observations.subject[m]]),)
             out.append(Finding("outlier", "doubtful", what, "Look at the record.", subjects=who))
     return out
 
 
-def _polished(ratio: FloatArray, subject: NDArray[Any], time: FloatArray) -> FloatArray:
-    """Take medians by time and by subject out, in turn (Tukey 1977, median polish)."""
+def _by_time(ratio: FloatArray, time: FloatArray) -> FloatArray:
+    """Take out the medians of all values at about a time."""
     left = ratio.astype(float)
     rank = np.argsort(np.argsort(time, kind="stable"), kind="stable")
     bins = rank // max(8, len(rank) // 8)
-    for _ in range(3):
-        for groups, least in ((bins, 5), (subject, 3)):
-            for one in np.unique(groups):
-                mine = groups == one
-                if mine.sum() >= least:
-                    left[mine] -= np.median(left[mine])
-    return left - np.median(left)
+    for one in np.unique(bins):
+        left[bins == one] -= np.median(left[bins == one])
+    return left
+
+
+def _spikes(left: FloatArray, subject: NDArray[Any], time: FloatArray) -> tuple[FloatArray, float]:
+    """How far each value stands out from both its neighbours in its subject, and the usual step.
+
+    Values that rise or fall steadily do not stand out, nor do the first and the last of a subject:
+    curves of subjects part there.
+    """
+    out, order = np.zeros(len(left)), np.lexsort((time, subject))
+    step = np.diff(left[order])
+    same = np.diff(subject[order]) == 0
+    up, down = step[:-1], -step[1:]
+    inside = same[:-1] & same[1:] & (up * down > 0)
+    out[order[1:-1]] = np.where(inside, np.sign(up) * np.minimum(np.abs(up), np.abs(down)), 0.0)
+    usual = 1.4826 * float(np.median(np.abs(step[same]))) if same.any() else 0.0
+    return out, usual
