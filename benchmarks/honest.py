@@ -262,6 +262,7 @@ def two_bodies(rng: np.random.Generator) -> Problem:
     effect = covariate.power("WT", 70.0, fixed(0.75))
     truth = population("one", error, CL={"effects": effect})
     table = simulated(design(times, n, WT=weight), truth, seed, ("WT",))
+    table.loc[table["ID"] == 2, "TIME"] += 0.05
     table["ID"] = table["ID"].replace(2, 1)
     table = table.sort_values(["ID", "TIME"], kind="stable", ignore_index=True)
     made = population("one", error, _off(rng), CL={"effects": effect})

@@ -10,7 +10,7 @@ is better, the search goes on from there.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,92 +19,26 @@ from numpy.typing import NDArray
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.judge.ended import NOTABLE, Ended, constant_covariates, judge
-from pkpd.fitting.judge.findings import in_order
-from pkpd.fitting.judge.influence import carried, chances, of_study, shifts
+from pkpd.fitting.judge.ended import NOTABLE, constant_covariates
 from pkpd.fitting.judge.standard_errors import Covariance, Uncertainty, uncertainty
-from pkpd.fitting.maximum.conditional import ConditionalDensity
-from pkpd.fitting.maximum.individual_modes import find_modes
-from pkpd.fitting.maximum.linear_subjects import linear_subjects
+from pkpd.fitting.maximum.finished import Asked, finished
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
-from pkpd.fitting.maximum.modes import Modes
-from pkpd.fitting.maximum.other_modes import better_modes
 from pkpd.fitting.maximum.penalty import PriorPenalty
+from pkpd.fitting.maximum.problem import Place, Problem
 from pkpd.fitting.maximum.progress import Progress, ProgressLines
-from pkpd.fitting.maximum.result import MaximumLikelihood, shrinkages
+from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
 from pkpd.fitting.maximum.search import SearchResult, minimise
 from pkpd.fitting.maximum.start import MixedModel, approach
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import PopulationModel
-from pkpd.small_systems import inverse_each
 from pkpd.solve.cache import keep_compilations
 
 FloatArray = NDArray[np.floating[Any]]
 
 _WIDE, _DRAWS = 1.0, 5  # of starts on log scales, 95 % within a factor of 7; tries of each
 _STRETCH = 20  # gradients after which modes are searched anew
-
-
-@dataclass(eq=False)
-class _Point:
-    """An evaluated point with its penalty."""
-
-    x: FloatArray
-    value: float
-    at: Evaluated
-    slope_of_prior: FloatArray
-
-
-@dataclass(eq=False)
-class _Problem:
-    """Objective plus penalty, counting calls of the predictor."""
-
-    marginal: MarginalLikelihood
-    penalty: PriorPenalty | None
-    evaluations: int = 0
-    renewals: int = 0
-    fallen: dict[int, float] = field(default_factory=dict)
-    """Fall of the objective by better modes, by subject."""
-
-    def prior(self, x: FloatArray) -> tuple[float, FloatArray]:
-        return (0.0, np.zeros(len(x))) if self.penalty is None else self.penalty(x)
-
-    def point(self, at: Evaluated) -> _Point:
-        value, slope = self.prior(at.x)
-        return _Point(at.x, at.value + value, at, slope)
-
-    def evaluate(self, x: FloatArray, near: _Point | None = None, restarts: int = 0) -> _Point:
-        at = self.marginal.evaluate(x, None if near is None else near.at, restarts=restarts)
-        self.evaluations += at.modes.evaluations + len(at.predictions)
-        return self.point(at)
-
-    def renewed(self, point: _Point, wide: bool) -> _Point | None:
-        """Search all modes anew; ``None`` if no subject has a better one."""
-        at, found = self.marginal.renewed(point.at, wide=wide, seed=self.renewals)
-        self.renewals += 1
-        self.evaluations += at.modes.evaluations - point.at.modes.evaluations
-        if not found.any():
-            return None
-        for b in np.flatnonzero(found).tolist():
-            fall = float(point.at.by_subject[b] - at.by_subject[b])
-            self.fallen[b] = self.fallen.get(b, 0.0) + fall
-        return self.point(at)
-
-    def gradient(self, point: _Point) -> FloatArray:
-        self.evaluations += 3 * len(point.at.predictions)
-        return self.marginal.gradient(point.at) + point.slope_of_prior
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """What came of all searches: their ends, what the starts agree on, and the curvature."""
-
-    ends: list[SearchResult]
-    values: tuple[float, ...]
-    exchange: tuple[float, dict[str, float] | None] | None
-    found: Uncertainty | None
 
 
 def maximum_likelihood(
@@ -212,7 +146,7 @@ def maximum_of(
             )
         )
     mixed = MixedModel(marginal)
-    problem = _Problem(marginal, PriorPenalty(free) if priors else None)
+    problem = Problem(marginal, PriorPenalty(free) if priors else None)
     first = problem.evaluate(free.start(), restarts=3)
     _check_start(marginal, first.at)
     firsts = [first, *_wide_starts(problem, mixed, np.random.default_rng(seed), starts - 1)]
@@ -248,14 +182,14 @@ def maximum_of(
             covariance,
             progress.standard_errors if isinstance(progress, ProgressLines) else None,
         )
-    asked = _Asked(ends, values, exchange, found)
-    return _result(problem, mixed, best, asked, began)
+    asked = Asked(ends, values, exchange, found)
+    return finished(problem, mixed, best, asked, began)
 
 
 def _fit(
-    problem: _Problem,
+    problem: Problem,
     mixed: MixedModel,
-    first: _Point,
+    first: Place,
     tolerance: float,
     iterations: int,
     progress: Progress | None,
@@ -268,16 +202,16 @@ def _fit(
 
 
 def _approached(
-    problem: _Problem, mixed: MixedModel, first: _Point, progress: Progress | None
-) -> _Point:
+    problem: Problem, mixed: MixedModel, first: Place, progress: Progress | None
+) -> Place:
     begin = problem.point(approach(problem.marginal, first.at, mixed, report=progress))
     return begin if begin.value < first.value else first
 
 
 def _search(
-    problem: _Problem,
+    problem: Problem,
     mixed: MixedModel,
-    begin: _Point,
+    begin: Place,
     hessian: FloatArray,
     tolerance: float,
     iterations: int,
@@ -321,7 +255,7 @@ def _search(
     return replace(end, iterations=done)
 
 
-def _lifted(problem: _Problem, end: SearchResult) -> _Point | None:
+def _lifted(problem: Problem, end: SearchResult) -> Place | None:
     """Return a lower point with standard deviations off zero, where each slope vanishes."""
     free, point = problem.marginal.free, end.point
     for i in np.flatnonzero(free.at_edge(point.x)):
@@ -334,10 +268,10 @@ def _lifted(problem: _Problem, end: SearchResult) -> _Point | None:
 
 
 def _wide_starts(
-    problem: _Problem, mixed: MixedModel, rng: np.random.Generator, count: int
-) -> list[_Point]:
+    problem: Problem, mixed: MixedModel, rng: np.random.Generator, count: int
+) -> list[Place]:
     """Draw starts around the model's values; one without a likelihood is drawn again."""
-    free, out = problem.marginal.free, list[_Point]()
+    free, out = problem.marginal.free, list[Place]()
     x, typical = free.start(), np.array(free.kinds) == "typical"
     wide = np.where(np.isfinite(mixed.longest), np.where(typical, _WIDE, 0.5), 0.2 * np.abs(x))
     for _ in range(_DRAWS * count):
@@ -349,8 +283,8 @@ def _wide_starts(
 
 
 def _exchanged(
-    problem: _Problem, mixed: MixedModel, end: _Point, progress: Progress | None
-) -> _Point | None:
+    problem: Problem, mixed: MixedModel, end: Place, progress: Progress | None
+) -> Place | None:
     """Return a lower point on the other side of the flip-flop, if there is one.
 
     One compartment with absorption has the same course where the rates of absorption and
@@ -393,111 +327,3 @@ def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
             "part if predictions are zero",
         )
     )
-
-
-def _final_modes(problem: _Problem, point: _Point) -> Modes:
-    """Modes with an exact Hessian; those of the nonlinear model for ``"fo"``."""
-    density = problem.marginal.density
-    if problem.marginal.method == "fo":
-        density = ConditionalDensity(density.likelihood, interaction=False)
-        modes = find_modes(density, point.x, point.at.modes.u, restarts=3)
-        return better_modes(density, point.x, modes)[0]
-    if point.at.modes.fresh:
-        return point.at.modes
-    return find_modes(density, point.x, point.at.modes.u)
-
-
-def _result(
-    problem: _Problem, mixed: MixedModel, end: SearchResult, asked: _Asked, began: float
-) -> MaximumLikelihood:
-    point: _Point = end.point
-    marginal, found = problem.marginal, asked.found
-    free, likelihood = marginal.free, marginal.likelihood
-    x, modes = point.x, _final_modes(problem, point)
-    lower = free.cholesky(x, np)
-    inverse = inverse_each(modes.hessian) if modes.u.shape[1] else modes.hessian
-    random = modes.u @ lower.T
-    estimates = free.values(x)
-    by_effect, by_line = shrinkages(likelihood, estimates, random)
-    slopes = free.slopes(x)
-    size = len(x)
-    covariance_x = np.full((size, size), np.nan) if found is None else found.covariance
-    natural = covariance_x * np.outer(slopes, slopes)
-    errors = dict(zip(free.names, np.sqrt(np.diag(natural)).tolist(), strict=True))
-    ended = Ended(
-        likelihood=likelihood,
-        names=free.names,
-        kinds=free.kinds,
-        edge=free.at_edge(x),
-        estimates=estimates,
-        converged=end.converged,
-        expected_fall=end.expected_fall,
-        without_mode=np.flatnonzero(~modes.converged),
-        predictions=point.at.predictions[0],
-        log_densities=np.asarray(
-            marginal.density.by_observation(x, point.at.predictions[0], point.at.predictions[-1])
-        ),
-        by_subject=point.at.by_subject,
-        found=found,
-        penalised=problem.penalty is not None,
-        prior_share=_prior_share(problem, point, found),
-        ends=asked.values,
-        exchange=asked.exchange,
-        fallen=problem.fallen,
-    )
-    findings = judge(ended)
-    observed = np.full((size, size), np.nan) if found is None else found.observed
-    scores = np.full((len(modes.u), size), np.nan) if found is None else found.scores
-    moved = np.full(scores.shape, np.nan)
-    chance = np.full(len(scores), np.nan)
-    if found is not None and found.positive and ended.good and len(scores) > 1:
-        moved = shifts(observed, scores)
-        moved[:, found.not_told | ~found.used] = np.nan
-        each = chances(moved, observed, linear_subjects(mixed, point.at))
-        chance = of_study(each)
-        findings = in_order([*findings, *carried(likelihood.dataset, free.names, moved, each)])
-    return MaximumLikelihood(
-        likelihood=likelihood,
-        method=marginal.method,
-        estimates=estimates,
-        names=free.names,
-        standard_errors=errors,
-        covariance=natural,
-        x=x,
-        covariance_x=covariance_x,
-        observed_x=observed,
-        scores=scores,
-        shifts=moved,
-        chances=chance,
-        objective=point.at.value,
-        constant=marginal.constant,
-        penalty=point.value - point.at.value,
-        by_subject=point.at.by_subject,
-        gradient=end.gradient,
-        random=random,
-        random_covariance=np.einsum("ij,bjk,lk->bil", lower, inverse, lower),
-        eta_shrinkage=by_effect,
-        epsilon_shrinkage=by_line,
-        converged=ended.good,
-        condition_number=np.nan if found is None else found.condition,
-        iterations=sum(one.iterations for one in asked.ends),
-        evaluations=problem.evaluations,
-        seconds=time.perf_counter() - began,
-        findings=findings,
-    )
-
-
-def _prior_share(problem: _Problem, point: _Point, found: Uncertainty | None) -> FloatArray:
-    """Share of each parameter's information that comes from its prior, ``[P]``.
-
-    By the curvature of the penalty along its own axis beside the inverse of all curvature.
-    """
-    size = len(point.x)
-    if problem.penalty is None or found is None or not found.positive:
-        return np.zeros(size)
-    out = np.zeros(size)
-    for i in range(size):
-        h = 1e-4 * np.eye(size)[i]
-        up, down = (problem.prior(point.x + sign * h)[1][i] for sign in (1.0, -1.0))
-        out[i] = 0.5 * found.observed[i, i] * (up - down) / 2e-4
-    return np.nan_to_num(out, nan=0.0, posinf=0.0, neginf=0.0)
