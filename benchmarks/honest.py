@@ -353,7 +353,7 @@ def judged(index: int) -> dict[str, Any]:
 def measured(index: int) -> dict[str, Any]:
     """Answer an ordinary study, and time the judge."""
     from pkpd.fitting import fit as fitting
-    from pkpd.fitting.maximum import estimate
+    from pkpd.fitting.maximum import finished
 
     spent = [0.0]
 
@@ -367,7 +367,7 @@ def measured(index: int) -> dict[str, Any]:
 
         return call
 
-    places = ((fitting, "_look"), (estimate, "judge"), (estimate, "chances"))
+    places = ((fitting, "_look"), (finished, "judge"), (finished, "chances"))
     kept = [getattr(room, name) for room, name in places]
     try:
         for (room, name), function in zip(places, kept, strict=True):

@@ -36,13 +36,16 @@ class Problem:
     """Fall of the objective by better modes, by subject."""
 
     def prior(self, x: FloatArray) -> tuple[float, FloatArray]:
+        """Penalty and its gradient ``[P]``; zero without priors."""
         return (0.0, np.zeros(len(x))) if self.penalty is None else self.penalty(x)
 
     def point(self, at: Evaluated) -> Place:
+        """Add the penalty to what was evaluated."""
         value, slope = self.prior(at.x)
         return Place(at.x, at.value + value, at, slope)
 
     def evaluate(self, x: FloatArray, near: Place | None = None, restarts: int = 0) -> Place:
+        """Evaluate at ``x``, modes from those of a point nearby."""
         at = self.marginal.evaluate(x, None if near is None else near.at, restarts=restarts)
         self.evaluations += at.modes.evaluations + len(at.predictions)
         return self.point(at)
@@ -60,5 +63,6 @@ class Problem:
         return self.point(at)
 
     def gradient(self, point: Place) -> FloatArray:
+        """Gradient of the objective with its penalty, ``[P]``."""
         self.evaluations += 3 * len(point.at.predictions)
         return self.marginal.gradient(point.at) + point.slope_of_prior
