@@ -38,7 +38,7 @@ TOO_FEW = "too few observations"
 _COLLINEAR = 0.98  # correlation of what two covariates of one parameter are on its scale
 _TIMES, _MINUTES = 1000.0, 60.0  # of units, and of minutes read as hours
 _DOUBTFUL, _NEAR, _FITS = np.log(3.0), np.log(4.0), np.log(2.0)  # of logarithms of ratios
-_CLIPPED = np.log(1e260)
+_CLIPPED, _GAIN = np.log(1e260), 0.3  # share of a misfit that other units may leave
 _SPREADS, _JUMP = 8.0, np.log(8.0)  # of an outlier, robust standard deviations and a factor
 _FEW = 12  # measurements below which no outlier is looked for
 _MEANINGLESS = np.log(30.0)  # a start so far off that its residuals show nothing
@@ -354,8 +354,10 @@ def _units(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[Find
     again = _in_minutes(likelihood)
     if again is None or not np.all(np.isfinite(again)):
         return out
-    after = float(np.median(np.abs(_ratios(likelihood, again)[1][used])))
-    if after < min(_FITS, 0.5 * before, 0.5 * scaled):
+    ratio = _ratios(likelihood, again)[1][used]
+    after = float(np.median(np.abs(ratio)))
+    shape = float(np.median(np.abs(ratio - np.median(ratio))))
+    if after < min(_DOUBTFUL, _GAIN * before) and shape < min(_FITS, _GAIN * scaled):
         what = (
             "With all times divided by 60 the model's start fits, half of the values within a "
             f"factor of {np.exp(after):.2g}: times seem to be minutes that are read as hours."
