@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: compare test portable newest bench trust fits evidence lint types cards contracts slow long docs wheel release lock clean
+.PHONY: compare test portable newest bench trust honest fits evidence lint types cards contracts slow long docs wheel release lock clean
 
 compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)
@@ -31,6 +31,11 @@ bench: $(VENV)/run.stamp
 # Longer fits, too: make trust ARGS=--full
 trust: $(VENV)/run.stamp
 	$(BIN)/python -m benchmarks.trust $(ARGS)
+
+# Ill-posed problems and ordinary studies: what fits say of them; resumable, build/honest.
+# Some of them: make honest ARGS="--problems 40 --ordinary 0"
+honest: $(VENV)/run.stamp
+	$(BIN)/python -m benchmarks.honest $(ARGS)
 
 # Fits on published data, reduced length; estimate beside reference in build/fits/summary.csv.
 # All of it: make fits ARGS=--full

@@ -6,9 +6,10 @@ Each function takes a fit of `pkpd.fit` or what another function here made of it
     errors = prediction_errors(simulations)
     check = vpc(simulations, x="time_after_dose")
 
-`look_at_data` comes before any fit. Maximum-likelihood fits are compared by `compare_fits` and
-`runs`; `covariate_search` adds covariates to one and `covariate_effects` says how much they do;
-`bootstrap` and `profile_likelihood` say how sure their estimates are.
+`look_at_data` comes before any fit; `look_before_fit` holds data and a model's start side by side,
+and `pkpd.fit` begins with it. Maximum-likelihood fits are compared by `compare_fits` and `runs`;
+`covariate_search` adds covariates to one and `covariate_effects` says how much they do; `bootstrap`
+and `profile_likelihood` say how sure their estimates are.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pkpd.fitting.checks.shrinkage import Shrinkage, shrinkage
 from pkpd.fitting.checks.vpc import VPC, vpc
 from pkpd.fitting.covariates.effects import covariate_effects
 from pkpd.fitting.covariates.search import CovariateSearch, covariate_search
+from pkpd.fitting.first_look.before_fit import LookBeforeFit, look_before_fit
 from pkpd.fitting.first_look.overview import DataOverview, look_at_data
 from pkpd.fitting.uncertainty.bootstrap import Bootstrap, bootstrap
 from pkpd.fitting.uncertainty.likelihood_ratio import FitComparison, compare_fits, runs
@@ -40,6 +42,7 @@ __all__ = [
     "DataOverview",
     "FitComparison",
     "LeaveOneOut",
+    "LookBeforeFit",
     "PredictionErrors",
     "Profiles",
     "Residuals",
@@ -57,6 +60,7 @@ __all__ = [
     "leave_one_out",
     "load_calibration",
     "look_at_data",
+    "look_before_fit",
     "prediction_errors",
     "profile_likelihood",
     "residuals",

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import platform
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,12 +18,14 @@ import numpy as np
 from pkpd.arguments import MAPPING, NONE, SHARE, TEXT, Kind, check_arguments, from_to, one_of
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.maximum.estimate import maximum_likelihood
+from pkpd.errors import DataError, PkpdError, PkpdWarning, sentence
+from pkpd.fitting.first_look.before_fit import TOO_FEW, Predict, before_fit
+from pkpd.fitting.judge.standard_errors import Covariance
+from pkpd.fitting.maximum.estimate import maximum_of
+from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.maximum.marginal import Method as MaximumMethod
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood
-from pkpd.fitting.maximum.standard_errors import Covariance
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -159,10 +162,16 @@ def fit(
     Fit or MaximumLikelihood
         Posterior draws, or maximum-likelihood estimates.
 
+    Warns
+    -----
+    PkpdWarning
+        Of what is doubtful before the search: see `pkpd.checks.look_before_fit`.
+
     Raises
     ------
     DataError
-        If data and model do not go together.
+        If data and model do not go together, or maximum likelihood has fewer observations than
+        parameters.
     PkpdError
         If the likelihood is not finite where the fit would start (the message names the subjects),
         if a setting has no meaning, or if all parameters are held and the method estimates them.
@@ -187,10 +196,15 @@ def fit(
             iterations=(iterations, from_to(0)),
             covariance=(covariance, one_of(*get_args(Covariance)) | NONE),
         )
-        return maximum_likelihood(
-            model,
-            data,
-            method=method,
+        marginal = MarginalLikelihood(bind(model, data), method)
+        none, free = np.zeros(marginal.density.shape), marginal.free
+        _look(
+            marginal.likelihood,
+            lambda values: marginal.density.predict(free.of(values), none),
+            priors=False,
+        )
+        return maximum_of(
+            marginal,
             starts=starts,
             seed=seed,
             progress=ProgressLines() if progress else None,
@@ -230,6 +244,12 @@ def fit(
     began = time.monotonic()
     likelihood = bind(model, data)
     _check_start(likelihood)
+    none: Any = np.zeros((likelihood.n_subjects, likelihood.random_effects.size))
+    _look(
+        likelihood,
+        lambda values: np.asarray(likelihood.quantities(likelihood.fixed(values), none)),
+        priors=True,
+    )
     idata, made, maximum, notes = posterior.run(
         likelihood,
         method,
@@ -272,6 +292,15 @@ def _check_free(model: PopulationModel, method: str) -> None:
             "leave fixed=True out of at least one parameter",
         )
     )
+
+
+def _look(likelihood: PopulationLikelihood, predict: Predict, *, priors: bool) -> None:
+    """Warn of what is doubtful before the search, and refuse what no search could answer."""
+    for one in before_fit(likelihood, predict):
+        if one.kind == TOO_FEW and not priors:
+            raise DataError(str(one))
+        if one.severity == "doubtful":
+            warnings.warn(str(one), PkpdWarning, stacklevel=3)
 
 
 def _check_start(likelihood: PopulationLikelihood) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import pkpd
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
@@ -100,7 +100,8 @@ def test_a_covariate_that_never_changes_is_named():
     table = study().assign(WT=80.0)
     made = model(residual.proportional(0.1), effects=covariate.power("WT", 70))
     data = pkpd.read_nonmem(table, covariates=["WT"])
-    fit = pkpd.fit(made, data, method="focei", progress=False)
+    with pytest.warns(PkpdWarning, match="WT is 80 in all subjects"):
+        fit = pkpd.fit(made, data, method="focei", progress=False)
     words = " ".join(fit.messages)
     assert "WT is 80 in all subjects" in words
     assert "Hessian" not in words
@@ -132,7 +133,8 @@ def test_an_observation_a_thousand_times_too_large_is_named(error):
     table = study()
     assert "Is it in their unit?" not in " ".join(fitted(model(error), table).messages)
     table.loc[6, "DV"] *= 1000
-    words = " ".join(fitted(model(error), table).messages)
+    with pytest.warns(PkpdWarning, match="row 6, ID 2, "):
+        words = " ".join(fitted(model(error), table).messages)
     assert "row 6, ID 2, " in words
     assert "times as high as any other subject's at about that time" in words
 

@@ -28,6 +28,7 @@ from pkpd.fitting.bayes.start import (
 )
 from pkpd.fitting.maximum.estimate import maximum_of
 from pkpd.fitting.maximum.individual_estimates import individual_estimates
+from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.maximum.progress import ProgressLines
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import FreeParameters
@@ -210,7 +211,7 @@ def _starting_point(
         return None, _individual_point(likelihood), "individual modes"
     if start == "auto":
         maximum = maximum_of(
-            likelihood,
+            MarginalLikelihood(likelihood),
             priors=True,
             covariance="observed",
             tolerance=1e-5 if method == "map" else 1e-2,

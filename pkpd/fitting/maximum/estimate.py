@@ -10,7 +10,7 @@ is better, the search goes on from there.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,91 +19,26 @@ from numpy.typing import NDArray
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, sentence
-from pkpd.fitting.maximum.conditional import ConditionalDensity
-from pkpd.fitting.maximum.individual_modes import find_modes
+from pkpd.fitting.judge.ended import NOTABLE, constant_covariates
+from pkpd.fitting.judge.standard_errors import Covariance, Uncertainty, uncertainty
+from pkpd.fitting.maximum.finished import Asked, finished
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
-from pkpd.fitting.maximum.modes import Modes
-from pkpd.fitting.maximum.other_modes import better_modes
 from pkpd.fitting.maximum.penalty import PriorPenalty
+from pkpd.fitting.maximum.problem import Place, Problem
 from pkpd.fitting.maximum.progress import Progress, ProgressLines
-from pkpd.fitting.maximum.result import MaximumLikelihood, shrinkages
+from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
 from pkpd.fitting.maximum.search import SearchResult, minimise
-from pkpd.fitting.maximum.sentences import (
-    NOTABLE,
-    constant_covariates,
-    messages,
-    told_absurd,
-    told_exchange,
-    told_far,
-    told_modes,
-    told_starts,
-    vanished,
-)
-from pkpd.fitting.maximum.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.start import MixedModel, approach
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
-from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.specification import PopulationModel
-from pkpd.small_systems import inverse_each
 from pkpd.solve.cache import keep_compilations
-from pkpd.solve.population.status import PENALTY
 
 FloatArray = NDArray[np.floating[Any]]
 
 _WIDE, _DRAWS = 1.0, 5  # of starts on log scales, 95 % within a factor of 7; tries of each
 _STRETCH = 20  # gradients after which modes are searched anew
-
-
-@dataclass(eq=False)
-class _Point:
-    """An evaluated point with its penalty."""
-
-    x: FloatArray
-    value: float
-    at: Evaluated
-    slope_of_prior: FloatArray
-
-
-@dataclass(eq=False)
-class _Problem:
-    """Objective plus penalty, counting calls of the predictor."""
-
-    marginal: MarginalLikelihood
-    penalty: PriorPenalty | None
-    evaluations: int = 0
-    renewals: int = 0
-    fallen: dict[int, float] = field(default_factory=dict)
-    """Fall of the objective by better modes, by subject."""
-
-    def prior(self, x: FloatArray) -> tuple[float, FloatArray]:
-        return (0.0, np.zeros(len(x))) if self.penalty is None else self.penalty(x)
-
-    def point(self, at: Evaluated) -> _Point:
-        value, slope = self.prior(at.x)
-        return _Point(at.x, at.value + value, at, slope)
-
-    def evaluate(self, x: FloatArray, near: _Point | None = None, restarts: int = 0) -> _Point:
-        at = self.marginal.evaluate(x, None if near is None else near.at, restarts=restarts)
-        self.evaluations += at.modes.evaluations + len(at.predictions)
-        return self.point(at)
-
-    def renewed(self, point: _Point, wide: bool) -> _Point | None:
-        """Search all modes anew; ``None`` if no subject has a better one."""
-        at, found = self.marginal.renewed(point.at, wide=wide, seed=self.renewals)
-        self.renewals += 1
-        self.evaluations += at.modes.evaluations - point.at.modes.evaluations
-        if not found.any():
-            return None
-        for b in np.flatnonzero(found).tolist():
-            fall = float(point.at.by_subject[b] - at.by_subject[b])
-            self.fallen[b] = self.fallen.get(b, 0.0) + fall
-        return self.point(at)
-
-    def gradient(self, point: _Point) -> FloatArray:
-        self.evaluations += 3 * len(point.at.predictions)
-        return self.marginal.gradient(point.at) + point.slope_of_prior
 
 
 def maximum_likelihood(
@@ -175,8 +110,7 @@ def maximum_likelihood(
     >>> maximum_likelihood(model, data).table()  # doctest: +SKIP
     """
     return maximum_of(
-        bind(model, dataset),
-        method=method,
+        MarginalLikelihood(bind(model, dataset), method),
         starts=starts,
         seed=seed,
         progress=progress,
@@ -188,9 +122,8 @@ def maximum_likelihood(
 
 
 def maximum_of(
-    likelihood: PopulationLikelihood,
+    marginal: MarginalLikelihood,
     *,
-    method: Method = "focei",
     starts: int = 1,
     seed: int | None = None,
     progress: Progress | None = None,
@@ -199,10 +132,9 @@ def maximum_of(
     tolerance: float = 1e-5,
     iterations: int = 200,
 ) -> MaximumLikelihood:
-    """Fit a model that is bound to data; see `maximum_likelihood`."""
+    """Fit a model that is bound to its data already; see `maximum_likelihood`."""
     began = time.perf_counter()
     keep_compilations()
-    marginal = MarginalLikelihood(likelihood, method)
     free = marginal.free
     if not free.names:
         raise PkpdError(
@@ -214,20 +146,20 @@ def maximum_of(
             )
         )
     mixed = MixedModel(marginal)
-    problem = _Problem(marginal, PriorPenalty(free) if priors else None)
+    problem = Problem(marginal, PriorPenalty(free) if priors else None)
     first = problem.evaluate(free.start(), restarts=3)
     _check_start(marginal, first.at)
     firsts = [first, *_wide_starts(problem, mixed, np.random.default_rng(seed), starts - 1)]
     ends = [_fit(problem, mixed, one, tolerance, iterations, progress) for one in firsts]
-    best = min(ends, key=lambda end: end.point.value)
-    told = told_starts([end.point.value for end in ends])
+    best, exchange = min(ends, key=lambda end: end.point.value), None
+    values = tuple(end.point.value for end in ends)
     other = _exchanged(problem, mixed, best.point, progress)
     if other is not None and starts == 1:
-        told += told_exchange(best.point.value - other.value, free.values(other.x))
+        exchange = (best.point.value - other.value, free.values(other.x))
     elif other is not None:
         guess = mixed.curvature(other.at)
         end = _search(problem, mixed, other, guess, tolerance, iterations, progress)
-        told += told_exchange(best.point.value - end.point.value)
+        exchange = (best.point.value - end.point.value, None)
         best = min(best, end, key=lambda one: one.point.value)
         ends.append(end)
     lifted = _lifted(problem, best)
@@ -237,7 +169,7 @@ def maximum_of(
     found: Uncertainty | None = None
     if covariance is not None:
         # a prior tells the coefficient of a covariate that never changes
-        same = () if priors else constant_covariates(marginal)
+        same = () if priors else constant_covariates(marginal.likelihood)
         held = np.array([name in same for name in free.names])
         found = uncertainty(
             problem.evaluate,
@@ -250,13 +182,14 @@ def maximum_of(
             covariance,
             progress.standard_errors if isinstance(progress, ProgressLines) else None,
         )
-    return _result(problem, best, ends, found, told, time.perf_counter() - began)
+    asked = Asked(ends, values, exchange, found)
+    return finished(problem, mixed, best, asked, began)
 
 
 def _fit(
-    problem: _Problem,
+    problem: Problem,
     mixed: MixedModel,
-    first: _Point,
+    first: Place,
     tolerance: float,
     iterations: int,
     progress: Progress | None,
@@ -269,16 +202,16 @@ def _fit(
 
 
 def _approached(
-    problem: _Problem, mixed: MixedModel, first: _Point, progress: Progress | None
-) -> _Point:
+    problem: Problem, mixed: MixedModel, first: Place, progress: Progress | None
+) -> Place:
     begin = problem.point(approach(problem.marginal, first.at, mixed, report=progress))
     return begin if begin.value < first.value else first
 
 
 def _search(
-    problem: _Problem,
+    problem: Problem,
     mixed: MixedModel,
-    begin: _Point,
+    begin: Place,
     hessian: FloatArray,
     tolerance: float,
     iterations: int,
@@ -322,7 +255,7 @@ def _search(
     return replace(end, iterations=done)
 
 
-def _lifted(problem: _Problem, end: SearchResult) -> _Point | None:
+def _lifted(problem: Problem, end: SearchResult) -> Place | None:
     """Return a lower point with standard deviations off zero, where each slope vanishes."""
     free, point = problem.marginal.free, end.point
     for i in np.flatnonzero(free.at_edge(point.x)):
@@ -335,10 +268,10 @@ def _lifted(problem: _Problem, end: SearchResult) -> _Point | None:
 
 
 def _wide_starts(
-    problem: _Problem, mixed: MixedModel, rng: np.random.Generator, count: int
-) -> list[_Point]:
+    problem: Problem, mixed: MixedModel, rng: np.random.Generator, count: int
+) -> list[Place]:
     """Draw starts around the model's values; one without a likelihood is drawn again."""
-    free, out = problem.marginal.free, list[_Point]()
+    free, out = problem.marginal.free, list[Place]()
     x, typical = free.start(), np.array(free.kinds) == "typical"
     wide = np.where(np.isfinite(mixed.longest), np.where(typical, _WIDE, 0.5), 0.2 * np.abs(x))
     for _ in range(_DRAWS * count):
@@ -350,8 +283,8 @@ def _wide_starts(
 
 
 def _exchanged(
-    problem: _Problem, mixed: MixedModel, end: _Point, progress: Progress | None
-) -> _Point | None:
+    problem: Problem, mixed: MixedModel, end: Place, progress: Progress | None
+) -> Place | None:
     """Return a lower point on the other side of the flip-flop, if there is one.
 
     One compartment with absorption has the same course where the rates of absorption and
@@ -393,74 +326,4 @@ def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
             remedy="start nearer to the data or with a larger residual error; give it an additive "
             "part if predictions are zero",
         )
-    )
-
-
-def _final_modes(problem: _Problem, point: _Point) -> Modes:
-    """Modes with an exact Hessian; those of the nonlinear model for ``"fo"``."""
-    density = problem.marginal.density
-    if problem.marginal.method == "fo":
-        density = ConditionalDensity(density.likelihood, interaction=False)
-        modes = find_modes(density, point.x, point.at.modes.u, restarts=3)
-        return better_modes(density, point.x, modes)[0]
-    if point.at.modes.fresh:
-        return point.at.modes
-    return find_modes(density, point.x, point.at.modes.u)
-
-
-def _result(
-    problem: _Problem,
-    end: SearchResult,
-    ends: list[SearchResult],
-    found: Uncertainty | None,
-    told: list[str],
-    seconds: float,
-) -> MaximumLikelihood:
-    point: _Point = end.point
-    marginal = problem.marginal
-    free, likelihood = marginal.free, marginal.likelihood
-    x, modes = point.x, _final_modes(problem, point)
-    lower = free.cholesky(x, np)
-    inverse = inverse_each(modes.hessian) if modes.u.shape[1] else modes.hessian
-    random = modes.u @ lower.T
-    estimates = free.values(x)
-    by_effect, by_line = shrinkages(likelihood, estimates, random)
-    slopes = free.slopes(x)
-    size = len(x)
-    covariance_x = np.full((size, size), np.nan) if found is None else found.covariance
-    natural = covariance_x * np.outer(slopes, slopes)
-    errors = dict(zip(free.names, np.sqrt(np.diag(natural)).tolist(), strict=True))
-    gone = {} if problem.penalty is not None else vanished(marginal, point.at)
-    absurd = np.flatnonzero(point.at.by_subject > -2.0 * PENALTY)
-    converged = end.converged and bool(np.all(modes.converged)) and not (gone or absurd.size)
-    return MaximumLikelihood(
-        likelihood=likelihood,
-        method=marginal.method,
-        estimates=estimates,
-        names=free.names,
-        standard_errors=errors,
-        covariance=natural,
-        x=x,
-        covariance_x=covariance_x,
-        objective=point.at.value,
-        constant=marginal.constant,
-        penalty=point.value - point.at.value,
-        by_subject=point.at.by_subject,
-        gradient=end.gradient,
-        random=random,
-        random_covariance=np.einsum("ij,bjk,lk->bil", lower, inverse, lower),
-        eta_shrinkage=by_effect,
-        epsilon_shrinkage=by_line,
-        converged=converged,
-        condition_number=np.nan if found is None else found.condition,
-        iterations=sum(one.iterations for one in ends),
-        evaluations=problem.evaluations,
-        seconds=seconds,
-        messages=(
-            *messages(marginal, end, modes, found, estimates, gone),
-            *told,
-            *told_modes(marginal, problem.fallen),
-            *told_far(likelihood.dataset),
-            *told_absurd(marginal, point.at, absurd),
-        ),
     )

@@ -7,13 +7,16 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.errors import PkpdError
 from pkpd.files import write_netcdf
+from pkpd.fitting.judge.findings import Finding, finding_of, findings_table, told
+from pkpd.fitting.judge.standard_errors import Covariance, covariance_by
 from pkpd.fitting.maximum.description import description
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -33,6 +36,10 @@ _ARRAYS = {
     "covariance": ("parameter", "parameter_other"),
     "x": ("parameter",),
     "covariance_x": ("parameter", "parameter_other"),
+    "observed_x": ("parameter", "parameter_other"),
+    "scores": ("subject", "parameter"),
+    "shifts": ("subject", "parameter"),
+    "chances": ("subject",),
     "by_subject": ("subject",),
     "gradient": ("parameter",),
     "random": ("subject", "effect"),
@@ -67,6 +74,15 @@ class MaximumLikelihood:
         Of the estimates on the natural scale.
     x, covariance_x
         Estimates and covariance on the scales without bounds on which they were searched.
+    observed_x : float[P, P]
+        Inverse information from the Hessian there, of whatever kind ``covariance_x`` is; NaN
+        without standard errors.
+    scores : float[B, P]
+        Derivatives of each subject's contribution to ``objective`` by ``x``.
+    shifts : float[B, P]
+        By how many standard errors ``x`` would move without each subject: see ``influence``.
+    chances : float[B]
+        Chance that any subject of such a study moves any parameter so far, if the model is true.
     objective
         ``-2 log L`` without the constant ``n log 2 pi`` of the measured values (NONMEM's
         convention), without priors.
@@ -92,8 +108,8 @@ class MaximumLikelihood:
         objective is flat along some combination of them.
     iterations, evaluations, seconds
         Gradients, calls of the predictor for all subjects, time.
-    messages
-        Sentences on what deserves attention.
+    findings
+        What deserves attention, the gravest first; each prints as a sentence.
     """
 
     likelihood: PopulationLikelihood
@@ -104,6 +120,10 @@ class MaximumLikelihood:
     covariance: FloatArray
     x: FloatArray
     covariance_x: FloatArray
+    observed_x: FloatArray
+    scores: FloatArray
+    shifts: FloatArray
+    chances: FloatArray
     objective: float
     constant: float
     penalty: float
@@ -118,7 +138,7 @@ class MaximumLikelihood:
     iterations: int
     evaluations: int
     seconds: float
-    messages: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
         """Tell method, objective and estimates; `summary` has their errors."""
@@ -177,10 +197,73 @@ class MaximumLikelihood:
         found = self.likelihood.individual_parameters(fixed, jnp.asarray(self.random))
         return {name: np.asarray(v) for name, v in found.items()}
 
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """The findings as sentences."""
+        return tuple(str(one) for one in self.findings)
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The findings as a table, see `pkpd.fitting.judge.findings.findings_table`."""
+        return findings_table(self.findings)
+
+    @cached_property
+    def influence(self) -> pd.DataFrame:
+        """What would move without each subject, by one Newton step; a row for each subject.
+
+        Columns: each estimated parameter, its shift in standard errors on the scale of the search
+        (NaN where there is none), and ``chance``, of any subject of such a study to move any
+        parameter so far if the model is true. See `pkpd.fitting.judge.influence`.
+        """
+        import pandas as pd
+
+        labels = pd.Index([str(s) for s in self.likelihood.dataset.subjects], name="subject")
+        table = pd.DataFrame(self.shifts, index=labels, columns=pd.Index(self.names))
+        return table.assign(chance=self.chances)
+
+    def covariance_by(self, kind: Covariance) -> FloatArray:
+        """Covariance of the estimates on the natural scale by another formula, ``[P, P]``.
+
+        Parameters
+        ----------
+        kind
+            ``"observed"``: inverse information from the Hessian. ``"sandwich"``:
+            ``R^-1 S R^-1`` with the products ``S`` of subjects' scores, robust to a wrong
+            distribution of residuals or random effects (White 1982, Econometrica 50:1-25).
+            ``"scores"``: the inverse of ``S``.
+
+        Raises
+        ------
+        PkpdError
+            If the kind is none of these, or the fit has no standard errors.
+        """
+        if kind not in get_args(Covariance):
+            allowed = ", ".join(get_args(Covariance))
+            raise PkpdError(where="covariance_by", what=f"no kind {kind!r}", allowed=allowed)
+        if np.isnan(self.condition_number):
+            raise PkpdError(
+                where="covariance_by",
+                what="the fit was made without standard errors",
+                remedy='fit with covariance="observed"',
+            )
+        told = np.isfinite(np.diag(self.covariance_x))
+        slopes = FreeParameters(self.likelihood).slopes(self.x)
+        found = covariance_by(kind, self.observed_x, self.scores, told)
+        return found * np.outer(slopes, slopes)
+
+    @cached_property
+    def robust_errors(self) -> dict[str, float]:
+        """Standard errors from the sandwich by name, natural scale; NaN where there is none."""
+        if np.isnan(self.condition_number):
+            return dict.fromkeys(self.names, np.nan)
+        spread = np.sqrt(np.diag(self.covariance_by("sandwich")))
+        return dict(zip(self.names, spread.tolist(), strict=True))
+
     def table(self, level: float = 0.95) -> pd.DataFrame:
         """Estimates as a table, one row for each population parameter.
 
-        Columns: ``estimate``, ``standard_error``, ``rse_percent``, ``lower`` and ``upper`` (of
+        Columns: ``estimate``, ``standard_error``, ``robust_error`` (from the sandwich, see
+        `covariance_by`), ``rse_percent``, ``lower`` and ``upper`` (of
         ``level``, symmetric on the scale of the search), ``held``, and ``shrinkage_percent`` of the
         random effect of a standard deviation.
         """
@@ -201,6 +284,7 @@ class MaximumLikelihood:
                     "parameter": name,
                     "estimate": value,
                     "standard_error": error,
+                    "robust_error": self.robust_errors.get(name, np.nan),
                     "rse_percent": relative,
                     "lower": low[name] if known else np.nan,
                     "upper": high[name] if known else np.nan,
@@ -227,8 +311,9 @@ class MaximumLikelihood:
         """
         import xarray as xr
 
-        others = [f.name for f in fields(self) if f.name not in ("likelihood", *_ARRAYS)]
-        record = {name: getattr(self, name) for name in others}
+        apart = ("likelihood", "findings", *_ARRAYS)
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
+        record["findings"] = [one.record() for one in self.findings]
         made = xr.Dataset(
             {name: (dims, np.asarray(getattr(self, name))) for name, dims in _ARRAYS.items()},
             {
@@ -272,13 +357,14 @@ class MaximumLikelihood:
             )
         for line, value in self.epsilon_shrinkage.items():
             lines.append(f"shrinkage of residuals, {line}: {100 * value:.0f} %")
-        return "\n".join([*lines, *(f"- {text}" for text in self.messages)])
+        return "\n".join([*lines, *told(self.findings)])
 
 
 def result_of(saved: xr.Dataset, likelihood: PopulationLikelihood) -> MaximumLikelihood:
     """Make a fit of what its `MaximumLikelihood.save` wrote, and the model and data it was of."""
     record = json.loads(saved.attrs["record"])
-    record |= {name: tuple(record[name]) for name in ("names", "messages")}
+    record["names"] = tuple(record["names"])
+    record["findings"] = tuple(finding_of(one) for one in record["findings"])
     arrays = {name: saved[name].values for name in _ARRAYS}
     return MaximumLikelihood(likelihood=likelihood, **arrays, **record)
 

@@ -43,8 +43,8 @@ class Linearised:
 
     Attributes
     ----------
-    f, z
-        Predictions ``[M]`` and ``Z[M, R]``.
+    f, x, z
+        Predictions ``[M]``, ``X[M, K]`` and ``Z[M, R]``.
     xx, xz, zz
         ``X'wX [B, K, K]``, ``X'wZ [B, K, R]``, ``Z'wZ [B, R, R]``.
     xg, zg
@@ -54,6 +54,7 @@ class Linearised:
     """
 
     f: FloatArray
+    x: FloatArray
     z: FloatArray
     xx: FloatArray
     xz: FloatArray
@@ -76,7 +77,7 @@ class MixedModel:
     marginal: MarginalLikelihood
 
     @cached_property
-    def _located(self) -> np.ndarray:
+    def located(self) -> np.ndarray:
         """Parameters that the quantities depend on; degrees of freedom are left to the search."""
         free = self.marginal.free
         places = free.where(*self.marginal.density.located)
@@ -98,11 +99,11 @@ class MixedModel:
         size = u.shape[1]
         f = density.predict_at(x, density.around(u))
         by_u = (f[1 : size + 1] - f[size + 1 :]).T / (2 * DIFFERENCE)
-        lower = cholesky_each(self._covariance(x))
+        lower = cholesky_each(self.covariance(x))
         # derivatives by u are C' times those by eta
         z = by_u @ inverse_each(lower)
-        columns = np.zeros((f.shape[1], len(self._located)))
-        for k, i in enumerate(self._located):
+        columns = np.zeros((f.shape[1], len(self.located)))
+        for k, i in enumerate(self.located):
             h = np.zeros_like(x)
             h[i] = _DIFFERENCE * max(1.0, abs(x[i]))
             # located parameters do not enter C, so the same u is the same eta
@@ -117,6 +118,7 @@ class MixedModel:
 
         return Linearised(
             f[0],
+            columns,
             z,
             summed(columns * w, columns),
             summed(columns * w, z),
@@ -153,8 +155,8 @@ class MixedModel:
     def step(self, at: Evaluated) -> tuple[FloatArray, FloatArray]:
         """One step: new parameters ``x[P]`` and a guess of the modes ``u[B, R]``."""
         linear, x = self.linearise(at), at.x.copy()
-        omega = self._covariance(x)
-        moved = np.zeros(len(self._located))
+        omega = self.covariance(x)
+        moved = np.zeros(len(self.located))
         eta, left = linear.eta, np.zeros_like(linear.zz)
         for _ in range(_EXPECTATIONS):
             inverse = inverse_each(omega)
@@ -165,16 +167,16 @@ class MixedModel:
             eta = linear.eta + np.einsum("brs,bs->br", left, behind)
             second = (eta[:, :, None] * eta[:, None, :] + left).mean(axis=0)
             omega = self._structured(x, second)
-        x[self._located] += moved
+        x[self.located] += moved
         x = self._with_covariance(x, omega)
         x = self._residual_step(x, linear, left)
-        u = eta @ inverse_each(cholesky_each(self._covariance(x))).T
+        u = eta @ inverse_each(cholesky_each(self.covariance(x))).T
         if np.all(np.isfinite(x)) and np.all(np.isfinite(u)):
             return x, u
         return at.x.copy(), at.modes.u  # a singular covariance: no step
 
     def _fixed_step(self, linear: Linearised, left: FloatArray, pull: FloatArray) -> FloatArray:
-        if len(self._located) == 0:
+        if len(self.located) == 0:
             return np.zeros(0)
         through = np.einsum("bkr,brs->bks", linear.xz, left)
         matrix = (linear.xx - np.einsum("bks,bls->bkl", through, linear.xz)).sum(axis=0)
@@ -183,7 +185,7 @@ class MixedModel:
         # a ridge far below the information keeps parameters in place that the data do not inform
         scaled = matrix / np.outer(scale, scale) + 1e-8 * np.eye(len(scale))
         step = solve_each(scaled, target / scale) / scale
-        capped = self.longest[self._located]
+        capped = self.longest[self.located]
         return step * min(1.0, float(np.min(capped / np.maximum(np.abs(step), 1e-300))))
 
     @cached_property
@@ -197,13 +199,14 @@ class MixedModel:
                 out[i] = np.inf
         return out
 
-    def _covariance(self, x: FloatArray) -> FloatArray:
+    def covariance(self, x: FloatArray) -> FloatArray:
+        """Covariance of the random effects, ``[R, R]``."""
         values = self.marginal.free.values(x)
         return np.asarray(self.marginal.likelihood.random_effects.covariance(values, np))
 
     def _structured(self, x: FloatArray, second: FloatArray) -> FloatArray:
         """Nearest covariance the model has; held standard deviations stay."""
-        return self._covariance(self._with_covariance(x, second))
+        return self.covariance(self._with_covariance(x, second))
 
     def _with_covariance(self, x: FloatArray, omega: FloatArray) -> FloatArray:
         """Return ``x`` with standard deviations and partial correlations of a covariance."""
@@ -269,7 +272,7 @@ class MixedModel:
         n_parameters = len(x)
         out = np.zeros((n_parameters, n_parameters))
         if linear.eta.shape[1]:
-            omega = self._covariance(x)
+            omega = self.covariance(x)
             left = inverse_each(linear.zz + inverse_each(omega))
             left = np.where(np.isfinite(left), left, 0.0)
             through = np.einsum("bkr,brs->bks", linear.xz, left)
@@ -279,14 +282,14 @@ class MixedModel:
             slopes = []
             for i in spread:
                 h = 1e-4 * np.eye(n_parameters)[i]
-                slopes.append((self._covariance(x + h) - self._covariance(x - h)) / 2e-4)
+                slopes.append((self.covariance(x + h) - self.covariance(x - h)) / 2e-4)
             for a, i in enumerate(spread):
                 first = seen @ slopes[a]
                 for b, j in enumerate(spread[: a + 1]):
                     out[i, j] = out[j, i] = np.einsum("brs,bsr->", first, seen @ slopes[b])
         else:
             fixed = linear.xx
-        out[np.ix_(self._located, self._located)] = 2 * fixed.sum(axis=0)
+        out[np.ix_(self.located, self.located)] = 2 * fixed.sum(axis=0)
         if len(self._residual):
             sd = np.zeros_like(linear.f)
             matrix = np.asarray(self._spread(x[self._residual], x, linear.f, sd)[2])

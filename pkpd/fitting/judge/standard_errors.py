@@ -35,6 +35,10 @@ class Uncertainty:
         Hessian of the objective.
     scores : float[B, P]
         Derivatives of each subject's contribution.
+    observed : float[P, P]
+        Twice the inverse of the Hessian without its flat directions: the covariance of kind
+        ``"observed"`` before anything is left out. Zero in rows and columns of parameters that did
+        not enter; NaN if the Hessian is not positive definite.
     used : bool[P]
         Parameters that entered.
     positive
@@ -49,6 +53,7 @@ class Uncertainty:
     covariance: FloatArray
     hessian: FloatArray
     scores: FloatArray
+    observed: FloatArray
     used: NDArray[np.bool_]
     positive: bool
     condition: float
@@ -123,8 +128,9 @@ def uncertainty(
     # what differs across the diagonal is error too; of truncation a sixteenth is left by theory
     error = np.abs(hessian - hessian.T) + _LEFT * (error + error.T)
     hessian = 0.5 * (hessian + hessian.T)
-    covariance, flat = np.full((size, size), np.nan), np.zeros((0, size))
-    part, inverse, scale = np.ix_(used, used), np.zeros((0, 0)), np.zeros(0)
+    flat, part = np.zeros((0, size)), np.ix_(used, used)
+    observed = np.full((size, size), np.nan)
+    inverse, scale = np.zeros((0, 0)), np.zeros(0)
     finite = bool(np.all(np.isfinite(hessian[part])) and np.all(np.isfinite(scores[:, used])))
     positive, condition = finite, np.inf
     if finite and used.any():
@@ -140,22 +146,45 @@ def uncertainty(
         flat[:, used] = axes[:, level].T
         told = axes[:, ~level]
         inverse = told / np.where(curve[~level] > 0, curve[~level], np.nan) @ told.T
+    lost = np.sum(flat**2, axis=0) > _PART
     if positive and used.any():
-        observed = 2.0 * inverse / np.outer(scale, scale)
-        # derivatives of the log-likelihood are minus half those of the objective
-        product = 0.25 * scores[:, used].T @ scores[:, used]
-        if kind == "observed":
-            covariance[part] = observed
-        elif kind == "sandwich":
-            covariance[part] = observed @ product @ observed
-        else:
-            covariance[part] = np.linalg.pinv(product)
-        if not len(flat):
-            spectrum = np.linalg.eigvalsh(_scaled(covariance[part]))
-            condition = float(spectrum[-1] / max(spectrum[0], 1e-300))
-        lost = np.sum(flat**2, axis=0) > _PART
-        covariance[lost], covariance[:, lost] = np.nan, np.nan
-    return Uncertainty(covariance, hessian, scores, used, positive, condition, flat)
+        observed = np.zeros((size, size))
+        observed[part] = 2.0 * inverse / np.outer(scale, scale)
+    covariance = covariance_by(kind, observed, scores, used & ~lost)
+    if positive and used.any() and not len(flat):
+        spectrum = np.linalg.eigvalsh(_scaled(covariance[part]))
+        condition = float(spectrum[-1] / max(spectrum[0], 1e-300))
+    return Uncertainty(covariance, hessian, scores, observed, used, positive, condition, flat)
+
+
+def covariance_by(
+    kind: Covariance, observed: FloatArray, scores: FloatArray, told: NDArray[np.bool_]
+) -> FloatArray:
+    """Return the covariance of the estimates by one of three formulas, ``[P, P]``.
+
+    Parameters
+    ----------
+    kind
+        See `uncertainty`.
+    observed : float[P, P]
+        As of `Uncertainty`.
+    scores : float[B, P]
+        Derivatives of each subject's contribution to the objective.
+    told : bool[P]
+        Parameters that the data tell; the others are NaN.
+    """
+    used = np.diag(observed) > 0  # false where the Hessian is not positive definite
+    part, out = np.ix_(used, used), np.full(observed.shape, np.nan)
+    # derivatives of the log-likelihood are minus half those of the objective
+    product = 0.25 * scores[:, used].T @ scores[:, used]
+    if kind == "observed":
+        out[part] = observed[part]
+    elif kind == "sandwich":
+        out[part] = observed[part] @ product @ observed[part]
+    elif used.any():
+        out[part] = np.linalg.pinv(product)
+    out[~told], out[:, ~told] = np.nan, np.nan
+    return out
 
 
 def _scaled(matrix: FloatArray) -> FloatArray:

@@ -1,0 +1,1 @@
+"""One judge of a fit: what is told, what only together, what rests on start, bound or prior."""

@@ -1,0 +1,367 @@
+"""What is found in a maximum likelihood fit that has ended.
+
+Every sentence on a finished fit is made here, from where the search ended and what its curvature
+told; `pkpd.fitting.judge.influence` adds the subjects that carry it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from pkpd.fitting.judge.far import far_values
+from pkpd.fitting.judge.findings import Finding, in_order
+from pkpd.fitting.judge.standard_errors import Uncertainty
+from pkpd.fitting.model.impossible import observed_at
+from pkpd.fitting.model.own_error import OwnErrorLikelihood
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
+from pkpd.fitting.model.specification import PopulationModel
+from pkpd.solve.population.status import PENALTY
+
+FloatArray = NDArray[np.floating[Any]]
+
+_AT_BOUND = 1e-3  # of the distance between bounds
+_VANISHED = 1e-5  # residual standard deviation as a share of the size of the observations
+_ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
+_MOSTLY = 0.5  # share of the curvature that comes from the prior
+NOTABLE = 0.1
+"""Difference of objectives worth a sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """Where a search ended, as the judge looks at it.
+
+    Attributes
+    ----------
+    likelihood
+        Model and data.
+    names, kinds
+        Estimated parameters: names and kinds (typical, effect, residual, deviation, correlation).
+    edge : bool[P]
+        Which are at a bound.
+    estimates
+        All population parameters by name.
+    converged, expected_fall
+        Of the search, and what of the objective may be left.
+    without_mode : int[...]
+        Subjects without a converged mode.
+    predictions : float[M] or float[2 M]
+        At the modes.
+    log_densities : float[M]
+        Of the observations there.
+    by_subject : float[B]
+        Contributions to the objective.
+    found
+        Curvature; ``None`` if it was not asked for.
+    penalised
+        Whether priors were added.
+    prior_share : float[P]
+        Share of each parameter's information that its prior gave, zero without priors.
+    ends
+        Objectives at which starts ended, the lowest of them is this one.
+    exchange
+        Fall of the objective with absorption and elimination exchanged, and there the parameters if
+        that end was not kept.
+    fallen
+        Fall of the objective by better modes found on the way, by subject.
+    """
+
+    likelihood: PopulationLikelihood
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    edge: NDArray[np.bool_]
+    estimates: dict[str, float]
+    converged: bool
+    expected_fall: float
+    without_mode: NDArray[np.intp]
+    predictions: FloatArray
+    log_densities: FloatArray
+    by_subject: FloatArray
+    found: Uncertainty | None
+    penalised: bool
+    prior_share: FloatArray
+    ends: tuple[float, ...]
+    exchange: tuple[float, Mapping[str, float] | None] | None = None
+    fallen: Mapping[int, float] = field(default_factory=dict)
+
+    @cached_property
+    def gone(self) -> dict[str, float]:
+        """Residual errors that have run to zero; a prior would have held them."""
+        return {} if self.penalised else vanished(self)
+
+    @cached_property
+    def absurd(self) -> NDArray[np.intp]:
+        """Subjects whose data are all but impossible."""
+        return np.flatnonzero(self.by_subject > -2.0 * PENALTY)
+
+    @property
+    def good(self) -> bool:
+        """Whether the search ended at a minimum of a likelihood, all subjects at modes."""
+        return self.converged and not (self.without_mode.size or self.gone or self.absurd.size)
+
+
+def judge(ended: Ended) -> tuple[Finding, ...]:
+    """Return what deserves attention, the gravest first."""
+    return in_order(
+        [
+            *_no_maximum(ended),
+            *_absurd(ended),
+            *_unfinished(ended),
+            *_parameters(ended),
+            *_together(ended),
+            *_from_prior(ended),
+            *_starts(ended),
+            *_exchanged(ended),
+            *_modes(ended),
+            *far_values(ended.likelihood.dataset),
+        ]
+    )
+
+
+def _unfinished(ended: Ended) -> list[Finding]:
+    """Say what of the search did not converge."""
+    out = []
+    if not ended.converged:
+        out.append(
+            Finding(
+                "not converged",
+                "wrong",
+                f"The search did not converge: {ended.expected_fall:.2g} of the objective may be "
+                "left.",
+                "Start it again from these estimates, or simplify the model.",
+            )
+        )
+    lost = ended.without_mode
+    if lost.size:
+        labels = [str(ended.likelihood.dataset.subjects[b]) for b in lost[:5]]
+        have = "has" if lost.size == 1 else "have"
+        what = f"{_count(lost.size, 'subject')} {have} no converged mode of random effects"
+        what = f"{what}: {', '.join(labels)}."
+        out.append(Finding("no mode", "wrong", what, subjects=tuple(labels)))
+    return out
+
+
+def _parameters(ended: Ended) -> list[Finding]:
+    """Name parameters at a bound, and those of which the data tell nothing."""
+    out, constant = [], constant_covariates(ended.likelihood)
+    found = None if ended.gone else ended.found  # there is no curvature to speak of
+    for i, (name, kind) in enumerate(zip(ended.names, ended.kinds, strict=True)):
+        value = ended.estimates[name]
+        if kind == "deviation" and ended.edge[i]:
+            what = f"{name} is estimated at zero ({value:.2g})."
+            out.append(Finding("at zero", "doubtful", what, "", (name,)))
+        elif kind == "correlation" and ended.edge[i]:
+            what = (
+                f"{name} is estimated at its limit of {value:.4f}: the two random effects move "
+                "as one."
+            )
+            remedy = "Let one random effect act on both parameters, or hold it."
+            out.append(Finding("correlation at its limit", "doubtful", what, remedy, (name,)))
+        elif name in constant and not ended.penalised:
+            what = (
+                f"{constant[name]} in all subjects, so that {name} cannot be told from the typical "
+                f"value: it stays at {value:.3g}, and standard errors hold it there."
+            )
+            remedy = "Leave the effect out, or hold it."
+            out.append(Finding("constant covariate", "doubtful", what, remedy, (name,)))
+        elif found is not None and not found.used[i]:
+            bound = _bound(ended.likelihood.model, name, value)
+            what = f"The data do not inform {name}: the objective hardly changes with it."
+            told = Finding("not told", "doubtful", what, "Hold it, or give it a prior.", (name,))
+            if bound is not None:
+                what = f"{name} is estimated at its bound of {bound:g}."
+                told = Finding("at a bound", "doubtful", what, told.remedy, (name,))
+            out.append(told)
+    return out
+
+
+def _together(ended: Ended) -> list[Finding]:
+    """Name directions along which the objective is flat, or nearly so."""
+    found = None if ended.gone else ended.found
+    if found is None:
+        return []
+    if not found.positive:
+        what = "The Hessian is not positive definite: no standard errors."
+        why = "The estimate is not a clean minimum, or parameters are not identified."
+        return [Finding("no minimum", "wrong", f"{what} {why}")]
+    if len(found.flat):
+        lost = [n for n, one in zip(ended.names, found.not_told, strict=True) if one]
+        what = (
+            f"{', '.join(lost[:-1])} and {lost[-1]} are told only together: the objective is flat "
+            f"along {_count(len(found.flat), 'combination')} of them, as far as its curvature can "
+            "be known, and they have no standard errors."
+        )
+        remedy = f"Hold {len(found.flat)} of them, or give a prior."
+        return [Finding("told only together", "doubtful", what, remedy, tuple(lost))]
+    if found.condition > _ILL_CONDITIONED:
+        pair = _most_correlated(found)
+        names = tuple(ended.names[i] for i in pair) if pair else ()
+        named = f" ({names[0]} and {names[1]} most)" if names else ""
+        what = f"The estimates are nearly dependent{named}: condition number {found.condition:.3g}."
+        return [Finding("nearly dependent", "doubtful", what, "", names)]
+    return []
+
+
+def _from_prior(ended: Ended) -> list[Finding]:
+    """Name parameters whose information is the prior's, mostly."""
+    names = [n for n, s in zip(ended.names, ended.prior_share, strict=True) if s > _MOSTLY]
+    if not names:
+        return []
+    share = [f"{n} ({s:.0%})" for n, s in zip(ended.names, ended.prior_share, strict=True)]
+    told = [text for text, s in zip(share, ended.prior_share, strict=True) if s > _MOSTLY]
+    rest = "rests" if len(names) == 1 else "rest"
+    what = f"{_listed(told)} {rest} on the prior: that much of what is known comes from it."
+    return [Finding("rests on prior", "doubtful", what, "", tuple(names))]
+
+
+def _starts(ended: Ended) -> list[Finding]:
+    """Say how many starts agree on the lowest objective."""
+    values = ended.ends
+    agree = sum(value < min(values) + NOTABLE for value in values)
+    if len(values) == 1:
+        return []
+    told = ", ".join(f"{v:.2f}" for v in sorted(values))
+    what = f"{agree} of {len(values)} starts agree on the lowest objective ({told})."
+    if agree > 1:
+        return [Finding("starts", "note", what)]
+    remedy = "Begin more of them, until two end there."
+    return [Finding("rests on start", "doubtful", what, remedy)]
+
+
+def _exchanged(ended: Ended) -> list[Finding]:
+    """Say that absorption and elimination exchanged end lower: kept, or at which values."""
+    if ended.exchange is None or ended.exchange[0] < NOTABLE:
+        return []
+    (fall, values), names = ended.exchange, ("ka", "CL", "V")
+    kept = "the lower is kept."
+    if values is not None:
+        names = ("ka", "CL", "V" if "V" in values else "V1")
+        place = ", ".join(f"{name}={values[name]:.3g}" for name in names)
+        kept = (
+            f"begin at {place} for the lower, or let starts=2 keep it, if what is known of the "
+            "drug does not speak for this one."
+        )
+    what = (
+        f"With absorption and elimination exchanged the objective is lower by {fall:.1f}: there "
+        f"are two minima (flip-flop); {kept}"
+    )
+    return [Finding("rests on start", "note" if values is None else "doubtful", what, "", names)]
+
+
+def _modes(ended: Ended) -> list[Finding]:
+    """Say whose modes were found anew on the way, if that changed the objective."""
+    fall = sum(ended.fallen.values())
+    if fall < NOTABLE:
+        return []
+    names = ended.likelihood.dataset.subjects
+    labels = [str(names[b]) for b, one in sorted(ended.fallen.items()) if one > 0.1 * NOTABLE]
+    who = f"subject{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
+    what = (
+        f"Random effects have more than one mode in {who}: better than those followed were found "
+        f"on the way, by {fall:.1f} of the objective in all."
+    )
+    remedy = "Start from other values too, and see whether the end is the same."
+    return [Finding("other modes", "note", what, remedy, subjects=tuple(labels))]
+
+
+def _absurd(ended: Ended) -> list[Finding]:
+    """Say which observation is all but impossible, if one is."""
+    if not ended.absurd.size:
+        return []
+    data, worst = ended.likelihood.dataset, int(np.nanargmin(ended.log_densities))
+    what = (
+        f"The model gives {_count(ended.absurd.size, 'subject')} no chance, least the observation "
+        f"at {observed_at(data, worst)}, where it predicts {ended.predictions[worst]:.4g}: the "
+        "objective means nothing."
+    )
+    remedy = "Look at these records, or give the residual error an additive part."
+    labels = tuple(str(data.subjects[b]) for b in ended.absurd[:5])
+    return [Finding("no chance", "wrong", what, remedy, subjects=labels)]
+
+
+def vanished(ended: Ended) -> dict[str, float]:
+    """Residual errors that have run to zero, where no likelihood has a maximum, by name."""
+    likelihood, values = ended.likelihood, ended.estimates
+    value, predictions = likelihood.dataset.observations.value, jnp.asarray(ended.predictions)
+    if isinstance(likelihood, OwnErrorLikelihood):
+        normal = likelihood.normal
+        sd = np.exp(predictions.reshape(2, -1)[1])[normal]
+        typical = float(np.median(sd)) if normal.any() else np.inf
+        gone = typical < _VANISHED * np.sqrt(np.sum(value[normal] ** 2) / max(1, normal.sum()))
+        return {"The residual error": typical} if gone else {}
+    sd = np.asarray(likelihood.residual_sd(likelihood.fixed(values), predictions))
+    out = dict[str, float]()
+    for line, error, mine in likelihood._lines:
+        # the error of logarithms is a share of the value already
+        size = 1.0 if error.logarithmic else np.sqrt(np.mean(value[mine] ** 2)) or 1.0
+        if np.median(sd[mine]) < _VANISHED * size:
+            out |= {n: values[n] for n in error.estimates(line) if n in ended.names}
+    return {name: one for name, one in out.items() if not name.startswith("nu_")}
+
+
+def _no_maximum(ended: Ended) -> list[Finding]:
+    """Say which residual errors have run to zero."""
+    likelihood = ended.likelihood
+    subjects, rows = likelihood.n_subjects, len(likelihood.dataset.observations)
+    return [
+        Finding(
+            "no maximum",
+            "wrong",
+            f"{name} has run to zero ({value:.2g}): {_count(subjects, 'subject')} with "
+            f"{_count(rows, 'observation')} cannot tell it, and the likelihood has no maximum.",
+            "Hold it, give it a prior, or simplify the model.",
+            (name,),
+        )
+        for name, value in ended.gone.items()
+    ]
+
+
+def constant_covariates(likelihood: PopulationLikelihood) -> dict[str, str]:
+    """Coefficients of covariates that never change, and in words what each covariate is."""
+    data, out = likelihood.dataset, dict[str, str]()
+    for parameter in likelihood.model.parameters:
+        for effect in parameter.effects:
+            values = np.unique(np.asarray(data.covariates[effect.covariate])[data.events.valid])
+            if len(values) == 1:
+                name = effect.name(parameter.name)
+                out[name] = f"{effect.covariate} is {values[0]:g}"
+    return out
+
+
+def _bound(model: PopulationModel, name: str, value: float) -> float | None:
+    """Bound that an estimate on the logit scale has run into."""
+    for one in model.parameters:
+        if one.name == name and one.scale == "logit":
+            low, high = one.bounds
+            for bound in (low, high):
+                if abs(value - bound) < _AT_BOUND * (high - low):
+                    return bound
+    return None
+
+
+def _most_correlated(found: Uncertainty) -> tuple[int, int] | None:
+    places = np.flatnonzero(found.used)
+    if len(places) < 2:
+        return None
+    part: Any = found.covariance[np.ix_(places, places)]
+    sd = np.sqrt(np.diag(part))
+    off = np.abs(part / np.outer(sd, sd)) - np.eye(len(places))
+    i, j = np.unravel_index(int(np.argmax(off)), off.shape)
+    return int(places[min(i, j)]), int(places[max(i, j)])
+
+
+def _count(number: int, thing: str) -> str:
+    """Return a number of things in words, ``2 subjects``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _listed(things: list[str]) -> str:
+    """Join things as a sentence does."""
+    return things[0] if len(things) == 1 else f"{', '.join(things[:-1])} and {things[-1]}"

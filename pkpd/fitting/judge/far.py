@@ -1,0 +1,45 @@
+"""Observations that lie far from all others, whatever the model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pkpd.data.dataset import NOT_CENSORED, Dataset
+from pkpd.fitting.judge.findings import Finding
+from pkpd.fitting.model.impossible import observed_at
+
+_FAR, _NEAREST = 30, 5  # times the largest of as many values of others, nearest in time
+
+
+def far_values(data: Dataset) -> list[Finding]:
+    """Name values far above all that other subjects have at about that time, by dose and as such.
+
+    The values are compared with each other: a fit that follows such a value does not show it.
+    """
+    seen, out = data.observations, list[Finding]()
+    given = np.where(data.events.is_dose, data.events.amt * (1 + data.events.addl), 0.0).sum(axis=1)
+    by_dose = seen.value / np.where(given > 0, given, 1.0)[seen.subject]
+    for k, line in enumerate(data.lines):
+        mine = np.flatnonzero((seen.line == k) & (seen.censored == NOT_CENSORED))
+        high = mine[seen.value[mine] > _FAR * np.median(seen.value[mine])] if len(mine) else mine
+        for m in high:
+            others = mine[seen.subject[mine] != seen.subject[m]]
+            apart = np.abs(seen.time[others] - seen.time[m])
+            near = others[np.argsort(apart, kind="stable")[:_NEAREST]]
+            if len(near) < _NEAREST or any(
+                v[m] <= _FAR * v[near].max() for v in (seen.value, by_dose)
+            ):
+                continue
+            times = seen.value[m] / seen.value[near].max()
+            who = str(data.subjects[seen.subject[m]])
+            out.append(
+                Finding(
+                    "far value",
+                    "doubtful",
+                    f"The {line} at {observed_at(data, int(m))} is {times:,.0f} times as high "
+                    "as any other subject's at about that time, and moves the estimates.",
+                    "Is it in their unit?",
+                    subjects=(who,),
+                )
+            )
+    return out[:3]
