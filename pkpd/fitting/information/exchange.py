@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -212,7 +213,9 @@ class Grid:
                     tried[:, k] = fine
                     rows, valid = self._padded(g, [self.rows(g, one) for one in tried])
                     found, values = choices(self.told, rows, valid, others, space.group.subjects)
-                    values = np.where(np.isfinite(values[: len(fine)]), values[: len(fine)], -np.inf)
+                    values = np.where(
+                        np.isfinite(values[: len(fine)]), values[: len(fine)], -np.inf
+                    )
                     top = int(np.argmax(values))
                     best = max(best, float(values[0]))
                     if values[top] > values[0] + _GAIN:
@@ -243,10 +246,7 @@ def polished(scene: Scene, times: Times, radius: float) -> Times:
     sizes = [len(hours) for hours in times]
     firsts = np.concatenate([[0], np.cumsum(sizes)])
     unit = nodes(_NODES)
-    hours = [
-        (centre[a:b, None] + half[a:b, None] * unit).ravel()
-        for a, b in zip(firsts[:-1], firsts[1:], strict=True)
-    ]
+    hours = [(centre[a:b, None] + half[a:b, None] * unit).ravel() for a, b in pairwise(firsts)]
     linearised, places = scene.linearised(hours)
     told = told_of(linearised, scene.belief)
     rows, of = [], []
@@ -277,7 +277,7 @@ def polished(scene: Scene, times: Times, radius: float) -> Times:
         constraints=limits, options={"maxiter": 200, "ftol": 1e-13},
     )  # fmt: skip
     moved = centre + half * np.clip(found.x, -1.0, 1.0)
-    return [moved[a:b] for a, b in zip(firsts[:-1], firsts[1:], strict=True)]
+    return [moved[a:b] for a, b in pairwise(firsts)]
 
 
 def _near(space: Space, times: Floats, radius: float) -> tuple[Floats, Floats]:

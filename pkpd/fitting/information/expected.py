@@ -234,9 +234,7 @@ def model_of(source: PopulationModel | Fitted) -> PopulationModel:
     return model.with_values({name: float(v[0]) for name, v in values.items()})
 
 
-def random_points(
-    linearised: Linearised, x: Floats, points: int, seed: int
-) -> list[Floats | None]:
+def random_points(linearised: Linearised, x: Floats, points: int, seed: int) -> list[Floats | None]:
     """Points at which a model is linearised: 0, or scrambled Sobol points of its effects."""
     if not points:
         return [None]

@@ -232,7 +232,10 @@ def optimal_times(
     )  # fmt: skip
     scene = Scene(made, spaces, belief, np.random.default_rng(seed))
     old, new = search(scene, [np.array(one.times) for one in groups], starts)
-    best = tuple(one.at(times.tolist()) for one, times in zip(groups, new.times, strict=True))
+    best = tuple(
+        one.at(space.ordered(times).tolist())
+        for one, space, times in zip(groups, spaces, new.times, strict=True)
+    )
     after = _joined(expected_information(made, best, **how), prior)
     if not np.isfinite(new.value):
         what = f"no times were found that tell {', '.join(after.flat) or 'all parameters'}"
@@ -255,9 +258,7 @@ def _criteria(like: ExpectedInformation, found: Found, interest: Sequence[str] |
     return np.array([replace(like, matrix=one).log_det(interest) for one in found.matrices])
 
 
-def _values(
-    model: PopulationModel | Fitted, free: FreeParameters, draws: Any, seed: int
-) -> Floats:
+def _values(model: PopulationModel | Fitted, free: FreeParameters, draws: Any, seed: int) -> Floats:
     """Values of the parameters on the scale of the search, ``[D, P]``."""
     where = "optimal times, draws"
     if not isinstance(draws, Mapping):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class Space:
             inner = self.breaks[(self.breaks > low) & (self.breaks < high)]
             edges = np.array([low, *inner, high])
             every += [edges, np.linspace(low, high, _GRID), inner - _BEFORE]
-            for start, end in zip(edges[:-1], edges[1:], strict=True):
+            for start, end in pairwise(edges.tolist()):
                 number = max(4, _GRID // (2 * (len(edges) - 1)))
                 every.append(start + (end - start) * np.geomspace(1e-3, 1.0, number))
         found = np.concatenate(every)
@@ -96,11 +97,19 @@ class Space:
 
     def allows(self, times: Floats) -> bool:
         """Whether all samples can lie at these hours."""
-        return all(
-            bool(self.fits(times, k, times[k : k + 1])[0]) for k in range(len(times))
-        )
+        return all(bool(self.fits(times, k, times[k : k + 1])[0]) for k in range(len(times)))
 
-    def early(self, shift: NDArray[np.floating[Any]] | None = None) -> Floats | None:
+    def ordered(self, times: Floats) -> Floats:
+        """Return times such that samples with one window and the same lines are in order."""
+        found = times.copy()
+        keys = list(zip(self.low.tolist(), self.high.tolist(), self.lines, strict=True))
+        for key in set(keys):
+            mine = [k for k, other in enumerate(keys) if other == key]
+            ranks = np.argsort(np.argsort(np.array(self.group.times)[mine], kind="stable"))
+            found[mine] = np.sort(times[mine])[ranks]
+        return found
+
+    def early(self, shift: Floats | None = None) -> Floats | None:
         """Place the samples one after the other, or give none if they do not fit.
 
         Parameters
