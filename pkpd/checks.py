@@ -8,7 +8,7 @@ Each function takes a fit of `pkpd.fit` or what another function here made of it
 
 `look_at_data` comes before any fit. Maximum-likelihood fits are compared by `compare_fits` and
 `runs`; `covariate_search` adds covariates to one and `covariate_effects` says how much they do;
-`bootstrap` and `profile_likelihood` say how sure their estimates are.
+`bootstrap`, `resample` and `profile_likelihood` say how sure their estimates are.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pkpd.fitting.first_look.overview import DataOverview, look_at_data
 from pkpd.fitting.uncertainty.bootstrap import Bootstrap, bootstrap
 from pkpd.fitting.uncertainty.likelihood_ratio import FitComparison, compare_fits, runs
 from pkpd.fitting.uncertainty.profile import Profiles, profile_likelihood
+from pkpd.fitting.uncertainty.resampling import Resampled, resample
 
 __all__ = [
     "VPC",
@@ -42,6 +43,7 @@ __all__ = [
     "LeaveOneOut",
     "PredictionErrors",
     "Profiles",
+    "Resampled",
     "Residuals",
     "SamplerDiagnostics",
     "Shrinkage",
@@ -59,6 +61,7 @@ __all__ = [
     "look_at_data",
     "prediction_errors",
     "profile_likelihood",
+    "resample",
     "residuals",
     "runs",
     "sampler_diagnostics",

@@ -80,6 +80,8 @@ class Scene:
         Of random starts.
     ridge : float[D, P, P]
         What is added to the information in a search; made with the first grid.
+    length
+        Hours of a grid, the last one repeated.
     """
 
     model: PopulationModel
@@ -87,6 +89,7 @@ class Scene:
     belief: Belief
     rng: np.random.Generator
     ridge: Floats | None = None
+    length: int = 0
 
     @property
     def subjects(self) -> list[float]:
@@ -127,6 +130,9 @@ class Grid:
             np.unique(np.concatenate([one.grid, *(times[g] for times in more)]))
             for g, one in enumerate(scene.spaces)
         ]
+        # one length for all grids of a scene, so that one program serves them
+        scene.length = max(scene.length, *(len(h) for h in hours))
+        hours = [np.pad(h, (0, scene.length - len(h)), mode="edge") for h in hours]
         linearised, places = scene.linearised(hours)
         told = told_of(linearised, scene.belief)
         made = cls(scene, hours, told, places)
