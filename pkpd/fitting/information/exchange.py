@@ -179,7 +179,7 @@ class Grid:
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Choices of one shape for all groups, so that one program serves them."""
         widest = max(sum(map(len, self.scene.columns(k))) for k in range(len(self.places)))
-        most = max(len(hours) for hours in self.hours)
+        most = 1 + max(len(hours) for hours in self.hours)  # a sample stays, or goes to any
         rows, valid = padded([*some, np.zeros(widest, dtype=int)])
         rows, valid = rows[:-1], valid[:-1]
         again = np.resize(np.arange(len(rows)), most)
