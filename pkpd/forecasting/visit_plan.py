@@ -92,7 +92,8 @@ class VisitPlan:
     error_before
         Mean loss with the visits of `always` alone.
     error_with_all
-        Mean loss with all candidates.
+        Mean loss with all candidates; above that of few where hardly anybody in the bank is like a
+        patient with so many counts, so that weights are flattened.
     patients
         Virtual patients in whom sets were chosen, and as many others in whom they were judged.
     loss
@@ -167,6 +168,9 @@ class VisitPlan:
         known = "without counts" if not self.always else "with those alone"
         words, unit = _NAMED[self.loss]
         gap = one.less_even
+        small = ""
+        if self.error_with_all > one.error + one.error_se:
+            small = " The bank is too small to use all days: take a larger one."
         side = "less" if gap < 0 else "more"
         return (
             f"Draw blood on day{'s' if len(one.days) > 1 else ''} {days}{fixed}: "
@@ -174,5 +178,5 @@ class VisitPlan:
             f"{one.error:.1f} {unit} (+- {one.error_se:.1f}), "
             f"{self.error_before:.1f} {known}, {self.error_with_all:.1f} with all "
             f"{len(self.candidates)} days; {abs(gap):.2f} {unit} {side} "
-            f"(+- {one.less_even_se:.2f}) than on days {even}."
+            f"(+- {one.less_even_se:.2f}) than on days {even}.{small}"
         )

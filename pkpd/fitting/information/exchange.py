@@ -144,7 +144,7 @@ class Grid:
         """Give a little of what all candidates together tell; refuse if they leave something."""
         total = np.zeros_like(self.told.slopes) + self.scene.belief.prior
         for g, rows in enumerate(self.places):
-            flat = rows.reshape(1, -1)
+            flat = rows[self.scene.spaces[g].inside(self.hours[g])].reshape(1, -1)
             fine = np.ones(flat.shape, dtype=bool)
             none = np.zeros_like(total)
             total = total + choices(self.told, flat, fine, none, self.scene.subjects[g])[0][0]
@@ -261,6 +261,7 @@ def polished(scene: Scene, times: Times, radius: float) -> Times:
         columns = scene.columns(g)
         rows.append(np.stack([by_node[k, :, c] for k in range(sizes[g]) for c in columns[k]]))
         of.append(np.array([firsts[g] + k for k in range(sizes[g]) for _ in columns[k]]))
+    assert scene.ridge is not None  # made with the grid
     others = np.broadcast_to(scene.belief.prior + scene.ridge, told.slopes.shape)
     function = between(told, rows, of, others, scene.subjects)
     flat = np.concatenate(times)

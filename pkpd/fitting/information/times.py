@@ -117,7 +117,7 @@ class OptimalTimes:
         over = f", mean of {len(self.criteria)} draws" if len(self.criteria) > 1 else ""
         best = max(self.starts)
         same = sum(best - one < 0.01 * len(self.interest) for one in self.starts)
-        both = self.information.table()[["value"]]
+        both: Any = self.information.table()[["value"]]
         both["rse_given"] = self.before.table()["expected_rse"]
         both["rse_best"] = self.information.table()["expected_rse"]
         lines = [

@@ -86,6 +86,11 @@ class Space:
         found = np.concatenate(every)
         return np.unique(found[found >= 0])
 
+    def inside(self, hours: Floats) -> NDArray[np.bool_]:
+        """Whether some sample can lie at each of several hours."""
+        fine = (hours >= self.low[:, None] - _NEAR) & (hours <= self.high[:, None] + _NEAR)
+        return fine.any(axis=0) & (True if self.chosen is None else np.isin(hours, self.chosen))
+
     def fits(self, times: Floats, sample: int, hours: Floats) -> NDArray[np.bool_]:
         """Whether a sample can be moved to each of several hours, the others as they are."""
         fine = (hours >= self.low[sample] - _NEAR) & (hours <= self.high[sample] + _NEAR)
