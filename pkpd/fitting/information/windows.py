@@ -89,7 +89,9 @@ class Space:
     def inside(self, hours: Floats) -> NDArray[np.bool_]:
         """Whether some sample can lie at each of several hours."""
         fine = (hours >= self.low[:, None] - _NEAR) & (hours <= self.high[:, None] + _NEAR)
-        return fine.any(axis=0) & (True if self.chosen is None else np.isin(hours, self.chosen))
+        if self.chosen is not None:
+            fine &= np.isin(hours, self.chosen)
+        return np.any(fine, axis=0)
 
     def fits(self, times: Floats, sample: int, hours: Floats) -> NDArray[np.bool_]:
         """Whether a sample can be moved to each of several hours, the others as they are."""
