@@ -8,8 +8,8 @@ Each function takes a fit of `pkpd.fit` or what another function here made of it
 
 `look_at_data` comes before any fit; `look_before_fit` holds data and a model's start side by side,
 and `pkpd.fit` begins with it. Maximum-likelihood fits are compared by `compare_fits` and `runs`;
-`covariate_search` adds covariates to one and `covariate_effects` says how much they do; `bootstrap`
-and `profile_likelihood` say how sure their estimates are.
+`covariate_search` adds covariates to one and `covariate_effects` says how much they do; `bootstrap`,
+`resample` and `profile_likelihood` say how sure their estimates are.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pkpd.fitting.first_look.overview import DataOverview, look_at_data
 from pkpd.fitting.uncertainty.bootstrap import Bootstrap, bootstrap
 from pkpd.fitting.uncertainty.likelihood_ratio import FitComparison, compare_fits, runs
 from pkpd.fitting.uncertainty.profile import Profiles, profile_likelihood
+from pkpd.fitting.uncertainty.resampling import Resampled, resample
 
 __all__ = [
     "VPC",
@@ -45,6 +46,7 @@ __all__ = [
     "LookBeforeFit",
     "PredictionErrors",
     "Profiles",
+    "Resampled",
     "Residuals",
     "SamplerDiagnostics",
     "Shrinkage",
@@ -63,6 +65,7 @@ __all__ = [
     "look_before_fit",
     "prediction_errors",
     "profile_likelihood",
+    "resample",
     "residuals",
     "runs",
     "sampler_diagnostics",

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from pkpd.fitting.information.expected import ExpectedInformation, expected_information
 from pkpd.fitting.information.groups import SamplingGroup, group
+from pkpd.fitting.information.times import OptimalTimes, optimal_times
 
 __all__ = [
     "ExpectedInformation",
+    "OptimalTimes",
     "SamplingGroup",
     "expected_information",
     "group",
+    "optimal_times",
 ]

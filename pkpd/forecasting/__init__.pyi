@@ -8,7 +8,8 @@ from .scores import difference, scored
 from .seen import GivenDose, Seen, read_seen
 from .series import LEVELS, NEXT, Horizon, forecast_series
 from .trial_patients import WEIGHTS, TrialPatients, VirtualOutcomes, trial_patients
-from .visits import VisitPlan, VisitSet, choose_visits
+from .visit_plan import UsualVisits, VisitPlan, VisitSet
+from .visits import choose_visits
 from .weighing import Unexplained, Weighed
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Seen",
     "TrialPatients",
     "Unexplained",
+    "UsualVisits",
     "VirtualOutcomes",
     "VisitPlan",
     "VisitSet",

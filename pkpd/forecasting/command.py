@@ -282,10 +282,22 @@ def visits_lines(
     yield ""
     yield plan.sentence()
     yield ""
-    yield "visits  error of the median day  less than evenly spread  days"
+    heads = {"error": "error of the median day", "crps": "CRPS, days", "entropy": "entropy, bits"}
+    yield f"visits  {heads[plan.loss]:<23}  less than evenly spread  days"
     for one in plan.sets:
         yield (
             f"{len(one.days):<6d}  {one.error:11.2f} +- {one.error_se:4.2f}      "
             f"{one.less_even:11.2f} +- {one.less_even_se:4.2f}    "
             f"{', '.join(map(str, one.days))}"
         )
+    yield ""
+    yield f"usual visits  {heads[plan.loss]:<23}  less by the {len(plan.best.days)} chosen  days"
+    for one in plan.usual:
+        yield (
+            f"{one.name:<12}  {one.error:11.2f} +- {one.error_se:4.2f}      "
+            f"{-one.best_less:11.2f} +- {one.best_less_se:4.2f}    "
+            f"{', '.join(map(str, one.days))}"
+        )
+    left = plan.patients - plan.denominator
+    died = f"; {left} more died before the last day" if left else ""
+    yield f"judged in {plan.denominator} virtual patients{died}"

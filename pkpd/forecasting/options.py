@@ -89,6 +89,9 @@ def visits_options(
     always: Annotated[
         str | None, typer.Option(metavar="DAYS", help="Days on which blood is drawn anyway.")
     ] = None,
+    loss: Annotated[
+        str, typer.Option(metavar="NAME", help="What to lower: error, crps or entropy.")
+    ] = "error",
     recovery: Annotated[
         str, typer.Option(metavar="NAME", help="both, neutrophils or platelets.")
     ] = "both",
@@ -114,6 +117,7 @@ def visits_options(
     from pkpd.forecasting.command import visits_lines
 
     how: dict[str, Any] = {"patients": patients, "bank": bank, "seed": seed, "recovery": recovery}
+    how["loss"] = loss
     yield from visits_lines(
         schedule, budget, days, always=always, cohort=cohort, until_day=until_day, marrow=marrow,
         posterior=posterior, draws=draws, **how,

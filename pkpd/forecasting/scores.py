@@ -1,6 +1,7 @@
 """How good forecasts were: continuous ranked probability score, coverage, and differences.
 
-Scores are on the scale of the logarithm, where a count of half is as far off as one of twice.
+Scores of counts are on the scale of the logarithm, where a count of half is as far off as one of
+twice; those of days are in days.
 """
 
 from __future__ import annotations
@@ -71,6 +72,50 @@ def crps(levels: Floats, quantiles: Floats, seen: Floats) -> Floats:
     """
     over = seen[:, None] - quantiles
     return 2.0 * np.mean(np.where(over >= 0, levels * over, (levels - 1.0) * over), axis=1)
+
+
+def crps_of_weights(weights: NDArray[np.floating[Any]], days: Floats, truth: Floats) -> Floats:
+    """Continuous ranked probability score of weighted days, ``[p]``.
+
+    ``E|X - y| - E|X - X'| / 2`` (Gneiting and Raftery 2007, J Am Stat Assoc 102:359-78).
+
+    Parameters
+    ----------
+    weights : float[p, L]
+        Sum to one in each row.
+    days : float[L]
+        Rising.
+    truth : float[p]
+        What came.
+
+    Examples
+    --------
+    >>> crps_of_weights(np.array([[0.5, 0.5]]), np.array([1.0, 3.0]), np.array([1.0]))
+    array([0.5])
+    """
+    off = np.einsum("pl,pl->p", weights, np.abs(days[None, :] - truth[:, None]))
+    below = np.cumsum(weights, axis=1, dtype=np.float64)[:, :-1]
+    return off - (below * (1.0 - below)) @ np.diff(days)
+
+
+def entropy_of_weights(weights: NDArray[np.floating[Any]], days: Floats) -> Floats:
+    """Entropy of weighted days, each taken as the whole day that it lies in, in bits, ``[p]``.
+
+    Parameters
+    ----------
+    weights : float[p, L]
+        Sum to one in each row.
+    days : float[L]
+        Rising.
+
+    Examples
+    --------
+    >>> entropy_of_weights(np.full((1, 4), 0.25), np.array([1.0, 1.5, 2.0, 2.5]))
+    array([1.])
+    """
+    firsts = np.unique(np.floor(days), return_index=True)[1]
+    share = np.add.reduceat(np.asarray(weights, dtype=np.float64), firsts, axis=1)
+    return -np.sum(share * np.log2(np.where(share > 0, share, 1.0)), axis=1)
 
 
 def difference(

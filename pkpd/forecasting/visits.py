@@ -1,17 +1,19 @@
 """When to draw blood: the visits that tell most about the day of recovery, for a given number.
 
 Virtual patients of a source are counted on every candidate day, with error. For a set of days each
-of them is forecast from the counts on these days alone, and the median day of recovery is compared
-with the true one. Sets grow by the day that lowers the mean error most; then days are exchanged as
-long as that lowers it further. What is found is judged in other patients than it was chosen in,
-since the best of many sets looks better than it is.
+of them is forecast from the counts on these days alone: the patients of a bank are weighted by the
+likelihood of these counts. A loss tells how bad the forecast of the day of recovery is: the error
+of its median, its continuous ranked probability score, or its entropy. Sets grow by the day that
+lowers the mean loss most; then days are exchanged as long as that lowers it further. What is found
+is judged in other patients than it was chosen in, since the best of many sets looks better than it
+is, and beside what one would do without looking: as many visits evenly spread, once a week, twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,116 +34,17 @@ from pkpd.forecasting.many import (
     weights_of,
 )
 from pkpd.forecasting.measurement import Measurement, measurement_of
+from pkpd.forecasting.scores import crps_of_weights, entropy_of_weights
+from pkpd.forecasting.visit_plan import Loss, UsualVisits, VisitPlan, VisitSet
 from pkpd.machine import cores
 from pkpd.schedule import Regimen
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Floats = NDArray[np.float64]
+
+_WEEKLY = {"weekly": (0,), "twice weekly": (0, 3)}  # days of a week from the first candidate
 
 _MOST = 150_000_000  # densities that are kept: candidate days, patients, bank; four bytes each
 _SWEEPS = 20
-
-
-@dataclass(frozen=True)
-class VisitSet:
-    """A set of visits and what it leaves unknown.
-
-    Attributes
-    ----------
-    days
-        Protocol days.
-    chosen_error
-        Mean error of the median day of recovery, in days, in the patients it was chosen in.
-    error, error_se
-        The same in other patients, and its standard error.
-    less_even, less_even_se
-        ``error`` less that of as many visits spread evenly over the candidates, paired.
-    even
-        Those visits.
-    """
-
-    days: tuple[int, ...]
-    chosen_error: float
-    error: float
-    error_se: float
-    even: tuple[int, ...]
-    less_even: float
-    less_even_se: float
-
-
-@dataclass(frozen=True)
-class VisitPlan:
-    """Visits for every number up to a budget; made by `choose_visits`.
-
-    Attributes
-    ----------
-    criterion
-        What recovery means.
-    until_day
-        Last day that is looked at; a recovery that is not seen by then counts as of that day.
-    candidates
-        Days that could be chosen.
-    always
-        Days on which blood is drawn in any case.
-    sets
-        The best set found of 1, 2, ... further days.
-    error_before
-        Mean error with the visits of `always` alone.
-    error_with_all
-        Mean error with all candidates.
-    patients
-        Virtual patients in whom sets were chosen, and as many others in whom they were judged.
-    """
-
-    criterion: str
-    until_day: int
-    candidates: tuple[int, ...]
-    always: tuple[int, ...]
-    sets: tuple[VisitSet, ...]
-    error_before: float
-    error_with_all: float
-    patients: int
-
-    @property
-    def best(self) -> VisitSet:
-        """The set of the whole budget."""
-        return self.sets[-1]
-
-    def table(self) -> pd.DataFrame:
-        """All sets, one row each."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "visits": [len(one.days) for one in self.sets],
-                "days": [" ".join(map(str, one.days)) for one in self.sets],
-                "error_days": [one.error for one in self.sets],
-                "error_se": [one.error_se for one in self.sets],
-                "even_days": [" ".join(map(str, one.even)) for one in self.sets],
-                "less_than_even": [one.less_even for one in self.sets],
-                "less_than_even_se": [one.less_even_se for one in self.sets],
-            }
-        )
-
-    def sentence(self) -> str:
-        """Say the days and what they are worth."""
-        one = self.best
-        days = ", ".join(map(str, one.days))
-        fixed = f" besides {', '.join(map(str, self.always))}" if self.always else ""
-        even = ", ".join(map(str, one.even))
-        known = "without counts" if not self.always else "with those alone"
-        gap = one.less_even
-        side = "less" if gap < 0 else "more"
-        return (
-            f"Draw blood on day{'s' if len(one.days) > 1 else ''} {days}{fixed}: the median day of "
-            f"recovery ({self.criterion}) then errs by {one.error:.1f} days "
-            f"(+- {one.error_se:.1f}), "
-            f"{self.error_before:.1f} {known}, {self.error_with_all:.1f} with all "
-            f"{len(self.candidates)} days; {abs(gap):.2f} days {side} (+- {one.less_even_se:.2f}) "
-            f"than on days {even}."
-        )
 
 
 def choose_visits(
@@ -150,6 +53,7 @@ def choose_visits(
     candidates: Sequence[int],
     budget: int,
     *,
+    loss: Loss = "error",
     recovery: str = BOTH,
     back: Mapping[str, Level] | None = None,
     always: Sequence[int] = (),
@@ -175,6 +79,10 @@ def choose_visits(
         Protocol days on which blood could be drawn.
     budget
         Number of visits that can be made.
+    loss
+        What visits are to lower: ``"error"`` of the median day, ``"crps"``, the continuous ranked
+        probability score of the forecast, both in days, or ``"entropy"`` of the forecast, in bits
+        of whole days.
     recovery
         ``"both"`` lines, ``"neutrophils"`` or ``"platelets"``, or a criterion by its whole name
         (``"neutrophils >= 0.5"``).
@@ -210,6 +118,9 @@ def choose_visits(
     >>> len(plan.best.days)
     2
     """
+    if loss not in get_args(Loss):
+        allowed = ", ".join(get_args(Loss))
+        raise PkpdError(sentence(where="visits, loss", what=f"{loss!r}", allowed=allowed))
     tell, threads = on_progress or (lambda *_: None), threads or cores()
     days = check_days(tuple(candidates), until_day, "candidates")
     fixed = check_days(always, until_day, "always") if len(always) else ()
@@ -242,7 +153,7 @@ def choose_visits(
         truth = simulated(lanes, lanes.drawn(patients, part + seed), asked, threads)
         rng = stream(seed, f"visits of {name}")
         counts = counted_on(truth, every, counted, measurement, rng)
-        judges.append(_judge(truth, counts, known, wanted, until_day, measurement))
+        judges.append(_judge(truth, counts, known, wanted, until_day, measurement, loss))
     first, other = judges
     places = {day: i for i, day in enumerate(every)}
     held = tuple(places[day] for day in fixed)
@@ -254,25 +165,51 @@ def choose_visits(
         chosen = grown(first.mean_error, held, chosen, pool)
         even = spread(len(free), size)
         mine = other.errors((*held, *chosen))
-        theirs = other.errors((*held, *(pool[i] for i in even)))
-        gap = mine - theirs
-        root = np.sqrt(patients)
+        gap = mine - other.errors((*held, *(pool[i] for i in even)))
         found.append(
             VisitSet(
                 tuple(sorted(every[i] for i in chosen)),
                 first.mean_error((*held, *chosen)),
-                float(mine.mean()),
-                float(mine.std(ddof=1) / root),
+                *_mean(mine),
                 tuple(free[i] for i in even),
-                float(gap.mean()),
-                float(gap.std(ddof=1) / root),
+                *_mean(gap),
             )
         )
+    usual = []
+    for name, days_of_week in _WEEKLY.items():
+        those = in_weeks(free, days_of_week)
+        theirs = other.errors((*held, *(places[day] for day in those)))
+        gap = other.errors((*held, *chosen)) - theirs
+        usual.append(UsualVisits(name, those, *_mean(theirs), *_mean(gap)))
     tell(float(budget), float(budget), "visits")
     return VisitPlan(
         wanted, until_day, free, fixed, tuple(found),
         float(other.errors(held).mean()), float(other.errors(range(len(every))).mean()), patients,
+        loss, tuple(usual), other.truth.size,
     )  # fmt: skip
+
+
+def _mean(values: Floats) -> tuple[float, float]:
+    """Mean and its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
+
+
+def in_weeks(candidates: Sequence[int], days_of_week: Sequence[int]) -> tuple[int, ...]:
+    """Candidates next to days of each week, which begins with the first of them.
+
+    Examples
+    --------
+    >>> in_weeks(range(8, 31, 2), (0, 3))
+    (8, 10, 14, 18, 22, 24, 28)
+    """
+    first, last = candidates[0], candidates[-1]
+    wanted = [
+        week + day
+        for week in range(first, last + 1, 7)
+        for day in days_of_week
+        if week + day <= last
+    ]
+    return tuple(sorted({min(candidates, key=lambda c: (abs(c - day), c)) for day in wanted}))
 
 
 def grown(
@@ -340,15 +277,18 @@ class Judge:
         The bank's days of recovery, rising.
     truth : float[P]
         Those of the patients.
+    loss
+        What `errors` are: of the median day, continuous ranked probability scores, or entropies.
     """
 
     logs: NDArray[np.float32]
     recovery: Floats
     truth: Floats
+    loss: Loss = "error"
     _known: dict[frozenset[int], Floats] = field(default_factory=dict, repr=False)
 
     def errors(self, visits: Sequence[int]) -> Floats:
-        """Error of the median day of each patient, ``[P]``, in days.
+        """Loss of the forecast of each patient, ``[P]``.
 
         Parameters
         ----------
@@ -357,22 +297,29 @@ class Judge:
         """
         key = frozenset(visits)
         if key not in self._known:
-            self._known[key] = np.abs(self._medians(sorted(key)) - self.truth)
+            self._known[key] = self._losses(sorted(key))
         return self._known[key]
 
     def mean_error(self, visits: Sequence[int]) -> float:
-        """Mean over the patients, in days."""
+        """Mean over the patients."""
         return float(self.errors(visits).mean())
 
-    def _medians(self, visits: Sequence[int]) -> Floats:
+    def _losses(self, visits: Sequence[int]) -> Floats:
         found = np.empty(self.truth.size)
         for which in portions(self.truth.size, self.recovery.size):
             shape = (which.stop - which.start, self.recovery.size)
             total = np.zeros(shape, dtype=np.float32)
             for visit in visits:
                 total += self.logs[visit, which]
-            below = np.cumsum(weights_of(total), axis=1, dtype=np.float64)
-            found[which] = self.recovery[np.argmax(below >= 0.5 * below[:, -1:], axis=1)]
+            weights = weights_of(total)
+            if self.loss == "crps":
+                found[which] = crps_of_weights(weights, self.recovery, self.truth[which])
+            elif self.loss == "entropy":
+                found[which] = entropy_of_weights(weights, self.recovery)
+            else:
+                below = np.cumsum(weights, axis=1, dtype=np.float64)
+                medians = self.recovery[np.argmax(below >= 0.5 * below[:, -1:], axis=1)]
+                found[which] = np.abs(medians - self.truth[which])
         return found
 
 
@@ -383,6 +330,7 @@ def _judge(
     wanted: str,
     until_day: int,
     measurement: Measurement,
+    loss: Loss = "error",
 ) -> Judge:
     """Densities of all visits; those who die before the last visit are left out."""
     fine = np.flatnonzero(truth.death_day >= max(counts.days))
@@ -400,7 +348,8 @@ def _judge(
     for visit in range(len(counts.days)):
         for which in portions(fine.size, len(bank)):
             logs[visit, which] = densities(bank, alive, which, visit, measurement)[:, order]
-    return Judge(logs, days[order], np.minimum(truth.recovery[wanted], until_day)[fine])
+    seen = np.minimum(truth.recovery[wanted], until_day)[fine]
+    return Judge(logs, days[order], seen, loss)
 
 
 def _criterion(recovery: str, back: Mapping[str, Level], lines: Sequence[str]) -> str:

@@ -55,6 +55,101 @@ def test_errors_are_those_in_closed_form():
         assert found.mean() == pytest.approx(expected, abs=4 * found.std() / 1000**0.5)
 
 
+STATES = np.array([10.0, 14.0, 21.0])
+POSITIVE = np.array([[1, 2, 3], [3, 3, 1], [1, 1, 3]]) / 4  # of each visit in each state
+
+
+def discrete(loss: str) -> Judge:
+    """Three days of recovery, three visits with two outcomes each: everyone there can be.
+
+    A bank has 100 patients of each day, so that none of its forecasts is flattened; patients with
+    a day and outcomes are as many as their probability says.
+    """
+    bank = np.repeat(np.arange(3), 100)
+    truth, outcomes = [], []
+    for state in range(3):
+        for seen in itertools.product((0, 1), repeat=3):
+            share = np.prod([chance(v, state, o) for v, o in enumerate(seen)])
+            truth += [state] * round(64 * share)
+            outcomes += [seen] * round(64 * share)
+    assert len(truth) == 3 * 64
+    seen = np.array(outcomes)
+    logs = [
+        np.log(np.where(seen[:, v, None] == 1, POSITIVE[v][bank], 1 - POSITIVE[v][bank]))
+        for v in range(3)
+    ]
+    return Judge(np.array(logs, dtype=np.float32), STATES[bank], STATES[truth], loss)
+
+
+def chance(visit: int, state: int, outcome: int) -> float:
+    return float(POSITIVE[visit, state] if outcome else 1 - POSITIVE[visit, state])
+
+
+def enumerated(visits, loss: str) -> float:
+    """Mean loss by the definitions, over all days and outcomes."""
+    total = 0.0
+    for seen in itertools.product((0, 1), repeat=len(visits)):
+        joint = np.array(
+            [
+                np.prod([chance(v, s, o) for v, o in zip(visits, seen, strict=True)]) / 3
+                for s in range(3)
+            ]
+        )
+        after = joint / joint.sum()
+        for state in range(3):
+            if loss == "entropy":
+                one = -sum(p * np.log2(p) for p in after if p > 0)
+            elif loss == "crps":
+                off = sum(p * abs(d - STATES[state]) for p, d in zip(after, STATES, strict=True))
+                pairs = itertools.product(range(3), repeat=2)
+                one = off - 0.5 * sum(
+                    after[a] * after[b] * abs(STATES[a] - STATES[b]) for a, b in pairs
+                )
+            else:
+                one = abs(STATES[np.argmax(np.cumsum(after) >= 0.5 - 1e-9)] - STATES[state])
+            total += joint[state] * one
+    return total
+
+
+@pytest.mark.parametrize("loss", ["crps", "entropy", "error"])
+def test_losses_are_those_of_exact_enumeration(loss):
+    judge = discrete(loss)
+    sets = [c for n in range(4) for c in itertools.combinations(range(3), n)]
+    exact = {some: enumerated(some, loss) for some in sets}
+    for some in sets:
+        if loss == "error" and ties(some):
+            continue  # two days are medians, and rounding says which
+        assert judge.mean_error(some) == pytest.approx(exact[some], abs=1e-5)
+    if loss == "error":
+        return
+    assert exact[(0, 1, 2)] < min(exact[some] for some in sets if len(some) == 2)
+    chosen: list[int] = []
+    for size in (1, 2):
+        chosen = grown(judge.mean_error, (), chosen, range(3))
+        least = min(exact[some] for some in sets if len(some) == size)
+        assert exact[tuple(sorted(chosen))] == pytest.approx(least, abs=1e-9)
+
+
+def ties(visits) -> bool:
+    for seen in itertools.product((0, 1), repeat=len(visits)):
+        pairs = list(zip(visits, seen, strict=True))
+        joint = np.array([np.prod([chance(v, s, o) for v, o in pairs]) for s in range(3)])
+        if np.any(np.abs(np.cumsum(joint) / joint.sum() - 0.5) < 1e-6):
+            return True
+    return False
+
+
+def test_scores_of_normal_forecasts_are_those_in_closed_form():
+    """A normal forecast that is right has a mean CRPS of its deviation over the root of pi."""
+    errors = judge_of(1000, 2000, (2, 4, 6))
+    judge = Judge(errors.logs, errors.recovery, errors.truth, "crps")
+    for n in (0, 1, 2, 3):
+        sd = (1 + n * SPREAD**2 / ERROR**2) ** -0.5
+        found = judge.errors(range(n))
+        limit = 4 * found.std() / 1000**0.5
+        assert found.mean() == pytest.approx(sd / np.sqrt(np.pi), abs=limit)
+
+
 def test_exchange_finds_what_brute_force_finds():
     """Errors of subsets at random: every subset of up to 3 of 7, many times."""
     hits = []
@@ -123,6 +218,26 @@ def test_days_that_are_there_anyway_are_not_paid_for(source):
     assert plan.table()["visits"].tolist() == [1]
 
 
+def test_what_stays_open_is_told_in_bits_beside_weekly_visits(source):
+    days = range(2, 24, 3)
+    plan = choose_visits(source, CLOFARABINE, days, 2, loss="entropy", **SMALL)
+    assert 0 <= plan.best.error < plan.error_before
+    # 600 of a bank are too few for eight visits
+    assert ("The bank is too small" in plan.sentence()) == (
+        plan.error_with_all > plan.best.error + plan.best.error_se
+    )
+    weekly, twice = plan.usual
+    assert (weekly.name, weekly.days) == ("weekly", (2, 8, 17, 23))
+    assert set(weekly.days) <= set(twice.days)
+    assert weekly.best_less == pytest.approx(plan.best.error - weekly.error)
+    assert "has an entropy of" in plan.sentence()
+    assert " bits (+-" in plan.sentence()
+    table = plan.usual_table()
+    assert table["denominator"].tolist() == [plan.denominator] * 2
+    assert plan.denominator <= plan.patients
+    assert list(plan.table()["entropy_bits"]) == [one.error for one in plan.sets]
+
+
 def test_even_visits_lie_in_the_middles_of_equal_parts():
     assert spread(7, 7) == list(range(7))
     assert spread(9, 3) == [1, 4, 7]
@@ -138,6 +253,7 @@ def test_even_visits_lie_in_the_middles_of_equal_parts():
         ({"recovery": "basophils"}, "recovery: 'basophils'; allowed: neutrophils >= 0.5"),
         ({"lines": ("wbc",)}, "lines: wbc; allowed: neutrophils, platelets"),
         ({"bank": 20}, "visits, bank: 20"),
+        ({"loss": "rmse"}, "visits, loss: 'rmse'; allowed: error, crps, entropy"),
         ({"patients": 20_000, "bank": 9_000}, "keep their product below"),
     ],
 )
@@ -158,6 +274,8 @@ def test_the_command_prints_days_and_a_table(tmp_path):
     words = ["visits", str(tmp_path / "s.toml"), "--budget", "2", "--days", "8-20 every 4"]
     done = CliRunner().invoke(app, [*words, *small, "--recovery", "neutrophils"])
     assert done.exit_code == 0, done.output
+    assert "twice weekly" in done.output
+    assert "virtual patients" in done.output.splitlines()[-1]
     assert "Draw blood on days " in done.output
     assert "recovery (neutrophils >= 0.5)" in done.output
     rows = [line for line in done.output.splitlines() if line.startswith(("1 ", "2 "))]

@@ -234,7 +234,7 @@ def model_of(source: PopulationModel | Fitted) -> PopulationModel:
     return model.with_values({name: float(v[0]) for name, v in values.items()})
 
 
-def random_points(linearised: Linearised, points: int, seed: int) -> list[Floats | None]:
+def random_points(linearised: Linearised, x: Floats, points: int, seed: int) -> list[Floats | None]:
     """Points at which a model is linearised: 0, or scrambled Sobol points of its effects."""
     if not points:
         return [None]
@@ -242,7 +242,7 @@ def random_points(linearised: Linearised, points: int, seed: int) -> list[Floats
 
     size = linearised.likelihood.random_effects.size
     normal = norm.ppf(qmc.Sobol(size, rng=seed).random(points))
-    lower = np.asarray(linearised.free.cholesky(linearised.free.start()))
+    lower = np.asarray(linearised.free.cholesky(x))
     return list(normal @ lower.T)
 
 
@@ -328,7 +328,7 @@ def expected_information(
     rows, valid = padded(places)
     fixed = np.isin(np.arange(len(free.names)), linearised.located)
     x, total = free.start(), np.zeros((len(free.names),) * 2)
-    every = random_points(linearised, points, seed)
+    every = random_points(linearised, x, points, seed)
     for point in every:
         each = informations(linearised.at(x, point), rows, valid, fixed, matrix == "full")
         total += np.einsum("g,gpq->pq", subjects, np.asarray(each)) / len(every)

@@ -43,20 +43,22 @@ def informations(
     -------
     float[K, P, P]
     """
-    made = _compiled(_key(quantities.processes), full)
+    made = _compiled(key_of(quantities.processes), full)
     return made(
-        quantities.arrays(), rows, valid, np.asarray(fixed, dtype=float), _numbers(quantities)
+        quantities.arrays(), rows, valid, np.asarray(fixed, dtype=float), numbers_of(quantities)
     )
 
 
-def _key(processes: tuple[Process, ...]) -> tuple[tuple[int, int, int], ...]:
+def key_of(processes: tuple[Process, ...]) -> tuple[tuple[int, int, int], ...]:
+    """Line of each process, and the places of its deviation and hours in ``x``, -1 if held."""
     return tuple(
         (p.line, -1 if p.sd_at is None else p.sd_at, -1 if p.tau_at is None else p.tau_at)
         for p in processes
     )
 
 
-def _numbers(quantities: Quantities) -> np.ndarray:
+def numbers_of(quantities: Quantities) -> np.ndarray:
+    """Deviation and hours of each process, ``[K, 2]``."""
     return np.array([[p.sd, p.tau] for p in quantities.processes]).reshape(-1, 2)
 
 

@@ -21,13 +21,10 @@ def on_scale(
 
     Parameters
     ----------
-    free, x
-        Parameters and their values.
+    free, x, scale
+        As of `change_to`.
     matrix : float[P, P]
         Information on the scale of ``x``.
-    scale
-        ``"deviation"``: natural values as the package has them. ``"variance"``: those of
-        deviations squared, partial correlations as covariances.
 
     Returns
     -------
@@ -36,11 +33,32 @@ def on_scale(
     values, matrix
         On the new scale.
     """
+    names, values, slopes = change_to(free, x, scale)
+    return names, values, slopes.T @ matrix @ slopes
+
+
+def change_to(
+    free: FreeParameters, x: Floats, scale: str
+) -> tuple[tuple[str, ...], Floats, Floats]:
+    """Names and values on a scale, and the derivatives of ``x`` by the values.
+
+    Parameters
+    ----------
+    free, x
+        Parameters and their values.
+    scale
+        ``"deviation"``: natural values as the package has them. ``"variance"``: those of
+        deviations squared, partial correlations as covariances.
+
+    Returns
+    -------
+    names, values, slopes
+        ``[P]``, ``[P]`` and ``[P, P]``: information ``M`` of ``x`` becomes ``slopes' M slopes``.
+    """
     if scale == "deviation":
-        values = free.values(x)
-        slopes = free.slopes(x)
-        found = np.array([values[name] for name in free.names])
-        return free.names, found, matrix / np.outer(slopes, slopes)
+        known = free.values(x)
+        found = np.array([known[name] for name in free.names])
+        return free.names, found, np.diag(1.0 / free.slopes(x))
     names, places = _variances(free)
     natural, effects = free.natural, free.likelihood.random_effects
     order = {name: i for i, name in enumerate(effects.names)}
@@ -59,8 +77,7 @@ def on_scale(
         return jnp.stack(out)
 
     values = np.asarray(told(jnp.asarray(x)))
-    slopes = np.linalg.inv(np.asarray(jax.jacfwd(told)(jnp.asarray(x))))
-    return names, values, slopes.T @ matrix @ slopes
+    return names, values, np.linalg.inv(np.asarray(jax.jacfwd(told)(jnp.asarray(x))))
 
 
 def _variances(free: FreeParameters) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
