@@ -8,8 +8,8 @@ Each function takes a fit of `pkpd.fit` or what another function here made of it
 
 `look_at_data` comes before any fit; `look_before_fit` holds data and a model's start side by side,
 and `pkpd.fit` begins with it. Maximum-likelihood fits are compared by `compare_fits` and `runs`;
-`covariate_search` adds covariates to one and `covariate_effects` says how much they do; `bootstrap`,
-`resample` and `profile_likelihood` say how sure their estimates are.
+`covariate_search` adds covariates to one and `covariate_effects` says how much they do;
+`bootstrap`, `resample` and `profile_likelihood` say how sure their estimates are.
 """
 
 from __future__ import annotations
