@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -107,7 +108,7 @@ def look_before_fit(data: Dataset, model: PopulationModel) -> LookBeforeFit:
     """
     check_arguments("look_before_fit", data=(data, a(Dataset)), model=(model, a(PopulationModel)))
     likelihood = bind(model, data)
-    none = np.zeros((likelihood.n_subjects, likelihood.random_effects.size))
+    none = jnp.zeros((likelihood.n_subjects, likelihood.random_effects.size))
     predictions: Any = jax.jit(lambda fixed: likelihood.quantities(fixed, none))
     return LookBeforeFit(
         before_fit(likelihood, lambda values: np.asarray(predictions(likelihood.fixed(values))))
