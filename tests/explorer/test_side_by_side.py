@@ -66,7 +66,7 @@ def test_all_places_say_the_same(tmp_path, marrow):
     path, out = tmp_path / "mine.toml", tmp_path / "out"
     path.write_text(FILE)
     size = [f"--{name}={value}" for name, value in SIZE.items()]
-    words = ["compare", str(path), *size, "--marrow", marrow, "--out", str(out)]
+    words = ["compare", str(path), *size, "--marrow", marrow, "--out", str(out), "--full"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     terminal, report = plain(done.output), plain((out / "report.html").read_text())
