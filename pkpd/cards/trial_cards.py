@@ -112,6 +112,13 @@ def population_of(trial: Trial) -> Population:
     return with_medians(found, dict(trial.medians))
 
 
+def patients_of_cohort(cohort: Cohort, population: Population) -> Population:
+    """Move the population of a trial on to the medians that a cohort has of its own."""
+    if not cohort.medians:
+        return population
+    return with_medians(population, {**dict(population.medians), **dict(cohort.medians)})
+
+
 def disease_of(trial: Trial, population: Population | None = None) -> str:
     """Disease of a trial's patients, by its name in the marrow with leukaemia.
 
@@ -299,6 +306,7 @@ def _read_cohort(
         published=_read_published(row),
         rule=rule,
         clocks=row.texts("clocks", default=clocks),
+        medians=_medians(row),
     )
 
 
@@ -393,9 +401,9 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
     return policy
 
 
-def _medians(root: Table) -> tuple[tuple[str, float], ...]:
-    """Medians that the patients of the population are moved to, ``[patients]``."""
-    row = root.table("patients", None)
+def _medians(of: Table) -> tuple[tuple[str, float], ...]:
+    """Medians that the patients of a trial or a cohort are moved to, ``[patients]``."""
+    row = of.table("patients", None)
     if row is None:
         return ()
     found = {

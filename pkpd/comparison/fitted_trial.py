@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +13,7 @@ from pkpd.cards.trial_cards import disease_of
 from pkpd.comparison.assumptions import RUN_OPTIONS
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.marrow_words import fit_assumptions
-from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
+from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.results import EndpointRow, PosteriorRow
 from pkpd.comparison.rows import PREDICTED as OF_LINES
 from pkpd.comparison.scenario import Scenario, Variant
@@ -58,7 +58,8 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
     if arm is not None:
         card = response_criteria(arm.disease)[0]
         hashes[f"rules/{Path(card).stem}"] = card_hash(find_card("rules", card))
-    sample = sample_population(population, scenario.patients, scenario.seed)
+    size = scenario.patients, scenario.seed
+    sample = sample_population(population, *size)
     ensemble = fitted_ensemble(fitted, sample, scenario.draws, scenario.seed, transfusion, arm)
     for rule in (one for of_cohort in rules for one in of_cohort):
         check_rule_lines(rule, ensemble)
@@ -101,6 +102,10 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
         predicted=PREDICTED if with_leukaemia else OF_LINES,
         named=named,
         attrs={"marrow": ensemble.marrow, "posterior": words},
+        moved={
+            name: replace(ensemble, sample=sample_population(one, *size))
+            for name, one in moved_of(trial, population).items()
+        },
     )
 
 

@@ -374,7 +374,7 @@ def _run_cohort(
 ) -> table.CohortLanes:
     """Simulate all lanes of a cohort and keep their endpoints as [draws, patients]."""
     trial, ensemble = item.trial, item.ensemble
-    treated = ensemble.treated(cohort.regimen, trial.horizon_days)
+    treated = item.treated(cohort)
     look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
     read = item.reader(look)
     store = _Store(ensemble.draws, ensemble.patients)

@@ -10,7 +10,13 @@ from typing import Any
 
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.rule_cards import changed_rule, load_rule
-from pkpd.cards.trial_cards import beside, drug_card_of, load_trial, population_of
+from pkpd.cards.trial_cards import (
+    beside,
+    drug_card_of,
+    load_trial,
+    patients_of_cohort,
+    population_of,
+)
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
@@ -208,7 +214,7 @@ def source_of_cohort(
     seed: int,
 ) -> Ensemble:
     """Patients of a cohort of a schedule file; parameters as of `pkpd.source`."""
-    population = population_of(trial)
+    population = patients_of_cohort(cohort, population_of(trial))
     how: dict[str, Any] = {"marrow": marrow, "patients": 1, "draws": draws, "seed": seed}
     made = source(population, posterior=posterior, **how)
     if isinstance(made, LearnedEnsemble):
