@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pkpd.cards.diseases import disease_in_words, diseases, read_disease
-from pkpd.cards.drug_cards import GROWTH_FACTOR, DrugCard, growth_factors, load_drug_card
+from pkpd.cards.drug_cards import (
+    GROWTH_FACTOR,
+    DrugCard,
+    drug_names,
+    growth_factors,
+    load_drug_card,
+)
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.question_cards import read_questions
@@ -153,6 +159,11 @@ def drug_card_of(trial: Trial, drug: str) -> DrugCard:
     """Card of a drug of a trial: the file beside the trial's, or the shipped card."""
     file = dict(trial.drug_cards).get(drug)
     return load_drug_card(drug if file is None else str(beside(file, Path(trial.path))))
+
+
+def has_card(trial: Trial, drug: str) -> bool:
+    """Whether a card describes a drug of a trial; a fit may know one without."""
+    return drug in dict(trial.drug_cards) or drug.casefold() in drug_names()
 
 
 def clock_day_1(regimen: Regimen, clock: str) -> int:

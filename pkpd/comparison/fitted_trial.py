@@ -9,7 +9,7 @@ from typing import NoReturn
 from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
-from pkpd.cards.trial_cards import disease_of
+from pkpd.cards.trial_cards import disease_of, has_card
 from pkpd.comparison.assumptions import RUN_OPTIONS
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.marrow_words import fit_assumptions
@@ -17,10 +17,10 @@ from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rul
 from pkpd.comparison.results import EndpointRow, PosteriorRow
 from pkpd.comparison.rows import PREDICTED as OF_LINES
 from pkpd.comparison.scenario import Scenario, Variant
-from pkpd.comparison.simulated import ages_and_kidneys
+from pkpd.comparison.simulated import ages_and_kidneys, kidneys_in_words
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.definitions import THRESHOLDS
-from pkpd.ensemble.fitted import fitted_ensemble
+from pkpd.ensemble.fitted import FittedEnsemble, fitted_ensemble
 from pkpd.ensemble.simulate import check_rule_lines
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.fitting.draws import Fitted
@@ -85,7 +85,7 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
         trial=named_after(variant, trial),
         ensemble=ensemble,
         rules=rules,
-        simulated=_simulated(trial, population, ensemble.words, with_leukaemia),
+        simulated=_simulated(trial, population, ensemble),
         hashes=hashes,
         assumptions=tuple(
             dict.fromkeys(
@@ -118,16 +118,20 @@ def _arm(trial: Trial, population: Population, fitted: Fitted) -> Arm | None:
     return Arm(trial.id, schedule, disease_of(trial, population), population)
 
 
-def _simulated(trial: Trial, population: Population, words: str, with_leukaemia: bool) -> str:
+def _simulated(trial: Trial, population: Population, ensemble: FittedEnsemble) -> str:
+    kind = "with" if ensemble.marrow == LEUKAEMIA else "without"
     parts = [
         f"patients of card population {Path(population.name).name}",
-        f"marrow {'with' if with_leukaemia else 'without'} leukaemia of the {words}",
+        f"marrow {kind} leukaemia of the {ensemble.words}",
         f"{ages_and_kidneys(population)} of the population, counts at start of the fit",
     ]
+    bare = [drug for drug in trial.drugs if not has_card(trial, drug)]
+    parts += [f"{drug} as it was fitted, without a card" for drug in bare]
+    parts += ensemble.taken_for(trial.drugs)
     if trial.drug_cards:
         own = ", ".join(name for name, _ in trial.drug_cards)
         parts.append(f"the schedule's own cards of {own} are not used: the fit has its own drugs")
-    return "; ".join(parts)
+    return "; ".join((*parts, *kidneys_in_words(trial, population)))
 
 
 def _check_variant(variant: Variant, trial: Trial) -> None:

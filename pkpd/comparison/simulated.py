@@ -9,7 +9,7 @@ import numpy as np
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.cards.drug_actions import LEUKAEMIA, card_in_words, drug_action
-from pkpd.cards.trial_cards import disease_of, drug_card_of, patients_of_cohort
+from pkpd.cards.trial_cards import disease_of, drug_card_of, has_card, patients_of_cohort
 from pkpd.subjects import Population, median_age, sample_population
 from pkpd.trials import Cohort, Trial
 
@@ -95,13 +95,16 @@ def kidneys_in_words(trial: Trial, population: Population) -> list[str]:
 
 def drugs_treating(trial: Trial, cohort: Cohort) -> list[str]:
     """Drugs of a cohort that are treatment."""
-    return [d for d in cohort.regimen.drugs if not drug_card_of(trial, d).supportive]
+    every = cohort.regimen.drugs
+    return [d for d in every if not has_card(trial, d) or not drug_card_of(trial, d).supportive]
 
 
 def _label(
     trial: Trial, population: Population, drug: str, cohorts: Sequence[tuple[Cohort, list[str]]]
 ) -> str:
     """Say what a drug's label says of the kidneys of cohorts that get it."""
+    if not has_card(trial, drug):
+        return f"no card tells the label's doses of {drug} by kidney function"
     card = drug_card_of(trial, drug)
     if not card.renal_doses:
         return f"the card of {drug} says nothing of its label's doses by kidney function"

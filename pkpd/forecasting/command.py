@@ -17,8 +17,10 @@ from pkpd.cards.trial_cards import (
     patients_of_cohort,
     population_of,
 )
+from pkpd.cards.trial_drugs import without_card
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError, sentence
@@ -92,7 +94,8 @@ def forecast_lines(
     PkpdError
         If an input cannot be used.
     """
-    trial = load_trial(schedule)
+    with without_card(drugs_of_fit(posterior)):
+        trial = load_trial(schedule)
     chosen = _cohort(trial, cohort)
     wanted = rule_of(trial, chosen, rule)
     last = last_day_of(trial, wanted) if until_day is None else until_day
@@ -270,7 +273,8 @@ def visits_lines(
     PkpdError
         If an input cannot be used.
     """
-    trial = load_trial(schedule)
+    with without_card(drugs_of_fit(posterior)):
+        trial = load_trial(schedule)
     chosen = _cohort(trial, cohort)
     made = source_of_cohort(trial, chosen, marrow, posterior, draws, how.get("seed", 1))
     last = trial.horizon_days if until_day is None else until_day
