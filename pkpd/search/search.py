@@ -116,6 +116,8 @@ def search_schedules(
         keep=chosen.keep if keep is None else keep,
     )
     check_size(chosen)
+    if on_progress is not None:
+        on_progress(0.0, float(len(chosen.members)), "making patients ready")
     views = views_of(chosen, marrow, posterior, repeat)
     _check_limits(chosen.limits, views[0].name)
     plans = plans_of(chosen)
