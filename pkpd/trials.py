@@ -355,8 +355,8 @@ class Cohort:
         Results of this cohort.
     level
         Dose level in the trial's escalation (0 and below: de-escalated); ``None``: none.
-    note
-        Anything a reader needs to know.
+    note, medians
+        Anything a reader needs to know; medians that its patients are moved to, beyond the trial's.
     rule, clocks
         Count rule, and the courses its days are counted from (the first is the main one).
     """
@@ -370,6 +370,7 @@ class Cohort:
     note: str = ""
     rule: str | None = None
     clocks: tuple[str, ...] = ("first_dose",)
+    medians: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -419,14 +420,12 @@ class Trial:
         Name of the rule card of the trial; a cohort can have its own.
     rule_is_protocols, rule_note
         Whether the protocol itself defines the rule, and not this package; why this rule.
-    grades
-        Name of the grade card whose grades 3 and 4 are reported.
-    horizon_days
-        Days to simulate.
+    grades, horizon_days
+        Name of the grade card whose grades 3 and 4 are reported; days to simulate.
     visit_days
         Protocol days on which counts are taken.
     references, questions
-        Papers and registry entries; what is asked of the cohorts beyond every comparison.
+        Papers and registry entries; what is asked beyond every comparison.
     drug_cards
         Drugs whose cards are files of the user: name, and file beside the trial's.
     growth_factor

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_card, nearest_of
 from pkpd.cards.model_cards import load_model_card
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
+from pkpd.cards.renal_labels import RenalDose, read_renal_doses
 from pkpd.cards.tables import Table, read_toml
 from pkpd.errors import CardError
 from pkpd.schedule.amounts import CELLS, DOSE_UNITS, SIZE_OF
@@ -176,7 +177,8 @@ class DrugCard:
 
     ``pk`` and ``effect`` are names of cards, or files (beside the drug's own), or empty; the molar
     mass (g/mol) is there if they are. ``supportive`` drugs (growth factors, antiemetics, placebo)
-    are no treatment: no clock counts their doses. ``path`` is the card's file.
+    are no treatment: no clock counts their doses. ``renal_doses`` is what the label says of
+    kidneys, ``path`` the card's file.
     """
 
     name: str
@@ -193,6 +195,7 @@ class DrugCard:
     by_mouth: ByMouth | None = None
     holds: Holds | None = None
     supportive: bool = False
+    renal_doses: tuple[RenalDose, ...] = ()
     path: str = ""
     sha256: str = ""
 
@@ -276,6 +279,7 @@ def read_drug_card(path: CardPath | str) -> DrugCard:
         by_mouth=_by_mouth(table),
         holds=_holds(table),
         supportive=table.boolean("supportive", False),
+        renal_doses=read_renal_doses(table),
         path=str(path),
         sha256=card_hash(path),
         **_properties(table, needed=bool(pk)),

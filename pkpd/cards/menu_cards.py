@@ -192,7 +192,7 @@ class _Reader:
             trial = self._read(policy, rows if axes or base else [])
             kept = []
             for cohort, mine in zip(trial.cohorts, words, strict=True):
-                key = (cohort.regimen, cohort.rule, cohort.clocks, repr(policy))
+                key = (cohort.regimen, cohort.rule, cohort.clocks, cohort.medians, repr(policy))
                 if axes and key in seen:
                     dropped += 1
                     continue

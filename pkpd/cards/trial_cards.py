@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pkpd.cards.diseases import disease_in_words, diseases, read_disease
-from pkpd.cards.drug_cards import GROWTH_FACTOR, DrugCard, growth_factors, load_drug_card
+from pkpd.cards.drug_cards import (
+    GROWTH_FACTOR,
+    DrugCard,
+    drug_names,
+    growth_factors,
+    load_drug_card,
+)
 from pkpd.cards.files import CardPath, card_names, find_card, nearest_of
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.question_cards import read_questions
@@ -112,6 +118,13 @@ def population_of(trial: Trial) -> Population:
     return with_medians(found, dict(trial.medians))
 
 
+def patients_of_cohort(cohort: Cohort, population: Population) -> Population:
+    """Move the population of a trial on to the medians that a cohort has of its own."""
+    if not cohort.medians:
+        return population
+    return with_medians(population, {**dict(population.medians), **dict(cohort.medians)})
+
+
 def disease_of(trial: Trial, population: Population | None = None) -> str:
     """Disease of a trial's patients, by its name in the marrow with leukaemia.
 
@@ -146,6 +159,11 @@ def drug_card_of(trial: Trial, drug: str) -> DrugCard:
     """Card of a drug of a trial: the file beside the trial's, or the shipped card."""
     file = dict(trial.drug_cards).get(drug)
     return load_drug_card(drug if file is None else str(beside(file, Path(trial.path))))
+
+
+def has_card(trial: Trial, drug: str) -> bool:
+    """Whether a card describes a drug of a trial; a fit may know one without."""
+    return drug in dict(trial.drug_cards) or drug.casefold() in drug_names()
 
 
 def clock_day_1(regimen: Regimen, clock: str) -> int:
@@ -299,6 +317,7 @@ def _read_cohort(
         published=_read_published(row),
         rule=rule,
         clocks=row.texts("clocks", default=clocks),
+        medians=_medians(row),
     )
 
 
@@ -393,9 +412,9 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
     return policy
 
 
-def _medians(root: Table) -> tuple[tuple[str, float], ...]:
-    """Medians that the patients of the population are moved to, ``[patients]``."""
-    row = root.table("patients", None)
+def _medians(of: Table) -> tuple[tuple[str, float], ...]:
+    """Medians that the patients of a trial or a cohort are moved to, ``[patients]``."""
+    row = of.table("patients", None)
     if row is None:
         return ()
     found = {

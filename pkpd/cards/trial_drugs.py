@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
@@ -13,6 +16,26 @@ from pkpd.cards.schedule_cards import Part
 from pkpd.cards.tables import Table
 from pkpd.cards.usual_doses import unusual
 
+ANY_DRUG = "*"
+"""In place of the drugs that are known without a card: every name is one."""
+_WITHOUT_CARD: ContextVar[frozenset[str]] = ContextVar("without a card", default=frozenset())
+
+
+@contextmanager
+def without_card(drugs: Iterable[str]) -> Iterator[None]:
+    """Let the schedule files that are read within name some drugs that no card describes.
+
+    Parameters
+    ----------
+    drugs
+        Their names, such as those of a fit; `ANY_DRUG` among them for every name.
+    """
+    token = _WITHOUT_CARD.set(frozenset(drugs))
+    try:
+        yield
+    finally:
+        _WITHOUT_CARD.reset(token)
+
 
 class TrialDrugs:
     """Drugs that a schedule file names.
@@ -22,7 +45,7 @@ class TrialDrugs:
     folder
         Of the schedule file: drug cards are named relative to it.
     others
-        Names that are known besides those with a card.
+        Names that are known besides those with a card, and besides those of `without_card`.
 
     Attributes
     ----------
@@ -34,7 +57,7 @@ class TrialDrugs:
 
     def __init__(self, folder: Path, others: frozenset[str] = frozenset()) -> None:
         self.folder = folder
-        self.others = others
+        self.others = others | _WITHOUT_CARD.get()
         self.own: dict[str, DrugCard] = {}
         self.files: dict[str, str] = {}
         self._shipped: set[str] = set()
@@ -61,9 +84,13 @@ class TrialDrugs:
                 self._two_cards(table, found)
             self._shipped.add(found)
             return found
-        if text not in self.others:
+        if not self._known(text):
             self._unknown(table, text)
         return text
+
+    def _known(self, text: str) -> bool:
+        """Whether a name without a card is that of a drug."""
+        return text in self.others or ANY_DRUG in self.others
 
     def card(self, drug: str) -> DrugCard:
         """Card of a drug by the name that `name` gave."""
@@ -93,7 +120,7 @@ class TrialDrugs:
             Naming the dose and the key.
         """
         drug = part.values["drug"]
-        if drug in self.others and drug not in self.own:
+        if drug not in self.own and drug.casefold() not in drug_names():
             return replace(part, values={**part.values, "supportive": False})
         card = self.card(drug)
         route = part.values.get("route")

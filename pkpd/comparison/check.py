@@ -37,7 +37,7 @@ def check_as_compared(path: str | Path, marrow: str | None = None) -> list[str]:
         scenario = replace(load_scenario(Path(path)), **_FEW)
         for item in ready_trials(scenario, choose_marrow(marrow, scenario), with_questions=False):
             for cohort in item.trial.cohorts:
-                item.ensemble.treated(cohort.regimen, item.trial.horizon_days)
+                item.treated(cohort)
     except PkpdError as error:
         return [f"{path}: {error}" if str(path) not in str(error) else str(error)]
     return []

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import NoReturn
 
 from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
-from pkpd.cards.trial_cards import disease_of
+from pkpd.cards.trial_cards import disease_of, has_card
 from pkpd.comparison.assumptions import RUN_OPTIONS
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.marrow_words import fit_assumptions
-from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
+from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.results import EndpointRow, PosteriorRow
 from pkpd.comparison.rows import PREDICTED as OF_LINES
 from pkpd.comparison.scenario import Scenario, Variant
-from pkpd.comparison.simulated import ages_and_kidneys
+from pkpd.comparison.simulated import ages_and_kidneys, kidneys_in_words
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.definitions import THRESHOLDS
-from pkpd.ensemble.fitted import fitted_ensemble
+from pkpd.ensemble.fitted import FittedEnsemble, fitted_ensemble
 from pkpd.ensemble.simulate import check_rule_lines
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.fitting.draws import Fitted
@@ -58,7 +58,8 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
     if arm is not None:
         card = response_criteria(arm.disease)[0]
         hashes[f"rules/{Path(card).stem}"] = card_hash(find_card("rules", card))
-    sample = sample_population(population, scenario.patients, scenario.seed)
+    size = scenario.patients, scenario.seed
+    sample = sample_population(population, *size)
     ensemble = fitted_ensemble(fitted, sample, scenario.draws, scenario.seed, transfusion, arm)
     for rule in (one for of_cohort in rules for one in of_cohort):
         check_rule_lines(rule, ensemble)
@@ -84,7 +85,7 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
         trial=named_after(variant, trial),
         ensemble=ensemble,
         rules=rules,
-        simulated=_simulated(trial, population, ensemble.words, with_leukaemia),
+        simulated=_simulated(trial, population, ensemble),
         hashes=hashes,
         assumptions=tuple(
             dict.fromkeys(
@@ -101,6 +102,10 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
         predicted=PREDICTED if with_leukaemia else OF_LINES,
         named=named,
         attrs={"marrow": ensemble.marrow, "posterior": words},
+        moved={
+            name: replace(ensemble, sample=sample_population(one, *size))
+            for name, one in moved_of(trial, population).items()
+        },
     )
 
 
@@ -113,16 +118,20 @@ def _arm(trial: Trial, population: Population, fitted: Fitted) -> Arm | None:
     return Arm(trial.id, schedule, disease_of(trial, population), population)
 
 
-def _simulated(trial: Trial, population: Population, words: str, with_leukaemia: bool) -> str:
+def _simulated(trial: Trial, population: Population, ensemble: FittedEnsemble) -> str:
+    kind = "with" if ensemble.marrow == LEUKAEMIA else "without"
     parts = [
         f"patients of card population {Path(population.name).name}",
-        f"marrow {'with' if with_leukaemia else 'without'} leukaemia of the {words}",
+        f"marrow {kind} leukaemia of the {ensemble.words}",
         f"{ages_and_kidneys(population)} of the population, counts at start of the fit",
     ]
+    bare = [drug for drug in trial.drugs if not has_card(trial, drug)]
+    parts += [f"{drug} as it was fitted, without a card" for drug in bare]
+    parts += ensemble.taken_for(trial.drugs)
     if trial.drug_cards:
         own = ", ".join(name for name, _ in trial.drug_cards)
         parts.append(f"the schedule's own cards of {own} are not used: the fit has its own drugs")
-    return "; ".join(parts)
+    return "; ".join((*parts, *kidneys_in_words(trial, population)))
 
 
 def _check_variant(variant: Variant, trial: Trial) -> None:

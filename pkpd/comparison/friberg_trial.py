@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pkpd.cards import card_hash
@@ -9,7 +10,7 @@ from pkpd.cards.drug_actions import FRIBERG
 from pkpd.cards.files import find_card
 from pkpd.comparison.assumptions import RUN_OPTIONS, joint_model
 from pkpd.comparison.marrow_words import marrow_assumptions
-from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
+from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.comparison.simulated import simulated_text
 from pkpd.course.transfusion import TransfusionPolicy
@@ -35,9 +36,10 @@ def friberg_trial(scenario: Scenario, variant: Variant, trial: Trial) -> Ready:
     hashes |= model.hashes() | trial_hash(trial)
     hashes[f"populations/{population.name}"] = card_hash(find_card("populations", name))
     hashes[f"rules/{Path(trial.grades).stem}"] = card_hash(find_card("rules", trial.grades))
+    size = scenario.patients, scenario.seed
     ensemble = CardsEnsemble(
         model,
-        sample_population(population, scenario.patients, scenario.seed),
+        sample_population(population, *size),
         draw_parameters(model, population, scenario.draws, scenario.seed),
         population,
         TransfusionPolicy() if options["transfusion"] else None,
@@ -60,4 +62,8 @@ def friberg_trial(scenario: Scenario, variant: Variant, trial: Trial) -> Ready:
         hashes=hashes,
         assumptions=tuple(dict.fromkeys(words)),
         assumed=lambda cohort: "; ".join(assumed_inputs(model, population, cohort.regimen.drugs)),
+        moved={
+            name: replace(ensemble, sample=sample_population(one, *size), population=one)
+            for name, one in moved_of(trial, population).items()
+        },
     )

@@ -138,6 +138,7 @@ def learned_trial(
         questions=asked if with_questions else None,
         prior=prior,
         rests_on=rests_on,
+        moved={c.id: LearnedEnsemble(study, arms[c.id]) for c in trial.cohorts if c.medians},
     )
 
 

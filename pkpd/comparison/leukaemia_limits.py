@@ -9,7 +9,12 @@ from pkpd.cards import card_names
 from pkpd.cards.diseases import disease_in_words
 from pkpd.cards.drug_cards import GROWTH_FACTOR, LONG_ACTING, NOTHING, OF_BLASTS, named
 from pkpd.cards.population_cards import beyond_ages
-from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
+from pkpd.cards.trial_cards import (
+    disease_of,
+    drug_card_of,
+    patients_of_cohort,
+    population_of,
+)
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.trials import Trial
@@ -35,7 +40,9 @@ def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
         f"{disease_in_words(disease_of(trial))}"
     ]
     disease = disease_of(trial)
-    told += filter(None, [beyond_ages(population_of(trial), disease)])
+    usual = population_of(trial)
+    everybody = dict.fromkeys(patients_of_cohort(cohort, usual) for cohort in trial.cohorts)
+    told += filter(None, dict.fromkeys(beyond_ages(one, disease) for one in everybody))
     told += [text for drug in trial.drugs if (text := _drug_limit(trial, drug, posterior))]
     endpoints = dict.fromkeys(p.endpoint for c in trial.cohorts for p in c.published)
     beyond = [e.replace("_", " ") for e in endpoints if e in _NOT_PREDICTED]

@@ -10,7 +10,7 @@ from pkpd.cards import card_hash, load_rule
 from pkpd.cards.files import find_card
 from pkpd.cards.population_cards import load_population
 from pkpd.cards.rule_cards import changed_rule
-from pkpd.cards.trial_cards import population_of
+from pkpd.cards.trial_cards import patients_of_cohort, population_of
 from pkpd.comparison.assumptions import check_rule
 from pkpd.comparison.lanes import CohortLook, LaneEndpoints
 from pkpd.comparison.pairs import beside_trial
@@ -20,10 +20,10 @@ from pkpd.comparison.scenario import Variant
 from pkpd.comparison.shares import CohortShares
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import clock_of
-from pkpd.ensemble.ensemble import Ensemble
+from pkpd.ensemble.ensemble import Ensemble, Treated
 from pkpd.errors import PkpdError
 from pkpd.schedule import plan
-from pkpd.subjects import Population
+from pkpd.subjects import Population, with_medians
 from pkpd.trials import Arm, Cohort, DLTRule, Trial
 
 Read = Callable[[Course], LaneEndpoints]
@@ -38,8 +38,8 @@ class Ready:
     ----------
     trial
         With the variant's name in its own.
-    ensemble
-        Its patients.
+    ensemble, moved
+        Its patients; the same as cohorts with medians of their own have them, by cohort.
     rules
         Of each cohort: its rule, once for each clock.
     simulated
@@ -83,6 +83,12 @@ class Ready:
     questions: Callable[[Mapping[str, CohortShares]], tuple[Question, ...]] | None = None
     prior: Ready | None = None
     rests_on: RestsOn | None = None
+    moved: Mapping[str, Ensemble] = field(default_factory=dict)
+
+    def treated(self, cohort: Cohort) -> Treated:
+        """Patients of a cohort under its schedule."""
+        patients = self.moved.get(cohort.id, self.ensemble)
+        return patients.treated(cohort.regimen, self.trial.horizon_days)
 
     @property
     def work(self) -> float:
@@ -130,8 +136,14 @@ def patients_of(variant: Variant, trial: Trial) -> tuple[str, Population]:
         If there is no such card.
     """
     if variant.population:
-        return variant.population, load_population(variant.population)
+        found = load_population(variant.population)
+        return variant.population, with_medians(found, dict(trial.medians))
     return beside_trial(trial.population, trial), population_of(trial)
+
+
+def moved_of(trial: Trial, population: Population) -> dict[str, Population]:
+    """Patients of the cohorts that have medians of their own, by cohort."""
+    return {c.id: patients_of_cohort(c, population) for c in trial.cohorts if c.medians}
 
 
 def named_after(variant: Variant, trial: Trial) -> Trial:

@@ -24,6 +24,7 @@ from pkpd.arguments import (
 )
 from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import LEUKAEMIA
+from pkpd.cards.trial_drugs import without_card
 from pkpd.cluster import Workers, workers
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import CohortBands, CohortCurves, CurvesPart, dataset, part_of, thinned
@@ -44,7 +45,7 @@ from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.ensemble.cards import LONGEST_STEP_H
 from pkpd.ensemble.ensemble import Indices, courses
 from pkpd.ensemble.fitted import FittedEnsemble
-from pkpd.ensemble.fitted_drugs import FITTED_STEP_H
+from pkpd.ensemble.fitted_drugs import FITTED_STEP_H, drugs_of_fit
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
 from pkpd.evidence.posterior.learned import learned
 from pkpd.evidence.posterior.shipped import label_of
@@ -125,7 +126,7 @@ def compare(
     posterior
         Posterior of the marrow with leukaemia, or its file, in place of the shipped one; or the
         result of `pkpd.fit` of a model with neutrophils and platelets: the comparison is then made
-        in the marrow that was fitted (`pkpd.source`).
+        in the marrow that was fitted (`pkpd.source`), and a drug of the fit needs no card.
     with_questions
         Whether trials' own questions are answered too, which takes some cohorts more.
 
@@ -153,17 +154,18 @@ def compare(
     check_arguments("compare", **{k: (v, CALLABLE | NONE) for k, v in calls.items()})
     for key, card in (cards or {}).items():
         check_arguments(f"compare, cards, {key}", card=(card, PATH))
-    chosen = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
-    chosen = with_overrides(
-        chosen,
-        trials=trials,
-        patients=patients,
-        draws=draws,
-        seed=seed,
-        rule=rule,
-        options=options,
-        cards=cards,
-    )
+    with without_card(drugs_of_fit(posterior)):
+        chosen = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+        chosen = with_overrides(
+            chosen,
+            trials=trials,
+            patients=patients,
+            draws=draws,
+            seed=seed,
+            rule=rule,
+            options=options,
+            cards=cards,
+        )
     choice = choose_marrow(marrow, chosen, posterior)
     ready = ready_trials(chosen, choice, with_questions)
     simulated = {item.trial.id: item.simulated for item in ready}
@@ -374,7 +376,7 @@ def _run_cohort(
 ) -> table.CohortLanes:
     """Simulate all lanes of a cohort and keep their endpoints as [draws, patients]."""
     trial, ensemble = item.trial, item.ensemble
-    treated = ensemble.treated(cohort.regimen, trial.horizon_days)
+    treated = item.treated(cohort)
     look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
     read = item.reader(look)
     store = _Store(ensemble.draws, ensemble.patients)

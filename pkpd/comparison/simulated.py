@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.cards.drug_actions import LEUKAEMIA, card_in_words, drug_action
-from pkpd.cards.trial_cards import disease_of, drug_card_of
+from pkpd.cards.trial_cards import disease_of, drug_card_of, has_card, patients_of_cohort
 from pkpd.subjects import Population, median_age, sample_population
-from pkpd.trials import Trial
+from pkpd.trials import Cohort, Trial
 
 _SAMPLE = 512
+_FEW = 0.02  # share of patients that is not worth a word
 
 
 def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
@@ -30,8 +32,8 @@ def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
     Returns
     -------
     str
-        Disease, marrow, ages, kidneys and counts at start, each with its origin, and which of the
-        user's own drug cards act.
+        Disease, marrow, ages, kidneys and counts at start, each with its origin, which of the
+        user's own drug cards act, and what labels say of kidneys that the file sets.
     """
     card = f"population {Path(population.name).name}"
     bodies = ages_and_kidneys(population)
@@ -52,7 +54,7 @@ def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
     for drug, _ in trial.drug_cards:
         own = drug_card_of(trial, drug)
         parts.append(f"{drug}: {card_in_words(own)} {drug_action(own, marrow).text}")
-    return "; ".join(parts)
+    return "; ".join((*parts, *kidneys_in_words(trial, population)))
 
 
 def ages_and_kidneys(population: Population) -> str:
@@ -63,3 +65,59 @@ def ages_and_kidneys(population: Population) -> str:
         f"median age {median_age(population):.0f} years and creatinine clearance {middle:.0f} "
         f"mL/min ({low:.0f} to {high:.0f} in 90 %)"
     )
+
+
+def kidneys_in_words(trial: Trial, population: Population) -> list[str]:
+    """Tell whose kidneys a file sets, and what the labels of the drugs say of them.
+
+    Parameters
+    ----------
+    trial
+        The trial.
+    population
+        Its patients, before cohorts move them.
+
+    Returns
+    -------
+    list of str
+        Kidneys of cohorts that have their own; labels; empty if the file sets no kidneys.
+    """
+    own = [cohort for cohort in trial.cohorts if cohort.medians]
+    told = [f"{c.id}: {ages_and_kidneys(patients_of_cohort(c, population))}" for c in own]
+    set_by_file = [
+        (cohort, drugs_treating(trial, cohort))
+        for cohort in trial.cohorts
+        if "crcl" in dict((*trial.medians, *cohort.medians))
+    ]
+    drugs = dict.fromkeys(drug for _, given in set_by_file for drug in given)
+    return [*told, *(_label(trial, population, drug, set_by_file) for drug in drugs)]
+
+
+def drugs_treating(trial: Trial, cohort: Cohort) -> list[str]:
+    """Drugs of a cohort that are treatment."""
+    every = cohort.regimen.drugs
+    return [d for d in every if not has_card(trial, d) or not drug_card_of(trial, d).supportive]
+
+
+def _label(
+    trial: Trial, population: Population, drug: str, cohorts: Sequence[tuple[Cohort, list[str]]]
+) -> str:
+    """Say what a drug's label says of the kidneys of cohorts that get it."""
+    if not has_card(trial, drug):
+        return f"no card tells the label's doses of {drug} by kidney function"
+    card = drug_card_of(trial, drug)
+    if not card.renal_doses:
+        return f"the card of {drug} says nothing of its label's doses by kidney function"
+    told = []
+    for one in card.renal_doses:
+        shares = []
+        for cohort, given in cohorts:
+            crcl = sample_population(patients_of_cohort(cohort, population), _SAMPLE, 1)["crcl"]
+            share = float(np.mean((crcl >= one.at_least) & (crcl < one.below)))
+            if drug in given and share >= _FEW:
+                shares.append(f"{100.0 * share:.0f} % of {cohort.id}")
+        if shares:
+            told.append(f"{one.dose} {one.range} ({', '.join(shares)})")
+    from_where = ", ".join(dict.fromkeys(f"{o.source}, {o.status}" for o in card.renal_doses))
+    words = ", ".join(told) + ", not applied" if told else "no other dose for these kidneys"
+    return f"label of {drug} ({from_where}): {words}"

@@ -17,6 +17,7 @@ from pkpd.cards.drug_cards import (
     load_drug_card,
 )
 from pkpd.cards.files import nearest_of
+from pkpd.cards.trial_drugs import ANY_DRUG
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.errors import PkpdError
 from pkpd.leukaemia.drug_effects import DEPOT, doses_per_m2, intensity, one_dose
@@ -74,6 +75,27 @@ class FittedRegimen:
     growth_below: float = 0.0
     growth_from: int = 1
     amounts_are_doses: bool = True
+
+
+def drugs_of_fit(fitted: object) -> tuple[str, ...]:
+    """Names of drugs that a fit knows without a card; `ANY_DRUG` where it does not name its own.
+
+    Parameters
+    ----------
+    fitted
+        Result of `pkpd.fit`; anything else knows none.
+
+    Examples
+    --------
+    >>> drugs_of_fit("posterior.nc")
+    ()
+    """
+    likelihood = getattr(fitted, "likelihood", None)
+    structure = getattr(getattr(likelihood, "model", None), "structure", None)
+    if not isinstance(structure, MarrowStructure):
+        return ()
+    names = tuple(drug.name for drug in structure.drugs)
+    return (ANY_DRUG,) if names == (UNNAMED,) else names
 
 
 def prepare_fitted(

@@ -311,7 +311,8 @@ def check_rule_lines(rule: DLTRule, ensemble: Ensemble) -> None:
                 where=f"rule {rule.name}",
                 what=f"it needs {criterion.line}, which the source of patients does not have",
                 allowed=", ".join(ensemble.lines),
-                remedy=f"fit a model with {criterion.line}, or name a rule without them",
+                remedy=f"fit a model with {criterion.line}, or write a rule without them "
+                '(kind = "rule") and name its file',
             )
 
 

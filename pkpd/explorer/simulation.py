@@ -219,7 +219,7 @@ def _look(item: Ready, number: int, pool: Executor) -> _Look:
     """Simulate one schedule, the draws in a pool."""
     trial, rules, cohort = item.trial, item.rules[number], item.trial.cohorts[number]
     ensemble, rule = item.ensemble, rules[0]
-    treated = ensemble.treated(cohort.regimen, trial.horizon_days)
+    treated = item.treated(cohort)
     course = joined(list(pool.map(treated.course, treated.chunks())))
     look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
     found = item.reader(look)(course)

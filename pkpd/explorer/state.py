@@ -21,6 +21,8 @@ from pkpd.cards.files import nearest_of
 from pkpd.cards.finding import trial_name
 from pkpd.cards.tables import PlacedError, Table, read_toml
 from pkpd.cards.trial_cards import trial_of
+from pkpd.cards.trial_drugs import without_card
+from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.trials import Trial
 
@@ -155,15 +157,21 @@ def read_state(document: Any, folder: Path, fits: Mapping[str, Fitted] | None = 
     if "data" not in found:
         raise BadStateError(problems)
     data = found["data"]
+    known = [drug for one in (fits or {}).values() for drug in drugs_of_fit(one)]
+
+    def read(changed: Mapping[str, Any]) -> Trial:
+        with without_card(known):
+            return trial_of(changed, folder / FILE_NAME)
+
     try:
         check_files(data, folder)
         _check_size(data)
-        problems += problems_of(data, lambda changed: trial_of(changed, folder / FILE_NAME))
+        problems += problems_of(data, read)
     except PkpdError as error:
         problems.append(error)
     if problems:
         raise BadStateError(problems)
-    trial = trial_of(data, folder / FILE_NAME)
+    trial = read(data)
     state = State(trial=trial, folder=folder, stamps=stamps(folder), fits=fits or {}, **found)
     _check_work(state)
     return state

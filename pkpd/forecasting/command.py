@@ -10,9 +10,17 @@ from typing import Any
 
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.rule_cards import changed_rule, load_rule
-from pkpd.cards.trial_cards import beside, drug_card_of, load_trial, population_of
+from pkpd.cards.trial_cards import (
+    beside,
+    drug_card_of,
+    load_trial,
+    patients_of_cohort,
+    population_of,
+)
+from pkpd.cards.trial_drugs import without_card
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError, sentence
@@ -86,7 +94,8 @@ def forecast_lines(
     PkpdError
         If an input cannot be used.
     """
-    trial = load_trial(schedule)
+    with without_card(drugs_of_fit(posterior)):
+        trial = load_trial(schedule)
     chosen = _cohort(trial, cohort)
     wanted = rule_of(trial, chosen, rule)
     last = last_day_of(trial, wanted) if until_day is None else until_day
@@ -208,7 +217,7 @@ def source_of_cohort(
     seed: int,
 ) -> Ensemble:
     """Patients of a cohort of a schedule file; parameters as of `pkpd.source`."""
-    population = population_of(trial)
+    population = patients_of_cohort(cohort, population_of(trial))
     how: dict[str, Any] = {"marrow": marrow, "patients": 1, "draws": draws, "seed": seed}
     made = source(population, posterior=posterior, **how)
     if isinstance(made, LearnedEnsemble):
@@ -264,7 +273,8 @@ def visits_lines(
     PkpdError
         If an input cannot be used.
     """
-    trial = load_trial(schedule)
+    with without_card(drugs_of_fit(posterior)):
+        trial = load_trial(schedule)
     chosen = _cohort(trial, cohort)
     made = source_of_cohort(trial, chosen, marrow, posterior, draws, how.get("seed", 1))
     last = trial.horizon_days if until_day is None else until_day

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pkpd.cards.drug_actions import LEUKAEMIA, REFUSED, drug_action
-from pkpd.cards.trial_cards import disease_of, drug_card_of, population_of
+from pkpd.cards.trial_cards import (
+    disease_of,
+    drug_card_of,
+    patients_of_cohort,
+    population_of,
+)
 from pkpd.course.transfusion import TRIGGER
 from pkpd.errors import CardError
 from pkpd.leukaemia.parameters import leukaemia_cards
@@ -32,7 +37,7 @@ def arms_of_trial(
         Disease of ``models/leukaemia/populations.toml`` in place of the population's.
     population
         In place of the trial's own; that of the disease if a disease is given alone. Patients of
-        one's own need a disease or have that of the trial.
+        one's own need a disease or have that of the trial; a cohort's medians do not move them.
     options, cards
         Options of kinetics (``{"clofarabine.renal_label": True}``) and cards in place of the usual
         ones (``{"lenalidomide.pk": "liang2024_lenalidomide"}``), as far as the trial's drugs have
@@ -72,7 +77,9 @@ def arms_of_trial(
                 cards=tuple((cards or {}).items()),
             ),
             disease=disease,
-            population=population,
+            population=patients_of_cohort(cohort, population)
+            if isinstance(population, Population)
+            else population,
         )
         for cohort in trial.cohorts
     }

@@ -45,7 +45,7 @@ def search_lines(
     limits = None if limit is None else (Limit("dlt", at_most=limit, probability=probability),)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with progress(make_console()) as on_progress:
+    with progress(make_console(), lines=True) as on_progress:
         try:
             found, nothing = (
                 search_schedules(menu, limits=limits, on_progress=on_progress, **how),

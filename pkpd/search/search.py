@@ -9,6 +9,8 @@ from pathlib import Path
 from pkpd.arguments import CALLABLE, MAPPING, NAMES, NONE, PATH, a, check_arguments, from_to
 from pkpd.cards.menu_cards import load_menu
 from pkpd.cards.menus import Limit, Menu, check_objectives, menu_of
+from pkpd.cards.trial_drugs import without_card
+from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
@@ -103,7 +105,8 @@ def search_schedules(
         on_progress=(on_progress, CALLABLE | NONE),
         threads=(threads, whole),
     )
-    chosen = resized(_menu(menu, population, rule, until_day), patients, draws, seed)
+    with without_card(drugs_of_fit(posterior)):
+        chosen = resized(_menu(menu, population, rule, until_day), patients, draws, seed)
     if objectives is not None:
         check_objectives(objectives)
     chosen = replace(
@@ -113,6 +116,8 @@ def search_schedules(
         keep=chosen.keep if keep is None else keep,
     )
     check_size(chosen)
+    if on_progress is not None:
+        on_progress(0.0, float(len(chosen.members)), "making patients ready")
     views = views_of(chosen, marrow, posterior, repeat)
     _check_limits(chosen.limits, views[0].name)
     plans = plans_of(chosen)

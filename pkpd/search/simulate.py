@@ -231,7 +231,7 @@ def _other(name: str, scenario: Scenario, marrow: str) -> View:
             found = ready_trials(alone, choose_marrow(marrow, alone))
             for item in found:
                 for cohort in item.trial.cohorts:
-                    item.ensemble.treated(cohort.regimen, item.trial.horizon_days)
+                    item.treated(cohort)
         except PkpdError as error:
             why = str(error)
         else:
@@ -306,7 +306,7 @@ def answer(
     for item in view.ready:
         for cohort, rules in zip(item.trial.cohorts, item.rules, strict=True):
             on_schedule(len(kept), cohort.id)
-            treated = item.ensemble.treated(cohort.regimen, item.trial.horizon_days)
+            treated = item.treated(cohort)
             look = CohortLook(
                 treated.plan, rules, load_grades(item.trial.grades), item.trial.visit_days
             )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pkpd.search.result import SearchResult
+    from pkpd.search.simulate import Answer
 
 IN_WORDS = {
     "posterior": "under the learned posterior",
@@ -27,6 +28,8 @@ IN_WORDS = {
     "without leukaemia": "in the marrow without leukaemia",
     "fit": "in the marrow that was fitted",
 }
+_SURE = 1.96
+"""Standard errors within which a difference may be none."""
 MOST_REFUSED = 6
 """So many schedules that do not keep a limit are named."""
 HEADS = {
@@ -59,12 +62,26 @@ def head(measure: Measure) -> str:
     return HEADS.get(measure.name, measure.words)
 
 
+def with_error(measure: Measure, figure: Figure) -> str:
+    """Figure of a measure; a risk with its Monte Carlo standard error.
+
+    Examples
+    --------
+    >>> from pkpd.search import MEASURES
+    >>> with_error(MEASURES["dlt"], Figure(0.13, 0.07, 0.25, 0.0184, np.zeros(2), 1.0))
+    '13 +/- 1.8 %'
+    """
+    text = shown(measure, figure.mean)
+    if measure.unit != "probability" or not figure.mc_error > 0.0:
+        return text
+    return f"{text.removesuffix(' %')} +/- {100.0 * figure.mc_error:.1f} %"
+
+
 def interval(measure: Measure, figure: Figure) -> str:
     """Figure with its 90 % interval over draws."""
     low, high = shown(measure, figure.lower), shown(measure, figure.upper)
-    if low == "-":
-        return shown(measure, figure.mean)
-    return f"{shown(measure, figure.mean)} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+    text = with_error(measure, figure)
+    return text if low == "-" else f"{text} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
 
 
 def first_sentence(found: SearchResult) -> str:
@@ -112,7 +129,7 @@ def _schedules(found: SearchResult) -> list[str]:
         figures = one.figures[member]
         texts = (
             interval(one.measures[n], figures[n]) if n == names[0] else
-            shown(one.measures[n], figures[n].mean)
+            with_error(one.measures[n], figures[n])
             for n in names
         )  # fmt: skip
         beyond = " ".join(_probability(*one.beyond(member, limit)) for limit in limits)
@@ -121,7 +138,8 @@ def _schedules(found: SearchResult) -> list[str]:
     lines = aligned(rows)
     front = one.pareto(found.objectives[found.view]) & one.allowed(limits)
     others = [m for m, good in zip(one.members, front, strict=True) if good and m not in members]
-    key = "In brackets the 90 % interval over draws; beyond limit: probability that it is not kept"
+    key = "+/-: Monte Carlo standard error, of so many patients and draws; in brackets the 90 % "
+    key += "interval over draws; beyond limit: probability that it is not kept"
     if "remission" in names:
         key += "; remission: with or without full counts"
     lines.append(f"{key}; the first is the compromise.")
@@ -181,8 +199,24 @@ def _separated(found: SearchResult) -> list[str]:
             for name, each in found.separates(first, second).items()
             if name in columns
         ]
+        told += not_told_apart(one, first, second, columns)
         lines.append(f"  {i} against {k}: {'; '.join(told) or 'nothing that matters'}.")
     return lines
+
+
+def not_told_apart(one: Answer, first: str, second: str, names: Sequence[str]) -> list[str]:
+    """Name the risks in which two schedules differ by no more than Monte Carlo error."""
+    found = []
+    for name in names:
+        measure, each = one.measures[name], one.contrast(first, second, name)
+        if measure.unit != "probability" or each is None or not each.mc_error > 0.0:
+            continue
+        if abs(each.difference) < _SURE * each.mc_error:
+            points = f"{100.0 * each.difference:+.1f} +/- {100.0 * each.mc_error:.1f}"
+            found.append(f"{head(measure)} ({points})")
+    if not found:
+        return []
+    return [f"not told apart by so many patients and draws: {', '.join(found)}"]
 
 
 def in_words(measure: Measure, each: Contrast) -> str:
@@ -260,7 +294,7 @@ def notes(found: SearchResult) -> list[str]:
         unsure = 0
         for member in one.members:
             share, error = one.beyond(member, limit)
-            unsure += abs(share - limit.probability) < 1.96 * error
+            unsure += abs(share - limit.probability) < _SURE * error
         if unsure:
             told.append(
                 f"Whether {limit.words} is within Monte Carlo error for {unsure} of "

@@ -13,6 +13,8 @@ from pkpd.comparison.scenario import default_scenario
 from pkpd.data import read_nonmem
 from pkpd.ensemble.fitted_patients import NewPatients
 from pkpd.errors import PkpdError
+from pkpd.explorer.simulation import explore
+from pkpd.explorer.state import read_state
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
@@ -29,6 +31,7 @@ from pkpd.models import (
     parameter,
     residual,
 )
+from pkpd.search import search_schedules
 from pkpd.subjects import patients
 
 MORNINGS = np.arange(29)
@@ -383,3 +386,88 @@ def test_a_fit_of_the_marrow_with_leukaemia_has_its_endpoints_in_a_comparison(tm
     assert {"complete_remission", "early_death", "dlt", "split"} <= set(rows.index)
     assert result.record["marrow"]["model"] == "leukaemia"
     assert "marrow with leukaemia of the fit of data frame" in str(result.record["simulated"])
+
+
+MINE = """
+title = "Two doses"
+population = "rr_aml"
+rule = "leukemia_d42_generic"
+rule_is_protocols = false
+horizon_days = 60
+[dose.{drug}]
+amount = "10 mg"
+days = "1-21"
+route = "oral"
+[course.treatment]
+doses = ["{drug}"]
+cycle_days = 28
+[[cohort]]
+id = "10 mg"
+[[cohort]]
+id = "20 mg"
+change.{drug} = {{ amount = "20 mg" }}
+"""
+
+
+def oral_fit(drug):
+    """Fit of a drug by mouth, of that name, or of none."""
+    pk = compartments(1, absorption="first_order")
+    structure = marrow_model({drug: pk} if drug else pk, lines=LINES)
+    known = {"ka": 2.0, "CL": 12.0, "V": 60.0, "circ0_neutrophils": 3.0, "MTT_neutrophils": 100.0,
+             "gamma_neutrophils": 0.17, "circ0_platelets": 150.0, "MTT_platelets": 110.0,
+             "gamma_platelets": 0.25, "ks_platelets": 0.03, "slope_neutrophils": 0.5,
+             "slope_platelets": 0.3}  # fmt: skip
+    own = [parameter(n, known[n], iiv=0.3) for n in structure.parameters]
+    return draws_of_model(
+        PopulationModel(structure, own, ERRORS), design([(0, 10, 1)], [*LINES]), 4,
+        slope_neutrophils=[0.2, 0.4, 0.6, 0.8],
+    )  # fmt: skip
+
+
+def compared(folder, drug, fitted):
+    path = folder / f"{drug}.toml"
+    path.write_text(MINE.format(drug=drug))
+    return pkpd.compare(path, posterior=fitted, patients=20, draws=4)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_drug_that_the_fit_knows_needs_no_card(tmp_path, named):
+    """The fit answers for it as for the same drug under the name of a card."""
+    known = compared(tmp_path, "lenalidomide", oral_fit("lenalidomide")).trials[0]
+    result = compared(tmp_path, "mydrug", oral_fit("mydrug" if named else None))
+    found = result.trials[0]
+    for one, other in ((found.rows, known.rows), (found.pairs, known.pairs)):
+        assert one
+        assert [repr(replace(row, trial="")) for row in one] == [
+            repr(replace(row, trial="")) for row in other
+        ]
+    nadirs = {r.cohort: r.estimate for r in found.rows if r.endpoint == "nadir"}
+    assert nadirs["20 mg"] < nadirs["10 mg"]
+    told = next(iter(result.record["simulated"].values()))
+    assert "without leukaemia of the fit of data frame" in told
+    assert "mydrug as it was fitted, without a card" in told
+    assert ("the fit does not name its drug; mydrug is taken for it" in told) != named
+
+
+def test_a_drug_that_neither_card_nor_fit_knows_is_refused(tmp_path):
+    with pytest.raises(PkpdError, match=r"no card for drug 'other'.*allowed: .*mydrug"):
+        compared(tmp_path, "other", oral_fit("mydrug"))
+    with pytest.raises(PkpdError, match="no card for drug 'mydrug'"):
+        compared(tmp_path, "mydrug", None)  # what one comparison knew, the next does not
+
+
+def test_search_and_explorer_take_a_drug_of_the_fit(tmp_path):
+    fitted = oral_fit("mydrug")
+    expected = {
+        row.cohort: row.estimate
+        for row in compared(tmp_path, "mydrug", fitted).trials[0].rows
+        if row.endpoint == "dlt"
+    }
+    answers = search_schedules(
+        tmp_path / "mydrug.toml", posterior=fitted, patients=20, draws=4, limits=(), repeat=False
+    ).answers
+    found = {name: one["dlt"].mean for name, one in answers["fit"].figures.items()}
+    assert found == pytest.approx(expected)
+    page = {"toml": MINE.format(drug="mydrug"), "patients": 20, "draws": 4, "ensemble": "mine"}
+    rows = explore(read_state(page, tmp_path, {"mine": fitted})).result.rows
+    assert {r.cohort: r.estimate for r in rows if r.endpoint == "dlt"} == pytest.approx(expected)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 from typer.testing import CliRunner
 
 import pkpd
@@ -15,9 +18,11 @@ from pkpd.comparison.uncertainty import paired_difference
 from pkpd.course.course import Course
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.shipped import shipped_posterior
+from pkpd.report.comparison.terminal import plain_progress
 from pkpd.search import Limit, NothingAllowedError, load_menu, menu_of, search_schedules
 from pkpd.search.measures import days_low, planned
 from pkpd.search.simulate import PRIOR, WITHOUT
+from pkpd.search.words import not_told_apart
 
 FILE = """
 title = "Lenalidomide, how much and how long"
@@ -203,7 +208,7 @@ def test_the_result_tells_everything(found, told, tmp_path):
     assert "4 of 4 schedules keep Pr(risk of a DLT > 0.9) <= 0.25" in text
     assert "What separates them" in text
     assert repr(found).startswith("SearchResult(4 of 4")
-    assert [step[0] for step in told] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert [step[0] for step in told] == [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]  # ready, then each
     assert {step[1] for step in told} == {4.0}
 
 
@@ -292,3 +297,46 @@ def test_the_answer_is_repeated_under_the_prior_and_in_the_other_marrow():
     draws = data["by_draw"].sel(measure="nadir_neutrophils", schedule="20")
     assert float(draws.sel(view=PRIOR).std()) != float(draws.sel(view="posterior").std())
     assert "Risk of a DLT under other views" in found.summary()
+
+
+def test_risks_have_their_errors_and_what_they_cannot_tell_apart_is_said(found):
+    """The numbers in the text are those of the figures and of the paired contrasts."""
+    one, text = found.answers[found.view], found.summary()
+    for member in found.short_list:
+        risk = one.figures[member]["dlt"]
+        row = next(r for r in text.splitlines() if r[3:].startswith(member))
+        assert f"{100 * risk.mean:.0f} +/- {100 * risk.mc_error:.1f} %" in row
+    risks = [name for name, measure in one.measures.items() if measure.unit == "probability"]
+    verdicts = set()
+    for (i, first), (k, second) in itertools.combinations(enumerate(found.short_list, start=1), 2):
+        (line,) = (r for r in text.splitlines() if r.startswith(f"  {i} against {k}:"))
+        for name in risks:
+            each = one.contrast(first, second, name)
+            alike = each.mc_error > 0.0 and abs(each.difference) < 1.96 * each.mc_error
+            told = " ".join(not_told_apart(one, first, second, [name]))
+            words = f"({100 * each.difference:+.1f} +/- {100 * each.mc_error:.1f})"
+            assert (words in told) == alike
+            verdicts.add(alike)
+        assert (not_told_apart(one, first, second, ["dlt"]) != []) == ("DLT (" in line)
+    assert verdicts == {True, False}
+
+
+def test_progress_without_a_terminal_is_lines_at_once_and_then_apart():
+    output, seconds = io.StringIO(), iter([0.0, 0.0, 1.0, 6.0, 7.0])
+    tell = plain_progress(Console(file=output, width=40), 5.0, lambda: next(seconds))
+    for done, text in ((0, "making patients ready"), (1, "one"), (2, "two"), (9, "summing up")):
+        tell(done, 9.0, text)
+    assert output.getvalue().splitlines() == [
+        "0 of 9 after 0 s: making patients ready",
+        "2 of 9 after 6 s: two",
+        "9 of 9 after 7 s: summing up",
+    ]
+
+
+def test_the_command_tells_progress_on_standard_error(file, tmp_path):
+    options = ["--patients", "8", "--draws", "3", "--marrow", "friberg", "--once"]
+    said = CliRunner().invoke(app, ["search", str(file), *options, "--out", str(tmp_path)])
+    lines = said.stderr.splitlines()
+    assert lines[:2] == ["starting", "0 of 4 after 0 s: making patients ready"]
+    assert lines[-1].startswith("4 of 4 after ") or "Error" in lines[-1]
+    assert "making patients ready" not in said.stdout

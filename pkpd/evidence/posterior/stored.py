@@ -214,7 +214,8 @@ def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePoster
         raise PkpdError(
             where=str(path),
             what="it is no posterior of a calibration",
-            remedy="name a file that fits/evidence/learn.py wrote",
+            remedy="name a file that fits/evidence/learn.py wrote; a fit needs its model and data: "
+            "pkpd.compare(..., posterior=pkpd.load_fit(file, model, data))",
         ) from error
     if default:
         posterior.require_converged(f"default posterior {path}")

@@ -36,8 +36,7 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
         f"Patients: {trial.condition or disease_in_words(trial.disease) or 'not told'}",
         f"Disease in the marrow with leukaemia: {disease_in_words(trial.disease) or 'none'}",
         f"Phase: {trial.phase or 'not given'}",
-        f"Population: {Path(trial.population).name}"
-        + "".join(f", median {name} moved to {value:g}" for name, value in trial.medians),
+        f"Population: {Path(trial.population).name}" + _moved(trial.medians),
         f"Followed to day {trial.horizon_days}; day 1 is the day of the first dose",
     ]
     if trial.visit_days:
@@ -62,7 +61,7 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
         lines += ["", f"Arm {arm.name}"]
         for cohort in arm.cohorts:
             size = f", {cohort.n} patients" if cohort.n else ""
-            lines.append(f"  {cohort.id}: {cohort.label}{size}")
+            lines.append(f"  {cohort.id}: {cohort.label}{size}{_moved(cohort.medians)}")
             lines += [f"    {line}" for line in describe(cohort.regimen).splitlines()]
             lines += [f"    published: {outcome_in_words(o)}" for o in cohort.published]
             if cohort.note:
@@ -74,6 +73,10 @@ def trial_in_words(trial: Trial, rules: Mapping[str, DLTRule] | None = None) -> 
         if items:
             lines += ["", head, *(f"  - {item}" for item in items)]
     return lines
+
+
+def _moved(medians: Sequence[tuple[str, float]]) -> str:
+    return "".join(f", median {name} moved to {value:g}" for name, value in medians)
 
 
 def rule_in_words(rule: DLTRule) -> str:

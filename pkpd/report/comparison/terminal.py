@@ -7,8 +7,10 @@ output is not a terminal).
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pkpd.trials import Trial
 
 OnProgress = Callable[[float, float, str], None]
+PLAIN_EVERY_S = 5.0
 
 _HEADS = {
     "endpoint": "endpoint",
@@ -302,12 +305,50 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
 
 
+def plain_progress(
+    errors: Console, every_s: float = PLAIN_EVERY_S, clock: Callable[[], float] = time.monotonic
+) -> OnProgress:
+    """Write progress as lines: the first at once, later ones as soon as there is something new.
+
+    Parameters
+    ----------
+    errors
+        Where to.
+    every_s
+        Seconds from a line to the next, at least.
+    clock
+        Seconds now.
+
+    Returns
+    -------
+    callable
+        ``on_progress(done, total, text)``.
+    """
+    began = clock()
+    last = -inf
+
+    def on_progress(done: float, total: float, text: str) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= every_s or done >= total:
+            last = now
+            errors.print(
+                Text(f"{done:.0f} of {total:.0f} after {now - began:.0f} s: {text}"),
+                soft_wrap=True,
+            )
+
+    return on_progress
+
+
 @contextmanager
-def progress(output: Console, errors: Console | None = None) -> Iterator[OnProgress]:
+def progress(
+    output: Console, errors: Console | None = None, *, lines: bool = False
+) -> Iterator[OnProgress]:
     """Show a progress bar with the time left while a comparison runs.
 
     The bar is drawn on `output` if that is a terminal (tables then scroll above it), else on
-    `errors`, else nowhere.
+    `errors`, else nowhere; with `lines`, plain lines are then written to `errors` instead
+    (`plain_progress`).
 
     Yields
     ------
@@ -317,7 +358,7 @@ def progress(output: Console, errors: Console | None = None) -> Iterator[OnProgr
     errors = errors or make_console(stderr=True)
     shown = output if output.is_terminal else errors
     if not shown.is_terminal:
-        yield lambda done, total, text: None
+        yield plain_progress(errors) if lines else lambda done, total, text: None
         return
     bar = Progress(
         TextColumn("{task.description}"),
