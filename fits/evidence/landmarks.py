@@ -16,6 +16,7 @@ from pkpd.evidence.likelihood.simulator import MarrowSimulator
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.table.schedule import parse_schedule
 from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
+from pkpd.marrow.variants import FULL, Variant
 
 Floats = NDArray[np.float64]
 
@@ -76,6 +77,7 @@ def landmarks(
     table: EvidenceTable,
     draws: Sequence[Mapping[str, float]],
     *,
+    variant: Variant = FULL,
     patients: int = 512,
     repeats: int = 8,
     level: float = 0.90,
@@ -89,6 +91,8 @@ def landmarks(
         Evidence with the rows of :data:`ROWS` and :data:`TOLERATED`.
     draws
         Posterior draws.
+    variant
+        Mechanisms of the marrow that they were learned with.
     patients
         Simulated patients of an arm.
     repeats
@@ -106,7 +110,7 @@ def landmarks(
     values: dict[tuple[str, str], list[float]] = {}
     for index, theta in enumerate(draws):
         # every draw has patients of its own
-        seen = MarrowSimulator(likelihood.arms, patients, seed + index)(theta)
+        seen = MarrowSimulator(likelihood.arms, patients, seed + index, variant)(theta)
         logits, days = logits_and_days(likelihood.summaries(theta, seen))
         for _ in range(repeats):
             for name, row in drawer(logits, days, theta, rng).items():
@@ -119,7 +123,7 @@ def landmarks(
             found.append(_landmark(f"{ROWS[row.id]}: {what}", row.id, published, simulated, level))
     for name, words in TOLERATED.items():
         row = table.row(name)
-        simulated = tolerated_doses(row, draws, patients=patients, seed=seed)
+        simulated = tolerated_doses(row, draws, variant=variant, patients=patients, seed=seed)
         found.append(_landmark(words, name, observed_number(row), simulated, level))
     return tuple(found)
 
@@ -129,6 +133,7 @@ def tolerated_doses(
     draws: Sequence[Mapping[str, float]],
     *,
     ladder: Sequence[float] = LADDER,
+    variant: Variant = FULL,
     patients: int = 512,
     repeats: int = 8,
     seed: int = 1,
@@ -162,7 +167,7 @@ def tolerated_doses(
     rng = np.random.default_rng(seed)
     declared = []
     for index, theta in enumerate(draws):
-        seen = MarrowSimulator(likelihood.arms, patients, seed + index)(theta)
+        seen = MarrowSimulator(likelihood.arms, patients, seed + index, variant)(theta)
         logits, _ = logits_and_days(likelihood.summaries(theta, seen))
         for _ in range(repeats):
             reading = int(rng.choice(readings.size, p=readings / readings.sum()))

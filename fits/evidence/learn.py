@@ -118,7 +118,9 @@ def checked_exactly(
 
 def landmark_part(posterior: EvidencePosterior, folder: Path) -> str:
     """Landmarks with their intervals."""
-    found = landmarks(load_evidence(), posterior.draws(DRAWS), patients=PATIENTS)
+    found = landmarks(
+        load_evidence(), posterior.draws(DRAWS), variant=posterior.variant, patients=PATIENTS
+    )
     write_csv(folder / "landmarks.csv", [{**asdict(e), "inside": int(e.inside)} for e in found])
     return f"Landmarks\n{landmark_table(found)}"
 
@@ -151,7 +153,13 @@ def schedule_parts(posterior: EvidencePosterior, folder: Path) -> list[str]:
 
 
 def _schedule_or_dose(posterior: EvidencePosterior, folder: Path, name: str, design: Design) -> str:
-    risks = delayed_risks(load_evidence(), posterior.draws(DRAWS), design, patients=PATIENTS)
+    risks = delayed_risks(
+        load_evidence(),
+        posterior.draws(DRAWS),
+        design,
+        variant=posterior.variant,
+        patients=PATIENTS,
+    )
     write_csv(folder / f"{name}_cohorts.csv", cohort_rows(risks))
     write_csv(folder / f"{name}_contrasts.csv", [_line(c) for c in contrasts(risks)])
     return table_text(risks)

@@ -30,6 +30,7 @@ from pkpd.evidence.posterior.learning import emulator_of
 from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings, sample
 from pkpd.evidence.table.table import load_evidence
+from pkpd.marrow.variants import Variant
 
 SETTINGS = {
     "full": ChainSettings(draws=500, tune=300, chains=4),
@@ -76,7 +77,7 @@ def main() -> None:
     found = load_posterior(given.out / f"posterior_{name}.nc")
     flat = found.z.reshape(-1, prior.size)
     density, began = TableDensity(likelihood.cells), time.monotonic()
-    answers = _answers(found.draws(DRAWS), "as learned")
+    answers = _answers(found.draws(DRAWS), "as learned", variant)
     moves = []
     for seed in range(1, given.seeds + 1):
         emulator = emulator_of(prior, likelihood, plan, given.out, variant, another=seed)
@@ -92,7 +93,7 @@ def main() -> None:
             f"{how.shift[far]:+.2f}; SD {how.ratio:.2f} of the posterior's",
             flush=True,
         )
-        answers += _answers(_draws(prior, z), f"seed {seed}")
+        answers += _answers(_draws(prior, z), f"seed {seed}", variant)
     folder = given.out / f"other_seeds_{plan.name}"
     folder.mkdir(exist_ok=True)
     write_csv(folder / "shifts.csv", moves)
@@ -107,20 +108,22 @@ def _draws(prior: Prior, z: np.ndarray) -> list[dict[str, float]]:
     return [prior.theta(flat[place]) for place in places]
 
 
-def _answers(draws: list[dict[str, float]], which: str) -> list[dict[str, object]]:
+def _answers(
+    draws: list[dict[str, float]], which: str, variant: Variant
+) -> list[dict[str, object]]:
     """Risks of the cohorts and both contrasts of every trial that asks, at its first pair."""
     designs = {name: design_of(load_trial(name)) for name in card_names("trials")}
     rows: list[dict[str, object]] = []
     for name, design in designs.items():
         if design is not None and design.evidence_row:
-            rows += _of_trial(draws, which, name, design)
+            rows += _of_trial(draws, which, name, design, variant)
     return rows
 
 
 def _of_trial(
-    draws: list[dict[str, float]], which: str, name: str, design: Design
+    draws: list[dict[str, float]], which: str, name: str, design: Design, variant: Variant
 ) -> list[dict[str, object]]:
-    risks = delayed_risks(load_evidence(), draws, design, patients=PATIENTS)
+    risks = delayed_risks(load_evidence(), draws, design, variant=variant, patients=PATIENTS)
     first = design.pairs[0]
     rows: list[dict[str, object]] = [
         {

@@ -49,7 +49,6 @@ from pkpd.evidence.sampling.simulations import MarrowMaker
 from pkpd.evidence.table.learning import LEARNING_FILES, joined, refined
 from pkpd.evidence.table.populations import evidence_folder
 from pkpd.evidence.table.table import load_evidence
-from pkpd.marrow.variants import VARIANTS
 
 REPEATS = 8  # of each row and draw
 SHIPPED = 1000  # draws of a posterior that ships
@@ -62,7 +61,7 @@ def predicted(
     """Every row beside its prediction, what is said of it, and the draws."""
     table = load_evidence(rows)
     bare = EvidenceLikelihood(refined(table))
-    variant = VARIANTS[str(posterior.record.get("variant", "full"))]
+    variant = posterior.variant
     make = MarrowMaker(bare.arms, PATIENTS, variant)
     found = predict_table(bare, make, posterior.draws(draws), repeats=REPEATS)
     said = {

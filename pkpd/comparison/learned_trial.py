@@ -34,9 +34,8 @@ from pkpd.evidence.likelihood.parameters import marrow_prior
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.drug_effects import prepare_regimen
-from pkpd.leukaemia.parameters import CARDS, response_criteria
+from pkpd.leukaemia.parameters import leukaemia_cards, response_criteria
 from pkpd.leukaemia.trial_arms import arms_of_trial
-from pkpd.marrow.variants import VARIANTS
 from pkpd.subjects import patients_key
 from pkpd.trials import Trial
 
@@ -78,7 +77,8 @@ def learned_trial(
     arms = arms_of_trial(trial, None, None, variant.options, variant.cards)
     rules, hashes = rules_of(variant, trial)
     hashes |= trial_hash(trial)
-    hashes |= {f"leukaemia/{card}": card_hash(find_card("leukaemia", card)) for card in CARDS}
+    structural = leukaemia_cards(posterior.structure).files
+    hashes |= {f"leukaemia/{card}": card_hash(find_card("leukaemia", card)) for card in structural}
     hashes |= {f"drugs/{drug}": drug_card_of(trial, drug).sha256 for drug in trial.drugs}
     hashes[f"populations/{population.name}"] = card_hash(find_card("populations", name))
     for card in (trial.grades, response_criteria(disease_of(trial))[0]):
@@ -88,7 +88,7 @@ def learned_trial(
         draws,
         patients=scenario.patients,
         seed=scenario.seed,
-        variant=VARIANTS[str(posterior.record.get("variant", "full"))],
+        variant=posterior.variant,
     )
     some = next(iter(arms.values()))
     text = label_of(posterior).text
@@ -146,7 +146,8 @@ def _of_prior(
     scenario: Scenario, variant: Variant, trial: Trial, posterior: EvidencePosterior
 ) -> Ready:
     """Give the trial under draws of the prior, in fewer patients."""
-    prior, rng = marrow_prior(), np.random.default_rng(scenario.seed)
+    prior = marrow_prior(variant=posterior.structure)
+    rng = np.random.default_rng(scenario.seed)
     thetas = [prior.theta(z) for z in prior.draw(PRIOR_DRAWS, rng)]
     fewer = replace(scenario, patients=min(scenario.patients, PRIOR_PATIENTS))
     return learned_trial(fewer, variant, trial, posterior, thetas, with_questions=False)

@@ -114,7 +114,7 @@ def assumed_texts(
     tuple of str
         Such as ``"intensity.etoposide 0.1, assumed"``.
     """
-    cards = leukaemia_cards()
+    cards = leukaemia_cards(posterior.structure)
     chain = cards.chain(disease_of(trial))
     own = {name: drug_card_of(trial, name) for name in dict(trial.drug_cards)}
     names = [drug for drug in drugs if drug not in own]

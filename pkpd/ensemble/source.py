@@ -28,7 +28,7 @@ from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, check_names, shipped
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.specification import PopulationModel
-from pkpd.leukaemia.parameters import default_theta, leukaemia_cards
+from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import VARIANTS
 from pkpd.model.joint import JointModel, load_model
@@ -290,12 +290,12 @@ def _study(
     draws: int,
     seed: int,
 ) -> NewStudy:
-    variant = VARIANTS[str(posterior.record.get("variant", "full"))]
+    variant = posterior.variant
     key = patients_key(population)
     if draws > 1:
         thetas = posterior.draws(draws, seed)
         return new_study(key, thetas, patients=patients, seed=seed, variant=variant)
     middle = np.median(posterior.flat()[posterior.chosen(posterior.weights.size)], axis=0)
     central = dict(zip(posterior.names, map(float, middle), strict=True))
-    theta = {**default_theta(), **posterior.fixed, **central}
+    theta = {**leukaemia_cards(posterior.structure).theta, **posterior.fixed, **central}
     return NewStudy(key, (theta,), ({},), patients, seed, variant)

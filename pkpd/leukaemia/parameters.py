@@ -24,7 +24,7 @@ from pkpd.units import Parameter
 
 CARDS = ("marrow", "blasts", "drugs", "populations", "supportive", "endpoints")
 LANDED = "full"
-"""Variant of the marrow whose numbers are those of `CARDS`, and whose posterior is shipped."""
+"""Variant of the marrow whose numbers are those of `CARDS`."""
 
 Theta = Mapping[str, float]
 
@@ -51,6 +51,8 @@ class LeukaemiaCards:
         Disease -> the disease whose values it takes where it has none.
     states
         State of a disease -> the disease, about whose resistance its own is pooled.
+    files
+        Names of the cards that were read.
     words
         Name of a parameter, or what it is before the disease's name -> its name for readers.
     criteria
@@ -67,6 +69,8 @@ class LeukaemiaCards:
     criteria: Mapping[str, str] = field(default_factory=dict)
     improvements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
+
+    files: tuple[str, ...] = CARDS
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -140,6 +144,7 @@ def leukaemia_cards(variant: str = LANDED) -> LeukaemiaCards:
         criteria=together("criteria"),
         improvements=together("improvements"),
         states=together("states"),
+        files=(*CARDS, *own),
     )
 
 

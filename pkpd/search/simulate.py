@@ -245,7 +245,8 @@ def _posterior_of(scenario: Scenario) -> EvidencePosterior | None:
 
 def _of_prior(scenario: Scenario, posterior: EvidencePosterior) -> tuple[Ready, ...]:
     """Patients of the marrow with leukaemia under draws of its prior."""
-    prior, rng = marrow_prior(), np.random.default_rng(scenario.seed)
+    prior = marrow_prior(variant=posterior.structure)
+    rng = np.random.default_rng(scenario.seed)
     thetas = [prior.theta(z) for z in prior.draw(scenario.draws, rng)]
     return tuple(
         learned_trial(scenario, Variant(), trial, posterior, thetas, with_questions=False)

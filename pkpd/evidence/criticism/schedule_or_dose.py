@@ -21,6 +21,7 @@ from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceTable
 from pkpd.leukaemia.outcomes import ArmOutcomes
+from pkpd.marrow.variants import FULL, Variant
 from pkpd.trials import Trial
 
 
@@ -211,6 +212,7 @@ def delayed_risks(
     draws: Sequence[Mapping[str, float]],
     design: Design,
     *,
+    variant: Variant = FULL,
     patients: int = 512,
     seed: int = 1,
 ) -> DelayedRisks:
@@ -224,13 +226,15 @@ def delayed_risks(
         Posterior draws.
     design
         With the row of the table.
+    variant
+        Mechanisms of the marrow that they were learned with.
     patients
         Simulated patients.
     seed
         Of patients and deviations.
     """
     row = table.row(design.evidence_row)
-    study = new_study(design.evidence_row, draws, patients=patients, seed=seed)
+    study = new_study(design.evidence_row, draws, patients=patients, seed=seed, variant=variant)
     late = [Observable("delayed", "", pair, float(design.by_day)) for pair in design.pairs]
 
     def look(outcomes: ArmOutcomes) -> dict[Hashable, Floats]:

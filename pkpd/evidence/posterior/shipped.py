@@ -33,6 +33,8 @@ class PosteriorLabel:
 
     Attributes
     ----------
+    structure
+        Name of the structure of the marrow (`pkpd.marrow.variants`).
     digits
         First hexadecimal digits of the SHA-256 of its draws.
     written
@@ -53,6 +55,7 @@ class PosteriorLabel:
     """
 
     digits: str
+    structure: str
     written: str
     converged: bool
     problems: tuple[str, ...]
@@ -65,10 +68,10 @@ class PosteriorLabel:
 
     @property
     def text(self) -> str:
-        """One phrase: ``posterior 1a2b3c4d5e6f of 2026-01-31, converged``."""
+        """One phrase: ``posterior 1a2b3c4d5e6f of 2026-01-31, ten_stages, converged``."""
         date = f" of {self.written[:10]}" if self.written else ""
         verdict = "converged" if self.converged else "NOT CONVERGED"
-        return f"posterior {self.digits}{date}, {verdict}"
+        return f"posterior {self.digits}{date}, {self.structure}, {verdict}"
 
 
 def check_names(posterior: EvidencePosterior, where: str) -> None:
@@ -96,6 +99,7 @@ def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
     rows, tested = record.get("rows", 0), record.get("tested")
     return PosteriorLabel(
         digits=posterior_digits(posterior),
+        structure=posterior.structure,
         written=str(record.get("written", "")),
         converged=posterior.converged,
         problems=posterior.problems,
@@ -111,7 +115,7 @@ def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
 def posterior_digits(posterior: EvidencePosterior) -> str:
     """Hash of all that predictions take from a posterior: the same from memory and from a file."""
     digest = hashlib.sha256()
-    digest.update("\n".join(posterior.names).encode())
+    digest.update("\n".join((posterior.structure, *posterior.names)).encode())
     for part in (posterior.values, posterior.weights):
         digest.update(np.ascontiguousarray(part, dtype="<f8").tobytes())
     digest.update(json.dumps(dict(sorted(posterior.fixed.items()))).encode())

@@ -18,6 +18,8 @@ from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.files import read_netcdf, write_netcdf
+from pkpd.leukaemia.parameters import LANDED
+from pkpd.marrow.variants import VARIANTS, Variant
 
 FORMAT = 1
 
@@ -71,6 +73,16 @@ class EvidencePosterior:
     def converged(self) -> bool:
         """Whether the diagnostics allow its use as a default."""
         return not self.problems
+
+    @property
+    def structure(self) -> str:
+        """Name of the structure of the marrow that it was learned with."""
+        return str(self.record.get("variant", LANDED))
+
+    @property
+    def variant(self) -> Variant:
+        """Mechanisms of that structure."""
+        return VARIANTS[self.structure]
 
     def require_converged(self, use: str) -> None:
         """Refuse a use unless the sampler converged.

@@ -66,7 +66,7 @@ def page(result: ComparisonResult) -> str:
         ]
     lines += _known(marrow, result.learned)
     lines += _unknown(result.learned)
-    lines += _assumed(result.learned)
+    lines += _assumed(result.learned, marrow["structure"])
     lines += _answers(result.trials)
     lines += _not_in_it()
     return "\n".join(lines).rstrip() + "\n"
@@ -166,9 +166,9 @@ def _unknown(learned: Sequence[Learned]) -> list[str]:
     return lines + _table(silent)
 
 
-def _assumed(learned: Sequence[Learned]) -> list[str]:
+def _assumed(learned: Sequence[Learned], structure: str) -> list[str]:
     asked = {entry.name for entry in learned}
-    held = [p for n, p in leukaemia_cards().parameters.items() if n not in asked]
+    held = [p for n, p in leukaemia_cards(structure).parameters.items() if n not in asked]
     counts = {status: sum(p.status == status for p in held) for status in _STATUS}
     lines = [
         "## What was held at one value",
