@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from landmarks import landmark_table, landmarks
-from plans import PLANS, arguments, problem, variant_of, write_csv
+from plans import PLANS, arguments, file_name, problem, variant_of, write_csv
 
 from pkpd.cards import card_names, load_trial
 from pkpd.evidence.criticism.criticism import influence, influence_table
@@ -68,10 +68,10 @@ def main() -> None:
     got = learn(
         prior, likelihood, plan, folder=given.out, workers=given.workers, variant=variant, say=say
     )
-    name = plan.name if given.variant == "full" else f"{plan.name}_{given.variant}"
+    name = file_name(plan, given.variant)
     name = name if given.seed == 1 else f"{name}_seed{given.seed}"
     # a reduced posterior knows too well what it holds
-    fit_for_use = got.posterior.converged and plan.name == "full" and given.variant == "full"
+    fit_for_use = got.posterior.converged and plan.name == "full"
     got.posterior.save(given.out / f"posterior_{name}.nc", default=fit_for_use)
     say(f"sampled, {got.posterior.record['gradients']:.0f} gradients a draw")
     pages = [

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from plans import PLANS, arguments, problem, variant_of, write_csv
+from plans import PLANS, arguments, file_name, problem, variant_of, write_csv
 
 from pkpd.cards import card_names, load_trial
 from pkpd.evidence.criticism.schedule_or_dose import (
@@ -73,7 +73,7 @@ def main() -> None:
         ask.error(f"--seeds {given.seeds}; allowed: at least 1")
     plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
     prior, likelihood = problem(plan, given.variant)
-    name = plan.name if given.variant == "full" else f"{plan.name}_{given.variant}"
+    name = file_name(plan, given.variant)
     found = load_posterior(given.out / f"posterior_{name}.nc")
     flat = found.z.reshape(-1, prior.size)
     density, began = TableDensity(likelihood.cells), time.monotonic()

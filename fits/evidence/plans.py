@@ -15,8 +15,11 @@ from pkpd.evidence import EvidenceLikelihood, LearningPlan, load_learning_table,
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.emulator import Training
-from pkpd.leukaemia.parameters import LANDED, leukaemia_cards
+from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.marrow.variants import VARIANTS, Variant
+
+SHIPPED = "ten_stages"
+"""Variant of the marrow with which the posterior was learned that predictions use by default."""
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -67,7 +70,7 @@ def arguments(text: str | None) -> argparse.ArgumentParser:
     default = str(ROOT / "build" / "evidence")
     ask.add_argument("--out", type=results_folder, default=default, help="results")
     ask.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    ask.add_argument("--variant", choices=sorted(VARIANTS), default="full",
+    ask.add_argument("--variant", choices=sorted(VARIANTS), default=SHIPPED,
                      help="mechanisms of the marrow")  # fmt: skip
     return ask
 
@@ -83,7 +86,7 @@ def results_folder(text: str) -> Path:
     return folder
 
 
-def problem(plan: LearningPlan, variant: str = LANDED) -> tuple[Prior, EvidenceLikelihood]:
+def problem(plan: LearningPlan, variant: str = SHIPPED) -> tuple[Prior, EvidenceLikelihood]:
     """Prior and likelihood of a plan: a reduced one has few studies and parameters."""
     prior, whole = marrow_prior(variant=variant), EvidenceLikelihood(load_learning_table())
     if plan.name == "full":
@@ -115,6 +118,11 @@ def _small(row) -> bool:
 def variant_of(name: str) -> Variant:
     """Mechanisms by the name of a variant."""
     return VARIANTS[name]
+
+
+def file_name(plan: LearningPlan, variant: str) -> str:
+    """Plan, and the variant where it is not the one that ships."""
+    return plan.name if variant == SHIPPED else f"{plan.name}_{variant}"
 
 
 def write_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -61,9 +61,8 @@ def test_the_name_of_a_posterior_is_that_of_its_draws(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "evidence_folder", lambda: tmp_path)
     found = shipped.shipped_posterior()
     assert posterior_digits(found) == posterior_digits(posterior)
-    assert (
-        label_of(found).text == f"posterior {posterior_digits(posterior)} of 2026-01-31, converged"
-    )
+    digits = posterior_digits(posterior)
+    assert label_of(found).text == f"posterior {digits} of 2026-01-31, full, converged"
     assert (label_of(found).rows, label_of(found).studies, label_of(found).draws) == (1, 1, 8)
     moved = posterior_of_priors(problems=("too few draws",))
     assert label_of(moved).text.endswith("NOT CONVERGED")

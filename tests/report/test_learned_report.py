@@ -63,6 +63,7 @@ def make_result():
         "model": "leukaemia",
         "posterior": POSTERIOR,
         "sha256": "0123456789ab",
+        "structure": "full",
         "converged": False,
         "problems": ["R-hat of rho is 2.1"],
         "rows": 118,
