@@ -38,7 +38,8 @@ def text(result: TrialResult) -> str:
     if out:
         reasons = dict.fromkeys(out.values())
         told = (
-            f"{', '.join(drug for drug, why in out.items() if why == reason)} ({reason})"
+            f"{', '.join(drug for drug, why in out.items() if why == reason)} "
+            f"({reason.rstrip('.')})"
             for reason in reasons
         )
         of = len({row.drug for row in rows} | set(out))
@@ -76,12 +77,12 @@ def ratio_cells(result: TrialResult) -> list[tuple[str, ...]]:
 
 def sources(rows: Sequence[ExposureRow]) -> list[str]:
     """Each published figure with its origin, once."""
-    told = {
-        f"{row.drug}, {_MEASURES[row.measure]} {row.published_spread}: {row.published_source}": None
+    told = (
+        f"{row.drug}, {_MEASURES[row.measure]}: {row.published_spread}. {row.published_source}"
         for row in rows
         if row.published_source and row.estimate == row.estimate
-    }
-    return list(told)
+    )
+    return list(dict.fromkeys(told))
 
 
 def _measure(row: ExposureRow) -> str:
