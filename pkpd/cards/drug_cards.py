@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_card, nearest_of
 from pkpd.cards.model_cards import load_model_card
+from pkpd.cards.published_exposures import PublishedExposure, read_published_exposures
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.renal_labels import RenalDose, read_renal_doses
 from pkpd.cards.tables import Table, read_toml
@@ -196,6 +197,7 @@ class DrugCard:
     holds: Holds | None = None
     supportive: bool = False
     renal_doses: tuple[RenalDose, ...] = ()
+    exposures: tuple[PublishedExposure, ...] = ()
     path: str = ""
     sha256: str = ""
 
@@ -280,6 +282,7 @@ def read_drug_card(path: CardPath | str) -> DrugCard:
         holds=_holds(table),
         supportive=table.boolean("supportive", False),
         renal_doses=read_renal_doses(table),
+        exposures=read_published_exposures(table),
         path=str(path),
         sha256=card_hash(path),
         **_properties(table, needed=bool(pk)),

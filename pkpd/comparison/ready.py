@@ -85,10 +85,13 @@ class Ready:
     rests_on: RestsOn | None = None
     moved: Mapping[str, Ensemble] = field(default_factory=dict)
 
+    def ensemble_of(self, cohort: Cohort) -> Ensemble:
+        """Patients of a cohort."""
+        return self.moved.get(cohort.id, self.ensemble)
+
     def treated(self, cohort: Cohort) -> Treated:
         """Patients of a cohort under its schedule."""
-        patients = self.moved.get(cohort.id, self.ensemble)
-        return patients.treated(cohort.regimen, self.trial.horizon_days)
+        return self.ensemble_of(cohort).treated(cohort.regimen, self.trial.horizon_days)
 
     @property
     def work(self) -> float:

@@ -6,7 +6,7 @@ The layers above (tables, figures, files) read these types and nothing else.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +167,65 @@ class PairRow:
 
 
 @dataclass(frozen=True)
+class ExposureRow:
+    """Exposure to a drug in a cohort's first cycle with it, doses as planned.
+
+    Attributes
+    ----------
+    trial, cohort, drug
+        Whose.
+    measure
+        ``auc`` (area over the cycle), ``auc_dose`` (area of a dose to infinity, mean of the
+        cycle's doses), ``cmax``, ``tmax`` (h after the last dose before the peak), ``ctrough``
+        (before the cycle's last dose; 24 h after a single one), or ``auc_ratio``.
+    unit
+        ``ng/mL h``, ``ng/mL``, ``h``, or 1 for a ratio.
+    when
+        Protocol days of the cycle, or the ranges of creatinine clearance of an ``auc_ratio``.
+    estimate, patients_lower, patients_upper
+        Median, 5 % and 95 % quantile over patients and draws; of an ``auc_ratio`` the ratio of
+        two medians alone.
+    lanes
+        Pairs of a patient and a draw that were looked at.
+    published
+        Published figure, in proportion to the dose; NaN if the drug card has none.
+    published_spread, published_source
+        What was printed beside it, at which dose, in whom, where.
+    """
+
+    trial: str
+    cohort: str
+    drug: str
+    measure: str
+    unit: str
+    when: str
+    estimate: float
+    patients_lower: float
+    patients_upper: float
+    lanes: float
+    published: float = float("nan")
+    published_spread: str = ""
+    published_source: str = ""
+
+
+@dataclass(frozen=True)
+class ExposureRatio:
+    """Exposure of the first cohort by that of the second in the same patients and draws.
+
+    ``ratio`` is the median, with its 5 % and 95 % quantile over patients and draws.
+    """
+
+    trial: str
+    first: str
+    second: str
+    drug: str
+    measure: str
+    ratio: float
+    patients_lower: float
+    patients_upper: float
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """All cohorts of one trial.
 
@@ -198,6 +257,10 @@ class TrialResult:
         Answers to the trial's own questions.
     limits
         Those of the assumptions that say what of this trial the model cannot do, or only guesses.
+    exposures, exposure_ratios
+        How much drug the patients get, and ratios between cohorts.
+    without_exposure
+        Drug -> why it has none.
     """
 
     trial: Trial
@@ -207,6 +270,9 @@ class TrialResult:
     assumptions: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
     limits: tuple[str, ...] = ()
+    exposures: tuple[ExposureRow, ...] = ()
+    exposure_ratios: tuple[ExposureRatio, ...] = ()
+    without_exposure: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Tell trial and size in a line."""
@@ -257,6 +323,20 @@ class ComparisonResult:
 
         columns = list(PairRow.__dataclass_fields__)
         return pd.DataFrame([asdict(r) for t in self.trials for r in t.pairs], columns=columns)
+
+    def exposures(self) -> pd.DataFrame:
+        """Return exposures as a data frame (one row per trial, cohort, drug and measure)."""
+        import pandas as pd
+
+        rows = [asdict(row) for t in self.trials for row in t.exposures]
+        return pd.DataFrame(rows, columns=list(ExposureRow.__dataclass_fields__))
+
+    def exposure_ratios(self) -> pd.DataFrame:
+        """Return ratios of exposures between cohorts as a data frame."""
+        import pandas as pd
+
+        rows = [asdict(row) for t in self.trials for row in t.exposure_ratios]
+        return pd.DataFrame(rows, columns=list(ExposureRatio.__dataclass_fields__))
 
     def trial(self, name: str) -> TrialResult:
         """Return one trial's result by registry identifier."""

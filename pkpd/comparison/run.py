@@ -29,6 +29,7 @@ from pkpd.cluster import Workers, workers
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import CohortBands, CohortCurves, CurvesPart, dataset, part_of, thinned
 from pkpd.comparison.delivery import not_on_time
+from pkpd.comparison.exposures import CohortExposures, cohort_exposures, exposure_ratios
 from pkpd.comparison.fitted_trial import fitted_trial
 from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.lanes import BY_DAYS, CohortLook, LaneEndpoints
@@ -287,6 +288,7 @@ def _run_trial(
     late: dict[str, dict[str, Floats]] = {}
     shares: dict[str, Future[CohortShares]] = {}
     others: list[Future[CohortBands]] = []
+    levels: dict[str, Future[CohortExposures]] = {}
 
     def rows_of(cohort: Cohort, rules: tuple[DLTRule, ...], lanes: table.CohortLanes) -> OfCohort:
         plain = table.cohort_rows(trial, cohort, rules, lanes, item.assumed(cohort), item.predicted)
@@ -313,6 +315,7 @@ def _run_trial(
             waiting = cohort, beside.submit(rows_of, cohort, rules, lanes)
             curves.append(lanes.curves)
             others.append(beside.submit(lanes.curves.bands))
+            levels[cohort.id] = beside.submit(cohort_exposures, item, cohort)
             main = lanes.dlt.get(rules[0].clock)
             if main is not None:
                 dlt[cohort.id] = main
@@ -337,6 +340,7 @@ def _run_trial(
             told = item.rests_on(seen, _shares_of(item.prior, where))
             questions = (*questions, told) if told is not None else questions
     rule = item.rules[0][0]
+    exposed = {name: found.result() for name, found in levels.items()}
     attrs = {
         "patients": scenario.patients,
         "draws": scenario.draws,
@@ -354,6 +358,9 @@ def _run_trial(
         assumptions=item.assumptions,
         questions=questions,
         limits=item.limits,
+        exposures=tuple(row for one in exposed.values() for row in one.rows),
+        exposure_ratios=exposure_ratios(trial, scenario.pairs, exposed),
+        without_exposure={d: why for one in exposed.values() for d, why in one.left_out.items()},
     )
 
 

@@ -159,7 +159,7 @@ def exposures(
     further = np.concatenate([times, np.ravel(spans)])
     rows = []
     for drug in drugs:
-        factor = _factor(drug, unit)
+        factor = factor_of(drug, unit)
         doses = doses_of(regimen, drug, days)
         found = levels(drug, doses, edges_of(doses, further, end))
         row = _summary(found, doses, spans, factor)
@@ -244,7 +244,7 @@ def _dataset(
     return data
 
 
-def _factor(drug: DrugLanes, unit: str) -> float:
+def factor_of(drug: DrugLanes, unit: str) -> float:
     """Give what concentrations of the source are multiplied by."""
     if (unit == "umol/L") == drug.in_umol:
         return 1000.0 if unit == "ng/mL" else 1.0

@@ -171,6 +171,7 @@ def levels(drug: DrugLanes, doses: Sequence[LevelDose], edges: Floats) -> Levels
     lanes = drug.surface.size
     lengths, which = np.unique(np.round(np.diff(edges), 9), return_inverse=True)
     occasions = max((len(f) for f in drug.occasion.values()), default=1)
+    occasions = min(occasions, 1 + max((d.occasion for d in doses), default=0))
     parts = [
         _march(drug, doses, edges, lengths, which, occasions, slice(first, first + WIDTH))
         for first in range(0, lanes, WIDTH)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from pkpd.arrays import Floats
 from pkpd.cards.drug_cards import drug_names, load_drug_card
 from pkpd.ensemble.cards import CardsEnsemble
-from pkpd.ensemble.ensemble import Ensemble
+from pkpd.ensemble.ensemble import Ensemble, Indices
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError
@@ -21,6 +21,8 @@ from pkpd.model.individuals import individual_parameters
 from pkpd.model.kinetics import kinetics_of, linear_kinetics, occasions_of, swallowed
 from pkpd.schedule import Regimen, plan
 from pkpd.solve.compiled.run_days import Anatomy
+
+_BODY = ("bsa", "weight", "crcl")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +39,8 @@ class DrugLanes:
         Parameters of the kinetics, and ``F``, ``[L]``.
     occasion
         Factors of them by dosing day, ``[O, L]``.
-    surface, weight
-        m^2 and kg, ``[L]``.
+    surface, weight, crcl
+        m^2, kg and creatinine clearance in mL/min, ``[L]``.
     in_umol
         Whether amounts and concentrations are umol.
     """
@@ -49,11 +51,38 @@ class DrugLanes:
     occasion: Mapping[str, Floats]
     surface: Floats
     weight: Floats
+    crcl: Floats
     in_umol: bool = False
 
+    def only(self, lanes: Indices) -> DrugLanes:
+        """Take some of the lanes."""
+        return replace(
+            self,
+            parameters={name: values[lanes] for name, values in self.parameters.items()},
+            occasion={name: values[:, lanes] for name, values in self.occasion.items()},
+            surface=self.surface[lanes],
+            weight=self.weight[lanes],
+            crcl=self.crcl[lanes],
+        )
 
-def drugs_of(ensemble: Ensemble, regimen: Regimen, days: int) -> list[DrugLanes]:
+
+def drugs_of(
+    ensemble: Ensemble,
+    regimen: Regimen,
+    days: int,
+    draws: Sequence[int] | Indices | None = None,
+    left_out: dict[str, str] | None = None,
+) -> list[DrugLanes]:
     """Kinetics of each drug of a regimen that has any in the source.
+
+    Parameters
+    ----------
+    ensemble, regimen, days
+        Who gets what, and the last protocol day.
+    draws
+        Which draws; all of them if omitted.
+    left_out
+        Takes each drug whose kinetics cannot be used, and why, in place of the error.
 
     Raises
     ------
@@ -61,12 +90,13 @@ def drugs_of(ensemble: Ensemble, regimen: Regimen, days: int) -> list[DrugLanes]
         If a drug or a route is unknown to the source, its kinetics are not linear, or the source
         is none that `pkpd.source` gives.
     """
+    which = np.arange(ensemble.draws) if draws is None else np.asarray(draws)
     if isinstance(ensemble, CardsEnsemble):
-        return _of_cards(ensemble, regimen, days)
+        return _of_cards(ensemble, regimen, days, which, left_out)
     if isinstance(ensemble, LearnedEnsemble):
-        return _of_posterior(ensemble, regimen, days)
+        return _of_posterior(ensemble, regimen, days, which)
     if isinstance(ensemble, FittedEnsemble):
-        return _of_fit(ensemble, regimen, days)
+        return _of_fit(ensemble, regimen, days, which)
     raise PkpdError(
         where="exposures",
         what=f"{type(ensemble).__name__} does not say what kinetics its patients have",
@@ -97,22 +127,35 @@ def _plasma(pk: LinearPK) -> LinearPK:
     return replace(pk, effect_site=False, unit="mg/L")
 
 
-def _of_cards(ensemble: CardsEnsemble, regimen: Regimen, days: int) -> list[DrugLanes]:
+def _of_cards(
+    ensemble: CardsEnsemble,
+    regimen: Regimen,
+    days: int,
+    draws: Indices,
+    left_out: dict[str, str] | None,
+) -> list[DrugLanes]:
     made, sample = plan(regimen, days), ensemble.sample
     names = [name for name in made.drugs if not ensemble.model.is_growth_factor(name)]
-    given = tuple(ensemble.model.drug(name) for name in names)
+    structures: dict[str, Any] = {}
+    for name in names:
+        try:
+            drug = ensemble.model.drug(name)
+            pk = linear_kinetics(drug, False, swallowed(drug, made.slots))
+        except PkpdError as error:
+            if left_out is None:
+                raise
+            left_out[name] = str(error)
+            continue
+        structures[name] = _plasma(pk)
+    given = tuple(ensemble.model.drug(name) for name in structures)
     model = replace(ensemble.model, drugs=given, marrow=())  # patients need no counts
-    structures: dict[str, Any] = {
-        drug.name: _plasma(linear_kinetics(drug, False, swallowed(drug, made.slots)))
-        for drug in model.drugs
-    }
     found = individual_parameters(model, ensemble.values, sample, np)
     scores = occasions_of(model, structures, sample, made.dosing_days)
     kinetics = kinetics_of(model, structures, found, ensemble.values, scores)
     shape = (ensemble.draws, sample.n)
 
     def lanes(values: Any) -> Floats:
-        return np.broadcast_to(values, shape).reshape(-1)
+        return np.broadcast_to(values, shape)[draws].reshape(-1)
 
     return [
         DrugLanes(
@@ -126,18 +169,21 @@ def _of_cards(ensemble: CardsEnsemble, regimen: Regimen, days: int) -> list[Drug
             },
             surface=lanes(sample["bsa"]),
             weight=lanes(sample["weight"]),
+            crcl=lanes(sample["crcl"]),
         )
         for name, pk in structures.items()
     ]
 
 
-def _of_posterior(ensemble: LearnedEnsemble, regimen: Regimen, days: int) -> list[DrugLanes]:
+def _of_posterior(
+    ensemble: LearnedEnsemble, regimen: Regimen, days: int, draws: Indices
+) -> list[DrugLanes]:
     ready = ensemble.treated(regimen, days).arm
     prepared, study = ready.prepared, ready.study
     anatomy = prepared.anatomy(study.variant, False)
     bodies, rows = [], []
-    for draw, theta in enumerate(study.thetas):
-        theta = {**theta, **ready.own[draw]}
+    for draw in draws:
+        theta = {**study.thetas[draw], **ready.own[draw]}
         patients = ready.candidates.patients(theta, study.variant, study.deviations[draw])
         which = chosen_of(patients)
         bodies.append(which)
@@ -147,24 +193,23 @@ def _of_posterior(ensemble: LearnedEnsemble, regimen: Regimen, days: int) -> lis
     for key, axis in (("kinetics", 1), ("occasion", 2)):
         if joined.get(key) is not None:
             joined[key] = np.concatenate([one[key] for one in rows], axis=axis)
-    return _of_rows(
-        anatomy, joined, prepared.sample["bsa"][which], prepared.sample["weight"][which]
-    )
+    return _of_rows(anatomy, joined, {name: prepared.sample[name][which] for name in _BODY})
 
 
-def _of_fit(ensemble: FittedEnsemble, regimen: Regimen, days: int) -> list[DrugLanes]:
+def _of_fit(
+    ensemble: FittedEnsemble, regimen: Regimen, days: int, draws: Indices
+) -> list[DrugLanes]:
     treated = ensemble.treated(regimen, days)
-    rows = treated.kinetics(np.arange(ensemble.draws))
-    surface, weight = (np.tile(ensemble.sample[name], ensemble.draws) for name in ("bsa", "weight"))
+    rows = treated.kinetics(draws)
+    bodies = {name: np.tile(ensemble.sample[name], draws.size) for name in _BODY}
     in_umol = ensemble.dose_unit == "umol"
-    return _of_rows(treated.prepared.anatomy, rows, surface, weight, in_umol=in_umol)
+    return _of_rows(treated.prepared.anatomy, rows, bodies, in_umol=in_umol)
 
 
 def _of_rows(
     anatomy: Anatomy,
     rows: Mapping[str, Any],
-    surface: Floats,
-    weight: Floats,
+    bodies: Mapping[str, Floats],
     *,
     in_umol: bool = False,
 ) -> list[DrugLanes]:
@@ -181,5 +226,6 @@ def _of_rows(
             if names[row][0] == drug.name and names[row][1] in (*pk.parameters, "F")
         }
         own = {p: values[mine[p]] for p in (*pk.parameters, "F")}
-        found.append(DrugLanes(drug.name, pk, own, occasion, surface, weight, in_umol))
+        surface, weight, crcl = (bodies[name] for name in _BODY)
+        found.append(DrugLanes(drug.name, pk, own, occasion, surface, weight, crcl, in_umol))
     return found

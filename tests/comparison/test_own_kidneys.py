@@ -68,6 +68,8 @@ def test_a_cohort_is_the_file_with_such_kidneys_and_the_difference_is_paired(
     for name, alone in (("usual", usual), ("low", low)):
         rows = [_numbers(row) for row in both.trials[0].rows if row.cohort == name]
         assert rows == [_numbers(row) for row in alone.trials[0].rows]
+        levels = [_level(row) for row in both.trials[0].exposures if row.cohort == name]
+        assert levels == [_level(row) for row in alone.trials[0].exposures]
     nadirs = {r.cohort: r.estimate for r in both.trials[0].rows if r.endpoint == "nadir"}
     assert nadirs["low"] < nadirs["usual"]  # a drug of the kidneys: so that the test can fail
     risks = {r.cohort: r.estimate for r in both.trials[0].rows if r.endpoint == "dlt"}
@@ -75,12 +77,20 @@ def test_a_cohort_is_the_file_with_such_kidneys_and_the_difference_is_paired(
     assert (pair.first, pair.second) == ("usual", "low")
     if marrow == "friberg":  # where everybody is judged, the difference is that of the risks
         assert pair.difference == pytest.approx(risks["usual"] - risks["low"])
+    areas = next(r for r in both.trials[0].exposure_ratios if r.measure == "auc")
+    assert areas.patients_upper < 1.0  # low kidneys get more in every patient
 
 
 def _numbers(row):
     """Numbers of a row as text, so that unknown ones are equal."""
     numbers = (row.estimate, row.lower, row.upper, row.mc_error, row.evaluable)
     return row.endpoint, row.line, row.rule, *map(repr, numbers)
+
+
+def _level(row):
+    """Exposure of a row as text, so that unknown ones are equal."""
+    numbers = (row.estimate, row.patients_lower, row.patients_upper, row.lanes)
+    return row.drug, row.measure, row.when, *map(repr, numbers)
 
 
 def test_search_explorer_and_forecast_simulate_the_same(files, posterior):

@@ -32,7 +32,7 @@ def lanes(pk, occasion=None, **values):
     own = {name: np.atleast_1d(np.asarray(v, dtype=float)) for name, v in values.items()}
     n = len(own["CL"])
     own.setdefault("F", np.ones(n))
-    return DrugLanes("drug", pk, own, occasion or {}, np.ones(n), np.ones(n))
+    return DrugLanes("drug", pk, own, occasion or {}, np.ones(n), np.ones(n), np.full(n, 90.0))
 
 
 def given(times, amount, duration=0.0, n=1):

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.report import wording
+from pkpd.report.comparison import exposure_words
 from pkpd.report.comparison.answer import answer_sentence, recovery_row, recovery_thresholds
 
 if TYPE_CHECKING:
@@ -139,6 +140,19 @@ def _trial(
         "published": [
             _published(row, p) for row in rows if (p := wording.published(row)) is not None
         ],
+        "exposures": {
+            "title": exposure_words.TITLE,
+            "text": exposure_words.text(result),
+            "tables": [
+                (heads, cells)
+                for heads, cells in (
+                    (exposure_words.HEADS, exposure_words.cells(result)),
+                    (exposure_words.RATIO_HEADS, exposure_words.ratio_cells(result)),
+                )
+                if cells
+            ],
+            "sources": exposure_words.sources(result.exposures),
+        },
         "pairs": [_pair(pair) for pair in result.pairs],
         # the first figure stands with the answer; what a drawing says is escaped in it
         "pages": [{"name": p.name, "caption": p.caption, "svg": Markup(p.svg)} for p in pages],

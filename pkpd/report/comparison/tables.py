@@ -25,6 +25,8 @@ import numpy as np
 from pkpd.comparison.results import (
     ComparisonResult,
     EndpointRow,
+    ExposureRatio,
+    ExposureRow,
     Figure,
     PairRow,
     TrialResult,
@@ -71,10 +73,11 @@ _LABELS = {
 
 
 _OURS = re.compile(
-    r"report\.html|(results|pairs|sensitivity|questions)\.csv|what_is_known\.md"
+    r"report\.html|(results|pairs|sensitivity|questions|exposures|exposure_ratios)\.csv|what_is_known\.md"
     r"|curves_[\w.-]+\.nc|figures/[\w.-]+\.(svg|png|pdf)"
 )
 """Names of what a comparison writes; nothing else is ever removed."""
+_OF_EXPOSURES = ("exposures", "exposure_ratios", "without_exposure")
 _PARTIAL = re.compile(r"(results|pairs|sensitivity)\.partial\.csv|curves_[\w.-]+\.partial\.nc")
 """Names of what a running one writes."""
 
@@ -104,7 +107,8 @@ def write_results(
     -------
     tuple of Path
         The files, the report first: ``report.html``, ``results.csv``, ``pairs.csv``,
-        ``sensitivity.csv``, ``results.json``, ``curves_<trial>.nc`` and ``figures/``.
+        ``sensitivity.csv``, ``results.json``, ``exposures.csv``, ``exposure_ratios.csv``,
+        ``curves_<trial>.nc`` and ``figures/``.
 
     Raises
     ------
@@ -131,6 +135,9 @@ def write_results(
         write_rows(stage / "results.csv", row_kind(rows), rows)
         write_rows(stage / "pairs.csv", PairRow, all_pairs(result.trials))
         write_table(stage / "sensitivity.csv", SENSITIVITY_COLUMNS, sensitivity_rows(result.trials))
+        for kind, name in ((ExposureRow, "exposures"), (ExposureRatio, "exposure_ratios")):
+            if found := [row for trial in result.trials for row in getattr(trial, name)]:
+                write_rows(stage / f"{name}.csv", kind, found)
         if any(trial.questions for trial in result.trials):
             write_table(stage / "questions.csv", QUESTION_COLUMNS, question_rows(result.trials))
         if result.learned:
@@ -392,6 +399,7 @@ def result_document(result: ComparisonResult, files: Mapping[str, str]) -> dict[
                     "trial": trial.trial,
                     "rows": trial.rows,
                     "pairs": trial.pairs,
+                    **{k: getattr(trial, k) for k in _OF_EXPOSURES if getattr(trial, k)},
                     "sensitivity": [
                         dict(zip(SENSITIVITY_COLUMNS, row, strict=True))
                         for row in sensitivity_rows([trial])

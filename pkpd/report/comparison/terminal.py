@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pkpd.report import wording
+from pkpd.report.comparison import exposure_words
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, Question, TrialResult
@@ -132,6 +133,18 @@ class CohortPrinter:
                 Text("* the rule as run; 90 % intervals are in sensitivity.csv", style="dim")
             )
             self._line(Text(f"{wording.rule_text(result).rstrip('.')}.", style="dim"))
+            self.console.print()
+        if told := exposure_words.text(result):
+            self._line(Text(exposure_words.TITLE, style="bold"))
+            self._line(Text(told, style="dim"))
+            for heads, cells in (
+                (exposure_words.HEADS, exposure_words.cells(result)),
+                (exposure_words.RATIO_HEADS, exposure_words.ratio_cells(result)),
+            ):
+                if cells:
+                    self.console.print(words_table(heads, cells))
+            for source in exposure_words.sources(result.exposures):
+                self._item(source)
             self.console.print()
         for question in result.questions:
             self._line(Text(question.title, style="bold"))
@@ -266,12 +279,18 @@ def _whole_percent(share: float) -> str:
 
 def question_table(question: Question) -> Table:
     """Table of a trial's question."""
+    rows = [[wording.cell_text(cell) for cell in row] for row in question.rows]
+    return words_table(question.columns, rows)
+
+
+def words_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Table of words."""
     table = _plain_table()
-    for head in question.columns:
+    for head in heads:
         # a head breaks between words, not within one
         table.add_column(head, overflow="fold", min_width=max(map(len, head.split())))
-    for row in question.rows:
-        table.add_row(*(wording.cell_text(cell) for cell in row))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
