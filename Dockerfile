@@ -16,7 +16,8 @@ RUN useradd --uid 10001 --create-home pkpd
 USER 10001
 # schedule files of the group are mounted here; the server only reads them
 WORKDIR /schedules
-ENV PATH="/opt/pkpd/bin:$PATH" PYTHONUNBUFFERED=1
+# caches of compiled code, and of ArviZ and Matplotlib, which do not load without one
+ENV PATH="/opt/pkpd/bin:$PATH" PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/tmp XDG_CONFIG_HOME=/tmp
 EXPOSE 8765
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8765/api/alive', timeout=5)"]
 ENTRYPOINT ["pkpd", "explore", "--host", "0.0.0.0", "--no-browser"]

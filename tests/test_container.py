@@ -90,16 +90,23 @@ def test_the_command_is_one_of_the_package():
 
 @pytest.mark.slow
 def test_the_command_serves_who_knows_the_token_and_is_healthy(tmp_path):
-    """Without a home, as in a container whose disk cannot be written to."""
-    nowhere = "/proc/none"
+    """Without a home, as in a container whose disk cannot be written to but for ``/tmp``."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    set_there = re.findall(r"(XDG_\w+)=/tmp\b", " ".join(all_of("ENV")))
     (tmp_path / "token").write_text(SECRET)
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "HOME": nowhere,
-        "XDG_CACHE_HOME": nowhere,
+        "HOME": "/proc/none",
+        **dict.fromkeys(set_there, str(temporary)),
         "PKPD_EXPLORER_TOKEN_FILE": str(tmp_path / "token"),
     }
+    for name in {"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"} - set(set_there):
+        environment.pop(name, None)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "import arviz"], env=environment, check=True
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", *command_of("ENTRYPOINT"), "--port", "0"],
         cwd=tmp_path,
@@ -119,7 +126,7 @@ def test_the_command_serves_who_knows_the_token_and_is_healthy(tmp_path):
             urllib.request.urlopen(home, timeout=600)
         known = urllib.request.Request(home, headers={"Authorization": f"Bearer {SECRET}"})
         assert b"<title>pkpd explorer" in urllib.request.urlopen(known, timeout=600).read()
-        assert [path.name for path in tmp_path.iterdir()] == ["token"]
+        assert {path.name for path in tmp_path.iterdir()} == {"token", "tmp"}
     finally:
         process.kill()
         process.communicate()
