@@ -313,6 +313,7 @@ def explore(
     file: Annotated[
         str | None, typer.Argument(help="Schedule file (.toml), or the name of a shipped trial.")
     ] = None,
+    host: Annotated[str, typer.Option(help="Address that is listened on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine.")] = 8765,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address without opening it.")
@@ -322,7 +323,7 @@ def explore(
     with _told():
         from pkpd.explorer.command import serve
 
-        serve(file, port=port, browser=not no_browser, say=typer.echo)
+        serve(file, host=host, port=port, browser=not no_browser, say=typer.echo)
 
 
 @app.command()

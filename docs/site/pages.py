@@ -19,6 +19,7 @@ ELSEWHERE = {
     "README.md": "overview.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "models/SCHEMA.md": "cards.md",
     "models/evidence/README.md": "how_we_know/outcomes.md",
     "fits/README.md": "how_we_know/fits.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import socket
 import webbrowser
@@ -20,21 +21,27 @@ PORT = 8765
 def serve(
     file: str | None,
     *,
+    host: str = HOST,
     port: int = PORT,
     browser: bool = True,
     fits: Mapping[str, Fitted] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve pages on this machine until interrupted.
+    """Serve pages until interrupted: on this machine, or for all who know a token.
+
+    The token is that of `pkpd.explorer.access.token_of`; an address that other machines reach is
+    not taken without one.
 
     Parameters
     ----------
     file
         A schedule file, whose folder is then the working folder; or the name of a shipped trial.
+    host
+        Address, or name of one, of this machine that is listened on.
     port
-        Of the server; another one is taken where it is in use.
+        Of the server; without a token another one is taken where it is in use.
     browser
-        Whether the page is opened.
+        Whether the page is opened; with a token it is not, whose place is no command line.
     fits
         Results of `pkpd.fit` that pages can simulate with, by name.
     say
@@ -43,11 +50,13 @@ def serve(
     Raises
     ------
     PkpdError
-        If the server's packages are not installed, or the file cannot be read.
+        If the server's packages are not installed, the file cannot be read, the address cannot be
+        taken, or other machines reach it and there is no token.
     """
     try:
         import uvicorn
 
+        from pkpd.explorer.access import token_of
         from pkpd.explorer.server import Explorer
     except ImportError as error:
         raise PkpdError(
@@ -57,16 +66,18 @@ def serve(
         ) from error
     from pkpd.explorer.state import opened, working_folder
 
+    token = token_of()
     folder = working_folder(file)
-    explorer = Explorer(folder, opened(file, folder), fits, warm=True)
-    bound = _bound(port)
-    taken = bound.getsockname()[1]
-    address = f"http://{HOST}:{taken}/"
-    say(f"The explorer runs at {address} for this machine only; stop it with Ctrl-C.")
+    explorer = Explorer(folder, opened(file, folder), fits, warm=True, token=token)
+    bound = _bound(host, port, token is None)
+    where, taken = bound.getsockname()[:2]
+    address = f"http://{f'[{where}]' if ':' in where else where}:{taken}/"
+    who = "this machine only" if token is None else "all who know the token"
+    say(f"The explorer runs at {address} for {who}; stop it with Ctrl-C.")
     say(f"Working folder: {folder}")
     say(explorer.python())
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if browser:
+    if browser and token is None:
         webbrowser.open(address)
     config = uvicorn.Config(
         explorer.app(),
@@ -84,17 +95,31 @@ def serve(
         bound.close()
 
 
-def _bound(port: int) -> socket.socket:
-    """Socket on this machine alone, on another port if the one asked for is in use."""
-    for wanted in (port, 0):
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _bound(host: str, port: int, alone: bool) -> socket.socket:
+    """Socket of an address: where alone of this machine only, and of another port if need be."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        what = f"{host[:100]!r} is no address of this machine"
+        raise PkpdError(where="--host", what=what, allowed="127.0.0.1, 0.0.0.0, ::1") from None
+    if alone and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        from pkpd.explorer.access import TOKEN, TOKEN_FILE
+
+        raise PkpdError(
+            where="--host",
+            what=f"other machines reach {host}, and there is no token",
+            remedy=f"set {TOKEN} or {TOKEN_FILE}, or listen on {HOST}",
+        )
+    for wanted in (port, 0) if alone else (port,):
+        made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            made.bind((HOST, wanted))
+            made.bind((address[0], wanted, *address[2:]))
             made.listen(128)  # a browser that is faster than the server waits for it
-        except OSError:
+        except OSError as error:
             made.close()
+            problem = error.strerror
         else:
             return made
-    what = f"no port of {HOST} is free"
-    raise PkpdError(where="pkpd explore", what=what, remedy="name one with --port")
+    what = f"port {port} of {host} cannot be taken: {problem}"
+    raise PkpdError(where="pkpd explore", what=what, remedy="name another with --port or --host")

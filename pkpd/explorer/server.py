@@ -1,4 +1,4 @@
-"""The server of the explorer: a page, and what it asks for; for this machine only."""
+"""The server of the explorer: a page, and what it asks for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
+from pkpd.explorer.access import PAGE, UNKNOWN, Access, Refused
 from pkpd.explorer.desk import Busy, Desk, Superseded, TooLong
 
 log = logging.getLogger("pkpd.explorer")
@@ -48,14 +50,6 @@ _HEADERS = {
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Refused(Exception):
-    """A request that is not answered, with a status and a sentence."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
 class Explorer:
     """A page's server.
 
@@ -69,6 +63,8 @@ class Explorer:
         Results of `pkpd.fit` that pages may simulate with, by name.
     warm
         Whether the first picture is worked out before a page asks for it.
+    token
+        Whoever knows it is answered, from any machine; without one this machine alone.
     """
 
     def __init__(
@@ -78,11 +74,13 @@ class Explorer:
         fits: Mapping[str, Any] | None = None,
         *,
         warm: bool = False,
+        token: str | None = None,
     ) -> None:
         self.folder = folder
         self.data = data
         self.fits = dict(fits or {})
         self.warm = warm
+        self.access = Access(token)
         self.desk = Desk()
 
     def app(self) -> Starlette:
@@ -90,7 +88,7 @@ class Explorer:
         routes = [
             Route("/", self._answered(self.page)),
             Route("/static/{name}", self._answered(self.static)),
-            Route("/api/alive", self._answered(self.alive)),
+            Route("/api/alive", self._answered(self.alive, token=False)),
             Route("/api/start", self._answered(self.start)),
             Route("/api/open", self._answered(self.open), methods=["POST"]),
             Route("/api/simulate", self._answered(self.simulate), methods=["POST"]),
@@ -98,7 +96,8 @@ class Explorer:
             Route("/api/patient", self._answered(self.patient), methods=["POST"]),
             Route("/api/csv", self._answered(self.csv), methods=["POST"]),
         ]
-        return Starlette(routes=routes, lifespan=self._running)
+        unknown = {HTTPException: self.unknown}
+        return Starlette(routes=routes, lifespan=self._running, exception_handlers=unknown)
 
     @asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
@@ -128,16 +127,26 @@ class Explorer:
     # -- what is asked for ---------------------------------------------------------------------
 
     async def page(self, request: Request) -> Response:
-        """Send the page itself."""
-        return _file("index.html")
+        """Send the page itself; whoever brings the token gets a cookie first."""
+        return self.access.welcomed(request) or _file("index.html")
 
     async def static(self, request: Request) -> Response:
         """Send a file of the page."""
         return _file(request.path_params["name"])
 
     async def alive(self, request: Request) -> Response:
-        """Say that the server runs."""
+        """Say that the server runs, to whom it may concern."""
         return Response(status_code=204)
+
+    async def unknown(self, request: Request, error: Exception) -> Response:
+        """Answer what there is not, or not by this method."""
+
+        async def refused(request: Request) -> Response:
+            status = error.status_code if isinstance(error, HTTPException) else 404
+            what = f"{request.method[:20]} {request.url.path[:100]!r}"
+            raise Refused(status, f"{what}: the explorer does not answer this; reload its page.")
+
+        return await self._answered(refused)(request)
 
     async def start(self, request: Request) -> Response:
         """Tell what controls offer, and the state that a page begins with."""
@@ -270,16 +279,16 @@ class Explorer:
         except PkpdError:
             return None
 
-    def _answered(self, handler: Handler) -> Handler:
-        """Answer a request of this machine; anything else, and what goes wrong, by a sentence."""
+    def _answered(self, handler: Handler, *, token: bool = True) -> Handler:
+        """Answer a request of who may ask; anything else, and what goes wrong, by a sentence."""
 
         async def answered(request: Request) -> Response:
             try:
-                _check_origin(request)
+                self.access.check(request, token=token)
                 response = await handler(request)
             except Refused as error:
                 log.warning("%s", error)
-                response = _json(_encoded({"errors": [{"text": str(error)}]}), error.status)
+                response = _refusal(request, error)
             except PkpdError as error:
                 response = _json(_encoded({"errors": _told([error])}), 422)
             except Busy:
@@ -317,20 +326,15 @@ def _failed(error: Exception, what: str) -> str:
 # -- requests ---------------------------------------------------------------------------------
 
 
-def _check_origin(request: Request) -> None:
-    """Refuse requests for another host, and of pages of another: names can be pointed here."""
-    host = request.headers.get("host", "")
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    if name not in ("localhost", "127.0.0.1", "[::1]"):
-        what = f"{host[:100]!r} is not this machine"
-        raise Refused(403, sentence(where="host", what=what, allowed="localhost, 127.0.0.1"))
-    origin = request.headers.get("origin")
-    if origin is not None and origin != f"http://{host}":
-        what = f"{origin[:100]!r} is another page than the explorer's"
-        raise Refused(403, sentence(where="origin", what=what, allowed=f"http://{host}"))
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        what = "the request comes from another site"
-        raise Refused(403, sentence(where="origin", what=what, allowed=f"http://{host}"))
+def _refusal(request: Request, error: Refused) -> Response:
+    """Sentence of a refusal; who opens the page without the token reads it as plain text."""
+    if error.status != UNKNOWN:
+        return _json(_encoded({"errors": [{"text": str(error)}]}), error.status)
+    ask = {"WWW-Authenticate": "Bearer"}
+    if request.url.path == PAGE:
+        return Response(f"{error}\n", UNKNOWN, ask, media_type="text/plain")
+    body = _encoded({"errors": [{"text": str(error)}]})
+    return Response(body, UNKNOWN, ask, media_type="application/json")
 
 
 async def _document(request: Request) -> dict[str, Any]:

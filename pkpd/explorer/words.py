@@ -18,8 +18,7 @@ from pkpd.explorer.simulation import Explored
 from pkpd.explorer.toml import write_toml
 from pkpd.report import wording
 from pkpd.report.comparison.answer import answer_sentence
-from pkpd.report.comparison.split_figure import COLOURS
-from pkpd.report.comparison.split_words import split_sentence, split_states
+from pkpd.report.comparison.split_words import COLOURS, split_sentence, split_states
 from pkpd.report.comparison.tables import csv_text
 from pkpd.schedule import describe
 from pkpd.trials import Cohort

@@ -77,7 +77,9 @@ def test_it_converged_and_belongs_to_the_table_and_the_cards():
     then = {name: prior.fixed.get(name) for name in posterior.fixed}
     assert dict(posterior.fixed) == pytest.approx(then, nan_ok=True)
     # drugs and diseases whose cards came later are of no row; their numbers are the cards'
-    later = (set(leukaemia_cards(posterior.structure).theta) | set(prior.names)) - set(posterior.draws(1)[0])
+    later = (set(leukaemia_cards(posterior.structure).theta) | set(prior.names)) - set(
+        posterior.draws(1)[0]
+    )
     assert {name.rsplit(".", 1)[-1] for name in later} <= {"graft", "emptied"}
 
 

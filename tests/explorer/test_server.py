@@ -168,7 +168,7 @@ def test_no_other_file_is_sent(client, path):
 
 
 def test_pages_say_what_they_may_load(client):
-    for path in ("/", "/static/main.js", "/api/alive", "/static/none"):
+    for path in ("/", "/static/main.js", "/api/alive", "/static/none", "/none", "/api/simulate"):
         headers = client.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "'unsafe" not in headers["content-security-policy"]

@@ -9,24 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pkpd.endpoints.split import STATES, STATES_WITHOUT_BLASTS
 from pkpd.report import wording
 from pkpd.report.comparison.figures import day_axis, rule_day
 from pkpd.report.comparison.layout import TICKS, WIDTH, place_labels, sheet, title_height
-from pkpd.report.comparison.split_words import split_states
+from pkpd.report.comparison.split_words import COLOURS, split_states
 from pkpd.report.comparison.style import INK, labels_at_right, styled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pkpd.comparison.results import TrialResult
-
-_LIGHT_TO_DARK = ("#DCEBF7", "#8DBDE3", "#CC8218", "#A8452A", "#303030")
-COLOURS = {
-    **dict(zip(STATES, _LIGHT_TO_DARK, strict=True)),
-    **dict(zip(STATES_WITHOUT_BLASTS, _LIGHT_TO_DARK[::2], strict=True)),
-}
-"""Colour of a state: each is darker than the one before, so that grey tells them apart too."""
 
 
 @styled

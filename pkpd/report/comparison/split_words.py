@@ -1,4 +1,4 @@
-"""What has become of the patients of each cohort by day, in words."""
+"""What has become of the patients of each cohort by day, in words; and the colours of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pkpd.endpoints.split import STATES, STATES_WITHOUT_BLASTS
+
 if TYPE_CHECKING:
     from pkpd.comparison.results import TrialResult
+
+_LIGHT_TO_DARK = ("#DCEBF7", "#8DBDE3", "#CC8218", "#A8452A", "#303030")
+COLOURS = {
+    **dict(zip(STATES, _LIGHT_TO_DARK, strict=True)),
+    **dict(zip(STATES_WITHOUT_BLASTS, _LIGHT_TO_DARK[::2], strict=True)),
+}
+"""Colour of a state: each is darker than the one before, so that grey tells them apart too."""
 
 
 def split_sentence(result: TrialResult) -> str:
