@@ -16,7 +16,7 @@ from pkpd.evidence.likelihood.simulator import MarrowSimulator
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.table.schedule import parse_schedule
 from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
-from pkpd.marrow.variants import FULL, Variant
+from pkpd.marrow.variants import Variant
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def landmarks(
     table: EvidenceTable,
     draws: Sequence[Mapping[str, float]],
     *,
-    variant: Variant = FULL,
+    variant: Variant,
     patients: int = 512,
     repeats: int = 8,
     level: float = 0.90,
@@ -133,7 +133,7 @@ def tolerated_doses(
     draws: Sequence[Mapping[str, float]],
     *,
     ladder: Sequence[float] = LADDER,
-    variant: Variant = FULL,
+    variant: Variant,
     patients: int = 512,
     repeats: int = 8,
     seed: int = 1,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pkpd.cards.relations import STATUSES
 from pkpd.cards.tables import Table
 from pkpd.schedule.amounts import DOSE_UNITS
+from pkpd.schedule.rules import ROUTES
 
 MEASURES = {"auc": "ng/mL h", "cmax": "ng/mL", "auc_ratio": "1"}
 """What can be published, and its unit."""
@@ -75,7 +76,7 @@ def read_published_exposures(table: Table) -> tuple[PublishedExposure, ...]:
                 spread=row.text("spread", ""),
                 dose=0.0 if ratio else row.number("dose", above=0.0),
                 dose_unit="" if ratio else row.one_of("dose_unit", DOSE_UNITS),
-                route="" if ratio else row.text("route"),
+                route="" if ratio else row.one_of("route", ROUTES),
                 crcl=crcl,
                 against=against,
                 patients=row.text("patients"),

@@ -84,8 +84,8 @@ def cohort_exposures(item: Ready, cohort: Cohort) -> CohortExposures:
         about = _About(trial.id, cohort.id, drug.name, float(chosen.size))
         given = _given(mine, doses, regimen)
         for measure, values in found.items():
-            beside = card and _printed(card, measure, given)
-            rows.append(about.row(measure, f"days {first} to {last}", values, beside or None))
+            beside = None if card is None else _printed(card, measure, given)
+            rows.append(about.row(measure, f"days {first} to {last}", values, beside))
         if card is not None:
             amount = np.mean([d.amount for d in doses], axis=0)
             rows += about.by_kidneys(card, found["auc_dose"] / amount, mine.crcl)

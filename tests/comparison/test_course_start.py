@@ -25,7 +25,9 @@ def arm():
 
 @pytest.fixture(scope="module")
 def study(posterior):
-    return new_study("test", list(posterior.draws(4, seed=2)), patients=60, threads=1)
+    return new_study(
+        "test", list(posterior.draws(4, seed=2)), patients=60, threads=1, variant=posterior.variant
+    )
 
 
 def seen_by_itself(study, arm, gate):

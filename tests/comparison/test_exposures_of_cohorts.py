@@ -173,6 +173,7 @@ def test_files_report_and_full_output_have_them_and_the_screen_has_not(mine, tmp
     [
         ('measure = "auc"', 'measure = "area"', "auc, cmax, auc_ratio"),
         ("crcl = [30, 50]", "crcl = [50, 30]", "50 to 30 is no range"),
+        ('route = "oral"', 'route = "orally"', "orally"),
         ('unit = "ng/mL h"', 'unit = "mg/L h"', "ng/mL h"),
     ],
 )

@@ -275,7 +275,7 @@ def tiny(drug="lenalidomide", amount=1e-12, days=(1, 2), horizon=60):
 
 
 def test_a_dose_of_nothing_is_no_dose(posterior):
-    study = new_study("tiny", posterior.draws(3), patients=32, threads=1)
+    study = new_study("tiny", posterior.draws(3), patients=32, threads=1, variant=posterior.variant)
     treated, schedule = tiny()
     bare = replace(treated, schedule=replace(schedule, regimen=None))
 

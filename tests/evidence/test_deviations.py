@@ -9,6 +9,7 @@ from pkpd.evidence.likelihood.deviations import DEVIATIONS, draw_deviation
 from pkpd.evidence.likelihood.simulator import arm_of, observe
 from pkpd.evidence.table.arms import arms_of
 from pkpd.leukaemia.parameters import default_theta
+from pkpd.marrow.variants import FULL
 
 SPREADS = {"between.response": 0.5, "between.death": 0.4, "between.days": 0.1, "between.low": 0.6}
 
@@ -18,7 +19,7 @@ def outcome(row, score, shift):
     arm = arms_of([row])[row.arm]
     _, schedule = arm.schedule.at_levels()[0]
     made = arm_of(arm, schedule, "moved")
-    study = NewStudy("moved", (default_theta(),), ({score: shift},), 1024, 1, threads=1)
+    study = NewStudy("moved", (default_theta(),), ({score: shift},), 1024, 1, FULL, threads=1)
     values = observe(study.arm(made).outcomes(0), row.endpoint.alternatives[0].observable)
     values = values[np.isfinite(values)]
     if row.endpoint.kind != "count":
@@ -59,8 +60,8 @@ def test_shifts_have_the_spread_between_studies():
 
 
 def test_new_trial_deviates_by_offsets_where_its_draws_have_them():
-    with_offsets = new_study("A", [SPREADS] * 3, patients=8)
+    with_offsets = new_study("A", [SPREADS] * 3, patients=8, variant=FULL)
     assert set(with_offsets.deviations[0]) == {one.score for one in DEVIATIONS}
     assert with_offsets.deviations[0] != with_offsets.deviations[1]
-    again = new_study("A", [SPREADS] * 3, patients=8)
+    again = new_study("A", [SPREADS] * 3, patients=8, variant=FULL)
     assert again.deviations == with_offsets.deviations

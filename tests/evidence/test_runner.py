@@ -19,6 +19,7 @@ from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.emulator import Training
 from pkpd.evidence.table.table import load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
+from pkpd.marrow.variants import FULL
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "fits" / "evidence"
 sys.path.insert(0, str(SCRIPTS))
@@ -99,7 +100,9 @@ def test_cohorts_are_those_printed():
 def test_delayed_risk_does_not_depend_on_which_patients_an_arm_drew():
     """All arms meet the same patients: more of a drug cannot look safer by chance."""
     theta = leukaemia_cards().theta | SPREADS
-    got = schedule_or_dose.delayed_risks(load_evidence(), [theta], DESIGN, patients=128)
+    got = schedule_or_dose.delayed_risks(
+        load_evidence(), [theta], DESIGN, variant=FULL, patients=128
+    )
     assert np.all((got.risk >= 0.0) & (got.risk <= 1.0))
     for days in range(2):
         assert np.all(np.diff(got.risk[0, days, :, 0]) > -0.02)
@@ -115,7 +118,9 @@ def test_a_marrow_less_sensitive_to_clofarabine_tolerates_more():
     hardy = {**theta, stem: 10 * theta[stem]}
     hardy["ec50_committed.clofarabine"] *= 10
     declared = [
-        landmarks.tolerated_doses(row, [t], patients=64, repeats=40, ladder=(1, 3, 6, 15))
+        landmarks.tolerated_doses(
+            row, [t], variant=FULL, patients=64, repeats=40, ladder=(1, 3, 6, 15)
+        )
         for t in (theta, hardy)
     ]
     assert declared[0].mean() < declared[1].mean()

@@ -16,6 +16,7 @@ from pkpd.evidence.posterior import shipped
 from pkpd.evidence.posterior.shipped import label_of, posterior_digits
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.parameters import default_theta
+from pkpd.marrow.variants import FULL
 
 
 def posterior_of_priors(problems=()):
@@ -37,8 +38,8 @@ def posterior_of_priors(problems=()):
 
 def test_one_deviation_of_the_trial_for_each_draw():
     draws = posterior_of_priors().draws(400)
-    study = new_study("a", draws, patients=8)
-    again, other = new_study("a", draws, patients=8), new_study("b", draws, patients=8)
+    study = new_study("a", draws, patients=8, variant=FULL)
+    again, other = (new_study(name, draws, patients=8, variant=FULL) for name in "ab")
     assert study.deviations == again.deviations
     assert study.deviations != other.deviations
     z = [
@@ -50,9 +51,17 @@ def test_one_deviation_of_the_trial_for_each_draw():
 
 def test_draws_must_be_draws():
     with pytest.raises(PkpdError, match="no posterior draw"):
-        new_study("a", [], patients=8)
+        new_study("a", [], patients=8, variant=FULL)
     with pytest.raises(PkpdError, match=r"between\.response, the spread between studies"):
-        new_study("a", [default_theta()], patients=8)
+        new_study("a", [default_theta()], patients=8, variant=FULL)
+
+
+def test_posterior_of_an_unknown_structure_is_refused():
+    posterior = posterior_of_priors()
+    assert posterior.variant == FULL  # what does not say was learned with the first structure
+    posterior.record["variant"] = "of one's own"
+    with pytest.raises(PkpdError, match=r"structure .*of one's own.*ten_stages"):
+        _ = posterior.variant
 
 
 def test_the_name_of_a_posterior_is_that_of_its_draws(tmp_path, monkeypatch):

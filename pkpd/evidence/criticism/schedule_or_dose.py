@@ -21,7 +21,7 @@ from pkpd.evidence.table.endpoints import Observable
 from pkpd.evidence.table.schedule import Schedule
 from pkpd.evidence.table.table import EvidenceTable
 from pkpd.leukaemia.outcomes import ArmOutcomes
-from pkpd.marrow.variants import FULL, Variant
+from pkpd.marrow.variants import Variant
 from pkpd.trials import Trial
 
 
@@ -212,7 +212,7 @@ def delayed_risks(
     draws: Sequence[Mapping[str, float]],
     design: Design,
     *,
-    variant: Variant = FULL,
+    variant: Variant,
     patients: int = 512,
     seed: int = 1,
 ) -> DelayedRisks:

@@ -25,7 +25,7 @@ from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.patients import Candidates, who
 from pkpd.leukaemia.schedule import Arm
 from pkpd.leukaemia.simulate import PreparedArm, chosen_of, prepare_arm
-from pkpd.marrow.variants import FULL, Variant
+from pkpd.marrow.variants import Variant
 from pkpd.solve.compiled.run_days import course_pool
 
 Look = Callable[[ArmOutcomes], Mapping[Hashable, Floats]]
@@ -60,7 +60,7 @@ class NewStudy:
     deviations: tuple[Mapping[str, float], ...]
     patients: int
     seed: int
-    variant: Variant = FULL
+    variant: Variant
     steps_per_day: int = STEPS_PER_DAY
     threads: int | None = None
 
@@ -158,7 +158,7 @@ def new_study(
     *,
     patients: int,
     seed: int = 1,
-    variant: Variant = FULL,
+    variant: Variant,
     threads: int | None = None,
 ) -> NewStudy:
     """Draw the deviations of a trial, one for each posterior draw.

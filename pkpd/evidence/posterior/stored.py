@@ -81,7 +81,20 @@ class EvidencePosterior:
 
     @property
     def variant(self) -> Variant:
-        """Mechanisms of that structure."""
+        """Mechanisms of that structure.
+
+        Raises
+        ------
+        PkpdError
+            If no structure has that name: its draws cannot be simulated by name.
+        """
+        if self.structure not in VARIANTS:
+            raise PkpdError(
+                where="posterior",
+                what=f"it was learned with the structure {self.structure!r}, which no card names",
+                allowed=", ".join(VARIANTS),
+                remedy="learn it with a named structure (`variant`)",
+            )
         return VARIANTS[self.structure]
 
     def require_converged(self, use: str) -> None:

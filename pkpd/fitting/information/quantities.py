@@ -172,7 +172,7 @@ class Linearised:
 
         try:  # several directions at once: of one alone, what has no forward mode is found later
             jax.eval_shape(jax.vmap(along), jnp.eye(len(z)))
-        except (TypeError, NotImplementedError):
+        except (TypeError, NotImplementedError):  # JAX: no rule for forward mode
             return False
         return True
 
