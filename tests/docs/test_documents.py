@@ -38,6 +38,7 @@ TARGETS = set(
 DOTTED = re.compile(r"pkpd(\.\w+)+$")
 FEW = {
     "compare": {"--patients": "100", "--draws": "20"},
+    "forecast": {"--bank": "2000", "--draws": "50"},
     "search": {"--patients": "50", "--draws": "10"},
 }
 """Sizes at which commands of documents run that name none: what is shown is that they run."""
