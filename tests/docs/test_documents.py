@@ -37,9 +37,9 @@ TARGETS = set(
 )
 DOTTED = re.compile(r"pkpd(\.\w+)+$")
 FEW = {
-    "compare": {"--patients": "100", "--draws": "20"},
+    "compare": {"--patients": "50", "--draws": "10"},
     "forecast": {"--bank": "2000", "--draws": "50"},
-    "search": {"--patients": "50", "--draws": "10"},
+    "search": {"--patients": "30", "--draws": "5"},
 }
 """Sizes at which commands of documents run that name none: what is shown is that they run."""
 CHEAP = {"show", "cards", "check", "version"}
@@ -105,7 +105,7 @@ def is_slow(example):
 
 WITH_BLOCKS = [name for name in DOCUMENTS if blocks_of(name)]
 WITH_SLOW_BLOCKS = [name for name in WITH_BLOCKS if any(map(is_slow, blocks_of(name)))]
-LONG = {"docs/evidence.md", "docs/fitting.md", "docs/forecasts.md"}
+LONG = {"docs/evidence.md", "docs/fitting.md", "docs/forecasts.md", "docs/model_building.md"}
 
 
 @pytest.fixture

@@ -55,6 +55,11 @@ def test_every_document_of_the_folder_is_a_page(sources):
         assert (sources / pages.pages()[file.relative_to(pages.ROOT).as_posix()]).is_file()
 
 
+def test_no_page_takes_the_place_of_one_that_sphinx_makes():
+    # its own search and index would lie under the same address
+    assert not {"search.md", "genindex.md"} & set(pages.pages().values())
+
+
 def test_links_between_files_lead_to_pages_and_downloads(sources):
     overview = (sources / "overview.md").read_text()
     assert "(reading_the_comparison.md)" in overview

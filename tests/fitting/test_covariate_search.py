@@ -276,8 +276,13 @@ PSN = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("error", PSN)
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param("proportional", marks=pytest.mark.slow),
+        pytest.param("additive", marks=pytest.mark.long),
+    ],
+)
 def test_a_search_gives_the_objectives_that_psn_printed(error):
     model, data = newborns()
     if error == "additive":

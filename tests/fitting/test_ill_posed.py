@@ -80,8 +80,13 @@ def test_effects_that_act_alike_are_no_crash(sigma):
     assert words
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(seed, marks=pytest.mark.slow if seed < 6 else pytest.mark.long)
+        for seed in range(12)
+    ],
+)
 def test_drawn_ill_posed_studies_end_in_a_fit_or_a_sentence(seed):
     rng = np.random.default_rng(seed)
     subjects = int(rng.choice([1, 1, 2, 3, 8]))
