@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from pkpd.endpoints.recovery import (
     RecoveryStatus,
     days_below,
     nadir,
+    recoveries_after,
     recovery_after,
     recovery_days,
     recovery_of_cycle,
@@ -151,12 +154,26 @@ class CohortLook:
     grades: Grades
     visit_days: tuple[int, ...]
 
+    @cached_property
+    def _clock(self) -> Clock:
+        """Clock of the main rule, with the day of its look."""
+        rule = self.rules[0]
+        return clock_of(self.plan, rule.clock, rule.by_day)
+
+    @cached_property
+    def _clocks(self) -> tuple[Clock, ...]:
+        return tuple(clock_of(self.plan, rule.clock) for rule in self.rules)
+
+    @cached_property
+    def _further(self) -> bool:
+        return has_further_cycle(self.plan, self._clock)
+
     def __call__(self, course: Course) -> LaneEndpoints:
         """Compute all endpoints of a course."""
-        rule = self.rules[0]
-        clock = clock_of(self.plan, rule.clock, rule.by_day)
+        rule, clock = self.rules[0], self._clock
         days = clock_days(course, clock)
         start, search, until, _ = days
+        on_visits: dict[tuple[str, float], RecoverySeen] = {}
         defined = recovery_definition(rule)
         values: dict[Key, Floats] = {}
         recovered_on: dict[tuple[str, float], Floats] = {}
@@ -170,11 +187,14 @@ class CohortLook:
                     values[name, line, f">= {threshold:g}"] = back[k]
                     if name == "recovery_day":
                         recovered_on[line, threshold] = back[k] + start
-            further = has_further_cycle(self.plan, clock)
-            for name, share in _otherwise(seen, days, further).items():
+            for name, share in _otherwise(seen, days, self._further).items():
                 for k, threshold in enumerate(THRESHOLDS[line]):
                     values[name, line, f">= {threshold:g}"] = share[k]
-            values |= self._on_visits(course, line, days)
+            on_visits |= self._on_visits(course, line, days, defined)
+            lowest = THRESHOLDS[line][0]
+            recovery = recovery_of_cycle(on_visits[line, lowest], days.falls_until - start)
+            back = recovery_days(recovery)[0]
+            values["recovery_day_on_visits", line, f">= {lowest:g}"] = back
         alive = np.arange(course.days)[None, :] < course.mornings_alive[:, None]
         values["platelet_transfusions", "platelets", ""] = (
             (course.transfused & alive).sum(axis=1).astype(float)
@@ -199,14 +219,14 @@ class CohortLook:
             if cell is not None:
                 status = grid.status[cell]
             else:
-                begin, last, stop, _ = clock_days(course, clock_of(self.plan, one.clock))
+                begin, last, stop, _ = clock_days(course, self._clocks[number])
                 status = evaluate_rule(
                     one, course, resolution=RESOLUTION, start=begin, search=last, until=stop
                 ).status
             reasons[one.clock] = status
             dlt[one.clock] = np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
         if rule.can_be_simulated:
-            values |= self._rule_otherwise(course, rule, days)
+            values |= self._rule_otherwise(course, rule, days, on_visits)
         values |= delivery(course, self.plan)
         state = split(course, split_thresholds(rule), untransfused_days=defined.untransfused_days)
         for day in split_days(course.days):
@@ -244,12 +264,9 @@ class CohortLook:
     ) -> tuple[RecoverySeen, Recovery, Recovery]:
         """Recovery as the rule means it, that of the cycle, and one of it that lasts."""
         lasting = RecoveryDefinition(SUSTAINED_DAYS, defined.untransfused_days, defined.consecutive)
-        seen, lasts = (
-            recovery_after(
-                course, line, THRESHOLDS[line], resolution=RESOLUTION, definition=definition,
-                start=days.start, search=days.search, until=days.until,
-            )
-            for definition in (defined, lasting)
+        seen, lasts = recoveries_after(
+            course, line, THRESHOLDS[line], (defined, lasting), resolution=RESOLUTION,
+            start=days.start, search=days.search, until=days.until,
         )  # fmt: skip
         falls_until = days.falls_until - days.start
         return seen, recovery_of_cycle(seen, falls_until), recovery_of_cycle(lasts, falls_until)
@@ -258,17 +275,25 @@ class CohortLook:
         last = course.days - 1
         return Visits(tuple(d - 1.0 for d in self.visit_days if d - 1 <= last))
 
-    def _on_visits(self, course: Course, line: str, days: ClockDays) -> dict[Key, Floats]:
-        lowest = THRESHOLDS[line][0]
-        defined = recovery_definition(self.rules[0])
+    def _on_visits(
+        self, course: Course, line: str, days: ClockDays, defined: RecoveryDefinition
+    ) -> dict[tuple[str, float], RecoverySeen]:
+        """Recovery as visits see it, at the lowest threshold and at those of the main rule."""
+        asked = [c.at_least for c in self.rules[0].criteria if c.line == line]
+        levels = tuple(dict.fromkeys((THRESHOLDS[line][0], *asked)))
         seen = recovery_after(
-            course, line, lowest, resolution=self._visits(course), definition=defined,
+            course, line, levels, resolution=self._visits(course), definition=defined,
             start=days.start, search=days.search, until=days.until,
         )  # fmt: skip
-        recovery = recovery_of_cycle(seen, days.falls_until - days.start)
-        return {("recovery_day_on_visits", line, f">= {lowest:g}"): recovery_days(recovery)[0]}
+        return {(line, level): seen.at(k) for k, level in enumerate(levels)}
 
-    def _rule_otherwise(self, course: Course, rule: DLTRule, days: ClockDays) -> dict[Key, Floats]:
+    def _rule_otherwise(
+        self,
+        course: Course,
+        rule: DLTRule,
+        days: ClockDays,
+        seen: Mapping[tuple[str, float], RecoverySeen],
+    ) -> dict[Key, Floats]:
         """Verdict of the rule as visits see it, and where a marrow without drug breaks it."""
         values: dict[Key, Floats] = {}
         if course.set_point:
@@ -277,7 +302,7 @@ class CohortLook:
             values["dlt_at_any_dose", "", rule.name] = join(low, axis=0).astype(float)
         on_visits = evaluate_rule(
             rule, course, resolution=self._visits(course), start=days.start, search=days.search,
-            until=days.until,
+            until=days.until, found=seen,
         )  # fmt: skip
         values["dlt_on_visits", "", rule.name] = on_visits.outcome
         return values

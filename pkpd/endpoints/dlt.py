@@ -184,6 +184,7 @@ def evaluate_rule(
     start: ArrayLike | None = None,
     search: ArrayLike | None = None,
     until: ArrayLike | None = None,
+    found: Mapping[tuple[str, float], RecoverySeen] | None = None,
 ) -> DLTOutcome:
     """Apply a rule to every lane.
 
@@ -205,6 +206,9 @@ def evaluate_rule(
     until : float or float[L], optional
         First dose of the next cycle. Who is back before it is judged by that, whatever the next
         cycle does; who is not is followed further, under its treatment. Infinite when omitted.
+    found
+        By line and threshold, what `pkpd.endpoints.recovery.recovery_after` returned for the same
+        settings and the rule's definition of recovery, where it is at hand already.
 
     Returns
     -------
@@ -223,10 +227,14 @@ def evaluate_rule(
     look = _search(course, begin, search)
     stop = _until(course, until)
     defined = recovery_definition(rule)
+    known = found or {}
     judged = [
-        judge(rule, k, course, begin, look, stop, resolution, defined)
-        for k in range(len(rule.criteria))
-    ]
+        judge(
+            rule, k, course, begin, look, stop, resolution, defined,
+            known.get((criterion.line, criterion.at_least)),
+        )
+        for k, criterion in enumerate(rule.criteria)
+    ]  # fmt: skip
     failed = np.stack([verdict.failed for verdict in judged])
     status = _join(failed, np.stack([v.undetermined for v in judged]), rule.join)
     if rule.kind == "low_count_or_transfusion":

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.crossings import BACK_BEFORE, CENSORED, NEVER_BELOW, NEXT_CYCLE, RECOVERED
-from pkpd.endpoints.recovery import RecoveryDefinition, line_outcomes, recovery_after
+from pkpd.endpoints.recovery import RecoveryDefinition, RecoverySeen, line_outcomes, recovery_after
 from pkpd.endpoints.resolution import Resolution
 from pkpd.endpoints.results import Recovery
 from pkpd.errors import DataError
@@ -83,6 +83,7 @@ def judge(
     until: Floats,
     resolution: Resolution,
     definition: RecoveryDefinition,
+    seen: RecoverySeen | None = None,
 ) -> LineVerdict:
     """Judge criterion number ``which`` of the rule.
 
@@ -104,13 +105,17 @@ def judge(
         With which counts.
     definition
         When a count has recovered.
+    seen
+        What `recovery_after` found at the criterion's threshold, where it is at hand already.
     """
     criterion = rule.criteria[which]
     line, by_day = criterion.line, look_day(rule)
-    found, need_day, end_day, _ = recovery_after(
-        course, line, criterion.at_least, resolution=resolution, definition=definition,
-        start=start, search=search, until=until,
-    )  # fmt: skip
+    if seen is None:
+        seen = recovery_after(
+            course, line, criterion.at_least, resolution=resolution, definition=definition,
+            start=start, search=search, until=until,
+        )  # fmt: skip
+    found, need_day, end_day, _ = seen
     recovery = _first_row(found)
     if rule.kind == "not_recovered":
         return LineVerdict(*not_recovered(recovery, need_day[0], end_day, by_day), recovery)

@@ -35,6 +35,7 @@ Status
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ from pkpd.endpoints.crossings import (
     RECOVERED,
 )
 from pkpd.endpoints.curve import curve_outcomes
+from pkpd.endpoints.looked_for import looked_for
 from pkpd.endpoints.observed import observed_outcomes
 from pkpd.endpoints.resolution import Resolution, Visits, check_resolution, curve_of, observations
 from pkpd.endpoints.results import HOURS_PER_DAY, LineOutcomes, Recovery, RecoveryStatus
@@ -142,13 +144,7 @@ def line_outcomes(
         If the line or the curve was not simulated, a threshold is not positive, or the window
         leaves the simulated time.
     """
-    check_resolution(resolution)
-    course.own(line)
-    levels = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
-    if levels.ndim != 1 or not (levels > 0).all():
-        raise DataError(
-            where="thresholds", what=f"value {thresholds}", allowed="positive counts in 10^9/L"
-        )
+    levels = _levels(course, line, thresholds, resolution)
     begin, stop = np.empty(course.lanes), np.full(course.lanes, np.inf)
     begin[:] = start
     if end is not None:
@@ -191,6 +187,18 @@ def line_outcomes(
         )
         gone = begin > dies
     return _without_counts(found, gone) if gone.any() else found
+
+
+def _levels(course: Course, line: str, thresholds: ArrayLike, resolution: Resolution) -> Floats:
+    """Thresholds in a row, of a line that was simulated."""
+    check_resolution(resolution)
+    course.own(line)
+    levels = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
+    if levels.ndim != 1 or not (levels > 0).all():
+        raise DataError(
+            where="thresholds", what=f"value {thresholds}", allowed="positive counts in 10^9/L"
+        )
+    return levels
 
 
 def _first_seen(time: Floats, start: Floats) -> NDArray[np.int64]:
@@ -243,6 +251,12 @@ class RecoverySeen(NamedTuple):
     end_day: Floats
     low_before: NDArray[np.bool_]
 
+    def at(self, which: int) -> RecoverySeen:
+        """Take what is found at one of the thresholds, H = 1."""
+        own, of = slice(which, which + 1), self.recovery
+        recovery = Recovery(of.day[own], of.status[own], of.pending_day[own])
+        return RecoverySeen(recovery, self.need_day[own], self.end_day, self.low_before[own])
+
 
 def recovery_after(
     course: Course,
@@ -277,34 +291,91 @@ def recovery_after(
     RecoverySeen
         Of falls after the cycle, too, where none follows: `recovery_of_cycle` leaves them out.
     """
-    begin = np.empty(course.lanes)
+    return recoveries_after(
+        course, line, thresholds, (definition,), resolution=resolution, start=start, search=search,
+        until=until,
+    )[0]  # fmt: skip
+
+
+def recoveries_after(
+    course: Course,
+    line: str,
+    thresholds: ArrayLike,
+    definitions: Sequence[RecoveryDefinition],
+    *,
+    resolution: Resolution = "morning",
+    start: ArrayLike = 0.0,
+    search: ArrayLike | None = None,
+    until: ArrayLike | None = None,
+) -> tuple[RecoverySeen, ...]:
+    """As `recovery_after`, by several definitions that look at transfusions alike.
+
+    Observations are then looked at once for all of them.
+
+    Raises
+    ------
+    DataError
+        If the definitions differ in ``untransfused_days``; and as `line_outcomes`.
+    """
+    begin, look, stop = np.empty((3, course.lanes))
     begin[:] = start
-    look = begin if search is None else np.broadcast_to(np.asarray(search, float), begin.shape)
-    found = line_outcomes(
-        course, line, thresholds, resolution=resolution, definition=definition, start=look
-    )
-    shift = look - begin
-    of_line, need = found.sustained, found.first_need_day
-    stop = np.full(course.lanes, np.inf)
+    look[:] = begin if search is None else search
+    stop[:] = np.inf
     if until is not None:
         stop[:] = until
     # the dead have no next cycle, and one after the last morning is none
     stop[~(stop <= np.minimum(course.days - 1.0, course.death_day - 1.0))] = np.inf
-    if np.isfinite(stop).any():
-        within = line_outcomes(
-            course, line, thresholds, resolution=resolution, definition=definition, start=look,
-            end=stop,
+    levels = _levels(course, line, thresholds, resolution)
+    if len({one.untransfused_days for one in definitions}) != 1:
+        raise DataError(
+            where="definitions of recovery",
+            what="they differ in untransfused_days",
+            allowed="one number of days without transfusion",
+            remedy="look for each of them apart (recovery_after)",
+        )
+    free_days = definitions[0].untransfused_days
+    if resolution == "continuous":
+        return tuple(_on_curve(course, line, levels, one, begin, look, stop) for one in definitions)
+    seen = observations(course, line, resolution)
+    found = looked_for(
+        seen, levels, start=begin, search=look, until=stop, dies=course.death_day - 1.0,
+        runs=[one.mornings if seen.mornings else one.consecutive for one in definitions],
+        transfused=course.transfused if line == TRANSFUSED_LINE and free_days > 0 else None,
+        untransfused_days=free_days,
+    )  # fmt: skip
+    return tuple(
+        RecoverySeen(Recovery(day, status, pending), *found[3:])
+        for status, day, pending in zip(*found[:3], strict=True)
+    )
+
+
+def _on_curve(
+    course: Course,
+    line: str,
+    levels: Floats,
+    definition: RecoveryDefinition,
+    begin: Floats,
+    look: Floats,
+    stop: Floats,
+) -> RecoverySeen:
+    """As `recovery_after`, of the curve: windows from the last dose on, until the next, before."""
+
+    def window(start: Floats, end: Floats | None = None) -> LineOutcomes:
+        return line_outcomes(
+            course, line, levels, resolution="continuous", definition=definition, start=start,
+            end=end,
         )  # fmt: skip
+
+    found, shift = window(look), look - begin
+    of_line, need = found.sustained, found.first_need_day
+    if np.isfinite(stop).any():
+        within = window(look, stop)
         of_line = _until_next(within.sustained, of_line, stop - look)
         need = within.first_need_day
     never = of_line.status == NEVER_BELOW
     status, low = of_line.status, np.zeros(never.shape, dtype=bool)
-    if search is not None and not np.array_equal(look, begin, equal_nan=True):
-        before = line_outcomes(
-            course, line, thresholds, resolution=resolution, definition=definition, start=begin,
-            end=look,
-        )  # fmt: skip
-        low = np.isfinite(before.first_need_day)
+    if not np.array_equal(look, begin, equal_nan=True):
+        low = np.isfinite(window(begin, look).first_need_day)
         status = np.where(never & low, BACK_BEFORE, status).astype(np.int8)
     day = np.where(never, 0.0, of_line.day + shift)
     recovery = Recovery(day, status, of_line.pending_day + shift)

@@ -1,0 +1,281 @@
+"""Recovery looked for between the last dose of a cycle and the next cycle, compiled lane by lane.
+
+What `pkpd.endpoints.recovery.recovery_after` says of observations, at all thresholds and for all
+numbers of observations that confirm a recovery, in one walk over the counts of each lane. The
+definitions are those of ``pkpd.endpoints.recovery``; on the curve they are read off
+`pkpd.endpoints.crossings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pkpd.arrays import Floats
+from pkpd.endpoints.crossings import (
+    BACK_BEFORE,
+    CENSORED,
+    NEVER_BELOW,
+    NEXT_CYCLE,
+    NOT_EVALUABLE,
+    RECOVERED,
+)
+from pkpd.endpoints.resolution import Observations
+
+ROUNDING = 1e-9  # days
+_NONE = np.zeros((1, 0), dtype=np.bool_)
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
+
+
+class LookedFor(NamedTuple):
+    """What is found for R runs, H thresholds and L lanes; days since the clock's start.
+
+    Attributes
+    ----------
+    status : int8[R, H, L], day, pending_day : float[R, H, L]
+        Of a recovery that so many observations confirm.
+    need_day : float[H, L], end_day : float[L], low_before : bool[H, L]
+        As `pkpd.endpoints.recovery.RecoverySeen` has them.
+    """
+
+    status: NDArray[np.int8]
+    day: Floats
+    pending_day: Floats
+    need_day: Floats
+    end_day: Floats
+    low_before: NDArray[np.bool_]
+
+
+@njit(**_OPTIONS)
+def _until(time, day):
+    """Count the observations on or before a day; all of them for one that is no number."""
+    return time.size if np.isnan(day) else np.searchsorted(time, day + ROUNDING, side="right")
+
+
+@njit(**_OPTIONS)
+def _from(time, day):
+    """First observation on or after a day; -1 without one."""
+    first = time.size if np.isnan(day) else np.searchsorted(time, day - ROUNDING)
+    return first if first < time.size else -1
+
+
+@njit(**_OPTIONS)
+def _finite(row, column, begin, stop):
+    """Whether there are counts in a window, all of them numbers; and the lowest of them."""
+    if begin < 0 or begin >= stop:
+        return False, np.inf
+    lowest, check = np.inf, 0.0
+    for k in range(begin, stop):
+        count = row[column[k]]
+        check += 0.0 * count
+        lowest = min(lowest, count)
+    return check == 0.0, lowest
+
+
+@njit(**_OPTIONS)
+def _first_low(row, column, limit, begin, stop):
+    """First observation below the limit; ``stop`` without one."""
+    k = begin
+    while k < stop and row[column[k]] >= limit:
+        k += 1
+    return k
+
+
+@njit(**_OPTIONS)
+def _first_transfusion(transfused, begin, last):
+    """First day of a transfusion between two times; infinite without one."""
+    for day in range(max(int(np.ceil(begin)), 0), min(int(np.floor(last)) + 1, transfused.size)):
+        if transfused[day]:
+            return float(day)
+    return np.inf
+
+
+@njit(**_OPTIONS)
+def _mark_free(time, begin, stop, untransfused, transfused, free):
+    """Mark observations without a transfusion in the days before."""
+    day, given = 0, -np.inf
+    for k in range(begin, stop):
+        while day < transfused.size and day <= time[k]:
+            if transfused[day]:
+                given = day
+            day += 1
+        free[k] = given <= time[k] - untransfused
+
+
+@njit(**_OPTIONS)
+def _confirmed(row, time, column, limit, begin, stop, run, watched, free):
+    """First of so many observations in a row at the limit: (whether they are, its time).
+
+    Where they are not, the time is that of the run which the end of the window cuts off; infinite
+    without one.
+    """
+    length, since = 0, np.inf
+    for k in range(begin, stop):
+        if row[column[k]] < limit or (watched and not free[k]):
+            length, since = 0, np.inf
+            continue
+        if length == 0:
+            since = time[k]
+        length += 1
+        if length >= run:
+            return True, since
+    return False, since
+
+
+@njit(**_OPTIONS)
+def _one(row, time, column, limit, begin, window, low, need, run, watched, free):
+    """Recovery of one lane at one threshold: (status, time, pending time), days of the course.
+
+    ``window`` has the numbers of observations until the next cycle and until the last count, and
+    whether there is a next cycle; ``low`` is the first observation below, ``need`` the day from
+    which recovery is looked for.
+    """
+    within, last, ends = window
+    if need == np.inf:
+        return NEVER_BELOW, 0.0, np.inf
+    first = begin
+    while first < within and time[first] < need:
+        first += 1
+    there, since = _confirmed(row, time, column, limit, first, within, run, watched, free)
+    # a run at the threshold that lasts to the next cycle is a recovery, if a short one
+    if there or (ends and since < np.inf):
+        return RECOVERED, since, np.inf
+    if not ends:
+        return CENSORED, time[last - 1], since
+    # under the treatment of the next cycle; a lane that was transfused in this one and is low in
+    # that one alone is looked at from there
+    first = low if within <= low < last else within
+    there, since = _confirmed(row, time, column, limit, first, last, run, watched, free)
+    if there:
+        return NEXT_CYCLE, since, np.inf
+    return CENSORED, time[last - 1], since
+
+
+@njit(**_OPTIONS)
+def _low_until(row, time, column, thresholds, window, watched, transfused, low):
+    """Mark the thresholds at which a lane is in need within a window."""
+    begin, stop = window
+    known, lowest = _finite(row, column, begin, stop)
+    given = known and watched
+    if given:
+        given = _first_transfusion(transfused, time[begin], time[stop - 1]) < np.inf
+    for j in range(thresholds.size):
+        low[j] = known and (given or lowest < thresholds[j])
+
+
+@njit(**_OPTIONS)
+def _fill(lane, status, day, pending, need, of_status, of_day, of_pending, of_need):
+    """Write the same for all runs and thresholds of a lane."""
+    for j in range(need.shape[0]):
+        need[j, lane] = of_need
+        for r in range(status.shape[0]):
+            status[r, j, lane] = of_status
+            day[r, j, lane] = of_day
+            pending[r, j, lane] = of_pending
+
+
+@njit(**_OPTIONS)
+def _lanes(
+    counts, time, column, thresholds, start, search, until, dies, before, runs, untransfused,
+    transfused, status, day, pending, need, end, low_before,
+):  # fmt: skip
+    """Fill the tables of all lanes; see `looked_for`."""
+    watched = untransfused > 0.0 and transfused.shape[1] > 0
+    free = np.ones(time.size, dtype=np.bool_)
+    for lane in range(counts.shape[0]):
+        row, given = counts[lane], transfused[lane if watched else 0]
+        look, shift = search[lane], search[lane] - start[lane]
+        if before and start[lane] <= dies[lane]:
+            window = (_from(time, start[lane]), _until(time, min(look, dies[lane])))
+            _low_until(row, time, column, thresholds, window, watched, given, low_before[:, lane])
+        if look > dies[lane]:
+            # nothing is seen, and nothing ever recovers
+            end[lane] = shift
+            _fill(lane, status, day, pending, need, CENSORED, shift, np.inf, np.inf)
+            continue
+        begin, last = _from(time, look), _until(time, dies[lane])
+        ends = until[lane] < np.inf
+        within = _until(time, min(until[lane], dies[lane])) if ends else last
+        end[lane] = time[last - 1] - look + shift if last > 0 else np.nan
+        known, lowest = _finite(row, column, begin, last)
+        if not known or within <= begin:
+            _fill(lane, status, day, pending, need, NOT_EVALUABLE, np.nan, np.nan, np.nan)
+            continue
+        supported = np.inf
+        if watched:
+            supported = _first_transfusion(given, time[begin], time[within - 1])
+            _mark_free(time, begin, last, untransfused, given, free)
+        for j in range(thresholds.size):
+            limit, low = thresholds[j], last
+            if lowest < limit:
+                low = _first_low(row, column, limit, begin, last)
+            since = time[low] if low < within else supported
+            need[j, lane] = since - look + shift
+            for r in range(runs.size):
+                code, when, wait = _one(
+                    row, time, column, limit, begin, (within, last, ends), low, since, runs[r],
+                    watched, free,
+                )  # fmt: skip
+                never = code == NEVER_BELOW
+                day[r, j, lane] = 0.0 if never else when - look + shift
+                pending[r, j, lane] = wait - look + shift
+                status[r, j, lane] = BACK_BEFORE if never and low_before[j, lane] else code
+
+
+def looked_for(
+    seen: Observations,
+    thresholds: Floats,
+    *,
+    start: Floats,
+    search: Floats,
+    until: Floats,
+    dies: Floats,
+    runs: Sequence[int],
+    transfused: NDArray[np.bool_] | None = None,
+    untransfused_days: float = 0.0,
+) -> LookedFor:
+    """Find the recovery of every lane.
+
+    Parameters
+    ----------
+    seen
+        Counts of a line.
+    thresholds : float[H]
+        10^9/L.
+    start, search, until : float[L]
+        The clock's start, the last dose of the cycle, and the first dose of the next (infinite
+        where there is none), days since the first morning.
+    dies : float[L]
+        The morning of the day of death; infinite for a lane that lives.
+    runs : int[R]
+        Observations in a row at the threshold that make a recovery.
+    transfused : bool[L, D], optional
+        A transfusion on morning d.
+    untransfused_days
+        Days without transfusion before an observation that count as recovered.
+
+    Returns
+    -------
+    LookedFor
+        Days since `start`.
+    """
+    lanes, shape = start.size, (len(runs), thresholds.size, start.size)
+    out = LookedFor(
+        status=np.empty(shape, dtype=np.int8),
+        day=np.empty(shape),
+        pending_day=np.empty(shape),
+        need_day=np.empty(shape[1:]),
+        end_day=np.empty(lanes),
+        low_before=np.zeros(shape[1:], dtype=np.bool_),
+    )
+    before = not np.array_equal(search, start, equal_nan=True)
+    _lanes(
+        np.ascontiguousarray(seen.counts), seen.time, np.arange(seen.time.size), thresholds, start,
+        search, until, dies, before, np.array(runs, dtype=np.int64), float(untransfused_days),
+        _NONE if transfused is None else np.ascontiguousarray(transfused), *out,
+    )  # fmt: skip
+    return out
