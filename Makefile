@@ -48,11 +48,12 @@ evidence: $(VENV)/run.stamp
 	$(BIN)/python fits/evidence/learn.py --out build/evidence $(ARGS)
 
 # slow: what takes seconds; long: minutes for what quick and slow tests hold at a smaller size. Only
-# files with such tests are collected. Fits compile as users do; elsewhere compiling is most of the time.
+# files with such tests are collected. Long fits compile as users do; elsewhere compiling is most of the time.
 slow long: $(VENV)/dev.stamp
 	@tests="$(BIN)/python -m pytest -m $@ -n 2 --dist loadfile --no-loadscope-reorder --durations=40"; \
 	files=$$(grep -rl --include='test_*.py' 'mark\.$@' tests | sort); failed=0; \
-	fits=$$(echo "$$files" | grep '^tests/fitting/'); others=$$(echo "$$files" | grep -v '^tests/fitting/'); \
+	long='^tests/fitting/test_(bayes|calibration|fit|leukaemia_model|optimal_times|other_modes|sample|serial_residuals|start)\.py'; \
+	fits=$$(echo "$$files" | grep -E "$$long"); others=$$(echo "$$files" | grep -vE "$$long"); \
 	[ -z "$$others" ] || PKPD_COMPILE=quickly $$tests $$others $(ARGS) || failed=1; \
 	[ -z "$$fits" ] || $$tests $$fits $(ARGS) || failed=1; \
 	exit $$failed
