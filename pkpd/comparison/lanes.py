@@ -216,15 +216,8 @@ class CohortLook:
             if not one.can_be_simulated:
                 continue
             cell = grid_cell(one) if number == 0 else None
-            if cell is not None:
-                status = grid.status[cell]
-            else:
-                begin, last, stop, _ = clock_days(course, self._clocks[number])
-                status = evaluate_rule(
-                    one, course, resolution=RESOLUTION, start=begin, search=last, until=stop
-                ).status
-            reasons[one.clock] = status
-            dlt[one.clock] = np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
+            status = self._status(course, number) if cell is None else grid.status[cell]
+            reasons[one.clock], dlt[one.clock] = status, _outcome(status)
         if rule.can_be_simulated:
             values |= self._rule_otherwise(course, rule, days, on_visits)
         values |= delivery(course, self.plan)
@@ -236,6 +229,16 @@ class CohortLook:
         return LaneEndpoints(
             values, recovered_on, dlt, reasons, grid.outcome, state.state, state.states
         )
+
+    def verdict(self, course: Course) -> Floats | None:
+        """Verdict of the main rule alone: 1, 0, NaN; as ``dlt`` of all endpoints has it."""
+        return _outcome(self._status(course, 0)) if self.rules[0].can_be_simulated else None
+
+    def _status(self, course: Course, number: int) -> NDArray[np.int8]:
+        begin, last, stop, _ = clock_days(course, self._clocks[number])
+        return evaluate_rule(
+            self.rules[number], course, resolution=RESOLUTION, start=begin, search=last, until=stop
+        ).status
 
     def _counts(self, course: Course, line: str, clock: Clock, start: Floats) -> dict[Key, Floats]:
         """Nadirs, grades and counts of the laboratory, and days with a low own count."""
@@ -306,6 +309,10 @@ class CohortLook:
         )  # fmt: skip
         values["dlt_on_visits", "", rule.name] = on_visits.outcome
         return values
+
+
+def _outcome(status: NDArray[np.int8]) -> Floats:
+    return np.where(status <= DLTStatus.DLT, status == DLTStatus.DLT, np.nan)
 
 
 def _otherwise(recovery: Recovery, days: ClockDays, further: bool) -> dict[str, Floats]:

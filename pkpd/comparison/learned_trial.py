@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pkpd.arrays import Floats
 from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
@@ -117,7 +118,7 @@ def learned_trial(
     def asked(shares: Shares) -> tuple[Question, ...]:
         return answers(shown, arms, shares, study)
 
-    def rests_on(shares: Shares, before: Shares) -> Question | None:
+    def rests_on(shares: Shares, before: Mapping[str, Floats]) -> Question | None:
         own = own_rows(posterior, trial, len(draws), scenario.seed)
         return what_it_rests_on(shown, shares, before, own, _printed(trial))
 

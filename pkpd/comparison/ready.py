@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pkpd.arrays import Floats
 from pkpd.cards import card_hash, load_rule
 from pkpd.cards.files import find_card
 from pkpd.cards.population_cards import load_population
@@ -27,7 +28,7 @@ from pkpd.subjects import Population, with_medians
 from pkpd.trials import Arm, Cohort, DLTRule, Trial
 
 Read = Callable[[Course], LaneEndpoints]
-RestsOn = Callable[[Mapping[str, CohortShares], Mapping[str, CohortShares]], Question | None]
+RestsOn = Callable[[Mapping[str, CohortShares], Mapping[str, Floats]], Question | None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Ready:
     prior
         The trial under draws of the prior, to be run beside.
     rests_on
-        Tells what its risks rest on, from the shares of its cohorts and those under the prior.
+        Tells what its risks rest on, from its cohorts' shares and their risks under the prior.
     """
 
     trial: Trial

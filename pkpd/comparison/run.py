@@ -39,12 +39,12 @@ from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Read, Ready
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
-from pkpd.comparison.shares import CohortShares, cohort_shares
+from pkpd.comparison.shares import CohortShares, cohort_shares, mean_of_known
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.ensemble.cards import LONGEST_STEP_H
-from pkpd.ensemble.ensemble import Indices, courses
+from pkpd.ensemble.ensemble import Indices, Treated, courses
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.fitted_drugs import FITTED_STEP_H, drugs_of_fit
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
@@ -337,7 +337,7 @@ def _run_trial(
         seen = {name: found.result() for name, found in shares.items()}
         questions = item.questions(seen)
         if item.prior is not None and item.rests_on is not None:
-            told = item.rests_on(seen, _shares_of(item.prior, where))
+            told = item.rests_on(seen, _risks_of(item.prior, where))
             questions = (*questions, told) if told is not None else questions
     rule = item.rules[0][0]
     exposed = {name: found.result() for name, found in levels.items()}
@@ -364,14 +364,22 @@ def _run_trial(
     )
 
 
-def _shares_of(item: Ready, where: Where) -> dict[str, CohortShares]:
-    """Shares of a trial's cohorts, and nothing else of them."""
-    return {
-        cohort.id: cohort_shares(
-            _run_cohort(item, cohort, rules, where, lambda _: None), rules[0].clock
-        )
-        for cohort, rules in zip(item.trial.cohorts, item.rules, strict=True)
-    }
+def _risks_of(item: Ready, where: Where) -> dict[str, Floats]:
+    """Risk of the DLT in each draw of a trial's cohorts, and nothing else of them; NaN unjudged."""
+    found = {}
+    for cohort, rules in zip(item.trial.cohorts, item.rules, strict=True):
+        treated = item.treated(cohort)
+        judged = _Judged(_look(item, treated, rules))
+        found[cohort.id] = np.full(item.ensemble.draws, np.nan)
+        for draws, verdicts in courses(treated, judged, *where):
+            if verdicts is not None:
+                found[cohort.id][draws] = mean_of_known(verdicts.reshape(len(draws), -1))
+    return found
+
+
+def _look(item: Ready, treated: Treated, rules: tuple[DLTRule, ...]) -> CohortLook:
+    trial = item.trial
+    return CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
 
 
 def _run_cohort(
@@ -384,8 +392,7 @@ def _run_cohort(
     """Simulate all lanes of a cohort and keep their endpoints as [draws, patients]."""
     trial, ensemble = item.trial, item.ensemble
     treated = item.treated(cohort)
-    look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
-    read = item.reader(look)
+    read = item.reader(_look(item, treated, rules))
     store = _Store(ensemble.draws, ensemble.patients)
     kept = thinned(ensemble.draws * ensemble.patients)
     curves = CohortCurves(cohort.id, treated.plan, trial.horizon_days)
@@ -421,6 +428,16 @@ class _Seen:
         found = self.read(course)
         part = part_of(self.plan, course, self.every, int(draws[0]), found.split, found.states)
         return draws, found, part
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Keeps the verdict of the main rule in some draws."""
+
+    look: CohortLook
+
+    def __call__(self, draws: Indices, course: Course) -> tuple[Indices, Floats | None]:
+        return draws, self.look.verdict(course)
 
 
 class _Store:

@@ -22,6 +22,7 @@ from pkpd.trials import Cohort, Trial
 
 Floats = NDArray[np.float64]
 Shares = Mapping[str, CohortShares]
+Risks = Mapping[str, Floats]
 
 PRIOR_DRAWS, PRIOR_PATIENTS = 100, 200
 NAME = "what_it_rests_on"
@@ -68,7 +69,7 @@ def own_rows(posterior: EvidencePosterior, trial: Trial, draws: int, seed: int) 
 
 
 def what_it_rests_on(
-    trial: Trial, shares: Shares, prior: Shares, own: OwnRows, printed: Mapping[str, str]
+    trial: Trial, shares: Shares, prior: Risks, own: OwnRows, printed: Mapping[str, str]
 ) -> Question | None:
     """Tell the risk of the trial's DLT before, without its own rows, and after.
 
@@ -79,7 +80,7 @@ def what_it_rests_on(
     shares
         Of its cohorts under posterior draws.
     prior
-        Under draws of the prior.
+        Risks of the DLT of its cohorts in each draw of the prior.
     own
         Its rows among those learned from.
     printed
@@ -95,7 +96,7 @@ def what_it_rests_on(
         return None
     rows: list[tuple[str | Figure, ...]] = []
     for cohort in judged:
-        after, before = shares[cohort.id].dlt, prior[cohort.id].dlt
+        after, before = shares[cohort.id].dlt, prior[cohort.id]
         without = (weighted(after, own.weights),) if own.studies and own.trusted else ()
         cells = (figure(before), *without, figure(after), printed.get(cohort.id, ""))
         rows.append((cohort.id, *cells))
@@ -147,11 +148,12 @@ def _own_in_words(own: OwnRows) -> list[str]:
     ]
 
 
-def _largest_in_words(cohorts: Sequence[Cohort], shares: Shares, prior: Shares) -> list[str]:
+def _largest_in_words(cohorts: Sequence[Cohort], shares: Shares, prior: Risks) -> list[str]:
     if len(cohorts) < 2:
         return []
     before, after = (
-        np.ptp(np.array([one[c.id].dlt for c in cohorts]), axis=0) for one in (prior, shares)
+        np.ptp(np.array(risks), axis=0)
+        for risks in ([prior[c.id] for c in cohorts], [shares[c.id].dlt for c in cohorts])
     )
     before, after = before[np.isfinite(before)], after[np.isfinite(after)]
     if not before.size or not after.size:

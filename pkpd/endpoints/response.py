@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     from pkpd.trials import Improvement, ResponseCriteria
 
 
-def _runs(met: NDArray[np.bool_], days: int) -> NDArray[np.bool_]:
-    """Days from which a condition holds for so many days in a row, ``[N, D]``."""
-    if days <= 1:
-        return met
-    total = np.cumsum(met, axis=1, dtype=np.int64)
-    before = np.concatenate([np.zeros((met.shape[0], 1), np.int64), total], axis=1)
-    kept = np.zeros_like(met)
-    if met.shape[1] >= days:
-        kept[:, : met.shape[1] - days + 1] = before[:, days:] - before[:, :-days] == days
-    return kept
-
-
 @lru_cache(maxsize=16)
 def _response_table(criteria: ResponseCriteria) -> tuple[Floats, Floats]:
     """Responses as numbers ``[R, 9]``, and their counts ``[R, criteria, 2]`` (line, at least)."""
@@ -173,25 +161,42 @@ def improvement_day(
         If the criteria have no such improvement.
     """
     rule = _improvement(criteria, code)
-    counts = course.own(rule.line)
-    base = counts[:, :1]
-    met = np.zeros(counts.shape, dtype=bool)
-    applies = np.full(base.shape, -1.0)
-    for step in sorted(rule.steps, key=lambda s: s.baseline_above):
-        here = base > step.baseline_above
-        enough = (
-            (counts - base >= step.rise)
-            & (counts >= (1.0 + step.rise_fraction) * base)
-            & (counts > step.end_above)
-        )
-        met = np.where(here, enough, met)
-        applies = np.where(here, step.baseline_above, applies)
-    met &= (base < rule.baseline_below) & (applies >= 0.0)
-    days = np.arange(1, course.days + 1)
-    met &= days[None, :] <= course.death_day[:, None]
-    lasting = _runs(met, round(7.0 * rule.for_weeks) if for_days is None else for_days)
-    day = np.where(lasting.any(axis=1), lasting.argmax(axis=1) + 1.0, np.inf)
-    return np.where(base[:, 0] < rule.baseline_below, day, np.nan)
+    steps = np.array(
+        [
+            (step.baseline_above, step.rise, 1.0 + step.rise_fraction, step.end_above)
+            for step in sorted(rule.steps, key=lambda s: s.baseline_above)
+        ]
+    ).reshape(-1, 4)
+    days = round(7.0 * rule.for_weeks) if for_days is None else for_days
+    counts = np.ascontiguousarray(course.own(rule.line))
+    return _improved(counts, rule.baseline_below, steps, course.death_day, max(days, 1))
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _improved(
+    counts: np.ndarray, low: float, steps: np.ndarray, death: np.ndarray, needed: int
+) -> np.ndarray:
+    """First day of so many in a row that are improved; steps by the baseline they begin above."""
+    out = np.full(counts.shape[0], np.nan)
+    for i in range(counts.shape[0]):
+        base, step = counts[i, 0], -1
+        if not base < low:
+            continue
+        out[i] = np.inf
+        for s in range(steps.shape[0]):
+            if base > steps[s, 0]:
+                step = s
+        if step < 0 or steps[step, 0] < 0.0:
+            continue
+        rise, factor, end, run = steps[step, 1], steps[step, 2], steps[step, 3], 0
+        for j in range(counts.shape[1]):
+            here = counts[i, j]
+            met = here - base >= rise and here >= factor * base and here > end
+            run = run + 1 if met and j + 1 <= death[i] else 0
+            if run == needed:
+                out[i] = j + 2.0 - needed
+                break
+    return out
 
 
 def _improvement(criteria: ResponseCriteria, code: str) -> Improvement:

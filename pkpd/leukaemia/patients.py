@@ -240,6 +240,8 @@ def values_of(
     theta: Theta, diseases: tuple[str, ...], disease: NDArray[np.int64] | None = None
 ) -> ValueOf:
     """Look-up of parameters by the diseases of the candidates; of one disease if it is alone."""
+    if len(diseases) == 1:
+        return lambda name, default=None: value_of(theta, name, diseases[0], default)
 
     def of(name: str, default: float | None = None) -> Value:
         found = [value_of(theta, name, own, default) for own in diseases]

@@ -12,7 +12,7 @@ from pkpd.cards import card_folder, load_grades, load_rule, load_trial
 from pkpd.comparison import marrow_choice
 from pkpd.comparison.course_start import gated
 from pkpd.comparison.curves import doses_by_day
-from pkpd.comparison.lanes import BY_DAYS, CohortLook
+from pkpd.comparison.lanes import BY_DAYS, CohortLook, grid_cell
 from pkpd.comparison.leukaemia_lanes import LeukaemiaLook
 from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
 from pkpd.comparison.marrow_choice import choose_marrow, default_marrow
@@ -371,6 +371,20 @@ def test_look_reads_the_same_patients_as_the_evidence():
     assert set(found.dlt) == set(cohort.clocks)
     died = found.values["early_death", "", "by day 30"]
     assert np.all((died >= 0.0) & (died <= 1.0))
+    np.testing.assert_array_equal(look.verdict(outcomes.course), found.dlt[rules[0].clock])
+
+
+def test_the_verdict_alone_is_that_of_all_endpoints():
+    """The rule's thresholds are in the grid of the sensitivity, from which the verdict is taken."""
+    trial = load_trial("nct01681537_len_mec")
+    cohort, rule = trial.cohort("14d-10"), load_rule(trial.cohort("14d-10").rule)
+    assert grid_cell(rule) is not None
+    outcomes = population_outcomes(arms_of_trial(trial)["14d-10"], default_theta(), 200, threads=1)
+    made = plan(cohort.regimen, trial.horizon_days)
+    look = CohortLook(made, (rule,), load_grades(trial.grades), trial.visit_days)
+    verdict = look.verdict(outcomes.course)
+    np.testing.assert_array_equal(verdict, look(outcomes.course).dlt[rule.clock])
+    assert {0.0, 1.0} <= set(verdict)
 
 
 # -- what the model cannot do -----------------------------------------------------------------

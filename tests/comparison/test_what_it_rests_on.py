@@ -30,6 +30,10 @@ def shares(risk):
     }
 
 
+def risks(risk):
+    return {name: one.dlt for name, one in shares(risk).items()}
+
+
 def test_weights_take_the_trial_s_own_rows_out():
     found = posterior(0.7)
     own = own_rows(found, TRIAL, 2000, 3)
@@ -51,7 +55,7 @@ def test_three_ensembles_stand_side_by_side():
     after, before = np.linspace(0.1, 0.3, 200), np.linspace(0.0, 0.9, 50)
     weights = np.where(np.arange(200) < 100, 1.0, 0.0) / 100
     own = OwnRows(("DEANGELO2018",), weights, 0.3)
-    found = what_it_rests_on(TRIAL, shares(after), shares(before), own, {"14d-10": "2/6"})
+    found = what_it_rests_on(TRIAL, shares(after), risks(before), own, {"14d-10": "2/6"})
     assert found.columns == ("cohort", "prior", "without its own rows", "posterior", "printed")
     assert len(found.rows) == len(TRIAL.cohorts)
     cohort, prior, without, posterior_, printed = found.rows[0]
@@ -65,10 +69,10 @@ def test_three_ensembles_stand_side_by_side():
     points = len(TRIAL.cohorts) - 1
     assert f"{points} points in the median draw of the prior" in second
     # weights that cannot be trusted are said to be so, and nothing is called prediction
-    far = what_it_rests_on(TRIAL, shares(after), shares(before), replace(own, khat=0.9), {})
+    far = what_it_rests_on(TRIAL, shares(after), risks(before), replace(own, khat=0.9), {})
     assert "without its own rows" not in far.columns
     assert "no test" in far.answer[0]
-    unseen = what_it_rests_on(TRIAL, shares(after), shares(before), OwnRows((), weights), {})
+    unseen = what_it_rests_on(TRIAL, shares(after), risks(before), OwnRows((), weights), {})
     assert "the posterior predicts it" in unseen.answer[0]
-    nobody = shares(np.full(200, np.nan))
-    assert what_it_rests_on(TRIAL, nobody, nobody, own, {}) is None
+    nobody = np.full(200, np.nan)
+    assert what_it_rests_on(TRIAL, shares(nobody), risks(nobody), own, {}) is None

@@ -263,3 +263,36 @@ def test_rules_of_cards():
     assert verdict(deep, load_rule("pomalidomide_solid")) == 1.0
     with pytest.raises(PkpdError, match="no count threshold"):
         verdict(slow, load_rule("plerixafor_73"))
+
+
+@pytest.mark.parametrize("code", ["HI-N", "HI-P"])
+@pytest.mark.parametrize("days", [None, 1, 10])
+def test_improvements_of_random_courses_are_those_of_the_definition(code, days):
+    rng = np.random.default_rng(7)
+    criteria = load_response_criteria("iwg_2006_mds")
+    rule = next(one for one in criteria.improvements if one.code == code)
+    levels = np.array({"HI-N": (0.4, 0.9, 1.3), "HI-P": (15.0, 25.0, 60.0, 95.0, 130.0)}[code])
+    counts = levels[np.repeat(rng.integers(0, levels.size, (300, 20)), 8, axis=1)]
+    # some stay where they have risen to, long enough for an improvement of weeks
+    counts[:150, 64:] = counts[:150, 64:65]
+    died = rng.choice([60.0, 120.0, np.inf], len(counts))
+    made = dying(courses(days=160, **{rule.line: counts}), died)
+    lasts = max(round(7 * rule.for_weeks) if days is None else days, 1)
+    told = improvement_day(made, criteria, code, days)
+    for row, dies, day in zip(counts, died, told, strict=True):
+        base = row[0]
+        if base >= rule.baseline_below:
+            assert np.isnan(day)
+            continue
+        (*_, step) = (s for s in rule.steps if base > s.baseline_above)
+        met = [
+            d + 1 <= dies
+            and row[d] - base >= step.rise
+            and row[d] >= (1 + step.rise_fraction) * base
+            and row[d] > step.end_above
+            for d in range(160)
+        ]
+        begins = [d + 1 for d in range(161 - lasts) if all(met[d : d + lasts])]
+        assert day == min(begins, default=np.inf)
+    assert np.isfinite(told).any()
+    assert np.isinf(told).any()
