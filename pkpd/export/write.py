@@ -69,6 +69,12 @@ def export_model(
         data=(data, a(Dataset) | NONE),
     )
     path = Path(path)
+    if model.joint is not None:
+        raise PkpdError(
+            where="export_model",
+            what="the model has a prior of several parameters, which is not written",
+            remedy="give model.replace(joint=None), and add $PRIOR to the text by hand",
+        )
     if program not in get_args(Program):
         raise PkpdError(
             where="export_model", what=f"program {program!r}", allowed=", ".join(get_args(Program))
