@@ -131,7 +131,8 @@ def fit(
         ``"nuts"``: posterior sample. ``"map"``: mode of the marginal posterior and the normal
         approximation around it, for a quick look. ``"advi"``: mean-field variational
         approximation. ``"focei"``, ``"foce"``, ``"fo"``, ``"laplace"``, ``"laplace-nointer"``:
-        maximum likelihood, without priors; gives a `pkpd.results.MaximumLikelihood`.
+        maximum likelihood, without priors but a joint one; gives a
+        `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
         See `pkpd.fitting.bayes.sample.SamplerSettings`.
     centring

@@ -143,7 +143,7 @@ def _arguments(record: Record) -> dict[str, int]:
                 record.refuse(f"{found.group().strip()!r} is not read", line, allowed=allowed)
     if names != ["NWPRI"]:
         what = " and ".join(names) or "no subroutine"
-        remedy = "write means and covariance of the earlier fit as $THETAP, $THETAPV, $OMEGAP, ..."
+        remedy = "give the earlier fit as $THETAP, $THETAPV, $OMEGAP, $OMEGAPD"
         record.refuse(f"{what} is not read", allowed="NWPRI, once", remedy=remedy)
     if out.get("NPEXP", 1) > 1:
         record.refuse(
@@ -214,10 +214,13 @@ def _numbers(records: Sequence[Record]) -> tuple[float, ...]:
 
 
 def _matrix(records: Sequence[Record]) -> np.ndarray:
-    for record in records:
-        if any(not block.held for block in read_blocks([record]) if not block.same):
+    blocks: list[Block] = []
+    for count, record in enumerate(records, start=1):
+        found = read_blocks(records[:count])
+        if not all(block.held for block in found[len(blocks) :]):
             record.refuse("its values are not FIX", remedy="write FIX after them")
-    return _joined(read_blocks(records))
+        blocks = found
+    return _joined(blocks)
 
 
 def _joined(blocks: Sequence[Block]) -> np.ndarray:
