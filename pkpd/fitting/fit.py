@@ -202,7 +202,7 @@ def fit(
         _look(
             marginal.likelihood,
             lambda values: marginal.density.predict(free.of(values), none),
-            priors=False,
+            priors=model.joint is not None,
         )
         return maximum_of(
             marginal,

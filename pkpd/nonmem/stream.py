@@ -100,6 +100,7 @@ class ControlStream:
             f"model: {kind}, {len(thetas)} fixed effects, {len(self.model.varying)} random effects",
             f"data: {events.source}, {len(self.data.subjects)} individuals, "
             f"{int(events.valid.sum())} records, {len(seen)} observations",
+            *([] if self.model.joint is None else [f"prior: {self.model.joint!r}"]),
             *self.notes,
         ]
         return "\n".join(text)

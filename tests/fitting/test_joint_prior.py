@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conjugate import SIGMA, TIMES
+from conjugate import MEANS, OMEGA, SIGMA, SPREADS, TIMES, posterior
 from conjugate import data as straight_data
 from scipy import stats
 from small_data import Straight
@@ -214,6 +214,16 @@ def test_a_tight_prior_decides(fits):
     assert "of which the prior is" in found.summary()
 
 
+def test_a_prior_makes_up_for_few_data():
+    data = straight_data(1)
+    with pytest.raises(PkpdError, match="fewer observations"):
+        pkpd.fit(model(), data, method="focei", progress=False)
+    found = pkpd.fit(model(joint(0.1, 50.0)), data, method="focei", progress=False)
+    assert found.converged
+    assert max(found.standard_errors.values()) < 0.3
+    assert [one.kind for one in found.findings] == ["rests on prior"]
+
+
 def test_sampled_density_is_that_of_scipy():
     prior, data = joint(), straight_data(3)
     likelihood = bind(model(prior), data)
@@ -248,6 +258,29 @@ def test_sampled_density_is_that_of_scipy():
     # a difference: constants of the variables do not matter
     expected = by_scipy(points[0]) - by_scipy(points[1])
     assert ours[0] - ours[1] == pytest.approx(expected, abs=1e-8)
+
+
+def conjugate_model():
+    prior = JointPrior([JointNormal(("level", "slope"), MEANS, np.diag(SPREADS**2))])
+    parameters = [
+        parameter("level", 1.0, scale="identity", iiv=fixed(OMEGA)),
+        parameter("slope", 0.2, scale="identity"),
+    ]
+    return PopulationModel(Straight(), parameters, additive(fixed(SIGMA)), joint=prior)
+
+
+@pytest.mark.parametrize("method", ["map", pytest.param("nuts", marks=pytest.mark.slow)])
+def test_posterior_is_that_in_closed_form(method):
+    data = straight_data()
+    mean, covariance = posterior(data)
+    found = pkpd.fit(
+        conjugate_model(), data, method=method, draws=1500, tune=500, chains=2, progress=False
+    )
+    for i, name in enumerate(("level", "slope")):
+        drawn, sd = found.idata.posterior[name].values, np.sqrt(covariance[i, i])
+        # draws of the mode's normal, or of chains: about 3,000, or 1,000 independent ones
+        assert np.mean(drawn) == pytest.approx(mean[i], abs=0.12 * sd)
+        assert np.std(drawn) == pytest.approx(sd, rel=0.1)
 
 
 def test_draws_of_the_prior_are_those_of_scipy():

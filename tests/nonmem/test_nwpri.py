@@ -72,6 +72,7 @@ def test_both_forms_give_the_same_objective(tmp_path, prior):
     one = stream(tmp_path, prior)
     joint = one.model.joint
     assert joint.names[:2] == ("THETA1", "THETA3")
+    assert "prior: normal of THETA1 3.5 (SD 0.632456), THETA3 0.1" in one.summary()
     assert set(joint.names[2:]) == {
         "omega_ETA1", "omega_ETA2", "partial_ETA1_ETA2", "omega_ETA3", "SIGMA1",
     }  # fmt: skip

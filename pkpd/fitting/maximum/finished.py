@@ -94,7 +94,7 @@ def finished(
         ),
         by_subject=point.at.by_subject,
         found=found,
-        penalised=problem.penalised,
+        penalised=problem.penalty is not None,
         prior_share=_prior_share(problem, point, found),
         ends=asked.values,
         exchange=asked.exchange,

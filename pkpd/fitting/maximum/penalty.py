@@ -61,6 +61,8 @@ class PriorPenalty:
                     values.append(pt.dscalar(names[-1]))
                     unit = 0.5 * (values[-1] + 1.0)
                     terms.append(pm.logp(pm.Beta.dist(shape, shape), unit))
+        if not terms:  # all in a joint prior
+            return (), lambda: ((), ())
         slopes: list[Any] = [
             pytensor.grad(term, value) for term, value in zip(terms, values, strict=True)
         ]
