@@ -26,6 +26,7 @@ from pkpd.export.write import export_model
 from pkpd.fitting.leukaemia_model import leukaemia_model
 from pkpd.fitting.model import covariate_effects as covariate
 from pkpd.fitting.model import residual
+from pkpd.fitting.model.joint_prior import InverseWishart, JointNormal, JointPrior
 from pkpd.fitting.model.priors import Prior, fixed
 from pkpd.fitting.model.specification import PopulationModel, derived, from_column, parameter
 from pkpd.fitting.simulate_data import simulate_data
@@ -51,7 +52,10 @@ __all__ = [
     "EventOptions",
     "Friberg",
     "GcsfMarrow",
+    "InverseWishart",
     "JointModel",
+    "JointNormal",
+    "JointPrior",
     "LinearStructure",
     "PlateletChain",
     "PopulationModel",

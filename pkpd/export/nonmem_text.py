@@ -11,7 +11,11 @@ from pkpd.errors import PkpdError
 from pkpd.export.data_file import data_columns
 from pkpd.export.dialects import NONMEM, number
 from pkpd.export.equations import Equations, equations_of
-from pkpd.export.parameters import individual_statements, plain_names
+from pkpd.export.parameters import (
+    individual_statements,
+    plain_names,
+    refuse_joint_prior,
+)
 from pkpd.export.tracing import Statements, simple, trace
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, start_values
 from pkpd.fitting.model.specification import PopulationModel
@@ -32,6 +36,7 @@ def covariates_of(model: PopulationModel) -> tuple[str, ...]:
 
 def nonmem_text(model: PopulationModel, dataset: Dataset | None, file: str) -> str:
     """Text of a control stream; its data are in ``file``."""
+    refuse_joint_prior(model)
     equations, covariates = equations_of(model.structure), covariates_of(model)
     columns = data_columns(dataset, covariates)
     names = plain_names(

@@ -144,3 +144,19 @@ def _effect(
     if effect.kind == "linear":
         return Item("LOG", (simple("+", Number(1.0), away),))
     return away
+
+
+def refuse_joint_prior(model: PopulationModel) -> None:
+    """Refuse a model whose prior would be left out.
+
+    Raises
+    ------
+    PkpdError
+        If it has a prior of several parameters.
+    """
+    if model.joint is not None:
+        raise PkpdError(
+            where="model to write",
+            what="it has a prior of several parameters, which is not written",
+            remedy="write model.replace(joint=None), and add $PRIOR to the text by hand",
+        )

@@ -10,6 +10,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.data_file import write_data
 from pkpd.export.nonmem_text import covariates_of, nonmem_text
+from pkpd.export.parameters import refuse_joint_prior
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
 from pkpd.files import write_text
 from pkpd.fitting.model.specification import PopulationModel
@@ -69,6 +70,7 @@ def export_model(
         data=(data, a(Dataset) | NONE),
     )
     path = Path(path)
+    refuse_joint_prior(model)
     if program not in get_args(Program):
         raise PkpdError(
             where="export_model", what=f"program {program!r}", allowed=", ".join(get_args(Program))

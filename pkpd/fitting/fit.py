@@ -131,7 +131,8 @@ def fit(
         ``"nuts"``: posterior sample. ``"map"``: mode of the marginal posterior and the normal
         approximation around it, for a quick look. ``"advi"``: mean-field variational
         approximation. ``"focei"``, ``"foce"``, ``"fo"``, ``"laplace"``, ``"laplace-nointer"``:
-        maximum likelihood, without priors; gives a `pkpd.results.MaximumLikelihood`.
+        maximum likelihood, without priors but a joint one; gives a
+        `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
         See `pkpd.fitting.bayes.sample.SamplerSettings`.
     centring
@@ -201,7 +202,7 @@ def fit(
         _look(
             marginal.likelihood,
             lambda values: marginal.density.predict(free.of(values), none),
-            priors=False,
+            priors=model.joint is not None,
         )
         return maximum_of(
             marginal,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pkpd.nonmem.advan import Compartments, named_rates, wanted_parameters
 from pkpd.nonmem.estimates import Block, Theta
 from pkpd.nonmem.inspect_code import assigned, assignments, parts, reads
+from pkpd.nonmem.prior import WrittenPrior
 from pkpd.nonmem.tree import (
     Assign,
     Binary,
@@ -73,6 +74,8 @@ class Program:
         Data items by name.
     likelihood
         ``F_FLAG`` where the code does not set it: 1 with LIKE, 2 with -2LL.
+    prior
+        Hyperparameters of ``$PRIOR``.
     """
 
     source: str
@@ -85,6 +88,7 @@ class Program:
     sigmas: tuple[Block, ...]
     columns: tuple[str, ...]
     likelihood: int = 0
+    prior: WrittenPrior | None = None
 
     @property
     def blocks(self) -> list[Code]:

@@ -25,7 +25,10 @@ READ = (
     "OMEGA",
     "SIGMA",
     "ESTIMATION",
+    "PRIOR",
 )
+PRIORS = ("THETAP", "THETAPV", "OMEGAP", "OMEGAPD", "SIGMAP", "SIGMAPD")
+"""Records of hyperparameters."""
 IGNORED = {
     "SIZES": "sizes of NONMEM's arrays",
     "COVARIANCE": "standard errors are not part of the model",
@@ -47,25 +50,18 @@ REFUSED = {
     "AESINITIAL": "algebraic equations",
     "MIX": "a mixture of populations",
     "INFN": "code before and after a problem",
-    "PRIOR": "priors",
     "MSFI": "values from an earlier run's file",
     "LEVEL": "random effects above the individual",
     "CONTR": "a user's own objective",
     "INCLUDE": "text from another file",
     "THETAI": "thetas transformed by code",
     "THETAR": "thetas transformed by code",
-    "THETAP": "priors",
-    "THETAPV": "priors",
-    "OMEGAP": "priors",
-    "OMEGAPD": "priors",
-    "SIGMAP": "priors",
-    "SIGMAPD": "priors",
-    "OMEGASD": "priors",
-    "OLKJDF": "priors",
-    "OVARF": "priors",
-    "SLKJDF": "priors",
-    "SVARF": "priors",
-    "TTDF": "priors",
+    "OMEGASD": "priors other than NWPRI",
+    "OLKJDF": "priors other than NWPRI",
+    "OVARF": "priors other than NWPRI",
+    "SLKJDF": "priors other than NWPRI",
+    "SVARF": "priors other than NWPRI",
+    "TTDF": "priors other than NWPRI",
     "SUPER": "super problems",
     "BIND": "bound data items",
     "OMIT": "data items left out of templates",
@@ -86,7 +82,7 @@ _SYNONYMS |= {
     "ESTIMATI": "ESTIMATION",
     "SUBROUTINE": "SUBROUTINES",
 }
-_NAMES = (*READ, *IGNORED, *REFUSED)
+_NAMES = (*READ, *PRIORS, *IGNORED, *REFUSED)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from pkpd.errors import PkpdError, PkpdWarning, sentence
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.advan import GENERAL, read_compartments
 from pkpd.nonmem.code import parse_code, replace_names
-from pkpd.nonmem.estimates import read_blocks, read_thetas
 from pkpd.nonmem.input_data import (
     Items,
     event_columns,
@@ -28,6 +27,7 @@ from pkpd.nonmem.input_data import (
     read_input,
     read_items,
 )
+from pkpd.nonmem.prior import read_starting_values, without_prior
 from pkpd.nonmem.program import OBSERVED, Program
 from pkpd.nonmem.records import (
     IGNORED,
@@ -100,6 +100,7 @@ class ControlStream:
             f"model: {kind}, {len(thetas)} fixed effects, {len(self.model.varying)} random effects",
             f"data: {events.source}, {len(self.data.subjects)} individuals, "
             f"{int(events.valid.sum())} records, {len(seen)} observations",
+            *([] if self.model.joint is None else [f"prior: {self.model.joint!r}"]),
             *self.notes,
         ]
         return "\n".join(text)
@@ -155,6 +156,9 @@ def read_control_stream(
     program = _program(
         chosen, path.name, [n for c in columns if not c.dropped for n in c.names], steps, slips
     )
+    notes += _on_prior(program, chosen)
+    if without_prior(chosen):
+        program = replace(program, prior=None)
     for slip in slips:
         warnings.warn(f"{slip}.", PkpdWarning, stacklevel=2)
     notes += slips
@@ -214,18 +218,32 @@ def _program(
         seen = Binary("==", Name(OBSERVED), Number(1.0))
         error = replace(error, statements=(If(((seen, error.statements),), 0),))
     likelihood = max((step.likelihood for step in steps), default=0)
+    start = read_starting_values(problem, slips)
     return Program(
         source,
         c,
         blocks["PK"] if c.size else None,
         blocks["DES"] if c.advan in GENERAL else None,
         error,
-        tuple(read_thetas(problem.all("THETA"), slips)),
-        tuple(read_blocks(problem.all("OMEGA"))),
-        tuple(read_blocks(problem.all("SIGMA"))),
+        start.thetas,
+        start.omegas,
+        start.sigmas,
         tuple(columns),
         likelihood,
+        start.prior,
     )
+
+
+def _on_prior(program: Program, problem: Problem) -> list[str]:
+    prior = program.prior
+    if prior is None:
+        return []
+    if without_prior(problem):
+        return ["$PRIOR is left out, as the last estimation step says NOPRIOR=1"]
+    out = []
+    if any(block.same for block in program.omegas[: len(prior.omega.centre)]):
+        out.append("the prior of a block that SAME repeats counts once")
+    return out
 
 
 def _check_calls(blocks: Mapping[str, Code | None]) -> None:

@@ -14,6 +14,7 @@ from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.effects import effects
 from pkpd.nonmem.estimates import Block
 from pkpd.nonmem.listing import Estimates
+from pkpd.nonmem.prior import joint_prior
 from pkpd.nonmem.program import Program
 from pkpd.nonmem.structure import LINE, StreamStructure, with_start
 
@@ -25,12 +26,17 @@ def population_model(program: Program) -> PopulationModel:
     """Make the population model of a program."""
     made = effects(program.thetas, program.omegas, program.sigmas)
     start = {p.name: p.typical.value for p in made.parameters}
+    prior = program.prior
+    joint = None
+    if prior is not None:
+        joint = joint_prior(prior, program.thetas, program.omegas, program.sigmas)
     return PopulationModel(
         StreamStructure(program, made, start),
         made.parameters,
         {LINE: own()},
         correlated=made.correlated,
         partial=made.partial,
+        joint=joint,
     )
 
 
@@ -58,6 +64,8 @@ def at_estimates(program: Program, found: Estimates) -> dict[str, float]:
         len(program.thetas),
         *(sum(b.size for b in x) for x in (program.omegas, program.sigmas)),
     )
+    if program.prior is not None:
+        found = _without_hyperparameters(found, sizes, program.prior.sizes)
     if (len(found.theta), len(found.omega), len(found.sigma)) != sizes:
         given = (len(found.theta), len(found.omega), len(found.sigma))
         msg = f"{given} fixed effects, random effects and residuals, and the stream has {sizes}"
@@ -73,6 +81,19 @@ def at_estimates(program: Program, found: Estimates) -> dict[str, float]:
         sigmas=_blocks(program.sigmas, found.sigma),
     )
     return start_values(population_model(new))
+
+
+def _without_hyperparameters(
+    found: Estimates, sizes: tuple[int, ...], more: tuple[int, int, int]
+) -> Estimates:
+    """Cut off what older versions print after the model's own parameters."""
+    given = (len(found.theta), len(found.omega), len(found.sigma))
+    if given != tuple(a + b for a, b in zip(sizes, more, strict=True)):
+        return found
+    t, o, s = sizes
+    return replace(
+        found, theta=found.theta[:t], omega=found.omega[:o, :o], sigma=found.sigma[:s, :s]
+    )
 
 
 def renewed(stream: ControlStream, values: Mapping[str, float]) -> ControlStream:

@@ -17,8 +17,8 @@ from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.nonmem.code import parse_code
-from pkpd.nonmem.estimates import read_blocks, read_thetas
 from pkpd.nonmem.listing import OWN, Estimates, Listing, read_estimates, read_listing, read_table
+from pkpd.nonmem.prior import read_starting_values, without_prior
 from pkpd.nonmem.program import Program
 from pkpd.nonmem.records import Problem, read_records, stream_text
 from pkpd.nonmem.structure import StreamPredictor
@@ -322,11 +322,10 @@ def _own_problem(stream: ControlStream) -> Problem | None:
 
 def _of_listing(program: Program, problem: Problem) -> Program:
     """Program with the starting values that a listing began from."""
+    found = read_starting_values(problem)
+    prior = None if without_prior(problem) else found.prior
     return replace(
-        program,
-        thetas=tuple(read_thetas(problem.all("THETA"))),
-        omegas=tuple(read_blocks(problem.all("OMEGA"))),
-        sigmas=tuple(read_blocks(problem.all("SIGMA"))),
+        program, thetas=found.thetas, omegas=found.omegas, sigmas=found.sigmas, prior=prior
     )
 
 

@@ -224,7 +224,13 @@ def _streams() -> list[bytes]:
     more = ADVAN1.replace(
         "$PK\n", "$PK\nIF (WT.GT.60.AND.LEVEL.NE.2) THEN\nX=1\nELSE\nX=2\nENDIF\n"
     )
-    return [text.encode() for text in (ADVAN1, LINEAR, ode, more)]
+    named = "$PRIOR NWPRI\n$THETAP 2 FIX 20 FIX\n$THETAPV BLOCK(2) FIX 0.1 0.01 9\n"
+    prior = ADVAN1 + named + "$OMEGAP 0.09 FIX 0.04 FIX\n$OMEGAPD 20 FIX 9 FIX\n"
+    placed = ADVAN1 + (
+        "$PRIOR NWPRI NTHETA=2,NETA=2,NTHP=2,NETP=2\n$THETA 2 FIX 20 FIX 20 FIX 9 FIX\n"
+        "$OMEGA BLOCK(2) FIX 0.1 0.01 9\n$OMEGA 0.09 FIX 0.04 FIX\n"
+    )
+    return [text.encode() for text in (ADVAN1, LINEAR, ode, more, prior, placed)]
 
 
 def _stream_data() -> str:

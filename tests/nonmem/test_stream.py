@@ -355,7 +355,7 @@ def test_every_objective_is_exact_for_a_linear_model(tmp_path, method):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("$EST", "$PRIOR NWPRI\n$EST", "line 14, $PRIOR: $PRIOR (priors) is not supported"),
+        ("$EST", "$PRIOR NWPRI\n$EST", "line 14, $PRIOR: has no NTHETA"),
         ("$EST", "$MIX\nNSPOP=2\n$EST", "line 14, $MIX: $MIX (a mixture of populations)"),
         ("ADVAN1 TRANS2", "ADVAN1 TRANS4", "line 4, $SUBROUTINES: TRANS4 with ADVAN1"),
         ("ADVAN1 TRANS2", "ADVAN15", "ADVAN15 (algebraic equations)"),

@@ -187,4 +187,4 @@ def test_import_tells_what_differs_and_what_is_refused(tmp_path):
     (tmp_path / "run1.mod").write_text(STREAM + "$PRIOR NWPRI\n")
     done = CliRunner().invoke(app, ["import", str(tmp_path / "run1.mod")])
     assert done.exit_code == 2
-    assert "$PRIOR (priors) is not supported" in done.output
+    assert "$PRIOR: has no NTHETA" in done.output

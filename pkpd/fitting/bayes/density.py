@@ -156,15 +156,35 @@ def _population_variables(model: PopulationModel) -> dict[str, Any]:
     out: dict[str, Any] = {name: pt.constant(start[name]) for name in held(model)}
     for name, prior in priors.items():
         out[name] = prior.variable(name)
+    joint = set() if model.joint is None else set(model.joint.names)
+    for name in sorted(joint - set(out)):
+        if not name.startswith("partial_"):
+            out[name] = _without_density(model, name)
     for block in model.correlated:
         for i in range(1, len(block)):
             for j in range(i):
                 # canonical partial correlations of the LKJ distribution (Lewandowski 2009)
-                shape = model.lkj + 0.5 * (len(block) - 2 - j)
                 name = f"partial_{block[j]}_{block[i]}"
+                shape = 1.0 if name in joint else model.lkj + 0.5 * (len(block) - 2 - j)
                 if name in out:
                     continue
                 unit = pm.Beta(f"{name}_unit", shape, shape)
                 out[name] = pm.Deterministic(name, 2.0 * unit - 1.0)
     assert set(partial_correlations(model)) <= set(out)
+    if model.joint is not None:
+        pm.Potential("joint_prior", model.joint.log_density(out, pt))
     return out
+
+
+def _without_density(model: PopulationModel, name: str) -> Any:
+    """Variable of a parameter whose density is that of the joint prior."""
+    p = next((p for p in model.parameters if p.name == name), None)
+    if p is not None and p.scale == "logit":
+        return pm.Uniform(name, *(np.float64(bound) for bound in p.bounds))
+    anywhere = p.scale == "identity" if p is not None else name.startswith("boxcox_")
+    return pm.Flat(name) if anywhere or _of_effect(model, name) else pm.HalfFlat(name)
+
+
+def _of_effect(model: PopulationModel, name: str) -> bool:
+    """Whether a name is that of a covariate's coefficient."""
+    return any(name == e.name(p.name) for p in model.parameters for e in p.effects)

@@ -96,6 +96,7 @@ class Trial:
                 "priors": {name: repr(prior) for name, prior in all_priors(model).items()},
                 "correlated": [list(block) for block in model.correlated],
                 "lkj": model.lkj,
+                **({} if model.joint is None else {"joint": repr(model.joint)}),
             }
 
         return {

@@ -79,13 +79,19 @@ def prior_draws(likelihood: PopulationLikelihood, n: int = 500, *, seed: int = 1
             variables.append(prior.variable(name))
         drawn = pm.draw(variables, draws=n, random_seed=int(rng.integers(2**31)))
     values |= {name: np.asarray(v, dtype=float) for name, v in zip(names, drawn, strict=True)}
+    joint: dict[str, np.ndarray] = {}
+    if model.joint is not None:
+        limits = {"log": lambda p: (0.0, np.inf), "logit": lambda p: p.bounds}
+        bounds = {p.name: limits[p.scale](p) for p in model.parameters if p.scale in limits}
+        joint = model.joint.draws(n, rng, bounds)
+        values |= {name: drawn for name, drawn in joint.items() if name not in fixed}
     for block in model.correlated:
         for i in range(1, len(block)):
             for j in range(i):
                 shape = model.lkj + 0.5 * (len(block) - 2 - j)
                 drawn = 2 * rng.beta(shape, shape, n) - 1
                 name = f"partial_{block[j]}_{block[i]}"
-                values[name] = values[name] if name in fixed else drawn
+                values[name] = values[name] if name in fixed or name in joint else drawn
     size = likelihood.random_effects.size
     return Draws(likelihood, values, np.zeros((n, likelihood.n_subjects, size)))
 

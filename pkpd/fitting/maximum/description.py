@@ -51,7 +51,8 @@ def description(free: FreeParameters) -> dict[str, Any]:
     for p in model.parameters:
         for e in p.effects:
             forms[e.name(p.name)] = [e.covariate, e.kind, float(e.centre)]
-    return {
+    joint = {} if model.joint is None else {"joint": repr(model.joint)}
+    return joint | {
         "source": dataset.events.source,
         "data": data_digest(dataset),
         "subjects": likelihood.n_subjects,
@@ -78,7 +79,9 @@ def extra_parameters(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict
         parameters held, or left out at zero.
     """
     few, many = small["kinds"], large["kinds"]
-    if small["structure"] != large["structure"] or not few.keys() < many.keys():
+    if small.get("joint") != large.get("joint") or small["structure"] != large["structure"]:
+        return None
+    if not few.keys() < many.keys():
         return None
     if any(small["held"].get(name) != value for name, value in large["held"].items()):
         return None

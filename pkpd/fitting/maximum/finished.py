@@ -148,11 +148,11 @@ def _prior_share(problem: Problem, point: Place, found: Uncertainty | None) -> F
     By the curvature of the penalty along its own axis beside the inverse of all curvature.
     """
     size = len(point.x)
-    if problem.penalty is None or found is None or not found.positive:
+    if not problem.penalised or found is None or not found.positive:
         return np.zeros(size)
     out = np.zeros(size)
     for i in range(size):
         h = 1e-4 * np.eye(size)[i]
-        up, down = (problem.prior(point.x + sign * h)[1][i] for sign in (1.0, -1.0))
+        up, down = (problem.slope_of_priors(point.x + sign * h)[i] for sign in (1.0, -1.0))
         out[i] = 0.5 * found.observed[i, i] * (up - down) / 2e-4
     return np.nan_to_num(out, nan=0.0, posinf=0.0, neginf=0.0)

@@ -20,9 +20,9 @@ mode and ``H`` its Hessian there, Laplace's approximation is ``-2 log L = 2 q(u*
     Predictions linearised at ``u = 0``; ``B`` there.
 
 Values are ``-2 log L`` without the constant ``n log 2 pi`` of the measured values, as NONMEM prints
-them; `MarginalLikelihood.constant` is that constant. A log-normal error is a density of the
-measurement itself: the objective contains twice the sum of its logarithms, unlike that of a fit to
-logarithms.
+them; `MarginalLikelihood.constant` is that constant. A joint prior of the model adds its penalty. A
+log-normal error is a density of the measurement itself: the objective contains twice the sum of its
+logarithms, unlike that of a fit to logarithms.
 
 Values below or above a limit (M3) and Student's t have no place in FO and FOCE. In FOCE-I censored
 values enter ``H`` with the curvature of their log probability by the prediction; second
@@ -77,17 +77,20 @@ class Evaluated:
         Individual modes; those of the linearised model for ``"fo"``.
     predictions : float[K, M]
         Predictions at the points of the approximation, those at the modes first.
+    prior
+        Penalty of the model's joint prior.
     """
 
     x: FloatArray
     by_subject: FloatArray
     modes: Modes
     predictions: FloatArray
+    prior: float = 0.0
 
     @property
     def value(self) -> float:
         """Objective: infinite where a subject has none."""
-        total = float(np.sum(self.by_subject))
+        total = float(np.sum(self.by_subject)) + self.prior
         return total if np.isfinite(total) else np.inf
 
 
@@ -168,6 +171,21 @@ class MarginalLikelihood:
     def constant(self) -> float:
         """``n log 2 pi`` with ``n`` measured values: add it to an objective for ``-2 log L``."""
         return float(np.sum(self.density.rows["measured"]) * np.log(2 * np.pi))
+
+    @cached_property
+    def _joint(self) -> Any:
+        joint = self.likelihood.model.joint
+        if joint is None:
+            return None
+        penalty = jax.value_and_grad(lambda x: jnp.asarray(joint.penalty(self.free.natural(x))))
+        return jax.jit(penalty)
+
+    def prior(self, x: FloatArray) -> tuple[float, FloatArray]:
+        """Penalty of the model's joint prior, and its gradient ``[P]``."""
+        if self._joint is None:
+            return 0.0, np.zeros(len(x))
+        value, slope = self._joint(x)
+        return float(value), np.asarray(slope)
 
     @cached_property
     def _moves(self) -> FloatArray:
@@ -284,14 +302,15 @@ class MarginalLikelihood:
             value, u = (np.asarray(a) for a in self._value(x, f, zero))
             hessian = np.broadcast_to(np.eye(zero.shape[1]), (*zero.shape, zero.shape[1]))
             modes = Modes(u, value, hessian, np.zeros(len(u)), np.isfinite(value), len(f))
-            return Evaluated(x, value, modes, f)
+            return Evaluated(x, value, modes, f, self.prior(x)[0])
         hessian = None
         if near is not None:
             start = near.modes.u if start is None else start
             hessian = self._moved_hessian(near, x)
         modes = find_modes(self.density, x, start, hessian=hessian, restarts=restarts, exact=False)
         f = self.density.predict_at(x, self._points(modes.u))
-        return Evaluated(x, np.asarray(self._value(x, f, modes.u)[0]), modes, f)
+        value = np.asarray(self._value(x, f, modes.u)[0])
+        return Evaluated(x, value, modes, f, self.prior(x)[0])
 
     def renewed(
         self, at: Evaluated, *, wide: bool = True, seed: int = 0
@@ -325,6 +344,7 @@ class MarginalLikelihood:
             np.where(found, value, at.by_subject),
             chosen(at.modes, modes, found),
             np.where(rows, f, at.predictions),
+            at.prior,
         )
         return merged, found
 
@@ -336,7 +356,7 @@ class MarginalLikelihood:
         return unit + np.einsum("rp,brs,sq->bpq", ratio, at.modes.hessian - unit, ratio)
 
     def gradient(self, at: Evaluated, weights: FloatArray | None = None) -> FloatArray:
-        """Gradient of the objective, or of the contributions times ``weights [B]``, ``[P]``.
+        """Gradient of the objective, ``[P]``, contributions times ``weights [B]`` if given.
 
         The modes move with the parameters: ``du*/dx = -H^-1 d^2q/du dx``. That of ``2 q`` cancels,
         as it is stationary; that of the log determinant is taken by one directional derivative.
@@ -345,7 +365,7 @@ class MarginalLikelihood:
         weights = np.ones(len(u)) if weights is None else weights
         slopes = self._slopes(at.x, at.predictions, u, weights)
         by_x, by_f, by_u = (np.asarray(a) for a in slopes)
-        by_x, by_u = by_x.copy(), by_u.copy()
+        by_x, by_u = by_x + self.prior(at.x)[1], by_u.copy()
         for k, point in enumerate(self._points(u)):
             more_x, more_u = density.pull(at.x, point, by_f[k])
             by_x += more_x

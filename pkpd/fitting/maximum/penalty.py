@@ -21,7 +21,8 @@ class PriorPenalty:
     """``-2 log`` prior density on the natural scale, as a function of ``x``.
 
     A minimum of the objective plus this is the mode of the marginal posterior on the natural scale
-    of every parameter; nothing is added for the change of scale to ``x``.
+    of every parameter; nothing is added for the change of scale to ``x``. A joint prior is in the
+    objective already.
 
     Attributes
     ----------
@@ -40,6 +41,7 @@ class PriorPenalty:
         model = self.free.likelihood.model
         priors = {n: p for n, p in all_priors(model).items() if n in self.free.names}
         names = list(priors)
+        joint = () if model.joint is None else model.joint.names
         # a scalar each, and no sum in the graph: one addition of all could have more operands than
         # NumPy takes (32)
         values: list[Any] = [pt.dscalar(name) for name in names]
@@ -51,7 +53,7 @@ class PriorPenalty:
             for i in range(1, len(block)):
                 for j in range(i):
                     name = f"partial_{block[j]}_{block[i]}"
-                    if name not in self.free.names:
+                    if name not in self.free.names or name in joint:
                         continue
                     names.append(name)
                     # Lewandowski 2009: partial correlations of the LKJ distribution are beta
@@ -59,6 +61,8 @@ class PriorPenalty:
                     values.append(pt.dscalar(names[-1]))
                     unit = 0.5 * (values[-1] + 1.0)
                     terms.append(pm.logp(pm.Beta.dist(shape, shape), unit))
+        if not terms:  # all in a joint prior
+            return (), lambda: ((), ())
         slopes: list[Any] = [
             pytensor.grad(term, value) for term, value in zip(terms, values, strict=True)
         ]

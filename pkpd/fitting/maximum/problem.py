@@ -36,8 +36,17 @@ class Problem:
     """Fall of the objective by better modes, by subject."""
 
     def prior(self, x: FloatArray) -> tuple[float, FloatArray]:
-        """Penalty and its gradient ``[P]``; zero without priors."""
+        """Penalty of single priors and its gradient ``[P]``; zero without them."""
         return (0.0, np.zeros(len(x))) if self.penalty is None else self.penalty(x)
+
+    @property
+    def penalised(self) -> bool:
+        """Whether there is any prior."""
+        return self.penalty is not None or self.marginal.likelihood.model.joint is not None
+
+    def slope_of_priors(self, x: FloatArray) -> FloatArray:
+        """Gradient of the penalties of all priors, ``[P]``."""
+        return self.prior(x)[1] + self.marginal.prior(x)[1]
 
     def point(self, at: Evaluated) -> Place:
         """Add the penalty to what was evaluated."""

@@ -85,13 +85,13 @@ class MaximumLikelihood:
         Chance that any subject of such a study moves any parameter so far, if the model is true.
     objective
         ``-2 log L`` without the constant ``n log 2 pi`` of the measured values (NONMEM's
-        convention), without priors.
+        convention), with the penalty of the model's joint prior and without other priors.
     constant
         ``n log 2 pi``.
     penalty
-        ``-2 log`` prior density; 0 without priors.
+        ``-2 log`` density of the other priors; 0 without them.
     by_subject : float[B]
-        Contributions to ``objective``.
+        Contributions to ``objective``, which are all but for a joint prior.
     gradient : float[P]
         Of what was minimised, at the estimates.
     random : float[B, R]
@@ -148,8 +148,8 @@ class MaximumLikelihood:
 
     @property
     def log_likelihood(self) -> float:
-        """Log-likelihood, all constants included."""
-        return -0.5 * (self.objective + self.constant)
+        """Log-likelihood, all constants included and no prior."""
+        return -0.5 * (float(np.sum(self.by_subject)) + self.constant)
 
     @property
     def aic(self) -> float:
@@ -329,14 +329,25 @@ class MaximumLikelihood:
         )
         write_netcdf(path, made)
 
+    def _of_joint_prior(self) -> list[str]:
+        """Lines on the joint prior."""
+        if self.likelihood.model.joint is None:
+            return []
+        added = self.objective - float(np.sum(self.by_subject))
+        return [
+            f"objective {self.objective:.3f}, of which the prior is {added:.3f}: "
+            f"{self.likelihood.model.joint!r}"
+        ]
+
     def summary(self) -> str:
         """Tell the fit in text."""
         lines = [
             f"Maximum likelihood by {_METHODS[self.method]}: {self.likelihood.n_subjects} "
             f"subjects, {len(self.likelihood.dataset.observations)} observations, "
             f"{self.random.shape[1]} random effects",
-            f"-2 log L {self.objective:.3f} without constants, "
-            f"{self.objective + self.constant:.3f} with n log 2 pi",
+            f"-2 log L {-2 * self.log_likelihood - self.constant:.3f} without constants, "
+            f"{-2 * self.log_likelihood:.3f} with n log 2 pi",
+            *self._of_joint_prior(),
             f"AIC {self.aic:.2f}, BIC {self.bic:.2f} by observations, {self.bic_subjects:.2f} by "
             "subjects",
             f"{'converged' if self.converged else 'NOT CONVERGED'} after {self.iterations} "

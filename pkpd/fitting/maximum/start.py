@@ -297,7 +297,17 @@ class MixedModel:
             out[np.ix_(self._residual, self._residual)] = np.diag(size)
         empty = np.flatnonzero(np.diag(out) <= 0)
         out[empty, empty] = 1.0
-        return out
+        return out + self._of_prior(x)
+
+    def _of_prior(self, x: FloatArray) -> FloatArray:
+        """Curvature of the joint prior along axes where it is not negative, ``[P, P]``."""
+        prior, h = self.marginal.prior, 1e-4
+        if self.marginal.likelihood.model.joint is None:
+            return np.zeros((len(x), len(x)))
+        unit = h * np.eye(len(x))
+        rows = np.array([(prior(x + e)[1] - prior(x - e)[1]) / (2 * h) for e in unit])
+        curve, axes = np.linalg.eigh(0.5 * (rows + rows.T))
+        return (axes * np.maximum(curve, 0.0)) @ axes.T
 
 
 def approach(

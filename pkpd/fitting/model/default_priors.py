@@ -25,6 +25,8 @@ def default_prior(p: IndividualParameter) -> Prior:
 def all_priors(model: PopulationModel) -> dict[str, Prior]:
     """Prior of every estimated population parameter by name, defaults filled in.
 
+    Parameters of the model's joint prior have theirs there, and are left out here.
+
     Covariate coefficients: normal around the starting value, standard deviation 1. Standard
     deviations of random effects: half-normal with twice the starting value. Residual coefficients:
     half-normal with twice the starting value; time scales of their processes: log-normal around
@@ -32,9 +34,10 @@ def all_priors(model: PopulationModel) -> dict[str, Prior]:
     normal, standard deviation 1.
     """
     out: dict[str, Prior] = {}
+    joint = () if model.joint is None else model.joint.names
 
     def add(name: str, one: Estimate, default: Prior) -> None:
-        if not one.fixed:
+        if not one.fixed and name not in joint:
             out[name] = one.prior or default
 
     for p in model.parameters:

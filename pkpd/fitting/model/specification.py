@@ -16,6 +16,7 @@ from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.model.correlations import check_blocks, checked_partial, partial_names
 from pkpd.fitting.model.covariate_effects import CovariateEffect
+from pkpd.fitting.model.joint_prior import JointPrior, check_joint
 from pkpd.fitting.model.priors import Estimate, Prior, estimate
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.structure import Structure
@@ -234,6 +235,8 @@ class PopulationModel:
     partial
         Canonical partial correlations to start from, by name: ``{"partial_CL_V": 0.5}``, in a block
         of two the correlation itself; ``fixed(0.5)`` holds one. 0 where left out.
+    joint
+        Prior of several parameters at once: of every method, of maximum likelihood, too.
 
     Examples
     --------
@@ -253,6 +256,7 @@ class PopulationModel:
     correlated: tuple[tuple[str, ...], ...] = ()
     lkj: float = 2.0
     partial: Mapping[str, Estimate] = field(default_factory=dict)
+    joint: JointPrior | None = None
 
     def __init__(
         self,
@@ -263,6 +267,7 @@ class PopulationModel:
         correlated: Sequence[Sequence[str]] = (),
         lkj: float = 2.0,
         partial: Mapping[str, float | Estimate] | None = None,
+        joint: JointPrior | None = None,
     ) -> None:
         members = several(a(IndividualParameter), "a list of what parameter(...) gives")
         check_arguments(
@@ -294,6 +299,11 @@ class PopulationModel:
         set_(self, "correlated", blocks)
         set_(self, "lkj", float(lkj))
         set_(self, "partial", checked_partial(blocks, partial or {}))
+        set_(self, "joint", joint)
+        if joint is not None:
+            own: dict[str, Estimate] = {}
+            self.replace(joint=None).with_estimates(own.setdefault)
+            check_joint(joint, {name: one.prior is not None for name, one in own.items()})
 
     def __repr__(self) -> str:
         """Tell what it is in a line."""
@@ -395,6 +405,7 @@ class PopulationModel:
             "residual": self.residual,
             "correlated": self.correlated,
             "lkj": self.lkj,
+            "joint": self.joint,
         } | changes
         names = partial_names(parts["correlated"])
         kept = {name: one for name, one in self.partial.items() if name in names}
@@ -405,6 +416,7 @@ class PopulationModel:
             correlated=parts["correlated"],
             lkj=parts["lkj"],
             partial=changes.get("partial", kept),
+            joint=parts["joint"],
         )
 
     def changed(self, name: str, **changes: Any) -> PopulationModel:

@@ -124,7 +124,7 @@ class Refit:
 
     def point(self, at: Evaluated, weights: FloatArray) -> WeightedPoint:
         """Point of what was evaluated; subjects of no weight may have no likelihood."""
-        total = float(np.sum(np.where(weights > 0, weights * at.by_subject, 0.0)))
+        total = float(np.sum(np.where(weights > 0, weights * at.by_subject, 0.0))) + at.prior
         return WeightedPoint(at.x, total if np.isfinite(total) else np.inf, at)
 
     def search(

@@ -138,8 +138,10 @@ def prior_rows(model: PopulationModel) -> list[tuple[str, str]]:
         if prior.distribution == "LogNormal" and "mu" in given:
             text += f" (median {number(math.exp(given['mu']))})"
         rows.append((name, text))
+    joint = () if model.joint is None else model.joint.names
+    rows += [] if model.joint is None else [(", ".join(joint), repr(model.joint))]
     for block in model.correlated:
-        if set(partial_names([block])) <= held(model):
+        if set(partial_names([block])) <= held(model) | set(joint):
             continue
         rows.append((f"correlations of {', '.join(block)}", f"LKJ, concentration {model.lkj:g}"))
     return rows
