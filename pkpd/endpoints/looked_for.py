@@ -24,6 +24,7 @@ from pkpd.endpoints.crossings import (
     NOT_EVALUABLE,
     RECOVERED,
 )
+from pkpd.endpoints.observed import confirmed, first_transfusion, mark_free
 from pkpd.endpoints.resolution import Observations
 
 ROUNDING = 1e-9  # days
@@ -64,70 +65,29 @@ def _from(time, day):
 
 
 @njit(**_OPTIONS)
-def _finite(row, column, begin, stop):
+def _finite(row, begin, stop):
     """Whether there are counts in a window, all of them numbers; and the lowest of them."""
     if begin < 0 or begin >= stop:
         return False, np.inf
     lowest, check = np.inf, 0.0
     for k in range(begin, stop):
-        count = row[column[k]]
+        count = row[k]
         check += 0.0 * count
         lowest = min(lowest, count)
     return check == 0.0, lowest
 
 
 @njit(**_OPTIONS)
-def _first_low(row, column, limit, begin, stop):
+def _first_low(row, limit, begin, stop):
     """First observation below the limit; ``stop`` without one."""
     k = begin
-    while k < stop and row[column[k]] >= limit:
+    while k < stop and row[k] >= limit:
         k += 1
     return k
 
 
 @njit(**_OPTIONS)
-def _first_transfusion(transfused, begin, last):
-    """First day of a transfusion between two times; infinite without one."""
-    for day in range(max(int(np.ceil(begin)), 0), min(int(np.floor(last)) + 1, transfused.size)):
-        if transfused[day]:
-            return float(day)
-    return np.inf
-
-
-@njit(**_OPTIONS)
-def _mark_free(time, begin, stop, untransfused, transfused, free):
-    """Mark observations without a transfusion in the days before."""
-    day, given = 0, -np.inf
-    for k in range(begin, stop):
-        while day < transfused.size and day <= time[k]:
-            if transfused[day]:
-                given = day
-            day += 1
-        free[k] = given <= time[k] - untransfused
-
-
-@njit(**_OPTIONS)
-def _confirmed(row, time, column, limit, begin, stop, run, watched, free):
-    """First of so many observations in a row at the limit: (whether they are, its time).
-
-    Where they are not, the time is that of the run which the end of the window cuts off; infinite
-    without one.
-    """
-    length, since = 0, np.inf
-    for k in range(begin, stop):
-        if row[column[k]] < limit or (watched and not free[k]):
-            length, since = 0, np.inf
-            continue
-        if length == 0:
-            since = time[k]
-        length += 1
-        if length >= run:
-            return True, since
-    return False, since
-
-
-@njit(**_OPTIONS)
-def _one(row, time, column, limit, begin, window, low, need, run, watched, free):
+def _one(row, time, limit, begin, window, low, need, run, watched, free):
     """Recovery of one lane at one threshold: (status, time, pending time), days of the course.
 
     ``window`` has the numbers of observations until the next cycle and until the last count, and
@@ -140,7 +100,7 @@ def _one(row, time, column, limit, begin, window, low, need, run, watched, free)
     first = begin
     while first < within and time[first] < need:
         first += 1
-    there, since = _confirmed(row, time, column, limit, first, within, run, watched, free)
+    there, since = confirmed(row, time, limit, first, within, run, watched, free)
     # a run at the threshold that lasts to the next cycle is a recovery, if a short one
     if there or (ends and since < np.inf):
         return RECOVERED, since, np.inf
@@ -149,20 +109,20 @@ def _one(row, time, column, limit, begin, window, low, need, run, watched, free)
     # under the treatment of the next cycle; a lane that was transfused in this one and is low in
     # that one alone is looked at from there
     first = low if within <= low < last else within
-    there, since = _confirmed(row, time, column, limit, first, last, run, watched, free)
+    there, since = confirmed(row, time, limit, first, last, run, watched, free)
     if there:
         return NEXT_CYCLE, since, np.inf
     return CENSORED, time[last - 1], since
 
 
 @njit(**_OPTIONS)
-def _low_until(row, time, column, thresholds, window, watched, transfused, low):
+def _low_until(row, time, thresholds, window, watched, transfused, low):
     """Mark the thresholds at which a lane is in need within a window."""
     begin, stop = window
-    known, lowest = _finite(row, column, begin, stop)
+    known, lowest = _finite(row, begin, stop)
     given = known and watched
     if given:
-        given = _first_transfusion(transfused, time[begin], time[stop - 1]) < np.inf
+        given = first_transfusion(transfused, time[begin], time[stop - 1]) < np.inf
     for j in range(thresholds.size):
         low[j] = known and (given or lowest < thresholds[j])
 
@@ -180,7 +140,7 @@ def _fill(lane, status, day, pending, need, of_status, of_day, of_pending, of_ne
 
 @njit(**_OPTIONS)
 def _lanes(
-    counts, time, column, thresholds, start, search, until, dies, before, runs, untransfused,
+    counts, time, thresholds, start, search, until, dies, before, runs, untransfused,
     transfused, status, day, pending, need, end, low_before,
 ):  # fmt: skip
     """Fill the tables of all lanes; see `looked_for`."""
@@ -191,7 +151,7 @@ def _lanes(
         look, shift = search[lane], search[lane] - start[lane]
         if before and start[lane] <= dies[lane]:
             window = (_from(time, start[lane]), _until(time, min(look, dies[lane])))
-            _low_until(row, time, column, thresholds, window, watched, given, low_before[:, lane])
+            _low_until(row, time, thresholds, window, watched, given, low_before[:, lane])
         if look > dies[lane]:
             # nothing is seen, and nothing ever recovers
             end[lane] = shift
@@ -201,23 +161,23 @@ def _lanes(
         ends = until[lane] < np.inf
         within = _until(time, min(until[lane], dies[lane])) if ends else last
         end[lane] = time[last - 1] - look + shift if last > 0 else np.nan
-        known, lowest = _finite(row, column, begin, last)
+        known, lowest = _finite(row, begin, last)
         if not known or within <= begin:
             _fill(lane, status, day, pending, need, NOT_EVALUABLE, np.nan, np.nan, np.nan)
             continue
         supported = np.inf
         if watched:
-            supported = _first_transfusion(given, time[begin], time[within - 1])
-            _mark_free(time, begin, last, untransfused, given, free)
+            supported = first_transfusion(given, time[begin], time[within - 1])
+            mark_free(time, begin, last, untransfused, given, free)
         for j in range(thresholds.size):
             limit, low = thresholds[j], last
             if lowest < limit:
-                low = _first_low(row, column, limit, begin, last)
+                low = _first_low(row, limit, begin, last)
             since = time[low] if low < within else supported
             need[j, lane] = since - look + shift
             for r in range(runs.size):
                 code, when, wait = _one(
-                    row, time, column, limit, begin, (within, last, ends), low, since, runs[r],
+                    row, time, limit, begin, (within, last, ends), low, since, runs[r],
                     watched, free,
                 )  # fmt: skip
                 never = code == NEVER_BELOW
@@ -274,7 +234,7 @@ def looked_for(
     )
     before = not np.array_equal(search, start, equal_nan=True)
     _lanes(
-        np.ascontiguousarray(seen.counts), seen.time, np.arange(seen.time.size), thresholds, start,
+        np.ascontiguousarray(seen.counts), seen.time, thresholds, start,
         search, until, dies, before, np.array(runs, dtype=np.int64), float(untransfused_days),
         _NONE if transfused is None else np.ascontiguousarray(transfused), *out,
     )  # fmt: skip

@@ -33,6 +33,47 @@ _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": Fa
 
 
 @njit(**_OPTIONS)
+def first_transfusion(transfused, begin, last):
+    """First day of a transfusion between two times; infinite without one."""
+    for day in range(max(int(np.ceil(begin)), 0), min(int(np.floor(last)) + 1, transfused.size)):
+        if transfused[day]:
+            return float(day)
+    return np.inf
+
+
+@njit(**_OPTIONS)
+def mark_free(time, begin, stop, untransfused, transfused, free):
+    """Mark observations without a transfusion in the days before."""
+    day, given = 0, -np.inf
+    for k in range(begin, stop):
+        while day < transfused.size and day <= time[k]:
+            if transfused[day]:
+                given = day
+            day += 1
+        free[k] = given <= time[k] - untransfused
+
+
+@njit(**_OPTIONS)
+def confirmed(row, time, limit, begin, stop, run, watched, free):
+    """First of so many observations in a row at the limit: (whether they are, its time).
+
+    Where they are not, the time is that of the run which the end of the window cuts off; infinite
+    without one.
+    """
+    length, since = 0, np.inf
+    for k in range(begin, stop):
+        if row[k] < limit or (watched and not free[k]):
+            length, since = 0, np.inf
+            continue
+        if length == 0:
+            since = time[k]
+        length += 1
+        if length >= run:
+            return True, since
+    return False, since
+
+
+@njit(**_OPTIONS)
 def _lanes(
     counts, time, until, thresholds, first, last, start, end, run, untransfused, transfused, times,
     status, nadir,
@@ -60,15 +101,8 @@ def _lanes(
         nadir[0, lane], nadir[1, lane] = lowest, time[where] - zero
         supported = np.inf  # first transfusion of the window
         if watched:
-            day, given = 0, -np.inf
-            for k in range(begin, stop):
-                while day < transfused.shape[1] and day <= time[k]:
-                    if transfused[lane, day]:
-                        given = day
-                        if day >= time[begin] and day < supported:
-                            supported = day
-                    day += 1
-                free[k] = given <= time[k] - untransfused
+            supported = first_transfusion(transfused[lane], time[begin], time[stop - 1])
+            mark_free(time, begin, stop, untransfused, transfused[lane], free)
         for j in range(thresholds.size):
             limit = thresholds[j]
             low = begin  # first observation below
@@ -119,23 +153,9 @@ def _lanes(
             k = begin if never else low
             while k < stop and time[k] < need:
                 k += 1
-            length = 0
-            since = np.inf
-            code = CENSORED
-            while k < stop:
-                if counts[lane, k] < limit or (watched and not free[k]):
-                    length = 0
-                    since = np.inf
-                else:
-                    if length == 0:
-                        since = time[k]
-                    length += 1
-                    if length >= run:
-                        code = RECOVERED
-                        break
-                k += 1
-            status[1, j, lane] = code
-            if code == RECOVERED:
+            there, since = confirmed(counts[lane], time, limit, k, stop, run, watched, free)
+            status[1, j, lane] = RECOVERED if there else CENSORED
+            if there:
                 times[SUSTAINED, j, lane] = since - zero
             else:
                 times[SUSTAINED, j, lane] = time[stop - 1] - zero

@@ -53,14 +53,13 @@ from pkpd.endpoints.crossings import (
     RECOVERED,
 )
 from pkpd.endpoints.curve import curve_outcomes
-from pkpd.endpoints.looked_for import looked_for
+from pkpd.endpoints.looked_for import ROUNDING, looked_for
 from pkpd.endpoints.observed import observed_outcomes
 from pkpd.endpoints.resolution import Resolution, Visits, check_resolution, curve_of, observations
 from pkpd.endpoints.results import HOURS_PER_DAY, LineOutcomes, Recovery, RecoveryStatus
 from pkpd.errors import DataError
 
 TRANSFUSED_LINE = "platelets"
-_ROUNDING = 1e-9  # days
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def line_outcomes(
             first=_first_seen(seen.time, begin),
             last=course.mornings_alive
             if seen.mornings and end is None
-            else np.searchsorted(seen.time, np.minimum(stop, dies) + _ROUNDING, side="right"),
+            else np.searchsorted(seen.time, np.minimum(stop, dies) + ROUNDING, side="right"),
             start=begin,
             end=stop,
             run=definition.mornings if seen.mornings else definition.consecutive,
@@ -203,7 +202,7 @@ def _levels(course: Course, line: str, thresholds: ArrayLike, resolution: Resolu
 
 def _first_seen(time: Floats, start: Floats) -> NDArray[np.int64]:
     """First observation on or after each lane's start; -1 where there is none."""
-    first = np.searchsorted(time, start - _ROUNDING)
+    first = np.searchsorted(time, start - ROUNDING)
     first[first >= time.size] = -1
     return first
 
