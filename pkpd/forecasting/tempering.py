@@ -227,10 +227,11 @@ class _Moves:
         new = self._known(Identities(draw, who.body, scores))
         ratio = change + _at(new, b) - _at(state, b)
         accepted = allowed & (np.log(self.rng.random(n)) < ratio)
-        gain = accepted * _STEPS[kind] ** 2
+        gain = np.where(accepted, _STEPS[kind] ** 2, 0.0)
         self.left *= 1.0 - gain
         self.same.learn(kind[~redrawn], gain[~redrawn])
-        self.other.learn(kind[redrawn], (accepted & (draw != who.draw))[redrawn])
+        changed = np.where(accepted & (draw != who.draw), 1.0, 0.0)
+        self.other.learn(kind[redrawn], changed[redrawn])
         pick = accepted[:, None]
         return _State(
             Identities(
