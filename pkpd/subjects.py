@@ -20,7 +20,6 @@ from pkpd.body import (
 )
 from pkpd.distributions import Distribution, stratified_normals, stream
 from pkpd.errors import DataError
-from pkpd.sobol import sobol_points
 from pkpd.units import Parameter
 
 MOVABLE = ("age", "weight", "crcl")
@@ -337,11 +336,15 @@ def sample_population(
     True
     """
     from scipy.special import ndtri
+    from scipy.stats import qmc
 
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         _refuse("patients", f"{n!r} patients", "a whole number, 1 or more")
-    rng = stream(seed, f"population:{patients_key(population)}")
-    sobol = sobol_points(len(population.covariates), rng)
+    sobol = qmc.Sobol(
+        len(population.covariates),
+        scramble=True,
+        rng=stream(seed, f"population:{patients_key(population)}"),
+    )
     blocks: list[dict[str, Floats]] = []
     accepted = drawn = 0
     size = max(_BLOCK, 1 << (n - 1).bit_length())

@@ -21,8 +21,8 @@ FACADES = (
     "sampling",
 )  # public names and nothing else
 LAYERS = ("arrays", "errors", "float64", "machine", "kept_code", "arguments", "cluster", "files",
-          "small_systems", "sobol", "units", "body", "distributions", "schedule", "subjects",
-          "trials", "cards", "data",
+          "small_systems", "units", "body", "distributions", "schedule", "subjects", "trials",
+          "cards", "data",
           "designs", "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict",
           "leukaemia", "fitting", "evidence", "nonmem", "export", "ensemble", "exposure",
           "forecasting", "comparison", "report", "search", *FACADES, "explorer", "cli")  # fmt: skip

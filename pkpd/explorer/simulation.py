@@ -133,7 +133,7 @@ def explore(state: State) -> Explored:
         trial=trial,
         rows=tuple(row for found in looked for row in found.rows),
         pairs=tuple(pairs),
-        curves=cast("xr.Dataset", _curves(item, looked, attrs)),
+        curves=cast("xr.Dataset", _curves(item, looked, attrs)),  # read by name alone
         assumptions=item.assumptions,
         limits=item.limits,
     )
