@@ -109,7 +109,7 @@ def explore(state: State) -> Explored:
     PkpdError
         If a card cannot be used, or the marrow cannot do what is asked for.
     """
-    item = _ready(state)
+    item = ready(state)
     trial = item.trial
     looked = _looked(state, item)
     rule = item.rules[0][0]
@@ -184,7 +184,7 @@ def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, d
     return found
 
 
-def _ready(state: State) -> Ready:
+def ready(state: State) -> Ready:
     """Patients and rules of a state."""
     scenario = Scenario(
         name=state.trial.id,

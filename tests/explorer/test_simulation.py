@@ -178,7 +178,7 @@ def test_no_title_breaks_the_python(found, document, folder, data, title):
 
 
 def test_joined_courses_are_one_after_the_other(found):
-    item = simulation._ready(found.state)
+    item = simulation.ready(found.state)
     treated = item.ensemble.treated(item.trial.cohorts[0].regimen, 30)
     courses = [treated.course(draws) for draws in treated.chunks()]
     whole = joined(courses)
