@@ -65,7 +65,9 @@ def exposure_content(state: State) -> dict[str, Any]:
     label = {cohort.id: cohort.label for cohort in trial.cohorts}
     return {
         "sentence": words.text(told) or "No drug of these schedules has a concentration here.",
-        "table": _table(words.HEADS, [(label[c], *row) for c, *row in words.cells(told)]),
+        "table": _table(
+            ("schedule", *words.HEADS[1:]), [(label[c], *row) for c, *row in words.cells(told)]
+        ),
         "ratios": _table(
             words.RATIO_HEADS,
             [(label[a], label[b], *row) for a, b, *row in words.ratio_cells(told)],
