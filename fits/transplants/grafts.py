@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from forecasts import with_any
@@ -71,12 +70,16 @@ class Child:
     dose: float
     day: int | None = None
     alive: int | None = None
-    landmarks: ClassVar[tuple[int, ...]] = (0,)
 
     @property
     def key(self) -> tuple[str, str]:
         """Child and source."""
         return self.patient, self.source
+
+    @property
+    def landmarks(self) -> tuple[int, ...]:
+        """Day 0."""
+        return (0,)
 
     @property
     def outcome(self) -> int | None:
@@ -179,7 +182,7 @@ class GraftBank:
         )
         log_weights[day < _LEAST_DAY] = -np.inf
         weights = np.exp(log_weights - log_weights.max())
-        return with_any(np.tensordot(weights, self.days, 2), 0)
+        return with_any(weights.ravel() @ self.days.reshape(weights.size, -1), 0)
 
 
 Banks = Mapping[str, GraftBank]
