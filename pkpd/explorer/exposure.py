@@ -12,27 +12,17 @@ from typing import Any
 import numpy as np
 
 from pkpd.arrays import Floats
-from pkpd.comparison.exposures import (
-    CohortExposures,
-    cohort_exposures,
-    exposure_ratios,
-    first_cycle,
-    lanes_of,
-)
-from pkpd.comparison.ready import Ready
+from pkpd.comparison.exposures import FirstCycle, cohort_exposures, exposure_ratios
 from pkpd.explorer.simulation import explore, ready
 from pkpd.explorer.state import State
-from pkpd.exposure.exposures import BANDS, factor_of
-from pkpd.exposure.levels import doses_of, edges_of, levels
-from pkpd.exposure.sources import drugs_of
+from pkpd.exposure.exposures import BANDS
+from pkpd.exposure.levels import edges_of, levels
 from pkpd.report.comparison import exposure_words as words
-from pkpd.trials import Cohort
 
 FIRST_DAY_H = np.arange(0.0, 24.25, 0.25)
 """Hours after the first dose at which the first day is drawn."""
 AFTER_LAST_H = 48.0
 """What is drawn of a cycle after its last dose."""
-UNIT = "ng/mL"
 
 
 def exposure_content(state: State) -> dict[str, Any]:
@@ -48,8 +38,8 @@ def exposure_content(state: State) -> dict[str, Any]:
     dict
         ``sentence``, ``table``, ``ratios`` and ``sources`` in words; ``schedules`` with their
         labels; ``drugs``: name, and for each schedule (``None`` if it does not give the drug)
-        ``start`` (day of the first dose), ``first`` and ``cycle``: ``hours`` since that dose, and
-        ``bands``, the 5, 50 and 95 % of patients and draws in ``unit``.
+        ``first`` and ``cycle``: ``hours`` since the first dose, and ``bands``, the 5, 50 and 95 %
+        of patients and draws in ``unit``.
     """
     item, result = ready(state), explore(state).result
     trial = item.trial
@@ -60,7 +50,7 @@ def exposure_content(state: State) -> dict[str, Any]:
         exposure_ratios=exposure_ratios(trial, (), found),
         without_exposure={d: why for one in found.values() for d, why in one.left_out.items()},
     )
-    profiles = [_profiles(item, cohort, found[cohort.id]) for cohort in trial.cohorts]
+    profiles = [{one.drug.name: _profile(one) for one in of.cycles} for of in found.values()]
     drugs = dict.fromkeys(name for one in profiles for name in one)
     label = {cohort.id: cohort.label for cohort in trial.cohorts}
     return {
@@ -73,36 +63,24 @@ def exposure_content(state: State) -> dict[str, Any]:
             [(label[a], label[b], *row) for a, b, *row in words.ratio_cells(told)],
         ),
         "sources": words.sources(told.exposures),
-        "unit": UNIT,
+        "unit": "ng/mL",
         "schedules": [{"label": cohort.label} for cohort in trial.cohorts],
         "drugs": [{"name": d, "schedules": [one.get(d) for one in profiles]} for d in drugs],
     }
 
 
-def _profiles(item: Ready, cohort: Cohort, found: CohortExposures) -> dict[str, dict[str, Any]]:
-    """Drug -> concentrations of a cohort, of drugs that have exposures."""
-    ensemble, last_day = item.ensemble_of(cohort), item.trial.horizon_days
-    draws, chosen = lanes_of(ensemble.draws, ensemble.patients)
-    known = {drug for drug, _ in found.lanes}
-    profiles = {}
-    for drug in drugs_of(ensemble, cohort.regimen, last_day, draws, {}):
-        if drug.name not in known:
-            continue
-        mine = drug.only(chosen)
-        end = 24.0 * first_cycle(cohort.regimen, drug.name, last_day)[1]
-        doses = doses_of(cohort.regimen, mine, round(end / 24.0))
-        begin = doses[0].start
-        end = min(end, np.ceil(doses[-1].start + AFTER_LAST_H))
-        near = begin + FIRST_DAY_H[begin + FIRST_DAY_H <= end]
-        every = np.arange(begin, end + 1e-9)
-        solved = levels(mine, doses, edges_of(doses, np.concatenate([near, every]), end))
-        factor = factor_of(drug, UNIT)
-        profiles[drug.name] = {
-            "start": int(begin // 24) + 1,
-            "first": _bands(near - begin, factor * solved.at(near)),
-            "cycle": _bands(every - begin, factor * solved.at(every)),
-        }
-    return profiles
+def _profile(cycle: FirstCycle) -> dict[str, Any]:
+    """Concentrations of a drug on its first day and in its first cycle."""
+    doses = cycle.doses
+    begin = doses[0].start
+    end = min(24.0 * cycle.last, np.ceil(doses[-1].start + AFTER_LAST_H))
+    near = begin + FIRST_DAY_H[begin + FIRST_DAY_H <= end]
+    every = np.arange(begin, end + 1e-9)
+    found = levels(cycle.drug, doses, edges_of(doses, np.concatenate([near, every]), end))
+    return {
+        "first": _bands(near - begin, cycle.factor * found.at(near)),
+        "cycle": _bands(every - begin, cycle.factor * found.at(every)),
+    }
 
 
 def _bands(hours: Floats, values: Floats) -> dict[str, Any]:

@@ -301,9 +301,8 @@ def _data(page: Table) -> dict[str, Any]:
 
 def _drugs_of(fits: Mapping[str, Fitted]) -> list[str]:
     """Names of drugs that fits know without a card."""
-    from pkpd.ensemble.fitted_drugs import (
-        drugs_of_fit,  # with JAX, which the first lines do without
-    )
+    # with JAX, which the first lines do without
+    from pkpd.ensemble.fitted_drugs import drugs_of_fit
 
     return [drug for one in fits.values() for drug in drugs_of_fit(one)]
 
