@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,8 @@ def _counts(
     whole = np.all(k == np.floor(k)) and np.all(n == np.floor(n))
     if not whole or np.any(n < 1) or np.any(k < 0) or np.any(k > n) or not 0.0 < level < 1.0:
         raise DataError(
-            sentence(
-                where="published count",
-                what=f"{events} of {patients} at level {level}",
-                allowed="whole numbers with 0 <= events <= patients, patients >= 1, 0 < level < 1",
-            )
+            where="published count",
+            what=f"{events} of {patients} at level {level}",
+            allowed="whole numbers with 0 <= events <= patients, patients >= 1, 0 < level < 1",
         )
     return k, n

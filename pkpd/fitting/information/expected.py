@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.information.fisher import informations
@@ -68,9 +68,7 @@ class ExpectedInformation:
         """Join the information of two studies of the same parameters."""
         if not isinstance(other, ExpectedInformation) or other.names != self.names:
             what = "the other study has other parameters, or is none"
-            raise PkpdError(
-                sentence(where="sum of information", what=what, allowed=", ".join(self.names))
-            )
+            raise PkpdError(where="sum of information", what=what, allowed=", ".join(self.names))
         return replace(
             self,
             matrix=self.matrix + other.matrix,
@@ -219,9 +217,9 @@ def places_of(names: Sequence[str], interest: Sequence[str] | None) -> NDArray[n
     for name in wanted:
         if name not in names:
             what = f"{name!r} is not among the estimated parameters{nearest_of(name, names)}"
-            raise PkpdError(sentence(where="interest", what=what, allowed=", ".join(names)))
+            raise PkpdError(where="interest", what=what, allowed=", ".join(names))
     if not wanted:
-        raise PkpdError(sentence(where="interest", what="no parameter is named"))
+        raise PkpdError(where="interest", what="no parameter is named")
     return np.array([list(names).index(name) for name in dict.fromkeys(wanted)])
 
 
@@ -257,13 +255,13 @@ def check_size(where: str, samples: float, names: Sequence[str]) -> None:
     if samples < len(names):
         what = f"{samples:g} samples for {len(names)} parameters"
         remedy = "sample more, or hold parameters with fixed(...)"
-        raise PkpdError(sentence(where=where, what=what, remedy=remedy))
+        raise PkpdError(where=where, what=what, remedy=remedy)
 
 
 def check_word(where: str, given: Any, kind: Any) -> None:
     """Refuse a word that is none of those allowed."""
     if given not in get_args(kind):
-        raise PkpdError(sentence(where=where, what=f"{given!r}", allowed=", ".join(get_args(kind))))
+        raise PkpdError(where=where, what=f"{given!r}", allowed=", ".join(get_args(kind)))
 
 
 def expected_information(
@@ -347,9 +345,7 @@ def _bound(
     if design is None:
         if isinstance(model, PopulationModel):
             remedy = "give groups: pkpd.sampling.group(32, [1, 24], {'AMT': 70})"
-            raise PkpdError(
-                sentence(where="expected information", what="no design is given", remedy=remedy)
-            )
+            raise PkpdError(where="expected information", what="no design is given", remedy=remedy)
         design = draws_of(model).likelihood.dataset
     if not isinstance(design, Dataset):
         groups = checked(design)

@@ -25,7 +25,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -109,11 +109,9 @@ def refuse_what_has_no_moments(likelihood: PopulationLikelihood) -> None:
             what = f"the error of {line} is scaled by subject"
     if what:
         raise PkpdError(
-            sentence(
                 where="expected information", what=what, allowed="normal and log-normal errors",
                 remedy="leave nu and scale out of the residual error of the design's model",
-            )
-        )  # fmt: skip
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,4 +338,4 @@ class Linearised:
         if self._logarithmic[m]:
             what = f"the prediction of {line} at {seen.time[m]:g} h has no logarithm"
             remedy = "sample later, or use an error that is not log-normal"
-        raise PkpdError(sentence(where="expected information", what=what, remedy=remedy))
+        raise PkpdError(where="expected information", what=what, remedy=remedy)

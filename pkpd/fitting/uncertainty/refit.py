@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
@@ -154,7 +154,7 @@ class Refit:
             bounds[places] = begin.x[places, None]
         if not np.isfinite(begin.value):
             what = "the likelihood is not finite where a search would begin"
-            raise PkpdError(sentence(where="search from the estimates", what=what))
+            raise PkpdError(where="search from the estimates", what=what)
         return minimise(
             lambda x, near: self.point(self.marginal.evaluate(x, near.at), weights),
             lambda point: self.marginal.gradient(point.at, weights),
