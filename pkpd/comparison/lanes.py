@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison.delivery import delivery
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import (
@@ -40,7 +41,6 @@ from pkpd.endpoints.split import split, split_days
 from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule, Grades
 
-Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
 
 RESOLUTION: Resolution = "morning"

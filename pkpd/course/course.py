@@ -14,10 +14,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.errors import DataError
 from pkpd.kept_code import kept
 
-Floats = NDArray[np.float64]
 NO_NAMES: tuple[str, ...] = ()
 _HAPPENED = (
     *("platelets_with_transfused", "transfused", "wbc", "marrow_blasts", "blood_blasts"),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
@@ -43,8 +44,6 @@ from pkpd.solve.compiled.decisions import plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
 from pkpd.solve.grid.cells import dose_cells
 from pkpd.subjects import PatientSample
-
-Floats = NDArray[np.float64]
 
 _DAY_H = 24.0
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.body import complete_covariates
 from pkpd.course.course import Course
 from pkpd.distributions import stratified_normals, stream
 from pkpd.ensemble.cards import CardsEnsemble
-from pkpd.ensemble.ensemble import Ensemble, Indices, Treated
+from pkpd.ensemble.ensemble import Ensemble, Treated
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError

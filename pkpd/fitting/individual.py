@@ -6,10 +6,10 @@ from typing import get_args
 
 import numpy as np
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.individual_estimates import (
-    FloatArray,
     IndividualEstimates,
     IndividualMethod,
     individual_estimates,

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.distributions import stream
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of, spread
@@ -15,9 +15,6 @@ from pkpd.fitting.draws import Draws, Fitted
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_parameters import start_values
-
-Floats = NDArray[np.float64]
-
 
 _WIDEST = 1.0
 """Largest standard error, on the scale of the search (mostly a logarithm), that is drawn from: at 1

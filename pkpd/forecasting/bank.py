@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades, load_response_criteria
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import Clock, clock_days, clock_of, has_further_cycle
@@ -20,7 +21,7 @@ from pkpd.endpoints.recovery import recovery_after, recovery_days, recovery_of_c
 from pkpd.endpoints.resolution import curve_of
 from pkpd.endpoints.response import best_response
 from pkpd.endpoints.starts import Start, starts_of
-from pkpd.ensemble.ensemble import Ensemble, Indices, courses
+from pkpd.ensemble.ensemble import Ensemble, courses
 from pkpd.ensemble.lanes import Identities, Lanes
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.simulate import check_rule_lines
@@ -30,8 +31,6 @@ from pkpd.leukaemia.parameters import response_criteria
 from pkpd.machine import cores
 from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule, ResponseCriteria
-
-Floats = NDArray[np.float64]
 
 GRADES = "ctcae_v5"
 GRADE_4 = 4

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import BELOW, NOT_CENSORED
 from pkpd.errors import PkpdError
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.measurement import Measurement
 
-Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 _CELLS = 500_000  # patients times bank, of which densities are held at once

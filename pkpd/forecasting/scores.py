@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
-
-Floats = NDArray[np.float64]
 
 _KEY = ["ID", "ORIGIN", "TIME", "horizon"]
 

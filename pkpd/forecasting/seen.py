@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.body import check_possible
 from pkpd.data.counts import SPELLINGS, read_counts
 from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
@@ -17,8 +18,6 @@ from pkpd.data.nonmem import read_nonmem, subject_labels
 from pkpd.data.sheets import Sheet, TableSource, open_sheet
 from pkpd.errors import DataError
 from pkpd.forecasting.measurement import COUNTED, SAME_LINE
-
-Floats = NDArray[np.float64]
 
 BLASTS: Mapping[str, tuple[str, ...]] = {
     "marrow_blasts": ("MARROW_BLASTS", "BM_BLASTS", "BM_BLASTS_PCT", "BMBLASTS"),

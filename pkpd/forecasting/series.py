@@ -19,6 +19,7 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset
 from pkpd.distributions import stream
 from pkpd.errors import PkpdError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pkpd.fitting.maximum.result import MaximumLikelihood
     from pkpd.fitting.sampled import Fit
 
-Floats = NDArray[np.float64]
 SeriesEngine = Literal["auto", "importance", "map"]
 
 LEVELS = tuple(np.round((np.arange(100) + 0.5) / 100, 3).tolist())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards import load_rule
 from pkpd.designs.weights import WeightFunction, linear_weight, weight_of_forecast
 from pkpd.distributions import stream
@@ -35,8 +36,6 @@ from pkpd.forecasting.measurement import Measurement, measurement_of
 from pkpd.machine import cores
 from pkpd.schedule import Regimen
 from pkpd.trials import DLTRule
-
-Floats = NDArray[np.float64]
 
 WEIGHTS = ("forecast", "fractional", "clipped forecast", "recovered", "follow-up", "none")
 """What pending patients can be weighed by."""

@@ -18,6 +18,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.distributions import stream
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.lanes import lanes_of
@@ -38,8 +39,6 @@ from pkpd.forecasting.scores import crps_of_weights, entropy_of_weights
 from pkpd.forecasting.visit_plan import Loss, UsualVisits, VisitPlan, VisitSet
 from pkpd.machine import cores
 from pkpd.schedule import Regimen
-
-Floats = NDArray[np.float64]
 
 _WEEKLY = {"weekly": (0,), "twice weekly": (0, 3)}  # days of a week from the first candidate
 

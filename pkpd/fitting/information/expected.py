@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
@@ -26,7 +27,6 @@ from pkpd.fitting.parameter_draws import parameter_draws
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.floating[Any]]
 Matrix = Literal["reduced", "full"]
 Scale = Literal["deviation", "variance"]
 Design = SamplingGroup | Sequence[SamplingGroup] | Dataset
@@ -57,8 +57,8 @@ class ExpectedInformation:
     """
 
     names: tuple[str, ...]
-    values: Floats
-    matrix: Floats
+    values: FloatArray
+    matrix: FloatArray
     kinds: tuple[str, ...]
     subjects: float
     samples: float
@@ -78,7 +78,7 @@ class ExpectedInformation:
         )
 
     @cached_property
-    def _scaled(self) -> tuple[Floats, Floats, Floats]:
+    def _scaled(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Roots of the diagonal; eigenvalues and -vectors of the matrix with a unit diagonal."""
         scale = np.sqrt(np.maximum(np.diag(self.matrix), 0.0))
         scale = np.where(scale > 0, scale, 1.0)
@@ -93,7 +93,7 @@ class ExpectedInformation:
         return tuple(name for name, gone in zip(self.names, lost, strict=True) if gone)
 
     @cached_property
-    def covariance(self) -> Floats:
+    def covariance(self) -> FloatArray:
         """Expected covariance of the estimates, NaN in rows of what cannot be told, ``[P, P]``."""
         scale, values, axes = self._scaled
         told = values >= _FLAT
@@ -198,7 +198,7 @@ class ExpectedInformation:
         return self.summary()
 
 
-def _log_det(matrix: Floats) -> float:
+def _log_det(matrix: FloatArray) -> float:
     if not len(matrix):
         return 0.0
     sign, value = np.linalg.slogdet(matrix)
@@ -232,7 +232,9 @@ def model_of(source: PopulationModel | Fitted) -> PopulationModel:
     return model.with_values({name: float(v[0]) for name, v in values.items()})
 
 
-def random_points(linearised: Linearised, x: Floats, points: int, seed: int) -> list[Floats | None]:
+def random_points(
+    linearised: Linearised, x: FloatArray, points: int, seed: int
+) -> list[FloatArray | None]:
     """Points at which a model is linearised: 0, or scrambled Sobol points of its effects."""
     if not points:
         return [None]
@@ -339,7 +341,7 @@ def expected_information(
 
 def _bound(
     model: PopulationModel | Fitted, design: Design | None
-) -> tuple[Dataset, list[NDArray[np.int64]], Floats, PopulationModel]:
+) -> tuple[Dataset, list[NDArray[np.int64]], FloatArray, PopulationModel]:
     """Give the data, the observations and number of subjects of each group, and the model."""
     made = model_of(model)
     if design is None:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.fitting.judge.ended import NOTABLE, constant_covariates
@@ -34,8 +33,6 @@ from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.solve.cache import keep_compilations
-
-FloatArray = NDArray[np.floating[Any]]
 
 _WIDE, _DRAWS = 1.0, 5  # of starts on log scales, 95 % within a factor of 7; tries of each
 _STRETCH = 20  # gradients after which modes are searched anew

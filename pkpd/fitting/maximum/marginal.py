@@ -42,6 +42,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.conditional import DIFFERENCE, ConditionalDensity
 from pkpd.fitting.maximum.densities import conditional_density
@@ -55,7 +56,6 @@ from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.serial import SerialLikelihood
 from pkpd.small_systems import solve_each
 
-FloatArray = NDArray[np.floating[Any]]
 Method = Literal["fo", "foce", "focei", "laplace", "laplace-nointer"]
 
 _ROUNDS = 8  # of solving for the movement of the modes

@@ -15,9 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.small_systems import solve_each
-
-FloatArray = NDArray[np.floating[Any]]
 
 _SUFFICIENT = 1e-4  # share of the fall promised by the slope that a step must give (Armijo)
 _DAMPED = 0.2  # Powell's damping: least curvature along a step, relative to the model's

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pkpd.arguments import NONE, PATH, SHARE, TEXT, a, check_arguments, from_to
+from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
 from pkpd.cluster import workers
 from pkpd.errors import PkpdError
 from pkpd.fitting.kept import KeptFits
 from pkpd.fitting.maximum.result import MaximumLikelihood
-from pkpd.fitting.uncertainty.refit import FloatArray, Refit
+from pkpd.fitting.uncertainty.refit import Refit
 from pkpd.machine import cores
 
 if TYPE_CHECKING:

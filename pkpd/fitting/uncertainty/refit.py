@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
@@ -25,8 +26,6 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.small_systems import solve_each
 from pkpd.solve.cache import keep_compilations
-
-FloatArray = NDArray[np.floating[Any]]
 
 _GRADIENTS = 100  # most of a search; it begins close by
 TOLERANCE = 1e-4
