@@ -19,16 +19,13 @@ from pkpd.endpoints.clock import (
     clock_days,
     clock_of,
     has_further_cycle,
-    treatment_runs,
 )
 from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import (
-    Recovery,
     RecoveryDefinition,
     RecoverySeen,
-    RecoveryStatus,
     days_below,
     nadir,
     recoveries_after,
@@ -37,6 +34,7 @@ from pkpd.endpoints.recovery import (
     recovery_of_cycle,
 )
 from pkpd.endpoints.resolution import Resolution, Visits
+from pkpd.endpoints.results import Recovery, RecoveryStatus
 from pkpd.endpoints.split import split, split_days
 from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule, Grades
@@ -342,13 +340,3 @@ def count_on(course: Course, line: str, day: Floats) -> Floats:
 def shares_by_morning(state: NDArray[np.int8], states: int) -> Floats:
     """Share of the lanes in each state on each morning, ``[S, D]``."""
     return np.array([(state == s).mean(axis=0) for s in range(states)])
-
-
-__all__ = [
-    "BY_DAYS",
-    "THRESHOLDS",
-    "CohortLook",
-    "LaneEndpoints",
-    "clock_of",
-    "treatment_runs",
-]
