@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pkpd.arrays import Indices
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.course.course import Course
-from pkpd.ensemble.ensemble import Indices
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.trial_predictions import NewStudy, StudyArm
 from pkpd.leukaemia.schedule import Arm
