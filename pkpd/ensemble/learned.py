@@ -94,5 +94,4 @@ class LearnedTreated:
 
     def course(self, draws: Indices) -> Course:
         """See `pkpd.ensemble.ensemble.Treated`."""
-        (draw,) = (int(d) for d in draws)
-        return replace(self.arm.course(draw, self.curves), draws=np.asarray(draws))
+        return self.arm.course(draws, self.curves)
