@@ -12,7 +12,7 @@ from pkpd.cards.files import find_card
 from pkpd.cards.trial_cards import disease_of, has_card
 from pkpd.comparison.assumptions import RUN_OPTIONS
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
-from pkpd.comparison.marrow_words import fit_assumptions
+from pkpd.comparison.marrow_words import NOT_TESTED, fit_assumptions
 from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.results import EndpointRow, PosteriorRow
 from pkpd.comparison.rows import PREDICTED as OF_LINES
@@ -101,7 +101,7 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
         reader=(lambda look: look) if arm is None else (lambda look: LeukaemiaLook(look, arm)),
         predicted=PREDICTED if with_leukaemia else OF_LINES,
         named=named,
-        attrs={"marrow": ensemble.marrow, "posterior": words},
+        attrs={"marrow": ensemble.marrow, "posterior": words, "differences": NOT_TESTED},
         moved={
             name: replace(ensemble, sample=sample_population(one, *size))
             for name, one in moved_of(trial, population).items()

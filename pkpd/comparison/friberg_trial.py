@@ -9,7 +9,7 @@ from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import FRIBERG
 from pkpd.cards.files import find_card
 from pkpd.comparison.assumptions import RUN_OPTIONS, joint_model
-from pkpd.comparison.marrow_words import marrow_assumptions
+from pkpd.comparison.marrow_words import NOT_LEARNED, marrow_assumptions
 from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.comparison.simulated import simulated_text
@@ -62,6 +62,7 @@ def friberg_trial(scenario: Scenario, variant: Variant, trial: Trial) -> Ready:
         hashes=hashes,
         assumptions=tuple(dict.fromkeys(words)),
         assumed=lambda cohort: "; ".join(assumed_inputs(model, population, cohort.regimen.drugs)),
+        attrs={"differences": NOT_LEARNED},
         moved={
             name: replace(ensemble, sample=sample_population(one, *size), population=one)
             for name, one in moved_of(trial, population).items()

@@ -16,7 +16,7 @@ from pkpd.cards.files import find_card
 from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.leukaemia_limits import assumed_texts, trial_limits
-from pkpd.comparison.marrow_words import leukaemia_assumptions
+from pkpd.comparison.marrow_words import differences_in_words, leukaemia_assumptions
 from pkpd.comparison.questions import answers
 from pkpd.comparison.ready import Ready, named_after, patients_of, rules_of, trial_hash
 from pkpd.comparison.results import EndpointRow, PosteriorRow, Question
@@ -135,7 +135,11 @@ def learned_trial(
         predicted=PREDICTED,
         named=named,
         limits=limits,
-        attrs={"marrow": LEUKAEMIA, "posterior": text},
+        attrs={
+            "marrow": LEUKAEMIA,
+            "posterior": text,
+            "differences": differences_in_words(posterior.tested),
+        },
         questions=asked if with_questions else None,
         prior=prior,
         rests_on=rests_on,

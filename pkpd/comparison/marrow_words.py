@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pkpd.course.transfusion import TRIGGER
 from pkpd.endpoints.definitions import recovery_words
 from pkpd.schedule.growth_factor import NEVER, GrowthFactorPolicy
 from pkpd.trials import DLTRule
+
+NOT_LEARNED = "assumed: this marrow has not been tested on pairs of arms"
+"""What is known of differences between cohorts in a marrow with published parameters."""
+
+NOT_TESTED = "not known to come true: the fitted model has not been tested on pairs of arms"
+"""The same in a marrow that a user fitted."""
+
+
+def differences_come_true(pairs: Mapping[str, float]) -> bool:
+    """Whether predicted differences between arms of studies left out came true.
+
+    Their squared error is below that of no difference by more than a standard error, and printed
+    differences are 0.7 to 1.3 of them.
+
+    Parameters
+    ----------
+    pairs
+        Scores of pairs of arms, as the record of a posterior has them.
+    """
+    return pairs["less"] < -pairs["less_error"] and 0.7 <= pairs["slope"] <= 1.3
+
+
+def differences_in_words(tested: Mapping[str, Any]) -> str:
+    """Say whether differences between cohorts are learned, assumed or not known to come true.
+
+    Parameters
+    ----------
+    tested
+        Tests of a posterior, as its record has them.
+    """
+    pairs = tested.get("left_out", {}).get("pairs")
+    if not pairs:
+        return NOT_LEARNED
+    known = differences_come_true(pairs)
+    beside = "better than by" if pairs["less"] < -pairs["less_error"] else "no better than by"
+    return (
+        f"{'learned' if known else 'not known to come true'}: in {pairs['pairs']} pairs of arms of "
+        f"{pairs['studies']} other studies printed differences are {pairs['slope']:.2f} (standard "
+        f"error {pairs['slope_error']:.2f}) of predicted ones, and predicted {beside} no difference"
+    )
 
 
 def reading(rule: DLTRule | None, transfused: bool) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import synthetic
 
+from pkpd.comparison.marrow_words import differences_in_words
 from pkpd.report.comparison.answer import answer_sentence
 
 
@@ -116,3 +117,25 @@ def test_an_interval_that_is_not_known_is_not_given():
     rows[first] = replace(rows[first], lower=np.nan, upper=np.nan)
     told = answer_sentence(replace(three, rows=tuple(rows)))
     assert "is 14 to 24 % in 3 cohorts (90 % intervals within 4 to" in told
+
+
+def test_the_first_sentence_says_whether_differences_between_cohorts_are_learned():
+    pairs = {"pairs": 61, "studies": 31, "slope": 0.6, "slope_error": 0.13}
+    cases = (
+        ({"less": -0.04, "less_error": 0.05}, "not known to come true", "no better than by"),
+        ({"less": -0.06, "less_error": 0.05}, "not known to come true", "better than by"),
+        ({"less": -0.06, "less_error": 0.05, "slope": 0.8}, "learned", "better than by"),
+    )
+    several, one = (synthetic.make_trial_result(n) for n in (3, 1))
+    for scores, verdict, beside in cases:
+        words = differences_in_words({"left_out": {"pairs": pairs | scores}})
+        assert words.startswith(f"{verdict}: in 61 pairs of arms of 31 other studies")
+        assert f"and predicted {beside} no difference" in words
+        curves = several.curves.assign_attrs(differences=words)
+        told = answer_sentence(replace(several, curves=curves))
+        assert told.startswith(f"Differences between cohorts are {words}. Of 100 patients")
+        short = answer_sentence(replace(several, curves=curves), everybody=False)
+        assert short.startswith(f"Differences between cohorts are {verdict}. In this model")
+        alone = replace(one, curves=one.curves.assign_attrs(differences=words))
+        assert answer_sentence(alone).startswith("Of 100 patients")
+    assert differences_in_words({}).startswith("assumed: ")

@@ -18,21 +18,30 @@ if TYPE_CHECKING:
 def answer_sentence(result: TrialResult, *, everybody: bool = True) -> str:
     """Say what the simulation answers, over all cohorts; empty without risk and recovery.
 
-    First what becomes of 100 patients, then the risk of those who can be judged, the days of
-    recovery, and whether what counts can delay starts in time.
+    First whether differences between cohorts are learned, then what becomes of 100 patients, the
+    risk of those who can be judged, the days of recovery, and whether what counts can delay starts
+    in time.
 
     Parameters
     ----------
     result
         The trial.
     everybody
-        Whether the 100 patients are told.
+        Whether the 100 patients are told, and how differences were tested.
     """
     parts = [part for part in (_risk(result), _recovery(result), *_starts(result)) if part]
     if not parts:
         return ""
     of_100 = f"{of_100_patients(result)} " if everybody and "split" in result.curves else ""
-    return f"{of_100}In this model {'; '.join(parts)}."
+    return f"{_differences(result, everybody)}{of_100}In this model {'; '.join(parts)}."
+
+
+def _differences(result: TrialResult, whole: bool) -> str:
+    """Whether differences between cohorts are learned, assumed or not known; in short, or whole."""
+    told = str(result.curves.attrs.get("differences", ""))
+    if not told or len({row.cohort for row in result.rows}) < 2:
+        return ""
+    return f"Differences between cohorts are {told if whole else told.partition(':')[0]}. "
 
 
 def recovery_thresholds(result: TrialResult) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pkpd.cards.diseases import disease_in_words
+from pkpd.comparison.marrow_words import differences_come_true
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.report import wording
 
@@ -132,8 +133,7 @@ def _verdict(average: Mapping[str, Any]) -> str:
 def _left_out(scores: Mapping[str, Any]) -> str:
     """Say how rows of left-out studies were predicted, and whether differences came true."""
     average, pairs = scores["average"], scores["pairs"]
-    better = pairs["less"] < -pairs["less_error"] and 0.7 <= pairs["slope"] <= 1.3
-    shown = "differences come true" if better else (
+    shown = "differences come true" if differences_come_true(pairs) else (
         "**it is not shown that differences between schedules come true**: read those below as "
         "what the mechanism says, the larger ones as too large"
         if pairs["slope"] < 0.7
