@@ -92,7 +92,8 @@ def learned_trial(
         variant=posterior.variant,
     )
     some = next(iter(arms.values()))
-    text = label_of(posterior).text
+    label = label_of(posterior)
+    text = label.text
     limits = trial_limits(trial, posterior)
     head = f"marrow with leukaemia, {text}"
     if not posterior.converged:
@@ -138,7 +139,7 @@ def learned_trial(
         attrs={
             "marrow": LEUKAEMIA,
             "posterior": text,
-            "differences": differences_in_words(posterior.tested),
+            "differences": differences_in_words(label.tested),
         },
         questions=asked if with_questions else None,
         prior=prior,

@@ -9,7 +9,7 @@ import numpy as np
 import synthetic
 
 from pkpd.comparison.marrow_words import differences_in_words
-from pkpd.report.comparison.answer import answer_sentence
+from pkpd.report.comparison.answer import answer_sentence, differences_sentence
 
 
 def changed(result, endpoint, **figures):
@@ -134,8 +134,10 @@ def test_the_first_sentence_says_whether_differences_between_cohorts_are_learned
         curves = several.curves.assign_attrs(differences=words)
         told = answer_sentence(replace(several, curves=curves))
         assert told.startswith(f"Differences between cohorts are {words}. Of 100 patients")
-        short = answer_sentence(replace(several, curves=curves), everybody=False)
-        assert short.startswith(f"Differences between cohorts are {verdict}. In this model")
+        short = differences_sentence(replace(several, curves=curves), whole=False)
+        assert short == f"Differences between cohorts are {verdict}."
+        many = answer_sentence(replace(several, curves=curves), everybody=False)
+        assert many.startswith("In this model")
         alone = replace(one, curves=one.curves.assign_attrs(differences=words))
         assert answer_sentence(alone).startswith("Of 100 patients")
     assert differences_in_words({}).startswith("assumed: ")

@@ -33,15 +33,24 @@ def answer_sentence(result: TrialResult, *, everybody: bool = True) -> str:
     if not parts:
         return ""
     of_100 = f"{of_100_patients(result)} " if everybody and "split" in result.curves else ""
-    return f"{_differences(result, everybody)}{of_100}In this model {'; '.join(parts)}."
+    known = f"{differences_sentence(result)} " if everybody else ""
+    return f"{known}{of_100}In this model {'; '.join(parts)}.".lstrip()
 
 
-def _differences(result: TrialResult, whole: bool) -> str:
-    """Whether differences between cohorts are learned, assumed or not known; in short, or whole."""
+def differences_sentence(result: TrialResult, *, whole: bool = True) -> str:
+    """Say whether differences between cohorts are learned, assumed or not known to come true.
+
+    Parameters
+    ----------
+    result
+        The trial; empty for one cohort, and where nothing is known of its marrow.
+    whole
+        Whether it says how that was tested.
+    """
     told = str(result.curves.attrs.get("differences", ""))
     if not told or len({row.cohort for row in result.rows}) < 2:
         return ""
-    return f"Differences between cohorts are {told if whole else told.partition(':')[0]}. "
+    return f"Differences between cohorts are {told if whole else told.partition(':')[0]}."
 
 
 def recovery_thresholds(result: TrialResult) -> dict[str, float]:

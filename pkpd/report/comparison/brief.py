@@ -13,7 +13,12 @@ from rich.text import Text
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.report import wording
-from pkpd.report.comparison.answer import answer_sentence, recovery_row, recovery_thresholds
+from pkpd.report.comparison.answer import (
+    answer_sentence,
+    differences_sentence,
+    recovery_row,
+    recovery_thresholds,
+)
 from pkpd.report.comparison.terminal import make_console
 
 if TYPE_CHECKING:
@@ -40,6 +45,7 @@ class BriefPrinter:
         self.console = console or make_console()
         self.size = size
         self._few = True
+        self._known = ""
 
     def simulated(self, told: Mapping[str, str]) -> None:
         """Print who is simulated: of one or two trials in full, else how many there are."""
@@ -62,7 +68,9 @@ class BriefPrinter:
         head = f"{trial.name}: {who}" if who else trial.name
         self.console.print(Text(textwrap.shorten(head, self.console.width), style="bold"))
         if answer := answer_sentence(result, everybody=self._few):
-            self._line(answer)
+            known = "" if self._few else differences_sentence(result, whole=False)
+            self._line(answer if known in ("", self._known) else f"{known} {answer}")
+            self._known = known
         self.console.print(brief_table(result, self.console.width))
         self.console.print()
 
