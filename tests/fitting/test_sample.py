@@ -18,7 +18,7 @@ from pkpd.fitting.bayes.sample import SamplerSettings, sample
 from pkpd.fitting.bayes.start import StartingPoint, flat_spread, flat_start, named_start
 from pkpd.fitting.model.likelihood import bind
 
-DRAWS = 4_000
+DRAWS = 1_500
 
 SCRIPT = """
 import sys
