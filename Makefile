@@ -47,15 +47,21 @@ fits: $(VENV)/run.stamp
 evidence: $(VENV)/run.stamp
 	$(BIN)/python fits/evidence/learn.py --out build/evidence $(ARGS)
 
-# slow: what takes seconds; long: minutes for what quick and slow tests hold at a smaller size. Only
-# files with such tests are collected. Long fits compile as users do; elsewhere compiling is most of the time.
-slow long: $(VENV)/dev.stamp
-	@tests="$(BIN)/python -m pytest -m $@ -n 2 --dist loadfile --no-loadscope-reorder --durations=40"; \
-	files=$$(grep -rl --include='test_*.py' 'mark\.$@' tests | sort); failed=0; \
-	long='^tests/fitting/test_(calibration|fit|leukaemia_model|optimal_times|other_modes|sample|serial_residuals|start)\.py'; \
+# What takes seconds, and below what takes minutes for what quick and slow tests hold at a smaller
+# size. Only files with such tests are collected. Compiling is most of the time: only long fits compile
+# as users do.
+TESTS = $(BIN)/python -m pytest -m $@ -n 2 --dist loadfile --no-loadscope-reorder --durations=40
+FILES = $$(grep -rl --include='test_*.py' 'mark\.$@' tests | sort)
+
+slow: $(VENV)/dev.stamp
+	PKPD_COMPILE=quickly $(TESTS) $(FILES) $(ARGS)
+
+long: $(VENV)/dev.stamp
+	@files="$(FILES)"; failed=0; \
+	long='^tests/fitting/test_(calibration|fit|optimal_times|other_modes|serial_residuals)\.py'; \
 	fits=$$(echo "$$files" | grep -E "$$long"); others=$$(echo "$$files" | grep -vE "$$long"); \
-	[ -z "$$others" ] || PKPD_COMPILE=quickly $$tests $$others $(ARGS) || failed=1; \
-	[ -z "$$fits" ] || $$tests $$fits $(ARGS) || failed=1; \
+	PKPD_COMPILE=quickly $(TESTS) $$others $(ARGS) || failed=1; \
+	$(TESTS) $$fits $(ARGS) || failed=1; \
 	exit $$failed
 
 lint: $(VENV)/dev.stamp

@@ -303,13 +303,12 @@ with pytest.MonkeyPatch.context() as patch:
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [
-        "closed by its reader",
-        pytest.param("full", marks=pytest.mark.slow),
-        pytest.param("ascii", marks=pytest.mark.slow),
+        pytest.param("closed by its reader", marks=pytest.mark.slow),
+        pytest.param("full", marks=pytest.mark.long),
+        pytest.param("ascii", marks=pytest.mark.long),
     ],
 )
 def test_output_that_goes_away_loses_no_results(tmp_path, how):

@@ -45,8 +45,13 @@ def equal(one, other):
             np.testing.assert_array_equal(mine.curves[name].values, theirs.curves[name].values)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("marrow", ["leukaemia", "friberg"])
+@pytest.mark.parametrize(
+    "marrow",
+    [
+        pytest.param("leukaemia", marks=pytest.mark.slow),
+        pytest.param("friberg", marks=pytest.mark.long),
+    ],
+)
 def test_processes_give_the_figures_of_threads(scenario, marrow):
     size = {"patients": 40, "draws": 12, "marrow": marrow}
     if marrow == "leukaemia":

@@ -253,32 +253,26 @@ def largest_errors(regimen, days, steps, *, n=3, **options):
     return errors
 
 
-@pytest.mark.parametrize(
-    "regimen",
-    [
-        pytest.param(together, marks=pytest.mark.slow),
-        pytest.param(with_kill, marks=pytest.mark.slow),
-    ],
-)
-def test_counts_follow_the_full_equations(regimen):
-    (usual,) = largest_errors(regimen(), 32, (6.0,))
-    # measured 1.6e-4, in platelets, whose maturation is the faster: 2e-5 in neutrophils alone
-    assert usual < 3e-4
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("regimen", [together, with_kill])
-def test_counts_converge_to_the_full_equations(regimen):
-    # measured: 1.6e-4, then 1.1e-5, and 7e-7 at a quarter of the usual step: fourth order, towards
-    # the right solution
+def test_counts_follow_the_full_equations_and_converge_to_them(regimen):
+    # measured: 1.6e-4, in platelets, whose maturation is the faster (2e-5 in neutrophils alone),
+    # then 1.1e-5, and 7e-7 at a quarter of the usual step: fourth order, towards the right solution
     usual, half = largest_errors(regimen(), 32, (6.0, 3.0))
+    assert usual < 3e-4
     assert half < 2e-5
     assert half < usual / 8.0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rule", ["off", "capped"])
-@pytest.mark.parametrize("regimen", [together, with_kill])
+@pytest.mark.parametrize(
+    ("regimen", "rule"),
+    [
+        pytest.param(together, "off", marks=pytest.mark.long),
+        pytest.param(together, "capped", marks=pytest.mark.slow),
+        pytest.param(with_kill, "off", marks=pytest.mark.slow),
+        pytest.param(with_kill, "capped", marks=pytest.mark.long),
+    ],
+)
 def test_counts_under_the_feedback_rules_with_a_corner(regimen, rule):
     # these rules have a corner at an effect of 1, which a peak of lenalidomide crosses within a
     # cell while the scheme sees a straight line: measured 6e-3 at worst, at any step
@@ -286,8 +280,13 @@ def test_counts_under_the_feedback_rules_with_a_corner(regimen, rule):
     assert usual < 1e-2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("combination", ["additive", "bliss"])
+@pytest.mark.parametrize(
+    "combination",
+    [
+        pytest.param("additive", marks=pytest.mark.slow),
+        pytest.param("bliss", marks=pytest.mark.long),
+    ],
+)
 def test_saturable_elimination_drives_the_effect(combination):
     model = load_model(drugs=["alemtuzumab"])
     population = load_population("rr_all_adult")

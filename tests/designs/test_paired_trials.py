@@ -133,7 +133,7 @@ def test_differences_are_paired_and_means_are_those_of_simulations():
     assert float(abs(alike.difference).max()) == float(alike.difference_se.max()) == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.long  # differences are paired above
 def test_the_error_of_paired_differences_is_that_of_repetitions():
     """Forty repetitions with other seeds scatter as the paired standard error says."""
     ways = {

@@ -230,14 +230,19 @@ def test_one_row_of_the_published_table():
     assert_as_published(zhao_row(dlt, response, 2000), printed, 4.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # one row is above
 @pytest.mark.parametrize(("dlt", "response", "printed"), ZHAO)
 def test_the_published_table(dlt, response, printed):
     assert_as_published(zhao_row(dlt, response, 10_000), printed, 2.5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dlt", ZHAO_BOIN)
+@pytest.mark.parametrize(
+    "dlt",
+    [
+        pytest.param(dlt, marks=pytest.mark.slow if dlt == 1 else pytest.mark.long)
+        for dlt in ZHAO_BOIN
+    ],
+)
 def test_the_published_table_without_responses(dlt):
     assert_as_published(zhao_row(dlt, (0.0,) * 5, 10_000), ZHAO_BOIN[dlt], 2.5)
 

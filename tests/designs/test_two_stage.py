@@ -53,7 +53,7 @@ def test_the_error_of_a_ratio_is_that_of_repetitions():
     assert errors.mean() == pytest.approx(values.std(), rel=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # its parts are above
 def test_the_script_learns_and_saves_patients_below_the_dose(tmp_path, capsys):
     words = ["--compounds", "4", "--people", "60", "--draws", "60", "--patients", "40"]
     found = two_stage.main([*words, "--out", str(tmp_path)])

@@ -107,7 +107,8 @@ def is_slow(example):
 
 WITH_BLOCKS = [name for name in DOCUMENTS if blocks_of(name)]
 WITH_SLOW_BLOCKS = [name for name in WITH_BLOCKS if any(map(is_slow, blocks_of(name)))]
-LONG = {"docs/evidence.md", "docs/fitting.md", "docs/forecasts.md", "docs/model_building.md"}
+NAMES = ("evidence", "first_steps", "fitting", "forecasts", "model_building", "which_schedule")
+LONG = {f"docs/{name}.md" for name in NAMES}
 
 
 @pytest.fixture

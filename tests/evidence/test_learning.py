@@ -48,7 +48,7 @@ class Straight:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_synthetic ranks truths among draws of chains
 def test_chains_agree_with_weighted_draws_of_the_prior(table_file):
     plan = EvidenceLikelihood(load_evidence(table_file()))
     cells, prior = cells_of(plan.terms), prior_of("regrowth")

@@ -116,8 +116,14 @@ def judged():
     return SimpleNamespace(record={"written": "2026"}, z=drawn[None]), parts
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("slope", "tables"), [(1.0, 12), (12.0, 4)])
+@pytest.mark.parametrize(
+    ("slope", "tables"),
+    [
+        pytest.param(1.0, 3, marks=pytest.mark.slow),
+        pytest.param(1.0, 12, marks=pytest.mark.long),
+        pytest.param(12.0, 4, marks=pytest.mark.long),  # it compiles anew
+    ],
+)
 def test_truths_rank_uniformly_if_the_emulator_is_right(slope, tables):
     _, parts = judged()
     wrong = Exact(parts["likelihood"].cells, slope)

@@ -25,10 +25,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 SHOWN_MS = 300_000
 WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 400, "height": 800}
 NAME_OF_FOCUS = """document.activeElement.getAttribute("aria-label")
@@ -119,6 +116,7 @@ def move(page, label: str, value: str) -> None:
     settled(page)
 
 
+@pytest.mark.slow
 def test_every_picture_has_its_sentence_its_table_and_words(page):
     for name, drawings in {
         "counts": 2,
@@ -140,6 +138,7 @@ def test_every_picture_has_its_sentence_its_table_and_words(page):
     assert page.locator("#assumed li").count() > 10
 
 
+@pytest.mark.slow
 def test_a_slider_moves_pictures_table_address_and_python(page):
     before = page.locator(COUNTS).first.inner_html()
     move(page, DOSE, "35")
@@ -154,6 +153,7 @@ def test_a_slider_moves_pictures_table_address_and_python(page):
     assert page.get_by_label("Dose", exact=True).first.input_value() == "35 mg/m^2"
 
 
+@pytest.mark.slow
 def test_patients_rule_and_ensemble_are_set(page):
     move(page, "Median creatinine clearance, mL/min, slider", "40")
     move(page, "By day, slider", "50")
@@ -175,12 +175,17 @@ def test_patients_rule_and_ensemble_are_set(page):
 @pytest.mark.parametrize(
     ("label", "value", "words"),
     [
-        ("Dose", "ten mg", "does not begin with a number"),
-        ("Days", "", "days"),
-        ("Dose", "20 g/m^2", "times the usual dose"),
-        ("Patients", "1000000000", "at most 1000"),
-        ("Draws", "many", "whole number"),
-        ("Days simulated", "20", "days end before"),
+        pytest.param("Dose", "ten mg", "does not begin with a number", marks=pytest.mark.slow),
+        pytest.param("Patients", "1000000000", "at most 1000", marks=pytest.mark.slow),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in (
+                ("Days", "", "days"),
+                ("Dose", "20 g/m^2", "times the usual dose"),
+                ("Draws", "many", "whole number"),
+                ("Days simulated", "20", "days end before"),
+            )
+        ),
     ],
 )
 def test_a_mistake_is_told_beside_its_control(page, label, value, words):
@@ -198,6 +203,7 @@ def test_a_mistake_is_told_beside_its_control(page, label, value, words):
     assert beside.text_content() == ""
 
 
+@pytest.mark.slow
 def test_schedules_drugs_courses_gates_and_reductions_are_built(page):
     page.get_by_role("button", name="Add a schedule").click()
     settled(page)
@@ -226,6 +232,7 @@ def test_schedules_drugs_courses_gates_and_reductions_are_built(page):
     assert [c["id"] for c in in_address(page)["cohort"]] == ["low", "high"]
 
 
+@pytest.mark.slow
 def test_schedules_of_a_file_that_are_not_shown_are_named(page, tmp_path):
     rows = [{**DATA["cohort"][0], "id": str(n), "label": f"number {n}"} for n in range(1, 7)]
     mine = tmp_path / "six.toml"
@@ -243,6 +250,7 @@ def test_schedules_of_a_file_that_are_not_shown_are_named(page, tmp_path):
     assert [c["id"] for c in in_address(page)["cohort"]] == ["2", "3", "4", "1"]
 
 
+@pytest.mark.slow
 def test_a_schedule_without_doses_is_refused_in_words(page, address):
     data = {**DATA, "course": {"induction": {"doses": [], "cycle_days": 28}}}
     page.goto(f"{address}#toml={quote(write_toml(data))}")
@@ -253,7 +261,14 @@ def test_a_schedule_without_doses_is_refused_in_words(page, address):
     assert "dose" in told
 
 
-@pytest.mark.parametrize("toml", ["title = ", "x", "a = 1", '[dose.x]\namount = "../../etc"'])
+@pytest.mark.parametrize(
+    "toml",
+    [
+        pytest.param("title = ", marks=pytest.mark.slow),
+        *(pytest.param(toml, marks=pytest.mark.long) for toml in ("x", "a = 1")),
+        pytest.param('[dose.x]\namount = "../../etc"', marks=pytest.mark.slow),
+    ],
+)
 def test_an_address_edited_by_hand_is_told_in_words(page, address, toml):
     page.goto("about:blank")
     page.goto(f"{address}#patients=9&toml={quote(toml)}")
@@ -264,6 +279,7 @@ def test_an_address_edited_by_hand_is_told_in_words(page, address, toml):
     assert "explored.toml" in told
 
 
+@pytest.mark.long  # test_server asks the same of the server
 def test_one_patient_is_forecast_day_by_day(page):
     page.locator("#patient-fold > summary").click()
     page.locator("#patient textarea").fill("DAY,ANC,PLT\n4,1.1,74\n8,0.6,45\n11,0.3,24\n")
@@ -289,6 +305,7 @@ def test_one_patient_is_forecast_day_by_day(page):
     page.locator("#patient-shown[data-until='15'] svg").wait_for(timeout=SHOWN_MS)
 
 
+@pytest.mark.long  # test_server asks the same of the server
 def test_concentrations_follow_the_schedules_while_their_fold_is_open(page):
     asked = []
     page.on("request", lambda r: asked.append(r.url) if r.url.endswith("/api/exposure") else None)
@@ -307,6 +324,7 @@ def test_concentrations_follow_the_schedules_while_their_fold_is_open(page):
     assert page.locator("#exposure table").first.locator("tbody tr").count() >= 8
 
 
+@pytest.mark.slow
 def test_a_trial_of_the_schedules_has_a_next_dose(page):
     page.locator("#design-fold > summary").click()
     page.locator("#design-next", has_text="start at 20 mg/m2").wait_for(timeout=SHOWN_MS)
@@ -322,6 +340,7 @@ def test_a_trial_of_the_schedules_has_a_next_dose(page):
     page.locator("#design-heading", has_text="BOIN").wait_for(timeout=SHOWN_MS)
 
 
+@pytest.mark.slow
 def test_files_are_those_of_the_state(page, folder):
     move(page, DOSE, "25")
     saved = {}
@@ -342,6 +361,7 @@ def test_files_are_those_of_the_state(page, folder):
     assert sorted(p.name for p in folder.iterdir()) == ["two.toml"]  # nothing is written there
 
 
+@pytest.mark.slow
 def test_files_are_opened_and_large_ones_refused(page, tmp_path):
     mine = tmp_path / "mine.toml"
     mine.write_text(write_toml({**DATA, "title": "Opened from a file"}))
@@ -357,6 +377,7 @@ def test_files_are_opened_and_large_ones_refused(page, tmp_path):
     assert "allowed: schedule files up to 200 kB" in page.locator("#problems").text_content()
 
 
+@pytest.mark.slow
 def test_the_whole_way_by_keyboard(page):
     """Without a mouse: to a slider, along it, to a fold, to a schedule more, to the pictures."""
     page.locator("body").press("Tab")
@@ -380,6 +401,7 @@ def test_the_whole_way_by_keyboard(page):
     assert page.locator(COUNTS).count() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("viewport", [WIDE, NARROW])
 def test_nothing_is_wider_than_the_screen_and_every_control_has_a_name(page, viewport):
     page.set_viewport_size(viewport)
@@ -400,6 +422,7 @@ def test_nothing_is_wider_than_the_screen_and_every_control_has_a_name(page, vie
     assert small == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("viewport", [WIDE, NARROW])
 def test_axe_finds_nothing_serious(page, viewport):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -410,6 +433,7 @@ def test_axe_finds_nothing_serious(page, viewport):
     assert not serious, [(v["id"], v["nodes"][0]["html"][:200]) for v in serious]
 
 
+@pytest.mark.slow
 def test_two_tabs_keep_their_own_state(page, browser, address):
     other = page.context.new_page()
     other.goto(address)
@@ -420,6 +444,7 @@ def test_two_tabs_keep_their_own_state(page, browser, address):
     assert in_address(other)["cohort"][0]["change"]["clofarabine"]["amount"] == "55 mg/m^2"
 
 
+@pytest.mark.slow
 def test_a_page_says_that_the_server_stopped_and_goes_on_when_it_is_back(browser, folder):
     process, address = started(folder)
     page = browser.new_page()

@@ -61,7 +61,7 @@ def plain(text):
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", text)))
 
 
-@pytest.mark.parametrize("marrow", ["friberg", pytest.param("leukaemia", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("marrow", ["friberg", pytest.param("leukaemia", marks=pytest.mark.long)])
 def test_all_places_say_the_same(tmp_path, marrow):
     path, out = tmp_path / "mine.toml", tmp_path / "out"
     path.write_text(FILE)

@@ -54,11 +54,17 @@ def compared(out, before="", **environment):
     return json.loads((out / "results.json").read_bytes())
 
 
-@pytest.mark.slow
-def test_no_home_and_no_cache_folder(tmp_path):
+@pytest.fixture(scope="module")
+def homeless(tmp_path_factory):
+    """What is told where there is neither a home nor a folder to keep anything in."""
     nowhere = "/proc/none"  # not even root can write there
-    told = compared(tmp_path / "out", HOME=nowhere, XDG_CACHE_HOME=nowhere, XDG_CONFIG_HOME=nowhere)
-    assert told["trials"]
+    words = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), nowhere)
+    return compared(tmp_path_factory.mktemp("homeless") / "out", **words)
+
+
+@pytest.mark.slow
+def test_no_home_and_no_cache_folder(homeless):
+    assert homeless["trials"]
 
 
 def test_compilations_are_not_kept_where_no_folder_can_be():
@@ -74,12 +80,11 @@ def test_compilations_are_not_kept_where_no_folder_can_be():
 
 
 @pytest.mark.slow
-def test_another_locale_writes_the_same_bytes(tmp_path):
-    usual = compared(tmp_path / "a")
-    ascii_only = compared(tmp_path / "b", LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
-    same = {name for name in usual["files"] if usual["files"][name] == ascii_only["files"][name]}
+def test_another_locale_writes_the_same_bytes(homeless, tmp_path):
+    told = compared(tmp_path / "out", LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    same = {name for name in homeless["files"] if homeless["files"][name] == told["files"][name]}
     # the report tells when it was made
-    assert set(usual["files"]) - same <= {"report.html"}
+    assert set(homeless["files"]) - same <= {"report.html"}
     assert {"results.csv", "pairs.csv"} <= same
 
 

@@ -44,7 +44,7 @@ def sound(folder):
     return told["record"]["seed"]
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_written_whole ends one at every step
 def test_a_killed_comparison_leaves_the_earlier_results(tmp_path):
     scenario, out = tmp_path / "mine.toml", tmp_path / "out"
     scenario.write_text(TWO_AMOUNTS)
@@ -81,7 +81,7 @@ def test_a_killed_comparison_leaves_the_earlier_results(tmp_path):
     assert tables.read_rows(out / "results.csv")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_learning: simulations are kept and go on
 def test_a_killed_calibration_goes_on_to_the_same_end(tmp_path):
     tests = Path(__file__).parents[1] / "evidence"
     table = tmp_path / "rows.csv"

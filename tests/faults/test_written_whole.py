@@ -104,7 +104,7 @@ def test_a_run_killed_at_any_step_leaves_the_earlier_files_or_the_new(tmp_path):
     assert all(one[3] == [] and one[4] for one in found)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the test above ends what it is written by
 def test_a_comparison_killed_at_any_step_leaves_the_earlier_results_or_the_new(tmp_path):
     found, _ = told("killed", tmp_path / "out")
     assert len(found) > 25
@@ -134,7 +134,7 @@ def test_a_full_disk_leaves_the_earlier_results(tmp_path):
     assert errors.count("cannot be written (File too large); name a place that exists") == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long  # two writers are below, of a file and of parts
 def test_two_processes_in_one_folder_leave_the_results_of_one(tmp_path):
     found, errors = told("two", tmp_path / "out")
     assert len(found) == 4

@@ -169,7 +169,7 @@ def test_what_is_written_is_a_distribution_by_day(tmp_path, marrow, adults):
 
 
 @pytest.mark.reference
-@pytest.mark.slow
+@pytest.mark.long  # planted effects and what is written are above
 @pytest.mark.skipif(not GIVEN.is_file(), reason="no children (PKPD_REFERENCE or ../shared/oracles)")
 def test_the_command_predicts_the_children(tmp_path, capsys):
     """Those it learned from, at 1.6 days of CRPS or less; the same source left out has 1.48."""

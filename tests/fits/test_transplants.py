@@ -233,7 +233,7 @@ def test_the_series_are_those_published():
 
 
 @needs_series
-@pytest.mark.slow
+@pytest.mark.long  # planted days of two groups are recovered above
 def test_forecasts_of_left_out_series_are_better_than_the_hazard_regression(marrow):
     """CRPS of one chain in three folds; 1.70 days were asked for, chains differ by 0.03."""
     series, found, baseline = read_series(PREFIX), {}, {}

@@ -155,7 +155,7 @@ CENTRING = (*WEIGHTS, "informed")
 def quick(feature, kind):
     """Two features that hold the others, in coordinates that hold the others, and one by weights.
 
-    Where they fail, the slow ones tell which feature it is.
+    Where they fail, the long ones tell which feature it is.
     """
     if kind == "informed":
         return feature in ("all at once", "two blocks")
@@ -196,7 +196,7 @@ def a_point(likelihood, seed=5):
 @pytest.mark.parametrize(
     ("feature", "kind"),
     [
-        pytest.param(f, k, marks=() if quick(f, k) else pytest.mark.slow)
+        pytest.param(f, k, marks=() if quick(f, k) else pytest.mark.long)
         for f in FEATURES
         for k in CENTRING
     ],
@@ -237,7 +237,7 @@ def transformation_jacobian(model, named):
     [
         "all at once",
         *(
-            pytest.param(f, marks=pytest.mark.slow)
+            pytest.param(f, marks=pytest.mark.long)
             for f in ("block and occasions", "two blocks", "box-cox")
         ),
     ],
@@ -317,7 +317,7 @@ def test_names_coordinates_and_no_random_effects():
     "kind",
     # weights of nought and one are among those between
     [
-        pytest.param(k, marks=pytest.mark.slow if k in ("non-centred", "centred") else ())
+        pytest.param(k, marks=pytest.mark.long if k in ("non-centred", "centred") else ())
         for k in CENTRING
     ],
 )
@@ -380,7 +380,7 @@ def test_a_patient_without_a_covariance_has_that_of_the_population():
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=pytest.mark.slow if k in WEIGHTS else ()) for k in CENTRING]
+    "kind", [pytest.param(k, marks=pytest.mark.long if k in WEIGHTS else ()) for k in CENTRING]
 )
 def test_start_goes_back_to_the_values_it_came_from(kind):
     likelihood, centring, model, program = compiled("all at once", kind)

@@ -184,7 +184,7 @@ def right():
     return calibrate(conjugate.model(), conjugate.data(4), n=24, **QUICK)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # ranks of one fit, and of wrong posteriors, are above
 def test_a_right_posterior_passes_and_a_wrong_prior_is_detected(right):
     assert right.calibrated, right.verdict
     assert right.verdict.startswith("Calibrated: over 24 fits")
@@ -206,7 +206,7 @@ def test_a_right_posterior_passes_and_a_wrong_prior_is_detected(right):
     assert noisy.table().loc["log_likelihood", "adjusted_p"] < 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.long  # what travels is below
 @pytest.mark.filterwarnings("ignore")
 def test_processes_give_what_this_process_gives(right, tmp_path):
     settings = QUICK | {"folder": tmp_path, "cluster": "local", "jobs": 3}
@@ -238,10 +238,13 @@ def test_what_is_compiled_does_not_travel_and_finished_fits_ask_no_cluster(tmp_p
         calibrate(conjugate.model(), conjugate.data(4), **settings)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("centring", "lloq"),
-    [("auto", None), ("auto", 1.0), ({"level": [0.0, 0.3, 0.6, 1.0]}, None)],
+    [
+        pytest.param("auto", None, marks=pytest.mark.long),
+        pytest.param("auto", 1.0, marks=pytest.mark.long),
+        pytest.param({"level": [0.0, 0.3, 0.6, 1.0]}, None, marks=pytest.mark.slow),
+    ],
 )
 def test_a_fit_of_a_calibration_is_the_fit_of_its_users(centring, lloq):
     model = conjugate.model().replace(residual={"height": conjugate.additive(0.5)})

@@ -305,7 +305,7 @@ def test_a_search_gives_the_objectives_that_psn_printed(error):
         assert steps.loc[(4, "V", "WT"), "objective"] == pytest.approx(672.98298, abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the search of PsN above finds it, too
 def test_weight_is_found_on_clearance_and_volume_of_newborns():
     # Grasela and Donn 1985 (Dev Pharmacol Ther 8:374-83): both proportional to weight
     model, data = newborns()
@@ -317,7 +317,7 @@ def test_weight_is_found_on_clearance_and_volume_of_newborns():
         assert row.lower < 1.0 < row.upper
 
 
-@pytest.mark.slow
+@pytest.mark.long  # scores have their closed form above
 def test_scores_of_unrelated_covariates_are_chi_square():
     model, data = newborns()
     weighted = PopulationModel(

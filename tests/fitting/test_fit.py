@@ -240,7 +240,7 @@ def test_other_samplers_find_it_too(sampler):
     agrees(made, data)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_centring: weights of nought and one are exact
 def test_centred_sampling_finds_it_too():
     data = conjugate.data()
     for centring in ("centred", {"level": 0.5}):

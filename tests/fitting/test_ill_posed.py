@@ -83,7 +83,7 @@ def test_effects_that_act_alike_are_no_crash(sigma):
 @pytest.mark.parametrize(
     "seed",
     [
-        pytest.param(seed, marks=pytest.mark.slow if seed < 6 else pytest.mark.long)
+        pytest.param(seed, marks=pytest.mark.slow if seed < 3 else pytest.mark.long)
         for seed in range(12)
     ],
 )

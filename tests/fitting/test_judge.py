@@ -218,7 +218,7 @@ def test_drawn_problems_end_right_or_with_a_word(index):
     few(index)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the first ones are above
 @pytest.mark.parametrize("index", [i for i in range(25) if i not in FIRST])
 def test_more_drawn_problems_end_right_or_with_a_word(index):
     few(index)

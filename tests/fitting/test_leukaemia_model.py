@@ -122,7 +122,7 @@ def test_what_it_cannot_take_is_one_sentence(change, words):
         leukaemia_model(settings.pop("pk"), **settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # its gradient is above; test_max_likelihood
 def test_a_simulated_study_is_recovered_by_maximum_likelihood():
     data = simulate_data(model(), design(20), seed=3)
     fit = pkpd.fit(model(), data, method="focei")

@@ -1,5 +1,7 @@
 """Approximate marginal likelihoods: exact where they must be, and near to quadrature elsewhere."""
 
+from itertools import product
+
 import marginal_cases as cases
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.residual import additive, combined, lognormal, proportional
 
 METHODS = ("fo", "foce", "focei", "laplace", "laplace-nointer")
+ERRORS = (additive(0.5), proportional(0.2), lognormal(0.2))
+SOME = (("laplace", ERRORS[0]), ("laplace-nointer", ERRORS[1]))
+"""Of all methods with all errors; the others are long."""
 
 
 def line_data(n=5, seed=0):
@@ -65,8 +70,8 @@ def quadrature(likelihood, values, nodes=16):
     ("residual", "limit"),
     [
         (additive(0.5), 1.5),
-        pytest.param(additive(0.5), None, marks=pytest.mark.slow),
-        pytest.param(proportional(0.15), None, marks=pytest.mark.slow),
+        pytest.param(additive(0.5), None, marks=pytest.mark.long),
+        pytest.param(proportional(0.15), None, marks=pytest.mark.long),
         pytest.param(lognormal(0.2), 1.5, marks=pytest.mark.slow),
     ],
 )
@@ -92,9 +97,8 @@ def test_laplace_and_focei_lie_near_quadrature(residual, limit):
         pytest.param("fo", combined(0.3, 0.1, linear=True), marks=pytest.mark.slow),
         pytest.param("foce", combined(0.3, 0.1), marks=pytest.mark.slow),
         *(
-            pytest.param(method, residual, marks=pytest.mark.slow)
-            for method in METHODS
-            for residual in (additive(0.5), proportional(0.2), lognormal(0.2))
+            pytest.param(*each, marks=pytest.mark.slow if each in SOME else pytest.mark.long)
+            for each in product(METHODS, ERRORS)
         ),
     ],
 )

@@ -161,7 +161,7 @@ WARFARIN = PopulationModel(
 EIGHT = group(32, [0.5, 1, 2, 6, 24, 36, 72, 120], {"AMT": 70})
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_sampling_designs: PopED's criterion there
 def test_warfarin_is_sampled_where_poped_samples():
     """PopED 0.3.2 printed ln det 56.7172 at 0.659, four times 5.77 and three times about 102 h."""
     best = optimal_times(WARFARIN, EIGHT, (0, 120), scale="variance", starts=2)

@@ -302,7 +302,7 @@ def test_refusals(make, words):
         make()
 
 
-@pytest.mark.slow
+@pytest.mark.long  # density and fit of processes are above
 def test_posterior_agrees_with_maximum_likelihood():
     error = residual.additive(0.2, processes=[residual.ornstein_uhlenbeck(0.5, 40.0)])
     data = pkpd.models.simulate_data(linear(error), study(12, 30), seed=3)

@@ -124,7 +124,7 @@ def test_importance_and_tempering_agree(source, seen):
     np.testing.assert_allclose(*shares, atol=0.06)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_series has the closed form of both
 def test_sampling_with_gradients_is_the_judge_of_both(source, data, seen):
     """NUTS of the patient's random effects, the population held."""
     fit = pkpd.fit(

@@ -73,9 +73,12 @@ def given_past(data, b, k, target):
     return mean, np.sqrt(total[-1, -1] - weights @ total[:-1, -1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("engine", "visits", "bank"), [("importance", 8, 8000), ("auto", 45, 2000)]
+    ("engine", "visits", "bank"),
+    [
+        pytest.param("importance", 8, 8000, marks=pytest.mark.long),
+        pytest.param("auto", 45, 2000, marks=pytest.mark.slow),
+    ],
 )
 def test_forecasts_are_the_conditional_normal_distributions(engine, visits, bank):
     """A level of 0.02 known from a prior of 0.6 needs a bank that is made anew."""

@@ -1,6 +1,6 @@
 """Every reader takes what nobody should write: a sentence comes out, soon, and in little memory.
 
-The quick tests try some dozens of cases for each reader. The slow ones try 10,000, or as many as
+The quick tests try a hundred cases for each reader. The long ones try 10,000, or as many as
 ``PKPD_FUZZ_CASES`` says; ``PKPD_FUZZ_SEED`` gives other ones. A case is tried again with
 ``python tests/fuzz/fuzz.py READER --seed SEED --first NUMBER --cases 1``.
 """
@@ -48,7 +48,7 @@ def test_few_changed_samples(name):
     _refused_only(told)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the first ones of them are above
 @pytest.mark.parametrize("name", READERS)
 def test_many_changed_samples(name):
     told = fuzz(READERS[name], MANY // SLOW_TO_TRY.get(name, 1), SEED)

@@ -13,8 +13,13 @@ from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.trial_arms import arms_of_trial
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", card_names("trials"))
+@pytest.mark.parametrize(
+    "name",
+    [  # tests/comparison/test_five_trials.py compares all
+        pytest.param(name, marks=pytest.mark.slow if "len_mec" in name else pytest.mark.long)
+        for name in card_names("trials")
+    ],
+)
 def test_every_cohort_of_every_trial_runs(name):
     trial = load_trial(name)
     arms = arms_of_trial(trial)

@@ -61,7 +61,7 @@ def test_lags_occasions_and_resets_match_a_tight_solution():
     np.testing.assert_allclose(predictor(values), expected, rtol=TOLERANCE)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_event_ode, test_marrow_occasions
 def test_gradient_with_lags_occasions_and_resets_matches_differences():
     _, predictor = lagged()
     assert not predictor.problems({**LAGGED, "CL": LAGGED_CLEARANCE})

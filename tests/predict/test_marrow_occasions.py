@@ -274,9 +274,10 @@ def test_counts_and_concentrations_match_a_tight_solution(name):
     "name",
     [
         "occasions",
-        pytest.param("two drugs", marks=pytest.mark.slow),
-        pytest.param("carried forward", marks=pytest.mark.slow),
-        pytest.param("covariate", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in ("two drugs", "carried forward", "covariate")
+        ),
     ],
 )
 def test_derivatives_by_every_stretch_match_differences_of_the_tight_solution(name):
@@ -300,8 +301,13 @@ def test_derivatives_by_every_stretch_match_differences_of_the_tight_solution(na
             np.testing.assert_allclose(found[:, i], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "occasions" else pytest.mark.long)
+        for name in CASES
+    ],
+)
 def test_both_engines_agree_on_values_and_derivatives(name):
     case = CASES[name]()
     general = replace(case.structure, engine="general", general_step_h=0.1).bind(case.data)
@@ -319,7 +325,7 @@ def test_both_engines_agree_on_values_and_derivatives(name):
     np.testing.assert_allclose(both(case.predictor), both(general), rtol=1e-4, atol=3e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the engines are compared above
 def test_likelihood_with_variability_between_occasions_is_that_of_the_general_engine():
     case = occasions()
     spread = np.exp(0.1 * np.random.default_rng(2).standard_normal(len(case.data.observations)))

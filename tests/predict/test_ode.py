@@ -91,7 +91,7 @@ def test_typical_values_choose_the_step():
     np.testing.assert_allclose(predictor(P), exact(P), rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_event_ode has it of the solver alone
 def test_one_lost_subject_leaves_the_derivatives_of_the_others():
     def runaway(t, y, p):
         return {"y": p["k"] * y["y"] ** 2}

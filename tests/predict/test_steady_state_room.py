@@ -77,7 +77,8 @@ def equations(options, dosing):
     )
 
 
-@pytest.mark.parametrize("build", [linear, pytest.param(equations, marks=pytest.mark.slow)])
+# test_event_ode has the steady states of equations
+@pytest.mark.parametrize("build", [linear, pytest.param(equations, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("dosing", "values", "option", "needed", "short"),
     [

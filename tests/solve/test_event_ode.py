@@ -468,8 +468,13 @@ def test_equations_for_which_no_steps_will_do_are_told():
     assert "van der Pol: no fixed steps" in words
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("solver", ["diffrax", "diffrax-stiff"])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        pytest.param("diffrax", marks=pytest.mark.slow),
+        pytest.param("diffrax-stiff", marks=pytest.mark.long),
+    ],
+)
 def test_adaptive_solvers_and_their_derivatives(solver):
     events = table([(0.0, {"amt": 100, "cmt": 1}), (12.0, {"evid": 4, "amt": 50, "cmt": 2})])
     values = {k: jnp.asarray(v) for k, v in (P | {"ALAG1": 0.4}).items()}

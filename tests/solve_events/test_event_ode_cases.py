@@ -55,7 +55,7 @@ def test_every_event_as_in_the_closed_form(both, case):
     assert np.all(errors[1:] < 1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_event_ode: adaptive solvers and derivatives
 def test_adaptive_steps_agree_too(both):
     events, exact, _ = both
     _, parameters = table(CASES)
@@ -99,8 +99,9 @@ STEADY = {label: case for label, case in CASES.items() if label.startswith("ss")
 SINGLE = {label: case for label, case in (CASES | NEAR).items() if label not in STEADY}
 
 
+# test_event_ode has the derivative of a steady state by differences
 @pytest.fixture(
-    scope="module", params=[SINGLE, pytest.param(STEADY, marks=pytest.mark.slow)], ids=("", "ss")
+    scope="module", params=[SINGLE, pytest.param(STEADY, marks=pytest.mark.long)], ids=("", "ss")
 )
 def derivatives(request):
     cases = request.param

@@ -76,8 +76,10 @@ def _python(code: str, folder, **variables: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("helped", [True, False])
+@pytest.mark.parametrize(
+    "helped",
+    [pytest.param(True, marks=pytest.mark.slow), pytest.param(False, marks=pytest.mark.long)],
+)
 def test_what_the_second_process_compiles_is_loaded_by_the_first(tmp_path, helped):
     found = _python(
         f"""

@@ -26,6 +26,8 @@ from pkpd.solve.grid.structure import Drug, Line, PopulationStructure
 from pkpd.solve.population.problem import prepare
 
 ENGINES = ("compiled", "scan")
+SLOW = pytest.param("compiled", marks=pytest.mark.slow)
+LONG = pytest.param("scan", marks=pytest.mark.long)  # it agrees with the compiled one to 1e-10
 LANES = 5
 SCHEDULE = np.array([0, 1, 2, 1, 0])
 
@@ -43,8 +45,7 @@ def problem(engine: str, structure: PopulationStructure = STRUCTURE, **options):
     return prepare(structure, schedules(), times(), schedule=SCHEDULE, engine=engine, **options)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [SLOW, LONG])
 def test_counts_match_a_tight_solution_of_the_full_equations(engine):
     work = workloads.workload("W1").first(6)
     exact = workloads.reference(work)
@@ -89,13 +90,12 @@ def corners() -> np.ndarray:
     return theta
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("structure", "theta"),
     [
-        pytest.param(STRUCTURE, parameters(LANES), marks=pytest.mark.slow),
-        (STRUCTURE, corners()),
-        (SATURATING, parameters(LANES)),
+        pytest.param(STRUCTURE, parameters(LANES), marks=pytest.mark.long),
+        pytest.param(STRUCTURE, corners(), marks=pytest.mark.slow),
+        pytest.param(SATURATING, parameters(LANES), marks=pytest.mark.slow),
     ],
     ids=["ordinary", "corners", "saturating"],
 )
@@ -282,7 +282,7 @@ def test_age_classes_are_left_to_the_other_engine():
     assert compile_plan(PopulationStructure((Drug("a", Disposition(1)),), (line,))) is None
 
 
-@pytest.mark.parametrize("engine", ["compiled", pytest.param("scan", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["compiled", LONG])
 def test_derivatives_of_the_nodes_match_differences(engine):
     theta = jnp.asarray(parameters(LANES))
     found = prepare(STRUCTURE, schedules(), [[900.0]] * 3, schedule=SCHEDULE, engine=engine)
@@ -341,8 +341,7 @@ def test_nested_parameters_give_the_rows():
     np.testing.assert_array_equal(problem("compiled").theta(nested(theta)), theta)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [SLOW, LONG])
 @pytest.mark.parametrize("line", ["neutrophils", "platelets"])
 def test_saturating_feedback_matches_a_tight_solution_of_the_equations_in_counts(line, engine):
     a, n, extra = (0.1, 3, 0.0) if line == "neutrophils" else (0.3, 1, 0.012)

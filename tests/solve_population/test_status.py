@@ -37,8 +37,13 @@ def test_failed_lanes_are_counted_and_leave_the_others_alone(engine):
     np.testing.assert_allclose(log_count[:, [0, 3]], good[:, [0, 3]], rtol=0, atol=1e-12)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["compiled", "scan"])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param("compiled", marks=pytest.mark.slow),
+        pytest.param("scan", marks=pytest.mark.long),
+    ],
+)
 def test_likelihood_of_a_failed_lane_is_finite_and_has_no_gradient(engine):
     theta = spoiled()
     found = prepare(STRUCTURE, schedules(), times(), schedule=SCHEDULE, engine=engine)

@@ -121,7 +121,7 @@ def test_the_adjoint_is_the_derivative_by_differences():
         assert (np.abs(gradient[row] - difference) <= bound).all(), name
 
 
-@pytest.mark.slow  # XLA takes most of a minute for the derivative
+@pytest.mark.long  # that by differences is above
 def test_the_adjoint_is_the_derivative_by_jax():
     rows = theta()
     _, missing, observed, weight, value, gradient = likelihood_at(rows)
