@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.arrays import Floats
+from pkpd.kept_values import Kept
 
 #: Distribution name -> the numbers it needs (`Distribution` says what they mean).
 DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -53,6 +54,20 @@ def stratified_normals(generator: np.random.Generator, n: int) -> Floats:
 
     u = (generator.permutation(n) + generator.random(n)) / n
     return ndtri(np.clip(u, 1e-12, 1 - 1e-12))
+
+
+_NORMALS: Kept[Floats] = Kept(2_000_000, np.size)  # 16 MB
+
+
+def named_normals(seed: int, name: str, n: int) -> Floats:
+    """Draw `stratified_normals` of a named quantity; kept, read-only."""
+
+    def drawn() -> Floats:
+        scores = stratified_normals(stream(seed, name), n)
+        scores.setflags(write=False)
+        return scores
+
+    return _NORMALS.of((int(seed), name, n), drawn)
 
 
 @dataclass(frozen=True)

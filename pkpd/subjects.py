@@ -18,8 +18,9 @@ from pkpd.body import (
     complete_covariates,
     creatinine_clearance_cockcroft_gault,
 )
-from pkpd.distributions import Distribution, stratified_normals, stream
+from pkpd.distributions import Distribution, named_normals, stream
 from pkpd.errors import DataError
+from pkpd.kept_values import Kept
 from pkpd.units import Parameter
 
 MOVABLE = ("age", "weight", "crcl")
@@ -131,13 +132,13 @@ class PatientSample:
         """
         if self.typical:
             return np.zeros(self.n)
-        return stratified_normals(stream(self.seed, f"eta:{name}"), self.n)
+        return named_normals(self.seed, f"eta:{name}", self.n)
 
     def occasion_score(self, name: str, occasion: int) -> Floats:
         """Give each patient's standard normal score of one occasion (from 0), float[n]."""
         if self.typical:
             return np.zeros(self.n)
-        return stratified_normals(stream(self.seed, f"iov:{name}:{occasion}"), self.n)
+        return named_normals(self.seed, f"iov:{name}:{occasion}", self.n)
 
     def taken(self, index: NDArray[np.int64]) -> PatientSample:
         """Patients with the covariates of some of these, in that order; repeats are allowed.
@@ -335,11 +336,24 @@ def sample_population(
     >>> bool((two.covariates["age"] == five.covariates["age"][:2]).all())
     True
     """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        _refuse("patients", f"{n!r} patients", "a whole number, 1 or more")
+    found = _SAMPLES.of(
+        (population, int(n), seed, bsa_formula), lambda: _drawn(population, n, seed, bsa_formula)
+    )
+    # whoever changes an array changes it for himself alone
+    own = {name: values.copy() for name, values in found.covariates.items()}
+    return replace(found, covariates=MappingProxyType(own))
+
+
+_SAMPLES: Kept[PatientSample] = Kept(200_000, lambda sample: sample.n)
+
+
+def _drawn(population: Population, n: int, seed: int, bsa_formula: str) -> PatientSample:
+    """Draw the patients of `sample_population`."""
     from scipy.special import ndtri
     from scipy.stats import qmc
 
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        _refuse("patients", f"{n!r} patients", "a whole number, 1 or more")
     sobol = qmc.Sobol(
         len(population.covariates),
         scramble=True,

@@ -89,17 +89,8 @@ class CrossedTimes:
         self._rows = np.sort(times, axis=1)
         self._columns = np.sort(np.ascontiguousarray(times.T), axis=1)
 
-    def by(self, day: float) -> Crossed:
-        """Mean and variance components of whether the event has happened by a day."""
-        rows = _happened(self._rows, self._row_known, day)
-        columns = _happened(self._columns, self._column_known, day)
-        known, events = int(self._row_known.sum()), rows.sum()
-        mean = events / known if known else np.nan
-        squares = events * (1.0 - mean) ** 2 + (known - events) * mean**2
-        return _of_sums(rows, columns, self._row_known, self._column_known, squares)
-
     def by_days(self, days: NDArray[np.float64]) -> CrossedDays:
-        """Say `by` of many days at once."""
+        """Say whether the event has happened by each of many days."""
         _check_known(self._row_known)
         happened, mean, error, factor = _by_days(
             self._rows, self._columns, self._row_known, self._column_known, days

@@ -101,7 +101,8 @@ class LaneEndpoints:
     reasons
         Clock name → `pkpd.endpoints.dlt.DLTStatus` of each lane.
     sensitivity
-        ``[2, 4, 4, L]`` 1, 0, NaN, by threshold of neutrophils, of platelets, and day.
+        ``[2, 4, 4, L]`` 1, 0, NaN, by threshold of neutrophils, of platelets, and day; empty of a
+        brief look.
     split
         ``[L, D]`` state of each lane on every morning, an index into ``states``.
     states
@@ -145,12 +146,15 @@ class CohortLook:
         Whose grades 3 and 4 are reported.
     visit_days
         Protocol days on which counts are taken.
+    brief
+        Whether what visits see, recovery in remission and the grid of other rules are left out.
     """
 
     plan: DosingPlan
     rules: tuple[DLTRule, ...]
     grades: Grades
     visit_days: tuple[int, ...]
+    brief: bool = False
 
     @cached_property
     def _clock(self) -> Clock:
@@ -188,6 +192,8 @@ class CohortLook:
             for name, share in _otherwise(seen, days, self._further).items():
                 for k, threshold in enumerate(THRESHOLDS[line]):
                     values[name, line, f">= {threshold:g}"] = share[k]
+            if self.brief:
+                continue
             on_visits |= self._on_visits(course, line, days, defined)
             lowest = THRESHOLDS[line][0]
             recovery = recovery_of_cycle(on_visits[line, lowest], days.falls_until - start)
@@ -197,26 +203,20 @@ class CohortLook:
         values["platelet_transfusions", "platelets", ""] = (
             (course.transfused & alive).sum(axis=1).astype(float)
         )
-        grid = sensitivity(
-            course,
-            by_days=BY_DAYS,
-            join="all" if rule.join == "all" else "any",
-            resolution=RESOLUTION,
-            definition=defined,
-            no_leukaemia=rule.no_leukaemia,
-            start=start,
-            search=search,
-            until=until,
-            found=found,
-        )
+        grid = None if self.brief else sensitivity(
+            course, by_days=BY_DAYS, join="all" if rule.join == "all" else "any",
+            resolution=RESOLUTION, definition=defined, no_leukaemia=rule.no_leukaemia,
+            start=start, search=search, until=until, found=found,
+        )  # fmt: skip
         dlt, reasons = {}, {}
         for number, one in enumerate(self.rules):
             if not one.can_be_simulated:
                 continue
-            cell = grid_cell(one) if number == 0 else None
-            status = self._status(course, number) if cell is None else grid.status[cell]
+            cell = None if grid is None or number else grid_cell(one)
+            of_grid = None if grid is None or cell is None else grid.status[cell]
+            status = self._status(course, number) if of_grid is None else of_grid
             reasons[one.clock], dlt[one.clock] = status, _outcome(status)
-        if rule.can_be_simulated:
+        if rule.can_be_simulated and not self.brief:
             values |= self._rule_otherwise(course, rule, days, on_visits)
         values |= delivery(course, self.plan)
         state = split(course, split_thresholds(rule), untransfused_days=defined.untransfused_days)
@@ -224,9 +224,8 @@ class CohortLook:
             for s, name in enumerate(state.states):
                 here = (state.state[:, day] == s).astype(float)
                 values["split", "", f"day {day}: {name}"] = here
-        return LaneEndpoints(
-            values, recovered_on, dlt, reasons, grid.outcome, state.state, state.states
-        )
+        others = np.empty(0, np.float32) if grid is None else grid.outcome
+        return LaneEndpoints(values, recovered_on, dlt, reasons, others, state.state, state.states)
 
     def verdict(self, course: Course) -> Floats | None:
         """Verdict of the main rule alone: 1, 0, NaN; as ``dlt`` of all endpoints has it."""

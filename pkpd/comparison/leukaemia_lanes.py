@@ -88,6 +88,8 @@ class LeukaemiaLook:
             values["grade_3_4_at_start", line, grade_words(grades, line, 3)] = np.where(
                 low < 0, np.nan, low >= 3
             )
+            if self.look.brief:
+                continue
             outcomes.work_out(line, thresholds)
             for threshold in thresholds:
                 seen = Observable("recovery_day", line, (threshold,))

@@ -253,10 +253,10 @@ def quantiles_with_uncertainty(
         value[i] = _pooled_quantile(pool, share)
         lower[i] = asked.reached(finite, float(share), tail)
         upper[i] = asked.reached(finite, float(share), 1.0 - tail)
-        if np.isfinite(value[i]):
-            width = asked.by(float(value[i])).mc_error
-            high = _pooled_quantile(pool, share + width)
-            error[i] = 0.5 * (high - _pooled_quantile(pool, share - width))
+    known = np.isfinite(value)
+    for i, width in zip(np.flatnonzero(known), asked.by_days(value[known]).mc_error, strict=True):
+        high = _pooled_quantile(pool, wanted[i] + width)
+        error[i] = 0.5 * (high - _pooled_quantile(pool, wanted[i] - width))
     if x.shape[0] == 1:
         lower[:] = upper[:] = np.nan
     outside = ~((lower <= value) & (value <= upper))

@@ -39,7 +39,7 @@ from pkpd.comparison.scenario import Scenario
 from pkpd.course.course import Course
 from pkpd.course.joined import joined
 from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
-from pkpd.endpoints.definitions import recovery_definition
+from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.recovery import recovery_after, recovery_days, recovery_of_cycle
 from pkpd.endpoints.starts import STARTS
 from pkpd.ensemble.ensemble import Treated
@@ -234,7 +234,8 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
     ensemble, rule = item.ensemble, rules[0]
     treated = item.treated(cohort)
     course = _course(item, cohort, treated, pool, state)
-    look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
+    grades = load_grades(trial.grades)
+    look = CohortLook(treated.plan, rules, grades, trial.visit_days, brief=True)
     found = item.reader(look)(course)
     shape = (ensemble.draws, ensemble.patients)
     values = {k: v for k, v in found.values.items() if k[0] in SHOWN and k[0] != "recovery_day"}
@@ -242,12 +243,17 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
     recovered: dict[str, Floats] = {}
     every = np.arange(trial.horizon_days, dtype=float)
     for line, threshold in split_thresholds(rule).items():
-        seen = recovery_after(
-            course, line, threshold, resolution=RESOLUTION, definition=recovery_definition(rule),
-            start=clock.start, search=clock.search, until=clock.until,
-        )  # fmt: skip
-        days = recovery_days(recovery_of_cycle(seen, clock.falls_until - clock.start))[0]
-        values["recovery_day", line, f">= {threshold:g}"] = days
+        key = "recovery_day", line, f">= {threshold:g}"
+        if threshold in THRESHOLDS.get(line, ()):
+            days = found.values[key]
+        else:
+            seen = recovery_after(
+                course, line, threshold, resolution=RESOLUTION,
+                definition=recovery_definition(rule), start=clock.start, search=clock.search,
+                until=clock.until,
+            )  # fmt: skip
+            days = recovery_days(recovery_of_cycle(seen, clock.falls_until - clock.start))[0]
+        values[key] = days
         recovered[line] = recovery_band((days + clock.start).reshape(shape), every)
     dlt = {clock: v.reshape(shape) for clock, v in found.dlt.items()}
     lanes = table.CohortLanes(

@@ -19,14 +19,9 @@ from pkpd.body import (
 )
 from pkpd.cards.files import card_names
 from pkpd.cards.population_cards import load_population
+from pkpd.distributions import Distribution, stratified_normals, stream
 from pkpd.errors import DataError
-from pkpd.subjects import (
-    Distribution,
-    patients,
-    sample_population,
-    stratified_normals,
-    stream,
-)
+from pkpd.subjects import patients, sample_population
 
 ONE = {"age": 60.0, "male": 1.0, "weight": 72.0, "height": 175.0, "scr": 1.0}
 
@@ -91,6 +86,16 @@ def test_streams_are_split_by_name_and_seed():
     assert np.array_equal(first, stream(1, "eta:a").standard_normal(4))
     assert not np.allclose(first, stream(1, "eta:b").standard_normal(4))
     assert not np.allclose(first, stream(2, "eta:a").standard_normal(4))
+
+
+def test_patients_drawn_again_are_the_same_whatever_was_done_with_them():
+    first = sample_population(load_population("rr_aml"), 20, seed=4)
+    ages, scores = first["age"].copy(), first.normal_score("some.CL").copy()
+    first["age"][:] = 0.0
+    again = sample_population(load_population("rr_aml"), 20, seed=4)
+    assert np.array_equal(again["age"], ages)
+    assert np.array_equal(again.normal_score("some.CL"), scores)
+    assert not np.array_equal(sample_population(load_population("rr_aml"), 20, seed=5)["age"], ages)
 
 
 def test_stratified_normals_have_one_in_each_stratum():
