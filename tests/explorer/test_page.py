@@ -172,16 +172,20 @@ def test_patients_rule_and_ensemble_are_set(page):
     assert "patients" not in in_address(page)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "value", "words"),
     [
-        ("Dose", "ten mg", "does not begin with a number"),
-        ("Days", "", "days"),
-        ("Dose", "20 g/m^2", "times the usual dose"),
-        ("Patients", "1000000000", "at most 1000"),
-        ("Draws", "many", "whole number"),
-        ("Days simulated", "20", "days end before"),
+        pytest.param("Dose", "ten mg", "does not begin with a number", marks=pytest.mark.slow),
+        pytest.param("Patients", "1000000000", "at most 1000", marks=pytest.mark.slow),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in (
+                ("Days", "", "days"),
+                ("Dose", "20 g/m^2", "times the usual dose"),
+                ("Draws", "many", "whole number"),
+                ("Days simulated", "20", "days end before"),
+            )
+        ),
     ],
 )
 def test_a_mistake_is_told_beside_its_control(page, label, value, words):
@@ -257,8 +261,14 @@ def test_a_schedule_without_doses_is_refused_in_words(page, address):
     assert "dose" in told
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("toml", ["title = ", "x", "a = 1", '[dose.x]\namount = "../../etc"'])
+@pytest.mark.parametrize(
+    "toml",
+    [
+        pytest.param("title = ", marks=pytest.mark.slow),
+        *(pytest.param(toml, marks=pytest.mark.long) for toml in ("x", "a = 1")),
+        pytest.param('[dose.x]\namount = "../../etc"', marks=pytest.mark.slow),
+    ],
+)
 def test_an_address_edited_by_hand_is_told_in_words(page, address, toml):
     page.goto("about:blank")
     page.goto(f"{address}#patients=9&toml={quote(toml)}")

@@ -15,6 +15,10 @@ from pkpd.fitting.model.specification import PopulationModel, parameter
 from pkpd.solve.population.status import PENALTY
 
 MODES = ["FAST_COMPILE", "NUMBA", "JAX"]
+SOME = [  # predictions are compared in every mode below
+    pytest.param(mode, marks=pytest.mark.slow if mode == "NUMBA" else pytest.mark.long)
+    for mode in MODES
+]
 
 
 def likelihood_of(iiv=0.3):
@@ -30,8 +34,7 @@ def inputs_of(likelihood):
     return fixed, 0.1 * np.arange(3.0).reshape(3, 1) - 0.05
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOME)
 def test_value_and_gradient_are_the_same_in_every_mode(mode):
     likelihood = likelihood_of()
     fixed, random = pt.dvector(), pt.dmatrix()
@@ -62,8 +65,7 @@ def test_one_evaluation_gives_value_and_gradient():
     assert len(calls) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOME)
 def test_measurements_may_be_inputs(mode):
     likelihood = likelihood_of()
     numbers = inputs_of(likelihood)

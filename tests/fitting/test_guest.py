@@ -39,9 +39,15 @@ def guest(nu=None, rows=ROWS, **settings):
     return data, model
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("nu", [None, 4.0])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "nu"),
+    [
+        *(pytest.param(form, None, marks=pytest.mark.slow) for form in FORMS),
+        pytest.param("combined", 4.0, marks=pytest.mark.slow),
+        # what a form does and what tails do are separate factors of the density
+        *(pytest.param(f, 4.0, marks=pytest.mark.long) for f in FORMS if f != "combined"),
+    ],
+)
 def test_observed_density_is_that_of_scipy(form, nu):
     settings, scale = FORMS[form]
     data, model = guest(nu, **settings)

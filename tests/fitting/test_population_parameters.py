@@ -62,8 +62,15 @@ def test_all_array_modules_give_the_same_factor():
     np.testing.assert_allclose(by_pytensor, by_numpy, rtol=1e-15)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("size", "concentration"), [(2, 1.0), (3, 2.0), (4, 1.0), (4, 3.5)])
+@pytest.mark.parametrize(
+    ("size", "concentration"),
+    [
+        pytest.param(2, 1.0, marks=pytest.mark.long),
+        pytest.param(3, 2.0, marks=pytest.mark.slow),
+        pytest.param(4, 1.0, marks=pytest.mark.long),
+        pytest.param(4, 3.5, marks=pytest.mark.slow),
+    ],
+)
 def test_beta_partial_correlations_have_the_lkj_density(size, concentration):
     """Density of the correlation matrix against PyMC's LKJCorr, up to one constant."""
     rng = np.random.default_rng(size)

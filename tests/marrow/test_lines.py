@@ -112,9 +112,12 @@ def test_no_drug_leaves_the_neutrophils_alone_for_a_year(name):
     np.testing.assert_allclose(count, set_point[:, None] + 0.0 * count, rtol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
-@pytest.mark.parametrize("course", [KILL, EFFECT], ids=lambda course: course.drugs[0])
+@pytest.mark.parametrize(
+    "course",
+    [pytest.param(KILL, marks=pytest.mark.slow), pytest.param(EFFECT, marks=pytest.mark.long)],
+    ids=lambda course: course.drugs[0],
+)
 def test_neutrophils_fall_and_recover_after_a_course(name, course):
     time_h, count, set_point = simulated(name, course, 150)
     relative = count / set_point[:, None]
