@@ -44,7 +44,7 @@ def sound(folder):
     return told["record"]["seed"]
 
 
-@pytest.mark.long  # test_written_whole ends one at every step
+@pytest.mark.long  # test_written_whole ends what it writes by
 def test_a_killed_comparison_leaves_the_earlier_results(tmp_path):
     scenario, out = tmp_path / "mine.toml", tmp_path / "out"
     scenario.write_text(TWO_AMOUNTS)
