@@ -53,7 +53,7 @@ class _Sampling(_Shared, total=False):
     chains: int
     cores: int
     sampler: Sampler
-    target_accept: float
+    target_accept: float | None
     low_rank: bool
     centring: Centring
     start: Literal["auto", "model"] | MaximumLikelihood
@@ -108,7 +108,7 @@ def fit(
     cores: int = 2,
     seed: int = 1,
     sampler: Sampler = "nutpie",
-    target_accept: float = 0.8,
+    target_accept: float | None = None,
     low_rank: bool = False,
     centring: Centring = "auto",
     start: Literal["auto", "model"] | MaximumLikelihood = "auto",
@@ -134,7 +134,8 @@ def fit(
         maximum likelihood, without priors but a joint one; gives a
         `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
-        See `pkpd.fitting.bayes.sample.SamplerSettings`.
+        See `pkpd.fitting.bayes.sample.SamplerSettings`. Without a ``target_accept`` it is 0.8, and
+        0.9 where a lag ends at a measurement (`pkpd.fitting.bayes.walls`).
     centring
         ``"auto"``: each random effect of each subject is centred by as much of its variance as the
         subject's data explain at the starting point; ``"centred"``, ``"non-centred"``, or weights
@@ -227,7 +228,7 @@ def fit(
         tune=(tune, from_to(1)),
         chains=(chains, from_to(1)),
         cores=(cores, from_to(1)),
-        target_accept=(target_accept, SHARE),
+        target_accept=(target_accept, SHARE | NONE),
         centring=(centring, TEXT | MAPPING),
         start=(start, TEXT | Kind("a maximum likelihood fit", lambda s: hasattr(s, "estimates"))),
         cluster=(cluster, TEXT | NONE),
@@ -239,8 +240,9 @@ def fit(
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings
 
+    target = 0.8 if target_accept is None else target_accept
     settings = SamplerSettings(
-        draws, tune, chains, cores, seed, sampler, target_accept, low_rank, progress
+        draws, tune, chains, cores, seed, sampler, target, low_rank, progress
     )
     began = time.monotonic()
     likelihood = bind(model, data)
@@ -259,10 +261,11 @@ def fit(
         start,
         None if checkpoint is None else Path(checkpoint),
         cluster,
+        target_given=target_accept is not None,
     )
     record = {
         "method": method,
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(settings) | {"target_accept": notes.pop("target_accept")},
         **notes,
         "wall_s": round(time.monotonic() - began, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,181 @@
+"""Lags before the first measurement: other coordinates, the same posterior."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pkpd
+from pkpd.fitting.bayes.centring import by_information, non_centred
+from pkpd.fitting.bayes.density import build_model
+from pkpd.fitting.bayes.posterior import begin
+from pkpd.fitting.bayes.program import compile_density
+from pkpd.fitting.bayes.start import StartingPoint, bent, flat_start, named_start
+from pkpd.fitting.bayes.walls import bend, bent_modes, find_walls
+from pkpd.fitting.model.likelihood import bind
+from pkpd.fitting.model.population_parameters import start_values
+from pkpd.models import PopulationModel, compartments, parameter, residual
+
+TIMES = {1: (0.5, 1.0, 2.0, 6.0, 24.0), 2: (24.0, 48.0), 3: (1.5, 3.0, 9.0)}
+VALUES = {
+    1: (0.0, 1.9, 3.3, 9.1, 5.6),
+    2: (9.2, 6.4),
+    3: (0.6, 2.8, 15.0),
+}
+
+
+# near the modes: log of ka, CL, V and lag relative to the model's
+NEAR = np.zeros((3, 4))
+NEAR[0, [0, 3]] = np.log([0.28, 0.5 / 0.9])
+NEAR[2, [0, 3]] = np.log([0.6, 2.7 / 0.9])
+
+
+def late_absorption(lag=True):
+    import pandas as pd
+
+    rows = []
+    for subject, times in TIMES.items():
+        rows.append((subject, 0.0, 100.0, None, 1))
+        rows += [(subject, t, 0.0, y, 0) for t, y in zip(times, VALUES[subject], strict=True)]
+    data = pkpd.read_nonmem(pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "EVID"]))
+    parameters = [
+        parameter("ka", 1.0, iiv=0.8),
+        parameter("CL", 0.13, iiv=0.3),
+        parameter("V", 8.0, iiv=0.2),
+    ]
+    if lag:
+        parameters.append(parameter("ALAG1", 0.9, iiv=0.5))
+    structure = compartments(1, absorption="first_order", dosing=("ALAG1",) if lag else ())
+    return bind(PopulationModel(structure, parameters, residual.combined(0.3, 0.1)), data)
+
+
+@pytest.fixture(scope="module")
+def likelihood():
+    return late_absorption()
+
+
+@pytest.fixture(scope="module")
+def walls(likelihood):
+    return find_walls(likelihood, start_values(likelihood.model), NEAR)
+
+
+def test_the_first_measurement_that_excludes_a_longer_lag_is_the_wall(walls):
+    """0 and 0.6, two standard deviations above zero, may come before the drug; 1.9 does not."""
+    np.testing.assert_allclose(np.exp(walls[:, 3]), [1.0, 24.0, 3.0])
+    assert np.all(walls[:, :3] == 60.0)
+
+
+def test_a_model_without_a_lag_has_no_walls():
+    none = late_absorption(lag=False)
+    assert find_walls(none, start_values(none.model), np.zeros((3, 3))) is None
+
+
+def test_lags_go_from_all_positive_numbers_to_all_positive_numbers(likelihood, walls):
+    values = start_values(likelihood.model)
+    sampled = np.linspace(-40, 60, 4001)
+    lags, slopes = [], []
+    for one in sampled:
+        effects = np.zeros((3, 4))
+        effects[:, 3] = one
+        random, slope = bend(likelihood, walls, values, effects, np)
+        np.testing.assert_array_equal(random[:, :3], 0.0)
+        lags.append(np.log(0.9) + random[:, 3])
+        slopes.append(slope)
+    lags, slopes = np.array(lags), np.array(slopes)
+    assert np.all(np.diff(lags, axis=0) > 0)
+    assert np.all(lags[0] < -35)
+    assert np.all(lags[-1] > 30)
+    # far below the wall nothing is changed, near it odds take the place of lags
+    np.testing.assert_allclose(lags[0], np.log(0.9) + sampled[0], atol=1e-12)
+    effects = np.zeros((3, 4))
+    effects[:, 3] = walls[:, 3] + 2.0 - np.log(0.9)
+    lag = 0.9 * np.exp(bend(likelihood, walls, values, effects, np)[0][:, 3])
+    odds = lag / (np.exp(walls[:, 3]) - lag)
+    np.testing.assert_allclose(np.log(odds), 2.0, atol=1e-6)
+    # the derivative is that of differences
+    middle = 0.5 * (slopes[1:] + slopes[:-1])
+    by_difference = np.log(np.diff(lags, axis=0) / np.diff(sampled)[:, None])
+    np.testing.assert_allclose(middle, by_difference, atol=2e-4)
+
+
+def test_the_density_is_that_of_the_model_with_the_derivative_of_the_coordinates(likelihood, walls):
+    """The posterior of random effects is the same, whatever is sampled in their place."""
+    values = start_values(likelihood.model) | {"omega_ALAG1": 0.7, "ALAG1": 0.8}
+    rng = np.random.default_rng(4)
+    point = StartingPoint(values, 0.3 * rng.standard_normal((3, 4)))
+    made = by_information(likelihood, values, np.zeros((3, 4)))
+    centring, at_modes = bent(likelihood, made, point, walls)
+    sampled = point.random + at_modes.random
+    plain = build_model(likelihood, non_centred(likelihood))
+    ours = build_model(likelihood, centring)
+    random, slope = bend(likelihood, walls, values, sampled, np)
+    lower = np.asarray(likelihood.random_effects.cholesky(values, np))
+
+    def flat(model, coordinates, effects):
+        start = StartingPoint(values, effects)
+        return flat_start(model, named_start(likelihood, start, coordinates))
+
+    programs = compile_density(plain), compile_density(ours)
+    here = flat(ours, centring, sampled)
+    unbent = programs[0].at(flat(plain, non_centred(likelihood), random))[0]
+    density, gradient = programs[1].at(here)
+    # x = mean + factor z in ours and z in the other: the determinant of d x / d z
+    zero = flat(ours, centring, np.zeros((3, 4)))[-12:]
+    moved = [flat(ours, centring, np.tile(lower[:, k], (3, 1)))[-12:] - zero for k in range(4)]
+    factor = np.stack(moved, axis=1).reshape(3, 4, 4)
+    scale = np.linalg.slogdet(factor)[1].sum()
+    assert density == pytest.approx(unbent + slope.sum() - scale, rel=1e-10)
+    step = 1e-6
+    differences = [
+        (programs[1].at(here + step * e)[0] - programs[1].at(here - step * e)[0]) / (2 * step)
+        for e in np.eye(len(here))
+    ]
+    np.testing.assert_allclose(gradient, differences, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        programs[1].variables_at(here)["eta"], random, rtol=1e-10, atol=1e-12
+    )
+
+
+def test_of_several_modes_the_one_with_the_most_probability_is_taken(likelihood, walls):
+    """Subject 3: a lag short of 1.5 h with a value of 0.6 there, or a long one."""
+    values = start_values(likelihood.model)
+    found = bent_modes(likelihood, walls, values, [np.zeros((3, 4))])
+    assert np.all(np.linalg.eigvalsh(found.curvature) > 0)
+    lower = np.asarray(likelihood.random_effects.cholesky(values, np))
+    random, _ = bend(likelihood, walls, values, found.z @ lower.T, np)
+    better = np.asarray(likelihood.by_subject(likelihood.fixed(values), jnp.asarray(random)))
+    assert np.all(
+        better > np.asarray(likelihood.by_subject(likelihood.fixed(values), jnp.zeros((3, 4))))
+    )
+
+
+def simulated(subjects=12):
+    """A study of one compartment with a lag, sampled early."""
+    import pandas as pd
+
+    rng, rows = np.random.default_rng(4), []
+    times = np.array([0.5, 1.0, 1.5, 2.0, 4.0, 8.0, 24.0, 48.0])
+    for subject in range(1, subjects + 1):
+        ka, cl, v, lag = np.array([1.0, 0.13, 8.0, 0.9]) * np.exp(
+            np.array([0.6, 0.25, 0.2, 0.4]) * rng.standard_normal(4)
+        )
+        after, k = np.maximum(times - lag, 0.0), cl / v
+        exact = 100.0 / v * ka / (ka - k) * (np.exp(-k * after) - np.exp(-ka * after))
+        seen = exact + np.hypot(0.2, 0.1 * exact) * rng.standard_normal(times.size)
+        rows.append((subject, 0.0, 100.0, None, 1))
+        rows += [(subject, t, 0.0, y, 0) for t, y in zip(times, seen, strict=True)]
+    return pkpd.read_nonmem(pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "EVID"]))
+
+
+@pytest.mark.slow
+def test_chains_before_walls_seldom_diverge(likelihood):
+    fit = pkpd.fit(likelihood.model, simulated(), draws=200, tune=300, chains=2, progress=False)
+    assert fit.record["settings"]["target_accept"] == 0.9
+    assert float(fit.idata.sample_stats.diverging.mean()) < 0.03
+    assert 0.5 < float(fit.idata.posterior["ALAG1"].median()) < 1.4
+
+
+def test_weights_that_are_given_leave_lags_as_they_are(likelihood):
+    begun = begin(likelihood, "nuts", "non-centred", "model", walls=True)
+    assert begun.centring.walls is None
