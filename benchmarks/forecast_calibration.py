@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--bank", type=int, default=10_000)
-    parser.add_argument("--particles", type=int, default=500)
+    parser.add_argument("--particles", type=int, default=Tempering().particles)
     parser.add_argument("--map-every", type=int, default=5, help="MAP of every n-th patient, or 0")
     parser.add_argument("--cuts", type=int, nargs="+", default=CUTS, help="days of the last count")
     parser.add_argument("--until-day", type=int, default=75)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pkpd.errors import PkpdError, writing
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import xarray as xr
 
@@ -155,10 +156,47 @@ def read_netcdf(path: str | Path, group: str | None = None) -> xr.Dataset:
     PkpdError
         If it cannot be read.
     """
-    import h5py
     import xarray
 
-    path = Path(path)
+    with _reading(Path(path)), xarray.open_dataset(path, group=group, engine="h5netcdf") as found:
+        return found.load()
+
+
+def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read the variables of netCDF and its attributes, as `read_netcdf` without its labels.
+
+    It does without `xarray`, which takes a second to load and to read a first file.
+
+    Raises
+    ------
+    PkpdError
+        If it cannot be read.
+    """
+    import h5py
+    import numpy as np
+
+    arrays: dict[str, np.ndarray] = {}
+    with _reading(Path(path)), h5py.File(path, "r") as file:
+        for name, one in file.items():
+            if isinstance(one, h5py.Dataset):
+                text = h5py.check_string_dtype(one.dtype) is not None
+                arrays[name] = np.asarray(one.asstr()[...] if text else one[...])
+        attrs = {name: _plain(value) for name, value in file.attrs.items()}
+    return arrays, attrs
+
+
+def _plain(value: Any) -> Any:
+    """Give an attribute of a netCDF file as it was before it was written."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if getattr(value, "size", 0) == 1 else value
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Refuse a netCDF file that is damaged or far larger than it looks; say what a reader meets."""
+    import h5py
+
     try:
         _check_seal(path)
         most = _MOST_PACKED * path.stat().st_size + _MOST_SMALL
@@ -168,8 +206,7 @@ def read_netcdf(path: str | Path, group: str | None = None) -> xr.Dataset:
         if sum(sizes) > most:
             what = f"holds {sum(sizes):,} bytes in a file of {path.stat().st_size:,}"
             raise PkpdError(where=str(path), what=what, remedy="copy the file again")
-        with xarray.open_dataset(path, group=group, engine="h5netcdf") as found:
-            return found.load()
+        yield
     except (PkpdError, FileNotFoundError):
         raise
     except Exception as error:  # HDF5 and its readers raise nearly everything

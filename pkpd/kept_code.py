@@ -15,6 +15,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,6 @@ _UNUSED_DAYS = 30
 _DAY_S = 86400.0
 
 
-@lru_cache(maxsize=4)
 def source_digest(package: Path = _PACKAGE) -> str:
     """Digest of the modules that Numba compiles, and of all that these import of the package.
 
@@ -45,6 +45,16 @@ def source_digest(package: Path = _PACKAGE) -> str:
     package
         Folder of the package.
     """
+    return _digests(package)[0]
+
+
+def whole_digest(package: Path = _PACKAGE) -> str:
+    """Digest of all modules of the package."""
+    return _digests(package)[1]
+
+
+@lru_cache(maxsize=4)
+def _digests(package: Path) -> tuple[str, str]:
     texts = {path: path.read_bytes() for path in package.rglob("*.py")}
     waiting = [path for path, text in texts.items() if _COMPILES.search(text.decode())]
     found: set[Path] = set()
@@ -53,11 +63,15 @@ def source_digest(package: Path = _PACKAGE) -> str:
         if path not in found:
             found.add(path)
             waiting += [one for one in _imported(package, texts[path].decode()) if one in texts]
-    made = hashlib.sha256()
-    for path in sorted(found):
-        made.update(path.relative_to(package).as_posix().encode() + b"\0")
-        made.update(hashlib.sha256(texts[path]).digest())
-    return made.hexdigest()[:16]
+
+    def digest(paths: Iterable[Path]) -> str:
+        made = hashlib.sha256()
+        for path in sorted(paths):
+            made.update(path.relative_to(package).as_posix().encode() + b"\0")
+            made.update(hashlib.sha256(texts[path]).digest())
+        return made.hexdigest()[:16]
+
+    return digest(found), digest(texts)
 
 
 def _imported(package: Path, text: str) -> list[Path]:
@@ -96,6 +110,11 @@ def code_folder(given: str) -> Path:
     return made
 
 
+def own_folder() -> Path:
+    """Folder of this state of the source, as Numba's settings and the machine have it."""
+    return code_folder(str(getattr(config, "CACHE_DIR", None) or ""))
+
+
 def _remove_unused(base: Path) -> None:
     """Remove the code of other states of the source that no process has used for a month."""
     oldest = time.time() - _UNUSED_DAYS * _DAY_S
@@ -111,9 +130,7 @@ class Locator(caching.UserWideCacheLocator):
         self._py_file = py_file
         self._lineno = py_func.__code__.co_firstlineno
         room = Path(py_file).resolve().parent.relative_to(_PACKAGE.resolve()).parts
-        self._cache_path = str(
-            code_folder(str(getattr(config, "CACHE_DIR", None) or "")).joinpath(*room)
-        )
+        self._cache_path = str(own_folder().joinpath(*room))
 
     def get_source_stamp(self) -> str:
         """Return the digest that the folder bears: times of files say nothing more."""

@@ -54,7 +54,8 @@ def main() -> None:
     ask.add_argument("--seed", type=int, default=1, help="of patients, networks and chains")
     given = ask.parse_args()
     plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
-    plan = replace(plan, seed=given.seed, chains=replace(plan.chains, seed=given.seed))
+    chains = replace(plan.chains, seed=given.seed, cores=given.workers)
+    plan = replace(plan, seed=given.seed, chains=chains)
     prior, likelihood = problem(plan, given.variant)
     began = time.monotonic()
 

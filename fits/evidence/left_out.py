@@ -50,10 +50,12 @@ def main() -> None:
     ask = arguments(__doc__)
     ask.add_argument("--folds", type=int, default=5, help="at least 2")
     ask.add_argument("--draws", type=int, default=200, help="of each posterior")
+    ask.add_argument("--seed", type=int, default=1, help="of the run whose simulations are used")
     given = ask.parse_args()
     if given.folds < 2:
         ask.error(f"--folds {given.folds}; allowed: at least 2")
     plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
+    plan = replace(plan, seed=given.seed)
     prior, likelihood = problem(plan, given.variant)
     emulator = emulator_of(prior, likelihood, plan, given.out, variant)
     settings = replace(SETTINGS[plan.name], cores=given.workers)

@@ -3,20 +3,25 @@
 Networks with other seeds learn from blocks of the simulations drawn with replacement, as if the
 patients and the sets of parameters had been others; chains run on each. Printed are how far means
 and standard deviations move, and the answers of the trials that ask for schedule or dose. Needs a
-run of `learn.py` with the same folder.
+run of `learn.py` with the same folder. With `--runs FILE ...` nothing is trained: posteriors of
+whole runs (`learn.py --seed 2`) are compared with the shipped one.
 """
 
 # ruff: noqa: T201
 
 from __future__ import annotations
 
+import argparse
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from plans import PLANS, arguments, file_name, problem, variant_of, write_csv
 
 from pkpd.cards import card_names, load_trial
+from pkpd.evidence import EvidenceLikelihood, LearningPlan
 from pkpd.evidence.criticism.schedule_or_dose import (
     Design,
     cohort_rows,
@@ -27,6 +32,7 @@ from pkpd.evidence.criticism.schedule_or_dose import (
 from pkpd.evidence.likelihood.density import TableDensity
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.posterior.learning import emulator_of
+from pkpd.evidence.posterior.shipped import shipped_posterior
 from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings, sample
 from pkpd.evidence.table.table import load_evidence
@@ -65,40 +71,64 @@ def moved(posterior: np.ndarray, other: np.ndarray) -> Moved:
 
 
 def main() -> None:
-    """Train, sample, compare."""
+    """Train and sample, or read; compare."""
     ask = arguments(__doc__)
     ask.add_argument("--seeds", type=int, default=2, help="how many others, at least 1")
+    ask.add_argument(
+        "--runs", type=Path, nargs="+", help="posteriors of whole runs, in their place"
+    )
     given = ask.parse_args()
     if given.seeds < 1:
         ask.error(f"--seeds {given.seeds}; allowed: at least 1")
-    plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
+    full = given.full or given.runs is not None
+    plan, variant = PLANS["full" if full else "reduced"], variant_of(given.variant)
     prior, likelihood = problem(plan, given.variant)
-    name = file_name(plan, given.variant)
-    found = load_posterior(given.out / f"posterior_{name}.nc")
+    own = given.out / f"posterior_{file_name(plan, given.variant)}.nc"
+    found = shipped_posterior() if given.runs else load_posterior(own)
+    if found is None:
+        ask.error("--runs compares with the shipped posterior, and none is shipped")
     flat = found.z.reshape(-1, prior.size)
-    density, began = TableDensity(likelihood.cells), time.monotonic()
+    began = time.monotonic()
     answers = _answers(found.draws(DRAWS), "as learned", variant)
     moves = []
-    for seed in range(1, given.seeds + 1):
-        emulator = emulator_of(prior, likelihood, plan, given.out, variant, another=seed)
-        settings = replace(SETTINGS[plan.name], cores=given.workers, seed=100 + seed)
-        z = sample(prior, density, emulator, settings, flat).z
+    if given.runs:
+        others = ((file.stem, load_posterior(file).z) for file in given.runs)
+    else:
+        others = _networks(given, plan, prior, likelihood, flat)
+    for label, z in others:
         how = moved(flat, z.reshape(-1, prior.size))
-        moves.append({"seed": seed, **dict(zip(prior.names, map(float, how.shift), strict=True))})
+        moves.append({"seed": label, **dict(zip(prior.names, map(float, how.shift), strict=True))})
         far = int(np.argmax(np.abs(how.shift)))
         print(
-            f"{time.monotonic() - began:7.0f} s  seed {seed}: means move by "
+            f"{time.monotonic() - began:7.0f} s  {label}: means move by "
             f"{np.sqrt(np.mean(how.shift**2)):.2f} posterior SD (root mean square), "
             f"{np.mean(np.abs(how.shift) > FEW):.0%} by more than {FEW}, {prior.names[far]} by "
             f"{how.shift[far]:+.2f}; SD {how.ratio:.2f} of the posterior's",
             flush=True,
         )
-        answers += _answers(_draws(prior, z), f"seed {seed}", variant)
+        answers += _answers(_draws(prior, z), label, variant)
     folder = given.out / f"other_seeds_{plan.name}"
     folder.mkdir(exist_ok=True)
     write_csv(folder / "shifts.csv", moves)
     write_csv(folder / "answers.csv", answers)
     print(_table(answers))
+
+
+def _networks(
+    given: argparse.Namespace,
+    plan: LearningPlan,
+    prior: Prior,
+    likelihood: EvidenceLikelihood,
+    flat: np.ndarray,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Draws ``[chains, N, d]`` on networks of other seeds, each with its label."""
+    density = TableDensity(likelihood.cells)
+    for seed in range(1, given.seeds + 1):
+        emulator = emulator_of(
+            prior, likelihood, plan, given.out, variant_of(given.variant), another=seed
+        )
+        settings = replace(SETTINGS[plan.name], cores=given.workers, seed=100 + seed)
+        yield f"seed {seed}", sample(prior, density, emulator, settings, flat).z
 
 
 def _draws(prior: Prior, z: np.ndarray) -> list[dict[str, float]]:
@@ -146,11 +176,11 @@ def _of_trial(
 
 
 def _table(answers: list[dict[str, object]]) -> str:
-    lines = [f"{'answer':58} {'posterior':12} {'middle':>7}  90 % interval"]
+    lines = [f"{'answer':58} {'posterior':24} {'middle':>7}  90 % interval"]
     for row in sorted(answers, key=lambda row: (row["trial"], row["asked"], row["posterior"])):
         asked = f"{row['trial']}: {row['asked']}"
         lines.append(
-            f"{asked:58} {row['posterior']:12} {row['middle']:7.1%}  {row['lower']:.1%} to "
+            f"{asked:58} {row['posterior']:24} {row['middle']:7.1%}  {row['lower']:.1%} to "
             f"{row['upper']:.1%}"
         )
     return "\n".join(lines)

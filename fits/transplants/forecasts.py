@@ -127,7 +127,7 @@ class Chain:
             noise = self._rng.standard_normal(curves.shape)
             uniform = self._rng.random(curves.shape)
             counted = recovery_draws(curves, other, landmark, start, noise, uniform, SCATTER_AHEAD)
-            found.append(_with_any(counted, landmark))
+            found.append(with_any(counted, landmark))
         return found
 
 
@@ -139,7 +139,7 @@ def _state(seen: Recorded, landmark: int) -> tuple[bool, int]:
     return bool((~up).any()), int(np.cumprod(last).sum())
 
 
-def _with_any(counted: Floats, landmark: int) -> Floats:
+def with_any(counted: Floats, landmark: int) -> Floats:
     """Probabilities of days from draws, with a little of all days to come."""
     anything = np.zeros(LATER + 1)
     anything[landmark + 1 :] = np.exp(-np.arange(LATER - landmark) / _ANY_DAYS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from forecasts import Forecasts
 from numpy.typing import NDArray
-from series import LATER, Series
+from series import LATER, Awaited
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ class Scored:
         return np.array(inside)
 
 
-def score(forecasts: Forecasts | Mapping, series: Sequence[Series]) -> Scored:
+def score(forecasts: Forecasts | Mapping, series: Sequence[Awaited]) -> Scored:
     """Score forecasts of series whose outcome is known."""
     keys, rows = [], []
     for one in series:

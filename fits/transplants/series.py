@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,33 @@ _NO_NEWS = 1.0  # limits above it are of totals without a differential and say n
 _IN_A_ROW = 3
 _RECENT = 2  # days within which a forecast needs a count
 _FOLDS = 3
+
+
+class Awaited(Protocol):
+    """A patient whose day of recovery is forecast on some days; see `Series`."""
+
+    @property
+    def patient(self) -> str:
+        """Name, by which folds are split."""
+        ...
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Key in forecasts, before the day."""
+        ...
+
+    @property
+    def outcome(self) -> int | None:
+        """Day of recovery; None if not known."""
+        ...
+
+    @property
+    def landmarks(self) -> tuple[int, ...]:
+        """Days of forecasts."""
+        ...
+
+
+Patient = TypeVar("Patient", bound=Awaited)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,16 +180,16 @@ def read_series(prefix: str | Path) -> list[Series]:
     path = Path(f"{prefix}_counts.csv")
     found: dict[tuple[str, str], dict[int, tuple[float, bool]]] = {}
     needed = ("patient", "transplant", "day", "neutrophils", "limit")
-    for number, row in _rows(path, needed):
+    for number, row in table_rows(path, needed):
         key = row["patient"], row["transplant"]
         if key not in sources:
-            raise _refused(path, number, "patient", ", transplant ".join(key),
+            raise refused(path, number, "patient", ", transplant ".join(key),
                            "a transplant of the file of patients")  # fmt: skip
         day = _day(path, number, row["day"])
         if row["limit"] not in ("=", "<="):
-            raise _refused(path, number, "limit", row["limit"], '"=" (measured) or "<=" (at most)')
+            raise refused(path, number, "limit", row["limit"], '"=" (measured) or "<=" (at most)')
         if day in found.setdefault(key, {}):
-            raise _refused(path, number, "day", row["day"], "each day of a transplant once")
+            raise refused(path, number, "day", row["day"], "each day of a transplant once")
         found[key][day] = _count(path, number, row["neutrophils"]), row["limit"] == "<="
     return [_series(*key, sources[key], counts) for key, counts in found.items()]
 
@@ -176,7 +204,8 @@ def read_cytokines(path: Path) -> list[Series]:
     """
     found: dict[str, dict[int, float]] = {}
     if path.is_file():
-        for number, row in _rows(path, ("patient", "day", "granulocytes"), may_lack="granulocytes"):
+        needed, may_lack = ("patient", "day", "granulocytes"), ("granulocytes",)
+        for number, row in table_rows(path, needed, may_lack):
             if row["granulocytes"]:
                 count = _count(path, number, row["granulocytes"], "granulocytes")
                 found.setdefault(row["patient"], {})[_day(path, number, row["day"])] = count
@@ -189,7 +218,7 @@ def _always_counted(patient: str, counts: Mapping[int, float]) -> Series:
     return Series(patient, "1", "cytokines", days, values, np.zeros(len(days), bool), always=True)
 
 
-def folds(series: Iterable[Series]) -> Iterator[tuple[list[Series], list[Series]]]:
+def folds(series: Iterable[Patient]) -> Iterator[tuple[list[Patient], list[Patient]]]:
     """Yield three times those to learn from and those to forecast, split by patient."""
     series = list(series)
     place = {patient: i % _FOLDS for i, patient in enumerate(sorted({s.patient for s in series}))}
@@ -212,19 +241,19 @@ def _series(
 
 def _sources(path: Path) -> dict[tuple[str, str], str]:
     found = {}
-    for number, row in _rows(path, ("patient", "transplant", "source")):
+    for number, row in table_rows(path, ("patient", "transplant", "source")):
         if row["source"] not in SOURCES:
-            raise _refused(path, number, "source", row["source"], ", ".join(SOURCES))
+            raise refused(path, number, "source", row["source"], ", ".join(SOURCES))
         if (row["patient"], row["transplant"]) in found:
-            raise _refused(path, number, "transplant", row["transplant"], "each transplant once")
+            raise refused(path, number, "transplant", row["transplant"], "each transplant once")
         found[row["patient"], row["transplant"]] = row["source"]
     return found
 
 
-def _rows(
-    path: Path, needed: tuple[str, ...], may_lack: str = ""
+def table_rows(
+    path: Path, needed: tuple[str, ...], may_lack: tuple[str, ...] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows with their numbers in the file, the header's being 1."""
+    """Rows with their numbers in the file, the header's being 1; fields that lack are empty."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
             table = csv.DictReader(file)
@@ -234,8 +263,8 @@ def _rows(
                 raise DataError(sentence(where=f"{path}", what=what, allowed=", ".join(needed)))
             for number, row in enumerate(table, 2):
                 for name in needed:
-                    if name != may_lack and not (row[name] or "").strip():
-                        raise _refused(path, number, name, row[name] or "", "no empty field")
+                    if name not in may_lack and not (row[name] or "").strip():
+                        raise refused(path, number, name, row[name] or "", "no empty field")
                 yield number, {name: (row[name] or "").strip() for name in needed}
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(sentence(where=f"{path}", what=f"no table ({error})")) from None
@@ -247,7 +276,7 @@ def _day(path: Path, number: int, text: str) -> int:
     except ValueError:
         day = None
     if day is None or abs(day) > 10_000:
-        raise _refused(path, number, "day", text, "a whole number, 0 the day of the graft")
+        raise refused(path, number, "day", text, "a whole number, 0 the day of the graft")
     return day
 
 
@@ -257,11 +286,12 @@ def _count(path: Path, number: int, text: str, column: str = "neutrophils") -> f
     except ValueError:
         count = math.nan
     if not 0.0 <= count <= 1000.0:
-        raise _refused(path, number, column, text, "a count in 10^9/L, from 0 to 1000")
+        raise refused(path, number, column, text, "a count in 10^9/L, from 0 to 1000")
     return count
 
 
-def _refused(path: Path, number: int, column: str, value: str, allowed: str) -> DataError:
+def refused(path: Path, number: int, column: str, value: str, allowed: str) -> DataError:
+    """Make the error of a field that cannot be used."""
     shown = value if len(value) <= 40 else f"{value[:40]}..."
     return DataError(
         sentence(where=f"{path}, row {number}, column {column}", what=f"{shown!r}", allowed=allowed)

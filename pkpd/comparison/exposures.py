@@ -51,23 +51,70 @@ class CohortExposures:
         Drug and measure -> every lane, ``[L]``, the same patients and draws in all cohorts.
     left_out
         Drug -> why it has none.
+    cycles
+        What was given of each other drug.
     """
 
     rows: tuple[ExposureRow, ...]
     lanes: Mapping[tuple[str, str], Floats]
     left_out: Mapping[str, str]
+    cycles: tuple[FirstCycle, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FirstCycle:
+    """The first cycle that gives a drug.
+
+    Attributes
+    ----------
+    drug, doses
+        The drug in the lanes that are looked at, and its doses of the cycle, in order.
+    first, last
+        Protocol days of the cycle, within the horizon.
+    factor
+        From concentrations of the source to ng/mL.
+    """
+
+    drug: DrugLanes
+    doses: Sequence[LevelDose]
+    first: int
+    last: int
+    factor: float
 
 
 def cohort_exposures(item: Ready, cohort: Cohort) -> CohortExposures:
     """Summarise the exposures of a cohort, each drug in the first cycle that gives it."""
-    trial, ensemble = item.trial, item.ensemble_of(cohort)
-    draws, chosen = lanes_of(ensemble.draws, ensemble.patients)
-    regimen, left_out = cohort.regimen, dict[str, str]()
-    drugs = drugs_of(ensemble, regimen, trial.horizon_days, draws, left_out)
+    trial, left_out = item.trial, dict[str, str]()
+    cycles = _first_cycles(item, cohort, left_out)
     rows: list[ExposureRow] = []
     lanes: dict[tuple[str, str], Floats] = {}
-    for drug in drugs:
-        first, last = first_cycle(regimen, drug.name, trial.horizon_days)
+    for one in cycles:
+        mine, doses = one.drug, one.doses
+        found = measured(mine, doses, 24.0 * (one.first - 1), 24.0 * one.last, one.factor)
+        lanes |= {(mine.name, measure): values for measure, values in found.items()}
+        card = _card(trial, mine.name)
+        about = _About(trial.id, cohort.id, mine.name, float(mine.surface.size))
+        given = _given(mine, doses, cohort.regimen)
+        for measure, values in found.items():
+            beside = None if card is None else _printed(card, measure, given)
+            rows.append(about.row(measure, f"days {one.first} to {one.last}", values, beside))
+        if card is not None:
+            amount = np.mean([d.amount for d in doses], axis=0)
+            rows += about.by_kidneys(card, found["auc_dose"] / amount, mine.crcl)
+    with_rows = {one.drug.name for one in cycles}
+    for name in cohort.regimen.drugs:
+        if name not in with_rows:
+            left_out.setdefault(name, NO_KINETICS)
+    return CohortExposures(tuple(rows), lanes, left_out, tuple(cycles))
+
+
+def _first_cycles(item: Ready, cohort: Cohort, left_out: dict[str, str]) -> list[FirstCycle]:
+    """First cycle of each drug of a cohort; ``left_out`` takes the others, and why."""
+    ensemble, regimen, horizon = item.ensemble_of(cohort), cohort.regimen, item.trial.horizon_days
+    draws, chosen = lanes_of(ensemble.draws, ensemble.patients)
+    cycles = []
+    for drug in drugs_of(ensemble, regimen, horizon, draws, left_out):
+        first, last = first_cycle(regimen, drug.name, horizon)
         try:
             factor = factor_of(drug, "ng/mL")
         except PkpdError as error:
@@ -75,25 +122,11 @@ def cohort_exposures(item: Ready, cohort: Cohort) -> CohortExposures:
             continue
         mine = drug.only(chosen)
         doses = doses_of(regimen, mine, last)
-        if not doses:
-            left_out[drug.name] = f"not given by day {trial.horizon_days}"
-            continue
-        found = measured(mine, doses, 24.0 * (first - 1), 24.0 * last, factor)
-        lanes |= {(drug.name, measure): values for measure, values in found.items()}
-        card = _card(trial, drug.name)
-        about = _About(trial.id, cohort.id, drug.name, float(chosen.size))
-        given = _given(mine, doses, regimen)
-        for measure, values in found.items():
-            beside = None if card is None else _printed(card, measure, given)
-            rows.append(about.row(measure, f"days {first} to {last}", values, beside))
-        if card is not None:
-            amount = np.mean([d.amount for d in doses], axis=0)
-            rows += about.by_kidneys(card, found["auc_dose"] / amount, mine.crcl)
-    with_rows = {drug for drug, _ in lanes}
-    for name in regimen.drugs:
-        if name not in with_rows:
-            left_out.setdefault(name, NO_KINETICS)
-    return CohortExposures(tuple(rows), lanes, left_out)
+        if doses:
+            cycles.append(FirstCycle(mine, doses, first, last, factor))
+        else:
+            left_out[drug.name] = f"not given by day {horizon}"
+    return cycles
 
 
 def lanes_of(draws: int, patients: int) -> tuple[Indices, Indices]:

@@ -94,6 +94,7 @@ class Explorer:
             Route("/api/simulate", self._answered(self.simulate), methods=["POST"]),
             Route("/api/design", self._answered(self.design), methods=["POST"]),
             Route("/api/patient", self._answered(self.patient), methods=["POST"]),
+            Route("/api/exposure", self._answered(self.exposure), methods=["POST"]),
             Route("/api/csv", self._answered(self.csv), methods=["POST"]),
         ]
         unknown = {HTTPException: self.unknown}
@@ -157,15 +158,12 @@ class Explorer:
         """Turn the text of a schedule file into what controls show."""
         document = await _document(request)
 
-        def work() -> bytes:
-            from pkpd.explorer.state import BadStateError, read_data
+        def content() -> dict[str, Any]:
+            from pkpd.explorer.state import read_data
 
-            try:
-                return _encoded({"data": read_data(document, self.folder)})
-            except BadStateError as error:
-                return _encoded({"errors": _told(error.problems)})
+            return {"data": read_data(document, self.folder)}
 
-        return _json(await self.desk.run(work))
+        return await self._in_turn(content)
 
     async def simulate(self, request: Request) -> Response:
         """Simulate a state."""
@@ -186,34 +184,39 @@ class Explorer:
         document = await _document(request)
         asked = document.pop("design", {})
 
-        def work() -> bytes:
+        def content() -> dict[str, Any]:
             from pkpd.explorer.dose_finding import dose_finding
             from pkpd.explorer.simulation import explore
-            from pkpd.explorer.state import BadStateError, read_state
+            from pkpd.explorer.state import read_state
 
-            try:
-                found = explore(read_state(document, self.folder, self.fits))
-                return _encoded(dose_finding(found, asked))
-            except BadStateError as error:
-                return _encoded({"errors": _told(error.problems)})
+            return dose_finding(explore(read_state(document, self.folder, self.fits)), asked)
 
-        return _json(await self.desk.run(work))
+        return await self._in_turn(content)
 
     async def patient(self, request: Request) -> Response:
         """Forecast one patient under a schedule of a state, from counts so far."""
         document = await _document(request)
         asked = document.pop("patient", {})
 
-        def work() -> bytes:
+        def content() -> dict[str, Any]:
             from pkpd.explorer.patient import one_patient
-            from pkpd.explorer.state import BadStateError, read_state
+            from pkpd.explorer.state import read_state
 
-            try:
-                return _encoded(one_patient(read_state(document, self.folder, self.fits), asked))
-            except BadStateError as error:
-                return _encoded({"errors": _told(error.problems)})
+            return one_patient(read_state(document, self.folder, self.fits), asked)
 
-        return _json(await self.desk.run(work))
+        return await self._in_turn(content)
+
+    async def exposure(self, request: Request) -> Response:
+        """Tell the concentrations of the drugs of a state."""
+        document = await _document(request)
+
+        def content() -> dict[str, Any]:
+            from pkpd.explorer.exposure import exposure_content
+            from pkpd.explorer.state import read_state
+
+            return exposure_content(read_state(document, self.folder, self.fits))
+
+        return await self._in_turn(content)
 
     async def csv(self, request: Request) -> Response:
         """Send the figures of a state as CSV."""
@@ -228,6 +231,19 @@ class Explorer:
 
         body = await self.desk.run(work)
         return Response(body, media_type="text/csv", headers=_HEADERS)
+
+    async def _in_turn(self, content: Callable[[], dict[str, Any]]) -> Response:
+        """Answer with what is worked out in its turn, or with what is wrong with a state."""
+
+        def work() -> bytes:
+            from pkpd.explorer.state import BadStateError
+
+            try:
+                return _encoded(content())
+            except BadStateError as error:
+                return _encoded({"errors": _told(error.problems)})
+
+        return _json(await self.desk.run(work))
 
     async def _answer(self, document: dict[str, Any], page: str, number: int) -> bytes:
         """Answer for a state, in its turn."""

@@ -14,7 +14,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +38,18 @@ from pkpd.comparison.ready import Ready
 from pkpd.comparison.results import PairRow, TrialResult
 from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import Scenario
+from pkpd.course.course import Course
 from pkpd.course.joined import joined
 from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
 from pkpd.endpoints.definitions import recovery_definition
 from pkpd.endpoints.recovery import recovery_after, recovery_days, recovery_of_cycle
 from pkpd.endpoints.starts import STARTS
+from pkpd.ensemble.ensemble import Treated
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
+from pkpd.explorer.curves import Curves
 from pkpd.explorer.state import State
 from pkpd.machine import cores
-from pkpd.trials import DLTRule, Trial
+from pkpd.trials import Cohort, DLTRule, Trial
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,6 +74,7 @@ class Explored:
     result
         Rows, pairs, and the curves of the pictures: ``counts``, ``recovered_interval``, ``split``
         and ``dose_given`` as `TrialResult` has them, at the thresholds of the rule; and ``dlt``.
+        They are plain arrays (`pkpd.explorer.curves.Curves`).
     rule
         The rule of the first schedule.
     simulated
@@ -105,7 +109,7 @@ def explore(state: State) -> Explored:
     PkpdError
         If a card cannot be used, or the marrow cannot do what is asked for.
     """
-    item = _ready(state)
+    item = ready(state)
     trial = item.trial
     looked = _looked(state, item)
     rule = item.rules[0][0]
@@ -129,7 +133,7 @@ def explore(state: State) -> Explored:
         trial=trial,
         rows=tuple(row for found in looked for row in found.rows),
         pairs=tuple(pairs),
-        curves=_dataset(item, looked, attrs),
+        curves=cast("xr.Dataset", _curves(item, looked, attrs)),  # read by name alone
         assumptions=item.assumptions,
         limits=item.limits,
     )
@@ -139,6 +143,9 @@ def explore(state: State) -> Explored:
 
 _LOOKS: OrderedDict[Hashable, _Look] = OrderedDict()
 _KEPT = 48
+_COURSES: OrderedDict[Hashable, Course] = OrderedDict()
+_KEPT_LANE_DAYS = 1_200_000
+"""Of the courses that are kept: about 100 MB; those of a page as it begins have a fifth of it."""
 _LOCK = threading.Lock()
 
 
@@ -151,7 +158,7 @@ def _looked(state: State, item: Ready) -> list[_Look]:
     wanted = [n for n, key in enumerate(keys) if key not in found]
     if wanted:
         with ThreadPoolExecutor(len(wanted)) as schedules, ThreadPoolExecutor(cores()) as draws:
-            made = list(schedules.map(lambda n: _look(item, n, draws), wanted))
+            made = list(schedules.map(lambda n: _look(item, n, draws, state), wanted))
         found |= {keys[n]: one for n, one in zip(wanted, made, strict=True)}
     with _LOCK:
         for key in keys:
@@ -177,7 +184,7 @@ def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, d
     return found
 
 
-def _ready(state: State) -> Ready:
+def ready(state: State) -> Ready:
     """Patients and rules of a state."""
     scenario = Scenario(
         name=state.trial.id,
@@ -215,12 +222,30 @@ class _Look:
     now: NDArray[np.int8]
 
 
-def _look(item: Ready, number: int, pool: Executor) -> _Look:
-    """Simulate one schedule, the draws in a pool."""
+def _course(item: Ready, cohort: Cohort, treated: Treated, pool: Executor, state: State) -> Course:
+    """Simulate one schedule, the draws in a pool; a rule that changes judges the same course."""
+    trial = replace(item.trial, arms=(), rule=None, rule_change=(), rule_is_protocols=True)
+    size = (state.patients, state.draws, state.seed)
+    who = (replace(trial, rule_note=""), cohort.medians, *size, state.ensemble, state.stamps)
+    key = (who, cohort.regimen)
+    with _LOCK:
+        if key in _COURSES:
+            _COURSES.move_to_end(key)
+            return _COURSES[key]
+    course = joined(list(pool.map(treated.course, treated.chunks())))
+    with _LOCK:
+        _COURSES[key] = course
+        while sum(one.lanes * one.days for one in _COURSES.values()) > _KEPT_LANE_DAYS:
+            _COURSES.popitem(last=False)
+    return course
+
+
+def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
+    """Simulate one schedule and judge it."""
     trial, rules, cohort = item.trial, item.rules[number], item.trial.cohorts[number]
     ensemble, rule = item.ensemble, rules[0]
     treated = item.treated(cohort)
-    course = joined(list(pool.map(treated.course, treated.chunks())))
+    course = _course(item, cohort, treated, pool, state)
     look = CohortLook(treated.plan, rules, load_grades(trial.grades), trial.visit_days)
     found = item.reader(look)(course)
     shape = (ensemble.draws, ensemble.patients)
@@ -261,10 +286,8 @@ def _look(item: Ready, number: int, pool: Executor) -> _Look:
     )
 
 
-def _dataset(item: Ready, looked: list[_Look], attrs: Mapping[str, Any]) -> xr.Dataset:
+def _curves(item: Ready, looked: list[_Look], attrs: Mapping[str, Any]) -> Curves:
     """Curves of all schedules, with the names that those of a comparison have."""
-    import xarray as xr
-
     first, days = looked[0], np.arange(1, item.trial.horizon_days + 1)
     lines = list(first.counts)
     at = {line: v for found in item.rules for line, v in split_thresholds(found[0]).items()}
@@ -272,7 +295,7 @@ def _dataset(item: Ready, looked: list[_Look], attrs: Mapping[str, Any]) -> xr.D
     drugs = list(dict.fromkeys(drug for found in looked for drug in found.dosed))
     none = np.zeros(days.size)
     bands = np.array([[one.recovered[line] for line in first.recovered] for one in looked])
-    return xr.Dataset(
+    return Curves(
         {
             "counts": (
                 ("cohort", "line", "quantile", "day"),
@@ -297,5 +320,5 @@ def _dataset(item: Ready, looked: list[_Look], attrs: Mapping[str, Any]) -> xr.D
             "drug": drugs,
             "state": list(first.states),
         },
-        attrs=dict(attrs),
+        attrs=attrs,
     )

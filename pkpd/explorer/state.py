@@ -22,7 +22,6 @@ from pkpd.cards.finding import trial_name
 from pkpd.cards.tables import PlacedError, Table, read_toml
 from pkpd.cards.trial_cards import trial_of
 from pkpd.cards.trial_drugs import without_card
-from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.errors import CardError, PkpdError, sentence
 from pkpd.trials import Trial
 
@@ -157,7 +156,7 @@ def read_state(document: Any, folder: Path, fits: Mapping[str, Fitted] | None = 
     if "data" not in found:
         raise BadStateError(problems)
     data = found["data"]
-    known = [drug for one in (fits or {}).values() for drug in drugs_of_fit(one)]
+    known = _drugs_of(fits) if fits else ()
 
     def read(changed: Mapping[str, Any]) -> Trial:
         with without_card(known):
@@ -298,6 +297,14 @@ def _data(page: Table) -> dict[str, Any]:
         except RecursionError as error:
             raise _too_deep() from error
     return dict(page.table("data").data)
+
+
+def _drugs_of(fits: Mapping[str, Fitted]) -> list[str]:
+    """Names of drugs that fits know without a card."""
+    # with JAX, which the first lines do without
+    from pkpd.ensemble.fitted_drugs import drugs_of_fit
+
+    return [drug for one in fits.values() for drug in drugs_of_fit(one)]
 
 
 def _ensemble(page: Table, folder: Path, fits: Mapping[str, Fitted]) -> str:

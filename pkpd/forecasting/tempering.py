@@ -4,9 +4,13 @@ The counts come in little by little: between what the particles know already and
 densities ``prior x L(known) x (L(all) / L(known))^b``. Whenever the weights become uneven the
 particles are resampled and moved by Markov chains that leave the density of that step as it is
 (Del Moral et al., J R Stat Soc B 2006;68:411). The scores of a patient are standard normal a
-priori, so that a preconditioned Crank-Nicolson step around the normal distribution that fits the
+priori, so that a preconditioned Crank-Nicolson step around a normal distribution that fits
 particles suits them (Cotter et al., Stat Sci 2013;28:424); the draw of what is not known, which is
 one of a finite set, is proposed anew from that set.
+
+Around a distribution that is fitted to themselves particles would be drawn inwards, the more the
+fewer they are and the more scores they have. They are divided anew at each step, and each half is
+moved around what fits the other.
 """
 
 from __future__ import annotations
@@ -34,6 +38,9 @@ _STEPS = np.array(
     [0.15, 0.3, 0.5, 0.75, 1.0]
 )  # of the proposals; with 1 nothing of a patient stays
 _MOST_TEMPERATURES = 200
+_PARTS = 2  # of the particles; each is moved around what fits the others
+_REDRAWN = 0.3  # share of the proposals that have another draw
+_ALIKE = 50.0  # particles of a draw that move its centre half way from that of all
 
 
 @dataclass(frozen=True)
@@ -191,9 +198,7 @@ class _Moves:
     ) -> None:
         self.lanes, self.seen, self.known, self.measurement = lanes, seen, known, measurement
         self.aside, self.rng, self.threads = aside, rng, threads
-        self.turn = 0
-        # how much of a patient is renewed by proposals of each length, and how often they were made
-        self.renewed, self.made = 0.1 * _STEPS**2, np.ones(_STEPS.size)
+        self.same, self.other = _Steps(), _Steps()  # of proposals with the draw kept, or another
         self.left = np.ones(0)
 
     def begin(self, n: int) -> None:
@@ -206,37 +211,33 @@ class _Moves:
         return float(self.left.mean())
 
     def __call__(self, state: _State, b: float) -> _State:
-        """Propose other scores to every particle; every second time another draw with them."""
-        self.turn += 1
-        who, centre = state.who, _Normal(state.who.scores)
-        # the longer steps that succeed, the more often they are tried
-        worth = self.renewed / self.made
-        kind = self.rng.choice(
-            _STEPS.size, len(who), p=0.9 * worth / worth.sum() + 0.1 / _STEPS.size
-        )
-        step = _STEPS[kind][:, None]
-        proposed = centre.proposed(who.scores, step, self.rng)
-        draw = who.draw
-        change = centre.log_ratio(proposed) - centre.log_ratio(who.scores)
-        others = self.turn % 2 == 0 and self.lanes.draws > 1
-        if others:
-            draw = self.rng.integers(0, self.lanes.draws, len(who))
-        allowed = self.lanes.eligible(proposed)
-        new = self._known(Identities(draw, who.body, proposed))
+        """Propose other scores to every particle, and another draw with them to some."""
+        who, n = state.who, len(state.who)
+        redrawn = self.rng.random(n) < (_REDRAWN if self.lanes.draws > 1 else 0.0)
+        kind = self.same.chosen(n, self.rng)
+        kind[redrawn] = self.other.chosen(int(redrawn.sum()), self.rng)
+        draw, scores, change = who.draw.copy(), who.scores.copy(), np.zeros(n)
+        part = self.rng.permutation(n) % _PARTS
+        for mine in (part == k for k in range(_PARTS)):
+            old, centre = who[mine], _Normal(who[~mine], self.lanes.draws)
+            other = centre.proposed(old, redrawn[mine], _STEPS[kind[mine]][:, None], self.rng)
+            draw[mine], scores[mine] = other.draw, other.scores
+            change[mine] = centre.log_ratio(other) - centre.log_ratio(old)
+        allowed = self.lanes.eligible(scores)
+        new = self._known(Identities(draw, who.body, scores))
         ratio = change + _at(new, b) - _at(state, b)
-        accepted = allowed & (np.log(self.rng.random(len(who))) < ratio)
-        gain = accepted * step[:, 0] ** 2
+        accepted = allowed & (np.log(self.rng.random(n)) < ratio)
+        gain = np.where(accepted, _STEPS[kind] ** 2, 0.0)
         self.left *= 1.0 - gain
-        if not others:
-            # lately counts more than long ago
-            self.renewed = 0.8 * self.renewed + np.bincount(kind, gain, _STEPS.size)
-            self.made = 0.8 * self.made + np.bincount(kind, minlength=_STEPS.size)
+        self.same.learn(kind[~redrawn], gain[~redrawn])
+        changed = np.where(accepted & (draw != who.draw), 1.0, 0.0)
+        self.other.learn(kind[redrawn], changed[redrawn])
         pick = accepted[:, None]
         return _State(
             Identities(
                 np.where(accepted, draw, who.draw),
                 who.body,
-                np.where(pick, proposed, who.scores),
+                np.where(pick, scores, who.scores),
             ),
             np.where(accepted, new.known, state.known),
             np.where(accepted, new.full, state.full),
@@ -257,26 +258,61 @@ def _at(state: _State, b: float) -> Floats:
     return np.where(impossible, -np.inf, value)
 
 
-class _Normal:
-    """Normal distribution around particles, narrow only where the counts have taught something."""
+class _Steps:
+    """How long proposals are: the more often, the more they have renewed."""
 
-    def __init__(self, scores: Floats) -> None:
-        self.mean = scores.mean(axis=0)
-        centred = scores - self.mean
-        variance, directions = np.linalg.eigh(centred.T @ centred / max(len(scores) - 1, 1))
-        learned = variance < _LEARNED
+    def __init__(self) -> None:
+        self.renewed, self.made = 0.1 * _STEPS**2, np.ones(_STEPS.size)
+
+    def chosen(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Places of n lengths."""
+        worth = self.renewed / self.made
+        return rng.choice(_STEPS.size, n, p=0.9 * worth / worth.sum() + 0.1 / _STEPS.size)
+
+    def learn(self, kind: NDArray[np.int64], gain: Floats) -> None:
+        """Take note of what proposals have renewed; lately counts more than long ago."""
+        self.renewed = 0.8 * self.renewed + np.bincount(kind, gain, _STEPS.size)
+        self.made = 0.8 * self.made + np.bincount(kind, minlength=_STEPS.size)
+
+
+class _Normal:
+    """Normal distributions that fit particles, narrow where the counts have taught something.
+
+    Each draw has a centre of its own, as far as its particles say one, and is as frequent as its
+    particles.
+    """
+
+    def __init__(self, who: Identities, draws: int) -> None:
+        scores, n = who.scores, len(who)
+        self.mean = scores.mean(axis=0)[None]
+        self.often = np.ones(1)
+        if draws > 1:
+            number = np.bincount(who.draw, minlength=draws)
+            total = np.zeros((draws, scores.shape[1]))
+            np.add.at(total, who.draw, scores - self.mean)
+            self.mean = self.mean + total / (number + _ALIKE)[:, None]
+            self.often = 0.8 * number / n + 0.2 / draws
+        centred = scores - self.mean[who.draw]
+        variance, directions = np.linalg.eigh(centred.T @ centred / max(n - 1, 1))
+        by_chance = (1.0 - min(np.sqrt(scores.shape[1] / n), 1.0)) ** 2
+        learned = variance < min(_LEARNED, by_chance)
         self.along = directions[:, learned]
         self.sd = np.sqrt(np.maximum(variance[learned], 1e-4))
 
-    def proposed(self, scores: Floats, step: Floats, rng: np.random.Generator) -> Floats:
+    def proposed(
+        self, who: Identities, redrawn: NDArray[np.bool_], step: Floats, rng: np.random.Generator
+    ) -> Identities:
         """Crank-Nicolson proposals, reversible with this distribution; ``step`` is ``[N, 1]``."""
-        noise = rng.standard_normal(scores.shape)
+        draw = np.where(redrawn, rng.choice(self.often.size, len(who), p=self.often), who.draw)
+        noise = rng.standard_normal(who.scores.shape)
         noise += ((noise @ self.along) * (self.sd - 1.0)) @ self.along.T
-        return self.mean + np.sqrt(1.0 - step**2) * (scores - self.mean) + step * noise
+        centred = who.scores - self.mean[who.draw]
+        scores = self.mean[draw] + np.sqrt(1.0 - step**2) * centred + step * noise
+        return Identities(draw, who.body, scores)
 
-    def log_ratio(self, scores: Floats) -> Floats:
+    def log_ratio(self, who: Identities) -> Floats:
         """Log density of the prior minus that of this distribution, up to a constant."""
-        centred = scores - self.mean
+        centred = who.scores - self.mean[who.draw]
         learned = centred @ self.along
         own = np.sum(centred**2, axis=1) + np.sum(learned**2 * (self.sd**-2 - 1.0), axis=1)
-        return 0.5 * own - 0.5 * np.sum(scores**2, axis=1)
+        return 0.5 * own - 0.5 * np.sum(who.scores**2, axis=1) - np.log(self.often[who.draw])

@@ -13,7 +13,9 @@ import pytest
 from scipy.stats import beta, binom
 
 from pkpd.cards import load_trial
+from pkpd.errors import PkpdError
 from pkpd.evidence.criticism import schedule_or_dose
+from pkpd.evidence.posterior.shipped import shipped_file
 from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.emulator import Training
@@ -197,12 +199,28 @@ def test_the_scripts_from_end_to_end(tmp_path, monkeypatch, capsys):
     answers = lines(tmp_path / "other_seeds_reduced" / "answers.csv")
     assert {line["posterior"] for line in answers} == {"as learned", "seed 1"}
     assert all(float(a["lower"]) <= float(a["upper"]) for a in answers)
+    with pytest.raises(PkpdError, match="not complete"):
+        run(left_out, "--seed", "2")
     told = run(left_out, "--folds", "2", "--draws", "4")
     assert told.count("3 studies, ") == 2
     assert "average of similar trials" in told
     scores = lines(tmp_path / "left_out_reduced" / "scores.csv")
     assert {line["predictor"] for line in scores} >= {"model", "dose regression"}
     assert (tmp_path / "left_out_reduced" / "scores.svg").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_run_like_the_shipped_one_moves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(other_seeds, "DRAWS", 4)
+    monkeypatch.setattr(other_seeds, "PATIENTS", 64)
+    words = ["x", "--out", str(tmp_path), "--runs", str(shipped_file())]
+    monkeypatch.setattr(sys, "argv", words)
+    other_seeds.main()
+    told = capsys.readouterr().out
+    assert "posterior: means move by 0.00 posterior SD" in told
+    assert "0% by more than 0.15" in told
+    answers = lines(tmp_path / "other_seeds_full" / "answers.csv")
+    assert {line["posterior"] for line in answers} == {"as learned", "posterior"}
 
 
 @pytest.mark.long

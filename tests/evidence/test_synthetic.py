@@ -25,7 +25,7 @@ from pkpd.evidence import EvidenceLikelihood
 from pkpd.evidence.likelihood.density import TableDensity
 from pkpd.evidence.likelihood.parameters import ARMS, BETWEEN
 from pkpd.evidence.likelihood.prior import Prior
-from pkpd.evidence.sampling.chains import ChainSettings, sample
+from pkpd.evidence.sampling.chains import ChainSettings, programs
 from pkpd.evidence.table.arms import SimulatedArm
 from pkpd.evidence.table.table import load_evidence
 from pkpd.units import Parameter
@@ -94,26 +94,34 @@ class Trial:
         return simulate
 
 
-def judged(slope=1.0):
-    """A posterior, and all that ranking a table needs."""
+def judged():
+    """Draws of a posterior, and all that ranking a table needs.
+
+    The draws are weighed ones of the prior, so that the truths are the same on every processor.
+    """
     likelihood = likelihood_of_rows()
     prior = Prior([Parameter("regrowth", 1.0, "1", interval=(0.5, 2.0)), *BETWEEN, *ARMS], fixed={})
-    emulator = Exact(likelihood.cells, slope)
-    settings = ChainSettings(draws=400, tune=200, chains=2, cores=1, seed=2)
-    sampled = sample(prior, TableDensity(likelihood.cells), emulator, settings)
+    emulator, density = Exact(likelihood.cells), TableDensity(likelihood.cells)
+    rng = np.random.default_rng(2)
+    scores = rng.standard_normal((4000, prior.size))
+    log_weight = programs(prior, density, emulator).likelihood(density.numbers, scores)
+    weight = np.exp(log_weight - np.max(log_weight))
+    weight /= weight.sum()
+    assert 1.0 / (weight @ weight) > 400.0
+    drawn = scores[rng.choice(len(scores), 200, p=weight)]
     parts = {
         "emulator": emulator, "prior": prior, "likelihood": likelihood,
-        "simulate": Trial(likelihood, prior), "posterior": sampled.z.reshape(-1, prior.size),
+        "simulate": Trial(likelihood, prior), "posterior": drawn,
     }  # fmt: skip
-    return SimpleNamespace(record={"written": "2026"}, z=sampled.z), parts
+    return SimpleNamespace(record={"written": "2026"}, z=drawn[None]), parts
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("slope", "tables"), [(1.0, 7), (12.0, 4)])
+@pytest.mark.parametrize(("slope", "tables"), [(1.0, 12), (12.0, 4)])
 def test_truths_rank_uniformly_if_the_emulator_is_right(slope, tables):
     _, parts = judged()
     wrong = Exact(parts["likelihood"].cells, slope)
-    how = ChainSettings(draws=130, tune=120, chains=1, cores=1)
+    how = ChainSettings(draws=250, tune=200, chains=1, cores=1)
     parts = {**parts, "emulator": wrong, "settings": how}
     found = gather_ranks(
         parts["prior"], [rank_of_table(**parts, index=index) for index in range(tables)]
@@ -121,14 +129,15 @@ def test_truths_rank_uniformly_if_the_emulator_is_right(slope, tables):
     assert found.ranks.shape == (tables, parts["prior"].size + 1)
     assert found.names[-1] == "log likelihood"
     rms, error = found.rms
-    first = np.sqrt((found.z_score[:, 0] ** 2).mean())
+    # the median, as one table of twelve has a z score of 4 by an emulator that is right, too: a
+    # study that deviates leaves a posterior of heavy tails. Of normal scores it is 0.7, and above
+    # 1.5 less than once in four hundred times; of an emulator that is far too steep 10 here
+    first = np.median(np.abs(found.z_score[:, 0]))
     if slope == 1.0:
         assert abs(rms - 1.0) < 3.0 * error + 0.1
         assert first < 1.5
     else:
-        # an emulator that is far too steep makes the posterior far too sure: 4.2 in four tables;
-        # three times too steep it is 1.8 in twelve tables, 0.8 in the first four
-        assert first > 1.5
+        assert first > 3.0
 
 
 def test_summary_of_ranks_is_that_of_what_was_ranked():

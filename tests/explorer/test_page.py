@@ -289,6 +289,24 @@ def test_one_patient_is_forecast_day_by_day(page):
     page.locator("#patient-shown[data-until='15'] svg").wait_for(timeout=SHOWN_MS)
 
 
+def test_concentrations_follow_the_schedules_while_their_fold_is_open(page):
+    asked = []
+    page.on("request", lambda r: asked.append(r.url) if r.url.endswith("/api/exposure") else None)
+    move(page, DOSE, "25")
+    assert not asked
+    page.locator("#exposure-fold > summary").click()
+    page.locator("#exposure-said", has_text="first cycle with the drug").wait_for(timeout=SHOWN_MS)
+    assert page.locator("#exposure-shown figure > svg").count() == 2
+    words = page.locator("#exposure-shown desc").first.text_content()
+    move(page, DOSE, "10")
+    page.wait_for_function(
+        "(words) => document.querySelector('#exposure-shown desc').textContent !== words",
+        arg=words,
+        timeout=SHOWN_MS,
+    )
+    assert page.locator("#exposure table").first.locator("tbody tr").count() >= 8
+
+
 def test_a_trial_of_the_schedules_has_a_next_dose(page):
     page.locator("#design-fold > summary").click()
     page.locator("#design-next", has_text="start at 20 mg/m2").wait_for(timeout=SHOWN_MS)

@@ -207,6 +207,14 @@ def test_csv_is_that_of_a_comparison(client, document):
     assert client.post("/api/csv", json=document).status_code == 422
 
 
+def test_concentrations_are_sent_and_mistakes_are_told(client, document):
+    answer = client.post("/api/exposure", json=document).json()
+    assert [drug["name"] for drug in answer["drugs"]] == ["clofarabine"]
+    document["data"]["dose"]["clofarabine"]["amount"] = "many"
+    wrong = client.post("/api/exposure", json=document).json()
+    assert wrong["errors"][0]["path"] == ["dose", "clofarabine", "amount"]
+
+
 def test_the_next_dose_of_a_trial_of_the_schedules(client, document):
     seen = [{"treated": 3, "dlts": 0}]
     answer = client.post("/api/design", json={**document, "design": {"seen": seen}}).json()

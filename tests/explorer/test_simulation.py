@@ -53,8 +53,9 @@ def test_pairs_and_curves_are_those_of_a_comparison(found, compared):
     for name in ("counts", "split", "dose_given"):
         mine, other = found.result.curves[name], trial.curves[name]
         np.testing.assert_allclose(mine.values, other.values, rtol=1e-12)
-    for criterion in map(str, found.result.curves["criterion"].values):
-        mine = found.result.curves["recovered_interval"].sel(criterion=criterion)
+    curves = found.result.curves.dataset()
+    for criterion in map(str, curves["criterion"].values):
+        mine = curves["recovered_interval"].sel(criterion=criterion)
         line, _, at = criterion.partition(" >= ")
         name = f"{line} >= {float(at):.1f}" if float(at) < 10 else criterion
         other = trial.curves["recovered_interval"].sel(criterion=name)
@@ -63,7 +64,7 @@ def test_pairs_and_curves_are_those_of_a_comparison(found, compared):
 
 def test_shares_that_differ_are_counted_in_the_same_patients(found):
     """The difference of two shares is that of the split on the rule's day, by hand."""
-    at = found.result.curves["split"].sel(day=43)
+    at = found.result.curves.dataset()["split"].sel(day=43)
     for pair in found.differences:
         if pair.rule != "died by day 42":
             continue
@@ -76,7 +77,7 @@ def test_only_the_schedule_that_changed_is_simulated_again(document, folder, dat
     simulated = []
     look = simulation._look
     monkeypatch.setattr(
-        simulation, "_look", lambda item, n, pool: simulated.append(n) or look(item, n, pool)
+        simulation, "_look", lambda item, n, *rest: simulated.append(n) or look(item, n, *rest)
     )
     data["title"] = "another title than that of other tests"
     first = explore(read_state(document, folder))
@@ -87,6 +88,37 @@ def test_only_the_schedule_that_changed_is_simulated_again(document, folder, dat
     counts = [one.result.curves["counts"].values for one in (first, second)]
     np.testing.assert_array_equal(counts[0][0], counts[1][0])
     assert (counts[0][1] != counts[1][1]).any()
+
+
+def test_another_rule_judges_the_courses_that_are_there(document, folder, data, monkeypatch):
+    data["title"] = "a title of this test alone"
+    first = explore(read_state(document, folder))
+    data["rule_change"] = {"by_day": 33, "recovered": {"neutrophils": 0.7, "platelets": 30}}
+    together, simulated = simulation.joined, []
+    monkeypatch.setattr(
+        simulation, "joined", lambda courses: simulated.append(1) or together(courses)
+    )
+    changed = explore(read_state(document, folder))
+    assert not simulated
+    simulation._COURSES.clear()
+    simulation._LOOKS.clear()
+    again = explore(read_state(document, folder))
+    assert page_content(changed) == page_content(again) != page_content(first)
+    assert len(simulated) == 2
+    data["patients"] = {"median_age_years": 45}
+    explore(read_state(document, folder))
+    assert len(simulated) == 4
+
+
+def test_courses_that_are_kept_are_bounded(document, folder, data, monkeypatch):
+    simulation._COURSES.clear()
+    explore(read_state(document, folder))
+    (some, _) = simulation._COURSES.values()
+    monkeypatch.setattr(simulation, "_KEPT_LANE_DAYS", 3 * some.lanes * some.days)
+    for age in (50, 51, 52):
+        data["patients"] = {"median_age_years": age}
+        explore(read_state(document, folder))
+        assert len(simulation._COURSES) <= 3
 
 
 def test_moved_patients_and_rule_change_the_figures(document, folder, data):
@@ -146,7 +178,7 @@ def test_no_title_breaks_the_python(found, document, folder, data, title):
 
 
 def test_joined_courses_are_one_after_the_other(found):
-    item = simulation._ready(found.state)
+    item = simulation.ready(found.state)
     treated = item.ensemble.treated(item.trial.cohorts[0].regimen, 30)
     courses = [treated.course(draws) for draws in treated.chunks()]
     whole = joined(courses)

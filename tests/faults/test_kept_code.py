@@ -28,7 +28,7 @@ def package(tmp_path):
 
 
 def digest(package):
-    source_digest.cache_clear()
+    kept_code._digests.cache_clear()
     return source_digest(package)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import beta
 
 from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
@@ -346,7 +345,7 @@ def from_counts_alone(design: Design, draws: int = 200_000, seed: int = 1) -> fl
     sides = []
     for days in design.days:
         late, n = design.late(days)
-        sides.append(beta(late + 0.5, n - late + 0.5).rvs(draws, random_state=rng))
+        sides.append(rng.beta(late + 0.5, n - late + 0.5, draws))
     return float(np.mean(sides[0] > sides[1]))
 
 

@@ -10,14 +10,13 @@ from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.table.rows import EvidenceRow
-from pkpd.files import read_netcdf, write_netcdf
+from pkpd.files import read_arrays, write_netcdf
 from pkpd.leukaemia.parameters import LANDED
 from pkpd.marrow.variants import VARIANTS, Variant
 
@@ -179,6 +178,8 @@ class EvidencePosterior:
             Whether it is to be the posterior that predictions use by default; refused unless the
             sampler converged.
         """
+        import xarray as xr
+
         if default:
             self.require_converged(f"default posterior {path}")
         data = xr.Dataset(
@@ -220,21 +221,21 @@ def load_posterior(path: str | Path, *, default: bool = False) -> EvidencePoster
     if not isfile(path):
         raise PkpdError(where=str(path), what="there is no such file", remedy="check the path")
     try:
-        data = read_netcdf(path)
+        data, attrs = read_arrays(path)
         posterior = EvidencePosterior(
-            names=tuple(map(str, data["parameter"].values)),
-            values=data["values"].to_numpy(),
-            z=data["z"].to_numpy(),
-            by_study=data["by_study"].to_numpy().astype(np.float64),
-            by_term=data["by_term"].to_numpy().astype(np.float64),
-            studies=tuple(map(str, data["study"].values)),
-            terms=tuple(map(str, data["term"].values)),
-            fixed=json.loads(data.attrs["fixed"]),
-            problems=tuple(json.loads(data.attrs["problems"])),
-            record=json.loads(data.attrs["record"]),
-            weights=data["weights"].to_numpy(),
+            names=tuple(map(str, data["parameter"])),
+            values=data["values"],
+            z=data["z"],
+            by_study=data["by_study"].astype(np.float64),
+            by_term=data["by_term"].astype(np.float64),
+            studies=tuple(map(str, data["study"])),
+            terms=tuple(map(str, data["term"])),
+            fixed=json.loads(attrs["fixed"]),
+            problems=tuple(json.loads(attrs["problems"])),
+            record=json.loads(attrs["record"]),
+            weights=data["weights"],
         )
-        shipped = bool(data.attrs["default"])
+        shipped = bool(attrs["default"])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise PkpdError(
             where=str(path),

@@ -7,6 +7,7 @@ import { tell } from "./fields.js";
 import { save } from "./files.js";
 import { beginDesign, refresh } from "./design.js";
 import { beginPatient, refreshPatient } from "./patient.js";
+import { beginExposure, refreshExposure } from "./exposure.js";
 
 const PAGE = crypto.randomUUID?.() ?? String(Math.random());
 const AGAIN_MS = 1500;
@@ -82,10 +83,10 @@ function running(now) {
   byId("pictures").classList.toggle("old", !now);
 }
 
-/** Ask for the next dose of a trial of these schedules; null where the server does not answer. */
-async function design(asked) {
+/** Ask for something more of these schedules; null where the server does not answer. */
+async function more(path, asked = {}) {
   try {
-    const response = await ask("api/design", { ...state.settings(), data: state.doc.data, design: asked });
+    const response = await ask(path, { ...state.settings(), data: state.doc.data, ...asked });
     return await response.json();
   } catch {
     running(false);
@@ -93,16 +94,9 @@ async function design(asked) {
   }
 }
 
-/** Ask for the forecast of a patient; null where the server does not answer. */
-async function patient(asked) {
-  try {
-    const response = await ask("api/patient", { ...state.settings(), data: state.doc.data, patient: asked });
-    return await response.json();
-  } catch {
-    running(false);
-    return null;
-  }
-}
+const design = (asked) => more("api/design", { design: asked });
+const patient = (asked) => more("api/patient", { patient: asked });
+const exposure = () => more("api/exposure");
 
 async function watch() {
   for (;;) {
@@ -146,6 +140,7 @@ function show(answer, number) {
   document.documentElement.dataset.shown = String(number);
   refresh();
   refreshPatient();
+  refreshExposure();
 }
 
 function words(answer) {
@@ -248,6 +243,7 @@ async function begin() {
       controls.begin(start.choices, changed);
       beginDesign(start.choices, design);
       beginPatient(patient);
+      beginExposure(exposure);
       const toml = state.fromAddress();
       if (toml === null || !(await take(toml))) {
         const told = notice;

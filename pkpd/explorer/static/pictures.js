@@ -21,13 +21,22 @@ function section(name, said, panels, legend, kept) {
   const home = document.getElementById(name);
   const heading = home.querySelector("h2");
   const sentence = node("p", { class: "said" }, said.sentence);
+  const boxes = figures(name, heading.textContent, panels);
+  const id = `table-${name}`;
+  const details = node("details", { id }, node("summary", {}, "The same as a table"), tableOf(said.table, heading.textContent));
+  details.open = kept.get(id) ?? false;
+  home.replaceChildren(heading, sentence, ...(legend ? [legend] : []), boxes, ...(said.table.rows.length ? [details] : []));
+}
+
+/** Pictures side by side, each with its files. */
+export function figures(name, title, panels) {
   const boxes = node("div", { class: "panels" });
   for (const [svg, label] of panels) {
     const figure = node("figure", {}, svg);
     const file = `${name}${label ? `_${label.replace(/[^A-Za-z0-9]+/g, "-")}` : ""}`;
     const tools = node("p", { class: "tools row" });
     for (const kind of ["SVG", "PNG"]) {
-      const button = node("button", { type: "button", class: "small", "aria-label": `${kind} of ${heading.textContent}${label ? `, ${label}` : ""}` }, kind);
+      const button = node("button", { type: "button", class: "small", "aria-label": `${kind} of ${title}${label ? `, ${label}` : ""}` }, kind);
       button.addEventListener("click", async () => {
         if (kind === "SVG") save(`${file}.svg`, svgText(svg), "image/svg+xml");
         else save(`${file}.png`, await pngOf(svg), "image/png");
@@ -37,10 +46,7 @@ function section(name, said, panels, legend, kept) {
     figure.append(tools);
     boxes.append(figure);
   }
-  const id = `table-${name}`;
-  const details = node("details", { id }, node("summary", {}, "The same as a table"), tableOf(said.table, heading.textContent));
-  details.open = kept.get(id) ?? false;
-  home.replaceChildren(heading, sentence, ...(legend ? [legend] : []), boxes, ...(said.table.rows.length ? [details] : []));
+  return boxes;
 }
 
 export function node(name, attributes = {}, ...children) {
@@ -268,7 +274,7 @@ function countsLegend(content) {
   return legend(items);
 }
 
-function scheduleLegend(content) {
+export function scheduleLegend(content) {
   return legend(content.schedules.map((s, i) => [[stroke(COLOURS[i], DASHES[i])], s.label]));
 }
 

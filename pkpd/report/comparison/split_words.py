@@ -67,7 +67,7 @@ def split_alt(result: TrialResult) -> str:
 
 def split_states(result: TrialResult) -> list[str]:
     """States that occur: in a marrow without death nobody has died, and nothing is said of it."""
-    most = result.curves["split"].max(dim=("cohort", "day")).values
+    most = result.curves["split"].values.max(axis=(0, 2))
     return [str(s) for s, share in zip(result.curves["state"].values, most, strict=True) if share]
 
 
@@ -81,8 +81,10 @@ def _shares(result: TrialResult) -> tuple[str, np.ndarray]:
     # the end of a day is the next morning
     if by_day < at and attrs.get("rule_clock", "first_dose") == "first_dose":
         words, at = f"At the end of day {by_day}", by_day + 1
-    data = result.curves["split"].sel(day=at, state=split_states(result))
-    return words, data.transpose("cohort", "state").values
+    names = [str(state) for state in result.curves["state"].values]
+    states = [names.index(state) for state in split_states(result)]
+    (day,) = np.flatnonzero(days == at)
+    return words, result.curves["split"].values[:, states, day]
 
 
 def _told(state: str) -> str:

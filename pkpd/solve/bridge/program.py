@@ -182,8 +182,12 @@ def _program(
 ) -> Program:
     text = repr((ops, tuple(inputs), tuple(outputs), tuple(adds), WIDTH, _own_stamp()))
     key = zlib.crc32(text.encode()) | (zlib.adler32(text.encode()) << 30)
-    made = Program(ops, tuple(inputs), tuple(outputs), tuple(adds), key)
-    _KNOWN[key] = made
+    return known(Program(ops, tuple(inputs), tuple(outputs), tuple(adds), key))
+
+
+def known(made: Program) -> Program:
+    """Let a program be compiled by its key; returns it."""
+    _KNOWN[made.key] = made
     return made
 
 

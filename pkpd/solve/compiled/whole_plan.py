@@ -23,6 +23,7 @@ from pkpd.kinetics.quadrature import WEIGHTS
 from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import CHANNELS, Action, combined
 from pkpd.marrow.protocol import Marrow
+from pkpd.solve.bridge.kept_programs import Made, kept_programs
 from pkpd.solve.bridge.program import Place, Program, address, in_two, program
 from pkpd.solve.grid.structure import PopulationStructure, Whole
 
@@ -248,27 +249,33 @@ def course_programs(
     states, inputs = len(marrow.states), len(marrow.inputs)
     at = Memory({name: i for i, name in enumerate(parameters)})
     y, u = at.rows(0, states), at.rows(2, inputs)
-    nothing = program(list, [], [])
-    step = at.made(do.step, [y, u, [(2, inputs)]], y, single=(2,))
-    held = {*at.parameters, (2, inputs)}
-    full = in_two(step, held, {}, 3)
-    plain = in_two(step, held, dict(zip(u, map(float, rest_of(marrow)), strict=True)), 3)
-    programs = {
-        START: at.made(do.start, [], y),
-        FORM: full.before,
-        STEP: full.after,
-        FORM_AT_REST: plain.before,
-        STEP_AT_REST: plain.after,
-        SEE: at.made(do.see, [y], at.rows(3, len(marrow.observed))),
-        LOOK: at.made(follow.look, [y, u], at.rows(3, 2 * len(curves))),
-        DRIFT: nothing if saturable is None else _drift(saturable),
-    }
-    for i, present in enumerate(acts_for(do)):
-        absent = [k for k in do.by_level if k not in present]
-        act = partial(do.act_without, absent)
-        programs[ACT + i] = at.made(act, [at.rows(0, do.n_levels)], u)
-    addresses = np.array([address(programs[i]) for i in range(len(programs))], np.int64)
-    return addresses, do, (full.rows, plain.rows)
+
+    def traced() -> Made:
+        nothing = program(list, [], [])
+        step = at.made(do.step, [y, u, [(2, inputs)]], y, single=(2,))
+        held = {*at.parameters, (2, inputs)}
+        full = in_two(step, held, {}, 3)
+        plain = in_two(step, held, dict(zip(u, map(float, rest_of(marrow)), strict=True)), 3)
+        programs = {
+            START: at.made(do.start, [], y),
+            FORM: full.before,
+            STEP: full.after,
+            FORM_AT_REST: plain.before,
+            STEP_AT_REST: plain.after,
+            SEE: at.made(do.see, [y], at.rows(3, len(marrow.observed))),
+            LOOK: at.made(follow.look, [y, u], at.rows(3, 2 * len(curves))),
+            DRIFT: nothing if saturable is None else _drift(saturable),
+        }
+        for i, present in enumerate(acts_for(do)):
+            absent = [k for k in do.by_level if k not in present]
+            act = partial(do.act_without, absent)
+            programs[ACT + i] = at.made(act, [at.rows(0, do.n_levels)], u)
+        return tuple(programs[i] for i in range(len(programs))), (full.rows, plain.rows)
+
+    made_from = (marrow, tuple(actions), tuple(parameters), tuple(curves), saturable)
+    programs, (with_drugs, at_rest) = kept_programs(made_from, traced)
+    addresses = np.array([address(one) for one in programs], np.int64)
+    return addresses, do, (with_drugs, at_rest)
 
 
 def acts_for(do: MarrowEquations) -> list[tuple[int, ...]]:
