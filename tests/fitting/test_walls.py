@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,8 +64,19 @@ def walls(likelihood):
 
 def test_the_first_measurement_that_excludes_a_longer_lag_is_the_wall(walls):
     """0 and 0.6, two standard deviations above zero, may come before the drug; 1.9 does not."""
-    np.testing.assert_allclose(np.exp(walls[:, 3]), [1.0, 24.0, 3.0])
-    assert np.all(walls[:, :3] == 60.0)
+    np.testing.assert_allclose(np.exp(walls.ends[:, 3]), [1.0, 24.0, 3.0])
+    assert np.all(walls.ends[:, :3] == 60.0)
+
+
+def test_the_last_measurement_before_it_is_where_shorter_lags_are_stretched(likelihood, walls):
+    """Odds of 0.5 h before 1 h, and of 1.5 h before 3 h; the error of 0.3 is left in 0.1 h."""
+    np.testing.assert_allclose(np.exp(walls.begins[[0, 2], 3]), [1.0, 1.0])
+    kas, odds = np.exp(NEAR[[0, 2], 0]), 1.0
+    per_hour = 100.0 / 8.0 * kas
+    width = 0.3 / per_hour / np.array([0.5, 1.5]) * (1.0 + odds)
+    np.testing.assert_allclose(walls.share[[0, 2], 3], np.minimum(width / 0.4, 1.0), rtol=0.1)
+    assert walls.share[1, 3] == 1.0
+    assert np.all(walls.share[:, :3] == 1.0)
 
 
 def test_a_model_without_a_lag_has_no_walls():
@@ -73,7 +86,10 @@ def test_a_model_without_a_lag_has_no_walls():
 
 def test_lags_go_from_all_positive_numbers_to_all_positive_numbers(likelihood, walls):
     values = start_values(likelihood.model)
-    sampled = np.linspace(-40, 60, 4001)
+    share = walls.share.copy()
+    share[:, 3] = [1.0, 1.0, 0.05]
+    walls = dataclasses.replace(walls, share=share)
+    sampled = np.linspace(-40, 60, 40_001)
     lags, slopes = [], []
     for one in sampled:
         effects = np.zeros((3, 4))
@@ -84,14 +100,14 @@ def test_lags_go_from_all_positive_numbers_to_all_positive_numbers(likelihood, w
         slopes.append(slope)
     lags, slopes = np.array(lags), np.array(slopes)
     assert np.all(np.diff(lags, axis=0) > 0)
-    assert np.all(lags[0] < -35)
+    assert np.all(lags[0, :2] < -35)
     assert np.all(lags[-1] > 30)
     # far below the wall nothing is changed, near it odds take the place of lags
-    np.testing.assert_allclose(lags[0], np.log(0.9) + sampled[0], atol=1e-12)
+    np.testing.assert_allclose(lags[0, 1], np.log(0.9) + sampled[0], atol=1e-12)
     effects = np.zeros((3, 4))
-    effects[:, 3] = walls[:, 3] + 2.0 - np.log(0.9)
+    effects[:, 3] = walls.ends[:, 3] + 2.0 - np.log(0.9)
     lag = 0.9 * np.exp(bend(likelihood, walls, values, effects, np)[0][:, 3])
-    odds = lag / (np.exp(walls[:, 3]) - lag)
+    odds = lag / (np.exp(walls.ends[:, 3]) - lag)
     np.testing.assert_allclose(np.log(odds), 2.0, atol=1e-6)
     # the derivative is that of differences
     middle = 0.5 * (slopes[1:] + slopes[:-1])

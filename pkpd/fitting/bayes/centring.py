@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.fitting.bayes.walls import BentModes, has_walls
+from pkpd.fitting.bayes.walls import BentModes, Walls
 from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.model.individuals import to_scale
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -57,16 +57,16 @@ class Centring:
     unit : float[B, R]
         Size of ``x`` in its own standard deviations, so that centred effects, which hardly move in
         them, move by about the standard deviation between patients.
-    walls : float[B, E], optional
-        Logarithm of the times that lags do not pass (`pkpd.fitting.bayes.walls`): ``eta`` above is
-        then the effect as sampled, which lags bend.
+    walls
+        Measurements between which lags lie (`pkpd.fitting.bayes.walls`): ``eta`` above is then the
+        effect as sampled, which lags bend.
     """
 
     information: FloatArray
     pull: FloatArray
     typical: FloatArray
     unit: FloatArray
-    walls: FloatArray | None = None
+    walls: Walls | None = None
 
     def covariance(self, lower: FloatArray) -> FloatArray:
         """Covariance of the random effects given the data, ``L M^-1 L'``, ``[B, R, R]``.
@@ -174,7 +174,7 @@ def by_walls(
     likelihood: PopulationLikelihood,
     made: Centring,
     values: Mapping[str, float],
-    walls: FloatArray,
+    walls: Walls,
     modes: BentModes,
 ) -> Centring:
     """Centre the effects of subjects with walls by the curvature at modes of what is sampled.
@@ -195,7 +195,7 @@ def by_walls(
     sizes, axes = np.linalg.eigh(modes.curvature - np.eye(len(lower)))
     # a bent prior may be wider than the normal one: such data say nothing
     known = (axes * np.maximum(sizes, 0.0)[:, None, :]) @ np.swapaxes(axes, 1, 2)
-    own = has_walls(walls) & np.isfinite(known).all(axis=(1, 2))
+    own = walls.subjects & np.isfinite(known).all(axis=(1, 2))
     information, pull = made.information.copy(), made.pull.copy()
     information[own] = (inverse.T @ known @ inverse)[own]
     pull[own] = ((modes.z + np.einsum("brs,bs->br", known, modes.z)) @ inverse)[own]

@@ -39,7 +39,8 @@ from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.small_systems import root_each
 
 _BEFORE_WALLS = 0.9  # chosen: acceptance rate that steps are adapted to where lags have walls
-_PILOT = (300, 200)  # chosen: draws to adapt and to keep of each chain of a run before the run
+# chosen: draws to adapt and to keep of each chain of a run before the run, and depth of its trees
+_PILOT = (200, 150, 7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +197,8 @@ def _after_pilot(begun: Beginning, settings: SamplerSettings) -> Beginning:
     """
     likelihood, walls = begun.likelihood, begun.centring.walls
     assert walls is not None
-    short = replace(settings, draws=_PILOT[1], tune=_PILOT[0], chains=2, progress=False)
+    tune, draws, depth = _PILOT
+    short = replace(settings, draws=draws, tune=tune, depth=depth, chains=2, progress=False)
     run_before: Any = begun.chains(build_model(likelihood, begun.centring)).draws(short)
     found = run_before.posterior
     values = {

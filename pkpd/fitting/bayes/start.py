@@ -14,7 +14,7 @@ import pytensor.tensor
 
 from pkpd.fitting.bayes.centring import Centring, by_walls, standardised
 from pkpd.fitting.bayes.program import PatientScale
-from pkpd.fitting.bayes.walls import bent_modes, has_walls
+from pkpd.fitting.bayes.walls import Walls, bent_modes
 from pkpd.fitting.maximum.marginal import MarginalLikelihood, Method
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -54,7 +54,7 @@ class StartingPoint:
 
 
 def bent(
-    likelihood: PopulationLikelihood, made: Centring, point: StartingPoint, walls: np.ndarray
+    likelihood: PopulationLikelihood, made: Centring, point: StartingPoint, walls: Walls
 ) -> tuple[Centring, StartingPoint]:
     """Centring and start with lags as they are sampled before walls.
 
@@ -70,7 +70,7 @@ def bent(
     random, covariance = np.array(point.random), point.random_covariance
     unit = random @ np.linalg.inv(lower).T
     modes = bent_modes(likelihood, walls, values, [np.zeros_like(unit), unit])
-    own = has_walls(walls)
+    own = walls.subjects
     random[own] = (modes.z @ lower.T)[own]
     if covariance is not None:
         covariance = np.array(covariance)
@@ -206,7 +206,7 @@ def patient_scale(
             found[j], slopes[j] = i, change / (2.0 * _MOVE)
     shift[~np.all(np.isfinite(shift), axis=(1, 2))] = 0.0
     if centring.walls is not None:  # the modes of the maximum are not of what is sampled
-        shift[has_walls(centring.walls)] = 0.0
+        shift[centring.walls.subjects] = 0.0
     return PatientScale(
         np.concatenate(places, axis=1),
         np.stack(columns, axis=2),

@@ -9,9 +9,20 @@ absorption along a curve that ends in the cliff. What is sampled in the place of
 
 Far below ``t`` the two are equal; towards ``t`` the odds ``l / (t - l)`` take the place of ``l``,
 whose logarithm goes with that of the rate of absorption along a straight line. The last term,
-below 1e-5 up to ``l = (1 - 1e-5) t``, leads on to lags of any length: the function is smooth and
-goes from all positive numbers to all positive numbers, and with its derivative in the density the
-posterior is the same, wall or none.
+below 1e-5 up to ``l = (1 - 1e-5) t``, leads on to lags of any length.
+
+A measurement near zero at an earlier time ``a`` bounds the lag from below, within the time in which
+a concentration leaves the error: hundredths or thousandths of an hour where absorption is quick. A
+lag that passes ``a`` comes from a cell as wide as the distance of two measurements to one a hundred
+times as narrow, and steps that suit both are that short. There ``v`` is stretched: with ``v_a`` of
+``l = a``, and ``e`` the share of the narrow width,
+
+    ``v = v_a + e (w - v_a) + (1 - e) c log(1 + exp((w - v_a) / c))``
+
+and ``w`` is sampled, which is ``v`` after ``a`` and moves ``1 / e`` times as far before.
+
+All this is smooth and goes from all positive numbers to all positive numbers, and with its
+derivative in the density the posterior is the same, walls or none.
 """
 
 from __future__ import annotations
@@ -34,14 +45,47 @@ _BEYOND = 24.0  # chosen: twice the logarithm of the odds from which on a lag gr
 _NONE = 60.0  # logarithm of the time (h) of a wall that nothing reaches
 _EXCLUDED = 18.0  # log likelihood that a measurement loses without any drug: odds of 1e-8
 _LONG = 1e6  # h: no drug has come in
+_BEND = 0.1  # chosen: ``c``, in logarithms of odds
+_WIDTH = 0.4  # chosen: width in ``w`` that the narrow one is stretched to
+_LEAST_SHARE = 0.01  # chosen: of the width
+_EARLIER = 0.01  # of a time: lags by which the narrow width is measured
 _LAG = re.compile(r"ALAG[1-9][0-9]*")
 _ODDS = (-3.0, -1.5, -0.5, 0.3, 1.0, 2.0)  # chosen: logarithms of odds that searches start at
 _STEPS = 40  # chosen: most steps of a search
 _LEAST = 1e-2  # chosen: least curvature in the width of a mode
 
 
+@dataclass(frozen=True, eq=False)
+class Walls:
+    """Measurements between which lags lie, by subject and parameter that varies.
+
+    Attributes
+    ----------
+    ends : float[B, E]
+        Logarithm of the time ``t`` (h) that the lag does not pass; 60 where there is none.
+    begins : float[B, E]
+        Logarithm of the odds ``a / (t - a)`` of the last measurement before.
+    share : float[B, E]
+        ``e``; 1 where nothing is stretched.
+    """
+
+    ends: FloatArray
+    begins: FloatArray
+    share: FloatArray
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """Which parameters have walls in any subject, bool[E]."""
+        return np.any(self.ends < _NONE, axis=0)
+
+    @property
+    def subjects(self) -> np.ndarray:
+        """Which subjects have a wall, bool[B]."""
+        return np.any(self.ends < _NONE, axis=1)
+
+
 def bend(
-    likelihood: PopulationLikelihood, walls: Any, values: Any, effects: Any, xp: Any
+    likelihood: PopulationLikelihood, walls: Walls, values: Any, effects: Any, xp: Any
 ) -> tuple[Any, Any]:
     """From effects as sampled to random effects.
 
@@ -49,8 +93,8 @@ def bend(
     ----------
     likelihood
         Model and data.
-    walls : float[B, E]
-        Logarithm of the time of each wall, by parameter that varies.
+    walls
+        From `find_walls`.
     values
         Typical values by name.
     effects : float[B, R]
@@ -66,32 +110,22 @@ def bend(
     """
     columns = [effects[:, i] for i in range(likelihood.random_effects.size)]
     slope: Any = 0.0
-    for i, name in enumerate(likelihood.model.varying):
-        if not with_walls(walls)[i]:
-            continue
+    for i in np.flatnonzero(walls.parameters):
+        name, share = likelihood.model.varying[i], walls.share[:, i]
         typical = to_scale(likelihood.model[name], values[name], xp)
-        v = typical + columns[i] - walls[:, i]
+        past = typical + columns[i] - walls.ends[:, i] - walls.begins[:, i]
+        softly = xp.logaddexp(0.0, past / _BEND)
+        v = walls.begins[:, i] + share * past + (1.0 - share) * _BEND * softly
+        slope = slope + xp.log(share + (1.0 - share) * xp.exp(past / _BEND - softly))
         below, above = -xp.logaddexp(0.0, -v), -xp.logaddexp(0.0, v)
-        share = xp.logaddexp(below, v - _BEYOND)
-        columns[i] = share + walls[:, i] - typical
-        slope = slope + xp.logaddexp(below + above, v - _BEYOND) - share
+        place = xp.logaddexp(below, v - _BEYOND)
+        columns[i] = place + walls.ends[:, i] - typical
+        slope = slope + xp.logaddexp(below + above, v - _BEYOND) - place
     return xp.stack(columns, 1), slope
 
 
-def with_walls(walls: FloatArray) -> np.ndarray:
-    """Which parameters have walls in any subject, bool[E]."""
-    return np.any(walls < _NONE, axis=0)
-
-
-def has_walls(walls: FloatArray) -> np.ndarray:
-    """Which subjects have a wall, bool[B]."""
-    return np.any(walls < _NONE, axis=1)
-
-
-def find_walls(
-    likelihood: PopulationLikelihood, values: Any, random: FloatArray
-) -> FloatArray | None:
-    """Logarithm of the time of the first measurement that excludes a longer lag, ``[B, E]``.
+def find_walls(likelihood: PopulationLikelihood, values: Any, random: FloatArray) -> Walls | None:
+    """Find the first measurement that excludes a longer lag, and the last before it.
 
     ``None`` where there are none: lags that vary between subjects, on a log scale, without
     covariates, occasions, Box-Cox shape or a weight of their own alone have walls.
@@ -107,26 +141,44 @@ def find_walls(
     """
     model, seen = likelihood.model, likelihood.dataset.observations
     events = likelihood.dataset.events
-    walls = np.full((likelihood.n_subjects, len(model.varying)), _NONE)
+    shape = (likelihood.n_subjects, len(model.varying))
+    walls = Walls(np.full(shape, _NONE), np.zeros(shape), np.ones(shape))
     given = events.is_dose & events.valid
     first = np.min(np.where(given, events.time, np.inf), axis=1)
     after = seen.time - first[seen.subject]
+    fixed = likelihood.fixed(values)
     for i, name in enumerate(model.varying):
         p = model[name]
         plain = p.scale == "log" and not p.effects and p.boxcox is None and p.centring is None
         if not (_LAG.fullmatch(name) and plain) or name in model.occasional:
             continue
-        fixed = likelihood.fixed(values)
-        far = np.array(random)
-        far[:, i] = np.log(_LONG / values[name])
-        here, there = (
-            np.asarray(likelihood.by_observation(fixed, jnp.asarray(r))) for r in (random, far)
-        )
-        lost = ~(here - there < _EXCLUDED) & np.isfinite(here) & (after > 0)
-        for m in np.flatnonzero(lost):
-            b = seen.subject[m]
-            walls[b, i] = min(walls[b, i], np.log(after[m]))
-    return walls if np.any(walls < _NONE) else None
+
+        def by_lag(lag: FloatArray | float, i: int = i, name: str = name) -> FloatArray:
+            moved = np.array(random)
+            moved[:, i] = np.log(lag / values[name])
+            return np.asarray(likelihood.by_observation(fixed, jnp.asarray(moved)))
+
+        here = np.asarray(likelihood.by_observation(fixed, jnp.asarray(random)))
+        lost = ~(here - by_lag(_LONG) < _EXCLUDED) & np.isfinite(here) & (after > 0)
+        ends, last = np.full(shape[0], np.inf), np.zeros(shape[0])
+        np.minimum.at(ends, seen.subject[lost], after[lost])
+        earlier = (after > 0) & (after < ends[seen.subject]) & np.isfinite(ends[seen.subject])
+        np.maximum.at(last, seen.subject[earlier], after[earlier])
+        walls.ends[:, i] = np.where(np.isfinite(ends), np.log(ends), _NONE)
+        at = np.flatnonzero(earlier & (after == last[seen.subject]))
+        subject = seen.subject[at]
+        lags = np.where(last > 0, last, 1.0)
+        losses = [by_lag(lags * (1.0 - k * _EARLIER))[at] for k in range(3)]
+        # a concentration that grows evenly loses with the square of the time
+        bent = np.zeros(shape[0])
+        np.add.at(bent, subject, 2.0 * losses[1] - losses[0] - losses[2])
+        odds = last[subject] / (ends[subject] - last[subject])
+        walls.begins[subject, i] = np.log(odds)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            width = _EARLIER / np.sqrt(bent[subject]) * (1.0 + odds)
+        width = np.where(np.isfinite(width), width, np.inf)
+        walls.share[subject, i] = np.clip(width / _WIDTH, _LEAST_SHARE, 1.0)
+    return walls if np.any(walls.subjects) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +197,7 @@ class BentModes:
 
 
 def bent_modes(
-    likelihood: PopulationLikelihood, walls: FloatArray, values: Any, starts: list[FloatArray]
+    likelihood: PopulationLikelihood, walls: Walls, values: Any, starts: list[FloatArray]
 ) -> BentModes:
     """Search the modes of each subject that hold most of its probability.
 
@@ -162,14 +214,15 @@ def bent_modes(
     """
     density = _Density(likelihood, walls, values)
     lower, model = density.lower, likelihood.model
-    best, height = np.zeros_like(starts[0]), np.full(len(walls), -np.inf)
-    moving = np.flatnonzero(with_walls(walls))
+    best, height = np.zeros_like(starts[0]), np.full(likelihood.n_subjects, -np.inf)
+    moving = np.flatnonzero(walls.parameters)
     for start in starts:
         for odds in _ODDS:
             z = np.array(start)
             for i in moving:
-                to = walls[:, i] + odds - np.log(values[model.varying[i]])
-                z[:, i] = np.where(walls[:, i] < _NONE, np.clip(to / lower[i, i], -4, 6), z[:, i])
+                ends = walls.ends[:, i]
+                to = ends + odds - np.log(values[model.varying[i]])
+                z[:, i] = np.where(ends < _NONE, np.clip(to / lower[i, i], -4, 6), z[:, i])
             z, value, gradient = _climb(density, z)
             width = np.maximum(np.linalg.eigvalsh(density.curvature(z)), _LEAST)
             mass = value - 0.5 * np.log(width).sum(axis=1)
@@ -183,7 +236,7 @@ def bent_modes(
 class _Density:
     """Log density of data and effects of each subject, as sampled, with derivatives."""
 
-    def __init__(self, likelihood: PopulationLikelihood, walls: FloatArray, values: Any) -> None:
+    def __init__(self, likelihood: PopulationLikelihood, walls: Walls, values: Any) -> None:
         fixed = likelihood.fixed(values)
         self.lower = np.asarray(likelihood.random_effects.cholesky(values, np))
         lower, inverse = jnp.asarray(self.lower), jnp.asarray(np.linalg.inv(self.lower))
