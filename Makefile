@@ -52,7 +52,7 @@ evidence: $(VENV)/run.stamp
 slow long: $(VENV)/dev.stamp
 	@tests="$(BIN)/python -m pytest -m $@ -n 2 --dist loadfile --no-loadscope-reorder --durations=40"; \
 	files=$$(grep -rl --include='test_*.py' 'mark\.$@' tests | sort); failed=0; \
-	long='^tests/fitting/test_(bayes|calibration|fit|leukaemia_model|optimal_times|other_modes|sample|serial_residuals|start)\.py'; \
+	long='^tests/fitting/test_(calibration|fit|leukaemia_model|optimal_times|other_modes|sample|serial_residuals|start)\.py'; \
 	fits=$$(echo "$$files" | grep -E "$$long"); others=$$(echo "$$files" | grep -vE "$$long"); \
 	[ -z "$$others" ] || PKPD_COMPILE=quickly $$tests $$others $(ARGS) || failed=1; \
 	[ -z "$$fits" ] || $$tests $$fits $(ARGS) || failed=1; \

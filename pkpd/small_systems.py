@@ -10,11 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pkpd.arrays import Floats
-
-FloatArray = NDArray[np.floating[Any]]
+from pkpd.arrays import FloatArray, Floats
 
 
 def solve_each(matrices: FloatArray, right: FloatArray) -> Floats:

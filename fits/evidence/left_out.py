@@ -2,8 +2,12 @@
 
 Studies are left out in folds; the posterior without a fold is sampled anew and predicts its rows,
 beside the average of similar trials and a regression on doses that have not seen them either, and a
-marrow without leukaemia, whose cards have seen no row. Needs a run of `learn.py` with the same
-folder.
+marrow without leukaemia, whose cards have seen no row. From these predictions the weights of a
+mixture of the first three are learned (`mixture.csv`), which `predict_rows.py` uses; here it
+predicts each fold with the weights of the others. Pairs of arms of one study are scored beside "no
+difference". Needs a run of `learn.py` with the same folder. With `--ship FILE` the record of that
+posterior takes these scores, which `what_is_known.md` of every comparison tells, and the weights
+are written beside it.
 """
 
 # ruff: noqa: T201
@@ -11,16 +15,20 @@ folder.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from judging.arm_contrasts import ArmContrast, arm_contrasts, contrasts_text
+from judging.pairs_of_arms import Pair, pairs_of_arms, pairs_text, score_of
 from judging.remissions import remission_text
 from judging.score_figure import draw_scores
 from judging.scorecard import (
     AVERAGE,
+    MIXTURE,
     MODEL,
     REGRESSION,
     Predicted,
+    as_record,
     averages,
     of_one_arm,
     predicted_row,
@@ -28,12 +36,15 @@ from judging.scorecard import (
     scorecard,
     scorecard_rows,
     scorecard_text,
+    with_scores,
 )
+from judging.stacking import learn_mixture, mixed_by_fold
 from judging.without_leukaemia import FRIBERG, without_leukaemia
 from plans import PLANS, arguments, problem, variant_of, write_csv
 
 from pkpd.evidence.criticism.left_out import predict_folds
 from pkpd.evidence.posterior.learning import emulator_of
+from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.simulations import MarrowMaker
 from pkpd.evidence.table.table import EvidenceRow
@@ -51,6 +62,7 @@ def main() -> None:
     ask.add_argument("--folds", type=int, default=5, help="at least 2")
     ask.add_argument("--draws", type=int, default=200, help="of each posterior")
     ask.add_argument("--seed", type=int, default=1, help="of the run whose simulations are used")
+    ask.add_argument("--ship", type=Path, help="posterior whose record takes the scores")
     given = ask.parse_args()
     if given.folds < 2:
         ask.error(f"--folds {given.folds}; allowed: at least 2")
@@ -59,8 +71,9 @@ def main() -> None:
     prior, likelihood = problem(plan, given.variant)
     emulator = emulator_of(prior, likelihood, plan, given.out, variant)
     settings = replace(SETTINGS[plan.name], cores=given.workers)
-    rows: list[EvidenceRow] = []
+    rows: list[list[EvidenceRow]] = []
     contrasts: list[ArmContrast] = []
+    pairs: list[Pair] = []
     said: dict[str, dict[str, Predicted]] = {MODEL: {}, AVERAGE: {}, REGRESSION: {}, FRIBERG: {}}
     began = time.monotonic()
     folds = predict_folds(
@@ -70,8 +83,9 @@ def main() -> None:
     for fold in folds:
         others = [term for term in likelihood.terms if term.study not in fold.studies]
         mine = list(fold.rows.rows.values())
-        rows += mine
+        rows.append([row for row in mine if of_one_arm(row)])
         contrasts += arm_contrasts(fold.rows)
+        pairs += pairs_of_arms(fold.rows)
         said[MODEL] |= {
             row.id: predicted_row(row, fold.rows.values[row.id], fold.rows.chances[row.id])
             for row in mine
@@ -85,12 +99,16 @@ def main() -> None:
         print(
             f"{time.monotonic() - began:7.0f} s  {len(fold.studies)} studies, {worse}", flush=True
         )
-    kept = [row for row in rows if of_one_arm(row)]
+    kept = [row for fold in rows for row in fold]
+    said[MIXTURE] = mixed_by_fold(rows, said)
     card = scorecard(kept, said)
-    text = "\n\n".join((scorecard_text(card), remission_text(card), contrasts_text(contrasts)))
+    parts = scorecard_text(card), remission_text(card), contrasts_text(contrasts), pairs_text(pairs)
+    text = "\n\n".join(parts)
     folder = given.out / f"left_out_{plan.name}"
     folder.mkdir(exist_ok=True)
     write_csv(folder / "scores.csv", scorecard_rows(card))
+    weights = learn_mixture(kept, said).lines()
+    write_csv(folder / "mixture.csv", weights)
     draw_scores(card, folder / "scores.svg")
     (folder / "scores.md").write_text(
         "# Rows predicted from the other studies\n\n![scores](scores.svg)\n\n"
@@ -98,6 +116,11 @@ def main() -> None:
         encoding="utf-8",
     )
     print(text)
+    if given.ship is not None:
+        scores = as_record(card) | {"pairs": asdict(score_of(pairs))}
+        posterior = with_scores(load_posterior(given.ship), {"left_out": scores})
+        posterior.save(given.ship, default=True)
+        write_csv(given.ship.with_name("mixture.csv"), weights)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
     python fits/evidence/predict_rows.py models/evidence/later_outcomes.csv
 
 The file is written as the table of published outcomes is (`models/evidence/README.md`). Each row is
-predicted as its trial would have printed it, for a study that deviates from others as studies do.
+predicted as its trial would have printed it, for a study that deviates from others as studies do:
+by the model, and by the mixture of model, average of similar trials and regression on doses whose
+weights left-out studies have told (`--mixture FILE`, written by `left_out.py`).
 With `--ship FILE` the posterior is written as the default of predictions, thinned, with the
 coverage of rows of new studies in its record, which `what_is_known.md` of every comparison tells.
 """
@@ -18,11 +20,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from judging.arm_contrasts import arm_contrasts, contrasts_text
+from judging.pairs_of_arms import pairs_of_arms, pairs_text
 from judging.remissions import remission_text
 from judging.score_figure import draw_scores
 from judging.scorecard import (
     AVERAGE,
+    MIXTURE,
     MODEL,
     REGRESSION,
     Predicted,
@@ -35,7 +40,9 @@ from judging.scorecard import (
     scorecard,
     scorecard_rows,
     scorecard_text,
+    with_scores,
 )
+from judging.stacking import Mixture, mixed, read_mixture
 from judging.without_leukaemia import FRIBERG, without_leukaemia
 from plans import results_folder, write_csv
 
@@ -53,6 +60,7 @@ from pkpd.evidence.table.table import load_evidence
 REPEATS = 8  # of each row and draw
 SHIPPED = 1000  # draws of a posterior that ships
 PATIENTS = 256  # simulated for an arm and draw, others at each draw
+WEIGHTS = Path(__file__).parents[2] / "models" / "evidence" / "mixture.csv"
 
 
 def predicted(
@@ -77,26 +85,34 @@ def scored(
     checks: Sequence[RowCheck],
     said: Mapping[str, Predicted],
     posterior: EvidencePosterior,
+    mixture: Mixture,
     beside: Mapping[str, Mapping[str, Predicted]],
-) -> Scorecard | None:
+) -> tuple[Scorecard | None, dict[str, Predicted]]:
     """Scores of the rows of studies that were not learned from, beside what they must beat.
 
-    ``beside`` has what other predictors say, by name.
+    ``beside`` has what other predictors say, by name. What the mixture says comes second.
     """
     rows = [c.row for c in checks if c.row.study not in posterior.studies and of_one_arm(c.row)]
     if not rows:
-        return None
+        return None, {}
     folder = Path(str(evidence_folder()))
     both = joined(*(load_evidence(folder / name) for name in LEARNING_FILES))
     bare = EvidenceLikelihood(both)
     terms = [term for term in bare.terms if term.study in posterior.studies]
     similar = averages(rows, [row for term in terms for row in term.rows])
-    others = {AVERAGE: similar, REGRESSION: regressions(rows, terms), **beside}
-    return scorecard(rows, {MODEL: said, **others})
+    members = {MODEL: said, AVERAGE: similar, REGRESSION: regressions(rows, terms)}
+    both = mixed(mixture, rows, members)
+    return scorecard(rows, {**members, MIXTURE: both, **beside}), both
 
 
-def table(checks: Sequence[RowCheck], known: Sequence[str]) -> list[dict[str, object]]:
-    """One line for each row."""
+def table(
+    checks: Sequence[RowCheck], known: Sequence[str], both: Mapping[str, Predicted]
+) -> list[dict[str, object]]:
+    """One line for each row; what the mixture says is empty where there is nothing to mix."""
+    ends = {
+        name: np.quantile(one.values, (0.05, 0.5, 0.95), method="inverted_cdf")
+        for name, one in both.items()
+    }
     return [
         {
             "row": check.row.id,
@@ -110,9 +126,21 @@ def table(checks: Sequence[RowCheck], known: Sequence[str]) -> list[dict[str, ob
             "pit": check.pit,
             "inside": int(check.inside),
             "study_was_learned_from": int(check.row.study in known),
+            **{
+                f"mixture_{name}": ends[check.row.id][i] if check.row.id in ends else ""
+                for i, name in enumerate(("lower", "median", "upper"))
+            },
         }
         for check in checks
     ]
+
+
+def mixture_text(row: Mapping[str, object]) -> str:
+    """Median and interval of the mixture, in a line."""
+    if row["mixture_median"] == "":
+        return ""
+    lower, median, upper = (row[f"mixture_{k}"] for k in ("lower", "median", "upper"))
+    return f"   mixture {median:.3g} ({lower:.3g} to {upper:.3g})"
 
 
 def main() -> None:
@@ -123,6 +151,7 @@ def main() -> None:
     ask.add_argument("--draws", type=int, default=200, help="of the posterior, at least 1")
     ask.add_argument("--beside", action="append", default=[], metavar="NAME=FILE",
                      help="another posterior whose scores stand beside")  # fmt: skip
+    ask.add_argument("--mixture", type=Path, default=WEIGHTS, help="weights; default: the shipped")
     ask.add_argument("--out", type=results_folder, help="folder for rows, scores and their figure")
     ask.add_argument("--ship", type=Path, help="write the posterior as a default, with its scores")
     given = ask.parse_args()
@@ -132,6 +161,7 @@ def main() -> None:
         ask.error("no posterior is shipped with this installation; name one with --posterior")
     named = [one.partition("=") for one in given.beside]
     try:
+        mixture = read_mixture(given.mixture)
         posterior = load_posterior(given.posterior)
         checks, said, drawn = predicted(posterior, given.rows, given.draws)
         beside = {
@@ -140,24 +170,27 @@ def main() -> None:
         }
     except PkpdError as error:
         sys.exit(str(error))
-    found = table(checks, posterior.studies)
+    friberg, refused = without_leukaemia(list(drawn.rows.values()))
+    card, both = scored(checks, said, posterior, mixture, {FRIBERG: friberg, **beside})
+    found = table(checks, posterior.studies, both)
     print(label_of(posterior).text)
+    print("printed, the model's median (90 %), and the mixture's of rows of new studies:")
     for row in found:
         printed, lower, median, upper = (row[k] for k in ("printed", "lower", "median", "upper"))
         print(
             f"{row['row']:44} {printed:8.3g}   {median:8.3g} ({lower:.3g} to {upper:.3g})"
-            f"{'' if row['inside'] else '  outside'}"
+            f"{'' if row['inside'] else '  outside'}{mixture_text(row)}"
             f"{'  (study learned from)' if row['study_was_learned_from'] else ''}"
         )
     print(f"\n{coverage_table(checks)}")
-    friberg, refused = without_leukaemia(list(drawn.rows.values()))
-    card = scored(checks, said, posterior, {FRIBERG: friberg, **beside})
     if card is None:
         print("\nno row is of one arm of a study that was not learned from: no scores")
         return
     two = [c.row.id for c in checks if not of_one_arm(c.row)]
     contrasts = [c for c in arm_contrasts(drawn) if c.first.study not in posterior.studies]
-    text = "\n\n".join((scorecard_text(card), remission_text(card), contrasts_text(contrasts)))
+    pairs = [p for p in pairs_of_arms(drawn) if p.first.study not in posterior.studies]
+    parts = scorecard_text(card), remission_text(card), contrasts_text(contrasts), pairs_text(pairs)
+    text = "\n\n".join(parts)
     if two:
         text += f"\nnot scored, since no baseline predicts a difference of arms: {', '.join(two)}"
     if refused:
@@ -173,9 +206,7 @@ def main() -> None:
         )  # fmt: skip
     if given.ship is not None:
         thin = posterior.thinned(SHIPPED) if posterior.weights.size > SHIPPED else posterior
-        replace(thin, record={**thin.record, "tested": as_record(card)}).save(
-            given.ship, default=True
-        )
+        with_scores(thin, as_record(card)).save(given.ship, default=True)
 
 
 if __name__ == "__main__":

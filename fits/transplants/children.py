@@ -251,7 +251,7 @@ def told(path: Path, children: Sequence[Child], learning: bool) -> list[Child]:
           "were lost before recovery: censored on their last day")  # fmt: skip
     if {child.source for child in kept if child.day is not None} != set(GRAFTS):
         what = "children with a dose and a day of recovery are not there for each source"
-        raise DataError(sentence(where=f"{path}", what=what, allowed=", ".join(GRAFTS)))
+        raise DataError(where=f"{path}", what=what, allowed=", ".join(GRAFTS))
     return kept
 
 

@@ -28,7 +28,7 @@ from marrow_bank import STRUCTURES, MarrowBank
 from scores import score
 from series import LANDMARKS, Series, folds, read_series
 
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 from pkpd.files import whole
 
 NO_DATA = 3
@@ -59,7 +59,7 @@ def learn_and_forecast(
     """Forecasts of the marrow alone, and of the even mixture with the hazard regression."""
     if not any(one.landmarks for one in given):
         what = "no series with a count below recovery on a day from 5 to 25"
-        raise DataError(sentence(where=f"series of {options.given} to learn from", what=what))
+        raise DataError(where=f"series of {options.given} to learn from", what=what)
     began = time.monotonic()
     chains = fit_chains(
         MarrowBank(options.structure), given, chains=options.chains, bank=options.bank

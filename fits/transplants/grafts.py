@@ -22,7 +22,7 @@ from recording import OTHER_CELLS, SCATTER_AHEAD, recovery_draws
 from scipy.optimize import minimize
 from series import LATER, refused, table_rows
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 Floats = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def read_children(path: Path, outcomes: bool) -> list[Child]:
                                     math.nan if dose is None else dose, day,
                                     last if day is None else None)  # fmt: skip
     if not found:
-        raise DataError(sentence(where=f"{path}", what="no children", remedy="give a row for each"))
+        raise DataError(where=f"{path}", what="no children", remedy="give a row for each")
     return list(found.values())
 
 

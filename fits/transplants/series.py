@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 SOURCES = ("PBSC_unmodified", "TCD", "BM_unmodified", "cord")
 """Blood, blood with T cells depleted, marrow, cord blood."""
@@ -260,14 +260,14 @@ def table_rows(
             missing = [name for name in needed if name not in (table.fieldnames or ())]
             if missing:
                 what = f"no column {missing[0]!r}"
-                raise DataError(sentence(where=f"{path}", what=what, allowed=", ".join(needed)))
+                raise DataError(where=f"{path}", what=what, allowed=", ".join(needed))
             for number, row in enumerate(table, 2):
                 for name in needed:
                     if name not in may_lack and not (row[name] or "").strip():
                         raise refused(path, number, name, row[name] or "", "no empty field")
                 yield number, {name: (row[name] or "").strip() for name in needed}
         except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(sentence(where=f"{path}", what=f"no table ({error})")) from None
+            raise DataError(where=f"{path}", what=f"no table ({error})") from None
 
 
 def _day(path: Path, number: int, text: str) -> int:
@@ -294,5 +294,5 @@ def refused(path: Path, number: int, column: str, value: str, allowed: str) -> D
     """Make the error of a field that cannot be used."""
     shown = value if len(value) <= 40 else f"{value[:40]}..."
     return DataError(
-        sentence(where=f"{path}, row {number}, column {column}", what=f"{shown!r}", allowed=allowed)
+        where=f"{path}, row {number}, column {column}", what=f"{shown!r}", allowed=allowed
     )

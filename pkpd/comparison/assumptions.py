@@ -14,7 +14,7 @@ from pkpd.cards import clock_day_1, load_rules
 from pkpd.cards.files import nearest_of
 from pkpd.cards.trial_cards import drug_card_of
 from pkpd.endpoints.definitions import recovery_definition
-from pkpd.errors import CardError, sentence
+from pkpd.errors import CardError
 from pkpd.model.joint import JointModel, load_model
 from pkpd.trials import DLTRule, Trial
 
@@ -106,7 +106,7 @@ def check_run_option(key: str, value: Any) -> None:
     # 1 and 1.0 equal True
     if allowed is not None and not any(value is v or (v == value == str(v)) for v in allowed):
         words = ", ".join(str(v).lower() for v in allowed)
-        raise CardError(sentence(where=f"option {key}", what=f"{value!r}", allowed=words))
+        raise CardError(where=f"option {key}", what=f"{value!r}", allowed=words)
 
 
 def check_rule(trials: Sequence[Trial], rule: DLTRule) -> None:
@@ -118,12 +118,11 @@ def check_rule(trials: Sequence[Trial], rule: DLTRule) -> None:
         One sentence.
     """
     if not rule.can_be_simulated:
-        msg = sentence(
+        raise CardError(
             where=f"rule {rule.name}",
             what="it has no count threshold and cannot be simulated",
             allowed=", ".join(n for n, r in load_rules().items() if r.can_be_simulated),
         )
-        raise CardError(msg)
     if rule.by_day is None:
         return
     for trial in trials:
@@ -133,13 +132,12 @@ def check_rule(trials: Sequence[Trial], rule: DLTRule) -> None:
                 # the morning after the rule's day, and those that confirm a recovery of it
                 last = first - 1 + rule.by_day + recovery_definition(rule).mornings
                 if trial.horizon_days < last:
-                    msg = sentence(
+                    raise CardError(
                         where=f"trial {trial.id}, cohort {cohort.id}",
                         what=f"horizon_days is {trial.horizon_days}, before day {last:g}, whose "
                         f"morning rule {rule.name} needs (end of day {rule.by_day:g} from {clock})",
                         remedy=f"set horizon_days to at least {last:g}, or name another rule",
                     )
-                    raise CardError(msg)
 
 
 def _parts(model: JointModel) -> tuple[str, ...]:
@@ -158,9 +156,8 @@ def _is(key: str, name: str) -> bool:
 
 
 def _refuse_stranger(noun: str, key: str, known: Sequence[str]) -> NoReturn:
-    msg = sentence(
+    raise CardError(
         where=f"{noun} {key!r}",
         what=f"no trial that is run has this {noun}{nearest_of(key, known)}",
         allowed=", ".join(known),
     )
-    raise CardError(msg)

@@ -6,15 +6,13 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison.lanes import count_on
 from pkpd.evidence.criticism.trial_predictions import NewStudy
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import Criterion, Gate
-
-Floats = NDArray[np.float64]
 
 LINES = ("neutrophils", "platelets")
 

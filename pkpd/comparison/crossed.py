@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.kept_code import kept
 
 
@@ -140,11 +140,9 @@ def _mean(rows: NDArray[np.float64], row_known: NDArray[np.int64], size: int) ->
 def _check_known(row_known: NDArray[np.int64]) -> None:
     if not row_known.all():
         raise DataError(
-            sentence(
-                where="outcome matrix",
-                what="a draw has no evaluable patient",
-                remedy="leave that draw out, or simulate more patients",
-            )
+            where="outcome matrix",
+            what="a draw has no evaluable patient",
+            remedy="leave that draw out, or simulate more patients",
         )
 
 
@@ -301,11 +299,9 @@ def matrix_of(outcome: ArrayLike) -> NDArray[np.float64]:
     y = np.asarray(outcome, dtype=np.float64)
     if y.ndim != 2 or y.size == 0:
         raise DataError(
-            sentence(
-                where="outcome matrix",
-                what=f"shape {y.shape}",
-                allowed="[draws, patients], at least one of each",
-            )
+            where="outcome matrix",
+            what=f"shape {y.shape}",
+            allowed="[draws, patients], at least one of each",
         )
     return y
 

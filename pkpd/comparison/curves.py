@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison.lanes import BY_DAYS, can_be_judged, evaluable
 from pkpd.comparison.uncertainty import recovery_curve, risk
 from pkpd.course.course import Course
@@ -20,7 +21,6 @@ from pkpd.trials import Trial
 if TYPE_CHECKING:
     import xarray as xr
 
-Floats = NDArray[np.float64]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BOUNDS = ("lower", "mean", "upper")

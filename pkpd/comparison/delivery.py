@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.course.course import Course
 from pkpd.endpoints.starts import STARTS, Start, can_be_late, starts_of
 from pkpd.schedule import DosingPlan
 
-Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
 
 ENDPOINTS = (*STARTS, "days_late", "cycles_started", "relative_dose_intensity")

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.cards.drug_cards import DrugCard, drug_names, load_drug_card
 from pkpd.cards.published_exposures import PublishedExposure
 from pkpd.cards.trial_cards import drug_card_of
 from pkpd.comparison.ready import Ready
 from pkpd.comparison.results import ExposureRatio, ExposureRow
-from pkpd.ensemble.ensemble import Indices
 from pkpd.errors import PkpdError
 from pkpd.exposure.exposures import factor_of
 from pkpd.exposure.levels import LevelDose, doses_of, levels

@@ -22,7 +22,7 @@ from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.ensemble.fitted import FittedEnsemble, fitted_ensemble
 from pkpd.ensemble.simulate import check_rule_lines
-from pkpd.errors import CardError, PkpdError, sentence
+from pkpd.errors import CardError, PkpdError
 from pkpd.fitting.draws import Fitted
 from pkpd.leukaemia.parameters import response_criteria
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
@@ -143,12 +143,11 @@ def _check_variant(variant: Variant, trial: Trial) -> None:
 
 
 def _refuse(trial: Trial, what: str, remedy: str) -> NoReturn:
-    msg = sentence(
+    raise CardError(
         where=f"trial {trial.id} in the marrow of a fit",
         what=f"{what}; a fit has the model that was fitted",
         remedy=remedy,
     )
-    raise CardError(msg)
 
 
 def check_fit(fitted: object) -> Fitted:
@@ -160,10 +159,9 @@ def check_fit(fitted: object) -> Fitted:
         If it is none.
     """
     if not hasattr(fitted, "likelihood"):
-        msg = sentence(
+        raise PkpdError(
             where="posterior",
             what=f"{type(fitted).__name__} is no posterior",
             allowed="a posterior of the marrow with leukaemia or its file, the result of pkpd.fit",
         )
-        raise PkpdError(msg)
     return fitted  # pyright: ignore[reportReturnType]

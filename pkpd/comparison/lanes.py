@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison.delivery import delivery
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import (
@@ -18,16 +19,13 @@ from pkpd.endpoints.clock import (
     clock_days,
     clock_of,
     has_further_cycle,
-    treatment_runs,
 )
 from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import (
-    Recovery,
     RecoveryDefinition,
     RecoverySeen,
-    RecoveryStatus,
     days_below,
     nadir,
     recoveries_after,
@@ -36,11 +34,11 @@ from pkpd.endpoints.recovery import (
     recovery_of_cycle,
 )
 from pkpd.endpoints.resolution import Resolution, Visits
+from pkpd.endpoints.results import Recovery, RecoveryStatus
 from pkpd.endpoints.split import split, split_days
 from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule, Grades
 
-Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
 
 RESOLUTION: Resolution = "morning"
@@ -342,13 +340,3 @@ def count_on(course: Course, line: str, day: Floats) -> Floats:
 def shares_by_morning(state: NDArray[np.int8], states: int) -> Floats:
     """Share of the lanes in each state on each morning, ``[S, D]``."""
     return np.array([(state == s).mean(axis=0) for s in range(states)])
-
-
-__all__ = [
-    "BY_DAYS",
-    "THRESHOLDS",
-    "CohortLook",
-    "LaneEndpoints",
-    "clock_of",
-    "treatment_runs",
-]

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison import rows
 from pkpd.comparison.lanes import CohortLook, LaneEndpoints, grade_words
 from pkpd.course.course import Course
@@ -22,7 +22,6 @@ from pkpd.evidence.table.endpoints import Observable
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.schedule import Arm
 
-Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
 
 DEATH_DAYS = (30, 60)

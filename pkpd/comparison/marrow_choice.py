@@ -19,7 +19,7 @@ from pkpd.cards.trial_cards import disease_of, drug_card_of
 from pkpd.comparison.assumptions import FEEDBACK, RUN_OPTIONS
 from pkpd.comparison.fitted_trial import check_fit
 from pkpd.comparison.scenario import Scenario, Variant
-from pkpd.errors import CardError, PkpdError, sentence
+from pkpd.errors import CardError, PkpdError
 from pkpd.evidence.posterior.shipped import (
     HOW_TO_GET_ONE,
     check_names,
@@ -94,7 +94,7 @@ def choose_marrow(
     """
     asked = asked or scenario.marrow
     if asked is not None and asked not in MARROWS:
-        raise PkpdError(sentence(where="marrow", what=f"{asked!r}", allowed=", ".join(MARROWS)))
+        raise PkpdError(where="marrow", what=f"{asked!r}", allowed=", ".join(MARROWS))
     if isinstance(posterior, (str, Path)):
         posterior = load_posterior(posterior)
     if not (posterior is None or isinstance(posterior, EvidencePosterior)):
@@ -102,11 +102,9 @@ def choose_marrow(
     if asked == FRIBERG:
         if posterior is not None:
             raise PkpdError(
-                sentence(
-                    where=f"marrow {FRIBERG}",
-                    what="a posterior is named, which this marrow does not use",
-                    remedy=f"name the marrow {LEUKAEMIA}, or no posterior",
-                )
+                where=f"marrow {FRIBERG}",
+                what="a posterior is named, which this marrow does not use",
+                remedy=f"name the marrow {LEUKAEMIA}, or no posterior",
             )
         check_drugs(scenario, FRIBERG)
         return Choice(FRIBERG, "asked for")
@@ -114,11 +112,9 @@ def choose_marrow(
     if asked == LEUKAEMIA or posterior is not None:
         if found is None:
             raise PkpdError(
-                sentence(
-                    where=f"marrow {LEUKAEMIA}",
-                    what=f"{NOTHING_SHIPPED} (models/evidence/posterior.nc)",
-                    remedy=HOW_TO_GET_ONE,
-                )
+                where=f"marrow {LEUKAEMIA}",
+                what=f"{NOTHING_SHIPPED} (models/evidence/posterior.nc)",
+                remedy=HOW_TO_GET_ONE,
             )
         reason = "asked for"
     elif default_marrow(found) == FRIBERG:
@@ -133,11 +129,9 @@ def choose_marrow(
     if problem:
         other = f"use the marrow without leukaemia: --marrow {FRIBERG}, or marrow = "
         raise CardError(
-            sentence(
-                where="marrow with leukaemia" + ("" if asked else " (the usual one)"),
-                what=problem,
-                remedy=f'leave it out, or {other}"{FRIBERG}" in the scenario',
-            )
+            where="marrow with leukaemia" + ("" if asked else " (the usual one)"),
+            what=problem,
+            remedy=f'leave it out, or {other}"{FRIBERG}" in the scenario',
         )
     return Choice(LEUKAEMIA, reason, found)
 
@@ -148,12 +142,11 @@ def _of_fit(fitted: Fitted, asked: str | None) -> Choice:
     whole = isinstance(structure, MarrowStructure) and structure.whole is not None
     marrow = LEUKAEMIA if whole else FRIBERG
     if asked not in (None, marrow):
-        msg = sentence(
+        raise PkpdError(
             where=f"marrow {asked}",
             what=f"the fit is one of the marrow {marrow}",
             remedy="leave the marrow out",
         )
-        raise PkpdError(msg)
     return Choice(marrow, "a fit is named", fitted=fitted)
 
 
@@ -248,4 +241,4 @@ def check_drugs(scenario: Scenario, marrow: str) -> None:
     """
     for trial in scenario.trials:
         if problem := _of_drugs(trial, marrow):
-            raise CardError(sentence(where=f"marrow {marrow}", what=problem))
+            raise CardError(where=f"marrow {marrow}", what=problem)

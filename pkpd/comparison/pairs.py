@@ -7,14 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison.lanes import can_be_judged
 from pkpd.comparison.results import PairRow
 from pkpd.comparison.uncertainty import paired_difference
 from pkpd.trials import Trial
-
-Floats = NDArray[np.float64]
 
 
 def pair_rows(

@@ -1,7 +1,6 @@
 """Intervals for published counts such as "2 of 6 patients had a DLT".
 
-Sources: Clopper & Pearson, Biometrika 1934;26:404 (exact); Wilson, J Am Stat Assoc 1927;22:209
-(score). SciPy computes both.
+Source: Clopper & Pearson, Biometrika 1934;26:404 (exact). SciPy computes them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -40,24 +39,12 @@ def clopper_pearson(events: ArrayLike, patients: ArrayLike, level: float = 0.95)
     >>> round(float(interval.lower), 3), round(float(interval.upper), 3)
     (0.043, 0.777)
     """
-    return _interval(events, patients, level, "exact")
-
-
-def wilson(events: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Proportion:
-    """Score interval: coverage near ``level`` on average, shorter than the exact one.
-
-    Parameters as in ``clopper_pearson``.
-    """
-    return _interval(events, patients, level, "wilson")
-
-
-def _interval(events: ArrayLike, patients: ArrayLike, level: float, method: str) -> Proportion:
     from scipy.stats import binomtest  # takes long to import
 
     k, n = _counts(events, patients, level)
     limits = np.empty((k.size, 2))
     for i, (one, of) in enumerate(zip(k.flat, n.flat, strict=True)):
-        limits[i] = binomtest(int(one), int(of)).proportion_ci(level, method)
+        limits[i] = binomtest(int(one), int(of)).proportion_ci(level, "exact")
     lower, upper = limits.T.reshape(2, *k.shape)
     return Proportion(k / n, lower, upper, level)
 
@@ -71,10 +58,8 @@ def _counts(
     whole = np.all(k == np.floor(k)) and np.all(n == np.floor(n))
     if not whole or np.any(n < 1) or np.any(k < 0) or np.any(k > n) or not 0.0 < level < 1.0:
         raise DataError(
-            sentence(
-                where="published count",
-                what=f"{events} of {patients} at level {level}",
-                allowed="whole numbers with 0 <= events <= patients, patients >= 1, 0 < level < 1",
-            )
+            where="published count",
+            what=f"{events} of {patients} at level {level}",
+            allowed="whole numbers with 0 <= events <= patients, patients >= 1, 0 < level < 1",
         )
     return k, n

@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards import clock_day_1, load_grades, load_response_criteria
 from pkpd.comparison.course_start import LINES, Seen, starts
 from pkpd.comparison.results import Figure, Question
@@ -35,7 +35,6 @@ from pkpd.leukaemia.schedule import Arm
 from pkpd.schedule import Regimen
 from pkpd.trials import AskedQuestion, ResponseCriteria, Trial
 
-Floats = NDArray[np.float64]
 Shares = Mapping[str, CohortShares]
 
 

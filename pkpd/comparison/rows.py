@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison.curves import CohortCurves
 from pkpd.comparison.delivery import ENDPOINTS as DELIVERY
 from pkpd.comparison.lanes import can_be_judged, evaluable, judged
@@ -18,8 +19,6 @@ from pkpd.comparison.uncertainty import crossed, quantiles_with_uncertainty, ris
 from pkpd.endpoints.dlt import REASONS
 from pkpd.schedule import describe_criteria
 from pkpd.trials import Cohort, DLTRule, PublishedOutcome, Trial
-
-Floats = NDArray[np.float64]
 
 UNITS = {
     "nadir": "10^9/L",

@@ -22,6 +22,7 @@ from pkpd.arguments import (
     check_arguments,
     from_to,
 )
+from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.trial_drugs import without_card
@@ -44,7 +45,7 @@ from pkpd.course.course import Course
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.ensemble.cards import LONGEST_STEP_H
-from pkpd.ensemble.ensemble import Indices, Treated, courses
+from pkpd.ensemble.ensemble import Treated, courses
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.fitted_drugs import FITTED_STEP_H, drugs_of_fit
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
@@ -56,7 +57,6 @@ from pkpd.machine import cores
 from pkpd.schedule import DosingPlan
 from pkpd.trials import Cohort, DLTRule, Trial
 
-Floats = NDArray[np.float64]
 OfCohort = tuple[EndpointRow, ...]
 Where = tuple[int, Workers | None]
 """Threads, or workers in their place."""

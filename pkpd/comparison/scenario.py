@@ -30,7 +30,7 @@ from pkpd.comparison.assumptions import (
     check_rule,
     check_run_option,
 )
-from pkpd.errors import CardError, PkpdError, sentence
+from pkpd.errors import CardError, PkpdError
 from pkpd.evidence.table.populations import read_populations
 from pkpd.leukaemia.parameters import read_leukaemia_card
 from pkpd.trials import Trial
@@ -330,12 +330,11 @@ def with_overrides(
         for name in trials:
             if name not in by_id:
                 if scenario.path or name not in card_names("trials"):
-                    msg = sentence(
+                    raise CardError(
                         where=f"scenario {scenario.name}",
                         what=f"there is no trial {name!r}",
                         allowed=", ".join(by_id),
                     )
-                    raise CardError(msg)
                 by_id[name] = load_trial(name)
         kept = tuple(by_id[name] for name in dict.fromkeys(trials))
     if rule is not None:
@@ -344,7 +343,7 @@ def with_overrides(
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if value is not None and not (whole and least <= value <= MOST):
             allowed = f"{least} to {MOST}, a whole number"
-            raise CardError(sentence(where=name, what=f"{value!r}", allowed=allowed))
+            raise CardError(where=name, what=f"{value!r}", allowed=allowed)
     variants = tuple(
         replace(
             v,

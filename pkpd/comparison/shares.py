@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison.lanes import BY_DAYS
 from pkpd.comparison.results import Figure
 from pkpd.comparison.rows import UNITS, CohortLanes
 from pkpd.endpoints.definitions import THRESHOLDS
 
-Floats = NDArray[np.float64]
 INTERVAL = (0.05, 0.5, 0.95)
 
 

@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pkpd.comparison.crossed import Crossed, CrossedTimes, crossed, matrix_of
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 LEVEL = 0.90
 _ROUNDING = 1e-9
@@ -195,11 +195,9 @@ def paired_difference(
     a, b = matrix_of(outcome_a), matrix_of(outcome_b)
     if a.shape != b.shape:
         raise DataError(
-            sentence(
-                where="paired difference",
-                what=f"shapes {a.shape} and {b.shape}",
-                allowed="the same draws and patients in both",
-            )
+            where="paired difference",
+            what=f"shapes {a.shape} and {b.shape}",
+            allowed="the same draws and patients in both",
         )
     d = a - b
     found = crossed(d)
@@ -244,10 +242,10 @@ def quantiles_with_uncertainty(
     x = _event_times(times, censored)
     pool = np.sort(x[~np.isnan(x)])
     if pool.size == 0:
-        raise DataError(sentence(where="event times", what="no lane is evaluable"))
+        raise DataError(where="event times", what="no lane is evaluable")
     wanted = np.asarray(q, dtype=np.float64)
     if np.any(wanted <= 0) or np.any(wanted >= 1):
-        raise DataError(sentence(where="q", what=f"{q}", allowed="between 0 and 1, both excluded"))
+        raise DataError(where="q", what=f"{q}", allowed="between 0 and 1, both excluded")
     finite, asked = pool[np.isfinite(pool)], CrossedTimes(x)
     tail = (1.0 - level) / 2.0
     value, lower, upper, error = (np.full(wanted.size, np.inf) for _ in range(4))
@@ -306,11 +304,9 @@ def recovery_curve(
     lost = np.asarray(censored, dtype=bool).reshape(t.shape) & ~np.isnan(t)
     if lost.any() and days.max() > t[lost].min():
         raise DataError(
-            sentence(
-                where="recovery curve",
-                what=f"grid reaches day {days.max():g}, follow-up ends on day {t[lost].min():g}",
-                remedy="shorten the grid, or lengthen the horizon of the simulation",
-            )
+            where="recovery curve",
+            what=f"grid reaches day {days.max():g}, follow-up ends on day {t[lost].min():g}",
+            remedy="shorten the grid, or lengthen the horizon of the simulation",
         )
     x = _event_times(t, lost)
     found = CrossedTimes(x).by_days(days)
@@ -332,11 +328,9 @@ def _event_times(times: ArrayLike, censored: ArrayLike | None) -> NDArray[np.flo
     lost = np.asarray(censored, dtype=bool)
     if lost.shape != t.shape:
         raise DataError(
-            sentence(
-                where="event times",
-                what=f"shapes {t.shape} and {lost.shape} of times and censoring",
-                allowed="equal shapes",
-            )
+            where="event times",
+            what=f"shapes {t.shape} and {lost.shape} of times and censoring",
+            allowed="equal shapes",
         )
     return np.where(lost & ~np.isnan(t), np.inf, t)
 

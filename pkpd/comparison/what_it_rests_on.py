@@ -12,15 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.comparison.results import Figure, Question
 from pkpd.comparison.shares import INTERVAL, CohortShares, figure
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.trials import Cohort, Trial
 
-Floats = NDArray[np.float64]
 Shares = Mapping[str, CohortShares]
 Risks = Mapping[str, Floats]
 

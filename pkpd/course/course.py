@@ -14,10 +14,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.errors import DataError, sentence
+from pkpd.arrays import Floats
+from pkpd.errors import DataError
 from pkpd.kept_code import kept
 
-Floats = NDArray[np.float64]
 NO_NAMES: tuple[str, ...] = ()
 _HAPPENED = (
     *("platelets_with_transfused", "transfused", "wbc", "marrow_blasts", "blood_blasts"),
@@ -155,11 +155,9 @@ class Course:
         if found is None:
             have = (*self.mornings, *(("wbc",) if self.wbc is not None else ()))
             raise DataError(
-                sentence(
-                    where="course of a marrow",
-                    what=f"line {line!r} was not simulated",
-                    allowed=", ".join(sorted(have)),
-                )
+                where="course of a marrow",
+                what=f"line {line!r} was not simulated",
+                allowed=", ".join(sorted(have)),
             )
         return found
 
@@ -190,11 +188,9 @@ class Course:
         """
         if course not in self.course_names:
             raise DataError(
-                sentence(
-                    where="course of doses",
-                    what=f"there is no course {course!r}",
-                    allowed=", ".join(("first_dose", *self.course_names)),
-                )
+                where="course of doses",
+                what=f"there is no course {course!r}",
+                allowed=", ".join(("first_dose", *self.course_names)),
             )
         first = self.first_day[:, self.course_names.index(course)].astype(np.float64)
         return np.where(first > 0.0, first, np.nan)

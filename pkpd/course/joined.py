@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.course.course import Course
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 _SAME = ("course_names", "drugs", "patients")
 
@@ -34,16 +34,14 @@ def joined(courses: Sequence[Course]) -> Course:
         If there is no course, or they differ in days, drugs, courses of doses or patients.
     """
     if not courses:
-        raise DataError(sentence(where="courses", what="there is none", remedy="give one"))
+        raise DataError(where="courses", what="there is none", remedy="give one")
     first = courses[0]
     for other in courses[1:]:
         if other.days != first.days or any(getattr(other, n) != getattr(first, n) for n in _SAME):
             raise DataError(
-                sentence(
-                    where="courses",
-                    what="they differ in days, drugs, courses of doses or patients",
-                    allowed="courses of one regimen and the same patients",
-                )
+                where="courses",
+                what="they differ in days, drugs, courses of doses or patients",
+                allowed="courses of one regimen and the same patients",
             )
     changed: dict[str, Any] = {"curve": None}
     for field in fields(Course):

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.kinetics.saturable import SaturableIV
 from pkpd.marrow.actions import Action, LineEffects, LineKill
 from pkpd.marrow.effects import effect_shape
@@ -43,8 +44,6 @@ from pkpd.solve.compiled.decisions import plan_rules
 from pkpd.solve.compiled.run_days import Anatomy, Bodies, CourseDrug, run_days
 from pkpd.solve.grid.cells import dose_cells
 from pkpd.subjects import PatientSample
-
-Floats = NDArray[np.float64]
 
 _DAY_H = 24.0
 
@@ -199,12 +198,11 @@ class Simulator:
         if unsolved.any():
             drug = next(d.name for d in self.anatomy.drugs if isinstance(d.pk, SaturableIV))
             patient = int(np.flatnonzero(unsolved)[0]) % self.n_patients
-            msg = sentence(
+            raise PkpdError(
                 where=f"drug {drug}, patient {patient + 1}",
                 what="its kinetics could not be solved",
                 remedy="look at the parameters of this patient",
             )
-            raise PkpdError(msg)
 
     def chunks(
         self, typical: Mapping[str, Floats], lanes: int = 2000
@@ -321,12 +319,11 @@ def prepare(
 def _slot_by_need(policy: GrowthFactorPolicy) -> Slot:
     """Slot of a growth factor by need, in the morning."""
     if not (policy.drug and policy.amount):
-        msg = sentence(
+        raise PkpdError(
             where="growth factor by need",
             what="no drug and amount are given",
             remedy='give both: GrowthFactorPolicy(0.5, drug=..., amount="0.005 mg/kg")',
         )
-        raise PkpdError(msg)
     _, unit = policy.dose
     return Slot(policy.drug, -1, 0.0, 0.0, "sc", unit, np.inf, 0.0)
 
@@ -334,13 +331,12 @@ def _slot_by_need(policy: GrowthFactorPolicy) -> Slot:
 def _growth_factor(name: str, marrow: LineMarrow) -> CourseDrug:
     """Growth factor under the skin: a dose into a state of neutrophils with G-CSF."""
     if not isinstance(dict(marrow.lines).get("neutrophils"), GcsfMarrow):
-        msg = sentence(
+        raise PkpdError(
             where=f"drug {name}",
             what="the neutrophils of this marrow have no G-CSF that it could add to",
             remedy='name a line with it, such as {"neutrophils": "quartino2014_docetaxel"} among '
             f'the cards, or use the marrow "{LEUKAEMIA}"',
         )
-        raise PkpdError(msg)
     return CourseDrug(name, into=f"neutrophils.{GIVEN_INTO['filgrastim']}")
 
 
@@ -353,24 +349,22 @@ def _course_drug(
         return CourseDrug(drug.name)
     if drug.driver == "dose":
         if drug.kill_spread_h != _DAY_H:
-            msg = sentence(
+            raise PkpdError(
                 where=f"effect card {drug.effect.name}",
                 what=f"spread_h is {drug.kill_spread_h:g}",
                 allowed="24 (a kill is spread over the day of its dose)",
             )
-            raise PkpdError(msg)
         return CourseDrug(drug.name, action=LineKill(prefix, lines))
     shape = effect_shape(drug.shape)
     action: Action = LineEffects(prefix, tuple((line, shape) for line in lines), combination)
     if drug.pk.structure == "iv_2cmt_michaelis_menten":
         if drug.driver != "plasma":
-            msg = sentence(
+            raise PkpdError(
                 where=f"drug {drug.name}",
                 what=f"saturable elimination with effect '{drug.effect.structure}'",
                 allowed="an effect of the plasma concentration",
                 remedy="name another effect card",
             )
-            raise PkpdError(msg)
         return CourseDrug(drug.name, SaturableIV(), action)
     pk = linear_kinetics(drug, drug.driver == "effect_site", by_mouth)
     return CourseDrug(drug.name, pk, action)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 TRIGGER = 10.0
 """Platelets (10^9/L) below which a patient is transfused: PLADO (Slichter 2010, N Engl J Med
@@ -44,10 +44,9 @@ class TransfusionPolicy:
         for name in ("trigger", "increment", "half_life_h"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
-                msg = sentence(
+                raise PkpdError(
                     where="transfusion policy", what=f"{name} = {value}", allowed="a number above 0"
                 )
-                raise PkpdError(msg)
 
     def needed(self, platelets: Any) -> Any:
         """Whether a morning's platelet count (10^9/L, own and transfused) calls for one."""

@@ -3,7 +3,6 @@ from .death import early_death
 from .dlt import DLTOutcome, DLTSensitivity, evaluate_rule, sensitivity
 from .grades import grade
 from .recovery import (
-    Recovery,
     RecoveryDefinition,
     days_below,
     line_outcomes,
@@ -13,6 +12,7 @@ from .recovery import (
 )
 from .resolution import Visits
 from .response import best_response
+from .results import Recovery
 from .split import Split, split
 
 __all__ = [

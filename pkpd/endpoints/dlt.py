@@ -47,7 +47,7 @@ from pkpd.endpoints.crossings import CENSORED, NOT_EVALUABLE
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.line_verdict import judge, look_day, not_recovered
 from pkpd.endpoints.recovery import RecoveryDefinition, RecoverySeen, recovery_after
-from pkpd.endpoints.resolution import Resolution, Visits, check_resolution
+from pkpd.endpoints.resolution import Resolution, check_resolution
 from pkpd.endpoints.results import Recovery
 from pkpd.errors import DataError
 
@@ -440,15 +440,3 @@ def _check(rule: DLTRule, course: Course) -> None:
                 what=f"line {criterion.line!r} was not simulated",
                 allowed=", ".join(sorted(course.mornings)),
             )
-
-
-__all__ = [
-    "REASONS",
-    "DLTOutcome",
-    "DLTSensitivity",
-    "DLTStatus",
-    "Visits",
-    "evaluate_rule",
-    "has_leukaemia",
-    "sensitivity",
-]

@@ -55,8 +55,8 @@ from pkpd.endpoints.crossings import (
 from pkpd.endpoints.curve import curve_outcomes
 from pkpd.endpoints.looked_for import ROUNDING, looked_for
 from pkpd.endpoints.observed import observed_outcomes
-from pkpd.endpoints.resolution import Resolution, Visits, check_resolution, curve_of, observations
-from pkpd.endpoints.results import HOURS_PER_DAY, LineOutcomes, Recovery, RecoveryStatus
+from pkpd.endpoints.resolution import Resolution, check_resolution, curve_of, observations
+from pkpd.endpoints.results import HOURS_PER_DAY, LineOutcomes, Recovery
 from pkpd.errors import DataError
 
 TRANSFUSED_LINE = "platelets"
@@ -458,19 +458,3 @@ def days_below(
     """Days with own counts below the threshold and the longest spell of them, each float[L]."""
     found = line_outcomes(course, line, threshold, resolution=resolution, start=start, end=end)
     return found.days_below[0], found.longest_below_days[0]
-
-
-__all__ = [
-    "ANY_TIME",
-    "Recovery",
-    "RecoveryDefinition",
-    "RecoverySeen",
-    "RecoveryStatus",
-    "Visits",
-    "days_below",
-    "line_outcomes",
-    "nadir",
-    "recovery_after",
-    "recovery_days",
-    "recovery_of_cycle",
-]

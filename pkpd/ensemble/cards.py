@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.cards.drug_actions import FRIBERG
 from pkpd.course.course import Course
 from pkpd.course.simulate import Simulator, prepare
 from pkpd.course.transfusion import TransfusionPolicy
-from pkpd.ensemble.ensemble import Indices
 from pkpd.model.joint import JointModel
 from pkpd.schedule import NEVER, DosingPlan, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population

@@ -13,14 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pkpd.arrays import Indices
 from pkpd.cluster import Workers
 from pkpd.course.course import Course
 from pkpd.schedule import DosingPlan, Regimen
 
-Indices = NDArray[np.int64]
 T = TypeVar("T")
 
 

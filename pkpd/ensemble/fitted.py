@@ -9,13 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy.special import ndtr
 
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.data.declared_units import MOST_TYPICAL
-from pkpd.ensemble.ensemble import Indices
 from pkpd.ensemble.fitted_drugs import UNNAMED, FittedRegimen, prepare_fitted
 from pkpd.ensemble.fitted_patients import NewPatients
 from pkpd.errors import PkpdError

@@ -7,22 +7,22 @@ that a patient can be simulated again with others. `lanes_of` makes that of ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.body import complete_covariates
 from pkpd.course.course import Course
 from pkpd.distributions import stratified_normals, stream
 from pkpd.ensemble.cards import CardsEnsemble
-from pkpd.ensemble.ensemble import Ensemble, Indices, Treated
+from pkpd.ensemble.ensemble import Ensemble, Treated
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError
@@ -108,21 +108,18 @@ def _of_occasion(name: str, occasion: int) -> str:
     return f"{name}, occasion {occasion}"
 
 
-class _Kind(Protocol):
-    """What a kind of source adds: its draws, its bodies, and how its patients are simulated."""
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """What a kind of source adds: its draws, its bodies, and how its patients are simulated.
 
-    @property
-    def draws(self) -> int: ...
-    @property
-    def bodies(self) -> Population | PatientSample: ...
-    @property
-    def own(self) -> int:
-        """Scores of its own that come without a name."""
-        ...
+    ``treated`` makes some of them ready, from their sample, own scores, draws, regimen and days;
+    ``own`` is how many scores of its own come without a name.
+    """
 
-    def treated(
-        self, sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int
-    ) -> Treated: ...
+    draws: int
+    bodies: Population | PatientSample
+    treated: Callable[[PatientSample, Floats, Indices, Regimen, int], Treated]
+    own: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,26 +314,6 @@ def _part(sample: PatientSample, index: Indices) -> PatientSample:
 
 
 @dataclass(frozen=True, eq=False)
-class _OfCards:
-    ensemble: CardsEnsemble
-    own: int = 0
-
-    @property
-    def draws(self) -> int:
-        return self.ensemble.draws
-
-    @property
-    def bodies(self) -> Population | PatientSample:
-        return self.ensemble.population or self.ensemble.sample
-
-    def treated(
-        self, sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int
-    ) -> Treated:
-        ready = replace(self.ensemble, sample=_part(sample, draw[:0])).treated(regimen, days)
-        return _CardLanes(self.ensemble, sample, draw, regimen, days, ready.plan)
-
-
-@dataclass(frozen=True, eq=False)
 class _CardLanes:
     ensemble: CardsEnsemble
     sample: PatientSample
@@ -352,25 +329,6 @@ class _CardLanes:
         values = {name: v[self.draw[draws]][None] for name, v in self.ensemble.values.items()}
         made = replace(self.ensemble, sample=_part(self.sample, draws), values=values)
         return made.treated(self.regimen, self.days).course(np.array([0]))
-
-
-@dataclass(frozen=True, eq=False)
-class _OfFit:
-    ensemble: FittedEnsemble
-    own: int = 0
-
-    @property
-    def draws(self) -> int:
-        return self.ensemble.draws
-
-    @property
-    def bodies(self) -> Population | PatientSample:
-        return self.ensemble.sample
-
-    def treated(
-        self, sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int
-    ) -> Treated:
-        return _FitLanes(replace(self.ensemble, sample=sample), draw, regimen, days)
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,35 +348,6 @@ class _FitLanes:
     def course(self, draws: Indices) -> Course:
         made = replace(self.ensemble, sample=_part(self.ensemble.sample, draws))
         return made.treated(self.regimen, self.days).own_draws(self.draw[draws])
-
-
-@dataclass(frozen=True, eq=False)
-class _OfPosterior:
-    ensemble: LearnedEnsemble
-    own: int = len(SCORES)
-
-    @property
-    def draws(self) -> int:
-        return self.ensemble.draws
-
-    @property
-    def bodies(self) -> Population | PatientSample:
-        return self.ensemble.arm.who
-
-    def treated(
-        self, sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int
-    ) -> Treated:
-        mine = self.ensemble.arm
-        if mine.least_neutrophils > 0 or mine.least_platelets > 0 or np.isfinite(mine.most_wbc):
-            raise PkpdError(
-                where=f"arm {mine.name}",
-                what="it has limits of counts at entry",
-                remedy="leave them out: one patient's own counts say more",
-            )
-        schedule = replace(mine.schedule, regimen=regimen, horizon_days=days)
-        arm = replace(mine, schedule=schedule, population=sample, age=None)
-        prepared = prepare_arm(arm, sample, self.ensemble.study.steps_per_day)
-        return _PosteriorLanes(self.ensemble, arm, prepared, sample, own, draw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -457,13 +386,47 @@ class _PosteriorLanes:
 
 def _kind_of(ensemble: Ensemble) -> _Kind:
     if isinstance(ensemble, CardsEnsemble):
-        return _OfCards(ensemble)
+        bodies = ensemble.population or ensemble.sample
+        return _Kind(ensemble.draws, bodies, partial(_of_cards, ensemble))
     if isinstance(ensemble, FittedEnsemble):
-        return _OfFit(ensemble)
+        return _Kind(ensemble.draws, ensemble.sample, partial(_of_fit, ensemble))
     if isinstance(ensemble, LearnedEnsemble):
-        return _OfPosterior(ensemble)
+        treated = partial(_of_posterior, ensemble)
+        return _Kind(ensemble.draws, ensemble.arm.who, treated, len(SCORES))
     raise PkpdError(
         where="source of patients",
         what=f"{type(ensemble).__name__} cannot be simulated one patient at a time",
         allowed="what pkpd.source gives",
     )
+
+
+def _of_cards(
+    ensemble: CardsEnsemble,
+    sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int,
+) -> Treated:  # fmt: skip
+    ready = replace(ensemble, sample=_part(sample, draw[:0])).treated(regimen, days)
+    return _CardLanes(ensemble, sample, draw, regimen, days, ready.plan)
+
+
+def _of_fit(
+    ensemble: FittedEnsemble,
+    sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int,
+) -> Treated:  # fmt: skip
+    return _FitLanes(replace(ensemble, sample=sample), draw, regimen, days)
+
+
+def _of_posterior(
+    ensemble: LearnedEnsemble,
+    sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int,
+) -> Treated:  # fmt: skip
+    mine = ensemble.arm
+    if mine.least_neutrophils > 0 or mine.least_platelets > 0 or np.isfinite(mine.most_wbc):
+        raise PkpdError(
+            where=f"arm {mine.name}",
+            what="it has limits of counts at entry",
+            remedy="leave them out: one patient's own counts say more",
+        )
+    schedule = replace(mine.schedule, regimen=regimen, horizon_days=days)
+    arm = replace(mine, schedule=schedule, population=sample, age=None)
+    prepared = prepare_arm(arm, sample, ensemble.study.steps_per_day)
+    return _PosteriorLanes(ensemble, arm, prepared, sample, own, draw)

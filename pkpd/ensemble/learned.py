@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pkpd.arrays import Indices
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.course.course import Course
-from pkpd.ensemble.ensemble import Indices
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.trial_predictions import NewStudy, StudyArm
 from pkpd.leukaemia.schedule import Arm
@@ -94,5 +94,4 @@ class LearnedTreated:
 
     def course(self, draws: Indices) -> Course:
         """See `pkpd.ensemble.ensemble.Treated`."""
-        (draw,) = (int(d) for d in draws)
-        return replace(self.arm.course(draw, self.curves), draws=np.asarray(draws))
+        return self.arm.course(draws, self.curves)

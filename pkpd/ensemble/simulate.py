@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.arguments import NONE, NUMBERS, PATH, TEXT, Kind, a, check_arguments, from_to
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades, load_rule
 from pkpd.cards.usual_doses import check_regimen
 from pkpd.course.course import Course
@@ -22,7 +22,7 @@ from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days, recovery_of_cycle
 from pkpd.ensemble.cards import CardsEnsemble
-from pkpd.ensemble.ensemble import Ensemble, Indices, Treated, courses
+from pkpd.ensemble.ensemble import Ensemble, Treated, courses
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior

@@ -7,9 +7,7 @@ picture of the explorer shows.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -48,6 +46,7 @@ from pkpd.ensemble.ensemble import Treated
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.explorer.curves import Curves
 from pkpd.explorer.state import State
+from pkpd.kept_values import Kept
 from pkpd.machine import cores
 from pkpd.trials import Cohort, DLTRule, Trial
 
@@ -137,36 +136,28 @@ def explore(state: State) -> Explored:
         assumptions=item.assumptions,
         limits=item.limits,
     )
-    assumed = {c.id: tuple(filter(None, item.assumed(c).split("; "))) for c in trial.cohorts}
+    assumed = {
+        cohort.id: tuple(filter(None, found.assumed.split("; ")))
+        for cohort, found in zip(trial.cohorts, looked, strict=True)
+    }
     return Explored(state, result, rule, item.simulated, assumed, (*pairs, *of_states), dlt)
 
 
-_LOOKS: OrderedDict[Hashable, _Look] = OrderedDict()
-_KEPT = 48
-_COURSES: OrderedDict[Hashable, Course] = OrderedDict()
-_KEPT_LANE_DAYS = 1_200_000
-"""Of the courses that are kept: about 100 MB; those of a page as it begins have a fifth of it."""
-_LOCK = threading.Lock()
+_LOOKS: Kept[_Look] = Kept(48)
+_COURSES: Kept[Course] = Kept(1_200_000, lambda course: course.lanes * course.days)
+"""About 100 MB; the courses of a page as it begins have a fifth of it."""
 
 
 def _looked(state: State, item: Ready) -> list[_Look]:
     """Simulate the schedules that have changed; of the others it is kept what they came to."""
     around = (replace(item.trial, arms=()), state.patients, state.draws, state.seed)
     keys = [(around, state.ensemble, state.stamps, cohort) for cohort in item.trial.cohorts]
-    with _LOCK:
-        found = {key: _LOOKS[key] for key in keys if key in _LOOKS}
-    wanted = [n for n, key in enumerate(keys) if key not in found]
-    if wanted:
-        with ThreadPoolExecutor(len(wanted)) as schedules, ThreadPoolExecutor(cores()) as draws:
-            made = list(schedules.map(lambda n: _look(item, n, draws, state), wanted))
-        found |= {keys[n]: one for n, one in zip(wanted, made, strict=True)}
-    with _LOCK:
-        for key in keys:
-            _LOOKS[key] = found[key]
-            _LOOKS.move_to_end(key)
-        while len(_LOOKS) > _KEPT:
-            _LOOKS.popitem(last=False)
-    return [found[key] for key in keys]
+    with ThreadPoolExecutor(len(keys)) as schedules, ThreadPoolExecutor(cores()) as draws:
+
+        def looked(number: int) -> _Look:
+            return _LOOKS.of(keys[number], lambda: _look(item, number, draws, state))
+
+        return list(schedules.map(looked, range(len(keys))))
 
 
 def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, dict[str, Floats]]:
@@ -219,6 +210,7 @@ class _Look:
     dlt: Floats | None
     late: Mapping[str, Floats]
     running: str
+    assumed: str
     now: NDArray[np.int8]
 
 
@@ -227,17 +219,13 @@ def _course(item: Ready, cohort: Cohort, treated: Treated, pool: Executor, state
     trial = replace(item.trial, arms=(), rule=None, rule_change=(), rule_is_protocols=True)
     size = (state.patients, state.draws, state.seed)
     who = (replace(trial, rule_note=""), cohort.medians, *size, state.ensemble, state.stamps)
-    key = (who, cohort.regimen)
-    with _LOCK:
-        if key in _COURSES:
-            _COURSES.move_to_end(key)
-            return _COURSES[key]
-    course = joined(list(pool.map(treated.course, treated.chunks())))
-    with _LOCK:
-        _COURSES[key] = course
-        while sum(one.lanes * one.days for one in _COURSES.values()) > _KEPT_LANE_DAYS:
-            _COURSES.popitem(last=False)
-    return course
+
+    def simulated() -> Course:
+        draws = np.concatenate(list(treated.chunks()))
+        portions = np.array_split(draws, min(cores(), draws.size))
+        return joined(list(pool.map(treated.course, portions)))
+
+    return _COURSES.of((who, cohort.regimen), simulated)
 
 
 def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
@@ -271,7 +259,8 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
         curves=CohortCurves(cohort.id, treated.plan, trial.horizon_days),
         running=treatment_runs(treated.plan, rule),
     )
-    rows = table.cohort_rows(trial, cohort, rules, lanes, item.assumed(cohort), item.predicted)
+    assumed = item.assumed(cohort)
+    rows = table.cohort_rows(trial, cohort, rules, lanes, assumed, item.predicted)
     return _Look(
         rows=tuple(item.named(row) for row in rows),
         counts={line: bands_of(course.laboratory(line)) for line in course.mornings},
@@ -282,6 +271,7 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
         dlt=dlt.get(rule.clock),
         late=not_on_time(lanes.values),
         running=lanes.running,
+        assumed=assumed,
         now=found.split[:, min(rule.by_day or course.days, course.days - 1)].reshape(shape),
     )
 

@@ -158,9 +158,11 @@ def read_state(document: Any, folder: Path, fits: Mapping[str, Fitted] | None = 
     data = found["data"]
     known = _drugs_of(fits) if fits else ()
 
-    def read(changed: Mapping[str, Any]) -> Trial:
+    trials: list[Trial] = []
+
+    def read(changed: Mapping[str, Any]) -> None:
         with without_card(known):
-            return trial_of(changed, folder / FILE_NAME)
+            trials.append(trial_of(changed, folder / FILE_NAME))
 
     try:
         check_files(data, folder)
@@ -170,8 +172,7 @@ def read_state(document: Any, folder: Path, fits: Mapping[str, Fitted] | None = 
         problems.append(error)
     if problems:
         raise BadStateError(problems)
-    trial = read(data)
-    state = State(trial=trial, folder=folder, stamps=stamps(folder), fits=fits or {}, **found)
+    state = State(trial=trials[-1], folder=folder, stamps=stamps(folder), fits=fits or {}, **found)
     _check_work(state)
     return state
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.cards.drug_cards import drug_names, load_drug_card
 from pkpd.ensemble.cards import CardsEnsemble
-from pkpd.ensemble.ensemble import Ensemble, Indices
+from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError

@@ -18,7 +18,7 @@ import numpy as np
 from pkpd.arguments import MAPPING, NONE, SHARE, TEXT, Kind, check_arguments, from_to, one_of
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
-from pkpd.errors import DataError, PkpdError, PkpdWarning, sentence
+from pkpd.errors import DataError, PkpdError, PkpdWarning
 from pkpd.fitting.first_look.before_fit import TOO_FEW, Predict, before_fit
 from pkpd.fitting.judge.standard_errors import Covariance
 from pkpd.fitting.maximum.estimate import maximum_of
@@ -184,11 +184,9 @@ def fit(
     ):
         if not isinstance(given, kind):
             raise PkpdError(
-                sentence(
-                    where=f"fit: {name}",
-                    what=f"a {type(given).__name__} is no {name}",
-                    allowed=f"pkpd.{room}.{kind.__name__}",
-                )
+                where=f"fit: {name}",
+                what=f"a {type(given).__name__} is no {name}",
+                allowed=f"pkpd.{room}.{kind.__name__}",
             )
     check_arguments("fit", seed=(seed, from_to(0)))
     if method in ("focei", "foce", "fo", "laplace", "laplace-nointer"):
@@ -215,11 +213,9 @@ def fit(
         )
     if method not in ("nuts", "map", "advi"):
         raise PkpdError(
-            sentence(
-                where="fit",
-                what=f"method {method!r}{nearest_of(str(method), METHODS)}",
-                allowed=", ".join(METHODS),
-            )
+            where="fit",
+            what=f"method {method!r}{nearest_of(str(method), METHODS)}",
+            allowed=", ".join(METHODS),
         )
     _check_free(model, method)
     check_arguments(
@@ -235,7 +231,7 @@ def fit(
     )
     if cluster is not None and method != "nuts":
         what = f"method {method!r} has no chains"
-        raise PkpdError(sentence(where="fit, cluster", what=what, allowed="nuts"))
+        raise PkpdError(where="fit, cluster", what=what, allowed="nuts")
     # PyMC takes seconds to load, and maximum likelihood has no use for it
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings
@@ -289,12 +285,10 @@ def _check_free(model: PopulationModel, method: str) -> None:
     if free or (method != "map" and (model.varying or model.occasional)):
         return
     raise PkpdError(
-        sentence(
-            where=f"fit, method {method!r}",
-            what="every population parameter of the model is held",
-            remedy="use pkpd.individual(model, data) for the random effects of each subject, or "
-            "leave fixed=True out of at least one parameter",
-        )
+        where=f"fit, method {method!r}",
+        what="every population parameter of the model is held",
+        remedy="use pkpd.individual(model, data) for the random effects of each subject, or "
+        "leave fixed=True out of at least one parameter",
     )
 
 
@@ -322,12 +316,10 @@ def _check_start(likelihood: PopulationLikelihood) -> None:
     }
     why = likelihood.predictor.problems(values).get(b, "its likelihood is not finite")
     raise PkpdError(
-        sentence(
-            where=f"{likelihood.dataset.events.source}, subject {likelihood.dataset.subjects[b]}"
-            + (f" and {failed.size - 1} others" if failed.size > 1 else ""),
-            what=f"the model cannot be evaluated at its starting values: {why}",
-            remedy="give other starting values, or look at the records of this subject",
-        )
+        where=f"{likelihood.dataset.events.source}, subject {likelihood.dataset.subjects[b]}"
+        + (f" and {failed.size - 1} others" if failed.size > 1 else ""),
+        what=f"the model cannot be evaluated at its starting values: {why}",
+        remedy="give other starting values, or look at the records of this subject",
     )
 
 

@@ -6,10 +6,10 @@ from typing import get_args
 
 import numpy as np
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.individual_estimates import (
-    FloatArray,
     IndividualEstimates,
     IndividualMethod,
     individual_estimates,
@@ -71,19 +71,15 @@ def individual(
     dataset = own if data is None else data
     if dataset is None:
         raise PkpdError(
-            sentence(
-                where="individual",
-                what="a population model comes without data",
-                remedy="give them: pkpd.individual(model, data)",
-            )
+            where="individual",
+            what="a population model comes without data",
+            remedy="give them: pkpd.individual(model, data)",
         )
     if method not in (None, *get_args(IndividualMethod)):
         raise PkpdError(
-            sentence(
-                where="individual",
-                what=f"method {method!r}",
-                allowed=", ".join(get_args(IndividualMethod)),
-            )
+            where="individual",
+            what=f"method {method!r}",
+            allowed=", ".join(get_args(IndividualMethod)),
         )
     started = random if data is None else None
     return individual_estimates(population, dataset, method or named, started)
@@ -103,9 +99,7 @@ def _held_at(
     if isinstance(model, PopulationModel):
         return model, None, None, "focei"
     raise PkpdError(
-        sentence(
-            where="individual",
-            what=f"{type(model).__name__} is no model",
-            allowed="a PopulationModel, or the result of pkpd.fit",
-        )
+        where="individual",
+        what=f"{type(model).__name__} is no model",
+        allowed="a PopulationModel, or the result of pkpd.fit",
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pkpd.errors import PkpdError, sentence, writing
+from pkpd.errors import PkpdError, writing
 from pkpd.files import write_text
 
 
@@ -19,7 +19,7 @@ def _table(path: Path) -> dict[str, Any]:
         found = error
     if not isinstance(found, dict):
         remedy = "give another folder, or remove the file"
-        raise PkpdError(sentence(where=str(path), what="cannot be read", remedy=remedy))
+        raise PkpdError(where=str(path), what="cannot be read", remedy=remedy)
     return found
 
 
@@ -57,11 +57,9 @@ class KeptFits:
             different = sorted(k for k in mine if theirs.get(k) != mine[k])
             if different:
                 raise PkpdError(
-                    sentence(
-                        where=str(self.folder),
-                        what=f"holds fits of another {name} ({', '.join(different)} differ)",
-                        remedy="give another folder, or the same model, design and settings",
-                    )
+                    where=str(self.folder),
+                    what=f"holds fits of another {name} ({', '.join(different)} differ)",
+                    remedy="give another folder, or the same model, design and settings",
                 )
         else:
             write_text(record, json.dumps(mine, indent=1))

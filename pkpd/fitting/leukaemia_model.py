@@ -10,7 +10,7 @@ import numpy as np
 from pkpd.cards import card_names
 from pkpd.cards.drug_cards import GRAFT, GROWTH_FACTOR, INTENSITY, DrugCard, load_drug_card
 from pkpd.cards.files import nearest_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
 from pkpd.leukaemia.drug_effects import LevelDrug
 from pkpd.leukaemia.parameters import LANDED, leukaemia_cards
@@ -211,7 +211,6 @@ def _by_card(drug: str, by_doses: bool, variant: Variant) -> Action:
 
 
 def _refuse(what: str, allowed: Sequence[str] = (), remedy: str | None = None) -> NoReturn:
-    msg = sentence(
+    raise PkpdError(
         where="leukaemia_model", what=what, allowed=", ".join(allowed) or None, remedy=remedy
     )
-    raise PkpdError(msg)

@@ -6,18 +6,15 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.distributions import stream
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of, spread
 from pkpd.fitting.draws import Draws, Fitted
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_parameters import start_values
-
-Floats = NDArray[np.float64]
-
 
 _WIDEST = 1.0
 """Largest standard error, on the scale of the search (mostly a logarithm), that is drawn from: at 1
@@ -116,13 +113,12 @@ def _of_maximum(fitted: MaximumLikelihood, n: int, seed: int) -> ParameterDraws:
     for name, drawn_values in values.items():
         if not np.isfinite(drawn_values).all():
             error = fitted.standard_errors.get(name, np.nan)
-            msg = sentence(
+            raise PkpdError(
                 where="draws of a fit",
                 what=f"{name} is {fitted.estimates[name]:.3g} with a standard error of "
                 f"{error:.2g}, too large for a normal approximation",
                 remedy="hold what the data do not tell, give priors, or sample the posterior",
             )
-            raise PkpdError(msg)
     notes = []
     for those, why in (
         (~finite, "Without a standard error these stay at their estimates"),
@@ -142,9 +138,7 @@ def _of_maximum(fitted: MaximumLikelihood, n: int, seed: int) -> ParameterDraws:
 
 def _refuse_several(n: int, what: str) -> None:
     raise PkpdError(
-        sentence(
-            where="draws of a fit",
-            what=f"{n} draws are asked of {what}",
-            remedy='ask for draws=1, or fit again with covariance="sandwich" or "observed"',
-        )
+        where="draws of a fit",
+        what=f"{n} draws are asked of {what}",
+        remedy='ask for draws=1, or fit again with covariance="sandwich" or "observed"',
     )

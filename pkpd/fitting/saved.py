@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pkpd.arguments import PATH, a, check_arguments
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.files import read_netcdf
 from pkpd.fitting.maximum.result import KIND, MaximumLikelihood, result_of
 from pkpd.fitting.model.likelihood import bind
@@ -91,4 +91,4 @@ def _check(
 
 
 def _refuse(path: Path, what: str, remedy: str) -> NoReturn:
-    raise PkpdError(sentence(where=str(path), what=what, remedy=remedy))
+    raise PkpdError(where=str(path), what=what, remedy=remedy)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pkpd.data.dataset import BELOW, Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import limits
 from pkpd.fitting.draws import single_draw
 from pkpd.fitting.model.likelihood import bind
@@ -69,11 +69,9 @@ def simulate_data(
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise PkpdError(
-            sentence(
-                where="simulate_data",
-                what=f"unknown parameter {unknown[0]!r}",
-                allowed=", ".join(known),
-            )
+            where="simulate_data",
+            what=f"unknown parameter {unknown[0]!r}",
+            allowed=", ".join(known),
         )
     seen = design.observations
     blank = replace(
@@ -87,11 +85,9 @@ def simulate_data(
     if bad.size:
         subject = design.subjects[seen.subject[bad[0]]]
         raise PkpdError(
-            sentence(
-                where=f"simulate_data, subject {subject}",
-                what=f"a simulated value of {design.lines[seen.line[bad[0]]]} is not finite",
-                remedy="look at the values of the parameters",
-            )
+            where=f"simulate_data, subject {subject}",
+            what=f"a simulated value of {design.lines[seen.line[bad[0]]]} is not finite",
+            remedy="look at the values of the parameters",
         )
     lower, _ = limits(blank, lloq)
     below = measured < lower

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades, load_response_criteria
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import Clock, clock_days, clock_of, has_further_cycle
@@ -20,18 +21,16 @@ from pkpd.endpoints.recovery import recovery_after, recovery_days, recovery_of_c
 from pkpd.endpoints.resolution import curve_of
 from pkpd.endpoints.response import best_response
 from pkpd.endpoints.starts import Start, starts_of
-from pkpd.ensemble.ensemble import Ensemble, Indices, courses
+from pkpd.ensemble.ensemble import Ensemble, courses
 from pkpd.ensemble.lanes import Identities, Lanes
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.simulate import check_rule_lines
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.forecasting.measurement import COUNTED
 from pkpd.leukaemia.parameters import response_criteria
 from pkpd.machine import cores
 from pkpd.schedule import DosingPlan
 from pkpd.trials import DLTRule, ResponseCriteria
-
-Floats = NDArray[np.float64]
 
 GRADES = "ctcae_v5"
 GRADE_4 = 4
@@ -88,24 +87,22 @@ def asked_of(
     if rule is not None:
         check_rule_lines(rule, ensemble)
         if rule.by_day is not None and rule.by_day > until_day:
-            msg = sentence(
+            raise PkpdError(
                 where=f"rule {rule.name}",
                 what=f"it looks at day {rule.by_day}, and the forecast ends on day {until_day}",
                 remedy=f"forecast until day {rule.by_day + 7} or later",
             )
-            raise PkpdError(msg)
     counts: dict[str, Level] = dict(back or {})
     if not counts and rule is not None and rule.kind.startswith("not_recovered"):
         counts = {c.line: c.at_least for c in rule.criteria}
     counts = counts or {line: at for line, at in BACK.items() if line in ensemble.lines}
     for line, at in counts.items():
         if line not in ensemble.lines or not _is_level(at):
-            msg = sentence(
+            raise PkpdError(
                 where="back",
                 what=f"{line} of {_said(at)}",
                 allowed=f'counts above 0 (10^9/L), or "{BASELINE}", of {", ".join(ensemble.lines)}',
             )
-            raise PkpdError(msg)
     criteria = None
     if isinstance(ensemble, LearnedEnsemble):
         criteria = load_response_criteria(response_criteria(ensemble.arm.disease)[0])
@@ -279,12 +276,11 @@ def _between(ensemble: Ensemble) -> Ensemble:
 def _clock(lanes: Lanes, name: str, by_day: float | None = None) -> Clock:
     known = ("first_dose", *lanes.plan.course_names)
     if name not in known:
-        msg = sentence(
+        raise PkpdError(
             where="clock",
             what=f"there is no course {name!r} in the schedule",
             allowed=", ".join(known),
         )
-        raise PkpdError(msg)
     return clock_of(lanes.plan, name, by_day)
 
 

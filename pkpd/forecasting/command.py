@@ -23,7 +23,7 @@ from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.ensemble.source import source
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.files import frame_text, together, write_text
 from pkpd.fitting.draws import Fitted
 from pkpd.forecasting.bank import BASELINE, Level
@@ -135,7 +135,7 @@ def back_of(texts: Sequence[str]) -> dict[str, Level] | None:
         if read is None or read[1] in found:
             what = f"{text!r} names a line twice" if read else f"{text!r} is no line with a count"
             allowed = '"neutrophils 0.5", "platelets 50" or "neutrophils baseline", each once'
-            raise PkpdError(sentence(where="--back", what=what, allowed=allowed))
+            raise PkpdError(where="--back", what=what, allowed=allowed)
         found[read[1]] = read[2] if read[2] == BASELINE else float(read[2])
     return found or None
 
@@ -159,9 +159,7 @@ def write(found: Forecast, out: Path, formats: Sequence[str] = ("svg",)) -> list
     """
     for kind in formats:
         if kind not in ("svg", "png", "pdf"):
-            raise PkpdError(
-                sentence(where="figure format", what=f"{kind!r}", allowed="svg, png, pdf")
-            )
+            raise PkpdError(where="figure format", what=f"{kind!r}", allowed="svg, png, pdf")
     names = ["forecast.csv"]
     with together(out, last=names[0]) as stage:
         write_text(stage / names[0], frame_text(found.table()))
@@ -178,13 +176,12 @@ def _cohort(trial: Trial, name: str | None) -> Cohort:
     if name is not None:
         return trial.cohort(name)
     if len(trial.cohorts) > 1:
-        msg = sentence(
+        raise PkpdError(
             where=f"trial {trial.id}",
             what="it has several cohorts, and the patient got one schedule",
             allowed=", ".join(cohort.id for cohort in trial.cohorts),
             remedy="name one: --cohort",
         )
-        raise PkpdError(msg)
     return next(iter(trial.cohorts))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from pkpd.cards.files import nearest_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.forecasting.seen import GivenDose
 from pkpd.schedule import Course, DoseRule, Regimen
 
@@ -266,4 +266,4 @@ def _free(name: str, kept: Sequence[Course]) -> str:
 
 
 def _refuse(what: str, allowed: str | None = None, remedy: str | None = None) -> NoReturn:
-    raise PkpdError(sentence(where="doses of a patient", what=what, allowed=allowed, remedy=remedy))
+    raise PkpdError(where="doses of a patient", what=what, allowed=allowed, remedy=remedy)

@@ -15,7 +15,7 @@ from pkpd.data.sheets import TableSource
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.lanes import carried, lanes_of
 from pkpd.ensemble.source import source as source_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import smoothed_weights
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import Bank, Level, asked_of, simulated
@@ -125,12 +125,12 @@ class Forecaster:
         self._check(seen, before.bank)
         if seen.doses or seen.body:
             what = "further doses or covariates are given, which another bank would be needed for"
-            raise PkpdError(sentence(where="update", what=what, remedy="forecast anew"))
+            raise PkpdError(where="update", what=what, remedy="forecast anew")
         old = set(zip(before.seen.line, before.seen.time.tolist(), strict=True))
         for line, time in zip(seen.line, seen.time.tolist(), strict=True):
             if (line, time) in old:
                 what = f"the {line.replace('_', ' ')} of day {int(time) + 1} are known already"
-                raise PkpdError(sentence(where="update", what=what, remedy="give new counts alone"))
+                raise PkpdError(where="update", what=what, remedy="give new counts alone")
         lanes = before.bank.lanes
         source = self.bank_for(lanes.regimen, lanes.given)
         found = more(before, seen, self.measurement, source)
@@ -187,15 +187,13 @@ class Forecaster:
             what = (
                 f"the last count is of day {seen.last_day}, the forecast ends on {self.until_day}"
             )
-            raise PkpdError(
-                sentence(where=f"patient {seen.label}", what=what, remedy="forecast until later")
-            )
+            raise PkpdError(where=f"patient {seen.label}", what=what, remedy="forecast until later")
         if not set(seen.line) & set(bank.measured):
             what = (
                 f"counts of {', '.join(dict.fromkeys(seen.line))}, which the source does not have"
             )
             allowed = ", ".join(bank.measured)
-            raise PkpdError(sentence(where=f"patient {seen.label}", what=what, allowed=allowed))
+            raise PkpdError(where=f"patient {seen.label}", what=what, allowed=allowed)
 
 
 def forecast(
@@ -292,9 +290,7 @@ def forecast(
     {'patient': 1, 'criterion': 7, 'day': 42}
     """
     if engine not in ENGINES:
-        raise PkpdError(
-            sentence(where="forecast", what=f"engine {engine!r}", allowed=", ".join(ENGINES))
-        )
+        raise PkpdError(where="forecast", what=f"engine {engine!r}", allowed=", ".join(ENGINES))
     made = forecaster(
         source, until_day, rule=rule, back=back, errors=errors, clock=clock, bank=bank, seed=seed,
         threads=threads,
@@ -329,7 +325,7 @@ def forecaster(
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not whole or value < least:
             allowed = f"a whole number, {least} or more"
-            raise PkpdError(sentence(where=f"forecast, {name}", what=f"{value!r}", allowed=allowed))
+            raise PkpdError(where=f"forecast, {name}", what=f"{value!r}", allowed=allowed)
     ensemble = (
         source_of(source, patients=1, draws=DRAWS, seed=seed)
         if isinstance(source, str | Population)
@@ -357,20 +353,18 @@ def _schedule_of(schedule: Regimen | Mapping[Any, Regimen], seen: Seen) -> Regim
     if isinstance(schedule, Regimen):
         return schedule
     if not isinstance(schedule, Mapping):
-        msg = sentence(
+        raise PkpdError(
             where="forecast, schedule",
             what=f"{type(schedule).__name__} is no schedule",
             allowed="a pkpd.Regimen, or one by patient",
         )
-        raise PkpdError(msg)
     found = schedule.get(seen.label, schedule.get(str(seen.label)))
     if found is None:
-        msg = sentence(
+        raise PkpdError(
             where=f"patient {seen.label}",
             what="there is no schedule",
             allowed=", ".join(str(name) for name in schedule),
         )
-        raise PkpdError(msg)
     return found
 
 
@@ -379,13 +373,12 @@ def _check_same_past(planned: Regimen, other: Regimen, until_day: int) -> None:
     past = [_calendar(regimen, until_day) for regimen in (planned, other)]
     if past[0] != past[1]:
         day = min(day for day, *_ in past[0] ^ past[1])
-        msg = sentence(
+        raise PkpdError(
             where="alternatives",
             what=f"a continuation differs from the schedule on day {day}, and counts were seen "
             f"until day {until_day}",
             remedy="let it differ later, as pkpd.forecasting.next_cycle does",
         )
-        raise PkpdError(msg)
 
 
 def _calendar(regimen: Regimen, until_day: int) -> set[tuple[Any, ...]]:

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import BELOW, NOT_CENSORED
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.measurement import Measurement
 
-Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 _CELLS = 500_000  # patients times bank, of which densities are held at once
@@ -72,10 +72,10 @@ def check_days(days: Sequence[int], last: int, where: str = "visits") -> tuple[i
         whole = isinstance(day, int | np.integer) and not isinstance(day, bool)
         if not whole or not 1 <= day <= last:
             allowed = f"protocol days from 1 to {last}"
-            raise PkpdError(sentence(where=where, what=f"{day!r}", allowed=allowed))
+            raise PkpdError(where=where, what=f"{day!r}", allowed=allowed)
         found.append(int(day))
     if not found:
-        raise PkpdError(sentence(where=where, what="there is no day", remedy="name one"))
+        raise PkpdError(where=where, what="there is no day", remedy="name one")
     return tuple(sorted(set(found)))
 
 
@@ -89,9 +89,9 @@ def check_lines(lines: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """
     for line in lines:
         if line not in known:
-            raise PkpdError(sentence(where="lines", what=line, allowed=", ".join(known)))
+            raise PkpdError(where="lines", what=line, allowed=", ".join(known))
     if not lines:
-        raise PkpdError(sentence(where="lines", what="there is none", allowed=", ".join(known)))
+        raise PkpdError(where="lines", what="there is none", allowed=", ".join(known))
     return tuple(dict.fromkeys(lines))
 
 

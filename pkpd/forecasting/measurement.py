@@ -18,14 +18,13 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards import card_folder
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.fitting.model.residual import ResidualError, lognormal
 from pkpd.leukaemia.parameters import read_leukaemia_card
 from pkpd.solve.cache import keep_compilations
-
-Floats = NDArray[np.float64]
 
 COUNTED = ("neutrophils", "platelets", "wbc", "marrow_blasts", "blood_blasts")
 """What a forecast can learn from, by the names of `pkpd.course.course.Course`."""

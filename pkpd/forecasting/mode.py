@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.distributions import stream
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
@@ -27,8 +27,6 @@ from pkpd.forecasting.weighing import Weighed, log_densities, log_likelihood
 from pkpd.model.parameters import typical
 from pkpd.schedule import Regimen
 from pkpd.small_systems import inverse_each, root_each, solve_each
-
-Floats = NDArray[np.float64]
 
 AROUND = 2000
 """Patients that are drawn from the normal approximation."""

@@ -19,14 +19,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset
 from pkpd.forecasting.series import LEVELS, Horizon, log_density, row_of, targets_of
-
-Floats = NDArray[np.float64]
 
 _A_DAY = 24.0
 _WIDE = 4.0  # variance of a level that nothing is known of

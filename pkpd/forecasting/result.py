@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pkpd.data.dataset import Dataset
 from pkpd.data.sheets import TableSource
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.doses import named_alternatives
 from pkpd.forecasting.seen import Seen, read_seen
@@ -118,7 +118,7 @@ class Forecast:
 
         if not self.continuations:
             what, remedy = "no other continuation was asked for", "give alternatives="
-            raise PkpdError(sentence(where="forecast", what=what, remedy=remedy))
+            raise PkpdError(where="forecast", what=what, remedy=remedy)
         every = []
         for label, one in self.weighed.items():
             banks = {"as planned": one.bank, **self.continuations[label]}
@@ -163,12 +163,12 @@ class Forecast:
         """
         if clock not in CLOCKS:
             allowed = ", ".join(CLOCKS)
-            raise PkpdError(sentence(where="clock", what=f"{clock!r}", allowed=allowed))
+            raise PkpdError(where="clock", what=f"{clock!r}", allowed=allowed)
         label = self.patients[0] if patient is None else self._label(patient)
         one = self.weighed[label]
         if by_day is not None and not 1 <= by_day <= one.bank.days:
             allowed = f"1 to {one.bank.days}"
-            raise PkpdError(sentence(where="by_day", what=f"{by_day}", allowed=allowed))
+            raise PkpdError(where="by_day", what=f"{by_day}", allowed=allowed)
         of_patient = self.dataset.sel(patient=label)
         return (first_sentence if clock == "today" else rule_sentence)(one, of_patient, by_day)
 
@@ -290,7 +290,7 @@ class Forecast:
                 return label
         known = ", ".join(str(label) for label in self.patients[:10])
         what = f"there is no patient {patient!r}"
-        raise PkpdError(sentence(where="forecast", what=what, allowed=known))
+        raise PkpdError(where="forecast", what=what, allowed=known)
 
 
 def _has_labels(patient: Any) -> bool:

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
-
-Floats = NDArray[np.float64]
+from pkpd.arrays import Floats
+from pkpd.errors import PkpdError
 
 _KEY = ["ID", "ORIGIN", "TIME", "horizon"]
 
@@ -43,8 +42,7 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
     """
     known: Any = forecasts[np.isfinite(forecasts["observed"])].reset_index(drop=True)
     if known.empty:
-        msg = sentence(where="scores of forecasts", what="no outcome is known")
-        raise PkpdError(msg)
+        raise PkpdError(where="scores of forecasts", what="no outcome is known")
     columns = [c for c in known if c[0] == "q" and c[1:].replace(".", "", 1).isdigit()]
     levels = np.array([float(c[1:]) for c in columns])
     quantiles = np.log(np.maximum(known[columns].to_numpy(dtype=float), floor))

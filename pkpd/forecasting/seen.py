@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.body import check_possible
 from pkpd.data.counts import SPELLINGS, read_counts
 from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
 from pkpd.data.nonmem import read_nonmem, subject_labels
 from pkpd.data.sheets import Sheet, TableSource, open_sheet
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.forecasting.measurement import COUNTED, SAME_LINE
-
-Floats = NDArray[np.float64]
 
 BLASTS: Mapping[str, tuple[str, ...]] = {
     "marrow_blasts": ("MARROW_BLASTS", "BM_BLASTS", "BM_BLASTS_PCT", "BMBLASTS"),
@@ -241,11 +240,9 @@ def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
                 seen = np.unique(values[np.isfinite(values)])
                 if seen.size > 1:
                     raise DataError(
-                        sentence(
-                            where=sheet.place(rows[0], code),
-                            what=f"{name} changes from {seen[0]:g} to {seen[-1]:g}",
-                            remedy="give one value for a patient",
-                        )
+                        where=sheet.place(rows[0], code),
+                        what=f"{name} changes from {seen[0]:g} to {seen[-1]:g}",
+                        remedy="give one value for a patient",
                     )
                 if seen.size:
                     body[name] = float(seen[0])
@@ -270,12 +267,10 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
         good = bool(drug) and amount[i] >= 0 and day[i] >= 1
         if not good:
             raise DataError(
-                sentence(
-                    where=sheet.place(i, "AMT"),
-                    what=f"'{drug}' of {sheet.text('AMT', i) or 'no'} mg on day "
-                    f"{sheet.text('DAY', i)} is no dose",
-                    allowed="a drug, mg of 0 or more, a protocol day from 1",
-                )
+                where=sheet.place(i, "AMT"),
+                what=f"'{drug}' of {sheet.text('AMT', i) or 'no'} mg on day "
+                f"{sheet.text('DAY', i)} is no dose",
+                allowed="a drug, mg of 0 or more, a protocol day from 1",
             )
         mine = GivenDose(
             int(day[i]),
@@ -311,13 +306,12 @@ def _of_dataset(
         if line not in COUNTED
     )
     if len(notes) == len(lines):
-        msg = sentence(
+        raise DataError(
             where=data.events.source,
             what="has no counts that a forecast can learn from",
             allowed=", ".join(COUNTED),
             remedy='name them: lines={1: "neutrophils"}',
         )
-        raise DataError(msg)
     for b, label in enumerate(np.asarray(data.subjects).tolist()):
         kept = np.array(
             [k for k in np.flatnonzero(seen.subject == b) if lines[seen.line[k]] in COUNTED], int
@@ -347,7 +341,7 @@ def _check_times(source: str, label: Any, time: Floats) -> None:
         remedy = "give counts on treatment, or simulate: pkpd.simulate"
     else:
         return
-    raise DataError(sentence(where=f"{source}, patient {label}", what=what, remedy=remedy))
+    raise DataError(where=f"{source}, patient {label}", what=what, remedy=remedy)
 
 
 def chosen(seen: Sequence[Seen], label: Any) -> Seen:
@@ -361,9 +355,8 @@ def chosen(seen: Sequence[Seen], label: Any) -> Seen:
     for one in seen:
         if one.label == label or str(one.label) == str(label):
             return one
-    msg = sentence(
+    raise DataError(
         where="patients",
         what=f"there is no patient {label!r}",
         allowed=", ".join(str(one.label) for one in seen[:10]),
     )
-    raise DataError(msg)

@@ -19,9 +19,10 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset
 from pkpd.distributions import stream
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pkpd.fitting.maximum.result import MaximumLikelihood
     from pkpd.fitting.sampled import Fit
 
-Floats = NDArray[np.float64]
 SeriesEngine = Literal["auto", "importance", "map"]
 
 LEVELS = tuple(np.round((np.arange(100) + 0.5) / 100, 3).tolist())
@@ -163,11 +163,9 @@ def forecast_series(
         rows += one.forecasts(first, origins, engine, bank, levels, rng)
     if not rows:
         raise PkpdError(
-            sentence(
-                where="forecast_series",
-                what=f"no patient has {first} counts and a later one within a horizon",
-                remedy="give a smaller first=, or other horizons",
-            )
+            where="forecast_series",
+            what=f"no patient has {first} counts and a later one within a horizon",
+            remedy="give a smaller first=, or other horizons",
         )
     return pd.DataFrame(rows)
 
@@ -191,8 +189,7 @@ def _check(
         problem = ("horizons", "a horizon without days and window", "days ahead, or a window")
     if problem:
         where, what, allowed = problem
-        msg = sentence(where=f"forecast_series, {where}", what=what, allowed=allowed)
-        raise PkpdError(msg)
+        raise PkpdError(where=f"forecast_series, {where}", what=what, allowed=allowed)
 
 
 def _known(source: Fit | MaximumLikelihood | PopulationModel) -> tuple[PopulationModel, _Numbers]:

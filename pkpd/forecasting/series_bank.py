@@ -24,14 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset, of_subjects
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.processes import NO_PAST_H, Series, Spread, filtered
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.pk import LinearPredictor
-
-Floats = NDArray[np.float64]
 
 _PRIOR_SHARE = 0.1  # of a renewed bank, so that no place is left out
 _DEGREES = 5.0  # of the t distributions that a bank is renewed from
@@ -270,11 +269,9 @@ def _jitted(run: Any, censored: bool) -> Any:
         lower = series.lower
         if np.any(np.isfinite(lower)):
             raise PkpdError(
-                sentence(
-                    where="forecast of a series",
-                    what="a count is between two limits",
-                    allowed="counts below one limit or above one",
-                )
+                where="forecast of a series",
+                what="a count is between two limits",
+                allowed="counts below one limit or above one",
             )
         return compiled(series._replace(lower=None), centre, spread)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.designs.weights import weight_of_forecast
 from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.forecasting.bank import Bank
@@ -17,7 +18,6 @@ from pkpd.forecasting.weighing import Weighed
 if TYPE_CHECKING:
     import xarray as xr
 
-Floats = NDArray[np.float64]
 Found = dict[str, tuple[tuple[str, ...], Any]]
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.distributions import stream
 from pkpd.ensemble.lanes import Identities, Lanes, carried
 from pkpd.forecasting.bank import counts_only, simulated
@@ -27,8 +28,6 @@ from pkpd.forecasting.measurement import Measurement
 from pkpd.forecasting.seen import Seen
 from pkpd.forecasting.today import without_more
 from pkpd.forecasting.weighing import Weighed, log_likelihood
-
-Floats = NDArray[np.float64]
 
 EVEN_ENOUGH = 0.5
 """Effective share of the particles from which weights count as even."""

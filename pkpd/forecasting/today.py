@@ -15,21 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import Floats, Indices
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import recovery_definition
 from pkpd.endpoints.recovery import line_outcomes
 from pkpd.endpoints.results import RecoveryStatus
-from pkpd.ensemble.ensemble import Indices, courses
+from pkpd.ensemble.ensemble import courses
 from pkpd.ensemble.lanes import Identities, Lanes, carried, lanes_of
 from pkpd.forecasting.bank import AT_BASELINE, BOTH, Asked, criterion, levels_of
 from pkpd.forecasting.doses import given_before, gives_from
 from pkpd.forecasting.seen import Seen
 from pkpd.forecasting.weighing import Weighed
 from pkpd.machine import cores
-
-Floats = NDArray[np.float64]
 
 MOST = 2000
 """Patients of a bank who are followed; of more, as many are taken by their weights."""

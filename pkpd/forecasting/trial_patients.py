@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.cards import load_rule
 from pkpd.designs.weights import WeightFunction, linear_weight, weight_of_forecast
 from pkpd.distributions import stream
 from pkpd.endpoints.clock import clock_of
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.lanes import Identities, Lanes, lanes_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import Bank, asked_of, simulated
 from pkpd.forecasting.many import (
@@ -35,8 +36,6 @@ from pkpd.forecasting.measurement import Measurement, measurement_of
 from pkpd.machine import cores
 from pkpd.schedule import Regimen
 from pkpd.trials import DLTRule
-
-Floats = NDArray[np.float64]
 
 WEIGHTS = ("forecast", "fractional", "clipped forecast", "recovered", "follow-up", "none")
 """What pending patients can be weighed by."""
@@ -120,7 +119,7 @@ class TrialPatients:
         }
         if weights not in tables:
             what = f"{weights!r} are no weights of pending patients"
-            raise PkpdError(sentence(where="weights", what=what, allowed=", ".join(WEIGHTS)))
+            raise PkpdError(where="weights", what=what, allowed=", ".join(WEIGHTS))
         table = tables[weights]().astype(np.float32)
         return VirtualOutcomes(self, table, None, fractional=weights == "fractional")
 
@@ -238,9 +237,9 @@ def trial_patients(
     for name, number, least in (("patients", patients, 10), ("bank", bank, 100)):
         if number < least:
             what, allowed = f"{number!r}", f"a whole number, {least} or more"
-            raise PkpdError(sentence(where=f"trial_patients, {name}", what=what, allowed=allowed))
+            raise PkpdError(where=f"trial_patients, {name}", what=what, allowed=allowed)
     if not schedules:
-        raise PkpdError(sentence(where="schedules", what="there is no dose", remedy="name one"))
+        raise PkpdError(where="schedules", what="there is no dose", remedy="name one")
     measurement = measurement_of(source).with_errors(errors or {})
     until = int(known.by_day) + _AFTER
     asked = asked_of(source, known, None, None, until)
@@ -254,7 +253,7 @@ def trial_patients(
         banks.append(judged(simulated(lanes, lanes.drawn(bank, seed), asked, threads)))
         if not len(banks[k]):
             what = f"the rule {known.name} can judge nobody"
-            raise PkpdError(sentence(where=f"dose {name}", what=what))
+            raise PkpdError(where=f"dose {name}", what=what)
     before = np.array([float(one.dlt.mean()) for one in banks if one.dlt is not None])
     _check_rising(tuple(schedules), before, bank)
     draws = _scenario_draws(scenarios, banks, source.draws)
@@ -289,7 +288,7 @@ def _of_scenario(
     fine = np.flatnonzero(np.isfinite(truth.dlt))
     if not fine.size:
         what = "the rule can judge nobody in a scenario"
-        raise PkpdError(sentence(where=f"rule {rule.name}", what=what, remedy="leave it out"))
+        raise PkpdError(where=f"rule {rule.name}", what=what, remedy="leave it out")
     place = fine[np.searchsorted(fine, np.arange(len(truth))) % fine.size]
     found = forecast_along(bank, seen, bank.dlt, measurement, threads)
     return (
@@ -324,7 +323,7 @@ def _check_rule(rule: DLTRule) -> None:
     if not rule.kind.startswith("not_recovered") or rule.by_day is None:
         what = f"it is of kind {rule.kind}, whose toxicities do not wait for a day of the look"
         allowed = "a rule of delayed recovery (kind not_recovered, with by_day)"
-        raise PkpdError(sentence(where=f"rule {rule.name}", what=what, allowed=allowed))
+        raise PkpdError(where=f"rule {rule.name}", what=what, allowed=allowed)
 
 
 def _check_clock(rule: DLTRule, lanes: Lanes, name: str) -> None:
@@ -332,12 +331,12 @@ def _check_clock(rule: DLTRule, lanes: Lanes, name: str) -> None:
     if rule.clock != "first_dose" and rule.clock not in lanes.plan.course_names:
         courses = ", ".join(("first_dose", *lanes.plan.course_names))
         what = f"the rule's clock starts with course {rule.clock!r}, which is not there"
-        raise PkpdError(sentence(where=f"dose {name}", what=what, allowed=courses))
+        raise PkpdError(where=f"dose {name}", what=what, allowed=courses)
     clock = clock_of(lanes.plan, rule.clock)
     if int(lanes.plan.planned_start[clock.course]) + clock.first_dose_day > 0:
         what = f"the clock of rule {rule.name} starts after day 1"
         remedy = "let the first dose that it counts from be on day 1"
-        raise PkpdError(sentence(where=f"dose {name}", what=what, remedy=remedy))
+        raise PkpdError(where=f"dose {name}", what=what, remedy=remedy)
 
 
 def _check_rising(names: Sequence[str], risks: Floats, bank: int) -> None:
@@ -348,7 +347,7 @@ def _check_rising(names: Sequence[str], risks: Floats, bank: int) -> None:
         if low - high > 3 * error + 1e-9:
             what = f"its risk is {high:.3f}, and that of {names[k - 1]} below it {low:.3f}"
             remedy = "order the schedules by their risk"
-            raise PkpdError(sentence(where=f"dose {names[k]}", what=what, remedy=remedy))
+            raise PkpdError(where=f"dose {names[k]}", what=what, remedy=remedy)
 
 
 def _scenario_draws(
@@ -359,13 +358,13 @@ def _scenario_draws(
         for draw in scenarios:
             if not 0 <= draw < draws:
                 what = f"draw {draw} of a source with {draws}"
-                raise PkpdError(sentence(where="scenarios", what=what, allowed=f"0 to {draws - 1}"))
+                raise PkpdError(where="scenarios", what=what, allowed=f"0 to {draws - 1}")
         if not len(scenarios):
-            raise PkpdError(sentence(where="scenarios", what="there is none"))
+            raise PkpdError(where="scenarios", what="there is none")
         return tuple(int(draw) for draw in scenarios)
     if not 1 <= scenarios <= draws:
         what = f"{scenarios} of a source with {draws} draws"
-        raise PkpdError(sentence(where="scenarios", what=what, allowed=f"1 to {draws}"))
+        raise PkpdError(where="scenarios", what=what, allowed=f"1 to {draws}")
     total = np.zeros(draws)
     for one in banks:
         assert one.dlt is not None

@@ -18,10 +18,11 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.distributions import stream
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.lanes import lanes_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import BOTH, Bank, Level, asked_of, criterion, simulated
 from pkpd.forecasting.many import (
@@ -38,8 +39,6 @@ from pkpd.forecasting.scores import crps_of_weights, entropy_of_weights
 from pkpd.forecasting.visit_plan import Loss, UsualVisits, VisitPlan, VisitSet
 from pkpd.machine import cores
 from pkpd.schedule import Regimen
-
-Floats = NDArray[np.float64]
 
 _WEEKLY = {"weekly": (0,), "twice weekly": (0, 3)}  # days of a week from the first candidate
 
@@ -120,23 +119,23 @@ def choose_visits(
     """
     if loss not in get_args(Loss):
         allowed = ", ".join(get_args(Loss))
-        raise PkpdError(sentence(where="visits, loss", what=f"{loss!r}", allowed=allowed))
+        raise PkpdError(where="visits, loss", what=f"{loss!r}", allowed=allowed)
     tell, threads = on_progress or (lambda *_: None), threads or cores()
     days = check_days(tuple(candidates), until_day, "candidates")
     fixed = check_days(always, until_day, "always") if len(always) else ()
     free = tuple(day for day in days if day not in fixed)
     if not isinstance(budget, int | np.integer) or not 1 <= budget <= len(free):
         allowed = f"1 to {len(free)}, the number of candidates"
-        raise PkpdError(sentence(where="budget", what=f"{budget!r} visits", allowed=allowed))
+        raise PkpdError(where="budget", what=f"{budget!r} visits", allowed=allowed)
     for name, number, least in (("patients", patients, 10), ("bank", bank, 100)):
         if number < least:
             what, allowed = f"{number!r}", f"a whole number, {least} or more"
-            raise PkpdError(sentence(where=f"visits, {name}", what=what, allowed=allowed))
+            raise PkpdError(where=f"visits, {name}", what=what, allowed=allowed)
     every = (*fixed, *free)
     if len(every) * patients * bank > _MOST:
         what = f"{len(every)} days of {patients} patients and a bank of {bank}"
         remedy = f"keep their product below {_MOST:,}"
-        raise PkpdError(sentence(where="visits", what=what, remedy=remedy))
+        raise PkpdError(where="visits", what=what, remedy=remedy)
     measurement = measurement_of(source).with_errors(errors or {})
     asked = asked_of(source, None, back, clock, until_day)
     counted = check_lines(lines or source.lines, source.lines)
@@ -146,7 +145,7 @@ def choose_visits(
     known = simulated(lanes, lanes.drawn(bank, seed), asked, threads)
     if wanted not in known.recovery:
         allowed = ", ".join(known.recovery)
-        raise PkpdError(sentence(where="recovery", what=f"{recovery!r}", allowed=allowed))
+        raise PkpdError(where="recovery", what=f"{recovery!r}", allowed=allowed)
     judges = []
     for part, name in ((10_000, "patients"), (20_000, "other patients")):
         tell(0.0, 1.0, name)
@@ -336,7 +335,7 @@ def _judge(
     fine = np.flatnonzero(truth.death_day >= max(counts.days))
     if fine.size < 2:
         what, remedy = "hardly anybody lives until the last of the days", "name earlier days"
-        raise PkpdError(sentence(where="visits", what=what, remedy=remedy))
+        raise PkpdError(where="visits", what=what, remedy=remedy)
     days = np.minimum(bank.recovery[wanted], until_day)
     order = np.argsort(days, kind="stable")
     logs = np.empty((len(counts.days), fine.size, len(bank)), dtype=np.float32)

@@ -8,13 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import BELOW, NOT_CENSORED
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.measurement import Measurement
 from pkpd.forecasting.seen import Seen
-
-Floats = NDArray[np.float64]
 
 TOO_UNLIKELY = 1e-4
 """A count that so few patients of the source would show is set aside and told."""

@@ -57,17 +57,6 @@ DEPOT = "pegfilgrastim"
 """State of the marrow that a long-acting growth factor is given into, in doses."""
 
 
-def drug_name(text: str) -> str:
-    """Name of a drug as the model knows it.
-
-    Raises
-    ------
-    PkpdError
-        If it is unknown; the message names the nearest known drug.
-    """
-    return drug_named(text)
-
-
 def intensity(theta: Theta, drug: str, dose: float) -> float:
     """Kill of a course relative to 7+3, from its cumulative dose in mg/m^2."""
     half = theta.get(f"half_dose.{drug}")
@@ -426,7 +415,7 @@ def _levels(
 def _card(drug: str, schedule: ArmSchedule) -> DrugCard:
     """Card of a drug of a schedule: the user's own, or the shipped one."""
     own = [card for card in schedule.drugs if card.name == drug]
-    return own[0] if own else load_drug_card(drug_name(drug))
+    return own[0] if own else load_drug_card(drug_named(drug))
 
 
 def _action(card: DrugCard) -> LeukaemiaAction:

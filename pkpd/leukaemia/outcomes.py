@@ -19,15 +19,9 @@ from pkpd.course.course import Course
 from pkpd.endpoints.definitions import definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
-from pkpd.endpoints.recovery import (
-    RecoveryDefinition,
-    RecoveryStatus,
-    line_outcomes,
-    nadir,
-    recovery_days,
-)
+from pkpd.endpoints.recovery import RecoveryDefinition, line_outcomes, nadir, recovery_days
 from pkpd.endpoints.response import best_response, improvement_day
-from pkpd.endpoints.results import LineOutcomes
+from pkpd.endpoints.results import LineOutcomes, RecoveryStatus
 from pkpd.errors import DataError
 from pkpd.leukaemia.parameters import response_criteria
 from pkpd.leukaemia.schedule import Arm

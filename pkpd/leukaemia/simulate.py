@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,30 @@ _GRAFT = "graft_"
 
 
 @dataclass(frozen=True, eq=False)
+class Lanes:
+    """Patients of an arm under global parameters, ready for the driver.
+
+    Attributes
+    ----------
+    anatomy, bodies
+        What the driver is made for, and numbers of the patients.
+    theta
+        Global parameters, with those of a user's own cards.
+    variant
+        Mechanisms that are on.
+    age, death_score : float[N]
+        Years; uniform scores of early death.
+    """
+
+    anatomy: Anatomy
+    bodies: Bodies
+    theta: Theta
+    variant: Variant
+    age: Floats
+    death_score: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class PreparedArm:
     """An arm with its candidates, as far as global parameters do not change them.
 
@@ -58,8 +83,18 @@ class PreparedArm:
     kinetics: Kinetics | None
     edges: tuple[float, ...]
 
+    @cached_property
+    def _anatomies(self) -> dict[Hashable, Anatomy]:
+        return {}
+
     def anatomy(self, variant: Variant, injury: bool, curves: tuple[str, ...] = ()) -> Anatomy:
         """Return what the driver is made for."""
+        key = variant, injury, curves
+        if key not in self._anatomies:
+            self._anatomies[key] = self._anatomy(*key)
+        return self._anatomies[key]
+
+    def _anatomy(self, variant: Variant, injury: bool, curves: tuple[str, ...]) -> Anatomy:
         regimen = self.regimen
         levels = {level.index: level for level in regimen.levels}
         drugs = []
@@ -125,34 +160,69 @@ class PreparedArm:
         PkpdError
             If a parameter is not finite.
         """
-        regimen, n = self.regimen, which.size
-        theta = regimen.with_own(theta)
+        return self.run(self.lanes(theta, patients, which, normal_kill, variant, curves), threads)
+
+    def lanes(
+        self,
+        theta: Theta,
+        patients: dict[str, Floats],
+        which: NDArray[np.int64],
+        normal_kill: Floats,
+        variant: Variant = FULL,
+        curves: tuple[str, ...] = (),
+    ) -> Lanes:
+        """Make N patients ready for the driver; parameters as of `course`."""
+        theta = self.regimen.with_own(theta)
         par = self.parameters(theta, patients, which, normal_kill, variant)
-        injury = regimen.injures(theta) and variant.late_injury
+        injury = self.regimen.injures(theta) and variant.late_injury
         anatomy = self.anatomy(variant, injury, curves)
         bodies = Bodies(
             theta=_rows(anatomy.parameters, par),
             surface=self.sample["bsa"][which],
             weight=self.sample["weight"][which],
             increment=np.ascontiguousarray(patients["increment"]),
-            who=np.arange(n),
+            who=np.arange(which.size),
             **self.kinetics_of(anatomy, theta, which),
         )
-        schedule = self.arm.schedule
-        policy = schedule.growth_factor
+        return Lanes(anatomy, bodies, theta, variant, patients["age"], patients["death_score"])
+
+    @property
+    def of_lanes(self) -> tuple[Hashable, ...]:
+        """All of the arm that `lanes` depend on; amounts and days of doses are not among it."""
+        regimen, sample = self.regimen, self.sample
+        chemotherapy = tuple(dict.fromkeys(drug for _, _, drug, *_ in regimen.chemotherapy))
+        kinetics: dict[Any, Floats] = {}
+        if self.kinetics is not None:
+            kinetics = {**self.kinetics.values}
+            kinetics |= {(*key, "occasion"): v for key, v in self.kinetics.occasion.items()}
+        numbers = {**sample.covariates, **kinetics}
+        return (
+            self.arm.disease,
+            () if regimen.made is None else regimen.made.drugs,
+            (regimen.levels, regimen.slots, regimen.long_acting, regimen.graft, chemotherapy),
+            tuple((p.name, p.value) for p in regimen.own),
+            (type(sample), sample.seed, sample.typical),
+            tuple((name, v.shape, v.tobytes()) for name, v in numbers.items()),
+            self.edges,
+        )
+
+    def run(self, lanes: Lanes, threads: int | None = None) -> Course:
+        """Give lanes the doses of the regimen; parameters as of `course`."""
+        schedule, made = self.arm.schedule, self.regimen.made
+        policy, anatomy = schedule.growth_factor, lanes.anatomy
         record, given = run_days(
-            anatomy, bodies, regimen.at(theta, variant), schedule.horizon_days,
-            transfuse_below=schedule.transfuse_below, growth_below=policy.below,
-            growth_from=policy.from_day, threads=threads, amounts=bool(curves),
+            anatomy, lanes.bodies, self.regimen.at(lanes.theta, lanes.variant),
+            schedule.horizon_days, transfuse_below=schedule.transfuse_below,
+            growth_below=policy.below, growth_from=policy.from_day, threads=threads,
+            amounts=bool(anatomy.curves),
         )  # fmt: skip
-        made = regimen.made
         return course_of(
             anatomy.marrow.observed,
             record,
             given,
             drugs=() if made is None else made.drugs,
             course_names=() if made is None else made.course_names,
-            death_score=patients["death_score"],
+            death_score=lanes.death_score,
             curve=followed(anatomy, record, schedule.horizon_days),
         )
 
@@ -227,6 +297,37 @@ class PreparedArm:
             "occasion": np.stack(filled, axis=1),
             "occasion_rows": tuple(places),
         }
+
+
+def together(each: Sequence[Lanes]) -> Lanes:
+    """Put lanes one after the other that the driver is made for alike and that get the same doses.
+
+    Parameters
+    ----------
+    each
+        Lanes of one arm, whose doses act by no global parameter (`PreparedRegimen.chemotherapy`).
+    """
+    if len(each) == 1:
+        return each[0]
+    first, bodies = each[0], [lanes.bodies for lanes in each]
+    occasion = [one.occasion for one in bodies if one.occasion is not None]
+    n = sum(one.who.size for one in bodies)
+    joint = Bodies(
+        theta=np.concatenate([one.theta for one in bodies], axis=1),
+        surface=np.concatenate([one.surface for one in bodies]),
+        weight=np.concatenate([one.weight for one in bodies]),
+        increment=np.concatenate([one.increment for one in bodies]),
+        kinetics=np.concatenate([one.kinetics for one in bodies], axis=1),
+        who=np.arange(n),
+        occasion=np.concatenate(occasion, axis=2) if occasion else None,
+        occasion_rows=first.bodies.occasion_rows,
+    )
+    return replace(
+        first,
+        bodies=joint,
+        age=np.concatenate([lanes.age for lanes in each]),
+        death_score=np.concatenate([lanes.death_score for lanes in each]),
+    )
 
 
 def prepare_arm(arm: Arm, sample: PatientSample, steps_per_day: int = STEPS_PER_DAY) -> PreparedArm:

@@ -20,14 +20,6 @@ from pkpd.units import Parameter
 if TYPE_CHECKING:
     from pkpd.model.joint import JointModel
 
-__all__ = [
-    "Parameter",
-    "draw_parameters",
-    "quantile_at_score",
-    "typical",
-    "used_parameters",
-]
-
 
 #: Marrow settings of patients without leukaemia, used where no population gives any.
 NEUTRAL = (

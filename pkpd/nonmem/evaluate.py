@@ -19,7 +19,7 @@ from scipy.special import gammaln as np_gammaln
 from scipy.special import ndtr as np_ndtr
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.nonmem.code import element
 from pkpd.nonmem.tree import Assign, Binary, Expression, If, Item, Name, Number, Statement, Unary
 
@@ -203,11 +203,9 @@ class Evaluator:
             function, harmless = _SIMPLE[one.name]
             if len(one.arguments) != 1:
                 raise PkpdError(
-                    sentence(
-                        where=f"function {one.name}",
-                        what=f"takes {len(one.arguments)} arguments",
-                        allowed="1",
-                    )
+                    where=f"function {one.name}",
+                    what=f"takes {len(one.arguments)} arguments",
+                    allowed="1",
                 )
             inner = _where(mask, self.value(one.arguments[0], mask), harmless)
             with np.errstate(all="ignore"):
@@ -225,11 +223,9 @@ class Evaluator:
             return self.get(element(one.name, *given))
         if self.lookup is None or len(given) != 1:
             raise PkpdError(
-                sentence(
-                    where=f"{one.name}(...)",
-                    what="the number of an element is computed",
-                    allowed="a number",
-                )
+                where=f"{one.name}(...)",
+                what="the number of an element is computed",
+                allowed="a number",
             )
         return self.lookup(one.name, given[0])
 

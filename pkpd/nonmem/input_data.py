@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.errors import DataError, PkpdError, sentence
+from pkpd.errors import DataError, PkpdError
 from pkpd.nonmem.records import Record
 
 RESERVED = ("ID", "L1", "L2", "DV", "MDV", "TIME", "EVID", "AMT", "RATE", "SS", "II", "ADDL", "CMT")
@@ -296,12 +296,10 @@ def _holds(cell: str, one: Condition, place: str) -> bool:
             and same != (number == wanted)
         ):
             raise DataError(
-                sentence(
-                    where=f"{place}, column {one.column}",
-                    what=f"'{cell}' and '{one.value}' are the same number in other words, and "
-                    "versions of NONMEM differ on whether IGNORE and ACCEPT compare text",
-                    remedy="write .EQN. or .NEN. for numbers",
-                )
+                where=f"{place}, column {one.column}",
+                what=f"'{cell}' and '{one.value}' are the same number in other words, and "
+                "versions of NONMEM differ on whether IGNORE and ACCEPT compare text",
+                remedy="write .EQN. or .NEN. for numbers",
             )
         return same if one.operator == "==" else not same
     compare = {
@@ -334,9 +332,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
         )
     except OSError as error:
         raise PkpdError(
-            sentence(
-                where=str(path), what="cannot be read", remedy=error.strerror or "look at the path"
-            )
+            where=str(path), what="cannot be read", remedy=error.strerror or "look at the path"
         ) from None
     at = {name: i for i, column in enumerate(columns) for name in column.names}
     # NM-TRAN takes the days from a date even where the item is dropped
@@ -366,9 +362,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
         rows.append([_cell(cells, i, column, data, place, clock) for i, column in read])
         numbers.append(number)
     if not rows:
-        raise DataError(
-            sentence(where=path.name, what="no row is left", remedy="look at IGNORE and ACCEPT")
-        )
+        raise DataError(where=path.name, what="no row is left", remedy="look at IGNORE and ACCEPT")
     table = np.array(rows)
     out = {name: table[:, k] for k, (_, column) in enumerate(read) for name in column.names}
     notes = []
@@ -406,11 +400,9 @@ def _cell(
     value = _value(cell)
     if not np.isfinite(value):
         raise DataError(
-            sentence(
-                where=f"{place}, column {column.name}",
-                what=f"'{cell}' is no number",
-                remedy="drop the column in $INPUT, or leave the row out by IGNORE",
-            )
+            where=f"{place}, column {column.name}",
+            what=f"'{cell}' is no number",
+            remedy="drop the column in $INPUT, or leave the row out by IGNORE",
         )
     return value
 
@@ -427,11 +419,9 @@ def _day(cell: str, order: str, place: str, name: str) -> int:
         return date(year, values["m"], values["d"]).toordinal()
     except (ValueError, KeyError):
         raise DataError(
-            sentence(
-                where=f"{place}, column {name}",
-                what=f"'{cell}' is no date",
-                allowed="/".join(order),
-            )
+            where=f"{place}, column {name}",
+            what=f"'{cell}' is no date",
+            allowed="/".join(order),
         ) from None
 
 
@@ -441,9 +431,7 @@ def individuals(items: Items, prediction: bool) -> np.ndarray:
     if identity is None:
         if prediction:
             return np.arange(len(items.numbers))
-        raise PkpdError(
-            sentence(where="$INPUT", what="has no ID", remedy="name the column of subjects ID")
-        )
+        raise PkpdError(where="$INPUT", what="has no ID", remedy="name the column of subjects ID")
     return np.concatenate([[0], np.cumsum(identity[1:] != identity[:-1])])
 
 

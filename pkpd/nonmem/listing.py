@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.nonmem.records import Problem, read_records, stream_lines
 
 FINAL, ERRORS = -1000000000, -1000000001
@@ -150,11 +150,9 @@ def read_listing(path: str | Path) -> Listing:
     objectives = _OBJECTIVE.findall(text)
     if problem is None and not methods and not objectives and _FINAL not in text:
         raise PkpdError(
-            sentence(
-                where=path.name,
-                what="is no listing: it has neither a control stream nor an estimation step",
-                remedy="name the file that NONMEM printed (.lst)",
-            )
+            where=path.name,
+            what="is no listing: it has neither a control stream nor an estimation step",
+            remedy="name the file that NONMEM printed (.lst)",
         )
     first = _FIRST.search(text)
     elapsed = _ELAPSED.findall(text)
@@ -190,7 +188,7 @@ def _text(path: Path) -> str:
         raw = path.read_bytes()
     except OSError as error:
         what = f"cannot be read ({error.strerror or error})"
-        raise PkpdError(sentence(where=str(path), what=what, remedy="look at the path")) from None
+        raise PkpdError(where=str(path), what=what, remedy="look at the path") from None
     text = raw.decode("utf-8-sig", errors="replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -310,11 +308,9 @@ def read_estimates(path: str | Path) -> tuple[Estimates, float]:
     final = rows[rows["ITERATION"] == FINAL]
     if not len(final):
         raise PkpdError(
-            sentence(
-                where=Path(path).name,
-                what=f"has no line of final estimates (iteration {FINAL})",
-                remedy="name a file of iterations (.ext) of a run that ended",
-            )
+            where=Path(path).name,
+            what=f"has no line of final estimates (iteration {FINAL})",
+            remedy="name a file of iterations (.ext) of a run that ended",
         )
     values = final.iloc[-1].to_dict()
     objective = next((v for n, v in values.items() if str(n).endswith("OBJ")), np.nan)
@@ -346,11 +342,9 @@ def read_iterations(path: str | Path) -> pd.DataFrame:
             rows.append([np.nan if (v := _number(w)) is None else v for w in words])
     if not rows or len(set(names)) < len(names):
         raise PkpdError(
-            sentence(
-                where=path.name,
-                what="has no table of iterations",
-                remedy="name a file of iterations (.ext)",
-            )
+            where=path.name,
+            what="has no table of iterations",
+            remedy="name a file of iterations (.ext)",
         )
     return pd.DataFrame(rows, columns=names)
 
@@ -401,19 +395,15 @@ def read_table(path: str | Path) -> pd.DataFrame:
             continue
         if len(words) != len(names):
             raise PkpdError(
-                sentence(
-                    where=f"{path.name}, line {number}",
-                    what=f"has {len(words)} values, the header {len(names)} names",
-                    remedy="write the table anew",
-                )
+                where=f"{path.name}, line {number}",
+                what=f"has {len(words)} values, the header {len(names)} names",
+                remedy="write the table anew",
             )
         rows.append([np.nan if (v := _number(word)) is None else v for word in words])
     if not rows:
         raise PkpdError(
-            sentence(
-                where=path.name,
-                what="is no table of NONMEM: no line of names and rows of numbers",
-                allowed="what $TABLE writes",
-            )
+            where=path.name,
+            what="is no table of NONMEM: no line of names and rows of numbers",
+            allowed="what $TABLE writes",
         )
     return pd.DataFrame(rows, columns=names)

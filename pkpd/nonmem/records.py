@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 # every record that is read or ignored on purpose, by its full name
 READ = (
@@ -139,7 +139,7 @@ class Record:
         PkpdError
             Always.
         """
-        raise PkpdError(sentence(where=self.where(line), what=what, allowed=allowed, remedy=remedy))
+        raise PkpdError(where=self.where(line), what=what, allowed=allowed, remedy=remedy)
 
 
 @dataclass
@@ -169,9 +169,7 @@ def stream_text(path: Path) -> list[str]:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise PkpdError(
-            sentence(
-                where=str(path), what="cannot be read", remedy=error.strerror or "look at the path"
-            )
+            where=str(path), what="cannot be read", remedy=error.strerror or "look at the path"
         ) from None
     return stream_lines(text)
 
@@ -196,9 +194,7 @@ def _full_name(word: str, where: str) -> str:
     found = [name for name in _NAMES if len(word) >= 3 and name.startswith(word)]
     if not found:
         known = ", ".join(f"${name}" for name in READ)
-        raise PkpdError(
-            sentence(where=where, what=f"${word} is no record that is read", allowed=known)
-        )
+        raise PkpdError(where=where, what=f"${word} is no record that is read", allowed=known)
     return found[0]
 
 
@@ -278,11 +274,9 @@ def read_records(lines: Sequence[str], source: str) -> list[Problem]:
     close()
     if not problems:
         raise PkpdError(
-            sentence(
-                where=source,
-                what="has no $PROBLEM record",
-                allowed="a NONMEM control stream or listing",
-            )
+            where=source,
+            what="has no $PROBLEM record",
+            allowed="a NONMEM control stream or listing",
         )
     problems[0].records[:0] = before
     return problems
@@ -305,14 +299,12 @@ def choose_problem(problems: Sequence[Problem], number: int | None, source: str)
                 if all(one.all(name) for name in ("INPUT", "DATA", "ESTIMATION")):
                     return one
             raise PkpdError(
-                sentence(
-                    where=source,
-                    what=f"has {len(problems)} problems, and none with data and estimation",
-                    allowed=listed,
-                    remedy="choose one with problem=",
-                )
+                where=source,
+                what=f"has {len(problems)} problems, and none with data and estimation",
+                allowed=listed,
+                remedy="choose one with problem=",
             )
         return problems[0]
     if not 1 <= number <= len(problems):
-        raise PkpdError(sentence(where=source, what=f"has no problem {number}", allowed=listed))
+        raise PkpdError(where=source, what=f"has no problem {number}", allowed=listed)
     return problems[number - 1]

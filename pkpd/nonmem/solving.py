@@ -12,7 +12,7 @@ import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.data.events import EventTable
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.kinetics.closed_form import mammillary_step
 from pkpd.kinetics.compartments import LinearSystem
 from pkpd.nonmem.advan import GENERAL, fixed_rates, named_rates
@@ -380,9 +380,7 @@ class Solving:
             return events, np.arange(events.shape[1])
         if np.any(events.is_reset):
             raise DataError(
-                sentence(
-                    where=events.source, what="MTIME together with EVID 3 or 4 is not supported"
-                )
+                where=events.source, what="MTIME together with EVID 3 or 4 is not supported"
             )
         # after the first record: a dose of 1 into a compartment of its own
         columns = np.concatenate([[0], np.zeros(count, int), np.arange(1, events.shape[1])])

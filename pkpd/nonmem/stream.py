@@ -14,7 +14,7 @@ from pkpd.arguments import NONE, PATH, check_arguments
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import EventTable
 from pkpd.data.shared_ids import BODY
-from pkpd.errors import PkpdError, PkpdWarning, sentence
+from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.advan import GENERAL, read_compartments
 from pkpd.nonmem.code import parse_code, replace_names
@@ -177,7 +177,7 @@ def read_control_stream(
 def _needed(problem: Problem, name: str, source: str) -> Record:
     record = problem.one(name)
     if record is None:
-        raise PkpdError(sentence(where=source, what=f"has no ${name} record"))
+        raise PkpdError(where=source, what=f"has no ${name} record")
     return record
 
 
@@ -202,14 +202,12 @@ def _program(
     if not c.size:
         error = blocks["PRED"]
         if error is None:
-            raise PkpdError(sentence(where=source, what="has neither $SUBROUTINES nor $PRED"))
+            raise PkpdError(where=source, what="has neither $SUBROUTINES nor $PRED")
     else:
         error = blocks["ERROR"]
         for name in ("PK", "ERROR") + (("DES",) if c.advan in GENERAL else ()):
             if blocks[name] is None:
-                raise PkpdError(
-                    sentence(where=source, what=f"has no ${name} record", remedy="add it")
-                )
+                raise PkpdError(where=source, what=f"has no ${name} record", remedy="add it")
         if blocks["PRED"] is not None:
             blocks["PRED"].record.refuse("$PRED together with $SUBROUTINES")
     assert error is not None
@@ -332,9 +330,7 @@ def _dataset(items: Items, program: Program, notes: list[str]) -> Dataset:
     observed = events.from_rows((columns["EVID"] == 0) & (columns["MDV"] == 0)) & events.valid
     rows, places = np.nonzero(observed)
     if "DV" not in items.columns:
-        raise PkpdError(
-            sentence(where="$INPUT", what="has no DV", remedy="name the measured values DV")
-        )
+        raise PkpdError(where="$INPUT", what="has no DV", remedy="name the measured values DV")
     value = events.from_rows(items.columns["DV"])
     count = len(rows)
     seen = Observations(

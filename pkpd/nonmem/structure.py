@@ -266,9 +266,7 @@ class StreamPredictor:
             self._with_amounts(values, mine, cmt)
             self._run(values, self.live.error)
             if "Y" not in values:
-                raise PkpdError(
-                    sentence(where=self.structure.program.source, what="Y is never set")
-                )
+                raise PkpdError(where=self.structure.program.source, what="Y is never set")
             y = jnp.broadcast_to(jnp.asarray(values["Y"], dtype=float), (n,))
             flag = values.get("F_FLAG", float(self.structure.program.likelihood))
             return y, (y, jnp.broadcast_to(jnp.asarray(flag, dtype=float), (n,)))
@@ -438,12 +436,10 @@ class StreamPredictor:
     def _refuse_carried(self, names: list[str]) -> None:
         program = self.structure.program
         raise PkpdError(
-            sentence(
-                where=program.source,
-                what=f"{', '.join(names)}: the value at an individual's first record, or through "
-                "its records, depends on what NONMEM computed before",
-                remedy="set it at the first record: IF (NEWIND.NE.2) ...",
-            )
+            where=program.source,
+            what=f"{', '.join(names)}: the value at an individual's first record, or through "
+            "its records, depends on what NONMEM computed before",
+            remedy="set it at the first record: IF (NEWIND.NE.2) ...",
         )
 
     def _find_flags(self) -> np.ndarray:
@@ -452,13 +448,9 @@ class StreamPredictor:
         known = np.all(np.isin(one, (0, 1, 2)))
         if not np.array_equal(one, two) or not known:
             raise PkpdError(
-                sentence(
-                    where=self.structure.program.source,
-                    what="F_FLAG depends on random effects"
-                    if known
-                    else "F_FLAG is something else",
-                    allowed="0, 1 or 2, decided by the data",
-                )
+                where=self.structure.program.source,
+                what="F_FLAG depends on random effects" if known else "F_FLAG is something else",
+                allowed="0, 1 or 2, decided by the data",
             )
         return one.astype(int)
 

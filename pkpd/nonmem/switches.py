@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pkpd.data.events import OTHER, EventTable
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,13 +213,11 @@ def refuse_again(switches: Switches) -> None:
     """Refuse compartments with a lag or of other than linear kinetics that come back."""
     for c, one in switches.again.items():
         raise DataError(
-            sentence(
-                where=one.place,
-                what=f"compartment {c}, which acts on others, is switched on again",
-                allowed="switching on again compartments that only collect, or of linear kinetics "
-                "without a lag",
-                remedy="reset the individual with EVID 3 or 4",
-            )
+            where=one.place,
+            what=f"compartment {c}, which acts on others, is switched on again",
+            allowed="switching on again compartments that only collect, or of linear kinetics "
+            "without a lag",
+            remedy="reset the individual with EVID 3 or 4",
         )
 
 
@@ -228,11 +226,9 @@ def _refuse_long_doses(events: EventTable, c: int, default: int, place: str) -> 
     long = (events.rate != 0) | (events.addl != 0) | (events.ss != 0)
     if np.any(mine & long):
         raise DataError(
-            sentence(
-                where=place,
-                what=f"compartment {c} is switched on again and takes infusions, additional doses "
-                "or doses to a steady state",
-                allowed="single doses at once into a compartment that comes back",
-                remedy="reset the individual with EVID 3 or 4",
-            )
+            where=place,
+            what=f"compartment {c} is switched on again and takes infusions, additional doses "
+            "or doses to a steady state",
+            allowed="single doses at once into a compartment that comes back",
+            remedy="reset the individual with EVID 3 or 4",
         )

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.cards.menus import Limit, Measure, Menu
@@ -20,7 +20,7 @@ from pkpd.comparison.ready import Ready
 from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import Scenario, Variant
 from pkpd.course.course import Course
-from pkpd.ensemble.ensemble import Indices, courses
+from pkpd.ensemble.ensemble import courses
 from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.parameters import marrow_prior
 from pkpd.evidence.posterior.stored import EvidencePosterior

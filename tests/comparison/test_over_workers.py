@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import pkpd
 from pkpd.cli import app
+from pkpd.cluster import workers
 from pkpd.designs import (
     BOIN,
     CRM,
@@ -34,15 +35,22 @@ LATE = {"accrual": Accrual(7), "times": EventTimes(28), "trials": 60, "seed": 4}
 RISKS = [[0.05, 0.2, 0.4], [0.2, 0.35, 0.6]]
 
 
+@pytest.fixture(scope="module", params=NUMBERS_OF_WORKERS)
+def cluster(request):
+    """Address and number of workers, which load their libraries once for several tests."""
+    with workers("local", request.param) as begun:
+        yield begun.client.scheduler.address, request.param
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", NUMBERS_OF_WORKERS)
-def test_trials_on_workers_are_those_of_one_process(jobs):
+def test_trials_on_workers_are_those_of_one_process(cluster):
+    address, jobs = cluster
     for design in (
         TiteBOIN(levels=3, target=0.3),
         CRM(levels=3, skeleton=(0.1, 0.3, 0.5), target=0.3),
     ):
         alone = simulate_trials(design, RISKS, **LATE)
-        spread = simulate_trials(design, RISKS, **LATE, cluster="local", jobs=jobs)
+        spread = simulate_trials(design, RISKS, **LATE, cluster=address)
         xr.testing.assert_identical(alone, spread)
     ways = {"waits": (BOIN(levels=3, target=0.3), RISKS), "goes on": (design, RISKS)}
     alone = compare_trials(ways, **LATE)
@@ -51,16 +59,15 @@ def test_trials_on_workers_are_those_of_one_process(jobs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["importance", "smc"])
-def test_forecasts_on_workers_are_those_of_one_process(engine):
+def test_forecasts_on_workers_are_those_of_one_process(engine, cluster):
     source = pkpd.source("rr_aml", marrow="friberg", patients=1, draws=10)
     schedule = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
     counts = {"ID": [1, 1, 2, 2, 3, 3], "DAY": [1, 8] * 3, "ANC": [1.5, 0.5, 2.5, 1.2, 4.0, 0.2]}
     how = {"bank": 300, "engine": engine, "alternatives": ["29"]}
     alone = pkpd.forecast(source, counts, schedule, 45, **how)
-    for jobs in NUMBERS_OF_WORKERS:
-        spread = pkpd.forecast(source, counts, schedule, 45, **how, cluster="local", jobs=jobs)
-        xr.testing.assert_identical(alone.dataset, spread.dataset)
-        xr.testing.assert_identical(alone.alternatives, spread.alternatives)
+    spread = pkpd.forecast(source, counts, schedule, 45, **how, cluster=cluster[0])
+    xr.testing.assert_identical(alone.dataset, spread.dataset)
+    xr.testing.assert_identical(alone.alternatives, spread.alternatives)
     later = {"ID": [1], "DAY": [10], "ANC": [0.7]}
     xr.testing.assert_identical(alone.update(later).dataset, spread.update(later).dataset)
 

@@ -42,6 +42,8 @@ FEW = {
     "search": {"--patients": "30", "--draws": "5"},
 }
 """Sizes at which commands of documents run that name none: what is shown is that they run."""
+FEW_DRAWS = {"draws": 100, "tune": 200}
+"""And those of fits among the slow blocks."""
 CHEAP = {"show", "cards", "check", "version"}
 
 
@@ -133,7 +135,10 @@ def test_the_quick_blocks_run(name):
         for name in WITH_SLOW_BLOCKS
     ],
 )
-def test_all_blocks_run(name):
+def test_all_blocks_run(name, monkeypatch):
+    if name not in LONG:
+        fit = pkpd.fit
+        monkeypatch.setattr(pkpd, "fit", lambda *given, **how: fit(*given, **(FEW_DRAWS | how)))
     for example in blocks_of(name):
         example.evaluate()
 

@@ -11,7 +11,8 @@ from curves import course_of
 
 from pkpd.endpoints.curve import curve_outcomes
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
-from pkpd.endpoints.recovery import RecoveryDefinition, Visits
+from pkpd.endpoints.recovery import RecoveryDefinition
+from pkpd.endpoints.resolution import Visits
 from pkpd.errors import DataError
 from pkpd.schedule import Criterion
 from pkpd.trials import DLTRule

@@ -13,12 +13,12 @@ from test_one_judge import CASES, course_of, random_cases
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.recovery import (
     RecoveryDefinition,
-    RecoveryStatus,
     line_outcomes,
     recoveries_after,
     recovery_after,
 )
 from pkpd.endpoints.resolution import Visits
+from pkpd.endpoints.results import RecoveryStatus
 from pkpd.errors import DataError
 
 THRESHOLDS = {"neutrophils": (0.5, 1.0), "platelets": (20.0, 25.0, 50.0, 100.0)}

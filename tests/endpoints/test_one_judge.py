@@ -24,7 +24,6 @@ from pkpd.course.course import Course, Curve
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule
 from pkpd.endpoints.recovery import (
     RecoveryDefinition,
-    RecoveryStatus,
     days_below,
     line_outcomes,
     nadir,
@@ -32,6 +31,7 @@ from pkpd.endpoints.recovery import (
     recovery_days,
     recovery_of_cycle,
 )
+from pkpd.endpoints.results import RecoveryStatus
 from pkpd.endpoints.split import split
 
 DAYS = 90

@@ -14,14 +14,9 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import brentq
 
 from pkpd.endpoints.curve import curve_outcomes, log_count_at
-from pkpd.endpoints.recovery import (
-    RecoveryDefinition,
-    RecoveryStatus,
-    Visits,
-    days_below,
-    line_outcomes,
-    nadir,
-)
+from pkpd.endpoints.recovery import RecoveryDefinition, days_below, line_outcomes, nadir
+from pkpd.endpoints.resolution import Visits
+from pkpd.endpoints.results import RecoveryStatus
 from pkpd.errors import DataError
 
 # Root finder stops at 1e-10 h; rounding of hours near 2000 adds 2e-13 h over the local slope.

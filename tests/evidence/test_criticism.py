@@ -18,7 +18,7 @@ from pkpd.evidence.criticism.criticism import (
 )
 from pkpd.evidence.criticism.left_out import folds_of
 from pkpd.evidence.criticism.psis import smoothed_weights
-from pkpd.evidence.criticism.reweight import changed_studies, reweight
+from pkpd.evidence.criticism.reweight import reweight
 from pkpd.evidence.criticism.row_predictions import predict_table
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.total import Evaluation, EvidenceLikelihood
@@ -285,13 +285,3 @@ def test_left_out_predictions_use_the_other_studies(table_file, stand_in, truth)
     again = [replace(s, without=low) if s.study == "B" else s for s in left_out]
     refitted = left_out_checks(posterior, like, make, again, draws=60, repeats=5)
     assert {c.row.id: c.median for c in refitted}["B.cr_rate"] < 0.1
-
-
-def test_changed_studies_keep_their_other_rows(table_file):
-    table = load_evidence(table_file())
-    new = load_evidence(
-        table_file("A,aml,cytarabine:100 mg/m2:CI:1-7,200,day60_mortality,,,,,30,200,READ")
-    )
-    changed = changed_studies(table, new.rows)
-    assert changed.studies == ("A",)
-    assert len(changed) == 4

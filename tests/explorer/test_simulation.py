@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import pkpd
 from pkpd.course.joined import joined
 from pkpd.errors import DataError
+from pkpd.evidence.criticism import trial_predictions
 from pkpd.explorer import simulation
 from pkpd.explorer.script import script
 from pkpd.explorer.simulation import explore
 from pkpd.explorer.state import read_state
 from pkpd.explorer.toml import write_toml
 from pkpd.explorer.words import csv_of, page_content
+from pkpd.leukaemia.simulate import PreparedArm
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +116,78 @@ def test_another_rule_judges_the_courses_that_are_there(document, folder, data, 
 def test_courses_that_are_kept_are_bounded(document, folder, data, monkeypatch):
     simulation._COURSES.clear()
     explore(read_state(document, folder))
-    (some, _) = simulation._COURSES.values()
-    monkeypatch.setattr(simulation, "_KEPT_LANE_DAYS", 3 * some.lanes * some.days)
+    of_one = simulation._COURSES.total / 2
+    monkeypatch.setattr(simulation._COURSES, "most", 3 * of_one)
     for age in (50, 51, 52):
         data["patients"] = {"median_age_years": age}
         explore(read_state(document, folder))
-        assert len(simulation._COURSES) <= 3
+        assert 0 < simulation._COURSES.total <= 3 * of_one
+
+
+MOVES = {
+    "dose": lambda data: data["dose"]["clofarabine"].update(amount="17 mg/m^2"),
+    "dose of one": lambda data: data["cohort"][1]["change"]["clofarabine"].update(
+        amount="33 mg/m^2"
+    ),
+    "days": lambda data: data["dose"]["clofarabine"].update(days="1-4"),
+    "cap": lambda data: data["dose"]["clofarabine"].update(cap_mg=30),
+    "infusion": lambda data: data["dose"]["clofarabine"].update(duration="2 h"),
+    "horizon": lambda data: data.update(horizon_days=70),
+    "age": lambda data: data.update(patients={"median_age_years": 44}),
+    "kidneys": lambda data: data.update(patients={"median_creatinine_clearance_mL_min": 40}),
+    "growth factor": lambda data: data.update(
+        growth_factor={"drug": "filgrastim", "below": 0.5, "from_day": 8}
+    ),
+    "another drug": lambda data: (
+        data["dose"].update(
+            etoposide={"amount": "100 mg/m^2", "days": "1-3", "route": "iv", "duration": "1 h"}
+        ),
+        data["course"]["induction"]["doses"].append("etoposide"),
+    ),
+}
+
+
+def _forget():
+    for kept in (simulation._COURSES, simulation._LOOKS, trial_predictions._LANES):
+        kept.clear()
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_what_is_kept_of_patients_answers_as_fresh_ones_do(document, folder, data, move):
+    data["title"] = f"a title of {move} alone"
+    before = page_content(explore(read_state(document, folder)))
+    MOVES[move](data)
+    kept = json.dumps(page_content(explore(read_state(document, folder))), default=str)
+    _forget()
+    fresh = json.dumps(page_content(explore(read_state(document, folder))), default=str)
+    assert kept == fresh != json.dumps(before, default=str)
+
+
+@pytest.mark.parametrize("size", [{}, {"seed": 2}, {"draws": 4}, {"patients": 9}])
+def test_only_what_the_dose_changes_is_worked_out_again(document, folder, data, monkeypatch, size):
+    made, make = [], PreparedArm.lanes
+    monkeypatch.setattr(PreparedArm, "lanes", lambda *given: made.append(1) or make(*given))
+    _forget()
+    explore(read_state(document, folder))
+    first = len(made)
+    MOVES["dose"](data)
+    moved = {**document, **size}
+    explore(read_state(moved, folder))
+    assert first > 0
+    assert (len(made) > first) == bool(size)
+
+
+def test_patients_that_are_kept_are_bounded(document, folder, data, monkeypatch):
+    _forget()
+    explore(read_state(document, folder))
+    lanes = trial_predictions._LANES
+    of_one = lanes.total
+    assert of_one == document["patients"] * document["draws"]  # both schedules have the same
+    monkeypatch.setattr(lanes, "most", 2 * of_one)
+    for age in (50, 51, 52):
+        data["patients"] = {"median_age_years": age}
+        explore(read_state(document, folder))
+        assert 0 < lanes.total <= 2 * of_one
 
 
 def test_moved_patients_and_rule_change_the_figures(document, folder, data):

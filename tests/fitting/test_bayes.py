@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import cache
 
 import numpy as np
@@ -12,7 +14,7 @@ from small_data import Straight, dataset_of
 
 from pkpd.fitting.bayes.centring import Centring, by_weights
 from pkpd.fitting.bayes.density import build_model
-from pkpd.fitting.bayes.program import compile_density
+from pkpd.fitting.bayes.program import compile_density, pymc_jax
 from pkpd.fitting.bayes.start import StartingPoint, flat_start, named_start, patient_scale
 from pkpd.fitting.model.default_priors import all_priors
 from pkpd.fitting.model.likelihood import bind
@@ -404,3 +406,15 @@ def test_the_compiled_program_takes_points_in_the_order_of_the_model():
         at += int(np.prod(shape))
     expected = float(model.compile_logp(mode="FAST_COMPILE")(point))
     assert program.at(flat)[0] == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "flags", [None, "--xla_cpu_max_isa=AVX2 --xla_cpu_use_fusion_emitters=false"]
+)
+def test_loading_what_pymc_does_with_jax_leaves_the_flags_of_xla(monkeypatch, flags):
+    monkeypatch.delitem(sys.modules, "pymc.sampling.jax", raising=False)
+    monkeypatch.setenv("XLA_FLAGS", flags or "")
+    if flags is None:
+        monkeypatch.delenv("XLA_FLAGS")
+    assert pymc_jax().get_jaxified_graph
+    assert os.environ.get("XLA_FLAGS") == flags

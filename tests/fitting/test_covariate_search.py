@@ -315,8 +315,6 @@ def test_weight_is_found_on_clearance_and_volume_of_newborns():
     for name in ("CL_WT", "V_WT"):
         row = found.fit.table().loc[name]
         assert row.lower < 1.0 < row.upper
-    loose = covariate_search(base, backward=0.05)
-    assert len(loose.relations) >= len(found.relations)
 
 
 @pytest.mark.slow

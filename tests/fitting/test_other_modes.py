@@ -121,7 +121,7 @@ def test_a_fit_that_runs_out_of_gradients_in_a_wrong_mode_has_not_converged():
     assert any("did not converge" in text for text in fit.messages)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # what a fit does with a wrong mode is seen in a wave, too
 @pytest.mark.reference
 @pytest.mark.skipif(
     not (FOLDER / "stanpmx").is_dir(),

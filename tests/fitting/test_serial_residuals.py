@@ -25,15 +25,17 @@ SD, TAU, WHITE = (0.3, 0.2), (20.0, 300.0), 0.15
 PROCESSES = [residual.ornstein_uhlenbeck(s, t) for s, t in zip(SD, TAU, strict=True)]
 
 
-def study(subjects: int = 4, visits: int = 9, seed: int = 0):
-    """One dose and concentrations at irregular times."""
+def study(subjects: int = 4, visits: int = 9, seed: int = 0, copies: int = 1):
+    """One dose and concentrations at irregular times; all subjects again as often as asked."""
     rng, rows = np.random.default_rng(seed), []
     for i in range(subjects):
         rows.append({"ID": i, "TIME": 0.0, "AMT": 100.0, "EVID": 1, "DV": np.nan})
         for t in np.sort(rng.choice(np.arange(1, 300), visits, replace=False)):
             value = 5 * np.exp(-t / 200 + 0.3 * rng.standard_normal())
             rows.append({"ID": i, "TIME": float(t), "AMT": 0.0, "EVID": 0, "DV": value})
-    return pkpd.read_nonmem(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    every = [table.assign(ID=table["ID"] + k * subjects) for k in range(copies)]
+    return pkpd.read_nonmem(pd.concat(every))
 
 
 def model(error, **spread):
@@ -184,9 +186,8 @@ def test_values_below_a_limit_have_gradients():
         step = np.zeros(len(values))
         place = likelihood.fixed_names.index("sigma_process1_concentration")
         step[place] = 1e-6
-        slope = (
-            likelihood.total(values + step, random) - likelihood.total(values - step, random)
-        ) / 2e-6
+        total = jax.jit(likelihood.total)
+        slope = (total(values + step, random) - total(values - step, random)) / 2e-6
         assert by_fixed[place] == pytest.approx(float(slope), rel=1e-5)
 
 
@@ -248,19 +249,23 @@ def test_fit_finds_the_processes_that_data_were_simulated_from():
 
 
 @pytest.mark.slow
-def test_simulated_residuals_have_the_covariance_and_the_scale_of_the_subject(normal):
-    likelihood, values, _ = normal
-    random = np.zeros((4, 3))
-    random[:, 2] = np.log([0.5, 1.0, 2.0, 1.0])
+def test_simulated_residuals_have_the_covariance_and_the_scale_of_the_subject():
+    copies, scales = 50, (0.5, 1.0, 2.0, 1.0)
+    error = residual.lognormal(WHITE, scale="noise", processes=PROCESSES)
+    likelihood = bind(model(error), study(copies=copies))
+    values = np.asarray(likelihood.fixed(start_values(likelihood.model)))
+    random = np.zeros((4 * copies, 3))
+    random[:, 2] = np.tile(np.log(scales), copies)
     rng = np.random.default_rng(4)
     predicted = np.asarray(likelihood.predictions(values, random))
     drawn = np.log(
-        [likelihood.simulate(np.asarray(values), predicted, rng, random) for _ in range(2000)]
+        [likelihood.simulate(values, predicted, rng, random) for _ in range(2000 // copies)]
     ) - np.log(predicted)
+    drawn = drawn.reshape(2000, -1)  # of the four subjects
     seen = likelihood.dataset.observations
-    for b in range(4):
-        mine = seen.subject == b
-        expected = covariance(seen.time[mine], np.exp(random[b, 2]))
+    for b, scale in enumerate(scales):
+        mine = np.flatnonzero(seen.subject == b)
+        expected = covariance(seen.time[mine], scale)
         # standard error of a covariance is about its variance over the root of 2000
         assert np.max(np.abs(np.cov(drawn[:, mine].T) - expected)) < 6 * expected[0, 0] / 2000**0.5
 

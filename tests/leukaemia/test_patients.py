@@ -8,7 +8,7 @@ from leukaemia_cases import M2, SEVEN_THREE, arm, regimen
 
 from pkpd.errors import PkpdError
 from pkpd.leukaemia.arm_outcomes import PreparedArms, population_outcomes
-from pkpd.leukaemia.drug_effects import drug_name, intensity, prepare_regimen
+from pkpd.leukaemia.drug_effects import drug_named, intensity, prepare_regimen
 from pkpd.leukaemia.parameters import default_theta, leukaemia_cards, value_of, with_changes
 from pkpd.leukaemia.patients import SCORES, Who, arm_patients, random_scores, who
 from pkpd.leukaemia.schedule import Arm, ArmSchedule
@@ -51,10 +51,10 @@ def test_intensities_and_names_of_drugs():
     assert intensity(theta, "etoposide", 800.0) == pytest.approx(
         2.0 * intensity(theta, "etoposide", 400.0)
     )
-    assert drug_name(" CPX-351 ") == "cpx_351"
-    assert drug_name("Lenalidomide") == "lenalidomide"
+    assert drug_named(" CPX-351 ") == "cpx_351"
+    assert drug_named("Lenalidomide") == "lenalidomide"
     with pytest.raises(PkpdError, match="did you mean 'clofarabine'"):
-        drug_name("clofarabin")
+        drug_named("clofarabin")
 
 
 def test_scores_are_fixed_uniform_and_named():

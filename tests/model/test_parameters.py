@@ -11,7 +11,8 @@ from scipy import stats
 from pkpd.cards.population_cards import load_population
 from pkpd.errors import DataError
 from pkpd.model import draw_parameters, load_model, typical, used_parameters
-from pkpd.model.parameters import Parameter, quantile_at_score
+from pkpd.model.parameters import quantile_at_score
+from pkpd.units import Parameter
 
 MODEL = load_model()
 POPULATION = load_population("hr_mds_aml_unfit")

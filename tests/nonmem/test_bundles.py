@@ -13,7 +13,6 @@ from pkpd.nonmem.stream import read_control_stream
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(os.environ.get("PKPD_REFERENCE", ROOT.parent / "shared" / "oracles")) / "ddmore"
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.reference,
     pytest.mark.skipif(
         not FOLDER.is_dir(), reason="no reference folder (PKPD_REFERENCE or ../shared/oracles)"
@@ -21,7 +20,7 @@ pytestmark = [
 ]
 
 # stream, data, listing, NONMEM's objective at the listing's starting values; two that take a minute
-# and more (186, 197) are with the others in `make trust`
+# and more (186, 197) are with the others in `make trust`, two of half a minute in `make long`
 BUNDLES = [
     ("217/*.mod", "Sim*.csv", "Output_sim*.lst", 12151.8389),
     ("223/*.mod", "Sim*.csv", "Output_sim*.lst", 418.626),
@@ -35,6 +34,7 @@ BUNDLES = [
     ("269/*ModelII*.mod", "Sim*2*.csv", "Output_sim*ModelII*.lst", -40.6619),
     ("271/*.mod", "Sim*.csv", "Output_sim*.lst", 423.6645),
 ]
+LONG = ("217/*.mod", "224/*.mod")
 
 
 def only(folder, pattern):
@@ -42,7 +42,13 @@ def only(folder, pattern):
     return found
 
 
-@pytest.mark.parametrize(("stream", "data", "listing", "objective"), BUNDLES)
+@pytest.mark.parametrize(
+    ("stream", "data", "listing", "objective"),
+    [
+        pytest.param(*one, marks=pytest.mark.long if one[0] in LONG else pytest.mark.slow)
+        for one in BUNDLES
+    ],
+)
 def test_the_objective_is_nonmems(stream, data, listing, objective):
     path = only(FOLDER, stream)
     read = read_control_stream(path, data=only(path.parent, data))
@@ -53,6 +59,7 @@ def test_the_objective_is_nonmems(stream, data, listing, objective):
     assert found.compared[0].ours == pytest.approx(objective, abs=tolerance)
 
 
+@pytest.mark.slow
 def test_equations_that_remember_are_refused():
     path = only(FOLDER, "218/*.mod")
     read = read_control_stream(path, data=only(path.parent, "*.csv"))

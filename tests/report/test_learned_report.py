@@ -186,6 +186,11 @@ TESTED = {
     "about": {"remission": 60, "early death": 19},
 }
 
+PAIRS = {"pairs": 47, "studies": 30, "slope": 0.5, "slope_error": 0.1, "error": 0.2, "of_none": 0.3,
+         "less": -0.1, "less_error": 0.06}  # fmt: skip
+LEFT_OUT = TESTED | {"average": AVERAGE | {"difference": -0.03}, "pairs": PAIRS}
+TRUE_PAIRS = LEFT_OUT | {"pairs": PAIRS | {"slope": 0.9}}
+
 
 @pytest.mark.parametrize(
     ("tested", "words"),
@@ -207,6 +212,13 @@ TESTED = {
         ),
         (TESTED | {"average": AVERAGE | {"difference": -0.03}}, "it knows more than that average."),
         (TESTED | {"average": AVERAGE | {"difference": 0.03}}, "that average knows more than it."),
+        (
+            TESTED
+            | {"mixture": {"regression": {"crps": 0.08, "difference": -0.01, "error": 0.002}}},
+            "score 0.080, -0.010 (standard error 0.002) beside the regression.",
+        ),
+        (TESTED | {"left_out": LEFT_OUT}, "**it is not shown that differences between schedules"),
+        (TESTED | {"left_out": TRUE_PAIRS}, "standard error 0.060): differences come true."),
     ],
 )
 def test_page_in_words_says_how_well_the_posterior_predicted_other_trials(tested, words):

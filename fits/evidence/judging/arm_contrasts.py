@@ -91,15 +91,20 @@ def arm_contrasts(predicted: RowsPredicted) -> list[ArmContrast]:
         for row in predicted.rows.values()
         if RANDOMISED in row.patients and row.other_schedule is None
     ]
-    found = []
-    for first, second in combinations(rows, 2):
-        same = all(
-            getattr(first, name) == getattr(second, name)
-            for name in ("study", "endpoint", "population", "treatment_line")
-        )
-        if same and first.simulated != second.simulated:
-            found.append(_contrast(predicted, first, second))
-    return found
+    return [
+        _contrast(predicted, first, second)
+        for first, second in combinations(rows, 2)
+        if alike(first, second)
+    ]
+
+
+def alike(first: EvidenceRow, second: EvidenceRow) -> bool:
+    """Whether two rows are of arms of one study that differ in their doses alone."""
+    same = all(
+        getattr(first, name) == getattr(second, name)
+        for name in ("study", "endpoint", "population", "treatment_line")
+    )
+    return same and first.simulated != second.simulated
 
 
 def _contrast(predicted: RowsPredicted, first: EvidenceRow, second: EvidenceRow) -> ArmContrast:

@@ -10,7 +10,7 @@ clustered by study.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ from judging.baselines import DoseRegression, fit_doses
 from pkpd.arrays import Floats
 from pkpd.evidence.criticism.row_predictions import observed_number
 from pkpd.evidence.likelihood.terms import Term
+from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.table.table import EvidenceRow
 
 LEVELS = (0.5, 0.8, 0.9)
 MODEL, AVERAGE, REGRESSION = "model", "average of similar trials", "dose regression"
+MIXTURE = "mixture"  # of these three (`judging.stacking`)
 
 _KINDS = {
     "response": "remission or response",
@@ -255,7 +257,7 @@ class Scorecard:
     Attributes
     ----------
     scores
-        Predictor -> its scores; the first predictor is the one that is judged.
+        Predictor -> its scores; the first predictor is judged, and the mixture where there is one.
     missing
         Predictor -> rows that it cannot predict.
     """
@@ -289,11 +291,17 @@ class Scorecard:
                 found.append((grouping, group, [row.id for row in rows if of(row) == group]))
         return [one for one in found if one[2]]
 
-    def against(self, other: str, ids: Sequence[str], score: Callable[[RowScore], float]) -> Paired:
-        """Compare the judged predictor with another over some rows."""
+    def against(
+        self,
+        other: str,
+        ids: Sequence[str],
+        score: Callable[[RowScore], float],
+        judged: str | None = None,
+    ) -> Paired:
+        """Compare a judged predictor (the first, unless named) with another over some rows."""
         chosen = set(ids)
-        first = next(iter(self.scores))
-        mine = [one for one in self.scores[first] if one.row.id in chosen]
+        name = judged or next(iter(self.scores))
+        mine = [one for one in self.scores[name] if one.row.id in chosen]
         return paired(mine, [s for s in self.scores[other] if s.row.id in chosen], score)
 
 
@@ -319,7 +327,9 @@ def scorecard(
 def scorecard_text(card: Scorecard) -> str:
     """Print a card: coverage with widths, then paired differences by group."""
     names = list(card.scores)
-    judged, others = names[0], names[1:]
+    pairs = [(names[0], other) for other in names[1:] if other != MIXTURE]
+    if MIXTURE in names:
+        pairs += [(MIXTURE, other) for other in (names[0], AVERAGE, REGRESSION)]
     studies = len({row.study for row in card.rows})
     lines = [f"{len(card.rows)} rows of {studies} studies", ""]
     head = f"{'predictor':28} {'rows':>5}" + "".join(f"   in {lv:.0%}" for lv in LEVELS)
@@ -334,7 +344,7 @@ def scorecard_text(card: Scorecard) -> str:
             f"{name:28} {len(card.scores[name]):5d}{told}   {card.width(name, 0.9, False):21.2f}"
             f"   {days:24.2f}"
         )
-    for other in others:
+    for judged, other in pairs:
         lines += ["", f"{judged} less {other} (negative CRPS and positive log score favour the "
                   f"{judged}; standard errors clustered by study)"]  # fmt: skip
         lines.append(
@@ -342,8 +352,8 @@ def scorecard_text(card: Scorecard) -> str:
             f"{'log score, sum (SE)':>21}"
         )
         for grouping, group, ids in card.groups():
-            a = card.against(other, ids, lambda one: one.crps)
-            b = card.against(other, ids, lambda one: one.log_score)
+            a = card.against(other, ids, lambda one: one.crps, judged)
+            b = card.against(other, ids, lambda one: one.log_score, judged)
             if a.rows == 0:
                 continue
             name = group if grouping == "all" else f"{grouping}: {group}"
@@ -387,6 +397,10 @@ def as_record(card: Scorecard) -> dict[str, Any]:
     of_average, predicted = card.coverage(AVERAGE, 0.9)
     both = card.against(AVERAGE, [row.id for row in rows], lambda one: one.crps)
     kinds = [kind_of(row) for row in rows]
+    mixed = [] if MIXTURE not in card.scores else [
+        (name, card.against(name, [row.id for row in rows], lambda one: one.crps, MIXTURE))
+        for name in (AVERAGE, REGRESSION)
+    ]  # fmt: skip
     return {
         "rows": number,
         "studies": len({row.study for row in rows}),
@@ -402,4 +416,15 @@ def as_record(card: Scorecard) -> dict[str, Any]:
             "error": both.error,
         },
         "about": {kind: kinds.count(kind) for kind in sorted(set(kinds), key=kinds.count)[::-1]},
+        "mixture": {
+            name: {"crps": one.ours, "difference": one.difference, "error": one.error}
+            for name, one in mixed
+        },
     }
+
+
+def with_scores(posterior: EvidencePosterior, scores: Mapping[str, Any]) -> EvidencePosterior:
+    """Add scores to the record of a posterior, in place of those of the same names."""
+    tested = posterior.record.get("tested")
+    old = tested if isinstance(tested, Mapping) else {}
+    return replace(posterior, record={**posterior.record, "tested": {**old, **scores}})

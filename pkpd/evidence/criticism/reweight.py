@@ -17,7 +17,6 @@ from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.stored import EvidencePosterior
-from pkpd.evidence.table.table import EvidenceRow, EvidenceTable
 
 
 @dataclass(frozen=True)
@@ -110,14 +109,3 @@ def reweight(
         float(1.0 / np.sum(weights**2)),
         dict(zip(posterior.names, map(float, moved), strict=True)),
     )
-
-
-def changed_studies(table: EvidenceTable, rows: Iterable[EvidenceRow]) -> EvidenceTable:
-    """Table of the studies that rows add to, with all their rows, old and new.
-
-    Build the likelihood of this table (with a simulator of its arms) for :func:`reweight`.
-    """
-    rows = tuple(rows)
-    names = {row.study for row in rows}
-    old = tuple(row for row in table if row.study in names)
-    return replace(table, rows=old).with_rows(rows)

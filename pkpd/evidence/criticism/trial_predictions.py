@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.course.course import Course
+from pkpd.course.joined import joined
 from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.deviations import DEVIATIONS, draw_deviation
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
+from pkpd.kept_values import Kept
 from pkpd.leukaemia.outcomes import ArmOutcomes
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.patients import Candidates, who
 from pkpd.leukaemia.schedule import Arm
-from pkpd.leukaemia.simulate import PreparedArm, chosen_of, prepare_arm
+from pkpd.leukaemia.simulate import Lanes, PreparedArm, chosen_of, prepare_arm, together
 from pkpd.marrow.variants import Variant
 from pkpd.solve.compiled.run_days import course_pool
 
@@ -69,7 +73,15 @@ class NewStudy:
         source = who(arm, self.patients, self.seed, self.name)
         prepared = prepare_arm(arm, source.sample, self.steps_per_day)
         own = prepared.regimen.own_draws(len(self.thetas), self.seed)
-        return StudyArm(self, arm, Candidates((arm,), (source,)), prepared, own)
+        limits = arm.least_neutrophils, arm.least_platelets, arm.most_wbc
+        key = self._numbers, self.variant, limits, source.scores.tobytes(), prepared.of_lanes
+        alike = _ALIKE.of((*key, tuple(map(_numbers, own))), object)
+        return StudyArm(self, arm, Candidates((arm,), (source,)), prepared, own, alike)
+
+    @cached_property
+    def _numbers(self) -> tuple[Hashable, ...]:
+        """Numbers of the draws, to be compared."""
+        return tuple(map(_numbers, (*self.thetas, *self.deviations)))
 
     def collect(
         self, arm: Arm, look: Look, on_draw: Callable[[int], None] | None = None
@@ -111,6 +123,16 @@ class NewStudy:
         return store
 
 
+_ALIKE: Kept[object] = Kept(64)
+"""What arms that differ in amounts and days of doses alone have in common: the key of lanes."""
+_LANES: Kept[Lanes] = Kept(24_000, lambda lanes: lanes.age.size)
+
+
+def _numbers(values: Mapping[str, float]) -> tuple[Hashable, ...]:
+    """Names and numbers, of which those that are nan are equal, too."""
+    return tuple(values), np.array(list(values.values()), dtype=np.float64).tobytes()
+
+
 @dataclass(frozen=True, eq=False)
 class StudyArm:
     """An arm of a trial, ready for every draw.
@@ -125,6 +147,8 @@ class StudyArm:
         Its patients, and what of them does not depend on the draw.
     own
         For each draw, numbers of a user's own drug cards drawn from their ranges.
+    alike
+        Under which lanes are kept, of all arms that have the same.
     """
 
     study: NewStudy
@@ -132,24 +156,39 @@ class StudyArm:
     candidates: Candidates
     prepared: PreparedArm
     own: tuple[Mapping[str, float], ...]
+    alike: object
 
-    def course(self, draw: int, curves: tuple[str, ...] = ()) -> Course:
-        """Simulate its patients under one draw, on one core; lines of ``curves`` all day long."""
-        return self._simulated(draw, curves)[0]
+    def course(self, draws: NDArray[np.int64], curves: tuple[str, ...] = ()) -> Course:
+        """Simulate its patients under some draws, on one core; lines of ``curves`` all day long.
+
+        Curves are those of one draw.
+        """
+        if len(draws) > 1 and self.prepared.regimen.chemotherapy:
+            return joined([self.course(draw) for draw in np.split(draws, len(draws))])
+        course = self.prepared.run(self._lanes_of(tuple(map(int, draws)), curves), threads=1)
+        return replace(course, patients=self.study.patients, draws=draws)
 
     def outcomes(self, draw: int) -> ArmOutcomes:
         """Outcomes of its patients under one draw."""
-        course, age = self._simulated(draw)
-        return ArmOutcomes(self.plan, course, age)
+        lanes = self._lanes_of((draw,), ())
+        return ArmOutcomes(self.plan, self.prepared.run(lanes, threads=1), lanes.age)
 
-    def _simulated(self, draw: int, curves: tuple[str, ...] = ()) -> tuple[Course, Floats]:
+    def _lanes_of(self, draws: tuple[int, ...], curves: tuple[str, ...]) -> Lanes:
+        """Lanes of draws without chemotherapy, or of one draw."""
+
+        def made() -> Lanes:
+            return together([self._made(draw, curves) for draw in draws])
+
+        if len(self.study.thetas) * self.study.patients > _LANES.most:
+            return made()  # the last would have displaced the first before anyone asks again
+        return _LANES.of((self.alike, draws, curves), made)
+
+    def _made(self, draw: int, curves: tuple[str, ...]) -> Lanes:
         theta, variant = {**self.study.thetas[draw], **self.own[draw]}, self.study.variant
         patients = self.candidates.patients(theta, variant, self.study.deviations[draw])
-        course = self.prepared.course(
-            theta, patients.parameters, chosen_of(patients), patients.kill_score, variant,
-            threads=1, curves=curves,
-        )  # fmt: skip
-        return course, patients.parameters["age"]
+        return self.prepared.lanes(
+            theta, patients.parameters, chosen_of(patients), patients.kill_score, variant, curves
+        )
 
 
 def new_study(

@@ -112,10 +112,9 @@ class _Draw:
             return {row.id: replace(row, value=self._compared(first))}
         return {row.id: self._days_row(row, cells)}
 
-    def _chance(self, cell: Cell, place: int | None = None) -> float:
+    def _chance(self, cell: Cell) -> float:
         b = cell.sign * self.offsets[cell.study, cell.channel]
-        q = float(np.clip(expit(self.logits[cell.first if place is None else place] + b),
-                          1e-6, 1.0 - 1e-6))  # fmt: skip
+        q = float(np.clip(expit(self.logits[cell.first] + b), 1e-6, 1.0 - 1e-6))
         size = 1.0 / (self.theta["discrepancy"] + DOUBT[0] * cell.doubtful + 1e-5)
         return float(self.rng.beta(q * size, (1.0 - q) * size))
 

@@ -200,38 +200,15 @@ def _low_run_alternatives() -> tuple[Alternative, ...]:
     )
 
 
-def _low_run(match: re.Match[str]) -> Endpoint:
-    return Endpoint(match[0], "count", _low_run_alternatives(), True)
-
-
-def _mtd(match: re.Match[str]) -> Endpoint:
-    return Endpoint(match[0], "mtd", _low_run_alternatives())
-
-
-def _low_days(match: re.Match[str]) -> Endpoint:
-    return Endpoint(match[0], "quantiles", _one(Observable("low_days", "neutrophils", (0.5,))))
-
-
-def _ratio(match: re.Match[str]) -> Endpoint:
-    return Endpoint(match[0], "ratio", _one(_recovery("neutrophils", 0.5)))
-
-
-def _difference(match: re.Match[str]) -> Endpoint:
-    return Endpoint(match[0], "difference", _one(_recovery("neutrophils", 0.5)))
-
-
 def _baseline(match: re.Match[str]) -> Endpoint:
     kind = "mean" if match["statistic"] == "mean" else "quantiles"
     return Endpoint(match[0], kind, _one(Observable("baseline", _LINES[match["line"]])))
 
 
-def _baseline_grade(match: re.Match[str]) -> Endpoint:
-    limits = (NEUTROPHIL_GRADES[3], PLATELET_GRADES[3])
-    return Endpoint(match[0], "count", _one(Observable("baseline_grade", "any", limits)), True)
-
-
-def _fever(match: re.Match[str]) -> Endpoint:
-    return Endpoint(match[0], "count", _one(Observable("fever", "neutrophils", (0.5,))), True)
+def _fixed(
+    kind: str, alternatives: tuple[Alternative, ...], proportion: bool = False
+) -> Callable[[re.Match[str]], Endpoint]:
+    return lambda match: Endpoint(match[0], kind, alternatives, proportion)
 
 
 def _context(why: str, proportion: bool = False) -> Callable[[re.Match[str]], Endpoint]:
@@ -255,14 +232,27 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], Endpoint]], ...] = (
     (r"(?P<grade>g34|g4)_(?P<line>neutropenia|thrombocytopenia)", _grade),
     (r"g4_cytopenia", _g4_cytopenia),
     (r"dlt_delayed_recovery(?:_d(?P<day>\d+))?", _delayed),
-    (r"dlt_low_counts", _low_run),
-    (r"mtd_mgm2|mtd_mg", _mtd),
-    (r"neutropenia_duration_d", _low_days),
-    (r"anc_recovery_time_ratio", _ratio),
-    (r"anc_recovery_diff_d", _difference),
+    (r"dlt_low_counts", _fixed("count", _low_run_alternatives(), True)),
+    (r"mtd_mgm2|mtd_mg", _fixed("mtd", _low_run_alternatives())),
+    (
+        r"neutropenia_duration_d",
+        _fixed("quantiles", _one(Observable("low_days", "neutrophils", (0.5,)))),
+    ),
+    (r"anc_recovery_time_ratio", _fixed("ratio", _one(_recovery("neutrophils", 0.5)))),
+    (r"anc_recovery_diff_d", _fixed("difference", _one(_recovery("neutrophils", 0.5)))),
     (r"baseline_(?P<line>anc|plt|wbc)_(?P<statistic>median|mean)", _baseline),
-    (r"g34_cytopenia_baseline", _baseline_grade),
-    (r"g34_febrile_neutropenia|febrile_neutropenia", _fever),
+    (
+        r"g34_cytopenia_baseline",
+        _fixed(
+            "count",
+            _one(Observable("baseline_grade", "any", (NEUTROPHIL_GRADES[3], PLATELET_GRADES[3]))),
+            True,
+        ),
+    ),
+    (
+        r"g34_febrile_neutropenia|febrile_neutropenia",
+        _fixed("count", _one(Observable("fever", "neutrophils", (0.5,))), True),
+    ),
     (
         r"febrile_hospitalisation|febrile_or_infection|g34_infection",
         _context("infection, not a count; fever rows carry the same information", True),

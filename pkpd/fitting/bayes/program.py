@@ -8,6 +8,7 @@ the same speed afterwards (``docs/fitting.md``).
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,7 +21,6 @@ import pytensor
 import pytensor.tensor
 from numpy.typing import NDArray
 from pymc.model.transform.optimization import freeze_dims_and_data
-from pymc.sampling.jax import get_jaxified_graph
 
 pt: Any = pytensor.tensor
 _FLAT = "unconstrained_parameter"  # what nutpie calls the dimension of stored points
@@ -124,6 +124,21 @@ class Program:
         )
 
 
+def pymc_jax() -> Any:
+    """Import what PyMC does with JAX, and leave the flags of XLA as they were.
+
+    That import asks XLA for a hundred devices, and may drop flags of the user; where JAX has not
+    begun, this process and its children would have as many threads, whatever their cores.
+    """
+    flags = os.environ.get("XLA_FLAGS")
+    import pymc.sampling.jax as found
+
+    os.environ.pop("XLA_FLAGS", None)
+    if flags is not None:
+        os.environ["XLA_FLAGS"] = flags
+    return found
+
+
 def compile_density(
     made: pm.Model, names: Sequence[str] | None = None, *, other_data: bool = False
 ) -> Program:
@@ -168,7 +183,7 @@ def compile_density(
         replaced[variable] = given
         inputs.append(given)
     outputs: Any = pytensor.clone_replace(cast("Any", [frozen.logp(), *expanded]), replaced)
-    function: Any = get_jaxified_graph(inputs, outputs)
+    function: Any = pymc_jax().get_jaxified_graph(inputs, outputs)
     labels = [
         ".".join((value.name, *map(str, index)))
         for value, shape in zip(free, shapes, strict=True)

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from pkpd.errors import PkpdError, sentence, writing
 from pkpd.files import netcdf_bytes, write_bytes, write_text
-from pkpd.fitting.bayes.program import PatientScale, Program, compile_density
+from pkpd.fitting.bayes.program import PatientScale, Program, compile_density, pymc_jax
 
 Sampler = Literal["nutpie", "pymc", "numpyro"]
 
@@ -160,9 +160,7 @@ def _sample(
                 target_accept=settings.target_accept,
                 compute_convergence_checks=False,
             )
-        from pymc.sampling.jax import sample_numpyro_nuts
-
-        return sample_numpyro_nuts(
+        return pymc_jax().sample_numpyro_nuts(
             draws=settings.draws,
             tune=settings.tune,
             chains=settings.chains,

@@ -19,7 +19,7 @@ import pandas as pd
 
 from pkpd.cluster import workers
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.files import write_text
 from pkpd.fitting.calibration.one_fit import CalibrationFits, Quantity, Trial
 from pkpd.fitting.calibration.ranks import Uniformity, ecdf_band, ecdf_difference, uniformity
@@ -217,7 +217,7 @@ def load_calibration(path: str | Path) -> Calibration:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"is no calibration ({error})"
         remedy = "name the file that its save(...) wrote"
-        raise PkpdError(sentence(where=str(path), what=what, remedy=remedy)) from error
+        raise PkpdError(where=str(path), what=what, remedy=remedy) from error
     return Calibration(frames["ranks"], frames["truths"], largest, frames["fits"], failed, settings)
 
 
@@ -298,20 +298,16 @@ def calibrate(
     jobs = cores() if jobs is None else jobs
     for name, value in (("n", n), ("draws", draws), ("tune", tune), ("jobs", jobs)):
         if value < 1:
-            raise PkpdError(sentence(where="calibrate", what=f"{name} = {value}", allowed="1 up"))
+            raise PkpdError(where="calibrate", what=f"{name} = {value}", allowed="1 up")
     available = draws * (2 if method == "nuts" else 1)
     if not 9 <= ranked <= available:
         raise PkpdError(
-            sentence(
-                where="calibrate",
-                what=f"ranked = {ranked}",
-                allowed=f"9 to the number of draws ({available})",
-            )
+            where="calibrate",
+            what=f"ranked = {ranked}",
+            allowed=f"9 to the number of draws ({available})",
         )
     if method not in ("nuts", "map", "advi"):
-        raise PkpdError(
-            sentence(where="calibrate", what=f"method {method!r}", allowed="nuts, map, advi")
-        )
+        raise PkpdError(where="calibrate", what=f"method {method!r}", allowed="nuts, map, advi")
     trial = Trial(
         model,
         simulated or model,

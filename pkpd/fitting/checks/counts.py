@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import Simulations
 from pkpd.fitting.checks.vpc import percentile
 
@@ -145,11 +145,9 @@ def count_checks(
     for line, threshold in wanted.items():
         if line not in data.lines:
             raise PkpdError(
-                sentence(
-                    where=f"count_checks, line {line!r}",
-                    what="is not in the data",
-                    allowed=", ".join(data.lines),
-                )
+                where=f"count_checks, line {line!r}",
+                what="is not in the data",
+                allowed=", ".join(data.lines),
             )
         mine = data.observations.line == data.lines.index(line)
         subjects = np.unique(data.observations.subject[mine])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Draws
 from pkpd.solve.population.status import PENALTY
 
@@ -79,11 +79,9 @@ def sampler_diagnostics(
 
     if idata is None or not hasattr(idata, "posterior"):
         raise PkpdError(
-            sentence(
-                where="sampler_diagnostics",
-                what="there is no posterior",
-                remedy="give the InferenceData of a fit by sampling",
-            )
+            where="sampler_diagnostics",
+            what="there is no posterior",
+            remedy="give the InferenceData of a fit by sampling",
         )
     posterior = idata.posterior
     if names is None:

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.draws import Draws, Fitted
 from pkpd.fitting.maximum.scales import FreeParameters
@@ -140,18 +140,14 @@ def leave_one_out(
         For fewer than 50 draws: maximum likelihood has AIC and BIC instead.
     """
     if by not in ("subject", "observation"):
-        raise PkpdError(
-            sentence(where="leave_one_out", what=f"by={by!r}", allowed="subject, observation")
-        )
+        raise PkpdError(where="leave_one_out", what=f"by={by!r}", allowed="subject, observation")
     draws = draws_of(draws)
     if len(draws) < 50:
         raise PkpdError(
-            sentence(
-                where="leave_one_out",
-                what=f"{len(draws)} draws",
-                allowed="50 posterior draws or more",
-                remedy="compare fits by maximum likelihood through their AIC or BIC",
-            )
+            where="leave_one_out",
+            what=f"{len(draws)} draws",
+            allowed="50 posterior draws or more",
+            remedy="compare fits by maximum likelihood through their AIC or BIC",
         )
     error = 0.0
     data = draws.likelihood.dataset
@@ -339,17 +335,15 @@ def compare_models(results: Mapping[str, LeaveOneOut]) -> pd.DataFrame:
 
     if len(results) < 2:
         raise PkpdError(
-            sentence(where="compare_models", what=f"{len(results)} models", allowed="two or more")
+            where="compare_models", what=f"{len(results)} models", allowed="two or more"
         )
     names = list(results)
     for name in names[1:]:
         if results[name].labels != results[names[0]].labels:
             raise PkpdError(
-                sentence(
-                    where=f"compare_models, {name!r}",
-                    what=f"was fitted to other data than {names[0]!r}",
-                    remedy="compare fits of the same subjects and measurements",
-                )
+                where=f"compare_models, {name!r}",
+                what=f"was fitted to other data than {names[0]!r}",
+                remedy="compare fits of the same subjects and measurements",
             )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -26,7 +26,7 @@ import numpy as np
 from scipy import stats
 
 from pkpd.data.dataset import BELOW, NOT_CENSORED
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import Simulations
 
 Censoring = Literal["cdf", "omit"]
@@ -128,9 +128,7 @@ def prediction_errors(
     ):
         if given not in allowed:
             raise PkpdError(
-                sentence(
-                    where="prediction_errors", what=f"{word}={given!r}", allowed=", ".join(allowed)
-                )
+                where="prediction_errors", what=f"{word}={given!r}", allowed=", ".join(allowed)
             )
     seen = simulations.dataset.observations
     rng = np.random.default_rng(seed)
@@ -151,12 +149,10 @@ def prediction_errors(
             continue
         if 2 * mine.size > len(replicates):
             raise PkpdError(
-                sentence(
-                    where=f"npde of subject {label}",
-                    what=f"{mine.size} observations and {len(replicates)} replicates",
-                    allowed="at least two replicates for each observation of a subject",
-                    remedy=f"simulate {max(500, 4 * mine.size)}",
-                )
+                where=f"npde of subject {label}",
+                what=f"{mine.size} observations and {len(replicates)} replicates",
+                allowed="at least two replicates for each observation of a subject",
+                remedy=f"simulate {max(500, 4 * mine.size)}",
             )
         observed = np.array(seen.value[mine], dtype=float)
         if censored == "cdf":

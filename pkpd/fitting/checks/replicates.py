@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
 from pkpd.data.expand import expand
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Draws, Fitted, single_draw
 
 
@@ -108,9 +108,7 @@ def simulate_replicates(
         If ``n`` is below 20.
     """
     if n < 20:
-        raise PkpdError(
-            sentence(where="simulate_replicates", what=f"{n} replicates", allowed="20 or more")
-        )
+        raise PkpdError(where="simulate_replicates", what=f"{n} replicates", allowed="20 or more")
     draws = draws_of(draws)
     chosen = spread(draws, n)
     # draws of a wide prior may overflow; what is not finite is counted as not solved
@@ -135,11 +133,9 @@ def draws_of(fit: Fitted) -> Draws:
     if estimates is not None and random is not None:
         return single_draw(fit.likelihood, estimates, random)
     raise PkpdError(
-        sentence(
-            where="checks of a fit",
-            what=f"{type(fit).__name__} is no fit",
-            allowed="the result of pkpd.fit, or Draws",
-        )
+        where="checks of a fit",
+        what=f"{type(fit).__name__} is no fit",
+        allowed="the result of pkpd.fit, or Draws",
     )
 
 
@@ -174,11 +170,9 @@ def limits(
         for name in lloq:
             if name not in dataset.lines:
                 raise PkpdError(
-                    sentence(
-                        where=f"lloq of {name!r}",
-                        what="the data have no such line",
-                        allowed=", ".join(dataset.lines),
-                    )
+                    where=f"lloq of {name!r}",
+                    what="the data have no such line",
+                    allowed=", ".join(dataset.lines),
                 )
     lower = np.full(len(seen), -np.inf)
     upper = np.full(len(seen), np.inf)
@@ -254,23 +248,19 @@ def strata(dataset: Dataset, by: str | None) -> tuple[np.ndarray, tuple[str, ...
     if by == "occasion":
         if dataset.occasion is None:
             raise PkpdError(
-                sentence(
-                    where=f"{dataset.events.source}, stratify='occasion'",
-                    what="the data have no occasions",
-                    remedy="give a column OCC",
-                )
+                where=f"{dataset.events.source}, stratify='occasion'",
+                what="the data have no occasions",
+                remedy="give a column OCC",
             )
         group = dataset.occasion[place].astype(int)
         levels, index = np.unique(group, return_inverse=True)
         return index, tuple(f"occasion {v + 1}" for v in levels)
     if by not in dataset.covariates:
         raise PkpdError(
-            sentence(
-                where=f"{dataset.events.source}, stratify={by!r}",
-                what="is not a covariate of the data",
-                allowed=", ".join(("occasion", *dataset.covariates)),
-                remedy=f'read it with covariates=["{by}"]',
-            )
+            where=f"{dataset.events.source}, stratify={by!r}",
+            what="is not a covariate of the data",
+            allowed=", ".join(("occasion", *dataset.covariates)),
+            remedy=f'read it with covariates=["{by}"]',
         )
     values = dataset.covariates[by][place]
     levels, index = np.unique(values, return_inverse=True)
@@ -307,15 +297,13 @@ def chosen(dataset: Dataset, x: str | ArrayLike) -> tuple[np.ndarray, str]:
         if x == "time_after_dose":
             return time_after_dose(dataset), "time after dose"
         raise PkpdError(
-            sentence(where=f"x={x!r}", what="is no axis", allowed="time, time_after_dose, values")
+            where=f"x={x!r}", what="is no axis", allowed="time, time_after_dose, values"
         )
     values = np.asarray(x, dtype=float)
     if values.shape != (len(seen),):
         raise PkpdError(
-            sentence(
-                where="x",
-                what=f"has shape {values.shape} for {len(seen)} observations",
-                remedy="give one number for each observation",
-            )
+            where="x",
+            what=f"has shape {values.shape} for {len(seen)} observations",
+            remedy="give one number for each observation",
         )
     return values, ""

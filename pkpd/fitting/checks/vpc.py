@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import (
     Simulations,
     chosen,
@@ -185,11 +185,9 @@ def vpc(
     """
     wanted = tuple(float(q) for q in quantiles)
     if not wanted or not all(0 < q < 1 for q in wanted):
-        raise PkpdError(
-            sentence(where="vpc", what=f"quantiles {wanted}", allowed="numbers between 0 and 1")
-        )
+        raise PkpdError(where="vpc", what=f"quantiles {wanted}", allowed="numbers between 0 and 1")
     if not 0 < level < 1:
-        raise PkpdError(sentence(where="vpc", what=f"level {level}", allowed="between 0 and 1"))
+        raise PkpdError(where="vpc", what=f"level {level}", allowed="between 0 and 1")
     if not isinstance(simulations, Simulations):
         simulations = simulate_replicates(simulations)
     data, seen = simulations.dataset, simulations.dataset.observations

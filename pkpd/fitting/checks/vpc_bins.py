@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 _MOST = 400  # distinct places a partition is looked for among; more are first put together
 MANY_TIMES = 12
@@ -61,12 +61,10 @@ def bin_edges(x: np.ndarray, bins: Bins = "auto") -> np.ndarray:
         raise _refused(bins)
     if x.min() < edges[0] or x.max() > edges[-1]:
         raise PkpdError(
-            sentence(
-                where="bins",
-                what=f"values from {x.min():g} to {x.max():g} lie outside the edges "
-                f"{edges[0]:g} to {edges[-1]:g}",
-                remedy="give edges that hold all values",
-            )
+            where="bins",
+            what=f"values from {x.min():g} to {x.max():g} lie outside the edges "
+            f"{edges[0]:g} to {edges[-1]:g}",
+            remedy="give edges that hold all values",
         )
     return edges
 
@@ -142,9 +140,7 @@ def _sensible(n: int) -> int:
 
 def _refused(bins: Any) -> PkpdError:
     return PkpdError(
-        sentence(
-            where="bins",
-            what=f"{bins!r}",
-            allowed='"auto", a number of bins, ("equal", number), or rising edges',
-        )
+        where="bins",
+        what=f"{bins!r}",
+        allowed='"auto", a number of bins, ("equal", number), or rising edges',
     )

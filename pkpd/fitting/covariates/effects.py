@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pkpd.arguments import NUMBERS, SHARE, a, check_arguments
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.model.covariate_effects import CovariateEffect
@@ -66,7 +66,7 @@ def covariate_effects(
     if not all(0.0 <= q <= 1.0 for q in quantiles) or not len(quantiles):
         what = f"{list(quantiles)} is given"
         where = "covariate_effects, quantiles"
-        raise PkpdError(sentence(where=where, what=what, allowed="numbers from 0 to 1"))
+        raise PkpdError(where=where, what=what, allowed="numbers from 0 to 1")
     model, data = fit.likelihood.model, fit.likelihood.dataset
     rows = []
     for p in model.parameters:
@@ -91,7 +91,7 @@ def covariate_effects(
                 )
     if not rows:
         what, remedy = "the model has no covariate effects", "give a fit with effects=..."
-        raise PkpdError(sentence(where="covariate_effects, fit", what=what, remedy=remedy))
+        raise PkpdError(where="covariate_effects, fit", what=what, remedy=remedy)
     return pd.DataFrame(rows)
 
 

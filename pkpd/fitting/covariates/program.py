@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.errors import PkpdError
 from pkpd.fitting.covariates.relations import Relation
 from pkpd.fitting.maximum.result import MaximumLikelihood
@@ -31,7 +32,7 @@ from pkpd.fitting.maximum.search import SearchResult
 from pkpd.fitting.model.covariate_effects import CovariateEffect
 from pkpd.fitting.model.priors import Estimate
 from pkpd.fitting.model.specification import PopulationModel
-from pkpd.fitting.uncertainty.refit import FloatArray, Refit
+from pkpd.fitting.uncertainty.refit import Refit
 
 _APART = 1e-6  # part of a relation's information that others must leave
 _SHARES = (1.0, 0.5, 0.25, 0.1, 0.0)  # of a step, that are tried

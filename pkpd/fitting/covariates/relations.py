@@ -10,7 +10,7 @@ import numpy as np
 
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.covariate_effects import CovariateEffect, Kind
 from pkpd.fitting.model.priors import Estimate
 from pkpd.fitting.model.specification import PopulationModel
@@ -159,7 +159,7 @@ def _because(told: Sequence[str]) -> str:
 def _refuse(
     place: str, what: str, *, allowed: str | None = None, remedy: str | None = None
 ) -> NoReturn:
-    raise PkpdError(sentence(where=f"{_WHERE}, {place}", what=what, allowed=allowed, remedy=remedy))
+    raise PkpdError(where=f"{_WHERE}, {place}", what=what, allowed=allowed, remedy=remedy)
 
 
 def _check_parameter(model: PopulationModel, parameter: str) -> None:

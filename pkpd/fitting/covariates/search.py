@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from pkpd.arguments import MAPPING, NONE, SHARE, a, check_arguments, from_to, one_of, several
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.covariates.program import FittedRelations, SearchProgram
 from pkpd.fitting.covariates.relations import Candidates, Relation, candidate_relations
 from pkpd.fitting.maximum.estimate import maximum_likelihood
@@ -206,10 +206,10 @@ def covariate_search(
     )
     if not forms:
         allowed = ", ".join(_CONTINUOUS)
-        raise PkpdError(sentence(where="covariate_search, forms", what="is empty", allowed=allowed))
+        raise PkpdError(where="covariate_search, forms", what="is empty", allowed=allowed)
     if not fit.converged:
         what, remedy = "the fit did not converge", "give a fit that did"
-        raise PkpdError(sentence(where="covariate_search, fit", what=what, remedy=remedy))
+        raise PkpdError(where="covariate_search, fit", what=what, remedy=remedy)
     began = time.perf_counter()
     likelihood = fit.likelihood
     relations, told = candidate_relations(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.arguments import a, check_arguments
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.errors import PkpdError
 from pkpd.fitting.judge.ended import constant_covariates
@@ -31,7 +32,6 @@ from pkpd.fitting.model.specification import PopulationModel
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = NDArray[np.floating[Any]]
 Predict = Callable[[dict[str, float]], FloatArray]
 
 TOO_FEW = "too few observations"

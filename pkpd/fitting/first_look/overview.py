@@ -11,7 +11,7 @@ import numpy as np
 from pkpd.arguments import NAMES, NONE, NUMBER, a, check_arguments
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import ABOVE, BELOW, Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import dose_times, time_after_dose
 from pkpd.fitting.first_look.doubtful import concentrations, doubtful_rows
 
@@ -135,16 +135,14 @@ def look_at_data(
     )
     if not jump > 1.0:
         what, allowed = f"{jump:g} is given", "a factor above 1"
-        raise PkpdError(sentence(where="look_at_data, jump", what=what, allowed=allowed))
+        raise PkpdError(where="look_at_data, jump", what=what, allowed=allowed)
     chosen = concentrations(data) if concentration is None else tuple(concentration)
     for name in chosen:
         if name not in data.lines:
             raise PkpdError(
-                sentence(
-                    where="look_at_data, concentration",
-                    what=f"{name!r} is no line of the data{nearest_of(name, data.lines)}",
-                    allowed=", ".join(data.lines),
-                )
+                where="look_at_data, concentration",
+                what=f"{name!r} is no line of the data{nearest_of(name, data.lines)}",
+                allowed=", ".join(data.lines),
             )
     return DataOverview(
         data,

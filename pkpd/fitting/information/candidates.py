@@ -14,12 +14,12 @@ from jax import Array
 from numpy.typing import NDArray
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
+from pkpd.arrays import FloatArray
 from pkpd.fitting.information.expected import random_points
 from pkpd.fitting.information.fisher import key_of, numbers_of, of_rows
 from pkpd.fitting.information.quantities import Linearised
 from pkpd.fitting.information.scales import change_to
 
-Floats = NDArray[np.floating[Any]]
 Key = tuple[Any, ...]
 
 _AT_ONCE = 16  # choices whose matrices are held at once
@@ -41,13 +41,13 @@ class Belief:
         Information that is there already, on ``scale``.
     """
 
-    x: Floats
+    x: FloatArray
     interest: tuple[int, ...]
     scale: str
     full: bool
     points: int
     seed: int
-    prior: Floats
+    prior: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +68,13 @@ class Told:
         What the compiled programs depend on: processes, kind of matrix, parameters of interest.
     """
 
-    arrays: tuple[Floats, ...]
-    numbers: Floats
-    slopes: Floats
-    fixed: Floats
+    arrays: tuple[FloatArray, ...]
+    numbers: FloatArray
+    slopes: FloatArray
+    fixed: FloatArray
     key: Key
 
-    def rest(self) -> tuple[Floats, Floats, Floats]:
+    def rest(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return what belongs to the parameters alone."""
         return self.numbers, self.slopes, self.fixed
 
@@ -158,8 +158,8 @@ def _choices(key: Key) -> Any:
 
 
 def choices(
-    told: Told, rows: Any, valid: Any, others: Floats, subjects: float
-) -> tuple[Floats, Floats]:
+    told: Told, rows: Any, valid: Any, others: FloatArray, subjects: float
+) -> tuple[FloatArray, FloatArray]:
     """Information of choices of observations of one group, and the criterion of the whole design.
 
     Parameters
@@ -212,9 +212,9 @@ def between(
     told: Told,
     rows: Sequence[NDArray[np.int64]],
     of: Sequence[NDArray[np.int64]],
-    others: Floats,
+    others: FloatArray,
     subjects: Sequence[float],
-) -> Callable[[Floats], tuple[float, Floats]]:
+) -> Callable[[FloatArray], tuple[float, FloatArray]]:
     """Make minus the criterion a function of times, with its gradient.
 
     Parameters
@@ -242,14 +242,14 @@ def between(
         np.asarray(subjects, dtype=float),
     )  # fmt: skip
 
-    def function(u: Floats) -> tuple[float, Floats]:
+    def function(u: FloatArray) -> tuple[float, FloatArray]:
         value, slope = made(np.asarray(u, dtype=float), *fixed)
         return float(value), np.asarray(slope)
 
     return function
 
 
-def nodes(m: int) -> Floats:
+def nodes(m: int) -> FloatArray:
     """Chebyshev nodes between -1 and 1, the ends left out, ``[m]``."""
     return -np.cos(np.pi * (np.arange(m) + 0.5) / m)
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.errors import PkpdError
 from pkpd.fitting.information.candidates import (
     Belief,
@@ -34,8 +35,7 @@ from pkpd.fitting.information.windows import Space
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import PopulationModel
 
-Floats = NDArray[np.floating[Any]]
-Times = list[Floats]
+Times = list[FloatArray]
 
 _NODES = 9
 _PASSES = 40
@@ -62,7 +62,7 @@ class Found:
 
     times: Times
     value: float
-    matrices: Floats
+    matrices: FloatArray
     starts: tuple[float, ...] = ()
 
 
@@ -88,7 +88,7 @@ class Scene:
     spaces: Sequence[Space]
     belief: Belief
     rng: np.random.Generator
-    ridge: Floats | None = None
+    ridge: FloatArray | None = None
     length: int = 0
 
     @property
@@ -96,7 +96,7 @@ class Scene:
         """Of each group."""
         return [one.group.subjects for one in self.spaces]
 
-    def linearised(self, hours: Sequence[Floats]) -> tuple[Linearised, list[NDArray[np.int64]]]:
+    def linearised(self, hours: Sequence[FloatArray]) -> tuple[Linearised, list[NDArray[np.int64]]]:
         """Predictions of every line at hours of each group, and where they are, ``[T, L]``."""
         data, places = dataset_of(
             self.model, [one.group for one in self.spaces], [list(h) for h in hours]
@@ -140,7 +140,7 @@ class Grid:
             scene.ridge = made._ridge(linearised)
         return made
 
-    def _ridge(self, linearised: Linearised) -> Floats:
+    def _ridge(self, linearised: Linearised) -> FloatArray:
         """Give a little of what all candidates together tell; refuse if they leave something."""
         total = np.zeros_like(self.told.slopes) + self.scene.belief.prior
         for g, rows in enumerate(self.places):
@@ -168,7 +168,7 @@ class Grid:
             [self.places[g][k, cols] for k, cols in zip(at, self.scene.columns(g), strict=True)]
         )
 
-    def matrix(self, g: int, at: NDArray[np.int64]) -> Floats:
+    def matrix(self, g: int, at: NDArray[np.int64]) -> FloatArray:
         """Information of a group, ``[D, P, P]``."""
         rows, valid = self._padded(g, [self.rows(g, at)])
         none = np.zeros_like(self.told.slopes)
@@ -287,7 +287,7 @@ def polished(scene: Scene, times: Times, radius: float) -> Times:
     return [moved[a:b] for a, b in pairwise(firsts)]
 
 
-def _near(space: Space, times: Floats, radius: float) -> tuple[Floats, Floats]:
+def _near(space: Space, times: FloatArray, radius: float) -> tuple[FloatArray, FloatArray]:
     """Neighbourhood of each sample: to the next hours of the grid, within window and dose."""
     low, high = np.empty_like(times), np.empty_like(times)
     for k, hour in enumerate(times):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.information.fisher import informations
@@ -26,7 +27,6 @@ from pkpd.fitting.parameter_draws import parameter_draws
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.floating[Any]]
 Matrix = Literal["reduced", "full"]
 Scale = Literal["deviation", "variance"]
 Design = SamplingGroup | Sequence[SamplingGroup] | Dataset
@@ -57,8 +57,8 @@ class ExpectedInformation:
     """
 
     names: tuple[str, ...]
-    values: Floats
-    matrix: Floats
+    values: FloatArray
+    matrix: FloatArray
     kinds: tuple[str, ...]
     subjects: float
     samples: float
@@ -68,9 +68,7 @@ class ExpectedInformation:
         """Join the information of two studies of the same parameters."""
         if not isinstance(other, ExpectedInformation) or other.names != self.names:
             what = "the other study has other parameters, or is none"
-            raise PkpdError(
-                sentence(where="sum of information", what=what, allowed=", ".join(self.names))
-            )
+            raise PkpdError(where="sum of information", what=what, allowed=", ".join(self.names))
         return replace(
             self,
             matrix=self.matrix + other.matrix,
@@ -80,7 +78,7 @@ class ExpectedInformation:
         )
 
     @cached_property
-    def _scaled(self) -> tuple[Floats, Floats, Floats]:
+    def _scaled(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Roots of the diagonal; eigenvalues and -vectors of the matrix with a unit diagonal."""
         scale = np.sqrt(np.maximum(np.diag(self.matrix), 0.0))
         scale = np.where(scale > 0, scale, 1.0)
@@ -95,7 +93,7 @@ class ExpectedInformation:
         return tuple(name for name, gone in zip(self.names, lost, strict=True) if gone)
 
     @cached_property
-    def covariance(self) -> Floats:
+    def covariance(self) -> FloatArray:
         """Expected covariance of the estimates, NaN in rows of what cannot be told, ``[P, P]``."""
         scale, values, axes = self._scaled
         told = values >= _FLAT
@@ -200,7 +198,7 @@ class ExpectedInformation:
         return self.summary()
 
 
-def _log_det(matrix: Floats) -> float:
+def _log_det(matrix: FloatArray) -> float:
     if not len(matrix):
         return 0.0
     sign, value = np.linalg.slogdet(matrix)
@@ -219,9 +217,9 @@ def places_of(names: Sequence[str], interest: Sequence[str] | None) -> NDArray[n
     for name in wanted:
         if name not in names:
             what = f"{name!r} is not among the estimated parameters{nearest_of(name, names)}"
-            raise PkpdError(sentence(where="interest", what=what, allowed=", ".join(names)))
+            raise PkpdError(where="interest", what=what, allowed=", ".join(names))
     if not wanted:
-        raise PkpdError(sentence(where="interest", what="no parameter is named"))
+        raise PkpdError(where="interest", what="no parameter is named")
     return np.array([list(names).index(name) for name in dict.fromkeys(wanted)])
 
 
@@ -234,7 +232,9 @@ def model_of(source: PopulationModel | Fitted) -> PopulationModel:
     return model.with_values({name: float(v[0]) for name, v in values.items()})
 
 
-def random_points(linearised: Linearised, x: Floats, points: int, seed: int) -> list[Floats | None]:
+def random_points(
+    linearised: Linearised, x: FloatArray, points: int, seed: int
+) -> list[FloatArray | None]:
     """Points at which a model is linearised: 0, or scrambled Sobol points of its effects."""
     if not points:
         return [None]
@@ -257,13 +257,13 @@ def check_size(where: str, samples: float, names: Sequence[str]) -> None:
     if samples < len(names):
         what = f"{samples:g} samples for {len(names)} parameters"
         remedy = "sample more, or hold parameters with fixed(...)"
-        raise PkpdError(sentence(where=where, what=what, remedy=remedy))
+        raise PkpdError(where=where, what=what, remedy=remedy)
 
 
 def check_word(where: str, given: Any, kind: Any) -> None:
     """Refuse a word that is none of those allowed."""
     if given not in get_args(kind):
-        raise PkpdError(sentence(where=where, what=f"{given!r}", allowed=", ".join(get_args(kind))))
+        raise PkpdError(where=where, what=f"{given!r}", allowed=", ".join(get_args(kind)))
 
 
 def expected_information(
@@ -341,15 +341,13 @@ def expected_information(
 
 def _bound(
     model: PopulationModel | Fitted, design: Design | None
-) -> tuple[Dataset, list[NDArray[np.int64]], Floats, PopulationModel]:
+) -> tuple[Dataset, list[NDArray[np.int64]], FloatArray, PopulationModel]:
     """Give the data, the observations and number of subjects of each group, and the model."""
     made = model_of(model)
     if design is None:
         if isinstance(model, PopulationModel):
             remedy = "give groups: pkpd.sampling.group(32, [1, 24], {'AMT': 70})"
-            raise PkpdError(
-                sentence(where="expected information", what="no design is given", remedy=remedy)
-            )
+            raise PkpdError(where="expected information", what="no design is given", remedy=remedy)
         design = draws_of(model).likelihood.dataset
     if not isinstance(design, Dataset):
         groups = checked(design)

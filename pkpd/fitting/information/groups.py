@@ -10,7 +10,7 @@ import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.data.nonmem import read_nonmem
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.specification import PopulationModel
 
 Doses = Mapping[str, float] | Sequence[Mapping[str, float]] | None
@@ -68,7 +68,7 @@ class SamplingGroup:
         for name in {one for some in self.of for one in some}:
             if name not in known:
                 what = f"{name!r} is measured, and the model has no residual error of it"
-                raise PkpdError(sentence(where=self.name, what=what, allowed=", ".join(known)))
+                raise PkpdError(where=self.name, what=what, allowed=", ".join(known))
         return tuple(some or known for some in self.of)
 
     def words(self) -> str:
@@ -129,7 +129,7 @@ def group(
     """
     if not isinstance(subjects, int | float | np.number) or not (0 < subjects < np.inf):
         allowed = "a number above 0"
-        raise PkpdError(sentence(where=name, what=f"{subjects!r} subjects", allowed=allowed))
+        raise PkpdError(where=name, what=f"{subjects!r} subjects", allowed=allowed)
     by_line = dict(times) if isinstance(times, Mapping) else {"": times}
     hours, of = [], []
     for line, some in by_line.items():
@@ -137,11 +137,11 @@ def group(
             hours.append(float(hour))
             of.append((line,) if line else ())
     if not hours:
-        raise PkpdError(sentence(where=name, what="has no sampling time", remedy="give one"))
+        raise PkpdError(where=name, what="has no sampling time", remedy="give one")
     bad = [hour for hour in hours if not 0 <= hour < np.inf]
     if bad:
         what = f"a sampling time of {bad[0]:g} h"
-        raise PkpdError(sentence(where=name, what=what, allowed="hours from 0 on"))
+        raise PkpdError(where=name, what=what, allowed="hours from 0 on")
     ends = tuple(sorted(float(hour) for hour in occasions))
     return SamplingGroup(
         float(subjects), tuple(hours), tuple(of), _doses(doses, name), dict(covariates or {}), ends,
@@ -155,18 +155,16 @@ def _doses(doses: Doses, name: str) -> tuple[Mapping[str, float], ...]:
     given = [doses] if isinstance(doses, Mapping) else list(doses)
     if not given:
         remedy = 'give one, {"AMT": 70}, or None for a group that gets nothing'
-        raise PkpdError(sentence(where=name, what="has no dose", remedy=remedy))
+        raise PkpdError(where=name, what="has no dose", remedy=remedy)
     out = []
     for one in given:
         row = {str(key).upper(): float(value) for key, value in dict(one).items()}
         for key in row:
             if key not in _DOSE:
-                raise PkpdError(
-                    sentence(where=f"{name}, dose", what=f"{key!r}", allowed=", ".join(_DOSE))
-                )
+                raise PkpdError(where=f"{name}, dose", what=f"{key!r}", allowed=", ".join(_DOSE))
         if not (row.get("AMT", 0.0) > 0 or row.get("RATE", 0.0) > 0):
             what = f"AMT of {row.get('AMT', 0.0):g}"
-            raise PkpdError(sentence(where=f"{name}, dose", what=what, allowed="more than 0"))
+            raise PkpdError(where=f"{name}, dose", what=what, allowed="more than 0")
         out.append(row)
     return tuple(out)
 
@@ -182,9 +180,7 @@ def checked(groups: SamplingGroup | Sequence[SamplingGroup]) -> tuple[SamplingGr
     found = [groups] if isinstance(groups, SamplingGroup) else list(groups)
     if not found or not all(isinstance(one, SamplingGroup) for one in found):
         allowed = "what pkpd.sampling.group(...) gives, one or several"
-        raise PkpdError(
-            sentence(where="sampling design", what="there is no group", allowed=allowed)
-        )
+        raise PkpdError(where="sampling design", what="there is no group", allowed=allowed)
     names = [one.name for one in found]
     if len(set(names)) == len(names):
         return tuple(found)

@@ -23,14 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import FloatArray
+from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
-
-Floats = NDArray[np.floating[Any]]
 
 _STEP = 4e-3  # of differences: on logarithmic scales, and in standard deviations
 
@@ -109,11 +107,9 @@ def refuse_what_has_no_moments(likelihood: PopulationLikelihood) -> None:
             what = f"the error of {line} is scaled by subject"
     if what:
         raise PkpdError(
-            sentence(
                 where="expected information", what=what, allowed="normal and log-normal errors",
                 remedy="leave nu and scale out of the residual error of the design's model",
-            )
-        )  # fmt: skip
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +197,7 @@ class Linearised:
 
         return jax.jit(all_of)
 
-    def _steps(self, x: Floats, deviation: Floats) -> Floats:
+    def _steps(self, x: FloatArray, deviation: FloatArray) -> FloatArray:
         """Give steps of differences of located parameters and random effects."""
         kinds = self.free.kinds
         model = self.likelihood.model
@@ -212,10 +208,10 @@ class Linearised:
             out.append(_STEP * (max(abs(x[i]), 0.1) if plain else 1.0))
         return np.concatenate([out, _STEP * np.maximum(deviation, 1e-3)])
 
-    def _differences(self, z: Floats, x: Floats, steps: Floats) -> tuple[Any, Any, Any]:
+    def _differences(self, z: FloatArray, x: FloatArray, steps: FloatArray) -> tuple[Any, Any, Any]:
         n, m = len(self.located), len(z)
 
-        def at(*moves: tuple[int, float]) -> Floats:
+        def at(*moves: tuple[int, float]) -> FloatArray:
             moved = z.copy()
             for i, times in moves:
                 moved[i] += times * steps[i]
@@ -238,7 +234,7 @@ class Linearised:
                     bend[:, k - n, i] = (plus - minus) / (4.0 * steps[i] * steps[k])
         return f, slopes, bend
 
-    def at(self, x: Floats, point: Floats | None = None) -> Quantities:
+    def at(self, x: FloatArray, point: FloatArray | None = None) -> Quantities:
         """Work out the quantities.
 
         Parameters
@@ -301,7 +297,9 @@ class Linearised:
             )
         )  # fmt: skip
 
-    def _residual(self, x: Floats, f: Floats, slopes: Floats) -> tuple[Floats, Floats]:
+    def _residual(
+        self, x: FloatArray, f: FloatArray, slopes: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Variances of independent residuals and their derivatives, predictions following ``x``."""
         value, slope = (np.array(a) for a in self._scatter(x, f, slopes))
         for process in self._processes(x):  # it is in the total, and not independent
@@ -311,7 +309,7 @@ class Linearised:
                 slope[mine, process.sd_at] = 0.0
         return value, slope
 
-    def _processes(self, x: Floats) -> tuple[Process, ...]:
+    def _processes(self, x: FloatArray) -> tuple[Process, ...]:
         values, names = self.free.values(x), list(self.free.names)
         out = []
         for line, error in self.likelihood.model.residual.items():
@@ -328,7 +326,7 @@ class Linearised:
                 )  # fmt: skip
         return tuple(out)
 
-    def _check(self, f: Floats, slopes: Floats) -> None:
+    def _check(self, f: FloatArray, slopes: FloatArray) -> None:
         bad = np.flatnonzero(~(np.isfinite(f) & np.all(np.isfinite(slopes), axis=1)))
         if not bad.size:
             return
@@ -340,4 +338,4 @@ class Linearised:
         if self._logarithmic[m]:
             what = f"the prediction of {line} at {seen.time[m]:g} h has no logarithm"
             remedy = "sample later, or use an error that is not log-normal"
-        raise PkpdError(sentence(where="expected information", what=what, remedy=remedy))
+        raise PkpdError(where="expected information", what=what, remedy=remedy)

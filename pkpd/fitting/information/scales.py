@@ -7,16 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.maximum.scales import FreeParameters
-
-Floats = NDArray[np.floating[Any]]
 
 
 def on_scale(
-    free: FreeParameters, x: Floats, matrix: Floats, scale: str
-) -> tuple[tuple[str, ...], Floats, Floats]:
+    free: FreeParameters, x: FloatArray, matrix: FloatArray, scale: str
+) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
     """Carry the information to natural values, or to variances and covariances.
 
     Parameters
@@ -38,8 +36,8 @@ def on_scale(
 
 
 def change_to(
-    free: FreeParameters, x: Floats, scale: str
-) -> tuple[tuple[str, ...], Floats, Floats]:
+    free: FreeParameters, x: FloatArray, scale: str
+) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
     """Names and values on a scale, and the derivatives of ``x`` by the values.
 
     Parameters

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pkpd.arguments import MAPPING, check_arguments, from_to
+from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Fitted
@@ -35,8 +35,6 @@ from pkpd.fitting.parameter_draws import parameter_draws
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +65,9 @@ class OptimalTimes:
     information: ExpectedInformation
     before: ExpectedInformation
     interest: tuple[str, ...]
-    criteria: Floats
-    criteria_before: Floats
-    windows: tuple[Floats, ...]
+    criteria: FloatArray
+    criteria_before: FloatArray
+    windows: tuple[FloatArray, ...]
     starts: tuple[float, ...]
 
     @property
@@ -81,7 +79,7 @@ class OptimalTimes:
         return float(np.exp(self._gap.mean()))
 
     @property
-    def efficiencies(self) -> Floats:
+    def efficiencies(self) -> FloatArray:
         """Efficiency of the given design beside this one at each value of the parameters, ``[D]``.
 
         Above 1 where this one, chosen for all values, is the worse.
@@ -89,7 +87,7 @@ class OptimalTimes:
         return np.exp(self._gap)
 
     @property
-    def _gap(self) -> Floats:
+    def _gap(self) -> FloatArray:
         return (self.criteria_before - self.criteria) / len(self.interest)
 
     def table(self) -> pd.DataFrame:
@@ -254,11 +252,15 @@ def _joined(
     return information if prior is None else information + prior
 
 
-def _criteria(like: ExpectedInformation, found: Found, interest: Sequence[str] | None) -> Floats:
+def _criteria(
+    like: ExpectedInformation, found: Found, interest: Sequence[str] | None
+) -> FloatArray:
     return np.array([replace(like, matrix=one).log_det(interest) for one in found.matrices])
 
 
-def _values(model: PopulationModel | Fitted, free: FreeParameters, draws: Any, seed: int) -> Floats:
+def _values(
+    model: PopulationModel | Fitted, free: FreeParameters, draws: Any, seed: int
+) -> FloatArray:
     """Values of the parameters on the scale of the search, ``[D, P]``."""
     where = "optimal times, draws"
     if not isinstance(draws, Mapping):

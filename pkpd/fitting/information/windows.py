@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
 from pkpd.fitting.information.groups import SamplingGroup
 from pkpd.fitting.model.specification import PopulationModel
 
-Floats = NDArray[np.floating[Any]]
 Windows = Sequence[Any] | Mapping[str, Sequence[Any]]
 
 _GRID = 48  # hours of a window that are tried, evenly spread and after each dose
@@ -43,11 +43,11 @@ class Space:
     """
 
     group: SamplingGroup
-    low: Floats
-    high: Floats
+    low: FloatArray
+    high: FloatArray
     apart: float
     lines: tuple[tuple[str, ...], ...]
-    chosen: Floats | None
+    chosen: FloatArray | None
 
     @cached_property
     def rivals(self) -> NDArray[np.bool_]:
@@ -58,7 +58,7 @@ class Space:
         return found & (self.apart > 0)
 
     @cached_property
-    def breaks(self) -> Floats:
+    def breaks(self) -> FloatArray:
         """Hours at which a dose begins or ends, or an occasion does."""
         found = list(self.group.occasions)
         for dose in self.group.doses:
@@ -71,11 +71,11 @@ class Space:
         return np.unique(np.array(found, dtype=float))
 
     @cached_property
-    def grid(self) -> Floats:
+    def grid(self) -> FloatArray:
         """Hours that are tried, rising."""
         if self.chosen is not None:
             return self.chosen
-        every: list[Floats] = []
+        every: list[FloatArray] = []
         for low, high in sorted(set(zip(self.low.tolist(), self.high.tolist(), strict=True))):
             inner = self.breaks[(self.breaks > low) & (self.breaks < high)]
             edges = np.array([low, *inner, high])
@@ -86,14 +86,14 @@ class Space:
         found = np.concatenate(every)
         return np.unique(found[found >= 0])
 
-    def inside(self, hours: Floats) -> NDArray[np.bool_]:
+    def inside(self, hours: FloatArray) -> NDArray[np.bool_]:
         """Whether some sample can lie at each of several hours."""
         fine = (hours >= self.low[:, None] - _NEAR) & (hours <= self.high[:, None] + _NEAR)
         if self.chosen is not None:
             fine &= np.isin(hours, self.chosen)
         return np.any(fine, axis=0)
 
-    def fits(self, times: Floats, sample: int, hours: Floats) -> NDArray[np.bool_]:
+    def fits(self, times: FloatArray, sample: int, hours: FloatArray) -> NDArray[np.bool_]:
         """Whether a sample can be moved to each of several hours, the others as they are."""
         fine = (hours >= self.low[sample] - _NEAR) & (hours <= self.high[sample] + _NEAR)
         for other in np.flatnonzero(self.rivals[sample]):
@@ -102,11 +102,11 @@ class Space:
             fine &= np.isin(hours, self.chosen)
         return fine
 
-    def allows(self, times: Floats) -> bool:
+    def allows(self, times: FloatArray) -> bool:
         """Whether all samples can lie at these hours."""
         return all(bool(self.fits(times, k, times[k : k + 1])[0]) for k in range(len(times)))
 
-    def ordered(self, times: Floats) -> Floats:
+    def ordered(self, times: FloatArray) -> FloatArray:
         """Return times such that samples with one window and the same lines are in order."""
         found = times.copy()
         keys = list(zip(self.low.tolist(), self.high.tolist(), self.lines, strict=True))
@@ -116,7 +116,7 @@ class Space:
             found[mine] = np.sort(times[mine])[ranks]
         return found
 
-    def early(self, shift: Floats | None = None) -> Floats | None:
+    def early(self, shift: FloatArray | None = None) -> FloatArray | None:
         """Place the samples one after the other, or give none if they do not fit.
 
         Parameters
@@ -201,7 +201,7 @@ def spaces_of(
     return spaces
 
 
-def _numbers(given: Any, where: str) -> Floats:
+def _numbers(given: Any, where: str) -> FloatArray:
     try:
         found = np.array(given, dtype=float)
     except (TypeError, ValueError):
@@ -211,7 +211,7 @@ def _numbers(given: Any, where: str) -> Floats:
     return found
 
 
-def _window(given: Any, samples: int, where: str) -> tuple[Floats, Floats]:
+def _window(given: Any, samples: int, where: str) -> tuple[FloatArray, FloatArray]:
     """Lowest and highest hour of each sample."""
     found = _numbers(given, where)
     if found.shape == (2,):

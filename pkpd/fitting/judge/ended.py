@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.judge.far import far_values
 from pkpd.fitting.judge.findings import Finding, in_order
 from pkpd.fitting.judge.standard_errors import Uncertainty
@@ -23,8 +24,6 @@ from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.solve.population.status import PENALTY
-
-FloatArray = NDArray[np.floating[Any]]
 
 _AT_BOUND = 1e-3  # of the distance between bounds
 _VANISHED = 1e-5  # residual standard deviation as a share of the size of the observations

@@ -16,16 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.stats
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.fitting.judge.findings import Finding
-
-FloatArray = NDArray[np.floating[Any]]
 
 RARE = 0.02
 """Share of ordinary studies in which any subject may be named."""

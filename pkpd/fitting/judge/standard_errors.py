@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+from pkpd.arrays import FloatArray
+
 Covariance = Literal["observed", "sandwich", "scores"]
 
 _STEP = 0.1  # of differences, in standard errors as guessed

@@ -15,13 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import Array
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
-
-FloatArray = NDArray[np.floating[Any]]
 
 DIFFERENCE = 1e-3
 """Step of central differences of predictions and gradients, in units of ``u``."""

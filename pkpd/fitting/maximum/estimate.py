@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.judge.ended import NOTABLE, constant_covariates
 from pkpd.fitting.judge.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.finished import Asked, finished
@@ -34,8 +33,6 @@ from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.solve.cache import keep_compilations
-
-FloatArray = NDArray[np.floating[Any]]
 
 _WIDE, _DRAWS = 1.0, 5  # of starts on log scales, 95 % within a factor of 7; tries of each
 _STRETCH = 20  # gradients after which modes are searched anew
@@ -138,12 +135,10 @@ def maximum_of(
     free = marginal.free
     if not free.names:
         raise PkpdError(
-            sentence(
-                where="maximum likelihood",
-                what="every parameter of the model is held",
-                remedy="use pkpd.individual(model, data) for the random effects of each subject, "
-                "or leave fixed=True out of at least one parameter",
-            )
+            where="maximum likelihood",
+            what="every parameter of the model is held",
+            remedy="use pkpd.individual(model, data) for the random effects of each subject, "
+            "or leave fixed=True out of at least one parameter",
         )
     mixed = MixedModel(marginal)
     problem = Problem(marginal, PriorPenalty(free) if priors else None)
@@ -320,10 +315,8 @@ def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
     more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
     why = next((f" ({problems[b]})" for b in lost.tolist() if b in problems), "")
     raise PkpdError(
-        sentence(
-            where=f"maximum likelihood, subjects {labels}{more}",
-            what=f"no finite likelihood at the starting values{why}",
-            remedy="start nearer to the data or with a larger residual error; give it an additive "
-            "part if predictions are zero",
-        )
+        where=f"maximum likelihood, subjects {labels}{more}",
+        what=f"no finite likelihood at the starting values{why}",
+        remedy="start nearer to the data or with a larger residual error; give it an additive "
+        "part if predictions are zero",
     )

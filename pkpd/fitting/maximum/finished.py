@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.judge.ended import Ended, judge
 from pkpd.fitting.judge.findings import in_order
 from pkpd.fitting.judge.influence import carried, chances, of_study, shifts
@@ -23,8 +22,6 @@ from pkpd.fitting.maximum.result import MaximumLikelihood, shrinkages
 from pkpd.fitting.maximum.search import SearchResult
 from pkpd.fitting.maximum.start import MixedModel
 from pkpd.small_systems import inverse_each
-
-FloatArray = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)

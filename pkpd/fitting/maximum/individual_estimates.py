@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.model.impossible import refuse_impossible
@@ -24,7 +24,6 @@ from pkpd.small_systems import inverse_each
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = NDArray[np.floating[Any]]
 IndividualMethod = Literal["focei", "foce", "laplace", "laplace-nointer"]
 
 _ROUNDS = 3  # of searching modes anew; one finds what there is to find as a rule

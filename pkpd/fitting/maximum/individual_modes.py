@@ -8,17 +8,14 @@ solved at once, each with its own damping and its own end.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.mode_steps import COARSE, approach_modes, capped, corrected, shortened
 from pkpd.fitting.maximum.modes import Modes, better
 from pkpd.small_systems import solve_each
-
-FloatArray = NDArray[np.floating[Any]]
 
 FINE = 1e-10
 """Newton decrement ``g' H^-1 g`` at which a search ends."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
-from numpy.typing import NDArray
 
 from pkpd.fitting.judge.influence import Linear
 from pkpd.fitting.maximum.marginal import Evaluated
 from pkpd.fitting.maximum.start import MixedModel
-
-FloatArray = NDArray[np.floating[Any]]
 
 _DIFFERENCE = 1e-4  # of differences by parameters, on their scales without bounds
 

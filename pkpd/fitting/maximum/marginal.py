@@ -42,7 +42,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.arrays import FloatArray
+from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.conditional import DIFFERENCE, ConditionalDensity
 from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.maximum.individual_modes import find_modes
@@ -55,7 +56,6 @@ from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.serial import SerialLikelihood
 from pkpd.small_systems import solve_each
 
-FloatArray = NDArray[np.floating[Any]]
 Method = Literal["fo", "foce", "focei", "laplace", "laplace-nointer"]
 
 _ROUNDS = 8  # of solving for the movement of the modes
@@ -113,21 +113,17 @@ class MarginalLikelihood:
         """Refuse a method that is none, and data that those without interaction cannot take."""
         if self.method not in get_args(Method):
             raise PkpdError(
-                sentence(
-                    where="maximum likelihood",
-                    what=f"method {self.method!r}",
-                    allowed=", ".join(get_args(Method)),
-                )
+                where="maximum likelihood",
+                what=f"method {self.method!r}",
+                allowed=", ".join(get_args(Method)),
             )
         if not self._interaction:
             if isinstance(self.likelihood, SerialLikelihood):
                 raise PkpdError(
-                    sentence(
-                        where=f"maximum likelihood, method {self.method!r}",
-                        what="a residual error has processes in time or a scale of each subject",
-                        allowed="independent residual errors",
-                        remedy='use method="focei" or method="laplace"',
-                    )
+                    where=f"maximum likelihood, method {self.method!r}",
+                    what="a residual error has processes in time or a scale of each subject",
+                    allowed="independent residual errors",
+                    remedy='use method="focei" or method="laplace"',
                 )
             # a structure that gives likelihoods itself has them in second differences, too
             if self._second and isinstance(self.density, OwnErrorDensity):
@@ -139,12 +135,10 @@ class MarginalLikelihood:
             ):
                 if count:
                     raise PkpdError(
-                        sentence(
-                            where=f"maximum likelihood, method {self.method!r}",
-                            what=f"the data have {count} values {word}",
-                            allowed="measured values with a normal error",
-                            remedy='use method="focei" or method="laplace"',
-                        )
+                        where=f"maximum likelihood, method {self.method!r}",
+                        what=f"the data have {count} values {word}",
+                        allowed="measured values with a normal error",
+                        remedy='use method="focei" or method="laplace"',
                     )
 
     @property

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.modes import Modes
 from pkpd.small_systems import solve_each
-
-FloatArray = NDArray[np.floating[Any]]
 
 COARSE = 1e-4
 """Newton decrement ``g' H^-1 g`` at which Gauss-Newton steps end."""

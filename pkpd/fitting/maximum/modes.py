@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+from pkpd.arrays import FloatArray
 
 SAME = 0.1
 """Squared distance in posterior standard deviations below which two places are at one mode."""

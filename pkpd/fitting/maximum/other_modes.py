@@ -9,17 +9,14 @@ the logarithm of the likelihood that lies around each.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.maximum.mode_steps import approach_modes
 from pkpd.fitting.maximum.modes import Modes, chosen
-
-FloatArray = NDArray[np.floating[Any]]
 
 LOWER = 0.01
 """Fall of a subject's ``2 q + log det H`` that counts; a coarse search ends 2e-4 above its mode."""

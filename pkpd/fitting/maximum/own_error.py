@@ -9,12 +9,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
-
-FloatArray = NDArray[np.floating[Any]]
 
 FEW = 30
 """Random effects up to which derivatives come from differences of values."""

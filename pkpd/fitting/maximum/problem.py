@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
 from pkpd.fitting.maximum.penalty import PriorPenalty
-
-FloatArray = NDArray[np.floating[Any]]
 
 
 @dataclass(eq=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.errors import PkpdError
 from pkpd.files import write_netcdf
 from pkpd.fitting.judge.findings import Finding, finding_of, findings_table, told
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FloatArray = NDArray[np.floating[Any]]
 
 KIND = "maximum likelihood"
 """What the file of such a fit says that it holds."""

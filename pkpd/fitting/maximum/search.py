@@ -10,31 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.small_systems import solve_each
-
-FloatArray = NDArray[np.floating[Any]]
 
 _SUFFICIENT = 1e-4  # share of the fall promised by the slope that a step must give (Armijo)
 _DAMPED = 0.2  # Powell's damping: least curvature along a step, relative to the model's
-
-
-class Point(Protocol):
-    """An evaluated point."""
-
-    @property
-    def x(self) -> FloatArray:
-        """Where."""
-        ...
-
-    @property
-    def value(self) -> float:
-        """The objective."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

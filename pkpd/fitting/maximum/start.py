@@ -20,14 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.fitting.maximum.conditional import DIFFERENCE
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
 from pkpd.small_systems import cholesky_each, inverse_each, solve_each
-
-FloatArray = NDArray[np.floating[Any]]
 
 _DIFFERENCE = 1e-4  # step of central differences by fixed effects
 _EXPECTATIONS = 30  # updates of the covariance within one linearisation

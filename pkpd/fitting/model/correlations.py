@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from pkpd.cards.files import nearest_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.priors import Estimate, estimate
 
 
@@ -35,7 +35,7 @@ def checked_partial(
         elif one.prior is not None:
             what, allowed = "has a prior of its own", "the LKJ prior of its block (lkj=)"
         if what is not None:
-            raise PkpdError(sentence(where=f"partial {name!r}", what=what, allowed=allowed))
+            raise PkpdError(where=f"partial {name!r}", what=what, allowed=allowed)
     return {name: out.get(name, Estimate(0.0)) for name in names}
 
 
@@ -59,10 +59,8 @@ def check_blocks(blocks: Sequence[Sequence[str]], varying: Container[str]) -> No
                 what = "is in two blocks"
             if what or len(block) < 2:
                 raise PkpdError(
-                    sentence(
-                        where=f"correlated parameters {', '.join(block)}",
-                        what=f"{name!r} {what or 'stands alone'}",
-                        remedy="name two or more parameters with iiv, each once",
-                    )
+                    where=f"correlated parameters {', '.join(block)}",
+                    what=f"{name!r} {what or 'stands alone'}",
+                    remedy="name two or more parameters with iiv, each once",
                 )
             seen.append(name)

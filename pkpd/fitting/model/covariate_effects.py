@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.fitting.model.priors import Estimate, Prior, estimate, fixed
 
 Kind = Literal["power", "exponential", "linear", "category"]
@@ -69,20 +69,16 @@ class CovariateEffect:
         """
         if self.kind == "power" and np.any(values <= 0):
             raise DataError(
-                sentence(
-                    where=f"{source}, covariate {self.covariate}",
-                    what=f"value {values[values <= 0][0]:g} cannot be raised to a power",
-                    allowed="more than 0",
-                    remedy="use an exponential or linear effect",
-                )
+                where=f"{source}, covariate {self.covariate}",
+                what=f"value {values[values <= 0][0]:g} cannot be raised to a power",
+                allowed="more than 0",
+                remedy="use an exponential or linear effect",
             )
         if self.kind == "category" and not np.any(values == self.centre):
             raise DataError(
-                sentence(
-                    where=f"{source}, covariate {self.covariate}",
-                    what=f"no record has category {self.centre:g}",
-                    allowed=", ".join(f"{v:g}" for v in np.unique(values)[:10]),
-                )
+                where=f"{source}, covariate {self.covariate}",
+                what=f"no record has category {self.centre:g}",
+                allowed=", ".join(f"{v:g}" for v in np.unique(values)[:10]),
             )
 
 

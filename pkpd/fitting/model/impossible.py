@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.data.dataset import NOT_CENSORED, Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 
@@ -51,13 +51,11 @@ def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions:
     told = [observed_at(likelihood.dataset, int(m)) for m in rows[:3]]
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     raise PkpdError(
-        sentence(
-            where=f"{likelihood.dataset.events.source}, {'; '.join(told)}{more}",
-            what="the model predicts 0, and a proportional or log-normal error has no width there: "
-            "no value but 0 is possible",
-            remedy="leave out what was measured before the first dose, mark it as below the limit "
-            "(CENS 1), or give the error an additive part (residual.combined)",
-        )
+        where=f"{likelihood.dataset.events.source}, {'; '.join(told)}{more}",
+        what="the model predicts 0, and a proportional or log-normal error has no width there: "
+        "no value but 0 is possible",
+        remedy="leave out what was measured before the first dose, mark it as below the limit "
+        "(CENS 1), or give the error an additive part (residual.combined)",
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.fitting.model.covariate_effects import CovariateEffect
 from pkpd.fitting.model.population_parameters import RandomEffects
 from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
@@ -43,23 +43,19 @@ class IndividualModel:
             for name in wanted:
                 if name not in known:
                     raise DataError(
-                        sentence(
-                            where=f"{source}, covariate {name!r} of parameter {p.name!r}",
-                            what="is not in the data set",
-                            allowed=", ".join(known) or "no covariate was read",
-                            remedy=f'read it with covariates=["{name}"]',
-                        )
+                        where=f"{source}, covariate {name!r} of parameter {p.name!r}",
+                        what="is not in the data set",
+                        allowed=", ".join(known) or "no covariate was read",
+                        remedy=f'read it with covariates=["{name}"]',
                     )
             for effect in p.effects:
                 effect.check(known[effect.covariate][self.dataset.events.valid], source)
         if self.model.occasional and self.dataset.occasion is None:
             raise DataError(
-                sentence(
-                    where=source,
-                    what=f"{self.model.occasional[0]!r} varies between occasions, and the data "
-                    "have none",
-                    remedy="give a column OCC",
-                )
+                where=source,
+                what=f"{self.model.occasional[0]!r} varies between occasions, and the data "
+                "have none",
+                remedy="give a column OCC",
             )
 
     @cached_property

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaln
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 _TRIES = 1000  # of draws outside the bounds of a parameter
 
@@ -29,11 +29,9 @@ def _symmetric(matrix: Any, size: int, where: str) -> np.ndarray:
     good = out.shape == (size, size) and np.all(np.isfinite(out)) and np.allclose(out, out.T)
     if not good or np.linalg.eigvalsh(out)[0] <= 0:
         raise PkpdError(
-            sentence(
-                where=where,
-                what="its matrix is not positive definite",
-                allowed=f"{size} x {size} numbers, symmetric, every variance above 0",
-            )
+            where=where,
+            what="its matrix is not positive definite",
+            allowed=f"{size} x {size} numbers, symmetric, every variance above 0",
         )
     return out
 
@@ -65,7 +63,7 @@ class JointNormal:
         where = f"normal prior of {', '.join(names)}"
         centre = np.asarray(mean, dtype=float)
         if centre.shape != (len(names),) or not np.all(np.isfinite(centre)):
-            raise PkpdError(sentence(where=where, what="its mean", allowed=f"{len(names)} numbers"))
+            raise PkpdError(where=where, what="its mean", allowed=f"{len(names)} numbers")
         object.__setattr__(self, "names", tuple(names))
         object.__setattr__(self, "mean", centre)
         object.__setattr__(self, "covariance", _symmetric(covariance, len(names), where))
@@ -123,10 +121,10 @@ class InverseWishart:
         where = f"inverse Wishart prior of {', '.join(deviations)}"
         if len(partial) != size * (size - 1) // 2:
             what = f"{len(partial)} partial correlations"
-            raise PkpdError(sentence(where=where, what=what, allowed=f"{size * (size - 1) // 2}"))
+            raise PkpdError(where=where, what=what, allowed=f"{size * (size - 1) // 2}")
         if not 0 < freedom < np.inf:
             what = f"{freedom:g} degrees of freedom"
-            raise PkpdError(sentence(where=where, what=what, allowed="more than 0"))
+            raise PkpdError(where=where, what=what, allowed="more than 0")
         object.__setattr__(self, "deviations", tuple(deviations))
         object.__setattr__(self, "partial", tuple(partial))
         object.__setattr__(self, "centre", _symmetric(centre, size, where))
@@ -259,12 +257,10 @@ class JointPrior:
         for part in self.parts:
             if not np.isfinite(part.constant):
                 raise PkpdError(
-                    sentence(
-                        where=repr(part),
-                        what="so few degrees of freedom make no distribution to sample from",
-                        allowed="more than the number of random effects less one",
-                        remedy='give more, or fit by method="focei"',
-                    )
+                    where=repr(part),
+                    what="so few degrees of freedom make no distribution to sample from",
+                    allowed="more than the number of random effects less one",
+                    remedy='give more, or fit by method="focei"',
                 )
             if isinstance(part, JointNormal):
                 out = out - 0.5 * (part.penalty(values, xp) + part.constant)
@@ -315,7 +311,7 @@ def _within(
         if len(kept) >= n:
             return {name: kept[:n, i] for i, name in enumerate(part.names)}
     raise PkpdError(
-        sentence(where=repr(part), what="lies outside the bounds of its parameters", remedy="widen")
+        where=repr(part), what="lies outside the bounds of its parameters", remedy="widen"
     )
 
 
@@ -339,4 +335,4 @@ def check_joint(joint: JointPrior | None, known: Mapping[str, bool]) -> None:
             what, allowed = "has a prior of its own, too", "one prior of each parameter"
         else:
             continue
-        raise PkpdError(sentence(where=f"joint prior of {name!r}", what=what, allowed=allowed))
+        raise PkpdError(where=f"joint prior of {name!r}", what=what, allowed=allowed)

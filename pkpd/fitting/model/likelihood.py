@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pkpd.data.dataset import Dataset, observed_lines
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.fitting.model.individuals import IndividualModel
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -32,11 +32,9 @@ def bind(model: PopulationModel, dataset: Dataset) -> PopulationLikelihood:
     """
     if not len(dataset.observations):
         raise DataError(
-            sentence(
-                where=dataset.events.source,
-                what="has no measured value to fit",
-                remedy="name the column of measured values with columns={'DV': ...}",
-            )
+            where=dataset.events.source,
+            what="has no measured value to fit",
+            remedy="name the column of measured values with columns={'DV': ...}",
         )
     structure = model.structure
     dataset = observed_lines(dataset)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.predict.structure import FollowingData, Predictor
@@ -95,11 +95,9 @@ class OwnErrorLikelihood(PopulationLikelihood):
             Always.
         """
         raise PkpdError(
-            sentence(
-                where="simulated measurements",
-                what="the structure has an error of its own, which predictions do not tell",
-                remedy="use a model with a residual error of pkpd.models.residual",
-            )
+            where="simulated measurements",
+            what="the structure has an error of its own, which predictions do not tell",
+            remedy="use a model with a residual error of pkpd.models.residual",
         )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import DataError, sentence
+from pkpd.errors import DataError
 from pkpd.fitting.model.individuals import IndividualModel
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects
 from pkpd.fitting.model.residual import ResidualError
@@ -124,11 +124,9 @@ class PopulationLikelihood:
             mine = np.flatnonzero(self.dataset.observations.line == i)
             if name not in self.model.residual:
                 raise DataError(
-                    sentence(
-                        where=f"{self.dataset.events.source}, line {name!r}",
-                        what="is observed and has no residual error",
-                        remedy=f'give one: residual={{"{name}": ...}}',
-                    )
+                    where=f"{self.dataset.events.source}, line {name!r}",
+                    what="is observed and has no residual error",
+                    remedy=f'give one: residual={{"{name}": ...}}',
                 )
             error = self.model.residual[name]
             _check_positive(self.dataset, mine, name, error)
@@ -271,9 +269,7 @@ def _check_positive(dataset: Dataset, mine: np.ndarray, name: str, error: Residu
     if bad.size:
         m = bad[0]
         raise DataError(
-            sentence(
-                where=f"{dataset.events.place(int(seen.subject[m]), int(seen.record[m]), 'DV')}",
-                what=f"{name} of {seen.value[m]:g} has no logarithm, and its error is log-normal",
-                remedy="mark it as below the limit (CENS 1), or use another residual error",
-            )
+            where=f"{dataset.events.place(int(seen.subject[m]), int(seen.record[m]), 'DV')}",
+            what=f"{name} of {seen.value[m]:g} has no logarithm, and its error is log-normal",
+            remedy="mark it as below the limit (CENS 1), or use another residual error",
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.arguments import NUMBER, a, check_arguments
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 
 
 @dataclass(frozen=True, init=False)
@@ -35,11 +35,9 @@ class Prior:
     def __init__(self, distribution: str, **arguments: float) -> None:
         if not distribution.isidentifier():
             raise PkpdError(
-                sentence(
-                    where="prior",
-                    what=f"{distribution!r} is not the name of a distribution",
-                    allowed="the name of a PyMC distribution such as LogNormal",
-                )
+                where="prior",
+                what=f"{distribution!r} is not the name of a distribution",
+                allowed="the name of a PyMC distribution such as LogNormal",
             )
         object.__setattr__(self, "distribution", distribution)
         object.__setattr__(self, "arguments", tuple(arguments.items()))
@@ -62,11 +60,9 @@ class Prior:
         kind = getattr(pm, self.distribution, None)
         if not (isinstance(kind, type) and issubclass(kind, pm.Distribution)):
             raise PkpdError(
-                sentence(
-                    where=f"prior of {name}",
-                    what=f"PyMC has no distribution {self.distribution!r}",
-                    allowed="LogNormal, Normal, HalfNormal, HalfCauchy, Uniform, Gamma, ...",
-                )
+                where=f"prior of {name}",
+                what=f"PyMC has no distribution {self.distribution!r}",
+                allowed="LogNormal, Normal, HalfNormal, HalfCauchy, Uniform, Gamma, ...",
             )
         try:
             # a bare 2.0 would become a float32 constant in PyTensor
@@ -74,11 +70,9 @@ class Prior:
             return kind(name, **given, **options)
         except (TypeError, ValueError) as error:
             raise PkpdError(
-                sentence(
-                    where=f"prior of {name}",
-                    what=f"{self!r} is not accepted by PyMC ({error})",
-                    remedy="give the arguments of that distribution",
-                )
+                where=f"prior of {name}",
+                what=f"{self!r} is not accepted by PyMC ({error})",
+                remedy="give the arguments of that distribution",
             ) from error
 
 

@@ -33,7 +33,7 @@ from jax.core import Tracer
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.priors import Estimate, estimate
 
 if TYPE_CHECKING:
@@ -83,11 +83,9 @@ def ornstein_uhlenbeck(sd: float | Estimate, tau_h: float | Estimate) -> Ornstei
     for name, one in (("sd", made.sd), ("tau_h", made.tau_h)):
         if not one.value > 0:
             raise PkpdError(
-                sentence(
-                    where=f"ornstein_uhlenbeck, {name}",
-                    what=f"value {one.value:g}",
-                    allowed="more than 0",
-                )
+                where=f"ornstein_uhlenbeck, {name}",
+                what=f"value {one.value:g}",
+                allowed="more than 0",
             )
     return made
 

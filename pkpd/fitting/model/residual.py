@@ -38,7 +38,7 @@ from jax.scipy.special import gammaln, log_ndtr
 
 import pkpd.float64  # noqa: F401  (before anything is traced)
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.priors import Estimate, Prior, estimate
 from pkpd.fitting.model.processes import OrnsteinUhlenbeck, ornstein_uhlenbeck
 
@@ -321,11 +321,9 @@ def _made(
     given = tuple(processes)
     if not all(isinstance(one, OrnsteinUhlenbeck) for one in given):
         raise PkpdError(
-            sentence(
-                where=f"{form} residual error, processes",
-                what="something is no process in time",
-                allowed="a list of what residual.ornstein_uhlenbeck(...) gives",
-            )
+            where=f"{form} residual error, processes",
+            what="something is no process in time",
+            allowed="a list of what residual.ornstein_uhlenbeck(...) gives",
         )
     for value, prior in zip(values, priors, strict=True):
         one = estimate(value)
@@ -333,11 +331,9 @@ def _made(
             one = Estimate(one.value, prior, one.fixed)
         if one.value < 0 or (one.value == 0 and not one.fixed):
             raise PkpdError(
-                sentence(
-                    where=f"{form} residual error",
-                    what=f"a coefficient of {one.value:g}",
-                    allowed="more than 0",
-                )
+                where=f"{form} residual error",
+                what=f"a coefficient of {one.value:g}",
+                allowed="more than 0",
             )
         estimates.append(one)
     degrees = None if nu is None else estimate(nu)

@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 
 from pkpd.data.dataset import NOT_CENSORED
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
 from pkpd.fitting.model.processes import NO_PAST_H, Series, Spread, ahead, filtered, scatter
 from pkpd.fitting.model.residual import ResidualError
@@ -118,12 +118,10 @@ class SerialLikelihood(PopulationLikelihood):
         value = jnp.asarray(values[name])
         if value.ndim > 1:
             raise PkpdError(
-                sentence(
-                    where=f"residual error, scale {name!r}",
-                    what="changes within a subject",
-                    allowed="a parameter without variability between occasions and without "
-                    "covariates that change",
-                )
+                where=f"residual error, scale {name!r}",
+                what="changes within a subject",
+                allowed="a parameter without variability between occasions and without "
+                "covariates that change",
             )
         return jnp.broadcast_to(value, (self.n_subjects,))
 

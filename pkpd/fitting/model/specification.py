@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pkpd.arguments import MAPPING, Kind, a, check_arguments, several
 from pkpd.cards.files import nearest_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.correlations import check_blocks, checked_partial, partial_names
 from pkpd.fitting.model.covariate_effects import CovariateEffect
 from pkpd.fitting.model.joint_prior import JointPrior, check_joint
@@ -133,26 +133,24 @@ def parameter(
         "identity": (True, ""),
     }
     if scale not in allowed:
-        raise PkpdError(sentence(where=where, what=f"scale {scale!r}", allowed=", ".join(allowed)))
+        raise PkpdError(where=where, what=f"scale {scale!r}", allowed=", ".join(allowed))
     good, words = allowed[scale]
     if not good:
-        raise PkpdError(sentence(where=where, what=f"value {typical.value:g}", allowed=words))
+        raise PkpdError(where=where, what=f"value {typical.value:g}", allowed=words)
     spreads = {}
     for word, given in (("iiv", iiv), ("iov", iov)):
         spreads[word] = None if given is None else estimate(given)
         if given is not None and not spreads[word].value > 0:
             raise PkpdError(
-                sentence(
-                    where=where,
-                    what=f"{word} = {spreads[word].value:g}",
-                    allowed="a standard deviation above 0",
-                    remedy=f"leave {word} out for no variability",
-                )
+                where=where,
+                what=f"{word} = {spreads[word].value:g}",
+                allowed="a standard deviation above 0",
+                remedy=f"leave {word} out for no variability",
             )
     if boxcox is not None and iiv is None:
-        raise PkpdError(sentence(where=where, what="boxcox without iiv", remedy="give iiv"))
+        raise PkpdError(where=where, what="boxcox without iiv", remedy="give iiv")
     if centring is not None and not 0 <= centring <= 1:
-        raise PkpdError(sentence(where=where, what=f"centring {centring}", allowed="0 to 1"))
+        raise PkpdError(where=where, what=f"centring {centring}", allowed="0 to 1")
     given = [effects] if isinstance(effects, CovariateEffect) else effects
     flat = [e for item in given for e in (item if isinstance(item, tuple) else (item,))]
     return IndividualParameter(
@@ -205,11 +203,9 @@ def derived(name: str, function: Callable[..., Any]) -> IndividualParameter:
     for argument in arguments:
         if argument.kind not in plain:
             raise PkpdError(
-                sentence(
-                    where=f"derived parameter {name!r}",
-                    what=f"its function takes {argument}",
-                    allowed="arguments called like the parameters that it reads",
-                )
+                where=f"derived parameter {name!r}",
+                what=f"its function takes {argument}",
+                allowed="arguments called like the parameters that it reads",
             )
     reads = tuple(argument.name for argument in arguments)
     return IndividualParameter(name, Estimate(1.0, fixed=True), function=function, reads=reads)
@@ -279,12 +275,10 @@ class PopulationModel:
         if isinstance(residual, ResidualError):
             if len(structure.lines) != 1:
                 raise PkpdError(
-                    sentence(
-                        where="residual error",
-                        what=f"one is given for {len(structure.lines)} lines",
-                        allowed=", ".join(structure.lines),
-                        remedy="give a mapping from each observed line to its residual error",
-                    )
+                    where="residual error",
+                    what=f"one is given for {len(structure.lines)} lines",
+                    allowed=", ".join(structure.lines),
+                    remedy="give a mapping from each observed line to its residual error",
                 )
             residual = dict.fromkeys(structure.lines, residual)
         by_name = {p.name: p for p in parameters}
@@ -332,11 +326,9 @@ class PopulationModel:
             if p.name == name:
                 return p
         raise PkpdError(
-            sentence(
-                where="population model",
-                what=f"has no parameter {name!r}",
-                allowed=", ".join(p.name for p in self.parameters),
-            )
+            where="population model",
+            what=f"has no parameter {name!r}",
+            allowed=", ".join(p.name for p in self.parameters),
         )
 
     def with_values(self, values: Mapping[str, float]) -> PopulationModel:
@@ -357,11 +349,9 @@ class PopulationModel:
         for name in values:
             if name not in known:
                 raise PkpdError(
-                    sentence(
-                        where=f"population parameter {name!r}",
-                        what=f"is not one of the model's{nearest_of(name, known)}",
-                        allowed=", ".join(known),
-                    )
+                    where=f"population parameter {name!r}",
+                    what=f"is not one of the model's{nearest_of(name, known)}",
+                    allowed=", ".join(known),
                 )
         return made
 
@@ -436,23 +426,19 @@ def _check_names(
         for name in p.reads:
             if name not in plain:
                 raise PkpdError(
-                    sentence(
-                        where=f"derived parameter {p.name!r}",
-                        what=f"reads {name!r}, which is no parameter"
-                        + (" that is not derived itself" if name in names else " of the model"),
-                        allowed=", ".join(plain),
-                    )
+                    where=f"derived parameter {p.name!r}",
+                    what=f"reads {name!r}, which is no parameter"
+                    + (" that is not derived itself" if name in names else " of the model"),
+                    allowed=", ".join(plain),
                 )
     read = {name for p in parameters for name in p.reads}
     scales = {error.scale: line for line, error in residual.items() if error.scale is not None}
     for name, line in scales.items():
         if name not in names:
             raise PkpdError(
-                sentence(
-                    where=f"residual error of {line!r}",
-                    what=f"its scale {name!r} is no parameter of the model",
-                    remedy=f'give parameter("{name}", fixed(1.0), iiv=0.3)',
-                )
+                where=f"residual error of {line!r}",
+                what=f"its scale {name!r} is no parameter of the model",
+                remedy=f'give parameter("{name}", fixed(1.0), iiv=0.3)',
             )
     read |= set(scales)
     unknown = [n for n in names if n not in structure.parameters and n not in read]
@@ -465,18 +451,14 @@ def _check_names(
     ):
         if found:
             raise PkpdError(
-                sentence(
-                    where=f"population model, parameter {found[0]!r}",
-                    what=what,
-                    allowed=", ".join(structure.parameters),
-                )
+                where=f"population model, parameter {found[0]!r}",
+                what=what,
+                allowed=", ".join(structure.parameters),
             )
     for line in residual:
         if line not in structure.lines:
             raise PkpdError(
-                sentence(
-                    where=f"residual error of {line!r}",
-                    what="the structural model has no such line",
-                    allowed=", ".join(structure.lines),
-                )
+                where=f"residual error of {line!r}",
+                what="the structural model has no such line",
+                allowed=", ".join(structure.lines),
             )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import chosen, dose_times, strata
 from pkpd.fitting.plots.style import (
     BLUE,
@@ -82,7 +82,7 @@ def plot_data(
         return ax
     if ax is not None:
         what, remedy = "by= makes a figure of its own", "leave out ax or by"
-        raise PkpdError(sentence(where="plot_data, ax", what=what, remedy=remedy))
+        raise PkpdError(where="plot_data, ax", what=what, remedy=remedy)
     group, names = strata(data, by)
     n = len(names)
     columns = min(n, 3)
@@ -134,11 +134,9 @@ def plot_subjects(
         for label in subjects:
             if str(label) not in labels:
                 raise PkpdError(
-                    sentence(
-                        where="plot_subjects",
-                        what=f"there is no subject {label!r}",
-                        allowed=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
-                    )
+                    where="plot_subjects",
+                    what=f"there is no subject {label!r}",
+                    allowed=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
                 )
         drawn = [labels.index(str(label)) for label in subjects]
     columns = max(1, min(columns, len(drawn)))
@@ -189,15 +187,13 @@ def plot_covariates(data: Dataset, names: Sequence[str] | None = None) -> Figure
     for name in drawn:
         if name not in known:
             raise PkpdError(
-                sentence(
-                    where="plot_covariates",
-                    what=f"{name!r} is not a covariate of the data",
-                    allowed=", ".join(known) or "none: no covariate was read",
-                )
+                where="plot_covariates",
+                what=f"{name!r} is not a covariate of the data",
+                allowed=", ".join(known) or "none: no covariate was read",
             )
     if not drawn:
         what, remedy = "the data have no covariate", 'read some with covariates=["WT"]'
-        raise PkpdError(sentence(where="plot_covariates", what=what, remedy=remedy))
+        raise PkpdError(where="plot_covariates", what=what, remedy=remedy)
     from scipy import stats
 
     values = [np.asarray(data.covariates[name][:, 0], dtype=float) for name in drawn]
@@ -277,12 +273,10 @@ def _place(data: Dataset, line: str | None) -> int:
         return 0
     if line not in data.lines:
         raise PkpdError(
-            sentence(
-                where="plot of data",
-                what="the data have several lines" if line is None else f"no line {line!r}",
-                allowed=", ".join(data.lines),
-                remedy="name one: line=...",
-            )
+            where="plot of data",
+            what="the data have several lines" if line is None else f"no line {line!r}",
+            allowed=", ".join(data.lines),
+            remedy="name one: line=...",
         )
     return list(data.lines).index(str(line))
 

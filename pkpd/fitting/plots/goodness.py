@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from pkpd.data.dataset import BELOW
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.npde import PredictionErrors
 from pkpd.fitting.checks.replicates import chosen
 from pkpd.fitting.checks.residuals import Residuals
@@ -202,27 +202,23 @@ def _of_line(found: Residuals, line: str | None) -> tuple[str, np.ndarray]:
         line = lines[0]
     if line is None or line not in lines:
         raise PkpdError(
-            sentence(
-                where="plot",
-                what="the data have several lines" if line is None else f"no line {line!r}",
-                allowed=", ".join(lines),
-                remedy="name one: line=...",
-            )
+            where="plot",
+            what="the data have several lines" if line is None else f"no line {line!r}",
+            allowed=", ".join(lines),
+            remedy="name one: line=...",
         )
     return line, found.dataset.observations.line == lines.index(line)
 
 
 def _values(found: Residuals, errors: PredictionErrors | None, kind: str) -> np.ndarray:
     if kind not in _NAMES:
-        raise PkpdError(sentence(where="plot", what=f"kind={kind!r}", allowed=", ".join(_NAMES)))
+        raise PkpdError(where="plot", what=f"kind={kind!r}", allowed=", ".join(_NAMES))
     if kind in ("npde", "npd"):
         if errors is None:
             raise PkpdError(
-                sentence(
-                    where=f"plot of {_NAMES[kind]}",
-                    what="prediction errors are not given",
-                    remedy="give errors=prediction_errors(...)",
-                )
+                where=f"plot of {_NAMES[kind]}",
+                what="prediction errors are not given",
+                remedy="give errors=prediction_errors(...)",
             )
         return getattr(errors, kind)
     return getattr(found, kind)

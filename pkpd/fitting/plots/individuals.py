@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pkpd.data.dataset import BELOW, NOT_CENSORED
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.checks.curves import Curves
 from pkpd.fitting.plots.style import (
     BLUE,
@@ -119,11 +119,9 @@ def plot_individuals(
     for b in chosen:
         if not 0 <= b < len(data.subjects):
             raise PkpdError(
-                sentence(
-                    where="plot_individuals",
-                    what=f"subject {b}",
-                    allowed=f"0 to {len(data.subjects) - 1}",
-                )
+                where="plot_individuals",
+                what=f"subject {b}",
+                allowed=f"0 to {len(data.subjects) - 1}",
             )
     size = columns * rows
     starts = range(0, len(chosen), size)
@@ -163,12 +161,10 @@ def _line(lines: Sequence[str], line: str | None) -> int:
         return 0
     if line not in lines:
         raise PkpdError(
-            sentence(
-                where="plot",
-                what="the data have several lines" if line is None else f"no line {line!r}",
-                allowed=", ".join(lines),
-                remedy="name one: line=...",
-            )
+            where="plot",
+            what="the data have several lines" if line is None else f"no line {line!r}",
+            allowed=", ".join(lines),
+            remedy="name one: line=...",
         )
     return list(lines).index(str(line))
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.plots.style import (
     BLUE,
@@ -187,11 +187,9 @@ def _eta(draws: Draws, name: str) -> np.ndarray:
     names = draws.likelihood.model.varying
     if name not in names:
         raise PkpdError(
-            sentence(
-                where=f"plot of {name!r}",
-                what="does not vary between patients",
-                allowed=", ".join(names),
-            )
+            where=f"plot of {name!r}",
+            what="does not vary between patients",
+            allowed=", ".join(names),
         )
     return draws.means[1][:, names.index(name)]
 
@@ -200,11 +198,9 @@ def _covariate(draws: Draws, name: str) -> np.ndarray:
     known = draws.likelihood.dataset.covariates
     if name not in known:
         raise PkpdError(
-            sentence(
-                where=f"plot against {name!r}",
-                what="is not a covariate of the data",
-                allowed=", ".join(known),
-                remedy=f'read it with covariates=["{name}"]',
-            )
+            where=f"plot against {name!r}",
+            what="is not a covariate of the data",
+            allowed=", ".join(known),
+            remedy=f'read it with covariates=["{name}"]',
         )
     return np.asarray(known[name][:, 0], dtype=float)

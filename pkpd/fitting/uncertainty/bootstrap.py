@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pkpd.arguments import NONE, PATH, SHARE, TEXT, a, check_arguments, from_to
+from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
 from pkpd.cluster import workers
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.kept import KeptFits
 from pkpd.fitting.maximum.result import MaximumLikelihood
-from pkpd.fitting.uncertainty.refit import FloatArray, Refit
+from pkpd.fitting.uncertainty.refit import Refit
 from pkpd.machine import cores
 
 if TYPE_CHECKING:
@@ -196,12 +197,10 @@ def bootstrap(
     subjects = fit.likelihood.n_subjects
     if subjects < len(fit.names):
         raise PkpdError(
-            sentence(
-                where="bootstrap",
-                what=f"{subjects} subjects are fewer than the {len(fit.names)} parameters, and a "
-                "sample has fewer still",
-                remedy="hold parameters, or use pkpd.checks.profile_likelihood",
-            )
+            where="bootstrap",
+            what=f"{subjects} subjects are fewer than the {len(fit.names)} parameters, and a "
+            "sample has fewer still",
+            remedy="hold parameters, or use pkpd.checks.profile_likelihood",
         )
     strata, told = _strata(fit, by)
     run = _Samples(Refit.of(fit), strata, seed)
@@ -235,7 +234,7 @@ def _strata(fit: MaximumLikelihood, by: str | None) -> tuple[np.ndarray, list[st
     if what:
         constant = [name for name in data.covariates if data.constant(name)]
         allowed = ", ".join(constant) or "none: the data have no constant covariate"
-        raise PkpdError(sentence(where="bootstrap, by", what=what, allowed=allowed))
+        raise PkpdError(where="bootstrap, by", what=what, allowed=allowed)
     values = data.covariates[by][:, 0]
     one = [v for v, count in zip(*np.unique(values, return_counts=True), strict=True) if count == 1]
     shown = ", ".join(f"{v:g}" for v in one[:5]) + (" ..." if len(one) > 5 else "")

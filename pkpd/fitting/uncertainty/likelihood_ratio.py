@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pkpd.arguments import PATH, check_arguments
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.files import read_netcdf
 from pkpd.fitting.maximum.description import at_edge, extra_parameters
 from pkpd.fitting.maximum.result import KIND, MaximumLikelihood
@@ -195,21 +195,19 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
         if not isinstance(fit, MaximumLikelihood):
             what = f"a {type(fit).__name__} has no maximum of the likelihood"
             remedy = "compare posteriors with pkpd.checks.compare_models"
-            raise PkpdError(sentence(where="compare_fits", what=what, remedy=remedy))
+            raise PkpdError(where="compare_fits", what=what, remedy=remedy)
     given = list(names) if names is not None else [f"fit {k}" for k in range(1, len(fits) + 1)]
     if len(fits) < 2 or len(given) != len(fits) or len(set(given)) < len(given):
         what = f"{len(fits)} fits and {len(set(given))} names"
         allowed = "two fits or more, each with a name of its own"
-        raise PkpdError(sentence(where="compare_fits", what=what, allowed=allowed))
+        raise PkpdError(where="compare_fits", what=what, allowed=allowed)
     made = [_Run.of(name, fit) for name, fit in zip(given, fits, strict=True)]
     for one in made[1:]:
         if unlike := made[0].unlike(one):
             raise PkpdError(
-                sentence(
-                    where="compare_fits",
-                    what=f"{made[0].name} and {one.name} {unlike}",
-                    remedy="fit both models to the same data by the same method",
-                )
+                where="compare_fits",
+                what=f"{made[0].name} and {one.name} {unlike}",
+                remedy="fit both models to the same data by the same method",
             )
     rows, told = [], []
     for run, fit in zip(made, fits, strict=True):
@@ -273,7 +271,7 @@ def runs(folder: str | Path) -> pd.DataFrame:
     found = [_read(path, one) for path, one in saved.items() if one.attrs.get("kind") == KIND]
     if not found:
         what, remedy = "holds no maximum-likelihood fit", 'write some with fit.save("run1.nc")'
-        raise PkpdError(sentence(where=str(folder), what=what, remedy=remedy))
+        raise PkpdError(where=str(folder), what=what, remedy=remedy)
     every = [run for run, _ in found]
     rows = []
     for run, rest in found:
@@ -296,7 +294,7 @@ def _read(path: Path, saved: xr.Dataset) -> tuple[_Run, dict[str, Any]]:
         return run, done | _parameters(record)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what, remedy = f"is no saved fit ({error})", "name what fit.save(...) wrote"
-        raise PkpdError(sentence(where=str(path), what=what, remedy=remedy)) from error
+        raise PkpdError(where=str(path), what=what, remedy=remedy) from error
 
 
 def _parameters(record: Mapping[str, Any]) -> dict[str, float]:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pkpd.arguments import NAMES, NONE, SHARE, a, check_arguments
+from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.result import MaximumLikelihood
-from pkpd.fitting.uncertainty.refit import FloatArray, Refit
+from pkpd.fitting.uncertainty.refit import Refit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,11 +218,9 @@ def profile_likelihood(
     for name in chosen:
         if name not in fit.names:
             raise PkpdError(
-                sentence(
-                    where="profile_likelihood",
-                    what=f"{name!r} was not estimated{nearest_of(name, fit.names)}",
-                    allowed=", ".join(fit.names),
-                )
+                where="profile_likelihood",
+                what=f"{name!r} was not estimated{nearest_of(name, fit.names)}",
+                allowed=", ".join(fit.names),
             )
     refit, own = Refit.of(fit), fit.table(level)
     rows, points, messages = {}, [], []

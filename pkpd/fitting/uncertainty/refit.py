@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
@@ -25,8 +26,6 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.small_systems import solve_each
 from pkpd.solve.cache import keep_compilations
-
-FloatArray = NDArray[np.floating[Any]]
 
 _GRADIENTS = 100  # most of a search; it begins close by
 TOLERANCE = 1e-4
@@ -154,7 +153,7 @@ class Refit:
             bounds[places] = begin.x[places, None]
         if not np.isfinite(begin.value):
             what = "the likelihood is not finite where a search would begin"
-            raise PkpdError(sentence(where="search from the estimates", what=what))
+            raise PkpdError(where="search from the estimates", what=what)
         return minimise(
             lambda x, near: self.point(self.marginal.evaluate(x, near.at), weights),
             lambda point: self.marginal.gradient(point.at, weights),

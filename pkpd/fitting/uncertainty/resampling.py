@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pkpd.arguments import NUMBER, SHARE, a, check_arguments, from_to
+from pkpd.arrays import FloatArray
 from pkpd.distributions import stream
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.result import MaximumLikelihood
@@ -27,7 +27,6 @@ from pkpd.fitting.uncertainty.refit import Refit
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.floating[Any]]
 
 _FEW = 100.0  # effective draws below which limits of 95 % are noise
 _HEAVY = 0.05  # largest weight of a draw that is not told
@@ -141,9 +140,9 @@ class Resampled:
 class _Round:
     """Draws of a round: ``x [M, P]``, differences ``[M]`` (NaN without one), weights ``[M]``."""
 
-    x: Floats
-    difference: Floats
-    weight: Floats
+    x: FloatArray
+    difference: FloatArray
+    weight: FloatArray
     outside: int
 
     @property
@@ -250,7 +249,13 @@ def resample(
 
 
 def _weighed(
-    refit: Refit, objective: float, centre: Floats, spread: Floats, n: int, seed: int, k: int
+    refit: Refit,
+    objective: float,
+    centre: FloatArray,
+    spread: FloatArray,
+    n: int,
+    seed: int,
+    k: int,
 ) -> _Round:
     """Draw from a normal proposal, and weigh by likelihood over density."""
     lower = np.linalg.cholesky(0.5 * (spread + spread.T))

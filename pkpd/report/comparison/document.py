@@ -42,15 +42,9 @@ def render(result: ComparisonResult, pages: Mapping[str, Sequence[Drawing]]) -> 
     str
         The page. It loads nothing from elsewhere and prints on A4.
     """
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     record = result.record
-    return environment.get_template(_TEMPLATE).render(
+    return rendered(
+        _TEMPLATE,
         title="Blood counts and dose-limiting toxicity: " + _names(result),
         question=record.get("question") or _question(result),
         trials=[_trial(t, pages.get(t.trial.id, ()), record) for t in result.trials],
@@ -60,6 +54,19 @@ def render(result: ComparisonResult, pages: Mapping[str, Sequence[Drawing]]) -> 
         record=_record_rows(record),
         cards=sorted((str(k), str(v)[:_SHORT_HASH]) for k, v in record.get("cards", {}).items()),
     )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Fill in a template of a page; a value that is not given is an error."""
+    folder = resources.files("pkpd.report") / "templates"
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def _marrow(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,10 +83,6 @@ def _marrow(record: Mapping[str, Any]) -> dict[str, Any]:
         "unknown: what_is_known.md beside this page.",
         "problems": known.get("problems", []),
     }
-
-
-def _template(name: str) -> str:
-    return (resources.files("pkpd.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _names(result: ComparisonResult) -> str:

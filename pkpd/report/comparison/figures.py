@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from pkpd.fitting.plots.style import own_axes
 from pkpd.report import wording
 from pkpd.report.comparison.style import (
     GREY,
@@ -45,10 +45,6 @@ _FLOOR = {"neutrophils": 0.01, "platelets": 1.0}
 DAY_LABEL = "protocol day (day 1 = first dose)"
 
 
-def _own_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 2.8)) -> Axes:
-    return Figure(figsize=size, layout="constrained").add_subplot() if ax is None else ax
-
-
 @styled
 def counts_panel(
     result: TrialResult, cohort: str, line: str, ax: Axes | None = None, *, title_width: int = 60
@@ -70,7 +66,7 @@ def counts_panel(
     -----
     Counts below a floor (0.01 for neutrophils, 1 for platelets) are drawn at the floor.
     """
-    ax = _own_axes(ax)
+    ax = own_axes(ax, (4.2, 2.8))
     curves = result.curves
     counts = curves["counts"].sel(cohort=cohort, line=line)
     day = curves["day"].values
@@ -117,7 +113,7 @@ def dosing_strip(
     x_label
         Whether to label the day axis.
     """
-    ax = _own_axes(ax, (4.2, 0.8))
+    ax = own_axes(ax, (4.2, 0.8))
     drugs = drugs_given(result)
     share = result.curves["dose_given"].sel(cohort=cohort, drug=drugs).values
     day = result.curves["day"].values
@@ -165,7 +161,7 @@ def recovery_panel(
     The bands are the 90 % interval from uncertain parameters. This is one minus a Kaplan-Meier
     curve without censoring: every simulated patient is followed to the horizon.
     """
-    ax = _own_axes(ax)
+    ax = own_axes(ax, (4.2, 2.8))
     curves = result.curves
     day = curves["day"].values
     ends = []
@@ -212,7 +208,7 @@ def dlt_risk(result: TrialResult, rule: str | None = None, ax: Axes | None = Non
         Axes to draw on; by default a new figure's.
     """
     rows = wording.dlt_rows(result, rule)
-    ax = _own_axes(ax, (7.2, 1.2 + 0.55 * max(1, len(rows))))
+    ax = own_axes(ax, (7.2, 1.2 + 0.55 * max(1, len(rows))))
     for y, row in enumerate(rows):
         ax.plot(
             [row.lower, row.upper],
@@ -259,7 +255,7 @@ def sensitivity_panel(
 
     The outlined cell is the rule itself, if its thresholds are among those tried.
     """
-    ax = _own_axes(ax, (3.6, 3.2))
+    ax = own_axes(ax, (3.6, 3.2))
     data = result.curves["dlt_sensitivity"].sel(cohort=cohort)
     anc = data["neutrophil_threshold"].values
     plt = data["platelet_threshold"].values

@@ -32,7 +32,7 @@ from pkpd.comparison.results import (
     TrialResult,
     row_kind,
 )
-from pkpd.errors import DataError, PkpdError, sentence, writing
+from pkpd.errors import DataError, PkpdError, writing
 from pkpd.files import netcdf_bytes, settle, table_cell, together, unguarded, whole
 from pkpd.report.wording import file_stem
 
@@ -231,11 +231,9 @@ def check_formats(formats: Sequence[str]) -> None:
     for name in formats:
         if name not in FIGURE_FORMATS:
             raise PkpdError(
-                sentence(
-                    where="--figure-format",
-                    what=f"figures cannot be written as {name!r}",
-                    allowed=", ".join(FIGURE_FORMATS),
-                )
+                where="--figure-format",
+                what=f"figures cannot be written as {name!r}",
+                allowed=", ".join(FIGURE_FORMATS),
             )
 
 
@@ -247,19 +245,15 @@ def check_writable(folder: str | Path) -> None:
         parent = parent.parent
     if not parent.is_dir():
         raise PkpdError(
-            sentence(
-                where=str(folder),
-                what=f"results cannot be written here because {parent} is not a folder",
-                remedy="name another folder with --out",
-            )
+            where=str(folder),
+            what=f"results cannot be written here because {parent} is not a folder",
+            remedy="name another folder with --out",
         )
     if not os.access(parent, os.W_OK):
         raise PkpdError(
-            sentence(
-                where=str(folder),
-                what=f"results cannot be written here because {parent} is write-protected",
-                remedy="name another folder with --out",
-            )
+            where=str(folder),
+            what=f"results cannot be written here because {parent} is write-protected",
+            remedy="name another folder with --out",
         )
     if folder.exists():
         settle(folder, last="results.json", earlier=_listed_files)
@@ -269,11 +263,9 @@ def check_writable(folder: str | Path) -> None:
             (Path(tried) / folder.relative_to(parent)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PkpdError(
-            sentence(
-                where=str(folder),
-                what=f"the folder cannot be made ({error.strerror})",
-                remedy="name another folder with --out",
-            )
+            where=str(folder),
+            what=f"the folder cannot be made ({error.strerror})",
+            remedy="name another folder with --out",
         ) from error
 
 
@@ -361,15 +353,13 @@ def _from_csv(path: Path, kind: type) -> Iterator[Any]:
         lines = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         what = f"cannot be read ({error})"
-        raise DataError(sentence(where=str(path), what=what, remedy=remedy)) from error
+        raise DataError(where=str(path), what=what, remedy=remedy) from error
     if missing:
         raise DataError(
-            sentence(
-                where=str(path),
-                what=f"the column {missing[0]!r} is missing",
-                allowed=", ".join(f.name for f in fields),
-                remedy=remedy,
-            )
+            where=str(path),
+            what=f"the column {missing[0]!r} is missing",
+            allowed=", ".join(f.name for f in fields),
+            remedy=remedy,
         )
     for number, line in enumerate(lines, start=2):
         made: dict[str, Any] = {}
@@ -380,7 +370,7 @@ def _from_csv(path: Path, kind: type) -> Iterator[Any]:
             except (ValueError, TypeError):
                 what = "the cell is missing" if cell is None else f"{cell!r} is not a number"
                 where = f"{path}, row {number}, column {name}"
-                raise DataError(sentence(where=where, what=what, remedy=remedy)) from None
+                raise DataError(where=where, what=what, remedy=remedy) from None
         yield kind(**made)
 
 

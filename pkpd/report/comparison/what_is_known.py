@@ -99,18 +99,17 @@ def _tested(tested: Mapping[str, Any]) -> list[str]:
     average = tested.get("average")
     if average:
         lines += ["", _beside_average(tested, average)]
+    if tested.get("mixture"):
+        lines += ["", _mixture(tested["mixture"])]
+    if tested.get("left_out"):
+        lines += ["", _left_out(tested["left_out"])]
     return lines
 
 
 def _beside_average(tested: Mapping[str, Any], average: Mapping[str, Any]) -> str:
     """Say whether the model knows more than an average of similar trials."""
     difference, error = average["difference"], average["error"]
-    if difference < -2.0 * error:
-        verdict = "it knows more than that average"
-    elif difference > 2.0 * error:
-        verdict = "that average knows more than it"
-    else:
-        verdict = "over all of them it knows no more than that average"
+    verdict = _verdict(average)
     about = ", ".join(f"{number} {kind}" for kind, number in tested.get("about", {}).items())
     return (
         f"The outcomes: {about}. Half of its intervals of shares are wider than "
@@ -119,6 +118,54 @@ def _beside_average(tested: Mapping[str, Any], average: Mapping[str, Any]) -> st
         f"intervals of {100 * average['width']:.0f} points. By the continuous ranked probability "
         f"score, {tested['crps']:.3f} against {average['crps']:.3f} (difference {difference:+.3f}, "
         f"standard error {error:.3f}, less is better), {verdict}."
+    )
+
+
+def _verdict(average: Mapping[str, Any]) -> str:
+    if average["difference"] < -2.0 * average["error"]:
+        return "it knows more than that average"
+    if average["difference"] > 2.0 * average["error"]:
+        return "that average knows more than it"
+    return "over all of them it knows no more than that average"
+
+
+def _left_out(scores: Mapping[str, Any]) -> str:
+    """Say how rows of left-out studies were predicted, and whether differences came true."""
+    average, pairs = scores["average"], scores["pairs"]
+    better = pairs["less"] < -pairs["less_error"] and 0.7 <= pairs["slope"] <= 1.3
+    shown = "differences come true" if better else (
+        "**it is not shown that differences between schedules come true**: read those below as "
+        "what the mechanism says, the larger ones as too large"
+        if pairs["slope"] < 0.7
+        else "**it is not shown that differences between schedules come true**"
+    )  # fmt: skip
+    return (
+        f"Of the {scores['rows']} outcomes of {scores['studies']} studies that it learned from, "
+        f"{scores['inside']} ({scores['inside'] / scores['rows']:.0%}) lay inside 90 % intervals "
+        "of posteriors learned without their studies: score "
+        f"{scores['crps']:.3f} against {average['crps']:.3f} of the average of similar trials "
+        f"(difference {average['difference']:+.3f}, standard error {average['error']:.3f}), "
+        f"{_verdict(average)}. In {pairs['pairs']} pairs of arms of {pairs['studies']} of these "
+        f"studies the printed difference is {pairs['slope']:.2f} (standard error "
+        f"{pairs['slope_error']:.2f}) of the predicted one, on the logit scale; mean squared error "
+        f"{pairs['error']:.3f}, {pairs['of_none']:.3f} for no difference ({pairs['less']:+.3f}, "
+        f"standard error {pairs['less_error']:.3f}): {shown}."
+    )
+
+
+def _mixture(mixture: Mapping[str, Mapping[str, float]]) -> str:
+    """Say what to expect of a new study: the model mixed with what it must beat."""
+    others = " and ".join(
+        f"{one['difference']:+.3f} (standard error {one['error']:.3f}) beside the {name}"
+        for name, one in mixture.items()
+    )
+    score = next(iter(mixture.values()))["crps"]
+    return (
+        "Of a new study in a setting that others have published, expect what a mixture of this "
+        f"model with the {' and the '.join(mixture)} says (`fits/evidence/predict_rows.py`; its "
+        f"weights are learned from studies left out): score {score:.3f}, {others}. The mixture "
+        "hardly sees schedules: differences between cohorts "
+        "are this model's alone."
     )
 
 

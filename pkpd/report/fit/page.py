@@ -6,12 +6,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pkpd.files import write_text
@@ -25,6 +23,7 @@ from pkpd.fitting.plots import random_effects as plots_random_effects
 from pkpd.fitting.plots import vpc as plots_vpc
 from pkpd.fitting.plots.goodness import plot_goodness
 from pkpd.fitting.plots.style import WIDTH
+from pkpd.report.comparison.document import rendered
 from pkpd.report.comparison.record import PACKAGES, versions
 from pkpd.report.fit import page_words as words
 from pkpd.report.svg import svg
@@ -81,16 +80,10 @@ def write_fit_page(fit: Checks | Fitted, path: str | Path, **options: Any) -> Pa
 
 def render_fit(checks: Checks) -> str:
     """Return the page of a fit as HTML."""
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     model, data = checks.likelihood.model, checks.dataset
     bad = checks.sampler is not None and not checks.sampler.good
-    return environment.get_template(_TEMPLATE).render(
+    return rendered(
+        _TEMPLATE,
         title=f"Fit of {', '.join(data.lines)}: {len(data.subjects)} patients",
         verdict=checks.verdict,
         tone="bad" if bad else "care" if checks.problems else "good",
@@ -241,10 +234,6 @@ def _after_dose(checks: Checks) -> VPC | None:
         < 0.6 * np.ptp(seen.time[seen.line == checks.dataset.lines.index(panel.line)])
     )
     return replace(found, panels=panels) if panels else None
-
-
-def _template(name: str) -> str:
-    return (resources.files("pkpd.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _width(figure: Figure) -> int:

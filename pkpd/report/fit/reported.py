@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.fitting.checks.diagnostics import sampler_diagnostics
 from pkpd.fitting.checks.residuals import residuals
@@ -27,8 +26,6 @@ from pkpd.fitting.model.specification import PopulationModel
 from pkpd.fitting.sampled import Fit
 from pkpd.nonmem.listing import Estimates
 from pkpd.nonmem.structure import StreamStructure
-
-FloatArray = NDArray[np.floating[Any]]
 
 _STEP = 1e-5  # of central differences, relative
 _MOST_DRAWS = 1000  # whose likelihood is averaged

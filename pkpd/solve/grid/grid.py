@@ -438,14 +438,14 @@ class CellGrid:
     obs_at: Floats
 
 
-def by_cell(grid: Grid, *, padded: bool = True) -> CellGrid:
+def by_cell(grid: Grid) -> CellGrid:
     """Write a grid out by cell, padded to bucket sizes."""
     gap = grid.gap_of_cell
     n_cells, n_lengths = gap.size, grid.length_h.shape[0]
     n_obs = grid.obs_cell.shape[1]
-    to_cells = bucket(n_cells, smallest=32) if padded else n_cells
-    to_lengths = bucket(n_lengths + 1, smallest=4) if padded else n_lengths + 1
-    to_obs = bucket(n_obs) if padded else n_obs
+    to_cells = bucket(n_cells, smallest=32)
+    to_lengths = bucket(n_lengths + 1, smallest=4)
+    to_obs = bucket(n_obs)
     length_h = np.zeros((to_lengths, grid.n_schedules))
     length_h[:n_lengths] = grid.length_h
     index = np.full(to_cells, n_lengths, dtype=np.int32)

@@ -1,0 +1,103 @@
+"""Pairs of arms against arithmetic and a bootstrap of studies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from judging.pairs_of_arms import Pair, pairs_of_arms, pairs_text, score_of
+from judging.scorecard import with_scores
+
+from pkpd.evidence.criticism.row_predictions import RowsPredicted
+from pkpd.evidence.posterior.shipped import posterior_digits, shipped_posterior
+from pkpd.evidence.posterior.stored import load_posterior
+from pkpd.evidence.table.table import load_evidence
+
+HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark,patients\n"
+LOW = "cytarabine:100 mg/m2:CI:1-7;daunorubicin:45 mg/m2:IV:1-3"
+HIGH = "cytarabine:100 mg/m2:CI:1-7;daunorubicin:90 mg/m2:IV:1-3"
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Three arms of one study, of which two have the same doses, and one of another."""
+    lines = [HEAD]
+    arms = ("A", LOW, 30, 100), ("A", HIGH, 60, 100), ("A", LOW, 40, 101), ("B", HIGH, 50, 100)
+    for study, schedule, k, n in arms:
+        lines.append(f"{study},aml,{schedule},{n},cr_rate,,{k},{n},READ,randomised\n")
+    lines.append(f"A,aml,{HIGH},60,anc500_recovery_day_median,24,,,READ,\n")
+    file = tmp_path_factory.mktemp("rows") / "rows.csv"
+    file.write_text("".join(lines))
+    return load_evidence(file).rows
+
+
+def test_pairs_are_arms_of_one_study_with_other_doses_and_their_logits(rows):
+    chances = {row.id: np.full(50, 0.2 + 0.1 * i) for i, row in enumerate(rows[:4])}
+    by_id = {row.id: row for row in rows}
+    predicted = RowsPredicted(by_id, chances, chances | {rows[4].id: np.empty(0)}, {})
+    first, second = pairs_of_arms(predicted)
+    assert (first.first, first.second) == (rows[0], rows[1])
+    assert (second.first, second.second) == (rows[1], rows[2])
+    # half a patient in each cell: 30.5 of 101 against 60.5 of 101
+    assert first.printed == pytest.approx(np.log(30.5 / 70.5) - np.log(60.5 / 40.5))
+    assert first.variance == pytest.approx(1 / 30.5 + 1 / 70.5 + 1 / 60.5 + 1 / 40.5)
+    assert first.predicted == pytest.approx(np.log(0.2 / 0.8) - np.log(0.3 / 0.7))
+
+
+def made_up(rows, slope, studies=60, seed=5):
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for i in range(studies):
+        row = replace(rows[0], study=f"S{i}")
+        shared = 0.3 * rng.standard_normal()
+        for _ in range(1 + i % 3):
+            x, v = rng.standard_normal(), rng.uniform(0.05, 0.5)
+            y = slope * x + shared + np.sqrt(v) * rng.standard_normal()
+            pairs.append(Pair(row, row, float(y), float(x), float(v)))
+    return pairs
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+def test_slope_and_errors_are_those_of_a_bootstrap_of_studies(rows, slope):
+    pairs = made_up(rows, slope)
+    got = score_of(pairs)
+    assert (got.pairs, got.studies) == (120, 60)
+    assert abs(got.slope - slope) < 4.0 * got.slope_error
+    names = sorted({pair.first.study for pair in pairs})
+    mine = {name: [p for p in pairs if p.first.study == name] for name in names}
+    rng = np.random.default_rng(1)
+    again = [
+        score_of(
+            [
+                replace(p, first=replace(p.first, study=f"{p.first.study} {j}"))
+                for j, name in enumerate(rng.choice(names, len(names)))
+                for p in mine[name]
+            ]
+        )
+        for _ in range(200)
+    ]
+    # 200 bootstrap draws tell a standard deviation within 5 %, the sandwich within about 10 %
+    assert got.slope_error == pytest.approx(np.std([one.slope for one in again]), rel=0.25)
+    assert got.less_error == pytest.approx(np.std([one.less for one in again]), rel=0.25)
+    # the errors are those of arithmetic
+    y, x = np.array([(p.printed, p.predicted) for p in pairs]).T
+    w = np.array([1.0 / p.variance for p in pairs])
+    assert got.error == pytest.approx(np.average((y - x) ** 2, weights=w))
+    assert got.of_none == pytest.approx(np.average(y**2, weights=w))
+    assert got.less == pytest.approx(got.error - got.of_none)
+
+
+def test_groups_of_few_studies_are_left_out(rows):
+    text = pairs_text(made_up(rows, 1.0, studies=6))
+    assert "all pairs" in text
+    assert "randomised" in text
+    assert "all pairs" not in pairs_text(made_up(rows, 1.0, studies=2))
+
+
+def test_scores_that_a_posterior_takes_change_no_draw(tmp_path):
+    file, shipped = tmp_path / "posterior.nc", shipped_posterior()
+    with_scores(shipped, {"left_out": {"rows": 3}}).save(file, default=True)
+    again = load_posterior(file)
+    assert posterior_digits(again) == posterior_digits(shipped)
+    assert again.record["tested"] == {**shipped.record["tested"], "left_out": {"rows": 3}}
