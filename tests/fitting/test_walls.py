@@ -14,7 +14,8 @@ from pkpd.fitting.bayes.density import build_model
 from pkpd.fitting.bayes.posterior import begin
 from pkpd.fitting.bayes.program import compile_density
 from pkpd.fitting.bayes.start import StartingPoint, bent, flat_start, named_start
-from pkpd.fitting.bayes.walls import bend, bent_modes, find_walls
+from pkpd.fitting.bayes.wall_modes import bent_modes, evened
+from pkpd.fitting.bayes.walls import bend, find_walls
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.models import PopulationModel, compartments, parameter, residual
@@ -26,6 +27,7 @@ VALUES = {
     3: (0.6, 2.8, 15.0),
 }
 
+TWO = (0.5, 1.0, 2.0, 3.0, 6.0, 24.0), (0.0, 1.2, 4.0, 9.4, 11.2, 8.4)  # times and values
 
 # near the modes: log of ka, CL, V and lag relative to the model's
 NEAR = np.zeros((3, 4))
@@ -164,6 +166,70 @@ def test_of_several_modes_the_one_with_the_most_probability_is_taken(likelihood,
     assert np.all(
         better > np.asarray(likelihood.by_subject(likelihood.fixed(values), jnp.zeros((3, 4))))
     )
+
+
+def profile_by_sums(lag):
+    """Log density of the study by lag (h), summed over a grid of ka, CL and V; by closed form."""
+    grids = [np.linspace(-3.5, 3.5, n) for n in (41, 15, 21)]
+    z = np.stack([g.ravel() for g in np.meshgrid(*grids, indexing="ij")], axis=1)
+    ka, cl, v = (np.array([1.0, 0.13, 8.0]) * np.exp(z * [0.8, 0.3, 0.2])).T[:, :, None]
+    k = cl / v
+    out = []
+    for one in lag:
+        after = np.maximum(np.array(TWO[0]) - one, 0.0)
+        mean = 100.0 / v * ka / (ka - k) * (np.exp(-k * after) - np.exp(-ka * after))
+        sd = np.hypot(0.3, 0.1 * mean)
+        loss = (0.5 * ((np.array(TWO[1]) - mean) / sd) ** 2 + np.log(sd)).sum(axis=1)
+        loss += 0.5 * (z**2).sum(axis=1)
+        out.append(np.log(np.exp(loss.min() - loss).sum()) - loss.min())
+    return np.array(out) - 0.5 * (np.log(lag / 0.9) / 0.5) ** 2
+
+
+def deepest_valley(height):
+    """How far a density falls below the lower of the highest on either side, in logarithms.
+
+    The density is averaged over 0.16 of what is sampled: a step leaps over what is narrower.
+    """
+    height = np.log(np.convolve(np.exp(height - height.max()), np.full(8, 1 / 8), "valid"))
+    left, right = np.maximum.accumulate(height), np.maximum.accumulate(height[::-1])[::-1]
+    return (np.minimum(left, right) - height).max()
+
+
+def test_a_valley_between_two_explanations_of_a_value_is_evened_out():
+    """1.2 at 1 h is drug, or an error of four deviations: two modes of the lag become one."""
+    import pandas as pd
+
+    rows = [(1, 0.0, 100.0, None, 1)]
+    rows += [(1, t, 0.0, y, 0) for t, y in zip(*TWO, strict=True)]
+    data = pkpd.read_nonmem(pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "EVID"]))
+    likelihood = bind(late_absorption().model, data)
+    values = start_values(likelihood.model)
+    walls = find_walls(likelihood, values, np.log([[0.6, 1.0, 1.0, 1.5 / 0.9]]))
+    assert np.exp(walls.ends[0, 3]) == pytest.approx(2.0)
+    mode = bent_modes(likelihood, walls, values, [np.zeros((1, 4))]).z
+    depth = []
+    for each in (walls, evened(likelihood, walls, values, mode)):
+        sampled = np.arange(-4.0, 3.0, 0.02) + each.ends[0, 3] + each.begins[0, 3]
+        effects = np.zeros((1, 4))
+        lags, slopes = [], []
+        for one in sampled:
+            effects[0, 3] = one - np.log(0.9)
+            random, slope = bend(likelihood, each, values, effects, np)
+            lags.append(0.9 * np.exp(random[0, 3]))
+            slopes.append(slope[0])
+        by_difference = np.log(np.diff(np.log(lags)) / np.diff(sampled))
+        middle = 0.5 * (np.array(slopes)[1:] + np.array(slopes)[:-1])
+        np.testing.assert_allclose(middle, by_difference, atol=0.05)
+        depth.append(deepest_valley(profile_by_sums(np.array(lags)) + slopes))
+    assert depth[0] > 2.0
+    assert depth[1] < 0.4
+
+
+def test_one_explanation_is_left_as_it_is(likelihood, walls):
+    """Only a subject with two modes has its coordinate changed."""
+    values = start_values(likelihood.model)
+    mode = bent_modes(likelihood, walls, values, [np.zeros((3, 4))]).z
+    assert np.all(evened(likelihood, walls, values, mode).levels[0] == 1.0)
 
 
 def simulated(subjects=12):

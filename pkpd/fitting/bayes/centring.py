@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.fitting.bayes.walls import BentModes, Walls
+from pkpd.fitting.bayes.wall_modes import BentModes
+from pkpd.fitting.bayes.walls import Walls
 from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.model.individuals import to_scale
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood

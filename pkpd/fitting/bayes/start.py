@@ -14,7 +14,8 @@ import pytensor.tensor
 
 from pkpd.fitting.bayes.centring import Centring, by_walls, standardised
 from pkpd.fitting.bayes.program import PatientScale
-from pkpd.fitting.bayes.walls import Walls, bent_modes
+from pkpd.fitting.bayes.wall_modes import bent_modes, evened
+from pkpd.fitting.bayes.walls import Walls
 from pkpd.fitting.maximum.marginal import MarginalLikelihood, Method
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -54,7 +55,12 @@ class StartingPoint:
 
 
 def bent(
-    likelihood: PopulationLikelihood, made: Centring, point: StartingPoint, walls: Walls
+    likelihood: PopulationLikelihood,
+    made: Centring,
+    point: StartingPoint,
+    walls: Walls,
+    *,
+    even: bool = False,
 ) -> tuple[Centring, StartingPoint]:
     """Centring and start with lags as they are sampled before walls.
 
@@ -64,12 +70,17 @@ def bent(
         Model and data; centring of subjects without walls; where chains start.
     walls
         From `pkpd.fitting.bayes.walls.find_walls`.
+    even
+        Whether valleys between modes are evened out, which needs a good point.
     """
     values = start_values(likelihood.model) | dict(point.population)
     lower = np.asarray(likelihood.random_effects.cholesky(values, np))
     random, covariance = np.array(point.random), point.random_covariance
     unit = random @ np.linalg.inv(lower).T
-    modes = bent_modes(likelihood, walls, values, [np.zeros_like(unit), unit])
+    starts = [np.zeros_like(unit), unit]
+    if even:
+        walls = evened(likelihood, walls, values, bent_modes(likelihood, walls, values, starts).z)
+    modes = bent_modes(likelihood, walls, values, starts)
     own = walls.subjects
     random[own] = (modes.z @ lower.T)[own]
     if covariance is not None:
