@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 import time
@@ -54,7 +53,7 @@ class _Sampling(_Shared, total=False):
     cores: int
     sampler: Sampler
     target_accept: float | None
-    low_rank: bool
+    low_rank: bool | None
     centring: Centring
     start: Literal["auto", "model"] | MaximumLikelihood
     checkpoint: str | Path | None
@@ -109,7 +108,7 @@ def fit(
     seed: int = 1,
     sampler: Sampler = "nutpie",
     target_accept: float | None = None,
-    low_rank: bool = False,
+    low_rank: bool | None = None,
     centring: Centring = "auto",
     start: Literal["auto", "model"] | MaximumLikelihood = "auto",
     checkpoint: str | Path | None = None,
@@ -134,8 +133,8 @@ def fit(
         maximum likelihood, without priors but a joint one; gives a
         `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
-        See `pkpd.fitting.bayes.sample.SamplerSettings`. Without a ``target_accept`` it is 0.8, and
-        0.9 where a lag ends at a measurement (`pkpd.fitting.bayes.walls`).
+        See `pkpd.fitting.bayes.sample.SamplerSettings`. Where a lag ends at a measurement
+        (`pkpd.fitting.bayes.walls`) ``target_accept`` is 0.9 and ``low_rank`` true unless given.
     centring
         ``"auto"``: each random effect of each subject is centred by as much of its variance as the
         subject's data explain at the starting point; ``"centred"``, ``"non-centred"``, or weights
@@ -236,9 +235,10 @@ def fit(
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings
 
-    target = 0.8 if target_accept is None else target_accept
+    asked = {"target_accept": target_accept, "low_rank": low_rank}
+    given: dict[str, Any] = {name: at for name, at in asked.items() if at is not None}
     settings = SamplerSettings(
-        draws, tune, chains, cores, seed, sampler, target, low_rank, progress
+        draws, tune, chains, cores, seed, sampler, progress=progress, **given
     )
     began = time.monotonic()
     likelihood = bind(model, data)
@@ -257,11 +257,10 @@ def fit(
         start,
         None if checkpoint is None else Path(checkpoint),
         cluster,
-        target_given=target_accept is not None,
+        given=given,
     )
     record = {
         "method": method,
-        "settings": dataclasses.asdict(settings) | {"target_accept": notes.pop("target_accept")},
         **notes,
         "wall_s": round(time.monotonic() - began, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

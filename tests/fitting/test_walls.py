@@ -15,7 +15,9 @@ from pkpd.fitting.bayes.posterior import begin
 from pkpd.fitting.bayes.program import compile_density
 from pkpd.fitting.bayes.start import StartingPoint, bent, flat_start, named_start
 from pkpd.fitting.bayes.wall_modes import bent_modes, evened
-from pkpd.fitting.bayes.walls import bend, find_walls
+from pkpd.fitting.bayes.walls import Walls, bend, find_walls
+from pkpd.fitting.maximum.estimate import maximum_of
+from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.models import PopulationModel, compartments, parameter, residual
@@ -86,21 +88,25 @@ def test_a_model_without_a_lag_has_no_walls():
     assert find_walls(none, start_values(none.model), np.zeros((3, 3))) is None
 
 
+def repeated(walls, times, subject=0):
+    """The walls of one subject, many times: for many effects at once."""
+    parts = {f.name: getattr(walls, f.name) for f in dataclasses.fields(walls)}
+    return Walls(**{name: np.repeat(at[[subject]], times, axis=0) for name, at in parts.items()})
+
+
 def test_lags_go_from_all_positive_numbers_to_all_positive_numbers(likelihood, walls):
     values = start_values(likelihood.model)
     share = walls.share.copy()
     share[:, 3] = [1.0, 1.0, 0.05]
     walls = dataclasses.replace(walls, share=share)
     sampled = np.linspace(-40, 60, 40_001)
-    lags, slopes = [], []
-    for one in sampled:
-        effects = np.zeros((3, 4))
-        effects[:, 3] = one
-        random, slope = bend(likelihood, walls, values, effects, np)
+    lags, slopes = np.empty((sampled.size, 3)), np.empty((sampled.size, 3))
+    for b in range(3):
+        effects = np.zeros((sampled.size, 4))
+        effects[:, 3] = sampled
+        random, slope = bend(likelihood, repeated(walls, sampled.size, b), values, effects, np)
         np.testing.assert_array_equal(random[:, :3], 0.0)
-        lags.append(np.log(0.9) + random[:, 3])
-        slopes.append(slope)
-    lags, slopes = np.array(lags), np.array(slopes)
+        lags[:, b], slopes[:, b] = np.log(0.9) + random[:, 3], slope
     assert np.all(np.diff(lags, axis=0) > 0)
     assert np.all(lags[0, :2] < -35)
     assert np.all(lags[-1] > 30)
@@ -190,7 +196,7 @@ def deepest_valley(height):
 
     The density is averaged over 0.16 of what is sampled: a step leaps over what is narrower.
     """
-    height = np.log(np.convolve(np.exp(height - height.max()), np.full(8, 1 / 8), "valid"))
+    height = np.log(np.convolve(np.exp(height - height.max()), np.full(16, 1 / 16), "valid"))
     left, right = np.maximum.accumulate(height), np.maximum.accumulate(height[::-1])[::-1]
     return (np.minimum(left, right) - height).max()
 
@@ -209,18 +215,14 @@ def test_a_valley_between_two_explanations_of_a_value_is_evened_out():
     mode = bent_modes(likelihood, walls, values, [np.zeros((1, 4))]).z
     depth = []
     for each in (walls, evened(likelihood, walls, values, mode)):
-        sampled = np.arange(-4.0, 3.0, 0.02) + each.ends[0, 3] + each.begins[0, 3]
-        effects = np.zeros((1, 4))
-        lags, slopes = [], []
-        for one in sampled:
-            effects[0, 3] = one - np.log(0.9)
-            random, slope = bend(likelihood, each, values, effects, np)
-            lags.append(0.9 * np.exp(random[0, 3]))
-            slopes.append(slope[0])
+        sampled = np.arange(-4.0, 3.0, 0.01) + each.ends[0, 3] + each.begins[0, 3]
+        effects = np.zeros((sampled.size, 4))
+        effects[:, 3] = sampled - np.log(0.9)
+        random, slopes = bend(likelihood, repeated(each, sampled.size), values, effects, np)
+        lags = 0.9 * np.exp(random[:, 3])
         by_difference = np.log(np.diff(np.log(lags)) / np.diff(sampled))
-        middle = 0.5 * (np.array(slopes)[1:] + np.array(slopes)[:-1])
-        np.testing.assert_allclose(middle, by_difference, atol=0.05)
-        depth.append(deepest_valley(profile_by_sums(np.array(lags)) + slopes))
+        np.testing.assert_allclose(0.5 * (slopes[1:] + slopes[:-1]), by_difference, atol=0.05)
+        depth.append(deepest_valley(profile_by_sums(lags) + slopes))
     assert depth[0] > 2.0
     assert depth[1] < 0.4
 
@@ -250,10 +252,16 @@ def simulated(subjects=12):
     return pkpd.read_nonmem(pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "EVID"]))
 
 
-@pytest.mark.slow
+@pytest.mark.long  # that such chains are of the same density the quick tests hold
 def test_chains_before_walls_seldom_diverge(likelihood):
-    fit = pkpd.fit(likelihood.model, simulated(), draws=200, tune=300, chains=2, progress=False)
-    assert fit.record["settings"]["target_accept"] == 0.9
+    data = simulated(8)
+    short = MarginalLikelihood(bind(likelihood.model, data))
+    start = maximum_of(short, iterations=5, covariance=None, priors=True)
+    fit = pkpd.fit(
+        likelihood.model, data, draws=200, tune=300, chains=2, start=start, progress=False
+    )
+    settings = fit.record["settings"]
+    assert (settings["target_accept"], settings["low_rank"]) == (0.9, True)
     assert float(fit.idata.sample_stats.diverging.mean()) < 0.03
     assert 0.5 < float(fit.idata.posterior["ALAG1"].median()) < 1.4
 

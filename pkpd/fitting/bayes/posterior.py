@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.small_systems import root_each
 
-_BEFORE_WALLS = 0.9  # chosen: acceptance rate that steps are adapted to where lags have walls
+# chosen: settings where lags have walls, unless they are given
+_BEFORE_WALLS: dict[str, Any] = {"target_accept": 0.9, "low_rank": True}
 # chosen: draws to adapt and to keep of each chain of a run before the run, and depth of its trees
 _PILOT = (200, 150, 7)
 
@@ -159,7 +160,7 @@ def run(
     checkpoint: Path | None,
     cluster: str | None = None,
     *,
-    target_given: bool = True,
+    given: Collection[str] = ("target_accept", "low_rank"),
 ) -> tuple[az.InferenceData, pm.Model, MaximumLikelihood | None, dict[str, Any]]:
     """Build the ``pm.Model``, find where to start, and sample; over a cluster chain by chain.
 
@@ -173,10 +174,10 @@ def run(
         likelihood, method, centring, start, progress=settings.progress, walls=method == "nuts"
     )
     if begun.centring.walls is not None and settings.sampler == "nutpie":
-        if not target_given:
-            settings = replace(settings, target_accept=_BEFORE_WALLS)
+        usual = {name: at for name, at in _BEFORE_WALLS.items() if name not in given}
+        settings = replace(settings, **usual)
         begun = _after_pilot(begun, settings)
-    begun.notes["target_accept"] = settings.target_accept
+    begun.notes["settings"] = asdict(settings)
     maximum, made = begun.maximum, build_model(likelihood, begun.centring)
     if method == "map" and maximum is not None:
         idata = _normal(likelihood, maximum, settings)
