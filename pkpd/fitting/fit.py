@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 import time
@@ -53,8 +52,8 @@ class _Sampling(_Shared, total=False):
     chains: int
     cores: int
     sampler: Sampler
-    target_accept: float
-    low_rank: bool
+    target_accept: float | None
+    low_rank: bool | None
     centring: Centring
     start: Literal["auto", "model"] | MaximumLikelihood
     checkpoint: str | Path | None
@@ -108,8 +107,8 @@ def fit(
     cores: int = 2,
     seed: int = 1,
     sampler: Sampler = "nutpie",
-    target_accept: float = 0.8,
-    low_rank: bool = False,
+    target_accept: float | None = None,
+    low_rank: bool | None = None,
     centring: Centring = "auto",
     start: Literal["auto", "model"] | MaximumLikelihood = "auto",
     checkpoint: str | Path | None = None,
@@ -134,7 +133,8 @@ def fit(
         maximum likelihood, without priors but a joint one; gives a
         `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
-        See `pkpd.fitting.bayes.sample.SamplerSettings`.
+        See `pkpd.fitting.bayes.sample.SamplerSettings`. Where a lag ends at a measurement
+        (`pkpd.fitting.bayes.walls`) ``target_accept`` is 0.9 and ``low_rank`` true unless given.
     centring
         ``"auto"``: each random effect of each subject is centred by as much of its variance as the
         subject's data explain at the starting point; ``"centred"``, ``"non-centred"``, or weights
@@ -223,7 +223,7 @@ def fit(
         tune=(tune, from_to(1)),
         chains=(chains, from_to(1)),
         cores=(cores, from_to(1)),
-        target_accept=(target_accept, SHARE),
+        target_accept=(target_accept, SHARE | NONE),
         centring=(centring, TEXT | MAPPING),
         start=(start, TEXT | Kind("a maximum likelihood fit", lambda s: hasattr(s, "estimates"))),
         cluster=(cluster, TEXT | NONE),
@@ -235,8 +235,10 @@ def fit(
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings
 
+    asked = {"target_accept": target_accept, "low_rank": low_rank}
+    given: dict[str, Any] = {name: at for name, at in asked.items() if at is not None}
     settings = SamplerSettings(
-        draws, tune, chains, cores, seed, sampler, target_accept, low_rank, progress
+        draws, tune, chains, cores, seed, sampler, progress=progress, **given
     )
     began = time.monotonic()
     likelihood = bind(model, data)
@@ -255,10 +257,10 @@ def fit(
         start,
         None if checkpoint is None else Path(checkpoint),
         cluster,
+        given=given,
     )
     record = {
         "method": method,
-        "settings": dataclasses.asdict(settings),
         **notes,
         "wall_s": round(time.monotonic() - began, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -21,6 +21,7 @@ the posterior is the same whatever ``I`` and ``h`` are.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.fitting.bayes.wall_modes import BentModes
+from pkpd.fitting.bayes.walls import Walls
 from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.model.individuals import to_scale
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -55,12 +58,16 @@ class Centring:
     unit : float[B, R]
         Size of ``x`` in its own standard deviations, so that centred effects, which hardly move in
         them, move by about the standard deviation between patients.
+    walls
+        Measurements between which lags lie (`pkpd.fitting.bayes.walls`): ``eta`` above is then the
+        effect as sampled, which lags bend.
     """
 
     information: FloatArray
     pull: FloatArray
     typical: FloatArray
     unit: FloatArray
+    walls: Walls | None = None
 
     def covariance(self, lower: FloatArray) -> FloatArray:
         """Covariance of the random effects given the data, ``L M^-1 L'``, ``[B, R, R]``.
@@ -162,6 +169,40 @@ def by_information(
     own = np.flatnonzero(np.concatenate([own, np.zeros(effects.size - len(own), dtype=bool)]))
     information[:, own, :], information[:, :, own], pull[:, own] = 0.0, 0.0, 0.0
     return Centring(information + made.information, pull, made.typical, made.unit)
+
+
+def by_walls(
+    likelihood: PopulationLikelihood,
+    made: Centring,
+    values: Mapping[str, float],
+    walls: Walls,
+    modes: BentModes,
+) -> Centring:
+    """Centre the effects of subjects with walls by the curvature at modes of what is sampled.
+
+    Parameters
+    ----------
+    likelihood
+        Model and data.
+    made
+        Centring of the other subjects.
+    values
+        All population parameters at which modes were searched.
+    walls, modes
+        From `pkpd.fitting.bayes.walls`.
+    """
+    lower = np.asarray(likelihood.random_effects.cholesky(values, np))
+    inverse = np.linalg.inv(lower)
+    sizes, axes = np.linalg.eigh(modes.curvature - np.eye(len(lower)))
+    # a bent prior may be wider than the normal one: such data say nothing
+    known = (axes * np.maximum(sizes, 0.0)[:, None, :]) @ np.swapaxes(axes, 1, 2)
+    own = walls.subjects & np.isfinite(known).all(axis=(1, 2))
+    information, pull = made.information.copy(), made.pull.copy()
+    information[own] = (inverse.T @ known @ inverse)[own]
+    pull[own] = ((modes.z + np.einsum("brs,bs->br", known, modes.z)) @ inverse)[own]
+    moved = _typical(likelihood.model, values) - made.typical
+    pull[own] += np.einsum("brs,s->br", information[own][:, :, : len(moved)], moved)
+    return dataclasses.replace(made, information=information, pull=pull, walls=walls)
 
 
 def _typical(model: PopulationModel, values: Mapping[str, float]) -> FloatArray:

@@ -18,6 +18,7 @@ import pytensor.tensor
 
 from pkpd.fitting.bayes.centring import Centring, by_weights, standardisation
 from pkpd.fitting.bayes.graph import LogLikelihood
+from pkpd.fitting.bayes.walls import bend
 from pkpd.fitting.model.default_priors import all_priors
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import (
@@ -79,7 +80,11 @@ def build_model(
 
 def centring_data(centring: Centring) -> dict[str, np.ndarray]:
     """Values of the mutable data of a model that hold its centring, by name."""
-    return {f"centring_{f.name}": getattr(centring, f.name) for f in dataclasses.fields(centring)}
+    return {
+        f"centring_{f.name}": getattr(centring, f.name)
+        for f in dataclasses.fields(centring)
+        if f.name != "walls"
+    }
 
 
 def _random_effects(
@@ -92,7 +97,8 @@ def _random_effects(
     random = likelihood.random_effects
     centring = by_weights(likelihood, {}) if centring is None else centring
     dims = ("subject", "effect")
-    if not mutable and not (np.any(centring.information) or np.any(centring.pull)):
+    bent = centring.walls is not None
+    if not mutable and not (bent or np.any(centring.information) or np.any(centring.pull)):
         effects = pm.Normal("x", dims=dims) @ random.cholesky(values, pt).T
         return _named_effects(likelihood, effects)
     constants = Centring(
@@ -117,7 +123,13 @@ def _random_effects(
         signature="(b,r),(b,r,r)->(b,r)",
         dims=dims,
     )
-    return _named_effects(likelihood, _standard_normal(x, mean, factor) @ lower.T)
+    z = _standard_normal(x, mean, factor)
+    effects = z @ lower.T
+    if centring.walls is not None:
+        effects, slope = bend(likelihood, centring.walls, values, effects, pt)
+        normal = pt.linalg.solve_triangular(lower, effects.T, lower=True)
+        pm.Potential("bent", 0.5 * ((z**2).sum() - (normal**2).sum()) + pt.sum(slope))
+    return _named_effects(likelihood, effects)
 
 
 def _standard_normal(x: Any, mean: Any, factor: Any) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from pkpd.fitting.bayes.program import PatientScale, Program
 from pkpd.fitting.bayes.sample import SamplerSettings, sample
 from pkpd.fitting.bayes.start import (
     StartingPoint,
+    bent,
     flat_spread,
     flat_start,
     named_start,
     patient_scale,
 )
+from pkpd.fitting.bayes.walls import find_walls
 from pkpd.fitting.maximum.estimate import maximum_of
 from pkpd.fitting.maximum.individual_estimates import individual_estimates
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
@@ -35,6 +37,11 @@ from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.small_systems import root_each
+
+# chosen: settings where lags have walls, unless they are given
+_BEFORE_WALLS: dict[str, Any] = {"target_accept": 0.9, "low_rank": True}
+# chosen: draws to adapt and to keep of each chain of a run before the run, and depth of its trees
+_PILOT = (200, 150, 7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +120,7 @@ def begin(
     start: Any,
     *,
     progress: bool = False,
+    walls: bool = False,
 ) -> Beginning:
     """Find where to start and how to centre: for `pkpd.fit` and for its calibration alike.
 
@@ -122,6 +130,9 @@ def begin(
         Model bound to data.
     method, centring, start, progress
         See `pkpd.fitting.fit.fit`.
+    walls
+        Whether lags may be sampled in coordinates of their own (`pkpd.fitting.bayes.walls`), where
+        centring is ``"auto"``.
     """
     maximum, point, note = _starting_point(likelihood, start, method, progress)
     informed = None
@@ -132,6 +143,11 @@ def begin(
             lower = np.asarray(likelihood.random_effects.cholesky(values, np))
             point = replace(point, random_covariance=informed.covariance(lower))
     chosen, told = _centring(likelihood, centring, point, informed)
+    if walls and informed is not None and chosen is informed:
+        values, random = start_values(likelihood.model) | dict(point.population), point.random
+        found = None if random is None else find_walls(likelihood, values, random)
+        if found is not None:
+            chosen, point = bent(likelihood, informed, point, found)
     return Beginning(likelihood, maximum, point, chosen, {"start": note, "centring": told})
 
 
@@ -143,6 +159,8 @@ def run(
     start: Any,
     checkpoint: Path | None,
     cluster: str | None = None,
+    *,
+    given: Collection[str] = ("target_accept", "low_rank"),
 ) -> tuple[az.InferenceData, pm.Model, MaximumLikelihood | None, dict[str, Any]]:
     """Build the ``pm.Model``, find where to start, and sample; over a cluster chain by chain.
 
@@ -152,7 +170,14 @@ def run(
         Draws, the model, the maximum the chains started from (or ``None``), and notes for the
         run record.
     """
-    begun = begin(likelihood, method, centring, start, progress=settings.progress)
+    begun = begin(
+        likelihood, method, centring, start, progress=settings.progress, walls=method == "nuts"
+    )
+    if begun.centring.walls is not None and settings.sampler == "nutpie":
+        usual = {name: at for name, at in _BEFORE_WALLS.items() if name not in given}
+        settings = replace(settings, **usual)
+        begun = _after_pilot(begun, settings)
+    begun.notes["settings"] = asdict(settings)
     maximum, made = begun.maximum, build_model(likelihood, begun.centring)
     if method == "map" and maximum is not None:
         idata = _normal(likelihood, maximum, settings)
@@ -164,6 +189,26 @@ def run(
     else:
         idata = begun.chains(made).draws(settings, checkpoint)
     return idata, made, maximum, begun.notes
+
+
+def _after_pilot(begun: Beginning, settings: SamplerSettings) -> Beginning:
+    """Centre subjects with walls anew around the medians of a short run, valleys evened out.
+
+    The modes that FOCE-I linearises at may be narrow ones that hold little probability.
+    """
+    likelihood, walls = begun.likelihood, begun.centring.walls
+    assert walls is not None
+    tune, draws, depth = _PILOT
+    short = replace(settings, draws=draws, tune=tune, depth=depth, chains=2, progress=False)
+    run_before: Any = begun.chains(build_model(likelihood, begun.centring)).draws(short)
+    found = run_before.posterior
+    values = {
+        name: float(found[name].median()) if name in found else value
+        for name, value in start_values(likelihood.model).items()
+    }
+    point = replace(begun.point, population=values)
+    centring, point = bent(likelihood, begun.centring, point, walls, even=True)
+    return replace(begun, point=point, centring=centring)
 
 
 def _over(

@@ -51,6 +51,8 @@ class SamplerSettings:
         Show progress with divergences and time left.
     every_s
         Seconds between checkpoints.
+    depth
+        Largest depth of a tree: a draw takes at most ``2 ** depth`` gradients (nutpie).
     """
 
     draws: int = 1000
@@ -63,6 +65,7 @@ class SamplerSettings:
     low_rank: bool = False
     progress: bool = True
     every_s: float = 30.0
+    depth: int = 10
 
     def __post_init__(self) -> None:
         """Refuse settings without meaning."""
@@ -204,6 +207,7 @@ def _nutpie(
         cores=min(settings.cores, len(missing)),
         seed=settings.seed + 1000 * state.resumed,
         target_accept=settings.target_accept,
+        maxdepth=settings.depth,
         low_rank_modified_mass_matrix=settings.low_rank,
         progress_bar=settings.progress,
         save_warmup=False,

@@ -12,8 +12,10 @@ import pymc as pm
 import pytensor
 import pytensor.tensor
 
-from pkpd.fitting.bayes.centring import Centring, standardised
+from pkpd.fitting.bayes.centring import Centring, by_walls, standardised
 from pkpd.fitting.bayes.program import PatientScale
+from pkpd.fitting.bayes.wall_modes import bent_modes, evened
+from pkpd.fitting.bayes.walls import Walls
 from pkpd.fitting.maximum.marginal import MarginalLikelihood, Method
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -50,6 +52,42 @@ class StartingPoint:
     random: np.ndarray | None = None
     spread: Mapping[str, float] | None = None
     random_covariance: np.ndarray | None = None
+
+
+def bent(
+    likelihood: PopulationLikelihood,
+    made: Centring,
+    point: StartingPoint,
+    walls: Walls,
+    *,
+    even: bool = False,
+) -> tuple[Centring, StartingPoint]:
+    """Centring and start with lags as they are sampled before walls.
+
+    Parameters
+    ----------
+    likelihood, made, point
+        Model and data; centring of subjects without walls; where chains start.
+    walls
+        From `pkpd.fitting.bayes.walls.find_walls`.
+    even
+        Whether valleys between modes are evened out, which needs a good point.
+    """
+    values = start_values(likelihood.model) | dict(point.population)
+    lower = np.asarray(likelihood.random_effects.cholesky(values, np))
+    random, covariance = np.array(point.random), point.random_covariance
+    unit = random @ np.linalg.inv(lower).T
+    starts = [np.zeros_like(unit), unit]
+    if even:
+        walls = evened(likelihood, walls, values, bent_modes(likelihood, walls, values, starts).z)
+    modes = bent_modes(likelihood, walls, values, starts)
+    own = walls.subjects
+    random[own] = (modes.z @ lower.T)[own]
+    if covariance is not None:
+        covariance = np.array(covariance)
+        covariance[own] = (lower @ inverse_each(modes.curvature) @ lower.T)[own]
+    chosen = by_walls(likelihood, made, values, walls, modes)
+    return chosen, dataclasses.replace(point, random=random, random_covariance=covariance)
 
 
 def named_start(
@@ -178,6 +216,8 @@ def patient_scale(
             shift[:, :, j] = (sampled(above) - sampled(below)) / change
             found[j], slopes[j] = i, change / (2.0 * _MOVE)
     shift[~np.all(np.isfinite(shift), axis=(1, 2))] = 0.0
+    if centring.walls is not None:  # the modes of the maximum are not of what is sampled
+        shift[centring.walls.subjects] = 0.0
     return PatientScale(
         np.concatenate(places, axis=1),
         np.stack(columns, axis=2),
