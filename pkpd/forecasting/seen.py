@@ -245,8 +245,9 @@ def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
                         remedy="give one value for a patient",
                     )
                 if seen.size:
+                    at = rows[int(np.argmax(np.isfinite(values)))]
+                    check_possible({name: seen}, sheet.place(at, code))
                     body[name] = float(seen[0])
-        check_possible({name: np.array([value]) for name, value in body.items()})
         out[label] = body
     return out
 
