@@ -162,7 +162,8 @@ def read_nonmem(
     for needed in ("ID", "TIME"):
         if needed not in table.at:
             raise table.lacks(
-                what=f"has no {needed} column", remedy=f"name it with columns={{'{needed}': ...}}"
+                what=f"has no {needed} column",
+                remedy=f"rename the column, in Python also columns={{'{needed}': ...}}",
             )
     notes: list[str] = []
     if table.ignored:

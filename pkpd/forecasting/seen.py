@@ -338,7 +338,7 @@ def _of_dataset(
             where=data.events.source,
             what="has no counts that a forecast can learn from",
             allowed=", ".join(COUNTED),
-            remedy='name them: lines={1: "neutrophils"}',
+            remedy='name a column ANC, PLT or WBC, in Python also lines={1: "neutrophils"}',
         )
     for b, label in enumerate(np.asarray(data.subjects).tolist()):
         kept = np.array(
@@ -366,7 +366,7 @@ def _check_times(source: str, label: Any, time: Floats) -> None:
         what, remedy = "has no count", "leave the patient out"
     elif (time <= 0).all():
         what = "has counts before the first dose only"
-        remedy = "give counts on treatment, or simulate: pkpd.simulate"
+        remedy = "give counts on treatment, or compare schedules (in Python pkpd.simulate)"
     else:
         return
     raise DataError(where=f"{source}, patient {label}", what=what, remedy=remedy)
