@@ -143,13 +143,20 @@ def complete_covariates(
     return arrays
 
 
-def check_possible(covariates: Mapping[str, Floats]) -> None:
+def check_possible(covariates: Mapping[str, Floats], where: str | None = None) -> None:
     """Refuse values no patient can have.
+
+    Parameters
+    ----------
+    covariates
+        Values by name, float[n].
+    where
+        Place of the values; by default the patient, counted from 1.
 
     Raises
     ------
     DataError
-        Naming patient (counted from 1), covariate, value and limits.
+        Naming place, covariate, value and limits.
     """
     for name, (low, high, unit) in POSSIBLE.items():
         values = covariates.get(name)
@@ -160,7 +167,7 @@ def check_possible(covariates: Mapping[str, Floats]) -> None:
             row = int(np.argmax(bad))
             what = f"{name} = {values[row]:g} is impossible"
             remedy = "check the value and its unit"
-            _refuse(f"patient {row + 1}", what, f"{low:g} to {high:g} {unit}", remedy)
+            _refuse(where or f"patient {row + 1}", what, f"{low:g} to {high:g} {unit}", remedy)
 
 
 def _numbers(name: str, values: Any) -> Floats:

@@ -124,7 +124,8 @@ class Table:
         """Make (not raise) the error of a required key that the table lacks."""
         near = nearest_of(key, (k for k in self.data if k not in self._known), cutoff=0.65)
         hint = near.replace("did you mean", "is it written as").replace("?)", " here?)")
-        what = f"the key is missing{hint}"
+        empty = "" if self.data or self.path else ", the file is empty"
+        what = f"the key is missing{hint}{empty}"
         return self.error(key, what, allowed=allowed, remedy="add it", instead=instead)
 
     @contextmanager
@@ -149,9 +150,13 @@ class Table:
         for key in self.data:
             if key not in self._known:
                 known = list(self._known)
+                words = set(key.split("_"))
+                of_words = [name for name in known if words & set(name.split("_"))]
+                near = nearest_of(key, known, cutoff=0.8) or nearest_of(key, of_words)
+                near = near or nearest_of(key, known)
                 raise self.error(
                     key,
-                    f"unknown key{nearest_of(key, known)}",
+                    f"unknown key{near}",
                     allowed=", ".join(sorted(known)) or "no keys",
                     remedy="correct or remove it",
                     instead=REMOVED,

@@ -137,7 +137,8 @@ def read_counts(
     notes: list[str] = []
     if "DAY" not in table.at and "DATE" not in table.at:
         raise table.lacks(
-            what="has neither a DAY nor a DATE column", remedy="name one with columns={'DAY': ...}"
+            what="has neither a DAY nor a DATE column",
+            remedy="rename the column, in Python also columns={'DAY': ...}",
         )
     identity = subject_labels(table, notes)
     subjects = list(dict.fromkeys(identity.tolist()))
@@ -169,7 +170,10 @@ def _open(source: Any, columns: dict[str, str | None], separator: str) -> Sheet:
     if "ID" not in table.at:
         other = next((name for name in _IDENTITY if name in table.at), None)
         if other is None:
-            raise table.lacks(what="has no ID column", remedy="name it with columns={'ID': ...}")
+            raise table.lacks(
+                what="has no ID column",
+                remedy="rename the column, in Python also columns={'ID': ...}",
+            )
         table.at["ID"], table.label["ID"] = table.at[other], table.label[other]
     return table
 
@@ -262,7 +266,7 @@ def _counts(
         if values is None or sign is None:
             raise table.lacks(
                 what="has a LINE column and no VALUE column",
-                remedy="name it with columns={'VALUE': ...}",
+                remedy="rename the column, in Python also columns={'VALUE': ...}",
             )
         for i in range(len(table.rows)):
             code = table.text("LINE", i)
@@ -272,7 +276,7 @@ def _counts(
                     "LINE",
                     f"'{code}' is no known line",
                     allowed=", ".join(found),
-                    remedy="say what it stands for with lines={...}",
+                    remedy="write one of these, in Python also lines={...}",
                 )
             cells.append((i, "VALUE", found[code.upper()], values[i], int(sign[i])))
     else:
@@ -280,7 +284,7 @@ def _counts(
         if not there:
             raise table.lacks(
                 what="has neither a LINE column nor a column of a known line",
-                remedy="say which columns are lines with lines={'ANC': 'neutrophils'}",
+                remedy="call one ANC, PLT or WBC, in Python also lines={'X': 'neutrophils'}",
             )
         for code in there:
             values, sign = table.limited_numbers(code)
@@ -351,7 +355,9 @@ def _check(
         refuse(
             f"{line} of {value:g} x 10^9/L cannot be",
             f"at most {_PLAUSIBLE[line]:g} x 10^9/L",
-            'say what the unit is: units="cells/uL"' if units is None else "correct value or unit",
+            'say what the unit is: --units cells/uL, in Python units="cells/uL"'
+            if units is None
+            else "correct value or unit",
         )
     return _Count(i, identity[i].item(), float(hours[i]), line, value, censored)
 

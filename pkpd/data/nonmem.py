@@ -162,7 +162,8 @@ def read_nonmem(
     for needed in ("ID", "TIME"):
         if needed not in table.at:
             raise table.lacks(
-                what=f"has no {needed} column", remedy=f"name it with columns={{'{needed}': ...}}"
+                what=f"has no {needed} column",
+                remedy=f"rename the column, in Python also columns={{'{needed}': ...}}",
             )
     notes: list[str] = []
     if table.ignored:
@@ -460,6 +461,16 @@ def _event_columns(table: Sheet, notes: list[str]) -> dict[str, np.ndarray]:
         given = (out["AMT"] != 0) | ((out["SS"] > 0) & (out["RATE"] != 0))
         out["EVID"] = np.where(given, float(DOSE), float(OBSERVATION))
         notes.append("there is no EVID column: rows with an amount are doses, others observations")
+    if "AMT" in table.at:
+        constant = (out["SS"] > 0) & (out["RATE"] != 0)
+        for i in np.flatnonzero(np.isin(out["EVID"], (1, 4)) & (out["AMT"] == 0) & ~constant):
+            if not table.text("AMT", int(i)):
+                raise table.refused(
+                    i,
+                    "AMT",
+                    "the cell of a dose's amount is empty",
+                    remedy="give the amount, or set EVID to 2",
+                )
     return {name: out[name] for name in _EVENT_COLUMNS}
 
 

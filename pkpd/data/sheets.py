@@ -327,7 +327,7 @@ def _from_csv(
         raise DataError(
             where=path.name,
             what=f"has one column when cut at {separator!r}",
-            remedy=f"give separator={other[0]!r}",
+            remedy=f"save it cut at {separator!r}, in Python also separator={other[0]!r}",
         )
     rows, numbers = [], []
     ignored = 0
@@ -341,7 +341,7 @@ def _from_csv(
             raise DataError(
                 where=f"{path.name}, row {reader.line_num}",
                 what=f"has {len(row)} cells, the header has {len(header)}",
-                remedy="give one cell per column, or another separator="
+                remedy="give one cell per column, in Python also another separator="
                 + (
                     "; decimals are written with a point, not with a comma"
                     if separator == "," and len(row) > len(header)

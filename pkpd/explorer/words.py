@@ -18,7 +18,7 @@ from pkpd.explorer.simulation import Explored
 from pkpd.explorer.toml import write_toml
 from pkpd.report import wording
 from pkpd.report.comparison.answer import answer_sentence
-from pkpd.report.comparison.split_words import COLOURS, split_sentence, split_states
+from pkpd.report.comparison.split_words import COLOURS, of_100, split_sentence, split_states
 from pkpd.report.comparison.tables import csv_text
 from pkpd.schedule import describe
 from pkpd.trials import Cohort
@@ -264,8 +264,8 @@ def _split_table(found: Explored) -> Table:
     rows = []
     for number, cohort in enumerate(_cohorts(found)):
         for day in sorted(days):
-            shares = split[number, chosen, day - 1]
-            rows.append([cohort.label, day - 1, *(f"{100.0 * share:.0f} %" for share in shares)])
+            numbers = of_100(split[number, chosen, day - 1])
+            rows.append([cohort.label, day - 1, *(f"{n} %" for n in numbers)])
         for endpoint in ("complete_remission", "early_death"):
             rows += [
                 [label, name, f"{share} ({span})", *[""] * (len(states) - 1)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.body import check_possible
+from pkpd.cards.files import nearest_of
 from pkpd.data.counts import SPELLINGS, read_counts
 from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
 from pkpd.data.nonmem import read_nonmem, subject_labels
@@ -36,6 +37,8 @@ BODY: Mapping[str, tuple[str, ...]] = {
 """Usual names of columns of covariates (`pkpd.subjects`): years, 1 or 0, kg, cm, mg/dL, mL/min."""
 
 _DOSES = ("ID", "SUBJECT", "PATIENT", "DAY", "HOUR", "DRUG", "AMT", "DURATION", "ROUTE")
+_READ = (*_DOSES, "USUBJID", "DATE", "LINE", "VALUE", *(code for c in BODY.values() for code in c))
+_CLOSE = 0.75  # ratio of `difflib` from which a column's name may be a slip for another
 
 
 @dataclass(frozen=True)
@@ -186,14 +189,38 @@ def read_seen(
         return _of_dataset(data, limits or {}, body, {}, to_begin)
     names = {code: line for line, codes in {**SPELLINGS, **BLASTS}.items() for code in codes}
     known = {code: line for code, line in names.items() if SAME_LINE.get(line, line) in COUNTED}
+    asked = known | {str(k).upper(): v for k, v in (lines or {}).items()}
+    unread = _unread(sheet, asked, [name for name in (columns or {}).values() if name])
     data = read_counts(
         table,
-        lines=known | {str(k): v for k, v in (lines or {}).items()},
+        lines=asked,
         units=_units(units, sheet, known),
         lloq=lloq,
         columns=columns,
     )
-    return _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
+    seen, notes = _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
+    return seen, (*notes, *unread)
+
+
+def _unread(sheet: Sheet, counted: Mapping[str, str], chosen: Sequence[str]) -> tuple[str, ...]:
+    """Tell the columns that are not read; one that may be a slip for counts is refused."""
+    tidy = "LINE" in sheet.at
+    there = {line for code, line in counted.items() if code in sheet.at}
+    lacking = [code for code, line in counted.items() if not tidy and line not in there]
+    read = {*_READ, *(name.upper() for name in chosen), *(() if tidy else counted)}
+    told = []
+    for column in sheet.at:
+        if not column or column in read:
+            continue
+        hint = nearest_of(column, [*lacking, *(n for n in _READ if n not in sheet.at)], _CLOSE)
+        if any(f"{code!r}?" in hint for code in lacking):
+            raise DataError(
+                where=f"{sheet.name}, column {sheet.label[column]}",
+                what=f"it is not read{hint}",
+                remedy="rename the column, or remove it",
+            )
+        told.append(f"{sheet.label[column]}{hint}")
+    return (f"columns that are not read: {', '.join(told)}",) if told else ()
 
 
 def _with_identity(source: TableSource) -> Any:
@@ -245,8 +272,9 @@ def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
                         remedy="give one value for a patient",
                     )
                 if seen.size:
+                    at = rows[int(np.argmax(np.isfinite(values)))]
+                    check_possible({name: seen}, sheet.place(at, code))
                     body[name] = float(seen[0])
-        check_possible({name: np.array([value]) for name, value in body.items()})
         out[label] = body
     return out
 
@@ -310,7 +338,7 @@ def _of_dataset(
             where=data.events.source,
             what="has no counts that a forecast can learn from",
             allowed=", ".join(COUNTED),
-            remedy='name them: lines={1: "neutrophils"}',
+            remedy='name a column ANC, PLT or WBC, in Python also lines={1: "neutrophils"}',
         )
     for b, label in enumerate(np.asarray(data.subjects).tolist()):
         kept = np.array(
@@ -338,7 +366,7 @@ def _check_times(source: str, label: Any, time: Floats) -> None:
         what, remedy = "has no count", "leave the patient out"
     elif (time <= 0).all():
         what = "has counts before the first dose only"
-        remedy = "give counts on treatment, or simulate: pkpd.simulate"
+        remedy = "give counts on treatment, or compare schedules (in Python pkpd.simulate)"
     else:
         return
     raise DataError(where=f"{source}, patient {label}", what=what, remedy=remedy)

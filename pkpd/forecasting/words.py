@@ -193,7 +193,8 @@ def warnings(weighed: Weighed) -> list[str]:
     elif not weighed.trusted and weighed.engine == "importance":
         told.append(
             f"Hardly any virtual patient is like this one (Pareto k {weighed.k:.2f}, "
-            f'{weighed.effective:.0f} of {len(weighed.bank):,} count): take engine="smc".'
+            f"{weighed.effective:.0f} of {len(weighed.bank):,} count): take --engine smc, in "
+            'Python engine="smc".'
         )
     elif not weighed.trusted:
         told.append(

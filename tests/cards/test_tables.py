@@ -105,6 +105,7 @@ def test_defaults():
         ('a = "-1 h"', lambda t: t.quantity("a", "time", minimum=0), 'a: "-1 h" is out of range'),
         ("b = 1\nname = 2", lambda t: (t.text("c", None), t.done()), "b: unknown key; allowed: c"),
         ("naem = 1", lambda t: (t.text("name", None), t.done()), "(did you mean 'name'?)"),
+        ("", lambda t: t.named_tables("a"), "the file is empty; allowed: tables [a.<name>]; add"),
     ],
 )  # fmt: skip
 def test_errors_name_file_key_value_and_remedy(read, text, ask, message):

@@ -129,6 +129,8 @@ BAD = [
      ["horizon_days: the key is missing", "is it written as 'horizon' here?"]),
     ("unknown key", GOOD.replace("cycles = 2", "cycles = 2\nrepeats = 3"),
      ["[course.treatment] > repeats: unknown key", "allowed: between, cycle_days, cycles"]),
+    ("key of other words", GOOD.replace("cycle_days", "cycle_length"),
+     ["[course.treatment] > cycle_length: unknown key (did you mean 'cycle_days'?)"]),
     ("misspelt key", GOOD.replace("duration", "durations"),
      ["[dose.clofarabine] > durations: unknown key (did you mean 'duration'?)"]),
     ("TOML syntax", GOOD.replace('route = "iv"', "route = iv"), ["line 10", "'route = iv'"]),

@@ -98,6 +98,7 @@ def test_dates_count_from_the_first_dose(write):
         (LONG.replace("<0.1", ""), {}, "row 3, ID a, column value: a row without a value"),
         (LONG.replace("a,8,PLT,30", "a,8,ANC,2"), {}, "a second count of neutrophils at 168 h"),
         (LONG.replace("day", "when"), {}, "has neither a DAY nor a DATE column"),
+        (LONG.replace("day", "when"), {}, "rename the column, in Python also columns={'DAY': ...}"),
         (LONG.replace("patient", "who"), {}, "has no ID column"),
         (LONG.replace("a,1,", "a,,"), {}, "row 2, ID a, column day: the day is missing"),
         (WIDE, {}, "neutrophils of 4500 x 10^9/L cannot be"),

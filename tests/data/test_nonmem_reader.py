@@ -118,6 +118,8 @@ def edit(line, **cells):
         (edit(3, TIME="-1"), {}, "row 3, ID 1, column TIME: -1 h is earlier"),
         (edit(3, TIME="."), {}, "row 3, ID 1, column TIME: the time is missing"),
         (edit(2, AMT="hundred"), {}, "row 2, ID 1, column AMT: 'hundred' is not a number"),
+        (edit(2, AMT="."), {}, "row 2, ID 1, column AMT: the cell of a dose's amount is empty"),
+        (edit(2, AMT="0"), {}, "row 2, ID 1, column AMT: a dose record with amount 0"),
         (edit(2, AMT="inf"), {}, "row 2, ID 1, column AMT: inf is not a finite number"),
         (edit(2, DV="3"), {}, "row 2, ID 1, column DV: 3 on a record with EVID 1"),
         (edit(3, DV="."), {}, "row 3, ID 1, column DV: an observation without a value"),

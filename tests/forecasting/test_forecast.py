@@ -82,7 +82,7 @@ def test_no_sentence_rests_on_a_few_virtual_patients(source):
         f"This forecast cannot tell when counts are back: {one.effective:.0f} of 300 virtual "
         "patients are like this one, and 100 have to be."
     )
-    assert 'count): take engine="smc"' in few.summary()
+    assert 'count): take --engine smc, in Python engine="smc"' in few.summary()
     assert not replace(one, log_likelihood=np.where(np.arange(300) < 99, 0.0, -np.inf)).trusted
     assert replace(one, log_likelihood=np.zeros(300)).trusted
     # left to itself the forecast works on until enough of them do

@@ -35,7 +35,7 @@ def test_a_table_by_protocol_day_is_read():
     np.testing.assert_array_equal(seen.value[mine], [2.5, 2.0, 0.1, 0.2])
     np.testing.assert_array_equal(seen.censored[mine], [0, 0, 1, 1])
     assert seen.body == {"age": 70.0}
-    assert (seen.last_day, notes) == (12, ())
+    assert (seen.last_day, notes) == (12, ("columns that are not read: SEX",))
 
 
 def test_rows_of_one_count_each_and_many_patients(tmp_path):
@@ -87,10 +87,11 @@ def test_a_table_in_the_style_of_nonmem_is_read():
     ("table", "told"),
     [
         ({"DAY": [0, 1], "ANC": [2, 3]}, "has counts before the first dose only; give counts on"),
-        ({"DAY": [1, 8], "ANC": [4000, 900]}, r"cannot be; allowed.*units=\"cells/uL\""),
+        ({"DAY": [1, 8], "ANC": [4000, 900]}, r"allowed.*--units cells/uL, .*units=\"cells/uL\""),
         ({"DAY": [8], "ANC": [-1]}, "a count of neutrophils of -1"),
         ({"DAY": [8], "HB": [9.5]}, "known line"),
-        ({"DAY": [8], "ANC": [0.4], "AGE": [700]}, r"age = 700 is impossible"),
+        ({"DAY": [8], "ANC": [0.4], "AGE": [700]}, r"row 0, ID 1, column AGE: age = 700 is"),
+        ({"DAY": [8], "ANC": [0.4], "plts": [9]}, r"column plts: it is not read .*'PLT'\?.*rename"),
         ({"DAY": [8, 9], "ANC": [0.4, 0.5], "WT": [70, 90]}, "weight changes from 70 to 90"),
         ({"DAY": [1, 8], "ANC": ["", 1], "DRUG": ["x", ""], "AMT": [-3, ""]}, "is no dose"),
     ],
@@ -99,6 +100,17 @@ def test_bad_tables_get_one_sentence(table, told):
     with pytest.raises(PkpdError, match=told) as caught:
         read_seen(table)
     assert str(caught.value).count("\n") == 0
+
+
+def test_columns_that_are_not_read_are_named_once():
+    table = {"DAY": [2, 8], "ANC": [2, 0.4], "PLT": [90, 20], "PLTS": "", "HB": 9, "CRLC": 60}
+    _, (note,) = read_seen(table | {"ID": ["a", "b"], "ALT": 30})
+    assert note == "columns that are not read: PLTS, HB, CRLC (did you mean 'CRCL'?), ALT"
+    renamed = {"TAG": [2], "ANC": [2], "Plättchen": [90]}
+    (seen,), notes = read_seen(
+        renamed, columns={"DAY": "Tag"}, lines={"Plättchen": "platelets", "ANC": "neutrophils"}
+    )
+    assert (set(seen.line), notes) == ({"neutrophils", "platelets"}, ())
 
 
 def calendar(regimen):

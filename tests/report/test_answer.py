@@ -10,6 +10,7 @@ import synthetic
 
 from pkpd.comparison.marrow_words import differences_in_words
 from pkpd.report.comparison.answer import answer_sentence, differences_sentence
+from pkpd.report.comparison.split_words import split_alt, split_sentence
 
 
 def changed(result, endpoint, **figures):
@@ -102,6 +103,10 @@ def test_of_100_patients_there_are_100():
         numbers = [int(n) for n in re.findall(r"(\d+) (?:recovered|low|died)", told)]
         assert sum(numbers) == 100
         np.testing.assert_allclose(numbers, 100 * shares, atol=1.0)
+        # the caption of the figure and its words for those who do not see it tell the same
+        beside = replace(result, curves=curves)
+        for words in (split_sentence(beside), split_alt(beside)):
+            assert [int(n) for n in re.findall(r"(\d+) % have", words)] == numbers
 
 
 def test_an_interval_that_is_not_known_is_not_given():

@@ -151,10 +151,20 @@ function recovery(content, criterion) {
 
 // -- split ----------------------------------------------------------------------------------------
 
+// Whole numbers that add to 100, those with the largest remainders rounded up, as the sentence has them.
+function of100(shares) {
+  const whole = shares.map((v) => Math.floor(100 * v));
+  const left = shares.map((v, i) => [100 * v - whole[i], i]).sort((a, b) => b[0] - a[0]);
+  const missing = 100 - whole.reduce((a, b) => a + b, 0);
+  left.slice(0, Math.max(0, missing)).forEach(([, i]) => { whole[i] += 1; });
+  return whole;
+}
+
 function split(content, schedule) {
   const head = wrapped(schedule.label, 52);
   const width = 440, top = 26 + 16 * head.length, height = top + 190 + 40;
-  const last = content.states.map((s, i) => `${Math.round(100 * schedule.split[i].at(-1))} ${s}`).join(", ");
+  const ends = of100(schedule.split.map((shares) => shares.at(-1)));
+  const last = content.states.map((s, i) => `${ends[i]} ${s}`).join(", ");
   const svg = drawing(width, height, `What has become of 100 patients: ${schedule.label}`, `Stacked areas by day. Of 100 patients on day ${content.days}: ${last}.`);
   head.forEach((words, i) => svg.append(text(8, 16 + 16 * i, words, { "font-weight": 600, "font-size": 13 })));
   const box = { left: 46, right: width - 40, top, bottom: top + 190 };
@@ -167,7 +177,7 @@ function split(content, schedule) {
     const above = below.map((v, d) => v + schedule.split[i][d]);
     svg.append(el("path", { d: area(xs, below.map(y), above.map(y)), fill: content.colours[state], stroke: "#fff", "stroke-width": 0.5 }));
     const middle = (below.at(-1) + above.at(-1)) / 2;
-    if (schedule.split[i].at(-1) >= 0.03) svg.append(text(box.right + 5, y(middle) + 4, `${Math.round(100 * schedule.split[i].at(-1))}`));
+    if (schedule.split[i].at(-1) >= 0.03) svg.append(text(box.right + 5, y(middle) + 4, `${ends[i]}`));
     below = above;
   });
   ruleDay(svg, content, box, x, true, -4);

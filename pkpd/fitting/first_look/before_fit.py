@@ -19,6 +19,7 @@ from pkpd.arguments import a, check_arguments
 from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.errors import PkpdError
+from pkpd.fitting.first_look.doses import doubtful_doses
 from pkpd.fitting.judge.ended import constant_covariates
 from pkpd.fitting.judge.far import far_values
 from pkpd.fitting.judge.findings import Finding, findings_table, in_order
@@ -129,6 +130,7 @@ def before_fit(likelihood: PopulationLikelihood, predict: Predict) -> tuple[Find
     data = likelihood.dataset
     values = start_values(likelihood.model)
     found = [*_counts(likelihood), *_covariates(likelihood), *_bodies(data), *_copies(data)]
+    found += doubtful_doses(data)
     far = far_values(data)
     found += far
     if not isinstance(likelihood, OwnErrorLikelihood):

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from pkpd.report import wording
 from pkpd.report.comparison.figures import day_axis, rule_day
 from pkpd.report.comparison.layout import TICKS, WIDTH, place_labels, sheet, title_height
-from pkpd.report.comparison.split_words import COLOURS, split_states
+from pkpd.report.comparison.split_words import COLOURS, of_100, split_states
 from pkpd.report.comparison.style import INK, labels_at_right, styled, wrapped
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def split_panel(
     day = data["day"].values
     shares = data.transpose("state", "day").values
     edges = np.vstack([np.zeros(day.size), np.cumsum(shares, axis=0)])
-    labels = []
+    numbers, labels = of_100(shares[:, -1]), []
     for s, state in enumerate(map(str, data["state"].values)):
         ax.fill_between(
             day,
@@ -58,9 +58,9 @@ def split_panel(
             linewidth=0.4,
             edgecolor="white",
         )
-        if shares[s, -1] >= 0.005:
+        if numbers[s]:
             middle = 0.5 * (edges[s, -1] + edges[s + 1, -1])
-            labels.append((float(middle), f"{100.0 * shares[s, -1]:.0f} %"))
+            labels.append((float(middle), f"{numbers[s]} %"))
     ax.set_ylim(0.0, 1.0)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25", "50", "75", "100"])
     ax.set_ylabel("% of patients")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,29 +26,36 @@ def split_sentence(result: TrialResult) -> str:
     The day is that of the rule where its clock starts with the first dose, else the last one
     simulated.
     """
-    words, shares = _shares(result)
-    parts = []
-    for s, state in enumerate(split_states(result)):
-        low, high = (f"{100.0 * end(shares[:, s]):.0f}" for end in (np.min, np.max))
-        parts.append(f"{low if low == high else f'{low} to {high}'} % {_told(state)}")
-    several = "" if len(shares) == 1 else f" and over the {len(shares)} cohorts"
+    words, numbers = _numbers(result)
+    parts = [f"{_range(column)} % {_told(s)}" for s, column in _by_state(result, numbers)]
+    several = "" if len(numbers) == 1 else f" and over the {len(numbers)} cohorts"
     return f"{words}, in this model{several}, {_listed(parts)}."
 
 
 def of_100_patients(result: TrialResult) -> str:
     """Say how many of 100 patients are in each state by the rule's day, over all cohorts."""
-    words, shares = _shares(result)
-    numbers = np.array([_of_100(row) for row in shares])
-    parts = []
-    for s, state in enumerate(split_states(result)):
-        low, high = numbers[:, s].min(), numbers[:, s].max()
-        number = f"{low}" if low == high else f"{low} to {high}"
-        parts.append(f"{number} {state.replace('low', 'low counts', 1)}")
+    words, numbers = _numbers(result)
+    parts = [
+        f"{_range(column)} {s.replace('low', 'low counts', 1)}"
+        for s, column in _by_state(result, numbers)
+    ]
     return f"Of 100 patients {words[0].lower()}{words[1:]}: {', '.join(parts)}."
 
 
-def _of_100(shares: np.ndarray) -> np.ndarray:
-    """Whole numbers that add to 100, those with the largest remainders rounded up."""
+def of_100(shares: np.ndarray) -> np.ndarray:
+    """Round shares of states to whole numbers that add to 100.
+
+    Parameters
+    ----------
+    shares : float[states]
+        Shares that add to 1, or nearly.
+
+    Returns
+    -------
+    int[states]
+        Those with the largest remainders are rounded up. All that tells a split rounds by this, so
+        that sentences, tables and pictures agree.
+    """
     exact = 100.0 * shares / shares.sum()
     whole = np.floor(exact).astype(int)
     up = np.argsort(whole - exact, kind="stable")[: 100 - whole.sum()]
@@ -57,11 +65,11 @@ def _of_100(shares: np.ndarray) -> np.ndarray:
 
 def split_alt(result: TrialResult) -> str:
     """Tell the figure in words, cohort by cohort."""
-    words, shares = _shares(result)
+    words, numbers = _numbers(result)
     told = []
-    for cohort, row in zip(result.curves["cohort"].values, shares, strict=True):
+    for cohort, row in zip(result.curves["cohort"].values, numbers, strict=True):
         parts = zip(row, split_states(result), strict=True)
-        told.append(f"{cohort} " + ", ".join(f"{100.0 * p:.0f} % {_told(s)}" for p, s in parts))
+        told.append(f"{cohort} " + ", ".join(f"{n} % {_told(s)}" for n, s in parts))
     return f"Stacked areas of what has become of the patients by day. {words}: {'; '.join(told)}."
 
 
@@ -71,8 +79,8 @@ def split_states(result: TrialResult) -> list[str]:
     return [str(s) for s, share in zip(result.curves["state"].values, most, strict=True) if share]
 
 
-def _shares(result: TrialResult) -> tuple[str, np.ndarray]:
-    """Words for the day, and the shares on it, [cohort, state]."""
+def _numbers(result: TrialResult) -> tuple[str, np.ndarray]:
+    """Words for the day, and numbers of 100 patients on it, int[cohort, state]."""
     attrs = result.curves.attrs
     days = result.curves["day"].values
     at = int(days[-1])
@@ -84,7 +92,17 @@ def _shares(result: TrialResult) -> tuple[str, np.ndarray]:
     names = [str(state) for state in result.curves["state"].values]
     states = [names.index(state) for state in split_states(result)]
     (day,) = np.flatnonzero(days == at)
-    return words, result.curves["split"].values[:, states, day]
+    shares = result.curves["split"].values[:, states, day]
+    return words, np.array([of_100(row) for row in shares])
+
+
+def _by_state(result: TrialResult, numbers: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    return zip(split_states(result), numbers.T, strict=True)
+
+
+def _range(numbers: np.ndarray) -> str:
+    low, high = numbers.min(), numbers.max()
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _told(state: str) -> str:
