@@ -236,10 +236,8 @@ def fit(
     from pkpd.fitting.bayes.sample import SamplerSettings
 
     asked = {"target_accept": target_accept, "low_rank": low_rank}
-    given: dict[str, Any] = {name: at for name, at in asked.items() if at is not None}
-    settings = SamplerSettings(
-        draws, tune, chains, cores, seed, sampler, progress=progress, **given
-    )
+    own: dict[str, Any] = {name: at for name, at in asked.items() if at is not None}
+    settings = SamplerSettings(draws, tune, chains, cores, seed, sampler, progress=progress, **own)
     began = time.monotonic()
     likelihood = bind(model, data)
     _check_start(likelihood)
@@ -257,7 +255,7 @@ def fit(
         start,
         None if checkpoint is None else Path(checkpoint),
         cluster,
-        given=given,
+        given=own,
     )
     record = {
         "method": method,

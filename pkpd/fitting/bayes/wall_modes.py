@@ -8,6 +8,7 @@ it is normal: the quantile of its cumulative share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +49,7 @@ class BentModes:
 
 
 def bent_modes(
-    likelihood: PopulationLikelihood, walls: Walls, values: Any, starts: list[FloatArray]
+    likelihood: PopulationLikelihood, walls: Walls, values: Any, starts: Sequence[FloatArray]
 ) -> BentModes:
     """Search the modes of each subject that hold most of its probability.
 
@@ -97,7 +98,7 @@ def evened(likelihood: PopulationLikelihood, walls: Walls, values: Any, z: Float
     plain = replace(walls, knots=0.0 * walls.knots, levels=0.0 * walls.levels + 1.0)
     density, model = _Density(likelihood, plain, values), likelihood.model
     knots, levels = plain.knots, plain.levels
-    for i in np.flatnonzero(walls.parameters):
+    for i in np.flatnonzero(walls.parameters).tolist():
         start = walls.ends[:, i] + walls.begins[:, i] - np.log(values[model.varying[i]])
         profile = _profile(density, z, i, start)
         for b in np.flatnonzero(walls.share[:, i] < 1.0):
