@@ -252,7 +252,7 @@ def test_a_fit_of_a_calibration_is_the_fit_of_its_users(centring, lloq):
     made = CalibrationFit(trial(model=model, simulated=model, **changes))
     _, observed = made.simulate(made.population(2), np.random.default_rng(3))
     told = dataclasses.asdict(made.settings(7))
-    del told["every_s"]
+    del told["every_s"], told["depth"]
     theirs = fit(model, made.dataset(observed), centring=centring, **told)
     mine = made.chains(observed)(made.settings(7)).posterior
     for name in ("level", "slope", "sigma_height", "eta"):
