@@ -43,11 +43,11 @@ def differences_in_words(tested: Mapping[str, Any]) -> str:
     if not pairs:
         return NOT_LEARNED
     known = differences_come_true(pairs)
-    beside = "better than by" if pairs["less"] < -pairs["less_error"] else "no better than by"
+    none = "worse" if pairs["less"] < -pairs["less_error"] else "as well"
     return (
         f"{'learned' if known else 'not known to come true'}: in {pairs['pairs']} pairs of arms of "
-        f"{pairs['studies']} other studies printed differences are {pairs['slope']:.2f} (standard "
-        f"error {pairs['slope_error']:.2f}) of predicted ones, and predicted {beside} no difference"
+        f"{pairs['studies']} studies left out printed differences are {pairs['slope']:.2f} "
+        f"(standard error {pairs['slope_error']:.2f}) of predicted ones; to expect none does {none}"
     )
 
 

@@ -32,9 +32,9 @@ def answer_sentence(result: TrialResult, *, everybody: bool = True) -> str:
     parts = [part for part in (_risk(result), _recovery(result), *_starts(result)) if part]
     if not parts:
         return ""
-    of_100 = f"{of_100_patients(result)} " if everybody and "split" in result.curves else ""
-    known = f"{differences_sentence(result)} " if everybody else ""
-    return f"{known}{of_100}In this model {'; '.join(parts)}.".lstrip()
+    known = differences_sentence(result) if everybody else ""
+    of_100 = of_100_patients(result) if everybody and "split" in result.curves else ""
+    return " ".join(filter(None, (known, of_100, f"In this model {'; '.join(parts)}.")))
 
 
 def differences_sentence(result: TrialResult, *, whole: bool = True) -> str:

@@ -70,7 +70,7 @@ class BriefPrinter:
         if answer := answer_sentence(result, everybody=self._few):
             known = "" if self._few else differences_sentence(result, whole=False)
             self._line(answer if known in ("", self._known) else f"{known} {answer}")
-            self._known = known
+            self._known = known or self._known
         self.console.print(brief_table(result, self.console.width))
         self.console.print()
 
