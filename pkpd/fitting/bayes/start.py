@@ -78,9 +78,9 @@ def bent(
     random, covariance = np.array(point.random), point.random_covariance
     unit = random @ np.linalg.inv(lower).T
     starts = [np.zeros_like(unit), unit]
-    if even:
-        walls = evened(likelihood, walls, values, bent_modes(likelihood, walls, values, starts).z)
     modes = bent_modes(likelihood, walls, values, starts)
+    if even and (found := evened(likelihood, walls, values, modes.z)) is not None:
+        walls, modes = found, bent_modes(likelihood, found, values, starts)
     own = walls.subjects
     random[own] = (modes.z @ lower.T)[own]
     if covariance is not None:

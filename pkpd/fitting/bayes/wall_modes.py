@@ -85,8 +85,10 @@ def bent_modes(
     return BentModes(z, density.curvature(z))
 
 
-def evened(likelihood: PopulationLikelihood, walls: Walls, values: Any, z: FloatArray) -> Walls:
-    """Find coordinates without valleys for subjects whose lag has two modes.
+def evened(
+    likelihood: PopulationLikelihood, walls: Walls, values: Any, z: FloatArray
+) -> Walls | None:
+    """Find coordinates without valleys for subjects whose lag has two modes; ``None`` without any.
 
     Parameters
     ----------
@@ -98,7 +100,7 @@ def evened(likelihood: PopulationLikelihood, walls: Walls, values: Any, z: Float
     plain = replace(walls, knots=0.0 * walls.knots, levels=0.0 * walls.levels + 1.0)
     density, model = _Density(likelihood, plain, values), likelihood.model
     knots, levels = plain.knots, plain.levels
-    for i in np.flatnonzero(walls.parameters).tolist():
+    for i in np.flatnonzero((walls.share < 1.0).any(axis=0)).tolist():
         start = walls.ends[:, i] + walls.begins[:, i] - np.log(values[model.varying[i]])
         profile = _profile(density, z, i, start)
         for b in np.flatnonzero(walls.share[:, i] < 1.0):
@@ -108,7 +110,7 @@ def evened(likelihood: PopulationLikelihood, walls: Walls, values: Any, z: Float
             widths = np.diff(PROFILE) / slopes
             knots[b, i] = PROFILE[-1] - np.append(np.cumsum(widths[::-1])[::-1], 0.0)
             levels[b, i] = np.concatenate([slopes[:1], slopes, [1.0]])
-    return replace(walls, knots=knots, levels=levels)
+    return replace(walls, knots=knots, levels=levels) if np.any(levels != 1.0) else None
 
 
 def _profile(density: _Density, z: FloatArray, i: int, start: FloatArray) -> FloatArray:
