@@ -17,6 +17,7 @@ _PART = r"""(?>[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 
 MOST_LEVELS = 50
 """Levels of lists and tables that a file may have."""
+_DECIMAL_COMMA = re.compile(r"^[\w.\s\"-]+=\s*-?\d+,\d+\s*(#.*)?$")
 # `tomllib` takes the square of the levels of a key in time and memory
 _DEEP_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MOST_LEVELS}}}")
 
@@ -140,6 +141,13 @@ def _syntax(shown: str, text: str, message: str) -> str:
     number = int(place.group(1)) if place else len(lines)
     what = message[: place.start()] if place else message.replace("(at end of document)", "")
     line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    key = line.partition("=")[0].strip()
+    if "overwrite a value" in what and key:
+        where, what = f"{shown}: line {number}", f"{key!r} stands a second time in this table"
+        return sentence(where=where, what=what, remedy=f"leave one of them out: {line!r}")
+    if _DECIMAL_COMMA.search(line):
+        where, what = f"{shown}: line {number}", f"{line!r} has a comma in a number"
+        return sentence(where=where, what=what, remedy="write 0.25, with a point")
     return sentence(
         where=f"{shown}: line {number}",
         what=f"not valid TOML, {what.strip()[:1].lower()}{what.strip()[1:]}",

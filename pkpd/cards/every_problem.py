@@ -174,7 +174,9 @@ def _replace(inside: Any, key: Any, text: str, instead: Any) -> bool:
     if isinstance(written, str) and key in _PLAIN:
         value = _PLAIN[key]
     elif isinstance(written, list) and hint:
-        value = [hint.group(1)]
+        wrong = [item for item in written if f"{item!r}" in text]
+        value = [hint.group(1) if item in wrong else item for item in written]
+        value = value if wrong else [hint.group(1)]
     elif (written is None or isinstance(written, str)) and hint:
         value = hint.group(1)
     elif isinstance(written, str) and isinstance(instead, int | float) and _number(written):

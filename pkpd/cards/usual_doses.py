@@ -17,6 +17,8 @@ from pkpd.schedule.amounts import CELLS, show_amount
 
 UNUSUAL = 10.0
 """A dose so many times the usual one is taken for a slip: mg for ug or mg/kg for mg/m^2."""
+UNUSUALLY_LOW = 500.0
+"""A usual dose so many times another is, too: ug for mg; low doses of cytarabine are 1/150."""
 
 _ROUNDING = 1e-9
 _TOLD_WHOLE = 1e9
@@ -25,8 +27,9 @@ _TOLD_WHOLE = 1e9
 def unusual(card: DrugCard, amount: float, unit: str) -> str:
     """Say that a dose is far from the largest customary one of a drug; empty where it is not.
 
-    A lower one is no slip, but of growth factors: the marrow with leukaemia knows whether they are
-    given, and not how much, so that a hundredth of the dose would act as all of it.
+    A lower one is a slip where it is a thousandth. Of growth factors a tenth is asked about: the
+    marrow with leukaemia knows whether they are given, and not how much, so that a hundredth of
+    the dose would act as all of it.
 
     Parameters
     ----------
@@ -54,6 +57,10 @@ def unusual(card: DrugCard, amount: float, unit: str) -> str:
             f"of {customary}, and a growth factor is given or not: its amount does not act in the "
             "marrow with leukaemia"
         )
+    if times * UNUSUALLY_LOW <= 1.0 + _ROUNDING:
+        many = f"{1.0 / times:,.0f}" if times * _TOLD_WHOLE > 1.0 else f"{1.0 / times:.3g}"
+        given = show_amount(amount, unit)
+        return f"{given} of {card.name} is 1/{many} of the usual dose of {customary}"
     return ""
 
 

@@ -429,8 +429,9 @@ def check_risks(risks: Sequence[float] | np.ndarray, levels: int) -> np.ndarray:
     """
     values = np.atleast_2d(np.asarray(risks, float))
     if values.ndim != 2 or values.shape[1] != levels:
-        what = f"the shape is {values.shape}"
-        allowed = f"(draws, {levels}): one risk for each dose"
+        many = f"{values.shape[-1]} risks" if values.ndim <= 2 else f"shape {values.shape}"
+        what = f"{many} for {levels} doses"
+        allowed = f"one risk for each dose, or draws of them as an array (draws, {levels})"
         raise PkpdError(where="risks", what=what, allowed=allowed)
     wrong = ~((values >= 0) & (values <= 1))
     if wrong.any():

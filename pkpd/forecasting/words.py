@@ -261,7 +261,9 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
         codes = [str(c) for c in one["response_code"].values]
         complete = [c for c in codes if c.startswith(COMPLETE)]
         share = float(one["response"].sel(response_code=complete).sum())
-        lines.append(f"remission ({', '.join(complete)}): {percent(share)}")
+        marrow = "marrow_blasts" in weighed.seen.line
+        rests = "" if marrow else "; from counts in blood alone, no blasts of the marrow are given"
+        lines.append(f"remission ({', '.join(complete)}): {percent(share)}{rests}")
         lines.append(f"death within the days forecast: {percent(float(one['death']))}")
     return lines
 

@@ -151,6 +151,11 @@ def test_a_slip_of_the_unit_is_refused_unless_it_is_meant(schedule):
     assert load_trial(schedule("clofarabine", "399 mg/m^2"))
     with pytest.raises(CardError, match="10 times the usual dose of 40 mg/m\\^2"):
         load_trial(schedule("clofarabine", "400 mg/m^2"))
+    # low doses of cytarabine are 1/150 of the largest; micrograms for milligrams 1/1,000
+    assert load_trial(schedule("cytarabine", "20 mg/m^2"))
+    with pytest.raises(CardError, match=r"0.04 mg/m\^2 of clofarabine is 1/1,000 of the usual"):
+        load_trial(schedule("clofarabine", "0.04 mg/m^2"))
+    assert load_trial(schedule("clofarabine", "40 ug/m^2", more="unusual_dose = true"))
 
 
 @pytest.mark.parametrize(("drug", "usual"), [("filgrastim", "5 ug/kg"), ("pegfilgrastim", "6 mg")])

@@ -54,6 +54,15 @@ def test_eight_mistakes_are_eight_sentences(tmp_path):
     assert all(text.startswith(str(tmp_path / "mine.toml")) for text in found)
 
 
+def test_one_misspelt_dose_of_a_course_leaves_the_others_known(tmp_path):
+    more = '[dose.clofarabine]\namount = "20 mg/m^2"\ndays = "1-5"\nroute = "iv"\n[course.'
+    text = GOOD.replace("[course.", more)
+    text = text.replace('["lenalidomide"]', '["clofarabin", "lenalidomide"]')
+    text += '[[cohort]]\nid = "a"\nchange.lenalidomide = { amount = "5 mg" }\n'
+    (one,) = problems(tmp_path, text)
+    assert "'clofarabin'" in one
+
+
 def test_a_good_file_has_no_problem(tmp_path):
     assert problems(tmp_path, GOOD) == []
 

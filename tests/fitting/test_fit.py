@@ -146,7 +146,8 @@ def test_a_slow_search_writes_lines(monkeypatch, capsys):
     told = capsys.readouterr()
     assert told.out == ""
     lines = told.err.splitlines()
-    pattern = r"maximum likelihood: iteration \d+, -2 log L -?[\d.]+, \d+ s"
+    pattern = r"maximum likelihood: (towards a start, step|iteration) \d+, -2 log L [-\d.]+, \d+ s"
+    assert "step 0" in lines[0]
     searched = [line for line in lines if re.fullmatch(pattern, line)]
     assert f"-2 log L {quick.objective:.3f}" in searched[-1]
     rest = lines[len(searched) :]

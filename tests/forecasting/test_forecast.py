@@ -357,6 +357,17 @@ def test_the_figure_shows_counts_and_recovery(found, tmp_path):
     np.testing.assert_allclose(marks[-1].get_offsets().data[:, 1], [1.5, 0.5])
 
 
+def test_a_remission_says_that_no_marrow_was_looked_at():
+    ill = pkpd.source("rr_aml", patients=1, draws=10)
+    words = "from counts in blood alone, no blasts of the marrow are given"
+    for blasts, told in (({}, True), ({"BM_BLASTS": [40, ""]}, False)):
+        found = pkpd.forecast(
+            ill, {**EARLY, **blasts}, CLOFARABINE, 45, bank=300, engine="importance"
+        )
+        (line,) = (x for x in found.summary().splitlines() if x.startswith("remission ("))
+        assert line.endswith(words) is told
+
+
 def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
     (tmp_path / "p.csv").write_text("ID,DAY,ANC\nx 1,1,1.5\nx 1,8,0.5\n")
     (tmp_path / "s.toml").write_text(

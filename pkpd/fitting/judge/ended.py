@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -288,14 +287,14 @@ def _absurd(ended: Ended) -> list[Finding]:
 def vanished(ended: Ended) -> dict[str, float]:
     """Residual errors that have run to zero, where no likelihood has a maximum, by name."""
     likelihood, values = ended.likelihood, ended.estimates
-    value, predictions = likelihood.dataset.observations.value, jnp.asarray(ended.predictions)
+    value, predictions = likelihood.dataset.observations.value, np.asarray(ended.predictions)
     if isinstance(likelihood, OwnErrorLikelihood):
         normal = likelihood.normal
         sd = np.exp(predictions.reshape(2, -1)[1])[normal]
         typical = float(np.median(sd)) if normal.any() else np.inf
         gone = typical < _VANISHED * np.sqrt(np.sum(value[normal] ** 2) / max(1, normal.sum()))
         return {"The residual error": typical} if gone else {}
-    sd = np.asarray(likelihood.residual_sd(likelihood.fixed(values), predictions))
+    sd = likelihood.residual_sd(np.asarray(likelihood.fixed(values)), predictions)
     out = dict[str, float]()
     for line, error, mine in likelihood._lines:
         # the error of logarithms is a share of the value already

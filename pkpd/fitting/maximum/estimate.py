@@ -199,7 +199,8 @@ def _fit(
 def _approached(
     problem: Problem, mixed: MixedModel, first: Place, progress: Progress | None
 ) -> Place:
-    begin = problem.point(approach(problem.marginal, first.at, mixed, report=progress))
+    report = progress.approaching if isinstance(progress, ProgressLines) else progress
+    begin = problem.point(approach(problem.marginal, first.at, mixed, report=report))
     return begin if begin.value < first.value else first
 
 

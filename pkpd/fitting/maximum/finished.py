@@ -87,7 +87,7 @@ def finished(
         without_mode=np.flatnonzero(~modes.converged),
         predictions=point.at.predictions[0],
         log_densities=np.asarray(
-            marginal.density.by_observation(x, point.at.predictions[0], point.at.predictions[-1])
+            marginal.density.row_values(x, point.at.predictions[0], point.at.predictions[-1])[0]
         ),
         by_subject=point.at.by_subject,
         found=found,

@@ -31,6 +31,10 @@ class ProgressLines:
         """Tell the iteration and the objective."""
         self._tell(f"iteration {iteration}, -2 log L {objective:.3f}")
 
+    def approaching(self, iteration: int, objective: float) -> None:
+        """Tell the step of the linearised model before a search, and the objective."""
+        self._tell(f"towards a start, step {iteration}, -2 log L {objective:.3f}")
+
     def standard_errors(self, done: int, of: int) -> None:
         """Tell how many parameters have been moved for standard errors."""
         self._tell(f"standard errors, parameter {done} of {of}")

@@ -404,8 +404,8 @@ def shrinkages(
             )
     assert {f"omega_{name}" for name in by_effect} <= set(deviations(model))
     fixed = likelihood.fixed(estimates)
-    f = likelihood.predictions(fixed, jnp.asarray(random))
-    scale, predicted = np.asarray(likelihood.residual_sd(fixed, f)), np.asarray(f)
+    predicted = np.asarray(likelihood.predictions(fixed, jnp.asarray(random)))
+    scale = np.asarray(likelihood.residual_sd(np.asarray(fixed), predicted))
     by_line = {}
     for name, error, mine in likelihood._lines:
         rows = mine[seen.observations.censored[mine] == 0]

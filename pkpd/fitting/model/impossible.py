@@ -39,7 +39,7 @@ def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions:
     if log_sd:  # logarithms of lognormal lines are predicted: none is of 0
         shut = np.exp(log_sd[0]) < _NO_WIDTH
     else:
-        shut = np.asarray(likelihood.residual_sd(fixed, predictions)) < _NO_WIDTH
+        shut = likelihood.residual_sd(np.asarray(fixed), predicted) < _NO_WIDTH
     for _, error, mine in likelihood._lines:
         if error.logarithmic:
             shut[mine] = not log_sd

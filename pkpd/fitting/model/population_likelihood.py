@@ -6,7 +6,7 @@ Everything is one traceable function of two arrays, the fixed effects ``[F]`` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -153,12 +153,26 @@ class PopulationLikelihood:
         """Return what the densities of the observations are made of: here their predictions."""
         return self.predictions(fixed, random)
 
-    def residual_sd(self, fixed: Array, predictions: Array) -> Array:
-        """Scale of the residual of every observation (log scale for log-normal errors), ``[M]``."""
-        values, out = self._by_name(fixed), jnp.zeros(len(self.dataset.observations))
+    def residual_sd(self, fixed: Any, predictions: Any) -> Any:
+        """Scale of the residual of every observation (log scale for log-normal errors), ``[M]``.
+
+        Of NumPy's arrays it is one, too: no small programs are compiled for numbers.
+        """
+        xp: Any = jnp if isinstance(fixed, Array) or isinstance(predictions, Array) else np
+        values, parts = self._by_name(fixed), []
         for name, error, mine in self._lines:
             coefficients, _ = self._coefficients(values, name, error)
-            out = out.at[mine].set(error.sd(predictions[mine], coefficients))
+            parts.append((mine, error.sd(predictions[mine], coefficients, xp)))
+        return self._placed(parts, xp)
+
+    def _placed(self, parts: Sequence[tuple[np.ndarray, Any]], xp: Any) -> Any:
+        """Put what is known of the observations of each line in their places, ``[M]``."""
+        out = xp.zeros(len(self.dataset.observations))
+        for mine, values in parts:
+            if xp is np:
+                out[mine] = values
+            else:
+                out = out.at[mine].set(values)
         return out
 
     def residual_correlation(self, values: Mapping[str, float], mine: np.ndarray) -> np.ndarray:

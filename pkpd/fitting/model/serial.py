@@ -152,15 +152,16 @@ class SerialLikelihood(PopulationLikelihood):
             out = out.at[mine].set(jnp.where(usable, each, jnp.nan))
         return out
 
-    def residual_sd(self, fixed: Array, predictions: Array) -> Array:
+    def residual_sd(self, fixed: Any, predictions: Any) -> Any:
         """Scale of every observation without knowledge of others, subjects' own scale left out."""
-        values, out = self._by_name(fixed), jnp.zeros(len(self.dataset.observations))
+        xp: Any = jnp if isinstance(fixed, Array) or isinstance(predictions, Array) else np
+        values, parts = self._by_name(fixed), []
         for name, error, mine in self._lines:
             coefficients, _, sd, _ = error.read(name, values)
-            white = error.sd(predictions[mine], coefficients)
-            total = white**2 + sum((one**2 for one in sd), start=jnp.zeros_like(white))
-            out = out.at[mine].set(jnp.sqrt(total))
-        return out
+            white = error.sd(predictions[mine], coefficients, xp)
+            total = white**2 + sum((one**2 for one in sd), start=xp.zeros_like(white))
+            parts.append((mine, xp.sqrt(total)))
+        return self._placed(parts, xp)
 
     def residual_correlation(self, values: Mapping[str, float], mine: np.ndarray) -> np.ndarray:
         """Correlation of the residuals of some observations of one subject, ``[k, k]``.
