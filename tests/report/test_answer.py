@@ -28,6 +28,14 @@ def test_one_cohort():
     )
 
 
+def test_among_many_trials_only_an_unusual_clock_is_told():
+    result = synthetic.make_trial_result(1)
+    assert answer_sentence(result, everybody=False).endswith("platelets >= 20 after 40 days.")
+    later = replace(result, curves=result.curves.assign_attrs(rule_clock="consolidation"))
+    assert answer_sentence(later, everybody=False).endswith("(days since consolidation day 1).")
+    assert answer_sentence(later).endswith("(10^9/L; days since consolidation day 1).")
+
+
 def test_cohorts_give_ranges_and_the_share_that_can_be_judged():
     result = changed(synthetic.make_trial_result(3), "dlt", evaluable=0.64)
     told = answer_sentence(result)

@@ -39,6 +39,8 @@ def test_five_trials_are_a_screen(width):
     assert max(map(len, lines)) <= width
     assert "\x1b" not in text
     assert "5 trials are simulated, 1 x 1" in text
+    assert "Counts in 10^9/L, days from the first dose unless said." in " ".join(lines)
+    assert text.count("10^9/L") == 1
 
 
 def test_every_cohort_has_its_line():

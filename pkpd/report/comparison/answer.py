@@ -27,9 +27,10 @@ def answer_sentence(result: TrialResult, *, everybody: bool = True) -> str:
     result
         The trial.
     everybody
-        Whether the 100 patients are told, and how differences were tested.
+        Whether the 100 patients are told, how differences were tested, and the usual units.
     """
-    parts = [part for part in (_risk(result), _recovery(result), *_starts(result)) if part]
+    recovery = _recovery(result, whole=everybody)
+    parts = [part for part in (_risk(result), recovery, *_starts(result)) if part]
     if not parts:
         return ""
     known = differences_sentence(result) if everybody else ""
@@ -105,9 +106,13 @@ def _risk(result: TrialResult) -> str:
     return f"the {name} is {told}, of the {of} of patients who can be judged"
 
 
-def _recovery(result: TrialResult) -> str:
+def _recovery(result: TrialResult, *, whole: bool) -> str:
     clock = str(result.curves.attrs.get("rule_clock", "first_dose"))
-    start = "the first dose" if clock == "first_dose" else f"{clock} day 1"
+    units = ["10^9/L"] if whole else []
+    if clock != "first_dose":
+        units.append(f"days since {clock} day 1")
+    elif whole:
+        units.append("days since the first dose")
     parts = []
     for line, at in recovery_thresholds(result).items():
         found = (
@@ -139,7 +144,8 @@ def _recovery(result: TrialResult) -> str:
             parts.append(f"{line} >= {at:g} after {_range(texts)} days")
     if not parts:
         return ""
-    return f"the median patient has {' and '.join(parts)} (10^9/L; days since {start})"
+    told = f" ({'; '.join(units)})" if units else ""
+    return f"the median patient has {' and '.join(parts)}{told}"
 
 
 def _starts(result: TrialResult) -> list[str]:

@@ -80,10 +80,11 @@ class BriefPrinter:
             self._line(told)
         counted = wording.assumed_inputs(row for t in result.trials for row in t.rows)
         many = "no input is" if not counted else f"{len(counted)} inputs are"
+        units = "" if self._few else " Counts in 10^9/L, days from the first dose unless said."
         self._line(
-            f"risk: of those who can be judged, with its 90 % interval; {many} assumed. Ranges "
-            "over patients, Monte Carlo errors, pairs of schedules, other thresholds, questions "
-            "and assumptions: report.html, or --full."
+            f"risk: of those who can be judged, with its 90 % interval; {many} assumed.{units} "
+            "Ranges over patients, Monte Carlo errors, pairs of schedules, other thresholds, "
+            "questions and assumptions: report.html, or --full."
         )
 
     def files(self, paths: Iterable[Path], folder: Path) -> None:
