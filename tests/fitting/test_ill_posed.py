@@ -65,6 +65,9 @@ def test_data_without_error_have_no_maximum(kind):
     assert "sigma_concentration has run to zero" in words
     assert "6 subjects with 18 observations cannot tell it" in words
     assert "hardly changes" not in words
+    # the search ends where sigma has vanished, and no curvature is looked for
+    assert fit.estimates["sigma_concentration"] > 1e-9
+    assert np.isnan(list(fit.standard_errors.values())).all()
 
 
 def test_an_ordinary_error_has_not_run_to_zero():

@@ -6,7 +6,7 @@ told; `pkpd.fitting.judge.influence` adds the subjects that carry it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -57,7 +57,7 @@ class Ended:
     by_subject : float[B]
         Contributions to the objective.
     found
-        Curvature; ``None`` if it was not asked for.
+        Curvature; ``None`` if it was not asked for, and where there is no maximum.
     penalised
         Whether priors were added.
     prior_share : float[P]
@@ -92,7 +92,9 @@ class Ended:
     @cached_property
     def gone(self) -> dict[str, float]:
         """Residual errors that have run to zero; a prior would have held them."""
-        return {} if self.penalised else vanished(self)
+        if self.penalised:
+            return {}
+        return vanished(self.likelihood, self.estimates, self.predictions, self.names)
 
     @cached_property
     def absurd(self) -> NDArray[np.intp]:
@@ -284,10 +286,26 @@ def _absurd(ended: Ended) -> list[Finding]:
     return [Finding("no chance", "wrong", what, remedy, subjects=labels)]
 
 
-def vanished(ended: Ended) -> dict[str, float]:
-    """Residual errors that have run to zero, where no likelihood has a maximum, by name."""
-    likelihood, values = ended.likelihood, ended.estimates
-    value, predictions = likelihood.dataset.observations.value, np.asarray(ended.predictions)
+def vanished(
+    likelihood: PopulationLikelihood,
+    values: Mapping[str, float],
+    predictions: FloatArray,
+    names: Sequence[str],
+) -> dict[str, float]:
+    """Residual errors that have run to zero, where no likelihood has a maximum, by name.
+
+    Parameters
+    ----------
+    likelihood
+        Model and data.
+    values
+        Estimates by name.
+    predictions : float[M] or float[2 M]
+        Predictions there.
+    names
+        Parameters that were estimated.
+    """
+    value, predictions = likelihood.dataset.observations.value, np.asarray(predictions)
     if isinstance(likelihood, OwnErrorLikelihood):
         normal = likelihood.normal
         sd = np.exp(predictions.reshape(2, -1)[1])[normal]
@@ -300,7 +318,7 @@ def vanished(ended: Ended) -> dict[str, float]:
         # the error of logarithms is a share of the value already
         size = 1.0 if error.logarithmic else np.sqrt(np.mean(value[mine] ** 2)) or 1.0
         if np.median(sd[mine]) < _VANISHED * size:
-            out |= {n: values[n] for n in error.estimates(line) if n in ended.names}
+            out |= {n: values[n] for n in error.estimates(line) if n in names}
     return {name: one for name, one in out.items() if not name.startswith("nu_")}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
-from pkpd.fitting.judge.ended import NOTABLE, constant_covariates
+from pkpd.fitting.judge.ended import NOTABLE, constant_covariates, vanished
 from pkpd.fitting.judge.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.finished import Asked, finished
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
@@ -162,7 +162,7 @@ def maximum_of(
         best = _search(problem, mixed, lifted, best.hessian, tolerance, iterations, progress)
         ends.append(best)
     found: Uncertainty | None = None
-    if covariance is not None:
+    if covariance is not None and not _no_maximum(problem, best.point):  # it has no curvature
         # a prior tells the coefficient of a covariate that never changes
         same = () if priors else constant_covariates(marginal.likelihood)
         held = np.array([name in same for name in free.names])
@@ -232,8 +232,11 @@ def _search(
             tolerance=tolerance,
             iterations=stretch,
             report=report,
+            hopeless=lambda point: _no_maximum(problem, point),
         )
         done += end.iterations
+        if _no_maximum(problem, end.point):
+            return replace(end, converged=False, iterations=done)
         stuck = not end.converged and end.iterations < stretch
         better = problem.renewed(end.point, wide=end.converged or stuck)
         if done >= iterations or (better is None and (end.converged or (stuck and guessed))):
@@ -249,6 +252,14 @@ def _search(
         end = replace(end, point=better, gradient=problem.gradient(better))
         end = replace(end, converged=False, expected_fall=fall)
     return replace(end, iterations=done)
+
+
+def _no_maximum(problem: Problem, point: Place) -> bool:
+    """Whether a residual error has run to zero: the likelihood grows without end."""
+    likelihood, free = problem.marginal.likelihood, problem.marginal.free
+    values, predicted = free.values(point.x), point.at.predictions[0]
+    held = problem.penalty is not None  # a prior would have held it
+    return not held and bool(vanished(likelihood, values, predicted, free.names))
 
 
 def _lifted(problem: Problem, end: SearchResult) -> Place | None:

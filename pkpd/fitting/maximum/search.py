@@ -61,6 +61,7 @@ def minimise(
     tolerance: float = 1e-5,
     iterations: int = 200,
     report: Callable[[int, float], None] | None = None,
+    hopeless: Callable[[Any], bool] = lambda point: False,
 ) -> SearchResult:
     """Minimise.
 
@@ -84,6 +85,8 @@ def minimise(
         Most gradients.
     report
         Called with the iteration and the value.
+    hopeless
+        Whether a point is where no minimum will be found: the search ends there.
     """
     point, slope = begin, np.asarray(gradient(begin))
     model, fresh = _positive(hessian), True
@@ -114,6 +117,8 @@ def minimise(
             break
         model, fresh = _updated(model, moved, new_slope - slope), False
         point, slope = new, new_slope
+        if hopeless(point):
+            break
     return SearchResult(point, slope, model, fall, converged, k)
 
 
