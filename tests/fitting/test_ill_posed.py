@@ -76,6 +76,14 @@ def test_an_ordinary_error_has_not_run_to_zero():
     assert "run to zero" not in words
 
 
+def test_an_error_of_values_over_six_decades_has_not_run_to_zero():
+    # most standard deviations are a ten-millionth of the largest value, and a tenth of their own
+    data = study(8, [1, 4, 130, 135, 140, 145, 150], 0.1)
+    fit, words = said(model(residual.proportional(0.1)), data)
+    assert fit.estimates["sigma_concentration"] == pytest.approx(0.1, rel=0.3)
+    assert "run to zero" not in words
+
+
 @pytest.mark.parametrize("sigma", [1e-9, 1e-3, 0.1])
 def test_effects_that_act_alike_are_no_crash(sigma):
     # information of 1e18 along one direction: beside it the unit matrix is lost

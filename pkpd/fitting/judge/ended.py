@@ -25,7 +25,7 @@ from pkpd.fitting.model.specification import PopulationModel
 from pkpd.solve.population.status import PENALTY
 
 _AT_BOUND = 1e-3  # of the distance between bounds
-_VANISHED = 1e-5  # residual standard deviation as a share of the size of the observations
+_VANISHED = 1e-5  # residual standard deviation as a share of the observation, of most of them
 _ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
 _MOSTLY = 0.5  # share of the curvature that comes from the prior
 NOTABLE = 0.1
@@ -315,9 +315,11 @@ def vanished(
     sd = likelihood.residual_sd(np.asarray(likelihood.fixed(values)), predictions)
     out = dict[str, float]()
     for line, error, mine in likelihood._lines:
+        # each value is its own measure: others of a line may be a million times larger
+        rows = mine[value[mine] != 0]
         # the error of logarithms is a share of the value already
-        size = 1.0 if error.logarithmic else np.sqrt(np.mean(value[mine] ** 2)) or 1.0
-        if np.median(sd[mine]) < _VANISHED * size:
+        share = sd[rows] if error.logarithmic else sd[rows] / np.abs(value[rows])
+        if rows.size and np.median(share) < _VANISHED:
             out |= {n: values[n] for n in error.estimates(line) if n in names}
     return {name: one for name, one in out.items() if not name.startswith("nu_")}
 
