@@ -147,7 +147,8 @@ def _syntax(shown: str, text: str, message: str) -> str:
         return sentence(where=where, what=what, remedy=f"leave one of them out: {line!r}")
     if _DECIMAL_COMMA.search(line):
         where, what = f"{shown}: line {number}", f"{line!r} has a comma in a number"
-        return sentence(where=where, what=what, remedy="write 0.25, with a point")
+        remedy = "write a fraction with a point, 0.25, and a thousand without a comma, 1000"
+        return sentence(where=where, what=what, remedy=remedy)
     return sentence(
         where=f"{shown}: line {number}",
         what=f"not valid TOML, {what.strip()[:1].lower()}{what.strip()[1:]}",

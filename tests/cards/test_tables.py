@@ -121,7 +121,7 @@ def test_errors_name_file_key_value_and_remedy(read, text, ask, message):
     [
         ("a = 1\nb = = 2\n", ["line 2", "not valid TOML", "'b = = 2'"]),
         ("a = 1\na = 2\n", ["line 2", "'a' stands a second time", "'a = 2'"]),
-        ("a = 0,25\n", ["line 1", "a comma in a number", "0.25, with a point"]),
+        ("a = 0,25\n", ["line 1", "a comma in a number", "with a point, 0.25"]),
         ("a = [1,\n", ["not valid TOML"]),
         (f"a = {'9' * 5000}\n", ["a number has thousands of digits"]),
         ("[a\nb = 1", ["line 1"]),
