@@ -1,4 +1,4 @@
-"""What this process may use: cores, and a folder for what can be made again."""
+"""What this process may use: cores, threads, and a folder for what can be made again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Threads that a computation may use: ``NUMBA_NUM_THREADS`` (1 on workers), else cores."""
+    given = os.environ.get("NUMBA_NUM_THREADS", "")
+    return min(int(given), cores()) if given.isdigit() and int(given) else cores()
 
 
 def cache_home() -> Path:

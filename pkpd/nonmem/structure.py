@@ -138,6 +138,11 @@ class StreamPredictor:
         return self.solving.linear or self.solving.options.marches
 
     @property
+    def concurrent(self) -> bool:
+        """Whether threads may call it at once: nothing but programs of XLA is run."""
+        return True
+
+    @property
     def normal(self) -> np.ndarray:
         """Observations with a normal error; the code gives the likelihood of others, bool[M]."""
         return self._flags == 0

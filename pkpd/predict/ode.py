@@ -153,6 +153,11 @@ class OdePredictor:
         """Whether it can be differentiated in forward mode: all but on adaptive steps."""
         return not self.structure.own or self.structure.options.marches
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether threads may call it at once: nothing but programs of XLA is run."""
+        return True
+
     def __call__(self, parameters: IndividualParameters) -> Any:
         """Predict every observation; see `pkpd.predict.structure.Predictor`.
 

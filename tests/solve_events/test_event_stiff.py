@@ -9,8 +9,9 @@ import pytest
 
 from pkpd.data.events import EventTable
 from pkpd.kinetics.compartments import compartment_model
+from pkpd.solve.events import rosenbrock
 from pkpd.solve.events.check import choose_solver
-from pkpd.solve.events.ode import OdeOptions, solve_events
+from pkpd.solve.events.ode import GROWTH, OdeOptions, solve_events
 from pkpd.solve.events.system import OdeSystem
 
 TIMES = np.array([0.0, 1.0, 3.0, 10.0])
@@ -76,7 +77,32 @@ def test_stiff_equations_are_given_implicit_steps():
     many = EventTable.from_columns([1] * 3, [0.0, 200.0, 2000.0], evid=[1, 0, 0], amt=[100.0, 0, 0])
     stiff, note = choose_solver(SYSTEM, many, {"k": 0.001})
     assert stiff.solver == "fixed-stiff"
+    assert stiff.growth == GROWTH  # the fast process has died out when steps are long
     assert "implicit" in note
+
+
+def test_a_step_with_the_inverse_is_the_step_with_eliminations(monkeypatch):
+    rates = jnp.array([[2.0, 0.5], [300.0, 40.0], [5e4, 1.0]])
+
+    def slopes(stage, y):
+        return rates * (jnp.roll(y, 1, 0) - y) - 0.1 * y * jnp.roll(y, 2, 0)
+
+    def end(y):
+        return rosenbrock.rosenbrock_step(slopes, jnp.full((3, 2), 0.1), y, jnp.array([0.5, 0.0]))
+
+    y = jnp.array([[3.0, 1.0], [2.0, 5.0], [0.5, 2.0]])
+    inverted = end(y), jax.jacfwd(end)(y)
+    monkeypatch.setattr(rosenbrock, "FEW", 0)
+    solved = end(y), jax.jacfwd(end)(y)
+    for one, two in zip(inverted, solved, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(solved[0][:, 1], y[:, 1])  # a step of no length
+
+
+@pytest.mark.parametrize("growth", [0.0, -0.2, float("nan")])
+def test_steps_that_do_not_grow_are_refused(growth):
+    with pytest.raises(Exception, match="growth"):
+        OdeOptions(growth=growth)
 
 
 @pytest.mark.parametrize("solver", ["implicit", "euler"])

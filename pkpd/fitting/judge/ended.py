@@ -175,6 +175,13 @@ def _parameters(ended: Ended) -> list[Finding]:
             bound = _bound(ended.likelihood.model, name, value)
             what = f"The data do not inform {name}: the objective hardly changes with it."
             told = Finding("not told", "doubtful", what, "Hold it, or give it a prior.", (name,))
+            if found.bent[i]:
+                what = (
+                    f"The objective has no minimum along {name} as far as its curvature can be "
+                    "known: it falls away or jumps nearby, so that there is no standard error."
+                )
+                remedy = "Begin again from these estimates, or take starts=3."
+                told = Finding("no minimum along", "doubtful", what, remedy, (name,))
             if bound is not None:
                 what = f"{name} is estimated at its bound of {bound:g}."
                 told = Finding("at a bound", "doubtful", what, told.remedy, (name,))

@@ -16,6 +16,7 @@ Covariance = Literal["observed", "sandwich", "scores"]
 _STEP = 0.1  # of differences, in standard errors as guessed
 _SHARE = 0.2  # longest difference as a share of the longest step of a search
 _LEFT = 0.25  # of the correction of an extrapolation, that it may still be wrong by
+_HALVINGS = 3  # of a difference, while curvature is negative or doubles over twice its length
 _BEND = 3.0  # second derivative of a ridge on the scales of the search, which are about logarithms
 _NO_CURVATURE = 1e-10  # beside a unit diagonal
 _PART = 0.01  # least share of a parameter's own variation that lies along flat directions
@@ -59,6 +60,12 @@ class Uncertainty:
     positive: bool
     condition: float
     flat: FloatArray
+
+    @property
+    def bent(self) -> NDArray[np.bool_]:
+        """Parameters along which the objective falls away or jumps: it has no minimum, ``[P]``."""
+        along = np.diag(self.hessian)
+        return ~self.used & np.isfinite(along) & (along < -UNINFORMED)
 
     @property
     def not_told(self) -> NDArray[np.bool_]:
@@ -109,18 +116,11 @@ def uncertainty(
         if report is not None:
             report(k, len(places))
         h = min(_SHARE * longest[i], _STEP * np.sqrt(2.0 / max(abs(guess[i, i]), 1e-12)))
-        columns = []
-        for step in (h, 2 * h):
-            shift = step * np.eye(size)[i]
-            up, down = evaluate(at.x + shift, at), evaluate(at.x - shift, at)
-            if not (np.isfinite(up.value) and np.isfinite(down.value)):
-                break
-            columns.append((gradient(up) - gradient(down)) / (2 * step))
-            if step == h:
-                scores[:, i] = (by_subject(up) - by_subject(down)) / (2 * h)
+        columns, slopes = _differences(evaluate, gradient, by_subject, at, int(i), h)
         if not columns:
             used[i] = False
             continue
+        scores[:, i] = slopes
         # Richardson: the error of a central difference goes with the square of its step
         bend = (columns[0] - columns[-1]) / 3.0
         hessian[:, i], error[:, i] = columns[0] + bend, np.abs(bend)
@@ -156,6 +156,46 @@ def uncertainty(
         spectrum = np.linalg.eigvalsh(_scaled(covariance[part]))
         condition = float(spectrum[-1] / max(spectrum[0], 1e-300))
     return Uncertainty(covariance, hessian, scores, observed, used, positive, condition, flat)
+
+
+def _differences(
+    evaluate: Callable[[FloatArray, Any], Any],
+    gradient: Callable[[Any], FloatArray],
+    by_subject: Callable[[Any], FloatArray],
+    at: Any,
+    i: int,
+    h: float,
+) -> tuple[list[FloatArray], FloatArray]:
+    """Differentiate the gradient and contributions of subjects by parameter ``i``.
+
+    Returns
+    -------
+    tuple
+        Central differences of the gradient, of a step and twice that; fewer where the objective is
+        not finite. Those of each subject's contribution, of the step. The step is ``h`` or, where
+        the objective is no parabola over ``2 h`` (a subject's mode may jump), a part of it: an
+        eighth at least.
+    """
+    columns: list[FloatArray] = []
+    slopes = np.zeros(len(by_subject(at)))
+    for step in (h, 2 * h, *(h / 2.0**k for k in range(1, _HALVINGS + 1))):
+        if len(columns) == 2:
+            near, far = columns[0][i], columns[1][i]
+            alike = abs(far - near) <= max(abs(near), UNINFORMED)
+            if alike and near > -UNINFORMED:
+                break
+            columns.pop()
+        shift = step * np.eye(len(at.x))[i]
+        up, down = evaluate(at.x + shift, at), evaluate(at.x - shift, at)
+        if not (np.isfinite(up.value) and np.isfinite(down.value)):
+            break
+        column = (gradient(up) - gradient(down)) / (2 * step)
+        if step > h:
+            columns.append(column)
+            continue
+        columns.insert(0, column)
+        slopes = (by_subject(up) - by_subject(down)) / (2 * step)
+    return columns, slopes
 
 
 def covariance_by(

@@ -6,9 +6,11 @@ Random effects are written ``eta = C u`` with ``C`` the Cholesky factor of their
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,10 @@ from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import Observed, PopulationLikelihood
+from pkpd.machine import threads
 
+Point = TypeVar("Point")
+Result = TypeVar("Result")
 DIFFERENCE = 1e-3
 """Step of central differences of predictions and gradients, in units of ``u``."""
 _OVERFLOWS = np.errstate(invalid="ignore", over="ignore")
@@ -118,7 +123,35 @@ class ConditionalDensity:
 
     def predict_at(self, x: FloatArray, points: FloatArray) -> FloatArray:
         """Predictions ``[K, M]`` at several points ``u[K, B, R]``."""
-        return np.stack([self.predict(x, u) for u in points])
+        return np.stack(self.each("predict", lambda u: self.predict(x, u), [*points]))
+
+    def each(
+        self, name: str, call: Callable[[Point], Result], points: Sequence[Point]
+    ) -> list[Result]:
+        """Call for all points, on threads if the predictor allows it (``concurrent``).
+
+        Parameters
+        ----------
+        name
+            Of the programs called: the first call of all compiles them, and is made alone.
+        call, points
+            What is called, and with what.
+        """
+        done = []
+        if name not in self._compiled:
+            done.append(call(points[0]))
+            self._compiled.add(name)
+        rest = points[len(done) :]
+        several = getattr(self.likelihood.predictor, "concurrent", False)
+        at_once = min(threads(), len(rest)) if several else 1
+        if at_once < 2:
+            return [*done, *map(call, rest)]
+        with ThreadPoolExecutor(at_once) as pool:
+            return [*done, *pool.map(call, rest)]
+
+    @cached_property
+    def _compiled(self) -> set[str]:
+        return set()
 
     def pull(self, x: FloatArray, u: FloatArray, bar: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Differentiate ``sum(bar * predictions)`` by ``x [P]`` and ``u [B, R]``.
@@ -309,9 +342,8 @@ class ConditionalDensity:
         The Hessian comes from central differences of gradients.
         """
         size = self.shape[1]
-        values, gradients = zip(
-            *(self.slope(x, point, central) for point in self.around(u)), strict=True
-        )
+        slopes = self.each("slope", lambda v: self.slope(x, v, central), [*self.around(u)])
+        values, gradients = zip(*slopes, strict=True)
         value, moved = values[0], np.stack(gradients[1:])
         hessian = (moved[:size] - moved[size:]).swapaxes(0, 1) / (2 * DIFFERENCE)
         return value, gradients[0], 0.5 * (hessian + hessian.swapaxes(1, 2))

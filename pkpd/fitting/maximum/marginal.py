@@ -360,8 +360,9 @@ class MarginalLikelihood:
         slopes = self._slopes(at.x, at.predictions, u, weights)
         by_x, by_f, by_u = (np.asarray(a) for a in slopes)
         by_x, by_u = by_x + self.prior(at.x)[1], by_u.copy()
-        for k, point in enumerate(self._points(u)):
-            more_x, more_u = density.pull(at.x, point, by_f[k])
+        points = list(zip(self._points(u), by_f, strict=True))
+        pulled = density.each("pull", lambda one: density.pull(at.x, *one), points)
+        for k, (more_x, more_u) in enumerate(pulled):
             by_x += more_x
             if k < len(self._moves):
                 by_u += more_u
@@ -397,8 +398,9 @@ class MarginalLikelihood:
         """Differentiate ``sum(direction * dq/du)`` by ``x [P]`` and by ``u [B, R]``."""
         density, zero = self.density, np.zeros(self.density.shape)
         h = DIFFERENCE / max(float(np.max(np.abs(direction))), 1e-300)
-        central, along_x, along_u = density.central(x), np.zeros_like(x), direction.copy()
-        for sign in (1.0, -1.0):
+        central = density.central(x)
+
+        def slopes(sign: float) -> tuple[FloatArray, FloatArray]:
             point = u + sign * h * direction
             f = density.predict(x, point)
             by_x, by_f, by_central = (np.asarray(a) for a in density.row_slopes(x, f, central))
@@ -406,9 +408,10 @@ class MarginalLikelihood:
             by_x = by_x + more_x
             if not density.interaction:
                 by_x = by_x + density.pull(x, zero, by_central)[0]
-            along_x -= sign * by_x / (2 * h)
-            along_u -= sign * by_u / (2 * h)
-        return along_x, along_u
+            return by_x, by_u
+
+        (up_x, up_u), (down_x, down_u) = density.each("along", slopes, (1.0, -1.0))
+        return (down_x - up_x) / (2 * h), direction + (down_u - up_u) / (2 * h)
 
 
 def _log_determinant(matrices: Array) -> Array:

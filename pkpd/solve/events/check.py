@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pkpd.arrays import Floats
 from pkpd.data.events import EventTable
 from pkpd.errors import sentence
-from pkpd.solve.events.ode import OdeOptions, solve_padded
+from pkpd.solve.events.ode import GROWTH, IMPLICIT_GROWTH, OdeOptions, solve_padded
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.population.status import LaneStatus
 
@@ -26,6 +26,8 @@ Observed = Callable[[Any], Any]
 
 MOST_STEPS = (4096, 32768)
 """Steps of a subject up to which fixed steps are tried, first explicit ones, then implicit."""
+GROWTHS = {"fixed": (GROWTH,), "fixed-stiff": (GROWTH, IMPLICIT_GROWTH)}
+"""Growths of steps after a dose that are tried: a fast process that has died out needs none."""
 LADDER_H = tuple(2.0**k for k in range(5, -9, -1))
 """Longest steps that `choose_solver` tries, in hours: 32 h to about 14 s."""
 
@@ -143,11 +145,16 @@ def choose_solver(
     options = replace(options or OdeOptions(), refine=1.0)
     allowed = options.tolerance / safety
 
+    compiled: set[tuple[str, int]] = set()
+
     def error(trial: OdeOptions, most: int) -> float:
         """Largest error of any subject; infinite where there is none, or too many steps."""
 
         def rounded(steps: int) -> int:
-            return _coarsely(steps, most)
+            made = [size for solver, size in compiled if solver == trial.solver and size >= steps]
+            size = min(made) if steps <= most and made else _coarsely(steps, most)
+            compiled.add((trial.solver, size))
+            return size
 
         try:
             one, two = (
@@ -164,9 +171,13 @@ def choose_solver(
     ladder = [h for h in LADDER_H if h <= max(span, LADDER_H[-1])]
     # few explicit steps, else few implicit ones, else many
     for most, solver in product(MOST_STEPS, ("fixed", "fixed-stiff")):
-        for longest in ladder:
+        for longest, growth in product(ladder, GROWTHS[solver]):
             trial = replace(
-                options, solver=solver, max_step_h=longest, first_step_h=longest / 256.0
+                options,
+                solver=solver,
+                max_step_h=longest,
+                first_step_h=longest / 256.0,
+                growth=growth,
             )
             worst = error(trial, most)
             if worst > allowed:

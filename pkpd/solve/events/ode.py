@@ -50,7 +50,7 @@ GROWTH = 0.2
 """Growth of the steps. A process of rate k that a dose excites has an error per step of
 3e-4 (growth k s)^6 exp(-k s) at most, 2e-6 at k s = 6, of its size at the dose."""
 IMPLICIT_GROWTH = 0.05
-"""The same for implicit steps, whose order is lower."""
+"""The same for implicit steps, whose order is lower: where nothing else is chosen."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class OdeOptions:
         (absorption) to about 1e-6; `pkpd.solve.events.check.choose_solver` finds a longer one for
         slower systems.
     first_step_h
-        Step after a dose, from which steps grow by a fifth each; default 1/16 of the longest.
+        Step after a dose, from which steps grow; default 1/16 of the longest.
+    growth
+        Length of a step, in parts of the time since the dose; default 0.2, of implicit ones 0.05.
     refine
         Into how many equal parts every step is cut, those that an event ends early too.
     solver
@@ -78,6 +80,7 @@ class OdeOptions:
 
     max_step_h: float = 0.5
     first_step_h: float | None = None
+    growth: float | None = None
     refine: float = 1.0
     solver: Solver = "fixed"
     tolerance: float = 1e-5
@@ -93,7 +96,8 @@ class OdeOptions:
         """Lengths of fixed steps."""
         longest = float(self.max_step_h)
         first = longest / 16.0 if self.first_step_h is None else float(self.first_step_h)
-        growth = GROWTH if self.solver == "fixed" else IMPLICIT_GROWTH
+        usual = GROWTH if self.solver == "fixed" else IMPLICIT_GROWTH
+        growth = usual if self.growth is None else float(self.growth)
         return StepLengths(min(first, longest), longest, growth, float(self.refine))
 
     def __post_init__(self) -> None:
@@ -102,6 +106,8 @@ class OdeOptions:
             raise PkpdError(
                 where="max_step_h", what=f"{self.max_step_h!r}", allowed="hours, more than 0"
             )
+        if self.growth is not None and not self.growth > 0:
+            raise PkpdError(where="growth", what=f"{self.growth!r}", allowed="more than 0")
         if self.solver not in get_args(Solver):
             raise PkpdError(
                 where="solver",
