@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -114,6 +115,12 @@ def test_facades_hold_public_names_and_nothing_else():
 def test_every_module_has_a_layer():
     found = {p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in MODULES}
     assert found - {"__init__", "__main__"} == set(LAYERS)
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """Two of one name are collected alone and not together: pytest imports both as one module."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def _imported(tree: ast.AST, annotations: bool) -> set[str]:

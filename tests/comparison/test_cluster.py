@@ -48,8 +48,8 @@ def equal(one, other):
 @pytest.mark.parametrize(
     "marrow",
     [
-        pytest.param("leukaemia", marks=pytest.mark.slow),
-        pytest.param("friberg", marks=pytest.mark.long),
+        pytest.param("friberg", marks=pytest.mark.slow),
+        pytest.param("leukaemia", marks=pytest.mark.long),
     ],
 )
 def test_processes_give_the_figures_of_threads(scenario, marrow):

@@ -95,7 +95,7 @@ def test_what_only_the_other_marrow_has_is_refused_and_never_changes_the_marrow(
         assert choose_marrow("friberg", scenario).marrow == "friberg"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kidneys_cards_and_options_act_and_do_not_change_the_marrow(monkeypatch, posterior):
     monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: posterior)
     base = default_scenario()
@@ -126,7 +126,7 @@ def test_kidneys_cards_and_options_act_and_do_not_change_the_marrow(monkeypatch,
     assert "mL/min (3" in result.record["simulated"][result.trials[1].trial.id]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_population_of_another_disease_is_simulated(monkeypatch, posterior):
     monkeypatch.setattr(marrow_choice, "shipped_posterior", lambda: posterior)
     base = default_scenario()

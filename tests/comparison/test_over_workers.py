@@ -59,7 +59,7 @@ def test_trials_on_workers_are_those_of_one_process(cluster):
 @pytest.mark.parametrize(
     "engine",
     [
-        pytest.param("importance", marks=pytest.mark.slow),
+        pytest.param("importance", marks=pytest.mark.long),
         pytest.param("smc", marks=pytest.mark.long),
     ],
 )

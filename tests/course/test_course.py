@@ -253,8 +253,13 @@ def largest_errors(regimen, days, steps, *, n=3, **options):
     return errors
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("regimen", [together, with_kill])
+@pytest.mark.parametrize(
+    "regimen",
+    [
+        pytest.param(together, marks=pytest.mark.long),
+        pytest.param(with_kill, marks=pytest.mark.slow),
+    ],
+)
 def test_counts_follow_the_full_equations_and_converge_to_them(regimen):
     # measured: 1.6e-4, in platelets, whose maturation is the faster (2e-5 in neutrophils alone),
     # then 1.1e-5, and 7e-7 at a quarter of the usual step: fourth order, towards the right solution
@@ -264,15 +269,9 @@ def test_counts_follow_the_full_equations_and_converge_to_them(regimen):
     assert half < usual / 8.0
 
 
-@pytest.mark.parametrize(
-    ("regimen", "rule"),
-    [
-        pytest.param(together, "off", marks=pytest.mark.long),
-        pytest.param(together, "capped", marks=pytest.mark.slow),
-        pytest.param(with_kill, "off", marks=pytest.mark.slow),
-        pytest.param(with_kill, "capped", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("rule", ["off", "capped"])
+@pytest.mark.parametrize("regimen", [together, with_kill])
 def test_counts_under_the_feedback_rules_with_a_corner(regimen, rule):
     # these rules have a corner at an effect of 1, which a peak of lenalidomide crosses within a
     # cell while the scheme sees a straight line: measured 6e-3 at worst, at any step

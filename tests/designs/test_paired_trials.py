@@ -102,6 +102,7 @@ def test_backfilled_patients_are_of_the_same_queue():
     assert float(found.backfilled.sum()) > 1
 
 
+@pytest.mark.slow
 def test_differences_are_paired_and_means_are_those_of_simulations():
     boin, tite = BOIN(levels=4, target=0.3), TiteBOIN(levels=4, target=0.3)
     risks = np.stack([RISKS, RISKS[::-1][::-1] + 0.1])

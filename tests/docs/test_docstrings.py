@@ -17,8 +17,13 @@ MODULES = [
     if ">>> " in path.read_text()
 ]
 
+LONGEST = {"pkpd.fitting.information.times"}  # a search of sampling times
 
-@pytest.mark.parametrize("name", MODULES)
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name in LONGEST else ()) for name in MODULES],
+)
 def test_examples(name):
     done = doctest.testmod(importlib.import_module(name))
     assert done.attempted

@@ -1,8 +1,8 @@
 """The Python, the commands and the schedules in README and docs do what they say.
 
 A block after the comment ``<!-- slow -->`` runs among the slow tests, together with all blocks
-before it; those of the documents in `LONG`, whose fits take minutes, among the long ones. A TOML
-block after ``<!-- file: NAME -->`` is written under that name.
+of its document; those of the documents in `LONG`, whose fits take minutes, among the long ones. A
+TOML block after ``<!-- file: NAME -->`` is written under that name.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ WITH_BLOCKS = [name for name in DOCUMENTS if blocks_of(name)]
 WITH_SLOW_BLOCKS = [name for name in WITH_BLOCKS if any(map(is_slow, blocks_of(name)))]
 NAMES = ("evidence", "first_steps", "fitting", "forecasts", "model_building", "which_schedule")
 LONG = {f"docs/{name}.md" for name in NAMES}
+WITH_FITS = {f"docs/{name}.md" for name in ("fitting", "model_building", "nonmem")}
+"""Documents whose quick blocks take seconds, too: they run together with the slow ones alone."""
 
 
 @pytest.fixture
@@ -121,7 +123,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("name", WITH_BLOCKS)
+@pytest.mark.parametrize("name", [name for name in WITH_BLOCKS if name not in WITH_FITS])
 def test_the_quick_blocks_run(name):
     for example in blocks_of(name):
         if not is_slow(example):

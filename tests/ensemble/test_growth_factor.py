@@ -109,6 +109,7 @@ def test_policies_without_meaning_are_refused():
         GrowthFactorPolicy(0.5, 1, "5")
 
 
+@pytest.mark.slow
 def test_a_schedule_file_asks_for_it_in_each_marrow(tmp_path):
     path = tmp_path / "given.toml"
     path.write_text(FILE)

@@ -37,6 +37,7 @@ def test_slope_of_the_dose_is_found_and_predicts(table_file):
     assert high > 0.45
 
 
+@pytest.mark.slow
 def test_own_table_is_predicted_whole():
     terms = terms_of(load_learning_table())
     rows = [row for term in terms for row in term.rows if row.other_schedule is None]

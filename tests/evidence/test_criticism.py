@@ -251,6 +251,7 @@ def test_predictions_of_rows_are_calibrated_on_the_truth(table_file, stand_in, t
     assert "outside" in coverage_table(checks) or total.inside == 8
 
 
+@pytest.mark.slow
 def test_left_out_predictions_use_the_other_studies(table_file, stand_in, truth):
     """Weights that leave study B out take the draws that it had favoured away from it."""
     like = plan_of(load_evidence(table_file()))

@@ -234,6 +234,7 @@ def test_left_out_studies_do_not_count(table_file):
     np.testing.assert_allclose(np.asarray(some)[~np.array(kept)], 0.0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_gradient_is_that_of_finite_differences(table_file):
     _, density = density_of(table_file())
     rng = np.random.default_rng(5)

@@ -46,6 +46,7 @@ def test_study_is_integrated_over_its_offset(table_file, stand_in, truth):
     assert ours(truth).total == pytest.approx(exact, abs=2e-4)  # the grid ends at 4 SDs
 
 
+@pytest.mark.slow
 def test_total_is_the_sum_over_studies_and_order_does_not_matter(table_file, stand_in, truth):
     table = load_evidence(table_file())
     ours = likelihood(table, stand_in)

@@ -119,7 +119,7 @@ def judged():
 @pytest.mark.parametrize(
     ("slope", "tables"),
     [
-        pytest.param(1.0, 3, marks=pytest.mark.slow),
+        pytest.param(1.0, 3, marks=pytest.mark.long),
         pytest.param(1.0, 12, marks=pytest.mark.long),
         pytest.param(12.0, 4, marks=pytest.mark.long),  # it compiles anew
     ],

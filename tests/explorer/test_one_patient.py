@@ -68,6 +68,7 @@ def test_counts_move_the_forecast_and_the_bank_is_simulated_once(state):
         assert low_middle < high_middle
 
 
+@pytest.mark.slow
 def test_a_forecast_that_few_patients_bear_begins_by_saying_so(state):
     strange = "DAY,ANC,PLT\n3,0.02,300\n5,9.0,12\n7,0.05,400\n9,12,8\n11,0.02,500\n"
     found = one_patient(state, {"text": strange})

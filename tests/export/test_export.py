@@ -117,7 +117,7 @@ TIMES = [0.5, 1.0, 3.0, 8.0, 24.0]
 WT = {"WT": [60.0, 85.0], "SEX": [0.0, 1.0], "AGE": [40.0, 63.0]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kinetics_with_covariates_come_back_from_nonmem_text(tmp_path):
     data = data_set(
         ["concentration"], TIMES, [[1.0, 2.0, 2.0, 1.0, 0.3]], [(0.0, 100.0, 0.0, 1)], WT
@@ -143,6 +143,7 @@ def pkpd_objective(model, data):
     return marginal.evaluate(marginal.free.start()).value
 
 
+@pytest.mark.slow
 def test_occasions_and_derived_parameters_come_back(tmp_path):
     model = PopulationModel(
         compartments(1),

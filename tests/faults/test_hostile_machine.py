@@ -79,7 +79,7 @@ def test_compilations_are_not_kept_where_no_folder_can_be():
     assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_locale_writes_the_same_bytes(homeless, tmp_path):
     told = compared(tmp_path / "out", LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
     same = {name for name in homeless["files"] if homeless["files"][name] == told["files"][name]}
@@ -88,7 +88,7 @@ def test_another_locale_writes_the_same_bytes(homeless, tmp_path):
     assert {"results.csv", "pairs.csv"} <= same
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_clock_that_is_set_back_during_a_run(tmp_path):
     backwards = """
 import datetime, itertools, time

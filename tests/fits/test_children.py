@@ -125,7 +125,7 @@ def test_a_dose_does_in_the_bank_what_it_does_in_the_marrow(marrow, adults):
         assert (found - 0.02 * anything) / 0.98 == pytest.approx(np.mean(direct), abs=0.3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_planted_seeding_and_dose_effect_are_found(marrow, adults):
     """The truth is not refuted at 1 %, what a dose does is found, and a world without it is."""
     rng = np.random.default_rng(2)

@@ -162,6 +162,7 @@ def test_the_bank_solves_its_equations(marrow):
     np.testing.assert_allclose(found[seen], known[seen], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_planted_days_of_two_groups_are_recovered(marrow, simulated):
     found = fit(marrow, simulated, seed=3, sources=tuple(TRUTH), bank=512, bootstraps=0)[0]
     days = np.exp(found.mean[:, bank.FULL_DAY] - found.spread[:, bank.FULL_DAY] * 0.2)

@@ -264,6 +264,7 @@ def test_default_priors():
     assert set(all_priors(made(**FEATURES["held"]).model)) == set(priors) - {"a", "omega_b"}
 
 
+@pytest.mark.slow
 def test_draws_of_the_prior_have_the_covariance_between_patients():
     likelihood = made(blocks=[("d", "b", "a")], iov=("c",))
     centring = centred(likelihood, "informed")

@@ -63,7 +63,7 @@ def level_squared(population):
     return population["level"] ** 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fit_of_a_calibration_ranks_its_truth_among_its_draws():
     settings = QUICK | {"draws": 20, "tune": 20, "ranked": 9, "centring": "non-centred"}
     found = calibrate(conjugate.model(), conjugate.data(3), n=1, **settings)
@@ -74,7 +74,7 @@ def test_a_fit_of_a_calibration_ranks_its_truth_among_its_draws():
     assert found.ranks.to_numpy().max() <= 9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_calibration_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     settings = QUICK | {"folder": tmp_path / "sbc", "functions": {"level^2": level_squared}}
     first = calibrate(conjugate.model(), conjugate.data(4), n=2, **settings)
@@ -238,13 +238,10 @@ def test_what_is_compiled_does_not_travel_and_finished_fits_ask_no_cluster(tmp_p
         calibrate(conjugate.model(), conjugate.data(4), **settings)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("centring", "lloq"),
-    [
-        pytest.param("auto", None, marks=pytest.mark.long),
-        pytest.param("auto", 1.0, marks=pytest.mark.long),
-        pytest.param({"level": [0.0, 0.3, 0.6, 1.0]}, None, marks=pytest.mark.slow),
-    ],
+    [("auto", None), ("auto", 1.0), ({"level": [0.0, 0.3, 0.6, 1.0]}, None)],
 )
 def test_a_fit_of_a_calibration_is_the_fit_of_its_users(centring, lloq):
     model = conjugate.model().replace(residual={"height": conjugate.additive(0.5)})

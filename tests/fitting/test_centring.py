@@ -178,6 +178,7 @@ def test_a_subject_without_finite_likelihood_is_not_centred():
     assert np.any(found.information[1] > 0)
 
 
+@pytest.mark.slow
 def test_an_effect_whose_variance_vanishes_at_the_start_is_not_taken_for_a_known_one():
     """Its modes are zero with no variance, which says nothing about the data."""
     likelihood = bind(linear(level={"iiv": 5e-2}), uneven())
@@ -198,7 +199,7 @@ def test_an_effect_whose_variance_vanishes_at_the_start_is_not_taken_for_a_known
     assert np.all(begun.point.random_covariance[:, 0, 0] > 0.5 * omega**2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_record_holds_the_weight_of_every_subject():
     data = conjugate.data()
     made = fit(conjugate.model(), data, draws=10, tune=10, chains=1, progress=False)

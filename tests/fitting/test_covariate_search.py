@@ -66,6 +66,7 @@ def share(design):
     return 1.0 - left @ left / np.sum((means - means.mean()) ** 2)
 
 
+@pytest.mark.slow
 def test_scores_and_ratios_have_their_closed_form(found):
     # balanced levels: the score test is n R^2, the ratio of likelihoods - n log(1 - R^2)
     first = found.steps[found.steps["step"] == 1].set_index("covariate")
@@ -114,6 +115,7 @@ def test_relations_below_the_stricter_limit_are_removed(base):
     assert f"not below {0.5 * p:g}" in found.steps["why"].iloc[-1]
 
 
+@pytest.mark.slow
 def test_what_the_model_has_stays_and_is_no_candidate(data):
     held = maximum_likelihood(level_model(covariate.exponential("Z", 0.0, fixed(0.7))), data)
     found = covariate_search(held)
@@ -128,6 +130,7 @@ def test_what_the_model_has_stays_and_is_no_candidate(data):
         covariate_search(held, {"a": ["Z"]})
 
 
+@pytest.mark.long
 def test_a_covariate_that_changes_is_searched_like_others(base, data):
     one = covariate.exponential("DAY", 0.0)
     found = covariate_search(base, {"a": [one]}, forward=0.99, backward=0.999, fits=1)
@@ -137,6 +140,7 @@ def test_a_covariate_that_changes_is_searched_like_others(base, data):
     assert row["score"] == pytest.approx(-row["difference"], rel=0.1, abs=0.02)
 
 
+@pytest.mark.long
 def test_forms_stand_beside_each_other_and_one_is_taken(data):
     rng = np.random.default_rng(2)
     weight = np.exp(0.4 * rng.standard_normal(N))
@@ -208,6 +212,7 @@ def test_other_arguments_are_refused(base):
 # -- effects --------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_effects_are_ratios_of_typical_parameters_with_limits():
     table = pd.DataFrame(
         {"ID": np.repeat(np.arange(8), 3), "TIME": np.tile([0.0, 1.0, 5.0], 8)}
@@ -279,7 +284,7 @@ PSN = {
 @pytest.mark.parametrize(
     "error",
     [
-        pytest.param("proportional", marks=pytest.mark.slow),
+        pytest.param("proportional", marks=pytest.mark.long),
         pytest.param("additive", marks=pytest.mark.long),
     ],
 )

@@ -95,6 +95,7 @@ def test_what_is_not_absorbed_one_way_is_absorbed_the_other():
     assert renewed["F2"].reads == ("F1",)
 
 
+@pytest.mark.slow
 def test_steps_of_equations_are_chosen_at_values_from_data_and_derived_ones():
     structure = ode_model(
         lambda t, y, p: {"a": -p["k"] * y["a"]},

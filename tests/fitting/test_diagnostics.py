@@ -63,7 +63,7 @@ def test_without_a_posterior():
         sampler_diagnostics(None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_random_effects_are_judged_as_the_largest_of_many_and_named():
     rng = np.random.default_rng(3)
     idata = sample()

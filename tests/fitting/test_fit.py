@@ -80,6 +80,7 @@ def held_fit():
     )
 
 
+@pytest.mark.slow
 def test_random_effects_are_sampled_where_all_population_parameters_are_held(held_fit):
     seen = held_fit.dataset.observations
     precision = 4 / conjugate.SIGMA**2 + 1 / conjugate.OMEGA**2
@@ -136,6 +137,7 @@ def test_settings_of_maximum_likelihood_are_passed_on():
     assert several.objective == pytest.approx(whole.objective, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_slow_search_writes_lines(monkeypatch, capsys):
     # a loaded machine may take long over what is quick elsewhere
     monkeypatch.setattr("pkpd.fitting.fit.ProgressLines", lambda: ProgressLines(3600.0))
@@ -223,6 +225,7 @@ def test_a_fit_that_cannot_be_written_or_read_is_a_sentence(fitted, tmp_path):
         load_fit(tmp_path / "text.nc", fitted.model, fitted.dataset)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_draws(fitted):
     short = {**SETTINGS, "draws": 20, "tune": 40, "chains": 2}
     one, again = (fit(conjugate.model(), fitted.dataset, **short) for _ in range(2))
@@ -232,7 +235,7 @@ def test_the_same_seed_gives_the_same_draws(fitted):
     assert np.any(other.draws.population["slope"] != slope)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", ["pymc", "numpyro"])
 @pytest.mark.filterwarnings("ignore")
 def test_other_samplers_find_it_too(sampler):

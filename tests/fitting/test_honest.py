@@ -79,6 +79,7 @@ def test_errors_of_subjects_own_are_looked_at_on_their_own_scale(form):
         refuse_impossible(likelihood, None, predicted)
 
 
+@pytest.mark.slow
 def test_an_additive_part_takes_values_before_the_first_dose():
     fit = fitted(model(residual.combined(0.05, 0.1)), study(before=0.02))
     assert fit.converged
@@ -96,6 +97,7 @@ def test_an_absurd_objective_has_not_converged():
 # What sentences name --------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_covariate_that_never_changes_is_named():
     table = study().assign(WT=80.0)
     made = model(residual.proportional(0.1), effects=covariate.power("WT", 70))
@@ -109,6 +111,7 @@ def test_a_covariate_that_never_changes_is_named():
     assert np.isfinite(fit.standard_errors["CL"])
 
 
+@pytest.mark.long
 def test_a_correlation_at_its_limit_is_not_called_unidentified():
     rng, rows = np.random.default_rng(1), []
     for i in range(12):
@@ -128,7 +131,10 @@ def test_a_correlation_at_its_limit_is_not_called_unidentified():
     assert "not identified" not in words
 
 
-@pytest.mark.parametrize("error", [residual.proportional(0.1), residual.additive(0.2)])
+@pytest.mark.parametrize(
+    "error",
+    [pytest.param(residual.proportional(0.1), marks=pytest.mark.long), residual.additive(0.2)],
+)
 def test_an_observation_a_thousand_times_too_large_is_named(error):
     table = study()
     assert "Is it in their unit?" not in " ".join(fitted(model(error), table).messages)
@@ -142,6 +148,7 @@ def test_an_observation_a_thousand_times_too_large_is_named(error):
 # The mode of the posterior --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_variance_whose_mode_is_at_zero_leaves_the_others_their_answers():
     rng, rows = np.random.default_rng(3), []
     for i in range(12):  # subjects differ in clearance alone, less than nothing in volume
@@ -203,6 +210,7 @@ def test_what_becomes_of_a_subject_does_not_depend_on_its_batch(grain):
 # More than one minimum ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_other_side_of_the_flip_flop_is_looked_at():
     rng, rows = np.random.default_rng(5), []
     for i in range(10):  # absorption is slow, varies, and sets the end of the curve
@@ -226,6 +234,7 @@ def test_the_other_side_of_the_flip_flop_is_looked_at():
     assert two.objective == pytest.approx(-338.89, abs=0.05)
 
 
+@pytest.mark.slow
 def test_starts_say_how_many_agree():
     fit = fitted(model(residual.proportional(0.1)), study(), starts=3, seed=1, covariance=None)
     assert "3 of 3 starts agree on the lowest objective" in " ".join(fit.messages)
@@ -234,7 +243,14 @@ def test_starts_say_how_many_agree():
 # Curvature that is zero -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", [(0.3, 0.3), (0.1, 0.4), (0.2, 0.6)])
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param((0.3, 0.3), marks=pytest.mark.slow),
+        pytest.param((0.1, 0.4), marks=pytest.mark.long),
+        pytest.param((0.2, 0.6), marks=pytest.mark.long),
+    ],
+)
 def test_parameters_told_only_together_have_no_standard_errors(start):
     first = [parameter("A", 3.0, iiv=start[0]), parameter("B", fixed(1.0), iiv=start[1])]
     made = PopulationModel(

@@ -57,7 +57,13 @@ def said(made, data, method="focei"):
     return fit, " ".join(fit.messages)
 
 
-@pytest.mark.parametrize("kind", ["proportional", "additive"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("proportional", marks=pytest.mark.long),
+        pytest.param("additive", marks=pytest.mark.slow),
+    ],
+)
 def test_data_without_error_have_no_maximum(kind):
     # six subjects that are the model itself: the likelihood grows without end as sigma falls
     fit, words = said(model(getattr(residual, kind)(0.1)), study(6, [1, 4, 8], 0.0))
@@ -84,7 +90,14 @@ def test_an_error_of_values_over_six_decades_has_not_run_to_zero():
     assert "run to zero" not in words
 
 
-@pytest.mark.parametrize("sigma", [1e-9, 1e-3, 0.1])
+@pytest.mark.parametrize(
+    "sigma",
+    [
+        pytest.param(1e-9, marks=pytest.mark.slow),
+        pytest.param(1e-3, marks=pytest.mark.long),
+        pytest.param(0.1, marks=pytest.mark.long),
+    ],
+)
 def test_effects_that_act_alike_are_no_crash(sigma):
     # information of 1e18 along one direction: beside it the unit matrix is lost
     _, words = said(alike(sigma), study(12, [0.5, 2, 6, 12], 0.2, seed=1))
@@ -94,7 +107,7 @@ def test_effects_that_act_alike_are_no_crash(sigma):
 @pytest.mark.parametrize(
     "seed",
     [
-        pytest.param(seed, marks=pytest.mark.slow if seed < 3 else pytest.mark.long)
+        pytest.param(seed, marks=pytest.mark.slow if seed == 1 else pytest.mark.long)
         for seed in range(12)
     ],
 )

@@ -77,6 +77,7 @@ def test_standard_errors_on_the_log_scale_follow_the_delta_method():
     assert found.parameters["k"].std() > 0.02
 
 
+@pytest.mark.slow
 def test_effects_of_occasions_have_their_closed_form():
     one = parameter("a", 8.0, iiv=1.0, iov=0.5, scale="identity")
     y = np.array([[9.0, 9.4, 7.0, 7.3], [8.1, 8.0, 8.6, 9.1]])
@@ -102,6 +103,7 @@ def test_effects_of_occasions_have_their_closed_form():
     np.testing.assert_allclose(found.table()["kappa_a_2"], mean[:, 2], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_subject_without_measurements_keeps_the_population():
     table = pd.DataFrame(
         {
@@ -138,6 +140,7 @@ def test_the_best_of_several_modes_is_found():
     np.testing.assert_allclose(found.eta[:, 0] / omega, grid[q.argmin(axis=1)], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_fit_by_maximum_likelihood_is_held_at_its_estimates():
     times, y = TIMES, Y
     data = cases.data(times, y)
@@ -153,6 +156,7 @@ def test_a_fit_by_maximum_likelihood_is_held_at_its_estimates():
     assert not np.allclose(other.eta[0], found.eta[0])
 
 
+@pytest.mark.slow
 def test_a_posterior_is_held_at_its_means():
     fit = pkpd.fit(conjugate.model(), conjugate.data(), method="map", draws=300, seed=2)
     found = pkpd.individual(fit)

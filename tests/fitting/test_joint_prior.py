@@ -101,6 +101,7 @@ def covariance(values):
     return lower @ lower.T
 
 
+@pytest.mark.slow
 def test_inverse_wishart_is_that_of_scipy():
     matrix = np.asarray(covariance(INSIDE))
     density = stats.invwishart(7.5, 7.5 * BLOCK.centre).logpdf(matrix)
@@ -191,6 +192,7 @@ def fits():
     }
 
 
+@pytest.mark.long
 def test_a_vague_prior_leaves_the_estimates(fits):
     none, vague = fits["none"], fits["vague"]
     for name in none.names:
@@ -214,6 +216,7 @@ def test_a_tight_prior_decides(fits):
     assert "of which the prior is" in found.summary()
 
 
+@pytest.mark.slow
 def test_a_prior_makes_up_for_few_data():
     data = straight_data(1)
     with pytest.raises(PkpdError, match="fewer observations"):
@@ -269,7 +272,7 @@ def conjugate_model():
     return PopulationModel(Straight(), parameters, additive(fixed(SIGMA)), joint=prior)
 
 
-@pytest.mark.parametrize("method", ["map", pytest.param("nuts", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["map", pytest.param("nuts", marks=pytest.mark.long)])
 def test_posterior_is_that_in_closed_form(method):
     data = straight_data()
     mean, covariance = posterior(data)

@@ -61,6 +61,7 @@ def test_an_ordinary_fit_is_silent(ordinary):
     assert ordinary.summary().splitlines()[-1].startswith("shrinkage")
 
 
+@pytest.mark.slow
 def test_a_fit_keeps_its_judgement_in_its_file(strange, tmp_path):
     strange.save(tmp_path / "fit.nc")
     data = strange.likelihood.dataset
@@ -70,6 +71,7 @@ def test_a_fit_keeps_its_judgement_in_its_file(strange, tmp_path):
     np.testing.assert_allclose(again.covariance_by("sandwich"), strange.covariance_by("sandwich"))
 
 
+@pytest.mark.slow
 def test_what_rests_on_its_prior_is_named():
     y = groups(n=6)
     strict = level(prior=Prior("Normal", mu=8.0, sigma=0.05))
@@ -108,6 +110,7 @@ def test_without_standard_errors_there_is_nothing_to_judge_by():
 # Influence ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_shifts_are_those_of_fits_without_the_subject(ordinary):
     y, spread = groups(), np.sqrt(np.diag(ordinary.observed_x))
     real = []
@@ -190,11 +193,13 @@ def test_units_that_are_off_are_named_and_the_same_study_is_not(column, factor, 
     assert [f.kind for f in looked(one).findings] == [kind]
 
 
+@pytest.mark.slow
 def test_ordinary_studies_raise_no_word():
     for index in range(4):
         assert looked(honest.ordinary(index)).findings == ()
 
 
+@pytest.mark.slow
 def test_a_fit_warns_of_what_is_doubtful():
     data = cases.data(np.arange(5), np.concatenate([groups(), groups()[:1]]))
     with pytest.warns(PkpdWarning, match=r"two IDs \(1 and 15\)"):

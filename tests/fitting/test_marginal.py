@@ -110,7 +110,13 @@ def test_gradient_equals_differences_of_the_objective(method, residual):
     _compare_gradient(marginal, x)
 
 
-@pytest.mark.parametrize("method", ["laplace", pytest.param("focei", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("laplace", marks=pytest.mark.slow),
+        pytest.param("focei", marks=pytest.mark.long),
+    ],
+)
 def test_gradient_with_censored_values_and_students_t(method):
     dataset = cases.decay_data(limit=1.5)
     model = cases.decay_model(additive(0.5, nu=5.0))
@@ -134,6 +140,7 @@ def _compare_gradient(marginal, x):
     np.testing.assert_allclose(marginal.gradient(stale), numeric, atol=1e-4 * scale, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_foce_with_interaction_differs_where_the_variance_follows_the_prediction():
     dataset = cases.decay_data(sd=0.1)
     for residual, equal in ((additive(0.5), True), (proportional(0.2), False)):

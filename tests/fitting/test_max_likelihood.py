@@ -62,6 +62,7 @@ def test_balanced_groups_have_the_closed_form_of_analysis_of_variance():
     assert fit.eta_shrinkage["a"] == pytest.approx(shrunk, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_correlated_intercepts_and_slopes_have_their_closed_form():
     rng = np.random.default_rng(5)
     times = np.array([0.0, 1.0, 2.0, 4.0, 7.0])
@@ -132,6 +133,7 @@ def test_priors_are_added_as_a_penalty():
     assert fit.penalty == pytest.approx(-2 * log_prior, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_without_random_effects_it_is_censored_regression():
     dataset = cases.decay_data(n=6, limit=2.0, seed=4)
     model = PopulationModel(cases.DECAY, [parameter("A", 6.0), parameter("k", 0.5)], additive(1.0))
@@ -152,6 +154,7 @@ def test_without_random_effects_it_is_censored_regression():
     assert fit.random.shape == (6, 0)
 
 
+@pytest.mark.slow
 def test_model_carries_the_estimates_and_summary_names_them():
     dataset = cases.decay_data(n=10)
     seen = []
@@ -190,6 +193,7 @@ def exact_objective(times, y, partial, sd=0.7):
     return -2 * density.logpdf(y).sum() - y.size * np.log(2 * np.pi)
 
 
+@pytest.mark.long
 def test_a_search_begins_at_the_correlations_that_are_given():
     times, y = correlated_lines()
     seen = []
@@ -206,7 +210,7 @@ def test_a_search_begins_at_the_correlations_that_are_given():
         seen.clear()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_correlations_are_kept_in_a_refit_and_where_they_are_held():
     times, y = correlated_lines()
     dataset = cases.data(times, y)

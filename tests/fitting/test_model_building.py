@@ -123,6 +123,7 @@ def test_a_variance_at_zero_has_the_mixture(with_groups, without_groups):
     assert "omega_a" in found.messages[0]
 
 
+@pytest.mark.slow
 def test_models_lie_in_each_other_by_names_forms_and_held_values(data, with_groups):
     held = maximum_likelihood(level_model(sigma=fixed(0.8)), data)
     found = compare_fits(with_groups, held)
@@ -247,6 +248,7 @@ def test_fewer_subjects_than_parameters_are_refused():
         bootstrap(fit, 10)
 
 
+@pytest.mark.slow
 def test_a_deviation_at_zero_may_leave_it():
     y = values(between=0.0, seed=2)
     y -= y.mean(axis=1, keepdims=True) - 10.0 - np.linspace(-0.3, 0.3, 12)[:, None]
@@ -280,7 +282,7 @@ def test_a_sample_is_the_fit_of_data_in_which_subjects_are_repeated():
             )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_of_a_cluster_give_the_same(with_groups):
     one = bootstrap(with_groups, 4)
     two = bootstrap(with_groups, 4, cluster="local", jobs=2)
@@ -312,6 +314,7 @@ def test_limits_by_profile_have_their_closed_form(without_groups):
         profile_likelihood(without_groups, ["b"])
 
 
+@pytest.mark.slow
 def test_a_limit_at_a_bound_is_told_with_its_rise():
     y = values(between=0.35, seed=11)
     data = cases.data(np.arange(4), y)

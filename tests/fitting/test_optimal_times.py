@@ -40,6 +40,7 @@ def decay_matrix(times, k=K):
 # -- closed forms ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_decay_is_seen_at_once_and_one_mean_life_later():
     """``det = A^2 exp(-2 k (t1 + t2)) (t2 - t1)^2``: the first hour, and 1 / k after it."""
     best = optimal_times(DECAY, group(10, [9, 3], None), (2, 60), starts=1)
@@ -52,6 +53,7 @@ def test_a_decay_is_seen_at_once_and_one_mean_life_later():
     assert best.before.efficiency(best.information) == pytest.approx(best.efficiency)
 
 
+@pytest.mark.long
 def test_over_draws_the_mean_rate_tells_the_second_time():
     """The mean of ``ln det`` over rates has its maximum at the mean of the rates."""
     rates = [0.1, 0.2, 0.6]
@@ -66,6 +68,7 @@ def test_over_draws_the_mean_rate_tells_the_second_time():
     assert "mean of 3 draws" in best.summary()
 
 
+@pytest.mark.long
 def test_two_groups_have_windows_of_their_own():
     groups = [group(5, [3], None, name="early"), group(20, [30], None, name="late")]
     windows = {"early": (3, 3), "late": (3, 60)}
@@ -90,6 +93,7 @@ def test_box_and_lucas_and_the_half_maximal_effect():
     assert best.groups[0].times == pytest.approx([20 * 5 / 30, 20.0], abs=1e-4)
 
 
+@pytest.mark.long
 def test_samples_keep_their_distance():
     """A straight line is told by the spread of its times: 0, 10, and a third next to an end."""
     line = curve(lambda t, a, b: a + b * t, a=1.0, b=1.0)
@@ -101,6 +105,7 @@ def test_samples_keep_their_distance():
     assert free.criteria[0] > best.criteria[0]
 
 
+@pytest.mark.long
 def test_times_for_one_parameter_and_times_among_some():
     """Three samples for k alone, and three of six hours, beside every choice there is."""
 
@@ -123,6 +128,7 @@ def test_times_for_one_parameter_and_times_among_some():
     assert best.criteria[0] == pytest.approx(top)
 
 
+@pytest.mark.long
 def test_what_is_known_already_counts():
     """With A known from elsewhere a single sample goes where k alone is told best: at 1 / k."""
     prior = expected_information(DECAY, group(1e6, [0, 0], None))
@@ -132,6 +138,7 @@ def test_what_is_known_already_counts():
     assert best.information.matrix == pytest.approx(own.matrix + prior.matrix)
 
 
+@pytest.mark.slow
 def test_a_trough_is_taken_before_the_dose():
     """Repeated doses make jumps: the sample before a dose and the one after it are different."""
     model = PopulationModel(
@@ -195,7 +202,7 @@ def exchanges(times, hours):
     return np.nanmax(values[1:]) - values[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_times_over_the_uncertainty_of_a_fit():
     rows = dataset_of(DECAY, [group(1, [0, 2, 5, 9], None, name=str(k)) for k in range(6)])[0]
     fit = pkpd.fit(DECAY, pkpd.models.simulate_data(DECAY, rows), method="fo")

@@ -114,6 +114,7 @@ def test_an_objective_with_better_modes_is_that_of_a_search_from_there():
     np.testing.assert_allclose(marginal.gradient(renewed), marginal.gradient(right), rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_fit_that_runs_out_of_gradients_in_a_wrong_mode_has_not_converged():
     y = wave_data(11)
     fit = maximum_likelihood(wave_model(0.7), cases.data(TIMES, y), covariance=None, iterations=1)

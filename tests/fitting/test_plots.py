@@ -193,6 +193,7 @@ def oral():
     return bind(model, dataset)
 
 
+@pytest.mark.slow
 def test_dense_predictions_are_those_of_the_model(oral):
     rng = np.random.default_rng(2)
     random = 0.2 * rng.standard_normal((2, oral.random_effects.size))

@@ -43,6 +43,7 @@ def exact(level):
     )
 
 
+@pytest.mark.long
 def test_intervals_are_those_of_student_and_chi_square(found):
     """Limits within 8 % of the width, four Monte Carlo errors; the normal ones miss by more."""
     for level in (0.8, 0.95):

@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path):
         assert drawn.std() == pytest.approx(np.sqrt(covariance[i, i]), rel=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     sampled(20, tmp_path / "one")
     assert json.loads((tmp_path / "one" / "settings.json").read_text())["draws"] == 20
@@ -86,7 +86,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         sampled(20, tmp_path / "one", data=conjugate.data(seed=5))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_finished_checkpoint_is_read_back(tmp_path):
     first = sampled(30, tmp_path)
     again = sampled(30, tmp_path)

@@ -58,6 +58,7 @@ def told(found, *names):
 # -- PopED's printed answers ---------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_warfarin_with_a_proportional_error():
     """``det(FIM)`` and relative errors of ``evaluate.fim``, reduced and full."""
     names = ("CL", "V", "ka", *SPREAD, "sigma_concentration^2")
@@ -123,6 +124,7 @@ def two_groups(times):
     return [group(20, times, dose, name=f"{dose['AMT']} mg") for dose in DAILY]
 
 
+@pytest.mark.long
 def test_two_groups_with_doses_every_day():
     """The vignette "Introduction to PopED", and what a sparse design is worth beside it."""
     names = (*INTRO, "sigma_concentration_proportional^2")
@@ -137,6 +139,7 @@ def test_two_groups_with_doses_every_day():
     assert rich.efficiency(sparse) == pytest.approx(3.965919, abs=1e-5)
 
 
+@pytest.mark.long
 def test_children_are_joined_to_adults():
     """The vignette "Examples": a prior information tells what children alone cannot."""
     error = residual.combined(fixed(5e-6**0.5), fixed(0.2))
@@ -160,6 +163,7 @@ def test_children_are_joined_to_adults():
     assert both.standard_errors["CL_PED"] == pytest.approx(0.8 * 0.12591940, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_a_covariate_that_does_not_vary_has_no_coefficient():
     model = PopulationModel(
         compartments(1),
@@ -179,6 +183,7 @@ def test_a_covariate_that_does_not_vary_has_no_coefficient():
     assert "cannot tell CL_WT, V_WT" in found.summary()
 
 
+@pytest.mark.long
 def test_correlated_random_effects():
     """The vignette prints whole percents, and tenths are not printed there."""
     r = np.array([0.03, 0.1, 0.09]) / np.sqrt([0.07 * 0.02, 0.07 * 0.6, 0.02 * 0.6])
@@ -199,6 +204,7 @@ def test_correlated_random_effects():
         assert dict(zip(found.names, found.values, strict=True))["cov_V_ka"] == pytest.approx(0.09)
 
 
+@pytest.mark.slow
 def test_variability_between_occasions():
     """Clearance is another from the seventh dose on; errors in whole percents."""
     error = residual.combined(fixed(5e-6**0.5), fixed(0.2))
@@ -263,6 +269,7 @@ def test_errors_that_drift_in_time():
         assert found.matrix[i, j] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_differences_serve_where_a_structure_has_no_forward_mode(monkeypatch):
     exact = expected_information(COMBINED, WARFARIN, matrix="full")
     monkeypatch.setattr(Linearised, "_forward", False)
@@ -276,6 +283,7 @@ def test_lognormal_errors_are_those_of_the_logarithm():
     assert logs.rse == pytest.approx(expected_information(PROPORTIONAL, WARFARIN).rse, rel=1e-9)
 
 
+@pytest.mark.long
 def test_a_data_set_and_a_fit_are_designs_too():
     design = expected_information(COMBINED, WARFARIN)
     rows = [{"ID": i, "TIME": 0, "AMT": 70, "EVID": 1, "DV": None} for i in (1, 2)]
@@ -321,7 +329,7 @@ SHORT = PopulationModel(
 BOLUS = {"AMT": 1000}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_counts_of_a_marrow_tell_the_same_by_both_engines():
     """The compiled engine has no forward mode, so that differences stand beside derivatives."""
     found = {}

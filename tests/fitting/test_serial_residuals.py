@@ -81,6 +81,7 @@ def test_normal_density_is_that_of_the_multivariate_normal(normal):
         assert found[b] == pytest.approx(law.logpdf(logs) - logs.sum(), abs=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nu", [None, 4.0])
 def test_gradient_matches_differences(nu):
     error = residual.lognormal(WHITE, nu=nu, scale="noise", processes=PROCESSES)
@@ -171,7 +172,7 @@ def test_value_below_a_limit(place, within, bound):
     assert found == pytest.approx(np.log(exact), abs=within)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_values_below_a_limit_have_gradients():
     data = study(2)
     seen = data.observations
@@ -226,7 +227,7 @@ def test_first_order_conditional_estimation_is_exact_in_a_linear_model():
         assert slope[i] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_finds_the_processes_that_data_were_simulated_from():
     rows = pd.DataFrame(
         [

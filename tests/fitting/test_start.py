@@ -22,7 +22,7 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import parameter
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_flat_point_is_in_the_order_and_on_the_scale_of_the_sampler():
     model = conjugate.model().replace(residual={"height": conjugate.additive(0.5)})
     likelihood = bind(model, conjugate.data(3))

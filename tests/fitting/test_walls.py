@@ -123,7 +123,7 @@ def test_lags_go_from_all_positive_numbers_to_all_positive_numbers(likelihood, w
     np.testing.assert_allclose(middle, by_difference, atol=2e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_density_is_that_of_the_model_with_the_derivative_of_the_coordinates(likelihood, walls):
     """The posterior of random effects is the same, whatever is sampled in their place."""
     values = start_values(likelihood.model) | {"omega_ALAG1": 0.7, "ALAG1": 0.8}
@@ -229,6 +229,7 @@ def test_a_valley_between_two_explanations_of_a_value_is_evened_out():
     assert depth[1] < 0.4
 
 
+@pytest.mark.slow
 def test_one_explanation_is_left_as_it_is(likelihood, walls):
     """Only a subject with two modes has its coordinate changed."""
     values = start_values(likelihood.model)

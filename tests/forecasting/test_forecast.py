@@ -175,6 +175,7 @@ def test_the_sentence_tells_the_numbers(found):
     )
 
 
+@pytest.mark.slow
 def test_a_continuation_changes_what_comes_and_not_what_was(found):
     both = found.continued(
         {"early": next_cycle(CLOFARABINE, 15), "late": next_cycle(CLOFARABINE, 29)}
@@ -213,6 +214,7 @@ def test_a_continuation_changes_what_comes_and_not_what_was(found):
         )
 
 
+@pytest.mark.slow
 def test_hidden_recovery_lies_in_the_intervals(made):
     """The source's own patients: eight of ten true days lie in intervals of 80 %."""
     bank = made.bank_for(CLOFARABINE)

@@ -45,7 +45,10 @@ def source():
     return pkpd.source("rr_aml", marrow="friberg", patients=1, draws=10)
 
 
-@pytest.mark.parametrize(("engine", "bank"), [("importance", 12_000), ("smc", 400)])
+@pytest.mark.parametrize(
+    ("engine", "bank"),
+    [pytest.param("importance", 12_000, marks=pytest.mark.slow), ("smc", 400)],
+)
 def test_a_patient_has_one_answer_whatever_follows(source, engine, bank):
     found = {
         name: pkpd.forecast(source, DAY_17, schedule, 60, bank=bank, engine=engine)

@@ -34,7 +34,10 @@ BUNDLES = [
     ("269/*ModelII*.mod", "Sim*2*.csv", "Output_sim*ModelII*.lst", -40.6619),
     ("271/*.mod", "Sim*.csv", "Output_sim*.lst", 423.6645),
 ]
-LONG = ("217/*.mod", "224/*.mod", "250/*Access*.mod", "267/*.mod", "269/*ModelII*.mod")
+LONG = (
+    *("217/*.mod", "224/*.mod", "250/*Access*.mod", "250/*Final*.mod", "267/*.mod"),
+    *("269/*ModelII*.mod", "271/*.mod"),
+)
 
 
 def only(folder, pattern):

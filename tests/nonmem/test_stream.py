@@ -30,6 +30,7 @@ def expected_advan1():
     return np.array([first, second, second, third, *other]) / v
 
 
+@pytest.mark.slow
 def test_one_compartment_with_a_covariate_that_changes(tmp_path):
     stream = written(tmp_path, ADVAN1)
     mean, sd = means_and_sds(stream)
@@ -250,6 +251,7 @@ def switching(slope="-CL/V*A(1)"):
     return text.replace("Y = F*(1+EPS(1))", "Y = F + EPS(1)").replace("S1 = V", "F1 = 0.8")
 
 
+@pytest.mark.slow
 def test_a_compartment_that_comes_back_begins_anew(tmp_path):
     mean, _ = means_and_sds(written(tmp_path, switching(), BACK))
     k, loss = 0.1, 0.3
@@ -284,7 +286,7 @@ def test_a_compartment_that_comes_back_otherwise_is_refused(tmp_path, text, data
         means_and_sds(written(tmp_path, text, data))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_linear_kinetics_that_drive_a_nonlinear_effect_are_solved_exactly(tmp_path):
     text = (
         INPUT

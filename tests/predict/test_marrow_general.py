@@ -36,6 +36,7 @@ def lagged():
     return data, marrow_model(compartments(1, dosing=["ALAG1", "D1"])).bind(data)
 
 
+@pytest.mark.slow
 def test_lags_occasions_and_resets_match_a_tight_solution():
     data, predictor = lagged()
     assert predictor.engine == "general"

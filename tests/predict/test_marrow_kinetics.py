@@ -91,7 +91,7 @@ def test_any_linear_system_matches_a_tight_solution(driver):
     assert not predictor.problems(values)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kinetics_that_change_and_derivatives_are_those_of_the_general_engine():
     data = dataset(ROWS[:2] + ROWS[3:], ["concentration", "neutrophils"])
     pk = LinearStructure(SYSTEM, "Vm")
@@ -129,6 +129,7 @@ def lagged():
     return dataset(rows, ["concentration", "neutrophils"])
 
 
+@pytest.mark.slow
 def test_a_lag_of_all_doses_and_resets_match_a_tight_solution():
     data, p = lagged(), {**ONE_DRUG, "ALAG1": np.array([2.5, 4.0])}
     predictor = marrow_model(compartments(1, dosing=["ALAG1"])).bind(data)

@@ -18,8 +18,16 @@ OWN = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("line", OWN, ids=lambda line: type(line).__name__)
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(
+            line, marks=pytest.mark.long if isinstance(line, GcsfMarrow) else pytest.mark.slow
+        )
+        for line in OWN
+    ],
+    ids=lambda line: type(line).__name__,
+)
 def test_both_engines_agree(line):
     values = PARAMETERS | OWN[line]
     got = {}

@@ -301,13 +301,8 @@ def test_derivatives_by_every_stretch_match_differences_of_the_tight_solution(na
             np.testing.assert_allclose(found[:, i], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name == "occasions" else pytest.mark.long)
-        for name in CASES
-    ],
-)
+@pytest.mark.long  # each engine is held against a tight solution above
+@pytest.mark.parametrize("name", CASES)
 def test_both_engines_agree_on_values_and_derivatives(name):
     case = CASES[name]()
     general = replace(case.structure, engine="general", general_step_h=0.1).bind(case.data)

@@ -82,6 +82,7 @@ def test_driven_by_linear_pharmacokinetics(exact_pk):
         np.testing.assert_allclose(found[b, :, 1], site, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_typical_values_choose_the_step():
     model = ode_model(rhs, **WORDS, typical=P)
     predictor = model.bind(dataset())
@@ -125,6 +126,7 @@ def test_one_lost_subject_leaves_the_derivatives_of_the_others():
         predictor(values)
 
 
+@pytest.mark.long
 def test_a_bad_start_is_named():
     model = ode_model(
         lambda t, y, p: {"y": p["k"] * jnp.log(y["y"])},

@@ -119,6 +119,7 @@ def test_turnover_against_dop853(kind):
     np.testing.assert_allclose(found[:, 1], integrated(slope, [80.0])[:, 0], rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_turnover_with_lag_and_known_largest_effect_rests_at_baseline():
     pk = compartments(1, absorption="transit", transits=3, dosing=("ALAG1",))
     model = turnover(pk, largest=1.0, response="pca")
@@ -153,6 +154,7 @@ def test_two_compartments_with_both_eliminations():
     np.testing.assert_allclose(found, exact, rtol=2e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_target_mediated_disposition_with_fast_binding_is_the_full_model():
     """The full binding model with kon so large that binding is at quasi steady state."""
     values = {"V1": 3.0, "V2": 3.0, "Q": 0.03, "CL": 0.01, "R0": 5.0, "Kss": 0.2}

@@ -120,11 +120,13 @@ def model_of(structure):
     )
 
 
+@pytest.mark.long
 def test_a_fit_that_cannot_start_names_the_option():
     with pytest.raises(PkpdError, match=re.escape("EventOptions(overlap=4)")):
         pkpd.fit(model_of(linear(None, ("D1",))), steady_data(-2), method="focei")
 
 
+@pytest.mark.slow
 def test_predictions_in_a_model_of_ones_own_warn_once():
     predict = pkpd.pymc.predictions(linear(None, ("D1",)), steady_data(-2))
     with pm.Model() as own:

@@ -119,6 +119,7 @@ def untitled(figure):
     return figure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, pytest.param(2, marks=pytest.mark.slow), 6])
 def test_pages_keep_their_panels_apart_and_on_the_page(n):
     result = synthetic.make_trial_result(n)

@@ -83,6 +83,7 @@ def page(likelihood):
     return render_fit(check(fit, replicates=60, quick=True))
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_else(page):
     reader = Reader()
     reader.feed(page)

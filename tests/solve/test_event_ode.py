@@ -216,6 +216,7 @@ def test_steady_state_is_many_doses():
         agree(found[1:, 1:], expected[:, 1:], SMOOTH)
 
 
+@pytest.mark.long
 def test_constant_infusion_added_steady_state_and_none_at_all():
     events = EventTable.from_columns(
         [1, 1, 2, 2, 2, 3, 3],
@@ -270,7 +271,7 @@ def test_derivatives_against_differences_of_dop853():
         assert float(found[name]) == pytest.approx(expected, rel=2e-5, abs=1e-4), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_forward_mode_gives_the_same():
     events = table([(0.0, {"amt": 100, "cmt": 1, "addl": 1, "ii": 12.0})], SEEN[:4])
     values = {k: jnp.asarray(v) for k, v in (P | {"ALAG1": 0.6}).items()}
@@ -283,7 +284,7 @@ def test_forward_mode_gives_the_same():
         assert float(forward[name]) == pytest.approx(float(back[name]), rel=1e-9, abs=1e-9), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_derivative_of_a_steady_state_goes_through_the_fixed_point():
     events = table([(0.0, {"ss": 1, "amt": 60, "cmt": 1, "ii": 12.0})], SEEN[:3])
 
@@ -309,7 +310,7 @@ def test_derivative_of_a_steady_state_goes_through_the_fixed_point():
     st.floats(0.0, 4.0),
     st.floats(0.2, 1),
 )
-@pytest.mark.slow
+@pytest.mark.long
 def test_additional_doses_are_written_out_doses(amount, more, interval, lag, fraction):
     values = P | {"ALAG1": lag, "F1": fraction}
     short = at_seen(table([(0.0, {"amt": amount, "cmt": 1, "addl": more, "ii": interval})]), values)
@@ -377,6 +378,7 @@ def still(n, times):
     )
 
 
+@pytest.mark.slow
 def test_a_stiff_subject_is_solved_again_and_the_others_stay():
     events = still(3, [0.0, 1.0, 4.0, 10.0])
     mu = np.array([0.5, 200.0, 0.8])
@@ -412,6 +414,7 @@ RUNAWAY = OdeSystem(
 RUNS = np.array([0.1, 0.4, 0.2])
 
 
+@pytest.mark.slow
 def test_an_exploding_subject_is_explained():
     events = still(3, [0.0, 1.0, 2.0, 3.0])
     solution = solve_events_checked(RUNAWAY, events, {"k": RUNS})
@@ -461,20 +464,15 @@ def test_errors_of_steps_that_an_event_ends_early_are_seen():
     assert 0.5 * wrong < solution.error[0] < 1.5 * wrong
 
 
-@pytest.mark.slow  # every step of the ladder is tried
+@pytest.mark.long
 def test_equations_for_which_no_steps_will_do_are_told():
     options, words = choose_solver(FAST, still(1, [0.0, 2000.0]), {"mu": 2000.0})
     assert options.solver == "diffrax-stiff"
     assert "van der Pol: no fixed steps" in words
 
 
-@pytest.mark.parametrize(
-    "solver",
-    [
-        pytest.param("diffrax", marks=pytest.mark.slow),
-        pytest.param("diffrax-stiff", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long  # test_event_stiff holds implicit steps against a tight solution
+@pytest.mark.parametrize("solver", ["diffrax", "diffrax-stiff"])
 def test_adaptive_solvers_and_their_derivatives(solver):
     events = table([(0.0, {"amt": 100, "cmt": 1}), (12.0, {"evid": 4, "amt": 50, "cmt": 2})])
     values = {k: jnp.asarray(v) for k, v in (P | {"ALAG1": 0.4}).items()}

@@ -63,6 +63,7 @@ def derivatives():
     return list(cases), gradient, differences, below
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*VALUES, *(n for n in DOSING if n != "D1")])
 def test_derivative_is_central_difference(derivatives, name):
     labels, gradient, differences, _ = derivatives

@@ -72,7 +72,7 @@ def test_a_driver_that_is_solved_exactly_moves_within_the_step():
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stiff_equations_are_given_implicit_steps():
     many = EventTable.from_columns([1] * 3, [0.0, 200.0, 2000.0], evid=[1, 0, 0], amt=[100.0, 0, 0])
     stiff, note = choose_solver(SYSTEM, many, {"k": 0.001})

@@ -76,10 +76,8 @@ def _python(code: str, folder, **variables: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.parametrize(
-    "helped",
-    [pytest.param(True, marks=pytest.mark.slow), pytest.param(False, marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("helped", [True, False])
 def test_what_the_second_process_compiles_is_loaded_by_the_first(tmp_path, helped):
     found = _python(
         f"""

@@ -94,7 +94,7 @@ def corners() -> np.ndarray:
     ("structure", "theta"),
     [
         pytest.param(STRUCTURE, parameters(LANES), marks=pytest.mark.long),
-        pytest.param(STRUCTURE, corners(), marks=pytest.mark.slow),
+        pytest.param(STRUCTURE, corners(), marks=pytest.mark.long),
         pytest.param(SATURATING, parameters(LANES), marks=pytest.mark.slow),
     ],
     ids=["ordinary", "corners", "saturating"],
@@ -336,6 +336,7 @@ def test_an_accelerator_takes_large_populations():
         np.testing.assert_allclose(own, other, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_nested_parameters_give_the_rows():
     theta = parameters(LANES)
     np.testing.assert_array_equal(problem("compiled").theta(nested(theta)), theta)
