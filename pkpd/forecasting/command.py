@@ -53,6 +53,7 @@ def forecast_lines(
     draws: int = 200,
     alternatives: Sequence[str] = (),
     back: Sequence[str] = (),
+    units: Sequence[str] = (),
     formats: Sequence[str] = ("svg",),
     **how: Any,
 ) -> Iterator[str]:
@@ -79,6 +80,8 @@ def forecast_lines(
     back
         Counts from which lines are back, ``"platelets 50"``; those of the rule where none is
         given.
+    units
+        Unit of all counts, or ``"ANC cells/uL"`` of a line.
     formats
         Of the figures.
     **how
@@ -107,6 +110,7 @@ def forecast_lines(
         rule=wanted,
         alternatives=alternatives,
         back=back_of(back),
+        units=units_of(units),
         **how,
     )
     yield f"{trial.name}, {chosen.label}; {_marrow_words(found.forecaster.ensemble)}"
@@ -138,6 +142,32 @@ def back_of(texts: Sequence[str]) -> dict[str, Level] | None:
             raise PkpdError(where="--back", what=what, allowed=allowed)
         found[read[1]] = read[2] if read[2] == BASELINE else float(read[2])
     return found or None
+
+
+def units_of(texts: Sequence[str]) -> dict[str, str] | str | None:
+    """Read units of counts, as the command line has them: one of all, or one by line.
+
+    Examples
+    --------
+    >>> units_of(["cells/uL"]), units_of(["ANC cells/uL", "PLT 10^9/L"])
+    ('cells/uL', {'ANC': 'cells/uL', 'PLT': '10^9/L'})
+
+    Raises
+    ------
+    PkpdError
+        If a line has two units, or one of all stands beside those of lines.
+    """
+    words = [text.replace("=", " ").split() for text in texts]
+    if len(words) == 1 and len(words[0]) == 1:
+        return words[0][0]
+    pairs = dict(two for two in words if len(two) == 2)
+    if len(pairs) < len(words):
+        raise PkpdError(
+            where="--units",
+            what=f"{', '.join(map(repr, texts))} are not units of lines",
+            allowed='one unit of all counts, "cells/uL", or one of each line, "ANC cells/uL"',
+        )
+    return pairs or None
 
 
 def write(found: Forecast, out: Path, formats: Sequence[str] = ("svg",)) -> list[Path]:

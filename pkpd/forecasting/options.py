@@ -54,7 +54,12 @@ def forecast_options(
         str, typer.Option(metavar="NAME", help="auto, importance, smc or map.")
     ] = "auto",
     units: Annotated[
-        str | None, typer.Option(metavar="UNIT", help="Unit of the counts, such as cells/uL.")
+        list[str] | None,
+        typer.Option(
+            metavar="UNIT",
+            help='Unit of all counts, such as cells/uL, or of one line, "ANC cells/uL"; '
+            "repeatable; 10^9/L by default.",
+        ),
     ] = None,
     bank: Annotated[int, typer.Option(min=100, help="Virtual patients.")] = 10_000,
     draws: Annotated[int, typer.Option(min=1, help="Draws of the uncertain parameters.")] = 200,
@@ -75,7 +80,13 @@ def forecast_options(
     asked: dict[str, Any] = {"cohort": cohort, "by_day": by_day, "until_day": until_day}
     asked |= {"rule": rule, "marrow": marrow, "posterior": posterior, "draws": draws}
     asked |= {"alternatives": next_ or (), "formats": figure_format or ["svg"]}
-    asked |= {"back": back or (), "engine": engine, "units": units, "bank": bank, "seed": seed}
+    asked |= {
+        "back": back or (),
+        "engine": engine,
+        "units": units or (),
+        "bank": bank,
+        "seed": seed,
+    }
     asked |= {"cluster": cluster, "jobs": jobs}
     yield from forecast_lines(patient, schedule, out, **asked)
 

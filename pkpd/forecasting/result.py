@@ -197,7 +197,7 @@ class Forecast:
         return "\n".join([*parts, *(f"! {note}." for note in self.notes)]).rstrip()
 
     def _continued_lines(self, label: Any) -> list[str]:
-        if label not in self.continuations:
+        if label not in self.continuations or not self.weighed[label].trusted:
             return []
         data = self.alternatives.sel(patient=label)
         return ["", *continued_lines(self.weighed[label], data)]

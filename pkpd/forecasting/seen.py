@@ -326,7 +326,7 @@ def _of_dataset(
     doses: Mapping[Any, tuple[GivenDose, ...]],
     to_begin: bool,
 ) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
-    seen, found = data.observations, []
+    seen, found, early = data.observations, list[Seen](), list[str]()
     lines = [SAME_LINE.get(name, name) for name in data.lines]
     notes = tuple(
         f"{name} are not among what a forecast learns from ({', '.join(COUNTED)}); left out"
@@ -352,11 +352,17 @@ def _of_dataset(
         time = seen.time[kept] / 24.0
         if to_begin:
             _check_times(data.events.source, label, time)
+        if (time < -1.0).any():  # before day 0
+            first = int(np.floor(time.min())) + 1
+            early.append(f"{label} (from day {first})")
         mine = Seen(
             label, line, np.maximum(time, 0.0), value, censored, lower,
             dict(bodies.get(label, {})), doses.get(label, ()),
         )  # fmt: skip
         found.append(mine.taken(np.argsort(mine.time, kind="stable")))
+    if early:
+        patients = f"patient{'s' if len(early) > 1 else ''} {', '.join(early)}"
+        notes += (f"counts before day 0 count as those of the start of day 1: {patients}",)
     return tuple(found), notes
 
 

@@ -17,6 +17,8 @@ from pkpd.forecasting.weighing import FEWEST, Weighed
 if TYPE_CHECKING:
     import xarray as xr
 
+NOT_KNOWN = "not known"
+"""What a table says where too few virtual patients are like the one who is forecast."""
 COMPLETE = "CR"
 """Beginning of the codes of complete remission, with or without full recovery of counts."""
 
@@ -205,7 +207,10 @@ def warnings(weighed: Weighed) -> list[str]:
 
 
 def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
-    """Rows of the table of recovery: name, median day, interval, shares by days."""
+    """Rows of the table of recovery: name, median day, interval, shares by days.
+
+    A forecast that cannot tell has no numbers there: a few virtual patients give narrow intervals.
+    """
     last, seen = int(one["day"].values[-1]), int(one["last_day_seen"])
     days = [d for d in range(7, last + 1, 7) if d > seen][:5] or [last]
     rows: list[tuple[str, ...]] = [
@@ -218,6 +223,9 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
         ("recovered", "recovery_day", ", as planned", _never(weighed, last)),
     ):
         for name in wanted:
+            if not weighed.trusted:
+                rows.append((name + told, *[NOT_KNOWN] * (2 + len(days))))
+                continue
             at = one[day].sel(criterion=name)
             ends = [protocol_day(at.sel(quantile=q)) for q in (0.1, 0.5, 0.9)]
             low, middle, high = ("not low" if d == 0 else f"{d or missed}" for d in ends)
@@ -234,7 +242,9 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
 
 
 def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
-    """Nadir, grade 4, toxicity, remission and death in lines of text."""
+    """Nadir, grade 4, toxicity, remission and death in lines of text; none if it cannot tell."""
+    if not weighed.trusted:
+        return [f"Nadir, toxicity, remission and death are {NOT_KNOWN} for the same reason."]
     lines = []
     for line in one["graded"].values:
         low, middle, high = (

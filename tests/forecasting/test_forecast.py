@@ -82,7 +82,13 @@ def test_no_sentence_rests_on_a_few_virtual_patients(source):
         f"This forecast cannot tell when counts are back: {one.effective:.0f} of 300 virtual "
         "patients are like this one, and 100 have to be."
     )
-    assert 'count): take --engine smc, in Python engine="smc"' in few.summary()
+    told = few.summary()
+    assert 'count): take --engine smc, in Python engine="smc"' in told
+    # intervals of a few would be narrow: neither the table nor the lines below it have any
+    (row,) = (line for line in told.splitlines() if line.startswith("neutrophils >= 0.5, as"))
+    assert set(re.split(r"\s{2,}", row)[1:]) == {"not known"}
+    assert "Nadir, toxicity, remission and death are not known for the same reason." in told
+    assert "ahead" not in told
     assert not replace(one, log_likelihood=np.where(np.arange(300) < 99, 0.0, -np.inf)).trusted
     assert replace(one, log_likelihood=np.zeros(300)).trusted
     # left to itself the forecast works on until enough of them do
@@ -364,7 +370,7 @@ def test_a_remission_says_that_no_marrow_was_looked_at():
     words = "from counts in blood alone, no blasts of the marrow are given"
     for blasts, told in (({}, True), ({"BM_BLASTS": [40, ""]}, False)):
         found = pkpd.forecast(
-            ill, {**EARLY, **blasts}, CLOFARABINE, 45, bank=300, engine="importance"
+            ill, {**EARLY, **blasts}, CLOFARABINE, 45, bank=3000, engine="importance"
         )
         (line,) = (x for x in found.summary().splitlines() if x.startswith("remission ("))
         assert line.endswith(words) is told
@@ -388,7 +394,11 @@ def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
         "forecast.csv",
         "forecast_x_1.svg",
     ]
+    # the same counts in units of their own
+    (tmp_path / "u.csv").write_text("ID,DAY,ANC,PLT\nx 1,1,1500,\nx 1,8,500,90\n")
+    words[0] = str(tmp_path / "u.csv")
     asked = ["--back", "neutrophils 1", "--back", "platelets >= 50"]
+    asked += ["--units", "ANC cells/uL", "--units", "platelets=10^9/L"]
     done = CliRunner().invoke(app, ["forecast", *words, *small, *asked])
     assert done.exit_code == 0, done.output
     assert re.findall(r"^([a-z]+ >= [0-9.]+.*?)  ", done.output, re.M) == [
@@ -400,6 +410,9 @@ def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
     done = CliRunner().invoke(app, ["forecast", *words, "--back", "platelets fifty"])
     assert done.exit_code == 2
     assert "--back: 'platelets fifty' is no line with a count" in " ".join(done.output.split())
+    done = CliRunner().invoke(app, ["forecast", *words, *asked, "--units", "cells/uL"])
+    assert done.exit_code == 2
+    assert "'cells/uL' are not units of lines" in " ".join(done.output.split())
     done = CliRunner().invoke(app, ["forecast", *words, "--cohort", "nobody"])
     assert done.exit_code == 2
     assert "there is no cohort 'nobody'" in done.output

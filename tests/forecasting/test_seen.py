@@ -113,6 +113,15 @@ def test_columns_that_are_not_read_are_named_once():
     assert (set(seen.line), notes) == ({"neutrophils", "platelets"}, ())
 
 
+def test_counts_long_before_the_first_dose_are_named():
+    table = {"ID": ["a", "a", "b", "b", "c", "c"], "DAY": [-4, 8, 0, 8, 1, 8], "ANC": 2.0}
+    (seen, *_), notes = read_seen(table)
+    assert notes == (
+        "counts before day 0 count as those of the start of day 1: patient a (from day -4)",
+    )
+    np.testing.assert_array_equal(seen.time, [0.0, 7.0])
+
+
 def calendar(regimen):
     """Day, drug, amount of every dose on the planned calendar."""
     return sorted(
