@@ -117,8 +117,12 @@ LONGEST_SLOW = (
 """Those of slow tests and of long ones."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
+    """Put the longest files first; the long cases of a slow test are long alone."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.own_markers = [mark for mark in item.own_markers if mark.name != "slow"]
     longest = LONGEST if config.getoption("markexpr") == QUICK else LONGEST_SLOW
     place = {f"tests/{name}.py": i for i, name in enumerate(longest)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))

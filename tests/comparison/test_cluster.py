@@ -45,13 +45,8 @@ def equal(one, other):
             np.testing.assert_array_equal(mine.curves[name].values, theirs.curves[name].values)
 
 
-@pytest.mark.parametrize(
-    "marrow",
-    [
-        pytest.param("friberg", marks=pytest.mark.slow),
-        pytest.param("leukaemia", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long  # test_over_workers holds it for trials
+@pytest.mark.parametrize("marrow", ["friberg", "leukaemia"])
 def test_processes_give_the_figures_of_threads(scenario, marrow):
     size = {"patients": 40, "draws": 12, "marrow": marrow}
     if marrow == "leukaemia":

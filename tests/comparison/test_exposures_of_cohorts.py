@@ -132,6 +132,7 @@ def test_a_cohort_with_kidneys_of_its_own_has_the_exposures_of_its_own(folder):
     assert np.median(found) > 1.1
 
 
+@pytest.mark.slow
 def test_drugs_without_kinetics_are_named_and_counted(learned_five):
     trial = learned_five.trial("nct01681537_len_mec")
     assert set(trial.without_exposure) == {"mitoxantrone", "etoposide", "cytarabine"}

@@ -154,6 +154,7 @@ def test_a_scenario_file_may_name_its_marrow(folder):
 # -- rows -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_cohort_has_every_row_and_shares_are_shares(learned_five):
     assert len(learned_five.trials) == 5
     for result in learned_five.trials:
@@ -207,6 +208,7 @@ def test_every_cohort_has_every_row_and_shares_are_shares(learned_five):
     assert with_interval > 0.9 * shares_told, (with_interval, shares_told)
 
 
+@pytest.mark.slow
 def test_published_figures_stand_beside_predictions(learned_five):
     table = learned_five.table()
     assert {"marrow", "posterior"} <= set(table.columns)
@@ -217,6 +219,7 @@ def test_published_figures_stand_beside_predictions(learned_five):
     assert "os_1_year" in set(table[table.rule == "published only"].endpoint)
 
 
+@pytest.mark.slow
 def test_curves_are_ordered_and_the_grid_holds_the_rule(learned_five):
     for result in learned_five.trials:
         curves = result.curves
@@ -245,6 +248,7 @@ def test_curves_are_ordered_and_the_grid_holds_the_rule(learned_five):
         assert "NOT CONVERGED" in curves.attrs["posterior"]
 
 
+@pytest.mark.slow
 def test_the_record_names_marrow_and_posterior(learned_five, unconverged):
     marrow = learned_five.record["marrow"]
     assert marrow["model"] == "leukaemia"
@@ -436,6 +440,7 @@ def question(result, name):
     return next(q for t in result.trials for q in t.questions if q.name == name)
 
 
+@pytest.mark.slow
 def test_every_trial_has_its_questions(learned_five):
     names = [[q.name for q in t.questions] for t in learned_five.trials]
     assert names == [
@@ -455,6 +460,7 @@ def test_every_trial_has_its_questions(learned_five):
                     assert cell.lower <= cell.value <= cell.upper
 
 
+@pytest.mark.slow
 def test_design_of_a_trial_is_read_off_its_card(learned_five):
     """Days, doses and printed counts as in the paper: 2/6, 0/3, 0/3, 0/3, 0/3, 1/7."""
     trial = load_trial("nct01681537_len_mec")
@@ -470,6 +476,7 @@ def test_design_of_a_trial_is_read_off_its_card(learned_five):
     assert len(question(learned_five, "schedule_or_dose").answer) == 5
 
 
+@pytest.mark.slow
 def test_counts_before_lenalidomide_do_not_depend_on_what_follows(learned_five):
     rows = question(learned_five, "start_of_lenalidomide").rows
     by_gate = {}
@@ -495,6 +502,7 @@ def test_a_gate_is_put_before_the_course_it_names():
     assert courses[1].gate.if_not_met == "stop"
 
 
+@pytest.mark.slow
 def test_grades_of_cycles_and_of_lines_are_consistent(learned_five):
     for result in learned_five.trials[3:]:
         rows = next(q for q in result.questions if q.name == "cycles").rows

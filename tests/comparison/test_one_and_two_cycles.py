@@ -66,6 +66,7 @@ def test_risk_and_recovery_before_the_second_cycle_are_the_same(tmp_path, marrow
     np.testing.assert_array_equal(days["estimate_1"], days["estimate_2"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cycles", [1, 2])
 def test_a_placebo_changes_no_number(tmp_path, cycles, posterior):
     text = SCHEDULE.format(cycles=cycles) + PLACEBO

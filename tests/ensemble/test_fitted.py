@@ -210,7 +210,7 @@ def test_a_dosing_day_is_an_occasion():
         np.testing.assert_allclose(counts.sel(line=line).values, expected, rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_draws_of_a_maximum_have_its_covariance_and_one_is_the_estimate():
     rng = np.random.default_rng(2)
     base = design([(0, 100.0, 1.0)], ["concentration"], days=[0.05, 0.2, 0.5], subjects=20)

@@ -297,9 +297,9 @@ THETA = {
     [
         "20,cr_rate,,,,,7,20,READ",
         "30,anc500_recovery_day_median,26,,,,,,READ",
-        "30,anc500_recovery_day_mean,26,,,,,,READ",
-        "40,dlt_delayed_recovery_d42,,,,,4,40,READ",
-        "30,baseline_anc_median,1.3,,,,,,READ",
+        pytest.param("30,anc500_recovery_day_mean,26,,,,,,READ", marks=pytest.mark.slow),
+        pytest.param("40,dlt_delayed_recovery_d42,,,,,4,40,READ", marks=pytest.mark.slow),
+        pytest.param("30,baseline_anc_median,1.3,,,,,,READ", marks=pytest.mark.slow),
     ],
 )
 def test_rows_are_drawn_as_they_are_scored(table_file, row):

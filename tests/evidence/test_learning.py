@@ -75,7 +75,7 @@ def test_chains_agree_with_weighted_draws_of_the_prior(table_file):
     np.testing.assert_allclose(got.std(axis=0), sd, rtol=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_emulator_averages_the_chance_of_few_patients_out(table_file):
     """Binomial shares and logistic days around known functions come back nearly without noise."""
     rng = np.random.default_rng(4)

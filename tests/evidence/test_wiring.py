@@ -82,7 +82,7 @@ def test_an_arm_that_tells_no_course_is_refused():
         SimulatedArm(np.ones(2), lambda _: np.ones(2)).trace()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_sees_what_acts_on_its_arm_and_nothing_else():
     rng = np.random.default_rng(1)
     z = rng.standard_normal((300, 3))

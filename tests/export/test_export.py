@@ -190,7 +190,7 @@ MARROW = PopulationModel(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_counts_come_back_from_nonmem_text(tmp_path):
     days = [24.0, 120.0, 240.0, 336.0, 504.0]
     data = data_set(

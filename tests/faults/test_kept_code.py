@@ -66,7 +66,7 @@ print(folder)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_kernel_is_kept_in_the_folder_of_this_source(tmp_path):
     rest = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     done = subprocess.run(

@@ -152,14 +152,16 @@ WEIGHTS = {
 CENTRING = (*WEIGHTS, "informed")
 
 
-def quick(feature, kind):
-    """Two features that hold the others, in coordinates that hold the others, and one by weights.
+def marks(feature, kind):
+    """Of the features that hold the others one is quick, in the coordinates that hold the others.
 
     Where they fail, the long ones tell which feature it is.
     """
-    if kind == "informed":
-        return feature in ("all at once", "two blocks")
-    return kind == "partly" and feature == "all at once"
+    if (feature, kind) == ("two blocks", "informed"):
+        return ()
+    if feature == "all at once" and kind in ("informed", "partly"):
+        return pytest.mark.slow
+    return pytest.mark.long
 
 
 def centred(likelihood, kind):
@@ -195,11 +197,7 @@ def a_point(likelihood, seed=5):
 
 @pytest.mark.parametrize(
     ("feature", "kind"),
-    [
-        pytest.param(f, k, marks=() if quick(f, k) else pytest.mark.long)
-        for f in FEATURES
-        for k in CENTRING
-    ],
+    [pytest.param(f, k, marks=marks(f, k)) for f in FEATURES for k in CENTRING],
 )
 def test_every_parameterisation_is_the_density_written_by_hand(feature, kind):
     likelihood, centring, model, program = compiled(feature, kind)

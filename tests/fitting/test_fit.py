@@ -80,7 +80,7 @@ def held_fit():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_random_effects_are_sampled_where_all_population_parameters_are_held(held_fit):
     seen = held_fit.dataset.observations
     precision = 4 / conjugate.SIGMA**2 + 1 / conjugate.OMEGA**2
@@ -122,6 +122,7 @@ def test_a_model_with_nothing_to_sample_is_refused():
         fit(model, conjugate.data(), progress=False)
 
 
+@pytest.mark.slow
 def test_settings_of_maximum_likelihood_are_passed_on():
     data, model = conjugate.data(), conjugate.model()
     whole = fit(model, data, method="focei")

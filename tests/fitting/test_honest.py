@@ -53,7 +53,10 @@ def fitted(made, table, method="focei", **options):
 # What is impossible ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["focei", "foce", "fo", "laplace", "map"])
+@pytest.mark.parametrize(
+    "method",
+    ["focei", *(pytest.param(m, marks=pytest.mark.slow) for m in ("foce", "fo", "laplace", "map"))],
+)
 def test_values_before_the_first_dose_are_refused_with_their_rows(method):
     with pytest.raises(PkpdError) as caught:
         fitted(model(residual.proportional(0.1)), study(before=0.02), method)

@@ -140,7 +140,7 @@ def test_the_best_of_several_modes_is_found():
     np.testing.assert_allclose(found.eta[:, 0] / omega, grid[q.argmin(axis=1)], atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fit_by_maximum_likelihood_is_held_at_its_estimates():
     times, y = TIMES, Y
     data = cases.data(times, y)

@@ -113,7 +113,10 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("why", FAILURES)
+@pytest.mark.parametrize(
+    "why",
+    ["overflow", *(pytest.param(k, marks=pytest.mark.slow) for k in FAILURES if k != "overflow")],
+)
 def test_a_subject_that_fails_gives_the_penalty_and_leaves_the_others_alone(why):
     residual, more, bad = FAILURES[why]
     rows = oral_rows(3, TIMES)
@@ -157,6 +160,7 @@ def test_other_measurements_of_the_same_design_may_be_traced():
     assert got == pytest.approx(float(other.total(fixed, random)), rel=1e-13)
 
 
+@pytest.mark.slow
 def test_subjects_without_observations_add_nothing():
     rows = oral_rows(2, TIMES)
     alone = bind(oral_model(additive(0.5)), dataset_of(rows))

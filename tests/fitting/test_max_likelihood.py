@@ -133,7 +133,7 @@ def test_priors_are_added_as_a_penalty():
     assert fit.penalty == pytest.approx(-2 * log_prior, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_random_effects_it_is_censored_regression():
     dataset = cases.decay_data(n=6, limit=2.0, seed=4)
     model = PopulationModel(cases.DECAY, [parameter("A", 6.0), parameter("k", 0.5)], additive(1.0))

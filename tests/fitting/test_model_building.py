@@ -263,7 +263,7 @@ def test_a_deviation_at_zero_may_leave_it():
     np.testing.assert_allclose(found.samples["omega_a"], np.nan_to_num(wanted), atol=0.03)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sample_is_the_fit_of_data_in_which_subjects_are_repeated():
     study = cases.decay_data(n=12, seed=3)
     seen = study.observations

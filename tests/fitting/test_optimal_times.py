@@ -80,6 +80,7 @@ def test_two_groups_have_windows_of_their_own():
     assert best.table()["group"].tolist() == ["early", "late"]
 
 
+@pytest.mark.slow
 def test_box_and_lucas_and_the_half_maximal_effect():
     """Box and Lucas 1959 (Biometrika 46:77-90), rates 0.7 and 0.2: times 1.23 and 6.86.
 
@@ -138,7 +139,7 @@ def test_what_is_known_already_counts():
     assert best.information.matrix == pytest.approx(own.matrix + prior.matrix)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_trough_is_taken_before_the_dose():
     """Repeated doses make jumps: the sample before a dose and the one after it are different."""
     model = PopulationModel(

@@ -108,6 +108,7 @@ def test_bad_input_gets_one_sentence(fit, given, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_estimate_at_its_bound_has_no_proposal():
     model = PopulationModel(
         cases.LEVEL, [parameter("a", 8.0, iiv=1.0, scale="identity")], residual.additive(1.0)

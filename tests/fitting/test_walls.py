@@ -202,7 +202,7 @@ def deepest_valley(height):
     return (np.minimum(left, right) - height).max()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_valley_between_two_explanations_of_a_value_is_evened_out():
     """1.2 at 1 h is drug, or an error of four deviations: two modes of the lag become one."""
     import pandas as pd

@@ -118,7 +118,7 @@ def test_the_most_probable_member_is_surer_of_itself():
     assert (spread[1] < spread[0]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_student_errors_and_own_noise_are_calibrated():
     """Series simulated from the model: the probability transform of the next count is uniform."""
     made = model(nu=4.0, scale="noise")

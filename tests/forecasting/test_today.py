@@ -45,9 +45,9 @@ def source():
     return pkpd.source("rr_aml", marrow="friberg", patients=1, draws=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("engine", "bank"),
-    [pytest.param("importance", 12_000, marks=pytest.mark.slow), ("smc", 400)],
+    ("engine", "bank"), [pytest.param("importance", 12_000, marks=pytest.mark.long), ("smc", 400)]
 )
 def test_a_patient_has_one_answer_whatever_follows(source, engine, bank):
     found = {

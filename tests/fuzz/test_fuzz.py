@@ -42,6 +42,7 @@ def _refused_only(told):
     assert max(told.grown_mb) < MOST_MB, told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_few_changed_samples(name):
     told = fuzz(READERS[name], FEW // SLOW_TO_TRY.get(name, 1), SEED)

@@ -149,6 +149,7 @@ def test_additive_and_bliss_courses_agree_with_the_reference():
     assert np.all(counts["bliss"][1:] > counts["additive"][1:])
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.floats(0.2, 8.0), st.floats(0.05, 0.8), st.floats(60.0, 250.0))
 def test_counts_stay_positive_and_finite(ec50, gamma, mtt):

@@ -34,17 +34,18 @@ LEN_MEC = (
     ("pegfilgrastim", 6, "mg", "10", "sc"),
 )
 CLOFARABINE = (("clofarabine", 30, M2, "1-5"), ("filgrastim", 0.3, "mg", "10-20", "sc"))
+ORAL = (("clofarabine", 4, M2, "1-5", "oral"),)
 
 
 @pytest.mark.parametrize(
     ("doses", "disease", "name"),
     [
         (SEVEN_THREE, "aml", "full"),
-        (LEN_MEC, "aml_relapsed", "full"),
+        pytest.param(LEN_MEC, "aml_relapsed", "full", marks=pytest.mark.slow),
         pytest.param(CLOFARABINE, "mds_high_risk", "full", marks=pytest.mark.slow),
         pytest.param(SEVEN_THREE, "aml", "study", marks=pytest.mark.slow),
-        (CLOFARABINE, "aml_unfit", "feedback_by_count"),
-        ((("clofarabine", 4, M2, "1-5", "oral"),), "lymphoma", "full"),
+        pytest.param(CLOFARABINE, "aml_unfit", "feedback_by_count", marks=pytest.mark.slow),
+        pytest.param(ORAL, "lymphoma", "full", marks=pytest.mark.slow),
         (CLOFARABINE, "aml", "ten_stages_driven"),
         pytest.param(SEVEN_THREE, "aml", "ten_stages", marks=pytest.mark.slow),
     ],

@@ -157,7 +157,7 @@ def test_blasts_grow_logistically_and_crowd_out(theta):
     ("effect", "rule"),
     [
         ("emax", "capped"),
-        ("linear", "kept"),
+        pytest.param("linear", "kept", marks=pytest.mark.slow),
         pytest.param("linear", "capped", marks=pytest.mark.slow),
         pytest.param("linear", "off", marks=pytest.mark.slow),
     ],

@@ -136,7 +136,7 @@ def test_a_vanishing_marrow_stays_finite(line):
         assert np.all(np.isfinite(value))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_relaxation_tells_damped_from_lasting_oscillation():
     """A platelet chain with one transit settles; with three and the same gamma it does not.
 

@@ -18,16 +18,8 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(
-            line, marks=pytest.mark.long if isinstance(line, GcsfMarrow) else pytest.mark.slow
-        )
-        for line in OWN
-    ],
-    ids=lambda line: type(line).__name__,
-)
+@pytest.mark.long
+@pytest.mark.parametrize("line", OWN, ids=lambda line: type(line).__name__)
 def test_both_engines_agree(line):
     values = PARAMETERS | OWN[line]
     got = {}

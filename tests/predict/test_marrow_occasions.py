@@ -257,7 +257,10 @@ def scaled(case, logs, xp=np):
     return out
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "occasions" else pytest.mark.slow) for name in CASES],
+)
 def test_counts_and_concentrations_match_a_tight_solution(name):
     case = CASES[name]()
     assert case.predictor.engine == "compiled"
@@ -348,7 +351,7 @@ def test_likelihood_with_variability_between_occasions_is_that_of_the_general_en
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_derivatives_stay_right_where_values_agree_by_chance():
     """At zero a trend in time changes no value, but its derivative is not that of one record."""
     case = occasions()

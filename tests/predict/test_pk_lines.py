@@ -57,7 +57,9 @@ def by_hand(data, cl, v, clm, vm):
     return np.choose(seen.line, [of[name] for name in data.lines])
 
 
-@pytest.mark.parametrize("lines", [(1, 2, 3), (1, 2), (2,), (3, 1)])
+@pytest.mark.parametrize(
+    "lines", [(1, 2, 3), *(pytest.param(n, marks=pytest.mark.slow) for n in ((1, 2), (2,), (3, 1)))]
+)
 def test_drug_and_metabolite_are_those_of_the_closed_form(lines):
     data = data_of(lines)
     predict = structure().bind(data)

@@ -102,7 +102,10 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow if i else ()) for i, kind in enumerate(KINDS)],
+)
 def test_turnover_against_dop853(kind):
     letter = "I" if kind.startswith("inhibits") else "E"
     values = {"R0": 80.0, "kout": 0.07, f"{letter}max": 0.9, f"{letter}C50": 0.6, "hill": 1.7}

@@ -126,7 +126,7 @@ def test_a_fit_that_cannot_start_names_the_option():
         pkpd.fit(model_of(linear(None, ("D1",))), steady_data(-2), method="focei")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_predictions_in_a_model_of_ones_own_warn_once():
     predict = pkpd.pymc.predictions(linear(None, ("D1",)), steady_data(-2))
     with pm.Model() as own:

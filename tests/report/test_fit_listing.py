@@ -77,7 +77,7 @@ def covariance_of(values):
     return np.array([[cl**2, r * cl * v], [r * cl * v, v**2]])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_numbers_are_those_of_the_fit(fitted, written_files):
     found = read_listing(written_files)
     order = ["CL", "V", "sigma_concentration"]

@@ -125,7 +125,7 @@ def test_the_page_says_what_it_should(page):
     assert set(re.findall(r'href="#(figure[^"]+)"', page)) <= set(names)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_maximum_likelihood_has_its_own_words(likelihood, tmp_path):
     fit = SimpleNamespace(
         likelihood=likelihood,

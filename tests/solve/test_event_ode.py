@@ -238,6 +238,7 @@ def test_constant_infusion_added_steady_state_and_none_at_all():
     assert "subject 3: no steady state was found" in solution.detail[2]
 
 
+@pytest.mark.slow
 def test_derivatives_against_differences_of_dop853():
     """Lag, bioavailability, duration, rate, right side and initial state, by the oracle."""
     events = table(

@@ -126,6 +126,7 @@ def derivatives(request):
     return cases, jax.grad(exact)(parameters), jax.grad(stepped)(parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*VALUES, *(n for n in DOSING if n != "D1")])
 def test_derivatives_are_those_of_the_closed_form(derivatives, name):
     cases, expected, found = derivatives

@@ -90,12 +90,13 @@ def corners() -> np.ndarray:
     return theta
 
 
+@pytest.mark.long  # that likelihoods agree is quick
 @pytest.mark.parametrize(
     ("structure", "theta"),
     [
-        pytest.param(STRUCTURE, parameters(LANES), marks=pytest.mark.long),
-        pytest.param(STRUCTURE, corners(), marks=pytest.mark.long),
-        pytest.param(SATURATING, parameters(LANES), marks=pytest.mark.slow),
+        (STRUCTURE, parameters(LANES)),
+        (STRUCTURE, corners()),
+        (SATURATING, parameters(LANES)),
     ],
     ids=["ordinary", "corners", "saturating"],
 )
