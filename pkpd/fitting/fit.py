@@ -47,7 +47,7 @@ class _Shared(TypedDict, total=False):
 
 
 class _Sampling(_Shared, total=False):
-    draws: int
+    draws: int | None
     tune: int
     chains: int
     cores: int
@@ -101,7 +101,7 @@ def fit(
     data: Dataset,
     *,
     method: Method = "nuts",
-    draws: int = 1000,
+    draws: int | None = None,
     tune: int = 1000,
     chains: int = 4,
     cores: int = 2,
@@ -134,7 +134,8 @@ def fit(
         `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
         See `pkpd.fitting.bayes.sample.SamplerSettings`. Where a lag ends at a measurement
-        (`pkpd.fitting.bayes.walls`) ``target_accept`` is 0.9 and ``low_rank`` true unless given.
+        (`pkpd.fitting.bayes.walls`) ``draws`` are 1,500, ``target_accept`` is 0.9 and ``low_rank``
+        true unless given.
     centring
         ``"auto"``: each random effect of each subject is centred by as much of its variance as the
         subject's data explain at the starting point; ``"centred"``, ``"non-centred"``, or weights
@@ -219,7 +220,7 @@ def fit(
     _check_free(model, method)
     check_arguments(
         "fit",
-        draws=(draws, from_to(1)),
+        draws=(draws, from_to(1) | NONE),
         tune=(tune, from_to(1)),
         chains=(chains, from_to(1)),
         cores=(cores, from_to(1)),
@@ -235,9 +236,10 @@ def fit(
     from pkpd.fitting.bayes import posterior
     from pkpd.fitting.bayes.sample import SamplerSettings
 
-    asked = {"target_accept": target_accept, "low_rank": low_rank}
+    asked = {"draws": draws, "target_accept": target_accept, "low_rank": low_rank}
     own: dict[str, Any] = {name: at for name, at in asked.items() if at is not None}
-    settings = SamplerSettings(draws, tune, chains, cores, seed, sampler, progress=progress, **own)
+    shared: dict[str, Any] = {"tune": tune, "chains": chains, "cores": cores, "seed": seed}
+    settings = SamplerSettings(**shared, sampler=sampler, progress=progress, **own)
     began = time.monotonic()
     likelihood = bind(model, data)
     _check_start(likelihood)
