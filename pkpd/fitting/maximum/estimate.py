@@ -36,6 +36,7 @@ from pkpd.solve.cache import keep_compilations
 
 _WIDE, _DRAWS = 1.0, 5  # of starts on log scales, 95 % within a factor of 7; tries of each
 _STRETCH = 20  # gradients after which modes are searched anew
+_A_STANDARD_ERROR = 1.0  # fall of -2 log L from one standard error off the minimum to it
 
 
 def maximum_likelihood(
@@ -162,7 +163,7 @@ def maximum_of(
         best = _search(problem, mixed, lifted, best.hessian, tolerance, iterations, progress)
         ends.append(best)
     found: Uncertainty | None = None
-    if covariance is not None and not _no_maximum(problem, best.point):  # it has no curvature
+    if covariance is not None and not _no_maximum(problem, best.point) and not _far(best, priors):
         # a prior tells the coefficient of a covariate that never changes
         same = () if priors else constant_covariates(marginal.likelihood)
         held = np.array([name in same for name in free.names])
@@ -260,6 +261,16 @@ def _no_maximum(problem: Problem, point: Place) -> bool:
     values, predicted = free.values(point.x), point.at.predictions[0]
     held = problem.penalty is not None  # a prior would have held it
     return not held and bool(vanished(likelihood, values, predicted, free.names))
+
+
+def _far(end: SearchResult, priors: bool) -> bool:
+    """Whether a minimum is a standard error or more away: curvature here is that of another place.
+
+    With twice the inverse Hessian of -2 log L as covariance, estimates are ``sqrt(expected_fall)``
+    standard errors from the minimum of the model of the objective. A fit with priors needs it all
+    the same, for the normal approximation that it stands for.
+    """
+    return not priors and not end.converged and not end.expected_fall < _A_STANDARD_ERROR
 
 
 def _lifted(problem: Problem, end: SearchResult) -> Place | None:

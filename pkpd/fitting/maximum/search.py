@@ -20,6 +20,7 @@ from pkpd.small_systems import solve_each
 
 _SUFFICIENT = 1e-4  # share of the fall promised by the slope that a step must give (Armijo)
 _DAMPED = 0.2  # Powell's damping: least curvature along a step, relative to the model's
+_LEAST = 1e-2  # promised fall below which no shorter step is tried, relative to the tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,8 @@ def minimise(
         if fall < tolerance:
             converged = True
             break
-        new, moved = _line_search(evaluate, point, slope, step, bounds, longest)
+        least = _LEAST * tolerance
+        new, moved = _line_search(evaluate, point, slope, step, bounds, longest, least)
         if new is None:
             if fresh:
                 break
@@ -142,13 +144,14 @@ def _line_search(
     step: FloatArray,
     bounds: FloatArray,
     longest: FloatArray,
+    least: float,
 ) -> tuple[Any, FloatArray]:
     length = min(1.0, float(np.min(longest / np.maximum(np.abs(step), 1e-300))))
     for _ in range(25):
         x = np.clip(point.x + length * step, bounds[:, 0], bounds[:, 1])
         moved = x - point.x
         promised = float(slope @ moved)
-        if not np.any(moved) or promised >= 0:
+        if not np.any(moved) or promised > -least:
             break
         new = evaluate(x, point)
         if np.isfinite(new.value) and new.value <= point.value + _SUFFICIENT * promised:
