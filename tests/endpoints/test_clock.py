@@ -111,7 +111,7 @@ def test_a_rule_that_looks_after_the_next_cycle_began_is_answered(tmp_path):
     counts = {"DAY": [1, 8, 17], "ANC": [2.0, 0.6, 0.2]}
     source = pkpd.source("rr_aml", marrow="friberg", patients=1, draws=4)
     twice = regimen(tmp_path, without=True, cycles=2)
-    found = pkpd.forecast(source, counts, twice, 60, bank=400, engine="importance", rule=rule)
+    found = pkpd.forecast(source, counts, twice, 60, bank=4000, engine="importance", rule=rule)
     assert f"; {told}: the verdict is of counts under treatment" in found.summary()
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pkpd.arrays import Floats
 from pkpd.data.events import EventTable
 from pkpd.errors import sentence
+from pkpd.solve.cache import keep_compilations
 from pkpd.solve.events.ode import GROWTH, IMPLICIT_GROWTH, OdeOptions, solve_padded
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.population.status import LaneStatus
@@ -142,6 +143,7 @@ def choose_solver(
         Options, and a sentence on what was found. Without steps that will do: an adaptive
         implicit solver.
     """
+    keep_compilations()  # of explicit and of implicit steps: seconds each
     options = replace(options or OdeOptions(), refine=1.0)
     allowed = options.tolerance / safety
 
