@@ -238,8 +238,9 @@ def fit(
 
     asked = {"draws": draws, "target_accept": target_accept, "low_rank": low_rank}
     own: dict[str, Any] = {name: at for name, at in asked.items() if at is not None}
-    shared: dict[str, Any] = {"tune": tune, "chains": chains, "cores": cores, "seed": seed}
-    settings = SamplerSettings(**shared, sampler=sampler, progress=progress, **own)
+    settings = SamplerSettings(
+        tune=tune, chains=chains, cores=cores, seed=seed, sampler=sampler, progress=progress, **own
+    )
     began = time.monotonic()
     likelihood = bind(model, data)
     _check_start(likelihood)

@@ -242,7 +242,7 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
 
 
 def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
-    """Nadir, grade 4, toxicity, remission and death in lines of text; none if it cannot tell."""
+    """Nadir, grade 4, toxicity, remission and death in lines, or that they are not known."""
     if not weighed.trusted:
         return [f"Nadir, toxicity, remission and death are {NOT_KNOWN} for the same reason."]
     lines = []
