@@ -194,23 +194,29 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
         "last": int(one["day"].values[-1]),
         "facts": [*planned, days_in_words(weighed), *facts_of(weighed, one)],
         "warnings": told,
-        "lines": {line: _line(one, line, whole, seen.last_day, back.get(line)) for line in shown},
+        "lines": {
+            line: _line(one, line, whole, seen.last_day, back.get(line), weighed.trusted)
+            for line in shown
+        },
         "recovered": {
             name: _numbers(one["recovered_after"].sel(criterion=name).values)
             for name in map(str, one["criterion"].values)
-            if name in {criterion(*item) for item in back.items()}
+            if weighed.trusted and name in {criterion(*item) for item in back.items()}
         },
         "table": {"heads": list(heads), "rows": [list(row) for row in rows]},
         "csv": frame_text(found.table()),
     }
 
 
-def _line(one: Any, line: str, seen: Seen, until: int, back: Level | None) -> dict[str, Any]:
+def _line(
+    one: Any, line: str, seen: Seen, until: int, back: Level | None, trusted: bool
+) -> dict[str, Any]:
     counts = one["count"].sel(line=line)
     mine = [k for k, name in enumerate(seen.line) if name == line]
     return {
         "unit": "%" if line == "marrow_blasts" else "10⁹/L",
-        "bands": [_numbers(counts.sel(quantile=q).values) for q in SHOWN],
+        # a few virtual patients would give narrow bands
+        "bands": [_numbers(counts.sel(quantile=q).values) for q in SHOWN if trusted],
         # a share of the patient's own baseline is not drawn
         "back": None if isinstance(back, str) else back,
         "seen": [

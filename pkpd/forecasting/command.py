@@ -149,7 +149,7 @@ def units_of(texts: Sequence[str]) -> dict[str, str] | str | None:
 
     Examples
     --------
-    >>> units_of(["cells/uL"]), units_of(["ANC cells/uL", "PLT 10^9/L"])
+    >>> units_of(["cells / uL"]), units_of(["ANC cells/uL", "PLT 10^9/L"])
     ('cells/uL', {'ANC': 'cells/uL', 'PLT': '10^9/L'})
 
     Raises
@@ -157,7 +157,7 @@ def units_of(texts: Sequence[str]) -> dict[str, str] | str | None:
     PkpdError
         If a line has two units, or one of all stands beside those of lines.
     """
-    words = [text.replace("=", " ").split() for text in texts]
+    words = [re.sub(r"\s*([/^])\s*", r"\1", text.replace("=", " ")).split() for text in texts]
     if len(words) == 1 and len(words[0]) == 1:
         return words[0][0]
     pairs = dict(two for two in words if len(two) == 2)

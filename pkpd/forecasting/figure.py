@@ -24,6 +24,7 @@ from pkpd.fitting.plots.style import (
 )
 from pkpd.forecasting.bank import BOTH, Level, criterion
 from pkpd.forecasting.seen import Seen
+from pkpd.forecasting.words import NOT_KNOWN
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,7 +38,7 @@ _STYLES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 
 @styled
 def draw(forecast: Forecast, label: Any) -> Figure:
-    """Draw the forecast of one patient.
+    """Draw the forecast of one patient; the counts alone where it cannot tell.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def draw(forecast: Forecast, label: Any) -> Figure:
     every = figure.subplots(len(lines) + 1, 1, sharex=True)
     back = weighed.bank.asked.back or {}
     for ax, line in zip(every, lines, strict=False):
-        _counts(ax, one, seen, line, back.get(line))
-    _recovered(every[-1], one, dict(back), seen.last_day)
+        _counts(ax, one, seen, line, back.get(line), weighed.trusted)
+    _recovered(every[-1], one, dict(back) if weighed.trusted else {}, seen.last_day)
     every[-1].set_xlabel("protocol day (day 1 = first dose)")
     every[0].set_title(f"Patient {label}: counts until day {seen.last_day}")
     every[0].set_xlim(1, int(one["day"].values[-1]))
@@ -66,13 +67,17 @@ def _shown(line: str, one: xr.Dataset, seen: Seen) -> bool:
     return known and (line in COLOURS or line in seen.line)
 
 
-def _counts(ax: Axes, one: xr.Dataset, seen: Seen, line: str, back: Level | None) -> None:
+def _counts(
+    ax: Axes, one: xr.Dataset, seen: Seen, line: str, back: Level | None, trusted: bool
+) -> None:
     counts, day = one["count"].sel(line=line), one["day"].values
     floor, colour = FLOOR.get(line, 0.01), COLOURS.get(line, GREY)
-    for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)):
+    # a few virtual patients would give narrow bands
+    for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)) if trusted else ():
         lower, upper = (np.maximum(counts.sel(quantile=q).values, floor) for q in (low, high))
         ax.fill_between(day, lower, upper, color=colour, alpha=alpha, linewidth=0)
-    ax.plot(day, np.maximum(counts.sel(quantile=0.5).values, floor), color=colour)
+    if trusted:
+        ax.plot(day, np.maximum(counts.sel(quantile=0.5).values, floor), color=colour)
     mine = np.array([name == line for name in seen.line], dtype=bool)
     at, value = seen.time[mine] + 1.0, np.maximum(seen.value[mine], floor)
     below = seen.censored[mine] == BELOW
@@ -93,7 +98,7 @@ def _counts(ax: Axes, one: xr.Dataset, seen: Seen, line: str, back: Level | None
 def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, Level], last: int) -> None:
     names = [criterion(*item) for item in back.items()]
     colours = [COLOURS.get(line, SKY) for line in back]
-    if BOTH in one["criterion"].values:
+    if back and BOTH in one["criterion"].values:
         names, colours = [*names, BOTH], [*colours, INK]
     day = one["day"].values
     for name, colour, style in zip(names, colours, _STYLES, strict=False):
@@ -104,4 +109,8 @@ def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, Level], last: int) -> 
     ax.set_ylim(0, 1)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}"))
     ax.set_ylabel("back by that day\nif no more is given\n(of 100)")
-    ax.legend(loc="lower right")
+    if back:
+        ax.legend(loc="lower right")
+    else:
+        why = f"{NOT_KNOWN}: too few virtual patients are like this one"
+        ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center")

@@ -17,7 +17,8 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
     """One row for each patient, quantity and criterion or line.
 
     Columns: ``patient``, ``quantity``, ``of``, ``estimate``, and ``lower`` and ``upper`` of the
-    80 % interval where there is one.
+    80 % interval where there is one. Of a forecast that cannot tell only ``pareto_k`` and
+    ``effective`` have numbers, which say why.
     """
     import pandas as pd
 
@@ -25,10 +26,16 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
     for label in forecast.patients:
         one = forecast.dataset.sel(patient=label)
 
-        def add(quantity: str, of: str, values: Any, label: Any = label) -> None:
+        weighed = forecast.weighed[label]
+
+        def add(
+            quantity: str, of: str, values: Any, label: Any = label, known: bool = weighed.trusted
+        ) -> None:
             low, middle, high = (
                 values if len(values) == 3 else (float("nan"), *values, float("nan"))
             )
+            if not known:
+                low = middle = high = float("nan")
             rows.append(
                 {
                     "patient": label,
@@ -56,7 +63,6 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
         for name in ("dlt", "dlt_judged", "dlt_before", "pending_weight", "death"):
             if name in one:
                 add(name, "", [one[name]])
-        weighed = forecast.weighed[label]
         for start in weighed.bank.starts:
             for name, share in start_shares(start.late, weighed.weights).items():
                 add("alive_on_planned_day" if name == "alive" else name, start.label, [share])
@@ -64,5 +70,5 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
             codes = [c for c in one["response_code"].values if str(c).startswith(COMPLETE)]
             add("remission", "", [one["response"].sel(response_code=codes).sum()])
         for name in ("pareto_k", "effective"):
-            add(name, "", [one[name]])
+            add(name, "", [one[name]], known=True)
     return pd.DataFrame(rows)

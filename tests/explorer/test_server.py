@@ -431,6 +431,8 @@ def test_a_patient_is_forecast_and_mistakes_have_their_place(client, document, m
     assert not answer["trusted"]
     assert answer["sentence"].startswith("This forecast cannot tell when counts are back: ")
     assert answer["until"] == 8
+    assert answer["recovered"] == {}
+    assert all(line["bands"] == [] for line in answer["lines"].values())
     wrong = client.post("/api/patient", json={**document, "patient": {"text": "DAY"}}).json()
     assert wrong["errors"][0]["path"] == ["patient", "text"]
     odd = client.post("/api/patient", json={**document, "patient": [1]})

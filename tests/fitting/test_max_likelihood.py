@@ -1,6 +1,7 @@
 """Population maximum likelihood against closed forms of balanced data and a published fit."""
 
 import os
+import re
 from pathlib import Path
 
 import marginal_cases as cases
@@ -11,6 +12,7 @@ from scipy import optimize, stats
 
 import pkpd
 from pkpd.errors import PkpdError
+from pkpd.fitting.maximum import estimate
 from pkpd.fitting.maximum.estimate import maximum_likelihood
 from pkpd.fitting.model.priors import Prior, fixed
 from pkpd.fitting.model.residual import additive, combined
@@ -283,3 +285,23 @@ def test_an_estimate_at_its_bound_is_said_to_be_there():
     model = PopulationModel(cases.LEVEL, [one], additive(1.0))
     fit = maximum_likelihood(model, cases.data(np.arange(4), groups()))  # about 10
     assert any("a is estimated at its bound of 8" in text for text in fit.messages)
+
+
+def test_curvature_far_from_a_minimum_is_none_of_its_own(monkeypatch):
+    # the search alone, without the steps that bring most starts within a standard error
+    monkeypatch.setattr(estimate, "_approached", lambda problem, mixed, first, progress: first)
+    data = cases.data(np.arange(4), groups())
+    best = maximum_likelihood(level_model(), data, covariance=None)
+
+    def ended(a):
+        start = best.model.with_values({"a": a})
+        fit = maximum_likelihood(start, data, iterations=1)
+        left = re.search(r"did not converge: (\S+) of the objective", fit.summary())
+        return left, fit.standard_errors["a"]
+
+    left, error = ended(best.estimates["a"] - 20.0)
+    assert float(left[1]) > 1.0
+    assert np.isnan(error)
+    left, error = ended(best.estimates["a"] - 0.1)
+    assert left is None or float(left[1]) < 1.0
+    assert error > 0.0

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.collections import PolyCollection
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -89,6 +90,12 @@ def test_no_sentence_rests_on_a_few_virtual_patients(source):
     assert set(re.split(r"\s{2,}", row)[1:]) == {"not known"}
     assert "Nadir, toxicity, remission and death are not known for the same reason." in told
     assert "ahead" not in told
+    table = few.table().set_index("quantity")["estimate"].dropna()
+    assert set(table.index) == {"pareto_k", "effective"}
+    *counted, recovered = few.plot().axes
+    assert not any(isinstance(c, PolyCollection) for ax in counted for c in ax.collections)
+    assert not recovered.get_legend()
+    assert [text.get_text()[:9] for text in recovered.texts] == ["not known"]
     assert not replace(one, log_likelihood=np.where(np.arange(300) < 99, 0.0, -np.inf)).trusted
     assert replace(one, log_likelihood=np.zeros(300)).trusted
     # left to itself the forecast works on until enough of them do

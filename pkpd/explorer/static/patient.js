@@ -185,8 +185,10 @@ function picture(found) {
   const high = 140, gap = 28;
   const height = 12 + (lines.length + 1) * (high + gap) + 26;
   const last = (share) => share.find((v, i) => i + 1 >= found.until && v >= 0.5);
+  const title = `${found.trusted ? "Forecast of" : "Counts alone of"} a patient with counts until day ${found.until}`;
+  const bands = found.trusted ? "Median and bands of 50 % and 90 %. " : "";
   const words = Object.entries(found.recovered).map(([name, s]) => `${name}: ${last(s) === undefined ? "fewer than half recover" : `half by day ${s.findIndex((v) => v >= 0.5) + 1}`}`);
-  const svg = drawing(width, height, `Forecast of a patient with counts until day ${found.until}`, `Median and bands of 50 % and 90 %. ${found.sentence} ${words.join("; ")}`);
+  const svg = drawing(width, height, title, `${bands}${found.sentence} ${words.join("; ")}`);
   const box = { left: 46, right: width - 12 };
   const x = linear(1, found.last, box.left, box.right);
   const xs = Array.from({ length: found.last }, (_, i) => x(i + 1));
@@ -195,7 +197,7 @@ function picture(found) {
     const one = found.lines[line];
     box.top = 12 + n * (high + gap) + 16;
     box.bottom = box.top + high;
-    const every = [...one.bands[0], ...one.bands[4], ...one.seen.map((s) => s.value)].filter((v) => v !== null && v > 0);
+    const every = [...(one.bands[0] ?? []), ...(one.bands[4] ?? []), ...one.seen.map((s) => s.value)].filter((v) => v !== null && v > 0);
     const least = line === "platelets" ? 1 : 0.01;
     const range = [Math.max(Math.min(...every, (one.back ?? 1) / 2), least), Math.max(...every, (one.back ?? 1) * 2)];
     const y = log(range[0], range[1], box.bottom, box.top);
@@ -203,9 +205,11 @@ function picture(found) {
     valueAxis(svg, box, y, (MARKS[line] ?? [0.1, 1, 10, 100]).filter((v) => v >= range[0] && v <= range[1]));
     const at = one.bands.map((row) => row.map((v) => (v === null ? null : y(v))));
     const colour = COLOURS[n % COLOURS.length];
-    svg.append(el("path", { d: area(xs, at[0], at[4]), fill: colour, opacity: 0.18 }));
-    svg.append(el("path", { d: area(xs, at[1], at[3]), fill: colour, opacity: 0.3 }));
-    svg.append(el("path", { d: path(xs, at[2]), fill: "none", stroke: colour, "stroke-width": 2 }));
+    if (at.length) {
+      svg.append(el("path", { d: area(xs, at[0], at[4]), fill: colour, opacity: 0.18 }));
+      svg.append(el("path", { d: area(xs, at[1], at[3]), fill: colour, opacity: 0.3 }));
+      svg.append(el("path", { d: path(xs, at[2]), fill: "none", stroke: colour, "stroke-width": 2 }));
+    }
     if (one.back) svg.append(el("line", { x1: box.left, x2: box.right, y1: y(one.back), y2: y(one.back), stroke: INK, "stroke-dasharray": "5 4" }));
     today(box);
     for (const s of one.seen) {
@@ -222,6 +226,7 @@ function picture(found) {
   svg.append(text(box.left, box.top - 5, "back by that day if no more is given, of 100", { fill: GREY }));
   valueAxis(svg, box, y, [0, 0.25, 0.5, 0.75, 1], (v) => String(Math.round(100 * v)));
   today(box);
+  if (!names.length) svg.append(text((box.left + box.right) / 2, (box.top + box.bottom) / 2, "not known: too few virtual patients are like this one", { "text-anchor": "middle" }));
   names.forEach(([name, share], i) => {
     svg.append(el("path", { d: path(xs, share.map((v) => (v === null ? null : y(v)))), fill: "none", stroke: COLOURS[i % COLOURS.length], "stroke-width": 2, "stroke-dasharray": DASHES[i % DASHES.length] }));
     svg.append(el("line", { x1: box.left + 6, x2: box.left + 30, y1: box.top + 12 + 15 * i, y2: box.top + 12 + 15 * i, stroke: COLOURS[i % COLOURS.length], "stroke-width": 2, "stroke-dasharray": DASHES[i % DASHES.length] }));
