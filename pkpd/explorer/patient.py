@@ -25,7 +25,14 @@ from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
 from pkpd.forecasting.forecast import Forecaster, forecaster
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.seen import Seen, chosen, read_seen
-from pkpd.forecasting.words import days_in_words, facts_of, rule_sentence, table_of, warnings
+from pkpd.forecasting.words import (
+    BY_SMC,
+    days_in_words,
+    facts_of,
+    rule_sentence,
+    table_of,
+    warnings,
+)
 
 DRAWS = 200
 """Parameter draws of the virtual patients."""
@@ -182,7 +189,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes] + doubts
     if not careful:
-        told = [text.replace('take engine="smc"', "others are made now") for text in told]
+        told = [text.replace(BY_SMC, "others are made now") for text in told]
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]
     return {
         "sentence": f"{DOUBTED if doubts and weighed.trusted else ''}{found.sentence()}",

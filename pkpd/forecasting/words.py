@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NOT_KNOWN = "not known"
 """What a table says where too few virtual patients are like the one who is forecast."""
+BY_SMC = 'take --engine smc, in Python engine="smc"'
+"""Remedy where hardly any virtual patient is like the one who is forecast."""
 COMPLETE = "CR"
 """Beginning of the codes of complete remission, with or without full recovery of counts."""
 
@@ -195,8 +197,7 @@ def warnings(weighed: Weighed) -> list[str]:
     elif not weighed.trusted and weighed.engine == "importance":
         told.append(
             f"Hardly any virtual patient is like this one (Pareto k {weighed.k:.2f}, "
-            f"{weighed.effective:.0f} of {len(weighed.bank):,} count): take --engine smc, in "
-            'Python engine="smc".'
+            f"{weighed.effective:.0f} of {len(weighed.bank):,} count): {BY_SMC}."
         )
     elif not weighed.trusted:
         told.append(

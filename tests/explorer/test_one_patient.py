@@ -77,6 +77,7 @@ def test_a_forecast_that_few_patients_bear_begins_by_saying_so(state):
     assert found["warnings"]
     assert not found["trusted"]
     assert found["sentence"].startswith("This forecast cannot tell when counts are back: ")
+    assert found["warnings"][-1].endswith(" count): others are made now.")
     made = one_patient(state, {"text": COUNTS, "careful": True})
     assert made["trusted"]
     assert made["sentence"].startswith("By day ")
