@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.integrate import solve_ivp
 
+import pkpd
 from pkpd.errors import DataError
 
 FITS = Path(__file__).parents[2] / "fits"
@@ -19,6 +21,7 @@ PREFIX = REFERENCE / "recoveries" / "transplants"
 
 sys.path.insert(0, str(FITS / "transplants"))
 
+import fit_cytokines  # noqa: E402
 import forecast_recoveries  # noqa: E402
 import marrow_bank as bank  # noqa: E402
 import places  # noqa: E402
@@ -269,3 +272,45 @@ def test_a_command_with_bad_data_ends_in_a_sentence(files, told, tmp_path, monke
     with pytest.raises(SystemExit) as ended:
         places.run(shapes.main)
     assert told in capsys.readouterr().out + str(ended.value)
+
+
+def test_the_fit_of_two_lines_has_the_marrow_of_the_bank(marrow):
+    """Its equations are written out for `ode_model`; the bank's are those of the package."""
+    rate, day, normal, g = 1.1, 9.0, 4.0, marrow.theta["clearance_ratio"]
+    days = np.arange(7, 36)
+    seen = pd.DataFrame({"patient": 1, "day": days, "granulocytes": 1.0, "g_csf": 20.0})
+    data = pkpd.read_nonmem(
+        fit_cytokines.table_of(seen),
+        lines={1: "granulocytes", 2: "g_csf"},
+        units={"TIME": "d", "DV": {"granulocytes": "10^9/L"}},
+    )
+    # the bank's graft comes over the first day, not at once
+    at_once = day - np.log(-np.expm1(-rate) / rate) / rate
+    values = {"rho": rate, "tau": at_once, "maturation": 6.5, "normal": normal, "g": g}
+    values["gcsf_normal"] = 10.0
+    structure = fit_cytokines.model().structure
+    found = structure.bind(data)({name: np.array([value]) for name, value in values.items()})
+    counts, gcsf = (np.asarray(found)[data.observations.line == line] for line in (0, 1))
+    none = np.exp(-30.0)
+    of_bank = marrow.counts(np.log([[rate, day, 6.5, normal, none, 0.6, 10.0]]), np.array([False]))
+    np.testing.assert_allclose(counts, of_bank[0, days], rtol=0.01)
+    np.testing.assert_allclose(gcsf, 10.0 * (1.0 + g * normal) / (1.0 + g * counts), rtol=1e-12)
+
+
+def test_g_csf_below_its_limit_is_censored():
+    seen = pd.DataFrame(
+        {
+            "patient": 7,
+            "day": [2, 6, 8],
+            "granulocytes": [0.1, np.nan, 0.02],
+            "g_csf": [9.0, 0.0, 80.0],
+        }
+    )
+    table = fit_cytokines.table_of(seen)
+    columns = ["TIME", "EVID", "DV", "DVID", "CENS"]
+    assert table[columns].to_numpy().tolist() == [
+        [0, 2, 0.0, 1, 0],
+        [6, 0, 5.0, 2, 1],
+        [8, 0, 0.02, 1, 0],
+        [8, 0, 80.0, 2, 0],
+    ]

@@ -286,6 +286,21 @@ def test_forward_mode_gives_the_same():
 
 
 @pytest.mark.long
+def test_the_right_side_stands_once_in_a_program():
+    # for each stage of a step of its own it took four times as long to compile
+    written = []
+
+    def rhs(t, y, u, p):
+        written.append(t)
+        return (-p["k"] * y[0],)
+
+    table = EventTable.from_columns([1, 1], [0.0, 10.0], evid=[1, 0], amt=[100.0, 0.0])
+    decay = OdeSystem("decay", ("central",), ("k",), rhs)
+    slope = jax.grad(lambda k: solve_events(decay, table, {"k": k})[0, 1, 0])(0.1)
+    assert len(written) == 1
+    assert slope == pytest.approx(-1000.0 * np.exp(-1.0), rel=1e-6)
+
+
 def test_derivative_of_a_steady_state_goes_through_the_fixed_point():
     events = table([(0.0, {"ss": 1, "amt": 60, "cmt": 1, "ii": 12.0})], SEEN[:3])
 

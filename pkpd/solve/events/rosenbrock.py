@@ -55,7 +55,8 @@ FEW = 4
 twice."""
 
 
-def _square(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
+def square(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    """Weights of the stages before each of six stages, 0 where there are none, ``[6, 6]``."""
     out = np.zeros((6, 6))
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
@@ -92,19 +93,19 @@ def rosenbrock_step(slopes: Slopes, by_time: Array, y: Array, h: Array) -> Array
 
     def stage(u: Array, at: tuple[Array, ...]) -> tuple[Array, None]:
         number, before, past, weight = at
-        slope = slopes(number, y + _sum(before, u)) + h * weight * by_time
-        right = GAMMA * (h * slope + _sum(past, u))
+        slope = slopes(number, y + weighted(before, u)) + h * weight * by_time
+        right = GAMMA * (h * slope + weighted(past, u))
         solved = jnp.sum(inverse * right, 1) if few else solve(right)
         return u.at[number].set(solved), None
 
-    given = (np.arange(6), _square(_A), _square(_C), np.array(_D))
+    given = (np.arange(6), square(_A), square(_C), np.array(_D))
     u, _ = jax.lax.scan(
         stage, jnp.zeros((6, *y.shape)), tuple(map(jnp.asarray, given)), unroll=6 if few else 1
     )
-    return y + _sum(jnp.asarray(_square(_A)[5]), u) + u[5]
+    return y + weighted(jnp.asarray(square(_A)[5]), u) + u[5]
 
 
-def _sum(weights: Array, vectors: Array) -> Array:
+def weighted(weights: Any, vectors: Array) -> Array:
     """Add weighted vectors; a product of matrices this small is slower."""
     return jnp.sum(weights[..., None, None] * vectors, 0)
 
