@@ -286,18 +286,19 @@ def test_forward_mode_gives_the_same():
 
 
 @pytest.mark.long
-def test_the_right_side_stands_once_in_a_program():
-    # for each stage of a step of its own it took four times as long to compile
+@pytest.mark.parametrize("states", [2, 3])
+def test_stages_are_a_loop_where_states_are_more_than_two(states):
+    # written out for each stage, the right side of thirteen took four times as long to compile
     written = []
 
     def rhs(t, y, u, p):
         written.append(t)
-        return (-p["k"] * y[0],)
+        return tuple(-p["k"] * each for each in y)
 
     table = EventTable.from_columns([1, 1], [0.0, 10.0], evid=[1, 0], amt=[100.0, 0.0])
-    decay = OdeSystem("decay", ("central",), ("k",), rhs)
+    decay = OdeSystem("decay", ("central", "b", "c")[:states], ("k",), rhs)
     slope = jax.grad(lambda k: solve_events(decay, table, {"k": k})[0, 1, 0])(0.1)
-    assert len(written) == 1
+    assert len(written) == (1 if states > 2 else 6)
     assert slope == pytest.approx(-1000.0 * np.exp(-1.0), rel=1e-6)
 
 
