@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.integrate import solve_ivp
 
 import pkpd
@@ -24,6 +25,7 @@ sys.path.insert(0, str(FITS / "transplants"))
 import fit_cytokines  # noqa: E402
 import forecast_recoveries  # noqa: E402
 import marrow_bank as bank  # noqa: E402
+import next_counts  # noqa: E402
 import places  # noqa: E402
 import shapes  # noqa: E402
 from forecasts import Chain, fit_chains, forecast_series  # noqa: E402
@@ -314,3 +316,43 @@ def test_g_csf_below_its_limit_is_censored():
         [8, 0, 0.02, 1, 0],
         [8, 0, 80.0, 2, 0],
     ]
+
+
+def counted(days, counts):
+    limited = np.zeros(len(days), bool)
+    return Series("a", "1", "cord", np.array(days), np.array(counts, float), limited)
+
+
+def test_days_are_scored_that_follow_two_measured_ones():
+    series = counted([0, 1, 2, 4, 5, 6, 7, 8], [0.1, 0.1, 0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
+    assert next_counts.scored_days(series).tolist() == [2, 6, 7, 8]
+
+
+def test_the_trend_is_the_normal_distribution_of_the_counts_before():
+    days = np.arange(7)
+    series = counted(days, [0.1, 0.12, 0.2, 0.26, 0.4, 0.55, 0.9])
+    values = np.array([*np.log([0.3, 0.2, 0.1, 0.4]), 0.2])
+    error, level, slope, first = np.exp(2.0 * values[:4])
+    logs = np.log(series.counts + next_counts.FLOOR)
+    # the level of day i is the first one, i first slopes and all that wandered since
+    mean = values[4] * days
+    common = np.minimum.outer(days, days)
+    wander = np.array(
+        [[sum((i - k) * (j - k) for k in range(1, min(i, j))) for j in days] for i in days]
+    )
+    covariance = 1e4 + first * np.outer(days, days) + level * common + slope * wander
+    covariance = covariance + error * np.eye(len(days))
+    expected = 0.0
+    for day in next_counts.scored_days(series):
+        weights = np.linalg.solve(covariance[:day, :day], covariance[:day, day])
+        gap = logs[day] - mean[day] - weights @ (logs[:day] - mean[:day])
+        variance = covariance[day, day] - weights @ covariance[:day, day]
+        expected += stats.t.logpdf(gap, 4, scale=np.sqrt(variance))
+    assert next_counts.trend_density(series, values) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_density_of_a_marrow_is_that_of_its_virtual_patients():
+    errors, weights = np.array([[0.1, -0.4], [0.0, 0.3]]), np.log([[0.25, 0.75], [1.0, 1e-300]])
+    each = stats.t.pdf(errors / 0.3, 4) / 0.3
+    expected = np.log(0.25 * each[0, 0] + 0.75 * each[0, 1]) + np.log(each[1, 0])
+    assert next_counts.marrow_density(errors, weights, 0.3) == pytest.approx(expected, rel=1e-12)
