@@ -13,14 +13,11 @@ of 100 (4 degrees of freedom, assumed).
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from places import CYTOKINES, run
-from reference_table import NO_DATA, ReferenceTable, arguments, folders
+from places import CYTOKINES, find_file, run
+from reference_table import ReferenceTable, arguments
 
 import pkpd
 from pkpd.models import PopulationModel, fixed, ode_model, parameter, residual
@@ -31,6 +28,10 @@ STAGES = tuple(f"T{i}" for i in range(1, 11))
 GAMMA, BETA = 0.43, 0.10
 """How seeding and maturation answer to G-CSF: those of the card of the marrow, held."""
 LEAST_GCSF = 5.0  # pg/mL
+SOURCE = (
+    "Its values are those of Melenhorst et al., Haematologica 2012;97:867, data set HSCT of the R "
+    "package npmlda"
+)
 LOST = 2.38  # share of granulocytes of blood that is lost a day: half in seven hours
 
 
@@ -82,20 +83,6 @@ def model() -> PopulationModel:
     return PopulationModel(structure, individual, errors)
 
 
-def find_file(given: Path | None) -> Path:
-    """Find the file of cytokines; say so and exit with 3 where it is not there."""
-    for folder in folders(given):
-        for path in (folder / CYTOKINES, *sorted(folder.glob(f"*/{CYTOKINES}"))):
-            if path.is_file():
-                return path
-    print(
-        f"No data: {CYTOKINES} was not found. Its values are those of Melenhorst et al., "
-        "Haematologica 2012;97:867, data set HSCT of the R package npmlda; give its folder by "
-        "--data."
-    )
-    sys.exit(NO_DATA)
-
-
 def table_of(values: pd.DataFrame) -> pd.DataFrame:
     """Write both lines in the style of NONMEM."""
     rows = []
@@ -115,7 +102,7 @@ def main() -> None:
     """Read, fit and print what both lines say."""
     options = arguments(__doc__)
     table = ReferenceTable("cytokines", options)
-    values = pd.read_csv(find_file(options.data))
+    values = pd.read_csv(find_file(options.data, CYTOKINES, SOURCE))
     data = pkpd.read_nonmem(
         table_of(values),
         lines={1: "granulocytes", 2: "g_csf"},

@@ -32,18 +32,26 @@ def arguments(description: str, out: Path) -> argparse.Namespace:
     return options
 
 
+def find_file(given: Path | None, name: str, source: str) -> Path:
+    """Find a file of counts; say so and exit with 3 where it is not there.
+
+    ``--data``, where given, is the only place looked in: the file, its folder or the one above.
+    """
+    if given is not None and given.is_file() and given.name == name:
+        return given
+    for folder in folders(None) if given is None else [given]:
+        for path in (folder / name, *sorted(folder.glob(f"*/{name}"))):
+            if path.is_file():
+                return path
+    where = "" if given is None else f" in {given}"
+    print(f"No data: {name} was not found{where}. {source}; give its folder by --data.")
+    sys.exit(NO_DATA)
+
+
 def find_prefix(given: Path | None) -> Path:
     """Find the prefix of the series; say so and exit with 3 where they are not there."""
-    for folder in folders(None) if given is None else [given]:
-        for path in (folder, *sorted(folder.glob("*/"))):
-            if (path / f"{NAMED}_counts.csv").is_file():
-                return path / NAMED
-    where = "" if given is None else f" in {given}"
-    print(
-        f"No data: {NAMED}_counts.csv was not found{where}. Its counts are from the table of blood "
-        "cells of Liao et al., Sci Data 2021;8:71; give its folder by --data."
-    )
-    sys.exit(NO_DATA)
+    source = "Its counts are from the table of blood cells of Liao et al., Sci Data 2021;8:71"
+    return find_file(given, f"{NAMED}_counts.csv", source).with_name(NAMED)
 
 
 def run(main: Callable[[], None]) -> None:

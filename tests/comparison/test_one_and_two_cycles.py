@@ -51,6 +51,7 @@ def table(folder, text: str, **size) -> pd.DataFrame:
     return pd.DataFrame([vars(row) for row in result.trials[0].rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("marrow", ["friberg", "leukaemia"])
 def test_risk_and_recovery_before_the_second_cycle_are_the_same(tmp_path, marrow, posterior):
     size = {"marrow": marrow, "patients": 60, "draws": 4}

@@ -374,6 +374,7 @@ def test_a_fit_goes_into_a_comparison():
         )
 
 
+@pytest.mark.slow
 def test_a_fit_of_the_marrow_with_leukaemia_has_its_endpoints_in_a_comparison(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(

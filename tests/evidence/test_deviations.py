@@ -33,6 +33,7 @@ def first_row(endpoints, drug=""):
     return next(r for r in rows if drug in r.simulated.names or not drug)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("score", "row"),
     [

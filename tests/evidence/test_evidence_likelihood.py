@@ -61,6 +61,7 @@ def test_total_is_the_sum_over_studies_and_order_does_not_matter(table_file, sta
     assert one.total == pytest.approx(answer.by_study[ours.studies.index("A")], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_term_by_itself_is_that_of_a_study_of_its_own(table_file, stand_in, truth):
     table = load_evidence(table_file())
     ours = likelihood(table, stand_in)

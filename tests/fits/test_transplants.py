@@ -126,6 +126,21 @@ def test_unknown_sources_and_missing_columns_are_refused(tmp_path, capsys):
     assert "no series with a count below recovery" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", [places.CYTOKINES, "transplants_counts.csv"])
+def test_a_folder_that_is_named_is_the_only_one_looked_in(tmp_path, capsys, monkeypatch, name):
+    known, named = tmp_path / "known", tmp_path / "named"
+    for folder in (known, named):
+        folder.mkdir()
+    (known / name).write_text("patient,day\n")
+    monkeypatch.setenv("PKPD_REFERENCE", str(known))
+    assert places.find_file(None, name, "") == known / name
+    assert places.find_file(known / name, name, "") == known / name
+    with pytest.raises(SystemExit) as ended:
+        places.find_file(named, name, "")
+    assert ended.value.code == 3
+    assert f"{name} was not found in {named}" in capsys.readouterr().out
+
+
 def test_recovery_is_the_first_of_three_counts_after_the_longest_stretch_below():
     assert daily([2, 0.1, 0.6, 0.1, 0.1, 0.7, 0.4, 0.5, 0.6, 0.7]).recovery == 7
     assert daily([2, 0.1, 0.6, 0.7]).recovery is None
@@ -178,6 +193,7 @@ def test_planted_days_of_two_groups_are_recovered(marrow, simulated):
     assert all(0.12 < share < 0.45 for share in late)
 
 
+@pytest.mark.slow
 def test_forecasts_are_distributions_of_later_days(marrow, simulated):
     chains = fit_chains(marrow, simulated, chains=1, bank=256, bootstraps=2, rounds=2)
     own = [simulated[0], simulated[-1]]

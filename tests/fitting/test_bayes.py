@@ -230,6 +230,7 @@ def transformation_jacobian(model, named):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "feature",
     [

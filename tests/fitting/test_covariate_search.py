@@ -82,6 +82,7 @@ def test_scores_and_ratios_have_their_closed_form(found):
         assert row["score_p"] == pytest.approx(stats.chi2.sf(row["score"], degrees))
 
 
+@pytest.mark.slow
 def test_a_search_keeps_what_was_simulated_and_says_why(found, base, data):
     assert found.relations == ("a ~ Z, exponential",) or found.relations == (
         "a ~ TWICE, exponential",

@@ -43,6 +43,7 @@ def fitted():
     return fit(conjugate.model(), data, draws=400, tune=300, chains=2, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_nuts_finds_a_posterior_known_in_closed_form(fitted):
     agrees(fitted, fitted.dataset)
     correlation = np.corrcoef(fitted.draws.population["level"], fitted.draws.population["slope"])

@@ -134,6 +134,7 @@ def test_a_correlation_at_its_limit_is_not_called_unidentified():
     assert "not identified" not in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [pytest.param(residual.proportional(0.1), marks=pytest.mark.long), residual.additive(0.2)],

@@ -82,6 +82,7 @@ def test_an_ordinary_error_has_not_run_to_zero():
     assert "run to zero" not in words
 
 
+@pytest.mark.slow
 def test_an_error_of_values_over_six_decades_has_not_run_to_zero():
     # most standard deviations are a ten-millionth of the largest value, and a tenth of their own
     data = study(8, [1, 4, 130, 135, 140, 145, 150], 0.1)

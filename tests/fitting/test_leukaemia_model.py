@@ -91,6 +91,7 @@ def test_predictions_have_the_gradient_of_differences():
             assert slope[i] == pytest.approx(found, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_doses_of_a_drug_without_kinetics_act_over_a_day():
     """A dose without a rate is the same as one over 24 hours, and twice the dose kills more."""
     data = design(1)

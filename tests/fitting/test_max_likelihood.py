@@ -253,6 +253,7 @@ def test_everything_held_is_refused():
         maximum_likelihood(model, cases.data(np.arange(4), groups()))
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 @pytest.mark.skipif(
     not FOLDER.is_dir(), reason="no reference folder (PKPD_REFERENCE or ../shared/oracles)"

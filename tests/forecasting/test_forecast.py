@@ -250,6 +250,7 @@ def test_hidden_recovery_lies_in_the_intervals(made):
     assert low <= sum(inside) <= high
 
 
+@pytest.mark.slow
 def test_where_weights_degenerate_particles_are_tempered(made):
     many = {"DAY": [1, 3, 5, 8, 10, 12], "ANC": [0.9, 0.9, 0.7, 0.5, 0.35, 0.2],
             "PLT": [45, 40, 38, 30, 25, 30]}  # fmt: skip

@@ -75,6 +75,7 @@ def test_a_graft_is_given_in_schedules_by_its_cells():
     assert float(counts.isel(time=49).median()) > 0.5
 
 
+@pytest.mark.slow
 def test_a_fit_takes_the_cells_of_a_graft_from_a_table():
     """The same counts as a course of the same patient, with filgrastim on ten days."""
     structure = leukaemia_model(

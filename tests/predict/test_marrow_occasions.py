@@ -413,6 +413,7 @@ def test_the_general_engine_takes_what_the_compiled_one_cannot():
         other.bind(twice)({**by_record_now, **MARROW, "ks": 0.01})
 
 
+@pytest.mark.slow
 def test_stretches_end_where_the_data_change():
     case = occasions()
     found = by_data(case.data, False)

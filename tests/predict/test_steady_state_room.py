@@ -78,6 +78,7 @@ def equations(options, dosing):
 
 
 # test_event_ode has the steady states of equations
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [linear, pytest.param(equations, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("dosing", "values", "option", "needed", "short"),

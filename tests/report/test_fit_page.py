@@ -94,6 +94,7 @@ def test_the_page_is_whole_and_needs_nothing_else(page):
     assert anchors <= set(re.findall(r'id="([^"]+)"', page))
 
 
+@pytest.mark.slow
 def test_the_page_says_what_it_should(page):
     reader = Reader()
     reader.feed(page)

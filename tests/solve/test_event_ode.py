@@ -302,6 +302,7 @@ def test_stages_are_a_loop_where_states_are_more_than_two(states):
     assert slope == pytest.approx(-1000.0 * np.exp(-1.0), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_derivative_of_a_steady_state_goes_through_the_fixed_point():
     events = table([(0.0, {"ss": 1, "amt": 60, "cmt": 1, "ii": 12.0})], SEEN[:3])
 

@@ -80,12 +80,14 @@ def test_derivative_is_central_difference(derivatives, name):
     assert checked >= 2
 
 
+@pytest.mark.slow
 def test_all_derivatives_are_finite(derivatives):
     _, gradient, _, _ = derivatives
     for name, value in gradient.items():
         assert np.all(np.isfinite(value)), name
 
 
+@pytest.mark.slow
 def test_end_at_an_observation_gives_the_derivative_from_before(derivatives):
     labels, gradient, _, below = derivatives
     b = labels.index("end_at")

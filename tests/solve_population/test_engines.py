@@ -325,6 +325,7 @@ def test_engine_is_chosen_by_structure():
         prepare(other, Doses.of([[]]), [24.0], engine="compiled")
 
 
+@pytest.mark.slow
 def test_an_accelerator_takes_large_populations():
     few = problem("compiled")
     many = replace(few, scan_from=LANES)
