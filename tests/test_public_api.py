@@ -43,6 +43,9 @@ pkpd.load_trial("nct01681537_len_mec"), pkpd.cards.load_rule("len_mec_2018")
 pkpd.subjects.sample_population(pkpd.cards.load_population("rr_aml"), 2, 1)
 pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
 pkpd.evidence, pkpd.endpoints, pkpd.report, pkpd.trials, pkpd.data, pkpd.errors
+from pathlib import Path
+from pkpd.explorer.choices import choices  # of the explorer's controls, before any picture
+choices(Path.cwd())
 """
     found = modules_after(code)
     assert not {"jax", "pymc", "arviz", "matplotlib", "pandas"} & found

@@ -18,12 +18,14 @@ from reference_table import ReferenceTable, arguments
 from series import SOURCE_WORDS, SOURCES, Series, read_series
 
 import pkpd
+from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.models import PopulationModel, covariate, fixed, leukaemia_model, parameter, residual
 
 GIVEN = {"PBSC_unmodified": 0.5, "TCD": 0.95, "BM_unmodified": 0.4, "cord": 0.9}
 """Share of patients given growth factor, by source: assumed."""
 FIRST_DAY, LAST_DAY = 5, 45
 GROWTH_FACTOR = range(6, 21)
+DRAWS = 400  # of each of two chains
 LEAST = 0.05  # 10^9/L; a count printed as 0.0 lies below it
 FREE = ("rho", "graft_seeding", "k_neutrophil", "neutrophils_normal", "filgrastim")
 
@@ -66,8 +68,26 @@ def table_of(series: list[Series]) -> pd.DataFrame:
     return table.assign(DVID=1, MDV=table["EVID"])
 
 
+def sampled(fit: MaximumLikelihood, data: pkpd.data.Dataset, table: ReferenceTable) -> None:
+    """Sample the posterior by NUTS and print the rates beside those of the fit."""
+    posterior = pkpd.fit(
+        model(), data, start=fit, draws=DRAWS, tune=DRAWS, chains=2, progress=False
+    )
+    print(posterior.summary())
+    found, estimate = posterior.table(), fit.table()["estimate"]
+    ratio = {0: 0.0} | {k: found["median"][f"rho_SOURCE_{k}"] for k in range(1, len(SOURCES))}
+    for k, source in enumerate(SOURCES):
+        rate = found["median"]["rho"] * np.exp(ratio[k])
+        theirs = estimate["rho"] * np.exp(estimate[f"rho_SOURCE_{k}"] if k else 0.0)
+        table.told(f"regrowth after {SOURCE_WORDS[source]}, sampled", rate, theirs)
+    for name in ("filgrastim", "omega_rho", "omega_graft_seeding"):
+        table.told(f"{name}, sampled", found["median"][name], estimate[name])
+    table.at_most("largest R-hat of the population", found["r_hat"].max(), 1.02)
+    table.told("smallest effective size of the population", found["ess_bulk"].min())
+
+
 def main() -> None:
-    """Read, fit and print the rates."""
+    """Read, fit and print the rates; with ``--full`` sample them, too."""
     options = arguments(__doc__)
     table = ReferenceTable("transplants_series", options)
     data = pkpd.read_nonmem(
@@ -87,6 +107,8 @@ def main() -> None:
         rate = found["rho"] * np.exp(found[f"rho_SOURCE_{k}"] if k else 0.0)
         table.told(f"regrowth after {SOURCE_WORDS[source]}, per day", rate, studied[source])
     table.told("-2 log likelihood", fit.objective)
+    if options.full:
+        sampled(fit, data, table)
     table.at_least("converged", float(fit.converged), 1.0)
     table.finish()
 

@@ -1,4 +1,7 @@
-"""What the controls of a page offer: drugs, populations, rules, fits, with their words."""
+"""What the controls of a page offer: drugs, populations, rules, fits, with their words.
+
+No simulation is imported here: the controls appear while it is.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import numpy as np
 from pkpd.cards import card_names, load_rules
 from pkpd.cards.drug_cards import growth_factors, load_drug_card
 from pkpd.cards.population_cards import load_population
-from pkpd.explorer.dose_finding import OFFERED, WITH_TARGET
 from pkpd.explorer.state import (
     CARDS,
     LEARNED,
@@ -22,6 +24,10 @@ from pkpd.explorer.state import (
 )
 from pkpd.report.comparison.plain_words import rule_in_words
 from pkpd.subjects import MOVABLE, sample_population
+
+OFFERED = ("3+3", "BOIN", "keyboard", "mTPI-2")
+"""Designs whose characteristics are exact and that need no more than a target."""
+WITH_TARGET = ("BOIN", "keyboard", "mTPI-2")
 
 _SAMPLE = 512
 
@@ -64,7 +70,6 @@ def _drug(name: str) -> dict[str, Any]:
         "title": card.title,
         "routes": list(card.routes),
         "unit": card.dose_unit,
-        "designs": [{"name": name, "target": name in WITH_TARGET} for name in OFFERED],
         "usual": None if usual is None else {"value": usual.value, "unit": usual.unit},
     }
 

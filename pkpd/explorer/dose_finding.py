@@ -19,17 +19,14 @@ from pkpd.designs.exact.courses import Courses, enumerate_courses
 from pkpd.designs.protocol import Design
 from pkpd.designs.text import heading, verdict
 from pkpd.errors import PkpdError
+from pkpd.explorer.choices import OFFERED, WITH_TARGET
 from pkpd.explorer.simulation import Explored
 from pkpd.explorer.state import BadStateError
 from pkpd.explorer.toml import write_toml
 from pkpd.report import wording
 
-OFFERED = ("3+3", "BOIN", "keyboard", "mTPI-2")
-"""Designs whose characteristics are exact and that need no more than a target."""
-
 FILE_NAME = "design.toml"
 MOST_PATIENTS = 36
-WITH_TARGET = ("BOIN", "keyboard", "mTPI-2")
 
 
 def dose_finding(found: Explored, asked: Any) -> dict[str, Any]:

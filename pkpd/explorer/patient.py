@@ -22,7 +22,7 @@ from pkpd.explorer.state import MOST_DAYS, BadStateError, State
 from pkpd.files import frame_text
 from pkpd.forecasting.bank import Level, criterion
 from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
-from pkpd.forecasting.forecast import Forecaster, forecaster
+from pkpd.forecasting.forecast import DRAWS, Forecaster, forecaster
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.seen import Seen, chosen, read_seen
 from pkpd.forecasting.words import (
@@ -30,12 +30,11 @@ from pkpd.forecasting.words import (
     days_in_words,
     facts_of,
     rule_sentence,
+    size_in_words,
     table_of,
     warnings,
 )
 
-DRAWS = 200
-"""Parameter draws of the virtual patients."""
 BANK = 4_000
 """Virtual patients of a page; `pkpd forecast` takes more."""
 MOST_TEXT = 20_000
@@ -194,7 +193,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     return {
         "sentence": f"{DOUBTED if doubts and weighed.trusted else ''}{found.sentence()}",
         "trusted": weighed.trusted,
-        "how": f"{len(weighed.bank):,} virtual patients, worth {weighed.effective:,.0f}",
+        "how": size_in_words(weighed),
         "patient": str(label),
         "days": _days(whole),
         "until": seen.last_day,

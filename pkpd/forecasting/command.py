@@ -27,7 +27,7 @@ from pkpd.errors import PkpdError
 from pkpd.files import frame_text, together, write_text
 from pkpd.fitting.draws import Fitted
 from pkpd.forecasting.bank import BASELINE, Level
-from pkpd.forecasting.forecast import forecast
+from pkpd.forecasting.forecast import DRAWS, forecast
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.visits import choose_visits
 from pkpd.leukaemia.trial_arms import arms_of_trial
@@ -50,7 +50,7 @@ def forecast_lines(
     rule: str | None = None,
     marrow: str | None = None,
     posterior: Path | Fitted | None = None,
-    draws: int = 200,
+    draws: int = DRAWS,
     alternatives: Sequence[str] = (),
     back: Sequence[str] = (),
     units: Sequence[str] = (),
@@ -273,7 +273,7 @@ def visits_lines(
     until_day: int | None = None,
     marrow: str | None = None,
     posterior: Path | Fitted | None = None,
-    draws: int = 200,
+    draws: int = DRAWS,
     **how: Any,
 ) -> Iterator[str]:
     """Choose visits under a schedule file.

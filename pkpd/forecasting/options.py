@@ -62,7 +62,7 @@ def forecast_options(
         ),
     ] = None,
     bank: Annotated[int, typer.Option(min=100, help="Virtual patients.")] = 10_000,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of the uncertain parameters.")] = 200,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the uncertain parameters.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 1,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where table and figures go.")] = Path(
         "build/forecast"
@@ -121,7 +121,7 @@ def visits_options(
     ] = None,
     patients: Annotated[int, typer.Option(min=10, help="Virtual patients.")] = 400,
     bank: Annotated[int, typer.Option(min=100, help="Those of the forecaster.")] = 4000,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of the uncertain parameters.")] = 200,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the uncertain parameters.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 1,
 ) -> Iterator[str]:
     """Choose the days on which blood tells most about the day of recovery."""

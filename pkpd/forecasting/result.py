@@ -23,6 +23,7 @@ from pkpd.forecasting.words import (
     facts_of,
     first_sentence,
     rule_sentence,
+    size_in_words,
     table_of,
     warnings,
 )
@@ -177,10 +178,9 @@ class Forecast:
         parts = []
         for label, one in self.weighed.items():
             data = self.dataset.sel(patient=label)
-            how = f"{len(one.bank):,} virtual patients, worth {one.effective:,.0f}"
             parts += [
                 f"Patient {label}: {len(one.seen)} counts until day {one.seen.last_day} "
-                f"({how}; {one.engine})",
+                f"({size_in_words(one)}; {one.engine})",
                 "",
                 self.sentence(label, by_day),
                 *([self.sentence(label, by_day, "rule")] if one.trusted else []),

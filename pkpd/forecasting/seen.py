@@ -199,7 +199,21 @@ def read_seen(
         columns=columns,
     )
     seen, notes = _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
-    return seen, (*notes, *unread)
+    return seen, (*notes, *unread, *_first_days(sheet))
+
+
+def _first_days(sheet: Sheet) -> tuple[str, ...]:
+    """Say which dates are day 1, where a table has dates and no protocol days."""
+    if "DAY" in sheet.at or "DATE" not in sheet.at:
+        return ()
+    first: dict[Any, str] = {}
+    for row, label in enumerate(_labels(sheet)):
+        first.setdefault(label, sheet.text("DATE", row))
+    shown = list(first.items())[:5]
+    dates = ", ".join(f"patient {label}: {day}" for label, day in shown)
+    more = "" if len(first) <= len(shown) else f", and of {len(first) - len(shown)} more"
+    remedy = "where treatment began on another day, give protocol days in a column DAY"
+    return (f"day 1 is the date of the first row ({dates}{more}); {remedy}",)
 
 
 def _unread(sheet: Sheet, counted: Mapping[str, str], chosen: Sequence[str]) -> tuple[str, ...]:

@@ -107,6 +107,12 @@ class Weighed:
         return float(1.0 / np.sum(self.weights**2))
 
     @property
+    def effective_draws(self) -> float:
+        """Effective number of parameter draws that the virtual patients have."""
+        shares = np.bincount(self.bank.who.draw, weights=self.weights)
+        return float(1.0 / np.sum(shares**2))
+
+    @property
     def trusted(self) -> bool:
         """Whether :data:`FEWEST` virtual patients or more look like this one, by firm weights."""
         return self.k <= LIMIT and self.effective >= FEWEST

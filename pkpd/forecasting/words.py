@@ -207,6 +207,14 @@ def warnings(weighed: Weighed) -> list[str]:
     return told
 
 
+def size_in_words(weighed: Weighed) -> str:
+    """Tell how many virtual patients speak, and of how many parameter draws they are."""
+    words = f"{len(weighed.bank):,} virtual patients, worth {weighed.effective:,.0f}"
+    if weighed.bank.lanes.draws == 1:
+        return words
+    return f"{words}, of parameter draws worth {weighed.effective_draws:,.0f}"
+
+
 def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
     """Rows of the table of recovery: name, median day, interval, shares by days.
 

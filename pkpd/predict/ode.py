@@ -481,6 +481,8 @@ def _check_functions(structure: OdeStructure) -> None:
             return jax.eval_shape(function, *arguments)
         except jax.errors.ConcretizationTypeError:
             refuse(where, "decides by a number's value; use jnp.where instead of if, and jax.numpy")
+        except jax.errors.TracerArrayConversionError:
+            refuse(where, "calls NumPy; call jax.numpy instead (import jax.numpy as jnp)")
 
     results = [("rhs", system.states, traced("rhs", system.rhs, number, y, number, p))]
     if system.initial is not None:

@@ -424,3 +424,14 @@ def test_the_command_prints_sentence_table_and_writes_a_figure(tmp_path):
     done = CliRunner().invoke(app, ["forecast", *words, "--cohort", "nobody"])
     assert done.exit_code == 2
     assert "there is no cohort 'nobody'" in done.output
+
+
+def test_the_first_line_tells_what_the_draws_are_worth(found):
+    (one,) = found.weighed.values()
+    draw, weights = one.bank.who.draw, one.weights
+    same = draw[:, None] == draw[None, :]
+    by_pairs = 1.0 / float(weights @ same @ weights)  # chance that two have one draw
+    assert 1.0 < by_pairs <= 10.0
+    assert one.effective_draws == pytest.approx(by_pairs)
+    first = found.summary().splitlines()[0]
+    assert f"of parameter draws worth {by_pairs:,.0f};" in first

@@ -167,3 +167,12 @@ def test_a_further_cycle_is_appended_and_what_would_overlap_is_left_out():
     ):
         with pytest.raises(PkpdError, match=told):
             continuation(twice, text)
+
+
+def test_dates_say_which_is_day_1():
+    dates = ["2025-02-26", "2025-03-01", "2025-03-04"]
+    (seen,), notes = read_seen({"DATE": dates, "ANC": [2.0, 1.5, 0.7]})
+    assert seen.time.tolist() == [0.0, 3.0, 6.0]
+    (told,) = notes
+    assert told.startswith("day 1 is the date of the first row (patient 1: 2025-02-26); ")
+    assert not read_seen({"DAY": [1, 4], "ANC": [2.0, 1.5]})[1]

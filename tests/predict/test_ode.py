@@ -165,6 +165,10 @@ def broken(change):
         ({"outputs": {"x": lambda y, p: jnp.ones(2)}}, "'x' has shape (2,)"),
         ({"initial": lambda p: {"gut": 1.0}}, "initial, state 'gut': is not a state"),
         (
+            {"rhs": lambda t, y, p: {"depot": np.exp(y["depot"]), "central": 0.0}},
+            "rhs: calls NumPy; call jax.numpy instead",
+        ),
+        (
             {"rhs": lambda t, y, p: {"depot": 0.0, "central": 1.0 if y["depot"] > 0 else 0.0}},
             "use jnp.where instead of if",
         ),
