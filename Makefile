@@ -1,4 +1,5 @@
-# Two commands do everything from a bare machine (Python >= 3.11 with venv, and make):
+# Three commands do everything from a bare machine (Python >= 3.11 with venv, and make):
+#   make install   the package with its command, .venv/bin/pkpd
 #   make compare   the five trials, results under build/compare/
 #   make test      the tests
 PYTHON ?= python3
@@ -10,7 +11,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: compare test portable newest bench trust honest fits evidence lint types cards contracts slow long docs wheel release lock clean
+.PHONY: install compare test portable newest bench trust honest fits evidence lint types cards contracts slow long docs wheel release lock clean
+
+install: $(VENV)/run.stamp
 
 compare: $(VENV)/run.stamp
 	$(BIN)/pkpd compare --out build/compare $(ARGS)

@@ -214,10 +214,15 @@ def number_remedy(text: str) -> str:
     --------
     >>> number_remedy("0,5")
     'write it with a decimal point, 0.5'
+    >>> number_remedy("BLQ")
+    "write '<' and the limit for a value below it, <0.2 for instance, or '.' for a missing value"
     """
     point = text.replace(",", ".")
     if re.fullmatch(r"[<>]?[+-]?\d*\.\d+([eE][+-]?\d+)?", point):
         return f"write it with a decimal point, {point}"
+    if re.fullmatch(r"<?\s*(bl[oq]?q|bql|lloq|bld|bdl|nd)", text.replace(".", "").lower()):
+        below = "write '<' and the limit for a value below it, <0.2 for instance"
+        return f"{below}, or '.' for a missing value"
     return "write a number, or '.' for a missing value"
 
 

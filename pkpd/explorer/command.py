@@ -74,6 +74,8 @@ def serve(
     address = f"http://{f'[{where}]' if ':' in where else where}:{taken}/"
     who = "this machine only" if token is None else "all who know the token"
     say(f"The explorer runs at {address} for {who}; stop it with Ctrl-C.")
+    if port not in (0, taken):
+        say(f"Port {port} cannot be taken, so that it is another; --port names one.")
     say(f"Working folder: {folder}")
     say(explorer.python())
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

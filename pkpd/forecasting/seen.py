@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,11 @@ BODY: Mapping[str, tuple[str, ...]] = {
 _DOSES = ("ID", "SUBJECT", "PATIENT", "DAY", "HOUR", "DRUG", "AMT", "DURATION", "ROUTE")
 _READ = (*_DOSES, "USUBJID", "DATE", "LINE", "VALUE", *(code for c in BODY.values() for code in c))
 _CLOSE = 0.75  # ratio of `difflib` from which a column's name may be a slip for another
+
+
+_SLIP = 8.0  # times both neighbours, or that part of both: a count to look at
+_SLIP_FROM = 1.0  # 10^9/L; lower counts differ as much by chance
+_NEIGHBOURS_D = 3.0
 
 
 @dataclass(frozen=True)
@@ -374,10 +379,29 @@ def _of_dataset(
             dict(bodies.get(label, {})), doses.get(label, ()),
         )  # fmt: skip
         found.append(mine.taken(np.argsort(mine.time, kind="stable")))
+        notes += tuple(_slips(found[-1]))
     if early:
         patients = f"patient{'s' if len(early) > 1 else ''} {', '.join(early)}"
         notes += (f"counts before day 0 count as those of the start of day 1: {patients}",)
     return tuple(found), notes
+
+
+def _slips(one: Seen) -> Iterator[str]:
+    """Sentences on counts far above or below both of their neighbours; all of them are kept."""
+    for line in dict.fromkeys(one.line):
+        at = [k for k, name in enumerate(one.line) if name == line]
+        for before, k, after in zip(at, at[1:], at[2:], strict=False):
+            days, counts = one.time[[before, k, after]], one.value[[before, k, after]]
+            low, high = sorted((counts[0], counts[2]))
+            above = counts[1] >= _SLIP_FROM and counts[1] >= _SLIP * high
+            below = low >= _SLIP_FROM and counts[1] <= low / _SLIP
+            if (above or below) and np.diff(days).max() <= _NEIGHBOURS_D:
+                first, day, last = np.floor(days).astype(int) + 1
+                yield (
+                    f"patient {one.label}: {line.replace('_', ' ')} of {counts[1]:g} on day {day} "
+                    f"between {counts[0]:g} on day {first} and {counts[2]:g} on day {last}: "
+                    "if it is a slip, correct it"
+                )
 
 
 def _check_times(source: str, label: Any, time: Floats) -> None:

@@ -176,3 +176,24 @@ def test_dates_say_which_is_day_1():
     (told,) = notes
     assert told.startswith("day 1 is the date of the first row (patient 1: 2025-02-26); ")
     assert not read_seen({"DAY": [1, 4], "ANC": [2.0, 1.5]})[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "counts", "told"),
+    [
+        ("ANC", [0.4, 30, 0.2], "neutrophils of 30 on day 7 between 0.4 on day 6 and 0.2 on day 8"),
+        ("ANC", [10.5, 1.1, 10.8], "neutrophils of 1.1 on day 7 between 10.5 on day 6 and 10.8"),
+        ("PLT", [21, 180, 15], "platelets of 180 on day 7 between 21 on day 6 and 15 on day 8"),
+        ("ANC", [0.05, 0.8, 0.1], None),  # so low counts differ as much by chance
+        ("ANC", [0.2, 1.9, 3.8], None),  # a recovery
+        ("PLT", [10, 40, 20], None),  # a transfusion
+    ],
+)
+def test_a_count_far_from_both_neighbours_is_named_and_kept(line, counts, told):
+    (seen,), notes = read_seen({"ID": ["P"] * 3, "DAY": [6, 7, 8], line: counts})
+    assert seen.value.tolist() == counts
+    assert len(notes) == (told is not None)
+    if told:
+        assert notes[0].startswith(f"patient P: {told}")
+    far = {"ID": ["P"] * 3, "DAY": [3, 7, 8], line: counts}
+    assert not read_seen(far)[1]
