@@ -74,6 +74,11 @@ class MarrowPredictor:
             return "general"
         return "compiled"
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether subjects with parameters that are no numbers cost nothing."""
+        return self.engine == "compiled"
+
     def _refuse(self, reason: str) -> None:
         raise PkpdError(
             where="marrow model bound to " + self.dataset.events.source,

@@ -3,16 +3,20 @@
 import jax.numpy as jnp
 import marginal_cases as cases
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
+import pkpd
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.model.likelihood import bind
-from pkpd.fitting.model.residual import additive, combined
+from pkpd.fitting.model.residual import additive, combined, lognormal
 from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.models import Friberg, compartments, marrow_model
+from pkpd.solve.population.problem import PopulationProblem
 
 OMEGA = np.array([0.3, 0.4])
 
@@ -108,3 +112,41 @@ def test_a_subject_that_cannot_be_solved_is_flagged_alone():
     modes = find_modes(density, density.free.start())
     assert modes.converged.tolist() == [True, False, True]
     assert np.isfinite(modes.u).all()
+
+
+def test_subjects_at_their_modes_are_not_solved_again(monkeypatch):
+    rows = []
+    for i, low in enumerate((0.3, 1.0, 1.1, 1.2, 1.3, 4.0)):  # the first and the last take longest
+        rows.append((i, 0.0, 80.0, 1, None))
+        rows += [
+            (i, 24.0 * d, 0.0, 0, v) for d, v in zip((0, 8, 15, 28), (5, low, 3, 6), strict=True)
+        ]
+    data = pkpd.read_nonmem(
+        pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "EVID", "DV"]),
+        units={"TIME": "h", "AMT": "mg", "DV": "10^9/L"},
+    )
+    values = {"CL": 10.0, "V": 50.0, "slope": 5.0, "circ0": 5.0, "MTT": 120.0, "gamma": 0.2}
+    model = PopulationModel(
+        marrow_model(compartments(1), lines={"DV": Friberg()}),
+        [parameter(name, value, iiv=0.3) for name, value in values.items()],
+        {"DV": lognormal(0.2)},
+    )
+    density = ConditionalDensity(bind(model, data))
+    lanes, solved = [], PopulationProblem._compiled
+
+    def counted(self, theta, copies=1, **options):
+        lanes.append(np.isfinite(theta).all(axis=0).mean())
+        return solved(self, theta, copies, **options)
+
+    monkeypatch.setattr(PopulationProblem, "_compiled", counted)
+    x = density.free.start()
+    found = find_modes(density, x)
+    assert found.converged.all()
+    assert min(lanes) <= 2 / 6
+    monkeypatch.setattr(ConditionalDensity, "leaves_out", False)
+    plain = find_modes(density, x)
+    np.testing.assert_allclose(found.u, plain.u, atol=1e-7)
+    np.testing.assert_allclose(found.hessian, plain.hessian, rtol=1e-5, atol=1e-6)
+    monkeypatch.undo()
+    near = find_modes(density, x + 0.01, found.u, hessian=found.hessian, exact=False)
+    np.testing.assert_allclose(near.u, find_modes(density, x + 0.01).u, atol=2e-5)

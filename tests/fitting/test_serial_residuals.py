@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +80,31 @@ def test_normal_density_is_that_of_the_multivariate_normal(normal):
             np.log(predicted[mine]), covariance(data.time[mine], np.exp(random[b, 2]))
         )
         assert found[b] == pytest.approx(law.logpdf(logs) - logs.sum(), abs=1e-10)
+
+
+def test_a_subject_without_a_prediction_leaves_the_others_their_gradients():
+    error = residual.lognormal(WHITE, scale="noise", processes=PROCESSES)
+    table = pd.DataFrame(
+        [
+            (0, 0.0, 9.0, 1, None),
+            *((0, float(t), 0.0, 0, 0.4) for t in (1, 5, 30)),
+            (1, 0.0, 9.0, 1, None),
+            (1, 2.0, 0.0, 0, 0.4),  # one visit: padded by two
+        ],
+        columns=["ID", "TIME", "AMT", "EVID", "DV"],
+    )
+    likelihood = bind(model(error), pkpd.read_nonmem(table))
+    values = likelihood.fixed(start_values(likelihood.model))
+    rows = np.tile(likelihood.dataset.observations.subject == 0, 2)
+
+    def of_the_first(random):
+        return jnp.sum(jnp.where(rows, likelihood.quantities(values, random), 0.0))
+
+    random = np.full((2, 3), 0.1)
+    lost = random.copy()
+    lost[1] = np.nan
+    slope, expected = jax.grad(of_the_first)(lost), jax.grad(of_the_first)(random)
+    np.testing.assert_allclose(slope[0], expected[0], rtol=1e-12)
 
 
 @pytest.mark.slow

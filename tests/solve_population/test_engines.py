@@ -262,10 +262,11 @@ def test_tapes_are_found_by_their_parameters_and_bounded():
     for i in range(MOST + 2):
         made = solve_taped(found.plan, found.grid, schedule, theta * (1 + i), old=tapes.spare())[2]
         tapes.keep(made)
-    assert tapes.take(theta) is None  # the oldest made room
-    last = tapes.take(theta * (MOST + 2))
+    assert tapes.take(theta, schedule) is None  # the oldest made room
+    assert tapes.take(theta * (MOST + 2), 0 * schedule) is None  # of other schedules
+    last = tapes.take(theta * (MOST + 2), schedule)
     assert last is made
-    assert tapes.take(theta * (MOST + 2)) is None
+    assert tapes.take(theta * (MOST + 2), schedule) is None
     tapes.give_back(last)
     assert tapes.spare() is last
 
@@ -307,6 +308,29 @@ def test_compiled_counts_can_be_batched_and_jitted():
     batch = jax.jit(jax.vmap(lambda s: found.log_counts(theta * s)))(scales)
     for i, s in enumerate(scales):
         np.testing.assert_array_equal(batch[i], found.log_counts(np.asarray(theta * s)))
+
+
+def test_lanes_that_are_not_asked_for_change_nothing_for_the_others():
+    found, points = problem("compiled"), np.stack([parameters(LANES), 1.1 * parameters(LANES)])
+    weight = np.where(found.missing(LANES), 0.0, 1.0 + np.arange(LANES)[:, None])
+
+    def one(theta):
+        return jnp.sum(jnp.where(weight > 0, weight * found.log_counts(theta), 0.0), axis=(0, 2))
+
+    def both(theta):
+        value, pull = jax.vjp(one, theta)
+        return value, pull(jnp.ones(LANES))[0]
+
+    asked = np.array([[True, False, False, True, False], [False, True, False, False, False]])
+    some = jnp.where(asked[:, None, :], points, jnp.nan)
+    value, slope = jax.jit(jax.vmap(both))(some)
+    for i, point in enumerate(points):
+        whole, its_slope = both(jnp.asarray(point))
+        mine = asked[i]
+        np.testing.assert_allclose(value[i][mine], whole[mine], rtol=0, atol=1e-11)
+        np.testing.assert_allclose(slope[i][:, mine], its_slope[:, mine], rtol=1e-10, atol=1e-11)
+        assert np.isnan(value[i][~mine]).all()
+        assert not slope[i][:, ~mine].any()
 
 
 @pytest.mark.slow

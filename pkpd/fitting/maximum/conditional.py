@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import Array
+from numpy.typing import NDArray
 
 from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED
@@ -110,12 +111,25 @@ class ConditionalDensity:
     def _predict(self) -> Any:
         return self.program("predict", self._predictions)
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether several points are predicted at once, and those that are NaN cost nothing."""
+        return bool(getattr(self.likelihood.predictor, "leaves_out", False))
+
+    def _pulled(self, x: Array, u: Array, bar: Array) -> tuple[Array, Array]:
+        return jax.vjp(self._predictions, x, u)[1](bar)
+
     @cached_property
     def _pull(self) -> Any:
-        def pull(x: Array, u: Array, bar: Array) -> tuple[Array, Array]:
-            return jax.vjp(self._predictions, x, u)[1](bar)
+        return self.program("pull", self._pulled)
 
-        return self.program("pull", pull)
+    @cached_property
+    def _predict_all(self) -> Any:
+        return self.program("predict all", jax.vmap(self._predictions, (None, 0)))
+
+    @cached_property
+    def _pull_all(self) -> Any:
+        return self.program("pull all", jax.vmap(self._pulled, (None, 0, 0)))
 
     def predict(self, x: FloatArray, u: FloatArray) -> FloatArray:
         """Predictions ``[M]``, NaN for subjects that cannot be solved."""
@@ -123,7 +137,21 @@ class ConditionalDensity:
 
     def predict_at(self, x: FloatArray, points: FloatArray) -> FloatArray:
         """Predictions ``[K, M]`` at several points ``u[K, B, R]``."""
+        if self.leaves_out:
+            return np.asarray(self._predict_all(x, points))
         return np.stack(self.each("predict", lambda u: self.predict(x, u), [*points]))
+
+    def pull_at(
+        self, x: FloatArray, points: FloatArray, bars: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """`pull` at several points ``u[K, B, R]`` with ``bars[K, M]``: ``[K, P], [K, B, R]``."""
+        if self.leaves_out:
+            by_x, by_u = self._pull_all(x, points, np.where(np.isfinite(bars), bars, 0.0))
+            return np.asarray(by_x), np.asarray(by_u)
+        pairs = list(zip(points, bars, strict=True))
+        found = self.each("pull", lambda one: self.pull(x, *one), pairs)
+        by_x, by_u = zip(*found, strict=True)
+        return np.stack(by_x), np.stack(by_u)
 
     def each(
         self, name: str, call: Callable[[Point], Result], points: Sequence[Point]
@@ -192,6 +220,15 @@ class ConditionalDensity:
         size = self.shape[1]
         moves = np.concatenate([np.zeros((1, size)), np.eye(size), -np.eye(size)])
         return u + step * moves[:, None, :]
+
+    def only_of(self, u: FloatArray, who: NDArray[np.bool_]) -> FloatArray:
+        """Random effects to predict at where only the subjects of ``who [B]`` are asked for.
+
+        Those of the others are NaN if that saves their cost (``leaves_out``).
+        """
+        if who.all() or not self.leaves_out:
+            return u
+        return np.where(who[:, None], u, np.nan)
 
     # Rows -----------------------------------------------------------------------------------------
 
@@ -342,8 +379,20 @@ class ConditionalDensity:
         The Hessian comes from central differences of gradients.
         """
         size = self.shape[1]
-        slopes = self.each("slope", lambda v: self.slope(x, v, central), [*self.around(u)])
-        values, gradients = zip(*slopes, strict=True)
-        value, moved = values[0], np.stack(gradients[1:])
+        values, gradients = self._slopes_at(x, self.around(u), central)
+        moved = gradients[1:]
         hessian = (moved[:size] - moved[size:]).swapaxes(0, 1) / (2 * DIFFERENCE)
-        return value, gradients[0], 0.5 * (hessian + hessian.swapaxes(1, 2))
+        return values[0], gradients[0], 0.5 * (hessian + hessian.swapaxes(1, 2))
+
+    def _slopes_at(
+        self, x: FloatArray, points: FloatArray, central: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """``q [K, B]`` and its gradient ``[K, B, R]`` at several points."""
+        if not self.leaves_out:
+            slopes = self.each("slope", lambda v: self.slope(x, v, central), [*points])
+            values, gradients = zip(*slopes, strict=True)
+            return np.stack(values), np.stack(gradients)
+        rows = [self.row_values(x, f, central)[:2] for f in self.predict_at(x, points)]
+        each, slope = (np.stack(part) for part in zip(*rows, strict=True))
+        value = 0.5 * np.sum(points**2, axis=2) - self.summed(each.T).T
+        return value, points - self.pull_at(x, points, slope)[1]

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pkpd.arrays import FloatArray
 from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.mode_steps import COARSE, approach_modes, capped, corrected, shortened
-from pkpd.fitting.maximum.modes import Modes, better
+from pkpd.fitting.maximum.modes import Modes, better, chosen
 from pkpd.small_systems import solve_each
 
 FINE = 1e-10
@@ -64,21 +65,26 @@ def find_modes(
         value = density.value(x, u, density.central(x))
         good = np.isfinite(value)
         return Modes(u, value, np.zeros((n, 0, 0)), np.zeros(n), good, 1)
-    polished, calls = None, 0
-    if hessian is not None:
-        polished, calls = _polished(density, x, u, hessian, tolerance)
-    best = polished or _search(density, x, u, tolerance, exact)
-    best = replace(best, evaluations=best.evaluations + calls)
+    found = _nowhere(u) if hessian is None else _polished(density, x, u, hessian, tolerance)
+    wanted = ~found.converged
+    if wanted.any():
+        found = chosen(found, _search(density, x, u, tolerance, exact, wanted), wanted)
     rng = np.random.default_rng(seed)
     for k in range(restarts):
-        if np.all(best.converged):
+        if np.all(found.converged):
             break
         # one place for all: what becomes of a subject does not hang on the others of its batch
         fresh = np.tile(np.zeros(size) if k == 0 else rng.standard_normal(size), (n, 1))
-        begin = np.where(best.converged[:, None], best.u, fresh)
-        again = _search(density, x, begin, tolerance, exact)
-        best = better(best, again)
-    return best
+        again = _search(density, x, fresh, tolerance, exact, ~found.converged)
+        found = better(found, again)
+    return found
+
+
+def _nowhere(u: FloatArray) -> Modes:
+    """Return modes of which none is known."""
+    n, size = u.shape
+    lost, far = np.full(n, np.nan), np.full(n, np.inf)
+    return Modes(u, lost, np.full((n, size, size), np.nan), far, np.zeros(n, bool), 0)
 
 
 def _polished(
@@ -87,74 +93,106 @@ def _polished(
     u: FloatArray,
     hessian: FloatArray,
     tolerance: float,
-) -> tuple[Modes | None, int]:
-    """Take steps with a given Hessian; no modes if a subject does not come closer fast.
+    wanted: NDArray[np.bool_] | None = None,
+) -> Modes:
+    """Take steps with a given Hessian; a subject that does not come closer fast is left.
 
     What a step finds of the curvature corrects the Hessian (symmetric rank one).
     """
-    central = density.central(x)
-    before, calls = np.full(len(u), np.inf), 0
+    n, size = u.shape
+    central, calls = density.central(x), 0
+    going = np.all(np.isfinite(hessian), axis=(1, 2))
+    hessian = np.where(going[:, None, None], hessian, np.eye(size))
+    going &= True if wanted is None else wanted
+    done, before = np.zeros(n, bool), np.full(n, np.inf)
+    value, fall = np.full(n, np.nan), np.full(n, np.inf)
     step = last = np.zeros_like(u)
     for k in range(10):
-        value, gradient = density.slope(x, u, central)
+        at, gradient = density.slope(x, density.only_of(u, going), central)
         calls += 2
+        gradient = np.where(going[:, None], gradient, 0.0)
         if k > 0:
-            hessian = corrected(hessian, step, gradient - last)
+            hessian = np.where(
+                going[:, None, None], corrected(hessian, step, gradient - last), hessian
+            )
         last = gradient
         step = -solve_each(hessian, gradient)
         decrement = -np.einsum("br,br->b", gradient, step)
         slow = (decrement > 0.3 * before) & (decrement > tolerance)
-        finite = np.isfinite(value) & np.isfinite(decrement)
-        if not np.all(finite) or np.any(slow | (decrement < 0)):
-            return None, calls
-        step = capped(step)
-        if np.all(decrement < tolerance):
-            u = u + step
-            good = np.ones(len(u), bool)
-            return Modes(u, value, hessian, decrement, good, 0, fresh=False), calls
+        going &= np.isfinite(at) & np.isfinite(decrement) & ~slow & ~(decrement < 0)
+        ended = going & (decrement < tolerance)
+        value, fall = np.where(going, at, value), np.where(going, decrement, fall)
+        step = np.where(going[:, None], capped(step), 0.0)
         u, before = u + step, decrement
-    return None, calls
+        done, going = done | ended, going & ~ended
+        if not going.any():
+            break
+    return Modes(u, value, hessian, fall, done, calls, fresh=False)
 
 
 def _search(
-    density: ConditionalDensity, x: FloatArray, u: FloatArray, tolerance: float, exact: bool
+    density: ConditionalDensity,
+    x: FloatArray,
+    u: FloatArray,
+    tolerance: float,
+    exact: bool,
+    wanted: NDArray[np.bool_],
 ) -> Modes:
+    """Search the modes of ``wanted [B]``; what is returned of the others has no meaning."""
     central = density.central(x)
-    u, value, hessian, calls = approach_modes(density, x, u, central)
-    n, size = u.shape
-    if not exact and np.all(np.isfinite(value)):
-        polished, more = _polished(density, x, u, hessian, tolerance)
-        calls += more
-        if polished is not None:
-            return replace(polished, evaluations=calls)
+    u, value, hessian, calls = approach_modes(density, x, u, central, wanted=wanted)
+    if not exact:
+        polished = _polished(density, x, u, hessian, tolerance, wanted & np.isfinite(value))
+        wanted = wanted & ~polished.converged
+        if not wanted.any():
+            return replace(polished, evaluations=polished.evaluations + calls)
+        searched = _newton(density, x, u, central, tolerance, wanted)
+        both = chosen(polished, searched, wanted)
+        return replace(both, evaluations=both.evaluations + calls)
+    searched = _newton(density, x, u, central, tolerance, wanted)
+    return replace(searched, evaluations=searched.evaluations + calls)
+
+
+def _newton(
+    density: ConditionalDensity,
+    x: FloatArray,
+    u: FloatArray,
+    central: FloatArray,
+    tolerance: float,
+    wanted: NDArray[np.bool_],
+) -> Modes:
+    """Take Newton steps with the exact Hessian."""
+    (n, size), calls = u.shape, 0
+    hessian, positive = np.broadcast_to(np.eye(size), (n, size, size)), np.zeros(n, bool)
     previous, decrement = np.full(n, np.inf), np.full(n, np.inf)
-    converged = np.zeros(n, bool)
+    converged, open_ = np.zeros(n, bool), wanted.copy()
     for _ in range(15):
         # a subject that has ended stays as it is, however long the others of its batch take
-        value, gradient, now = density.exact(x, u, central)
+        value, gradient, now = density.exact(x, density.only_of(u, open_), central)
         calls += 2 * size + 1
-        good = np.isfinite(value) & np.all(np.isfinite(now), axis=(1, 2))
+        good = open_ & np.isfinite(value) & np.all(np.isfinite(now), axis=(1, 2))
         now = np.where(good[:, None, None], now, np.eye(size))
         curve, axes = np.linalg.eigh(now)
-        positive = good & (curve[:, 0] > 0)
+        positive = np.where(open_, good & (curve[:, 0] > 0), positive)
         # away from a minimum the step follows the axes downhill
-        along = np.einsum("brs,br->bs", axes, gradient) / np.maximum(np.abs(curve), 0.1)
+        slope = np.where(good[:, None], gradient, 0.0)
+        along = np.einsum("brs,br->bs", axes, slope) / np.maximum(np.abs(curve), 0.1)
         step = -np.einsum("brs,bs->br", axes, along)
-        fall = np.where(good, -np.einsum("br,br->b", gradient, step), np.inf)
-        hessian = np.where(converged[:, None, None], hessian, now)
-        decrement = np.where(converged, decrement, fall)
-        done = positive & (decrement < tolerance)
+        fall = np.where(good, -np.einsum("br,br->b", slope, step), np.inf)
+        hessian = np.where(open_[:, None, None], now, hessian)
+        decrement = np.where(open_, fall, decrement)
+        done = open_ & positive & (decrement < tolerance)
         # rounding: a decrement that small and no longer falling is at its end
-        stalled = positive & (decrement < COARSE) & (decrement > 0.5 * previous)
-        still = converged | ~good
-        step = np.where(still[:, None], 0.0, capped(step))
-        step, tried = shortened(density, x, u, central, value, step, done | still)
+        stalled = open_ & positive & (decrement < COARSE) & (decrement > 0.5 * previous)
+        step = np.where(good[:, None], capped(step), 0.0)
+        step, tried = shortened(density, x, u, central, value, step, done | ~good)
         u, calls = u + step, calls + tried
         converged |= done | stalled
-        if np.all(converged | ~good):
+        open_ = good & ~converged
+        if not open_.any():
             break
         previous = decrement
-    value = density.value(x, u, central)
-    converged |= positive & (decrement < 1e3 * tolerance)
+    value = density.value(x, density.only_of(u, wanted), central)
+    converged |= wanted & positive & (decrement < 1e3 * tolerance)
     converged &= np.isfinite(value)
     return Modes(u, value, hessian, decrement, converged, calls + 1)

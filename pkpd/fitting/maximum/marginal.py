@@ -360,12 +360,9 @@ class MarginalLikelihood:
         slopes = self._slopes(at.x, at.predictions, u, weights)
         by_x, by_f, by_u = (np.asarray(a) for a in slopes)
         by_x, by_u = by_x + self.prior(at.x)[1], by_u.copy()
-        points = list(zip(self._points(u), by_f, strict=True))
-        pulled = density.each("pull", lambda one: density.pull(at.x, *one), points)
-        for k, (more_x, more_u) in enumerate(pulled):
-            by_x += more_x
-            if k < len(self._moves):
-                by_u += more_u
+        more_x, more_u = density.pull_at(at.x, self._points(u), by_f)
+        by_x += more_x.sum(axis=0)
+        by_u += more_u[: len(self._moves)].sum(axis=0)
         if self.method == "fo" or u.shape[1] == 0:
             return by_x
         return by_x - self._implicit(at, by_u)

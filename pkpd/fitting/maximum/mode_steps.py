@@ -23,6 +23,7 @@ def approach_modes(
     u: FloatArray,
     central: FloatArray,
     known: Modes | None = None,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray, int]:
     """Take Gauss-Newton steps, damped subject by subject, until all are near their modes.
 
@@ -38,6 +39,8 @@ def approach_modes(
         From `ConditionalDensity.central`.
     known
         Modes at hand: a subject that comes to its own ends there, and no search is long.
+    wanted : bool[B]
+        Who is searched; all if left out. What is returned of the others has no meaning.
 
     Returns
     -------
@@ -47,11 +50,12 @@ def approach_modes(
     """
     n, size = u.shape
     damping, calls = np.zeros(n), 2 * size + 1
-    value, gradient, hessian = density.approximate(x, u, central)
-    lost = ~np.isfinite(value)
+    wanted = np.ones(n, bool) if wanted is None else wanted
+    value, gradient, hessian = density.approximate(x, density.only_of(u, wanted), central)
+    lost = wanted & ~np.isfinite(value)
     if lost.any():
         u = np.where(lost[:, None], 0.0, u)
-        value, gradient, hessian = density.approximate(x, u, central)
+        value, gradient, hessian = density.approximate(x, density.only_of(u, wanted), central)
         calls += 2 * size + 1
     for _ in range(_STEPS if known is None else _FEWER):
         good = np.all(np.isfinite(hessian), axis=(1, 2)) & np.all(np.isfinite(gradient), axis=1)
@@ -64,12 +68,13 @@ def approach_modes(
         singular = ~np.all(np.isfinite(step), axis=1)
         step = capped(np.where(singular[:, None], 0.0, step))
         decrement = np.where(singular, np.inf, -np.einsum("br,br->b", slope, step))
-        active = (decrement > COARSE) & (damping < 1e6)
+        active = wanted & (decrement > COARSE) & (damping < 1e6)
         active &= known is None or ~known.reached(u)
         if not active.any():
             break
         trial = np.where(active[:, None], u + step, u)
-        new_value, new_gradient, new_hessian = density.approximate(x, trial, central)
+        only = density.only_of(trial, active)
+        new_value, new_gradient, new_hessian = density.approximate(x, only, central)
         calls += 2 * size + 1
         accept = active & (new_value <= value + 1e-12 * np.abs(value))
         accept |= active & ~np.isfinite(value) & np.isfinite(new_value)
@@ -98,7 +103,7 @@ def shortened(
     for _ in range(12):
         if not pending.any():
             break
-        new = density.value(x, u + step, central)
+        new = density.value(x, density.only_of(u + step, pending), central)
         calls += 1
         # a rise below rounding is none
         pending &= ~(new <= value + 1e-10 * (1 + np.abs(value)))

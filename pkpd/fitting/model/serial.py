@@ -105,9 +105,10 @@ class SerialLikelihood(PopulationLikelihood):
                 np.where(given, _on_scale(error, seen.lower)[at], -np.inf),
                 given,
             )
-            # padding has the prediction of somebody: it is put aside by its mask
+            # padding has the prediction of somebody, who must not get its derivatives
             middle = jnp.where(given, centre[at], 0.0)
-            found = filtered(error, series, middle, Spread(white[at], sd, tau, own, nu))
+            spread = Spread(jnp.where(given, white[at], 1.0), sd, tau, own, nu)
+            found = filtered(error, series, middle, spread)
             order = place[given]
             location = location.at[order].set((middle + found.shift)[given])
             log_scale = log_scale.at[order].set(jnp.log(found.scale)[given])

@@ -151,7 +151,7 @@ def solve_taped(
     nodes = np.empty((n_lines, n_lanes if dense else 0, grid.n_cells + 1, 2))
     blocks = -(-n_lanes // WIDTH)
     shape = (blocks, int(call.sizes[ROW_KEPT]) * WIDTH)
-    if old is not None and old.store.shape == shape:
+    if old is not None and old.store.shape[1] == shape[1] and len(old.store) >= blocks:
         store = old.store
     else:
         store = aligned(blocks * shape[1]).reshape(shape)

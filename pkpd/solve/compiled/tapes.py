@@ -45,11 +45,12 @@ class Tapes:
             while len(self._kept) + len(self._spare) > most:
                 (self._spare or self._kept).pop(0)
 
-    def take(self, theta: NDArray[np.float64]) -> Tape | None:
-        """Take out the tape of these parameters, if it is still there."""
+    def take(self, theta: NDArray[np.float64], schedule: NDArray[np.int64]) -> Tape | None:
+        """Take out the tape of these lanes and parameters, if it is still there."""
         with self._lock:
             for i, tape in enumerate(self._kept):
-                if np.array_equal(tape.theta, theta):
+                same = np.array_equal(tape.call.schedule, schedule)
+                if same and np.array_equal(tape.theta, theta):
                     return self._kept.pop(i)
         return None
 

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
+from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
 from pkpd.solve.grid.structure import PopulationStructure
 from pkpd.solve.grid.versions import n_kinetic
@@ -62,3 +64,12 @@ def bad_lanes(structure: PopulationStructure, versions: int, theta: Any) -> Any:
     with np.errstate(invalid="ignore"):
         wrong = ~xp.isfinite(theta) | (theta < low) | (strict & (theta == low))
     return wrong.any(axis=0)
+
+
+def spread(found: Floats, good: NDArray[np.int64], n_lanes: int) -> Floats:
+    """Put what was found of some lanes ``[lines, G, ...]`` among all, NaN in the others."""
+    if good.size == n_lanes:
+        return found
+    out = np.full((found.shape[0], n_lanes, *found.shape[2:]), np.nan)
+    out[:, good] = found
+    return out

@@ -36,7 +36,8 @@ from pkpd.solve.grid.grid import (
 from pkpd.solve.grid.structure import PopulationStructure
 from pkpd.solve.grid.versions import Versions
 from pkpd.solve.population import scan_engine
-from pkpd.solve.population.lane_guard import bad_lanes, scrub, without
+from pkpd.solve.population.host_function import primitive
+from pkpd.solve.population.lane_guard import bad_lanes, scrub, spread, without
 from pkpd.solve.population.status import LARGEST_LOG_COUNT, PENALTY
 
 Engine = Literal["auto", "compiled", "scan"]
@@ -267,88 +268,77 @@ class PopulationProblem:
 
         return host
 
-    def _compiled(self, theta: Floats, *, dense: bool = False) -> Floats:
-        """Log counts or nodes, NaN in lanes with an unusable parameter."""
-        bad = self._bad(theta)
-        usable = without(theta, bad) if bad.any() else theta
-        schedule = self.schedule_of(theta.shape[1])
+    def _usable(
+        self, theta: Floats, copies: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Lanes that can be solved, their schedules and parameters; the others cost nothing."""
+        good = np.flatnonzero(~self._bad(theta))
+        schedule = self.schedule_of(theta.shape[1] // copies)
+        if copies > 1:
+            schedule = np.tile(schedule, copies)
+        if good.size == theta.shape[1]:
+            return good, schedule, theta
+        return good, schedule[good], theta[:, good]
+
+    def _compiled(self, theta: Floats, copies: int = 1, *, dense: bool = False) -> Floats:
+        """Log counts or nodes, NaN in lanes with an unusable parameter.
+
+        All lanes may come several times, one copy after the other.
+        """
+        good, schedule, usable = self._usable(theta, copies)
         out = compiled_run.solve(
             self._plan, self.grid, schedule, usable, threads=self.threads, dense=dense
         )[int(dense)]
-        out[:, bad] = np.nan
-        return out
+        return spread(out, good, theta.shape[1])
 
     @cached_property
     def _tapes(self) -> Tapes:
         return Tapes()
 
-    def _compiled_taped(self, theta: Floats) -> Floats:
+    def _compiled_taped(self, theta: Floats, copies: int) -> Floats:
         """Log counts as `_compiled`, keeping what `_pulled` needs."""
-        plan, schedule = self._plan, self.schedule_of(theta.shape[1])
+        good, schedule, usable = self._usable(theta, copies)
+        plan = self._plan
         if compiled_run.tape_bytes(plan, self.grid, schedule) > LARGEST_BYTES:
-            return self._compiled(theta)
-        bad = self._bad(theta)
-        usable = without(theta, bad) if bad.any() else theta
+            return self._compiled(theta, copies)
         out, _, tape = compiled_run.solve_taped(
             plan, self.grid, schedule, usable, threads=self.threads, old=self._tapes.spare()
         )
         self._tapes.keep(tape)
-        out[:, bad] = np.nan
-        return out
+        return spread(out, good, theta.shape[1])
 
-    def _pulled(self, theta: Floats, bar: Floats, node_bar: Floats | None = None):
+    def _pulled(self, theta: Floats, copies: int, bar: Floats, node_bar: Floats | None = None):
         """Vector-Jacobian product, zero in lanes where there is none."""
-        bad = self._bad(theta)
-        usable = without(theta, bad) if bad.any() else theta
-        tape = self._tapes.take(usable) if node_bar is None else None
+        good, schedule, usable = self._usable(theta, copies)
+        tape = self._tapes.take(usable, schedule) if node_bar is None else None
         if tape is not None:
-            out = compiled_run.pull(tape, bar, threads=self.threads)
+            found = compiled_run.pull(tape, bar[:, good], threads=self.threads)
             self._tapes.give_back(tape)
-            return np.where(bad | ~np.isfinite(out).all(axis=0), 0.0, out)
-        out = compiled_run.vector_jacobian(
-            self._plan,
-            self.grid,
-            self.schedule_of(theta.shape[1]),
-            usable,
-            bar,
-            node_cotangent=node_bar,
-            threads=self.threads,
-        )[1]
-        return np.where(bad | ~np.isfinite(out).all(axis=0), 0.0, out)
-
-    def _primitive(
-        self,
-        value: Callable[[Floats], tuple[Floats, ...]],
-        taped: Callable[[Floats], tuple[Floats, ...]] | None,
-        pull: Callable[..., tuple[Floats, ...]],
-        shape_of: Callable[[int], tuple[int, ...]],
-    ) -> Callable[[Array], Array]:
-        def call(host, shape, *args):
-            kind = jax.ShapeDtypeStruct(shape, jnp.float64)
-            return jax.pure_callback(
-                self._each(host, len(args)), (kind,), *args, vmap_method="broadcast_all"
-            )[0]
-
-        @jax.custom_vjp
-        def function(theta):
-            return call(value, shape_of(theta.shape[1]), theta)
-
-        def forward(theta):
-            return call(taped or value, shape_of(theta.shape[1]), theta), theta
-
-        def backward(theta, bar):
-            return (call(pull, theta.shape, theta, bar),)
-
-        function.defvjp(forward, backward)
-        return function
+        else:
+            found = compiled_run.vector_jacobian(
+                self._plan,
+                self.grid,
+                schedule,
+                usable,
+                bar[:, good],
+                node_cotangent=None if node_bar is None else node_bar[:, good],
+                threads=self.threads,
+            )[1]
+        out = np.zeros(theta.shape)
+        out[:, good] = np.where(np.isfinite(found).all(axis=0), found, 0.0)
+        return out
 
     @cached_property
     def _counts_primitive(self) -> Callable[[Array], Array]:
         n_times = self.times_h.shape[1]
-        return self._primitive(
-            lambda theta: (self._compiled(theta),),
-            lambda theta: (self._compiled_taped(theta),),
-            lambda theta, bar: (self._pulled(theta, np.where(np.isfinite(bar), bar, 0.0)),),
+
+        def pull(copies, theta, bar):
+            return self._pulled(theta, copies, np.where(np.isfinite(bar), bar, 0.0))
+
+        return primitive(
+            lambda copies, theta: self._compiled(theta, copies),
+            lambda copies, theta: self._compiled_taped(theta, copies),
+            pull,
             lambda n: (self.n_lines, n, n_times),
         )
 
@@ -356,16 +346,14 @@ class PopulationProblem:
     def _nodes_primitive(self) -> Callable[[Array], Array]:
         n_times, n_nodes = self.times_h.shape[1], self.grid.n_cells + 1
 
-        def pull(theta, bar):
-            none = np.zeros((self.n_lines, theta.shape[1], n_times))
-            return (self._pulled(theta, none, bar),)
+        def value(copies, theta):
+            return self._compiled(theta, copies, dense=True)
 
-        return self._primitive(
-            lambda theta: (self._compiled(theta, dense=True),),
-            None,
-            pull,
-            lambda n: (self.n_lines, n, n_nodes, 2),
-        )
+        def pull(copies, theta, bar):
+            none = np.zeros((self.n_lines, theta.shape[1], n_times))
+            return self._pulled(theta, copies, none, bar)
+
+        return primitive(value, value, pull, lambda n: (self.n_lines, n, n_nodes, 2))
 
     def _likelihood_primitive(self, observed: Floats, weight: Floats):
         def both(theta):
