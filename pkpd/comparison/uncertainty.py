@@ -257,7 +257,7 @@ def quantiles_with_uncertainty(
     for i, width in zip(np.flatnonzero(known), asked.by_days(value[known]).mc_error, strict=True):
         high = _pooled_quantile(pool, wanted[i] + width)
         error[i] = 0.5 * (high - _pooled_quantile(pool, wanted[i] - width))
-    if x.shape[0] == 1:
+    if x.shape[0] < fewest_draws(level):
         lower[:] = upper[:] = np.nan
     outside = ~((lower <= value) & (value <= upper))
     lower[outside] = upper[outside] = np.nan
@@ -311,7 +311,7 @@ def recovery_curve(
     x = _event_times(t, lost)
     found = CrossedTimes(x).by_days(days)
     lower, upper = np.full((2, days.size), np.nan)
-    if x.shape[0] > 1:
+    if x.shape[0] >= fewest_draws(level):
         tail = (1.0 - level) / 2.0
         lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail], axis=1)
         outside = ~((lower - _ROUNDING <= found.mean) & (found.mean <= upper + _ROUNDING))
@@ -335,11 +335,17 @@ def _event_times(times: ArrayLike, censored: ArrayLike | None) -> NDArray[np.flo
     return np.where(lost & ~np.isnan(t), np.inf, t)
 
 
+def fewest_draws(level: float = LEVEL) -> int:
+    """Draws below which an interval is not known: one is expected in each of its tails, 20."""
+    return int(np.ceil(2.0 / (1.0 - level) - _ROUNDING))
+
+
 def _interval(found: Crossed, level: float) -> tuple[float, float]:
-    """Interval over draws; NaN with one draw, or where the mean of all lies outside."""
-    if found.by_draw.size < 2:
-        return np.nan, np.nan
+    """Interval over draws; NaN with too few for its tails, or where the mean lies outside."""
     tail = (1.0 - level) / 2.0
+    few = found.by_draw.size < fewest_draws(level)
+    if found.by_draw.size < 2 or (few and np.ptp(found.by_draw) > 0):
+        return np.nan, np.nan  # draws that are all alike need not be many
     lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail])
     if not lower - _ROUNDING <= found.mean <= upper + _ROUNDING:
         return np.nan, np.nan  # one draw makes the mean: these draws tell no interval

@@ -169,22 +169,7 @@ class FittedTreated:
             Draws times patients.
         """
         prepared = self.prepared
-        changing = {
-            row: name
-            for row, name in enumerate(prepared.kinetics)
-            if isinstance(name, str) and found[name].ndim == 3
-        }
-        factors = [
-            np.moveaxis(found[name] / found[name][..., :1], 2, 0).reshape(-1, lanes)
-            for name in changing.values()
-        ]
-        rows = zip(prepared.kinetics, prepared.scale, strict=True)
-        kinetics = [factor * _of_lanes(found, v, lanes) for v, factor in rows]
-        return {
-            "kinetics": np.array(kinetics).reshape(-1, lanes),
-            "occasion": np.ascontiguousarray(np.stack(factors, axis=1)) if factors else None,
-            "occasion_rows": tuple(changing),
-        }
+        return kinetic_rows(found, prepared.kinetics, prepared.scale, lanes)
 
     def _values(self, draws: Indices) -> dict[str, Floats]:
         return {name: v[draws] for name, v in self.ensemble.values.values.items()}
@@ -240,6 +225,40 @@ class FittedTreated:
         )
 
 
+def kinetic_rows(
+    found: Mapping[str, Floats],
+    kinetics: Sequence[str | float],
+    scale: Sequence[float],
+    lanes: int,
+) -> dict[str, Any]:
+    """Kinetic rows of lanes, and how they change from occasion to occasion.
+
+    Parameters
+    ----------
+    found
+        Individual parameters (`NewPatients.parameters`).
+    kinetics, scale
+        Of each row the individual parameter, or a number; and what it is multiplied by.
+    lanes
+        Draws times patients.
+    """
+    changing = {
+        row: name
+        for row, name in enumerate(kinetics)
+        if isinstance(name, str) and found[name].ndim == 3
+    }
+    factors = [
+        np.moveaxis(found[name] / found[name][..., :1], 2, 0).reshape(-1, lanes)
+        for name in changing.values()
+    ]
+    rows = [f * _of_lanes(found, v, lanes) for v, f in zip(kinetics, scale, strict=True)]
+    return {
+        "kinetics": np.array(rows).reshape(-1, lanes),
+        "occasion": np.ascontiguousarray(np.stack(factors, axis=1)) if factors else None,
+        "occasion_rows": tuple(changing),
+    }
+
+
 def _of_lanes(found: Mapping[str, Floats], value: str | float, lanes: int) -> Floats:
     """Values of an individual parameter on its first occasion, or a number."""
     if not isinstance(value, str):
@@ -275,19 +294,20 @@ def fitted_ensemble(
     PkpdError
         If the model has no blood counts, or they are not in 10^9/L.
     """
-    model, words, unit = _fitted_model(fitted)
+    model, words, unit = fitted_model(fitted)
     if not isinstance(model.structure, MarrowStructure):
         _refuse(
             f"the {words} has no blood counts",
             "a fit of pkpd.models.marrow_model or pkpd.models.leukaemia_model",
+            "ask pkpd.exposures for the areas and levels of its drug",
         )
-    values = _values(fitted, draws, seed)
+    values = values_of(fitted, draws, seed)
     made = FittedEnsemble(model, values, sample, words, transfusion, arm, dose_unit=unit)
     _check_counts(made)
     return made
 
 
-def _fitted_model(fitted: Fitted | PopulationModel) -> tuple[PopulationModel, str, str]:
+def fitted_model(fitted: Fitted | PopulationModel) -> tuple[PopulationModel, str, str]:
     """Return the population model, what was fitted in a phrase, and the unit of amounts."""
     if isinstance(fitted, PopulationModel):
         return fitted, "population model", "mg"
@@ -299,7 +319,8 @@ def _fitted_model(fitted: Fitted | PopulationModel) -> tuple[PopulationModel, st
     return likelihood.model, words, likelihood.dataset.units.get("AMT", "mg")
 
 
-def _values(fitted: Fitted | PopulationModel, draws: int, seed: int) -> ParameterDraws:
+def values_of(fitted: Fitted | PopulationModel, draws: int, seed: int) -> ParameterDraws:
+    """Draw parameters of a fit; a population model has one draw, its values."""
     if not isinstance(fitted, PopulationModel):
         return parameter_draws(fitted, draws, seed)
     if draws > 1:

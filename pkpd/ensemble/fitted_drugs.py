@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -142,20 +142,29 @@ def prepare_fitted(
     return replace(
         ready,
         horizon_days=days,
-        scale=_scales(ready.anatomy, dose_unit),
-        days=min(max(1, *made.dosing_days.values()), MOST_OCCASIONS) if occasional else 1,
+        scale=scales_of(
+            ready.anatomy.kinetic_rows,
+            {drug.name for drug in ready.anatomy.drugs if drug.pk is not None},
+            dose_unit,
+        ),
+        days=dosing_days_of(made, occasional),
     )
 
 
-def _scales(anatomy: Anatomy, dose_unit: str) -> tuple[float, ...]:
+def scales_of(
+    rows: Sequence[tuple[str, str]], acting: Collection[str], dose_unit: str
+) -> tuple[float, ...]:
     """Multiples of the kinetic rows: bioavailability also turns mg into the unit of the fit."""
     if dose_unit == "mg":
-        return (1.0,) * len(anatomy.kinetic_rows)
-    acting = {drug.name for drug in anatomy.drugs if drug.pk is not None}
+        return (1.0,) * len(rows)
     return tuple(
-        1000.0 / _molar_mass(drug) if name == "F" and drug in acting else 1.0
-        for drug, name in anatomy.kinetic_rows
+        1000.0 / _molar_mass(drug) if name == "F" and drug in acting else 1.0 for drug, name in rows
     )
+
+
+def dosing_days_of(made: DosingPlan, occasional: Sequence[str]) -> int:
+    """Dosing days with an occasion of their own, 1 where no parameter varies between occasions."""
+    return min(max(1, *made.dosing_days.values()), MOST_OCCASIONS) if occasional else 1
 
 
 def _molar_mass(name: str) -> float:
@@ -209,7 +218,7 @@ def _of_lines(
         for i, line in enumerate(names):
             for short, full in structure.effect_names(i, k).items():
                 source[f"{name}.{short}_{line}"] = full
-        drug, rows = _with_kinetics(structure.drugs[k], name, made, action)
+        drug, rows = with_kinetics(structure.drugs[k], name, made, action)
         drugs.append(drug)
         kinetics += rows
     anatomy = _anatomy(marrow, drugs, made.slots, (), names if curve else ())
@@ -259,7 +268,7 @@ def _of_leukaemia(
                 slots[s] = one_dose(slots[s])
             continue
         k = _place(structure, name, made.drugs)
-        drug, rows = _with_kinetics(structure.drugs[k], name, made, whole.actions[k])
+        drug, rows = with_kinetics(structure.drugs[k], name, made, whole.actions[k])
         if drug.pk is None:
             # its doses are intensities: those of the day, in one of its slots
             in_mg = False
@@ -334,10 +343,10 @@ def _place(structure: MarrowStructure, name: str, given: Sequence[str]) -> int:
     )
 
 
-def _with_kinetics(
+def with_kinetics(
     drug: MarrowDrug, name: str, made: DosingPlan, action: Action | None
 ) -> tuple[CourseDrug, list[str | float]]:
-    """Return a drug for the driver, and the individual parameter of each of its kinetic rows."""
+    """Drug for the driver, and the individual parameter of each of its kinetic rows."""
     if drug.pk is None:
         return CourseDrug(name, action=action), [1.0]
     if not set(drug.pk.dosing) <= {"F1"}:

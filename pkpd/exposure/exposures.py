@@ -21,9 +21,11 @@ from pkpd.arguments import (
     several,
 )
 from pkpd.arrays import Floats
+from pkpd.cards.population_cards import load_population
 from pkpd.cards.usual_doses import check_regimen
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
+from pkpd.ensemble.fitted_kinetics import FittedKinetics, fitted_kinetics
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
@@ -33,7 +35,7 @@ from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.model.joint import JointModel
 from pkpd.schedule import Regimen
-from pkpd.subjects import PatientSample, Population
+from pkpd.subjects import PatientSample, Population, sample_population
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,6 +75,8 @@ def exposures(
         What is given.
     population, marrow, disease, posterior, model, patients, draws, seed
         As of `pkpd.simulate`: a population, patients of your own, or an ensemble (`pkpd.source`).
+        ``posterior`` may also be a fit of concentrations alone (`pkpd.models.compartments`), or
+        such a model with its values: the only drug of the regimen is taken for the one fitted.
     until_day
         Last protocol day; the day of the last planned dose if omitted.
     intervals
@@ -138,17 +142,21 @@ def exposures(
     shares = np.asarray(quantiles, dtype=float)
     if not np.all((shares >= 0.0) & (shares <= 1.0)):
         _refuse("quantiles", "one is no share", "0 to 1")
+    ensemble: Ensemble | FittedKinetics
     if isinstance(population, (str, Population, PatientSample)):
-        population = source(
+        own = {"marrow": marrow, "disease": disease, "model": model}
+        known = _of_concentrations(posterior, population, patients, draws, seed, own)
+        ensemble = known or source(
             population, marrow=marrow, disease=disease, posterior=posterior, model=model,
             patients=patients, draws=draws, seed=seed,
         )  # fmt: skip
-    ensemble = population
+    else:
+        ensemble = population
     size = (ensemble.draws, ensemble.patients)
     if ensemble.draws * ensemble.patients * times.size > MOST_VALUES:
         _refuse("times_h", f"{size[0]} draws of {size[1]} patients at {times.size} times", "2e8")
-    known = ensemble.model.drugs if isinstance(ensemble, CardsEnsemble) else ()
-    check_regimen(regimen, {drug.name: drug.card for drug in known})
+    listed = ensemble.model.drugs if isinstance(ensemble, CardsEnsemble) else ()
+    check_regimen(regimen, {drug.name: drug.card for drug in listed})
     drugs = drugs_of(ensemble, regimen, days)
     names = [drug.name for drug in drugs]
     if not drugs:
@@ -169,6 +177,24 @@ def exposures(
             row["above"] = np.stack([found.above(level, *span) for span in spans])
         rows.append({name: _by_patient(v, size) for name, v in row.items()})
     return _dataset(rows, names, spans, times, shares, unit, ensemble.words)
+
+
+def _of_concentrations(
+    posterior: EvidencePosterior | Fitted | PopulationModel | str | Path | None,
+    population: str | Population | PatientSample,
+    patients: int,
+    draws: int,
+    seed: int,
+    given: Mapping[str, object],
+) -> FittedKinetics | None:
+    """Patients under a fit of concentrations alone; ``None`` where the source is another."""
+    if posterior is None or isinstance(posterior, (EvidencePosterior, str, Path)):
+        return None
+    if isinstance(population, str):
+        population = load_population(population)
+    if isinstance(population, Population):
+        population = sample_population(population, patients, seed)
+    return fitted_kinetics(posterior, population, draws, seed, given)
 
 
 def _summary(

@@ -13,6 +13,7 @@ from pkpd.cards.drug_cards import drug_names, load_drug_card
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.ensemble.fitted_kinetics import FittedKinetics
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
@@ -20,7 +21,7 @@ from pkpd.leukaemia.simulate import chosen_of
 from pkpd.model.individuals import individual_parameters
 from pkpd.model.kinetics import kinetics_of, linear_kinetics, occasions_of, swallowed
 from pkpd.schedule import Regimen, plan
-from pkpd.solve.compiled.run_days import Anatomy
+from pkpd.solve.compiled.run_days import CourseDrug
 
 _BODY = ("bsa", "weight", "crcl")
 
@@ -67,7 +68,7 @@ class DrugLanes:
 
 
 def drugs_of(
-    ensemble: Ensemble,
+    ensemble: Ensemble | FittedKinetics,
     regimen: Regimen,
     days: int,
     draws: Sequence[int] | Indices | None = None,
@@ -97,6 +98,10 @@ def drugs_of(
         return _of_posterior(ensemble, regimen, days, which)
     if isinstance(ensemble, FittedEnsemble):
         return _of_fit(ensemble, regimen, days, which)
+    if isinstance(ensemble, FittedKinetics):
+        drug, names, rows = ensemble.kinetics(regimen, days, which)
+        pairs = [(drug.name, name) for name in names]
+        return _of_rows([drug], pairs, rows, _bodies(ensemble, which), ensemble.dose_unit)
     raise PkpdError(
         where="exposures",
         what=f"{type(ensemble).__name__} does not say what kinetics its patients have",
@@ -193,7 +198,8 @@ def _of_posterior(
     for key, axis in (("kinetics", 1), ("occasion", 2)):
         if joined.get(key) is not None:
             joined[key] = np.concatenate([one[key] for one in rows], axis=axis)
-    return _of_rows(anatomy, joined, {name: prepared.sample[name][which] for name in _BODY})
+    bodies = {name: prepared.sample[name][which] for name in _BODY}
+    return _of_rows(anatomy.drugs, anatomy.kinetic_rows, joined, bodies)
 
 
 def _of_fit(
@@ -201,21 +207,25 @@ def _of_fit(
 ) -> list[DrugLanes]:
     treated = ensemble.treated(regimen, days)
     rows = treated.kinetics(draws)
-    bodies = {name: np.tile(ensemble.sample[name], draws.size) for name in _BODY}
-    in_umol = ensemble.dose_unit == "umol"
-    return _of_rows(treated.prepared.anatomy, rows, bodies, in_umol=in_umol)
+    anatomy, bodies = treated.prepared.anatomy, _bodies(ensemble, draws)
+    return _of_rows(anatomy.drugs, anatomy.kinetic_rows, rows, bodies, ensemble.dose_unit)
+
+
+def _bodies(ensemble: FittedEnsemble | FittedKinetics, draws: Indices) -> dict[str, Floats]:
+    """Sizes of the patients in all lanes."""
+    return {name: np.tile(ensemble.sample[name], draws.size) for name in _BODY}
 
 
 def _of_rows(
-    anatomy: Anatomy,
+    drugs: Sequence[CourseDrug],
+    names: Sequence[tuple[str, str]],
     rows: Mapping[str, Any],
     bodies: Mapping[str, Floats],
-    *,
-    in_umol: bool = False,
+    dose_unit: str = "mg",
 ) -> list[DrugLanes]:
-    """Drugs of the driver, and its kinetic rows, by name."""
-    names, values, found = anatomy.kinetic_rows, rows["kinetics"], []
-    for drug in anatomy.drugs:
+    """Drugs of the driver, and the kinetic rows of their ``names``, by name."""
+    values, found = rows["kinetics"], []
+    for drug in drugs:
         if not isinstance(drug.pk, LinearPK):
             continue
         mine = {p: i for i, (own, p) in enumerate(names) if own == drug.name}
@@ -227,5 +237,6 @@ def _of_rows(
         }
         own = {p: values[mine[p]] for p in (*pk.parameters, "F")}
         surface, weight, crcl = (bodies[name] for name in _BODY)
+        in_umol = dose_unit == "umol"
         found.append(DrugLanes(drug.name, pk, own, occasion, surface, weight, crcl, in_umol))
     return found

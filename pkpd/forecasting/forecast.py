@@ -39,8 +39,8 @@ Engine = Literal["auto", "importance", "smc", "map"]
 ENGINES = ("auto", "importance", "smc", "map")
 BANK = 10_000
 DRAWS = 1000
-"""Parameter draws of virtual patients: all that ship. A patient's counts leave a tenth of them, and
-of 200 so few that another 200 moved a share by 8 points."""
+"""Parameter draws of virtual patients: all that ship. A patient's counts leave 2 to 20 % of them,
+and of 200 so few that another 200 moved a share by 8 points."""
 
 
 @dataclass(eq=False)

@@ -387,8 +387,11 @@ def _of_dataset(
 
 
 def _slips(one: Seen) -> Iterator[str]:
-    """Sentences on counts far above or below both of their neighbours; all of them are kept."""
-    for line in dict.fromkeys(one.line):
+    """Sentences on counts far above or below both of their neighbours; all of them are kept.
+
+    Of blasts there are none: they do grow and fall that fast, and those of the marrow are percent.
+    """
+    for line in dict.fromkeys(name for name in one.line if name not in BLASTS):
         at = [k for k, name in enumerate(one.line) if name == line]
         for before, k, after in zip(at, at[1:], at[2:], strict=False):
             days, counts = one.time[[before, k, after]], one.value[[before, k, after]]

@@ -93,8 +93,8 @@ def unconverged():
 
 @pytest.fixture(scope="session")
 def learned_five(unconverged):
-    """The five trials in a marrow with leukaemia, 32 patients x 3 draws."""
-    return compare(patients=32, draws=3, marrow="leukaemia", posterior=unconverged, jobs=1)
+    """The five trials in a marrow with leukaemia, 5 patients x 20 draws."""
+    return compare(patients=5, draws=20, marrow="leukaemia", posterior=unconverged, jobs=1)
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +114,6 @@ def mine(folder):
 
 @pytest.fixture(scope="session")
 def five():
-    """Result of the default comparison, 20 patients x 4 draws."""
+    """Result of the default comparison, 5 patients x 20 draws."""
     with plain():
-        return compare(patients=20, draws=4)
+        return compare(patients=5, draws=20)

@@ -108,12 +108,12 @@ def test_sensitivity_rises_with_thresholds_and_falls_with_days(five):
         known = grid.values[~np.isnan(grid.values)]
         assert ((known >= 0.0) & (known <= 1.0)).all()
         # where treatment goes on, a higher threshold may be missed and met again before the later
-        # cycle in which a lower one is first missed: up to 2 of the 80 patients and draws
+        # cycle in which a lower one is first missed: up to 2 of the 100 patients and draws
         single = all(len(c.regimen.courses) == 1 for c in result.trial.cohorts)
         single &= all(c.regimen.courses[0].cycles == 1 for c in result.trial.cohorts)
         for axis in ("neutrophil_threshold", "platelet_threshold"):
             steps = grid.diff(axis).values
-            fall = 1e-12 if single else 2.0 / 80.0 + 1e-12
+            fall = 1e-12 if single else 2.0 / 100.0 + 1e-12
             assert (steps[~np.isnan(steps)] >= -fall).all(), axis
         # recovery stands once reached in a single course; a later cycle may undo it
         if result.trial.id == "nct01681537_len_mec":
@@ -151,8 +151,8 @@ def test_the_record_says_what_was_run(five):
     record = five.record
     assert record["seed"] == 1
     assert record["scenario"] == "five_trials"
-    assert record["settings"]["patients"] == 20
-    assert record["settings"]["draws"] == 4
+    assert record["settings"]["patients"] == 5
+    assert record["settings"]["draws"] == 20
     names = set(record["cards"])
     assert {f"trials/{name}" for name in COHORTS} <= names
     assert {"rules/len_mec_2018", "rules/leukemia_d42_generic"} <= names

@@ -196,7 +196,7 @@ def test_every_cohort_has_every_row_and_shares_are_shares(learned_five):
         if row.unit == "probability" and row.rule != "published only":
             assert 0.0 <= row.estimate <= 1.0
             if np.isnan(row.lower):
-                # one of three draws makes the mean: no interval, at neither end
+                # one of the draws makes the mean: no interval, at neither end
                 assert np.isnan(row.upper)
             else:
                 assert 0.0 <= row.lower <= row.estimate <= row.upper <= 1.0

@@ -229,7 +229,7 @@ def test_interval_of_the_median_is_freed_of_patient_noise():
 
 
 def test_quantiles_beyond_the_horizon_are_not_reached():
-    days = np.array([[10.0, 20.0, 60.0, 60.0], [12.0, 60.0, 60.0, 60.0]])
+    days = np.tile([[10.0, 20.0, 60.0, 60.0], [12.0, 60.0, 60.0, 60.0]], (10, 1))
     censored = days >= 60.0
     found = quantiles_with_uncertainty(days, (0.25, 0.375, 0.5), censored=censored)
     assert found.value.tolist() == [12.0, 20.0, np.inf]
@@ -251,6 +251,16 @@ def kaplan_meier(times, censored, grid):
                 product *= 1.0 - np.sum((times == t) & ~censored) / at_risk
         survival.append(product)
     return np.array(survival)
+
+
+@pytest.mark.parametrize(("draws", "known"), [(10, False), (19, False), (20, True)])
+def test_tails_without_a_draw_have_no_interval(draws, known):
+    y = np.random.default_rng(3).random((draws, 200)) < np.linspace(0.1, 0.6, draws)[:, None]
+    found, gap = risk(y.astype(float)), paired_difference(y, y & (np.arange(200) % 3 > 0))
+    told = quantiles_with_uncertainty(np.where(y, 5.0, 9.0) + np.arange(200) / 100, (0.5,))
+    curve = recovery_curve(np.where(y, 5.0, 20.0), ~y, [6.0])
+    for interval in (found.lower, gap.lower, told.lower[0], curve.lower[0]):
+        assert np.isfinite(interval) == known
 
 
 def test_curve_is_one_minus_kaplan_meier():

@@ -348,9 +348,9 @@ def test_a_fit_goes_into_a_comparison():
     own = [parameter(n, known[n], iiv=0.3) for n in structure.parameters]
     model = PopulationModel(structure, own, ERRORS)
     fitted = draws_of_model(
-        model, design([(0, 10, 1)], [*LINES]), 4, slope_neutrophils=[0.2, 0.4, 0.6, 0.8]
+        model, design([(0, 10, 1)], [*LINES]), 20, slope_neutrophils=np.linspace(0.2, 0.8, 20)
     )
-    scenario = replace(base, trials=(trial,), patients=20, draws=4)
+    scenario = replace(base, trials=(trial,), patients=20, draws=20)
     result = pkpd.compare(scenario, posterior=fitted)
     assert result.record["marrow"]["fit"].startswith("fit of data frame")
     rows = [

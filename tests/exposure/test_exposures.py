@@ -16,7 +16,16 @@ from pkpd.errors import PkpdError
 from pkpd.exposure.levels import LevelDose, edges_of, levels
 from pkpd.exposure.sources import DrugLanes, drugs_of
 from pkpd.kinetics.linear import LinearPK
-from pkpd.models import Friberg, PopulationModel, compartments, marrow_model, parameter, residual
+from pkpd.models import (
+    Friberg,
+    PopulationModel,
+    compartments,
+    covariate,
+    fixed,
+    marrow_model,
+    parameter,
+    residual,
+)
 from pkpd.subjects import patients
 
 BODY = {"age": 60, "male": 1, "weight": [60.0, 90.0], "height": 175, "scr": 1.0}
@@ -200,6 +209,40 @@ def test_a_model_that_was_fitted_is_a_source():
     np.testing.assert_allclose(found["auc_inf"].to_numpy().ravel(), 180 / drug.parameters["CL"])
     with pytest.raises(PkpdError, match="no card gives its molar mass"):
         pkpd.exposures(regimen, source, unit="umol/L")
+
+
+def test_a_model_of_concentrations_alone_is_a_source():
+    ka, cl, v = 1.5, 2.8, 32.0
+    model = PopulationModel(
+        compartments(1, absorption="first_order"),
+        [
+            parameter("ka", ka, iiv=0.6),
+            parameter("CL", cl, iiv=0.3, effects=[covariate.power("WT", 70.0, fixed(0.75))]),
+            parameter("V", v, iiv=0.1),
+        ],
+        residual.combined(0.3, 0.1),
+    )
+    regimen = pkpd.daily("theophylline", "320 mg", days="1-3", route="oral")
+    found = pkpd.exposures(regimen, patients(BODY, typical=True), posterior=model, times_h=[1, 50])
+    own = cl * (np.array(BODY["weight"]) / 70.0) ** 0.75
+    np.testing.assert_allclose(found["auc_inf"].to_numpy().ravel(), 3 * 320 / own, rtol=1e-9)
+    since = np.array([[1.0, np.nan, np.nan], [50.0, 26.0, 2.0]])[:, :, None]
+    k = own / v  # Bateman's function, dose by dose
+    each = 320 * ka / (v * (ka - k)) * (np.exp(-k * since) - np.exp(-ka * since))
+    expected = np.nansum(each, axis=1).T
+    np.testing.assert_allclose(found["concentration"].to_numpy()[0, 0], expected, rtol=1e-9)
+    spread = pkpd.exposures(regimen, TYPICAL, posterior=model)
+    assert np.ptp(spread["auc_inf"].to_numpy() / (960 / own)) > 0.01
+    both = regimen.together(pkpd.daily("other", "5 mg", days="1", route="oral"))
+    with pytest.raises(PkpdError, match="theophylline, other, and the population model is of one"):
+        pkpd.exposures(both, TYPICAL, posterior=model)
+    by_vein = pkpd.daily("theophylline", "320 mg", days="1", route="iv")
+    with pytest.raises(PkpdError, match="the fit has an absorption"):
+        pkpd.exposures(by_vein, TYPICAL, posterior=model)
+    with pytest.raises(PkpdError, match="marrow is given"):
+        pkpd.exposures(regimen, TYPICAL, posterior=model, marrow="friberg")
+    with pytest.raises(PkpdError, match=r"ask pkpd\.exposures"):
+        pkpd.simulate(regimen, TYPICAL, posterior=model)
 
 
 def test_gates_are_met_at_once():

@@ -187,6 +187,7 @@ def test_dates_say_which_is_day_1():
         ("ANC", [0.05, 0.8, 0.1], None),  # so low counts differ as much by chance
         ("ANC", [0.2, 1.9, 3.8], None),  # a recovery
         ("PLT", [10, 40, 20], None),  # a transfusion
+        ("BM_BLASTS", [4, 60, 5], None),  # percent
     ],
 )
 def test_a_count_far_from_both_neighbours_is_named_and_kept(line, counts, told):

@@ -82,7 +82,8 @@ class BriefPrinter:
         many = "no input is" if not counted else f"{len(counted)} inputs are"
         units = "" if self._few else " Counts in 10^9/L, days from the first dose unless said."
         self._line(
-            f"risk: of those who can be judged, with its 90 % interval; {many} assumed.{units} "
+            "risk: of those who can be judged, with its 90 % interval (from 20 draws on); "
+            f"{many} assumed.{units} "
             "Ranges over patients, Monte Carlo errors, pairs of schedules, other thresholds, "
             "questions and assumptions: report.html, or --full."
         )
