@@ -76,6 +76,35 @@ def test_data_without_error_have_no_maximum(kind):
     assert np.isnan(list(fit.standard_errors.values())).all()
 
 
+@pytest.mark.slow
+def test_zeros_before_a_lag_have_no_maximum():
+    rng, rows = np.random.default_rng(2), []
+    for i in range(8):
+        lag = 1.0 * np.exp(0.3 * rng.standard_normal())
+        rows.append((i, 0.0, 100.0, 1, None))
+        for t in (0.25, 1.5, 2, 3, 6, 12, 24):
+            past = max(t - lag, 0.0)
+            exact = 5 * 1.1 * (np.exp(-0.1 * past) - np.exp(-past))
+            noisy = exact * (1 + 0.1 * rng.standard_normal())
+            rows.append((i, t, 0.0, 0, 0.0 if t < 1 else max(noisy, 0.05)))
+    data = pkpd.read_nonmem(pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "EVID", "DV"]))
+    lagged = PopulationModel(
+        compartments(1, absorption="first_order", dosing=("ALAG1",)),
+        [
+            parameter("ka", 1.0),
+            parameter("CL", 2.0, iiv=0.2),
+            parameter("V", 20.0),
+            parameter("ALAG1", 1.0, iiv=0.3),
+        ],
+        residual.combined(1e-3, 0.1),
+    )
+    fit, words = said(lagged, data)
+    assert not fit.converged
+    assert "additive has run to zero" in words
+    assert "predicts exactly 0 where 0 was observed (row 1, ID 0, 0 at 0.25 h and 7 more)" in words
+    assert "Start it again from these estimates" not in words
+
+
 def test_an_ordinary_error_has_not_run_to_zero():
     fit, words = said(model(residual.proportional(0.1)), study(8, [1, 4, 8], 0.02))
     assert fit.converged

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkpd.arrays import FloatArray
+from pkpd.data.dataset import NOT_CENSORED
 from pkpd.fitting.judge.far import far_values
 from pkpd.fitting.judge.findings import Finding, in_order
 from pkpd.fitting.judge.standard_errors import Uncertainty
@@ -128,7 +129,7 @@ def judge(ended: Ended) -> tuple[Finding, ...]:
 def _unfinished(ended: Ended) -> list[Finding]:
     """Say what of the search did not converge."""
     out = []
-    if not ended.converged:
+    if not ended.converged and not ended.gone:  # what has no maximum is nowhere near one
         out.append(
             Finding(
                 "not converged",
@@ -328,24 +329,47 @@ def vanished(
         share = sd[rows] if error.logarithmic else sd[rows] / np.abs(value[rows])
         if rows.size and np.median(share) < _VANISHED:
             out |= {n: values[n] for n in error.estimates(line) if n in names}
-    return {name: one for name, one in out.items() if not name.startswith("nu_")}
+        typical = _VANISHED * float(np.median(np.abs(value[rows]))) if rows.size else 0.0
+        if np.any(sd[_hit_zeros(likelihood, predictions, mine)] < typical):
+            out |= {n: values[n] for n in error.estimates(line) if values.get(n, 1.0) < typical}
+    return {name: one for name, one in out.items() if not name.startswith("nu_") and name in names}
+
+
+def _hit_zeros(
+    likelihood: PopulationLikelihood, predictions: FloatArray, mine: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Observations of 0 among ``mine`` whose prediction is 0, such as those before a lag."""
+    seen = likelihood.dataset.observations
+    zero = (seen.value[mine] == 0.0) & (seen.censored[mine] == NOT_CENSORED)
+    return mine[zero & (predictions[mine] == 0.0)]
 
 
 def _no_maximum(ended: Ended) -> list[Finding]:
     """Say which residual errors have run to zero."""
-    likelihood = ended.likelihood
+    likelihood, out = ended.likelihood, list[Finding]()
     subjects, rows = likelihood.n_subjects, len(likelihood.dataset.observations)
-    return [
-        Finding(
-            "no maximum",
-            "wrong",
-            f"{name} has run to zero ({value:.2g}): {_count(subjects, 'subject')} with "
-            f"{_count(rows, 'observation')} cannot tell it, and the likelihood has no maximum.",
-            "Hold it, give it a prior, or simplify the model.",
-            (name,),
+    zeros = np.concatenate(
+        [
+            _hit_zeros(likelihood, ended.predictions, mine)
+            for line, error, mine in likelihood._lines
+            if not set(error.estimates(line)).isdisjoint(ended.gone)
+        ]
+        or [np.zeros(0, dtype=np.intp)]
+    )
+    why = f"{_count(subjects, 'subject')} with {_count(rows, 'observation')} cannot tell it"
+    remedy = "Hold it, give it a prior, or simplify the model."
+    if zeros.size:
+        first = observed_at(likelihood.dataset, int(zeros[0]))
+        more = f" and {zeros.size - 1} more" if zeros.size > 1 else ""
+        why = f"the model predicts exactly 0 where 0 was observed ({first}{more})"
+        remedy = (
+            "Mark them as below a limit (CENS), leave them out, or hold it; a larger start may "
+            "end elsewhere, at a maximum of its own."
         )
-        for name, value in ended.gone.items()
-    ]
+    for name, value in ended.gone.items():
+        text = f"{name} has run to zero ({value:.2g}): {why}, and the likelihood has no maximum."
+        out.append(Finding("no maximum", "wrong", text, remedy, (name,)))
+    return out
 
 
 def constant_covariates(likelihood: PopulationLikelihood) -> dict[str, str]:
