@@ -90,6 +90,18 @@ def test_a_hessian_from_nearby_parameters_saves_calls(censored):
     np.testing.assert_allclose(moved.u, plain.u, atol=1e-4)
 
 
+def test_subjects_that_are_not_wanted_stay_where_they_are(censored):
+    density, u, _ = censored
+    x, wanted = density.free.start(), np.arange(len(u)) % 2 == 0
+    start = u + 0.5
+    for more in ({}, {"hessian": np.tile(np.eye(u.shape[1]), (len(u), 1, 1)), "restarts": 2}):
+        modes = find_modes(density, x, start, wanted=wanted, exact=False, **more)
+        np.testing.assert_array_equal(modes.converged, wanted)
+        np.testing.assert_allclose(modes.u[wanted], u[wanted], atol=5e-5)
+        np.testing.assert_array_equal(modes.u[~wanted], start[~wanted])
+        assert np.isfinite(modes.hessian).all()
+
+
 def test_hessians_at_modes_of_a_linear_model_are_exact():
     times = np.array([0.0, 1.0, 3.0])
     y = np.array([[10.0, 12.0, 13.0], [8.0, 9.0, 12.0]])

@@ -10,6 +10,7 @@ import pytest
 
 import pkpd
 from pkpd.errors import PkpdError, PkpdWarning
+from pkpd.fitting.uncertainty.refit import Refit
 from pkpd.models import PopulationModel, compartments, derived, fixed, parameter, residual
 
 DOSE, CL, V = 100.0, 3.0, 30.0
@@ -82,7 +83,7 @@ def test_zeros_before_a_lag_have_no_maximum():
     for i in range(8):
         lag = 1.0 * np.exp(0.3 * rng.standard_normal())
         rows.append((i, 0.0, 100.0, 1, None))
-        for t in (0.25, 1.5, 2, 3, 6, 12, 24):
+        for t in (0.25, 1.5, 2, 3, 6, 12, 24)[i > 2 :]:  # three subjects have an early zero
             past = max(t - lag, 0.0)
             exact = 5 * 1.1 * (np.exp(-0.1 * past) - np.exp(-past))
             noisy = exact * (1 + 0.1 * rng.standard_normal())
@@ -101,8 +102,12 @@ def test_zeros_before_a_lag_have_no_maximum():
     fit, words = said(lagged, data)
     assert not fit.converged
     assert "additive has run to zero" in words
-    assert "predicts exactly 0 where 0 was observed (row 1, ID 0, 0 at 0.25 h and 7 more)" in words
+    assert "predicts exactly 0 where 0 was observed (row 1, ID 0, 0 at 0.25 h and 2 more)" in words
     assert "Start it again from these estimates" not in words
+    refit, every = Refit.of(fit), np.ones(8)
+    at = refit.point(refit.begin, every)
+    assert refit.vanished(at, every) == ("sigma_concentration_additive",)
+    assert refit.vanished(at, np.where(np.arange(8) > 2, 1.0, 0.0)) == ()  # the zeros are not drawn
 
 
 def test_an_ordinary_error_has_not_run_to_zero():

@@ -299,6 +299,7 @@ def vanished(
     values: Mapping[str, float],
     predictions: FloatArray,
     names: Sequence[str],
+    weights: FloatArray | None = None,
 ) -> dict[str, float]:
     """Residual errors that have run to zero, where no likelihood has a maximum, by name.
 
@@ -312,7 +313,10 @@ def vanished(
         Predictions there.
     names
         Parameters that were estimated.
+    weights : float[B]
+        Of subjects; those of no weight are left out.
     """
+    counted = None if weights is None else np.asarray(weights) > 0
     value, predictions = likelihood.dataset.observations.value, np.asarray(predictions)
     if isinstance(likelihood, OwnErrorLikelihood):
         normal = likelihood.normal
@@ -322,7 +326,9 @@ def vanished(
         return {"The residual error": typical} if gone else {}
     sd = likelihood.residual_sd(np.asarray(likelihood.fixed(values)), predictions)
     out = dict[str, float]()
-    for line, error, mine in likelihood._lines:
+    for line, error, every in likelihood._lines:
+        subject = likelihood.dataset.observations.subject[every]
+        mine = every if counted is None else every[counted[subject]]
         # each value is its own measure: others of a line may be a million times larger
         rows = mine[value[mine] != 0]
         # the error of logarithms is a share of the value already

@@ -32,6 +32,7 @@ def find_modes(
     restarts: int = 0,
     seed: int = 0,
     exact: bool = True,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Modes:
     """Find the modes of all subjects.
 
@@ -57,6 +58,8 @@ def find_modes(
     exact
         Whether the exact Hessian at the modes is wanted. Without it, steps with that of
         Gauss-Newton, corrected as they go, are tried first.
+    wanted : bool[B]
+        Whose modes are searched, all if left out; the others stay at ``start``, not converged.
     """
     x = np.asarray(x, dtype=float)
     n, size = density.shape
@@ -65,18 +68,22 @@ def find_modes(
         value = density.value(x, u, density.central(x))
         good = np.isfinite(value)
         return Modes(u, value, np.zeros((n, 0, 0)), np.zeros(n), good, 1)
-    found = _nowhere(u) if hessian is None else _polished(density, x, u, hessian, tolerance)
-    wanted = ~found.converged
-    if wanted.any():
-        found = chosen(found, _search(density, x, u, tolerance, exact, wanted), wanted)
+    wanted = np.ones(n, bool) if wanted is None else wanted
+    found = _nowhere(u)
+    if hessian is not None:
+        found = _polished(density, x, u, hessian, tolerance, wanted)
+    left = wanted & ~found.converged
+    if left.any():
+        found = chosen(found, _search(density, x, u, tolerance, exact, left), left)
     rng = np.random.default_rng(seed)
     for k in range(restarts):
-        if np.all(found.converged):
+        left = wanted & ~found.converged
+        if not left.any():
             break
         # one place for all: what becomes of a subject does not hang on the others of its batch
         fresh = np.tile(np.zeros(size) if k == 0 else rng.standard_normal(size), (n, 1))
-        again = _search(density, x, fresh, tolerance, exact, ~found.converged)
-        found = better(found, again)
+        again = _search(density, x, fresh, tolerance, exact, left)
+        found = chosen(found, better(found, again), left)
     return found
 
 
@@ -84,7 +91,7 @@ def _nowhere(u: FloatArray) -> Modes:
     """Return modes of which none is known."""
     n, size = u.shape
     lost, far = np.full(n, np.nan), np.full(n, np.inf)
-    return Modes(u, lost, np.full((n, size, size), np.nan), far, np.zeros(n, bool), 0)
+    return Modes(u, lost, np.tile(np.eye(size), (n, 1, 1)), far, np.zeros(n, bool), 0)
 
 
 def _polished(
@@ -93,7 +100,7 @@ def _polished(
     u: FloatArray,
     hessian: FloatArray,
     tolerance: float,
-    wanted: NDArray[np.bool_] | None = None,
+    wanted: NDArray[np.bool_],
 ) -> Modes:
     """Take steps with a given Hessian; a subject that does not come closer fast is left.
 
@@ -103,7 +110,7 @@ def _polished(
     central, calls = density.central(x), 0
     going = np.all(np.isfinite(hessian), axis=(1, 2))
     hessian = np.where(going[:, None, None], hessian, np.eye(size))
-    going &= True if wanted is None else wanted
+    going &= wanted
     done, before = np.zeros(n, bool), np.full(n, np.inf)
     value, fall = np.full(n, np.nan), np.full(n, np.inf)
     step = last = np.zeros_like(u)

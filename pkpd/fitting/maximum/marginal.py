@@ -275,6 +275,7 @@ class MarginalLikelihood:
         *,
         start: FloatArray | None = None,
         restarts: int = 0,
+        wanted: NDArray[np.bool_] | None = None,
     ) -> Evaluated:
         """Find the modes and evaluate the objective.
 
@@ -288,6 +289,8 @@ class MarginalLikelihood:
             Standardised random effects to begin from; those of ``near`` if left out.
         restarts
             Further starts for subjects that do not converge.
+        wanted : bool[B]
+            Whose modes are searched; the contributions of others have no meaning.
         """
         x = np.asarray(x, dtype=float)
         zero = np.zeros(self.density.shape)
@@ -301,7 +304,9 @@ class MarginalLikelihood:
         if near is not None:
             start = near.modes.u if start is None else start
             hessian = self._moved_hessian(near, x)
-        modes = find_modes(self.density, x, start, hessian=hessian, restarts=restarts, exact=False)
+        modes = find_modes(
+            self.density, x, start, hessian=hessian, restarts=restarts, exact=False, wanted=wanted
+        )
         f = self.density.predict_at(x, self._points(modes.u))
         value = np.asarray(self._value(x, f, modes.u)[0])
         return Evaluated(x, value, modes, f, self.prior(x)[0])

@@ -114,10 +114,13 @@ class _Samples:
         began = time.perf_counter()
         free, failed, end = self.refit.marginal.free, None, None
         try:
-            end = self.refit.search(self.weights(index))
-            if not end.converged:
+            weights = self.weights(index)
+            end = self.refit.search(weights)
+            if gone := self.refit.vanished(end.point, weights):
+                failed = f"{', '.join(gone)} ran to zero: this sample has no maximum"
+            elif not end.converged:
                 failed = f"the search ended with {end.expected_fall:.2g} of the objective left"
-            elif not np.all(end.point.at.modes.converged[self.weights(index) > 0]):
+            elif not np.all(end.point.at.modes.converged[weights > 0]):
                 failed = "a subject has no converged mode of random effects"
         except PkpdError as error:
             failed = str(error)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
+from pkpd.fitting.judge.ended import vanished
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
@@ -126,6 +127,14 @@ class Refit:
         total = float(np.sum(np.where(weights > 0, weights * at.by_subject, 0.0))) + at.prior
         return WeightedPoint(at.x, total if np.isfinite(total) else np.inf, at)
 
+    def vanished(self, point: WeightedPoint, weights: FloatArray) -> tuple[str, ...]:
+        """Residual errors that have run to zero: a sample without a maximum."""
+        if self.model.joint is not None:
+            return ()  # a prior would have held them
+        free, likelihood = self.marginal.free, self.marginal.likelihood
+        values, predicted = free.values(point.x), point.at.predictions[0]
+        return tuple(vanished(likelihood, values, predicted, free.names, weights))
+
     def search(
         self,
         weights: FloatArray | None = None,
@@ -155,7 +164,9 @@ class Refit:
             what = "the likelihood is not finite where a search would begin"
             raise PkpdError(where="search from the estimates", what=what)
         return minimise(
-            lambda x, near: self.point(self.marginal.evaluate(x, near.at), weights),
+            lambda x, near: self.point(
+                self.marginal.evaluate(x, near.at, wanted=weights > 0), weights
+            ),
             lambda point: self.marginal.gradient(point.at, weights),
             begin,
             self.hessian if hessian is None else hessian,
@@ -163,6 +174,7 @@ class Refit:
             longest=self.mixed.longest,
             tolerance=TOLERANCE,
             iterations=_GRADIENTS,
+            hopeless=lambda point: bool(self.vanished(point, weights)),
         )
 
 
