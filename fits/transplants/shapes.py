@@ -1,9 +1,10 @@
 """The table of shapes: how neutrophils come back, in patients and in the model, by source.
 
-The model is that of each structure of the marrow with a population learned from all series. Its
-virtual patients are counted on the sampling days of the real ones, and recorded as they are: given
-to 0.1, and as limits where there is no differential. Rows of 7+3 are of the cards, daily, without
-data beside them. Printed, and written as CSV.
+The model is that of each structure of the marrow with a population learned from all series, eight
+times from other seeds. Its virtual patients are counted on the sampling days of the real ones, and
+recorded as they are: given to 0.1, and as limits where there is no differential. A median is that
+of the patients of all eight fits, and ``error`` is the standard error that the seeds leave in it.
+Rows of 7+3 are of the cards, daily, without data beside them. Printed, and written as CSV.
 """
 
 # ruff: noqa: T201
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +46,11 @@ LEARNED = {"rate of regrowth, 1/day": RATE, "day of a full pool, in time": FULL_
 LATE = "share late"
 STATISTICS = (RECOVERY, NEXT, SECOND, FROM_LITTLE, TENTH, ONE, OVERSHOOT)
 
-COLUMNS = ("source", "statistic", "of", "n", "q10", "median", "q90", "median_low", "median_high")
+COLUMNS = ("source", "statistic", "of", "n", "q10", "median", "q90", "median_low", "median_high",
+           "error")  # fmt: skip
 _SCATTERED = "ten_stages, scatter"
-_VIRTUAL = 20  # virtual patients for each real one
+_VIRTUAL = 20  # virtual patients of a fit for each real one
+_SEEDS = range(1, 9)
 _BOOTSTRAPS, _SEED = 2000, 1
 _LEAST = 0.002  # 10^9/L, the least granulocytes that were counted
 _SEVEN_THREE = (("daunorubicin", 60, "1-3"), ("cytarabine", 100, "1-7"))
@@ -198,52 +203,95 @@ def rows(source: str, of: str, series: Iterable[Series], bootstrap: bool) -> lis
         if bootstrap:
             again = values[rng.integers(values.size, size=(_BOOTSTRAPS, values.size))]
             edges = np.quantile(np.median(again, axis=1), [0.025, 0.975])
-            row |= dict(zip(COLUMNS[-2:], edges, strict=True))
+            row |= dict(zip(("median_low", "median_high"), edges, strict=True))
         found.append(row)
     return found
 
 
-def model_rows(structure: str, real: dict[str, list[Series]]) -> list[dict]:
-    """Rows of a structure with a population learned from all series."""
-    found = []
+def fits_of(
+    structure: str, series: Sequence[Series], sources: tuple[str, ...], scatters: Sequence[float]
+) -> list[tuple[list[Population], dict[tuple[str, float], list[Series]]]]:
+    """Fit a structure from each seed: populations, and virtual series by source and scatter."""
+    one = partial(_one_fit, structure, series, sources, scatters)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(one, _SEEDS))
+
+
+def _one_fit(
+    structure: str,
+    series: Sequence[Series],
+    sources: tuple[str, ...],
+    scatters: Sequence[float],
+    seed: int,
+) -> tuple[list[Population], dict[tuple[str, float], list[Series]]]:
     marrow = MarrowBank(structure)
+    populations = fit(marrow, series, seed=seed, sources=sources)
+    chain, found = Chain(marrow, populations, seed=seed), {}
+    for source in sources:
+        real, rng = [one for one in series if one.source == source], np.random.default_rng(seed)
+        for scatter in scatters:
+            found[source, scatter] = virtual_series(chain.of(source), real, rng, scatter)
+    return populations, found
+
+
+def model_rows(structure: str, real: dict[str, list[Series]]) -> list[dict]:
+    """Rows of a structure with populations learned from all series."""
+    found = []
+    names = {0.0: structure}
+    if structure == "ten_stages":
+        names[SCATTER_AHEAD] = _SCATTERED
     for sources in (SOURCES, ("cytokines",)):
         series = [one for source in sources for one in real.get(source, [])]
         if not series:
             continue
-        populations = fit(marrow, series, seed=1, sources=sources)
-        chain = Chain(marrow, populations, seed=_SEED)
+        fits = fits_of(structure, series, sources, tuple(names))
         for place, source in enumerate(sources):
+            populations = [one for one, _ in fits]
             found += learned_rows(source, structure, populations, place, len(real[source]))
-            draw = partial(virtual_series, chain.of(source), real[source])
-            rng = np.random.default_rng(_SEED)
-            found += rows(source, structure, draw(rng, 0.0), bootstrap=False)
-            if structure == "ten_stages":
-                found += rows(source, _SCATTERED, draw(rng, SCATTER_AHEAD), bootstrap=False)
+            for scatter, name in names.items():
+                own = [virtual[source, scatter] for _, virtual in fits]
+                found += pooled_rows(source, name, own)
     return found
 
 
+def pooled_rows(source: str, of: str, by_fit: Sequence[Sequence[Series]]) -> list[dict]:
+    """Rows of the virtual patients of all fits, with the error that the fits' seeds leave."""
+    pooled = rows(source, of, [one for own in by_fit for one in own], bootstrap=False)
+    alone = [rows(source, of, own, bootstrap=False) for own in by_fit]
+    for row in pooled:
+        medians = [
+            one["median"] for own in alone for one in own if one["statistic"] == row["statistic"]
+        ]
+        row["error"] = float(np.std(medians, ddof=1) / np.sqrt(len(medians)))
+    return pooled
+
+
 def learned_rows(
-    source: str, structure: str, populations: Sequence[Population], place: int, n: int
+    source: str, structure: str, fits: Sequence[Sequence[Population]], place: int, n: int
 ) -> list[dict]:
-    """Make rows of what was learned of a source, with the least and largest bootstraps."""
-    found = []
+    """Make rows of what the fits learned of a source, with the least and largest bootstraps."""
+    found, again = [], [p for _, *own in fits for p in own]
     for name, parameter in LEARNED.items():
-        medians = np.exp([p.mean[place, parameter] for p in populations])
-        width = np.exp(1.2816 * populations[0].spread[place, parameter])
-        median, again = medians[0], medians[1:]
+        medians = [np.exp(first.mean[place, parameter]) for first, *_ in fits]
+        width = np.exp(1.2816 * np.mean([first.spread[place, parameter] for first, *_ in fits]))
+        median = float(np.exp(np.mean(np.log(medians))))
+        others = [np.exp(p.mean[place, parameter]) for p in again]
         row = {"source": source, "statistic": name, "of": structure, "n": n,
                "q10": median / width, "median": median, "q90": median * width,
-               "median_low": again.min(), "median_high": again.max()}  # fmt: skip
+               "median_low": min(others), "median_high": max(others),
+               "error": float(np.std(medians, ddof=1) / np.sqrt(len(medians)))}  # fmt: skip
         found.append(row)
-    late = [p.levels[place] @ p.share_late(place) for p in populations]
-    row = {"source": source, "statistic": LATE, "of": structure, "n": n, "median": late[0],
-           "median_low": min(late[1:]), "median_high": max(late[1:])}  # fmt: skip
+    late = [[p.levels[place] @ p.share_late(place) for p in own] for own in fits]
+    firsts = [own[0] for own in late]
+    row = {"source": source, "statistic": LATE, "of": structure, "n": n,
+           "median": float(np.mean(firsts)), "median_low": min(min(own[1:]) for own in late),
+           "median_high": max(max(own[1:]) for own in late),
+           "error": float(np.std(firsts, ddof=1) / np.sqrt(len(firsts)))}  # fmt: skip
     return [*found, row]
 
 
 def tell(table: Sequence[dict]) -> None:
-    """Print medians of data and models beside each other."""
+    """Print medians of data and models beside each other; SE is that of the seeds of the fits."""
     models = (*STRUCTURES, _SCATTERED)
     print(f"{'':62s}{'data (95 % interval)':>24s}" + "".join(f"{m:>21s}" for m in models))
     values = {(r["source"], r["statistic"], r["of"]): r for r in table}
@@ -257,8 +305,14 @@ def tell(table: Sequence[dict]) -> None:
             if data is not None:
                 low, high = data["median_low"], data["median_high"]
                 known = f"{data['median']:.2f} ({low:.2f} to {high:.2f})"
-            shown = [f"{r['median']:.2f}" if r else "" for r in others]
+            shown = [_with_error(r) if r else "" for r in others]
             print(f"{source:20s}{name:42s}{known:>24s}" + "".join(f"{s:>21s}" for s in shown))
+
+
+def _with_error(row: dict) -> str:
+    """Write a median with the error that the seeds of the fits leave in it."""
+    median = f"{row['median']:.2f}"
+    return f"{median} (SE {row['error']:.2f})" if row.get("error", 0.0) >= 0.005 else median
 
 
 def main() -> None:

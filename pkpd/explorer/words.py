@@ -198,9 +198,7 @@ def _dlt_sentence(found: Explored) -> str:
         if math.isnan(row.estimate):
             parts.append(f"{cohort.label}: too few patients can be judged ({row.not_judged})")
             continue
-        text = f"{cohort.label}: {wording.estimate_text(row)}"
-        none = wording.no_interval(row.lower, row.upper, row.mc_error)
-        text += f" ({wording.NO_INTERVAL})" if none else f" (90 % interval {_span(row)})"
+        text = f"{cohort.label}: {wording.risk_text(row)}"
         judged = wording.judged_text(row)
         parts.append(text + (f", {judged}" if judged else "") + _published_words(row))
     kind = wording.risk_name(found.result).capitalize()

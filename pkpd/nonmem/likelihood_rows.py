@@ -31,15 +31,20 @@ class L2Groups:
 
 
 def group_rows(data: Dataset, normal: np.ndarray, level: np.ndarray | None) -> L2Groups | None:
-    """Find groups of neighbouring observations with one value of L2, if any has two."""
+    """Find observations of neighbouring records with one value of L2, if any has two.
+
+    The records of a group follow one another in the data: one with another value between them,
+    whether an observation or not, ends it (NONMEM Users Guide, help item L2).
+    """
     if level is None:
         return None
     seen = data.observations
+    stretch = np.cumsum(np.diff(level, axis=1, prepend=level[:, :1]) != 0, axis=1)
     groups: list[list[int]] = []
-    last: tuple[int, float] | None = None
+    last: tuple[int, int] | None = None
     order = np.lexsort((seen.record, seen.subject))
     for m in order.tolist():
-        key = (int(seen.subject[m]), float(level[seen.subject[m], seen.record[m]]))
+        key = (int(seen.subject[m]), int(stretch[seen.subject[m], seen.record[m]]))
         if not normal[m]:
             continue
         if key == last:

@@ -362,6 +362,14 @@ def _exact(k: float, n: float) -> tuple[float, float]:
     return float(interval.lower), float(interval.upper)
 
 
+def risk_text(row: EndpointRow, words: str = "90 % interval ") -> str:
+    """Write a risk with its interval; if there is none, with the words for that after ``words``."""
+    span = number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)
+    if no_interval(row.lower, row.upper, row.mc_error):
+        words, span = "", NO_INTERVAL if words else ""
+    return estimate_text(row) + (f" ({words}{span})" if span else "")
+
+
 def published_text(row: EndpointRow, *, separator: str = " ") -> str:
     """Write the published figure with its interval: ``2/6 = 33 % (4 to 78 %)``; empty if none."""
     figure = published(row)
@@ -451,21 +459,6 @@ def rule_text(trial: TrialResult) -> str:
         return str(text)
     names = dict.fromkeys(r.rule for r in trial.rows if r.endpoint == "dlt" and r.rule)
     return ", ".join(names) or (trial.trial.rule or "no DLT rule")
-
-
-def footer_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> str:
-    """Footer of a figure: size of the simulation, the rule, and how much is assumed."""
-    n = len(assumed_inputs(trial.rows))
-    rest = {
-        0: "No input is marked as assumed.",
-        1: "Rests on 1 assumed input, listed in the report.",
-    }.get(n, f"Rests on {n} assumed inputs, listed in the report.")
-    size = size_text(trial, record)
-    parts = [f"Simulation of {size}."] if size else []
-    if marrow := marrow_text(trial):
-        # capitals are too wide for the line
-        parts.append(f"{marrow.replace('NOT CONVERGED', 'not converged')}.")
-    return " ".join([*parts, f"DLT rule: {rule_text(trial).rstrip('.')}.", rest])
 
 
 def marrow_text(trial: TrialResult) -> str:

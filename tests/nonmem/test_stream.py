@@ -137,6 +137,15 @@ def test_correlated_residuals_of_one_level(tmp_path):
     assert np.sum(norm.logpdf(value, mean, sd)) == pytest.approx(wanted, rel=1e-9)
 
 
+def test_a_record_with_another_level_ends_a_group_whether_observed_or_not(tmp_path):
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", "Y = F + EPS(1)").replace("LEVEL", "L2")
+    between = "1,4,.,.,1,2,1,.,80,9\n1,4,.,.,1,0,0,3.0,80,3\n"
+    data = DATA.replace("1,4,.,.,1,0,0,3.0,80,3\n", between)
+    mean, sd = means_and_sds(written(tmp_path, text, data))
+    np.testing.assert_allclose(mean[:4], expected_advan1()[:4], rtol=1e-9)
+    np.testing.assert_allclose(sd[:4], np.sqrt(0.1), rtol=1e-9)
+
+
 def test_values_kept_from_the_record_before(tmp_path):
     """Backward interpolation: the weight of the record before acts on the way to this one."""
     text = ADVAN1.replace("$PK\n", "$PK\nIF (NEWIND.NE.2) OWT = WT\nOLD = OWT\nOWT = WT\n").replace(

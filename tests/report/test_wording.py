@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pkpd.report import wording
+from pkpd.report.comparison import pages
 
 NAN = float("nan")
 
@@ -130,7 +131,7 @@ def test_dlt_rows_prefer_the_trials_rule():
 
 
 def test_footer_says_size_rule_and_assumptions():
-    text = wording.footer_text(synthetic.make_trial_result(4))
+    text = pages.footer_text(synthetic.make_trial_result(4))
     assert "1000 patients x 40 parameter draws" in text
     assert "day 45" in text
     assert "4 assumed inputs" in text

@@ -116,7 +116,7 @@ def _ratios(
         typical, coefficient = fit.estimates[p.name], fit.estimates[name]
         error = 0.0 if effect.coefficient.fixed else fit.standard_errors.get(name, np.nan)
         reach = NormalDist().inv_cdf(0.5 * (1.0 + level)) * error
-        ends = ratio(typical, coefficient + reach * np.array([-1.0, 0.0, 1.0]))
+        ends = ratio(typical, coefficient + np.array([-reach, 0.0, reach]))
         low, high = min(ends[0], ends[2]), max(ends[0], ends[2])
         return float(low), float(ends[1]), float(high)
     draws = fit.draws.population

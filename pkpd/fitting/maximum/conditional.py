@@ -29,6 +29,8 @@ Point = TypeVar("Point")
 Result = TypeVar("Result")
 DIFFERENCE = 1e-3
 """Step of central differences of predictions and gradients, in units of ``u``."""
+_LANES = 256
+"""Subjects times points that a solver takes at once: with fewer its steps cost the same."""
 _OVERFLOWS = np.errstate(invalid="ignore", over="ignore")
 """Predictions far from the data may overflow; the searches go no further that way."""
 
@@ -139,7 +141,15 @@ class ConditionalDensity:
         """Predictions ``[K, M]`` at several points ``u[K, B, R]``."""
         if self.leaves_out:
             return np.asarray(self._predict_all(x, points))
-        return np.stack(self.each("predict", lambda u: self.predict(x, u), [*points]))
+        size = min(max(_LANES // max(self.shape[0], 1), 1), len(points))
+        if size == 1 or not getattr(self.likelihood.predictor, "concurrent", False):
+            return np.stack(self.each("predict", lambda u: self.predict(x, u), [*points]))
+        # as many each time: another number would be compiled anew
+        full = points[np.minimum(np.arange(-(-len(points) // size) * size), len(points) - 1)]
+        parts = [*full.reshape(-1, size, *points.shape[1:])]
+        name = f"predict {size}"
+        found = self.each(name, lambda u: np.asarray(self._predict_all(x, u)), parts)
+        return np.concatenate(found)[: len(points)]
 
     def pull_at(
         self, x: FloatArray, points: FloatArray, bars: FloatArray
@@ -347,6 +357,11 @@ class ConditionalDensity:
         """``q(u)`` of every subject, ``[B]``: not finite where the likelihood is not."""
         each = np.asarray(self.row_values(x, self.predict(x, u), central)[0])
         return 0.5 * np.sum(u**2, axis=1) - self.summed(each)
+
+    def value_at(self, x: FloatArray, points: FloatArray, central: FloatArray) -> FloatArray:
+        """`value` at several points ``u[K, B, R]``, ``[K, B]``."""
+        rows = [self.row_values(x, f, central)[0] for f in self.predict_at(x, points)]
+        return 0.5 * np.sum(points**2, axis=2) - self.summed(np.stack(rows).T).T
 
     def slope(
         self, x: FloatArray, u: FloatArray, central: FloatArray

@@ -15,6 +15,7 @@ COARSE = 1e-4
 LONGEST = 3.0
 """Longest step, in standard deviations."""
 _STEPS, _FEWER = 60, 25  # at most; from zero about twelve are taken
+_NEAR, _WATCHED = 0.1, 5  # decrement below which steps should halve it, within so many
 
 
 def approach_modes(
@@ -50,6 +51,7 @@ def approach_modes(
     """
     n, size = u.shape
     damping, calls = np.zeros(n), 2 * size + 1
+    falls: list[FloatArray] = []
     wanted = np.ones(n, bool) if wanted is None else wanted
     value, gradient, hessian = density.approximate(x, density.only_of(u, wanted), central)
     lost = wanted & ~np.isfinite(value)
@@ -69,6 +71,10 @@ def approach_modes(
         step = capped(np.where(singular[:, None], 0.0, step))
         decrement = np.where(singular, np.inf, -np.einsum("br,br->b", slope, step))
         active = wanted & (decrement > COARSE) & (damping < 1e6)
+        falls.append(decrement)
+        if len(falls) > _WATCHED:
+            # near a mode, and slow: the Hessian misses some of the curvature; Newton steps do not
+            active &= (decrement >= _NEAR) | (decrement <= 0.5 * falls.pop(0))
         active &= known is None or ~known.reached(u)
         if not active.any():
             break

@@ -63,7 +63,8 @@ class OwnErrorDensity(ConditionalDensity):
         first, second = np.triu_indices(size, 1)
         moves = [np.zeros((1, size)), unit, -unit]
         moves += [sign * (unit[first] + unit[second]) for sign in (1.0, -1.0)]
-        q = np.stack([self.value(x, u + h * move, central) for move in np.concatenate(moves)])
+        points = u + h * np.concatenate(moves)[:, None, :]
+        q = self.value_at(x, points, central)
         centre, up, down = q[0], q[1 : size + 1], q[size + 1 : 2 * size + 1]
         both = q[2 * size + 1 :]
         hessian = np.zeros((*self.shape, size))

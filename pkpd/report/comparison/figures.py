@@ -219,9 +219,7 @@ def dlt_risk(result: TrialResult, rule: str | None = None, ax: Axes | None = Non
             alpha=0.55,
         )
         ax.plot(row.estimate, y - 0.13, "o", color=LINE_COLOUR["neutrophils"], ms=6)
-        span = wording.percent_range(row.lower, row.upper, row.estimate, row.mc_error)
-        text = f"{wording.percent(row.estimate, row.mc_error)} ({span})"
-        beside(ax, y - 0.13, f"predicted {text}", INK)
+        beside(ax, y - 0.13, f"predicted {wording.risk_text(row, '')}", INK)
         figure = wording.published(row)
         if figure is None:
             beside(ax, y + 0.21, "nothing published", GREY)

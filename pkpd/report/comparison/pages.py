@@ -75,7 +75,7 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
     curves = result.curves
     stem = wording.file_stem(result.trial.id)
     name = result.trial.name
-    footer = wording.footer_text(result, record)
+    footer = footer_text(result, record)
     if wording.dlt_rows(result):
         yield Page(
             f"{stem}_dlt",
@@ -267,7 +267,9 @@ def dlt_figure(result: TrialResult, footer: str = "") -> Figure:
     kinds = {p.interval for row in rows if (p := wording.published(row)) and p.interval}
     interval = f" with interval ({' or '.join(sorted(kinds))})" if kinds else ""
     blue = figures.LINE_COLOUR["neutrophils"]
-    handles = [Line2D([], [], color=blue, marker="o", lw=3.2, label="predicted, 90 % interval")]
+    ranged = any(not wording.no_interval(r.lower, r.upper, r.mc_error) for r in rows)
+    look = {"lw": 3.2, "label": "predicted, 90 % interval"} if ranged else {"lw": 0}
+    handles = [Line2D([], [], color=blue, marker="o", **{"label": "predicted", **look})]
     if any(wording.published(row) for row in rows):
         look = {"marker": "D", "mfc": "white", "lw": 0.9, "ls": (0, (4, 2))}
         handles.append(Line2D([], [], color=INK, label=f"published{interval}", **look))
@@ -319,16 +321,30 @@ def _cohort_ids(result: TrialResult) -> list[str]:
     return [str(c) for c in result.curves["cohort"].values]
 
 
+def footer_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> str:
+    """Footer of a figure: size of the simulation, the rule, and how much is assumed."""
+    n = len(wording.assumed_inputs(trial.rows))
+    rest = {
+        0: "No input is marked as assumed.",
+        1: "Rests on 1 assumed input, listed in the report.",
+    }.get(n, f"Rests on {n} assumed inputs, listed in the report.")
+    size = wording.size_text(trial, record)
+    parts = [f"Simulation of {size}."] if size else []
+    if marrow := wording.marrow_text(trial):
+        # capitals are too wide for the line
+        parts.append(f"{marrow.replace('NOT CONVERGED', 'not converged')}.")
+    return " ".join([*parts, f"DLT rule: {wording.rule_text(trial).rstrip('.')}.", rest])
+
+
 # -- figures in words -----------------------------------------------------------------------
 
 
 def _dlt_alt(result: TrialResult) -> str:
     parts = []
     for row in wording.dlt_rows(result):
-        span = wording.percent_range(row.lower, row.upper, row.estimate, row.mc_error)
         told = wording.published_text(row)
         parts.append(
-            f"{row.cohort} predicted {wording.percent(row.estimate, row.mc_error)} ({span}), "
+            f"{row.cohort} predicted {wording.risk_text(row, '')}, "
             + (f"published {told}" if told else "nothing published")
         )
     return "Dot plot of the DLT risk: " + "; ".join(parts) + "."

@@ -233,12 +233,11 @@ def _answers(trials: Iterable[TrialResult]) -> list[str]:
     for trial in trials:
         lines += [f"### {trial.trial.name}", ""]
         for row in wording.dlt_rows(trial):
-            span = wording.percent_range(row.lower, row.upper, row.estimate, row.mc_error)
             told = wording.published_text(row)
             lines.append(
                 f"- {wording.cohort_title(trial.trial, row.cohort)}: "
-                f"{wording.risk_name(trial)} {wording.percent(row.estimate, row.mc_error)} "
-                f"(90 % interval {span})" + (f"; published {told}" if told else "")
+                f"{wording.risk_name(trial)} {wording.risk_text(row)}"
+                + (f"; published {told}" if told else "")
             )
         for question in trial.questions:
             lines += [f"- {text}" for text in question.answer]

@@ -190,7 +190,7 @@ def _padded(events: EventTable, dose_compartment: int) -> _Prepared:
         "doses": bucket(schedule.record.shape[1]) if schedule.record.shape[1] else 0,
     }
     by_record = ("time", "segment", "segment_end", "starts", "resets", "dose_of_record", "ss")
-    rows = bucket(n_subjects)
+    rows = bucket(n_subjects) if n_subjects > 4 else 1 << (n_subjects - 1).bit_length()
     for name, array in data.items():
         records = name in by_record
         width = array.shape[1]
