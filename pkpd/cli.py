@@ -64,7 +64,7 @@ def every(
 def compare(
     scenario: Annotated[
         str | None,
-        typer.Argument(help="Scenario file (.toml) or name; without it the shipped trials."),
+        typer.Argument(help="Scenario or trial, file (.toml) or name; by default five trials."),
     ] = None,
     trial: Annotated[
         list[str] | None,

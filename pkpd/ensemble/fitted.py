@@ -16,7 +16,7 @@ from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.data.declared_units import MOST_TYPICAL
 from pkpd.ensemble.fitted_drugs import UNNAMED, FittedRegimen, prepare_fitted
-from pkpd.ensemble.fitted_patients import NewPatients
+from pkpd.ensemble.fitted_patients import FittedDraws, NewPatients
 from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.population_parameters import start_values
@@ -32,7 +32,7 @@ LANES_AT_ONCE = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class FittedEnsemble:
+class FittedEnsemble(FittedDraws):
     """Draws of the parameters of a fit times new patients.
 
     Amounts of the data that were fitted are mg unless they were declared to be umol, times hours,
@@ -40,14 +40,8 @@ class FittedEnsemble:
 
     Attributes
     ----------
-    model
-        The population model.
-    values
-        Draws of its parameters.
-    sample
-        The patients: their covariates, and the scores of their random effects.
-    words
-        What was fitted, in a phrase.
+    model, values, sample, words
+        See `FittedDraws`.
     transfusion
         Platelet transfusion policy; ``None`` for none.
     arm
@@ -58,10 +52,6 @@ class FittedEnsemble:
         Of the amounts of the data, ``"mg"`` or ``"umol"``.
     """
 
-    model: PopulationModel
-    values: ParameterDraws
-    sample: PatientSample
-    words: str
     transfusion: TransfusionPolicy | None = TransfusionPolicy()  # noqa: RUF009 (frozen)
     arm: Arm | None = None
     curve: bool = False
@@ -88,19 +78,8 @@ class FittedEnsemble:
     def taken_for(self, drugs: Sequence[str]) -> tuple[str, ...]:
         """Say which drug of a schedule is taken for one that was fitted without a name."""
         own = [drug.name for drug in self.structure.drugs]
-        if own != [UNNAMED] or not drugs or drugs[0] == UNNAMED:
-            return ()
-        return (f"the fit does not name its drug; {drugs[0]} is taken for it",)
-
-    @property
-    def draws(self) -> int:
-        """Number of draws."""
-        return len(next(iter(self.values.values.values())))
-
-    @property
-    def patients(self) -> int:
-        """Number of patients."""
-        return self.sample.n
+        named = own != [UNNAMED] or not drugs or drugs[0] == UNNAMED
+        return () if named else super().taken_for(drugs)
 
     def between_mornings(self) -> FittedEnsemble:
         """See `pkpd.ensemble.ensemble.Ensemble`."""

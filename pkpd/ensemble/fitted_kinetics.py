@@ -9,11 +9,10 @@ from typing import Any
 from pkpd.arrays import Indices
 from pkpd.ensemble.fitted import fitted_model, kinetic_rows, values_of
 from pkpd.ensemble.fitted_drugs import UNNAMED, dosing_days_of, scales_of, with_kinetics
-from pkpd.ensemble.fitted_patients import NewPatients
+from pkpd.ensemble.fitted_patients import FittedDraws, NewPatients
 from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.specification import PopulationModel
-from pkpd.fitting.parameter_draws import ParameterDraws
 from pkpd.predict.marrow import MarrowDrug
 from pkpd.predict.pk import LinearStructure
 from pkpd.schedule import Regimen, plan
@@ -22,38 +21,18 @@ from pkpd.subjects import PatientSample
 
 
 @dataclass(frozen=True, eq=False)
-class FittedKinetics:
+class FittedKinetics(FittedDraws):
     """Draws of the parameters of a fit of one drug's concentrations, times new patients.
 
     Attributes
     ----------
-    model
-        The population model; its structure is linear.
-    values
-        Draws of its parameters.
-    sample
-        The patients: their covariates, and the scores of their random effects.
-    words
-        What was fitted, in a phrase.
+    model, values, sample, words
+        See `FittedDraws`; the structure of the model is linear.
     dose_unit
         Of the amounts of the data, ``"mg"`` or ``"umol"``.
     """
 
-    model: PopulationModel
-    values: ParameterDraws
-    sample: PatientSample
-    words: str
     dose_unit: str = "mg"
-
-    @property
-    def draws(self) -> int:
-        """Number of draws."""
-        return len(next(iter(self.values.values.values())))
-
-    @property
-    def patients(self) -> int:
-        """Number of patients."""
-        return self.sample.n
 
     def kinetics(
         self, regimen: Regimen, days: int, draws: Indices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,10 +19,47 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.model.individuals import IndividualModel
 from pkpd.fitting.model.population_parameters import fixed_effects
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.fitting.parameter_draws import ParameterDraws
 from pkpd.subjects import PatientSample
 
 WRITTEN = {"wt": "weight", "bw": "weight", "ht": "height", "clcr": "crcl"}
 """Usual names of covariates in data sets -> names of the patients' covariates."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedDraws:
+    """Draws of the parameters of a fit times new patients.
+
+    Attributes
+    ----------
+    model
+        The population model.
+    values
+        Draws of its parameters.
+    sample
+        The patients: their covariates, and the scores of their random effects.
+    words
+        What was fitted, in a phrase.
+    """
+
+    model: PopulationModel
+    values: ParameterDraws
+    sample: PatientSample
+    words: str
+
+    @property
+    def draws(self) -> int:
+        """Number of draws."""
+        return len(next(iter(self.values.values.values())))
+
+    @property
+    def patients(self) -> int:
+        """Number of patients."""
+        return self.sample.n
+
+    def taken_for(self, drugs: Sequence[str]) -> tuple[str, ...]:
+        """Say which drug of a schedule is taken for one that was fitted without a name."""
+        return (f"the fit does not name its drug; {drugs[0]} is taken for it",) if drugs else ()
 
 
 def covariates_of(model: PopulationModel, sample: PatientSample) -> dict[str, Floats]:

@@ -26,6 +26,7 @@ from pkpd.cards.usual_doses import check_regimen
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted_kinetics import FittedKinetics, fitted_kinetics
+from pkpd.ensemble.fitted_patients import FittedDraws
 from pkpd.ensemble.source import source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
@@ -176,7 +177,10 @@ def exposures(
             level = above.get(drug.name, np.nan) / factor
             row["above"] = np.stack([found.above(level, *span) for span in spans])
         rows.append({name: _by_patient(v, size) for name, v in row.items()})
-    return _dataset(rows, names, spans, times, shares, unit, ensemble.words)
+    words = (ensemble.words,)
+    if isinstance(ensemble, FittedDraws):
+        words += ensemble.taken_for(names)
+    return _dataset(rows, names, spans, times, shares, unit, "; ".join(words))
 
 
 def _of_concentrations(

@@ -27,6 +27,7 @@ from pkpd.nonmem.likelihood_rows import L2Groups, given_earlier, group_rows
 from pkpd.nonmem.program import OBSERVED, Live, Program, data_statements, live
 from pkpd.nonmem.solving import Solving, dosing_parameters
 from pkpd.nonmem.tree import Statement
+from pkpd.predict.structure import CLOSED_FORMS_AT_ONCE, SOLUTIONS_AT_ONCE, OfPrograms
 
 LINE = "Y"
 _POISONS = (0.37, -2.9)  # beginnings of variables that should not matter
@@ -74,7 +75,7 @@ class StreamStructure:
 
 
 @dataclass(eq=False)
-class StreamPredictor:
+class StreamPredictor(OfPrograms):
     """`StreamStructure` bound to a data set of ``B`` subjects, ``N`` records, ``M`` observations.
 
     Attributes
@@ -138,9 +139,9 @@ class StreamPredictor:
         return self.solving.linear or self.solving.options.marches
 
     @property
-    def concurrent(self) -> bool:
-        """Whether threads may call it at once: nothing but programs of XLA is run."""
-        return True
+    def lanes_at_once(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Subjects times points that are worth taking together."""
+        return CLOSED_FORMS_AT_ONCE if self.solving.linear else SOLUTIONS_AT_ONCE
 
     @property
     def normal(self) -> np.ndarray:

@@ -22,7 +22,12 @@ from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE
 from pkpd.errors import DataError, PkpdError, SolverWarning, sentence
 from pkpd.predict.ode_functions import InitialStates, Named, RightSide, count_arguments
 from pkpd.predict.pk import LinearStructure
-from pkpd.predict.structure import IndividualParameters, check_lines, check_parameters
+from pkpd.predict.structure import (
+    IndividualParameters,
+    OfPrograms,
+    check_lines,
+    check_parameters,
+)
 from pkpd.solve.events.advance import left_out_when_compiled, solve_linear
 from pkpd.solve.events.check import choose_solver, solve_events_checked
 from pkpd.solve.events.guard import finite_derivative
@@ -126,7 +131,7 @@ class OdeStructure:
 
 
 @dataclass(frozen=True, eq=False)
-class OdePredictor:
+class OdePredictor(OfPrograms):
     """`OdeStructure` bound to a data set.
 
     Attributes
@@ -152,11 +157,6 @@ class OdePredictor:
     def forward(self) -> bool:
         """Whether it can be differentiated in forward mode: all but on adaptive steps."""
         return not self.structure.own or self.structure.options.marches
-
-    @property
-    def concurrent(self) -> bool:
-        """Whether threads may call it at once: nothing but programs of XLA is run."""
-        return True
 
     def __call__(self, parameters: IndividualParameters) -> Any:
         """Predict every observation; see `pkpd.predict.structure.Predictor`.

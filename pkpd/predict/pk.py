@@ -16,7 +16,12 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE
 from pkpd.errors import DataError, PkpdError, sentence
 from pkpd.kinetics.compartments import LinearSystem, compartment_model
-from pkpd.predict.structure import IndividualParameters, check_lines, check_parameters
+from pkpd.predict.structure import (
+    CLOSED_FORMS_AT_ONCE,
+    IndividualParameters,
+    check_lines,
+    check_parameters,
+)
 from pkpd.solve.events.advance import left_out_when_compiled, solve_linear
 from pkpd.solve.events.timeline import EventOptions
 
@@ -134,10 +139,17 @@ class LinearStructure:
 
 @dataclass(frozen=True, eq=False)
 class LinearPredictor:
-    """`LinearStructure` bound to a data set."""
+    """`LinearStructure` bound to a data set.
+
+    Attributes
+    ----------
+    lanes_at_once
+        Subjects times points that are worth taking together.
+    """
 
     structure: LinearStructure
     dataset: Dataset
+    lanes_at_once = CLOSED_FORMS_AT_ONCE
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -29,6 +29,26 @@ class FollowingData(dict[str, Any]):
     """
 
 
+CLOSED_FORMS_AT_ONCE, SOLUTIONS_AT_ONCE = 1024, 128
+"""Subjects times points that are predicted together: beyond them together costs as much as one by
+one. The steps of a solver are all kept, some 0.2 MB for each lane and thousand of them."""
+
+
+class OfPrograms:
+    """What predictors that run nothing but programs of XLA have in common.
+
+    Attributes
+    ----------
+    concurrent
+        Threads may call them at once.
+    lanes_at_once
+        Subjects times points that are worth taking together.
+    """
+
+    concurrent = True
+    lanes_at_once = SOLUTIONS_AT_ONCE
+
+
 @runtime_checkable
 class Predictor(Protocol):
     """A structural model bound to a data set of ``B`` subjects and ``M`` observations."""

@@ -231,6 +231,8 @@ def test_a_model_of_concentrations_alone_is_a_source():
     each = 320 * ka / (v * (ka - k)) * (np.exp(-k * since) - np.exp(-ka * since))
     expected = np.nansum(each, axis=1).T
     np.testing.assert_allclose(found["concentration"].to_numpy()[0, 0], expected, rtol=1e-9)
+    told = "the fit does not name its drug; theophylline is taken for it"
+    assert found.attrs["simulated"].endswith(told)
     spread = pkpd.exposures(regimen, TYPICAL, posterior=model)
     assert np.ptp(spread["auc_inf"].to_numpy() / (960 / own)) > 0.01
     both = regimen.together(pkpd.daily("other", "5 mg", days="1", route="oral"))

@@ -1,6 +1,7 @@
 """Likelihood ratios, bootstrap and profiles against closed forms of balanced data."""
 
 import json
+from dataclasses import replace
 
 import marginal_cases as cases
 import numpy as np
@@ -312,6 +313,18 @@ def test_limits_by_profile_have_their_closed_form(without_groups):
     assert set(found.points["parameter"]) == {"a", "sigma_DV"}
     with pytest.raises(PkpdError, match="'b' was not estimated"):
         profile_likelihood(without_groups, ["b"])
+
+
+def test_a_search_without_a_minimum_says_what_ran_to_zero(without_groups, monkeypatch):
+    search = refit.Refit.search
+
+    def unended(self, *given, **named):
+        return replace(search(self, *given, **named), converged=False)
+
+    monkeypatch.setattr(refit.Refit, "search", unended)
+    monkeypatch.setattr(refit.Refit, "vanished", lambda *_: ("sigma_DV",))
+    found = profile_likelihood(without_groups, ["a"])
+    assert "has no minimum: sigma_DV ran to zero" in found.messages[0]
 
 
 @pytest.mark.slow

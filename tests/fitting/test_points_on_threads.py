@@ -16,6 +16,7 @@ from pkpd.fitting.maximum.conditional import ConditionalDensity
 from pkpd.fitting.maximum.marginal import MarginalLikelihood
 from pkpd.fitting.model.likelihood import bind
 from pkpd.models import PopulationModel, ode_model, parameter, residual
+from pkpd.predict.ode import OdePredictor
 
 
 def density(monkeypatch, *, concurrent=True, threads=2):
@@ -84,7 +85,7 @@ def saturable():
 @pytest.mark.parametrize("lanes", [6, 256])
 def test_points_of_few_subjects_are_solved_together_as_one_by_one(monkeypatch, lanes):
     """Two at a time, the last filled up, and all at once."""
-    monkeypatch.setattr(conditional, "_LANES", lanes)
+    monkeypatch.setattr(OdePredictor, "lanes_at_once", lanes)
     marginal = MarginalLikelihood(saturable(), "focei")
     own, x = marginal.density, marginal.free.start()
     points = np.random.default_rng(1).normal(size=(5, 3, 2))
@@ -93,3 +94,7 @@ def test_points_of_few_subjects_are_solved_together_as_one_by_one(monkeypatch, l
     central = own.central(x)
     wanted = np.stack([own.value(x, u, central) for u in points])
     np.testing.assert_allclose(own.value_at(x, points, central), wanted, rtol=1e-12)
+    bars = np.random.default_rng(2).normal(size=alone.shape)
+    pulled = [own.pull(x, u, bar) for u, bar in zip(points, bars, strict=True)]
+    for found, by_one in zip(own.pull_at(x, points, bars), zip(*pulled, strict=True), strict=True):
+        np.testing.assert_allclose(found, np.stack(by_one), rtol=1e-10)

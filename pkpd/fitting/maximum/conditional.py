@@ -29,8 +29,6 @@ Point = TypeVar("Point")
 Result = TypeVar("Result")
 DIFFERENCE = 1e-3
 """Step of central differences of predictions and gradients, in units of ``u``."""
-_LANES = 256
-"""Subjects times points that a solver takes at once: with fewer its steps cost the same."""
 _OVERFLOWS = np.errstate(invalid="ignore", over="ignore")
 """Predictions far from the data may overflow; the searches go no further that way."""
 
@@ -141,27 +139,53 @@ class ConditionalDensity:
         """Predictions ``[K, M]`` at several points ``u[K, B, R]``."""
         if self.leaves_out:
             return np.asarray(self._predict_all(x, points))
-        size = min(max(_LANES // max(self.shape[0], 1), 1), len(points))
-        if size == 1 or not getattr(self.likelihood.predictor, "concurrent", False):
+        if self._together(points) == 1:
             return np.stack(self.each("predict", lambda u: self.predict(x, u), [*points]))
-        # as many each time: another number would be compiled anew
-        full = points[np.minimum(np.arange(-(-len(points) // size) * size), len(points) - 1)]
-        parts = [*full.reshape(-1, size, *points.shape[1:])]
-        name = f"predict {size}"
-        found = self.each(name, lambda u: np.asarray(self._predict_all(x, u)), parts)
-        return np.concatenate(found)[: len(points)]
+        (found,) = self._in_parts(
+            "predict", lambda u: (np.asarray(self._predict_all(x, u)),), points
+        )
+        return found
 
     def pull_at(
         self, x: FloatArray, points: FloatArray, bars: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """`pull` at several points ``u[K, B, R]`` with ``bars[K, M]``: ``[K, P], [K, B, R]``."""
-        if self.leaves_out:
-            by_x, by_u = self._pull_all(x, points, np.where(np.isfinite(bars), bars, 0.0))
+
+        def pulled(u: FloatArray, bar: FloatArray) -> tuple[FloatArray, ...]:
+            by_x, by_u = self._pull_all(x, u, np.where(np.isfinite(bar), bar, 0.0))
             return np.asarray(by_x), np.asarray(by_u)
-        pairs = list(zip(points, bars, strict=True))
-        found = self.each("pull", lambda one: self.pull(x, *one), pairs)
-        by_x, by_u = zip(*found, strict=True)
-        return np.stack(by_x), np.stack(by_u)
+
+        if self.leaves_out:
+            by_x, by_u = pulled(points, bars)
+        elif self._together(points) == 1:
+            pairs = list(zip(points, bars, strict=True))
+            found = self.each("pull", lambda one: self.pull(x, *one), pairs)
+            by_x, by_u = (np.stack(part) for part in zip(*found, strict=True))
+        else:
+            by_x, by_u = self._in_parts("pull", pulled, points, bars)
+        return by_x, by_u
+
+    def _together(self, points: FloatArray) -> int:
+        """How many points are solved together: with few subjects that costs hardly more than one.
+
+        As many as the predictor takes at once (``lanes_at_once``).
+        """
+        lanes = getattr(self.likelihood.predictor, "lanes_at_once", 0)
+        return min(max(lanes // max(self.shape[0], 1), 1), len(points))
+
+    def _in_parts(
+        self, name: str, call: Callable[..., tuple[FloatArray, ...]], *given: FloatArray
+    ) -> list[FloatArray]:
+        """Call for parts of points that are solved together, and join what is found.
+
+        The last part is filled up: another number of points would be compiled anew.
+        """
+        count = len(given[0])
+        size = self._together(given[0])
+        index = np.minimum(np.arange(-(-count // size) * size), count - 1).reshape(-1, size)
+        parts = [tuple(array[rows] for array in given) for rows in index]
+        found = self.each(f"{name} {size}", lambda part: call(*part), parts)
+        return [np.concatenate(part)[:count] for part in zip(*found, strict=True)]
 
     def each(
         self, name: str, call: Callable[[Point], Result], points: Sequence[Point]
@@ -403,7 +427,7 @@ class ConditionalDensity:
         self, x: FloatArray, points: FloatArray, central: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """``q [K, B]`` and its gradient ``[K, B, R]`` at several points."""
-        if not self.leaves_out:
+        if not self.leaves_out and (self.forward or self._together(points) == 1):
             slopes = self.each("slope", lambda v: self.slope(x, v, central), [*points])
             values, gradients = zip(*slopes, strict=True)
             return np.stack(values), np.stack(gradients)

@@ -129,8 +129,10 @@ class _Profile:
         rise = end.point.value - self.fit.objective
         self.points.append((self.value(x), rise))
         if not end.converged:
+            gone = ", ".join(self.refit.vanished(end.point, ones))
+            why = f"has no minimum: {gone} ran to zero." if gone else "did not converge."
             self.messages.append(
-                f"{self.name}: the search with it held at {self.value(x):.4g} did not converge."
+                f"{self.name}: the search with it held at {self.value(x):.4g} {why}"
             )
         return end.point, rise, float(end.gradient[self.place])
 
