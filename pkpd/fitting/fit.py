@@ -134,7 +134,7 @@ def fit(
         `pkpd.results.MaximumLikelihood`.
     draws, tune, chains, cores, seed, sampler, target_accept, low_rank
         See `pkpd.fitting.bayes.sample.SamplerSettings`. Where a lag ends at a measurement
-        (`pkpd.fitting.bayes.walls`) ``draws`` are 1,500, ``target_accept`` is 0.9 and ``low_rank``
+        (`pkpd.fitting.bayes.walls`) ``draws`` are 3,000, ``target_accept`` is 0.9 and ``low_rank``
         true unless given.
     centring
         ``"auto"``: each random effect of each subject is centred by as much of its variance as the

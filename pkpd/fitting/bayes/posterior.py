@@ -39,7 +39,7 @@ from pkpd.fitting.model.population_parameters import held, start_values
 from pkpd.small_systems import root_each
 
 # chosen: settings where lags have walls, unless they are given
-_BEFORE_WALLS: dict[str, Any] = {"draws": 1500, "target_accept": 0.9, "low_rank": True}
+_BEFORE_WALLS: dict[str, Any] = {"draws": 3000, "target_accept": 0.9, "low_rank": True}
 # chosen: draws to adapt and to keep of each chain of a run before the run, and depth of its trees
 _PILOT = (200, 150, 7)
 
