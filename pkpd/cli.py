@@ -143,7 +143,7 @@ def compare(
     """Compare the cohorts of trials: nadirs, recovery days, risk of dose-limiting toxicity."""
     from datetime import UTC, datetime
 
-    from pkpd.cards.finding import trial_name
+    from pkpd.cards.files import trial_name
 
     run = _Run(out, _size(patients, draws), full=full)
     with _told(run):

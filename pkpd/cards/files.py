@@ -101,7 +101,8 @@ def find_card(
     kind
         One of :data:`KINDS`.
     name
-        Name of a shipped card, or a path: anything that ends with ``.toml`` or has a folder in it.
+        Name of a shipped card (of a trial also its registry number), or a path: anything that ends
+        with ``.toml`` or has a folder in it.
     among
         Names that the message of an error lists; all of the kind if not given.
 
@@ -123,6 +124,7 @@ def find_card(
     if isinstance(name, Path) or name.endswith(".toml") or "/" in name or "\\" in name:
         return _user_file(Path(name))
     names = card_names(kind)
+    name = trial_name(name) if kind == "trials" else name
     if name not in names:
         names = names if among is None else among()
         raise CardError(
@@ -132,6 +134,15 @@ def find_card(
             remedy="or give the path of your own .toml file",
         )
     return folder / f"{name}.toml"
+
+
+def trial_name(text: str) -> str:
+    """Card name of a trial from its name, a file, or a registry number such as NCT01681537."""
+    names = card_names("trials")
+    if text in names or text.endswith(".toml"):
+        return text
+    found = [name for name in names if name.split("_")[0].casefold() == text.casefold()]
+    return found[0] if len(found) == 1 else text
 
 
 def card_hash(path: CardPath | str) -> str:

@@ -7,18 +7,9 @@ from os.path import isdir  # also for a name longer than the system takes
 from pathlib import Path
 from typing import Any
 
-from pkpd.cards.files import KINDS, card_names, find_card, nearest_of
+from pkpd.cards.files import KINDS, card_names, find_card, nearest_of, trial_name
 from pkpd.cards.tables import read_toml
 from pkpd.errors import PkpdError
-
-
-def trial_name(text: str) -> str:
-    """Card name of a trial from its name, a file, or a registry number such as NCT01681537."""
-    names = card_names("trials")
-    if text in names or text.endswith(".toml"):
-        return text
-    found = [name for name in names if name.split("_")[0].casefold() == text.casefold()]
-    return found[0] if len(found) == 1 else text
 
 
 def find_any(name: str) -> tuple[str, Any]:

@@ -17,8 +17,7 @@ from pkpd.cards import card_names, find_card, load_trial, read_toml
 from pkpd.cards.checking import check_card
 from pkpd.cards.drug_actions import MARROWS
 from pkpd.cards.every_problem import every_problem
-from pkpd.cards.files import nearest_of
-from pkpd.cards.finding import trial_name
+from pkpd.cards.files import nearest_of, trial_name
 from pkpd.cards.kinds import check_command
 from pkpd.cards.menu_cards import load_menu
 from pkpd.cards.population_cards import load_population
@@ -121,7 +120,7 @@ def load_scenario(name: str | Path | None) -> Scenario:
     if name is None:
         return default_scenario()
     if isinstance(name, str) and trial_name(name) in card_names("trials"):
-        trial = load_trial(trial_name(name))
+        trial = load_trial(name)
         return Scenario(name=trial.id, title=trial.title, trials=(trial,))
     path = find_card("schedules", name, lambda: [*card_names("trials"), *card_names("schedules")])
     root = read_toml(path)

@@ -134,7 +134,7 @@ def read_counts(
         separator=(separator, TEXT),
     )
     table = _open(source, columns, separator)
-    notes: list[str] = []
+    notes = list(table.notes)
     if "DAY" not in table.at and "DATE" not in table.at:
         raise table.lacks(
             what="has neither a DAY nor a DATE column",
@@ -294,7 +294,8 @@ def _counts(
             ]
     names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
     factors, unit = _units(table.name, names, found, units)
-    counts = [_check(table, cell, hours, identity, factors, lloq, units) for cell in cells]
+    counts = [_check(table, cell, hours, identity, factors, lloq) for cell in cells]
+    _refuse_beyond(table, cells, counts, units)
     seen: dict[tuple, int] = {}
     for count in counts:
         key = (count.subject, count.hour, count.line)
@@ -333,7 +334,6 @@ def _check(
     identity: np.ndarray,
     factors: Mapping[str, float],
     lloq: float | Mapping[str, float] | None,
-    units: Any,
 ) -> _Count:
     """One count in 10^9/L, or a sentence on what is wrong with it."""
     i, column, line, value, censored = cell
@@ -351,15 +351,35 @@ def _check(
     if censored == 1 and value == 0:
         refuse("a count below a limit of 0", None, "write the limit: '<0.1'")
     value = value * factors[line]
-    if value > _PLAUSIBLE.get(line, np.inf):
-        refuse(
-            f"{line} of {value:g} x 10^9/L cannot be",
-            f"at most {_PLAUSIBLE[line]:g} x 10^9/L",
-            'say what the unit is: --units cells/uL, in Python units="cells/uL"'
-            if units is None
-            else "correct value or unit",
-        )
     return _Count(i, identity[i].item(), float(hours[i]), line, value, censored)
+
+
+def _refuse_beyond(
+    table: Sheet,
+    cells: Sequence[tuple[int, str, str, float, int]],
+    counts: Sequence[_Count],
+    units: Any,
+) -> None:
+    """Refuse counts that no blood has: of a wrong unit where most are such, else slips."""
+    for line, most in _PLAUSIBLE.items():
+        mine = [k for k, count in enumerate(counts) if count.line == line]
+        beyond = [k for k in mine if counts[k].value > most]
+        if not beyond:
+            continue
+        rows = table.also([counts[k].row for k in beyond[1:]]).replace("nor", "and")
+        remedy = 'say what the unit is: --units cells/uL, in Python units="cells/uL"'
+        if 2 * len(beyond) <= len(mine):
+            others = len(mine) - len(beyond)
+            remedy = f"correct the value: of the other {others} {line} none is that large"
+        elif units is not None:
+            remedy = "correct value or unit"
+        raise table.refused(
+            counts[beyond[0]].row,
+            cells[beyond[0]][1],
+            f"{line} of {counts[beyond[0]].value:g} x 10^9/L cannot be{rows}",
+            allowed=f"at most {most:g} x 10^9/L",
+            remedy=remedy,
+        )
 
 
 def _covariates(

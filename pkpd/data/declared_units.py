@@ -71,14 +71,14 @@ class DeclaredUnits:
 
     def check_columns(self, known: Sequence[str]) -> None:
         """Refuse units of columns that are not there."""
-        for name in self.given:
-            if name not in known:
-                raise DataError(
-                    where=f"{self.source}, units",
-                    what=f"there is no column {name}",
-                    allowed=", ".join(known),
-                    remedy="correct units=",
-                )
+        lost = [name for name in self.given if name not in known]
+        if lost:
+            raise DataError(
+                where=f"{self.source}, units",
+                what=f"there is no column {' and no '.join(lost)}",
+                allowed=", ".join(known),
+                remedy="correct units=",
+            )
 
     def hours(self, time_unit: str | None) -> float:
         """Hours in a unit of TIME."""

@@ -92,9 +92,10 @@ def read_measurements(
         table, is_observation, value, sign, names, line, how, factor, notes
     )
     for i in np.flatnonzero(is_observation & ~np.isfinite(value)):
-        raise table.refused(
-            i, "DV", "an observation without a value", remedy="give it, or set MDV to 1"
-        )
+        remedy = "give it, or set MDV to 1"
+        if "AMT" not in table.at:
+            remedy += "; or name the column of doses AMT, which the table lacks, if it is one"
+        raise table.refused(i, "DV", "an observation without a value", remedy=remedy)
     counted = np.array(
         [name.casefold() in COUNTED or unit_of.get(name) == "10^9/L" for name in names] or [False]
     )
@@ -199,6 +200,11 @@ def _lines(
         return ("DV",), np.zeros(n, dtype=np.int64), kept
     only = tuple(dict.fromkeys((how.lines or {}).values()))
     if len(only) == 1 and only[0] is not None and _one_line(table, is_observation, how, column):
+        known = {code_of(key) for key in how.lines or {}}
+        if column in table.at:
+            code = code_of(table.text(column, int(np.argmax(is_observation))))
+            if code not in known and code not in ("", 0):
+                notes.append(f"all observations have {column} {code}: they are taken as {only[0]}")
         return (only[0],), np.zeros(n, dtype=np.int64), kept
     if column not in table.at:
         raise table.lacks(

@@ -8,8 +8,8 @@ are counted as an editor counts the lines of a CSV file, the header being line 1
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from fractions import Fraction
 from typing import Literal
 
@@ -23,12 +23,19 @@ from pkpd.data.declared_units import DeclaredUnits, undeclared
 from pkpd.data.events import DOSE, MODELLED_DURATION, OBSERVATION, EventTable
 from pkpd.data.measurements import HowMeasured, LineCodes, read_measurements
 from pkpd.data.shared_ids import BODY
-from pkpd.data.sheets import Sheet, TableSource, checked_columns, is_number, open_sheet, read_stamp
+from pkpd.data.sheets import (
+    ISO_DATE,
+    Sheet,
+    TableSource,
+    checked_columns,
+    is_number,
+    open_sheet,
+)
+from pkpd.data.times import hours_of, refuse_beyond, refuse_missing
+from pkpd.errors import PkpdWarning
 
 _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
-# amounts of virus or cells in a dose reach 1e16; no record is thousands of years long
-_MOST = {"TIME": 1e8, "II": 1e8, "AMT": 1e20, "RATE": 1e20}
 _MOST_LEVELS = 20  # of a covariate given in words
 _KNOWN = (
     "ID",
@@ -60,7 +67,7 @@ def read_nonmem(
     lloq: float | Mapping[str, float] | None = None,
     units: Mapping[str, str | Mapping[str, str]] | None = None,
     time_unit: str | None = None,
-    date_format: str = "%Y-%m-%d",
+    date_format: str = ISO_DATE,
     codes: Literal["auto", "nonmem", "rxode"] = "auto",
     ignore: str | None = None,
     compartments: int | None = None,
@@ -101,20 +108,23 @@ def read_nonmem(
     time_unit
         Unit of TIME (h, day, min, week), if nothing else is to be said of units.
     date_format
-        Format of a DATE column; TIME is then a clock time (14:30) or decimal hours of the day, and
-        hours count from the subject's first record.
+        Format of a DATE column (by default 2024-03-01 or 01.03.2024); TIME is then a clock time
+        (14:30) or decimal hours of the day, and hours count from the subject's first record. TIME
+        alone may hold both, 2024-03-01 14:30.
     codes
         What EVID holds: ``"nonmem"`` 0 to 4; ``"rxode"`` codes such as 101 and 10101, see
         `pkpd.data.rxode`; ``"auto"`` the latter if all codes are of that kind.
     ignore
         Rows whose first cell begins with one of these characters are left out (NONMEM's IGNORE);
-        ``"@"`` stands for any letter or @.
+        ``"@"`` stands for any letter, @ or #. Lines that begin with # before the header are left
+        out anyway.
     compartments
         Number of compartments, to check CMT of doses here; a model checks it later otherwise.
     allow_replicates
         Accept several observations of a line at one time.
     separator
-        Between cells of a CSV file.
+        Between cells of a CSV file. Where it is not in the header, cells are cut at the semicolons,
+        tabs or blanks that are, and a comma in a number is then a decimal point.
 
     Returns
     -------
@@ -150,6 +160,7 @@ def read_nonmem(
         time_unit=(time_unit, TEXT | NONE),
         date_format=(date_format, TEXT),
         codes=(codes, one_of("auto", "nonmem", "rxode")),
+        other_lines=(other_lines, one_of("refuse", "drop")),
         ignore=(ignore, TEXT | NONE),
         compartments=(compartments, from_to(0) | NONE),
         separator=(separator, TEXT),
@@ -159,13 +170,26 @@ def read_nonmem(
     for code, line in (lines or {}).items():
         check_arguments(f"read_nonmem, lines, {code}", line=(line, TEXT | NONE))
     table = open_sheet(source, columns, _KNOWN, ignore, separator)
-    for needed in ("ID", "TIME"):
-        if needed not in table.at:
-            raise table.lacks(
-                what=f"has no {needed} column",
-                remedy=f"rename the column, in Python also columns={{'{needed}': ...}}",
-            )
-    notes: list[str] = []
+    misspelt = _misspelt(table, covariates)
+    missing = [name for name in ("ID", "TIME") if name not in table.at]
+    if not {"DV", "AMT", "EVID"} & set(table.at):  # nothing is measured, and nothing given
+        missing += ["DV", "AMT"]
+    if missing:
+        named = ", ".join(f"'{name}': '{misspelt.get(name, '...')}'" for name in missing)
+        raise table.lacks(
+            what=f"has no {' and no '.join(missing)} column",
+            remedy=f"rename the column{'s' * (len(missing) > 1)}, in Python also "
+            f"columns={{{named}}}",
+        )
+    if misspelt:
+        pairs = ", ".join(f"{label} (for {name})" for name, label in misspelt.items())
+        warnings.warn(
+            f"{table.name}: columns that are not read and look misspelt: {pairs}; rename them, or "
+            "take them out",
+            PkpdWarning,
+            stacklevel=2,
+        )
+    notes = list(table.notes)
     if table.ignored:
         notes.append(f"left out, as asked: {table.ignored} rows by ignore={ignore!r}")
     how = HowMeasured(lines, line_column, other_lines, lloq, allow_replicates)
@@ -182,6 +206,24 @@ def read_nonmem(
     )
 
 
+def _misspelt(table: Sheet, covariates: Sequence[str]) -> dict[str, str]:
+    """Columns that nothing reads, by the name that they may stand for and that is not there.
+
+    The same letters in another order (ATM), or one letter more or less (DVV).
+    """
+    used = {*_KNOWN, *BODY, *(name.upper() for name in covariates)}
+    out: dict[str, str] = {}
+    for key, label in table.label.items():
+        for name in _KNOWN if key not in used and len(key) > 1 else ():
+            short, long = sorted((key, name), key=len)
+            same = sorted(key) == sorted(name)
+            one = len(long) == len(short) + 1 and len(short) > 1
+            one = one and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
+            if name not in table.at and (same or one):
+                out.setdefault(name, label)
+    return out
+
+
 def dataset_of(
     table: Sheet,
     how: HowMeasured,
@@ -190,7 +232,7 @@ def dataset_of(
     *,
     covariates: Sequence[str] = (),
     time_unit: str | None = None,
-    date_format: str = "%Y-%m-%d",
+    date_format: str = ISO_DATE,
     codes: Literal["auto", "nonmem", "rxode"] = "auto",
     compartments: int | None = None,
 ) -> Dataset:
@@ -215,7 +257,7 @@ def dataset_of(
     declared = DeclaredUnits(table.name, units)
     declared.check_columns(list(table.at))
     identity = subject_labels(table, notes)
-    time = _hours(table, identity, declared, time_unit, date_format, notes)
+    time = hours_of(table, identity, declared, time_unit, date_format, notes)
     per_hour = 1.0 if "DATE" in table.at else declared.hours(time_unit)
     events_given = _event_columns(table, notes)
     asked = codes == "rxode" or (codes == "auto" and rxode.understood(events_given["EVID"]))
@@ -250,6 +292,10 @@ def dataset_of(
     if not len(seen):
         notes.append("no value of DV was found: the table holds events only")
     kept: dict[str, np.ndarray] = {}
+    lost = [name for name in covariates if name.upper() not in table.at]
+    if lost:
+        named = " and no ".join(f"covariate column '{name}'" for name in lost)
+        raise table.lacks(what=f"has no {named}", remedy="correct covariates=")
     for name in covariates:
         kept[name], unit = _covariate(table, events, name, declared, notes)
         if unit is not None:
@@ -257,7 +303,7 @@ def dataset_of(
     occasion = None
     if "OCC" in table.at:
         number = table.numbers("OCC")
-        _refuse_missing(table, "OCC", number, "the occasion is missing")
+        refuse_missing(table, "OCC", number, "the occasion is missing")
         occasion = _occasions(events, events.from_rows(number))
     if dose_unit is not None:
         units_used["AMT"] = dose_unit
@@ -273,8 +319,6 @@ def _covariate(
 ) -> tuple[np.ndarray, str | None]:
     """Values at the records, gaps filled, and the unit if one was declared."""
     key = name.upper()
-    if key not in table.at:
-        raise table.lacks(what=f"has no covariate column '{name}'", remedy="correct covariates=")
     by_row = _levels(table, key, name, notes)
     if key in BODY:
         for i in np.flatnonzero(by_row < 0):
@@ -348,25 +392,6 @@ def _durations(table: Sheet, given: dict[str, np.ndarray], translated: bool) -> 
     given["RATE"] = rate
 
 
-def _refuse_missing(table: Sheet, column: str, values: np.ndarray, what: str) -> None:
-    missing = np.flatnonzero(~np.isfinite(values))
-    if len(missing):
-        raise table.refused(missing[0], column, what, remedy="give a number")
-
-
-def _refuse_beyond(table: Sheet, column: str, values: np.ndarray) -> None:
-    """Refuse numbers that no record of a medicine has."""
-    most = _MOST.get(column, np.inf)
-    for i in np.flatnonzero(np.isfinite(values) & (np.abs(values) > most)):
-        raise table.refused(
-            i,
-            column,
-            f"{values[i]:g} is no number of a medicine",
-            allowed=f"at most {most:g}",
-            remedy="correct it",
-        )
-
-
 def subject_labels(table: Sheet, notes: list[str] | None = None) -> np.ndarray:
     """Subject labels: numbers where all are, so that ``1``, ``01`` and ``1.0`` are one; else text.
 
@@ -397,50 +422,6 @@ def subject_labels(table: Sheet, notes: list[str] | None = None) -> np.ndarray:
     return np.array([next(iter(spelt[number_of[label]])) for label in labels])
 
 
-def _hours(
-    table: Sheet,
-    identity: np.ndarray,
-    declared: DeclaredUnits,
-    time_unit: str | None,
-    date_format: str,
-    notes: list[str],
-) -> np.ndarray:
-    """Return times in hours."""
-    if "DATE" not in table.at:
-        factor = declared.hours(time_unit)
-        time = table.numbers("TIME")
-        _refuse_missing(table, "TIME", time, "the time is missing")
-        _refuse_beyond(table, "TIME", time)
-        if factor != 1.0:
-            unit = declared.given.get("TIME", time_unit)
-            notes.append(f"TIME was in {unit}, converted to hours")
-        return time * factor
-    stamps = np.zeros(len(table.rows))
-    origin: datetime | None = None
-    for i in range(len(table.rows)):
-        day = read_stamp(table, i, date_format)
-        origin = origin or day
-        stamps[i] = (day - origin).total_seconds() / 3600.0 + _clock(table, i)
-    _, first, subject = np.unique(identity, return_index=True, return_inverse=True)
-    notes.append("DATE and TIME were read as clock times; hours count from each first record")
-    return stamps - stamps[first[subject]]
-
-
-def _clock(table: Sheet, i: int) -> float:
-    """Hours of the day of a clock time (14:30, 14:30:15) or a decimal number of hours."""
-    text = table.text("TIME", i)
-    try:
-        parts = [float(part) for part in text.split(":")]
-    except ValueError:
-        parts = []
-    valid = 1 <= len(parts) <= 3 and 0 <= parts[0] <= 24 and all(0 <= p < 60 for p in parts[1:])
-    if not valid:
-        raise table.refused(
-            i, "TIME", f"'{text}' is not a time of the day", allowed="14:30, 14:30:15 or 14.5"
-        )
-    return sum(part / 60.0**k for k, part in enumerate(parts))
-
-
 def _event_columns(table: Sheet, notes: list[str]) -> dict[str, np.ndarray]:
     """Return EVID, AMT and the rest, missing cells as 0."""
     n = len(table.rows)
@@ -454,7 +435,7 @@ def _event_columns(table: Sheet, notes: list[str]) -> dict[str, np.ndarray]:
                         i, name, "is not a finite number", remedy="give a finite number"
                     )
             out[name] = np.where(np.isnan(values), 0.0, values)
-            _refuse_beyond(table, name, out[name])
+            refuse_beyond(table, name, out[name])
         elif name != "EVID":
             out[name] = np.zeros(n)
     if "EVID" not in out:

@@ -6,9 +6,6 @@ written, in which line.
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from pkpd.arguments import MAPPING, NONE, TEXT, check_arguments
+from pkpd.data.csv_cells import is_ignored, number_remedy, read_cells, with_points
 from pkpd.data.transport import read_transport
 from pkpd.errors import DataError, PkpdError
 
@@ -28,13 +26,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MISSING = {"", ".", "NA", "NAN", "NAT", "<NA>", "NONE"}
+ISO_DATE = "%Y-%m-%d"
+"""Format of dates unless another is given."""
+_POINTS, _STAMP = "%d.%m.%Y", "%Y-%m-%d 00:00:00"  # and a data frame's dates as text
 _FIRST_YEAR, _LAST_YEAR = 1800, 2300  # dates that are shifted, to tell nobody apart, lie in it
 
 
 class Sheet:
     """Columns of a table as text, words for places in it, and the number of rows ignored.
 
-    ``described`` has what a file says of its columns beside their names (labels of SAS).
+    ``described`` has what a file says of its columns beside their names (labels of SAS), ``notes``
+    how it was read.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Sheet:
         self.name = name
         self.ignored = ignored
         self.described: Mapping[str, str] = {}
+        self.notes: list[str] = []
+        self.decimal_comma = False
         self.rows = rows
         self.lines = lines
         by_upper = {label.strip().upper(): i for i, label in enumerate(header)}
@@ -98,8 +102,9 @@ class Sheet:
 
     def lacks(self, *, what: str, remedy: str) -> DataError:
         """Error about columns that are not there; it names those that are."""
-        there = ", ".join(self.label.values()) or None
-        return DataError(where=self.name, what=what, allowed=there, remedy=remedy)
+        there = ", ".join(self.label.values())
+        what = f"{what}; its columns are {there}" if there else what
+        return DataError(where=self.name, what=what, remedy=remedy)
 
     def text(self, column: str, i: int) -> str:
         """Cell as text, empty if missing."""
@@ -111,18 +116,23 @@ class Sheet:
 
     def numbers(self, column: str) -> np.ndarray:
         """Column as numbers, NaN where missing."""
-        out = np.full(len(self.rows), np.nan)
-        for i in range(len(self.rows)):
-            text = self.text(column, i)
-            if not text:
-                continue
+        out, bad = np.full(len(self.rows), np.nan), list[int]()
+        texts = [self.text(column, i) for i in range(len(self.rows))]
+        for i, text in enumerate(with_points(texts) if self.decimal_comma else texts):
             try:
-                out[i] = float(text)
+                out[i] = float(text) if text else np.nan
             except ValueError:
-                raise self.refused(
-                    i, column, f"'{text}' is not a number", remedy=number_remedy(text)
-                ) from None
+                bad.append(i)
+        if bad:
+            what = f"'{texts[bad[0]]}' is not a number{self.also(bad[1:])}"
+            raise self.refused(bad[0], column, what, remedy=number_remedy(texts[bad[0]]))
         return out
+
+    def also(self, rows: Sequence[int]) -> str:
+        """Words for further rows with a fault of the same kind; nothing without them."""
+        named = ", ".join(str(self.lines[i]) for i in rows[:3])
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        return f" (nor in row{'s' if len(rows) > 1 else ''} {named}{more})" if rows else ""
 
     def limited_numbers(self, column: str) -> tuple[np.ndarray, np.ndarray]:
         """Column as numbers that may be written as limits: ``<0.1`` or ``>500``.
@@ -184,13 +194,21 @@ TableSource: TypeAlias = "str | Path | pd.DataFrame | HasToPandas"
 
 
 def read_stamp(table: Sheet, i: int, date_format: str) -> datetime:
-    """Read the date of a row, or say why not."""
-    text = table.text("DATE", i)
-    try:
-        found = datetime.strptime(text, date_format)
-    except ValueError:
-        what, remedy = f"'{text}' is not a date", "correct it, or give date_format="
-        raise table.refused(i, "DATE", what, allowed=date_format, remedy=remedy) from None
+    """Read the date of a row, or say why not.
+
+    Without another ``date_format``, 01.03.2024 is read as well as 2024-03-01: the day stands first
+    wherever dates are written with points.
+    """
+    text, found = table.text("DATE", i), None
+    for one in (date_format, *((_POINTS, _STAMP) if date_format == ISO_DATE else ())):
+        try:
+            found = found or datetime.strptime(text, one)
+        except ValueError:
+            continue
+    if found is None:
+        readable = date_format.replace("%Y", "YYYY").replace("%m", "MM").replace("%d", "DD")
+        what, remedy = f"'{text}' is not a date", "correct it, in Python also date_format="
+        raise table.refused(i, "DATE", what, allowed=f"{readable} ({date_format})", remedy=remedy)
     if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
         allowed = f"{_FIRST_YEAR} to {_LAST_YEAR}"
         what = f"'{text}' is in the year {found.year}"
@@ -205,25 +223,6 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def number_remedy(text: str) -> str:
-    """Say what to do about a text that is no number.
-
-    Examples
-    --------
-    >>> number_remedy("0,5")
-    'write it with a decimal point, 0.5'
-    >>> number_remedy("BLQ")
-    "write '<' and the limit for a value below it, <0.2 for instance, or '.' for a missing value"
-    """
-    point = text.replace(",", ".")
-    if re.fullmatch(r"[<>]?[+-]?\d*\.\d+([eE][+-]?\d+)?", point):
-        return f"write it with a decimal point, {point}"
-    if re.fullmatch(r"<?\s*(bl[oq]?q|bql|lloq|bld|bdl|nd)", text.replace(".", "").lower()):
-        below = "write '<' and the limit for a value below it, <0.2 for instance"
-        return f"{below}, or '.' for a missing value"
-    return "write a number, or '.' for a missing value"
 
 
 def checked_columns(where: str, columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
@@ -260,7 +259,8 @@ def open_sheet(
     ignore
         First characters of rows to leave out.
     separator
-        Between cells of a CSV file.
+        Between cells of a CSV file; where it is not in the header, semicolons, tabs or blanks that
+        are.
 
     Raises
     ------
@@ -296,7 +296,13 @@ def open_sheet(
             sheet = _from_frame(table, path.name, columns, known, ignore, first=1)
             sheet.described = described
             return sheet
-        return _from_csv(path, columns, known, ignore, separator)
+        names = {*known, *(name.upper() for name in columns.values() if name)}
+        cells = read_cells(path, ignore, separator, names)
+        sheet = Sheet(
+            path.name, cells.header, cells.rows, cells.lines, columns, known, cells.ignored
+        )
+        sheet.decimal_comma, sheet.notes = cells.decimal_comma, cells.notes
+        return sheet
     frame = source.to_pandas() if hasattr(source, "to_pandas") else source
     if not hasattr(frame, "columns"):
         raise DataError(
@@ -308,56 +314,6 @@ def open_sheet(
     return _from_frame(frame, name, columns, known, ignore)
 
 
-def _from_csv(
-    path: Path,
-    columns: Mapping[str, str | None],
-    known: Sequence[str],
-    ignore: str | None,
-    separator: str,
-) -> Sheet:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            where=path.name,
-            what=f"is not UTF-8 text (byte {error.start})",
-            remedy="save it as CSV in UTF-8",
-        ) from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    header = next(reader, None)
-    if not header:
-        raise DataError(where=path.name, what="is empty", remedy="give a header and rows")
-    other = [s for s in (";", "\t", ",") if s != separator and s in header[0]]
-    if len(header) == 1 and other:
-        raise DataError(
-            where=path.name,
-            what=f"has one column when cut at {separator!r}",
-            remedy=f"save it cut at {separator!r}, in Python also separator={other[0]!r}",
-        )
-    rows, numbers = [], []
-    ignored = 0
-    for row in reader:
-        if not any(cell.strip() for cell in row):
-            continue
-        if _ignored(row, ignore):
-            ignored += 1
-            continue
-        if len(row) != len(header):
-            raise DataError(
-                where=f"{path.name}, row {reader.line_num}",
-                what=f"has {len(row)} cells, the header has {len(header)}",
-                remedy="give one cell per column, in Python also another separator="
-                + (
-                    "; decimals are written with a point, not with a comma"
-                    if separator == "," and len(row) > len(header)
-                    else ""
-                ),
-            )
-        rows.append(row)
-        numbers.append(reader.line_num)
-    return Sheet(path.name, header, rows, numbers, columns, known, ignored)
-
-
 def _from_frame(
     frame: Any,
     name: str,
@@ -367,14 +323,18 @@ def _from_frame(
     first: int = 0,
 ) -> Sheet:
     header = [str(label) for label in frame.columns]
-    cells = [frame[label].tolist() for label in frame.columns]
+    cells = [frame.iloc[:, k].tolist() for k in range(len(header))]
     rows = [list(row) for row in zip(*cells, strict=True)]
     # a frame may say which lines of a file its rows are, or the first of them
     told = getattr(frame, "attrs", {})
     first = int(told.get("first_line", first))
     lines = told.get("lines", range(first, first + len(rows)))
-    numbered = [(n, row) for n, row in zip(lines, rows, strict=True) if not _ignored(row, ignore)]
-    return Sheet(
+    numbered = [
+        (n, row)
+        for n, row in zip(lines, rows, strict=True)
+        if not is_ignored(row[0] if row else "", ignore)
+    ]
+    sheet = Sheet(
         name,
         header,
         [r for _, r in numbered],
@@ -383,10 +343,6 @@ def _from_frame(
         known,
         len(rows) - len(numbered),
     )
-
-
-def _ignored(row: Sequence[Any], ignore: str | None) -> bool:
-    first = str(row[0]).strip() if ignore and row else ""
-    if not first or not ignore:
-        return False
-    return first[0] in ignore or ("@" in ignore and first[0].isalpha())
+    sheet.decimal_comma = told.get("decimal_comma", False)
+    sheet.notes = list(told.get("notes", ()))
+    return sheet

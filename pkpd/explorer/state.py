@@ -17,8 +17,7 @@ from pkpd.cards import card_names, find_card
 from pkpd.cards.contents import MOST_LEVELS, parsed_toml
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.cards.every_problem import problems_of
-from pkpd.cards.files import nearest_of
-from pkpd.cards.finding import trial_name
+from pkpd.cards.files import nearest_of, trial_name
 from pkpd.cards.tables import PlacedError, Table, read_toml
 from pkpd.cards.trial_cards import trial_of
 from pkpd.cards.trial_drugs import without_card

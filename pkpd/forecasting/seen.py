@@ -253,6 +253,7 @@ def _with_identity(source: TableSource) -> Any:
         cells = {sheet.label[k]: [row[i] for row in sheet.rows] for k, i in sheet.at.items()}
         frame = pd.DataFrame(cells)
         frame.attrs |= {"name": sheet.name, "lines": sheet.lines}
+        frame.attrs |= {"decimal_comma": sheet.decimal_comma, "notes": sheet.notes}
     else:
         frame = source if isinstance(source, pd.DataFrame) else source.to_pandas()
     return frame.assign(ID="1")

@@ -256,6 +256,8 @@ def _check_reads(program: Program, wanted: set[str]) -> None:
                     code.record.refuse(
                         f"{name} is read ({UNKNOWN[head]})", one.line, remedy="leave it out"
                     )
+                if rest == "*)":
+                    code.record.refuse(f"{head}(...) is neither a function nor set", one.line)
                 code.record.refuse(
                     f"{name} is read and never set",
                     one.line,

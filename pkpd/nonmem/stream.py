@@ -40,7 +40,7 @@ from pkpd.nonmem.records import (
     stream_text,
 )
 from pkpd.nonmem.steps import Step, read_steps
-from pkpd.nonmem.structure import LINE, StreamStructure
+from pkpd.nonmem.structure import LINE, StreamStructure, what_acts
 from pkpd.nonmem.tree import Binary, Code, If, Name, Number
 from pkpd.nonmem.values import population_model, renewed
 from pkpd.nonmem.verify import Verification, verify
@@ -169,6 +169,14 @@ def read_control_stream(
     )
     notes += list(items.notes)
     dataset = _dataset(items, program, notes)
+    what_acts(program, dataset)
+    if program.compartments.size and not dataset.events.is_dose.any():
+        warnings.warn(
+            f"{path.name}: no record of {dataset.events.source} is a dose; look whether $INPUT "
+            "names the columns in their order.",
+            PkpdWarning,
+            stacklevel=2,
+        )
     labels = _labels(program)
     model = population_model(program)
     return ControlStream(path, chosen.title, model, dataset, steps, labels, tuple(notes))

@@ -74,6 +74,26 @@ class StreamStructure:
         return StreamPredictor(self, dataset)
 
 
+def _compartments(program: Program, data: Dataset) -> np.ndarray:
+    """Compartment of every record, the one that is observed where CMT names none, int[B, N]."""
+    cmt = np.abs(data.covariates.get("CMT", np.zeros(data.events.shape)))
+    return np.where(cmt > 0, cmt, program.compartments.observed).astype(int)
+
+
+def what_acts(program: Program, data: Dataset) -> Live:
+    """Find what of a program acts on the observations of a data set.
+
+    Raises
+    ------
+    PkpdError
+        For a name that is read and never set, a TRANS that its ADVAN lacks, or no ``Y``.
+    """
+    if "Y" not in assigned(program.error.statements):
+        program.error.record.refuse("Y is never set")
+    cmt = _compartments(program, data)[data.observations.subject, data.observations.record]
+    return live(program, sorted(set(cmt.tolist())), dosing_parameters(program, data.events))
+
+
 @dataclass(eq=False)
 class StreamPredictor(OfPrograms):
     """`StreamStructure` bound to a data set of ``B`` subjects, ``N`` records, ``M`` observations.
@@ -94,15 +114,13 @@ class StreamPredictor(OfPrograms):
         self._rows, self._columns = seen.subject, seen.record
         self.data = {name: self._narrow(values) for name, values in data.covariates.items()}
         self._default = program.compartments.observed
-        cmt = np.abs(data.covariates["CMT"] if "CMT" in data.covariates else np.zeros(events.shape))
-        self._cmt = np.where(cmt > 0, cmt, self._default).astype(int)
-        observed = sorted(set(self._cmt[self._rows, self._columns].tolist()))
-        self.live: Live = live(program, observed, dosing_parameters(program, events))
+        self._cmt = _compartments(program, data)
+        self.live: Live = what_acts(program, data)
         self.given = carried.given_variables(events)
         there = np.zeros(events.shape)
         there[self._rows, self._columns] = 1.0
         self.given[OBSERVED] = there
-        self._observed = observed
+        self._observed = sorted(set(self._cmt[self._rows, self._columns].tolist()))
         self.solving = Solving(program, self.live, data, self.structure.effects)
         self._scanned: tuple[str, ...] = ()
         self._passes = 1

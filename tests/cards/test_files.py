@@ -18,6 +18,10 @@ def test_a_card_is_found_by_name():
     assert card_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_trial_is_found_by_its_registry_number():
+    assert find_card("trials", "NCT01673308") == find_card("trials", "nct01673308_lenalidomide_mds")
+
+
 def test_a_card_is_found_by_path(tmp_path):
     mine = tmp_path / "mine.toml"
     mine.write_text("a = 1")
@@ -29,7 +33,7 @@ def test_a_card_is_found_by_path(tmp_path):
     ("kind", "name", "parts"),
     [
         ("trials", "nct01681537_len_mce", ["did you mean 'nct01681537_len_mec'"]),
-        ("trials", "NCT01673308", ["did you mean 'nct01673308_lenalidomide_mds'"]),
+        ("trials", "NCT0167330", ["did you mean 'nct01673308_lenalidomide_mds'"]),
         ("rules", "zzz", ["no card named 'zzz'; allowed: aza_len_stop", "leukemia_d42_generic"]),
         ("rule", "x", ["'rule' is not a kind of card (did you mean 'rules'?)"]),
     ],

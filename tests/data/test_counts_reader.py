@@ -144,3 +144,23 @@ def test_drugs_have_compartments(write):
     assert sorted(data.events.cmt[data.events.is_dose].tolist()) == [1, 3]
     with pytest.raises(DataError, match="a dose of 'len' has no compartment"):
         read_counts(write(WIDE), doses=table, units={"ANC": "cells/uL"}, compartment={"clo": 1})
+
+
+def test_one_count_that_no_blood_has_is_a_slip_and_not_a_unit(tmp_path):
+    rows = ["ID,DAY,ANC", *(f"1,{day},{1500 if day in (3, 5) else 1.5}" for day in range(1, 9))]
+    (tmp_path / "slip.csv").write_text("\n".join(rows))
+    with pytest.raises(DataError) as error:
+        read_counts(tmp_path / "slip.csv")
+    assert str(error.value) == (
+        "slip.csv, row 4, ID 1, column ANC: neutrophils of 1500 x 10^9/L cannot be (and in row 6); "
+        "allowed: at most 300 x 10^9/L; correct the value: of the other 6 neutrophils none is that "
+        "large."
+    )
+
+
+def test_counts_cut_at_semicolons(tmp_path):
+    (tmp_path / "de.csv").write_text("ID;DATE;ANC\n1;29.02.2024;1,25\n1;02.03.2024;<0,1\n")
+    data = read_counts(tmp_path / "de.csv", clock_h=0.0)
+    assert data.observations.time.tolist() == [0.0, 48.0]
+    assert data.observations.value.tolist() == [1.25, 0.1]
+    assert data.notes[0].startswith("cells were cut at ';'")

@@ -146,8 +146,8 @@ def edit(line, **cells):
         (TABLE + "1,2\n", {}, "row 9: has 2 cells, the header has 12"),
         (edit(2, ID="."), {}, "column ID: the subject is missing"),
         (edit(3, OCC="."), {}, "row 3, ID 1, column OCC: the occasion is missing"),
-        ("ID,DATE,TIME\n1,soon,0:00\n", {}, "column DATE: 'soon' is not a date"),
-        ("ID,DATE,TIME\n1,2024-01-01,25:00\n", {}, "'25:00' is not a time of the day"),
+        ("ID,DATE,TIME,DV\n1,soon,0:00,1\n", {}, "column DATE: 'soon' is not a date"),
+        ("ID,DATE,TIME,DV\n1,2024-01-01,25:00,1\n", {}, "'25:00' is not a time of the day"),
         ("", {}, "is empty"),
     ],
 )

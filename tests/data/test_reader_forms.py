@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pkpd.data.nonmem import read_nonmem
-from pkpd.errors import DataError, UnitError
+from pkpd.errors import DataError, PkpdWarning, UnitError
 
 
 @pytest.fixture
@@ -168,13 +169,25 @@ def test_what_is_left_out_is_said(write):
             "row 2, ID 1, column DV: a count of neutrophils of -5",
         ),
         ("ID,TIME,DV,DV\n1,0,1,2\n", {}, "has two columns 'DV'"),
-        ("ID;TIME;DV\n1;0;5\n", {}, "has one column when cut at ','"),
         ("ID,TIME,DV\n1,0,1,5\n", {}, "decimals are written with a point, not with a comma"),
         (
-            "ID;TIME;DV\n1;0,5;5\n",
-            {"separator": ";"},
+            'ID,TIME,DV\n1,"0,5",5\n',
+            {},
             "'0,5' is not a number; write it with a decimal point, 0.5",
         ),
+        (
+            'ID;TIME;DV\n1;0,5;"1,638"\n1;1;x\n',
+            {},
+            "row 2, ID 1, column DV: '1,638' is not a number (nor in row 3); write 1638 if the",
+        ),
+        (
+            "ID,TMIE,DVV,ATM\n1,0,5,.\n",
+            {},
+            "has no TIME and no DV and no AMT column; its columns are ID, TMIE, DVV, ATM; rename "
+            "the columns, in Python also columns={'TIME': 'TMIE', 'DV': 'DVV', 'AMT': 'ATM'}",
+        ),
+        ("Id,Time,Dose,DV\n1,0,9,.\n1,1,.,2\n", {}, "or name the column of doses AMT, which the"),
+        ("ID,TIME,DV\n1,0,5\n#1,1,5\n", {}, "row 3: begins with '#' ('#1')"),
         ("ID,TIME,DV\n1,0,5\n2,0,5\n1,1,5\n", {}, "the subject's records are not together"),
         ("ID,TIME,AMT,TINF,DV\n1,0,5,-1,.\n", {}, "column TINF: an infusion of -1"),
         (
@@ -290,3 +303,61 @@ def test_units_that_nobody_declared_are_told(write):
     assert "units not declared, read as they stand: TIME as hours, AMT as mg, concentration" in text
     units = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
     assert "not declared" not in read_nonmem(write(rows), units=units).summary()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "note"),
+    [
+        ("ID;TIME;AMT;DV\n1;0;100;.\n1;1,5;.;<0,05\n", {}, "cells were cut at ';'"),
+        ("ID\tTIME\tAMT\tDV\n1\t0\t100\t.\n1\t1,5\t.\t<0,05\n", {}, "cells were cut at tabs"),
+        ("ID TIME AMT  DV\n1 0 100 .\n1  1.5 . <0.05\n", {}, "cells were cut at blanks"),
+        (
+            "# made on Friday\n#\n#ID,TIME,AMT,DV\n1,0,100,.\n1,1.5,.,<0.05\n",
+            {},
+            "left out: 2 lines of comments (#) before the header",
+        ),
+        ("ID,TIME,AMT,DV\n#1,0,9,.\n1,0,100,.\n1,1.5,.,<0.05\n", {"ignore": "@"}, "left out, as"),
+        (
+            "ID,TIME,AMT,DV\n1,2024-02-29 22:45,100,.\n1,2024-03-01 00:15,.,<0.05\n",
+            {},
+            "TIME was read as date and time",
+        ),
+        (
+            "ID,DATE,TIME,AMT,DV\n1,29.02.2024,22:45,100,.\n1,01.03.2024,0:15,.,<0.05\n",
+            {},
+            "DATE and TIME were read as clock times",
+        ),
+    ],
+)
+def test_other_ways_to_write_a_table(write, text, options, note):
+    data = read_nonmem(write(text), **options)
+    assert data.observations.time.tolist() == [1.5]
+    assert data.observations.value.tolist() == [0.05]
+    assert data.observations.censored.tolist() == [1]
+    assert any(one.startswith(note) for one in data.notes)
+    assert data.events.amt[0, 0] == 100.0
+
+
+def test_columns_that_look_misspelt_are_named(write):
+    text = "ID,TIME,AMT,DVV,EVDI,RACE\n1,0,100,.,1,2\n"
+    with pytest.warns(
+        PkpdWarning, match=r"look misspelt: DVV \(for DV\), EVDI \(for EVID\); rename"
+    ):
+        read_nonmem(write(text))
+
+
+def test_dates_of_a_data_frame():
+    frame = pd.DataFrame({"ID": [1, 1], "DV": [1.0, 2.0], "AMT": [0.0, 0.0]})
+    stamps = pd.to_datetime(["2024-02-29 22:45", "2024-03-01 00:15"])
+    for given in (
+        {"TIME": stamps},
+        {"DATE": stamps.normalize(), "TIME": ["22:45", "0:15"]},
+    ):
+        assert read_nonmem(frame.assign(**given)).observations.time.tolist() == [0.0, 1.5]
+
+
+def test_a_separator_is_one_character(write):
+    with pytest.raises(DataError, match="separator='tab': is no single character"):
+        read_nonmem(write("ID,TIME,DV\n1,0,5\n"), separator="tab")
+    with pytest.raises(DataError, match="has two columns 'DV'"):
+        read_nonmem(pd.DataFrame([[1, 0, 1.0, 2.0]], columns=["ID", "TIME", "DV", "DV"]))

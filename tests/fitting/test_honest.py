@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import pkpd
+from benchmarks.honest import problem
 from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.model.impossible import refuse_impossible
@@ -239,6 +242,30 @@ def test_the_other_side_of_the_flip_flop_is_looked_at():
     assert two.converged
     assert two.estimates["ka"] == pytest.approx(0.13, rel=0.1)
     assert two.objective == pytest.approx(-338.89, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_flip_flop_that_data_do_not_decide_is_told():
+    found = problem(233)
+    fit = fitted(found.model, found.table, covariance=None)
+    assert fit.estimates["ka"] > 0.5  # the truth is 0.15, where the objective is 1.0 higher
+    said = " ".join(fit.messages)
+    assert re.search(r"exchanged the objective is higher by 1\.\d only: there are two minima", said)
+    assert re.search(r"begin at ka=0\.15\d*, CL=20\.\d, V=22\.\d for the other", said)
+    # an end to which the exchange comes back is no second minimum
+    plain = fitted(model(residual.proportional(0.1)), study(), covariance=None)
+    assert "exchanged" not in " ".join(plain.messages)
+
+
+@pytest.mark.slow
+def test_a_random_effect_that_may_be_absent_is_told():
+    found = problem(66)
+    fit = fitted(found.model, found.table)
+    told = [f for f in fit.findings if f.kind == "not told from zero"]
+    assert [f.parameters for f in told] == [("omega_V",)]
+    # without it, fitted anew, the objective is 3.126 higher
+    rise = float(re.search(r"is (\d\.\d) higher at most", str(told[0]))[1])
+    assert 3.1 <= rise < 3.84
 
 
 @pytest.mark.slow

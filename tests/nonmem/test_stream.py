@@ -375,6 +375,8 @@ def test_every_objective_is_exact_for_a_linear_model(tmp_path, method):
         ("V = THETA(2)", "VX = THETA(2)", "V is read and never set"),
         ("THETA(2)*EXP", "THETA(7)*EXP", "line 7, $PK: THETA(7) is read, and there are 2"),
         ("F*(1", "F*Q9*(1", "line 10, $ERROR: Q9 is read and never set"),
+        ("*EXP(", "*EPX(", "line 6, $PK: EPX(...) is neither a function nor set"),
+        ("Y = F", "IPRED = F", "$ERROR: Y is never set"),
         ("CL = ", "CALLFL = 1\nCL = ", "CALLFL=1"),
         ("Y = F", "IF (MIXNUM.EQ.1) Y = F", "MIXNUM is read (mixtures)"),
         ("ADVAN1 TRANS2", "ADVAN1 TRANS2 OTHER=mine.f", "a routine of the user's own"),
@@ -383,9 +385,15 @@ def test_every_objective_is_exact_for_a_linear_model(tmp_path, method):
 )
 def test_what_is_not_supported_is_refused_by_record_and_line(tmp_path, old, new, words):
     with pytest.raises(PkpdError) as error:
-        means_and_sds(written(tmp_path, ADVAN1.replace(old, new, 1)))
+        written(tmp_path, ADVAN1.replace(old, new, 1))  # reading is enough
     assert words in str(error.value)
     assert str(error.value).count("\n") == 0
+
+
+def test_data_without_a_dose_are_told(tmp_path):
+    swapped = ADVAN1.replace("AMT", "DOSE", 1)
+    with pytest.warns(PkpdWarning, match="is a dose; look whether \\$INPUT names the columns"):
+        written(tmp_path, swapped)
 
 
 def test_what_does_not_act_on_the_observations_is_not_asked_for(tmp_path):

@@ -31,6 +31,8 @@ _ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule fo
 _MOSTLY = 0.5  # share of the curvature that comes from the prior
 NOTABLE = 0.1
 """Difference of objectives worth a sentence."""
+TELLS = 3.84
+"""Difference of objectives that tells one parameter: the 95 % limit of chi-squared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +68,10 @@ class Ended:
     ends
         Objectives at which starts ended, the lowest of them is this one.
     exchange
-        Fall of the objective with absorption and elimination exchanged, and there the parameters if
-        that end was not kept.
+        Fall of the objective with absorption and elimination exchanged (negative for a rise), and
+        there the parameters if that end was not kept.
+    rises
+        Rise of the objective, at most, without each random effect that is not well known.
     fallen
         Fall of the objective by better modes found on the way, by subject.
     """
@@ -88,6 +92,7 @@ class Ended:
     prior_share: FloatArray
     ends: tuple[float, ...]
     exchange: tuple[float, Mapping[str, float] | None] | None = None
+    rises: Mapping[str, float] = field(default_factory=dict)
     fallen: Mapping[int, float] = field(default_factory=dict)
 
     @cached_property
@@ -117,6 +122,7 @@ def judge(ended: Ended) -> tuple[Finding, ...]:
             *_unfinished(ended),
             *_parameters(ended),
             *_together(ended),
+            *_without_spread(ended),
             *_from_prior(ended),
             *_starts(ended),
             *_exchanged(ended),
@@ -217,6 +223,19 @@ def _together(ended: Ended) -> list[Finding]:
     return []
 
 
+def _without_spread(ended: Ended) -> list[Finding]:
+    """Name random effects that may be absent."""
+    out = []
+    for name, rise in ended.rises.items():
+        if rise < TELLS:
+            what = (
+                f"{name} cannot be told from zero: without it the objective is {rise:.1f} higher "
+                f"at most ({TELLS:g} would tell), so that its interval reaches down to zero."
+            )
+            out.append(Finding("not told from zero", "doubtful", what, "", (name,)))
+    return out
+
+
 def _from_prior(ended: Ended) -> list[Finding]:
     """Name parameters whose information is the prior's, mostly."""
     names = [n for n, s in zip(ended.names, ended.prior_share, strict=True) if s > _MOSTLY]
@@ -244,20 +263,23 @@ def _starts(ended: Ended) -> list[Finding]:
 
 
 def _exchanged(ended: Ended) -> list[Finding]:
-    """Say that absorption and elimination exchanged end lower: kept, or at which values."""
-    if ended.exchange is None or ended.exchange[0] < NOTABLE:
+    """Say where absorption and elimination exchanged end, unless the data rule that out."""
+    if ended.exchange is None:
         return []
     (fall, values), names = ended.exchange, ("ka", "CL", "V")
+    if values is None and fall < NOTABLE:
+        return []
     kept = "the lower is kept."
     if values is not None:
         names = ("ka", "CL", "V" if "V" in values else "V1")
         place = ", ".join(f"{name}={values[name]:.3g}" for name in names)
-        kept = (
-            f"begin at {place} for the lower, or let starts=2 keep it, if what is known of the "
-            "drug does not speak for this one."
-        )
+        kept = f"begin at {place} for the "
+        kept += "lower, or let starts=2 keep it" if fall > 0 else "other"
+        kept += ", if what is known of the drug does not speak for this one."
+    height = "the same" if abs(fall) < 0.05 else f"higher by {-fall:.1f} only"
+    height = f"lower by {fall:.1f}" if fall >= 0.05 else height
     what = (
-        f"With absorption and elimination exchanged the objective is lower by {fall:.1f}: there "
+        f"With absorption and elimination exchanged the objective is {height}: there "
         f"are two minima (flip-flop); {kept}"
     )
     return [Finding("rests on start", "note" if values is None else "doubtful", what, "", names)]

@@ -18,7 +18,7 @@ import numpy as np
 from pkpd.arrays import FloatArray
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
-from pkpd.fitting.judge.ended import NOTABLE, constant_covariates, vanished
+from pkpd.fitting.judge.ended import NOTABLE, TELLS, constant_covariates, vanished
 from pkpd.fitting.judge.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.finished import Asked, finished
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
@@ -29,6 +29,7 @@ from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import LIFTED
 from pkpd.fitting.maximum.search import SearchResult, minimise
 from pkpd.fitting.maximum.start import MixedModel, approach
+from pkpd.fitting.maximum.without_spread import rises_without
 from pkpd.fitting.model.impossible import refuse_impossible
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.specification import PopulationModel
@@ -150,7 +151,8 @@ def maximum_of(
     best, exchange = min(ends, key=lambda end: end.point.value), None
     values = tuple(end.point.value for end in ends)
     other = _exchanged(problem, mixed, best.point, progress)
-    if other is not None and starts == 1:
+    lower = other is not None and other.value < best.point.value - NOTABLE
+    if other is not None and not (lower and starts > 1):
         exchange = (best.point.value - other.value, free.values(other.x))
     elif other is not None:
         guess = mixed.curvature(other.at)
@@ -178,7 +180,7 @@ def maximum_of(
             covariance,
             progress.standard_errors if isinstance(progress, ProgressLines) else None,
         )
-    asked = Asked(ends, values, exchange, found)
+    asked = Asked(ends, values, exchange, found, rises_without(problem, best.point, found))
     return finished(problem, mixed, best, asked, began)
 
 
@@ -303,7 +305,7 @@ def _wide_starts(
 def _exchanged(
     problem: Problem, mixed: MixedModel, end: Place, progress: Progress | None
 ) -> Place | None:
-    """Return a lower point on the other side of the flip-flop, if there is one.
+    """Return a point on the other side of the flip-flop that data do not rule out, if there is one.
 
     One compartment with absorption has the same course where the rates of absorption and
     elimination are exchanged and the volume is in the ratio of the two; with more compartments it
@@ -322,7 +324,9 @@ def _exchanged(
     if not np.isfinite(point.value):
         return None
     point = _approached(problem, mixed, point, progress)
-    return point if point.value < end.value - NOTABLE else None
+    sides = [np.sign(at.x[ka] + at.x[v] - at.x[cl]) for at in (point, end)]
+    near = point.value < end.value + TELLS and sides[0] != sides[1]  # else it came back
+    return point if near or point.value < end.value - NOTABLE else None
 
 
 def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:

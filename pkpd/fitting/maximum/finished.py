@@ -26,12 +26,13 @@ from pkpd.small_systems import inverse_each
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What came of all searches: their ends, what the starts agree on, and the curvature."""
+    """What came of all searches: ends, how starts agree, curvature, rises without spread."""
 
     ends: list[SearchResult]
     values: tuple[float, ...]
     exchange: tuple[float, dict[str, float] | None] | None
     found: Uncertainty | None
+    rises: dict[str, float]
 
 
 def _final_modes(problem: Problem, point: Place) -> Modes:
@@ -95,6 +96,7 @@ def finished(
         prior_share=_prior_share(problem, point, found),
         ends=asked.values,
         exchange=asked.exchange,
+        rises=asked.rises,
         fallen=problem.fallen,
     )
     findings = judge(ended)

@@ -1,0 +1,100 @@
+"""Times of records: hours, other units, or dates and clock times."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+import numpy as np
+
+from pkpd.data.declared_units import DeclaredUnits
+from pkpd.data.sheets import Sheet, read_stamp
+
+# amounts of virus or cells in a dose reach 1e16; no record is thousands of years long
+_MOST = {"TIME": 1e8, "II": 1e8, "AMT": 1e20, "RATE": 1e20}
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d?:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
+
+
+def refuse_missing(table: Sheet, column: str, values: np.ndarray, what: str) -> None:
+    """Refuse a column with missing numbers."""
+    missing = np.flatnonzero(~np.isfinite(values))
+    if len(missing):
+        raise table.refused(missing[0], column, what, remedy="give a number")
+
+
+def refuse_beyond(table: Sheet, column: str, values: np.ndarray) -> None:
+    """Refuse numbers that no record of a medicine has."""
+    most = _MOST.get(column, np.inf)
+    for i in np.flatnonzero(np.isfinite(values) & (np.abs(values) > most)):
+        raise table.refused(
+            i,
+            column,
+            f"{values[i]:g} is no number of a medicine",
+            allowed=f"at most {most:g}",
+            remedy="correct it",
+        )
+
+
+def hours_of(
+    table: Sheet,
+    identity: np.ndarray,
+    declared: DeclaredUnits,
+    time_unit: str | None,
+    date_format: str,
+    notes: list[str],
+) -> np.ndarray:
+    """Return times in hours."""
+    if "DATE" not in table.at:
+        stamps = _stamps(table)
+        if stamps is not None:
+            notes.append("TIME was read as date and time; hours count from each first record")
+            return _since_first(stamps, identity)
+        factor = declared.hours(time_unit)
+        time = table.numbers("TIME")
+        refuse_missing(table, "TIME", time, "the time is missing")
+        refuse_beyond(table, "TIME", time)
+        if factor != 1.0:
+            unit = declared.given.get("TIME", time_unit)
+            notes.append(f"TIME was in {unit}, converted to hours")
+        return time * factor
+    stamps = np.zeros(len(table.rows))
+    origin: datetime | None = None
+    for i in range(len(table.rows)):
+        day = read_stamp(table, i, date_format)
+        origin = origin or day
+        stamps[i] = (day - origin).total_seconds() / 3600.0 + _clock(table, i)
+    notes.append("DATE and TIME were read as clock times; hours count from each first record")
+    return _since_first(stamps, identity)
+
+
+def _since_first(hours: np.ndarray, identity: np.ndarray) -> np.ndarray:
+    """Hours since each subject's first record."""
+    _, first, subject = np.unique(identity, return_index=True, return_inverse=True)
+    return hours - hours[first[subject]]
+
+
+def _stamps(table: Sheet) -> np.ndarray | None:
+    """Hours of a TIME column in which each cell is a date and a time of the day; else None."""
+    texts = [table.text("TIME", i) for i in range(len(table.rows))]
+    if not texts or not all(_STAMP.fullmatch(text) for text in texts):
+        return None
+    try:
+        found = [datetime.fromisoformat(text) for text in texts]
+    except ValueError:
+        return None
+    return np.array([(one - found[0]).total_seconds() / 3600.0 for one in found])
+
+
+def _clock(table: Sheet, i: int) -> float:
+    """Hours of the day of a clock time (14:30, 14:30:15) or a decimal number of hours."""
+    text = table.text("TIME", i)
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    valid = 1 <= len(parts) <= 3 and 0 <= parts[0] <= 24 and all(0 <= p < 60 for p in parts[1:])
+    if not valid:
+        raise table.refused(
+            i, "TIME", f"'{text}' is not a time of the day", allowed="14:30, 14:30:15 or 14.5"
+        )
+    return sum(part / 60.0**k for k, part in enumerate(parts))
