@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 import numbers
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, sentence
 
 
 class Kind(NamedTuple):
-    """What an argument may be, in words, and whether a value is that."""
+    """What an argument may be, in words, whether a value is that, and the texts among them."""
 
     words: str
     holds: Callable[[Any], bool]
+    texts: tuple[str, ...] = ()
 
     def __or__(self, other: Kind) -> Kind:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One kind or the other."""
-        return Kind(f"{self.words} or {other.words}", lambda v: self.holds(v) or other.holds(v))
+        return Kind(
+            f"{self.words} or {other.words}",
+            lambda v: self.holds(v) or other.holds(v),
+            self.texts + other.texts,
+        )
 
 
 def _is_number(value: Any) -> bool:
@@ -45,7 +51,7 @@ def from_to(least: int, most: int | None = None) -> Kind:
 
 def one_of(*words: str) -> Kind:
     """Take one of these words."""
-    return Kind(", ".join(words), lambda v: isinstance(v, str) and v in words)
+    return Kind(", ".join(words), lambda v: isinstance(v, str) and v in words, words)
 
 
 def several(one: Kind, words: str) -> Kind:
@@ -83,7 +89,7 @@ def check_arguments(where: str, **given: tuple[Any, Kind]) -> None:
     Raises
     ------
     PkpdError
-        Naming function, argument, value and what is allowed.
+        Naming function, argument, value and what is allowed, of each that is wrong.
 
     Examples
     --------
@@ -92,13 +98,26 @@ def check_arguments(where: str, **given: tuple[Any, Kind]) -> None:
         ...
     pkpd.errors.PkpdError: simulate, until_day: '90' is a str; allowed: a whole number from 1.
     """
+    wrong = []
     for name, (value, kind) in given.items():
         if not kind.holds(value):
             shown = reprlib.repr(value)
             what = f"{shown} is a {type(value).__name__}"
-            if value is None or _is_whole(value):
-                what = f"{shown} is given"
-            raise PkpdError(where=f"{where}, {name}", what=what, allowed=kind.words)
+            if value is None or _is_whole(value) or (kind.texts and isinstance(value, str)):
+                near = nearest_of(value, kind.texts) if isinstance(value, str) else ""
+                what = f"{shown} is given{near}"
+            wrong.append(sentence(where=f"{where}, {name}", what=what, allowed=kind.words))
+    if wrong:
+        raise PkpdError(" ".join(wrong))
+
+
+def nearest_of(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
+    """``" (did you mean 'x'?)"`` for the most similar of `names`, or an empty string."""
+    folded = {candidate.casefold(): candidate for candidate in names}
+    close = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=cutoff)
+    if not close and len(str(name)) > 2:  # a part of a longer name, such as a registry number
+        close = [candidate for candidate in folded if str(name).casefold() in candidate]
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def pairs_of(

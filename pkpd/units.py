@@ -203,7 +203,7 @@ def normal_unit(unit: str) -> str:
 def _unknown(unit: str, token: str) -> str:
     known = [*_ATOMS, *INTERNAL_UNITS.values()]
     same_letters = [name for name in known if name.lower() == token.lower()]
-    near = same_letters or difflib.get_close_matches(token, known, n=1, cutoff=0.3)
+    near = same_letters or difflib.get_close_matches(token, known, n=1, cutoff=0.6)
     guess = f" (did you mean '{near[0]}'?)" if near else ""
     return sentence(
         where=f"unit '{unit}'",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -12,7 +11,7 @@ from os import PathLike
 from os.path import isdir, isfile  # also for a name longer than the system takes
 from pathlib import Path
 
-from pkpd.arguments import PATH, check_arguments
+from pkpd.arguments import PATH, check_arguments, nearest_of
 from pkpd.errors import CardError
 
 KINDS = (
@@ -159,15 +158,6 @@ def shown_name(path: CardPath | str) -> str:
         if len(parts) >= 2 and parts[-2] == kind and text == str(card_folder(kind) / parts[-1]):
             return f"{kind}/{parts[-1]}"
     return text
-
-
-def nearest_of(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
-    """``" (did you mean 'x'?)"`` for the most similar of `names`, or an empty string."""
-    folded = {candidate.casefold(): candidate for candidate in names}
-    close = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=cutoff)
-    if not close and len(str(name)) > 2:  # a part of a longer name, such as a registry number
-        close = [candidate for candidate in folded if str(name).casefold() in candidate]
-    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def _user_file(path: Path) -> Path:

@@ -44,6 +44,10 @@ class Draws:
     population: Mapping[str, np.ndarray]
     random: np.ndarray
 
+    def __repr__(self) -> str:
+        """Tell how many there are."""
+        return f"Draws({len(self)} draws, {self.likelihood.n_subjects} subjects)"
+
     def __len__(self) -> int:
         """Return the number of draws."""
         return self.random.shape[0]

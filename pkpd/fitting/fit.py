@@ -15,7 +15,6 @@ from typing import Any, Literal, TypedDict, Unpack, get_args, overload
 import numpy as np
 
 from pkpd.arguments import MAPPING, NONE, SHARE, TEXT, Kind, check_arguments, from_to, one_of
-from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
 from pkpd.errors import DataError, PkpdError, PkpdWarning
 from pkpd.fitting.first_look.before_fit import TOO_FEW, Predict, before_fit
@@ -188,14 +187,23 @@ def fit(
                 what=f"a {type(given).__name__} is no {name}",
                 allowed=f"pkpd.{room}.{kind.__name__}",
             )
-    check_arguments("fit", seed=(seed, from_to(0)))
+    check_arguments(
+        "fit",
+        method=(method, one_of(*METHODS)),
+        seed=(seed, from_to(0)),
+        starts=(starts, from_to(1)),
+        iterations=(iterations, from_to(0)),
+        covariance=(covariance, one_of(*get_args(Covariance)) | NONE),
+        draws=(draws, from_to(1) | NONE),
+        tune=(tune, from_to(1)),
+        chains=(chains, from_to(1)),
+        cores=(cores, from_to(1)),
+        target_accept=(target_accept, SHARE | NONE),
+        centring=(centring, TEXT | MAPPING),
+        start=(start, TEXT | Kind("a maximum likelihood fit", lambda s: hasattr(s, "estimates"))),
+        cluster=(cluster, TEXT | NONE),
+    )
     if method in ("focei", "foce", "fo", "laplace", "laplace-nointer"):
-        check_arguments(
-            "fit",
-            starts=(starts, from_to(1)),
-            iterations=(iterations, from_to(0)),
-            covariance=(covariance, one_of(*get_args(Covariance)) | NONE),
-        )
         marginal = MarginalLikelihood(bind(model, data), method)
         none, free = np.zeros(marginal.density.shape), marginal.free
         _look(
@@ -211,24 +219,7 @@ def fit(
             covariance=covariance,
             iterations=iterations,
         )
-    if method not in ("nuts", "map", "advi"):
-        raise PkpdError(
-            where="fit",
-            what=f"method {method!r}{nearest_of(str(method), METHODS)}",
-            allowed=", ".join(METHODS),
-        )
     _check_free(model, method)
-    check_arguments(
-        "fit",
-        draws=(draws, from_to(1) | NONE),
-        tune=(tune, from_to(1)),
-        chains=(chains, from_to(1)),
-        cores=(cores, from_to(1)),
-        target_accept=(target_accept, SHARE | NONE),
-        centring=(centring, TEXT | MAPPING),
-        start=(start, TEXT | Kind("a maximum likelihood fit", lambda s: hasattr(s, "estimates"))),
-        cluster=(cluster, TEXT | NONE),
-    )
     if cluster is not None and method != "nuts":
         what = f"method {method!r} has no chains"
         raise PkpdError(where="fit, cluster", what=what, allowed="nuts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,9 @@ from pkpd.data.dataset import Dataset
 from pkpd.files import write_groups
 from pkpd.fitting.checks.diagnostics import sampler_diagnostics
 from pkpd.fitting.draws import Draws
+from pkpd.fitting.maximum.description import description
 from pkpd.fitting.maximum.result import MaximumLikelihood
+from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.specification import PopulationModel
@@ -126,7 +129,12 @@ class Fit:
         PkpdError
             If the file cannot be written.
         """
-        write_groups(path, self.idata)
+        import arviz as az
+
+        groups = {name: self.idata[name] for name in self.idata.groups()}
+        about = description(FreeParameters(self.likelihood), priors=True)
+        groups["posterior"] = groups["posterior"].assign_attrs(about=json.dumps(about))
+        write_groups(path, az.InferenceData(**groups))
 
     def __repr__(self) -> str:
         """Tell what it is in a line."""

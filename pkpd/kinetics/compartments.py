@@ -13,6 +13,7 @@ from functools import cache
 import jax.numpy as jnp
 from jax import Array
 
+from pkpd.arguments import check_arguments, one_of
 from pkpd.errors import PkpdError
 from pkpd.kinetics.closed_form import mammillary_step
 from pkpd.kinetics.exponential import step_matrices
@@ -136,11 +137,11 @@ def compartment_model(n: int = 1, absorption: str = "none", transits: int = 0) -
         "transit": transits,
         "transit_first_order": transits + 1,
     }
-    if absorption not in chains or ("transit" in absorption) != (transits > 0):
+    check_arguments("compartment_model", absorption=(absorption, one_of(*chains)))
+    if ("transit" in absorption) != (transits > 0):
         raise PkpdError(
             where="compartment_model",
             what=f"absorption = {absorption!r} with transits = {transits}",
-            allowed=", ".join(chains),
             remedy="give transits >= 1 with a transit absorption, and 0 otherwise",
         )
     before = chains[absorption]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pkpd.arguments import NAMES, TEXT, Kind, check_arguments, from_to
 from pkpd.data.dataset import Dataset
 from pkpd.data.events import MODELLED_DURATION, MODELLED_RATE
 from pkpd.errors import DataError, PkpdError, sentence
@@ -260,6 +261,13 @@ def compartments(
     >>> compartments(1, absorption="first_order").parameters
     ('ka', 'CL', 'V')
     """
+    check_arguments(
+        "compartments",
+        n=(n, Kind("the number 1, 2 or 3", from_to(0).holds)),
+        absorption=(absorption, TEXT),
+        transits=(transits, from_to(0)),
+        dosing=(dosing, NAMES),
+    )
     system = compartment_model(n, absorption, transits)
     for name in dosing:
         if name.rstrip("0123456789") not in ("ALAG", "F", "D", "R"):

@@ -223,7 +223,7 @@ def test_what_makes_no_sense_is_refused(write, change, words):
         ({"only": {"PKFL": "Y"}}, "only: there is no column 'PKFL'"),
         ({"only": {"SEX": "X"}}, "no row is left to read"),
         ({"time": "ADTM"}, "has no column 'ADTM'"),
-        ({"below_limit": "no"}, "read_adppk, below_limit: 'no' is a str"),
+        ({"below_limit": "no"}, "read_adppk, below_limit: 'no' is given"),
         ({"doses": 3}, "read_adppk, doses: 3 is given"),
         ({"columns": {"AFRLT": "TIM"}}, "has no column 'TIM' (asked for as AFRLT)"),
         ({"time": "USUBJID"}, "column USUBJID: 'S1-01' is no date with time of the day"),

@@ -264,7 +264,7 @@ def test_gates_are_met_at_once():
         ({"intervals": [(0, 30)]}, r"intervals: \(0, 30\); allowed: pairs such as"),
         ({"above": {"other": 1.0}}, "above: 'other' is no drug with kinetics here; allowed: lenal"),
         ({"quantiles": (5, 50)}, "quantiles: one is no share"),
-        ({"unit": "mg"}, "unit: 'mg' is a str; allowed: mg/L, ng/mL, umol/L"),
+        ({"unit": "mg"}, r"unit: 'mg' is given \(did you mean 'mg/L'\?\); allowed: mg/L, ng"),
         ({"until_day": 0}, "until_day: 0 is given; allowed: a whole number from 1"),
     ],
 )

@@ -128,7 +128,7 @@ def test_what_cannot_be_derived_is_refused():
             [derived("level", lambda slope: slope), derived("slope", lambda level: level)],
             "reads 'slope', which is no parameter that is not derived itself",
         ),
-        ([level, slope, parameter("other", 1.0)], "'other': is not a parameter of the structural"),
+        ([level, slope, parameter("other", 1.0)], "'other' is not a parameter of the structural"),
     ]
     for parameters, message in cases:
         with pytest.raises(PkpdError, match=message):

@@ -32,14 +32,14 @@ def block(**kw):
         (lambda: parameter("CL", 1.0, iov=-1.0), r"iov = -1"),
         (lambda: parameter("CL", 1.0, boxcox=0.5), "boxcox without iiv"),
         (lambda: parameter("CL", 1.0, iiv=0.3, centring=1.5), "centring 1.5"),
-        (lambda: PopulationModel(compartments(1), two()[:1], RESIDUAL), "'V': is missing"),
+        (lambda: PopulationModel(compartments(1), two()[:1], RESIDUAL), "'V' is missing"),
         (
             lambda: PopulationModel(compartments(1), [*two(), *two()[:1]], RESIDUAL),
-            "'CL': is given twice",
+            "'CL' is given twice",
         ),
         (
             lambda: PopulationModel(compartments(1), [*two(), parameter("ka", 1.0)], RESIDUAL),
-            "'ka': is not a parameter of the structural model.*CL, V",
+            "'ka' is not a parameter of the structural model.*CL, V",
         ),
         (
             lambda: PopulationModel(compartments(1), two(), {"effect": additive(1.0)}),
@@ -177,7 +177,7 @@ def test_priors_and_fixed_are_kept_with_the_value():
 
 def test_a_misspelt_parameter_is_told_before_the_one_it_leaves_missing():
     wrong = [parameter("Cl", 1.0), parameter("V", 10.0)]
-    with pytest.raises(PkpdError, match=r"'Cl': is not a parameter .*did you mean 'CL'"):
+    with pytest.raises(PkpdError, match=r"'Cl' \(did you mean 'CL'\?\) is not a parameter"):
         PopulationModel(compartments(1), wrong, RESIDUAL)
 
 

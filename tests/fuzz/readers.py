@@ -380,8 +380,9 @@ def _fit(path: Path) -> object:
 def _write_fit(path: Path) -> None:
     import arviz as az
 
-    from pkpd.files import write_groups
+    from pkpd.fitting.model.likelihood import bind
     from pkpd.fitting.model.population_parameters import start_values
+    from pkpd.fitting.sampled import Fit
 
     model, data = _small_fit()
     names = list(start_values(model))
@@ -391,7 +392,7 @@ def _write_fit(path: Path) -> None:
         coords={"subject": [str(s) for s in data.subjects]},
         dims={"eta": ["subject"]},
     )
-    write_groups(path, idata)
+    Fit(bind(model, data), idata).save(path)
 
 
 def _runs(path: Path) -> object:

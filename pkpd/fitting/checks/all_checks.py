@@ -66,6 +66,12 @@ class Checks:
     lloq: float | Mapping[str, float] | None
     quick: bool
 
+    def __repr__(self) -> str:
+        """Tell what was checked and how much was found wrong; `summary` has it all."""
+        n = len(self.problems)
+        found = f"{n} {'problem' if n == 1 else 'problems'}" if n else "no problems"
+        return f"Checks({self.fit!r}: {found}, {len(self.remarks)} in order; see summary())"
+
     @property
     def likelihood(self) -> PopulationLikelihood:
         """Model and data."""

@@ -59,6 +59,11 @@ class CountCheck:
     prior: bool
     units: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        """Tell what of."""
+        kind = "prior" if self.prior else "fit"
+        return f"CountCheck({self.line}: {len(self.subjects)} subjects, replicates of the {kind})"
+
     def table(self, level: float = 0.9) -> pd.DataFrame:
         """Median over subjects, observed and replicated.
 

@@ -40,6 +40,10 @@ class Curves:
     lower: np.ndarray | None
     upper: np.ndarray | None
 
+    def __repr__(self) -> str:
+        """Tell how many points."""
+        return f"Curves({len(self.time)} points, {self.found!r})"
+
 
 def individual_curves(
     draws: Draws, found: Residuals, *, points: int = 120, n_draws: int = 60, level: float = 0.9

@@ -43,6 +43,11 @@ class SamplerDiagnostics:
     remarks: tuple[str, ...]
     table: pd.DataFrame
 
+    def __repr__(self) -> str:
+        """Tell how much was found wrong."""
+        wrong, right = len(self.problems), len(self.remarks)
+        return f"SamplerDiagnostics({wrong} problem{'s' * (wrong != 1)}, {right} in order)"
+
     @property
     def good(self) -> bool:
         """Whether nothing was found wrong."""

@@ -76,6 +76,11 @@ class LeaveOneOut:
     integration_error: float
     elpd_data: Any
 
+    def __repr__(self) -> str:
+        """Tell the estimate."""
+        n = len(self.k)
+        return f"LeaveOneOut(elpd {self.elpd:.1f}, SE {self.se:.1f}: {n} {self.unit}s left out)"
+
     @property
     def sentences(self) -> tuple[str, ...]:
         """Result in words."""

@@ -52,6 +52,10 @@ class PredictionErrors:
     simulations: Simulations
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Tell how many of what."""
+        return f"PredictionErrors({len(self.npde)} observations, {self.simulations!r})"
+
     def tests(self, line: str | None = None) -> dict[str, float]:
         """Compare the npde with a standard normal distribution.
 

@@ -40,6 +40,11 @@ class Simulations:
     lower: np.ndarray
     upper: np.ndarray
 
+    def __repr__(self) -> str:
+        """Tell how many of what."""
+        k, m = self.values.shape
+        return f"Simulations({k} replicates of {m} observations)"
+
     @property
     def dataset(self) -> Dataset:
         """The data."""

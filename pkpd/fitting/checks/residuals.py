@@ -64,6 +64,11 @@ class Residuals:
     wres: np.ndarray
     cwres: np.ndarray
 
+    def __repr__(self) -> str:
+        """Tell how many there are."""
+        n, subjects = len(self.pred), self.likelihood.n_subjects
+        return f"Residuals({n} observations, {subjects} subjects)"
+
     @property
     def dataset(self) -> Dataset:
         """The data."""

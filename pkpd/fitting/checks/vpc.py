@@ -67,6 +67,13 @@ class VPCPanel:
     upper: np.ndarray
     below: np.ndarray | None
 
+    def __repr__(self) -> str:
+        """Tell what is in it."""
+        out, total = self.outside
+        return (
+            f"VPCPanel({self.title}: {len(self.count)} bins, {out} of {total} percentiles outside)"
+        )
+
     @property
     def title(self) -> str:
         """Line and stratum."""
@@ -127,6 +134,10 @@ class VPC:
     x_label: str
     notes: tuple[str, ...]
     units: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Tell the panels."""
+        return f"VPC({', '.join(map(repr, self.panels))})"
 
     @property
     def sentences(self) -> tuple[str, ...]:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.fitting.maximum.scales import FreeParameters
+from pkpd.fitting.model.priors import Estimate, Prior
+from pkpd.fitting.model.specification import PopulationModel
 
 _RECORDS = ("time", "evid", "cmt", "amt", "rate", "ii", "addl", "ss")
 _SEEN = ("subject", "record", "line", "value", "censored", "lower")
+_MEASURED = {"time": "TIME", "line": "line", "value": "DV", "censored": "CENS", "lower": "LIMIT"}
+_COMPUTED = {"centring", "choose", "engine", "general_step_h", "max_step_h", "options", "start"}
+_WRITTEN = {"line", "notes", "omegas", "prior", "record", "sigmas", "source", "thetas"}
+_NO_MATTER = _COMPUTED | _WRITTEN | {"typical"}
+"""Attributes that are no part of what a model is, or that are told elsewhere."""
+_IS = "is"
 
 
 def data_digest(dataset: Dataset) -> str:
@@ -24,21 +34,163 @@ def data_digest(dataset: Dataset) -> str:
     return found.hexdigest()[:16]
 
 
-def description(free: FreeParameters) -> dict[str, Any]:
+def _by_subject(dataset: Dataset) -> dict[str, str]:
+    """Six digits for each subject, by column: what of the data is the same in another set."""
+    events, seen = dataset.events, dataset.observations
+    columns = {name.upper(): getattr(events, name) for name in _RECORDS} | dict(dataset.covariates)
+    if dataset.occasion is not None:
+        columns["occasion"] = dataset.occasion
+    parts = {name: [v[b][events.valid[b]] for b in range(len(v))] for name, v in columns.items()}
+    mine = [np.flatnonzero(seen.subject == b) for b in range(len(dataset.subjects))]
+    for name, told in _MEASURED.items():
+        values = getattr(seen, name)
+        parts[f"{told} of observations"] = [values[rows] for rows in mine]
+    # single precision: another machine may compute a covariate otherwise in its last digit
+    return {
+        name: "".join(hashlib.sha256(one.astype("<f4").tobytes()).hexdigest()[:6] for one in each)
+        for name, each in parts.items()
+    }
+
+
+def _model_words(model: PopulationModel, priors: bool) -> dict[str, Any]:
+    """Everything of a model but the values that estimates start from, by name."""
+    parameters = {
+        p.name: {
+            **_plain(p, priors),
+            "typical": _plain(p.typical, priors),
+            "effects": {e.name(p.name): _plain(e, priors) for e in p.effects},
+        }
+        for p in model.parameters
+    }
+    residual = {
+        line: {
+            **_plain(error, priors),
+            "coefficients": _plain(error.estimates(line), priors),
+            "nu": None,  # among the coefficients, as are those of processes
+            "processes": len(error.processes),
+        }
+        for line, error in model.residual.items()
+    }
+    return {
+        "structure": _plain(model.structure, priors),
+        "records": getattr(getattr(model.structure, "options", None), "carry", None),
+        "individual parameters": list(model.structure.parameters),
+        "lines": list(model.structure.lines),
+        "parameter": parameters,
+        "residual error": residual,
+        "correlated": _plain(model.correlated, priors),
+        "partial": _plain(model.partial, priors),
+        "joint prior": _plain(model.joint, priors),
+        **({"lkj": model.lkj} if priors else {}),
+    }
+
+
+def _plain(part: Any, priors: bool) -> Any:
+    """Write out what something is, as JSON; of functions only that they are there."""
+    if part is None or isinstance(part, str | bool | int | float):
+        return part
+    if isinstance(part, Estimate):
+        if part.fixed:
+            return f"held at {part.value:.9g}"
+        return f"estimated with {part.prior!r}" if priors and part.prior else "estimated"
+    if isinstance(part, Prior):
+        return repr(part)
+    if isinstance(part, Mapping):
+        return {str(name): _plain(one, priors) for name, one in part.items()}
+    if isinstance(part, tuple | list):
+        return [_plain(one, priors) for one in part]
+    if isinstance(part, np.ndarray | np.generic):
+        return part.tolist()
+    told = {_IS: type(part).__name__}
+    if is_dataclass(part):
+        own = [field.name for field in fields(part) if field.name not in _NO_MATTER]
+        told |= {name: _plain(getattr(part, name), priors) for name in own}
+    return told
+
+
+def differences(
+    theirs: Mapping[str, Any], mine: Mapping[str, Any], subjects: Sequence[str]
+) -> list[str]:
+    """Say in what a saved fit and the model and data at hand differ.
+
+    Parameters
+    ----------
+    theirs, mine
+        As of `description`. What a file of an earlier version lacks is not compared.
+    subjects
+        Labels of the subjects.
+
+    Returns
+    -------
+    list of str
+        Of the model, then of the data; empty if nothing does.
+    """
+    there, here = theirs.get("model"), mine["model"]
+    if there is None:
+        names = ("structure", "kinds", "held", "forms", "joint")
+        there, here = ({name: of.get(name) for name in names} for of in (theirs, mine))
+    out = [_told(*one) for one in _apart(there, here)]
+    if "by_subject" not in theirs:
+        return [*out, "the data"] if theirs.get("data") != mine["data"] else out
+    apart: dict[int, list[str]] = {}
+    for name, old in theirs["by_subject"].items():
+        new = mine["by_subject"].get(name, old)
+        if new != old:
+            first = next(i for i in range(0, len(new), 6) if new[i : i + 6] != old[i : i + 6])
+            apart.setdefault(first // 6, []).append(name)
+    data = [f"{', '.join(apart[b])} of the data, first in subject {subjects[b]}" for b in apart]
+    return [*out, *data]
+
+
+def _apart(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where two descriptions differ: path, and what stands there in each."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.get(_IS) == new.get(_IS):
+        # a later version may know more of an object
+        every = old.keys() & new.keys() if _IS in old else old.keys() | new.keys()
+        for name in (name for name in (*new, *old) if name in every):
+            every -= {name}
+            yield from _apart(old.get(name), new.get(name), (*path, name))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (one, other) in enumerate(zip(old, new, strict=True), start=1):
+            yield from _apart(one, other, (*path, str(number)))
+    elif isinstance(old, float) and isinstance(new, float | int):
+        if not math.isclose(old, new, rel_tol=1e-9):
+            yield path, old, new
+    elif old != new:
+        yield path, old, new
+
+
+def _told(path: Sequence[str], old: Any, new: Any) -> str:
+    """Name a difference of models in a few words."""
+    what, words = " ".join(path), list[str]()
+    for value, other, where in ((old, new, "file"), (new, old, "model")):
+        if value is None and isinstance(other, Mapping):
+            return f"{what}, which the {where} lacks"
+        value = value.get(_IS) if isinstance(value, Mapping) else value
+        text = "none" if value is None else f"{value:g}" if type(value) is float else str(value)
+        words.append(f"{text if len(text) < 60 else f'{text[:57]}...'} in the {where}")
+    return f"{what}: {', '.join(words)}"
+
+
+def description(free: FreeParameters, *, priors: bool = False) -> dict[str, Any]:
     """Describe model and data, as JSON.
 
     Parameters
     ----------
     free
         The estimated parameters, with model and data.
+    priors
+        Whether priors are part of what the fit is of.
 
     Returns
     -------
     dict
         ``source``, ``data`` (a digest), ``subjects``, ``observations``; ``structure``; ``kinds`` of
         the estimated parameters and values of the ``held`` ones, by name; ``forms``, what else
-        defines the parameters. The only coefficient of a residual error is named as in a combined
-        one (``sigma_<line>_proportional``).
+        defines the parameters; ``start`` of the estimated ones; ``model``, all of
+        it but starts and the insides of functions; ``by_subject``, a digest for each subject of
+        each column. The only coefficient of a residual error is named as in a combined one
+        (``sigma_<line>_proportional``).
     """
     likelihood = free.likelihood
     model, dataset = likelihood.model, likelihood.dataset
@@ -61,6 +213,9 @@ def description(free: FreeParameters) -> dict[str, Any]:
         "kinds": {single.get(n, n): k for n, k in zip(free.names, free.kinds, strict=True)},
         "held": {single.get(n, n): float(v) for n, v in free.held.items()},
         "forms": forms,
+        "start": {name: free.begun[name] for name in free.names},
+        "model": _model_words(model, priors),
+        "by_subject": _by_subject(dataset),
     }
 
 

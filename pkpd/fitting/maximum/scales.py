@@ -3,9 +3,10 @@
 Typical values are transformed by the scale of their parameter (log, logit, identity), residual
 coefficients by the logarithm, partial correlations by the inverse hyperbolic tangent; covariate
 coefficients and Box-Cox shapes stay as they are. A standard deviation of random effects is
-``omega = s sinh(x)`` with ``s`` a fifth of its start: a logarithm where it is large, and linear at
-zero, where the likelihood is smooth and even in ``omega`` and may have its maximum. Held parameters
-are left out.
+``omega = s sinh(x)`` with ``s`` a fifth of its start (of 1 at most where the parameter is on the
+log or logit scale: a wide start makes no other value small): a logarithm where it is large, and
+linear at zero, where the likelihood is smooth and even in ``omega`` and may have its maximum. Held
+parameters are left out.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pkpd.fitting.model.population_parameters import (
 SMALLEST = 1e-3
 """Lower bound of ``omega / s``."""
 NEARLY_ZERO = 0.05
-"""A standard deviation counts as zero below this ``omega / s``: 1 % of its start."""
+"""A standard deviation counts as zero below this ``omega / s``: 1 % of its start, or 0.01."""
 LIFTED = 0.25
 """``x`` of a standard deviation that is small, 5 % of its start, and still feels a slope."""
 LARGEST_PARTIAL = 0.9995
@@ -52,19 +53,20 @@ class FreeParameters:
     likelihood: PopulationLikelihood
 
     @cached_property
-    def _start(self) -> dict[str, float]:
+    def begun(self) -> dict[str, float]:
+        """Starting values of all population parameters by name."""
         return start_values(self.likelihood.model)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the estimated parameters, in the order of ``x``."""
         fixed = held(self.likelihood.model)
-        return tuple(name for name in self._start if name not in fixed)
+        return tuple(name for name in self.begun if name not in fixed)
 
     @cached_property
     def held(self) -> dict[str, float]:
         """Values of the parameters that are held."""
-        return {n: v for n, v in self._start.items() if n not in self.names}
+        return {n: v for n, v in self.begun.items() if n not in self.names}
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
@@ -92,8 +94,13 @@ class FreeParameters:
     @cached_property
     def _scale(self) -> np.ndarray:
         """``s`` of standard deviations, 1 for other parameters, ``[P]``."""
-        start = [self._start[name] for name in self.names]
-        return np.where(np.array(self.kinds) == "deviation", _LINEAR * np.array(start), 1.0)
+        of = {f"omega_{p.name}": p for p in self.likelihood.model.parameters}
+        of |= {f"omega_occasion_{p.name}": p for p in self.likelihood.model.parameters}
+        out = np.ones(len(self.names))
+        for i in self.where("deviation"):
+            most = np.inf if of[self.names[i]].scale == "identity" else 1.0
+            out[i] = _LINEAR * min(self.begun[self.names[i]], most)
+        return out
 
     @cached_property
     def bounds(self) -> np.ndarray:
@@ -112,7 +119,7 @@ class FreeParameters:
 
     def start(self) -> np.ndarray:
         """Return starting values of the model, ``x[P]``."""
-        return self.of(self._start)
+        return self.of(self.begun)
 
     def of(self, values: Mapping[str, float]) -> np.ndarray:
         """Return ``x`` of values by name, moved inside the bounds."""
@@ -157,7 +164,7 @@ class FreeParameters:
             elif kind == "correlation":
                 value = xp.tanh(value)
             out[name] = value
-        return {name: out[name] for name in self._start}
+        return {name: out[name] for name in self.begun}
 
     def values(self, x: np.ndarray) -> dict[str, float]:
         """Natural values by name as numbers."""

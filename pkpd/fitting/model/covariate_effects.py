@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdError
 from pkpd.fitting.model.priors import Estimate, Prior, estimate, fixed
 
 Kind = Literal["power", "exponential", "linear", "category"]
@@ -45,6 +45,15 @@ class CovariateEffect:
     kind: Kind
     centre: float
     coefficient: Estimate
+
+    def __post_init__(self) -> None:
+        """Refuse a centre that no value can be divided by."""
+        if self.kind == "power" and not self.centre > 0:
+            raise PkpdError(
+                where=f"covariate effect of {self.covariate!r}",
+                what=f"a power with centre = {self.centre:g}",
+                allowed="more than 0",
+            )
 
     def name(self, parameter: str) -> str:
         """Name of the coefficient: ``CL_WT``, ``CL_SEX_1``."""

@@ -11,8 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pkpd.arguments import MAPPING, Kind, a, check_arguments, several
-from pkpd.cards.files import nearest_of
+from pkpd.arguments import (
+    MAPPING,
+    NAMES,
+    NONE,
+    NUMBER,
+    Kind,
+    a,
+    check_arguments,
+    nearest_of,
+    several,
+)
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.correlations import check_blocks, checked_partial, partial_names
 from pkpd.fitting.model.covariate_effects import CovariateEffect
@@ -122,10 +131,20 @@ def parameter(
     >>> parameter("CL", 2.7, iiv=0.3).typical.value
     2.7
     """
+    where = f"parameter {name!r}"
+    number = Kind("a number or what fixed(...) gives", _is_estimate)
+    check_arguments(
+        where,
+        value=(value, number),
+        prior=(prior, a(Prior) | NONE),
+        **{
+            word: (one, number | NONE)
+            for word, one in (("iiv", iiv), ("iov", iov), ("boxcox", boxcox))
+        },
+    )
     typical = estimate(value)
     if prior is not None or fixed:
         typical = Estimate(typical.value, prior or typical.prior, fixed or typical.fixed)
-    where = f"parameter {name!r}"
     low, high = bounds
     allowed = {
         "log": (typical.value > 0, "more than 0 on the log scale"),
@@ -211,6 +230,10 @@ def derived(name: str, function: Callable[..., Any]) -> IndividualParameter:
     return IndividualParameter(name, Estimate(1.0, fixed=True), function=function, reads=reads)
 
 
+def _is_estimate(value: Any) -> bool:
+    return NUMBER.holds(value) or isinstance(value, Estimate)
+
+
 @dataclass(frozen=True)
 class PopulationModel:
     """A structural model, the distribution of its parameters, and residual error.
@@ -271,6 +294,7 @@ class PopulationModel:
             structure=(structure, Kind("a structural model", lambda s: hasattr(s, "parameters"))),
             parameters=(parameters, members),
             residual=(residual, a(ResidualError) | MAPPING),
+            correlated=(correlated, several(NAMES, 'a list of blocks of names, [("CL", "V")]')),
         )
         if isinstance(residual, ResidualError):
             if len(structure.lines) != 1:
@@ -442,19 +466,29 @@ def _check_names(
             )
     read |= set(scales)
     unknown = [n for n in names if n not in structure.parameters and n not in read]
-    near = nearest_of(unknown[0], structure.parameters) if unknown else ""
-    for what, found in (
-        ("is given twice", [n for n in names if names.count(n) > 1]),
-        # before those missing: a misspelt one is both
-        (f"is not a parameter of the structural model{near}", unknown),
-        ("is missing", [n for n in structure.parameters if n not in names]),
-    ):
-        if found:
-            raise PkpdError(
-                where=f"population model, parameter {found[0]!r}",
-                what=what,
-                allowed=", ".join(structure.parameters),
-            )
+    missing = [n for n in structure.parameters if n not in names]
+    twice = dict.fromkeys(n for n in names if names.count(n) > 1)
+    # a misspelt one is unknown, and missing
+    told = [f"{n!r}{nearest_of(n, missing)}" for n in unknown]
+    rest = [n for n in missing if not any(f"did you mean {n!r}" in text for text in told)]
+    wrong = [
+        f"{', '.join(found)} {'is' if len(found) == 1 else 'are'} {what}"
+        for found, what in (
+            ([repr(n) for n in twice], "given twice"),
+            (
+                told,
+                f"not {'a parameter' if len(told) == 1 else 'parameters'} of the structural model",
+            ),
+            ([repr(n) for n in rest], "missing"),
+        )
+        if found
+    ]
+    if wrong:
+        raise PkpdError(
+            where="population model",
+            what=", and ".join(wrong),
+            allowed=", ".join(structure.parameters),
+        )
     for line in residual:
         if line not in structure.lines:
             raise PkpdError(
