@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pkpd.cards.drug_cards import (
@@ -69,6 +70,21 @@ def card_in_words(card: DrugCard) -> str:
         return "shipped card"
     file = card.path.replace("\\", "/").rsplit("/", 1)[-1]
     return f"your card {file}"
+
+
+def own_in_words(cards: Iterable[DrugCard], marrow: str) -> list[str]:
+    """Say how each drug card of the user's own acts, and whether its numbers were learned."""
+    told = []
+    for card in cards:
+        text = f"{card.name}: {card_in_words(card)} {drug_action(card, marrow).text}"
+        action = card.leukaemia if marrow == LEUKAEMIA else None
+        if action is not None and any(number.interval for number in action.numbers):
+            text += (
+                "; its numbers are drawn from the ranges of your card, not learned from trials: "
+                "even a copy of a shipped card gives other answers"
+            )
+        told.append(text)
+    return told
 
 
 def _without_leukaemia(card: DrugCard) -> DrugAction:

@@ -12,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+from pkpd.cards.contents import read_once
 from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_card, nearest_of
-from pkpd.cards.model_cards import load_model_card
+from pkpd.cards.model_cards import check_part, read_part
 from pkpd.cards.published_exposures import PublishedExposure, read_published_exposures
 from pkpd.cards.relations import STATUSES, read_parameter, refuse
 from pkpd.cards.renal_labels import RenalDose, read_renal_doses
@@ -240,13 +241,13 @@ def growth_factors() -> frozenset[str]:
 def load_drug_card(name: str) -> DrugCard:
     """Read a drug card by a name of the drug, or from a file."""
     if name.endswith(".toml") or "/" in name or "\\" in name:
-        return read_drug_card(find_card("drugs", name))
+        return _own(find_card("drugs", name))
     return _shipped(str(find_card("drugs", drug_named(name))))
 
 
-def is_supportive(drug: str) -> bool:
-    """Whether a drug's shipped card says that it is no treatment; false without such a card."""
-    name = drug_names().get(drug.strip().casefold())
+def is_supportive(drug: str, card: str = "") -> bool:
+    """Whether a drug's card, a file or the shipped one, says that it is no treatment."""
+    name = card or drug_names().get(drug.strip().casefold())
     return name is not None and load_drug_card(name).supportive
 
 
@@ -264,10 +265,13 @@ def read_drug_card(path: CardPath | str) -> DrugCard:
     name = table.text("name")
     if name != Path(str(path)).stem:
         refuse(table, "name", f"'{name}' differs from the file name '{Path(str(path)).stem}'")
-    pk, effect = _part(table, "pk", "pk", path), _part(table, "effect", "effects", path)
+    pk, effect = read_part(table, "pk", "pk", path), read_part(table, "effect", "effects", path)
     if bool(pk) != bool(effect):
         missing = "effect" if pk else "pk"
         refuse(table, missing, "is missing", remedy="give pk and effect, or neither")
+    if pk and str(path) != str(card_folder("drugs") / f"{name}.toml"):
+        check_part(table, "pk", "pk", pk, name)
+        check_part(table, "effect", "effects", effect, name)
     card = DrugCard(
         name=name,
         title=table.text("title"),
@@ -326,27 +330,6 @@ def read_words(table: Table) -> tuple[tuple[str, str], ...]:
 
 
 # -- parts of a card ---------------------------------------------------------------------------
-
-
-def _part(table: Table, key: str, folder: str, path: CardPath | str) -> str:
-    """Name of a shipped card, or the file beside this card, which must be readable."""
-    name = table.text(key, "")
-    if not name:
-        return ""
-    if not name.endswith(".toml"):
-        if name not in card_names(folder):
-            refuse(
-                table,
-                key,
-                f"there is no card '{name}' in {folder}{nearest_of(name, card_names(folder))}",
-                allowed=", ".join(card_names(folder)),
-                remedy="or name a .toml file beside this card",
-            )
-        return name
-    file = str(Path(str(path)).parent / name)
-    with table.at(key):
-        load_model_card(folder, file)
-    return file
 
 
 def _properties(table: Table, needed: bool) -> dict[str, Parameter | None]:
@@ -462,6 +445,9 @@ def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
 def _mg(unit: str) -> float:
     """Milligrams of one unit of dose in an adult."""
     return {"": 1.0, "surface": BODY_SURFACE_M2, "weight": BODY_WEIGHT_KG}[SIZE_OF[unit]]
+
+
+_own = read_once(read_drug_card)
 
 
 @lru_cache(maxsize=256)

@@ -32,6 +32,8 @@ _PLAIN: dict[str, Any] = {
     "sd": 1.0,
     "concentration": 4.0,
     "probability": 0.5,
+    "dose": {},
+    "course": {},
 }
 #: Problems of a key that may only come from a mended value of another.
 _FOLLOWS = {
@@ -40,6 +42,7 @@ _FOLLOWS = {
     "route": ("drug", "doses"),
     "amount": ("drug", "doses"),
     "horizon_days": ("days", "rule", "cycle_days", "cycles"),
+    "courses": ("course", "dose"),
 }
 
 
@@ -105,7 +108,9 @@ def problems_of(
             place = (*error.keys, *_steps(error.key))
             if not _follows(place, error, mended):
                 add(error)
-            if mended.count(place) > 2 or not _mend(copied, place, error):
+            if mended.count(place) > 2 or not (
+                _mend(copied, place, error) or _remove(copied, place, mended)
+            ):
                 break
             mended.append(place)
             if hint := _HINT.search(str(error)):  # it may have been renamed
@@ -161,6 +166,16 @@ def _mend(data: dict[str, Any], place: tuple[Any, ...], error: PlacedError) -> b
     else:
         return _replace(inside, key, text, instead)
     return True
+
+
+def _remove(data: dict[str, Any], place: tuple[Any, ...], mended: list[tuple[Any, ...]]) -> bool:
+    """Take out a key that an unknown one was renamed to; False if it is another."""
+    if place not in mended:
+        return False
+    inside: Any = data
+    for step in place[:-1]:
+        inside = inside[step]
+    return isinstance(inside, dict) and inside.pop(place[-1], REMOVED) is not REMOVED
 
 
 def _replace(inside: Any, key: Any, text: str, instead: Any) -> bool:

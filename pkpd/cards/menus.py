@@ -276,6 +276,7 @@ def menu_of(
         horizon_days=horizon_days,
         visit_days=tuple(day for day in range(1, horizon_days + 1) if day % 7 in (1, 4)),
         growth_factor=growth_factor,
+        drug_cards=tuple({k: v for r in members.values() for k, v in r.cards.items()}.items()),
     )
     return Menu(name=name, title=name, trials=(trial,), **how)
 

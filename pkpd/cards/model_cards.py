@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pkpd.cards.contents import read_once
-from pkpd.cards.files import CardPath, card_hash, card_names, find_card, nearest_of
+from pkpd.cards.files import (
+    CardPath,
+    card_hash,
+    card_names,
+    find_card,
+    nearest_of,
+)
 from pkpd.cards.relations import (
     Individual,
     Names,
@@ -255,6 +261,46 @@ def load_model_card(folder: str, name: str) -> ModelCard:
         table = read_toml(path)
         refuse(table, "kind", f"is '{card.kind}'", allowed=wanted, remedy="name another card")
     return card
+
+
+OWN_COPY = 'copy it to a file of your own that says drug = "{}", and name that file'
+"""What to do about a pk or effect card of another drug."""
+
+
+def of_another(card: ModelCard, drug: str) -> str:
+    """Say that a pk or effect card is one of another drug; empty if not."""
+    return "" if card.subject in ("", drug) else f"is of {card.subject}, not {drug}"
+
+
+def read_part(table: Table, key: str, folder: str, path: CardPath | str) -> str:
+    """Name of a shipped pk or effect card, or the file beside a drug's card that names it.
+
+    Raises
+    ------
+    CardError
+        If there is no such card, or it cannot be read.
+    """
+    name = table.text(key, "")
+    if not name:
+        return ""
+    if not name.endswith(".toml"):
+        known = card_names(folder)
+        if name not in known:
+            what = f"there is no card '{name}' in {folder}{nearest_of(name, known)}"
+            remedy = "or name a .toml file beside this card"
+            refuse(table, key, what, allowed=", ".join(known), remedy=remedy)
+        return name
+    file = str(Path(str(path)).parent / name)
+    with table.at(key):
+        load_model_card(folder, file)
+    return file
+
+
+def check_part(table: Table, key: str, folder: str, part: str, drug: str) -> None:
+    """Refuse a pk or effect card of another drug."""
+    card = load_model_card(folder, part)
+    if what := of_another(card, drug):
+        refuse(table, key, f"card '{card.name}' {what}", remedy=OWN_COPY.format(drug))
 
 
 def load_joint_card(name: str) -> JointCard:

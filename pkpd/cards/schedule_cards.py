@@ -248,7 +248,7 @@ def build_doses(dose_id: str, part: Part) -> tuple[DoseRule, ...]:
                 status=status,
                 note=values.get("note", ""),
                 unusual_dose=values.get("unusual_dose", False),
-                supportive=values.get("supportive", False),
+                card=values.get("card", ""),
             )
             for hour in values.get("hours", (0.0,))
         )

@@ -192,6 +192,7 @@ def clock_day_1(regimen: Regimen, clock: str) -> int:
 def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     stem = Path(path.name).stem
     root.one_of("kind", ("trial",), default="trial")
+    title = root.text("title")
     library = read_library(root).named(drugs.name)
     doses = {name: drugs.checked(part) for name, part in library.doses.items()}
     library = replace(library, doses=doses)
@@ -200,10 +201,10 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     visit_days = _visit_days(root, horizon, notes)
     rule = root.text("rule", default=None)
     clocks = root.texts("clocks", default=(FIRST_DOSE,))
-    arms = _read_arms(root, library, rule, clocks, notes, drugs)
     population = root.text("population")
     with root.at("population"):
         patients = load_population(str(beside(population, Path(str(path)))))
+    arms = _read_arms(root, library, rule, clocks, notes, drugs)
     grades = root.text("grades", default="ctcae_v5")
     grades = str(beside(grades, Path(str(path))))
     with root.at("grades"):
@@ -211,7 +212,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     trial = Trial(
         id=root.text("id", default=stem),
         name=root.text("name", default=stem),
-        title=root.text("title"),
+        title=title,
         disease=_disease(root, patients),
         condition=root.text("condition", default=""),
         phase=root.text("phase", default=""),
@@ -285,6 +286,15 @@ def _read_cohort(
     drugs: TrialDrugs,
 ) -> Cohort:
     cohort_id = row.text("id")
+    rule = row.text("rule", default=rule)
+    if rule is None:
+        row.refuse(
+            "rule",
+            f"cohort {cohort_id!r} has no count rule, and the trial has none either",
+            allowed=", ".join(_rules_with_counts()),
+            remedy='add a rule at the top of the file, such as rule = "leukemia_d42_generic", and '
+            "rule_is_protocols = false if it is not the protocol's",
+        )
     names = row.texts("courses", default=tuple(library.courses))
     for name in names:
         known_name(row, "courses", name, library.courses)
@@ -298,15 +308,6 @@ def _read_cohort(
             notes += assumed_values(dose, doses[dose])
     for course in built:
         notes += assumed_rules(course)
-    rule = row.text("rule", default=rule)
-    if rule is None:
-        row.refuse(
-            "rule",
-            f"cohort {cohort_id!r} has no count rule, and the trial has none either",
-            allowed=", ".join(_rules_with_counts()),
-            remedy='add a rule at the top of the file, such as rule = "leukemia_d42_generic", and '
-            "rule_is_protocols = false if it is not the protocol's",
-        )
     return Cohort(
         id=cohort_id,
         label=row.text("label", default=cohort_id),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from os.path import isfile  # also for a name longer than the system takes
+from os.path import abspath, isfile  # also for a name longer than the system takes
 from pathlib import Path
 from typing import NoReturn
 
@@ -112,7 +112,7 @@ class TrialDrugs:
     def checked(self, part: Part) -> Part:
         """Refuse a route that a drug's card does not have, and an amount far from the usual.
 
-        Returns the dose with what its drug's card says of it: whether the drug is supportive.
+        Returns the dose with the file of its drug's card, where that is the user's own.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class TrialDrugs:
         """
         drug = part.values["drug"]
         if drug not in self.own and drug.casefold() not in drug_names():
-            return replace(part, values={**part.values, "supportive": False})
+            return part
         card = self.card(drug)
         route = part.values.get("route")
         if route is not None and route not in card.routes:
@@ -138,7 +138,8 @@ class TrialDrugs:
                 what,
                 remedy="correct number or unit, or write unusual_dose = true if it is meant",
             )
-        return replace(part, values={**part.values, "supportive": card.supportive})
+        file = abspath(card.path) if drug in self.own else ""
+        return replace(part, values={**part.values, "card": file})
 
     def _two_cards(self, table: Table, drug: str) -> None:
         table.refuse(

@@ -72,8 +72,8 @@ def check_regimen(regimen: Regimen, cards: Mapping[str, DrugCard]) -> None:
     regimen
         What is given.
     cards
-        Cards of drugs that act in place of shipped ones, by name; a drug without any card has no
-        usual dose.
+        Cards of drugs that act in place of shipped ones, by name, where the regimen names no file;
+        a drug without any card has no usual dose.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def check_regimen(regimen: Regimen, cards: Mapping[str, DrugCard]) -> None:
     names = drug_names()
     for course in regimen.courses:
         for rule in course.doses:
-            card = cards.get(rule.drug)
+            card = load_drug_card(rule.card) if rule.card else cards.get(rule.drug)
             if card is None and (known := names.get(rule.drug.casefold())) is not None:
                 card = load_drug_card(known)
             what = "" if card is None else unusual(card, rule.amount, rule.unit)

@@ -128,9 +128,7 @@ def _simulated(trial: Trial, population: Population, ensemble: FittedEnsemble) -
     bare = [drug for drug in trial.drugs if not has_card(trial, drug)]
     parts += [f"{drug} as it was fitted, without a card" for drug in bare]
     parts += ensemble.taken_for(trial.drugs)
-    if trial.drug_cards:
-        own = ", ".join(name for name, _ in trial.drug_cards)
-        parts.append(f"the schedule's own cards of {own} are not used: the fit has its own drugs")
+    parts += ensemble.unused(dict(trial.drug_cards))
     return "; ".join((*parts, *kidneys_in_words(trial, population)))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pkpd.cards.diseases import disease_in_words
-from pkpd.cards.drug_actions import LEUKAEMIA, card_in_words, drug_action
+from pkpd.cards.drug_actions import LEUKAEMIA, own_in_words
 from pkpd.cards.trial_cards import disease_of, drug_card_of, has_card, patients_of_cohort
 from pkpd.subjects import Population, median_age, sample_population
 from pkpd.trials import Cohort, Trial
@@ -51,9 +51,7 @@ def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
             "marrow without leukaemia (friberg)",
             f"{bodies} and counts at start of the population",
         ]
-    for drug, _ in trial.drug_cards:
-        own = drug_card_of(trial, drug)
-        parts.append(f"{drug}: {card_in_words(own)} {drug_action(own, marrow).text}")
+    parts += own_in_words((drug_card_of(trial, drug) for drug, _ in trial.drug_cards), marrow)
     return "; ".join((*parts, *kidneys_in_words(trial, population)))
 
 

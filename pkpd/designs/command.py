@@ -29,6 +29,11 @@ from pkpd.designs.text import (
 )
 from pkpd.errors import PkpdError
 
+FROM_THE_START = (
+    "Operating characteristics are those of the design from its first patient on: the patients "
+    "entered above take no part in them."
+)
+
 
 def design_lines(
     path: Path,
@@ -86,6 +91,9 @@ def design_lines(
         yield from pathway_lines(pathways(file.design, ahead, file.data()), file.doses)
     if operating or risks is not None:
         how = {"trials": trials, "seed": seed, "cluster": cluster, "jobs": jobs}
+        if file.seen:
+            yield ""
+            yield FROM_THE_START
         if file.schedules and risks is None and predict is not None:
             found = by_dose(file, predict(path.parent / file.schedules, seed=seed, jobs=jobs))
             yield from _under_prediction(file, path, found, how)

@@ -117,7 +117,7 @@ def has_treatment(plan: DosingPlan) -> bool:
 
 def _treated(plan: DosingPlan) -> NDArray[np.bool_]:
     """Days of the cycles with a dose that a clock counts, ``[C, D]``."""
-    counts = [not (slot.supportive or is_supportive(slot.drug)) for slot in plan.slots]
+    counts = [not is_supportive(slot.drug, slot.card) for slot in plan.slots]
     return np.any(plan.amount[:, :, counts] > 0, axis=2)
 
 

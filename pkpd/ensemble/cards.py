@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from os.path import abspath
+from pathlib import Path
 
 from pkpd.arrays import Floats, Indices
 from pkpd.cards.drug_actions import FRIBERG
 from pkpd.course.course import Course
 from pkpd.course.simulate import Simulator, prepare
 from pkpd.course.transfusion import TransfusionPolicy
-from pkpd.model.joint import JointModel
+from pkpd.errors import CardError
+from pkpd.model.joint import JointModel, load_model
+from pkpd.model.parameters import draw_parameters, typical
 from pkpd.schedule import NEVER, DosingPlan, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population
 
@@ -47,6 +51,9 @@ class CardsEnsemble:
         Growth factor by need.
     because
         Why these patients have this marrow, if nobody asked for it.
+    seed
+        Of the values, for those of drug cards of the user's own that a regimen names; ``None``
+        where the model must have these cards.
     """
 
     model: JointModel
@@ -60,6 +67,7 @@ class CardsEnsemble:
     marrow: str = FRIBERG
     growth_factor: GrowthFactorPolicy = NEVER
     because: str = ""
+    seed: int | None = None
 
     @property
     def words(self) -> str:
@@ -85,8 +93,41 @@ class CardsEnsemble:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
         return replace(self, curve=True)
 
+    def with_cards_of(self, regimen: Regimen) -> CardsEnsemble:
+        """Put the same patients in a model that has the drug cards of the user's own in a regimen.
+
+        Raises
+        ------
+        CardError
+            If the model was given, and has another card of the drug or none.
+        """
+        known = {drug.name: abspath(drug.card.path) for drug in self.model.drugs}
+        factors = filter(self.model.is_growth_factor, regimen.drugs)
+        own = {name: file for name, file in regimen.cards.items() if known.get(name) != file}
+        for name in factors:
+            own.pop(name, None)
+        if not own:
+            return self
+        if self.seed is None:
+            name, file = next(iter(own.items()))
+            raise CardError(
+                where=f"drug {name}",
+                what=f"the regimen names the card {Path(file).name}, which the model does not have",
+                remedy=f'give model=load_model(..., drug_cards={{"{name}": "{Path(file).name}"}})',
+            )
+        names = dict.fromkeys((*known, *own))
+        model = load_model(self.model.name, drugs=list(names), drug_cards=own)
+        values = (
+            typical(model, self.population)
+            if self.draws == 1
+            else draw_parameters(model, self.population, self.draws, self.seed)
+        )
+        return replace(self, model=model, values=values)
+
     def treated(self, regimen: Regimen, days: int) -> TreatedByCards:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
+        if (made := self.with_cards_of(regimen)) is not self:
+            return made.treated(regimen, days)
         # patients need covariates of the drugs that are given, not of all that are known
         model = self.model
         given = tuple(model.drug(n) for n in regimen.drugs if not model.is_growth_factor(n))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -60,6 +60,12 @@ class FittedDraws:
     def taken_for(self, drugs: Sequence[str]) -> tuple[str, ...]:
         """Say which drug of a schedule is taken for one that was fitted without a name."""
         return (f"the fit does not name its drug; {drugs[0]} is taken for it",) if drugs else ()
+
+    @staticmethod
+    def unused(drugs: Iterable[str]) -> tuple[str, ...]:
+        """Say that the user's own cards of drugs of a schedule do not act."""
+        text = "the schedule's own cards of {} are not used: the fit has its own drugs"
+        return (text.format(", ".join(drugs)),) if drugs else ()
 
 
 def covariates_of(model: PopulationModel, sample: PatientSample) -> dict[str, Floats]:

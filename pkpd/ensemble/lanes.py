@@ -358,6 +358,7 @@ class _PosteriorLanes:
     sample: PatientSample
     own: Floats
     draw: Indices
+    of_cards: tuple[Mapping[str, float], ...]
 
     @property
     def plan(self) -> DosingPlan:
@@ -376,7 +377,7 @@ class _PosteriorLanes:
         number = int(self.draw[which[0]])
         scores = np.clip(ndtr(self.own[which]), 1e-9, 1.0 - 1e-9)
         people = Candidates((self.arm,), (Who(scores, _part(self.sample, which)),))
-        theta = study.thetas[number]
+        theta = {**study.thetas[number], **self.of_cards[number]}
         made = people.patients(theta, study.variant, study.deviations[number])
         return self.prepared.course(
             theta, made.parameters, which, made.kill_score, study.variant,
@@ -404,6 +405,7 @@ def _of_cards(
     ensemble: CardsEnsemble,
     sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int,
 ) -> Treated:  # fmt: skip
+    ensemble = ensemble.with_cards_of(regimen)
     ready = replace(ensemble, sample=_part(sample, draw[:0])).treated(regimen, days)
     return _CardLanes(ensemble, sample, draw, regimen, days, ready.plan)
 
@@ -428,5 +430,7 @@ def _of_posterior(
         )
     schedule = replace(mine.schedule, regimen=regimen, horizon_days=days)
     arm = replace(mine, schedule=schedule, population=sample, age=None)
-    prepared = prepare_arm(arm, sample, ensemble.study.steps_per_day)
-    return _PosteriorLanes(ensemble, arm, prepared, sample, own, draw)
+    study = ensemble.study
+    prepared = prepare_arm(arm, sample, study.steps_per_day)
+    of_cards = prepared.regimen.own_draws(len(study.thetas), study.seed)
+    return _PosteriorLanes(ensemble, arm, prepared, sample, own, draw, of_cards)

@@ -23,7 +23,7 @@ from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days, recovery_of_cycle
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Treated, courses
-from pkpd.ensemble.source import source
+from pkpd.ensemble.source import in_words, source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
@@ -64,7 +64,9 @@ def simulate(
     ----------
     regimen
         What is given; gates and modifications are followed on each patient's own counts. A dose ten
-        times the usual one of the drug's card or more needs ``unusual_dose=True``.
+        times the usual one of the drug's card or more needs ``unusual_dose=True``. A drug card of
+        your own acts where the regimen names its file, ``pkpd.daily("mine.toml", ...)``, or comes
+        from a schedule file that does.
     population
         Name of a population card, a `Population`, patients of your own
         (`pkpd.subjects.patients`, `pkpd.subjects.sample_population`), or an ensemble
@@ -153,7 +155,7 @@ def simulate(
     gather = _Gather(ensemble, treated, times, of_mornings, wanted, until_day)
     for draws_done, found in courses(treated, gather.read, threads or cores()):
         gather.keep(draws_done, found)
-    return gather.dataset(seed)
+    return gather.dataset(seed, in_words(ensemble, regimen))
 
 
 def _treats(value: object) -> bool:
@@ -242,7 +244,7 @@ class _Gather:
             array = self.arrays.setdefault(name, np.empty(shape, values.dtype))
             array[draws] = values.reshape(len(draws), n, *values.shape[1:])
 
-    def dataset(self, seed: int) -> xr.Dataset:
+    def dataset(self, seed: int, words: str) -> xr.Dataset:
         """Everything with its names."""
         import xarray as xr
 
@@ -279,7 +281,7 @@ class _Gather:
             },
             attrs={
                 "marrow": self.ensemble.marrow,
-                "simulated": self.ensemble.words,
+                "simulated": words,
                 "seed": seed,
             },
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from pkpd.arguments import MAPPING, NONE, TEXT, a, check_arguments, from_to
 from pkpd.cards import card_names
-from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, MARROWS
+from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA, MARROWS, own_in_words
 from pkpd.cards.drug_cards import load_drug_card
 from pkpd.cards.files import nearest_of
 from pkpd.cards.population_cards import beyond_ages, load_population
@@ -20,6 +20,7 @@ from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble, fitted_ensemble
+from pkpd.ensemble.fitted_patients import FittedDraws
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError, PkpdWarning, sentence
 from pkpd.evidence.criticism.trial_predictions import NewStudy, new_study
@@ -33,7 +34,7 @@ from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.variants import VARIANTS
 from pkpd.model.joint import JointModel, load_model
 from pkpd.model.parameters import draw_parameters, typical
-from pkpd.schedule import NEVER, GrowthFactorPolicy
+from pkpd.schedule import NEVER, GrowthFactorPolicy, Regimen
 from pkpd.subjects import PatientSample, Population, patients_key, sample_population
 
 
@@ -87,7 +88,9 @@ def source(
         Seed of all random numbers.
     options, cards
         Options of kinetics and cards in place of the usual ones, in the marrow with leukaemia; in
-        the other they are those of ``model``.
+        the other they are those of ``model``. Keys of cards are ``"<drug>.pk"`` and
+        ``"<drug>.effect"``; a drug card of your own is named in the regimen,
+        ``pkpd.daily("mine.toml", ...)``.
     transfusion
         Platelet transfusion policy; ``None`` for none. The marrow with leukaemia takes its trigger.
     growth_factor
@@ -168,6 +171,14 @@ def source(
             remedy=f'give disease=..., or name marrow="{FRIBERG}"',
         )
     leukaemia_cards().chain(disease)
+    for key in cards or {}:
+        if not str(key).endswith((".pk", ".effect")):
+            raise PkpdError(
+                where=f"cards, {key!r}",
+                what="it is neither the kinetics nor the effect of a drug",
+                allowed='"<drug>.pk" and "<drug>.effect"',
+                remedy='name a drug card of your own in the regimen: pkpd.daily("mine.toml", ...)',
+            )
     arm = Arm(
         name="simulated",
         schedule=ArmSchedule(
@@ -239,13 +250,22 @@ def _of_cards(
     seed: int,
     transfusion: TransfusionPolicy | None,
 ) -> CardsEnsemble:
-    sample, known = population, None
+    sample, known, own_seed = population, None, seed if model is None else None
     if isinstance(population, Population):
         sample, known = sample_population(population, patients, seed), population
     assert isinstance(sample, PatientSample)
     model = model or load_model(drugs=_with_kinetics())
     values = typical(model, known) if draws == 1 else draw_parameters(model, known, draws, seed)
-    return CardsEnsemble(model, sample, values, known, transfusion, max_step_h=6.0)
+    return CardsEnsemble(model, sample, values, known, transfusion, max_step_h=6.0, seed=own_seed)
+
+
+def in_words(ensemble: Ensemble | FittedDraws, regimen: Regimen) -> str:
+    """Which model answers under a regimen: words of the source, and of the user's own cards."""
+    words = ensemble.words
+    if isinstance(ensemble, FittedDraws):
+        return "; ".join((words, *ensemble.unused(regimen.cards)))
+    own = map(load_drug_card, regimen.cards.values())
+    return "; ".join((words, *own_in_words(own, ensemble.marrow)))
 
 
 def _with_kinetics() -> list[str]:

@@ -29,7 +29,7 @@ from pkpd.forecasting.words import (
     BY_SMC,
     days_in_words,
     facts_of,
-    rule_sentence,
+    planned_sentences,
     size_in_words,
     table_of,
     warnings,
@@ -184,7 +184,6 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     weighed, one = found.weighed[label], found.dataset.sel(patient=label)
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
-    planned = [rule_sentence(weighed, one)] if weighed.trusted else []
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes] + doubts
     if not careful:
@@ -198,7 +197,11 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
         "days": _days(whole),
         "until": seen.last_day,
         "last": int(one["day"].values[-1]),
-        "facts": [*planned, days_in_words(weighed), *facts_of(weighed, one)],
+        "facts": [
+            *planned_sentences(weighed, one),
+            days_in_words(weighed),
+            *facts_of(weighed, one),
+        ],
         "warnings": told,
         "lines": {
             line: _line(one, line, whole, seen.last_day, back.get(line), weighed.trusted)

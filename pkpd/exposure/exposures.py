@@ -27,7 +27,7 @@ from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted_kinetics import FittedKinetics, fitted_kinetics
 from pkpd.ensemble.fitted_patients import FittedDraws
-from pkpd.ensemble.source import source
+from pkpd.ensemble.source import in_words, source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.exposure.levels import LevelDose, Levels, doses_of, edges_of, levels
@@ -179,7 +179,7 @@ def exposures(
             level = above.get(drug.name, np.nan) / factor
             row["above"] = np.stack([found.above(level, *span) for span in spans])
         rows.append({name: _by_patient(v, size) for name, v in row.items()})
-    words = (ensemble.words,)
+    words = (in_words(ensemble, regimen),)
     if isinstance(ensemble, FittedDraws):
         words += ensemble.taken_for(names)
     return _dataset(rows, names, spans, times, shares, unit, "; ".join(words))
@@ -280,7 +280,7 @@ def factor_of(drug: DrugLanes, unit: str) -> float:
     """Give what concentrations of the source are multiplied by."""
     if (unit == "umol/L") == drug.in_umol:
         return 1000.0 if unit == "ng/mL" else 1.0
-    per_umol = 1000.0 / molar_mass(drug.name)
+    per_umol = 1000.0 / molar_mass(drug.card or drug.name)
     return per_umol if unit == "umol/L" else (1000.0 if unit == "ng/mL" else 1.0) / per_umol
 
 

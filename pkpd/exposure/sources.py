@@ -44,6 +44,8 @@ class DrugLanes:
         m^2, kg and creatinine clearance in mL/min, ``[L]``.
     in_umol
         Whether amounts and concentrations are umol.
+    card
+        File of the drug's own card; empty for the shipped one.
     """
 
     name: str
@@ -54,6 +56,7 @@ class DrugLanes:
     weight: Floats
     crcl: Floats
     in_umol: bool = False
+    card: str = ""
 
     def only(self, lanes: Indices) -> DrugLanes:
         """Take some of the lanes."""
@@ -92,6 +95,17 @@ def drugs_of(
         is none that `pkpd.source` gives.
     """
     which = np.arange(ensemble.draws) if draws is None else np.asarray(draws)
+    found, own = _drugs_of(ensemble, regimen, days, which, left_out), regimen.cards
+    return [replace(drug, card=own.get(drug.name, "")) for drug in found]
+
+
+def _drugs_of(
+    ensemble: Ensemble | FittedKinetics,
+    regimen: Regimen,
+    days: int,
+    which: Indices,
+    left_out: dict[str, str] | None,
+) -> list[DrugLanes]:
     if isinstance(ensemble, CardsEnsemble):
         return _of_cards(ensemble, regimen, days, which, left_out)
     if isinstance(ensemble, LearnedEnsemble):
@@ -110,14 +124,15 @@ def drugs_of(
 
 
 def molar_mass(name: str) -> float:
-    """Molar mass of a drug in g/mol, of its card.
+    """Molar mass of a drug in g/mol, of its card: the file, or the shipped one of a name.
 
     Raises
     ------
     PkpdError
         If no card gives it.
     """
-    card = load_drug_card(name) if name.casefold() in drug_names() else None
+    known = name.endswith(".toml") or name.casefold() in drug_names()
+    card = load_drug_card(name) if known else None
     if card is None or card.molar_mass is None:
         raise PkpdError(
             where=f"exposures, {name}",
@@ -139,6 +154,7 @@ def _of_cards(
     draws: Indices,
     left_out: dict[str, str] | None,
 ) -> list[DrugLanes]:
+    ensemble = ensemble.with_cards_of(regimen)
     made, sample = plan(regimen, days), ensemble.sample
     names = [name for name in made.drugs if not ensemble.model.is_growth_factor(name)]
     structures: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pkpd.data.dataset import Dataset
 from pkpd.data.sheets import TableSource
+from pkpd.ensemble.source import in_words
 from pkpd.errors import PkpdError
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.doses import named_alternatives
@@ -22,6 +23,7 @@ from pkpd.forecasting.words import (
     days_in_words,
     facts_of,
     first_sentence,
+    planned_sentences,
     rule_sentence,
     size_in_words,
     table_of,
@@ -157,7 +159,8 @@ class Forecast:
         patient
             Whose; the first if not given.
         by_day
-            Protocol day that it names; the end of the telling week if not given.
+            Protocol day that it names, by the clock of today none before the last count; the end
+            of the telling week if not given.
         clock
             ``"today"``: when counts are back after the last one, if nothing more is given, whatever
             the schedule plans; ``"rule"``: when they are back after the first cycle, as planned.
@@ -167,9 +170,14 @@ class Forecast:
             raise PkpdError(where="clock", what=f"{clock!r}", allowed=allowed)
         label = self.patients[0] if patient is None else self._label(patient)
         one = self.weighed[label]
-        if by_day is not None and not 1 <= by_day <= one.bank.days:
-            allowed = f"1 to {one.bank.days}"
-            raise PkpdError(where="by_day", what=f"{by_day}", allowed=allowed)
+        first = one.seen.last_day if clock == "today" else 1
+        if by_day is not None and not first <= by_day <= one.bank.days:
+            past = 1 <= by_day < first
+            raise PkpdError(
+                where="by_day",
+                what=f"{by_day}" + f" is before the last count, of day {first}" * past,
+                allowed=f"{first} to {one.bank.days}",
+            )
         of_patient = self.dataset.sel(patient=label)
         return (first_sentence if clock == "today" else rule_sentence)(one, of_patient, by_day)
 
@@ -178,23 +186,30 @@ class Forecast:
         parts = []
         for label, one in self.weighed.items():
             data = self.dataset.sel(patient=label)
+            day, over = by_day, []
+            if by_day is not None and len(self) > 1 and 1 <= by_day < one.seen.last_day:
+                day, over = None, [f"! Day {by_day} is before this patient's last count."]
             parts += [
                 f"Patient {label}: {len(one.seen)} counts until day {one.seen.last_day} "
                 f"({size_in_words(one)}; {one.engine})",
                 "",
-                self.sentence(label, by_day),
-                *([self.sentence(label, by_day, "rule")] if one.trusted else []),
+                self.sentence(label, day),
+                *planned_sentences(one, data, day),
                 "",
                 *aligned(table_of(one, data)),
                 days_in_words(one),
                 "",
                 *facts_of(one, data),
                 *self._continued_lines(label),
-                f"How fast counts come back rests on the {self.forecaster.ensemble.words}.",
+                f"How fast counts come back rests on the {self._words(one)}.",
+                *over,
                 *(f"! {text}" for text in warnings(one)),
                 "",
             ]
         return "\n".join([*parts, *(f"! {note}." for note in self.notes)]).rstrip()
+
+    def _words(self, one: Weighed) -> str:
+        return in_words(self.forecaster.ensemble, one.bank.lanes.regimen)
 
     def _continued_lines(self, label: Any) -> list[str]:
         if label not in self.continuations or not self.weighed[label].trusted:

@@ -11,6 +11,7 @@ from pkpd.endpoints.clock import treatment_runs
 from pkpd.endpoints.definitions import recovery_words
 from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
+from pkpd.forecasting.doses import gives_from
 from pkpd.forecasting.summaries import start_shares
 from pkpd.forecasting.weighing import FEWEST, Weighed
 
@@ -110,6 +111,27 @@ def rule_sentence(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) 
         end = int(one["day"].values[-1])
         return f"{text}; fewer than half of them do within the {end} days forecast."
     return f"{text}; half of them by day {middle}, {between}."
+
+
+def planned_sentences(weighed: Weighed, one: xr.Dataset, by_day: int | None = None) -> list[str]:
+    """Tell what `rule_sentence` does where it is known, and says more than that of today."""
+    told = weighed.trusted and not _repeats_today(weighed, one, main_criterion(weighed))
+    return [rule_sentence(weighed, one, by_day)] if told else []
+
+
+def _repeats_today(weighed: Weighed, one: xr.Dataset, name: str) -> bool:
+    """Whether all doses are over, and both clocks say the same of a criterion, within a point."""
+    last = int(one["last_day_seen"])
+    if not weighed.trusted or gives_from(weighed.bank.lanes.regimen, last + 1):
+        return False
+    ahead = one.sel(day=slice(last + 1, None), criterion=name)
+    after, planned = (ahead[name].values for name in ("recovered_after", "recovered"))
+    days, planned_days = (
+        np.ceil(ahead[name].sel(quantile=[0.1, 0.5, 0.9]).values)
+        for name in ("day_after", "recovery_day")
+    )
+    alike = np.allclose(after, planned, rtol=0.0, atol=0.01)
+    return alike and np.array_equal(days, planned_days)
 
 
 def days_in_words(weighed: Weighed) -> str:
@@ -227,11 +249,12 @@ def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
     ]
     wanted = [criterion(*item) for item in (weighed.bank.asked.back or {}).items()]
     wanted += [BOTH] if BOTH in weighed.bank.criteria else []
-    for share, day, told, missed in (
-        ("recovered_after", "day_after", f" after day {seen}", f"> {last}"),
-        ("recovered", "recovery_day", ", as planned", _never(weighed, last)),
+    planned = [name for name in wanted if not _repeats_today(weighed, one, name)]
+    for share, day, told, missed, names in (
+        ("recovered_after", "day_after", f" after day {seen}", f"> {last}", wanted),
+        ("recovered", "recovery_day", ", as planned", _never(weighed, last), planned),
     ):
-        for name in wanted:
+        for name in names:
             if not weighed.trusted:
                 rows.append((name + told, *[NOT_KNOWN] * (2 + len(days))))
                 continue

@@ -293,7 +293,8 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     if schedule.regimen is None:
         return PreparedRegimen(None, (), None, (), no_rules())
     made = plan(schedule.regimen, schedule.horizon_days)
-    cards = [_card(drug, schedule) for drug in made.drugs]
+    own_cards = schedule.regimen.cards
+    cards = [load_drug_card(own_cards.get(drug) or drug_named(drug)) for drug in made.drugs]
     actions = [_action(card) for card in cards]
     per_m2 = doses_per_m2(made)
     grafts = [k for k, action in enumerate(actions) if action.acts_by == GRAFT]
@@ -334,10 +335,7 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
     given = [(made.amount[:, :, of_slot == k] > 0.0).any(axis=2) for k in range(len(cards))]
     least = np.array(schedule.only_if_blasts_from or [0.0] * len(made.cycles), dtype=np.float64)
     own = tuple(
-        named(p, card.name)
-        for card in cards
-        if card in schedule.drugs
-        for p in _action(card).numbers
+        named(p, card.name) for card in cards if not card.shipped for p in _action(card).numbers
     )
     return PreparedRegimen(
         made=made,
@@ -410,12 +408,6 @@ def _levels(
         together = tuple(f"{p.name}.{card.name}" for other, p in action.together if other in given)
         levels.append(LevelDrug(k, card, action, pk, together))
     return model, tuple(levels)
-
-
-def _card(drug: str, schedule: ArmSchedule) -> DrugCard:
-    """Card of a drug of a schedule: the user's own, or the shipped one."""
-    own = [card for card in schedule.drugs if card.name == drug]
-    return own[0] if own else load_drug_card(drug_named(drug))
 
 
 def _action(card: DrugCard) -> LeukaemiaAction:

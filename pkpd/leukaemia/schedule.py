@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pkpd.cards.drug_cards import DrugCard
 from pkpd.cards.population_cards import population_of_disease
 from pkpd.course.transfusion import TRIGGER
 from pkpd.errors import PkpdError
@@ -33,8 +32,6 @@ class ArmSchedule:
     only_if_blasts_from
         For each course, the marrow blasts in percent from which it is given at all, as of its
         planned start; 0: always. A second induction for persisting leukaemia has 5.
-    drugs
-        A user's own drug cards; the other drugs of the regimen have shipped cards.
     options, cards
         Options of kinetics and cards in place of the usual ones, as `pkpd.model.load_model` takes
         them: ``("clofarabine.renal_label", True)``, ``("lenalidomide.pk", "liang2024...")``.
@@ -45,7 +42,6 @@ class ArmSchedule:
     growth_factor: GrowthFactorPolicy = NEVER
     transfuse_below: float = TRIGGER
     only_if_blasts_from: tuple[float, ...] = ()
-    drugs: tuple[DrugCard, ...] = ()
     options: tuple[tuple[str, bool | str], ...] = ()
     cards: tuple[tuple[str, str], ...] = ()
 

@@ -57,8 +57,7 @@ def arms_of_trial(
         disease = disease_of(trial, population if isinstance(population, Population) else None)
         population = population or population_of(trial)
     leukaemia_cards().chain(disease)
-    own = tuple(drug_card_of(trial, name) for name, _ in trial.drug_cards)
-    for card in own:
+    for card in (drug_card_of(trial, name) for name, _ in trial.drug_cards):
         action = drug_action(card, LEUKAEMIA)
         if action.by == REFUSED:
             raise CardError(
@@ -72,7 +71,6 @@ def arms_of_trial(
                 trial.horizon_days,
                 growth_factor=trial.growth_factor,
                 transfuse_below=TRIGGER if (options or {}).get("transfusion", True) else 0.0,
-                drugs=own,
                 options=tuple((options or {}).items()),
                 cards=tuple((cards or {}).items()),
             ),

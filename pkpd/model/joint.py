@@ -11,9 +11,11 @@ from pkpd.cards.drug_cards import DrugCard, growth_factors, load_drug_card
 from pkpd.cards.files import nearest_of
 from pkpd.cards.model_cards import (
     FEEDBACK_RULES,
+    OWN_COPY,
     ModelCard,
     load_joint_card,
     load_model_card,
+    of_another,
 )
 from pkpd.errors import CardError
 from pkpd.model.parameters import used_parameters
@@ -198,6 +200,7 @@ def load_model(
     models = []
     for name in dict.fromkeys(chosen if drugs is None else drugs):
         card = load_drug_card((drug_cards or {}).get(name, name))
+        name = card.name
         if not card.pk:
             _refuse(f"drug '{name}'", "has no pk and effect, which this marrow needs")
         pk_name, effect_name = card.pk, card.effect
@@ -206,8 +209,10 @@ def load_model(
         pk = load_model_card("pk", replace.pop(f"{name}.pk", pk_name))
         effect = load_model_card("effects", replace.pop(f"{name}.effect", effect_name))
         for part in (pk, effect):
-            if part.subject not in ("", name):
-                _refuse(f"{part.kind} card '{part.name}'", f"is of {part.subject}, not {name}")
+            if what := of_another(part, name):
+                raise CardError(
+                    where=f"{part.kind} card '{part.name}'", what=what, remedy=OWN_COPY.format(name)
+                )
         models.append(DrugModel(card, pk, effect))
     marrow = []
     for line, card_name in joint.marrow if lines else ():

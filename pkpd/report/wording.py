@@ -181,6 +181,13 @@ def difference_range(lower: float, upper: float, mc_error: float) -> str:
 
 NOT_JUDGED = "not judged"
 """In place of a risk that too few patients can be judged for."""
+NOT_LOW = "not low after the last dose"
+"""In place of a day of recovery: never low, or back before the last dose of the cycle."""
+
+
+def is_not_low(row: EndpointRow) -> bool:
+    """Whether a row is a day of recovery, and its patient was not low after the last dose."""
+    return "recovery_day" in row.endpoint and row.estimate == 0.0
 
 
 def judged_text(row: EndpointRow) -> str:
@@ -194,11 +201,11 @@ def judged_text(row: EndpointRow) -> str:
 
 
 def estimate_text(row: EndpointRow) -> str:
-    """Estimate of a row; a recovery day of 0 is that of a patient not low after treatment."""
+    """Estimate of a row; a recovery day of 0 is told in words."""
     if row.endpoint == "dlt" and math.isnan(row.estimate) and not math.isnan(row.evaluable):
         return NOT_JUDGED
-    if "recovery_day" in row.endpoint and row.estimate == 0.0:
-        return "not low"
+    if is_not_low(row):
+        return NOT_LOW
     return number(row.estimate, row.unit, row.mc_error)
 
 

@@ -16,7 +16,7 @@ class Slot:
     """Doses that differ only in day and amount.
 
     `strength_mg` is the step doses are rounded to (the smallest strength), 0 for none; `cap_mg`
-    is infinite without a cap; `supportive` doses are no treatment, and no clock counts them.
+    is infinite without a cap; `card` is the file of the drug's own card, empty for the shipped one.
     """
 
     drug: str
@@ -27,7 +27,7 @@ class Slot:
     unit: str
     cap_mg: float
     strength_mg: float
-    supportive: bool = False
+    card: str = ""
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _slot(rule: DoseRule, drugs: tuple[str, ...]) -> Slot:
         unit=rule.unit,
         cap_mg=float("inf") if rule.cap_mg is None else float(rule.cap_mg),
         strength_mg=rule.strength_mg,
-        supportive=rule.supportive,
+        card=rule.card,
     )
 
 

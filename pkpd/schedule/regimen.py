@@ -126,8 +126,8 @@ class Regimen:
     Raises
     ------
     PkpdError
-        If there is no course, two courses have one name, or a course starts before the previous
-        one ends.
+        If there is no course, two courses have one name, a course starts before the previous one
+        ends, or a drug has two cards.
     """
 
     courses: tuple[Course, ...]
@@ -154,6 +154,14 @@ class Regimen:
                     remedy="give drugs that overlap in one course",
                 )
             end = start + course.length_days - 1
+        cards: dict[str, str] = {}
+        for rule in (rule for course in self.courses for rule in course.doses):
+            if cards.setdefault(rule.drug, rule.card) != rule.card:
+                raise PkpdError(
+                    where="regimen",
+                    what=f"two cards are named {rule.drug!r}",
+                    remedy="name one card in all doses, or rename yours",
+                )
 
     @property
     def start_days(self) -> tuple[int, ...]:
@@ -174,6 +182,11 @@ class Regimen:
     def drugs(self) -> tuple[str, ...]:
         """Drugs in the order they are first named."""
         return tuple(dict.fromkeys(drug for course in self.courses for drug in course.drugs))
+
+    @property
+    def cards(self) -> dict[str, str]:
+        """Drugs whose cards are files of the user's, and these files."""
+        return {r.drug: r.card for course in self.courses for r in course.doses if r.card}
 
     def course(self, name: str) -> Course:
         """Course of that name."""
@@ -345,7 +358,8 @@ def daily(
     Parameters
     ----------
     drug, amount, route
-        As in a protocol: ``"clofarabine", "5 mg/m^2"``, ``"iv"``.
+        As in a protocol: ``"clofarabine", "5 mg/m^2"``, ``"iv"``. A drug card of your own is named
+        by its file, ``"mine.toml"``.
     days
         As :func:`~pkpd.schedule.parse_days` reads them: ``"1-5"``, ``"1,8,15"``, ``"1-21/28"``.
     duration
@@ -390,7 +404,7 @@ def daily(
         status=status,
         unusual_dose=unusual_dose,
     )
-    return Regimen((Course(drug, (rule,), cycle_days or written or numbers[-1]),))
+    return Regimen((Course(rule.drug, (rule,), cycle_days or written or numbers[-1]),))
 
 
 def on_off(

@@ -6,7 +6,9 @@ Day 1 of a protocol is time 0: protocol day ``d`` covers the hours ``[24 (d - 1)
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pkpd.arguments import NONE, NUMBER, NUMBERS, TEXT, a, check_arguments, several
 from pkpd.errors import PkpdError, UnitError
@@ -24,6 +26,7 @@ ROUTES = ("iv", "oral", "sc")
 
 # Counts are in 10^9/L. Above these no protocol asks for recovery: the number is per microlitre.
 _CAP = NUMBER | NONE
+_FILE = ".toml"
 HIGHEST_THRESHOLD = {"neutrophils": 20.0, "platelets": 1000.0}
 
 
@@ -74,7 +77,8 @@ class DoseRule:
     Attributes
     ----------
     drug
-        Drug name, as its card is named.
+        Drug name, as its card is named, or the file of a drug card of your own (``"mine.toml"``),
+        which gives the name.
     amount, unit
         Amount of one dose in ``mg``, ``mg/m^2`` or ``mg/kg``.
     days
@@ -96,9 +100,8 @@ class DoseRule:
     unusual_dose
         Whether the amount is meant although it is far above the usual one of the drug's card
         (`pkpd.cards.usual_doses`). No part of comparisons either.
-    supportive
-        Whether a card of one's own says that the drug is no treatment; shipped cards are asked by
-        the drug's name.
+    card
+        File of the drug card of one's own that acts; empty for the shipped card.
     """
 
     drug: str
@@ -114,12 +117,15 @@ class DoseRule:
     status: str = field(default="assumed", compare=False)
     note: str = field(default="", compare=False)
     unusual_dose: bool = field(default=False, compare=False)
-    supportive: bool = field(default=False, compare=False)
+    card: str = ""
 
     def __post_init__(self) -> None:
         strengths = self.strengths_mg
         check_arguments("dose", drug=(self.drug, TEXT | NONE), hour=(self.hour, NUMBER))
         check_arguments("dose", strengths_mg=(strengths, NUMBERS), cap_mg=(self.cap_mg, _CAP))
+        if self.drug and self.drug.endswith(_FILE):
+            object.__setattr__(self, "card", os.path.abspath(self.drug))
+            object.__setattr__(self, "drug", Path(self.drug).stem)
         if not self.drug or not self.drug.strip():
             raise PkpdError(where="dose", what="the drug has no name")
         where = f"dose of {self.drug}"
@@ -252,6 +258,8 @@ class DoseModification:
     status: str = field(default="assumed", compare=False)
 
     def __post_init__(self) -> None:
+        if self.drug.endswith(_FILE):
+            object.__setattr__(self, "drug", Path(self.drug).stem)
         where = f"modification of {self.drug}"
         if not self.hold_below:
             raise PkpdError(

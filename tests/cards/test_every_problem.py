@@ -126,3 +126,20 @@ def test_all_shipped_files_are_good():
     for kind in ("drugs", "populations", "leukaemia", "evidence", "trials", "schedules"):
         for name in card_names(kind):
             assert check_file(str(card_folder(kind) / f"{name}.toml")) == [], name
+
+
+def test_a_key_without_a_stand_in_and_missing_tables_hide_nothing(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'title = "mine"\npopulation = "mds_lower"\nrule = "leukemia_d42_gener"\n'
+        'horizon_days = 60\nhorizn = 3\n[dose.len]\ndrug = "lenalidomid"\n'
+        'amount = "25 mgg"\ndays = "0-21"\nroute = "orl"\nstrength = 3\n'
+        '[course.c]\ndoses = ["len"]\ncycle_days = "28"\ncolour = 2\n'
+    )
+    told = check_file(file)
+    assert len(told) == 10
+    for key in ("strength", "colour", "horizn", "population", "rule", "drug", "cycle_days"):
+        assert any(f"{key}: " in text for text in told), key
+    file.write_text('phase = "1"\n')
+    missing = [text.split(": ")[1] for text in check_file(file)]
+    assert missing == ["title", "dose", "course", "horizon_days", "population", "rule"]

@@ -122,6 +122,7 @@ def test_viola_file_is_the_trial(written):
         "d(1) 0.200 55.11 % 7.92 1.58",
         "Even d(-2) is far above the target 0.2: no dose is selected with probability 0.712.",
         "d(2) 3 d(0)",
+        "the patients entered above take no part in them.",
     ):
         assert text in plain(done.output)
 
@@ -142,6 +143,7 @@ def test_tables_of_the_command():
 
 def test_characteristics_of_the_command():
     found = run(FOLDER / "boin.toml", "--characteristics").output
+    assert ("take no part" in found) is bool(load_design(FOLDER / "boin.toml").seen)
     assert "dose C 0.300 54.63 % 11.16 3.35" in plain(found)
     asked = run(FOLDER / "boin.toml", "--risks", "0.1,0.25,0.4,0.55,0.7").output
     assert "dose B 0.250 54.13 % 13.03 3.26" in plain(asked)

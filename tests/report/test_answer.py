@@ -9,6 +9,7 @@ import numpy as np
 import synthetic
 
 from pkpd.comparison.marrow_words import differences_in_words
+from pkpd.report import wording
 from pkpd.report.comparison.answer import answer_sentence, differences_sentence
 from pkpd.report.comparison.split_words import split_alt, split_sentence
 
@@ -53,7 +54,13 @@ def test_what_is_not_reached_not_low_or_not_judged_is_said():
         never
     )
     fine = changed(six, "recovery_day", estimate=0.0)
-    assert "neutrophils not below 0.5 after treatment" in answer_sentence(fine)
+    assert "neutrophils not below 0.5 after the last dose" in answer_sentence(fine)
+    low = next(row for row in fine.rows if row.endpoint == "recovery_day")
+    for share, told in ((0.6, "never below 0.5"), (0.4, "not below 0.5 after the last dose")):
+        rule = ">= 0.5"
+        never = replace(low, endpoint="never_low", line="neutrophils", rule=rule, estimate=share)
+        assert f"neutrophils {told}" in answer_sentence(replace(fine, rows=(*fine.rows, never)))
+    assert wording.estimate_text(low) == "not low after the last dose"
     blind = changed(six, "dlt", estimate=np.nan, evaluable=0.0)
     told = answer_sentence(blind)
     assert "In this model too few patients can be judged for the risk of a dose-lim" in told

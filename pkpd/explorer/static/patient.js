@@ -92,7 +92,7 @@ async function want() {
     again = false;
     const mine = turn;
     if (!answer) said("Virtual patients are being simulated.");
-    if (careful) said(`${answer.sentence} Virtual patients like this one are being made; this takes up to a minute.`);
+    if (careful) said(`${answer.sentence} Virtual patients like this one are being made; this takes some twenty seconds on two cores.`);
     byId("patient-shown").setAttribute("aria-busy", "true");
     const found = await ask({ ...asked, until: asked.until ?? undefined, careful });
     if (!found) { said("The server did not answer; change something to ask again."); break; }

@@ -127,7 +127,14 @@ def _recovery(result: TrialResult, *, whole: bool) -> str:
             for r in result.rows
         )
         if max(days) == 0.0:
-            parts.append(f"{line} not below {at:g} after treatment")
+            rule = f">= {at:g}"
+            never = [
+                r for r in result.rows if (r.endpoint, r.line, r.rule) == ("never_low", line, rule)
+            ]
+            if never and min(row.estimate for row in never) > 0.5:
+                parts.append(f"{line} never below {at:g}")
+            else:
+                parts.append(f"{line} not below {at:g} after the last dose")
         elif math.isinf(min(days)):
             last = int(result.curves["day"].values[-1])
             until = "when the next cycle begins" if ends else f"up to day {last}"
@@ -176,7 +183,7 @@ def _start(rule: str, rows: Mapping[str, Sequence[EndpointRow]]) -> str:
 def _day(day: float) -> str:
     if math.isinf(day):
         return "more than the simulated"
-    return "0 (not low)" if day == 0.0 else f"{day:.0f}"
+    return f"0 ({wording.NOT_LOW})" if day == 0.0 else f"{day:.0f}"
 
 
 def _range(texts: Sequence[str]) -> str:

@@ -80,10 +80,12 @@ class BriefPrinter:
             self._line(told)
         counted = wording.assumed_inputs(row for t in result.trials for row in t.rows)
         many = "no input is" if not counted else f"{len(counted)} inputs are"
+        not_low = any(wording.is_not_low(row) for t in result.trials for row in t.rows)
+        told_low = f" not low: {wording.NOT_LOW} of the cycle." if not_low else ""
         units = "" if self._few else " Counts in 10^9/L, days from the first dose unless said."
         self._line(
             "risk: of those who can be judged, with its 90 % interval (from 20 draws on); "
-            f"{many} assumed.{units} "
+            f"{many} assumed.{told_low}{units} "
             "Ranges over patients, Monte Carlo errors, pairs of schedules, other thresholds, "
             "questions and assumptions: report.html, or --full."
         )

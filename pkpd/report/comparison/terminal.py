@@ -62,7 +62,8 @@ _KEY = (
     " share (%) of the variance of one new patient's outcome that comes from differences between "
     "patients / from uncertain parameters. MC error: upper bound of the error of the finite "
     "simulation, in points for a risk. n.r.: not reached before the next cycle, or by the last "
-    "simulated day. Days count from the first dose of the rule's clock (that dose = 0). A DLT "
+    "simulated day. not low: not low after the last dose of the cycle. Days count from the first "
+    "dose of the rule's clock (that dose = 0). A DLT "
     "risk is that of the patients who can be judged, with their share where it is not all: who "
     "died before the rule's day, or has leukaemia on it where the rule excludes that, cannot. "
     "Published counts without a printed interval have their exact 95 % interval."
@@ -211,7 +212,7 @@ def cohort_table(rows: Sequence[EndpointRow], width: int = 80) -> Table:
         unit, mc = row.unit, row.mc_error
         interval = wording.number_range(row.lower, row.upper, unit, row.estimate, mc)
         patients = wording.number_range(row.patients_lower, row.patients_upper, unit, row.estimate)
-        estimate = Text(wording.estimate_text(row))
+        estimate = Text("not low" if wording.is_not_low(row) else wording.estimate_text(row))
         if row.endpoint == "dlt":
             estimate.stylize("bold")
         table.add_row(
