@@ -353,7 +353,7 @@ def judged(index: int) -> dict[str, Any]:
 def measured(index: int) -> dict[str, Any]:
     """Answer an ordinary study, and time the judge."""
     from pkpd.fitting import fit as fitting
-    from pkpd.fitting.maximum import finished
+    from pkpd.fitting.maximum import estimate, finished
 
     spent = [0.0]
 
@@ -367,7 +367,8 @@ def measured(index: int) -> dict[str, Any]:
 
         return call
 
-    places = ((fitting, "_look"), (finished, "judge"), (finished, "chances"))
+    places = ((fitting, "_look"), (finished, "judge"), (finished, "chances"),
+              (estimate, "rises_without"))  # fmt: skip
     kept = [getattr(room, name) for room, name in places]
     try:
         for (room, name), function in zip(places, kept, strict=True):

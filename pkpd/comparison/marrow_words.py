@@ -13,7 +13,7 @@ from pkpd.trials import DLTRule
 NOT_LEARNED = "assumed: this marrow has not been tested on pairs of arms"
 """What is known of differences between cohorts in a marrow with published parameters."""
 
-NOT_TESTED = "not known to come true: the fitted model has not been tested on pairs of arms"
+NOT_TESTED = "not known: the fitted model has not been tested on pairs of arms"
 """The same in a marrow that a user fitted."""
 
 
@@ -32,7 +32,7 @@ def differences_come_true(pairs: Mapping[str, float]) -> bool:
 
 
 def differences_in_words(tested: Mapping[str, Any]) -> str:
-    """Say whether differences between cohorts are learned, assumed or not known to come true.
+    """Say whether differences between cohorts are learned, assumed or not known.
 
     Parameters
     ----------
@@ -43,11 +43,12 @@ def differences_in_words(tested: Mapping[str, Any]) -> str:
     if not pairs:
         return NOT_LEARNED
     known = differences_come_true(pairs)
-    none = "worse" if pairs["less"] < -pairs["less_error"] else "as well"
+    none = "worse" if pairs["less"] < -pairs["less_error"] else "as good"
     return (
-        f"{'learned' if known else 'not known to come true'}: in {pairs['pairs']} pairs of arms of "
-        f"{pairs['studies']} studies left out printed differences are {pairs['slope']:.2f} "
-        f"(standard error {pairs['slope_error']:.2f}) of predicted ones; to expect none does {none}"
+        f"{'learned' if known else 'not known'}: between {pairs['pairs']} pairs of arms of "
+        f"{pairs['studies']} studies that the model had not seen, differences were "
+        f"{pairs['slope']:.2f} (standard error {pairs['slope_error']:.2f}) of those it predicted, "
+        f"and a forecast of no difference was {none}"
     )
 
 

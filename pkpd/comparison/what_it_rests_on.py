@@ -107,7 +107,8 @@ def what_it_rests_on(
         f"Risk of the DLT in three ensembles: {PRIOR_DRAWS} draws of what was believed before any "
         "trial"
         + (", posterior draws weighted so that this trial's own rows do not count" if alone else "")
-        + ", and posterior draws. Medians and 90 % intervals over draws.",
+        + ", and posterior draws. Medians and 90 % intervals over draws; the risk in the tables is "
+        "the mean, which few draws of a high risk raise above the median.",
         ("cohort", "prior", *alone, "posterior", "printed"),
         tuple(rows),
         (*_own_in_words(own), *_largest_in_words(judged, shares, prior)),

@@ -167,7 +167,9 @@ def _counts_sentence(found: Explored) -> str:
                 told.append(f"{line} {wording.estimate_text(low)}{at}")
         if told:
             parts.append(f"{cohort.label}: {' and '.join(told)}")
-    return f"Lowest counts of the median patient (10^9/L). {'; '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    return f"Lowest count of each patient, median (10^9/L) and day. {'; '.join(parts)}."
 
 
 def _recovery_sentence(found: Explored) -> str:

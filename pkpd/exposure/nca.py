@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,7 @@ from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset
 from pkpd.data.nonmem import read_nonmem
 from pkpd.data.sheets import TableSource
-from pkpd.errors import DataError, PkpdError
+from pkpd.errors import DataError, PkpdError, PkpdWarning
 from pkpd.exposure.areas import NO_SLOPE, area_between, areas, level_at, terminal_slope
 from pkpd.exposure.profiles import BELOW_LIMIT, VALUES, Profile, profiles
 
@@ -131,6 +132,15 @@ def nca(
     if not isinstance(data, Dataset):
         data = read_nonmem(data)
     chosen = _line(data, line)
+    infused = data.events.is_dose & (data.events.rate > 0)
+    if route == "extravascular" and infused.any():
+        many = "1 dose has" if infused.sum() == 1 else f"{int(infused.sum())} doses have"
+        warnings.warn(
+            f"{data.events.source}: {many} a rate, as infusions into a vein have, and the analysis "
+            'is extravascular: give route="iv" if they are infusions',
+            PkpdWarning,
+            stacklevel=2,
+        )
     import pandas as pd
 
     rows = []

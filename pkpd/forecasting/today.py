@@ -29,6 +29,10 @@ from pkpd.forecasting.seen import Seen
 from pkpd.forecasting.weighing import Weighed
 from pkpd.machine import cores
 
+FALL_WITHIN = 28
+"""Days after the last count within which a line falls if what was given is the reason (assumed: a
+nadir comes within four weeks of the dose). One that falls later, of disease or of age, was not low.
+"""
 MOST = 2000
 """Patients of a bank who are followed; of more, as many are taken by their weights."""
 
@@ -41,7 +45,8 @@ class After:
     ----------
     back : dict of float[L]
         By criterion: days since the start of day 1 until a line is back, the first morning of the
-        recovery; 0 if it is not low after the last count, infinite if recovery is not seen.
+        recovery; 0 if it is not low in the four weeks after the last count, infinite if recovery is
+        not seen.
     weights : float[L]
         Of the patients; they sum to 1.
     """
@@ -146,12 +151,16 @@ class _Reader:
         return index, found
 
     def _days(self, course: Course, line: str, at: float) -> Floats:
-        seen = line_outcomes(
-            course, line, at, definition=self.definition, start=self.start
-        ).sustained
-        status = seen.status[0]
-        back = np.where(status == RecoveryStatus.RECOVERED, self.start + seen.day[0], np.inf)
-        return np.where(status == RecoveryStatus.NEVER_BELOW, 0.0, back)
+        soon = min(self.start + FALL_WITHIN, course.mornings[line].shape[1] - 1.0)
+        every, first = (
+            line_outcomes(
+                course, line, at, definition=self.definition, start=self.start, end=end
+            ).sustained
+            for end in (None, soon)
+        )
+        status = every.status[0]
+        back = np.where(status == RecoveryStatus.RECOVERED, self.start + every.day[0], np.inf)
+        return np.where(first.status[0] == RecoveryStatus.NEVER_BELOW, 0.0, back)
 
 
 def _of_start(course: Course, line: str) -> Course:

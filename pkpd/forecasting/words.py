@@ -234,7 +234,9 @@ def size_in_words(weighed: Weighed) -> str:
     words = f"{len(weighed.bank):,} virtual patients, worth {weighed.effective:,.0f}"
     if weighed.bank.lanes.draws == 1:
         return words
-    return f"{words}, of parameter draws worth {weighed.effective_draws:,.0f}"
+    worth = weighed.effective_draws
+    coarse = ", which is few: percentages are rough" if worth < FEWEST else ""
+    return f"{words}, of parameter draws worth {worth:,.0f}{coarse}"
 
 
 def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
@@ -284,7 +286,8 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
         )
         if np.isfinite(middle):
             lines.append(
-                f"lowest {line} still ahead: {middle:.2g} ({low:.2g} to {high:.2g}) x 10^9/L; "
+                f"lowest {line} still ahead: {_count(middle)} ({_count(low)} to {_count(high)}) x "
+                f"10^9/L; "
                 f"grade 4 ahead in {percent(float(one['grade_4_ahead'].sel(graded=line)))}, at any "
                 f"time in {percent(float(one['grade_4'].sel(graded=line)))}"
             )
@@ -308,6 +311,11 @@ def facts_of(weighed: Weighed, one: xr.Dataset) -> list[str]:
         lines.append(f"remission ({', '.join(complete)}): {percent(share)}{rests}")
         lines.append(f"death within the days forecast: {percent(float(one['death']))}")
     return lines
+
+
+def _count(value: float) -> str:
+    """Tell a count with two digits, and never as a power of ten."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def starts_ahead(weighed: Weighed) -> list[str]:

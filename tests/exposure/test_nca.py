@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import pkpd
-from pkpd.errors import DataError, PkpdError
+from pkpd.errors import DataError, PkpdError, PkpdWarning
 
 THEOPHYLLINE = "fits/data/theophylline.csv"
 WINNONLIN_DOSE = 320.0  # of every subject there; the file has the dose of each
@@ -222,3 +222,9 @@ def test_data_that_cannot_be_analysed_are_refused():
         pkpd.nca(frame([1, 2], ["8", ">9"]))
     with pytest.raises(DataError, match="no dose is followed by samples"):
         pkpd.nca(pd.DataFrame({"ID": 1, "TIME": [0, 1, 2], "DV": [1, 2, 3.0]}))
+
+
+def test_doses_with_a_rate_are_asked_about():
+    table = frame(HOURS, np.exp(-0.1 * np.asarray(HOURS)), 25.0, RATE=[100.0, *[0.0] * 11])
+    with pytest.warns(PkpdWarning, match='1 dose has a rate, as infusions .* give route="iv"'):
+        pkpd.nca(table)

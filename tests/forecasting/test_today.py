@@ -176,3 +176,22 @@ def test_the_rule_is_that_of_the_file(tmp_path):
     cohort = trial.cohorts[0]
     assert rule_of(trial, cohort).by_day == 34
     assert rule_of(trial, cohort, "leukemia_d56_generic").by_day == 56
+
+
+@pytest.mark.slow
+def test_a_fall_long_after_the_last_count_is_not_of_what_was_given():
+    """Disease takes counts away in the end; a longer forecast must not undo a recovery."""
+    patient = {"DAY": [1, 8, 15, 22], "ANC": [1.2, 0.6, 0.4, 0.5], "PLT": [60, 40, 25, 30]}
+    schedule = pkpd.daily("lenalidomide", "25 mg", days="1-21", route="oral")
+    many = pkpd.source("mds_post_hma", patients=10, draws=20)
+    short, long = (
+        pkpd.forecast(many, patient, schedule, days, bank=300, engine="importance").dataset
+        for days in (60, 112)
+    )
+    names = {"day": [30, 45]}
+    for one in ("recovered_after", "low_after"):
+        pick = names if one == "recovered_after" else {}
+        np.testing.assert_allclose(short[one].sel(pick), long[one].sel(pick), atol=1e-9)
+    # whoever is not low has it on the day of the count
+    after = long["recovered_after"].sel(criterion="platelets >= 20", day=30)
+    assert float(after.item()) > 0.8

@@ -12,6 +12,10 @@ from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 
 _NO_WIDTH = 1e-11  # a standard deviation that stands for none
+_REMEDY = (
+    "leave out what was measured before the first dose, mark it as below the limit "
+    "(CENS 1), or give the error an additive part (residual.combined)"
+)
 
 
 def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions: Any) -> None:
@@ -48,14 +52,14 @@ def refuse_impossible(likelihood: PopulationLikelihood, fixed: Any, predictions:
     )
     if not len(rows):
         return
+    dosed = bool(likelihood.dataset.events.is_dose.any())
     told = [observed_at(likelihood.dataset, int(m)) for m in rows[:3]]
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     raise PkpdError(
         where=f"{likelihood.dataset.events.source}, {'; '.join(told)}{more}",
         what="the model predicts 0, and a proportional or log-normal error has no width there: "
         "no value but 0 is possible",
-        remedy="leave out what was measured before the first dose, mark it as below the limit "
-        "(CENS 1), or give the error an additive part (residual.combined)",
+        remedy=_REMEDY if dosed else "the data have no dose at all: give doses in rows with AMT",
     )
 
 

@@ -39,7 +39,7 @@ def answer_sentence(result: TrialResult, *, everybody: bool = True) -> str:
 
 
 def differences_sentence(result: TrialResult, *, whole: bool = True) -> str:
-    """Say whether differences between cohorts are learned, assumed or not known to come true.
+    """Say whether differences between cohorts are learned, assumed or not known.
 
     Parameters
     ----------
