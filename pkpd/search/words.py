@@ -13,6 +13,7 @@ from pkpd.comparison.rows import UNDER_TREATMENT
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.forecasting.command import rule_of
 from pkpd.forecasting.words import aligned
+from pkpd.report.wording import no_interval
 from pkpd.schedule import plan
 from pkpd.search.measures import Contrast, Figure
 
@@ -81,7 +82,9 @@ def interval(measure: Measure, figure: Figure) -> str:
     """Figure with its 90 % interval over draws."""
     low, high = shown(measure, figure.lower), shown(measure, figure.upper)
     text = with_error(measure, figure)
-    return text if low == "-" else f"{text} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+    if low == "-" or no_interval(figure.lower, figure.upper, figure.mc_error):
+        return text
+    return f"{text} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
 
 
 def first_sentence(found: SearchResult) -> str:

@@ -31,8 +31,8 @@ BAD = [
     ("empty trials", GOOD.replace('"mine.toml"', ""), "trials: no trial is named"),
     (
         "unknown trial",
-        GOOD.replace("mine.toml", "nct01681537"),
-        "trials, item 1: cards of trials: there is no card named 'nct01681537' (did you mean "
+        GOOD.replace("mine.toml", "nct0168153"),
+        "trials, item 1: cards of trials: there is no card named 'nct0168153' (did you mean "
         "'nct01681537_len_mec'?)",
     ),
     (
