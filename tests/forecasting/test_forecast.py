@@ -455,4 +455,6 @@ def test_the_first_line_tells_what_the_draws_are_worth(found):
     assert 1.0 < by_pairs <= 10.0
     assert one.effective_draws == pytest.approx(by_pairs)
     first = found.summary().splitlines()[0]
-    assert f"of parameter draws worth {by_pairs:,.0f};" in first
+    assert (
+        f"of parameter draws worth {by_pairs:,.0f}, which is few: percentages are rough;" in first
+    )
