@@ -65,6 +65,5 @@ def test_the_objective_is_nonmems(stream, data, listing, objective):
 @pytest.mark.slow
 def test_equations_that_remember_are_refused():
     path = only(FOLDER, "218/*.mod")
-    read = read_control_stream(path, data=only(path.parent, "*.csv"))
     with pytest.raises(PkpdError, match=r"\$DES: WTS keeps a value"):
-        read.verify([])
+        read_control_stream(path, data=only(path.parent, "*.csv"))
