@@ -142,9 +142,10 @@ def read_counts(
         )
     identity = subject_labels(table, notes)
     subjects = list(dict.fromkeys(identity.tolist()))
+    found = _lines(table, lines)
+    table.refuse_texts(("DAY", "HOUR"), ("VALUE",) if "LINE" in table.at else tuple(found))
     given, starts = _doses(doses, table, identity, subjects, date_format, compartment, notes)
     hours = _hours(table, identity, starts, date_format, clock_h, notes)
-    found = _lines(table, lines)
     counts, names, unit = _counts(table, identity, hours, found, units, lloq)
     kept = _covariates(table, identity, subjects, covariates)
     if isinstance(doses, Regimen | Mapping):

@@ -31,10 +31,11 @@ from pkpd.data.sheets import (
     is_number,
     open_sheet,
 )
-from pkpd.data.times import hours_of, refuse_beyond, refuse_missing
+from pkpd.data.times import hours_of, in_hours, refuse_beyond, refuse_missing
 from pkpd.errors import PkpdWarning
 
 _EVENT_COLUMNS = ("EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT")
+_NUMBERS = ("MDV", "CENS", "LIMIT", "LLOQ", "OCC")
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
 _MOST_LEVELS = 20  # of a covariate given in words
 _KNOWN = (
@@ -257,6 +258,8 @@ def dataset_of(
     declared = DeclaredUnits(table.name, units)
     declared.check_columns(list(table.at))
     identity = subject_labels(table, notes)
+    times = ("TIME",) if in_hours(table) else ()
+    table.refuse_texts((*times, *_EVENT_COLUMNS, *_NUMBERS), ("DV",))
     time = hours_of(table, identity, declared, time_unit, date_format, notes)
     per_hour = 1.0 if "DATE" in table.at else declared.hours(time_unit)
     events_given = _event_columns(table, notes)

@@ -163,6 +163,25 @@ class Sheet:
             )
         return values, sign
 
+    def refuse_texts(self, columns: Sequence[str], limited: Sequence[str] = ()) -> None:
+        """Refuse cells that are no numbers, of all these columns at once.
+
+        Parameters
+        ----------
+        columns, limited
+            Names; those that are not there are passed over. Numbers of the second may be limits.
+        """
+        wrong = []
+        readers = [(name, self.numbers) for name in columns]
+        for name, read in [*readers, *((name, self.limited_numbers) for name in limited)]:
+            try:
+                if name in self.at:
+                    read(name)
+            except DataError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise DataError(" ".join(wrong))
+
     def where(self, kept: np.ndarray) -> Sheet:
         """Keep some rows, bool[rows]; they keep their places."""
         other = copy(self)

@@ -67,6 +67,11 @@ def hours_of(
     return _since_first(stamps, identity)
 
 
+def in_hours(table: Sheet) -> bool:
+    """Whether TIME has numbers: no dates stand beside or in it."""
+    return "DATE" not in table.at and _stamps(table) is None
+
+
 def _since_first(hours: np.ndarray, identity: np.ndarray) -> np.ndarray:
     """Hours since each subject's first record."""
     _, first, subject = np.unique(identity, return_index=True, return_inverse=True)

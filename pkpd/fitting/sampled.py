@@ -14,8 +14,9 @@ import pandas as pd
 
 from pkpd.data.dataset import Dataset
 from pkpd.files import write_groups
-from pkpd.fitting.checks.diagnostics import sampler_diagnostics
+from pkpd.fitting.checks.diagnostics import SamplerDiagnostics, sampler_diagnostics
 from pkpd.fitting.draws import Draws
+from pkpd.fitting.judge.findings import Finding, findings_table
 from pkpd.fitting.maximum.description import description
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import FreeParameters
@@ -77,6 +78,26 @@ class Fit:
         """Whether chains were sampled, whose mixing can be judged."""
         return self.record.get("method", "nuts") == "nuts"
 
+    @cached_property
+    def diagnostics(self) -> SamplerDiagnostics | None:
+        """What the sampler says of its draws; ``None`` where no chains were sampled."""
+        if not self.by_chains:
+            return None
+        names = [n for n in start_values(self.model) if n in self.idata.posterior]
+        return sampler_diagnostics(self.idata, names)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What deserves attention, the gravest first; each prints as a sentence."""
+        if self.diagnostics is not None:
+            return self.diagnostics.findings
+        return tuple(Finding("at zero", "doubtful", message) for message in self.messages)
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The findings as a table, see `pkpd.fitting.judge.findings.findings_table`."""
+        return findings_table(self.findings)
+
     @property
     def messages(self) -> tuple[str, ...]:
         """Sentences on what an approximation leaves out."""
@@ -116,8 +137,8 @@ class Fit:
         head = f"{self!r}" + (f", {took:.0f} s" if isinstance(took, int | float) else "")
         names = [str(name) for name in table.index]
         words: tuple[str, ...] = (*self.messages, *_APPROXIMATE)
-        if self.by_chains:
-            words = sampler_diagnostics(self.idata, names).sentences
+        if self.diagnostics is not None:
+            words = self.diagnostics.sentences
         told = shown.to_string() if names else "All population parameters are held."
         return "\n".join((head, "", told, "", *words))
 

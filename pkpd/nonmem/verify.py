@@ -65,7 +65,7 @@ class Compared:
     def __str__(self) -> str:
         """Tell it in a line."""
         if np.isnan(self.nonmem):
-            numbers = f": {self.ours:.3f}" if np.isfinite(self.ours) else ""
+            numbers = f": {self.ours:.3f}" if np.isfinite(self.ours) else ": no finite number"
         else:
             numbers = f": {self.ours:.3f}, {self.whose} {self.nonmem:.3f}"
         verdict = {True: "", False: " (DIFFERS)", None: ""}[self.agrees]
@@ -220,9 +220,11 @@ def _evaluate(
 
 def _alone(stream: ControlStream, method: str) -> Compared:
     found, seconds = _evaluate(bind(stream.model, stream.data), method, None)
-    return Compared(
-        f"objective ({method}) at the starting values", found.value, np.nan, None, seconds=seconds
-    )
+    lost = np.flatnonzero(~np.isfinite(found.by_subject))
+    labels = ", ".join(str(stream.data.subjects[b]) for b in lost[:5])
+    words = f"individuals {labels}{' and others' if lost.size > 5 else ''} have no likelihood"
+    what = f"objective ({method}) at the starting values"
+    return Compared(what, found.value, np.nan, None, words if lost.size else "", seconds)
 
 
 def _judged(

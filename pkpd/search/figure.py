@@ -34,6 +34,7 @@ def draw(found: SearchResult) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.6 + 0.16 * len(listed)), layout="constrained")
     ax = figure.subplots()
     scale = {n: 100.0 if one.measures[n].unit == "probability" else 1.0 for n in (across, up)}
+    drawn: tuple[str, ...] = ()
     allowed = dict(zip(one.members, one.allowed(found.menu.limits), strict=True))
     for member in one.members:
         x, y = (one.figures[member][n] for n in (across, up))
@@ -42,6 +43,8 @@ def draw(found: SearchResult) -> Figure:
         ax.plot(scale[across] * x.mean, scale[up] * y.mean, mark, color=colour, ms=4)
         if member in listed:
             sides = ((x.lower, x.upper), (y.lower, y.upper))
+            if any(low < high for low, high in sides):
+                drawn = ("lines: 90 % over draws",)
             ax.plot([scale[across] * v for v in sides[0]], [scale[up] * y.mean] * 2,
                     color=BLUE, lw=0.7, alpha=0.6)  # fmt: skip
             ax.plot([scale[across] * x.mean] * 2, [scale[up] * v for v in sides[1]],
@@ -54,6 +57,7 @@ def draw(found: SearchResult) -> Figure:
         setter(f"{head(measure)} ({'%' if scale[name] == 100.0 else measure.unit})")
     ax.set_title(found.menu.title)
     words = [f"{n}  {member}" for n, member in enumerate(listed, start=1)]
-    words.append("x  not allowed;  lines: 90 % over draws;  dashed: limit")
+    forbidden = () if all(allowed.values()) else ("x  not allowed",)
+    words.append(";  ".join((*forbidden, *drawn, "dashed: limit")))
     figure.supxlabel("\n".join(words), fontsize=7.5, x=0.01, ha="left")
     return figure

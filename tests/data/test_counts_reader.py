@@ -164,3 +164,11 @@ def test_counts_cut_at_semicolons(tmp_path):
     assert data.observations.time.tolist() == [0.0, 48.0]
     assert data.observations.value.tolist() == [1.25, 0.1]
     assert data.notes[0].startswith("cells were cut at ';'")
+
+
+def test_all_cells_of_counts_that_are_no_numbers_are_named(tmp_path):
+    (tmp_path / "bad.csv").write_text("ID,DAY,ANC,PLT\n1,1,abc,50\n1,x,2,40\n1,3,1,low\n")
+    with pytest.raises(DataError) as error:
+        read_counts(tmp_path / "bad.csv")
+    for words in ("row 3, ID 1, column DAY: 'x'", "row 2, ID 1, column ANC: 'abc'", "PLT: 'low'"):
+        assert words in str(error.value)

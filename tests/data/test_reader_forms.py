@@ -361,3 +361,18 @@ def test_a_separator_is_one_character(write):
         read_nonmem(write("ID,TIME,DV\n1,0,5\n"), separator="tab")
     with pytest.raises(DataError, match="has two columns 'DV'"):
         read_nonmem(pd.DataFrame([[1, 0, 1.0, 2.0]], columns=["ID", "TIME", "DV", "DV"]))
+
+
+def test_all_cells_that_are_no_numbers_are_named(write):
+    text = "ID,TIME,AMT,EVID,DV\n1,0,1OO,1,.\n1,one,.,0,5\n1,2,.,zero,x\n1,3,.,0,y\n"
+    with pytest.raises(DataError) as error:
+        read_nonmem(write(text))
+    told = str(error.value)
+    for words in (
+        "row 3, ID 1, column TIME: 'one' is not a number;",
+        "row 2, ID 1, column AMT: '1OO' is not a number;",
+        "row 4, ID 1, column EVID: 'zero' is not a number;",
+        "row 4, ID 1, column DV: 'x' is not a number (nor in row 5);",
+    ):
+        assert words in told
+    assert told.count("is not a number") == 4

@@ -80,3 +80,34 @@ def test_random_effects_are_judged_as_the_largest_of_many_and_named():
     idata.posterior["eta"] = (("chain", "draw", "subject", "parameter"), many)
     told = " ".join(sampler_diagnostics(idata).problems)
     assert "the random effect eta[7, CL]" in told
+
+
+def test_divergent_trajectories_are_traced_to_parameter_and_subject():
+    rng = np.random.default_rng(3)
+    omega = np.exp(rng.standard_normal((4, 500)) - 1.0)
+    eta = rng.standard_normal((4, 500, 12, 2))
+    # a funnel: they diverge where omega_ka is small, and the effect of subject 7 far out
+    diverging = (omega < np.quantile(omega, 0.1)) & (eta[:, :, 6, 1] > 0.5)
+    posterior = {"CL": rng.standard_normal((4, 500)), "omega_ka": omega, "eta": eta}
+    coords = {"subject": list(range(1, 13)), "parameter": ["CL", "ka"]}
+    made = az.from_dict(
+        posterior=posterior,
+        sample_stats={"diverging": diverging},
+        coords=coords,
+        dims={"eta": ["subject", "parameter"]},
+    )
+    found = sampler_diagnostics(made, ["CL", "omega_ka"])
+    (one,) = [f for f in found.findings if f.kind == "divergent"]
+    assert one.parameters == ("omega_ka", "ka")
+    assert one.subjects == ("7",)
+    assert ", where omega_ka is small (median 0.0" in str(one)
+    assert "and the random effect of ka in subject 7 is large (median" in str(one)
+    assert "change the centring of the random effect of ka, or tighten its prior" in str(one)
+    # by chance no place is named
+    scattered = rng.random((4, 500)) < 0.03
+    made.sample_stats["diverging"] = (("chain", "draw"), scattered)
+    (one,) = [
+        f for f in sampler_diagnostics(made, ["CL", "omega_ka"]).findings if f.kind == "divergent"
+    ]
+    assert "diverged: parts of the posterior" in str(one)
+    assert not one.subjects

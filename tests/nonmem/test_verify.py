@@ -188,3 +188,19 @@ def test_import_tells_what_differs_and_what_is_refused(tmp_path):
     done = CliRunner().invoke(app, ["import", str(tmp_path / "run1.mod")])
     assert done.exit_code == 2
     assert "$PRIOR: has no NTHETA" in done.output
+
+
+def test_an_objective_that_is_not_finite_is_told_with_its_individuals(tmp_path):
+    text = (
+        INPUT
+        + """$PRED
+Y = THETA(1)*(1 + EPS(1))
+IF (ID.EQ.2) Y = LOG(-THETA(1))*(1 + EPS(1)) + ETA(1)
+$THETA 4
+$OMEGA 0.5
+$SIGMA 0.2
+$EST METHOD=1 INTER
+"""
+    )
+    told = str(written(tmp_path, text).verify([]))
+    assert "at the starting values: no finite number; individuals 2 have no likelihood" in told

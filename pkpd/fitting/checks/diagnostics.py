@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from pkpd.errors import PkpdError
+from pkpd.fitting.checks.divergences import Place, places_of_divergence
 from pkpd.fitting.draws import Draws
+from pkpd.fitting.judge.findings import Finding, in_order
 from pkpd.solve.population.status import PENALTY
 
 LARGEST_RHAT = 1.01
@@ -31,17 +33,22 @@ class SamplerDiagnostics:
 
     Attributes
     ----------
-    problems
-        Sentences, each with what to do; empty if all is well.
+    findings
+        What is wrong, the gravest first, each with what to do; empty if all is well.
     remarks
         Sentences on what was found in order.
     table
         A row for each population parameter: ``r_hat``, ``ess_bulk``, ``ess_tail``, ``mcse``.
     """
 
-    problems: tuple[str, ...]
+    findings: tuple[Finding, ...]
     remarks: tuple[str, ...]
     table: pd.DataFrame
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The findings as sentences."""
+        return tuple(map(str, self.findings))
 
     def __repr__(self) -> str:
         """Tell how much was found wrong."""
@@ -107,15 +114,15 @@ def sampler_diagnostics(
         },
         index=pd.Index(names, name="parameter"),
     )
-    problems, remarks = [], [f"{n_chains} chains of {n_draws} draws."]
+    problems, remarks = list[Finding](), [f"{n_chains} chains of {n_draws} draws."]
     _mixing(problems, remarks, table, parts, effects, n_chains)
-    _trajectories(problems, remarks, idata)
+    _trajectories(problems, remarks, idata, names)
     _failures(problems, remarks, draws)
-    return SamplerDiagnostics(tuple(problems), tuple(remarks), table)
+    return SamplerDiagnostics(in_order(problems), tuple(remarks), table)
 
 
 def _mixing(
-    problems: list[str],
+    problems: list[Finding],
     remarks: list[str],
     table: pd.DataFrame,
     parts: dict[str, Any],
@@ -123,9 +130,8 @@ def _mixing(
     n_chains: int,
 ) -> None:
     if n_chains < 2:
-        problems.append(
-            "There is one chain, so that its convergence cannot be judged: run four chains."
-        )
+        said = "There is one chain, so that its convergence cannot be judged: run four chains."
+        problems.append(Finding("one chain", "doubtful", said))
     else:
         worst = [(float(parts["r_hat"][name]), name, LARGEST_RHAT) for name in table.index]
         worst += [(*_largest(parts["r_hat"][e]), LARGEST_RHAT_OF_EFFECTS) for e in effects]
@@ -133,10 +139,11 @@ def _mixing(
         if above:
             value, who = max(above, key=lambda one: np.nan_to_num(one[0], nan=np.inf))
             also = f" ({len(above)} such in all)" if len(above) > 1 else ""
-            problems.append(
+            said = (
                 f"The chains disagree: R-hat is {value:.3f} for {who}{also}; do not use these "
                 "draws: tune and sample longer, and look for a parameter the data do not inform."
             )
+            problems.append(Finding("chains disagree", "wrong", said))
         else:
             value, who, _ = max(worst)
             remarks.append(f"The chains agree: largest R-hat {value:.3f} ({who}).")
@@ -146,11 +153,12 @@ def _mixing(
         value, who = min(worst, key=lambda one: np.nan_to_num(one[0], nan=0.0))
         if not value >= SMALLEST_ESS:
             factor = max(2, int(np.ceil(SMALLEST_ESS / max(value, 1.0))))
-            problems.append(
+            said = (
                 f"The {what} of the posterior of {who} is worth {value:.0f} independent draws, "
                 f"fewer than {SMALLEST_ESS}: take about {factor} times as many draws before "
                 "quoting its interval."
             )
+            problems.append(Finding("few draws", "doubtful", said))
         else:
             remarks.append(
                 f"The {what} of every posterior is worth {value:.0f} independent draws or more."
@@ -165,7 +173,9 @@ def _largest(r_hat: Any) -> tuple[float, str]:
     return float(flat.values[found]), f"the random effect {r_hat.name}[{labels}]"
 
 
-def _trajectories(problems: list[str], remarks: list[str], idata: Any) -> None:
+def _trajectories(
+    problems: list[Finding], remarks: list[str], idata: Any, names: Sequence[str]
+) -> None:
     stats = getattr(idata, "sample_stats", None)
     if stats is None:
         remarks.append("The sampler gave no statistics of its trajectories.")
@@ -174,30 +184,45 @@ def _trajectories(problems: list[str], remarks: list[str], idata: Any) -> None:
         diverged = int(stats["diverging"].sum())
         total = int(stats["diverging"].size)
         if diverged:
-            problems.append(
-                f"{diverged} of {total} trajectories diverged: parts of the posterior may not have "
-                "been visited; raise target_accept (0.95), change the centring of the random "
-                "effect with the smallest standard deviation, or tighten its prior."
+            places = places_of_divergence(idata, names)
+            where = f", where {' and '.join(map(str, places))}" if places else ""
+            said = (
+                f"{diverged} of {total} trajectories diverged{where}: parts of the posterior may "
+                "not have been visited; raise target_accept (0.95), change the centring of the "
+                f"random effect {_which(places)}, or tighten its prior."
             )
+            whom = tuple(place.subject for place in places if place.subject)
+            named = tuple(dict.fromkeys(place.parameter for place in places))
+            problems.append(Finding("divergent", "doubtful", said, "", named, whom))
         else:
             remarks.append("No trajectory diverged.")
     deepest = _at_full_depth(stats)
     if deepest:
-        problems.append(
+        said = (
             f"{deepest} trajectories reached the largest tree depth: this costs time rather than "
             "validity; standardise what is strongly correlated, or sample with low_rank=True."
         )
+        problems.append(Finding("tree depth", "note", said))
     if "energy" in stats:
         energy = np.atleast_2d(stats["energy"].values)
         fraction = np.mean(np.diff(energy, axis=1) ** 2, axis=1) / np.var(energy, axis=1)
         if fraction.min() < SMALLEST_BFMI:
-            problems.append(
+            said = (
                 f"The energy moves slowly (BFMI {fraction.min():.2f} in chain "
                 f"{int(np.argmin(fraction)) + 1}, below {SMALLEST_BFMI}): a heavy tail, often of a "
                 "standard deviation near zero; give it a tighter prior or change its centring."
             )
+            problems.append(Finding("energy", "doubtful", said))
         else:
             remarks.append(f"The energy moves freely: smallest BFMI {fraction.min():.2f}.")
+
+
+def _which(places: Sequence[Place]) -> str:
+    """Say whose centring may be at fault."""
+    spread = [p.parameter for p in places if p.parameter.startswith("omega_")]
+    effects = [p.parameter for p in places if p.subject]
+    name = (spread or effects or [""])[0].removeprefix("omega_")
+    return f"of {name}" if name else "with the smallest standard deviation"
 
 
 def _at_full_depth(stats: Any) -> int:
@@ -207,17 +232,18 @@ def _at_full_depth(stats: Any) -> int:
     return 0
 
 
-def _failures(problems: list[str], remarks: list[str], draws: Draws | None) -> None:
+def _failures(problems: list[Finding], remarks: list[str], draws: Draws | None) -> None:
     if draws is None:
         return
     some = draws.thinned(50)
     bad = some.log_likelihood() <= PENALTY
     if bad.any():
         subjects = some.likelihood.dataset.subjects[np.any(bad, axis=0)]
-        problems.append(
+        said = (
             f"The model could not be solved for subjects {', '.join(map(str, subjects))} in "
             f"{int(np.sum(np.any(bad, axis=1)))} of {len(some)} draws: their data did not count "
             "there; look at their doses, or tighten the priors."
         )
+        problems.append(Finding("not solved", "doubtful", said))
     else:
         remarks.append(f"The model was solved for every subject in all of {len(some)} draws.")

@@ -80,9 +80,7 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
         yield Page(
             f"{stem}_dlt",
             f"{name}: {wording.risk_name(result)}",
-            f"{wording.risk_name(result).capitalize()} by cohort. Dot and bar: predicted mean and "
-            "90 % interval from uncertain parameters. Diamond and dashed line: published "
-            "proportion with its own interval.",
+            f"{wording.risk_name(result).capitalize()} by cohort. {_dlt_key(result)}",
             _dlt_alt(result),
             dlt_figure(result, footer),
         )
@@ -275,6 +273,18 @@ def dlt_figure(result: TrialResult, footer: str = "") -> Figure:
         handles.append(Line2D([], [], color=INK, label=f"published{interval}", **look))
     page.legend(handles, ncols=2)
     return figure
+
+
+def _dlt_key(result: TrialResult) -> str:
+    """Say what the marks of the figure of risks are: those that are drawn."""
+    rows = wording.dlt_rows(result)
+    key = "Dot: predicted mean."
+    if any(not wording.no_interval(r.lower, r.upper, r.mc_error) for r in rows):
+        key = "Dot and bar: predicted mean and 90 % interval from uncertain parameters."
+    known = [told for row in rows if (told := wording.published(row))]
+    if any(told.interval for told in known):
+        return f"{key} Diamond and dashed line: published proportion with its own interval."
+    return f"{key} Diamond: published proportion." if known else key
 
 
 @styled
