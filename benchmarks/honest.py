@@ -20,6 +20,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -307,27 +308,36 @@ def ordinary(index: int) -> Problem:
 # Verdicts ---------------------------------------------------------------------------------------
 
 
-def answer(one: Problem, level: float = LEVEL) -> dict[str, Any]:
+def answer(one: Problem, level: float = LEVEL, method: Any = "focei") -> dict[str, Any]:
     """Fit, and gather sentences, and whether each interval that is told holds the truth."""
     began, said, holds, fit = time.perf_counter(), list[str](), dict[str, bool](), None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PkpdWarning)
         try:
             data = pkpd.read_nonmem(one.table, covariates=list(one.covariates))
-            fit = pkpd.fit(one.model, data, method="focei", progress=False, **one.options)
+            fit = pkpd.fit(one.model, data, method=method, progress=False, **one.options)
         except PkpdError as error:
             said.append(str(error))
     said += [str(w.message) for w in caught if issubclass(w.category, PkpdWarning)]
     if fit is not None:
         said += [str(f) for f in fit.findings if f.severity != "note"]
-        table = fit.table(level)
         for name, value in one.truth.items():
-            row = table.loc[name]
-            if np.isfinite(row.lower):
-                holds[name] = bool(row.lower <= value <= row.upper)
+            low, high = interval(fit, name, level)
+            if np.isfinite(low):
+                holds[name] = bool(low <= value <= high)
     seconds = time.perf_counter() - began
     return {"kind": one.kind, "said": said, "holds": holds, "fitted": fit is not None,
             "seconds": seconds}  # fmt: skip
+
+
+def interval(fit: Any, name: str, level: float) -> tuple[float, float]:
+    """Interval of a parameter: of estimates, or of draws."""
+    if not hasattr(fit, "idata"):
+        row = fit.table(level).loc[name]
+        return float(row.lower), float(row.upper)
+    draws = fit.idata.posterior[name].values
+    low, high = np.quantile(draws, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
+    return float(low), float(high)
 
 
 def verdict(one: Problem, found: dict[str, Any]) -> str:
@@ -339,11 +349,11 @@ def verdict(one: Problem, found: dict[str, Any]) -> str:
     return "poor" if found["said"] else "wrong"
 
 
-def judged(index: int) -> dict[str, Any]:
+def judged(index: int, method: Any = "focei") -> dict[str, Any]:
     """Answer an ill-posed problem."""
     one = problem(index)
     try:
-        found = answer(one)
+        found = answer(one, method=method)
         return found | {"index": index, "failed": False, "verdict": verdict(one, found)}
     except Exception:  # a traceback is what is looked for
         return {"index": index, "failed": True, "kind": one.kind, "verdict": "wrong",
@@ -381,11 +391,16 @@ def measured(index: int) -> dict[str, Any]:
 
 
 def run(
-    folder: str | None, name: str, count: int, jobs: int, one: Callable[[int], dict[str, Any]]
+    folder: str | None,
+    name: str,
+    count: int,
+    jobs: int,
+    one: Callable[[int], dict[str, Any]],
+    method: str = "focei",
 ) -> list[dict[str, Any]]:
     """Do what is not in the folder yet, and keep each when it is done."""
     place = None if folder is None else f"{folder}/{name}"
-    kept = KeptFits(place, name, {"version": 1})
+    kept = KeptFits(place, name, {"version": 1} | ({} if method == "focei" else {"method": method}))
     missing = kept.missing(count)
     if jobs == 1:
         for index in missing:
@@ -430,8 +445,10 @@ def main() -> None:
     parser.add_argument("--ordinary", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--folder", default="build/honest", help="where what is done is kept")
+    parser.add_argument("--method", default="focei", help="of the problems: focei, map, nuts, ...")
     given = parser.parse_args()
-    problems = run(given.folder, "problems", given.problems, given.jobs, judged)
+    posed = partial(judged, method=given.method)
+    problems = run(given.folder, "problems", given.problems, given.jobs, posed, given.method)
     studies = run(given.folder, "ordinary", given.ordinary, given.jobs, measured)
     print(tell(problems, studies))
     for one in problems:

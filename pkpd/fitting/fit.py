@@ -234,13 +234,13 @@ def fit(
     )
     began = time.monotonic()
     likelihood = bind(model, data)
-    _check_start(likelihood)
     none: Any = np.zeros((likelihood.n_subjects, likelihood.random_effects.size))
     _look(
         likelihood,
         lambda values: np.asarray(likelihood.quantities(likelihood.fixed(values), none)),
         priors=True,
     )
+    _check_start(likelihood)
     idata, made, maximum, notes = posterior.run(
         likelihood,
         method,
@@ -286,8 +286,10 @@ def _check_free(model: PopulationModel, method: str) -> None:
 def _look(likelihood: PopulationLikelihood, predict: Predict, *, priors: bool) -> None:
     """Warn of what is doubtful before the search, and refuse what no search could answer."""
     for one in before_fit(likelihood, predict):
-        if one.kind == TOO_FEW and not priors:
-            raise DataError(str(one))
+        if one.kind == TOO_FEW:
+            if not priors:
+                raise DataError(str(one))
+            warnings.warn(f"{one.what} Priors decide.", PkpdWarning, stacklevel=3)
         if one.severity == "doubtful":
             warnings.warn(str(one), PkpdWarning, stacklevel=3)
 

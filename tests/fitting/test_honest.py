@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -266,6 +268,19 @@ def test_a_random_effect_that_may_be_absent_is_told():
     # without it, fitted anew, the objective is 3.126 higher
     rise = float(re.search(r"is (\d\.\d) higher at most", str(told[0]))[1])
     assert 3.1 <= rise < 3.84
+
+
+@pytest.mark.slow
+def test_the_look_comes_before_a_start_is_refused_with_priors_too():
+    found = problem(4)  # minutes that are read as hours
+    with pytest.warns(PkpdWarning, match="times seem to be minutes"), pytest.raises(PkpdError):
+        fitted(found.model, found.table, method="map")
+    few = problem(28)  # three subjects with one value each
+    with warnings.catch_warnings(record=True) as caught, suppress(PkpdError):
+        warnings.simplefilter("always", PkpdWarning)
+        fitted(few.model, few.table, method="map")
+    told = " ".join(str(one.message) for one in caught)
+    assert "fewer observations (3) than parameters to estimate (5). Priors decide." in told
 
 
 @pytest.mark.slow
