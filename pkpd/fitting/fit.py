@@ -265,6 +265,7 @@ def fit(
             "lines": list(data.lines),
         },
         "structure": type(model.structure).__name__,
+        "at_maximum": [] if maximum is None else [one.record() for one in maximum.findings],
     }
     made_idata = _finished(idata, likelihood, record)
     return Fit(likelihood, made_idata, made, maximum, record)

@@ -16,7 +16,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.files import write_groups
 from pkpd.fitting.checks.diagnostics import SamplerDiagnostics, sampler_diagnostics
 from pkpd.fitting.draws import Draws
-from pkpd.fitting.judge.findings import Finding, findings_table
+from pkpd.fitting.judge.findings import Finding, finding_of, findings_table, in_order, told
 from pkpd.fitting.maximum.description import description
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import FreeParameters
@@ -88,10 +88,24 @@ class Fit:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What deserves attention, the gravest first; each prints as a sentence."""
-        if self.diagnostics is not None:
-            return self.diagnostics.findings
-        return tuple(Finding("at zero", "doubtful", message) for message in self.messages)
+        """What deserves attention, the gravest first; each prints as a sentence.
+
+        Of the sampler, and of the maximum from which draws or chains were begun: all that is
+        doubtful there where draws are about it, what rests on its start where chains are.
+        """
+        at_zero = tuple(Finding("at zero", "doubtful", message) for message in self.messages)
+        own = at_zero if self.diagnostics is None else self.diagnostics.findings
+        return in_order((*own, *self._at_maximum))
+
+    @property
+    def _at_maximum(self) -> tuple[Finding, ...]:
+        found = map(finding_of, self.record.get("at_maximum", ()))
+        return tuple(
+            one
+            for one in found
+            if one.severity != "note" and one.kind != "at zero"
+            if not self.by_chains or one.kind == "rests on start"
+        )
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -139,8 +153,8 @@ class Fit:
         words: tuple[str, ...] = (*self.messages, *_APPROXIMATE)
         if self.diagnostics is not None:
             words = self.diagnostics.sentences
-        told = shown.to_string() if names else "All population parameters are held."
-        return "\n".join((head, "", told, "", *words))
+        shown_table = shown.to_string() if names else "All population parameters are held."
+        return "\n".join((head, "", shown_table, "", *told(self._at_maximum), *words))
 
     def save(self, path: str | Path) -> None:
         """Write draws and run record as netCDF; read them back with `pkpd.load_fit`.

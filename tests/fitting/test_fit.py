@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_data import Straight, dataset_of
 
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.checks.all_checks import check
 from pkpd.fitting.fit import fit
 from pkpd.fitting.maximum.progress import ProgressLines
@@ -278,5 +278,7 @@ def test_a_start_that_cannot_be_solved_names_the_subject():
         [parameter("level", -5.0, scale="identity", iiv=0.3), parameter("slope", 0.1)],
         lognormal(0.3),
     )
-    with pytest.raises(PkpdError, match=r"subject 1 and 2 others.*likelihood is not finite"):
+    cannot = r"subject 1 and 2 others.*likelihood is not finite"
+    # what the look found is told before
+    with pytest.warns(PkpdWarning), pytest.raises(PkpdError, match=cannot):
         fit(model, dataset_of(rows, lines=("height",)), progress=False)

@@ -271,6 +271,20 @@ def test_a_random_effect_that_may_be_absent_is_told():
 
 
 @pytest.mark.slow
+def test_an_approximate_posterior_says_what_its_mode_rests_on(tmp_path):
+    found = problem(9)  # flip-flop, begun on the other side
+    fit = fitted(found.model, found.table, method="map")
+    (one,) = [f for f in fit.findings if f.kind == "rests on start"]
+    assert "exchanged the objective is lower by" in str(one)
+    assert "starts=2" not in str(one)
+    assert str(one) in fit.summary()
+    assert str(one) in set(fit.judged["sentence"])
+    fit.save(tmp_path / "fit.nc")
+    again = pkpd.load_fit(tmp_path / "fit.nc", found.model, pkpd.read_nonmem(found.table))
+    assert again.findings == fit.findings
+
+
+@pytest.mark.slow
 def test_the_look_comes_before_a_start_is_refused_with_priors_too():
     found = problem(4)  # minutes that are read as hours
     with pytest.warns(PkpdWarning, match="times seem to be minutes"), pytest.raises(PkpdError):

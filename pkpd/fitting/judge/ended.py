@@ -274,7 +274,8 @@ def _exchanged(ended: Ended) -> list[Finding]:
         names = ("ka", "CL", "V" if "V" in values else "V1")
         place = ", ".join(f"{name}={values[name]:.3g}" for name in names)
         kept = f"begin at {place} for the "
-        kept += "lower, or let starts=2 keep it" if fall > 0 else "other"
+        kept += "lower" if fall > 0 else "other"
+        kept += ", or let starts=2 keep it" if fall > 0 and not ended.penalised else ""
         kept += ", if what is known of the drug does not speak for this one."
     height = "the same" if abs(fall) < 0.05 else f"higher by {-fall:.1f} only"
     height = f"lower by {fall:.1f}" if fall >= 0.05 else height
