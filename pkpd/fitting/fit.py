@@ -290,7 +290,8 @@ def _look(likelihood: PopulationLikelihood, predict: Predict, *, priors: bool) -
         if one.kind == TOO_FEW:
             if not priors:
                 raise DataError(str(one))
-            warnings.warn(f"{one.what} Priors decide.", PkpdWarning, stacklevel=3)
+            if likelihood.model.joint is None:  # who gives a joint prior knows
+                warnings.warn(f"{one.what} Priors decide.", PkpdWarning, stacklevel=3)
         if one.severity == "doubtful":
             warnings.warn(str(one), PkpdWarning, stacklevel=3)
 
