@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import open_sheet, read_stamp
 from pkpd.errors import DataError
@@ -113,24 +114,29 @@ def doses_of_table(
     )
     days, starts = _days(table, identity, date_format)
     number = table.numbers("CMT") if "CMT" in table.at else np.full(len(amount), np.nan)
-    out: dict[Any, list[CountDose]] = {}
-    for i, subject in enumerate(identity):
+    faults = Faults()
+    for i in range(len(identity)):
         if not (np.isfinite(amount[i]) and amount[i] > 0):
-            raise table.refused(
+            error = table.refused(
                 i,
                 "AMT",
                 f"'{table.text('AMT', i)}' is no dose",
                 allowed="mg, more than 0",
                 remedy="correct it, or leave the row out",
             )
+            faults.add("AMT", error, table.lines[i])
         if duration[i] < 0:
-            raise table.refused(
+            error = table.refused(
                 i,
                 "DURATION",
                 f"an infusion of {duration[i]:g} h",
                 allowed="0 (bolus) or more",
                 remedy="correct it",
             )
+            faults.add("DURATION", error, table.lines[i])
+    faults.refuse()
+    out: dict[Any, list[CountDose]] = {}
+    for i, subject in enumerate(identity):
         drug = table.text("DRUG", i) if "DRUG" in table.at else ""
         into = (
             int(number[i])
@@ -148,8 +154,11 @@ def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float
     """Protocol day of each row; with dates, day 1 is the date of the subject's first dose."""
     if "DAY" in table.at:
         day = table.numbers("DAY")
-        for i in np.flatnonzero(~np.isfinite(day)):
-            raise table.refused(i, "DAY", "the day is missing", remedy="give a protocol day")
+        faults = Faults()
+        for i in np.flatnonzero(~np.isfinite(day)).tolist():
+            error = table.refused(i, "DAY", "the day is missing", remedy="give a protocol day")
+            faults.add("DAY", error, table.lines[i])
+        faults.refuse()
         return day.tolist(), {}
     if "DATE" not in table.at:
         raise table.lacks(what="has neither a DAY nor a DATE column", remedy="rename the column")

@@ -18,6 +18,7 @@ from pkpd.data.count_doses import CountDose, doses_of_regimen, doses_of_table
 from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
+from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
 from pkpd.errors import DataError
@@ -221,14 +222,12 @@ def _hours(
     clock = np.where(np.isnan(clock), clock_h, clock)
     if "DAY" in table.at:
         day = table.numbers("DAY")
-        for i in np.flatnonzero(~(np.abs(day) < _MOST_DAYS)):
-            missing = np.isnan(day[i])
-            raise table.refused(
-                i,
-                "DAY",
-                "the day is missing" if missing else f"{day[i]:g} is no day",
-                remedy="give a protocol day",
-            )
+        faults = Faults()
+        for i in np.flatnonzero(~(np.abs(day) < _MOST_DAYS)).tolist():
+            what = "the day is missing" if np.isnan(day[i]) else f"{day[i]:g} is no day"
+            error = table.refused(i, "DAY", what, remedy="give a protocol day")
+            faults.add(what, error, table.lines[i])
+        faults.refuse()
         return (day - 1.0) * 24.0 + clock
     out = np.zeros(len(table.rows))
     first: dict[Any, date] = dict(starts)
@@ -262,6 +261,7 @@ def _counts(
 ) -> tuple[list[_Count], tuple[str, ...], dict[str, str]]:
     """Measured values of all rows, names of lines, unit by line."""
     cells: list[tuple[int, str, str, float, int]] = []  # row, column, line, value, censored
+    faults = Faults()
     if "LINE" in table.at:
         values, sign = table.limited_numbers("VALUE") if "VALUE" in table.at else (None, None)
         if values is None or sign is None:
@@ -269,16 +269,16 @@ def _counts(
                 what="has a LINE column and no VALUE column",
                 remedy="rename the column, in Python also columns={'VALUE': ...}",
             )
+        allowed: str | None = ", ".join(found)
         for i in range(len(table.rows)):
             code = table.text("LINE", i)
             if code.upper() not in found:
-                raise table.refused(
-                    i,
-                    "LINE",
-                    f"'{code}' is no known line",
-                    allowed=", ".join(found),
-                    remedy="write one of these, in Python also lines={...}",
-                )
+                remedy = "write one of these, in Python also lines={...}" if allowed else None
+                what = f"'{code}' is no known line"
+                error = table.refused(i, "LINE", what, allowed=allowed, remedy=remedy)
+                faults.add(code.upper(), error, table.lines[i])
+                allowed = None  # once is enough
+                continue
             cells.append((i, "VALUE", found[code.upper()], values[i], int(sign[i])))
     else:
         there = [code for code in found if code in table.at]
@@ -295,13 +295,14 @@ def _counts(
             ]
     names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
     factors, unit = _units(table.name, names, found, units)
-    counts = [_check(table, cell, hours, identity, factors, lloq) for cell in cells]
+    counts = [_check(table, cell, hours, identity, factors, lloq, faults) for cell in cells]
+    faults.refuse()
     _refuse_beyond(table, cells, counts, units)
     seen: dict[tuple, int] = {}
     for count in counts:
         key = (count.subject, count.hour, count.line)
         if key in seen:
-            raise table.refused(
+            error = table.refused(
                 count.row,
                 None,
                 (
@@ -310,7 +311,9 @@ def _counts(
                 ),
                 remedy="remove one, or give HOUR",
             )
-        seen[key] = count.row
+            faults.add(("second", count.line), error, table.lines[count.row])
+        seen.setdefault(key, count.row)
+    faults.refuse()
     return counts, names, unit
 
 
@@ -335,22 +338,25 @@ def _check(
     identity: np.ndarray,
     factors: Mapping[str, float],
     lloq: float | Mapping[str, float] | None,
+    faults: Faults,
 ) -> _Count:
-    """One count in 10^9/L, or a sentence on what is wrong with it."""
+    """One count in 10^9/L; what is wrong with it goes to the faults."""
     i, column, line, value, censored = cell
 
-    def refuse(what: str, allowed: str | None, remedy: str) -> None:
-        raise table.refused(i, column, what, allowed=allowed, remedy=remedy)
+    def refuse(kind: str, what: str, allowed: str | None, remedy: str) -> None:
+        error = table.refused(i, column, what, allowed=allowed, remedy=remedy)
+        faults.add((kind, column), error, table.lines[i])
 
     if not np.isfinite(value):
-        refuse("a row without a value", None, "give it, or leave the row out")
+        refuse("none", "a row without a value", None, "give it, or leave the row out")
     if value < 0:
-        refuse(f"a count of {line} of {value:g}", "0 or more", "correct it, or write '<0.1'")
+        what = f"a count of {line} of {value:g}"
+        refuse("negative", what, "0 or more", "correct it, or write '<0.1'")
     limit = lloq.get(line) if isinstance(lloq, Mapping) else lloq
     if censored == NOT_CENSORED and limit is not None and value < limit:
         value, censored = limit, 1
     if censored == 1 and value == 0:
-        refuse("a count below a limit of 0", None, "write the limit: '<0.1'")
+        refuse("limit", "a count below a limit of 0", None, "write the limit: '<0.1'")
     value = value * factors[line]
     return _Count(i, identity[i].item(), float(hours[i]), line, value, censored)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.data.faults import Faults
 from pkpd.data.shared_ids import refuse_out_of_order
 from pkpd.errors import DataError
 
@@ -287,17 +288,15 @@ def _check_records(
     source: str,
     numbers: np.ndarray,
 ) -> None:
-    """Raise on the first record that has no meaning."""
+    """Raise on records that have no meaning."""
+    faults = Faults()
 
     def refuse(bad: np.ndarray, column: str, what: str, allowed: str | None, remedy: str) -> None:
-        if np.any(bad):
-            i = int(np.flatnonzero(bad)[0])
-            raise DataError(
-                where=_place(source, numbers, i, labels[i], column),
-                what=what.format(value=f"{v[column][i]:g}", **{k: f"{v[k][i]:g}" for k in v}),
-                allowed=allowed,
-                remedy=remedy,
-            )
+        for i in np.flatnonzero(bad).tolist():
+            told = what.format(value=f"{v[column][i]:g}", **{k: f"{v[k][i]:g}" for k in v})
+            where = _place(source, numbers, i, labels[i], column)
+            error = DataError(where=where, what=told, allowed=allowed, remedy=remedy)
+            faults.add((column, what), error, numbers[i])
 
     for name in v:
         refuse(
@@ -307,6 +306,7 @@ def _check_records(
             None,
             "give a finite number",
         )
+    faults.refuse()  # nothing else can be said of such records
     evid = v["evid"]
     refuse(~np.isin(evid, range(5)), "evid", "{value} is no event", _EVID_MEANING, _EVID_REMEDY)
     for name in ("cmt", "addl", "ss"):
@@ -324,6 +324,7 @@ def _check_records(
             f"at most {MOST:,} in size",
             "correct it",
         )
+    faults.refuse()
     dose = np.isin(evid, (DOSE, RESET_AND_DOSE))
     refuse(
         v["cmt"] < 0,
@@ -388,3 +389,4 @@ def _check_records(
         "more than 0",
         "give II in hours",
     )
+    faults.refuse()

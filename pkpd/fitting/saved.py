@@ -24,6 +24,7 @@ from pkpd.fitting.model.specification import PopulationModel
 from pkpd.fitting.sampled import Fit
 
 _REMEDY = "load it with the model and data it is of"
+# what a file that is no fit ends in: a group tree nested too deep, names that run out, odd types
 _NO_FIT = (
     OSError,
     ValueError,

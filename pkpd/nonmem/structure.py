@@ -123,7 +123,7 @@ class StreamPredictor(OfPrograms):
         self._observed = sorted(set(self._cmt[self._rows, self._columns].tolist()))
         self.solving = Solving(program, self.live, data, self.structure.effects)
         self._scanned: tuple[str, ...] = ()
-        self._passes = 1
+        self._passes, self._scanned_rows = 1, dict[int, Any]()
         self._starts: dict[str, Any] = {}
         self._flags = np.zeros(len(seen), dtype=int)
         self._groups: L2Groups | None = None
@@ -401,7 +401,7 @@ class StreamPredictor(OfPrograms):
     def _joined(self, probe: Mapping[str, Any], starts: Mapping[str, Any] | None) -> np.ndarray:
         given = {k: jnp.asarray(v) for k, v in probe.items()}
         if starts is None and self._scanned:
-            found = jax.jit(self.rows)(given)
+            found = self._scanned_rows.setdefault(self._passes, jax.jit(self.rows))(given)
         else:
             begun = self._starts if starts is None else starts
             shape = self.dataset.events.shape

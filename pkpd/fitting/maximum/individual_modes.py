@@ -80,6 +80,8 @@ def find_modes(
         left = wanted & ~found.converged
         if not left.any():
             break
+        if k == 0 and start is None and hessian is None:
+            continue  # that was the first search
         # one place for all: what becomes of a subject does not hang on the others of its batch
         fresh = np.tile(np.zeros(size) if k == 0 else rng.standard_normal(size), (n, 1))
         again = _search(density, x, fresh, tolerance, exact, left)
@@ -194,8 +196,11 @@ def _newton(
         step = np.where(good[:, None], capped(step), 0.0)
         step, tried = shortened(density, x, u, central, value, step, done | ~good)
         u, calls = u + step, calls + tried
+        # no step lowers its value: it stays where it is, and so would its Hessian
+        stuck = good & ~done & ~step.any(axis=1)
+        stalled |= stuck & positive & (decrement < COARSE)
         converged |= done | stalled
-        open_ = good & ~converged
+        open_ = good & ~converged & ~stuck
         if not open_.any():
             break
         previous = decrement
