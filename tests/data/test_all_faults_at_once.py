@@ -26,9 +26,7 @@ def test_records_of_every_kind_of_fault_are_named(tmp_path):
 
 def test_counts_of_every_kind_of_fault_are_named(tmp_path):
     rows = "".join(f"{k},1,-1,100\n" for k in range(2, 9))
-    told = _told(
-        read_counts, tmp_path / "b.csv", f"ID,DAY,ANC,PLT\n1,1,-2,100\n1,2,3,-5\n{rows}"
-    )
+    told = _told(read_counts, tmp_path / "b.csv", f"ID,DAY,ANC,PLT\n1,1,-2,100\n1,2,3,-5\n{rows}")
     assert "row 2, ID 1, column ANC: a count of neutrophils of -2" in told
     assert "The same in rows 4, 5, 6, 7 and 3 more." in told
     assert "row 3, ID 1, column PLT: a count of platelets of -5" in told
