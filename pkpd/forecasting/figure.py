@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import BELOW
 from pkpd.fitting.plots.style import (
     BLUE,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from pkpd.forecasting.result import Forecast
 
 COLOURS = {"neutrophils": BLUE, "platelets": RUST}
+TRANSFUSED = "platelets"
+ZIGZAG = 0.1
+"""Distance of the logarithm of the median from its mean over three mornings: beyond it that is
+drawn."""
 FLOOR = {"neutrophils": 0.01, "platelets": 1.0, "wbc": 0.05, "marrow_blasts": 0.1}
 _STYLES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 
@@ -72,12 +77,26 @@ def _counts(
 ) -> None:
     counts, day = one["count"].sel(line=line), one["day"].values
     floor, colour = FLOOR.get(line, 0.01), COLOURS.get(line, GREY)
+
+    def at_level(level: float) -> Floats:
+        values = np.maximum(counts.sel(quantile=level).values, floor)
+        return _over_three_mornings(values, seen.last_day) if transfused else values
+
+    transfused = False
+    middle = at_level(0.5)
+    smooth = _over_three_mornings(middle, seen.last_day)
+    transfused = line == TRANSFUSED and bool(np.any(np.abs(np.log(middle / smooth)) > ZIGZAG))
+    if transfused and trusted:
+        ax.annotate(
+            "platelets after the last count: means over three mornings, as the mornings of "
+            "transfusions are not known",
+            (1.0, 1.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=6.5, color=GREY,
+        )  # fmt: skip
     # a few virtual patients would give narrow bands
     for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)) if trusted else ():
-        lower, upper = (np.maximum(counts.sel(quantile=q).values, floor) for q in (low, high))
-        ax.fill_between(day, lower, upper, color=colour, alpha=alpha, linewidth=0)
+        ax.fill_between(day, at_level(low), at_level(high), color=colour, alpha=alpha, linewidth=0)
     if trusted:
-        ax.plot(day, np.maximum(counts.sel(quantile=0.5).values, floor), color=colour)
+        ax.plot(day, at_level(0.5), color=colour)
     mine = np.array([name == line for name in seen.line], dtype=bool)
     at, value = seen.time[mine] + 1.0, np.maximum(seen.value[mine], floor)
     below = seen.censored[mine] == BELOW
@@ -93,6 +112,20 @@ def _counts(
     log_axis(ax.yaxis)
     unit = "%" if line == "marrow_blasts" else "10⁹/L"
     ax.set_ylabel(f"{line.replace('_', ' ')}\n({unit})")
+
+
+def _over_three_mornings(values: Floats, last_day: int) -> Floats:
+    """Quantiles after the last count, their logarithms averaged with weights 1, 2 and 1.
+
+    Virtual patients like one patient are transfused on the same mornings, as often as every other:
+    what they have in common is not when that will be.
+    """
+    logs = np.log(values)
+    out = logs.copy()
+    out[1:-1] = 0.25 * logs[:-2] + 0.5 * logs[1:-1] + 0.25 * logs[2:]
+    out[-1] = 0.5 * (logs[-2] + logs[-1])
+    out[:last_day] = logs[:last_day]
+    return np.exp(out)
 
 
 def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, Level], last: int) -> None:
