@@ -90,7 +90,8 @@ def _counts(
         ax.annotate(
             "platelets after the last count: means over three mornings, as the mornings of "
             "transfusions are not known",
-            (1.0, 1.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=6.5, color=GREY,
+            (1.0, 1.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=6.5,
+            color=GREY,
         )  # fmt: skip
     # a few virtual patients would give narrow bands
     for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)) if trusted else ():
