@@ -41,6 +41,7 @@ _NODES = 9
 _PASSES = 40
 _ROUNDS = 8
 _GAIN = 1e-7  # of the criterion, below which a move is none
+_DECIMALS = 4  # of the hours that are found
 _RIDGE = 1e-9  # of what all candidates tell: keeps order among designs that do not tell everything
 
 
@@ -152,8 +153,8 @@ class Grid:
         unit = total / np.maximum(scale[:, :, None] * scale[:, None, :], 1e-300)
         values, axes = np.linalg.eigh(unit)
         lost = np.max(np.sum(np.where(values[:, None, :] < 1e-10, axes, 0.0) ** 2, axis=2), axis=0)
-        if np.any(lost > 0.01):
-            names = [n for n, gone in zip(linearised.free.names, lost, strict=True) if gone > 0.01]
+        if np.any(lost > 1e-6):
+            names = [n for n, gone in zip(linearised.free.names, lost, strict=True) if gone > 1e-6]
             raise PkpdError(
                 where="optimal times",
                 what=f"no times in these windows tell {', '.join(names[:10])}",
@@ -353,5 +354,11 @@ def search(scene: Scene, given: Times, starts: int) -> tuple[Found, Found]:
         times, value = after, reached_now
         if gain < 1e-6 and not moves:
             break
+    if free:
+        # no clock tells a smaller part of an hour, and what two samples told by it were rounding
+        near = [np.round(hours, _DECIMALS) for hours in times]
+        allowed = [s.allows(t) for s, t in zip(scene.spaces, near, strict=True)]
+        times = [t if ok else old for t, ok, old in zip(near, allowed, times, strict=True)]
+        last = Grid.of(scene, times)
     found = last.value(times)
     return before, Found(found.times, found.value, found.matrices, reached)

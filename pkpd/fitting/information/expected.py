@@ -32,7 +32,8 @@ Scale = Literal["deviation", "variance"]
 Design = SamplingGroup | Sequence[SamplingGroup] | Dataset
 
 _FLAT = 1e-10  # eigenvalue of the matrix with a unit diagonal below which nothing is told
-_PART = 0.01  # least share of a parameter that lies along such directions
+_PART = 1e-6  # least share of a parameter that lies along such directions: any makes it unknown
+_NONE = 1e-12  # of the largest information on a relative change: less is rounding
 _SHOWN = 10  # parameters named in a sentence
 
 
@@ -80,9 +81,14 @@ class ExpectedInformation:
     @cached_property
     def _scaled(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Roots of the diagonal; eigenvalues and -vectors of the matrix with a unit diagonal."""
-        scale = np.sqrt(np.maximum(np.diag(self.matrix), 0.0))
-        scale = np.where(scale > 0, scale, 1.0)
-        values, axes = np.linalg.eigh(self.matrix / np.outer(scale, scale))
+        size = np.where(self.values != 0, np.abs(self.values), 1.0)
+        own = np.maximum(np.diag(self.matrix), 0.0)
+        relative = own * size**2
+        some = relative > _NONE * relative.max(initial=0.0)
+        scale = np.where(some, np.sqrt(own), 1.0)
+        values, axes = np.linalg.eigh(
+            np.where(np.outer(some, some), self.matrix, 0.0) / np.outer(scale, scale)
+        )
         return scale, values, axes
 
     @property
@@ -128,9 +134,13 @@ class ExpectedInformation:
         Returns
         -------
         float
-            Minus infinity where the design does not tell all of them.
+            Minus infinity where the design does not tell all of them. Of the other parameters it
+            need not tell all.
         """
         mine = self.places(interest)
+        if len(mine) < len(self.names) and self.flat:
+            inverse = self.covariance[np.ix_(mine, mine)]
+            return -_log_det(inverse) if np.isfinite(inverse).all() else float("-inf")
         whole = _log_det(self.matrix)
         if len(mine) == len(self.names) or not np.isfinite(whole):
             return whole

@@ -235,13 +235,14 @@ def optimal_times(
         for one, space, times in zip(groups, spaces, new.times, strict=True)
     )
     after = _joined(expected_information(made, best, **how), prior)
-    if not np.isfinite(new.value):
+    reached = _criteria(after, new, interest)
+    if not np.isfinite(reached).all():
         what = f"no times were found that tell {', '.join(after.flat) or 'all parameters'}"
         remedy = "take more samples or groups, or hold parameters with fixed(...)"
         raise PkpdError(where="optimal times", what=what, remedy=remedy)
     return OptimalTimes(
         best, groups, after, before, tuple(names[i] for i in places),
-        _criteria(after, new, interest), _criteria(after, old, interest),
+        reached, _criteria(after, old, interest),
         tuple(np.stack([one.low, one.high], axis=1) for one in spaces), new.starts,
     )  # fmt: skip
 
