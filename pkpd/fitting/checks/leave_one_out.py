@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from pkpd.arguments import MAPPING, check_arguments
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.draws import Draws, Fitted
@@ -315,13 +316,14 @@ def _log_student(t: np.ndarray, size: int) -> np.ndarray:
     return constant - 0.5 * (_DEGREES + size) * np.log1p(square / _DEGREES)
 
 
-def compare_models(results: Mapping[str, LeaveOneOut]) -> pd.DataFrame:
+def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
     """Rank models of the same data by their expected log predictive density.
 
     Parameters
     ----------
     results
-        `leave_one_out` of each model by name, of the same data and unit.
+        By name of each model its fit by sampling, or what `leave_one_out` made of it, of the same
+        data and unit: ``{"one": fit, "two": other}``.
 
     Returns
     -------
@@ -338,10 +340,15 @@ def compare_models(results: Mapping[str, LeaveOneOut]) -> pd.DataFrame:
     """
     import arviz as az
 
+    check_arguments("compare_models", results=(results, MAPPING))
     if len(results) < 2:
         raise PkpdError(
             where="compare_models", what=f"{len(results)} models", allowed="two or more"
         )
+    results = {
+        name: one if isinstance(one, LeaveOneOut) else leave_one_out(one)
+        for name, one in results.items()
+    }
     names = list(results)
     for name in names[1:]:
         if results[name].labels != results[names[0]].labels:

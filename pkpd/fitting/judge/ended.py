@@ -29,6 +29,7 @@ _AT_BOUND = 1e-3  # of the distance between bounds
 _VANISHED = 1e-5  # residual standard deviation as a share of the observation, of most of them
 _ILL_CONDITIONED = 1e4  # on correlations of estimates; 1000 is a common rule for concern
 _MOSTLY = 0.5  # share of the curvature that comes from the prior
+_HARDLY = 1.0  # rise at the end of a 95 % interval that is too little for one
 NOTABLE = 0.1
 """Difference of objectives worth a sentence."""
 TELLS = 3.84
@@ -66,12 +67,17 @@ class Ended:
     prior_share : float[P]
         Share of each parameter's information that its prior gave, zero without priors.
     ends
-        Objectives at which starts ended, the lowest of them is this one.
+        Objectives at which starts ended.
+    lowest
+        Objective here; less than at the ends where the search went on from the lowest of them.
     exchange
         Fall of the objective with absorption and elimination exchanged (negative for a rise), and
         there the parameters if that end was not kept.
     rises
         Rise of the objective, at most, without each random effect that is not well known.
+    at_limits
+        By parameter that is not well known, the end of its 95 % interval at which the objective
+        rises less, and how much it rises there, at most.
     fallen
         Fall of the objective by better modes found on the way, by subject.
     """
@@ -91,8 +97,10 @@ class Ended:
     penalised: bool
     prior_share: FloatArray
     ends: tuple[float, ...]
+    lowest: float = np.inf
     exchange: tuple[float, Mapping[str, float] | None] | None = None
     rises: Mapping[str, float] = field(default_factory=dict)
+    at_limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     fallen: Mapping[int, float] = field(default_factory=dict)
 
     @cached_property
@@ -123,6 +131,7 @@ def judge(ended: Ended) -> tuple[Finding, ...]:
             *_parameters(ended),
             *_together(ended),
             *_without_spread(ended),
+            *_beyond_limits(ended),
             *_from_prior(ended),
             *_starts(ended),
             *_exchanged(ended),
@@ -236,6 +245,21 @@ def _without_spread(ended: Ended) -> list[Finding]:
     return out
 
 
+def _beyond_limits(ended: Ended) -> list[Finding]:
+    """Name parameters that the data leave freer than their intervals say."""
+    out = []
+    for name, (limit, rise) in ended.at_limits.items():
+        if rise < _HARDLY:
+            side = "upper" if limit > ended.estimates[name] else "lower"
+            what = (
+                f"The 95 % interval of {name} is too short: at its {side} end of {limit:.3g} the "
+                f"objective is {max(rise, 0.0):.1f} higher at most, where {TELLS:g} is meant."
+            )
+            remedy = "Take its interval from pkpd.checks.profile_likelihood."
+            out.append(Finding("interval too short", "doubtful", what, remedy, (name,)))
+    return out
+
+
 def _from_prior(ended: Ended) -> list[Finding]:
     """Name parameters whose information is the prior's, mostly."""
     names = [n for n, s in zip(ended.names, ended.prior_share, strict=True) if s > _MOSTLY]
@@ -255,7 +279,9 @@ def _starts(ended: Ended) -> list[Finding]:
     if len(values) == 1:
         return []
     told = ", ".join(f"{v:.2f}" for v in sorted(values))
-    what = f"{agree} of {len(values)} starts agree on the lowest objective ({told})."
+    what = f"{agree} of {len(values)} starts agree on the lowest objective ({told})"
+    on = ended.lowest < min(values) - NOTABLE
+    what += f", and from there the search went on to {ended.lowest:.2f}." if on else "."
     if agree > 1:
         return [Finding("starts", "note", what)]
     remedy = "Begin more of them, until two end there."

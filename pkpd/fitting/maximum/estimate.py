@@ -21,6 +21,7 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.judge.ended import NOTABLE, TELLS, constant_covariates, vanished
 from pkpd.fitting.judge.standard_errors import Covariance, Uncertainty, uncertainty
 from pkpd.fitting.maximum.finished import Asked, finished
+from pkpd.fitting.maximum.limits import rises_at_limits
 from pkpd.fitting.maximum.marginal import Evaluated, MarginalLikelihood, Method
 from pkpd.fitting.maximum.penalty import PriorPenalty
 from pkpd.fitting.maximum.problem import Place, Problem
@@ -180,7 +181,9 @@ def maximum_of(
             covariance,
             progress.standard_errors if isinstance(progress, ProgressLines) else None,
         )
-    asked = Asked(ends, values, exchange, found, rises_without(problem, best.point, found))
+    rises = rises_without(problem, best.point, found)
+    at_limits = rises_at_limits(problem, best.point, found)
+    asked = Asked(ends, values, exchange, found, rises, at_limits)
     return finished(problem, mixed, best, asked, began)
 
 

@@ -26,13 +26,14 @@ from pkpd.small_systems import inverse_each
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What came of all searches: ends, how starts agree, curvature, rises without spread."""
+    """What came of all searches: ends, how starts agree, curvature, rises elsewhere."""
 
     ends: list[SearchResult]
     values: tuple[float, ...]
     exchange: tuple[float, dict[str, float] | None] | None
     found: Uncertainty | None
     rises: dict[str, float]
+    at_limits: dict[str, tuple[float, float]]
 
 
 def _final_modes(problem: Problem, point: Place) -> Modes:
@@ -95,8 +96,10 @@ def finished(
         penalised=problem.penalty is not None,
         prior_share=_prior_share(problem, point, found),
         ends=asked.values,
+        lowest=point.value,
         exchange=asked.exchange,
         rises=asked.rises,
+        at_limits=asked.at_limits,
         fallen=problem.fallen,
     )
     findings = judge(ended)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import jax.numpy as jnp
 import numpy as np
 
+from pkpd.arguments import SHARE, check_arguments
 from pkpd.arrays import FloatArray
 from pkpd.errors import PkpdError
 from pkpd.files import write_netcdf
@@ -268,6 +269,7 @@ class MaximumLikelihood:
         """
         import pandas as pd
 
+        check_arguments("MaximumLikelihood.table", level=(level, SHARE))
         free = FreeParameters(self.likelihood)
         wide = NormalDist().inv_cdf(0.5 * (1.0 + level)) * np.sqrt(np.diag(self.covariance_x))
         low = free.values(self.x - np.nan_to_num(wide))

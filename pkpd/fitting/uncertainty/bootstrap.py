@@ -29,6 +29,8 @@ from pkpd.machine import cores
 if TYPE_CHECKING:
     import pandas as pd
 
+_FEWEST = 40  # fits, of which one is expected beyond each limit of 95 %
+
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
@@ -65,7 +67,8 @@ class Bootstrap:
         DataFrame
             ``estimate``, ``standard_error``, ``lower`` and ``upper`` of the fit (symmetric on the
             scale of the search); ``median``, ``bootstrap_error`` (standard deviation),
-            ``bootstrap_lower`` and ``bootstrap_upper`` of the samples whose search ended well.
+            ``bootstrap_lower`` and ``bootstrap_upper`` of the samples whose search ended well; NaN
+            where they are so few that not one is expected beyond each limit (40 for 95 %).
         """
         check_arguments("Bootstrap.table", level=(level, SHARE))
         names = list(self.fit.names)
@@ -73,8 +76,9 @@ class Bootstrap:
         own = self.fit.table(level).loc[names, ["estimate", "standard_error", "lower", "upper"]]
         own["median"] = good.median()
         own["bootstrap_error"] = good.std(ddof=1)
-        own["bootstrap_lower"] = good.quantile(0.5 * (1.0 - level))
-        own["bootstrap_upper"] = good.quantile(0.5 * (1.0 + level))
+        enough = round(len(good) * (1.0 - level), 9) >= 2.0
+        for name, at in (("lower", 0.5 * (1.0 - level)), ("upper", 0.5 * (1.0 + level))):
+            own[f"bootstrap_{name}"] = good.quantile(at) if enough else np.nan
         return own
 
     def summary(self) -> str:
@@ -274,6 +278,10 @@ def _collected(
         count = sum(name in one["edges"] for one in fine)
         if count:
             messages.append(f"{name} ran to its bound in {count} of {len(fine)} fits.")
+    if len(fine) < _FEWEST:
+        messages.append(
+            f"{len(fine)} fits are too few for limits of 95 %, which need {_FEWEST}: ask for more."
+        )
     if not fit.converged:
         messages.append("The fit itself did not converge.")
     return Bootstrap(fit, samples, failed, tuple(messages))

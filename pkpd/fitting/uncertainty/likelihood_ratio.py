@@ -194,7 +194,9 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
     for fit in fits:
         if not isinstance(fit, MaximumLikelihood):
             what = f"a {type(fit).__name__} has no maximum of the likelihood"
-            remedy = "compare posteriors with pkpd.checks.compare_models"
+            remedy = (
+                "compare posteriors with pkpd.checks.compare_models({'one': fit, 'two': other})"
+            )
             raise PkpdError(where="compare_fits", what=what, remedy=remedy)
     given = list(names) if names is not None else [f"fit {k}" for k in range(1, len(fits) + 1)]
     if len(fits) < 2 or len(given) != len(fits) or len(set(given)) < len(given):

@@ -219,8 +219,7 @@ def resample(
             where="resample",
             what=f"{named} has no standard error" if unknown.sum() == 1 else
             f"{named} have no standard errors",
-            remedy="hold what the data do not tell, fit with covariance=\"sandwich\", or use "
-            "pkpd.checks.bootstrap",
+            remedy="hold what the data do not tell, or use pkpd.checks.bootstrap",
         )  # fmt: skip
     began = time.perf_counter()
     refit = Refit.of(fit)
