@@ -202,7 +202,7 @@ def test_samples_are_weights_and_have_their_closed_form(with_groups):
         table["bootstrap_error"], found.samples[["a", "sigma_DV", "omega_a"]].std()
     )
     assert table.loc["a", "standard_error"] == with_groups.standard_errors["a"]
-    assert (table["bootstrap_lower"] < table["median"]).all()
+    assert (found.table(0.8)["bootstrap_lower"] < table["median"]).all()  # 12 are few for 95 %
     assert "12 of 12 fits ended at a minimum" in found.summary()
 
 
