@@ -151,8 +151,9 @@ class Question:
 class PairRow:
     """Two schedules under the same patients and parameter draws.
 
-    ``difference`` is risk of ``first`` minus risk of ``second``; ``p_first_safer`` the share of
-    parameter draws in which the first has the lower risk (ties count half).
+    ``difference`` is risk of ``first`` minus risk of ``second``, of the patients who can be judged
+    under both (the risk of a schedule is of those who can be judged under it); ``p_first_safer``
+    the share of parameter draws in which the first has the lower risk (ties count half).
     """
 
     trial: str

@@ -78,17 +78,16 @@ def kidneys_in_words(trial: Trial, population: Population) -> list[str]:
     Returns
     -------
     list of str
-        Kidneys of cohorts that have their own; labels; empty if the file sets no kidneys.
+        Kidneys of cohorts whose patients the file moves; labels; empty if it moves none.
     """
     own = [cohort for cohort in trial.cohorts if cohort.medians]
     told = [f"{c.id}: {ages_and_kidneys(patients_of_cohort(c, population))}" for c in own]
-    set_by_file = [
-        (cohort, drugs_treating(trial, cohort))
-        for cohort in trial.cohorts
-        if "crcl" in dict((*trial.medians, *cohort.medians))
-    ]
-    drugs = dict.fromkeys(drug for _, given in set_by_file for drug in given)
-    return [*told, *(_label(trial, population, drug, set_by_file) for drug in drugs)]
+    if not (own or "crcl" in dict(trial.medians)):
+        return []
+    # kidneys follow age, too, and a cohort that moves nothing stands beside those that do
+    every = [(cohort, drugs_treating(trial, cohort)) for cohort in trial.cohorts]
+    drugs = dict.fromkeys(drug for _, given in every for drug in given)
+    return [*told, *(_label(trial, population, drug, every) for drug in drugs)]
 
 
 def drugs_treating(trial: Trial, cohort: Cohort) -> list[str]:

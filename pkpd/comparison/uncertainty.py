@@ -341,11 +341,13 @@ def fewest_draws(level: float = LEVEL) -> int:
 
 
 def _interval(found: Crossed, level: float) -> tuple[float, float]:
-    """Interval over draws; NaN with too few for its tails, or where the mean lies outside."""
+    """Interval over draws; NaN with too few for its tails, or where they differ by chance alone."""
     tail = (1.0 - level) / 2.0
     few = found.by_draw.size < fewest_draws(level)
     if found.by_draw.size < 2 or (few and np.ptp(found.by_draw) > 0):
         return np.nan, np.nan  # draws that are all alike need not be many
+    if np.ptp(found.by_draw) > 0 and np.ptp(found.denoised) <= _ROUNDING:
+        return np.nan, np.nan
     lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail])
     if not lower - _ROUNDING <= found.mean <= upper + _ROUNDING:
         return np.nan, np.nan  # one draw makes the mean: these draws tell no interval

@@ -137,8 +137,8 @@ def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, Level], last: int) -> 
     day = one["day"].values
     for name, colour, style in zip(names, colours, _STYLES, strict=False):
         share = one["recovered_after"].sel(criterion=name).values
-        label = name.replace(">=", "≥")
-        ax.step(day, share, where="post", color=colour, linestyle=style, label=label)
+        label, ahead = name.replace(">=", "≥"), day >= last  # it is of what comes after
+        ax.step(day[ahead], share[ahead], where="post", color=colour, linestyle=style, label=label)
     ax.axvline(last, color=GREY, linewidth=0.7, zorder=0)
     ax.set_ylim(0, 1)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}"))

@@ -78,6 +78,10 @@ class BriefPrinter:
         """Print which marrow it was where that is not the usual one, and how much is assumed."""
         if told := wording.other_marrow_text(result.record):
             self._line(told)
+        every = {getattr(row, "posterior", "") for t in result.trials for row in t.rows} - {""}
+        for posterior in sorted(every):
+            if self._few or "NOT CONVERGED" in posterior:
+                self._line(f"Marrow with leukaemia, {posterior}.")
         counted = wording.assumed_inputs(row for t in result.trials for row in t.rows)
         many = "no input is" if not counted else f"{len(counted)} inputs are"
         not_low = any(wording.is_not_low(row) for t in result.trials for row in t.rows)

@@ -50,6 +50,7 @@ def render(result: ComparisonResult, pages: Mapping[str, Sequence[Drawing]]) -> 
         trials=[_trial(t, pages.get(t.trial.id, ()), record) for t in result.trials],
         assumed=wording.assumed_inputs(row for t in result.trials for row in t.rows),
         marrow=_marrow(record),
+        both=wording.BOTH,
         ties=wording.TIES,
         record=_record_rows(record),
         cards=sorted((str(k), str(v)[:_SHORT_HASH]) for k, v in record.get("cards", {}).items()),

@@ -282,6 +282,8 @@ def sensitivity_panel(
             fontsize=7.5,
             color="white" if value > 0.5 else INK,
         )
+        if not np.isfinite(lower[r, c] + upper[r, c]):
+            continue
         ax.text(
             c,
             r + 0.06,

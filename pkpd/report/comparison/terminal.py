@@ -123,16 +123,15 @@ class CohortPrinter:
         if result.pairs:
             self._line(Text("Pairs of schedules, same patients and parameters", style="bold"))
             self.console.print(pairs_table(result))
-            self._line(Text(wording.TIES, style="dim"))
+            self._line(Text(f"{wording.BOTH} {wording.TIES}", style="dim"))
             self.console.print()
         if "dlt_sensitivity" in result.curves:
             self._line(
                 Text("DLT risk (%) if the rule had other thresholds or another day", style="bold")
             )
             self.console.print(sensitivity_table(result))
-            self._line(
-                Text("* the rule as run; 90 % intervals are in sensitivity.csv", style="dim")
-            )
+            marked = wording.rule_as_run(result).replace("Outlined:", "*").rstrip(".")
+            self._line(Text(f"{marked}; 90 % intervals are in sensitivity.csv", style="dim"))
             self._line(Text(f"{wording.rule_text(result).rstrip('.')}.", style="dim"))
             self.console.print()
         if told := exposure_words.text(result):

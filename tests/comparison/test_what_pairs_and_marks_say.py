@@ -1,0 +1,63 @@
+"""Words beside pairs of schedules, other rules, kidneys that age moves, and intervals of chance."""
+
+import numpy as np
+import pytest
+
+import pkpd
+from pkpd.comparison.uncertainty import paired_difference, risk
+from pkpd.report import wording
+
+FILE = """
+title = "Ages"
+population = "rr_aml"
+rule = "leukemia_d42_generic"
+horizon_days = 56
+dose.clofarabine = { amount = "20 mg/m^2", days = "1-5", route = "iv", duration = "1 h" }
+course.treatment = { doses = ["clofarabine"], cycle_days = 42 }
+cohort = [{ id = "usual" }, { id = "old", patients = { median_age_years = 78 } }]
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    file = tmp_path_factory.mktemp("ages") / "ages.toml"
+    file.write_text(FILE)
+    return pkpd.compare(str(file), patients=40, draws=4)
+
+
+def test_a_difference_is_of_those_who_are_judged_under_both():
+    rng = np.random.default_rng(1)
+    a = (rng.random((40, 300)) < 0.3).astype(float)
+    b = (rng.random((40, 300)) < 0.2).astype(float)
+    a[:, ::3], b[:, 1::3] = np.nan, np.nan
+    both = ~np.isnan(a) & ~np.isnan(b)
+    expected = a[both].mean() - b[both].mean()
+    assert paired_difference(a, b).estimate == pytest.approx(expected)
+    assert "judged under both" in wording.BOTH
+
+
+def test_draws_that_differ_by_chance_alone_tell_no_interval():
+    rare = np.zeros((30, 100))
+    rare[3, 5] = rare[17, 40] = 1.0
+    told = risk(rare)
+    assert told.estimate == pytest.approx(2 / 3000)
+    assert np.isnan(told.lower)
+    assert np.isnan(told.upper)
+    none = risk(np.zeros((30, 100)))
+    assert (none.lower, none.upper) == (0.0, 0.0)
+
+
+def test_a_rule_that_is_among_the_others_is_marked(found):
+    (trial,) = found.trials
+    assert wording.rule_as_run(trial) == "Outlined: the rule as run."
+    trial.curves.attrs["rule_by_day"] = 35.0
+    try:
+        assert wording.rule_as_run(trial) == "The rule as run is not among them."
+    finally:
+        trial.curves.attrs["rule_by_day"] = 42.0
+
+
+def test_labels_speak_of_cohorts_whose_age_moves_the_kidneys(found):
+    (text,) = found.record["simulated"].values()
+    half = text[text.index("30 to 60") :]
+    assert "of old" in half
