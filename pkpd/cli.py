@@ -148,6 +148,7 @@ def compare(
     run = _Run(out, _size(patients, draws), full=full)
     with _told(run):
         from pkpd.arguments import pairs_of
+        from pkpd.report.comparison.own_folder import free_folder, stamp
         from pkpd.report.comparison.tables import check_formats, check_writable, write_results
         from pkpd.report.comparison.terminal import progress
 
@@ -165,9 +166,8 @@ def compare(
         rest = {"jobs": jobs, "cluster": cluster, "marrow": marrow, "posterior": posterior}
         given: dict[str, Any] = {key: value for key, value in rest.items() if value is not None}
         check_writable(out)
-        formats = figure_format or ["svg"]
-        check_formats(formats)
-        started = datetime.now(UTC)
+        check_formats(formats := figure_format or ["svg"])
+        started, begun = datetime.now(UTC), stamp(out)
         with progress(run.printer.console) as on_progress:
             from pkpd.comparison.run import compare as run_comparison
 
@@ -188,6 +188,7 @@ def compare(
             )
             on_progress(1.0, 1.0, "writing tables" if no_figures else "drawing figures")
             result = _recorded(result, settings, started, datetime.now(UTC))
+            out = free_folder(out, begun)
             paths = write_results(result, out, figures=not no_figures, formats=formats)
         run.printer.assumptions(result)
         run.printer.files(paths, out)
