@@ -477,10 +477,10 @@ def import_(
 
 def main() -> None:
     """Entry point of the ``pkpd`` command."""
-    from pkpd.report.output import lasting_output
+    from pkpd.report.output import lasting_output, plain_warnings
 
     code: str | int | None = 0
-    with lasting_output() as output:
+    with plain_warnings(), lasting_output() as output:
         try:
             app()
         except SystemExit as stop:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+from pkpd.errors import PkpdWarning
 
 
 class Output:
@@ -68,6 +71,25 @@ class Output:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.stream.fileno())
         os.close(nowhere)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Show warnings of the package as what a command tells, without a line of its source."""
+    usual = warnings.formatwarning
+
+    def formatted(
+        message: Any, category: Any, filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if isinstance(category, type) and issubclass(category, PkpdWarning):
+            return f"pkpd: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 @contextmanager
