@@ -17,6 +17,7 @@ from pkpd.cards.trial_cards import (
 )
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.parameters import leukaemia_cards
+from pkpd.subjects import Population
 from pkpd.trials import Trial
 from pkpd.units import Parameter
 
@@ -41,8 +42,12 @@ def trial_limits(trial: Trial, posterior: EvidencePosterior) -> tuple[str, ...]:
     ]
     disease = disease_of(trial)
     usual = population_of(trial)
-    everybody = dict.fromkeys(patients_of_cohort(cohort, usual) for cohort in trial.cohorts)
-    told += filter(None, dict.fromkeys(beyond_ages(one, disease) for one in everybody))
+    groups: dict[Population, list[str]] = {}
+    for cohort in trial.cohorts:
+        groups.setdefault(patients_of_cohort(cohort, usual), []).append(cohort.id)
+    for one, ids in groups.items():
+        if text := beyond_ages(one, disease):
+            told.append(text if len(groups) == 1 else f"{', '.join(ids)}: {text}")
     told += [text for drug in trial.drugs if (text := _drug_limit(trial, drug, posterior))]
     endpoints = dict.fromkeys(p.endpoint for c in trial.cohorts for p in c.published)
     beyond = [e.replace("_", " ") for e in endpoints if e in _NOT_PREDICTED]

@@ -107,8 +107,9 @@ def what_it_rests_on(
         f"Risk of the DLT in three ensembles: {PRIOR_DRAWS} draws of what was believed before any "
         "trial"
         + (", posterior draws weighted so that this trial's own rows do not count" if alone else "")
-        + ", and posterior draws. Medians and 90 % intervals over draws; the risk in the tables is "
-        "the mean, which few draws of a high risk raise above the median.",
+        + ", and posterior draws. Medians and 90 % intervals over shares of single draws, the "
+        "chance of the simulated patients included; the risk in the tables is that of all who can "
+        "be judged in all draws, and its interval is freed of that chance.",
         ("cohort", "prior", *alone, "posterior", "printed"),
         tuple(rows),
         (*_own_in_words(own), *_largest_in_words(judged, shares, prior)),
