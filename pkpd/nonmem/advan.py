@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pkpd.nonmem.options import OWN_ROUTINES, SUBROUTINES, Option, read_options
 from pkpd.nonmem.records import Problem, Record
 
 GENERAL = (6, 8, 9, 13, 14, 15, 16, 17, 18)
@@ -69,30 +70,23 @@ def read_compartments(problem: Problem) -> Compartments:
     record = problem.one("SUBROUTINES")
     if record is None:
         return Compartments(0, 0, ())
-    text = record.text.upper().replace(",", " ")
-    advan = re.search(r"\bADVAN\s*=?\s*(?:ADVAN)?\s*(\d{1,9})", text)
-    trans = re.search(r"\bTRANS\s*=?\s*(?:TRANS)?\s*(\d{1,9})", text)
-    for word in (
-        "OTHER",
-        "CONTR",
-        "CCONTR",
-        "INFN",
-        "CRIT",
-        "PRIOR",
-        "MIX",
-        "LIBRARY",
-        "SS",
-        "USEG",
-    ):
-        if re.search(rf"\b{word}\d*\s*=", text):
+    given = {}
+    for option in read_options(record, SUBROUTINES):
+        given.setdefault(option.name, option)
+        if option.name in OWN_ROUTINES or (option.name == "SS" and _number(option) is None):
             record.refuse(
-                f"a routine of the user's own ({word}=)",
+                f"a routine of the user's own ({option.name}=)",
+                option.line,
                 remedy="write the model in abbreviated code",
             )
-    if not advan:
+    advan, trans = (_number(given.get(name)) for name in ("ADVAN", "TRANS"))
+    if "TRANS" in given and trans is None:
+        record.refuse(
+            f"TRANS={given['TRANS'].value or ''}", given["TRANS"].line, allowed="TRANS1 to TRANS6"
+        )
+    if advan is None:
         record.refuse("names no ADVAN", allowed="ADVAN1 to ADVAN14")
-    number = int(advan.group(1))
-    chosen = int(trans.group(1)) if trans else 1
+    number, chosen = advan, 1 if trans is None else trans
     if number in REFUSED_ADVANS or number not in (*_FIXED, 5, 7, *GENERAL):
         record.refuse(
             f"ADVAN{number}" + (f" ({REFUSED_ADVANS[number]})" if number in REFUSED_ADVANS else ""),
@@ -107,6 +101,14 @@ def read_compartments(problem: Problem) -> Compartments:
     if model is None:
         record.refuse(f"ADVAN{number} needs $MODEL")
     return _from_model(model, number, chosen, record)
+
+
+def _number(option: Option | None) -> int | None:
+    """Read the number of ``ADVAN4``, ``ADVAN=4`` or ``ADVAN=ADVAN4``; None if there is none."""
+    if option is None:
+        return None
+    found = re.fullmatch(rf"(?:{option.name})?(\d{{1,9}})", option.value or "")
+    return int(found.group(1)) if found else None
 
 
 def _from_model(model: Record, advan: int, trans: int, record: Record) -> Compartments:

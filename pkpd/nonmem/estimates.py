@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,13 +18,14 @@ _PIECE = re.compile(r"\s*(\(|\)|,|=|[^\s(),=]+)")
 
 @dataclass(frozen=True)
 class Theta:
-    """A fixed effect: start, bounds, whether it is held, and its comment."""
+    """A fixed effect: start, bounds, whether it is held, its comment, and its line's number."""
 
     value: float
     low: float = -INFINITE
     high: float = INFINITE
     held: bool = False
     label: str = ""
+    line: int = field(default=0, compare=False)
 
     @property
     def bounded(self) -> tuple[bool, bool]:
@@ -197,12 +198,15 @@ def read_thetas(records: Sequence[Record], told: list[str] | None = None) -> lis
         comments = {line.number: line.comment for line in record.lines}
         for theta, line in zip(mine, lines, strict=True):
             label = comments[line] if lines.count(line) == 1 else ""
-            out.append(Theta(theta.value, theta.low, theta.high, theta.held, label))
+            out.append(replace(theta, label=label, line=line))
     return out
 
 
 def _bounded(reader: _Reader, group: list[_Piece], opening: _Piece) -> tuple[Theta, int]:
-    """Read ``(low, start, high FIX)`` with parts left out, and ``xN`` after it."""
+    """Read ``(low, start, high FIX)`` with parts left out, and ``xN`` after it.
+
+    Three values that are equal say FIX, too (NONMEM Help, $THETA).
+    """
     record, held = reader.record, False
     slots: list[float | None] = [None]
     for piece in group:
@@ -236,7 +240,7 @@ def _bounded(reader: _Reader, group: list[_Piece], opening: _Piece) -> tuple[The
             allowed="start, (low, start), (low, start, high)",
             remedy="write a starting value; NONMEM searches one where it is left out",
         )
-    return Theta(value, low, high, held), repeat
+    return Theta(value, low, high, held or low == value == high), repeat
 
 
 def read_blocks(records: Sequence[Record]) -> list[Block]:

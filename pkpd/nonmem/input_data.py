@@ -88,12 +88,15 @@ class Items:
         Name of the file.
     notes
         What was decided.
+    absent
+        Names of items that no row has a cell for; as in NM-TRAN, they are the value of NULL.
     """
 
     columns: dict[str, np.ndarray]
     numbers: np.ndarray
     source: str
     notes: tuple[str, ...]
+    absent: tuple[str, ...] = ()
 
 
 def read_input(record: Record) -> list[Column]:
@@ -341,6 +344,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     numbers: list[int] = []
     ignored, hashed = {"mark": 0, "list": 0}, 0
     clock: list[int] = []  # times written as 14:30
+    widest = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -361,6 +365,7 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
             break
         rows.append([_cell(cells, i, column, data, place, clock) for i, column in read])
         numbers.append(number)
+        widest = max(widest, len(cells))
     if not rows:
         raise DataError(where=path.name, what="no row is left", remedy="look at IGNORE and ACCEPT")
     table = np.array(rows)
@@ -376,7 +381,8 @@ def read_items(data: DataRecord, columns: Sequence[Column], path: Path) -> Items
     if clock or any(name in _DATES for name in out):
         notes.append("hours count from each individual's first record, as TIME is a clock time")
         out["(clock)"] = np.ones(len(rows))
-    return Items(out, np.array(numbers), path.name, tuple(notes))
+    absent = tuple(n for i, column in read if i >= widest for n in column.names)
+    return Items(out, np.array(numbers), path.name, tuple(notes), absent)
 
 
 def _cell(

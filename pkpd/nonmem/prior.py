@@ -16,6 +16,7 @@ import numpy as np
 
 from pkpd.fitting.model.joint_prior import InverseWishart, JointNormal, JointPrior
 from pkpd.nonmem.estimates import Block, Theta, read_blocks, read_thetas
+from pkpd.nonmem.options import ESTIMATION, read_options
 from pkpd.nonmem.records import PRIORS, Problem, Record
 
 _SIZES = ("NTHETA", "NETA", "NEPS", "NTHP", "NETP", "NEPP", "NPEXP")
@@ -156,20 +157,23 @@ def _arguments(record: Record) -> dict[str, int]:
 
 def _check_steps(problem: Problem) -> None:
     for record in problem.all("ESTIMATION"):
-        for line in record.lines:
-            for word, value in re.findall(r"(\w+)\s*=\s*([^\s,]+)", line.text):
-                if word.upper() in _OTHER and value.strip("0."):
-                    record.refuse(
-                        f"{word.upper()}={value} changes the prior or adds its constant",
-                        line,
-                        remedy="leave it out",
-                    )
+        for option in read_options(record, ESTIMATION):
+            if option.name in _OTHER and (option.value or "").strip("0."):
+                record.refuse(
+                    f"{option.name}={option.value} changes the prior or adds its constant",
+                    option.line,
+                    remedy="leave it out",
+                )
 
 
 def without_prior(problem: Problem) -> bool:
     """Whether the last estimation step says NOPRIOR=1; steps keep what the one before said."""
-    text = " ".join(record.text for record in problem.all("ESTIMATION"))
-    found = re.findall(r"\bNOPRIOR\s*=\s*(\d)", text, flags=re.IGNORECASE)
+    found = [
+        option.value
+        for record in problem.all("ESTIMATION")
+        for option in read_options(record, ESTIMATION)
+        if option.name == "NOPRIOR"
+    ]
     return bool(found) and found[-1] != "0"
 
 

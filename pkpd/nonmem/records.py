@@ -82,6 +82,7 @@ _SYNONYMS |= {
     "ESTIMATI": "ESTIMATION",
     "SUBROUTINE": "SUBROUTINES",
 }
+_AFTER_COPY = ("NM-TRAN MESSAGES", "License Registered to", "1NONLINEAR MIXED EFFECTS MODEL")
 _NAMES = (*READ, *PRIORS, *IGNORED, *REFUSED)
 
 
@@ -175,10 +176,10 @@ def stream_text(path: Path) -> list[str]:
 
 
 def stream_lines(text: str) -> list[str]:
-    """Lines of a text up to NM-TRAN's messages, which follow the copy in a listing."""
+    """Lines of a text up to NONMEM's first own line, which follows the copy in a listing."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for i, line in enumerate(lines):
-        if line.strip().startswith("NM-TRAN MESSAGES"):
+        if line.strip().startswith(_AFTER_COPY):
             return lines[:i]
     return lines
 

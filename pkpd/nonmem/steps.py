@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pkpd.nonmem.options import ESTIMATION, Option, read_options
 from pkpd.nonmem.records import Record
 
 _EXACT = {"IMP": "importance sampling", "IMPMAP": "importance sampling", "SAEM": "SAEM"}
 _EXACT |= {"ITS": "iterative two stage", "BAYES": "a Bayesian method", "NUTS": "a Bayesian method"}
 _EXACT |= {"DIRECT": "direct sampling", "CHAIN": "starting values"}
+_KINDS = ("0", "ZERO", "1", "CONDITIONAL", "HYBRID")
+_INTERACTION = {"INTERACTION": True, "NOINTERACTION": False}
+_LAPLACIAN = {"LAPLACIAN": True, "LAPLACE": True, "NOLAPLACIAN": False, "NOLAPLACE": False}
+_LIKELIHOOD = {"PREDICTION": 0, "LIKELIHOOD": 1, "-2LOGLIKELIHOOD": 2, "-2LLIKELIHOOD": 2}
+_CENTRED = ("CENTERING", "FO")
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,14 @@ class Step:
     line: int = 0
 
 
-def _option(text: str, name: str, least: int) -> str | None:
-    """Value of an option that may be shortened; empty if it has none, None if it is not there."""
-    for found in re.finditer(r"([A-Za-z\-][A-Za-z0-9_]*)\s*(?:=\s*([^\s,]+))?", text):
-        word = found.group(1).upper()
-        if len(word) >= least and name.startswith(word):
-            return (found.group(2) or "").upper()
-    return None
-
-
 def read_steps(records: Sequence[Record]) -> tuple[Step, ...]:
     """Read the estimation steps; what a step leaves out it has from the one before.
+
+    Raises
+    ------
+    PkpdError
+        For a word that is no option of NONMEM, a METHOD it does not have, or an option that
+        changes the objective.
 
     Examples
     --------
@@ -67,45 +69,48 @@ def read_steps(records: Sequence[Record]) -> tuple[Step, ...]:
     out: list[Step] = []
     method, inter, laplace, likelihood = "0", False, False, 0
     for record in records:
-        text = record.text.replace("-2LOGLIKELIHOOD", " TWOLL ").replace("-2LLIKELIHOOD", " TWOLL ")
-        text = re.sub(r"-2LL\b", " TWOLL ", text, flags=re.IGNORECASE)
-        given = _option(text, "METHOD", 4)
-        method = given if given else method
-        if _option(text, "INTERACTION", 4) is not None:
-            inter = True
-        if _option(text, "NOINTERACTION", 5) is not None:
-            inter = False
-        if any(_option(text, word, 4) is not None for word in ("LAPLACIAN", "LAPLACE")):
-            laplace = True
-        if any(_option(text, word, 5) is not None for word in ("NOLAPLACIAN", "NOLAPLACE")):
-            laplace = False
-        if _option(text, "LIKELIHOOD", 4) is not None:
-            likelihood = 1
-        if "TWOLL" in text:
-            likelihood = 2
-        if _option(text, "CENTERING", 4) is not None:
-            record.refuse("CENTERING changes the objective", remedy="leave it out")
-        evaluation = _option(text, "MAXEVALUATIONS", 4) == "0" or _option(text, "EONLY", 4) == "1"
-        asked = _option(text, "SIGDIGITS", 3) or _option(text, "NSIGDIGITS", 4) or ""
+        options = list(read_options(record, ESTIMATION))
+        given = {option.name: option.value for option in options}
+        for option in options:
+            name = option.name
+            if name == "METHOD":
+                method = _kind(record, option)
+            elif name in _INTERACTION:
+                inter = _INTERACTION[name]
+            elif name in _LAPLACIAN:
+                laplace = _LAPLACIAN[name]
+            elif name in _LIKELIHOOD:
+                likelihood = _LIKELIHOOD[name]
+            elif name in _CENTRED:
+                record.refuse(f"{name} changes the objective", option.line, remedy="leave it out")
+        limit = given.get("MAXEVALS") or given.get("MAXEVALUATIONS")
+        evaluation = limit == "0" or given.get("EONLY") == "1"
+        asked = given.get("SIGDIGITS") or given.get("NSIGDIGITS") or ""
         digits = int(asked) if asked.isdecimal() and len(asked) < 4 else 3
         name, words = _method(method, inter, laplace)
+        if "STIELTJES" in given:
+            name, words = "", "STIELTJES"
         out.append(Step(name, words, likelihood, inter, evaluation, digits, record.lines[0].number))
     return tuple(out)
 
 
+def _kind(record: Record, option: Option) -> str:
+    """Kind of ``METHOD=kind`` in full, or as it is written where it is a number."""
+    kind = (option.value or "").strip("'\"")
+    for name in (*_EXACT, *_KINDS):
+        if kind == name or (len(kind) >= 3 and name.startswith(kind)):
+            return name
+    shown = f"METHOD={kind}" if kind else "METHOD without a kind"
+    return record.refuse(shown, option.line, allowed=", ".join((*_KINDS, *_EXACT)))
+
+
 def _method(method: str, inter: bool, laplace: bool) -> tuple[str, str]:
-    short = method.strip("'\"")
-    for name, words in _EXACT.items():
-        if short == name or (len(short) >= 3 and name.startswith(short)):
-            return "", words
-    if short in ("0", "ZERO"):
-        return ("", "FO with interaction") if inter else ("fo", "FO")
-    if short in ("1",) or "CONDITIONAL".startswith(short):
-        if laplace:
-            return (
-                ("laplace", "LAPLACIAN INTERACTION") if inter else ("laplace-nointer", "LAPLACIAN")
-            )
-        return ("focei", "FOCE INTERACTION") if inter else ("foce", "FOCE")
-    if short == "HYBRID":
+    if method in _EXACT:
+        return "", _EXACT[method]
+    if method == "HYBRID":
         return "", "HYBRID"
-    return "", f"METHOD={method}"
+    if method in ("0", "ZERO"):
+        return ("", "FO with interaction") if inter else ("fo", "FO")
+    if laplace:
+        return ("laplace", "LAPLACIAN INTERACTION") if inter else ("laplace-nointer", "LAPLACIAN")
+    return ("focei", "FOCE INTERACTION") if inter else ("foce", "FOCE")

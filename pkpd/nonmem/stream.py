@@ -39,6 +39,7 @@ from pkpd.nonmem.records import (
     read_records,
     stream_text,
 )
+from pkpd.nonmem.slips import refuse_missing_equations, slips_of
 from pkpd.nonmem.steps import Step, read_steps
 from pkpd.nonmem.structure import LINE, StreamStructure, what_acts
 from pkpd.nonmem.tree import Binary, Code, If, Name, Number
@@ -169,7 +170,11 @@ def read_control_stream(
     )
     notes += list(items.notes)
     dataset = _dataset(items, program, notes)
-    what_acts(program, dataset)
+    acting = what_acts(program, dataset)
+    told = slips_of(program, steps, acting, items, given, dataset)
+    for slip in told:
+        warnings.warn(f"{slip}.", PkpdWarning, stacklevel=2)
+    notes += told
     if program.compartments.size and not dataset.events.is_dose.any():
         warnings.warn(
             f"{path.name}: no record of {dataset.events.source} is a dose; look whether $INPUT "
@@ -225,7 +230,7 @@ def _program(
         error = replace(error, statements=(If(((seen, error.statements),), 0),))
     likelihood = max((step.likelihood for step in steps), default=0)
     start = read_starting_values(problem, slips)
-    return Program(
+    program = Program(
         source,
         c,
         blocks["PK"] if c.size else None,
@@ -238,6 +243,8 @@ def _program(
         likelihood,
         start.prior,
     )
+    refuse_missing_equations(program)
+    return program
 
 
 def _on_prior(program: Program, problem: Problem) -> list[str]:

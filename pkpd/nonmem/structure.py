@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pkpd.data.dataset import Dataset
-from pkpd.errors import PkpdError, sentence
+from pkpd.errors import PkpdError
 from pkpd.nonmem import carried
 from pkpd.nonmem.code import element
 from pkpd.nonmem.effects import Effects
@@ -25,6 +25,7 @@ from pkpd.nonmem.evaluate import Evaluator, choose_element
 from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.likelihood_rows import L2Groups, given_earlier, group_rows
 from pkpd.nonmem.program import OBSERVED, Live, Program, data_statements, live
+from pkpd.nonmem.reasons import reasons
 from pkpd.nonmem.solving import Solving, dosing_parameters
 from pkpd.nonmem.tree import Statement
 from pkpd.predict.structure import CLOSED_FORMS_AT_ONCE, SOLUTIONS_AT_ONCE, OfPrograms
@@ -270,10 +271,13 @@ class StreamPredictor(OfPrograms):
             values.pop(name, None)
         return carried.by_scan(self._scanned, step, values, self.dataset.events.shape, 0.0)
 
-    def rows(self, parameters: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-        """``Y`` without residual error [M], its slopes by EPS [M, K], and ``F_FLAG`` [M]."""
+    def rows(self, parameters: Mapping[str, Any], **begun: float) -> tuple[Any, Any, Any]:
+        """``Y`` without residual error [M], its slopes by EPS [M, K], and ``F_FLAG`` [M].
+
+        ``begun`` has values of variables before the code is carried out.
+        """
         starts, states = self._kept(parameters)
-        return self._from_states(parameters, starts, states)
+        return self._from_states(parameters, {**starts, **begun}, states)
 
     def _from_states(
         self, parameters: Mapping[str, Any], starts: Mapping[str, Any], states: Any
@@ -360,19 +364,8 @@ class StreamPredictor(OfPrograms):
     def problems(self, parameters: Mapping[str, Any]) -> dict[int, str]:
         """Say for each subject that has no finite prediction why not: index to sentence."""
         found = np.asarray(self.quantities(parameters))
-        bad = ~np.isfinite(found).reshape(2, -1).all(axis=0)
-        out: dict[int, str] = {}
-        for m in np.flatnonzero(bad).tolist():
-            b, n = int(self._rows[m]), int(self._columns[m])
-            out.setdefault(
-                b,
-                sentence(
-                    where=self.dataset.events.place(b, n),
-                    what="Y or its error is not finite",
-                    remedy="look at the parameters of this subject",
-                ),
-            )
-        return out
+        started = lambda begin: self.rows(parameters, Y=begin)[0]  # noqa: E731
+        return reasons(self.dataset, self.live.error, found, started)
 
     # Worked out once ------------------------------------------------------------------------------
 

@@ -219,12 +219,25 @@ def _evaluate(
 
 
 def _alone(stream: ControlStream, method: str) -> Compared:
-    found, seconds = _evaluate(bind(stream.model, stream.data), method, None)
+    likelihood = bind(stream.model, stream.data)
+    found, seconds = _evaluate(likelihood, method, None)
     lost = np.flatnonzero(~np.isfinite(found.by_subject))
     labels = ", ".join(str(stream.data.subjects[b]) for b in lost[:5])
     words = f"individuals {labels}{' and others' if lost.size > 5 else ''} have no likelihood"
+    words += _why(likelihood, found, lost.tolist())
     what = f"objective ({method}) at the starting values"
     return Compared(what, found.value, np.nan, None, words if lost.size else "", seconds)
+
+
+def _why(likelihood: PopulationLikelihood, at: Evaluated, lost: Sequence[int]) -> str:
+    """Say in brackets why the first of some individuals has no likelihood."""
+    if not lost:
+        return ""
+    fixed = MarginalLikelihood(likelihood, "focei").free.fixed(at.x)
+    random = jnp.zeros((likelihood.n_subjects, likelihood.random_effects.size))
+    values = likelihood.individual_parameters(fixed, random)
+    problems = likelihood.predictor.problems({n: np.asarray(v) for n, v in values.items()})
+    return next((f" ({problems[b].rstrip('.')})" for b in lost if b in problems), "")
 
 
 def _judged(

@@ -115,7 +115,8 @@ ELSE
 F_FLAG = 1
 Y = PHI((LLOQ-F)/SQRT(SIGMA(1)))
 ENDIF"""
-    mean, sd = means_and_sds(written(tmp_path, ADVAN1.replace("Y = F*(1+EPS(1))", code)))
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", code) + "LAPLACIAN\n"
+    mean, sd = means_and_sds(written(tmp_path, text))
     f = expected_advan1()
     below = np.array([False, False, True, True, False, False, True])
     wanted = np.where(below, norm.logcdf((3.1 - f) / np.sqrt(0.1)), f)
