@@ -12,7 +12,7 @@ from pkpd.fitting.judge.ended import Ended, judge
 from pkpd.fitting.judge.findings import in_order
 from pkpd.fitting.judge.influence import carried, chances, of_study, shifts
 from pkpd.fitting.judge.standard_errors import Uncertainty
-from pkpd.fitting.maximum.conditional import ConditionalDensity
+from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.maximum.linear_subjects import linear_subjects
 from pkpd.fitting.maximum.modes import Modes
@@ -40,7 +40,7 @@ def _final_modes(problem: Problem, point: Place) -> Modes:
     """Modes with an exact Hessian; those of the nonlinear model for ``"fo"``."""
     density = problem.marginal.density
     if problem.marginal.method == "fo":
-        density = ConditionalDensity(density.likelihood, interaction=False)
+        density = conditional_density(density.likelihood, interaction=False)
         modes = find_modes(density, point.x, point.at.modes.u, restarts=3)
         return better_modes(density, point.x, modes)[0]
     if point.at.modes.fresh:
