@@ -125,15 +125,24 @@ def check_lines(dataset: Dataset, lines: Sequence[str], name: str) -> np.ndarray
     """
     if dataset.lines == ("DV",) and len(lines) == 1:
         return np.zeros(1, dtype=np.int64)
-    for line in dataset.lines:
-        if line not in lines:
-            raise DataError(
-                where=f"{dataset.events.source}, line {line!r}",
-                what=f"is not predicted by the model ({name})",
-                allowed=", ".join(lines),
-                remedy="name the lines of the data with read_nonmem(lines={1: ...})",
-            )
+    unknown = [line for line in dataset.lines if line not in lines]
+    if unknown:
+        free = [line for line in lines if line not in dataset.lines]
+        codes = ", ".join(_code_of(line, free if len(unknown) == 1 else ()) for line in unknown)
+        raise DataError(
+            where=f"{dataset.events.source}, line {unknown[0]!r}",
+            what=f"is not predicted by the model ({name})",
+            allowed=", ".join(lines),
+            remedy=f"name the lines of the data by their codes: read_nonmem(lines={{{codes}}})",
+        )
     return np.array([list(lines).index(line) for line in dataset.lines], dtype=np.int64)
+
+
+def _code_of(line: str, free: Sequence[str]) -> str:
+    """Write the code of a line with the name that it may get."""
+    number = line.rsplit(" ", 1)[-1] if line.startswith(("DVID ", "CMT ")) else ""
+    code = number if number.isdigit() else f'"{line}"' if line != "DV" else "1"
+    return f'{code}: "{free[0]}"' if len(free) == 1 else f"{code}: ..."
 
 
 def check_parameters(given: IndividualParameters, wanted: Sequence[str], name: str) -> None:
