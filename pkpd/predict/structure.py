@@ -128,21 +128,23 @@ def check_lines(dataset: Dataset, lines: Sequence[str], name: str) -> np.ndarray
     unknown = [line for line in dataset.lines if line not in lines]
     if unknown:
         free = [line for line in lines if line not in dataset.lines]
-        codes = ", ".join(_code_of(line, free if len(unknown) == 1 else ()) for line in unknown)
+        names = [f'"{name}"' for name in free] + ["None"] * len(unknown)
+        codes = ", ".join(f"{_code_of(line)}: {n}" for line, n in zip(unknown, names, strict=False))
+        spare = " (None leaves a line out)" if len(unknown) > len(free) else ""
         raise DataError(
             where=f"{dataset.events.source}, line {unknown[0]!r}",
             what=f"is not predicted by the model ({name})",
             allowed=", ".join(lines),
-            remedy=f"name the lines of the data by their codes: read_nonmem(lines={{{codes}}})",
+            remedy="name the lines of the data by their codes, such as "
+            f"read_nonmem(lines={{{codes}}}){spare}",
         )
     return np.array([list(lines).index(line) for line in dataset.lines], dtype=np.int64)
 
 
-def _code_of(line: str, free: Sequence[str]) -> str:
-    """Write the code of a line with the name that it may get."""
+def _code_of(line: str) -> str:
+    """Write the code that a line has in the data, as far as its name tells it."""
     number = line.rsplit(" ", 1)[-1] if line.startswith(("DVID ", "CMT ")) else ""
-    code = number if number.isdigit() else f'"{line}"' if line != "DV" else "1"
-    return f'{code}: "{free[0]}"' if len(free) == 1 else f"{code}: ..."
+    return number if number.isdigit() else f'"{line}"' if line != "DV" else "1"
 
 
 def check_parameters(given: IndividualParameters, wanted: Sequence[str], name: str) -> None:
