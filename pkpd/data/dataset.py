@@ -85,6 +85,11 @@ class Dataset:
         ...).
     units
         Unit of doses ("AMT"), lines and covariates, where one was declared.
+    words
+        Of a covariate that the source gives in words (male, female): those, in the order of the
+        numbers that stand for them, from 0.
+    time_unit
+        Unit that was declared for TIME in the source; times here are hours.
     """
 
     events: EventTable
@@ -94,6 +99,8 @@ class Dataset:
     occasion: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    time_unit: str | None = None
 
     def __repr__(self) -> str:
         """Tell source and size in a line; `summary` has more."""
@@ -114,6 +121,11 @@ class Dataset:
     def subjects(self) -> np.ndarray:
         """Labels, [B]."""
         return self.events.subject
+
+    def word(self, name: str, value: float) -> str:
+        """Write a value of a covariate as the source does: its word, or the number."""
+        words = self.words.get(name, ())
+        return words[int(value)] if value in range(len(words)) else f"{value:g}"
 
     def constant(self, name: str) -> bool:
         """Tell whether a covariate keeps its value within every subject."""
@@ -360,4 +372,6 @@ def with_times(data: Dataset, times_h: Any, lines: Sequence[str] | None) -> Data
         {name: take(values) for name, values in data.covariates.items()},
         None if data.occasion is None else take(data.occasion),
         units=data.units,
+        words=data.words,
+        time_unit=data.time_unit,
     )

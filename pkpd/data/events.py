@@ -194,6 +194,14 @@ class EventTable:
         return self.valid & np.isin(self.evid, (RESET, RESET_AND_DOSE))
 
     @cached_property
+    def period(self) -> np.ndarray:
+        """Number of the period between resets (EVID 3 or 4) that a record belongs to, [B, N].
+
+        The clock of a subject may start again with each.
+        """
+        return np.cumsum(self.is_reset, axis=1)
+
+    @cached_property
     def starts(self) -> np.ndarray:
         """True where amounts, infusions and pending doses of earlier records end, [B, N].
 

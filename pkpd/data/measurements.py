@@ -95,6 +95,9 @@ def read_measurements(
         remedy = "give it, or set MDV to 1"
         if "AMT" not in table.at:
             remedy += "; or name the column of doses AMT, which the table lacks, if it is one"
+        if np.isinf(value[i]):
+            what = f"'{table.text('DV', int(i))}' is not a finite number"
+            raise table.refused(i, "DV", what, remedy="give a finite number, or set MDV to 1")
         raise table.refused(i, "DV", "an observation without a value", remedy=remedy)
     counted = np.array(
         [name.casefold() in COUNTED or unit_of.get(name) == "10^9/L" for name in names] or [False]

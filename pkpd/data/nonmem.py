@@ -87,7 +87,7 @@ def read_nonmem(
     covariates
         Columns to keep as covariates, under these names. A missing value takes the subject's value
         before it, or the first one after. Words (male, female) are numbered from 0 in alphabetical
-        order; the summary says which is which.
+        order; the summary says which is which, and plots have the words.
     lines
         What codes of the line column stand for, numbers or text:
         ``{1: "concentration", 3: "neutrophils"}``, ``{"cp": "concentration", "pca": None}`` (None
@@ -295,12 +295,18 @@ def dataset_of(
     if not len(seen):
         notes.append("no value of DV was found: the table holds events only")
     kept: dict[str, np.ndarray] = {}
+    words: dict[str, tuple[str, ...]] = {}
     lost = [name for name in covariates if name.upper() not in table.at]
     if lost:
         named = " and no ".join(f"covariate column '{name}'" for name in lost)
         raise table.lacks(what=f"has no {named}", remedy="correct covariates=")
     for name in covariates:
-        kept[name], unit = _covariate(table, events, name, declared, notes)
+        if levels := _words(table, name.upper()):
+            words[name] = levels
+            notes.append(
+                f"covariate {name}: " + ", ".join(f"{w} = {k}" for k, w in enumerate(levels))
+            )
+        kept[name], unit = _covariate(table, events, name, words.get(name), declared, notes)
         if unit is not None:
             units_used[name] = unit
     occasion = None
@@ -310,19 +316,25 @@ def dataset_of(
         occasion = _occasions(events, events.from_rows(number))
     if dose_unit is not None:
         units_used["AMT"] = dose_unit
-    clock = "DATE" in table.at or time_unit is not None or "TIME" in declared.given
+    unit = declared.given.get("TIME", time_unit)
+    clock = "DATE" in table.at or unit is not None
     doses = bool(np.any(events.is_dose))
     silent = [name for name in names if name not in units_used] if len(seen) else []
     notes += undeclared(not clock, doses and dose_unit is None, silent)
-    return Dataset(events, seen, names, kept, occasion, tuple(notes), units_used)
+    return Dataset(events, seen, names, kept, occasion, tuple(notes), units_used, words, unit)
 
 
 def _covariate(
-    table: Sheet, events: EventTable, name: str, declared: DeclaredUnits, notes: list[str]
+    table: Sheet,
+    events: EventTable,
+    name: str,
+    words: tuple[str, ...] | None,
+    declared: DeclaredUnits,
+    notes: list[str],
 ) -> tuple[np.ndarray, str | None]:
     """Values at the records, gaps filled, and the unit if one was declared."""
     key = name.upper()
-    by_row = _levels(table, key, name, notes)
+    by_row = table.numbers(key) if words is None else _numbered(table, key, words)
     if key in BODY:
         for i in np.flatnonzero(by_row < 0):
             raise table.refused(
@@ -343,13 +355,16 @@ def _covariate(
     return fill_missing(events, name, values, table.label[key]) * factor, unit
 
 
-def _levels(table: Sheet, key: str, name: str, notes: list[str]) -> np.ndarray:
-    """Numbers of a covariate; words (male, female) are numbered from 0 in their order."""
+def _words(table: Sheet, key: str) -> tuple[str, ...]:
+    """Words (male, female) of a covariate in their order; none if it has numbers."""
+    words = sorted({text for i in range(len(table.rows)) if (text := table.text(key, i))})
+    named = not any(is_number(word) for word in words) and len(words) <= _MOST_LEVELS
+    return tuple(words) if named else ()
+
+
+def _numbered(table: Sheet, key: str, words: tuple[str, ...]) -> np.ndarray:
+    """Places of a covariate's words, from 0; NaN where there is none."""
     texts = [table.text(key, i) for i in range(len(table.rows))]
-    words = sorted({text for text in texts if text})
-    if not words or any(is_number(word) for word in words) or len(words) > _MOST_LEVELS:
-        return table.numbers(key)
-    notes.append(f"covariate {name}: " + ", ".join(f"{word} = {k}" for k, word in enumerate(words)))
     return np.array([words.index(text) if text else np.nan for text in texts], dtype=float)
 
 

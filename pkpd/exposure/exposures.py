@@ -79,7 +79,8 @@ def exposures(
         ``posterior`` may also be a fit of concentrations alone (`pkpd.models.compartments`), or
         such a model with its values: the only drug of the regimen is taken for the one fitted.
     until_day
-        Last protocol day; the day of the last planned dose if omitted.
+        Last protocol day; the day of the last planned dose if omitted: give a later one for what
+        follows it.
     intervals
         Pairs of hours since the start of day 1; the protocol days if omitted.
     times_h
@@ -141,7 +142,8 @@ def exposures(
         spans = [_span(pair, end) for pair in intervals]
     times = np.arange(0.0, end + 1.0) if times_h is None else np.asarray(times_h, dtype=float)
     if not np.all((times >= 0.0) & (times <= end)):
-        _refuse("times_h", "a time is outside of the days", f"0 to {end:g} h")
+        allowed = f"0 to {end:g} h; until_day= has later days"
+        _refuse("times_h", "a time is outside of the days", allowed)
     shares = np.asarray(quantiles, dtype=float)
     if not np.all((shares >= 0.0) & (shares <= 1.0)):
         _refuse("quantiles", "one is no share", "0 to 1")
@@ -295,7 +297,8 @@ def _last_day(regimen: Regimen) -> int:
 
 def _span(pair: Sequence[float], end: float) -> tuple[float, float]:
     if len(pair) != 2 or not 0.0 <= pair[0] < pair[1] <= end:
-        _refuse("intervals", f"{pair!r}", f"pairs such as (0, 24), from 0 to {end:g} h")
+        allowed = f"pairs such as (0, 24), from 0 to {end:g} h; until_day= has later days"
+        _refuse("intervals", f"{pair!r}", allowed)
     return float(pair[0]), float(pair[1])
 
 

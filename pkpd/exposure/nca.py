@@ -14,7 +14,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.data.nonmem import read_nonmem
 from pkpd.data.sheets import TableSource
 from pkpd.errors import DataError, PkpdError, PkpdWarning
-from pkpd.exposure.areas import NO_SLOPE, area_between, areas, level_at, terminal_slope
+from pkpd.exposure.areas import area_between, areas, level_at, terminal_slope
 from pkpd.exposure.profiles import BELOW_LIMIT, VALUES, Profile, profiles
 
 if TYPE_CHECKING:
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 EXTRAPOLATED = 20.0
 """Percent of the area beyond the last sample from which a remark is made."""
 
+LOOSE = 0.85
+"""Adjusted R^2 of a terminal slope below which a remark is made; the number is chosen.
+
+The R package IQnca calls a slope below it not reliable, PKNCA's rule of exclusion begins at 0.9
+(``exclude_nca_min.hl.adj.r.squared``), and Phoenix WinNonlin has no limit of its own.
+"""
+
 LOG_DOWN, LINEAR = "linear_up_log_down", "linear"
+_TOLD = 3  # negative values of a remark
 _SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
 
 
@@ -86,8 +94,9 @@ def nca(
         is 1 in a vein), ``vss`` (only in a vein), an ``auc_<from>_<to>`` for each interval, and
         with a dosing interval ``auc_tau``, ``cavg``, ``cmin``, ``ctrough``, ``fluctuation`` and
         ``swing`` (percent). ``remark`` says what to look at: more than 20 % extrapolated, no
-        terminal slope, doses before. What cannot be told is NaN. ``attrs["units"]`` has units
-        that the data declare.
+        terminal slope or one of an adjusted R^2 below 0.85, doses before, a concentration before
+        the first dose, values below 0, a steady state that cannot be one. What cannot be told is
+        NaN. ``attrs["units"]`` has units that the data declare.
 
     Raises
     ------
@@ -191,10 +200,10 @@ class _Analysis:
             "dose": profile.dose,
             "samples": len(profile.time),
         }
-        remarks = []
         if not self.measurable.any():
             none = dict.fromkeys(("cmax", "auc_last"), 0.0)
-            return {**row, **none, "points": 0, "remark": "nothing measurable"}
+            remark = "; ".join(["nothing measurable", *self._negative()])
+            return {**row, **none, "points": 0, "remark": remark}
         within = self.measurable & ((time <= self.tau) | (not self.tau) | (not self.steady))
         top = int(np.argmax(np.where(within, level, -np.inf)))
         last = int(np.flatnonzero(self.measurable)[-1])
@@ -224,10 +233,6 @@ class _Analysis:
             "auc_inf": auc_inf,
             "extrapolated": 100.0 * tail / auc_inf,
         }
-        if slope is NO_SLOPE:
-            remarks.append("no terminal slope")
-        elif row["extrapolated"] > EXTRAPOLATED:
-            remarks.append(f"{row['extrapolated']:.0f} % of auc_inf is extrapolated")
 
         def between(begin: float, stop: float) -> tuple[float, float]:
             return area_between(begun, levels, begin, stop, slope, log_down=self.log_down)
@@ -250,7 +255,6 @@ class _Analysis:
                 whole = auc_tau
                 residence = (aumc_tau + tau * (auc_inf - auc_tau)) / auc_tau
         if not self.steady and profile.number > 1:
-            remarks.append("earlier doses are in it: no clearance without a steady state")
             whole = residence = np.nan
         clearance = profile.dose / whole
         mrt = residence - profile.duration / 2.0 * self.into_vein
@@ -259,7 +263,59 @@ class _Analysis:
             row["vss"] = clearance * mrt
         for begin, stop in intervals:
             row[f"auc_{begin:g}_{stop:g}"] = between(begin, stop)[0]
-        return {**row, "remark": "; ".join(remarks)}
+        beyond = between(time[-1], tau)[0] if 0.0 <= time[-1] < tau else 0.0
+        return {**row, "remark": "; ".join(self._remarks(row, beyond))}
+
+    def _remarks(self, row: Mapping[str, Any], beyond: float) -> list[str]:
+        """Say what to look at; ``beyond`` is the part of ``auc_tau`` after the last sample."""
+        profile, out = self.profile, []
+        if not row["points"]:
+            out.append("no terminal slope")
+        elif row["r2_adjusted"] < LOOSE:
+            out.append(
+                f"the terminal slope rests on {row['points']} points of adjusted R² "
+                f"{row['r2_adjusted']:.2f}"
+            )
+        # a clearance at steady state is the dose by auc_tau
+        name, share = "auc_inf", row["extrapolated"]
+        if self.steady:
+            name, share = "auc_tau", 100.0 * beyond / row["auc_tau"]
+        if share > EXTRAPOLATED:
+            out.append(f"{share:.0f} % of {name} is extrapolated")
+        if self.steady:
+            out += self._unsteady()
+        elif profile.number > 1:
+            out.append("earlier doses are in it: no clearance without a steady state")
+        elif profile.predose > 0:
+            part = 100.0 * profile.predose / row["cmax"]
+            out.append(f"{profile.predose:g} measured before the first dose ({part:.0f} % of cmax)")
+        samples = int(np.sum(self.time <= self.tau)) if self.tau else 3
+        if samples < 3:
+            count = ("no sample", "one sample", "two samples")[samples]
+            out.append(f"auc_tau rests on {count}")
+        return out + self._negative()
+
+    def _unsteady(self) -> list[str]:
+        """Words on a steady state that has nothing at the dose and something at its end."""
+        cycle = self.profile.time <= self.tau
+        below, level = self.profile.below[cycle], self.profile.level[cycle]
+        if not below.size or self.profile.time[0] > 0 or not below[0] or below[-1]:
+            return []
+        begins = "below the limit" if level[0] > 0 else "at 0"
+        return [f"begins {begins} and ends at {level[-1]:.3g}: not at steady state"]
+
+    def _negative(self) -> list[str]:
+        """Words on values below 0."""
+        profile = self.profile
+        places = np.flatnonzero(profile.level < 0)
+        if not places.size:
+            return []
+        told = [
+            f"{profile.level[k]:g} at {profile.time[k]:g} h (row {profile.row[k]})"
+            for k in places[:_TOLD]
+        ]
+        more = f" and {len(places) - _TOLD} more" if len(places) > _TOLD else ""
+        return [f"{', '.join(told)}{more} taken as below the limit"]
 
     def _with_start(self) -> tuple[Floats, Floats]:
         """Points with one at the time of the dose."""

@@ -45,7 +45,11 @@ class Profile:
     level
         Concentrations, ``[n]``, the limit where below it.
     below
-        Whether a value is below the limit, ``[n]``.
+        Whether a value is below the limit or not above 0, ``[n]``.
+    row
+        What the source calls their rows, ``[n]``.
+    predose
+        Highest concentration before the dose, if that is the first; 0 for none.
     """
 
     subject: Any
@@ -58,6 +62,8 @@ class Profile:
     time: Floats
     level: Floats
     below: NDArray[np.bool_]
+    row: NDArray[np.int64]
+    predose: float
 
     def points(self, rules: Mapping[str, str]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Apply the rules for values below the limit.
@@ -144,6 +150,8 @@ def profiles(data: Dataset, line: int, *, into_vein: bool) -> Iterator[Profile]:
             amount, rate = doses.amt[b, columns[together]], doses.rate[b, columns[together]]
             duration = np.where(rate > 0, amount / np.where(rate > 0, rate, 1.0), 0.0)
             value = seen.value[taken]
+            earlier = (time < start) | ((time == start) & ((place < record) | (not into_vein)))
+            earlier &= (number == 0) & (seen.censored[mine] != BELOW)
             yield Profile(
                 subject=label.item() if hasattr(label, "item") else label,
                 number=number + 1,
@@ -155,4 +163,6 @@ def profiles(data: Dataset, line: int, *, into_vein: bool) -> Iterator[Profile]:
                 time=seen.time[taken] - start,
                 level=value,
                 below=(seen.censored[taken] == BELOW) | (value <= 0.0),
+                row=events.numbers[seen.row[taken]],
+                predose=float(np.max(seen.value[mine[earlier]], initial=0.0)),
             )

@@ -125,15 +125,26 @@ def check_lines(dataset: Dataset, lines: Sequence[str], name: str) -> np.ndarray
     """
     if dataset.lines == ("DV",) and len(lines) == 1:
         return np.zeros(1, dtype=np.int64)
-    for line in dataset.lines:
-        if line not in lines:
-            raise DataError(
-                where=f"{dataset.events.source}, line {line!r}",
-                what=f"is not predicted by the model ({name})",
-                allowed=", ".join(lines),
-                remedy="name the lines of the data with read_nonmem(lines={1: ...})",
-            )
+    unknown = [line for line in dataset.lines if line not in lines]
+    if unknown:
+        free = [line for line in lines if line not in dataset.lines]
+        names = [f'"{name}"' for name in free] + ["None"] * len(unknown)
+        codes = ", ".join(f"{_code_of(line)}: {n}" for line, n in zip(unknown, names, strict=False))
+        spare = " (None leaves a line out)" if len(unknown) > len(free) else ""
+        raise DataError(
+            where=f"{dataset.events.source}, line {unknown[0]!r}",
+            what=f"is not predicted by the model ({name})",
+            allowed=", ".join(lines),
+            remedy="name the lines of the data by their codes, such as "
+            f"read_nonmem(lines={{{codes}}}){spare}",
+        )
     return np.array([list(lines).index(line) for line in dataset.lines], dtype=np.int64)
+
+
+def _code_of(line: str) -> str:
+    """Write the code that a line has in the data, as far as its name tells it."""
+    number = line.rsplit(" ", 1)[-1] if line.startswith(("DVID ", "CMT ")) else ""
+    return number if number.isdigit() else f'"{line}"' if line != "DV" else "1"
 
 
 def check_parameters(given: IndividualParameters, wanted: Sequence[str], name: str) -> None:

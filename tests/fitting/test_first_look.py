@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -129,8 +128,7 @@ def test_pictures_show_every_value_and_mark_limits(data):
     def marks(ax):
         return [c.get_offsets().data for c in ax.collections if len(c.get_offsets())]
 
-    ax = plot_data(data)
-    assert isinstance(ax, Axes)
+    ax = plot_data(data).axes[0]
     measured, below = marks(ax)
     assert len(measured) == 11
     np.testing.assert_allclose(below, [[24.0, 0.5]])
@@ -138,8 +136,8 @@ def test_pictures_show_every_value_and_mark_limits(data):
         "measured",
         "below the limit",
     ]
-    ax = plot_data(data, per_dose=True, log=True)
-    assert isinstance(ax, Axes)
+    ax = Figure().add_subplot()
+    assert plot_data(data, ax, per_dose=True, log=True) is ax
     values = np.concatenate([one[:, 1] for one in marks(ax)])
     # the value before any dose, zero and the negative one are not there
     assert len(values) == len(seen) - 3

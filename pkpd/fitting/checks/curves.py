@@ -24,6 +24,8 @@ class Curves:
         Residuals, with the data and the predictions at the observations.
     subject, line, time
         What each point belongs to, ``[L]``.
+    period
+        Number of resets before each point, ``[L]``: a curve ends at one.
     pred, ipred
         Predictions of the typical patient and of the individual, ``[L]``.
     lower, upper
@@ -35,6 +37,7 @@ class Curves:
     subject: np.ndarray
     line: np.ndarray
     time: np.ndarray
+    period: np.ndarray
     pred: np.ndarray
     ipred: np.ndarray
     lower: np.ndarray | None
@@ -80,7 +83,8 @@ def individual_curves(
         tail = 0.5 * (1 - level)
         lower, upper = np.nanquantile(np.stack(every), [tail, 1 - tail], axis=0)
     seen = dense.dataset.observations
-    return Curves(found, seen.subject, seen.line, seen.time, pred, ipred, lower, upper)
+    period = dense.dataset.events.period[seen.subject, seen.record]
+    return Curves(found, seen.subject, seen.line, seen.time, period, pred, ipred, lower, upper)
 
 
 def _after(doses: np.ndarray, end: float) -> np.ndarray:

@@ -221,17 +221,18 @@ def dose_times(dataset: Dataset) -> list[tuple[np.ndarray, np.ndarray]]:
 def time_after_dose(dataset: Dataset) -> np.ndarray:
     """Hours since the last dose before each observation, additional doses included, ``[M]``.
 
-    Observations before the first dose get the (negative) time to it; those of a subject without
-    doses the time itself.
+    Only doses since the last reset count. Observations before the first of them get the (negative)
+    time to it; those of a period without doses the time itself.
     """
-    seen = dataset.observations
+    seen, period = dataset.observations, dataset.events.period
     out = np.array(seen.time, dtype=float)
     for b, (when, record) in enumerate(dose_times(dataset)):
-        if not when.size:
-            continue
         for m in np.flatnonzero(seen.subject == b):
-            past = (when <= seen.time[m]) & (record < seen.record[m])
-            out[m] = seen.time[m] - (when[past].max() if past.any() else when.min())
+            at = int(seen.record[m])
+            mine = period[b, record] == period[b, at]
+            past = mine & (when <= seen.time[m]) & (record < at)
+            if mine.any():
+                out[m] = seen.time[m] - (when[past].max() if past.any() else when[mine].min())
     return out
 
 
@@ -244,7 +245,7 @@ def strata(dataset: Dataset, by: str | None) -> tuple[np.ndarray, tuple[str, ...
         The data.
     by
         ``None``, ``"occasion"``, or a covariate: one with at most five values gives a group for
-        each, another is split at its median over subjects.
+        each, named as in the source, another is split at its median over subjects.
     """
     seen = dataset.observations
     if by is None:
@@ -270,7 +271,7 @@ def strata(dataset: Dataset, by: str | None) -> tuple[np.ndarray, tuple[str, ...
     values = dataset.covariates[by][place]
     levels, index = np.unique(values, return_inverse=True)
     if len(levels) <= 5:
-        return index, tuple(f"{by} {v:g}" for v in levels)
+        return index, tuple(f"{by} {dataset.word(by, v)}" for v in levels)
     middle = float(np.median(dataset.covariates[by][:, 0]))
     return (values > middle).astype(int), (f"{by} ≤ {middle:g}", f"{by} > {middle:g}")
 

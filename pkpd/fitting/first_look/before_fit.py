@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pkpd.arguments import a, check_arguments
 from pkpd.arrays import FloatArray
 from pkpd.data.dataset import NOT_CENSORED, Dataset
+from pkpd.data.declared_units import DeclaredUnits
 from pkpd.errors import PkpdError
 from pkpd.fitting.first_look.doses import doubtful_doses
 from pkpd.fitting.judge.ended import constant_covariates
@@ -38,7 +39,8 @@ Predict = Callable[[dict[str, float]], FloatArray]
 TOO_FEW = "too few observations"
 """Kind of the finding that maximum likelihood refuses."""
 _COLLINEAR = 0.98  # correlation of what two covariates of one parameter are on its scale
-_TIMES, _MINUTES = 1000.0, 60.0  # of units, and of minutes read as hours
+_TIMES = 1000.0  # of units
+_CLOCKS = {"min": 1 / 60.0, "h": 1.0, "day": 24.0}  # hours in units taken for each other
 _DOUBTFUL, _NEAR, _FITS = np.log(3.0), np.log(4.0), np.log(2.0)  # of logarithms of ratios
 _CLIPPED, _GAIN = np.log(1e260), 0.3  # share of a misfit that other units may leave
 _SPREADS, _JUMP = 8.0, np.log(8.0)  # of an outlier, robust standard deviations and a factor
@@ -330,7 +332,7 @@ def _ratios(
 
 
 def _units(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[Finding]:
-    """Find values a thousand times off the start, and times in minutes read as hours."""
+    """Find values a thousand times off the start, and times read in a wrong unit."""
     data, out = likelihood.dataset, []
     used, ratio = _ratios(likelihood, predicted)
     for k, line in enumerate(data.lines):
@@ -350,36 +352,55 @@ def _units(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[Find
             out.append(Finding("units", "doubtful", what, remedy))
     if used.sum() <= 3 or out:
         return out
+    return _clocks(likelihood, used, ratio)
+
+
+def _clocks(
+    likelihood: PopulationLikelihood, used: NDArray[np.bool_], ratio: FloatArray
+) -> list[Finding]:
+    """Find times that fit the start in another unit than that which they are read in."""
     before = float(np.median(np.abs(ratio[used])))
     scaled = float(np.median(np.abs(ratio[used] - np.median(ratio[used]))))
     if before < _DOUBTFUL or scaled < _FITS:
-        return out
-    again = _in_minutes(likelihood)
-    if again is None or not np.all(np.isfinite(again)):
-        return out
-    ratio = _ratios(likelihood, again)[1][used]
-    after = float(np.median(np.abs(ratio)))
-    shape = float(np.median(np.abs(ratio - np.median(ratio))))
-    if after < min(_DOUBTFUL, _GAIN * before) and shape < min(_FITS, _GAIN * scaled):
-        what = (
-            "With all times divided by 60 the model's start fits, half of the values within a "
-            f"factor of {np.exp(after):.2g}: times seem to be minutes that are read as hours."
-        )
-        out.append(Finding("time unit", "doubtful", what, "Declare units={'TIME': 'min'}."))
-    return out
+        return []
+    data, fits = likelihood.dataset, []
+    read = DeclaredUnits(data.events.source).hours(data.time_unit)
+    for other, hours in _CLOCKS.items():
+        times = hours / read
+        again = _with_times(likelihood, times) if hours != read else None
+        if again is None or not np.all(np.isfinite(again)):
+            continue
+        ratio = _ratios(likelihood, again)[1][used]
+        after = float(np.median(np.abs(ratio)))
+        shape = float(np.median(np.abs(ratio - np.median(ratio))))
+        if after < min(_DOUBTFUL, _GAIN * before) and shape < min(_FITS, _GAIN * scaled):
+            fits.append((after, times, other))
+    if not fits:
+        return []
+    after, times, other = min(fits)
+    told = f"multiplied by {times:g}" if times > 1 else f"divided by {1 / times:g}"
+    names = {"min": "minutes", "h": "hours", "day": "days"}
+    wrong = "that are read as hours" if data.time_unit is None else "and not in the declared unit, "
+    wrong += "" if data.time_unit is None else data.time_unit
+    what = (
+        f"With all times {told} the model's start fits, half of the values within a factor of "
+        f"{np.exp(after):.2g}: times seem to be {names[other]} {wrong}."
+    )
+    remedy = f"Declare units={{'TIME': '{other}'}}."
+    return [Finding("time unit", "doubtful", what, remedy)]
 
 
-def _in_minutes(likelihood: PopulationLikelihood) -> FloatArray | None:
-    """Predictions at the start if the times were minutes."""
+def _with_times(likelihood: PopulationLikelihood, times: float) -> FloatArray | None:
+    """Predictions at the start if all times were so many times as long."""
     data = likelihood.dataset
     events = data.events
     changed = replace(
         events,
-        time=events.time / _MINUTES,
-        ii=events.ii / _MINUTES,
-        rate=np.where(events.rate > 0, events.rate * _MINUTES, events.rate),
+        time=events.time * times,
+        ii=events.ii * times,
+        rate=np.where(events.rate > 0, events.rate / times, events.rate),
     )
-    seen = replace(data.observations, time=data.observations.time / _MINUTES)
+    seen = replace(data.observations, time=data.observations.time * times)
     try:
         again = bind(likelihood.model, replace(data, events=changed, observations=seen))
         none: Any = np.zeros((again.n_subjects, again.random_effects.size))
@@ -397,8 +418,10 @@ def _outliers(likelihood: PopulationLikelihood, predicted: FloatArray) -> list[F
         mine = mine[used[mine] & (f[mine] > 0)]
         if len(mine) < _FEW or np.median(np.abs(ratio[mine])) > _MEANINGLESS:
             continue
-        time, subject = data.observations.time[mine], data.observations.subject[mine]
-        left, spread = _spikes(_by_time(ratio[mine], time), subject, time)
+        seen, period = data.observations, data.events.period
+        time = seen.time[mine]
+        course = seen.subject * (period.max() + 1) + period[seen.subject, seen.record]
+        left, spread = _spikes(_by_time(ratio[mine], time), course[mine], time)
         limit = max(_SPREADS * spread, _JUMP)
         far = np.abs(left) > limit
         if not (error.logarithmic or error.form == "proportional"):
@@ -424,15 +447,15 @@ def _by_time(ratio: FloatArray, time: FloatArray) -> FloatArray:
     return left
 
 
-def _spikes(left: FloatArray, subject: NDArray[Any], time: FloatArray) -> tuple[FloatArray, float]:
-    """How far each value stands out from both its neighbours in its subject, and the usual step.
+def _spikes(left: FloatArray, course: NDArray[Any], time: FloatArray) -> tuple[FloatArray, float]:
+    """How far each value stands out from both its neighbours in its course, and the usual step.
 
-    Values that rise or fall steadily do not stand out, nor do the first and the last of a subject:
-    curves of subjects part there.
+    A course is a subject's, from one reset to the next. Values that rise or fall steadily do not
+    stand out, nor do the first and the last of a course: curves of subjects part there.
     """
-    out, order = np.zeros(len(left)), np.lexsort((time, subject))
+    out, order = np.zeros(len(left)), np.lexsort((time, course))
     step = np.diff(left[order])
-    same = np.diff(subject[order]) == 0
+    same = np.diff(course[order]) == 0
     up, down = step[:-1], -step[1:]
     inside = same[:-1] & same[1:] & (up * down > 0)
     out[order[1:-1]] = np.where(inside, np.sign(up) * np.minimum(np.abs(up), np.abs(down)), 0.0)

@@ -55,8 +55,11 @@ def _alone(data: Dataset) -> list[Finding]:
 def _twice(data: Dataset) -> list[Finding]:
     events = data.events
     b, n = np.nonzero(events.is_dose & (events.row >= 0))
-    resets = np.cumsum(events.is_reset, axis=1)[b, n]
-    same = (b, resets, *(getattr(events, k)[b, n] for k in ("time", "cmt", "amt", "rate")))
+    same = (
+        b,
+        events.period[b, n],
+        *(getattr(events, k)[b, n] for k in ("time", "cmt", "amt", "rate")),
+    )
     known, pairs = dict[tuple[float, ...], int](), []
     for i, key in enumerate(zip(*(column.tolist() for column in same), strict=True)):
         if (first := known.setdefault(key, i)) != i:

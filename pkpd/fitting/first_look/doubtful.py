@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,16 +69,17 @@ def _of_line(
     jump: float,
 ) -> Iterator[tuple[Any, ...]]:
     """Doubtful observations of a line in one subject, whose doses are at ``when``."""
-    seen, name = data.observations, data.lines[line]
+    seen, name, period = data.observations, data.lines[line], data.events.period[b]
     mine = np.flatnonzero((seen.subject == b) & (seen.line == line))
-    times, _, copies = np.unique(seen.time[mine], return_index=True, return_counts=True)
-    twice = set(times[copies > 1].tolist())
+    moments = list(zip(period[seen.record[mine]].tolist(), seen.time[mine].tolist(), strict=True))
+    often = Counter(moments)
     before: int | None = None
-    for m in mine.tolist():
-        time, value, at = float(seen.time[m]), float(seen.value[m]), int(seen.record[m])
+    for m, (part, time) in zip(mine.tolist(), moments, strict=True):
+        value, at = float(seen.value[m]), int(seen.record[m])
         known = seen.censored[m] == NOT_CENSORED
-        given = int(np.sum((when <= time) & (record < at)))
-        if time in twice:
+        earlier = (period[record] == part) & (record < at)  # nothing is left of others
+        given = int(np.sum(earlier & (when <= time)))
+        if often[part, time] > 1:
             yield _row(data, b, at, name, value, "another value at the same time")
         if not known:
             continue
@@ -85,13 +87,13 @@ def _of_line(
             yield _row(data, b, at, name, value, "above zero before the first dose")
         if concentration and value < 0:
             yield _row(data, b, at, name, value, "below zero")
-        if concentration and value == 0 and np.any((when < time) & (record < at)):
+        if concentration and value == 0 and np.any(earlier & (when < time)):
             yield _row(data, b, at, name, value, "zero after a dose")
         if value <= 0:
             continue
-        if before is not None:
+        if before is not None and period[seen.record[before]] == part:
             old, start = float(seen.value[before]), float(seen.time[before])
-            past = int(np.sum((when <= start) & (record < seen.record[before])))
+            past = int(np.sum(earlier & (when <= start) & (record < seen.record[before])))
             ratio = value / old
             # a dose between them explains a rise
             if ratio <= 1.0 / jump or (ratio >= jump and given == past):

@@ -46,7 +46,8 @@ class DataOverview:
     dosing : DataFrame
         One row for each compartment: ``doses`` (additional ones included), ``infusions``,
         ``subjects``, the ``fewest``, ``median`` and ``most`` doses of a subject, ``minimum``,
-        ``median_amount``, ``maximum``, and the ``interval_h``, the median time between doses.
+        ``median_amount``, ``maximum``, and the ``interval_h``, the median time between doses that
+        no reset parts.
     doubtful : DataFrame
         Rows to look at: ``row`` of the source, ``subject``, ``time_h``, ``what``, ``value``,
         ``why``.
@@ -170,7 +171,8 @@ def _covariates(data: Dataset) -> pd.DataFrame:
         first = values[:, 0]
         levels, counts = np.unique(first, return_counts=True)
         few = len(levels) <= _LEVELS
-        told = ", ".join(f"{v:g}: {n}" for v, n in zip(levels, counts, strict=True)) if few else ""
+        pairs = zip(levels, counts, strict=True) if few else ()
+        told = ", ".join(f"{data.word(name, v)}: {n}" for v, n in pairs)
         low, quarter, middle, more, high = np.quantile(first, [0.0, 0.25, 0.5, 0.75, 1.0])
         rows.append(
             {
@@ -230,12 +232,13 @@ def _dosing(data: Dataset) -> pd.DataFrame:
         for b, (when, record) in enumerate(given):
             mine = events.cmt[b, record] == cmt
             # a record at steady state stands for itself, too
-            when, places = np.unique(when[mine], return_index=True)
-            record = record[mine][places]
+            doses = np.unique(np.stack([record[mine], when[mine]]), axis=1)
+            record = doses[0].astype(int)
             if not record.size:
                 continue
             counts.append(len(record))
-            gaps += np.diff(when).tolist()
+            for part in np.unique(events.period[b, record]):
+                gaps += np.diff(np.unique(doses[1][events.period[b, record] == part])).tolist()
             amounts += events.amt[b, record].tolist()
             infusions += int(np.sum(events.rate[b, record] != 0))
         rows.append(

@@ -43,7 +43,7 @@ class SerialLikelihood(PopulationLikelihood):
         reset.
         """
         seen, events, out = self.dataset.observations, self.dataset.events, []
-        part = np.cumsum(events.is_reset, axis=1)[seen.subject, seen.record]
+        part = events.period[seen.subject, seen.record]
         for _, _, mine in self._lines:
             rows = [mine[seen.subject[mine] == b] for b in range(self.n_subjects)]
             rows = [m[np.lexsort((m, seen.time[m], part[m]))] for m in rows]
@@ -170,7 +170,7 @@ class SerialLikelihood(PopulationLikelihood):
         For a proportional part the scale of the independent error is that of a prediction of 1.
         """
         seen, out = self.dataset.observations, np.eye(len(mine))
-        part = np.cumsum(self.dataset.events.is_reset, axis=1)[seen.subject, seen.record]
+        part = self.dataset.events.period[seen.subject, seen.record]
         for name, error, rows in self._lines:
             own = np.flatnonzero(np.isin(mine, rows))
             if not error.processes or not own.size:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from pkpd.fitting.plots.style import (
     censored_points,
     log_axis,
     own_axes,
+    own_span,
     points,
     smooth,
     styled,
@@ -32,6 +34,7 @@ from pkpd.fitting.plots.style import (
 )
 
 _GROUPS = 5  # a covariate with at most so many values has a bar for each
+_PANELS = 20  # subjects of a figure
 _WHOLE = 30  # most steps of one in whole numbers that have a bar each
 
 
@@ -45,11 +48,12 @@ def plot_data(
     per_dose: bool = False,
     x: str = "time",
     log: bool = False,
-) -> Axes | Figure:
-    """Draw the measurements of all subjects, each joined by a line.
+) -> Figure | Axes:
+    """Draw the measurements of all subjects, each joined by a line up to a reset (EVID 3 or 4).
 
     Values below a limit are triangles at the limit, those above it triangles that point up; lines
-    leave them out. A dashed line is a local fit through the measured values.
+    leave them out. A dashed line is a local fit through the measured values that are drawn, as
+    narrow as they ask for.
 
     Parameters
     ----------
@@ -61,25 +65,25 @@ def plot_data(
         Line of the data; needed where there are several.
     by
         ``"occasion"`` or a covariate: a panel for each of its values, or for those up to and above
-        its median where there are more than five.
+        its median where there are more than five. Covariates given in words keep them.
     per_dose
         Divide values by the last dose before them, so that doses of linear kinetics fall together;
         values before the first dose are left out.
     x
         ``"time"`` or ``"time_after_dose"``.
     log
-        Logarithmic vertical axis; values of 0 and less are left out.
+        Logarithmic vertical axis; values of 0 and less are left out, and their number is told.
 
     Returns
     -------
-    Axes or Figure
-        A figure of panels with ``by``.
+    Figure or Axes
+        A figure; the axes, where they were given.
     """
     place = _place(data, line)
     if by is None:
-        ax = own_axes(ax, (4.2, 2.9))
-        _curves(data, place, np.ones(len(data.observations), bool), ax, per_dose, x, log)
-        return ax
+        axes = own_axes(ax, (4.2, 2.9))
+        _curves(data, place, np.ones(len(data.observations), bool), axes, per_dose, x, log)
+        return axes.figure if ax is None else axes  # type: ignore[return-value]
     if ax is not None:
         what, remedy = "by= makes a figure of its own", "leave out ax or by"
         raise PkpdError(where="plot_data, ax", what=what, remedy=remedy)
@@ -115,21 +119,25 @@ def plot_subjects(
 ) -> Figure:
     """Draw the measurements of each subject in a panel of its own, doses as ticks below.
 
+    Lines end at a reset (EVID 3 or 4). The figure says how many subjects it leaves out.
+
     Parameters
     ----------
     data, line, log
         See `plot_data`.
     subjects
-        Labels; the first twenty if left out.
+        Labels; the first twenty with values of the line if left out. The others:
+        ``plot_subjects(data, data.subjects[20:40])``.
     columns
         Panels beside each other.
     """
     place = _place(data, line)
     seen, when = data.observations, dose_times(data)
     labels = [str(label) for label in data.subjects]
+    known = np.unique(seen.subject[seen.line == place])
+    known = known if len(known) else np.arange(len(labels))
     if subjects is None:
-        known = np.unique(seen.subject[seen.line == place])
-        drawn = (known if len(known) else np.arange(len(labels)))[:20].tolist()
+        drawn = known[:_PANELS].tolist()
     else:
         for label in subjects:
             if str(label) not in labels:
@@ -139,6 +147,8 @@ def plot_subjects(
                     allowed=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
                 )
         drawn = [labels.index(str(label)) for label in subjects]
+    told = [f"{len(drawn)} of {len(known)} subjects"] if len(drawn) < len(known) else []
+    told += _zeros(data, np.isin(seen.subject, drawn) & (seen.line == place), seen.value, log)
     columns = max(1, min(columns, len(drawn)))
     rows = math.ceil(len(drawn) / columns)
     figure = Figure(figsize=(WIDTH, 1.45 * rows + 0.5), layout="constrained")
@@ -168,6 +178,9 @@ def plot_subjects(
     handles = _handles(data, place)
     handles.append(Line2D([], [], marker="|", color=RUST, ls="", ms=5, mew=1.0, label="dose"))
     figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.8)
+    if told:
+        handles, words = [Line2D([], [], ls="")], ["; ".join(told)]
+        figure.legend(handles, words, loc="outside upper right", handlelength=0, handletextpad=0)
     return figure
 
 
@@ -197,6 +210,7 @@ def plot_covariates(data: Dataset, names: Sequence[str] | None = None) -> Figure
     from scipy import stats
 
     values = [np.asarray(data.covariates[name][:, 0], dtype=float) for name in drawn]
+    words = [partial(data.word, name) for name in drawn]
     n = len(drawn)
     side = min(WIDTH / n, 2.3)
     figure = Figure(figsize=(max(side * n, 2.6), max(0.85 * side * n, 2.2)), layout="constrained")
@@ -214,9 +228,9 @@ def plot_covariates(data: Dataset, names: Sequence[str] | None = None) -> Figure
                             color=RUST if strong else INK, transform=ax.transAxes)  # fmt: skip
                 continue
             if j == i:
-                _histogram(values[i], ax)
+                _histogram(values[i], words[i], ax)
             else:
-                _against(values[j], values[i], ax)
+                _against(values[j], values[i], words[j], words[i], ax)
             ax.set(xlabel=unit(drawn[j], data.units) if i + 1 == n else "")
             ax.set_ylabel(unit(drawn[i], data.units) if j == 0 else "")
             if i + 1 < n:
@@ -226,13 +240,13 @@ def plot_covariates(data: Dataset, names: Sequence[str] | None = None) -> Figure
     return figure
 
 
-def _histogram(values: np.ndarray, ax: Axes) -> None:
+def _histogram(values: np.ndarray, word: Callable[[float], str], ax: Axes) -> None:
     levels, counts = np.unique(values, return_counts=True)
     if len(levels) <= _GROUPS:
         ax.bar(range(len(levels)), counts, 0.6, color=BLUE, alpha=0.45)
         for k, count in enumerate(counts):
             ax.annotate(str(count), (k, count), ha="center", va="bottom", fontsize=7)
-        ax.set_xticks(range(len(levels)), [f"{v:g}" for v in levels])
+        ax.set_xticks(range(len(levels)), [word(v) for v in levels])
         ax.margins(y=0.2)
     else:
         bins: Any = int(np.clip(2 * np.sqrt(len(values)), 6, 30))
@@ -244,7 +258,13 @@ def _histogram(values: np.ndarray, ax: Axes) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def _against(x: np.ndarray, y: np.ndarray, ax: Axes) -> None:
+def _against(
+    x: np.ndarray,
+    y: np.ndarray,
+    word_x: Callable[[float], str],
+    word_y: Callable[[float], str],
+    ax: Axes,
+) -> None:
     """Draw a pair; values of categories are spread a little."""
     rng = np.random.default_rng(1)
 
@@ -261,10 +281,10 @@ def _against(x: np.ndarray, y: np.ndarray, ax: Axes) -> None:
         ax.plot(at, middle, color=RUST, linestyle=(0, (5, 1.5)), linewidth=1.1, zorder=5)
     calm(ax, 4)
     if left is not None:
-        ax.set_xticks(range(len(left)), [f"{v:g}" for v in left])
+        ax.set_xticks(range(len(left)), [word_x(v) for v in left])
         ax.set_xlim(-0.5, len(left) - 0.5)
     if low is not None:
-        ax.set_yticks(range(len(low)), [f"{v:g}" for v in low])
+        ax.set_yticks(range(len(low)), [word_y(v) for v in low])
         ax.set_ylim(-0.5, len(low) - 0.5)
 
 
@@ -282,11 +302,17 @@ def _place(data: Dataset, line: str | None) -> int:
 
 
 def _last_dose(data: Dataset) -> np.ndarray:
-    """Amount of the last dose before each observation, NaN before the first, ``[M]``."""
+    """Amount of the last dose before each observation and after the last reset, ``[M]``.
+
+    NaN before the first.
+    """
     seen, out = data.observations, np.full(len(data.observations), np.nan)
     for b, (when, record) in enumerate(dose_times(data)):
+        period = data.events.period[b]
         for m in np.flatnonzero(seen.subject == b):
-            past = np.flatnonzero((when <= seen.time[m]) & (record < seen.record[m]))
+            at = int(seen.record[m])
+            past = (when <= seen.time[m]) & (record < at) & (period[record] == period[at])
+            past = np.flatnonzero(past)
             if past.size:
                 last = past[np.lexsort((record[past], when[past]))[-1]]
                 out[m] = data.events.amt[b, record[last]]
@@ -313,18 +339,22 @@ def _curves(
     known = mine & (seen.censored == NOT_CENSORED) & ((value > 0) | (not log))
     if x == "time":
         for b in np.unique(seen.subject[known]):
-            own = known & (seen.subject == b)
-            ax.plot(across[own], value[own], color=BLUE, linewidth=0.6, alpha=0.4, zorder=2)
+            for own in _between_resets(data, known & (seen.subject == b)):
+                ax.plot(across[own], value[own], color=BLUE, linewidth=0.6, alpha=0.4, zorder=2)
     _marks(data, mine, across, value, ax, log, join=False)
-    at, middle = smooth(across[known], np.log(value[known]) if log else value[known])
+    fitted = across[known], np.log(value[known]) if log else value[known]
+    at, middle = smooth(*fitted, own_span(*fitted))
     ax.plot(at, np.exp(middle) if log else middle, color=RUST, linestyle=(0, (5, 1.5)),
             linewidth=1.3, zorder=5)  # fmt: skip
     name = unit(data.lines[place], data.units)
     if per_dose:
         name = f"{data.lines[place]} per {data.units.get('AMT', 'unit')} of the last dose"
     ax.set(xlabel=f"{label} ({word})", ylabel=name)
-    if np.any(mine & (seen.censored != NOT_CENSORED)):
-        ax.legend(handles=_handles(data, place), loc="best", handlelength=1.2)
+    handles = _handles(data, place) if np.any(mine & (seen.censored != NOT_CENSORED)) else []
+    if told := _zeros(data, mine, value, log):
+        handles.append(Line2D([], [], ls="", label=told[0]))
+    if handles:
+        ax.legend(handles=handles, loc="best", handlelength=1.2)
     calm(ax)
     if divide == 1.0:
         time_ticks(ax, axis[seen.line == place])
@@ -346,12 +376,30 @@ def _marks(
     shown = mine & ((value > 0) | (not log))
     known = shown & (seen.censored == NOT_CENSORED)
     if join:
-        ax.plot(across[known], value[known], color=BLUE, linewidth=0.9, alpha=0.7, zorder=2)
+        for own in _between_resets(data, known):
+            ax.plot(across[own], value[own], color=BLUE, linewidth=0.9, alpha=0.7, zorder=2)
     more: dict[str, Any] = {} if size is None else {"s": size, "alpha": 0.9}
     points(ax, across[known], value[known], **more)
     below, above = (shown & (seen.censored == code) for code in (BELOW, ABOVE))
     censored_points(ax, across[below], value[below])
     censored_points(ax, across[above], value[above], marker="^")
+
+
+def _between_resets(data: Dataset, mine: np.ndarray) -> Iterator[np.ndarray]:
+    """Places of one subject's observations, period by period: its clock may start again."""
+    seen, rows = data.observations, np.flatnonzero(mine)
+    part = data.events.period[seen.subject[rows], seen.record[rows]]
+    for one in np.unique(part):
+        yield rows[part == one]
+
+
+def _zeros(data: Dataset, mine: np.ndarray, value: np.ndarray, log: bool) -> list[str]:
+    """Words on measured values that a logarithmic axis does not have."""
+    lost = value[mine & (data.observations.censored == NOT_CENSORED) & (value <= 0)]
+    if not (log and lost.size):
+        return []
+    many = "1 value" if lost.size == 1 else f"{lost.size} values"
+    return [f"{many} of 0{' or less' if np.any(lost < 0) else ''} not drawn"]
 
 
 def _handles(data: Dataset, place: int) -> list[Any]:

@@ -64,14 +64,15 @@ def plot_individual(
     divide, _ = time_scale(curves.time[curves.line == index])
     if log:
         log_axis(ax.yaxis)
-    x = curves.time[mine] / divide
     drawn = _positive if log else np.asarray
-    if curves.lower is not None and curves.upper is not None:
-        ax.fill_between(
-            x, drawn(curves.lower[mine]), drawn(curves.upper[mine]), color=BLUE, alpha=0.18, lw=0
-        )
-    ax.plot(x, drawn(curves.pred[mine]), color=GREY, linewidth=1.0, linestyle=(0, (4, 2)))
-    ax.plot(x, drawn(curves.ipred[mine]), color=BLUE, linewidth=1.4)
+    for one in np.unique(curves.period[mine]):
+        part = mine & (curves.period == one)
+        x = curves.time[part] / divide
+        if curves.lower is not None and curves.upper is not None:
+            low, high = drawn(curves.lower[part]), drawn(curves.upper[part])
+            ax.fill_between(x, low, high, color=BLUE, alpha=0.18, lw=0)
+        ax.plot(x, drawn(curves.pred[part]), color=GREY, linewidth=1.0, linestyle=(0, (4, 2)))
+        ax.plot(x, drawn(curves.ipred[part]), color=BLUE, linewidth=1.4)
     seen = data.observations
     own = (seen.subject == subject) & (seen.line == index)
     measured, below = own & (seen.censored == NOT_CENSORED), own & (seen.censored == BELOW)

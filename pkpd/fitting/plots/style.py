@@ -43,6 +43,11 @@ RUST = "#B24700"
 SKY = "#5FA8D3"
 WIDTH = 7.2
 """Inches: the text width of an A4 page."""
+WIDE = 0.7
+"""Part of the points in each local fit of residuals."""
+_SPANS = (WIDE, 0.5, 0.35, 0.25, 0.17, 0.12)
+_NEAR = 1.02  # of the error of the best span, within which a wider one is taken
+_PLACES = 150  # at which spans are compared
 DAYS_FROM = 14 * 24.0
 """Hours from which a time axis is in days."""
 
@@ -122,7 +127,7 @@ def smooth(
     x, y
         Points; those that are not finite are left out.
     span
-        Part of the points in each local fit; 0.7, more where points are few.
+        Part of the points in each local fit, more where points are few; 0.7 if left out.
 
     Returns
     -------
@@ -135,9 +140,42 @@ def smooth(
         return np.zeros(0), np.zeros(0)
     # where points are: between clusters there is nothing to be local to
     grid = np.unique(np.quantile(x, np.linspace(0, 1, 40)))
-    part = min(1.0, max(0.7, 12 / len(x))) if span is None else span
-    k = max(4, int(np.ceil(part * len(x))))
-    out = np.empty(len(grid))
+    return grid, _local(x, y, grid, WIDE if span is None else span)[0]
+
+
+def own_span(x: np.ndarray, y: np.ndarray) -> float:
+    """Span of `smooth` that follows the points: an absorption is lost where it is wide.
+
+    Each value is predicted from the others; of the spans whose mean error is within 2 % of the
+    best, the widest is taken.
+
+    Parameters
+    ----------
+    x, y
+        Points; those that are not finite are left out.
+    """
+    good = np.isfinite(x) & np.isfinite(y)
+    x, y = np.asarray(x)[good], np.asarray(y)[good]
+    places = np.unique(x)
+    if len(places) < 5:
+        return WIDE
+    places = places[np.linspace(0, len(places) - 1, min(len(places), _PLACES)).astype(int)]
+    used = np.isin(x, places)
+    at = np.searchsorted(places, x[used])
+    errors = []
+    for span in _SPANS:
+        level, own = _local(x, y, places, span)
+        left_out = (y[used] - level[at]) / np.maximum(1.0 - own[at], 1e-6)
+        errors.append(float(np.mean(np.abs(left_out))))
+    return next(s for s, e in zip(_SPANS, errors, strict=True) if e <= _NEAR * min(errors))
+
+
+def _local(
+    x: np.ndarray, y: np.ndarray, grid: np.ndarray, span: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Local fit at each place of a grid, and the share that a point there has in it."""
+    k = max(4, int(np.ceil(min(1.0, max(span, 12 / len(x))) * len(x))))
+    out, own = np.empty(len(grid)), np.empty(len(grid))
     for i, at in enumerate(grid):
         distance = np.abs(x - at)
         reach = max(np.partition(distance, k - 1)[k - 1], 1e-9 * (np.ptp(x) or 1.0)) * 1.0001
@@ -146,9 +184,11 @@ def smooth(
         centre = weight @ x / total
         spread = weight @ (x - centre) ** 2
         level = weight @ y / total
-        slope = weight @ ((x - centre) * y) / spread if spread > 1e-12 * total else 0.0
+        sloped = spread > 1e-12 * total
+        slope = weight @ ((x - centre) * y) / spread if sloped else 0.0
         out[i] = level + slope * (at - centre)
-    return grid, out
+        own[i] = 1.0 / total + ((at - centre) ** 2 / spread if sloped else 0.0)
+    return out, own
 
 
 def log_axis(axis: Any) -> None:

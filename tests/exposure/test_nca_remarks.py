@@ -1,0 +1,96 @@
+"""What a non-compartmental analysis says of profiles whose numbers mean little."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pkpd
+from pkpd.errors import PkpdError
+
+K, KA, VOLUME, TAU = 0.1, 1.0, 10.0, 12.0
+
+
+def frame(times, values, **columns):
+    rows = {"ID": 1, "TIME": [0, *times], "AMT": [100, *[0] * len(times)], "DV": [None, *values]}
+    more = {name: [value, *[0] * len(times)] for name, value in columns.items()}
+    return pd.DataFrame({**rows, **more})
+
+
+def single(time):
+    scale = 100 * KA / (VOLUME * (KA - K))
+    return np.where(time < 0, 0.0, scale * (np.exp(-K * time) - np.exp(-KA * time)))
+
+
+def remark_of(*args, **options):
+    (found,) = pkpd.nca(*args, **options)["remark"]
+    return found
+
+
+def test_a_negative_concentration_is_named_with_its_row():
+    found = remark_of(frame([0, 1, 2, 4, 8, 12], [0, 8, -5, 3, 1.5, 0.75]))
+    assert found == "-5 at 2 h (row 3) taken as below the limit"
+    many = remark_of(frame([1, 2, 3, 4], [-1, -2, -3, -4]))
+    assert many.startswith("nothing measurable; -1 at 1 h (row 1), -2 at 2 h (row 2), -3 at 3 h")
+    assert many.endswith("and 1 more taken as below the limit")
+
+
+def test_a_concentration_before_the_only_dose_is_told():
+    table = frame([0, 1, 2, 4, 8], [2, 8, 5, 3, 1])
+    assert remark_of(table) == "2 measured before the first dose (25 % of cmax)"
+    # into a vein the row stands before the dose, or is what the dose gave
+    vein = frame([0, 1, 2, 4, 8], [16, 8, 4, 1, 1 / 16])
+    assert remark_of(vein, route="iv") == ""
+    before = vein.iloc[[1, 0, 2, 3, 4, 5]]
+    assert "16 measured before the first dose" in remark_of(before, route="iv")
+    earlier = table.iloc[[1, 0, 2, 3, 4, 5]].assign(TIME=[0.5, 1, 2, 3, 5, 9])
+    assert "2 measured before" in remark_of(earlier)
+    assert remark_of(frame([0, 1, 2, 4, 8], [0, 8, 4, 1, 1 / 16])) == ""
+
+
+def test_a_loose_terminal_slope_is_told():
+    times, values = [0, 1, 2, 8, 12, 36], [0, 5, 8, 3, 1.5, 0.6]
+    table = pkpd.nca(frame(times, values))
+    assert table["r2_adjusted"][0] == pytest.approx(0.812, abs=5e-4)
+    assert table["remark"][0] == "the terminal slope rests on 3 points of adjusted R² 0.81"
+
+
+def test_profiles_that_cannot_be_steady_are_told():
+    times = [0, 1, 2, 4, 8, 12, 24, 36, 36.5, 37, 38, 40, 44, 48, 60, 72]
+    values = [sum(single(np.array(t - TAU * j)) for j in range(4)) for t in times]
+    table = frame(times, np.array(values, float), ADDL=3, II=TAU)
+    found = pkpd.nca(table, tau_h=TAU, steady_state=True)
+    assert list(found["remark"]) == [
+        "begins at 0 and ends at 3.35: not at steady state",
+        "no terminal slope; auc_tau rests on two samples",
+        "no terminal slope; auc_tau rests on two samples",
+        "",
+    ]
+    assert found["cl_f"].round(3).tolist() == [1.533, 2.164, 1.849, 1.018]
+
+
+def test_a_true_steady_state_has_no_remark_on_what_follows_it():
+    times = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 10, 12.0])
+    values = sum(single(times + TAU * j) for j in range(40))
+    found = pkpd.nca(frame(times, values, SS=1, II=TAU)).iloc[0]
+    assert found["extrapolated"] > 30
+    assert found["remark"] == ""
+    assert found["cl_f"] == pytest.approx(1.0, rel=0.01)
+    # half of the interval was sampled: the other half is carried on
+    half = times <= 6
+    found = remark_of(frame(times[half], values[half], SS=1, II=TAU))
+    assert found == "40 % of auc_tau is extrapolated"
+    # short half-lives are below the limit before and after
+    quick = frame([0, 1, 2, 4, 8, 12], ["<1", 8, 6, 3, 1.5, "<1"], SS=1, II=TAU)
+    assert "steady" not in remark_of(quick)
+    slow = frame([0, 1, 2, 4, 8, 12], ["<1", 8, 6, 4, 3, 2], SS=1, II=TAU)
+    assert "begins below the limit and ends at 2: not at steady state" in remark_of(slow)
+
+
+def test_days_after_the_last_dose_are_asked_for_with_their_argument():
+    regimen = pkpd.daily("lenalidomide", "10 mg", days="1-3", route="oral")
+    with pytest.raises(PkpdError, match="from 0 to 72 h; until_day= has later days"):
+        pkpd.exposures(regimen, "mds_post_hma", marrow="friberg", patients=2, intervals=[(0, 96)])
+    with pytest.raises(PkpdError, match="0 to 72 h; until_day= has later days"):
+        pkpd.exposures(regimen, "mds_post_hma", marrow="friberg", patients=2, times_h=[80])
