@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pkpd.comparison.published import clopper_pearson
 from pkpd.endpoints.definitions import THRESHOLDS
 
@@ -123,34 +121,6 @@ def _decimals(value: float, mc_error: float) -> int:
     if math.isfinite(mc_error) and mc_error > 0.0:
         places = min(places, -math.floor(math.log10(mc_error)))
     return max(0, min(places, 2))
-
-
-def rule_as_run(result: TrialResult) -> str:
-    """How the rule as run is marked among other rules, or that it is not among them."""
-    curves, attrs = result.curves, result.curves.attrs
-    axes = {
-        "rule_neutrophils": "neutrophil_threshold",
-        "rule_platelets": "platelet_threshold",
-        "rule_by_day": "by_day",
-    }
-    for name, axis in axes.items():
-        if not np.isclose(curves[axis].values, float(attrs.get(name, np.nan))).any():
-            return "The rule as run is not among them."
-    return "Outlined: the rule as run."
-
-
-BOTH = (
-    "The difference is the first schedule's risk minus the second's, of the patients who can be "
-    "judged under both: the risks of the table are each of its own patients."
-)
-"""Beside differences of risks between two schedules."""
-
-TIES = (
-    "Draws in which both risks are the same count half for each schedule. Few simulated patients "
-    "make many such draws, and bring the share to 50 %: the interval of the difference does not "
-    "have that."
-)
-"""Beside shares of draws in which one schedule has the lower risk."""
 
 
 NO_INTERVAL = "an interval cannot be told from so few"

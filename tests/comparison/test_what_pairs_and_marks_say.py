@@ -5,7 +5,7 @@ import pytest
 
 import pkpd
 from pkpd.comparison.uncertainty import paired_difference, risk
-from pkpd.report import wording
+from pkpd.report.comparison import beside_tables as wording
 
 FILE = """
 title = "Ages"

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.report import wording
-from pkpd.report.comparison import exposure_words
+from pkpd.report.comparison import beside_tables, exposure_words
 from pkpd.report.comparison.answer import answer_sentence, recovery_row, recovery_thresholds
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def render(result: ComparisonResult, pages: Mapping[str, Sequence[Drawing]]) -> 
         trials=[_trial(t, pages.get(t.trial.id, ()), record) for t in result.trials],
         assumed=wording.assumed_inputs(row for t in result.trials for row in t.rows),
         marrow=_marrow(record),
-        both=wording.BOTH,
-        ties=wording.TIES,
+        both=beside_tables.BOTH,
+        ties=beside_tables.TIES,
         record=_record_rows(record),
         cards=sorted((str(k), str(v)[:_SHORT_HASH]) for k, v in record.get("cards", {}).items()),
     )

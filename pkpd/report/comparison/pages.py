@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pkpd.report import wording
-from pkpd.report.comparison import figures
+from pkpd.report.comparison import beside_tables, figures
 from pkpd.report.comparison.layout import (
     TICKS,
     WIDTH,
@@ -128,7 +128,7 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
             f"{stem}_sensitivity",
             f"{name}: DLT risk under other rules",
             "Risk of a dose-limiting toxicity (%) if the rule had other thresholds or another day; "
-            f"small figures: 90 % interval. {wording.rule_as_run(result)}",
+            f"small figures: 90 % interval. {beside_tables.rule_as_run(result)}",
             _sensitivity_alt(result),
             sensitivity_figure(result, footer),
         )
@@ -301,7 +301,7 @@ def sensitivity_figure(result: TrialResult, footer: str = "") -> Figure:
         result,
         "DLT risk (%) under other rules",
         n_rows * pitch + 2 * TICKS - 0.1,
-        f"Small print: 90 % interval. {wording.rule_as_run(result)} {footer}",
+        f"Small print: 90 % interval. {beside_tables.rule_as_run(result)} {footer}",
     )
     left, between = 0.92, 0.25
     width = (WIDTH - left - columns * between) / columns

@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pkpd.report import wording
-from pkpd.report.comparison import exposure_words
+from pkpd.report.comparison import beside_tables, exposure_words
 
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, Question, TrialResult
@@ -123,14 +123,14 @@ class CohortPrinter:
         if result.pairs:
             self._line(Text("Pairs of schedules, same patients and parameters", style="bold"))
             self.console.print(pairs_table(result))
-            self._line(Text(f"{wording.BOTH} {wording.TIES}", style="dim"))
+            self._line(Text(f"{beside_tables.BOTH} {beside_tables.TIES}", style="dim"))
             self.console.print()
         if "dlt_sensitivity" in result.curves:
             self._line(
                 Text("DLT risk (%) if the rule had other thresholds or another day", style="bold")
             )
             self.console.print(sensitivity_table(result))
-            marked = wording.rule_as_run(result).replace("Outlined:", "*").rstrip(".")
+            marked = beside_tables.rule_as_run(result).replace("Outlined:", "*").rstrip(".")
             self._line(Text(f"{marked}; 90 % intervals are in sensitivity.csv", style="dim"))
             self._line(Text(f"{wording.rule_text(result).rstrip('.')}.", style="dim"))
             self.console.print()
