@@ -309,7 +309,7 @@ def _check_start(likelihood: PopulationLikelihood) -> None:
         name: np.asarray(value)
         for name, value in likelihood.individual_parameters(fixed, random).items()
     }
-    why = likelihood.predictor.problems(values).get(b, "its likelihood is not finite")
+    why = likelihood.predictor.problems(values).get(b, "its likelihood is not finite").rstrip(".")
     raise PkpdError(
         where=f"{likelihood.dataset.events.source}, subject {likelihood.dataset.subjects[b]}"
         + (f" and {failed.size - 1} others" if failed.size > 1 else ""),

@@ -79,9 +79,9 @@ def _recovery(every: Iterable[Floats], weights: Floats, last: int) -> tuple[Floa
         total = np.cumsum(weights[order])
         # by the end of a protocol day
         reached = np.searchsorted(when[order], days, side="right")
-        recovered.append(np.concatenate([[0.0], total])[reached])
+        recovered.append(np.minimum(np.concatenate([[0.0], total])[reached], 1.0))
         quantiles.append(when[order][_places(total, QUANTILES)])
-        low.append(float(weights @ (when > 0)))
+        low.append(min(float(weights @ (when > 0)), 1.0))  # weights sum to one, but for rounding
     return np.array(recovered), np.array(quantiles), np.array(low)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pkpd.forecasting.summaries import start_shares
-from pkpd.forecasting.words import COMPLETE
+from pkpd.forecasting.words import COMPLETE, days_shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +57,10 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
             add("low", str(name), [one["low"].sel(criterion=name)])
             add("day_after", str(name), three(one["day_after"].sel(criterion=name)))
             add("low_after", str(name), [one["low_after"].sel(criterion=name)])
+            for share in ("recovered_after", "recovered"):
+                for day in days_shown(one):
+                    at_day = one[share].sel(criterion=name, day=day)
+                    add(f"{share}_by_day_{day}", str(name), [at_day])
         for line in one["graded"].values:
             for name in ("nadir", "nadir_ahead"):
                 add(name, str(line), three(one[name].sel(graded=line)))
@@ -70,5 +76,6 @@ def frame_of(forecast: Forecast) -> pd.DataFrame:
             codes = [c for c in one["response_code"].values if str(c).startswith(COMPLETE)]
             add("remission", "", [one["response"].sel(response_code=codes).sum()])
         for name in ("pareto_k", "effective"):
-            add(name, "", [one[name]], known=True)
+            # without importance weights there is no k
+            add(name, "", [one[name].where(np.isfinite(one[name]))], known=True)
     return pd.DataFrame(rows)

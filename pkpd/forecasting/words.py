@@ -239,13 +239,19 @@ def size_in_words(weighed: Weighed) -> str:
     return f"{words}, of parameter draws worth {worth:,.0f}{coarse}"
 
 
+def days_shown(one: xr.Dataset) -> list[int]:
+    """Protocol days of the table of recovery: the next five whole weeks, or the last day."""
+    last, seen = int(one["day"].values[-1]), int(one["last_day_seen"])
+    return [d for d in range(7, last + 1, 7) if d > seen][:5] or [last]
+
+
 def table_of(weighed: Weighed, one: xr.Dataset) -> list[tuple[str, ...]]:
     """Rows of the table of recovery: name, median day, interval, shares by days.
 
     A forecast that cannot tell has no numbers there: a few virtual patients give narrow intervals.
     """
     last, seen = int(one["day"].values[-1]), int(one["last_day_seen"])
-    days = [d for d in range(7, last + 1, 7) if d > seen][:5] or [last]
+    days = days_shown(one)
     rows: list[tuple[str, ...]] = [
         ("", "median day", "80 % interval", *(f"by day {d}" for d in days))
     ]

@@ -343,7 +343,7 @@ def _check_start(marginal: MarginalLikelihood, at: Evaluated) -> None:
     problems = likelihood.predictor.problems({n: np.asarray(v) for n, v in values.items()})
     labels = ", ".join(str(likelihood.dataset.subjects[b]) for b in lost[:5])
     more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-    why = next((f" ({problems[b]})" for b in lost.tolist() if b in problems), "")
+    why = next((f" ({problems[b].rstrip('.')})" for b in lost.tolist() if b in problems), "")
     raise PkpdError(
         where=f"maximum likelihood, subjects {labels}{more}",
         what=f"no finite likelihood at the starting values{why}",
