@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SHORT = {"neutrophils": "ANC", "platelets": "PLT"}
 _WIDTHS = (22, 5, 12, 6, 8, 8, 12)
+FEW_DRAWS = 100  # below: chosen, since 30 gave risks a fifth of what many give, with small errors
 _FEW_TRIALS = 2  # of which the whole answer is told
 
 
@@ -84,12 +85,19 @@ class BriefPrinter:
                 self._line(f"Marrow with leukaemia, {posterior}.")
         counted = wording.assumed_inputs(row for t in result.trials for row in t.rows)
         many = "no input is" if not counted else f"{len(counted)} inputs are"
+        draws = min((int(t.curves.attrs.get("draws", FEW_DRAWS)) for t in result.trials), default=0)
+        few = (
+            f" With {draws} draws a risk that rests on few of them is off by more than its Monte "
+            "Carlo error: take 200."
+            if draws < FEW_DRAWS
+            else ""
+        )
         not_low = any(wording.is_not_low(row) for t in result.trials for row in t.rows)
         told_low = f" not low: {wording.NOT_LOW} of the cycle." if not_low else ""
         units = "" if self._few else " Counts in 10^9/L, days from the first dose unless said."
         self._line(
             "risk: of those who can be judged, with its 90 % interval (from 20 draws on); "
-            f"{many} assumed.{told_low}{units} "
+            f"{many} assumed.{told_low}{units}{few} "
             "Ranges over patients, Monte Carlo errors, pairs of schedules, other thresholds, "
             "questions and assumptions: report.html, or --full."
         )
