@@ -87,7 +87,8 @@ def nca(
     Returns
     -------
     pandas.DataFrame
-        One row for each profile: ``subject``, ``profile`` (number of the dose), ``start``,
+        One row for each profile: ``subject``, where there are resets (EVID 3 or 4) ``period``
+        between them, ``profile`` (number of the dose), ``start``,
         ``dose``, ``samples``, ``cmax``, ``tmax``, ``clast``, ``tlast``, ``auc_last``,
         ``lambda_z`` (1/h), ``points``, ``r2_adjusted``, ``slope_from``, ``half_life``,
         ``auc_inf``, ``extrapolated`` (percent of ``auc_inf``), ``cl_f``, ``vz_f``, ``mrt`` (F
@@ -152,14 +153,18 @@ def nca(
         )
     import pandas as pd
 
-    rows = []
+    rows, resets = [], bool(data.events.is_reset.any())
     for profile in profiles(data, chosen, into_vein=route == "iv"):
         steady = profile.steady or steady_state
         tau = tau_h or (profile.interval if profile.steady else 0.0)
         if steady and not tau:
             _refuse("tau_h", "a profile at steady state has no dosing interval", "its hours")
         analysis = _Analysis(profile, rules, route, method == LOG_DOWN, steady, tau)
-        rows.append(analysis.row(extrapolate == "predicted", spans, least_points))
+        row = analysis.row(extrapolate == "predicted", spans, least_points)
+        if resets:
+            head = {"subject": row.pop("subject"), "period": profile.period + 1}
+            row = head | row
+        rows.append(row)
     if not rows:
         raise DataError(
             where=data.events.source,
@@ -254,7 +259,7 @@ class _Analysis:
             if self.steady:
                 whole = auc_tau
                 residence = (aumc_tau + tau * (auc_inf - auc_tau)) / auc_tau
-        if not self.steady and profile.number > 1:
+        if not self.steady and profile.order > 1:
             whole = residence = np.nan
         clearance = profile.dose / whole
         mrt = residence - profile.duration / 2.0 * self.into_vein
@@ -284,7 +289,7 @@ class _Analysis:
             out.append(f"{share:.0f} % of {name} is extrapolated")
         if self.steady:
             out += self._unsteady()
-        elif profile.number > 1:
+        elif profile.order > 1:
             out.append("earlier doses are in it: no clearance without a steady state")
         elif profile.predose > 0:
             part = 100.0 * profile.predose / row["cmax"]
@@ -327,7 +332,7 @@ class _Analysis:
             start = level[0]
             if len(time) > 1 and level[0] > level[1] > 0.0:
                 start = level[0] * (level[0] / level[1]) ** (time[0] / (time[1] - time[0]))
-        elif self.steady or self.profile.number > 1:
+        elif self.steady or self.profile.order > 1:
             cycle = (time <= self.tau) | (self.tau == 0.0)
             start = level[cycle].min() if cycle.any() else level[0]
         return np.append(0.0, time), np.append(start, level)

@@ -32,6 +32,8 @@ class Profile:
         Label.
     number
         Of the dose, from 1.
+    period, order
+        Number of the period between resets, from 0, and of the dose in it, from 1.
     start
         Time of the dose in the data, h.
     dose
@@ -49,11 +51,13 @@ class Profile:
     row
         What the source calls their rows, ``[n]``.
     predose
-        Highest concentration before the dose, if that is the first; 0 for none.
+        Highest concentration before the dose, if that is the first of its period; 0 for none.
     """
 
     subject: Any
     number: int
+    period: int
+    order: int
     start: float
     dose: float
     duration: float
@@ -95,7 +99,7 @@ def profiles(data: Dataset, line: int, *, into_vein: bool) -> Iterator[Profile]:
 
     Doses at one time are one. A sample at the time of a dose is the last of the profile before and
     the first of the profile after it, but of one only if the dose is into a vein: records stand
-    before or after it.
+    before or after it. A reset (EVID 3 or 4) ends a profile, and its clock may begin again.
 
     Parameters
     ----------
@@ -109,11 +113,11 @@ def profiles(data: Dataset, line: int, *, into_vein: bool) -> Iterator[Profile]:
     Raises
     ------
     DataError
-        If a value is above the limit of quantification, or the clock of a subject goes backwards.
+        If a value is above the limit of quantification.
     """
     seen, events = data.observations, data.events
     doses = expand(events)
-    for b, label in enumerate(data.subjects):
+    for b in range(len(data.subjects)):
         mine = np.flatnonzero((seen.subject == b) & (seen.line == line))
         above = mine[seen.censored[mine] == ABOVE]
         if len(above):
@@ -122,47 +126,73 @@ def profiles(data: Dataset, line: int, *, into_vein: bool) -> Iterator[Profile]:
                 what=f"{seen.value[above[0]]:g} is the upper limit, not a value",
                 remedy="leave the row out",
             )
-        own = events.time[b, events.valid[b]]
-        if np.any(np.diff(own) < 0):
-            raise DataError(
-                where=f"{events.source}, ID {label}",
-                what="time runs backwards at a reset",
-                remedy="give the periods of a subject as subjects of their own",
-            )
         columns = np.flatnonzero(doses.valid[b])
-        records = doses.record[b, columns]
-        given = events.time[b, records] + doses.shift[b, columns]
-        starts = np.unique(given)
-        for number, start in enumerate(starts):
-            together = np.flatnonzero(given == start)
-            record = int(records[together[0]])
-            end = starts[number + 1] if number + 1 < len(starts) else np.inf
-            time, place = seen.time[mine], seen.record[mine]
-            in_it = (time >= start) & (time <= end)
-            if into_vein:
-                following = records[given == end]
-                in_it &= (time > start) | (place > record)
-                if len(following):
-                    in_it &= (time < end) | (place < following[0])
-            taken = mine[in_it]
-            if not np.any(seen.time[taken] > start):
-                continue
-            amount, rate = doses.amt[b, columns[together]], doses.rate[b, columns[together]]
-            duration = np.where(rate > 0, amount / np.where(rate > 0, rate, 1.0), 0.0)
-            value = seen.value[taken]
-            earlier = (time < start) | ((time == start) & ((place < record) | (not into_vein)))
-            earlier &= (number == 0) & (seen.censored[mine] != BELOW)
-            yield Profile(
-                subject=label.item() if hasattr(label, "item") else label,
-                number=number + 1,
-                start=float(start),
-                dose=float(amount.sum()),
-                duration=float(duration.max()),
-                steady=bool(events.ss[b, record] > 0),
-                interval=float(events.ii[b, record]),
-                time=seen.time[taken] - start,
-                level=value,
-                below=(seen.censored[taken] == BELOW) | (value <= 0.0),
-                row=events.numbers[seen.row[taken]],
-                predose=float(np.max(seen.value[mine[earlier]], initial=0.0)),
-            )
+        of_dose = events.period[b, doses.record[b, columns]]
+        of_sample = events.period[b, seen.record[mine]]
+        number = 0
+        for period in np.unique(of_dose).tolist():
+            place = _Place(data, doses, b, period, number)
+            own = columns[of_dose == period]
+            yield from _of_period(place, own, mine[of_sample == period], into_vein)
+            number += len(np.unique(place.given(own)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A period of a subject, and the number of doses before it."""
+
+    data: Dataset
+    doses: Any
+    subject: int
+    period: int
+    before: int
+
+    def given(self, columns: NDArray[np.intp]) -> Floats:
+        """Hours of doses."""
+        b, doses = self.subject, self.doses
+        return self.data.events.time[b, doses.record[b, columns]] + doses.shift[b, columns]
+
+
+def _of_period(
+    at: _Place, columns: NDArray[np.intp], mine: NDArray[np.intp], into_vein: bool
+) -> Iterator[Profile]:
+    """Cut the samples ``mine`` of a period into profiles of its doses."""
+    seen, events, doses, b = at.data.observations, at.data.events, at.doses, at.subject
+    label: Any = at.data.subjects[b]
+    records, given = doses.record[b, columns], at.given(columns)
+    starts = np.unique(given)
+    for number, start in enumerate(starts):
+        together = np.flatnonzero(given == start)
+        record = int(records[together[0]])
+        end = starts[number + 1] if number + 1 < len(starts) else np.inf
+        time, place = seen.time[mine], seen.record[mine]
+        in_it = (time >= start) & (time <= end)
+        if into_vein:
+            following = records[given == end]
+            in_it &= (time > start) | (place > record)
+            if len(following):
+                in_it &= (time < end) | (place < following[0])
+        taken = mine[in_it]
+        if not np.any(seen.time[taken] > start):
+            continue
+        amount, rate = doses.amt[b, columns[together]], doses.rate[b, columns[together]]
+        duration = np.where(rate > 0, amount / np.where(rate > 0, rate, 1.0), 0.0)
+        value = seen.value[taken]
+        earlier = (time < start) | ((time == start) & ((place < record) | (not into_vein)))
+        earlier &= (number == 0) & (seen.censored[mine] != BELOW)
+        yield Profile(
+            subject=label.item() if hasattr(label, "item") else label,
+            number=at.before + number + 1,
+            period=at.period,
+            order=number + 1,
+            start=float(start),
+            dose=float(amount.sum()),
+            duration=float(duration.max()),
+            steady=bool(events.ss[b, record] > 0),
+            interval=float(events.ii[b, record]),
+            time=seen.time[taken] - start,
+            level=value,
+            below=(seen.censored[taken] == BELOW) | (value <= 0.0),
+            row=events.numbers[seen.row[taken]],
+            predose=float(np.max(seen.value[mine[earlier]], initial=0.0)),
+        )
