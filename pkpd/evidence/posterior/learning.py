@@ -31,12 +31,12 @@ from pkpd.evidence.sampling.chains import ChainSettings, Sampled, sample
 from pkpd.evidence.sampling.chains_checked import ChainLimits, ChainsChecked, check_chains
 from pkpd.evidence.sampling.emulator import Emulator, Training, Wiring, train
 from pkpd.evidence.sampling.points import (
-    POINTS,
     first_points,
+    keep_round,
+    kept_start,
     last_points,
     near,
     points_kept,
-    within,
 )
 from pkpd.evidence.sampling.simulations import (
     BLOCK,
@@ -190,10 +190,9 @@ def learn(
     for index, number in enumerate(plan.rounds):
         own = None if place is None else place / f"round{index}_{plan.seed}"
         kept = points_kept(own, number, prior.size)
-        if kept is not None:
-            # a run that was stopped goes on from the points that it chose
-            points = kept
-            start = start if index == 0 else within(points)
+        if own is not None and kept is not None:
+            # a run that was stopped goes on from the points that it chose, as it would have
+            points, start = kept, kept_start(own, rng)
         elif index > 0:
             assert emulator is not None
             scout = replace(plan.scout, power=plan.powers[index - 1])
@@ -205,8 +204,7 @@ def learn(
                 f"{scouted.divergent} divergent"
             )
         if own is not None and kept is None:
-            own.mkdir(parents=True, exist_ok=True)
-            np.save(own / POINTS, points)
+            keep_round(own, points, start, rng)
         done = simulate_at(
             task, points, seed=plan.seed * 1_000_003 + 10_007 * index,
             folder=own, workers=workers,

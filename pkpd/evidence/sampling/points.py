@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pkpd.evidence.sampling.chains import Sampled
 WIDER = 1.4
 """How much wider than the posterior every other point of later rounds lies."""
 POINTS = "points.npy"
+_CHAINS, _RANDOM = "chains.npy", "random.json"
 
 
 def first_points(d: int, n: int, seed: int) -> Floats:
@@ -36,11 +38,6 @@ def near(z: Floats, n: int, rng: np.random.Generator) -> Floats:
     return middle + wide * (chosen - middle)
 
 
-def within(points: Floats) -> Floats:
-    """Those points of `near` that lie as the draws do."""
-    return points[1::2]
-
-
 def last_points(sampled: Sampled) -> Floats:
     """Draws of the second half of each chain, for chains that come after."""
     half = sampled.z.shape[1] // 2
@@ -53,3 +50,26 @@ def points_kept(folder: Path | None, number: int, size: int) -> Floats | None:
         return None
     kept = np.load(folder / POINTS, allow_pickle=False)
     return kept if kept.shape == (number, size) else None
+
+
+def keep_round(
+    folder: Path, points: Floats, start: Floats | None, rng: np.random.Generator
+) -> None:
+    """Keep what a round begins with: points, where chains begin, and the state of random numbers.
+
+    The points are written last: a round that has them has the others.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if start is not None:
+        np.save(folder / _CHAINS, start)
+    (folder / _RANDOM).write_text(json.dumps(rng.bit_generator.state), encoding="utf-8")
+    np.save(folder / POINTS, points)
+
+
+def kept_start(folder: Path, rng: np.random.Generator) -> Floats | None:
+    """Where chains of a round begin that was kept; random numbers go on as they would have."""
+    if (folder / _RANDOM).is_file():
+        rng.bit_generator.state = json.loads((folder / _RANDOM).read_text(encoding="utf-8"))
+    if (folder / _CHAINS).is_file():
+        return np.load(folder / _CHAINS, allow_pickle=False)
+    return None

@@ -65,6 +65,11 @@ class Simulations:
         """Take some of them."""
         return Simulations(*(getattr(self, name)[places] for name in _FIELDS))
 
+    def rounded(self) -> Simulations:
+        """As they are read from the file that keeps them: summaries in single precision."""
+        some = (getattr(self, name) for name in _FIELDS[1:])
+        return Simulations(self.z, *(x.astype(np.float32).astype(np.float64) for x in some))
+
     def at(self, index: int) -> Summaries:
         """Summaries at one of the sets of parameters."""
         return Summaries(
@@ -183,7 +188,7 @@ def simulate_at(
     todo = [index for index in range(len(blocks)) if index not in done]
 
     def keep(index: int, result: Simulations) -> None:
-        done[index] = result
+        done[index] = result.rounded()  # a run that goes on from files sees the same
         if folder is not None:
             write_block(folder / f"{index:04d}.npz", result)
         if on_block is not None:
