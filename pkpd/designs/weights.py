@@ -112,7 +112,9 @@ def weight_of_forecast(
     array
         The weight w at which ``risk (1 - w) / (1 - risk w)`` is the forecast: one minus the ratio
         of its odds to those of the risk, which is the likelihood ratio of what was seen, for a DLT
-        against none.
+        against none. Its limit is minus infinity where the forecast is 1, or where it is above a
+        risk of 0: -1e6 stands for it, which is as good as a DLT. A forecast that is the risk,
+        0 and 1 with them, has the weight 0: nothing was learned.
 
     Notes
     -----
@@ -127,6 +129,8 @@ def weight_of_forecast(
     -3.0
     >>> float(weight_of_forecast(0.5, 0.2, signed=False))
     0.0
+    >>> float(weight_of_forecast(0.3, 0.0)), float(weight_of_forecast(0.0, 0.0))
+    (-1000000.0, 0.0)
     """
     q, p = np.asarray(forecast, float), np.asarray(risk, float)
     for name, values in (("forecast", q), ("risk", p)):
@@ -136,8 +140,9 @@ def weight_of_forecast(
             raise PkpdError(where=name, what=what, allowed="0 to 1")
     with np.errstate(divide="ignore", invalid="ignore"):
         w = (p - q) / (p * (1 - q))
-    sure = np.where((q == 1.0) & (p < 1.0), -_MOST if signed else 0.0, 1.0)
-    return np.clip(np.where(np.isfinite(w), w, sure), -_MOST if signed else 0.0, 1.0)
+    least = -_MOST if signed else 0.0
+    without = np.where(q == p, 0.0, least)  # a risk of 0 or a forecast of 1: the limit
+    return np.clip(np.where(np.isfinite(w), w, without), least, 1.0)
 
 
 def forecast_of_weight(weight: np.ndarray, risk: np.ndarray) -> np.ndarray:
