@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pkpd.arguments import PATH, check_arguments
 from pkpd.cards.files import nearest_of
 from pkpd.cards.kinds import check_command
 from pkpd.cards.tables import Table, read_toml
@@ -163,6 +164,7 @@ def load_design(path: str | Path) -> DesignFile:
     >>> load_design("benchmarks/designs/boin.toml").design.name
     'BOIN'
     """
+    check_arguments("load_design", path=(path, PATH))
     return _read(read_toml(Path(path)), Path(path).stem)
 
 
@@ -299,6 +301,11 @@ def _setting(table: Table, one: Any, doses: tuple[str, ...]) -> Any:
         "bool": lambda: table.boolean(one.name),
         "str": lambda: table.text(one.name),
         "tuple[float, float]": lambda: table.numbers(one.name, length=2),
+        "float | tuple[float, float]": lambda: (
+            table.numbers(one.name, length=2)
+            if isinstance(table.data[one.name], list)
+            else table.number(one.name)
+        ),
         "tuple[int, int]": lambda: tuple(
             int(number) for number in table.numbers(one.name, minimum=5, length=2)
         ),
