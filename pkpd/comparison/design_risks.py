@@ -25,7 +25,8 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
     Returns
     -------
     Predicted
-        Risks by draw, among the patients whom the rule can judge, these patients' share, and the Monte Carlo error of the risks.
+        Risks by draw, among the patients whom the rule can judge, these patients' share,
+        and the Monte Carlo error of the risks.
 
     Raises
     ------

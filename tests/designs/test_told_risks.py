@@ -37,10 +37,16 @@ def test_simulated_risks_are_told_as_such_with_their_error(tmp_path, name):
     lines = list(design_lines(path, operating=True, trials=50, predict=lambda *_, **__: FOUND))
     text = "\n".join(lines)
     first = next(line for line in lines if line.startswith("Operating"))
-    assert "risks" in first and "simulated" in first and not first.endswith("exact: ")
-    assert "predicted risk" in text and "true risk" not in text
-    assert "0.150 +- 0.020" in text and "0.400 +- 0.040" in text, "in the order of the doses"
-    assert "300 patients under 100 draws" in text and "another --seed gives other risks" in text
+    assert "simulated" in first
+    assert "true risk" not in text
+    for told in (
+        "predicted risk",
+        "0.150 +- 0.020",
+        "0.400 +- 0.040",  # in the order of the doses
+        "300 patients under 100 draws",
+        "another --seed gives other risks",
+    ):
+        assert told in text
 
 
 def test_the_help_of_the_seed_names_the_predicted_risks():
