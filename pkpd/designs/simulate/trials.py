@@ -229,6 +229,8 @@ def _summary(ended: Ended, risks: np.ndarray, trials: int, target: float | None)
     for name, values in (("duration", ended.duration), ("suspended", ended.suspended)):
         made[name] = "draw", mean(values)
         made[f"{name}_se"] = "draw", error(values)
+        for one in (name, f"{name}_se"):
+            made[one].attrs["units"] = "days"
     if target is not None:
         right = np.repeat(made.right.values, trials)
         made["correct_se"] = "draw", error(ended.selected == right)

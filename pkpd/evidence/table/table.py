@@ -58,6 +58,14 @@ class EvidenceTable:
     rows: tuple[EvidenceRow, ...]
     file: str = ""
 
+    def __repr__(self) -> str:
+        """Tell file and size."""
+        used = sum(not row.unused for row in self.rows)
+        return (
+            f"EvidenceTable({self.file or 'made'}: {len(self)} rows, {used} of them to be used, "
+            f"of {len(self.studies)} studies)"
+        )
+
     def __len__(self) -> int:
         return len(self.rows)
 
