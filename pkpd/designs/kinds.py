@@ -59,9 +59,14 @@ def check_fields(where: str, of: Any, **classes: Kind) -> None:
     PkpdError
         Naming each field, its value and what is allowed.
     """
-    kinds = {one.name: classes.get(one.name) or KINDS.get(one.type) for one in fields(of)}
+    kinds = {one.name: classes.get(one.name) or KINDS.get(_said(one.type)) for one in fields(of)}
     given = {name: (getattr(of, name), kind) for name, kind in kinds.items() if kind is not None}
     check_arguments(where, **given)
+
+
+def _said(kind: Any) -> str:
+    """Type of a field as it is written, or the name of its class."""
+    return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
 
 
 def one_or_none(kind: type) -> Kind:
