@@ -25,7 +25,8 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
     Returns
     -------
     Predicted
-        Risks by draw, among the patients whom the rule can judge, and these patients' share.
+        Risks by draw, among the patients whom the rule can judge, these patients' share,
+        and the Monte Carlo error of the risks.
 
     Raises
     ------
@@ -43,10 +44,14 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
         raise PkpdError(where=str(path), what="it has no DLT rule", remedy="add rule = to it")
     risks = trial.curves["dlt"].transpose("draw", "cohort")
     cohorts = tuple(str(name) for name in risks["cohort"].values)
-    judged = {row.cohort: row.evaluable for row in trial.rows if row.endpoint == "dlt"}
+    rows = {row.cohort: row for row in trial.rows if row.endpoint == "dlt"}
     for name, column in zip(cohorts, risks.values.T, strict=True):
         if not np.isfinite(column).all():
             what = f"too few patients of cohort {name} can be judged"
             raise PkpdError(where=str(path), what=what, remedy="give true risks with --risks")
-    shares = tuple(1.0 if np.isnan(judged[one]) else float(judged[one]) for one in cohorts)
-    return Predicted(cohorts, np.clip(risks.values, 0.0, 1.0), shares)
+    shares = tuple(
+        1.0 if np.isnan(rows[one].evaluable) else float(rows[one].evaluable) for one in cohorts
+    )
+    errors = tuple(float(rows[one].mc_error) for one in cohorts)
+    words = f"{PATIENTS} patients under {DRAWS} draws of the parameters"
+    return Predicted(cohorts, np.clip(risks.values, 0.0, 1.0), shares, errors, words)

@@ -36,7 +36,8 @@ SPELLINGS = {
     "haemoglobin": ("HAEMOGLOBIN", "HEMOGLOBIN", "HB", "HGB"),
 }
 _MOST_DAYS = 1e6
-_PLAUSIBLE = {"neutrophils": 300.0, "platelets": 10_000.0, "leukocytes": 1000.0}  # 10^9/L
+PLAUSIBLE = {"neutrophils": 300.0, "platelets": 10_000.0, "leukocytes": 1000.0}
+"""Most that blood can have of a line (10^9/L): more is a slip of the unit or of the value."""
 
 
 @dataclass(frozen=True)
@@ -368,7 +369,7 @@ def _refuse_beyond(
     units: Any,
 ) -> None:
     """Refuse counts that no blood has: of a wrong unit where most are such, else slips."""
-    for line, most in _PLAUSIBLE.items():
+    for line, most in PLAUSIBLE.items():
         mine = [k for k, count in enumerate(counts) if count.line == line]
         beyond = [k for k in mine if counts[k].value > most]
         if not beyond:

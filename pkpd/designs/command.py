@@ -14,7 +14,7 @@ from pkpd.designs.design_card import DesignFile, Scenario, load_design, response
 from pkpd.designs.exact.characteristics import characteristics
 from pkpd.designs.exact.courses import Courses, enumerate_courses
 from pkpd.designs.exact.pathways import pathways
-from pkpd.designs.predicted import Predicted, by_dose, judged_lines, predicted_lines
+from pkpd.designs.predicted import Predicted, by_dose, error_lines, judged_lines, predicted_lines
 from pkpd.designs.rules.three_plus_three import RollingSix
 from pkpd.designs.rules.tite_boin import TiteBOIN
 from pkpd.designs.simulate.trials import simulate_trials
@@ -107,14 +107,16 @@ def _under_prediction(
 ) -> Iterator[str]:
     exact = not file.design.uses_pending and not file.design.backfills
     yield ""
-    kind = "exact" if exact else "simulated"
-    yield f"Operating characteristics, {kind}: risks predicted from {file.schedules}."
+    kind = "exact for simulated risks" if exact else "simulated, as the risks are"
+    yield f"Operating characteristics, {kind}: predicted from {file.schedules}."
     if exact:
         yield from predicted_lines(file, found, enumerate_courses(file.design))
         return
     mean = Scenario("predicted", tuple(float(risk) for risk in found.risks.mean(axis=0)))
-    yield from characteristics_lines(_characteristics(file, path, mean, None, how), file.doses)
+    made = _characteristics(file, path, mean, None, how)
+    yield from characteristics_lines(made, file.doses, "predicted risk", found.errors)
     yield "The risks are the means over draws of the parameters."
+    yield from error_lines(found, "The trials are simulated with these simulated risks")
     yield from judged_lines(file, found)
 
 

@@ -6,12 +6,15 @@ have the shape ``(trials, levels)`` and column ``j`` belongs to level ``j + 1``.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
 
+from pkpd.arguments import NUMBER, TEXT, Kind, a, check_arguments, from_to, several
+from pkpd.designs.kinds import WHOLES, check_fields
 from pkpd.errors import PkpdError
 
 
@@ -77,6 +80,7 @@ class Pending:
     fraction: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields("Pending", self)
         if self.fraction is not None and not 0.0 <= self.fraction <= 1.0:
             what = f"the fraction of a pending patient is {self.fraction:g}"
             raise PkpdError(where="pending", what=what, allowed="0 to 1")
@@ -124,10 +128,14 @@ class TrialData:
     responses: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        each = several(a(Pending), "a list of Pending(level, weight)")
+        check_fields("TrialData", self, pending=each)
+        for name in ("treated", "dlts", "pending", "backfilled", "responses"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         levels = len(self.treated)
         pairs = (("dlts", self.dlts), ("backfilled", self.backfilled))
         for name, counts in (*pairs, ("responses", self.responses)):
-            if counts and len(counts) != levels:
+            if (counts or name == "dlts") and len(counts) != levels:
                 what = f"{len(counts)} counts where treated has {levels}"
                 raise PkpdError(where=name, what=what, remedy="give one for each dose")
         for level, (n, y) in enumerate(zip(self.treated, self.dlts, strict=True), start=1):
@@ -167,6 +175,12 @@ class TrialData:
         TrialData(treated=(3, 3, 0), dlts=(0, 1, 0), current=2, pending=(), last_cohort=(3, 1), \
 backfilled=(), responses=())
         """
+        each = "a list of (level, treated, dlts), such as [(1, 3, 0)]"
+        cohorts = tuple(cohorts) if isinstance(cohorts, Iterable) else cohorts
+        kind = several(_COHORT, each)
+        check_arguments(
+            "TrialData.from_cohorts", levels=(levels, from_to(1)), cohorts=(cohorts, kind)
+        )
         treated, dlts, current, last = [0] * levels, [0] * levels, 0, None
         for level, n, y in cohorts:
             check_level(level, levels)
@@ -190,6 +204,8 @@ backfilled=(), responses=())
         >>> TrialData.from_outcomes(3, "1NNN 2NTT").dlts
         (0, 2, 0)
         """
+        example = Kind('text such as "1NNN 2NTT"', TEXT.holds)
+        check_arguments("TrialData.from_outcomes", text=(text, example))
         cohorts = []
         for word in text.split():
             letters = word.lstrip("0123456789")
@@ -230,6 +246,9 @@ backfilled=(), responses=())
             backfilled=np.array([self.backfilled or zeros]),
             responses=np.array([self.responses or zeros]),
         )
+
+
+_COHORT = Kind("three whole numbers", lambda v: WHOLES.holds(v) and len(tuple(v)) == 3)
 
 
 def _none(shape: tuple[int, ...]) -> np.ndarray:
@@ -349,6 +368,20 @@ class Trials:
         )
 
 
+def batch_of(data: Trials | TrialData) -> Trials:
+    """Trials as they are, and one trial as a batch of one.
+
+    Raises
+    ------
+    PkpdError
+        If it is neither.
+    """
+    if isinstance(data, Trials):
+        return data
+    check_arguments("design", data=(data, a(TrialData, Trials)))
+    return data.batch()
+
+
 @dataclass(frozen=True)
 class Decisions:
     """What a design decides in many trials.
@@ -419,16 +452,23 @@ def check_counts(where: str, treated: int, dlts: int) -> None:
         raise PkpdError(where=where, what=what, remedy=remedy)
 
 
-def check_risks(risks: Sequence[float] | np.ndarray, levels: int) -> np.ndarray:
-    """Risks of a DLT as an array of shape ``(draws, levels)``.
+def check_risks(risks: Sequence[float] | np.ndarray, levels: int | None) -> np.ndarray:
+    """Risks of a DLT as an array of shape ``(draws, levels)``; `levels` of None for any number.
 
     Raises
     ------
     PkpdError
         If there is not one for each dose, or one is no probability.
     """
-    values = np.atleast_2d(np.asarray(risks, float))
-    if values.ndim != 2 or values.shape[1] != levels:
+    try:
+        values = np.atleast_2d(np.asarray(risks, float))
+    except (TypeError, ValueError):
+        what, allowed = (
+            f"{reprlib.repr(risks)} are no risks",
+            "numbers from 0 to 1, one for each dose",
+        )
+        raise PkpdError(where="risks", what=what, allowed=allowed) from None
+    if values.ndim != 2 or not values.size or levels not in (None, values.shape[1]):
         many = f"{values.shape[-1]} risks" if values.ndim <= 2 else f"shape {values.shape}"
         what = f"{many} for {levels} doses"
         allowed = f"one risk for each dose, or draws of them as an array (draws, {levels})"
@@ -443,6 +483,7 @@ def check_risks(risks: Sequence[float] | np.ndarray, levels: int) -> np.ndarray:
 
 def check_target(target: float) -> None:
     """Refuse a target that is no probability strictly between 0 and 1."""
+    check_arguments("design", target=(target, NUMBER))
     if not 0.0 < target < 1.0:
         remedy = f"write {target:g} % as {target / 100:g}" if 1 < target < 100 else None
         what = f"{target:g} is no probability of a DLT"

@@ -7,10 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from pkpd.arguments import PATH, check_arguments
 from pkpd.cards.files import nearest_of
 from pkpd.cards.kinds import check_command
 from pkpd.cards.tables import Table, read_toml
@@ -18,45 +17,10 @@ from pkpd.designs.catalogue import DESIGNS, STOPS
 from pkpd.designs.data import Pending, TrialData, check_risks
 from pkpd.designs.protocol import Design
 from pkpd.designs.rules.model_based import OverdoseControl
-from pkpd.designs.simulate.patients import ARRIVALS, TIMES, Accrual, EventTimes, Responses
+from pkpd.designs.seen_card import SeenCohort, level_of, seen_of, window_of
+from pkpd.designs.simulate.patients import ARRIVALS, Accrual, EventTimes, Responses
 from pkpd.designs.stopping import StoppingRule
-from pkpd.designs.weights import (
-    WeightFunction,
-    adaptive_weight,
-    linear_weight,
-    piecewise_weight,
-)
-
-WEIGHTS = ("linear", "adaptive", "piecewise")
-
-
-@dataclass(frozen=True)
-class SeenCohort:
-    """Patients who were treated together, or one patient.
-
-    Attributes
-    ----------
-    level
-        Dose, counted from 1.
-    treated, dlts
-        Patients, and how many had a DLT.
-    responses
-        Patients with a response.
-    backfilled
-        Whether they were backfilled.
-    pending
-        Weights of those whose assessment has not ended.
-    fractions
-        Of those who count as a fraction of a DLT instead.
-    """
-
-    level: int
-    treated: int
-    dlts: int
-    responses: int = 0
-    backfilled: bool = False
-    pending: tuple[float, ...] = ()
-    fractions: tuple[float, ...] = ()
+from pkpd.designs.weights import WeightFunction, linear_weight
 
 
 @dataclass(frozen=True)
@@ -94,6 +58,8 @@ class DesignFile:
         Cohorts or patients in their order.
     by_patient
         Whether they are single patients.
+    not_judged
+        Dose of each patient who cannot be judged, counted from 1: they are left out.
     scenarios
         True risks to try.
     times, accrual, weight
@@ -109,6 +75,7 @@ class DesignFile:
     design: Design
     seen: tuple[SeenCohort, ...] = ()
     by_patient: bool = False
+    not_judged: tuple[int, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     times: EventTimes | None = None
     accrual: Accrual | None = None
@@ -163,6 +130,7 @@ def load_design(path: str | Path) -> DesignFile:
     >>> load_design("benchmarks/designs/boin.toml").design.name
     'BOIN'
     """
+    check_arguments("load_design", path=(path, PATH))
     return _read(read_toml(Path(path)), Path(path).stem)
 
 
@@ -181,14 +149,15 @@ def _read(root: Table, stem: str) -> DesignFile:
     check_command(root, "pkpd design")
     root.one_of("kind", ("design",))
     doses = _doses(root)
-    times, weight_of = _window(root)
-    seen, by_patient, weight = _seen(root, doses, times, weight_of)
+    times, weight_of = window_of(root)
+    seen, weight = seen_of(root, doses, times, weight_of)
     file = DesignFile(
         title=root.text("title", stem),
         doses=doses,
         design=_design(root, doses),
-        seen=seen,
-        by_patient=by_patient,
+        seen=seen.rows,
+        by_patient=seen.by_patient,
+        not_judged=seen.not_judged,
         scenarios=tuple(_scenario(row, len(doses)) for row in root.tables("scenario", ())),
         times=times,
         accrual=_accrual(root),
@@ -198,7 +167,7 @@ def _read(root: Table, stem: str) -> DesignFile:
     )
     root.done()
     if "cohort" in root.data or "patient" in root.data:
-        with root.at("patient" if by_patient else "cohort"):
+        with root.at("patient" if seen.by_patient else "cohort"):
             file.data()
     return file
 
@@ -230,19 +199,6 @@ def _doses(root: Table) -> tuple[str, ...]:
     return doses
 
 
-def _level(table: Table, key: str, doses: tuple[str, ...]) -> int:
-    """Dose by its name, as a level from 1."""
-    name = table.text(key)
-    if name not in doses:
-        table.refuse(
-            key,
-            f"no dose is named {name!r}{nearest_of(name, doses)}",
-            allowed=", ".join(doses),
-            remedy="name a dose of the list doses",
-        )
-    return doses.index(name) + 1
-
-
 def _design(root: Table, doses: tuple[str, ...]) -> Design:
     table = root.table("design")
     name = table.text("name")
@@ -254,7 +210,7 @@ def _design(root: Table, doses: tuple[str, ...]) -> Design:
         raise table.error(key, what, allowed=", ".join(DESIGNS), instead="3+3")
     given: dict[str, Any] = {"levels": len(doses)}
     if "start" in root:
-        given["start"] = _level(root, "start", doses)
+        given["start"] = level_of(root, "start", doses)
     for one in fields(kind):
         if one.name not in ("levels", "start", "stops") and one.init:
             value = _setting(table, one, doses)
@@ -299,6 +255,11 @@ def _setting(table: Table, one: Any, doses: tuple[str, ...]) -> Any:
         "bool": lambda: table.boolean(one.name),
         "str": lambda: table.text(one.name),
         "tuple[float, float]": lambda: table.numbers(one.name, length=2),
+        "float | tuple[float, float]": lambda: (
+            table.numbers(one.name, length=2)
+            if isinstance(table.data[one.name], list)
+            else table.number(one.name)
+        ),
         "tuple[int, int]": lambda: tuple(
             int(number) for number in table.numbers(one.name, minimum=5, length=2)
         ),
@@ -314,7 +275,7 @@ def _stop(row: Table, doses: tuple[str, ...]) -> StoppingRule:
     for one in fields(kind):
         if one.name == "level":
             if "dose" in row:
-                given["level"] = _level(row, "dose", doses)
+                given["level"] = level_of(row, "dose", doses)
         elif one.name in row.data or one.default is MISSING:
             given[one.name] = row.integer(one.name) if one.type == "int" else row.number(one.name)
         else:
@@ -323,126 +284,7 @@ def _stop(row: Table, doses: tuple[str, ...]) -> StoppingRule:
     return kind(**given)
 
 
-# -- what the trial has seen ----------------------------------------------------------------------
-
-
-def _window(
-    root: Table,
-) -> tuple[EventTimes | None, Callable[[list[float]], WeightFunction]]:
-    """When DLTs come, and how weights follow from the days of those that were seen."""
-    if "window" not in root:
-        return None, lambda _: linear_weight
-    table = root.table("window")
-    with table.at():
-        times = EventTimes(
-            table.number("days", above=0.0, unit="days"),
-            table.one_of("dlts_come", TIMES, "weibull"),
-            table.number("late", 0.5),
-        )
-    kind = table.one_of("weight", WEIGHTS, "linear")
-    shares = table.numbers("shares") if kind == "piecewise" else ()
-    table.done()
-    if kind == "adaptive":
-        return times, adaptive_weight
-    if kind == "piecewise":
-        with table.at("shares"):
-            known = piecewise_weight(shares)
-        return times, lambda _: known
-    return times, lambda _: linear_weight
-
-
-def _seen(
-    root: Table,
-    doses: tuple[str, ...],
-    times: EventTimes | None,
-    weight_of: Callable[[list[float]], WeightFunction],
-) -> tuple[tuple[SeenCohort, ...], bool, WeightFunction]:
-    if "cohort" in root and "patient" in root:
-        root.refuse("patient", "cohorts and patients are both given", remedy="give one of them")
-    if "patient" not in root.data:
-        rows = tuple(_cohort(row, doses) for row in root.tables("cohort", ()))
-        return rows, False, weight_of([])
-    rows = root.tables("patient")
-    read = [_patient(row, doses, times) for row in rows]
-    weight = weight_of([one.dlt_day for one in read if one.dlt_day is not None])
-    if weight_of is adaptive_weight:
-        for row, one in zip(rows, read, strict=True):
-            if one.dlt and one.dlt_day is None:
-                key = "dlt_day"
-                raise row.missing(key, "the day of the DLT, for adaptive weights", 1)
-    found = []
-    for one in read:
-        waits: tuple[float, ...] = ()
-        parts = () if one.fraction is None else (one.fraction,)
-        if one.weight is not None:
-            waits = (one.weight,)
-        elif not parts and not one.dlt and times is not None and one.followed < times.window_days:
-            waits = (float(weight(np.array(one.followed), times.window_days)),)
-        counts = (1, int(one.dlt), int(one.response))
-        found.append(SeenCohort(one.level, *counts, one.backfilled, waits, parts))
-    return tuple(found), True, weight
-
-
-def _cohort(row: Table, doses: tuple[str, ...]) -> SeenCohort:
-    level = _level(row, "dose", doses)
-    treated = row.integer("treated", minimum=1)
-    dlts = row.integer("dlts", minimum=0)
-    responses = row.integer("responses", 0, minimum=0)
-    for key, count in (("dlts", dlts), ("responses", responses)):
-        if count > treated:
-            word = "a DLT" if key == "dlts" else "a response"
-            raise row.error(
-                key,
-                f"{count} patients with {word} of {treated} treated",
-                allowed=f"0 to {treated}",
-                remedy="count patients, each at most once",
-                instead=treated,
-            )
-    backfilled = row.boolean("backfilled", False)
-    row.text("note", "")
-    row.done()
-    return SeenCohort(level, treated, dlts, responses, backfilled)
-
-
-class _Patient(NamedTuple):
-    level: int
-    dlt: bool
-    response: bool
-    backfilled: bool
-    followed: float
-    dlt_day: float | None
-    weight: float | None
-    fraction: float | None
-
-
-def _patient(row: Table, doses: tuple[str, ...], times: EventTimes | None) -> _Patient:
-    level = _level(row, "dose", doses)
-    dlt = row.boolean("dlt", False)
-    response, backfilled = row.boolean("response", False), row.boolean("backfilled", False)
-    day = row.number("dlt_day", None, minimum=0.0, unit="days")
-    if day is not None and not dlt:
-        row.refuse("dlt_day", "the patient has no DLT", remedy="remove it, or write dlt = true")
-    followed = row.number("followed_days", None, minimum=0.0, unit="days")
-    weight = row.number("weight", None, maximum=1.0)
-    part = row.number("fraction", None, minimum=0.0, maximum=1.0)
-    for key, value in (("weight", weight), ("fraction", part)):
-        if value is not None and dlt:
-            row.refuse(key, "the patient has a DLT", remedy="remove it: nothing is pending")
-    if weight is not None and part is not None:
-        row.refuse("fraction", "the patient has a weight, too", remedy="give one of them")
-    known = weight is not None or part is not None
-    if followed is None and not known and not dlt and times is not None:
-        key = "followed_days"
-        raise row.missing(key, "days since the patient's first dose", 1)
-    if followed is not None and times is None:
-        row.refuse(
-            "followed_days",
-            "no window of assessment is given",
-            remedy="add [window] with its days",
-        )
-    row.text("note", "")
-    row.done()
-    return _Patient(level, dlt, response, backfilled, followed or 0.0, day, weight, part)
+# -- to simulate ---------------------------------------------------------------------------------
 
 
 def _accrual(root: Table) -> Accrual | None:

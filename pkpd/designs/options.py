@@ -44,7 +44,12 @@ def design_options(
         typer.Option(metavar="P,P,...", help="True risks of a DLT instead of the file's."),
     ] = None,
     trials: Annotated[int, typer.Option(min=2, help="Simulated trials, where not exact.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of simulated trials.")] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Seed of simulated trials, and of the risks that a schedule file predicts."
+        ),
+    ] = 1,
     jobs: Jobs = None,
     cluster: Cluster = None,
 ) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,11 +28,17 @@ class Predicted:
         By draw of the parameters, among the patients who can be judged.
     judged
         Share of the patients who can be judged, [J].
+    errors
+        Monte Carlo standard error of each mean risk, [J]; empty where the risks have none.
+    simulated
+        How they were simulated, in words.
     """
 
     cohorts: tuple[str, ...]
     risks: np.ndarray
     judged: tuple[float, ...]
+    errors: tuple[float, ...] = ()
+    simulated: str = ""
 
 
 def by_dose(file: DesignFile, found: Predicted) -> Predicted:
@@ -54,8 +60,13 @@ def by_dose(file: DesignFile, found: Predicted) -> Predicted:
             allowed=f"a cohort for each dose: {', '.join(file.doses)}",
             remedy="name the cohorts as the doses",
         )
-    shares = tuple(found.judged[j] for j in order)
-    return Predicted(tuple(found.cohorts[j] for j in order), found.risks[:, order], shares)
+    return replace(
+        found,
+        cohorts=tuple(found.cohorts[j] for j in order),
+        risks=found.risks[:, order],
+        judged=tuple(found.judged[j] for j in order),
+        errors=tuple(found.errors[j] for j in order if found.errors),
+    )
 
 
 def predicted_lines(file: DesignFile, found: Predicted, courses: Courses) -> Iterator[str]:
@@ -77,7 +88,8 @@ def predicted_lines(file: DesignFile, found: Predicted, courses: Courses) -> Ite
     """
     exact = characteristics(file.design, found.risks, courses=courses)
     plain = exact.drop_vars([name for name in _BY_TARGET if name in exact])
-    yield from characteristics_lines(plain.mean("draw", keep_attrs=True), file.doses)
+    mean = plain.mean("draw", keep_attrs=True)
+    yield from characteristics_lines(mean, file.doses, risk="predicted risk", errors=found.errors)
     if "correct" in exact:
         low, high = exact["correct"].quantile([0.05, 0.95]).values
         yield (
@@ -85,7 +97,18 @@ def predicted_lines(file: DesignFile, found: Predicted, courses: Courses) -> Ite
             f"selected with probability {float(exact['correct'].mean()):.3f} (90 % of draws: "
             f"{low:.3f} to {high:.3f})."
         )
+    yield from error_lines(found, "The characteristics are exact for these simulated risks")
     yield from judged_lines(file, found)
+
+
+def error_lines(found: Predicted, given: str) -> Iterator[str]:
+    """Say that the risks themselves were simulated, and what their error is."""
+    if not found.errors:
+        return
+    yield (
+        f"{given}: {found.simulated}. +- is the Monte Carlo error of a risk, which the "
+        "characteristics share; another --seed gives other risks."
+    )
 
 
 def judged_lines(file: DesignFile, found: Predicted) -> Iterator[str]:

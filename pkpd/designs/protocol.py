@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from pkpd.designs.data import Action, Decision, Decisions, TrialData, Trials, Why
+from pkpd.arguments import NUMBER, Kind, a, check_arguments, from_to, several
+from pkpd.designs.data import Action, Decision, Decisions, TrialData, Trials, Why, batch_of
+from pkpd.designs.kinds import check_fields
 from pkpd.designs.stopping import StoppingRule
 from pkpd.errors import PkpdError
 
@@ -46,6 +48,7 @@ class Design(ABC):
     stops: tuple[StoppingRule, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         whole = {"levels": self.levels, "cohort_size": self.cohort_size}
         if self.most_patients is not None:
             whole["most_patients"] = self.most_patients
@@ -56,6 +59,19 @@ class Design(ABC):
             self._refuse("start", f"it is dose {self.start}", f"1 to {self.levels}")
         for rule in self.stops:
             rule.check(self)
+
+    def _check_kinds(self) -> None:
+        """Refuse settings that are not what their types say."""
+        check_fields(self.name or type(self).__name__, self, **self._classes())
+
+    def _classes(self) -> dict[str, Kind]:
+        """Kinds of the settings that are objects of this package."""
+        return {"stops": several(a(StoppingRule), "a list of stopping rules")}
+
+    def _batch(self, data: Trials | TrialData, level: int = 1, limit: float = 0.5) -> Trials:
+        """Trials as a batch; refuse what is none, no dose, or no limit of a risk."""
+        check_arguments(self.name, level=(level, from_to(1, self.levels)), limit=(limit, NUMBER))
+        return batch_of(data)
 
     def _refuse(self, key: str, what: str, allowed: str, remedy: str | None = None) -> None:
         where = f"{self.name}, {key}"
@@ -68,22 +84,22 @@ class Design(ABC):
         """Apply the design's own rule, before stopping rules; every trial has treated somebody."""
 
     @abstractmethod
-    def select(self, data: Trials) -> np.ndarray:
+    def select(self, data: Trials | TrialData) -> np.ndarray:
         """Dose selected if the trials ended now, shape ``(trials,)``; 0 for none."""
 
     @abstractmethod
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Why the first trial's decision is what it is: a clause without capital and full stop."""
 
-    def eliminated(self, data: Trials) -> np.ndarray:
+    def eliminated(self, data: Trials | TrialData) -> np.ndarray:
         """Doses that are out of the trial, shape ``(trials, levels)``."""
-        return np.zeros(data.treated.shape, bool)
+        return np.zeros(batch_of(data).treated.shape, bool)
 
     def check(self, data: TrialData) -> None:
         """Refuse data that lack what the design decides by."""
         del data
 
-    def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
+    def exceeds(self, data: Trials | TrialData, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit, shape ``(trials,)``."""
         del data, level, limit
         raise PkpdError(
@@ -123,6 +139,7 @@ class Design(ABC):
         Decisions
             Level, action and the reason of a stop, each of shape ``(trials,)``.
         """
+        data = batch_of(data)
         self._check_levels(data.levels)
         fresh = data.current == 0
         if fresh.all():
@@ -164,6 +181,7 @@ class Design(ABC):
         >>> BOIN(levels=5, target=0.3).next_dose(TrialData.from_outcomes(5, "1NNN 2NNT")).level
         2
         """
+        check_arguments(f"{self.name}, next_dose", data=(data, a(TrialData)))
         self.check(data)
         batch = data.batch()
         backfill = int(self.backfill(batch)[0]) or None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pkpd.designs.data import Decisions, Trials, Why
+from pkpd.designs.kinds import check_fields
 from pkpd.errors import PkpdError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ class StoppingRule(ABC):
     """When a trial stops."""
 
     why: ClassVar[Why]
+
+    def __post_init__(self) -> None:
+        check_fields(type(self).__name__, self)
 
     @abstractmethod
     def met(self, design: Design, data: Trials, own: Decisions) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pkpd.arguments import NONE, a, check_arguments, from_to
 from pkpd.designs.data import Action, Trials
 from pkpd.designs.protocol import Design
 from pkpd.designs.rules.interval import IntervalDesign
@@ -87,6 +88,7 @@ def decision_table(design: Design, most: int | None = None) -> DecisionTable:
     >>> ["".join(row) for row in table.letters]
     ['ED', 'EDD', 'ESDX']
     """
+    check_arguments("decision_table", design=(design, a(Design)), most=(most, from_to(1) | NONE))
     if not has_decision_table(design):
         what = "its decisions depend on the counts of all doses"
         remedy = "look at its dose-transition pathways (pkpd.designs.pathways)"
@@ -145,6 +147,12 @@ def pending_table(design: Design, most: int, every: int | None = None) -> tuple[
     >>> [row for row in rows if (row.patients, row.dlts, row.pending) == (9, 1, 3)][0].letters
     ('S', 'E')
     """
+    check_arguments(
+        "pending_table",
+        design=(design, a(Design)),
+        most=(most, from_to(1)),
+        every=(every, from_to(1) | NONE),
+    )
     if not isinstance(design, TiteBOIN | RollingSix):
         what, remedy = "it has no table of pending patients", "ask for decision_table or pathways"
         raise PkpdError(where=design.name, what=what, remedy=remedy)

@@ -10,9 +10,11 @@ import numpy as np
 import xarray as xr
 
 from pkpd.designs.data import Action, Decision, Why
-from pkpd.designs.design_card import DesignFile, SeenCohort
+from pkpd.designs.design_card import DesignFile
 from pkpd.designs.exact.pathways import Pathways
 from pkpd.designs.rules.interval import IntervalDesign
+from pkpd.designs.rules.three_plus_three import ThreePlusThree
+from pkpd.designs.seen_card import SeenCohort
 from pkpd.designs.tables import DecisionTable, PendingRow, decision_table
 
 _DOSE = re.compile(r"\bdose (\d+)\b")
@@ -98,7 +100,21 @@ def replay(file: DesignFile) -> list[str]:
         lines += [*columns(rows), ""]
     elif file.seen:
         lines += [*columns(_by_dose(file.doses, file.seen)), ""]
+    if file.not_judged:
+        lines += [left_out(file), ""]
     return lines + verdict(file.design.next_dose(file.data()), file.doses)
+
+
+def left_out(file: DesignFile) -> str:
+    """Say how many patients cannot be judged, and that they do not count."""
+    count = len(file.not_judged)
+    by_dose = [
+        f"{name} {file.not_judged.count(level)}"
+        for level, name in enumerate(file.doses, start=1)
+        if level in file.not_judged
+    ]
+    who = "1 patient who" if count == 1 else f"{count} patients who"
+    return f"Left out: {who} cannot be judged ({', '.join(by_dose)})."
 
 
 def _departed(file: DesignFile, k: int) -> str:
@@ -183,7 +199,19 @@ def table_lines(design: object) -> list[str]:
     """Decision table of 3+3, rolling six or an interval design."""
     if isinstance(design, IntervalDesign):
         return boundary_lines(design, min(30, design.most_patients or 30))
-    return letter_lines(decision_table(design))  # type: ignore[arg-type]
+    lines = letter_lines(decision_table(design))  # type: ignore[arg-type]
+    if isinstance(design, ThreePlusThree):
+        lines.append(_at_the_ends(design))
+    return lines
+
+
+def _at_the_ends(design: ThreePlusThree) -> str:
+    """Say what 3+3 does at the highest dose and below an exceeded one."""
+    top = "six patients are needed too: S at 3 patients without a DLT, then it is selected at E"
+    if not design.six_at_top:
+        top = "it is selected at E, of three patients without a DLT too"
+    below = "filled up to six patients" if design.de_escalate else "selected as it stands"
+    return f"At the highest dose {top}. The dose below one with D is {below}."
 
 
 def pathway_lines(paths: Pathways, doses: Sequence[str]) -> list[str]:
@@ -214,21 +242,37 @@ def pathway_lines(paths: Pathways, doses: Sequence[str]) -> list[str]:
 # -- characteristics ------------------------------------------------------------------------------
 
 
-def characteristics_lines(found: xr.Dataset, doses: Sequence[str]) -> list[str]:
-    """Operating characteristics under one scenario."""
+def characteristics_lines(
+    found: xr.Dataset,
+    doses: Sequence[str],
+    risk: str = "true risk",
+    errors: Sequence[float] = (),
+) -> list[str]:
+    """Operating characteristics under one scenario.
+
+    Parameters
+    ----------
+    found
+        As `characteristics` or `simulate_trials` gives them.
+    doses
+        Their names.
+    risk, errors
+        Heading of the risks, and their Monte Carlo errors where they were simulated.
+    """
     simulated = "selected_se" in found
-    rows: list[Sequence[object]] = [("dose", "true risk", "selected", "patients", "DLTs")]
+    rows: list[Sequence[object]] = [("dose", risk, "selected", "patients", "DLTs")]
 
     def share(name: str, j: int | None = None) -> str:
         value = float(found[name] if j is None else found[name][j])
         if not simulated:
-            return f"{100 * value:.2f} %"
+            return f"{100 * value:.{1 if errors else 2}f} %"
         error = float(found[f"{name}_se"] if j is None else found[f"{name}_se"][j])
         return f"{100 * value:.1f} +- {100 * error:.1f} %"
 
     for j, name in enumerate(doses):
-        risk, n, y = (float(found[key][j]) for key in ("risk", "treated", "dlts"))
-        rows.append((name, f"{risk:.3f}", share("selected", j), f"{n:.2f}", f"{y:.2f}"))
+        p, n, y = (float(found[key][j]) for key in ("risk", "treated", "dlts"))
+        of_risk = f"{p:.3f} +- {errors[j]:.3f}" if errors else f"{p:.3f}"
+        rows.append((name, of_risk, share("selected", j), f"{n:.2f}", f"{y:.2f}"))
     total, dlts = float(found.patients), float(found.all_dlts)
     rows.append(("none / all", "", share("none"), f"{total:.2f}", f"{dlts:.2f}"))
     lines = columns(rows)
@@ -242,9 +286,10 @@ def characteristics_lines(found: xr.Dataset, doses: Sequence[str]) -> list[str]:
         )
     if "correct" in found:
         right, target = doses[int(found.right) - 1], found.attrs["target"]
-    if "correct" in found and float(found.risk[0]) > _FAR * found.attrs["target"]:
+    if "correct" in found and float(found.risk.min()) > _FAR * found.attrs["target"]:
+        least = "the dose of the least risk" if falls else doses[0]
         lines.append(
-            f"Even {doses[0]} is far above the target {target:g}: no dose is selected with "
+            f"Even {least} is far above the target {target:g}: no dose is selected with "
             f"probability {float(found.none):.3f}."
         )
     elif "correct" in found:

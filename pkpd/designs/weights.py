@@ -8,10 +8,12 @@ of each patient's own probability becomes a weight by `weight_of_forecast`.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pkpd.arguments import NUMBER, NUMBERS, check_arguments
 from pkpd.errors import PkpdError
 
 WeightFunction = Callable[[np.ndarray, float], np.ndarray]
@@ -28,7 +30,9 @@ def linear_weight(followed: np.ndarray, window: float) -> np.ndarray:
     >>> linear_weight([42.0, 200.0], 180.0).round(4).tolist()
     [0.2333, 1.0]
     """
-    return np.clip(np.asarray(followed, float) / window, 0.0, 1.0)
+    days = _numbers("followed", followed)
+    check_arguments("linear_weight", window=(window, NUMBER))
+    return np.clip(days / window, 0.0, 1.0)
 
 
 def piecewise_weight(shares: Sequence[float]) -> WeightFunction:
@@ -49,6 +53,7 @@ def piecewise_weight(shares: Sequence[float]) -> WeightFunction:
     PkpdError
         If a share is negative, or they do not sum to 1.
     """
+    check_arguments("piecewise_weight", shares=(shares, NUMBERS))
     parts = np.asarray(shares, float)
     if not len(parts) or (parts < 0).any() or abs(parts.sum() - 1) > 1e-9:
         what = f"the shares {', '.join(f'{s:g}' for s in parts)} sum to {parts.sum():g}"
@@ -80,6 +85,7 @@ def adaptive_weight(times: Sequence[float]) -> WeightFunction:
     >>> adaptive_weight([168, 24])(102.0, 180.0).round(4).tolist()
     0.5139
     """
+    check_arguments("adaptive_weight", times=(times, NUMBERS))
     seen = np.sort(np.asarray(times, float))
 
     def weight(followed: np.ndarray, window: float) -> np.ndarray:
@@ -112,7 +118,9 @@ def weight_of_forecast(
     array
         The weight w at which ``risk (1 - w) / (1 - risk w)`` is the forecast: one minus the ratio
         of its odds to those of the risk, which is the likelihood ratio of what was seen, for a DLT
-        against none.
+        against none. Its limit is minus infinity where the forecast is 1, or where it is above a
+        risk of 0: -1e6 stands for it, which is as good as a DLT. A forecast that is the risk,
+        0 and 1 with them, has the weight 0: nothing was learned.
 
     Notes
     -----
@@ -127,8 +135,10 @@ def weight_of_forecast(
     -3.0
     >>> float(weight_of_forecast(0.5, 0.2, signed=False))
     0.0
+    >>> float(weight_of_forecast(0.3, 0.0)), float(weight_of_forecast(0.0, 0.0))
+    (-1000000.0, 0.0)
     """
-    q, p = np.asarray(forecast, float), np.asarray(risk, float)
+    q, p = _numbers("forecast", forecast), _numbers("risk", risk)
     for name, values in (("forecast", q), ("risk", p)):
         wrong = ~((values >= 0) & (values <= 1))
         if wrong.any():
@@ -136,11 +146,21 @@ def weight_of_forecast(
             raise PkpdError(where=name, what=what, allowed="0 to 1")
     with np.errstate(divide="ignore", invalid="ignore"):
         w = (p - q) / (p * (1 - q))
-    sure = np.where((q == 1.0) & (p < 1.0), -_MOST if signed else 0.0, 1.0)
-    return np.clip(np.where(np.isfinite(w), w, sure), -_MOST if signed else 0.0, 1.0)
+    least = -_MOST if signed else 0.0
+    without = np.where(q == p, 0.0, least)  # a risk of 0 or a forecast of 1: the limit
+    return np.clip(np.where(np.isfinite(w), w, without), least, 1.0)
 
 
 def forecast_of_weight(weight: np.ndarray, risk: np.ndarray) -> np.ndarray:
     """Probability of a DLT later of pending patients: the inverse of `weight_of_forecast`."""
-    w, p = np.asarray(weight, float), np.asarray(risk, float)
+    w, p = _numbers("weight", weight), _numbers("risk", risk)
     return p * (1 - w) / (1 - p * w)
+
+
+def _numbers(name: str, values: np.ndarray) -> np.ndarray:
+    """Numbers as an array; anything else is refused."""
+    try:
+        return np.asarray(values, float)
+    except (TypeError, ValueError):
+        what = f"{reprlib.repr(values)} is a {type(values).__name__}"
+        raise PkpdError(where=name, what=what, allowed="numbers") from None

@@ -12,6 +12,7 @@ from pkpd.cards.drug_actions import FRIBERG
 from pkpd.course.course import Course
 from pkpd.course.simulate import Simulator, prepare
 from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.ensemble.ensemble import told
 from pkpd.errors import CardError
 from pkpd.model.joint import JointModel, load_model
 from pkpd.model.parameters import draw_parameters, typical
@@ -68,6 +69,10 @@ class CardsEnsemble:
     growth_factor: GrowthFactorPolicy = NEVER
     because: str = ""
     seed: int | None = None
+
+    def __repr__(self) -> str:
+        """Tell marrow and sizes in a line."""
+        return told(self)
 
     @property
     def words(self) -> str:

@@ -38,6 +38,14 @@ class Treated(Protocol):
         ...
 
 
+def told(ensemble: Ensemble) -> str:
+    """Tell kind, marrow and sizes of a source in a line, for its ``repr``."""
+    return (
+        f"{type(ensemble).__name__}({ensemble.words}: {ensemble.draws} draws times "
+        f"{ensemble.patients} patients, lines {', '.join(ensemble.lines)})"
+    )
+
+
 class Ensemble(Protocol):
     """Draws of what is not known times patients, in one marrow."""
 

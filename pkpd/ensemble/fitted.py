@@ -15,6 +15,7 @@ from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.data.declared_units import MOST_TYPICAL
+from pkpd.ensemble.ensemble import told
 from pkpd.ensemble.fitted_drugs import UNNAMED, FittedRegimen, prepare_fitted
 from pkpd.ensemble.fitted_patients import FittedDraws, NewPatients
 from pkpd.errors import PkpdError
@@ -56,6 +57,10 @@ class FittedEnsemble(FittedDraws):
     arm: Arm | None = None
     curve: bool = False
     dose_unit: str = "mg"
+
+    def __repr__(self) -> str:
+        """Tell marrow and sizes in a line."""
+        return told(self)
 
     @property
     def structure(self) -> MarrowStructure:

@@ -10,6 +10,7 @@ import numpy as np
 from pkpd.arrays import Indices
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.course.course import Course
+from pkpd.ensemble.ensemble import told
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.trial_predictions import NewStudy, StudyArm
 from pkpd.leukaemia.schedule import Arm
@@ -40,6 +41,10 @@ class LearnedEnsemble:
     curves: tuple[str, ...] = ()
     marrow: str = LEUKAEMIA
     knowledge: str = "learned from published outcomes"
+
+    def __repr__(self) -> str:
+        """Tell marrow and sizes in a line."""
+        return told(self)
 
     @property
     def words(self) -> str:

@@ -292,6 +292,8 @@ class _Gather:
         data["time"].attrs["units"] = "days since the start of protocol day 1"
         if "recovery_day" in data:
             data["recovery_day"].attrs["units"] = "days since the start of protocol day 1"
+        if "death_day" in data:
+            data["death_day"].attrs["units"] = "days since the start of protocol day 1"
         if "marrow_blasts" in data:
             data["marrow_blasts"].attrs["units"] = "percent of nucleated marrow cells"
         if self.rule is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades, load_response_criteria
 from pkpd.course.course import Course
+from pkpd.data.counts import PLAUSIBLE
 from pkpd.endpoints.clock import Clock, clock_days, clock_of, has_further_cycle
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
@@ -103,10 +104,24 @@ def asked_of(
                 what=f"{line} of {_said(at)}",
                 allowed=f'counts above 0 (10^9/L), or "{BASELINE}", of {", ".join(ensemble.lines)}',
             )
+        _refuse_beyond(line, at)
     criteria = None
     if isinstance(ensemble, LearnedEnsemble):
         criteria = load_response_criteria(response_criteria(ensemble.arm.disease)[0])
     return Asked(rule, counts, clock or (rule.clock if rule else "first_dose"), criteria)
+
+
+def _refuse_beyond(line: str, at: Level) -> None:
+    """Refuse a count that no blood has, as those of a patient are."""
+    most = PLAUSIBLE.get(line, np.inf)
+    if isinstance(at, str) or at <= most:
+        return
+    raise PkpdError(
+        where="back",
+        what=f"{line} of {at:g} x 10^9/L cannot be",
+        allowed=f"at most {most:g} x 10^9/L",
+        remedy=f"give 10^9/L: {at:g} cells/uL are {at / 1000:g}",
+    )
 
 
 def _is_level(at: Level) -> bool:

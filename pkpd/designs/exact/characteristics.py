@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from pkpd.arguments import NONE, NUMBER, a, check_arguments
 from pkpd.designs.data import Why, check_risks
 from pkpd.designs.exact.courses import Courses, enumerate_courses
 from pkpd.designs.protocol import Design
@@ -57,6 +58,12 @@ def characteristics(
     >>> round(float(found.none), 6)
     0.128545
     """
+    check_arguments(
+        "characteristics",
+        design=(design, a(Design)),
+        target=(target, NUMBER | NONE),
+        courses=(courses, a(Courses, words="what enumerate_courses gives") | NONE),
+    )
     values = check_risks(risks, design.levels)
     ends = courses or enumerate_courses(design)
     reasons = [why for why in Why if why != Why.GOES_ON]

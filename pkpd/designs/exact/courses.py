@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import comb
 
+from pkpd.arguments import a, check_arguments, from_to
 from pkpd.designs.data import Action, Trials
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design
@@ -87,6 +88,9 @@ def enumerate_courses(design: Design, most_states: int = 3_000_000) -> Courses:
     PkpdError
         If there are more states, or the design never stops.
     """
+    check_arguments(
+        "enumerate_courses", design=(design, a(Design)), most_states=(most_states, from_to(1))
+    )
     empty = np.zeros((1, design.levels), np.int64)
     one = np.zeros(1, np.int64)
     layer = Trials(treated=empty, dlts=empty, current=one, last_treated=one, last_dlts=one)

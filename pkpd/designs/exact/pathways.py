@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import comb
 
+from pkpd.arguments import NONE, a, check_arguments
 from pkpd.designs.data import Action, TrialData, Trials, Why, check_risks
+from pkpd.designs.kinds import WHOLE
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design
 from pkpd.errors import PkpdError
@@ -87,6 +89,12 @@ def pathways(design: Design, cohorts: int, data: TrialData | None = None) -> Pat
     >>> found.levels.tolist()
     [[1, 2], [1, 1], [1, 0], [1, 0]]
     """
+    check_arguments(
+        "pathways",
+        design=(design, a(Design)),
+        cohorts=(cohorts, WHOLE),
+        data=(data, a(TrialData) | NONE),
+    )
     if cohorts < 1:
         what, allowed = f"{cohorts} cohorts ahead", "1 or more"
         raise PkpdError(where="pathways", what=what, allowed=allowed)

@@ -9,9 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from pkpd.designs.data import Decisions, Trials
+from pkpd.arguments import NUMBER, NUMBERS, SHARE, check_arguments
+from pkpd.designs.data import Decisions, TrialData, Trials, check_risks
+from pkpd.designs.kinds import TWO_NUMBERS
 from pkpd.designs.rules.model_based import ModelDesign, OverdoseControl
 from pkpd.designs.rules.posterior import Curves, TwoParameterCurves
+from pkpd.errors import PkpdError
 
 NEXT = ("target", "highest")
 
@@ -67,6 +70,7 @@ class BLRM(ModelDesign):
     points: tuple[int, int] = (401, 101)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         low, high = self.interval
         if not 0 < low < high < 1:
             self._refuse("interval", f"{low:g} to {high:g}", "0 < low < high < 1")
@@ -99,11 +103,11 @@ class BLRM(ModelDesign):
         mean, sd, rho = self.prior_mean, self.prior_sd, self.prior_correlation
         return TwoParameterCurves.make(x, mean, sd, rho, self.points)
 
-    def risks(self, data: Trials) -> np.ndarray:
-        """Posterior means of the risks, shape ``(trials, levels)``."""
+    def risks(self, data: Trials | TrialData) -> np.ndarray:
+        """Posterior means of the risks, shape ``(trials, levels)``; of one trial in the one row."""
         return self.posterior(data, "risks")
 
-    def intervals(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
+    def intervals(self, data: Trials | TrialData) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities of the target interval and of an overdose, ``(trials, levels)`` each."""
         above = self.posterior(data, "above")
         k = self.levels
@@ -182,6 +186,13 @@ def dose_by_draws(
     >>> dose_by_draws(np.array([[0.1, 0.3], [0.2, 0.4]]), (0.16, 0.33))[0]
     1
     """
+    check_arguments(
+        "dose_by_draws", interval=(interval, TWO_NUMBERS), certainty=(certainty, NUMBER)
+    )
+    risks = check_risks(risks, None)
+    if allowed is not None and np.shape(allowed) != risks.shape[1:]:
+        what = f"shape {np.shape(allowed)} for {risks.shape[1]} doses"
+        raise PkpdError(where="allowed", what=what, remedy="give true or false for each dose")
     low, high = interval
     inside = ((risks >= low) & (risks <= high)).mean(axis=0)
     over = (risks > high).mean(axis=0)
@@ -216,6 +227,15 @@ def dose_by_mtd(
     int
         The dose, counted from 1; 0 where `most` is below all.
     """
+    check_arguments(
+        "dose_by_mtd",
+        mtds=(mtds, NUMBERS),
+        doses=(doses, NUMBERS),
+        quantile=(quantile, SHARE),
+        most=(most, NUMBER),
+    )
+    if not len(mtds):
+        raise PkpdError(where="mtds", what="there is no draw", allowed="one or more")
     amounts = np.asarray(doses, float)
     usable = np.flatnonzero(amounts <= most)
     if not len(usable):

@@ -12,7 +12,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logit
 
-from pkpd.designs.data import Action, Decisions, Trials, Why
+from pkpd.arguments import a, check_arguments
+from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, batch_of, check_level
+from pkpd.designs.kinds import WHOLES
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import towards
 from pkpd.designs.rules.model_based import ModelDesign
@@ -114,15 +116,15 @@ class CRM(ModelDesign):
         x = logit(np.asarray(self.skeleton)) - self.intercept
         return TwoParameterCurves.make(x, (self.intercept, 0.0), (self.intercept_sd, self.scale))
 
-    def risks(self, data: Trials) -> np.ndarray:
-        """Estimated risks, shape ``(trials, levels)``."""
+    def risks(self, data: Trials | TrialData) -> np.ndarray:
+        """Estimated risks, shape ``(trials, levels)``; of one trial in the one row."""
         if self.estimate == "mean":
             return self.posterior(data, "risks")
         if self.estimate == "maximum":
             return self.curves.risks_at(self.parameters(data))
         return self.curves.risks_at(self.posterior(data, "parameters"))
 
-    def parameters(self, data: Trials) -> np.ndarray:
+    def parameters(self, data: Trials | TrialData) -> np.ndarray:
         """Posterior means of the parameters or their maximum, shape ``(trials, parameters)``.
 
         Raises
@@ -130,6 +132,7 @@ class CRM(ModelDesign):
         PkpdError
             If there is no maximum, because nobody or everybody had a DLT.
         """
+        data = batch_of(data)
         if self.estimate != "maximum":
             return self.posterior(data, "parameters")
         if data.pending_level.any():
@@ -160,7 +163,7 @@ class CRM(ModelDesign):
             minus_log_likelihood, bounds=(-10, 10), method="bounded", options=options
         ).x
 
-    def limits(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
+    def limits(self, data: Trials | TrialData) -> tuple[np.ndarray, np.ndarray]:
         """90 % limits of the risks, with b normal around its posterior mean, ``(trials, levels)``.
 
         Raises
@@ -174,11 +177,11 @@ class CRM(ModelDesign):
         low, high = mean + _Z90 * np.sqrt(var), mean - _Z90 * np.sqrt(var)
         return self.curves.risks_at(low), self.curves.risks_at(high)
 
-    def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
+    def exceeds(self, data: Trials | TrialData, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit."""
         if not self.normal_limits:
             return super().exceeds(data, level, limit)
-        mean, var = self.moments(data)
+        mean, var = self.moments(self._batch(data, level, limit))
         curves = self.curves
         assert isinstance(curves, PowerCurves | LogisticCurves)
         return curves.exceeds_if_normal(mean[:, 0], var[:, 0], level, limit)
@@ -222,8 +225,9 @@ class CRM(ModelDesign):
         planned = np.array([*self.initial, 0])[np.minimum(turn, len(self.initial))]
         return np.where(planned > 0, planned, np.minimum(data.current + 1, self.levels))
 
-    def select(self, data: Trials) -> np.ndarray:
+    def select(self, data: Trials | TrialData) -> np.ndarray:
         """Dose that would be given next; 0 for none."""
+        data = batch_of(data)
         if not self.initial:
             return super().select(data)
         return self._by_model_or_initial(data)
@@ -282,6 +286,11 @@ def incoherent_patient(design: CRM, initial: Sequence[int]) -> int | None:
     >>> incoherent_patient(model, (1, 1, 1, 2, 2, 2)) is None
     True
     """
+    kinds = {"design": (design, a(CRM)), "initial": (initial, WHOLES)}
+    check_arguments("incoherent_patient", **kinds)
+    initial = tuple(initial)
+    for level in initial:
+        check_level(level, design.levels)
     for patient in range(1, len(initial) + 1):
         seen = initial[:patient]
         treated = np.array([[seen.count(level) for level in range(1, design.levels + 1)]])

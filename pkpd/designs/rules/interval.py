@@ -10,7 +10,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from pkpd.designs.data import Action, Decisions, Trials, Why, check_target
+from pkpd.arguments import check_arguments, from_to
+from pkpd.designs.data import (
+    Action,
+    Decisions,
+    TrialData,
+    Trials,
+    Why,
+    batch_of,
+    check_target,
+)
 from pkpd.designs.protocol import Design
 from pkpd.designs.rules.isotonic import beta_exceeds, closest_doses, isotonic_risks
 
@@ -95,6 +104,7 @@ class IntervalDesign(Design):
 
     def boundaries(self, most: int) -> Boundaries:
         """Decision table for 1 to `most` patients at a dose, each shape ``(most,)``."""
+        check_arguments(f"{self.name}, boundaries", most=(most, from_to(1)))
         n = np.arange(1, most + 1)
         escalate, down = self._limits(n)
         if self.stay_at_1_of_3 and most >= 3:
@@ -133,8 +143,9 @@ class IntervalDesign(Design):
 
     # -- the design ----------------------------------------------------------------------------
 
-    def eliminated(self, data: Trials) -> np.ndarray:
+    def eliminated(self, data: Trials | TrialData) -> np.ndarray:
         """Doses dropped for toxicity, ``(trials, levels)``: pending patients count as without."""
+        data = batch_of(data)
         table, lowest = self._tables(data.treated)
         row = np.maximum(data.treated, 1) - 1
         fewest = table.eliminate[row]
@@ -193,9 +204,9 @@ class IntervalDesign(Design):
         size = np.where(self._fills(data) & (data.current > 0), self.cohort_size - 1, size)
         return np.where(self._titrates(data) | (data.current == 0), 1, size)
 
-    def select(self, data: Trials) -> np.ndarray:
+    def select(self, data: Trials | TrialData) -> np.ndarray:
         """Dose left in the trial whose isotonic risk is closest to the target; 0 for none."""
-        seen = data.without_pending()
+        seen = batch_of(data).without_pending()
         out = self.eliminated(seen)
         treated = np.where(out, 0, seen.treated)
         found = closest_doses(np.where(out, 0, seen.dlts), treated, self.target)
@@ -214,8 +225,9 @@ class IntervalDesign(Design):
         allowed = allowed[allowed < found]
         return int(allowed[-1]) + 1 if len(allowed) else 0
 
-    def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
+    def exceeds(self, data: Trials | TrialData, level: int, limit: float) -> np.ndarray:
         """Posterior probability under a uniform prior of the dose's own risk."""
+        data = self._batch(data, level, limit)
         return beta_exceeds(data.dlts[:, level - 1], data.completed[:, level - 1], limit)
 
     def explain(self, data: Trials, decision: Decisions) -> str:
@@ -313,12 +325,14 @@ class Keyboard(IntervalDesign):
     name: ClassVar[str] = "keyboard"
 
     eliminate_from: int = 1
-    margin: tuple[float, float] = (0.05, 0.05)
+    margin: float | tuple[float, float] = (0.05, 0.05)
     whole_keys: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        low, high = self.target - self.margin[0], self.target + self.margin[1]
+        if not isinstance(self.margin, int | float):
+            object.__setattr__(self, "margin", tuple(self.margin))
+        low, high = self._ends
         if not (0 < low < self.target < high < 1):
             what = f"the target interval is {low:g} to {high:g}"
             self._refuse("margin", what, "within 0 to 1, around the target")
@@ -326,12 +340,22 @@ class Keyboard(IntervalDesign):
     @property
     def de_escalation_rate(self) -> float:
         """Upper end of the target key."""
-        return self.target + self.margin[1]
+        return self._ends[1]
+
+    @property
+    def _sides(self) -> tuple[float, float]:
+        """Margin below and above the target."""
+        return self.margin if isinstance(self.margin, tuple) else (self.margin, self.margin)
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        below, above = self._sides
+        return self.target - below, self.target + above
 
     @cached_property
     def _keys(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of the keys."""
-        low, high = self.target - self.margin[0], self.target + self.margin[1]
+        low, high = self._ends
         width = high - low
         tiny = 1e-12
         down = int(np.floor(low / width + tiny))
@@ -358,7 +382,8 @@ class Keyboard(IntervalDesign):
 
     @property
     def _shift(self) -> float:
-        return (self.margin[1] - self.margin[0]) / 2
+        below, above = self._sides
+        return (above - below) / 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,23 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.special import betaincc, betaincinv
 
+from pkpd.arguments import NUMBERS, check_arguments
+from pkpd.errors import PkpdError
+
 
 def beta_exceeds(dlts: np.ndarray, treated: np.ndarray, limit: float) -> np.ndarray:
     """Posterior probability that a risk exceeds `limit`, under a uniform prior; any shape."""
     return betaincc(dlts + 1.0, treated - dlts + 1.0, limit)
+
+
+def _beta(dlts: np.ndarray, treated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters of the beta distribution of each dose's risk."""
+    check_arguments("isotonic regression", dlts=(dlts, NUMBERS), treated=(treated, NUMBERS))
+    y, n = np.asarray(dlts, float), np.asarray(treated, float)
+    if y.shape != n.shape:
+        what = f"{len(y)} counts of DLTs for {len(n)} doses"
+        raise PkpdError(where="isotonic regression", what=what, remedy="give one for each dose")
+    return y + 0.05, n - y + 0.05
 
 
 def isotonic_risks(dlts: np.ndarray, treated: np.ndarray) -> np.ndarray:
@@ -28,14 +41,14 @@ def isotonic_risks(dlts: np.ndarray, treated: np.ndarray) -> np.ndarray:
     array
         Shape ``(doses,)``.
     """
-    a, b = dlts + 0.05, treated - dlts + 0.05
+    a, b = _beta(dlts, treated)
     weights = (a + b) ** 2 * (a + b + 1) / (a * b)
     return isotonic_regression(a / (a + b), weights=weights).x
 
 
 def isotonic_limits(dlts: np.ndarray, treated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """95 % limits of each dose's risk: isotonic regression of quantiles, ``(doses,)`` each."""
-    a, b = dlts + 0.05, treated - dlts + 0.05
+    a, b = _beta(dlts, treated)
     weights = (a + b) ** 2 * (a + b + 1) / (a * b)
     low, high = (
         isotonic_regression(betaincinv(a, b, q), weights=weights).x for q in (0.025, 0.975)

@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, check_target
+from pkpd.arguments import Kind
+from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, batch_of, check_target
+from pkpd.designs.kinds import check_fields, one_or_none
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design, towards
 from pkpd.designs.rules.posterior import Curves
@@ -34,6 +36,7 @@ class OverdoseControl:
     certainty: float = 0.25
 
     def __post_init__(self) -> None:
+        check_fields("OverdoseControl", self)
         for name, value in (("limit", self.limit), ("certainty", self.certainty)):
             if not 0 < value < 1:
                 what = f"{name} is {value:g}"
@@ -69,6 +72,10 @@ class ModelDesign(Design):
         if self.coherence not in COHERENCE:
             self._refuse("coherence", f"{self.coherence!r}", ", ".join(COHERENCE))
 
+    def _classes(self) -> dict[str, Kind]:
+        """Kinds of the settings that are objects of this package."""
+        return {**super()._classes(), "overdose": one_or_none(OverdoseControl)}
+
     @property
     def uses_last_cohort(self) -> bool:  # type: ignore[override]
         """Whether the latest cohort's own outcome matters."""
@@ -80,8 +87,8 @@ class ModelDesign(Design):
         """Grid of dose-toxicity curves."""
 
     @abstractmethod
-    def risks(self, data: Trials) -> np.ndarray:
-        """Estimated risk at each dose, shape ``(trials, levels)``."""
+    def risks(self, data: Trials | TrialData) -> np.ndarray:
+        """Estimated risk at each dose, shape ``(trials, levels)``; of one trial in the one row."""
 
     @abstractmethod
     def wanted(self, data: Trials) -> np.ndarray:
@@ -116,17 +123,18 @@ class ModelDesign(Design):
         """Posterior means of counts that were asked for before."""
         return {}
 
-    def posterior(self, data: Trials, name: str) -> np.ndarray:
+    def posterior(self, data: Trials | TrialData, name: str) -> np.ndarray:
         """Posterior means of one kind of quantity, shape ``(trials, quantities)``.
 
         Parameters
         ----------
         data
-            What the trials have seen. Counts without pending patients are looked up once.
+            What the trials, or one, have seen. Counts without pending patients are looked up once.
         name
             ``"parameters"``, ``"squares"`` of them, ``"risks"`` or ``"over"``, the probabilities of
             an overdose.
         """
+        data = batch_of(data)
         kinds = self._averaged
         ends = np.cumsum([len(values) for values in kinds.values()])
         place = list(kinds).index(name)
@@ -145,13 +153,14 @@ class ModelDesign(Design):
             self._known.update(zip([keys[i] for i in new], found, strict=True))
         return np.stack([self._known[key] for key in keys])[:, columns][back]
 
-    def moments(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self, data: Trials | TrialData) -> tuple[np.ndarray, np.ndarray]:
         """Posterior means and variances of the parameters, ``(trials, parameters)`` each."""
         mean = self.posterior(data, "parameters")
         return mean, self.posterior(data, "squares") - mean**2
 
-    def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
+    def exceeds(self, data: Trials | TrialData, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit."""
+        data = self._batch(data, level, limit)
         if self.overdose is not None and limit == self.overdose.limit:
             return self.posterior(data, "over")[:, level - 1]
         return self.curves.exceeds(data, level, limit)
@@ -164,9 +173,9 @@ class ModelDesign(Design):
             return np.ones(data.treated.shape, bool)
         return self.posterior(data, "over") <= self.overdose.certainty + 1e-12
 
-    def eliminated(self, data: Trials) -> np.ndarray:
+    def eliminated(self, data: Trials | TrialData) -> np.ndarray:
         """Doses that overdose control leaves out."""
-        return ~self.allowed(data)
+        return ~self.allowed(batch_of(data))
 
     def rule(self, data: Trials) -> Decisions:
         """Go where the posterior asks for, within the restrictions."""
@@ -187,8 +196,9 @@ class ModelDesign(Design):
             level = np.where(bad, np.minimum(level, now), level)
         return level
 
-    def select(self, data: Trials) -> np.ndarray:
+    def select(self, data: Trials | TrialData) -> np.ndarray:
         """Dose that would be given next; 0 for none."""
+        data = batch_of(data)
         return self.restricted(data, self.wanted(data))
 
     def explain(self, data: Trials, decision: Decisions) -> str:

@@ -8,7 +8,9 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import expit, logit
 
+from pkpd.arguments import NUMBER, TEXT, check_arguments
 from pkpd.designs.data import check_target
+from pkpd.designs.kinds import WHOLE
 from pkpd.errors import PkpdError
 
 
@@ -53,6 +55,15 @@ def skeleton(
     >>> skeleton(0.05, 0.25, 3, 5).round(4).tolist()
     [0.084, 0.1567, 0.25, 0.3545, 0.4603]
     """
+    check_arguments(
+        "skeleton",
+        halfwidth=(halfwidth, NUMBER),
+        target=(target, NUMBER),
+        mtd=(mtd, WHOLE),
+        levels=(levels, WHOLE),
+        model=(model, TEXT),
+        intercept=(intercept, NUMBER),
+    )
     check_target(target)
     if not 0 < halfwidth < min(target, 1 - target):
         what = f"{halfwidth:g} on both sides of {target:g}"

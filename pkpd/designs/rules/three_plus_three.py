@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pkpd.designs.data import Action, Decisions, Trials, Why
+from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, batch_of
 from pkpd.designs.protocol import Design
 
 
@@ -22,8 +22,9 @@ class _CountingDesign(Design):
         """Doses with 2 DLTs or more in a third of the patients or more, ``(trials, levels)``."""
         return (data.dlts >= 2) & (3 * data.dlts >= data.completed)
 
-    def select(self, data: Trials) -> np.ndarray:
+    def select(self, data: Trials | TrialData) -> np.ndarray:
         """Highest dose that is tolerated below every dose that is exceeded; 0 for none."""
+        data = batch_of(data)
         out = np.logical_or.accumulate(self.exceeded(data), axis=1)
         few = (data.completed < 3) | ((data.dlts > 0) & (data.completed < 6))
         if self._six_below:
@@ -33,9 +34,9 @@ class _CountingDesign(Design):
         good = ~out & ~few
         return np.where(good.any(axis=1), data.levels - np.argmax(good[:, ::-1], axis=1), 0)
 
-    def eliminated(self, data: Trials) -> np.ndarray:
+    def eliminated(self, data: Trials | TrialData) -> np.ndarray:
         """Doses at or above one that is exceeded."""
-        return np.logical_or.accumulate(self.exceeded(data), axis=1)
+        return np.logical_or.accumulate(self.exceeded(batch_of(data)), axis=1)
 
     @property
     def _six_below(self) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from pkpd.arguments import Kind, check_arguments
 from pkpd.cluster import workers
 from pkpd.designs.exact.characteristics import right_dose
 from pkpd.designs.protocol import Design
 from pkpd.designs.simulate.patients import Accrual, EventTimes, Outcomes, Responses
-from pkpd.designs.simulate.trials import Ended, check_count, outcomes_of, run_trials
+from pkpd.designs.simulate.trials import Ended, check_simulation, outcomes_of, run_trials
 from pkpd.designs.weights import WeightFunction, linear_weight
 from pkpd.errors import PkpdError
 from pkpd.machine import cores
@@ -81,7 +82,16 @@ def compare_trials(
     >>> bool(gap < 0)
     True
     """
-    check_count(trials)
+    pairs = Kind(
+        "names, each with a pair of design and risks",
+        lambda v: isinstance(v, Mapping) and all(_is_way(one) for one in v.values()),
+    )
+    check_arguments("compare_trials", ways=(ways, pairs))
+    for design, _ in ways.values():
+        check_simulation(
+            "compare_trials",
+            *(design, accrual, times, weight, responses, trials, seed, target, cluster),
+        )
     if not ways:
         raise PkpdError(where="ways", what="there is none", remedy="name one")
     made = {
@@ -106,6 +116,10 @@ def compare_trials(
         ]
     each = np.stack([_measured(one, right, trials) for one in ended])
     return _dataset(each, list(made), right, true)
+
+
+def _is_way(one: object) -> bool:
+    return isinstance(one, tuple | list) and len(one) == 2 and isinstance(one[0], Design)
 
 
 def _measured(ended: Ended, right: np.ndarray, trials: int) -> np.ndarray:

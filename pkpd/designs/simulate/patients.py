@@ -8,7 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from pkpd.arguments import a
 from pkpd.designs.data import check_risks
+from pkpd.designs.kinds import check_fields
 from pkpd.designs.weights import WeightFunction, linear_weight
 from pkpd.errors import PkpdError
 
@@ -37,6 +39,7 @@ class Accrual:
     patients_wait: bool = True
 
     def __post_init__(self) -> None:
+        check_fields("Accrual", self)
         if not self.every_days > 0:
             what = f"a patient every {self.every_days:g} days"
             raise PkpdError(where="accrual", what=what, allowed="above 0 days")
@@ -72,6 +75,7 @@ class EventTimes:
     late: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fields("EventTimes", self)
         if not self.window_days > 0:
             what = f"a window of {self.window_days:g} days"
             raise PkpdError(where="window", what=what, allowed="above 0 days")
@@ -203,6 +207,7 @@ class Responses:
     )
 
     def __post_init__(self) -> None:
+        check_fields("Responses", self, times=a(EventTimes))
         object.__setattr__(self, "_rates", check_risks(self.rates, len(self.rates))[0])
 
     def enrol(self, u: np.ndarray, level: np.ndarray) -> np.ndarray:

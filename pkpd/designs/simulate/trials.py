@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from pkpd.arguments import CALLABLE, NONE, NUMBER, TEXT, a, check_arguments, from_to
 from pkpd.cluster import Workers, workers
 from pkpd.designs.data import Action, Trials, Why, check_risks
 from pkpd.designs.exact.characteristics import dataset
+from pkpd.designs.kinds import WHOLE
 from pkpd.designs.protocol import Design
 from pkpd.designs.simulate.chance import DLT, GAP, RESPONSE, uniforms
 from pkpd.designs.simulate.patients import (
@@ -93,7 +95,9 @@ def simulate_trials(
     >>> round(float(found.none + found.selected.sum()), 9)
     1.0
     """
-    check_count(trials)
+    check_simulation(
+        "simulate_trials", design, accrual, times, weight, responses, trials, seed, target, cluster
+    )
     outcomes, single = outcomes_of(design, risks, times, weight)
     if responses is not None and len(responses.rates) != design.levels:
         what = f"{len(responses.rates)} rates for {design.levels} doses"
@@ -105,8 +109,31 @@ def simulate_trials(
     return made.isel(draw=0, drop=True) if single else made
 
 
-def check_count(trials: int) -> None:
-    """Refuse fewer trials than a Monte Carlo error needs."""
+def check_simulation(
+    where: str,
+    design: object,
+    accrual: object,
+    times: object,
+    weight: object,
+    responses: object,
+    trials: int,
+    seed: object,
+    target: object,
+    cluster: object,
+) -> None:
+    """Refuse arguments of a wrong kind, and fewer trials than a Monte Carlo error needs."""
+    check_arguments(
+        where,
+        design=(design, a(Design)),
+        accrual=(accrual, a(Accrual, words="an Accrual, such as Accrual(every_days=10)")),
+        times=(times, a(EventTimes, words="EventTimes(window_days=28) and the like") | NONE),
+        weight=(weight, CALLABLE),
+        responses=(responses, a(Responses, words="Responses(rates, times)") | NONE),
+        trials=(trials, WHOLE),
+        seed=(seed, from_to(0)),
+        target=(target, NUMBER | NONE),
+        cluster=(cluster, TEXT | NONE),
+    )
     if trials < 2:
         what, allowed = f"{trials} trials", "2 or more, for a Monte Carlo error"
         raise PkpdError(where="trials", what=what, allowed=allowed)
@@ -202,6 +229,8 @@ def _summary(ended: Ended, risks: np.ndarray, trials: int, target: float | None)
     for name, values in (("duration", ended.duration), ("suspended", ended.suspended)):
         made[name] = "draw", mean(values)
         made[f"{name}_se"] = "draw", error(values)
+        for one in (name, f"{name}_se"):
+            made[one].attrs["units"] = "days"
     if target is not None:
         right = np.repeat(made.right.values, trials)
         made["correct_se"] = "draw", error(ended.selected == right)

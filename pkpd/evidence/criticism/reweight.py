@@ -18,6 +18,8 @@ from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.posterior.stored import EvidencePosterior
 
+_SHOWN = 3  # parameters that move most
+
 
 @dataclass(frozen=True)
 class Reweighted:
@@ -39,6 +41,18 @@ class Reweighted:
     khat: float
     ess: float
     shift: dict[str, float]
+
+    def __repr__(self) -> str:
+        """Tell how far the posterior moves, and which parameters move most."""
+        most = sorted(self.shift, key=lambda name: -abs(self.shift[name]))[:_SHOWN]
+        moved = ", ".join(f"{name} {self.shift[name]:+.2f}" for name in most)
+        more = len(self.shift) - len(most)
+        moved += f" and {more} less" if more else ""
+        draws = self.posterior.weights.size
+        return (
+            f"Reweighted(Pareto k-hat {self.khat:.2f}, {self.ess:.0f} of {draws} draws count; "
+            f"means move by (SDs) {moved};\n  posterior {self.posterior!r})"
+        )
 
 
 def reweight(

@@ -66,6 +66,11 @@ class RowsPredicted:
     chances: Mapping[str, Floats]
     kinds: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        """Tell how many rows and draws there are."""
+        draws = len(next(iter(self.values.values()), ()))
+        return f"RowsPredicted({len(self.rows)} rows, {draws} predictions of each)"
+
     def checks(
         self,
         level: float = 0.90,

@@ -68,6 +68,13 @@ class NewStudy:
     steps_per_day: int = STEPS_PER_DAY
     threads: int | None = None
 
+    def __repr__(self) -> str:
+        """Tell name and sizes."""
+        return (
+            f"NewStudy({self.name!r}: {len(self.thetas)} draws times {self.patients} patients, "
+            f"seed {self.seed})"
+        )
+
     def arm(self, arm: Arm) -> StudyArm:
         """Make an arm ready for every draw."""
         source = who(arm, self.patients, self.seed, self.name)

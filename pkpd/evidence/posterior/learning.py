@@ -126,6 +126,13 @@ class Learned:
     simulations: Simulations
     halves: Floats
 
+    def __repr__(self) -> str:
+        """Tell the posterior, and the simulations it was learned from."""
+        return (
+            f"Learned({self.posterior!r},\n  from {len(self.simulations)} simulations; "
+            f"error of the emulator {self.noise:.2f} in log likelihood)"
+        )
+
     @property
     def noise(self) -> float:
         """Standard deviation of the emulator's error in the table's log likelihood, estimated.

@@ -68,6 +68,18 @@ class EvidencePosterior:
             runs, n = self.values.shape[:2]
             object.__setattr__(self, "weights", np.full((runs, n), 1.0 / (runs * n)))
 
+    def __repr__(self) -> str:
+        """Tell structure, sizes and whether the sampler converged."""
+        runs, each = self.values.shape[:2]
+        effective = 1.0 / float(np.sum(self.weights**2)) if self.weights.size else 0.0
+        weighed = "" if effective > 0.999 * runs * each else f", of which {effective:.0f} count"
+        verdict = "converged" if self.converged else f"NOT CONVERGED ({self.problems[0]})"
+        return (
+            f"EvidencePosterior({self.structure}: {runs} runs of {each} draws{weighed}, "
+            f"{len(self.names)} parameters, {len(self.studies)} studies, {len(self.terms)} terms, "
+            f"{verdict})"
+        )
+
     @property
     def converged(self) -> bool:
         """Whether the diagnostics allow its use as a default."""

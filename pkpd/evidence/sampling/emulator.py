@@ -110,6 +110,10 @@ class Emulator:
     shares: int
     days: int
 
+    def __repr__(self) -> str:
+        """Tell the sizes of the networks."""
+        return f"Emulator({len(self.inputs)} scores to {self.shares} shares and {self.days} days)"
+
     def __call__(self, z: Any) -> tuple[Any, Any]:
         """Logits ``[S]`` and days ``[D, 4]`` at scores ``[d]``, in JAX."""
         x = jnp.asarray(z)[self.inputs].astype(jnp.float32)

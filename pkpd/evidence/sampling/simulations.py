@@ -58,6 +58,13 @@ class Simulations:
     days: Floats
     days_size: Floats
 
+    def __repr__(self) -> str:
+        """Tell how many there are of what."""
+        return (
+            f"Simulations({len(self)} sets of {self.z.shape[1]} parameters: "
+            f"{self.share.shape[1]} shares, {self.days.shape[1]} distributions of days)"
+        )
+
     def __len__(self) -> int:
         return len(self.z)
 

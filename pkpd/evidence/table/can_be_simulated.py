@@ -18,6 +18,7 @@ from pkpd.cards.usual_doses import unusual
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.evidence.table.schedule import DrugDoses, Schedule
 from pkpd.leukaemia.parameters import default_theta, value_of
+from pkpd.schedule.amounts import SIZE_OF
 
 SINGLE_COURSE_DAYS, AFTER_LAST_DOSE = 84, 28
 """Days that a single course is followed for, from its first day and from its last dose."""
@@ -26,6 +27,7 @@ _IN_REMISSION = 0.005
 """Share of a full marrow that blasts take at the start, below which there is nothing to remit."""
 
 _UNITS = {"mg/m2": "mg/m^2", "units": "mg", "units/m2": "mg/m^2"}
+_INFUSED = ("IV", "CI")
 _DAYS = ("recovery_day", "response_day", "low_days")
 
 
@@ -81,6 +83,15 @@ def _check_drug(entry: DrugDoses, column: str, refuse: Refuse) -> None:
     card = load_drug_card(name)
     if card.leukaemia is None:
         refuse(column, f"{name} has no action in the marrow with leukaemia", remedy="leave it out")
+    per_m2 = SIZE_OF.get(card.dose_unit) == "surface"
+    if per_m2 and entry.unit == "mg" and entry.route in _INFUSED and not entry.flat:
+        shown = f"{'|'.join(f'{level:g}' for level in entry.levels)} mg"
+        refuse(
+            column,
+            f"{shown} of {name} is a dose of the whole patient, and it is infused by "
+            f"{card.dose_unit}: one of 1.8 m^2 would get 1/1.8 of {shown}/m2",
+            remedy=f'write "{shown}/m2", or "{shown} flat" if that was given',
+        )
     for amount in entry.levels:
         if what := unusual(card, amount, _UNITS.get(entry.unit, entry.unit)):
             refuse(column, what, remedy="correct number or unit")

@@ -1,7 +1,8 @@
 """Schedules of trial arms as one line of text.
 
 ``clofarabine:40 mg/m2:IV1h:1-5;cytarabine:20 mg bid:SC:1-10`` reads drug, amount of one dose,
-route (with the hours of an infusion) and protocol days, first day 1. ``;`` or ``+`` joins drugs.
+route (with the hours of an infusion) and protocol days, first day 1; ``30 mg flat`` says that a
+drug usually given by m2 was not. ``;`` or ``+`` joins drugs.
 ``5|10|20 mg/m2`` says that patients of one row had different doses (dose finding), in equal shares;
 ``1x3|2x3|4x6|3x18 mg`` gives the patients of each level. ``none`` is no drug.
 """
@@ -21,7 +22,7 @@ _ROUTE = re.compile(r"^(IV|SC|PO|CI)(?:(\d+(?:\.\d+)?)(h|min))?$")
 _TIMES_A_DAY = {"": 1, "bid": 2, "q12h": 2, "tid": 3, "q8h": 3}
 _AMOUNT = re.compile(
     r"^(?P<numbers>[\d.eEx|+]+)\s*(?P<mass>mg|g|ug|mcg|units)(?:/(?P<size>m2|m\^2|kg))?"
-    r"(?:\s+flat)?(?:\s+(?P<times>bid|q12h|tid|q8h))?$"
+    r"(?P<flat>\s+flat)?(?:\s+(?P<times>bid|q12h|tid|q8h))?$"
 )
 FORM = '"drug:amount:route:days", such as "clofarabine:40 mg/m2:IV1h:1-5", joined by ";"'
 
@@ -48,6 +49,8 @@ class DrugDoses:
         Length of an infusion (h); 0 if not written.
     days
         Protocol days, the first day of the schedule being 1.
+    flat
+        Whether the text says that the amount is the same for patients of every size.
     """
 
     drug: str
@@ -58,6 +61,7 @@ class DrugDoses:
     route: str
     hours: float
     days: tuple[int, ...]
+    flat: bool = False
 
     @property
     def amount(self) -> float:
@@ -144,7 +148,7 @@ def _drug(part: str, text: str) -> DrugDoses:
     if len(fields) != 4 or not all(fields):
         raise _unreadable(text, f'"{part}" has {len(fields)} fields, not 4', None)
     name, amount, route, days = fields
-    levels, shares, unit, times = _amount(amount, text)
+    levels, shares, unit, times, flat = _amount(amount, text)
     match = _ROUTE.match(route)
     if match is None:
         raise _unreadable(text, f'"{route}" is no route', "write IV, IV2h, IV30min, SC, PO or CI")
@@ -157,12 +161,11 @@ def _drug(part: str, text: str) -> DrugDoses:
         raise _unreadable(text, f'days "{days}" ({error})', None) from error
     if cycle is not None:
         raise _unreadable(text, f'days "{days}" name a cycle', "put it in cycle_days")
-    return DrugDoses(
-        re.sub(r"[ -]", "_", name.lower()), levels, shares, unit, times, match[1], hours, numbers
-    )
+    plain = re.sub(r"[ -]", "_", name.lower())
+    return DrugDoses(plain, levels, shares, unit, times, match[1], hours, numbers, flat)
 
 
-def _amount(amount: str, text: str) -> tuple[tuple[float, ...], tuple[float, ...], str, int]:
+def _amount(amount: str, text: str) -> tuple[tuple[float, ...], tuple[float, ...], str, int, bool]:
     match = _AMOUNT.match(amount)
     if match is None:
         raise _unreadable(
@@ -189,6 +192,7 @@ def _amount(amount: str, text: str) -> tuple[tuple[float, ...], tuple[float, ...
         tuple(weight / total for weight in weights),
         unit,
         _TIMES_A_DAY[match["times"] or ""],
+        match["flat"] is not None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ MARKS = ("READ", "DERIVED", "MEMORY")
 LIMITS = ("range", "iqr", "ci90", "ci95")
 VIAS = ("direct", "mirror")
 OLDEST = 110.0  # years
+EVALUABLE = 0.9  # share of n that a denominator usually is, at least
 ROUNDING = 0.006  # a printed share is rounded to a percent or finer
 
 
@@ -55,6 +57,14 @@ class EvidenceTable:
 
     rows: tuple[EvidenceRow, ...]
     file: str = ""
+
+    def __repr__(self) -> str:
+        """Tell file and size."""
+        used = sum(not row.unused for row in self.rows)
+        return (
+            f"EvidenceTable({self.file or 'made'}: {len(self)} rows, {used} of them to be used, "
+            f"of {len(self.studies)} studies)"
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -337,6 +347,7 @@ def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
         denominator = denominator if denominator is not None else n
         if denominator == 0 or denominator is None:
             cell.refuse("denominator", "no patients", "1 or more")
+        _check_denominator(row, denominator, cell)
         if numerator is None and row.value is not None:
             numerator, derived = round(row.value * denominator), True
         if numerator is not None and numerator > denominator:
@@ -344,6 +355,19 @@ def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
     elif needs_n and row.value is None:
         cell.refuse("value", "it is empty", remedy="give it, or say why in unused")
     return replace(row, n=n, numerator=numerator, denominator=denominator, derived=derived)
+
+
+def _check_denominator(row: EvidenceRow, denominator: int, cell: _Cells) -> None:
+    """Refuse a denominator far from n that no word of the row explains."""
+    n = row.n if row.n is not None else denominator
+    told = re.findall(r"\d+", f"{row.definition} {row.assumed} {row.patients}")
+    if not EVALUABLE * n <= denominator <= n and str(denominator) not in told:
+        cell.refuse(
+            "denominator",
+            f"it is {denominator}, and n is {n}",
+            f"{math.ceil(EVALUABLE * n)} to {n}",
+            f"correct one of them, or say in definition who the {denominator} are",
+        )
 
 
 def _refuse_repeats(rows: Iterable[EvidenceRow], shown: str) -> None:

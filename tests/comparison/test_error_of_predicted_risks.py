@@ -1,0 +1,36 @@
+"""Risks that a schedule file predicts have the Monte Carlo error that a comparison gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pkpd
+from pkpd.comparison import design_risks
+
+FILE = """
+title = "Two doses"
+population = "rr_aml"
+rule = "leukemia_d42_generic"
+horizon_days = 50
+dose.clofarabine = { amount = "20 mg/m^2", days = "1-5", route = "iv", duration = "1 h" }
+course.treatment = { doses = ["clofarabine"], cycle_days = 42 }
+cohort = [
+    { id = "20 mg" },
+    { id = "30 mg", change.clofarabine = { amount = "30 mg/m^2" } },
+]
+"""
+
+
+def test_the_error_is_that_of_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE)
+    monkeypatch.setattr(design_risks, "PATIENTS", 40)
+    monkeypatch.setattr(design_risks, "DRAWS", 4)
+    found = design_risks.predicted_risks(path, seed=3)
+    rows = pkpd.compare(str(path), patients=40, draws=4, seed=3).trials[0].rows
+    errors = {row.cohort: row.mc_error for row in rows if row.endpoint == "dlt"}
+    assert found.errors == pytest.approx([errors[name] for name in found.cohorts])
+    assert all(0 < error < 1 for error in found.errors)
+    assert np.shape(found.risks) == (4, 2)
+    assert found.simulated == "40 patients under 4 draws of the parameters"
