@@ -196,7 +196,7 @@ def test_every_cohort_has_every_row_and_shares_are_shares(learned_five):
         if row.unit == "probability" and row.rule != "published only":
             assert 0.0 <= row.estimate <= 1.0
             if np.isnan(row.lower):
-                # one of the draws makes the mean: no interval, at neither end
+                # one draw makes the mean, or they differ by chance: no interval, at neither end
                 assert np.isnan(row.upper)
             else:
                 assert 0.0 <= row.lower <= row.estimate <= row.upper <= 1.0
@@ -205,7 +205,7 @@ def test_every_cohort_has_every_row_and_shares_are_shares(learned_five):
         elif row.rule != "published only" and not np.isnan(row.estimate):
             assert row.patients_lower <= row.estimate <= row.patients_upper
         assert row.assumed or row.rule == "published only"
-    assert with_interval > 0.9 * shares_told, (with_interval, shares_told)
+    assert with_interval > 0.85 * shares_told, (with_interval, shares_told)
 
 
 @pytest.mark.slow
