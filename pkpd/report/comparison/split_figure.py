@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pkpd.comparison.results import TrialResult
 
+_KEY_COLUMNS = 3
+
 
 @styled
 def split_panel(
@@ -81,7 +83,8 @@ def split_figure(result: TrialResult, footer: str = "") -> Figure:
     above = title_height(wrapped(wording.cohort_title(result.trial, c), letters) for c in ids)
     high = 1.35
     pitch = above + high + TICKS
-    room = math.ceil(len(ids) / columns) * pitch + TICKS
+    rows_of_key = math.ceil(len(split_states(result)) / _KEY_COLUMNS)
+    room = math.ceil(len(ids) / columns) * pitch + TICKS + 0.2 * (rows_of_key - 1)
     page = sheet(result, "what has become of the patients", room, footer, legend=True)
     for i, cohort in enumerate(ids):
         row, column = divmod(i, columns)
@@ -96,7 +99,7 @@ def split_figure(result: TrialResult, footer: str = "") -> Figure:
             Patch(facecolor=COLOURS[state], edgecolor=INK, linewidth=0.4, label=state)
             for state in reversed(split_states(result))
         ),
-        ncols=3,
+        ncols=_KEY_COLUMNS,
         handlelength=1.4,
         columnspacing=1.4,
     )
