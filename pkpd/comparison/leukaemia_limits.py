@@ -21,6 +21,7 @@ from pkpd.subjects import Population
 from pkpd.trials import Trial
 from pkpd.units import Parameter
 
+_MOST = 2.0  # intensity above which no row was learned from
 _WEAK = 0.01  # intensity of a course, relative to 7+3, that moves no count
 _UNKNOWN = ("assumed", "memory")
 
@@ -97,6 +98,12 @@ def _drug_limit(trial: Trial, drug: str, posterior: EvidencePosterior) -> str:
         f"{drug}: a kill of {kill.value:g} of a course of 7+3 at its usual dose "
         f"({kill.status}), {held}"
     )
+    if kill.value > _MOST:
+        text += (
+            f"; that is more than was learned of any drug ({_MOST:g}), and a further rise changes "
+            "little: dormant cells are spared, and late injury is simulated only if the card gives "
+            "it"
+        )
     return "; ".join((text, *action.limits))
 
 

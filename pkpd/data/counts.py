@@ -6,6 +6,7 @@ count belongs to the hour given, by default to the start of its day, before the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -36,6 +37,7 @@ SPELLINGS = {
     "haemoglobin": ("HAEMOGLOBIN", "HEMOGLOBIN", "HB", "HGB"),
 }
 _MOST_DAYS = 1e6
+_PARTED = re.compile(r"\d{1,3}\.\d{3}")
 PLAUSIBLE = {"neutrophils": 300.0, "platelets": 10_000.0, "leukocytes": 1000.0}
 """Most that blood can have of a line (10^9/L): more is a slip of the unit or of the value."""
 
@@ -358,6 +360,11 @@ def _check(
         value, censored = limit, 1
     if censored == 1 and value == 0:
         refuse("limit", "a count below a limit of 0", None, "write the limit: '<0.1'")
+    small = line != "haemoglobin" and factors[line] < 1.0
+    if small and _PARTED.fullmatch(text := table.text(column, i).lstrip("<>= ")):
+        whole = text.replace(".", "")
+        what = f"'{text}' is read as {value:g}, and counts per uL are whole numbers"
+        refuse("parted", what, None, f"write {whole} if the point parts thousands")
     value = value * factors[line]
     return _Count(i, identity[i].item(), float(hours[i]), line, value, censored)
 

@@ -139,19 +139,22 @@ def _table(text: str) -> Any:
     import pandas as pd
 
     mark = max("\t;,", key=text.partition("\n")[0].count)
-    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=mark)
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=mark)
+    frame.attrs |= {"mark": mark, "decimal_comma": mark != ","}  # as of a file
+    return frame
 
 
 def _lines_until(text: str, seen: Seen) -> str:
     """Table of the counts that were used, of the patient who was asked for."""
     frame = _table(text)
+    mark = frame.attrs["mark"]
     named = {str(column).strip().upper(): column for column in frame.columns}
     for name in ("ID", "SUBJECT", "PATIENT", "USUBJID"):
         if name in named:
             frame = frame[frame[named[name]].str.strip() == str(seen.label)]
     if "DAY" in named:
         frame = frame[frame[named["DAY"]].astype(float) <= seen.last_day]
-    return frame.to_csv(index=False)
+    return frame.to_csv(index=False, sep=mark)
 
 
 def _until(seen: Seen, day: int) -> Seen:

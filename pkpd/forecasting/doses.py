@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from pkpd.cards.drug_cards import UsualDose
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
 from pkpd.forecasting.seen import GivenDose
 from pkpd.schedule import Course, DoseRule, Regimen
+
+_FAR = 10.0  # times the plan, as schedules refuse ten times the usual dose
 
 Planned = tuple[int, DoseRule]
 """Protocol day of a dose, and its rule."""
@@ -53,6 +56,10 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
                 ", ".join(rules),
                 "correct the name, or add the drug to the schedule",
             )
+    for dose in doses:
+        rule = rules[dose.drug]
+        if dose.amount_mg > 0 and rule.amount > 0:
+            _check_amount(dose, rule)
     first: list[Planned] = [
         (
             dose.day,
@@ -92,6 +99,20 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
             later.append(replace(course, name=f"{course.name}, later cycles", **rest))
     begin = _course(schedule.courses[0].name, first, end)
     return Regimen((begin, *(_not_before(course, end) for course in later)))
+
+
+def _check_amount(dose: GivenDose, rule: DoseRule) -> None:
+    """Refuse an amount that is far from what was planned: most such are slips of the unit."""
+    times = UsualDose(rule.amount, rule.unit, "", "").times(dose.amount_mg, "mg")
+    if 1.0 / _FAR < times < _FAR:
+        return
+    many = f"{times:,.0f} times" if times >= 1 else f"1/{1.0 / times:,.0f} of"
+    _refuse(
+        f"{dose.amount_mg:,g} mg of {dose.drug} on day {dose.day}, {many} the planned "
+        f"{rule.amount:g} {rule.unit} in an adult of 1.8 m^2 and 75 kg",
+        f"amounts in mg, within {_FAR:g} times of the plan",
+        "correct the amount, or plan such a dose in the schedule",
+    )
 
 
 def next_cycle(

@@ -3,7 +3,8 @@
 A fit brings the residual errors that it has estimated. Other sources have none; theirs are numbers
 of the card ``models/leukaemia/counting.toml``, on the log scale with Student's t. A count below its
 limit contributes the probability of lying there (M3), as everywhere in the package
-(`pkpd.fitting.model.residual`).
+(`pkpd.fitting.model.residual`). Leukocytes hold lymphocytes, which no marrow here makes: in aplasia
+they are most of them, and say nothing of blasts.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.cards import card_folder
+from pkpd.data.dataset import NOT_CENSORED
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.fitting.model.residual import ResidualError, lognormal
@@ -45,11 +47,21 @@ class CountError:
         Numbers, or ``[M]`` by draw of the source.
     nu
         Degrees of freedom; not read for the normal distribution.
+    besides
+        How much a count may hold that the marrow does not make, in its unit: nothing is known of
+        where between 0 and this it lies, and the part that fits best is taken.
     """
 
     error: ResidualError
     coefficients: tuple[Any, ...]
     nu: Any = np.inf
+    besides: float = 0.0
+
+    def _counted(self, prediction: Floats, values: Any, censored: int) -> Floats:
+        """Add what the marrow does not make, as much as brings counts nearest to the values."""
+        if not self.besides or censored != NOT_CENSORED:
+            return prediction
+        return np.clip(values, prediction, prediction + self.besides)
 
     def log_density(
         self, prediction: Floats, draw: NDArray[np.int64], value: float, censored: int, lower: float
@@ -68,7 +80,8 @@ class CountError:
         own = [np.asarray(c, dtype=float) for c in (*self.coefficients, self.nu)]
         *coefficients, nu = [c[draw] if c.ndim else c for c in own]
         made = _compiled(self.error.form, self.error.nu is not None, int(censored), float(lower))
-        return np.asarray(made(prediction, tuple(coefficients), nu, value))
+        at = self._counted(prediction, value, censored)
+        return np.asarray(made(at, tuple(coefficients), nu, value))
 
     def log_densities(
         self, prediction: Floats, draw: NDArray[np.int64], values: Floats, censored: int
@@ -87,14 +100,15 @@ class CountError:
         own = [np.asarray(c, dtype=np.float32) for c in (*self.coefficients, self.nu)]
         *coefficients, nu = [c[draw] if c.ndim else c for c in own]
         made = _compiled(self.error.form, self.error.nu is not None, int(censored), -np.inf)
-        at, seen = prediction.astype(np.float32), values.astype(np.float32)
+        seen = values.astype(np.float32)
+        at = self._counted(prediction.astype(np.float32), seen, censored)
         with np.errstate(over="ignore"):  # the largest of all numbers, on its way to single ones
             return np.array(made(at, tuple(coefficients), nu, seen))
 
     def central(self) -> CountError:
         """Take coefficients that differ by draw at their medians."""
         middle = tuple(float(np.median(c)) for c in self.coefficients)
-        return CountError(self.error, middle, float(np.median(self.nu)))
+        return CountError(self.error, middle, float(np.median(self.nu)), self.besides)
 
     def simulate(
         self, prediction: Floats, draw: NDArray[np.int64], rng: np.random.Generator
@@ -102,6 +116,8 @@ class CountError:
         """Draw one measurement of each patient, ``[L]``."""
         own = [np.asarray(c, dtype=float) for c in (*self.coefficients, self.nu)]
         *coefficients, nu = [c[draw] if c.ndim else c for c in own]
+        if self.besides:
+            prediction = prediction + rng.uniform(0.0, self.besides, prediction.shape)
         return self.error.simulate(prediction, tuple(coefficients), nu, rng)
 
 
@@ -160,6 +176,7 @@ def measurement_of(ensemble: Ensemble) -> Measurement:
     known = _card()
     nu = known["count_degrees_of_freedom"]
     usual = {line: count_error(lognormal(known[f"count_sd_{line}"], nu=nu)) for line in COUNTED}
+    usual["wbc"] = replace(usual["wbc"], besides=known["count_wbc_lymphocytes"])
     limits = {line: known[f"count_limit_{line}"] for line in COUNTED}
     if not isinstance(ensemble, FittedEnsemble):
         return Measurement(usual, limits, "card counting")

@@ -17,6 +17,20 @@ course.treatment = { doses = ["clofarabine"], cycle_days = 42 }
 cohort = [{ id = "usual" }, { id = "old", patients = { median_age_years = 78 } }]
 """
 
+CARD = """
+kind = "drug"
+name = "newdrug"
+title = "New drug"
+routes = ["iv"]
+dose_unit = "mg/m^2"
+usual_dose = { value = 50, unit = "mg/m^2", source = "draft", status = "assumed" }
+
+[leukaemia]
+acts_by = "intensity"
+intensity = { value = 600, unit = "1", source = "made up", status = "assumed" }
+reference = { value = 150, unit = "mg/m^2", source = "made up", status = "assumed" }
+"""
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
@@ -61,3 +75,15 @@ def test_labels_speak_of_cohorts_whose_age_moves_the_kidneys(found):
     (text,) = found.record["simulated"].values()
     half = text[text.index("30 to 60") :]
     assert "of old" in half
+
+
+def test_an_intensity_beyond_what_was_learned_is_told(tmp_path, posterior):
+    (tmp_path / "newdrug.toml").write_text(CARD)
+    (tmp_path / "s.toml").write_text(
+        FILE.replace("dose.clofarabine = {", 'dose.newdrug = { drug = "newdrug.toml",')
+        .replace('doses = ["clofarabine"]', 'doses = ["newdrug"]')
+        .replace(', { id = "old", patients = { median_age_years = 78 } }', "")
+    )
+    found = pkpd.compare(str(tmp_path / "s.toml"), patients=8, draws=2, posterior=posterior)
+    told = " ".join(found.trials[0].limits)
+    assert "more than was learned of any drug (2)" in told
