@@ -57,7 +57,7 @@ class CountError:
     nu: Any = np.inf
     besides: float = 0.0
 
-    def _counted(self, prediction: Floats, values: Any, censored: int) -> Floats:
+    def _counted(self, prediction: Any, values: Any, censored: int) -> Any:
         """Add what the marrow does not make, as much as brings counts nearest to the values."""
         if not self.besides or censored != NOT_CENSORED:
             return prediction
