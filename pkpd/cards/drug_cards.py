@@ -438,7 +438,9 @@ def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
             refuse(row, name, f"has no meaning for a drug that acts by {acts_by}", remedy="remove")
     for name in needed:
         if name not in row:
-            refuse(row, name, "is missing", remedy=f"add it, or change acts_by of {drug}")
+            near = nearest_of(name, [key for key in row.data if key not in every], cutoff=0.65)
+            hint = near.replace("did you mean", "is it written as")
+            refuse(row, name, f"is missing{hint}", remedy=f"add it, or change acts_by of {drug}")
     return tuple(read_number(row.table(name), name) for name in names if name in row)
 
 

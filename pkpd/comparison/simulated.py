@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,25 @@ def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
             f"{bodies} and counts at start of the population",
         ]
     parts += own_in_words((drug_card_of(trial, drug) for drug, _ in trial.drug_cards), marrow)
-    return "; ".join((*parts, *kidneys_in_words(trial, population)))
+    return "; ".join((*parts, *kidneys_in_words(trial, population), *_set_by_file(trial)))
+
+
+def _set_by_file(trial: Trial) -> list[str]:
+    """Tell the growth factor, and what the file changes in its rule."""
+    out = []
+    if words := trial.growth_factor.words:
+        out.append(f"growth factor: {words}")
+    if trial.rule_change:
+        changes = [
+            _shown(value) if key == "criteria" else f"{key.replace('_', ' ')} {value}"
+            for key, value in trial.rule_change
+        ]
+        out.append(f"the rule is changed by the file: {', '.join(changes)}")
+    return out
+
+
+def _shown(criteria: Any) -> str:
+    return " and ".join(f"{one.line} >= {one.at_least:g}" for one in criteria)
 
 
 def ages_and_kidneys(population: Population) -> str:

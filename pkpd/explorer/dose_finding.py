@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pkpd.cards.every_problem import problems_of
 from pkpd.cards.tables import PlacedError, Table
 from pkpd.comparison.lanes import can_be_judged
+from pkpd.comparison.results import EndpointRow
 from pkpd.comparison.uncertainty import risk
 from pkpd.designs.design_card import DesignFile, design_of
 from pkpd.designs.exact.characteristics import characteristics
@@ -59,7 +60,9 @@ def dose_finding(found: Explored, asked: Any) -> dict[str, Any]:
     if risks is None:
         what = "The rule judges too few patients of a schedule, so that its risk is not known."
         return {**content, "expected": what, "doses": [], "table": {"heads": [], "rows": []}}
-    return {**content, **_expected(file, risks)}
+    told = {row.cohort: row for row in reversed(found.result.rows) if row.endpoint == "dlt"}
+    shown = [told[cohort.id] for cohort in found.result.trial.cohorts]
+    return {**content, **_expected(file, risks, shown)}
 
 
 def _design(data: Mapping[str, Any]) -> DesignFile:
@@ -139,17 +142,16 @@ def _courses(design: Design) -> Courses:
     return enumerate_courses(design)
 
 
-def _expected(file: DesignFile, risks: NDArray[np.float64]) -> dict[str, Any]:
-    """Characteristics under every draw of the posterior, and their mean."""
+def _expected(
+    file: DesignFile, risks: NDArray[np.float64], shown: Sequence[EndpointRow]
+) -> dict[str, Any]:
+    """Characteristics under every draw of the posterior, and their mean; risks as on the page."""
     design = file.design
     made = characteristics(design, risks, courses=_courses(design))
     chosen, treated, dlts = (made[name].values for name in ("selected", "treated", "dlts"))
     rows, doses = [], []
     for n, label in enumerate(file.doses):
-        low, high = np.quantile(risks[:, n], (0.05, 0.95)) if len(risks) > 1 else (np.nan, np.nan)
-        mean = float(risks[:, n].mean())
-        if not low <= mean <= high:
-            low = high = np.nan  # few draws make the mean: they tell no interval
+        mean, low, high = shown[n].estimate, shown[n].lower, shown[n].upper
         doses.append(
             {
                 "label": label,

@@ -87,3 +87,16 @@ def test_an_intensity_beyond_what_was_learned_is_told(tmp_path, posterior):
     found = pkpd.compare(str(tmp_path / "s.toml"), patients=8, draws=2, posterior=posterior)
     told = " ".join(found.trials[0].limits)
     assert "more than was learned of any drug (2)" in told
+
+
+def test_what_a_file_sets_besides_is_told_first(tmp_path, posterior):
+    (tmp_path / "s.toml").write_text(
+        FILE
+        + 'growth_factor = { drug = "filgrastim", below = 0.5 }\n'
+        + "rule_change = { by_day = 49, recovered = { neutrophils = 0.5, platelets = 50 } }\n"
+    )
+    found = pkpd.compare(str(tmp_path / "s.toml"), patients=8, draws=2, posterior=posterior)
+    (text,) = found.record["simulated"].values()
+    assert "growth factor: filgrastim" in text
+    assert "the rule is changed by the file: by day 49" in text
+    assert "platelets >= 50" in text
