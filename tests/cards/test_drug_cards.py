@@ -337,7 +337,7 @@ def test_what_a_drug_does_in_each_marrow():
     ("old", "new", "words"),
     [
         ('acts_by = "intensity"', 'acts_by = "intensiti"', "did you mean 'intensity'"),
-        ("reference = {", "referense = {", "is missing (is it written as 'referense'"),
+        ("reference = {", "referense = {", "is it written as 'referense'"),
         ('unit = "mg/m^2", source', 'unit = "mg", source', "not a dose per body surface"),
         ('acts_by = "intensity"', 'acts_by = "nothing"', "has no meaning for a drug"),
         ('dose_unit = "mg/m^2"', 'dose_unit = "mg/m^2"\npk = "no"', "no card 'no' in pk"),
