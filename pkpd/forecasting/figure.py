@@ -93,6 +93,12 @@ def _counts(
             (1.0, 1.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=6.5,
             color=GREY,
         )  # fmt: skip
+    if line == "wbc" and trusted:
+        ax.annotate(
+            "what the marrow makes: lymphocytes, which a count also holds, are not in it",
+            (1.0, 1.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=6.5,
+            color=GREY,
+        )  # fmt: skip
     # a few virtual patients would give narrow bands
     for low, high, alpha in ((0.05, 0.95, 0.16), (0.25, 0.75, 0.30)) if trusted else ():
         ax.fill_between(day, at_level(low), at_level(high), color=colour, alpha=alpha, linewidth=0)

@@ -276,7 +276,7 @@ def sensitivity_panel(
         ax.text(
             c,
             r - 0.02,
-            f"{100 * value:.0f}",
+            f"{100 * value:.0f}" if np.isfinite(value) else "-",
             ha="center",
             va="bottom",
             fontsize=7.5,
