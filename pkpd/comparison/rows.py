@@ -16,8 +16,8 @@ from pkpd.comparison.lanes import can_be_judged, evaluable, judged
 from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.results import EndpointRow
 from pkpd.comparison.uncertainty import crossed, quantiles_with_uncertainty, risk
+from pkpd.endpoints.definitions import failure_words
 from pkpd.endpoints.dlt import REASONS
-from pkpd.schedule import describe_criteria
 from pkpd.trials import Cohort, DLTRule, PublishedOutcome, Trial
 
 UNITS = {
@@ -310,11 +310,7 @@ def rule_attributes(rule: DLTRule, running: Mapping[str, str] | None = None) -> 
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
-    verb = "none of these has" if rule.join == "all" else "not all of these have"
-    text = (
-        f"{rule.name}: by day {rule.by_day} from {_clock_words(rule.clock)} {verb} recovered: "
-        f"{describe_criteria(rule.criteria)}"
-    )
+    text = f"{rule.name}: {failure_words(rule)}"
     by_words: dict[str, list[str]] = {}
     for cohort, words in (running or {}).items():
         by_words.setdefault(words, []).append(cohort)
@@ -325,6 +321,7 @@ def rule_attributes(rule: DLTRule, running: Mapping[str, str] | None = None) -> 
     found: dict[str, Any] = {
         "rule_text": text,
         "rule_clock": rule.clock,
+        "rule_kind": rule.kind,
         "treatment_running": int(bool(running)),
     }
     for criterion in rule.criteria:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from pkpd.cards import card_folder, read_toml
 from pkpd.endpoints.recovery import RecoveryDefinition
+from pkpd.schedule import describe_criteria
 from pkpd.trials import DLTRule
 
 THRESHOLDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
@@ -48,6 +49,29 @@ def recovery_definition(rule: DLTRule | None) -> RecoveryDefinition:
     return RecoveryDefinition(
         definition("recovery_days"), definition("recovery_untransfused_days"), 1
     )
+
+
+def failure_words(rule: DLTRule) -> str:
+    """Say in words what of the counts is an event under a rule, and by which day."""
+    clock = "the first dose" if rule.clock == "first_dose" else f"{rule.clock} day 1"
+    if rule.kind.startswith("not_recovered"):
+        verb = "none of these has" if rule.join == "all" else "not all of these have"
+        text = f"by day {rule.by_day} from {clock} {verb} recovered: "
+        text += describe_criteria(rule.criteria)
+        if rule.kind == "not_recovered_from_nadir":
+            fell = zip(rule.criteria, rule.nadir_below, strict=True)
+            text += ", if below " + " and ".join(f"{low:g} ({c.line})" for c, low in fell)
+        return text
+    lasting = [
+        f"{c.line} < {c.at_least:g} " + (f"for {days:g} days or longer" if days else "at any time")
+        for c, days in zip(rule.criteria, rule.duration_days, strict=True)
+    ]
+    text = f"within {rule.by_day} days of {clock} "
+    text += (" and " if rule.join == "all" else " or ").join(lasting)
+    if rule.kind == "low_count_or_transfusion":
+        days, window = rule.transfusion_days, rule.transfusion_window_days
+        text += f", or platelets transfused on {days} of any {window} days"
+    return text
 
 
 def recovery_words(rule: DLTRule | None) -> str:

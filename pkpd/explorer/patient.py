@@ -174,7 +174,8 @@ def _forecast(
 ) -> Forecast:
     engine = "smc" if careful else "importance"
     regimen = state.trial.cohorts[row].regimen
-    return Forecast(made, {seen.label: made.weighed(seen, regimen, engine)}, engine, notes)
+    weighed = {seen.label: made.weighed(seen, regimen, engine)}
+    return Forecast(made, weighed, engine, notes, planned={seen.label: regimen})
 
 
 DOUBTED = "Not to be trusted, for the reason below: "

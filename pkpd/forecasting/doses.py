@@ -11,8 +11,9 @@ from pkpd.cards.drug_cards import UsualDose
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
 from pkpd.forecasting.seen import GivenDose
-from pkpd.schedule import Course, DoseRule, Regimen
+from pkpd.schedule import Course, DoseModification, DoseRule, Regimen
 
+_LATER = ", later cycles"
 _FAR = 10.0  # times the plan, as schedules refuse ten times the usual dose
 
 Planned = tuple[int, DoseRule]
@@ -96,7 +97,7 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
             later.append(course)
         elif begun < course.cycles:
             rest = {"cycles": course.cycles - begun, "gate": course.between, "start_day": None}
-            later.append(replace(course, name=f"{course.name}, later cycles", **rest))
+            later.append(replace(course, name=f"{course.name}{_LATER}", **rest))
     begin = _course(schedule.courses[0].name, first, end)
     return Regimen((begin, *(_not_before(course, end) for course in later)))
 
@@ -116,7 +117,13 @@ def _check_amount(dose: GivenDose, rule: DoseRule) -> None:
 
 
 def next_cycle(
-    schedule: Regimen, start_day: int, dose: float = 1.0, *, of: str | None = None
+    schedule: Regimen,
+    start_day: int,
+    dose: float = 1.0,
+    *,
+    of: str | None = None,
+    after: int | None = None,
+    planned: Regimen | None = None,
 ) -> Regimen:
     """Append one more cycle of a course.
 
@@ -127,9 +134,15 @@ def next_cycle(
     start_day
         Protocol day of the new cycle's day 1.
     dose
-        Share of the amounts of the course.
+        Share of the amounts of the course. Its drugs are held and resumed as before; of the lower
+        levels those below the new dose remain.
     of
         Name of the course; the first if not given.
+    after
+        Protocol day of today: cycles of the course that would begin later are the ones that the new
+        cycle replaces. Without it a planned cycle that begins before ``start_day`` is begun.
+    planned
+        What was planned, whose course it is, if ``schedule`` has doses as they were given.
 
     Returns
     -------
@@ -148,18 +161,42 @@ def next_cycle(
     >>> next_cycle(first, 36, dose=0.5).courses[-1].doses[0].amount
     5.0
     """
-    pattern = schedule.courses[0] if of is None else schedule.course(of)
+    pattern = (planned or schedule).courses[0] if of is None else (planned or schedule).course(of)
     if start_day < 2:
         _refuse(f"a further cycle on day {start_day}", "a protocol day after the first")
     if not dose > 0:
         _refuse(f"{dose:g} of the doses", "a share above 0")
-    kept = _cut(schedule, start_day)
-    levels = [replace(rule, amount=rule.amount * dose) for rule in pattern.doses]
+    begun = schedule if after is None else _begun(schedule, pattern.name, after)
+    kept = _cut(begun, start_day)
+    doses = tuple(replace(rule, amount=rule.amount * dose) for rule in pattern.doses)
     new = replace(
-        pattern, name=_free(pattern.name, kept), doses=tuple(levels), cycles=1, gate=None,
-        start_day=start_day, modifications=() if dose != 1.0 else pattern.modifications,
+        pattern, name=_free(pattern.name, kept), doses=doses, cycles=1, gate=None,
+        start_day=start_day, modifications=tuple(_at(change, doses) for change in
+                                                 pattern.modifications),
     )  # fmt: skip
     return Regimen((*kept, new))
+
+
+def _at(change: DoseModification, doses: Sequence[DoseRule]) -> DoseModification:
+    """Rule of holds and reductions at other doses: levels that are not below them fall away."""
+    full = min(rule.amount for rule in doses if rule.drug == change.drug)
+    levels = tuple(level for level in change.levels_mg if level < full)
+    return replace(change, levels_mg=levels, reduce_on_resume=bool(levels))
+
+
+def _begun(schedule: Regimen, name: str, day: int) -> Regimen:
+    """Cut a schedule: of a course's cycles only those that begin by a protocol day."""
+    kept = []
+    for course, start in zip(schedule.courses, schedule.start_days, strict=True):
+        if course.name.removesuffix(_LATER) == name and kept:
+            cycles = min(course.cycles, max(0, (day - start) // course.cycle_days + 1))
+        elif course.name == name:
+            cycles = min(course.cycles, max(1, (day - start) // course.cycle_days + 1))
+        else:
+            cycles = course.cycles
+        if cycles:
+            kept.append(replace(course, cycles=cycles))
+    return Regimen(tuple(kept))
 
 
 def _cut(schedule: Regimen, start_day: int) -> list[Course]:
@@ -184,8 +221,14 @@ def _cut(schedule: Regimen, start_day: int) -> list[Course]:
         if cut:
             gate = course.gate if whole == 0 else course.between
             begun = _course(_free(course.name, kept), cut, start_day - 1, first=last)
-            # drugs are held and reduced on visits of the course, which the first cycle keeps
-            held = () if whole else tuple(m for m in course.modifications if m.drug in begun.drugs)
+            # drugs are held and reduced on visits of the course, which its first cycle keeps, and
+            # a later one that begins on a visit
+            since = whole * course.cycle_days
+            held = tuple(
+                change
+                for change in course.modifications
+                if change.drug in begun.drugs and since % change.visit_every_days == 0
+            )
             begun = replace(begun, cycle_days=start_day - last, modifications=held)
             kept.append(replace(begun, gate=gate, start_day=last))
     return kept
@@ -234,8 +277,12 @@ def gives_from(schedule: Regimen, day: int) -> bool:
     )
 
 
-def continuation(schedule: Regimen, text: str) -> Regimen:
+def continuation(
+    schedule: Regimen, text: str, after: int | None = None, planned: Regimen | None = None
+) -> Regimen:
     """Read a further cycle as the command line has it: ``"29"``, or ``"29 at 0.75"``.
+
+    ``after`` and ``planned`` as of `next_cycle`.
 
     Raises
     ------
@@ -246,18 +293,23 @@ def continuation(schedule: Regimen, text: str) -> Regimen:
     if found is None:
         _refuse(f"{text!r} is no further cycle", '"29", or "29 at 0.75" for three quarters')
     share = float(found[2]) / (100.0 if found[3] else 1.0) if found[2] else 1.0
-    return next_cycle(schedule, int(found[1]), share)
+    return next_cycle(schedule, int(found[1]), share, after=after, planned=planned)
 
 
 def named_alternatives(
-    alternatives: Mapping[str, Regimen] | Sequence[str], schedule: Regimen
+    alternatives: Mapping[str, Regimen] | Sequence[str],
+    schedule: Regimen,
+    after: int | None = None,
+    planned: Regimen | None = None,
 ) -> dict[str, Regimen]:
-    """Continuations by name, texts read as further cycles of a schedule."""
+    """Continuations by name, texts read as further cycles of a schedule (`continuation`)."""
     if isinstance(alternatives, Mapping):
         return dict(alternatives)
     if isinstance(alternatives, str):
         alternatives = (alternatives,)
-    return {f"next cycle {text}": continuation(schedule, text) for text in alternatives}
+    return {
+        f"next cycle {text}": continuation(schedule, text, after, planned) for text in alternatives
+    }
 
 
 def _course(name: str, planned: Sequence[Planned], end: int, first: int = 1) -> Course:

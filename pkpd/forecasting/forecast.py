@@ -303,7 +303,8 @@ def forecast(
     with workers(cluster, jobs or cores()) as spread:
         weighed = made.weighed_of_all(asked, engine, spread)
     found = {one.label: own for one, own in zip(seen, weighed, strict=True)}
-    result = Forecast(made, found, engine, notes)
+    planned = {one.label: regimen for one, regimen in asked}
+    result = Forecast(made, found, engine, notes, planned=planned)
     return result.continued(alternatives) if alternatives else result
 
 

@@ -58,6 +58,8 @@ class Forecast:
         Sentences on what was left out of the data.
     continuations
         Other continuations by patient and name.
+    planned
+        Schedules as they were planned, by patient, where doses as given took their place.
     """
 
     forecaster: Forecaster
@@ -65,6 +67,7 @@ class Forecast:
     engine: str = "auto"
     notes: tuple[str, ...] = ()
     continuations: Mapping[Any, Mapping[str, Bank]] = field(default_factory=dict)
+    planned: Mapping[Any, Regimen] = field(default_factory=dict)
 
     @property
     def patients(self) -> tuple[Any, ...]:
@@ -275,7 +278,8 @@ class Forecast:
         """
         found = {}
         for label, one in self.weighed.items():
-            named = named_alternatives(alternatives, one.bank.lanes.regimen)
+            given, today = one.bank.lanes.regimen, one.seen.last_day
+            named = named_alternatives(alternatives, given, today, self.planned.get(label))
             found[label] = {
                 name: self.forecaster.continued(one, regimen) for name, regimen in named.items()
             }

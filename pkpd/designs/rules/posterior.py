@@ -11,9 +11,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
+from numpy.polynomial import Polynomial
 from scipy.special import log_expit, logit, ndtr
 
 from pkpd.designs.data import Trials
@@ -61,7 +62,10 @@ class Curves(ABC):
 
     @abstractmethod
     def share_above(self, level: int, limit: float) -> np.ndarray:
-        """Share of each point's cell in which the risk at a dose exceeds a limit, ``(points,)``."""
+        """Weight of each point where the risk at a dose exceeds a limit, ``(points,)``.
+
+        1 and 0 away from where the limit is; near it those of `below`.
+        """
 
     @cached_property
     def _logs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +139,42 @@ class Curves(ABC):
 
     def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit, shape ``(trials,)``."""
-        return self.expect(data, self.share_above(level, limit)[None, :])[:, 0]
+        found = self.expect(data, self.share_above(level, limit)[None, :])[:, 0]
+        return np.clip(found, 0.0, 1.0)
+
+
+_NODES = np.arange(-3, 5)  # of the polynomial over a cell from 0 to 1
+
+
+@cache
+def _integrals() -> tuple[list[Polynomial], np.ndarray]:
+    """Integrals from 0 of the Lagrange polynomials of `_NODES`, and over all cells from each on."""
+    of = []
+    for node in _NODES:
+        others = _NODES[node != _NODES]
+        basis = Polynomial.fromroots(others) / np.prod(node - others)
+        of.append(basis.integ())
+    whole = np.array([one(1.0) for one in of])
+    return of, np.append(np.cumsum(whole[::-1])[::-1], 0.0)
+
+
+def below(axis: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Weights of a smooth density on an even grid for its integral up to some ends, ``(E, n)``.
+
+    In units of the spacing. The cell of the end, and cells before it, are integrated under the
+    polynomial of degree seven through eight values around them.
+    """
+    of, tail = _integrals()
+    at = np.clip((ends - axis[0]) / (axis[1] - axis[0]), 0.0, axis.size - 1.0)
+    cell = np.minimum(at.astype(int), axis.size - 2)
+    far = np.arange(axis.size) - cell[:, None]
+    found = tail[np.clip(far - _NODES[0] + 1, 0, _NODES.size)]
+    part = np.stack([one(at - cell) for one in of], axis=1)
+    near = (far >= _NODES[0]) & (far <= _NODES[-1])
+    within = np.take_along_axis(part, np.clip(far - _NODES[0], 0, _NODES.size - 1), axis=1)
+    found = found + np.where(near, within, 0.0)
+    found[ends <= axis[0]], found[ends >= axis[-1]] = 0.0, 1.0
+    return found
 
 
 def _line(mean: float, sd: float, least: int, width: float, step: float) -> np.ndarray:
@@ -167,9 +206,8 @@ class PowerCurves(Curves):
         return float(np.log(np.log(limit) / np.log(self.skeleton[level - 1])))
 
     def share_above(self, level: int, limit: float) -> np.ndarray:
-        """Share of each cell in which the risk exceeds the limit."""
-        b = self.axes[0]
-        return np.clip((self.turning_point(level, limit) - b) / (b[1] - b[0]) + 0.5, 0, 1)
+        """As `Curves` has it."""
+        return below(self.axes[0], np.array([self.turning_point(level, limit)]))[0]
 
     def exceeds_if_normal(self, mean: np.ndarray, var: np.ndarray, level: int, limit: float):
         """As `exceeds` with b taken as normal with its posterior mean and variance."""
@@ -201,9 +239,8 @@ class LogisticCurves(Curves):
         return float(np.log(ratio)) if ratio > 0 else -np.inf
 
     def share_above(self, level: int, limit: float) -> np.ndarray:
-        """Share of each cell in which the risk exceeds the limit."""
-        b = self.axes[0]
-        share = np.clip((self.turning_point(level, limit) - b) / (b[1] - b[0]) + 0.5, 0, 1)
+        """As `Curves` has it."""
+        share = below(self.axes[0], np.array([self.turning_point(level, limit)]))[0]
         return share if self.x[level - 1] < 0 else 1 - share
 
     def exceeds_if_normal(self, mean: np.ndarray, var: np.ndarray, level: int, limit: float):
@@ -251,7 +288,7 @@ class TwoParameterCurves(Curves):
         return log_expit(odds), log_expit(-odds)
 
     def share_above(self, level: int, limit: float) -> np.ndarray:
-        """Share of each cell in which the risk exceeds the limit, along a."""
-        a, b = self.grid
-        step = self.axes[0][1] - self.axes[0][0]
-        return np.clip((a + np.exp(b) * self.x[level - 1] - logit(limit)) / step + 0.5, 0, 1)
+        """As `Curves` has it; the limit cuts through every line along a."""
+        a, b = self.axes
+        under = below(a, logit(limit) - np.exp(b) * self.x[level - 1])
+        return (1.0 - under).T.reshape(-1)

@@ -36,6 +36,10 @@ SMALL_P = 0.01
 """Probability of npde as odd as these under the model, below which the verdict says so."""
 
 
+LEVEL = 0.95
+"""Of the intervals of parameters, as in the table of a fit."""
+
+
 @dataclass(frozen=True, eq=False)
 class Checks:
     """Checks of one fit.
@@ -152,6 +156,7 @@ class Checks:
             contracted=self.contractions,
             standard_errors=getattr(self.fit, "standard_errors", None),
             intervals=_intervals(self.fit),
+            level=LEVEL,
         )
 
     @cached_property
@@ -305,7 +310,8 @@ class Checks:
         lines += [f"  {text}" for text in self.remarks]
         lines += [f"  {name}: {value:.6g}" for name, value in self.information.items()]
         shown = self.table.drop(columns="held").dropna(axis=1, how="all")
-        lines += ["", shown.to_string(float_format=lambda v: f"{v:.4g}", na_rep="")]
+        lines += ["", f"lower, upper: {100 * LEVEL:g} % interval"]
+        lines += [shown.to_string(float_format=lambda v: f"{v:.4g}", na_rep="")]
         return "\n".join(lines)
 
 
@@ -350,10 +356,10 @@ def check(
 
 
 def _intervals(fit: Any) -> dict[str, tuple[float, float]] | None:
-    """90 % intervals of maximum likelihood, symmetric on the scales without bounds."""
+    """Intervals of maximum likelihood, symmetric on the scales without bounds."""
     if not hasattr(fit, "covariance_x"):
         return None
     free = FreeParameters(fit.likelihood)
     sd = np.sqrt(np.nan_to_num(np.diag(fit.covariance_x)))
-    low, high = (free.values(fit.x + sign * norm.ppf(0.95) * sd) for sign in (-1, 1))
+    low, high = (free.values(fit.x + sign * norm.ppf(0.5 + 0.5 * LEVEL) * sd) for sign in (-1, 1))
     return {n: (low[n], high[n]) for n, s in zip(fit.names, sd, strict=True) if s > 0}

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from pkpd.errors import PkpdError
-from pkpd.fitting.checks.replicates import Simulations
+from pkpd.fitting.checks.replicates import Simulations, simulate_replicates
 from pkpd.fitting.checks.vpc import percentile
+from pkpd.fitting.draws import Fitted
 
 THRESHOLDS = {"neutrophils": 0.5, "platelets": 20.0, "leukocytes": 1.0}
 """Counts (10^9/L) recovery is looked for where none are given."""
@@ -117,7 +118,7 @@ class CountCheck:
 
 
 def count_checks(
-    simulations: Simulations,
+    simulations: Simulations | Fitted,
     *,
     thresholds: Mapping[str, float] | None = None,
     prior: bool = False,
@@ -128,7 +129,7 @@ def count_checks(
     ----------
     simulations
         Replicates of the posterior, or of the prior through
-        `pkpd.fitting.checks.priors.prior_draws`.
+        `pkpd.fitting.checks.priors.prior_draws`; a fit is simulated.
     thresholds
         Count (unit of the line) recovery is to, by line. By default lines called neutrophils
         (0.5), platelets (20) and leukocytes (1) are checked, where the data have them.
@@ -140,6 +141,8 @@ def count_checks(
     PkpdError
         If the data have no such line.
     """
+    if not isinstance(simulations, Simulations):
+        simulations = simulate_replicates(simulations)
     data = simulations.dataset
     wanted = (
         {name: at for name, at in THRESHOLDS.items() if name in data.lines}

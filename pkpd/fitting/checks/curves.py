@@ -9,8 +9,9 @@ import numpy as np
 
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import INSERTED, OTHER, EventTable
-from pkpd.fitting.checks.residuals import Residuals
-from pkpd.fitting.draws import Draws
+from pkpd.fitting.checks.replicates import draws_of
+from pkpd.fitting.checks.residuals import Residuals, residuals
+from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.likelihood import bind
 
 
@@ -49,7 +50,12 @@ class Curves:
 
 
 def individual_curves(
-    draws: Draws, found: Residuals, *, points: int = 120, n_draws: int = 60, level: float = 0.9
+    fit: Fitted,
+    found: Residuals | None = None,
+    *,
+    points: int = 120,
+    n_draws: int = 60,
+    level: float = 0.9,
 ) -> Curves:
     """Predict between the observations of every subject.
 
@@ -58,10 +64,10 @@ def individual_curves(
 
     Parameters
     ----------
-    draws
-        The fit.
+    fit
+        A fit by any method, or its draws.
     found
-        Its residuals.
+        Its residuals, where they are at hand.
     points
         Times between the first and the last record of a subject, beside some after each dose.
     n_draws
@@ -69,6 +75,8 @@ def individual_curves(
     level
         Of the interval.
     """
+    draws = draws_of(fit)
+    found = residuals(draws) if found is None else found
     likelihood = draws.likelihood
     dense = bind(likelihood.model, dense_dataset(likelihood.dataset, points))
     predict = jax.jit(dense.predictions)

@@ -26,7 +26,8 @@ import jax
 import numpy as np
 
 from pkpd.data.dataset import NOT_CENSORED, Dataset
-from pkpd.fitting.draws import Draws
+from pkpd.fitting.checks.replicates import draws_of
+from pkpd.fitting.draws import Fitted
 from pkpd.fitting.maximum.densities import conditional_density
 from pkpd.fitting.maximum.individual_modes import find_modes
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -80,15 +81,16 @@ class Residuals:
         return self.dataset.observations.censored == NOT_CENSORED
 
 
-def residuals(draws: Draws) -> Residuals:
+def residuals(fit: Fitted) -> Residuals:
     """Residuals at the posterior means, or at the estimates of maximum likelihood.
 
     Parameters
     ----------
-    draws
-        Posterior draws: parameters are averaged and the individual modes found at their means. A
-        single draw keeps its random effects, which are then the modes.
+    fit
+        A fit by any method, or its draws: parameters are averaged and the individual modes found at
+        their means. A single draw keeps its random effects, which are then the modes.
     """
+    draws = draws_of(fit)
     likelihood = draws.likelihood
     values = {name: float(np.mean(value)) for name, value in draws.population.items()}
     lower = likelihood.random_effects.cholesky(values, np)

@@ -13,7 +13,8 @@ from pkpd.data.dataset import BELOW
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.npde import PredictionErrors
 from pkpd.fitting.checks.replicates import chosen
-from pkpd.fitting.checks.residuals import Residuals
+from pkpd.fitting.checks.residuals import Residuals, residuals
+from pkpd.fitting.draws import Fitted
 from pkpd.fitting.plots.style import (
     BLUE,
     GREY,
@@ -174,13 +175,26 @@ def plot_qq(
 
 @styled
 def plot_goodness(
-    found: Residuals,
+    found: Residuals | Fitted,
     errors: PredictionErrors | None = None,
     *,
     line: str | None = None,
     log: bool = False,
 ) -> Figure:
-    """Draw the usual page of one line: predictions, CWRES and NPDE against time and prediction."""
+    """Draw the usual page of one line: predictions, CWRES and NPDE against time and prediction.
+
+    Parameters
+    ----------
+    found
+        Residuals, or a fit.
+    errors
+        Prediction errors; NPDE are drawn if given.
+    line
+        Line of the data; needed where there are several.
+    log
+        Logarithmic axes of the predictions.
+    """
+    found = found if isinstance(found, Residuals) else residuals(found)
     line, _ = _of_line(found, line)
     kinds: tuple[Error, ...] = ("cwres",) if errors is None else ("cwres", "npde")
     figure = Figure(figsize=(WIDTH, 2.25 * (1 + len(kinds))), layout="constrained")

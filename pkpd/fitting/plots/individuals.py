@@ -14,7 +14,8 @@ from matplotlib.patches import Patch
 
 from pkpd.data.dataset import BELOW, NOT_CENSORED
 from pkpd.errors import PkpdError
-from pkpd.fitting.checks.curves import Curves
+from pkpd.fitting.checks.curves import Curves, individual_curves
+from pkpd.fitting.draws import Fitted
 from pkpd.fitting.plots.style import (
     BLUE,
     GREY,
@@ -35,7 +36,7 @@ from pkpd.fitting.plots.style import (
 
 @styled
 def plot_individual(
-    curves: Curves,
+    curves: Curves | Fitted,
     subject: int,
     ax: Axes | None = None,
     *,
@@ -47,7 +48,7 @@ def plot_individual(
     Parameters
     ----------
     curves
-        From `pkpd.fitting.checks.curves.individual_curves`.
+        From `pkpd.fitting.checks.curves.individual_curves`, or a fit.
     subject
         Place of the subject in the data, from 0.
     ax
@@ -57,6 +58,7 @@ def plot_individual(
     log
         Logarithmic vertical axis.
     """
+    curves = _curves(curves)
     ax = own_axes(ax, (3.2, 2.4))
     data = curves.found.dataset
     index = _line(data.lines, line)
@@ -89,7 +91,7 @@ def plot_individual(
 
 @styled
 def plot_individuals(
-    curves: Curves,
+    curves: Curves | Fitted,
     *,
     line: str | None = None,
     subjects: Sequence[int] | None = None,
@@ -113,6 +115,7 @@ def plot_individuals(
     iterator of Figure
         Page after page.
     """
+    curves = _curves(curves)
     data = curves.found.dataset
     index = _line(data.lines, line)
     known = np.unique(data.observations.subject[data.observations.line == index])
@@ -127,6 +130,10 @@ def plot_individuals(
     size = columns * rows
     starts = range(0, len(chosen), size)
     return (_page(curves, chosen[s : s + size], data.lines[index], log, columns) for s in starts)
+
+
+def _curves(curves: Curves | Fitted) -> Curves:
+    return curves if isinstance(curves, Curves) else individual_curves(curves)
 
 
 @styled

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 def rule_as_run(result: TrialResult) -> str:
     """How the rule as run is marked among other rules, or that it is not among them."""
     curves, attrs = result.curves, result.curves.attrs
+    if not str(attrs.get("rule_kind", "not_recovered")).startswith("not_recovered"):
+        return (
+            "Shares not recovered by a day: the rule as run is of low counts, and not among them."
+        )
     axes = {
         "rule_neutrophils": "neutrophil_threshold",
         "rule_platelets": "platelet_threshold",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pkpd.cards.diseases import disease_in_words
+from pkpd.endpoints.definitions import failure_words
 from pkpd.schedule import describe, describe_criteria
 
 if TYPE_CHECKING:
@@ -83,13 +84,7 @@ def rule_in_words(rule: DLTRule) -> str:
     """One sentence for a rule, with the reading status of its numbers."""
     if not rule.can_be_simulated:
         return f"not defined by counts ({rule.quote or rule.note or 'no wording known'})"
-    counts = describe_criteria(rule.criteria)
-    clock = "the first dose" if rule.clock == "first_dose" else f"the first dose of {rule.clock}"
-    if rule.kind.startswith("not_recovered"):
-        failed = "either count" if rule.join == "any" and len(rule.criteria) > 1 else "the counts"
-        text = f"a DLT if {failed} of {counts} is not recovered by day {rule.by_day} from {clock}"
-    else:
-        text = f"a DLT if counts stay below {counts} too long within {rule.by_day} days of {clock}"
+    text = f"a DLT if {failure_words(rule)}"
     extra = []
     if rule.sustained_days:
         extra.append(f"recovery must last {rule.sustained_days:g} days")
