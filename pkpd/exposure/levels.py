@@ -200,9 +200,7 @@ def _march(
         last = np.minimum(np.arange(occasions), len(factor) - 1)
         value = np.broadcast_to(drug.parameters[name][chosen] * factor[last], (occasions, n))
         own[name] = np.pad(value, ((0, 0), (0, WIDTH - n)), mode="edge")
-    made = [
-        _systems(pk, {name: value[o] for name, value in own.items()}) for o in range(occasions)
-    ]
+    made = [_systems(pk, {name: value[o] for name, value in own.items()}) for o in range(occasions)]
     found = [np.asarray(system) for system, _ in made]
     weights = [system[:n, -1, :-1] for system in found]
     changes = [
