@@ -7,6 +7,7 @@ help and version answer at once.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 import traceback
@@ -390,15 +391,12 @@ class _Run:
         """Sentence that says which results are complete and where."""
         if not self.written:
             return "No cohort was complete; nothing was written."
-        n = len(self.cohorts)
-        names = ", ".join(self.cohorts)
+        n, names = len(self.cohorts), ", ".join(self.cohorts)
         files = "results.partial.csv"
         if self.trials:
             files += ", pairs.partial.csv, sensitivity.partial.csv and curves_*.partial.nc"
-        return (
-            f"{n} cohort{'s are' if n > 1 else ' is'} complete ({names}): see {files} in "
-            f"{self.out}."
-        )
+        told = f"{n} cohort{'s are' if n > 1 else ' is'} complete ({names})"
+        return f"{told}: see {files} in {self.out}."
 
 
 @contextmanager
@@ -479,6 +477,8 @@ def main() -> None:
     """Entry point of the ``pkpd`` command."""
     from pkpd.report.output import lasting_output, plain_warnings
 
+    # what is loaded stays to the end; looking through it for garbage takes a tenth of a short run
+    gc.set_threshold(50_000)
     code: str | int | None = 0
     with plain_warnings(), lasting_output() as output:
         try:

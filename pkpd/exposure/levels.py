@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +24,7 @@ from pkpd.exposure.sources import DrugLanes
 from pkpd.kinetics.exponential import step_matrices
 from pkpd.kinetics.linear import LinearPK
 from pkpd.schedule import Regimen, individual_dose_mg
+from pkpd.solve.cache import keep_compilations
 
 AFTER_DOSE_H = (*np.arange(1, 21) / 20.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
 """Edges after a dose and after the end of an infusion."""
@@ -168,6 +169,7 @@ def levels(drug: DrugLanes, doses: Sequence[LevelDose], edges: Floats) -> Levels
     edges
         Hours, ascending from 0, with the start and end of every dose (`edges_of`).
     """
+    keep_compilations()
     lanes = drug.surface.size
     lengths, which = np.unique(np.round(np.diff(edges), 9), return_inverse=True)
     occasions = max((len(f) for f in drug.occasion.values()), default=1)
@@ -198,9 +200,8 @@ def _march(
         last = np.minimum(np.arange(occasions), len(factor) - 1)
         value = np.broadcast_to(drug.parameters[name][chosen] * factor[last], (occasions, n))
         own[name] = np.pad(value, ((0, 0), (0, WIDTH - n)), mode="edge")
-    found = [
-        _systems(pk, {name: value[o] for name, value in own.items()}) for o in range(occasions)
-    ]
+    made = [_systems(pk, {name: value[o] for name, value in own.items()}) for o in range(occasions)]
+    found = [np.asarray(system) for system, _ in made]
     weights = [system[:n, -1, :-1] for system in found]
     changes = [
         np.einsum("li,lij->lj", w, a[:n, :-1, :-1]) for w, a in zip(weights, found, strict=True)
@@ -238,20 +239,18 @@ def _march(
                 x = (moved[o][k] @ x[:, :, None])[:, :, 0] + gained[o][k] * rate[:, None]
         area[c + 1] = x[:, s]
     left_over = np.linalg.solve(found[o][:n, :s, :s], x[:, :s, None])[..., 0]
-    now: Mapping[str, Any] = {name: value[o] for name, value in own.items()}
-    half = np.asarray(pk.half_lives(now))[0]
     return Levels(
         *(edges, left, right, left_slope, right_slope, area),
         rest=-np.sum(weights[o] * left_over, axis=1),
-        half_life=np.broadcast_to(half, (WIDTH,))[:n],
+        half_life=np.asarray(made[o][1])[:n],
     )
 
 
-def _systems(pk: LinearPK, own: Mapping[str, Any]) -> Floats:
-    """Rate matrices whose last state is the area, ``[L, S + 1, S + 1]``."""
-    s = pk.n_states
-    systems = np.zeros((WIDTH, s + 1, s + 1))
-    systems[:, :s, :s] = np.moveaxis(np.asarray(pk.rate_matrix(own)), -1, 0)
-    for i, state in enumerate(np.eye(s)[:, :, None]):
-        systems[:, s, i] = np.asarray(pk.value(own, jnp.asarray(state)))
-    return systems
+@partial(jax.jit, static_argnums=0)
+def _systems(pk: LinearPK, own: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+    """Rate matrices whose last state is the area, ``[L, S + 1, S + 1]``, and half-lives ``[L]``."""
+    states = np.eye(pk.n_states)[:, :, None]
+    area = jnp.stack([pk.value(own, state) for state in states])
+    systems = jnp.concatenate([pk.rate_matrix(own), area[None]])
+    systems = jnp.pad(systems, ((0, 0), (0, 1), (0, 0)))
+    return jnp.moveaxis(systems, -1, 0), pk.half_lives(own)[0]

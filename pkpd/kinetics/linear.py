@@ -197,13 +197,12 @@ class LinearPK:
     def rate_matrix(self, p: Parameters) -> Array:
         """Rate matrix ``[n_states, n_states, L]`` in 1/h, for tests and other solvers."""
         rates, outflow = self._rates(p)
-        shape = jnp.broadcast_shapes(*(jnp.shape(v) for v in (*rates.values(), *outflow)))
-        a = jnp.zeros((self.n_states, self.n_states, *shape))
-        for (source, target), rate in rates.items():
-            a = a.at[target, source].set(rate)
-        for i, rate in enumerate(outflow):
-            a = a.at[i, i].set(-rate)
-        return a
+        entries = {(target, source): rate for (source, target), rate in rates.items()}
+        entries |= {(i, i): -rate for i, rate in enumerate(outflow)}
+        states = range(self.n_states)
+        every = [entries.get((i, j), jnp.zeros(())) for i in states for j in states]
+        a = jnp.stack(jnp.broadcast_arrays(*every))
+        return a.reshape(self.n_states, self.n_states, *a.shape[1:])
 
     def propagator(
         self, p: Parameters, h: Array | float, *, nodes: bool = True, reverse: bool = True

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -158,6 +157,9 @@ def save_pages(
             (folder / f"{page.name}.svg").write_text(text, encoding="utf-8")
         # straight to the canvas: `savefig` would draw each figure twice
         if "pdf" in formats:
+            # takes long to import
+            from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
             FigureCanvasPdf(page.figure).print_pdf(
                 folder / f"{page.name}.pdf", metadata={"CreationDate": None}
             )
