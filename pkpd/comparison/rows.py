@@ -63,7 +63,10 @@ PREDICTED = {
 }
 """Published endpoint → endpoint and line of the prediction it stands beside."""
 
-UNDER_TREATMENT = "on day {day} {running}: the verdict is of counts under treatment"
+UNDER_TREATMENT = (
+    "on day {day} {running}: the verdict is of counts under treatment, and who was never low, or "
+    "was back, before it is judged by that alone"
+)
 
 
 @dataclass(frozen=True)

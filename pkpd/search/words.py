@@ -145,7 +145,7 @@ def _schedules(found: SearchResult) -> list[str]:
     key += "interval over draws; beyond limit: probability that it is not kept"
     if "remission" in names:
         key += "; remission: with or without full counts"
-    lines.append(f"{key}; the first is the compromise.")
+    lines.append(f"{key}; the first is the compromise." if found.short_list else f"{key}.")
     lines += _refused(found) if found.short_list else []
     if others:
         lines.append(

@@ -28,7 +28,7 @@ def test_trial_is_told_with_regimen_rule_published_and_assumed():
     text = "\n".join(plain_words.trial_in_words(trial, {"len_mec_2018": RULE}))
     assert "lenalidomide 10 mg by mouth on days 1-10" in text
     assert "published: dlt 2/6, 0.333 (0.04 to 0.78); day 45; table 2; read" in text
-    assert "not recovered by day 45 from the first dose" in text
+    assert "by day 45 from the first dose not all of these have recovered" in text
     assert "0.5 and 20 are assumed" in text
     assert "References\n  - A" in text
 
@@ -36,7 +36,7 @@ def test_trial_is_told_with_regimen_rule_published_and_assumed():
 def test_rule_tells_its_conditions_and_status():
     text = plain_words.rule_in_words(RULE)
     for part in (
-        "either count of neutrophils >= 0.5 and platelets >= 20",
+        "not all of these have recovered: neutrophils >= 0.5 and platelets >= 20",
         "must last 3 days",
         "2 visits in a row",
         "without transfusion for 7 days",
@@ -45,7 +45,10 @@ def test_rule_tells_its_conditions_and_status():
     ):
         assert part in text
     duration = replace(RULE, kind="low_count_duration", duration_days=(7.0, 7.0))
-    assert "too long within 45 days" in plain_words.rule_in_words(duration)
+    assert (
+        "within 45 days of the first dose neutrophils < 0.5 for 7 days"
+        in plain_words.rule_in_words(duration)
+    )
     words = DLTRule("x", kind="not_count_based", quote="aplasia")
     assert plain_words.rule_in_words(words) == "not defined by counts (aplasia)"
 

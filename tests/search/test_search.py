@@ -146,7 +146,8 @@ def test_a_rule_that_looks_after_the_next_cycle_began_says_so(found, tmp_path):
     menu = replace(load_menu(tmp_path / "menu.toml"), limits=(Limit("dlt", at_most=0.99),))
     late = replace(found, menu=menu)
     told = "On day 40 cycle 2 runs since day 29: the verdict is of counts under treatment"
-    assert f"! {told} (4 of 4 schedules)." in late.summary()
+    assert f"! {told}, and who was never low" in late.summary()
+    assert "alone (4 of 4 schedules)." in late.summary()
     assert "under treatment" not in found.summary()
 
 

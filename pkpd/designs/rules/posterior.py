@@ -20,7 +20,7 @@ from scipy.special import log_expit, logit, ndtr
 from pkpd.designs.data import Trials
 from pkpd.designs.merging import merged
 
-_ONE = (401, 8.5, 0.05)  # points, standard deviations on each side, widest step
+_ONE = (401, 8.5, 0.025)  # points, standard deviations on each side, widest step
 _TWO = ((5.5, 0.06), (5.5, 0.12))
 _CELLS = 8_000_000  # values of the likelihood held at once
 
