@@ -58,7 +58,7 @@ def friberg_trial(scenario: Scenario, variant: Variant, trial: Trial) -> Ready:
         trial=named_after(variant, trial),
         ensemble=ensemble,
         rules=rules,
-        simulated=simulated_text(trial, population, FRIBERG),
+        simulated=simulated_text(trial, population, FRIBERG, [card.name for card in model.marrow]),
         hashes=hashes,
         assumptions=tuple(dict.fromkeys(words)),
         assumed=lambda cohort: "; ".join(assumed_inputs(model, population, cohort.regimen.drugs)),

@@ -18,7 +18,9 @@ _SAMPLE = 512
 _FEW = 0.02  # share of patients that is not worth a word
 
 
-def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
+def simulated_text(
+    trial: Trial, population: Population, marrow: str, cards: Sequence[str] = ()
+) -> str:
     """Say what is simulated for a trial.
 
     Parameters
@@ -29,6 +31,8 @@ def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
         Its patients.
     marrow
         ``"friberg"`` or ``"leukaemia"``.
+    cards
+        Cards of its lines.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def simulated_text(trial: Trial, population: Population, marrow: str) -> str:
     else:
         parts = [
             f"patients of {card}, no leukaemia in the marrow",
-            "marrow without leukaemia (friberg)",
+            f"marrow without leukaemia (friberg: {', '.join(cards)})",
             f"{bodies} and counts at start of the population",
         ]
     parts += own_in_words((drug_card_of(trial, drug) for drug, _ in trial.drug_cards), marrow)

@@ -244,7 +244,8 @@ def marrow_model(
         ``"compiled"``: counts of `pkpd.solve.population.problem` (any linear kinetics, boluses and
         infusions of given rate, resets, a lag where all doses have the same; kinetics may change
         at records, with occasions or covariates, marrow and effects are constant in a subject;
-        within 1e-5 at the default step). ``"general"``: any event, and any
+        within 1e-5 at the default step, 3e-5 to 6e-4 under strong effects of short infusions).
+        ``"general"``: any event, and any
         parameter that changes over time. ``"auto"`` takes the first where it serves.
     max_step_h, general_step_h
         Longest step of the two engines in hours.

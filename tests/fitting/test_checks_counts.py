@@ -80,6 +80,8 @@ def test_the_true_model_agrees_and_a_shallow_one_does_not(depth, agrees):
     assert (0.01 < row["p"] < 0.99) == agrees
     assert (" agrees with the model" in found.sentences[0]) == agrees
     assert table.loc["never_recovered", "observed"] == 0
+    (of_fit,) = count_checks(draws)  # 500 replicates
+    assert of_fit.table().loc["nadir", "observed"] == row["observed"]
 
 
 def test_lines_and_thresholds():

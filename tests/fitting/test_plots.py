@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -96,6 +98,15 @@ def test_pages(decay):
     assert plot_individual(curves, 2, log=True).get_title(loc="left") == "3"
     assert len(plot_eta_pairs(draws, {"A": 0.1, "k": 0.2}).axes) == 4
     assert plot_etas_covariates(draws) is None
+
+
+def test_pages_are_drawn_of_a_fit(decay):
+    fit = SimpleNamespace(draws=decay[0])  # of whatever method
+    residual_marks = marks(plot_goodness(decay[1]).axes[0])
+    assert marks(plot_goodness(fit).axes[0]) == residual_marks
+    assert len(list(plot_individuals(fit, columns=3, rows=2))) == 2
+    with pytest.raises(PkpdError, match="is no fit"):
+        plot_goodness("fit.nc")
 
 
 def test_vpc_has_a_panel_for_the_limit(decay):

@@ -239,7 +239,8 @@ def _without_spread(ended: Ended) -> list[Finding]:
         if rise < TELLS:
             what = (
                 f"{name} cannot be told from zero: without it the objective is {rise:.1f} higher "
-                f"at most ({TELLS:g} would tell), so that its interval reaches down to zero."
+                f"at most ({TELLS:g} would tell), so that its interval reaches down to zero, "
+                "whatever its standard error says."
             )
             out.append(Finding("not told from zero", "doubtful", what, "", (name,)))
     return out
