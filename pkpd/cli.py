@@ -7,7 +7,6 @@ help and version answer at once.
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import sys
 import traceback
@@ -477,8 +476,6 @@ def main() -> None:
     """Entry point of the ``pkpd`` command."""
     from pkpd.report.output import lasting_output, plain_warnings
 
-    # what is loaded stays to the end; looking through it for garbage takes a tenth of a short run
-    gc.set_threshold(50_000)
     code: str | int | None = 0
     with plain_warnings(), lasting_output() as output:
         try:
