@@ -16,7 +16,7 @@ from pkpd.comparison.lanes import can_be_judged, evaluable, judged
 from pkpd.comparison.published import clopper_pearson
 from pkpd.comparison.results import EndpointRow
 from pkpd.comparison.uncertainty import crossed, quantiles_with_uncertainty, risk
-from pkpd.endpoints.definitions import failure_words
+from pkpd.endpoints.definitions import clock_words, failure_words
 from pkpd.endpoints.dlt import REASONS
 from pkpd.trials import Cohort, DLTRule, PublishedOutcome, Trial
 
@@ -111,7 +111,7 @@ def cohort_rows(
     for number, rule in enumerate(rules):
         if rule.clock not in lanes.dlt:
             continue
-        name = rule.name if number == 0 else f"{rule.name}, days from {_clock_words(rule.clock)}"
+        name = rule.name if number == 0 else f"{rule.name}, days from {clock_words(rule.clock)}"
         of_rule = f"rule {rule.name}: {rule.status}" if rule.status == "assumed" else ""
         if number == 0 and lanes.running:
             words = UNDER_TREATMENT.format(day=rule.by_day, running=lanes.running)
@@ -300,10 +300,6 @@ def _published(outcome: PublishedOutcome) -> dict[str, Any]:
         "published_denominator": np.nan if n is None else float(n),
         "published_source": f"{outcome.source} ({outcome.status})",
     }
-
-
-def _clock_words(clock: str) -> str:
-    return "the first dose" if clock == "first_dose" else f"{clock} day 1"
 
 
 def rule_attributes(rule: DLTRule, running: Mapping[str, str] | None = None) -> dict[str, Any]:

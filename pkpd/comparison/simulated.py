@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.cards.drug_actions import LEUKAEMIA, own_in_words
 from pkpd.cards.trial_cards import disease_of, drug_card_of, has_card, patients_of_cohort
+from pkpd.schedule import describe_criteria
 from pkpd.subjects import Population, median_age, sample_population
 from pkpd.trials import Cohort, Trial
 
@@ -67,15 +67,11 @@ def _set_by_file(trial: Trial) -> list[str]:
         out.append(f"growth factor: {words}")
     if trial.rule_change:
         changes = [
-            _shown(value) if key == "criteria" else f"{key.replace('_', ' ')} {value}"
+            describe_criteria(value) if key == "criteria" else f"{key.replace('_', ' ')} {value}"
             for key, value in trial.rule_change
         ]
         out.append(f"the rule is changed by the file: {', '.join(changes)}")
     return out
-
-
-def _shown(criteria: Any) -> str:
-    return " and ".join(f"{one.line} >= {one.at_least:g}" for one in criteria)
 
 
 def ages_and_kidneys(population: Population) -> str:

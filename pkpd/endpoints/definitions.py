@@ -51,9 +51,14 @@ def recovery_definition(rule: DLTRule | None) -> RecoveryDefinition:
     )
 
 
+def clock_words(clock: str) -> str:
+    """Say from when a rule counts its days."""
+    return "the first dose" if clock == "first_dose" else f"{clock} day 1"
+
+
 def failure_words(rule: DLTRule) -> str:
     """Say in words what of the counts is an event under a rule, and by which day."""
-    clock = "the first dose" if rule.clock == "first_dose" else f"{rule.clock} day 1"
+    clock = clock_words(rule.clock)
     if rule.kind.startswith("not_recovered"):
         verb = "none of these has" if rule.join == "all" else "not all of these have"
         text = f"by day {rule.by_day} from {clock} {verb} recovered: "

@@ -55,7 +55,8 @@ class Worked(Mapping[K, Floats]):
     keys
         What may be asked for; any other key is worked out too.
     work_out
-        From a key to its numbers.
+        From a key to its numbers. Where it holds the object that it is of, it is not kept there: in
+        a ring the counts of a course would lie about until Python looks for garbage.
     """
 
     def __init__(self, keys: Iterable[K], work_out: Callable[[K], Floats]) -> None:
@@ -151,7 +152,7 @@ class ArmOutcomes:
             **({} if self._age is None else {"age": self._age}),
         }
 
-    @cached_property
+    @property
     def recovery_day(self) -> Mapping[Key, Floats]:
         """Day of recovery by line and threshold, platelets without transfused ones.
 
@@ -167,12 +168,12 @@ class ArmOutcomes:
 
         return Worked((), work_out)
 
-    @cached_property
+    @property
     def days_below(self) -> Mapping[Key, Floats]:
         """Number of days below a threshold while alive, by line."""
         return Worked((), lambda key: self._line(*key).days_below[0])
 
-    @cached_property
+    @property
     def longest_below(self) -> Mapping[Key, Floats]:
         """Longest run of days below a threshold while alive, by line."""
         return Worked((), lambda key: self._line(*key).longest_below_days[0])
@@ -182,7 +183,7 @@ class ArmOutcomes:
             self._nadirs[line] = nadir(self.course, line)
         return self._nadirs[line]
 
-    @cached_property
+    @property
     def nadir(self) -> Mapping[Line, Floats]:
         """Lowest count of each line while alive, 10^9/L."""
         return Worked(LINES, lambda line: self._lowest(line)[0])
