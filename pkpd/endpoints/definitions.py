@@ -68,7 +68,8 @@ def failure_words(rule: DLTRule) -> str:
             text += ", if below " + " and ".join(f"{low:g} ({c.line})" for c, low in fell)
         return text
     lasting = [
-        f"{c.line} < {c.at_least:g} " + (f"for {days:g} days or longer" if days else "at any time")
+        f"{c.line} < {c.at_least:g} "
+        + (f"for {days:g} day{'s' * (days != 1)} or longer" if days else "at any time")
         for c, days in zip(rule.criteria, rule.duration_days, strict=True)
     ]
     text = f"within {rule.by_day} days of {clock} "

@@ -27,14 +27,14 @@ COUNTS = (Criterion("neutrophils", 0.5), Criterion("platelets", 25))
         (
             {
                 "kind": "low_count_or_transfusion",
-                "duration_days": (7.0, 2.0),
+                "duration_days": (7.0, 1.0),
                 "join": "all",
                 "transfusion_days": 3,
                 "transfusion_window_days": 7,
                 "clock": "both",
             },
             "within 21 days of both day 1 neutrophils < 0.5 for 7 days or longer and platelets "
-            "< 25 for 2 days or longer, or platelets transfused on 3 of any 7 days",
+            "< 25 for 1 day or longer, or platelets transfused on 3 of any 7 days",
         ),
         (
             {"kind": "not_recovered_from_nadir", "nadir_below": (0.2, 10.0)},
