@@ -2,6 +2,9 @@
 
     python -m benchmarks.explorer [--file FILE] [--moves 60] [--people 10 --seconds 60]
 
+The first picture is timed twice: ``first_picture_s`` with answers of earlier starts put aside,
+``first_picture_again_s`` with them.
+
 Needs the extra ``explorer``, ``playwright`` and a Chromium (``--chromium``). Times are those of a
 page: from the event of the slider to the frame after the new picture is in it.
 """
@@ -12,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+from pkpd.machine import cache_home
 
 WITHIN_MS = {"median": 150.0, "95 %": 300.0}
 MOST_KB = 500.0
@@ -165,9 +171,14 @@ def main() -> None:
     found: dict[str, object] = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
     with sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
+        shutil.rmtree(cache_home() / "explorer", ignore_errors=True)
+        with server(given.file, Path()) as (address, _, started):
+            page, seconds, _ = first_picture(browser, address, started)
+            page.close()
+            found["first_picture_s"] = seconds
         with server(given.file, Path()) as (address, process, started):
             page, seconds, weight = first_picture(browser, address, started)
-            found |= {"first_picture_s": seconds, "page_kb": weight}
+            found |= {"first_picture_again_s": seconds, "page_kb": weight}
             found["size"] = page.locator("#state").text_content()
             sliders = {
                 "a dose": "Dose of",

@@ -9,13 +9,10 @@ bears a digest of all source that compiled code can depend on.
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
-import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -24,65 +21,10 @@ from numba import config, njit
 from numba.core import caching
 
 from pkpd.machine import cache_home
+from pkpd.source import PACKAGE, source_digest
 
-_PACKAGE = Path(__file__).parent
-_NAMED = re.compile(
-    r"^\s*(?:from\s+pkpd([\w.]*)\s+import\s+(\([^)]*\)|.*)|import\s+pkpd([\w.]*))", re.MULTILINE
-)
-_COMPILES = re.compile(
-    r"^\s*(?:from|import)\s+(?:numba|llvmlite|pkpd\.kept_code|pkpd\.solve\.bridge\.linking)\b",
-    re.MULTILINE,
-)
 _UNUSED_DAYS = 30
 _DAY_S = 86400.0
-
-
-def source_digest(package: Path = _PACKAGE) -> str:
-    """Digest of the modules that Numba compiles, and of all that these import of the package.
-
-    Parameters
-    ----------
-    package
-        Folder of the package.
-    """
-    return _digests(package)[0]
-
-
-def whole_digest(package: Path = _PACKAGE) -> str:
-    """Digest of all modules of the package."""
-    return _digests(package)[1]
-
-
-@lru_cache(maxsize=4)
-def _digests(package: Path) -> tuple[str, str]:
-    texts = {path: path.read_bytes() for path in package.rglob("*.py")}
-    waiting = [path for path, text in texts.items() if _COMPILES.search(text.decode())]
-    found: set[Path] = set()
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting += [one for one in _imported(package, texts[path].decode()) if one in texts]
-
-    def digest(paths: Iterable[Path]) -> str:
-        made = hashlib.sha256()
-        for path in sorted(paths):
-            made.update(path.relative_to(package).as_posix().encode() + b"\0")
-            made.update(hashlib.sha256(texts[path]).digest())
-        return made.hexdigest()[:16]
-
-    return digest(found), digest(texts)
-
-
-def _imported(package: Path, text: str) -> list[Path]:
-    """Files of a package that a module may import: names are modules, or defined in one."""
-    out = []
-    for parent, names, whole in _NAMED.findall(text):
-        folder = package.joinpath(*(parent or whole).split("."))
-        out += [folder.with_suffix(".py"), folder / "__init__.py"]
-        for name in re.findall(r"\w+", re.sub(r"#.*", "", names)):
-            out += [folder / f"{name}.py", folder / name / "__init__.py"]
-    return out
 
 
 @lru_cache(maxsize=4)
@@ -129,7 +71,7 @@ class Locator(caching.UserWideCacheLocator):
     def __init__(self, py_func: Any, py_file: str) -> None:
         self._py_file = py_file
         self._lineno = py_func.__code__.co_firstlineno
-        room = Path(py_file).resolve().parent.relative_to(_PACKAGE.resolve()).parts
+        room = Path(py_file).resolve().parent.relative_to(PACKAGE.resolve()).parts
         self._cache_path = str(own_folder().joinpath(*room))
 
     def get_source_stamp(self) -> str:
@@ -139,7 +81,7 @@ class Locator(caching.UserWideCacheLocator):
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> Locator | None:
         """Locator of a function of this package, else nothing."""
-        if _PACKAGE.resolve() not in Path(py_file).resolve().parents:
+        if PACKAGE.resolve() not in Path(py_file).resolve().parents:
             return None
         return super().from_function(py_func, py_file)
 

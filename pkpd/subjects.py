@@ -251,8 +251,6 @@ def _to_medians(
     population: Population, covariates: Mapping[str, Floats], bsa_formula: str
 ) -> dict[str, Floats]:
     """Patients as drawn, moved to the medians of their population."""
-    if not population.medians:
-        return dict(covariates)
     older, heavier, creatinine = _moves(population)
     derived = ("bsa", "bmi", "ffm", "crcl", "scr_umol_L")
     moved = {name: v for name, v in covariates.items() if name not in derived}
@@ -350,7 +348,12 @@ _SAMPLES: Kept[PatientSample] = Kept(200_000, lambda sample: sample.n)
 
 
 def _drawn(population: Population, n: int, seed: int, bsa_formula: str) -> PatientSample:
-    """Draw the patients of `sample_population`."""
+    """Draw the patients of `sample_population`; moved ones are drawn once for all medians."""
+    if population.medians:
+        unmoved = replace(population, medians=())
+        found = sample_population(unmoved, n, seed, bsa_formula=bsa_formula)
+        moved = _to_medians(population, found.covariates, bsa_formula)
+        return replace(found, covariates=MappingProxyType(moved))
     from scipy.special import ndtri
     from scipy.stats import qmc
 
@@ -373,7 +376,6 @@ def _drawn(population: Population, n: int, seed: int, bsa_formula: str) -> Patie
             where, remedy = f"population '{population.name}'", "widen limits or mend distributions"
             _refuse(where, what, "at least 1 %", remedy)
     merged = {name: np.concatenate([b[name] for b in blocks])[:n] for name in blocks[0]}
-    merged = _to_medians(population, merged, bsa_formula)
     return PatientSample(population.name, seed, MappingProxyType(merged), accepted / drawn)
 
 

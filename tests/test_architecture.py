@@ -21,9 +21,9 @@ FACADES = (
     "results",
     "sampling",
 )  # public names and nothing else
-LAYERS = ("arrays", "errors", "float64", "kept_values", "machine", "kept_code", "arguments",
-          "cluster", "files", "small_systems", "units", "body", "distributions", "schedule",
-          "subjects", "trials", "cards", "data",
+LAYERS = ("arrays", "errors", "float64", "kept_values", "machine", "source", "kept_code",
+          "arguments", "cluster", "files", "small_systems", "units", "body", "distributions",
+          "schedule", "subjects", "trials", "cards", "data",
           "designs", "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict",
           "leukaemia", "fitting", "evidence", "nonmem", "export", "ensemble", "exposure",
           "forecasting", "comparison", "report", "search", *FACADES, "explorer", "cli")  # fmt: skip

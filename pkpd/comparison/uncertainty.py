@@ -348,10 +348,20 @@ def _interval(found: Crossed, level: float) -> tuple[float, float]:
         return np.nan, np.nan  # draws that are all alike need not be many
     if np.ptp(found.by_draw) > 0 and np.ptp(found.denoised) <= _ROUNDING:
         return np.nan, np.nan
-    lower, upper = np.quantile(found.denoised, [tail, 1.0 - tail])
+    lower, upper = _ends(found.denoised, tail)
     if not lower - _ROUNDING <= found.mean <= upper + _ROUNDING:
         return np.nan, np.nan  # one draw makes the mean: these draws tell no interval
     return float(min(lower, found.mean)), float(max(upper, found.mean))
+
+
+def _ends(values: NDArray[np.float64], tail: float) -> NDArray[np.float64]:
+    """Quantiles of both tails, as `numpy.quantile` has them, which takes ten times as long."""
+    ordered = np.sort(values)
+    place = np.array([tail, 1.0 - tail]) * (ordered.size - 1)
+    low = place.astype(np.int64)
+    high, share = np.minimum(low + 1, ordered.size - 1), place - low
+    first, step = ordered[low], ordered[high] - ordered[low]
+    return np.where(share < 0.5, first + step * share, ordered[high] - step * (1.0 - share))
 
 
 def _pooled_quantile(pool: NDArray[np.float64], share: float) -> float:

@@ -113,7 +113,7 @@ def _bound(host: str, port: int, alone: bool) -> socket.socket:
             remedy=f"set {TOKEN} or {TOKEN_FILE}, or listen on {HOST}",
         )
     for wanted in (port, 0) if alone else (port,):
-        made = socket.socket(family, socket.SOCK_STREAM)
+        made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # answers at once
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((address[0], wanted, *address[2:]))

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from pkpd.errors import PkpdError
 from pkpd.explorer.access import PAGE, UNKNOWN, Access, Refused
 from pkpd.explorer.desk import Busy, Desk, Superseded, TooLong
+from pkpd.explorer.first_answers import FirstAnswers
 
 log = logging.getLogger("pkpd.explorer")
 
@@ -28,6 +29,7 @@ MOST_BYTES = 256 * 1024
 """Of one request: a schedule file is a few thousand."""
 
 STALE = 409
+_ERRORS = b'{"errors":'
 GOES_ON = 202
 """The simulation takes long and goes on: the page asks again."""
 _TYPES = {
@@ -82,6 +84,7 @@ class Explorer:
         self.warm = warm
         self.access = Access(token)
         self.desk = Desk()
+        self.kept: FirstAnswers | None = None
 
     def app(self) -> Starlette:
         """Make the application."""
@@ -103,20 +106,39 @@ class Explorer:
     @asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         """Work out the first picture while the browser loads the page, if asked to."""
+        if self.warm and not self.fits:
+            self.kept = FirstAnswers()
         task = asyncio.create_task(self._first_picture()) if self.warm else None
         yield
         if task is not None:
             task.cancel()
 
     async def _first_picture(self) -> None:
+        """Work it out, even where that of an earlier start is shown: what follows is quick then."""
         try:
-            document = json.loads(_encoded({"data": _first_schedules(self.data)}))
-            await self._answer(document, "", 0)
-        except TooLong:
-            log.info("the first picture takes long")
+            data = _encoded({"data": _first_schedules(self.data)})
+            document = json.loads(data, parse_float=_as_pages_send)
+            key = self._key(document)
+            kept = self.kept.get(key) if self.kept else None
+            if kept is not None:
+                self.desk.put(key, kept)
+                await self.desk.run(lambda: self._content(document))
+                return
+            answer = await self._patiently(document)
+            if self.kept and not answer.startswith(_ERRORS):
+                self.kept.keep(key, answer)
         except Exception as error:
             # nobody waits for this answer: the page asks for the same picture, and is told then
             _failed(error, "the first picture")
+
+    async def _patiently(self, document: dict[str, Any]) -> bytes:
+        """Wait for an answer for as long as it takes, as where code is compiled first."""
+        while True:
+            try:
+                return await self._answer(document, "", 0)
+            except TooLong:
+                log.info("the first picture takes long")
+                await asyncio.sleep(1.0)
 
     def python(self) -> str:
         """Python that gives the figures of the page that is opened first."""
@@ -247,24 +269,35 @@ class Explorer:
 
     async def _answer(self, document: dict[str, Any], page: str, number: int) -> bytes:
         """Answer for a state, in its turn."""
-        from pkpd.explorer.state import USUAL, stamps
 
         def work() -> bytes:
             return self._content(document)
 
-        state = json.dumps([{**USUAL, **document}, stamps(self.folder)], sort_keys=True)
-        key = hashlib.sha256(state.encode()).hexdigest()
-        return await self.desk.answer(key, page, number, work)
+        return await self.desk.answer(self._key(document), page, number, work)
+
+    def _key(self, document: Mapping[str, Any]) -> str:
+        """Key of a state, or of what is asked of a file: with the files that it can name."""
+        from pkpd.explorer.state import USUAL, stamps
+
+        asked = [{**USUAL, **document}, str(self.folder.absolute()), stamps(self.folder)]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     # -- work -----------------------------------------------------------------------------------
 
     def _start(self) -> bytes:
+        key = self._key({"start": _encoded(self.data).decode()})
+        kept = self.kept.get(key) if self.kept else None
+        if kept is not None:
+            return kept
         from pkpd.explorer.choices import choices
         from pkpd.explorer.state import first_schedules
 
         offered = choices(self.folder, self.fits)
         first = first_schedules(self.data)
-        return _encoded({"choices": offered, "data": self.data, "first": first})
+        answer = _encoded({"choices": offered, "data": self.data, "first": first})
+        if self.kept:
+            self.kept.keep(key, answer)
+        return answer
 
     def _content(self, document: dict[str, Any]) -> bytes:
         from pkpd.explorer.simulation import explore
@@ -402,6 +435,12 @@ def _json(body: bytes, status: int = 200) -> Response:
 
 def _encoded(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+
+
+def _as_pages_send(number: str) -> float:
+    """Read a number of a document as pages send it back: JavaScript writes 1 for 1.0."""
+    value = float(number)
+    return int(value) if value.is_integer() else value
 
 
 def _first_schedules(data: dict[str, Any]) -> dict[str, Any]:

@@ -143,6 +143,8 @@ def explore(state: State) -> Explored:
     return Explored(state, result, rule, item.simulated, assumed, (*pairs, *of_states), dlt)
 
 
+PORTIONS = 3
+"""Of the draws of a schedule, for each core: the last of them end at about the same time."""
 _LOOKS: Kept[_Look] = Kept(48)
 _COURSES: Kept[Course] = Kept(1_200_000, lambda course: course.lanes * course.days)
 """About 100 MB; the courses of a page as it begins have a fifth of it."""
@@ -222,7 +224,7 @@ def _course(item: Ready, cohort: Cohort, treated: Treated, pool: Executor, state
 
     def simulated() -> Course:
         draws = np.concatenate(list(treated.chunks()))
-        portions = np.array_split(draws, min(cores(), draws.size))
+        portions = np.array_split(draws, min(PORTIONS * cores(), draws.size))
         return joined(list(pool.map(treated.course, portions)))
 
     return _COURSES.of((who, cohort.regimen), simulated)
@@ -234,6 +236,7 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
     ensemble, rule = item.ensemble, rules[0]
     treated = item.treated(cohort)
     course = _course(item, cohort, treated, pool, state)
+    bands = {n: pool.submit(bands_of, course.laboratory(n)) for n in course.mornings}
     grades = load_grades(trial.grades)
     look = CohortLook(treated.plan, rules, grades, trial.visit_days, brief=True)
     found = item.reader(look)(course)
@@ -269,7 +272,7 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
     rows = table.cohort_rows(trial, cohort, rules, lanes, assumed, item.predicted)
     return _Look(
         rows=tuple(item.named(row) for row in rows),
-        counts={line: bands_of(course.laboratory(line)) for line in course.mornings},
+        counts={line: band.result() for line, band in bands.items()},
         recovered=recovered,
         dosed={d: v / course.lanes for d, v in doses_by_day(treated.plan, course).items()},
         split=shares_by_morning(found.split, len(found.states)),

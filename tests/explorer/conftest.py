@@ -42,6 +42,13 @@ DATA = {
 SIZE = {"patients": 8, "draws": 3}
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """First answers of a test, which no other test has left."""
+    monkeypatch.setattr("pkpd.explorer.first_answers.cache_home", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "explorer"
+
+
 @pytest.fixture
 def data():
     return copy.deepcopy(DATA)

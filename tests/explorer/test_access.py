@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -218,6 +219,29 @@ def test_other_machines_need_a_token(host, monkeypatch, folder):
 def test_this_machine_needs_none(host):
     with _bound(host, 0, True) as bound:
         assert bound.getsockname()[0].startswith("127.")
+
+
+def test_an_answer_is_sent_as_soon_as_it_is_there():
+    """Not 40 ms later, when the other side has said that it has the head."""
+    at_once = []
+
+    async def main(bound):
+        done = asyncio.Event()
+
+        def connected(reader, writer):
+            mine = writer.get_extra_info("socket")
+            at_once.append(mine.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+            done.set()
+
+        async with await asyncio.start_server(connected, sock=bound):
+            _, other = await asyncio.open_connection(*bound.getsockname())
+            await done.wait()
+            other.close()
+            await other.wait_closed()
+
+    asyncio.run(main(_bound("127.0.0.1", 0, True)))
+    assert at_once == [1]
 
 
 def test_a_port_in_use_is_told_where_others_know_it():

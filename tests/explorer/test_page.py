@@ -95,10 +95,11 @@ def page(browser, address):
 
 
 def settled(page) -> None:
-    """Wait until the picture is that of the controls."""
+    """Wait until the picture, and the address, are those of the controls."""
     page.wait_for_selector("html[data-shown]", timeout=SHOWN_MS)
     page.wait_for_function(
-        "() => document.getElementById('pictures').getAttribute('aria-busy') === 'false'",
+        "() => document.getElementById('pictures').getAttribute('aria-busy') === 'false'"
+        " && document.documentElement.dataset.address === 'whole'",
         timeout=SHOWN_MS,
     )
 

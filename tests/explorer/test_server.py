@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -65,6 +66,41 @@ def test_the_first_picture_is_under_way_before_a_page_asks(folder, data):
         assert client.post("/api/simulate", json=document).is_success
     assert explorer.desk.simulated == 1
     explorer.desk.finished()
+
+
+def page_of(folder, data):
+    """What a page that opens is answered, and how many states were simulated for it."""
+    explorer = Explorer(folder, data, warm=True)
+    explorer.desk.patience_s = 600.0
+    with TestClient(explorer.app(), base_url=HERE) as client:
+        start = client.get("/api/start").json()
+        # JavaScript writes 1 for 1.0
+        document = json.loads(json.dumps({"data": data, **start["choices"]["usual"]}))
+        document["data"]["horizon_days"] = int(document["data"]["horizon_days"])
+        answer = client.post("/api/simulate", json={**document, "tab": "a", "turn": 1}).json()
+        client.post("/api/exposure", json=document)  # after what goes on meanwhile
+    explorer.desk.finished()
+    return start, answer, explorer.desk.simulated
+
+
+def test_a_page_that_opens_again_does_not_wait_for_the_model(folder, data, cache):
+    data["horizon_days"] = 60.0
+    start, answer, simulated = page_of(folder, data)
+    assert simulated == 1
+    assert [s["id"] for s in answer["schedules"]] == ["low", "high"]
+    assert len(list(cache.iterdir())) == 2
+    assert page_of(folder, data) == (start, answer, 0)
+    # another file of the folder can be named, and other amounts are other answers
+    (folder / "mine.toml").write_text("title = 'new'")
+    assert page_of(folder, data)[2] == 1
+    data["dose"]["clofarabine"]["amount"] = "25 mg/m^2"
+    assert page_of(folder, data)[1] != answer
+
+
+def test_what_is_wrong_is_not_kept(folder, data, cache):
+    data["dose"]["clofarabine"]["amount"] = "ten"
+    assert "errors" in page_of(folder, data)[1]
+    assert len(list(cache.iterdir())) == 1  # what controls offer
 
 
 def test_problems_come_with_their_places_and_the_file(client, document):

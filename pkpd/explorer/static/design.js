@@ -2,7 +2,7 @@
 
 import * as state from "./state.js";
 import { drawing, el, linear, text, COLOURS, GREY, INK } from "./svg.js";
-import { node, tableOf } from "./pictures.js";
+import { node, roomy, tableOf } from "./pictures.js";
 import { asNumber, field, sharing, tell } from "./fields.js";
 import { save } from "./files.js";
 
@@ -74,7 +74,7 @@ function controls() {
 
 function picture(answer) {
   const rows = answer.doses;
-  const width = Math.max(320, Math.min(640, byId("pictures").clientWidth || 640));
+  const width = roomy();
   const high = 40;
   const height = 20 + (rows.length + 1) * high + 36;
   const told = rows.map((r) => `${r.label}: selected in ${share(r.selected)}, risk ${share(r.risk)}`).join("; ");

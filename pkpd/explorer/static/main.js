@@ -111,6 +111,19 @@ async function watch() {
   }
 }
 
+/** Put the state into the address once sliders rest: browsers let a page change it only so often. */
+const RESTS_MS = 250;
+let due = 0;
+function addressed() {
+  const marks = document.documentElement.dataset;
+  delete marks.address;
+  clearTimeout(due);
+  due = setTimeout(() => {
+    state.toAddress(address);
+    marks.address = "whole";
+  }, RESTS_MS);
+}
+
 // -- showing --------------------------------------------------------------------------------------
 
 function say(sentences) {
@@ -124,7 +137,7 @@ function show(answer, number) {
   byId("pictures").setAttribute("aria-busy", String(number < turn));
   if (answer.toml) {
     address = answer.toml;
-    state.toAddress(address);
+    addressed();
   }
   if (answer.errors) {
     say([...notice, ...tell(answer.errors)]);
@@ -184,6 +197,7 @@ byId("get-csv").addEventListener("click", async () => {
   }
 });
 byId("copy-link").addEventListener("click", async () => {
+  if (address) state.toAddress(address);
   try {
     await navigator.clipboard.writeText(location.href);
     done("The link is copied; it opens where this server runs.");

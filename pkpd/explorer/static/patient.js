@@ -2,7 +2,7 @@
 
 import * as state from "./state.js";
 import { COLOURS, DASHES, GREY, INK, area, dayAxis, drawing, el, linear, log, path, pngOf, svgText, text, valueAxis } from "./svg.js";
-import { node, tableOf } from "./pictures.js";
+import { node, roomy, tableOf } from "./pictures.js";
 import { field, sharing, tell } from "./fields.js";
 import { save } from "./files.js";
 
@@ -181,7 +181,7 @@ const MARKS = { neutrophils: [0.01, 0.1, 0.5, 1, 2, 5, 10, 50], platelets: [1, 1
 
 function picture(found) {
   const lines = Object.keys(found.lines);
-  const width = Math.max(320, Math.min(640, byId("pictures").clientWidth || 640));
+  const width = roomy();
   const high = 140, gap = 28;
   const height = 12 + (lines.length + 1) * (high + gap) + 26;
   const last = (share) => share.find((v, i) => i + 1 >= found.until && v >= 0.5);

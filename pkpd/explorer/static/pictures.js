@@ -7,14 +7,15 @@ const HATCH = { neutrophils: [0.01, 0.1, 0.5, 1, 2, 5, 10, 50], platelets: [1, 1
 
 export function draw(content) {
   const said = (name) => content.sections[name];
+  const wide = roomy(); // asked before anything changes, so that the page is laid out once
   const kept = new Map(); // which tables were open
   for (const details of document.querySelectorAll("#pictures section details")) kept.set(details.id, details.open);
   section("counts", said("counts"), content.schedules.map((s, i) => [counts(content, s, i), s.label]), countsLegend(content), kept);
   const criteria = Object.keys(content.schedules[0].recovered);
   section("recovery", said("recovery"), criteria.map((c) => [recovery(content, c), `${c} × 10⁹/L`]), scheduleLegend(content), kept);
   section("split", said("split"), content.schedules.map((s) => [split(content, s), s.label]), splitLegend(content), kept);
-  section("dlt", said("dlt"), content.schedules.some((s) => s.dlt) ? [[dlt(content), ""]] : [], dltLegend(content), kept);
-  section("differences", said("differences"), content.differences.length ? [[differences(content), ""]] : [], null, kept);
+  section("dlt", said("dlt"), content.schedules.some((s) => s.dlt) ? [[dlt(content, wide), ""]] : [], dltLegend(content), kept);
+  section("differences", said("differences"), content.differences.length ? [[differences(content, wide), ""]] : [], null, kept);
 }
 
 function section(name, said, panels, legend, kept) {
@@ -187,9 +188,9 @@ function split(content, schedule) {
 
 // -- risks ----------------------------------------------------------------------------------------
 
-function dlt(content) {
+function dlt(content, width) {
   const rows = content.schedules;
-  const width = roomy(), left = 16, head = 46;
+  const left = 16, head = 46;
   const height = 20 + rows.length * head + 44;
   const told = rows.map((s) => `${s.label}: ${s.dlt && s.dlt.estimate !== null ? percent(s.dlt.estimate) : "not judged"}`).join("; ");
   const svg = drawing(width, height, "Risk by schedule", told);
@@ -216,7 +217,7 @@ function dlt(content) {
 }
 
 /** Width of a drawing that has the whole column: what fits, so that its text stays readable. */
-const roomy = () => Math.max(320, Math.min(640, document.getElementById("pictures").clientWidth || 640));
+export const roomy = () => Math.max(320, Math.min(640, document.getElementById("pictures").clientWidth || 640));
 
 const fitted = (words, width) => (words.length > width / 6.6 ? `${words.slice(0, Math.floor(width / 6.6))}…` : words);
 
@@ -234,8 +235,7 @@ function shareAxis(svg, box, x, most) {
   svg.append(el("line", { x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, stroke: INK }));
 }
 
-function differences(content) {
-  const width = roomy();
+function differences(content, width) {
   const rows = content.differences.map((r) => ({ ...r, lines: wrapped(`${r.what}: ${r.first} minus ${r.second}`, Math.floor(width / 7)) }));
   let height = 20;
   for (const row of rows) {

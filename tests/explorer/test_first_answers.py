@@ -1,0 +1,66 @@
+"""First answers are kept whole, for what they were made from alone, and not for ever."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pkpd.explorer import first_answers
+from pkpd.explorer.first_answers import MOST_KEPT, FirstAnswers, made_from
+
+
+def test_an_answer_is_that_of_what_was_asked(tmp_path):
+    kept = FirstAnswers(tmp_path)
+    kept.keep("a", b"one")
+    kept.keep("b", b"two")
+    again = FirstAnswers(tmp_path)
+    assert (again.get("a"), again.get("b"), again.get("c")) == (b"one", b"two", None)
+
+
+def test_an_answer_that_was_changed_is_none(tmp_path):
+    kept = FirstAnswers(tmp_path)
+    kept.keep("a", b"one")
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    for broken in (whole[:-1], b"", whole + b" "):
+        file.write_bytes(broken)
+        assert kept.get("a") is None
+
+
+@pytest.mark.parametrize("changed", ["whole_digest", "version"])
+def test_another_source_or_library_has_other_answers(tmp_path, monkeypatch, changed):
+    FirstAnswers(tmp_path).keep("a", b"one")
+    monkeypatch.setattr(first_answers, changed, lambda *name: "another")
+    assert FirstAnswers(tmp_path).get("a") is None
+
+
+def test_another_card_has_other_answers(tmp_path, monkeypatch):
+    (tmp_path / "drugs").mkdir()
+    card = tmp_path / "drugs" / "mine.toml"
+    card.write_text("a = 1")
+    monkeypatch.setattr(first_answers, "card_folder", lambda kind: tmp_path / kind)
+    before = made_from()
+    assert made_from() == before
+    card.write_text("a = 2")
+    assert made_from() != before
+
+
+def test_those_not_asked_for_longest_go(tmp_path):
+    kept = FirstAnswers(tmp_path)
+    for number in range(MOST_KEPT):
+        kept.keep(str(number), b"answer")
+    for number, file in enumerate(sorted(tmp_path.iterdir())):
+        os.utime(file, (1e9 + number, 1e9 + number))
+    assert kept.get("3") == b"answer"  # and is the newest now
+    for number in range(100, 100 + MOST_KEPT - 1):
+        kept.keep(str(number), b"answer")
+    assert len(list(tmp_path.iterdir())) == MOST_KEPT
+    assert kept.get("3") == b"answer"
+
+
+def test_a_folder_that_cannot_be_used_is_no_reason_to_stop(tmp_path):
+    (tmp_path / "file").write_text("")
+    kept = FirstAnswers(tmp_path / "file")
+    kept.keep("a", b"one")
+    assert kept.get("a") is None
