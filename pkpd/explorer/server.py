@@ -106,12 +106,18 @@ class Explorer:
     @asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         """Work out the first picture while the browser loads the page, if asked to."""
-        if self.warm and not self.fits:
+        if self.warm and not self.fits and self._stands_alone():
             self.kept = FirstAnswers()
         task = asyncio.create_task(self._first_picture()) if self.warm else None
         yield
         if task is not None:
             task.cancel()
+
+    def _stands_alone(self) -> bool:
+        """Whether the file names no card of the user's own, which may change in any way."""
+        from pkpd.explorer.state import names_files
+
+        return not names_files(self.data)
 
     async def _first_picture(self) -> None:
         """Work it out, even where that of an earlier start is shown: what follows is quick then."""

@@ -259,6 +259,11 @@ def check_files(data: Mapping[str, Any], folder: Path) -> None:
             )
 
 
+def names_files(data: Mapping[str, Any]) -> bool:
+    """Whether a file names others, whose contents it depends on."""
+    return any(text.endswith((".toml", ".nc")) for _, text in _texts(data))
+
+
 def _inside(home: Path, text: str) -> bool:
     try:
         return (home / text).resolve().is_relative_to(home)

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("starlette")
 from starlette.testclient import TestClient
 
+from pkpd.cards.files import card_folder
 from pkpd.cli import app as command
 from pkpd.explorer.desk import MOST_LEFT, MOST_WAITING, Busy, Desk, TooLong
 from pkpd.explorer.server import GOES_ON, MOST_BYTES, STALE, Explorer
@@ -95,6 +96,14 @@ def test_a_page_that_opens_again_does_not_wait_for_the_model(folder, data, cache
     assert page_of(folder, data)[2] == 1
     data["dose"]["clofarabine"]["amount"] = "25 mg/m^2"
     assert page_of(folder, data)[1] != answer
+
+
+def test_nothing_is_kept_of_a_file_that_names_others(folder, data, cache):
+    shipped = card_folder("populations") / "rr_aml.toml"
+    (folder / "mine.toml").write_text(shipped.read_text().replace("rr_aml", "mine"))
+    data["population"] = "mine.toml"
+    assert page_of(folder, data)[2] == 1
+    assert not cache.exists()
 
 
 def test_what_is_wrong_is_not_kept(folder, data, cache):
