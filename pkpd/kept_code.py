@@ -20,8 +20,8 @@ from typing import Any
 from numba import config, njit
 from numba.core import caching
 
+from pkpd.digests import PACKAGE, source_digest
 from pkpd.machine import cache_home
-from pkpd.source import PACKAGE, source_digest
 
 _UNUSED_DAYS = 30
 _DAY_S = 86400.0

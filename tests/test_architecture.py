@@ -21,7 +21,7 @@ FACADES = (
     "results",
     "sampling",
 )  # public names and nothing else
-LAYERS = ("arrays", "errors", "float64", "kept_values", "machine", "source", "kept_code",
+LAYERS = ("arrays", "errors", "float64", "kept_values", "machine", "digests", "kept_code",
           "arguments", "cluster", "files", "small_systems", "units", "body", "distributions",
           "schedule", "subjects", "trials", "cards", "data",
           "designs", "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict",

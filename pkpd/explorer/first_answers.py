@@ -12,10 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pkpd.cards.files import KINDS, card_folder
+from pkpd.digests import whole_digest
 from pkpd.errors import PkpdError
 from pkpd.files import write_bytes
 from pkpd.machine import cache_home
-from pkpd.source import whole_digest
 
 MOST_KEPT = 24
 """Files: those not asked for longest go."""

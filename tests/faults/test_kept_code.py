@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from pkpd import kept_code, source
-from pkpd.source import source_digest
+from pkpd import digests, kept_code
+from pkpd.digests import source_digest
 
 FILES = {
     "kernel.py": "from numba import njit\n\nfrom pkpd.room import (\n    shape,  # of blocks\n)\n",
@@ -28,7 +28,7 @@ def package(tmp_path):
 
 
 def digest(package):
-    source._digests.cache_clear()
+    digests._digests.cache_clear()
     return source_digest(package)
 
 

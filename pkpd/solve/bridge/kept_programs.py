@@ -19,12 +19,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from pkpd.digests import whole_digest
 from pkpd.errors import PkpdError
 from pkpd.files import write_bytes
 from pkpd.kept_code import own_folder
 from pkpd.solve.bridge.program import Program, known
 from pkpd.solve.bridge.vector import WIDTH
-from pkpd.source import whole_digest
 
 Made = tuple[tuple[Program, ...], tuple[int, ...]]
 """Programs, and numbers of rows."""
