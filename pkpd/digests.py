@@ -30,9 +30,9 @@ def source_digest(package: Path = PACKAGE) -> str:
     return _digests(package)[0]
 
 
-def whole_digest(package: Path = PACKAGE) -> str:
-    """Digest of all modules of the package."""
-    return _digests(package)[1]
+def whole_digest(package: Path = PACKAGE, *, again: bool = False) -> str:
+    """Digest of all modules of the package; with ``again`` of what they are now."""
+    return (_digests.__wrapped__ if again else _digests)(package)[1]
 
 
 @lru_cache(maxsize=4)

@@ -69,6 +69,7 @@ def serve(
     token = token_of()
     folder = working_folder(file)
     explorer = Explorer(folder, opened(file, folder), fits, warm=True, token=token)
+    python = explorer.python()
     bound = _bound(host, port, token is None)
     where, taken = bound.getsockname()[:2]
     address = f"http://{f'[{where}]' if ':' in where else where}:{taken}/"
@@ -77,7 +78,7 @@ def serve(
     if port not in (0, taken):
         say(f"Port {port} cannot be taken, so that it is another; --port names one.")
     say(f"Working folder: {folder}")
-    say(explorer.python())
+    say(python)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if browser and token is None:
         webbrowser.open(address)

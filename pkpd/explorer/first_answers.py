@@ -43,15 +43,21 @@ class FirstAnswers:
             data = file.read_bytes()
             digest, answer = data[:_DIGEST], data[_DIGEST:]
             if hashlib.sha256(answer).digest() == digest:
-                file.touch()
+                with contextlib.suppress(OSError):  # a folder that is read alone
+                    file.touch()
                 return answer
         return None
 
     def keep(self, asked: str, answer: bytes) -> None:
-        """Keep an answer; a disk that is full or read-only is no reason to stop."""
+        """Keep an answer, unless what it was made from has changed meanwhile.
+
+        A disk that is full or read-only is no reason to stop.
+        """
         with contextlib.suppress(PkpdError, OSError, RuntimeError):
+            if made_from() != self._made_from:
+                return
             file = self._file(asked)
-            file.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_bytes(file, hashlib.sha256(answer).digest() + answer)
             kept = sorted(file.parent.glob("*.answer"), key=lambda one: one.stat().st_mtime_ns)
             for old in kept[:-MOST_KEPT]:
@@ -65,7 +71,7 @@ class FirstAnswers:
 
 def made_from() -> str:
     """Digest of all that answers are made from, but what is asked."""
-    found = hashlib.sha256(whole_digest().encode())
+    found = hashlib.sha256(whole_digest(again=True).encode())
     for library in _LIBRARIES:
         found.update(f"{library} {version(library)}\n".encode())
     for kind in KINDS:

@@ -107,7 +107,10 @@ class Explorer:
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         """Work out the first picture while the browser loads the page, if asked to."""
         if self.warm and not self.fits and self._stands_alone():
-            self.kept = FirstAnswers()
+            try:
+                self.kept = FirstAnswers()
+            except Exception:  # a card that cannot be read, a library without its record
+                log.info("no first answers are kept", exc_info=True)
         task = asyncio.create_task(self._first_picture()) if self.warm else None
         yield
         if task is not None:
@@ -125,14 +128,15 @@ class Explorer:
             data = _encoded({"data": _first_schedules(self.data)})
             document = json.loads(data, parse_float=_as_pages_send)
             key = self._key(document)
-            kept = self.kept.get(key) if self.kept else None
+            asked = f"{key} {data.decode()}"  # in the order of the file
+            kept = self.kept.get(asked) if self.kept else None
             if kept is not None:
                 self.desk.put(key, kept)
                 await self.desk.run(lambda: self._content(document))
                 return
             answer = await self._patiently(document)
             if self.kept and not answer.startswith(_ERRORS):
-                self.kept.keep(key, answer)
+                await asyncio.to_thread(self.kept.keep, asked, answer)
         except Exception as error:
             # nobody waits for this answer: the page asks for the same picture, and is told then
             _failed(error, "the first picture")

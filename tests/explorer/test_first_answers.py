@@ -31,7 +31,7 @@ def test_an_answer_that_was_changed_is_none(tmp_path):
 @pytest.mark.parametrize("changed", ["whole_digest", "version"])
 def test_another_source_or_library_has_other_answers(tmp_path, monkeypatch, changed):
     FirstAnswers(tmp_path).keep("a", b"one")
-    monkeypatch.setattr(first_answers, changed, lambda *name: "another")
+    monkeypatch.setattr(first_answers, changed, lambda *_, **__: "another")
     assert FirstAnswers(tmp_path).get("a") is None
 
 
@@ -44,6 +44,24 @@ def test_another_card_has_other_answers(tmp_path, monkeypatch):
     assert made_from() == before
     card.write_text("a = 2")
     assert made_from() != before
+
+
+def test_nothing_is_kept_where_a_card_has_changed_meanwhile(tmp_path, monkeypatch):
+    kept = FirstAnswers(tmp_path / "answers")
+    monkeypatch.setattr(first_answers, "made_from", lambda: "of another card")
+    kept.keep("a", b"one")
+    assert not (tmp_path / "answers").exists()
+
+
+def test_an_answer_in_a_folder_that_is_read_alone_is_used(tmp_path, monkeypatch):
+    kept = FirstAnswers(tmp_path)
+    kept.keep("a", b"one")
+
+    def refused(path):
+        raise PermissionError
+
+    monkeypatch.setattr("pathlib.Path.touch", refused)
+    assert kept.get("a") == b"one"
 
 
 def test_those_not_asked_for_longest_go(tmp_path):

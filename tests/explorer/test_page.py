@@ -435,6 +435,18 @@ def test_axe_finds_nothing_serious(page, viewport):
 
 
 @pytest.mark.slow
+def test_a_page_says_that_an_answer_is_under_way_and_gives_no_older_link(page):
+    page.route("**/api/simulate", lambda route: None)  # never answered
+    slider = page.get_by_label(DOSE, exact=True)
+    slider.evaluate(
+        "(s) => { s.value = 35; s.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    page.locator("#copy-link").click()
+    assert "under way" in page.locator("#files-said").text_content()
+    page.wait_for_function("() => document.getElementById('state').textContent.includes('before')")
+
+
+@pytest.mark.slow
 def test_two_tabs_keep_their_own_state(page, browser, address):
     other = page.context.new_page()
     other.goto(address)

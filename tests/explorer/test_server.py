@@ -106,6 +106,20 @@ def test_nothing_is_kept_of_a_file_that_names_others(folder, data, cache):
     assert not cache.exists()
 
 
+def test_the_order_of_a_file_is_part_of_what_is_asked(folder, data, cache):
+    page_of(folder, data)
+    turned = dict(reversed(data.items()))
+    assert page_of(folder, turned)[2] == 1
+
+
+def test_a_server_that_can_keep_nothing_answers(folder, data, monkeypatch):
+    def refused():
+        raise PermissionError
+
+    monkeypatch.setattr("pkpd.explorer.server.FirstAnswers", refused)
+    assert page_of(folder, data)[2] == 1
+
+
 def test_what_is_wrong_is_not_kept(folder, data, cache):
     data["dose"]["clofarabine"]["amount"] = "ten"
     assert "errors" in page_of(folder, data)[1]

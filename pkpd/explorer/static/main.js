@@ -19,6 +19,8 @@ let underWay = false;
 let waiting = false;
 let content = null;
 let address = "";
+const SLOW_MS = 700;
+let slow = 0;
 let notice = []; // what was wrong with an address or a file, until something is changed
 
 // -- asking ---------------------------------------------------------------------------------------
@@ -42,6 +44,10 @@ function changed() {
   notice = [];
   turn += 1;
   byId("pictures").setAttribute("aria-busy", "true");
+  clearTimeout(slow);
+  slow = setTimeout(() => {
+    if (shown < turn && shown) byId("state").textContent = "The answer to what you set is under way; the pictures are those before.";
+  }, SLOW_MS);
   if (underWay) { waiting = true; return; }
   simulate();
 }
@@ -111,17 +117,22 @@ async function watch() {
   }
 }
 
-/** Put the state into the address once sliders rest: browsers let a page change it only so often. */
-const RESTS_MS = 250;
+/** Put the state into the address, not more than some times a second: browsers end what does. */
+const APART_MS = 350;
 let due = 0;
+let last = -APART_MS;
 function addressed() {
   const marks = document.documentElement.dataset;
   delete marks.address;
   clearTimeout(due);
-  due = setTimeout(() => {
+  const put = () => {
+    last = performance.now();
     state.toAddress(address);
     marks.address = "whole";
-  }, RESTS_MS);
+  };
+  const wait = last + APART_MS - performance.now();
+  if (wait > 0) due = setTimeout(put, wait);
+  else put();
 }
 
 // -- showing --------------------------------------------------------------------------------------
@@ -185,8 +196,14 @@ function words(answer) {
 const stem = () => (content?.title ?? "explored").toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40).replace(/^-|-$/g, "") || "explored";
 const done = (text) => { byId("files-said").textContent = text; };
 
-byId("get-toml").addEventListener("click", () => { save("explored.toml", address, "application/toml"); done("explored.toml is saved."); });
-byId("get-python").addEventListener("click", () => { if (content) save(`${stem()}.py`, content.python, "text/x-python"); });
+/** Whether the answer to what is set is there, which files and links are of. */
+function answered() {
+  if (shown < turn) done("The answer to what you set is under way; ask again when it is there.");
+  return shown >= turn;
+}
+
+byId("get-toml").addEventListener("click", () => { if (!answered()) return; save("explored.toml", address, "application/toml"); done("explored.toml is saved."); });
+byId("get-python").addEventListener("click", () => { if (answered() && content) save(`${stem()}.py`, content.python, "text/x-python"); });
 byId("get-csv").addEventListener("click", async () => {
   try {
     const response = await ask("api/csv", { ...state.settings(), data: state.doc.data });
@@ -197,6 +214,7 @@ byId("get-csv").addEventListener("click", async () => {
   }
 });
 byId("copy-link").addEventListener("click", async () => {
+  if (!answered()) return;
   if (address) state.toAddress(address);
   try {
     await navigator.clipboard.writeText(location.href);
