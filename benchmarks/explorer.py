@@ -2,8 +2,8 @@
 
     python -m benchmarks.explorer [--file FILE] [--moves 60] [--people 10 --seconds 60]
 
-The first picture is timed twice: ``first_picture_s`` with answers of earlier starts put aside,
-``first_picture_again_s`` with them.
+The first picture is timed twice: ``first_picture_s`` after the answers of earlier starts are
+removed, ``first_picture_again_s`` with one.
 
 Needs the extra ``explorer``, ``playwright`` and a Chromium (``--chromium``). Times are those of a
 page: from the event of the slider to the frame after the new picture is in it.

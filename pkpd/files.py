@@ -89,6 +89,25 @@ def write_bytes(target: str | Path, data: bytes) -> None:
         path.write_bytes(data)
 
 
+def write_checked(target: str | Path, data: bytes) -> None:
+    """Write bytes that `read_checked` reads, and nothing else: a hash stands before them."""
+    write_bytes(target, hashlib.sha256(data).digest() + data)
+
+
+def read_checked(path: Path) -> bytes | None:
+    """Read what `write_checked` has written; none where it is not as it was written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    size = hashlib.sha256().digest_size
+    data = path.read_bytes()
+    digest, content = data[:size], data[size:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
 def netcdf_bytes(groups: Mapping[str | None, xr.Dataset], **how: Any) -> bytes:
     """Make a netCDF file in memory.
 

@@ -14,13 +14,12 @@ from pathlib import Path
 from pkpd.cards.files import KINDS, card_folder
 from pkpd.digests import whole_digest
 from pkpd.errors import PkpdError
-from pkpd.files import write_bytes
+from pkpd.files import read_checked, write_checked
 from pkpd.machine import cache_home
 
 MOST_KEPT = 24
 """Files: those not asked for longest go."""
 _LIBRARIES = ("jax", "numba", "numpy", "scipy")
-_DIGEST = hashlib.sha256().digest_size
 
 
 class FirstAnswers:
@@ -40,12 +39,10 @@ class FirstAnswers:
         """Answer to what is asked; none where it is not kept, or not as it was written."""
         with contextlib.suppress(OSError, RuntimeError):
             file = self._file(asked)
-            data = file.read_bytes()
-            digest, answer = data[:_DIGEST], data[_DIGEST:]
-            if hashlib.sha256(answer).digest() == digest:
-                with contextlib.suppress(OSError):  # a folder that is read alone
-                    file.touch()
-                return answer
+            answer = read_checked(file)
+            with contextlib.suppress(OSError):  # a folder that is read alone
+                file.touch()
+            return answer
         return None
 
     def keep(self, asked: str, answer: bytes) -> None:
@@ -58,7 +55,7 @@ class FirstAnswers:
                 return
             file = self._file(asked)
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_bytes(file, hashlib.sha256(answer).digest() + answer)
+            write_checked(file, answer)
             kept = sorted(file.parent.glob("*.answer"), key=lambda one: one.stat().st_mtime_ns)
             for old in kept[:-MOST_KEPT]:
                 old.unlink(missing_ok=True)

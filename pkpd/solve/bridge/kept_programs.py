@@ -21,7 +21,7 @@ import numpy as np
 
 from pkpd.digests import whole_digest
 from pkpd.errors import PkpdError
-from pkpd.files import write_bytes
+from pkpd.files import read_checked, write_checked
 from pkpd.kept_code import own_folder
 from pkpd.solve.bridge.program import Program, known
 from pkpd.solve.bridge.vector import WIDTH
@@ -80,9 +80,8 @@ def _told(part: Any) -> Any:
 def _read(file: Path) -> Made | None:
     """Read programs; none where the file is not there, or not as it was written."""
     try:
-        data = file.read_bytes()
-        digest, content = data[:32], data[32:]
-        if hashlib.sha256(content).digest() != digest:
+        content = read_checked(file)
+        if content is None:
             return None
         programs, rows = pickle.loads(content)
     except Exception:  # whatever it is, they are made anew
@@ -96,4 +95,4 @@ def _write(file: Path, made: Made) -> None:
     content = pickle.dumps(made)
     with contextlib.suppress(PkpdError, OSError):  # a full disk is no reason to stop
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, hashlib.sha256(content).digest() + content)
+        write_checked(file, content)
