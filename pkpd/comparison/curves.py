@@ -27,6 +27,12 @@ BOUNDS = ("lower", "mean", "upper")
 CRITERIA = tuple((line, level) for line, levels in THRESHOLDS.items() for level in levels)
 """Line and threshold of each curve of recovery."""
 
+_AXES = {
+    "neutrophil_threshold": THRESHOLDS["neutrophils"],
+    "platelet_threshold": THRESHOLDS["platelets"],
+    "by_day": BY_DAYS,
+}
+
 LANES_FOR_BANDS = 20_000
 """Lanes kept for the bands of counts over time; a quantile of so many is within half a per cent."""
 
@@ -79,15 +85,18 @@ class CohortCurves:
         """Work out what is shown of the cohort; once, after which its lanes are let go."""
         if self._bands is None:
             days = np.arange(self.horizon_days, dtype=float)
-            recovered = [recovery_band(self.recovered[key], days) for key in CRITERIA]
+            criteria = tuple(key for key in CRITERIA if key in self.recovered)
+            recovered = [recovery_band(self.recovered[key], days) for key in criteria]
             some = next(iter(self.recovered.values()))
             by_draw = np.full(some.shape[0], np.nan)
             if self.dlt is not None and can_be_judged(self.dlt):
                 by_draw[~np.isnan(self.dlt).all(axis=1)] = risk(evaluable(self.dlt)).by_draw
-            counts = [bands_of(np.concatenate(self.counts[line])) for line in THRESHOLDS]
+            lines = tuple(line for line in THRESHOLDS if line in self.counts)
+            counts = [bands_of(np.concatenate(self.counts[line])) for line in lines]
             self._bands = CohortBands(
-                np.array(counts), np.array(recovered), by_draw, _grid(self.sensitivity)
-            )
+                lines, criteria, np.array(counts), np.array(recovered), by_draw,
+                _grid(self.sensitivity),
+            )  # fmt: skip
             self.counts, self.recovered, self.sensitivity = {}, {}, None
         return self._bands
 
@@ -98,6 +107,8 @@ class CohortBands:
 
     Attributes
     ----------
+    lines, criteria
+        Lines of the marrow; line and threshold of each curve of recovery.
     counts : float[lines, Q, D]
         `QUANTILES` of each line's count.
     recovered : float[criteria, 3, D]
@@ -105,9 +116,11 @@ class CohortBands:
     dlt : float[draws]
         Risk by draw.
     sensitivity : float[2, 4, 4, 3]
-        Risk with its interval over thresholds and days.
+        Risk with its interval over thresholds and days; empty where a line is missing.
     """
 
+    lines: tuple[str, ...]
+    criteria: tuple[tuple[str, float], ...]
     counts: Floats
     recovered: Floats
     dlt: Floats
@@ -209,12 +222,15 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
     """Gather the curves of all cohorts of a trial in one data set with named dimensions."""
     import xarray as xr
 
-    lines = tuple(THRESHOLDS)
-    names = [f"{line} >= {t:.1f}" if t < 10 else f"{line} >= {t:g}" for line, t in CRITERIA]
     days = np.arange(1, trial.horizon_days + 1, dtype=np.int64)
     drugs = tuple(dict.fromkeys(d for c in cohorts for d in c.plan.drugs))
     bands = [cohort.bands() for cohort in cohorts]
+    names = [f"{n} >= {t:.1f}" if t < 10 else f"{n} >= {t:g}" for n, t in bands[0].criteria]
     recovered = np.array([one.recovered for one in bands])
+    grid: dict[str, Any] = {}
+    if bands[0].sensitivity.size:
+        values = np.array([one.sensitivity for one in bands])
+        grid["dlt_sensitivity"] = (("cohort", *_AXES, "bound"), values)
     doses, splits = [], []
     for cohort in cohorts:
         assert cohort.in_state is not None
@@ -226,24 +242,19 @@ def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, A
             "recovered": (("cohort", "criterion", "day"), recovered[:, :, 1]),
             "recovered_interval": (("cohort", "criterion", "bound", "day"), recovered),
             "dlt": (("cohort", "draw"), np.array([b.dlt for b in bands])),
-            "dlt_sensitivity": (
-                ("cohort", "neutrophil_threshold", "platelet_threshold", "by_day", "bound"),
-                np.array([b.sensitivity for b in bands]),
-            ),
+            **grid,
             "dose_given": (("cohort", "drug", "day"), np.array(doses)),
             "split": (("cohort", "state", "day"), np.array(splits)),
         },
         coords={
             "cohort": [c.cohort for c in cohorts],
-            "line": list(lines),
+            "line": list(bands[0].lines),
             "quantile": list(QUANTILES),
             "day": days,
             "criterion": names,
             "bound": list(BOUNDS),
             "draw": np.arange(bands[0].dlt.size),
-            "neutrophil_threshold": list(THRESHOLDS["neutrophils"]),
-            "platelet_threshold": list(THRESHOLDS["platelets"]),
-            "by_day": list(BY_DAYS),
+            **({axis: list(values) for axis, values in _AXES.items()} if grid else {}),
             "drug": list(drugs),
             "state": list(cohorts[0].states),
         },

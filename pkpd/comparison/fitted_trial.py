@@ -11,6 +11,7 @@ from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
 from pkpd.cards.trial_cards import disease_of, has_card
 from pkpd.comparison.assumptions import RUN_OPTIONS
+from pkpd.comparison.lanes import reported
 from pkpd.comparison.leukaemia_lanes import PREDICTED, LeukaemiaLook
 from pkpd.comparison.marrow_words import NOT_TESTED, fit_assumptions
 from pkpd.comparison.ready import Ready, moved_of, named_after, patients_of, rules_of, trial_hash
@@ -63,12 +64,11 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
     ensemble = fitted_ensemble(fitted, sample, scenario.draws, scenario.seed, transfusion, arm)
     for rule in (one for of_cohort in rules for one in of_cohort):
         check_rule_lines(rule, ensemble)
-    missing = [line for line in THRESHOLDS if line not in ensemble.lines]
-    if missing:
+    if not reported(ensemble.lines):
         _refuse(
             trial,
-            f"the {ensemble.words} has no {missing[0]}, whose recovery a comparison reports",
-            f"fit a model with {missing[0]}, or use pkpd.simulate",
+            f"the {ensemble.words} has neither {' nor '.join(THRESHOLDS)}",
+            "fit a model with one of them, or use pkpd.simulate",
         )
     if trial.growth_factor.below > 0.0 and arm is None:
         _refuse(trial, "growth factor is given by need", "leave [growth_factor] out")
@@ -91,7 +91,13 @@ def fitted_trial(scenario: Scenario, variant: Variant, trial: Trial, fitted: Fit
             dict.fromkeys(
                 (
                     *trial.assumptions,
-                    *fit_assumptions(rules[0][0], words, with_leukaemia, transfusion is not None),
+                    *fit_assumptions(
+                        rules[0][0],
+                        words,
+                        with_leukaemia,
+                        transfusion is not None,
+                        _lacking(ensemble),
+                    ),
                     *ensemble.values.notes,
                     *ensemble.taken_for(trial.drugs),
                 )
@@ -125,11 +131,17 @@ def _simulated(trial: Trial, population: Population, ensemble: FittedEnsemble) -
         f"marrow {kind} leukaemia of the {ensemble.words}",
         f"{ages_and_kidneys(population)} of the population, counts at start of the fit",
     ]
+    parts += [f"without {line}, which the fit does not have" for line in _lacking(ensemble)]
     bare = [drug for drug in trial.drugs if not has_card(trial, drug)]
     parts += [f"{drug} as it was fitted, without a card" for drug in bare]
     parts += ensemble.taken_for(trial.drugs)
     parts += ensemble.unused(dict(trial.drug_cards))
     return "; ".join((*parts, *kidneys_in_words(trial, population)))
+
+
+def _lacking(ensemble: FittedEnsemble) -> tuple[str, ...]:
+    """Name the lines whose recovery is usually reported and that the fit does not have."""
+    return tuple(line for line in THRESHOLDS if line not in ensemble.lines)
 
 
 def _check_variant(variant: Variant, trial: Trial) -> None:

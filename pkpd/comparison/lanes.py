@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -102,7 +102,7 @@ class LaneEndpoints:
         Clock name → `pkpd.endpoints.dlt.DLTStatus` of each lane.
     sensitivity
         ``[2, 4, 4, L]`` 1, 0, NaN, by threshold of neutrophils, of platelets, and day; empty of a
-        brief look.
+        brief look, and where a line is missing.
     split
         ``[L, D]`` state of each lane on every morning, an index into ``states``.
     states
@@ -125,11 +125,16 @@ def grade_words(grades: Grades, line: str, at_least: int) -> str:
     return f"< {100 * limit:g} % of start" if scale.relative else f"< {limit:g}"
 
 
-def split_thresholds(rule: DLTRule | None) -> dict[str, float]:
+def reported(lines: Container[str]) -> tuple[str, ...]:
+    """Lines of a marrow whose recovery is reported: a fit may be of one of them alone."""
+    return tuple(line for line in THRESHOLDS if line in lines)
+
+
+def split_thresholds(rule: DLTRule | None, lines: Container[str]) -> dict[str, float]:
     """Name the counts (10^9/L) that mean recovery in the split: the rule's, else the lowest."""
     if rule is not None and rule.kind.startswith("not_recovered"):
         return {criterion.line: criterion.at_least for criterion in rule.criteria}
-    return {line: levels[0] for line, levels in THRESHOLDS.items()}
+    return {line: THRESHOLDS[line][0] for line in reported(lines)}
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,8 @@ class CohortLook:
         values: dict[Key, Floats] = {}
         recovered_on: dict[tuple[str, float], Floats] = {}
         found: dict[str, RecoverySeen] = {}
-        for line in THRESHOLDS:
+        lines = reported(course.mornings)
+        for line in lines:
             values |= self._counts(course, line, clock, start)
             found[line], seen, lasting = self._recovery(course, line, days, defined)
             for name, recovery in (("recovery_day", seen), ("sustained_recovery_day", lasting)):
@@ -200,10 +206,10 @@ class CohortLook:
             back = recovery_days(recovery)[0]
             values["recovery_day_on_visits", line, f">= {lowest:g}"] = back
         alive = np.arange(course.days)[None, :] < course.mornings_alive[:, None]
-        values["platelet_transfusions", "platelets", ""] = (
-            (course.transfused & alive).sum(axis=1).astype(float)
-        )
-        grid = None if self.brief else sensitivity(
+        if "platelets" in lines:
+            transfusions = (course.transfused & alive).sum(axis=1)
+            values["platelet_transfusions", "platelets", ""] = transfusions.astype(float)
+        grid = None if self.brief or len(lines) < len(THRESHOLDS) else sensitivity(
             course, by_days=BY_DAYS, join="all" if rule.join == "all" else "any",
             resolution=RESOLUTION, definition=defined, no_leukaemia=rule.no_leukaemia,
             start=start, search=search, until=until, found=found,
@@ -219,7 +225,8 @@ class CohortLook:
         if rule.can_be_simulated and not self.brief:
             values |= self._rule_otherwise(course, rule, days, on_visits)
         values |= delivery(course, self.plan)
-        state = split(course, split_thresholds(rule), untransfused_days=defined.untransfused_days)
+        at = split_thresholds(rule, lines)
+        state = split(course, at, untransfused_days=defined.untransfused_days)
         for day in split_days(course.days):
             for s, name in enumerate(state.states):
                 here = (state.state[:, day] == s).astype(float)

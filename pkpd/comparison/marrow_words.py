@@ -52,7 +52,7 @@ def differences_in_words(tested: Mapping[str, Any]) -> str:
     )
 
 
-def reading(rule: DLTRule | None, transfused: bool) -> tuple[str, ...]:
+def reading(rule: DLTRule | None, transfused: bool, platelets: bool = True) -> tuple[str, ...]:
     """Sentences on how counts are read, the same in every marrow.
 
     Parameters
@@ -61,8 +61,15 @@ def reading(rule: DLTRule | None, transfused: bool) -> tuple[str, ...]:
         The count rule, which may define recovery.
     transfused
         Whether platelets are.
+    platelets
+        Whether there are any.
     """
     whose = "with transfused platelets; low" if transfused else "without transfusion; low"
+    care = (
+        f"platelets are transfused on mornings with a count below {TRIGGER:g}"
+        if transfused
+        else "platelets are not transfused"
+    )
     return (
         "counts are taken every morning, except where a row says on visits; nadirs and grades are "
         f"those of the laboratory, {whose} counts and recovery are those of the patient's own "
@@ -71,9 +78,7 @@ def reading(rule: DLTRule | None, transfused: bool) -> tuple[str, ...]:
         "the first cycle until the first dose of the next, in verdicts, tables and curves alike",
         "by day N means by the end of that day, the next morning's count included; a threshold is "
         "met at the count itself",
-        f"platelets are transfused on mornings with a count below {TRIGGER:g}"
-        if transfused
-        else "platelets are not transfused",
+        *([care] if platelets else []),
     )
 
 
@@ -130,7 +135,11 @@ def leukaemia_assumptions(
 
 
 def fit_assumptions(
-    rule: DLTRule | None, words: str, with_leukaemia: bool, transfused: bool
+    rule: DLTRule | None,
+    words: str,
+    with_leukaemia: bool,
+    transfused: bool,
+    lacking: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Sentences on the marrow of a fit.
 
@@ -144,6 +153,8 @@ def fit_assumptions(
         Whether the marrow has leukaemia.
     transfused
         Whether platelets are.
+    lacking
+        Lines that the fit does not have.
     """
     own = (
         "deaths by infection are a hazard that rises with neutropenia, by the cards",
@@ -160,5 +171,10 @@ def fit_assumptions(
         "the covariates of the population",
         "amounts of the data that were fitted are mg, counts 10^9/L; a dosing day is an occasion",
         *own,
-        *reading(rule, transfused),
+        *(
+            f"the fit has no {line}: nothing is said of them, and a rule, a gate or a hold that "
+            "needs them is refused"
+            for line in lacking
+        ),
+        *reading(rule, transfused and "platelets" not in lacking, "platelets" not in lacking),
     )

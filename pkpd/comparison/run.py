@@ -33,7 +33,7 @@ from pkpd.comparison.delivery import not_on_time
 from pkpd.comparison.exposures import CohortExposures, cohort_exposures, exposure_ratios
 from pkpd.comparison.fitted_trial import fitted_trial
 from pkpd.comparison.friberg_trial import friberg_trial
-from pkpd.comparison.lanes import BY_DAYS, CohortLook, LaneEndpoints
+from pkpd.comparison.lanes import CohortLook, LaneEndpoints
 from pkpd.comparison.learned_trial import learned_trial
 from pkpd.comparison.marrow_choice import Choice, choose_marrow
 from pkpd.comparison.pairs import pair_rows, start_pairs
@@ -43,7 +43,6 @@ from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
 from pkpd.comparison.shares import CohortShares, cohort_shares, mean_of_known
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import treatment_runs
-from pkpd.endpoints.definitions import THRESHOLDS
 from pkpd.ensemble.cards import LONGEST_STEP_H
 from pkpd.ensemble.ensemble import Treated, courses
 from pkpd.ensemble.fitted import FittedEnsemble
@@ -126,8 +125,9 @@ def compare(
         shipped that converged and the scenario asks for nothing that only the other marrow has.
     posterior
         Posterior of the marrow with leukaemia, or its file, in place of the shipped one; or the
-        result of `pkpd.fit` of a model with neutrophils and platelets: the comparison is then made
-        in the marrow that was fitted (`pkpd.source`), and a drug of the fit needs no card.
+        result of `pkpd.fit` of a model with neutrophils, platelets or both: the comparison is then
+        made in the marrow that was fitted (`pkpd.source`), and a drug of the fit needs no card. Of
+        a line that the fit lacks there are no rows.
     with_questions
         Whether trials' own questions are answered too, which takes some cohorts more.
 
@@ -449,16 +449,7 @@ class _Store:
         self.recovered_on: dict[tuple[str, float], Floats] = {}
         self.dlt: dict[str, Floats] = {}
         self.reasons: dict[str, Floats] = {}
-        self.sensitivity = np.full(
-            (
-                len(THRESHOLDS["neutrophils"]),
-                len(THRESHOLDS["platelets"]),
-                len(BY_DAYS),
-                *self.shape,
-            ),
-            np.nan,
-            dtype=np.float32,
-        )
+        self.sensitivity = np.empty(0, np.float32)
 
     def add(self, draws: NDArray[np.int64], endpoints: LaneEndpoints) -> None:
         for name in ("values", "recovered_on", "dlt", "reasons"):
@@ -468,4 +459,8 @@ class _Store:
                     target[key] = np.full(self.shape, np.nan)
                 target[key][draws] = np.asarray(lanes, dtype=float).reshape(len(draws), -1)
         found = endpoints.sensitivity
+        if not found.size:
+            return
+        if not self.sensitivity.size:
+            self.sensitivity = np.full((*found.shape[:3], *self.shape), np.nan, np.float32)
         self.sensitivity[..., draws, :] = found.reshape(*found.shape[:3], len(draws), -1)

@@ -299,7 +299,8 @@ def fitted_model(fitted: Fitted | PopulationModel) -> tuple[PopulationModel, str
     if likelihood is None:
         allowed = "the result of pkpd.fit, or a population model"
         _refuse(f"{type(fitted).__name__} is no fit", allowed)
-    words = f"fit of {likelihood.dataset.events.source} ({likelihood.n_subjects} subjects)"
+    n = likelihood.n_subjects
+    words = f"fit of {likelihood.dataset.events.source} ({n} {'subject' if n == 1 else 'subjects'})"
     return likelihood.model, words, likelihood.dataset.units.get("AMT", "mg")
 
 

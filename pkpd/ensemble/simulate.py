@@ -315,8 +315,8 @@ def check_rule_lines(rule: DLTRule, ensemble: Ensemble) -> None:
                 where=f"rule {rule.name}",
                 what=f"it needs {criterion.line}, which the source of patients does not have",
                 allowed=", ".join(ensemble.lines),
-                remedy=f"fit a model with {criterion.line}; for pkpd.simulate a rule without them "
-                '(kind = "rule", named by its file) serves',
+                remedy=f"fit a model with {criterion.line}, or name a rule without them, a card or "
+                'a file of your own (kind = "rule")',
             )
 
 

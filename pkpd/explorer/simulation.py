@@ -245,7 +245,7 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
     clock = clock_days(course, clock_of(treated.plan, rule.clock, rule.by_day))
     recovered: dict[str, Floats] = {}
     every = np.arange(trial.horizon_days, dtype=float)
-    for line, threshold in split_thresholds(rule).items():
+    for line, threshold in split_thresholds(rule, ensemble.lines).items():
         key = "recovery_day", line, f">= {threshold:g}"
         if threshold in THRESHOLDS.get(line, ()):
             days = found.values[key]
@@ -289,7 +289,9 @@ def _curves(item: Ready, looked: list[_Look], attrs: Mapping[str, Any]) -> Curve
     """Curves of all schedules, with the names that those of a comparison have."""
     first, days = looked[0], np.arange(1, item.trial.horizon_days + 1)
     lines = list(first.counts)
-    at = {line: v for found in item.rules for line, v in split_thresholds(found[0]).items()}
+    at: dict[str, float] = {}
+    for found in item.rules:
+        at |= split_thresholds(found[0], item.ensemble.lines)
     criteria = [f"{line} >= {at[line]:g}" for line in first.recovered]
     drugs = list(dict.fromkeys(drug for found in looked for drug in found.dosed))
     none = np.zeros(days.size)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pkpd.cards.drug_actions import FRIBERG
 from pkpd.comparison.published import clopper_pearson
 from pkpd.endpoints.definitions import THRESHOLDS
 
@@ -285,7 +286,7 @@ def endpoint_name(row: EndpointRow, *, unit: bool = True) -> str:
     """Name the endpoint as a reader does, with its unit: ``platelets >= 20, day``."""
     line = row.line or "counts"
     if row.endpoint in _NAMED:
-        name = _NAMED[row.endpoint].format(line=line, rule=row.rule)
+        name = " ".join(_NAMED[row.endpoint].format(line=line, rule=row.rule).split())
         shown = unit and row.unit not in (*_IN_PERCENT, "number", "")
         told = judged_text(row) if row.endpoint in _OF_WHOM else ""
         return ", ".join(part for part in (name, row.unit if shown else "", told) if part)
@@ -461,9 +462,19 @@ def rule_text(trial: TrialResult) -> str:
 
 
 def marrow_text(trial: TrialResult) -> str:
-    """Name the marrow with leukaemia and its posterior; empty for the marrow without."""
-    posterior = trial.curves.attrs.get("posterior")
-    return f"Marrow with leukaemia, {posterior}" if posterior else ""
+    """Name the marrow and its posterior or fit; empty for the marrow without, from cards."""
+    attrs = trial.curves.attrs
+    return _marrow(str(attrs.get("marrow", "")), str(attrs.get("posterior", "")))
+
+
+def marrow_of(row: EndpointRow) -> str:
+    """Name the same of a row."""
+    return _marrow(getattr(row, "marrow", ""), getattr(row, "posterior", ""))
+
+
+def _marrow(marrow: str, posterior: str) -> str:
+    kind = "without" if marrow == FRIBERG else "with"
+    return f"Marrow {kind} leukaemia, {posterior}" if posterior else ""
 
 
 def other_marrow_text(record: Mapping[str, Any]) -> str:

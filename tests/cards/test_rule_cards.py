@@ -23,7 +23,8 @@ def test_every_rule_of_the_literature_has_a_card():
     assert set(load_rules()) == {
         "aza_len_stop", "clara_dnx_2018", "ezn2208", "faderl_cia_2005", "ida_esc_2015",
         "karp_2007", "kevetrin", "len_mec_2018", "leukemia_d42_generic", "leukemia_d56_generic",
-        "oral_clo_nhl", "paed_rolling6", "plerixafor_73", "pomalidomide_solid",
+        "neutropenia_7_days", "oral_clo_nhl", "paed_rolling6", "plerixafor_73",
+        "pomalidomide_solid",
     }  # fmt: skip
 
 

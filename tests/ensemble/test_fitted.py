@@ -15,6 +15,7 @@ from pkpd.ensemble.fitted_patients import NewPatients
 from pkpd.errors import PkpdError
 from pkpd.explorer.simulation import explore
 from pkpd.explorer.state import read_state
+from pkpd.explorer.words import page_content
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
@@ -31,6 +32,7 @@ from pkpd.models import (
     parameter,
     residual,
 )
+from pkpd.report.comparison.tables import write_results
 from pkpd.search import search_schedules
 from pkpd.subjects import patients
 
@@ -424,6 +426,59 @@ def oral_fit(drug):
         PopulationModel(structure, own, ERRORS), design([(0, 10, 1)], [*LINES]), 4,
         slope_neutrophils=[0.2, 0.4, 0.6, 0.8],
     )  # fmt: skip
+
+
+def neutrophils_alone(values):
+    """Draws of a fit of neutrophils alone, without a platelet count."""
+    pk = compartments(1, absorption="first_order")
+    structure = marrow_model({"mydrug": pk}, lines={"neutrophils": Friberg()})
+    known = {"ka": 2.0, "CL": 12.0, "V": 60.0, "circ0": 3.0, "MTT": 100.0, "gamma": 0.17,
+             "slope": 0.5}  # fmt: skip
+    own = [parameter(n, known[n], iiv=0.3) for n in structure.parameters]
+    errors = {"neutrophils": ERRORS["neutrophils"]}
+    return draws_of_model(
+        PopulationModel(structure, own, errors), design([(0, 10, 1)], ["neutrophils"]),
+        len(values), slope=values,
+    )  # fmt: skip
+
+
+def test_a_fit_of_neutrophils_alone_goes_into_comparison_search_and_explorer(tmp_path):
+    """Nothing is said of platelets, and a rule that needs them is refused."""
+    text = MINE.format(drug="mydrug").replace("20 mg", "200 mg")
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    fitted = neutrophils_alone(np.linspace(0.2, 0.8, 20))
+    with pytest.raises(PkpdError, match=r"leukemia_d42_generic: it needs platelets, .* name a rule"):
+        pkpd.compare(path, posterior=fitted, patients=10, draws=20)
+    text = text.replace("leukemia_d42_generic", "neutropenia_7_days")
+    path.write_text(text)
+    result = pkpd.compare(path, posterior=fitted, patients=10, draws=20)
+    (trial,) = result.trials
+    rows = result.table().set_index(["cohort", "endpoint", "line"])
+    assert set(trial.curves["line"].values) == {"neutrophils"}
+    assert "dlt_sensitivity" not in trial.curves
+    assert {row.line for row in trial.rows} == {"neutrophils", ""}
+    assert "platelet_transfusions" not in rows.index.get_level_values("endpoint")
+    assert any("the fit has no platelets" in text for text in trial.assumptions)
+    assert "without platelets, which the fit does not have" in str(result.record["simulated"])
+    # the rule counts the same days as the rows below it
+    risk = {c: rows.loc[(c, "dlt", ""), "estimate"] for c in ("10 mg", "200 mg")}
+    assert risk["10 mg"] == 0.0 < risk["200 mg"] < 1.0
+    paths = {path.name for path in write_results(result, tmp_path / "out")}
+    assert {"report.html", "results.csv"} <= paths
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "How deep do neutrophils fall" in page
+    assert "Marrow without leukaemia, fit of" in page
+    assert "Marrow with leukaemia" not in page
+    answers = search_schedules(
+        path, posterior=fitted, patients=10, draws=20, limits=(), repeat=False
+    ).answers["fit"]
+    assert answers.figures["200 mg"]["dlt"].mean == pytest.approx(risk["200 mg"])
+    asked = {"toml": text, "patients": 10, "draws": 20, "ensemble": "mine"}
+    found = explore(read_state(asked, tmp_path, {"mine": fitted}))
+    shown = page_content(found)
+    assert [*shown["schedules"][0]["counts"]] == ["neutrophils"]
+    assert {r.cohort: r.estimate for r in found.result.rows if r.endpoint == "dlt"} == risk
 
 
 def compared(folder, drug, fitted):

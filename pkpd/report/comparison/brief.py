@@ -79,10 +79,10 @@ class BriefPrinter:
         """Print which marrow it was where that is not the usual one, and how much is assumed."""
         if told := wording.other_marrow_text(result.record):
             self._line(told)
-        every = {getattr(row, "posterior", "") for t in result.trials for row in t.rows} - {""}
-        for posterior in sorted(every):
-            if self._few or "NOT CONVERGED" in posterior:
-                self._line(f"Marrow with leukaemia, {posterior}.")
+        every = {wording.marrow_of(row) for t in result.trials for row in t.rows} - {""}
+        for marrow in sorted(every):
+            if self._few or "NOT CONVERGED" in marrow:
+                self._line(f"{marrow}.")
         counted = wording.assumed_inputs(row for t in result.trials for row in t.rows)
         many = "no input is" if not counted else f"{len(counted)} inputs are"
         draws = min((int(t.curves.attrs.get("draws", FEW_DRAWS)) for t in result.trials), default=0)

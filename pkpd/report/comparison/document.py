@@ -91,8 +91,9 @@ def _names(result: ComparisonResult) -> str:
 
 
 def _question(result: ComparisonResult) -> str:
+    lines = dict.fromkeys(row.line for t in result.trials for row in t.rows if row.line)
     return (
-        "How deep do neutrophils and platelets fall under each schedule of "
+        f"How deep do {' and '.join(lines)} fall under each schedule of "
         f"{_names(result)}, when do they recover, and how large is the risk of a dose-limiting "
         "toxicity?"
     )

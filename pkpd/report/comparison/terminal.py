@@ -91,7 +91,7 @@ class CohortPrinter:
         """Print one cohort's table, after the trial's heading if the trial is new."""
         if trial.id != self._trial:
             self._trial = trial.id
-            self.heading(trial, getattr(rows[0], "posterior", "") if rows else "")
+            self.heading(trial, wording.marrow_of(rows[0]) if rows else "")
         cohort = wording.cohorts(trial).get(cohort_id)
         size = f" (n = {cohort.n} in the trial)" if cohort is not None and cohort.n else ""
         self._line(Text(f"{wording.cohort_title(trial, cohort_id)}{size}", style="bold"))
@@ -104,15 +104,15 @@ class CohortPrinter:
             self._line(f"Simulated, {trial}: {text}.")
         self.console.print()
 
-    def heading(self, trial: Trial, posterior: str = "") -> None:
-        """Print the trial's name, title and population, and the posterior if there is one."""
+    def heading(self, trial: Trial, marrow: str = "") -> None:
+        """Print the trial's name, title and population, and the marrow if it was learned."""
         self.console.rule(Text(trial.name, style="bold"), characters="=", align="left")
         rule = f"DLT rule {trial.rule}" if trial.rule else "no DLT rule"
         parts = [f"population {Path(trial.population).name}", rule, self.size]
         self._line(trial.title)
         self._line("; ".join(part for part in parts if part))
-        if posterior:
-            self._line(f"Marrow with leukaemia, {posterior}.")
+        if marrow:
+            self._line(f"{marrow}.")
         if not self._keyed:
             self._keyed = True
             self._line(Text(_KEY, style="dim"))
