@@ -461,20 +461,11 @@ def rule_text(trial: TrialResult) -> str:
     return ", ".join(names) or (trial.trial.rule or "no DLT rule")
 
 
-def marrow_text(trial: TrialResult) -> str:
-    """Name the marrow and its posterior or fit; empty for the marrow without, from cards."""
-    attrs = trial.curves.attrs
-    return _marrow(str(attrs.get("marrow", "")), str(attrs.get("posterior", "")))
-
-
-def marrow_of(row: EndpointRow) -> str:
-    """Name the same of a row."""
-    return _marrow(getattr(row, "marrow", ""), getattr(row, "posterior", ""))
-
-
-def _marrow(marrow: str, posterior: str) -> str:
-    kind = "without" if marrow == FRIBERG else "with"
-    return f"Marrow {kind} leukaemia, {posterior}" if posterior else ""
+def marrow_text(known: Mapping[str, Any]) -> str:
+    """Name the marrow of a trial or row and its posterior or fit; empty for one of cards alone."""
+    posterior, kind = known.get("posterior"), known.get("marrow")
+    without = "without" if kind == FRIBERG else "with"
+    return f"Marrow {without} leukaemia, {posterior}" if posterior else ""
 
 
 def other_marrow_text(record: Mapping[str, Any]) -> str:

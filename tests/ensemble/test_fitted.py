@@ -448,7 +448,7 @@ def test_a_fit_of_neutrophils_alone_goes_into_comparison_search_and_explorer(tmp
     path = tmp_path / "mine.toml"
     path.write_text(text)
     fitted = neutrophils_alone(np.linspace(0.2, 0.8, 20))
-    with pytest.raises(PkpdError, match=r"leukemia_d42_generic: it needs platelets, .* name a rule"):
+    with pytest.raises(PkpdError, match=r"it needs platelets, .* or name a rule without"):
         pkpd.compare(path, posterior=fitted, patients=10, draws=20)
     text = text.replace("leukemia_d42_generic", "neutropenia_7_days")
     path.write_text(text)

@@ -79,7 +79,7 @@ class BriefPrinter:
         """Print which marrow it was where that is not the usual one, and how much is assumed."""
         if told := wording.other_marrow_text(result.record):
             self._line(told)
-        every = {wording.marrow_of(row) for t in result.trials for row in t.rows} - {""}
+        every = {wording.marrow_text(vars(row)) for t in result.trials for row in t.rows} - {""}
         for marrow in sorted(every):
             if self._few or "NOT CONVERGED" in marrow:
                 self._line(f"{marrow}.")

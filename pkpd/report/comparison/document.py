@@ -120,7 +120,7 @@ def _trial(
             ("DLT rule", wording.rule_text(result)),
             ("Followed to", f"day {trial.horizon_days}"),
             ("Size", wording.size_text(result, record)),
-            ("Marrow", wording.marrow_text(result)),
+            ("Marrow", wording.marrow_text(result.curves.attrs)),
         ],
         "questions": [
             {

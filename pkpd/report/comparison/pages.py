@@ -342,7 +342,7 @@ def footer_text(trial: TrialResult, record: Mapping[str, Any] | None = None) -> 
     }.get(n, f"Rests on {n} assumed inputs, listed in the report.")
     size = wording.size_text(trial, record)
     parts = [f"Simulation of {size}."] if size else []
-    if marrow := wording.marrow_text(trial):
+    if marrow := wording.marrow_text(trial.curves.attrs):
         # capitals are too wide for the line
         parts.append(f"{marrow.replace('NOT CONVERGED', 'not converged')}.")
     return " ".join([*parts, f"DLT rule: {wording.rule_text(trial).rstrip('.')}.", rest])

@@ -91,7 +91,7 @@ class CohortPrinter:
         """Print one cohort's table, after the trial's heading if the trial is new."""
         if trial.id != self._trial:
             self._trial = trial.id
-            self.heading(trial, wording.marrow_of(rows[0]) if rows else "")
+            self.heading(trial, wording.marrow_text(vars(rows[0])) if rows else "")
         cohort = wording.cohorts(trial).get(cohort_id)
         size = f" (n = {cohort.n} in the trial)" if cohort is not None and cohort.n else ""
         self._line(Text(f"{wording.cohort_title(trial, cohort_id)}{size}", style="bold"))
