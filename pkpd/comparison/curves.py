@@ -14,7 +14,6 @@ from pkpd.comparison.lanes import BY_DAYS, can_be_judged, evaluable
 from pkpd.comparison.uncertainty import recovery_curve, risk
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import THRESHOLDS
-from pkpd.kept_code import kept
 from pkpd.schedule import DosingPlan
 from pkpd.trials import Trial
 
@@ -175,47 +174,13 @@ def part_of(
 
 
 def doses_by_day(plan: DosingPlan, course: Course) -> dict[str, Floats]:
-    """Lanes that have a dose on each day, by drug, ``[D]``.
-
-    Where the marrow does not keep amounts these are doses planned for lanes alive: courses begin
-    when they began in each lane, and end with the cycles that were begun; doses held within a cycle
-    are counted, and a wait between cycles is not.
-    """
-    if course.amount is not None:
-        given = {}
-        for drug in plan.drugs:
-            slots = [s for s, slot in enumerate(plan.slots) if slot.drug == drug]
-            given[drug] = (course.amount[:, :, slots] > 0).any(axis=2).sum(axis=0)
-        return given
-    assert course.cycles_started is not None
-    planned = {drug: np.zeros(course.days) for drug in plan.drugs}
-    alive = course.mornings_alive
-    for c in range(len(plan.course_names)):
-        first, begun = course.first_day[:, c], course.cycles_started[:, c]
-        for drug_index, drug in enumerate(plan.drugs):
-            slots = [s for s, slot in enumerate(plan.slots) if slot.drug_index == drug_index]
-            offsets = np.flatnonzero(plan.amount[c][:, slots].sum(axis=1) > 0.0)
-            _count_doses(first, begun, alive, int(plan.cycle_days[c]), offsets, planned[drug])
-    return planned
-
-
-@kept
-def _count_doses(
-    first: np.ndarray,
-    begun: np.ndarray,
-    alive: np.ndarray,
-    cycle_days: int,
-    offsets: np.ndarray,
-    planned: np.ndarray,
-) -> None:
-    """Add the dosing days of all lanes; first days from 1, 0 where a course never began."""
-    for lane in range(first.size):
-        last = min(alive[lane], planned.size)
-        for cycle in range(begun[lane] if first[lane] > 0 else 0):
-            for offset in offsets:
-                day = first[lane] + cycle * cycle_days + offset
-                if day <= last:
-                    planned[day - 1] += 1.0
+    """Lanes alive that have a dose on each day, by drug, ``[D]``; not those held or late."""
+    assert course.dosed is not None
+    alive = np.arange(course.days)[None, :] < course.mornings_alive[:, None]
+    return {
+        drug: ((course.dosed >> k & 1).astype(bool) & alive).sum(axis=0)
+        for k, drug in enumerate(plan.drugs)
+    }
 
 
 def dataset(trial: Trial, cohorts: Sequence[CohortCurves], attrs: Mapping[str, Any]) -> xr.Dataset:

@@ -19,6 +19,7 @@ from pkpd.endpoints.clock import (
     clock_days,
     clock_of,
     has_further_cycle,
+    rule_days,
 )
 from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import DLTStatus, evaluate_rule, sensitivity
@@ -169,7 +170,7 @@ class CohortLook:
 
     @cached_property
     def _clocks(self) -> tuple[Clock, ...]:
-        return tuple(clock_of(self.plan, rule.clock) for rule in self.rules)
+        return tuple(clock_of(self.plan, rule.clock, rule.by_day) for rule in self.rules)
 
     @cached_property
     def _further(self) -> bool:
@@ -179,7 +180,7 @@ class CohortLook:
         """Compute all endpoints of a course."""
         rule, clock = self.rules[0], self._clock
         days = clock_days(course, clock)
-        start, search, until, _ = days
+        start = days.start
         on_visits: dict[tuple[str, float], RecoverySeen] = {}
         defined = recovery_definition(rule)
         values: dict[Key, Floats] = {}
@@ -209,17 +210,14 @@ class CohortLook:
         if "platelets" in lines:
             transfusions = (course.transfused & alive).sum(axis=1)
             values["platelet_transfusions", "platelets", ""] = transfusions.astype(float)
-        grid = None if self.brief or len(lines) < len(THRESHOLDS) else sensitivity(
-            course, by_days=BY_DAYS, join="all" if rule.join == "all" else "any",
-            resolution=RESOLUTION, definition=defined, no_leukaemia=rule.no_leukaemia,
-            start=start, search=search, until=until, found=found,
-        )  # fmt: skip
+        whole = not self.brief and len(lines) == len(THRESHOLDS)
+        grid = self._grid(course, days, found) if whole else None
         dlt, reasons = {}, {}
         for number, one in enumerate(self.rules):
             if not one.can_be_simulated:
                 continue
             cell = None if grid is None or number else grid_cell(one)
-            of_grid = None if grid is None or cell is None else grid.status[cell]
+            of_grid = None if grid is None or cell is None else grid[cell]
             status = self._status(course, number) if of_grid is None else of_grid
             reasons[one.clock], dlt[one.clock] = status, _outcome(status)
         if rule.can_be_simulated and not self.brief:
@@ -231,18 +229,41 @@ class CohortLook:
             for s, name in enumerate(state.states):
                 here = (state.state[:, day] == s).astype(float)
                 values["split", "", f"day {day}: {name}"] = here
-        others = np.empty(0, np.float32) if grid is None else grid.outcome
-        return LaneEndpoints(values, recovered_on, dlt, reasons, others, state.state, state.states)
+        others = np.empty(0) if grid is None else _outcome(grid)
+        return LaneEndpoints(
+            values, recovered_on, dlt, reasons, others.astype(np.float32), state.state, state.states
+        )
 
     def verdict(self, course: Course) -> Floats | None:
         """Verdict of the main rule alone: 1, 0, NaN; as ``dlt`` of all endpoints has it."""
         return _outcome(self._status(course, 0)) if self.rules[0].can_be_simulated else None
 
     def _status(self, course: Course, number: int) -> NDArray[np.int8]:
-        begin, last, stop, _ = clock_days(course, self._clocks[number])
+        begin, last, stop, _ = rule_days(course, self._clocks[number])
         return evaluate_rule(
             self.rules[number], course, resolution=RESOLUTION, start=begin, search=last, until=stop
         ).status
+
+    def _grid(
+        self, course: Course, days: ClockDays, found: Mapping[str, RecoverySeen]
+    ) -> NDArray[np.int8]:
+        """Verdicts "not recovered by day" over thresholds and days, ``[2, 4, 4, L]``."""
+        rule, clock = self.rules[0], self._clock
+        status = np.empty((*map(len, THRESHOLDS.values()), len(BY_DAYS), course.lanes), np.int8)
+        # a look before the cycle's last dose looks from the last before it
+        clocks = [clock_of(self.plan, rule.clock, min(d, rule.by_day or d)) for d in BY_DAYS]
+        lasts = np.array([one.last_before_look for one in clocks])
+        for last in np.unique(lasts):
+            here = np.flatnonzero(lasts == last)
+            same = last == clock.last_dose_day
+            status[..., here, :] = sensitivity(
+                course, by_days=[BY_DAYS[k] for k in here],
+                join="all" if rule.join == "all" else "any", resolution=RESOLUTION,
+                definition=recovery_definition(rule), no_leukaemia=rule.no_leukaemia,
+                start=days.start, search=rule_days(course, clocks[here[0]]).search,
+                until=days.until, found=found if same else None,
+            ).status  # fmt: skip
+        return status
 
     def _counts(self, course: Course, line: str, clock: Clock, start: Floats) -> dict[Key, Floats]:
         """Nadirs, grades and counts of the laboratory, and days with a low own count."""
@@ -307,9 +328,11 @@ class CohortLook:
             low = [course.set_point[c.line] < c.at_least for c in rule.criteria]
             join = np.all if rule.join == "all" else np.any
             values["dlt_at_any_dose", "", rule.name] = join(low, axis=0).astype(float)
+        same = self._clock.last_before_look == self._clock.last_dose_day
         on_visits = evaluate_rule(
-            rule, course, resolution=self._visits(course), start=days.start, search=days.search,
-            until=days.until, found=seen,
+            rule, course, resolution=self._visits(course), start=days.start,
+            search=rule_days(course, self._clock).search, until=days.until,
+            found=seen if same else None,
         )  # fmt: skip
         values["dlt_on_visits", "", rule.name] = on_visits.outcome
         return values

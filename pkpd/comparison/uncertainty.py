@@ -203,11 +203,16 @@ def paired_difference(
     found = crossed(d)
     lower, upper = _interval(found, level)
     probability, error = _probability_below(d)
+    mc_error = found.mc_error
+    if not np.nan_to_num(d).any():
+        # alike in every lane: at most as far apart as the errors of both allow
+        both = [risk(np.where(np.isnan(d), np.nan, y)).mc_error for y in (a, b)]
+        mc_error = min(mc_error, sum(both))
     return Difference(
         estimate=found.mean,
         lower=lower,
         upper=upper,
-        mc_error=found.mc_error,
+        mc_error=mc_error,
         probability_a_safer=probability,
         probability_mc_error=error,
         by_draw=found.denoised,

@@ -85,6 +85,9 @@ class Course:
     next_cycle_day : int[L, C], optional
         Protocol day on which the cycle after the first one of each course began, of the same course
         or a later one; beyond the horizon if none did.
+    dosed : int[L, D], optional
+        Drugs given on each day: bit ``k`` is the ``k``-th of ``drugs``. Holds, waits and reductions
+        are those of the lane.
     amount : float[L, D, S], optional
         Amounts given in each slot of the dosing plan, in the slot's unit.
     set_point : dict of float[L], optional
@@ -112,6 +115,7 @@ class Course:
     full_doses: Floats | None = None
     cycles_started: NDArray[np.int64] | None = None
     next_cycle_day: NDArray[np.int64] | None = None
+    dosed: NDArray[np.int64] | None = None
     amount: Floats | None = None
     set_point: Mapping[str, Floats] = field(default_factory=dict)
     draws: NDArray[np.int64] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ class Clock:
     ``course`` is an index into the plan's courses; ``first_dose_day`` and ``last_dose_day`` count
     from the course's first day (0): the first dosing day, and the last of the first cycle;
     ``first_doses`` has the first dosing day of each course of the plan. ``last_fall_day`` is the
-    last day on which a count that falls has done so in this cycle, where no other follows.
+    last day on which a count that falls has done so in this cycle, where no other follows;
+    ``last_before_look`` is the last dosing day of the cycle before a rule looks.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Clock:
     last_dose_day: int
     first_doses: tuple[int, ...] = ()
     last_fall_day: float = np.inf
+    last_before_look: int = 0
 
 
 class ClockDays(NamedTuple):
@@ -95,7 +97,8 @@ def clock_of(plan: DosingPlan, name: str, by_day: float | None = None) -> Clock:
     begins, last = int(dosed[0]), int(dosed[-1])
     enough = last + DAYS_TO_FALL if by_day is None else begins + by_day
     falls = max(begins + int(plan.cycle_days[course]), enough)
-    return Clock(name, course, begins, last, first, falls)
+    seen = dosed if by_day is None else dosed[dosed < begins + by_day]
+    return Clock(name, course, begins, last, first, falls, int(seen[-1]))
 
 
 def has_further_cycle(plan: DosingPlan, clock: Clock) -> bool:
@@ -136,6 +139,15 @@ def clock_days(course: Course, clock: Clock) -> ClockDays:
     return ClockDays(start, *(np.where(never, np.nan, day) for day in (last, until, falls)))
 
 
+def rule_days(course: Course, clock: Clock) -> ClockDays:
+    """Where a rule's verdict looks for recovery: from the last dose before the day of its look.
+
+    The same as `clock_days` but where the cycle has doses after that day, which a verdict of that
+    day cannot wait for.
+    """
+    return clock_days(course, replace(clock, last_dose_day=clock.last_before_look))
+
+
 def _next_dose(course: Course, clock: Clock) -> Floats:
     """First dose of the cycle after the clock's, days since the first morning, ``[L]``."""
     if course.next_cycle_day is None:
@@ -155,8 +167,9 @@ def treatment_runs(plan: DosingPlan, rule: DLTRule) -> str:
     Returns
     -------
     str
-        ``"cycle 2 runs since day 36"``, the cycle's first dose, in days of the rule; empty where no
-        dose is planned between the first cycle and the day.
+        ``"cycle 2 runs since day 36"``, the cycle's first dose, in days of the rule, or ``"cycle 1
+        goes on"``, where its doses do within two weeks; empty where no dose is planned between the
+        first cycle and the day.
     """
     if rule.by_day is None:
         return ""
@@ -171,6 +184,10 @@ def treatment_runs(plan: DosingPlan, rule: DLTRule) -> str:
                 if clock.last_dose_day < since < clock.first_dose_day + rule.by_day:
                     found.append((since, _cycle_name(plan, course, cycle)))
     if not found:
+        own = np.flatnonzero(given[clock.course])
+        after = own[own > clock.last_before_look]
+        if after.size and after[0] - clock.last_before_look < DAYS_TO_FALL:
+            return f"{_cycle_name(plan, clock.course, 0)} goes on"
         return ""
     since, name = min(found)
     return f"{name} runs since day {since - clock.first_dose_day + 1}"

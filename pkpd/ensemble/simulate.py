@@ -15,7 +15,7 @@ from pkpd.cards import load_grades, load_rule
 from pkpd.cards.usual_doses import check_regimen
 from pkpd.course.course import Course
 from pkpd.course.transfusion import TransfusionPolicy
-from pkpd.endpoints.clock import ClockDays, clock_days, clock_of, has_treatment
+from pkpd.endpoints.clock import ClockDays, clock_days, clock_of, has_treatment, rule_days
 from pkpd.endpoints.curve import log_count_at
 from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
@@ -212,10 +212,11 @@ class _Gather:
         if course.amount is not None:
             found["amount"] = course.amount
         if self.rule is not None:
+            asked = clock_of(self.treated.plan, self.rule.clock, self.rule.by_day)
+            begin, search, stop, _ = rule_days(course, asked)
             found["dlt"] = evaluate_rule(
-                self.rule, course, resolution="morning", start=clock.start, search=clock.search,
-                until=clock.until,
-            ).outcome  # fmt: skip
+                self.rule, course, resolution="morning", start=begin, search=search, until=stop
+            ).outcome
         return draws, found
 
     def _clock(self, course: Course) -> ClockDays:

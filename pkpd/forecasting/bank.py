@@ -14,7 +14,7 @@ from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades, load_response_criteria
 from pkpd.course.course import Course
 from pkpd.data.counts import PLAUSIBLE
-from pkpd.endpoints.clock import Clock, clock_days, clock_of, has_further_cycle
+from pkpd.endpoints.clock import Clock, clock_days, clock_of, has_further_cycle, rule_days
 from pkpd.endpoints.definitions import LEUKAEMIC, THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
@@ -340,7 +340,7 @@ class _Reader:
             found[f"start {start.name}"] = start.late
             self.starts[start.name] = start
         if asked.rule is not None and self.rule_clock is not None:
-            begin, search, stop, _ = clock_days(course, self.rule_clock)
+            begin, search, stop, _ = rule_days(course, self.rule_clock)
             found["dlt"] = evaluate_rule(
                 asked.rule, course, resolution="morning", start=begin, search=search, until=stop
             ).outcome

@@ -53,6 +53,9 @@ GRAFTED = GROWTH + 1
 OWN = "own."
 """Prefix of a number of a user's own drug card among global parameters, drawn from its range."""
 
+APART_DAYS = 14
+"""Doses of chemotherapy so many days after the last are another course: assumed."""
+
 DEPOT = "pegfilgrastim"
 """State of the marrow that a long-acting growth factor is given into, in doses."""
 
@@ -193,7 +196,8 @@ class PreparedRegimen:
     rules
         The regimen for the driver, without the rates of chemotherapy.
     chemotherapy
-        Course, drug, its name, cumulative dose (mg/m^2) and share of each day ``[D]``.
+        Course, drug, its name, cumulative dose (mg/m^2) and share of each day ``[D]``; several of a
+        course whose doses are far apart (`blocks_of`).
     own
         Parameters of a user's own drug cards, in place of those of the same name.
     long_acting
@@ -252,34 +256,45 @@ class PreparedRegimen:
             return self.rules
         theta = self.with_own(theta)
         rates = self.rules.rates.copy()
-        beside = self._sensitised(theta if variant.synergy else {})
+        beside = self._sensitising(theta if variant.synergy else {})
+        pairs: dict[tuple[int, int], Floats] = {}
+        early, platelets = CHANNELS.index("early"), CHANNELS.index("early_platelet")
         for c, k, drug, total, share in self.chemotherapy:
             rate = intensity(theta, drug, total) * share
             platelet = theta.get(f"platelet.{drug}", 1.0)
             committed = rate * theta.get(f"committed.{drug}", 1.0)
-            early = rate * beside[c]
             of_channel = {
-                "early": early,
+                "early": rate,
                 "committed": committed,
                 "blasts": rate * theta.get(f"blasts.{drug}", 1.0),
                 "injury": rate * theta.get(f"injury.{drug}", 0.0),
-                "early_platelet": early * platelet,
+                "early_platelet": rate * platelet,
                 "committed_platelet": committed * platelet,
             }
             for column, channel in enumerate(CHANNELS):
-                rates[c, :, k, column] = of_channel[channel]
-        return self.rules._replace(rates=rates)
+                rates[c, :, k, column] += of_channel[channel]
+            for index, own in beside.items():
+                more = np.where(self.rules.given[c, :, index] > 0, rate * (own - 1.0), 0.0)
+                of_pair = pairs.setdefault((k, index), np.zeros(rates.shape[:2] + rates.shape[3:]))
+                of_pair[c, :, early] += more
+                of_pair[c, :, platelets] += more * platelet
+                rate = rate + more
+        rules = self.rules._replace(rates=rates)
+        if not pairs:
+            return rules
+        together = np.ascontiguousarray(np.stack([*pairs.values()], axis=2))
+        return rules._replace(pair=np.array([*pairs], dtype=np.int64), pair_rates=together)
 
-    def _sensitised(self, theta: Theta) -> Floats:
-        """Factors on the kill of early cells by chemotherapy, ``[C, D]``.
+    def _sensitising(self, theta: Theta) -> dict[int, float]:
+        """Drugs with a level that change the kill of early cells by chemotherapy of the same day.
 
-        They are those of drugs with a level that are given on the same day (``with_chemotherapy``).
+        Place in the plan -> factor (``with_chemotherapy``). It acts where both are given.
         """
-        factor = np.ones(self.rules.given.shape[:2])
-        for level in self.levels:
-            own = theta.get(f"with_chemotherapy.{level.card.name}", 1.0)
-            factor = np.where(self.rules.given[:, :, level.index] > 0, factor * own, factor)
-        return factor
+        found = {
+            level.index: theta.get(f"with_chemotherapy.{level.card.name}", 1.0)
+            for level in self.levels
+        }
+        return {index: float(own) for index, own in found.items() if own != 1.0}
 
 
 def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
@@ -321,9 +336,10 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
         if action.acts_by == GROWTH_FACTOR:
             rates[:, :, k, GROWTH] = dose > 0.0
         elif action.acts_by == INTENSITY:
-            for c, total in enumerate(dose.sum(axis=1)):
-                if total > 0.0:
-                    chemotherapy.append((c, k, card.name, float(total), dose[c] / total))
+            for c, of_course in enumerate(dose):
+                for block in blocks_of(of_course):
+                    total = float(block.sum())
+                    chemotherapy.append((c, k, card.name, total, block / total))
     model, levels = _levels(schedule, made, cards, actions)
     long_acting = tuple(k for k, action in enumerate(actions) if action.acts_by == LONG_ACTING)
     followed = {level.index for level in levels} | {*long_acting}
@@ -363,6 +379,23 @@ def prepare_regimen(schedule: ArmSchedule) -> PreparedRegimen:
 def one_dose(slot: Slot) -> Slot:
     """Give a slot whose amount is a number of doses, in the morning."""
     return replace(slot, hour=0.0, duration_h=0.0, unit="mg", cap_mg=float("inf"), strength_mg=0.0)
+
+
+def blocks_of(dose: Floats) -> list[Floats]:
+    """Doses ``[D]`` of a cycle as courses of their own: those two weeks or more after the last.
+
+    A dose that saturates (`intensity`) does so within such a course: what is given five weeks later
+    takes nothing from what was given before.
+    """
+    days = np.flatnonzero(dose > 0.0)
+    ends = [*(np.flatnonzero(np.diff(days) >= APART_DAYS) + 1), days.size]
+    found, first = [], 0
+    for end in ends if days.size else []:
+        block = np.zeros_like(dose)
+        block[days[first:end]] = dose[days[first:end]]
+        found.append(block)
+        first = end
+    return found
 
 
 def doses_per_m2(made: DosingPlan) -> Floats:

@@ -166,6 +166,12 @@ def test_ties_count_half():
     same = paired_difference(y, y)
     assert (same.estimate, same.lower, same.upper) == (0.0, 0.0, 0.0)
     assert same.probability_a_safer == 0.5
+    # what is alike in every lane is no further apart than the errors of both
+    few = np.zeros((40, 20))
+    few[3:7, 2] = 1.0
+    assert 0.0 < paired_difference(few, few).mc_error <= 2.0 * risk(few).mc_error
+    none = np.zeros((40, 20))
+    assert paired_difference(none, none).mc_error == risk(none).mc_error
     worse = y.copy()
     worse[:10, 0] = ~y[:10, 0] | y[:10, 0]
     moved = worse[:10, 0] & ~y[:10, 0]

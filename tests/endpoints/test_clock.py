@@ -201,3 +201,30 @@ def test_a_later_course_is_a_further_cycle():
     first, last = (clock_of(planned, name) for name in planned.course_names)
     assert has_further_cycle(planned, first)
     assert not has_further_cycle(planned, last)
+
+
+@pytest.mark.parametrize("marrow", ["friberg", "leukaemia"])
+def test_doses_after_the_rules_day_leave_its_verdict_as_it_is(tmp_path, marrow):
+    """They made every risk 0: recovery was looked for from a dose that the day came before."""
+    text = SCHEDULE.replace('"15-28"', '"1-{last}"').replace('amount = "10 mg"', 'amount = "50 mg"')
+    path, risks, running = tmp_path / "long.toml", {}, {}
+    for last in (42, 44, 56, 84):
+        content = text.replace("{last}", str(last)).format(
+            drug="placebo", amount="1 mg", route="oral", doses='"lenalidomide"', cycles=1
+        )
+        path.write_text(content.replace("cycle_days = 35", "cycle_days = 84"))
+        result = pkpd.compare(path, patients=16, draws=2, marrow=marrow)
+        (trial,) = result.trials
+        risks[last] = {
+            row.endpoint: row.estimate for row in trial.rows if row.endpoint.startswith("dlt")
+        }
+        grid = trial.curves["dlt_sensitivity"].sel(
+            bound="mean", neutrophil_threshold=0.5, platelet_threshold=20.0, by_day=42.0
+        )
+        assert float(grid.squeeze()) == risks[last]["dlt"]
+        running[last] = any(
+            "goes on: the verdict is of counts" in str(r.assumed) for r in trial.rows
+        )
+    assert risks[42]["dlt"] > 0.1
+    assert risks[44] == risks[42] == risks[56] == risks[84]
+    assert running == {42: False, 44: True, 56: True, 84: True}

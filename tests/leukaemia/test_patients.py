@@ -201,7 +201,11 @@ def test_a_drug_may_sensitise_early_cells_to_chemotherapy_on_its_days():
     schedule = arm(*SEVEN_THREE, ("lenalidomide", 10, "mg", "5-10", "oral")).schedule
     prepared, theta = prepare_regimen(schedule), default_theta()
     plain = prepared.at(theta).rates[0]
-    more = prepared.at(theta | {"with_chemotherapy.lenalidomide": 1.5}).rates[0]
+    rules = prepared.at(theta | {"with_chemotherapy.lenalidomide": 1.5})
+    assert sorted(map(tuple, rules.pair)) == [(0, 2), (1, 2)]  # with either drug of chemotherapy
+    more = rules.rates[0].copy()
+    for place, (drug, _) in enumerate(rules.pair):
+        more[:, drug] += rules.pair_rates[0, :, place]
     early = [CHANNELS.index("early"), CHANNELS.index("early_platelet")]
     others = [i for i in range(plain.shape[-1]) if i not in early]
     np.testing.assert_array_equal(more[..., others], plain[..., others])

@@ -47,7 +47,8 @@ def test_variants_switch_early_kill_and_interaction():
         ("cytarabine", 200, M2, "1-5"), ("lenalidomide", 10, "mg", "1-14", "oral"), horizon=15
     )
     prepared = prepare_regimen(an_arm.schedule)
-    early = {name: prepared.at(theta, VARIANTS[name]).rates[..., 0].sum() for name in VARIANTS}
+    rules = {name: prepared.at(theta, VARIANTS[name]) for name in VARIANTS}
+    early = {n: r.rates[..., 0].sum() + r.pair_rates[..., 0].sum() for n, r in rules.items()}
     assert early["full"] == pytest.approx(1.5 * early["no_early_kill"], rel=1e-12)
     assert early["synergy_alone"] == early["full"]
     assert early["early_kill_alone"] == early["no_early_kill"]

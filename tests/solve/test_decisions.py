@@ -26,6 +26,7 @@ def walk(regimen, *counts):
         np.zeros((width, drugs), np.int64),
         np.zeros((width, drugs)),
         np.full((width, len(dosing.course_names)), NEVER),
+        np.zeros((width, days), np.int64),
     )
     state = new_progress(rules, width)
     begin(rules, state)
@@ -36,6 +37,11 @@ def walk(regimen, *counts):
         seen[:2] = counts[:, day].T
         decide(0, width, day, seen, rules, state, out, today, none)
         amounts[:, day] = today
+    # a bit for each drug that was given, as the amounts of its slots say
+    of_slot = np.array([slot.drug_index for slot in dosing.slots])
+    for k in range(drugs):
+        given = (amounts[:, :, of_slot == k] > 0.0).any(axis=2)
+        np.testing.assert_array_equal(out.dosed >> k & 1, given)
     return dosing, amounts, out
 
 

@@ -290,6 +290,7 @@ def _entry_point(stamp: int) -> Any:
                             state.acting[j] = 1
                         if need and places.growth_slot >= 0:
                             amount[j, places.growth_slot] = care.growth_amount
+                            given.dosed[lane + j, day] |= 1 << slots.drug[places.growth_slot]
                         if need and places.growth >= 0:
                             further[j, places.growth] = 1.0
                     before, some = some, False

@@ -27,8 +27,9 @@ class Rules(NamedTuple):
 
     ``amount`` ``[C, D, S]`` in the unit of the slot; ``rates`` ``[C, D, K, R]``, what drugs without
     kinetics do on a day; ``given`` ``[C, D, K]``, 1 on dosing days; ``least_blasts`` ``[C]``,
-    marrow blasts in percent below which a course is left out. The others are those of
-    :class:`pkpd.schedule.DosingPlan`.
+    marrow blasts in percent below which a course is left out; ``pair`` ``[P, 2]`` and
+    ``pair_rates`` ``[C, D, P, R]``, what two drugs do besides on a day on which both are given. The
+    others are those of :class:`pkpd.schedule.DosingPlan`.
     """
 
     amount: np.ndarray
@@ -50,10 +51,22 @@ class Rules(NamedTuple):
     reduce_on_resume: np.ndarray
     visit_every: np.ndarray
     least_blasts: np.ndarray
+    pair: np.ndarray
+    pair_rates: np.ndarray
+
+
+def no_pairs(rates: np.ndarray) -> dict[str, np.ndarray]:
+    """Tables of pairs of drugs where none do anything together."""
+    courses, days, _, columns = rates.shape
+    return {
+        "pair": np.zeros((0, 2), dtype=np.int64),
+        "pair_rates": np.zeros((courses, days, 0, columns)),
+    }
 
 
 def rules_of(tables: DosingPlan | Any, **own: np.ndarray) -> Rules:
     """Rules from a dosing plan, or from tables named like its own, and from what is given here."""
+    own = no_pairs(own["rates"]) | own
     other = {name: getattr(tables, name) for name in Rules._fields if name not in own}
     return Rules(**own, **other)
 
@@ -95,6 +108,7 @@ def no_rules() -> Rules:
         reduce_on_resume=np.zeros((0, 0), dtype=bool),
         visit_every=np.zeros((0, 0), dtype=np.int64),
         least_blasts=np.zeros(0),
+        **no_pairs(np.zeros((0, 0, 0, 0))),
     )
 
 
@@ -120,13 +134,14 @@ class Progress(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What was done: see `pkpd.course.course.Course`; ``[L, C]`` or ``[L, K]``."""
+    """What was done: see `pkpd.course.course.Course`; ``[L, C]``, ``[L, K]`` or ``[L, D]``."""
 
     first_day: np.ndarray
     cycles_started: np.ndarray
     doses_given: np.ndarray
     full_doses: np.ndarray
     next_cycle_day: np.ndarray
+    dosed: np.ndarray
 
 
 def new_progress(rules: Rules, width: int) -> Progress:
@@ -279,6 +294,14 @@ def decide(
                 out.doses_given[lane, k] += t.given[c, cycle_day, k]
                 out.full_doses[lane, k] += multiplier * t.given[c, cycle_day, k]
                 s.doses[w, k] += t.given[c, cycle_day, k]
+                if t.given[c, cycle_day, k] > 0 and multiplier > 0.0:
+                    out.dosed[lane, day] |= 1 << k
+        for p in range(t.pair.shape[0]):
+            k, other = t.pair[p, 0], t.pair[p, 1]
+            if not s.held[w, k] and not s.held[w, other]:
+                multiplier = t.level[c, k, s.level[w, k]] * t.level[c, other, s.level[w, other]]
+                for j in range(n_rates):
+                    rates[w, j] += multiplier * t.pair_rates[c, cycle_day, p, j]
         for j in range(slots):
             k = t.slot_drug[j]
             if not s.held[w, k]:

@@ -346,6 +346,7 @@ def run_days(
         doses_given=np.zeros((lanes, drugs), dtype=np.int64),
         full_doses=np.zeros((lanes, drugs)),
         next_cycle_day=np.empty((lanes, courses), dtype=np.int64),
+        dosed=np.zeros((lanes, days), dtype=np.int64),
     )
     body = np.stack([bodies.surface, bodies.weight])
     care = Care(transfuse_below, growth_below, growth_from, growth_amount, bodies.increment)

@@ -1,0 +1,90 @@
+"""Doses that are held, late or far apart: what was not given acts on nothing and is not counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from leukaemia_cases import M2, arm
+
+from pkpd.comparison.curves import doses_by_day
+from pkpd.leukaemia.arm_outcomes import population_outcomes
+from pkpd.leukaemia.drug_effects import blocks_of, prepare_regimen
+from pkpd.leukaemia.parameters import default_theta
+from pkpd.schedule import Criterion, DoseModification, plan
+
+CYTARABINE = ("cytarabine", 200, M2, "1-5")
+LENALIDOMIDE = ("lenalidomide", 10, "mg", "1-14", "oral")
+
+
+def held(an_arm, drug):
+    """The arm, with a drug held from the first morning on."""
+    low = (Criterion("neutrophils", 20.0),)
+    change = DoseModification(drug, hold_below=low, resume_at=low)
+    (course,) = an_arm.schedule.regimen.courses
+    regimen = replace(an_arm.schedule.regimen, courses=(replace(course, modifications=(change,)),))
+    return replace(an_arm, schedule=replace(an_arm.schedule, regimen=regimen))
+
+
+def counts(an_arm, theta):
+    return population_outcomes(an_arm, theta, 32, threads=1).course
+
+
+def test_a_drug_that_is_held_sensitises_nothing():
+    plain = default_theta() | {"with_chemotherapy.lenalidomide": 1.0}
+    more = plain | {"with_chemotherapy.lenalidomide": 1.5}
+    both = arm(CYTARABINE, LENALIDOMIDE, horizon=30)
+    for drug, place in (("lenalidomide", 1), ("cytarabine", 0)):
+        never, same = (counts(held(both, drug), theta) for theta in (more, plain))
+        lanes = never.doses_given[:, place] == 0
+        assert lanes.mean() > 0.8  # leukaemic neutrophils may be above the limit of holding
+        np.testing.assert_array_equal(never.neutrophils[lanes], same.neutrophils[lanes])
+    given, same = (counts(both, theta) for theta in (more, plain))
+    assert np.median(given.neutrophils[:, 14] / same.neutrophils[:, 14]) < 0.95
+
+
+def test_doses_by_day_are_those_that_were_given():
+    both = arm(CYTARABINE, LENALIDOMIDE, horizon=30)
+    made = plan(both.schedule.regimen, 30)
+    course = counts(both, default_theta())
+    given = doses_by_day(made, course)
+    alive = (course.death_day[:, None] > np.arange(30)).sum(axis=0)
+    for drug, days in (("cytarabine", 5), ("lenalidomide", 14)):
+        np.testing.assert_array_equal(given[drug][days:], 0)
+        assert np.all(given[drug][:days] <= course.lanes)
+        assert np.all(given[drug][:days] >= alive[:days] - course.lanes // 8)
+        total = course.doses_given[:, made.drugs.index(drug)].sum()
+        assert given[drug].sum() <= total
+    late = counts(held(both, "lenalidomide"), default_theta())
+    place = made.drugs.index("lenalidomide")
+    of_late = doses_by_day(made, late)["lenalidomide"].sum()
+    assert of_late <= late.doses_given[:, place].sum()
+    assert of_late < 0.2 * given["lenalidomide"].sum()
+    np.testing.assert_array_equal(doses_by_day(made, late)["cytarabine"][5:], 0)
+
+
+def test_chemotherapy_given_later_takes_nothing_from_what_was_given_before():
+    """Cytarabine's kill saturates with the dose of a course, not with what is planned for later."""
+    theta = default_theta()
+    first = prepare_regimen(arm(CYTARABINE, horizon=80).schedule).at(theta).rates[0]
+    both = prepare_regimen(arm(("cytarabine", 200, M2, "1-5, 43-47"), horizon=80).schedule)
+    assert [total for *_, total, _ in both.chemotherapy] == [1000.0, 1000.0]
+    rates = both.at(theta).rates[0]
+    np.testing.assert_array_equal(rates[:5], first[:5])
+    np.testing.assert_array_equal(rates[42:47], first[:5])
+    before = counts(arm(CYTARABINE, horizon=80), theta)
+    after = counts(arm(("cytarabine", 200, M2, "1-5, 60"), horizon=80), theta)
+    np.testing.assert_array_equal(after.neutrophils[:, :60], before.neutrophils[:, :60])
+
+
+@pytest.mark.parametrize(
+    ("days", "blocks"),
+    [((1, 2, 3), 1), ((1, 8, 15), 1), ((1, 14), 1), ((1, 15), 2), ((1, 2, 40, 41, 60), 3), ((), 0)],
+)
+def test_doses_two_weeks_apart_are_courses_of_their_own(days, blocks):
+    dose = np.zeros(70)
+    dose[[day - 1 for day in days]] = 2.0
+    found = blocks_of(dose)
+    assert len(found) == blocks
+    np.testing.assert_array_equal(sum(found, np.zeros(70)), dose)
