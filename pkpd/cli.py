@@ -10,7 +10,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ import typer
 from pkpd import __version__
 from pkpd.designs.options import PREDICT, design_options
 from pkpd.errors import PkpdError, unanswered
+from pkpd.evidence.updating.options import learn_options
 from pkpd.forecasting.options import forecast_options, visits_options
 from pkpd.search.options import search_options
 
@@ -282,31 +283,22 @@ def design(**asked: Any) -> None:
             typer.echo(line)
 
 
-@app.command(name="forecast")
-@functools.wraps(forecast_options)
-def forecast(**asked: Any) -> None:
-    """Forecast a patient's counts from those seen so far: when they are back, and risks."""
-    with _told():
-        for line in forecast_options(**asked):
-            typer.echo(line)
+def _printed(options: Callable[..., Iterator[str]]) -> Callable[..., None]:
+    """Make a command of a function that gives its lines one by one."""
+
+    @functools.wraps(options)
+    def command(**asked: Any) -> None:
+        with _told():
+            for line in options(**asked):
+                typer.echo(line)
+
+    return command
 
 
-@app.command(name="visits")
-@functools.wraps(visits_options)
-def visits(**asked: Any) -> None:
-    """Choose the days on which blood tells most about the day of recovery."""
-    with _told():
-        for line in visits_options(**asked):
-            typer.echo(line)
-
-
-@app.command(name="search")
-@functools.wraps(search_options)
-def search(**asked: Any) -> None:
-    """Find the schedules of a menu that keep a risk limit, and a short list to compare further."""
-    with _told():
-        for line in search_options(**asked):
-            typer.echo(line)
+app.command(name="forecast")(_printed(forecast_options))
+app.command(name="visits")(_printed(visits_options))
+app.command(name="search")(_printed(search_options))
+app.command(name="learn")(_printed(learn_options))
 
 
 @app.command()

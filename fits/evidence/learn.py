@@ -51,12 +51,13 @@ def main() -> None:
     """Learn, and report."""
     ask = arguments(__doc__)
     ask.add_argument("--no-report", action="store_true", help="the posterior and its checks alone")
+    ask.add_argument("--rows", type=Path, help="rows of one's own to learn from, too (.csv)")
     ask.add_argument("--seed", type=int, default=1, help="of patients, networks and chains")
     given = ask.parse_args()
     plan, variant = PLANS["full" if given.full else "reduced"], variant_of(given.variant)
     chains = replace(plan.chains, seed=given.seed, cores=given.workers)
     plan = replace(plan, seed=given.seed, chains=chains)
-    prior, likelihood = problem(plan, given.variant)
+    prior, likelihood = problem(plan, given.variant, given.rows)
     began = time.monotonic()
 
     def say(line: str) -> None:

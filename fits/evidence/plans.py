@@ -15,6 +15,8 @@ from pkpd.evidence import EvidenceLikelihood, LearningPlan, load_learning_table,
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.sampling.chains import ChainSettings
 from pkpd.evidence.sampling.emulator import Training
+from pkpd.evidence.table.learning import joined, published_rows, refined
+from pkpd.evidence.table.table import EvidenceTable, load_evidence
 from pkpd.leukaemia.parameters import leukaemia_cards
 from pkpd.marrow.variants import VARIANTS, Variant
 
@@ -75,6 +77,11 @@ def arguments(text: str | None) -> argparse.ArgumentParser:
     return ask
 
 
+def table_with(rows: Path) -> EvidenceTable:
+    """Join published rows and those of a file, which take the place of those they replace."""
+    return refined(joined(published_rows(), load_evidence(rows)))
+
+
 def results_folder(text: str) -> Path:
     """Make a folder that a script is to write to; refused as an argument if it cannot be."""
     folder = Path(text)
@@ -86,9 +93,15 @@ def results_folder(text: str) -> Path:
     return folder
 
 
-def problem(plan: LearningPlan, variant: str = SHIPPED) -> tuple[Prior, EvidenceLikelihood]:
-    """Prior and likelihood of a plan: a reduced one has few studies and parameters."""
-    prior, whole = marrow_prior(variant=variant), EvidenceLikelihood(load_learning_table())
+def problem(
+    plan: LearningPlan, variant: str = SHIPPED, rows: Path | None = None
+) -> tuple[Prior, EvidenceLikelihood]:
+    """Prior and likelihood of a plan: a reduced one has few studies and parameters.
+
+    ``rows`` is a table of one's own that is learned from, too.
+    """
+    table = load_learning_table() if rows is None else table_with(rows)
+    prior, whole = marrow_prior(variant=variant), EvidenceLikelihood(table)
     if plan.name == "full":
         return prior, whole
     about = {
@@ -98,7 +111,7 @@ def problem(plan: LearningPlan, variant: str = SHIPPED) -> tuple[Prior, Evidence
         for study in whole.studies
     }
     kept = sorted(about, key=lambda study: -about[study])[:SMALL_STUDIES]
-    rows = tuple(row for row in whole.table if row.study in kept)
+    used = tuple(row for row in whole.table if row.study in kept)
     entries = {entry.name: entry for entry in prior.entries}
     cards = leukaemia_cards(variant).parameters
     own = [n for n in prior.names if n in SMALL_LEARNED or n.startswith(("between.", "discrep"))]
@@ -106,7 +119,7 @@ def problem(plan: LearningPlan, variant: str = SHIPPED) -> tuple[Prior, Evidence
     medians = {**prior.fixed, **prior.theta(np.zeros(prior.size))}
     medians |= {n: c.value for n, c in cards.items() if n.startswith("resistance.")}
     held = {name: value for name, value in medians.items() if name not in own}
-    table = replace(whole.table, rows=rows)
+    table = replace(whole.table, rows=used)
     return Prior([entries[name] for name in own], fixed=held), EvidenceLikelihood(table)
 
 

@@ -32,6 +32,7 @@ from pkpd.comparison.what_it_rests_on import (
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.evidence.criticism.trial_predictions import new_study
 from pkpd.evidence.likelihood.parameters import marrow_prior
+from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.leukaemia.drug_effects import prepare_regimen
@@ -152,7 +153,11 @@ def _of_prior(
     scenario: Scenario, variant: Variant, trial: Trial, posterior: EvidencePosterior
 ) -> Ready:
     """Give the trial under draws of the prior, in fewer patients."""
-    prior = marrow_prior(variant=posterior.structure)
+    whole = marrow_prior(variant=posterior.structure)
+    held = set(whole.names) - set(posterior.names)
+    prior = whole
+    if held:  # what the posterior has not learned is not uncertain before it either
+        prior = Prior([e for e in whole.entries if e.name not in held], fixed=posterior.fixed)
     rng = np.random.default_rng(scenario.seed)
     thetas = [prior.theta(z) for z in prior.draw(PRIOR_DRAWS, rng)]
     fewer = replace(scenario, patients=min(scenario.patients, PRIOR_PATIENTS))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pkpd.arrays import Floats
+from pkpd.cards.files import nearest_of
 from pkpd.comparison.results import Figure, Question
 from pkpd.comparison.shares import INTERVAL, CohortShares, figure
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
@@ -39,11 +40,14 @@ class OwnRows:
         Of the posterior draws, so that these rows do not count; they sum to 1.
     khat
         Pareto shape of the weights.
+    unknown
+        Names of the trial that the posterior has not learned from, in words.
     """
 
     studies: tuple[str, ...]
     weights: Floats
     khat: float = -np.inf
+    unknown: tuple[str, ...] = ()
 
     @property
     def trusted(self) -> bool:
@@ -55,8 +59,13 @@ def own_rows(posterior: EvidencePosterior, trial: Trial, draws: int, seed: int) 
     """Weights that leave a trial's own rows out, of draws that `EvidencePosterior.draws` gives."""
     known = tuple(name for name in trial.evidence_studies if name in posterior.studies)
     even = np.full(draws, 1.0 / draws)
+    unknown = tuple(
+        f"{name}{nearest_of(name, posterior.studies)}"
+        for name in trial.evidence_studies
+        if name not in posterior.studies
+    )
     if not known:
-        return OwnRows((), even)
+        return OwnRows((), even, unknown=unknown)
     places = [posterior.studies.index(name) for name in known]
     pieces = posterior.by_study.reshape(-1, len(posterior.studies))[:, places].sum(axis=1)
     base = np.maximum(posterior.weights.ravel(), 1e-300)
@@ -64,6 +73,9 @@ def own_rows(posterior: EvidencePosterior, trial: Trial, draws: int, seed: int) 
     chosen = posterior.chosen(draws, seed)
     # the chosen draws stand for the posterior: the weights that remain are ratios to it
     own = weights[chosen] / base[chosen]
+    if np.ptp(base) > 0.0:  # of a posterior that was weighted they are a second weighting
+        own, again = smoothed_weights(np.log(np.maximum(own, 1e-300)))
+        khat = max(khat, again)
     return OwnRows(known, own / own.sum(), khat)
 
 
@@ -131,8 +143,9 @@ def weighted(by_draw: Floats, weights: Floats) -> Figure:
 
 def _own_in_words(own: OwnRows) -> list[str]:
     if not own.studies:
+        names = " or ".join(own.unknown) or "the name of this trial"
         return [
-            "no row under the name of this trial is among those learned from: the posterior "
+            f"no row under {names} is among those learned from: the posterior "
             "predicts it; the same schedule may be among them as another trial's"
         ]
     names = " and ".join(own.studies)

@@ -7,7 +7,6 @@ from .criticism.criticism import (
     left_out_checks,
 )
 from .criticism.left_out import predict_folds
-from .criticism.reweight import reweight
 from .criticism.row_predictions import predict_table
 from .criticism.trial_predictions import new_study
 from .likelihood.parameters import marrow_prior
@@ -23,6 +22,8 @@ from .sampling.chains import ChainSettings
 from .sampling.simulations import MarrowMaker
 from .table.learning import load_learning_table, refined
 from .table.table import EvidenceRow, EvidenceTable, load_evidence
+from .updating.own_rows import LearnedRows, learn_rows
+from .updating.reweight import reweight
 
 __all__ = [
     "ChainSettings",
@@ -30,6 +31,7 @@ __all__ = [
     "EvidencePosterior",
     "EvidenceRow",
     "EvidenceTable",
+    "LearnedRows",
     "LearningPlan",
     "MarrowMaker",
     "MarrowSimulator",
@@ -40,6 +42,7 @@ __all__ = [
     "influence",
     "influence_table",
     "learn",
+    "learn_rows",
     "learned",
     "learned_table",
     "leave_studies_out",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -344,7 +344,7 @@ def daily(
     days: str | int | Iterable[int],
     route: str,
     duration: str | float = 0.0,
-    hour: float = 0.0,
+    hour: float | Sequence[float] = 0.0,
     *,
     cycle_days: int | None = None,
     cap_mg: float | None = None,
@@ -365,7 +365,7 @@ def daily(
     duration
         Infusion time, ``"1 h"``.
     hour
-        Hour of the day of the dose.
+        Hour of the day of the dose, or several for as many doses a day.
     cycle_days
         Cycle length; without it, the length written in `days`, else the last dosing day.
     cap_mg, strengths_mg, source, status, unusual_dose
@@ -390,21 +390,26 @@ def daily(
             what=f"days {days!r} say a {written}-day cycle, cycle_days says {cycle_days}",
             remedy="give the cycle length once",
         )
-    rule = DoseRule(
-        drug=drug,
-        amount=value,
-        unit=unit,
-        days=numbers,
-        hour=hour,
-        route=route,
-        duration_h=parse_hours(duration),
-        cap_mg=cap_mg,
-        strengths_mg=strengths_mg,
-        source=source,
-        status=status,
-        unusual_dose=unusual_dose,
+    rules = tuple(
+        DoseRule(
+            drug=drug,
+            amount=value,
+            unit=unit,
+            days=numbers,
+            hour=one,
+            route=route,
+            duration_h=parse_hours(duration),
+            cap_mg=cap_mg,
+            strengths_mg=strengths_mg,
+            source=source,
+            status=status,
+            unusual_dose=unusual_dose,
+        )
+        for one in (hour if isinstance(hour, Sequence) else (hour,))
     )
-    return Regimen((Course(rule.drug, (rule,), cycle_days or written or numbers[-1]),))
+    if not rules:
+        raise PkpdError(where=f"dose of {drug}", what="hour is an empty list", remedy="give one")
+    return Regimen((Course(rules[0].drug, rules, cycle_days or written or numbers[-1]),))
 
 
 def on_off(

@@ -18,7 +18,6 @@ from pkpd.evidence.criticism.criticism import (
 )
 from pkpd.evidence.criticism.left_out import folds_of
 from pkpd.evidence.criticism.psis import smoothed_weights
-from pkpd.evidence.criticism.reweight import reweight
 from pkpd.evidence.criticism.row_predictions import predict_table
 from pkpd.evidence.likelihood.prior import Prior
 from pkpd.evidence.likelihood.total import Evaluation, EvidenceLikelihood
@@ -26,6 +25,7 @@ from pkpd.evidence.likelihood.use import Switches
 from pkpd.evidence.posterior.learned import learned, learned_table
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
 from pkpd.evidence.table.table import load_evidence
+from pkpd.evidence.updating.reweight import reweight
 from pkpd.units import Parameter
 
 SD = 0.5
@@ -143,6 +143,17 @@ def test_reweighting_adds_and_removes_exactly(fitted):
     removed = reweight(posterior, removed=["s3"])
     without, _ = exact({s: y for s, y in DATA.items() if s != "s3"})
     assert removed.posterior.mean()["mean"] == pytest.approx(without, abs=0.03)
+    # the posterior knows what it has learned from: nothing is added or taken out twice
+    assert added.posterior.studies == (*posterior.studies, "new")
+    assert added.posterior.terms == (*posterior.terms, "new")
+    again = reweight(added.posterior, NormalEvidence({"new": 0.5})).posterior
+    np.testing.assert_allclose(again.weights, added.posterior.weights, rtol=0.02, atol=1e-7)
+    assert again.studies == added.posterior.studies
+    back = reweight(added.posterior, removed=["new"]).posterior
+    assert back.mean()["mean"] == pytest.approx(posterior.mean()["mean"], abs=0.01)
+    with pytest.raises(PkpdError, match="no study 's3' in the posterior"):
+        reweight(removed.posterior, removed=["s3"])
+    assert removed.posterior.terms == tuple(t for t in posterior.terms if t != "s3")
     # a study that changes replaces its old self
     changed = reweight(posterior, NormalEvidence({"s3": 0.4}))
     assert changed.posterior.mean()["mean"] == pytest.approx(exact(DATA | {"s3": 0.4})[0], abs=0.03)

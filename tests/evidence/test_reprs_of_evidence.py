@@ -5,9 +5,9 @@ import pytest
 
 import pkpd
 from pkpd.evidence import EvidencePosterior, load_learning_table, shipped_posterior
-from pkpd.evidence.criticism.reweight import Reweighted, reweight
 from pkpd.evidence.posterior.learning import Learned
 from pkpd.evidence.sampling.simulations import Simulations
+from pkpd.evidence.updating.reweight import Reweighted, reweight
 
 
 def _posterior(**changes):

@@ -173,3 +173,12 @@ def test_drugs_given_together_are_the_union(regimen):
     end = mine.last_day
     together = Counter(administrations(mine.together(its), end))
     assert together == Counter(administrations(mine, end)) + Counter(administrations(its, end))
+
+
+def test_several_doses_a_day_have_their_hours():
+    four = daily("cytarabine", "25 mg/m^2", "1-7", "iv", "6 h", hour=[0, 6, 12, 18])
+    (course,) = four.courses
+    assert [rule.hour for rule in course.doses] == [0, 6, 12, 18]
+    assert four.last_day == 7
+    with pytest.raises(PkpdError, match="hour is an empty list; give one"):
+        daily("cytarabine", "25 mg/m^2", "1-7", "iv", hour=[])

@@ -10,6 +10,9 @@ LIMIT = (
     0.7  # of k-hat; above it the weights are not to be trusted (Vehtari et al., JMLR 2024;25:72)
 )
 
+BOUNDED = 3.0
+"""Times the mean of weights."""
+
 
 def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
     """Smooth importance weights by a generalised Pareto fit of their tail.
@@ -28,7 +31,9 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
 
     Notes
     -----
-    Equal weights have no tail; their k-hat is -inf, as there is nothing to fear.
+    Equal weights have no tail; their k-hat is -inf, as there is nothing to fear. Weights none of
+    which is above `BOUNDED` times their mean have a bounded tail, whose shape is at most 0: of
+    weights that hardly differ the fit may say anything.
     """
     # arviz takes long to import
     import arviz
@@ -42,4 +47,6 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
     with np.errstate(over="ignore"):  # of weights that differ by hundreds; they become 0
         smoothed, khat = arviz.psislw(np.where(finite, log_weights, lowest))
     weights = np.exp(np.asarray(smoothed, dtype=np.float64))
-    return weights / weights.sum(), float(khat)
+    weights = weights / weights.sum()
+    bounded = weights.max() * weights.size <= BOUNDED
+    return weights, min(float(khat), 0.0) if bounded else float(khat)

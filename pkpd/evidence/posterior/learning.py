@@ -100,6 +100,14 @@ class LearningPlan:
     training: Training = field(default_factory=Training)
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        if len(self.powers) != len(self.rounds) - 1:
+            raise PkpdError(
+                where=f"learning plan {self.name}",
+                what=f"{len(self.powers)} powers for {len(self.rounds)} rounds",
+                allowed=f"{len(self.rounds) - 1} powers, one before each round but the first",
+            )
+
 
 @dataclass(frozen=True)
 class Learned:

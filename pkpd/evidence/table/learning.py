@@ -36,9 +36,14 @@ def load_learning_table() -> EvidenceTable:
     >>> len(table) > len(load_evidence())
     True
     """
+    return refined(published_rows())
+
+
+def published_rows() -> EvidenceTable:
+    """Read the same as they are printed, without line of treatment and age."""
     first, second = (load_evidence(Path(str(evidence_folder() / f))) for f in LEARNING_FILES)
-    table = joined(first, second)
-    return refined(replace(table, file=" and ".join(f"evidence/{f}" for f in LEARNING_FILES)))
+    files = " and ".join(f"evidence/{f}" for f in LEARNING_FILES)
+    return replace(joined(first, second), file=files)
 
 
 def joined(first: EvidenceTable, second: EvidenceTable) -> EvidenceTable:

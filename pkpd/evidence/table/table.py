@@ -117,26 +117,35 @@ def load_evidence(path: str | Path | None = None) -> EvidenceTable:
     shown = str(path) if path is not None else "evidence/outcomes.csv"
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(
             where=shown, what=f"it cannot be read ({error})", remedy="check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            where=shown, what="it is no text in UTF-8", remedy="save it as CSV in UTF-8"
         ) from error
     reader = csv.reader(text.splitlines())
     header = [name.strip() for name in next(reader, [])]
     _check_header(header, shown)
     populations = load_populations()
-    rows = []
+    rows, mistakes = [], []
     for cells in reader:
         if not any(cell.strip() for cell in cells):
             continue
-        if len(cells) != len(header):
-            raise DataError(
-                where=f"{shown}, row {reader.line_num}",
-                what=f"{len(cells)} cells for {len(header)} columns",
-                remedy="put a text with commas in double quotes",
-            )
-        cell = _Cells(dict(zip(header, cells, strict=True)), shown, reader.line_num)
-        rows.append(_row(cell, populations))
+        try:
+            if len(cells) != len(header):
+                raise DataError(
+                    where=f"{shown}, row {reader.line_num}",
+                    what=f"{len(cells)} cells for {len(header)} columns",
+                    remedy="put a text with commas in double quotes",
+                )
+            cell = _Cells(dict(zip(header, cells, strict=True)), shown, reader.line_num)
+            rows.append(_row(cell, populations))
+        except DataError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise DataError("\n".join(mistakes))
     if not rows:
         raise DataError(where=shown, what="it has no rows")
     _refuse_repeats(rows, shown)
@@ -145,6 +154,12 @@ def load_evidence(path: str | Path | None = None) -> EvidenceTable:
 
 def _check_header(header: list[str], shown: str) -> None:
     known = (*REQUIRED, *OPTIONAL)
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise DataError(
+            where=f"{shown}, header",
+            what="its columns are parted by semicolons or tabs",
+            remedy="save it with commas",
+        )
     for name in header:
         if name not in known:
             raise DataError(
@@ -350,6 +365,15 @@ def _counted(row: EvidenceRow, cell: _Cells) -> EvidenceRow:
         _check_denominator(row, denominator, cell)
         if numerator is None and row.value is not None:
             numerator, derived = round(row.value * denominator), True
+            told = row.definition or row.assumed
+            if abs(row.value - numerator / denominator) > ROUNDING and not told:
+                cell.refuse(
+                    "value",
+                    f"{row.value:g} is no share of {denominator} patients; the nearest is "
+                    f"{numerator}/{denominator} = {numerator / denominator:.3f}",
+                    remedy="correct value or n, give numerator and denominator, or say in "
+                    "definition what is printed",
+                )
         if numerator is not None and numerator > denominator:
             cell.refuse("numerator", f"{numerator} of {denominator} patients")
     elif needs_n and row.value is None:

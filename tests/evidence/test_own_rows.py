@@ -1,0 +1,195 @@
+"""Rows of one's own: what the posterior says after them, and files that cannot be learned from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pkpd.cli import app
+from pkpd.errors import DataError, PkpdError
+from pkpd.evidence import (
+    EvidenceLikelihood,
+    LearningPlan,
+    MarrowSimulator,
+    learn_rows,
+    load_posterior,
+    reweight,
+    shipped_posterior,
+)
+from pkpd.evidence.table.learning import joined, published_rows, refined
+from pkpd.evidence.table.table import load_evidence
+from pkpd.evidence.updating.reweight import thetas_of
+
+HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark,age_median,line"
+ARM = "aml_rr,clofarabine:30 mg/m2:IV1h:1-5"
+SIZES = {"patients": 32, "seed": 5, "jobs": 2}
+
+
+@pytest.fixture(scope="module")
+def few():
+    """The shipped posterior, few of its draws."""
+    posterior = shipped_posterior()
+    assert posterior is not None
+    return posterior.thinned(150, seed=2)
+
+
+def table(folder, *rows, head=HEAD):
+    path = folder / "own.csv"
+    path.write_text("\n".join((head, *rows)) + "\n")
+    return path
+
+
+def of_share(events, n, line="refractory"):
+    return f"OURS,{ARM},{n},cr_rate,,{events},{n},READ,63,{line}"
+
+
+def test_many_remissions_raise_what_is_expected_and_few_lower_it(tmp_path, few):
+    high = learn_rows(table(tmp_path, of_share(9, 20)), few, **SIZES)
+    low = learn_rows(table(tmp_path, of_share(1, 20)), few, **SIZES)
+    (up,), (down,) = high.rows, low.rows
+    np.testing.assert_array_equal(up.before, down.before)
+    assert down.after[1] < up.before[1] < up.after[1]
+    assert up.printed == 0.45
+    assert high.posterior.studies == (*few.studies, "OURS")
+    assert high.posterior.terms[-1] == "OURS.cr_rate"
+    assert high.posterior.record["rows"] == few.record["rows"] + 1
+    assert "tested" not in high.posterior.record
+    assert 1.0 < high.change.ess <= 150.0
+    # learned once: the same file again changes nothing, without it all is as it was
+    again = learn_rows(table(tmp_path, of_share(9, 20)), high.posterior, **SIZES).posterior
+    assert np.corrcoef(again.weights.ravel(), high.posterior.weights.ravel())[0, 1] > 0.95
+    back = reweight(high.posterior, removed=["OURS"]).posterior
+    assert back.studies == few.studies
+    assert back.mean()["rho"] == pytest.approx(few.mean()["rho"], rel=0.02)
+
+
+def test_weights_are_the_likelihood_of_the_rows_as_published_rows_are_read(tmp_path, few):
+    """At the age and line of treatment of the row, by the likelihood that the posterior has."""
+    path = table(tmp_path, of_share(6, 20))
+    own = learn_rows(path, few, **SIZES).posterior
+    rows = refined(load_evidence(path))
+    (row,) = rows
+    assert row.population.name == "aml_refractory"
+    assert row.population.age == 63.0
+    likelihood = EvidenceLikelihood(rows)
+    logs = []
+    for place, theta in enumerate(thetas_of(few)):
+        run = MarrowSimulator(likelihood.arms, 32, 5 + place // 25, few.variant, threads=1,
+                              steps_per_day=4)  # fmt: skip
+        logs.append(likelihood.evaluate(theta, run(theta)).total)
+    np.testing.assert_allclose(own.by_study[..., -1].ravel(), logs, atol=1e-6)
+
+
+def test_rows_that_replace_published_ones_take_their_place(tmp_path, few):
+    name = next(term for term in few.terms if "+" not in term and term.endswith(".cr_rate"))
+    study = name.split(".")[0]
+    head = f"{HEAD},replaces"
+    found = learn_rows(table(tmp_path, f"{of_share(5, 20)},{name}", head=head), few, **SIZES)
+    assert found.replaced == (name,)
+    assert name not in found.posterior.terms
+    assert "OURS" in found.posterior.studies
+    others = joined(published_rows(), load_evidence(table(tmp_path, of_share(5, 20))))
+    assert (study in found.posterior.studies) == any(
+        row.study == study and row.id != name and row.id in "+".join(few.terms) for row in others
+    )
+    with pytest.raises(DataError, match=r"column replaces: there is no row 'NOSUCH.cr_rate'"):
+        learn_rows(table(tmp_path, f"{of_share(5, 20)},NOSUCH.cr_rate", head=head), few, **SIZES)
+
+
+def test_every_mistake_of_a_file_is_named(tmp_path, few):
+    path = table(
+        tmp_path, of_share(30, 20), of_share(5, 20).replace("cr_rate", "cr_rat"),
+        f"OURS,{ARM},2,orr,0.25,,,READ,63,refractory",
+    )  # fmt: skip
+    with pytest.raises(DataError) as error:
+        learn_rows(path, few, **SIZES)
+    first, second, third = str(error.value).splitlines()
+    assert "row 2, column numerator: 30 of 20 patients" in first
+    assert "row 3, column endpoint: " in second
+    assert "did you mean 'cr_rate'?" in second
+    assert "row 4, column value: 0.25 is no share of 2 patients; the nearest is 0/2" in third
+    with pytest.raises(DataError, match=r"no row can be learned from \(row 2: left out: from mem"):
+        learn_rows(table(tmp_path, of_share(5, 20).replace("READ", "MEMORY")), few, **SIZES)
+
+
+def test_draws_that_cannot_follow_are_refused_with_what_to_do(tmp_path, few):
+    rows = [
+        f"OURS,aml,cytarabine:{dose} mg/m2:CI:1-7;daunorubicin:60 mg/m2:IV:1-3,400,"
+        f"cr_rate,,{k},400,READ,45,untreated"
+        for dose, k in ((100, 4), (200, 396), (150, 4), (120, 396))
+    ]
+    with pytest.raises(PkpdError, match=r"Pareto k-hat is .*learn.py --full --rows FILE"):
+        learn_rows(table(tmp_path, *rows), few, **SIZES)
+
+
+def test_the_command_learns_tells_and_writes(tmp_path, few):
+    known, out = tmp_path / "known.nc", tmp_path / "new" / "mine.nc"
+    few.save(known)
+    rows = (
+        f"OURS,{ARM.replace('clofarabine:30', 'carboplatin:300')},20,orr,,5,20,READ,63,refractory"
+    )
+    asked = ["learn", str(table(tmp_path, of_share(6, 20), rows)), "--posterior", str(known)]
+    got = CliRunner().invoke(app, [*asked, "--out", str(out), "--patients", "32", "--jobs", "1"])
+    assert got.exit_code == 0, got.output
+    assert "learned from 2 rows of OURS" in got.output
+    assert "6/20" in got.output
+    assert "carboplatin has no number among the parameters that were learned" in got.output
+    assert load_posterior(out).studies == (*few.studies, "OURS")
+    (tmp_path / "file").write_text("")
+    bad = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "file" / "mine.nc")])
+    assert bad.exit_code == 2
+    assert "cannot be written" in bad.output
+
+
+def test_a_plan_has_a_power_before_each_round_but_the_first():
+    with pytest.raises(PkpdError, match="1 powers for 3 rounds; allowed: 2 powers"):
+        LearningPlan("mine", rounds=(25, 25, 25), powers=(1.0,))
+
+
+def test_draws_with_few_who_have_a_day_are_simulated_in_more_patients(tmp_path, few):
+    """Days of responders where responses are rare: such draws had no weight, whatever they say."""
+    days = f"OURS,{ARM},9,anc500_recovery_day_median,29,,,READ,63,refractory"
+    found = learn_rows(table(tmp_path, days), few, **SIZES)
+    said = found.posterior.by_study[..., -1]
+    lost = int(np.isneginf(said).sum())
+    assert lost < 0.05 * said.size
+    assert any(f"{lost} of 150 draws show too few" in note for note in found.notes) == (lost > 0)
+    counts = EvidenceLikelihood(refined(load_evidence(table(tmp_path, days))))
+    run = MarrowSimulator(counts.arms, 32, 5, few.variant, threads=1, steps_per_day=4)
+    totals = [counts.evaluate(t, run(t)).total for t in thetas_of(few)[:25]]
+    assert np.isneginf(totals).sum() > 2  # with these patients alone
+
+
+def test_a_row_may_replace_one_of_its_own_study(tmp_path, few):
+    name = next(t for t in few.terms if "+" not in t and t.endswith(".cr_rate"))
+    study = name.split(".")[0]
+    head = f"{HEAD},replaces"
+    row = f"{of_share(5, 20).replace('OURS', study, 1)},{name}"
+    found = learn_rows(table(tmp_path, row, head=head), few, **SIZES)
+    assert [one.row.numerator for one in found.rows] == [5]
+    assert found.posterior.studies.count(study) == 1
+    assert found.posterior.terms.count(name) <= 1
+    assert any(f"in place of what was learned of {study} before" in note for note in found.notes)
+
+
+def test_names_of_ones_own_do_not_hide_the_study(tmp_path, few):
+    head = f"id,{HEAD}"
+    once = learn_rows(table(tmp_path, f"r1,{of_share(5, 20)}", head=head), few, **SIZES).posterior
+    twice = learn_rows(table(tmp_path, f"r1,{of_share(5, 20)}", head=head), once, **SIZES).posterior
+    assert once.terms[-1] == twice.terms[-1] == "OURS.r1"
+    assert len(once.terms) == len(twice.terms) == len(few.terms) + 1
+
+
+def test_what_cannot_be_is_refused(tmp_path, few):
+    dead = f"OURS,{ARM},20,day30_mortality,,16,20,READ,63,refractory"
+    with pytest.raises(DataError, match=r"row 3, column numerator: 5 with a response \(row 2\)"):
+        learn_rows(table(tmp_path, of_share(5, 20), dead), few, **SIZES)
+    semicolons = table(tmp_path, "x", head=HEAD.replace(",", ";"))
+    with pytest.raises(DataError, match="parted by semicolons or tabs; save it with commas"):
+        learn_rows(semicolons, few, **SIZES)
+    rows = table(tmp_path, of_share(5, 20))
+    got = CliRunner().invoke(app, ["learn", str(rows), "--out", str(rows)])
+    assert got.exit_code == 2
+    assert "allowed: a name in .nc" in got.output
+    assert rows.read_text().startswith("study,")
