@@ -40,7 +40,7 @@ FEW = {
     "compare": {"--patients": "50", "--draws": "10"},
     "forecast": {"--bank": "2000", "--draws": "50"},
     "search": {"--patients": "30", "--draws": "5"},
-    "learn": {"--patients": "16"},
+    "learn": {"--patients": "32"},
 }
 """Sizes at which commands of documents run that name none: what is shown is that they run."""
 FEW_DRAWS = {"draws": 100, "tune": 200}

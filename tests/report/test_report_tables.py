@@ -13,7 +13,7 @@ import synthetic
 import xarray as xr
 
 from pkpd.errors import DataError, PkpdError
-from pkpd.report.comparison import tables
+from pkpd.report.comparison import beside_tables, tables
 
 
 def same(a, b):
@@ -168,3 +168,16 @@ def test_a_foreign_table_is_told(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"x\.csv: the column 'trial' is missing"):
         tables.read_rows(tmp_path / "x.csv")
+
+
+def test_risks_that_pairs_order_the_other_way_are_named(result):
+    (trial, *_) = result.trials
+    assert beside_tables.other_way(trial) == ""
+    pair = trial.pairs[0]
+    turned = replace(pair, difference=-np.sign(pair.difference) * 0.2, mc_error=0.01)
+    told = beside_tables.other_way(replace(trial, pairs=(turned, *trial.pairs[1:])))
+    lower, higher = (
+        (pair.first, pair.second) if turned.difference < 0 else (pair.second, pair.first)
+    )
+    assert f"In the same patients {lower} has less risk than {higher}, although" in told
+    assert beside_tables.other_way(replace(trial, pairs=(replace(turned, mc_error=0.3),))) == ""

@@ -28,6 +28,9 @@ def rule_as_run(result: TrialResult) -> str:
     return "Outlined: the rule as run."
 
 
+_SHOWN = 0.0005
+"""Of a risk: what is less rounds to the same share."""
+
 BOTH = (
     "The difference is the first schedule's risk minus the second's, of the patients who can be "
     "judged under both: the risks of the table are each of its own patients."
@@ -40,3 +43,27 @@ TIES = (
     "have that."
 )
 """Beside shares of draws in which one schedule has the lower risk."""
+
+
+def other_way(result: TrialResult) -> str:
+    """Name pairs whose risks in the table differ the other way; empty where there are none.
+
+    A risk is of those who can be judged: who dies or keeps leukaemia under the stronger schedule
+    leaves the others with less risk.
+    """
+    risks = {(row.cohort, row.rule): row.estimate for row in result.rows if row.endpoint == "dlt"}
+    found = []
+    for pair in result.pairs:
+        first, second = (risks.get((c, pair.rule), np.nan) for c in (pair.first, pair.second))
+        apart = abs(pair.difference) > pair.mc_error and abs(first - second) >= _SHOWN
+        if apart and (first - second) * pair.difference < 0.0:
+            lower, higher = (
+                (pair.first, pair.second) if pair.difference < 0.0 else (pair.second, pair.first)
+            )
+            found.append(f"{lower} has less risk than {higher}")
+    if not found:
+        return ""
+    return (
+        f"In the same patients {' and '.join(dict.fromkeys(found))}, although the table has it the "
+        "other way: others can be judged under each."
+    )

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pkpd.cards.diseases import disease_in_words
 from pkpd.report import wording
+from pkpd.report.comparison import beside_tables
 from pkpd.report.comparison.answer import (
     answer_sentence,
     differences_sentence,
@@ -73,6 +74,8 @@ class BriefPrinter:
             self._line(answer if known in ("", self._known) else f"{known} {answer}")
             self._known = known or self._known
         self.console.print(brief_table(result, self.console.width))
+        if told := beside_tables.other_way(result):
+            self._line(told)
         self.console.print()
 
     def assumptions(self, result: ComparisonResult) -> None:

@@ -112,6 +112,7 @@ def _trial(
         "name": trial.name,
         "title": trial.title,
         "answer": answer_sentence(result),
+        "other_way": beside_tables.other_way(result),
         "facts": [
             ("Simulated", record.get("simulated", {}).get(trial.id, "")),
             ("Patients", trial.condition or disease_in_words(trial.disease)),

@@ -123,6 +123,8 @@ class CohortPrinter:
         if result.pairs:
             self._line(Text("Pairs of schedules, same patients and parameters", style="bold"))
             self.console.print(pairs_table(result))
+            if told := beside_tables.other_way(result):
+                self._line(told)
             self._line(Text(f"{beside_tables.BOTH} {beside_tables.TIES}", style="dim"))
             self.console.print()
         if "dlt_sensitivity" in result.curves:
