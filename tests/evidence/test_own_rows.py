@@ -135,6 +135,7 @@ def test_the_command_learns_tells_and_writes(tmp_path, few):
     assert "learned from 2 rows of OURS" in got.output
     assert "6/20" in got.output
     assert "carboplatin has no number among the parameters that were learned" in got.output
+    assert "has no line" not in got.output
     assert load_posterior(out).studies == (*few.studies, "OURS")
     (tmp_path / "file").write_text("")
     bad = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "file" / "mine.nc")])
@@ -193,3 +194,9 @@ def test_what_cannot_be_is_refused(tmp_path, few):
     assert got.exit_code == 2
     assert "allowed: a name in .nc" in got.output
     assert rows.read_text().startswith("study,")
+
+
+def test_a_line_of_treatment_that_changes_nothing_is_said(tmp_path, few):
+    row = "OURS,solid,clofarabine:2 mg/m2:IV1h:1-5,20,g4_neutropenia,,3,20,READ,63,refractory"
+    found = learn_rows(table(tmp_path, row), few, **SIZES)
+    assert any("row 2: population solid has no line 'refractory'" in note for note in found.notes)

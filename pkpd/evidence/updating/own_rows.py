@@ -37,6 +37,8 @@ PATIENTS = 256
 MORE = 16
 """Times as many, under draws in which too few of them have a day that a row is about."""
 FEW_PATIENTS = 4  # of a printed trial for one simulated: beyond, simulation errs as much as it
+_WHOLE = ("", "untreated", "in remission", "relapsed or refractory")
+"""Lines of treatment that ask for no population of their own."""
 _SHOWN = 5  # parameters that move most
 _MOVED = 0.005  # SDs that are shown
 
@@ -205,7 +207,7 @@ def learn_rows(
         )
     again = studies & set(known.studies)
     change = reweighted(known, again, said)
-    notes = _notes(known, rows, patients)
+    notes = [*_lines_in_words(own), *_notes(known, rows, patients)]
     own_again = sorted(again & {row.study for row in own})
     if own_again:
         notes.append(f"in place of what was learned of {', '.join(own_again)} before")
@@ -342,6 +344,16 @@ def _refuse_too_many(rows: Sequence[EvidenceRow], shown: str) -> None:
                 f"{second.numerator} who died are more than the {n} patients of the arm",
                 remedy="correct one of them, or give their own denominators",
             )
+
+
+def _lines_in_words(own: EvidenceTable) -> list[str]:
+    """Name rows whose line of treatment no population of their disease stands for."""
+    return [
+        f"row {row.line}: population {row.population.name} has no line {row.treatment_line!r}; it "
+        "is simulated as it is without"
+        for row in own
+        if row.treatment_line not in (*_WHOLE, *dict(row.population.by_line))
+    ]
 
 
 def _notes(posterior: EvidencePosterior, rows: Sequence[EvidenceRow], patients: int) -> list[str]:
