@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
+from pkpd.evidence.likelihood.summaries import weighted_quantiles
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.files import read_arrays, write_netcdf
@@ -171,13 +172,11 @@ class EvidencePosterior:
 
     def quantiles(self, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> dict[str, Floats]:
         """Weighted quantiles of each parameter."""
-        values, weights = self.flat(), self.weights.ravel()
-        answer = {}
-        for index, name in enumerate(self.names):
-            order = np.argsort(values[:, index])
-            cumulative = np.cumsum(weights[order]) - 0.5 * weights[order]
-            answer[name] = np.interp(levels, cumulative, values[order, index])
-        return answer
+        columns, weights = self.flat().T, self.weights.ravel()
+        return {
+            name: weighted_quantiles(column, weights, levels)
+            for name, column in zip(self.names, columns, strict=True)
+        }
 
     def save(self, path: str | Path, *, default: bool = False) -> None:
         """Write as netCDF.

@@ -19,7 +19,7 @@ import numpy as np
 from pkpd.arrays import Floats
 from pkpd.errors import DataError, PkpdError
 from pkpd.evidence.criticism.psis import LIMIT
-from pkpd.evidence.likelihood.summaries import Days, Share, summarise
+from pkpd.evidence.likelihood.summaries import Days, Share, summarise, weighted_quantiles
 from pkpd.evidence.likelihood.total import EvidenceLikelihood
 from pkpd.evidence.likelihood.use import RowUse, how_used
 from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, shipped_posterior
@@ -313,10 +313,8 @@ def _quantiles(values: Floats, weights: Floats) -> Floats:
     known = ~np.isnan(values)
     if not known.any():
         return np.full(3, np.nan)
-    order = np.argsort(values[known])
-    share = weights[known][order]
-    total = np.cumsum(share) - 0.5 * share
-    return np.interp((0.05, 0.5, 0.95), total / share.sum(), values[known][order])
+    share = weights[known] / weights[known].sum()
+    return weighted_quantiles(values[known], share, (0.05, 0.5, 0.95))
 
 
 def _refuse_too_many(rows: Sequence[EvidenceRow], shown: str) -> None:
