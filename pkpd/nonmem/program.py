@@ -54,6 +54,20 @@ UNKNOWN = {
     "ISFINL": "the state of the run",
     "COMSAV": "COMSAV",
 }
+_AMOUNT = "the amount at the record before, on which parameters cannot depend here"
+_PASSED = "it switches within an interval between records"
+_CLOCK = {"T": ("the time within an interval", "read TIME, or T in $DES")}
+ELSEWHERE = {
+    "PK": {
+        "A": (_AMOUNT, "let $DES depend on it"),
+        "MPAST": (_PASSED, "multiply in $DES by what depends on it"),
+        **_CLOCK,
+    },
+    "ERROR": {"MPAST": (_PASSED, "compare TIME with MTIME"), **_CLOCK},
+    "PRED": _CLOCK,
+}
+"""What $DES alone may read ($ERROR amounts, too), by block: what it is, and a remedy."""
+_TIME_SCALES = ("TSCALE", "XSCALE")
 
 
 @dataclass(frozen=True)
@@ -240,11 +254,17 @@ def _check_reads(program: Program, wanted: set[str]) -> None:
     for code in (program.pk, program.des, program.error):
         if code is None:
             continue
+        elsewhere = ELSEWHERE.get(code.record.name, {})
         for one, conditions in assignments(code.statements):
+            if one.target in _TIME_SCALES and code is program.pk:
+                code.record.refuse(f"{one.target} is set, a scale of time", one.line)
             if one.target not in wanted:
                 continue
             for name in sorted(set().union(reads(one.value), *map(reads, conditions))):
                 head, _, rest = name.partition("(")
+                if head in elsewhere and name not in assigned(code.statements):
+                    what, remedy = elsewhere[head]
+                    code.record.refuse(f"{name} is read ({what})", one.line, remedy=remedy)
                 if name in known:
                     continue
                 if rest and head in sizes:

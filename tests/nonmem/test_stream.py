@@ -210,6 +210,38 @@ $SIGMA 0.1
     )
 
 
+ELSEWHERE = """$SUBS ADVAN1 TRANS2
+$PK
+MTIME(1) = 10
+CL = THETA(1)*EXP(ETA(1)){pk}
+V = THETA(2)
+S1 = V
+$ERROR
+Y = F{error} + EPS(1)
+$THETA (0,3) (0,20)
+$OMEGA 0.09
+$SIGMA 0.1
+"""
+
+
+@pytest.mark.parametrize(
+    ("pk", "error", "said"),
+    [
+        ("*(1+MPAST(1))", "", r"\$PK: MPAST\(1\) is read \(it switches .*multiply in \$DES"),
+        ("\nIF (MPAST(1).EQ.1) CL = 2*CL", "", r"\$PK: MPAST\(1\) is read"),
+        ("*(1+A(1)/100)", "", r"\$PK: A\(1\) is read \(the amount at the record before"),
+        ("*(1+T)", "", r"\$PK: T is read \(the time within an interval\).*read TIME"),
+        ("", "*(1+MPAST(1))", r"\$ERROR: MPAST\(1\) is read .*compare TIME with MTIME"),
+        ("", "*(1+T)", r"\$ERROR: T is read"),
+        ("\nTSCALE = 2", "", r"\$PK: TSCALE is set, a scale of time"),
+    ],
+)
+def test_what_another_block_reads_alone_is_refused(tmp_path, pk, error, said):
+    """Each was 0 without a word, as was a scale of time."""
+    with pytest.raises(PkpdError, match=said):
+        written(tmp_path, INPUT + ELSEWHERE.format(pk=pk, error=error))
+
+
 def test_a_collecting_compartment_is_emptied_and_another_switched_off(tmp_path):
     data = """ID,TIME,AMT,RATE,CMT,EVID,MDV,DV,WT,LEVEL
 1,0,100,0,1,1,1,.,70,1
