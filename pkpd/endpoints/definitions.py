@@ -17,6 +17,11 @@ THRESHOLDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
 )
 """Counts (10^9/L) whose recovery is reported."""
 
+FROM_DAY_1: Mapping[str, str] = MappingProxyType(
+    {"units": "day", "long_name": "since the start of protocol day 1"}
+)
+"""Attributes of days in data sets; xarray reads ``days`` as lengths and ``days since`` as dates."""
+
 LEUKAEMIC = 5.0
 """Percent of marrow blasts from which a marrow has leukaemia."""
 

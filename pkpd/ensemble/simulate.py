@@ -17,7 +17,7 @@ from pkpd.course.course import Course
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.clock import ClockDays, clock_days, clock_of, has_treatment, rule_days
 from pkpd.endpoints.curve import log_count_at
-from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
+from pkpd.endpoints.definitions import FROM_DAY_1, THRESHOLDS, recovery_definition
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days, recovery_of_cycle
@@ -290,11 +290,11 @@ class _Gather:
             data.attrs["because"] = self.ensemble.because
         for name in ("count", "nadir"):
             data[name].attrs["units"] = "10^9/L"
-        data["time"].attrs["units"] = "days since the start of protocol day 1"
+        data["time"].attrs |= FROM_DAY_1
         if "recovery_day" in data:
-            data["recovery_day"].attrs["units"] = "days since the start of protocol day 1"
+            data["recovery_day"].attrs |= FROM_DAY_1
         if "death_day" in data:
-            data["death_day"].attrs["units"] = "days since the start of protocol day 1"
+            data["death_day"].attrs |= FROM_DAY_1
         if "marrow_blasts" in data:
             data["marrow_blasts"].attrs["units"] = "percent of nucleated marrow cells"
         if self.rule is not None:

@@ -22,6 +22,7 @@ from pkpd.explorer.state import MOST_DAYS, BadStateError, State
 from pkpd.files import frame_text
 from pkpd.forecasting.bank import Level, criterion
 from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
+from pkpd.forecasting.doses import how_given
 from pkpd.forecasting.forecast import DRAWS, Forecaster, forecaster
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.seen import Seen, chosen, read_seen
@@ -175,6 +176,7 @@ def _forecast(
     engine = "smc" if careful else "importance"
     regimen = state.trial.cohorts[row].regimen
     weighed = {seen.label: made.weighed(seen, regimen, engine)}
+    notes = (*notes, *how_given(regimen, seen.doses, seen.last_day))
     return Forecast(made, weighed, engine, notes, planned={seen.label: regimen})
 
 

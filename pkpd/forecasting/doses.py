@@ -28,10 +28,10 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
     schedule
         What was planned.
     doses
-        What was given, in mg; 0 for a dose that was left out. Drugs that are not among them are
-        given as planned.
+        What was given, in mg; 0 for a dose that was left out. They take the place of what is
+        planned of their drug on their days; on other days it is given as planned.
     until_day
-        Protocol day up to which the doses are told.
+        Protocol day of the last count.
 
     Returns
     -------
@@ -42,14 +42,15 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
     Raises
     ------
     PkpdError
-        If a drug is not in the schedule.
+        If a drug is not in the schedule, or was given on a day without a planned dose while planned
+        days up to then are not among ``doses``: it could have been moved or be one more.
     """
     if not doses:
         return schedule
     until = max(until_day, *(dose.day for dose in doses))
-    told = dict.fromkeys(dose.drug for dose in doses)
+    told = {(dose.drug, dose.day) for dose in doses}
     rules = {rule.drug: rule for course in schedule.courses for rule in course.doses}
-    for drug in told:
+    for drug in dict.fromkeys(dose.drug for dose in doses):
         if drug not in rules:
             near = nearest_of(drug, list(rules))
             _refuse(
@@ -57,6 +58,7 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
                 ", ".join(rules),
                 "correct the name, or add the drug to the schedule",
             )
+    _check_moved(schedule, doses, until)
     for dose in doses:
         rule = rules[dose.drug]
         if dose.amount_mg > 0 and rule.amount > 0:
@@ -92,7 +94,7 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
             end = max(end, day_1 + course.cycle_days - 1)
             for rule in course.doses:
                 days = [day_1 + day - 1 for day in rule.days]
-                first += [(d, rule) for d in days if d > until or rule.drug not in told]
+                first += [(d, rule) for d in days if (rule.drug, d) not in told]
         if begun == 0:
             later.append(course)
         elif begun < course.cycles:
@@ -100,6 +102,59 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
             later.append(replace(course, name=f"{course.name}{_LATER}", **rest))
     begin = _course(schedule.courses[0].name, first, end)
     return Regimen((begin, *(_not_before(course, end) for course in later)))
+
+
+def how_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> tuple[str, ...]:
+    """Say of each drug that has doses as given which of its days up to a day are as planned."""
+    said = []
+    for drug, (told, planned) in _days_of(schedule, doses, until_day).items():
+        rest = sorted(planned - told)
+        text = f"{drug}: doses of {_days(sorted(told))} as given"
+        said.append(f"{text}, of {_days(rest)} as planned" if rest else text)
+    return tuple(said)
+
+
+def _days_of(
+    schedule: Regimen, doses: Sequence[GivenDose], until: int
+) -> dict[str, tuple[set[int], set[int]]]:
+    """Days on which a drug was given, and those up to a day on which it is planned, by drug."""
+    planned: dict[str, set[int]] = {}
+    for course, start in zip(schedule.courses, schedule.start_days, strict=True):
+        for cycle in range(course.cycles):
+            before = start + cycle * course.cycle_days - 1
+            for rule in course.doses:
+                days = {before + day for day in rule.days if before + day <= until}
+                planned.setdefault(rule.drug, set()).update(days)
+    return {
+        drug: ({dose.day for dose in doses if dose.drug == drug}, planned[drug])
+        for drug in dict.fromkeys(dose.drug for dose in doses)
+    }
+
+
+def _check_moved(schedule: Regimen, doses: Sequence[GivenDose], until: int) -> None:
+    """Refuse a dose on a day that is not planned where planned days are not told."""
+    for drug, (told, planned) in _days_of(schedule, doses, until).items():
+        given = {dose.day for dose in doses if dose.drug == drug and dose.amount_mg > 0}
+        further, open_days = sorted(given - planned), sorted(planned - told)
+        if further and open_days:
+            _refuse(
+                f"a dose of {drug} on day {further[0]}, on which none is planned, and none on "
+                f"{_days(open_days)}, on which one is: it can have been moved, or be one more",
+                remedy=f"give a row for each planned day up to day {until}, of 0 mg if left out",
+            )
+
+
+def _days(days: Sequence[int]) -> str:
+    """``day 5``, ``days 1-4 and 8``."""
+    runs: list[list[int]] = []
+    for day in days:
+        if runs and day == runs[-1][-1] + 1:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    each = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    text = ", ".join(each[:-1]) + (" and " if len(each) > 1 else "") + each[-1]
+    return f"day{'s' if len(days) > 1 else ''} {text}"
 
 
 def _check_amount(dose: GivenDose, rule: DoseRule) -> None:

@@ -19,7 +19,7 @@ from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import smoothed_weights
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import Bank, Level, asked_of, simulated
-from pkpd.forecasting.doses import as_given
+from pkpd.forecasting.doses import as_given, how_given
 from pkpd.forecasting.measurement import Measurement, measurement_of
 from pkpd.forecasting.mode import around, most_probable
 from pkpd.forecasting.result import Forecast
@@ -304,6 +304,12 @@ def forecast(
         weighed = made.weighed_of_all(asked, engine, spread)
     found = {one.label: own for one, own in zip(seen, weighed, strict=True)}
     planned = {one.label: regimen for one, regimen in asked}
+    told = (
+        f"{text} (patient {one.label})" if len(asked) > 1 else text
+        for one, regimen in asked
+        for text in how_given(regimen, one.doses, one.last_day)
+    )
+    notes = (*notes, *told)
     result = Forecast(made, found, engine, notes, planned=planned)
     return result.continued(alternatives) if alternatives else result
 

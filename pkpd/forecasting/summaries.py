@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.designs.weights import weight_of_forecast
-from pkpd.endpoints.definitions import THRESHOLDS
+from pkpd.endpoints.definitions import FROM_DAY_1, THRESHOLDS
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.today import after_last_count
 from pkpd.forecasting.weighing import Weighed
@@ -154,7 +154,7 @@ def together(
         data[name].attrs["units"] = "10^9/L; marrow_blasts: percent"
     for name in ("recovery_day", "day_after"):
         if name in data:
-            data[name].attrs["units"] = "days since the start of protocol day 1"
+            data[name].attrs |= FROM_DAY_1
     data["day"].attrs["units"] = "protocol day"
     return data
 

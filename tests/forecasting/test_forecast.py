@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.collections import PolyCollection
 from scipy import stats
 from typer.testing import CliRunner
@@ -316,12 +317,22 @@ def test_many_patients_with_their_own_schedules(source):
         found["c"]
 
 
+def test_a_saved_forecast_opens_as_it_was(source, tmp_path):
+    """Units such as ``days since the start`` were read as dates, and failed."""
+    found = pkpd.forecast(source, EARLY, CLOFARABINE, 30, bank=500, engine="importance")
+    found.dataset.to_netcdf(tmp_path / "forecast.nc")
+    with xr.open_dataset(tmp_path / "forecast.nc") as opened:
+        for name in ("recovery_day", "recovered_after"):
+            np.testing.assert_array_equal(opened[name], found.dataset[name])
+
+
 def test_bodies_and_doses_of_the_table_are_used(source):
     counts = {**EARLY, "CRCL": [35, ""], "DRUG": ["clofarabine", ""], "AMT": [60, ""]}
     found = pkpd.forecast(source, counts, CLOFARABINE, 30, bank=500, engine="importance")
     bank = found.weighed[1].bank
     assert set(bank.lanes.sample(bank.who)["crcl"]) == {35.0}
     assert bank.lanes.regimen.courses[0].doses[0].amount == 60.0
+    assert "! clofarabine: doses of day 1 as given, of days 2-5 as planned." in found.summary()
 
 
 def test_back_at_the_count_before_treatment(source):

@@ -9,6 +9,7 @@ import pytest
 import pkpd
 from pkpd.errors import PkpdError
 from pkpd.forecasting import as_given, continuation, next_cycle, read_seen
+from pkpd.forecasting.doses import how_given
 from pkpd.forecasting.seen import GivenDose
 
 LENALIDOMIDE = pkpd.daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
@@ -133,22 +134,41 @@ def calendar(regimen):
     )
 
 
-def test_doses_that_were_given_take_the_place_of_those_planned():
+def test_doses_that_were_given_take_the_place_of_those_planned_on_their_days():
     planned = CLOFARABINE.then(LENALIDOMIDE, start_day=29)
-    given = as_given(
-        planned, [GivenDose(1, "clofarabine", 9.0), GivenDose(2, "clofarabine", 0.0)], 12
+    doses = [GivenDose(1, "clofarabine", 9.0), GivenDose(2, "clofarabine", 0.0)]
+    given = as_given(planned, doses, 12)
+    before = calendar(CLOFARABINE)
+    assert calendar(given)[:5] == [(1, "clofarabine", 9.0), *before[2:], (29, "lenalidomide", 10.0)]
+    assert len(calendar(given)) == 4 + 21
+    assert how_given(planned, doses, 12) == (
+        "clofarabine: doses of days 1-2 as given, of days 3-5 as planned",
     )
-    assert calendar(given)[:2] == [(1, "clofarabine", 9.0), (29, "lenalidomide", 10.0)]
-    assert len(calendar(given)) == 1 + 21
     during = as_given(planned, [GivenDose(29, "lenalidomide", 5.0)], 30)
-    found = calendar(during)
-    assert [d for d in found if d[1] == "clofarabine"] == calendar(CLOFARABINE)
-    # day 30 was left out, the rest goes on as planned
-    assert [d[0] for d in found if d[1] == "lenalidomide"] == [29, *range(31, 50)]
+    assert calendar(during) == [
+        *calendar(CLOFARABINE),
+        (29, "lenalidomide", 5.0),
+        *((day, "lenalidomide", 10.0) for day in range(30, 50)),
+    ]
     with pytest.raises(
         PkpdError, match=r"which the schedule does not give .did you mean 'clofarabine'"
     ):
         as_given(planned, [GivenDose(1, "clofarabin", 9.0)], 12)
+
+
+def test_a_dose_on_another_day_is_refused_until_all_planned_days_are_told():
+    """It can have been moved from a planned day, or be one more."""
+    moved = [GivenDose(day, "clofarabine", 9.0) for day in (2, 3, 4, 6)]
+    with pytest.raises(PkpdError, match=r"on day 6, on which none is planned, .* on days 1 and 5"):
+        as_given(CLOFARABINE, moved, 12)
+    zeros = [GivenDose(day, "clofarabine", 0.0) for day in (1, 5)]
+    given = as_given(CLOFARABINE, [*moved, *zeros], 12)
+    assert [day for day, *_ in calendar(given)] == [2, 3, 4, 6]
+    (text,) = how_given(CLOFARABINE, [*moved, *zeros], 12)
+    assert text == "clofarabine: doses of days 1-6 as given"
+    # what is planned after the last count is not told yet
+    early = as_given(CLOFARABINE, [GivenDose(1, "clofarabine", 9.0)], 1)
+    assert [amount for _, _, amount in calendar(early)] == [9.0, 5.0, 5.0, 5.0, 5.0]
 
 
 def test_a_further_cycle_is_appended_and_what_would_overlap_is_left_out():
