@@ -21,6 +21,7 @@ from pkpd.designs.simulate.trials import simulate_trials
 from pkpd.designs.tables import has_decision_table, pending_table
 from pkpd.designs.text import (
     characteristics_lines,
+    days_line,
     heading,
     pathway_lines,
     pending_lines,
@@ -85,7 +86,14 @@ def design_lines(
             most = 12 if isinstance(file.design, TiteBOIN) else file.design.enrolled_most
             yield from pending_lines(pending_table(file.design, most, every))
     elif table and not ahead:
-        ahead = 2
+        if file.data().pending:
+            yield ""
+            yield (
+                "No table: this design has none, and the next doses that would take its place wait "
+                "until pending patients are assessed."
+            )
+        else:
+            ahead = 2
     if ahead:
         yield ""
         yield from pathway_lines(pathways(file.design, ahead, file.data()), file.doses)
@@ -106,13 +114,14 @@ def _under_prediction(
     file: DesignFile, path: Path, found: Predicted, how: Mapping[str, Any]
 ) -> Iterator[str]:
     exact = not file.design.uses_pending and not file.design.backfills
+    mean = Scenario("predicted", tuple(float(risk) for risk in found.risks.mean(axis=0)))
     yield ""
     kind = "exact for simulated risks" if exact else "simulated, as the risks are"
     yield f"Operating characteristics, {kind}: predicted from {file.schedules}."
     if exact:
         yield from predicted_lines(file, found, enumerate_courses(file.design))
+        yield from _days_beside(file, mean, how)
         return
-    mean = Scenario("predicted", tuple(float(risk) for risk in found.risks.mean(axis=0)))
     made = _characteristics(file, path, mean, None, how)
     yield from characteristics_lines(made, file.doses, "predicted risk", found.errors)
     yield "The risks are the means over draws of the parameters."
@@ -139,6 +148,23 @@ def _operating(
         yield f"Operating characteristics, {'exact' if exact else 'simulated'}: {scenario.name}."
         found = _characteristics(file, path, scenario, courses, how)
         yield from characteristics_lines(found, file.doses)
+        if exact:
+            yield from _days_beside(file, scenario, how)
+
+
+def _days_beside(file: DesignFile, scenario: Scenario, how: Mapping[str, Any]) -> Iterator[str]:
+    """Say how long trials take that are exact but for their days, where the file tells enough."""
+    if file.accrual is None and file.times is None:
+        return
+    if file.accrual is None or file.times is None:
+        missing = "accrual" if file.accrual is None else "window"
+        yield f"How long trials take is simulated where there is a table [{missing}], too."
+        return
+    found = simulate_trials(
+        file.design, scenario.risks, accrual=file.accrual, times=file.times, weight=file.weight,
+        **how,
+    )  # fmt: skip
+    yield days_line(found)
 
 
 def _characteristics(

@@ -13,7 +13,7 @@ from pkpd.designs.data import Action, Decision, Why
 from pkpd.designs.design_card import DesignFile
 from pkpd.designs.exact.pathways import Pathways
 from pkpd.designs.rules.interval import IntervalDesign
-from pkpd.designs.rules.three_plus_three import ThreePlusThree
+from pkpd.designs.rules.three_plus_three import RollingSix, ThreePlusThree
 from pkpd.designs.seen_card import SeenCohort
 from pkpd.designs.tables import DecisionTable, PendingRow, decision_table
 
@@ -56,6 +56,7 @@ def heading(file: DesignFile) -> list[str]:
     start = file.doses[design.start - 1]
     size = f"cohorts of {design.cohort_size}" if design.cohort_size > 1 else "one by one"
     most = f", at most {design.most_patients}" if design.most_patients is not None else ""
+    most += " and those who are backfilled" if most and design.backfills else ""
     lines = [file.title]
     if file.note:
         lines.append(file.note)
@@ -202,6 +203,11 @@ def table_lines(design: object) -> list[str]:
     lines = letter_lines(decision_table(design))  # type: ignore[arg-type]
     if isinstance(design, ThreePlusThree):
         lines.append(_at_the_ends(design))
+    if isinstance(design, RollingSix):
+        lines.append(
+            "At the highest dose, and below one with D, E at 3 and 4 patients is S: such a dose is "
+            "selected once 5 are assessed without a DLT, or 6."
+        )
     return lines
 
 
@@ -306,10 +312,15 @@ def characteristics_lines(
     ]
     lines.append(f"The trial ends: {', '.join(stops)}.")
     if "duration" in found:
-        days, error = float(found.duration), float(found.duration_se)
-        wait = float(found.suspended)
-        backfilled = float(np.sum(found.backfilled))
-        text = f"It takes {days:.0f} days (+- {error:.1f}), accrual suspended for {wait:.0f}"
-        text += f"; {backfilled:.1f} patients are backfilled" if backfilled else ""
-        lines.append(f"{text}; {found.attrs['trials']} trials simulated.")
+        lines.append(days_line(found))
     return lines
+
+
+def days_line(found: xr.Dataset) -> str:
+    """Say how long trials take that `simulate_trials` ran."""
+    days, error = float(found.duration), float(found.duration_se)
+    wait = float(found.suspended)
+    backfilled = float(np.sum(found.backfilled))
+    text = f"It takes {days:.0f} days (+- {error:.1f}), accrual suspended for {wait:.0f}"
+    text += f"; {backfilled:.1f} patients are backfilled" if backfilled else ""
+    return f"{text}; {found.attrs['trials']} trials simulated."

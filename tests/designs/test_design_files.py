@@ -152,6 +152,34 @@ def test_characteristics_of_the_command():
     assert "patients are backfilled; 200 trials simulated." in simulated
 
 
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ("[accrual]\nevery_days = 10\n[window]\ndays = 28\n", r"It takes \d+ days .*50 trials"),
+        ("[accrual]\nevery_days = 10\n", r"where there is a table \[window\], too"),
+        ("[window]\ndays = 28\n", r"where there is a table \[accrual\], too"),
+    ],
+)
+def test_days_stand_beside_exact_characteristics(written, tables, told):
+    """Both tables were without effect in a design of cohorts, and nothing said so."""
+    found = run(written(f"{GOOD}\n{tables}"), "--characteristics", "--trials", "50").output
+    assert "exact" in found
+    assert re.search(told, plain(found))
+    assert "It takes" not in run(written(GOOD), "--characteristics").output
+
+
+def test_a_table_that_pending_patients_prevent_stops_nothing_else():
+    options = "--table", "--characteristics", "--trials", "20"
+    found = run(FOLDER / "tite_crm.toml", *options)
+    assert found.exit_code == 0
+    assert "wait until pending patients are assessed" in plain(found.output)
+    assert "Operating characteristics, simulated" in found.output
+
+
+def test_backfilled_patients_are_beyond_the_most():
+    assert "at most 30 and those who are backfilled" in plain(run(FOLDER / "bf_boin.toml").output)
+
+
 def test_true_risks_that_fall_are_said_to():
     file = str(FOLDER / "boin.toml")
     told = CliRunner().invoke(app, ["design", file, "--risks", "0.1,0.3,0.2,0.4,0.5"]).stdout

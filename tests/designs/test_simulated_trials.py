@@ -78,6 +78,29 @@ def test_accrual_changes_the_time_and_not_the_outcome_of_designs_that_wait(seed,
     assert float(found.suspended) > 0
 
 
+@pytest.mark.parametrize(("design", "days"), [
+    (BOIN(levels=2, target=0.3, most_patients=3), 0.0),
+    (BOIN(levels=2, target=0.3, most_patients=6), 18.0),
+    (ThreePlusThree(levels=1), 0.0),
+    (ThreePlusThree(levels=2), 18.0),
+])  # fmt: skip
+def test_the_follow_up_of_the_last_patients_suspends_no_accrual(design, days):
+    """Patients on days 0, 10, 20; the next could enter on day 30 and waits until day 48."""
+    found = simulate_trials(
+        design, [0.0] * design.levels, accrual=Accrual(10, "fixed"), times=EventTimes(28), trials=4
+    )
+    assert float(found.suspended) == days
+
+
+def test_rolling_six_with_fewer_patients_ends_at_its_highest_dose():
+    """It waited for ever for the fifth of four."""
+    times, accrual = EventTimes(28), Accrual(5, "fixed")
+    found = simulate_trials(
+        RollingSix(levels=1, enrolled_most=4), [0.0], accrual=accrual, times=times, trials=3
+    )
+    assert (float(found.selected[0]), float(found.patients)) == (1.0, 4.0)
+
+
 @pytest.mark.slow
 def test_time_to_event_designs_are_quicker():
     shared = {"accrual": Accrual(10), "times": WINDOW, "trials": 400}

@@ -74,4 +74,6 @@ def test_the_table_of_three_plus_three_tells_its_settings():
     assert "filled up to six" in plain
     assert "six patients are needed too" in six
     assert "selected as it stands" in rough
-    assert "highest dose" not in table_lines(RollingSix(levels=3))[-1]
+    rolling = table_lines(RollingSix(levels=3))[-1]
+    assert "E at 3 and 4 patients is S" in rolling
+    assert "once 5 are assessed without a DLT, or 6" in rolling

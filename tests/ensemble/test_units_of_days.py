@@ -16,4 +16,4 @@ def test_days_of_trials_have_a_unit():
         BOIN(levels=2, target=0.3), [0.1, 0.3], accrual=Accrual(10), times=EventTimes(28), trials=5
     )
     for name in ("duration", "duration_se", "suspended", "suspended_se"):
-        assert found[name].attrs["units"] == "days"
+        assert found[name].attrs["units"] == "day"

@@ -169,9 +169,9 @@ class RollingSix(_CountingDesign):
         if self.enrolled_most < 3:
             self._refuse("enrolled_most", f"it is {self.enrolled_most}", "3 or more")
 
-    @staticmethod
-    def _confirmed(data: Trials) -> np.ndarray:
-        return (data.completed >= 6) | ((data.completed >= 5) & (data.dlts == 0))
+    def _confirmed(self, data: Trials) -> np.ndarray:
+        six, five = min(6, self.enrolled_most), min(5, self.enrolled_most)
+        return (data.completed >= six) | ((data.completed >= five) & (data.dlts == 0))
 
     def rule(self, data: Trials) -> Decisions:
         """Escalate, enrol at the dose, suspend, step down or stop."""

@@ -77,8 +77,9 @@ def simulate_trials(
     -------
     xarray.Dataset
         What `characteristics` gives, and ``duration``, days from the first patient to the end of
-        the last assessment, ``suspended``, days on which accrual was, and ``backfilled``, patients
-        at each dose. Each ``name_se`` is the Monte Carlo standard error of ``name``. By ``draw``
+        the last assessment, ``suspended``, days for which assessments kept another patient from
+        entering (the follow-up of the last ones is not among them), and ``backfilled``, patients at
+        each dose. Each ``name_se`` is the Monte Carlo standard error of ``name``. By ``draw``
         where risks have draws.
 
     Raises
@@ -230,7 +231,7 @@ def _summary(ended: Ended, risks: np.ndarray, trials: int, target: float | None)
         made[name] = "draw", mean(values)
         made[f"{name}_se"] = "draw", error(values)
         for one in (name, f"{name}_se"):
-            made[one].attrs["units"] = "days"
+            made[one].attrs["units"] = "day"  # ``days`` would be read as a length of time
     if target is not None:
         right = np.repeat(made.right.values, trials)
         made["correct_se"] = "draw", error(ended.selected == right)
@@ -270,6 +271,7 @@ class _Lanes:
         self.left = np.zeros(count, int)  # patients the present cohort still lacks
         self.alive = np.ones(count, bool)
         self.suspended = np.zeros(count)
+        self.waited = np.zeros(count)  # days since then, suspended if another patient enters
         self.selected = np.zeros(count, int)
         self.why = np.zeros(count, int)
 
@@ -283,6 +285,8 @@ class _Lanes:
             if len(rows):
                 self._enrol(rows, self.current[rows], self.turn[rows])
                 self.left[rows] -= 1
+                self.suspended[rows] += self.waited[rows]
+                self.waited[rows] = 0.0
                 self._await(rows)
             if not self.alive.any():
                 break
@@ -351,7 +355,7 @@ class _Lanes:
         stays = rows[~leaves]
         if len(stays):
             self.clock[stays] = self._next_event(stays)
-        self.suspended[rows] += self.clock[rows] - before
+        self.waited[rows] += self.clock[rows] - before
 
     def _await(self, rows: np.ndarray) -> None:
         """Let the next patient come."""
