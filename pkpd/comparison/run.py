@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pkpd.arguments import (
     CALLABLE,
@@ -41,6 +40,7 @@ from pkpd.comparison.ready import Read, Ready
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
 from pkpd.comparison.shares import CohortShares, cohort_shares, mean_of_known
+from pkpd.comparison.store import Store
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.ensemble.cards import LONGEST_STEP_H
@@ -52,7 +52,7 @@ from pkpd.evidence.posterior.learned import learned
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
-from pkpd.machine import cores
+from pkpd.machine import cores, give_back_memory
 from pkpd.schedule import DosingPlan
 from pkpd.trials import Cohort, DLTRule, Trial
 
@@ -186,6 +186,7 @@ def compare(
             result = _run_trial(item, chosen, (threads, spread), on_cohort, tell)
             done += len(item.trial.cohorts) * item.work
             results.append(result)
+            give_back_memory()
             if on_trial is not None:
                 on_trial(result)
     record = _record(chosen, choice, ready, simulated)
@@ -310,6 +311,7 @@ def _run_trial(
 
             progress(0.0)
             lanes = _run_cohort(item, cohort, rules, where, progress)
+            give_back_memory()
             if waiting is not None:
                 keep(*waiting)
             waiting = cohort, beside.submit(rows_of, cohort, rules, lanes)
@@ -327,6 +329,7 @@ def _run_trial(
             if index == 0:
                 keep(*waiting)  # the first table is shown at once
                 waiting = None
+            del lanes  # its table is made from them, and they go with the table
         if waiting is not None:
             keep(*waiting)
         for one in others:
@@ -393,7 +396,7 @@ def _run_cohort(
     trial, ensemble = item.trial, item.ensemble
     treated = item.treated(cohort)
     read = item.reader(_look(item, treated, rules))
-    store = _Store(ensemble.draws, ensemble.patients)
+    store = Store(ensemble.draws, ensemble.patients)
     kept = thinned(ensemble.draws * ensemble.patients)
     curves = CohortCurves(cohort.id, treated.plan, trial.horizon_days)
     done = 0
@@ -438,29 +441,3 @@ class _Judged:
 
     def __call__(self, draws: Indices, course: Course) -> tuple[Indices, Floats | None]:
         return draws, self.look.verdict(course)
-
-
-class _Store:
-    """Matrices [draws, patients] filled chunk by chunk."""
-
-    def __init__(self, draws: int, patients: int) -> None:
-        self.shape = (draws, patients)
-        self.values: dict[tuple[str, str, str], Floats] = {}
-        self.recovered_on: dict[tuple[str, float], Floats] = {}
-        self.dlt: dict[str, Floats] = {}
-        self.reasons: dict[str, Floats] = {}
-        self.sensitivity = np.empty(0, np.float32)
-
-    def add(self, draws: NDArray[np.int64], endpoints: LaneEndpoints) -> None:
-        for name in ("values", "recovered_on", "dlt", "reasons"):
-            target = getattr(self, name)
-            for key, lanes in getattr(endpoints, name).items():
-                if key not in target:
-                    target[key] = np.full(self.shape, np.nan)
-                target[key][draws] = np.asarray(lanes, dtype=float).reshape(len(draws), -1)
-        found = endpoints.sensitivity
-        if not found.size:
-            return
-        if not self.sensitivity.size:
-            self.sensitivity = np.full((*found.shape[:3], *self.shape), np.nan, np.float32)
-        self.sensitivity[..., draws, :] = found.reshape(*found.shape[:3], len(draws), -1)

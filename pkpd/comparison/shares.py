@@ -47,7 +47,13 @@ class CohortShares:
 
 def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
     """Shares by draw of what was kept of a cohort; the DLT by a clock of its rule."""
-    delayed = mean_of_known(lanes.sensitivity.astype(np.float64))
+    # one after the other: all at once take four times their memory
+    delayed = np.array(
+        [
+            [[mean_of_known(cell.astype(np.float64)) for cell in row] for row in table]
+            for table in lanes.sensitivity
+        ]
+    )
     verdicts = lanes.dlt.get(clock)
     nobody = np.full(delayed.shape[-1], np.nan)
     return CohortShares(

@@ -75,9 +75,10 @@ def test_durations_are_per_line():
     rule = load_rule("ezn2208")
     assert rule.kind == "low_count_duration"
     assert dict(zip([c.line for c in rule.criteria], rule.duration_days, strict=True)) == {
-        "neutrophils": 5.0,
+        "neutrophils": 6.0,  # "for more than 5 days", counted once a day
         "platelets": 0.0,
     }
+    assert load_rule("kevetrin").duration_days == (8.0, 0.0)
     assert load_rule("pomalidomide_solid").nadir_below == (0.5, 25.0)
     assert load_rule("paed_rolling6").transfusion_days == 2
 

@@ -75,6 +75,11 @@ def test_the_name_of_a_posterior_is_that_of_its_draws(tmp_path, monkeypatch):
     assert (label_of(found).rows, label_of(found).studies, label_of(found).draws) == (1, 1, 8)
     moved = posterior_of_priors(problems=("too few draws",))
     assert label_of(moved).text.endswith("NOT CONVERGED")
+    moved.record["reweighted"] = [
+        {"added": ["MINE"], "removed": []},
+        {"added": [], "removed": ["A", "B", "C", "D"]},
+    ]
+    assert label_of(moved).text.endswith(", weighted with MINE, without A, B, C and 1 more")
     assert posterior_digits(moved) == posterior_digits(posterior)
     values = posterior.values.copy()
     values[0, 0, 0] *= 1.0 + 1e-12

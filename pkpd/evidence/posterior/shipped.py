@@ -25,6 +25,7 @@ HOW_TO_GET_ONE = (
     "build/evidence/posterior_full.nc with --posterior, or leave out --marrow"
 )
 _DIGITS = 12
+_NAMED = 3  # studies that are named; of more the number is told
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class PosteriorLabel:
     tested
         Published rows that it was tested on without having learned from them: ``rows``, ``studies``
         and ``inside``, the rows inside their 90 % intervals; empty if it was not.
+    added, removed
+        Studies that its draws were weighted by, or without, after they were sampled.
     """
 
     digits: str
@@ -65,13 +68,24 @@ class PosteriorLabel:
     draws: int
     learned: int
     tested: Mapping[str, Any] = field(default_factory=dict)
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """One phrase: ``posterior 1a2b3c4d5e6f of 2026-01-31, ten_stages, converged``."""
+        """One phrase: ``posterior 1a2b3c4d5e6f of 2026-01-31, ten_stages, converged``.
+
+        After `pkpd.evidence.reweight`, ``, weighted with mine`` and ``, without theirs``.
+        """
         date = f" of {self.written[:10]}" if self.written else ""
         verdict = "converged" if self.converged else "NOT CONVERGED"
-        return f"posterior {self.digits}{date}, {self.structure}, {verdict}"
+        changed = [
+            f", {word} {', '.join(each[:_NAMED])}"
+            + (f" and {len(each) - _NAMED} more" if len(each) > _NAMED else "")
+            for word, each in (("weighted with", self.added), ("without", self.removed))
+            if each
+        ]
+        return f"posterior {self.digits}{date}, {self.structure}, {verdict}{''.join(changed)}"
 
 
 def check_names(posterior: EvidencePosterior, where: str) -> None:
@@ -97,6 +111,8 @@ def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
     """Name a posterior by its draws and its record."""
     record = posterior.record
     rows, tested = record.get("rows", 0), record.get("tested")
+    changes: Any = record.get("reweighted", [])
+    changes = changes if isinstance(changes, list) else [changes]
     return PosteriorLabel(
         digits=posterior_digits(posterior),
         structure=posterior.structure,
@@ -109,6 +125,8 @@ def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
         draws=int(posterior.weights.size),
         learned=len(posterior.names),
         tested=dict(tested) if isinstance(tested, Mapping) else {},
+        added=tuple(study for change in changes for study in change.get("added", ())),
+        removed=tuple(study for change in changes for study in change.get("removed", ())),
     )
 
 
