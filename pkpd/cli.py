@@ -22,6 +22,7 @@ from pkpd.designs.options import PREDICT, design_options
 from pkpd.errors import PkpdError, unanswered
 from pkpd.evidence.updating.options import learn_options
 from pkpd.forecasting.options import forecast_options, visits_options
+from pkpd.machine import share_memory
 from pkpd.search.options import search_options
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def compare(
 
     run = _Run(out, _size(patients, draws), full=full)
     with _told(run):
+        share_memory()
         from pkpd.arguments import pairs_of
         from pkpd.report.comparison.own_folder import free_folder, stamp
         from pkpd.report.comparison.tables import check_formats, check_writable, write_results

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+_ARENA_MAX = -8  # of ``mallopt`` in glibc
+
 
 def cores() -> int:
     """Cores that this process may use: those it is bound to, not all of the machine."""
@@ -34,18 +36,24 @@ def cache_home() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "pkpd"
 
 
-def give_back_memory() -> None:
-    """Give the system back what is no longer used; some C libraries keep it for later.
+def share_memory() -> None:
+    """Let all threads of this process take memory from one place.
 
-    Threads of glibc keep what they free each for itself: what a comparison freed with its first
-    trials was two thirds of the memory it held at its end.
+    Some C libraries keep one for each thread, and what a thread frees there no other takes. For the
+    start of a command that runs for long; it acts on the whole process.
     """
-    _trim()(0)
+    _c("mallopt")(_ARENA_MAX, 1)
 
 
-@lru_cache(maxsize=1)
-def _trim() -> Callable[[int], object]:
+def give_back_memory() -> None:
+    """Give the system back what is no longer used; some C libraries keep it for later."""
+    _c("malloc_trim")(0)
+
+
+@lru_cache(maxsize=8)
+def _c(name: str) -> Callable[..., object]:
+    """Give a function of the C library, or one that does nothing where there is none such."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):  # another C library, or another system
-        return lambda _keep: 0
+        return lambda *_: 0

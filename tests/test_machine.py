@@ -11,16 +11,18 @@ from pkpd import machine
 
 @pytest.fixture(autouse=True)
 def _other_library():
-    machine._trim.cache_clear()
+    machine._c.cache_clear()
     yield
-    machine._trim.cache_clear()
+    machine._c.cache_clear()
 
 
 def test_memory_is_given_back_where_the_c_library_can(monkeypatch):
-    kept = []
-    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: SimpleNamespace(malloc_trim=kept.append))
+    called = []
+    library = SimpleNamespace(malloc_trim=called.append, mallopt=lambda *what: called.append(what))
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: library)
     machine.give_back_memory()
-    assert kept == [0]  # bytes that stay free
+    machine.share_memory()
+    assert called == [0, (-8, 1)]  # bytes that stay free; M_ARENA_MAX
 
 
 @pytest.mark.parametrize("missing", [OSError, AttributeError, TypeError])
@@ -30,3 +32,4 @@ def test_another_c_library_keeps_its_memory(monkeypatch, missing):
 
     monkeypatch.setattr(machine.ctypes, "CDLL", none)
     machine.give_back_memory()
+    machine.share_memory()
