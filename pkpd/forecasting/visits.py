@@ -174,9 +174,11 @@ def choose_visits(
                 *_mean(gap),
             )
         )
-    usual = []
+    usual: list[UsualVisits] = []
     for name, days_of_week in _WEEKLY.items():
         those = in_weeks(free, days_of_week)
+        if any(those == one.days for one in usual):
+            continue  # no candidate lies between
         theirs = other.errors((*held, *(places[day] for day in those)))
         gap = other.errors((*held, *chosen)) - theirs
         usual.append(UsualVisits(name, those, *_mean(theirs), *_mean(gap)))

@@ -236,6 +236,9 @@ def test_what_stays_open_is_told_in_bits_beside_weekly_visits(source):
     assert table["denominator"].tolist() == [plan.denominator] * 2
     assert plan.denominator <= plan.patients
     assert list(plan.table()["entropy_bits"]) == [one.error for one in plan.sets]
+    # where all candidates are a week apart, twice weekly are no other days
+    (once,) = choose_visits(source, CLOFARABINE, (2, 9, 16), 1, loss="entropy", **SMALL).usual
+    assert (once.name, once.days) == ("weekly", (2, 9, 16))
 
 
 def test_even_visits_lie_in_the_middles_of_equal_parts():
