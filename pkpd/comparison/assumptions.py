@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from pkpd.cards import clock_day_1, load_rules
+from pkpd.cards import load_rules
 from pkpd.cards.files import nearest_of
 from pkpd.cards.trial_cards import drug_card_of
-from pkpd.endpoints.definitions import recovery_definition
+from pkpd.endpoints.definitions import last_morning
 from pkpd.errors import CardError
 from pkpd.model.joint import JointModel, load_model
 from pkpd.trials import DLTRule, Trial
@@ -128,9 +128,7 @@ def check_rule(trials: Sequence[Trial], rule: DLTRule) -> None:
     for trial in trials:
         for cohort in trial.cohorts:
             for clock in cohort.clocks:
-                first = clock_day_1(cohort.regimen, clock)
-                # the morning after the rule's day, and those that confirm a recovery of it
-                last = first - 1 + rule.by_day + recovery_definition(rule).mornings
+                last = last_morning(cohort.regimen, rule, clock)
                 if trial.horizon_days < last:
                     raise CardError(
                         where=f"trial {trial.id}, cohort {cohort.id}",

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from pkpd.cards import card_folder, read_toml
+from pkpd.cards import card_folder, clock_day_1, read_toml
 from pkpd.endpoints.recovery import RecoveryDefinition
-from pkpd.schedule import describe_criteria
+from pkpd.schedule import Regimen, describe_criteria
 from pkpd.trials import DLTRule
 
 THRESHOLDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
@@ -54,6 +54,16 @@ def recovery_definition(rule: DLTRule | None) -> RecoveryDefinition:
     return RecoveryDefinition(
         definition("recovery_days"), definition("recovery_untransfused_days"), 1
     )
+
+
+def last_morning(regimen: Regimen, rule: DLTRule, clock: str | None = None) -> int:
+    """Protocol day of the last morning that a rule needs when nothing is delayed.
+
+    It is the morning after the rule's day, or the last of those that confirm a recovery on it; the
+    clock is the rule's own unless another is given.
+    """
+    first = clock_day_1(regimen, clock or rule.clock)
+    return first - 1 + (rule.by_day or 0) + recovery_definition(rule).mornings
 
 
 def clock_words(clock: str) -> str:

@@ -17,7 +17,13 @@ from pkpd.course.course import Course
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.endpoints.clock import ClockDays, clock_days, clock_of, has_treatment, rule_days
 from pkpd.endpoints.curve import log_count_at
-from pkpd.endpoints.definitions import FROM_DAY_1, THRESHOLDS, recovery_definition
+from pkpd.endpoints.definitions import (
+    FROM_DAY_1,
+    THRESHOLDS,
+    clock_words,
+    last_morning,
+    recovery_definition,
+)
 from pkpd.endpoints.dlt import evaluate_rule
 from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days, recovery_of_cycle
@@ -149,6 +155,7 @@ def simulate(
     wanted = rule if rule is None or isinstance(rule, DLTRule) else load_rule(rule)
     if wanted is not None:
         check_rule_lines(wanted, ensemble)
+        _check_until(until_day, regimen, wanted)
     drugs = ensemble.model.drugs if isinstance(ensemble, CardsEnsemble) else ()
     check_regimen(regimen, {drug.name: drug.card for drug in drugs})
     treated = ensemble.treated(regimen, until_day)
@@ -300,6 +307,20 @@ class _Gather:
         if self.rule is not None:
             data.attrs["rule"] = self.rule.name
         return data
+
+
+def _check_until(until_day: int, regimen: Regimen, rule: DLTRule) -> None:
+    """Refuse to end before a rule's last morning: those who recover late would not be judged."""
+    if rule.by_day is None:
+        return
+    last = last_morning(regimen, rule)
+    if until_day < last:
+        raise PkpdError(
+            where="simulate",
+            what=f"until_day is {until_day}, before day {last}, whose morning rule {rule.name} "
+            f"needs (end of day {rule.by_day:g} from {clock_words(rule.clock)})",
+            remedy=f"set until_day to at least {last}, or name another rule",
+        )
 
 
 def check_rule_lines(rule: DLTRule, ensemble: Ensemble) -> None:

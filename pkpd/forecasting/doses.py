@@ -276,14 +276,7 @@ def _cut(schedule: Regimen, start_day: int) -> list[Course]:
         if cut:
             gate = course.gate if whole == 0 else course.between
             begun = _course(_free(course.name, kept), cut, start_day - 1, first=last)
-            # drugs are held and reduced on visits of the course, which its first cycle keeps, and
-            # a later one that begins on a visit
-            since = whole * course.cycle_days
-            held = tuple(
-                change
-                for change in course.modifications
-                if change.drug in begun.drugs and since % change.visit_every_days == 0
-            )
+            held = tuple(c for c in course.modifications if c.drug in begun.drugs)
             begun = replace(begun, cycle_days=start_day - last, modifications=held)
             kept.append(replace(begun, gate=gate, start_day=last))
     return kept
@@ -352,14 +345,17 @@ def continuation(
 
 
 def named_alternatives(
-    alternatives: Mapping[str, Regimen] | Sequence[str],
+    alternatives: Mapping[str, Regimen | str] | Sequence[str],
     schedule: Regimen,
     after: int | None = None,
     planned: Regimen | None = None,
 ) -> dict[str, Regimen]:
     """Continuations by name, texts read as further cycles of a schedule (`continuation`)."""
     if isinstance(alternatives, Mapping):
-        return dict(alternatives)
+        return {
+            name: continuation(schedule, other, after, planned) if isinstance(other, str) else other
+            for name, other in alternatives.items()
+        }
     if isinstance(alternatives, str):
         alternatives = (alternatives,)
     return {

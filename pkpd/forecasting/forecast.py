@@ -206,7 +206,7 @@ def forecast(
     *,
     rule: str | Path | DLTRule | None = None,
     back: Mapping[str, Level] | None = None,
-    alternatives: Mapping[str, Regimen] | Sequence[str] = (),
+    alternatives: Mapping[str, Regimen | str] | Sequence[str] = (),
     engine: Engine = "auto",
     errors: Mapping[str, ResidualError] | None = None,
     units: Mapping[str, str] | str | None = None,

@@ -268,7 +268,7 @@ class Forecast:
                 }
         return replace(self, weighed=weighed, notes=notes, continuations=continuations)
 
-    def continued(self, alternatives: Mapping[str, Regimen] | Sequence[str]) -> Forecast:
+    def continued(self, alternatives: Mapping[str, Regimen | str] | Sequence[str]) -> Forecast:
         """Simulate the same patients under other continuations.
 
         Parameters

@@ -366,6 +366,7 @@ def _of_dataset(
         )
         line = tuple(lines[seen.line[k]] for k in kept)
         value, censored = seen.value[kept].copy(), seen.censored[kept].copy()
+        notes += _percent(data.events.source, label, line, value)
         lower = seen.lower[kept].copy()
         for k in np.flatnonzero((value <= 0) & (censored == NOT_CENSORED)):
             value[k], censored[k], lower[k] = limits.get(line[k], 0.1), BELOW, 0.0
@@ -385,6 +386,23 @@ def _of_dataset(
         patients = f"patient{'s' if len(early) > 1 else ''} {', '.join(early)}"
         notes += (f"counts before day 0 count as those of the start of day 1: {patients}",)
     return tuple(found), notes
+
+
+def _percent(source: str, label: Any, line: Sequence[str], value: Floats) -> tuple[str, ...]:
+    """Refuse marrow blasts above 100 percent; ask about those that may be shares of 1."""
+    blasts = value[[name == "marrow_blasts" for name in line]]
+    if not blasts.size:
+        return ()
+    if blasts.max() > 100.0:
+        raise DataError(
+            where=f"{source}, patient {label}",
+            what=f"marrow blasts are {blasts.max():g} percent",
+            allowed="percent of nucleated marrow cells, up to 100",
+        )
+    if 0.0 < blasts.max() < 1.0:
+        return (f"marrow blasts of patient {label} are read as {blasts.max():g} percent, not as a "
+                "share",)  # fmt: skip
+    return ()
 
 
 def _slips(one: Seen) -> Iterator[str]:

@@ -265,6 +265,7 @@ _OPTIONS = {
     "VARIANCE": "variance",
     "CORRELATION": "correlation",
     "CORRELATON": "correlation",
+    "CORR": "correlation",
     "COVARIANCE": "covariance",
     "CHOLESKY": "cholesky",
 }

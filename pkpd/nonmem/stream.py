@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,7 @@ def read_control_stream(
     for slip in told:
         warnings.warn(f"{slip}.", PkpdWarning, stacklevel=2)
     notes += told
+    notes += _of_methods(program, steps, dataset)
     if program.compartments.size and not dataset.events.is_dose.any():
         warnings.warn(
             f"{path.name}: no record of {dataset.events.source} is a dose; look whether $INPUT "
@@ -185,6 +186,20 @@ def read_control_stream(
     labels = _labels(program)
     model = population_model(program)
     return ControlStream(path, chosen.title, model, dataset, steps, labels, tuple(notes))
+
+
+def _of_methods(program: Program, steps: Sequence[Step], dataset: Dataset) -> Iterator[str]:
+    """Say what of the estimation methods is not NONMEM's to the last digit."""
+    for step in steps:
+        if step.words in ("HYBRID", "STIELTJES"):
+            yield f"$ESTIMATION asks for {step.words}, which is not done here"
+    correlated = "L2" in dataset.covariates and any(block.size > 1 for block in program.sigmas)
+    if correlated and any(step.method in ("foce", "focei") for step in steps):
+        yield (
+            "records of one L2 have correlated errors: where their variances depend on ETAs, the "
+            "objective of FOCE changes in its second decimal with the order of such records, as "
+            "each is taken given those before it; LAPLACIAN is free of that"
+        )
 
 
 def _needed(problem: Problem, name: str, source: str) -> Record:

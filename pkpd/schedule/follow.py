@@ -128,8 +128,9 @@ def follow(regimen: Regimen, counts: ArrayLike) -> Followed:
     This is the meaning of gates and modifications in the plainest form: one loop over days. It is
     the reference that simulators are tested against. On each day, in this order: the cycle that is
     due starts if its gate is met or its waiting time is over; on visit days drugs are held,
-    resumed and reduced; then the day's doses are given. Visits go on while a later cycle of the
-    course waits for its gate. Each course begins with no drug held and full doses.
+    resumed and reduced; then the day's doses are given. Visits are counted from the day on which a
+    cycle starts, and go on while a later cycle of the course waits for its gate. Each course begins
+    with no drug held and full doses.
 
     Parameters
     ----------
@@ -189,7 +190,7 @@ def follow(regimen: Regimen, counts: ArrayLike) -> Followed:
                 starts[c].append(day)
         if starts[c]:
             for change in course.modifications:
-                if (day - starts[c][0]) % change.visit_every_days == 0:
+                if (day - starts[c][-1]) % change.visit_every_days == 0:
                     _visit(change, seen, held, level)
         if running:
             doses += _doses_of(course, day, starts[c][-1], held, level)

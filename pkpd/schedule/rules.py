@@ -236,11 +236,11 @@ class Gate:
 class DoseModification:
     """Holding, resuming and reducing one drug by the counts seen on visits.
 
-    On each visit (day 1 of the course and every `visit_every_days` after it, counts at the start
-    of the day, before the day's dose) the drug is held if any count is below `hold_below`. A held
-    drug resumes on the first visit at which all of `resume_at` are met, at the next lower level
-    of `levels_mg` if `reduce_on_resume`. Held doses are skipped, not made up. The level is kept
-    until the course ends.
+    On each visit (day 1 of each cycle, whenever it starts, and every `visit_every_days` after it,
+    counts at the start of the day, before the day's dose) the drug is held if any count is below
+    `hold_below`. A held drug resumes on the first visit at which all of `resume_at` are met, at the
+    next lower level of `levels_mg` if `reduce_on_resume`. Held doses are skipped, not made up. The
+    level is kept until the course ends.
 
     Attributes
     ----------

@@ -174,3 +174,10 @@ def test_patients_outside_the_ages_of_their_disease_are_told():
 def test_an_unknown_population_is_a_sentence():
     with pytest.raises(PkpdError, match="there is no card named 'mds'"):
         pkpd.simulate(REGIMEN, "mds", until_day=7)
+
+
+def test_a_simulation_that_ends_before_the_look_of_its_rule_is_refused():
+    """Who recovers late would not be judged, and the risk of the others was given."""
+    with pytest.raises(PkpdError, match=r"until_day is 42, before day \d+, whose morning rule"):
+        pkpd.simulate(REGIMEN, "hr_mds_aml_unfit", **FEW | {"until_day": 42},
+                      rule="leukemia_d42_generic")  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import pkpd
 from pkpd.errors import PkpdError
 from pkpd.forecasting import as_given, continuation, next_cycle, read_seen
-from pkpd.forecasting.doses import how_given
+from pkpd.forecasting.doses import how_given, named_alternatives
 from pkpd.forecasting.seen import GivenDose
 
 LENALIDOMIDE = pkpd.daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
@@ -169,6 +169,22 @@ def test_a_dose_on_another_day_is_refused_until_all_planned_days_are_told():
     # what is planned after the last count is not told yet
     early = as_given(CLOFARABINE, [GivenDose(1, "clofarabine", 9.0)], 1)
     assert [amount for _, _, amount in calendar(early)] == [9.0, 5.0, 5.0, 5.0, 5.0]
+
+
+def test_marrow_blasts_are_percent():
+    table = {"DAY": [1, 8], "ANC": 1.0, "BM_BLASTS": [140, ""]}
+    with pytest.raises(PkpdError, match=r"marrow blasts are 140 percent; allowed: .* up to 100"):
+        read_seen(table)
+    _, (note,) = read_seen(table | {"BM_BLASTS": [0.4, 0]})
+    assert note.endswith("are read as 0.4 percent, not as a share")
+    assert read_seen(table | {"BM_BLASTS": [40, 0.4]})[1] == ()
+
+
+def test_continuations_by_name_can_be_texts():
+    twice = pkpd.on_off("lenalidomide", "10 mg", on=21, off=7, cycles=2)
+    named = named_alternatives({"later": "36 at 0.5", "same": twice}, twice)
+    assert calendar(named["later"]) == calendar(next_cycle(twice, 36, 0.5))
+    assert named["same"] is twice
 
 
 def test_a_further_cycle_is_appended_and_what_would_overlap_is_left_out():

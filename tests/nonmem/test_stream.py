@@ -242,6 +242,16 @@ def test_what_another_block_reads_alone_is_refused(tmp_path, pk, error, said):
         written(tmp_path, INPUT + ELSEWHERE.format(pk=pk, error=error))
 
 
+def test_methods_that_are_not_done_as_nonmem_does_are_told(tmp_path):
+    hybrid = written(tmp_path, ADVAN1.replace("METHOD=1", "METHOD=HYBRID ZERO=(1)"))
+    assert "$ESTIMATION asks for HYBRID, which is not done here" in hybrid.notes
+    text = ADVAN1.replace("$SIGMA 0.1", "$SIGMA BLOCK(2) 0.1 0.02 0.3").replace("LEVEL", "L2")
+    foce = written(tmp_path, text)
+    assert any("order of such records" in note for note in foce.notes)
+    exact = written(tmp_path, text.replace("METHOD=1", "METHOD=1 LAPLACE"))
+    assert not any("order of such records" in note for note in exact.notes)
+
+
 def test_a_collecting_compartment_is_emptied_and_another_switched_off(tmp_path):
     data = """ID,TIME,AMT,RATE,CMT,EVID,MDV,DV,WT,LEVEL
 1,0,100,0,1,1,1,.,70,1

@@ -52,8 +52,8 @@ def carry_out(tables: DosingPlan, seen: np.ndarray) -> list[Administration]:
                 if tables.gate_stop[course, which]:
                     break
                 begun = day
-            if begun is not None and first is None:
-                first = day
+            if begun is not None:
+                first = begun  # of the cycle: visits are counted from it
         if first is not None:
             for k in range(len(tables.drugs)):
                 hold, resume = tables.hold_below[course, k], tables.resume_at[course, k]

@@ -268,11 +268,11 @@ def decide(
             elif too_long:
                 s.ended[w] = 1
                 continue
-        began = out.first_day[lane, c] - 1
-        if began < 0:
+        if out.first_day[lane, c] == 0:
             continue
         for k in range(drugs):
-            if s.holds[c, k] and (day - began) % max(t.visit_every[c, k], 1) == 0:
+            since = day - s.cycle_start[w]  # a visit is made on day 1 of every cycle, late or not
+            if s.holds[c, k] and since % max(t.visit_every[c, k], 1) == 0:
                 if s.held[w, k]:
                     if anc >= t.resume_at[c, k, 0] and plt >= t.resume_at[c, k, 1]:
                         s.held[w, k] = 0
