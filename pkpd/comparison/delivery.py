@@ -79,11 +79,7 @@ def start_name(rule: str) -> str:
 
 def not_on_time(values: Mapping[Key, Floats]) -> dict[str, Floats]:
     """Who does not start on the planned day, by the start's name: 1, 0, NaN if not alive then."""
-    return {
-        start_name(rule): 1.0 - share
-        for (endpoint, _, rule), share in values.items()
-        if endpoint == "starts_on_time"
-    }
+    return {start_name(key[2]): 1.0 - values[key] for key in values if key[0] == "starts_on_time"}
 
 
 def _shares(start: Start) -> dict[Key, Floats]:

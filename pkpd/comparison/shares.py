@@ -60,8 +60,8 @@ def cohort_shares(lanes: CohortLanes, clock: str) -> CohortShares:
         delayed=delayed,
         dlt=nobody if verdicts is None else mean_of_known(np.asarray(verdicts, dtype=np.float64)),
         values={
-            key: mean_of_known(matrix)
-            for key, matrix in lanes.values.items()
+            key: mean_of_known(lanes.values[key])
+            for key in lanes.values
             if UNITS[key[0]] == "probability"
         },
     )

@@ -36,8 +36,7 @@ class Matrices(Mapping[Key, Floats]):
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = np.full(self._shape, np.nan, np.float32)
-        whole = np.array_equal(values.astype(np.float32), values, equal_nan=True)
-        if kept.dtype == np.float32 and not whole:
+        if kept.dtype == np.float32 and not _whole(values):
             kept = self._kept[key] = kept.astype(np.float64)
         kept[draws] = values
 
@@ -54,6 +53,11 @@ class Matrices(Mapping[Key, Floats]):
     def kept_bytes(self) -> int:
         """Bytes of all matrices as they are kept."""
         return sum(one.nbytes for one in self._kept.values())
+
+
+def _whole(values: Floats) -> bool:
+    """Whether single precision holds them to the last digit."""
+    return np.array_equal(values.astype(np.float32), values, equal_nan=True)
 
 
 class Store:

@@ -12,6 +12,7 @@ from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
 from pkpd.forecasting.seen import GivenDose
 from pkpd.schedule import Course, DoseModification, DoseRule, Regimen
+from pkpd.schedule.amounts import show_days
 
 _LATER = ", later cycles"
 _FAR = 10.0  # times the plan, as schedules refuse ten times the usual dose
@@ -145,16 +146,7 @@ def _check_moved(schedule: Regimen, doses: Sequence[GivenDose], until: int) -> N
 
 
 def _days(days: Sequence[int]) -> str:
-    """``day 5``, ``days 1-4 and 8``."""
-    runs: list[list[int]] = []
-    for day in days:
-        if runs and day == runs[-1][-1] + 1:
-            runs[-1].append(day)
-        else:
-            runs.append([day])
-    each = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
-    text = ", ".join(each[:-1]) + (" and " if len(each) > 1 else "") + each[-1]
-    return f"day{'s' if len(days) > 1 else ''} {text}"
+    return f"day{'s' if len(days) > 1 else ''} {show_days(days)}"
 
 
 def _check_amount(dose: GivenDose, rule: DoseRule) -> None:

@@ -142,7 +142,7 @@ def test_doses_that_were_given_take_the_place_of_those_planned_on_their_days():
     assert calendar(given)[:5] == [(1, "clofarabine", 9.0), *before[2:], (29, "lenalidomide", 10.0)]
     assert len(calendar(given)) == 4 + 21
     assert how_given(planned, doses, 12) == (
-        "clofarabine: doses of days 1-2 as given, of days 3-5 as planned",
+        "clofarabine: doses of days 1, 2 as given, of days 3-5 as planned",
     )
     during = as_given(planned, [GivenDose(29, "lenalidomide", 5.0)], 30)
     assert calendar(during) == [
@@ -159,7 +159,7 @@ def test_doses_that_were_given_take_the_place_of_those_planned_on_their_days():
 def test_a_dose_on_another_day_is_refused_until_all_planned_days_are_told():
     """It can have been moved from a planned day, or be one more."""
     moved = [GivenDose(day, "clofarabine", 9.0) for day in (2, 3, 4, 6)]
-    with pytest.raises(PkpdError, match=r"on day 6, on which none is planned, .* on days 1 and 5"):
+    with pytest.raises(PkpdError, match=r"on day 6, on which none is planned, .* on days 1, 5"):
         as_given(CLOFARABINE, moved, 12)
     zeros = [GivenDose(day, "clofarabine", 0.0) for day in (1, 5)]
     given = as_given(CLOFARABINE, [*moved, *zeros], 12)
