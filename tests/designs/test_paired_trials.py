@@ -239,6 +239,24 @@ def test_tite_boin_adds_fractions_to_its_dlts(estimator):
     assert "2 of them as 1.90 DLTs: a rate of 0.32" in text
 
 
+def test_tite_boin_imputes_beside_fractions_as_beside_ended_assessments():
+    """By the formula of Yuan (2018) with y and n - c as they are after the fractions are added."""
+    design = TiteBOIN(levels=3, target=0.3, most_pending_share=1.0)
+    for n in (3, 4, 6, 9):
+        for y in range(n - 1):
+            for part in (0.0, 0.1, 0.36, 0.72, 0.95):
+                for weight in (-0.5, 0.0, 0.4, 0.9):
+                    waits = (Pending(2, weight), Pending(2, fraction=part))
+                    now, dlts = y + part, (0, y, 0)
+                    p = (now + 0.3 / 2) / (n - 1 + 1)
+                    rate = (now + p / (1 - p) * (1 - weight)) / n
+                    below = now / n < 0.3
+                    expected = int(below and rate <= design.escalation_rate)
+                    expected -= int(not below and rate >= design.de_escalation_rate)
+                    data = TrialData((3, n, 0), dlts, 2, waits).batch()
+                    assert design.turn(data).tolist() == [expected], (n, y, part, weight)
+
+
 def test_bad_news_never_raises_the_dose():
     """Of one pending patient the forecast worsens: both ways go down, or stay where they are."""
     crm = TiteCRM(levels=5, target=0.25, skeleton=skeleton(0.06, 0.25, 3, 5))

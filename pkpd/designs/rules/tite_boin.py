@@ -22,7 +22,9 @@ class TiteBOIN(BOIN):
     DLT: ``(y + odds (c - s)) / n`` with odds ``p / (1 - p)`` and
     ``p = (y + target / 2) / (n - c + 1)``; it escalates only while y / n is below the target and
     de-escalates only at or above it. ``"effective sample size"`` takes ``y / (n - c + s)``. Pending
-    patients with a fraction (`Pending`) are added to y by it, and are no longer among the c.
+    patients with a fraction (`Pending`) are added to y by it, and are no longer among the c of an
+    estimate; what asks whose assessment has ended (`most_pending_share`, `completed_to_escalate`)
+    counts them among the pending.
 
     Attributes
     ----------
@@ -105,20 +107,17 @@ class TiteBOIN(BOIN):
             Escalate at this weight or more, and de-escalate at this or less; infinite for never
             and for always.
         """
-        n, y, c = (np.asarray(part, float) for part in (treated, dlts, pending))
+        n, c = np.asarray(treated, float), np.asarray(pending, float) - fractional
+        y = np.asarray(dlts, float) + fractions
         low, high = self.escalation_rate, self.de_escalation_rate
-        part, own = np.asarray(fractions, float), c - fractional
         if self._imputes:
             with np.errstate(divide="ignore"):
                 p = (y + self.target / 2) / (n - c + 1)
                 odds_against = (1 - p) / p
             at_target = y >= self.target * n - 1e-12 * n
-            up = np.where(at_target, np.inf, own - odds_against * (n * low - y - part))
-            high_enough = at_target | (part > 0)
-            down = np.where(high_enough, own - odds_against * (n * high - y - part), -np.inf)
-            return up, down
-        up = (y + part) / low - (n - own)
-        return up, np.where(y + part > 0, (y + part) / high - (n - own), -np.inf)
+            up = np.where(at_target, np.inf, c - odds_against * (n * low - y))
+            return up, np.where(at_target, c - odds_against * (n * high - y), -np.inf)
+        return y / low - (n - c), np.where(y > 0, y / high - (n - c), -np.inf)
 
     def turns(
         self,
