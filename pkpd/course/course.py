@@ -89,7 +89,10 @@ class Course:
         Drugs given on each day: bit ``k`` is the ``k``-th of ``drugs``. Holds, waits and reductions
         are those of the lane.
     amount : float[L, D, S], optional
-        Amounts given in each slot of the dosing plan, in the slot's unit.
+        Amounts decided on for each slot of the dosing plan, in the slot's unit, before caps and
+        rounding to strengths.
+    surface, weight : float[L], optional
+        Body surface (m²) and weight (kg), by which doses are given.
     set_point : dict of float[L], optional
         By line: the count the marrow returns to without drug, 10^9/L.
     draws : int[M], optional
@@ -117,6 +120,8 @@ class Course:
     next_cycle_day: NDArray[np.int64] | None = None
     dosed: NDArray[np.int64] | None = None
     amount: Floats | None = None
+    surface: Floats | None = None
+    weight: Floats | None = None
     set_point: Mapping[str, Floats] = field(default_factory=dict)
     draws: NDArray[np.int64] | None = None
     curve: Curve | None = None

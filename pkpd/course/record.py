@@ -10,13 +10,14 @@ import numpy as np
 from pkpd.course.course import Course, Curve
 from pkpd.solve.compiled.days import Record
 from pkpd.solve.compiled.decisions import Given
-from pkpd.solve.compiled.run_days import Anatomy
+from pkpd.solve.compiled.run_days import Anatomy, Bodies
 
 
 def course_of(
     observed: Sequence[str],
     record: Record,
     given: Given,
+    bodies: Bodies,
     *,
     lines: Sequence[str] = ("neutrophils", "platelets"),
     **more: Any,
@@ -29,6 +30,8 @@ def course_of(
         What the marrow shows, in the order of the record.
     record, given
         As `pkpd.solve.compiled.run_days.run_days` gives them.
+    bodies
+        What it was given of the lanes.
     lines
         Which of ``observed`` are lines; the others are attributes of `Course`.
     **more
@@ -41,8 +44,9 @@ def course_of(
     if record.amount.shape[0] > 0:
         more["amount"] = record.amount
     return Course(
-        mornings=mornings, transfused=record.transfused, **seen, **given._asdict(), **more
-    )
+        mornings=mornings, transfused=record.transfused, surface=bodies.surface,
+        weight=bodies.weight, **seen, **given._asdict(), **more,
+    )  # fmt: skip
 
 
 def followed(anatomy: Anatomy, record: Record, days: int) -> Curve | None:

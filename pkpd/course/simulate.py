@@ -128,9 +128,10 @@ class Simulator:
         chosen = {name: np.asarray(values)[draws] for name, values in typical.items()}
         individual = individual_parameters(self.model, chosen, self.patients, np)
         values = {name: np.ascontiguousarray(v).reshape(-1) for name, v in individual.items()}
+        bodies = self._bodies(chosen, individual, values, len(draws))
         record, given = run_days(
             self.anatomy,
-            self._bodies(chosen, individual, values, len(draws)),
+            bodies,
             plan_rules(self.plan),
             self.horizon_days,
             transfuse_below=0.0 if self.transfusion is None else self.transfusion.trigger,
@@ -145,6 +146,7 @@ class Simulator:
             self.marrow.observed,
             record,
             given,
+            bodies,
             lines=self.lines,
             course_names=self.plan.course_names,
             drugs=self.plan.drugs,

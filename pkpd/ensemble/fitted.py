@@ -167,16 +167,17 @@ class FittedTreated:
         if policy is not None:
             increments = policy.individual_increment(sample.normal_score("platelet.increment"))
         theta = np.array([_of_lanes(found, name, lanes) for name in prepared.theta])
+        bodies = Bodies(
+            theta=theta,
+            surface=np.tile(sample["bsa"], m),
+            weight=np.tile(sample["weight"], m),
+            increment=np.tile(increments, m),
+            who=np.arange(lanes),
+            **self.kinetics_of(found, lanes),
+        )
         record, given = run_days(
             anatomy,
-            Bodies(
-                theta=theta,
-                surface=np.tile(sample["bsa"], m),
-                weight=np.tile(sample["weight"], m),
-                increment=np.tile(increments, m),
-                who=np.arange(lanes),
-                **self.kinetics_of(found, lanes),
-            ),
+            bodies,
             prepared.rules,
             prepared.horizon_days,
             transfuse_below=0.0 if policy is None else policy.trigger,
@@ -199,6 +200,7 @@ class FittedTreated:
             anatomy.marrow.observed,
             record,
             given,
+            bodies,
             lines=ensemble.lines,
             course_names=prepared.plan.course_names,
             drugs=prepared.plan.drugs,

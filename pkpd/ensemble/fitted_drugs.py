@@ -263,6 +263,7 @@ def _of_leukaemia(
             kinetics.append(1.0)
             rates[:, :, j, 0] = 0.0 if long else per_m2[:, :, j] > 0.0
             depot |= long
+            in_mg = False
             for s in mine:
                 amount[:, :, s] = np.minimum(np.ceil(amount[:, :, s]), 1.0 if long else 0.0)
                 slots[s] = one_dose(slots[s])

@@ -220,6 +220,7 @@ class PreparedArm:
             anatomy.marrow.observed,
             record,
             given,
+            lanes.bodies,
             drugs=() if made is None else made.drugs,
             course_names=() if made is None else made.course_names,
             death_score=lanes.death_score,

@@ -9,6 +9,7 @@ from pkpd.schedule.follow import (
     Followed,
     administrations,
     follow,
+    given_amount,
     individual_dose_mg,
 )
 from pkpd.schedule.growth_factor import NEVER, GrowthFactorPolicy
@@ -39,6 +40,7 @@ __all__ = [
     "describe",
     "describe_criteria",
     "follow",
+    "given_amount",
     "individual_dose_mg",
     "on_off",
     "parse_amount",

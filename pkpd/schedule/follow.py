@@ -54,8 +54,7 @@ def individual_dose_mg(
     >>> individual_dose_mg(course.doses[0], 5.0, [1.6, 1.8], 70.0)  # 8 and 9 mg
     array([ 7.5, 10. ])
     """
-    sizes = {"": 1.0, "surface": np.asarray(bsa_m2), "weight": np.asarray(weight_kg)}
-    size = sizes[SIZE_OF[rule.unit]]
+    size = _size_of(rule, bsa_m2, weight_kg)
     shape = np.broadcast_shapes(np.shape(amount), np.shape(bsa_m2), np.shape(weight_kg))
     dose = np.broadcast_to(np.asarray(amount, dtype=np.float64) * size, shape)
     if rule.cap_mg is not None:
@@ -65,6 +64,37 @@ def individual_dose_mg(
     step = rule.strength_mg
     units = np.maximum(np.floor(dose / step + 0.5), 1.0)
     return np.where(dose > 0.0, step * units, 0.0)
+
+
+def given_amount(
+    rule: DoseRule | Slot, amount: ArrayLike, bsa_m2: ArrayLike, weight_kg: ArrayLike
+) -> np.ndarray:
+    """Amount that patients of given size get, in the rule's unit, after its cap and rounding.
+
+    Parameters
+    ----------
+    rule, amount, bsa_m2, weight_kg
+        As of `individual_dose_mg`.
+
+    Examples
+    --------
+    >>> from pkpd.schedule import daily
+    >>> course = daily("drug", "5 mg/m^2", days="1", route="oral", cap_mg=8).courses[0]
+    >>> given_amount(course.doses[0], 5.0, [1.6, 2.0], 70.0)  # 8 mg each
+    array([5., 4.])
+    """
+    size, dose = (
+        _size_of(rule, bsa_m2, weight_kg),
+        individual_dose_mg(rule, amount, bsa_m2, weight_kg),
+    )
+    # what is neither capped nor rounded stays what it is, to the last digit
+    return np.where(dose == np.asarray(amount) * size, amount, dose / size)
+
+
+def _size_of(rule: DoseRule | Slot, bsa_m2: ArrayLike, weight_kg: ArrayLike) -> np.ndarray:
+    """Size of the body that a dose goes by, in the unit of that."""
+    sizes = {"": np.float64(1.0), "surface": np.asarray(bsa_m2), "weight": np.asarray(weight_kg)}
+    return np.asarray(sizes[SIZE_OF[rule.unit]])
 
 
 def administrations(regimen: Regimen, horizon_days: int) -> list[Administration]:

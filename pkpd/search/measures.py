@@ -16,7 +16,7 @@ from pkpd.comparison.lanes import LaneEndpoints, can_be_judged, evaluable
 from pkpd.comparison.uncertainty import paired_difference, risk
 from pkpd.course.course import Course
 from pkpd.endpoints.definitions import THRESHOLDS
-from pkpd.schedule import Regimen
+from pkpd.schedule import DoseRule, Regimen, given_amount
 
 Lanes = NDArray[np.float32]
 
@@ -30,13 +30,26 @@ class Planned:
     Attributes
     ----------
     per_week
-        Drug -> amount in a week, over the simulated days.
+        Drug -> amount in a week, over the simulated days, before caps and rounding to strengths.
     units
         Drug -> unit of it.
+    doses
+        Drug -> its doses, and how many of each a week has.
     """
 
     per_week: Mapping[str, float]
     units: Mapping[str, str]
+    doses: Mapping[str, tuple[tuple[DoseRule, float], ...]]
+
+    def given_a_week(self, drug: str, course: Course) -> Floats:
+        """Amount of a week in the drug's unit as each patient gets it, full doses, ``[L]``."""
+        total = np.zeros(course.lanes)
+        surface, weight = course.surface, course.weight
+        assert surface is not None
+        assert weight is not None
+        for rule, number in self.doses.get(drug, ()):
+            total += number * given_amount(rule, rule.amount, surface, weight)
+        return total
 
 
 def planned(regimen: Regimen, days: int) -> Planned:
@@ -61,7 +74,7 @@ def planned(regimen: Regimen, days: int) -> Planned:
     >>> planned(one, 35).per_week
     {'clofarabine': 5.0}
     """
-    total: dict[str, float] = {}
+    doses: dict[str, list[tuple[DoseRule, float]]] = {}
     units: dict[str, set[str]] = {}
     for course, start in zip(regimen.courses, regimen.start_days, strict=True):
         for rule in course.doses:
@@ -70,10 +83,11 @@ def planned(regimen: Regimen, days: int) -> Planned:
                 for cycle in range(course.cycles)
                 for day in rule.days
             )
-            total[rule.drug] = total.get(rule.drug, 0.0) + given * rule.amount
+            doses.setdefault(rule.drug, []).append((rule, 7.0 * given / days))
             units.setdefault(rule.drug, set()).add(rule.unit)
     one_unit = {drug: next(iter(found)) for drug, found in units.items() if len(found) == 1}
-    return Planned({drug: 7.0 * total[drug] / days for drug in one_unit}, one_unit)
+    total = {drug: sum(n * rule.amount for rule, n in doses[drug]) for drug in one_unit}
+    return Planned(total, one_unit, {drug: tuple(doses[drug]) for drug in one_unit})
 
 
 def dose_measures(plans: Sequence[Planned]) -> tuple[Measure, ...]:
@@ -136,8 +150,8 @@ def lanes_of(
     }
     for measure in doses:
         drug = measure.name.partition("_")[2]
-        amount = plan.per_week.get(drug, 0.0)
-        made[measure.name] = shares.get(drug, np.ones(course.lanes)) * amount
+        share = shares.get(drug, np.ones(course.lanes))
+        made[measure.name] = share * plan.given_a_week(drug, course)
     return {name: np.asarray(value, dtype=np.float32) for name, value in made.items()}
 
 

@@ -138,6 +138,31 @@ def test_the_dose_given_is_what_was_planned_and_not_held(found):
     assert share[0] > share[1] > share[2]  # more is held of the higher doses
 
 
+def test_the_dose_given_is_what_each_patient_gets():
+    oral = {"days": "1-5", "route": "oral"}
+    infused = {"days": "1-5", "route": "iv", "duration": "1 h"}
+    schedules = {
+        "rounded": pkpd.daily("lenalidomide", "12 mg", strengths_mg=(5.0, 10.0), **oral),
+        "10 mg": pkpd.daily("lenalidomide", "10 mg", **oral),
+        "12 mg": pkpd.daily("lenalidomide", "12 mg", **oral),
+        "capped": pkpd.daily("clofarabine", "30 mg/m^2", cap_mg=40.0, **infused),
+        "20 mg/m^2": pkpd.daily("clofarabine", "20 mg/m^2", **infused),
+        "30 mg/m^2": pkpd.daily("clofarabine", "30 mg/m^2", **infused),
+    }
+    menu = menu_of(schedules, "rr_aml", "leukemia_d42_generic", 60, patients=16, draws=2)
+    menu = replace(menu, limits=(Limit("dlt", at_most=0.999),))
+    one = search_schedules(menu, marrow="friberg", repeat=False).answers[WITHOUT]
+    len_ = {name: one.lanes[name]["dose_lenalidomide"] for name in ("rounded", "10 mg", "12 mg")}
+    np.testing.assert_array_equal(len_["rounded"], len_["10 mg"])
+    np.testing.assert_allclose(len_["12 mg"], 1.2 * len_["10 mg"], rtol=1e-6)
+    clo = {name: one.lanes[name]["dose_clofarabine"] for name in list(schedules)[3:]}
+    surface = pkpd.simulate(
+        schedules["capped"], "rr_aml", marrow="friberg", patients=16, draws=2, until_day=60
+    )["amount"].max(("day", "slot"))
+    np.testing.assert_allclose(clo["capped"], clo["30 mg/m^2"] * surface.values / 30.0, rtol=1e-6)
+    assert (clo["capped"] < clo["20 mg/m^2"]).any()
+
+
 def test_a_rule_that_looks_after_the_next_cycle_began_says_so(found, tmp_path):
     twice = FILE.replace('modifications = ["counts"]', "cycles = 2").replace(
         "horizon_days = 80", "horizon_days = 80\nrule_change = {{ by_day = 40 }}"
