@@ -100,6 +100,25 @@ def test_correction_by_hand(plain):
     assert "rediction-corrected" in found.sentences[0]
 
 
+def test_logarithms_are_corrected_by_differences(plain):
+    """Bergstrand and others (2011): ln Y + (median ln PRED of the bin - ln PRED)."""
+    seen = plain.dataset.observations
+    early = seen.time < 3.0
+    how = {"bins": [0.0, 3.0, 10.0], "quantiles": (0.5,)}
+    pred = 10.0 * np.exp(-0.3 * seen.time)
+    asked = vpc(plain, prediction_corrected="difference", **how).panels[0]
+    moved = seen.value[early] + np.median(pred[early]) - pred[early]
+    np.testing.assert_allclose(np.sort(asked.y[early]), np.sort(moved), rtol=1e-10)
+    # predictions on both sides of 0 can only be such
+    plain.__dict__["typical"] = pred - 5.0  # looked up once
+    found = vpc(plain, prediction_corrected=True, **how)
+    plain.__dict__["typical"] = pred
+    np.testing.assert_allclose(np.sort(found.panels[0].y[early]), np.sort(moved), rtol=1e-10)
+    assert "predictions below 0" in found.notes[0]
+    with pytest.raises(PkpdError, match="prediction_corrected 'log'; allowed: \"ratio\""):
+        vpc(plain, prediction_corrected="log")
+
+
 def test_correction_leaves_out_predictions_of_zero():
     rows = [(i, t, 100 * (t == 0.0), int(t == 0.0)) for i in (1, 2) for t in (-1.0, 0.0, 1.0, 2.0)]
     frame = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "EVID"])

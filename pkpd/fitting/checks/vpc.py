@@ -7,13 +7,15 @@ limit is not drawn. Their share has a panel of its own (Bergstrand and Karlsson 
 
 In the prediction-corrected check values are multiplied by the median prediction of their bin over
 their own, both of the typical patient (Bergstrand and others 2011, AAPS J 13:143-51), which takes
-out what dose and covariates explain.
+out what dose and covariates explain. Of logarithms the difference of both is added, as the paper
+says: where it is asked for, and for lines with predictions below 0, which have no ratios.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -167,7 +169,7 @@ def vpc(
     quantiles: Sequence[float] = (0.05, 0.5, 0.95),
     level: float = 0.9,
     stratify: str | None = None,
-    prediction_corrected: bool = False,
+    prediction_corrected: bool | Literal["ratio", "difference"] = False,
 ) -> VPC:
     """Compare percentiles of the data with those of replicates.
 
@@ -187,7 +189,8 @@ def vpc(
     stratify
         ``"occasion"`` or a covariate; lines are always apart.
     prediction_corrected
-        See the module. The share below the limit is not corrected.
+        See the module; ``"difference"`` for data that are logarithms, ``True`` for ratios wherever
+        no prediction lies below 0. The share below the limit is not corrected.
 
     Raises
     ------
@@ -199,6 +202,10 @@ def vpc(
         raise PkpdError(where="vpc", what=f"quantiles {wanted}", allowed="numbers between 0 and 1")
     if not 0 < level < 1:
         raise PkpdError(where="vpc", what=f"level {level}", allowed="between 0 and 1")
+    if prediction_corrected not in (False, True, "ratio", "difference"):
+        allowed = '"ratio", "difference", True, False'
+        what = f"prediction_corrected {prediction_corrected!r}"
+        raise PkpdError(where="vpc", what=what, allowed=allowed)
     if not isinstance(simulations, Simulations):
         simulations = simulate_replicates(simulations)
     data, seen = simulations.dataset, simulations.dataset.observations
@@ -214,38 +221,46 @@ def vpc(
             given = bins.get(line, "auto") if isinstance(bins, Mapping) else bins
             edges = bin_edges(axis[mine], given)
             at = place(axis[mine], edges)
-            factor = np.ones(mine.size)
+            factor, shift = np.ones(mine.size), np.zeros(mine.size)
             if prediction_corrected:
-                factor, dropped = _correction(simulations.typical[mine], at)
-                if dropped:
-                    notes.append(
-                        f"{dropped} values of {line} are left out of the prediction-corrected "
-                        "check: the typical patient's prediction is 0 there."
-                    )
-            panel = _panel(simulations, mine, axis[mine], at, factor, wanted, level)
+                factor, shift, told = _correction(simulations, mine, at, prediction_corrected, line)
+                notes.append(told)
+            panel = _panel(simulations, mine, axis[mine], at, (factor, shift), wanted, level)
             panels.append(replace(panel, line=line, stratum=stratum, edges=edges))
     return VPC(
         tuple(panels),
         wanted,
         float(level),
-        prediction_corrected,
+        bool(prediction_corrected),
         label,
         tuple(n for n in notes if n),
         data.units,
     )
 
 
-def _correction(typical: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, int]:
-    """Factor of every value: median prediction of its bin over its own; NaN where that is 0."""
-    factor = np.ones(len(typical))
+def _correction(
+    simulations: Simulations, mine: np.ndarray, at: np.ndarray, how: bool | str, line: str
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Factor and shift of every value, NaN where there is none, and what is said of it."""
+    own, middle = simulations.typical[mine], np.empty(mine.size)
     for j in np.unique(at):
-        mine = at == j
-        middle = np.median(typical[mine])
-        own = typical[mine]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            factor[mine] = np.where(own == middle, 1.0, middle / own)
+        middle[at == j] = np.median(own[at == j])
+    negative = bool(np.any(own < 0))
+    if how == "difference" or (how is True and negative):
+        told = (
+            f"{line} has predictions below 0, which have no ratios: they are taken off by their "
+            "difference, as of logarithms."
+        )
+        return np.ones(mine.size), middle - own, told if how is True else ""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(own == middle, 1.0, middle / own)
     factor = np.where(np.isfinite(factor) & (factor > 0), factor, np.nan)
-    return factor, int(np.sum(np.isnan(factor)))
+    dropped = int(np.sum(np.isnan(factor)))
+    told = (
+        f"{dropped} values of {line} are left out of the prediction-corrected "
+        "check: the typical patient's prediction is 0 there."
+    )
+    return factor, np.zeros(mine.size), told if dropped else ""
 
 
 def _panel(
@@ -253,12 +268,13 @@ def _panel(
     mine: np.ndarray,
     x: np.ndarray,
     at: np.ndarray,
-    factor: np.ndarray,
+    corrected: tuple[np.ndarray, np.ndarray],
     quantiles: tuple[float, ...],
     level: float,
 ) -> VPCPanel:
-    observed = simulations.observed[mine] * factor
-    replicates = simulations.censored[:, mine] * factor
+    factor, shift = corrected
+    observed = simulations.observed[mine] * factor + shift
+    replicates = simulations.censored[:, mine] * factor + shift
     limit = simulations.lower[mine]
     n_bins = int(at.max()) + 1
     shape = (len(quantiles), n_bins)
@@ -285,7 +301,7 @@ def _panel(
         stratum="",
         x=x,
         y=observed,
-        limit=limit * np.where(np.isfinite(limit), factor, 1.0),
+        limit=np.where(np.isfinite(limit), limit * factor + shift, limit),
         edges=np.zeros(0),
         centre=centre,
         count=count,
