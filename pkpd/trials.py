@@ -428,14 +428,13 @@ class Trial:
         Papers and registry entries; what is asked beyond every comparison.
     drug_cards
         Drugs whose cards are files of the user: name, and file beside the trial's.
-    growth_factor
-        Growth factor by need.
-    medians, rule_change
-        Medians its patients are moved to (`pkpd.subjects.with_medians`); what differs from `rule`.
+    growth_factor, evidence_studies
+        Growth factor by need; names of the trial in the table of published outcomes.
+    medians, rule_change, unnamed
+        Medians its patients are moved to (`pkpd.subjects.with_medians`); what differs from `rule`;
+        doses and modifications that no course names, which do nothing, in words.
     published
         Results of the trial as a whole, and figures of other trials its design rests on.
-    evidence_studies
-        Names of the trial in the table of published outcomes.
     assumptions
         One sentence for each part of the card that no source gives.
     """
@@ -463,6 +462,7 @@ class Trial:
     medians: tuple[tuple[str, float], ...] = ()
     rule_change: tuple[tuple[str, Any], ...] = ()
     evidence_studies: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
     path: str = field(default="", compare=False)
 
     def __repr__(self) -> str:

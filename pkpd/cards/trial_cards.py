@@ -232,6 +232,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         medians=_medians(root),
         rule_change=_rule_change(root),
         evidence_studies=root.texts("evidence_studies", default=()),
+        unnamed=_unnamed(root, library),
         path=str(path),
     )
     trial = replace(trial, questions=read_questions(root, trial))
@@ -239,6 +240,24 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     for cohort in trial.cohorts:
         _check_rules(root, trial, cohort)
     return trial
+
+
+def _unnamed(root: Table, library: Library) -> tuple[str, ...]:
+    """Name the doses and modifications that no course names: nobody has them."""
+    named: dict[str, set[str]] = {"doses": set(), "modifications": set()}
+    courses: list[Any] = [part.values for part in library.courses.values()]
+    for row in root.data.get("cohort", ()):
+        courses += row.get("change", {}).values()
+    for course in courses:
+        for key, names in named.items():
+            names.update(course.get(key, ()))
+    parts = {"doses": library.doses, "modifications": library.modifications}
+    return tuple(
+        f"{key[:-1]} {name} is in no course and does nothing"
+        for key, every in parts.items()
+        for name in every
+        if name not in named[key]
+    )
 
 
 def _disease(root: Table, patients: Population) -> str:

@@ -40,4 +40,5 @@ def check_as_compared(path: str | Path, marrow: str | None = None) -> list[str]:
                 item.treated(cohort)
     except PkpdError as error:
         return [f"{path}: {error}" if str(path) not in str(error) else str(error)]
-    return []
+    idle = (one for trial in scenario.trials for one in trial.unnamed)
+    return [f"{path}: {one}; name it in a course, or take it away." for one in idle]

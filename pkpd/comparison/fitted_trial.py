@@ -173,5 +173,6 @@ def check_fit(fitted: object) -> Fitted:
             where="posterior",
             what=f"{type(fitted).__name__} is no posterior",
             allowed="a posterior of the marrow with leukaemia or its file, the result of pkpd.fit",
+            remedy="fit the model first; pkpd.simulate takes one with given values",
         )
     return fitted  # pyright: ignore[reportReturnType]

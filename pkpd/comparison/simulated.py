@@ -38,7 +38,8 @@ def simulated_text(
     -------
     str
         Disease, marrow, ages, kidneys and counts at start, each with its origin, which of the
-        user's own drug cards act, and what labels say of kidneys that the file sets.
+        user's own drug cards act, what labels say of kidneys that the file sets, and what of the
+        file does nothing.
     """
     card = f"population {Path(population.name).name}"
     bodies = ages_and_kidneys(population)
@@ -57,7 +58,8 @@ def simulated_text(
             f"{bodies} and counts at start of the population",
         ]
     parts += own_in_words((drug_card_of(trial, drug) for drug, _ in trial.drug_cards), marrow)
-    return "; ".join((*parts, *kidneys_in_words(trial, population), *_set_by_file(trial)))
+    parts += [*kidneys_in_words(trial, population), *_set_by_file(trial), *trial.unnamed]
+    return "; ".join(parts)
 
 
 def _set_by_file(trial: Trial) -> list[str]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from pkpd.cards import card_folder, clock_day_1, read_toml
 from pkpd.endpoints.recovery import RecoveryDefinition
+from pkpd.errors import PkpdError
 from pkpd.schedule import Regimen, describe_criteria
 from pkpd.trials import DLTRule
 
@@ -66,6 +67,24 @@ def last_morning(regimen: Regimen, rule: DLTRule, clock: str | None = None) -> i
     return first - 1 + (rule.by_day or 0) + recovery_definition(rule).mornings
 
 
+def check_last_morning(where: str, until_day: int, regimen: Regimen, rule: DLTRule) -> None:
+    """Refuse to end before a rule's last morning: those who recover late would not be judged.
+
+    Raises
+    ------
+    PkpdError
+        Naming the day that is needed.
+    """
+    last = 0 if rule.by_day is None else last_morning(regimen, rule)
+    if until_day < last:
+        raise PkpdError(
+            where=where,
+            what=f"until_day is {until_day}, before day {last}, whose morning rule {rule.name} "
+            f"needs (end of day {rule.by_day:g} from {clock_words(rule.clock)})",
+            remedy=f"set until_day to at least {last}, or name another rule",
+        )
+
+
 def clock_words(clock: str) -> str:
     """Say from when a rule counts its days."""
     return "the first dose" if clock == "first_dose" else f"{clock} day 1"
@@ -105,6 +124,6 @@ def recovery_words(rule: DLTRule | None) -> str:
         else f"the first of {days} mornings in a row at the threshold after having been below it"
     )
     if found.untransfused_days:
-        free = f"{found.untransfused_days:g} days before"
-        text += f", for platelets without a transfusion in the {free}"
+        free = f"{found.untransfused_days:g} days before or earlier"
+        text += f", for platelets with the last transfusion {free}"
     return text

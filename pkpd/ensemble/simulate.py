@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,7 @@ from pkpd.endpoints.curve import log_count_at
 from pkpd.endpoints.definitions import (
     FROM_DAY_1,
     THRESHOLDS,
-    clock_words,
-    last_morning,
+    check_last_morning,
     recovery_definition,
 )
 from pkpd.endpoints.dlt import evaluate_rule
@@ -29,13 +28,13 @@ from pkpd.endpoints.grades import grade
 from pkpd.endpoints.recovery import nadir, recovery_after, recovery_days, recovery_of_cycle
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Treated, courses
-from pkpd.ensemble.source import in_words, source
+from pkpd.ensemble.source import check_none_beside, in_words, source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.fitting.draws import Fitted
 from pkpd.machine import cores
 from pkpd.model.joint import JointModel
-from pkpd.schedule import NEVER, GrowthFactorPolicy, Regimen
+from pkpd.schedule import NEVER, GrowthFactorPolicy, Regimen, Slot, given_amount
 from pkpd.subjects import PatientSample, Population
 from pkpd.trials import DLTRule
 
@@ -76,7 +75,7 @@ def simulate(
     population
         Name of a population card, a `Population`, patients of your own
         (`pkpd.subjects.patients`, `pkpd.subjects.sample_population`), or an ensemble
-        (`pkpd.source`), which then has all of the next.
+        (`pkpd.source`), which has all of the next itself: beside it they are refused.
     marrow, disease, posterior, model, patients, draws, seed, transfusion, growth_factor
         As of `pkpd.source`, the same as `pkpd.compare` takes.
     until_day
@@ -93,16 +92,19 @@ def simulate(
     -------
     xarray.Dataset
         ``count`` (draw, patient, line, time) in 10^9/L, platelets without transfused ones;
+        ``platelets_with_transfused`` (draw, patient, day), as a laboratory counts them, and
         ``transfused`` (draw, patient, day). With leukaemia ``marrow_blasts`` (draw, patient, day)
         in percent and ``death_day`` (draw, patient), infinite for those alive; without, ``amount``
-        (draw, patient, day, slot) in the unit of the coordinate ``unit`` (slot).
-        Outcomes, read in mornings: ``nadir`` and ``worst_grade`` (CTCAE v5) by line,
-        ``recovery_day`` by criterion, in days since the start of day 1, looked for from the last
-        dose of the first cycle to the first of the next (0: not low then; infinite: not recovered
-        before the next cycle or the last day), and ``dlt`` (1, 0, NaN where it cannot be judged).
-        Counts of the dead go on as if they lived; outcomes do not. The attribute ``simulated``
-        says which model answered, ``because`` why it is the one without leukaemia if nobody
-        named one.
+        (draw, patient, day, slot) as given, after caps and rounding to strengths, in the unit of
+        the coordinate ``unit`` (slot).
+        Outcomes, read in mornings: ``nadir`` and ``worst_grade`` (CTCAE v5) by line, as a
+        laboratory counts, transfused platelets included; ``recovery_day`` by criterion, in days
+        since the start of day 1, looked for from the last dose of the first cycle to the first of
+        the next (0: not low then; infinite: not recovered before the next cycle or the last day),
+        and ``dlt`` (1, 0, NaN where it cannot be judged). Counts of the dead go on as if they
+        lived; outcomes do not. The attribute ``simulated`` says which model answered, ``because``
+        why it is the one without leukaemia if nobody named one, ``seed`` that of patients who were
+        made here.
 
     Raises
     ------
@@ -141,8 +143,15 @@ def simulate(
             patients=patients, draws=draws, seed=seed, transfusion=transfusion,
             growth_factor=growth_factor,
         )  # fmt: skip
+        made_of: dict[str, int] = {"seed": seed}
     else:
-        ensemble = population
+        check_none_beside(
+            "simulate", marrow=(marrow, None), disease=(disease, None),
+            posterior=(posterior, None), model=(model, None), patients=(patients, 200),
+            draws=(draws, 1), seed=(seed, 1), transfusion=(transfusion, TransfusionPolicy()),
+            growth_factor=(growth_factor, NEVER),
+        )  # fmt: skip
+        ensemble, made_of = population, {}
     if not of_mornings:
         ensemble = ensemble.between_mornings()
     if ensemble.draws * ensemble.patients * times.size * 3 > MOST_VALUES:
@@ -155,14 +164,14 @@ def simulate(
     wanted = rule if rule is None or isinstance(rule, DLTRule) else load_rule(rule)
     if wanted is not None:
         check_rule_lines(wanted, ensemble)
-        _check_until(until_day, regimen, wanted)
+        check_last_morning("simulate", until_day, regimen, wanted)
     drugs = ensemble.model.drugs if isinstance(ensemble, CardsEnsemble) else ()
     check_regimen(regimen, {drug.name: drug.card for drug in drugs})
     treated = ensemble.treated(regimen, until_day)
     gather = _Gather(ensemble, treated, times, of_mornings, wanted, until_day)
     for draws_done, found in courses(treated, gather.read, threads or cores()):
         gather.keep(draws_done, found)
-    return gather.dataset(seed, in_words(ensemble, regimen))
+    return gather.dataset(made_of, in_words(ensemble, regimen))
 
 
 def _treats(value: object) -> bool:
@@ -196,6 +205,8 @@ class _Gather:
             "transfused": course.transfused,
             "nadir": np.stack([nadir(course, line, resolution="morning")[0] for line in lines], 1),
         }
+        if course.platelets_with_transfused is not None:
+            found["platelets_with_transfused"] = course.platelets_with_transfused
         self.lines = lines
         worst, recovered = [], []
         defined = recovery_definition(self.rule)
@@ -216,8 +227,10 @@ class _Gather:
             found["marrow_blasts"] = course.marrow_blasts
         if course.cumulative_hazard is not None:
             found["death_day"] = course.death_day
-        if course.amount is not None:
-            found["amount"] = course.amount
+        slots = self.treated.plan.slots
+        # drugs that act by their intensity are given by tables, not in slots
+        if course.amount is not None and course.amount.shape[-1] == len(slots):
+            found["amount"] = _given(course, slots)
         if self.rule is not None:
             asked = clock_of(self.treated.plan, self.rule.clock, self.rule.by_day)
             begin, search, stop, _ = rule_days(course, asked)
@@ -252,7 +265,7 @@ class _Gather:
             array = self.arrays.setdefault(name, np.empty(shape, values.dtype))
             array[draws] = values.reshape(len(draws), n, *values.shape[1:])
 
-    def dataset(self, seed: int, words: str) -> xr.Dataset:
+    def dataset(self, made_of: Mapping[str, int], words: str) -> xr.Dataset:
         """Everything with its names."""
         import xarray as xr
 
@@ -260,6 +273,7 @@ class _Gather:
         dims = {
             "count": ("line", "time"),
             "transfused": ("day",),
+            "platelets_with_transfused": ("day",),
             "nadir": ("line",),
             "worst_grade": ("graded",),
             "recovery_day": ("criterion",),
@@ -270,12 +284,9 @@ class _Gather:
         }
         graded = _thresholds(self.ensemble.lines)
         criteria = [f"{line} >= {t:g}" for line, levels in graded.items() for t in levels]
-        kept = self.arrays
-        if "amount" in kept and kept["amount"].shape[-1] != len(slots):
-            # drugs that act by their intensity are given by tables, not in slots
-            kept = {name: array for name, array in kept.items() if name != "amount"}
+        every = self.arrays.items()
         data = xr.Dataset(
-            {name: (("draw", "patient", *dims[name]), array) for name, array in kept.items()},
+            {name: (("draw", "patient", *dims[name]), array) for name, array in every},
             coords={
                 "draw": np.arange(self.ensemble.draws),
                 "patient": np.arange(self.ensemble.patients),
@@ -290,13 +301,14 @@ class _Gather:
             attrs={
                 "marrow": self.ensemble.marrow,
                 "simulated": words,
-                "seed": seed,
+                **made_of,
             },
         )
         if isinstance(self.ensemble, CardsEnsemble) and self.ensemble.because:
             data.attrs["because"] = self.ensemble.because
-        for name in ("count", "nadir"):
-            data[name].attrs["units"] = "10^9/L"
+        for name in ("count", "nadir", "platelets_with_transfused"):
+            if name in data:
+                data[name].attrs["units"] = "10^9/L"
         data["time"].attrs |= FROM_DAY_1
         if "recovery_day" in data:
             data["recovery_day"].attrs |= FROM_DAY_1
@@ -309,18 +321,14 @@ class _Gather:
         return data
 
 
-def _check_until(until_day: int, regimen: Regimen, rule: DLTRule) -> None:
-    """Refuse to end before a rule's last morning: those who recover late would not be judged."""
-    if rule.by_day is None:
-        return
-    last = last_morning(regimen, rule)
-    if until_day < last:
-        raise PkpdError(
-            where="simulate",
-            what=f"until_day is {until_day}, before day {last}, whose morning rule {rule.name} "
-            f"needs (end of day {rule.by_day:g} from {clock_words(rule.clock)})",
-            remedy=f"set until_day to at least {last}, or name another rule",
-        )
+def _given(course: Course, slots: Sequence[Slot]) -> Floats:
+    """Amounts that patients get, in the units of the slots, after caps and rounding."""
+    assert course.amount is not None
+    assert course.surface is not None
+    assert course.weight is not None
+    surface, weight = course.surface[:, None], course.weight[:, None]
+    each = [given_amount(s, course.amount[..., i], surface, weight) for i, s in enumerate(slots)]
+    return np.stack(each, axis=-1)
 
 
 def check_rule_lines(rule: DLTRule, ensemble: Ensemble) -> None:

@@ -207,6 +207,31 @@ def source(
     return LearnedEnsemble(_study(found, population, number, draws, seed), arm, curves)
 
 
+def check_none_beside(where: str, **given: tuple[object, object]) -> None:
+    """Refuse what makes patients beside patients who are made: it would be left out silently.
+
+    Parameters
+    ----------
+    where
+        The function, as a user calls it.
+    **given
+        Argument -> its value, and the value that it has where nobody gives one.
+
+    Raises
+    ------
+    PkpdError
+        Naming every argument that has another value.
+    """
+    beside = [name for name, (value, usual) in given.items() if value != usual]
+    if beside:
+        raise PkpdError(
+            where=f"{where}, {', '.join(beside)}",
+            what=f"{'it is' if len(beside) == 1 else 'they are'} given beside an ensemble, which "
+            "has patients, draws and a seed of its own",
+            remedy=f"give {'it' if len(beside) == 1 else 'them'} to pkpd.source",
+        )
+
+
 def _of_fit(
     fitted: Fitted | PopulationModel,
     population: Population | PatientSample,

@@ -109,7 +109,7 @@ def _made(state: State, row: int) -> Forecaster:
             source = source_of_cohort(
                 state.trial, cohort, state.marrow, posterior, DRAWS, state.seed
             )
-            last = min(last_day_of(state.trial, rule), MOST_DAYS)
+            last = min(last_day_of(state.trial, cohort, rule), MOST_DAYS)
             made = forecaster(source, last, rule=rule, bank=BANK, seed=state.seed)
         _MADE[key] = made
         while len(_MADE) > _KEPT:

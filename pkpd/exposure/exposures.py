@@ -27,7 +27,7 @@ from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted_kinetics import FittedKinetics, fitted_kinetics
 from pkpd.ensemble.fitted_patients import FittedDraws
-from pkpd.ensemble.source import in_words, source
+from pkpd.ensemble.source import check_none_beside, in_words, source
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.exposure.levels import LevelDose, Levels, doses_of, edges_of, levels
@@ -156,6 +156,11 @@ def exposures(
             patients=patients, draws=draws, seed=seed,
         )  # fmt: skip
     else:
+        check_none_beside(
+            "exposures", marrow=(marrow, None), disease=(disease, None),
+            posterior=(posterior, None), model=(model, None), patients=(patients, 200),
+            draws=(draws, 1), seed=(seed, 1),
+        )  # fmt: skip
         ensemble = population
     size = (ensemble.draws, ensemble.patients)
     if ensemble.draws * ensemble.patients * times.size > MOST_VALUES:

@@ -18,6 +18,7 @@ from pkpd.cards.trial_cards import (
     population_of,
 )
 from pkpd.cards.trial_drugs import without_card
+from pkpd.endpoints.definitions import last_morning
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.fitted_drugs import drugs_of_fit
@@ -35,8 +36,8 @@ from pkpd.model.joint import load_model
 from pkpd.schedule import parse_days
 from pkpd.trials import Cohort, DLTRule, Trial
 
-AFTER_THE_LOOK = 7
-"""Days simulated after a rule's day, so that a recovery that begins on it is confirmed."""
+AFTER_THE_LOOK = 6
+"""Days simulated after the last morning that a rule needs."""
 
 
 def forecast_lines(
@@ -101,7 +102,7 @@ def forecast_lines(
         trial = load_trial(schedule)
     chosen = _cohort(trial, cohort)
     wanted = rule_of(trial, chosen, rule)
-    last = last_day_of(trial, wanted) if until_day is None else until_day
+    last = last_day_of(trial, chosen, wanted) if until_day is None else until_day
     found = forecast(
         source_of_cohort(trial, chosen, marrow, posterior, draws, how.get("seed", 1)),
         patient,
@@ -215,11 +216,11 @@ def _cohort(trial: Trial, name: str | None) -> Cohort:
     return next(iter(trial.cohorts))
 
 
-def last_day_of(trial: Trial, rule: DLTRule | None) -> int:
+def last_day_of(trial: Trial, cohort: Cohort, rule: DLTRule | None) -> int:
     """Last day of a forecast: that of the file, or a week after the rule's if that is later."""
     if rule is None or rule.by_day is None:
         return trial.horizon_days
-    return max(trial.horizon_days, rule.by_day + AFTER_THE_LOOK)
+    return max(trial.horizon_days, last_morning(cohort.regimen, rule) + AFTER_THE_LOOK)
 
 
 def rule_of(trial: Trial, cohort: Cohort, name: str | None = None) -> DLTRule | None:

@@ -12,6 +12,7 @@ from pkpd.cards import load_rule
 from pkpd.cluster import Workers, workers
 from pkpd.data.dataset import Dataset
 from pkpd.data.sheets import TableSource
+from pkpd.endpoints.definitions import check_last_morning
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.lanes import carried, lanes_of
 from pkpd.ensemble.source import source as source_of
@@ -95,6 +96,8 @@ class Forecaster:
         body = dict(body or {})
         key = schedule, tuple(sorted(body.items()))
         if key not in self._banks:
+            if self.rule is not None:
+                check_last_morning("forecast", self.until_day, schedule, self.rule)
             asked = asked_of(self.ensemble, self.rule, self.back, self.clock, self.until_day)
             lanes = lanes_of(self.ensemble, schedule, self.until_day, body)
             who = lanes.drawn(self.bank, self.seed)

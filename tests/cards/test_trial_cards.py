@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from pkpd.cards import card_names, clock_day_1, load_rule, load_trial, rules_for
+from pkpd.cards import (
+    card_names,
+    clock_day_1,
+    load_population,
+    load_rule,
+    load_trial,
+    rules_for,
+)
+from pkpd.comparison.check import check_as_compared
+from pkpd.comparison.simulated import simulated_text
 from pkpd.errors import CardError
 from pkpd.schedule import Criterion, administrations, plan
 
@@ -289,3 +298,21 @@ def test_the_example_in_the_format_description_is_a_valid_file(read):
     (example,) = re.findall(r"```toml\n(.*?)```", section, flags=re.DOTALL)
     trial = read(example)
     assert len(trial.cohorts) == 2
+
+
+def test_a_dose_or_a_modification_that_no_course_names_is_told(read, tmp_path):
+    alone = GOOD.replace('doses = ["clofarabine", "lenalidomide"]', 'doses = ["clofarabine"]')
+    trial = read(alone)
+    assert trial.unnamed == ("dose lenalidomide is in no course and does nothing",)
+    (said,) = check_as_compared(tmp_path / "mine.toml")
+    assert "dose lenalidomide is in no course and does nothing; name it in a course" in said
+    population = load_population("rr_aml")
+    assert simulated_text(trial, population, "leukaemia").endswith(trial.unnamed[0])
+    idle = read(MODIFIED.replace('\nmodifications = ["counts"]', ""))
+    assert idle.unnamed == ("modification counts is in no course and does nothing",)
+    assert read(MODIFIED).unnamed == ()
+    # a cohort's own change of a course names it, too
+    both = 'id = "both"\nchange.treatment = { doses = ["clofarabine", "lenalidomide"] }\n'
+    trial = read(f'{alone}\n[[cohort]]\nid = "one"\n\n[[cohort]]\n{both}')
+    assert [len(c.regimen.drugs) for c in trial.cohorts] == [1, 2]
+    assert trial.unnamed == ()

@@ -181,3 +181,26 @@ def test_a_simulation_that_ends_before_the_look_of_its_rule_is_refused():
     with pytest.raises(PkpdError, match=r"until_day is 42, before day \d+, whose morning rule"):
         pkpd.simulate(REGIMEN, "hr_mds_aml_unfit", **FEW | {"until_day": 42},
                       rule="leukemia_d42_generic")  # fmt: skip
+
+
+def test_what_makes_patients_is_refused_beside_patients_that_are_made():
+    made = pkpd.source("rr_aml", marrow="friberg", patients=2, draws=3, seed=7)
+    found = pkpd.simulate(REGIMEN, made, until_day=21)
+    assert dict(found.sizes)["patient"] == 2
+    assert "seed" not in found.attrs
+    assert pkpd.simulate(REGIMEN, "rr_aml", **FEW).attrs["seed"] == 1
+    told = "simulate, patients, seed: they are given beside an ensemble, .*to pkpd.source"
+    with pytest.raises(PkpdError, match=told):
+        pkpd.simulate(REGIMEN, made, until_day=21, patients=5, seed=99)
+    with pytest.raises(PkpdError, match="exposures, draws: it is given beside an ensemble"):
+        pkpd.exposures(REGIMEN, made, draws=4)
+
+
+def test_nadirs_of_platelets_are_those_of_the_laboratory():
+    regimen = pkpd.daily("clofarabine", "20 mg/m^2", days="1-5", route="iv", duration="1 h")
+    found = pkpd.simulate(regimen, "rr_aml", marrow="friberg", patients=64, until_day=40)
+    counted = found["platelets_with_transfused"]
+    np.testing.assert_array_equal(found["nadir"].sel(line="platelets"), counted.min("day"))
+    own = found["count"].sel(line="platelets")
+    assert (counted.values >= own.values - 1e-12).all()
+    assert (counted.min("day") > own.min("time")).any()

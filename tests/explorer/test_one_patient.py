@@ -38,7 +38,7 @@ def test_it_is_the_forecast_of_the_package(state, monkeypatch):
     rule = rule_of(state.trial, cohort)
     source = source_of_cohort(state.trial, cohort, state.marrow, None, 10, state.seed)
     known = pd.read_csv(io.StringIO(counts), dtype=str)[:2]
-    last = last_day_of(state.trial, rule)
+    last = last_day_of(state.trial, cohort, rule)
     theirs = pkpd.forecast(
         source, known, cohort.regimen, last, rule=rule, bank=1200, engine="importance"
     )

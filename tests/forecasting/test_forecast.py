@@ -370,6 +370,10 @@ def test_back_at_the_count_before_treatment(source):
             'neutrophils of start; allowed: counts above 0 (10^9/L), or "baseline"',
         ),
         ({"rule": "leukemia_d56_generic"}, "it looks at day 56, and the forecast ends on day 40"),
+        (
+            {"rule": "leukemia_d42_generic", "until_day": 42},
+            "forecast: until_day is 42, before day 43, whose morning rule leukemia_d42_generic",
+        ),
         ({"clock": "induction"}, "no course 'induction'"),
         ({"patient": {"DAY": [8], "WBC": [3.0]}}, "counts of wbc, which the source does not have"),
         ({"schedule": pkpd.daily("hydroxyurea", "1 g", days="1-5", route="oral")}, "hydroxyurea"),
