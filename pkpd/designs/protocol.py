@@ -95,6 +95,11 @@ class Design(ABC):
         """Doses that are out of the trial, shape ``(trials, levels)``."""
         return np.zeros(batch_of(data).treated.shape, bool)
 
+    def opening(self, data: Trials) -> str:
+        """Say what there is to say of the first dose: the end of a clause."""
+        del data
+        return ""
+
     def check(self, data: TrialData) -> None:
         """Refuse data that lack what the design decides by."""
         del data
@@ -198,13 +203,16 @@ class Design(ABC):
         reason = self._reason(batch, found, action, why)
         out = tuple(int(j) + 1 for j in np.flatnonzero(self.eliminated(batch)[0]))
         if action != Action.STOP:
-            return Decision(action, int(found.level[0]), reason, eliminated=out)
+            level = int(found.level[0])
+            if action == Action.START:  # whatever a prior says of it
+                out = tuple(j for j in out if j > level)
+            return Decision(action, level, reason, eliminated=out)
         mtd = int(self.recommend(batch, found)[0]) or None
         return Decision(action, None, reason, why, mtd, out)
 
     def _reason(self, data: Trials, found: Decisions, action: Action, why: Why) -> str:
         if action == Action.START:
-            return _as_sentence("no patient has been treated")
+            return _as_sentence(f"no patient has been treated{self.opening(data)}")
         for stop in self.stops:
             if why == stop.why and bool(stop.met(self, data, found)[0]):
                 return _as_sentence(stop.words(self, data, found))

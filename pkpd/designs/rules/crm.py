@@ -55,6 +55,7 @@ class CRM(ModelDesign):
         `initial`.
     initial
         Doses of the patients in turn until the first DLT (two-stage designs); empty for none.
+        With overdose control the highest allowed dose up to each.
     normal_limits
         Whether probabilities of exceeding a limit take b as normal with its posterior mean and
         variance, as dtpcrm does.
@@ -217,7 +218,7 @@ class CRM(ModelDesign):
                 rows, some = rows[~every], some.take(np.flatnonzero(~every))
             if len(rows):
                 level[rows] = self.restricted(some, self.wanted(some))
-        return level
+        return self.capped(data, level)
 
     def _initial(self, data: Trials) -> np.ndarray:
         """Dose of the next patient while nobody has had a DLT."""
@@ -234,9 +235,14 @@ class CRM(ModelDesign):
 
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Say what the model, or the initial stage, asks for."""
-        if self.initial and data.dlts.sum() == 0:
+        level = int(decision.level[0])
+        if self.initial and data.dlts.sum() == 0 and level:
             patients = int(data.treated.sum())
-            return f"none of {patients} patients has had a DLT: the initial doses go on"
+            text = f"none of {patients} patients has had a DLT: the initial doses go on"
+            planned = int(self._initial(data)[0])
+            if level < planned:
+                text += f", but dose {level + 1} exceeds {self._over(data, level + 1)}"
+            return text
         return super().explain(data, decision)
 
 

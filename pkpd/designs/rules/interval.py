@@ -194,7 +194,8 @@ class IntervalDesign(Design):
     def _fills(self, data: Trials) -> np.ndarray:
         """Trials whose titration has just ended, and whose dose is filled up to a cohort."""
         single = (data.treated <= 1).all(axis=1)
-        return single & ~self._titrates(data) & (self.cohort_size > 1)
+        left = ~data.at(self.eliminated(data))
+        return single & left & ~self._titrates(data) & (self.cohort_size > 1)
 
     def size(self, data: Trials, level: np.ndarray) -> np.ndarray:
         """Take a cohort; a single patient while titrating, and the rest of a cohort after it."""

@@ -52,12 +52,14 @@ class ModelDesign(Design):
     target
         Risk of a DLT that is aimed at.
     skip_up, skip_down
-        Whether doses may be skipped on the way up or down from the present one.
+        Whether doses may be skipped on the way up or down from the present one. On the way down
+        those are skipped that overdose control forbids, whatever is set.
     coherence
         ``"rate"``: no escalation while the rate of DLTs at the present dose exceeds the target;
         ``"cohort"``: none after a cohort whose rate is the target or more; ``"none"``.
     overdose
-        Which doses may be given at all; ``None`` for all.
+        Which doses may be given at all; ``None`` for all. No other restriction leads to a dose that
+        it forbids; the first patients alone are treated at `start` whatever the prior says.
     """
 
     target: float
@@ -182,7 +184,10 @@ class ModelDesign(Design):
         return towards(data, self.restricted(data, self.wanted(data)))
 
     def restricted(self, data: Trials, wanted: np.ndarray) -> np.ndarray:
-        """Hold back the dose asked for from skipping and from incoherent escalation."""
+        """Hold back the dose asked for from skipping and from incoherent escalation.
+
+        Of doses above the one asked for, on the way down, the highest that overdose control allows.
+        """
         now, level = data.current, wanted
         if not self.skip_up:
             level = np.minimum(level, now + 1)
@@ -194,23 +199,40 @@ class ModelDesign(Design):
         elif self.coherence == "cohort":
             bad = (data.last_treated > 0) & (data.last_dlts >= self.target * data.last_treated)
             level = np.where(bad, np.minimum(level, now), level)
-        return level
+        return self.capped(data, level)
+
+    def capped(self, data: Trials, level: np.ndarray) -> np.ndarray:
+        """Highest dose up to these that overdose control allows, ``(trials,)``; 0 for none."""
+        if self.overdose is None:
+            return level
+        may = self.allowed(data) & (np.arange(1, self.levels + 1) <= level[:, None])
+        highest = self.levels - np.argmax(may[:, ::-1], axis=1)
+        return np.where(may.any(axis=1), highest, 0)
 
     def select(self, data: Trials | TrialData) -> np.ndarray:
         """Dose that would be given next; 0 for none."""
         data = batch_of(data)
         return self.restricted(data, self.wanted(data))
 
+    def opening(self, data: Trials) -> str:
+        """Say so where the prior alone would not allow the first dose."""
+        if self.allowed(data)[0, self.start - 1]:
+            return ""
+        text = f"; by the prior dose {self.start} exceeds {self._over(data, self.start)}: overdose "
+        return f"{text}control begins with the first outcomes"
+
+    def _over(self, data: Trials, level: int) -> str:
+        """Limit and probability of an overdose, as a part of a sentence."""
+        assert self.overdose is not None
+        over = float(self.posterior(data, "over")[0, level - 1])
+        found = f"a risk of {self.overdose.limit:g} with probability {over:.3f}"
+        return f"{found}, above {self.overdose.certainty:g}"
+
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Estimated risks around the dose, and what held the design back."""
         wanted, level = int(self.wanted(data)[0]), int(decision.level[0])
         if Why(int(decision.why[0])) == Why.TOO_TOXIC and wanted == 0:
-            assert self.overdose is not None
-            over = float(self.posterior(data, "over")[0, 0])
-            return (
-                f"even the lowest dose exceeds a risk of {self.overdose.limit:g} with probability "
-                f"{over:.3f}, above {self.overdose.certainty:g}"
-            )
+            return f"even the lowest dose exceeds {self._over(data, 1)}"
         risks = self.risks(data)[0]
         text = f"the risk at dose {wanted} is estimated as {risks[wanted - 1]:.3f}"
         text += self._compared(data, wanted)
@@ -222,6 +244,8 @@ class ModelDesign(Design):
                 if self.coherence == "cohort":
                     n, y = int(data.last_treated[0]), int(data.last_dlts[0])
                 held = f"the dose does not rise after {y} of {n} patients had a DLT"
+            if wanted < level < now - 1:
+                held = f"{held}, and dose {level + 1} exceeds {self._over(data, level + 1)}"
             text += f", but {held}"
         if Action(int(decision.action[0])) == Action.SUSPEND:
             text += f"; accrual waits for {int(data.pending.sum())} pending patients"
