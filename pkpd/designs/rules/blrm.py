@@ -113,15 +113,11 @@ class BLRM(ModelDesign):
         k = self.levels
         return above[:, :k] - above[:, k:], above[:, k:]
 
-    @cached_property
-    def _averaged(self) -> dict[str, np.ndarray]:
+    def _averaged(self, curves: Curves) -> dict[str, np.ndarray]:
         low, high = self.interval
-        grid = self.curves.grid
-        made = {"parameters": grid, "squares": grid**2, "risks": self.curves.risks}
-        made["above"] = np.concatenate([self._shares(low), self._shares(high)])
-        assert self.overdose is not None
-        made["over"] = self._shares(self.overdose.limit)
-        return made
+        made = super()._averaged(curves)
+        shares = [self._shares(curves, limit) for limit in (low, high)]
+        return {**made, "above": np.concatenate(shares)}
 
     def wanted(self, data: Trials) -> np.ndarray:
         """Find the allowed dose that the rule asks for; 0 for none."""

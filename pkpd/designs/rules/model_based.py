@@ -108,17 +108,30 @@ class ModelDesign(Design):
 
     # -- the posterior -------------------------------------------------------------------------
 
-    @cached_property
-    def _averaged(self) -> dict[str, np.ndarray]:
-        """What is averaged over the posterior, shape ``(quantities, points)`` each."""
-        curves = self.curves
+    def _averaged(self, curves: Curves) -> dict[str, np.ndarray]:
+        """Values to be averaged over the posterior, shape ``(quantities, points)`` each."""
         made = {"parameters": curves.grid, "squares": curves.grid**2, "risks": curves.risks}
         if self.overdose is not None:
-            made["over"] = self._shares(self.overdose.limit)
+            made["over"] = self._shares(curves, self.overdose.limit)
         return made
 
-    def _shares(self, limit: float) -> np.ndarray:
-        return np.stack([self.curves.share_above(j, limit) for j in range(1, self.levels + 1)])
+    def _shares(self, curves: Curves, limit: float) -> np.ndarray:
+        return np.stack([curves.share_above(j, limit) for j in range(1, self.levels + 1)])
+
+    def _values(self, curves: Curves) -> np.ndarray:
+        if "averaged" not in curves.kept:
+            curves.kept["averaged"] = np.concatenate(list(self._averaged(curves).values()))
+        return curves.kept["averaged"]
+
+    @cached_property
+    def _columns(self) -> dict[str, slice]:
+        """Where each kind of quantity is among those averaged."""
+        ends = 0
+        found = {}
+        for name, values in self._averaged(self.curves).items():
+            found[name] = slice(ends, ends + len(values))
+            ends += len(values)
+        return found
 
     @cached_property
     def _known(self) -> dict[bytes, np.ndarray]:
@@ -137,13 +150,9 @@ class ModelDesign(Design):
             an overdose.
         """
         data = batch_of(data)
-        kinds = self._averaged
-        ends = np.cumsum([len(values) for values in kinds.values()])
-        place = list(kinds).index(name)
-        columns = slice(ends[place] - len(kinds[name]), ends[place])
-        values = np.concatenate(list(kinds.values()))
+        columns = self._columns[name]
         if data.pending_level.any():
-            return self.curves.expect(data, values)[:, columns]
+            return self.curves.expect(data, self._values)[:, columns]
         counts = np.concatenate([data.completed, data.dlts], axis=1).astype(np.int32)
         first, back = merged(counts)
         keys = [counts[row].tobytes() for row in first]
@@ -151,7 +160,7 @@ class ModelDesign(Design):
             self._known.clear()
         new = [i for i, key in enumerate(keys) if key not in self._known]
         if new:
-            found = self.curves.expect(data.take(first[new]), values)
+            found = self.curves.expect(data.take(first[new]), self._values)
             self._known.update(zip([keys[i] for i in new], found, strict=True))
         return np.stack([self._known[key] for key in keys])[:, columns][back]
 

@@ -4,13 +4,17 @@ A model is a grid of parameter values with the risk of each dose at each of them
 many trials at once is then two matrix products. One-parameter models have a line of values, models
 with two parameters a rectangle; the sums converge as those of a smooth integrand that vanishes at
 its ends do, so that a few hundred values in each direction give eight figures.
+
+The grid lies around the prior. Where data contradict the prior, the posterior reaches beyond it:
+such trials are summed on a grid of the same step that was moved to where the posterior is. Trials
+are looked over on a rough grid first; what then does not vanish at an end moves on.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -21,24 +25,90 @@ from pkpd.designs.data import Trials
 from pkpd.designs.merging import merged
 
 _ONE = (401, 8.5, 0.025)  # points, standard deviations on each side, widest step
-_TWO = ((5.5, 0.06), (5.5, 0.12))
+_TWO = ((6.5, 0.065), (6.5, 0.13))
 _CELLS = 8_000_000  # values of the likelihood held at once
+_MOVE = 2.0  # standard deviations of the prior by which a grid is moved at a time
+_ROUGH = (16.0, 33)  # the grid that is looked over first: on each side, points
+_NEAR = 2.5  # a highest point so near to the prior's mean does not move the grid by itself
+_VANISHES = 13.0  # logarithms of the density below its highest at which an end may lie
+_LEAST = -80.0  # logarithms below count as this: products with smaller numbers are slow
+_MOVES, _WIDEST = 60, 2
+_KEPT = 12  # grids elsewhere that are kept
+_MOST_LOG = 600.0
 
 
 @dataclass(frozen=True)
+class Line:
+    """Even values of one parameter.
+
+    Attributes
+    ----------
+    mean, sd
+        Of its normal prior.
+    least, step
+        At least so many values around the prior, and no more than a step apart.
+    width
+        Standard deviations on each side.
+    """
+
+    mean: float
+    sd: float
+    least: int
+    width: float
+    step: float
+
+    def values(self, move: int = 0, doublings: int = 0) -> np.ndarray:
+        """Values around the prior, or moved and widened; their distance is the same."""
+        count = max(self.least, int(np.ceil(2 * self.width * self.sd / self.step)) + 1)
+        if not (move or doublings):
+            return self.mean + self.sd * np.linspace(-self.width, self.width, count)
+        half = (self.width + 0.5 * _MOVE) * 2**doublings
+        cells = int(np.ceil(half * (count - 1) / self.width))
+        half = 0.5 * cells * 2 * self.width / (count - 1)
+        return self.mean + self.sd * (_MOVE * move + np.linspace(-half, half, cells + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Curves(ABC):
     """Dose-toxicity curves on a grid of parameters.
 
     Attributes
     ----------
-    axes
-        Values of each parameter, the first one's spacing being even.
-    log_prior
-        Logarithm of the prior density, shape of the grid, flattened.
+    lines
+        Values of each parameter.
+    correlation
+        Of the two parameters in the prior, where there are two.
+    place
+        Moves of the grid along each parameter, and how often it was doubled; empty for where the
+        prior is.
+    rough
+        Whether this is the grid that is looked over first.
     """
 
-    axes: tuple[np.ndarray, ...]
-    log_prior: np.ndarray
+    lines: tuple[Line, ...]
+    correlation: float = 0.0
+    place: tuple[int, ...] = ()
+    rough: bool = False
+
+    @cached_property
+    def axes(self) -> tuple[np.ndarray, ...]:
+        """Values of each parameter, evenly spaced."""
+        if self.rough:
+            units = np.linspace(-_ROUGH[0], _ROUGH[0], _ROUGH[1])
+            return tuple(line.mean + line.sd * units for line in self.lines)
+        moves = self.place or (0,) * (len(self.lines) + 1)
+        return tuple(
+            line.values(move, moves[-1]) for line, move in zip(self.lines, moves, strict=False)
+        )
+
+    @cached_property
+    def log_prior(self) -> np.ndarray:
+        """Logarithm of the prior density, shape of the grid, flattened."""
+        units = [(x - line.mean) / line.sd for x, line in zip(self.grid, self.lines, strict=True)]
+        if len(units) == 1:
+            return -0.5 * units[0] ** 2
+        u, v, rho = *units, self.correlation
+        return -0.5 * (u**2 - 2 * rho * u * v + v**2) / (1 - rho**2)
 
     @cached_property
     def grid(self) -> np.ndarray:
@@ -76,7 +146,7 @@ class Curves(ABC):
         """Risk at each dose and point, shape ``(levels, points)``."""
         return np.exp(self._logs[0])
 
-    def expect(self, data: Trials, values: np.ndarray) -> np.ndarray:
+    def expect(self, data: Trials, values: Callable[[Curves], np.ndarray]) -> np.ndarray:
         """Posterior means.
 
         Parameters
@@ -85,7 +155,7 @@ class Curves(ABC):
             What the trials have seen. A pending patient of weight w at a dose of risk p adds the
             factor ``1 - w p`` to the likelihood, one with a fraction q ``p^q (1 - p)^(1 - q)``.
         values
-            What to average, shape ``(quantities, points)``.
+            What to average on a grid, shape ``(quantities, points)``.
 
         Returns
         -------
@@ -96,15 +166,81 @@ class Curves(ABC):
         first, back = merged(np.concatenate([data.completed, data.dlts], axis=1))
         if waits:  # patients differ by their weights
             first = back = np.arange(len(data.current))
-        step = max(1, _CELLS // self.grid.shape[1])
-        found = np.empty((len(first), len(values)))
-        for start in range(0, len(first), step):
-            rows = first[start : start + step]
-            weights = self._weights(data, rows, waits)
-            found[start : start + step] = weights @ values.T
-        return found[back]
+        found: np.ndarray | None = None
+        place = self._first_places(data, first, waits)
+        last, left = np.zeros_like(place), np.arange(len(first))
+        for turn in range(_MOVES + 1):
+            for one in np.unique(place[left], axis=0):
+                at = left[(place[left] == one).all(axis=1)]
+                curves = self.elsewhere(tuple(map(int, one)))
+                averaged = values(curves)
+                if found is None:
+                    found = np.empty((len(first), len(averaged)))
+                for some in curves.chunks(at):
+                    log_w = curves.log_weights(data, first[some], waits)
+                    last[some] = _next_step(curves.leaves(log_w), last[some], one)
+                    found[some] = _shares_of(log_w) @ averaged.T
+            left = left[last[left].any(axis=1)]
+            if not left.size or turn == _MOVES:
+                break
+            place[left] += last[left]
+        return np.empty((0, 0)) if found is None else found[back]
 
-    def _weights(self, data: Trials, rows: np.ndarray, waits: bool) -> np.ndarray:
+    def elsewhere(self, place: tuple[int, ...]) -> Curves:
+        """Give the same curves on a grid that was moved; those of the latest places are kept."""
+        if not any(place):
+            return self
+        made = self._elsewhere.get(place)
+        if made is None:
+            while len(self._elsewhere) >= _KEPT:
+                self._elsewhere.pop(next(iter(self._elsewhere)), None)
+            made = self._elsewhere[place] = replace(self, place=place)
+        return made
+
+    @cached_property
+    def _elsewhere(self) -> dict[tuple[int, ...], Curves]:
+        return {}
+
+    @cached_property
+    def kept(self) -> dict[object, np.ndarray]:
+        """What was averaged on this grid before."""
+        return {}
+
+    @cached_property
+    def _looked_over(self) -> Curves:
+        return replace(self, rough=True)
+
+    def chunks(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Trials whose likelihoods are held at once."""
+        step = max(1, _CELLS // self.grid.shape[1])
+        return [rows[start : start + step] for start in range(0, len(rows), step)]
+
+    def _first_places(self, data: Trials, rows: np.ndarray, waits: bool) -> np.ndarray:
+        """Place of each trial's grid by the highest point of a rough one."""
+        rough, k = self._looked_over, len(self.lines)
+        place = np.zeros((len(rows), k + 1), int)
+        for some in rough.chunks(np.arange(len(rows))):
+            top = rough.grid[:, np.argmax(rough.log_weights(data, rows[some], waits), axis=1)]
+            for j, line in enumerate(self.lines):
+                away = (top[j] - line.mean) / line.sd
+                far = np.abs(away) > _NEAR
+                place[some, j] = np.where(far, np.rint(away / _MOVE), 0)
+        return place
+
+    def leaves(self, log_w: np.ndarray) -> np.ndarray:
+        """Find ends at which densities do not vanish, ``(trials, parameters, 2)``: lower, upper."""
+        shape = [len(axis) for axis in self.axes]
+        cube = log_w.reshape(len(log_w), *shape)
+        floor = log_w.max(axis=1) - _VANISHES
+        found = np.zeros((len(log_w), len(shape), 2), bool)
+        for j in range(len(shape)):
+            for k in (0, 1):
+                end = np.take(cube, -k, axis=j + 1).reshape(len(log_w), -1)
+                found[:, j, k] = end.max(axis=1) > floor
+        return found
+
+    def log_weights(self, data: Trials, rows: np.ndarray, waits: bool) -> np.ndarray:
+        """Logarithm of the posterior density up to a constant, ``(trials, points)``."""
         yes, no = self._logs
         dlts = data.dlts[rows].astype(float)
         log_w = dlts @ yes + (data.completed[rows] - dlts) @ no + self.log_prior
@@ -122,15 +258,12 @@ class Curves(ABC):
                 if some.size:
                     at, q = level[some] - 1, part[some, None]
                     log_w[some] += q * yes[at] + (1.0 - q) * no[at]
-        log_w -= log_w.max(axis=1, keepdims=True)
-        weights = np.exp(log_w)
-        weights /= weights.sum(axis=1, keepdims=True)
-        return weights
+        return log_w
 
     def moments(self, data: Trials) -> tuple[np.ndarray, np.ndarray]:
         """Posterior means and variances of the parameters, ``(trials, parameters)`` each."""
-        k = len(self.axes)
-        found = self.expect(data, np.concatenate([self.grid, self.grid**2]))
+        k = len(self.lines)
+        found = self.expect(data, lambda curves: np.concatenate([curves.grid, curves.grid**2]))
         return found[:, :k], found[:, k:] - found[:, :k] ** 2
 
     def risks_at(self, parameters: np.ndarray) -> np.ndarray:
@@ -139,8 +272,34 @@ class Curves(ABC):
 
     def exceeds(self, data: Trials, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit, shape ``(trials,)``."""
-        found = self.expect(data, self.share_above(level, limit)[None, :])[:, 0]
+        found = self.expect(data, lambda curves: curves.share_above(level, limit)[None, :])[:, 0]
         return np.clip(found, 0.0, 1.0)
+
+
+def _shares_of(log_w: np.ndarray) -> np.ndarray:
+    """Weights of the points, of sum 1; written where their logarithms were."""
+    log_w -= log_w.max(axis=1, keepdims=True)
+    np.maximum(log_w, _LEAST, out=log_w)
+    weights = np.exp(log_w, out=log_w)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+def _next_step(leaves: np.ndarray, last: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Where grids are moved to whose densities do not vanish at an end; 0 where they stay.
+
+    Towards that end; wider where it is both ends, or where the grid has just come from there.
+    """
+    step = leaves[:, :, 1].astype(int) - leaves[:, :, 0]
+    back = (step * last[:, :-1] < 0) | leaves.all(axis=2)
+    wider = back.any(axis=1) & (place[-1] < _WIDEST)
+    step[back.any(axis=1)] = 0
+    return np.concatenate([step, wider[:, None].astype(int)], axis=1)
+
+
+def _exp(values: np.ndarray) -> np.ndarray:
+    """Exponential that stays finite on grids far from the prior."""
+    return np.exp(np.minimum(values, _MOST_LOG))
 
 
 _NODES = np.arange(-3, 5)  # of the polynomial over a cell from 0 to 1
@@ -177,13 +336,7 @@ def below(axis: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return found
 
 
-def _line(mean: float, sd: float, least: int, width: float, step: float) -> np.ndarray:
-    """Even values around the mean: at least so many, and no more than a step apart."""
-    points = max(least, int(np.ceil(2 * width * sd / step)) + 1)
-    return mean + sd * np.linspace(-width, width, points)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PowerCurves(Curves):
     """``skeleton ** exp(b)``, b normal with mean 0: the empiric model of the CRM."""
 
@@ -192,12 +345,12 @@ class PowerCurves(Curves):
     @classmethod
     def make(cls, skeleton: Sequence[float], scale: float) -> PowerCurves:
         """Take b within 8.5 standard deviations of the prior."""
-        b = _line(0.0, scale, *_ONE)
-        return cls((b,), -0.5 * (b / scale) ** 2, np.asarray(skeleton, float))
+        lines = (Line(0.0, scale, *_ONE),)
+        return cls(lines=lines, skeleton=np.asarray(skeleton, float))
 
     def log_risks(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logarithms of the risk and of its complement."""
-        yes = np.log(self.skeleton)[:, None] * np.exp(parameters[0])
+        yes = np.log(self.skeleton)[:, None] * _exp(parameters[0])
         yes = np.minimum(yes, -1e-300)
         return yes, np.log(-np.expm1(yes))
 
@@ -214,7 +367,7 @@ class PowerCurves(Curves):
         return ndtr((self.turning_point(level, limit) - mean) / np.sqrt(var))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LogisticCurves(Curves):
     """``expit(a + exp(b) x)`` with a fixed: the one-parameter logistic model of the CRM."""
 
@@ -224,13 +377,12 @@ class LogisticCurves(Curves):
     @classmethod
     def make(cls, skeleton: Sequence[float], scale: float, intercept: float) -> LogisticCurves:
         """Take doses x from the skeleton, with ``b = 0`` giving it back."""
-        b = _line(0.0, scale, *_ONE)
         x = logit(np.asarray(skeleton, float)) - intercept
-        return cls((b,), -0.5 * (b / scale) ** 2, intercept, x)
+        return cls(lines=(Line(0.0, scale, *_ONE),), intercept=intercept, x=x)
 
     def log_risks(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logarithms of the risk and of its complement."""
-        odds = self.intercept + self.x[:, None] * np.exp(parameters[0])
+        odds = self.intercept + self.x[:, None] * _exp(parameters[0])
         return log_expit(odds), log_expit(-odds)
 
     def turning_point(self, level: int, limit: float) -> float:
@@ -249,7 +401,7 @@ class LogisticCurves(Curves):
         return below if self.x[level - 1] < 0 else 1 - below
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TwoParameterCurves(Curves):
     """``expit(a + exp(b) x)`` with a and b normal: the two-parameter CRM, and the BLRM."""
 
@@ -276,19 +428,19 @@ class TwoParameterCurves(Curves):
             Of a, finely because limits of the risk cut through it, and of b; at least, since wide
             priors get more.
         """
-        a = _line(mean[0], sd[0], points[0], *_TWO[0])
-        b = _line(mean[1], sd[1], points[1], *_TWO[1])
-        u, v = np.meshgrid((a - mean[0]) / sd[0], (b - mean[1]) / sd[1], indexing="ij")
-        square = (u**2 - 2 * correlation * u * v + v**2) / (1 - correlation**2)
-        return cls((a, b), -0.5 * square.reshape(-1), np.asarray(x, float))
+        lines = tuple(
+            Line(m, s, least, *_TWO[j])
+            for j, (m, s, least) in enumerate(zip(mean, sd, points, strict=True))
+        )
+        return cls(lines=lines, correlation=correlation, x=np.asarray(x, float))
 
     def log_risks(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logarithms of the risk and of its complement."""
-        odds = parameters[0] + self.x[:, None] * np.exp(parameters[1])
+        odds = parameters[0] + self.x[:, None] * _exp(parameters[1])
         return log_expit(odds), log_expit(-odds)
 
     def share_above(self, level: int, limit: float) -> np.ndarray:
         """As `Curves` has it; the limit cuts through every line along a."""
         a, b = self.axes
-        under = below(a, logit(limit) - np.exp(b) * self.x[level - 1])
+        under = below(a, logit(limit) - _exp(b) * self.x[level - 1])
         return (1.0 - under).T.reshape(-1)
