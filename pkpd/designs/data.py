@@ -112,6 +112,8 @@ class TrialData:
         Patients at each dose who were backfilled, among those treated; empty for none.
     responses
         Patients with a response at each dose, for backfilling; empty for none.
+    dropped
+        Lowest dose that was dropped before, out with all higher ones for good; 0 for none.
 
     Raises
     ------
@@ -126,6 +128,7 @@ class TrialData:
     last_cohort: tuple[int, int] | None = None
     backfilled: tuple[int, ...] = ()
     responses: tuple[int, ...] = ()
+    dropped: int = 0
 
     def __post_init__(self) -> None:
         each = several(a(Pending), "a list of Pending(level, weight)")
@@ -146,9 +149,10 @@ class TrialData:
                     what = f"{name} is {n}"
                     where, allowed = f"level {level}", f"from 0 to the {most} treated"
                     raise PkpdError(where=where, what=what, allowed=allowed)
-        if not 0 <= self.current <= levels:
-            what = f"the present dose is {self.current}"
-            raise PkpdError(where="current", what=what, allowed=f"from 0 to {levels}")
+        for name, level in (("current", self.current), ("dropped", self.dropped)):
+            if not 0 <= level <= levels:
+                what = f"the {'present' if name == 'current' else 'dropped'} dose is {level}"
+                raise PkpdError(where=name, what=what, allowed=f"from 0 to {levels}")
         if self.current == 0 and any(self.treated):
             what, remedy = "patients were treated and no present dose is given", "name it"
             raise PkpdError(where="current", what=what, remedy=remedy)
@@ -173,7 +177,7 @@ class TrialData:
         --------
         >>> TrialData.from_cohorts(3, [(1, 3, 0), (2, 3, 1)])
         TrialData(treated=(3, 3, 0), dlts=(0, 1, 0), current=2, pending=(), last_cohort=(3, 1), \
-backfilled=(), responses=())
+backfilled=(), responses=(), dropped=0)
         """
         each = "a list of (level, treated, dlts), such as [(1, 3, 0)]"
         cohorts = tuple(cohorts) if isinstance(cohorts, Iterable) else cohorts
@@ -245,6 +249,7 @@ backfilled=(), responses=())
             last_dlts=np.array([last_y]),
             backfilled=np.array([self.backfilled or zeros]),
             responses=np.array([self.responses or zeros]),
+            dropped=np.array([self.dropped]),
         )
 
 
@@ -282,6 +287,8 @@ class Trials:
     cohort_pending
         Patients of the latest cohort who are pending, shape ``(trials,)``; by default all who are
         pending at the present dose.
+    dropped
+        Lowest dose that was dropped before, shape ``(trials,)``; 0 for none.
     """
 
     treated: np.ndarray
@@ -298,6 +305,7 @@ class Trials:
     backfilled: np.ndarray = field(default_factory=lambda: _none((0,)))
     responses: np.ndarray = field(default_factory=lambda: _none((0,)))
     cohort_pending: np.ndarray = field(default_factory=lambda: _none((0,)))
+    dropped: np.ndarray = field(default_factory=lambda: _none((0,)))
 
     def __post_init__(self) -> None:
         shape = self.treated.shape
@@ -319,6 +327,8 @@ class Trials:
         if self.last_dlts.shape != shape[:1]:
             put("last_treated", np.zeros(shape[0], int))
             put("last_dlts", np.zeros(shape[0], int))
+        if self.dropped.shape != shape[:1]:
+            put("dropped", np.zeros(shape[0], int))
         if self.cohort_pending.shape != shape[:1]:
             put("cohort_pending", self.at(self.pending) * (self.current > 0))
 

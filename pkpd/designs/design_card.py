@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pkpd.arguments import PATH, check_arguments
 from pkpd.cards.files import nearest_of
@@ -86,6 +88,24 @@ class DesignFile:
     def data(self, cohorts: int | None = None) -> TrialData:
         """Add up what the trial has seen after so many cohorts; after all by default."""
         rows = self.seen[:cohorts]
+        return self._added(rows, self._dropped(rows))
+
+    def _dropped(self, rows: Sequence[SeenCohort]) -> int:
+        """Lowest dose that the design had dropped when an earlier cohort was assessed; 0 for none.
+
+        Patients who are entered one by one are those of today: what was known then is not.
+        """
+        found = 0
+        if self.by_patient or not self.design.keeps_out:
+            return found
+        for k in range(1, len(rows)):
+            if not rows[k].backfilled:
+                out = self.design.eliminated(self._added(rows[:k], found))[0]
+                found = int(np.argmax(out)) + 1 if out.any() else 0
+        return found
+
+    def _added(self, rows: Sequence[SeenCohort], dropped: int) -> TrialData:
+        """Add up cohorts, a dose having been dropped before."""
         levels = len(self.doses)
         counts = {name: [0] * levels for name in ("treated", "dlts", "responses", "backfilled")}
         current, last = 0, None
@@ -108,6 +128,7 @@ class DesignFile:
             last,
             tuple(counts["backfilled"]),
             tuple(counts["responses"]),
+            dropped,
         )
 
 

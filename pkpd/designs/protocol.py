@@ -38,6 +38,8 @@ class Design(ABC):
     """Whether a decision depends on the outcome of the latest cohort alone."""
     backfills: ClassVar[bool] = False
     """Whether patients can be treated below the present dose while it is assessed."""
+    keeps_out: ClassVar[bool] = False
+    """Whether a dose that was dropped once is out for good, whatever is seen there later."""
     uses_pending: ClassVar[bool] = False
     """Whether a decision can be taken while patients are pending."""
 
@@ -192,8 +194,8 @@ class Design(ABC):
         backfill = int(self.backfill(batch)[0]) or None
         if self.must_wait(batch)[0]:
             count = int(batch.pending.sum())
-            patients = "1 patient is" if count == 1 else f"{count} patients are"
-            reason = f"{patients} pending, and {self.name} decides when all assessments have ended"
+            who = f"{patients(count)} {'is' if count == 1 else 'are'}"
+            reason = f"{who} pending, and {self.name} decides when all assessments have ended"
             if backfill:
                 reason += f"; patients who come meanwhile are backfilled at dose {backfill}"
             level = int(batch.current[0])
@@ -218,13 +220,25 @@ class Design(ABC):
                 return _as_sentence(stop.words(self, data, found))
         if why == Why.MAXIMUM:
             count = int(data.treated.sum())
-            return _as_sentence(f"{count} patients are treated, of at most {self.most_patients}")
+            who = f"{patients(count)} {'is' if count == 1 else 'are'}"
+            return _as_sentence(f"{who} treated, of at most {self.most_patients}")
         return _as_sentence(self.explain(data, found))
 
     def _check_levels(self, levels: int) -> None:
         if levels != self.levels:
             what = f"the data have {levels} doses and the design {self.levels}"
             raise PkpdError(where=self.name, what=what, remedy="give counts of each dose")
+
+
+def patients(count: int) -> str:
+    """So many patients, in words.
+
+    Examples
+    --------
+    >>> patients(1), patients(3)
+    ('1 patient', '3 patients')
+    """
+    return "1 patient" if count == 1 else f"{count} patients"
 
 
 def escalated(data: Trials) -> np.ndarray:

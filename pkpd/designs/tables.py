@@ -34,10 +34,14 @@ class DecisionTable:
         Numbers of patients, shape ``(columns,)``.
     letters
         Of `LETTERS`, shape ``(columns, DLTs + 1)``; empty where there are more DLTs than patients.
+    lowest
+        DLTs from which the lowest dose is dropped and the trial stops, shape ``(columns,)``; -1 for
+        never. Of interval designs: with `lowest_offset` they are fewer than at other doses.
     """
 
     patients: np.ndarray
     letters: np.ndarray
+    lowest: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,9 @@ def decision_table(design: Design, most: int | None = None) -> DecisionTable:
     letters = np.full((len(patients), patients[-1] + 1), "", dtype="<U1")
     for i, n in enumerate(patients):
         letters[i, : n + 1] = _letters(design, int(n), np.arange(n + 1), np.zeros(n + 1, int))
-    return DecisionTable(patients, letters)
+    interval = isinstance(design, IntervalDesign)
+    lowest = design.lowest_boundary(int(patients[-1])) if interval else None
+    return DecisionTable(patients, letters, lowest)
 
 
 def _letters(design: Design, n: int, dlts: np.ndarray, pending: np.ndarray) -> list[str]:

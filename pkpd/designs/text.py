@@ -157,15 +157,19 @@ def verdict(decision: Decision, doses: Sequence[str]) -> list[str]:
 
 def boundary_lines(design: IntervalDesign, most: int) -> list[str]:
     """Boundaries of an interval design, a row for each number of patients."""
-    table = design.boundaries(most)
-    rows: list[Sequence[object]] = [("patients", "escalate at", "de-escalate at", "drop at")]
+    table, lowest = design.boundaries(most), design.lowest_boundary(most)
+    parts = [table.escalate, table.de_escalate, table.eliminate]
+    titles = ["patients", "escalate at", "de-escalate at", "drop at"]
+    head = "DLTs at one dose: escalate at so many or fewer, de-escalate or drop at so many or more."
+    if (lowest != table.eliminate).any():
+        parts.append(lowest)
+        titles.append("drop lowest at")
+        head += " The lowest dose is dropped, and the trial stops, by the last column."
+    rows: list[Sequence[object]] = [titles]
     for n in range(most):
-        up, down, out = (
-            int(part[n]) for part in (table.escalate, table.de_escalate, table.eliminate)
-        )
-        rows.append((n + 1, up if up >= 0 else "never", down, out if out >= 0 else "never"))
-    head = "DLTs at one dose: escalate at so many or fewer, de-escalate or drop at so many or more"
-    return [f"{head}.", *columns(rows)]
+        counts = (int(part[n]) for part in parts)
+        rows.append((n + 1, *(count if count >= 0 else "never" for count in counts)))
+    return [head, *columns(rows)]
 
 
 def letter_lines(table: DecisionTable) -> list[str]:

@@ -165,6 +165,7 @@ class _Paths:
             last_treated=np.where(goes, size, now.last_treated),
             last_dlts=np.where(goes, dlts, now.last_dlts),
             backfilled=now.backfilled,
+            dropped=now.dropped,
         )
         self.levels, self.why, self.mtd = self.levels[row], self.why[row], self.mtd[row]
         outcome = np.where(goes, dlts, -1)

@@ -20,7 +20,7 @@ from pkpd.designs.data import (
     batch_of,
     check_target,
 )
-from pkpd.designs.protocol import Design
+from pkpd.designs.protocol import Design, patients
 from pkpd.designs.rules.isotonic import beta_exceeds, closest_doses, isotonic_risks
 
 NEVER = -1
@@ -73,6 +73,8 @@ class IntervalDesign(Design):
         Treat single patients at rising doses until the first DLT or the highest dose, and then
         fill that dose up to a cohort.
     """
+
+    keeps_out: ClassVar[bool] = True
 
     target: float
     elimination: float = 0.95
@@ -144,15 +146,27 @@ class IntervalDesign(Design):
     # -- the design ----------------------------------------------------------------------------
 
     def eliminated(self, data: Trials | TrialData) -> np.ndarray:
-        """Doses dropped for toxicity, ``(trials, levels)``: pending patients count as without."""
+        """Doses dropped for toxicity, ``(trials, levels)``: pending patients count as without.
+
+        By the counts of now, and those that the data say were dropped before.
+        """
         data = batch_of(data)
+        before, levels = data.dropped[:, None], np.arange(1, self.levels + 1)
+        return self._dropped_now(data) | ((before > 0) & (levels >= before))
+
+    def _dropped_now(self, data: Trials) -> np.ndarray:
+        """Doses dropped by the counts of now, and those above them."""
+        out = (data.treated > 0) & (data.dlts >= self._fewest(data))
+        return np.logical_or.accumulate(out, axis=1)
+
+    def _fewest(self, data: Trials) -> np.ndarray:
+        """DLTs at which each dose is dropped, ``(trials, levels)``; out of reach for never."""
         table, lowest = self._tables(data.treated)
         row = np.maximum(data.treated, 1) - 1
         fewest = table.eliminate[row]
         if self.lowest_offset:
             fewest[:, 0] = lowest[row[:, 0]]
-        out = (data.treated > 0) & (fewest != NEVER) & (data.dlts >= fewest)
-        return np.logical_or.accumulate(out, axis=1)
+        return np.where(fewest == NEVER, data.treated + 1, fewest)
 
     def rule(self, data: Trials) -> Decisions:
         """Compare the counts of the present dose with the table."""
@@ -237,24 +251,38 @@ class IntervalDesign(Design):
         n, y = int(data.at(data.treated)[0]), int(data.at(data.dlts)[0])
         table = self._tables(data.treated)[0]
         low, high = int(table.escalate[n - 1]), int(table.de_escalate[n - 1])
-        counts = f"{y} of {n} patients at dose {level} had a DLT"
+        counts = f"{y} of {patients(n)} at dose {level} had a DLT"
         if why == Why.TOO_TOXIC:
-            return f"{counts}, and the lowest dose is dropped for toxicity"
+            return f"{counts}, and {self._what_dropped(data, level)}"
         if why == Why.ENOUGH:
-            return (
-                f"{counts} and the design stays there, with {self.enough_at_dose} patients enough"
-            )
+            enough = patients(self.enough_at_dose or 0)
+            return f"{counts} and the design stays there, with {enough} enough"
         up = f"escalate at {low} or fewer" if low >= 0 else "never escalate"
-        rule = f"with {n} patients {up}, de-escalate at {high} or more"
+        rule = f"with {patients(n)} {up}, de-escalate at {high} or more"
         turn = int(self.turn(data)[0])
         action = Action(int(decision.action[0]))
         if data.at(self.eliminated(data))[0]:
-            rule += f", drop the dose at {int(table.eliminate[n - 1])} or more"
+            rule += f"; {self._what_dropped(data, level)}"
         elif turn == 1 and action == Action.STAY:
             rule += "; there is no higher dose" if level == self.levels else "; the next is dropped"
         elif turn == -1 and action == Action.STAY:
             rule += "; there is no lower dose"
         return f"{counts}; {rule}"
+
+    def _what_dropped(self, data: Trials, level: int) -> str:
+        """Say which is the lowest dose that is out, and why: a clause."""
+        data = data.without_pending() if self.backfills else data
+        lowest = int(np.argmax(self.eliminated(data)[0])) + 1
+        name = "the lowest dose" if lowest == 1 else f"dose {lowest}"
+        higher = "" if lowest == self.levels else " with all higher ones"
+        if not self._dropped_now(data)[0, lowest - 1]:
+            return f"{name} was dropped before and stays out{higher}"
+        n, y = int(data.treated[0, lowest - 1]), int(data.dlts[0, lowest - 1])
+        fewest = int(self._fewest(data)[0, lowest - 1])
+        there = "" if lowest == level else f", after {y} of {patients(n)} with a DLT there"
+        return (
+            f"{name} is dropped for toxicity{higher}{there}: of {patients(n)} at {fewest} or more"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pkpd.arguments import Kind
 from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, batch_of, check_target
 from pkpd.designs.kinds import check_fields, one_or_none
 from pkpd.designs.merging import merged
-from pkpd.designs.protocol import Design, towards
+from pkpd.designs.protocol import Design, patients, towards
 from pkpd.designs.rules.posterior import Curves
 from pkpd.errors import PkpdError
 
@@ -252,12 +252,12 @@ class ModelDesign(Design):
                 n, y = int(data.at(data.completed)[0]), int(data.at(data.dlts)[0])
                 if self.coherence == "cohort":
                     n, y = int(data.last_treated[0]), int(data.last_dlts[0])
-                held = f"the dose does not rise after {y} of {n} patients had a DLT"
+                held = f"the dose does not rise after {y} of {patients(n)} had a DLT"
             if wanted < level < now - 1:
                 held = f"{held}, and dose {level + 1} exceeds {self._over(data, level + 1)}"
             text += f", but {held}"
         if Action(int(decision.action[0])) == Action.SUSPEND:
-            text += f"; accrual waits for {int(data.pending.sum())} pending patients"
+            text += f"; accrual waits for {patients(int(data.pending.sum()))} pending"
         return text
 
     def _compared(self, data: Trials, wanted: int) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, batch_of
-from pkpd.designs.protocol import Design
+from pkpd.designs.protocol import Design, patients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class _CountingDesign(Design):
         level, action = int(data.current[0]), Action(int(decision.action[0]))
         n, y = int(data.at(data.completed)[0]), int(data.at(data.dlts)[0])
         waiting = int(data.at(data.pending)[0])
-        counts = f"{y} of {n} patients at dose {level} had a DLT"
+        counts = f"{y} of {patients(n)} at dose {level} had a DLT"
         if waiting:
             counts += f" and {waiting} {'is' if waiting == 1 else 'are'} pending"
         why = Why(int(decision.why[0]))
