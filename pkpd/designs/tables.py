@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,12 +36,12 @@ class DecisionTable:
         Of `LETTERS`, shape ``(columns, DLTs + 1)``; empty where there are more DLTs than patients.
     lowest
         DLTs from which the lowest dose is dropped and the trial stops, shape ``(columns,)``; -1 for
-        never. Of interval designs: with `lowest_offset` they are fewer than at other doses.
+        never. Of interval designs alone: with `lowest_offset` fewer than at other doses.
     """
 
     patients: np.ndarray
     letters: np.ndarray
-    lowest: np.ndarray | None = None
+    lowest: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def decision_table(design: Design, most: int | None = None) -> DecisionTable:
     letters = np.full((len(patients), patients[-1] + 1), "", dtype="<U1")
     for i, n in enumerate(patients):
         letters[i, : n + 1] = _letters(design, int(n), np.arange(n + 1), np.zeros(n + 1, int))
-    interval = isinstance(design, IntervalDesign)
-    lowest = design.lowest_boundary(int(patients[-1])) if interval else None
-    return DecisionTable(patients, letters, lowest)
+    if not isinstance(design, IntervalDesign):
+        return DecisionTable(patients, letters)
+    return DecisionTable(patients, letters, design.lowest_boundary(int(patients[-1])))
 
 
 def _letters(design: Design, n: int, dlts: np.ndarray, pending: np.ndarray) -> list[str]:

@@ -257,7 +257,8 @@ class ModelDesign(Design):
                 held = f"{held}, and dose {level + 1} exceeds {self._over(data, level + 1)}"
             text += f", but {held}"
         if Action(int(decision.action[0])) == Action.SUSPEND:
-            text += f"; accrual waits for {patients(int(data.pending.sum()))} pending"
+            waiting = int(data.pending.sum())
+            text += f"; accrual waits for {waiting} pending patient{'' if waiting == 1 else 's'}"
         return text
 
     def _compared(self, data: Trials, wanted: int) -> str:
