@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pkpd.designs.data import Action, Decisions, Trials, Why
+from pkpd.designs.protocol import patients
 from pkpd.designs.rules.interval import BOIN
 
 ESTIMATORS = ("imputation", "effective sample size")
@@ -181,7 +182,7 @@ class TiteBOIN(BOIN):
         level, s = int(data.current[0]), float(data.at(data.followed)[0])
         n, y = int(data.at(data.treated)[0]), int(data.at(data.dlts)[0])
         text = (
-            f"{y} of {n} patients at dose {level} had a DLT and {c} "
+            f"{y} of {patients(n)} at dose {level} had a DLT and {c} "
             f"{'is' if c == 1 else 'are'} pending with a total weight of {s:.2f}"
         )
         part, many = (data.at(column)[0] for column in data.fractions)
