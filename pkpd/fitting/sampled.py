@@ -18,6 +18,7 @@ from pkpd.fitting.checks.diagnostics import SamplerDiagnostics, sampler_diagnost
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.judge.findings import Finding, finding_of, findings_table, in_order, told
 from pkpd.fitting.maximum.description import description
+from pkpd.fitting.maximum.predicted import predicted
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -168,6 +169,7 @@ class Fit:
 
         groups = {name: self.idata[name] for name in self.idata.groups()}
         about = description(FreeParameters(self.likelihood), priors=True)
+        about["predicted"] = predicted(self.likelihood)
         groups["posterior"] = groups["posterior"].assign_attrs(about=json.dumps(about))
         write_groups(path, az.InferenceData(**groups))
 

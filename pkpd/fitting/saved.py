@@ -15,6 +15,7 @@ from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.files import read_netcdf
 from pkpd.fitting.maximum.description import description, differences
+from pkpd.fitting.maximum.predicted import predicted, unlike
 from pkpd.fitting.maximum.result import KIND, MaximumLikelihood, result_of
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import bind
@@ -45,8 +46,9 @@ def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit | M
     path
         File written by ``save`` of what `pkpd.fit` gave.
     model, data
-        The model and data it was made with. The model gets the starting values of the fit, and what
-        is within functions of your own (`derived`, `ode_model`) is not compared.
+        The model and data it was made with. The model gets the starting values of the fit. What is
+        within functions of your own (`derived`, `ode_model`) is compared by the predictions and log
+        densities of all observations, at the start and a little away from it.
 
     Returns
     -------
@@ -62,7 +64,8 @@ def load_fit(path: str | Path, model: PopulationModel, data: Dataset) -> Fit | M
     Warns
     -----
     PkpdWarning
-        If the file is of an earlier version, which kept too little of model and data to compare.
+        If the file is of an earlier version, which kept too little of model and data to compare all
+        of them.
     """
     import arviz as az
 
@@ -125,15 +128,21 @@ def _compare(
     subjects = [str(s) for s in likelihood.dataset.subjects]
     mine = json.loads(json.dumps(description(FreeParameters(likelihood), priors=sampled)))
     found = differences(about, mine, subjects) if about else []
+    if not found and "predicted" in about:
+        found = unlike(about["predicted"], predicted(likelihood), likelihood)
     if found:
         more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
         what = f"was made with another model or other data ({'; '.join(found[:_MOST])}{more})"
         _refuse(path, what, _REMEDY)
-    if "model" not in about:
-        known = "part" if about else "nothing"
+    if "predicted" not in about:
+        known, left = "part of its model and data", "whether they are these"
+        if not about:
+            known = "nothing of its model and data"
+        elif "model" in about:
+            known, left = "nothing of what its model predicts", "functions of your own in it"
         warnings.warn(
-            f"{path}: an earlier version wrote it and kept {known} of its model and data, so that "
-            "whether they are these could not be checked; save the fit again once you are sure.",
+            f"{path}: an earlier version wrote it and kept {known}, so that {left} could not be "
+            "checked; save the fit again once you are sure.",
             PkpdWarning,
             stacklevel=3,
         )

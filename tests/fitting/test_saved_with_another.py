@@ -16,7 +16,15 @@ from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.model.priors import Prior, fixed
 from pkpd.fitting.sampled import Fit
-from pkpd.models import PopulationModel, compartments, covariate, parameter, residual
+from pkpd.models import (
+    PopulationModel,
+    compartments,
+    covariate,
+    derived,
+    ode_model,
+    parameter,
+    residual,
+)
 
 ROOT = Path(__file__).parents[2]
 ROWS = (ROOT / "fits" / "data" / "theophylline.csv").read_text()
@@ -144,7 +152,7 @@ def test_a_fit_that_was_read_can_be_kept_and_read_again(files, data, folder):
 def test_files_of_earlier_versions_say_what_could_not_be_checked(files, folder, data):
     saved = read_netcdf(files[0])
     about = json.loads(saved.attrs["about"])
-    del about["model"], about["by_subject"], about["start"]
+    del about["model"], about["by_subject"], about["start"], about["predicted"]
     write_netcdf(folder / "old.nc", saved.assign_attrs(about=json.dumps(about)))
     with pytest.warns(PkpdWarning, match=r"old\.nc: .* kept part of its model and data"):
         pkpd.load_fit(folder / "old.nc", oral(), data)
@@ -154,3 +162,80 @@ def test_files_of_earlier_versions_say_what_could_not_be_checked(files, folder, 
         pkpd.load_fit(folder / "old.nc", oral(covariate.power("WT", 7)), data)
     with pytest.warns(PkpdWarning, match=r"old_draws\.nc: .* kept nothing of its model and data"):
         pkpd.load_fit(folder / "old_draws.nc", oral(), data)
+
+
+def halved(share=0.5, power=1.0):
+    """An oral model whose bioavailability is a function of another parameter, of start 1."""
+    return PopulationModel(
+        compartments(1, absorption="first_order", dosing=["F1"]),
+        [
+            *oral().parameters,
+            parameter("q", 1.0),
+            derived("F1", lambda q: share * q**power),
+        ],
+        ADDITIVE,
+    )
+
+
+def equations(flow=lambda p, y: p["k"] * y["gut"], seen=lambda y, p: y["blood"] / p["V"]):
+    """Absorption and elimination as differential equations."""
+    structure = ode_model(
+        lambda t, y, p: {
+            "gut": -flow(p, y),
+            "blood": flow(p, y) - p["CL"] / p["V"] * y["blood"],
+        },
+        states=["gut", "blood"],
+        parameters=["k", "CL", "V"],
+        outputs={"concentration": seen},
+        max_step_h=0.5,
+    )
+    return PopulationModel(
+        structure, [parameter("k", 1.5), parameter("CL", 2.7), parameter("V", 32)], ADDITIVE
+    )
+
+
+def saved(model, data, path):
+    rng = np.random.default_rng(2)
+    draws = {name: np.full((1, 4), value) for name, value in start_values(model).items()}
+    etas = {"eta": rng.normal(size=(1, 4, 12, 2))} if model.varying else {}
+    idata = az.from_dict(
+        draws | etas,
+        coords={"subject": [str(s) for s in data.subjects]},
+        dims={"eta": ["subject", "effect"]} if etas else {},
+    )
+    if not etas:
+        idata.posterior = idata.posterior.assign_coords(subject=[str(s) for s in data.subjects])
+    Fit(bind(model, data), idata).save(path)
+
+
+def test_functions_that_compute_something_else_are_another_model(folder, data):
+    path = folder / "halved.nc"
+    saved(halved(), data, path)
+    assert len(pkpd.load_fit(path, halved(), data).draws) == 4
+    told = r"the prediction of concentration at the start, first in subject 1 at .* in the file"
+    with pytest.raises(PkpdError, match=told):
+        pkpd.load_fit(path, halved(0.25), data)
+    # equal at the start, where q is 1
+    with pytest.raises(PkpdError, match="the prediction of concentration away from the start"):
+        pkpd.load_fit(path, halved(power=2.0), data)
+
+
+def test_right_sides_and_outputs_are_compared(folder, data):
+    path = folder / "equations.nc"
+    saved(equations(), data, path)
+    pkpd.load_fit(path, equations(), data)
+    for other in (
+        equations(flow=lambda p, y: p["k"] * y["gut"] / (1.0 + 0.01 * y["gut"])),
+        equations(seen=lambda y, p: y["gut"] / p["V"]),
+    ):
+        with pytest.raises(PkpdError, match="the prediction of concentration at the start"):
+            pkpd.load_fit(path, other, data)
+
+
+def test_a_file_without_predictions_is_read_with_a_warning(files, folder, data):
+    found = read_netcdf(files[0])
+    about = json.loads(found.attrs["about"])
+    del about["predicted"]
+    write_netcdf(folder / "older.nc", found.assign_attrs(about=json.dumps(about)))
+    with pytest.warns(PkpdWarning, match="kept nothing of what its model predicts"):
+        pkpd.load_fit(folder / "older.nc", oral(), data)

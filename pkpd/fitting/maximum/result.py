@@ -19,6 +19,7 @@ from pkpd.files import write_netcdf
 from pkpd.fitting.judge.findings import Finding, finding_of, findings_table, told
 from pkpd.fitting.judge.standard_errors import Covariance, covariance_by
 from pkpd.fitting.maximum.description import description
+from pkpd.fitting.maximum.predicted import predicted
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
 from pkpd.fitting.model.population_parameters import deviations
@@ -315,6 +316,7 @@ class MaximumLikelihood:
         apart = ("likelihood", "findings", *_ARRAYS)
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
         record["findings"] = [one.record() for one in self.findings]
+        told_of = predicted(self.likelihood)
         made = xr.Dataset(
             {name: (dims, np.asarray(getattr(self, name))) for name, dims in _ARRAYS.items()},
             {
@@ -325,7 +327,7 @@ class MaximumLikelihood:
             {
                 "kind": KIND,
                 "record": json.dumps(record, default=float),
-                "about": json.dumps(self.about | {"label": label}),
+                "about": json.dumps(self.about | {"label": label, "predicted": told_of}),
             },
         )
         write_netcdf(path, made)

@@ -1,0 +1,117 @@
+"""What a model predicts at two points, kept with a fit: functions differ in numbers only.
+
+A description (`pkpd.fitting.maximum.description`) says that a model has functions, and not what
+they compute. Two models that predict the same and find the measurements as likely are the same for
+the data at hand.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from pkpd.fitting.maximum.scales import FreeParameters
+from pkpd.fitting.model.population_likelihood import PopulationLikelihood
+
+_CLOSE = 1e-6
+"""Largest relative difference of the same model on another machine."""
+_ROUGH = 1e-3
+"""The same where engine, solver or steps were chosen otherwise."""
+_SETTINGS = ("engine", "solver", "max_step_h", "general_step_h", "options")
+_AWAY, _SPREAD = 0.1, 0.3
+"""How far the second point lies from the start: parameters, and effects in their deviations."""
+
+
+def predicted(likelihood: PopulationLikelihood) -> dict[str, Any]:
+    """Predictions and log densities of all observations at two points, as JSON.
+
+    The first point is the start with random effects of 0. The second has every estimated
+    parameter moved a little, and random effects that are not 0: a function that another one equals
+    at typical values alone is told apart.
+
+    Returns
+    -------
+    dict
+        ``quantities`` and ``densities``, a text for each point; ``settings``, how they were
+        computed.
+    """
+    free, effects = FreeParameters(likelihood), likelihood.random_effects
+    start, size = free.start(), (likelihood.n_subjects, effects.size)
+    # numbers without a pattern that a model could have
+    moved = start + _AWAY * np.sin(1.0 + 2.3 * np.arange(len(start)))
+    sd = np.sqrt(np.diag(np.asarray(effects.covariance(free.begun, np))))
+    waves = np.sin(1.7 + 3.1 * np.arange(size[0] * size[1], dtype=float)).reshape(size)
+    points = (start, np.zeros(size)), (np.clip(moved, *free.bounds.T), _SPREAD * sd * waves)
+
+    def both(fixed: Any, random: Any) -> tuple[Any, Any]:
+        found = likelihood.quantities(fixed, random)
+        return found, likelihood.density_of(fixed, found)
+
+    compiled, out = jax.jit(both), ([], [])
+    for x, random in points:
+        for kept, values in zip(out, compiled(free.fixed(x), random), strict=True):
+            # single precision has the digits that are compared
+            kept.append(base64.b64encode(np.asarray(values, dtype="<f4").tobytes()).decode())
+    settings = [f"{name} {value}" for name, value in _settings(likelihood.model.structure)]
+    return {"quantities": out[0], "densities": out[1], "settings": settings}
+
+
+def _settings(part: Any) -> Iterator[tuple[str, Any]]:
+    """How a structure is computed, by name."""
+    if not is_dataclass(part) or isinstance(part, type):
+        return
+    for one in fields(part):
+        value = getattr(part, one.name)
+        if one.name in _SETTINGS:
+            yield one.name, value
+        else:
+            for each in value if isinstance(value, tuple | list) else (value,):
+                yield from _settings(each)
+
+
+def _numbers(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(float)
+
+
+def unlike(
+    theirs: Mapping[str, Any], mine: Mapping[str, Any], likelihood: PopulationLikelihood
+) -> list[str]:
+    """Say where the predictions of a saved fit and those of the model at hand differ.
+
+    Parameters
+    ----------
+    theirs, mine
+        As of `predicted`.
+    likelihood
+        Model and data at hand.
+
+    Returns
+    -------
+    list of str
+        One sentence on the first that differs; empty if none does.
+    """
+    near = _CLOSE if theirs.get("settings") == mine["settings"] else _ROUGH
+    seen = likelihood.dataset.observations
+    for what, told in (("quantities", "prediction"), ("densities", "log density")):
+        for k, point in enumerate(("at the start", "away from the start")):
+            old, new = (_numbers(of[what][k]) for of in (theirs, mine))
+            if old.shape != new.shape:
+                return [f"{len(old)} {told}s in the file, {len(new)} by the model"]
+            scale = np.abs(new[np.isfinite(new)]).max(initial=0.0)
+            apart = ~np.isclose(old, new, rtol=near, atol=near * 1e-2 * scale, equal_nan=True)
+            if np.any(apart):
+                at = int(np.argmax(apart))
+                m = at % len(seen)
+                line = likelihood.dataset.lines[int(seen.line[m])]
+                subject = likelihood.dataset.subjects[int(seen.subject[m])]
+                return [
+                    f"the {told} of {line} {point}, first in subject {subject} at "
+                    f"{seen.time[m]:g} h: {old[at]:.6g} in the file, {new[at]:.6g} by the model, "
+                    "so that a function in it or its settings differ"
+                ]
+    return []
