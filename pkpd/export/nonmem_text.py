@@ -8,6 +8,7 @@ import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
+from pkpd.export.blocks import NEARLY_NONE, omega_blocks
 from pkpd.export.data_file import data_columns
 from pkpd.export.dialects import NONMEM, number
 from pkpd.export.equations import Equations, equations_of
@@ -17,7 +18,7 @@ from pkpd.export.parameters import (
     refuse_joint_prior,
 )
 from pkpd.export.tracing import Statements, simple, trace
-from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, start_values
+from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.tree import Assign, Expression, Item, Name, Number
 
@@ -211,22 +212,20 @@ def _thetas(model: PopulationModel) -> list[str]:
 
 
 def _omegas(model: PopulationModel, effects: RandomEffects) -> list[str]:
-    covariance = np.asarray(effects.covariance(start_values(model), np))
-    out, at = [], 0
-    for block in model.correlated:
-        size = len(block)
-        spreads = [model[name].iiv for name in block]
-        held = all(iiv is not None and iiv.fixed for iiv in spreads)
-        out.append(f"$OMEGA BLOCK({size})" + (" FIX" if held else ""))
-        for i, name in enumerate(block):
-            row = covariance[at + i, at : at + i + 1]
+    out = []
+    for block in omega_blocks(model, "NONMEM", bands=True):
+        held = " FIX" if block.held else ""
+        if len(block.names) == 1:
+            out.append(f"$OMEGA {number(block.covariance[0, 0])}{held} ; {block.names[0]}")
+            continue
+        if block.moved:
+            out.append(
+                "; a correlation that starts from 0 in the model starts from "
+                f"{NEARLY_NONE:g} here: a covariance of 0 is held"
+            )
+        out.append(f"$OMEGA BLOCK({len(block.names)}){held}")
+        for row, name in zip(block.rows, block.names, strict=True):
             out.append("  " + " ".join(number(v) for v in row) + f" ; {name}")
-        at += size
-    for name in model.varying[at:]:
-        one = model[name].iiv
-        held = " FIX" if one is not None and one.fixed else ""
-        out.append(f"$OMEGA {number(covariance[at, at])}{held} ; {name}")
-        at += 1
     for name in model.occasional:
         one = model[name].iov
         assert one is not None

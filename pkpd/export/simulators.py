@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pkpd.errors import PkpdError
+from pkpd.export.blocks import NEARLY_NONE, omega_blocks
 from pkpd.export.dialects import MRGSOLVE, RXODE2, Dialect, number
 from pkpd.export.equations import Equations, equations_of
 from pkpd.export.nonmem_text import covariates_of, deviation
@@ -152,8 +153,8 @@ def mrgsolve_text(model: PopulationModel) -> str:
     return "\n".join(out)
 
 
-def rxode2_text(model: PopulationModel) -> str:
-    """Text of a model function of rxode2 and nlmixr2."""
+def rxode2_text(model: PopulationModel, program: str = "nlmixr2") -> str:
+    """Text of a model function of rxode2, which draws, or nlmixr2, which estimates."""
     parts = _Parts(model, "eta_{1}", "t")
     out = ["model <- function() {", "  ini({"]
     for name, one in fixed_effects(model).items():
@@ -168,13 +169,16 @@ def rxode2_text(model: PopulationModel) -> str:
             )
         else:
             out.append(f"    {mine} <- {value}")
-    at = 0
-    for block in parts.blocks():
-        names = " + ".join(f"eta_{parts.names['i', name]}" for name in block)
-        rows = [parts.covariance[at + i, at : at + i + 1] for i in range(len(block))]
-        numbers = ", ".join(number(v) for row in rows for v in row)
-        out.append(f"    {names} ~ " + (f"c({numbers})" if len(block) > 1 else numbers))
-        at += len(block)
+    for block in omega_blocks(model, program, estimated=program == "nlmixr2"):
+        names = " + ".join(f"eta_{parts.names['i', name]}" for name in block.names)
+        numbers = ", ".join(number(v) for row in block.rows for v in row)
+        numbers = f"c({numbers})" if len(block.names) > 1 else numbers
+        if block.moved:
+            out.append(
+                f"    # a correlation that starts from 0 in the model starts from {NEARLY_NONE:g} "
+                "here: a covariance of 0 is not estimated"
+            )
+        out.append(f"    {names} ~ " + (f"fix({numbers})" if block.held else numbers))
     out += ["  })", "  model({", *_text(RXODE2, parts.main, "    ")]
     words = {"F": "f", "ALAG": "alag", "D": "dur", "R": "rate"}
     out += [f"    {words[letter]}({state}) = {name}" for letter, state, name in parts.dosing()]

@@ -36,7 +36,8 @@ def export_model(
         File to write.
     program
         ``"nonmem"``: a control stream for ADVAN13. ``"mrgsolve"``: a model file. ``"rxode2"`` and
-        ``"nlmixr2"``: a function of R that both read.
+        ``"nlmixr2"``: a function of R. For NONMEM and nlmixr2, which hold a covariance that starts
+        from 0, a free correlation that starts from 0 starts from 0.1.
     data
         For NONMEM: written beside the stream as CSV. Values of lines with a log-normal error are
         written as logarithms, so NONMEM's objective lacks twice the sum of these logarithms.
@@ -82,6 +83,6 @@ def export_model(
             logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
             write_data(data, beside, covariates_of(model), logarithmic)
     else:
-        text = mrgsolve_text(model) if program == "mrgsolve" else rxode2_text(model)
+        text = mrgsolve_text(model) if program == "mrgsolve" else rxode2_text(model, program)
     write_text(path, text)
     return path

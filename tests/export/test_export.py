@@ -20,6 +20,7 @@ from pkpd.export.equations import equations_of
 from pkpd.export.tracing import Statements, trace
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
+from pkpd.fitting.model.priors import fixed
 from pkpd.models import (
     PopulationModel,
     compartments,
@@ -325,3 +326,73 @@ def test_what_the_language_lacks_is_refused(tmp_path):
             PopulationModel(odd, [parameter("k", 0.1)], residual.additive(1.0)), tmp_path / "b.mod"
         )
     assert not list(tmp_path.iterdir())
+
+
+def random_effects(*, cl=0.3, v=0.2, ka=0.5, **partial):
+    """Three parameters, two or three of them correlated."""
+    return PopulationModel(
+        compartments(1, absorption="first_order"),
+        [parameter("ka", 0.9, iiv=ka), parameter("CL", 3.0, iiv=cl), parameter("V", 20.0, iiv=v)],
+        residual.additive(0.5),
+        correlated=[("CL", "V", "ka") if len(partial) == 3 else ("CL", "V")],
+        partial=partial,
+    )
+
+
+def omegas(model, folder, program="nonmem"):
+    """Lines of the text about random effects."""
+    lines = export_model(model, folder / "a.txt", program).read_text().splitlines()
+    if program == "nonmem":
+        first = next(i for i, line in enumerate(lines) if line.startswith("$OMEGA"))
+        last = next(i for i, line in enumerate(lines) if line.startswith("$SIGMA"))
+        return [line.partition(" ;")[0].strip() for line in lines[first:last]]
+    return [line.strip() for line in lines if "~" in line and "eta_" in line]
+
+
+def test_a_correlation_that_starts_from_zero_is_estimated_elsewhere(tmp_path):
+    free = random_effects()
+    assert omegas(free, tmp_path)[:2] == ["$OMEGA BLOCK(2)", "0.09"]
+    assert float(omegas(free, tmp_path)[2].split()[0]) == pytest.approx(0.1 * 0.3 * 0.2)
+    told = "starts from 0 in the model starts from 0.1 here"
+    assert told in export_model(free, tmp_path / "a.mod").read_text()
+    assert omegas(free, tmp_path, "nlmixr2")[0].startswith("eta_CL + eta_V ~ c(0.09, 0.006")
+    assert told in export_model(free, tmp_path / "a.R", "nlmixr2").read_text()
+    # a simulator draws from what the model says
+    assert omegas(free, tmp_path, "rxode2")[0].startswith("eta_CL + eta_V ~ c(0.09, 0.0, 0.04")
+    assert "\n0.09\n0.0 0.04" in export_model(free, tmp_path / "a.cpp", "mrgsolve").read_text()
+    started = random_effects(partial_CL_V=0.4)
+    assert float(omegas(started, tmp_path)[2].split()[0]) == pytest.approx(0.024)
+    assert told not in export_model(started, tmp_path / "b.mod").read_text()
+
+
+def test_what_is_held_of_random_effects_is_held_elsewhere(tmp_path):
+    alone = random_effects(ka=fixed(0.5))
+    assert omegas(alone, tmp_path)[-1] == "$OMEGA 0.25 FIX"
+    assert omegas(alone, tmp_path, "nlmixr2")[-1] == "eta_ka ~ fix(0.25)"
+    whole = random_effects(cl=fixed(0.3), v=fixed(0.2), partial_CL_V=fixed(0.5))
+    assert omegas(whole, tmp_path)[0] == "$OMEGA BLOCK(2) FIX"
+    assert omegas(whole, tmp_path, "nlmixr2")[0].startswith("eta_CL + eta_V ~ fix(c(0.09, 0.03,")
+    none = random_effects(cl=fixed(0.3), partial_CL_V=fixed(0.0))
+    assert omegas(none, tmp_path)[:2] == ["$OMEGA 0.09 FIX", "$OMEGA 0.04000000000000001"]
+    for part in (
+        random_effects(cl=fixed(0.3)),
+        random_effects(partial_CL_V=fixed(0.5)),
+        random_effects(cl=fixed(0.3), v=fixed(0.2)),
+    ):
+        assert "fix" not in omegas(part, tmp_path, "rxode2")[0]
+        for program in ("nonmem", "nlmixr2"):
+            with pytest.raises(PkpdError, match="CL, V: part of their covariance is held"):
+                export_model(part, tmp_path / "c.txt", program)
+
+
+def test_a_band_is_held_where_the_program_knows_it(tmp_path):
+    band = random_effects(partial_CL_V=0.4, partial_CL_ka=fixed(0.0), partial_V_ka=0.0)
+    assert omegas(band, tmp_path)[0] == "$OMEGA BLOCK(3)"
+    outer, inner, _ = map(float, omegas(band, tmp_path)[3].split())
+    assert outer == 0.0
+    assert inner == pytest.approx(0.1 * np.sqrt(1 - 0.4**2) * 0.2 * 0.5)
+    with pytest.raises(PkpdError, match="nlmixr2 holds a block as a whole"):
+        export_model(band, tmp_path / "c.R", "nlmixr2")
+    other = random_effects(partial_CL_V=0.4, partial_CL_ka=0.1, partial_V_ka=fixed(0.0))
+    with pytest.raises(PkpdError, match="NONMEM holds a block as a whole"):
+        export_model(other, tmp_path / "c.mod")
