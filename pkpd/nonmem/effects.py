@@ -157,9 +157,9 @@ class _Maker:
             for i in range(1, len(mine)):
                 for j in range(i):
                     value = float(next(values))
-                    self.partial[f"partial_{mine[j]}_{mine[i]}"] = (
-                        fixed(value) if block.held else value
-                    )
+                    none = block.apart(free[i], free[j])
+                    value = fixed(value if block.held else 0.0) if none else value
+                    self.partial[f"partial_{mine[j]}_{mine[i]}"] = value
 
     def _repeated(self, block: Block, starts: Sequence[int]) -> None:
         """Scale standard normal effects by parameters that all copies of a block share."""
@@ -190,9 +190,9 @@ class _Maker:
             for i in range(1, n):
                 for j in range(i):
                     partial[i, j] = f"RHO_{what}{first + i}_{what}{first + j}"
-                    self.parameters.append(
-                        _correlation(partial[i, j], float(next(values)), block.held)
-                    )
+                    value, none = float(next(values)), block.apart(i, j)
+                    value = value if block.held or not none else 0.0
+                    self.parameters.append(_correlation(partial[i, j], value, none))
 
         def factor(p: Mapping[str, Any]) -> list[list[Any]]:
             rows: list[list[Any]] = []

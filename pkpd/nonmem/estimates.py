@@ -40,7 +40,7 @@ class Block:
     Attributes
     ----------
     covariance : float[K, K]
-        Starting values.
+        Starting values. Covariances of 0 at the head of a row are held at 0: a band matrix.
     held
         Whether it is fixed.
     same
@@ -58,6 +58,14 @@ class Block:
     def size(self) -> int:
         """Number of random effects."""
         return len(self.covariance)
+
+    def apart(self, i: int, j: int) -> bool:
+        """Whether the covariance ``(i, j)``, ``i > j``, is held at 0, as all before it in its row.
+
+        Zeros at the head of row i are zeros of the Cholesky factor, and so of the partial
+        correlations of its first columns, and the other way round.
+        """
+        return self.held or not np.any(self.covariance[i, : j + 1])
 
 
 MOST = 1000
@@ -435,4 +443,21 @@ def _full(
         matrix = off + off.T + np.diag(sd**2)
     if np.any(matrix != 0) and not _positive(matrix):
         record.refuse(f"BLOCK({n}) is not positive definite", remedy="correct its values")
+    if not held and record.name in ("OMEGA", "SIGMA"):
+        _refuse_gaps(record, matrix)
     return Block(matrix, held, False, tuple(labels))
+
+
+def _refuse_gaps(record: Record, matrix: np.ndarray) -> None:
+    """Refuse covariances of 0 that stand after others in their row: no band matrix has them."""
+    for i, row in enumerate(matrix):
+        seen = np.flatnonzero(row[: i + 1])
+        for j in range(int(seen[0]), i) if seen.size else ():
+            if row[j] == 0:
+                record.refuse(
+                    f"the covariance ({i + 1},{j + 1}) of BLOCK({len(matrix)}) is 0 between "
+                    "others, which no band matrix has",
+                    allowed="zeros at the head of a row, which are held at 0",
+                    remedy="write a small number where it is to be estimated, or order the effects "
+                    "so that those without a covariance stand farthest apart",
+                )

@@ -400,6 +400,11 @@ def _spreads(
                 f"{freedom:g} degrees of freedom of {where}",
                 allowed=f"more than 0, or {-(n + 1)} for none",
             )
+        if any(one.block.apart(i, j) for i in range(n) for j in range(i)):
+            record.refuse(
+                f"{where} has a prior, and covariances of 0, which are held at 0",
+                remedy="write small numbers in their place, or one block for each part",
+            )
         if np.linalg.eigvalsh(centre)[0] <= 0 or np.any(np.diag(one.block.covariance) <= 0):
             record.refuse(
                 f"the prior of {where} is not positive definite, or a variance of it is 0",

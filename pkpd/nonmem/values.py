@@ -76,6 +76,7 @@ def at_estimates(program: Program, found: Estimates) -> dict[str, float]:
     )
     new = replace(
         program,
+        prior=None,  # of the starting blocks
         thetas=thetas,
         omegas=_blocks(program.omegas, found.omega),
         sigmas=_blocks(program.sigmas, found.sigma),

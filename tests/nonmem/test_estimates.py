@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pkpd.errors import PkpdError
-from pkpd.fitting.model.population_parameters import RandomEffects, start_values
+from pkpd.fitting.model.population_parameters import RandomEffects, held, start_values
 from pkpd.nonmem.effects import effects, partial_correlations
 from pkpd.nonmem.estimates import read_blocks, read_thetas
 from pkpd.nonmem.records import Line, Record
@@ -93,6 +93,41 @@ def test_partial_correlations_give_the_block_back():
     assert partial_correlations(covariance)[0] == pytest.approx(0.2 / 0.3, rel=1e-9)
 
 
+def test_zeros_of_a_band_matrix_are_held():
+    from pkpd.nonmem.program import Program
+    from pkpd.nonmem.values import population_model
+
+    texts = ["BLOCK(3) 0.36 0.02 0.09 0 0.01 0.0225", "BLOCK(2) 0.09 0 0.04", "BLOCK(2) FIX 1 0 1"]
+    blocks = read_blocks([record("OMEGA", text) for text in texts])
+    model = population_model(Program("x", None, None, None, None, (), tuple(blocks), (), ()))
+    free = {name for name in start_values(model) if name not in held(model)}
+    assert free == {
+        *(f"omega_ETA{i}" for i in range(1, 6)),
+        "partial_ETA1_ETA2",
+        "partial_ETA2_ETA3",
+    }
+    # whatever the free ones are, the zeros stay, and those within the band do not
+    values = start_values(model) | {"partial_ETA1_ETA2": 0.7, "partial_ETA2_ETA3": -0.6}
+    found = np.asarray(RandomEffects(model, 0).covariance(values, np))
+    assert found[2, 0] == found[4, 3] == found[6, 5] == 0.0
+    assert found[2, 1] == pytest.approx(-0.6 * np.sqrt(1 - 0.7**2) * 0.3 * 0.15)
+
+
+def test_zeros_of_a_repeated_band_and_of_residuals_are_held():
+    band = "BLOCK(3) 0.36 0.02 0.09 0 0.01 0.0225"
+    omegas = read_blocks([record("OMEGA", band), record("OMEGA", "BLOCK(3) SAME")])
+    sigmas = read_blocks([record("SIGMA", "BLOCK(2) 0.1 0 0.2")])
+    made = {p.name: p for p in effects([], omegas, sigmas).parameters}
+    correlations = {name: p.typical.fixed for name, p in made.items() if name.startswith("RHO")}
+    assert correlations == {
+        "RHO_ETA2_ETA1": False,
+        "RHO_ETA3_ETA1": True,
+        "RHO_ETA3_ETA2": False,
+        "RHO_SIGMA2_SIGMA1": True,
+    }
+    assert made["RHO_ETA3_ETA1"].typical.value == 0.0
+
+
 def test_a_bracket_left_open_at_the_end_of_a_record_is_told():
     told = []
     first, second, third = read_thetas(
@@ -119,6 +154,16 @@ def test_a_bracket_left_open_at_the_end_of_a_record_is_told():
         ("OMEGA", ["BLOCK(2) 1 1.1 1"], "not positive definite"),
         ("OMEGA", ["BLOCK(2) 0.5 0.1 1E400"], "not positive definite"),
         ("OMEGA", ["BLOCK(2) 0.5 0 0"], "not positive definite"),
+        (
+            "OMEGA",
+            ["BLOCK(3) 1 .1 1 .1 0 1"],
+            "the covariance (3,2) of BLOCK(3) is 0 between others",
+        ),
+        (
+            "SIGMA",
+            ["BLOCK(3) 1 .1 1 .1 0 1"],
+            "the covariance (3,2) of BLOCK(3) is 0 between others",
+        ),
         ("OMEGA", ["1E400"], "a variance of inf"),
         ("OMEGA", ["BLOCK(2) SAME"], "SAME without a block"),
         ("OMEGA", ["BLOCK() 1"], "BLOCK with no number; allowed: one whole number from 1 to 1000"),

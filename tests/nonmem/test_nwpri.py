@@ -189,6 +189,11 @@ REFUSED = [
 ]
 
 
+def test_a_prior_of_a_band_matrix_is_refused(tmp_path):
+    with pytest.raises(PkpdError, match="block from 1 has a prior, and covariances of 0, which"):
+        stream(tmp_path, own=OWN.replace("0.3 0.05 0.2", "0.3 0 0.2"))
+
+
 @pytest.mark.parametrize(("old", "new", "words"), REFUSED)
 def test_what_is_refused_of_named_records(tmp_path, old, new, words):
     assert old in NAMED
