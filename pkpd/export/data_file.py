@@ -6,19 +6,35 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.data.dataset import ABOVE, NOT_CENSORED, Dataset
+from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Dataset
 from pkpd.errors import DataError
 from pkpd.files import write_text
 
 COLUMNS = ("ID", "TIME", "EVID", "CMT", "AMT", "RATE", "II", "ADDL", "SS", "DV", "MDV")
 MORE = ("LINE", "CENS")
-"""Number of the line from 1; 1 below a limit, -1 above."""
+"""Number of the line from 1; 1 below a limit, -1 above, `BETWEEN` two."""
+BETWEEN = 2
 
 
-def data_columns(dataset: Dataset | None, covariates: tuple[str, ...]) -> tuple[str, ...]:
+def between_limits(dataset: Dataset | None, logarithmic: tuple[str, ...]) -> np.ndarray:
+    """Observations below a limit that are known to lie above another, bool[M].
+
+    The logarithm of a limit of 0 is none.
+    """
+    if dataset is None:
+        return np.zeros(0, dtype=bool)
+    seen = dataset.observations
+    log = np.isin(np.asarray(dataset.lines)[seen.line], logarithmic)
+    return (seen.censored == BELOW) & np.isfinite(seen.lower) & ~(log & (seen.lower <= 0))
+
+
+def data_columns(
+    dataset: Dataset | None, covariates: tuple[str, ...], logarithmic: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """Names of the columns that `write_data` writes."""
     occasion = ("OCC",) if dataset is not None and dataset.occasion is not None else ()
-    return (*COLUMNS, *MORE, *occasion, *covariates)
+    limit = ("LIMIT",) if np.any(between_limits(dataset, logarithmic)) else ()
+    return (*COLUMNS, *MORE, *limit, *occasion, *covariates)
 
 
 def write_data(
@@ -56,13 +72,17 @@ def write_data(
     fields["DV"][place] = np.where(log, np.log(np.where(log, seen.value, 1.0)), seen.value)
     fields["MDV"][place], fields["LINE"][place] = 0.0, seen.line + 1
     cens = np.where(seen.censored == NOT_CENSORED, 0, np.where(seen.censored == ABOVE, -1, 1))
-    fields["CENS"][place] = cens
-    if np.any(np.isfinite(seen.lower) & (cens != 0) & (seen.lower > 0)):
-        raise DataError(where=events.source, what="has values within an interval, not written")
+    between = between_limits(dataset, logarithmic)
+    fields["CENS"][place] = np.where(between, BETWEEN, cens)
+    lower = np.where(between, seen.lower, 0.0)
+    fields["LIMIT"] = np.zeros(shape)
+    fields["LIMIT"][place] = np.where(
+        between & log, np.log(np.where(between & log, lower, 1.0)), lower
+    )
     if dataset.occasion is not None:
         fields["OCC"] = np.asarray(dataset.occasion, dtype=float) + 1.0
     for name in covariates:
         fields[name] = np.asarray(dataset.covariates[name], dtype=float)
     table = pd.DataFrame({name: value[events.valid] for name, value in fields.items()})
-    table = table[list(data_columns(dataset, covariates))]
+    table = table[list(data_columns(dataset, covariates, logarithmic))]
     write_text(path, table.to_csv(index=False, float_format="%.15g", lineterminator="\n"))

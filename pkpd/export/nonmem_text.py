@@ -9,7 +9,7 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.blocks import NEARLY_NONE, omega_blocks
-from pkpd.export.data_file import data_columns
+from pkpd.export.data_file import BETWEEN, data_columns
 from pkpd.export.dialects import NONMEM, number
 from pkpd.export.equations import Equations, equations_of
 from pkpd.export.parameters import (
@@ -39,7 +39,8 @@ def nonmem_text(model: PopulationModel, dataset: Dataset | None, file: str) -> s
     """Text of a control stream; its data are in ``file``."""
     refuse_joint_prior(model)
     equations, covariates = equations_of(model.structure), covariates_of(model)
-    columns = data_columns(dataset, covariates)
+    logarithmic = tuple(name for name, error in model.residual.items() if error.logarithmic)
+    columns = data_columns(dataset, covariates, logarithmic)
     names = plain_names(
         [p.name for p in model.parameters], (*RESERVED, *columns, *equations.dosing), capitals=True
     )
@@ -90,6 +91,7 @@ def nonmem_text(model: PopulationModel, dataset: Dataset | None, file: str) -> s
         *NONMEM.statements(des.lines),
         "$ERROR",
         *_error(model, equations, own, amounts, fixed),
+        *_likelihoods(between="LIMIT" in columns),
         *_thetas(model),
         *_omegas(model, effects),
         "$SIGMA 1 FIX",
@@ -178,21 +180,23 @@ def _error(
             *NONMEM.statements(at.lines, "  "),
             "ENDIF",
         ]
-    return [
-        *out,
-        "IF (CENS.EQ.0) THEN",
-        "  F_FLAG = 0",
-        "  Y = IPRED + W*EPS(1)",
-        "ENDIF",
-        "IF (CENS.EQ.1) THEN",
-        "  F_FLAG = 1",
-        "  Y = PHI((DV - IPRED)/W)",
-        "ENDIF",
-        "IF (CENS.LT.0) THEN",
-        "  F_FLAG = 1",
-        "  Y = PHI((IPRED - DV)/W)",
-        "ENDIF",
+    return out
+
+
+def _likelihoods(*, between: bool) -> list[str]:
+    """Text of ``Y``: a value, or the probability of lying below, above or between limits."""
+    cases = [
+        ("CENS.EQ.0", 0, "IPRED + W*EPS(1)"),
+        ("CENS.EQ.1", 1, "PHI((DV - IPRED)/W)"),
+        ("CENS.LT.0", 1, "PHI((IPRED - DV)/W)"),
     ]
+    if between:
+        above = "PHI((DV - IPRED)/W) - PHI((LIMIT - IPRED)/W)"
+        cases.append((f"CENS.EQ.{BETWEEN}", 1, above))
+    out = []
+    for condition, flag, value in cases:
+        out += [f"IF ({condition}) THEN", f"  F_FLAG = {flag}", f"  Y = {value}", "ENDIF"]
+    return out
 
 
 def _thetas(model: PopulationModel) -> list[str]:

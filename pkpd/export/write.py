@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from pkpd.arguments import NONE, PATH, a, check_arguments
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
-from pkpd.export.data_file import write_data
+from pkpd.export.data_file import between_limits, write_data
 from pkpd.export.nonmem_text import covariates_of, nonmem_text
 from pkpd.export.parameters import refuse_joint_prior
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
@@ -40,7 +42,8 @@ def export_model(
         from 0, a free correlation that starts from 0 starts from 0.1.
     data
         For NONMEM: written beside the stream as CSV. Values of lines with a log-normal error are
-        written as logarithms, so NONMEM's objective lacks twice the sum of these logarithms.
+        written as logarithms, so NONMEM's objective lacks twice the sum of these logarithms. For
+        other programs only looked at: whether they take such data as the model does.
 
     Returns
     -------
@@ -83,6 +86,18 @@ def export_model(
             logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
             write_data(data, beside, covariates_of(model), logarithmic)
     else:
+        if program == "nlmixr2":
+            _refuse_between(data)
         text = mrgsolve_text(model) if program == "mrgsolve" else rxode2_text(model, program)
     write_text(path, text)
     return path
+
+
+def _refuse_between(data: Dataset | None) -> None:
+    if np.any(between_limits(data, ())):
+        raise PkpdError(
+            where="export_model, data",
+            what="has values between LIMIT and a limit of quantification, which nlmixr2 fits "
+            "otherwise: it divides their probability by that of lying above LIMIT",
+            remedy="export to NONMEM, or leave LIMIT out (method M3)",
+        )

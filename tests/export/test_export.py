@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -396,3 +397,30 @@ def test_a_band_is_held_where_the_program_knows_it(tmp_path):
     other = random_effects(partial_CL_V=0.4, partial_CL_ka=0.1, partial_V_ka=fixed(0.0))
     with pytest.raises(PkpdError, match="NONMEM holds a block as a whole"):
         export_model(other, tmp_path / "c.mod")
+
+
+@pytest.mark.parametrize("error", [residual.additive(0.5), residual.lognormal(0.3)])
+def test_values_between_limits_have_the_likelihood_of_the_model(tmp_path, error):
+    model = PopulationModel(
+        compartments(1), [parameter("CL", 3.0, iiv=0.3), parameter("V", 20.0)], error
+    )
+    data = data_set(["concentration"], TIMES, [[4.0, 5.0, 1.0, 0.8, 0.5]], [(0.0, 100.0, 0.0, 1)])
+    seen = data.observations
+    # measured; above; below (M3); between 0 and a limit (M4); between two others
+    codes, lower = np.array([0, -1, 1, 1, 1] * 2), np.array([-np.inf] * 3 + [0.0, 0.2])
+    seen = dataclasses.replace(seen, censored=codes, lower=np.tile(lower, 2))
+    data = dataclasses.replace(data, observations=seen)
+    text = export_model(model, tmp_path / "a.mod", data=data).read_text()
+    assert "Y = PHI((DV - IPRED)/W) - PHI((LIMIT - IPRED)/W)" in text
+    stream = pkpd.read_control_stream(tmp_path / "a.mod")
+    found, random = [], np.array([[0.2], [-0.1]])
+    for one, records in ((model, data), (stream.model, stream.data)):
+        likelihood = bind(one, records)
+        fixed_ = likelihood.fixed(start_values(one))
+        found.append(np.asarray(likelihood.by_observation(fixed_, jnp.asarray(random))))
+    ours, theirs = found
+    if error.logarithmic:  # densities of logarithms
+        ours = ours + np.where(codes == 0, np.log(seen.value), 0.0)
+    np.testing.assert_allclose(theirs, ours, rtol=1e-6)
+    with pytest.raises(PkpdError, match="which nlmixr2 fits otherwise"):
+        export_model(model, tmp_path / "a.R", "nlmixr2", data=data)
