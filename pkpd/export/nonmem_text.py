@@ -9,6 +9,7 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.blocks import NEARLY_NONE, omega_blocks
+from pkpd.export.carried import covariates_of, refuse_forward
 from pkpd.export.data_file import BETWEEN, data_columns
 from pkpd.export.dialects import NONMEM, number
 from pkpd.export.equations import Equations, equations_of
@@ -29,15 +30,10 @@ DP G H MU LOG EXP SQRT PHI IF THEN ELSE ENDIF MAX MIN NEWIND ICALL PRED RES WRES
 RESERVED = tuple(_WORDS.split())
 
 
-def covariates_of(model: PopulationModel) -> tuple[str, ...]:
-    """Covariates that a model reads."""
-    effects = [e.covariate for p in model.parameters for e in p.effects]
-    return tuple(dict.fromkeys([*effects, *(p.column for p in model.parameters if p.column)]))
-
-
 def nonmem_text(model: PopulationModel, dataset: Dataset | None, file: str) -> str:
     """Text of a control stream; its data are in ``file``."""
     refuse_joint_prior(model)
+    refuse_forward(model, dataset, "NONMEM")
     equations, covariates = equations_of(model.structure), covariates_of(model)
     logarithmic = tuple(name for name, error in model.residual.items() if error.logarithmic)
     columns = data_columns(dataset, covariates, logarithmic)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.blocks import NEARLY_NONE, omega_blocks
+from pkpd.export.carried import carries_forward, covariates_of, refuse_forward
 from pkpd.export.dialects import MRGSOLVE, RXODE2, Dialect, number
 from pkpd.export.equations import Equations, equations_of
-from pkpd.export.nonmem_text import covariates_of, deviation
+from pkpd.export.nonmem_text import deviation
 from pkpd.export.parameters import individual_statements, plain_names
 from pkpd.export.tracing import Statements, trace
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, start_values
@@ -126,8 +128,9 @@ def _text(dialect: Dialect, lines: Statements, indent: str = "") -> list[str]:
     return dialect.statements(lines.lines, indent)
 
 
-def mrgsolve_text(model: PopulationModel) -> str:
+def mrgsolve_text(model: PopulationModel, data: Dataset | None = None) -> str:
     """Text of a model file of mrgsolve; every line of the model is captured."""
+    refuse_forward(model, data, "mrgsolve")
     parts = _Parts(model, "ETA({0})", "SOLVERTIME")
     out = [f"[PROB] {parts.equations.system.name}, written by pkpd", "", "[PARAM]"]
     out += [f"{parts.names['t', n]} = {number(parts.values[n])}" for n in parts.fixed_names]
@@ -179,7 +182,9 @@ def rxode2_text(model: PopulationModel, program: str = "nlmixr2") -> str:
                 "here: a covariance of 0 is not estimated"
             )
         out.append(f"    {names} ~ " + (f"fix({numbers})" if block.held else numbers))
-    out += ["  })", "  model({", *_text(RXODE2, parts.main, "    ")]
+    carried = "locf" if carries_forward(model.structure) else "nocb"
+    out += ["  })", "  model({", *(f"    {carried}({name})" for name in parts.covariates)]
+    out += _text(RXODE2, parts.main, "    ")
     words = {"F": "f", "ALAG": "alag", "D": "dur", "R": "rate"}
     out += [f"    {words[letter]}({state}) = {name}" for letter, state, name in parts.dosing()]
     out += [f"    {state}(0) = {RXODE2.expression(value)}" for state, value in parts.starts]

@@ -10,8 +10,9 @@ import numpy as np
 from pkpd.arguments import NONE, PATH, a, check_arguments
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
+from pkpd.export.carried import covariates_of
 from pkpd.export.data_file import between_limits, write_data
-from pkpd.export.nonmem_text import covariates_of, nonmem_text
+from pkpd.export.nonmem_text import nonmem_text
 from pkpd.export.parameters import refuse_joint_prior
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
 from pkpd.files import write_text
@@ -88,7 +89,8 @@ def export_model(
     else:
         if program == "nlmixr2":
             _refuse_between(data)
-        text = mrgsolve_text(model) if program == "mrgsolve" else rxode2_text(model, program)
+        written = mrgsolve_text(model, data) if program == "mrgsolve" else None
+        text = rxode2_text(model, program) if written is None else written
     write_text(path, text)
     return path
 

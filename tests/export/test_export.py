@@ -37,6 +37,7 @@ from pkpd.nonmem.code import parse_code
 from pkpd.nonmem.evaluate import Evaluator
 from pkpd.nonmem.records import Line, Record
 from pkpd.nonmem.tree import Name
+from pkpd.solve.events.timeline import EventOptions
 
 
 def data_set(lines, times, values, doses, covariates=None, occasion=None):
@@ -424,3 +425,48 @@ def test_values_between_limits_have_the_likelihood_of_the_model(tmp_path, error)
     np.testing.assert_allclose(theirs, ours, rtol=1e-6)
     with pytest.raises(PkpdError, match="which nlmixr2 fits otherwise"):
         export_model(model, tmp_path / "a.R", "nlmixr2", data=data)
+
+
+FORWARD = EventOptions(carry="forward")
+BY_WEIGHT = [parameter("CL", 3.0, effects=covariate.allometric()), parameter("V", 20.0)]
+
+
+def by_equations(options):
+    return ode_model(
+        lambda t, y, p: {"drug": -p["CL"] / p["V"] * y["drug"]},
+        states=["drug"],
+        parameters=["CL", "V"],
+        outputs={"concentration": lambda y, p: y["drug"] / p["V"]},
+        events=options,
+    )
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        lambda o: compartments(1, options=o),
+        by_equations,
+        lambda o: marrow_model(compartments(1, options=o), effect="emax", engine="general"),
+    ],
+)
+def test_covariates_that_are_carried_forward(tmp_path, structure):
+    more = [p for p in MARROW.parameters if p.name not in ("CL", "V")]
+    marrow = structure(FORWARD).parameters != ("CL", "V")
+    errors = MARROW.residual if marrow else residual.additive(0.5)
+    parameters = BY_WEIGHT + (more if marrow else [])
+    forward, backward = (
+        PopulationModel(structure(options), parameters, errors)
+        for options in (FORWARD, EventOptions())
+    )
+    data = data_set(["concentration"], TIMES, [[2.0] * 5], [(0.0, 100.0, 0.0, 1)], {"WT": [60, 85]})
+    grown = dict(data.covariates)
+    grown["WT"] = grown["WT"] + np.arange(6)
+    grown = dataclasses.replace(data, covariates=grown)
+    for program in ("nonmem", "mrgsolve"):
+        for given in (grown, None):
+            export_model(backward, tmp_path / "a.txt", program, data=given)
+            with pytest.raises(PkpdError, match=r"WT: carry=.forward. takes .* begins at"):
+                export_model(forward, tmp_path / "a.txt", program, data=given)
+        export_model(forward, tmp_path / "a.txt", program, data=data)
+    assert "    nocb(WT)\n" in export_model(backward, tmp_path / "a.R", "nlmixr2").read_text()
+    assert "    locf(WT)\n" in export_model(forward, tmp_path / "a.R", "rxode2").read_text()
