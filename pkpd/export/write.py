@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from pkpd.arguments import NONE, PATH, a, check_arguments
-from pkpd.data.dataset import Dataset
+from pkpd.data.dataset import Dataset, observed_lines
 from pkpd.errors import PkpdError
 from pkpd.export.carried import covariates_of
 from pkpd.export.data_file import between_limits, write_data
@@ -17,6 +18,7 @@ from pkpd.export.parameters import refuse_joint_prior
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
 from pkpd.files import write_text
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.predict.structure import check_lines
 
 Program = Literal["nonmem", "mrgsolve", "rxode2", "nlmixr2"]
 
@@ -80,6 +82,7 @@ def export_model(
         raise PkpdError(
             where="export_model", what=f"program {program!r}", allowed=", ".join(get_args(Program))
         )
+    data = None if data is None else _with_lines_of(model, data)
     if program == "nonmem":
         beside = path.with_suffix(".csv")
         text = nonmem_text(model, data, beside.name)
@@ -93,6 +96,14 @@ def export_model(
         text = rxode2_text(model, program) if written is None else written
     write_text(path, text)
     return path
+
+
+def _with_lines_of(model: PopulationModel, data: Dataset) -> Dataset:
+    """Name and number the lines of a data set as the model does."""
+    data, names = observed_lines(data), model.structure.lines
+    places = check_lines(data, names, type(model.structure).__name__)
+    seen = replace(data.observations, line=places[data.observations.line])
+    return replace(data, observations=seen, lines=tuple(names))
 
 
 def _refuse_between(data: Dataset | None) -> None:

@@ -9,6 +9,7 @@ import subprocess
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from stream_in_python import individual_predictions
 
@@ -470,3 +471,16 @@ def test_covariates_that_are_carried_forward(tmp_path, structure):
         export_model(forward, tmp_path / "a.txt", program, data=data)
     assert "    nocb(WT)\n" in export_model(backward, tmp_path / "a.R", "nlmixr2").read_text()
     assert "    locf(WT)\n" in export_model(forward, tmp_path / "a.R", "rxode2").read_text()
+
+
+def test_lines_of_the_data_are_written_as_the_model_names_and_numbers_them(tmp_path):
+    doses = [(0.0, 400.0, 200.0, 1)]
+    both = data_set(["neutrophils", "concentration"], TIMES, [[4.0] * 5, [2.0] * 5], doses)
+    export_model(MARROW, tmp_path / "a.mod", data=both)
+    written = pd.read_csv(tmp_path / "a.csv").query("EVID == 0")
+    assert set(zip(written.LINE, written.DV, strict=True)) == {(1, 2.0), (2, 4.0)}
+    one = PopulationModel(compartments(1), BY_WEIGHT, residual.lognormal(0.3))
+    unnamed = data_set(["DV"], TIMES, [[2.0] * 5], doses, {"WT": [60.0, 85.0]})
+    assert "IPRED = LOG(" in export_model(one, tmp_path / "b.mod", data=unnamed).read_text()
+    written = pd.read_csv(tmp_path / "b.csv").query("EVID == 0")
+    np.testing.assert_allclose(written.DV, np.log(2.0))
