@@ -70,6 +70,9 @@ def exposures(
     Doses are as planned: every gate is met at once, and no dose is held or reduced, since neither
     counts nor deaths are simulated.
 
+    An infusion lasts the hours that the regimen states, whatever the bioavailability, which scales
+    its amount. (Event records follow NONMEM: there the rate is kept, and the duration scaled.)
+
     Parameters
     ----------
     regimen
