@@ -218,12 +218,9 @@ def _omegas(model: PopulationModel, effects: RandomEffects) -> list[str]:
         if len(block.names) == 1:
             out.append(f"$OMEGA {number(block.covariance[0, 0])}{held} ; {block.names[0]}")
             continue
-        if block.moved:
-            out.append(
-                "; a correlation that starts from 0 in the model starts from "
-                f"{NEARLY_NONE:g} here: a covariance of 0 is held"
-            )
-        out.append(f"$OMEGA BLOCK({len(block.names)}){held}")
+        words = "for each correlation that starts from 0 in the model: NONMEM holds 0"
+        told = f" ; {NEARLY_NONE:g} {words}" if block.moved else ""
+        out.append(f"$OMEGA BLOCK({len(block.names)}){held}{told}")
         for row, name in zip(block.rows, block.names, strict=True):
             out.append("  " + " ".join(number(v) for v in row) + f" ; {name}")
     for name in model.occasional:
