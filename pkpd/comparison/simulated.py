@@ -15,6 +15,7 @@ from pkpd.subjects import Population, median_age, sample_population
 from pkpd.trials import Cohort, Trial
 
 _SAMPLE = 512
+_ADULT = 18.0  # years
 _FEW = 0.02  # share of patients that is not worth a word
 
 
@@ -80,9 +81,11 @@ def ages_and_kidneys(population: Population) -> str:
     """Median age and creatinine clearance of a population, in words."""
     sample = sample_population(population, _SAMPLE, 1)
     low, middle, high = np.quantile(sample["crcl"], (0.05, 0.5, 0.95))
+    age = median_age(population)
+    adults = "" if age >= _ADULT else ", heights, creatinine and its clearance as of adults"
     return (
-        f"median age {median_age(population):.0f} years and creatinine clearance {middle:.0f} "
-        f"mL/min ({low:.0f} to {high:.0f} in 90 %)"
+        f"median age {age:.0f} years and creatinine clearance {middle:.0f} "
+        f"mL/min ({low:.0f} to {high:.0f} in 90 %{adults})"
     )
 
 

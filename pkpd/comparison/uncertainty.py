@@ -44,6 +44,8 @@ from pkpd.errors import DataError
 
 LEVEL = 0.90
 _ROUNDING = 1e-9
+_ALIKE = 1e-6
+"""Spread of draws without chance, of that with it, below which they do not differ."""
 _JACKKNIFE_GROUPS = 20
 
 
@@ -351,7 +353,7 @@ def _interval(found: Crossed, level: float) -> tuple[float, float]:
     few = found.by_draw.size < fewest_draws(level)
     if found.by_draw.size < 2 or (few and np.ptp(found.by_draw) > 0):
         return np.nan, np.nan  # draws that are all alike need not be many
-    if np.ptp(found.by_draw) > 0 and np.ptp(found.denoised) <= _ROUNDING:
+    if np.ptp(found.by_draw) > 0 and np.ptp(found.denoised) <= _ALIKE * np.ptp(found.by_draw):
         return np.nan, np.nan
     lower, upper = _ends(found.denoised, tail)
     if not lower - _ROUNDING <= found.mean <= upper + _ROUNDING:

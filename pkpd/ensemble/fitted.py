@@ -14,10 +14,11 @@ from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.course.course import Course
 from pkpd.course.record import course_of, followed
 from pkpd.course.transfusion import TransfusionPolicy
+from pkpd.data.dataset import Dataset
 from pkpd.data.declared_units import MOST_TYPICAL
 from pkpd.ensemble.ensemble import told
 from pkpd.ensemble.fitted_drugs import UNNAMED, FittedRegimen, prepare_fitted
-from pkpd.ensemble.fitted_patients import FittedDraws, NewPatients
+from pkpd.ensemble.fitted_patients import FittedDraws, NewPatients, covariate_scale
 from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.population_parameters import start_values
@@ -102,7 +103,9 @@ class FittedEnsemble(FittedDraws):
             occasional=self.model.occasional,
             dose_unit=self.dose_unit,
         )
-        return FittedTreated(self, prepared, NewPatients(self.model, self.sample, prepared.days))
+        return FittedTreated(
+            self, prepared, NewPatients(self.model, self.sample, prepared.days, self.scale)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +291,10 @@ def fitted_ensemble(
             "ask pkpd.exposures for the areas and levels of its drug",
         )
     values = values_of(fitted, draws, seed)
-    made = FittedEnsemble(model, values, sample, words, transfusion, arm, dose_unit=unit)
+    made = FittedEnsemble(
+        model, values, sample, words, transfusion, arm, dose_unit=unit,
+        scale=covariate_scale(model, sample, data_of(fitted)),
+    )  # fmt: skip
     _check_counts(made)
     return made
 
@@ -304,6 +310,11 @@ def fitted_model(fitted: Fitted | PopulationModel) -> tuple[PopulationModel, str
     n = likelihood.n_subjects
     words = f"fit of {likelihood.dataset.events.source} ({n} {'subject' if n == 1 else 'subjects'})"
     return likelihood.model, words, likelihood.dataset.units.get("AMT", "mg")
+
+
+def data_of(fitted: Fitted | PopulationModel) -> Dataset | None:
+    """Return the data that were fitted; none of a population model."""
+    return None if isinstance(fitted, PopulationModel) else fitted.likelihood.dataset
 
 
 def values_of(fitted: Fitted | PopulationModel, draws: int, seed: int) -> ParameterDraws:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pkpd.arrays import Indices
-from pkpd.ensemble.fitted import fitted_model, kinetic_rows, values_of
+from pkpd.ensemble.fitted import data_of, fitted_model, kinetic_rows, values_of
 from pkpd.ensemble.fitted_drugs import UNNAMED, dosing_days_of, scales_of, with_kinetics
-from pkpd.ensemble.fitted_patients import FittedDraws, NewPatients
+from pkpd.ensemble.fitted_patients import FittedDraws, NewPatients, covariate_scale
 from pkpd.errors import PkpdError
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.model.specification import PopulationModel
@@ -64,7 +64,9 @@ class FittedKinetics(FittedDraws):
         assert drug.pk is not None
         names = (*drug.pk.parameters, "F")
         scale = scales_of([(drug.name, name) for name in names], {drug.name}, self.dose_unit)
-        new = NewPatients(self.model, self.sample, dosing_days_of(made, self.model.occasional))
+        new = NewPatients(
+            self.model, self.sample, dosing_days_of(made, self.model.occasional), self.scale
+        )
         found = new.parameters({name: v[draws] for name, v in self.values.values.items()})
         return drug, names, kinetic_rows(found, sources, scale, len(draws) * self.patients)
 
@@ -100,4 +102,5 @@ def fitted_kinetics(
                 what=f"{name} is given, and a fit of concentrations has none",
                 remedy="leave it out",
             )
-    return FittedKinetics(model, values_of(fitted, draws, seed), sample, words, unit)
+    scale = covariate_scale(model, sample, data_of(fitted))
+    return FittedKinetics(model, values_of(fitted, draws, seed), sample, words, unit, scale=scale)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,18 +13,35 @@ import jax.numpy as jnp
 import numpy as np
 
 from pkpd.arrays import Floats
+from pkpd.body import CREATININE_UMOL_PER_MG_DL
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import OTHER, EventTable
-from pkpd.errors import PkpdError
+from pkpd.errors import PkpdError, UnitError
 from pkpd.fitting.model.individuals import IndividualModel
 from pkpd.fitting.model.population_parameters import fixed_effects
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.fitting.parameter_draws import ParameterDraws
 from pkpd.subjects import PatientSample
+from pkpd.units import INTERNAL_UNITS, unit_factor
 
 WRITTEN = {"wt": "weight", "bw": "weight", "ht": "height", "clcr": "crcl"}
 """Usual names of covariates in data sets -> names of the patients' covariates."""
+
+_KINDS = {
+    "age": "age",
+    "weight": "weight",
+    "ffm": "weight",
+    "height": "height",
+    "bsa": "area",
+    "bmi": "body mass index",
+    "scr": "creatinine",
+    "crcl": "creatinine clearance",
+    **dict.fromkeys(("anc", "plt", "wbc"), "count"),
+    **dict.fromkeys(("bm_blasts_pct", "pb_blasts_pct"), "percent"),
+}
+_BEYOND = 3.0
+"""So many times beyond the data of a fit the median of new patients is another unit (assumed)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +58,16 @@ class FittedDraws:
         The patients: their covariates, and the scores of their random effects.
     words
         What was fitted, in a phrase.
+    scale
+        Covariate of the model -> what the patients' values are multiplied by to be in the unit of
+        the data (`covariate_scale`); 1 where there is none.
     """
 
     model: PopulationModel
     values: ParameterDraws
     sample: PatientSample
     words: str
+    scale: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     @property
     def draws(self) -> int:
@@ -68,10 +90,92 @@ class FittedDraws:
         return (text.format(", ".join(drugs)),) if drugs else ()
 
 
-def covariates_of(model: PopulationModel, sample: PatientSample) -> dict[str, Floats]:
+def _read_by(model: PopulationModel) -> tuple[str, ...]:
+    """Covariates that a population model reads."""
+    every = (
+        name
+        for p in model.parameters
+        for name in (*(e.covariate for e in p.effects), *((p.column,) if p.column else ()))
+    )
+    return tuple(dict.fromkeys(every))
+
+
+def _place(name: str, sample: PatientSample) -> str | None:
+    """Covariate of the patients by its name, in capitals or not, or its usual name in data sets."""
+    own = {other.lower(): other for other in sample.covariates}
+    return own.get(name.lower()) or own.get(WRITTEN.get(name.lower(), ""))
+
+
+def covariate_scale(
+    model: PopulationModel, sample: PatientSample, data: Dataset | None
+) -> dict[str, float]:
+    """Bring the covariates of new patients into the units of the data that were fitted.
+
+    Parameters
+    ----------
+    model, sample
+        Model and patients.
+    data
+        What was fitted, with the units that were declared for it; ``None`` for a model with values.
+
+    Returns
+    -------
+    dict
+        Covariate of the model -> factor.
+
+    Raises
+    ------
+    PkpdError
+        If a declared unit is none of the covariate's kind, or the patients are so far from the data
+        that these have another unit.
+    """
+    scale: dict[str, float] = {}
+    for name in _read_by(model):
+        place = _place(name, sample)
+        kind = _KINDS.get(place or "")
+        if data is None or place is None or kind is None:
+            continue
+        declared = data.units.get(name)
+        scale[name] = 1.0 if declared is None else _of_unit(name, declared, kind)
+        seen = np.asarray(data.covariates[name], dtype=np.float64)
+        middle = float(np.median(sample[place])) * scale[name]
+        low, high = float(seen.min()), float(seen.max())
+        if middle > _BEYOND * high or middle < low / _BEYOND:
+            raise PkpdError(
+                where=f"patients of '{sample.population}'",
+                what=f"their median of {name!r} is {middle:.3g}, and the fit's data have {low:.3g} "
+                f"to {high:.3g}",
+                allowed=f"{declared or INTERNAL_UNITS[kind]}, or a unit that the data declare",
+                remedy=f'read the data with units={{"{name}": ...}} and fit again, or choose '
+                "patients like those of the data",
+            )
+    return scale
+
+
+def _of_unit(name: str, unit: str, kind: str) -> float:
+    """So many of a unit are one of the patients' own."""
+    try:
+        return 1.0 / unit_factor(unit, kind)
+    except UnitError as error:
+        if kind == "creatinine":
+            with contextlib.suppress(UnitError):
+                return CREATININE_UMOL_PER_MG_DL / unit_factor(unit, "molar concentration")
+        raise PkpdError(where=f"covariate {name!r} of the fit's data", what=str(error)) from error
+
+
+def covariates_of(
+    model: PopulationModel, sample: PatientSample, scale: Mapping[str, float]
+) -> dict[str, Floats]:
     """Values of the covariates that a population model reads.
 
     A covariate is found by its name, in capitals or not, or by its usual name in data sets.
+
+    Parameters
+    ----------
+    model, sample
+        Model and patients.
+    scale
+        Of `covariate_scale`.
 
     Returns
     -------
@@ -83,16 +187,9 @@ def covariates_of(model: PopulationModel, sample: PatientSample) -> dict[str, Fl
     PkpdError
         If the patients lack one.
     """
-    wanted = dict.fromkeys(
-        name
-        for p in model.parameters
-        for name in (*(e.covariate for e in p.effects), *((p.column,) if p.column else ()))
-    )
-    own = {name.lower(): name for name in sample.covariates}
     found = {}
-    for name in wanted:
-        short = name.lower()
-        place = own.get(short) or own.get(WRITTEN.get(short, ""))
+    for name in _read_by(model):
+        place = _place(name, sample)
         if place is None:
             known = tuple(sample.covariates)
             raise PkpdError(
@@ -101,7 +198,7 @@ def covariates_of(model: PopulationModel, sample: PatientSample) -> dict[str, Fl
                 allowed=", ".join(known),
                 remedy=f'give it: pkpd.subjects.patients({{..., "{name}": [...]}})',
             )
-        found[name] = np.asarray(sample[place], dtype=np.float64)
+        found[name] = np.asarray(sample[place], dtype=np.float64) * scale.get(name, 1.0)
     return found
 
 
@@ -118,17 +215,20 @@ class NewPatients:
         parameters meets the same scores.
     occasions
         Occasions of each; 1 or more where a parameter varies between them.
+    scale
+        See `FittedDraws`.
     """
 
     model: PopulationModel
     sample: PatientSample
     occasions: int
+    scale: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def _individuals(self) -> IndividualModel:
         n = self.sample.n
         shape = (n, max(self.occasions, 1))
-        covariates = covariates_of(self.model, self.sample)
+        covariates = covariates_of(self.model, self.sample, self.scale)
         number = np.broadcast_to(np.arange(shape[1]), shape)
         none = np.zeros(0)
         whole = np.zeros(0, dtype=np.int64)

@@ -92,7 +92,7 @@ class Levels:
     rest
         Area from the last edge to infinity if nothing more is given, ``[L]``.
     half_life
-        Longest half-life of disposition on the last occasion, h, ``[L]``.
+        Longest half-life of disposition of all occasions, h, ``[L]``.
     """
 
     edges: Floats
@@ -242,7 +242,7 @@ def _march(
     return Levels(
         *(edges, left, right, left_slope, right_slope, area),
         rest=-np.sum(weights[o] * left_over, axis=1),
-        half_life=np.asarray(made[o][1])[:n],
+        half_life=np.max([np.asarray(made[k][1])[:n] for k in range(o + 1)], axis=0),
     )
 
 

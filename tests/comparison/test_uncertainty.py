@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from pkpd.comparison.crossed import CrossedTimes
 from pkpd.comparison.uncertainty import (
+    _interval,
     crossed,
     paired_difference,
     quantiles_with_uncertainty,
@@ -101,6 +102,21 @@ def test_interval_is_that_of_the_parameters_not_of_the_patients():
     assert raw_width > 1.3 * width
     # 90 % of plausible risks lie inside on average; less what the shared patients shift
     assert 0.82 < np.mean(coverage) < 0.93
+
+
+def test_draws_that_differ_by_chance_alone_have_no_interval():
+    """Between draws as much as within them, but for rounding: the interval had no width."""
+    rng = np.random.default_rng(4)
+    y = (rng.random((20, 60)) < 0.3).astype(float)
+    y -= y.mean(axis=1, keepdims=True)
+    chance = crossed(y).residual / 60
+    spread = np.linspace(-1.0, 1.0, 20)
+    spread *= np.sqrt(chance / spread.var(ddof=1)) * (1.0 + 1e-15)
+    found = crossed(y + spread[:, None])
+    assert found.draws < 1e-12 * chance
+    lower, upper = _interval(found, 0.9)
+    assert np.isnan(lower)
+    assert np.isnan(upper)
 
 
 def test_interval_coverage_with_many_patients():

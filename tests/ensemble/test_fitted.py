@@ -189,6 +189,43 @@ def test_the_marrow_with_leukaemia_that_was_fitted_answers():
     assert np.all(found["death_day"] > 0)
 
 
+UNITS = [
+    ("SCR", "umol/L", 88.4, "scr", 88.4),
+    ("SCR", None, 1.0, "scr", 1.0),
+    ("HT", "m", 1.72, "height", 0.01),
+    ("AGE", "months", 700.0, "age", 12.0),
+    ("CRCL", "L/h", 5.4, "crcl", 0.06),
+    ("WT", "g", 70e3, "weight", 1e3),
+]
+
+
+@pytest.mark.parametrize(("name", "unit", "usual", "own", "factor"), UNITS)
+def test_covariates_of_new_patients_are_in_the_units_of_the_data(name, unit, usual, own, factor):
+    model = two_lines()
+    model = model.changed("CL", effects=(covariate.power(name, usual, fixed(1.0)),))
+    data = design([(0, 100, 1)], [*LINES], **{name: usual})
+    data = replace(data, units={} if unit is None else {name: unit})
+    fitted = draws_of_model(model, data)
+    source = pkpd.source(PEOPLE, posterior=fitted)
+    assert source.scale == {name: pytest.approx(factor, rel=1e-9)}
+    found = NewPatients(source.model, PEOPLE, 1, source.scale).parameters(fitted.population)
+    a = PEOPLE.normal_score("fit:CL")
+    expected = 30.0 * np.exp(0.3 * a) * np.asarray(PEOPLE[own]) * factor / usual
+    np.testing.assert_allclose(found["CL"][0], expected, rtol=1e-9)
+
+
+def test_patients_far_from_the_data_of_a_fit_have_another_unit():
+    model = two_lines()
+    model = model.changed("CL", effects=(covariate.power("SCR", 88.4, fixed(1.0)),))
+    data = design([(0, 100, 1)], [*LINES], SCR=90.0)
+    told = r"median of 'SCR' is .*, and the fit's data have 90 to 90; .*units=\{\"SCR\": ...\}"
+    with pytest.raises(PkpdError, match=told):
+        pkpd.source(PEOPLE, posterior=draws_of_model(model, data))
+    wrong = replace(data, units={"SCR": "kg"})
+    with pytest.raises(PkpdError, match="covariate 'SCR' of the fit's data: unit 'kg'"):
+        pkpd.source(PEOPLE, posterior=draws_of_model(model, wrong))
+
+
 def test_a_dosing_day_is_an_occasion():
     model = two_lines()
     kinetic = replace(model["CL"], iov=model["CL"].iiv)

@@ -113,6 +113,8 @@ def test_kinetics_change_from_dosing_day_to_dosing_day():
     found = levels(drug, doses, edges_of(doses, np.zeros(0), 240.0))
     assert found.between(0.0, 120.0)[0] == pytest.approx(10.0, rel=1e-12)
     assert found.between(120.0, 240.0)[0] == pytest.approx(5.0, rel=1e-12)
+    # the longest half-life is that of the first day
+    assert found.half_life[0] == pytest.approx(np.log(2.0), rel=1e-9)
 
 
 def test_parts_of_the_lanes_give_what_all_give(monkeypatch):
