@@ -21,6 +21,7 @@ from pkpd.body import (
 from pkpd.distributions import Distribution, named_normals, stream
 from pkpd.errors import DataError
 from pkpd.kept_values import Kept
+from pkpd.sobol import sobol
 from pkpd.units import Parameter
 
 MOVABLE = ("age", "weight", "crcl")
@@ -355,18 +356,14 @@ def _drawn(population: Population, n: int, seed: int, bsa_formula: str) -> Patie
         moved = _to_medians(population, found.covariates, bsa_formula)
         return replace(found, covariates=MappingProxyType(moved))
     from scipy.special import ndtri
-    from scipy.stats import qmc
 
-    sobol = qmc.Sobol(
-        len(population.covariates),
-        scramble=True,
-        rng=stream(seed, f"population:{patients_key(population)}"),
-    )
+    key = f"population:{patients_key(population)}"
     blocks: list[dict[str, Floats]] = []
     accepted = drawn = 0
     size = max(_BLOCK, 1 << (n - 1).bit_length())
     while accepted < n:
-        u = np.clip(sobol.random(size), 1e-10, 1 - 1e-10)
+        points = sobol(len(population.covariates), size, stream(seed, key), drawn)
+        u = np.clip(points, 1e-10, 1 - 1e-10)
         block, keep = covariates_at(population, ndtri(u), bsa_formula=bsa_formula)
         blocks.append({name: v[keep] for name, v in block.items()})
         accepted += int(keep.sum())

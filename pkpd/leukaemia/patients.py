@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
-from scipy.stats import qmc
 
 from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
@@ -23,6 +22,7 @@ from pkpd.leukaemia.parameters import Theta, value_of
 from pkpd.leukaemia.schedule import Arm
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import Variant
+from pkpd.sobol import sobol
 from pkpd.solve.compiled.run_days import at_start
 from pkpd.subjects import PatientSample, sample_population
 
@@ -103,9 +103,9 @@ def random_scores(n: int, seed: int, name: str = "") -> Floats:
 
 @lru_cache(maxsize=512)
 def _sobol(n: int, seed: int) -> Floats:
-    sampler = qmc.Sobol(len(SCORES), scramble=True, rng=np.random.default_rng(seed))
     power = max(int(np.ceil(np.log2(max(n, 1)))), 0)
-    scores = np.clip(sampler.random_base2(power)[:n], 1e-9, 1.0 - 1e-9)
+    points = sobol(len(SCORES), 2**power, np.random.default_rng(seed))
+    scores = np.clip(points[:n], 1e-9, 1.0 - 1e-9)
     scores.setflags(write=False)
     return scores
 

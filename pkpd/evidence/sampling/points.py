@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from pkpd.arrays import Floats
 from pkpd.evidence.sampling.chains import Sampled
+from pkpd.sobol import sobol
 
 WIDER = 1.4
 """How much wider than the posterior every other point of later rounds lies."""
@@ -21,7 +21,7 @@ _CHAINS, _RANDOM = "chains.npy", "random.json"
 def first_points(d: int, n: int, seed: int) -> Floats:
     """Quasi-random draws ``[n, d]`` of the prior's scores."""
     power = int(np.ceil(np.log2(max(n, 2))))
-    uniform = qmc.Sobol(d, rng=np.random.default_rng(seed)).random_base2(power)[:n]
+    uniform = sobol(d, 2**power, np.random.default_rng(seed))[:n]
     return ndtri(np.clip(uniform, 1e-4, 1.0 - 1e-4))
 
 

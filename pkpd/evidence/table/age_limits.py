@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-from scipy.stats import truncnorm
-
 from pkpd.evidence.table.rows import EvidenceRow
 
 _YEARS = r"\s*(?:y|yr|years)\b"
@@ -90,6 +88,8 @@ def age_of_words(words: str, median: float, sd: float) -> float | None:
     limits = age_limits(words)
     if limits is None:
         return None
+    from scipy.stats import truncnorm  # takes long to import
+
     low, high = ((limit - median) / sd for limit in limits)
     return float(truncnorm.median(low, high, loc=median, scale=sd))
 
