@@ -22,8 +22,8 @@ FACADES = (
     "sampling",
 )  # public names and nothing else
 LAYERS = ("arrays", "errors", "float64", "kept_values", "machine", "digests", "kept_code",
-          "arguments", "cluster", "files", "small_systems", "units", "body", "distributions",
-          "schedule", "subjects", "trials", "cards", "data",
+          "arguments", "cluster", "files", "small_systems", "units", "sobol", "body",
+          "distributions", "schedule", "subjects", "trials", "cards", "data",
           "designs", "kinetics", "marrow", "model", "solve", "course", "endpoints", "predict",
           "leukaemia", "fitting", "evidence", "nonmem", "export", "ensemble", "exposure",
           "forecasting", "comparison", "report", "search", *FACADES, "explorer", "cli")  # fmt: skip

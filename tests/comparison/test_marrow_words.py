@@ -86,8 +86,8 @@ def test_an_amount_that_does_not_act_is_told(tmp_path):
 def test_a_billion_cycles_are_refused_where_they_are_written(tmp_path):
     path = tmp_path / "mine.toml"
     for cycles, allowed in ((3660, True), (3661, False), (1_000_000_000, False)):
-        path.write_text(FILE.format(doses='"clofarabine", "filgrastim"', cycles=cycles))
-        found = check_as_compared(path)
+        path.write_text(FILE.format(doses='"clofarabine"', cycles=cycles))
+        found = [one for one in check_as_compared(path) if "is in no course" not in one]
         assert (found == []) == allowed
         if not allowed:
             assert "mine.toml: course.treatment > cycles" in found[0].replace("[", "").replace(
