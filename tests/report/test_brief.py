@@ -38,7 +38,7 @@ def test_five_trials_are_a_screen(width):
     assert len(lines) <= 60
     assert max(map(len, lines)) <= width
     assert "\x1b" not in text
-    assert "5 trials are simulated, 1 x 1" in text
+    assert "5 trials, 1 x 1; report.html says who is simulated." in text
     assert "Counts in 10^9/L, days from the first dose unless said." in " ".join(lines)
     assert text.count("10^9/L") == 1
 

@@ -57,7 +57,7 @@ class BriefPrinter:
                 self._line(f"Simulated, {trial}: {text}.")
         else:
             size = f", {self.size}" if self.size else ""
-            self._line(f"{len(told)} trials are simulated{size}; report.html says in whom each.")
+            self._line(f"{len(told)} trials{size}; report.html says who is simulated.")
         self.console.print()
 
     def cohort(self, trial: Trial, cohort_id: str, rows: Sequence[EndpointRow]) -> None:
@@ -101,8 +101,8 @@ class BriefPrinter:
         self._line(
             "risk: of those who can be judged, with its 90 % interval (from 20 draws on); "
             f"{many} assumed.{told_low}{units}{few} "
-            "Ranges over patients, Monte Carlo errors, pairs of schedules, other thresholds, "
-            "questions and assumptions: report.html, or --full."
+            "Ranges, Monte Carlo errors, pairs, other thresholds, questions: report.html, or "
+            "--full."
         )
 
     def files(self, paths: Iterable[Path], folder: Path) -> None:
