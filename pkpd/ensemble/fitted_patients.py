@@ -18,7 +18,7 @@ from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset, Observations
 from pkpd.data.events import OTHER, EventTable
 from pkpd.errors import PkpdError, UnitError
-from pkpd.fitting.model.individuals import IndividualModel
+from pkpd.fitting.model.individuals import IndividualModel, covariates_read
 from pkpd.fitting.model.population_parameters import fixed_effects
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.fitting.parameter_draws import ParameterDraws
@@ -90,16 +90,6 @@ class FittedDraws:
         return (text.format(", ".join(drugs)),) if drugs else ()
 
 
-def _read_by(model: PopulationModel) -> tuple[str, ...]:
-    """Covariates that a population model reads."""
-    every = (
-        name
-        for p in model.parameters
-        for name in (*(e.covariate for e in p.effects), *((p.column,) if p.column else ()))
-    )
-    return tuple(dict.fromkeys(every))
-
-
 def _place(name: str, sample: PatientSample) -> str | None:
     """Covariate of the patients by its name, in capitals or not, or its usual name in data sets."""
     own = {other.lower(): other for other in sample.covariates}
@@ -130,7 +120,7 @@ def covariate_scale(
         that these have another unit.
     """
     scale: dict[str, float] = {}
-    for name in _read_by(model):
+    for name in covariates_read(model):
         place = _place(name, sample)
         kind = _KINDS.get(place or "")
         if data is None or place is None or kind is None:
@@ -188,7 +178,7 @@ def covariates_of(
         If the patients lack one.
     """
     found = {}
-    for name in _read_by(model):
+    for name in covariates_read(model):
         place = _place(name, sample)
         if place is None:
             known = tuple(sample.covariates)

@@ -13,14 +13,9 @@ import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
+from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.solve.events.timeline import EventOptions
-
-
-def covariates_of(model: PopulationModel) -> tuple[str, ...]:
-    """Covariates that a model reads."""
-    effects = [e.covariate for p in model.parameters for e in p.effects]
-    return tuple(dict.fromkeys([*effects, *(p.column for p in model.parameters if p.column)]))
 
 
 def carries_forward(part: Any) -> bool:
@@ -42,7 +37,7 @@ def refuse_forward(model: PopulationModel, data: Dataset | None, program: str) -
     PkpdError
         If the program would take them over another interval than the model.
     """
-    covariates = covariates_of(model)
+    covariates = covariates_read(model)
     changing = [n for n in covariates if data is None or not data.constant(n)]
     if model.occasional and (data is None or _occasions_change(data)):
         changing.append(f"the occasion of {model.occasional[0]}")

@@ -9,7 +9,7 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.blocks import NEARLY_NONE, omega_blocks
-from pkpd.export.carried import covariates_of, refuse_forward
+from pkpd.export.carried import refuse_forward
 from pkpd.export.data_file import BETWEEN, data_columns
 from pkpd.export.dialects import NONMEM, number
 from pkpd.export.equations import Equations, equations_of
@@ -19,6 +19,7 @@ from pkpd.export.parameters import (
     refuse_joint_prior,
 )
 from pkpd.export.tracing import Statements, simple, trace
+from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.tree import Assign, Expression, Item, Name, Number
@@ -34,7 +35,7 @@ def nonmem_text(model: PopulationModel, dataset: Dataset | None, file: str) -> s
     """Text of a control stream; its data are in ``file``."""
     refuse_joint_prior(model)
     refuse_forward(model, dataset, "NONMEM")
-    equations, covariates = equations_of(model.structure), covariates_of(model)
+    equations, covariates = equations_of(model.structure), covariates_read(model)
     logarithmic = tuple(name for name, error in model.residual.items() if error.logarithmic)
     columns = data_columns(dataset, covariates, logarithmic)
     names = plain_names(

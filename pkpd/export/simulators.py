@@ -7,12 +7,13 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.blocks import NEARLY_NONE, omega_blocks
-from pkpd.export.carried import carries_forward, covariates_of, refuse_forward
+from pkpd.export.carried import carries_forward, refuse_forward
 from pkpd.export.dialects import MRGSOLVE, RXODE2, Dialect, number
 from pkpd.export.equations import Equations, equations_of
 from pkpd.export.nonmem_text import deviation
 from pkpd.export.parameters import individual_statements, plain_names
 from pkpd.export.tracing import Statements, trace
+from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, start_values
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.nonmem.tree import Assign, Expression, Name, Number
@@ -38,7 +39,7 @@ class _Parts:
             )
         self.model, self.equations = model, equations_of(model.structure)
         system: Equations = self.equations
-        self.covariates = covariates_of(model)
+        self.covariates = covariates_read(model)
         own = [p.name for p in model.parameters]
         self.fixed_names = list(fixed_effects(model))
         every = [

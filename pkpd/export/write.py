@@ -11,12 +11,12 @@ import numpy as np
 from pkpd.arguments import NONE, PATH, a, check_arguments
 from pkpd.data.dataset import Dataset, observed_lines
 from pkpd.errors import PkpdError
-from pkpd.export.carried import covariates_of
 from pkpd.export.data_file import between_limits, write_data
 from pkpd.export.nonmem_text import nonmem_text
 from pkpd.export.parameters import refuse_joint_prior
 from pkpd.export.simulators import mrgsolve_text, rxode2_text
 from pkpd.files import write_text
+from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.predict.structure import check_lines
 
@@ -88,7 +88,7 @@ def export_model(
         text = nonmem_text(model, data, beside.name)
         if data is not None:
             logarithmic = tuple(n for n, e in model.residual.items() if e.logarithmic)
-            write_data(data, beside, covariates_of(model), logarithmic)
+            write_data(data, beside, covariates_read(model), logarithmic)
     else:
         if program == "nlmixr2":
             _refuse_between(data)

@@ -83,10 +83,8 @@ def given_amount(
     >>> given_amount(course.doses[0], 5.0, [1.6, 2.0], 70.0)  # 8 mg each
     array([5., 4.])
     """
-    size, dose = (
-        _size_of(rule, bsa_m2, weight_kg),
-        individual_dose_mg(rule, amount, bsa_m2, weight_kg),
-    )
+    size = _size_of(rule, bsa_m2, weight_kg)
+    dose = individual_dose_mg(rule, amount, bsa_m2, weight_kg)
     # what is neither capped nor rounded stays what it is, to the last digit
     return np.where(dose == np.asarray(amount) * size, amount, dose / size)
 

@@ -19,6 +19,12 @@ from pkpd.fitting.model.population_parameters import RandomEffects
 from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
 
 
+def covariates_read(model: PopulationModel) -> tuple[str, ...]:
+    """Name the covariates that a population model reads: of its effects, then of its columns."""
+    effects = [e.covariate for p in model.parameters for e in p.effects]
+    return tuple(dict.fromkeys([*effects, *(p.column for p in model.parameters if p.column)]))
+
+
 @dataclass(frozen=True, eq=False)
 class IndividualModel:
     """Individual parameters of the patients of a data set.
