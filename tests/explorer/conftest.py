@@ -44,8 +44,9 @@ SIZE = {"patients": 8, "draws": 3}
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
-    """First answers of a test, which no other test has left."""
-    monkeypatch.setattr("pkpd.explorer.first_answers.cache_home", lambda: tmp_path / "cache")
+    """First answers of a test and its Sobol points, which no other test has left."""
+    for module in ("explorer.first_answers", "sobol"):
+        monkeypatch.setattr(f"pkpd.{module}.cache_home", lambda: tmp_path / "cache")
     return tmp_path / "cache" / "explorer"
 
 
