@@ -18,7 +18,9 @@ from pkpd.evidence import (
     shipped_posterior,
 )
 from pkpd.evidence.table.learning import joined, published_rows, refined
+from pkpd.evidence.table.populations import evidence_folder
 from pkpd.evidence.table.table import load_evidence
+from pkpd.evidence.updating import own_rows
 from pkpd.evidence.updating.reweight import thetas_of
 
 HEAD = "study,population,schedule,n,endpoint,value,numerator,denominator,mark,age_median,line"
@@ -200,3 +202,39 @@ def test_a_line_of_treatment_that_changes_nothing_is_said(tmp_path, few):
     row = "OURS,solid,clofarabine:2 mg/m2:IV1h:1-5,20,g4_neutropenia,,3,20,READ,63,refractory"
     found = learn_rows(table(tmp_path, row), few, **SIZES)
     assert any("row 2: population solid has no line 'refractory'" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("population", "line"),
+    [("aml_rr", "untreated"), ("aml_rr", "in remission"), ("aml", "relapsed or refractory")],
+)
+def test_a_line_that_no_patient_of_a_population_has_is_said(tmp_path, few, population, line):
+    row = of_share(5, 20, line).replace("aml_rr", population)
+    found = learn_rows(table(tmp_path, row), few, **SIZES)
+    told = f"row 2: population {population} has no line {line!r}"
+    assert any(told in note for note in found.notes)
+
+
+def test_published_rows_have_lines_that_their_populations_have():
+    folder = evidence_folder()
+    for name in ("outcomes", "new_outcomes", "unseen_outcomes", "later_outcomes"):
+        for row in load_evidence(folder / f"{name}.csv"):
+            assert own_rows._has_line(row), f"{name}.csv, row {row.line}"
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [
+        ("cr_rate", "orr"),
+        ("cri_rate", "cr_cri_rate"),
+        ("g4_neutropenia", "g34_neutropenia"),
+        ("day30_mortality", "day60_mortality"),
+    ],
+)
+def test_more_patients_of_a_part_than_of_the_whole_are_refused(tmp_path, few, inner, outer):
+    rows = [
+        of_share(events, 20).replace("cr_rate", name) for name, events in ((outer, 4), (inner, 7))
+    ]
+    told = rf"row 3, column numerator: 7 of 20 are more than the 4 of {outer} in row 2"
+    with pytest.raises(DataError, match=told):
+        learn_rows(table(tmp_path, *rows), few, **SIZES)

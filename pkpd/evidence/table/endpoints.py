@@ -279,6 +279,33 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], Endpoint]], ...] = (
 )
 
 
+_PART_OF = {
+    "cr_after_c1": ("cr_rate", "cr_cri_rate", "pr_cr_rate", "orr"),
+    "cr_rate": ("cr_cri_rate", "pr_cr_rate", "orr"),
+    "cri_rate": ("cr_cri_rate", "orr"),
+    "crp_rate": ("cr_cri_rate", "orr"),
+    "cr_cri_rate": ("orr",),
+    "pr_cr_rate": ("orr",),
+    "g4_neutropenia": ("g34_neutropenia",),
+    "g4_thrombocytopenia": ("g34_thrombocytopenia",),
+}
+"""Counts of patients -> counts that contain every one of them."""
+
+
+def is_part_of(inner: Endpoint, outer: Endpoint) -> bool:
+    """Whether every patient that one endpoint counts is counted by another.
+
+    Examples
+    --------
+    >>> is_part_of(endpoint_of("day30_mortality"), endpoint_of("day60_mortality"))
+    True
+    """
+    first, second = (re.fullmatch(r"day(\d+)_mortality", e.name) for e in (inner, outer))
+    if first and second:
+        return int(first[1]) < int(second[1])
+    return outer.name in _PART_OF.get(inner.name, ())
+
+
 def endpoint_of(name: str) -> Endpoint:
     """Meaning of an endpoint name.
 

@@ -43,6 +43,8 @@ class Population:
     by_line
         Line of treatment, one of :data:`LINES`, and the population that stands for it
         (`pkpd.evidence.table.learning.refined`).
+    lines
+        Lines of treatment that all its patients have; empty: they may have any.
     aged
         Whether the age is that of a row, in place of the population's.
     """
@@ -57,6 +59,7 @@ class Population:
     paediatric: bool = False
     source: str = ""
     by_line: tuple[tuple[str, str], ...] = ()
+    lines: tuple[str, ...] = ()
     aged: bool = False
 
     @property
@@ -108,6 +111,7 @@ def read_populations(path: Path | Traversable) -> dict[str, Population]:
             paediatric=entry.boolean("paediatric", False),
             source=entry.text("source"),
             by_line=_by_line(entry),
+            lines=_lines(entry),
         )
     for name, population in populations.items():
         for line, other in population.by_line:
@@ -126,8 +130,18 @@ def _by_line(entry: Table) -> tuple[tuple[str, str], ...]:
     if row is None:
         return ()
     for line in row.data:
-        if line not in LINES:
-            row.refuse(
-                line, f"is no line of treatment{nearest_of(line, LINES)}", allowed=", ".join(LINES)
-            )
+        _check_line(row, line, line)
     return tuple((line, row.text(line)) for line in row.data)
+
+
+def _lines(entry: Table) -> tuple[str, ...]:
+    found = entry.texts("lines", ())
+    for line in found:
+        _check_line(entry, "lines", line)
+    return found
+
+
+def _check_line(table: Table, key: str, line: str) -> None:
+    if line not in LINES:
+        what = f"{line!r} is no line of treatment{nearest_of(line, LINES)}"
+        table.refuse(key, what, allowed=", ".join(LINES))

@@ -9,6 +9,7 @@ rows (Pareto k-hat above its limit) nothing is given.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from pkpd.evidence.posterior.shipped import HOW_TO_GET_ONE, shipped_posterior
 from pkpd.evidence.posterior.stored import EvidencePosterior
 from pkpd.evidence.sampling.simulations import BLOCK, MarrowMaker
 from pkpd.evidence.table.arms import arms_of
+from pkpd.evidence.table.endpoints import is_part_of
 from pkpd.evidence.table.learning import joined, published_rows, refined
 from pkpd.evidence.table.rows import EvidenceRow
 from pkpd.evidence.table.table import EvidenceTable, load_evidence
@@ -37,7 +39,7 @@ PATIENTS = 256
 MORE = 16
 """Times as many, under draws in which too few of them have a day that a row is about."""
 FEW_PATIENTS = 4  # of a printed trial for one simulated: beyond, simulation errs as much as it
-_WHOLE = ("", "untreated", "in remission", "relapsed or refractory")
+_ANY_LINE = ("untreated", "in remission", "relapsed or refractory")
 """Lines of treatment that ask for no population of their own."""
 _SHOWN = 5  # parameters that move most
 _MOVED = 0.005  # SDs that are shown
@@ -191,7 +193,7 @@ def learn_rows(
     table, studies = _with_published(own, published)
     # own rows come after the published ones, whose ids they may have taken
     uses = list(how_used(table))[-len(own) :]
-    _refuse_too_many([use.row for use in uses if use.kind], str(path))
+    _refuse_impossible([use.row for use in uses if use.kind], str(path))
     if not any(use.kind for use in uses):
         why = "; ".join(f"row {use.row.line}: {use.why}" for use in uses[:3])
         raise DataError(where=str(path), what=f"no row can be learned from ({why})")
@@ -317,13 +319,14 @@ def _quantiles(values: Floats, weights: Floats) -> Floats:
     return weighted_quantiles(values[known], share, (0.05, 0.5, 0.95))
 
 
-def _refuse_too_many(rows: Sequence[EvidenceRow], shown: str) -> None:
-    """Refuse counts of the same patients that cannot all be: more of them than there are."""
+def _refuse_impossible(rows: Sequence[EvidenceRow], shown: str) -> None:
+    """Refuse counts of the same patients that cannot all be: too many, or more inside than out."""
     arms: dict[tuple[object, ...], list[EvidenceRow]] = {}
     for row in rows:
-        if row.endpoint.category and row.numerator is not None:
+        if row.endpoint.kind == "count" and row.numerator is not None:
             arms.setdefault((row.study, row.arm, row.denominator), []).append(row)
     for found in arms.values():
+        _refuse_more_inside(found, shown)
         counts = {
             category: max(
                 (row for row in found if row.endpoint.category == category),
@@ -344,14 +347,35 @@ def _refuse_too_many(rows: Sequence[EvidenceRow], shown: str) -> None:
             )
 
 
+def _refuse_more_inside(rows: Sequence[EvidenceRow], shown: str) -> None:
+    """Refuse more patients of a part, such as grade 4, than of the whole, grades 3 and 4."""
+    for inner, outer in itertools.permutations(rows, 2):
+        if (inner.numerator or 0) > (outer.numerator or 0) and is_part_of(
+            inner.endpoint, outer.endpoint
+        ):
+            raise DataError(
+                where=f"{shown}, row {inner.line}, column numerator",
+                what=f"{inner.numerator} of {inner.denominator} are more than the "
+                f"{outer.numerator} of {outer.endpoint.name} in row {outer.line}, which counts "
+                f"every patient of {inner.endpoint.name}",
+                remedy="correct one of them, or say in unused why a row is kept",
+            )
+
+
 def _lines_in_words(own: EvidenceTable) -> list[str]:
     """Name rows whose line of treatment no population of their disease stands for."""
     return [
         f"row {row.line}: population {row.population.name} has no line {row.treatment_line!r}; it "
         "is simulated as it is without"
         for row in own
-        if row.treatment_line not in (*_WHOLE, *dict(row.population.by_line))
+        if not _has_line(row)
     ]
+
+
+def _has_line(row: EvidenceRow) -> bool:
+    """Whether patients of a row's line are those that its population stands for."""
+    who = row.population
+    return row.treatment_line in ("", *(who.lines or _ANY_LINE), *dict(who.by_line))
 
 
 def _notes(posterior: EvidencePosterior, rows: Sequence[EvidenceRow], patients: int) -> list[str]:
