@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from marginal_cases import LEVEL, data
-from scipy import stats
+from scipy import special, stats
 
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.leave_one_out import (
@@ -13,6 +13,7 @@ from pkpd.fitting.checks.leave_one_out import (
     compare_models,
     leave_one_out,
     marginal_densities,
+    smoothed,
 )
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.model.likelihood import bind
@@ -142,3 +143,27 @@ def test_many_large_k_speak_of_the_method_and_few_of_the_data():
     assert "leans on heavily (Pareto k above 0.7): s0, s1; look at their data" in told(2)
     assert "k is above 0.7 for 6 of 10" in told(6)
     assert "look at their data" not in told(6)
+
+
+def test_a_value_that_is_certain_adds_nothing():
+    """ArviZ has no number for a tail of weights that are alike to the last digit."""
+    rng = np.random.default_rng(0)
+    others = rng.normal(-1.0, 0.1, (400, 5))
+    alone = smoothed(others, tuple("abcde"), "observation")
+    for sds in (9.0, 12.0):
+        certain = special.log_ndtr(rng.normal(sds, 0.5, 400))  # a value so far below its limit
+        found = smoothed(np.c_[others, certain], tuple("abcdef"), "observation")
+        assert found.pointwise[-1] == pytest.approx(0.0, abs=1e-12)
+        assert found.elpd == pytest.approx(alone.elpd, abs=1e-12)
+        assert found.p == pytest.approx(alone.p, abs=1e-12)
+        assert found.se == pytest.approx(np.sqrt(6 * np.var(found.pointwise)))
+
+
+def test_weights_of_ties_are_plain():
+    """Of a value nearly certain that few draws do not foresee."""
+    density = np.zeros(400)
+    density[:7] = -3e-3
+    density[7:60] = -1e-18
+    others = np.random.default_rng(0).normal(-1.0, 0.1, (400, 1))
+    found = smoothed(np.c_[others, density], ("a", "b"), "observation")
+    assert found.pointwise[1] == pytest.approx(-np.log(np.mean(np.exp(-density))), rel=1e-6)

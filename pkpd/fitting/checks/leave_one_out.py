@@ -191,6 +191,7 @@ def smoothed(
         found = az.loo(
             az.InferenceData(log_likelihood=values, posterior=posterior), pointwise=True, reff=1.0
         )
+    _without_tails(found, densities)
     return LeaveOneOut(
         float(found.elpd_loo),
         float(found.se),
@@ -202,6 +203,25 @@ def smoothed(
         error,
         found,
     )
+
+
+def _without_tails(found: Any, densities: np.ndarray) -> None:
+    """Weigh plainly the units whose weights have no tail to be smoothed.
+
+    The largest weights of a value that is certain, such as one far below its limit, are alike to
+    the last digit, and ArviZ has no number for a Pareto tail of ties.
+    """
+    alone = np.isnan(found.loo_i.values) & np.isfinite(densities).all(axis=0)
+    if not alone.any():
+        return
+    number, units = densities.shape
+    plain = np.log(number) - special.logsumexp(-densities[:, alone], axis=0)
+    found.loo_i.values[alone] = plain
+    each = found.loo_i.values
+    within = special.logsumexp(densities, axis=0) - np.log(number)
+    found["elpd_loo"] = each.sum()
+    found["se"] = np.sqrt(units * np.var(each))
+    found["p_loo"] = within.sum() - each.sum()
 
 
 def marginal_densities(
