@@ -90,10 +90,16 @@ def median_of_known(matrix: Floats) -> Floats:
 
 
 def figure(by_draw: Floats, unit: str = "probability") -> Figure:
-    """Median and 90 % interval over draws; NaN draws are left out."""
+    """Median and 90 % interval over draws; NaN draws are left out.
+
+    An event that nobody has under any draw, or everybody, has no interval, as in
+    `pkpd.comparison.uncertainty`.
+    """
     known = by_draw[~np.isnan(by_draw)]
     if not known.size:
         return Figure(np.nan, unit=unit)
+    if unit == "probability" and known[0] in (0.0, 1.0) and np.ptp(known) == 0.0:
+        return Figure(float(known[0]), unit=unit)
     low, middle, high = np.quantile(known, INTERVAL, method="inverted_cdf")
     return Figure(float(middle), float(low), float(high), unit)
 

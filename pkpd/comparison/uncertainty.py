@@ -22,7 +22,8 @@ Interval over parameter draws
     (constrained empirical Bayes: Louis, J Am Stat Assoc 1984;79:393; Ghosh, J Am Stat Assoc
     1992;87:533); the interval is between their quantiles. The patients b are the same for all draws
     and do not widen it: their share is in the Monte Carlo error. With s2a estimated as zero the
-    interval is a point: the simulation cannot tell the draws apart.
+    interval is a point: the simulation cannot tell the draws apart. An event that nobody has under
+    any draw, or everybody, has no interval: the Monte Carlo error says what it may yet be.
 Share of the variance
     Law of total variance for a new patient under uncertain parameters:
     Var(Y) = Var_parameters(E[Y | parameters]) + E[Var(Y | parameters)] = s2a + (s2b + s2c).
@@ -164,6 +165,8 @@ def risk(outcome: ArrayLike, *, level: float = LEVEL) -> Risk:
     y = matrix_of(outcome)
     found = crossed(y)
     lower, upper = _interval(found, level)
+    if found.mean in (0.0, 1.0) and np.ptp(found.by_draw) == 0.0 and found.mc_error > 0.0:
+        lower = upper = np.nan  # nobody, or everybody: of so many, which is no certainty
     parts = np.array([found.draws, found.patients, found.residual])
     total = np.nansum(parts)
     shares = parts / total if total > 0.0 else np.full(3, np.nan)

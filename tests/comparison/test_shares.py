@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from pkpd.comparison.shares import mean_of_known
+from pkpd.comparison.shares import figure, mean_of_known
 
 NAN = np.nan
 
@@ -28,3 +28,12 @@ def test_no_filter_of_warnings_is_changed_meanwhile(monkeypatch):
     monkeypatch.setattr(warnings, "catch_warnings", changed)
     monkeypatch.setattr(warnings, "filterwarnings", changed)
     assert np.isnan(mean_of_known(np.full((4, 30), NAN))).all()
+
+
+def test_a_share_of_nobody_or_everybody_has_no_interval():
+    for every in (0.0, 1.0):
+        found = figure(np.array([every, NAN, every]))
+        assert (found.value, np.isnan(found.lower), np.isnan(found.upper)) == (every, True, True)
+    found = figure(np.array([0.0, 0.0, 0.1]))
+    assert (found.value, found.lower, found.upper) == (0.0, 0.0, 0.1)
+    assert figure(np.zeros(3), "difference").lower == 0.0

@@ -129,9 +129,11 @@ def test_interval_coverage_with_many_patients():
     assert 0.86 < np.mean(coverage) < 0.92
 
 
-def test_no_event_has_an_error_and_no_interval_width():
-    found = risk(np.zeros((50, 200), dtype=bool))
-    assert (found.estimate, found.lower, found.upper) == (0.0, 0.0, 0.0)
+@pytest.mark.parametrize("every", [0.0, 1.0])
+def test_an_event_of_nobody_or_everybody_has_an_error_and_no_interval(every):
+    found = risk(np.full((50, 200), every))
+    assert found.estimate == every
+    assert np.isnan([found.lower, found.upper]).all()
     # standard deviation of Beta(1, 201)
     assert found.mc_error == pytest.approx(np.sqrt(201 / (202**2 * 203)))
     assert np.isnan(found.share_parameters)
