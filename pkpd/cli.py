@@ -28,6 +28,7 @@ from pkpd.search.options import search_options
 if TYPE_CHECKING:
     from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
     from pkpd.report.comparison.brief import BriefPrinter
+    from pkpd.report.comparison.own_folder import Stamp
     from pkpd.report.comparison.terminal import CohortPrinter
     from pkpd.trials import Trial
 
@@ -151,7 +152,7 @@ def compare(
     with _told(run):
         share_memory()
         from pkpd.arguments import pairs_of
-        from pkpd.report.comparison.own_folder import free_folder, stamp
+        from pkpd.report.comparison.own_folder import free_folder, stamp, take_along
         from pkpd.report.comparison.tables import check_formats, check_writable, write_results
         from pkpd.report.comparison.terminal import progress
 
@@ -192,6 +193,8 @@ def compare(
             on_progress(1.0, 1.0, "writing tables" if no_figures else "drawing figures")
             result = _recorded(result, settings, started, datetime.now(UTC))
             out = free_folder(out, begun)
+            if out != run.out:
+                take_along(run.partial)
             paths = write_results(result, out, figures=not no_figures, formats=formats)
         run.printer.assumptions(result)
         run.printer.files(paths, out)
@@ -350,7 +353,7 @@ class _Run:
         self.rows: list[EndpointRow] = []
         self.trials: list[TrialResult] = []
         self.cohorts: list[str] = []
-        self.written = False
+        self.partial: dict[Path, Stamp | None] = {}
         self.there = 0
         self._printer: CohortPrinter | BriefPrinter | None = None
 
@@ -375,14 +378,19 @@ class _Run:
         self.printer.trial(result)
 
     def _write(self) -> None:
+        from pkpd.report.comparison.own_folder import stamp
         from pkpd.report.comparison.tables import write_partial
 
-        write_partial(self.out, self.rows, self.trials, there=self.there)
-        self.written, self.there = True, len(self.trials)
+        written = write_partial(self.out, self.rows, self.trials, there=self.there)
+        others = {path for path in self.partial if path.name.startswith("curves_")}
+        kept = others if len(self.trials) > self.there else written[1:]
+        mine = (path for path in written if path not in kept)
+        self.partial |= {path: stamp(path.parent, path.name) for path in mine}
+        self.there = len(self.trials)
 
     def complete(self) -> str:
         """Sentence that says which results are complete and where."""
-        if not self.written:
+        if not self.partial:
             return "No cohort was complete; nothing was written."
         n, names = len(self.cohorts), ", ".join(self.cohorts)
         files = "results.partial.csv"
@@ -399,7 +407,7 @@ def _told(run: _Run | None = None) -> Iterator[None]:
         yield
     except PkpdError as error:
         typer.echo(f"pkpd: {error}", err=True)
-        if run is not None and run.written:
+        if run is not None and run.partial:
             typer.echo(run.complete(), err=True)
         raise typer.Exit(EXIT_BAD_INPUT) from None
     except KeyboardInterrupt:
@@ -411,7 +419,7 @@ def _told(run: _Run | None = None) -> Iterator[None]:
         if os.environ.get("PKPD_TRACEBACK"):
             traceback.print_exception(error)
         typer.echo(f"pkpd: {unanswered(error)}", err=True)
-        if run is not None and run.written:
+        if run is not None and run.partial:
             typer.echo(run.complete(), err=True)
         raise typer.Exit(EXIT_MISTAKE) from None
 

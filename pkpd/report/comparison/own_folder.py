@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from pkpd.errors import PkpdWarning
@@ -11,16 +12,27 @@ from pkpd.errors import PkpdWarning
 _LAST = "results.json"
 
 
-def stamp(folder: Path) -> tuple[int, int] | None:
-    """Tell one state of a folder's results from another; ``None`` where there are none."""
+Stamp = tuple[int, int]
+"""Tells a file from one that another run wrote in its place."""
+
+
+def stamp(folder: Path, name: str = _LAST) -> Stamp | None:
+    """Tell one state of a folder's results, or of a file, from another; ``None`` without it."""
     try:
-        found = (folder / _LAST).stat()
+        found = (folder / name).stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino
 
 
-def free_folder(folder: Path, begun: tuple[int, int] | None) -> Path:
+def take_along(written: Mapping[Path, Stamp | None]) -> None:
+    """Remove files of a run whose results go elsewhere, but for those another run wrote since."""
+    for path, mine in written.items():
+        if mine is not None and stamp(path.parent, path.name) == mine:
+            path.unlink(missing_ok=True)
+
+
+def free_folder(folder: Path, begun: Stamp | None) -> Path:
     """Return the folder, or one beside it if its results are no longer those of the beginning.
 
     Parameters
