@@ -206,6 +206,7 @@ class CohortLook:
             recovery = recovery_of_cycle(on_visits[line, lowest], days.falls_until - start)
             back = recovery_days(recovery)[0]
             values["recovery_day_on_visits", line, f">= {lowest:g}"] = back
+        values |= self._at_rule(course, days, defined)
         alive = np.arange(course.days)[None, :] < course.mornings_alive[:, None]
         if "platelets" in lines:
             transfusions = (course.transfused & alive).sum(axis=1)
@@ -298,6 +299,22 @@ class CohortLook:
         )  # fmt: skip
         falls_until = days.falls_until - days.start
         return seen, recovery_of_cycle(seen, falls_until), recovery_of_cycle(lasts, falls_until)
+
+    def _at_rule(
+        self, course: Course, days: ClockDays, defined: RecoveryDefinition
+    ) -> dict[Key, Floats]:
+        """Recovery to counts of the main rule that are none of those usually reported."""
+        values: dict[Key, Floats] = {}
+        for line, threshold in split_thresholds(self.rules[0], course.mornings).items():
+            if threshold in THRESHOLDS.get(line, ()):
+                continue
+            seen = recovery_after(
+                course, line, threshold, resolution=RESOLUTION, definition=defined,
+                start=days.start, search=days.search, until=days.until,
+            )  # fmt: skip
+            back = recovery_days(recovery_of_cycle(seen, days.falls_until - days.start))[0]
+            values["recovery_day", line, f">= {threshold:g}"] = back
+        return values
 
     def _visits(self, course: Course) -> Visits:
         last = course.days - 1

@@ -29,7 +29,7 @@ from pkpd.comparison.curves import (
     recovery_band,
 )
 from pkpd.comparison.delivery import not_on_time
-from pkpd.comparison.lanes import RESOLUTION, CohortLook, shares_by_morning, split_thresholds
+from pkpd.comparison.lanes import CohortLook, shares_by_morning, split_thresholds
 from pkpd.comparison.marrow_choice import choose_marrow
 from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Ready
@@ -39,8 +39,6 @@ from pkpd.comparison.scenario import Scenario
 from pkpd.course.course import Course
 from pkpd.course.joined import joined
 from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
-from pkpd.endpoints.definitions import THRESHOLDS, recovery_definition
-from pkpd.endpoints.recovery import recovery_after, recovery_days, recovery_of_cycle
 from pkpd.endpoints.starts import STARTS
 from pkpd.ensemble.ensemble import Treated
 from pkpd.evidence.posterior.stored import EvidencePosterior, load_posterior
@@ -242,22 +240,13 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
     found = item.reader(look)(course)
     shape = (ensemble.draws, ensemble.patients)
     values = {k: v for k, v in found.values.items() if k[0] in SHOWN and k[0] != "recovery_day"}
-    clock = clock_days(course, clock_of(treated.plan, rule.clock, rule.by_day))
+    start = clock_days(course, clock_of(treated.plan, rule.clock, rule.by_day)).start
     recovered: dict[str, Floats] = {}
     every = np.arange(trial.horizon_days, dtype=float)
     for line, threshold in split_thresholds(rule, ensemble.lines).items():
         key = "recovery_day", line, f">= {threshold:g}"
-        if threshold in THRESHOLDS.get(line, ()):
-            days = found.values[key]
-        else:
-            seen = recovery_after(
-                course, line, threshold, resolution=RESOLUTION,
-                definition=recovery_definition(rule), start=clock.start, search=clock.search,
-                until=clock.until,
-            )  # fmt: skip
-            days = recovery_days(recovery_of_cycle(seen, clock.falls_until - clock.start))[0]
-        values[key] = days
-        recovered[line] = recovery_band((days + clock.start).reshape(shape), every)
+        values[key] = days = found.values[key]
+        recovered[line] = recovery_band((days + start).reshape(shape), every)
     dlt = {clock: v.reshape(shape) for clock, v in found.dlt.items()}
     lanes = table.CohortLanes(
         values={key: v.astype(float).reshape(shape) for key, v in values.items()},

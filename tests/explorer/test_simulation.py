@@ -39,6 +39,10 @@ def compared(found):
 
 
 def test_rows_are_those_of_a_comparison(found, compared):
+    _rows_are_those_of_a_comparison(found, compared)
+
+
+def _rows_are_those_of_a_comparison(found, compared):
     (trial,) = compared.trials
     theirs = {(r.cohort, r.endpoint, r.line, r.rule): r for r in trial.rows}
     assert len(found.result.rows) > 20
@@ -200,6 +204,10 @@ def test_moved_patients_and_rule_change_the_figures(document, folder, data):
         "neutrophils >= 0.75",
         "platelets >= 40",
     ]
+    path = folder / "explored.toml"
+    path.write_text(write_toml(found.state.data))
+    size = {"patients": found.state.patients, "draws": found.state.draws}
+    _rows_are_those_of_a_comparison(found, pkpd.compare(path, **size, jobs=1))
 
 
 def test_the_other_marrow_runs(document, folder):
