@@ -1,4 +1,4 @@
-"""Pareto-smoothed importance weights by ArviZ."""
+"""Pareto-smoothed importance weights by ArviZ, of which its statistics alone are imported."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
 
     Notes
     -----
-    Equal weights have no tail; their k-hat is -inf, as there is nothing to fear. Weights none of
-    which is above `BOUNDED` times their mean have a bounded tail, whose shape is at most 0: of
-    weights that hardly differ the fit may say anything.
+    Equal weights have no tail; their k-hat is -inf, as there is nothing to fear. Where so many are
+    alike that there is no tail to fit they stay as they are. Weights none of which is above
+    `BOUNDED` times their mean have a bounded tail, whose shape is at most 0: of weights that hardly
+    differ the fit may say anything.
     """
-    # arviz takes long to import
-    import arviz
+    from arviz_stats.base import array_stats  # imports the statistics of SciPy
 
     finite = np.isfinite(log_weights)
     if not finite.any():
@@ -44,8 +44,12 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
     if np.ptp(log_weights[finite]) < 1e-12 and finite.all():
         return np.full(log_weights.size, 1.0 / log_weights.size), -np.inf
     lowest = log_weights[finite].min() - 700.0
-    with np.errstate(over="ignore"):  # of weights that differ by hundreds; they become 0
-        smoothed, khat = arviz.psislw(np.where(finite, log_weights, lowest))
+    plain = np.where(finite, log_weights, lowest)
+    # weights that differ by hundreds become 0; many alike have no tail to fit
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        smoothed, khat = array_stats.psislw(-plain)
+    if np.isnan(smoothed).any():
+        smoothed, khat = plain - plain.max(), np.inf
     weights = np.exp(np.asarray(smoothed, dtype=np.float64))
     weights = weights / weights.sum()
     bounded = weights.max() * weights.size <= BOUNDED
