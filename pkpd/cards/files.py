@@ -122,6 +122,9 @@ def find_card(
         name = Path(name)
     if isinstance(name, Path) or name.endswith(".toml") or "/" in name or "\\" in name:
         return _user_file(Path(name))
+    met = _met(str(folder))
+    if name in met:
+        return met[name]
     names = card_names(kind)
     name = trial_name(name) if kind == "trials" else name
     if name not in names:
@@ -132,7 +135,16 @@ def find_card(
             allowed=", ".join(names) or "none (no card of this kind is installed)",
             remedy="or give the path of your own .toml file",
         )
-    return folder / f"{name}.toml"
+    return met.setdefault(name, folder / f"{name}.toml")
+
+
+@lru_cache(maxsize=64)
+def _met(folder: str) -> dict[str, CardPath]:
+    """Files of the cards of a folder that were asked for; the folder is not listed for them again.
+
+    One that has been removed since is told by whoever reads it.
+    """
+    return {}
 
 
 def trial_name(text: str) -> str:

@@ -18,6 +18,7 @@ from pkpd.cards.model_cards import (
     of_another,
 )
 from pkpd.errors import CardError
+from pkpd.kept_values import Kept
 from pkpd.model.parameters import used_parameters
 from pkpd.subjects import Population
 from pkpd.units import Parameter
@@ -225,20 +226,24 @@ def load_model(
         known += [line for line, _ in joint.marrow]
         key = next(iter(replace))
         _refuse("replace", f"'{key}' is not part of the model{nearest_of(key, known)}", known)
-    return _assemble(
-        JointModel(
-            name=joint.name,
-            drugs=tuple(models),
-            marrow=tuple(marrow),
-            options=(),
-            feedback_when_kill_exceeds=joint.feedback_when_kill_exceeds,
-            parameters=(),
-            assumptions=joint.assumptions,
-            sha256=joint.sha256,
-        ),
-        dict(options or {}),
-        other_options,
+    loaded = JointModel(
+        name=joint.name,
+        drugs=tuple(models),
+        marrow=tuple(marrow),
+        options=(),
+        feedback_when_kill_exceeds=joint.feedback_when_kill_exceeds,
+        parameters=(),
+        assumptions=joint.assumptions,
+        sha256=joint.sha256,
     )
+    asked = dict(options or {})
+    files = (*((drug.name, drug.card.path) for drug in models), *loaded.hashes().items())
+    made_from = (files, tuple(sorted(asked.items())), other_options)
+    return _ASSEMBLED.of(made_from, lambda: _assemble(loaded, asked, other_options))
+
+
+_ASSEMBLED: Kept[JointModel] = Kept(64)
+"""Models of the same cards and options, which a page of sliders asks for again and again."""
 
 
 def _assemble(model: JointModel, options: dict[str, bool | str], other_options: bool) -> JointModel:

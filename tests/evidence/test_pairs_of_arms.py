@@ -10,7 +10,7 @@ from judging.pairs_of_arms import Pair, pairs_of_arms, pairs_text, score_of
 from judging.scorecard import with_scores
 
 from pkpd.evidence.criticism.row_predictions import RowsPredicted
-from pkpd.evidence.posterior.shipped import posterior_digits, shipped_posterior
+from pkpd.evidence.posterior.shipped import shipped_posterior
 from pkpd.evidence.posterior.stored import load_posterior
 from pkpd.evidence.table.table import load_evidence
 
@@ -99,5 +99,5 @@ def test_scores_that_a_posterior_takes_change_no_draw(tmp_path):
     file, shipped = tmp_path / "posterior.nc", shipped_posterior()
     with_scores(shipped, {"left_out": {"rows": 3}}).save(file, default=True)
     again = load_posterior(file)
-    assert posterior_digits(again) == posterior_digits(shipped)
+    assert again.digits == shipped.digits
     assert again.record["tested"] == {**shipped.record["tested"], "left_out": {"rows": 3}}

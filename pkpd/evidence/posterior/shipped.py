@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
@@ -114,7 +110,7 @@ def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
     changes: Any = record.get("reweighted", [])
     changes = changes if isinstance(changes, list) else [changes]
     return PosteriorLabel(
-        digits=posterior_digits(posterior),
+        digits=posterior.digits[:_DIGITS],
         structure=posterior.structure,
         written=str(record.get("written", "")),
         converged=posterior.converged,
@@ -128,16 +124,6 @@ def label_of(posterior: EvidencePosterior) -> PosteriorLabel:
         added=tuple(study for change in changes for study in change.get("added", ())),
         removed=tuple(study for change in changes for study in change.get("removed", ())),
     )
-
-
-def posterior_digits(posterior: EvidencePosterior) -> str:
-    """Hash of all that predictions take from a posterior: the same from memory and from a file."""
-    digest = hashlib.sha256()
-    digest.update("\n".join((posterior.structure, *posterior.names)).encode())
-    for part in (posterior.values, posterior.weights):
-        digest.update(np.ascontiguousarray(part, dtype="<f8").tobytes())
-    digest.update(json.dumps(dict(sorted(posterior.fixed.items()))).encode())
-    return digest.hexdigest()[:_DIGITS]
 
 
 def shipped_file() -> Path | None:

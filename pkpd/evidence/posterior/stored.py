@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from os.path import isfile  # also for a name longer than the system takes
 from pathlib import Path
 
@@ -123,6 +124,16 @@ class EvidencePosterior:
                 what=f"the sampler did not converge: {self.problems[0]}",
                 remedy="run it longer (more simulations or draws), and look at its table",
             )
+
+    @cached_property
+    def digits(self) -> str:
+        """Hash of all that predictions take from it: the same from memory and from a file."""
+        digest = hashlib.sha256()
+        digest.update("\n".join((self.structure, *self.names)).encode())
+        for part in (self.values, self.weights):
+            digest.update(np.ascontiguousarray(part, dtype="<f8").tobytes())
+        digest.update(json.dumps(dict(sorted(self.fixed.items()))).encode())
+        return digest.hexdigest()
 
     def flat(self) -> Floats:
         """Draws of all runs, ``[R N, d]``."""
