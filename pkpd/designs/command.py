@@ -9,11 +9,11 @@ from typing import Any
 import xarray as xr
 
 from pkpd.cards.tables import read_toml
-from pkpd.designs.data import check_risks
 from pkpd.designs.design_card import DesignFile, Scenario, load_design, responses_of
 from pkpd.designs.exact.characteristics import characteristics
 from pkpd.designs.exact.courses import Courses, enumerate_courses
 from pkpd.designs.exact.pathways import pathways
+from pkpd.designs.kinds import check_risks
 from pkpd.designs.predicted import Predicted, by_dose, error_lines, judged_lines, predicted_lines
 from pkpd.designs.rules.three_plus_three import RollingSix
 from pkpd.designs.rules.tite_boin import TiteBOIN

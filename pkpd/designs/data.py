@@ -6,14 +6,13 @@ have the shape ``(trials, levels)`` and column ``j`` belongs to level ``j + 1``.
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
 
-from pkpd.arguments import NUMBER, TEXT, Kind, a, check_arguments, from_to, several
+from pkpd.arguments import TEXT, Kind, a, check_arguments, from_to, several
 from pkpd.designs.kinds import WHOLES, check_fields
 from pkpd.errors import PkpdError
 
@@ -460,41 +459,3 @@ def check_counts(where: str, treated: int, dlts: int) -> None:
         what = f"{dlts} patients with a DLT of {treated} treated"
         remedy = "count patients, not toxicities: each at most once"
         raise PkpdError(where=where, what=what, remedy=remedy)
-
-
-def check_risks(risks: Sequence[float] | np.ndarray, levels: int | None) -> np.ndarray:
-    """Risks of a DLT as an array of shape ``(draws, levels)``; `levels` of None for any number.
-
-    Raises
-    ------
-    PkpdError
-        If there is not one for each dose, or one is no probability.
-    """
-    try:
-        values = np.atleast_2d(np.asarray(risks, float))
-    except (TypeError, ValueError):
-        what, allowed = (
-            f"{reprlib.repr(risks)} are no risks",
-            "numbers from 0 to 1, one for each dose",
-        )
-        raise PkpdError(where="risks", what=what, allowed=allowed) from None
-    if values.ndim != 2 or not values.size or levels not in (None, values.shape[1]):
-        many = f"{values.shape[-1]} risks" if values.ndim <= 2 else f"shape {values.shape}"
-        what = f"{many} for {levels} doses"
-        allowed = f"one risk for each dose, or draws of them as an array (draws, {levels})"
-        raise PkpdError(where="risks", what=what, allowed=allowed)
-    wrong = ~((values >= 0) & (values <= 1))
-    if wrong.any():
-        what = f"{values[wrong][0]:g} is no risk of a DLT"
-        remedy = "write per cent as a fraction: 25 % is 0.25"
-        raise PkpdError(where="risks", what=what, allowed="0 to 1", remedy=remedy)
-    return values
-
-
-def check_target(target: float) -> None:
-    """Refuse a target that is no probability strictly between 0 and 1."""
-    check_arguments("design", target=(target, NUMBER))
-    if not 0.0 < target < 1.0:
-        remedy = f"write {target:g} % as {target / 100:g}" if 1 < target < 100 else None
-        what = f"{target:g} is no probability of a DLT"
-        raise PkpdError(where="target", what=what, allowed="between 0 and 1", remedy=remedy)

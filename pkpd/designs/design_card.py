@@ -16,7 +16,8 @@ from pkpd.cards.files import nearest_of
 from pkpd.cards.kinds import check_command
 from pkpd.cards.tables import Table, read_toml
 from pkpd.designs.catalogue import DESIGNS, STOPS
-from pkpd.designs.data import Pending, TrialData, check_risks
+from pkpd.designs.data import Pending, TrialData
+from pkpd.designs.kinds import check_risks
 from pkpd.designs.protocol import Design
 from pkpd.designs.rules.model_based import OverdoseControl
 from pkpd.designs.seen_card import SeenCohort, level_of, seen_of, window_of

@@ -1,13 +1,16 @@
-"""Settings of a wrong kind, refused in a sentence by the types that a class declares."""
+"""Settings of a wrong kind and risks that are none, refused in a sentence."""
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from pkpd.arguments import NONE, NUMBER, NUMBERS, TEXT, Kind, a, check_arguments, several
+from pkpd.errors import PkpdError
 
 WHOLE = Kind("a whole number", lambda v: isinstance(v, int | np.integer) and not _is_bool(v))
 WHOLES = several(WHOLE, "a list of whole numbers")
@@ -72,3 +75,41 @@ def _said(kind: Any) -> str:
 def one_or_none(kind: type) -> Kind:
     """Take an object of a class, or None."""
     return a(kind) | NONE
+
+
+def check_risks(risks: Sequence[float] | np.ndarray, levels: int | None) -> np.ndarray:
+    """Risks of a DLT as an array of shape ``(draws, levels)``; `levels` of None for any number.
+
+    Raises
+    ------
+    PkpdError
+        If there is not one for each dose, or one is no probability.
+    """
+    try:
+        values = np.atleast_2d(np.asarray(risks, float))
+    except (TypeError, ValueError):
+        what, allowed = (
+            f"{reprlib.repr(risks)} are no risks",
+            "numbers from 0 to 1, one for each dose",
+        )
+        raise PkpdError(where="risks", what=what, allowed=allowed) from None
+    if values.ndim != 2 or not values.size or levels not in (None, values.shape[1]):
+        many = f"{values.shape[-1]} risks" if values.ndim <= 2 else f"shape {values.shape}"
+        what = f"{many} for {levels} doses"
+        allowed = f"one risk for each dose, or draws of them as an array (draws, {levels})"
+        raise PkpdError(where="risks", what=what, allowed=allowed)
+    wrong = ~((values >= 0) & (values <= 1))
+    if wrong.any():
+        what = f"{values[wrong][0]:g} is no risk of a DLT"
+        remedy = "write per cent as a fraction: 25 % is 0.25"
+        raise PkpdError(where="risks", what=what, allowed="0 to 1", remedy=remedy)
+    return values
+
+
+def check_target(target: float) -> None:
+    """Refuse a target that is no probability strictly between 0 and 1."""
+    check_arguments("design", target=(target, NUMBER))
+    if not 0.0 < target < 1.0:
+        remedy = f"write {target:g} % as {target / 100:g}" if 1 < target < 100 else None
+        what = f"{target:g} is no probability of a DLT"
+        raise PkpdError(where="target", what=what, allowed="between 0 and 1", remedy=remedy)

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from pkpd.arguments import NONE, NUMBER, a, check_arguments
-from pkpd.designs.data import Why, check_risks
+from pkpd.designs.data import Why
 from pkpd.designs.exact.courses import Courses, enumerate_courses
+from pkpd.designs.kinds import check_risks
 from pkpd.designs.protocol import Design
 
 _CELLS = 20_000_000  # probabilities held at once

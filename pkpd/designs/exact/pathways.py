@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import comb
 
 from pkpd.arguments import NONE, a, check_arguments
-from pkpd.designs.data import Action, TrialData, Trials, Why, check_risks
-from pkpd.designs.kinds import WHOLE
+from pkpd.designs.data import Action, TrialData, Trials, Why
+from pkpd.designs.kinds import WHOLE, check_risks
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design
 from pkpd.errors import PkpdError

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from pkpd.arguments import NUMBER, NUMBERS, SHARE, check_arguments
-from pkpd.designs.data import Decisions, TrialData, Trials, check_risks
-from pkpd.designs.kinds import TWO_NUMBERS
+from pkpd.designs.data import Decisions, TrialData, Trials
+from pkpd.designs.kinds import TWO_NUMBERS, check_risks
 from pkpd.designs.rules.model_based import ModelDesign, OverdoseControl
 from pkpd.designs.rules.posterior import Curves, TwoParameterCurves
 from pkpd.errors import PkpdError

@@ -11,15 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from pkpd.arguments import check_arguments, from_to
-from pkpd.designs.data import (
-    Action,
-    Decisions,
-    TrialData,
-    Trials,
-    Why,
-    batch_of,
-    check_target,
-)
+from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, batch_of
+from pkpd.designs.kinds import check_target
 from pkpd.designs.protocol import Design, patients
 from pkpd.designs.rules.isotonic import beta_exceeds, closest_doses, isotonic_risks
 

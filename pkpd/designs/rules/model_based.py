@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from pkpd.arguments import Kind
-from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, batch_of, check_target
-from pkpd.designs.kinds import check_fields, one_or_none
+from pkpd.designs.data import Action, Decisions, TrialData, Trials, Why, batch_of
+from pkpd.designs.kinds import check_fields, check_target, one_or_none
 from pkpd.designs.merging import merged
 from pkpd.designs.protocol import Design, patients, towards
 from pkpd.designs.rules.posterior import Curves

@@ -9,8 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from pkpd.arguments import NUMBER, TEXT, check_arguments
-from pkpd.designs.data import check_target
-from pkpd.designs.kinds import WHOLE
+from pkpd.designs.kinds import WHOLE, check_target
 from pkpd.errors import PkpdError
 
 

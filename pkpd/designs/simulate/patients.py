@@ -9,8 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from pkpd.arguments import a
-from pkpd.designs.data import check_risks
-from pkpd.designs.kinds import check_fields
+from pkpd.designs.kinds import check_fields, check_risks
 from pkpd.designs.weights import WeightFunction, linear_weight
 from pkpd.errors import PkpdError
 

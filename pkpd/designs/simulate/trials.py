@@ -10,9 +10,9 @@ import xarray as xr
 
 from pkpd.arguments import CALLABLE, NONE, NUMBER, TEXT, a, check_arguments, from_to
 from pkpd.cluster import Workers, workers
-from pkpd.designs.data import Action, Trials, Why, check_risks
+from pkpd.designs.data import Action, Trials, Why
 from pkpd.designs.exact.characteristics import dataset
-from pkpd.designs.kinds import WHOLE
+from pkpd.designs.kinds import WHOLE, check_risks
 from pkpd.designs.protocol import Design
 from pkpd.designs.simulate.chance import DLT, GAP, RESPONSE, uniforms
 from pkpd.designs.simulate.patients import (
