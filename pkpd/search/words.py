@@ -79,12 +79,16 @@ def with_error(measure: Measure, figure: Figure) -> str:
 
 
 def interval(measure: Measure, figure: Figure) -> str:
-    """Figure with its 90 % interval over draws."""
+    """Figure with its 90 % interval over draws, where it has one."""
     low, high = shown(measure, figure.lower), shown(measure, figure.upper)
     text = with_error(measure, figure)
-    if low == "-" or no_interval(figure.lower, figure.upper, figure.mc_error):
+    if not _has_interval(figure):
         return text
     return f"{text} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+
+
+def _has_interval(figure: Figure) -> bool:
+    return not no_interval(figure.lower, figure.upper, figure.mc_error)
 
 
 def first_sentence(found: SearchResult) -> str:
@@ -141,8 +145,10 @@ def _schedules(found: SearchResult) -> list[str]:
     lines = aligned(rows)
     front = one.pareto(found.objectives[found.view]) & one.allowed(limits)
     others = [m for m, good in zip(one.members, front, strict=True) if good and m not in members]
-    key = "+/-: Monte Carlo standard error, of so many patients and draws; in brackets the 90 % "
-    key += "interval over draws; beyond limit: probability that it is not kept"
+    key = "+/-: Monte Carlo standard error, of so many patients and draws; "
+    if any(_has_interval(one.figures[m][names[0]]) for m in members):
+        key += "in brackets the 90 % interval over draws; "
+    key += "beyond limit: probability that it is not kept"
     if "remission" in names:
         key += "; remission: with or without full counts"
     lines.append(f"{key}; the first is the compromise." if found.short_list else f"{key}.")

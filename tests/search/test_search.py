@@ -270,6 +270,19 @@ def test_schedules_beyond_the_limit_are_named_with_their_probability(found, menu
     assert "Beyond a limit" not in found.summary()
 
 
+def test_brackets_are_explained_where_there_are_any(found):
+    words = "in brackets the 90 % interval over draws; "
+    assert words not in found.summary()  # so few draws tell none
+    one = replace(found.answers[found.view])
+    figures = {m: dict(found.answers[found.view].figures[m]) for m in found.members}
+    for told in figures.values():
+        told["dlt"] = replace(told["dlt"], lower=0.1, upper=0.9)
+    one.__dict__["figures"] = figures  # as if there had been more draws
+    text = replace(found, answers={**found.answers, found.view: one}).summary()
+    assert words in text
+    assert "(10 to 90)" in text
+
+
 def test_limits_of_what_the_marrow_lacks_and_runs_too_large_are_refused(menu):
     limits = [Limit("remission", at_least=0.2)]
     with pytest.raises(PkpdError, match="limit of remission: the marrow that answers"):
