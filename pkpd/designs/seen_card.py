@@ -83,7 +83,7 @@ def window_of(
         times = EventTimes(
             table.number("days", above=0.0, unit="days"),
             table.one_of("dlts_come", TIMES, "weibull"),
-            table.number("late", 0.5),
+            table.number("late", None),
         )
     kind = table.one_of("weight", WEIGHTS, "linear")
     shares = table.numbers("shares") if kind == "piecewise" else ()
@@ -182,6 +182,10 @@ def _patient(row: Table, doses: tuple[str, ...], times: EventTimes | None) -> _P
             row.refuse(key, "the patient has a DLT", remedy="remove it: nothing is pending")
     if weight is not None and part is not None:
         row.refuse("fraction", "the patient has a weight, too", remedy="give one of them")
+    if followed is not None and (weight is not None or part is not None):
+        told = "weight" if part is None else "fraction"
+        what = f"the patient has followed_days, too, and a {told} stands in their place"
+        row.refuse(told, what, remedy="give one of them")
     known = weight is not None or part is not None or not judged
     if followed is None and not known and not dlt and times is not None:
         key = "followed_days"

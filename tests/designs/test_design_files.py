@@ -380,6 +380,13 @@ followed_days = 10
             "shares that sum to 1",
         ),
         ("days = 28", "days = 28\nlate = 2", "between 0 and 1"),
+        (
+            "days = 28",
+            "days = 28\ndlts_come = 'uniform'\nlate = 0.5",
+            "a share of 0.5 in the second half, of uniform times; leave the share out",
+        ),
+        ("followed_days = 10", "followed_days = 28\nweight = 0.5", "weight: .*followed_days, too"),
+        ("followed_days = 10", "followed_days = 9\nfraction = 0.5", "fraction: .*give one of them"),
     ],
 )
 def test_wrong_patients_are_refused(written, old, new, what):

@@ -66,12 +66,12 @@ class EventTimes:
     kind
         ``"weibull"`` or ``"uniform"``.
     late
-        Share of the events in the second half of the window, of the Weibull times.
+        Share of the events in the second half of the window, of the Weibull times; by default 0.5.
     """
 
     window_days: float
     kind: str = "weibull"
-    late: float = 0.5
+    late: float | None = None
 
     def __post_init__(self) -> None:
         check_fields("EventTimes", self)
@@ -81,7 +81,11 @@ class EventTimes:
         if self.kind not in TIMES:
             what = f"kind {self.kind!r}"
             raise PkpdError(where="event times", what=what, allowed=", ".join(TIMES))
-        if not 0 < self.late < 1:
+        if self.late is not None and self.kind == "uniform":
+            what = f"a share of {self.late:g} in the second half, of uniform times"
+            remedy = "leave the share out, or take weibull times"
+            raise PkpdError(where="event times", what=what, remedy=remedy)
+        if self.late is not None and not 0 < self.late < 1:
             what = f"a share of {self.late:g} in the second half"
             raise PkpdError(where="event times", what=what, allowed="between 0 and 1")
 
@@ -99,7 +103,8 @@ class EventTimes:
                 part = u / risk
             else:
                 whole = np.log1p(-np.minimum(risk, 1 - 1e-15))
-                shape = np.log(whole / np.log1p(-risk * (1 - self.late))) / np.log(2)
+                late = 0.5 if self.late is None else self.late
+                shape = np.log(whole / np.log1p(-risk * (1 - late))) / np.log(2)
                 part = (np.log1p(-u) / whole) ** (1 / shape)
         return np.where(comes, self.window_days * np.clip(part, 0, 1), np.inf)
 
