@@ -64,7 +64,8 @@ class IntervalDesign(Design):
         Select only a dose whose estimated risk does not exceed the boundary of de-escalation.
     titrate
         Treat single patients at rising doses until the first DLT or the highest dose, and then
-        fill that dose up to a cohort.
+        fill that dose up to a cohort. Elimination acts first: a dose that the one DLT drops (one
+        patient is enough with ``eliminate_from=1``, as of the keyboard and mTPI-2) is not filled.
     """
 
     keeps_out: ClassVar[bool] = True
