@@ -107,6 +107,9 @@ class TrialData:
         Patients whose assessment has not ended.
     last_cohort
         Patients of the latest cohort and how many of them had a DLT, for designs that ask.
+    lacking
+        Patients whom the latest cohort still lacks: they are treated at its dose before the next
+        decision (`Design.fills`); 0 where it is full.
     backfilled
         Patients at each dose who were backfilled, among those treated; empty for none.
     responses
@@ -128,6 +131,7 @@ class TrialData:
     backfilled: tuple[int, ...] = ()
     responses: tuple[int, ...] = ()
     dropped: int = 0
+    lacking: int = 0
 
     def __post_init__(self) -> None:
         each = several(a(Pending), "a list of Pending(level, weight)")
@@ -152,6 +156,10 @@ class TrialData:
             if not 0 <= level <= levels:
                 what = f"the {'present' if name == 'current' else 'dropped'} dose is {level}"
                 raise PkpdError(where=name, what=what, allowed=f"from 0 to {levels}")
+        if self.lacking and (self.lacking < 0 or self.last_cohort is None):
+            what = f"the latest cohort lacks {self.lacking}"
+            allowed, remedy = "0 or more patients", "give last_cohort=(patients, DLTs), too"
+            raise PkpdError(where="lacking", what=what, allowed=allowed, remedy=remedy)
         if self.current == 0 and any(self.treated):
             what, remedy = "patients were treated and no present dose is given", "name it"
             raise PkpdError(where="current", what=what, remedy=remedy)
@@ -176,7 +184,7 @@ class TrialData:
         --------
         >>> TrialData.from_cohorts(3, [(1, 3, 0), (2, 3, 1)])
         TrialData(treated=(3, 3, 0), dlts=(0, 1, 0), current=2, pending=(), last_cohort=(3, 1), \
-backfilled=(), responses=(), dropped=0)
+backfilled=(), responses=(), dropped=0, lacking=0)
         """
         each = "a list of (level, treated, dlts), such as [(1, 3, 0)]"
         cohorts = tuple(cohorts) if isinstance(cohorts, Iterable) else cohorts
@@ -249,6 +257,7 @@ backfilled=(), responses=(), dropped=0)
             backfilled=np.array([self.backfilled or zeros]),
             responses=np.array([self.responses or zeros]),
             dropped=np.array([self.dropped]),
+            lacking=np.array([self.lacking]),
         )
 
 
@@ -288,6 +297,8 @@ class Trials:
         pending at the present dose.
     dropped
         Lowest dose that was dropped before, shape ``(trials,)``; 0 for none.
+    lacking
+        Patients whom the latest cohort still lacks, shape ``(trials,)``.
     """
 
     treated: np.ndarray
@@ -305,6 +316,7 @@ class Trials:
     responses: np.ndarray = field(default_factory=lambda: _none((0,)))
     cohort_pending: np.ndarray = field(default_factory=lambda: _none((0,)))
     dropped: np.ndarray = field(default_factory=lambda: _none((0,)))
+    lacking: np.ndarray = field(default_factory=lambda: _none((0,)))
 
     def __post_init__(self) -> None:
         shape = self.treated.shape
@@ -326,8 +338,9 @@ class Trials:
         if self.last_dlts.shape != shape[:1]:
             put("last_treated", np.zeros(shape[0], int))
             put("last_dlts", np.zeros(shape[0], int))
-        if self.dropped.shape != shape[:1]:
-            put("dropped", np.zeros(shape[0], int))
+        for name in ("dropped", "lacking"):
+            if getattr(self, name).shape != shape[:1]:
+                put(name, np.zeros(shape[0], int))
         if self.cohort_pending.shape != shape[:1]:
             put("cohort_pending", self.at(self.pending) * (self.current > 0))
 

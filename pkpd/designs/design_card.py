@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,21 @@ class DesignFile:
     def data(self, cohorts: int | None = None) -> TrialData:
         """Add up what the trial has seen after so many cohorts; after all by default."""
         rows = self.seen[:cohorts]
-        return self._added(rows, self._dropped(rows))
+        seen = self._added(rows, self._dropped(rows))
+        return self._in_cohorts(rows, seen) if self.by_patient else seen
+
+    def _in_cohorts(self, rows: Sequence[SeenCohort], seen: TrialData) -> TrialData:
+        """Put single patients into cohorts of the design's size; a change of dose begins one."""
+        level = treated = dlts = lacking = 0
+        for k, row in enumerate(rows):
+            if row.backfilled:
+                continue
+            if row.level != level or not lacking:
+                before = self._added(rows[:k] if level else (), 0).batch()
+                lacking = max(int(self.design.size(before, np.array([row.level]))[0]), 1)
+                level, treated, dlts = row.level, 0, 0
+            treated, dlts, lacking = treated + 1, dlts + row.dlts, lacking - 1
+        return replace(seen, last_cohort=(treated, dlts) if level else None, lacking=lacking)
 
     def _dropped(self, rows: Sequence[SeenCohort]) -> int:
         """Lowest dose that the design had dropped when an earlier cohort was assessed; 0 for none.

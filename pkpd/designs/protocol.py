@@ -26,7 +26,8 @@ class Design(ABC):
     start
         Dose of the first patients, counted from 1.
     cohort_size
-        Patients who are treated together.
+        Patients who are treated together. In trials the next decision comes when the cohort is
+        full; see :meth:`fills`.
     most_patients
         Patients after whom the trial ends; ``None`` where the design ends by itself.
     stops
@@ -119,6 +120,24 @@ class Design(ABC):
         """Whether a decision waits for patients who are pending, shape ``(trials,)``."""
         return np.logical_and(data.pending.any(axis=1), not self.uses_pending)
 
+    def fills(self, data: Trials) -> np.ndarray:
+        """Whether the next patient belongs to the latest cohort, shape ``(trials,)``.
+
+        A cohort that lacks patients is filled before the next decision, whoever is pending, unless
+        after a DLT its dose is out or the trial stops as too toxic.
+        """
+        fills = data.lacking > 0
+        rows = np.flatnonzero(fills & data.dlts.any(axis=1))
+        if len(rows):
+            known = self._assessed(data.take(rows))
+            out = known.at(self.eliminated(known))
+            fills[rows] = ~out & (self._decided(known).why != Why.TOO_TOXIC)
+        return fills
+
+    def _assessed(self, data: Trials) -> Trials:
+        """Keep what the design goes by: of one that waits, patients whose assessment has ended."""
+        return data if self.uses_pending else data.without_pending()
+
     def backfill(self, data: Trials) -> np.ndarray:
         """Dose of patients who come while escalation waits, shape ``(trials,)``; 0 for none."""
         return np.zeros(len(data.current), int)
@@ -163,6 +182,16 @@ class Design(ABC):
             return Decisions(
                 *(np.concatenate([getattr(p, name) for p in parts])[order] for name in names)
             )
+        found = self._decided(data)
+        fills = self.fills(data)
+        return Decisions(
+            np.where(fills, data.current, found.level),
+            np.where(fills, Action.STAY, found.action),
+            np.where(fills, Why.GOES_ON, found.why),
+        )
+
+    def _decided(self, data: Trials) -> Decisions:
+        """Decide as of full cohorts."""
         own = self.rule(data)
         action, why = own.action.copy(), own.why.copy()
         for stop in self.stops:
@@ -191,6 +220,8 @@ class Design(ABC):
         check_arguments(f"{self.name}, next_dose", data=(data, a(TrialData)))
         self.check(data)
         batch = data.batch()
+        if self.fills(batch)[0]:
+            return self._filling(data, batch)
         backfill = int(self.backfill(batch)[0]) or None
         if self.must_wait(batch)[0]:
             count = int(batch.pending.sum())
@@ -211,6 +242,16 @@ class Design(ABC):
             return Decision(action, level, reason, eliminated=out)
         mtd = int(self.recommend(batch, found)[0]) or None
         return Decision(action, None, reason, why, mtd, out)
+
+    def _filling(self, data: TrialData, batch: Trials) -> Decision:
+        """Stay until the cohort is full."""
+        assert data.last_cohort is not None
+        there, level = data.last_cohort[0], data.current
+        of = f"{there} of {there + data.lacking} patients of this cohort"
+        reason = f"{of} {'is' if there == 1 else 'are'} enrolled"
+        out = np.flatnonzero(self.eliminated(self._assessed(batch))[0]) + 1
+        above = tuple(int(j) for j in out if j > level)
+        return Decision(Action.STAY, level, _as_sentence(reason), eliminated=above)
 
     def _reason(self, data: Trials, found: Decisions, action: Action, why: Why) -> str:
         if action == Action.START:

@@ -75,7 +75,8 @@ def pathways(design: Design, cohorts: int, data: TrialData | None = None) -> Pat
     cohorts
         How many cohorts ahead.
     data
-        What the trial has seen; nothing by default.
+        What the trial has seen; nothing by default. The rest of an incomplete cohort is the first
+        one ahead.
 
     Raises
     ------
@@ -146,7 +147,12 @@ class _Paths:
     def step(self) -> None:
         """Treat one more cohort in every path that goes on."""
         goes, level = self.why == Why.GOES_ON, self.levels[:, -1]
-        size = np.where(goes, self.design.size(self.now, np.maximum(level, 1)), 0)
+        fills = self.design.fills(self.now)
+        size = self.design.size(self.now, np.maximum(level, 1))
+        size = np.where(goes, np.where(fills, self.now.lacking, size), 0)
+        last_treated, last_dlts = (
+            np.where(fills, last, 0) for last in (self.now.last_treated, self.now.last_dlts)
+        )
         copies = size + 1
         if copies.sum() > _MOST:
             what, remedy = f"there are more than {_MOST:,} paths", "look fewer cohorts ahead"
@@ -162,8 +168,8 @@ class _Paths:
             treated=treated,
             dlts=seen,
             current=np.where(goes, level, now.current),
-            last_treated=np.where(goes, size, now.last_treated),
-            last_dlts=np.where(goes, dlts, now.last_dlts),
+            last_treated=np.where(goes, last_treated[row] + size, now.last_treated),
+            last_dlts=np.where(goes, last_dlts[row] + dlts, now.last_dlts),
             backfilled=now.backfilled,
             dropped=now.dropped,
         )

@@ -210,7 +210,8 @@ class IntervalDesign(Design):
         size = super().size(data, level)
         if not self.titrate or self.cohort_size == 1:
             return size
-        size = np.where(self._fills(data) & (data.current > 0), self.cohort_size - 1, size)
+        rest = self._fills(data) & (data.current > 0) & (level == data.current)
+        size = np.where(rest, self.cohort_size - 1, size)
         return np.where(self._titrates(data) | (data.current == 0), 1, size)
 
     def select(self, data: Trials | TrialData) -> np.ndarray:
