@@ -68,7 +68,8 @@ _SPELLED_SO = (
 _SPELLED_OTHERWISE = (
     "l=L dl=dL ml=mL ul=uL mcL=uL mcg=ug d=day days=day weeks=week wk=week hr=h hrs=h hour=h "
     "hours=h minute=min minutes=min second=s seconds=s years=year yr=year months=month M=mol/L "
-    "mM=mmol/L uM=umol/L nM=nmol/L cells=1 cell=1 G=10^9 K=10^3"
+    "mM=mmol/L uM=umol/L nM=nmol/L cells=1 cell=1 G=10^9 Giga=10^9 giga=10^9 Gpt=10^9 GI=10^9 "
+    "K=10^3 Thousand=10^3 thousand=10^3 thou=10^3 cumm=mm^3"
 )
 _ATOMS: dict[str, str] = {
     **{atom: atom for atom in _SPELLED_SO.split()},
@@ -78,7 +79,10 @@ _ATOMS: dict[str, str] = {
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _QUANTITY = re.compile(rf"^\s*({_NUMBER})\s*(.*?)\s*$")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|%|[A-Za-z]+|[*/^()]|\S")
-_SUPERSCRIPT = str.maketrans({"²": "2", "³": "3", "⁹": "9", "⁻": "-", "¹": "1"})
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+# a power of ten, as UCUM (10*9), laboratories (10E9) and texts that lost their superscripts have it
+_TEN = re.compile(r"(?<![\d.])10(?:\*|[eE]\+?|(?=(?:3|6|9|12)/))(-?\d{1,2})(?![\d.])")
 
 
 @dataclass(frozen=True)
@@ -147,8 +151,7 @@ def parse_quantity(text: str) -> tuple[float, str]:
             what="does not start with a number in the form 1234.5",
             remedy="write for example '24.0 L/h'",
         )
-    unit = re.sub(r"^[x×*]\s*(?=10)", "", match.group(2))  # noqa: RUF001 (a sign users paste)
-    return float(match.group(1)), normal_unit(unit)
+    return float(match.group(1)), normal_unit(match.group(2))
 
 
 def normal_unit(unit: str) -> str:
@@ -157,7 +160,8 @@ def normal_unit(unit: str) -> str:
     Parameters
     ----------
     unit
-        For example ``"mg/m2"``, ``"G/L"``, ``"/uL"``, ``"uM"`` or ``"/day"``.
+        For example ``"mg/m2"``, ``"G/L"``, ``"/uL"``, ``"uM"`` or ``"/day"``; a power of ten also
+        as ``"10*9"`` (UCUM, where 10* is the base), ``"10E9"`` or ``"10 9"``.
 
     Returns
     -------
@@ -170,19 +174,19 @@ def normal_unit(unit: str) -> str:
     UnitError
         If a part of it is not a unit this package knows; the nearest one is named.
     """
-    text = unit.strip().translate(_SUPERSCRIPT)
+    text = _RAISED.sub(lambda m: "^" + m.group().translate(_SUPERSCRIPT), unit.strip())
     text = text.replace("µ", "u").replace("μ", "u").replace("**", "^")
     text = text.replace("·", "*").replace("⋅", "*").replace(" per ", "/")
     text = re.sub(r"^per\s+", "/", text)
-    text = re.sub(r"^[x×]\s*(?=10)", "", text)  # noqa: RUF001
+    text = re.sub(r"^[x×*]\s*(?=10)", "", text)  # noqa: RUF001 (a sign users paste)
     if text in ("", "1", "-", "dimensionless"):
         return "1"
     if text.startswith("/"):
         text = "1" + text
     text = re.sub(r"\b([cdm]?m)([23])\b", r"\1^\2", text)
-    text = re.sub(r"10e?9(?=/)", lambda m: "10^9" if m.group() == "10e9" else m.group(), text)
     text = re.sub(r"\s*([*/^])\s*", r"\1", text)
     text = re.sub(r"\s+", "*", text)
+    text = _TEN.sub(r"10^\1", text)
     parts = []
     for token in _TOKEN.findall(text):
         if token[0].isdigit() or token in "*/^()-":

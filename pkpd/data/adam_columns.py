@@ -380,7 +380,6 @@ def _agree(table: Sheet, name: str, given: Any, found: str | None) -> None:
 
 def _spelled(text: str) -> str | None:
     """Spell a unit as the package does; CDISC writes some in capitals (HOURS). None: unknown."""
-    text = re.sub(r"10\*(?=\d)", "10^", text)
     for spelling in (text, text.lower()):
         try:
             return normal_unit(spelling)

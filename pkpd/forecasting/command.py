@@ -158,7 +158,7 @@ def units_of(texts: Sequence[str]) -> dict[str, str] | str | None:
     PkpdError
         If a line has two units, or one of all stands beside those of lines.
     """
-    words = [re.sub(r"\s*([/^])\s*", r"\1", text.replace("=", " ")).split() for text in texts]
+    words = [re.sub(r"\s*([*/^])\s*", r"\1", text.replace("=", " ")).split() for text in texts]
     if len(words) == 1 and len(words[0]) == 1:
         return words[0][0]
     pairs = dict(two for two in words if len(two) == 2)

@@ -74,6 +74,12 @@ def test_counts_per_microlitre_are_converted_and_blasts_are_not():
     }
 
 
+@pytest.mark.parametrize("unit", ["10*3/uL", "10*9 /L", {"ANC": "10*3/mm3"}, "x10E9/L"])
+def test_counts_in_units_of_ucum_are_what_they_were(unit):
+    (seen,), _ = read_seen({"DAY": [1, 4], "ANC": [1.6, 0.5]}, units=unit)
+    np.testing.assert_allclose(seen.value, [1.6, 0.5], rtol=1e-12)
+
+
 def test_a_table_in_the_style_of_nonmem_is_read():
     (seen,), _ = read_seen(
         {"ID": [1, 1, 1, 1], "TIME": [0, 48, 168, 180], "DV": ["", 2.0, 0.3, 60],

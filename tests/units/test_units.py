@@ -59,6 +59,34 @@ def test_an_internal_unit_is_its_own_normal_spelling(unit):
     assert normal_unit(unit) == unit
 
 
+@pytest.mark.parametrize(
+    ("unit", "cells"),
+    [
+        # UCUM: 10* is the base of powers of ten
+        *[("10*9/L", 1.0), ("10*3/uL", 1.0), ("10*3/mm3", 1.0), ("10*6/L", 1e-3), ("10*9 /L", 1.0)],
+        *[("10 * 3 / uL", 1.0), ("10*3 cells/uL", 1.0), ("10*6/mL", 1.0), ("10*12/L", 1e3)],
+        # as laboratories write them, and what is left where superscripts are lost
+        *[("10E9/L", 1.0), ("x10E9/L", 1.0), ("10e3/uL", 1.0), ("10E+3/uL", 1.0), ("10⁶/L", 1e-3)],
+        *[("×10⁹/L", 1.0), ("x 10*9/L", 1.0), ("10 9/L", 1.0), ("109/L", 1.0), ("103/uL", 1.0)],  # noqa: RUF001
+        *[("Giga/L", 1.0), ("Gpt/L", 1.0), ("GI/L", 1.0), ("Thousand/uL", 1.0), ("thou/uL", 1.0)],
+        *[("K/cumm", 1.0), ("1000/uL", 1.0), ("100/uL", 0.1)],
+    ],
+)
+def test_powers_of_ten_are_read_as_they_are_written(unit, cells):
+    assert math.isclose(unit_factor(unit, "count"), cells, rel_tol=1e-12)
+    value, found = parse_quantity(f"2 {unit}")
+    assert math.isclose(to_internal(value, found, "count"), 2.0 * cells, rel_tol=1e-12)
+
+
+def test_a_power_of_ten_need_not_be_of_counts():
+    assert unit_factor("10*-3", "fraction") == 1e-3
+    assert math.isclose(unit_factor("10*-3 g/L", "concentration"), 1.0, rel_tol=1e-12)
+    assert math.isclose(unit_factor("1/h/(10*9/L)", "rate per count"), 1.0, rel_tol=1e-12)
+    assert math.isclose(unit_factor("day⁻¹", "rate"), 1.0 / 24.0, rel_tol=1e-12)
+    # ten of something is no power
+    assert unit_factor("10*mg/L", "concentration") == 10.0
+
+
 def test_clearance_of_millilitres_per_minute():
     assert math.isclose(to_internal(100.0, "mL/min", "clearance"), 6.0, rel_tol=1e-12)
 
