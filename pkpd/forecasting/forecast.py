@@ -158,6 +158,8 @@ class Forecaster:
         return simulated(lanes, who, asked, self.threads)
 
     def _by_engine(self, found: Weighed, engine: Engine) -> Weighed:
+        if not found.used:  # nothing to be like
+            return found
         if engine == "map":
             return self._by_mode(found)
         if engine == "importance" or (engine == "auto" and found.trusted):

@@ -13,6 +13,7 @@ from pkpd.ensemble.source import in_words
 from pkpd.errors import PkpdError
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.doses import named_alternatives
+from pkpd.forecasting.remarks import counts_in_words, set_aside
 from pkpd.forecasting.seen import Seen, read_seen
 from pkpd.forecasting.summaries import of_patient, summary, together
 from pkpd.forecasting.tables import frame_of
@@ -54,8 +55,8 @@ class Forecast:
         Virtual patients with their weights, by patient.
     engine
         Engine that was asked for.
-    notes
-        Sentences on what was left out of the data.
+    notes_of_table
+        Sentences on how the table and the doses in it were read.
     continuations
         Other continuations by patient and name.
     planned
@@ -65,7 +66,7 @@ class Forecast:
     forecaster: Forecaster
     weighed: Mapping[Any, Weighed]
     engine: str = "auto"
-    notes: tuple[str, ...] = ()
+    notes_of_table: tuple[str, ...] = ()
     continuations: Mapping[Any, Mapping[str, Bank]] = field(default_factory=dict)
     planned: Mapping[Any, Regimen] = field(default_factory=dict)
 
@@ -73,6 +74,16 @@ class Forecast:
     def patients(self) -> tuple[Any, ...]:
         """Labels of the patients."""
         return tuple(self.weighed)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how the table was read, and on the counts of patients that are left out."""
+        own = (
+            f"patient {label}: {text}"
+            for label, one in self.weighed.items()
+            for text in set_aside(one)
+        )
+        return (*self.notes_of_table, *own)
 
     @property
     def dataset(self) -> xr.Dataset:
@@ -94,7 +105,7 @@ class Forecast:
         With a rule ``dlt`` among those ``dlt_judged``, ``dlt_before`` treatment and
         ``pending_weight`` (`pkpd.designs.weight_of_forecast`). With leukaemia ``response``
         (response_code) and ``death``. ``pareto_k``, ``effective`` and ``engine`` say how far the
-        forecast is to be trusted.
+        forecast is to be trusted, ``counts_used`` how many of ``counts_seen`` it rests on.
         """
         return self._dataset
 
@@ -193,7 +204,7 @@ class Forecast:
             if by_day is not None and len(self) > 1 and 1 <= by_day < one.seen.last_day:
                 day, over = None, [f"! Day {by_day} is before this patient's last count."]
             parts += [
-                f"Patient {label}: {len(one.seen)} counts until day {one.seen.last_day} "
+                f"Patient {label}: {counts_in_words(one)} until day {one.seen.last_day} "
                 f"({size_in_words(one)}; {one.engine})",
                 "",
                 self.sentence(label, day),
@@ -209,7 +220,7 @@ class Forecast:
                 *(f"! {text}" for text in warnings(one)),
                 "",
             ]
-        return "\n".join([*parts, *(f"! {note}." for note in self.notes)]).rstrip()
+        return "\n".join([*parts, *(f"! {note}." for note in self.notes_of_table)]).rstrip()
 
     def _words(self, one: Weighed) -> str:
         return in_words(self.forecaster.ensemble, one.bank.lanes.regimen)
@@ -266,7 +277,7 @@ class Forecast:
                     name: self.forecaster.continued(weighed[label], bank.lanes.regimen)
                     for name, bank in continuations[label].items()
                 }
-        return replace(self, weighed=weighed, notes=notes, continuations=continuations)
+        return replace(self, weighed=weighed, notes_of_table=notes, continuations=continuations)
 
     def continued(self, alternatives: Mapping[str, Regimen | str] | Sequence[str]) -> Forecast:
         """Simulate the same patients under other continuations.

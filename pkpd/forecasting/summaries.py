@@ -104,7 +104,8 @@ def of_patient(one: Weighed, seed: int, threads: int | None = None) -> Found:
     found["low_after"] = (("criterion",), low)
     found["effective"] = ((), one.effective)
     found["pareto_k"] = ((), one.k)
-    found["counts_seen"] = ((), len(one.seen))
+    found["counts_seen"] = ((), one.counted)
+    found["counts_used"] = ((), one.used)
     found["last_day_seen"] = ((), one.seen.last_day)
     found["engine"] = ((), one.engine)
     if "dlt" in found:

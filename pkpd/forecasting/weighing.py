@@ -84,6 +84,23 @@ class Weighed:
         """Line and time of the counts that are set aside."""
         return frozenset((lost.line, lost.time) for lost in self.unexplained)
 
+    @property
+    def counted(self) -> int:
+        """Number of counts of lines that the virtual patients have."""
+        return sum(line in self.bank.measured for line in self.seen.line)
+
+    @cached_property
+    def heard(self) -> Seen:
+        """What the weights rest on: counts of those lines that are not set aside."""
+        pairs = enumerate(zip(self.seen.line, self.seen.time.tolist(), strict=True))
+        used = [k for k, p in pairs if p[0] in self.bank.measured and p not in self.aside]
+        return self.seen.taken(np.array(used, dtype=np.int64))
+
+    @property
+    def used(self) -> int:
+        """Number of counts that the weights rest on."""
+        return len(self.heard)
+
     @cached_property
     def _smoothed(self) -> tuple[Floats, float]:
         weights, k = smoothed_weights(self.log_likelihood)
@@ -114,8 +131,11 @@ class Weighed:
 
     @property
     def trusted(self) -> bool:
-        """Whether :data:`FEWEST` virtual patients or more look like this one, by firm weights."""
-        return self.k <= LIMIT and self.effective >= FEWEST
+        """Whether :data:`FEWEST` virtual patients or more look like this one, by firm weights.
+
+        Where no count is used all of them do, and the forecast is not of this patient.
+        """
+        return self.used > 0 and self.k <= LIMIT and self.effective >= FEWEST
 
 
 def weigh(bank: Bank, seen: Seen, measurement: Measurement) -> Weighed:

@@ -12,6 +12,7 @@ from pkpd.endpoints.definitions import recovery_words
 from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
 from pkpd.forecasting.doses import gives_from
+from pkpd.forecasting.remarks import set_aside
 from pkpd.forecasting.summaries import start_shares
 from pkpd.forecasting.weighing import FEWEST, Weighed
 
@@ -163,6 +164,12 @@ def _when(
 
 
 def _cannot_tell(weighed: Weighed) -> str:
+    if not weighed.used:
+        return (
+            f"This forecast cannot tell when counts are back: none of the patient's counts "
+            f"({weighed.counted}) could be used, and without them it is that of the population; "
+            "correct values or units."
+        )
     why = f"its weights rest on too few virtual patients (Pareto k {weighed.k:.2f})"
     if weighed.effective < FEWEST:
         why = (
@@ -174,7 +181,7 @@ def _cannot_tell(weighed: Weighed) -> str:
 
 def _already(weighed: Weighed) -> str:
     """Say that the last count of the line is at its threshold; empty if it is not."""
-    seen, back = weighed.seen, weighed.bank.asked.back or {}
+    seen, back = weighed.heard, weighed.bank.asked.back or {}
     line = main_criterion(weighed).partition(" >= ")[0]
     mine = [k for k in range(len(seen)) if seen.line[k] == line]
     if not mine or isinstance(back[line], str):
@@ -202,18 +209,9 @@ def protocol_day(value: Any) -> int | None:
 
 def warnings(weighed: Weighed) -> list[str]:
     """Tell what deserves attention, one sentence each."""
-    told = []
-    for lost in weighed.unexplained:
-        value = f"{lost.value:g} %" if lost.line == "marrow_blasts" else f"{lost.value:g} x 10^9/L"
-        chance = (
-            "fewer than 1 in a million"
-            if lost.probability < 1e-6
-            else (f"about 1 in {_rounded(1.0 / lost.probability):,}")
-        )
-        told.append(
-            f"No virtual patient explains {lost.line.replace('_', ' ')} of {value} on day "
-            f"{lost.day}: {chance} such patients would show a count as far out; it was left out."
-        )
+    told = [f"{text[0].upper()}{text[1:]}." for text in set_aside(weighed)]
+    if not weighed.used:
+        return told
     if not np.isfinite(weighed.log_likelihood).any():
         told.append("All virtual patients have died before the last count: nothing was learned.")
     elif not weighed.trusted and weighed.engine == "importance":
@@ -415,9 +413,3 @@ def _hundred(share: float) -> str:
     if number == 100 and share < 0.9995:
         return "more than 99"
     return str(number)
-
-
-def _rounded(number: float) -> int:
-    """Round to one digit that counts."""
-    power = 10 ** int(np.floor(np.log10(max(number, 1.0))))
-    return int(round(number / power) * power)

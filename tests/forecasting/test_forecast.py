@@ -301,6 +301,32 @@ def test_what_nobody_explains_is_told(found):
     odd = found.update({"DAY": [10], "ANC": [150.0]})
     assert "No virtual patient explains neutrophils of 150 x 10^9/L on day 10" in odd.summary()
     np.testing.assert_allclose(odd.weighed[1].weights, found.weighed[1].weights)
+    assert odd.summary().startswith("Patient 1: 2 of 3 counts until day 10 (")
+    (note,) = odd.notes
+    assert note.startswith("patient 1: no virtual patient explains neutrophils of 150 x 10^9/L on")
+    assert "of day 8 are at 0.5 or more already (0.5)" in odd.sentence(), "those of day 10 are not"
+    data = odd.dataset.isel(patient=0)
+    assert (int(data["counts_seen"]), int(data["counts_used"])) == (3, 2)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("engine", ["auto", "importance", "smc", "map"])
+def test_a_forecast_that_uses_no_count_has_no_figures(source, engine):
+    """Counts of a wrong unit: what is left would be the population's forecast."""
+    counts = {"DAY": [1, 4, 8, 11], "ANC": [0.004, 0.003, 0.00125, "<0.0003"]}
+    none = pkpd.forecast(source, counts, CLOFARABINE, 45, bank=1000, engine=engine)
+    assert none.sentence() == (
+        "This forecast cannot tell when counts are back: none of the patient's counts (4) could be "
+        "used, and without them it is that of the population; correct values or units."
+    )
+    told = none.summary()
+    assert told.startswith("Patient 1: 0 of 4 counts until day 11 (")
+    assert len(none.notes) == told.count("! No virtual patient explains ") == 4
+    assert none.notes[-1].startswith("patient 1: no virtual patient explains neutrophils of below ")
+    assert "Hardly any" not in told
+    (row,) = (line for line in told.splitlines() if line.startswith("neutrophils >= 0.5, as"))
+    assert set(re.split(r"\s{2,}", row)[1:]) == {"not known"}
+    assert set(none.table().dropna(subset="estimate")["quantity"]) <= {"pareto_k", "effective"}
 
 
 def test_many_patients_with_their_own_schedules(source):

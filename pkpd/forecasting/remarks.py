@@ -1,0 +1,41 @@
+"""What a reader has to know of one patient's counts beside the forecast, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pkpd.data.dataset import BELOW
+from pkpd.forecasting.weighing import Weighed
+
+
+def counts_in_words(weighed: Weighed) -> str:
+    """Tell how many counts there are, and how many of them are used if that is not all."""
+    n, used = weighed.counted, weighed.used
+    counts = f"{n} count{'s' * (n != 1)}"
+    return counts if used == n else f"{used} of {counts}"
+
+
+def set_aside(weighed: Weighed) -> Iterator[str]:
+    """Name the counts that are left out, and how unlikely they are."""
+    seen = weighed.seen
+    limits = {(seen.line[k], float(seen.time[k])) for k in np.flatnonzero(seen.censored == BELOW)}
+    for lost in weighed.unexplained:
+        value = f"{lost.value:g} %" if lost.line == "marrow_blasts" else f"{lost.value:g} x 10^9/L"
+        below = "below " * ((lost.line, lost.time) in limits)
+        chance = (
+            "fewer than 1 in a million"
+            if lost.probability < 1e-6
+            else (f"about 1 in {_rounded(1.0 / lost.probability):,}")
+        )
+        yield (
+            f"no virtual patient explains {lost.line.replace('_', ' ')} of {below}{value} on day "
+            f"{lost.day}: {chance} such patients would show a count as far out; it was left out"
+        )
+
+
+def _rounded(number: float) -> int:
+    """Round to one digit that counts."""
+    power = 10 ** int(np.floor(np.log10(max(number, 1.0))))
+    return int(round(number / power) * power)
