@@ -11,6 +11,7 @@ import numpy as np
 from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import open_sheet, read_stamp
+from pkpd.data.times import refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen, individual_dose_mg
 from pkpd.schedule.amounts import SIZE_OF
@@ -159,6 +160,8 @@ def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float
             error = table.refused(i, "DAY", "the day is missing", remedy="give a protocol day")
             faults.add("DAY", error, table.lines[i])
         faults.refuse()
+        if "DATE" in table.at:
+            refuse_other_dates(table, identity, day, date_format)
         return day.tolist(), {}
     if "DATE" not in table.at:
         raise table.lacks(what="has neither a DAY nor a DATE column", remedy="rename the column")

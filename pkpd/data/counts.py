@@ -22,6 +22,7 @@ from pkpd.data.events import DOSE, OBSERVATION, EventTable
 from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
+from pkpd.data.times import refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen
 
@@ -76,7 +77,8 @@ def read_counts(
         Path of a CSV, parquet or SAS transport file, or a data frame, with columns ``ID`` (or
         subject, patient), ``DAY`` (protocol day, 1 the first of treatment) or ``DATE``, perhaps
         ``HOUR``, and either ``LINE`` and ``VALUE`` or one column per line. A value may be written
-        ``<0.1``. An empty cell of a line's column means that it was not measured.
+        ``<0.1``. An empty cell of a line's column means that it was not measured. Dates beside
+        ``DAY`` have to be as far apart as the days are.
     doses
         What was given: a `pkpd.Regimen` for all, a mapping from subject to regimen, or a table
         with columns ``ID``, ``DAY`` or ``DATE``, ``AMT`` (mg), perhaps ``HOUR``, ``DURATION``
@@ -231,6 +233,8 @@ def _hours(
             error = table.refused(i, "DAY", what, remedy="give a protocol day")
             faults.add(what, error, table.lines[i])
         faults.refuse()
+        if "DATE" in table.at:
+            refuse_other_dates(table, identity, day, date_format)
         return (day - 1.0) * 24.0 + clock
     out = np.zeros(len(table.rows))
     first: dict[Any, date] = dict(starts)
@@ -294,7 +298,7 @@ def _counts(
             values, sign = table.limited_numbers(code)
             cells += [
                 (i, code, found[code], values[i], int(sign[i]))
-                for i in np.flatnonzero(np.isfinite(values)).tolist()
+                for i in np.flatnonzero(~np.isnan(values)).tolist()
             ]
     names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
     factors, unit = _units(table.name, names, found, units)
@@ -350,9 +354,9 @@ def _check(
         error = table.refused(i, column, what, allowed=allowed, remedy=remedy)
         faults.add((kind, column), error, table.lines[i])
 
-    if not np.isfinite(value):
+    if np.isnan(value):
         refuse("none", "a row without a value", None, "give it, or leave the row out")
-    if value < 0:
+    elif not 0 <= value < np.inf:
         what = f"a count of {line} of {value:g}"
         refuse("negative", what, "0 or more", "correct it, or write '<0.1'")
     limit = lloq.get(line) if isinstance(lloq, Mapping) else lloq

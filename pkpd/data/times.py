@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,25 @@ def refuse_beyond(table: Sheet, column: str, values: np.ndarray) -> None:
             allowed=f"at most {most:g}",
             remedy="correct it",
         )
+
+
+def refuse_other_dates(
+    table: Sheet, identity: Sequence[Any] | np.ndarray, day: np.ndarray, date_format: str
+) -> None:
+    """Refuse a date that lies on another day than DAY by the subject's first row with both."""
+    first: dict[Any, tuple[int, date]] = {}
+    for i in (i for i in range(len(table.rows)) if table.text("DATE", i)):
+        today = read_stamp(table, i, date_format).date()
+        row, start = first.setdefault(identity[i], (i, today))
+        by_date = np.floor(day[row]) + (today - start).days
+        if by_date != np.floor(day[i]):
+            raise table.refused(
+                i,
+                "DATE",
+                f"{today} is day {by_date:g} if {start} is day {day[row]:g} (row "
+                f"{table.lines[row]}), and DAY is {day[i]:g}",
+                remedy="correct one, or leave one of the columns out (day 0 is the day before 1)",
+            )
 
 
 def hours_of(

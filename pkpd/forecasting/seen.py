@@ -284,7 +284,7 @@ def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
                 if code not in sheet.at:
                     continue
                 values = sheet.numbers(code)[rows]
-                seen = np.unique(values[np.isfinite(values)])
+                seen = np.unique(values[~np.isnan(values)])
                 if seen.size > 1:
                     raise DataError(
                         where=sheet.place(rows[0], code),
@@ -292,7 +292,7 @@ def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
                         remedy="give one value for a patient",
                     )
                 if seen.size:
-                    at = rows[int(np.argmax(np.isfinite(values)))]
+                    at = rows[int(np.argmax(~np.isnan(values)))]
                     check_possible({name: seen}, sheet.place(at, code))
                     body[name] = float(seen[0])
         out[label] = body
@@ -312,7 +312,7 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
         drug = sheet.text("DRUG", i)
         if not drug and not np.isfinite(amount[i]):
             continue
-        good = bool(drug) and amount[i] >= 0 and day[i] >= 1
+        good = bool(drug) and 0 <= amount[i] < np.inf and day[i] >= 1
         if not good:
             raise DataError(
                 where=sheet.place(i, "AMT"),

@@ -101,6 +101,22 @@ def test_dates_count_from_the_first_dose(write):
         (LONG.replace("day", "when"), {}, "rename the column, in Python also columns={'DAY': ...}"),
         (LONG.replace("patient", "who"), {}, "has no ID column"),
         (LONG.replace("a,1,", "a,,"), {}, "row 2, ID a, column day: the day is missing"),
+        (
+            LONG.replace("4.5", "inf"),
+            {},
+            "row 2, ID a, column value: a count of neutrophils of inf",
+        ),
+        (
+            "ID,DAY,ANC\n1,1,inf\n1,2,2\n",
+            {},
+            "row 2, ID 1, column ANC: a count of neutrophils of inf",
+        ),
+        (
+            "ID,DAY,DATE,ANC\n1,1,2024-02-28,4\n1,3,,3\n1,4,2024-03-01,2\n",
+            {},
+            "row 4, ID 1, column DATE: 2024-03-01 is day 3 if 2024-02-28 is day 1 (row 2), and DAY "
+            "is 4; correct one",
+        ),
         (WIDE, {}, "neutrophils of 4500 x 10^9/L cannot be"),
         (WIDE.replace("ANC,PLT", "x,y"), {}, "has neither a LINE column nor a column of a known"),
         (WIDE, {"units": {"ANC": "mg"}}, "'mg' is not a unit of count"),
@@ -124,6 +140,7 @@ def test_bad_tables_are_refused_with_their_place(write, text, options, words):
         ("ID,DAY,AMT\n1,1,much\n", "row 2, ID 1, column AMT: 'much' is not a number"),
         ("ID,DAY,AMT\n1,1,0\n", "row 2, ID 1, column AMT: '0' is no dose"),
         ("ID,DAY,AMT\n7,1,5\n", "doses.csv, ID 7: has doses and no counts in counts.csv"),
+        ("ID,DAY,DATE,AMT\n1,1,2024-02-28,5\n1,2,2024-03-01,5\n", "row 3, ID 1, column DATE: 2024"),
         ("ID,AMT\n1,5\n", "has neither a DAY nor a DATE column"),
         ("ID,DAY,AMT,DURATION\n1,1,5,-1\n", "an infusion of -1 h"),
     ],
@@ -156,6 +173,13 @@ def test_one_count_that_no_blood_has_is_a_slip_and_not_a_unit(tmp_path):
         "allowed: at most 300 x 10^9/L; correct the value: of the other 6 neutrophils none is that "
         "large."
     )
+
+
+def test_dates_beside_days_agree(write):
+    """Day 0 is the day before day 1; each subject has a first date, and a cell may be empty."""
+    rows = ["1,0,2024-02-28,4", "1,2,2024-03-01,2", "1,3,,1", "2,5,01.01.2024,3", "2,7,03.01.2024,"]
+    data = read_counts(write("\n".join(["ID,DAY,DATE,ANC", *rows])))
+    assert data.observations.time.tolist() == [-24.0, 24.0, 48.0, 96.0]
 
 
 def test_counts_cut_at_semicolons(tmp_path):
