@@ -191,7 +191,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
     doubts = warnings(weighed)
-    told = [f"{note}." for note in found.notes_of_table] + doubts
+    told = [f"{note}." for note in found.notes_of_all] + doubts
     if not careful:
         told = [text.replace(BY_SMC, "others are made now") for text in told]
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -15,6 +15,21 @@ def counts_in_words(weighed: Weighed) -> str:
     n, used = weighed.counted, weighed.used
     counts = f"{n} count{'s' * (n != 1)}"
     return counts if used == n else f"{used} of {counts}"
+
+
+def not_used(every: Iterable[Weighed]) -> Iterator[str]:
+    """Name the lines that were counted and that the virtual patients do not have."""
+    lacking: dict[str, int] = {}
+    has: list[str] = []
+    for weighed in every:
+        has = list(weighed.bank.measured)
+        for line in weighed.seen.line:
+            if line not in has:
+                lacking[line] = lacking.get(line, 0) + 1
+    for line, n in lacking.items():
+        name = line.upper() if line == "wbc" else line.replace("_", " ")
+        counts = f"{n} count{'s' * (n != 1)}"
+        yield f"{name} is not used by this marrow, which has {' and '.join(has)}: {counts} left out"
 
 
 def set_aside(weighed: Weighed) -> Iterator[str]:

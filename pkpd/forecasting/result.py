@@ -13,7 +13,7 @@ from pkpd.ensemble.source import in_words
 from pkpd.errors import PkpdError
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.doses import named_alternatives
-from pkpd.forecasting.remarks import counts_in_words, set_aside
+from pkpd.forecasting.remarks import counts_in_words, not_used, set_aside
 from pkpd.forecasting.seen import Seen, read_seen
 from pkpd.forecasting.summaries import of_patient, summary, together
 from pkpd.forecasting.tables import frame_of
@@ -76,14 +76,19 @@ class Forecast:
         return tuple(self.weighed)
 
     @property
+    def notes_of_all(self) -> tuple[str, ...]:
+        """Sentences on how the table was read, and on lines that the source does not have."""
+        return (*self.notes_of_table, *not_used(self.weighed.values()))
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on how the table was read, and on the counts of patients that are left out."""
+        """Sentences of `notes_of_all`, and on the counts of each patient that are left out."""
         own = (
             f"patient {label}: {text}"
             for label, one in self.weighed.items()
             for text in set_aside(one)
         )
-        return (*self.notes_of_table, *own)
+        return (*self.notes_of_all, *own)
 
     @property
     def dataset(self) -> xr.Dataset:
@@ -220,7 +225,7 @@ class Forecast:
                 *(f"! {text}" for text in warnings(one)),
                 "",
             ]
-        return "\n".join([*parts, *(f"! {note}." for note in self.notes_of_table)]).rstrip()
+        return "\n".join([*parts, *(f"! {note}." for note in self.notes_of_all)]).rstrip()
 
     def _words(self, one: Weighed) -> str:
         return in_words(self.forecaster.ensemble, one.bank.lanes.regimen)

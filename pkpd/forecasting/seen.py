@@ -367,6 +367,8 @@ def _of_dataset(
         line = tuple(lines[seen.line[k]] for k in kept)
         value, censored = seen.value[kept].copy(), seen.censored[kept].copy()
         notes += _percent(data.events.source, label, line, value)
+        where = f"{data.events.source}, patient {label}"
+        _refuse_more_than_all(where, line, seen.time[kept] / 24.0, value, censored)
         lower = seen.lower[kept].copy()
         for k in np.flatnonzero((value <= 0) & (censored == NOT_CENSORED)):
             value[k], censored[k], lower[k] = limits.get(line[k], 0.1), BELOW, 0.0
@@ -403,6 +405,24 @@ def _percent(source: str, label: Any, line: Sequence[str], value: Floats) -> tup
         return (f"marrow blasts of patient {label} are read as {blasts.max():g} percent, not as a "
                 "share",)  # fmt: skip
     return ()
+
+
+def _refuse_more_than_all(
+    where: str, line: Sequence[str], time: Floats, value: Floats, censored: NDArray[np.int64]
+) -> None:
+    """Refuse leukocytes that are fewer than the neutrophils among them, beyond rounding."""
+    at_most = {
+        time[k]: value[k] for k, name in enumerate(line) if name == "wbc" and censored[k] >= 0
+    }
+    for k, name in enumerate(line):
+        all_of_them = at_most.get(time[k], np.inf)
+        if name == "neutrophils" and censored[k] != BELOW and value[k] > 1.1 * all_of_them + 0.1:
+            raise DataError(
+                where=f"{where}, day {int(np.floor(time[k])) + 1}",
+                what=f"WBC of {all_of_them:g} are fewer than the neutrophils among them, "
+                f"{value[k]:g} x 10^9/L",
+                remedy="correct them: columns may be swapped, or have different units",
+            )
 
 
 def _slips(one: Seen) -> Iterator[str]:

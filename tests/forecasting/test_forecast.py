@@ -329,6 +329,19 @@ def test_a_forecast_that_uses_no_count_has_no_figures(source, engine):
     assert set(none.table().dropna(subset="estimate")["quantity"]) <= {"pareto_k", "effective"}
 
 
+def test_lines_that_a_marrow_lacks_are_named_and_not_counted(found, source):
+    more = {"ID": [1, 1, 2], "DAY": [1, 8, 8], "ANC": [1.5, 0.5, 1.0], "WBC": [3.0, "", 2.0]}
+    both = pkpd.forecast(source, more, CLOFARABINE, 45, bank=3000, engine="importance")
+    (note,) = both.notes
+    assert note == (
+        "WBC is not used by this marrow, which has neutrophils and platelets: 2 counts left out"
+    )
+    assert both.summary().endswith(f"! {note}.")
+    assert both.summary().startswith("Patient 1: 2 counts until day 8 (")
+    assert both.dataset["counts_seen"].values.tolist() == [2, 1]
+    np.testing.assert_array_equal(both.weighed[1].weights, found.weighed[1].weights)
+
+
 def test_many_patients_with_their_own_schedules(source):
     counts = {"ID": ["a", "a", "b", "b"], "DAY": [1, 8, 1, 8], "ANC": [1.5, 0.5, 4, 3]}
     half = pkpd.daily("clofarabine", "2.5 mg/m^2", days="1-5", route="iv", duration="1 h")

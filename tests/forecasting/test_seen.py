@@ -99,6 +99,12 @@ def test_a_table_in_the_style_of_nonmem_is_read():
         ({"DAY": [8], "ANC": [np.inf]}, "a count of neutrophils of inf; allowed: 0 or more"),
         ({"DAY": [8], "ANC": [0.4], "AGE": [np.inf]}, "row 0, ID 1, column AGE: age = inf is"),
         ({"DAY": [1, 8], "ANC": 1, "DRUG": ["x", ""], "AMT": [np.inf, ""]}, "is no dose"),
+        (
+            {"DAY": [1, 4], "ANC": [2, 1.6], "WBC": [4, 0.1]},
+            "patient 1, day 4: WBC of 0.1 are fewer than the neutrophils among them, 1.6 x 10.9/L; "
+            "correct them: columns may be swapped, or have different units",
+        ),
+        ({"DAY": [4], "ANC": [1.6], "WBC": ["<0.3"]}, "WBC of 0.3 are fewer than"),
         ({"DAY": [8], "HB": [9.5]}, "known line"),
         ({"DAY": [8], "ANC": [0.4], "AGE": [700]}, r"row 0, ID 1, column AGE: age = 700 is"),
         ({"DAY": [8], "ANC": [0.4], "plts": [9]}, r"column plts: it is not read .*'PLT'\?.*rename"),
@@ -212,6 +218,15 @@ def test_a_further_cycle_is_appended_and_what_would_overlap_is_left_out():
     ):
         with pytest.raises(PkpdError, match=told):
             continuation(twice, text)
+
+
+def test_leukocytes_can_be_as_few_as_neutrophils_but_for_rounding():
+    counts = {"ANC": [1.6, "<0.5", 0.32, 0.9, 5.0], "WBC": [1.6, 0.2, 0.3, ">0.5", 20.0]}
+    (seen,), _ = read_seen({"DAY": [1, 2, 3, 4, 5]} | counts)
+    assert len(seen) == 10
+    # at other hours of a day they are of other blood
+    other = {"DAY": [1, 4, 4], "HOUR": [0, 8, 20], "ANC": [2, 1.6, ""], "WBC": [4, "", 0.4]}
+    assert len(read_seen(other)[0][0]) == 4
 
 
 def test_dates_say_which_is_day_1():
