@@ -24,6 +24,7 @@ from pkpd.forecasting.bank import Level, criterion
 from pkpd.forecasting.command import last_day_of, rule_of, source_of_cohort
 from pkpd.forecasting.doses import how_given
 from pkpd.forecasting.forecast import DRAWS, Forecaster, forecaster
+from pkpd.forecasting.remarks import as_sentence, remarks
 from pkpd.forecasting.result import Forecast
 from pkpd.forecasting.seen import Seen, chosen, read_seen
 from pkpd.forecasting.words import (
@@ -191,7 +192,8 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
     doubts = warnings(weighed)
-    told = [f"{note}." for note in found.notes_of_all] + doubts
+    told = [f"{note}." for note in found.notes_of_all]
+    told += [*map(as_sentence, remarks(weighed)), *doubts]
     if not careful:
         told = [text.replace(BY_SMC, "others are made now") for text in told]
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]

@@ -6,8 +6,16 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from pkpd.body import POSSIBLE
 from pkpd.data.dataset import BELOW
 from pkpd.forecasting.weighing import Weighed
+
+_ADULT = 18.0  # years
+_SIZES = {
+    "weight": ("weight", "WT"),
+    "height": ("height", "HT"),
+    "crcl": ("creatinine clearance", "CRCL"),
+}
 
 
 def counts_in_words(weighed: Weighed) -> str:
@@ -48,6 +56,33 @@ def set_aside(weighed: Weighed) -> Iterator[str]:
             f"no virtual patient explains {lost.line.replace('_', ' ')} of {below}{value} on day "
             f"{lost.day}: {chance} such patients would show a count as far out; it was left out"
         )
+
+
+def remarks(weighed: Weighed) -> Iterator[str]:
+    """Tell what else a reader has to know of the patient."""
+    yield from _body_of_adults(weighed)
+
+
+def _body_of_adults(weighed: Weighed) -> Iterator[str]:
+    """Tell a child's weight, height and clearance where they are those of the population."""
+    lanes = weighed.bank.lanes
+    given = {*lanes.given, *(["crcl"] if "scr" in lanes.given else [])}
+    if lanes.given.get("age", _ADULT) >= _ADULT or given.issuperset(_SIZES):
+        return
+    sample = lanes.sample(weighed.bank.who)
+    lacking = [name for name in _SIZES if name not in given and name in sample.covariates]
+    others = ", ".join(
+        f"{_SIZES[name][0]} {np.median(sample[name]):.0f} {POSSIBLE[name][2]}" for name in lacking
+    )
+    yield (
+        f"at an age of {lanes.given['age']:g} virtual patients have the population's {others} "
+        f"(medians): give {', '.join(_SIZES[name][1] for name in lacking)}"
+    )
+
+
+def as_sentence(text: str) -> str:
+    """Begin with a capital letter and end with a point."""
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _rounded(number: float) -> int:

@@ -13,7 +13,13 @@ from pkpd.ensemble.source import in_words
 from pkpd.errors import PkpdError
 from pkpd.forecasting.bank import Bank
 from pkpd.forecasting.doses import named_alternatives
-from pkpd.forecasting.remarks import counts_in_words, not_used, set_aside
+from pkpd.forecasting.remarks import (
+    as_sentence,
+    counts_in_words,
+    not_used,
+    remarks,
+    set_aside,
+)
 from pkpd.forecasting.seen import Seen, read_seen
 from pkpd.forecasting.summaries import of_patient, summary, together
 from pkpd.forecasting.tables import frame_of
@@ -82,11 +88,11 @@ class Forecast:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences of `notes_of_all`, and on the counts of each patient that are left out."""
+        """Sentences of `notes_of_all`, and on what each patient's counts and body leave open."""
         own = (
             f"patient {label}: {text}"
             for label, one in self.weighed.items()
-            for text in set_aside(one)
+            for text in (*set_aside(one), *remarks(one))
         )
         return (*self.notes_of_all, *own)
 
@@ -223,6 +229,7 @@ class Forecast:
                 f"How fast counts come back rests on the {self._words(one)}.",
                 *over,
                 *(f"! {text}" for text in warnings(one)),
+                *(f"! {as_sentence(text)}" for text in remarks(one)),
                 "",
             ]
         return "\n".join([*parts, *(f"! {note}." for note in self.notes_of_all)]).rstrip()

@@ -12,7 +12,7 @@ from pkpd.endpoints.definitions import recovery_words
 from pkpd.endpoints.starts import STARTS
 from pkpd.forecasting.bank import BASELINE, BOTH, criterion
 from pkpd.forecasting.doses import gives_from
-from pkpd.forecasting.remarks import set_aside
+from pkpd.forecasting.remarks import as_sentence, set_aside
 from pkpd.forecasting.summaries import start_shares
 from pkpd.forecasting.weighing import FEWEST, Weighed
 
@@ -209,7 +209,7 @@ def protocol_day(value: Any) -> int | None:
 
 def warnings(weighed: Weighed) -> list[str]:
     """Tell what deserves attention, one sentence each."""
-    told = [f"{text[0].upper()}{text[1:]}." for text in set_aside(weighed)]
+    told = [as_sentence(text) for text in set_aside(weighed)]
     if not weighed.used:
         return told
     if not np.isfinite(weighed.log_likelihood).any():

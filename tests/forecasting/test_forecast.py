@@ -374,6 +374,23 @@ def test_bodies_and_doses_of_the_table_are_used(source):
     assert "! clofarabine: doses of day 1 as given, of days 2-5 as planned." in found.summary()
 
 
+def test_a_child_with_the_body_of_an_adult_is_told(source):
+    child = EARLY | {"AGE": [5, ""]}
+    found = pkpd.forecast(source, child, CLOFARABINE, 45, bank=1000, engine="importance")
+    (note,) = found.notes
+    bodies = found.weighed[1].bank.lanes.sample(found.weighed[1].bank.who)
+    weight, height, clearance = (np.median(bodies[name]) for name in ("weight", "height", "crcl"))
+    assert weight > 60.0, "rr_aml are adults, and their weight does not follow the age"
+    assert note == (
+        f"patient 1: at an age of 5 virtual patients have the population's weight {weight:.0f} kg, "
+        f"height {height:.0f} cm, creatinine clearance {clearance:.0f} mL/min (medians): give WT, "
+        "HT, CRCL"
+    )
+    assert f"! At {note[len('patient 1: at ') :]}." in found.summary()
+    whole = child | {"WT": [18, ""], "HT": [109, ""], "SCR": [0.4, ""]}
+    assert pkpd.forecast(source, whole, CLOFARABINE, 45, bank=1000, engine="importance").notes == ()
+
+
 def test_back_at_the_count_before_treatment(source):
     found = pkpd.forecast(
         source, EARLY, CLOFARABINE, 45, bank=3000, engine="importance",
