@@ -284,11 +284,11 @@ def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
                 if code not in sheet.at:
                     continue
                 values = sheet.numbers(code)[rows]
-                seen = np.unique(values[~np.isnan(values)])
+                seen = np.array(list(dict.fromkeys(values[~np.isnan(values)])))
                 if seen.size > 1:
                     raise DataError(
                         where=sheet.place(rows[0], code),
-                        what=f"{name} changes from {seen[0]:g} to {seen[-1]:g}",
+                        what=f"{name} changes from {seen[0]:g} to {seen[1]:g}",
                         remedy="give one value for a patient",
                     )
                 if seen.size:

@@ -109,6 +109,7 @@ def test_a_table_in_the_style_of_nonmem_is_read():
         ({"DAY": [8], "ANC": [0.4], "AGE": [700]}, r"row 0, ID 1, column AGE: age = 700 is"),
         ({"DAY": [8], "ANC": [0.4], "plts": [9]}, r"column plts: it is not read .*'PLT'\?.*rename"),
         ({"DAY": [8, 9], "ANC": [0.4, 0.5], "WT": [70, 90]}, "weight changes from 70 to 90"),
+        ({"DAY": [8, 9], "ANC": [0.4, 0.5], "WT": [70, 60]}, "weight changes from 70 to 60"),
         ({"DAY": [1, 8], "ANC": ["", 1], "DRUG": ["x", ""], "AMT": [-3, ""]}, "is no dose"),
     ],
 )  # fmt: skip
