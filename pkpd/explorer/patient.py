@@ -193,7 +193,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     heads, *rows = table_of(weighed, one)
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes_of_all]
-    told += [*map(as_sentence, remarks(weighed)), *doubts]
+    told += [*map(as_sentence, remarks(weighed, found.forecaster.measurement)), *doubts]
     if not careful:
         told = [text.replace(BY_SMC, "others are made now") for text in told]
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]

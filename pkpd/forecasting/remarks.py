@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from pkpd.body import POSSIBLE
-from pkpd.data.dataset import BELOW
-from pkpd.forecasting.weighing import Weighed
+from pkpd.data.dataset import BELOW, NOT_CENSORED
+from pkpd.ensemble.cards import CardsEnsemble
+from pkpd.forecasting.doses import gives_from
+from pkpd.forecasting.measurement import Measurement
+from pkpd.forecasting.weighing import Weighed, drawn_by
 
 _ADULT = 18.0  # years
 _SIZES = {
@@ -16,6 +19,9 @@ _SIZES = {
     "height": ("height", "HT"),
     "crcl": ("creatinine clearance", "CRCL"),
 }
+
+_RARELY = 1.0 / 30.0  # of patients: a rise as steep is none of counting
+_SOON = 2.0  # days
 
 
 def counts_in_words(weighed: Weighed) -> str:
@@ -37,7 +43,7 @@ def not_used(every: Iterable[Weighed]) -> Iterator[str]:
     for line, n in lacking.items():
         name = line.upper() if line == "wbc" else line.replace("_", " ")
         counts = f"{n} count{'s' * (n != 1)}"
-        yield f"{name} is not used by this marrow, which has {' and '.join(has)}: {counts} left out"
+        yield f"{name} is not used by this marrow, which has {', '.join(has)}: {counts} left out"
 
 
 def set_aside(weighed: Weighed) -> Iterator[str]:
@@ -58,9 +64,45 @@ def set_aside(weighed: Weighed) -> Iterator[str]:
         )
 
 
-def remarks(weighed: Weighed) -> Iterator[str]:
+def remarks(weighed: Weighed, measurement: Measurement) -> Iterator[str]:
     """Tell what else a reader has to know of the patient."""
     yield from _body_of_adults(weighed)
+    if weighed.trusted:
+        yield from _rising(weighed, measurement)
+
+
+def _rising(weighed: Weighed, measurement: Measurement) -> Iterator[str]:
+    """Tell that neutrophils rise after the last dose where the forecast has a fall.
+
+    Platelets may rise by a transfusion, and so are not looked at.
+    """
+    seen, bank = weighed.heard, weighed.bank
+    mine = [k for k, line in enumerate(seen.line) if line == "neutrophils"][-3:]
+    if len(mine) < 2 or (seen.censored[mine[-1]] != NOT_CENSORED):
+        return
+    if len(mine) == 3 and seen.value[mine[0]] >= seen.value[mine[1]]:
+        mine = mine[1:]
+    first, last = float(seen.time[mine[0]]), float(seen.time[mine[-1]])
+    rise = seen.value[mine[-1]] / seen.value[mine[0]]
+    some = drawn_by(weighed.log_likelihood)
+    treated = gives_from(bank.lanes.regimen, int(first) + 1)
+    if rise <= 1.0 or some is None or treated or last + _SOON > bank.days - 1:
+        return
+    before, now, soon = (
+        bank.counted("neutrophils", time, some) for time in (first, last, last + _SOON)
+    )
+    error, rng = measurement.errors["neutrophils"], np.random.default_rng(1)
+    low, high = (error.simulate(own, bank.who.draw[some], rng) for own in (before, now))
+    if np.mean(high >= rise * low) >= _RARELY or np.median(soon / now) >= 1.0:
+        return
+    told = ", ".join(f"{seen.value[k]:g} on day {int(seen.time[k]) + 1}" for k in mine)
+    source, remedy = bank.lanes.ensemble, ""
+    if isinstance(source, CardsEnsemble) and source.population and source.population.disease:
+        remedy = "; compare the marrow that learned from outcomes (leave marrow= or --marrow out)"
+    yield (
+        f"neutrophils rise ({told}) where the forecast has a fall, as they do by chance in fewer "
+        f"than 1 in {1.0 / _RARELY:.0f} such patients: the forecast is likely late{remedy}"
+    )
 
 
 def _body_of_adults(weighed: Weighed) -> Iterator[str]:

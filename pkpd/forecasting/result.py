@@ -92,7 +92,7 @@ class Forecast:
         own = (
             f"patient {label}: {text}"
             for label, one in self.weighed.items()
-            for text in (*set_aside(one), *remarks(one))
+            for text in (*set_aside(one), *remarks(one, self.forecaster.measurement))
         )
         return (*self.notes_of_all, *own)
 
@@ -229,7 +229,7 @@ class Forecast:
                 f"How fast counts come back rests on the {self._words(one)}.",
                 *over,
                 *(f"! {text}" for text in warnings(one)),
-                *(f"! {as_sentence(text)}" for text in remarks(one)),
+                *(f"! {as_sentence(text)}" for text in remarks(one, self.forecaster.measurement)),
                 "",
             ]
         return "\n".join([*parts, *(f"! {note}." for note in self.notes_of_all)]).rstrip()

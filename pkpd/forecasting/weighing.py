@@ -185,7 +185,7 @@ def more(before: Weighed, seen: Seen, measurement: Measurement, source: Bank) ->
         total = total + (0.0 if k in odd else _finite(density[k]))
     for k in [k for k in places if k not in odd]:
         others = total - _finite(density[k])
-        like = _like_the_others(others)
+        like = drawn_by(others)
         if like is not None:
             chance[k] = min(chance[k], tail(bank, seen, k, measurement, like))
     late = {k for k in places if chance[k] < TOO_UNLIKELY} - odd
@@ -212,8 +212,8 @@ def _finite(density: Floats) -> Floats:
     return np.where(np.isfinite(density), density, _IMPOSSIBLE)
 
 
-def _like_the_others(logs: Floats) -> NDArray[np.int64] | None:
-    """Places of patients drawn by their weights; ``None`` if too few count."""
+def drawn_by(logs: Floats) -> NDArray[np.int64] | None:
+    """Places of 1,000 patients drawn by their log weights; ``None`` if too few count."""
     if not np.isfinite(logs).any():
         return None
     weights = np.exp(logs - logs.max())

@@ -18,6 +18,7 @@ from pkpd.data.dataset import NOT_CENSORED
 from pkpd.errors import PkpdError
 from pkpd.forecasting import Seen, forecaster, measurement_of, next_cycle
 from pkpd.forecasting.bank import asked_of, simulated
+from pkpd.forecasting.remarks import remarks
 from pkpd.forecasting.tempering import Tempering
 from pkpd.forecasting.words import percent
 from pkpd.models import residual
@@ -334,7 +335,7 @@ def test_lines_that_a_marrow_lacks_are_named_and_not_counted(found, source):
     both = pkpd.forecast(source, more, CLOFARABINE, 45, bank=3000, engine="importance")
     (note,) = both.notes
     assert note == (
-        "WBC is not used by this marrow, which has neutrophils and platelets: 2 counts left out"
+        "WBC is not used by this marrow, which has neutrophils, platelets: 2 counts left out"
     )
     assert both.summary().endswith(f"! {note}.")
     assert both.summary().startswith("Patient 1: 2 counts until day 8 (")
@@ -389,6 +390,48 @@ def test_a_child_with_the_body_of_an_adult_is_told(source):
     assert f"! At {note[len('patient 1: at ') :]}." in found.summary()
     whole = child | {"WT": [18, ""], "HT": [109, ""], "SCR": [0.4, ""]}
     assert pkpd.forecast(source, whole, CLOFARABINE, 45, bank=1000, engine="importance").notes == ()
+
+
+def test_neutrophils_that_rise_where_a_fall_is_forecast_are_told(source):
+    falling = {"DAY": [1, 4, 8, 11], "ANC": [1.6, 1.2, 0.5, "<0.2"]}
+
+    def notes_of(*later):
+        days, counts = zip(*later, strict=True) if later else ((), ())
+        every = {"DAY": [*falling["DAY"], *days], "ANC": [*falling["ANC"], *counts]}
+        return pkpd.forecast(source, every, CLOFARABINE, 45, bank=3000, engine="importance")
+
+    rising = notes_of((13, 0.7))
+    (note,) = rising.notes
+    assert note == (
+        "patient 1: neutrophils rise (0.2 on day 11, 0.7 on day 13) where the forecast has a fall, "
+        "as they do by chance in fewer than 1 in 30 such patients: the forecast is likely late; "
+        "compare the marrow that learned from outcomes (leave marrow= or --marrow out)"
+    )
+    assert f"! Neutrophils{note[len('patient 1: neutrophils') :]}." in rising.summary()
+    middle = rising.dataset["count"].sel(line="neutrophils", quantile=0.5).isel(patient=0)
+    assert float(middle.sel(day=15)) < float(middle.sel(day=13))
+    assert (
+        "(0.2 on day 11, 0.4 on day 12, 0.7 on day 13)" in notes_of((12, 0.4), (13, 0.7)).notes[0]
+    )
+    # none rises, one as little as counting errs
+    assert notes_of().notes == notes_of((13, 0.3)).notes == ()
+
+
+@pytest.mark.slow
+def test_few_of_a_marrows_own_patients_rise_against_their_forecast(source):
+    made = forecaster(source, 45, bank=4000)
+    bank, days = made.bank_for(CLOFARABINE), (1, 4, 8, 11, 13)
+    truth = simulated(bank.lanes, bank.lanes.drawn(200, 77), bank.asked, 2)
+    rng, error = np.random.default_rng(5), made.measurement.errors["neutrophils"]
+    counts = [error.simulate(truth.counted("neutrophils", d - 1.0), truth.who.draw, rng)
+              for d in days]  # fmt: skip
+    seen, _ = pkpd.forecasting.read_seen(
+        {"ID": np.repeat(np.arange(200), 5), "DAY": days * 200, "ANC": np.stack(counts, 1).ravel()}
+    )
+    every = [made.weighed(one, CLOFARABINE, "importance") for one in seen]
+    told = [any("rise" in text for text in remarks(one, made.measurement)) for one in every]
+    assert 0 < sum(told) <= 12
+    assert sum(one.trusted for one in every) > 120
 
 
 def test_back_at_the_count_before_treatment(source):
