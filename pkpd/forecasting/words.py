@@ -121,7 +121,7 @@ def planned_sentences(weighed: Weighed, one: xr.Dataset, by_day: int | None = No
 
 
 def _repeats_today(weighed: Weighed, one: xr.Dataset, name: str) -> bool:
-    """Whether all doses are over, and both clocks say the same of a criterion, within a point."""
+    """Whether all doses are over, and both clocks say the same, within a point and a day."""
     last = int(one["last_day_seen"])
     if not weighed.trusted or gives_from(weighed.bank.lanes.regimen, last + 1):
         return False
@@ -132,7 +132,7 @@ def _repeats_today(weighed: Weighed, one: xr.Dataset, name: str) -> bool:
         for name in ("day_after", "recovery_day")
     )
     alike = np.allclose(after, planned, rtol=0.0, atol=0.01)
-    return alike and np.array_equal(days, planned_days)
+    return alike and np.allclose(days, planned_days, rtol=0.0, atol=1.0)
 
 
 def days_in_words(weighed: Weighed) -> str:

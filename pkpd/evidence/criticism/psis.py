@@ -47,7 +47,10 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
     plain = np.where(finite, log_weights, lowest)
     # weights that differ by hundreds become 0; many alike have no tail to fit
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        smoothed, khat = array_stats.psislw(-plain)
+        try:
+            smoothed, khat = array_stats.psislw(-plain)
+        except ValueError:  # the largest are all the same
+            smoothed, khat = np.array(np.nan), np.inf
     if np.isnan(smoothed).any():
         smoothed, khat = plain - plain.max(), np.inf
     weights = np.exp(np.asarray(smoothed, dtype=np.float64))
