@@ -60,6 +60,26 @@ def test_effects_multiply_and_a_changing_covariate_gives_values_by_record():
     np.testing.assert_allclose(got, 2.0 * size * np.exp(0.02 * (age - 40)), rtol=1e-14)
 
 
+@pytest.mark.parametrize("records", [3, 2])
+def test_the_order_of_effects_is_of_no_account(records):
+    """One of each subject after one of each record, as many records as subjects among them."""
+    rows = [row for row in ROWS if row[1] < 2.0 or records == 3]
+    keep = [k for k, row in enumerate(ROWS) if row in rows]
+    columns = {"WT": WT, "AGE": AGE, "SEX": SEX}
+    some = {name: [values[k] for k in keep] for name, values in columns.items()}
+    both = power("WT", 70, 0.75), exponential("AGE", 40, 0.02)
+    values = {"slope": 1.0, "sigma_height": 1.0, "level": 2.0, "level_WT": 0.75, "level_AGE": 0.02}
+    found = []
+    for effects in (both, both[::-1]):
+        level = parameter("level", 2.0, effects=list(effects))
+        model = PopulationModel(Straight(), [level, parameter("slope", 1.0)], additive(1.0))
+        made = IndividualModel(model, dataset_of(rows, lines=("height",), covariates=some))
+        found.append(np.asarray(made(values, jnp.asarray(NONE))["level"]))
+    assert found[0].shape == (2, records)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-15)
+    np.testing.assert_allclose(found[0][1, :2], 2.0 * 0.5**0.75 * np.exp(0.4), rtol=1e-14)
+
+
 def test_occasions_add_their_own_effect_at_their_records():
     level = parameter("level", 2.0, iiv=0.3, iov=0.1)
     random = np.array([[0.3, 0.01, 0.02], [-0.4, 0.03, 0.04]])

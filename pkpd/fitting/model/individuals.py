@@ -132,13 +132,12 @@ class IndividualModel:
             added = here
             for effect in p.effects:
                 term = self._effect(p, effect, fixed, guard)
-                added = (added[:, None] + term) if term.ndim > added.ndim else added + term
+                added = _sum(added, term)
             if p.name in visit:
                 occasion = self.dataset.occasion
                 assert occasion is not None
                 rows = jnp.arange(random.shape[0])[:, None]
-                term = kappa[rows, occasion, visit[p.name]]
-                added = (added[:, None] if added.ndim == 1 else added) + term
+                added = _sum(added, kappa[rows, occasion, visit[p.name]])
             out[p.name] = guard(from_scale(p, guard(to_scale(p, fixed[p.name]) + added)))
         for p in self.model.parameters:
             if p.function is not None:
@@ -157,6 +156,13 @@ class IndividualModel:
         if effect.kind == "linear":
             return jnp.log1p(coefficient * design)
         return coefficient * design
+
+
+def _sum(first: Array, second: Array) -> Array:
+    """Add terms of subjects, ``[B]``, and of their records, ``[B, N]``."""
+    if first.ndim < second.ndim:
+        return first[:, None] + second
+    return first + (second[:, None] if second.ndim < first.ndim else second)
 
 
 def _derived(p: IndividualParameter, known: Mapping[str, Array], n_subjects: int) -> Array:
