@@ -15,6 +15,9 @@ from pkpd.designs import (
     Action,
     Keyboard,
     OverdoseControl,
+    Pending,
+    RollingSix,
+    ThreePlusThree,
     TiteCRM,
     TrialData,
     Trials,
@@ -101,6 +104,59 @@ def test_nor_is_one_that_an_interval_design_has_dropped(design):
     found = design.decide(data)
     for level in (found.level, design.recommend(data, found)):
         assert not (dropped[rows, level - 1] & (level > 0)).any()
+
+
+COUNTING = [
+    ThreePlusThree(levels=5),
+    ThreePlusThree(levels=5, de_escalate=False),
+    ThreePlusThree(levels=5, six_at_top=True),
+    RollingSix(levels=5),
+    RollingSix(levels=5, enrolled_most=4),
+]
+
+
+@pytest.mark.parametrize("design", COUNTING)
+def test_nor_is_one_at_or_above_a_dose_that_is_exceeded(design):
+    data = states(3000)
+    found, rows = design.decide(data), np.arange(3000)
+    # by hand: the first dose with two DLTs or more in a third of its patients
+    lowest = [
+        next((j for j in range(5) if y[j] >= 2 and y[j] / n[j] >= 1 / 3), 5)
+        for n, y in zip(data.treated.tolist(), data.dlts.tolist(), strict=True)
+    ]
+    out = np.arange(5) >= np.array(lowest)[:, None]
+    np.testing.assert_array_equal(design.eliminated(data), out)
+    assert 200 < (np.array(lowest) + 1 < data.current).sum() < 2000
+    for level in (found.level, design.recommend(data, found)):
+        assert not (out[rows, level - 1] & (level > 0)).any()
+    np.testing.assert_array_equal(found.why == Why.TOO_TOXIC, out[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("treated", "dlts", "current", "level", "words"),
+    [
+        ((3, 3, 0), (2, 0, 0), 2, None, "but 2 of 3 patients at dose 1 had a DLT, and there is no"),
+        ((3, 1, 0), (2, 0, 0), 2, None, "there is no lower dose"),
+        ((3, 3, 0), (2, 2, 0), 2, None, "there is no lower dose"),
+        ((3, 3, 1), (0, 2, 0), 3, 1, "0 of 1 patient at dose 3 had a DLT, but 2 of 3 patients at"),
+        ((3, 3, 3), (0, 2, 0), 3, 1, "dose 2 had a DLT: dose 2 is exceeded"),
+        ((6, 3, 3), (1, 2, 0), 3, None, "but 2 of 3 patients at dose 2 had a DLT, and dose 1 below"),
+    ],
+)
+def test_a_late_dlt_at_a_lower_dose_leads_below_it(treated, dlts, current, level, words):
+    data = TrialData(treated, dlts, current)
+    for design in (ThreePlusThree(levels=3), RollingSix(levels=3)):
+        found = design.next_dose(data)
+        assert found.level == level
+        assert found.action == (Action.STOP if level is None else Action.DEESCALATE)
+        assert words in found.reason
+        assert found.mtd == (1 if treated[0] == 6 else None)
+
+
+def test_rolling_six_waits_for_a_full_dose_below_all_that_are_exceeded():
+    waiting = tuple(Pending(1, 0.5) for _ in range(2))
+    found = RollingSix(levels=3).next_dose(TrialData((6, 3, 3), (0, 2, 0), 3, waiting))
+    assert (found.action, found.level) == (Action.SUSPEND, 1)
 
 
 def test_a_step_down_goes_past_forbidden_doses():

@@ -13,7 +13,10 @@ from pkpd.designs.protocol import Design, patients
 
 @dataclass(frozen=True, kw_only=True)
 class _CountingDesign(Design):
-    """What 3+3 and rolling six share: a dose is exceeded at a third of patients with a DLT."""
+    """What 3+3 and rolling six share: a dose is exceeded at a third of patients with a DLT.
+
+    Where a dose is exceeded, all higher ones are out, and the trial goes to the dose below it.
+    """
 
     most_patients: int | None = None
 
@@ -49,12 +52,10 @@ class _CountingDesign(Design):
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Give the counts at the present dose, and what they mean."""
         level, action = int(data.current[0]), Action(int(decision.action[0]))
-        n, y = int(data.at(data.completed)[0]), int(data.at(data.dlts)[0])
-        waiting = int(data.at(data.pending)[0])
-        counts = f"{y} of {patients(n)} at dose {level} had a DLT"
-        if waiting:
-            counts += f" and {waiting} {'is' if waiting == 1 else 'are'} pending"
-        why = Why(int(decision.why[0]))
+        counts, why = _counts(data, level), Why(int(decision.why[0]))
+        lowest = int((~self.eliminated(data)[0]).sum()) + 1
+        if lowest < level:  # whatever was seen at the present dose
+            counts += f", but {_counts(data, lowest)}"
         if why == Why.TOO_TOXIC:
             return f"{counts}, and there is no lower dose"
         if why == Why.MTD_FOUND:
@@ -67,7 +68,7 @@ class _CountingDesign(Design):
         if action == Action.ESCALATE:
             return f"{counts}: the dose is tolerated"
         if action == Action.DEESCALATE:
-            return f"{counts}: the dose is exceeded"
+            return f"{counts}: {'the dose' if lowest == level else f'dose {lowest}'} is exceeded"
         if action == Action.SUSPEND:
             return f"{counts}: nobody is treated until more assessments have ended"
         return f"{counts}: more patients are needed at this dose"
@@ -110,22 +111,21 @@ class ThreePlusThree(_CountingDesign):
     def rule(self, data: Trials) -> Decisions:
         """Escalate, expand, step down or stop."""
         now, n, y = data.current, data.at(data.completed), data.at(data.dlts)
-        exceeded = self.exceeded(data)
-        here = data.at(exceeded)
-        below = np.maximum(now - 1, 1)
+        out = self.eliminated(data)
+        here, below = data.at(out), (~out).sum(axis=1)
         n_below = data.at(data.treated, below)
         tolerated = ~here & (n >= 3) & ((y == 0) | (n >= 6))
         top = now == self.levels
-        above = ~top & data.at(exceeded, np.minimum(now + 1, self.levels))
+        above = ~top & data.at(out, np.minimum(now + 1, self.levels))
         six = n >= 6
         found_here = (above & (six | (not self.de_escalate))) | (
             top & (six | (not self.six_at_top))
         )
         down_again = (n_below == 0) | ((n_below < 6) & self.de_escalate)
         cases = [
-            (here & (now == 1), 0, Action.STOP, Why.TOO_TOXIC),
-            (here & down_again, now - 1, Action.DEESCALATE, Why.GOES_ON),
-            (here, now - 1, Action.STOP, Why.MTD_FOUND),
+            (below == 0, 0, Action.STOP, Why.TOO_TOXIC),
+            (here & down_again, below, Action.DEESCALATE, Why.GOES_ON),
+            (here, below, Action.STOP, Why.MTD_FOUND),
             (tolerated & found_here, now, Action.STOP, Why.MTD_FOUND),
             (tolerated & ~above & ~top, now + 1, Action.ESCALATE, Why.GOES_ON),
         ]
@@ -177,28 +177,35 @@ class RollingSix(_CountingDesign):
         """Escalate, enrol at the dose, suspend, step down or stop."""
         now = data.current
         enrolled, n, y = data.at(data.treated), data.at(data.completed), data.at(data.dlts)
-        exceeded = self.exceeded(data)
-        here = data.at(exceeded)
-        confirmed = self._confirmed(data)
-        below = np.maximum(now - 1, 1)
+        out, confirmed = self.eliminated(data), self._confirmed(data)
+        here, below = data.at(out), (~out).sum(axis=1)
         all_seen = (n == enrolled) & (n >= 3) & (y == 0)
         sure = ~here & data.at(confirmed)
         top = now == self.levels
-        above = ~top & data.at(exceeded, np.minimum(now + 1, self.levels))
+        above = ~top & data.at(out, np.minimum(now + 1, self.levels))
         last = top | above
         full = enrolled >= self.enrolled_most
         down_again = ~data.at(confirmed, below)
-        hold = here & (now > 1) & down_again & (data.at(data.treated, below) >= self.enrolled_most)
+        hold = here & down_again & (data.at(data.treated, below) >= self.enrolled_most)
         cases = [
-            (here & (now == 1), 0, Action.STOP, Why.TOO_TOXIC),
-            (hold, now - 1, Action.SUSPEND, Why.GOES_ON),
-            (here & down_again, now - 1, Action.DEESCALATE, Why.GOES_ON),
-            (here, now - 1, Action.STOP, Why.MTD_FOUND),
+            (below == 0, 0, Action.STOP, Why.TOO_TOXIC),
+            (hold, below, Action.SUSPEND, Why.GOES_ON),
+            (here & down_again, below, Action.DEESCALATE, Why.GOES_ON),
+            (here, below, Action.STOP, Why.MTD_FOUND),
             (last & sure, now, Action.STOP, Why.MTD_FOUND),
             (~last & (sure | (all_seen & ~here)), now + 1, Action.ESCALATE, Why.GOES_ON),
             (full, now, Action.SUSPEND, Why.GOES_ON),
         ]
         return _first(cases, now)
+
+
+def _counts(data: Trials, level: int) -> str:
+    """Say how many patients at a dose had a DLT, and how many are pending."""
+    n, y, waiting = (
+        int(column[0, level - 1]) for column in (data.completed, data.dlts, data.pending)
+    )
+    text = f"{y} of {patients(n)} at dose {level} had a DLT"
+    return f"{text} and {waiting} {'is' if waiting == 1 else 'are'} pending" if waiting else text
 
 
 def _first(cases: list[tuple], now: np.ndarray) -> Decisions:
