@@ -106,7 +106,8 @@ class TrialData:
     pending
         Patients whose assessment has not ended.
     last_cohort
-        Patients of the latest cohort and how many of them had a DLT, for designs that ask.
+        Patients of the latest cohort and how many of them had a DLT, among those of the present
+        dose; for designs that ask.
     lacking
         Patients whom the latest cohort still lacks: they are treated at its dose before the next
         decision (`Design.fills`); 0 where it is full.
@@ -163,6 +164,9 @@ class TrialData:
         if self.current == 0 and any(self.treated):
             what, remedy = "patients were treated and no present dose is given", "name it"
             raise PkpdError(where="current", what=what, remedy=remedy)
+        if self.last_cohort is not None:
+            n, y = (c[self.current - 1] if self.current else 0 for c in (self.treated, self.dlts))
+            _check_cohort(self.last_cohort, n, y)
         for one in self.pending:
             if not 1 <= one.level <= levels:
                 what = f"a pending patient is at level {one.level}"
@@ -460,6 +464,19 @@ def check_level(level: int, levels: int) -> None:
     if not 1 <= level <= levels:
         what = f"level {level} is not a dose of this design"
         raise PkpdError(where="dose", what=what, allowed=f"1 to {levels}")
+
+
+def _check_cohort(cohort: tuple[int, int], treated: int, dlts: int) -> None:
+    """Refuse a latest cohort that is not among the patients of the present dose."""
+    for part, whole, whom in (
+        (cohort[1], dlts, "patients with a DLT"),
+        (cohort[0] - cohort[1], treated - dlts, "patients without one"),
+    ):
+        if not 0 <= part <= whole:
+            what = f"{cohort} has {part} {whom}"
+            allowed = f"from 0 to the {whole} at the present dose"
+            remedy = "give patients of the latest cohort, and how many of them had a DLT"
+            raise PkpdError(where="last_cohort", what=what, allowed=allowed, remedy=remedy)
 
 
 def check_counts(where: str, treated: int, dlts: int) -> None:

@@ -127,6 +127,10 @@ class Design(ABC):
         after a DLT its dose is out or the trial stops as too toxic.
         """
         fills = data.lacking > 0
+        for row in np.flatnonzero(fills & (data.last_treated + data.lacking > self.cohort_size)):
+            there, lacks = int(data.last_treated[row]), int(data.lacking[row])
+            what = f"the latest cohort has {patients(there)} and lacks {lacks}"
+            self._refuse("lacking", what, f"at most {self.cohort_size} in all, the cohort size")
         rows = np.flatnonzero(fills & data.dlts.any(axis=1))
         if len(rows):
             known = self._assessed(data.take(rows))

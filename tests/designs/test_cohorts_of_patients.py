@@ -220,10 +220,37 @@ def test_who_lacks_is_checked():
         TrialData((1,), (0,), 1, lacking=2)
     with pytest.raises(PkpdError, match="lacks -1"):
         TrialData((1,), (0,), 1, last_cohort=(1, 0), lacking=-1)
+    data = TrialData((1, 0), (0, 0), 1, last_cohort=(1, 0), lacking=7)
+    asks = (lambda one: one.next_dose(data), lambda one: one.decide(data.batch()))
+    for design in (
+        BOIN(levels=2, target=0.3),
+        ThreePlusThree(levels=2),
+        CRM(**MODEL | {"levels": 2, "skeleton": (0.1, 0.3)}),
+    ):
+        for ask in asks:
+            with pytest.raises(PkpdError, match="1 patient and lacks 7; allowed: at most 3 in all"):
+                ask(design)
+    assert BOIN(levels=2, target=0.3, cohort_size=8).next_dose(data).action == Action.STAY
+
+
+@pytest.mark.parametrize(
+    ("treated", "dlts", "current", "cohort", "what"),
+    [
+        ((1, 0), (0, 0), 1, (2, 0), "has 2 patients without one; allowed: from 0 to the 1 at the"),
+        ((3, 1), (0, 0), 2, (3, 0), "has 3 patients without one; allowed: from 0 to the 1 at the"),
+        ((3, 3), (3, 1), 2, (3, 2), "has 2 patients with a DLT; allowed: from 0 to the 1 at the"),
+        ((3, 3), (0, 1), 2, (3, 0), "has 3 patients without one; allowed: from 0 to the 2 at the"),
+        ((3, 3), (0, 1), 2, (0, 1), "has -1 patients without one"),
+        ((0, 0), (0, 0), 0, (1, 0), "has 1 patients without one"),
+    ],
+)
+def test_a_latest_cohort_is_among_the_patients_of_its_dose(treated, dlts, current, cohort, what):
+    with pytest.raises(PkpdError, match=rf"^last_cohort: \({cohort[0]}, {cohort[1]}\) {what}"):
+        TrialData(treated, dlts, current, last_cohort=cohort)
 
 
 def test_a_pending_patient_of_a_design_that_waits_does_not_hide_a_dose_that_is_out():
-    design = BLRM(levels=2, amounts=(1, 4), reference=4, points=(41, 31))
+    design = BLRM(levels=2, amounts=(1, 4), reference=4, points=(41, 31), cohort_size=6)
     waiting = tuple(Pending(2, 0.99) for _ in range(3))
     data = TrialData((6, 4), (0, 1), 2, waiting, last_cohort=(4, 1), lacking=2)
     assert design.next_dose(data).action == Action.SUSPEND

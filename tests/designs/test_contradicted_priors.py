@@ -173,7 +173,7 @@ def test_one_parameter(model, scale):
     settings = {"target": 0.3, "skeleton": tuple(SKELETON), "model": model, "scale": scale}
     design = CRM(levels=5, overdose=control, **settings)
     for dlts in ((30, 6, 0, 0, 0), (0,) * 5, (25, 0, 0, 0, 0)):
-        data = TrialData((30, 6, 0, 0, 0), dlts, 1, last_cohort=(3, 3))
+        data = TrialData((30, 6, 0, 0, 0), dlts, 1, last_cohort=(3, min(3, dlts[0])))
         agree(design, data, one_parameter(model, scale, data))
     late = TiteCRM(levels=5, overdose=control, **settings)
     data = TrialData((9, 7, 3, 1, 0), (8, 6, 2, 0, 0), 3, WAITS)

@@ -140,7 +140,13 @@ def test_nor_is_one_at_or_above_a_dose_that_is_exceeded(design):
         ((3, 3, 0), (2, 2, 0), 2, None, "there is no lower dose"),
         ((3, 3, 1), (0, 2, 0), 3, 1, "0 of 1 patient at dose 3 had a DLT, but 2 of 3 patients at"),
         ((3, 3, 3), (0, 2, 0), 3, 1, "dose 2 had a DLT: dose 2 is exceeded"),
-        ((6, 3, 3), (1, 2, 0), 3, None, "but 2 of 3 patients at dose 2 had a DLT, and dose 1 below"),
+        (
+            (6, 3, 3),
+            (1, 2, 0),
+            3,
+            None,
+            "but 2 of 3 patients at dose 2 had a DLT, and dose 1 below",
+        ),
     ],
 )
 def test_a_late_dlt_at_a_lower_dose_leads_below_it(treated, dlts, current, level, words):
