@@ -92,6 +92,31 @@ def test_the_follow_up_of_the_last_patients_suspends_no_accrual(design, days):
     assert float(found.suspended) == days
 
 
+@pytest.mark.parametrize(
+    ("settings", "responses", "days"),
+    [
+        # one every 10 days; the patient of day 30 waits for that of day 20 to be assessed (48),
+        # and those of days 78 and 88 (128 and 138) are backfilled while that of day 68 (118) is
+        ({"patients_wait": True}, EventTimes(28, "uniform"), 48 - 30),
+        # turned away on days 30 and 40; those of days 80 and 90, and 130 and 140, are backfilled
+        ({"patients_wait": False}, EventTimes(28, "uniform"), 50 - 30),
+        # nobody responds: the patient of day 78 waits for that of day 68 (96), too
+        ({"patients_wait": True}, None, 48 - 30 + 96 - 78),
+    ],
+)
+def test_days_on_which_patients_are_backfilled_are_not_suspended(settings, responses, days):
+    found = simulate_trials(
+        BackfillBOIN(levels=3, target=0.25, most_patients=9),
+        [0.0, 0.0, 0.0],
+        accrual=Accrual(10, "fixed", **settings),
+        times=EventTimes(28),
+        responses=Responses((1, 1, 1), responses) if responses else None,
+        trials=50,
+    )
+    assert float(found.backfilled.sum()) == (4 if responses else 0)
+    assert float(found.suspended) == pytest.approx(days)
+
+
 def test_rolling_six_with_fewer_patients_ends_at_its_highest_dose():
     """It waited for ever for the fifth of four."""
     times, accrual = EventTimes(28), Accrual(5, "fixed")

@@ -271,7 +271,7 @@ class _Lanes:
         self.left = np.zeros(count, int)  # patients the present cohort still lacks
         self.alive = np.ones(count, bool)
         self.suspended = np.zeros(count)
-        self.waited = np.zeros(count)  # days since then, suspended if another patient enters
+        self.waited = np.zeros(count)  # suspended if another patient enters, as backfilled too
         self.selected = np.zeros(count, int)
         self.why = np.zeros(count, int)
 
@@ -285,8 +285,6 @@ class _Lanes:
             if len(rows):
                 self._enrol(rows, self.current[rows], self.turn[rows])
                 self.left[rows] -= 1
-                self.suspended[rows] += self.waited[rows]
-                self.waited[rows] = 0.0
                 self._await(rows)
             if not self.alive.any():
                 break
@@ -355,7 +353,7 @@ class _Lanes:
         stays = rows[~leaves]
         if len(stays):
             self.clock[stays] = self._next_event(stays)
-        self.waited[rows] += self.clock[rows] - before
+        self.waited[rows] += np.where(takes, 0.0, self.clock[rows] - before)
 
     def _await(self, rows: np.ndarray) -> None:
         """Let the next patient come."""
@@ -392,6 +390,8 @@ class _Lanes:
             days = self.responses.enrol(self._chances(RESPONSE, rows), level)
             self.responded[place] = self.clock[rows] + days
         self.enrolled[rows] += 1
+        self.suspended[rows] += self.waited[rows]
+        self.waited[rows] = 0.0
 
     def _make_room(self) -> None:
         for name, value in (
