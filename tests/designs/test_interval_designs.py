@@ -21,7 +21,11 @@ from scipy.stats import beta
 from pkpd.designs import (
     BOIN,
     MTPI2,
+    Action,
+    BackfillBOIN,
     Keyboard,
+    Pending,
+    TiteBOIN,
     TrialData,
     Trials,
     Why,
@@ -174,3 +178,43 @@ def test_decisions_do_not_rise_with_the_number_of_dlts(kind, target, patients):
     assert (table.escalate < table.de_escalate).all()
     assert (np.diff(table.escalate) >= 0).all()
     assert (np.diff(table.de_escalate) >= 0).all()
+
+
+@pytest.mark.parametrize("design", [BOIN, TiteBOIN, Keyboard, BackfillBOIN])
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("1N 2N 3T", "; titration ends with the first DLT, and the dose is filled to 3 patients."),
+        ("1T", "; titration ends with the first DLT, and the dose is filled to 3 patients."),
+        ("1N 2N 3N 4N", "; titration ends at the highest dose, and the dose is filled to 3 p"),
+        ("1NTN", "; there is no lower dose."),
+        ("1N 2N 3N 4NNN", "; there is no higher dose."),
+        ("2TTTN 1NNN", "; the next is dropped."),
+        ("1NNN 2NNNNT", ""),
+    ],
+)
+def test_the_reason_of_a_stay_is_the_true_one(design, text, holds):
+    design = design(levels=4, target=0.25, titrate=True, eliminate_from=3)
+    found = design.next_dose(TrialData.from_outcomes(4, text))
+    assert found.action == Action.STAY
+    told = found.reason.partition("de-escalate at ")[2].partition(" or more")[2]
+    assert told.startswith(holds or ".")
+
+
+def test_tite_boin_says_that_titration_fills_its_dose():
+    design = TiteBOIN(levels=3, target=0.25, titrate=True, most_pending_share=1.0)
+    found = design.next_dose(TrialData((1, 1, 1), (1, 0, 0), 3, (Pending(3, 0.9),)))
+    assert found.action == Action.STAY
+    assert found.reason.endswith(
+        "; titration ends with the first DLT, and the dose is filled to 3 patients."
+    )
+
+
+def test_bf_boin_says_which_data_it_pools():
+    design = BackfillBOIN(levels=4, target=0.25)
+    seen = TrialData((3, 5, 8, 0), (0, 2, 1, 0), 3, backfilled=(0, 2, 0, 0))
+    found = design.next_dose(seen)
+    assert found.action == Action.STAY
+    told = "; a backfilled dose asks for more caution: 3 of 13 patients from dose 2 on had one, "
+    assert told in found.reason
+    assert "caution" not in design.next_dose(replace(seen, backfilled=())).reason

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pkpd.designs.data import Action, Decisions, Trials
+from pkpd.designs.protocol import patients
 from pkpd.designs.rules.interval import BOIN
 
 WHICH = ("highest", "lowest")
@@ -78,10 +79,7 @@ class BackfillBOIN(BOIN):
 
     def _reconciled(self, seen: Trials, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ask the pooled data, and the dose they send to where it is not a neighbour (else 0)."""
-        now, levels = seen.current, np.arange(1, self.levels + 1)
-        each = self.category(seen.dlts, seen.treated)
-        below = (levels < now[:, None]) & (seen.backfilled > 0) & (seen.treated > 0)
-        conflict = below & ((each == -1) | ((each == 0) & (turn[:, None] == 1)))
+        now, conflict = seen.current, self._conflict(seen, turn)
         rows = np.flatnonzero(conflict.any(axis=1))
         level = np.zeros(len(now), int)
         turn = turn.copy()
@@ -101,6 +99,24 @@ class BackfillBOIN(BOIN):
             to = np.where(fine, k, to)  # the highest dose that the pooled data bear
         level[rows[down]] = to[down]
         return turn, level
+
+    def _conflict(self, seen: Trials, turn: np.ndarray) -> np.ndarray:
+        """Backfilled doses that ask for more caution than the present one, ``(trials, levels)``."""
+        each = self.category(seen.dlts, seen.treated)
+        below = np.arange(1, self.levels + 1) < seen.current[:, None]
+        below &= (seen.backfilled > 0) & (seen.treated > 0)
+        return below & ((each == -1) | ((each == 0) & (turn[:, None] == 1)))
+
+    def explain(self, data: Trials, decision: Decisions) -> str:
+        """As BOIN, and which data were pooled."""
+        text, seen = super().explain(data, decision), data.without_pending()
+        found = np.flatnonzero(self._conflict(seen, self.turn(seen))[0])
+        if not len(found) or decision.action[0] == Action.STOP or seen.at(self.eliminated(seen))[0]:
+            return text
+        first = int(found[-1 if self.pool_from == "highest" else 0])
+        n, y = (int(c[0, first : data.current[0]].sum()) for c in (seen.treated, seen.dlts))
+        pooled = f"{y} of {patients(n)} from dose {first + 1} on had one"
+        return f"{text}; a backfilled dose asks for more caution: {pooled}, taken together"
 
     def _pooled(
         self, seen: Trials, rows: np.ndarray, low: np.ndarray, high: np.ndarray

@@ -254,15 +254,24 @@ class IntervalDesign(Design):
             return f"{counts} and the design stays there, with {enough} enough"
         up = f"escalate at {low} or fewer" if low >= 0 else "never escalate"
         rule = f"with {patients(n)} {up}, de-escalate at {high} or more"
-        turn = int(self.turn(data)[0])
-        action = Action(int(decision.action[0]))
         if data.at(self.eliminated(data))[0]:
             rule += f"; {self._what_dropped(data, level)}"
-        elif turn == 1 and action == Action.STAY:
-            rule += "; there is no higher dose" if level == self.levels else "; the next is dropped"
-        elif turn == -1 and action == Action.STAY:
-            rule += "; there is no lower dose"
+        elif decision.action[0] == Action.STAY:
+            rule += self._what_holds(data, level)
         return f"{counts}; {rule}"
+
+    def _what_holds(self, data: Trials, level: int) -> str:
+        """Say why a trial stays where the counts may ask for another dose: the end of a clause."""
+        turn = int(self.turn(data)[0])
+        if self.titrate and self._fills(data)[0]:
+            ended = "with the first DLT" if data.dlts[0].any() else "at the highest dose"
+            whole = patients(self.cohort_size)
+            return f"; titration ends {ended}, and the dose is filled to {whole}"
+        if turn == 1 and level == self.levels:
+            return "; there is no higher dose"
+        if turn == 1 and self.eliminated(data)[0, level]:
+            return "; the next is dropped"
+        return "; there is no lower dose" if turn == -1 and level == 1 else ""
 
     def _what_dropped(self, data: Trials, level: int) -> str:
         """Say which is the lowest dose that is out, and why: a clause."""

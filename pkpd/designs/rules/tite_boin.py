@@ -197,12 +197,13 @@ class TiteBOIN(BOIN):
             if level == 1 and int(self.turn(data)[0]) == -1:
                 return f"{text}; there is no lower dose"
             return f"{text}; escalation needs a weight of {self.least_weight_to_escalate:g} of each"
+        holds = self._what_holds(data, level) if action == Action.STAY else ""
         treated, dlts, waiting = np.array([n, y, c])
         up, down = map(float, self.thresholds(treated, dlts, waiting, part, many))
         if many == c:
             rate = f"a rate of {(y + part) / n:.2f}"
             low, high = self.escalation_rate, self.de_escalation_rate
-            return f"{text}: {rate} (boundaries {low:.2f} and {high:.2f})"
+            return f"{text}: {rate} (boundaries {low:.2f} and {high:.2f}){holds}"
         bounds = []
         if np.isfinite(up):
             bounds.append("escalate whatever it is" if up <= 0 else f"escalate at {up:.2f} or more")
@@ -211,4 +212,4 @@ class TiteBOIN(BOIN):
             bounds.append(
                 "de-escalate whatever it is" if always else f"de-escalate at {down:.2f} or less"
             )
-        return f"{text}; {', '.join(bounds) or 'stay whatever it is'}"
+        return f"{text}; {', '.join(bounds) or 'stay whatever it is'}{holds}"
