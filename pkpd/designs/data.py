@@ -65,9 +65,9 @@ class Pending:
     level
         Dose, counted from 1.
     weight
-        Share of the whole window's information that the follow-up so far carries, from 0 to below
-        1, as one of the functions of `pkpd.designs.weights` gives it; below 0 where a forecast has
-        risen above the risk (`weight_of_forecast`).
+        Share of the whole window's information that the follow-up so far carries, from 0 to 1, as
+        one of the functions of `pkpd.designs.weights` gives it; below 0 where a forecast has risen
+        above the risk (`weight_of_forecast`). At 1 `TrialData` takes the assessment as ended.
     fraction
         Probability of a DLT by the end of the window, given what was seen of the patient: he then
         counts as this part of a DLT among those whose assessment has ended, and has no weight.
@@ -179,6 +179,8 @@ class TrialData:
                     what += f" with {self.dlts[level - 1]} DLTs"
                 remedy = "a patient with a DLT is no longer pending"
                 raise PkpdError(where=f"level {level}", what=what, remedy=remedy)
+        waits = tuple(one for one in self.pending if one.weight < 1)
+        object.__setattr__(self, "pending", waits)
 
     @classmethod
     def from_cohorts(cls, levels: int, cohorts: Iterable[tuple[int, int, int]]) -> TrialData:

@@ -126,6 +126,7 @@ def seen_of(
             waits = (one.weight,)
         elif not parts and not one.dlt and times is not None and one.followed < times.window_days:
             waits = (float(weight(np.array(one.followed), times.window_days)),)
+        waits = tuple(share for share in waits if share < 1)
         counts = (1, int(one.dlt), int(one.response))
         found.append(SeenCohort(one.level, *counts, one.backfilled, waits, parts))
     return Seen(tuple(found), True, tuple(one.level for one in every if not one.judged)), weight

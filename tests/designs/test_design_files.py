@@ -223,6 +223,8 @@ def test_adaptive_weights_come_from_the_days_of_the_dlts(written):
 def test_a_patient_can_have_a_weight_of_his_own(written):
     text = PATIENTS.replace("followed_days = 10", "weight = 0.9")
     assert load_design(written(text)).data().pending == (Pending(1, 0.9),)
+    ended = load_design(written(text.replace("weight = 0.9", "weight = 1")))
+    assert (ended.data().pending, ended.seen[0].pending) == ((), ())
     with pytest.raises(CardError, match=r"dlt_day: the key is missing"):
         load_design(
             written(

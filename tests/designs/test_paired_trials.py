@@ -193,7 +193,7 @@ def test_the_crm_takes_a_patient_who_is_sure_of_a_dlt_as_one_with_a_dlt():
     waits = TrialData((3, 3, 0, 0), (0, 1, 0, 0), 2, (Pending(2, sure),)).batch()
     had = TrialData((3, 3, 0, 0), (0, 2, 0, 0), 2).batch()
     np.testing.assert_allclose(design.risks(waits), design.risks(had), rtol=1e-5)
-    spared = TrialData((3, 3, 0, 0), (0, 1, 0, 0), 2, (Pending(2, 1.0),)).batch()
+    spared = TrialData((3, 3, 0, 0), (0, 1, 0, 0), 2, (Pending(2, 1 - 1e-12),)).batch()
     none = TrialData((3, 3, 0, 0), (0, 1, 0, 0), 2).batch()
     np.testing.assert_allclose(design.risks(spared), design.risks(none), rtol=1e-9)
 

@@ -221,3 +221,16 @@ def test_a_design_that_waits_says_so():
 def test_designs_without_such_tables_say_so():
     with pytest.raises(PkpdError, match="no table of pending patients"):
         pending_table(BOIN(levels=3, target=0.3), 6)
+
+
+@pytest.mark.parametrize(
+    "design", [BOIN(levels=2, target=0.3), ThreePlusThree(levels=2), TiteBOIN(levels=2, target=0.3)]
+)
+def test_an_assessment_of_weight_one_has_ended(design):
+    data = TrialData((3, 0), (0, 0), 1, (Pending(1, 1.0),) * 3)
+    assert data == replace(data, pending=())
+    assert design.next_dose(data).action == Action.ESCALATE
+    nearly = TrialData((3, 0), (0, 0), 1, (Pending(1, 1 - 1e-9),) * 3)
+    assert design.next_dose(nearly).action == Action.SUSPEND
+    with pytest.raises(PkpdError, match="no longer pending"):
+        TrialData((3, 0), (1, 0), 1, (Pending(1, 1.0),) * 3)
