@@ -118,7 +118,11 @@ class Design(ABC):
 
     def must_wait(self, data: Trials) -> np.ndarray:
         """Whether a decision waits for patients who are pending, shape ``(trials,)``."""
-        return np.logical_and(data.pending.any(axis=1), not self.uses_pending)
+        return self._awaited(data) > 0
+
+    def _awaited(self, data: Trials) -> np.ndarray:
+        """Pending patients for whom a decision waits, shape ``(trials,)``."""
+        return data.pending.sum(axis=1) * (not self.uses_pending)
 
     def fills(self, data: Trials) -> np.ndarray:
         """Whether the next patient belongs to the latest cohort, shape ``(trials,)``.
@@ -228,12 +232,13 @@ class Design(ABC):
             return self._filling(data, batch)
         backfill = int(self.backfill(batch)[0]) or None
         if self.must_wait(batch)[0]:
-            count = int(batch.pending.sum())
-            who = f"{patients(count)} {'is' if count == 1 else 'are'}"
-            reason = f"{who} pending, and {self.name} decides when all assessments have ended"
+            count = int(self._awaited(batch)[0])
+            level, others = int(batch.current[0]), count < batch.pending.sum()
+            at, there = (f" at dose {level}", " there") if others else ("", "")
+            who = f"{patients(count)} {'is' if count == 1 else 'are'} pending{at}"
+            reason = f"{who}, and {self.name} decides when all assessments{there} have ended"
             if backfill:
                 reason += f"; patients who come meanwhile are backfilled at dose {backfill}"
-            level = int(batch.current[0])
             return Decision(Action.SUSPEND, level, _as_sentence(reason), backfill=backfill)
         found = self.decide(batch)
         action, why = Action(int(found.action[0])), Why(int(found.why[0]))

@@ -19,6 +19,7 @@ from published_tables import (
 from pkpd.designs import (
     BOIN,
     Action,
+    BackfillBOIN,
     Pending,
     RollingSix,
     ThreePlusThree,
@@ -216,6 +217,20 @@ def test_a_design_that_waits_says_so():
     assert found.reason == (
         "2 patients are pending, and BOIN decides when all assessments have ended."
     )
+
+
+def test_backfilled_patients_are_not_among_those_who_are_waited_for():
+    design = BackfillBOIN(levels=3, target=0.25)
+    cohort, spare = (Pending(2, 0.5),) * 3, Pending(1, 0.2)
+    data = TrialData((4, 3, 0), (0, 0, 0), 2, (*cohort, spare), backfilled=(1, 0, 0))
+    assert design.next_dose(data).reason == (
+        "3 patients are pending at dose 2, and BF-BOIN decides when all assessments there have "
+        "ended."
+    )
+    assert design.next_dose(replace(data, pending=cohort)).reason.startswith(
+        "3 patients are pending, and BF-BOIN decides when all assessments have ended"
+    )
+    assert design.next_dose(replace(data, pending=(spare,))).action == Action.ESCALATE
 
 
 def test_designs_without_such_tables_say_so():

@@ -59,9 +59,9 @@ class BackfillBOIN(BOIN):
             if getattr(self, key) not in WHICH:
                 self._refuse(key, f"{getattr(self, key)!r}", ", ".join(WHICH))
 
-    def must_wait(self, data: Trials) -> np.ndarray:
-        """Wait for the latest cohort, and not for backfilled patients."""
-        return data.cohort_pending > 0
+    def _awaited(self, data: Trials) -> np.ndarray:
+        """Those of the latest cohort, and not backfilled patients."""
+        return data.cohort_pending
 
     def rule(self, data: Trials) -> Decisions:
         """As BOIN on the patients whose assessment has ended, reconciled with backfilled doses."""
