@@ -424,6 +424,10 @@ def test_the_command_says_what_it_lacks(written):
             lambda: CRM(levels=2, target=0.3, skeleton=(0.2, 0.3), estimate="maximum"),
             "maximum likelihood needs a DLT first",
         ),
+        (
+            lambda: ThreePlusThree(levels=3, cohort_size=1),
+            r'^3\+3, cohort_size: it is 1; allowed: 3; remove it, or take "rolling six"',
+        ),
         (lambda: TrialData((3, 0), (4, 0), 1), "4 patients with a DLT of 3 treated"),
         (lambda: TrialData((-3, 0), (0, 0), 1), "treated is -3"),
         (lambda: TrialData((3, 0), (0, 0)), "no present dose is given"),

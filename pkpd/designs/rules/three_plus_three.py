@@ -104,6 +104,12 @@ class ThreePlusThree(_CountingDesign):
     de_escalate: bool = True
     six_at_top: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cohort_size != 3:
+            remedy = 'remove it, or take "rolling six", whose patients come one by one'
+            self._refuse("cohort_size", f"it is {self.cohort_size}", "3", remedy)
+
     @property
     def _six_below(self) -> bool:
         return self.de_escalate
