@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from pkpd.comparison.scenario import load_scenario
 from pkpd.designs.command import design_lines
 from pkpd.designs.design_card import load_design
 from pkpd.designs.predicted import Predicted, by_dose
@@ -58,3 +62,14 @@ def test_cohorts_that_are_not_the_doses_are_refused(path):
     for names in (("5 mg", "b"), ("a", "b", "c")):
         with pytest.raises(PkpdError, match="a cohort for each dose: 5 mg, 10 mg"):
             by_dose(file, Predicted(names, np.ones((2, len(names))), (1.0,) * len(names)))
+
+
+def test_the_documents_name_every_key_that_a_scenario_file_needs(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "designs.md").read_text()
+    keys = re.findall(
+        r"`([^`]+)`", text.partition("(or a scenario file: ")[2].partition(", where")[0]
+    )
+    assert len(keys) == 4
+    file = tmp_path / "study.toml"
+    file.write_text("\n".join(keys).replace("mine.toml", "nct01681537_len_mec"))
+    assert load_scenario(file).name == "study"
