@@ -135,17 +135,17 @@ def test_nor_is_one_at_or_above_a_dose_that_is_exceeded(design):
 @pytest.mark.parametrize(
     ("treated", "dlts", "current", "level", "words"),
     [
-        ((3, 3, 0), (2, 0, 0), 2, None, "but 2 of 3 patients at dose 1 had a DLT, and there is no"),
+        ((3, 3, 0), (2, 0, 0), 2, None, "and 2 of 3 patients at dose 1 had a DLT, and there is no"),
         ((3, 1, 0), (2, 0, 0), 2, None, "there is no lower dose"),
         ((3, 3, 0), (2, 2, 0), 2, None, "there is no lower dose"),
-        ((3, 3, 1), (0, 2, 0), 3, 1, "0 of 1 patient at dose 3 had a DLT, but 2 of 3 patients at"),
+        ((3, 3, 1), (0, 2, 0), 3, 1, "0 of 1 patient at dose 3 had a DLT, and 2 of 3 patients at"),
         ((3, 3, 3), (0, 2, 0), 3, 1, "dose 2 had a DLT: dose 2 is exceeded"),
         (
             (6, 3, 3),
             (1, 2, 0),
             3,
             None,
-            "but 2 of 3 patients at dose 2 had a DLT, and dose 1 below",
+            "and 2 of 3 patients at dose 2 had a DLT, and dose 1 below",
         ),
     ],
 )

@@ -55,7 +55,7 @@ class _CountingDesign(Design):
         counts, why = _counts(data, level), Why(int(decision.why[0]))
         lowest = int((~self.eliminated(data)[0]).sum()) + 1
         if lowest < level:  # whatever was seen at the present dose
-            counts += f", but {_counts(data, lowest)}"
+            counts += f", and {_counts(data, lowest)}"
         if why == Why.TOO_TOXIC:
             return f"{counts}, and there is no lower dose"
         if why == Why.MTD_FOUND:
