@@ -305,6 +305,8 @@ def forecast(
     limits = made.measurement.limits
     seen, notes = read_seen(patient, units=units, lines=lines, lloq=lloq, limits=limits)
     asked = [(one, _schedule_of(schedule, one)) for one in seen]
+    if isinstance(schedule, Mapping):
+        _check_counted(schedule, seen)
     with workers(cluster, jobs or cores()) as spread:
         weighed = made.weighed_of_all(asked, engine, spread)
     found = {one.label: own for one, own in zip(seen, weighed, strict=True)}
@@ -380,6 +382,19 @@ def _schedule_of(schedule: Regimen | Mapping[Any, Regimen], seen: Seen) -> Regim
             allowed=", ".join(str(name) for name in schedule),
         )
     return found
+
+
+def _check_counted(schedules: Mapping[Any, Regimen], seen: Sequence[Seen]) -> None:
+    """Refuse a schedule of a patient who has no counts."""
+    known = dict.fromkeys(str(one.label) for one in seen)
+    lacking = [str(name) for name in schedules if str(name) not in known]
+    if lacking:
+        raise PkpdError(
+            where="forecast, schedule",
+            what=f"one is of {', '.join(lacking)}, of whom the table has no counts",
+            allowed=", ".join(known),
+            remedy="correct the name, or leave this schedule out",
+        )
 
 
 def _check_same_past(planned: Regimen, other: Regimen, until_day: int) -> None:

@@ -355,6 +355,10 @@ def test_many_patients_with_their_own_schedules(source):
     assert float(recovered.sel(patient="b")) > float(recovered.sel(patient="a"))
     with pytest.raises(PkpdError, match="there is no patient 'c'"):
         found["c"]
+    more = {"a": CLOFARABINE, "b": half, "z": half}
+    told = "schedule: one is of z, of whom the table has no counts; allowed: a, b; correct"
+    with pytest.raises(PkpdError, match=told):
+        pkpd.forecast(source, counts, more, 40, bank=500)
 
 
 def test_a_saved_forecast_opens_as_it_was(source, tmp_path):
