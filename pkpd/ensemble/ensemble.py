@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pkpd.arrays import Indices
 from pkpd.cluster import Workers
 from pkpd.course.course import Course
-from pkpd.schedule import DosingPlan, Regimen
+from pkpd.schedule import DosingPlan, GrowthFactorPolicy, Regimen
 
 T = TypeVar("T")
 
@@ -72,6 +72,11 @@ class Ensemble(Protocol):
     @property
     def lines(self) -> tuple[str, ...]:
         """Lines that have counts on mornings."""
+        ...
+
+    @property
+    def growth_factor(self) -> GrowthFactorPolicy:
+        """Growth factor by need."""
         ...
 
     def between_mornings(self) -> Ensemble:

@@ -26,7 +26,7 @@ from pkpd.fitting.model.specification import PopulationModel
 from pkpd.fitting.parameter_draws import ParameterDraws, parameter_draws
 from pkpd.leukaemia.schedule import Arm
 from pkpd.predict.marrow import MarrowStructure
-from pkpd.schedule import DosingPlan, Regimen
+from pkpd.schedule import NEVER, DosingPlan, GrowthFactorPolicy, Regimen
 from pkpd.solve.compiled.run_days import Bodies, run_days
 from pkpd.subjects import PatientSample
 
@@ -86,6 +86,11 @@ class FittedEnsemble(FittedDraws):
         own = [drug.name for drug in self.structure.drugs]
         named = own != [UNNAMED] or not drugs or drugs[0] == UNNAMED
         return () if named else super().taken_for(drugs)
+
+    @property
+    def growth_factor(self) -> GrowthFactorPolicy:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return NEVER if self.arm is None else self.arm.schedule.growth_factor
 
     def between_mornings(self) -> FittedEnsemble:
         """See `pkpd.ensemble.ensemble.Ensemble`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,17 @@ from scipy.special import ndtr
 from pkpd.arrays import Floats, Indices
 from pkpd.body import complete_covariates
 from pkpd.course.course import Course
+from pkpd.course.simulate import Simulator
 from pkpd.distributions import stratified_normals, stream
 from pkpd.ensemble.cards import CardsEnsemble
 from pkpd.ensemble.ensemble import Ensemble, Treated
 from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.ensemble.fitted_drugs import FittedRegimen
 from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.errors import PkpdError
 from pkpd.leukaemia.patients import SCORES, Candidates, Who
 from pkpd.leukaemia.schedule import Arm
+from pkpd.leukaemia.simulate import Lanes as ArmLanes
 from pkpd.leukaemia.simulate import PreparedArm, prepare_arm
 from pkpd.schedule import DosingPlan, Regimen
 from pkpd.subjects import PatientSample, Population, covariates_at
@@ -36,6 +39,7 @@ LANES_AT_ONCE = 2000
 FOLLOWED = ("neutrophils", "platelets")
 """Lines that are followed between mornings where recovery is wanted to the hour."""
 _FOLLOW_FROM_OTHERS = ("bsa", "bmi", "ffm", "scr_umol_L")
+_Ready = TypeVar("_Ready", Simulator, FittedRegimen, ArmLanes)
 _ROUNDS = 200  # of drawing patients anew who are not eligible
 
 
@@ -118,7 +122,9 @@ class _Kind:
 
     draws: int
     bodies: Population | PatientSample
-    treated: Callable[[PatientSample, Floats, Indices, Regimen, int], Treated]
+    treated: Callable[
+        [PatientSample, Floats, Indices, Regimen, int], _CardLanes | _FitLanes | _PosteriorLanes
+    ]
     own: int = 0
 
 
@@ -138,6 +144,8 @@ class Lanes:
         Of the scores of individual effects and occasions, in their order.
     plan
         Dosing plan of the regimen.
+    need_until
+        Last protocol day on which the source's growth factor by need is given; always if ``None``.
     """
 
     ensemble: Ensemble
@@ -146,6 +154,7 @@ class Lanes:
     given: Mapping[str, float]
     names: tuple[str, ...]
     plan: DosingPlan
+    need_until: int | None = None
 
     @cached_property
     def _kind(self) -> _Kind:
@@ -231,7 +240,8 @@ class Lanes:
         """Make patients ready; its "draws" are places among them."""
         first = self.body_scores
         own = who.scores[:, first : first + self._kind.own]
-        return self._kind.treated(self.sample(who), own, who.draw, self.regimen, self.days)
+        made = self._kind.treated(self.sample(who), own, who.draw, self.regimen, self.days)
+        return made if self.need_until is None else replace(made, need_until=self.need_until)
 
 
 def lanes_of(
@@ -313,8 +323,21 @@ def _part(sample: PatientSample, index: Indices) -> PatientSample:
 # -- the kinds ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _OneByOne:
+    """Patients one by one; ``need_until`` as of `Lanes`."""
+
+    need_until: int | None = None
+
+    def ended(self, ready: _Ready) -> _Ready:
+        """Let growth factor by need end on its day in what is ready for the driver."""
+        if self.need_until is None:
+            return ready
+        return replace(ready, anatomy=replace(ready.anatomy, growth_until=self.need_until))
+
+
 @dataclass(frozen=True, eq=False)
-class _CardLanes:
+class _CardLanes(_OneByOne):
     ensemble: CardsEnsemble
     sample: PatientSample
     draw: Indices
@@ -328,11 +351,12 @@ class _CardLanes:
     def course(self, draws: Indices) -> Course:
         values = {name: v[self.draw[draws]][None] for name, v in self.ensemble.values.items()}
         made = replace(self.ensemble, sample=_part(self.sample, draws), values=values)
-        return made.treated(self.regimen, self.days).course(np.array([0]))
+        treated = made.treated(self.regimen, self.days)
+        return replace(treated, simulator=self.ended(treated.simulator)).course(np.array([0]))
 
 
 @dataclass(frozen=True, eq=False)
-class _FitLanes:
+class _FitLanes(_OneByOne):
     ensemble: FittedEnsemble
     draw: Indices
     regimen: Regimen
@@ -347,11 +371,13 @@ class _FitLanes:
 
     def course(self, draws: Indices) -> Course:
         made = replace(self.ensemble, sample=_part(self.ensemble.sample, draws))
-        return made.treated(self.regimen, self.days).own_draws(self.draw[draws])
+        treated = made.treated(self.regimen, self.days)
+        treated = replace(treated, prepared=self.ended(treated.prepared))
+        return treated.own_draws(self.draw[draws])
 
 
 @dataclass(frozen=True, eq=False)
-class _PosteriorLanes:
+class _PosteriorLanes(_OneByOne):
     ensemble: LearnedEnsemble
     arm: Arm
     prepared: PreparedArm
@@ -379,10 +405,10 @@ class _PosteriorLanes:
         people = Candidates((self.arm,), (Who(scores, _part(self.sample, which)),))
         theta = {**study.thetas[number], **self.of_cards[number]}
         made = people.patients(theta, study.variant, study.deviations[number])
-        return self.prepared.course(
-            theta, made.parameters, which, made.kill_score, study.variant,
-            threads=1, curves=self.ensemble.curves,
-        )  # fmt: skip
+        lanes = self.prepared.lanes(
+            theta, made.parameters, which, made.kill_score, study.variant, self.ensemble.curves
+        )
+        return self.prepared.run(self.ended(lanes), threads=1)
 
 
 def _kind_of(ensemble: Ensemble) -> _Kind:
@@ -404,7 +430,7 @@ def _kind_of(ensemble: Ensemble) -> _Kind:
 def _of_cards(
     ensemble: CardsEnsemble,
     sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int,
-) -> Treated:  # fmt: skip
+) -> _CardLanes:  # fmt: skip
     ensemble = ensemble.with_cards_of(regimen)
     ready = replace(ensemble, sample=_part(sample, draw[:0])).treated(regimen, days)
     return _CardLanes(ensemble, sample, draw, regimen, days, ready.plan)
@@ -413,14 +439,14 @@ def _of_cards(
 def _of_fit(
     ensemble: FittedEnsemble,
     sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int,
-) -> Treated:  # fmt: skip
+) -> _FitLanes:  # fmt: skip
     return _FitLanes(replace(ensemble, sample=sample), draw, regimen, days)
 
 
 def _of_posterior(
     ensemble: LearnedEnsemble,
     sample: PatientSample, own: Floats, draw: Indices, regimen: Regimen, days: int,
-) -> Treated:  # fmt: skip
+) -> _PosteriorLanes:  # fmt: skip
     mine = ensemble.arm
     if mine.least_neutrophils > 0 or mine.least_platelets > 0 or np.isfinite(mine.most_wbc):
         raise PkpdError(

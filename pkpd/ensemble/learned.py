@@ -14,7 +14,7 @@ from pkpd.ensemble.ensemble import told
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.trial_predictions import NewStudy, StudyArm
 from pkpd.leukaemia.schedule import Arm
-from pkpd.schedule import DosingPlan, Regimen
+from pkpd.schedule import DosingPlan, GrowthFactorPolicy, Regimen
 
 FOLLOWED = ("neutrophils", "platelets", "wbc")
 """Lines that are followed between mornings."""
@@ -65,6 +65,11 @@ class LearnedEnsemble:
     def lines(self) -> tuple[str, ...]:
         """See `pkpd.ensemble.ensemble.Ensemble`."""
         return ("neutrophils", "platelets")
+
+    @property
+    def growth_factor(self) -> GrowthFactorPolicy:
+        """See `pkpd.ensemble.ensemble.Ensemble`."""
+        return self.arm.schedule.growth_factor
 
     def between_mornings(self) -> LearnedEnsemble:
         """See `pkpd.ensemble.ensemble.Ensemble`."""

@@ -26,6 +26,7 @@ from pkpd.forecasting.tables import frame_of
 from pkpd.forecasting.weighing import Weighed
 from pkpd.forecasting.words import (
     aligned,
+    by_need_sentences,
     continued_lines,
     days_in_words,
     facts_of,
@@ -220,6 +221,7 @@ class Forecast:
                 "",
                 self.sentence(label, day),
                 *planned_sentences(one, data, day),
+                *by_need_sentences(one),
                 "",
                 *aligned(table_of(one, data)),
                 days_in_words(one),

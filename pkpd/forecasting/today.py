@@ -2,8 +2,8 @@
 
 The clock of a rule runs by cycles: recovery is looked for from the last dose of one to the first of
 the next, so that it says other things of one patient under other schedules. That of today asks for
-the state of the marrow: patients are given what the schedule gives before the last count, and
-nothing after it. What is planned later cannot change the answer.
+the state of the marrow: patients are given what the schedule gives before the last count, growth
+factor by need among it, and nothing after it. What is planned later cannot change the answer.
 
 Days are those of the rule's clock and of `pkpd.endpoints`: since the start of day 1, so that *by
 day N* means by the end of day N, which the count of the next morning shows.
@@ -105,12 +105,16 @@ def back_after(
 
 
 def without_more(lanes: Lanes, time: float) -> Lanes:
-    """Patients under what their schedule gives before a time; all of it if that is nothing."""
+    """Patients under what their schedule gives before a time; all doses if that is none.
+
+    Growth factor by need ends with them.
+    """
     day = int(np.ceil(time)) + 1
     regimen = given_before(lanes.regimen, day) if gives_from(lanes.regimen, day) else None
-    if regimen is None:
-        return lanes
-    return lanes_of(lanes.ensemble, regimen, lanes.days, lanes.given)
+    if regimen is not None:
+        lanes = lanes_of(lanes.ensemble, regimen, lanes.days, lanes.given)
+    by_need = lanes.ensemble.growth_factor.below > 0.0
+    return replace(lanes, need_until=day - 1) if by_need else lanes
 
 
 def _taken(weights: Floats) -> tuple[Indices, Floats]:

@@ -120,6 +120,17 @@ def planned_sentences(weighed: Weighed, one: xr.Dataset, by_day: int | None = No
     return [rule_sentence(weighed, one, by_day)] if told else []
 
 
+def by_need_sentences(weighed: Weighed) -> list[str]:
+    """Tell which of the clocks has growth factor by need."""
+    policy = weighed.bank.lanes.ensemble.growth_factor
+    if not (weighed.trusted and policy.words):
+        return []
+    return [
+        f'Planned is {policy.words}: "without further doses" has none of it after the last count, '
+        '"as planned" has it.'
+    ]
+
+
 def _repeats_today(weighed: Weighed, one: xr.Dataset, name: str) -> bool:
     """Whether all doses are over, and both clocks say the same, within a point and a day."""
     last = int(one["last_day_seen"])

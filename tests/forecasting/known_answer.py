@@ -14,7 +14,7 @@ from pkpd.ensemble.lanes import Identities
 from pkpd.forecasting import Seen
 from pkpd.forecasting.measurement import Measurement, count_error
 from pkpd.models import residual
-from pkpd.schedule import plan
+from pkpd.schedule import NEVER, GrowthFactorPolicy, plan
 
 CENTRE, SPREAD, ERROR = np.log(2.0), 0.8, 0.3
 REGIMEN = pkpd.daily("something", "10 mg", days="1", route="oral")
@@ -58,6 +58,7 @@ class Flat:
 class FlatEnsemble:
     marrow: str = "flat"
     lines: tuple[str, ...] = ("neutrophils",)
+    growth_factor: GrowthFactorPolicy = NEVER
 
     def between_mornings(self):
         return self

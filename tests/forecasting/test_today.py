@@ -9,12 +9,25 @@ import numpy as np
 import pytest
 
 import pkpd
-from pkpd.cards import load_rule, load_trial
+from pkpd.cards import load_population, load_rule, load_trial
+from pkpd.ensemble.ensemble import courses
+from pkpd.ensemble.fitted import fitted_ensemble
+from pkpd.ensemble.lanes import lanes_of
+from pkpd.ensemble.learned import LearnedEnsemble
 from pkpd.forecasting import forecaster, read_seen
 from pkpd.forecasting.command import rule_of
 from pkpd.forecasting.doses import given_before
-from pkpd.forecasting.today import MOST, after_last_count, back_after
-from pkpd.schedule import Course, DoseRule, Regimen
+from pkpd.forecasting.today import MOST, after_last_count, back_after, without_more
+from pkpd.models import (
+    PopulationModel,
+    compartments,
+    leukaemia_model,
+    load_model,
+    parameter,
+    residual,
+)
+from pkpd.schedule import Course, DoseRule, GrowthFactorPolicy, Regimen
+from pkpd.subjects import sample_population
 
 CLOFARABINE = pkpd.daily("clofarabine", "10 mg/m^2", days="1-5", route="iv", duration="1 h")
 DAY_17 = {"DAY": [1, 8, 17], "ANC": [2.0, 0.6, 0.2], "PLT": ["", "", 19]}
@@ -195,3 +208,68 @@ def test_a_fall_long_after_the_last_count_is_not_of_what_was_given():
     # whoever is not low has it on the day of the count
     after = long["recovered_after"].sel(criterion="platelets >= 20", day=30)
     assert float(after.item()) > 0.8
+
+
+FILGRASTIM = GrowthFactorPolicy(1.5, 6, "0.005 mg/kg", "filgrastim")
+
+
+def source_of(name, policy=FILGRASTIM):
+    how = {"patients": 4, "draws": 2, "growth_factor": policy}
+    learned = pkpd.source("rr_aml", **how)
+    assert isinstance(learned, LearnedEnsemble)
+    if name == "learned":
+        return learned
+    if name == "cards":
+        model = load_model(drugs=["clofarabine"], replace={"neutrophils": "quartino2014_docetaxel"})
+        return pkpd.source("rr_aml", marrow="friberg", model=model, **how)
+    structure = leukaemia_model(
+        {"clofarabine": compartments(1)}, disease="aml", free=["rho"],
+        molar_mass={"clofarabine": 303.68},
+    )  # fmt: skip
+    values = {"CL": 30.0, "V": 110.0, "k_in": 0.35, "k_out": 0.03, "rho": 0.35}
+    own = [parameter(n, v, iiv=0.3 if n == "rho" else None) for n, v in values.items()]
+    errors = {"neutrophils": residual.lognormal(0.3)}
+    people = sample_population(load_population("rr_aml"), 4, 1)
+    return fitted_ensemble(PopulationModel(structure, own, errors), people, 1, 1, arm=learned.arm)
+
+
+@pytest.mark.parametrize("name", ["cards", "learned", "fit"])
+def test_growth_factor_by_need_ends_with_the_doses(name):
+    """What it gave before the last count, of day 13, stays; later days have none of it."""
+
+    def mornings(lanes):
+        out = np.empty((40, 40))
+        for index, counts in courses(lanes.treated(who), lambda i, c: (i, c.neutrophils), 2):
+            out[index] = counts
+        return out
+
+    lanes = lanes_of(source_of(name), CLOFARABINE, 40)
+    who = lanes.drawn(40, 1)
+    planned, today = mornings(lanes), mornings(without_more(lanes, 12.0))
+    never = lanes_of(source_of(name, GrowthFactorPolicy()), CLOFARABINE, 40)
+    np.testing.assert_array_equal(today[:, :13], planned[:, :13])
+    assert (planned[:, 12] != mornings(never)[:, 12]).any()
+    needed = (planned[:, 12:20] < FILGRASTIM.below).any(axis=1)
+    assert needed.any()
+    assert (today[needed, 13:24].mean(axis=1) < planned[needed, 13:24].mean(axis=1)).all()
+    np.testing.assert_array_equal(today[~needed, :20], planned[~needed, :20])
+
+
+def test_growth_factor_by_need_after_the_last_count_is_of_the_plan_alone():
+    counts = {"DAY": [1, 12], "ANC": [1.6, 0.3]}
+    of = {"until_day": 40, "bank": 2000, "engine": "importance"}
+    plain, given = (
+        pkpd.forecast(source_of("learned", policy), counts, CLOFARABINE, **of)
+        for policy in (GrowthFactorPolicy(), GrowthFactorPolicy(0.5, 13))
+    )
+    names = ["recovered_after", "day_after", "low_after"]
+    assert given.dataset[names].equals(plain.dataset[names])
+    assert given.sentence() == plain.sentence()
+    assert given.sentence(clock="rule") != plain.sentence(clock="rule")
+    told = (
+        "\nPlanned is a growth factor by need, on days that begin with neutrophils below 0.5, from "
+        'day 13 on: "without further doses" has none of it after the last count, '
+        '"as planned" has it.\n'
+    )
+    assert told in given.summary()
+    assert "by need" not in plain.summary()

@@ -95,12 +95,14 @@ class DaySlots(NamedTuple):
 class Care(NamedTuple):
     """Supportive care: numbers, and increments ``[L]`` of a transfusion in 10^9/L.
 
-    Growth factor by need is ``growth_amount`` in its slot, or its rate switched on.
+    Growth factor by need is ``growth_amount`` in its slot, or its rate switched on, on protocol
+    days ``growth_from`` to ``growth_until``.
     """
 
     transfuse_below: float
     growth_below: float
     growth_from: int
+    growth_until: int
     growth_amount: float
     increment: np.ndarray
 
@@ -284,7 +286,8 @@ def _entry_point(stamp: int) -> Any:
                         if places.blasts >= 0:
                             counts[2, j] = seen[places.blasts * WIDTH + j]
                     treated = decide(lane, count, day, counts, rules, state, given, amount, further)
-                    for j in range(count if by_need and day + 1 >= care.growth_from else 0):
+                    may = by_need and care.growth_from <= day + 1 <= care.growth_until
+                    for j in range(count if may else 0):
                         need = counts[0, j] < care.growth_below
                         if need:
                             state.acting[j] = 1

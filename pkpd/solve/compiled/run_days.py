@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -23,7 +23,7 @@ from pkpd.solve.compiled import program as pk
 from pkpd.solve.compiled.chain import tape_size_of
 from pkpd.solve.compiled.day_kinetics import FIXED, PER_KG, PER_M2, DayKinetics
 from pkpd.solve.compiled.days import Care, DaySlots, Places, Record, days_range, new_block
-from pkpd.solve.compiled.decisions import Given, Rules, no_rules
+from pkpd.solve.compiled.decisions import NEVER, Given, Rules, no_rules
 from pkpd.solve.compiled.family import CORES
 from pkpd.solve.compiled.space import work_space
 from pkpd.solve.compiled.whole_plan import DRIFT_ROWS, course_programs, rest_of
@@ -70,6 +70,9 @@ class Anatomy:
     growth, growth_slot
         Growth factor by need: place among the further rates of what switches it on, or slot in
         which it is given; -1 for none.
+    growth_until
+        Last protocol day on which it is given by need. Anatomies that differ in it alone are equal:
+        one program runs them.
     """
 
     marrow: Marrow
@@ -81,6 +84,7 @@ class Anatomy:
     curves: tuple[str, ...] = ()
     growth: int = -1
     growth_slot: int = -1
+    growth_until: int = field(default=NEVER, compare=False)
 
     @property
     def kinetic_rows(self) -> tuple[tuple[str, str], ...]:
@@ -349,7 +353,10 @@ def run_days(
         dosed=np.zeros((lanes, days), dtype=np.int64),
     )
     body = np.stack([bodies.surface, bodies.weight])
-    care = Care(transfuse_below, growth_below, growth_from, growth_amount, bodies.increment)
+    care = Care(
+        transfuse_below, growth_below, growth_from, anatomy.growth_until, growth_amount,
+        bodies.increment,
+    )  # fmt: skip
     theta = np.ascontiguousarray(bodies.theta)
 
     size = ready.scratch(theta.shape[0], kinetics.theta.shape[0]) * WIDTH
