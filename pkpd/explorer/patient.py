@@ -35,6 +35,7 @@ from pkpd.forecasting.words import (
     size_in_words,
     table_of,
     warnings,
+    why_not_known,
 )
 
 BANK = 4_000
@@ -200,6 +201,8 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     return {
         "sentence": f"{DOUBTED if doubts and weighed.trusted else ''}{found.sentence()}",
         "trusted": weighed.trusted,
+        "again": not weighed.trusted and weighed.used > 0,
+        "why": why_not_known(weighed.used),
         "how": size_in_words(weighed),
         "patient": str(label),
         "days": _days(whole),

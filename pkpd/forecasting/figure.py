@@ -25,7 +25,7 @@ from pkpd.fitting.plots.style import (
 )
 from pkpd.forecasting.bank import BOTH, Level, criterion
 from pkpd.forecasting.seen import Seen
-from pkpd.forecasting.words import NOT_KNOWN
+from pkpd.forecasting.words import why_not_known
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -152,5 +152,5 @@ def _recovered(ax: Axes, one: xr.Dataset, back: dict[str, Level], last: int) -> 
     if back:
         ax.legend(loc="lower right")
     else:
-        why = f"{NOT_KNOWN}: too few virtual patients are like this one"
+        why = why_not_known(int(one["counts_used"]))
         ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center")

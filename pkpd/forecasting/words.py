@@ -238,9 +238,18 @@ def warnings(weighed: Weighed) -> list[str]:
     return told
 
 
+def why_not_known(used: int) -> str:
+    """Say in place of a curve why there is none, by the number of counts used."""
+    why = "too few virtual patients are like this one" if used else "no count could be used"
+    return f"{NOT_KNOWN}: {why}"
+
+
 def size_in_words(weighed: Weighed) -> str:
     """Tell how many virtual patients speak, and of how many parameter draws they are."""
-    words = f"{len(weighed.bank):,} virtual patients, worth {weighed.effective:,.0f}"
+    words = f"{len(weighed.bank):,} virtual patients"
+    if not weighed.used:
+        return f"{words} of the population"
+    words = f"{words}, worth {weighed.effective:,.0f}"
     if weighed.bank.lanes.draws == 1:
         return words
     worth = weighed.effective_draws

@@ -43,6 +43,7 @@ def test_it_is_the_forecast_of_the_package(state, monkeypatch):
         source, known, cohort.regimen, last, rule=rule, bank=1200, engine="importance"
     )
     assert found["trusted"]
+    assert not found["again"]
     doubted = module.DOUBTED if found["warnings"] else ""
     assert found["sentence"] == doubted + theirs.sentence()
     assert found["csv"] == theirs.table().to_csv(index=False)
@@ -76,6 +77,7 @@ def test_a_forecast_that_few_patients_bear_begins_by_saying_so(state):
     found = one_patient(state, {"text": strange})
     assert found["warnings"]
     assert not found["trusted"]
+    assert (found["again"], found["why"][:18]) == (True, "not known: too few")
     assert found["sentence"].startswith("This forecast cannot tell when counts are back: ")
     assert found["warnings"][-1].endswith(" count): others are made now.")
     made = one_patient(state, {"text": COUNTS, "careful": True})

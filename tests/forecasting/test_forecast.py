@@ -321,7 +321,10 @@ def test_a_forecast_that_uses_no_count_has_no_figures(source, engine):
         "used, and without them it is that of the population; correct values or units."
     )
     told = none.summary()
-    assert told.startswith("Patient 1: 0 of 4 counts until day 11 (")
+    size = "1,000 virtual patients of the population"
+    assert told.startswith(f"Patient 1: 0 of 4 counts until day 11 ({size};")
+    *_, recovered = none.plot().axes
+    assert [text.get_text() for text in recovered.texts] == ["not known: no count could be used"]
     assert len(none.notes) == told.count("! No virtual patient explains ") == 4
     assert none.notes[-1].startswith("patient 1: no virtual patient explains neutrophils of below ")
     assert "Hardly any" not in told

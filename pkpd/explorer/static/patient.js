@@ -97,7 +97,7 @@ async function want() {
     const found = await ask({ ...asked, until: asked.until ?? undefined, careful });
     if (!found) { said("The server did not answer; change something to ask again."); break; }
     if (mine === turn) show(found);
-    careful = mine === turn && found.trusted === false && !careful;
+    careful = mine === turn && found.again && !careful;
   } while (again || careful);
   underWay = false;
   byId("patient-shown").setAttribute("aria-busy", "false");
@@ -226,7 +226,7 @@ function picture(found) {
   svg.append(text(box.left, box.top - 5, "back by that day if no more is given, of 100", { fill: GREY }));
   valueAxis(svg, box, y, [0, 0.25, 0.5, 0.75, 1], (v) => String(Math.round(100 * v)));
   today(box);
-  if (!names.length) svg.append(text((box.left + box.right) / 2, (box.top + box.bottom) / 2, "not known: too few virtual patients are like this one", { "text-anchor": "middle" }));
+  if (!names.length) svg.append(text((box.left + box.right) / 2, (box.top + box.bottom) / 2, found.why, { "text-anchor": "middle" }));
   names.forEach(([name, share], i) => {
     svg.append(el("path", { d: path(xs, share.map((v) => (v === null ? null : y(v)))), fill: "none", stroke: COLOURS[i % COLOURS.length], "stroke-width": 2, "stroke-dasharray": DASHES[i % DASHES.length] }));
     svg.append(el("line", { x1: box.left + 6, x2: box.left + 30, y1: box.top + 12 + 15 * i, y2: box.top + 12 + 15 * i, stroke: COLOURS[i % COLOURS.length], "stroke-width": 2, "stroke-dasharray": DASHES[i % DASHES.length] }));

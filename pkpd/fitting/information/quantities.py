@@ -166,9 +166,12 @@ class Linearised:
         def along(unit: Array) -> Array:
             return jax.jvp(lambda v: self._predictions(v, x), (z,), (unit,))[1]
 
-        try:  # several directions at once: of one alone, what has no forward mode is found later
+        # asked of JAX without a number worked out; several directions at once: of one alone, what
+        # has no forward mode is found later. Both errors are its "no rule for forward mode"; an
+        # error of the predictor's own comes again, and is raised, where reverse mode is taken
+        try:
             jax.eval_shape(jax.vmap(along), jnp.eye(len(z)))
-        except (TypeError, NotImplementedError):  # JAX: no rule for forward mode
+        except (TypeError, NotImplementedError):
             return False
         return True
 
