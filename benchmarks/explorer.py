@@ -6,7 +6,8 @@ The first picture is timed twice: ``first_picture_s`` after the answers of earli
 removed, ``first_picture_again_s`` with one.
 
 Needs the extra ``explorer``, ``playwright`` and a Chromium (``--chromium``). Times are those of a
-page: from the event of the slider to the frame after the new picture is in it.
+page: from the event of the slider to the frame after the new curves are in it, which may be those
+of some draws, and to the frame after all figures of all draws are.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ SLIDERS = {"a dose": "Dose of", "age": "Median age", "threshold": "Neutrophils r
 MOVE = """async ([label, value]) => {
   const slider = document.querySelector(`input[type=range][aria-label^="${label}"]`);
   const root = document.documentElement;
-  const drawn = new Promise((done) => {
+  const frame = (names) => new Promise((done) => {
     const seen = new MutationObserver(() => {
       seen.disconnect();
-      requestAnimationFrame(() => setTimeout(done, 0));
+      requestAnimationFrame(() => setTimeout(() => done(performance.now() - start), 0));
     });
-    seen.observe(root, { attributes: true, attributeFilter: ["data-shown"] });
+    seen.observe(root, { attributes: true, attributeFilter: names });
   });
+  const curves = frame(["data-sketched", "data-shown"]), whole = frame(["data-shown"]);
   const start = performance.now();
   slider.value = value;
   slider.dispatchEvent(new Event("input", { bubbles: true }));
-  await drawn;
-  return performance.now() - start;
+  return [await curves, await whole];
 }"""
 
 WEIGHT = """() => performance.getEntriesByType("resource")
@@ -114,7 +115,10 @@ def first_picture(browser, address: str, started: float) -> tuple[object, float,
 
 
 def slider_times(page, label: str, moves: int) -> np.ndarray:
-    """Milliseconds from a move of a slider to the new picture; never to a value seen before."""
+    """Milliseconds from a move of a slider to the new curves, and to all figures, ``[moves, 2]``.
+
+    Never to a value seen before.
+    """
     slider = page.locator(f'input[type=range][aria-label^="{label}"]').first
     least, most = (float(slider.get_attribute(name)) for name in ("min", "max"))
     step = float(slider.get_attribute("step"))
@@ -180,18 +184,16 @@ def main() -> None:
             page, seconds, weight = first_picture(browser, address, started)
             found |= {"first_picture_again_s": seconds, "page_kb": weight}
             found["size"] = page.locator("#state").text_content()
-            sliders = {
-                "a dose": "Dose of",
-                "age": "Median age",
-                "threshold": "Neutrophils recovered",
-            }
-            for name, label in sliders.items():
+            for name, label in SLIDERS.items():
                 slider_times(page, label, 3)
                 times = slider_times(page, label, given.moves)
                 found[name] = {
-                    "median_ms": float(np.median(times)),
-                    "95_percent_ms": float(np.quantile(times, 0.95)),
-                    "most_ms": float(times.max()),
+                    what: {
+                        "median_ms": float(np.median(column)),
+                        "95_percent_ms": float(np.quantile(column, 0.95)),
+                        "most_ms": float(column.max()),
+                    }
+                    for what, column in zip(("curves", "figures"), times.T, strict=True)
                 }
             if given.people:
                 before = memory_mb(process)

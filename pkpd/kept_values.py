@@ -10,6 +10,27 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
+class Itself:
+    """Key of an object that is equal to nothing but itself.
+
+    Parameters
+    ----------
+    what
+        The object; it lives as long as the key.
+    """
+
+    def __init__(self, what: object) -> None:
+        self.what = what
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a key of the same object."""
+        return isinstance(other, Itself) and other.what is self.what
+
+    def __hash__(self) -> int:
+        """Hash of what it is, not of what it holds."""
+        return id(self.what)
+
+
 class Kept(Generic[Value]):
     """Values by key; safe among threads, of which two may work out the same at once.
 
@@ -47,6 +68,11 @@ class Kept(Generic[Value]):
             while self.total > self.most:
                 self.total -= self._size(self._values.popitem(last=False)[1])
         return made
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether the value of a key is there."""
+        with self._lock:
+            return key in self._values
 
     def clear(self) -> None:
         """Forget everything."""

@@ -1,4 +1,7 @@
-"""Courses of some draws put together: what is read off them once costs less than read off each."""
+"""Courses of some draws put together, and taken out again.
+
+What is read off a joined course once costs less than read off each.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from pkpd.arrays import Indices
 from pkpd.course.course import Course
 from pkpd.errors import DataError
 
+_BY_NAME = ("mornings", "set_point")
 _SAME = ("course_names", "drugs", "patients")
 
 
@@ -46,9 +51,36 @@ def joined(courses: Sequence[Course]) -> Course:
     changed: dict[str, Any] = {"curve": None}
     for field in fields(Course):
         values = [getattr(course, field.name) for course in courses]
-        if field.name in ("mornings", "set_point"):
+        if field.name in _BY_NAME:
             together = {name: np.concatenate([v[name] for v in values]) for name in values[0]}
             changed[field.name] = together
         elif isinstance(values[0], np.ndarray):
             changed[field.name] = np.concatenate(values)
     return replace(first, **changed)
+
+
+def of_draws(course: Course, which: Indices) -> Course:
+    """Take the lanes of some draws.
+
+    Parameters
+    ----------
+    course
+        Of ``M`` draws times its patients.
+    which
+        Places of the draws among the ``M``, in the order that is wanted.
+
+    Returns
+    -------
+    Course
+        Of these draws. Curves between mornings are not kept.
+    """
+    patients = course.patients or course.lanes
+    lanes = (which[:, None] * patients + np.arange(patients)).ravel()
+    changed: dict[str, Any] = {"curve": None}
+    for field in fields(Course):
+        value = getattr(course, field.name)
+        if field.name in _BY_NAME:
+            changed[field.name] = {name: one[lanes] for name, one in value.items()}
+        elif isinstance(value, np.ndarray):
+            changed[field.name] = value[which if field.name == "draws" else lanes]
+    return replace(course, **changed)

@@ -104,6 +104,10 @@ class Desk:
             self.waiting -= 1
         return _result(under_way)
 
+    def has(self, key: str) -> bool:
+        """Whether the answer of a state is there, or under way."""
+        return key in self._answers or key in self._under_way
+
     def put(self, key: str, answer: bytes) -> None:
         """Keep an answer that was worked out before."""
         self._answers[key] = answer

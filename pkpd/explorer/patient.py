@@ -99,17 +99,15 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
 def _made(state: State, row: int) -> Forecaster:
     """Give the source of a schedule with its bank, as long as few others have been asked for."""
     cohort = state.trial.cohorts[row]
-    posterior = state.posterior
-    stamp = dict(state.stamps).get(state.ensemble)
     # the other schedules of the page do not matter
     told = repr(vars(replace(state.trial, arms=())))
-    key = told, repr(cohort), state.ensemble, stamp, state.seed
+    key = told, repr(cohort), state.source
     with _LOCK:
         made = _MADE.pop(key, None)
         if made is None or made.banks > _MOST_BANKS:
             rule = rule_of(state.trial, cohort)
             source = source_of_cohort(
-                state.trial, cohort, state.marrow, posterior, DRAWS, state.seed
+                state.trial, cohort, state.marrow, state.posterior, DRAWS, state.seed
             )
             last = min(last_day_of(state.trial, cohort, rule), MOST_DAYS)
             made = forecaster(source, last, rule=rule, bank=BANK, seed=state.seed)

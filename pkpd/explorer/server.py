@@ -29,7 +29,7 @@ MOST_BYTES = 256 * 1024
 """Of one request: a schedule file is a few thousand."""
 
 STALE = 409
-_ERRORS = b'{"errors":'
+_ERRORS, _SKETCH = b'{"errors":', b'{"sketch":'
 GOES_ON = 202
 """The simulation takes long and goes on: the page asks again."""
 _TYPES = {
@@ -198,14 +198,15 @@ class Explorer:
         return await self._in_turn(content)
 
     async def simulate(self, request: Request) -> Response:
-        """Simulate a state."""
+        """Simulate a state; a page that asks for a sketch may have curves of some draws first."""
         document = await _document(request)
         page, number = str(document.pop("tab", ""))[:64], document.pop("turn", 0)
+        sketch = document.pop("sketch", False) is True
         if not isinstance(number, int):
             raise Refused(400, "turn: it is not a whole number; allowed: 0 or more.")
 
         try:
-            return _json(await self._answer(document, page, number))
+            return _json(await self._answer(document, page, number, sketch))
         except Superseded:
             return Response(status_code=STALE)
         except TooLong:
@@ -277,13 +278,21 @@ class Explorer:
 
         return _json(await self.desk.run(work))
 
-    async def _answer(self, document: dict[str, Any], page: str, number: int) -> bytes:
-        """Answer for a state, in its turn."""
+    async def _answer(
+        self, document: dict[str, Any], page: str, number: int, sketch: bool = False
+    ) -> bytes:
+        """Answer for a state, in its turn; by a sketch, if asked to and the whole is not there."""
+        key = self._key(document)
+        if not sketch or self.desk.has(key):
+            return await self.desk.answer(key, page, number, lambda: self._content(document))
 
         def work() -> bytes:
-            return self._content(document)
+            return self._content(document, sketch=True)
 
-        return await self.desk.answer(self._key(document), page, number, work)
+        answer = await self.desk.answer(f"{key} sketch", page, number, work)
+        if not answer.startswith(_SKETCH):
+            self.desk.put(key, answer)
+        return answer
 
     def _key(self, document: Mapping[str, Any]) -> str:
         """Key of a state, or of what is asked of a file: with the files that it can name."""
@@ -309,13 +318,16 @@ class Explorer:
             self.kept.keep(key, answer)
         return answer
 
-    def _content(self, document: dict[str, Any]) -> bytes:
+    def _content(self, document: dict[str, Any], *, sketch: bool = False) -> bytes:
         from pkpd.explorer.simulation import explore
         from pkpd.explorer.state import BadStateError, read_state
-        from pkpd.explorer.words import page_content
+        from pkpd.explorer.words import page_content, sketch_content
 
         try:
-            return _encoded(page_content(explore(read_state(document, self.folder, self.fits))))
+            state = read_state(document, self.folder, self.fits)
+            found = explore(state, sketch=sketch)
+            whole = found.draws == state.draws
+            return _encoded(page_content(found) if whole else sketch_content(found))
         except PkpdError as error:
             problems = error.problems if isinstance(error, BadStateError) else [error]
             for problem in problems:

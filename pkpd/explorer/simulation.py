@@ -7,7 +7,7 @@ picture of the explorer shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.arrays import Floats
+from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import (
@@ -33,11 +33,11 @@ from pkpd.comparison.lanes import CohortLook, shares_by_morning, split_threshold
 from pkpd.comparison.marrow_choice import choose_marrow
 from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Ready
-from pkpd.comparison.results import PairRow, TrialResult
+from pkpd.comparison.results import EndpointRow, PairRow, TrialResult
 from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import Scenario
 from pkpd.course.course import Course
-from pkpd.course.joined import joined
+from pkpd.course.joined import joined, of_draws
 from pkpd.endpoints.clock import clock_days, clock_of, treatment_runs
 from pkpd.endpoints.starts import STARTS
 from pkpd.ensemble.ensemble import Treated
@@ -82,6 +82,9 @@ class Explored:
         Of each pair of schedules: the risk of the rule, and shares of patients on its day.
     dlt
         Schedule -> verdicts of the rule ``[draws, patients]``, NaN where there is none.
+    draws
+        Draws that every curve rests on at least. Where they are fewer than the state asks for, it
+        is a sketch: curves alone, neither rows nor differences nor verdicts.
     """
 
     state: State
@@ -91,6 +94,7 @@ class Explored:
     assumed: Mapping[str, tuple[str, ...]]
     differences: tuple[PairRow, ...]
     dlt: Mapping[str, Floats]
+    draws: int
 
     @property
     def states(self) -> list[str]:
@@ -98,8 +102,16 @@ class Explored:
         return list(map(str, self.result.curves["state"].values))
 
 
-def explore(state: State) -> Explored:
+def explore(state: State, *, sketch: bool = False) -> Explored:
     """Simulate the schedules of a state.
+
+    Parameters
+    ----------
+    state
+        What is asked for.
+    sketch
+        Whether curves of `SKETCH_DRAWS` draws, spread evenly, will do, where at least twice as many
+        would have to be simulated.
 
     Raises
     ------
@@ -108,7 +120,9 @@ def explore(state: State) -> Explored:
     """
     item = ready(state)
     trial = item.trial
-    looked = _looked(state, item)
+    sketch = sketch and state.draws >= 2 * SKETCH_DRAWS and not _simulated(state, item)
+    looked = _looked(state, item, sketch)
+    draws = min(found.draws for found in looked)
     rule = item.rules[0][0]
     every = zip(trial.cohorts, looked, strict=True)
     running = {cohort.id: found.running for cohort, found in every if found.running}
@@ -118,17 +132,23 @@ def explore(state: State) -> Explored:
         **item.attrs,
         **table.rule_attributes(rule, running),
     }
-    dlt = {c.id: f.dlt for c, f in zip(trial.cohorts, looked, strict=True) if f.dlt is not None}
-    late = {c.id: f.late for c, f in zip(trial.cohorts, looked, strict=True)}
-    pairs = [*pair_rows(trial, (), rule.name, dlt, running), *start_pairs(trial, (), late)]
-    of_states = [
-        pair
-        for words, matrices in _shares(trial, looked, rule).items()
-        for pair in pair_rows(trial, (), words, matrices)
-    ]
+    rows: list[EndpointRow] = []
+    dlt: dict[str, Floats] = {}
+    pairs: list[PairRow] = []
+    of_states: list[PairRow] = []
+    if draws == state.draws:
+        rows = [row for found in looked for row in found.rows]
+        dlt = {c.id: f.dlt for c, f in zip(trial.cohorts, looked, strict=True) if f.dlt is not None}
+        late = {c.id: f.late for c, f in zip(trial.cohorts, looked, strict=True)}
+        pairs = [*pair_rows(trial, (), rule.name, dlt, running), *start_pairs(trial, (), late)]
+        of_states = [
+            pair
+            for words, matrices in _shares(trial, looked, rule).items()
+            for pair in pair_rows(trial, (), words, matrices)
+        ]
     result = TrialResult(
         trial=trial,
-        rows=tuple(row for found in looked for row in found.rows),
+        rows=tuple(rows),
         pairs=tuple(pairs),
         curves=cast("xr.Dataset", _curves(item, looked, attrs)),  # read by name alone
         assumptions=item.assumptions,
@@ -138,26 +158,41 @@ def explore(state: State) -> Explored:
         cohort.id: tuple(filter(None, found.assumed.split("; ")))
         for cohort, found in zip(trial.cohorts, looked, strict=True)
     }
-    return Explored(state, result, rule, item.simulated, assumed, (*pairs, *of_states), dlt)
+    different = (*pairs, *of_states)
+    return Explored(state, result, rule, item.simulated, assumed, different, dlt, draws)
 
 
+SKETCH_DRAWS = 5
+"""Draws of a sketch: a quarter of those that a page begins with."""
 PORTIONS = 3
 """Of the draws of a schedule, for each core: the last of them end at about the same time."""
 _LOOKS: Kept[_Look] = Kept(48)
+_READY: Kept[Ready] = Kept(2)
+_TREATED: Kept[Treated] = Kept(8)
 _COURSES: Kept[Course] = Kept(1_200_000, lambda course: course.lanes * course.days)
 """About 100 MB; the courses of a page as it begins have a fifth of it."""
 
 
-def _looked(state: State, item: Ready) -> list[_Look]:
-    """Simulate the schedules that have changed; of the others it is kept what they came to."""
-    around = (replace(item.trial, arms=()), state.patients, state.draws, state.seed)
-    keys = [(around, state.ensemble, state.stamps, cohort) for cohort in item.trial.cohorts]
+def _looked(state: State, item: Ready, sketch: bool) -> list[_Look]:
+    """Simulate the schedules that have changed; of the others it is kept what they came to.
+
+    A sketch is of the same draws for all of them, so that they can be told apart.
+    """
+    around = replace(item.trial, arms=())
+    keys = [(around, state.drawn, cohort) for cohort in item.trial.cohorts]
     with ThreadPoolExecutor(len(keys)) as schedules, ThreadPoolExecutor(cores()) as draws:
 
         def looked(number: int) -> _Look:
+            if sketch:
+                return _look(item, number, draws, state, sketch=True)
             return _LOOKS.of(keys[number], lambda: _look(item, number, draws, state))
 
         return list(schedules.map(looked, range(len(keys))))
+
+
+def _simulated(state: State, item: Ready) -> bool:
+    """Whether the courses of all schedules are there."""
+    return all(_course_key(item, cohort, state) in _COURSES for cohort in item.trial.cohorts)
 
 
 def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, dict[str, Floats]]:
@@ -176,7 +211,11 @@ def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, d
 
 
 def ready(state: State) -> Ready:
-    """Patients and rules of a state."""
+    """Patients and rules of a state; those of the last are kept, as of a sketch for its whole."""
+    return _READY.of((state.trial, state.drawn), lambda: _ready(state))
+
+
+def _ready(state: State) -> Ready:
     scenario = Scenario(
         name=state.trial.id,
         trials=(state.trial,),
@@ -199,8 +238,12 @@ def _posterior(path: Path, changed: int) -> EvidencePosterior:
 
 @dataclass(frozen=True)
 class _Look:
-    """What one schedule came to; matrices are [draws, patients]."""
+    """What one schedule came to under some draws; matrices are [draws, patients].
 
+    Where they are not all draws there are no rows.
+    """
+
+    draws: int
     rows: tuple[Any, ...]
     counts: Mapping[str, Floats]
     recovered: Mapping[str, Floats]
@@ -214,31 +257,54 @@ class _Look:
     now: NDArray[np.int8]
 
 
-def _course(item: Ready, cohort: Cohort, treated: Treated, pool: Executor, state: State) -> Course:
-    """Simulate one schedule, the draws in a pool; a rule that changes judges the same course."""
+def _course_key(item: Ready, cohort: Cohort, state: State) -> tuple[Hashable, ...]:
+    """Key of a course: all that it depends on, and not the rule, which judges it."""
     trial = replace(item.trial, arms=(), rule=None, rule_change=(), rule_is_protocols=True)
-    size = (state.patients, state.draws, state.seed)
-    who = (replace(trial, rule_note=""), cohort.medians, *size, state.ensemble, state.stamps)
+    return replace(trial, rule_note=""), cohort.medians, state.drawn, cohort.regimen
 
-    def simulated() -> Course:
-        draws = np.concatenate(list(treated.chunks()))
+
+def _course(
+    item: Ready, cohort: Cohort, treated: Treated, pool: Executor, state: State, sketch: bool
+) -> Course:
+    """Simulate one schedule, the draws in a pool; a rule that changes judges the same course.
+
+    For a sketch under some draws alone, which are taken out of the course of all where it is there.
+    """
+    key = _course_key(item, cohort, state)
+    every = np.arange(state.draws)
+    some = (2 * np.arange(SKETCH_DRAWS) + 1) * state.draws // (2 * SKETCH_DRAWS)
+
+    def simulated(places: Indices) -> Course:
+        draws = np.concatenate(list(treated.chunks()))[places]
         portions = np.array_split(draws, min(PORTIONS * cores(), draws.size))
         return joined(list(pool.map(treated.course, portions)))
 
-    return _COURSES.of((who, cohort.regimen), simulated)
+    def begun() -> Course:
+        if key in _COURSES:
+            return of_draws(_COURSES.of(key, whole), some)
+        return simulated(some)
+
+    def whole() -> Course:
+        if (*key, SKETCH_DRAWS) not in _COURSES:
+            return simulated(every)
+        rest = np.setdiff1d(every, some)
+        both = joined([_COURSES.of((*key, SKETCH_DRAWS), begun), simulated(rest)])
+        return of_draws(both, np.argsort(np.concatenate([some, rest])))
+
+    return _COURSES.of((*key, SKETCH_DRAWS), begun) if sketch else _COURSES.of(key, whole)
 
 
-def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
+def _look(item: Ready, number: int, pool: Executor, state: State, *, sketch: bool = False) -> _Look:
     """Simulate one schedule and judge it."""
     trial, rules, cohort = item.trial, item.rules[number], item.trial.cohorts[number]
     ensemble, rule = item.ensemble, rules[0]
-    treated = item.treated(cohort)
-    course = _course(item, cohort, treated, pool, state)
+    treated = _TREATED.of((state.trial, cohort, state.drawn), lambda: item.treated(cohort))
+    course = _course(item, cohort, treated, pool, state, sketch)
+    shape = (course.lanes // ensemble.patients, ensemble.patients)
     bands = {n: pool.submit(bands_of, course.laboratory(n)) for n in course.mornings}
     grades = load_grades(trial.grades)
     look = CohortLook(treated.plan, rules, grades, trial.visit_days, brief=True)
     found = item.reader(look)(course)
-    shape = (ensemble.draws, ensemble.patients)
     values = {k: v for k, v in found.values.items() if k[0] in SHOWN and k[0] != "recovery_day"}
     start = clock_days(course, clock_of(treated.plan, rule.clock, rule.by_day)).start
     recovered: dict[str, Floats] = {}
@@ -258,8 +324,11 @@ def _look(item: Ready, number: int, pool: Executor, state: State) -> _Look:
         running=treatment_runs(treated.plan, rule),
     )
     assumed = item.assumed(cohort)
-    rows = table.cohort_rows(trial, cohort, rules, lanes, assumed, item.predicted)
+    rows = []
+    if shape[0] == state.draws:
+        rows = table.cohort_rows(trial, cohort, rules, lanes, assumed, item.predicted)
     return _Look(
+        draws=shape[0],
         rows=tuple(item.named(row) for row in rows),
         counts={line: band.result() for line, band in bands.items()},
         recovered=recovered,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from pkpd.cards.tables import PlacedError, Table, read_toml
 from pkpd.cards.trial_cards import trial_of
 from pkpd.cards.trial_drugs import without_card
 from pkpd.errors import CardError, PkpdError, sentence
+from pkpd.kept_values import Itself
 from pkpd.trials import Trial
 
 if TYPE_CHECKING:
@@ -91,6 +92,17 @@ class State:
         if self.ensemble in self.fits:
             return None
         return FRIBERG if self.ensemble == CARDS else LEUKAEMIA
+
+    @property
+    def source(self) -> tuple[Hashable, ...]:
+        """Key of what patients are drawn from, the trial aside: of two fits each is itself."""
+        fit = Itself(self.fits.get(self.ensemble))
+        return self.folder, self.stamps, self.ensemble, fit, self.seed
+
+    @property
+    def drawn(self) -> tuple[Hashable, ...]:
+        """Key of the patients that are drawn, the trial aside."""
+        return self.patients, self.draws, *self.source
 
     @property
     def posterior(self) -> Fitted | Path | None:

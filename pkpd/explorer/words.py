@@ -41,12 +41,7 @@ def page_content(found: Explored) -> dict[str, Any]:
         f"known times the same {state.patients} patients",
         "simulated": found.simulated,
         "answer": answer_sentence(result),
-        "rule": _rule(found),
-        "days": trial.horizon_days,
-        "quantiles": result.curves["quantile"].values.tolist(),
-        "states": split_states(result),
-        "colours": {state: COLOURS[state] for state in split_states(result)},
-        "schedules": [_schedule(found, cohort) for cohort in trial.cohorts],
+        **_drawn(found),
         "differences": [_difference(found, row) for row in _from_first(found)],
         "sections": {
             "counts": {"sentence": _counts_sentence(found), "table": _counts_table(found)},
@@ -64,6 +59,12 @@ def page_content(found: Explored) -> dict[str, Any]:
     }
 
 
+def sketch_content(found: Explored) -> dict[str, Any]:
+    """Give what a page draws of a sketch, and say of how many draws it is."""
+    of = f"{found.draws} of {found.state.draws} draws"
+    return {"sketch": f"Curves of {of}; figures and words follow.", **_drawn(found)}
+
+
 def csv_of(found: Explored) -> str:
     """Rows of the tables as CSV, with the columns of ``results.csv``."""
     rows = found.result.rows
@@ -72,6 +73,19 @@ def csv_of(found: Explored) -> str:
 
 
 # -- numbers of the pictures ------------------------------------------------------------------
+
+
+def _drawn(found: Explored) -> dict[str, Any]:
+    result = found.result
+    states = split_states(result)
+    return {
+        "rule": _rule(found),
+        "days": result.trial.horizon_days,
+        "quantiles": result.curves["quantile"].values.tolist(),
+        "states": states,
+        "colours": {state: COLOURS[state] for state in states},
+        "schedules": [_schedule(found, cohort) for cohort in result.trial.cohorts],
+    }
 
 
 def _rule(found: Explored) -> dict[str, Any]:

@@ -155,6 +155,31 @@ def test_a_slider_moves_pictures_table_address_and_python(page):
 
 
 @pytest.mark.slow
+def test_curves_of_some_draws_come_first_and_go(page):
+    """They are said to be that, until the figures are there."""
+    page.evaluate(
+        """() => {
+          window.told = [];
+          const note = document.getElementById("sketched");
+          const look = () => window.told.push([
+            note.hidden ? "" : note.textContent,
+            document.querySelector("#counts p.said").textContent,
+            document.querySelector("#counts figure > svg").innerHTML,
+          ]);
+          new MutationObserver(look).observe(document.documentElement, { attributes: true });
+        }"""
+    )
+    move(page, DOSE, "31")
+    told = page.evaluate("window.told")
+    assert told[0][0] == "Curves of 5 of 21 draws; figures and words follow."
+    assert told[-1][0] == ""
+    assert told[0][1] != told[-1][1]
+    assert told[0][2] != told[-1][2]
+    assert page.locator("#sketched").is_hidden()
+    assert page.locator("#pictures.sketch").count() == 0
+
+
+@pytest.mark.slow
 def test_patients_rule_and_ensemble_are_set(page):
     move(page, "Median creatinine clearance, mL/min, slider", "40")
     move(page, "By day, slider", "50")

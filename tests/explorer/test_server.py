@@ -58,6 +58,25 @@ def test_the_same_state_is_simulated_once(client, explorer, document):
     assert explorer.desk.simulated == 2
 
 
+def test_a_page_may_have_a_sketch_first(client, explorer, document):
+    def answer(**asked):
+        return client.post("/api/simulate", json={**document, "tab": "a", **asked}).json()
+
+    document["draws"] = 15
+    first = answer(turn=1, sketch=True)
+    assert first["sketch"] == "Curves of 5 of 15 draws; figures and words follow."
+    whole = answer(turn=1)
+    assert first.keys() - {"sketch"} < whole.keys()
+    assert first["schedules"][0]["counts"] != whole["schedules"][0]["counts"]
+    assert answer(turn=2, sketch=True) == whole  # it is there
+    document["data"]["rule_change"] = {"by_day": 33}
+    judged = answer(turn=3, sketch=True)
+    assert "sketch" not in judged
+    simulated = explorer.desk.simulated
+    assert answer(turn=3) == judged
+    assert explorer.desk.simulated == simulated
+
+
 def test_the_first_picture_is_under_way_before_a_page_asks(folder, data):
     explorer = Explorer(folder, data, warm=True)
     explorer.desk.patience_s = 600.0
@@ -297,7 +316,7 @@ def test_what_fails_is_told_without_its_inside(
 ):
     from pkpd.explorer import simulation
 
-    def broken(state):
+    def broken(state, **asked):
         raise error
 
     monkeypatch.setattr(simulation, "explore", broken)

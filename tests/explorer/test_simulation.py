@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import pkpd
-from pkpd.course.joined import joined
+from pkpd.course.joined import joined, of_draws
 from pkpd.errors import DataError
 from pkpd.evidence.criticism import trial_predictions
 from pkpd.explorer import simulation
@@ -194,6 +195,45 @@ def test_patients_that_are_kept_are_bounded(document, folder, data, monkeypatch)
         assert 0 < lanes.total <= 2 * of_one
 
 
+def test_a_sketch_has_the_curves_of_some_draws(document, folder, data):
+    data["title"] = "a title of sketches alone"
+    state = read_state({**document, "draws": 2 * simulation.SKETCH_DRAWS + 1}, folder)
+    sketch = explore(state, sketch=True)
+    assert sketch.draws == simulation.SKETCH_DRAWS
+    assert (sketch.result.rows, sketch.differences, sketch.dlt) == ((), (), {})
+    whole = explore(state)
+    some = [draw * state.patients + n for draw in (1, 3, 5, 7, 9) for n in range(state.patients)]
+    for number, cohort in enumerate(state.trial.cohorts):
+        treated = simulation.ready(state).treated(cohort)
+        course = joined([treated.course(draws) for draws in treated.chunks()])
+        for name, lanes in (("sketch", some), ("whole", slice(None))):
+            drawn = {"sketch": sketch, "whole": whole}[name].result.curves["counts"].values
+            for line, values in enumerate(course.laboratory(n)[lanes] for n in course.mornings):
+                expected = np.quantile(values, simulation.QUANTILES, axis=0)
+                np.testing.assert_allclose(drawn[number, line], expected, rtol=1e-12)
+    _forget()
+    assert page_content(explore(state)) == page_content(whole)
+
+
+def test_a_sketch_is_whole_where_no_more_than_judging_is_left(document, folder, data):
+    data["title"] = "another title of sketches"
+    document["draws"] = 2 * simulation.SKETCH_DRAWS
+    explore(read_state(document, folder))
+    data["rule_change"] = {"by_day": 33}
+    assert explore(read_state(document, folder), sketch=True).result.rows
+    MOVES["dose of one"](data)
+    moved = explore(read_state(document, folder), sketch=True)
+    assert (moved.draws, moved.result.rows) == (simulation.SKETCH_DRAWS, ())
+    data["cohort"].reverse()  # the schedule that did not move has the same draws, of its course
+    _forget()
+    anew = explore(read_state(document, folder), sketch=True)
+    for name in ("counts", "split", "recovered_interval"):
+        drawn = [found.result.curves[name].values for found in (moved, anew)]
+        np.testing.assert_array_equal(drawn[0], drawn[1][::-1])
+    document["draws"] -= 1
+    assert explore(read_state(document, folder), sketch=True).draws == document["draws"]
+
+
 def test_moved_patients_and_rule_change_the_figures(document, folder, data):
     data["patients"] = {"median_creatinine_clearance_mL_min": 35}
     data["rule_change"] = {"by_day": 30, "recovered": {"neutrophils": 0.75, "platelets": 40}}
@@ -270,6 +310,16 @@ def test_joined_courses_are_one_after_the_other(found):
         joined([courses[0], shorter.course(next(iter(shorter.chunks())))])
     with pytest.raises(DataError, match="there is none"):
         joined([])
+    draws = np.array([2, 0])
+    taken, alone = of_draws(whole, draws), treated.course(draws)
+    for field in dataclasses.fields(whole):
+        mine, its = getattr(taken, field.name), getattr(alone, field.name)
+        if field.name in ("mornings", "set_point"):
+            assert mine.keys() == its.keys()
+            for name in mine:
+                np.testing.assert_array_equal(mine[name], its[name])
+        elif field.name != "curve":
+            np.testing.assert_array_equal(mine, its)
 
 
 def test_numbers_without_value_are_none():

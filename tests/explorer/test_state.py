@@ -163,3 +163,16 @@ def test_the_working_folder_is_that_of_the_file(folder, monkeypatch):
     assert working_folder(None) == folder
     assert working_folder(str(folder.parent / "mine.toml")) == folder.parent
     assert working_folder("nct01681537_len_mec") == folder
+
+
+def test_fits_of_one_name_are_sources_of_their_own(document, folder):
+    """A fit that is made again under its name must not be answered by what the first came to."""
+
+    def asked(fit):
+        return read_state({**document, "ensemble": "mine"}, folder, {"mine": fit})
+
+    first, again = object(), object()
+    assert asked(first).source == asked(first).source
+    assert hash(asked(first).drawn) == hash(asked(first).drawn)
+    assert asked(first).source != asked(again).source
+    assert asked(first).drawn != asked(again).drawn

@@ -2,7 +2,7 @@
 
 import * as state from "./state.js";
 import * as controls from "./controls.js";
-import { draw, node } from "./pictures.js";
+import { draw, drawCurves, node } from "./pictures.js";
 import { tell } from "./fields.js";
 import { save } from "./files.js";
 import { beginDesign, refresh } from "./design.js";
@@ -15,6 +15,7 @@ const byId = (id) => document.getElementById(id);
 
 let turn = 0;
 let shown = 0; // turn of the picture that is shown
+let sketched = 0; // turn of the curves that are shown, of some draws
 let underWay = false;
 let waiting = false;
 let content = null;
@@ -39,7 +40,10 @@ async function ask(path, body) {
   return response;
 }
 
-/** Simulate what the controls say; while an answer is under way only the newest wish is kept. */
+/**
+ * Simulate what the controls say; while an answer is under way only the newest wish is kept. The
+ * server may answer by curves of some draws: the whole is asked for when the controls rest.
+ */
 function changed() {
   notice = [];
   turn += 1;
@@ -58,7 +62,8 @@ async function simulate() {
     waiting = false;
     const number = turn;
     try {
-      const response = await ask("api/simulate", { ...state.settings(), data: state.doc.data, tab: PAGE, turn: number });
+      const asked = { ...state.settings(), data: state.doc.data, tab: PAGE, turn: number, sketch: sketched < number };
+      const response = await ask("api/simulate", asked);
       running(true);
       if (response.status === 409) continue;
       const answer = await response.json();
@@ -68,7 +73,8 @@ async function simulate() {
         waiting = true;
         continue;
       }
-      if (number >= shown) show(answer, number);
+      if (answer.sketch) sketch(answer, number);
+      else if (number >= shown) show(answer, number);
     } catch (error) {
       if (!(error instanceof Stopped)) { say([String(error)]); break; }
       running(false);
@@ -143,8 +149,27 @@ function say(sentences) {
   home.replaceChildren(...sentences.map((text) => node("p", {}, text)));
 }
 
+/** Tell in a corner, where nothing moves and no screen reader is interrupted, what is shown for now. */
+function told(text) {
+  byId("sketched").textContent = text;
+  byId("sketched").hidden = !text;
+}
+
+/** Draw curves of some draws; sentences, tables and risks of all of them are under way. */
+function sketch(answer, number) {
+  sketched = number;
+  clearTimeout(slow);
+  byId("pictures").classList.remove("old");
+  byId("pictures").classList.add("sketch");
+  drawCurves(answer);
+  told(answer.sketch);
+  document.documentElement.dataset.sketched = String(number);
+}
+
 function show(answer, number) {
   shown = number;
+  byId("pictures").classList.remove("sketch");
+  told("");
   byId("pictures").setAttribute("aria-busy", String(number < turn));
   if (answer.toml) {
     address = answer.toml;

@@ -5,17 +5,31 @@ import { save } from "./files.js";
 
 const HATCH = { neutrophils: [0.01, 0.1, 0.5, 1, 2, 5, 10, 50], platelets: [1, 10, 25, 50, 100, 400] };
 
+const CURVES = {
+  counts: (content) => [content.schedules.map((s, i) => [counts(content, s, i), s.label]), countsLegend(content)],
+  recovery: (content) => [Object.keys(content.schedules[0].recovered).map((c) => [recovery(content, c), `${c} × 10⁹/L`]), scheduleLegend(content)],
+  split: (content) => [content.schedules.map((s) => [split(content, s), s.label]), splitLegend(content)],
+};
+
 export function draw(content) {
-  const said = (name) => content.sections[name];
   const wide = roomy(); // asked before anything changes, so that the page is laid out once
   const kept = new Map(); // which tables were open
   for (const details of document.querySelectorAll("#pictures section details")) kept.set(details.id, details.open);
-  section("counts", said("counts"), content.schedules.map((s, i) => [counts(content, s, i), s.label]), countsLegend(content), kept);
-  const criteria = Object.keys(content.schedules[0].recovered);
-  section("recovery", said("recovery"), criteria.map((c) => [recovery(content, c), `${c} × 10⁹/L`]), scheduleLegend(content), kept);
-  section("split", said("split"), content.schedules.map((s) => [split(content, s), s.label]), splitLegend(content), kept);
-  section("dlt", said("dlt"), content.schedules.some((s) => s.dlt) ? [[dlt(content, wide), ""]] : [], dltLegend(content), kept);
-  section("differences", said("differences"), content.differences.length ? [[differences(content, wide), ""]] : [], null, kept);
+  const drawn = { dlt: [content.schedules.some((s) => s.dlt) ? [[dlt(content, wide), ""]] : [], dltLegend(content)] };
+  drawn.differences = [content.differences.length ? [[differences(content, wide), ""]] : [], null];
+  for (const [name, curves] of Object.entries(CURVES)) drawn[name] = curves(content);
+  for (const [name, [panels, legend]] of Object.entries(drawn)) section(name, content.sections[name], panels, legend, kept);
+}
+
+/** Draw the curves alone; what stands beside them is of what was shown before. */
+export function drawCurves(content) {
+  for (const [name, curves] of Object.entries(CURVES)) {
+    const home = document.getElementById(name);
+    const [panels, legend] = curves(content);
+    const made = [legend, figures(name, home.querySelector("h2").textContent, panels)];
+    home.querySelectorAll(".legend, .panels").forEach((old) => old.remove());
+    (home.querySelector(".said") ?? home.querySelector("h2")).after(...made);
+  }
 }
 
 function section(name, said, panels, legend, kept) {
