@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import scipy
 
 from pkpd.arrays import Floats
 from pkpd.errors import PkpdError
@@ -41,7 +41,7 @@ def sobol(d: int, n: int, rng: np.random.Generator, skip: int = 0) -> Floats:
     """
     if n * d > MOST_VALUES:
         return _made(d, n, rng, skip)
-    told = f"{version('scipy')} {np.__version__} {d} {n} {skip} {rng.bit_generator.state}"
+    told = f"{scipy.__version__} {np.__version__} {d} {n} {skip} {rng.bit_generator.state}"
     name = hashlib.sha256(told.encode()).hexdigest()[:32]
     with contextlib.suppress(OSError, RuntimeError):
         found = _read(cache_home() / "points" / name, n, d)
