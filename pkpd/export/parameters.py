@@ -141,7 +141,7 @@ def _effect(
     if effect.kind == "category":
         return into.chosen(Binary("==", x, centre), coefficient, Number(0.0))
     away = simple("*", coefficient, simple("-", x, centre))
-    if effect.kind == "linear":
+    if effect.kind == "linear" and p.scale == "log":
         return Item("LOG", (simple("+", Number(1.0), away),))
     return away
 

@@ -78,7 +78,7 @@ def simulate_data(
         design,
         observations=replace(seen, value=np.ones(len(seen)), censored=np.zeros_like(seen.censored)),
     )
-    likelihood = bind(model, blank)
+    likelihood = bind(model, blank, estimated=False)
     none = np.zeros((likelihood.n_subjects, likelihood.random_effects.size))
     (measured,) = single_draw(likelihood, given, none).replicates(seed)
     bad = np.flatnonzero(~np.isfinite(measured))

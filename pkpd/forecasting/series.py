@@ -230,7 +230,7 @@ class _Course:
         every: Any = np.unique([*self.time_h, *(t for _, _, t in found)])
         child = data.subset([label])
         line = data.lines[int(seen.line[mine[0]])]
-        self.likelihood = bind(model, child.at_times({label: every}, [line]))
+        self.likelihood = bind(model, child.at_times({label: every}, [line]), estimated=False)
         self.at = {float(t): i for i, t in enumerate(every)}
         cholesky = self.likelihood.random_effects.cholesky
         draws = len(next(iter(numbers.values())))

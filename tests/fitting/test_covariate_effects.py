@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdError
 from pkpd.fitting.model.covariate_effects import allometric, category, exponential, linear, power
 from pkpd.fitting.model.priors import Estimate, Prior, fixed
 
@@ -20,6 +20,16 @@ def test_start_prior_and_fixed_coefficients():
     assert power("WT", 70, fixed(1.0), prior).coefficient == Estimate(1.0, prior, True)
     assert allometric(exponent=1.0).coefficient == Estimate(1.0, None, True)
     assert allometric().covariate == "WT"
+    assert category("SEX", 1, -0.2, prior)[0].coefficient == Estimate(-0.2, prior)
+    assert category("SEX", 1, fixed(-0.2))[0].coefficient == Estimate(-0.2, None, True)
+    each = category("RACE", [1, 2], [0.1, fixed(0.3)])
+    assert [(e.coefficient.value, e.coefficient.fixed) for e in each] == [(0.1, False), (0.3, True)]
+    with pytest.raises(PkpdError, match=r"2 coefficients for 3 categories; allowed: one for all"):
+        category("RACE", [1, 2, 3], [0.1, 0.2])
+    with pytest.raises(PkpdError, match=r"covariate effect, prior.*-0\.2"):
+        category("SEX", 1, 0.0, -0.2)
+    with pytest.raises(PkpdError, match=r"covariate effect, prior.*-0\.2"):
+        power("WT", 70, 0.75, -0.2)
 
 
 def test_what_the_coefficient_multiplies():
@@ -33,6 +43,9 @@ def test_what_the_coefficient_multiplies():
 def test_values_without_meaning_are_refused():
     with pytest.raises(DataError, match=r"covariate WT: value 0 cannot be raised to a power"):
         power("WT", 70).check(np.array([70.0, 0.0]), "a.csv")
+    (sex,) = category("SEX", 3)
+    sex.check(np.array([1.0, 2.0, 2.0]), "a.csv")
     with pytest.raises(DataError, match=r"no record has category 3.*1, 2"):
-        category("SEX", 3)[0].check(np.array([1.0, 2.0, 2.0]), "a.csv")
+        sex.check_estimated(np.array([1.0, 2.0, 2.0]), "a.csv")
+    category("SEX", 3, fixed(0.1))[0].check_estimated(np.array([1.0]), "a.csv")
     exponential("X", 0).check(np.array([-1.0]), "a.csv")

@@ -9,6 +9,7 @@ from small_data import Straight, dataset_of
 from pkpd.errors import DataError
 from pkpd.fitting.model.covariate_effects import category, exponential, linear, power
 from pkpd.fitting.model.individuals import IndividualModel, from_scale, to_scale
+from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.priors import fixed
 from pkpd.fitting.model.residual import additive
 from pkpd.fitting.model.specification import PopulationModel, from_column, parameter
@@ -49,6 +50,35 @@ def test_each_form_of_covariate_effect(effect, coefficient, factor):
     level = parameter("level", 2.0, iiv=0.3, effects=effect)
     got = individual(level, {effect.name("level"): coefficient}, ETA)
     np.testing.assert_allclose(got, 2.0 * np.array(factor) * np.exp(ETA[:, 0]), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("effect", "term"),
+    [
+        (power("WT", 70), [0.0, 0.4 * np.log(0.5)]),
+        (exponential("WT", 70), [0.0, -0.4 * 35]),
+        (linear("WT", 70), [0.0, -0.4 * 35]),
+        (category("SEX", 2)[0], [0.0, 0.4]),
+    ],
+)
+def test_on_other_scales_a_term_is_added(effect, term):
+    """A linear effect of a parameter on its natural scale is a straight line, not a logarithm."""
+    coefficient = {effect.name("level"): 0.4}
+    natural = parameter("level", 2.0, scale="identity", effects=effect)
+    np.testing.assert_allclose(individual(natural, coefficient, NONE), 2.0 + np.array(term))
+    share = parameter("level", 0.5, scale="logit", effects=effect)
+    got = individual(share, coefficient, NONE)
+    np.testing.assert_allclose(np.log(got / (1.0 - got)), term, atol=1e-9)
+
+
+def test_patients_may_all_be_in_the_reference_category():
+    """What cannot be estimated from them can be predicted for them."""
+    level = parameter("level", 2.0, effects=category("SEX", 3, -0.4))
+    np.testing.assert_allclose(individual(level, {"level_SEX_3": -0.4}, NONE), [2.0, 2.0])
+    model = PopulationModel(Straight(), [level, parameter("slope", fixed(1.0))], additive(1.0))
+    with pytest.raises(DataError, match="no record has category 3"):
+        bind(model, data())
+    assert bind(model, data(), estimated=False).n_subjects == 2
 
 
 def test_effects_multiply_and_a_changing_covariate_gives_values_by_record():
@@ -144,7 +174,6 @@ def test_occasions_are_counted_over_all_subjects():
     ("level", "message"),
     [
         (parameter("level", 1.0, effects=power("CRCL", 100)), "'CRCL'.*AGE|WT, AGE, SEX"),
-        (parameter("level", 1.0, effects=category("SEX", 3)), "no record has category 3"),
         (parameter("level", 1.0, iov=0.1), "give a column OCC"),
         (from_column("level", "CLI"), "'CLI' of parameter 'level': is not in the data set"),
     ],

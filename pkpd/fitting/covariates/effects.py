@@ -107,9 +107,8 @@ def _ratios(
     design = float(effect.design(np.array([value]))[0])
 
     def ratio(typical: Any, coefficient: Any) -> np.ndarray:
-        term = np.asarray(coefficient, dtype=float) * design
         with np.errstate(invalid="ignore", divide="ignore"):
-            term = np.log1p(term) if effect.kind == "linear" else term
+            term = effect.term(np.asarray(coefficient, dtype=float), design, p.scale)
         return _moved(p, np.asarray(typical, dtype=float), term)
 
     if isinstance(fit, MaximumLikelihood):

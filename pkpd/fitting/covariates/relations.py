@@ -197,6 +197,7 @@ def _named(
         return [Relation(parameter, one) for one in found], told
     for effect in effects:
         effect.check(dataset.covariates[covariate][dataset.events.valid], _WHERE)
+        effect.check_estimated(dataset.covariates[covariate][dataset.events.valid], _WHERE)
         if effect.coefficient.fixed:
             what = f"its coefficient is held at {effect.coefficient.value:g}"
             _refuse(effect.name(parameter), what, remedy="give a number to start from")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pkpd.arguments import NONE, a, check_arguments
 from pkpd.errors import DataError, PkpdError
 from pkpd.fitting.model.priors import Estimate, Prior, estimate, fixed
 
@@ -18,16 +19,17 @@ Kind = Literal["power", "exponential", "linear", "category"]
 class CovariateEffect:
     """What a covariate adds to a parameter on its transformed scale.
 
-    With coefficient ``b`` and a parameter on the log scale, the factor of the parameter is
+    With coefficient ``b`` the factor of a parameter on the log scale, and what is added to one on
+    the identity or logit scale, is
 
     ``power``
-        ``(x / centre)^b``
+        ``(x / centre)^b``; ``b log(x / centre)``
     ``exponential``
-        ``exp(b (x - centre))``
+        ``exp(b (x - centre))``; ``b (x - centre)``
     ``linear``
-        ``1 + b (x - centre)``
+        ``1 + b (x - centre)``; ``b (x - centre)``
     ``category``
-        ``exp(b)`` where ``x`` equals ``centre``, 1 elsewhere
+        ``exp(b)`` where ``x`` equals ``centre``, 1 elsewhere; ``b``, 0
 
     Attributes
     ----------
@@ -61,12 +63,20 @@ class CovariateEffect:
         return f"{parameter}_{self.covariate}{ending}"
 
     def design(self, values: np.ndarray) -> np.ndarray:
-        """Return what the coefficient multiplies (inside ``log1p`` for ``linear``)."""
+        """Return what the coefficient multiplies."""
         if self.kind == "power":
             return np.log(values / self.centre)
         if self.kind == "category":
             return (values == self.centre).astype(float)
         return values - self.centre
+
+    def term(self, coefficient: Any, design: Any, scale: str, xp: Any = np) -> Any:
+        """Return what is added to a parameter on its scale; ``xp`` computes logarithms.
+
+        On the log scale the term of ``linear`` is the logarithm of its factor.
+        """
+        moved = coefficient * design
+        return xp.log1p(moved) if self.kind == "linear" and scale == "log" else moved
 
     def check(self, values: np.ndarray, source: str) -> None:
         """Refuse covariate values the form has no meaning for.
@@ -74,7 +84,7 @@ class CovariateEffect:
         Raises
         ------
         DataError
-            For a power of a value that is not positive, or a category no subject has.
+            For a power of a value that is not positive.
         """
         if self.kind == "power" and np.any(values <= 0):
             raise DataError(
@@ -83,11 +93,23 @@ class CovariateEffect:
                 allowed="more than 0",
                 remedy="use an exponential or linear effect",
             )
-        if self.kind == "category" and not np.any(values == self.centre):
+
+    def check_estimated(self, values: np.ndarray, source: str) -> None:
+        """Refuse values from which the coefficient cannot be estimated, where it is to be.
+
+        Raises
+        ------
+        DataError
+            For a category that no record has.
+        """
+        if self.coefficient.fixed or self.kind != "category":
+            return
+        if not np.any(values == self.centre):
             raise DataError(
                 where=f"{source}, covariate {self.covariate}",
                 what=f"no record has category {self.centre:g}",
                 allowed=", ".join(f"{v:g}" for v in np.unique(values)[:10]),
+                remedy="leave the effect out, or hold its coefficient with fixed()",
             )
 
 
@@ -135,7 +157,9 @@ def exponential(
 def linear(
     covariate: str, centre: float, coefficient: float | Estimate = 0.0, prior: Prior | None = None
 ) -> CovariateEffect:
-    """Linear effect, ``1 + b (x - centre)``.
+    """Linear effect: the factor ``1 + b (x - centre)``.
+
+    To a parameter on the identity or logit scale ``b (x - centre)`` is added.
 
     Examples
     --------
@@ -146,22 +170,48 @@ def linear(
 
 
 def category(
-    covariate: str, levels: float | Sequence[float], prior: Prior | None = None
+    covariate: str,
+    levels: float | Sequence[float],
+    coefficient: float | Estimate | Sequence[float | Estimate] = 0.0,
+    prior: Prior | None = None,
 ) -> tuple[CovariateEffect, ...]:
-    """One factor for each of these categories; those not named are the reference.
+    """One factor ``exp(b)`` for each of these categories; those not named are the reference.
+
+    Parameters
+    ----------
+    covariate
+        Its name.
+    levels
+        Category, or categories.
+    coefficient
+        ``b``: of all of them, or one for each.
+    prior
+        Of each.
 
     Examples
     --------
     >>> [effect.name("CL") for effect in category("RACE", [1, 2])]
     ['CL_RACE_1', 'CL_RACE_2']
+    >>> category("MALE", 1, -0.2)[0].coefficient.value
+    -0.2
     """
     named: Any = [levels] if np.isscalar(levels) else levels
+    each: Any = coefficient
+    if isinstance(coefficient, Estimate) or np.isscalar(coefficient):
+        each = [coefficient] * len(named)
+    if len(each) != len(named):
+        raise PkpdError(
+            where=f"covariate effect of {covariate!r}",
+            what=f"{len(each)} coefficients for {len(named)} categories",
+            allowed="one for all of them, or one for each",
+        )
     return tuple(
-        CovariateEffect(covariate, "category", float(level), Estimate(0.0, prior))
-        for level in named
+        CovariateEffect(covariate, "category", float(level), _coefficient(value, prior))
+        for level, value in zip(named, each, strict=True)
     )
 
 
 def _coefficient(value: float | Estimate, prior: Prior | None) -> Estimate:
+    check_arguments("covariate effect", prior=(prior, a(Prior) | NONE))
     made = estimate(value)
     return made if prior is None else Estimate(made.value, prior, made.fixed)

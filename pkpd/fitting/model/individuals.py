@@ -64,6 +64,13 @@ class IndividualModel:
                 remedy="give a column OCC",
             )
 
+    def check_estimated(self) -> None:
+        """Refuse data from which a covariate effect that is not held cannot be estimated."""
+        known, events = self.dataset.covariates, self.dataset.events
+        for p in self.model.parameters:
+            for effect in p.effects:
+                effect.check_estimated(known[effect.covariate][events.valid], events.source)
+
     @cached_property
     def n_occasions(self) -> int:
         """Occasions in the data; 0 if no parameter varies between them."""
@@ -153,9 +160,7 @@ class IndividualModel:
     ) -> Array:
         design = effect.design(self._covariate(effect.covariate))
         coefficient = guard(jnp.broadcast_to(fixed[effect.name(p.name)], design.shape))
-        if effect.kind == "linear":
-            return jnp.log1p(coefficient * design)
-        return coefficient * design
+        return effect.term(coefficient, design, p.scale, jnp)
 
 
 def _sum(first: Array, second: Array) -> Array:

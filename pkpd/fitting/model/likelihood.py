@@ -21,14 +21,23 @@ from pkpd.fitting.model.specification import PopulationModel
 from pkpd.predict.ode import OdeStructure
 
 
-def bind(model: PopulationModel, dataset: Dataset) -> PopulationLikelihood:
+def bind(
+    model: PopulationModel, dataset: Dataset, *, estimated: bool = True
+) -> PopulationLikelihood:
     """Bind a population model to a data set.
+
+    Parameters
+    ----------
+    model, dataset
+        What is bound.
+    estimated
+        Whether parameters that are not held are to be estimated from the data.
 
     Raises
     ------
     DataError
-        If the data lack a covariate, an occasion, or a residual error of an observed line, or hold
-        doses, lines or values the model cannot take.
+        If the data lack a covariate, an occasion, or a residual error of an observed line, hold
+        doses, lines or values the model cannot take, or lack a category to be estimated.
     """
     if not len(dataset.observations):
         raise DataError(
@@ -43,6 +52,8 @@ def bind(model: PopulationModel, dataset: Dataset) -> PopulationLikelihood:
         units = {name if key == "DV" else key: unit for key, unit in dataset.units.items()}
         dataset = dataclasses.replace(dataset, lines=(name,), units=units)
     individuals = IndividualModel(model, dataset)
+    if estimated:
+        individuals.check_estimated()
     if isinstance(structure, OdeStructure):
         structure = structure.judged_at(_typical(individuals))
     made = _kind(structure, model.residual)(model, dataset, structure.bind(dataset), individuals)

@@ -112,7 +112,7 @@ def _term(effect: CovariateEffect, name: str) -> str:
     return {
         "power": f"{b} log({x} / {at})",
         "exponential": f"{b} ({x} \N{MINUS SIGN} {at})",
-        "linear": f"log(1 + {b} ({x} \N{MINUS SIGN} {at}))",
+        "linear": f"{b} ({x} \N{MINUS SIGN} {at})",
         "category": f"{b} [{x} = {at}]",
     }[effect.kind]
 
