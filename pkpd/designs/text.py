@@ -11,6 +11,7 @@ import xarray as xr
 
 from pkpd.designs.data import Action, Decision, Why
 from pkpd.designs.design_card import DesignFile
+from pkpd.designs.exact.characteristics import sides_of
 from pkpd.designs.exact.pathways import Pathways
 from pkpd.designs.rules.interval import IntervalDesign
 from pkpd.designs.rules.three_plus_three import RollingSix, ThreePlusThree
@@ -294,21 +295,14 @@ def characteristics_lines(
             f"True risks fall from {doses[j - 1]} ({risks[j - 1]:g}) to {doses[j]} ({risks[j]:g}): "
             "designs take risks to rise with the dose."
         )
-    if "correct" in found:
-        right, target = doses[int(found.right) - 1], found.attrs["target"]
-    if "correct" in found and float(found.risk.min()) > _FAR * found.attrs["target"]:
+    if "correct" in found and float(risks.min()) > _FAR * found.attrs["target"]:
         least = "the dose of the least risk" if falls else doses[0]
         lines.append(
-            f"Even {least} is far above the target {target:g}: no dose is selected with "
-            f"probability {float(found.none):.3f}."
+            f"Even {least} is far above the target {found.attrs['target']:g}: no dose is selected "
+            f"with probability {float(found.none):.3f}."
         )
     elif "correct" in found:
-        lines.append(
-            f"The dose closest to the target {target:g} is {right}: selected with "
-            f"probability {float(found.correct):.3f}, a higher one with "
-            f"{float(found.too_high):.3f}; {100 * float(found.overdosed):.1f} % of patients are "
-            "treated above it."
-        )
+        lines.append(_closest_line(found, doses, rising=not falls))
     stops = [
         f"{why} {100 * float(share_):.1f} %"
         for why, share_ in zip(found["why"].values, found.stopped.values, strict=True)
@@ -318,6 +312,27 @@ def characteristics_lines(
     if "duration" in found:
         lines.append(days_line(found))
     return lines
+
+
+def _closest_line(found: xr.Dataset, doses: Sequence[str], rising: bool) -> str:
+    """Say how often the doses closest to the target are selected, and those of a higher risk."""
+    target = found.attrs["target"]
+    sides = sides_of(found.risk.values[None], target)[0]
+    right = [name for name, side in zip(doses, sides, strict=True) if side == 0]
+    one = len(right) == 1
+    if one:
+        text = f"The dose closest to the target {target:g} is {right[0]}: selected"
+    else:
+        names = f"{', '.join(right[:-1])} and {right[-1]}"
+        text = f"The doses closest to the target {target:g} are {names}: one of them is selected"
+    higher, above = ("a higher one", f"above {'it' if one else 'them'}")
+    if not rising:
+        higher, above = ("one of a higher risk", "at such a risk")
+    return (
+        f"{text} with probability {float(found.correct):.3f}, {higher} with "
+        f"{float(found.too_high):.3f}; {100 * float(found.overdosed):.1f} % of patients are "
+        f"treated {above}."
+    )
 
 
 def days_line(found: xr.Dataset) -> str:

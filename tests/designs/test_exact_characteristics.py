@@ -26,6 +26,7 @@ from pkpd.designs import (
     pathways,
     simulate_trials,
 )
+from pkpd.designs.text import characteristics_lines
 from pkpd.errors import PkpdError
 
 THREE_PLUS_THREE = [
@@ -368,3 +369,33 @@ def test_risks_that_are_no_probabilities_are_refused():
         characteristics(design, [10, 25])
     with pytest.raises(PkpdError, match=r"one risk for each dose"):
         characteristics(design, [0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(("risks", "right", "above"), [
+    ((0.3, 0.3, 0.5), (1, 2), (3,)),  # a plateau at the target
+    ((0.2, 0.4, 0.6), (1, 2), (3,)),  # as far below it as above
+    ((0.5, 0.3, 0.1), (2,), (1,)),  # risks that fall
+    ((0.1, 0.2, 0.2), (2, 3), ()),
+    ((0.1, 0.28, 0.45), (2,), (3,)),
+])  # fmt: skip
+def test_doses_are_right_and_too_high_by_their_risks(risks, right, above):
+    found = characteristics(BOIN(levels=3, target=0.3), risks)
+    selected, treated = (
+        dict(zip((1, 2, 3), found[n].values, strict=True)) for n in ("selected", "treated")
+    )
+    assert float(found.right) == right[0]
+    assert float(found.correct) == pytest.approx(sum(selected[j] for j in right), abs=1e-12)
+    assert float(found.too_high) == pytest.approx(sum(selected[j] for j in above), abs=1e-12)
+    share = sum(treated[j] for j in above) / sum(treated.values())
+    assert float(found.overdosed) == pytest.approx(share, abs=1e-12)
+
+
+def test_a_plateau_at_the_target_is_named_with_all_its_doses():
+    design, doses = BOIN(levels=3, target=0.3), ["a", "b", "c"]
+    text = "\n".join(characteristics_lines(characteristics(design, [0.3, 0.3, 0.5]), doses))
+    assert (  # 0.37887 + 0.37356, as another enumeration has them
+        "The doses closest to the target 0.3 are a and b: one of them is selected with probability "
+        "0.752, a higher one with 0.075; 12.9 % of patients are treated above them."
+    ) in text
+    text = "\n".join(characteristics_lines(characteristics(design, [0.5, 0.3, 0.1]), doses))
+    assert "is b: selected with probability 0.014, one of a higher risk with 0.099; 74.9 %" in text

@@ -20,6 +20,7 @@ from pkpd.designs import (
     TiteBOIN,
     TiteCRM,
     TrialData,
+    characteristics,
     compare_trials,
     forecast_of_weight,
     simulate_trials,
@@ -132,6 +133,28 @@ def test_differences_are_paired_and_means_are_those_of_simulations():
     assert float(gap.difference.sel(measure="duration")) < 0
     alike = found.sel(way="waits", other="waits")
     assert float(abs(alike.difference).max()) == float(alike.difference_se.max()) == 0.0
+
+
+def test_patients_are_above_and_below_the_right_doses_by_their_risks():
+    """As exact trials have it, with two right doses and with risks that fall."""
+    design = BOIN(levels=3, target=0.3, most_patients=12)
+    risks = np.array([[0.3, 0.3, 0.5], [0.5, 0.3, 0.1]])
+    found = compare_trials(
+        {"one": (design, risks)}, accrual=Accrual(1e4, "fixed"), times=WINDOW, trials=1000
+    ).sel(way="one")
+    exact = characteristics(design, risks)
+    treated = exact.treated.values
+    wanted = {
+        "correct": exact.correct,
+        "too_high": exact.too_high,
+        "patients_above": [treated[0, 2], treated[1, 0]],
+        "patients_at": [treated[0, :2].sum(), treated[1, 1]],
+        "patients_below": [0.0, treated[1, 2]],
+    }
+    for name, values in wanted.items():
+        mine = found.sel(measure=name)
+        assert (abs(mine.value - values) <= 4 * mine.value_se + 1e-12).all(), name
+    assert found.right.values.tolist() == [1, 2]
 
 
 @pytest.mark.long  # differences are paired above

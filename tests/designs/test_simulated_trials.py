@@ -126,6 +126,18 @@ def test_rolling_six_with_fewer_patients_ends_at_its_highest_dose():
     assert (float(found.selected[0]), float(found.patients)) == (1.0, 4.0)
 
 
+def test_figures_by_the_target_are_those_of_exact_trials_with_the_error_of_repetitions():
+    """Two doses are right; 60 repetitions scatter as the errors say, patients by their trial."""
+    design, risks = BOIN(levels=3, target=0.3, most_patients=12), (0.3, 0.3, 0.5)
+    shared = {"accrual": Accrual(1e4, "fixed"), "times": WINDOW, "trials": 60}
+    many = [simulate_trials(design, risks, seed=seed, **shared) for seed in range(60)]
+    exact = characteristics(design, risks)
+    for name in ("correct", "too_high", "overdosed"):
+        values, errors = ([float(one[n]) for one in many] for n in (name, f"{name}_se"))
+        assert 0.8 < np.std(values, ddof=1) / np.mean(errors) < 1.25, name
+        assert abs(np.mean(values) - float(exact[name])) < 4 * np.mean(errors) / 60**0.5 + 2e-3, name
+
+
 @pytest.mark.slow
 def test_time_to_event_designs_are_quicker():
     shared = {"accrual": Accrual(10), "times": WINDOW, "trials": 400}

@@ -14,6 +14,7 @@ from pkpd.designs.kinds import check_risks
 from pkpd.designs.protocol import Design
 
 _CELLS = 20_000_000  # probabilities held at once
+_ALIKE = 1e-12  # risks that differ by no more are as close to the target
 
 
 def characteristics(
@@ -42,10 +43,11 @@ def characteristics(
     xarray.Dataset
         ``selected`` and ``none``: probability that each dose, or none, is selected; ``treated`` and
         ``dlts``: expected numbers at each dose; ``patients`` and ``all_dlts``: in all; ``stopped``:
-        probability of each reason to stop; with a target ``correct``: probability that the dose
-        with risk closest to it is selected, ``too_high``: that one with a risk above it by more
-        is, and ``overdosed``: share of patients treated above that dose. Each by ``draw`` where
-        `risks` has draws.
+        probability of each reason to stop; with a target ``correct``: probability that a dose
+        with the risk closest to it is selected (all doses as close as that count), ``too_high``:
+        that one with a risk above it by more is, ``overdosed``: share of patients treated at
+        doses with such a risk, and ``right``: the closest dose, of equals the lowest. Each by
+        ``draw`` where `risks` has draws.
 
     Raises
     ------
@@ -121,11 +123,10 @@ def dataset(
         "risk": (by_level, risks),
     }
     if target is not None:
-        right = right_dose(risks, target)
-        above = levels[None, :] > right[:, None]
-        rows = np.arange(len(risks))
-        made["right"] = ("draw", right)
-        made["correct"] = ("draw", selected[rows, right])
+        sides = sides_of(risks, target)
+        above = sides > 0
+        made["right"] = ("draw", right_dose(sides))
+        made["correct"] = ("draw", (selected[:, 1:] * (sides == 0)).sum(axis=1))
         made["too_high"] = ("draw", (selected[:, 1:] * above).sum(axis=1))
         made["overdosed"] = ("draw", (treated * above).sum(axis=1) / treated.sum(axis=1))
     words = [why.words for why in Why if why != Why.GOES_ON]
@@ -133,6 +134,25 @@ def dataset(
     return xr.Dataset(made, coords=coords, attrs={} if target is None else {"target": target})
 
 
-def right_dose(risks: np.ndarray, target: float) -> np.ndarray:
-    """Dose whose true risk is closest to the target, shape ``(draws,)``; of equals the lower."""
-    return np.argmin(np.round(np.abs(risks - target), 12), axis=1) + 1
+def sides_of(risks: np.ndarray, target: float) -> np.ndarray:
+    """On which side of the risks closest to a target each dose's risk lies.
+
+    Returns
+    -------
+    int[draws, levels]
+        0 where no dose is closer, 1 where the risk is above the target by more than the closest
+        is away from it, -1 where it is below by more.
+
+    Examples
+    --------
+    >>> sides_of(np.array([[0.1, 0.3, 0.3, 0.5], [0.6, 0.2, 0.4, 0.1]]), 0.3).tolist()
+    [[-1, 0, 0, 1], [1, 0, 0, -1]]
+    """
+    away = risks - target
+    closest = np.abs(away).min(axis=1, keepdims=True)
+    return np.where(np.abs(away) <= closest + _ALIKE, 0, np.sign(away)).astype(int)
+
+
+def right_dose(sides: np.ndarray) -> np.ndarray:
+    """Lowest of the doses that `sides_of` says are closest, shape ``(draws,)``."""
+    return np.argmax(sides == 0, axis=1) + 1

@@ -9,7 +9,7 @@ import xarray as xr
 
 from pkpd.arguments import Kind, check_arguments
 from pkpd.cluster import workers
-from pkpd.designs.exact.characteristics import right_dose
+from pkpd.designs.exact.characteristics import right_dose, sides_of
 from pkpd.designs.protocol import Design
 from pkpd.designs.simulate.patients import Accrual, EventTimes, Outcomes, Responses
 from pkpd.designs.simulate.trials import Ended, check_simulation, outcomes_of, run_trials
@@ -18,17 +18,18 @@ from pkpd.errors import PkpdError
 from pkpd.machine import cores
 
 MEASURES = {
-    "correct": "the right dose is selected",
-    "too_high": "a higher dose than the right one is selected",
-    "patients_above": "patients treated above the right dose",
-    "patients_at": "patients treated at the right dose",
-    "patients_below": "patients treated below the right dose",
+    "correct": "a right dose is selected",
+    "too_high": "a dose of a higher risk than the right ones is selected",
+    "patients_above": "patients treated at a higher risk than that of the right doses",
+    "patients_at": "patients treated at a right dose",
+    "patients_below": "patients treated at a lower risk than that of the right doses",
     "patients": "patients",
     "dlts": "patients with a DLT",
     "duration": "days",
     "suspended": "days on which accrual was suspended",
 }
-"""What is compared, in words; probabilities or means of one trial."""
+"""What is compared, in words; probabilities or means of one trial. Right are the doses whose risk
+is closest to the target."""
 
 
 def compare_trials(
@@ -62,7 +63,7 @@ def compare_trials(
         ``value`` of each `way`, `measure` and `draw` of the risks; its mean over the draws,
         ``mean``; ``difference`` of `way` less `other` in that mean. ``value_se``, ``mean_se`` and
         ``difference_se`` are Monte Carlo standard errors; those of differences are paired.
-        ``right`` is the right dose by draw.
+        ``right`` is the right dose by draw, of several the lowest.
 
     Raises
     ------
@@ -108,30 +109,30 @@ def compare_trials(
     if aimed is None:
         what = f"{design.name} has none, and no dose is right without one"
         raise PkpdError(where="target", what=what, remedy="give it")
-    right = right_dose(true, aimed)
+    sides = sides_of(true, aimed)
     with workers(cluster, jobs or cores()) as spread:
         ended = [
             run_trials(one, out, accrual, responses, trials, seed, spread)
             for one, out in made.values()
         ]
-    each = np.stack([_measured(one, right, trials) for one in ended])
-    return _dataset(each, list(made), right, true)
+    each = np.stack([_measured(one, sides, trials) for one in ended])
+    return _dataset(each, list(made), right_dose(sides), true)
 
 
 def _is_way(one: object) -> bool:
     return isinstance(one, tuple | list) and len(one) == 2 and isinstance(one[0], Design)
 
 
-def _measured(ended: Ended, right: np.ndarray, trials: int) -> np.ndarray:
+def _measured(ended: Ended, sides: np.ndarray, trials: int) -> np.ndarray:
     """Measures of every trial, shape ``(measures, draws, trials)``."""
-    at = np.repeat(right, trials)
-    gap = np.arange(1, ended.treated.shape[1] + 1)[None] - at[:, None]
+    side = np.repeat(sides, trials, axis=0)
+    picked = ended.selected[:, None] == np.arange(1, side.shape[1] + 1)
     values = {
-        "correct": ended.selected == at,
-        "too_high": ended.selected > at,
-        "patients_above": (ended.treated * (gap > 0)).sum(axis=1),
-        "patients_at": (ended.treated * (gap == 0)).sum(axis=1),
-        "patients_below": (ended.treated * (gap < 0)).sum(axis=1),
+        "correct": (picked & (side == 0)).any(axis=1),
+        "too_high": (picked & (side > 0)).any(axis=1),
+        "patients_above": (ended.treated * (side > 0)).sum(axis=1),
+        "patients_at": (ended.treated * (side == 0)).sum(axis=1),
+        "patients_below": (ended.treated * (side < 0)).sum(axis=1),
         "patients": ended.treated.sum(axis=1),
         "dlts": ended.dlts.sum(axis=1),
         "duration": ended.duration,

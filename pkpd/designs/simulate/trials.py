@@ -11,7 +11,7 @@ import xarray as xr
 from pkpd.arguments import CALLABLE, NONE, NUMBER, TEXT, a, check_arguments, from_to
 from pkpd.cluster import Workers, workers
 from pkpd.designs.data import Action, Trials, Why
-from pkpd.designs.exact.characteristics import dataset
+from pkpd.designs.exact.characteristics import dataset, sides_of
 from pkpd.designs.kinds import WHOLE, check_risks
 from pkpd.designs.protocol import Design
 from pkpd.designs.simulate.chance import DLT, GAP, RESPONSE, uniforms
@@ -233,9 +233,14 @@ def _summary(ended: Ended, risks: np.ndarray, trials: int, target: float | None)
         for one in (name, f"{name}_se"):
             made[one].attrs["units"] = "day"  # ``days`` would be read as a length of time
     if target is not None:
-        right = np.repeat(made.right.values, trials)
-        made["correct_se"] = "draw", error(ended.selected == right)
-        made["too_high_se"] = "draw", error(ended.selected > right)
+        sides = np.repeat(sides_of(risks, target), trials, axis=0)
+        above = sides > 0
+        made["correct_se"] = "draw", error((picked[:, 1:] * (sides == 0)).sum(axis=1))
+        made["too_high_se"] = "draw", error((picked[:, 1:] * above).sum(axis=1))
+        # a ratio of means over trials, whose patients are a cluster: by its linear part
+        share = np.repeat(made.overdosed.values, trials)[:, None]
+        excess = (ended.treated * (above - share)).sum(axis=1)
+        made["overdosed_se"] = "draw", error(excess) / made.patients.values
     made.attrs["trials"] = trials
     return made
 
