@@ -30,7 +30,8 @@ class Accrual:
         ``"fixed"``.
     patients_wait
         Whether a patient for whom there is no place waits until there is one; otherwise he is
-        turned away and the next one is awaited.
+        turned away and the next one is awaited. One waits at a time and there is no queue: nobody
+        else comes meanwhile, and the time to the next patient begins when he enters.
     """
 
     every_days: float
