@@ -86,7 +86,7 @@ def short_list(
     Returns
     -------
     list of int
-        Places, the compromise first; empty if nothing is allowed.
+        Places, the compromise first; empty if nothing is allowed, or nothing is compared.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def short_list(
     costs = as_costs(values, better)
     may = np.ones(len(costs), dtype=bool) if allowed is None else np.asarray(allowed, dtype=bool)
     places = np.flatnonzero(may)
-    if not places.size:
+    if not places.size or not costs.shape[1]:
         return []
     places = places[pareto(np.asarray(values, dtype=float)[places], better)]
     at = scaled(costs[places])

@@ -14,9 +14,7 @@ from pkpd.search.search import search_schedules
 from pkpd.search.words import summary_of
 
 
-def search_lines(
-    menu: str, out: Path, *, limit: float | None = None, probability: float = 0.25, **how: Any
-) -> Iterator[str]:
+def search_lines(menu: str, out: Path, *, limit: float | None = None, **how: Any) -> Iterator[str]:
     """Search a menu and tell what was found.
 
     Parameters
@@ -25,8 +23,8 @@ def search_lines(
         Menu file, schedule file, or name of a trial.
     out
         Folder of the results.
-    limit, probability
-        Most risk of a DLT, and most probability that it is exceeded, instead of the menu's limits.
+    limit
+        Most risk of a DLT, instead of the menu's limits.
     **how
         Further arguments of `search_schedules`.
 
@@ -42,7 +40,7 @@ def search_lines(
     PkpdError
         If an input cannot be used.
     """
-    limits = None if limit is None else (Limit("dlt", at_most=limit, probability=probability),)
+    limits = None if limit is None else (Limit("dlt", at_most=limit),)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     with progress(make_console(), lines=True) as on_progress:

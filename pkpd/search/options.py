@@ -17,8 +17,12 @@ def search_options(
         typer.Option(metavar="P", help="Most risk of a DLT, instead of the menu's limits."),
     ] = None,
     probability: Annotated[
-        float, typer.Option(metavar="P", help="Most probability that it is exceeded.")
-    ] = 0.25,
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Most probability that a limit is not kept, instead of its own (0.25).",
+        ),
+    ] = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(

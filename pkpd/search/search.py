@@ -6,9 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pkpd.arguments import CALLABLE, MAPPING, NAMES, NONE, PATH, a, check_arguments, from_to
+from pkpd.arguments import CALLABLE, MAPPING, NAMES, NONE, NUMBER, PATH, a, check_arguments, from_to
 from pkpd.cards.menu_cards import load_menu
-from pkpd.cards.menus import Limit, Menu, check_objectives, menu_of
+from pkpd.cards.menus import (
+    DOSE,
+    MEASURES,
+    Limit,
+    Measure,
+    Menu,
+    check_objectives,
+    menu_of,
+)
 from pkpd.cards.trial_drugs import without_card
 from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.errors import PkpdError
@@ -21,6 +29,7 @@ from pkpd.search.result import NothingAllowedError, SearchResult
 from pkpd.search.simulate import (
     FIT,
     WITHOUT,
+    Answer,
     OnProgress,
     answer,
     check_size,
@@ -38,6 +47,7 @@ def search_schedules(
     rule: str | None = None,
     until_day: int | None = None,
     limits: Sequence[Limit] | None = None,
+    probability: float | None = None,
     objectives: Sequence[str] | None = None,
     keep: int | None = None,
     patients: int | None = None,
@@ -65,6 +75,8 @@ def search_schedules(
         Cards of the patients and of the count rule, and the last day, where regimens are given.
     limits
         In place of the menu's; by default ``Pr(P(DLT) > 0.25) <= 0.25``.
+    probability
+        Most probability, over draws, that a limit is not kept, in place of each limit's own.
     objectives
         Measures that make a schedule better than another, in place of the menu's
         (`pkpd.search.MEASURES`, and ``"dose"`` for the dose intensity of every drug).
@@ -90,7 +102,8 @@ def search_schedules(
     NothingAllowedError
         If no schedule keeps the limits; its ``found`` has all figures.
     PkpdError
-        Bad input, in one sentence, before anything is simulated.
+        Bad input, in one sentence, before anything is simulated; after the first view, where no
+        schedule of the menu has the measure of an objective or a limit.
     """
     whole = from_to(1) | NONE
     check_arguments(
@@ -102,6 +115,7 @@ def search_schedules(
         draws=(draws, from_to(2) | NONE),
         seed=(seed, from_to(0) | NONE),
         until_day=(until_day, whole),
+        probability=(probability, NUMBER | NONE),
         on_progress=(on_progress, CALLABLE | NONE),
         threads=(threads, whole),
     )
@@ -111,7 +125,7 @@ def search_schedules(
         check_objectives(objectives)
     chosen = replace(
         chosen,
-        limits=chosen.limits if limits is None else tuple(limits),
+        limits=_limits(chosen, limits, probability),
         objectives=chosen.objectives if objectives is None else tuple(objectives),
         keep=chosen.keep if keep is None else keep,
     )
@@ -119,7 +133,7 @@ def search_schedules(
     if on_progress is not None:
         on_progress(0.0, float(len(chosen.members)), "making patients ready")
     views = views_of(chosen, marrow, posterior, repeat)
-    _check_limits(chosen.limits, views[0].name)
+    _check_marrow(chosen, views[0].name)
     plans = plans_of(chosen)
     doses = dose_measures(list(plans.values()))
     measures = every_measure(doses)
@@ -135,6 +149,8 @@ def search_schedules(
                 on_progress(float(before + done), total, f"{who}: {name}")
 
         found = answer(view, plans, measures, doses, threads or cores(), tell)
+        if not answers:
+            _check_measured(chosen, found, doses)
         answers[view.name] = found
     if on_progress is not None:
         on_progress(total, total, "summing up")
@@ -182,10 +198,40 @@ _OF_LEUKAEMIA = {WITHOUT: ("remission", "death"), FIT: ("remission",)}
 """Measures that a marrow does not have."""
 
 
-def _check_limits(limits: Sequence[Limit], view: str) -> None:
-    """Refuse a limit of something that the answering marrow does not have."""
-    for limit in limits:
-        if limit.of in _OF_LEUKAEMIA.get(view, ()):
-            what = f"the marrow that answers ({view}) has none"
+def _limits(
+    menu: Menu, limits: Sequence[Limit] | None, probability: float | None
+) -> tuple[Limit, ...]:
+    """Limits in force."""
+    found = menu.limits if limits is None else tuple(limits)
+    if probability is None:
+        return found
+    return tuple(replace(limit, probability=probability) for limit in found)
+
+
+def _check_marrow(menu: Menu, view: str) -> None:
+    """Refuse limits of what the answering marrow does not have, and no other objectives."""
+    lacks = _OF_LEUKAEMIA.get(view, ())
+    what = f"the marrow that answers ({view}) has none"
+    for limit in menu.limits:
+        if limit.of in lacks:
             remedy = "limit something else, or ask the marrow with leukaemia"
             raise PkpdError(where=f"limit of {limit.of}", what=what, remedy=remedy)
+    if set(menu.objectives) <= set(lacks):
+        where = f"objectives, {' and '.join(menu.objectives)}"
+        remedy = "name another objective, or ask the marrow with leukaemia"
+        raise PkpdError(where=where, what=what, remedy=remedy)
+
+
+def _check_measured(menu: Menu, found: Answer, doses: Sequence[Measure]) -> None:
+    """Refuse limits and objectives of what no schedule of the menu has."""
+    what = "no schedule of the menu has a figure of it"
+    there = [name for name in MEASURES if name in found.measures]
+    for limit in menu.limits:
+        if limit.of not in there:
+            where = f"limit of {limit.of}"
+            raise PkpdError(where=where, what=what, allowed=", ".join(there))
+    allowed = found.allowed(menu.limits).any()
+    if allowed and not objectives_in(found, menu.objectives, doses):
+        where = f"objectives, {' and '.join(menu.objectives)}"
+        known = [n for n in (*there, DOSE) if objectives_in(found, (n,), doses)]
+        raise PkpdError(where=where, what=what, allowed=", ".join(known))

@@ -317,6 +317,56 @@ def test_the_command_tells_and_writes(file, tmp_path):
     assert "limit of dlt: 1.5; allowed: above 0, below 1" in wrong.output
 
 
+def test_a_probability_is_that_of_the_limits_in_force(file, menu, tmp_path):
+    """Without --limit of those of the menu, with it of that one; refused outside 0 to 1."""
+    command = ["search", str(file), "--patients", "8", "--draws", "3", "--marrow", "friberg"]
+    command += ["--once", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, [*command, "--probability", "0.99"])
+    assert "Pr(risk of a DLT > 0.25) <= 0.99" in done.output
+    done = CliRunner().invoke(app, [*command, "--probability", "0.9", "--limit", "0.8"])
+    assert "Pr(risk of a DLT > 0.8) <= 0.9" in done.output
+    for limit in ([], ["--limit", "0.3"]):
+        wrong = CliRunner().invoke(app, [*command, "--probability", "1.5", *limit])
+        assert wrong.exit_code == 2
+        assert "a probability of 1.5; allowed: between 0 and 1" in wrong.output
+    limits = (Limit("dlt", at_most=0.9), Limit("days_low", at_most=70, probability=0.1))
+    found = search_schedules(
+        replace(menu, patients=8), limits=limits, probability=0.8, marrow="friberg", repeat=False
+    )
+    assert found.menu.limits == tuple(replace(limit, probability=0.8) for limit in limits)
+
+
+def test_objectives_and_limits_that_no_schedule_has_are_refused(menu):
+    """Before anything is simulated where the marrow lacks it, else after the first view."""
+    small = {"patients": 8, "draws": 3, "repeat": False, "marrow": "friberg"}
+    steps = []
+    with pytest.raises(PkpdError, match="objectives, remission and death: the marrow that answers"):
+        search_schedules(
+            menu, objectives=["remission", "death"], on_progress=lambda *s: steps.append(s), **small
+        )
+    assert len(steps) == 1  # patients are made ready
+    none = "late_start: no schedule of the menu has a figure of it; allowed: dlt, days_low"
+    with pytest.raises(PkpdError, match=f"objectives, {none}.*, dose.$"):
+        search_schedules(menu, objectives=["late_start"], **small)
+    with pytest.raises(PkpdError, match=f"limit of {none.replace(', days_low', '')}"):
+        search_schedules(menu, limits=[Limit("late_start", at_most=0.5)], **small)
+    both = search_schedules(menu, objectives=["remission", "dlt"], **small)
+    assert both.objectives == {WITHOUT: ("dlt",)}
+
+
+def test_a_view_without_objectives_lists_nothing(found):
+    """As the marrow without leukaemia where remission is the objective."""
+    other = replace(
+        found,
+        answers={**found.answers, PRIOR: found.answers[WITHOUT]},
+        objectives={**found.objectives, PRIOR: ()},
+    )
+    assert other.lists[PRIOR] == ()
+    assert "Under the prior, before any published outcome: 4 of 4 schedules allowed.\n" in (
+        other.summary()
+    )
+
+
 @pytest.mark.slow
 def test_the_answer_is_repeated_under_the_prior_and_in_the_other_marrow():
     if shipped_posterior() is None:
