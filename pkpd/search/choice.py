@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pkpd.arrays import Floats
 
 Flags = NDArray[np.bool_]
+_DIGITS = 12  # of shares of a range that are compared
 
 
 def as_costs(values: ArrayLike, better: Sequence[str]) -> Floats:
@@ -65,12 +66,16 @@ def short_list(
     margins: Sequence[float],
     allowed: ArrayLike | None = None,
     keep: int = 5,
+    labels: Sequence[str] | None = None,
 ) -> list[int]:
     """Few schedules that stand for the Pareto set of those allowed.
 
     The first is the compromise: its largest shortfall from the best in any objective, as a share of
-    the range of that objective, is least. Each further one differs most from those before it. A
-    schedule that is within the margins of one on the list in every objective adds nothing.
+    the range of that objective, is least. Each further one differs most from those before it, by
+    the same shares: its largest difference, in any objective, from the one nearest to it. Of
+    equals the one whose shortfall or difference is less or more in all objectives together (their
+    Euclidean length) is taken, then the first by its label, whatever the order they are given in.
+    A schedule that is within the margins of one on the list in every objective adds nothing.
 
     Parameters
     ----------
@@ -82,6 +87,8 @@ def short_list(
         Which may be on it; all by default.
     keep
         Most of them.
+    labels
+        Names, for ties; places by default.
 
     Returns
     -------
@@ -102,15 +109,30 @@ def short_list(
     places = places[pareto(np.asarray(values, dtype=float)[places], better)]
     at = scaled(costs[places])
     mine = costs[places]
-    chosen = [int(np.lexsort((at.sum(axis=1), at.max(axis=1)))[0])]
+    turn = (
+        places if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1][places]
+    )
+    chosen = [_first(*_lengths(at), turn)]
     while len(chosen) < keep:
-        away = np.abs(at[:, None, :] - at[None, chosen, :]).max(axis=2).min(axis=1)
-        away[_alike(mine, chosen, margins)] = 0.0
-        farthest = int(np.argmax(away))
-        if away[farthest] <= 0.0:
+        most, whole = (
+            length.min(axis=1) for length in _lengths(at[:, None, :] - at[None, chosen, :])
+        )
+        near = _alike(mine, chosen, margins) | (most <= 0.0)
+        if near.all():
             break
-        chosen.append(farthest)
+        chosen.append(_first(np.where(near, 0.0, -most), -whole, turn))
     return [int(places[i]) for i in chosen]
+
+
+def _lengths(apart: Floats) -> tuple[Floats, Floats]:
+    """Largest part of each difference, and its Euclidean length; equal where rounding differs."""
+    most, whole = np.abs(apart).max(axis=-1), np.sqrt((apart**2).sum(axis=-1))
+    return np.round(most, _DIGITS), np.round(whole, _DIGITS)
+
+
+def _first(least: Floats, then: Floats, last: NDArray[np.int_]) -> int:
+    """Place of the least, ties by the next numbers."""
+    return int(np.lexsort((last, then, least))[0])
 
 
 def _alike(costs: Floats, chosen: Sequence[int], margins: Sequence[float]) -> Flags:

@@ -161,6 +161,7 @@ class Answer:
             [m.least for m in of],
             self.allowed(limits),
             keep,
+            self.members,
         )
         return tuple(self.members[i] for i in places)
 

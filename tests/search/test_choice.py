@@ -82,6 +82,40 @@ def test_the_first_is_the_compromise_and_the_next_differ_most():
     assert {2, 7} < set(five) or {3, 8} < set(five) or {2, 8} < set(five) or {3, 7} < set(five)
 
 
+def test_of_equals_the_farther_in_all_is_next_and_then_the_first_by_name():
+    # each is half a range from the compromise in something; together .71, .87 and .52
+    values = {
+        "p": (0.5, 0.5, 0.5),
+        "a": (0.0, 1.0, 0.5),
+        "b": (1.0, 0.0, 0.0),
+        "c": (0.4, 0.4, 1.0),
+    }
+    ends = {"p": (0.5, 0.5), "z": (0.0, 1.0), "y": (1.0, 0.0)}  # equal in all
+    for few, wanted in ((values, "pbac"), (ends, "pyz")):
+        for names in itertools.permutations(few):
+            rows = [few[name] for name in names]
+            places = short_list(rows, ["low"] * len(rows[0]), [0.01] * len(rows[0]), labels=names)
+            assert "".join(names[i] for i in places) == wanted
+    # two compromises with a shortfall of .6: the one whose others are less
+    two = [(0.6, 0.5), (0.4, 0.6), (0.0, 1.0), (1.0, 0.0)]
+    assert short_list(two, ["low", "low"], [0.01, 0.01])[0] == 1
+
+
+@given(st.lists(st.tuples(few, few, few), min_size=1, max_size=9, unique=True), st.randoms())
+def test_the_short_list_does_not_depend_on_the_order(values, random):
+    names = [f"s{number}" for number in range(len(values))]
+    mixed = random.sample(range(len(values)), len(values))
+    one = short_list(values, BETTER, [0.5] * 3, labels=names)
+    other = short_list(
+        [values[i] for i in mixed], BETTER, [0.5] * 3, labels=[names[i] for i in mixed]
+    )
+    assert [names[i] for i in one] == [names[mixed[i]] for i in other]
+
+
+def test_nothing_to_compare_by_lists_nothing():
+    assert short_list([[], []], [], []) == []
+
+
 def test_a_limit_is_judged_over_draws():
     draws = stats.norm(0.2, 0.05).ppf((np.arange(4000) + 0.5) / 4000)
     share, error = beyond_limit(draws, 0.25, None, 0.005)
