@@ -10,6 +10,7 @@ import numpy as np
 
 from pkpd.cards.menus import Measure
 from pkpd.comparison.rows import UNDER_TREATMENT
+from pkpd.comparison.uncertainty import fewest_draws
 from pkpd.endpoints.clock import treatment_runs
 from pkpd.forecasting.command import rule_of
 from pkpd.forecasting.words import aligned
@@ -154,8 +155,11 @@ def _schedules(found: SearchResult) -> list[str]:
     lines.append(f"{key}; the first is the compromise." if found.short_list else f"{key}.")
     lines += _refused(found) if found.short_list else []
     if others:
+        more = "1 more allowed schedule is" if len(others) == 1 else (
+            f"{len(others)} more allowed schedules are"
+        )  # fmt: skip
         lines.append(
-            f"{len(others)} more allowed schedules are better than each other in something: "
+            f"{more} surpassed by none (as good in everything, better in something): "
             "schedules.csv has all."
         )
     for number, member in enumerate(found.short_list, start=1):
@@ -200,7 +204,14 @@ def _separated(found: SearchResult) -> list[str]:
     one, columns = found.answers[found.view], _columns(found)
     if len(found.short_list) < 2:
         return []
+    few = found.menu.draws < fewest_draws()
     lines = ["What separates them (same patients and draws; 90 % interval over draws):"]
+    if few:
+        lines = [
+            "What separates them (same patients and draws):",
+            f"  {found.menu.draws} draws tell no intervals ({fewest_draws()} or more would), so "
+            "that no figure that varies between draws is said to differ; differences.csv has all.",
+        ]
     numbered = list(enumerate(found.short_list, start=1))
     for (i, first), (k, second) in itertools.combinations(numbered, 2):
         told = [
@@ -209,7 +220,8 @@ def _separated(found: SearchResult) -> list[str]:
             if name in columns
         ]
         told += not_told_apart(one, first, second, columns)
-        lines.append(f"  {i} against {k}: {'; '.join(told) or 'nothing that matters'}.")
+        nothing = "nothing told" if few else "nothing that matters"
+        lines.append(f"  {i} against {k}: {'; '.join(told) or nothing}.")
     return lines
 
 

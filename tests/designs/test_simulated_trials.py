@@ -135,7 +135,9 @@ def test_figures_by_the_target_are_those_of_exact_trials_with_the_error_of_repet
     for name in ("correct", "too_high", "overdosed"):
         values, errors = ([float(one[n]) for one in many] for n in (name, f"{name}_se"))
         assert 0.8 < np.std(values, ddof=1) / np.mean(errors) < 1.25, name
-        assert abs(np.mean(values) - float(exact[name])) < 4 * np.mean(errors) / 60**0.5 + 2e-3, name
+        assert abs(np.mean(values) - float(exact[name])) < 4 * np.mean(errors) / 60**0.5 + 2e-3, (
+            name
+        )
 
 
 @pytest.mark.slow

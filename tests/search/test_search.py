@@ -283,6 +283,31 @@ def test_brackets_are_explained_where_there_are_any(found):
     assert "(10 to 90)" in text
 
 
+def test_so_few_draws_are_said_to_compare_nothing_simulated(found, menu):
+    line = "  6 draws tell no intervals (20 or more would), so that no figure that varies"
+    assert f"(same patients and draws):\n{line}" in found.summary()
+    more = replace(found, menu=replace(menu, draws=20))
+    assert "draws tell no intervals" not in more.summary()
+    assert "90 % interval over draws):\n  1 against 2" in more.summary()
+
+
+def test_schedules_of_the_pareto_set_that_are_not_listed_are_told(found):
+    """Of one objective they tie, and are not better than each other in anything."""
+    alone = replace(found, objectives={found.view: ("dose_lenalidomide",)})
+    assert "surpassed by none" not in alone.summary()
+    one = replace(found.answers[found.view])
+    figures = {m: dict(found.answers[found.view].figures[m]) for m in found.members}
+    for name in ("middle", "again"):  # as if they tied with the best
+        figures[name]["dose_lenalidomide"] = figures["high"]["dose_lenalidomide"]
+    one.__dict__["figures"] = figures
+    tied = replace(alone, answers={found.view: one})
+    assert len(tied.short_list) == 1
+    assert "2 more allowed schedules are surpassed by none (as good in everything, better" in (
+        tied.summary()
+    )
+    assert "1 more allowed schedule is surpassed by none" in found.summary()  # the same again
+
+
 def test_limits_of_what_the_marrow_lacks_and_runs_too_large_are_refused(menu):
     limits = [Limit("remission", at_least=0.2)]
     with pytest.raises(PkpdError, match="limit of remission: the marrow that answers"):
