@@ -277,6 +277,7 @@ _OPTIONS = {
     "COVARIANCE": "covariance",
     "CHOLESKY": "cholesky",
 }
+_USUAL = ("VARIANCE", "COVARIANCE")  # what values are without a word
 
 
 def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
@@ -285,7 +286,7 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
     same, copies, block_held = 0, 1, False
     forms: set[str] = set()
     numbers: list[tuple[float, bool, set[str], Line]] = []
-    diagonal = True
+    diagonal, early = True, None
     while (piece := reader.next) is not None:
         reader.take()
         text = piece.text.upper()
@@ -321,12 +322,13 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
                 value, _, words, line = numbers[-1]
                 numbers[-1] = (value, True, words, line)
             else:
-                block_held = True
+                block_held, early = True, early or piece
         elif text in _OPTIONS:
             if numbers and diagonal:
                 numbers[-1][2].add(_OPTIONS[text])
             else:
                 forms.add(_OPTIONS[text])
+                early = early if text in _USUAL else early or piece
         elif text == "UNINT":
             continue
         elif text == "(":
@@ -359,6 +361,7 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
             reader.refuse(piece)
     comments = {line.number: line.comment for line in record.lines}
     if diagonal:
+        _refuse_diagonal(record, size, [one[0] for one in numbers], early)
         return [_single(record, one, comments) for one in numbers]
     if same:
         if not before:
@@ -369,6 +372,26 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
         return [Block(last.covariance, last.held, True) for _ in range(same)]
     held = block_held or any(one[1] for one in numbers)
     return [_full(record, numbers, size, held, forms, comments)]
+
+
+def _refuse_diagonal(
+    record: Record, size: int | None, values: Sequence[float], early: _Piece | None
+) -> None:
+    """Refuse options before the values of a diagonal, and another number of values than it says.
+
+    Options are of the one value that they follow, or stand in brackets with (NONMEM Help, $OMEGA).
+    """
+    if early is not None:
+        word = early.text
+        record.refuse(
+            f"{word} stands before the values of a diagonal, where it is of none of them",
+            early.line,
+            remedy="write it in brackets with each value that it is of: "
+            + (" ".join(f"({value:g} {word})" for value in values[:3]) or f"(0.3 {word})"),
+        )
+    if size is not None and len(values) != size:
+        count = "1 value" if len(values) == 1 else f"{len(values)} values"
+        record.refuse(f"DIAGONAL({size}) has {count}", allowed=str(size))
 
 
 def _count(reader: _Reader, given: Sequence[float], piece: _Piece) -> int:

@@ -64,6 +64,41 @@ def test_blocks_in_their_spellings(lines, wanted):
     np.testing.assert_allclose(found, wanted, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("text", "word", "remedy"),
+    [
+        ("SD 0.3 0.2", "SD", "(0.3 SD) (0.2 SD)"),
+        ("standard 0.3", "standard", "(0.3 standard)"),
+        ("DIAGONAL(2) FIX 0.3 0.2", "FIX", "(0.3 FIX) (0.2 FIX)"),
+        ("FIXED DIAGONAL(1) 0.3", "FIXED", "(0.3 FIXED)"),
+        ("DIAGONAL(2) CHOLESKY 0.3 0.2", "CHOLESKY", "(0.3 CHOLESKY)"),
+        ("CORRELATION 0.3", "CORRELATION", "(0.3 CORRELATION)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["OMEGA", "SIGMA"])
+def test_an_option_before_the_values_of_a_diagonal_is_refused(name, text, word, remedy):
+    with pytest.raises(PkpdError) as found:
+        read_blocks([record(name, text)])
+    assert f"{word} stands before the values of a diagonal" in str(found.value)
+    assert remedy in str(found.value)
+
+
+def test_options_before_the_values_of_a_block_are_of_all_of_them():
+    (block,) = read_blocks([record("OMEGA", "FIX STANDARD BLOCK(2) 0.3 0.01 0.2")])
+    np.testing.assert_allclose(block.covariance, [[0.09, 0.01], [0.01, 0.04]])
+    assert block.held
+    (usual,) = read_blocks([record("OMEGA", "VARIANCE 0.3")])
+    assert usual.covariance == 0.3
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("DIAGONAL(3) 0.3 0.2", "2 values"), ("DIAGONAL(2) 1", "1 value")]
+)
+def test_a_diagonal_has_as_many_values_as_it_says(text, count):
+    with pytest.raises(PkpdError, match=rf"DIAGONAL\(\d\) has {count}; allowed"):
+        read_blocks([record("OMEGA", text)])
+
+
 def test_same_repeats_a_block_and_its_effects_are_scaled_alike():
     texts = ["0.25", "BLOCK(2) 0.09 0.01 0.04", "BLOCK(2) SAME(2)", "BLOCK(1) 0.5 FIX"]
     blocks = read_blocks([record("OMEGA", text) for text in texts])
