@@ -110,7 +110,8 @@ def nca(
     adjusted R^2 of the last points after the peak (a bolus: from it), and of those within 1e-4 the
     one with the most points. At the time of the dose, without a sample, the concentration is 0
     before a first dose, the lowest of the profile after earlier doses, and after a bolus that of
-    the line through the logarithms of the first two. At steady state clearance is
+    the line through the logarithms of the first two; a sample at the time of a bolus that is 0 or
+    below the limit was taken before it, wherever its row stands. At steady state clearance is
     ``dose / auc_tau`` and the mean residence time
     ``(aumc_tau + tau (auc_inf - auc_tau)) / auc_tau``; half an infusion is taken off.
     ``fluctuation`` is ``(cmax - cmin) / cavg``, ``swing`` ``(cmax - cmin) / cmin``.

@@ -99,7 +99,8 @@ def profiles(data: Dataset, line: int, *, into_vein: bool) -> Iterator[Profile]:
 
     Doses at one time are one. A sample at the time of a dose is the last of the profile before and
     the first of the profile after it, but of one only if the dose is into a vein: records stand
-    before or after it. A reset (EVID 3 or 4) ends a profile, and its clock may begin again.
+    before or after it. One at the time of a bolus that is below the limit, or 0, was taken before
+    it, wherever it stands. A reset (EVID 3 or 4) ends a profile, and its clock may begin again.
 
     Parameters
     ----------
@@ -161,24 +162,30 @@ def _of_period(
     label: Any = at.data.subjects[b]
     records, given = doses.record[b, columns], at.given(columns)
     starts = np.unique(given)
+    time, place = seen.time[mine], seen.record[mine]
+    below = (seen.censored[mine] == BELOW) | (seen.value[mine] <= 0.0)
+
+    def before(moment: float) -> NDArray[np.bool_]:
+        """Tell which samples at the time of a dose into a vein were taken before it."""
+        own = given == moment
+        bolus = not np.any(doses.rate[b, columns[own]] > 0)
+        return (time == moment) & ((place < records[own][0]) | (bolus & below))
+
     for number, start in enumerate(starts):
         together = np.flatnonzero(given == start)
         record = int(records[together[0]])
         end = starts[number + 1] if number + 1 < len(starts) else np.inf
-        time, place = seen.time[mine], seen.record[mine]
         in_it = (time >= start) & (time <= end)
         if into_vein:
-            following = records[given == end]
-            in_it &= (time > start) | (place > record)
-            if len(following):
-                in_it &= (time < end) | (place < following[0])
+            in_it &= ~before(start)
+            if end < np.inf:
+                in_it &= (time < end) | before(end)
         taken = mine[in_it]
         if not np.any(seen.time[taken] > start):
             continue
         amount, rate = doses.amt[b, columns[together]], doses.rate[b, columns[together]]
         duration = np.where(rate > 0, amount / np.where(rate > 0, rate, 1.0), 0.0)
-        value = seen.value[taken]
-        earlier = (time < start) | ((time == start) & ((place < record) | (not into_vein)))
+        earlier = (time < start) | (before(start) if into_vein else time == start)
         earlier &= (number == 0) & (seen.censored[mine] != BELOW)
         yield Profile(
             subject=label.item() if hasattr(label, "item") else label,
@@ -191,8 +198,8 @@ def _of_period(
             steady=bool(events.ss[b, record] > 0),
             interval=float(events.ii[b, record]),
             time=seen.time[taken] - start,
-            level=value,
-            below=(seen.censored[taken] == BELOW) | (value <= 0.0),
+            level=seen.value[taken],
+            below=below[in_it],
             row=events.numbers[seen.row[taken]],
             predose=float(np.max(seen.value[mine[earlier]], initial=0.0)),
         )

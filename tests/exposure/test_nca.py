@@ -133,6 +133,26 @@ def test_a_bolus_in_one_compartment_has_its_closed_form():
         assert found[name] == pytest.approx(value, rel=1e-12), name
 
 
+@pytest.mark.parametrize("nothing", [0.0, "<0.05"])
+@pytest.mark.parametrize("after", [False, True])
+def test_nothing_at_the_time_of_a_bolus_is_a_sample_before_it(after, nothing):
+    """As in PKNCA, the curve is carried back to D / V: areas from 0 to 24 h are exact."""
+    k, volume = 0.5, 10.0
+    times = np.array([0.5, 1.0, 3.0, 7.0, 12.0])
+    rows = []
+    for given in (0.0, 24.0):
+        pair = [(given, 100.0, None), (given, 0.0, nothing)]
+        rows += pair if after else pair[::-1]
+        rows += [(given + t, 0.0, 100.0 / volume * np.exp(-k * t)) for t in times]
+    data = pd.DataFrame(rows, columns=["TIME", "AMT", "DV"]).assign(ID=1)
+    found = pkpd.nca(data, route="iv", intervals=[(0, 24)])
+    np.testing.assert_allclose(found.auc_0_24, 10 / k * (1 - np.exp(-24 * k)), rtol=1e-12)
+    assert found.cl_f[0] == pytest.approx(k * volume, rel=1e-12)
+    assert found.vss[0] == pytest.approx(volume, rel=1e-12)
+    assert found.samples.tolist() == [6, 5]  # the second 0 is the end of the first profile
+    assert found.remark[0] == ""
+
+
 def test_a_dosing_interval_gives_the_steady_state():
     """Boluses of 100 every 12 h for ever: auc_tau is dose / clearance, the mean is auc_tau / 12."""
     k, volume, tau = 0.2, 10.0, 12.0
