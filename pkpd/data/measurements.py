@@ -14,6 +14,7 @@ from pkpd.data.dataset import ABOVE, BELOW, NOT_CENSORED, Observations
 from pkpd.data.declared_units import COUNTED, DeclaredUnits, check_typical
 from pkpd.data.events import OBSERVATION, EventTable
 from pkpd.data.sheets import Sheet
+from pkpd.errors import DataError
 
 _MOST = 1e20
 LineCodes = Mapping[int | str, str | None]
@@ -200,6 +201,7 @@ def _lines(
     kept = np.ones(n, dtype=bool)
     column = (how.line_column or ("DVID" if "DVID" in table.at else "CMT")).upper()
     if how.lines is None and how.line_column is None and column != "DVID":
+        _refuse_compartments(table, is_observation)
         return ("DV",), np.zeros(n, dtype=np.int64), kept
     only = tuple(dict.fromkeys((how.lines or {}).values()))
     if len(only) == 1 and only[0] is not None and _one_line(table, is_observation, how, column):
@@ -245,6 +247,28 @@ def _lines(
         words = ", ".join(f"{count} of {text}" for text, count in dropped.items())
         notes.append(f"left out, as asked: observations of other lines ({words})")
     return names, index, kept
+
+
+def _refuse_compartments(table: Sheet, is_observation: np.ndarray) -> None:
+    """Refuse observations of several compartments of which nothing says whether they are one line.
+
+    A cell that is missing or 0 stands for the default compartment, whichever that is.
+    """
+    places = np.flatnonzero(is_observation) if "CMT" in table.at else ()
+    first: dict[int | str, int] = {}
+    for i in places:
+        first.setdefault(code_of(table.text("CMT", int(i))), int(i))
+    codes = sorted((code for code in first if code not in ("", 0)), key=str)
+    if len(codes) > 1:
+        rows = ", ".join(f"{code} in row {table.lines[first[code]]}" for code in codes)
+        given = ", ".join(f'{code}: "..."' for code in codes)
+        raise DataError(
+            where=f"{table.name}, column {table.label['CMT']}",
+            what=f"observations are of {len(codes)} compartments ({rows}), and nothing says of "
+            "which lines they are",
+            remedy=f"name them in read_nonmem(lines={{{given}}}), with one name twice where they "
+            "are one line and None to leave one out, or give a column of lines (DVID)",
+        )
 
 
 def _one_line(table: Sheet, is_observation: np.ndarray, how: HowMeasured, column: str) -> bool:

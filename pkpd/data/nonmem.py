@@ -91,9 +91,10 @@ def read_nonmem(
     lines
         What codes of the line column stand for, numbers or text:
         ``{1: "concentration", 3: "neutrophils"}``, ``{"cp": "concentration", "pca": None}`` (None
-        leaves a line out). Without it there is one line, "DV", or one per DVID.
+        leaves a line out). Without it there is one line, "DV", or one per DVID; observations of
+        several compartments (CMT) are then refused.
     line_column
-        Column with the codes; default DVID if there is such a column, else CMT.
+        Column with the codes of ``lines``; default DVID if there is such a column, else CMT.
     other_lines
         What happens to observations whose code is not in ``lines``: ``"refuse"`` or ``"drop"``.
     lloq

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pkpd
 from pkpd.data.nonmem import read_nonmem
 from pkpd.errors import DataError, PkpdWarning, UnitError
 
@@ -295,6 +296,24 @@ def test_one_name_names_the_only_line(write):
     # where the file tells lines apart, codes count
     with pytest.raises(DataError, match="CMT: 3 is no known line"):
         read_nonmem(write(rows.format(",CMT", ",1", ",2", ",3")), lines={2: "neutrophils"})
+
+
+def test_observations_of_several_compartments_are_not_one_line_unasked(write):
+    # the dose's compartment does not count, nor a cell that is missing or 0
+    rows = "ID,TIME,AMT,DV,CMT\n1,0,100,.,1\n1,5,.,2.5,2\n1,9,.,0.5,{}\n"
+    for code in ("2", "2.0", "0", "."):
+        assert read_nonmem(write(rows.format(code))).lines == ("DV",)
+    with pytest.raises(DataError) as told:
+        read_nonmem(write(rows.format(3)))
+    for words in ("of 2 compartments (2 in row 3, 3 in row 4)", 'lines={2: "...", 3: "..."}'):
+        assert words in str(told.value)
+    with pytest.raises(DataError, match="of 2 compartments"):
+        pkpd.nca(write(rows.format(3)))
+    both = read_nonmem(write(rows.format(3)), lines={2: "concentration", 3: "metabolite"})
+    assert both.lines == ("concentration", "metabolite")
+    assert read_nonmem(write(rows.format(3)), line_column="CMT").lines == ("CMT 2", "CMT 3")
+    one = read_nonmem(write(rows.format(3)), lines={2: "concentration", 3: "concentration"})
+    assert one.observations.line.tolist() == [0, 0]
 
 
 def test_units_that_nobody_declared_are_told(write):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,3 +72,23 @@ def test_a_second_dose_that_differs_is_no_copy(change):
     order = [table.iloc[:2], second, table.iloc[2:]] if "TIME" in change else None
     both = order or [table.iloc[:1], second, table.iloc[1:]]
     assert found(pd.concat(both, ignore_index=True)) == []
+
+
+@pytest.mark.parametrize(("cmt", "lines", "told"), [
+    (1, None, True), (2, None, False), (0, None, False), (1, "named", False)
+])  # fmt: skip
+def test_observations_of_a_compartment_that_is_not_observed_are_told(cmt, lines, told):
+    table = study([50, 50, 50])
+    table.loc[table["EVID"] == 0, "CMT"] = cmt
+    parts = [parameter("ka", 1.0), parameter("CL", 3.0, iiv=0.3), parameter("V", 10.0)]
+    oral = compartments(1, absorption="first_order")
+    model = PopulationModel(oral, parts, residual.additive(1.0))
+    data = pkpd.read_nonmem(table, lines=lines and {cmt: "concentration"})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        pkpd.individual(model, data)
+    assert len(said) == told
+    for one in said:
+        assert "row 1: observations have CMT 1 (depot) and are taken as" in str(one.message)
+        assert "CMT 2 (central)" in str(one.message)
+        assert 'lines={1: "concentration"}' in str(one.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pkpd.data.dataset import Dataset, observed_lines
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdWarning
 from pkpd.fitting.model.individuals import IndividualModel
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
@@ -19,6 +20,7 @@ from pkpd.fitting.model.residual import ResidualError
 from pkpd.fitting.model.serial import SerialLikelihood
 from pkpd.fitting.model.specification import PopulationModel
 from pkpd.predict.ode import OdeStructure
+from pkpd.predict.pk import LinearStructure
 
 
 def bind(
@@ -49,6 +51,7 @@ def bind(
     dataset = observed_lines(dataset)
     if dataset.lines == ("DV",) and len(structure.lines) == 1:
         (name,) = structure.lines
+        _look_at_compartment(structure, dataset)
         units = {name if key == "DV" else key: unit for key, unit in dataset.units.items()}
         dataset = dataclasses.replace(dataset, lines=(name,), units=units)
     individuals = IndividualModel(model, dataset)
@@ -59,6 +62,25 @@ def bind(
     made = _kind(structure, model.residual)(model, dataset, structure.bind(dataset), individuals)
     made._lines  # noqa: B018  (checks the lines now rather than inside a sampler)
     return made
+
+
+def _look_at_compartment(structure: Any, data: Dataset) -> None:
+    """Warn of observations without a name whose CMT is another compartment than the observed."""
+    if not isinstance(structure, LinearStructure):
+        return
+    names, seen = structure.system.compartments, data.observations
+    at = structure.observed[0][0] + 1
+    given = data.events.cmt[seen.subject, seen.record]
+    other = np.flatnonzero((given != at) & (given > 0) & (given <= len(names)))
+    if other.size:
+        cmt, row = int(given[other[0]]), data.events.numbers[seen.row[other[0]]]
+        warnings.warn(
+            f"{data.events.source}, row {row}: observations have CMT {cmt} ({names[cmt - 1]}) and "
+            f"are taken as {structure.line}, which the model has in CMT {at} ({names[at - 1]}): "
+            f'correct CMT, or read them with lines={{{cmt}: "{structure.line}"}} if they are it',
+            PkpdWarning,
+            stacklevel=4,
+        )
 
 
 def _kind(structure: Any, residual: Mapping[str, ResidualError]) -> type[PopulationLikelihood]:
