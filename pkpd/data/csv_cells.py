@@ -15,6 +15,7 @@ from pkpd.errors import DataError
 _OTHERS = (";", "\t")  # cut there if nothing is cut at the comma
 _BLANKS = " "
 _THOUSANDS = re.compile(r"[<>]?[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+_PARTED = re.compile(r"[<>]?\s*[+-]?[1-9]\d{0,2}(\.\d{3})+")
 _COMMA = re.compile(r"[<>]?\s*[+-]?\d*,\d+([eE][+-]?\d+)?")
 
 
@@ -130,6 +131,35 @@ def _without_comments(text: str, known: Collection[str]) -> tuple[int, str]:
     return count, text
 
 
+def has_decimal_comma(text: str) -> bool:
+    """Whether a number's comma is a decimal point, and parts no thousands.
+
+    Examples
+    --------
+    >>> [has_decimal_comma(text) for text in ("0,5", "1,638", "5")]
+    [True, False, False]
+    """
+    return bool("," in text and _COMMA.fullmatch(text) and not _THOUSANDS.fullmatch(text))
+
+
+def parted_by_points(text: str) -> bool:
+    """Whether a number's points may part thousands: ``1.638``, and not ``0.638`` or ``16.4``."""
+    return bool(_PARTED.fullmatch(text))
+
+
+def plain_decimal(text: str) -> str:
+    """Write a number so that its point can part no thousands.
+
+    Examples
+    --------
+    >>> plain_decimal("1.500"), plain_decimal("1.638")
+    ('1.5', '1.6380')
+    """
+    whole, _, rest = text.partition(".")
+    short = rest.rstrip("0") or "0"
+    return f"{whole}.{short if len(short) != 3 else rest + '0'}"
+
+
 def with_points(texts: list[str]) -> list[str]:
     """Numbers of a column with decimal commas, written with points.
 
@@ -141,13 +171,13 @@ def with_points(texts: list[str]) -> list[str]:
     >>> with_points(["0,5", "<1,25", "7"]), with_points(["1,638", "2,000"])
     (['0.5', '<1.25', '7'], ['1,638', '2,000'])
     """
-    if not any(_COMMA.fullmatch(text) and not _THOUSANDS.fullmatch(text) for text in texts):
+    if not any(has_decimal_comma(text) for text in texts):
         return texts
     return [text.replace(",", ".") if _COMMA.fullmatch(text) else text for text in texts]
 
 
-def number_remedy(text: str) -> str:
-    """Say what to do about a text that is no number.
+def number_remedy(text: str, *, decimal_comma: bool = False) -> str:
+    """Say what to do about a text that is no number, in a file that may have decimal commas.
 
     Examples
     --------
@@ -155,6 +185,8 @@ def number_remedy(text: str) -> str:
     'write it with a decimal point, 0.5'
     >>> number_remedy("1,638")
     'write 1638 if the comma parts thousands, 1.638 if it is a decimal point'
+    >>> number_remedy("1.638,5")
+    'write it without points between thousands, 1638.5'
     >>> number_remedy("BLQ")
     "write '<' and the limit for a value below it, <0.2 for instance, or '.' for a missing value"
     """
@@ -163,7 +195,12 @@ def number_remedy(text: str) -> str:
         bare = text.replace(",", "")
         if point.count(".") > 1:
             return f"write it without commas between thousands, {bare}"
+        point = plain_decimal(point) if decimal_comma else point
         return f"write {bare} if the comma parts thousands, {point} if it is a decimal point"
+    whole, comma, rest = text.partition(",")
+    if _PARTED.fullmatch(whole) and (rest.isdigit() if comma else whole.count(".") > 1):
+        bare = whole.replace(".", "") + comma.replace(",", ".") + rest
+        return f"write it without points between thousands, {bare}"
     if re.fullmatch(r"[<>]?[+-]?\d*\.\d+([eE][+-]?\d+)?", point):
         return f"write it with a decimal point, {point}"
     if re.fullmatch(r"<?\s*(bl[oq]?q|bql|lloq|bld|bdl|nd)", text.replace(".", "").lower()):

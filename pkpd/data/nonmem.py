@@ -126,7 +126,8 @@ def read_nonmem(
         Accept several observations of a line at one time.
     separator
         Between cells of a CSV file. Where it is not in the header, cells are cut at the semicolons,
-        tabs or blanks that are, and a comma in a number is then a decimal point.
+        tabs or blanks that are, and a comma in a number is then a decimal point; beside decimal
+        commas a number such as 1.638 is refused.
 
     Returns
     -------

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from pkpd.arguments import MAPPING, NONE, TEXT, check_arguments
-from pkpd.data.csv_cells import is_ignored, number_remedy, read_cells, with_points
+from pkpd.data.csv_cells import (
+    has_decimal_comma,
+    is_ignored,
+    number_remedy,
+    parted_by_points,
+    plain_decimal,
+    read_cells,
+    with_points,
+)
 from pkpd.data.transport import read_transport
 from pkpd.errors import DataError, PkpdError
 
@@ -123,10 +131,30 @@ class Sheet:
                 out[i] = float(text) if text else np.nan
             except ValueError:
                 bad.append(i)
+        if self.decimal_comma and not bad:
+            self._refuse_parted(column, texts)
         if bad:
             what = f"'{texts[bad[0]]}' is not a number{self.also(bad[1:])}"
-            raise self.refused(bad[0], column, what, remedy=number_remedy(texts[bad[0]]))
+            remedy = number_remedy(texts[bad[0]], decimal_comma=self.decimal_comma)
+            raise self.refused(bad[0], column, what, remedy=remedy)
         return out
+
+    def _refuse_parted(self, column: str, texts: Sequence[str]) -> None:
+        """Refuse numbers whose point may part thousands, where the file has decimal commas."""
+        parted = next((i for i, text in enumerate(texts) if parted_by_points(text)), None)
+        cells = ((i, self.text(name, i)) for i in range(len(self.rows)) for name in self.at)
+        comma = parted is not None and next((c for c in cells if has_decimal_comma(c[1])), None)
+        if parted is None or not comma:
+            return
+        text = texts[parted]
+        raise self.refused(
+            parted,
+            column,
+            f"'{text}' is no number in a file with decimal commas ('{comma[1]}' in row "
+            f"{self.lines[comma[0]]})",
+            remedy=f"write {text.replace('.', '')} if the point parts thousands, "
+            f"{plain_decimal(text)} if it is a decimal point",
+        )
 
     def also(self, rows: Sequence[int]) -> str:
         """Words for further rows with a fault of the same kind; nothing without them."""

@@ -316,6 +316,34 @@ def test_observations_of_several_compartments_are_not_one_line_unasked(write):
     assert one.observations.line.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_point_beside_decimal_commas_may_part_thousands(write, mark):
+    def read(amount, first, second):
+        rows = f"ID;TIME;AMT;DV\n1;0;{amount};.\n1;1;.;{first}\n1;2;.;{second}\n"
+        return read_nonmem(write(rows.replace(";", mark)))
+
+    for given, words in (
+        (("1.000", "5,25", "4"), "column AMT: '1.000' is no number in a file with decimal commas "
+         "('5,25' in row 3); write 1000 if the point parts thousands, 1.0 if it is a decimal"),
+        (("100", "1.250", "987,5"), "row 3, ID 1, column DV: '1.250' is no number"),
+        (("100", "<1.250", "987,5"), "row 3, ID 1, column DV: '1.250' is no number"),
+        (("1.000,5", "5,25", "4"), "without points between thousands, 1000.5"),
+        (("1.000.000", "5,25", "4"), "without points between thousands, 1000000"),
+    ):  # fmt: skip
+        with pytest.raises(DataError) as told:
+            read(*given)
+        assert words in str(told.value)
+    # what the remedies say is read, in a column without other commas, too
+    with pytest.raises(DataError, match="1638 if the comma parts thousands, 1.6380 if it is a"):
+        read("1,638", "5,25", "4")
+    assert read("1.6380", "5,25", "4").events.amt[0, 0] == 1.638
+    assert read("1.0", "5,25", "4").events.amt[0, 0] == 1.0
+    # without decimal commas, and where no thousands can be meant, points are decimal ones
+    assert read("100", "1.250", "2.5").observations.value.tolist() == [1.25, 2.5]
+    assert read("100", "0.125", "2,5").observations.value.tolist() == [0.125, 2.5]
+    assert read("100", "12.5", "2,5").observations.value.tolist() == [12.5, 2.5]
+
+
 def test_units_that_nobody_declared_are_told(write):
     rows = "ID,TIME,AMT,DV\n1,0,100,.\n1,5,.,2.5\n"
     text = read_nonmem(write(rows), lines={1: "concentration"}).summary()
