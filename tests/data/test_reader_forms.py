@@ -334,7 +334,7 @@ def test_a_point_beside_decimal_commas_may_part_thousands(write, mark):
             read(*given)
         assert words in str(told.value)
     # what the remedies say is read, in a column without other commas, too
-    with pytest.raises(DataError, match="1638 if the comma parts thousands, 1.6380 if it is a"):
+    with pytest.raises(DataError, match=r"1638 if the comma parts thousands, 1\.6380 if it is a"):
         read("1,638", "5,25", "4")
     assert read("1.6380", "5,25", "4").events.amt[0, 0] == 1.638
     assert read("1.0", "5,25", "4").events.amt[0, 0] == 1.0
