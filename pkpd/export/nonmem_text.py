@@ -14,6 +14,7 @@ from pkpd.export.data_file import BETWEEN, data_columns
 from pkpd.export.dialects import NONMEM, number
 from pkpd.export.equations import Equations, equations_of
 from pkpd.export.parameters import (
+    bounds_of,
     individual_statements,
     plain_names,
     refuse_joint_prior,
@@ -109,7 +110,8 @@ def _occasions(model: PopulationModel, dataset: Dataset | None) -> int:
 
 
 def _censored(dataset: Dataset | None) -> bool:
-    return dataset is not None and bool(np.any(dataset.observations.censored != 0))
+    """Whether probabilities are asked for, as they may be of data that are not known."""
+    return dataset is None or bool(np.any(dataset.observations.censored != 0))
 
 
 def _starts(equations: Equations, own: Mapping[str, Expression], pk: Statements) -> None:
@@ -197,18 +199,12 @@ def _likelihoods(*, between: bool) -> list[str]:
 
 
 def _thetas(model: PopulationModel) -> list[str]:
-    out, by_name = [], {p.name: p for p in model.parameters}
+    out = []
     for name, one in fixed_effects(model).items():
-        p = by_name.get(name)
-        value = number(one.value)
         held = " FIX" if one.fixed else ""
-        if p is not None and p.scale == "logit":
-            text = f"({number(p.bounds[0])}, {value}, {number(p.bounds[1])})"
-        elif (p is not None and p.scale == "log") or name.startswith("sigma_"):
-            text = f"(0, {value})"
-        else:
-            text = f"({value})"
-        out.append(f"$THETA {text}{held} ; {name}")
+        low, high = bounds_of(model, name)
+        text = ", ".join(number(v) for v in (low, one.value, high) if v is not None)
+        out.append(f"$THETA ({text}){held} ; {name}")
     return out
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
+
+from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.tracing import Statements, simple, trace
 from pkpd.fitting.model.covariate_effects import CovariateEffect
+from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.specification import IndividualParameter, PopulationModel
 from pkpd.nonmem.tree import Assign, Binary, Expression, If, Item, Name, Number, Unary
 
@@ -144,6 +148,44 @@ def _effect(
     if effect.kind == "linear" and p.scale == "log":
         return Item("LOG", (simple("+", Number(1.0), away),))
     return away
+
+
+def bounds_of(model: PopulationModel, name: str) -> tuple[float | None, float | None]:
+    """Bounds of a fixed effect where its parameter's scale gives it some; None for none."""
+    p = next((one for one in model.parameters if one.name == name), None)
+    if p is not None and p.scale == "logit":
+        return p.bounds
+    positive = name.startswith("sigma_") if p is None else p.scale == "log"
+    return (0.0 if positive else None), None
+
+
+def covariate_defaults(
+    model: PopulationModel, data: Dataset | None
+) -> dict[str, tuple[float, str]]:
+    """Values of covariates where no data give them, with words on what each is.
+
+    The centre of the first effect that has one, a category that has no effect, and where there is
+    neither the median of the data; 0 without data.
+    """
+    out: dict[str, tuple[float, str]] = {}
+    for name in covariates_read(model):
+        effects = [e for p in model.parameters for e in p.effects if e.covariate == name]
+        centres = [e.centre for e in effects if e.kind != "category"]
+        levels = {e.centre for e in effects}
+        seen = data.covariates.get(name) if data is not None else None
+        first = np.array([]) if seen is None else seen[:, 0]
+        if centres:
+            out[name] = centres[0], "centre of its effect"
+        elif levels:
+            found, times = np.unique(first[~np.isin(first, list(levels))], return_counts=True)
+            other = next(float(k) for k in range(len(levels) + 1) if k not in levels)
+            value = float(found[np.argmax(times)]) if len(found) else other
+            out[name] = value, "category without an effect"
+        elif len(first):
+            out[name] = float(np.median(first)), "median of the data"
+        else:
+            out[name] = 0.0, "no default: give it with the data"
+    return out
 
 
 def refuse_joint_prior(model: PopulationModel) -> None:

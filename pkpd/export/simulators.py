@@ -11,7 +11,12 @@ from pkpd.export.carried import carries_forward, refuse_forward
 from pkpd.export.dialects import MRGSOLVE, RXODE2, Dialect, number
 from pkpd.export.equations import Equations, equations_of
 from pkpd.export.nonmem_text import deviation
-from pkpd.export.parameters import individual_statements, plain_names
+from pkpd.export.parameters import (
+    bounds_of,
+    covariate_defaults,
+    individual_statements,
+    plain_names,
+)
 from pkpd.export.tracing import Statements, trace
 from pkpd.fitting.model.individuals import covariates_read
 from pkpd.fitting.model.population_parameters import RandomEffects, fixed_effects, start_values
@@ -135,7 +140,9 @@ def mrgsolve_text(model: PopulationModel, data: Dataset | None = None) -> str:
     parts = _Parts(model, "ETA({0})", "SOLVERTIME")
     out = [f"[PROB] {parts.equations.system.name}, written by pkpd", "", "[PARAM]"]
     out += [f"{parts.names['t', n]} = {number(parts.values[n])}" for n in parts.fixed_names]
-    out += [f"{name} = 0" for name in parts.covariates]
+    defaults = covariate_defaults(model, data)
+    out += ["// covariates; columns of the data take the place of these values"] * bool(defaults)
+    out += [f"{name} = {number(value)} // {words}" for name, (value, words) in defaults.items()]
     out += ["", "[CMT] " + " ".join(parts.states)]
     at = 0
     for block in parts.blocks():
@@ -162,17 +169,12 @@ def rxode2_text(model: PopulationModel, program: str = "nlmixr2") -> str:
     parts = _Parts(model, "eta_{1}", "t")
     out = ["model <- function() {", "  ini({"]
     for name, one in fixed_effects(model).items():
-        value, mine = number(one.value), parts.names["t", name]
+        mine, (low, high) = parts.names["t", name], bounds_of(model, name)
         if one.fixed:
-            out.append(f"    {mine} <- fix({value})")
-        elif name in model.varying or name.startswith("sigma_"):
-            out.append(
-                f"    {mine} <- c(0, {value})"
-                if _positive(model, name)
-                else f"    {mine} <- {value}"
-            )
-        else:
-            out.append(f"    {mine} <- {value}")
+            out.append(f"    {mine} <- fix({number(one.value)})")
+            continue
+        values = ", ".join(number(v) for v in (low, one.value, high) if v is not None)
+        out.append(f"    {mine} <- {values if low is None else f'c({values})'}")
     for block in omega_blocks(model, program, estimated=program == "nlmixr2"):
         names = " + ".join(f"eta_{parts.names['i', name]}" for name in block.names)
         numbers = ", ".join(number(v) for row in block.rows for v in row)
@@ -212,10 +214,6 @@ _ERRORS = {
     "combined_linear": "add({0}) + prop({1}) + combined1()",
     "lognormal": "lnorm({0})",
 }
-
-
-def _positive(model: PopulationModel, name: str) -> bool:
-    return name.startswith("sigma_") or model[name].scale == "log"
 
 
 def _which(model: PopulationModel, line: str, mine: str) -> str:

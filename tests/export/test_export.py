@@ -29,6 +29,7 @@ from pkpd.models import (
     covariate,
     derived,
     export_model,
+    from_column,
     marrow_model,
     ode_model,
     parameter,
@@ -256,6 +257,72 @@ def test_the_text_of_simulators_gives_the_slopes(tmp_path, program, start, end, 
     expected = equations.slopes(0.0, tuple(jnp.asarray(v) for v in y), own)
     for state, slope in zip(states, expected, strict=True):
         assert found[of.format(state)] == pytest.approx(float(slope), rel=1e-12)
+
+
+def test_covariates_of_mrgsolve_begin_where_they_have_no_effect(tmp_path):
+    """The text's [MAIN] at its own [PARAM] gives the typical values of the model."""
+    text = export_model(PK, tmp_path / "model.cpp", "mrgsolve").read_text()
+    given = run([line.split("//")[0] for line in python_of(text, "[PARAM]", "[CMT]")], {})
+    assert (given["WT"], given["AGE"], given["SEX"]) == (70.0, 50.0, 0.0)
+    assert "WT = 70.0 // centre of its effect" in text
+    main = text[: text.index("F_") if "F_" in text else text.index("ALAG_")]
+    main = re.sub(r"if\(.*?\{\n.*?\n\}( else \{\n.*?\n\})?", "", main, flags=re.DOTALL)
+    lines = [re.sub(r"ETA\(\d\)", "0.0", one) for one in python_of(main + "|", "[MAIN]", "|")]
+    found = run(lines, given)
+    for one in PK.parameters:
+        assert found[one.name] == pytest.approx(one.typical.value, rel=1e-12), one.name
+
+
+def test_a_covariate_of_mrgsolve_without_a_centre_is_that_of_the_data(tmp_path):
+    parts = [from_column("CL", "CLI"), parameter("V", 20.0, effects=covariate.category("SEX", 0))]
+    model = PopulationModel(compartments(1), parts, residual.additive(0.2))
+    known = {"CLI": [2.0, 3.0], "SEX": [0.0, 2.0]}
+    data = data_set(["concentration"], [1.0], [[2.0]], [(0.0, 100.0, 0.0, 1)], known)
+    text = export_model(model, tmp_path / "a.cpp", "mrgsolve", data=data).read_text()
+    assert "CLI = 2.5 // median of the data\n" in text
+    assert "SEX = 2.0 // category without an effect\n" in text
+    text = export_model(model, tmp_path / "a.cpp", "mrgsolve").read_text()
+    assert "CLI = 0.0 // no default: give it with the data\n" in text
+    assert "SEX = 1.0 // category without an effect\n" in text
+
+
+def test_a_stream_without_data_is_ready_for_values_below_a_limit(tmp_path):
+    given = [(0.0, 100.0, 0.0, 1)]
+    data = data_set(["concentration"], TIMES, [[1.0, 2.0, 2.0, 1.0, 0.3]], given, WT)
+    censored = data.observations.censored.copy()
+    censored[-1] = 1
+    below = dataclasses.replace(
+        data, observations=dataclasses.replace(data.observations, censored=censored)
+    )
+    for known, asked in ((None, True), (data, False), (below, True)):
+        text = export_model(PK, tmp_path / "a.mod", data=known).read_text()
+        assert "F_FLAG = 1" in text
+        assert (" LAPLACIAN\n" in text) == asked
+
+
+def test_fixed_effects_have_the_same_bounds_everywhere(tmp_path):
+    model = PopulationModel(
+        compartments(1, dosing=("F1", "ALAG1")),
+        [
+            parameter("CL", 3.0, iiv=0.3, effects=covariate.power("WT", 70)),
+            parameter("V", 20.0),
+            parameter("F1", 0.7, scale="logit", bounds=(0.1, 0.9)),
+            parameter("ALAG1", 0.2, scale="identity"),
+        ],
+        residual.additive(0.2),
+    )
+    theirs = {
+        "CL": "0.0, 3.0", "V": "0.0, 20.0", "F1": "0.1, 0.7, 0.9", "ALAG1": "0.2", "CL_WT": "0.0",
+        "sigma_concentration": "0.0, 0.2",
+    }  # fmt: skip
+    text = export_model(model, tmp_path / "a.mod").read_text()
+    assert dict(re.findall(r"THETA \((.*)\) ; (\w+)", text)) == {v: k for k, v in theirs.items()}
+    for program in ("nlmixr2", "rxode2"):
+        text = export_model(model, tmp_path / "a.R", program).read_text()
+        found = dict(
+            re.findall(r"^    (?:tv_)?(\w+) <- (?:c\()?([-\d., ]+)\)?$", text, re.MULTILINE)
+        )
+        assert found == theirs
 
 
 def steps(v):
