@@ -283,7 +283,7 @@ _USUAL = ("VARIANCE", "COVARIANCE")  # what values are without a word
 def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
     reader = _Reader(record)
     size: int | None = None
-    same, copies, block_held = 0, 1, False
+    same, block_held = 0, False
     forms: set[str] = set()
     numbers: list[tuple[float, bool, set[str], Line]] = []
     diagonal, early = True, None
@@ -332,26 +332,10 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
         elif text == "UNINT":
             continue
         elif text == "(":
-            words: set[str] = set()
-            held, found = False, []
-            for inner in reader.group():
-                value = _number(inner.text)
-                if _held(inner.text):
-                    held = True
-                elif inner.text.upper() in _OPTIONS:
-                    words.add(_OPTIONS[inner.text.upper()])
-                elif value is not None:
-                    found.append(value)
-                elif inner.text != ",":
-                    reader.refuse(inner)
-            copies = 1
-            after = reader.next
-            if after is not None and re.match(r"[Xx]\d+$", after.text):
-                reader.take()
-                copies = _count(reader, [float(after.text[1:])], after)
+            found, held, words = _in_brackets(reader)
             if not diagonal:
                 block_held, forms = block_held or held, forms | words
-            for value in found * copies:
+            for value in found:
                 numbers.append((value, held, set(words), piece.line))
         elif (value := _number(text)) is not None:
             numbers.append((value, False, set(), piece.line))
@@ -372,6 +356,27 @@ def _one_record(record: Record, before: Sequence[Block]) -> list[Block]:
         return [Block(last.covariance, last.held, True) for _ in range(same)]
     held = block_held or any(one[1] for one in numbers)
     return [_full(record, numbers, size, held, forms, comments)]
+
+
+def _in_brackets(reader: _Reader) -> tuple[list[float], bool, set[str]]:
+    """Read values in brackets and ``xN`` after them, whether they are held, and in which forms."""
+    words: set[str] = set()
+    held, found = False, []
+    for inner in reader.group():
+        value = _number(inner.text)
+        if _held(inner.text):
+            held = True
+        elif inner.text.upper() in _OPTIONS:
+            words.add(_OPTIONS[inner.text.upper()])
+        elif value is not None:
+            found.append(value)
+        elif inner.text != ",":
+            reader.refuse(inner)
+    after = reader.next
+    if after is not None and re.match(r"[Xx]\d+$", after.text):
+        reader.take()
+        found = found * _count(reader, [float(after.text[1:])], after)
+    return found, held, words
 
 
 def _refuse_diagonal(
