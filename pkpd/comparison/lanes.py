@@ -251,7 +251,7 @@ class CohortLook:
         """Verdicts "not recovered by day" over thresholds and days, ``[2, 4, 4, L]``."""
         rule, clock = self.rules[0], self._clock
         status = np.empty((*map(len, THRESHOLDS.values()), len(BY_DAYS), course.lanes), np.int8)
-        # a look before the cycle's last dose looks from the last before it
+        # a look before the cycle's planned last dose looks from the last before it
         clocks = [clock_of(self.plan, rule.clock, min(d, rule.by_day or d)) for d in BY_DAYS]
         lasts = np.array([one.last_before_look for one in clocks])
         for last in np.unique(lasts):
@@ -360,7 +360,7 @@ def _outcome(status: NDArray[np.int8]) -> Floats:
 
 
 def _otherwise(recovery: Recovery, days: ClockDays, further: bool) -> dict[str, Floats]:
-    """Who was never low, back before the last dose, not before the next cycle, ``[H, L]``: 1, 0.
+    """Who was never low, back before the planned last dose, not by the next cycle, ``[H, L]``.
 
     The last only where a further cycle is planned.
     """

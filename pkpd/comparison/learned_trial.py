@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pkpd.arrays import Floats
 from pkpd.cards import card_hash
 from pkpd.cards.drug_actions import LEUKAEMIA
 from pkpd.cards.files import find_card
@@ -26,6 +25,7 @@ from pkpd.comparison.simulated import simulated_text
 from pkpd.comparison.what_it_rests_on import (
     PRIOR_DRAWS,
     PRIOR_PATIENTS,
+    Verdicts,
     own_rows,
     what_it_rests_on,
 )
@@ -120,9 +120,9 @@ def learned_trial(
     def asked(shares: Shares) -> tuple[Question, ...]:
         return answers(shown, arms, shares, study)
 
-    def rests_on(shares: Shares, before: Mapping[str, Floats]) -> Question | None:
+    def rests_on(verdicts: Verdicts, before: Verdicts) -> Question | None:
         own = own_rows(posterior, trial, len(draws), scenario.seed)
-        return what_it_rests_on(shown, shares, before, own, _printed(trial))
+        return what_it_rests_on(shown, verdicts, before, own, _printed(trial))
 
     prior = _of_prior(scenario, variant, trial, posterior) if with_questions else None
     return Ready(

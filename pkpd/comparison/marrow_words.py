@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pkpd.course.transfusion import TRIGGER
-from pkpd.endpoints.definitions import recovery_words
+from pkpd.endpoints.definitions import death_words, recovery_words
 from pkpd.schedule.growth_factor import NEVER, GrowthFactorPolicy
 from pkpd.trials import DLTRule
 
@@ -74,8 +74,9 @@ def reading(rule: DLTRule | None, transfused: bool, platelets: bool = True) -> t
         "counts are taken every morning, except where a row says on visits; nadirs and grades are "
         f"those of the laboratory, {whose} counts and recovery are those of the patient's own "
         "cells",
-        f"a count is recovered on {recovery_words(rule)}; this is looked for from the last dose of "
-        "the first cycle until the first dose of the next, in verdicts, tables and curves alike",
+        f"a count is recovered on {recovery_words(rule)}; this is looked for from the planned "
+        "last dose of the first cycle, given or held, until the first dose of the next, in "
+        "verdicts, tables and curves alike",
         "by day N means by the end of that day, the next morning's count included; a threshold is "
         "met at the count itself",
         *([care] if platelets else []),
@@ -114,12 +115,12 @@ def leukaemia_assumptions(
     by_need = "no growth factor is given but those of the schedule"
     if growth_factor.words:
         by_need += f" and {growth_factor.words} (given or not: its amount does not act)"
-    judged = (
-        "a patient who dies before the day of a rule has no verdict on it"
-        if rule is None or not rule.no_leukaemia
-        else "a patient who dies before the day of a rule, or has leukaemia in the marrow on it, "
-        "has no verdict: the risk is that of the patients who can be judged"
-    )
+    judged = () if rule is None else (death_words(rule),)
+    if rule is not None and rule.no_leukaemia:
+        judged = (
+            f"{judged[0]}, nor can one with leukaemia in the marrow on that day or at death: the "
+            "risk is that of the patients who can be judged",
+        )
     return (
         "the trial is taken as a new one that deviates from the typical study as the studies of "
         "the evidence do, also where its own outcomes are among the evidence",
@@ -127,7 +128,7 @@ def leukaemia_assumptions(
         "recovery days of all patients count a patient who dies as not recovered; recovery days in "
         "remission are those of patients who were low and became free of leukaemia, read as trials "
         "print them: the first of three mornings in a row, whatever was transfused",
-        judged,
+        *judged,
         "curves of counts follow every patient as if none died",
         f"{by_need}; deaths by infection are a hazard "
         "that rises with neutropenia, and deaths after the last simulated day are not counted",

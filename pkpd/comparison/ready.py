@@ -28,7 +28,7 @@ from pkpd.subjects import Population, with_medians
 from pkpd.trials import Arm, Cohort, DLTRule, Trial
 
 Read = Callable[[Course], LaneEndpoints]
-RestsOn = Callable[[Mapping[str, CohortShares], Mapping[str, Floats]], Question | None]
+RestsOn = Callable[[Mapping[str, Floats], Mapping[str, Floats]], Question | None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Ready:
     prior
         The trial under draws of the prior, to be run beside.
     rests_on
-        Tells what its risks rest on, from its cohorts' shares and their risks under the prior.
+        Tells what its risks rest on, from its cohorts' verdicts and those under the prior.
     """
 
     trial: Trial

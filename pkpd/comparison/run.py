@@ -39,7 +39,7 @@ from pkpd.comparison.pairs import pair_rows, start_pairs
 from pkpd.comparison.ready import Read, Ready
 from pkpd.comparison.results import ComparisonResult, EndpointRow, TrialResult
 from pkpd.comparison.scenario import Scenario, load_scenario, with_overrides
-from pkpd.comparison.shares import CohortShares, cohort_shares, mean_of_known
+from pkpd.comparison.shares import CohortShares, cohort_shares
 from pkpd.comparison.store import Store
 from pkpd.course.course import Course
 from pkpd.endpoints.clock import treatment_runs
@@ -340,7 +340,7 @@ def _run_trial(
         seen = {name: found.result() for name, found in shares.items()}
         questions = item.questions(seen)
         if item.prior is not None and item.rests_on is not None:
-            told = item.rests_on(seen, _risks_of(item.prior, where))
+            told = item.rests_on(dlt, _verdicts_of(item.prior, where))
             questions = (*questions, told) if told is not None else questions
     rule = item.rules[0][0]
     exposed = {name: found.result() for name, found in levels.items()}
@@ -367,16 +367,17 @@ def _run_trial(
     )
 
 
-def _risks_of(item: Ready, where: Where) -> dict[str, Floats]:
-    """Risk of the DLT in each draw of a trial's cohorts, and nothing else of them; NaN unjudged."""
+def _verdicts_of(item: Ready, where: Where) -> dict[str, Floats]:
+    """Verdicts on the DLT of a trial's cohorts, and nothing else of them; NaN unjudged."""
     found = {}
     for cohort, rules in zip(item.trial.cohorts, item.rules, strict=True):
         treated = item.treated(cohort)
         judged = _Judged(_look(item, treated, rules))
-        found[cohort.id] = np.full(item.ensemble.draws, np.nan)
+        of_cohort = np.full((item.ensemble.draws, item.ensemble.patients), np.nan)
         for draws, verdicts in courses(treated, judged, *where):
             if verdicts is not None:
-                found[cohort.id][draws] = mean_of_known(verdicts.reshape(len(draws), -1))
+                of_cohort[draws] = verdicts.reshape(len(draws), -1)
+        found[cohort.id] = of_cohort
     return found
 
 

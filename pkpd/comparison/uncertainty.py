@@ -39,14 +39,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtri
 
 from pkpd.comparison.crossed import Crossed, CrossedTimes, crossed, matrix_of
 from pkpd.errors import DataError
 
 LEVEL = 0.90
 _ROUNDING = 1e-9
-_ALIKE = 1e-6
-"""Spread of draws without chance, of that with it, below which they do not differ."""
+_BY_CHANCE = 0.05
+"""Probability with which draws that are equal are taken to differ."""
 _JACKKNIFE_GROUPS = 20
 
 
@@ -59,7 +60,7 @@ class Risk:
     estimate
         Mean over draws and patients.
     lower, upper
-        Interval of the risk over parameter draws (90 % by default); NaN for one draw.
+        Interval of the risk over parameter draws (90 % by default); NaN where draws tell none.
     mc_error
         Standard error of ``estimate`` from finite numbers of draws and patients.
     share_patients, share_parameters
@@ -165,8 +166,6 @@ def risk(outcome: ArrayLike, *, level: float = LEVEL) -> Risk:
     y = matrix_of(outcome)
     found = crossed(y)
     lower, upper = _interval(found, level)
-    if found.mean in (0.0, 1.0) and np.ptp(found.by_draw) == 0.0 and found.mc_error > 0.0:
-        lower = upper = np.nan  # nobody, or everybody: of so many, which is no certainty
     parts = np.array([found.draws, found.patients, found.residual])
     total = np.nansum(parts)
     shares = parts / total if total > 0.0 else np.full(3, np.nan)
@@ -270,6 +269,7 @@ def quantiles_with_uncertainty(
     if x.shape[0] < fewest_draws(level):
         lower[:] = upper[:] = np.nan
     outside = ~((lower <= value) & (value <= upper))
+    outside |= (lower == upper) & np.isfinite(error) & (error > 0.0)  # draws are not told apart
     lower[outside] = upper[outside] = np.nan
     return Quantiles(
         q=wanted,
@@ -351,17 +351,29 @@ def fewest_draws(level: float = LEVEL) -> int:
 
 
 def _interval(found: Crossed, level: float) -> tuple[float, float]:
-    """Interval over draws; NaN with too few for its tails, or where they differ by chance alone."""
-    tail = (1.0 - level) / 2.0
-    few = found.by_draw.size < fewest_draws(level)
-    if found.by_draw.size < 2 or (few and np.ptp(found.by_draw) > 0):
-        return np.nan, np.nan  # draws that are all alike need not be many
-    if np.ptp(found.by_draw) > 0 and np.ptp(found.denoised) <= _ALIKE * np.ptp(found.by_draw):
+    """Interval over draws; NaN with too few for its tails, or if they differ by chance alone."""
+    draws = found.by_draw.size
+    if draws > 1 and found.mc_error <= _ROUNDING * abs(found.mean):
+        return found.mean, found.mean  # every lane is alike: draws need not be many
+    if draws < fewest_draws(level) or not _differ(found):
         return np.nan, np.nan
-    lower, upper = _ends(found.denoised, tail)
+    lower, upper = _ends(found.denoised, (1.0 - level) / 2.0)
     if not lower - _ROUNDING <= found.mean <= upper + _ROUNDING:
         return np.nan, np.nan  # one draw makes the mean: these draws tell no interval
     return float(min(lower, found.mean)), float(max(upper, found.mean))
+
+
+def _differ(found: Crossed) -> bool:
+    """Whether draws differ by more than chance, and not one of them alone from all others."""
+    ordered = np.sort(found.by_draw)
+    spread = ordered[-1] - ordered[0]
+    without_one = min(ordered[-1] - ordered[1], ordered[-2] - ordered[0])
+    if without_one <= _ROUNDING * spread:
+        return False
+    # the factor on the spread is sqrt(1 - 1 / F), F the ratio of the mean squares A and E
+    kept = (np.ptp(found.denoised) / spread) ** 2
+    freedom = ordered.size - 1
+    return bool(kept > 1.0 - freedom / chdtri(freedom, _BY_CHANCE))
 
 
 def _ends(values: NDArray[np.float64], tail: float) -> NDArray[np.float64]:

@@ -3,11 +3,12 @@
 Three ensembles meet the same patients: draws of the prior, posterior draws weighted so that the
 trial's own rows do not count, and posterior draws. What the trial printed can be called predicted
 by the second alone. Cohorts of one trial differ, in a draw of the prior, by at most as much as the
-structure of the model lets them.
+structure of the model lets them; only draws in which enough patients can be judged show it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,14 +17,18 @@ import numpy as np
 from pkpd.arrays import Floats
 from pkpd.cards.files import nearest_of
 from pkpd.comparison.results import Figure, Question
-from pkpd.comparison.shares import INTERVAL, CohortShares, figure
+from pkpd.comparison.shares import INTERVAL, figure, mean_of_known
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
 from pkpd.evidence.posterior.stored import EvidencePosterior
-from pkpd.trials import Cohort, Trial
+from pkpd.trials import Trial
 
-Shares = Mapping[str, CohortShares]
-Risks = Mapping[str, Floats]
+Verdicts = Mapping[str, Floats]
+"""Cohort -> 1 or 0 ``[draws, patients]``, NaN where there is no verdict."""
 
+CHANCE = 0.05
+"""Standard error of the difference of two cohorts in a draw, from its patients, that is small."""
+FEWEST_JUDGED = 20
+"""Patients of a draw below which its differences say nothing, whatever the error of the others."""
 PRIOR_DRAWS, PRIOR_PATIENTS = 100, 200
 NAME = "what_it_rests_on"
 
@@ -80,7 +85,7 @@ def own_rows(posterior: EvidencePosterior, trial: Trial, draws: int, seed: int) 
 
 
 def what_it_rests_on(
-    trial: Trial, shares: Shares, prior: Risks, own: OwnRows, printed: Mapping[str, str]
+    trial: Trial, verdicts: Verdicts, prior: Verdicts, own: OwnRows, printed: Mapping[str, str]
 ) -> Question | None:
     """Tell the risk of the trial's DLT before, without its own rows, and after.
 
@@ -88,10 +93,10 @@ def what_it_rests_on(
     ----------
     trial
         As run.
-    shares
-        Of its cohorts under posterior draws.
+    verdicts
+        On the DLT, of its cohorts under posterior draws.
     prior
-        Risks of the DLT of its cohorts in each draw of the prior.
+        The same under draws of the prior.
     own
         Its rows among those learned from.
     printed
@@ -102,15 +107,15 @@ def what_it_rests_on(
     Question or None
         ``None`` if the rule has a verdict on nobody.
     """
-    judged = [c for c in trial.cohorts if np.isfinite(shares[c.id].dlt).any()]
+    judged = [c.id for c in trial.cohorts if c.id in verdicts and np.isfinite(verdicts[c.id]).any()]
     if not judged:
         return None
     rows: list[tuple[str | Figure, ...]] = []
     for cohort in judged:
-        after, before = shares[cohort.id].dlt, prior[cohort.id]
+        after, before = mean_of_known(verdicts[cohort]), mean_of_known(prior[cohort])
         without = (weighted(after, own.weights),) if own.studies and own.trusted else ()
-        cells = (figure(before), *without, figure(after), printed.get(cohort.id, ""))
-        rows.append((cohort.id, *cells))
+        cells = (figure(before), *without, figure(after), printed.get(cohort, ""))
+        rows.append((cohort, *cells))
     alone = ("without its own rows",) if own.studies and own.trusted else ()
     return Question(
         trial.id,
@@ -124,7 +129,10 @@ def what_it_rests_on(
         "be judged in all draws, and its interval is freed of that chance.",
         ("cohort", "prior", *alone, "posterior", "printed"),
         tuple(rows),
-        (*_own_in_words(own), *_largest_in_words(judged, shares, prior)),
+        (
+            *_own_in_words(own),
+            *_largest_in_words([prior[c] for c in judged], [verdicts[c] for c in judged]),
+        ),
     )
 
 
@@ -162,19 +170,39 @@ def _own_in_words(own: OwnRows) -> list[str]:
     ]
 
 
-def _largest_in_words(cohorts: Sequence[Cohort], shares: Shares, prior: Risks) -> list[str]:
-    if len(cohorts) < 2:
-        return []
-    before, after = (
-        np.ptp(np.array(risks), axis=0)
-        for risks in ([prior[c.id] for c in cohorts], [shares[c.id].dlt for c in cohorts])
+def _spread(verdicts: Sequence[Floats]) -> Floats:
+    """Riskiest cohort less the safest, in each draw that counts; empty if too few draws do.
+
+    A draw counts if at least `FEWEST_JUDGED` of its patients are judged in any two cohorts, and so
+    many that chance alone leaves a difference with a standard error of `CHANCE` at most: its
+    variance is the share of patients, over all draws, who differ one way and are offset by as many
+    who differ the other way. Those beyond them differ by their schedules.
+    """
+    pairs = [one - other for one, other in itertools.combinations(verdicts, 2)]
+    judged = np.min([np.isfinite(pair).sum(axis=1) for pair in pairs], axis=0)
+    both_ways = max(
+        2.0 * min((pair > 0.0).sum(), (pair < 0.0).sum()) / max(np.isfinite(pair).sum(), 1)
+        for pair in pairs
     )
-    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
-    if not before.size or not after.size:
+    counts = judged >= max(FEWEST_JUDGED, both_ways / CHANCE**2)
+    if 2 * counts.sum() < counts.size:
+        return np.empty(0)
+    return np.ptp([mean_of_known(one[counts]) for one in verdicts], axis=0)
+
+
+def _largest_in_words(prior: Sequence[Floats], posterior: Sequence[Floats]) -> list[str]:
+    if len(prior) < 2:
         return []
+    before, after = _spread(prior), _spread(posterior)
+    if not before.size or not after.size:
+        return [
+            "how far cohorts differ in a draw, which is what the structure of the model allows, "
+            "cannot be told from so few patients who can be judged"
+        ]
     return [
-        "the riskiest cohort less the safest: "
-        f"{100 * np.median(before):.0f} points in the median draw of the prior, "
+        "the riskiest cohort less the safest, in draws with enough patients to judge "
+        f"({before.size} of {len(prior[0])} of the prior, {after.size} of {len(posterior[0])} of "
+        f"the posterior): {100 * np.median(before):.0f} points in the median draw of the prior, "
         f"{100 * before.max():.0f} in the most extreme, which is what the structure of the model "
         f"allows; {100 * np.median(after):.0f} and {100 * after.max():.0f} in the posterior"
     ]

@@ -21,8 +21,8 @@ class Clock:
     """Where a rule's days start, and from where recovery is looked for.
 
     ``course`` is an index into the plan's courses; ``first_dose_day`` and ``last_dose_day`` count
-    from the course's first day (0): the first dosing day, and the last of the first cycle;
-    ``first_doses`` has the first dosing day of each course of the plan. ``last_fall_day`` is the
+    from the course's first day (0): the first dosing day, and the last that is planned of the first
+    cycle; ``first_doses`` has the first dosing day of each course. ``last_fall_day`` is the
     last day on which a count that falls has done so in this cycle, where no other follows;
     ``last_before_look`` is the last dosing day of the cycle before a rule looks.
     """
@@ -44,7 +44,7 @@ class ClockDays(NamedTuple):
     start
         First dose of the course.
     search
-        Last dose of its first cycle: recovery is looked for from here.
+        Planned last dose of its first cycle, held or not: recovery is looked for from here.
     until
         First dose of the next cycle, of this course or a later one, where the search ends; infinite
         without one within the horizon.

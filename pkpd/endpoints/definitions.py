@@ -114,6 +114,16 @@ def failure_words(rule: DLTRule) -> str:
     return text
 
 
+def death_words(rule: DLTRule) -> str:
+    """Say in words what a rule makes of a patient who dies before its day: `pkpd.endpoints.dlt`."""
+    if rule.kind.startswith("not_recovered"):
+        return "a patient who dies before the day of the rule cannot be judged"
+    return (
+        "a patient who dies before the day of the rule with the event already there has a DLT, one "
+        "who dies without it cannot be judged"
+    )
+
+
 def recovery_words(rule: DLTRule | None) -> str:
     """Say in words when a count has recovered, by `recovery_definition`."""
     found = recovery_definition(rule)

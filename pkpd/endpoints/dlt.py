@@ -201,8 +201,8 @@ def evaluate_rule(
         When the rule's clock starts, days since the first morning; NaN when its course never began.
         The first morning, or the first day of the course that the rule names, when omitted.
     search : float or float[L], optional
-        From when recovery is looked for, usually the last dose: a count that rises before later
-        doses has not recovered from them. The clock's start when omitted.
+        From when recovery is looked for, usually the planned last dose: a count that rises before
+        later doses has not recovered from them. The clock's start when omitted.
     until : float or float[L], optional
         First dose of the next cycle. Who is back before it is judged by that, whatever the next
         cycle does; who is not is followed further, under its treatment. Infinite when omitted.

@@ -1,4 +1,4 @@
-"""Recovery looked for between the last dose of a cycle and the next cycle, compiled lane by lane.
+"""Recovery looked for from the planned last dose of a cycle to the next, compiled lane by lane.
 
 What `pkpd.endpoints.recovery.recovery_after` says of observations, at all thresholds and for all
 numbers of observations that confirm a recovery, in one walk over the counts of each lane. The
@@ -207,8 +207,8 @@ def looked_for(
     thresholds : float[H]
         10^9/L.
     start, search, until : float[L]
-        The clock's start, the last dose of the cycle, and the first dose of the next (infinite
-        where there is none), days since the first morning.
+        The clock's start, the planned last dose of the cycle, and the first dose of the next
+        (infinite where there is none), days since the first morning.
     dies : float[L]
         The morning of the day of death; infinite for a lane that lives.
     runs : int[R]

@@ -24,8 +24,8 @@ Death
     Counts after the morning of the day of death do not exist: a lane that is low then is never
     recovered.
 Status
-    ``never_below``: time 0. ``back_before``: below in the cycle, but not after its last dose; time
-    0. ``next_cycle``: low after the last dose and not back by the first dose of the next cycle;
+    ``never_below``: time 0. ``back_before``: below in the cycle, not after its planned last dose;
+    time 0. ``next_cycle``: low after that dose and not back by the first of the next cycle;
     time is when the count was back under its treatment. Of a cycle (`recovery_of_cycle`) a lane
     whose first fall is later than it is ``never_below`` or ``back_before``. ``censored``: time is
     that of the last count; the lane is kept, and ``pending_day`` holds the earliest day not yet
@@ -271,9 +271,9 @@ def recovery_after(
     """Recovery looked for from ``search`` to ``until``, in days since ``start``.
 
     A count that crosses its threshold upwards while treatment is still to come has not recovered
-    from it, so protocols look after the last dose; the clock runs from the first. The first dose of
-    the next cycle ends the search: a fall after it is of that cycle. A count that is low then and
-    rises later did so ``next_cycle``; one that has been back until then is taken as back.
+    from it, so protocols look after the last one planned; the clock runs from the first. The first
+    dose of the next cycle ends the search: a fall after it is of that cycle. A count that is low
+    then and rises later did so ``next_cycle``; one that has been back until then is taken as back.
 
     Parameters
     ----------
@@ -421,7 +421,7 @@ def _until_next(within: Recovery, after: Recovery, stop: Floats) -> Recovery:
 def recovery_days(recovery: Recovery) -> Floats:
     """Days of recovery; what was not seen in its cycle is infinite.
 
-    0 if never low after the last dose (and if back before it), NaN if not evaluable.
+    0 if never low after the planned last dose (and if back before it), NaN if not evaluable.
     """
     unseen = (recovery.status == CENSORED) | (recovery.status == NEXT_CYCLE)
     return np.where(unseen, np.inf, recovery.day)

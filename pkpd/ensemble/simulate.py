@@ -99,11 +99,11 @@ def simulate(
         the coordinate ``unit`` (slot).
         Outcomes, read in mornings: ``nadir`` and ``worst_grade`` (CTCAE v5) by line, as a
         laboratory counts, transfused platelets included; ``recovery_day`` by criterion, in days
-        since the start of day 1, looked for from the last dose of the first cycle to the first of
-        the next (0: not low then; infinite: not recovered before the next cycle or the last day),
-        and ``dlt`` (1, 0, NaN where it cannot be judged). Counts of the dead go on as if they
-        lived; outcomes do not. The attribute ``simulated`` says which model answered, ``because``
-        why it is the one without leukaemia if nobody named one, ``seed`` that of patients who were
+        since the start of day 1, looked for from the planned last dose of the first cycle to the
+        first of the next (0: not low then; infinite: not recovered before the next cycle or the
+        last day), and ``dlt`` (1, 0, NaN where it cannot be judged). Counts of the dead go on as
+        if they lived; outcomes do not. The attribute ``simulated`` says which model answered,
+        ``because`` why it is the one without leukaemia if nobody named one, ``seed`` that of patients who were
         made here.
 
     Raises

@@ -127,17 +127,16 @@ def _decimals(value: float, mc_error: float) -> int:
 NO_INTERVAL = "an interval cannot be told from so few"
 
 
-def no_interval(lower: float, upper: float, mc_error: float) -> bool:
-    """Whether an interval is none: not given, or a point because draws differ by chance alone."""
-    point = lower == upper and math.isfinite(mc_error) and mc_error > 0.0
-    return math.isnan(lower) or math.isnan(upper) or point
+def no_interval(lower: float, upper: float) -> bool:
+    """Whether an interval is not given: see `pkpd.comparison.uncertainty`."""
+    return math.isnan(lower) or math.isnan(upper)
 
 
 def number_range(
     lower: float, upper: float, unit: str, value: float, mc_error: float = float("nan")
 ) -> str:
     """Interval of an endpoint without its unit; ``-`` if there is none."""
-    if no_interval(lower, upper, mc_error):
+    if no_interval(lower, upper):
         return "-"
     if unit in _IN_PERCENT:
         return percent_range(lower, upper, value, mc_error)
@@ -161,12 +160,8 @@ def _printed(text: str) -> float:
 
 
 def difference_range(lower: float, upper: float, mc_error: float) -> str:
-    """Interval of a difference of risks in points; ``-`` if the draws tell nothing.
-
-    That is so with one draw, and where the draws differ by no more than chance: an interval of no
-    width beside a Monte Carlo error would claim what the simulation cannot know.
-    """
-    if no_interval(lower, upper, mc_error):
+    """Interval of a difference of risks in points; ``-`` if the draws tell nothing."""
+    if no_interval(lower, upper):
         return "-"
     low, high = (percent(value, mc_error, sign=True) for value in (lower, upper))
     return f"{low} to {high}"
@@ -174,19 +169,20 @@ def difference_range(lower: float, upper: float, mc_error: float) -> str:
 
 NOT_JUDGED = "not judged"
 """In place of a risk that too few patients can be judged for."""
-NOT_LOW = "not low after the last dose"
-"""In place of a day of recovery: never low, or back before the last dose of the cycle."""
+NOT_LOW = "not low after the planned last dose"
+"""In place of a day of recovery: never low, or back before the planned last dose of the cycle."""
 
 
 def is_not_low(row: EndpointRow) -> bool:
-    """Whether a row is a day of recovery, and its patient was not low after the last dose."""
+    """Whether a row is a day of recovery, with its patient not low after that dose."""
     return "recovery_day" in row.endpoint and row.estimate == 0.0
 
 
 def judged_text(row: EndpointRow) -> str:
     """Tell of which share of the patients a row is, such as ``of 64 % judged``; empty if of all.
 
-    Patients who died before the rule's day, or have leukaemia on it, have no verdict.
+    Patients have no verdict who died before the rule's day, or have leukaemia on it; a death after
+    the event of a rule of low counts has one.
     """
     if math.isnan(row.evaluable) or row.evaluable > 0.995:
         return ""
@@ -254,7 +250,7 @@ _NAMED = {
     "sustained_recovery_day": "{line} {rule} for 7 days",
     "recovery_day_on_visits": "{line} {rule} on visits",
     "never_low": "{line} {rule} at all times of the cycle",
-    "back_before_last_dose": "{line} {rule} before the last dose",
+    "back_before_last_dose": "{line} {rule} before the planned last dose",
     "not_before_next_cycle": "{line} {rule} not before the next cycle",
     "days_below": "{line} {rule}, time",
     "platelet_transfusions": "platelet transfusions",
@@ -365,7 +361,7 @@ def _exact(k: float, n: float) -> tuple[float, float]:
 def risk_text(row: EndpointRow, words: str = "90 % interval ") -> str:
     """Write a risk with its interval; if there is none, with the words for that after ``words``."""
     span = number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)
-    if no_interval(row.lower, row.upper, row.mc_error):
+    if no_interval(row.lower, row.upper):
         words, span = "", NO_INTERVAL if words else ""
     return estimate_text(row) + (f" ({words}{span})" if span else "")
 

@@ -89,7 +89,7 @@ def interval(measure: Measure, figure: Figure) -> str:
 
 
 def _has_interval(figure: Figure) -> bool:
-    return not no_interval(figure.lower, figure.upper, figure.mc_error)
+    return not no_interval(figure.lower, figure.upper)
 
 
 def first_sentence(found: SearchResult) -> str:
@@ -325,7 +325,8 @@ def notes(found: SearchResult) -> list[str]:
     if judged and min(judged) < 0.95:
         told.append(
             f"The risk of a DLT is that of the {min(judged):.0%} to {max(judged):.0%} of patients "
-            "whom the rule can judge: who died before its day, or has leukaemia on it, is not."
+            "whom the rule can judge: who died before its day (under a rule of low counts: without "
+            "the event), or has leukaemia on it, is not."
         )
     told += _under_treatment(found)
     return told + [

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pkpd.cards import load_trial
-from pkpd.comparison.shares import CohortShares
 from pkpd.comparison.what_it_rests_on import OwnRows, own_rows, weighted, what_it_rests_on
 from pkpd.evidence.posterior.stored import EvidencePosterior
 
@@ -23,15 +22,13 @@ def posterior(pull, n=4000):
     )  # fmt: skip
 
 
-def shares(risk):
+def verdicts(risk, patients=100):
+    """So many of the patients of a draw have the event, one more in each further cohort."""
+    events = np.round(risk * patients)[:, None]
     return {
-        cohort.id: CohortShares(np.zeros((2, 4, 4, risk.size)), risk + 0.01 * place, {})
+        cohort.id: (np.arange(patients) < events + place).astype(float)
         for place, cohort in enumerate(TRIAL.cohorts)
     }
-
-
-def risks(risk):
-    return {name: one.dlt for name, one in shares(risk).items()}
 
 
 def test_weights_take_the_trial_s_own_rows_out():
@@ -55,7 +52,7 @@ def test_three_ensembles_stand_side_by_side():
     after, before = np.linspace(0.1, 0.3, 200), np.linspace(0.0, 0.9, 50)
     weights = np.where(np.arange(200) < 100, 1.0, 0.0) / 100
     own = OwnRows(("DEANGELO2018",), weights, 0.3)
-    found = what_it_rests_on(TRIAL, shares(after), risks(before), own, {"14d-10": "2/6"})
+    found = what_it_rests_on(TRIAL, verdicts(after), verdicts(before), own, {"14d-10": "2/6"})
     assert found.columns == ("cohort", "prior", "without its own rows", "posterior", "printed")
     assert len(found.rows) == len(TRIAL.cohorts)
     cohort, prior, without, posterior_, printed = found.rows[0]
@@ -69,10 +66,52 @@ def test_three_ensembles_stand_side_by_side():
     points = len(TRIAL.cohorts) - 1
     assert f"{points} points in the median draw of the prior" in second
     # weights that cannot be trusted are said to be so, and nothing is called prediction
-    far = what_it_rests_on(TRIAL, shares(after), risks(before), replace(own, khat=0.9), {})
+    far = what_it_rests_on(TRIAL, verdicts(after), verdicts(before), replace(own, khat=0.9), {})
     assert "without its own rows" not in far.columns
     assert "no test" in far.answer[0]
-    unseen = what_it_rests_on(TRIAL, shares(after), risks(before), OwnRows((), weights), {})
+    unseen = what_it_rests_on(TRIAL, verdicts(after), verdicts(before), OwnRows((), weights), {})
     assert "the posterior predicts it" in unseen.answer[0]
-    nobody = np.full(200, np.nan)
-    assert what_it_rests_on(TRIAL, shares(nobody), risks(nobody), own, {}) is None
+    nobody = {cohort.id: np.full((200, 100), np.nan) for cohort in TRIAL.cohorts}
+    assert what_it_rests_on(TRIAL, nobody, nobody, own, {}) is None
+    assert what_it_rests_on(TRIAL, {}, nobody, own, {}) is None
+
+
+def largest(prior, posterior):
+    found = what_it_rests_on(TRIAL, posterior, prior, OwnRows((), np.full(60, 1 / 60)), {})
+    return found.answer[-1]
+
+
+def chance(share, patients=200, draws=60):
+    """Verdicts on cohorts alike but for chance, of which each patient is judged with a share."""
+    rng = np.random.default_rng(3)
+    alike = rng.random((draws, patients)) < 0.2
+    judged = rng.random((draws, patients)) < share
+    return {
+        cohort.id: np.where(judged, alike ^ (rng.random(alike.shape) < 0.01), np.nan)
+        for cohort in TRIAL.cohorts
+    }
+
+
+@pytest.mark.parametrize("few", [chance(0.04), chance(1.0, patients=19)])
+def test_nothing_is_said_of_the_structure_from_few_patients(few):
+    """Of the handful judged in a draw one is 100 points of a single patient."""
+    for prior, posterior_ in ((few, chance(0.9)), (chance(0.9), few)):
+        told = largest(prior, posterior_)
+        assert "cannot be told from so few patients" in told
+        assert "points" not in told
+
+
+def test_the_largest_difference_is_that_of_draws_with_enough_patients():
+    many = chance(0.9)
+    some = {
+        name: np.where(np.arange(60)[:, None] < 20, few, many[name])
+        for name, few in chance(0.02).items()
+    }
+    told = largest(some, many)
+    assert "(40 of 60 of the prior, 60 of 60 of the posterior)" in told
+    extreme = int(told.split(" in the most extreme")[0].split()[-1])
+    assert 0 < extreme <= 6
+    # patients who differ at random ask for more of them: 0.32 / 0.05^2 = 128
+    apart = np.random.default_rng(5)
+    noisy = {c.id: (apart.random((60, 125)) < 0.2).astype(float) for c in TRIAL.cohorts}
+    assert "cannot be told" in largest(noisy, many)

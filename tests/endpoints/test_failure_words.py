@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pkpd.endpoints.definitions import failure_words
+from pkpd.endpoints.definitions import death_words, failure_words
 from pkpd.schedule import Criterion
 from pkpd.trials import DLTRule
 
@@ -45,3 +45,18 @@ COUNTS = (Criterion("neutrophils", 0.5), Criterion("platelets", 25))
 )
 def test_a_rule_is_told_as_its_kind_judges(more, text):
     assert failure_words(DLTRule("rule", COUNTS, by_day=21, **more)) == text
+
+
+@pytest.mark.parametrize("kind", ["low_count_duration", "low_count_or_transfusion"])
+def test_a_rule_tells_whether_a_death_after_its_event_counts(kind):
+    low = DLTRule(
+        "rule", COUNTS, by_day=21, kind=kind, duration_days=(7.0, 7.0),
+        transfusion_days=3 * (kind == "low_count_or_transfusion"),
+        transfusion_window_days=7 * (kind == "low_count_or_transfusion"),
+    )  # fmt: skip
+    assert "with the event already there has a DLT" in death_words(low)
+    assert "without it cannot be judged" in death_words(low)
+    assert (
+        death_words(DLTRule("rule", COUNTS, by_day=21))
+        == "a patient who dies before the day of the rule cannot be judged"
+    )

@@ -114,7 +114,7 @@ def test_all_places_say_the_same(tmp_path, marrow):
             if wording.is_headline(row):
                 assert re.sub(r"\s+", "", name) in re.sub(r"\s+", "", report)
                 assert printed in report
-                assert printed.removesuffix(" after the last dose") in terminal
+                assert printed.removesuffix(" after the planned last dose") in terminal
             tables = [
                 row for section in page["sections"].values() for row in section["table"]["rows"]
             ]

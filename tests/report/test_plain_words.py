@@ -41,6 +41,7 @@ def test_rule_tells_its_conditions_and_status():
         "2 visits in a row",
         "without transfusion for 7 days",
         "without leukaemia",
+        "who dies before the day of the rule cannot be judged",
         "(assumed)",
     ):
         assert part in text
@@ -49,6 +50,7 @@ def test_rule_tells_its_conditions_and_status():
         "within 45 days of the first dose neutrophils < 0.5 for 7 days"
         in plain_words.rule_in_words(duration)
     )
+    assert "with the event already there has a DLT" in plain_words.rule_in_words(duration)
     words = DLTRule("x", kind="not_count_based", quote="aplasia")
     assert plain_words.rule_in_words(words) == "not defined by counts (aplasia)"
 

@@ -88,7 +88,7 @@ def _risk(result: TrialResult) -> str:
         return f"too few patients can be judged for the {name.rstrip(',')}"
     low, high = (pick(known, key=lambda row: row.estimate) for pick in (min, max))
     texts = [wording.percent(row.estimate, row.mc_error) for row in (low, high)]
-    spread = [r for r in known if not wording.no_interval(r.lower, r.upper, r.mc_error)]
+    spread = [r for r in known if not wording.no_interval(r.lower, r.upper)]
     if spread:
         ends = min(row.lower for row in spread), max(row.upper for row in spread)
         span = wording.percent_range(*ends, low.estimate, low.mc_error)
@@ -134,7 +134,7 @@ def _recovery(result: TrialResult, *, whole: bool) -> str:
             if never and min(row.estimate for row in never) > 0.5:
                 parts.append(f"{line} never below {at:g}")
             else:
-                parts.append(f"{line} not below {at:g} after the last dose")
+                parts.append(f"{line} not below {at:g} after the planned last dose")
         elif math.isinf(min(days)):
             last = int(result.curves["day"].values[-1])
             until = "when the next cycle begins" if ends else f"up to day {last}"

@@ -116,9 +116,9 @@ def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) ->
             f"{stem}_recovery",
             f"{name}: time to recovery",
             "Share of patients recovered by each day, for each threshold. Recovery is looked for "
-            "from the last dose of the rule's first cycle to the first of the next; patients who "
-            "are not low then count as recovered from the start. Bands: 90 % interval from "
-            "uncertain parameters.",
+            "from the planned last dose of the rule's first cycle to the first of the next; "
+            "patients who are not low then count as recovered from the start. Bands: 90 % interval "
+            "from uncertain parameters.",
             _recovery_alt(result),
             recovery_figure(result, footer),
         )
@@ -267,7 +267,7 @@ def dlt_figure(result: TrialResult, footer: str = "") -> Figure:
     kinds = {p.interval for row in rows if (p := wording.published(row)) and p.interval}
     interval = f" with interval ({' or '.join(sorted(kinds))})" if kinds else ""
     blue = figures.LINE_COLOUR["neutrophils"]
-    ranged = any(not wording.no_interval(r.lower, r.upper, r.mc_error) for r in rows)
+    ranged = any(not wording.no_interval(r.lower, r.upper) for r in rows)
     look = {"lw": 3.2, "label": "predicted, 90 % interval"} if ranged else {"lw": 0}
     handles = [Line2D([], [], color=blue, marker="o", **{"label": "predicted", **look})]
     if any(wording.published(row) for row in rows):
@@ -281,7 +281,7 @@ def _dlt_key(result: TrialResult) -> str:
     """Say what the marks of the figure of risks are: those that are drawn."""
     rows = wording.dlt_rows(result)
     key = "Dot: predicted mean."
-    if any(not wording.no_interval(r.lower, r.upper, r.mc_error) for r in rows):
+    if any(not wording.no_interval(r.lower, r.upper) for r in rows):
         key = "Dot and bar: predicted mean and 90 % interval from uncertain parameters."
     known = [told for row in rows if (told := wording.published(row))]
     if any(told.interval for told in known):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pkpd.cards.diseases import disease_in_words
-from pkpd.endpoints.definitions import failure_words
+from pkpd.endpoints.definitions import death_words, failure_words
 from pkpd.schedule import describe, describe_criteria
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def rule_in_words(rule: DLTRule) -> str:
         extra.append(f"platelets without transfusion for {rule.untransfused_days} days")
     if rule.no_leukaemia:
         extra.append("marrow without leukaemia")
+    extra.append(death_words(rule))
     return "; ".join([text, *extra]) + f" ({rule.status})"
 
 
