@@ -115,11 +115,11 @@ def leukaemia_assumptions(
     by_need = "no growth factor is given but those of the schedule"
     if growth_factor.words:
         by_need += f" and {growth_factor.words} (given or not: its amount does not act)"
-    judged = () if rule is None else (death_words(rule),)
+    judged = "" if rule is None else death_words(rule)
     if rule is not None and rule.no_leukaemia:
-        judged = (
-            f"{judged[0]}, nor can one with leukaemia in the marrow on that day or at death: the "
-            "risk is that of the patients who can be judged",
+        judged += (
+            ", nor can one with leukaemia in the marrow on that day or at death: the risk is that "
+            "of the patients who can be judged"
         )
     return (
         "the trial is taken as a new one that deviates from the typical study as the studies of "
@@ -128,7 +128,7 @@ def leukaemia_assumptions(
         "recovery days of all patients count a patient who dies as not recovered; recovery days in "
         "remission are those of patients who were low and became free of leukaemia, read as trials "
         "print them: the first of three mornings in a row, whatever was transfused",
-        *judged,
+        *([judged] if judged else []),
         "curves of counts follow every patient as if none died",
         f"{by_need}; deaths by infection are a hazard "
         "that rises with neutropenia, and deaths after the last simulated day are not counted",

@@ -103,8 +103,8 @@ def simulate(
         first of the next (0: not low then; infinite: not recovered before the next cycle or the
         last day), and ``dlt`` (1, 0, NaN where it cannot be judged). Counts of the dead go on as
         if they lived; outcomes do not. The attribute ``simulated`` says which model answered,
-        ``because`` why it is the one without leukaemia if nobody named one, ``seed`` that of patients who were
-        made here.
+        ``because`` why it is the one without leukaemia if nobody named one, ``seed`` that of
+        patients who were made here.
 
     Raises
     ------
