@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pkpd.cards.rule_cards import load_rule
 from pkpd.comparison.check import check_as_compared
 from pkpd.comparison.marrow_choice import choose_marrow
+from pkpd.comparison.marrow_words import leukaemia_assumptions
 from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import Variant, load_scenario
 from pkpd.evidence.posterior.stored import load_posterior
@@ -94,3 +96,13 @@ def test_a_billion_cycles_are_refused_where_they_are_written(tmp_path):
                 "]", ""
             )
             assert "3660" in found[0]
+
+
+def test_a_report_says_what_its_rule_makes_of_a_death():
+    low = load_rule("neutropenia_7_days")
+    assert any("already there has a DLT" in text for text in leukaemia_assumptions(low, True))
+    told = leukaemia_assumptions(load_rule("leukemia_d42_generic"), True)
+    (death,) = [text for text in told if text.startswith("a patient who dies before")]
+    assert "cannot be judged, nor can one with leukaemia" in death
+    assert "already there" not in death
+    assert not any("a patient who dies before" in text for text in leukaemia_assumptions(None, True))
