@@ -39,7 +39,8 @@ def same(a, b):
 
 def test_equal_schedules_are_equal_patient_by_patient(mine):
     pair = next(p for p in mine.trials[0].pairs if (p.first, p.second) == ("10 mg", "10 mg again"))
-    assert (pair.difference, pair.lower, pair.upper, pair.p_first_safer) == (0.0, 0.0, 0.0, 0.5)
+    assert (pair.difference, pair.p_first_safer) == (0.0, 0.5)
+    assert np.isnan([pair.lower, pair.upper]).all()  # draws are alike: no interval
     rows = mine.trials[0].rows
     for first, again in zip(
         (r for r in rows if r.cohort == "10 mg"),

@@ -205,8 +205,8 @@ def test_every_cohort_has_every_row_and_shares_are_shares(learned_five):
         elif row.rule != "published only" and not np.isnan(row.estimate):
             assert row.patients_lower <= row.estimate <= row.patients_upper
         assert row.assumed or row.rule == "published only"
-    # of five patients, many draws differ by chance alone
-    assert with_interval > 0.75 * shares_told, (with_interval, shares_told)
+    # of five patients, the draws of many shares differ by no more than chance
+    assert with_interval > 0.5 * shares_told, (with_interval, shares_told)
 
 
 @pytest.mark.slow
