@@ -52,7 +52,6 @@ def test_figures_are_consistent(five):
     for row in (r for t in five.trials for r in t.rows if r.rule != "published only"):
         assert not np.isnan(row.estimate), row
         if np.isnan(row.lower):  # draws that differ by chance alone
-            assert row.unit == "probability"
             assert np.isnan(row.upper)
         else:
             assert row.lower <= row.upper
