@@ -75,7 +75,7 @@ class SearchResult:
         one, names = self.answers[self.view], self.objectives[self.view]
         values = one.values(names)
         place = one.members.index(member)
-        ready = one.allowed(self.menu.limits) & one.pareto(names)
+        ready = one.pareto(names, self.menu.limits)
         near = []
         for i, other in enumerate(one.members):
             apart = np.abs(values[i] - values[place])
@@ -107,10 +107,11 @@ class SearchResult:
         ``figure``, ``lower``, ``upper``, ``mc_error``, ``judged`` (view, schedule, measure) and
         ``by_draw`` (view, schedule, measure, draw), freed of patient noise: nadirs are geometric
         means. ``beyond`` and ``beyond_mc_error`` (view, schedule, limit): probability over draws
-        that a limit is not kept. ``allowed``, ``pareto`` and ``listed`` (view, schedule), 0 or the
-        place on the short list of that view. ``difference``, ``difference_lower``, ``_upper``,
-        ``_mc_error`` and ``p_first_better`` (view, first, second, measure) of the listed schedules
-        of the first view: first minus second, or their ratio for nadirs.
+        that a limit is not kept. ``allowed``, ``pareto`` (of those allowed) and ``listed`` (view,
+        schedule), 0 or the place on the short list of that view. ``difference``,
+        ``difference_lower``, ``_upper``, ``_mc_error`` and ``p_first_better`` (view, first, second,
+        measure) of the listed schedules of the first view: first minus second, or their ratio for
+        nadirs.
         """
         return self._dataset
 
@@ -143,7 +144,7 @@ class SearchResult:
                     beyond[:, v, m, i] = one.beyond(member, limit)
             there = [members.index(member) for member in one.members]
             flags["allowed"][v, there] = one.allowed(self.menu.limits)
-            flags["pareto"][v, there] = one.pareto(self.objectives[view])
+            flags["pareto"][v, there] = one.pareto(self.objectives[view], self.menu.limits)
             for place, member in enumerate(self.lists[view], start=1):
                 listed[v, members.index(member)] = place
         each = ("view", "schedule", "measure")

@@ -145,10 +145,12 @@ class Answer:
                 out[:, k] = np.log(out[:, k])
         return out
 
-    def pareto(self, objectives: Sequence[str]) -> NDArray[np.bool_]:
-        """Schedules of the Pareto set, ``[S]``."""
+    def pareto(self, objectives: Sequence[str], limits: Sequence[Limit]) -> NDArray[np.bool_]:
+        """Schedules of the Pareto set of those allowed, ``[S]``."""
         better = [self.measures[o].better for o in objectives]
-        return pareto(self.values(objectives), better)
+        front = self.allowed(limits)
+        front[front] = pareto(self.values(objectives)[front], better)
+        return front
 
     def short_list(
         self, objectives: Sequence[str], limits: Sequence[Limit], keep: int

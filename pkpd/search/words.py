@@ -144,7 +144,7 @@ def _schedules(found: SearchResult) -> list[str]:
         place = f"{number}." if found.short_list else "-"
         rows.append((f"{place:2} {member}", *texts, beyond))
     lines = aligned(rows)
-    front = one.pareto(found.objectives[found.view]) & one.allowed(limits)
+    front = one.pareto(found.objectives[found.view], limits)
     others = [m for m, good in zip(one.members, front, strict=True) if good and m not in members]
     key = "+/-: Monte Carlo standard error, of so many patients and draws; "
     if any(_has_interval(one.figures[m][names[0]]) for m in members):
@@ -359,7 +359,7 @@ def frame_of(found: SearchResult) -> pd.DataFrame:
     rows = []
     for view, one in found.answers.items():
         allowed = one.allowed(found.menu.limits)
-        front = one.pareto(found.objectives[view])
+        front = one.pareto(found.objectives[view], found.menu.limits)
         for i, member in enumerate(one.members):
             place = found.lists[view].index(member) + 1 if member in found.lists[view] else 0
             limits = [(limit, *one.beyond(member, limit)) for limit in found.menu.limits]

@@ -268,6 +268,17 @@ def test_schedules_beyond_the_limit_are_named_with_their_probability(found, menu
         + "."
     ]
     assert "Beyond a limit" not in found.summary()
+    (one,) = cut.answers.values()
+    names = cut.objectives[cut.view]
+    sign = [1.0 if one.measures[name].better == "low" else -1.0 for name in names]
+    costs = dict(zip(one.members, one.values(names) * sign, strict=True))
+    may = [m for m in one.members if m not in refused]
+    front = dict(zip(one.members, cut.dataset["pareto"].values[0], strict=True))
+    for member in one.members:
+        as_good = [m for m in may if (costs[m] <= costs[member]).all()]
+        better = [m for m in as_good if (costs[m] < costs[member]).any()]
+        assert front[member] == (member in may and not better)
+    assert set(cut.short_list) <= {m for m in may if front[m]}
 
 
 def test_brackets_are_explained_where_there_are_any(found):
