@@ -280,6 +280,7 @@ class NewPatients:
         for d in range(size):
             lower = effects.cholesky({name: v[d] for name, v in draws.items()}, np)
             random[d] = self._scores @ np.asarray(lower).T
+        self._individuals.check_factors(draws)
         fixed = {name: jnp.asarray(draws[name]) for name in fixed_effects(self.model)}
         found = self._compiled(fixed, jnp.asarray(random))
         out = {name: np.asarray(value) for name, value in found.items()}

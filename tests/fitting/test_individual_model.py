@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +81,18 @@ def test_patients_may_all_be_in_the_reference_category():
     with pytest.raises(DataError, match="no record has category 3"):
         bind(model, data())
     assert bind(model, data(), estimated=False).n_subjects == 2
+
+
+def test_a_factor_that_leaves_no_parameter_is_refused():
+    level = parameter("level", 2.0, effects=linear("AGE", 40, -0.02))
+    model = PopulationModel(Straight(), [level, parameter("slope", 1.0)], additive(1.0))
+    made = IndividualModel(model, data())
+    made.check_factors({"level_AGE": np.array([-0.02, -0.049])})
+    told = r"covariate AGE: at 60 the factor 1 \+ b \(x - 40\) of level is -0.2, with b = -0.06;"
+    with pytest.raises(DataError, match=told):
+        made.check_factors({"level_AGE": np.array([-0.02, -0.06, 0.01])})
+    natural = model.replace(parameters=[replace(level, scale="identity"), model["slope"]])
+    IndividualModel(natural, data()).check_factors({"level_AGE": np.array([-0.06])})
 
 
 def test_effects_multiply_and_a_changing_covariate_gives_values_by_record():

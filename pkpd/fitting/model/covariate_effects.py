@@ -94,6 +94,28 @@ class CovariateEffect:
                 remedy="use an exponential or linear effect",
             )
 
+    def check_factor(
+        self, values: np.ndarray, coefficients: np.ndarray, parameter: str, source: str
+    ) -> None:
+        """Refuse values of which the factor of a linear effect is not more than 0.
+
+        Raises
+        ------
+        DataError
+            If there is one under one of the coefficients.
+        """
+        factor = 1.0 + coefficients[:, None] * self.design(values)
+        draw, place = np.unravel_index(np.argmin(factor), factor.shape)
+        if factor[draw, place] > 0.0:
+            return
+        raise DataError(
+            where=f"{source}, covariate {self.covariate}",
+            what=f"at {values[place]:g} the factor 1 + b (x - {self.centre:g}) of {parameter} is "
+            f"{factor[draw, place]:.3g}, with b = {coefficients[draw]:.3g}",
+            allowed="more than 0",
+            remedy="leave such patients out, or use an exponential or power effect",
+        )
+
     def check_estimated(self, values: np.ndarray, source: str) -> None:
         """Refuse values from which the coefficient cannot be estimated, where it is to be.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset
 from pkpd.errors import DataError
 from pkpd.fitting.model.covariate_effects import CovariateEffect
@@ -70,6 +71,26 @@ class IndividualModel:
         for p in self.model.parameters:
             for effect in p.effects:
                 effect.check_estimated(known[effect.covariate][events.valid], events.source)
+
+    def check_factors(self, fixed: Mapping[str, Floats]) -> None:
+        """Refuse patients in whom a linear effect leaves a parameter on the log scale no value.
+
+        Parameters
+        ----------
+        fixed
+            Fixed effects by name, ``[M]``.
+
+        Raises
+        ------
+        DataError
+            If the factor ``1 + b (x - centre)`` of a patient is 0 or less.
+        """
+        known, events = self.dataset.covariates, self.dataset.events
+        for p in self.model.parameters:
+            for effect in p.effects if p.scale == "log" else ():
+                if effect.kind == "linear":
+                    values = np.unique(known[effect.covariate][events.valid])
+                    effect.check_factor(values, fixed[effect.name(p.name)], p.name, events.source)
 
     @cached_property
     def n_occasions(self) -> int:
