@@ -55,6 +55,14 @@ def search_options(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Threads to use; without it all cores.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers simulate (tcp://host:8786), or local: as many "
+            "processes as --jobs says.",
+        ),
+    ] = None,
 ) -> Iterator[str]:
     """Find the schedules of a menu that keep a risk limit, and a short list to compare further."""
     if not (sys.stdout.isatty() or sys.stderr.isatty()):  # a bar says so in a terminal
@@ -64,5 +72,5 @@ def search_options(
     yield from search_lines(
         menu, out, limit=limit, probability=probability, objectives=objective, keep=keep,
         patients=patients, draws=draws, seed=seed, marrow=marrow, posterior=posterior,
-        repeat=not once, threads=jobs,
+        repeat=not once, threads=jobs, cluster=cluster,
     )  # fmt: skip

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pkpd.arguments import CALLABLE, MAPPING, NAMES, NONE, NUMBER, PATH, a, check_arguments, from_to
+from pkpd.arguments import (
+    CALLABLE,
+    MAPPING,
+    NAMES,
+    NONE,
+    NUMBER,
+    PATH,
+    TEXT,
+    a,
+    check_arguments,
+    from_to,
+)
 from pkpd.cards.menu_cards import load_menu
 from pkpd.cards.menus import (
     DOSE,
@@ -18,6 +29,7 @@ from pkpd.cards.menus import (
     menu_of,
 )
 from pkpd.cards.trial_drugs import without_card
+from pkpd.cluster import workers
 from pkpd.ensemble.fitted_drugs import drugs_of_fit
 from pkpd.errors import PkpdError
 from pkpd.evidence.posterior.stored import EvidencePosterior
@@ -58,6 +70,7 @@ def search_schedules(
     repeat: bool = True,
     on_progress: OnProgress | None = None,
     threads: int | None = None,
+    cluster: str | None = None,
 ) -> SearchResult:
     """Find the schedules of a menu that keep a risk limit and are worth comparing further.
 
@@ -92,6 +105,8 @@ def search_schedules(
         Called as work proceeds (``done, total, text``).
     threads
         At most so many; all cores by default.
+    cluster
+        Address of a Dask scheduler whose workers simulate, or ``"local"``, as of `pkpd.compare`.
 
     Returns
     -------
@@ -118,6 +133,7 @@ def search_schedules(
         probability=(probability, NUMBER | NONE),
         on_progress=(on_progress, CALLABLE | NONE),
         threads=(threads, whole),
+        cluster=(cluster, TEXT | NONE),
     )
     with without_card(drugs_of_fit(posterior)):
         chosen = resized(_menu(menu, population, rule, until_day), patients, draws, seed)
@@ -141,17 +157,19 @@ def search_schedules(
     sizes = [sum(len(item.trial.cohorts) for item in view.ready) for view in able]
     total = float(sum(sizes))
     answers = {}
-    for number, view in enumerate(able):
-        before = sum(sizes[:number])
+    threads = threads or cores()
+    with workers(cluster, threads) as spread:
+        for number, view in enumerate(able):
+            before = sum(sizes[:number])
 
-        def tell(done: int, name: str, before: int = before, who: str = view.name) -> None:
-            if on_progress is not None:
-                on_progress(float(before + done), total, f"{who}: {name}")
+            def tell(done: int, name: str, before: int = before, who: str = view.name) -> None:
+                if on_progress is not None:
+                    on_progress(float(before + done), total, f"{who}: {name}")
 
-        found = answer(view, plans, measures, doses, threads or cores(), tell)
-        if not answers:
-            _check_measured(chosen, found, doses)
-        answers[view.name] = found
+            found = answer(view, plans, measures, doses, threads, spread, tell)
+            if not answers:
+                _check_measured(chosen, found, doses)
+            answers[view.name] = found
     if on_progress is not None:
         on_progress(total, total, "summing up")
     result = SearchResult(

@@ -13,6 +13,7 @@ from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades
 from pkpd.cards.drug_actions import FRIBERG, LEUKAEMIA
 from pkpd.cards.menus import Limit, Measure, Menu
+from pkpd.cluster import Workers
 from pkpd.comparison.lanes import CohortLook
 from pkpd.comparison.learned_trial import learned_trial
 from pkpd.comparison.marrow_choice import Choice, choose_marrow
@@ -291,6 +292,7 @@ def answer(
     measures: Mapping[str, Measure],
     doses: Sequence[Measure],
     threads: int,
+    workers: Workers | None,
     on_schedule: Callable[[int, str], None],
 ) -> Answer:
     """Simulate every schedule under one view.
@@ -303,6 +305,8 @@ def answer(
         Planned amounts by schedule; all measures, and those of dose intensity.
     threads
         At most so many.
+    workers
+        Of a cluster, in place of threads.
     on_schedule
         Called with the number of schedules done and the name of the next.
     """
@@ -327,7 +331,7 @@ def answer(
             ) -> tuple[Indices, dict[str, Lanes]]:
                 return draws, lanes_of(read(course), course, clock, plan, doses)
 
-            for draws, found in courses(treated, one, threads):
+            for draws, found in courses(treated, one, threads, workers):
                 for name, values in found.items():
                     matrix = store.setdefault(name, np.full(shape, np.nan, dtype=np.float32))
                     matrix[draws] = values.reshape(len(draws), -1)

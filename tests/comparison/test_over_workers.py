@@ -27,6 +27,7 @@ from pkpd.designs import (
 from pkpd.errors import PkpdError
 from pkpd.fitting.simulate_data import simulate_data
 from pkpd.models import PopulationModel, compartments, parameter, residual
+from pkpd.search import search_schedules
 
 pytest.importorskip("distributed")
 
@@ -54,6 +55,26 @@ def test_trials_on_workers_are_those_of_one_process(cluster):
     ways = {"waits": (BOIN(levels=3, target=0.3), RISKS), "goes on": (design, RISKS)}
     alone = compare_trials(ways, **LATE)
     xr.testing.assert_identical(alone, compare_trials(ways, **LATE, cluster=cluster))
+
+
+@pytest.mark.slow
+def test_searches_on_workers_are_those_of_one_process(cluster):
+    """Under all three views, whose patients and draws travel."""
+    menu = {
+        f"{amount} mg/m2": pkpd.daily(
+            "clofarabine", f"{amount} mg/m^2", days="1-5", route="iv", duration="1 h"
+        )
+        for amount in (10, 40)
+    }
+    how = {"population": "rr_aml", "rule": "leukemia_d42_generic", "until_day": 60}
+    shipped = ROOT / "models" / "evidence" / "posterior.nc"
+    how |= {"marrow": "leukaemia", "posterior": shipped}
+    how |= {"patients": 10, "draws": 6, "limits": ()}
+    alone = search_schedules(menu, **how)
+    assert len(alone.answers) == 3
+    spread = search_schedules(menu, **how, cluster=cluster)
+    xr.testing.assert_identical(alone.dataset, spread.dataset)
+    assert alone.summary() == spread.summary()
 
 
 @pytest.mark.parametrize(
