@@ -178,12 +178,13 @@ def _spread(verdicts: Sequence[Floats]) -> Floats:
     variance is the share of patients, over all draws, who differ one way and are offset by as many
     who differ the other way. Those beyond them differ by their schedules.
     """
-    pairs = [one - other for one, other in itertools.combinations(verdicts, 2)]
-    judged = np.min([np.isfinite(pair).sum(axis=1) for pair in pairs], axis=0)
-    both_ways = max(
-        2.0 * min((pair > 0.0).sum(), (pair < 0.0).sum()) / max(np.isfinite(pair).sum(), 1)
-        for pair in pairs
-    )
+    judged, both_ways = np.full(len(verdicts[0]), np.inf), 0.0
+    for one, other in itertools.combinations(verdicts, 2):
+        pair = one - other
+        under_both = np.isfinite(pair).sum(axis=1)
+        judged = np.minimum(judged, under_both)
+        differ = 2.0 * min((pair > 0.0).sum(), (pair < 0.0).sum())
+        both_ways = max(both_ways, differ / max(under_both.sum(), 1))
     counts = judged >= max(FEWEST_JUDGED, both_ways / CHANCE**2)
     if 2 * counts.sum() < counts.size:
         return np.empty(0)
