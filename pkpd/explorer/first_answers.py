@@ -1,13 +1,15 @@
 """What a page asks first, kept between starts: it need not wait until the model is loaded.
 
 Answers lie in the folder of caches, by what was asked and by all that they are made from: the
-source of the package, its cards and posterior, the libraries that compute.
+source of the package, its cards and posterior, the libraries that compute. The picture of the page
+that opens without a file comes with the package, for its cards alone; a test makes it again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from pkpd.machine import cache_home
 
 MOST_KEPT = 24
 """Files: those not asked for longest go."""
+SHIPPED = Path(__file__).with_name("first_picture.json")
+"""The picture that comes with the package; ``python -m benchmarks.explorer --ship`` writes it."""
 _LIBRARIES = ("jax", "numba", "numpy", "scipy")
 
 
@@ -66,15 +70,42 @@ class FirstAnswers:
         return folder / f"{name}.answer"
 
 
+def shipped_picture(asked: bytes) -> bytes | None:
+    """Picture that comes with the package; none of other cards, or of what else is asked."""
+    with contextlib.suppress(OSError, ValueError):
+        shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
+        if shipped["of"] == _of(asked):
+            return json.dumps(shipped["answer"], ensure_ascii=False).encode()
+    return None
+
+
+def ship_picture(asked: bytes, answer: bytes) -> None:
+    """Write the picture that comes with the package."""
+    shipped = {"of": _of(asked), "answer": json.loads(answer)}
+    text = json.dumps(shipped, ensure_ascii=False, separators=(",", ":"))
+    SHIPPED.write_text(text + "\n", encoding="utf-8")
+
+
+def _of(asked: bytes) -> str:
+    """Digest of what is asked, and of the cards."""
+    found = hashlib.sha256(asked)
+    _add_cards(found)
+    return found.hexdigest()
+
+
 def made_from() -> str:
     """Digest of all that answers are made from, but what is asked."""
     found = hashlib.sha256(whole_digest(again=True).encode())
     for library in _LIBRARIES:
         found.update(f"{library} {version(library)}\n".encode())
+    _add_cards(found)
+    return found.hexdigest()
+
+
+def _add_cards(found: hashlib._Hash) -> None:
     for kind in KINDS:
         folder = Path(str(card_folder(kind)))
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             if path.is_file():
                 found.update(f"{kind} {path.relative_to(folder)}\n".encode())
                 found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ from starlette.routing import Route
 from pkpd.errors import PkpdError
 from pkpd.explorer.access import PAGE, UNKNOWN, Access, Refused
 from pkpd.explorer.desk import Busy, Desk, Superseded, TooLong
-from pkpd.explorer.first_answers import FirstAnswers
+from pkpd.explorer.first_answers import FirstAnswers, shipped_picture
 
 log = logging.getLogger("pkpd.explorer")
 
 MOST_BYTES = 256 * 1024
 """Of one request: a schedule file is a few thousand."""
 
+PAGE_COMES_S = 5.0
+"""How long the model waits for a page that opens, where its picture is there: seconds."""
 STALE = 409
 _ERRORS, _SKETCH = b'{"errors":', b'{"sketch":'
 GOES_ON = 202
@@ -85,6 +87,7 @@ class Explorer:
         self.access = Access(token)
         self.desk = Desk()
         self.kept: FirstAnswers | None = None
+        self._shown = asyncio.Event()
 
     def app(self) -> Starlette:
         """Make the application."""
@@ -125,17 +128,20 @@ class Explorer:
     async def _first_picture(self) -> None:
         """Work it out, even where that of an earlier start is shown: what follows is quick then."""
         try:
-            data = _encoded({"data": _first_schedules(self.data)})
-            document = json.loads(data, parse_float=_as_pages_send)
+            question, document = self.first_question()
             key = self._key(document)
-            asked = f"{key} {data.decode()}"  # in the order of the file
+            asked = f"{key} {question.decode()}"
             kept = self.kept.get(asked) if self.kept else None
-            if kept is not None:
-                self.desk.put(key, kept)
-                await self.desk.run(lambda: self._content(document))
-                return
-            answer = await self._patiently(document)
-            if self.kept and not answer.startswith(_ERRORS):
+            first = kept or (shipped_picture(question) if self.kept else None)
+            if first is None:
+                answer = await self._patiently(document)
+            else:
+                self.desk.put(key, first)
+                with suppress(TimeoutError):  # a page that opens is shown before the model loads
+                    await asyncio.wait_for(self._shown.wait(), PAGE_COMES_S)
+                answer = await self.desk.run(lambda: self._content(document))
+                self.desk.put(key, answer)
+            if self.kept and kept is None and not answer.startswith(_ERRORS):
                 await asyncio.to_thread(self.kept.keep, asked, answer)
         except Exception as error:
             # nobody waits for this answer: the page asks for the same picture, and is told then
@@ -149,6 +155,16 @@ class Explorer:
             except TooLong:
                 log.info("the first picture takes long")
                 await asyncio.sleep(1.0)
+
+    def first_question(self) -> tuple[bytes, dict[str, Any]]:
+        """Give what a page asks that opens, in the order of the file and as it sends it."""
+        asked = _encoded({"data": _first_schedules(self.data)})
+        return asked, json.loads(asked, parse_float=_as_pages_send)
+
+    def first_answer(self) -> tuple[bytes, bytes]:
+        """Give what a page asks that opens, and its answer, worked out anew."""
+        question, document = self.first_question()
+        return question, self._content(document)
 
     def python(self) -> str:
         """Python that gives the figures of the page that is opened first."""
@@ -206,7 +222,9 @@ class Explorer:
             raise Refused(400, "turn: it is not a whole number; allowed: 0 or more.")
 
         try:
-            return _json(await self._answer(document, page, number, sketch))
+            answer = await self._answer(document, page, number, sketch)
+            self._shown.set()
+            return _json(answer)
         except Superseded:
             return Response(status_code=STALE)
         except TooLong:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 
 import pytest
 
 from pkpd.explorer import first_answers
-from pkpd.explorer.first_answers import MOST_KEPT, FirstAnswers, made_from
+from pkpd.explorer.first_answers import (
+    MOST_KEPT,
+    FirstAnswers,
+    made_from,
+    ship_picture,
+    shipped_picture,
+)
+from pkpd.explorer.server import Explorer
+from pkpd.explorer.state import opened
 
 
 def test_an_answer_is_that_of_what_was_asked(tmp_path):
@@ -82,3 +92,53 @@ def test_a_folder_that_cannot_be_used_is_no_reason_to_stop(tmp_path):
     kept = FirstAnswers(tmp_path / "file")
     kept.keep("a", b"one")
     assert kept.get("a") is None
+
+
+def test_the_picture_that_comes_with_the_package_is_of_its_cards(tmp_path):
+    question, _ = Explorer(tmp_path, opened(None, tmp_path)).first_question()
+    answer = shipped_picture(question)
+    assert answer is not None, "python -m benchmarks.explorer --ship"
+    assert len(json.loads(answer)["schedules"]) == 2
+    assert shipped_picture(question + b" ") is None
+
+
+def test_a_picture_of_other_cards_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(first_answers, "SHIPPED", tmp_path / "picture.json")
+    assert shipped_picture(b"a") is None  # no file
+    ship_picture(b"a", b'{"days":3}')
+    assert shipped_picture(b"a") == b'{"days": 3}'
+    (tmp_path / "drugs").mkdir()
+    (tmp_path / "drugs" / "mine.toml").write_text("a = 1")
+    monkeypatch.setattr(first_answers, "card_folder", lambda kind: tmp_path / kind)
+    assert shipped_picture(b"a") is None
+
+
+@pytest.mark.slow
+def test_the_picture_that_comes_with_the_package_is_what_is_worked_out(tmp_path):
+    """Words to the letter; numbers but for a patient who passes a limit on one processor alone."""
+    question, answer = Explorer(tmp_path, opened(None, tmp_path)).first_answer()
+    shipped = shipped_picture(question)
+    assert shipped is not None, "python -m benchmarks.explorer --ship"
+    close("answer", json.loads(shipped), json.loads(answer))
+
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def close(where, one, other, least=0.01):
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        for key in one:
+            close(f"{where}.{key}", one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            close(f"{where}[{i}]", *pair)
+    elif isinstance(one, str):
+        assert NUMBER.sub("#", one) == NUMBER.sub("#", other), where
+        for pair in zip(NUMBER.findall(one), NUMBER.findall(other), strict=True):
+            close(f"{where}: {other}", *map(float, pair), least=1.0)  # a point, a day
+    elif isinstance(one, int | float):
+        assert other == pytest.approx(one, rel=0.02, abs=least), where
+    else:
+        assert one == other, where
