@@ -128,15 +128,14 @@ class Explorer:
             data = _encoded({"data": _first_schedules(self.data)})
             document = json.loads(data, parse_float=_as_pages_send)
             key = self._key(document)
-            asked = f"{key} {data.decode()}"  # in the order of the file
-            kept = self.kept.get(asked) if self.kept else None
+            kept = self.kept.get(key) if self.kept else None
             if kept is not None:
                 self.desk.put(key, kept)
                 await self.desk.run(lambda: self._content(document))
                 return
             answer = await self._patiently(document)
             if self.kept and not answer.startswith(_ERRORS):
-                await asyncio.to_thread(self.kept.keep, asked, answer)
+                await asyncio.to_thread(self.kept.keep, key, answer)
         except Exception as error:
             # nobody waits for this answer: the page asks for the same picture, and is told then
             _failed(error, "the first picture")
@@ -295,11 +294,14 @@ class Explorer:
         return answer
 
     def _key(self, document: Mapping[str, Any]) -> str:
-        """Key of a state, or of what is asked of a file: with the files that it can name."""
+        """Key of a state, or of what is asked of a file: with the files that it can name.
+
+        Tables are in their order, in which courses follow one another.
+        """
         from pkpd.explorer.state import USUAL, stamps
 
         asked = [{**USUAL, **document}, str(self.folder.absolute()), stamps(self.folder)]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     # -- work -----------------------------------------------------------------------------------
 

@@ -201,7 +201,7 @@ def read_data(document: Any, folder: Path) -> dict[str, Any]:
         check_files(data, folder)
     except PkpdError as error:
         raise BadStateError([error]) from error
-    return data
+    return in_order(data)
 
 
 def working_folder(name: str | None) -> Path:
@@ -239,7 +239,22 @@ def opened(name: str | None, folder: Path) -> dict[str, Any]:
     data.setdefault("id", Path(str(path)).stem)
     data.setdefault("name", Path(str(path)).stem)
     check_files(data, folder)
-    return data
+    return in_order(data)
+
+
+def in_order(data: dict[str, Any]) -> dict[str, Any]:
+    """Write out the courses of each schedule where one is named by a whole number.
+
+    Courses follow one another in the order of the file, and a browser puts such names first.
+    """
+    names = data.get("course")
+    if not isinstance(names, Mapping) or not any(name.isdecimal() for name in names):
+        return data
+    rows = data.get("cohort") or [{"id": "A"}]
+    if not isinstance(rows, list):
+        return data
+    written = [{"courses": list(names), **row} if isinstance(row, dict) else row for row in rows]
+    return {**data, "cohort": written}
 
 
 def first_schedules(data: Mapping[str, Any]) -> int:

@@ -223,6 +223,8 @@ def test_a_mistake_is_told_beside_its_control(page, label, value, words):
     assert words in beside.text_content()
     assert beside.text_content().endswith(".")
     assert control.get_attribute("aria-invalid") == "true"
+    page.locator("#get-python").click()  # not that of what was set before
+    assert "cannot be simulated" in page.locator("#files-said").text_content()
     assert page.locator(COUNTS).count() == 2  # those before, not a blank
     control.fill(before)
     page.wait_for_function("() => !document.querySelector('[aria-invalid=true]')", timeout=SHOWN_MS)
@@ -274,6 +276,57 @@ def test_schedules_of_a_file_that_are_not_shown_are_named(page, tmp_path):
     page.get_by_role("button", name="Add a schedule").click()
     settled(page)
     assert [c["id"] for c in in_address(page)["cohort"]] == ["2", "3", "4", "1"]
+
+
+@pytest.mark.slow
+def test_what_is_removed_or_hidden_leaves_the_others_their_own(page):
+    """As the page's controls change its file."""
+    data = {
+        **DATA,
+        "dose": {
+            **DATA["dose"],
+            "lenalidomide": {"amount": "10 mg", "days": "1-10", "route": "oral"},
+        },
+        "modification": {"held": {"drug": "lenalidomide", "hold_below": {"neutrophils": 0.5}}},
+        "course": {
+            "first": {"doses": ["clofarabine", "lenalidomide"], "modifications": ["held"]},
+            "then": {"doses": ["clofarabine"]},
+        },
+        "cohort": [
+            {
+                "id": n,
+                "rule": "a",
+                "change": {"clofarabine": {"amount": "9 mg/m^2"}, "lenalidomide": {"days": "1-5"}},
+            }
+            for n in ("shown", "hidden")
+        ],
+    }
+    found = page.evaluate(
+        """async (data) => {
+          const state = await import("./static/state.js");
+          state.take(data, 4, 1);
+          const [shown] = state.cohorts();
+          state.addDrug(shown, "then", { name: "cytarabine", unit: "mg/m^2", routes: ["iv"] });
+          state.removeDrug(shown, "then", "cytarabine");
+          const added = "cytarabine" in state.doc.data.dose;
+          state.removeDrug(shown, "first", "clofarabine");
+          const other = state.effective(shown, "dose", "clofarabine").amount;
+          state.addDrug(shown, "first", { name: "cytarabine", unit: "mg/m^2", routes: ["iv"] });
+          state.removeDrug(shown, "first", "lenalidomide");
+          const held = state.effective(shown, "course", "first").modifications;
+          state.addCourse(shown);
+          state.removeCourse(shown, "then");
+          state.removeCourse(shown, "course");
+          return { added, other, held, shown, hidden: state.hidden()[0] };
+        }""",
+        data,
+    )
+    assert not found["added"]
+    assert found["other"] == "9 mg/m^2"  # another course gives it
+    assert found["held"] == []
+    assert found["hidden"] == {**data["cohort"][1], "courses": ["first", "then"]}
+    assert found["shown"]["courses"] == ["first"]
+    assert set(found["shown"]["change"]) == {"first"}
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pkpd.course.joined import joined, of_draws
 from pkpd.errors import DataError
 from pkpd.evidence.criticism import trial_predictions
 from pkpd.explorer import simulation
-from pkpd.explorer.script import script
+from pkpd.explorer.script import command_line, script
 from pkpd.explorer.simulation import explore
 from pkpd.explorer.state import read_state
 from pkpd.explorer.toml import write_toml
@@ -286,6 +287,19 @@ def test_the_python_of_a_state_gives_its_figures(found, tmp_path, monkeypatch, c
     printed = capsys.readouterr().out
     row = next(r for r in found.result.rows if r.endpoint == "nadir" and r.line == "platelets")
     assert f"{row.estimate:.6f}" in printed
+
+
+def test_the_python_of_a_fit_takes_the_one_that_a_script_has_made(
+    document, folder, tmp_path, monkeypatch
+):
+    fit, asked = object(), {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pkpd.explorer.state._drugs_of", lambda fits: ())
+    monkeypatch.setattr("pkpd.compare", lambda *_, **given: asked.update(given) or MagicMock())
+    state = read_state({**document, "ensemble": "my fit"}, folder, {"my fit": fit})
+    exec(compile(script(state), "explored.py", "exec"), {"fit": fit})
+    assert asked["posterior"] is fit
+    assert command_line(state) == "no command has this fit; the Python has"
 
 
 @pytest.mark.parametrize("title", ['three """ quotes', "'''", "back\\slash\\", "a\nnew line"])

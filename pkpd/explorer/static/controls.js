@@ -87,7 +87,7 @@ function rule(data) {
       data.rule = v;
       data.rule_is_protocols = false;
       for (const key of ["rule_note", "rule_change", "clocks"]) delete data[key];
-      for (const cohort of state.cohorts()) { delete cohort.rule; delete cohort.clocks; }
+      for (const cohort of state.every()) { delete cohort.rule; delete cohort.clocks; }
       rebuilt();
     },
   }).made);
