@@ -154,7 +154,7 @@ class Explorer:
         from pkpd.explorer.script import script
         from pkpd.explorer.state import read_state
 
-        return script(read_state({"data": _first_schedules(self.data)}, self.folder))
+        return script(read_state({"data": _first_schedules(self.data)}, self.folder, self.fits))
 
     # -- what is asked for ---------------------------------------------------------------------
 
@@ -300,7 +300,11 @@ class Explorer:
         """
         from pkpd.explorer.state import USUAL, stamps
 
-        asked = [{**USUAL, **document}, str(self.folder.absolute()), stamps(self.folder)]
+        asked = [
+            {**USUAL, **document},
+            str(self.folder.absolute()),
+            stamps(self.folder, document.get("data")),
+        ]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     # -- work -----------------------------------------------------------------------------------

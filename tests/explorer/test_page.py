@@ -330,6 +330,51 @@ def test_what_is_removed_or_hidden_leaves_the_others_their_own(page):
 
 
 @pytest.mark.slow
+def test_a_hold_that_two_schedules_share_is_changed_in_one(page):
+    data = {
+        "modification": {"held": {"drug": "x", "hold_below": {"neutrophils": 0.5}}},
+        "course": {"first": {"doses": ["x"], "modifications": ["held"]}},
+        "cohort": [{"id": "a"}, {"id": "b"}],
+    }
+    found = page.evaluate(
+        """async (data) => {
+          const state = await import("./static/state.js");
+          state.take(data, 4, 1);
+          const [shown] = state.cohorts();
+          const own = state.ownModification(shown, "held");
+          const held = (c) => state.effective(c, "course", "first").modifications;
+          const names = [held(shown), held(state.hidden()[0])];
+          const made = own in state.doc.data.modification;
+          return [own, state.ownModification(shown, own), names, made];
+        }""",
+        data,
+    )
+    assert found == ["held_a", "held_a", [["held_a"], ["held"]], True]
+
+
+@pytest.mark.slow
+def test_what_was_seen_stays_with_its_schedule(page):
+    page.locator("#design-fold > summary").click()
+    page.get_by_label("40 mg/m2: patients judged").fill("3")
+    page.locator("#design-next", has_text="40 mg/m2").wait_for(timeout=SHOWN_MS)
+    page.get_by_role("button", name="Remove schedule 1").click()
+    settled(page)
+    page.get_by_label("20 mg/m2: patients judged").wait_for(state="detached")
+    assert page.get_by_label("40 mg/m2: patients judged").input_value() == "3"
+
+
+@pytest.mark.slow
+def test_a_slider_through_days_comes_back_after_a_mistake(page):
+    page.locator("#patient-fold > summary").click()
+    for text in ("DAY,ANC\n4,1.1\n8,0.6\n", "DAY,ANC\n4,1.1\n8,0.6x\n", "DAY,ANC\n4,1.1\n8,0.6\n"):
+        page.locator("#patient textarea").fill(text)
+        if "x" in text:
+            page.locator("#patient .wrong", has_text="not a number").wait_for(timeout=SHOWN_MS)
+        else:
+            page.locator("#patient-until").wait_for(timeout=SHOWN_MS)
+
+
+@pytest.mark.slow
 def test_a_schedule_without_doses_is_refused_in_words(page, address):
     data = {**DATA, "course": {"induction": {"doses": [], "cycle_days": 28}}}
     page.goto(f"{address}#toml={quote(write_toml(data))}")

@@ -58,6 +58,24 @@ def test_the_same_state_is_simulated_once(client, explorer, document):
     assert explorer.desk.simulated == 2
 
 
+def test_a_file_in_a_folder_of_the_folder_is_of_the_state(explorer, document, data):
+    (explorer.folder / "cards").mkdir()
+    card, asked = (
+        explorer.folder / "cards" / "mine.toml",
+        {**document, "data": {**data, "rule": "cards/mine.toml"}},
+    )
+    before = explorer._key(asked)
+    card.write_text("")
+    assert explorer._key(asked) != before
+
+
+def test_the_python_of_a_file_with_a_drug_that_only_a_fit_knows(folder, data, monkeypatch):
+    monkeypatch.setattr("pkpd.explorer.state._drugs_of", lambda fits: ["mine"])
+    data["dose"]["mine"] = {"amount": "5 mg", "days": "1", "route": "oral"}
+    data["course"]["induction"]["doses"] = ["clofarabine", "mine"]
+    assert "[dose.mine]" in Explorer(folder, data, {"fit": object()}).python()
+
+
 def test_the_order_of_courses_is_of_the_state(explorer, document, data):
     course = data["course"]["induction"]
     orders = [{"a": course, "b": {**course, "cycles": 2}}]

@@ -281,6 +281,21 @@ def test_of_many_schedules_the_picture_has_the_differences_from_the_first(docume
     assert "40 mg/m2 minus third" in told
 
 
+def test_shares_are_by_the_last_day_where_the_rule_counts_from_a_later_course(
+    document, folder, data
+):
+    data["course"]["second"] = data["course"]["induction"]
+    data |= {"clocks": ["second"], "horizon_days": 80}
+    found = explore(read_state(document, folder))
+    told = {row.rule for row in found.differences}
+    assert "not recovered by the last day" in told
+    last = found.result.curves["split"].values[..., -1]
+    died = [last[:, i] for i, state in enumerate(found.states) if state.startswith("died")]
+    gone = np.diff(np.sum(died, axis=0)[::-1])[0]
+    row = next(row for row in found.differences if row.rule == "died by the last day")
+    assert row.difference == pytest.approx(gone)
+
+
 def test_the_python_of_a_state_gives_its_figures(found, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(script(found.state), "explored.py", "exec"), {})

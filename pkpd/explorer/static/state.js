@@ -146,6 +146,17 @@ function tidy(cohort) {
   for (const name of Object.keys(cohort.change ?? {})) if (!given.has(name)) delete cohort.change[name];
 }
 
+/** Hold of a course that no other schedule has: where another names it, a copy of its own. */
+export function ownModification(cohort, key) {
+  const having = (c) => courseNames(c).filter((n) => effective(c, "course", n).modifications?.includes(key));
+  if (!every().some((c) => c.id !== cohort.id && having(c).length)) return key;
+  let made = `${key}_${slug(cohort.id)}`;
+  while (doc.data.modification[made]) made += "b";
+  doc.data.modification[made] = copy(doc.data.modification[key]);
+  for (const course of having(cohort)) change(cohort, "course", course, "modifications", effective(cohort, "course", course).modifications.map((m) => (m === key ? made : m)));
+  return made;
+}
+
 export function addCourse(cohort) {
   everyCourse();
   const last = courseNames(cohort).at(-1);
