@@ -128,6 +128,7 @@ def _schedule(found: Explored, cohort: Cohort) -> dict[str, Any]:
             "value": _number(published.value),
             "lower": _number(published.lower),
             "upper": _number(published.upper),
+            "interval": published.interval,
             "text": "" if row is None else wording.published_text(row),
             "source": "" if row is None else row.published_source,
         },

@@ -268,6 +268,7 @@ def test_content_has_a_sentence_and_a_table_for_each_picture(found):
     shares = np.array(content["schedules"][0]["split"])
     np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-3)
     assert content["schedules"][1]["published"]["text"].startswith("2/6 = 33 %")
+    assert content["schedules"][1]["published"]["interval"] == "95 % Clopper-Pearson"
     assert content["schedules"][0]["published"] is None
     assert csv_of(found).startswith("trial,cohort,label,endpoint")
 
