@@ -190,6 +190,10 @@ def test_patients_rule_and_ensemble_are_set(page):
     assert held["rule_change"]["recovered"]["platelets"] == 60
     assert "creatinine clearance 40 mL/min" in page.locator("#simulated").text_content()
     assert "platelets >= 60" in page.locator("#recovery").text_content()
+    for label in ("By day", "Platelets recovered at, 10⁹/L"):
+        page.get_by_label(label, exact=True).fill("")
+        settled(page)
+    assert not {"rule_change", "rule_is_protocols"} & set(in_address(page))
     page.get_by_label("Parameters").select_option("cards")
     settled(page)
     assert "--marrow friberg" in page.locator("#command").text_content()

@@ -78,6 +78,8 @@ function trial() {
   return group(part("patients", "Patients", who), part("rule", "Rule", rule(data)), part("model", "Model and simulation", ensemble(doc, data)));
 }
 
+const unchanged = new WeakMap(); // file -> whether its rule is the protocol's, before a control changed it
+
 function rule(data) {
   const box = node("fieldset", {}, node("legend", { class: "hidden" }, "Rule"));
   const card = choices.rules.find((r) => r.name === data.rule);
@@ -86,6 +88,7 @@ function rule(data) {
     set: (v) => {
       data.rule = v;
       data.rule_is_protocols = false;
+      unchanged.delete(data);
       for (const key of ["rule_note", "rule_change", "clocks"]) delete data[key];
       for (const cohort of state.every()) { delete cohort.rule; delete cohort.clocks; }
       rebuilt();
@@ -95,15 +98,19 @@ function rule(data) {
   const set = (key) => (v) => {
     data.rule_change ??= {};
     put(data.rule_change, key, v);
+    if (!unchanged.has(data)) unchanged.set(data, data.rule_is_protocols);
     data.rule_is_protocols = false;
-    if (!Object.keys(data.rule_change).length) delete data.rule_change;
+    if (!Object.keys(data.rule_change).length) {
+      delete data.rule_change;
+      put(data, "rule_is_protocols", unchanged.get(data));
+    }
     changed();
   };
   const at = (line) => (v) => {
     const before = data.rule_change?.recovered ?? { ...card.at };
     const now = { ...before };
     put(now, line, v ?? card.at[line]);
-    set("recovered")(now);
+    set("recovered")(Object.keys(now).every((l) => now[l] === card.at[l]) ? undefined : now);
   };
   if (card) {
     box.append(slider("By day", { paths: [["rule_change", "by_day"]], value: data.rule_change?.by_day, usual: card.by_day, whose: "the rule's", least: 14, most: 90, step: 1, set: set("by_day") }));
