@@ -50,7 +50,7 @@ VISITS = (1, 8, 11, 15, 18, 22, 25)
 HIGHEST = 1e4  # count that a rebound after a dose far above the others reaches, at most
 WINDOW = 28  # days
 RULE = DLTRule(
-    "grade 4 neutropenia for more than 5 days", (Criterion("neutrophils", 0.5),),
+    "grade 4 neutropenia for 5 days or more", (Criterion("neutrophils", 0.5),),
     kind="low_count_duration", duration_days=(5.0,), by_day=WINDOW,
 )  # fmt: skip
 COMPOUNDS = {  # SD of the log between compounds, and what differs by it

@@ -100,9 +100,13 @@ EQUATIONS: dict[str, tuple[str, ...]] = {
         r"\text{blasts: } \frac{max_{blasts}\, L^{n}}{EC_{50,stem}^{n} + L^{n}}",
     ),
     "maturation_block": (
-        r"E = \frac{e_{max} L^{n}}{EC_{50}^{n} + L^{n}}",
+        r"E = \frac{e_{max} L^{n}}{EC_{50}^{n} + L^{n}},"
+        r" \quad \text{of platelets with } \frac{EC_{50}}{platelet\_ratio}",
         r"\text{step into the chains times } (1 - E),"
-        r" \quad \text{kills of early cells and blasts in proportion to } E",
+        r" \quad \text{growth of early cells times } (1 - slow_{stem} E)",
+        r"\text{kill of blasts: } kill_{blasts}\, E",
+        r"\text{kill of early cells: } kill_{stem}\,"
+        r" \frac{e_{max} L^{m}}{(EC_{50} / kill_{potency})^{m} + L^{m}}",
     ),
     "growth_factor": (),
     "graft": (),
@@ -116,8 +120,9 @@ SYMBOLS = {
     "effect": "C and TP are in umol/L. E slows the division of cells by the factor 1 - E.",
     "marrow": "Prol, Tr and Circ are dividing, maturing and circulating cells; E is the effect "
     "of the drugs and kill a rate of loss; a is the saturation of the feedback.",
-    "action": "L is the driver's concentration in umol/L and n the Hill exponent (1 unless given); "
-    "D is the dose of a course in mg/m^2. Rates are per day.",
+    "action": "L is the driver's concentration in umol/L and n the Hill exponent (1 unless given), "
+    "m kill_hill (1 unless given; n where kill_potency and it are not); D is the dose of a course "
+    "in mg/m^2. Rates are per day.",
 }
 
 

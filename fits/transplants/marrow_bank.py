@@ -31,7 +31,7 @@ STRUCTURES = {"ten_stages": "ten_stages", "full": "full", "full_held": "full"}
 """Structure -> variant of the marrow. ``full_held`` keeps the rate learned after chemotherapy."""
 
 _LEARNED_RATE = 0.28
-"""1/day, median of the posterior that ships (card: 0.25)."""
+"""1/day, median of an earlier posterior of the three stages (card: 0.251)."""
 
 DAYS = 47
 """Mornings that are simulated: days 0 to 46."""

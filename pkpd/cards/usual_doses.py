@@ -27,7 +27,7 @@ _TOLD_WHOLE = 1e9
 def unusual(card: DrugCard, amount: float, unit: str) -> str:
     """Say that a dose is far from the largest customary one of a drug; empty where it is not.
 
-    A lower one is a slip where it is a thousandth. Of growth factors a tenth is asked about: the
+    A lower one is a slip where it is a 500th. Of growth factors a tenth is asked about: the
     marrow with leukaemia knows whether they are given, and not how much, so that a hundredth of
     the dose would act as all of it.
 

@@ -98,8 +98,10 @@ class Desk:
                     raise Superseded
                 if key in self._answers:
                     return self._answers[key]
-                under_way = self._begin(work, key)
-                await self._patiently(under_way)
+                under_way = self._under_way.get(key)  # begun, and left, while this one waited
+                if under_way is None:
+                    under_way = self._begin(work, key)
+                    await self._patiently(under_way)
         finally:
             self.waiting -= 1
         return _result(under_way)

@@ -83,7 +83,7 @@ def _file(found: Explored, asked: Any) -> tuple[dict[str, Any], list[int]]:
     treated = [n for n, one in enumerate(seen[: len(labels)]) if _treated(one)]
     rows = [n for n in treated if n + 1 != current] + [n for n in treated if n + 1 == current]
     cohorts = [
-        {"dose": labels[n], "treated": seen[n].get("treated"), "dlts": seen[n].get("dlts", 0)}
+        {"dose": labels[n], "treated": seen[n].get("treated", 0), "dlts": seen[n].get("dlts", 0)}
         for n in rows
     ]
     data = {
@@ -108,7 +108,9 @@ def _settings(page: Table) -> dict[str, Any]:
 
 
 def _treated(one: Any) -> bool:
-    return isinstance(one, dict) and one.get("treated") not in (None, "", 0)
+    return isinstance(one, dict) and any(
+        one.get(k) not in (None, "", 0) for k in ("treated", "dlts")
+    )
 
 
 def _placed(error: PkpdError, rows: list[int]) -> PkpdError:

@@ -16,6 +16,7 @@ import numpy as np
 
 from pkpd.cards.tables import PlacedError, Table
 from pkpd.data.dataset import BELOW
+from pkpd.data.sheets import ISO_DATE, open_sheet, read_stamp
 from pkpd.errors import DataError, PkpdError
 from pkpd.explorer.script import patient_script
 from pkpd.explorer.state import MOST_DAYS, BadStateError, State
@@ -26,7 +27,7 @@ from pkpd.forecasting.doses import how_given
 from pkpd.forecasting.forecast import DRAWS, Forecaster, forecaster
 from pkpd.forecasting.remarks import as_sentence, remarks
 from pkpd.forecasting.result import Forecast
-from pkpd.forecasting.seen import Seen, chosen, read_seen
+from pkpd.forecasting.seen import Seen, chosen, labels_of, read_seen
 from pkpd.forecasting.words import (
     BY_SMC,
     days_in_words,
@@ -91,7 +92,7 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
         **_content(found, seen, careful),
         "patients": names,
         "python": patient_script(
-            state, state.trial.cohorts[row].id, _lines_until(text, found.seen()), found.engine
+            state, state.trial.cohorts[row].id, _lines_until(text, found.seen()), found.engine, BANK
         ),
     }
 
@@ -148,14 +149,16 @@ def _table(text: str) -> Any:
 def _lines_until(text: str, seen: Seen) -> str:
     """Table of the counts that were used, of the patient who was asked for."""
     frame = _table(text)
-    mark = frame.attrs["mark"]
-    named = {str(column).strip().upper(): column for column in frame.columns}
-    for name in ("ID", "SUBJECT", "PATIENT", "USUBJID"):
-        if name in named:
-            frame = frame[frame[named[name]].str.strip() == str(seen.label)]
-    if "DAY" in named:
-        frame = frame[frame[named["DAY"]].astype(float) <= seen.last_day]
-    return frame.to_csv(index=False, sep=mark)
+    sheet = open_sheet(frame, {}, ("ID", "DAY", "DATE"))
+    rows = np.arange(len(frame))
+    if {"ID", "SUBJECT", "PATIENT", "USUBJID"} & set(sheet.at):
+        rows = rows[[str(label) == str(seen.label) for label in labels_of(sheet)]]
+    if "DAY" in sheet.at:
+        day = sheet.numbers("DAY")[rows]
+    else:
+        dates = [read_stamp(sheet, row, ISO_DATE).date() for row in rows.tolist()]
+        day = np.array([1.0 + (date - dates[0]).days for date in dates])
+    return frame.iloc[rows[day < seen.last_day + 1]].to_csv(index=False, sep=frame.attrs["mark"])
 
 
 def _until(seen: Seen, day: int) -> Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -35,7 +36,7 @@ print(result.pairs().to_string())
 def script(state: State) -> str:
     """Python that writes the schedule file beside itself and compares its schedules.
 
-    A fit of the user's own is the name ``fit``, which the user's script has.
+    A fit of the user's own is the name ``fit``, which the user's script has made.
     """
     toml = write_toml(state.data)
     quotes = "'" * 3
@@ -72,14 +73,15 @@ told = forecast_lines(
     cohort={cohort},
     {ensemble},
     engine="{engine}",
+    bank={bank},
     seed={seed},
 )
 print(*told, sep="\\n")
 '''
 
 
-def patient_script(state: State, cohort: str, counts: str, engine: str) -> str:
-    """Python that forecasts one patient under a schedule of a page; parameters as of the page."""
+def patient_script(state: State, cohort: str, counts: str, engine: str, bank: int) -> str:
+    """Python that forecasts one patient under a schedule of a page, of as many virtual ones."""
     return _PATIENT.format(
         title=_one_line(state.trial.title),
         toml=repr(write_toml(state.data)),
@@ -88,12 +90,15 @@ def patient_script(state: State, cohort: str, counts: str, engine: str) -> str:
         cohort=repr(cohort),
         ensemble=_ensemble(state),
         engine=engine,
+        bank=bank,
         seed=state.seed,
     )
 
 
 def command_line(state: State) -> str:
-    """Command that does the same with the downloaded file."""
+    """Command that does the same with the downloaded file; words where only Python has the fit."""
+    if state.ensemble in state.fits:
+        return "no command has this fit; the Python has"
     words = ["pkpd", "compare", FILE_NAME, "--patients", str(state.patients)]
     words += ["--draws", str(state.draws), "--seed", str(state.seed)]
     if state.marrow:
@@ -105,10 +110,11 @@ def command_line(state: State) -> str:
 
 def _ensemble(state: State) -> str:
     if isinstance(state.posterior, Path):
-        return f'posterior=Path("{state.ensemble}")'
+        return f"posterior=Path({json.dumps(state.ensemble, ensure_ascii=False)})"
     if state.marrow:
         return f'marrow="{state.marrow}"'
-    return f'posterior=pkpd.load_fit("{state.ensemble}")'
+    name = _one_line(state.ensemble)
+    return f"# fit is your own: what pkpd.fit gave, {name} on the page\n    posterior=fit"
 
 
 def _one_line(text: str) -> str:

@@ -130,8 +130,7 @@ class Explorer:
         try:
             question, document = self.first_question()
             key = self._key(document)
-            asked = f"{key} {question.decode()}"
-            kept = self.kept.get(asked) if self.kept else None
+            kept = self.kept.get(key) if self.kept else None
             first = kept or (shipped_picture(question) if self.kept else None)
             if first is None:
                 answer = await self._patiently(document)
@@ -142,7 +141,7 @@ class Explorer:
                 answer = await self.desk.run(lambda: self._content(document))
                 self.desk.put(key, answer)
             if self.kept and kept is None and not answer.startswith(_ERRORS):
-                await asyncio.to_thread(self.kept.keep, asked, answer)
+                await asyncio.to_thread(self.kept.keep, key, answer)
         except Exception as error:
             # nobody waits for this answer: the page asks for the same picture, and is told then
             _failed(error, "the first picture")
@@ -171,7 +170,7 @@ class Explorer:
         from pkpd.explorer.script import script
         from pkpd.explorer.state import read_state
 
-        return script(read_state({"data": _first_schedules(self.data)}, self.folder))
+        return script(read_state({"data": _first_schedules(self.data)}, self.folder, self.fits))
 
     # -- what is asked for ---------------------------------------------------------------------
 
@@ -313,11 +312,18 @@ class Explorer:
         return answer
 
     def _key(self, document: Mapping[str, Any]) -> str:
-        """Key of a state, or of what is asked of a file: with the files that it can name."""
+        """Key of a state, or of what is asked of a file: with the files that it can name.
+
+        Tables are in their order, in which courses follow one another.
+        """
         from pkpd.explorer.state import USUAL, stamps
 
-        asked = [{**USUAL, **document}, str(self.folder.absolute()), stamps(self.folder)]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        asked = [
+            {**USUAL, **document},
+            str(self.folder.absolute()),
+            stamps(self.folder, document.get("data")),
+        ]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     # -- work -----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats, Indices
 from pkpd.cards import load_grades
+from pkpd.cards.trial_cards import FIRST_DOSE
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import (
     BOUNDS,
@@ -197,7 +198,8 @@ def _simulated(state: State, item: Ready) -> bool:
 
 def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, dict[str, Floats]]:
     """Whether patients have recovered and have died by the rule's day, by schedule."""
-    by = "the last day" if rule.by_day is None else f"day {rule.by_day}"
+    day = protocol_day(rule)
+    by = "the last day" if day is None else f"day {day}"
     found: dict[str, dict[str, Floats]] = {}
     for words, name in (("not recovered", "recovered"), ("died", "died")):
         codes = [i for i, state in enumerate(looked[0].states) if state.startswith(name)]
@@ -208,6 +210,11 @@ def _shares(trial: Trial, looked: Sequence[_Look], rule: DLTRule) -> dict[str, d
             for c, one in zip(trial.cohorts, looked, strict=True)
         }
     return found
+
+
+def protocol_day(rule: DLTRule) -> int | None:
+    """Give the rule's day, where it counts from the first dose."""
+    return rule.by_day if rule.clock == FIRST_DOSE else None
 
 
 def ready(state: State) -> Ready:
@@ -339,7 +346,7 @@ def _look(item: Ready, number: int, pool: Executor, state: State, *, sketch: boo
         late=not_on_time(lanes.values),
         running=lanes.running,
         assumed=assumed,
-        now=found.split[:, min(rule.by_day or course.days, course.days - 1)].reshape(shape),
+        now=found.split[:, min(protocol_day(rule) or course.days, course.days - 1)].reshape(shape),
     )
 
 

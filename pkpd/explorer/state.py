@@ -183,7 +183,9 @@ def read_state(document: Any, folder: Path, fits: Mapping[str, Fitted] | None = 
         problems.append(error)
     if problems:
         raise BadStateError(problems)
-    state = State(trial=trials[-1], folder=folder, stamps=stamps(folder), fits=fits or {}, **found)
+    state = State(
+        trial=trials[-1], folder=folder, stamps=stamps(folder, data), fits=fits or {}, **found
+    )
     _check_work(state)
     return state
 
@@ -201,7 +203,7 @@ def read_data(document: Any, folder: Path) -> dict[str, Any]:
         check_files(data, folder)
     except PkpdError as error:
         raise BadStateError([error]) from error
-    return data
+    return in_order(data)
 
 
 def working_folder(name: str | None) -> Path:
@@ -239,7 +241,22 @@ def opened(name: str | None, folder: Path) -> dict[str, Any]:
     data.setdefault("id", Path(str(path)).stem)
     data.setdefault("name", Path(str(path)).stem)
     check_files(data, folder)
-    return data
+    return in_order(data)
+
+
+def in_order(data: dict[str, Any]) -> dict[str, Any]:
+    """Write out the courses of each schedule where one is named by a whole number.
+
+    Courses follow one another in the order of the file, and a browser puts such names first.
+    """
+    names = data.get("course")
+    if not isinstance(names, Mapping) or not any(name.isdecimal() for name in names):
+        return data
+    rows = data.get("cohort") or [{"id": "A"}]
+    if not isinstance(rows, list):
+        return data
+    written = [{"courses": list(names), **row} if isinstance(row, dict) else row for row in rows]
+    return {**data, "cohort": written}
 
 
 def first_schedules(data: Mapping[str, Any]) -> int:
@@ -337,16 +354,24 @@ def posterior_files(folder: Path) -> tuple[str, ...]:
     return tuple(name for name, _ in stamps(folder) if name.endswith(".nc"))
 
 
-def stamps(folder: Path) -> tuple[tuple[str, int], ...]:
-    """Files of the working folder that a state can name, and when they were changed."""
-    with os.scandir(folder) as entries:
-        return tuple(
-            sorted(
-                (entry.name, entry.stat().st_mtime_ns)
+def stamps(folder: Path, data: Any = None) -> tuple[tuple[str, int], ...]:
+    """Files of the working folder that a state can name, and when they were changed.
+
+    So are those of the folders inside it that a schedule file names cards of.
+    """
+    found: list[tuple[str, int]] = []
+    for inside in sorted(
+        {"", *(os.path.dirname(t) for _, t in _texts(data) if t.endswith(".toml"))}
+    ):
+        if not _inside(folder.resolve(), inside) or not (folder / inside).is_dir():
+            continue
+        with os.scandir(folder / inside) as entries:
+            found += sorted(
+                (os.path.join(inside, entry.name), entry.stat().st_mtime_ns)
                 for entry in entries
                 if entry.name.endswith((".toml", ".nc")) and entry.is_file(follow_symlinks=False)
             )
-        )
+    return tuple(found)
 
 
 def _check_size(data: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from pkpd.comparison.results import EndpointRow, PairRow, row_kind
 from pkpd.endpoints.starts import STARTS
 from pkpd.explorer.script import command_line, script
-from pkpd.explorer.simulation import Explored
+from pkpd.explorer.simulation import Explored, protocol_day
 from pkpd.explorer.toml import write_toml
 from pkpd.report import wording
 from pkpd.report.comparison.answer import answer_sentence
@@ -93,7 +93,7 @@ def _rule(found: Explored) -> dict[str, Any]:
     return {
         "name": rule.name,
         "text": wording.rule_text(found.result),
-        "by_day": rule.by_day if rule.clock == "first_dose" else None,
+        "by_day": protocol_day(rule),
         "at": {c.line: c.at_least for c in rule.criteria},
         "risk": wording.risk_name(found.result),
         "clock": str(attrs.get("rule_clock", "first_dose")),
@@ -128,6 +128,7 @@ def _schedule(found: Explored, cohort: Cohort) -> dict[str, Any]:
             "value": _number(published.value),
             "lower": _number(published.lower),
             "upper": _number(published.upper),
+            "interval": published.interval,
             "text": "" if row is None else wording.published_text(row),
             "source": "" if row is None else row.published_source,
         },
@@ -374,6 +375,5 @@ def _row(found: Explored, cohort: Cohort, endpoint: str, line: str = "") -> Endp
 def _look_day(found: Explored) -> int:
     """Morning on which shares are told: after the rule's day, or the last one."""
     last = int(found.result.curves["day"].values[-1])
-    by_day = found.rule.by_day
-    first_dose = found.rule.clock == "first_dose"
-    return by_day + 1 if by_day is not None and first_dose and by_day < last else last
+    by_day = protocol_day(found.rule)
+    return by_day + 1 if by_day is not None and by_day < last else last

@@ -212,7 +212,7 @@ def _first_days(sheet: Sheet) -> tuple[str, ...]:
     if "DAY" in sheet.at or "DATE" not in sheet.at:
         return ()
     first: dict[Any, str] = {}
-    for row, label in enumerate(_labels(sheet)):
+    for row, label in enumerate(labels_of(sheet)):
         first.setdefault(label, sheet.text("DATE", row))
     shown = list(first.items())[:5]
     dates = ", ".join(f"patient {label}: {day}" for label, day in shown)
@@ -275,7 +275,7 @@ def _units(
 
 def _bodies(sheet: Sheet) -> dict[Any, dict[str, float]]:
     """Covariates of the patients that the table tells, by patient."""
-    labels, out = _labels(sheet), {}
+    labels, out = labels_of(sheet), {}
     for label in dict.fromkeys(labels):
         rows = [i for i, other in enumerate(labels) if other == label]
         body = {}
@@ -308,7 +308,7 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
     hour = sheet.numbers("HOUR") if "HOUR" in sheet.at else empty
     duration = sheet.numbers("DURATION") if "DURATION" in sheet.at else empty
     out: dict[Any, list[GivenDose]] = {}
-    for i, label in enumerate(_labels(sheet)):
+    for i, label in enumerate(labels_of(sheet)):
         drug = sheet.text("DRUG", i)
         if not drug and not np.isfinite(amount[i]):
             continue
@@ -332,7 +332,8 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
     return {label: tuple(doses) for label, doses in out.items()}
 
 
-def _labels(sheet: Sheet) -> list[Any]:
+def labels_of(sheet: Sheet) -> list[Any]:
+    """Label of the patient of each row."""
     if "ID" not in sheet.at:
         other = next(k for k in ("SUBJECT", "PATIENT", "USUBJID") if k in sheet.at)
         sheet.at["ID"], sheet.label["ID"] = sheet.at[other], sheet.label[other]

@@ -73,6 +73,7 @@ def test_the_file_is_one_of_a_design(found, tmp_path):
         ({"seen": [{"treated": "x", "dlts": 0}]}, ("design", "seen", 0, "treated")),
         ({"seen": [{}, {"treated": 3, "dlts": 4}]}, ("design", "seen", 1)),
         ({"seen": [{"treated": 3, "dlts": -1}]}, ("design", "seen", 0, "dlts")),
+        ({"seen": [{"treated": 0, "dlts": 1}]}, ("design", "seen", 0, "treated")),
         ({"current": 7}, ("design", "current")),
     ],
 )

@@ -94,6 +94,23 @@ def test_one_of_several_patients_is_chosen_and_tables_of_spreadsheets_are_read(s
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("DAY;ANC\n4,5;1,1\n8,7;0,5\n9;0,4\n", "DAY;ANC\n4,5;1,1\n8,7;0,5\n"),
+        ("ID,DAY,ANC\n02,4,1\n01,4,1.1\n1,9,1\n", "ID,DAY,ANC\n01,4,1.1\n"),
+        (
+            "DATE,ANC\n2026-01-01,2\n2026-01-08,1\n2026-01-09,1\n",
+            "DATE,ANC\n2026-01-01,2\n2026-01-08,1\n",
+        ),
+    ],
+)
+def test_its_python_has_the_counts_that_were_used(state, text, kept):
+    found = one_patient(state, {"text": text, "until": 8, "patient": "1" if "ID" in text else ""})
+    assert f"COUNTS = {kept!r}\n" in found["python"]
+    assert f"bank={module.BANK},\n" in found["python"]
+
+
+@pytest.mark.parametrize(
     ("asked", "said"),
     [
         ({"text": ""}, "the table of counts: it is empty"),
@@ -124,4 +141,6 @@ def test_its_python_gives_the_same_sentence(state, tmp_path, monkeypatch, capsys
     exec(compile(found["python"], "one_patient.py", "exec"), {})
     told = capsys.readouterr().out
     assert "Patient 1: 10 counts until day 11" in told
+    assert "400 virtual patients" in found["how"]
+    assert "400 virtual patients" in told
     assert (tmp_path / "forecast" / "forecast_1.svg").is_file()

@@ -190,6 +190,10 @@ def test_patients_rule_and_ensemble_are_set(page):
     assert held["rule_change"]["recovered"]["platelets"] == 60
     assert "creatinine clearance 40 mL/min" in page.locator("#simulated").text_content()
     assert "platelets >= 60" in page.locator("#recovery").text_content()
+    for label in ("By day", "Platelets recovered at, 10⁹/L"):
+        page.get_by_label(label, exact=True).fill("")
+        settled(page)
+    assert not {"rule_change", "rule_is_protocols"} & set(in_address(page))
     page.get_by_label("Parameters").select_option("cards")
     settled(page)
     assert "--marrow friberg" in page.locator("#command").text_content()
@@ -223,6 +227,8 @@ def test_a_mistake_is_told_beside_its_control(page, label, value, words):
     assert words in beside.text_content()
     assert beside.text_content().endswith(".")
     assert control.get_attribute("aria-invalid") == "true"
+    page.locator("#get-python").click()  # not that of what was set before
+    assert "cannot be simulated" in page.locator("#files-said").text_content()
     assert page.locator(COUNTS).count() == 2  # those before, not a blank
     control.fill(before)
     page.wait_for_function("() => !document.querySelector('[aria-invalid=true]')", timeout=SHOWN_MS)
@@ -274,6 +280,102 @@ def test_schedules_of_a_file_that_are_not_shown_are_named(page, tmp_path):
     page.get_by_role("button", name="Add a schedule").click()
     settled(page)
     assert [c["id"] for c in in_address(page)["cohort"]] == ["2", "3", "4", "1"]
+
+
+@pytest.mark.slow
+def test_what_is_removed_or_hidden_leaves_the_others_their_own(page):
+    """As the page's controls change its file."""
+    data = {
+        **DATA,
+        "dose": {
+            **DATA["dose"],
+            "lenalidomide": {"amount": "10 mg", "days": "1-10", "route": "oral"},
+        },
+        "modification": {"held": {"drug": "lenalidomide", "hold_below": {"neutrophils": 0.5}}},
+        "course": {
+            "first": {"doses": ["clofarabine", "lenalidomide"], "modifications": ["held"]},
+            "then": {"doses": ["clofarabine"]},
+        },
+        "cohort": [
+            {
+                "id": n,
+                "rule": "a",
+                "change": {"clofarabine": {"amount": "9 mg/m^2"}, "lenalidomide": {"days": "1-5"}},
+            }
+            for n in ("shown", "hidden")
+        ],
+    }
+    found = page.evaluate(
+        """async (data) => {
+          const state = await import("./static/state.js");
+          state.take(data, 4, 1);
+          const [shown] = state.cohorts();
+          state.addDrug(shown, "then", { name: "cytarabine", unit: "mg/m^2", routes: ["iv"] });
+          state.removeDrug(shown, "then", "cytarabine");
+          const added = "cytarabine" in state.doc.data.dose;
+          state.removeDrug(shown, "first", "clofarabine");
+          const other = state.effective(shown, "dose", "clofarabine").amount;
+          state.addDrug(shown, "first", { name: "cytarabine", unit: "mg/m^2", routes: ["iv"] });
+          state.removeDrug(shown, "first", "lenalidomide");
+          const held = state.effective(shown, "course", "first").modifications;
+          state.addCourse(shown);
+          state.removeCourse(shown, "then");
+          state.removeCourse(shown, "course");
+          return { added, other, held, shown, hidden: state.hidden()[0] };
+        }""",
+        data,
+    )
+    assert not found["added"]
+    assert found["other"] == "9 mg/m^2"  # another course gives it
+    assert found["held"] == []
+    assert found["hidden"] == {**data["cohort"][1], "courses": ["first", "then"]}
+    assert found["shown"]["courses"] == ["first"]
+    assert set(found["shown"]["change"]) == {"first"}
+
+
+@pytest.mark.slow
+def test_a_hold_that_two_schedules_share_is_changed_in_one(page):
+    data = {
+        "modification": {"held": {"drug": "x", "hold_below": {"neutrophils": 0.5}}},
+        "course": {"first": {"doses": ["x"], "modifications": ["held"]}},
+        "cohort": [{"id": "a"}, {"id": "b"}],
+    }
+    found = page.evaluate(
+        """async (data) => {
+          const state = await import("./static/state.js");
+          state.take(data, 4, 1);
+          const [shown] = state.cohorts();
+          const own = state.ownModification(shown, "held");
+          const held = (c) => state.effective(c, "course", "first").modifications;
+          const names = [held(shown), held(state.hidden()[0])];
+          const made = own in state.doc.data.modification;
+          return [own, state.ownModification(shown, own), names, made];
+        }""",
+        data,
+    )
+    assert found == ["held_a", "held_a", [["held_a"], ["held"]], True]
+
+
+@pytest.mark.slow
+def test_what_was_seen_stays_with_its_schedule(page):
+    page.locator("#design-fold > summary").click()
+    page.get_by_label("40 mg/m2: patients judged").fill("3")
+    page.locator("#design-next", has_text="40 mg/m2").wait_for(timeout=SHOWN_MS)
+    page.get_by_role("button", name="Remove schedule 1").click()
+    settled(page)
+    page.get_by_label("20 mg/m2: patients judged").wait_for(state="detached")
+    assert page.get_by_label("40 mg/m2: patients judged").input_value() == "3"
+
+
+@pytest.mark.slow
+def test_a_slider_through_days_comes_back_after_a_mistake(page):
+    page.locator("#patient-fold > summary").click()
+    for text in ("DAY,ANC\n4,1.1\n8,0.6\n", "DAY,ANC\n4,1.1\n8,0.6x\n", "DAY,ANC\n4,1.1\n8,0.6\n"):
+        page.locator("#patient textarea").fill(text)
+        if "x" in text:
+            page.locator("#patient .wrong", has_text="not a number").wait_for(timeout=SHOWN_MS)
+        else:
+            page.locator("#patient-until").wait_for(timeout=SHOWN_MS)
 
 
 @pytest.mark.slow

@@ -58,6 +58,32 @@ def test_the_same_state_is_simulated_once(client, explorer, document):
     assert explorer.desk.simulated == 2
 
 
+def test_a_file_in_a_folder_of_the_folder_is_of_the_state(explorer, document, data):
+    (explorer.folder / "cards").mkdir()
+    card, asked = (
+        explorer.folder / "cards" / "mine.toml",
+        {**document, "data": {**data, "rule": "cards/mine.toml"}},
+    )
+    before = explorer._key(asked)
+    card.write_text("")
+    assert explorer._key(asked) != before
+
+
+def test_the_python_of_a_file_with_a_drug_that_only_a_fit_knows(folder, data, monkeypatch):
+    monkeypatch.setattr("pkpd.explorer.state._drugs_of", lambda fits: ["mine"])
+    data["dose"]["mine"] = {"amount": "5 mg", "days": "1", "route": "oral"}
+    data["course"]["induction"]["doses"] = ["clofarabine", "mine"]
+    assert "[dose.mine]" in Explorer(folder, data, {"fit": object()}).python()
+
+
+def test_the_order_of_courses_is_of_the_state(explorer, document, data):
+    course = data["course"]["induction"]
+    orders = [{"a": course, "b": {**course, "cycles": 2}}]
+    orders.append(dict(reversed(orders[0].items())))
+    first, second = (explorer._key({**document, "data": {**data, "course": o}}) for o in orders)
+    assert first != second
+
+
 def test_a_page_may_have_a_sketch_first(client, explorer, document):
     def answer(**asked):
         return client.post("/api/simulate", json={**document, "tab": "a", **asked}).json()
@@ -516,3 +542,31 @@ def test_a_patient_is_forecast_and_mistakes_have_their_place(client, document, m
     odd = client.post("/api/patient", json={**document, "patient": [1]})
     assert odd.status_code == 200
     assert "errors" in odd.json()
+
+
+def test_what_was_begun_and_left_while_a_request_waited_is_not_begun_again():
+    import anyio
+
+    desk, may_end, begun = Desk(patience_s=0.2), threading.Event(), []
+
+    def long():
+        begun.append(1)
+        assert may_end.wait(600)
+        return b"late"
+
+    async def asked(page):
+        with pytest.raises(TooLong):
+            await desk.answer("long", page, 1, long)
+
+    async def main():
+        async with anyio.create_task_group() as group:
+            group.start_soon(desk.run, lambda: time.sleep(0.1) or b"before")
+            await anyio.sleep(0.02)
+            group.start_soon(asked, "a")
+            group.start_soon(asked, "b")
+        may_end.set()
+        while desk.left:
+            await anyio.sleep(0.01)
+
+    anyio.run(main)
+    assert (len(begun), desk.simulated) == (1, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pkpd.course.joined import joined, of_draws
 from pkpd.errors import DataError
 from pkpd.evidence.criticism import trial_predictions
 from pkpd.explorer import simulation
-from pkpd.explorer.script import script
+from pkpd.explorer.script import command_line, script
 from pkpd.explorer.simulation import explore
 from pkpd.explorer.state import read_state
 from pkpd.explorer.toml import write_toml
@@ -267,6 +268,7 @@ def test_content_has_a_sentence_and_a_table_for_each_picture(found):
     shares = np.array(content["schedules"][0]["split"])
     np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-3)
     assert content["schedules"][1]["published"]["text"].startswith("2/6 = 33 %")
+    assert content["schedules"][1]["published"]["interval"] == "95 % Clopper-Pearson"
     assert content["schedules"][0]["published"] is None
     assert csv_of(found).startswith("trial,cohort,label,endpoint")
 
@@ -280,12 +282,40 @@ def test_of_many_schedules_the_picture_has_the_differences_from_the_first(docume
     assert "40 mg/m2 minus third" in told
 
 
+def test_shares_are_by_the_last_day_where_the_rule_counts_from_a_later_course(
+    document, folder, data
+):
+    data["course"]["second"] = data["course"]["induction"]
+    data |= {"clocks": ["second"], "horizon_days": 80}
+    found = explore(read_state(document, folder))
+    told = {row.rule for row in found.differences}
+    assert "not recovered by the last day" in told
+    last = found.result.curves["split"].values[..., -1]
+    died = [last[:, i] for i, state in enumerate(found.states) if state.startswith("died")]
+    gone = np.diff(np.sum(died, axis=0)[::-1])[0]
+    row = next(row for row in found.differences if row.rule == "died by the last day")
+    assert row.difference == pytest.approx(gone)
+
+
 def test_the_python_of_a_state_gives_its_figures(found, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(script(found.state), "explored.py", "exec"), {})
     printed = capsys.readouterr().out
     row = next(r for r in found.result.rows if r.endpoint == "nadir" and r.line == "platelets")
     assert f"{row.estimate:.6f}" in printed
+
+
+def test_the_python_of_a_fit_takes_the_one_that_a_script_has_made(
+    document, folder, tmp_path, monkeypatch
+):
+    fit, asked = object(), {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pkpd.explorer.state._drugs_of", lambda fits: ())
+    monkeypatch.setattr("pkpd.compare", lambda *_, **given: asked.update(given) or MagicMock())
+    state = read_state({**document, "ensemble": "my fit"}, folder, {"my fit": fit})
+    exec(compile(script(state), "explored.py", "exec"), {"fit": fit})
+    assert asked["posterior"] is fit
+    assert command_line(state) == "no command has this fit; the Python has"
 
 
 @pytest.mark.parametrize("title", ['three """ quotes', "'''", "back\\slash\\", "a\nnew line"])

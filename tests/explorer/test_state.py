@@ -158,6 +158,19 @@ def test_a_page_begins_with_all_schedules_of_a_file_or_with_two_of_many(data):
     assert first_schedules(data) == 1
 
 
+def test_courses_named_by_numbers_keep_their_order_in_a_browser(document, folder, data):
+    course = data["course"].pop("induction")
+    data["course"] = {"2": course, "1": {**course, "cycles": 2}}
+    data["cohort"][1]["courses"] = ["1"]
+    page = read_data({"data": data}, folder)
+    page["course"] = dict(sorted(page["course"].items()))  # as JavaScript has them
+    told = [read_state({"data": d}, folder).trial.cohorts for d in (data, page)]
+    for before, now in zip(*told, strict=True):
+        assert before.regimen == now.regimen
+    (folder / "mine.toml").write_text(write_toml(data))
+    assert opened(str(folder / "mine.toml"), folder)["cohort"][0]["courses"] == ["2", "1"]
+
+
 def test_the_working_folder_is_that_of_the_file(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert working_folder(None) == folder

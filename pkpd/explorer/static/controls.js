@@ -78,6 +78,8 @@ function trial() {
   return group(part("patients", "Patients", who), part("rule", "Rule", rule(data)), part("model", "Model and simulation", ensemble(doc, data)));
 }
 
+const unchanged = new WeakMap(); // file -> whether its rule is the protocol's, before a control changed it
+
 function rule(data) {
   const box = node("fieldset", {}, node("legend", { class: "hidden" }, "Rule"));
   const card = choices.rules.find((r) => r.name === data.rule);
@@ -86,8 +88,9 @@ function rule(data) {
     set: (v) => {
       data.rule = v;
       data.rule_is_protocols = false;
+      unchanged.delete(data);
       for (const key of ["rule_note", "rule_change", "clocks"]) delete data[key];
-      for (const cohort of state.cohorts()) { delete cohort.rule; delete cohort.clocks; }
+      for (const cohort of state.every()) { delete cohort.rule; delete cohort.clocks; }
       rebuilt();
     },
   }).made);
@@ -95,15 +98,19 @@ function rule(data) {
   const set = (key) => (v) => {
     data.rule_change ??= {};
     put(data.rule_change, key, v);
+    if (!unchanged.has(data)) unchanged.set(data, data.rule_is_protocols);
     data.rule_is_protocols = false;
-    if (!Object.keys(data.rule_change).length) delete data.rule_change;
+    if (!Object.keys(data.rule_change).length) {
+      delete data.rule_change;
+      put(data, "rule_is_protocols", unchanged.get(data));
+    }
     changed();
   };
   const at = (line) => (v) => {
     const before = data.rule_change?.recovered ?? { ...card.at };
     const now = { ...before };
     put(now, line, v ?? card.at[line]);
-    set("recovered")(now);
+    set("recovered")(Object.keys(now).every((l) => now[l] === card.at[l]) ? undefined : now);
   };
   if (card) {
     box.append(slider("By day", { paths: [["rule_change", "by_day"]], value: data.rule_change?.by_day, usual: card.by_day, whose: "the rule's", least: 14, most: 90, step: 1, set: set("by_day") }));
@@ -193,6 +200,8 @@ function course(cohort, index, name, several) {
   return box;
 }
 
+const AMOUNT = /^\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(.*)$/i; // a number, its unit
+
 function drug(cohort, index, courseName, name, number) {
   const found = state.effective(cohort, "dose", name);
   const own = found.drug ?? name;
@@ -200,14 +209,14 @@ function drug(cohort, index, courseName, name, number) {
   const box = node("fieldset", {}, node("legend", {}, own));
   const paths = (key) => [["cohort", index, "change", name, key], ["dose", name, key]];
   const set = (key) => (v) => { if (state.change(cohort, "dose", name, key, v === "" && key === "duration" ? undefined : v) !== name) build(); changed(); };
-  const of = /^\s*([0-9.]+)\s*(.*)$/.exec(found.amount ?? "");
-  const amount = field("Dose", { paths: [...paths("amount"), ["cohort", index, "change", name], ["dose", name]], value: found.amount ?? "", set: (v) => { const now = /^\s*([0-9.]+)/.exec(v); if (now) range.value = now[1]; set("amount")(v); }, wide: true });
+  const of = AMOUNT.exec(found.amount ?? "");
+  const amount = field("Dose", { paths: [...paths("amount"), ["cohort", index, "change", name], ["dose", name]], value: found.amount ?? "", set: (v) => { const now = AMOUNT.exec(v); if (now) range.value = now[1]; set("amount")(v); }, wide: true });
   const most = of ? 3 * Math.max(Number(of[1]), card?.usual?.value ?? 0) : 100;
   const step = 10 ** Math.floor(Math.log10(most / 30));
   const range = node("input", { type: "range", min: step, max: Math.ceil(most / step) * step, step, "aria-label": `Dose of ${own} in schedule ${index + 1}, slider` });
   range.value = of ? of[1] : step;
   range.addEventListener("input", () => {
-    const unit = /^\s*[0-9.]+\s*(.*)$/.exec(amount.input.value)?.[1] || card?.unit || "mg";
+    const unit = AMOUNT.exec(amount.input.value)?.[2] || card?.unit || "mg";
     amount.input.value = `${state.round(range.value)} ${unit}`;
     range.setAttribute("aria-valuetext", amount.input.value);
     set("amount")(amount.input.value);
@@ -260,13 +269,18 @@ function reductions(cohort, index, name, found) {
     if (!table) continue;
     const inside = node("fieldset", {}, node("legend", {}, `${key}: ${table.drug}`));
     const rows = node("div", { class: "fields" });
-    const set = (inner, line) => (v) => {
-      for (const about of ["source", "status"]) delete table[about];
-      table[inner] ??= {};
-      put(table[inner], line, asNumber(v));
-      if (inner === "resume_at" && !Object.keys(table[inner]).length) delete table[inner];
+    const edit = (act) => {
+      const own = state.ownModification(cohort, key);
+      act(doc.data.modification[own]);
+      if (own !== key) build();
       changed();
     };
+    const set = (inner, line) => (v) => edit((now) => {
+      for (const about of ["source", "status"]) delete now[about];
+      now[inner] ??= {};
+      put(now[inner], line, asNumber(v));
+      if (inner === "resume_at" && !Object.keys(now[inner]).length) delete now[inner];
+    });
     for (const line of ["neutrophils", "platelets"]) {
       rows.append(
         field(`Held below, ${line}`, { paths: [["modification", key, "hold_below", line], ["modification", key, "hold_below"]], value: table.hold_below?.[line] ?? "", set: set("hold_below", line) }).made,
@@ -275,7 +289,7 @@ function reductions(cohort, index, name, found) {
     }
     rows.append(field("Lower doses on resuming", {
       paths: [["modification", key, "levels"]], value: (table.levels ?? []).join(", "), wide: true, attributes: { placeholder: 'such as "10 mg, 5 mg"' },
-      set: (v) => { const levels = v.split(",").map((t) => t.trim()).filter(Boolean); if (levels.length) table.levels = levels; else delete table.levels; changed(); },
+      set: (v) => edit((now) => { const levels = v.split(",").map((t) => t.trim()).filter(Boolean); if (levels.length) now.levels = levels; else delete now.levels; }),
     }).made);
     inside.append(rows, button("Remove", () => { state.change(cohort, "course", name, "modifications", used.filter((u) => u !== key)); rebuilt(); }, { "aria-label": `Remove the reduction ${key}` }));
     box.append(inside);

@@ -7,7 +7,9 @@ import { asNumber, field, sharing, tell } from "./fields.js";
 import { save } from "./files.js";
 
 const byId = (id) => document.getElementById(id);
-const asked = { name: "3+3", target: 0.25, most_patients: 30, current: 0, seen: [] };
+const asked = { name: "3+3", target: 0.25, most_patients: 30 };
+const seen = {}; // by schedule, of which some may be removed
+let current = ""; // schedule of the last cohort
 let choices = null;
 let ask = null;
 let toml = "";
@@ -24,18 +26,19 @@ export function beginDesign(offered, asking) {
 /** The schedules have changed, or what was seen: ask anew, if anyone looks. */
 export async function refresh() {
   if (!byId("design-fold").open || !choices) return;
-  const now = JSON.stringify(state.cohorts().map((c) => c.label ?? c.id));
+  const rows = state.cohorts();
+  const now = JSON.stringify(rows.map((c) => [c.id, c.label]));
   if (now !== labels) { labels = now; controls(); }
   turn += 1;
   const mine = turn;
-  const answer = await ask(asked);
+  const answer = await ask({ ...asked, current: rows.findIndex((c) => c.id === current) + 1, seen: rows.map((c) => seen[c.id]) });
   if (!answer || mine !== turn) return;
   const rest = sharing("design", () => tell(answer.errors ?? []));
+  toml = answer.toml ?? "";
   if (answer.errors) {
     byId("design-next").textContent = rest.join(" ");
     return;
   }
-  toml = answer.toml;
   byId("design-heading").textContent = answer.heading;
   byId("design-next").textContent = answer.sentence;
   const parts = [node("p", { class: "said" }, answer.expected)];
@@ -56,15 +59,15 @@ function controls() {
         field("Patients at most", { paths: [["design", "most_patients"]], value: asked.most_patients, set: set("most_patients"), attributes: { inputmode: "numeric" } }),
       );
     }
-    const names = state.cohorts().map((c) => c.label ?? c.id);
-    asked.current = Math.min(asked.current ?? 0, names.length);
-    fields.push(field("Last cohort was on", { paths: [["design", "current"]], value: String(asked.current), options: [["0", "the highest that was given"], ...names.map((n, i) => [String(i + 1), n])], set: set("current") }));
-    names.forEach((name, i) => {
-      asked.seen[i] ??= { treated: 0, dlts: 0 };
+    const rows = state.cohorts();
+    if (!rows.some((c) => c.id === current)) current = "";
+    fields.push(field("Last cohort was on", { paths: [["design", "current"]], value: current, options: [["", "the highest that was given"], ...rows.map((c) => [c.id, c.label ?? c.id])], set: (v) => { current = v; refresh(); } }));
+    rows.forEach((cohort, i) => {
+      const mine = (seen[cohort.id] ??= { treated: 0, dlts: 0 });
       for (const [key, words] of [["treated", "patients judged"], ["dlts", "with a DLT"]]) {
-        fields.push(field(`${name}: ${words}`, {
-          paths: [["design", "seen", i, key], ["design", "seen", i]], value: asked.seen[i][key] || "", attributes: { inputmode: "numeric", placeholder: "0" },
-          set: (v) => { asked.seen[i][key] = asNumber(v) ?? 0; refresh(); },
+        fields.push(field(`${cohort.label ?? cohort.id}: ${words}`, {
+          paths: [["design", "seen", i, key], ["design", "seen", i]], value: mine[key] || "", attributes: { inputmode: "numeric", placeholder: "0" },
+          set: (v) => { mine[key] = asNumber(v) ?? 0; refresh(); },
         }));
       }
     });

@@ -171,11 +171,10 @@ function show(answer, number) {
   byId("pictures").classList.remove("sketch");
   told("");
   byId("pictures").setAttribute("aria-busy", String(number < turn));
-  if (answer.toml) {
-    address = answer.toml;
-    addressed();
-  }
+  address = answer.toml ?? "";
+  if (address) addressed();
   if (answer.errors) {
+    content = null;
     say([...notice, ...tell(answer.errors)]);
     byId("pictures").classList.add("old");
     byId("state").textContent = "The pictures are those before the last change, which cannot be simulated: see what is marked.";
@@ -221,14 +220,15 @@ function words(answer) {
 const stem = () => (content?.title ?? "explored").toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40).replace(/^-|-$/g, "") || "explored";
 const done = (text) => { byId("files-said").textContent = text; };
 
-/** Whether the answer to what is set is there, which files and links are of. */
-function answered() {
-  if (shown < turn) done("The answer to what you set is under way; ask again when it is there.");
-  return shown >= turn;
+/** What files and links are of, once the answer to what is set is there: its file or its Python. */
+function answered(wanted) {
+  const found = shown >= turn ? wanted() : null;
+  if (!found) done(shown < turn ? "The answer to what you set is under way; ask again when it is there." : "What is set cannot be simulated, and is not saved: see what is marked.");
+  return found;
 }
 
-byId("get-toml").addEventListener("click", () => { if (!answered()) return; save("explored.toml", address, "application/toml"); done("explored.toml is saved."); });
-byId("get-python").addEventListener("click", () => { if (answered() && content) save(`${stem()}.py`, content.python, "text/x-python"); });
+byId("get-toml").addEventListener("click", () => { if (!answered(() => address)) return; save("explored.toml", address, "application/toml"); done("explored.toml is saved."); });
+byId("get-python").addEventListener("click", () => { const python = answered(() => content?.python); if (python) { save(`${stem()}.py`, python, "text/x-python"); done("The Python is saved."); } });
 byId("get-csv").addEventListener("click", async () => {
   try {
     const response = await ask("api/csv", { ...state.settings(), data: state.doc.data });
@@ -239,8 +239,8 @@ byId("get-csv").addEventListener("click", async () => {
   }
 });
 byId("copy-link").addEventListener("click", async () => {
-  if (!answered()) return;
-  if (address) state.toAddress(address);
+  if (!answered(() => address)) return;
+  state.toAddress(address);
   try {
     await navigator.clipboard.writeText(location.href);
     done("The link is copied; it opens where this server runs.");

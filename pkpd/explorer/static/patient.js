@@ -10,7 +10,7 @@ const EXAMPLE = "DAY,ANC,PLT\n1,1.9,96\n4,1.1,74\n8,0.6,45\n11,0.3,24\n15,0.2,19
 const MOST = 20_000;
 const KEEP = "pkpd-patient";
 const byId = (id) => document.getElementById(id);
-const asked = { schedule: 0, text: "", until: null, patient: "" };
+const asked = { schedule: null, text: "", until: null, patient: "" };
 let ask = null;
 let turn = 0;
 let underWay = false;
@@ -55,19 +55,19 @@ function begin(words) {
 /** The schedules have changed: ask anew, if anyone looks. */
 export function refreshPatient() {
   if (!byId("patient-fold").open || !ask) return;
-  const now = JSON.stringify(state.cohorts().map((c) => c.label ?? c.id));
+  const now = JSON.stringify(state.cohorts().map((c) => [c.id, c.label]));
   if (now !== labels) { labels = now; controls(); }
   want();
 }
 
 function controls() {
   const home = byId("patient-controls");
-  const names = state.cohorts().map((c) => c.label ?? c.id);
-  asked.schedule = Math.min(asked.schedule, names.length - 1);
+  const rows = state.cohorts();
+  if (!rows.some((c) => c.id === asked.schedule)) asked.schedule = rows[0].id;
   sharing("patient", () => {
     const schedule = field("Schedule that the patient gets", {
-      paths: [["patient", "schedule"]], value: String(asked.schedule), options: names.map((n, i) => [String(i), n]),
-      set: (v) => { asked.schedule = Number(v); want(); },
+      paths: [["patient", "schedule"]], value: asked.schedule, options: rows.map((c) => [c.id, c.label ?? c.id]),
+      set: (v) => { asked.schedule = v; want(); },
     });
     const counts = field("Counts: day of the protocol, neutrophils (ANC) and platelets (PLT) in 10⁹/L; below a limit as <0.1", {
       paths: [["patient", "text"]], value: asked.text, area: true, attributes: { rows: 8, spellcheck: "false", maxlength: String(MOST), placeholder: EXAMPLE },
@@ -94,7 +94,7 @@ async function want() {
     if (!answer) said("Virtual patients are being simulated.");
     if (careful) said(`${answer.sentence} Virtual patients like this one are being made; this takes some twenty seconds on two cores.`);
     byId("patient-shown").setAttribute("aria-busy", "true");
-    const found = await ask({ ...asked, until: asked.until ?? undefined, careful });
+    const found = await ask({ ...asked, schedule: state.cohorts().findIndex((c) => c.id === asked.schedule), until: asked.until ?? undefined, careful });
     if (!found) { said("The server did not answer; change something to ask again."); break; }
     if (mine === turn) show(found);
     careful = mine === turn && found.again && !careful;
@@ -108,6 +108,7 @@ function said(words) { byId("patient-said").textContent = words; }
 function clear() {
   said("");
   byId("patient-day").replaceChildren();
+  delete byId("patient-day").dataset.key;
   byId("patient-shown").replaceChildren();
 }
 
@@ -146,7 +147,10 @@ function days(found) {
   const key = JSON.stringify([found.days, found.patients, found.patient]);
   if (home.dataset.key === key) {
     const range = home.querySelector("input[type=range]");
-    if (range) told(range, found);
+    if (range) {
+      range.value = Math.max(found.days.indexOf(found.until), 0);
+      told(range, found);
+    }
     return;
   }
   home.dataset.key = key;

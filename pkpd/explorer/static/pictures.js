@@ -310,7 +310,8 @@ function dltLegend(content) {
   const dot = el("circle", { cx: 14, cy: 7, r: 5, fill: "#666" });
   const diamond = el("path", { d: "M14 1L20 7L14 13L8 7Z", fill: "#fff", stroke: INK, "stroke-width": 1.5 });
   const items = [[[stroke("#666"), dot], "predicted, with its 90 % interval"]];
-  if (content.schedules.some((s) => s.published)) items.push([[stroke(INK, "3 3"), diamond], "published, with its 95 % interval"]);
+  const kinds = [...new Set(content.schedules.map((s) => s.published?.interval))].filter(Boolean);
+  if (content.schedules.some((s) => s.published)) items.push([[stroke(INK, "3 3"), diamond], `published${kinds.length ? `, with its interval (${kinds.join("; ")})` : ""}`]);
   return legend(items);
 }
 

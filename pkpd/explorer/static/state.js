@@ -27,6 +27,9 @@ export function hidden() {
   return library.filter((c) => !ids.includes(c.id));
 }
 
+/** Schedules that are shown, and those that can be added. */
+export const every = () => [...new Set([...cohorts(), ...library])];
+
 /** Settings and TOML from the address bar, or null if it has none. */
 export function fromAddress() {
   const found = new URLSearchParams(location.hash.slice(1));
@@ -109,9 +112,9 @@ function drop(table, key) {
   for (const about of ["source", "status"]) if (typeof table[about] === "object") delete table[about][key];
 }
 
-/** Write out which courses each schedule has, before another one is added to the file. */
+/** Write out which courses each schedule has, hidden ones too, before another is added to the file. */
 function everyCourse() {
-  for (const cohort of cohorts()) cohort.courses = courseNames(cohort).slice();
+  for (const cohort of every()) cohort.courses = courseNames(cohort).slice();
 }
 
 export function addDrug(cohort, course, drug) {
@@ -125,9 +128,33 @@ export function addDrug(cohort, course, drug) {
 }
 
 export function removeDrug(cohort, course, name) {
-  const doses = effective(cohort, "course", course).doses ?? [];
-  change(cohort, "course", course, "doses", doses.filter((d) => d !== name));
-  if (cohort.change) delete cohort.change[name];
+  const drugOf = (dose) => effective(cohort, "dose", dose).drug ?? dose;
+  const { doses = [], modifications = [] } = effective(cohort, "course", course);
+  const left = doses.filter((d) => d !== name);
+  change(cohort, "course", course, "doses", left);
+  const held = (key) => doc.data.modification?.[key]?.drug !== drugOf(name);
+  if (!left.some((d) => drugOf(d) === drugOf(name)) && !modifications.every(held)) change(cohort, "course", course, "modifications", modifications.filter(held));
+  tidy(cohort);
+  const tables = [...Object.values(doc.data.course ?? {}), ...every().flatMap((c) => Object.values(c.change ?? {}))];
+  if (!tables.some((t) => t.doses?.includes(name))) delete doc.data.dose[name];
+}
+
+/** Forget changes of what a schedule has no more; a dose that another of its courses gives keeps its own. */
+function tidy(cohort) {
+  const names = courseNames(cohort);
+  const given = new Set([...names, ...names.flatMap((c) => effective(cohort, "course", c).doses ?? [])]);
+  for (const name of Object.keys(cohort.change ?? {})) if (!given.has(name)) delete cohort.change[name];
+}
+
+/** Hold of a course that no other schedule has: where another names it, a copy of its own. */
+export function ownModification(cohort, key) {
+  const having = (c) => courseNames(c).filter((n) => effective(c, "course", n).modifications?.includes(key));
+  if (!every().some((c) => c.id !== cohort.id && having(c).length)) return key;
+  let made = `${key}_${slug(cohort.id)}`;
+  while (doc.data.modification[made]) made += "b";
+  doc.data.modification[made] = copy(doc.data.modification[key]);
+  for (const course of having(cohort)) change(cohort, "course", course, "modifications", effective(cohort, "course", course).modifications.map((m) => (m === key ? made : m)));
+  return made;
 }
 
 export function addCourse(cohort) {
@@ -142,7 +169,7 @@ export function addCourse(cohort) {
 export function removeCourse(cohort, name) {
   everyCourse();
   cohort.courses = cohort.courses.filter((c) => c !== name);
-  if (cohort.change) delete cohort.change[name];
+  tidy(cohort);
 }
 
 export function addCohort(like) {
