@@ -211,8 +211,8 @@ def next_cycle(
     pattern = (planned or schedule).courses[0] if of is None else (planned or schedule).course(of)
     if start_day < 2:
         _refuse(f"a further cycle on day {start_day}", "a protocol day after the first")
-    if not dose > 0:
-        _refuse(f"{dose:g} of the doses", "a share above 0")
+    if not 0 < dose < _FAR:
+        _refuse(f"{dose:g} of the doses", f"a share above 0 and below {_FAR:g}, 0.75 or 75 %")
     begun = schedule if after is None else _begun(schedule, pattern.name, after)
     kept = _cut(begun, start_day)
     doses = tuple(replace(rule, amount=rule.amount * dose) for rule in pattern.doses)
@@ -329,7 +329,7 @@ def continuation(
     PkpdError
         If the text means nothing.
     """
-    found = re.fullmatch(r"\s*(?:day\s*)?(\d+)(?:\s*(?:@|at)\s*([\d.]+)\s*(%?))?\s*", text)
+    found = re.fullmatch(r"\s*(?:day\s*)?(\d+)(?:\s*(?:@|at)\s*(\d+\.?\d*|\.\d+)\s*(%?))?\s*", text)
     if found is None:
         _refuse(f"{text!r} is no further cycle", '"29", or "29 at 0.75" for three quarters')
     share = float(found[2]) / (100.0 if found[3] else 1.0) if found[2] else 1.0

@@ -141,8 +141,8 @@ class Forecaster:
         found = more(before, seen, self.measurement, source)
         return self._by_engine(found, engine)
 
-    def continued(self, one: Weighed, regimen: Regimen) -> Bank:
-        """Simulate the patients of a bank under another continuation.
+    def continued(self, one: Weighed, regimen: Regimen, made: Bank | None = None) -> Bank:
+        """Simulate the patients of a bank under another continuation; ``made`` if it is there.
 
         Raises
         ------
@@ -150,6 +150,8 @@ class Forecaster:
             If it differs from what was given before the last count.
         """
         _check_same_past(one.bank.lanes.regimen, regimen, one.seen.last_day)
+        if made is not None:
+            return made
         before = one.bank.lanes
         lanes = lanes_of(before.ensemble, regimen, self.until_day, before.given)
         who = carried(one.bank.who, before, lanes, self.seed)
@@ -171,8 +173,8 @@ class Forecaster:
     def _by_mode(self, found: Weighed) -> Weighed:
         lanes = found.bank.lanes
         mode = most_probable(
-            self.ensemble, lanes.regimen, self.until_day, replace(found.seen, body=lanes.given),
-            self.measurement, found.aside, self.seed,
+            self.ensemble, lanes.regimen, self.until_day, replace(found.heard, body=lanes.given),
+            self.measurement, seed=self.seed,
         )  # fmt: skip
         if found.untold is None and self.rule is not None:
             found = replace(found, untold=risk(found.bank))

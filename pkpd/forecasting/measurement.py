@@ -57,7 +57,7 @@ class CountError:
     nu: Any = np.inf
     besides: float = 0.0
 
-    def _counted(self, prediction: Any, values: Any, censored: int) -> Any:
+    def counted(self, prediction: Any, values: Any, censored: int) -> Any:
         """Add what the marrow does not make, as much as brings counts nearest to the values."""
         if not self.besides or censored != NOT_CENSORED:
             return prediction
@@ -80,7 +80,7 @@ class CountError:
         own = [np.asarray(c, dtype=float) for c in (*self.coefficients, self.nu)]
         *coefficients, nu = [c[draw] if c.ndim else c for c in own]
         made = _compiled(self.error.form, self.error.nu is not None, int(censored), float(lower))
-        at = self._counted(prediction, value, censored)
+        at = self.counted(prediction, value, censored)
         return np.asarray(made(at, tuple(coefficients), nu, value))
 
     def log_densities(
@@ -101,7 +101,7 @@ class CountError:
         *coefficients, nu = [c[draw] if c.ndim else c for c in own]
         made = _compiled(self.error.form, self.error.nu is not None, int(censored), -np.inf)
         seen = values.astype(np.float32)
-        at = self._counted(prediction.astype(np.float32), seen, censored)
+        at = self.counted(prediction.astype(np.float32), seen, censored)
         with np.errstate(over="ignore"):  # the largest of all numbers, on its way to single ones
             return np.array(made(at, tuple(coefficients), nu, seen))
 

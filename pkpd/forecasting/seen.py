@@ -92,6 +92,11 @@ class Seen:
         return len(self.line)
 
     @property
+    def counts(self) -> list[tuple[str, float, float]]:
+        """Line, time and value of each; of two at one time, as before day 1, each is itself."""
+        return list(zip(self.line, self.time.tolist(), self.value.tolist(), strict=True))
+
+    @property
     def last_day(self) -> int:
         """Protocol day of the last count."""
         return int(np.floor(self.time.max())) + 1 if len(self) else 1

@@ -344,6 +344,43 @@ def test_lines_that_a_marrow_lacks_are_named_and_not_counted(found, source):
     assert both.summary().startswith("Patient 1: 2 counts until day 8 (")
     assert both.dataset["counts_seen"].values.tolist() == [2, 1]
     np.testing.assert_array_equal(both.weighed[1].weights, found.weighed[1].weights)
+    with_and_without = (
+        pkpd.forecast(source, counts, CLOFARABINE, 30, bank=200, engine="map").weighed[1].bank
+        for counts in (EARLY | {"WBC": [3.0, 2.0]}, EARLY)
+    )
+    modes = [one.who.scores.mean(axis=0) for one in with_and_without]
+    np.testing.assert_allclose(*modes, atol=1e-6)
+
+
+def test_counts_of_another_patient_are_refused_from_a_file_too(source, tmp_path):
+    one = pkpd.forecast(
+        source, {"ID": ["a", "a"], **EARLY}, CLOFARABINE, 30, bank=200, engine="importance"
+    )
+    file = tmp_path / "later.csv"
+    file.write_text("ID,DAY,ANC\nb,10,0.4\n")
+    for later in (file, str(file), pkpd.read_counts(file)):
+        with pytest.raises(PkpdError, match="there is no patient 'b'; allowed: a"):
+            one.update(later)
+    file.write_text("DAY,ANC\n10,0.4\n")
+    assert one.update(file).seen("a").last_day == 10
+
+
+def test_a_continuation_that_has_begun_is_refused_with_later_counts(source):
+    counts = pkpd.forecast(
+        source, EARLY, CLOFARABINE, 30, bank=200, engine="importance", alternatives=["15"]
+    )
+    assert counts.update({"DAY": [14], "ANC": [0.4]}).alternatives.sizes["continuation"] == 2
+    with pytest.raises(PkpdError, match="differs from the schedule on day 15, and counts were"):
+        counts.update({"DAY": [18], "ANC": [0.4]})
+
+
+def test_nothing_lies_ahead_of_a_count_of_the_last_day(source):
+    """The last day's grade 4 is not ahead of its count."""
+    low = {"DAY": [1, 5, 14], "ANC": [2.1, 1.2, 0.1]}
+    data = pkpd.forecast(source, low, CLOFARABINE, 14, bank=500, engine="importance").dataset
+    assert float(data["grade_4"].sel(graded="neutrophils")[0]) > 0.5
+    assert not data["grade_4_ahead"].values.any()
+    assert np.isnan(data["nadir_ahead"].values).all()
 
 
 def test_many_patients_with_their_own_schedules(source):

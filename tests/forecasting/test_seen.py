@@ -214,6 +214,8 @@ def test_a_further_cycle_is_appended_and_what_would_overlap_is_left_out():
     assert calendar(continuation(twice, "day 57")) == calendar(next_cycle(twice, 57))
     for text, told in (
         ("soon", "no further cycle"),
+        ("29 at .", "no further cycle"),
+        ("29 at 75", "75 of the doses; allowed: a share above 0 and below 10, 0.75 or 75 %"),
         ("1", "after the first"),
         ("30 at 0", "share"),
     ):
