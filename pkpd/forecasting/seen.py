@@ -329,7 +329,7 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
             int(day[i]),
             drug,
             float(amount[i]),
-            float(np.nan_to_num(hour[i])),
+            float(hour[i] if np.isfinite(hour[i]) else 24.0 * (day[i] % 1.0)),
             float(duration[i]) if np.isfinite(duration[i]) else None,
             sheet.text("ROUTE", i) if "ROUTE" in sheet.at else "",
         )
@@ -358,7 +358,9 @@ def _of_dataset(
         for name, line in zip(data.lines, lines, strict=True)
         if line not in COUNTED
     )
-    if len(notes) == len(lines):
+    if (data.events.amt > 0).any():
+        notes += (f"doses of {data.events.source} are not used: patients get the schedule's",)
+    if not set(COUNTED) & set(lines):
         raise DataError(
             where=data.events.source,
             what="has no counts that a forecast can learn from",

@@ -241,8 +241,8 @@ class _Course:
             np.stack([np.asarray(cholesky(one, np)) for one in each]),
         )
         ((_, self.error, _),) = self.likelihood._lines
+        lower = np.where(seen.lower[mine] > 0, seen.lower[mine], -np.inf)  # no count is below 0
         scaled = np.log(self.value) if self.error.logarithmic else self.value
-        lower = np.full(len(mine), -np.inf)
         self.scaled = scaled
         visits = Visits(self.time_h, scaled, self.censored, lower, size)
         places = np.array([self.at[float(t)] for t in self.time_h])

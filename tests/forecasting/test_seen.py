@@ -130,6 +130,28 @@ def test_columns_that_are_not_read_are_named_once():
     assert (set(seen.line), notes) == ({"neutrophils", "platelets"}, ())
 
 
+def test_doses_of_tables_in_the_style_of_nonmem_are_told_not_to_be_used():
+    table = {
+        "ID": 1, "TIME": [0.0, 24, 96, 168], "EVID": [1, 0, 0, 0], "AMT": [500, 0, 0, 0],
+        "DV": [0, 2.1, 1.2, 0.7], "CMT": [1, 2, 2, 2],
+    }  # fmt: skip
+    told = ("doses of data frame are not used: patients get the schedule's",)
+    frame = pd.DataFrame(table)
+    assert read_seen(frame, lines={2: "neutrophils"})[1] == told
+    assert read_seen(pkpd.read_nonmem(frame, lines={2: "neutrophils"}))[1] == told
+    assert (
+        read_seen(frame[frame["EVID"] == 0].drop(columns="EVID"), lines={2: "neutrophils"})[1] == ()
+    )
+
+
+def test_a_dose_in_the_course_of_a_day_is_given_then():
+    table = {"DAY": [1, 3.5, 4], "ANC": [2.0, "", 1.5], "DRUG": ["", "a", "a"], "AMT": ["", 9, 9]}
+    ((seen,), _) = read_seen(table)
+    assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 0.0)]
+    ((seen,), _) = read_seen(table | {"HOUR": ["", "", 8]})
+    assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 8.0)]
+
+
 def test_counts_long_before_the_first_dose_are_named():
     table = {"ID": ["a", "a", "b", "b", "c", "c"], "DAY": [-4, 8, 0, 8, 1, 8], "ANC": 2.0}
     (seen, *_), notes = read_seen(table)

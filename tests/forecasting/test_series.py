@@ -42,6 +42,21 @@ def patients(n: int, visits: int, seed: int = 1) -> pkpd.data.Dataset:
     return pkpd.read_nonmem(pd.DataFrame(rows))
 
 
+def test_a_count_between_two_limits_is_refused():
+    rows = [{"ID": 1, "TIME": 0.0, "AMT": 100.0, "EVID": 1, "DV": 0.0, "CENS": 0, "LIMIT": ""}]
+    for day in range(1, 8):
+        cut = {"CENS": 1, "LIMIT": 0.2} if day == 3 else {"CENS": 0, "LIMIT": ""}
+        rows.append({"ID": 1, "TIME": day * DAY, "AMT": 0.0, "EVID": 0, "DV": 0.5, **cut})
+    for lower, refused in ((0.2, True), (0.0, False), ("", False)):
+        rows[3]["LIMIT"] = lower
+        data = pkpd.read_nonmem(pd.DataFrame(rows))
+        if refused:
+            with pytest.raises(PkpdError, match="a count is between two limits"):
+                forecast_series(model(), data, bank=100)
+        else:
+            assert len(forecast_series(model(), data, bank=100)) == 2
+
+
 def model(nu=None, **noise) -> PopulationModel:
     """The logarithm of a prediction is linear in the only random effect of the course."""
     process = residual.ornstein_uhlenbeck(SD, TAU)
