@@ -20,7 +20,7 @@ from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import smoothed_weights
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import Bank, Level, asked_of, simulated
-from pkpd.forecasting.doses import as_given, how_given
+from pkpd.forecasting.doses import as_given, how_given, planned_doses
 from pkpd.forecasting.measurement import Measurement, measurement_of
 from pkpd.forecasting.mode import around, most_probable
 from pkpd.forecasting.result import Forecast
@@ -197,6 +197,11 @@ class Forecaster:
                 f"the last count is of day {seen.last_day}, the forecast ends on {self.until_day}"
             )
             raise PkpdError(where=f"patient {seen.label}", what=what, remedy="forecast until later")
+        first = min(day for day, _ in planned_doses(bank.lanes.regimen))
+        if len(seen) and first > np.ceil(seen.time.max()):
+            what = f"all counts are from before the first dose, which is planned on day {first}"
+            remedy = "give counts on treatment, or compare schedules (in Python pkpd.simulate)"
+            raise PkpdError(where=f"patient {seen.label}", what=what, remedy=remedy)
         if not set(seen.line) & set(bank.measured):
             what = (
                 f"counts of {', '.join(dict.fromkeys(seen.line))}, which the source does not have"
@@ -414,12 +419,8 @@ def _check_same_past(planned: Regimen, other: Regimen, until_day: int) -> None:
 
 def _calendar(regimen: Regimen, until_day: int) -> set[tuple[Any, ...]]:
     """Doses of a planned calendar before a protocol day's own."""
-    doses = set()
-    for course, start in zip(regimen.courses, regimen.start_days, strict=True):
-        for rule in course.doses:
-            for cycle in range(course.cycles):
-                for day in rule.days:
-                    on = start + cycle * course.cycle_days + day - 1
-                    if on < until_day:
-                        doses.add((on, rule.drug, rule.amount, rule.unit, rule.hour))
-    return doses
+    return {
+        (day, rule.drug, rule.amount, rule.unit, rule.hour, rule.duration_h, rule.route)
+        for day, rule in planned_doses(regimen)
+        if day < until_day
+    }

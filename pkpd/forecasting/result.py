@@ -296,7 +296,8 @@ class Forecast:
                     )
                     for name, bank in continuations[label].items()
                 }
-        return replace(self, weighed=weighed, notes_of_table=notes, continuations=continuations)
+        every = tuple(dict.fromkeys((*self.notes_of_table, *notes)))
+        return replace(self, weighed=weighed, notes_of_table=every, continuations=continuations)
 
     def continued(self, alternatives: Mapping[str, Regimen | str] | Sequence[str]) -> Forecast:
         """Simulate the same patients under other continuations.

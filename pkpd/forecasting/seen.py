@@ -209,13 +209,19 @@ def read_seen(
         columns=columns,
     )
     seen, notes = _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
-    return seen, (*notes, *unread, *_first_days(sheet))
+    return seen, (*notes, *unread, *_first_days(sheet, to_begin))
 
 
-def _first_days(sheet: Sheet) -> tuple[str, ...]:
+def _first_days(sheet: Sheet, to_begin: bool) -> tuple[str, ...]:
     """Say which dates are day 1, where a table has dates and no protocol days."""
     if "DAY" in sheet.at or "DATE" not in sheet.at:
         return ()
+    if not to_begin:
+        raise DataError(
+            where=f"{sheet.name}, column {sheet.label['DATE']}",
+            what="dates of further counts do not tell protocol days",
+            remedy="give protocol days in a column DAY",
+        )
     first: dict[Any, str] = {}
     for row, label in enumerate(_labels(sheet)):
         first.setdefault(label, sheet.text("DATE", row))

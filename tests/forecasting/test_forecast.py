@@ -25,6 +25,7 @@ from pkpd.models import residual
 from pkpd.schedule import Criterion, Gate
 
 CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
+LATE = pkpd.daily("clofarabine", "5 mg/m^2", days="5-9", route="iv", duration="1 h")
 EARLY = {"DAY": [1, 8], "ANC": [1.5, 0.5]}
 NEUTROPHILS = "neutrophils >= 0.5"
 
@@ -250,6 +251,10 @@ def test_a_continuation_changes_what_comes_and_not_what_was(found):
         found.continued(
             {"other": pkpd.daily("clofarabine", "5 mg/m^2", days="1-3", route="iv", duration="1 h")}
         )
+    with pytest.raises(PkpdError, match="differs from the schedule on day 1"):
+        found.continued(
+            {"slow": pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="2 h")}
+        )
 
 
 @pytest.mark.slow
@@ -363,6 +368,18 @@ def test_counts_of_another_patient_are_refused_from_a_file_too(source, tmp_path)
             one.update(later)
     file.write_text("DAY,ANC\n10,0.4\n")
     assert one.update(file).seen("a").last_day == 10
+
+
+def test_further_counts_keep_what_was_told_and_need_protocol_days(source):
+    one = pkpd.forecast(
+        source, EARLY | {"SEX": "m"}, CLOFARABINE, 30, bank=200, engine="importance"
+    )
+    later = one.update({"DAY": [10], "ANC": [0.4], "HB": [9]})
+    assert later.notes_of_table == (
+        "columns that are not read: SEX", "columns that are not read: HB"
+    )  # fmt: skip
+    with pytest.raises(PkpdError, match="column DATE: dates of further counts do not tell"):
+        one.update({"DATE": ["2025-03-04"], "PLT": [40]})
 
 
 def test_a_continuation_that_has_begun_is_refused_with_later_counts(source):
@@ -518,6 +535,10 @@ def test_back_at_the_count_before_treatment(source):
             "forecast: until_day is 42, before day 43, whose morning rule leukemia_d42_generic",
         ),
         ({"clock": "induction"}, "no course 'induction'"),
+        (
+            {"schedule": LATE, "patient": {"DAY": [1, 5], "ANC": [2.0, 1.9]}},
+            "patient 1: all counts are from before the first dose, which is planned on day 5",
+        ),
         ({"patient": {"DAY": [8], "WBC": [3.0]}}, "counts of wbc, which the source does not have"),
         ({"schedule": pkpd.daily("hydroxyurea", "1 g", days="1-5", route="oral")}, "hydroxyurea"),
         ({"schedule": "mine.toml"}, "str is no schedule"),

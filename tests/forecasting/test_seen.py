@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from pkpd.errors import PkpdError
 from pkpd.forecasting import as_given, continuation, next_cycle, read_seen
 from pkpd.forecasting.doses import how_given, named_alternatives
 from pkpd.forecasting.seen import GivenDose
+from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Regimen
 
 LENALIDOMIDE = pkpd.daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
 CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
@@ -192,6 +195,36 @@ def test_doses_that_were_given_take_the_place_of_those_planned_on_their_days():
         PkpdError, match=r"which the schedule does not give .did you mean 'clofarabine'"
     ):
         as_given(planned, [GivenDose(1, "clofarabin", 9.0)], 12)
+
+
+def test_a_dose_as_given_is_like_the_planned_one_next_to_it():
+    """In a ramp, and of a drug that a later course gives in another way."""
+    steps = [(20.0, (1,)), (50.0, (2,)), (100.0, (3,)), (400.0, tuple(range(4, 29)))]
+    ramp = Regimen(
+        (Course("one", tuple(DoseRule("a", mg, "mg", on, route="oral") for mg, on in steps), 28),)
+    )
+    given = as_given(ramp, [GivenDose(1, "a", 20.0), GivenDose(5, "a", 100.0)], 8)
+    amounts = [amount for _, _, amount in calendar(given)]
+    assert amounts == [20.0, 50.0, 100.0, 400.0, 100.0, *[400.0] * 23]
+    with pytest.raises(PkpdError, match="20 times the planned 20 mg"):
+        as_given(ramp, [GivenDose(1, "a", 400.0)], 8)
+    slow = pkpd.daily("a", "100 mg", days="1-5", route="iv", duration="24 h")
+    fast = pkpd.daily("a", "100 mg", days="1-5", route="iv", duration="1 h")
+    first = as_given(slow.then(fast, start_day=29), [GivenDose(2, "a", 80.0)], 8).courses[0]
+    assert {rule.duration_h for rule in first.doses} == {24.0}
+
+
+def test_holds_begin_with_the_next_cycle_where_doses_are_as_given_and_that_is_told():
+    (course,) = LENALIDOMIDE.repeat(2).courses
+    hold = DoseModification("lenalidomide", (Criterion("neutrophils", 1.0),))
+    held = Regimen((replace(course, modifications=(hold,)),))
+    doses = [GivenDose(3, "lenalidomide", 0.0)]
+    assert [len(one.modifications) for one in as_given(held, doses, 8).courses] == [0, 1]
+    assert how_given(held, doses, 8)[1:] == (
+        "holds and reductions of lenalidomide begin with the next cycle: until then doses are as "
+        "given and as planned",
+    )
+    assert how_given(held, [], 8) == ()
 
 
 def test_a_dose_on_another_day_is_refused_until_all_planned_days_are_told():
