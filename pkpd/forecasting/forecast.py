@@ -109,6 +109,11 @@ class Forecaster:
     def weighed(self, seen: Seen, schedule: Regimen, engine: Engine = "auto") -> Weighed:
         """Weigh a bank by what was seen of a patient, and make it anew where that is too little."""
         regimen = as_given(schedule, seen.doses, seen.last_day)
+        first = min(day for day, _ in planned_doses(regimen))
+        if len(seen) and first > np.ceil(seen.time.max()):
+            what = f"all counts are from before the first dose, which is planned on day {first}"
+            remedy = "give counts on treatment, or compare schedules (in Python pkpd.simulate)"
+            raise PkpdError(where=f"patient {seen.label}", what=what, remedy=remedy)
         bank = self.bank_for(regimen, seen.body)
         self._check(seen, bank)
         found = weigh(bank, seen, self.measurement)
@@ -147,8 +152,12 @@ class Forecaster:
         Raises
         ------
         PkpdError
-            If it differs from what was given before the last count.
+            If it differs from what was given before the last count, or begins after the last day.
         """
+        if regimen.start_days[-1] > self.until_day:
+            what = f"a continuation begins on day {regimen.start_days[-1]}, and the forecast ends "
+            what += f"on day {self.until_day}"
+            raise PkpdError(where="alternatives", what=what, remedy="forecast until later")
         _check_same_past(one.bank.lanes.regimen, regimen, one.seen.last_day)
         if made is not None:
             return made
@@ -197,11 +206,6 @@ class Forecaster:
                 f"the last count is of day {seen.last_day}, the forecast ends on {self.until_day}"
             )
             raise PkpdError(where=f"patient {seen.label}", what=what, remedy="forecast until later")
-        first = min(day for day, _ in planned_doses(bank.lanes.regimen))
-        if len(seen) and first > np.ceil(seen.time.max()):
-            what = f"all counts are from before the first dose, which is planned on day {first}"
-            remedy = "give counts on treatment, or compare schedules (in Python pkpd.simulate)"
-            raise PkpdError(where=f"patient {seen.label}", what=what, remedy=remedy)
         if not set(seen.line) & set(bank.measured):
             what = (
                 f"counts of {', '.join(dict.fromkeys(seen.line))}, which the source does not have"

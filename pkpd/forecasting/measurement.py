@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.cards import card_folder
+from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.residual import ResidualError, lognormal
 from pkpd.leukaemia.parameters import read_leukaemia_card
 from pkpd.solve.cache import keep_compilations
@@ -154,7 +156,11 @@ class Measurement:
     words: str = ""
 
     def with_errors(self, errors: Mapping[str, ResidualError]) -> Measurement:
-        """Put other residual errors in the place of some lines'."""
+        """Put other residual errors in the place of some lines'; others are refused."""
+        for line in errors:
+            if line not in self.errors:
+                what = f"there is no line {line!r}{nearest_of(line, list(self.errors))}"
+                raise PkpdError(where="errors", what=what, allowed=", ".join(self.errors))
         own = {line: count_error(error) for line, error in errors.items()}
         words = f"{self.words}; given for {', '.join(errors)}" if errors else self.words
         return Measurement({**self.errors, **own}, self.limits, words)

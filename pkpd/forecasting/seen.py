@@ -103,12 +103,13 @@ class Seen:
 
     @property
     def last_counts(self) -> dict[str, float]:
-        """Counts of the last day by line; one below its limit is 0."""
+        """Counts of the last day by line; one below its limit is the number next below that."""
         found: dict[str, float] = {}
         for k in np.argsort(self.time, kind="stable"):
             if np.floor(self.time[k]) + 1 == self.last_day:
                 below = self.censored[k] == BELOW
-                found[self.line[k]] = 0.0 if below else float(self.value[k])
+                value = float(self.value[k])
+                found[self.line[k]] = float(np.nextafter(value, 0.0)) if below else value
         return found
 
     def until(self, day: float) -> Seen:

@@ -370,6 +370,15 @@ def test_counts_of_another_patient_are_refused_from_a_file_too(source, tmp_path)
     assert one.update(file).seen("a").last_day == 10
 
 
+def test_a_count_below_a_limit_is_low_where_the_threshold_is_not_below_the_limit(source):
+    """Platelets of <50 may be 40, which is not below 20; those of <20 are."""
+    for told, low in (("<50", False), ("<20", True), (45, False), (19, True)):
+        counts = EARLY | {"PLT": [100, told]}
+        one = pkpd.forecast(source, counts, CLOFARABINE, 30, bank=200, engine="importance")
+        share = one.dataset["low_after"].sel(criterion="platelets >= 20")
+        assert (float(share[0]) == pytest.approx(1.0)) == low
+
+
 def test_further_counts_keep_what_was_told_and_need_protocol_days(source):
     one = pkpd.forecast(
         source, EARLY | {"SEX": "m"}, CLOFARABINE, 30, bank=200, engine="importance"
@@ -378,6 +387,9 @@ def test_further_counts_keep_what_was_told_and_need_protocol_days(source):
     assert later.notes_of_table == (
         "columns that are not read: SEX", "columns that are not read: HB"
     )  # fmt: skip
+    late = {"DAY": [5, 8], "ANC": [1.2, 0.7]}
+    one = pkpd.forecast(source, late, CLOFARABINE, 30, bank=200, engine="importance")
+    assert one.update({"DAY": [-1], "ANC": [2.0]}).seen().time.tolist() == [0.0, 4.0, 7.0]
     with pytest.raises(PkpdError, match="column DATE: dates of further counts do not tell"):
         one.update({"DATE": ["2025-03-04"], "PLT": [40]})
 
@@ -535,6 +547,14 @@ def test_back_at_the_count_before_treatment(source):
             "forecast: until_day is 42, before day 43, whose morning rule leukemia_d42_generic",
         ),
         ({"clock": "induction"}, "no course 'induction'"),
+        (
+            {"errors": {"platelet": residual.lognormal(0.2)}},
+            "errors: there is no line 'platelet' (did you mean 'platelets'?); allowed: neutrophils",
+        ),
+        (
+            {"alternatives": ["99"]},
+            "alternatives: a continuation begins on day 99, and the forecast ends on day 40",
+        ),
         (
             {"schedule": LATE, "patient": {"DAY": [1, 5], "ANC": [2.0, 1.9]}},
             "patient 1: all counts are from before the first dose, which is planned on day 5",
