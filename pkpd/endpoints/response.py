@@ -1,7 +1,7 @@
 """Response to treatment: remission by the criteria of a card, and haematological improvement.
 
-Responses are read on every morning while a lane is alive. Days are protocol days: a response of
-day d is there on the morning of that day, time d - 1.
+Responses are read on every morning while a lane is alive; one that must last has to last in life.
+Days are protocol days: a response of day d is there on the morning of that day, time d - 1.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def _reached(
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def _best(
-    rules: np.ndarray, criteria: np.ndarray, first: np.ndarray, last: np.ndarray,
+    rules: np.ndarray, criteria: np.ndarray, first: np.ndarray, last: int, alive: np.ndarray,
     blasts: np.ndarray, blood: np.ndarray, cells: np.ndarray, neutrophils: np.ndarray,
     platelets: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    n, days = blasts.shape
+    n = blasts.shape[0]
     code, day = np.zeros(n, np.int8), np.full(n, np.inf)
     for i in range(n):
         for r in range(rules.shape[0]):
@@ -73,8 +73,8 @@ def _best(
             needed, one_is_enough = int(rules[r, 6]), rules[r, 7] != 0.0
             run_needed = int(rules[r, 8])
             run = 0
-            # a response that begins on the last day allowed must still last
-            for j in range(first[i], min(last[i] + run_needed - 1, days)):
+            # a response that begins on the last day allowed must still last, in life
+            for j in range(first[i], min(last + run_needed - 1, alive[i])):
                 here = blasts[i, j]
                 met = here < most or (included and here == most)
                 met = met and here >= least and blood[i, j] < blood_below
@@ -126,10 +126,12 @@ def best_response(
     rules, counts = _response_table(criteria)
     begin = int(np.ceil(definition("first_response_day"))) - 1
     first = np.full(course.lanes, max(begin, 0), dtype=np.int64)
-    last = np.floor(np.minimum(course.death_day, min(by_day, course.days))).astype(np.int64)
+    last = int(min(by_day, course.days))
+    alive = np.floor(np.minimum(course.death_day, course.days)).astype(np.int64)
     code, day = _best(
-        rules, counts, first, last, blasts, blood, cells, course.neutrophils, course.platelets
-    )
+        rules, counts, first, last, alive, blasts, blood, cells, course.neutrophils,
+        course.platelets,
+    )  # fmt: skip
     return code, day, ("none", *(r.code for r in criteria.responses))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
@@ -30,7 +30,8 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
         What was planned.
     doses
         What was given, in mg; 0 for a dose that was left out. They take the place of what is
-        planned of their drug on their days; on other days it is given as planned.
+        planned of their drug on their days; on other days it is given as planned. Route and hours
+        of infusion that are not told are those of the planned dose next to it in time.
     until_day
         Protocol day of the last count.
 
@@ -38,7 +39,8 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
     -------
     Regimen
         Its first course has what was given, and the rest of the cycle that then runs, on the
-        planned calendar; later cycles and courses keep their gates.
+        planned calendar, without rules of holds and reductions; later cycles and courses keep
+        those and their gates.
 
     Raises
     ------
@@ -50,40 +52,17 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
         return schedule
     until = max(until_day, *(dose.day for dose in doses))
     told = {(dose.drug, dose.day) for dose in doses}
-    rules = {rule.drug: rule for course in schedule.courses for rule in course.doses}
+    drugs = dict.fromkeys(rule.drug for course in schedule.courses for rule in course.doses)
     for drug in dict.fromkeys(dose.drug for dose in doses):
-        if drug not in rules:
-            near = nearest_of(drug, list(rules))
+        if drug not in drugs:
+            near = nearest_of(drug, list(drugs))
             _refuse(
                 f"a dose of {drug}, which the schedule does not give{near}",
-                ", ".join(rules),
+                ", ".join(drugs),
                 "correct the name, or add the drug to the schedule",
             )
     _check_moved(schedule, doses, until)
-    for dose in doses:
-        rule = rules[dose.drug]
-        if dose.amount_mg > 0 and rule.amount > 0:
-            _check_amount(dose, rule)
-    first: list[Planned] = [
-        (
-            dose.day,
-            replace(
-                rules[dose.drug],
-                amount=dose.amount_mg,
-                unit="mg",
-                days=(1,),
-                hour=dose.hour,
-                route=dose.route or rules[dose.drug].route,
-                duration_h=rules[dose.drug].duration_h
-                if dose.duration_h is None
-                else dose.duration_h,
-                cap_mg=None,
-                strengths_mg=(),
-            ),
-        )
-        for dose in doses
-        if dose.amount_mg > 0
-    ]
+    first = [(dose.day, _rule_of(dose, schedule)) for dose in doses if dose.amount_mg > 0]
     end, later = until, []
     for course, start in zip(schedule.courses, schedule.start_days, strict=True):
         begun = 0
@@ -105,6 +84,34 @@ def as_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> R
     return Regimen((begin, *(_not_before(course, end) for course in later)))
 
 
+def _rule_of(dose: GivenDose, schedule: Regimen) -> DoseRule:
+    """Rule of a dose as it was given, after the planned one next to it; of two the earlier."""
+    mine = [(day, rule) for day, rule in planned_doses(schedule) if rule.drug == dose.drug]
+    rule = min(mine, key=lambda one: (abs(one[0] - dose.day), one[0]))[1]
+    if rule.amount > 0:
+        _check_amount(dose, rule)
+    return replace(
+        rule,
+        amount=dose.amount_mg,
+        unit="mg",
+        days=(1,),
+        hour=dose.hour,
+        route=dose.route or rule.route,
+        duration_h=rule.duration_h if dose.duration_h is None else dose.duration_h,
+        cap_mg=None,
+        strengths_mg=(),
+    )
+
+
+def planned_doses(schedule: Regimen) -> Iterator[Planned]:
+    """Give all doses of the planned calendar."""
+    for course, start in zip(schedule.courses, schedule.start_days, strict=True):
+        for cycle in range(course.cycles):
+            before = start + cycle * course.cycle_days - 1
+            for rule in course.doses:
+                yield from ((before + day, rule) for day in rule.days)
+
+
 def how_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> tuple[str, ...]:
     """Say of each drug that has doses as given which of its days up to a day are as planned."""
     said = []
@@ -112,6 +119,14 @@ def how_given(schedule: Regimen, doses: Sequence[GivenDose], until_day: int) -> 
         rest = sorted(planned - told)
         text = f"{drug}: doses of {_days(sorted(told))} as given"
         said.append(f"{text}, of {_days(rest)} as planned" if rest else text)
+    until = max(until_day, *(dose.day for dose in doses)) if doses else 0
+    pairs = zip(schedule.courses, schedule.start_days, strict=True)
+    held = {one.drug: None for c, start in pairs if start <= until for one in c.modifications}
+    if held:
+        said.append(
+            f"holds and reductions of {', '.join(held)} begin with the next cycle: until then "
+            "doses are as given and as planned"
+        )
     return tuple(said)
 
 
@@ -120,12 +135,8 @@ def _days_of(
 ) -> dict[str, tuple[set[int], set[int]]]:
     """Days on which a drug was given, and those up to a day on which it is planned, by drug."""
     planned: dict[str, set[int]] = {}
-    for course, start in zip(schedule.courses, schedule.start_days, strict=True):
-        for cycle in range(course.cycles):
-            before = start + cycle * course.cycle_days - 1
-            for rule in course.doses:
-                days = {before + day for day in rule.days if before + day <= until}
-                planned.setdefault(rule.drug, set()).update(days)
+    for day, rule in planned_doses(schedule):
+        planned.setdefault(rule.drug, set()).update([day] if day <= until else [])
     return {
         drug: ({dose.day for dose in doses if dose.drug == drug}, planned[drug])
         for drug in dict.fromkeys(dose.drug for dose in doses)
@@ -211,8 +222,8 @@ def next_cycle(
     pattern = (planned or schedule).courses[0] if of is None else (planned or schedule).course(of)
     if start_day < 2:
         _refuse(f"a further cycle on day {start_day}", "a protocol day after the first")
-    if not dose > 0:
-        _refuse(f"{dose:g} of the doses", "a share above 0")
+    if not 0 < dose < _FAR:
+        _refuse(f"{dose:g} of the doses", f"a share above 0 and below {_FAR:g}, 0.75 or 75 %")
     begun = schedule if after is None else _begun(schedule, pattern.name, after)
     kept = _cut(begun, start_day)
     doses = tuple(replace(rule, amount=rule.amount * dose) for rule in pattern.doses)
@@ -329,7 +340,7 @@ def continuation(
     PkpdError
         If the text means nothing.
     """
-    found = re.fullmatch(r"\s*(?:day\s*)?(\d+)(?:\s*(?:@|at)\s*([\d.]+)\s*(%?))?\s*", text)
+    found = re.fullmatch(r"\s*(?:day\s*)?(\d+)(?:\s*(?:@|at)\s*(\d+\.?\d*|\.\d+)\s*(%?))?\s*", text)
     if found is None:
         _refuse(f"{text!r} is no further cycle", '"29", or "29 at 0.75" for three quarters')
     share = float(found[2]) / (100.0 if found[3] else 1.0) if found[2] else 1.0

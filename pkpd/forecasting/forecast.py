@@ -20,7 +20,7 @@ from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import smoothed_weights
 from pkpd.fitting.model.residual import ResidualError
 from pkpd.forecasting.bank import Bank, Level, asked_of, simulated
-from pkpd.forecasting.doses import as_given, how_given
+from pkpd.forecasting.doses import as_given, how_given, planned_doses
 from pkpd.forecasting.measurement import Measurement, measurement_of
 from pkpd.forecasting.mode import around, most_probable
 from pkpd.forecasting.result import Forecast
@@ -109,6 +109,11 @@ class Forecaster:
     def weighed(self, seen: Seen, schedule: Regimen, engine: Engine = "auto") -> Weighed:
         """Weigh a bank by what was seen of a patient, and make it anew where that is too little."""
         regimen = as_given(schedule, seen.doses, seen.last_day)
+        first = min(day for day, _ in planned_doses(regimen))
+        if len(seen) and first > np.ceil(seen.time.max()):
+            what = f"all counts are from before the first dose, which is planned on day {first}"
+            remedy = "give counts on treatment, or compare schedules (in Python pkpd.simulate)"
+            raise PkpdError(where=f"patient {seen.label}", what=what, remedy=remedy)
         bank = self.bank_for(regimen, seen.body)
         self._check(seen, bank)
         found = weigh(bank, seen, self.measurement)
@@ -141,15 +146,21 @@ class Forecaster:
         found = more(before, seen, self.measurement, source)
         return self._by_engine(found, engine)
 
-    def continued(self, one: Weighed, regimen: Regimen) -> Bank:
-        """Simulate the patients of a bank under another continuation.
+    def continued(self, one: Weighed, regimen: Regimen, made: Bank | None = None) -> Bank:
+        """Simulate the patients of a bank under another continuation; ``made`` if it is there.
 
         Raises
         ------
         PkpdError
-            If it differs from what was given before the last count.
+            If it differs from what was given before the last count, or begins after the last day.
         """
+        if regimen.start_days[-1] > self.until_day:
+            what = f"a continuation begins on day {regimen.start_days[-1]}, and the forecast ends "
+            what += f"on day {self.until_day}"
+            raise PkpdError(where="alternatives", what=what, remedy="forecast until later")
         _check_same_past(one.bank.lanes.regimen, regimen, one.seen.last_day)
+        if made is not None:
+            return made
         before = one.bank.lanes
         lanes = lanes_of(before.ensemble, regimen, self.until_day, before.given)
         who = carried(one.bank.who, before, lanes, self.seed)
@@ -171,8 +182,8 @@ class Forecaster:
     def _by_mode(self, found: Weighed) -> Weighed:
         lanes = found.bank.lanes
         mode = most_probable(
-            self.ensemble, lanes.regimen, self.until_day, replace(found.seen, body=lanes.given),
-            self.measurement, found.aside, self.seed,
+            self.ensemble, lanes.regimen, self.until_day, replace(found.heard, body=lanes.given),
+            self.measurement, seed=self.seed,
         )  # fmt: skip
         if found.untold is None and self.rule is not None:
             found = replace(found, untold=risk(found.bank))
@@ -412,12 +423,8 @@ def _check_same_past(planned: Regimen, other: Regimen, until_day: int) -> None:
 
 def _calendar(regimen: Regimen, until_day: int) -> set[tuple[Any, ...]]:
     """Doses of a planned calendar before a protocol day's own."""
-    doses = set()
-    for course, start in zip(regimen.courses, regimen.start_days, strict=True):
-        for rule in course.doses:
-            for cycle in range(course.cycles):
-                for day in rule.days:
-                    on = start + cycle * course.cycle_days + day - 1
-                    if on < until_day:
-                        doses.add((on, rule.drug, rule.amount, rule.unit, rule.hour))
-    return doses
+    return {
+        (day, rule.drug, rule.amount, rule.unit, rule.hour, rule.duration_h, rule.route)
+        for day, rule in planned_doses(regimen)
+        if day < until_day
+    }

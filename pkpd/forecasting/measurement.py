@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
 from pkpd.cards import card_folder
+from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import NOT_CENSORED
 from pkpd.ensemble.ensemble import Ensemble
 from pkpd.ensemble.fitted import FittedEnsemble
+from pkpd.errors import PkpdError
 from pkpd.fitting.model.residual import ResidualError, lognormal
 from pkpd.leukaemia.parameters import read_leukaemia_card
 from pkpd.solve.cache import keep_compilations
@@ -57,7 +59,7 @@ class CountError:
     nu: Any = np.inf
     besides: float = 0.0
 
-    def _counted(self, prediction: Any, values: Any, censored: int) -> Any:
+    def counted(self, prediction: Any, values: Any, censored: int) -> Any:
         """Add what the marrow does not make, as much as brings counts nearest to the values."""
         if not self.besides or censored != NOT_CENSORED:
             return prediction
@@ -80,7 +82,7 @@ class CountError:
         own = [np.asarray(c, dtype=float) for c in (*self.coefficients, self.nu)]
         *coefficients, nu = [c[draw] if c.ndim else c for c in own]
         made = _compiled(self.error.form, self.error.nu is not None, int(censored), float(lower))
-        at = self._counted(prediction, value, censored)
+        at = self.counted(prediction, value, censored)
         return np.asarray(made(at, tuple(coefficients), nu, value))
 
     def log_densities(
@@ -101,7 +103,7 @@ class CountError:
         *coefficients, nu = [c[draw] if c.ndim else c for c in own]
         made = _compiled(self.error.form, self.error.nu is not None, int(censored), -np.inf)
         seen = values.astype(np.float32)
-        at = self._counted(prediction.astype(np.float32), seen, censored)
+        at = self.counted(prediction.astype(np.float32), seen, censored)
         with np.errstate(over="ignore"):  # the largest of all numbers, on its way to single ones
             return np.array(made(at, tuple(coefficients), nu, seen))
 
@@ -154,7 +156,11 @@ class Measurement:
     words: str = ""
 
     def with_errors(self, errors: Mapping[str, ResidualError]) -> Measurement:
-        """Put other residual errors in the place of some lines'."""
+        """Put other residual errors in the place of some lines'; others are refused."""
+        for line in errors:
+            if line not in self.errors:
+                what = f"there is no line {line!r}{nearest_of(line, list(self.errors))}"
+                raise PkpdError(where="errors", what=what, allowed=", ".join(self.errors))
         own = {line: count_error(error) for line, error in errors.items()}
         words = f"{self.words}; given for {', '.join(errors)}" if errors else self.words
         return Measurement({**self.errors, **own}, self.limits, words)

@@ -91,7 +91,7 @@ def most_probable(
     days: int,
     seen: Seen,
     measurement: Measurement,
-    aside: frozenset[tuple[str, float]] = frozenset(),
+    aside: frozenset[tuple[str, float, float]] = frozenset(),
     seed: int = 1,
 ) -> Mode:
     """Find the most probable patient of a source, its population parameters held.
@@ -107,7 +107,7 @@ def most_probable(
     measurement
         How counts scatter; its central values are taken, too.
     aside
-        Line and time of counts that are left out.
+        Line, time and value of counts that are left out.
     seed
         Of the patients that searches start from.
     """
@@ -147,7 +147,7 @@ def around(mode: Mode, found: Weighed, seed: int, threads: int | None = None) ->
         scores = scores[allowed]
     made = simulated(mode.lanes, _some(scores), found.bank.asked, threads)
     # the dead have no counts; of the others all are equally likely
-    every = frozenset(zip(found.seen.line, found.seen.time.tolist(), strict=True))
+    every = frozenset(found.seen.counts)
     lives = log_likelihood(made, found.seen, measurement_of(mode.lanes.ensemble), every)
     return replace(found, bank=made, known=found.seen, log_likelihood=lives, engine="map")
 
@@ -165,10 +165,10 @@ class _Search:
         lanes: Lanes,
         seen: Seen,
         measurement: Measurement,
-        aside: frozenset[tuple[str, float]],
+        aside: frozenset[tuple[str, float, float]],
     ) -> None:
         self.lanes, self.measurement = lanes, measurement
-        kept = [k for k, p in enumerate(zip(seen.line, seen.time, strict=True)) if p not in aside]
+        kept = [k for k, one in enumerate(seen.counts) if one not in aside]
         self.seen = seen.taken(np.array(kept, dtype=np.int64))
 
     def value(self, scores: Floats) -> Floats:

@@ -24,7 +24,8 @@ from scipy.special import logsumexp
 
 from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset
-from pkpd.forecasting.series import LEVELS, Horizon, log_density, row_of, targets_of
+from pkpd.errors import PkpdError
+from pkpd.forecasting.series import LEVELS, Horizon, count_at, log_density, row_of, targets_of
 
 _A_DAY = 24.0
 _WIDE = 4.0  # variance of a level that nothing is known of
@@ -144,8 +145,8 @@ class LocalLevel:
                 total = variance[k, b] + ((self.drift * scale) ** 2) * days
                 sd = np.sqrt(total + (self.noise * scale) ** 2)
                 weights = np.exp(posterior[k, b] - logsumexp(posterior[k, b]))
-                later = np.flatnonzero(logs.time_h[b] == target)
-                known = float(logs.value[later[0], b]) if later.size else np.nan
+                later = count_at(logs.time_h[b], k, target)
+                known = np.nan if later is None else float(logs.value[later, b])
                 rows.append(
                     {
                         "ID": label,
@@ -213,23 +214,27 @@ def last_value(
     for horizon in horizons:
         errors = np.array(
             [
-                others.value[np.flatnonzero(times == target)[0], b] - others.value[k, b]
+                others.value[later, b] - others.value[k, b]
                 for b, times in enumerate(others.time_h)
                 for k, _, target in targets_of(times, [horizon])
-                if k + 1 >= first and np.any(times == target)
+                if k + 1 >= first and (later := count_at(times, k, target)) is not None
             ]
         )
+        if not errors.size:
+            what = f"no patient of train has {first} counts and a later one at {horizon.name!r}"
+            remedy = "give a smaller first=, or a horizon with a window"
+            raise PkpdError(where="last_value", what=what, remedy=remedy)
         found = np.quantile(errors, [*levels, 0.5])
         for b, label in enumerate(logs.label):
             times = logs.time_h[b]
             for k, _, target in targets_of(times, [horizon]):
                 if k + 1 < first:
                     continue
-                later = np.flatnonzero(times == target)
+                later = count_at(times, k, target)
                 value = np.exp(logs.value[k, b] + found)
                 head = {"ID": label, "ORIGIN": times[k] / _A_DAY, "TIME": target / _A_DAY}
                 head |= {"horizon": horizon.name, "counts": k + 1}
-                known = float(np.exp(logs.value[later[0], b])) if later.size else np.nan
+                known = np.nan if later is None else float(np.exp(logs.value[later, b]))
                 quantiles = {f"q{p:g}": v for p, v in zip(levels, value, strict=False)}
                 rows.append({**head, "observed": known, "median": value[-1], **quantiles})
     return pd.DataFrame(rows)

@@ -49,10 +49,10 @@ def not_used(every: Iterable[Weighed]) -> Iterator[str]:
 def set_aside(weighed: Weighed) -> Iterator[str]:
     """Name the counts that are left out, and how unlikely they are."""
     seen = weighed.seen
-    limits = {(seen.line[k], float(seen.time[k])) for k in np.flatnonzero(seen.censored == BELOW)}
+    limits = {seen.counts[k] for k in np.flatnonzero(seen.censored == BELOW)}
     for lost in weighed.unexplained:
         value = f"{lost.value:g} %" if lost.line == "marrow_blasts" else f"{lost.value:g} x 10^9/L"
-        below = "below " * ((lost.line, lost.time) in limits)
+        below = "below " * ((lost.line, lost.time, lost.value) in limits)
         chance = (
             "fewer than 1 in a million"
             if lost.probability < 1e-6

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pkpd.data.dataset import Dataset
-from pkpd.data.sheets import TableSource
+from pkpd.data.sheets import TableSource, open_sheet
 from pkpd.ensemble.source import in_words
 from pkpd.errors import PkpdError
 from pkpd.forecasting.bank import Bank
@@ -273,7 +274,8 @@ class Forecast:
         Raises
         ------
         PkpdError
-            If a patient is unknown, or a count is known already.
+            If a patient is unknown, a count is known already, or another continuation has begun
+            before the last of them.
         """
         limits = self.forecaster.measurement.limits
         seen, notes = read_seen(
@@ -286,12 +288,16 @@ class Forecast:
             label = self._label(one.label)
             before = weighed[label]
             weighed[label] = self.forecaster.updated(before, one, self.engine)  # pyright: ignore
-            if label in continuations and weighed[label].bank is not before.bank:
+            if label in continuations:
+                new = weighed[label]
                 continuations[label] = {
-                    name: self.forecaster.continued(weighed[label], bank.lanes.regimen)
+                    name: self.forecaster.continued(
+                        new, bank.lanes.regimen, bank if new.bank is before.bank else None
+                    )
                     for name, bank in continuations[label].items()
                 }
-        return replace(self, weighed=weighed, notes_of_table=notes, continuations=continuations)
+        every = tuple(dict.fromkeys((*self.notes_of_table, *notes)))
+        return replace(self, weighed=weighed, notes_of_table=every, continuations=continuations)
 
     def continued(self, alternatives: Mapping[str, Regimen | str] | Sequence[str]) -> Forecast:
         """Simulate the same patients under other continuations.
@@ -338,5 +344,10 @@ class Forecast:
 
 
 def _has_labels(patient: Any) -> bool:
-    names = getattr(patient, "columns", patient if isinstance(patient, Mapping) else ())
+    if isinstance(patient, Dataset):
+        return True
+    if isinstance(patient, str | Path):
+        names = open_sheet(patient, {}, ("ID",)).at
+    else:
+        names = getattr(patient, "columns", patient)
     return bool({"ID", "SUBJECT", "PATIENT", "USUBJID"} & {str(n).upper() for n in names})

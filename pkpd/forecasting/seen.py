@@ -92,18 +92,24 @@ class Seen:
         return len(self.line)
 
     @property
+    def counts(self) -> list[tuple[str, float, float]]:
+        """Line, time and value of each; of two at one time, as before day 1, each is itself."""
+        return list(zip(self.line, self.time.tolist(), self.value.tolist(), strict=True))
+
+    @property
     def last_day(self) -> int:
         """Protocol day of the last count."""
         return int(np.floor(self.time.max())) + 1 if len(self) else 1
 
     @property
     def last_counts(self) -> dict[str, float]:
-        """Counts of the last day by line; one below its limit is 0."""
+        """Counts of the last day by line; one below its limit is the number next below that."""
         found: dict[str, float] = {}
         for k in np.argsort(self.time, kind="stable"):
             if np.floor(self.time[k]) + 1 == self.last_day:
                 below = self.censored[k] == BELOW
-                found[self.line[k]] = 0.0 if below else float(self.value[k])
+                value = float(self.value[k])
+                found[self.line[k]] = float(np.nextafter(value, 0.0)) if below else value
         return found
 
     def until(self, day: float) -> Seen:
@@ -204,13 +210,19 @@ def read_seen(
         columns=columns,
     )
     seen, notes = _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
-    return seen, (*notes, *unread, *_first_days(sheet))
+    return seen, (*notes, *unread, *_first_days(sheet, to_begin))
 
 
-def _first_days(sheet: Sheet) -> tuple[str, ...]:
+def _first_days(sheet: Sheet, to_begin: bool) -> tuple[str, ...]:
     """Say which dates are day 1, where a table has dates and no protocol days."""
     if "DAY" in sheet.at or "DATE" not in sheet.at:
         return ()
+    if not to_begin:
+        raise DataError(
+            where=f"{sheet.name}, column {sheet.label['DATE']}",
+            what="dates of further counts do not tell protocol days",
+            remedy="give protocol days in a column DAY",
+        )
     first: dict[Any, str] = {}
     for row, label in enumerate(labels_of(sheet)):
         first.setdefault(label, sheet.text("DATE", row))
@@ -324,7 +336,7 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
             int(day[i]),
             drug,
             float(amount[i]),
-            float(np.nan_to_num(hour[i])),
+            float(hour[i] if np.isfinite(hour[i]) else 24.0 * (day[i] % 1.0)),
             float(duration[i]) if np.isfinite(duration[i]) else None,
             sheet.text("ROUTE", i) if "ROUTE" in sheet.at else "",
         )
@@ -354,7 +366,9 @@ def _of_dataset(
         for name, line in zip(data.lines, lines, strict=True)
         if line not in COUNTED
     )
-    if len(notes) == len(lines):
+    if (data.events.amt > 0).any():
+        notes += (f"doses of {data.events.source} are not used: patients get the schedule's",)
+    if not set(COUNTED) & set(lines):
         raise DataError(
             where=data.events.source,
             what="has no counts that a forecast can learn from",

@@ -241,8 +241,8 @@ class _Course:
             np.stack([np.asarray(cholesky(one, np)) for one in each]),
         )
         ((_, self.error, _),) = self.likelihood._lines
+        lower = np.where(seen.lower[mine] > 0, seen.lower[mine], -np.inf)  # no count is below 0
         scaled = np.log(self.value) if self.error.logarithmic else self.value
-        lower = np.full(len(mine), -np.inf)
         self.scaled = scaled
         visits = Visits(self.time_h, scaled, self.censored, lower, size)
         places = np.array([self.at[float(t)] for t in self.time_h])
@@ -307,8 +307,8 @@ class _Course:
         """Forecast of the value at a time from the k-th count on."""
         hours = target - float(self.time_h[k])
         location, scale, nu = _predictive(members, k, self.at[target], hours)
-        later = np.flatnonzero(self.time_h == target)
-        known = float(self.scaled[later[0]]) if later.size else np.nan
+        later = count_at(self.time_h, k, target)
+        known = np.nan if later is None else float(self.scaled[later])
         return row_of(weights, location, scale, nu, known, levels, self.error.logarithmic)
 
 
@@ -320,6 +320,12 @@ def targets_of(time_h: Floats, horizons: Sequence[Horizon]) -> list[tuple[int, H
         for horizon in horizons
         if (target := horizon.target(time_h, k)) is not None
     ]
+
+
+def count_at(time_h: Floats, k: int, target: float) -> int | None:
+    """Place of the first count of a time after the k-th count, which may be of the same time."""
+    later = np.flatnonzero(time_h[k + 1 :] == target)
+    return k + 1 + int(later[0]) if later.size else None
 
 
 def row_of(

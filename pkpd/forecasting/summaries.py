@@ -56,7 +56,7 @@ def summary(bank: Bank, weights: Floats, after_day: int) -> Found:
         "grade_4": (("graded",), _over(graded, lambda x: weights @ bank.grade_4(x))),
         "grade_4_ahead": (
             ("graded",),
-            _over(graded, lambda x: weights @ bank.grade_4(x, min(after_day + 1, bank.days))),
+            _over(graded, lambda x: weights @ bank.grade_4(x, after_day + 1)),
         ),
         "death": ((), float(weights @ np.isfinite(bank.death_day))),
     }

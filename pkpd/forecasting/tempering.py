@@ -191,7 +191,7 @@ class _Moves:
         seen: Seen,
         known: Seen,
         measurement: Measurement,
-        aside: frozenset[tuple[str, float]],
+        aside: frozenset[tuple[str, float, float]],
         rng: np.random.Generator,
         threads: int | None,
     ) -> None:

@@ -80,9 +80,9 @@ class Weighed:
     untold: float | None = None
 
     @property
-    def aside(self) -> frozenset[tuple[str, float]]:
-        """Line and time of the counts that are set aside."""
-        return frozenset((lost.line, lost.time) for lost in self.unexplained)
+    def aside(self) -> frozenset[tuple[str, float, float]]:
+        """Line, time and value of the counts that are set aside."""
+        return frozenset((lost.line, lost.time, lost.value) for lost in self.unexplained)
 
     @property
     def counted(self) -> int:
@@ -92,8 +92,8 @@ class Weighed:
     @cached_property
     def heard(self) -> Seen:
         """What the weights rest on: counts of those lines that are not set aside."""
-        pairs = enumerate(zip(self.seen.line, self.seen.time.tolist(), strict=True))
-        used = [k for k, p in pairs if p[0] in self.bank.measured and p not in self.aside]
+        every, aside = enumerate(self.seen.counts), self.aside
+        used = [k for k, one in every if one[0] in self.bank.measured and one not in aside]
         return self.seen.taken(np.array(used, dtype=np.int64))
 
     @property
@@ -176,7 +176,7 @@ def more(before: Weighed, seen: Seen, measurement: Measurement, source: Bank) ->
     """
     bank = before.bank
     places = [k for k in range(len(seen)) if seen.line[k] in bank.measured]
-    alive = log_likelihood(bank, seen, measurement, _every(seen))
+    alive = log_likelihood(bank, seen, measurement, frozenset(seen.counts))
     density = {k: _one(bank, seen, k, measurement) for k in places}
     chance = {k: tail(source, seen, k, measurement) for k in places}
     odd = {k for k in places if chance[k] < TOO_UNLIKELY}
@@ -203,10 +203,6 @@ def more(before: Weighed, seen: Seen, measurement: Measurement, source: Bank) ->
     )
 
 
-def _every(seen: Seen) -> frozenset[tuple[str, float]]:
-    return frozenset(zip(seen.line, seen.time.tolist(), strict=True))
-
-
 def _finite(density: Floats) -> Floats:
     """Log densities; impossible ones so low that they can be taken back."""
     return np.where(np.isfinite(density), density, _IMPOSSIBLE)
@@ -225,7 +221,7 @@ def drawn_by(logs: Floats) -> NDArray[np.int64] | None:
 
 
 def log_likelihood(
-    bank: Bank, seen: Seen, measurement: Measurement, aside: frozenset[tuple[str, float]]
+    bank: Bank, seen: Seen, measurement: Measurement, aside: frozenset[tuple[str, float, float]]
 ) -> Floats:
     """Log-likelihood of what was seen in every patient of a bank, ``[L]``.
 
@@ -234,16 +230,16 @@ def log_likelihood(
     bank, seen, measurement
         As of `weigh`.
     aside
-        Line and time of counts that tell only that the patient lives.
+        Line, time and value of counts that tell only that the patient lives.
     """
     total = np.zeros(len(bank))
-    for k in range(len(seen)):
-        line, time = seen.line[k], float(seen.time[k])
+    for k, count in enumerate(seen.counts):
+        line, time, _ = count
         if line not in bank.measured:
             continue
         # whoever has died before a count was taken is not this patient
         gone = bank.death_day < np.floor(time) + 1.0
-        if (line, time) not in aside:
+        if count not in aside:
             total += _finite(_one(bank, seen, k, measurement))
         total[gone] = -np.inf
     return total
@@ -301,7 +297,12 @@ def tail(
     error, draw = measurement.errors[seen.line[k]], bank.who.draw[some]
     counted = bank.counted(seen.line[k], float(seen.time[k]), some)
     value, censored = float(seen.value[k]), int(seen.censored[k])
-    low = float(np.mean(np.exp(error.log_density(counted, draw, value, BELOW, -np.inf))))
+    # what the marrow does not make explains a count that is high, not one that is low
+    most = error.counted(counted, value, NOT_CENSORED)
+    low, high = (
+        float(np.mean(np.exp(error.log_density(at, draw, value, BELOW, -np.inf))))
+        for at in (counted, most)
+    )
     if censored != NOT_CENSORED:
-        return low if censored == BELOW else 1.0 - low
-    return float(np.clip(2.0 * min(low, 1.0 - low), 0.0, 1.0))
+        return low if censored == BELOW else 1.0 - high
+    return float(np.clip(2.0 * min(low, 1.0 - high), 0.0, 1.0))

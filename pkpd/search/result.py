@@ -273,14 +273,13 @@ def _why_nothing(found: SearchResult) -> str:
     where = f"menu {found.menu.name}"
     told = " and ".join(limit.words for limit in limits)
     what = f"none of {len(found.members)} schedules keeps {told}"
-    away = np.array([[one.beyond(m, limit)[0] for limit in limits] for m in one.members])
-    if np.isnan(away).all():
+    over = one.over(limits)
+    nearest = int(np.argmin(over))
+    if np.isinf(over[nearest]):
         remedy = "the rule can judge nobody: take another day or rule"
         return sentence(where=where, what=what, remedy=remedy)
-    most = np.array([limit.probability for limit in limits])
-    over = np.where(np.isnan(away), np.inf, away - most).max(axis=1)
-    nearest = int(np.argmin(over))
-    shares = ", ".join(f"{share:.2f}" for share in away[nearest])
+    away = (one.beyond(one.members[nearest], limit)[0] for limit in limits)
+    shares = ", ".join(f"{share:.2f}" for share in away)
     remedy = (
         f"nearest is {one.members[nearest]!r} with {shares}: add lower doses, longer intervals or "
         "reductions, or raise the limit"

@@ -138,6 +138,14 @@ class Answer:
             return np.ones(len(self.members), dtype=bool)
         return np.asarray((shares <= most + 1e-12).all(axis=1))
 
+    def over(self, limits: Sequence[Limit]) -> Floats:
+        """How far each schedule is beyond the limits' probabilities, at most; infinite: not known.
+
+        The lower, the nearer a schedule is to be allowed, ``[S]``.
+        """
+        shares = [[self.beyond(m, one)[0] - one.probability for one in limits] for m in self.lanes]
+        return np.nan_to_num(np.array(shares), nan=np.inf).max(axis=1)
+
     def values(self, objectives: Sequence[str]) -> Floats:
         """Objectives of the schedules, ``[S, K]``; logs where a measure is compared by ratio."""
         out = np.array([[self.figures[m][o].mean for o in objectives] for m in self.members])

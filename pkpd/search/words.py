@@ -126,12 +126,8 @@ def _schedules(found: SearchResult) -> list[str]:
     """Table of the listed schedules; of those nearest to the limit where none is allowed."""
     one, limits = found.answers[found.view], found.menu.limits
     names = _columns(found)
-    members = (
-        list(found.short_list)
-        or sorted(one.members, key=lambda m: max(one.beyond(m, limit)[0] for limit in limits))[
-            : found.menu.keep
-        ]
-    )
+    nearest = [one.members[i] for i in np.argsort(one.over(limits), kind="stable")]
+    members = list(found.short_list) or nearest[: found.menu.keep]
     rows = [("   schedule", *(head(one.measures[n]) for n in names), "beyond limit")]
     for number, member in enumerate(members, start=1):
         figures = one.figures[member]
@@ -172,15 +168,11 @@ def _schedules(found: SearchResult) -> list[str]:
 def _refused(found: SearchResult) -> list[str]:
     """Name the schedules that do not keep a limit, nearest first, with the largest probability."""
     one, limits = found.answers[found.view], found.menu.limits
-    allowed = one.allowed(limits)
-    beyond = {
-        member: max(one.beyond(member, limit)[0] for limit in limits)
-        for member, kept in zip(one.members, allowed, strict=True)
-        if not kept
-    }
-    if not beyond:
+    kept = one.allowed(limits)
+    order = [one.members[i] for i in np.argsort(one.over(limits), kind="stable") if not kept[i]]
+    if not order:
         return []
-    order = sorted(beyond, key=lambda member: np.nan_to_num(beyond[member], nan=np.inf))
+    beyond = {m: np.fmax.reduce([one.beyond(m, limit)[0] for limit in limits]) for m in order}
     told = [f"{member} ({_probability(beyond[member], 0.0)})" for member in order[:MOST_REFUSED]]
     more = len(order) - len(told)
     return [

@@ -25,6 +25,7 @@ from pkpd.models import residual
 from pkpd.schedule import Criterion, Gate
 
 CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
+LATE = pkpd.daily("clofarabine", "5 mg/m^2", days="5-9", route="iv", duration="1 h")
 EARLY = {"DAY": [1, 8], "ANC": [1.5, 0.5]}
 NEUTROPHILS = "neutrophils >= 0.5"
 
@@ -250,6 +251,10 @@ def test_a_continuation_changes_what_comes_and_not_what_was(found):
         found.continued(
             {"other": pkpd.daily("clofarabine", "5 mg/m^2", days="1-3", route="iv", duration="1 h")}
         )
+    with pytest.raises(PkpdError, match="differs from the schedule on day 1"):
+        found.continued(
+            {"slow": pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="2 h")}
+        )
 
 
 @pytest.mark.slow
@@ -344,6 +349,67 @@ def test_lines_that_a_marrow_lacks_are_named_and_not_counted(found, source):
     assert both.summary().startswith("Patient 1: 2 counts until day 8 (")
     assert both.dataset["counts_seen"].values.tolist() == [2, 1]
     np.testing.assert_array_equal(both.weighed[1].weights, found.weighed[1].weights)
+    with_and_without = (
+        pkpd.forecast(source, counts, CLOFARABINE, 30, bank=200, engine="map").weighed[1].bank
+        for counts in (EARLY | {"WBC": [3.0, 2.0]}, EARLY)
+    )
+    modes = [one.who.scores.mean(axis=0) for one in with_and_without]
+    np.testing.assert_allclose(*modes, atol=1e-6)
+
+
+def test_counts_of_another_patient_are_refused_from_a_file_too(source, tmp_path):
+    one = pkpd.forecast(
+        source, {"ID": ["a", "a"], **EARLY}, CLOFARABINE, 30, bank=200, engine="importance"
+    )
+    file = tmp_path / "later.csv"
+    file.write_text("ID,DAY,ANC\nb,10,0.4\n")
+    for later in (file, str(file), pkpd.read_counts(file)):
+        with pytest.raises(PkpdError, match="there is no patient 'b'; allowed: a"):
+            one.update(later)
+    file.write_text("DAY,ANC\n10,0.4\n")
+    assert one.update(file).seen("a").last_day == 10
+
+
+def test_a_count_below_a_limit_is_low_where_the_threshold_is_not_below_the_limit(source):
+    """Platelets of <50 may be 40, which is not below 20; those of <20 are."""
+    for told, low in (("<50", False), ("<20", True), (45, False), (19, True)):
+        counts = EARLY | {"PLT": [100, told]}
+        one = pkpd.forecast(source, counts, CLOFARABINE, 30, bank=200, engine="importance")
+        share = one.dataset["low_after"].sel(criterion="platelets >= 20")
+        assert (float(share[0]) == pytest.approx(1.0)) == low
+
+
+def test_further_counts_keep_what_was_told_and_need_protocol_days(source):
+    one = pkpd.forecast(
+        source, EARLY | {"SEX": "m"}, CLOFARABINE, 30, bank=200, engine="importance"
+    )
+    later = one.update({"DAY": [10], "ANC": [0.4], "HB": [9]})
+    assert later.notes_of_table == (
+        "columns that are not read: SEX", "columns that are not read: HB"
+    )  # fmt: skip
+    late = {"DAY": [5, 8], "ANC": [1.2, 0.7]}
+    one = pkpd.forecast(source, late, CLOFARABINE, 30, bank=200, engine="importance")
+    assert one.update({"DAY": [-1], "ANC": [2.0]}).seen().time.tolist() == [0.0, 4.0, 7.0]
+    with pytest.raises(PkpdError, match="column DATE: dates of further counts do not tell"):
+        one.update({"DATE": ["2025-03-04"], "PLT": [40]})
+
+
+def test_a_continuation_that_has_begun_is_refused_with_later_counts(source):
+    counts = pkpd.forecast(
+        source, EARLY, CLOFARABINE, 30, bank=200, engine="importance", alternatives=["15"]
+    )
+    assert counts.update({"DAY": [14], "ANC": [0.4]}).alternatives.sizes["continuation"] == 2
+    with pytest.raises(PkpdError, match="differs from the schedule on day 15, and counts were"):
+        counts.update({"DAY": [18], "ANC": [0.4]})
+
+
+def test_nothing_lies_ahead_of_a_count_of_the_last_day(source):
+    """The last day's grade 4 is not ahead of its count."""
+    low = {"DAY": [1, 5, 14], "ANC": [2.1, 1.2, 0.1]}
+    data = pkpd.forecast(source, low, CLOFARABINE, 14, bank=500, engine="importance").dataset
+    assert float(data["grade_4"].sel(graded="neutrophils")[0]) > 0.5
+    assert not data["grade_4_ahead"].values.any()
+    assert np.isnan(data["nadir_ahead"].values).all()
 
 
 def test_many_patients_with_their_own_schedules(source):
@@ -481,6 +547,18 @@ def test_back_at_the_count_before_treatment(source):
             "forecast: until_day is 42, before day 43, whose morning rule leukemia_d42_generic",
         ),
         ({"clock": "induction"}, "no course 'induction'"),
+        (
+            {"errors": {"platelet": residual.lognormal(0.2)}},
+            "errors: there is no line 'platelet' (did you mean 'platelets'?); allowed: neutrophils",
+        ),
+        (
+            {"alternatives": ["99"]},
+            "alternatives: a continuation begins on day 99, and the forecast ends on day 40",
+        ),
+        (
+            {"schedule": LATE, "patient": {"DAY": [1, 5], "ANC": [2.0, 1.9]}},
+            "patient 1: all counts are from before the first dose, which is planned on day 5",
+        ),
         ({"patient": {"DAY": [8], "WBC": [3.0]}}, "counts of wbc, which the source does not have"),
         ({"schedule": pkpd.daily("hydroxyurea", "1 g", days="1-5", route="oral")}, "hydroxyurea"),
         ({"schedule": "mine.toml"}, "str is no schedule"),

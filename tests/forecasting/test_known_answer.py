@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from known_answer import (
@@ -18,7 +20,7 @@ from pkpd.ensemble.lanes import Identities
 from pkpd.forecasting.bank import Asked, simulated
 from pkpd.forecasting.mode import _Search
 from pkpd.forecasting.tempering import Tempering, _Moves, _State, tempered
-from pkpd.forecasting.weighing import more, weigh
+from pkpd.forecasting.weighing import log_likelihood, more, weigh
 
 ASKED = Asked(back={"neutrophils": 0.5})
 SCORES, KNOWN, OWN = 20, 4, 0.5  # of a patient; of them seen; error of these
@@ -139,6 +141,19 @@ def test_the_mode_and_its_curvature_are_those_of_the_closed_form():
     y = np.log(MANY) - np.log(2.0) - SPREAD * mean
     density = stats.norm.logpdf(y, scale=ERROR).sum() - np.log(MANY).sum() - 0.5 * mean**2
     assert value == pytest.approx(density, rel=1e-6)
+
+
+def test_of_two_counts_at_one_time_the_odd_one_alone_is_set_aside():
+    """As two counts before day 1 are, which are put at its start."""
+    made = bank()
+    seen = replace(seen_of([250.0, 1.5, 1.4]), time=np.array([0.0, 0.0, 3.0]))
+    found = weigh(made, seen, NORMAL)
+    (lost,) = found.unexplained
+    assert lost.value == 250.0
+    assert found.heard.value.tolist() == [1.5, 1.4]
+    # what particles are tempered by is what the bank is weighed by
+    again = log_likelihood(made, seen, NORMAL, found.aside)
+    np.testing.assert_allclose(found.log_likelihood, again)
 
 
 @pytest.mark.parametrize("odd", [250.0, 9.0])

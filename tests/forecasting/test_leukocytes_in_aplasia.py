@@ -1,5 +1,7 @@
 """Leukocytes hold lymphocytes; given doses lie near the plan; odd points are asked about."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from pkpd.data.dataset import BELOW, NOT_CENSORED
 from pkpd.errors import DataError, PkpdError
 from pkpd.forecasting.doses import as_given
 from pkpd.forecasting.measurement import measurement_of
-from pkpd.forecasting.seen import GivenDose
+from pkpd.forecasting.seen import GivenDose, Seen
+from pkpd.forecasting.weighing import tail
 
 DRAW = np.zeros(3, dtype=int)
 
@@ -37,6 +40,23 @@ def test_more_than_was_counted_is_as_unlikely_as_without(errors):
     assert (np.diff(found) < 0).all()
     below = errors["wbc"].log_density(np.array([0.05, 0.3, 0.9]), DRAW, 0.1, BELOW, -np.inf)
     assert (np.diff(below) < 0).all()
+
+
+def test_leukocytes_of_lymphocytes_alone_are_not_set_aside(errors):
+    """0.5 where the marrow makes 0.02 are lymphocytes; 5 are not, nor 0.02 where it makes 5."""
+    who = SimpleNamespace(draw=np.zeros(50, dtype=int))
+
+    def chance(made, counted):
+        bank = SimpleNamespace(
+            who=who, death_day=np.full(50, np.inf),
+            counted=lambda line, time, some: np.full(some.size, made),
+        )  # fmt: skip
+        codes = np.array([NOT_CENSORED])
+        seen = Seen("a", ("wbc",), np.zeros(1), np.array([counted]), codes, np.array([-np.inf]))
+        return tail(bank, seen, 0, SimpleNamespace(errors=errors))
+
+    assert chance(0.02, 0.5) == pytest.approx(1.0, abs=0.01)
+    assert max(chance(0.02, 5.0), chance(5.0, 0.02)) < 1e-2 * chance(0.02, 0.6)
 
 
 def test_a_simulated_count_holds_some(errors):

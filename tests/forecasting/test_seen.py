@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from pkpd.errors import PkpdError
 from pkpd.forecasting import as_given, continuation, next_cycle, read_seen
 from pkpd.forecasting.doses import how_given, named_alternatives
 from pkpd.forecasting.seen import GivenDose
+from pkpd.schedule import Course, Criterion, DoseModification, DoseRule, Regimen
 
 LENALIDOMIDE = pkpd.daily("lenalidomide", "10 mg", days="1-21/28", route="oral")
 CLOFARABINE = pkpd.daily("clofarabine", "5 mg/m^2", days="1-5", route="iv", duration="1 h")
@@ -130,6 +133,28 @@ def test_columns_that_are_not_read_are_named_once():
     assert (set(seen.line), notes) == ({"neutrophils", "platelets"}, ())
 
 
+def test_doses_of_tables_in_the_style_of_nonmem_are_told_not_to_be_used():
+    table = {
+        "ID": 1, "TIME": [0.0, 24, 96, 168], "EVID": [1, 0, 0, 0], "AMT": [500, 0, 0, 0],
+        "DV": [0, 2.1, 1.2, 0.7], "CMT": [1, 2, 2, 2],
+    }  # fmt: skip
+    told = ("doses of data frame are not used: patients get the schedule's",)
+    frame = pd.DataFrame(table)
+    assert read_seen(frame, lines={2: "neutrophils"})[1] == told
+    assert read_seen(pkpd.read_nonmem(frame, lines={2: "neutrophils"}))[1] == told
+    assert (
+        read_seen(frame[frame["EVID"] == 0].drop(columns="EVID"), lines={2: "neutrophils"})[1] == ()
+    )
+
+
+def test_a_dose_in_the_course_of_a_day_is_given_then():
+    table = {"DAY": [1, 3.5, 4], "ANC": [2.0, "", 1.5], "DRUG": ["", "a", "a"], "AMT": ["", 9, 9]}
+    ((seen,), _) = read_seen(table)
+    assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 0.0)]
+    ((seen,), _) = read_seen(table | {"HOUR": ["", "", 8]})
+    assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 8.0)]
+
+
 def test_counts_long_before_the_first_dose_are_named():
     table = {"ID": ["a", "a", "b", "b", "c", "c"], "DAY": [-4, 8, 0, 8, 1, 8], "ANC": 2.0}
     (seen, *_), notes = read_seen(table)
@@ -170,6 +195,36 @@ def test_doses_that_were_given_take_the_place_of_those_planned_on_their_days():
         PkpdError, match=r"which the schedule does not give .did you mean 'clofarabine'"
     ):
         as_given(planned, [GivenDose(1, "clofarabin", 9.0)], 12)
+
+
+def test_a_dose_as_given_is_like_the_planned_one_next_to_it():
+    """In a ramp, and of a drug that a later course gives in another way."""
+    steps = [(20.0, (1,)), (50.0, (2,)), (100.0, (3,)), (400.0, tuple(range(4, 29)))]
+    ramp = Regimen(
+        (Course("one", tuple(DoseRule("a", mg, "mg", on, route="oral") for mg, on in steps), 28),)
+    )
+    given = as_given(ramp, [GivenDose(1, "a", 20.0), GivenDose(5, "a", 100.0)], 8)
+    amounts = [amount for _, _, amount in calendar(given)]
+    assert amounts == [20.0, 50.0, 100.0, 400.0, 100.0, *[400.0] * 23]
+    with pytest.raises(PkpdError, match="20 times the planned 20 mg"):
+        as_given(ramp, [GivenDose(1, "a", 400.0)], 8)
+    slow = pkpd.daily("a", "100 mg", days="1-5", route="iv", duration="24 h")
+    fast = pkpd.daily("a", "100 mg", days="1-5", route="iv", duration="1 h")
+    first = as_given(slow.then(fast, start_day=29), [GivenDose(2, "a", 80.0)], 8).courses[0]
+    assert {rule.duration_h for rule in first.doses} == {24.0}
+
+
+def test_holds_begin_with_the_next_cycle_where_doses_are_as_given_and_that_is_told():
+    (course,) = LENALIDOMIDE.repeat(2).courses
+    hold = DoseModification("lenalidomide", (Criterion("neutrophils", 1.0),))
+    held = Regimen((replace(course, modifications=(hold,)),))
+    doses = [GivenDose(3, "lenalidomide", 0.0)]
+    assert [len(one.modifications) for one in as_given(held, doses, 8).courses] == [0, 1]
+    assert how_given(held, doses, 8)[1:] == (
+        "holds and reductions of lenalidomide begin with the next cycle: until then doses are as "
+        "given and as planned",
+    )
+    assert how_given(held, [], 8) == ()
 
 
 def test_a_dose_on_another_day_is_refused_until_all_planned_days_are_told():
@@ -214,6 +269,8 @@ def test_a_further_cycle_is_appended_and_what_would_overlap_is_left_out():
     assert calendar(continuation(twice, "day 57")) == calendar(next_cycle(twice, 57))
     for text, told in (
         ("soon", "no further cycle"),
+        ("29 at .", "no further cycle"),
+        ("29 at 75", "75 of the doses; allowed: a share above 0 and below 10, 0.75 or 75 %"),
         ("1", "after the first"),
         ("30 at 0", "share"),
     ):

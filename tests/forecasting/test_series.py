@@ -42,6 +42,45 @@ def patients(n: int, visits: int, seed: int = 1) -> pkpd.data.Dataset:
     return pkpd.read_nonmem(pd.DataFrame(rows))
 
 
+def test_the_next_of_two_counts_at_one_time_is_the_second():
+    rows = [{"ID": 1, "TIME": 0.0, "AMT": 100.0, "EVID": 1, "DV": 0.0}]
+    days = [1, 2, 3, 4, 5, 5, 6]
+    rows += [
+        {"ID": 1, "TIME": day * DAY, "AMT": 0.0, "EVID": 0, "DV": 1.0 + 0.1 * k}
+        for k, day in enumerate(days)
+    ]
+    data = pkpd.read_nonmem(pd.DataFrame(rows), allow_replicates=True)
+    tables = (
+        forecast_series(model(), data, bank=100),
+        last_value(data, data, [NEXT]),
+        LocalLevel(0.1, 0.4).forecasts(data, [NEXT]),
+    )
+    for table in tables:
+        assert table["TIME"].tolist() == [5.0, 6.0]
+        np.testing.assert_allclose(table["observed"], [1.5, 1.6])
+
+
+def test_the_last_count_needs_errors_of_others():
+    data = patients(2, 8)
+    with pytest.raises(PkpdError, match="no patient of train has 5 counts and a later one at 'x'"):
+        last_value(data, data, [Horizon("x", 0.123, None)])
+
+
+def test_a_count_between_two_limits_is_refused():
+    rows = [{"ID": 1, "TIME": 0.0, "AMT": 100.0, "EVID": 1, "DV": 0.0, "CENS": 0, "LIMIT": ""}]
+    for day in range(1, 8):
+        cut = {"CENS": 1, "LIMIT": 0.2} if day == 3 else {"CENS": 0, "LIMIT": ""}
+        rows.append({"ID": 1, "TIME": day * DAY, "AMT": 0.0, "EVID": 0, "DV": 0.5, **cut})
+    for lower, refused in ((0.2, True), (0.0, False), ("", False)):
+        rows[3]["LIMIT"] = lower
+        data = pkpd.read_nonmem(pd.DataFrame(rows))
+        if refused:
+            with pytest.raises(PkpdError, match="a count is between two limits"):
+                forecast_series(model(), data, bank=100)
+        else:
+            assert len(forecast_series(model(), data, bank=100)) == 2
+
+
 def model(nu=None, **noise) -> PopulationModel:
     """The logarithm of a prediction is linear in the only random effect of the course."""
     process = residual.ornstein_uhlenbeck(SD, TAU)

@@ -120,6 +120,17 @@ def test_eln_2022_distinguishes_counts():
     assert best_response(late, criteria, by_day=28)[0][0] == 0
 
 
+def test_a_response_that_must_last_is_none_of_who_dies_before_it_has_lasted():
+    criteria = load_response_criteria("iwg_2006_mds")
+    late = courses(marrow_blasts=dip(8.0, 1, 19, normal=1.0))
+    day = best_response(late, criteria)[1][0]
+    lasts = int(7 * criteria.responses[0].for_weeks)
+    for died, code in ((day + lasts - 1, 1), (day + lasts - 2, 0)):
+        assert best_response(dying(late, died), criteria)[0][0] == code
+    # that it must last beyond the day asked for takes nothing from who lives
+    assert best_response(late, criteria, by_day=day)[0][0] == 1
+
+
 def best_by_the_definition(made, died, rules, by_day):
     """Best response of each patient, category by category and day by day as the card is read."""
     first = int(definition("first_response_day"))
@@ -149,7 +160,8 @@ def best_by_the_definition(made, died, rules, by_day):
                 met.append(all(parts))
             lasts = max(round(7 * rule.for_weeks), 1)
             for j in range(first - 1, made.days - lasts + 1):
-                if j + 1 <= min(died[i], by_day) and all(met[j : j + lasts]):
+                lives = j + lasts <= died[i]  # until it has lasted
+                if j + 1 <= by_day and lives and all(met[j : j + lasts]):
                     answer = (index, j + 1.0)
                     break
             if answer[0]:

@@ -251,6 +251,26 @@ def test_a_limit_that_nothing_keeps_is_one_sentence_with_the_nearest(menu):
     assert "0 of 4 schedules keep" in result.summary()
 
 
+def test_the_nearest_is_the_same_in_sentence_and_table(found):
+    """With limits of several probabilities, and a schedule of which nothing is known."""
+    (answer,) = found.answers.values()
+    unknown = np.full_like(answer.lanes["low"]["dlt"], np.nan)
+    lanes = {m: dict(own) for m, own in answer.lanes.items()}
+    lanes["low"]["dlt"] = unknown
+    shares = {"middle": (0.5, 0.2), "again": (0.3, 0.4), "high": (0.9, 0.9), "low": (np.nan, 0.1)}
+    limits = (
+        Limit("dlt", at_most=0.1, probability=0.2),
+        Limit("days_low", at_most=5.0, probability=0.01),
+    )
+    told = {(m, limit): (shares[m][k], 0.0) for m in shares for k, limit in enumerate(limits)}
+    one = replace(answer, lanes=lanes, _beyond=told)
+    cut = replace(found, menu=replace(found.menu, limits=limits), answers={found.view: one})
+    np.testing.assert_allclose(one.over(limits), [np.inf, 0.3, 0.39, 0.89])
+    assert "nearest is 'middle' with 0.50, 0.20" in str(NothingAllowedError(cut))
+    rows = [line.split()[1] for line in cut.summary().splitlines() if line.startswith("-  ")]
+    assert rows == ["middle", "again", "high", "low"]
+
+
 def test_schedules_beyond_the_limit_are_named_with_their_probability(found, menu):
     (answer,) = found.answers.values()
     risks = {m: answer.figures[m]["dlt"].by_draw for m in found.members}
