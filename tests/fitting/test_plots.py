@@ -255,3 +255,79 @@ def test_interval_of_a_posterior(oral):
     assert np.all(curves.lower[late] < curves.upper[late])
     inside = (curves.lower < curves.pred) & (curves.pred < curves.upper)
     assert np.mean(inside[late]) > 0.8
+
+
+@pytest.fixture(scope="module")
+def saturated():
+    """Values above 8 and below 1 are told as beyond a limit."""
+    y = np.random.default_rng(2).uniform(0.2, 11.0, (9, 5))
+    code = (np.where(y < 1.0, 1, 0) - (y > 8.0)).ravel()
+    return made(data([0.5, 1.0, 2.0, 4.0, 8.0], np.clip(y, 1.0, 8.0), CENS=code))
+
+
+def scatters(ax):
+    """Heights of the marks, those that point up last."""
+    drawn = [
+        np.asarray(c.get_offsets())
+        for c in ax.collections
+        if c.get_paths() and len(c.get_offsets())
+    ]
+    return [xy[:, 1] for xy in drawn if len(xy) > 1]
+
+
+def test_values_above_a_limit_are_marked_in_plots_of_a_fit(saturated):
+    draws, found, simulations = saturated
+    seen = found.dataset.observations
+    above = int(np.sum(seen.censored == -1))
+    assert above > 2
+    errors = prediction_errors(simulations)
+    curves = individual_curves(draws, found, points=20)
+    b = int(np.argmax(np.bincount(seen.subject[seen.censored == -1])))
+    own = int(np.sum((seen.censored == -1) & (seen.subject == b)))
+    check = vpc(simulations)
+    for ax, count in (
+        (plot_dv_pred(found), above),
+        (plot_dv_ipred(found, log=True), above),
+        (plot_residuals(found, errors=errors, kind="npde"), above),
+        (plot_vpc_panel(check, check.panels[0]), above),
+        (plot_vpc_panel(check, check.panels[0], log=True), above),
+        (plot_individual(curves, b), own),
+    ):
+        up = ax.collections[[len(c.get_offsets()) for c in ax.collections].index(count)]
+        (triangle,) = {tuple(map(tuple, p.vertices.round(6))) for p in up.get_paths()}
+        assert triangle[0][1] > max(y for _, y in triangle[1:3])  # it points up
+    words = [t.get_text() for t in next(plot_individuals(curves)).legends[0].get_texts()]
+    assert words[:3] == ["measured", "below the limit", "above the limit"]
+
+
+def test_the_legend_of_individual_fits_tells_their_level(decay):
+    draws, found, _ = decay
+    many = Draws(
+        draws.likelihood,
+        {name: np.repeat(value, 3) for name, value in draws.population.items()},
+        np.concatenate([draws.random * s for s in (0.9, 1.0, 1.1)]),
+    )
+    curves = individual_curves(many, found, points=20, level=0.5)
+    words = [t.get_text() for t in next(plot_individuals(curves)).legends[0].get_texts()]
+    assert "its 50 % interval" in words
+
+
+def test_a_check_over_numbers_keeps_them_and_calls_no_other_percentile_the_median(decay):
+    _, _, simulations = decay
+    amounts = np.linspace(0.0, 900.0, len(simulations.dataset.observations))
+    check = vpc(simulations, x=amounts, quantiles=(0.1, 0.9), level=0.975)
+    figure = plot_vpc(check)
+    assert figure.axes[0].get_xlabel() == ""
+    drawn = np.concatenate([c.get_offsets()[:, 0] for c in figure.axes[0].collections])
+    assert drawn.max() == pytest.approx(900.0)
+    assert np.nanmax(figure.axes[1].lines[-1].get_xdata()) == pytest.approx(
+        check.panels[0].centre[-1]
+    )
+    words = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert words == ["observed 10, 90 %", "10, 90 %, 97.5 % interval of the model"]
+    assert "97.5 % intervals" in check.sentences[0]
+    assert {line.get_linestyle() for line in figure.axes[0].lines} >= {"--"}
+    words = [
+        t.get_text() for t in plot_vpc(vpc(simulations, quantiles=[0.5])).legends[0].get_texts()
+    ]
+    assert words == ["observed median", "median, 90 % interval of the model"]

@@ -43,7 +43,8 @@ class VPCPanel:
     x, y
         The values drawn; -inf below the limit, inf above it.
     limit
-        Limit of each value, -inf where there is none.
+        Limit of each value: the upper one of a value above it, else the lower one, -inf where
+        there is none.
     edges, centre, count
         Edges ``[J + 1]``, median of ``x`` and number of values of each bin ``[J]``.
     observed
@@ -149,7 +150,7 @@ class VPC:
         expected = (1 - self.level) * total
         words = (
             f"{kind}: {out} of {total} observed percentiles lie outside their "
-            f"{100 * self.level:.0f} % intervals ({expected:.1f} expected)"
+            f"{100 * self.level:g} % intervals ({expected:.1f} expected)"
         )
         texts = [words[0].upper() + words[1:] + "."]
         out, total = (sum(p.below_outside[k] for p in self.panels) for k in (0, 1))
@@ -296,12 +297,13 @@ def _panel(
             share = np.mean(simulations.censored[:, mine[here]] == -np.inf, axis=1)
             below[0, j] = np.mean(simulations.observed[mine[here]] == -np.inf)
             below[1:, j] = np.quantile(share, tails)
+    shown = np.where(np.isposinf(observed), simulations.upper[mine], limit)
     return VPCPanel(
         line="",
         stratum="",
         x=x,
         y=observed,
-        limit=np.where(np.isfinite(limit), limit * factor + shift, limit),
+        limit=np.where(np.isfinite(shown), shown * factor + shift, shown),
         edges=np.zeros(0),
         centre=centre,
         count=count,
