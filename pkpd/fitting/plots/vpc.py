@@ -164,7 +164,7 @@ def plot_below_limit(check: VPC, panel: VPCPanel, ax: Axes | None = None) -> Axe
 
 
 def _axis(check: VPC, panel: VPCPanel) -> tuple[float, str]:
-    """What values of the horizontal axis are divided by, and its label; numbers stay as given."""
+    """Divisor and label of the horizontal axis; numbers that are no times stay as given."""
     if not check.x_label:
         return 1.0, ""
     divide, word = time_scale(panel.x)

@@ -161,8 +161,8 @@ def drawings(checks: Checks) -> Iterator[Drawing]:
             "Measurements against predictions of the typical patient and the individual; "
             "conditional weighted residuals (CWRES) and normalised prediction distribution errors "
             "(NPDE) against time and prediction, and their quantiles with a 90 % band. Dashed "
-            "rust: local fit. Dashed grey: ±1.96. Triangles: below the limit, those that point up above "
-            "it.",
+            "rust: local fit. Dashed grey: ±1.96. Triangles: below the limit; pointing "
+            "up: above it.",
             plot_goodness(checks.residuals, checks.errors, line=line),
         )
     for line in lines:
