@@ -210,7 +210,14 @@ def vpc(
     if not isinstance(simulations, Simulations):
         simulations = simulate_replicates(simulations)
     data, seen = simulations.dataset, simulations.dataset.observations
+    for name in bins if isinstance(bins, Mapping) else ():
+        if name not in data.lines:
+            what, allowed = "the data have no such line", ", ".join(data.lines)
+            raise PkpdError(where=f"vpc, bins of {name!r}", what=what, allowed=allowed)
     axis, label = chosen(data, x)
+    if lost := np.flatnonzero(~np.isfinite(axis)).tolist():
+        what = f"is {axis[lost[0]]} at observation {lost[0]} of {len(axis)}"
+        raise PkpdError(where="vpc, x", what=what, allowed="finite numbers")
     group, names = strata(data, stratify)
     notes = [finite_words(simulations)]
     panels = []

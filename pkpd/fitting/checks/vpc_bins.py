@@ -53,6 +53,8 @@ def bin_edges(x: np.ndarray, bins: Bins = "auto") -> np.ndarray:
         if bins < 1:
             raise _refused(bins)
         return natural_breaks(distinct, weight, int(bins))
+    if not isinstance(bins, Sequence | np.ndarray):
+        raise _refused(bins)
     given: Sequence[Any] = tuple(bins)
     if len(given) == 2 and given[0] == "equal":
         return _equal_counts(distinct, weight, int(given[1]))
