@@ -193,7 +193,7 @@ def test_long_numbers_of_subjects_stay_apart(fitted, tmp_path):
     dataset = fitted.likelihood.dataset
     labels = np.arange(SUBJECTS) + 1_000_001
     likelihood = copy(fitted.likelihood)
-    events = replace(dataset.events, subjects=labels)
+    events = replace(dataset.events, subject=labels)
     object.__setattr__(likelihood, "dataset", replace(dataset, events=events))
     path = write_listing(replace(fitted, likelihood=likelihood), tmp_path / "run1.lst")
     assert read_table(path.with_suffix(".phi"))["ID"].tolist() == labels.tolist()
