@@ -10,11 +10,12 @@ from scipy import stats
 
 import pkpd
 from benchmarks import honest
+from pkpd.checks import look_before_fit
 from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.judge.findings import Finding, in_order, told
 from pkpd.fitting.judge.influence import Linear, chances, of_study, shifts
 from pkpd.fitting.maximum.estimate import maximum_likelihood
-from pkpd.models import PopulationModel, Prior, parameter, residual
+from pkpd.models import PopulationModel, Prior, compartments, covariate, parameter, residual
 
 
 def groups(n=14, k=5, seed=4):
@@ -227,3 +228,18 @@ def test_drawn_problems_end_right_or_with_a_word(index):
 @pytest.mark.parametrize("index", [i for i in range(25) if i not in FIRST])
 def test_more_drawn_problems_end_right_or_with_a_word(index):
     few(index)
+
+
+def test_categories_that_are_one_group_go_together():
+    race = np.repeat([1, 2, 3] * 8, 2)
+    table = pd.DataFrame(
+        {"ID": np.repeat(np.arange(24), 2), "TIME": [0.0, 2.0] * 24, "EVID": [1, 0] * 24}
+        | {"AMT": [100.0, 0.0] * 24, "DV": [np.nan, 3.0] * 24}
+        | {"RACE": race, "ASIAN": (race == 2).astype(int)}
+    )
+    data = pkpd.read_nonmem(table, covariates=["RACE", "ASIAN"])
+    effects = [covariate.category("RACE", 2, 0.1), covariate.category("ASIAN", 1, 0.1)]
+    parts = [parameter("CL", 3.0, effects=effects), parameter("V", 30.0)]
+    found = look_before_fit(data, PopulationModel(compartments(1), parts, residual.additive(1.0)))
+    (one,) = [f for f in found.findings if f.kind == "collinear covariates"]
+    assert one.parameters == ("CL_RACE_2", "CL_ASIAN_1")

@@ -25,6 +25,7 @@ from pkpd.fitting.model.covariate_effects import power
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.residual import additive
 from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.fitting.plots.forest import _label
 from pkpd.fitting.plots.goodness import (
     plot_dv_ipred,
     plot_dv_pred,
@@ -157,8 +158,28 @@ def test_covariates_as_groups_and_numbers():
         plot_eta_covariate(draws, "V", "WT")
 
 
+def test_groups_of_covariates_in_words_keep_them():
+    table = pd.DataFrame(
+        {
+            "ID": np.repeat(np.arange(12), 2),
+            "TIME": [1.0, 2.0] * 12,
+            "DV": np.linspace(1.0, 9.0, 24),
+            "EVID": 0,
+            "SEX": ["F"] * 8 + ["M"] * 16,
+        }
+    )
+    draws, _, _ = made(pkpd.read_nonmem(table, covariates=["SEX"]))
+    groups = plot_eta_covariate(draws, "k", "SEX")
+    assert [t.get_text() for t in groups.get_xticklabels()] == ["F\nn=4", "M\nn=8"]
+    row = SimpleNamespace(parameter="k", covariate="SEX", value=1.0)
+    assert _label(row, draws.likelihood.dataset) == "k: SEX M"
+
+
 def test_refusals(decay):
-    _, found, _ = decay
+    draws, found, _ = decay
+    for place in (9, -1):
+        with pytest.raises(PkpdError, match=f"subject {place}; allowed: 0 to 8"):
+            plot_individual(draws, place)
     with pytest.raises(PkpdError, match="no line 'platelets'"):
         plot_dv_pred(found, line="platelets")
     with pytest.raises(PkpdError, match="errors=prediction_errors"):

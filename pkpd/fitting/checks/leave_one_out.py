@@ -36,6 +36,8 @@ from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.solve.population.status import PENALTY
 
 LARGE_K = 0.7
+FEWEST = 50
+"""Draws, below which the weights of a subject left out say nothing."""
 _MANY = 0.2  # share of subjects from which it is the method that fails
 _DEGREES = 7.0
 _WIDENED = 1.33
@@ -148,11 +150,11 @@ def leave_one_out(
     if by not in ("subject", "observation"):
         raise PkpdError(where="leave_one_out", what=f"by={by!r}", allowed="subject, observation")
     draws = draws_of(draws)
-    if len(draws) < 50:
+    if len(draws) < FEWEST:
         raise PkpdError(
             where="leave_one_out",
             what=f"{len(draws)} draws",
-            allowed="50 posterior draws or more",
+            allowed=f"{FEWEST} posterior draws or more",
             remedy="compare fits by maximum likelihood through their AIC or BIC",
         )
     error = 0.0

@@ -58,6 +58,7 @@ def plot_individual(
     ax = own_axes(ax, (3.2, 2.4))
     data = curves.found.dataset
     index = _line(data.lines, line)
+    _check_subject(data.subjects, subject)
     mine = (curves.subject == subject) & (curves.line == index)
     divide, _ = time_scale(curves.time[curves.line == index])
     if log:
@@ -113,15 +114,16 @@ def plot_individuals(
     known = np.unique(data.observations.subject[data.observations.line == index])
     chosen = list(known if subjects is None else subjects)
     for b in chosen:
-        if not 0 <= b < len(data.subjects):
-            raise PkpdError(
-                where="plot_individuals",
-                what=f"subject {b}",
-                allowed=f"0 to {len(data.subjects) - 1}",
-            )
+        _check_subject(data.subjects, b)
     size = columns * rows
     starts = range(0, len(chosen), size)
     return (_page(curves, chosen[s : s + size], data.lines[index], log, columns) for s in starts)
+
+
+def _check_subject(subjects: np.ndarray, place: int) -> None:
+    if not 0 <= place < len(subjects):
+        allowed = f"0 to {len(subjects) - 1}"
+        raise PkpdError(where="plot of individuals", what=f"subject {place}", allowed=allowed)
 
 
 def _curves(curves: Curves | Fitted) -> Curves:

@@ -147,11 +147,12 @@ def drawings(checks: Checks) -> Iterator[Drawing]:
             "The same with all doses laid over each other." + below,
             plots_vpc.plot_vpc(after),
         )
+    pcvpc = checks.pcvpc
     yield Drawing(
         "pcvpc",
         "Prediction-corrected visual predictive check",
-        f"{corrected} {band}",
-        plots_vpc.plot_vpc(checks.pcvpc),
+        " ".join([f"{corrected} {band}", *(n for n in pcvpc.notes if n not in checks.vpc.notes)]),
+        plots_vpc.plot_vpc(pcvpc),
     )
     for line in lines:
         of = f", {line}" if len(lines) > 1 else ""
@@ -168,7 +169,8 @@ def drawings(checks: Checks) -> Iterator[Drawing]:
     for line in lines:
         of = f", {line}" if len(lines) > 1 else ""
         pages = plots_individuals.plot_individuals(checks.curves, line=line)
-        n_pages = -(-len(checks.dataset.subjects) // 20)
+        seen = checks.dataset.observations
+        n_pages = -(-len(np.unique(seen.subject[seen.line == lines.index(line)])) // 20)
         for i, figure in zip(range(_PAGES_OF_INDIVIDUALS), pages, strict=False):
             more = n_pages > _PAGES_OF_INDIVIDUALS and i + 1 == _PAGES_OF_INDIVIDUALS
             yield Drawing(
@@ -192,8 +194,7 @@ def drawings(checks: Checks) -> Iterator[Drawing]:
         yield Drawing(
             "covariates",
             "Random effects against covariates",
-            "What the model's covariates leave unexplained: a trend suggests an effect (rho: rank "
-            "correlation).",
+            "What the model's covariates leave unexplained: a trend suggests an effect.",
             covariates,
         )
     for found in checks.counts:
@@ -248,10 +249,14 @@ def _npde_rows(checks: Checks) -> list[dict[str, str]]:
         found = checks.errors.tests(line)
         rows.append(
             {"line": line, "n": f"{found['n']:.0f}"}
-            | {name: f"{found[name]:.2f}" for name in ("mean", "variance")}
-            | {name: f"{found[name]:.2g}" for name in ("p_mean", "p_variance", "p_normal")}
+            | {name: _told(found[name], ".2f") for name in ("mean", "variance")}
+            | {name: _told(found[name], ".2g") for name in ("p_mean", "p_variance", "p_normal")}
         )
     return rows
+
+
+def _told(value: float, form: str) -> str:
+    return "" if np.isnan(value) else format(value, form)
 
 
 def _sampler_rows(checks: Checks) -> list[dict[str, str]]:
