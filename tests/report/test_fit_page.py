@@ -138,6 +138,8 @@ def test_maximum_likelihood_has_its_own_words(likelihood, tmp_path):
     path = write_fit_page(fit, tmp_path / "fit.html", replicates=40)
     text = path.read_text(encoding="utf-8")
     assert "Standard error" in text
+    # 1.96 standard errors either way of 3
+    assert re.search(r">95 % interval<(.|\n)*?>2.41 to 3.59<", text)
     assert "Priors" not in text
     assert "AIC" in text
     assert ">50<" in text  # 40 and twice 5 parameters

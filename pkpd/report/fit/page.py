@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from pkpd.files import write_text
-from pkpd.fitting.checks.all_checks import Checks, check
+from pkpd.fitting.checks.all_checks import LEVEL, Checks, check
 from pkpd.fitting.checks.counts import THRESHOLDS
 from pkpd.fitting.checks.vpc import VPC
 from pkpd.fitting.draws import Fitted
@@ -96,6 +96,7 @@ def render_fit(checks: Checks) -> str:
         structure=words.structure_words(model),
         equations=[(name, _subscripts(text)) for name, text in words.equations(model)],
         priors=words.prior_rows(model) if checks.sampled else [],
+        level=f"{100 * LEVEL:g}",
         estimates=words.estimate_rows(model, checks.table),
         residual_shrinkage=[
             (line, words.percent(value)) for line, value in checks.shrinkage.residual.items()
