@@ -321,6 +321,24 @@ def test_values_above_a_limit_are_marked_in_plots_of_a_fit(saturated):
     assert words[:3] == ["measured", "below the limit", "above the limit"]
 
 
+def test_bands_of_percentiles_above_a_limit_end_at_it(saturated):
+    check = vpc(saturated[2])
+    (panel,) = check.panels
+    high = panel.upper[2]
+    assert np.isposinf(high).any()
+    assert not np.isposinf(panel.lower[2]).all()
+    ax = plot_vpc_panel(check, panel)
+    bands = [p.vertices[:, 1] for c in ax.collections for p in c.get_paths() if len(p) > 8]
+    assert max(float(b.max()) for b in bands if len(b) < 30) == 8.0
+
+
+def test_nothing_to_draw_on_a_logarithmic_axis_is_an_empty_plot():
+    draws, found, _ = made(data([1.0, 2.0], np.zeros((3, 2))))
+    for plot in (plot_dv_pred, plot_dv_ipred):
+        ax = plot(found, log=True)
+        assert (ax.get_xscale(), marks(ax)) == ("log", 0)
+
+
 def test_the_legend_of_individual_fits_tells_their_level(decay):
     draws, found, _ = decay
     many = Draws(

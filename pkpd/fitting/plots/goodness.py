@@ -69,8 +69,8 @@ def _against(
         log_axis(ax.yaxis)
     _marks(found.dataset, keep, x, y, ax, log, join=False)
     known = np.concatenate([x[keep], y[keep]])
-    low, high = float(known.min()), float(known.max())
-    margin = 1.15 if log else 0.04 * (high - low)
+    low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 1.0)
+    margin = 1.15 if log else 0.04 * (high - low) or 1.0
     ends = (low / margin, high * margin) if log else (min(low, 0) - margin, high + margin)
     ax.plot(ends, ends, color=GREY, linewidth=0.9, zorder=2)
     use = found.measured & keep

@@ -79,6 +79,7 @@ def plot_vpc_panel(
     finite = np.isfinite(panel.y) & ((panel.y > 0) if log else True)
     floor = _floor(panel, finite, log)
     below, above = np.isneginf(panel.y), np.isposinf(panel.y)
+    ceiling = np.max(panel.limit[above], initial=-np.inf)
     points(ax, panel.x[finite] / divide, panel.y[finite], alpha=0.35, edgecolors=GREY, zorder=2)
     if not check.corrected:
         censored_points(
@@ -89,7 +90,8 @@ def plot_vpc_panel(
     for q, fraction in enumerate(check.quantiles):
         middle = _is_median(fraction)
         colour = RUST if middle else BLUE
-        upper = np.where(np.isfinite(panel.upper[q]), panel.upper[q], np.nan)
+        upper = np.where(np.isposinf(panel.upper[q]), ceiling, panel.upper[q])
+        upper = np.where(np.isfinite(upper), upper, np.nan)
         lower = np.where(np.isneginf(panel.lower[q]), floor, panel.lower[q])
         some = np.isfinite(upper) & np.isfinite(lower)
         ax.fill_between(
