@@ -333,7 +333,7 @@ def test_bands_of_percentiles_above_a_limit_end_at_it(saturated):
 
 
 def test_nothing_to_draw_on_a_logarithmic_axis_is_an_empty_plot():
-    draws, found, _ = made(data([1.0, 2.0], np.zeros((3, 2))))
+    _, found, _ = made(data([1.0, 2.0], np.zeros((3, 2))))
     for plot in (plot_dv_pred, plot_dv_ipred):
         ax = plot(found, log=True)
         assert (ax.get_xscale(), marks(ax)) == ("log", 0)
