@@ -6,8 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import pkpd
-from pkpd.errors import PkpdError
 from pkpd.checks import look_at_data
+from pkpd.errors import PkpdError
 from pkpd.fitting.plots.style import own_span, smooth
 from pkpd.plots import plot_covariates, plot_data, plot_subjects
 
