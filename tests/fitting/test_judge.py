@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import marginal_cases as cases
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ import pkpd
 from benchmarks import honest
 from pkpd.checks import look_before_fit
 from pkpd.errors import PkpdError, PkpdWarning
+from pkpd.fitting.judge.ended import _exchanged, _modes
 from pkpd.fitting.judge.findings import Finding, in_order, told
 from pkpd.fitting.judge.influence import Linear, chances, of_study, shifts
 from pkpd.fitting.maximum.estimate import maximum_likelihood
@@ -228,6 +231,16 @@ def test_drawn_problems_end_right_or_with_a_word(index):
 @pytest.mark.parametrize("index", [i for i in range(25) if i not in FIRST])
 def test_more_drawn_problems_end_right_or_with_a_word(index):
     few(index)
+
+
+def test_words_on_modes_name_subjects_and_those_on_an_exchange_the_volume_of_the_model():
+    subjects = SimpleNamespace(dataset=SimpleNamespace(subjects=np.arange(1, 21)))
+    many = SimpleNamespace(likelihood=subjects, fallen=dict.fromkeys(range(19), 0.009) | {19: 1e-5})
+    (one,) = _modes(many)
+    assert one.subjects == tuple(map(str, range(1, 20)))
+    two = SimpleNamespace(estimates={"ka": 1.0, "CL": 1.0, "V1": 9.0}, exchange=(0.5, None))
+    (one,) = _exchanged(two)
+    assert one.parameters == ("ka", "CL", "V1")
 
 
 def test_categories_that_are_one_group_go_together():
