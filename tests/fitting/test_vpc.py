@@ -290,3 +290,11 @@ def test_refusals(plain):
 def test_bins_and_axes_without_meaning_are_refused(plain, options, match):
     with pytest.raises(PkpdError, match=match):
         vpc(plain, **options)
+
+
+def test_edges_hold_all_values_and_rise():
+    x = np.concatenate([np.zeros(3), np.linspace(1.0, 100.0, 700)])
+    edges = bin_edges(x, 5)
+    assert (edges[0], edges[-1]) == (0.0, 100.0)
+    with pytest.raises(PkpdError, match="rising edges"):
+        bin_edges(x, [0.0, np.nan, 200.0])
