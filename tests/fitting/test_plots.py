@@ -333,10 +333,14 @@ def test_bands_of_percentiles_above_a_limit_end_at_it(saturated):
 
 
 def test_nothing_to_draw_on_a_logarithmic_axis_is_an_empty_plot():
-    _, found, _ = made(data([1.0, 2.0], np.zeros((3, 2))))
+    draws, found, _ = made(data([1.0, 2.0], np.zeros((3, 2))))
     for plot in (plot_dv_pred, plot_dv_ipred):
         ax = plot(found, log=True)
         assert (ax.get_xscale(), marks(ax)) == ("log", 0)
+        assert [t.get_text() for t in ax.get_legend().get_texts()] == ["6 values of 0 not drawn"]
+        assert plot(found).get_legend() is None
+    (page,) = plot_individuals(draws, log=True)
+    assert page.legends[0].get_texts()[-1].get_text() == "6 values of 0 not drawn"
 
 
 def test_the_legend_of_individual_fits_tells_their_level(decay):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy import stats
 
 from pkpd.errors import PkpdError
@@ -14,7 +15,7 @@ from pkpd.fitting.checks.npde import PredictionErrors
 from pkpd.fitting.checks.replicates import chosen
 from pkpd.fitting.checks.residuals import Residuals, residuals
 from pkpd.fitting.draws import Fitted
-from pkpd.fitting.plots.data import _marks
+from pkpd.fitting.plots.data import _marks, _zeros
 from pkpd.fitting.plots.style import (
     BLUE,
     GREY,
@@ -68,6 +69,8 @@ def _against(
         log_axis(ax.xaxis)
         log_axis(ax.yaxis)
     _marks(found.dataset, keep, x, y, ax, log, join=False)
+    for told in _zeros(found.dataset, mine, y, log):
+        ax.legend(handles=[Line2D([], [], ls="", label=told)], loc="upper left", handlelength=0)
     known = np.concatenate([x[keep], y[keep]])
     low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 1.0)
     margin = 1.15 if log else 0.04 * (high - low) or 1.0

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.curves import Curves, individual_curves
 from pkpd.fitting.draws import Fitted
-from pkpd.fitting.plots.data import _handles, _marks
+from pkpd.fitting.plots.data import _handles, _marks, _zeros
 from pkpd.fitting.plots.style import (
     BLUE,
     GREY,
@@ -52,7 +52,7 @@ def plot_individual(
     line
         Line of the data; needed where there are several.
     log
-        Logarithmic vertical axis.
+        Logarithmic vertical axis; values of 0 and less are left out.
     """
     curves = _curves(curves)
     ax = own_axes(ax, (3.2, 2.4))
@@ -156,6 +156,9 @@ def _page(curves: Curves, subjects: Sequence[int], line: str, log: bool, columns
                 color=BLUE, alpha=0.18, linewidth=0, label=f"its {100 * curves.level:g} % interval"
             )
         )
+    seen = data.observations
+    mine = np.isin(seen.subject, subjects) & (seen.line == data.lines.index(line))
+    handles += [Line2D([], [], ls="", label=t) for t in _zeros(data, mine, seen.value, log)]
     figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.8)
     return figure
 
