@@ -152,6 +152,23 @@ def test_checks_of_draws(decay):
     assert checks.counts == ()
 
 
+def test_few_draws_and_few_values_are_checked_as_far_as_they_go():
+    likelihood = bind(decay_model(additive(0.5)), decay_data(n=1, times=(1.0, 4.0)))
+    checks = check(around(likelihood, 30), replicates=60)
+    assert checks.leave_one_out is None
+    assert "NPDE of DV: 2 values, too few to test." in checks.remarks
+    with pytest.raises(PkpdError, match="no line 'platelets'; allowed: DV"):
+        checks.errors.tests("platelets")
+
+
+def test_subjects_without_npde_are_told(decay):
+    checks = check(around(decay), replicates=60, quick=True)
+    checks.simulations.values[:, decay.dataset.observations.subject == 2] = np.nan
+    for name in ("errors", "problems"):
+        del checks.__dict__[name]
+    assert "npde left out, not solved: subjects 3." in checks.problems
+
+
 def test_checks_of_maximum_likelihood(decay):
     eta = np.zeros((8, 2))
     fit = SimpleNamespace(

@@ -9,7 +9,7 @@ from marginal_cases import Curve
 
 import pkpd
 from pkpd.errors import PkpdError
-from pkpd.fitting.checks.counts import count_checks, nadir_and_recovery
+from pkpd.fitting.checks.counts import CountCheck, count_checks, nadir_and_recovery
 from pkpd.fitting.checks.replicates import simulate_replicates
 from pkpd.fitting.draws import single_draw
 from pkpd.fitting.model.likelihood import bind
@@ -34,6 +34,35 @@ def test_nadir_and_recovery_by_hand():
     np.testing.assert_array_equal(found["nadir_time"], [10, 10, 25, 5, np.nan])
     # never low: recovered at the nadir itself; never back: infinite
     np.testing.assert_array_equal(found["recovery_time"], [20, 10, np.inf, 15, np.nan])
+
+
+def test_recovery_is_looked_for_up_to_a_reset():
+    counts = np.array([4.0, 0.2, 0.3, 4.0, 1.0, 3.0])
+    time = np.array([0.0, 10.0, 20.0, 0.0, 8.0, 25.0])
+    found = nadir_and_recovery(time, counts, 0.5, np.full(6, 0.1), np.array([0, 0, 0, 1, 1, 1]))
+    assert (found["nadir_time"], found["recovery_time"]) == (10.0, np.inf)
+
+
+def test_counts_of_two_periods_are_not_laid_over_each_other():
+    rows = [(t, 0, y) for t, y in zip(DAYS, [4, 1, 0.2, 0.4, 0.45, 3], strict=True)]
+    rows += [(0.0, 3, np.nan)]
+    rows += [(t + 1, 0, y) for t, y in zip(DAYS, [4, 3, 2, 2, 3, 4], strict=True)]
+    table = pd.DataFrame(rows, columns=["TIME", "EVID", "DV"]).assign(ID=1, DVID=1)
+    dataset = pkpd.read_nonmem(table, lines={1: "neutrophils"})
+    likelihood = bind(counts_likelihood().model, dataset)
+    (found,) = count_checks(simulate_replicates(single_draw(likelihood, {}, np.zeros((1, 2))), 20))
+    # not the 2 of day 11 after the reset
+    assert found.observed["recovery_time"].tolist() == [25.0]
+
+
+def test_subjects_that_could_not_be_solved_are_not_those_that_never_recovered():
+    times = np.full((20, 4), 300.0)
+    times[:, 0], times[:10, 1] = np.nan, np.inf
+    seen = {name: np.full(4, 300.0) for name in ("nadir", "nadir_time", "recovery_time")}
+    drawn = dict.fromkeys(seen, times)
+    found = CountCheck("neutrophils", 0.5, np.arange(4), seen, drawn, False, {})
+    row = found.table().loc["never_recovered"]
+    assert (row["lower"], row["upper"]) == (0.0, pytest.approx(1 / 3))
 
 
 def course(t, base, depth):

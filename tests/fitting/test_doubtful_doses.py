@@ -92,3 +92,13 @@ def test_observations_of_a_compartment_that_is_not_observed_are_told(cmt, lines,
         assert "row 1: observations have CMT 1 (depot) and are taken as" in str(one.message)
         assert "CMT 2 (central)" in str(one.message)
         assert 'lines={1: "concentration"}' in str(one.message)
+
+
+def test_the_median_dose_of_the_others_counts_every_dose_of_theirs():
+    table = study([1, 100, 100, 100, 400_000])
+    steps = [table.iloc[[0]].assign(AMT=2 + k, TIME=2 + k) for k in range(5)]  # of one subject
+    days = [table.iloc[[2]].assign(TIME=24 * k) for k in range(1, 9)]
+    parts = [table.iloc[:2], *steps, table.iloc[2:4], *days, table.iloc[4:]]
+    (one,) = found(pd.concat(parts, ignore_index=True))
+    assert one.subjects == ("5",)
+    assert "4,000 times the median dose of the other subjects (100)" in one.what

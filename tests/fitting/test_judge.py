@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import marginal_cases as cases
 import numpy as np
 import pandas as pd
@@ -10,11 +12,13 @@ from scipy import stats
 
 import pkpd
 from benchmarks import honest
+from pkpd.checks import look_before_fit
 from pkpd.errors import PkpdError, PkpdWarning
+from pkpd.fitting.judge.ended import _exchanged, _modes
 from pkpd.fitting.judge.findings import Finding, in_order, told
 from pkpd.fitting.judge.influence import Linear, chances, of_study, shifts
 from pkpd.fitting.maximum.estimate import maximum_likelihood
-from pkpd.models import PopulationModel, Prior, parameter, residual
+from pkpd.models import PopulationModel, Prior, compartments, covariate, parameter, residual
 
 
 def groups(n=14, k=5, seed=4):
@@ -227,3 +231,28 @@ def test_drawn_problems_end_right_or_with_a_word(index):
 @pytest.mark.parametrize("index", [i for i in range(25) if i not in FIRST])
 def test_more_drawn_problems_end_right_or_with_a_word(index):
     few(index)
+
+
+def test_words_on_modes_name_subjects_and_those_on_an_exchange_the_volume_of_the_model():
+    subjects = SimpleNamespace(dataset=SimpleNamespace(subjects=np.arange(1, 21)))
+    many = SimpleNamespace(likelihood=subjects, fallen=dict.fromkeys(range(19), 0.009) | {19: 1e-5})
+    (one,) = _modes(many)
+    assert one.subjects == tuple(map(str, range(1, 20)))
+    two = SimpleNamespace(estimates={"ka": 1.0, "CL": 1.0, "V1": 9.0}, exchange=(0.5, None))
+    (one,) = _exchanged(two)
+    assert one.parameters == ("ka", "CL", "V1")
+
+
+def test_categories_that_are_one_group_go_together():
+    race = np.repeat([1, 2, 3] * 8, 2)
+    table = pd.DataFrame(
+        {"ID": np.repeat(np.arange(24), 2), "TIME": [0.0, 2.0] * 24, "EVID": [1, 0] * 24}
+        | {"AMT": [100.0, 0.0] * 24, "DV": [np.nan, 3.0] * 24}
+        | {"RACE": race, "ASIAN": (race == 2).astype(int)}
+    )
+    data = pkpd.read_nonmem(table, covariates=["RACE", "ASIAN"])
+    effects = [covariate.category("RACE", 2, 0.1), covariate.category("ASIAN", 1, 0.1)]
+    parts = [parameter("CL", 3.0, effects=effects), parameter("V", 30.0)]
+    found = look_before_fit(data, PopulationModel(compartments(1), parts, residual.additive(1.0)))
+    (one,) = [f for f in found.findings if f.kind == "collinear covariates"]
+    assert one.parameters == ("CL_RACE_2", "CL_ASIAN_1")

@@ -133,6 +133,18 @@ def test_refusals(gaussian):
         compare_models({"one": one, "other": other})
 
 
+@pytest.mark.parametrize("option", ["n_draws", "points", "most_points"])
+def test_numbers_without_meaning_are_refused(gaussian, option):
+    with pytest.raises(PkpdError, match=f"leave_one_out, {option}: .*a whole number from 2"):
+        leave_one_out(gaussian[1], **{option: 0})
+
+
+def test_models_may_be_numbered():
+    rng = np.random.default_rng(4)
+    found = {k: smoothed(rng.normal(size=(100, 6)) + k, tuple("abcdef"), "subject") for k in (1, 2)}
+    assert compare_models(found).index.tolist() == ["2", "1"]
+
+
 def test_many_large_k_speak_of_the_method_and_few_of_the_data():
     def told(large):
         k = np.where(np.arange(10) < large, 0.9, 0.2)

@@ -25,6 +25,7 @@ from pkpd.fitting.model.covariate_effects import power
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.residual import additive
 from pkpd.fitting.model.specification import PopulationModel, parameter
+from pkpd.fitting.plots.forest import _label
 from pkpd.fitting.plots.goodness import (
     plot_dv_ipred,
     plot_dv_pred,
@@ -157,8 +158,28 @@ def test_covariates_as_groups_and_numbers():
         plot_eta_covariate(draws, "V", "WT")
 
 
+def test_groups_of_covariates_in_words_keep_them():
+    table = pd.DataFrame(
+        {
+            "ID": np.repeat(np.arange(12), 2),
+            "TIME": [1.0, 2.0] * 12,
+            "DV": np.linspace(1.0, 9.0, 24),
+            "EVID": 0,
+            "SEX": ["F"] * 8 + ["M"] * 16,
+        }
+    )
+    draws, _, _ = made(pkpd.read_nonmem(table, covariates=["SEX"]))
+    groups = plot_eta_covariate(draws, "k", "SEX")
+    assert [t.get_text() for t in groups.get_xticklabels()] == ["F\nn=4", "M\nn=8"]
+    row = SimpleNamespace(parameter="k", covariate="SEX", value=1.0)
+    assert _label(row, draws.likelihood.dataset) == "k: SEX M"
+
+
 def test_refusals(decay):
-    _, found, _ = decay
+    draws, found, _ = decay
+    for place in (9, -1):
+        with pytest.raises(PkpdError, match=f"subject {place}; allowed: 0 to 8"):
+            plot_individual(draws, place)
     with pytest.raises(PkpdError, match="no line 'platelets'"):
         plot_dv_pred(found, line="platelets")
     with pytest.raises(PkpdError, match="errors=prediction_errors"):
@@ -255,3 +276,101 @@ def test_interval_of_a_posterior(oral):
     assert np.all(curves.lower[late] < curves.upper[late])
     inside = (curves.lower < curves.pred) & (curves.pred < curves.upper)
     assert np.mean(inside[late]) > 0.8
+
+
+@pytest.fixture(scope="module")
+def saturated():
+    """Values above 8 and below 1 are told as beyond a limit."""
+    y = np.random.default_rng(2).uniform(0.2, 11.0, (9, 5))
+    code = (np.where(y < 1.0, 1, 0) - (y > 8.0)).ravel()
+    return made(data([0.5, 1.0, 2.0, 4.0, 8.0], np.clip(y, 1.0, 8.0), CENS=code))
+
+
+def scatters(ax):
+    """Heights of the marks, those that point up last."""
+    drawn = [
+        np.asarray(c.get_offsets())
+        for c in ax.collections
+        if c.get_paths() and len(c.get_offsets())
+    ]
+    return [xy[:, 1] for xy in drawn if len(xy) > 1]
+
+
+def test_values_above_a_limit_are_marked_in_plots_of_a_fit(saturated):
+    draws, found, simulations = saturated
+    seen = found.dataset.observations
+    above = int(np.sum(seen.censored == -1))
+    assert above > 2
+    errors = prediction_errors(simulations)
+    curves = individual_curves(draws, found, points=20)
+    b = int(np.argmax(np.bincount(seen.subject[seen.censored == -1])))
+    own = int(np.sum((seen.censored == -1) & (seen.subject == b)))
+    check = vpc(simulations)
+    for ax, count in (
+        (plot_dv_pred(found), above),
+        (plot_dv_ipred(found, log=True), above),
+        (plot_residuals(found, errors=errors, kind="npde"), above),
+        (plot_vpc_panel(check, check.panels[0]), above),
+        (plot_vpc_panel(check, check.panels[0], log=True), above),
+        (plot_individual(curves, b), own),
+    ):
+        up = ax.collections[[len(c.get_offsets()) for c in ax.collections].index(count)]
+        (triangle,) = {tuple(map(tuple, p.vertices.round(6))) for p in up.get_paths()}
+        assert triangle[0][1] > max(y for _, y in triangle[1:3])  # it points up
+    words = [t.get_text() for t in next(plot_individuals(curves)).legends[0].get_texts()]
+    assert words[:3] == ["measured", "below the limit", "above the limit"]
+
+
+def test_bands_of_percentiles_above_a_limit_end_at_it(saturated):
+    check = vpc(saturated[2])
+    (panel,) = check.panels
+    high = panel.upper[2]
+    assert np.isposinf(high).any()
+    assert not np.isposinf(panel.lower[2]).all()
+    ax = plot_vpc_panel(check, panel)
+    bands = [p.vertices[:, 1] for c in ax.collections for p in c.get_paths() if len(p) > 8]
+    assert max(float(b.max()) for b in bands if len(b) < 30) == 8.0
+
+
+def test_nothing_to_draw_on_a_logarithmic_axis_is_an_empty_plot():
+    draws, found, _ = made(data([1.0, 2.0], np.zeros((3, 2))))
+    for plot in (plot_dv_pred, plot_dv_ipred):
+        ax = plot(found, log=True)
+        assert (ax.get_xscale(), marks(ax)) == ("log", 0)
+        assert [t.get_text() for t in ax.get_legend().get_texts()] == ["6 values of 0 not drawn"]
+        assert plot(found).get_legend() is None
+    (page,) = plot_individuals(draws, log=True)
+    assert page.legends[0].get_texts()[-1].get_text() == "6 values of 0 not drawn"
+
+
+def test_the_legend_of_individual_fits_tells_their_level(decay):
+    draws, found, _ = decay
+    many = Draws(
+        draws.likelihood,
+        {name: np.repeat(value, 3) for name, value in draws.population.items()},
+        np.concatenate([draws.random * s for s in (0.9, 1.0, 1.1)]),
+    )
+    curves = individual_curves(many, found, points=20, level=0.5)
+    words = [t.get_text() for t in next(plot_individuals(curves)).legends[0].get_texts()]
+    assert "its 50 % interval" in words
+
+
+def test_a_check_over_numbers_keeps_them_and_calls_no_other_percentile_the_median(decay):
+    _, _, simulations = decay
+    amounts = np.linspace(0.0, 900.0, len(simulations.dataset.observations))
+    check = vpc(simulations, x=amounts, quantiles=(0.1, 0.9), level=0.975)
+    figure = plot_vpc(check)
+    assert figure.axes[0].get_xlabel() == ""
+    drawn = np.concatenate([c.get_offsets()[:, 0] for c in figure.axes[0].collections])
+    assert drawn.max() == pytest.approx(900.0)
+    assert np.nanmax(figure.axes[1].lines[-1].get_xdata()) == pytest.approx(
+        check.panels[0].centre[-1]
+    )
+    words = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert words == ["observed 10, 90 %", "10, 90 %, 97.5 % interval of the model"]
+    assert "97.5 % intervals" in check.sentences[0]
+    assert {line.get_linestyle() for line in figure.axes[0].lines} >= {"--"}
+    words = [
+        t.get_text() for t in plot_vpc(vpc(simulations, quantiles=[0.5])).legends[0].get_texts()
+    ]
+    assert words == ["observed median", "median, 90 % interval of the model"]

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 import pkpd
 from pkpd.checks import look_at_data
+from pkpd.errors import PkpdError
 from pkpd.fitting.plots.style import own_span, smooth
 from pkpd.plots import plot_covariates, plot_data, plot_subjects
 
@@ -77,6 +78,8 @@ def test_subjects_and_zeros_that_are_not_drawn_are_told(data):
     assert legends(plot_subjects(data, data.subjects[20:]))[-1] == "12 of 32 subjects"
     few = data.subset(data.subjects[:8])
     assert legends(plot_subjects(few)) == ["measured", "dose"]
+    with pytest.raises(PkpdError, match="plot_subjects: no subject is given"):
+        plot_subjects(few, [])
     (note,) = plot_data(data, log=True).axes[0].get_legend().get_texts()
     assert note.get_text() == "8 values of 0 not drawn"
     assert plot_data(data).axes[0].get_legend() is None

@@ -105,3 +105,8 @@ def test_a_sampler_that_cannot_start_says_so_in_a_sentence():
         sample(made, named, nowhere, flat_spread(made, point), settings)
     assert len(str(caught.value).splitlines()) == 1
     assert "use narrower priors" in str(caught.value)
+
+
+def test_a_low_rank_matrix_is_asked_of_nutpie_alone():
+    with pytest.raises(PkpdError, match="low_rank: sampler 'pymc' has no low-rank mass matrix"):
+        SamplerSettings(sampler="pymc", low_rank=True)

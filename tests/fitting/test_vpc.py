@@ -280,3 +280,21 @@ def test_refusals(plain):
     ):
         with pytest.raises(PkpdError, match=words):
             vpc(plain, **options)
+
+
+@pytest.mark.parametrize(("options", "match"), [
+    ({"bins": {"platelets": 3}}, r"vpc, bins of 'platelets': .*no such line; allowed: DV"),
+    ({"x": np.append(np.arange(N * len(TIMES) - 1.0), np.nan)}, r"vpc, x: is nan at.* 199"),
+    ({"bins": 2.5}, r"bins: 2\.5; allowed"),
+])  # fmt: skip
+def test_bins_and_axes_without_meaning_are_refused(plain, options, match):
+    with pytest.raises(PkpdError, match=match):
+        vpc(plain, **options)
+
+
+def test_edges_hold_all_values_and_rise():
+    x = np.concatenate([np.zeros(3), np.linspace(1.0, 100.0, 700)])
+    edges = bin_edges(x, 5)
+    assert (edges[0], edges[-1]) == (0.0, 100.0)
+    with pytest.raises(PkpdError, match="rising edges"):
+        bin_edges(x, [0.0, np.nan, 200.0])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from copy import copy
+from dataclasses import replace
 
 import arviz as az
 import numpy as np
@@ -170,6 +172,31 @@ def test_files_of_iterations_and_of_etas(fitted, written_files):
     np.testing.assert_allclose(phi[["ETA(1)", "ETA(2)"]], fitted.random, rtol=1e-11, atol=1e-15)
     np.testing.assert_allclose(phi["ETC(2,1)"], fitted.random_covariance[:, 1, 0], rtol=1e-11)
     assert phi["OBJ"].sum() == pytest.approx(fitted.objective, rel=1e-11)
+
+
+def test_one_estimate_without_an_error_leaves_the_others_theirs(fitted, tmp_path):
+    covariance = fitted.covariance.copy()
+    lost = fitted.names.index("V")
+    covariance[lost], covariance[:, lost] = np.nan, np.nan
+    path = write_listing(replace(fitted, covariance=covariance), tmp_path / "run1.lst")
+    rows = read_iterations(path.with_suffix(".ext")).set_index("ITERATION")
+    errors = [fitted.standard_errors["CL"], 1e10, fitted.standard_errors["sigma_concentration"]]
+    names = ["THETA1", "THETA2", "THETA3"]
+    np.testing.assert_allclose(rows.loc[-1000000001, names].astype(float), errors, rtol=1e-6)
+    assert rows.loc[-1000000006, [*names, "SIGMA(1,1)"]].tolist() == [0.0, 0.0, 0.0, 1.0]
+    assert len(read_listing(path).eigenvalues) == len(fitted.names) - 1
+    told = re.findall(r"^ (THETA2|SIGMA\(1,1\)) +\S+ +(\S+)", path.read_text(), re.MULTILINE)
+    assert dict(told) == {"THETA2": ".........", "SIGMA(1,1)": "FIXED"}
+
+
+def test_long_numbers_of_subjects_stay_apart(fitted, tmp_path):
+    dataset = fitted.likelihood.dataset
+    labels = np.arange(SUBJECTS) + 1_000_001
+    likelihood = copy(fitted.likelihood)
+    events = replace(dataset.events, subject=labels)
+    object.__setattr__(likelihood, "dataset", replace(dataset, events=events))
+    path = write_listing(replace(fitted, likelihood=likelihood), tmp_path / "run1.lst")
+    assert read_table(path.with_suffix(".phi"))["ID"].tolist() == labels.tolist()
 
 
 def test_the_model_stands_at_the_head_as_a_stream(written_files):

@@ -12,7 +12,7 @@ import pytest
 
 import pkpd
 from pkpd.fitting.checks.all_checks import check
-from pkpd.fitting.draws import Draws
+from pkpd.fitting.draws import Draws, single_draw
 from pkpd.fitting.model.covariate_effects import category, linear, power
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
@@ -20,7 +20,7 @@ from pkpd.fitting.model.priors import fixed
 from pkpd.fitting.model.residual import additive, combined, lognormal
 from pkpd.fitting.model.specification import PopulationModel, from_column, parameter
 from pkpd.predict.pk import compartments
-from pkpd.report.fit.page import render_fit, write_fit_page
+from pkpd.report.fit.page import drawings, render_fit, write_fit_page
 from pkpd.report.fit.page_words import equations, number, structure_words
 
 
@@ -138,9 +138,29 @@ def test_maximum_likelihood_has_its_own_words(likelihood, tmp_path):
     path = write_fit_page(fit, tmp_path / "fit.html", replicates=40)
     text = path.read_text(encoding="utf-8")
     assert "Standard error" in text
+    # 1.96 standard errors either way of 3
+    assert re.search(r">95 % interval<(.|\n)*?>2.41 to 3.59<", text)
     assert "Priors" not in text
     assert "AIC" in text
     assert ">50<" in text  # 40 and twice 5 parameters
+
+
+def test_captions_tell_what_is_left_out_and_count_pages_by_patients_with_values(likelihood):
+    rows = []
+    for i in range(45):
+        start = 5.0 if i == 0 else 0.0
+        rows.append((i, start, 300.0, np.nan, 1))
+        rows += [(i, t, 0.0, 10 * np.exp(-0.1 * t), 0) for t in (4.0, 8.0, 12.0)] if i < 5 else []
+    frame = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "EVID"])
+    bound = bind(likelihood.model, pkpd.read_nonmem(frame.sort_values(["ID", "TIME"])))
+    draws = single_draw(bound, {}, np.zeros((45, 2)))
+    found = {}
+    for drawing in drawings(check(SimpleNamespace(draws=draws), replicates=40)):
+        found[drawing.name] = drawing
+        if drawing.name.startswith("individuals"):
+            break
+    assert "1 values of concentration are left out" in found["pcvpc"].caption
+    assert drawing.title == "Individual fits"
 
 
 def test_equations_say_what_the_model_computes():

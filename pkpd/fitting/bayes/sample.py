@@ -82,6 +82,9 @@ class SamplerSettings:
                     allowed="nutpie, pymc, numpyro",
                 )
             )
+        if self.low_rank and self.sampler != "nutpie":
+            what = f"sampler {self.sampler!r} has no low-rank mass matrix"
+            raise PkpdError(sentence(where="fit, low_rank", what=what, allowed="nutpie"))
 
 
 def sample(

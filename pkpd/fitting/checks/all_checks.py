@@ -19,7 +19,7 @@ from pkpd.data.dataset import BELOW, Dataset
 from pkpd.fitting.checks.counts import CountCheck, count_checks
 from pkpd.fitting.checks.curves import Curves, individual_curves
 from pkpd.fitting.checks.diagnostics import SamplerDiagnostics, sampler_diagnostics
-from pkpd.fitting.checks.leave_one_out import LeaveOneOut, leave_one_out
+from pkpd.fitting.checks.leave_one_out import FEWEST, LeaveOneOut, leave_one_out
 from pkpd.fitting.checks.npde import PredictionErrors, prediction_errors
 from pkpd.fitting.checks.parameters import parameter_table, table_sentences
 from pkpd.fitting.checks.priors import Contraction, contractions, prior_draws
@@ -166,8 +166,11 @@ class Checks:
 
     @cached_property
     def leave_one_out(self) -> LeaveOneOut | None:
-        """Leave-one-subject-out; ``None`` for maximum likelihood, which has `information`."""
-        return leave_one_out(self.draws, seed=self.seed) if self.sampled else None
+        """Leave-one-subject-out; ``None`` for fewer than 50 draws.
+
+        Maximum likelihood, which has none, has `information`.
+        """
+        return leave_one_out(self.draws, seed=self.seed) if len(self.draws) >= FEWEST else None
 
     @cached_property
     def information(self) -> dict[str, float]:
@@ -223,7 +226,7 @@ class Checks:
         return tuple(out)
 
     def _fit_problems(self) -> list[str]:
-        out = []
+        out = list(self.errors.notes)
         for line in self.dataset.lines:
             found = self.errors.tests(line)
             if not found["p_all"] < SMALL_P:
@@ -283,6 +286,9 @@ class Checks:
         out += self.vpc.sentences
         for line in self.dataset.lines:
             found = self.errors.tests(line)
+            if np.isnan(found["p_all"]):
+                out.append(f"NPDE of {line}: {found['n']:.0f} values, too few to test.")
+                continue
             out.append(
                 f"NPDE of {line}: mean {found['mean']:.2f}, variance {found['variance']:.2f} "
                 f"(0 and 1 under the model), smallest p-value {found['p_all']:.2g} after "

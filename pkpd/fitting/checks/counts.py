@@ -5,7 +5,7 @@ times of the measurements: the lowest count, when it was measured, and the first
 it at or above a threshold. A coarse schedule of visits then affects both alike. A count below its
 limit is lower than every measured one; among several the first is the nadir. A subject that is
 never below the threshold has recovered at its nadir. A subject that is never seen at or above the
-threshold again has an infinite recovery time.
+threshold again, up to a reset (EVID 3 or 4), has an infinite recovery time.
 """
 
 from __future__ import annotations
@@ -79,8 +79,12 @@ class CountCheck:
         rows = {}
         for name in (*_NAMES, "never_recovered"):
             if name == "never_recovered":
-                seen = np.mean(~np.isfinite(self.observed["recovery_time"]))
-                each = np.mean(~np.isfinite(self.replicated["recovery_time"]), axis=1)
+                times = self.replicated["recovery_time"]
+                seen = np.mean(np.isinf(self.observed["recovery_time"]))
+                # a subject that could not be solved is not known to have recovered or not
+                solved = np.sum(~np.isnan(times), axis=1)
+                lost = np.where(solved > 0, 0.0, np.nan)
+                each = np.sum(np.isinf(times), axis=1) / np.maximum(solved, 1) + lost
             else:
                 seen = _median(self.observed[name])
                 each = _median(self.replicated[name])
@@ -157,21 +161,22 @@ def count_checks(
                 what="is not in the data",
                 allowed=", ".join(data.lines),
             )
-        mine = data.observations.line == data.lines.index(line)
-        subjects = np.unique(data.observations.subject[mine])
+        rows = data.observations
+        mine = rows.line == data.lines.index(line)
+        subjects = np.unique(rows.subject[mine])
         seen, drawn = _empty((len(subjects),)), _empty((len(simulations.values), len(subjects)))
         for i, b in enumerate(subjects):
-            here = np.flatnonzero(mine & (data.observations.subject == b))
-            here = here[np.argsort(data.observations.time[here], kind="stable")]
-            time = data.observations.time[here]
-            for name, value in nadir_and_recovery(
-                time, simulations.observed[here], threshold, simulations.lower[here]
-            ).items():
-                seen[name][i] = value
-            for name, value in nadir_and_recovery(
-                time, simulations.censored[:, here], threshold, simulations.lower[here]
-            ).items():
-                drawn[name][:, i] = value
+            here = np.flatnonzero(mine & (rows.subject == b))
+            period = data.events.period[b, rows.record[here]]
+            order = np.lexsort((rows.time[here], period))
+            here, period = here[order], period[order]
+            more = threshold, simulations.lower[here], period
+            for out_of, counts in (
+                (seen, simulations.observed[here]),
+                (drawn, simulations.censored[:, here]),
+            ):
+                for name, value in nadir_and_recovery(rows.time[here], counts, *more).items():
+                    out_of[name][..., i] = value
         out.append(
             CountCheck(
                 line, float(threshold), data.subjects[subjects], seen, drawn, prior, data.units
@@ -181,20 +186,26 @@ def count_checks(
 
 
 def nadir_and_recovery(
-    time: np.ndarray, counts: np.ndarray, threshold: float, limit: np.ndarray
+    time: np.ndarray,
+    counts: np.ndarray,
+    threshold: float,
+    limit: np.ndarray,
+    period: np.ndarray | int = 0,
 ) -> dict[str, np.ndarray]:
     """Lowest count, its time, and the time of the first later count at or above a threshold.
 
     Parameters
     ----------
     time : float[T]
-        Rising.
+        Rising within a period.
     counts : float[..., T]
         Counts; -inf below the limit.
     threshold
         What recovery is to.
     limit : float[T]
         Limits: the nadir of a subject below its limit is told as the limit.
+    period : int[T]
+        Number of resets before each count, rising: recovery is looked for in that of the nadir.
 
     Returns
     -------
@@ -207,7 +218,8 @@ def nadir_and_recovery(
     at = np.argmin(safe, axis=-1)
     lowest = np.take_along_axis(safe, at[..., None], -1)[..., 0]
     nadir = np.where(np.isneginf(lowest), limit[at], lowest)
-    later = np.arange(len(time)) >= at[..., None]
+    period = np.broadcast_to(period, time.shape)
+    later = (np.arange(len(time)) >= at[..., None]) & (period == period[at][..., None])
     back = later & (safe >= threshold)
     first = np.argmax(back, axis=-1)
     recovery = np.where(np.any(back, axis=-1), time[first], np.inf)

@@ -32,6 +32,8 @@ class Curves:
     lower, upper
         Interval of the individual prediction over posterior draws, ``[L]``; ``None`` for a single
         draw.
+    level
+        Of the interval.
     """
 
     found: Residuals
@@ -43,6 +45,7 @@ class Curves:
     ipred: np.ndarray
     lower: np.ndarray | None
     upper: np.ndarray | None
+    level: float
 
     def __repr__(self) -> str:
         """Tell how many points."""
@@ -92,7 +95,9 @@ def individual_curves(
         lower, upper = np.nanquantile(np.stack(every), [tail, 1 - tail], axis=0)
     seen = dense.dataset.observations
     period = dense.dataset.events.period[seen.subject, seen.record]
-    return Curves(found, seen.subject, seen.line, seen.time, period, pred, ipred, lower, upper)
+    return Curves(
+        found, seen.subject, seen.line, seen.time, period, pred, ipred, lower, upper, level
+    )
 
 
 def _after(doses: np.ndarray, end: float) -> np.ndarray:

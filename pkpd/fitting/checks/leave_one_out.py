@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from pkpd.arguments import MAPPING, check_arguments
+from pkpd.arguments import MAPPING, check_arguments, from_to
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.replicates import draws_of
 from pkpd.fitting.draws import Draws, Fitted
@@ -36,6 +36,8 @@ from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.solve.population.status import PENALTY
 
 LARGE_K = 0.7
+FEWEST = 50
+"""Draws, below which the weights of a subject left out say nothing."""
 _MANY = 0.2  # share of subjects from which it is the method that fails
 _DEGREES = 7.0
 _WIDENED = 1.33
@@ -147,12 +149,14 @@ def leave_one_out(
     """
     if by not in ("subject", "observation"):
         raise PkpdError(where="leave_one_out", what=f"by={by!r}", allowed="subject, observation")
+    given = {"n_draws": (n_draws, from_to(2)), "points": (points, from_to(2))}
+    check_arguments("leave_one_out", **given, most_points=(most_points, from_to(2)))
     draws = draws_of(draws)
-    if len(draws) < 50:
+    if len(draws) < FEWEST:
         raise PkpdError(
             where="leave_one_out",
             what=f"{len(draws)} draws",
-            allowed="50 posterior draws or more",
+            allowed=f"{FEWEST} posterior draws or more",
             remedy="compare fits by maximum likelihood through their AIC or BIC",
         )
     error = 0.0
@@ -366,7 +370,7 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
             where="compare_models", what=f"{len(results)} models", allowed="two or more"
         )
     results = {
-        name: one if isinstance(one, LeaveOneOut) else leave_one_out(one)
+        str(name): one if isinstance(one, LeaveOneOut) else leave_one_out(one)
         for name, one in results.items()
     }
     names = list(results)

@@ -64,11 +64,19 @@ class PredictionErrors:
         dict
             ``n``, ``mean``, ``variance``, and p-values: ``p_mean`` (t-test), ``p_variance``
             (chi-squared), ``p_normal`` (Shapiro-Wilk), ``p_all`` (the smallest times three, at
-            most 1).
+            most 1); NaN for fewer than three values.
+
+        Raises
+        ------
+        PkpdError
+            If the data have no such line.
         """
         values = self.npde
         if line is not None:
             data = self.simulations.dataset
+            if line not in data.lines:
+                what, allowed = f"no line {line!r}", ", ".join(data.lines)
+                raise PkpdError(where="tests of prediction errors", what=what, allowed=allowed)
             values = values[data.observations.line == data.lines.index(line)]
         values = values[np.isfinite(values)]
         return normal_tests(values)

@@ -43,7 +43,8 @@ class VPCPanel:
     x, y
         The values drawn; -inf below the limit, inf above it.
     limit
-        Limit of each value, -inf where there is none.
+        Limit of each value: the upper one of a value above it, else the lower one, -inf where
+        there is none.
     edges, centre, count
         Edges ``[J + 1]``, median of ``x`` and number of values of each bin ``[J]``.
     observed
@@ -149,7 +150,7 @@ class VPC:
         expected = (1 - self.level) * total
         words = (
             f"{kind}: {out} of {total} observed percentiles lie outside their "
-            f"{100 * self.level:.0f} % intervals ({expected:.1f} expected)"
+            f"{100 * self.level:g} % intervals ({expected:.1f} expected)"
         )
         texts = [words[0].upper() + words[1:] + "."]
         out, total = (sum(p.below_outside[k] for p in self.panels) for k in (0, 1))
@@ -209,7 +210,14 @@ def vpc(
     if not isinstance(simulations, Simulations):
         simulations = simulate_replicates(simulations)
     data, seen = simulations.dataset, simulations.dataset.observations
+    for name in bins if isinstance(bins, Mapping) else ():
+        if name not in data.lines:
+            what, allowed = "the data have no such line", ", ".join(data.lines)
+            raise PkpdError(where=f"vpc, bins of {name!r}", what=what, allowed=allowed)
     axis, label = chosen(data, x)
+    if lost := np.flatnonzero(~np.isfinite(axis)).tolist():
+        what = f"is {axis[lost[0]]} at observation {lost[0]} of {len(axis)}"
+        raise PkpdError(where="vpc, x", what=what, allowed="finite numbers")
     group, names = strata(data, stratify)
     notes = [finite_words(simulations)]
     panels = []
@@ -296,12 +304,13 @@ def _panel(
             share = np.mean(simulations.censored[:, mine[here]] == -np.inf, axis=1)
             below[0, j] = np.mean(simulations.observed[mine[here]] == -np.inf)
             below[1:, j] = np.quantile(share, tails)
+    shown = np.where(np.isposinf(observed), simulations.upper[mine], limit)
     return VPCPanel(
         line="",
         stratum="",
         x=x,
         y=observed,
-        limit=np.where(np.isfinite(limit), limit * factor + shift, limit),
+        limit=np.where(np.isfinite(shown), shown * factor + shift, shown),
         edges=np.zeros(0),
         centre=centre,
         count=count,

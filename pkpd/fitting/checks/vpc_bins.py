@@ -53,11 +53,13 @@ def bin_edges(x: np.ndarray, bins: Bins = "auto") -> np.ndarray:
         if bins < 1:
             raise _refused(bins)
         return natural_breaks(distinct, weight, int(bins))
+    if not isinstance(bins, Sequence | np.ndarray):
+        raise _refused(bins)
     given: Sequence[Any] = tuple(bins)
     if len(given) == 2 and given[0] == "equal":
         return _equal_counts(distinct, weight, int(given[1]))
     edges = np.asarray(given, dtype=float)
-    if edges.ndim != 1 or len(edges) < 2 or np.any(np.diff(edges) <= 0):
+    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
         raise _refused(bins)
     if x.min() < edges[0] or x.max() > edges[-1]:
         raise PkpdError(
@@ -87,6 +89,7 @@ def natural_breaks(distinct: np.ndarray, weight: np.ndarray, n: int) -> np.ndarr
     n
         Bins; as many as there are values if those are fewer.
     """
+    first, last = distinct[0], max(distinct[-1], np.nextafter(distinct[0], np.inf))
     if len(distinct) > _MOST:
         which = (np.arange(len(distinct)) * _MOST) // len(distinct)
         total = np.bincount(which, weight)
@@ -94,13 +97,13 @@ def natural_breaks(distinct: np.ndarray, weight: np.ndarray, n: int) -> np.ndarr
     n = min(n, len(distinct))
     # sums from the left give the sum of squares of any stretch in one step
     count = np.concatenate([[0.0], np.cumsum(weight)])
-    first = np.concatenate([[0.0], np.cumsum(weight * distinct)])
+    total = np.concatenate([[0.0], np.cumsum(weight * distinct)])
     second = np.concatenate([[0.0], np.cumsum(weight * distinct**2)])
     size = len(distinct)
     start, stop = np.arange(size)[:, None], np.arange(1, size + 1)[None, :]
     w = count[stop] - count[start]
     with np.errstate(invalid="ignore", divide="ignore"):
-        cost = second[stop] - second[start] - (first[stop] - first[start]) ** 2 / w
+        cost = second[stop] - second[start] - (total[stop] - total[start]) ** 2 / w
     cost = np.where(stop > start, np.maximum(cost, 0.0), np.inf)
     best, back = cost[0].copy(), []
     for _ in range(1, n):
@@ -114,7 +117,7 @@ def natural_breaks(distinct: np.ndarray, weight: np.ndarray, n: int) -> np.ndarr
         cuts.append(begin)
         at = begin - 1
     inner = [0.5 * (distinct[i - 1] + distinct[i]) for i in reversed(cuts)]
-    return np.array([distinct[0], *inner, max(distinct[-1], np.nextafter(distinct[0], np.inf))])
+    return np.array([first, *inner, last])
 
 
 def _between(distinct: np.ndarray) -> np.ndarray:

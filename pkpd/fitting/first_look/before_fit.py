@@ -211,7 +211,7 @@ def _covariates(likelihood: PopulationLikelihood) -> list[Finding]:
         effects = [(n, e) for n, e in effects if n not in constant and n not in fixed]
         for i, (name, effect) in enumerate(effects):
             for other, second in effects[:i]:
-                one, two = (_on_scale(data, e) for e in (effect, second))
+                one, two = (e.design(data.covariates[e.covariate][:, 0]) for e in (effect, second))
                 with np.errstate(invalid="ignore", divide="ignore"):
                     r = float(np.corrcoef(one, two)[0, 1])
                 if effect.covariate == second.covariate or not abs(r) > _COLLINEAR:
@@ -223,12 +223,6 @@ def _covariates(likelihood: PopulationLikelihood) -> list[Finding]:
                 remedy = "Keep one of them."
                 out.append(Finding("collinear covariates", "doubtful", what, remedy, (other, name)))
     return out
-
-
-def _on_scale(data: Dataset, effect: Any) -> FloatArray:
-    """First values of a covariate, logarithms where its effect is a power."""
-    values = np.asarray(data.covariates[effect.covariate], dtype=float)[:, 0]
-    return np.log(values) if effect.kind == "power" and np.all(values > 0) else values
 
 
 def _bodies(data: Dataset) -> list[Finding]:

@@ -31,7 +31,7 @@ def _alone(data: Dataset) -> list[Finding]:
             others = levels[:, levels[1] != who]
             if np.any(levels[1, mine] != who) or len(np.unique(others[1])) < _OTHERS:
                 continue
-            middle = float(np.median(others[0]))
+            middle = float(np.median(size[b != who]))
             at = first[mine[np.argmax(np.abs(levels[0, mine] - middle))]]
             ratio = float(size[at]) - middle
             if abs(ratio) <= _FAR:

@@ -293,12 +293,11 @@ def _exchanged(ended: Ended) -> list[Finding]:
     """Say where absorption and elimination exchanged end, unless the data rule that out."""
     if ended.exchange is None:
         return []
-    (fall, values), names = ended.exchange, ("ka", "CL", "V")
+    (fall, values), names = ended.exchange, ("ka", "CL", "V" if "V" in ended.estimates else "V1")
     if values is None and fall < NOTABLE:
         return []
     kept = "the lower is kept."
     if values is not None:
-        names = ("ka", "CL", "V" if "V" in values else "V1")
         place = ", ".join(f"{name}={values[name]:.3g}" for name in names)
         kept = f"begin at {place} for the "
         kept += "lower" if fall > 0 else "other"
@@ -319,7 +318,8 @@ def _modes(ended: Ended) -> list[Finding]:
     if fall < NOTABLE:
         return []
     names = ended.likelihood.dataset.subjects
-    labels = [str(names[b]) for b, one in sorted(ended.fallen.items()) if one > 0.1 * NOTABLE]
+    least = 0.1 * min(NOTABLE, max(ended.fallen.values()))
+    labels = [str(names[b]) for b, one in sorted(ended.fallen.items()) if one > least]
     who = f"subject{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
     what = (
         f"Random effects have more than one mode in {who}: better than those followed were found "

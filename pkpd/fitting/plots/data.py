@@ -147,6 +147,8 @@ def plot_subjects(
                     allowed=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
                 )
         drawn = [labels.index(str(label)) for label in subjects]
+    if not drawn:
+        raise PkpdError(where="plot_subjects", what="no subject is given", allowed="one or more")
     told = [f"{len(drawn)} of {len(known)} subjects"] if len(drawn) < len(known) else []
     told += _zeros(data, np.isin(seen.subject, drawn) & (seen.line == place), seen.value, log)
     columns = max(1, min(columns, len(drawn)))

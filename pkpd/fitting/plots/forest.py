@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from pkpd.data.dataset import Dataset
 from pkpd.fitting.covariates.effects import covariate_effects
 from pkpd.fitting.draws import Fitted
 from pkpd.fitting.plots.style import BLUE, GREY, INK, WIDTH, log_axis, own_axes, styled
@@ -51,7 +52,7 @@ def plot_covariate_effects(
         ax.axvspan(*alike, color=GREY, alpha=0.13, linewidth=0, zorder=0)
     ax.axvline(1.0, color=GREY, linewidth=0.8, zorder=1)
     places, labels, y = [], [], 0.0
-    units = fit.likelihood.dataset.units
+    data = fit.likelihood.dataset
     for k in range(n):
         if k and groups[k] != groups[k - 1]:
             y -= 0.6
@@ -77,7 +78,7 @@ def plot_covariate_effects(
             annotation_clip=False,
         )
         places.append(y)
-        labels.append(_label(row, units))
+        labels.append(_label(row, data))
         y -= 1.0
     ax.set_yticks(places, labels)
     ax.tick_params(axis="y", length=0)
@@ -102,6 +103,8 @@ def _ticks(ax: Axes) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _label(row: Any, units: Any) -> str:
-    unit = f" {units[row.covariate]}" if row.covariate in units else ""
-    return f"{row.parameter}: {row.covariate} {row.value:.3g}{unit}"
+def _label(row: Any, data: Dataset) -> str:
+    unit = f" {data.units[row.covariate]}" if row.covariate in data.units else ""
+    named = row.covariate in data.words
+    told = data.word(row.covariate, row.value) if named else f"{row.value:.3g}"
+    return f"{row.parameter}: {row.covariate} {told}{unit}"

@@ -7,21 +7,21 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy import stats
 
-from pkpd.data.dataset import BELOW
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.npde import PredictionErrors
 from pkpd.fitting.checks.replicates import chosen
 from pkpd.fitting.checks.residuals import Residuals, residuals
 from pkpd.fitting.draws import Fitted
+from pkpd.fitting.plots.data import _marks, _zeros
 from pkpd.fitting.plots.style import (
     BLUE,
     GREY,
     RUST,
     WIDTH,
     calm,
-    censored_points,
     log_axis,
     own_axes,
     points,
@@ -63,21 +63,20 @@ def _against(
     ax = own_axes(ax)
     line, mine = _of_line(found, line)
     seen = found.dataset.observations
-    x, y = predicted[mine], seen.value[mine]
-    below = seen.censored[mine] == BELOW
-    measured = found.measured[mine]
-    keep = np.isfinite(x) & ((x > 0) & (y > 0) if log else True)
+    x, y = predicted, seen.value
+    keep = mine & np.isfinite(x) & ((x > 0) & (y > 0) if log else True)
     if log:
         log_axis(ax.xaxis)
         log_axis(ax.yaxis)
-    points(ax, x[measured & keep], y[measured & keep])
-    censored_points(ax, x[below & keep], y[below & keep])
+    _marks(found.dataset, keep, x, y, ax, log, join=False)
+    for told in _zeros(found.dataset, mine, y, log):
+        ax.legend(handles=[Line2D([], [], ls="", label=told)], loc="upper left", handlelength=0)
     known = np.concatenate([x[keep], y[keep]])
-    low, high = float(known.min()), float(known.max())
-    margin = 1.15 if log else 0.04 * (high - low)
+    low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 1.0)
+    margin = 1.15 if log else 0.04 * (high - low) or 1.0
     ends = (low / margin, high * margin) if log else (min(low, 0) - margin, high + margin)
     ax.plot(ends, ends, color=GREY, linewidth=0.9, zorder=2)
-    use = measured & keep
+    use = found.measured & keep
     if log:
         at, middle = smooth(np.log(x[use]), np.log(y[use]))
         at, middle = np.exp(at), np.exp(middle)
@@ -132,9 +131,7 @@ def plot_residuals(
     keep = mine & np.isfinite(values)
     for level, style in ((0.0, "-"), (-1.96, (0, (4, 2))), (1.96, (0, (4, 2)))):
         ax.axhline(level, color=GREY, linewidth=0.8, linestyle=style, zorder=1)
-    hidden = keep & ~found.measured
-    points(ax, x[keep & found.measured], values[keep & found.measured])
-    censored_points(ax, x[hidden], values[hidden])
+    _marks(found.dataset, keep, x, values, ax, False, join=False)
     at, middle = smooth(x[keep], values[keep])
     ax.plot(at, middle, color=RUST, linestyle=(0, (5, 1.5)), linewidth=1.3, zorder=5)
     reach = max(3.0, 1.08 * float(np.max(np.abs(values[keep]), initial=0.0)))

@@ -12,21 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pkpd.data.dataset import BELOW, NOT_CENSORED
 from pkpd.errors import PkpdError
 from pkpd.fitting.checks.curves import Curves, individual_curves
 from pkpd.fitting.draws import Fitted
+from pkpd.fitting.plots.data import _handles, _marks, _zeros
 from pkpd.fitting.plots.style import (
     BLUE,
     GREY,
-    INK,
-    RUST,
     WIDTH,
     calm,
-    censored_points,
     log_axis,
     own_axes,
-    points,
     styled,
     time_scale,
     time_ticks,
@@ -56,12 +52,13 @@ def plot_individual(
     line
         Line of the data; needed where there are several.
     log
-        Logarithmic vertical axis.
+        Logarithmic vertical axis; values of 0 and less are left out.
     """
     curves = _curves(curves)
     ax = own_axes(ax, (3.2, 2.4))
     data = curves.found.dataset
     index = _line(data.lines, line)
+    _check_subject(data.subjects, subject)
     mine = (curves.subject == subject) & (curves.line == index)
     divide, _ = time_scale(curves.time[curves.line == index])
     if log:
@@ -77,11 +74,7 @@ def plot_individual(
         ax.plot(x, drawn(curves.ipred[part]), color=BLUE, linewidth=1.4)
     seen = data.observations
     own = (seen.subject == subject) & (seen.line == index)
-    measured, below = own & (seen.censored == NOT_CENSORED), own & (seen.censored == BELOW)
-    if log:
-        measured &= seen.value > 0
-    points(ax, seen.time[measured] / divide, seen.value[measured], s=13, alpha=0.9)
-    censored_points(ax, seen.time[below] / divide, seen.value[below])
+    _marks(data, own, seen.time / divide, seen.value, ax, log, size=13, join=False)
     ax.set_title(f"{data.subjects[subject]}", pad=2)
     calm(ax)
     if divide == 1.0:
@@ -121,15 +114,16 @@ def plot_individuals(
     known = np.unique(data.observations.subject[data.observations.line == index])
     chosen = list(known if subjects is None else subjects)
     for b in chosen:
-        if not 0 <= b < len(data.subjects):
-            raise PkpdError(
-                where="plot_individuals",
-                what=f"subject {b}",
-                allowed=f"0 to {len(data.subjects) - 1}",
-            )
+        _check_subject(data.subjects, b)
     size = columns * rows
     starts = range(0, len(chosen), size)
     return (_page(curves, chosen[s : s + size], data.lines[index], log, columns) for s in starts)
+
+
+def _check_subject(subjects: np.ndarray, place: int) -> None:
+    if not 0 <= place < len(subjects):
+        allowed = f"0 to {len(subjects) - 1}"
+        raise PkpdError(where="plot of individuals", what=f"subject {place}", allowed=allowed)
 
 
 def _curves(curves: Curves | Fitted) -> Curves:
@@ -138,7 +132,7 @@ def _curves(curves: Curves | Fitted) -> Curves:
 
 @styled
 def _page(curves: Curves, subjects: Sequence[int], line: str, log: bool, columns: int) -> Figure:
-    n_rows = math.ceil(len(subjects) / columns)
+    n_rows, data = math.ceil(len(subjects) / columns), curves.found.dataset
     figure = Figure(figsize=(WIDTH, 1.45 * n_rows + 0.5), layout="constrained")
     grid = figure.subplots(n_rows, columns, squeeze=False, sharex=True, sharey=True)
     for i, ax in enumerate(grid.flat):
@@ -148,18 +142,23 @@ def _page(curves: Curves, subjects: Sequence[int], line: str, log: bool, columns
         plot_individual(curves, int(subjects[i]), ax, line=line, log=log)
         if i + columns >= len(subjects):
             ax.tick_params(labelbottom=True)
-    _, word = time_scale(curves.time[curves.line == curves.found.dataset.lines.index(line)])
+    _, word = time_scale(curves.time[curves.line == data.lines.index(line)])
     figure.supxlabel(f"time ({word})", fontsize=8)
-    figure.supylabel(unit(line, curves.found.dataset.units), fontsize=8)
+    figure.supylabel(unit(line, data.units), fontsize=8)
     handles: list[Any] = [
-        Line2D([], [], marker="o", mfc="none", mec=INK, ls="", ms=4, label="measured"),
+        *_handles(data, data.lines.index(line)),
         Line2D([], [], color=BLUE, label="individual prediction"),
         Line2D([], [], color=GREY, lw=1.0, ls=(0, (4, 2)), label="typical patient"),
     ]
     if curves.lower is not None:
-        handles.append(Patch(color=BLUE, alpha=0.18, linewidth=0, label="its 90 % interval"))
-    if np.any(curves.found.dataset.observations.censored == BELOW):
-        handles.append(Line2D([], [], marker="v", color=RUST, ls="", ms=4, label="below the limit"))
+        handles.append(
+            Patch(
+                color=BLUE, alpha=0.18, linewidth=0, label=f"its {100 * curves.level:g} % interval"
+            )
+        )
+    seen = data.observations
+    mine = np.isin(seen.subject, subjects) & (seen.line == data.lines.index(line))
+    handles += [Line2D([], [], ls="", label=t) for t in _zeros(data, mine, seen.value, log)]
     figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.8)
     return figure
 

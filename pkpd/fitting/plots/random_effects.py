@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def plot_eta_covariate(
 ) -> Axes:
     """Draw individual estimates of a random effect against a covariate.
 
-    A covariate with few values has a box for each, another a local fit and its rank correlation.
+    A covariate with few values has a box for each, named as in the source, another a local fit and
+    its rank correlation.
 
     Parameters
     ----------
@@ -56,6 +58,7 @@ def plot_eta_covariate(
     ax.axhline(0.0, color=GREY, linewidth=0.8, zorder=1)
     if len(levels) <= _GROUPS:
         groups = [eta[values == level] for level in levels]
+        word = partial(draws.likelihood.dataset.word, covariate)
         ax.boxplot(
             groups,
             positions=range(len(levels)),
@@ -70,7 +73,7 @@ def plot_eta_covariate(
         points(ax, np.searchsorted(levels, values) + shift, eta, **options)
         ax.set_xticks(
             range(len(levels)),
-            [f"{level:g}\nn={len(g)}" for level, g in zip(levels, groups, strict=True)],
+            [f"{word(v)}\nn={len(g)}" for v, g in zip(levels, groups, strict=True)],
         )
     else:
         points(ax, values, eta, **options)

@@ -73,22 +73,25 @@ def plot_vpc_panel(
 ) -> Axes:
     """Draw one panel: measurements, their percentiles, and the intervals of the model's."""
     ax = own_axes(ax, (4.6, 3.2))
-    divide, word = time_scale(panel.x)
+    divide, label = _axis(check, panel)
     if log:
         log_axis(ax.yaxis)
     finite = np.isfinite(panel.y) & ((panel.y > 0) if log else True)
     floor = _floor(panel, finite, log)
-    below = np.isneginf(panel.y)
+    below, above = np.isneginf(panel.y), np.isposinf(panel.y)
+    ceiling = np.max(panel.limit[above], initial=-np.inf)
     points(ax, panel.x[finite] / divide, panel.y[finite], alpha=0.35, edgecolors=GREY, zorder=2)
     if not check.corrected:
         censored_points(
             ax, panel.x[below] / divide, np.maximum(panel.limit[below], floor), s=11, zorder=2
         )
+        censored_points(ax, panel.x[above] / divide, panel.limit[above], s=11, zorder=2, marker="^")
     centre, gap = panel.centre / divide, _gaps(panel)
-    middle = int(np.argmin(np.abs(np.array(check.quantiles) - 0.5)))
-    for q in range(len(check.quantiles)):
-        colour = RUST if q == middle else BLUE
-        upper = np.where(np.isfinite(panel.upper[q]), panel.upper[q], np.nan)
+    for q, fraction in enumerate(check.quantiles):
+        middle = _is_median(fraction)
+        colour = RUST if middle else BLUE
+        upper = np.where(np.isposinf(panel.upper[q]), ceiling, panel.upper[q])
+        upper = np.where(np.isfinite(upper), upper, np.nan)
         lower = np.where(np.isneginf(panel.lower[q]), floor, panel.lower[q])
         some = np.isfinite(upper) & np.isfinite(lower)
         ax.fill_between(
@@ -110,8 +113,8 @@ def plot_vpc_panel(
             _broken(centre, gap),
             _broken(np.where(seen > 0, seen, np.nan) if log else seen, gap),
             color=INK,
-            linestyle="-" if q == middle else _DASHED,
-            linewidth=1.5 if q == middle else 1.1,
+            linestyle="-" if middle else _DASHED,
+            linewidth=1.5 if middle else 1.1,
             zorder=5,
         )
     if not check.corrected:
@@ -124,7 +127,7 @@ def plot_vpc_panel(
     )  # fmt: skip
     name = unit(panel.line, check.units)
     ax.set(
-        xlabel=f"{check.x_label} ({word})" if check.x_label else "",
+        xlabel=label,
         ylabel=f"prediction-corrected\n{name}" if check.corrected else name,
         title=panel.stratum or (panel.line if len(check.panels) > 1 else ""),
     )
@@ -138,8 +141,8 @@ def plot_vpc_panel(
 def plot_below_limit(check: VPC, panel: VPCPanel, ax: Axes | None = None) -> Axes:
     """Draw the share of values below the limit of quantification, observed and of the model."""
     ax = own_axes(ax, (4.6, 1.4))
-    divide, word = time_scale(panel.x)
-    ax.set(xlabel=f"{check.x_label} ({word})" if check.x_label else "", ylabel="% below\nthe limit")
+    divide, label = _axis(check, panel)
+    ax.set(xlabel=label, ylabel="% below\nthe limit")
     if panel.below is None:
         ax.text(0.5, 0.5, "no limit", transform=ax.transAxes, ha="center", color=GREY)
         ax.set_yticks([])
@@ -160,6 +163,18 @@ def plot_below_limit(check: VPC, panel: VPCPanel, ax: Axes | None = None) -> Axe
     if check.x_label:
         time_ticks(ax, panel.x)
     return ax
+
+
+def _axis(check: VPC, panel: VPCPanel) -> tuple[float, str]:
+    """Divisor and label of the horizontal axis; numbers that are no times stay as given."""
+    if not check.x_label:
+        return 1.0, ""
+    divide, word = time_scale(panel.x)
+    return divide, f"{check.x_label} ({word})"
+
+
+def _is_median(fraction: float) -> bool:
+    return abs(fraction - 0.5) < 1e-9
 
 
 def _gaps(panel: VPCPanel) -> np.ndarray:
@@ -185,7 +200,7 @@ def _broken(values: np.ndarray, gap: np.ndarray) -> np.ndarray:
 
 def _floor(panel: VPCPanel, finite: np.ndarray, log: bool) -> float:
     """Where what lies below the limit is drawn to."""
-    limits = panel.limit[np.isfinite(panel.limit)]
+    limits = panel.limit[np.isfinite(panel.limit) & ~np.isposinf(panel.y)]
     if not log:
         known = np.concatenate([panel.lower.ravel(), panel.y[finite], [0.0]])
         return float(np.min(known[np.isfinite(known)]))
@@ -195,11 +210,13 @@ def _floor(panel: VPCPanel, finite: np.ndarray, log: bool) -> float:
 
 
 def _handles(check: VPC) -> list[Any]:
-    outer = [f"{100 * q:g}" for q in check.quantiles if abs(q - 0.5) > 1e-9]
-    level = f"{100 * check.level:.0f} % interval of the model"
-    return [
-        Line2D([], [], color=INK, label="observed median"),
-        Line2D([], [], color=INK, lw=1.1, ls=_DASHED, label=f"observed {', '.join(outer)} %"),
-        Patch(color=RUST, alpha=0.24, linewidth=0, label=f"median, {level}"),
-        Patch(color=BLUE, alpha=0.24, linewidth=0, label=f"{', '.join(outer)} %, {level}"),
-    ]
+    outer = ", ".join(f"{100 * q:g}" for q in check.quantiles if not _is_median(q))
+    level = f"{100 * check.level:g} % interval of the model"
+    lines, bands = [], []
+    if any(map(_is_median, check.quantiles)):
+        lines.append(Line2D([], [], color=INK, label="observed median"))
+        bands.append(Patch(color=RUST, alpha=0.24, linewidth=0, label=f"median, {level}"))
+    if outer:
+        lines.append(Line2D([], [], color=INK, lw=1.1, ls=_DASHED, label=f"observed {outer} %"))
+        bands.append(Patch(color=BLUE, alpha=0.24, linewidth=0, label=f"{outer} %, {level}"))
+    return [*lines, *bands]

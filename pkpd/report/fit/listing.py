@@ -319,12 +319,12 @@ def _relative(found: Reported) -> list[str]:
         " PARAMETER           ESTIMATE          SE        RSE(%)   OF",
         "",
     ]
-    for name, value, error in zip(found.names, values, errors, strict=True):
-        if value == 0.0 and not np.isfinite(error):
+    for name, value, error, free in zip(found.names, values, errors, found.free, strict=True):
+        if value == 0.0 and not free:
             continue
         relative = 100.0 * error / abs(value) if value else np.nan
         percent = f"{relative:11.2f}" if np.isfinite(relative) else f"{'':11s}"
-        told = f"{_number(error)} {percent}" if np.isfinite(error) else f"{'FIXED':>11s} {'':11s}"
+        told = f"{_number(error) if free else 'FIXED'.rjust(11)} {percent}"
         out.append(f" {name:15s} {_number(value)} {told}   {meanings.get(name, '')}".rstrip())
     return [*out, ""]
 
@@ -398,7 +398,7 @@ def _iterations(found: Reported) -> str:
         (CONDITION, condition, 0.0),
         (DEVIATIONS, vector(deviations), 0.0),
         (DEVIATION_ERRORS, of_deviations, 0.0),
-        (HELD, (~found.estimated).astype(float), 0.0),
+        (HELD, (~found.free).astype(float), 0.0),
         (ENDED, ended, 0.0),
     ]
     lines = [
@@ -448,5 +448,5 @@ def _modes(found: Reported) -> str:
     for b, label in enumerate(subjects):
         spread = [found.random_covariance[b, i, j] for i, j in lower]
         cells = [_exact(float(v)) for v in (*found.random[b], *spread, found.by_subject[b])]
-        lines.append(f"{b + 1:12d} {float(label) if whole else b + 1:12.5g} " + " ".join(cells))
+        lines.append(f"{b + 1:12d} {float(label) if whole else b + 1:12.10g} " + " ".join(cells))
     return "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from pkpd.files import write_text
-from pkpd.fitting.checks.all_checks import Checks, check
+from pkpd.fitting.checks.all_checks import LEVEL, Checks, check
 from pkpd.fitting.checks.counts import THRESHOLDS
 from pkpd.fitting.checks.vpc import VPC
 from pkpd.fitting.draws import Fitted
@@ -96,6 +96,7 @@ def render_fit(checks: Checks) -> str:
         structure=words.structure_words(model),
         equations=[(name, _subscripts(text)) for name, text in words.equations(model)],
         priors=words.prior_rows(model) if checks.sampled else [],
+        level=f"{100 * LEVEL:g}",
         estimates=words.estimate_rows(model, checks.table),
         residual_shrinkage=[
             (line, words.percent(value)) for line, value in checks.shrinkage.residual.items()
@@ -147,11 +148,12 @@ def drawings(checks: Checks) -> Iterator[Drawing]:
             "The same with all doses laid over each other." + below,
             plots_vpc.plot_vpc(after),
         )
+    pcvpc = checks.pcvpc
     yield Drawing(
         "pcvpc",
         "Prediction-corrected visual predictive check",
-        f"{corrected} {band}",
-        plots_vpc.plot_vpc(checks.pcvpc),
+        " ".join([f"{corrected} {band}", *(n for n in pcvpc.notes if n not in checks.vpc.notes)]),
+        plots_vpc.plot_vpc(pcvpc),
     )
     for line in lines:
         of = f", {line}" if len(lines) > 1 else ""
@@ -161,13 +163,15 @@ def drawings(checks: Checks) -> Iterator[Drawing]:
             "Measurements against predictions of the typical patient and the individual; "
             "conditional weighted residuals (CWRES) and normalised prediction distribution errors "
             "(NPDE) against time and prediction, and their quantiles with a 90 % band. Dashed "
-            "rust: local fit. Dashed grey: ±1.96. Triangles: below the limit.",
+            "rust: local fit. Dashed grey: ±1.96. Triangles: below the limit; pointing "
+            "up: above it.",
             plot_goodness(checks.residuals, checks.errors, line=line),
         )
     for line in lines:
         of = f", {line}" if len(lines) > 1 else ""
         pages = plots_individuals.plot_individuals(checks.curves, line=line)
-        n_pages = -(-len(checks.dataset.subjects) // 20)
+        seen = checks.dataset.observations
+        n_pages = -(-len(np.unique(seen.subject[seen.line == lines.index(line)])) // 20)
         for i, figure in zip(range(_PAGES_OF_INDIVIDUALS), pages, strict=False):
             more = n_pages > _PAGES_OF_INDIVIDUALS and i + 1 == _PAGES_OF_INDIVIDUALS
             yield Drawing(
@@ -191,8 +195,7 @@ def drawings(checks: Checks) -> Iterator[Drawing]:
         yield Drawing(
             "covariates",
             "Random effects against covariates",
-            "What the model's covariates leave unexplained: a trend suggests an effect (rho: rank "
-            "correlation).",
+            "What the model's covariates leave unexplained: a trend suggests an effect.",
             covariates,
         )
     for found in checks.counts:
@@ -247,10 +250,14 @@ def _npde_rows(checks: Checks) -> list[dict[str, str]]:
         found = checks.errors.tests(line)
         rows.append(
             {"line": line, "n": f"{found['n']:.0f}"}
-            | {name: f"{found[name]:.2f}" for name in ("mean", "variance")}
-            | {name: f"{found[name]:.2g}" for name in ("p_mean", "p_variance", "p_normal")}
+            | {name: _told(found[name], ".2f") for name in ("mean", "variance")}
+            | {name: _told(found[name], ".2g") for name in ("p_mean", "p_variance", "p_normal")}
         )
     return rows
+
+
+def _told(value: float, form: str) -> str:
+    return "" if np.isnan(value) else format(value, form)
 
 
 def _sampler_rows(checks: Checks) -> list[dict[str, str]]:

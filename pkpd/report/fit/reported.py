@@ -149,9 +149,12 @@ class Reported:
         Names of all values.
     estimates, errors
         Estimates (posterior means) and standard errors (standard deviations of the draws); NaN
-        where a value is held or zero by the model.
+        where a value is held or zero by the model, and where the data tell no error.
+    free : bool[n]
+        Which values were estimated, with or without an error.
     covariance : float[n, n]
-        Of all values, zero where nothing was estimated; NaN where it is not known.
+        Of all values, zero where nothing was estimated; NaN in rows and columns where it is not
+        known.
     draws : float[D, n]
         Values by draw; none of maximum likelihood.
     objective, constant
@@ -174,6 +177,7 @@ class Reported:
     names: tuple[str, ...]
     estimates: Estimates
     errors: Estimates
+    free: np.ndarray
     covariance: FloatArray
     draws: FloatArray
     objective: float
@@ -205,12 +209,12 @@ class Reported:
 
     @cached_property
     def estimated(self) -> np.ndarray:
-        """Which values were estimated, bool[n]."""
+        """Which values have a standard error, bool[n]."""
         return np.isfinite(vector(self.errors))
 
     @cached_property
     def correlation(self) -> FloatArray:
-        """Correlation matrix of the values that were estimated."""
+        """Correlation matrix of the values that have a standard error."""
         mine = self.covariance[np.ix_(self.estimated, self.estimated)]
         sd = np.sqrt(np.diag(mine))
         return mine / np.outer(sd, sd)
@@ -255,10 +259,11 @@ def _of_maximum(fit: MaximumLikelihood, terms: Terms) -> Reported:
             for s in (1.0, -1.0)
         ]
         slopes[:, k] = (ends[0] - ends[1]) / (2.0 * step)
-    covariance = slopes @ fit.covariance @ slopes.T
-    moves = np.any(slopes != 0.0, axis=1)
-    with np.errstate(invalid="ignore"):
-        errors = np.where(moves, np.sqrt(np.diag(covariance)), np.nan)
+    told = np.isfinite(np.diag(fit.covariance))
+    moves, lost = (np.any(slopes[:, one] != 0.0, axis=1) for one in (slice(None), ~told))
+    covariance = slopes[:, told] @ fit.covariance[np.ix_(told, told)] @ slopes[:, told].T
+    covariance[lost], covariance[:, lost] = np.nan, np.nan
+    errors = np.where(moves, np.sqrt(np.diag(covariance)), np.nan)
     made = terms.made_of(fit.estimates)
     random = fit.random @ made.T
     word = "MINIMIZATION SUCCESSFUL" if fit.converged else "MINIMIZATION TERMINATED"
@@ -269,6 +274,7 @@ def _of_maximum(fit: MaximumLikelihood, terms: Terms) -> Reported:
         terms.names_of(found),
         found,
         unvector(errors, found),
+        moves,
         covariance,
         np.zeros((0, len(errors))),
         fit.objective,
@@ -314,6 +320,7 @@ def _of_draws(fit: Fit, terms: Terms) -> Reported:
         terms.names_of(shape),
         found,
         unvector(errors, shape),
+        spread,
         covariance,
         values,
         float(np.mean(deviance.sum(axis=1))),
