@@ -148,6 +148,8 @@ def _operating(
         yield f"Operating characteristics, {'exact' if exact else 'simulated'}: {scenario.name}."
         found = _characteristics(file, path, scenario, courses, how)
         yield from characteristics_lines(found, file.doses)
+        if design.backfills and not scenario.responses:
+            yield "No rates of response are given: nobody is backfilled."
         if exact:
             yield from _days_beside(file, scenario, how)
 

@@ -170,4 +170,4 @@ class PreciseAtDose(StoppingRule):
 
     def _inside(self, design: Design, data: Trials, level: int) -> np.ndarray:
         above = design.exceeds(data, level, self.low) if self.low > 0 else 1.0
-        return above - design.exceeds(data, level, self.high)
+        return above - (design.exceeds(data, level, self.high) if self.high < 1 else 0.0)

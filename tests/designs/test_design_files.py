@@ -150,6 +150,10 @@ def test_characteristics_of_the_command():
     simulated = run(FOLDER / "bf_boin.toml", "--characteristics", "--trials", "200").output
     assert "simulated" in simulated
     assert "patients are backfilled; 200 trials simulated." in simulated
+    risks = "--risks", "0.1,0.2,0.3,0.4,0.5", "--trials", "20"
+    without = run(FOLDER / "bf_boin.toml", *risks).output
+    assert "No rates of response are given: nobody is backfilled." in without
+    assert "No rates of response" not in simulated
 
 
 @pytest.mark.parametrize(

@@ -249,3 +249,12 @@ def test_an_assessment_of_weight_one_has_ended(design):
     assert design.next_dose(nearly).action == Action.SUSPEND
     with pytest.raises(PkpdError, match="no longer pending"):
         TrialData((3, 0), (1, 0), 1, (Pending(1, 1.0),) * 3)
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_full_trial_says_that_it_waits_for_those_who_are_pending(level):
+    design = TiteBOIN(levels=3, target=0.3, most_patients=12)
+    waiting = (Pending(level, 0.5), Pending(level, 0.5))
+    found = design.next_dose(TrialData((6, 6, 0), (0, 1, 0), 2, waiting))
+    assert found.action == Action.SUSPEND
+    assert found.reason == "12 patients are treated, of at most 12, and 2 are pending."

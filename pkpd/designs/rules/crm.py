@@ -175,8 +175,9 @@ class CRM(ModelDesign):
         if self.model == MODELS[2]:
             self._refuse("limits", "two parameters", "the power and the logistic model")
         mean, var = self.moments(data)
-        low, high = mean + _Z90 * np.sqrt(var), mean - _Z90 * np.sqrt(var)
-        return self.curves.risks_at(low), self.curves.risks_at(high)
+        half = _Z90 * np.sqrt(var)
+        ends = [self.curves.risks_at(b) for b in (mean + half, mean - half)]
+        return np.minimum(*ends), np.maximum(*ends)  # a logistic risk above expit(a) rises with b
 
     def exceeds(self, data: Trials | TrialData, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit."""
@@ -242,7 +243,7 @@ class CRM(ModelDesign):
             planned = int(self._initial(data)[0])
             if level < planned:
                 text += f", but dose {level + 1} exceeds {self._over(data, level + 1)}"
-            return text
+            return text + self._what_waits(data, decision)
         return super().explain(data, decision)
 
 
