@@ -85,6 +85,8 @@ def design_lines(
             every = 3 if isinstance(file.design, TiteBOIN) else 1
             most = 12 if isinstance(file.design, TiteBOIN) else file.design.enrolled_most
             yield from pending_lines(pending_table(file.design, most, every))
+            if weight := getattr(file.design, "least_weight_to_escalate", 0.0):
+                yield f"E with patients pending is W until each of them has a weight of {weight:g}."
     elif table and not ahead:
         if file.data().pending:
             yield ""

@@ -12,6 +12,7 @@ from scipy.special import log_expit, logit
 
 from pkpd.designs import (
     BLRM,
+    OverdoseControl,
     PreciseAtDose,
     TrialData,
     Trials,
@@ -232,3 +233,11 @@ def test_wrong_settings_are_refused():
         settings = {"levels": 3, "amounts": (10, 20, 40), "reference": 20.0, **wrong}
         with pytest.raises(PkpdError, match=text):
             BLRM(**settings)
+
+
+def test_a_certainty_beside_another_of_overdose_control_is_refused():
+    design = BLRM(levels=3, amounts=(10, 20, 40), reference=20, certainty=0.4)
+    assert design.overdose == OverdoseControl(0.33, 0.4)
+    assert replace(design, overdose=None, certainty=0.3).overdose.certainty == 0.3
+    with pytest.raises(PkpdError, match=r"it is 0.3, and overdose has 0.4"):
+        replace(design, certainty=0.3)

@@ -459,3 +459,12 @@ def test_the_command_says_what_it_lacks(written):
 def test_wrong_settings_and_data_are_refused(make, text):
     with pytest.raises(PkpdError, match=text):
         make()
+
+
+def test_the_table_of_pending_patients_says_what_weight_escalation_needs(tmp_path):
+    text = (FOLDER / "tite_boin.toml").read_text()
+    told = "E with patients pending is W until each of them has a weight of 0.25."
+    assert told not in plain(run(FOLDER / "tite_boin.toml", "--table").output)
+    path = tmp_path / "d.toml"
+    path.write_text(text.replace("target = 0.20", "target = 0.20\nleast_weight_to_escalate = 0.25"))
+    assert told in plain(run(path, "--table").output)

@@ -174,3 +174,13 @@ def test_a_figure_that_is_not_reached_is_predicted():
     told = document._published(row, wording.published(row))
     assert told["predicted"].startswith("not reached")
     assert told["agreement"] != "not predicted"
+
+
+def test_inputs_from_memory_are_not_called_assumed():
+    made = synthetic.make_result((1,))
+    rows = tuple(replace(row, assumed="intensity.x 1.25, memory") for row in made.trials[0].rows)
+    (trial,) = made.trials
+    html = document.render(replace(made, trials=(replace(trial, rows=rows),)), {})
+    _, text = read(html)
+    assert "status assumed or, where it is said, memory" in text
+    assert "intensity.x 1.25, memory assumed" not in text

@@ -78,6 +78,9 @@ class BLRM(ModelDesign):
             object.__setattr__(self, "target", (low + high) / 2)
         if self.overdose is None:
             object.__setattr__(self, "overdose", OverdoseControl(high, self.certainty))
+        elif self.certainty not in (BLRM.certainty, self.overdose.certainty):
+            what = f"it is {self.certainty:g}, and overdose has {self.overdose.certainty:g}"
+            self._refuse("certainty", what, "one of them", "set overdose alone, or to None")
         super().__post_init__()
         object.__setattr__(self, "amounts", tuple(float(d) for d in self.amounts))
         if len(self.amounts) != self.levels:
