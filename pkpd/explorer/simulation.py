@@ -140,11 +140,12 @@ def explore(state: State, *, sketch: bool = False) -> Explored:
         rows = [row for found in looked for row in found.rows]
         dlt = {c.id: f.dlt for c, f in zip(trial.cohorts, looked, strict=True) if f.dlt is not None}
         late = {c.id: f.late for c, f in zip(trial.cohorts, looked, strict=True)}
-        pairs = [*pair_rows(trial, (), rule.name, dlt, running), *start_pairs(trial, (), late)]
+        names = {c.id: one[0].name for c, one in zip(trial.cohorts, item.rules, strict=True)}
+        pairs = [*pair_rows(trial, (), names, dlt, running), *start_pairs(trial, (), late)]
         of_states = [
             pair
             for words, matrices in _shares(trial, looked, rule).items()
-            for pair in pair_rows(trial, (), words, matrices)
+            for pair in pair_rows(trial, (), dict.fromkeys(matrices, words), matrices)
         ]
     result = TrialResult(
         trial=trial,
