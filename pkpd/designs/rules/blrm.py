@@ -129,6 +129,10 @@ class BLRM(ModelDesign):
             tried = np.where(data.treated > 0, np.asarray(self.amounts), 0.0).max(axis=1)
             near = np.asarray(self.amounts) <= self.most_increase * tried[:, None] * (1 + 1e-12)
             allowed = allowed & near
+        return self._best(data, allowed)
+
+    def _best(self, data: Trials, allowed: np.ndarray) -> np.ndarray:
+        """Find the one of these doses that the rule asks for; 0 for none."""
         if self.next_is == "highest":
             merit = np.broadcast_to(np.arange(self.levels, dtype=float), allowed.shape)
         else:
@@ -144,7 +148,11 @@ class BLRM(ModelDesign):
 
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Risk, interval probabilities and what held the design back."""
-        return super().explain(data, decision)
+        text, best = super().explain(data, decision), int(self._best(data, self.allowed(data))[0])
+        if self.most_increase is None or best <= int(self.wanted(data)[0]):
+            return text
+        most = f"{self.most_increase:g} times the highest given"
+        return f"{text}; dose {best} is asked for, and is more than {most}"
 
 
 def best_allowed(merit: np.ndarray, allowed: np.ndarray) -> np.ndarray:
