@@ -306,19 +306,20 @@ def _published(outcome: PublishedOutcome) -> dict[str, Any]:
 def rule_attributes(
     rule: DLTRule,
     running: Mapping[str, str] | None = None,
-    others: Mapping[str, DLTRule] | None = None,
+    of_cohorts: Mapping[str, DLTRule] | None = None,
 ) -> dict[str, Any]:
     """Describe the rule for figures: one sentence or two, its thresholds and its day.
 
     ``running`` says in which cohorts treatment goes on when the rule looks, and what since when;
-    ``others`` are rules of cohorts that have another one.
+    ``of_cohorts`` are the rules of the cohorts, of which some may have another one.
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
     text = f"{rule.name}: {failure_words(rule)}"
     by_words: dict[str, list[str]] = {}
-    for cohort, other in (others or {}).items():
-        by_words.setdefault(f"{other.name}: {failure_words(other)}", []).append(cohort)
+    for cohort, other in (of_cohorts or {}).items():
+        if other != rule:
+            by_words.setdefault(f"{other.name}: {failure_words(other)}", []).append(cohort)
     for words, cohorts in by_words.items():
         text += f". In {', '.join(cohorts)} {words}"
     by_words = {}

@@ -344,13 +344,12 @@ def _run_trial(
             questions = (*questions, told) if told is not None else questions
     rule = item.rules[0][0]
     of_cohort = {c.id: one[0] for c, one in zip(trial.cohorts, item.rules, strict=True)}
-    others = {name: one for name, one in of_cohort.items() if one != rule}
     exposed = {name: found.result() for name, found in levels.items()}
     attrs = {
         "patients": scenario.patients,
         "draws": scenario.draws,
         **item.attrs,
-        **table.rule_attributes(rule, running, others),
+        **table.rule_attributes(rule, running, of_cohort),
     }
     return TrialResult(
         trial=trial,
