@@ -44,7 +44,8 @@ def predicted_risks(path: Path, *, seed: int = 1, jobs: int | None = None) -> Pr
         raise PkpdError(where=str(path), what="it has no DLT rule", remedy="add rule = to it")
     risks = trial.curves["dlt"].transpose("draw", "cohort")
     cohorts = tuple(str(name) for name in risks["cohort"].values)
-    rows = {row.cohort: row for row in trial.rows if row.endpoint == "dlt"}
+    # a cohort's first row is of the clock that the risks by draw are of
+    rows = {row.cohort: row for row in reversed(trial.rows) if row.endpoint == "dlt"}
     for name, column in zip(cohorts, risks.values.T, strict=True):
         if not np.isfinite(column).all():
             what = f"too few patients of cohort {name} can be judged"

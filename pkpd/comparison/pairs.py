@@ -18,7 +18,7 @@ from pkpd.trials import Trial
 def pair_rows(
     trial: Trial,
     pairs: Sequence[tuple[str, str]],
-    rule: str,
+    rules: Mapping[str, str],
     outcomes: Mapping[str, Floats],
     running: Collection[str] = (),
 ) -> list[PairRow]:
@@ -30,8 +30,8 @@ def pair_rows(
         The trial.
     pairs
         Pairs of cohort ids; all pairs of `outcomes` if there is none.
-    rule
-        Name of the rule, or of what else is at risk.
+    rules
+        Cohort -> name of its rule, or of what else is at risk.
     outcomes
         Cohort -> 1 or 0 ``[draws, patients]``, NaN where there is no verdict.
     running
@@ -48,6 +48,7 @@ def pair_rows(
         if not (both.any() and enough):
             continue
         difference = paired_difference(one[both], other[both])
+        rule = " and ".join(dict.fromkeys((rules[first], rules[second])))
         found.append(
             PairRow(
                 trial=trial.id,
@@ -85,7 +86,7 @@ def start_pairs(
         for row in pair_rows(
             trial,
             pairs,
-            f"{name} not on its planned day",
+            dict.fromkeys(late, f"{name} not on its planned day"),
             {cohort: found[name] for cohort, found in late.items() if name in found},
         )
     ]

@@ -100,6 +100,10 @@ def _schedule_or_dose(
     trial: str, asked: AskedQuestion, design: Design, shares: Shares
 ) -> tuple[Question, ...]:
     risks = _known(delayed_risks(design, shares))
+    title = asked.title or "Is it the schedule or the dose?"
+    if not risks.risk.shape[-1]:
+        nobody = "in no draw is a patient of every cohort alive and free of leukaemia on that day"
+        return (Question(trial, asked.name, title, asked.text, ("answer",), (("-",),), (nobody,)),)
     by_cohort = []
     for number, row in enumerate(cohort_rows(risks)):
         which = number % len(design.cohorts)
@@ -148,7 +152,7 @@ def _schedule_or_dose(
     second = Question(
         trial,
         asked.name,
-        asked.title or "Is it the schedule or the dose?",
+        title,
         f"Difference of the risk: {more} (mean over {doses} {design.unit}), and {higher} "
         f"({design.dose_contrast[0]} days). A difference matters from {design.relevant:.0%}. Last "
         "column: probability that a trial like this one prints a split at least as uneven.",

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pkpd.errors import PkpdError
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
@@ -340,13 +342,18 @@ class ComparisonResult:
         return pd.DataFrame(rows, columns=list(ExposureRatio.__dataclass_fields__))
 
     def trial(self, name: str) -> TrialResult:
-        """Return one trial's result by registry identifier."""
+        """Return one trial's result by registry identifier.
+
+        Raises
+        ------
+        PkpdError
+            If there is none.
+        """
         for result in self.trials:
             if result.trial.id == name:
                 return result
         known = ", ".join(t.trial.id for t in self.trials)
-        msg = f"No trial {name!r} in this result; it holds {known}."
-        raise KeyError(msg)
+        raise PkpdError(where="trial", what=f"{name!r} is not in this result", allowed=known)
 
 
 def row_kind(rows: Sequence[EndpointRow]) -> type[EndpointRow]:

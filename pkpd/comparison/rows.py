@@ -151,8 +151,10 @@ def cohort_rows(
             )
         else:
             rows.append(_median(matrix, endpoint, line, rule_text, unit, inputs, about))
+    made = {(row.endpoint, row.line) for row in rows}
     for outcome in cohort.published:
-        if outcome.endpoint not in predicted:
+        key = predicted.get(outcome.endpoint)
+        if key not in made or published[key] is not outcome:
             rows.append(
                 EndpointRow(
                     **common,
@@ -209,7 +211,6 @@ def _probability(
             "mc_error": found.mc_error,
             "share_patients": found.share_patients,
             "share_parameters": found.share_parameters,
-            "censored": float(np.isnan(matrix).mean()),
         }
     return EndpointRow(
         **common,
@@ -302,15 +303,26 @@ def _published(outcome: PublishedOutcome) -> dict[str, Any]:
     }
 
 
-def rule_attributes(rule: DLTRule, running: Mapping[str, str] | None = None) -> dict[str, Any]:
+def rule_attributes(
+    rule: DLTRule,
+    running: Mapping[str, str] | None = None,
+    of_cohorts: Mapping[str, DLTRule] | None = None,
+) -> dict[str, Any]:
     """Describe the rule for figures: one sentence or two, its thresholds and its day.
 
-    ``running`` says in which cohorts treatment goes on when the rule looks, and what since when.
+    ``running`` says in which cohorts treatment goes on when the rule looks, and what since when;
+    ``of_cohorts`` are the rules of the cohorts, of which some may have another one.
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
     text = f"{rule.name}: {failure_words(rule)}"
     by_words: dict[str, list[str]] = {}
+    for cohort, other in (of_cohorts or {}).items():
+        if other != rule:
+            by_words.setdefault(f"{other.name}: {failure_words(other)}", []).append(cohort)
+    for words, cohorts in by_words.items():
+        text += f". In {', '.join(cohorts)} {words}"
+    by_words = {}
     for cohort, words in (running or {}).items():
         by_words.setdefault(words, []).append(cohort)
     for words, cohorts in by_words.items():

@@ -343,18 +343,21 @@ def _run_trial(
             told = item.rests_on(dlt, _verdicts_of(item.prior, where))
             questions = (*questions, told) if told is not None else questions
     rule = item.rules[0][0]
+    of_cohort = {c.id: one[0] for c, one in zip(trial.cohorts, item.rules, strict=True)}
     exposed = {name: found.result() for name, found in levels.items()}
     attrs = {
         "patients": scenario.patients,
         "draws": scenario.draws,
         **item.attrs,
-        **table.rule_attributes(rule, running),
+        **table.rule_attributes(rule, running, of_cohort),
     }
     return TrialResult(
         trial=trial,
         rows=tuple(rows),
         pairs=(
-            *pair_rows(trial, scenario.pairs, rule.name, dlt, running),
+            *pair_rows(
+                trial, scenario.pairs, {c: one.name for c, one in of_cohort.items()}, dlt, running
+            ),
             *start_pairs(trial, scenario.pairs, late),
         ),
         curves=dataset(trial, curves, attrs),

@@ -105,5 +105,5 @@ def figure(by_draw: Floats, unit: str = "probability") -> Figure:
 
 
 def probability(by_draw: NDArray[np.bool_]) -> Figure:
-    """Posterior probability: share of draws, without an interval."""
-    return Figure(float(np.mean(by_draw)))
+    """Posterior probability: share of draws, without an interval; NaN of none."""
+    return Figure(float(np.mean(by_draw)) if by_draw.size else np.nan)

@@ -85,6 +85,8 @@ def design_lines(
             every = 3 if isinstance(file.design, TiteBOIN) else 1
             most = 12 if isinstance(file.design, TiteBOIN) else file.design.enrolled_most
             yield from pending_lines(pending_table(file.design, most, every))
+            if weight := getattr(file.design, "least_weight_to_escalate", 0.0):
+                yield f"E with patients pending is W until each of them has a weight of {weight:g}."
     elif table and not ahead:
         if file.data().pending:
             yield ""
@@ -148,6 +150,8 @@ def _operating(
         yield f"Operating characteristics, {'exact' if exact else 'simulated'}: {scenario.name}."
         found = _characteristics(file, path, scenario, courses, how)
         yield from characteristics_lines(found, file.doses)
+        if design.backfills and not scenario.responses:
+            yield "No rates of response are given: nobody is backfilled."
         if exact:
             yield from _days_beside(file, scenario, how)
 

@@ -243,7 +243,8 @@ class Design(ABC):
         found = self.decide(batch)
         action, why = Action(int(found.action[0])), Why(int(found.why[0]))
         reason = self._reason(batch, found, action, why)
-        out = tuple(int(j) + 1 for j in np.flatnonzero(self.eliminated(batch)[0]))
+        known = self._assessed(batch)
+        out = tuple(int(j) + 1 for j in np.flatnonzero(self.eliminated(known)[0]))
         if action != Action.STOP:
             level = int(found.level[0])
             if action == Action.START:  # whatever a prior says of it
@@ -268,10 +269,12 @@ class Design(ABC):
         for stop in self.stops:
             if why == stop.why and bool(stop.met(self, data, found)[0]):
                 return _as_sentence(stop.words(self, data, found))
-        if why == Why.MAXIMUM:
-            count = int(data.treated.sum())
+        count, most, waits = int(escalated(data)[0]), self.most_patients, action == Action.SUSPEND
+        if why == Why.MAXIMUM or (waits and most is not None and count >= most):
             who = f"{patients(count)} {'is' if count == 1 else 'are'}"
-            return _as_sentence(f"{who} treated, of at most {self.most_patients}")
+            left = int(data.pending.sum())
+            end = f", and {left} {'is' if left == 1 else 'are'} pending" if waits else ""
+            return _as_sentence(f"{who} treated, of at most {most}{end}")
         return _as_sentence(self.explain(data, found))
 
     def _check_levels(self, levels: int) -> None:

@@ -169,5 +169,9 @@ class PreciseAtDose(StoppingRule):
         )
 
     def _inside(self, design: Design, data: Trials, level: int) -> np.ndarray:
-        above = design.exceeds(data, level, self.low) if self.low > 0 else 1.0
-        return above - design.exceeds(data, level, self.high)
+        trials = len(data.current)
+        above, over = (
+            design.exceeds(data, level, end) if 0 < end < 1 else np.full(trials, float(end <= 0))
+            for end in (self.low, self.high)
+        )
+        return above - over

@@ -125,13 +125,14 @@ def explore(state: State, *, sketch: bool = False) -> Explored:
     looked = _looked(state, item, sketch)
     draws = min(found.draws for found in looked)
     rule = item.rules[0][0]
+    of_cohort = {c.id: one[0] for c, one in zip(trial.cohorts, item.rules, strict=True)}
     every = zip(trial.cohorts, looked, strict=True)
     running = {cohort.id: found.running for cohort, found in every if found.running}
     attrs = {
         "patients": state.patients,
         "draws": state.draws,
         **item.attrs,
-        **table.rule_attributes(rule, running),
+        **table.rule_attributes(rule, running, of_cohort),
     }
     rows: list[EndpointRow] = []
     dlt: dict[str, Floats] = {}
@@ -141,11 +142,12 @@ def explore(state: State, *, sketch: bool = False) -> Explored:
         rows = [row for found in looked for row in found.rows]
         dlt = {c.id: f.dlt for c, f in zip(trial.cohorts, looked, strict=True) if f.dlt is not None}
         late = {c.id: f.late for c, f in zip(trial.cohorts, looked, strict=True)}
-        pairs = [*pair_rows(trial, (), rule.name, dlt, running), *start_pairs(trial, (), late)]
+        names = {cohort: one.name for cohort, one in of_cohort.items()}
+        pairs = [*pair_rows(trial, (), names, dlt, running), *start_pairs(trial, (), late)]
         of_states = [
             pair
             for words, matrices in _shares(trial, looked, rule).items()
-            for pair in pair_rows(trial, (), words, matrices)
+            for pair in pair_rows(trial, (), dict.fromkeys(matrices, words), matrices)
         ]
     result = TrialResult(
         trial=trial,

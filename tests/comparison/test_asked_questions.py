@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pkpd.cards import load_trial
+from pkpd.comparison import questions, shares
 from pkpd.comparison.run import compare
 from pkpd.errors import CardError
 
@@ -139,3 +140,15 @@ def test_faults_of_a_question_are_named(tmp_path, old, new, words):
     with pytest.raises(CardError, match=re.escape(words)) as told:
         load_trial(tmp_path / "mine.toml")
     assert "[[question]]" in str(told.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_questions_about_patients_of_whom_none_can_be_judged_have_a_dash():
+    trial = load_trial("nct01681537_len_mec")
+    nobody = shares.CohortShares(np.full((2, 4, 4, 3), np.nan), np.full(3, np.nan), {})
+    of_all = {cohort.id: nobody for cohort in trial.cohorts}
+    asked = next(one for one in trial.questions if one.ask == "schedule_or_dose")
+    (told,) = questions._schedule_or_dose(trial.id, asked, questions._whole_design(trial), of_all)
+    assert told.rows == (("-",),)
+    assert "in no draw is a patient of every cohort alive" in told.answer[0]
+    assert np.isnan(shares.probability(np.zeros(0, bool)).value)

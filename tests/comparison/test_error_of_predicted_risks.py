@@ -34,3 +34,29 @@ def test_the_error_is_that_of_the_comparison(tmp_path: Path, monkeypatch: pytest
     assert all(0 < error < 1 for error in found.errors)
     assert np.shape(found.risks) == (4, 2)
     assert found.simulated == "40 patients under 4 draws of the parameters"
+
+
+TWO_COURSES = """
+title = "Two courses"
+population = "rr_aml"
+rule = "leukemia_d42_generic"
+horizon_days = 80
+clocks = ["first_dose", "second"]
+dose.clofarabine = { amount = "20 mg/m^2", days = "1-5", route = "iv", duration = "1 h" }
+course.first = { doses = ["clofarabine"], cycle_days = 21 }
+course.second = { doses = ["clofarabine"], cycle_days = 42 }
+cohort = [{ id = "20 mg" }]
+"""
+
+
+def test_the_error_is_of_the_clock_of_the_risks(tmp_path, monkeypatch):
+    path = tmp_path / "mine.toml"
+    path.write_text(TWO_COURSES)
+    monkeypatch.setattr(design_risks, "PATIENTS", 40)
+    monkeypatch.setattr(design_risks, "DRAWS", 4)
+    found = design_risks.predicted_risks(path, seed=3)
+    rows = pkpd.compare(str(path), patients=40, draws=4, seed=3).trials[0].rows
+    first, second = (row for row in rows if row.endpoint == "dlt")
+    assert first.rule == "leukemia_d42_generic"
+    assert first.mc_error != pytest.approx(second.mc_error)
+    assert found.errors == pytest.approx((first.mc_error,))

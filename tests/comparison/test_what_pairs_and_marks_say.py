@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pkpd
+from pkpd.comparison.rows import _probability
 from pkpd.comparison.uncertainty import paired_difference, risk
 from pkpd.report.comparison import beside_tables as wording
 
@@ -100,3 +101,33 @@ def test_what_a_file_sets_besides_is_told_first(tmp_path, posterior):
     assert "growth factor: filgrastim" in text
     assert "the rule is changed by the file: by day 49" in text
     assert "platelets >= 50" in text
+
+
+PRINTED = 'endpoint = "dlt_delayed_recovery", status = "read", denominator = 9'
+OTHER_RULE = f"""{{ id = "other", rule = "len_mec_2018", published = [
+    {{ {PRINTED}, numerator = 1, source = "a" }},
+    {{ {PRINTED}, numerator = 2, source = "b" }},
+] }}"""
+
+
+def test_cohorts_of_two_rules_are_told_so_and_no_published_figure_is_dropped(tmp_path):
+    file = tmp_path / "rules.toml"
+    file.write_text(
+        FILE.replace('{ id = "old", patients = { median_age_years = 78 } }', OTHER_RULE)
+    )
+    (trial,) = pkpd.compare(str(file), patients=20, draws=3).trials
+    (pair,) = trial.pairs
+    assert pair.rule == "leukemia_d42_generic and len_mec_2018"
+    text = trial.curves.attrs["rule_text"]
+    assert text.startswith("leukemia_d42_generic: ")
+    assert ". In other len_mec_2018: " in text
+    told = [row.published_source for row in trial.rows if row.published_source]
+    assert sorted(one[0] for one in told) == ["a", "b"]
+
+
+def test_who_cannot_be_judged_is_not_told_as_not_reached():
+    verdicts = np.array([[1.0, np.nan], [0.0, 1.0]])
+    about = {"trial": "t", "cohort": "c", "label": "", "evaluable": 0.75}
+    texts = {"endpoint": "dlt", "line": "", "rule": "r", "assumed": ""}
+    row = _probability(verdicts, **texts, published=None, common=about)
+    assert (row.estimate, row.censored) == (pytest.approx(2 / 3), 0.0)

@@ -12,6 +12,7 @@ from scipy.special import log_expit, logit
 
 from pkpd.designs import (
     BLRM,
+    OverdoseControl,
     PreciseAtDose,
     TrialData,
     Trials,
@@ -232,3 +233,21 @@ def test_wrong_settings_are_refused():
         settings = {"levels": 3, "amounts": (10, 20, 40), "reference": 20.0, **wrong}
         with pytest.raises(PkpdError, match=text):
             BLRM(**settings)
+
+
+def test_a_certainty_beside_another_of_overdose_control_is_refused():
+    design = BLRM(levels=3, amounts=(10, 20, 40), reference=20, certainty=0.4)
+    assert design.overdose == OverdoseControl(0.33, 0.4)
+    assert replace(design, overdose=None, certainty=0.3).overdose.certainty == 0.3
+    with pytest.raises(PkpdError, match=r"it is 0.3, and overdose has 0.4"):
+        replace(design, certainty=0.3)
+
+
+def test_the_reason_tells_that_the_largest_increase_held_the_dose_back():
+    design = BLRM(levels=4, amounts=(1, 2, 4, 8), reference=4)
+    seen = TrialData((3, 0, 0, 0), (0, 0, 0, 0), 1)
+    assert design.next_dose(seen).level == 2
+    assert "times the highest given" not in design.next_dose(seen).reason
+    held = replace(design, most_increase=1.5).next_dose(seen)
+    assert held.level == 1
+    assert held.reason.endswith("asked for, and is more than 1.5 times the highest given.")

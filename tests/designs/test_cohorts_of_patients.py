@@ -194,9 +194,9 @@ def test_the_advice_is_what_simulated_trials_do(design):
 
 
 def _seen(lanes, i, n, now):
-    followed, dlt = now - lanes.entry[i, n], lanes.dlt[i, n]
-    had = dlt <= min(followed, 28)
-    waits = () if had or followed >= 28 else (followed / 28,)
+    entry, dlt = lanes.entry[i, n], lanes.dlt[i, n]
+    had = dlt <= 28 and entry + dlt <= now
+    waits = () if had or entry + 28 <= now else ((now - entry) / 28,)
     answered = lanes.responded[i, n] <= now
     return SeenCohort(
         int(lanes.level[i, n]), 1, int(had), int(answered), lanes.cohort[i, n] == 0, waits

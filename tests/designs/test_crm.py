@@ -427,3 +427,42 @@ def test_simulation_of_dfcrm():
     assert (np.abs(found.selected - printed) < 3 * error + 1e-3).all()
     printed = np.array(floats("8.215 8.286 5.859 1.319 .272 .049"))
     assert (np.abs(found.treated - printed) < 0.35).all()
+
+
+def test_limits_of_a_logistic_risk_that_rises_with_its_parameter_are_in_order():
+    design = CRM(levels=3, target=0.25, skeleton=(0.25, 0.6, 0.8), model="logistic", intercept=0.0)
+    seen = TrialData.from_outcomes(3, "1NNN 2NTT")
+    (low, high), risks = design.limits(seen), design.risks(seen)
+    assert ((low < risks) & (risks < high)).all()
+
+
+def test_the_initial_doses_say_that_accrual_waits():
+    design = TiteCRM(
+        levels=3, target=0.25, skeleton=(0.1, 0.25, 0.4), initial=(1, 1, 2), most_pending=2
+    )
+    waiting = (Pending(1, 0.5), Pending(1, 0.5))
+    found = design.next_dose(TrialData((2, 0, 0), (0, 0, 0), 1, waiting, (1, 0)))
+    assert found.reason.endswith("go on; accrual waits for 2 pending patients.")
+
+
+def test_a_first_patient_with_a_dlt_is_answered_without_a_maximum():
+    design = CRM(
+        levels=3,
+        target=0.25,
+        skeleton=(0.1, 0.25, 0.4),
+        initial=(1, 2, 3),
+        estimate="maximum",
+        cohort_size=1,
+    )
+    found = design.next_dose(TrialData((1, 0, 0), (1, 0, 0), 1, last_cohort=(1, 1)))
+    assert found.level == 1
+    assert found.reason.startswith("Everybody has had a DLT: ")
+    assert found.reason.endswith("maximum likelihood, and no dose is lower.")
+
+
+def test_a_logistic_skeleton_on_both_sides_of_its_intercept_is_refused():
+    with pytest.raises(PkpdError, match="intercept"):
+        skeleton(0.1, 0.45, 3, 5, model="logistic", intercept=0.0)
+    for intercept in (3.0, -3.0):
+        found = skeleton(0.1, 0.45, 3, 5, model="logistic", intercept=intercept)
+        assert (np.diff(found) > 0).all()

@@ -150,6 +150,10 @@ def test_characteristics_of_the_command():
     simulated = run(FOLDER / "bf_boin.toml", "--characteristics", "--trials", "200").output
     assert "simulated" in simulated
     assert "patients are backfilled; 200 trials simulated." in simulated
+    risks = "--risks", "0.1,0.2,0.3,0.4,0.5", "--trials", "20"
+    without = run(FOLDER / "bf_boin.toml", *risks).output
+    assert "No rates of response are given: nobody is backfilled." in without
+    assert "No rates of response" not in simulated
 
 
 @pytest.mark.parametrize(
@@ -455,3 +459,12 @@ def test_the_command_says_what_it_lacks(written):
 def test_wrong_settings_and_data_are_refused(make, text):
     with pytest.raises(PkpdError, match=text):
         make()
+
+
+def test_the_table_of_pending_patients_says_what_weight_escalation_needs(tmp_path):
+    text = (FOLDER / "tite_boin.toml").read_text()
+    told = "E with patients pending is W until each of them has a weight of 0.25."
+    assert told not in plain(run(FOLDER / "tite_boin.toml", "--table").output)
+    path = tmp_path / "d.toml"
+    path.write_text(text.replace("target = 0.20", "target = 0.20\nleast_weight_to_escalate = 0.25"))
+    assert told in plain(run(path, "--table").output)

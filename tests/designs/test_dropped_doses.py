@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pkpd.designs import BOIN, Action, Keyboard, TiteBOIN, TrialData, decision_table, pathways
+from pkpd.designs import (
+    BOIN,
+    Action,
+    BackfillBOIN,
+    Keyboard,
+    Pending,
+    TiteBOIN,
+    TrialData,
+    decision_table,
+    pathways,
+)
 from pkpd.designs.design_card import load_design
 from pkpd.designs.text import replay, table_lines
 from pkpd.errors import PkpdError
@@ -114,3 +124,12 @@ def test_what_was_dropped_before_can_be_given(tmp_path):
     design, seen = BOIN(levels=3, target=0.3), TrialData((3, 3, 3), (0,) * 3, 3, dropped=2)
     np.testing.assert_array_equal(design.eliminated(seen), [[False, True, True]])
     assert design.next_dose(seen).level == 1
+
+
+def test_pending_backfilled_patients_do_not_hide_a_dose_that_is_dropped():
+    waiting = tuple(Pending(2, 0.5) for _ in range(3))
+    counts = {"backfilled": (0, 3, 0, 0), "responses": (1, 1, 0, 0)}
+    seen = TrialData((3, 6, 3, 0), (0, 3, 0, 0), 3, waiting, **counts)
+    found = BackfillBOIN(levels=4, target=0.25).next_dose(seen)
+    assert (found.level, found.eliminated) == (1, (2, 3, 4))
+    assert "dose 2 is dropped for toxicity with all higher ones, after 3 of 3" in found.reason

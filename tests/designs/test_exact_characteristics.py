@@ -399,3 +399,9 @@ def test_a_plateau_at_the_target_is_named_with_all_its_doses():
     ) in text
     text = "\n".join(characteristics_lines(characteristics(design, [0.5, 0.3, 0.1]), doses))
     assert "is b: selected with probability 0.014, one of a higher risk with 0.099; 74.9 %" in text
+
+
+def test_three_plus_three_treats_no_more_than_its_maximum():
+    found = characteristics(ThreePlusThree(levels=3, most_patients=7), [0.0, 0.0, 0.0])
+    assert float(found.patients) == 7.0
+    assert found.treated.values.tolist() == [3.0, 3.0, 1.0]

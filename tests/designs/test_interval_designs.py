@@ -218,3 +218,16 @@ def test_bf_boin_says_which_data_it_pools():
     told = "; a backfilled dose asks for more caution: 3 of 13 patients from dose 2 on had one, "
     assert told in found.reason
     assert "caution" not in design.next_dose(replace(seen, backfilled=())).reason
+
+
+def test_a_dose_that_titration_ends_at_is_not_filled_beyond_the_maximum():
+    design = BOIN(levels=5, target=0.3, titrate=True, most_patients=6)
+    seen = TrialData((1,) * 5, (0,) * 5, 5).batch()
+    assert design.size(seen, np.array([5])).tolist() == [1]
+    assert replace(design, most_patients=7).size(seen, np.array([5])).tolist() == [2]
+
+
+def test_the_maximum_counts_patients_of_escalation():
+    design = BackfillBOIN(levels=3, target=0.25, most_patients=6)
+    seen = TrialData((6, 3, 0), (0, 0, 0), 2, backfilled=(3, 0, 0), responses=(1, 0, 0))
+    assert design.next_dose(seen).reason == "6 patients are treated, of at most 6."

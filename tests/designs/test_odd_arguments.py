@@ -13,6 +13,7 @@ from pkpd.designs import (
     Keyboard,
     OverdoseControl,
     Pending,
+    PreciseAtDose,
     ThreePlusThree,
     TiteCRM,
     TooToxic,
@@ -120,3 +121,10 @@ def test_lists_and_numpy_counts_are_counts():
     data = TrialData(np.array([3, 3, 0]), [0, 1, 0], 2, last_cohort=(3, 1))
     assert data == TrialData((3, 3, 0), (0, 1, 0), 2, last_cohort=(3, 1))
     assert isotonic_risks([0, 1], [3, 3]).shape == (2,)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_interval_up_to_1_is_asked_without_the_logarithm_of_0():
+    stops = (PreciseAtDose(0.2, 1.0, 0.5, 1),)
+    found = CRM(levels=3, target=0.25, skeleton=SKELETON, stops=stops).next_dose(SEEN)
+    assert "lies in 0.2 to 1 with probability" in found.reason

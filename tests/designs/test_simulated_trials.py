@@ -371,3 +371,12 @@ def test_what_a_simulation_cannot_use_is_refused():
 
 def test_weights_of_a_window_that_has_passed_are_one():
     assert linear_weight(np.array([30.0]), 28.0).tolist() == [1.0]
+
+
+def test_an_assessment_ends_with_its_window_and_no_rounding_later():
+    third = Accrual(1 / 3, "fixed")
+    found = simulate_trials(
+        ThreePlusThree(levels=5), [0.0] * 5, accrual=third, times=WINDOW, trials=2
+    )
+    # of each cohort: two gaps, and the window of the last patient
+    assert float(found.duration) == pytest.approx(5 * (28 + 2 / 3))

@@ -249,3 +249,20 @@ def test_an_assessment_of_weight_one_has_ended(design):
     assert design.next_dose(nearly).action == Action.SUSPEND
     with pytest.raises(PkpdError, match="no longer pending"):
         TrialData((3, 0), (1, 0), 1, (Pending(1, 1.0),) * 3)
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_full_trial_says_that_it_waits_for_those_who_are_pending(level):
+    design = TiteBOIN(levels=3, target=0.3, most_patients=12)
+    waiting = (Pending(level, 0.5), Pending(level, 0.5))
+    found = design.next_dose(TrialData((6, 6, 0), (0, 1, 0), 2, waiting))
+    assert found.action == Action.SUSPEND
+    assert found.reason == "12 patients are treated, of at most 12, and 2 are pending."
+
+
+def test_enough_patients_at_a_dose_are_told_while_some_are_pending():
+    waiting = tuple(Pending(2, 0.5) for _ in range(3))
+    design = TiteBOIN(levels=3, target=0.3, enough_at_dose=9)
+    found = design.next_dose(TrialData((3, 9, 0), (0, 2, 0), 2, waiting))
+    assert (found.action, found.mtd) == (Action.STOP, 2)
+    assert "the design stays there, with 9 patients enough" in found.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import synthetic
 from rich.console import Console
 
 from pkpd.report import wording
-from pkpd.report.comparison.brief import BriefPrinter
+from pkpd.report.comparison.brief import BriefPrinter, _day
 
 TRIALS = (6, 4, 2, 1, 1)  # cohorts of the shipped ones
 
@@ -65,3 +66,10 @@ def test_one_trial_says_who_is_simulated_and_files_of_a_kind_are_counted():
     text = printed(80, (2,))
     assert "Simulated, 0: patients of some kind." in text
     assert "report.html, results.csv, curves_*.nc (2), figures/ (1)" in text.replace("\n", " ")
+
+
+def test_a_day_that_is_not_known_is_a_dash():
+    rows = synthetic.make_trial_result(1).rows
+    row = next(one for one in rows if one.endpoint == "recovery_day")
+    days = (float("nan"), float("inf"), 0.0, 31.0)
+    assert [_day(replace(row, estimate=day)) for day in days] == ["-", "n.r.", "not low", "day 31"]

@@ -9,6 +9,7 @@ import pytest
 import synthetic
 
 from pkpd.errors import PkpdError
+from pkpd.report import wording
 from pkpd.report.comparison import document, pages, tables
 from pkpd.report.svg import svg
 
@@ -146,3 +147,40 @@ def test_report_without_record_figures_or_published():
     _, text = read(html)
     assert "Nothing that could be set beside these predictions was published" in text
     assert "How deep do neutrophils and platelets fall" in text
+
+
+@pytest.mark.parametrize(
+    ("predicted", "published", "told"),
+    [
+        ((0.1, 0.3), (0.0, 0.5), "each lies in the other's interval"),
+        ((0.1, 0.3), (0.35, 0.9), "neither lies in the other's interval"),
+        ((float("nan"),) * 2, (0.35, 0.9), "predicted does not lie in the published interval"),
+        ((float("nan"),) * 2, (0.1, 0.9), "predicted lies in the published interval"),
+        ((0.1, 0.3), (float("nan"),) * 2, "published lies in the predicted interval"),
+        ((float("nan"),) * 2, (float("nan"),) * 2, "no interval"),
+    ],
+)
+def test_agreement_is_told_of_intervals_that_are_there(predicted, published, told):
+    row = next(r for r in synthetic.make_trial_result(1).rows if r.endpoint == "dlt")
+    row = replace(row, estimate=0.2, lower=predicted[0], upper=predicted[1])
+    value = 0.6 if published[0] > 0.3 else 0.25
+    figure = wording.Published(value, *published, "", "")
+    assert document._agreement(row, figure) == told
+
+
+def test_a_figure_that_is_not_reached_is_predicted():
+    row = next(r for r in synthetic.make_trial_result(1).rows if r.endpoint == "recovery_day")
+    row = replace(row, estimate=float("inf"), upper=float("inf"))
+    told = document._published(row, wording.published(row))
+    assert told["predicted"].startswith("not reached")
+    assert told["agreement"] != "not predicted"
+
+
+def test_inputs_from_memory_are_not_called_assumed():
+    made = synthetic.make_result((1,))
+    rows = tuple(replace(row, assumed="intensity.x 1.25, memory") for row in made.trials[0].rows)
+    (trial,) = made.trials
+    html = document.render(replace(made, trials=(replace(trial, rows=rows),)), {})
+    _, text = read(html)
+    assert "status assumed or, where it is said, memory" in text
+    assert "intensity.x 1.25, memory assumed" not in text

@@ -225,3 +225,16 @@ def test_a_marrow_without_blasts_has_three_states():
 def test_drawing_needs_no_pyplot():
     code = "import sys, pkpd.report.comparison.pages;sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_not_known_is_told_without_nan():
+    made = synthetic.make_trial_result(2)
+    made.curves["dlt_sensitivity"].values[1] = np.nan
+    rows = [
+        replace(row, estimate=np.nan) if row.cohort == "14d-5" else row
+        for row in made.rows
+        if row.endpoint == "recovery_day"
+    ]
+    told = pages._sensitivity_alt(made), pages._recovery_alt(replace(made, rows=tuple(rows)))
+    assert told[0].endswith("; 14d-5 not judged.")
+    assert not any("nan" in one for one in told)

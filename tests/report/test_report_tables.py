@@ -181,3 +181,10 @@ def test_risks_that_pairs_order_the_other_way_are_named(result):
     )
     assert f"In the same patients {lower} has less risk than {higher}, although" in told
     assert beside_tables.other_way(replace(trial, pairs=(replace(turned, mc_error=0.3),))) == ""
+
+
+def test_a_trial_that_is_not_there_is_refused_in_a_sentence():
+    made = synthetic.make_result((1,))
+    assert made.trial("nct01681537") is made.trials[0]
+    with pytest.raises(PkpdError, match=r"'nct1' is not in this result; allowed: nct01681537"):
+        made.trial("nct1")

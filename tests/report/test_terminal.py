@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import synthetic
 from rich.console import Console
 
 from pkpd.report import wording
-from pkpd.report.comparison import terminal
+from pkpd.report.comparison import beside_tables, terminal
 
 
 def printed(width, sizes=(6, 1)):
@@ -118,3 +119,12 @@ def test_lines_that_wrap_keep_their_indent():
     out = io.StringIO()
     terminal.print_lines(Console(file=out, width=20), ["  - a long item that wraps over", ""])
     assert out.getvalue() == "  - a long item that\n    wraps over\n\n"
+
+
+@pytest.mark.parametrize("end", ["", ", treatment running"])
+def test_pairs_that_differ_the_other_way_are_told_under_treatment_too(end):
+    made = synthetic.make_trial_result(2)
+    (pair,) = made.pairs
+    pair = replace(pair, rule=pair.rule + end, difference=-0.2)
+    told = beside_tables.other_way(replace(made, pairs=(pair,)))
+    assert told.startswith("In the same patients 14d-10 has less risk than 14d-5")

@@ -109,7 +109,8 @@ class BackfillBOIN(BOIN):
 
     def explain(self, data: Trials, decision: Decisions) -> str:
         """As BOIN, and which data were pooled."""
-        text, seen = super().explain(data, decision), data.without_pending()
+        seen = data.without_pending()
+        text = super().explain(seen, decision)
         found = np.flatnonzero(self._conflict(seen, self.turn(seen))[0])
         if not len(found) or decision.action[0] == Action.STOP or seen.at(self.eliminated(seen))[0]:
             return text

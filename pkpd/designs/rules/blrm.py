@@ -78,6 +78,9 @@ class BLRM(ModelDesign):
             object.__setattr__(self, "target", (low + high) / 2)
         if self.overdose is None:
             object.__setattr__(self, "overdose", OverdoseControl(high, self.certainty))
+        elif self.certainty not in (BLRM.certainty, self.overdose.certainty):
+            what = f"it is {self.certainty:g}, and overdose has {self.overdose.certainty:g}"
+            self._refuse("certainty", what, "one of them", "set overdose alone, or to None")
         super().__post_init__()
         object.__setattr__(self, "amounts", tuple(float(d) for d in self.amounts))
         if len(self.amounts) != self.levels:
@@ -126,6 +129,10 @@ class BLRM(ModelDesign):
             tried = np.where(data.treated > 0, np.asarray(self.amounts), 0.0).max(axis=1)
             near = np.asarray(self.amounts) <= self.most_increase * tried[:, None] * (1 + 1e-12)
             allowed = allowed & near
+        return self._best(data, allowed)
+
+    def _best(self, data: Trials, allowed: np.ndarray) -> np.ndarray:
+        """Find the one of these doses that the rule asks for; 0 for none."""
         if self.next_is == "highest":
             merit = np.broadcast_to(np.arange(self.levels, dtype=float), allowed.shape)
         else:
@@ -141,7 +148,11 @@ class BLRM(ModelDesign):
 
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Risk, interval probabilities and what held the design back."""
-        return super().explain(data, decision)
+        text, best = super().explain(data, decision), int(self._best(data, self.allowed(data))[0])
+        if self.most_increase is None or best <= int(self.wanted(data)[0]):
+            return text
+        most = f"{self.most_increase:g} times the highest given"
+        return f"{text}; dose {best} is asked for, and is more than {most}"
 
 
 def best_allowed(merit: np.ndarray, allowed: np.ndarray) -> np.ndarray:

@@ -175,8 +175,9 @@ class CRM(ModelDesign):
         if self.model == MODELS[2]:
             self._refuse("limits", "two parameters", "the power and the logistic model")
         mean, var = self.moments(data)
-        low, high = mean + _Z90 * np.sqrt(var), mean - _Z90 * np.sqrt(var)
-        return self.curves.risks_at(low), self.curves.risks_at(high)
+        half = _Z90 * np.sqrt(var)
+        ends = [self.curves.risks_at(b) for b in (mean + half, mean - half)]
+        return np.minimum(*ends), np.maximum(*ends)  # a logistic risk above expit(a) rises with b
 
     def exceeds(self, data: Trials | TrialData, level: int, limit: float) -> np.ndarray:
         """Posterior probability that the risk at a dose exceeds a limit."""
@@ -212,8 +213,8 @@ class CRM(ModelDesign):
         if not first_stage.all():
             rows = np.flatnonzero(~first_stage)
             some = data.take(rows)
-            if self.estimate == "maximum":  # without anybody spared there is no maximum
-                every = some.dlts.sum(axis=1) == some.treated.sum(axis=1)
+            if self.estimate == "maximum":
+                every = _nobody_spared(some)
                 level[rows[every]] = np.maximum(some.current[every] - 1, 1)
                 rows, some = rows[~every], some.take(np.flatnonzero(~every))
             if len(rows):
@@ -242,7 +243,11 @@ class CRM(ModelDesign):
             planned = int(self._initial(data)[0])
             if level < planned:
                 text += f", but dose {level + 1} exceeds {self._over(data, level + 1)}"
-            return text
+            return text + self._what_waits(data, decision)
+        if self.estimate == "maximum" and _nobody_spared(data)[0]:
+            text = "everybody has had a DLT: without anybody spared there is no maximum likelihood"
+            lower = "the next lower dose follows" if level < data.current[0] else "no dose is lower"
+            return f"{text}, and {lower}"
         return super().explain(data, decision)
 
 
@@ -269,6 +274,11 @@ class TiteCRM(CRM):
             return own
         waits = (data.pending.sum(axis=1) >= self.most_pending) & (own.why == Why.GOES_ON)
         return Decisions(own.level, np.where(waits, Action.SUSPEND, own.action), own.why)
+
+
+def _nobody_spared(data: Trials) -> np.ndarray:
+    """Trials in which everybody has had a DLT: likelihoods have no maximum, ``(trials,)``."""
+    return data.dlts.sum(axis=1) == data.treated.sum(axis=1)
 
 
 def incoherent_patient(design: CRM, initial: Sequence[int]) -> int | None:

@@ -211,7 +211,7 @@ class IntervalDesign(Design):
         if not self.titrate or self.cohort_size == 1:
             return size
         rest = self._fills(data) & (data.current > 0) & (level == data.current)
-        size = np.where(rest, self.cohort_size - 1, size)
+        size = np.where(rest, np.minimum(size, self.cohort_size - 1), size)
         return np.where(self._titrates(data) | (data.current == 0), 1, size)
 
     def select(self, data: Trials | TrialData) -> np.ndarray:
@@ -275,7 +275,6 @@ class IntervalDesign(Design):
 
     def _what_dropped(self, data: Trials, level: int) -> str:
         """Say which is the lowest dose that is out, and why: a clause."""
-        data = data.without_pending() if self.backfills else data
         lowest = int(np.argmax(self.eliminated(data)[0])) + 1
         name = "the lowest dose" if lowest == 1 else f"dose {lowest}"
         higher = "" if lowest == self.levels else " with all higher ones"

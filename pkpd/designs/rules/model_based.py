@@ -256,10 +256,14 @@ class ModelDesign(Design):
             if wanted < level < now - 1:
                 held = f"{held}, and dose {level + 1} exceeds {self._over(data, level + 1)}"
             text += f", but {held}"
-        if Action(int(decision.action[0])) == Action.SUSPEND:
-            waiting = int(data.pending.sum())
-            text += f"; accrual waits for {waiting} pending patient{'' if waiting == 1 else 's'}"
-        return text
+        return text + self._what_waits(data, decision)
+
+    def _what_waits(self, data: Trials, decision: Decisions) -> str:
+        """Say for whom accrual waits, if it does: the end of a clause."""
+        if Action(int(decision.action[0])) != Action.SUSPEND:
+            return ""
+        waiting = int(data.pending.sum())
+        return f"; accrual waits for {waiting} pending patient{'' if waiting == 1 else 's'}"
 
     def _compared(self, data: Trials, wanted: int) -> str:
         del data, wanted

@@ -76,6 +76,10 @@ def skeleton(
     powers = np.arange(levels) - (mtd - 1)
     if model == "power":
         return np.exp(np.log(target) * (np.log(high) / np.log(low)) ** powers)
+    if not (logit(high) - intercept) * (logit(low) - intercept) > 0:
+        what = f"{intercept:g} is within the logits of the risks from {low:g} to {high:g}"
+        allowed = f"above {logit(high):.3g}, or below {logit(low):.3g}"
+        raise PkpdError(where="intercept", what=what, allowed=allowed)
     ratio = (logit(high) - intercept) / (logit(low) - intercept)
     return expit(intercept + (logit(target) - intercept) * ratio**powers)
 

@@ -138,9 +138,9 @@ class ThreePlusThree(_CountingDesign):
         return _first(cases, now)
 
     def size(self, data: Trials, level: np.ndarray) -> np.ndarray:
-        """Three patients, or as many as a dose lacks to three or six."""
+        """Three patients, or as many as a dose lacks to three or six, or the trial to its most."""
         n = data.at(data.treated, np.maximum(level, 1))
-        return np.where(n % 3 == 0, 3, 3 - n % 3)
+        return np.minimum(3 - n % 3, super().size(data, level))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,7 +177,8 @@ class TiteBOIN(BOIN):
     def explain(self, data: Trials, decision: Decisions) -> str:
         """Rate at the present dose, and what the pending patients add."""
         c = int(data.at(data.pending)[0])
-        if not c or data.at(self.eliminated(data))[0]:
+        enough = decision.why[0] == Why.ENOUGH
+        if not c or enough or data.at(self.eliminated(data))[0]:
             return super().explain(data, decision)
         level, s = int(data.current[0]), float(data.at(data.followed)[0])
         n, y = int(data.at(data.treated)[0]), int(data.at(data.dlts)[0])

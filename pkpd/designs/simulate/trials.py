@@ -416,12 +416,13 @@ class _Lanes:
         """Gather what trials know at a time of theirs."""
         used = max(1, int(self.enrolled[rows].max()))
         level = self.level[rows, :used]
-        followed = now[:, None] - self.entry[rows, :used]
-        window = self.outcomes.window_days
+        entry, window = self.entry[rows, :used], self.outcomes.window_days
+        followed = now[:, None] - entry
         dlt = self.dlt[rows, :used]
         here = level > 0
-        had = here & (dlt <= window) & (dlt <= followed)
-        waits = here & ~had & (followed < window)
+        # by the sums that clocks are set to: a difference of days may fall short of the window
+        had = here & (dlt <= window) & (entry + dlt <= now[:, None])
+        waits = here & ~had & (now[:, None] < entry + window)
         cohort = self.cohort[rows, :used]
         latest = here & (cohort == self.turn[rows, None]) & (cohort > 0)
         spare = here & (cohort == 0)

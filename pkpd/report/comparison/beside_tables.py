@@ -54,7 +54,8 @@ def other_way(result: TrialResult) -> str:
     risks = {(row.cohort, row.rule): row.estimate for row in result.rows if row.endpoint == "dlt"}
     found = []
     for pair in result.pairs:
-        first, second = (risks.get((c, pair.rule), np.nan) for c in (pair.first, pair.second))
+        rule = pair.rule.removesuffix(", treatment running")
+        first, second = (risks.get((c, rule), np.nan) for c in (pair.first, pair.second))
         apart = abs(pair.difference) > pair.mc_error and abs(first - second) >= _SHOWN
         if apart and (first - second) * pair.difference < 0.0:
             lower, higher = (

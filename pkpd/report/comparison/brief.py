@@ -175,4 +175,4 @@ def _day(row: EndpointRow | None) -> str:
     if row.estimate == 0.0:
         return "not low"
     text = wording.number(row.estimate, row.unit, row.mc_error)
-    return "n.r." if text == wording.NOT_REACHED else f"day {text}"
+    return {wording.NOT_REACHED: "n.r.", "-": "-"}.get(text, f"day {text}")

@@ -254,28 +254,36 @@ def _pair(pair: PairRow) -> dict[str, str]:
 
 def _published(row: EndpointRow, figure: wording.Published) -> dict[str, str]:
     span = wording.number_range(row.lower, row.upper, row.unit, row.estimate, row.mc_error)
-    inside = (
-        row.lower <= figure.value <= row.upper,
-        figure.lower <= row.estimate <= figure.upper,
-    )
     return {
         "cohort": row.cohort,
         "endpoint": wording.endpoint_name(row),
         "predicted": f"{wording.number(row.estimate, row.unit, row.mc_error)} ({span})"
-        if math.isfinite(row.estimate)
+        if not math.isnan(row.estimate)
         else "-",
         "published": wording.published_text(row),
         "interval": figure.interval or "none",
-        "agreement": {
-            (True, True): "each lies in the other's interval",
-            (True, False): "published lies in the predicted interval",
-            (False, True): "predicted lies in the published interval",
-            (False, False): "neither lies in the other's interval",
-        }[inside]
-        if math.isfinite(row.estimate)
-        else "not predicted",
+        "agreement": _agreement(row, figure),
         "source": row.published_source,
     }
+
+
+def _agreement(row: EndpointRow, figure: wording.Published) -> str:
+    """Say which of the predicted and the published figure lies in the interval of the other."""
+    if math.isnan(row.estimate):
+        return "not predicted"
+    told = []
+    for name, value, other, lower, upper in (
+        ("published", figure.value, "predicted", row.lower, row.upper),
+        ("predicted", row.estimate, "published", figure.lower, figure.upper),
+    ):
+        if not wording.no_interval(lower, upper):
+            told.append((lower <= value <= upper, f"in the {other} interval", name))
+    inside = [one for one in told if one[0]]
+    if len(told) == 2 and len(inside) != 1:
+        return f"{'each' if inside else 'neither'} lies in the other's interval"
+    for lies, where, name in inside or told:
+        return f"{name} {'lies' if lies else 'does not lie'} {where}"
+    return "no interval"
 
 
 def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:

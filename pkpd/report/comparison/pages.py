@@ -378,9 +378,10 @@ def _counts_alt(result: TrialResult, line: str) -> str:
 def _recovery_alt(result: TrialResult) -> str:
     parts = [
         f"{row.cohort} {wording.endpoint_name(row, unit=False)} "
-        + (wording.NOT_REACHED if math.isinf(row.estimate) else f"day {row.estimate:.0f}")
+        + ("day " if 0.0 < row.estimate < math.inf else "")
+        + wording.estimate_text(row)
         for row in result.rows
-        if row.endpoint == "recovery_day"
+        if row.endpoint == "recovery_day" and not math.isnan(row.estimate)
     ]
     return "Rising curves of the share recovered; medians: " + ("; ".join(parts) or "none") + "."
 
@@ -388,8 +389,10 @@ def _recovery_alt(result: TrialResult) -> str:
 def _sensitivity_alt(result: TrialResult) -> str:
     mean = result.curves["dlt_sensitivity"].sel(bound="mean")
     parts = [
-        f"{cohort} from {100 * float(mean.sel(cohort=cohort).min()):.0f} to "
-        f"{100 * float(mean.sel(cohort=cohort).max()):.0f} %"
+        f"{cohort} from {100 * float(one.min()):.0f} to {100 * float(one.max()):.0f} %"
+        if one.notnull().any()
+        else f"{cohort} {wording.NOT_JUDGED}"
         for cohort in _cohort_ids(result)
+        for one in [mean.sel(cohort=cohort)]
     ]
     return "Heat maps of the DLT risk over thresholds and days: " + "; ".join(parts) + "."
