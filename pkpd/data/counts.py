@@ -20,6 +20,7 @@ from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
 from pkpd.data.faults import Faults
+from pkpd.data.measurements import refuse_strangers
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
 from pkpd.data.times import refuse_other_dates
@@ -101,7 +102,7 @@ def read_counts(
     clock_h
         Hour of the day counts are taken where there is no HOUR.
     lloq
-        Limit of quantification for values of 0, one or by line, in the unit given.
+        Limit of quantification, one or by line, in the unit given; values under it count as below.
     separator
         Between cells of a CSV file.
 
@@ -139,6 +140,8 @@ def read_counts(
         lloq=(lloq, NUMBER | MAPPING | NONE),
         separator=(separator, TEXT),
     )
+    for name, limit in lloq.items() if isinstance(lloq, Mapping) else ():
+        check_arguments(f"read_counts, lloq, {name}", lloq=(limit, NUMBER))
     table = _open(source, columns, separator)
     notes = list(table.notes)
     if "DAY" not in table.at and "DATE" not in table.at:
@@ -253,7 +256,7 @@ def _hours(
 def _lines(table: Sheet, lines: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
     """Codes or columns (capitals) to names of lines."""
     if isinstance(lines, Mapping):
-        return {code.upper(): name for code, name in lines.items()}
+        return {str(code).upper(): name for code, name in lines.items()}
     wanted = SPELLINGS if lines is None else {n: SPELLINGS.get(n, (n.upper(),)) for n in lines}
     return {code: name for name, codes in wanted.items() for code in codes}
 
@@ -302,6 +305,9 @@ def _counts(
             ]
     names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
     factors, unit = _units(table.name, names, found, units)
+    if isinstance(lloq, Mapping):
+        lloq = {found.get(key.upper(), key): limit for key, limit in lloq.items()}
+        refuse_strangers(table.name, lloq, (*names, *found.values()))
     counts = [_check(table, cell, hours, identity, factors, lloq, faults) for cell in cells]
     faults.refuse()
     _refuse_beyond(table, cells, counts, units)

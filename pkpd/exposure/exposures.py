@@ -11,6 +11,7 @@ import numpy as np
 from pkpd.arguments import (
     MAPPING,
     NONE,
+    NUMBER,
     NUMBERS,
     TEXT,
     Kind,
@@ -144,8 +145,11 @@ def exposures(
     if intervals is not None:
         spans = [_span(pair, end) for pair in intervals]
     times = np.arange(0.0, end + 1.0) if times_h is None else np.asarray(times_h, dtype=float)
+    allowed = f"0 to {end:g} h; until_day= has later days"
+    for name, given in (("times_h", times), ("intervals", spans)):
+        if not len(given):
+            _refuse(name, "none is given", allowed)
     if not np.all((times >= 0.0) & (times <= end)):
-        allowed = f"0 to {end:g} h; until_day= has later days"
         _refuse("times_h", "a time is outside of the days", allowed)
     shares = np.asarray(quantiles, dtype=float)
     if not np.all((shares >= 0.0) & (shares <= 1.0)):
@@ -174,9 +178,11 @@ def exposures(
     names = [drug.name for drug in drugs]
     if not drugs:
         _refuse("regimen", "no drug of it has kinetics in this marrow", "drugs with a level")
-    for name in above or {}:
+    above = above or {}
+    for name in above:
         if name not in names:
             _refuse("above", f"{name!r} is no drug with kinetics here", ", ".join(names))
+        check_arguments("exposures, above", **{name: (above[name], NUMBER)})
     further = np.concatenate([times, np.ravel(spans)])
     rows = []
     for drug in drugs:

@@ -16,7 +16,7 @@ from pkpd.cards.files import nearest_of
 from pkpd.data.counts import SPELLINGS, read_counts
 from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
 from pkpd.data.nonmem import read_nonmem, subject_labels
-from pkpd.data.sheets import Sheet, TableSource, open_sheet
+from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
 from pkpd.errors import DataError
 from pkpd.forecasting.measurement import COUNTED, SAME_LINE
 
@@ -185,8 +185,9 @@ def read_seen(
         import pandas as pd
 
         patient = pd.DataFrame(dict(patient))
-    table = _with_identity(patient)
-    sheet = open_sheet(table, {}, _DOSES)
+    columns = checked_columns("read_seen", columns)
+    table = _with_identity(patient, columns)
+    sheet = open_sheet(table, columns, _DOSES)
     if "DAY" not in sheet.at and "DATE" not in sheet.at and {"TIME", "DV"} <= set(sheet.at):
         of_columns = {"DV": units} if isinstance(units, str) else units
         data = read_nonmem(table, lines=lines, units=of_columns, lloq=lloq, columns=columns)
@@ -195,7 +196,7 @@ def read_seen(
     names = {code: line for line, codes in {**SPELLINGS, **BLASTS}.items() for code in codes}
     known = {code: line for code, line in names.items() if SAME_LINE.get(line, line) in COUNTED}
     asked = known | {str(k).upper(): v for k, v in (lines or {}).items()}
-    unread = _unread(sheet, asked, [name for name in (columns or {}).values() if name])
+    unread = _unread(sheet, asked, [name for name in columns.values() if name])
     data = read_counts(
         table,
         lines=asked,
@@ -242,11 +243,11 @@ def _unread(sheet: Sheet, counted: Mapping[str, str], chosen: Sequence[str]) -> 
     return (f"columns that are not read: {', '.join(told)}",) if told else ()
 
 
-def _with_identity(source: TableSource) -> Any:
+def _with_identity(source: TableSource, columns: Mapping[str, str | None]) -> Any:
     """Give a table without patients' names the only patient 1."""
     import pandas as pd
 
-    sheet = open_sheet(source, {}, ("ID",))
+    sheet = open_sheet(source, columns, ("ID",))
     if {"ID", "SUBJECT", "PATIENT", "USUBJID"} & set(sheet.at):
         return source
     if isinstance(source, str | Path):
@@ -303,6 +304,8 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
     """Doses that the table tells, by patient."""
     if "DRUG" not in sheet.at or "AMT" not in sheet.at:
         return {}
+    if "DAY" not in sheet.at:
+        raise sheet.lacks(what="has doses and no DAY column", remedy="give their protocol days")
     amount, day = sheet.numbers("AMT"), sheet.numbers("DAY")
     empty = np.full(len(amount), np.nan)
     hour = sheet.numbers("HOUR") if "HOUR" in sheet.at else empty

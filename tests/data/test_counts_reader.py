@@ -120,6 +120,7 @@ def test_dates_count_from_the_first_dose(write):
         (WIDE, {}, "neutrophils of 4500 x 10^9/L cannot be"),
         (WIDE.replace("ANC,PLT", "x,y"), {}, "has neither a LINE column nor a column of a known"),
         (WIDE, {"units": {"ANC": "mg"}}, "'mg' is not a unit of count"),
+        (WIDE, {"lloq": {"AND": 0.1}}, "counts.csv, lloq: there is no line 'AND'; allowed: neut"),
         (WIDE, {"covariates": ["WT"], "units": {"ANC": "cells/uL"}}, "no covariate column"),
         (
             WIDE.replace(",1.8", ","),
@@ -148,6 +149,23 @@ def test_bad_tables_are_refused_with_their_place(write, text, options, words):
 def test_bad_dosing_tables_are_refused(write, text, words):
     with pytest.raises(DataError, match=re.escape(words)):
         read_counts(write(WIDE), doses=write(text, "doses.csv"), units={"ANC": "cells/uL"})
+
+
+def test_a_line_has_its_limit_by_its_column_and_its_code_may_be_a_number(write):
+    data = read_counts(write("ID,DAY,ANC\n1,1,4\n1,8,0.1\n"), lloq={"ANC": 0.2})
+    assert data.observations.value.tolist() == [4.0, 0.2]
+    assert data.observations.censored.tolist() == [0, 1]
+    coded = write("ID,DAY,LINE,VALUE\n1,1,1,4\n1,8,1,0.1\n")
+    assert read_counts(coded, lines={1: "neutrophils"}).lines == ("neutrophils",)
+
+
+def test_columns_of_counts_may_have_other_names(write):
+    path = write("ID,DAY,Neutro,Thrombo\n1,1,4,200\n")
+    data = read_counts(path, columns={"ANC": "Neutro", "PLT": "Thrombo"})
+    assert data.lines == ("neutrophils", "platelets")
+    assert data.observations.value.tolist() == [4.0, 200.0]
+    with pytest.raises(DataError, match="has no column 'Neutros' \\(asked for as ANC\\)"):
+        read_counts(path, columns={"ANC": "Neutros"})
 
 
 def test_drugs_have_compartments(write):

@@ -142,6 +142,12 @@ def edit(line, **cells):
         (TABLE, {"compartments": 0}, "row 2, ID 1, column CMT: a dose into compartment 1"),
         (TABLE, {"columns": {"DV": "conc"}}, "has no column 'conc' (asked for as DV)"),
         (TABLE, {"time_unit": "fortnight"}, "time unit 'fortnight'"),
+        (TABLE, {"lloq": {"conc": 1.0}}, "trial.csv, lloq: there is no line 'conc'; allowed: "),
+        (
+            TABLE,
+            {"units": {"RATE": "mg/min"}},
+            "trial.csv, units: RATE has no unit of its own: it is in those of AMT and TIME; leave",
+        ),
         (TABLE.replace("ID,", "SUBJ,", 1), {}, "has no ID column"),
         (TABLE + "1,2\n", {}, "row 9: has 2 cells, the header has 12"),
         (edit(2, ID="."), {}, "column ID: the subject is missing"),

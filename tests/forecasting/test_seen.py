@@ -130,6 +130,30 @@ def test_columns_that_are_not_read_are_named_once():
     assert (set(seen.line), notes) == ({"neutrophils", "platelets"}, ())
 
 
+def test_bodies_and_doses_are_found_under_other_names_of_columns(tmp_path):
+    table = pd.DataFrame(
+        {"nr": ["a", "a", "b", "b"], "study": [1, 8, 1, 8], "ANC": [4, 1, 4, 1.0],
+         "kg": [70, 70, 80, 80], "DRUG": ["x", "", "y", ""], "AMT": [10, None, 20, None]}
+    )  # fmt: skip
+    columns = {"ID": "nr", "DAY": "study", "WT": "kg"}
+    table.to_csv(tmp_path / "p.csv", index=False)
+    for source in (table, tmp_path / "p.csv"):
+        seen, notes = read_seen(source, columns=columns)
+        assert [one.label for one in seen] == ["a", "b"]
+        assert [one.body for one in seen] == [{"weight": 70.0}, {"weight": 80.0}]
+        assert [one.doses[0].drug for one in seen] == ["x", "y"]
+        assert notes == ()
+    (alone,), _ = read_seen({"study": [1, 8], "ANC": [4, 1], "kg": 70}, columns={
+        "DAY": "study", "WT": "kg"})  # fmt: skip
+    assert (alone.label, alone.body) == (1, {"weight": 70.0})
+
+
+def test_doses_without_days_are_refused():
+    table = {"DATE": ["2024-01-01", "2024-01-08"], "ANC": [4, 1], "DRUG": ["x", ""], "AMT": [9, ""]}
+    with pytest.raises(PkpdError, match="has doses and no DAY column.*give their protocol days"):
+        read_seen(table)
+
+
 def test_counts_long_before_the_first_dose_are_named():
     table = {"ID": ["a", "a", "b", "b", "c", "c"], "DAY": [-4, 8, 0, 8, 1, 8], "ANC": 2.0}
     (seen, *_), notes = read_seen(table)

@@ -63,6 +63,12 @@ def test_given_patients_are_completed():
         ({"scr": 88.0}, r"scr = 88 is impossible.*mg/dL"),
         ({"plt": -1.0}, r"plt = -1 is impossible"),
         ({"anc": float("nan")}, r"anc = nan is impossible"),
+        ({"bsa": [1.8, -1.8]}, r"patient 2: bsa = -1.8 is impossible; allowed: more than 0"),
+        ({"ffm": float("nan")}, r"patient 1: ffm = nan is impossible"),
+        (
+            {"age": [40, 50], "weight": [70, 80, 90]},
+            r"patients, age: 2 values for 3 patients; allowed: one number, or one for each patient",
+        ),
     ],
 )
 def test_impossible_patients_are_refused(change, words):
