@@ -97,8 +97,8 @@ def read_counts(
     compartment
         Compartment of the doses, or one for each drug.
     date_format
-        Format of dates. Hours count from the subject's first dose, or, without a dosing table,
-        from its first row.
+        Format of dates. Hours count from the date of the subject's first dose, or, without doses
+        in a table, of its first row.
     clock_h
         Hour of the day counts are taken where there is no HOUR.
     lloq
@@ -160,7 +160,9 @@ def read_counts(
     if isinstance(doses, Regimen | Mapping):
         last = float(np.max(hours))
         for k, subject in enumerate(subjects):
-            regimen = doses if isinstance(doses, Regimen) else doses.get(subject)
+            regimen = (
+                doses if isinstance(doses, Regimen) else doses.get(subject, doses.get(str(subject)))
+            )
             if regimen is None:
                 raise DataError(
                     where=f"{table.name}, ID {subject}",
@@ -203,14 +205,7 @@ def _doses(
         return {}, {}
     if isinstance(doses, Regimen | Mapping):
         return {}, {}
-    given, starts, name = doses_of_table(doses, date_format, compartment)
-    strangers = [s for s in given if s not in subjects]
-    if strangers:
-        raise DataError(
-            where=f"{name}, ID {strangers[0]}",
-            what=f"has doses and no counts in {table.name}",
-            remedy="correct the subject, or leave its doses out",
-        )
+    given, starts = doses_of_table(doses, date_format, compartment, table, subjects)
     without = [str(s) for s in subjects if s not in given]
     if without:
         notes.append(f"no doses for subjects {', '.join(without[:10])}" + more(without))
@@ -245,8 +240,9 @@ def _hours(
         today = read_stamp(table, i, date_format).date()
         first.setdefault(subject, today)
         out[i] = (today - first[subject]).days * 24.0 + clock[i]
+    late = "" if set(first) <= set(starts) else "; of who has no dose, from the first row"
     notes.append(
-        "hours count from the date of the first dose"
+        f"hours count from the date of the first dose{late}"
         if starts
         else "hours count from each subject's first row"
     )

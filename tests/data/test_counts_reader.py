@@ -89,6 +89,30 @@ def test_dates_count_from_the_first_dose(write):
     assert data.events.time[0].tolist() == [-48, 0, 24]
 
 
+def test_dates_of_counts_and_days_of_doses_have_no_common_day_1(write):
+    counts, doses = write("ID,DATE,ANC\n1,2024-02-28,4\n"), write("ID,DAY,AMT\n1,3,5\n", "d.csv")
+    words = "nothing says which is day 1; give dates in d.csv, or protocol days in counts.csv"
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_counts(counts, doses=doses)
+
+
+def test_hours_of_who_has_no_dose_are_told(write):
+    counts = write("ID,DATE,ANC\n1,2024-02-28,4\n2,2024-03-02,2\n")
+    data = read_counts(counts, doses=write("ID,DATE,AMT\n1,2024-02-27,5\n", "doses.csv"))
+    assert data.observations.time.tolist() == [24, 0]
+    assert "first dose; of who has no dose, from the first row" in data.summary()
+
+
+def test_a_subject_is_the_same_as_number_and_as_text(write):
+    counts = write("ID,DAY,ANC\n1,1,4\n2,1,3\nA,1,2\n")
+    data = read_counts(counts, doses=write("ID,DAY,AMT\n1,1,5\n2,1,7\n", "doses.csv"))
+    assert data.subjects.tolist() == ["1", "2", "A"]
+    assert data.events.amt.sum(axis=1).tolist() == [5, 7, 0]
+    regimen = daily("lenalidomide", "5 mg", days="1", route="oral")
+    numbered = write("ID,DAY,ANC\n1,1,4\n1,2,3\n")
+    assert read_counts(numbered, doses={"1": regimen}).events.amt.sum() == 5
+
+
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [

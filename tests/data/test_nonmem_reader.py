@@ -95,6 +95,24 @@ def test_days_dates_and_names(write):
     np.testing.assert_allclose(dates.events.time, [[0.0, 24.75], [0.0, 0.51]], atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "ID,DATE,TIME|1,2024-01-01,08:00|1,2024-01-02,08:00",
+        "ID,TIME|1,2024-01-01 08:00|1,2024-01-02 08:00",
+    ],
+)
+def test_intervals_beside_dates_are_in_hours_or_the_unit_given(write, head):
+    names, first, second = head.split("|")
+    data = read_nonmem(write(f"{names},AMT,II,ADDL,DV\n{first},10,12,1,.\n{second},.,.,.,3\n"))
+    assert data.events.ii[0, 0] == 12.0
+    assert "TIME as hours" not in data.summary()
+    assert "AMT as mg" in data.summary()
+    days = write(f"{names},AMT,II,ADDL,DV\n{first},10,0.5,1,.\n{second},.,.,.,3\n")
+    data = read_nonmem(days, time_unit="day")
+    assert (data.events.ii[0, 0], data.events.time[0, 1]) == (12.0, 24.0)
+
+
 def test_ignored_rows_and_values_below_a_limit_given_apart(write):
     data = read_nonmem(
         write("C,ID,TIME,AMT,DV,BLQ\n.,1,0,5,.,0\nC,1,1,.,99,0\n.,1,2,.,.,1\n.,1,3,.,7,0\n"),

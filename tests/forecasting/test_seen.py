@@ -150,7 +150,7 @@ def test_bodies_and_doses_are_found_under_other_names_of_columns(tmp_path):
 
 def test_doses_without_days_are_refused():
     table = {"DATE": ["2024-01-01", "2024-01-08"], "ANC": [4, 1], "DRUG": ["x", ""], "AMT": [9, ""]}
-    with pytest.raises(PkpdError, match="has doses and no DAY column.*give their protocol days"):
+    with pytest.raises(PkpdError, match=r"has doses and no DAY column.*give their protocol days"):
         read_seen(table)
 
 
