@@ -173,6 +173,17 @@ def edit(line, **cells):
         ("ID,DATE,TIME,DV\n1,soon,0:00,1\n", {}, "column DATE: 'soon' is not a date"),
         ("ID,DATE,TIME,DV\n1,2024-01-01,25:00,1\n", {}, "'25:00' is not a time of the day"),
         ("", {}, "is empty"),
+        (
+            'ID,TIME,DV,NOTE\n1,0,5,a\n1,1,4,"b\n1,2,3,c\n',
+            {},
+            "trial.csv, row 3: has a quotation mark that is not closed, or text after one (",
+        ),
+        ('ID,TIME,DV,NOTE\n1,0,5,"a" b\n', {}, "trial.csv, row 2: has a quotation mark"),
+        (
+            'ID,TIME,DV,NOTE\n1,0,5,"a\n' + "1,1,4,some words of a note\n" * 6000,
+            {},
+            "trial.csv, row 2: has a quotation mark",
+        ),
     ],
 )
 def test_bad_rows_are_refused_with_their_place(write, text, options, words):
@@ -196,6 +207,11 @@ def test_counts_per_microlitre_are_refused_and_converted_when_they_are_said_to_b
     np.testing.assert_allclose(data.observations.value, np.array(values) / 1000.0)
     # the same numbers of a concentration are nobody's business
     read_nonmem(rows, lines={1: "concentration"})
+
+
+def test_cells_in_quotation_marks_may_hold_marks_and_lines(write):
+    data = read_nonmem(write('ID,TIME,DV,NOTE\n1,0,5,"a ""b"", c"\n1,1,4,"d\ne"\n1,2,3,5" f\n'))
+    assert data.observations.value.tolist() == [5.0, 4.0, 3.0]
 
 
 def test_missing_file_and_wrong_source():
