@@ -83,7 +83,7 @@ def read_cells(path: Path, ignore: str | None, separator: str, known: Collection
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=cut, skipinitialspace=cut == " ", strict=True
     )
-    rows = _rows(reader, path.name, comments)
+    rows = rows_of(reader, path.name, comments)
     header = next(rows, None)
     if not header:
         raise DataError(where=path.name, what="is empty", remedy="give a header and rows")
@@ -123,8 +123,8 @@ def read_cells(path: Path, ignore: str | None, separator: str, known: Collection
     return out
 
 
-def _rows(reader: Any, name: str, comments: int) -> Iterator[list[str]]:
-    """Rows of a file; one whose quotation marks do not fit is refused."""
+def rows_of(reader: Any, name: str, comments: int = 0) -> Iterator[list[str]]:
+    """Rows of a strict `csv.reader`; one whose quotation marks do not fit is refused."""
     while True:
         begins = reader.line_num + comments + 1
         try:
