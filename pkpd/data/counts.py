@@ -174,6 +174,9 @@ def read_counts(
                 regimen, last, size, compartment, f"{table.name}, ID {subject}"
             )
         notes.append("doses follow the planned calendar of the regimen: gates were not applied")
+    there = {*given, *(count.subject for count in counts)}
+    if lost := [str(s) for s in subjects if s not in there]:
+        notes.append(f"left out, without a count: subjects {', '.join(lost[:10])}" + more(lost))
     return _dataset(table, subjects, counts, given, kept, names, unit, notes)
 
 

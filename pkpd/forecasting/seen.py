@@ -14,7 +14,7 @@ from pkpd.arrays import Floats
 from pkpd.body import check_possible
 from pkpd.cards.files import nearest_of
 from pkpd.data.counts import SPELLINGS, read_counts
-from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
+from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset, more
 from pkpd.data.nonmem import read_nonmem, subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
 from pkpd.errors import DataError
@@ -205,7 +205,10 @@ def read_seen(
         columns=columns,
     )
     seen, notes = _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
-    return seen, (*notes, *unread, *_first_days(sheet))
+    there = {one.label for one in seen}
+    lost = [str(label) for label in dict.fromkeys(_labels(sheet)) if label not in there]
+    left = (f"left out, without a count: patients {', '.join(lost[:10])}" + more(lost),)
+    return seen, (*notes, *(left if lost else ()), *unread, *_first_days(sheet))
 
 
 def _first_days(sheet: Sheet) -> tuple[str, ...]:

@@ -103,6 +103,14 @@ def test_hours_of_who_has_no_dose_are_told(write):
     assert "first dose; of who has no dose, from the first row" in data.summary()
 
 
+def test_subjects_without_a_count_are_told(write):
+    data = read_counts(
+        write("ID,DAY,ANC\n1,1,4\n2,1,\n3,1,\n"), doses=write("ID,DAY,AMT\n3,1,5\n", "d.csv")
+    )
+    assert data.subjects.tolist() == [1, 3]
+    assert "left out, without a count: subjects 2" in data.summary().splitlines()
+
+
 def test_a_subject_is_the_same_as_number_and_as_text(write):
     counts = write("ID,DAY,ANC\n1,1,4\n2,1,3\nA,1,2\n")
     data = read_counts(counts, doses=write("ID,DAY,AMT\n1,1,5\n2,1,7\n", "doses.csv"))

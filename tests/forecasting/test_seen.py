@@ -148,6 +148,12 @@ def test_bodies_and_doses_are_found_under_other_names_of_columns(tmp_path):
     assert (alone.label, alone.body) == (1, {"weight": 70.0})
 
 
+def test_patients_without_a_count_are_told():
+    seen, notes = read_seen({"ID": ["a", "b"], "DAY": [8, 8], "ANC": [1.0, None]})
+    assert [one.label for one in seen] == ["a"]
+    assert notes == ("left out, without a count: patients b",)
+
+
 def test_doses_without_days_are_refused():
     table = {"DATE": ["2024-01-01", "2024-01-08"], "ANC": [4, 1], "DRUG": ["x", ""], "AMT": [9, ""]}
     with pytest.raises(PkpdError, match=r"has doses and no DAY column.*give their protocol days"):
