@@ -132,6 +132,7 @@ def exposures(
         population=(population, TEXT | a(Population, PatientSample) | _SOURCE),
         patients=(patients, from_to(1)),
         draws=(draws, from_to(1)),
+        seed=(seed, from_to(0)),
         until_day=(until_day, from_to(1) | NONE),
         intervals=(intervals, several(NUMBERS, "pairs of hours") | NONE),
         times_h=(times_h, NUMBERS | NONE),

@@ -20,7 +20,7 @@ from pkpd.body import (
 from pkpd.cards.files import card_names
 from pkpd.cards.population_cards import load_population
 from pkpd.distributions import Distribution, stratified_normals, stream
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdError
 from pkpd.subjects import patients, sample_population
 
 ONE = {"age": 60.0, "male": 1.0, "weight": 72.0, "height": 175.0, "scr": 1.0}
@@ -74,6 +74,12 @@ def test_given_patients_are_completed():
 def test_impossible_patients_are_refused(change, words):
     with pytest.raises(DataError, match=words):
         patients({**ONE, **change})
+
+
+def test_seeds_are_whole_numbers_from_0():
+    for seed in (-1, 1.5):
+        with pytest.raises(PkpdError, match=r"seed: .*allowed: a whole number from 0"):
+            sample_population(load_population("rr_aml"), 3, seed)
 
 
 def test_missing_covariates_are_named():
