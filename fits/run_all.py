@@ -36,6 +36,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with data that are not shipped")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "fits", help="results")
     options = parser.parse_args()
+    # the scripts run in another folder
+    options.out, options.data = options.out.resolve(), options.data and options.data.resolve()
     unknown = sorted(set(options.fits) - set(FITS))
     if unknown:
         parser.error(f"no fit {unknown[0]!r}; there are {', '.join(FITS)}")

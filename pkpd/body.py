@@ -126,10 +126,19 @@ def complete_covariates(
             _refuse("patients", f"'{needed}' is missing", remedy="give it")
     if "scr" not in arrays and "crcl" not in arrays:
         _refuse("patients", "neither 'scr' nor 'crcl' is given", remedy="give one of them")
-    n = max(len(v) for v in arrays.values())
+    n = max(v.size for v in arrays.values())
+    for name, values in arrays.items():
+        if values.shape not in ((1,), (n,)):
+            what = f"{values.size} values for {n} patients"
+            _refuse(f"patients, {name}", what, "one number, or one for each patient", "correct it")
     arrays = {name: np.broadcast_to(v, (n,)).copy() for name, v in arrays.items()}
     age, male, weight, height = (arrays[k] for k in ("age", "male", "weight", "height"))
     check_possible(arrays)
+    for name in ("bsa", "bmi", "ffm", "scr_umol_L"):
+        bad = np.flatnonzero(~((arrays.get(name, 1.0) > 0.0) & np.isfinite(arrays.get(name, 1.0))))
+        if bad.size:
+            what = f"{name} = {arrays[name][bad[0]]:g} is impossible"
+            _refuse(f"patient {bad[0] + 1}", what, "more than 0", "correct it, or leave it out")
     if "scr" in arrays:
         crcl = creatinine_clearance_cockcroft_gault(age, weight, arrays["scr"], male)
         arrays.setdefault("crcl", crcl)

@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arguments import NUMBER, check_arguments, from_to
 from pkpd.arrays import Floats
 from pkpd.body import (
     POSSIBLE,
+    check_possible,
     complete_covariates,
     creatinine_clearance_cockcroft_gault,
 )
@@ -242,9 +244,11 @@ def with_medians(population: Population, medians: Mapping[str, float]) -> Popula
         ``age`` (years), ``weight`` (kg), ``crcl`` (mL/min), or some of them: those of eligible
         patients. Nobody becomes younger than 1 or older than 95 years.
     """
-    for name in medians:
+    for name, value in medians.items():
         if name not in MOVABLE:
             _refuse("medians", f"{name!r} cannot be moved", ", ".join(MOVABLE))
+        check_arguments("medians", **{name: (value, NUMBER)})
+        check_possible({name: np.array([float(value)])}, "medians")
     return replace(population, medians=tuple((n, float(medians[n])) for n in sorted(medians)))
 
 
@@ -337,6 +341,7 @@ def sample_population(
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         _refuse("patients", f"{n!r} patients", "a whole number, 1 or more")
+    check_arguments("sample_population", seed=(seed, from_to(0)))
     found = _SAMPLES.of(
         (population, int(n), seed, bsa_formula), lambda: _drawn(population, n, seed, bsa_formula)
     )

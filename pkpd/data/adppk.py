@@ -149,7 +149,7 @@ def read_adppk(
     for name, limit in lloq.items() if isinstance(lloq, Mapping) else ():
         check_arguments(f"read_adppk, lloq, {name}", lloq=(limit, NUMBER))
     table = _with_subjects(open_sheet(source, columns, _KNOWN, None, separator))
-    notes: list[str] = []
+    notes = list(table.notes)
     line_column = next((name for name in _LINES if name in table.at), None)
     code = [
         code_of(table.text(line_column, i)) if line_column else "" for i in range(len(table.rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
-from pkpd.data.sheets import open_sheet, read_stamp
+from pkpd.data.sheets import Sheet, open_sheet, read_stamp
 from pkpd.data.times import refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen, individual_dose_mg
@@ -92,20 +92,39 @@ def doses_of_regimen(
 
 
 def doses_of_table(
-    source: Any, date_format: str, compartment: Mapping[str, int] | int
-) -> tuple[dict[Any, list[CountDose]], dict[Any, date], str]:
-    """Doses of a table by subject, the date of each first one, and the table's name.
+    source: Any,
+    date_format: str,
+    compartment: Mapping[str, int] | int,
+    counts: Sheet,
+    subjects: Sequence[Any],
+) -> tuple[dict[Any, list[CountDose]], dict[Any, date]]:
+    """Doses of a table by subject, and the date of each first one.
 
     Raises
     ------
     DataError
-        For a row without day, amount or known drug.
+        For a row without day, amount or known drug, a subject without counts, or days that the
+        counts' dates cannot be told from.
     """
     table = open_sheet(source, {}, _KNOWN)
     for needed in ("ID", "AMT"):
         if needed not in table.at:
             raise table.lacks(what=f"has no {needed} column", remedy="rename the column")
-    identity = subject_labels(table).tolist()
+    # numbers here may be texts there, where another subject is called A
+    written = {str(s): s for s in subjects}
+    identity = [written.get(str(s), s) for s in subject_labels(table).tolist()]
+    if strangers := [s for s in identity if s not in subjects]:
+        raise DataError(
+            where=f"{table.name}, ID {strangers[0]}",
+            what=f"has doses and no counts in {counts.name}",
+            remedy="correct the subject, or leave its doses out",
+        )
+    if "DAY" in table.at and "DATE" not in table.at and "DAY" not in counts.at:
+        raise DataError(
+            where=table.name,
+            what=f"has protocol days and {counts.name} has dates: nothing says which is day 1",
+            remedy=f"give dates in {table.name}, or protocol days in {counts.name}",
+        )
     amount = table.numbers("AMT")
     clock = np.nan_to_num(table.numbers("HOUR")) if "HOUR" in table.at else np.zeros(len(amount))
     duration = (
@@ -148,7 +167,7 @@ def doses_of_table(
         out.setdefault(subject, []).append(
             CountDose(hour, float(amount[i]), float(duration[i]), into)
         )
-    return {subject: sorted(doses) for subject, doses in out.items()}, starts, table.name
+    return {subject: sorted(doses) for subject, doses in out.items()}, starts
 
 
 def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float], dict[Any, date]]:

@@ -20,6 +20,7 @@ from pkpd.data.dataset import NOT_CENSORED, Dataset, Observations, more
 from pkpd.data.declared_units import DeclaredUnits
 from pkpd.data.events import DOSE, OBSERVATION, EventTable
 from pkpd.data.faults import Faults
+from pkpd.data.measurements import refuse_strangers
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
 from pkpd.data.times import refuse_other_dates
@@ -96,12 +97,12 @@ def read_counts(
     compartment
         Compartment of the doses, or one for each drug.
     date_format
-        Format of dates. Hours count from the subject's first dose, or, without a dosing table,
-        from its first row.
+        Format of dates. Hours count from the date of the subject's first dose, or, without doses
+        in a table, of its first row.
     clock_h
         Hour of the day counts are taken where there is no HOUR.
     lloq
-        Limit of quantification for values of 0, one or by line, in the unit given.
+        Limit of quantification, one or by line, in the unit given; values under it count as below.
     separator
         Between cells of a CSV file.
 
@@ -139,6 +140,8 @@ def read_counts(
         lloq=(lloq, NUMBER | MAPPING | NONE),
         separator=(separator, TEXT),
     )
+    for name, limit in lloq.items() if isinstance(lloq, Mapping) else ():
+        check_arguments(f"read_counts, lloq, {name}", lloq=(limit, NUMBER))
     table = _open(source, columns, separator)
     notes = list(table.notes)
     if "DAY" not in table.at and "DATE" not in table.at:
@@ -157,7 +160,9 @@ def read_counts(
     if isinstance(doses, Regimen | Mapping):
         last = float(np.max(hours))
         for k, subject in enumerate(subjects):
-            regimen = doses if isinstance(doses, Regimen) else doses.get(subject)
+            regimen = (
+                doses if isinstance(doses, Regimen) else doses.get(subject, doses.get(str(subject)))
+            )
             if regimen is None:
                 raise DataError(
                     where=f"{table.name}, ID {subject}",
@@ -169,6 +174,9 @@ def read_counts(
                 regimen, last, size, compartment, f"{table.name}, ID {subject}"
             )
         notes.append("doses follow the planned calendar of the regimen: gates were not applied")
+    there = {*given, *(count.subject for count in counts)}
+    if lost := [str(s) for s in subjects if s not in there]:
+        notes.append(f"left out, without a count: subjects {', '.join(lost[:10])}" + more(lost))
     return _dataset(table, subjects, counts, given, kept, names, unit, notes)
 
 
@@ -200,14 +208,7 @@ def _doses(
         return {}, {}
     if isinstance(doses, Regimen | Mapping):
         return {}, {}
-    given, starts, name = doses_of_table(doses, date_format, compartment)
-    strangers = [s for s in given if s not in subjects]
-    if strangers:
-        raise DataError(
-            where=f"{name}, ID {strangers[0]}",
-            what=f"has doses and no counts in {table.name}",
-            remedy="correct the subject, or leave its doses out",
-        )
+    given, starts = doses_of_table(doses, date_format, compartment, table, subjects)
     without = [str(s) for s in subjects if s not in given]
     if without:
         notes.append(f"no doses for subjects {', '.join(without[:10])}" + more(without))
@@ -242,8 +243,9 @@ def _hours(
         today = read_stamp(table, i, date_format).date()
         first.setdefault(subject, today)
         out[i] = (today - first[subject]).days * 24.0 + clock[i]
+    late = "" if set(first) <= set(starts) else "; of who has no dose, from the first row"
     notes.append(
-        "hours count from the date of the first dose"
+        f"hours count from the date of the first dose{late}"
         if starts
         else "hours count from each subject's first row"
     )
@@ -253,7 +255,7 @@ def _hours(
 def _lines(table: Sheet, lines: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
     """Codes or columns (capitals) to names of lines."""
     if isinstance(lines, Mapping):
-        return {code.upper(): name for code, name in lines.items()}
+        return {str(code).upper(): name for code, name in lines.items()}
     wanted = SPELLINGS if lines is None else {n: SPELLINGS.get(n, (n.upper(),)) for n in lines}
     return {code: name for name, codes in wanted.items() for code in codes}
 
@@ -302,6 +304,9 @@ def _counts(
             ]
     names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
     factors, unit = _units(table.name, names, found, units)
+    if isinstance(lloq, Mapping):
+        lloq = {found.get(key.upper(), key): limit for key, limit in lloq.items()}
+        refuse_strangers(table.name, lloq, (*names, *found.values()))
     counts = [_check(table, cell, hours, identity, factors, lloq, faults) for cell in cells]
     faults.refuse()
     _refuse_beyond(table, cells, counts, units)

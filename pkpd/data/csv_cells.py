@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,12 @@ def read_cells(path: Path, ignore: str | None, separator: str, known: Collection
     if separator not in first:
         cut = next((one for one in _OTHERS if one in first), separator)
         cut = _BLANKS if cut not in first and len(first.split()) > 1 else cut
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=cut, skipinitialspace=cut == " ")
-    header = next(reader, None)
+    # strict: else a quotation mark that is not closed takes the rest of the file into its cell
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=cut, skipinitialspace=cut == " ", strict=True
+    )
+    rows = rows_of(reader, path.name, comments)
+    header = next(rows, None)
     if not header:
         raise DataError(where=path.name, what="is empty", remedy="give a header and rows")
     out = Cells(header, [], [], decimal_comma=cut != ",")
@@ -92,7 +96,7 @@ def read_cells(path: Path, ignore: str | None, separator: str, known: Collection
         )
     if comments:
         out.notes.append(f"left out: {comments} lines of comments (#) before the header")
-    for row in reader:
+    for row in rows:
         row = row[:-1] if cut == _BLANKS and row and not row[-1] else row
         if not any(cell.strip() for cell in row):
             continue
@@ -117,6 +121,23 @@ def read_cells(path: Path, ignore: str | None, separator: str, known: Collection
         out.rows.append(row)
         out.lines.append(reader.line_num + comments)
     return out
+
+
+def rows_of(reader: Any, name: str, comments: int = 0) -> Iterator[list[str]]:
+    """Rows of a strict `csv.reader`; one whose quotation marks do not fit is refused."""
+    while True:
+        begins = reader.line_num + comments + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                where=f"{name}, row {begins}",
+                what=f"has a quotation mark that is not closed, or text after one ({error})",
+                remedy="take the mark out, or close it at the end of the cell",
+            ) from None
+        yield row
 
 
 def _without_comments(text: str, known: Collection[str]) -> tuple[int, str]:

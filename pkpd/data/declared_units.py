@@ -44,6 +44,11 @@ _COVARIATES = (
     "creatinine",
     "percent",
 )
+_OF_OTHERS = {
+    **dict.fromkeys(("II", "TINF", "DOSEDUR"), "the unit of TIME"),
+    "RATE": "those of AMT and TIME",
+    **dict.fromkeys(("LIMIT", "LLOQ", "ALLOQ", "AULOQ"), "the unit of DV"),
+}
 _MOLAR = {"concentration": "mass", "molar concentration": "amount"}
 
 
@@ -64,13 +69,13 @@ class DeclaredUnits:
 
     def __post_init__(self) -> None:
         """Spell the columns in capitals."""
-        kind = TEXT | MAPPING
         for name, value in self.given.items():
+            kind = TEXT | MAPPING if str(name).upper() in ("DV", "AVAL") else TEXT
             check_arguments(f"{self.source}, units", **{str(name): (value, kind)})
         object.__setattr__(self, "given", {k.upper(): v for k, v in self.given.items()})
 
     def check_columns(self, known: Sequence[str]) -> None:
-        """Refuse units of columns that are not there."""
+        """Refuse units of columns that are not there, or whose unit is that of others."""
         lost = [name for name in self.given if name not in known]
         if lost:
             raise DataError(
@@ -79,6 +84,13 @@ class DeclaredUnits:
                 allowed=", ".join(known),
                 remedy="correct units=",
             )
+        for name in self.given:
+            if name in _OF_OTHERS:
+                raise DataError(
+                    where=f"{self.source}, units",
+                    what=f"{name} has no unit of its own: it is in {_OF_OTHERS[name]}",
+                    remedy=f"leave {name} out of units=, and convert the column if it is not so",
+                )
 
     def hours(self, time_unit: str | None) -> float:
         """Hours in a unit of TIME."""

@@ -5,7 +5,7 @@ A value may be written with its limit, ``<0.1`` or ``>500``; it is then censored
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,17 @@ def code_of(text: str | int) -> int | str:
     except ValueError:
         return str(text).strip().casefold()
     return int(number) if number.is_integer() else str(text)
+
+
+def refuse_strangers(source: str, limits: Iterable[str], names: Sequence[str]) -> None:
+    """Refuse limits of quantification of lines that there are not."""
+    if lost := [name for name in limits if name not in names]:
+        raise DataError(
+            where=f"{source}, lloq",
+            what=f"there is no line {lost[0]!r}",
+            allowed=", ".join(dict.fromkeys(names)),
+            remedy="correct lloq=",
+        )
 
 
 def read_measurements(
@@ -316,6 +327,7 @@ def _limits(
     limit = table.numbers("LLOQ") * factor if "LLOQ" in table.at else np.full(n, np.nan)
     if how.lloq is not None:
         lloq = how.lloq
+        refuse_strangers(table.name, lloq if isinstance(lloq, Mapping) else (), names)
         given = np.array(
             [lloq.get(k, np.nan) if isinstance(lloq, Mapping) else lloq for k in names], dtype=float
         )

@@ -105,7 +105,8 @@ def read_nonmem(
         What the columns are in: ``{"TIME": "day", "AMT": "mg", "DV": {"neutrophils": "cells/uL"},
         "WT": "kg"}``; ``"DV": "ng/mL"`` for all lines. They are checked and converted to hours, mg
         (or umol), mg/L (or umol/L), 10^9/L, kg and the others of `pkpd.units.INTERNAL_UNITS`. II
-        and TINF are in the unit of TIME, RATE in those of AMT and TIME, limits in that of DV.
+        and TINF are in the unit of TIME (beside dates in hours, unless it is given), RATE in those
+        of AMT and TIME, limits in that of DV.
         Columns that are not named are taken as they are.
     time_unit
         Unit of TIME (h, day, min, week), if nothing else is to be said of units.
@@ -263,7 +264,7 @@ def dataset_of(
     times = ("TIME",) if in_hours(table) else ()
     table.refuse_texts((*times, *_EVENT_COLUMNS, *_NUMBERS), ("DV",))
     time = hours_of(table, identity, declared, time_unit, date_format, notes)
-    per_hour = 1.0 if "DATE" in table.at else declared.hours(time_unit)
+    per_hour = declared.hours(time_unit)
     events_given = _event_columns(table, notes)
     asked = codes == "rxode" or (codes == "auto" and rxode.understood(events_given["EVID"]))
     if asked:
@@ -319,7 +320,7 @@ def dataset_of(
     if dose_unit is not None:
         units_used["AMT"] = dose_unit
     unit = declared.given.get("TIME", time_unit)
-    clock = "DATE" in table.at or unit is not None
+    clock = not times or unit is not None
     doses = bool(np.any(events.is_dose))
     silent = [name for name in names if name not in units_used] if len(seen) else []
     notes += undeclared(not clock, doses and dose_unit is None, silent)

@@ -69,7 +69,7 @@ class Sheet:
         twice = {label for label, n in times.items() if label and n > 1}
         self.at: dict[str, int] = {}
         self.label: dict[str, str] = {}
-        for key in dict.fromkeys([*known, *by_upper]):
+        for key in dict.fromkeys([*known, *columns, *by_upper]):
             chosen = columns.get(key, key)
             if chosen is None:
                 continue

@@ -10,11 +10,12 @@ from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.export.blocks import NEARLY_NONE, omega_blocks
 from pkpd.export.carried import refuse_forward
-from pkpd.export.data_file import BETWEEN, data_columns
+from pkpd.export.data_file import BETWEEN, COLUMNS, MORE, data_columns
 from pkpd.export.dialects import NONMEM, number
 from pkpd.export.equations import Equations, equations_of
 from pkpd.export.parameters import (
     bounds_of,
+    check_covariates,
     individual_statements,
     plain_names,
     refuse_joint_prior,
@@ -37,6 +38,7 @@ def nonmem_text(model: PopulationModel, dataset: Dataset | None, file: str) -> s
     refuse_joint_prior(model)
     refuse_forward(model, dataset, "NONMEM")
     equations, covariates = equations_of(model.structure), covariates_read(model)
+    check_covariates(covariates, (*RESERVED, *COLUMNS, *MORE, "LIMIT"), "NONMEM", 20)
     logarithmic = tuple(name for name, error in model.residual.items() if error.logarithmic)
     columns = data_columns(dataset, covariates, logarithmic)
     names = plain_names(

@@ -42,6 +42,25 @@ def plain_names(
     return out
 
 
+def check_covariates(names: Iterable[str], taken: Iterable[str], program: str, most: int) -> None:
+    """Refuse covariates whose names a program cannot take, or takes for something of its own.
+
+    Raises
+    ------
+    PkpdError
+        If there is one.
+    """
+    taken = tuple(taken)
+    for name in names:
+        if plain_names([name], taken, capitals=False, most=most + 2)[name] != name:
+            raise PkpdError(
+                where=f"export, covariate {name!r}",
+                what=f"is no name for {program}, or one of its own words",
+                allowed=f"letters, digits and underscores, {most} at most",
+                remedy=f"read the data with columns={{'WT': {name!r}}}, or another name for WT",
+            )
+
+
 def individual_statements(
     model: PopulationModel,
     names: Mapping[str, str],

@@ -13,6 +13,7 @@ from pkpd.export.equations import Equations, equations_of
 from pkpd.export.nonmem_text import deviation
 from pkpd.export.parameters import (
     bounds_of,
+    check_covariates,
     covariate_defaults,
     individual_statements,
     plain_names,
@@ -45,6 +46,7 @@ class _Parts:
         self.model, self.equations = model, equations_of(model.structure)
         system: Equations = self.equations
         self.covariates = covariates_read(model)
+        check_covariates(self.covariates, _TAKEN, "the program", 38)
         own = [p.name for p in model.parameters]
         self.fixed_names = list(fixed_effects(model))
         every = [

@@ -74,11 +74,12 @@ def areas(time: Floats, level: Floats, *, log_down: bool = True) -> tuple[Floats
     return np.where(falls, exponential, area), np.where(falls, of_moment, moment)
 
 
-def level_at(time: Floats, level: Floats, at: float, slope: Slope, *, log_down: bool) -> float:
-    """Concentration between the points, or on the terminal slope through the last of them."""
+def level_at(
+    time: Floats, level: Floats, at: float, slope: Slope, *, log_down: bool, onward: float
+) -> float:
+    """Concentration between the points, or on the terminal slope from ``onward`` after them."""
     if at > time[-1]:
-        gone = level[-1] == 0.0
-        return 0.0 if gone else float(level[-1] * np.exp(-slope.rate * (at - time[-1])))
+        return 0.0 if onward == 0.0 else float(onward * np.exp(-slope.rate * (at - time[-1])))
     after = int(np.searchsorted(time, at))
     if time[after] == at or after == 0:
         return float(level[after])
@@ -90,7 +91,14 @@ def level_at(time: Floats, level: Floats, at: float, slope: Slope, *, log_down: 
 
 
 def area_between(
-    time: Floats, level: Floats, begin: float, end: float, slope: Slope, *, log_down: bool
+    time: Floats,
+    level: Floats,
+    begin: float,
+    end: float,
+    slope: Slope,
+    *,
+    log_down: bool,
+    onward: float,
 ) -> tuple[float, float]:
     """Area and first moment of an interval; after the last point the terminal slope goes on.
 
@@ -102,19 +110,25 @@ def area_between(
         Hours; ``begin`` not before the first point.
     slope
         Terminal slope; without one the result is NaN where ``end`` is after the last point.
+    onward
+        Concentration at the last point that the terminal slope goes on from.
     """
-    inside = (time > begin) & (time < end)
-    last = time[-1]
-    stops = [begin, *time[inside], *([last] if begin < last < end else []), end]
-    points = np.unique(stops)
-    values = [level_at(time, level, float(t), slope, log_down=log_down) for t in points]
-    # beyond the last point the curve falls exponentially, whatever the rule
-    area, moment = areas(points, np.array(values), log_down=log_down)
+    last, parts = time[-1], np.zeros(2)
+
+    def at(t: float) -> float:
+        return level_at(time, level, t, slope, log_down=log_down, onward=onward)
+
+    if begin < last:
+        stop = min(end, last)
+        points = np.unique([begin, *time[(time > begin) & (time < stop)], stop])
+        values = np.array([at(float(t)) for t in points])
+        parts += [part.sum() for part in areas(points, values, log_down=log_down)]
     if end > last:
-        tail, tail_moment = areas(points, np.array(values), log_down=True)
-        area = np.where(points[1:] > last, tail, area)
-        moment = np.where(points[1:] > last, tail_moment, moment)
-    return float(area.sum()), float(moment.sum())
+        # beyond the last point the curve falls exponentially, whatever the rule
+        start = max(begin, last)
+        values = np.array([onward if start == last else at(start), at(end)])
+        parts += [part.sum() for part in areas(np.array([start, end]), values, log_down=True)]
+    return float(parts[0]), float(parts[1])
 
 
 def terminal_slope(time: Floats, level: Floats, least: int = 3) -> Slope:

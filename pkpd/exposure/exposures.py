@@ -11,6 +11,7 @@ import numpy as np
 from pkpd.arguments import (
     MAPPING,
     NONE,
+    NUMBER,
     NUMBERS,
     TEXT,
     Kind,
@@ -131,6 +132,7 @@ def exposures(
         population=(population, TEXT | a(Population, PatientSample) | _SOURCE),
         patients=(patients, from_to(1)),
         draws=(draws, from_to(1)),
+        seed=(seed, from_to(0)),
         until_day=(until_day, from_to(1) | NONE),
         intervals=(intervals, several(NUMBERS, "pairs of hours") | NONE),
         times_h=(times_h, NUMBERS | NONE),
@@ -144,8 +146,11 @@ def exposures(
     if intervals is not None:
         spans = [_span(pair, end) for pair in intervals]
     times = np.arange(0.0, end + 1.0) if times_h is None else np.asarray(times_h, dtype=float)
+    allowed = f"0 to {end:g} h; until_day= has later days"
+    for name, given in (("times_h", times), ("intervals", spans)):
+        if not len(given):
+            _refuse(name, "none is given", allowed)
     if not np.all((times >= 0.0) & (times <= end)):
-        allowed = f"0 to {end:g} h; until_day= has later days"
         _refuse("times_h", "a time is outside of the days", allowed)
     shares = np.asarray(quantiles, dtype=float)
     if not np.all((shares >= 0.0) & (shares <= 1.0)):
@@ -174,9 +179,11 @@ def exposures(
     names = [drug.name for drug in drugs]
     if not drugs:
         _refuse("regimen", "no drug of it has kinetics in this marrow", "drugs with a level")
-    for name in above or {}:
+    above = above or {}
+    for name in above:
         if name not in names:
             _refuse("above", f"{name!r} is no drug with kinetics here", ", ".join(names))
+        check_arguments("exposures, above", **{name: (above[name], NUMBER)})
     further = np.concatenate([times, np.ravel(spans)])
     rows = []
     for drug in drugs:

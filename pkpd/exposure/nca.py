@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pkpd.arguments import MAPPING, NONE, NUMBER, TEXT, Kind, check_arguments, from_to, one_of
+from pkpd.arguments import (
+    MAPPING,
+    NONE,
+    NUMBER,
+    TEXT,
+    Kind,
+    check_arguments,
+    from_to,
+    one_of,
+    several,
+)
 from pkpd.arrays import Floats
 from pkpd.data.dataset import Dataset
 from pkpd.data.nonmem import read_nonmem
@@ -33,6 +43,7 @@ The R package IQnca calls a slope below it not reliable, PKNCA's rule of exclusi
 
 LOG_DOWN, LINEAR = "linear_up_log_down", "linear"
 _TOLD = 3  # negative values of a remark
+_ANY = Kind("anything", lambda v: True)
 _SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
 
 
@@ -68,7 +79,7 @@ def nca(
         exponential where it falls, or ``"linear"``.
     extrapolate
         Beyond the last measurable sample: from its ``"observed"`` concentration, or from the one
-        ``"predicted"`` by the terminal slope.
+        ``"predicted"`` by the terminal slope; in intervals and ``auc_tau``, too.
     intervals
         Hours since the dose between which areas are given: ``[(0, 12), (0, 24)]``. After the last
         sample the terminal slope goes on.
@@ -132,6 +143,7 @@ def nca(
         method=(method, one_of(LOG_DOWN, LINEAR)),
         extrapolate=(extrapolate, one_of("observed", "predicted")),
         tau_h=(tau_h, NUMBER | NONE),
+        intervals=(intervals, several(_ANY, "pairs of hours since the dose, such as (0, 24)")),
         steady_state=(steady_state, _SWITCH),
         below=(below, MAPPING | NONE),
         least_points=(least_points, from_to(3)),
@@ -173,7 +185,7 @@ def nca(
             remedy="give a dose record (AMT) to each subject, before its samples",
         )
     table = pd.DataFrame(rows)
-    table.attrs["units"] = _units(data, data.lines[chosen])
+    table.attrs["units"] = _units(data, data.lines[chosen], table.columns)
     return table
 
 
@@ -240,8 +252,11 @@ class _Analysis:
             "extrapolated": 100.0 * tail / auc_inf,
         }
 
+        onward = slope.at(begun[-1]) if predicted and levels[-1] else float(levels[-1])
+
         def between(begin: float, stop: float) -> tuple[float, float]:
-            return area_between(begun, levels, begin, stop, slope, log_down=self.log_down)
+            how = {"log_down": self.log_down, "onward": onward}
+            return area_between(begun, levels, begin, stop, slope, **how)
 
         whole, residence = auc_inf, aumc_inf / auc_inf
         tau = self.tau
@@ -253,7 +268,9 @@ class _Analysis:
                 "auc_tau": auc_tau,
                 "cavg": cavg,
                 "cmin": lowest,
-                "ctrough": level_at(begun, levels, tau, slope, log_down=self.log_down),
+                "ctrough": level_at(
+                    begun, levels, tau, slope, log_down=self.log_down, onward=onward
+                ),
                 "fluctuation": 100.0 * (peak - lowest) / cavg,
                 "swing": 100.0 * (peak - lowest) / lowest if lowest else np.nan,
             }
@@ -352,14 +369,14 @@ def _line(data: Dataset, line: str | None) -> int:
     )
 
 
-def _units(data: Dataset, line: str) -> dict[str, str]:
+def _units(data: Dataset, line: str, columns: Iterable[str]) -> dict[str, str]:
     """Units of the columns, as far as the data declare them."""
     units: dict[str, str] = dict.fromkeys(("start", "tmax", "tlast", "half_life", "mrt"), "h")
     units["lambda_z"] = "1/h"
     level, dose = data.units.get(line), data.units.get("AMT")
     if level:
         units |= dict.fromkeys(("cmax", "clast", "cavg", "cmin", "ctrough"), level)
-        units |= dict.fromkeys(("auc_last", "auc_inf", "auc_tau"), f"{level} h")
+        units |= dict.fromkeys((c for c in columns if c.startswith("auc_")), f"{level} h")
     if dose:
         units["dose"] = dose
     if level and dose and level == f"{dose}/L":

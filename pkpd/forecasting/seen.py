@@ -14,9 +14,9 @@ from pkpd.arrays import Floats
 from pkpd.body import check_possible
 from pkpd.cards.files import nearest_of
 from pkpd.data.counts import SPELLINGS, read_counts
-from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
+from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset, more
 from pkpd.data.nonmem import read_nonmem, subject_labels
-from pkpd.data.sheets import Sheet, TableSource, open_sheet
+from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet
 from pkpd.errors import DataError
 from pkpd.forecasting.measurement import COUNTED, SAME_LINE
 
@@ -191,8 +191,9 @@ def read_seen(
         import pandas as pd
 
         patient = pd.DataFrame(dict(patient))
-    table = _with_identity(patient)
-    sheet = open_sheet(table, {}, _DOSES)
+    columns = checked_columns("read_seen", columns)
+    table = _with_identity(patient, columns)
+    sheet = open_sheet(table, columns, _DOSES)
     if "DAY" not in sheet.at and "DATE" not in sheet.at and {"TIME", "DV"} <= set(sheet.at):
         of_columns = {"DV": units} if isinstance(units, str) else units
         data = read_nonmem(table, lines=lines, units=of_columns, lloq=lloq, columns=columns)
@@ -201,7 +202,7 @@ def read_seen(
     names = {code: line for line, codes in {**SPELLINGS, **BLASTS}.items() for code in codes}
     known = {code: line for code, line in names.items() if SAME_LINE.get(line, line) in COUNTED}
     asked = known | {str(k).upper(): v for k, v in (lines or {}).items()}
-    unread = _unread(sheet, asked, [name for name in (columns or {}).values() if name])
+    unread = _unread(sheet, asked, [name for name in columns.values() if name])
     data = read_counts(
         table,
         lines=asked,
@@ -210,7 +211,14 @@ def read_seen(
         columns=columns,
     )
     seen, notes = _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
+<<<<<<< HEAD
     return seen, (*notes, *unread, *_first_days(sheet, to_begin))
+=======
+    there = {one.label for one in seen}
+    lost = [str(label) for label in dict.fromkeys(_labels(sheet)) if label not in there]
+    left = (f"left out, without a count: patients {', '.join(lost[:10])}" + more(lost),)
+    return seen, (*notes, *(left if lost else ()), *unread, *_first_days(sheet))
+>>>>>>> r1_data
 
 
 def _first_days(sheet: Sheet, to_begin: bool) -> tuple[str, ...]:
@@ -254,11 +262,11 @@ def _unread(sheet: Sheet, counted: Mapping[str, str], chosen: Sequence[str]) -> 
     return (f"columns that are not read: {', '.join(told)}",) if told else ()
 
 
-def _with_identity(source: TableSource) -> Any:
+def _with_identity(source: TableSource, columns: Mapping[str, str | None]) -> Any:
     """Give a table without patients' names the only patient 1."""
     import pandas as pd
 
-    sheet = open_sheet(source, {}, ("ID",))
+    sheet = open_sheet(source, columns, ("ID",))
     if {"ID", "SUBJECT", "PATIENT", "USUBJID"} & set(sheet.at):
         return source
     if isinstance(source, str | Path):
@@ -315,6 +323,8 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
     """Doses that the table tells, by patient."""
     if "DRUG" not in sheet.at or "AMT" not in sheet.at:
         return {}
+    if "DAY" not in sheet.at:
+        raise sheet.lacks(what="has doses and no DAY column", remedy="give their protocol days")
     amount, day = sheet.numbers("AMT"), sheet.numbers("DAY")
     empty = np.full(len(amount), np.nan)
     hour = sheet.numbers("HOUR") if "HOUR" in sheet.at else empty

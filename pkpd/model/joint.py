@@ -202,6 +202,8 @@ def load_model(
     for name in dict.fromkeys(chosen if drugs is None else drugs):
         card = load_drug_card((drug_cards or {}).get(name, name))
         name = card.name
+        if name in [model.name for model in models]:  # in other capitals
+            continue
         if not card.pk:
             _refuse(f"drug '{name}'", "has no pk and effect, which this marrow needs")
         pk_name, effect_name = card.pk, card.effect
@@ -238,7 +240,7 @@ def load_model(
     )
     asked = dict(options or {})
     files = (*((drug.name, drug.card.path) for drug in models), *loaded.hashes().items())
-    made_from = (files, tuple(sorted(asked.items())), other_options)
+    made_from = (files, tuple(sorted((k, repr(v)) for k, v in asked.items())), other_options)
     return _ASSEMBLED.of(made_from, lambda: _assemble(loaded, asked, other_options))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
@@ -282,7 +282,11 @@ def marrow_model(
         kind = _of(driver, name, "driver")
         _check_choice("driver", kind, get_args(Driver))
         mass = _of(molar_mass, name, "molar_mass")
+        if mass is not None and not mass > 0:
+            _refuse("molar_mass", mass, "g/mol, more than 0")
         first = number if first_compartment is None else _of(first_compartment, name, "first")
+        if first in [drug.first_compartment for drug in drugs]:
+            _refuse("first_compartment", first, "another number for each drug")
         suffix = f"_{name}" if len(by_name) > 1 else ""
         per_unit = 1.0 if mass is None else 1000.0 / mass
         drugs.append(MarrowDrug(name, structure, kind, per_unit, first, suffix))
@@ -305,9 +309,11 @@ def marrow_model(
 
 def _check_choice(what: str, given: Any, allowed: Sequence[str]) -> None:
     if given not in allowed:
-        raise PkpdError(
-            where=f"marrow_model, {what}", what=f"{given!r}", allowed=", ".join(allowed)
-        )
+        _refuse(what, given, ", ".join(allowed))
+
+
+def _refuse(what: str, given: Any, allowed: str) -> NoReturn:
+    raise PkpdError(where=f"marrow_model, {what}", what=f"{given!r}", allowed=allowed)
 
 
 def _of(given: Any, drug: str, what: str) -> Any:

@@ -264,6 +264,13 @@ def turnover(
     """
     _one_of("kind", kind, _TURNOVERS)
     _one_of("effect", effect, _EFFECTS)
+    if effect == "linear" and largest is not None:
+        raise PkpdError(
+            where="turnover, largest",
+            what=f"{largest!r} with a linear effect, which has no largest",
+            allowed="effect='emax' or 'sigmoid'",
+            remedy="leave it out",
+        )
     names = ("Imax", "IC50") if kind.startswith("inhibits") else ("Emax", "EC50")
     shape = ConcentrationEffect(effect, *names, fixed=largest)
     return ode_model(

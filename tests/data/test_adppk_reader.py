@@ -177,6 +177,10 @@ def test_columns_can_have_other_names(write):
     same(data, pkpd.read_adppk(write(ADPPK)))
 
 
+def test_how_cells_were_cut_is_told(write):
+    assert "cells were cut at ';'" in pkpd.read_adppk(write(ADPPK.replace(",", ";"))).summary()
+
+
 def test_steady_state_doses_are_told_with_their_interval():
     rows = {"USUBJID": ["1", "1"], "AFRLT": [0, 3], "EVID": [1, 0], "AMT": [5, 0], "II": [12, 0],
             "SS": [1, 0], "DV": [None, 2.0], "MDV": [1, 0]}  # fmt: skip

@@ -89,6 +89,38 @@ def test_dates_count_from_the_first_dose(write):
     assert data.events.time[0].tolist() == [-48, 0, 24]
 
 
+def test_dates_of_counts_and_days_of_doses_have_no_common_day_1(write):
+    counts, doses = write("ID,DATE,ANC\n1,2024-02-28,4\n"), write("ID,DAY,AMT\n1,3,5\n", "d.csv")
+    words = "nothing says which is day 1; give dates in d.csv, or protocol days in counts.csv"
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_counts(counts, doses=doses)
+
+
+def test_hours_of_who_has_no_dose_are_told(write):
+    counts = write("ID,DATE,ANC\n1,2024-02-28,4\n2,2024-03-02,2\n")
+    data = read_counts(counts, doses=write("ID,DATE,AMT\n1,2024-02-27,5\n", "doses.csv"))
+    assert data.observations.time.tolist() == [24, 0]
+    assert "first dose; of who has no dose, from the first row" in data.summary()
+
+
+def test_subjects_without_a_count_are_told(write):
+    data = read_counts(
+        write("ID,DAY,ANC\n1,1,4\n2,1,\n3,1,\n"), doses=write("ID,DAY,AMT\n3,1,5\n", "d.csv")
+    )
+    assert data.subjects.tolist() == [1, 3]
+    assert "left out, without a count: subjects 2" in data.summary().splitlines()
+
+
+def test_a_subject_is_the_same_as_number_and_as_text(write):
+    counts = write("ID,DAY,ANC\n1,1,4\n2,1,3\nA,1,2\n")
+    data = read_counts(counts, doses=write("ID,DAY,AMT\n1,1,5\n2,1,7\n", "doses.csv"))
+    assert data.subjects.tolist() == ["1", "2", "A"]
+    assert data.events.amt.sum(axis=1).tolist() == [5, 7, 0]
+    regimen = daily("lenalidomide", "5 mg", days="1", route="oral")
+    numbered = write("ID,DAY,ANC\n1,1,4\n1,2,3\n")
+    assert read_counts(numbered, doses={"1": regimen}).events.amt.sum() == 5
+
+
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
@@ -120,6 +152,7 @@ def test_dates_count_from_the_first_dose(write):
         (WIDE, {}, "neutrophils of 4500 x 10^9/L cannot be"),
         (WIDE.replace("ANC,PLT", "x,y"), {}, "has neither a LINE column nor a column of a known"),
         (WIDE, {"units": {"ANC": "mg"}}, "'mg' is not a unit of count"),
+        (WIDE, {"lloq": {"AND": 0.1}}, "counts.csv, lloq: there is no line 'AND'; allowed: neut"),
         (WIDE, {"covariates": ["WT"], "units": {"ANC": "cells/uL"}}, "no covariate column"),
         (
             WIDE.replace(",1.8", ","),
@@ -148,6 +181,23 @@ def test_bad_tables_are_refused_with_their_place(write, text, options, words):
 def test_bad_dosing_tables_are_refused(write, text, words):
     with pytest.raises(DataError, match=re.escape(words)):
         read_counts(write(WIDE), doses=write(text, "doses.csv"), units={"ANC": "cells/uL"})
+
+
+def test_a_line_has_its_limit_by_its_column_and_its_code_may_be_a_number(write):
+    data = read_counts(write("ID,DAY,ANC\n1,1,4\n1,8,0.1\n"), lloq={"ANC": 0.2})
+    assert data.observations.value.tolist() == [4.0, 0.2]
+    assert data.observations.censored.tolist() == [0, 1]
+    coded = write("ID,DAY,LINE,VALUE\n1,1,1,4\n1,8,1,0.1\n")
+    assert read_counts(coded, lines={1: "neutrophils"}).lines == ("neutrophils",)
+
+
+def test_columns_of_counts_may_have_other_names(write):
+    path = write("ID,DAY,Neutro,Thrombo\n1,1,4,200\n")
+    data = read_counts(path, columns={"ANC": "Neutro", "PLT": "Thrombo"})
+    assert data.lines == ("neutrophils", "platelets")
+    assert data.observations.value.tolist() == [4.0, 200.0]
+    with pytest.raises(DataError, match="has no column 'Neutros' \\(asked for as ANC\\)"):
+        read_counts(path, columns={"ANC": "Neutros"})
 
 
 def test_drugs_have_compartments(write):

@@ -95,6 +95,24 @@ def test_days_dates_and_names(write):
     np.testing.assert_allclose(dates.events.time, [[0.0, 24.75], [0.0, 0.51]], atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "ID,DATE,TIME|1,2024-01-01,08:00|1,2024-01-02,08:00",
+        "ID,TIME|1,2024-01-01 08:00|1,2024-01-02 08:00",
+    ],
+)
+def test_intervals_beside_dates_are_in_hours_or_the_unit_given(write, head):
+    names, first, second = head.split("|")
+    data = read_nonmem(write(f"{names},AMT,II,ADDL,DV\n{first},10,12,1,.\n{second},.,.,.,3\n"))
+    assert data.events.ii[0, 0] == 12.0
+    assert "TIME as hours" not in data.summary()
+    assert "AMT as mg" in data.summary()
+    days = write(f"{names},AMT,II,ADDL,DV\n{first},10,0.5,1,.\n{second},.,.,.,3\n")
+    data = read_nonmem(days, time_unit="day")
+    assert (data.events.ii[0, 0], data.events.time[0, 1]) == (12.0, 24.0)
+
+
 def test_ignored_rows_and_values_below_a_limit_given_apart(write):
     data = read_nonmem(
         write("C,ID,TIME,AMT,DV,BLQ\n.,1,0,5,.,0\nC,1,1,.,99,0\n.,1,2,.,.,1\n.,1,3,.,7,0\n"),
@@ -142,6 +160,12 @@ def edit(line, **cells):
         (TABLE, {"compartments": 0}, "row 2, ID 1, column CMT: a dose into compartment 1"),
         (TABLE, {"columns": {"DV": "conc"}}, "has no column 'conc' (asked for as DV)"),
         (TABLE, {"time_unit": "fortnight"}, "time unit 'fortnight'"),
+        (TABLE, {"lloq": {"conc": 1.0}}, "trial.csv, lloq: there is no line 'conc'; allowed: "),
+        (
+            TABLE,
+            {"units": {"RATE": "mg/min"}},
+            "trial.csv, units: RATE has no unit of its own: it is in those of AMT and TIME; leave",
+        ),
         (TABLE.replace("ID,", "SUBJ,", 1), {}, "has no ID column"),
         (TABLE + "1,2\n", {}, "row 9: has 2 cells, the header has 12"),
         (edit(2, ID="."), {}, "column ID: the subject is missing"),
@@ -149,6 +173,17 @@ def edit(line, **cells):
         ("ID,DATE,TIME,DV\n1,soon,0:00,1\n", {}, "column DATE: 'soon' is not a date"),
         ("ID,DATE,TIME,DV\n1,2024-01-01,25:00,1\n", {}, "'25:00' is not a time of the day"),
         ("", {}, "is empty"),
+        (
+            'ID,TIME,DV,NOTE\n1,0,5,a\n1,1,4,"b\n1,2,3,c\n',
+            {},
+            "trial.csv, row 3: has a quotation mark that is not closed, or text after one (",
+        ),
+        ('ID,TIME,DV,NOTE\n1,0,5,"a" b\n', {}, "trial.csv, row 2: has a quotation mark"),
+        (
+            'ID,TIME,DV,NOTE\n1,0,5,"a\n' + "1,1,4,some words of a note\n" * 6000,
+            {},
+            "trial.csv, row 2: has a quotation mark",
+        ),
     ],
 )
 def test_bad_rows_are_refused_with_their_place(write, text, options, words):
@@ -172,6 +207,11 @@ def test_counts_per_microlitre_are_refused_and_converted_when_they_are_said_to_b
     np.testing.assert_allclose(data.observations.value, np.array(values) / 1000.0)
     # the same numbers of a concentration are nobody's business
     read_nonmem(rows, lines={1: "concentration"})
+
+
+def test_cells_in_quotation_marks_may_hold_marks_and_lines(write):
+    data = read_nonmem(write('ID,TIME,DV,NOTE\n1,0,5,"a ""b"", c"\n1,1,4,"d\ne"\n1,2,3,5" f\n'))
+    assert data.observations.value.tolist() == [5.0, 4.0, 3.0]
 
 
 def test_missing_file_and_wrong_source():

@@ -145,6 +145,12 @@ def test_row_with_an_unquoted_comma_is_refused(table_file):
         load_evidence(table_file(GOOD + ",more"))
 
 
+def test_a_quotation_that_is_not_closed_is_refused(table_file):
+    """In the last column it took all rows after it into its cell."""
+    with pytest.raises(DataError, match="row 2: has a quotation mark that is not closed"):
+        load_evidence(table_file(GOOD.replace("READ", '"READ'), GOOD.replace("A,", "B,", 1)))
+
+
 def test_one_line_adds_a_row(table_file):
     table = load_evidence(table_file())
     assert len(table) == 8

@@ -381,6 +381,22 @@ def test_blocks_of_r_have_braces():
     ]
 
 
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [("nonmem", "Body weight"), ("nonmem", "T"), ("mrgsolve", "kg/m2"), ("rxode2", "lag")],
+)
+def test_covariates_whose_names_mean_something_else_are_refused(tmp_path, program, name):
+    """A space made two columns of one in $INPUT, so that later ones were read as others."""
+    effect = covariate.power(name, 70.0, 0.75)
+    model = PopulationModel(
+        compartments(1),
+        [parameter("CL", 2.0, effects=effect), parameter("V", 20.0)],
+        residual.additive(0.1),
+    )
+    with pytest.raises(PkpdError, match=f"covariate '{name}': is no name for"):
+        export_model(model, tmp_path / "a.txt", program)
+
+
 def test_what_the_language_lacks_is_refused(tmp_path):
     student = PK.replace(residual=residual.additive(0.5, nu=4.0))
     with pytest.raises(PkpdError, match="Student's t"):

@@ -267,6 +267,9 @@ def test_gates_are_met_at_once():
         ({"above": {"other": 1.0}}, "above: 'other' is no drug with kinetics here; allowed: lenal"),
         ({"quantiles": (5, 50)}, "quantiles: one is no share"),
         ({"unit": "mg"}, r"unit: 'mg' is given \(did you mean 'mg/L'\?\); allowed: mg/L, ng"),
+        ({"times_h": []}, "times_h: none is given; allowed: 0 to 24 h"),
+        ({"intervals": []}, "intervals: none is given; allowed: 0 to 24 h"),
+        ({"above": {"lenalidomide": "1"}}, "above, lenalidomide: '1' is a str; allowed: a number"),
         ({"until_day": 0}, "until_day: 0 is given; allowed: a whole number from 1"),
     ],
 )

@@ -216,9 +216,20 @@ def test_a_slope_that_there_is_not_is_told():
     assert found["auc_last"] == 4.5
 
 
+def test_intervals_go_on_from_where_the_whole_area_does():
+    data = frame([1, 2, 4, 8], [8.0, 4.0, 2.2, 0.5])
+    for kind in ("observed", "predicted"):
+        given = {"extrapolate": kind, "intervals": [(0, 8), (0, 1000), (8, 1000)], "tau_h": 1000.0}
+        found = pkpd.nca(data, **given).iloc[0]
+        assert found["auc_0_1000"] == pytest.approx(found["auc_inf"], rel=1e-12)
+        assert found["auc_tau"] == pytest.approx(found["auc_inf"], rel=1e-12)
+        assert found["auc_0_8"] + found["auc_8_1000"] == pytest.approx(found["auc_inf"], rel=1e-12)
+
+
 def test_units_that_were_declared_are_kept():
     data = pkpd.read_nonmem(frame([1, 2, 4], [8.0, 4.0, 2.0]), units={"AMT": "mg", "DV": "mg/L"})
-    units = pkpd.nca(data).attrs["units"]
+    units = pkpd.nca(data, intervals=[(0, 2)]).attrs["units"]
+    assert units["auc_0_2"] == "mg/L h"
     assert (units["auc_inf"], units["cl_f"], units["cmax"]) == ("mg/L h", "L/h", "mg/L")
 
 
@@ -226,6 +237,7 @@ def test_units_that_were_declared_are_kept():
     ("given", "words"),
     [
         ({"tau_h": 0.0}, "nca, tau_h: 0 h; allowed: more than 0"),
+        ({"intervals": None}, "nca, intervals: None is given; allowed: pairs of hours since the"),
         ({"intervals": [(12, 0)]}, "nca, intervals: .*such as"),
         ({"below": {"end": "drop"}}, "'end' is no place of a value; allowed: first, middle"),
         ({"below": {"last": "ignore"}}, "below, last: 'ignore'; allowed: zero, half, limit, drop"),

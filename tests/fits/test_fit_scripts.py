@@ -53,6 +53,25 @@ def test_table_tells_met_from_missed_and_appends(options, tmp_path, capsys):
     assert "missed: CL, V" in capsys.readouterr().out
 
 
+def test_results_of_all_scripts_go_to_a_folder_named_from_here(tmp_path, monkeypatch):
+    import run_all
+
+    asked = []
+
+    def run(command, **how):
+        asked.extend(command)
+        return argparse.Namespace(returncode=0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_all.subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["run_all.py", "theophylline", "--out", "mine", "--data", "d"])
+    with pytest.raises(SystemExit):
+        run_all.main()
+    assert asked[asked.index("--out") + 1] == str(tmp_path / "mine")
+    assert asked[asked.index("--data") + 1] == str(tmp_path / "d")
+    assert (tmp_path / "mine" / "summary.csv").exists()
+
+
 def test_data_are_checked_by_their_digest(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(reference_table, "folders", lambda given: [tmp_path])
     (tmp_path / "some.csv").write_text("ID\n1\n")

@@ -133,6 +133,7 @@ def test_columns_that_are_not_read_are_named_once():
     assert (set(seen.line), notes) == ({"neutrophils", "platelets"}, ())
 
 
+<<<<<<< HEAD
 def test_doses_of_tables_in_the_style_of_nonmem_are_told_not_to_be_used():
     table = {
         "ID": 1, "TIME": [0.0, 24, 96, 168], "EVID": [1, 0, 0, 0], "AMT": [500, 0, 0, 0],
@@ -153,6 +154,36 @@ def test_a_dose_in_the_course_of_a_day_is_given_then():
     assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 0.0)]
     ((seen,), _) = read_seen(table | {"HOUR": ["", "", 8]})
     assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 8.0)]
+=======
+def test_bodies_and_doses_are_found_under_other_names_of_columns(tmp_path):
+    table = pd.DataFrame(
+        {"nr": ["a", "a", "b", "b"], "study": [1, 8, 1, 8], "ANC": [4, 1, 4, 1.0],
+         "kg": [70, 70, 80, 80], "DRUG": ["x", "", "y", ""], "AMT": [10, None, 20, None]}
+    )  # fmt: skip
+    columns = {"ID": "nr", "DAY": "study", "WT": "kg"}
+    table.to_csv(tmp_path / "p.csv", index=False)
+    for source in (table, tmp_path / "p.csv"):
+        seen, notes = read_seen(source, columns=columns)
+        assert [one.label for one in seen] == ["a", "b"]
+        assert [one.body for one in seen] == [{"weight": 70.0}, {"weight": 80.0}]
+        assert [one.doses[0].drug for one in seen] == ["x", "y"]
+        assert notes == ()
+    (alone,), _ = read_seen({"study": [1, 8], "ANC": [4, 1], "kg": 70}, columns={
+        "DAY": "study", "WT": "kg"})  # fmt: skip
+    assert (alone.label, alone.body) == (1, {"weight": 70.0})
+
+
+def test_patients_without_a_count_are_told():
+    seen, notes = read_seen({"ID": ["a", "b"], "DAY": [8, 8], "ANC": [1.0, None]})
+    assert [one.label for one in seen] == ["a"]
+    assert notes == ("left out, without a count: patients b",)
+
+
+def test_doses_without_days_are_refused():
+    table = {"DATE": ["2024-01-01", "2024-01-08"], "ANC": [4, 1], "DRUG": ["x", ""], "AMT": [9, ""]}
+    with pytest.raises(PkpdError, match=r"has doses and no DAY column.*give their protocol days"):
+        read_seen(table)
+>>>>>>> r1_data
 
 
 def test_counts_long_before_the_first_dose_are_named():

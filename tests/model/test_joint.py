@@ -170,3 +170,14 @@ def test_cards_and_patients_load_without_jax():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_a_drug_named_twice_is_one():
+    assert [d.name for d in load_model(drugs=["lenalidomide", "Lenalidomide"]).drugs] == [
+        "lenalidomide"
+    ]
+
+
+def test_options_of_any_kind_are_refused_in_a_sentence():
+    with pytest.raises(CardError, match=r"\[1\] is not True or False"):
+        load_model(drugs=["lenalidomide"], options={"renal_chen2007": [1]})

@@ -418,6 +418,16 @@ def test_a_subject_that_cannot_be_solved_leaves_the_others_alone():
             ),
             "nothing for drug 'b'",
         ),
+        (
+            lambda: marrow_model(compartments(1), molar_mass=-300.0),
+            "molar_mass: -300.0; allowed: g/mol, more than 0",
+        ),
+        (
+            lambda: marrow_model(
+                {"a": compartments(1), "b": compartments(1)}, first_compartment={"a": 1, "b": 1}
+            ),
+            "first_compartment: 1; allowed: another number for each drug",
+        ),
     ],
 )
 def test_a_model_that_means_nothing_is_refused(make, message):

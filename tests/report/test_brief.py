@@ -11,7 +11,7 @@ import synthetic
 from rich.console import Console
 
 from pkpd.report import wording
-from pkpd.report.comparison.brief import BriefPrinter, _day
+from pkpd.report.comparison.brief import BriefPrinter, _day, brief_table
 
 TRIALS = (6, 4, 2, 1, 1)  # cohorts of the shipped ones
 
@@ -60,6 +60,23 @@ def test_figures_are_those_of_the_rows():
     assert wording.percent(row.estimate, row.mc_error) in first
     assert wording.percent_range(row.lower, row.upper, row.estimate, row.mc_error) in first
     assert "2/6 = 33 %" in first
+
+
+@pytest.mark.parametrize("ends", [(0.0011, 0.113, 0.05), (0.781, 1.0, 0.93), (0.881, 0.999, 0.97)])
+def test_an_interval_is_whole_on_80_columns(ends):
+    lower, upper, estimate = ends
+    result = synthetic.make_result((2,))
+    trial = result.trials[0]
+    change = {"lower": lower, "upper": upper, "estimate": estimate, "mc_error": 0.002}
+    rows = [replace(r, **change) if r.unit == "probability" else r for r in trial.rows]
+    out = io.StringIO()
+    console = Console(file=out, width=80)
+    console.print(brief_table(replace(trial, rows=rows), 80))
+    told = wording.percent_range(lower, upper, estimate, 0.002)
+    assert len(told) > 12
+    assert told in out.getvalue()
+    assert "90 % interval" in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= 80
 
 
 def test_one_trial_says_who_is_simulated_and_files_of_a_kind_are_counted():

@@ -61,3 +61,7 @@ def test_none_and_unknown(plain):
     assert median_age(with_medians(plain, {"age": 70})) == 70
     with pytest.raises(PkpdError, match="'height' cannot be moved"):
         with_medians(plain, {"height": 170})
+    with pytest.raises(PkpdError, match="medians: weight = 0 is impossible; allowed: 2 to 350 kg"):
+        with_medians(plain, {"weight": 0.0})
+    with pytest.raises(PkpdError, match="medians, age: 'x' is a str; allowed: a number"):
+        with_medians(plain, {"age": "x"})

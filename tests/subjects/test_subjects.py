@@ -20,7 +20,7 @@ from pkpd.body import (
 from pkpd.cards.files import card_names
 from pkpd.cards.population_cards import load_population
 from pkpd.distributions import Distribution, stratified_normals, stream
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdError
 from pkpd.subjects import patients, sample_population
 
 ONE = {"age": 60.0, "male": 1.0, "weight": 72.0, "height": 175.0, "scr": 1.0}
@@ -63,11 +63,23 @@ def test_given_patients_are_completed():
         ({"scr": 88.0}, r"scr = 88 is impossible.*mg/dL"),
         ({"plt": -1.0}, r"plt = -1 is impossible"),
         ({"anc": float("nan")}, r"anc = nan is impossible"),
+        ({"bsa": [1.8, -1.8]}, r"patient 2: bsa = -1.8 is impossible; allowed: more than 0"),
+        ({"ffm": float("nan")}, r"patient 1: ffm = nan is impossible"),
+        (
+            {"age": [40, 50], "weight": [70, 80, 90]},
+            r"patients, age: 2 values for 3 patients; allowed: one number, or one for each patient",
+        ),
     ],
 )
 def test_impossible_patients_are_refused(change, words):
     with pytest.raises(DataError, match=words):
         patients({**ONE, **change})
+
+
+def test_seeds_are_whole_numbers_from_0():
+    for seed in (-1, 1.5):
+        with pytest.raises(PkpdError, match=r"seed: .*allowed: a whole number from 0"):
+            sample_population(load_population("rr_aml"), 3, seed)
 
 
 def test_missing_covariates_are_named():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pkpd.cards.files import nearest_of
+from pkpd.data.csv_cells import rows_of
 from pkpd.errors import DataError
 from pkpd.evidence.table.can_be_simulated import check_simulated
 from pkpd.evidence.table.endpoints import endpoint_of
@@ -125,12 +126,13 @@ def load_evidence(path: str | Path | None = None) -> EvidenceTable:
         raise DataError(
             where=shown, what="it is no text in UTF-8", remedy="save it as CSV in UTF-8"
         ) from error
-    reader = csv.reader(text.splitlines())
-    header = [name.strip() for name in next(reader, [])]
+    reader = csv.reader(text.splitlines(), strict=True)
+    lines = rows_of(reader, shown)
+    header = [name.strip() for name in next(lines, [])]
     _check_header(header, shown)
     populations = load_populations()
     rows, mistakes = [], []
-    for cells in reader:
+    for cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
         try:
