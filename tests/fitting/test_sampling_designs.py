@@ -17,6 +17,7 @@ import pytest
 import pkpd
 from pkpd.errors import PkpdError
 from pkpd.fitting.information.quantities import Linearised
+from pkpd.fitting.model.likelihood import bind
 from pkpd.models import (
     Friberg,
     PopulationModel,
@@ -275,6 +276,17 @@ def test_differences_serve_where_a_structure_has_no_forward_mode(monkeypatch):
     monkeypatch.setattr(Linearised, "_forward", False)
     found = expected_information(COMBINED, WARFARIN, matrix="full")
     assert found.matrix == pytest.approx(exact.matrix, rel=1e-5, abs=1e-5 * exact.matrix.max())
+
+
+def test_an_error_of_the_predictors_own_is_no_missing_forward_mode():
+    broken = PopulationModel(
+        cases.Curve(lambda t, a: a + len(t) * None, ("a",)),
+        [parameter("a", 5.0)],
+        residual.additive(1.0),
+    )
+    linearised = Linearised(bind(broken, cases.data([1.0], [[1.0]])))
+    with pytest.raises(TypeError, match="unsupported operand"):
+        linearised._forward  # noqa: B018
 
 
 def test_lognormal_errors_are_those_of_the_logarithm():

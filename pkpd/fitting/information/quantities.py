@@ -167,8 +167,9 @@ class Linearised:
             return jax.jvp(lambda v: self._predictions(v, x), (z,), (unit,))[1]
 
         # asked of JAX without a number worked out; several directions at once: of one alone, what
-        # has no forward mode is found later. Both errors are its "no rule for forward mode"; an
-        # error of the predictor's own comes again, and is raised, where reverse mode is taken
+        # has no forward mode is found later. Errors of the predictor's own are raised first: both
+        # that are caught are JAX's "no rule for forward mode"
+        jax.eval_shape(lambda v: self._predictions(v, x), z)
         try:
             jax.eval_shape(jax.vmap(along), jnp.eye(len(z)))
         except (TypeError, NotImplementedError):
