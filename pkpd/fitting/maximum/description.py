@@ -249,12 +249,13 @@ def extra_parameters(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict
 
 
 def at_edge(small: Mapping[str, Any], extra: Mapping[str, str]) -> list[str]:
-    """Which of the extra parameters the smaller model puts at the edge of what they can be: zero.
+    """Which of the extra parameters the smaller model puts at the edge of what they can be.
 
-    Standard deviations between subjects or occasions, and coefficients of residual errors.
+    Standard deviations between subjects or occasions and coefficients of residual errors, left out
+    or held at zero; degrees of freedom that are left out are infinite.
     """
     return [
         name
         for name, kind in extra.items()
-        if kind in ("deviation", "residual") and name not in small["held"]
+        if kind in ("deviation", "residual") and small["held"].get(name, 0.0) == 0.0
     ]

@@ -124,12 +124,12 @@ def _step(run: _Run, parent: _Run | None) -> tuple[dict[str, Any], list[str]]:
     elif len(edges) > 1:
         told.append(
             f"{run.name}: p is an upper bound, as {parent.name} puts {len(edges)} "
-            f"variances at zero ({', '.join(edges)})."
+            f"parameters at the edge of what they can be ({', '.join(edges)})."
         )
     elif edges:
         told.append(
             f"{run.name}: p is of the 50:50 mixture of chi-squares, as {parent.name} puts "
-            f"{edges[0]} at zero."
+            f"{edges[0]} at {'infinity' if edges[0].startswith('nu_') else 'zero'}."
         )
     if fall < -_BELOW:
         told.append(
