@@ -386,6 +386,16 @@ def test_counts_of_a_marrow_tell_the_same_by_both_engines():
             "expected information, matrix: 'half'; allowed: reduced, full",
         ),
         (
+            lambda: expected_information(SHORT, group(9, [1, 2], BOLUS), points=-4),
+            "expected_information, points: -4",
+        ),
+        (
+            lambda: expected_information(SHORT, group(9, [1, 2], BOLUS)).efficiency(
+                expected_information(PROPORTIONAL, WARFARIN)
+            ),
+            "efficiency: the other study has other parameters, or is none; allowed: CL",
+        ),
+        (
             lambda: expected_information(SHORT, group(5, {"counts": [1, 2]}, BOLUS)),
             "group: 'counts' is measured, and the model has no residual error of it",
         ),

@@ -25,6 +25,7 @@ from pkpd.errors import PkpdError
 from pkpd.files import read_netcdf
 from pkpd.fitting.maximum.description import at_edge, extra_parameters
 from pkpd.fitting.maximum.result import KIND, MaximumLikelihood
+from pkpd.fitting.uncertainty.refit import refuse_priors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,6 +199,7 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
                 "compare posteriors with pkpd.checks.compare_models({'one': fit, 'two': other})"
             )
             raise PkpdError(where="compare_fits", what=what, remedy=remedy)
+        refuse_priors(fit, "compare_fits")
     given = list(names) if names is not None else [f"fit {k}" for k in range(1, len(fits) + 1)]
     if len(fits) < 2 or len(given) != len(fits) or len(set(given)) < len(given):
         what = f"{len(fits)} fits and {len(set(given))} names"
