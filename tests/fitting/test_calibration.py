@@ -188,10 +188,13 @@ def test_truths_come_from_the_prior_and_do_not_depend_on_their_number():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": 0}, "n = 0"),
-        ({"jobs": 0}, "jobs = 0"),
+        ({"n": 0}, "calibrate, n: 0 is given; allowed: a whole number from 1"),
+        ({"n": 2.5}, r"n: 2\.5 is a float"),
+        ({"jobs": 0}, "jobs: 0 is given"),
+        ({"seed": -1}, "seed: -1 is given"),
+        ({"target_accept": 2.0}, "target_accept: 2.0 is a float; allowed: a number between 0"),
         ({"ranked": 500}, r"ranked = 500.*9 to the number of draws \(200\)"),
-        ({"method": "focei"}, "method 'focei'.*nuts, map, advi"),
+        ({"method": "focei"}, "method: 'focei'.*nuts, map, advi"),
     ],
 )
 def test_settings_without_meaning_are_refused(changes, message):

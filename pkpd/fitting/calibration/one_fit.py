@@ -270,6 +270,7 @@ class CalibrationFit:
             method=self.trial.method,
             draws=self.trial.draws,
             chains=1,
+            centring=self.trial.centring,
             seed=index + 1,
             progress=False,
         )
