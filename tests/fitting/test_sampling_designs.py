@@ -270,6 +270,28 @@ def test_errors_that_drift_in_time():
         assert found.matrix[i, j] == pytest.approx(expected, rel=1e-9)
 
 
+def test_errors_that_drift_begin_anew_after_a_reset():
+    """Time that begins again at a reset tells the same as time that goes on for weeks."""
+    rows = {"TIME": [0, 1, 2, 0, 1, 2], "AMT": [100, 0, 0, 100, 0, 0], "EVID": [1, 0, 0, 4, 0, 0]}
+    one = pd.DataFrame(rows | {"DV": [0, 3, 2, 0, 3, 2]})
+    again = pd.concat([one.assign(ID=k) for k in range(5)])
+    on = again.assign(TIME=again["TIME"] + 1000.0 * (again.index >= 3))
+    drifting = residual.lognormal(0.1, processes=[residual.ornstein_uhlenbeck(0.3, 5.0)])
+    model = PopulationModel(
+        compartments(1),
+        [parameter("CL", fixed(1.0)), parameter("V", 10.0, iiv=fixed(0.2))],
+        drifting,
+    )
+    found, long = (expected_information(model, pkpd.read_nonmem(table)) for table in (again, on))
+    assert found.names == (
+        "V",
+        "sigma_concentration",
+        "sigma_process_concentration",
+        "tau_concentration",
+    )
+    assert found.matrix == pytest.approx(long.matrix, rel=1e-3, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_differences_serve_where_a_structure_has_no_forward_mode(monkeypatch):
     exact = expected_information(COMBINED, WARFARIN, matrix="full")

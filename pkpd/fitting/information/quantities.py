@@ -29,6 +29,7 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
+from pkpd.fitting.model.processes import NO_PAST_H
 
 _STEP = 4e-3  # of differences: on logarithmic scales, and in standard deviations
 
@@ -65,7 +66,7 @@ class Quantities:
     omega_slope : float[R, R, P]
         Its derivatives.
     time, line : [M]
-        Hours and line of each observation.
+        Hours and line of each observation; what follows a reset is far from what was before.
     processes
         Those of the residual errors.
     """
@@ -269,10 +270,11 @@ class Linearised:
         bent = np.zeros((len(f), size, len(x)))
         bent[:, :, self.located] = bend
         variance, variance_slope = self._residual(x, f, whole)
-        seen = self.likelihood.dataset.observations
+        seen, events = self.likelihood.dataset.observations, self.likelihood.dataset.events
+        time = seen.time + NO_PAST_H * events.period[seen.subject, seen.record]
         return Quantities(
             whole - bent.transpose(0, 2, 1) @ point, slopes[:, n:], bent, variance, variance_slope,
-            omega, omega_slope, seen.time, seen.line, self._processes(x),
+            omega, omega_slope, time, seen.line, self._processes(x),
         )  # fmt: skip
 
     @cached_property
