@@ -130,6 +130,25 @@ def test_a_coefficient_held_at_zero_is_at_its_edge(data):
         assert at_edge(few, extra) == edges
 
 
+def test_models_of_the_same_names_lie_in_no_other_structure_or_sum(data):
+    def described(transits, error, **more):
+        structure = compartments(1, absorption="transit", transits=transits)
+        start = {"ktr": 1.0, "CL": 1.0, "V": 10.0}
+        parameters = [parameter(name, value, **more) for name, value in start.items()]
+        return description(
+            FreeParameters(bind(PopulationModel(structure, parameters, error), data))
+        )
+
+    few = described(3, combined(0.1, 0.1))
+    assert extra_parameters(few, described(3, combined(0.1, 0.1), iiv=0.3)) is not None
+    assert extra_parameters(few, described(4, combined(0.1, 0.1), iiv=0.3)) is None
+    assert extra_parameters(few, described(3, combined(0.1, 0.1, linear=True), iiv=0.3)) is None
+    single = described(3, proportional(0.1))
+    for linear in (False, True):
+        larger = described(3, combined(0.1, 0.1, linear=linear))
+        assert list(extra_parameters(single, larger)) == ["sigma_concentration_additive"]
+
+
 def test_degrees_of_freedom_are_at_infinity_without_them(with_groups, data):
     student = level_model().replace(residual=additive(1.0, nu=9.0))
     larger = maximum_likelihood(student, data, covariance=None, iterations=1)
