@@ -250,6 +250,9 @@ _ASSEMBLED: Kept[JointModel] = Kept(64)
 
 def _assemble(model: JointModel, options: dict[str, bool | str], other_options: bool) -> JointModel:
     """Apply the options: keep what is in use of every card, and list its parameters."""
+    rule = options.pop("feedback_when_kill_exceeds", model.feedback_when_kill_exceeds)
+    if rule not in FEEDBACK_RULES:
+        _refuse("option feedback_when_kill_exceeds", f"'{rule}' is not a rule", FEEDBACK_RULES)
     if other_options:
         known = [f"{ns}.{o.name}" for ns, card in model.cards for o in card.options]
         options = {
@@ -257,9 +260,6 @@ def _assemble(model: JointModel, options: dict[str, bool | str], other_options: 
             for key, value in options.items()
             if any(name == key or name.endswith(f".{key}") for name in known)
         }
-    rule = options.pop("feedback_when_kill_exceeds", model.feedback_when_kill_exceeds)
-    if rule not in FEEDBACK_RULES:
-        _refuse("option feedback_when_kill_exceeds", f"'{rule}' is not a rule", FEEDBACK_RULES)
     switches = _switches(model, options)
     active = {ns: _active(ns, card, switches) for ns, card in model.cards}
     parameters: dict[str, Parameter] = {}

@@ -155,6 +155,27 @@ def test_limits_are_applied_to_simulated_values():
     assert np.all(observed.value[~below] >= 1.0)
 
 
+def test_finished_fits_are_of_one_design_and_its_limits():
+    """Measured values are not used; where they are taken, and limits, are."""
+    mine = trial(design=conjugate.data(4)).description()
+    assert trial(design=conjugate.data(4, seed=9)).description() == mine
+    later = conjugate.data(4)
+    later = dataclasses.replace(
+        later,
+        observations=dataclasses.replace(later.observations, time=later.observations.time + 1),
+    )
+    for name, changes in (
+        ("design", {"design": later}),
+        ("limits", {"design": conjugate.data(4), "lloq": 1.0}),
+    ):
+        other = trial(**changes).description()
+        assert [key for key in mine if mine[key] != other[key]] == [name]
+    low, high = (
+        trial(design=conjugate.data(4), lloq=at).description()["limits"] for at in (1.0, 0.5)
+    )
+    assert low != high
+
+
 def test_truths_come_from_the_prior_and_do_not_depend_on_their_number():
     made, other = CalibrationFit(trial()), CalibrationFit(trial())
     drawn = [made.population(i) for i in range(150)]
@@ -167,10 +188,13 @@ def test_truths_come_from_the_prior_and_do_not_depend_on_their_number():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": 0}, "n = 0"),
-        ({"jobs": 0}, "jobs = 0"),
+        ({"n": 0}, "calibrate, n: 0 is given; allowed: a whole number from 1"),
+        ({"n": 2.5}, r"n: 2\.5 is a float"),
+        ({"jobs": 0}, "jobs: 0 is given"),
+        ({"seed": -1}, "seed: -1 is given"),
+        ({"target_accept": 2.0}, "target_accept: 2.0 is a float; allowed: a number between 0"),
         ({"ranked": 500}, r"ranked = 500.*9 to the number of draws \(200\)"),
-        ({"method": "focei"}, "method 'focei'.*nuts, map, advi"),
+        ({"method": "focei"}, "method: 'focei'.*nuts, map, advi"),
     ],
 )
 def test_settings_without_meaning_are_refused(changes, message):

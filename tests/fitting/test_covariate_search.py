@@ -1,5 +1,7 @@
 """The covariate search against closed forms of balanced data, and on newborns."""
 
+from dataclasses import replace
+
 import marginal_cases as cases
 import numpy as np
 import pandas as pd
@@ -249,6 +251,20 @@ def test_effects_are_ratios_of_typical_parameters_with_limits():
     plain = maximum_likelihood(level_model(), cases.data([0, 1], Y[:6, :2]), iterations=1)
     with pytest.raises(PkpdError, match="has no covariate effects"):
         covariate_effects(plain)
+
+
+def test_a_linear_effect_without_a_factor_above_zero_ends_at_zero(data):
+    effect = covariate.linear("Z", 0.0, 0.0)
+    model = PopulationModel(cases.LEVEL, [parameter("a", 10.0, effects=[effect])], additive(1.0))
+    fit = maximum_likelihood(model, data, covariance=None, iterations=1)
+    fit = replace(fit, estimates=fit.estimates | {"a_Z": 0.1}, standard_errors={"a_Z": 2.0})
+    found = covariate_effects(fit, quantiles=(0.0, 1.0), level=0.9).set_index("value")
+    wide = 2.0 * stats.norm.ppf(0.95)
+    low, high = COLUMNS["Z"].min(), COLUMNS["Z"].max()
+    for value, end in ((low, 0.1 - wide), (high, 0.1 + wide)):
+        assert found.loc[value, "ratio"] == pytest.approx(1.0 + 0.1 * value)
+        assert found.loc[value, "lower"] == 0.0
+        assert found.loc[value, "upper"] == pytest.approx(1.0 + end * value)
 
 
 # -- slow: newborns, and the distribution of scores ------------------------------------------

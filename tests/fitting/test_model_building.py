@@ -10,7 +10,14 @@ import pytest
 from scipy import optimize, stats
 
 import pkpd
-from pkpd.checks import bootstrap, compare_fits, profile_likelihood, runs
+from pkpd.checks import (
+    bootstrap,
+    compare_fits,
+    covariate_search,
+    profile_likelihood,
+    resample,
+    runs,
+)
 from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.description import at_edge, description, extra_parameters
 from pkpd.fitting.maximum.estimate import maximum_likelihood
@@ -106,6 +113,49 @@ def test_criteria_are_those_of_the_closed_form(without_groups):
 def test_p_values_are_those_of_mixtures_in_tables(further, edges, quantile):
     assert ratio_p(quantile, further, edges) == pytest.approx(0.05, rel=5e-3)
     assert ratio_p(-0.1, further, edges) == 1.0
+
+
+def test_a_coefficient_held_at_zero_is_at_its_edge(data):
+    def described(error):
+        model = PopulationModel(
+            compartments(1), [parameter("CL", 1.0), parameter("V", 10.0)], error
+        )
+        return description(FreeParameters(bind(model, data)))
+
+    many = described(combined(0.1, 0.1))
+    for held, edges in ((0.0, ["sigma_concentration_additive"]), (0.05, [])):
+        few = described(combined(fixed(held), 0.1))
+        extra = extra_parameters(few, many)
+        assert list(extra) == ["sigma_concentration_additive"]
+        assert at_edge(few, extra) == edges
+
+
+def test_models_of_the_same_names_lie_in_no_other_structure_or_sum(data):
+    def described(transits, error, **more):
+        structure = compartments(1, absorption="transit", transits=transits)
+        start = {"ktr": 1.0, "CL": 1.0, "V": 10.0}
+        parameters = [parameter(name, value, **more) for name, value in start.items()]
+        return description(
+            FreeParameters(bind(PopulationModel(structure, parameters, error), data))
+        )
+
+    few = described(3, combined(0.1, 0.1))
+    assert extra_parameters(few, described(3, combined(0.1, 0.1), iiv=0.3)) is not None
+    assert extra_parameters(few, described(4, combined(0.1, 0.1), iiv=0.3)) is None
+    assert extra_parameters(few, described(3, combined(0.1, 0.1, linear=True), iiv=0.3)) is None
+    single = described(3, proportional(0.1))
+    for linear in (False, True):
+        larger = described(3, combined(0.1, 0.1, linear=linear))
+        assert list(extra_parameters(single, larger)) == ["sigma_concentration_additive"]
+
+
+def test_degrees_of_freedom_are_at_infinity_without_them(with_groups, data):
+    student = level_model().replace(residual=additive(1.0, nu=9.0))
+    larger = maximum_likelihood(student, data, covariance=None, iterations=1)
+    told = compare_fits(with_groups, larger).messages[0]
+    assert (
+        told == "fit 2: p is of the 50:50 mixture of chi-squares, as fit 1 puts nu_DV at infinity."
+    )
 
 
 def test_a_variance_at_zero_has_the_mixture(with_groups, without_groups):
@@ -219,6 +269,17 @@ def test_a_bootstrap_goes_on_in_its_folder(with_groups, tmp_path):
         bootstrap(with_groups, 4, folder=tmp_path, seed=2)
 
 
+def test_a_folder_is_of_one_model_and_of_all_its_data(with_groups, data, tmp_path):
+    bootstrap(with_groups, 1, folder=tmp_path)
+    other = replace(data, covariates={**data.covariates, "SEX": data.covariates["SEX"] + 1})
+    begun = {"covariance": None, "iterations": 1}
+    with pytest.raises(PkpdError, match=r"another bootstrap \(by_subject differ\)"):
+        bootstrap(maximum_likelihood(level_model(), other, **begun), 1, folder=tmp_path)
+    student = level_model().replace(residual=additive(1.0, nu=fixed(9.0)))
+    with pytest.raises(PkpdError, match=r"another bootstrap \(model differ\)"):
+        bootstrap(maximum_likelihood(student, data, **begun), 1, folder=tmp_path)
+
+
 def test_failed_fits_are_counted_and_kept(with_groups, monkeypatch):
     monkeypatch.setattr(refit, "_GRADIENTS", 2)
     found = bootstrap(with_groups, 3)
@@ -239,6 +300,21 @@ def test_strata_keep_their_sizes(with_groups):
         bootstrap(with_groups, 3, by="SEXE")
     with pytest.raises(PkpdError, match="DAY changes within subjects; allowed: SEX"):
         bootstrap(with_groups, 3, by="DAY")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        profile_likelihood,
+        bootstrap,
+        resample,
+        covariate_search,
+        lambda fit: compare_fits(fit, fit),
+    ],
+)
+def test_the_mode_of_a_posterior_is_refused_where_its_priors_would_be_left_out(with_groups, use):
+    with pytest.raises(PkpdError, match="mode of a posterior, and its priors would be left out"):
+        use(replace(with_groups, penalty=1.0))
 
 
 def test_fewer_subjects_than_parameters_are_refused():

@@ -17,6 +17,7 @@ import pytest
 import pkpd
 from pkpd.errors import PkpdError
 from pkpd.fitting.information.quantities import Linearised
+from pkpd.fitting.model.likelihood import bind
 from pkpd.models import (
     Friberg,
     PopulationModel,
@@ -269,12 +270,45 @@ def test_errors_that_drift_in_time():
         assert found.matrix[i, j] == pytest.approx(expected, rel=1e-9)
 
 
+def test_errors_that_drift_begin_anew_after_a_reset():
+    """Time that begins again at a reset tells the same as time that goes on for weeks."""
+    rows = {"TIME": [0, 1, 2, 0, 1, 2], "AMT": [100, 0, 0, 100, 0, 0], "EVID": [1, 0, 0, 4, 0, 0]}
+    one = pd.DataFrame(rows | {"DV": [0, 3, 2, 0, 3, 2]})
+    again = pd.concat([one.assign(ID=k) for k in range(5)])
+    on = again.assign(TIME=again["TIME"] + 1000.0 * (again.index >= 3))
+    drifting = residual.lognormal(0.1, processes=[residual.ornstein_uhlenbeck(0.3, 5.0)])
+    model = PopulationModel(
+        compartments(1),
+        [parameter("CL", fixed(1.0)), parameter("V", 10.0, iiv=fixed(0.2))],
+        drifting,
+    )
+    found, long = (expected_information(model, pkpd.read_nonmem(table)) for table in (again, on))
+    assert found.names == (
+        "V",
+        "sigma_concentration",
+        "sigma_process_concentration",
+        "tau_concentration",
+    )
+    assert found.matrix == pytest.approx(long.matrix, rel=1e-3, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_differences_serve_where_a_structure_has_no_forward_mode(monkeypatch):
     exact = expected_information(COMBINED, WARFARIN, matrix="full")
     monkeypatch.setattr(Linearised, "_forward", False)
     found = expected_information(COMBINED, WARFARIN, matrix="full")
     assert found.matrix == pytest.approx(exact.matrix, rel=1e-5, abs=1e-5 * exact.matrix.max())
+
+
+def test_an_error_of_the_predictors_own_is_no_missing_forward_mode():
+    broken = PopulationModel(
+        cases.Curve(lambda t, a: a + len(t) * None, ("a",)),
+        [parameter("a", 5.0)],
+        residual.additive(1.0),
+    )
+    linearised = Linearised(bind(broken, cases.data([1.0], [[1.0]])))
+    with pytest.raises(TypeError, match="unsupported operand"):
+        linearised._forward  # noqa: B018
 
 
 def test_lognormal_errors_are_those_of_the_logarithm():
@@ -372,6 +406,16 @@ def test_counts_of_a_marrow_tell_the_same_by_both_engines():
         (
             lambda: expected_information(SHORT, group(5, [1, 2], BOLUS), matrix="half"),
             "expected information, matrix: 'half'; allowed: reduced, full",
+        ),
+        (
+            lambda: expected_information(SHORT, group(9, [1, 2], BOLUS), points=-4),
+            "expected_information, points: -4",
+        ),
+        (
+            lambda: expected_information(SHORT, group(9, [1, 2], BOLUS)).efficiency(
+                expected_information(PROPORTIONAL, WARFARIN)
+            ),
+            "efficiency: the other study has other parameters, or is none; allowed: CL",
         ),
         (
             lambda: expected_information(SHORT, group(5, {"counts": [1, 2]}, BOLUS)),

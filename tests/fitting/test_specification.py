@@ -4,7 +4,7 @@ import pytest
 from small_data import Straight
 
 from pkpd.errors import PkpdError
-from pkpd.fitting.model.covariate_effects import category, power
+from pkpd.fitting.model.covariate_effects import category, exponential, power
 from pkpd.fitting.model.population_parameters import fixed_effects, held, holding, start_values
 from pkpd.fitting.model.priors import Estimate, Prior, fixed
 from pkpd.fitting.model.residual import additive, combined
@@ -33,6 +33,16 @@ def block(**kw):
         (lambda: parameter("CL", 1.0, boxcox=0.5), "boxcox without iiv"),
         (lambda: parameter("CL", 1.0, iiv=0.3, centring=1.5), "centring 1.5"),
         (lambda: PopulationModel(compartments(1), two()[:1], RESIDUAL), "'V' is missing"),
+        (lambda: block(lkj=0), "PopulationModel, lkj: 0.*a number above 0"),
+        (lambda: additive(0.5, nu=-2.0), "additive residual error: nu = -2; allowed: more than 0"),
+        (
+            lambda: PopulationModel(
+                compartments(1),
+                two(effects=[power("WT", 70.0, 0.75), exponential("WT", 70.0)]),
+                RESIDUAL,
+            ),
+            "parameter 'CL': two effects of covariate 'WT' have the coefficient CL_WT",
+        ),
         (
             lambda: PopulationModel(compartments(1), [*two(), *two()[:1]], RESIDUAL),
             "'CL' is given twice",

@@ -82,8 +82,9 @@ def test_options_change_the_parameters_in_use():
     assert any(
         "adults clear clofarabine" in a for a in load_model(drugs=["clofarabine"]).assumptions
     )
-    off = load_model(options={"feedback_when_kill_exceeds": "off"})
-    assert off.feedback_when_kill_exceeds == "off"
+    for others in (False, True):
+        off = load_model(options={"feedback_when_kill_exceeds": "off"}, other_options=others)
+        assert off.feedback_when_kill_exceeds == "off"
 
 
 def test_cards_can_be_replaced_by_name_or_file(tmp_path):

@@ -37,6 +37,16 @@ def test_failed_lanes_are_counted_and_leave_the_others_alone(engine):
     np.testing.assert_allclose(log_count[:, [0, 3]], good[:, [0, 3]], rtol=0, atol=1e-12)
 
 
+def test_a_count_next_to_nothing_is_told_as_one():
+    theta = parameters(LANES)
+    log_count = np.zeros((2, LANES, 3))
+    log_count[1, 2, 1] = -31.0
+    status = assess(STRUCTURE, theta, log_count, np.zeros((LANES, 3), dtype=bool))
+    assert status.code.tolist() == [0, 0, LaneStatus.EXPLODED, 0]
+    line = STRUCTURE.line_names[1]
+    assert f"the {line} count is not a number between e^-30 and e^30" in status.detail[2]
+
+
 @pytest.mark.parametrize(
     "engine",
     [

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from pkpd.arguments import MAPPING, NONE, SHARE, a, check_arguments, from_to, one_of
 from pkpd.cluster import workers
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
@@ -296,18 +297,28 @@ def calibrate(
         cannot be used.
     """
     jobs = cores() if jobs is None else jobs
-    for name, value in (("n", n), ("draws", draws), ("tune", tune), ("jobs", jobs)):
-        if value < 1:
-            raise PkpdError(where="calibrate", what=f"{name} = {value}", allowed="1 up")
+    check_arguments(
+        "calibrate",
+        model=(model, a(PopulationModel)),
+        data_design=(data_design, a(Dataset)),
+        **{
+            word: (value, from_to(1))
+            for word, value in (("n", n), ("draws", draws), ("tune", tune), ("jobs", jobs))
+        },
+        ranked=(ranked, from_to(9)),
+        method=(method, one_of("nuts", "map", "advi")),
+        simulated=(simulated, a(PopulationModel) | NONE),
+        functions=(functions, MAPPING | NONE),
+        target_accept=(target_accept, SHARE),
+        seed=(seed, from_to(0)),
+    )
     available = draws * (2 if method == "nuts" else 1)
-    if not 9 <= ranked <= available:
+    if ranked > available:
         raise PkpdError(
             where="calibrate",
             what=f"ranked = {ranked}",
             allowed=f"9 to the number of draws ({available})",
         )
-    if method not in ("nuts", "map", "advi"):
-        raise PkpdError(where="calibrate", what=f"method {method!r}", allowed="nuts, map, advi")
     trial = Trial(
         model,
         simulated or model,

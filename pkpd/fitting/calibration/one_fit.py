@@ -26,7 +26,9 @@ from pkpd.fitting.checks.priors import prior_draws
 from pkpd.fitting.checks.replicates import limits
 from pkpd.fitting.draws import Draws
 from pkpd.fitting.fit import fit
-from pkpd.fitting.model.default_priors import all_priors
+from pkpd.fitting.information.expected import blank
+from pkpd.fitting.maximum.description import description
+from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_likelihood import Observed
 from pkpd.fitting.model.population_parameters import held, start_values
@@ -90,21 +92,17 @@ class Trial:
         """Tell what must be the same for finished fits to be used again."""
 
         def told(model: PopulationModel) -> dict[str, Any]:
-            return {
-                "start": start_values(model),
-                "held": sorted(held(model)),
-                "priors": {name: repr(prior) for name, prior in all_priors(model).items()},
-                "correlated": [list(block) for block in model.correlated],
-                "lkj": model.lkj,
-                **({} if model.joint is None else {"joint": repr(model.joint)}),
-            }
+            words = description(FreeParameters(bind(model, blank(self.design))), priors=True)
+            return {name: words[name] for name in ("start", "model", "by_subject")}
 
+        model, simulated = told(self.model), told(self.simulated)
+        simulated.pop("by_subject")
+        limited = [np.unique(x, return_counts=True) for x in limits(self.design, self.lloq)]
         return {
-            "model": told(self.model),
-            "simulated": told(self.simulated),
-            "subjects": len(self.design.subjects),
-            "observations": len(self.design.observations),
-            "limits": [float(np.sum(np.isfinite(x))) for x in limits(self.design, self.lloq)],
+            "design": model.pop("by_subject"),
+            "model": model,
+            "simulated": simulated,
+            "limits": [[one.tolist() for one in each] for each in limited],
             "method": self.method,
             "draws": self.draws,
             "tune": self.tune,
@@ -272,6 +270,7 @@ class CalibrationFit:
             method=self.trial.method,
             draws=self.trial.draws,
             chains=1,
+            centring=self.trial.centring,
             seed=index + 1,
             progress=False,
         )

@@ -108,7 +108,10 @@ def _ratios(
 
     def ratio(typical: Any, coefficient: Any) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
-            term = effect.term(np.asarray(coefficient, dtype=float), design, p.scale)
+            coefficient = np.asarray(coefficient, dtype=float)
+            term = effect.term(coefficient, design, p.scale)
+        # where the limit of a coefficient leaves a linear effect no factor above 0, it is 0
+        term = np.where(np.isnan(term) & np.isfinite(coefficient), -np.inf, term)
         return _moved(p, np.asarray(typical, dtype=float), term)
 
     if isinstance(fit, MaximumLikelihood):

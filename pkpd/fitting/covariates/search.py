@@ -21,6 +21,7 @@ from pkpd.fitting.covariates.relations import Candidates, Relation, candidate_re
 from pkpd.fitting.maximum.estimate import maximum_likelihood
 from pkpd.fitting.maximum.result import MaximumLikelihood
 from pkpd.fitting.model.covariate_effects import Kind
+from pkpd.fitting.uncertainty.refit import refuse_priors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,6 +211,7 @@ def covariate_search(
     if not fit.converged:
         what, remedy = "the fit did not converge", "give a fit that did"
         raise PkpdError(where="covariate_search, fit", what=what, remedy=remedy)
+    refuse_priors(fit, "covariate_search, fit")
     began = time.perf_counter()
     likelihood = fit.likelihood
     relations, told = candidate_relations(

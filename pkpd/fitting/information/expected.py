@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pkpd.arguments import check_arguments, from_to
 from pkpd.arrays import FloatArray
 from pkpd.cards.files import nearest_of
 from pkpd.data.dataset import Dataset
@@ -67,9 +68,7 @@ class ExpectedInformation:
 
     def __add__(self, other: ExpectedInformation) -> ExpectedInformation:
         """Join the information of two studies of the same parameters."""
-        if not isinstance(other, ExpectedInformation) or other.names != self.names:
-            what = "the other study has other parameters, or is none"
-            raise PkpdError(where="sum of information", what=what, allowed=", ".join(self.names))
+        self._check_alike(other, "sum of information")
         return replace(
             self,
             matrix=self.matrix + other.matrix,
@@ -77,6 +76,12 @@ class ExpectedInformation:
             samples=self.samples + other.samples,
             how=self.how if self.how == other.how else f"{self.how}; {other.how}",
         )
+
+    def _check_alike(self, other: Any, where: str) -> None:
+        """Refuse what is not the information on the same parameters."""
+        if not isinstance(other, ExpectedInformation) or other.names != self.names:
+            what = "the other study has other parameters, or is none"
+            raise PkpdError(where=where, what=what, allowed=", ".join(self.names))
 
     @cached_property
     def _scaled(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -165,6 +170,7 @@ class ExpectedInformation:
         ``(det M / det M_other)^(1/p)`` for ``p`` parameters (of interest): with 0.8, the other
         design needs 80 % of the subjects for the same information.
         """
+        self._check_alike(other, "efficiency")
         size = len(self.places(interest))
         return float(np.exp((self.log_det(interest) - other.log_det(interest)) / size))
 
@@ -328,6 +334,7 @@ def expected_information(
     """
     check_word("expected information, matrix", matrix, Matrix)
     check_word("expected information, scale", scale, Scale)
+    check_arguments("expected_information", points=(points, from_to(0)), seed=(seed, from_to(0)))
     data, places, subjects, model = _bound(model, design)
     likelihood = bind(model, data)
     refuse_what_has_no_moments(likelihood)

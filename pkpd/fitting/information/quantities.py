@@ -29,6 +29,7 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
+from pkpd.fitting.model.processes import NO_PAST_H
 
 _STEP = 4e-3  # of differences: on logarithmic scales, and in standard deviations
 
@@ -65,7 +66,7 @@ class Quantities:
     omega_slope : float[R, R, P]
         Its derivatives.
     time, line : [M]
-        Hours and line of each observation.
+        Hours and line of each observation; what follows a reset is far from what was before.
     processes
         Those of the residual errors.
     """
@@ -167,8 +168,9 @@ class Linearised:
             return jax.jvp(lambda v: self._predictions(v, x), (z,), (unit,))[1]
 
         # asked of JAX without a number worked out; several directions at once: of one alone, what
-        # has no forward mode is found later. Both errors are its "no rule for forward mode"; an
-        # error of the predictor's own comes again, and is raised, where reverse mode is taken
+        # has no forward mode is found later. Errors of the predictor's own are raised first: both
+        # that are caught are JAX's "no rule for forward mode"
+        jax.eval_shape(lambda v: self._predictions(v, x), z)
         try:
             jax.eval_shape(jax.vmap(along), jnp.eye(len(z)))
         except (TypeError, NotImplementedError):
@@ -268,10 +270,11 @@ class Linearised:
         bent = np.zeros((len(f), size, len(x)))
         bent[:, :, self.located] = bend
         variance, variance_slope = self._residual(x, f, whole)
-        seen = self.likelihood.dataset.observations
+        seen, events = self.likelihood.dataset.observations, self.likelihood.dataset.events
+        time = seen.time + NO_PAST_H * events.period[seen.subject, seen.record]
         return Quantities(
             whole - bent.transpose(0, 2, 1) @ point, slopes[:, n:], bent, variance, variance_slope,
-            omega, omega_slope, seen.time, seen.line, self._processes(x),
+            omega, omega_slope, time, seen.line, self._processes(x),
         )  # fmt: skip
 
     @cached_property

@@ -234,6 +234,8 @@ def extra_parameters(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict
         parameters held, or left out at zero.
     """
     few, many = small["kinds"], large["kinds"]
+    if not _of_one_kind(small, large):
+        return None
     if small.get("joint") != large.get("joint") or small["structure"] != large["structure"]:
         return None
     if not few.keys() < many.keys():
@@ -248,13 +250,26 @@ def extra_parameters(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict
     return {name: kind for name, kind in many.items() if name not in few}
 
 
-def at_edge(small: Mapping[str, Any], extra: Mapping[str, str]) -> list[str]:
-    """Which of the extra parameters the smaller model puts at the edge of what they can be: zero.
+def _of_one_kind(small: Mapping[str, Any], large: Mapping[str, Any]) -> bool:
+    """Whether structures, and sums of residual errors, are alike: names do not tell all of them."""
+    few, many = small.get("model"), large.get("model")
+    if not few or not many:  # an older file
+        return True
+    errors = few["residual error"], many["residual error"]
+    for line in errors[0].keys() & errors[1].keys():
+        if {of[line]["form"] for of in errors} == {"combined", "combined_linear"}:
+            return False
+    return next(_apart(few["structure"], many["structure"]), None) is None
 
-    Standard deviations between subjects or occasions, and coefficients of residual errors.
+
+def at_edge(small: Mapping[str, Any], extra: Mapping[str, str]) -> list[str]:
+    """Which of the extra parameters the smaller model puts at the edge of what they can be.
+
+    Standard deviations between subjects or occasions and coefficients of residual errors, left out
+    or held at zero; degrees of freedom that are left out are infinite.
     """
     return [
         name
         for name, kind in extra.items()
-        if kind in ("deviation", "residual") and name not in small["held"]
+        if kind in ("deviation", "residual") and small["held"].get(name, 0.0) == 0.0
     ]

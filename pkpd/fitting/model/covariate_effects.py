@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -231,6 +231,21 @@ def category(
         CovariateEffect(covariate, "category", float(level), _coefficient(value, prior))
         for level, value in zip(named, each, strict=True)
     )
+
+
+def check_coefficients(effects: Mapping[str, Sequence[CovariateEffect]]) -> None:
+    """Refuse effects on a parameter whose coefficients have one name, and would be one number."""
+    for parameter, given in effects.items():
+        names = [effect.name(parameter) for effect in given]
+        for name, effect in zip(names, given, strict=True):
+            if names.count(name) > 1:
+                raise PkpdError(
+                    where=f"parameter {parameter!r}",
+                    what=f"two effects of covariate {effect.covariate!r} have the coefficient "
+                    f"{name}",
+                    allowed="one effect of a covariate, or one for each category",
+                    remedy="give the other a copy of the covariate under another name",
+                )
 
 
 def _coefficient(value: float | Estimate, prior: Prior | None) -> Estimate:

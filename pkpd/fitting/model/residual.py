@@ -337,6 +337,10 @@ def _made(
             )
         estimates.append(one)
     degrees = None if nu is None else estimate(nu)
+    if degrees is not None and not degrees.value > 0:
+        raise PkpdError(
+            where=f"{form} residual error", what=f"nu = {degrees.value:g}", allowed="more than 0"
+        )
     return ResidualError(form, tuple(estimates), degrees, given, scale)
 
 

@@ -24,7 +24,7 @@ from pkpd.arguments import (
 )
 from pkpd.errors import PkpdError
 from pkpd.fitting.model.correlations import check_blocks, checked_partial, partial_names
-from pkpd.fitting.model.covariate_effects import CovariateEffect
+from pkpd.fitting.model.covariate_effects import CovariateEffect, check_coefficients
 from pkpd.fitting.model.joint_prior import JointPrior, check_joint
 from pkpd.fitting.model.priors import Estimate, Prior, estimate
 from pkpd.fitting.model.residual import ResidualError
@@ -295,6 +295,7 @@ class PopulationModel:
             parameters=(parameters, members),
             residual=(residual, a(ResidualError) | MAPPING),
             correlated=(correlated, several(NAMES, 'a list of blocks of names, [("CL", "V")]')),
+            lkj=(lkj, Kind("a number above 0", lambda v: NUMBER.holds(v) and v > 0)),
         )
         if isinstance(residual, ResidualError):
             if len(structure.lines) != 1:
@@ -444,6 +445,7 @@ def _check_names(
     parameters: Sequence[IndividualParameter],
     residual: Mapping[str, ResidualError],
 ) -> None:
+    check_coefficients({p.name: p.effects for p in parameters})
     names = [p.name for p in parameters]
     plain = [p.name for p in parameters if p.function is None]
     for p in parameters:

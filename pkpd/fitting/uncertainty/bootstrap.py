@@ -212,7 +212,7 @@ def bootstrap(
     strata, told = _strata(fit, by)
     run = _Samples(Refit.of(fit), strata, seed)
     described = {
-        **{key: fit.about[key] for key in ("data", "structure", "kinds", "held", "forms")},
+        **{key: fit.about[key] for key in ("data", "model", "by_subject")},
         "method": fit.method,
         "by": by,
         "seed": seed,

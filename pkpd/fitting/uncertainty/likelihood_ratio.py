@@ -25,6 +25,7 @@ from pkpd.errors import PkpdError
 from pkpd.files import read_netcdf
 from pkpd.fitting.maximum.description import at_edge, extra_parameters
 from pkpd.fitting.maximum.result import KIND, MaximumLikelihood
+from pkpd.fitting.uncertainty.refit import refuse_priors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,12 +125,12 @@ def _step(run: _Run, parent: _Run | None) -> tuple[dict[str, Any], list[str]]:
     elif len(edges) > 1:
         told.append(
             f"{run.name}: p is an upper bound, as {parent.name} puts {len(edges)} "
-            f"variances at zero ({', '.join(edges)})."
+            f"parameters at the edge of what they can be ({', '.join(edges)})."
         )
     elif edges:
         told.append(
             f"{run.name}: p is of the 50:50 mixture of chi-squares, as {parent.name} puts "
-            f"{edges[0]} at zero."
+            f"{edges[0]} at {'infinity' if edges[0].startswith('nu_') else 'zero'}."
         )
     if fall < -_BELOW:
         told.append(
@@ -198,6 +199,7 @@ def compare_fits(*fits: MaximumLikelihood, names: Sequence[str] | None = None) -
                 "compare posteriors with pkpd.checks.compare_models({'one': fit, 'two': other})"
             )
             raise PkpdError(where="compare_fits", what=what, remedy=remedy)
+        refuse_priors(fit, "compare_fits")
     given = list(names) if names is not None else [f"fit {k}" for k in range(1, len(fits) + 1)]
     if len(fits) < 2 or len(given) != len(fits) or len(set(given)) < len(given):
         what = f"{len(fits)} fits and {len(set(given))} names"

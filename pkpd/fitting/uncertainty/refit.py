@@ -52,6 +52,20 @@ class WeightedPoint:
     at: Evaluated
 
 
+def refuse_priors(fit: MaximumLikelihood, where: str) -> None:
+    """Refuse the mode of a posterior: searches and ratios of likelihoods leave its priors out.
+
+    Raises
+    ------
+    PkpdError
+        If the fit was penalised by priors other than a joint one.
+    """
+    if fit.penalty:
+        what = "the fit is the mode of a posterior, and its priors would be left out"
+        remedy = 'fit by maximum likelihood (method="focei"), or take the draws of the posterior'
+        raise PkpdError(where=where, what=what, remedy=remedy)
+
+
 @dataclass(eq=False)
 class Refit:
     """Searches from the estimates of a fit; what they share is made with the first of a process.
@@ -78,6 +92,7 @@ class Refit:
     @classmethod
     def of(cls, fit: MaximumLikelihood) -> Refit:
         """Make them of a fit, or give those that were made of it before."""
+        refuse_priors(fit, "search from the estimates")
         if fit in _MADE:
             return _MADE[fit]
         likelihood: Any = fit.likelihood

@@ -22,7 +22,7 @@ PENALTY = -1e8
 """Log-likelihood of a lane that cannot be solved: finite, so that a sampler rejects and goes on."""
 
 LARGEST_LOG_COUNT = 30.0
-"""A count of e^30 x 10^9/L has left physiology; the lane counts as exploded."""
+"""A count of e^30 or e^-30 x 10^9/L has left physiology; the lane counts as exploded."""
 
 TOLERANCE = 1e-4
 """Largest estimated relative error of a count that is accepted."""
@@ -144,7 +144,8 @@ def assess(
             continue
         if code[lane] == LaneStatus.EXPLODED:
             line = structure.line_names[int(lost[:, lane].any(axis=1).argmax())]
-            what = f"the {line} count is not finite or above e^{LARGEST_LOG_COUNT:.0f}"
+            most = f"{LARGEST_LOG_COUNT:.0f}"
+            what = f"the {line} count is not a number between e^-{most} and e^{most}"
             remedy = "look at its parameters"
         else:
             what = f"estimated relative error {known[lane]:.1e}"
