@@ -211,14 +211,10 @@ def read_seen(
         columns=columns,
     )
     seen, notes = _of_dataset(data, limits or {}, _bodies(sheet), _doses(sheet), to_begin)
-<<<<<<< HEAD
-    return seen, (*notes, *unread, *_first_days(sheet, to_begin))
-=======
     there = {one.label for one in seen}
-    lost = [str(label) for label in dict.fromkeys(_labels(sheet)) if label not in there]
+    lost = [str(label) for label in dict.fromkeys(labels_of(sheet)) if label not in there]
     left = (f"left out, without a count: patients {', '.join(lost[:10])}" + more(lost),)
-    return seen, (*notes, *(left if lost else ()), *unread, *_first_days(sheet))
->>>>>>> r1_data
+    return seen, (*notes, *(left if lost else ()), *unread, *_first_days(sheet, to_begin))
 
 
 def _first_days(sheet: Sheet, to_begin: bool) -> tuple[str, ...]:

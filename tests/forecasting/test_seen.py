@@ -133,7 +133,6 @@ def test_columns_that_are_not_read_are_named_once():
     assert (set(seen.line), notes) == ({"neutrophils", "platelets"}, ())
 
 
-<<<<<<< HEAD
 def test_doses_of_tables_in_the_style_of_nonmem_are_told_not_to_be_used():
     table = {
         "ID": 1, "TIME": [0.0, 24, 96, 168], "EVID": [1, 0, 0, 0], "AMT": [500, 0, 0, 0],
@@ -154,7 +153,8 @@ def test_a_dose_in_the_course_of_a_day_is_given_then():
     assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 0.0)]
     ((seen,), _) = read_seen(table | {"HOUR": ["", "", 8]})
     assert [(dose.day, dose.hour) for dose in seen.doses] == [(3, 12.0), (4, 8.0)]
-=======
+
+
 def test_bodies_and_doses_are_found_under_other_names_of_columns(tmp_path):
     table = pd.DataFrame(
         {"nr": ["a", "a", "b", "b"], "study": [1, 8, 1, 8], "ANC": [4, 1, 4, 1.0],
@@ -183,7 +183,6 @@ def test_doses_without_days_are_refused():
     table = {"DATE": ["2024-01-01", "2024-01-08"], "ANC": [4, 1], "DRUG": ["x", ""], "AMT": [9, ""]}
     with pytest.raises(PkpdError, match=r"has doses and no DAY column.*give their protocol days"):
         read_seen(table)
->>>>>>> r1_data
 
 
 def test_counts_long_before_the_first_dose_are_named():
