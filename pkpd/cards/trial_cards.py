@@ -199,12 +199,10 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     horizon = root.integer("horizon_days", minimum=1, maximum=LAST_DAY)
     notes = list(root.texts("assumptions", default=()))
     visit_days = _visit_days(root, horizon, notes)
-    rule = root.text("rule", default=None)
-    clocks = root.texts("clocks", default=(FIRST_DOSE,))
     population = root.text("population")
     with root.at("population"):
         patients = load_population(str(beside(population, Path(str(path)))))
-    arms = _read_arms(root, library, rule, clocks, notes, drugs)
+    arms = _read_arms(root, library, notes, drugs)
     grades = root.text("grades", default="ctcae_v5")
     grades = str(beside(grades, Path(str(path))))
     with root.at("grades"):
@@ -218,7 +216,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         phase=root.text("phase", default=""),
         population=population,
         arms=arms,
-        rule=rule,
+        rule=root.text("rule", default=None),
         rule_is_protocols=root.boolean("rule_is_protocols", default=True),
         rule_note=root.text("rule_note", default=""),
         grades=grades,
@@ -277,18 +275,13 @@ def _disease(root: Table, patients: Population) -> str:
 
 
 def _read_arms(
-    root: Table,
-    library: Library,
-    rule: str | None,
-    clocks: tuple[str, ...],
-    notes: list[str],
-    drugs: TrialDrugs,
+    root: Table, library: Library, notes: list[str], drugs: TrialDrugs
 ) -> tuple[Arm, ...]:
     arms: dict[str, list[Cohort]] = {}
     seen: set[str] = set()
     rows = root.tables("cohort", default=()) or (Table({"id": "all"}, root.file, root.path),)
     for row in rows:
-        cohort = _read_cohort(row, library, rule, clocks, notes, drugs)
+        cohort = _read_cohort(root, row, library, notes, drugs)
         if cohort.id in seen:
             row.refuse("id", f"two cohorts are named {cohort.id!r}", remedy="rename one")
         seen.add(cohort.id)
@@ -297,15 +290,10 @@ def _read_arms(
 
 
 def _read_cohort(
-    row: Table,
-    library: Library,
-    rule: str | None,
-    clocks: tuple[str, ...],
-    notes: list[str],
-    drugs: TrialDrugs,
+    root: Table, row: Table, library: Library, notes: list[str], drugs: TrialDrugs
 ) -> Cohort:
     cohort_id = row.text("id")
-    rule = row.text("rule", default=rule)
+    rule = row.text("rule", default=root.text("rule", default=None))
     if rule is None:
         row.refuse(
             "rule",
@@ -314,6 +302,8 @@ def _read_cohort(
             remedy='add a rule at the top of the file, such as rule = "leukemia_d42_generic", and '
             "rule_is_protocols = false if it is not the protocol's",
         )
+    with (row if "rule" in row else root).at("rule"):
+        of_rule = (load_rule(beside(rule, drugs.folder / "this")).clock,)
     names = row.texts("courses", default=tuple(library.courses))
     for name in names:
         known_name(row, "courses", name, library.courses)
@@ -336,7 +326,7 @@ def _read_cohort(
         note=row.text("note", default=""),
         published=_read_published(row),
         rule=rule,
-        clocks=row.texts("clocks", default=clocks),
+        clocks=row.texts("clocks", default=root.texts("clocks", default=of_rule)),
         medians=_medians(row),
     )
 

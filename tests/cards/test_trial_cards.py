@@ -132,6 +132,23 @@ def test_cards_beside_the_users_file(tmp_path):
     assert (rule.by_day, rule.criteria) == (56, (Criterion("platelets", 50.0),))
 
 
+def test_days_count_from_the_clock_of_the_rule_unless_the_file_names_another(tmp_path):
+    (tmp_path / "late.toml").write_text(
+        'kind = "rule"\nrecovered = { platelets = 50 }\nby_day = 56\nclock = "second"\n'
+    )
+    path = tmp_path / "mine.toml"
+    text = GOOD.replace('"leukemia_d42_generic"', '"late.toml"') + (
+        '\n[course.second]\ndoses = ["clofarabine"]\ncycle_days = 28\ncycles = 1\n'
+    )
+    path.write_text(text.replace("horizon_days = 126", "horizon_days = 170"))
+    assert load_trial(path).cohorts[0].clocks == ("second",)
+    path.write_text(f'clocks = ["first_dose"]\n{path.read_text()}')
+    assert load_trial(path).cohorts[0].clocks == ("first_dose",)
+    path.write_text(text.split("[course.second]")[0])
+    with pytest.raises(CardError, match="clocks: 'second' is no course of cohort 'all'"):
+        load_trial(path)
+
+
 BAD = [
     # (name, text, what the sentence must contain)
     ("misspelt top key", GOOD.replace("horizon_days", "horizon"),
