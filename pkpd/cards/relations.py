@@ -9,7 +9,8 @@ the card defines, and each number with its unit, interval, source and status.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pkpd.cards.files import nearest_of
@@ -24,6 +25,14 @@ COVARIATES = (
     *("age", "male", "weight", "height", "bsa", "ffm", "bmi", "scr", "scr_umol_L", "crcl"),
     *("anc", "plt", "wbc", "bm_blasts_pct", "pb_blasts_pct", "renal_function"),
 )
+
+#: Individual parameter -> a unit in which it may be written, and its dimension. Of patients (their
+#: creatinine and its clearance) the unit is kept.
+_AS_OF_PATIENTS = {
+    "CL": ("mL/min", "clearance"),
+    "Q": ("mL/min", "clearance"),
+    "Km": ("mg/dL", "concentration"),
+}
 
 
 @dataclass(frozen=True)
@@ -202,8 +211,38 @@ def read_individual(row: Table, name: str, names: Names) -> Individual:
     )
     effects = tuple(_effect(e, names) for e in row.tables("covariates", ()))
     with row.at("unit"):
-        unit = INTERNAL_UNITS[dimension_of(row.text("unit"))]
-    return Individual(name, unit, terms, effects, row.number("lowest", None))
+        unit = normal_unit(row.text("unit"))
+        dimension = dimension_of(unit)
+        if name in _AS_OF_PATIENTS and unit == _AS_OF_PATIENTS[name][0]:
+            dimension = _AS_OF_PATIENTS[name][1]
+        factor = to_internal(1.0, unit, dimension)
+    lowest = row.number("lowest", None)
+    lowest = None if lowest is None else lowest * factor
+    return Individual(name, INTERNAL_UNITS[dimension], terms, effects, lowest)
+
+
+def as_used(
+    parameters: Iterable[Parameter], individuals: Iterable[Individual]
+) -> tuple[Parameter, ...]:
+    """Parameters as individual ones use them: a clearance in mL/min is one in L/h.
+
+    A creatinine clearance stays in mL/min.
+    """
+    used = [
+        (term.parameter, *_AS_OF_PATIENTS[one.name])
+        for one in individuals
+        if one.name in _AS_OF_PATIENTS
+        for term in one.terms
+    ]
+    found = {p.name: p for p in parameters}
+    for name, unit, dimension in used:
+        p = found.get(name)
+        if p is not None and p.unit == unit:
+            factor = to_internal(1.0, unit, dimension)
+            limits = p.interval and (p.interval[0] * factor, p.interval[1] * factor)
+            unit = INTERNAL_UNITS[dimension]
+            found[name] = replace(p, value=p.value * factor, unit=unit, interval=limits)
+    return tuple(found.values())
 
 
 def _effect(row: Table, names: Names) -> CardEffect:

@@ -159,6 +159,32 @@ def test_a_fault_in_another_kind_of_card_is_named(tmp_path, folder, name, old, n
     assert words in problem
 
 
+def test_clearances_in_ml_per_min_and_lowest_values_are_converted(tmp_path):
+    """1 mL/min is 0.06 L/h: of a drug's clearance; a creatinine clearance is kept."""
+    name = "guglieri2017_lenalidomide"
+    shipped = load_model_card("pk", name)
+    text = (Path(str(card_folder("pk"))) / f"{name}.toml").read_text()
+    (value,) = re.findall(r"\[parameters.CL\]\nvalue = (\S+)", text)
+    text = text.replace(
+        f'[parameters.CL]\nvalue = {value}\nunit = "L/h"',
+        f'[parameters.CL]\nvalue = {float(value) / 0.06}\nunit = "mL/min"\nrse = 0.1',
+    )
+    text = text.replace('[individual.CL]\nunit = "L/h"', '[individual.CL]\nunit = "mL/min"')
+    text = text.replace("lowest = 1.0\n", "lowest = 16.6666666667\n")
+    text = text.replace('[individual.V1]\nunit = "L"', '[individual.V1]\nunit = "mL"')
+    text = text.replace("lowest = 10.0", "lowest = 10000")
+    (tmp_path / f"{name}.toml").write_text(text)
+    own = load_model_card("pk", str(tmp_path / f"{name}.toml"))
+    clearance = next(p for p in own.parameters if p.name == "CL")
+    assert clearance.value == pytest.approx(float(value))
+    assert clearance.unit == "L/h"
+    assert clearance.interval[0] < clearance.value < clearance.interval[1]
+    for mine, theirs in zip(own.individuals, shipped.individuals, strict=True):
+        assert mine.unit == theirs.unit
+        assert (mine.lowest is None) == (theirs.lowest is None)
+        assert mine.lowest is None or mine.lowest == pytest.approx(theirs.lowest)
+
+
 def test_a_missing_file_is_one_sentence(tmp_path):
     (problem,) = check_card(tmp_path / "nothing.toml")
     assert "nothing.toml" in problem
