@@ -197,6 +197,7 @@ def read_model_card(path: CardPath | str) -> ModelCard:
                 remedy=f"add [parameters.{key}] or [individual.{key}]",
             )
         names.individuals.add(key)
+    iiv = read_variability(table, "iiv", names)
     card = ModelCard(
         kind=kind,
         name=name,
@@ -207,9 +208,9 @@ def read_model_card(path: CardPath | str) -> ModelCard:
         doi=doi,
         parameters=as_used(parameters, individuals),
         individuals=tuple(individuals),
-        iiv=read_variability(table, "iiv", names),
+        iiv=iiv,
         iov=read_variability(table, "iov", names),
-        correlations=read_correlations(table, names),
+        correlations=read_correlations(table, iiv),
         options=options,
         settings=_settings(table, structure),
         renal_function=_renal_function(table),

@@ -241,20 +241,29 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
 
 
 def _unnamed(root: Table, library: Library) -> tuple[str, ...]:
-    """Name the doses and modifications that no course names: nobody has them."""
-    named: dict[str, set[str]] = {"doses": set(), "modifications": set()}
+    """Name the parts of a schedule that nothing names: nobody has them."""
+    rows = root.data.get("cohort", ())
     courses: list[Any] = [part.values for part in library.courses.values()]
-    for row in root.data.get("cohort", ()):
-        courses += row.get("change", {}).values()
+    courses += [change for row in rows for change in row.get("change", {}).values()]
+
+    named: dict[str, set[str]] = {"doses": set(), "modifications": set()}
     for course in courses:
         for key, names in named.items():
             names.update(course.get(key, ()))
-    parts = {"doses": library.doses, "modifications": library.modifications}
+    every = tuple(library.courses)
+    gates = {g for c in courses for k in ("gate", "between") if isinstance(g := c.get(k), str)}
+    given = {name for row in rows or ({},) for name in row.get("courses", every)}
+    parts = (
+        ("dose", library.doses, named["doses"], "course"),
+        ("modification", library.modifications, named["modifications"], "course"),
+        ("gate", library.gates, gates, "course"),
+        ("course", every, given, "cohort"),
+    )
     return tuple(
-        f"{key[:-1]} {name} is in no course and does nothing"
-        for key, every in parts.items()
-        for name in every
-        if name not in named[key]
+        f"{kind} {name} is in no {place} and does nothing"
+        for kind, known, named, place in parts
+        for name in known
+        if name not in named
     )
 
 
@@ -385,7 +394,9 @@ def _visit_days(root: Table, horizon: int, notes: list[str]) -> tuple[int, ...]:
         return tuple(day for day in range(1, horizon + 1) if day % 7 in (1, 4))
     written = root.data["visit_days"]
     with root.at("visit_days"):
-        days, _ = parse_days(tuple(written) if isinstance(written, list) else str(written))
+        days, cycle = parse_days(tuple(written) if isinstance(written, list) else str(written))
+    if cycle is not None:
+        root.refuse("visit_days", f"a cycle of {cycle} days", "protocol days", "write all of them")
     if days[-1] > horizon:
         root.refuse(
             "visit_days",
@@ -406,7 +417,7 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
         known = ", ".join(sorted(growth_factors()))
         row.refuse("drug", f"{drug} is no growth factor given day by day", known)
     usual = card.usual_dose
-    amount = row.text("amount", "" if usual is None else f"{usual.value:g} {usual.unit}")
+    amount = row.text("amount", *([] if usual is None else [f"{usual.value:g} {usual.unit}"]))
     with row.at("amount"):
         policy = GrowthFactorPolicy(
             below=row.number("below", above=0.0, maximum=20.0),

@@ -107,6 +107,7 @@ def test_molar_masses_follow_from_the_formula():
         ('option = "adult_clearance"', 'option = "adult"', "is not a option of this card"),
         ('replaces = ["adult_clearance"]', "replace = 1", "unknown key"),
         ("[iiv.CL]\ncv = 0.178", "[iiv.CLL]\ncv = 0.178", "not an individual parameter"),
+        ("cv = 0.178", "cv = 0.178\nrange = [0.1, 0.4]", "stands beside range"),
         ("cv = 0.178", "cv = 0.178\nsd = 0.2", "exactly one of cv, variance and sd"),
         ('kind = "power", covariate', 'kind = "powder", covariate', "did you mean 'power'"),
         ('range_means = "prior limits, read as central 95 %"', "", "range_means"),
@@ -156,6 +157,25 @@ def test_a_fault_in_another_kind_of_card_is_named(tmp_path, folder, name, old, n
     file.write_text(text.replace(old, new, 1))
     (problem,) = check_card(file)
     assert str(file) in problem
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("CL", "CL", 0.5)], "'CL' and 'CL' is one name twice"),
+        ([("CL", "V1", 0.5), ("V1", "CL", 0.1)], "'V1' and 'CL' is there twice"),
+        ([("CL", "V2", 0.5)], "'V2' has no variability, [iiv.*], on this card"),
+        ([("CL", "V1", 0.9), ("CL", "Q", 0.9), ("V1", "Q", -0.9)], "contradict each other"),
+    ],
+)
+def test_correlations_that_cannot_be_are_refused(tmp_path, rows, words):
+    text = NIJSTAD.read_text()
+    for first, second, value in rows:
+        text += f'\n[[correlation]]\nbetween = ["{first}", "{second}"]\nvalue = {value}\n'
+        text += 'source = "test"\n'
+    (tmp_path / NIJSTAD.name).write_text(text)
+    (problem,) = check_card(tmp_path / NIJSTAD.name)
     assert words in problem
 
 
