@@ -344,7 +344,12 @@ def _in_order(needed: dict[str, None], written: dict[str, Table]) -> list[str]:
 def _settings(table: Table, structure: str) -> tuple[tuple[str, float], ...]:
     wanted = SETTINGS.get(structure, ())
     rows = table.table("settings") if wanted else None
-    return tuple((key, rows.number(key, minimum=0.0)) for key in wanted) if rows else ()
+    whole = ("transits", "ageing")
+
+    def read(key: str) -> float:
+        return float(rows.integer(key, minimum=0)) if key in whole else rows.number(key, minimum=0)
+
+    return tuple((key, read(key)) for key in wanted)
 
 
 def _renal_function(table: Table) -> tuple[float, float, float] | None:

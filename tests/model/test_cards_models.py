@@ -205,6 +205,14 @@ def test_clearances_in_ml_per_min_and_lowest_values_are_converted(tmp_path):
         assert mine.lowest is None or mine.lowest == pytest.approx(theirs.lowest)
 
 
+def test_a_part_of_a_stage_is_refused(tmp_path):
+    name = "guglieri2017_lenalidomide"
+    text = (Path(str(card_folder("pk"))) / f"{name}.toml").read_text()
+    (tmp_path / f"{name}.toml").write_text(text.replace("transits = 3", "transits = 3.5"))
+    (problem,) = check_card(tmp_path / f"{name}.toml")
+    assert "settings > transits: 3.5 is not a whole number" in problem
+
+
 def test_a_missing_file_is_one_sentence(tmp_path):
     (problem,) = check_card(tmp_path / "nothing.toml")
     assert "nothing.toml" in problem
