@@ -343,7 +343,7 @@ def _in_order(needed: dict[str, None], written: dict[str, Table]) -> list[str]:
 
 def _settings(table: Table, structure: str) -> tuple[tuple[str, float], ...]:
     wanted = SETTINGS.get(structure, ())
-    rows = table.table("settings") if wanted else None
+    rows = table.table("settings") if wanted else table
     whole = ("transits", "ageing")
 
     def read(key: str) -> float:
