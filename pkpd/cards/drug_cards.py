@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pkpd.cards.contents import read_once
+from pkpd.cards.diseases import diseases
 from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_card, nearest_of
 from pkpd.cards.model_cards import check_part, read_part
 from pkpd.cards.published_exposures import PublishedExposure, read_published_exposures
@@ -382,6 +383,9 @@ def _holds(table: Table) -> Holds | None:
     if row is None:
         return None
     below_in = row.named_tables("below_in", {})
+    for name in (name for name in below_in if name not in diseases()):
+        what = f"there is no such disease{nearest_of(name, diseases())}"
+        refuse(below_in[name], None, what, allowed=", ".join(diseases()))
     return Holds(
         _counts(row.table("below")),
         _counts(row.table("resume_at")),

@@ -146,7 +146,7 @@ def read_population_card(path: CardPath | str) -> Population:
         disease=read_disease(table),
         covariates=covariates,
         correlations=_correlations(table, names),
-        limits=tuple(_limit(row, key) for key, row in table.named_tables("limits", {}).items()),
+        limits=tuple(_limit(t, key, names) for key, t in table.named_tables("limits", {}).items()),
         parameters=tuple(read_parameter(row, f"population.{key}") for key, row in rows.items()),
         variability=tuple((f"population.{k}", sd) for k, sd in spreads.items() if sd is not None),
         assumptions=table.texts("assumptions", ()),
@@ -215,10 +215,11 @@ def _correlations(table: Table, names: list[str]) -> tuple[tuple[str, str, float
     return tuple(found)
 
 
-def _limit(row: Table, name: str) -> tuple[str, float, float]:
-    allowed = (*POSSIBLE, "bsa", "bmi", "ffm")
+def _limit(row: Table, name: str, sampled: list[str]) -> tuple[str, float, float]:
+    allowed = dict.fromkeys((*sampled, "crcl", "bsa", "bmi", "ffm"))
     if name not in allowed:
-        refuse(row, None, "unknown covariate", allowed=", ".join(allowed))
+        what = "is not sampled" if name in POSSIBLE else "unknown covariate"
+        refuse(row, None, what + nearest_of(name, allowed), allowed=", ".join(allowed))
     limits = (name, row.number("lower", 0.0), row.number("upper", float("inf")))
     row.text("source")
     row.one_of("status", STATUSES)
