@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pkpd.cards.contents import read_once
+from pkpd.cards.diseases import diseases
 from pkpd.cards.files import CardPath, card_folder, card_hash, card_names, find_card, nearest_of
 from pkpd.cards.model_cards import check_part, read_part
 from pkpd.cards.published_exposures import PublishedExposure, read_published_exposures
@@ -75,6 +76,15 @@ _NUMBERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
         ),
     }
 )
+_ABOVE_0 = ("reference", "ec50", "ec50_stem", "ec50_committed")
+# units of numbers; "1" of all others
+_UNITS = {
+    **dict.fromkeys(("reference", "half_dose"), "mg/m^2"),
+    **dict.fromkeys(_ABOVE_0[1:], "umol/L"),
+    **dict.fromkeys(
+        ("max_stem", "max_committed", "max_blasts", "kill_stem", "kill_blasts"), "1/day"
+    ),
+}
 _DISTRIBUTIONS = ("lognormal", "normal", "logit")
 
 
@@ -373,6 +383,9 @@ def _holds(table: Table) -> Holds | None:
     if row is None:
         return None
     below_in = row.named_tables("below_in", {})
+    for name in (name for name in below_in if name not in diseases()):
+        what = f"there is no such disease{nearest_of(name, diseases())}"
+        refuse(below_in[name], None, what, allowed=", ".join(diseases()))
     return Holds(
         _counts(row.table("below")),
         _counts(row.table("resume_at")),
@@ -393,10 +406,6 @@ def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction 
         return None
     acts_by = row.one_of("acts_by", ACTIONS)
     parameters = _numbers(row, drug, acts_by)
-    if acts_by == INTENSITY:
-        reference = next(p for p in parameters if p.name == "reference")
-        if reference.unit != "mg/m^2" or reference.value <= 0.0:
-            refuse(row, "reference", "is not a dose per body surface", "above 0 mg/m^2")
     is_graft = table.data.get("dose_unit") == CELLS
     if is_graft != (acts_by == GRAFT):
         what = f"acts by {acts_by}, and the drug is dosed in {table.data.get('dose_unit')}"
@@ -406,14 +415,10 @@ def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction 
         driver = row.one_of("driver", (PLASMA, EFFECT_SITE))
         if not with_kinetics:
             refuse(row, "acts_by", "is an action of a concentration", remedy="add pk and effect")
-        for parameter in parameters:
-            is_level = "ec50" in parameter.name and not parameter.name.endswith(".sd")
-            if is_level and (parameter.unit != "umol/L" or parameter.value <= 0.0):
-                refuse(row, parameter.name, "is not a concentration", "above 0 umol/L")
     together = ()
     if "together" in row:
         other = row.table("together")
-        together = tuple((key, read_number(other.table(key), f"with_{key}")) for key in other.data)
+        together = tuple((key, _number(other, key, f"with_{key}")) for key in other.data)
         if acts_by not in BY_LEVEL:
             refuse(row, "together", "belongs to a drug that acts by a concentration")
     return LeukaemiaAction(
@@ -441,7 +446,17 @@ def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
             near = nearest_of(name, [key for key in row.data if key not in every], cutoff=0.65)
             hint = near.replace("did you mean", "is it written as")
             refuse(row, name, f"is missing{hint}", remedy=f"add it, or change acts_by of {drug}")
-    return tuple(read_number(row.table(name), name) for name in names if name in row)
+    return tuple(_number(row, name, name) for name in names if name in row)
+
+
+def _number(row: Table, key: str, name: str) -> Parameter:
+    """Read a number of an action, in the unit that it is used in."""
+    found = read_number(row.table(key), name)
+    unit = _UNITS.get(name, "1")
+    if found.unit != unit or found.value < 0.0 or (found.value == 0.0 and name in _ABOVE_0):
+        allowed = f"above 0 {unit}" if name in _ABOVE_0 else f"0 {unit} or more"
+        refuse(row, key, f"is {found.value:g} {found.unit}", allowed)
+    return found
 
 
 def _mg(unit: str) -> float:

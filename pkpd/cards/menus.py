@@ -259,9 +259,9 @@ def menu_of(
     >>> [one.id for one in menu_of(days, "rr_aml", "leukemia_d42_generic", 60).members]
     ['3 days', '5 days']
     """
-    load_rule(rule)
+    clocks = (load_rule(rule).clock,)
     cohorts = tuple(
-        Cohort(id=str(key), label=str(key), regimen=regimen, rule=str(rule))
+        Cohort(id=str(key), label=str(key), regimen=regimen, rule=str(rule), clocks=clocks)
         for key, regimen in members.items()
     )
     trial = Trial(

@@ -27,6 +27,7 @@ from pkpd.cards.relations import (
     Option,
     RelationTerm,
     Variability,
+    as_used,
     read_correlations,
     read_individual,
     read_parameter,
@@ -196,6 +197,7 @@ def read_model_card(path: CardPath | str) -> ModelCard:
                 remedy=f"add [parameters.{key}] or [individual.{key}]",
             )
         names.individuals.add(key)
+    iiv = read_variability(table, "iiv", names)
     card = ModelCard(
         kind=kind,
         name=name,
@@ -204,11 +206,11 @@ def read_model_card(path: CardPath | str) -> ModelCard:
         structure=structure,
         citation=citation,
         doi=doi,
-        parameters=parameters,
+        parameters=as_used(parameters, individuals),
         individuals=tuple(individuals),
-        iiv=read_variability(table, "iiv", names),
+        iiv=iiv,
         iov=read_variability(table, "iov", names),
-        correlations=read_correlations(table, names),
+        correlations=read_correlations(table, iiv),
         options=options,
         settings=_settings(table, structure),
         renal_function=_renal_function(table),
@@ -341,8 +343,13 @@ def _in_order(needed: dict[str, None], written: dict[str, Table]) -> list[str]:
 
 def _settings(table: Table, structure: str) -> tuple[tuple[str, float], ...]:
     wanted = SETTINGS.get(structure, ())
-    rows = table.table("settings") if wanted else None
-    return tuple((key, rows.number(key, minimum=0.0)) for key in wanted) if rows else ()
+    rows = table.table("settings") if wanted else table
+    whole = ("transits", "ageing")
+
+    def read(key: str) -> float:
+        return float(rows.integer(key, minimum=0)) if key in whole else rows.number(key, minimum=0)
+
+    return tuple((key, read(key)) for key in wanted)
 
 
 def _renal_function(table: Table) -> tuple[float, float, float] | None:

@@ -11,7 +11,7 @@ from pkpd.body import POSSIBLE
 from pkpd.cards.contents import read_once
 from pkpd.cards.diseases import read_disease, state_of
 from pkpd.cards.files import CardPath, card_folder, card_names, find_card, nearest_of
-from pkpd.cards.relations import STATUSES, read_parameter, refuse
+from pkpd.cards.relations import STATUSES, read_pair, read_parameter, refuse
 from pkpd.cards.tables import Table, read_toml
 from pkpd.distributions import DISTRIBUTIONS, Distribution
 from pkpd.errors import CardError
@@ -145,8 +145,8 @@ def read_population_card(path: CardPath | str) -> Population:
         title=table.text("title"),
         disease=read_disease(table),
         covariates=covariates,
-        correlations=tuple(_correlation(row, names) for row in table.tables("correlation", ())),
-        limits=tuple(_limit(row, key) for key, row in table.named_tables("limits", {}).items()),
+        correlations=_correlations(table, names),
+        limits=tuple(_limit(t, key, names) for key, t in table.named_tables("limits", {}).items()),
         parameters=tuple(read_parameter(row, f"population.{key}") for key, row in rows.items()),
         variability=tuple((f"population.{k}", sd) for k, sd in spreads.items() if sd is not None),
         assumptions=table.texts("assumptions", ()),
@@ -205,21 +205,21 @@ def _distribution(row: Table, kind: str) -> Distribution:
     return Distribution(kind, **given)
 
 
-def _correlation(row: Table, names: list[str]) -> tuple[str, str, float]:
-    first, second = row.texts("between", length=2)
-    for name in (first, second):
-        if name not in names:
-            refuse(row, "between", f"'{name}' is not sampled", allowed=", ".join(names))
-    value = row.number("value", minimum=-0.99, maximum=0.99)
-    row.text("source")
-    row.one_of("status", STATUSES)
-    return first, second, value
+def _correlations(table: Table, names: list[str]) -> tuple[tuple[str, str, float], ...]:
+    found, seen = [], set()
+    for row in table.tables("correlation", ()):
+        pair = read_pair(row, names, "is not sampled", seen)
+        found.append((*pair, row.number("value", minimum=-0.99, maximum=0.99)))
+        row.text("source")
+        row.one_of("status", STATUSES)
+    return tuple(found)
 
 
-def _limit(row: Table, name: str) -> tuple[str, float, float]:
-    allowed = (*POSSIBLE, "bsa", "bmi", "ffm")
+def _limit(row: Table, name: str, sampled: list[str]) -> tuple[str, float, float]:
+    allowed = dict.fromkeys((*sampled, "crcl", "bsa", "bmi", "ffm"))
     if name not in allowed:
-        refuse(row, None, "unknown covariate", allowed=", ".join(allowed))
+        what = "is not sampled" if name in POSSIBLE else "unknown covariate"
+        refuse(row, None, what + nearest_of(name, allowed), allowed=", ".join(allowed))
     limits = (name, row.number("lower", 0.0), row.number("upper", float("inf")))
     row.text("source")
     row.one_of("status", STATUSES)

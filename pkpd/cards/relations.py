@@ -9,8 +9,11 @@ the card defines, and each number with its unit, interval, source and status.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import NoReturn
+
+import numpy as np
 
 from pkpd.cards.files import nearest_of
 from pkpd.cards.tables import Table
@@ -18,12 +21,21 @@ from pkpd.units import INTERNAL_UNITS, Parameter, dimension_of, normal_unit, to_
 
 STATUSES = ("read", "transcribed", "derived", "assumed")
 SCALES = ("lognormal", "normal", "logit", "fixed")
+Pair = tuple[str, str]
 
 #: Covariates a relation may use; ``renal_function`` needs the card's [renal_function] table.
 COVARIATES = (
     *("age", "male", "weight", "height", "bsa", "ffm", "bmi", "scr", "scr_umol_L", "crcl"),
     *("anc", "plt", "wbc", "bm_blasts_pct", "pb_blasts_pct", "renal_function"),
 )
+
+#: Individual parameter -> a unit in which it may be written, and its dimension. Of patients (their
+#: creatinine and its clearance) the unit is kept.
+_AS_OF_PATIENTS = {
+    "CL": ("mL/min", "clearance"),
+    "Q": ("mL/min", "clearance"),
+    "Km": ("mg/dL", "concentration"),
+}
 
 
 @dataclass(frozen=True)
@@ -202,8 +214,38 @@ def read_individual(row: Table, name: str, names: Names) -> Individual:
     )
     effects = tuple(_effect(e, names) for e in row.tables("covariates", ()))
     with row.at("unit"):
-        unit = INTERNAL_UNITS[dimension_of(row.text("unit"))]
-    return Individual(name, unit, terms, effects, row.number("lowest", None))
+        unit = normal_unit(row.text("unit"))
+        dimension = dimension_of(unit)
+        if name in _AS_OF_PATIENTS and unit == _AS_OF_PATIENTS[name][0]:
+            dimension = _AS_OF_PATIENTS[name][1]
+        factor = to_internal(1.0, unit, dimension)
+    lowest = row.number("lowest", None)
+    lowest = None if lowest is None else lowest * factor
+    return Individual(name, INTERNAL_UNITS[dimension], terms, effects, lowest)
+
+
+def as_used(
+    parameters: Iterable[Parameter], individuals: Iterable[Individual]
+) -> tuple[Parameter, ...]:
+    """Parameters as individual ones use them: a clearance in mL/min is one in L/h.
+
+    A creatinine clearance stays in mL/min.
+    """
+    used = [
+        (term.parameter, *_AS_OF_PATIENTS[one.name])
+        for one in individuals
+        if one.name in _AS_OF_PATIENTS
+        for term in one.terms
+    ]
+    found = {p.name: p for p in parameters}
+    for name, unit, dimension in used:
+        p = found.get(name)
+        if p is not None and p.unit == unit:
+            factor = to_internal(1.0, unit, dimension)
+            limits = p.interval and (p.interval[0] * factor, p.interval[1] * factor)
+            unit = INTERNAL_UNITS[dimension]
+            found[name] = replace(p, value=p.value * factor, unit=unit, interval=limits)
+    return tuple(found.values())
 
 
 def _effect(row: Table, names: Names) -> CardEffect:
@@ -260,6 +302,8 @@ def read_variability(table: Table, key: str, names: Names) -> tuple[Variability,
             "variance": math.sqrt,
             "sd": float,
         }[given[0]]
+        if "ci95" in row and "range" in row:
+            refuse(row, "ci95", "stands beside range", remedy="keep one")
         limits = row.numbers("ci95", None, length=2, above=0.0)
         limits = row.numbers("range", limits, length=2, above=0.0)
         value = to_sd(row.number(given[0], above=0.0))
@@ -280,14 +324,32 @@ def read_variability(table: Table, key: str, names: Names) -> tuple[Variability,
     return tuple(result)
 
 
-def read_correlations(table: Table, names: Names) -> tuple[tuple[str, str, float], ...]:
+def read_pair(row: Table, known: Collection[str], what: str, seen: set[frozenset[str]]) -> Pair:
+    """Read ``between``: two names, no pair of them twice."""
+    first, second = row.texts("between", length=2)
+    for name in (first, second):
+        if name not in known:
+            refuse(row, "between", f"'{name}' {what}", allowed=", ".join(known))
+    if first == second or {first, second} in seen:
+        twice = "is one name twice" if first == second else "is there twice"
+        refuse(row, "between", f"'{first}' and '{second}' {twice}", remedy="keep each pair once")
+    seen.add(frozenset((first, second)))
+    return first, second
+
+
+def read_correlations(
+    table: Table, iiv: Iterable[Variability]
+) -> tuple[tuple[str, str, float], ...]:
     """Read [[correlation]] rows: correlations of normal scores."""
-    result = []
+    names = [spread.parameter for spread in iiv]
+    result, seen, matrix = [], set(), np.eye(len(names))
     for row in table.tables("correlation", ()):
-        pair = row.texts("between", length=2)
-        for name in pair:
-            if name not in names.individuals:
-                refuse(row, "between", f"'{name}' is not an individual parameter")
+        pair = read_pair(row, names, "has no variability, [iiv.*], on this card", seen)
         result.append((*pair, row.number("value", minimum=-0.999, maximum=0.999)))
+        i, j = map(names.index, pair)
+        matrix[i, j] = matrix[j, i] = result[-1][2]
         row.text("source")
+    if result and np.linalg.eigvalsh(matrix)[0] <= 0.0:
+        what = "the correlations contradict each other (the matrix is not positive definite)"
+        refuse(table, "correlation", what, remedy="make them smaller")
     return tuple(result)

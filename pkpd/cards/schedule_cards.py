@@ -148,6 +148,8 @@ def read_dose(table: Table, name: str | None = None) -> Part:
         values["hours"] = (
             table.numbers("hour", minimum=0.0) if several else (table.number("hour", minimum=0.0),)
         )
+        if not values["hours"]:
+            table.refuse("hour", "the list is empty", remedy="give one, or remove the key")
     if "cap_mg" in table:
         values["cap_mg"] = table.number("cap_mg", above=0.0, unit="mg")
     if "strengths_mg" in table:

@@ -199,12 +199,10 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
     horizon = root.integer("horizon_days", minimum=1, maximum=LAST_DAY)
     notes = list(root.texts("assumptions", default=()))
     visit_days = _visit_days(root, horizon, notes)
-    rule = root.text("rule", default=None)
-    clocks = root.texts("clocks", default=(FIRST_DOSE,))
     population = root.text("population")
     with root.at("population"):
         patients = load_population(str(beside(population, Path(str(path)))))
-    arms = _read_arms(root, library, rule, clocks, notes, drugs)
+    arms = _read_arms(root, library, notes, drugs)
     grades = root.text("grades", default="ctcae_v5")
     grades = str(beside(grades, Path(str(path))))
     with root.at("grades"):
@@ -218,7 +216,7 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
         phase=root.text("phase", default=""),
         population=population,
         arms=arms,
-        rule=rule,
+        rule=root.text("rule", default=None),
         rule_is_protocols=root.boolean("rule_is_protocols", default=True),
         rule_note=root.text("rule_note", default=""),
         grades=grades,
@@ -243,20 +241,29 @@ def _read_trial(root: Table, path: CardPath, drugs: TrialDrugs) -> Trial:
 
 
 def _unnamed(root: Table, library: Library) -> tuple[str, ...]:
-    """Name the doses and modifications that no course names: nobody has them."""
-    named: dict[str, set[str]] = {"doses": set(), "modifications": set()}
+    """Name the parts of a schedule that nothing names: nobody has them."""
+    rows = root.data.get("cohort", ())
     courses: list[Any] = [part.values for part in library.courses.values()]
-    for row in root.data.get("cohort", ()):
-        courses += row.get("change", {}).values()
+    courses += [change for row in rows for change in row.get("change", {}).values()]
+
+    named: dict[str, set[str]] = {"doses": set(), "modifications": set()}
     for course in courses:
         for key, names in named.items():
             names.update(course.get(key, ()))
-    parts = {"doses": library.doses, "modifications": library.modifications}
+    every = tuple(library.courses)
+    gates = {g for c in courses for k in ("gate", "between") if isinstance(g := c.get(k), str)}
+    given = {name for row in rows or ({},) for name in row.get("courses", every)}
+    parts = (
+        ("dose", library.doses, named["doses"], "course"),
+        ("modification", library.modifications, named["modifications"], "course"),
+        ("gate", library.gates, gates, "course"),
+        ("course", every, given, "cohort"),
+    )
     return tuple(
-        f"{key[:-1]} {name} is in no course and does nothing"
-        for key, every in parts.items()
-        for name in every
-        if name not in named[key]
+        f"{kind} {name} is in no {place} and does nothing"
+        for kind, known, named, place in parts
+        for name in known
+        if name not in named
     )
 
 
@@ -277,18 +284,13 @@ def _disease(root: Table, patients: Population) -> str:
 
 
 def _read_arms(
-    root: Table,
-    library: Library,
-    rule: str | None,
-    clocks: tuple[str, ...],
-    notes: list[str],
-    drugs: TrialDrugs,
+    root: Table, library: Library, notes: list[str], drugs: TrialDrugs
 ) -> tuple[Arm, ...]:
     arms: dict[str, list[Cohort]] = {}
     seen: set[str] = set()
     rows = root.tables("cohort", default=()) or (Table({"id": "all"}, root.file, root.path),)
     for row in rows:
-        cohort = _read_cohort(row, library, rule, clocks, notes, drugs)
+        cohort = _read_cohort(root, row, library, notes, drugs)
         if cohort.id in seen:
             row.refuse("id", f"two cohorts are named {cohort.id!r}", remedy="rename one")
         seen.add(cohort.id)
@@ -297,15 +299,10 @@ def _read_arms(
 
 
 def _read_cohort(
-    row: Table,
-    library: Library,
-    rule: str | None,
-    clocks: tuple[str, ...],
-    notes: list[str],
-    drugs: TrialDrugs,
+    root: Table, row: Table, library: Library, notes: list[str], drugs: TrialDrugs
 ) -> Cohort:
     cohort_id = row.text("id")
-    rule = row.text("rule", default=rule)
+    rule = row.text("rule", default=root.text("rule", default=None))
     if rule is None:
         row.refuse(
             "rule",
@@ -314,6 +311,8 @@ def _read_cohort(
             remedy='add a rule at the top of the file, such as rule = "leukemia_d42_generic", and '
             "rule_is_protocols = false if it is not the protocol's",
         )
+    with (row if "rule" in row else root).at("rule"):
+        of_rule = (load_rule(beside(rule, drugs.folder / "this")).clock,)
     names = row.texts("courses", default=tuple(library.courses))
     for name in names:
         known_name(row, "courses", name, library.courses)
@@ -336,7 +335,7 @@ def _read_cohort(
         note=row.text("note", default=""),
         published=_read_published(row),
         rule=rule,
-        clocks=row.texts("clocks", default=clocks),
+        clocks=row.texts("clocks", default=root.texts("clocks", default=of_rule)),
         medians=_medians(row),
     )
 
@@ -395,7 +394,9 @@ def _visit_days(root: Table, horizon: int, notes: list[str]) -> tuple[int, ...]:
         return tuple(day for day in range(1, horizon + 1) if day % 7 in (1, 4))
     written = root.data["visit_days"]
     with root.at("visit_days"):
-        days, _ = parse_days(tuple(written) if isinstance(written, list) else str(written))
+        days, cycle = parse_days(tuple(written) if isinstance(written, list) else str(written))
+    if cycle is not None:
+        root.refuse("visit_days", f"a cycle of {cycle} days", "protocol days", "write all of them")
     if days[-1] > horizon:
         root.refuse(
             "visit_days",
@@ -416,7 +417,7 @@ def _growth_factor(root: Table, drugs: TrialDrugs) -> GrowthFactorPolicy:
         known = ", ".join(sorted(growth_factors()))
         row.refuse("drug", f"{drug} is no growth factor given day by day", known)
     usual = card.usual_dose
-    amount = row.text("amount", "" if usual is None else f"{usual.value:g} {usual.unit}")
+    amount = row.text("amount", *([] if usual is None else [f"{usual.value:g} {usual.unit}"]))
     with row.at("amount"):
         policy = GrowthFactorPolicy(
             below=row.number("below", above=0.0, maximum=20.0),

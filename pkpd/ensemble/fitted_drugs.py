@@ -20,7 +20,7 @@ from pkpd.cards.files import nearest_of
 from pkpd.cards.trial_drugs import ANY_DRUG
 from pkpd.course.transfusion import TransfusionPolicy
 from pkpd.errors import PkpdError
-from pkpd.leukaemia.drug_effects import DEPOT, doses_per_m2, intensity, one_dose
+from pkpd.leukaemia.drug_effects import DEPOT, blocks_of, doses_per_m2, intensity, one_dose
 from pkpd.leukaemia.parameters import default_theta
 from pkpd.leukaemia.schedule import Arm
 from pkpd.marrow.actions import Action, GrowthFactor, LineEffects
@@ -318,9 +318,10 @@ def _intensities(name: str, per_m2: np.ndarray) -> np.ndarray:
             remedy="name a drug whose card has an intensity",
         )
     theta, out = default_theta(), np.zeros_like(per_m2)
-    for c, total in enumerate(per_m2.sum(axis=1)):
-        if total > 0.0:
-            out[c] = intensity(theta, card.name, float(total)) * per_m2[c] / total
+    for c, of_course in enumerate(per_m2):
+        for block in blocks_of(of_course):
+            total = float(block.sum())
+            out[c] += intensity(theta, card.name, total) * block / total
     return out
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 import numpy as np
 
-from pkpd.cards import card_names
-from pkpd.cards.drug_cards import GRAFT, GROWTH_FACTOR, INTENSITY, DrugCard, load_drug_card
+from pkpd.cards.drug_cards import (
+    GRAFT,
+    GROWTH_FACTOR,
+    INTENSITY,
+    DrugCard,
+    drug_names,
+    load_drug_card,
+)
 from pkpd.cards.files import nearest_of
 from pkpd.errors import PkpdError
 from pkpd.kinetics.linear import LinearPK
@@ -19,7 +25,7 @@ from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.actions import Action, DoseKill, Graft, GrowthFactor, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import VARIANTS, Variant
-from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure
+from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure, check_drugs
 from pkpd.predict.pk import LinearStructure
 from pkpd.solve.grid.grid import DEFAULT_STEP_H
 from pkpd.solve.grid.structure import Whole
@@ -109,6 +115,7 @@ def leukaemia_model(
         How drugs act (`pkpd.marrow.actions`); by the drug card of that name if not given.
     driver, molar_mass, first_compartment, max_step_h
         As in `pkpd.models.marrow_model`, by drug. The driver follows from the action if not given.
+        A dose with CMT 0 is of the first drug with kinetics.
 
     Returns
     -------
@@ -136,6 +143,10 @@ def leukaemia_model(
     if structure not in VARIANTS:
         what = f"structure {structure!r} is unknown{nearest_of(structure, VARIANTS)}"
         _refuse(what, tuple(VARIANTS))
+    check_drugs("leukaemia_model", pk, actions, driver, molar_mass, first_compartment)
+    for kind in (driver or {}).values():
+        if kind not in get_args(Driver):
+            _refuse(f"driver {kind!r} is unknown", get_args(Driver))
     given, variant = dict(actions or {}), VARIANTS[structure]
     # drugs with kinetics first: their concentrations are the first lines
     names = sorted(pk, key=lambda name: pk[name] is None)
@@ -161,14 +172,13 @@ def leukaemia_model(
     missing = [name for name in whole.parameters if name not in (*free, *known)]
     if missing:
         _refuse(f"no value for {missing[0]!r}", remedy="name it in free= or give it in values=")
-    drugs, number = [], 1
-    for name in names:
-        kinetics = pk[name]
+    made, number = {}, 1
+    for name, kinetics in pk.items():
         usual: Driver = "plasma"
         if isinstance(acting[name], SaturableKill):
             usual = "triphosphate"
         mass = (molar_mass or {}).get(name)
-        made = MarrowDrug(
+        made[name] = MarrowDrug(
             name,
             kinetics,
             (driver or {}).get(name, usual),
@@ -176,11 +186,10 @@ def leukaemia_model(
             (first_compartment or {}).get(name, number),
             f"_{name}" if len(names) > 1 else "",
         )
-        drugs.append(made)
-        number += made.size
+        number += made[name].size
     held = tuple((name, known[name]) for name in whole.parameters if name not in free)
     return MarrowStructure(
-        drugs=tuple(drugs),
+        drugs=tuple(made[name] for name in names),
         names=tuple(observed),
         marrow=(),
         effects=(),
@@ -193,7 +202,7 @@ def leukaemia_model(
 def _by_card(drug: str, by_doses: bool, variant: Variant) -> Action:
     """Find the action of a drug by its card."""
     if by_doses:
-        action = load_drug_card(drug).leukaemia if drug in card_names("drugs") else None
+        action = load_drug_card(drug).leukaemia if drug.casefold() in drug_names() else None
         if action is not None and action.acts_by == GRAFT:
             return Graft(f"{drug}_")
         if action is not None and action.acts_by == GROWTH_FACTOR:

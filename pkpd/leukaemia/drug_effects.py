@@ -217,18 +217,18 @@ class PreparedRegimen:
     graft: str = ""
 
     def with_own(self, theta: Theta) -> Theta:
-        """Global parameters with those of a user's own cards, in place of all of their drugs'.
+        """Global parameters with those of a user's own cards, in place of all of shipped ones.
 
         Their numbers are those of `own_draws` where they are among the parameters, else the
-        cards' values.
+        cards' values. What a disease says of a drug (``sensitivity.<drug>.<disease>``) stays.
         """
         if not self.own:
             return theta
-        replaced = {p.name.split(".")[-1] for p in self.own}
+        replaced = tuple(f".{drug}" for drug in {p.name.split(".")[-1] for p in self.own})
         kept = {
             name: v
             for name, v in theta.items()
-            if name.startswith(OWN) or not replaced & set(name.split(".")[1:])
+            if name.startswith(OWN) or not name.endswith(replaced)
         }
         return {**kept, **{p.name: theta.get(f"{OWN}{p.name}", p.value) for p in self.own}}
 

@@ -222,9 +222,16 @@ class Candidates:
             & (counts["platelets"] >= arm.least_platelets)
             & (counts["wbc"] <= arm.most_wbc)
         )
-        order = np.argsort(~meets, kind="stable")
+        if not meets.any():
+            raise PkpdError(
+                where=f"arm {arm.name}",
+                what=f"none of {last - first} candidates of {arm.disease} meets its limits of "
+                f"entry: neutrophils from {arm.least_neutrophils:g}, platelets from "
+                f"{arm.least_platelets:g}, white cells up to {arm.most_wbc:g} (10^9/L)",
+                remedy="correct the limits, or their unit, or name more patients",
+            )
         n = (last - first) // _OVERSAMPLING
-        return first + order[np.arange(n) % max(int(meets.sum()), 1)]
+        return first + np.resize(np.flatnonzero(meets), n)
 
 
 def _limited(arm: Arm) -> bool:

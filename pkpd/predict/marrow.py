@@ -8,11 +8,12 @@ chooses between (`pkpd.predict.marrow_population`, `pkpd.predict.marrow_general`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NoReturn, get_args
 
+from pkpd.arguments import nearest_of
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.marrow.effects import COMBINATIONS, Effect, effect_shape
@@ -129,6 +130,22 @@ class MarrowStructure:
     general_step_h: float = GENERAL_STEP_H
     whole: Whole | None = None
     held: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse compartments below 1, and those of two drugs."""
+        owner: dict[int, str] = {}
+        for drug in self.drugs:
+            first = drug.first_compartment
+            for number in range(first, first + drug.size):
+                if number < 1 or number in owner:
+                    raise PkpdError(
+                        where=f"{self.name}, first_compartment",
+                        what=f"compartment {number} is of {owner[number]} and of {drug.name}"
+                        if number in owner
+                        else f"{first} for {drug.name}",
+                        allowed="numbers of 1 and above, each of one drug",
+                    )
+                owner[number] = drug.name
 
     @property
     def concentrations(self) -> int:
@@ -277,6 +294,7 @@ def marrow_model(
     _check_choice("combination", combination, COMBINATIONS)
     _check_choice("engine", engine, get_args(MarrowEngine))
     _check_choice("baseline", baseline, ("circ0", "free"))
+    check_drugs("marrow_model", by_name, driver, molar_mass, first_compartment)
     drugs, number = [], 1
     for name, structure in by_name.items():
         kind = _of(driver, name, "driver")
@@ -284,9 +302,11 @@ def marrow_model(
         mass = _of(molar_mass, name, "molar_mass")
         if mass is not None and not mass > 0:
             _refuse("molar_mass", mass, "g/mol, more than 0")
-        first = number if first_compartment is None else _of(first_compartment, name, "first")
-        if first in [drug.first_compartment for drug in drugs]:
-            _refuse("first_compartment", first, "another number for each drug")
+        first = (
+            number
+            if first_compartment is None
+            else _of(first_compartment, name, "first_compartment")
+        )
         suffix = f"_{name}" if len(by_name) > 1 else ""
         per_unit = 1.0 if mass is None else 1000.0 / mass
         drugs.append(MarrowDrug(name, structure, kind, per_unit, first, suffix))
@@ -295,10 +315,7 @@ def marrow_model(
         drugs=tuple(drugs),
         names=tuple(marrow),
         marrow=tuple(marrow.values()),
-        effects=tuple(
-            tuple(_effect_of(effect, drug, line, len(by_name)) for drug in by_name)
-            for line in marrow
-        ),
+        effects=tuple(tuple(_effect_of(effect, drug, line) for drug in by_name) for line in marrow),
         combination=combination,
         free_baseline=baseline == "free",
         engine=engine,
@@ -316,6 +333,14 @@ def _refuse(what: str, given: Any, allowed: str) -> NoReturn:
     raise PkpdError(where=f"marrow_model, {what}", what=f"{given!r}", allowed=allowed)
 
 
+def check_drugs(where: str, drugs: Iterable[str], *given: Any) -> None:
+    """Refuse what is given by drug for a drug that the model does not have."""
+    known = tuple(drugs)
+    for name in (n for one in given if isinstance(one, Mapping) for n in one if n not in known):
+        what = f"{name!r} is no drug of the model{nearest_of(name, known)}"
+        raise PkpdError(where=where, what=what, allowed=", ".join(known))
+
+
 def _of(given: Any, drug: str, what: str) -> Any:
     """Return the entry of a drug where something is given by drug, else what is given."""
     if not isinstance(given, Mapping):
@@ -330,11 +355,11 @@ def _of(given: Any, drug: str, what: str) -> Any:
     return given[drug]
 
 
-def _effect_of(given: Any, drug: str, line: str, n_drugs: int) -> Effect:
+def _effect_of(given: Any, drug: str, line: str) -> Effect:
     """Find the effect of a drug on a line in what may be given by drug, by line, or by both."""
     found = given
     while isinstance(found, Mapping):
-        key = drug if drug in found and n_drugs > 1 else line
+        key = drug if drug in found else line
         if key not in found:
             raise PkpdError(
                 where="marrow_model, effect",

@@ -9,7 +9,6 @@ as in NONMEM.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +20,13 @@ from pkpd.data.dataset import Dataset
 from pkpd.errors import sentence
 from pkpd.marrow.effects import combined_effect
 from pkpd.predict.marrow_events import drug_of_dose
-from pkpd.solve.events.advance import left_out_when_compiled
+from pkpd.solve.events.advance import DOSING_NAME, left_out_when_compiled
 from pkpd.solve.events.ode import OdeOptions, solve_events
 from pkpd.solve.events.system import OdeSystem
 from pkpd.solve.population.status import TOLERANCE
 
 if TYPE_CHECKING:
     from pkpd.predict.marrow import MarrowDrug, MarrowStructure
-
-_NUMBERED = re.compile(r"(ALAG|F|D|R)([1-9][0-9]*)")
 
 
 class GeneralCourse:
@@ -71,8 +68,8 @@ class GeneralCourse:
             own = np.where(own > 0, own, drug.kinetics.system.dose_compartment)
             cmt = np.where(owner == k, own + before, cmt)
             for name in drug.kinetics.dosing:
-                found = _NUMBERED.fullmatch(name)
-                assert found is not None  # compartments() has looked
+                found = DOSING_NAME.fullmatch(name)
+                assert found is not None  # check_dosing() has looked
                 self._renamed[drug.own[name]] = f"{found[1]}{int(found[2]) + before}"
             before += drug.kinetics.system.size
         self._events = replace(events, cmt=cmt)

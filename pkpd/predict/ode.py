@@ -25,6 +25,7 @@ from pkpd.predict.pk import LinearStructure
 from pkpd.predict.structure import (
     IndividualParameters,
     OfPrograms,
+    check_dosing,
     check_lines,
     check_parameters,
 )
@@ -457,7 +458,7 @@ def ode_model(
         own,
         tuple(lines.items()),
         pk,
-        tuple(dict.fromkeys((*(pk.dosing if pk else ()), *dosing))),
+        check_dosing((*(pk.dosing if pk else ()), *dosing), system),
         options,
         choose=solver == "auto" and max_step_h is None,
         typical=None if typical is None else dict(typical),

@@ -20,6 +20,7 @@ from pkpd.kinetics.compartments import LinearSystem, compartment_model
 from pkpd.predict.structure import (
     CLOSED_FORMS_AT_ONCE,
     IndividualParameters,
+    check_dosing,
     check_lines,
     check_parameters,
 )
@@ -56,7 +57,8 @@ class LinearStructure:
     Raises
     ------
     PkpdError
-        If a line is named twice, or a compartment is none of the system's.
+        If a line is named twice, or a compartment, or that of a dosing parameter, is none of the
+        system's.
 
     Examples
     --------
@@ -82,6 +84,7 @@ class LinearStructure:
         if isinstance(others, Mapping):
             others = tuple((name, *where) for name, where in others.items())
         object.__setattr__(self, "others", tuple(others))
+        check_dosing(self.dosing, self.system)
         names = self.lines
         for name, compartment, _ in self._others:
             what, allowed = None, None
@@ -269,13 +272,6 @@ def compartments(
         dosing=(dosing, NAMES),
     )
     system = compartment_model(n, absorption, transits)
-    for name in dosing:
-        if name.rstrip("0123456789") not in ("ALAG", "F", "D", "R"):
-            raise PkpdError(
-                where="compartments",
-                what=f"dosing parameter {name!r}",
-                allowed="ALAGn, Fn, Dn, Rn with n the number of a compartment",
-            )
     return LinearStructure(
         system, "V" if n == 1 else "V1", line, tuple(dosing), options or EventOptions()
     )

@@ -15,6 +15,9 @@ import numpy as np
 
 from pkpd.data.dataset import Dataset
 from pkpd.errors import DataError, PkpdError
+from pkpd.kinetics.compartments import LinearSystem
+from pkpd.solve.events.advance import DOSING_NAME
+from pkpd.solve.events.system import OdeSystem
 
 IndividualParameters = Mapping[str, Any]
 """Values by name: each a scalar, ``[B]`` by subject, or ``[B, N]`` by record."""
@@ -145,6 +148,27 @@ def _code_of(line: str) -> str:
     """Write the code that a line has in the data, as far as its name tells it."""
     number = line.rsplit(" ", 1)[-1] if line.startswith(("DVID ", "CMT ")) else ""
     return number if number.isdigit() else f'"{line}"' if line != "DV" else "1"
+
+
+def check_dosing(names: Sequence[str], system: LinearSystem | OdeSystem) -> tuple[str, ...]:
+    """Return dosing parameters, each once.
+
+    Raises
+    ------
+    PkpdError
+        If one is none of ``ALAGn``, ``Fn``, ``Dn`` and ``Rn`` with a compartment of the system.
+    """
+    for name in names:
+        found = DOSING_NAME.fullmatch(name)
+        if found is None or int(found[2]) > system.size:
+            places = enumerate(system.compartments, start=1)
+            raise PkpdError(
+                where=system.name,
+                what=f"dosing parameter {name!r}",
+                allowed="ALAGn, Fn, Dn, Rn with n the number of a compartment: "
+                + ", ".join(f"{n} {place}" for n, place in places),
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def check_parameters(given: IndividualParameters, wanted: Sequence[str], name: str) -> None:

@@ -409,7 +409,8 @@ def daily(
     )
     if not rules:
         raise PkpdError(where=f"dose of {drug}", what="hour is an empty list", remedy="give one")
-    return Regimen((Course(rules[0].drug, rules, cycle_days or written or numbers[-1]),))
+    length = written or numbers[-1] if cycle_days is None else cycle_days
+    return Regimen((Course(rules[0].drug, rules, length),))
 
 
 def on_off(

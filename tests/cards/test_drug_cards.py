@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -314,6 +315,38 @@ def test_a_card_of_ones_own_acts_by_its_kinetics(drug, schedule, tmp_path):
     assert lowest["copy.toml"] == pytest.approx(lowest[drug], rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("drug", "name", "unit", "other"),
+    [
+        ("clofarabine", "max_stem", "1/day", "1/h"),
+        ("clofarabine", "ec50_stem", "umol/L", "mg/L"),
+        ("lenalidomide", "kill_blasts", "1/day", "1"),
+        ("lenalidomide", "dexamethasone", "1", "%"),
+        ("cytarabine", "half_dose", "mg/m^2", "mg"),
+        ("cytarabine", "intensity", "1", "%"),
+    ],
+)
+def test_numbers_of_an_action_are_in_the_unit_that_they_are_used_in(
+    tmp_path, drug, name, unit, other
+):
+    text = (Path(str(card_folder("drugs"))) / f"{drug}.toml").read_text()
+    (line,) = re.findall(rf"^{name} = {{.*$", text, re.MULTILINE)
+    (tmp_path / f"{drug}.toml").write_text(text)
+    load_drug_card(str(tmp_path / f"{drug}.toml"))
+    new = line.replace(f'unit = "{unit}"', f'unit = "{other}"')
+    (tmp_path / f"{drug}.toml").write_text(text.replace(line, new))
+    with pytest.raises(CardError, match=rf"{name}: is .*; allowed: .*{re.escape(unit)}"):
+        load_drug_card(str(tmp_path / f"{drug}.toml"))
+
+
+def test_counts_of_holds_are_those_of_a_disease(tmp_path):
+    text = (Path(str(card_folder("drugs"))) / "lenalidomide.toml").read_text()
+    wrong = text.replace("below_in.mds_high_risk", "below_in.mds_high_rsk")
+    (tmp_path / "lenalidomide.toml").write_text(wrong)
+    with pytest.raises(CardError, match=r"there is no such disease .did you mean 'mds_high_risk'"):
+        load_drug_card(str(tmp_path / "lenalidomide.toml"))
+
+
 def test_an_action_of_a_concentration_needs_kinetics_and_its_numbers(mine):
     file = mine()
     kill = 'acts_by = "saturable_kill"\ndriver = "plasma"'
@@ -338,7 +371,11 @@ def test_what_a_drug_does_in_each_marrow():
     [
         ('acts_by = "intensity"', 'acts_by = "intensiti"', "did you mean 'intensity'"),
         ("reference = {", "referense = {", "is it written as 'referense'"),
-        ('unit = "mg/m^2", source', 'unit = "mg", source', "not a dose per body surface"),
+        (
+            'unit = "mg/m^2", source',
+            'unit = "mg", source',
+            "reference: is 100 mg; allowed: above 0 mg/m",
+        ),
         ('acts_by = "intensity"', 'acts_by = "nothing"', "has no meaning for a drug"),
         ('dose_unit = "mg/m^2"', 'dose_unit = "mg/m^2"\npk = "no"', "no card 'no' in pk"),
         (

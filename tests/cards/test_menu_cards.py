@@ -137,6 +137,16 @@ def test_a_schedule_file_and_regimens_are_menus(file):
     assert [m.regimen for m in menu.members] == list(days.values())
 
 
+def test_days_of_a_menu_of_regimens_count_from_the_clock_of_its_rule(tmp_path):
+    rule = 'kind = "rule"\nrecovered = { platelets = 50 }\nby_day = 42\nclock = "lenalidomide"\n'
+    (tmp_path / "late.toml").write_text(rule)
+    days = {
+        f"{n}": pkpd.daily("lenalidomide", "10 mg", days=f"1-{n}", route="oral") for n in (7, 14)
+    }
+    menu = menu_of(days, "rr_aml", str(tmp_path / "late.toml"), 60)
+    assert {m.clocks for m in menu.members} == {("lenalidomide",)}
+
+
 def test_shipped_menus_are_good_and_say_what_they_vary():
     for path in sorted((ROOT / "benchmarks/menus").glob("*.toml")):
         menu = load_menu(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pkpd.cards import (
+    card_folder,
     card_names,
     clock_day_1,
     load_population,
@@ -132,6 +133,31 @@ def test_cards_beside_the_users_file(tmp_path):
     assert (rule.by_day, rule.criteria) == (56, (Criterion("platelets", 50.0),))
 
 
+def test_days_count_from_the_clock_of_the_rule_unless_the_file_names_another(tmp_path):
+    (tmp_path / "late.toml").write_text(
+        'kind = "rule"\nrecovered = { platelets = 50 }\nby_day = 56\nclock = "second"\n'
+    )
+    path = tmp_path / "mine.toml"
+    text = GOOD.replace('"leukemia_d42_generic"', '"late.toml"') + (
+        '\n[course.second]\ndoses = ["clofarabine"]\ncycle_days = 28\ncycles = 1\n'
+    )
+    path.write_text(text.replace("horizon_days = 126", "horizon_days = 170"))
+    assert load_trial(path).cohorts[0].clocks == ("second",)
+    path.write_text(f'clocks = ["first_dose"]\n{path.read_text()}')
+    assert load_trial(path).cohorts[0].clocks == ("first_dose",)
+    path.write_text(text.split("[course.second]")[0])
+    with pytest.raises(CardError, match="clocks: 'second' is no course of cohort 'all'"):
+        load_trial(path)
+
+
+def test_a_growth_factor_without_a_usual_dose_needs_an_amount(read, tmp_path):
+    text = (Path(str(card_folder("drugs"))) / "filgrastim.toml").read_text()
+    own = re.sub(r"\[usual_dose\]\n(.+\n)+", "", text).replace('"filgrastim"', '"mine_gf"', 1)
+    (tmp_path / "mine_gf.toml").write_text(own)
+    with pytest.raises(CardError, match="growth_factor > amount: the key is missing"):
+        read(GOOD + '\n[growth_factor]\ndrug = "mine_gf.toml"\nbelow = 0.5\n')
+
+
 BAD = [
     # (name, text, what the sentence must contain)
     ("misspelt top key", GOOD.replace("horizon_days", "horizon"),
@@ -204,6 +230,10 @@ BAD = [
     ("horizon before the rule's day", GOOD.replace("horizon_days = 126", "horizon_days = 40"),
      ["horizon_days: 40 days end before the morning after day 42 of rule",
       "allowed: 43 or more"]),
+    ("no hour of a dose", GOOD.replace("strengths_mg", "hour = []\nstrengths_mg"),
+     ["[dose.lenalidomide] > hour: the list is empty"]),
+    ("visits in cycles", GOOD.replace("horizon_days", 'visit_days = "1,4/28"\nhorizon_days'),
+     ["visit_days: a cycle of 28 days; allowed: protocol days"]),
     ("unknown clock", GOOD.replace("horizon_days", 'clocks = ["treatmant"]\nhorizon_days'),
      ["clocks: 'treatmant' is no course of cohort 'all' (did you mean 'treatment'?)"]),
     ("unknown population", GOOD.replace('"rr_aml"', '"rr_alm"'),
@@ -305,12 +335,20 @@ def test_a_dose_or_a_modification_that_no_course_names_is_told(read, tmp_path):
     trial = read(alone)
     assert trial.unnamed == ("dose lenalidomide is in no course and does nothing",)
     (said,) = check_as_compared(tmp_path / "mine.toml")
-    assert "dose lenalidomide is in no course and does nothing; name it in a course" in said
+    assert "dose lenalidomide is in no course and does nothing; name it there" in said
     population = load_population("rr_aml")
     assert simulated_text(trial, population, "leukaemia").endswith(trial.unnamed[0])
     idle = read(MODIFIED.replace('\nmodifications = ["counts"]', ""))
     assert idle.unnamed == ("modification counts is in no course and does nothing",)
     assert read(MODIFIED).unnamed == ()
+    gate = "\n[gate.late]\nneutrophils = 1.0\n"
+    assert read(GOOD + gate).unnamed == ("gate late is in no course and does nothing",)
+    course = '\n[course.more]\ndoses = ["clofarabine"]\ncycle_days = 28\ngate = "late"\n'
+    cohort = '\n[[cohort]]\nid = "a"\ncourses = ["treatment"]\n'
+    found = read(GOOD + gate + course + cohort).unnamed
+    assert found == ("course more is in no cohort and does nothing",)
+    longer = GOOD.replace("horizon_days = 126", "horizon_days = 170")
+    assert read(longer + gate + course).unnamed == ()
     # a cohort's own change of a course names it, too
     both = 'id = "both"\nchange.treatment = { doses = ["clofarabine", "lenalidomide"] }\n'
     trial = read(f'{alone}\n[[cohort]]\nid = "one"\n\n[[cohort]]\n{both}')

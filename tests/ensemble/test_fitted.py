@@ -11,6 +11,7 @@ import pytest
 import pkpd
 from pkpd.comparison.scenario import default_scenario
 from pkpd.data import read_nonmem
+from pkpd.ensemble.fitted_drugs import prepare_fitted
 from pkpd.ensemble.fitted_patients import NewPatients
 from pkpd.errors import PkpdError
 from pkpd.explorer.simulation import explore
@@ -20,6 +21,10 @@ from pkpd.fitting.draws import Draws
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
 from pkpd.fitting.parameter_draws import parameter_draws
+from pkpd.leukaemia.drug_effects import prepare_regimen
+from pkpd.leukaemia.parameters import default_theta
+from pkpd.leukaemia.schedule import ArmSchedule
+from pkpd.marrow.actions import CHANNELS
 from pkpd.models import (
     Friberg,
     PlateletChain,
@@ -168,6 +173,17 @@ def leukaemia_fit():
     model = PopulationModel(structure, own, errors)
     doses = [(day, 60.0, 2.0) for day in range(5)]
     return draws_of_model(model, design(doses, lines, subjects=3))
+
+
+def test_doses_that_a_fit_takes_as_intensities_are_those_of_the_learned_marrow():
+    """Doses of a cycle two weeks apart are courses of their own, which saturate alone."""
+    made = leukaemia_model({"cytarabine": None}, disease="aml")
+    given = pkpd.daily("cytarabine", "500 mg/m^2", days="1-3, 29-31/42", route="iv")
+    ready = prepare_fitted(made, given, 42, transfusion=None, curve=False, arm=None, occasional=())
+    learned = prepare_regimen(ArmSchedule(given, 42)).at(default_theta()).rates
+    found = ready.rules.amount[0, :, 0]
+    np.testing.assert_allclose(found, learned[0, :, 0, CHANNELS.index("early")])
+    assert found[:3].sum() == pytest.approx(found[28:31].sum())
 
 
 @pytest.mark.slow

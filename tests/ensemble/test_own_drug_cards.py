@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from pkpd.endpoints.clock import has_treatment
 from pkpd.ensemble.lanes import lanes_of
 from pkpd.errors import CardError, PkpdError
 from pkpd.forecasting.doses import next_cycle
+from pkpd.leukaemia.drug_effects import prepare_regimen
+from pkpd.leukaemia.parameters import leukaemia_cards, value_of
+from pkpd.leukaemia.schedule import ArmSchedule
 from pkpd.models import load_model
 from pkpd.schedule import plan
 
@@ -136,3 +140,16 @@ def test_parts_of_another_drug_are_found_when_the_card_is_checked(tmp_path):
     (tmp_path / "mylen.toml").write_text(text)
     found = check_card(tmp_path / "mylen.toml")
     assert any("is of lenalidomide, not mylen; copy it to a file" in told for told in found)
+
+
+def test_a_card_of_ones_own_keeps_what_a_disease_says_of_its_drug(cards):
+    arm = ArmSchedule(pkpd.daily(str(cards / "lenalidomide.toml"), **GIVEN, cycle_days=28), 28)
+    prepared = prepare_regimen(arm)
+    theta = {**leukaemia_cards().theta, "own.ec50.lenalidomide": 0.02}
+    found = prepared.with_own(theta)
+    assert found["ec50.lenalidomide"] == 0.02
+    for name in ("sensitivity.lenalidomide", "kill_blasts.lenalidomide"):
+        assert value_of(found, name, "mds_del5q") == theta[f"{name}.mds_del5q"]
+    assert found["kill_blasts.lenalidomide"] == theta["kill_blasts.lenalidomide"]
+    fewer = replace(prepared, own=tuple(p for p in prepared.own if "hill" not in p.name))
+    assert "kill_hill.lenalidomide" not in fewer.with_own(theta)

@@ -71,6 +71,18 @@ def test_its_parameters_are_those_of_the_drugs_and_what_is_free():
     assert "rho" not in dict(made.held)
 
 
+def test_compartments_are_numbered_in_the_order_of_the_drugs():
+    made = leukaemia_model({"mec": None, "clofarabine": compartments(2)}, disease="aml")
+    first = {drug.name: drug.first_compartment for drug in made.drugs}
+    assert first == {"mec": 1, "clofarabine": 2}
+    assert made.drugs[0].name == "clofarabine"  # those with kinetics stand first
+
+
+def test_another_name_of_a_growth_factor_is_no_chemotherapy():
+    made = leukaemia_model({"G-CSF": None}, disease="aml", free=["rho"])
+    assert "G-CSF_intensity" not in dict(made.held)
+
+
 @pytest.mark.slow
 def test_predictions_have_the_gradient_of_differences():
     data = design(2)
@@ -115,6 +127,15 @@ def test_doses_of_a_drug_without_kinetics_act_over_a_day():
         ({"disease": "amll"}, "disease 'amll' is unknown.*did you mean"),
         ({"free": ["rhoo"]}, "'rhoo' is not a parameter"),
         ({"pk": {"mitoxantrone": compartments(2)}}, "give its doses as intensity"),
+        ({"molar_mass": {"clofarabin": 303.7}}, "'clofarabin' is no drug .*did you mean"),
+        ({"driver": {"clofarabine": "plasm"}}, "driver 'plasm' is unknown; allowed: plasma"),
+        (
+            {
+                "pk": {"clofarabine": compartments(2), "mec": None},
+                "first_compartment": {"clofarabine": 1, "mec": 2},
+            },
+            "compartment 2 is of clofarabine and of mec",
+        ),
     ],
 )
 def test_what_it_cannot_take_is_one_sentence(change, words):

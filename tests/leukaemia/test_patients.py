@@ -133,6 +133,12 @@ def test_limits_of_entry_are_kept_and_patients_stay_the_same():
     assert len(np.unique(got.baseline["age"])) > 150
 
 
+def test_limits_that_nobody_meets_are_refused():
+    nobody = Arm("x", ArmSchedule(None, 10), "mds_lower_risk", least_platelets=50_000.0)
+    with pytest.raises(PkpdError, match=r"none of 32 candidates .* platelets from 50000"):
+        population_outcomes(nobody, default_theta(), 8)
+
+
 def test_myelodysplasia_is_in_balance_until_the_clone_is_killed():
     """Without drug counts stay; a kill of the clone alone lifts them above their baseline."""
     theta = with_changes({"growth.mds_high_risk": 1e-9, "growth.sd": 0.0})

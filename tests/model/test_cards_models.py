@@ -107,6 +107,7 @@ def test_molar_masses_follow_from_the_formula():
         ('option = "adult_clearance"', 'option = "adult"', "is not a option of this card"),
         ('replaces = ["adult_clearance"]', "replace = 1", "unknown key"),
         ("[iiv.CL]\ncv = 0.178", "[iiv.CLL]\ncv = 0.178", "not an individual parameter"),
+        ("cv = 0.178", "cv = 0.178\nrange = [0.1, 0.4]", "stands beside range"),
         ("cv = 0.178", "cv = 0.178\nsd = 0.2", "exactly one of cv, variance and sd"),
         ('kind = "power", covariate', 'kind = "powder", covariate', "did you mean 'power'"),
         ('range_means = "prior limits, read as central 95 %"', "", "range_means"),
@@ -157,6 +158,59 @@ def test_a_fault_in_another_kind_of_card_is_named(tmp_path, folder, name, old, n
     (problem,) = check_card(file)
     assert str(file) in problem
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("CL", "CL", 0.5)], "'CL' and 'CL' is one name twice"),
+        ([("CL", "V1", 0.5), ("V1", "CL", 0.1)], "'V1' and 'CL' is there twice"),
+        ([("CL", "V2", 0.5)], "'V2' has no variability, [iiv.*], on this card"),
+        ([("CL", "V1", 0.9), ("CL", "Q", 0.9), ("V1", "Q", -0.9)], "contradict each other"),
+    ],
+)
+def test_correlations_that_cannot_be_are_refused(tmp_path, rows, words):
+    text = NIJSTAD.read_text()
+    for first, second, value in rows:
+        text += f'\n[[correlation]]\nbetween = ["{first}", "{second}"]\nvalue = {value}\n'
+        text += 'source = "test"\n'
+    (tmp_path / NIJSTAD.name).write_text(text)
+    (problem,) = check_card(tmp_path / NIJSTAD.name)
+    assert words in problem
+
+
+def test_clearances_in_ml_per_min_and_lowest_values_are_converted(tmp_path):
+    """1 mL/min is 0.06 L/h: of a drug's clearance; a creatinine clearance is kept."""
+    name = "guglieri2017_lenalidomide"
+    shipped = load_model_card("pk", name)
+    text = (Path(str(card_folder("pk"))) / f"{name}.toml").read_text()
+    (value,) = re.findall(r"\[parameters.CL\]\nvalue = (\S+)", text)
+    text = text.replace(
+        f'[parameters.CL]\nvalue = {value}\nunit = "L/h"',
+        f'[parameters.CL]\nvalue = {float(value) / 0.06}\nunit = "mL/min"\nrse = 0.1',
+    )
+    text = text.replace('[individual.CL]\nunit = "L/h"', '[individual.CL]\nunit = "mL/min"')
+    text = text.replace("lowest = 1.0\n", "lowest = 16.6666666667\n")
+    text = text.replace('[individual.V1]\nunit = "L"', '[individual.V1]\nunit = "mL"')
+    text = text.replace("lowest = 10.0", "lowest = 10000")
+    (tmp_path / f"{name}.toml").write_text(text)
+    own = load_model_card("pk", str(tmp_path / f"{name}.toml"))
+    clearance = next(p for p in own.parameters if p.name == "CL")
+    assert clearance.value == pytest.approx(float(value))
+    assert clearance.unit == "L/h"
+    assert clearance.interval[0] < clearance.value < clearance.interval[1]
+    for mine, theirs in zip(own.individuals, shipped.individuals, strict=True):
+        assert mine.unit == theirs.unit
+        assert (mine.lowest is None) == (theirs.lowest is None)
+        assert mine.lowest is None or mine.lowest == pytest.approx(theirs.lowest)
+
+
+def test_a_part_of_a_stage_is_refused(tmp_path):
+    name = "guglieri2017_lenalidomide"
+    text = (Path(str(card_folder("pk"))) / f"{name}.toml").read_text()
+    (tmp_path / f"{name}.toml").write_text(text.replace("transits = 3", "transits = 3.5"))
+    (problem,) = check_card(tmp_path / f"{name}.toml")
+    assert "settings > transits: 3.5 is not a whole number" in problem
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):

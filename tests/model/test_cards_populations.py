@@ -79,6 +79,7 @@ def test_unknown_population_names_the_nearest():
         ("[marrow.relief]", "[marrow.relieve]", "did you mean 'relief'"),
         ("range = [0.5, 0.95]", "range = [0.5, 1.2]", "logit needs limits between 0 and 1"),
         ("[limits.crcl]", "[limits.gfr]", "unknown covariate"),
+        ("[limits.crcl]", "[limits.pb_blasts_pct]", "is not sampled (did you mean 'bm_blasts_pct'"),
         ('unit = "10^9/L"', 'unit = "10^9 per litre"', "'litre' is not a unit known here"),
         ('unit = "10^9/L"', 'unit = "/uL"', "'1/uL' is not used for anc; allowed: 10^9/L"),
         ("[[correlation]]", "[[correlations]]", "did you mean 'correlation'"),

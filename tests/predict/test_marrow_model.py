@@ -423,16 +423,30 @@ def test_a_subject_that_cannot_be_solved_leaves_the_others_alone():
             "molar_mass: -300.0; allowed: g/mol, more than 0",
         ),
         (
+            lambda: marrow_model({"drug_a": compartments(1)}, molar_mass={"drugs_a": 300.0}),
+            "'drugs_a' is no drug of the model .did you mean 'drug_a'",
+        ),
+        (
             lambda: marrow_model(
-                {"a": compartments(1), "b": compartments(1)}, first_compartment={"a": 1, "b": 1}
+                {"a": compartments(2), "b": compartments(1)}, first_compartment={"a": 1, "b": 2}
             ),
-            "first_compartment: 1; allowed: another number for each drug",
+            "compartment 2 is of a and of b",
+        ),
+        (
+            lambda: marrow_model(compartments(1), first_compartment={"drug": 0}),
+            "0 for drug; allowed: numbers of 1 and above",
         ),
     ],
 )
 def test_a_model_that_means_nothing_is_refused(make, message):
     with pytest.raises(PkpdError, match=message):
         make()
+
+
+def test_an_effect_by_drug_is_that_of_the_only_drug_too():
+    made = marrow_model({"a": compartments(1)}, effect={"a": {"neutrophils": "emax"}})
+    assert made.effects == marrow_model(compartments(1), effect="emax").effects
+    assert marrow_model({"a": compartments(1)}, effect={"a": "emax"}).effects == made.effects
 
 
 def test_doses_and_engines_that_do_not_fit_are_refused():

@@ -157,6 +157,7 @@ def broken(change):
         ),
         ({"rhs": lambda t, y, p: [0.0, 0.0]}, "returns a list"),
         ({"rhs": lambda t, y: {}}, "takes 2 arguments"),
+        ({"dosing": ["F3"]}, "dosing parameter 'F3'"),
         ({"parameters": ["ka", "CL"]}, "parameter 'V': the model's functions read it"),
         ({"states": ["depot", "centre"]}, "state 'central': the model's functions read it"),
         ({"states": ["depot", "central", "depot"]}, "state 'depot': is there twice"),

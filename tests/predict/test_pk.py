@@ -129,6 +129,9 @@ def test_a_subject_that_cannot_be_solved_is_named_and_the_other_is_not():
 def test_mistakes_are_said():
     with pytest.raises(PkpdError, match=r"dosing parameter 'LAG1'.*ALAGn"):
         compartments(1, dosing=("LAG1",))
+    for name in ("F2", "F", "ALAG0"):
+        with pytest.raises(PkpdError, match=f"dosing parameter '{name}'.*: 1 central"):
+            compartments(1, dosing=(name,))
     with pytest.raises(DataError, match="RATE -2 asks for a parameter Dn"):
         compartments(1).bind(data_of(rate=-2.0))
     with pytest.raises(PkpdError, match="parameter 'V': is missing"):

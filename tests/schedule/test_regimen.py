@@ -81,6 +81,7 @@ def test_a_regimen_of_several_courses_keeps_its_own_gaps():
         (lambda: CLOFARABINE.repeat(2).repeat(2), "2 cycles already"),
         (lambda: CLOFARABINE.repeat(2, cycle_days=4), "day 5 is after the end of the 4-day"),
         (lambda: CLOFARABINE.repeat(2, cycle_days=0), "cycle_days is 0"),
+        (lambda: daily("x", "5 mg", days="1", route="oral", cycle_days=0), "cycle_days is 0"),
         (lambda: CLOFARABINE.then(CLOFARABINE).repeat(2), "has 2 courses"),
         (lambda: CLOFARABINE.together(CLOFARABINE), "clofarabine is given twice on day 1"),
         (

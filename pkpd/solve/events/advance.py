@@ -50,7 +50,8 @@ from pkpd.solve.events.amounts import record_amounts
 from pkpd.solve.events.steady_slots import steady_state_slots, steady_states_left_out
 from pkpd.solve.events.timeline import EventOptions, Slots
 
-_DOSING_NAME = re.compile(r"(ALAG|F|D|R)([1-9][0-9]*)")
+DOSING_NAME = re.compile(r"(ALAG|F|D|R)([1-9][0-9]*)")
+"""A parameter of doses, and the number of its compartment."""
 
 
 def solve_linear(
@@ -210,7 +211,7 @@ def _check_doses(
                     remedy=f"give {letter}{cmt[b, n]}, or a RATE of 0 or more",
                 )
     for name, array in values.items():
-        found = _DOSING_NAME.fullmatch(name)
+        found = DOSING_NAME.fullmatch(name)
         if not found or isinstance(array, Tracer):
             continue
         kind, target = found.group(1), int(found.group(2))
