@@ -124,6 +124,8 @@ class Live:
         Those of ``kept`` that follow from the data alone.
     compartments
         Compartments (from 1) that act on the observations.
+    predicted
+        Those that ``F`` may be of.
     read_in_des
         Variables, thetas, etas and data items that ``des`` reads.
     """
@@ -134,6 +136,7 @@ class Live:
     kept: tuple[str, ...] = ()
     from_data: tuple[str, ...] = ()
     compartments: tuple[int, ...] = ()
+    predicted: tuple[int, ...] = ()
     read_in_des: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -187,7 +190,7 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
     program
         The whole program.
     observed
-        Compartments (from 1) of the observations.
+        Compartments (from 1) of the observations, or of all predictions that may matter.
     dosing
         Parameters of doses that the data ask for: ``F1``, ``ALAG2``, ...
 
@@ -200,7 +203,8 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
     pk = program.pk.statements if program.pk else ()
     des = program.des.statements if program.des else ()
     error = program.error.statements
-    wanted = {"Y", "F_FLAG"} | _fixed_names(program, dosing, observed)
+    fixed = _fixed_names(program, dosing, observed)
+    wanted = {"Y", "F_FLAG"} | fixed
     while True:
         more = used_names(pk, wanted) | used_names(des, wanted) | used_names(error, wanted)
         if "F" in more | wanted:
@@ -216,7 +220,7 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
     _check_reads(program, wanted)
     of_pk, of_des, of_error = (kept_statements(block, wanted) for block in (pk, des, error))
     mine = Live(of_pk, of_des, of_error)
-    settled = _settled_twice(mine)
+    settled = _settled_twice(mine, fixed)
     from_data = _from_data(mine, settled, program)
     needed = [n for n in range(1, c.size + 1) if f"A({n})" in wanted]
     if program.des is None:
@@ -229,6 +233,7 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
         tuple(sorted(settled)),
         tuple(sorted(from_data)),
         tuple(needed),
+        tuple(observed),
         tuple(sorted(_free(mine.des))),
     )
 
@@ -309,14 +314,14 @@ def _free(statements: Sequence[Statement]) -> set[str]:
     return {name for name in missing if not name.startswith("A(") and name != "T"}
 
 
-def _settled_twice(mine: Live) -> set[str]:
-    """Variables that a record may read before it sets them."""
+def _settled_twice(mine: Live, fixed: set[str]) -> set[str]:
+    """Variables that a record may read before it sets them, the compartments' own included."""
     missing: set[str] = set()
     done: set[str] = set()
     _definite(mine.pk, done, missing)
     # the equations read what $PK has set at this record, or what $ERROR left
     own = assigned(mine.des)
-    missing |= _free(mine.des) - done - own
+    missing |= (_free(mine.des) - own | fixed) - done
     done |= own
     _definite(mine.error, done, missing)
     settable = assigned(mine.pk) | assigned(mine.error)

@@ -169,7 +169,7 @@ class Solving:
             value: Any = values.get(f"A_0({n})")
             any_set = any_set or value is not None
             value = 0.0 if value is None else value
-            out.append(value[:, 0] if np.ndim(value) == 2 else value)
+            out.append(value)
         return out if any_set else None
 
     # Linear ---------------------------------------------------------------------------------------
@@ -231,10 +231,10 @@ class Solving:
         given = {_rate_name(place): _shape(value) for place, value in rates.items()}
         initial = self._initial(values)
         if initial is not None:
-            n = self.events.shape[0]
             initial += [0.0] * self.switches.extra
+            shape = self.events.shape
             initial = jnp.stack(
-                [jnp.broadcast_to(jnp.asarray(v, dtype=float), (n,)) for v in initial], -1
+                [jnp.broadcast_to(jnp.asarray(v, dtype=float), shape) for v in initial], -1
             )
         options = EventOptions(steady_state_lag="backward" if c.advan in _CLOSED else "periodic")
         events = self.once("dosed", lambda: self.switches.dosed(self.events, c.size, c.dose))
