@@ -1,5 +1,4 @@
-"""What of a stream's program acts on the observations of a data set, and which compartment each
-record's prediction is of."""
+"""What of a program acts on a data set's observations, and of which compartment ``F`` is."""
 
 from __future__ import annotations
 

@@ -222,6 +222,8 @@ class StreamPredictor(OfPrograms):
         """Variables at the beginning of each record, and amounts, [B, N, S]."""
         starts = dict(self._starts)
         states = None
+        if self.structure.program.compartments.size and set(self._scanned) & assigned(self.live.pk):
+            starts |= self._scan(parameters, starts, None)
         for _ in range(self._passes):
             environment = self._environment(parameters, starts)
             states = self.solving.states(environment)
@@ -233,8 +235,10 @@ class StreamPredictor(OfPrograms):
     def _scan(
         self, parameters: Mapping[str, Any], starts: Mapping[str, Any], states: Any
     ) -> dict[str, Any]:
+        """Variables at the beginning of each record; without states, as ``$PK`` alone sets them."""
         values = {**self._base(parameters), **starts, "cmt": self._cmt.astype(float)}
-        size = self.structure.program.compartments.size if states is not None else 0
+        whole = self.structure.program.compartments.size
+        size = whole if states is not None else 0
         values |= {} if states is None else {f"state {n}": states[..., n] for n in range(size)}
 
         def step(now: dict[str, Any]) -> dict[str, Any]:
@@ -243,6 +247,8 @@ class StreamPredictor(OfPrograms):
                 amounts = jnp.stack([now.pop(f"state {n}") for n in range(size)], axis=-1)
             cmt = now.pop("cmt")
             self._run(now, self.live.pk)
+            if size != whole:
+                return now
             self._with_amounts(now, amounts, cmt)
             self._run(now, self.live.error)
             return now
