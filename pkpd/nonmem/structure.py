@@ -113,8 +113,9 @@ class StreamPredictor(OfPrograms):
         self._flags = self._find_flags()
         self._groups = group_rows(data, self._flags == 0, self.given_l2)
         start = self._start
+        begun = self._kept(start)[0] if self._scanned else self._starts
         self.solving = self.solving.chosen(
-            lambda states: self._judged(start, states), self._environment(start, self._starts)
+            lambda states: self._judged(start, begun, states), self._environment(start, begun)
         )
 
     @property
@@ -460,9 +461,8 @@ class StreamPredictor(OfPrograms):
             )
         return one.astype(int)
 
-    def _judged(self, parameters: Mapping[str, Any], states: Any) -> Any:
+    def _judged(self, parameters: Mapping[str, Any], starts: Mapping[str, Any], states: Any) -> Any:
         """Return what errors of the solver are judged at, [B, N, 2]."""
-        starts = dict(self._starts)
         y, slope, _ = self._from_states(parameters, starts, jnp.asarray(states))
         found = self._quantities(parameters, y, slope).reshape(2, -1).T
         out = jnp.zeros((*self.dataset.events.shape, 2))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pkpd.errors import DataError
-from tests.nonmem.streams import means_and_sds, written
+from tests.nonmem.streams import means_and_sds, predictor_of, written
 
 HEAD = "ID,TIME,AMT,RATE,CMT,EVID,MDV,DV,OCC\n"
 DATA = HEAD + "1,0,100,0,1,1,1,.,1\n1,1,.,.,2,0,0,4,1\n1,2,100,0,1,1,1,.,2\n1,3,.,.,2,0,0,4,2\n"
@@ -98,3 +98,14 @@ def test_initial_amounts_after_a_reset_are_those_of_its_record(tmp_path):
     ]
     np.testing.assert_allclose(found[0], [1.0, 3.0 * np.exp(-0.1)], rtol=1e-9)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+
+
+def test_steps_are_chosen_at_values_that_are_kept(tmp_path):
+    stream = in_general(NONLINEAR).replace("S2 = V", "S2 = THETA(2)")
+    kept = stream.replace("V = THETA(2)\n", "IF (NEWIND.NE.2) V = THETA(2)\n", 1)
+    assert kept != stream
+    always, once = (
+        predictor_of(written(tmp_path, text, DATA))[0].solving for text in (stream, kept)
+    )
+    assert once.options == always.options
+    assert once.options.marches
