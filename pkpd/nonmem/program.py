@@ -67,7 +67,18 @@ ELSEWHERE = {
     "PRED": _CLOCK,
 }
 """What $DES alone may read ($ERROR amounts, too), by block: what it is, and a remedy."""
-_TIME_SCALES = ("TSCALE", "XSCALE")
+_LIMIT = ("a limit of Y", "write the likelihood: F_FLAG = 1 and PHI")
+ACTING = {
+    "TSCALE": ("a scale of time", None),
+    "XSCALE": ("a scale of time", None),
+    "YLO": _LIMIT,
+    "YUP": _LIMIT,
+    "CTLO": _LIMIT,
+    "CTUP": _LIMIT,
+    "CORRL2": ("correlations of residuals within L2", "write them in $SIGMA BLOCK"),
+    "I_SS": ("a steady state at the start", "write the amounts as A_0(n), or a record with SS"),
+}
+"""Variables that act on NONMEM when code sets them, and not here: what they are, and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -261,8 +272,9 @@ def _check_reads(program: Program, wanted: set[str]) -> None:
             continue
         elsewhere = ELSEWHERE.get(code.record.name, {})
         for one, conditions in assignments(code.statements):
-            if one.target in _TIME_SCALES and code is program.pk:
-                code.record.refuse(f"{one.target} is set, a scale of time", one.line)
+            acting = ACTING.get(one.target.partition("(")[0])
+            if acting is not None:
+                code.record.refuse(f"{one.target} is set, {acting[0]}", one.line, remedy=acting[1])
             if one.target not in wanted:
                 continue
             for name in sorted(set().union(reads(one.value), *map(reads, conditions))):
@@ -427,14 +439,10 @@ def linear_equations(statements: Sequence[Statement]) -> bool:
     constant: set[str] = set()
     for statement in statements:
         if isinstance(statement, If):
-            inner = {
-                name
-                for one, under in assignments([statement])
-                for e in (one.value, *under)
-                for name in reads(e)
-            }
-            if any(name.startswith("A(") or name == "T" or name in linear for name in inner):
-                return False
+            for one, under in assignments([statement]):
+                used = reads(one.value).union({one.target}, *map(reads, under))
+                if any(n.startswith(("A(", "DADT(")) or n == "T" or n in linear for n in used):
+                    return False
             continue
         found = degree(statement.value, linear, constant)
         if statement.target.startswith("DADT("):

@@ -109,3 +109,23 @@ def test_steps_are_chosen_at_values_that_are_kept(tmp_path):
     )
     assert once.options == always.options
     assert once.options.marches
+
+
+@pytest.mark.parametrize(
+    "slope",
+    [
+        "DADT(2) = KA*A(1) - CL/V*A(2)\nIF (OCC.EQ.2) DADT(2) = DADT(2) + 5",
+        "X = A(2)\nIF (OCC.EQ.2) X = 3\nDADT(2) = KA*A(1) - CL/V*X",
+    ],
+)
+def test_equations_that_a_condition_gives_a_constant_are_not_taken_for_linear(tmp_path, slope):
+    """Alone, and where they drive others: as equations that nothing takes for linear."""
+    whole = in_general(LINEAR).replace(LINEAR.split("\n", 2)[2], f"{slope}\n")
+    plain = whole.replace("A(1)\n", "A(1)*(1+1D-12*A(1))\n", 1)
+    assert plain != whole
+    driving = whole.replace("(CENTRAL,DEFOBS)", "(CENTRAL,DEFOBS) COMP=(LATE)").replace(
+        "$ERROR", "DADT(3) = A(2) - A(3)**2\n$ERROR"
+    )
+    wanted = predictions(tmp_path, stream=plain)
+    for stream in (whole, driving):
+        np.testing.assert_allclose(predictions(tmp_path, stream=stream), wanted, rtol=1e-3)
