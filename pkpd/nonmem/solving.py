@@ -23,6 +23,7 @@ from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.program import Live, Program, linear_equations
 from pkpd.nonmem.splitting import Split, find_split, needed_statements, refers_to
 from pkpd.nonmem.switches import Switches, read_switches, refuse_again
+from pkpd.nonmem.tree import Number
 from pkpd.solve.events.advance import solve_linear
 from pkpd.solve.events.check import choose_solver
 from pkpd.solve.events.ode import OdeOptions, solve_events
@@ -285,8 +286,11 @@ class Solving:
         self._made["split"] = None
         if c.advan not in GENERAL or self.linear:
             return
-        initial = self._initial(values) or []
-        keep = {n for n, value in enumerate(initial, start=1) if np.any(np.asarray(value) != 0)}
+        keep = {
+            int(one.target[4:-1])
+            for one, _ in assignments(self.live.pk)
+            if one.target.startswith("A_0(") and one.value != Number(0.0)
+        }
         keep |= set(self.switches.running) | set(self.switches.since)
         numbers = {name: np.asarray(value, dtype=float) for name, value in values.items()}
         self._made["split"] = find_split(self.live.des, c.size, numbers, keep)
