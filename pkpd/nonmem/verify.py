@@ -394,7 +394,11 @@ def _with_table(stream: ControlStream, path: Path, notes: list[str]) -> list[Com
         else:
             listing = _read(read_listing, estimates, notes)
             final = None if listing is None else listing.final
-        values = None if final is None else at_estimates(stream.structure.program, final)
+        try:
+            values = None if final is None else at_estimates(stream.structure.program, final)
+        except ValueError as error:
+            notes.append(f"{path.name} is not compared: {estimates.name} has {error}")
+            return []
     ours, _ = _evaluate(likelihood, "focei", values)
     marginal = MarginalLikelihood(likelihood, "focei")
     fixed, lower = marginal.free.fixed(ours.x), np.asarray(marginal.free.cholesky(ours.x))

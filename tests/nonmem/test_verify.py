@@ -231,3 +231,13 @@ $EST METHOD=1 INTER
     )
     told = str(written(tmp_path, text).verify([]))
     assert "at the starting values: no finite number; individuals 2 have no likelihood" in told
+
+
+def test_a_table_beside_estimates_of_another_stream_is_not_compared(tmp_path):
+    stream = with_listing(tmp_path)
+    (tmp_path / "run1.lst").unlink()
+    names = "ITERATION THETA1 THETA2 SIGMA(1,1) OMEGA(1,1) OBJ"
+    (tmp_path / "run1.ext").write_text(f"TABLE NO. 1\n {names}\n -1000000000 1 2 1 1 5\n")
+    (tmp_path / "sdtab1").write_text("TABLE NO.  1\n ID TIME PRED\n" + "1 0 3.75\n" * 9)
+    told = str(stream.verify())
+    assert "sdtab1 is not compared: run1.ext has (2, 1, 1) fixed effects" in told
