@@ -67,7 +67,18 @@ ELSEWHERE = {
     "PRED": _CLOCK,
 }
 """What $DES alone may read ($ERROR amounts, too), by block: what it is, and a remedy."""
-_TIME_SCALES = ("TSCALE", "XSCALE")
+_LIMIT = ("a limit of Y", "write the likelihood: F_FLAG = 1 and PHI")
+ACTING = {
+    "TSCALE": ("a scale of time", None),
+    "XSCALE": ("a scale of time", None),
+    "YLO": _LIMIT,
+    "YUP": _LIMIT,
+    "CTLO": _LIMIT,
+    "CTUP": _LIMIT,
+    "CORRL2": ("correlations of residuals within L2", "write them in $SIGMA BLOCK"),
+    "I_SS": ("a steady state at the start", "write the amounts as A_0(n), or a record with SS"),
+}
+"""Variables that act on NONMEM when code sets them, and not here: what they are, and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,8 @@ class Live:
         Those of ``kept`` that follow from the data alone.
     compartments
         Compartments (from 1) that act on the observations.
+    predicted
+        Those that ``F`` may be of.
     read_in_des
         Variables, thetas, etas and data items that ``des`` reads.
     """
@@ -134,6 +147,7 @@ class Live:
     kept: tuple[str, ...] = ()
     from_data: tuple[str, ...] = ()
     compartments: tuple[int, ...] = ()
+    predicted: tuple[int, ...] = ()
     read_in_des: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -187,7 +201,7 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
     program
         The whole program.
     observed
-        Compartments (from 1) of the observations.
+        Compartments (from 1) of the observations, or of all predictions that may matter.
     dosing
         Parameters of doses that the data ask for: ``F1``, ``ALAG2``, ...
 
@@ -200,7 +214,8 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
     pk = program.pk.statements if program.pk else ()
     des = program.des.statements if program.des else ()
     error = program.error.statements
-    wanted = {"Y", "F_FLAG"} | _fixed_names(program, dosing, observed)
+    fixed = _fixed_names(program, dosing, observed)
+    wanted = {"Y", "F_FLAG"} | fixed
     while True:
         more = used_names(pk, wanted) | used_names(des, wanted) | used_names(error, wanted)
         if "F" in more | wanted:
@@ -216,7 +231,7 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
     _check_reads(program, wanted)
     of_pk, of_des, of_error = (kept_statements(block, wanted) for block in (pk, des, error))
     mine = Live(of_pk, of_des, of_error)
-    settled = _settled_twice(mine)
+    settled = _settled_twice(mine, fixed)
     from_data = _from_data(mine, settled, program)
     needed = [n for n in range(1, c.size + 1) if f"A({n})" in wanted]
     if program.des is None:
@@ -229,6 +244,7 @@ def live(program: Program, observed: Sequence[int], dosing: Sequence[str]) -> Li
         tuple(sorted(settled)),
         tuple(sorted(from_data)),
         tuple(needed),
+        tuple(observed),
         tuple(sorted(_free(mine.des))),
     )
 
@@ -256,8 +272,9 @@ def _check_reads(program: Program, wanted: set[str]) -> None:
             continue
         elsewhere = ELSEWHERE.get(code.record.name, {})
         for one, conditions in assignments(code.statements):
-            if one.target in _TIME_SCALES and code is program.pk:
-                code.record.refuse(f"{one.target} is set, a scale of time", one.line)
+            acting = ACTING.get(one.target.partition("(")[0])
+            if acting is not None:
+                code.record.refuse(f"{one.target} is set, {acting[0]}", one.line, remedy=acting[1])
             if one.target not in wanted:
                 continue
             for name in sorted(set().union(reads(one.value), *map(reads, conditions))):
@@ -309,14 +326,14 @@ def _free(statements: Sequence[Statement]) -> set[str]:
     return {name for name in missing if not name.startswith("A(") and name != "T"}
 
 
-def _settled_twice(mine: Live) -> set[str]:
-    """Variables that a record may read before it sets them."""
+def _settled_twice(mine: Live, fixed: set[str]) -> set[str]:
+    """Variables that a record may read before it sets them, the compartments' own included."""
     missing: set[str] = set()
     done: set[str] = set()
     _definite(mine.pk, done, missing)
     # the equations read what $PK has set at this record, or what $ERROR left
     own = assigned(mine.des)
-    missing |= _free(mine.des) - done - own
+    missing |= (_free(mine.des) - own | fixed) - done
     done |= own
     _definite(mine.error, done, missing)
     settable = assigned(mine.pk) | assigned(mine.error)
@@ -422,14 +439,10 @@ def linear_equations(statements: Sequence[Statement]) -> bool:
     constant: set[str] = set()
     for statement in statements:
         if isinstance(statement, If):
-            inner = {
-                name
-                for one, under in assignments([statement])
-                for e in (one.value, *under)
-                for name in reads(e)
-            }
-            if any(name.startswith("A(") or name == "T" or name in linear for name in inner):
-                return False
+            for one, under in assignments([statement]):
+                used = reads(one.value).union({one.target}, *map(reads, under))
+                if any(n.startswith(("A(", "DADT(")) or n == "T" or n in linear for n in used):
+                    return False
             continue
         found = degree(statement.value, linear, constant)
         if statement.target.startswith("DADT("):

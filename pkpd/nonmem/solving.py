@@ -23,6 +23,7 @@ from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.program import Live, Program, linear_equations
 from pkpd.nonmem.splitting import Split, find_split, needed_statements, refers_to
 from pkpd.nonmem.switches import Switches, read_switches, refuse_again
+from pkpd.nonmem.tree import Number
 from pkpd.solve.events.advance import solve_linear
 from pkpd.solve.events.check import choose_solver
 from pkpd.solve.events.ode import OdeOptions, solve_events
@@ -169,7 +170,7 @@ class Solving:
             value: Any = values.get(f"A_0({n})")
             any_set = any_set or value is not None
             value = 0.0 if value is None else value
-            out.append(value[:, 0] if np.ndim(value) == 2 else value)
+            out.append(value)
         return out if any_set else None
 
     # Linear ---------------------------------------------------------------------------------------
@@ -231,10 +232,10 @@ class Solving:
         given = {_rate_name(place): _shape(value) for place, value in rates.items()}
         initial = self._initial(values)
         if initial is not None:
-            n = self.events.shape[0]
             initial += [0.0] * self.switches.extra
+            shape = self.events.shape
             initial = jnp.stack(
-                [jnp.broadcast_to(jnp.asarray(v, dtype=float), (n,)) for v in initial], -1
+                [jnp.broadcast_to(jnp.asarray(v, dtype=float), shape) for v in initial], -1
             )
         options = EventOptions(steady_state_lag="backward" if c.advan in _CLOSED else "periodic")
         events = self.once("dosed", lambda: self.switches.dosed(self.events, c.size, c.dose))
@@ -285,8 +286,11 @@ class Solving:
         self._made["split"] = None
         if c.advan not in GENERAL or self.linear:
             return
-        initial = self._initial(values) or []
-        keep = {n for n, value in enumerate(initial, start=1) if np.any(np.asarray(value) != 0)}
+        keep = {
+            int(one.target[4:-1])
+            for one, _ in assignments(self.live.pk)
+            if one.target.startswith("A_0(") and one.value != Number(0.0)
+        }
         keep |= set(self.switches.running) | set(self.switches.since)
         numbers = {name: np.asarray(value, dtype=float) for name, value in values.items()}
         self._made["split"] = find_split(self.live.des, c.size, numbers, keep)

@@ -109,7 +109,7 @@ def _linear_ones(statements: Sequence[Statement], size: int) -> set[int]:
             for one, conditions in assignments([statement]):
                 used = set().union(reads(one.value), *map(reads, conditions))
                 plain = not any(n.startswith("A(") or n == "T" or n in known for n in used)
-                if not plain or one.target.startswith("DADT("):
+                if not plain or one.target in known or one.target.startswith("DADT("):
                     known[one.target] = {"nonlinear"}
                     linear.discard(one.target)
             continue

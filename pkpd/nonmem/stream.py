@@ -16,6 +16,7 @@ from pkpd.data.events import EventTable
 from pkpd.data.shared_ids import BODY
 from pkpd.errors import PkpdError, PkpdWarning
 from pkpd.fitting.model.specification import PopulationModel
+from pkpd.nonmem.acting import what_acts
 from pkpd.nonmem.advan import GENERAL, read_compartments
 from pkpd.nonmem.code import parse_code, replace_names
 from pkpd.nonmem.input_data import (
@@ -41,7 +42,7 @@ from pkpd.nonmem.records import (
 )
 from pkpd.nonmem.slips import refuse_missing_equations, slips_of
 from pkpd.nonmem.steps import Step, read_steps
-from pkpd.nonmem.structure import LINE, StreamStructure, what_acts
+from pkpd.nonmem.structure import LINE, StreamStructure
 from pkpd.nonmem.tree import Binary, Code, If, Name, Number
 from pkpd.nonmem.values import population_model, renewed
 from pkpd.nonmem.verify import Verification, verify

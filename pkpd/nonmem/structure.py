@@ -19,14 +19,15 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.nonmem import carried
+from pkpd.nonmem.acting import predicted_compartments, what_acts
 from pkpd.nonmem.code import element
 from pkpd.nonmem.effects import Effects
 from pkpd.nonmem.evaluate import Evaluator, choose_element
 from pkpd.nonmem.inspect_code import assigned, assignments, reads
 from pkpd.nonmem.likelihood_rows import L2Groups, given_earlier, group_rows
-from pkpd.nonmem.program import OBSERVED, Live, Program, data_statements, live
+from pkpd.nonmem.program import OBSERVED, Live, Program, data_statements
 from pkpd.nonmem.reasons import reasons
-from pkpd.nonmem.solving import Solving, dosing_parameters
+from pkpd.nonmem.solving import Solving
 from pkpd.nonmem.tree import Statement
 from pkpd.predict.structure import CLOSED_FORMS_AT_ONCE, SOLUTIONS_AT_ONCE, OfPrograms
 
@@ -75,26 +76,6 @@ class StreamStructure:
         return StreamPredictor(self, dataset)
 
 
-def _compartments(program: Program, data: Dataset) -> np.ndarray:
-    """Compartment of every record, the one that is observed where CMT names none, int[B, N]."""
-    cmt = np.abs(data.covariates.get("CMT", np.zeros(data.events.shape)))
-    return np.where(cmt > 0, cmt, program.compartments.observed).astype(int)
-
-
-def what_acts(program: Program, data: Dataset) -> Live:
-    """Find what of a program acts on the observations of a data set.
-
-    Raises
-    ------
-    PkpdError
-        For a name that is read and never set, a TRANS that its ADVAN lacks, or no ``Y``.
-    """
-    if "Y" not in assigned(program.error.statements):
-        program.error.record.refuse("Y is never set")
-    cmt = _compartments(program, data)[data.observations.subject, data.observations.record]
-    return live(program, sorted(set(cmt.tolist())), dosing_parameters(program, data.events))
-
-
 @dataclass(eq=False)
 class StreamPredictor(OfPrograms):
     """`StreamStructure` bound to a data set of ``B`` subjects, ``N`` records, ``M`` observations.
@@ -115,13 +96,12 @@ class StreamPredictor(OfPrograms):
         self._rows, self._columns = seen.subject, seen.record
         self.data = {name: self._narrow(values) for name, values in data.covariates.items()}
         self._default = program.compartments.observed
-        self._cmt = _compartments(program, data)
+        self._cmt = predicted_compartments(program, data)
         self.live: Live = what_acts(program, data)
         self.given = carried.given_variables(events)
         there = np.zeros(events.shape)
         there[self._rows, self._columns] = 1.0
         self.given[OBSERVED] = there
-        self._observed = sorted(set(self._cmt[self._rows, self._columns].tolist()))
         self.solving = Solving(program, self.live, data, self.structure.effects)
         self._scanned: tuple[str, ...] = ()
         self._passes, self._scanned_rows = 1, dict[int, Any]()
@@ -133,8 +113,9 @@ class StreamPredictor(OfPrograms):
         self._flags = self._find_flags()
         self._groups = group_rows(data, self._flags == 0, self.given_l2)
         start = self._start
+        begun = self._kept(start)[0] if self._scanned else self._starts
         self.solving = self.solving.chosen(
-            lambda states: self._judged(start, states), self._environment(start, self._starts)
+            lambda states: self._judged(start, begun, states), self._environment(start, begun)
         )
 
     @property
@@ -210,7 +191,7 @@ class StreamPredictor(OfPrograms):
         for n in range(1, self.structure.program.compartments.size + 1):
             values[element("A", n)] = states[..., n - 1]
         total: Any = 0.0
-        for c in self._observed:
+        for c in self.live.predicted:
             scale = values.get(f"S{c}", values.get("SC", 1.0) if c == self._default else 1.0)
             total = jnp.where(cmt == c, states[..., c - 1] / scale, total)
         values["F"] = total
@@ -242,6 +223,8 @@ class StreamPredictor(OfPrograms):
         """Variables at the beginning of each record, and amounts, [B, N, S]."""
         starts = dict(self._starts)
         states = None
+        if self.structure.program.compartments.size and set(self._scanned) & assigned(self.live.pk):
+            starts |= self._scan(parameters, starts, None)
         for _ in range(self._passes):
             environment = self._environment(parameters, starts)
             states = self.solving.states(environment)
@@ -253,8 +236,10 @@ class StreamPredictor(OfPrograms):
     def _scan(
         self, parameters: Mapping[str, Any], starts: Mapping[str, Any], states: Any
     ) -> dict[str, Any]:
+        """Variables at the beginning of each record; without states, as ``$PK`` alone sets them."""
         values = {**self._base(parameters), **starts, "cmt": self._cmt.astype(float)}
-        size = self.structure.program.compartments.size if states is not None else 0
+        whole = self.structure.program.compartments.size
+        size = whole if states is not None else 0
         values |= {} if states is None else {f"state {n}": states[..., n] for n in range(size)}
 
         def step(now: dict[str, Any]) -> dict[str, Any]:
@@ -263,6 +248,8 @@ class StreamPredictor(OfPrograms):
                 amounts = jnp.stack([now.pop(f"state {n}") for n in range(size)], axis=-1)
             cmt = now.pop("cmt")
             self._run(now, self.live.pk)
+            if size != whole:
+                return now
             self._with_amounts(now, amounts, cmt)
             self._run(now, self.live.error)
             return now
@@ -394,7 +381,10 @@ class StreamPredictor(OfPrograms):
     def _joined(self, probe: Mapping[str, Any], starts: Mapping[str, Any] | None) -> np.ndarray:
         given = {k: jnp.asarray(v) for k, v in probe.items()}
         if starts is None and self._scanned:
-            found = self._scanned_rows.setdefault(self._passes, jax.jit(self.rows))(given)
+            # a function of its own for each number of passes: JAX keeps what it made of a method
+            if self._passes not in self._scanned_rows:
+                self._scanned_rows[self._passes] = jax.jit(lambda p: self.rows(p))
+            found = self._scanned_rows[self._passes](given)
         else:
             begun = self._starts if starts is None else starts
             shape = self.dataset.events.shape
@@ -471,9 +461,8 @@ class StreamPredictor(OfPrograms):
             )
         return one.astype(int)
 
-    def _judged(self, parameters: Mapping[str, Any], states: Any) -> Any:
+    def _judged(self, parameters: Mapping[str, Any], starts: Mapping[str, Any], states: Any) -> Any:
         """Return what errors of the solver are judged at, [B, N, 2]."""
-        starts = dict(self._starts)
         y, slope, _ = self._from_states(parameters, starts, jnp.asarray(states))
         found = self._quantities(parameters, y, slope).reshape(2, -1).T
         out = jnp.zeros((*self.dataset.events.shape, 2))

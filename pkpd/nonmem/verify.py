@@ -279,7 +279,16 @@ def _with_listing(
     except (PkpdError, ValueError) as error:
         notes.append(f"{found.path.name}: {error}")
         return []
-    first = found.last if found.evaluation else found.first
+    # the last of several steps begins where the one before ended, the first may be another method
+    several = len(stream.steps) > 1
+    evaluation = found.evaluation and not several
+    first = found.last if evaluation else found.first
+    if first is not None and several and stream.steps[0].method != method:
+        notes.append(
+            f"{found.path.name}: the objective at the starting values is that of "
+            f"{stream.steps[0].words}, the last step is {stream.steps[-1].words}; not compared"
+        )
+        first = None
     out: list[Compared] = []
     model = population_model(program)
     likelihood = bind(model, stream.data)
@@ -289,7 +298,7 @@ def _with_listing(
         out.append(
             _judged(f"objective at the starting values of {name}", ours, first, seconds, notes)
         )
-    if not found.evaluation and found.final is not None and found.last is not None:
+    if not evaluation and found.final is not None and found.last is not None:
         try:
             values = at_estimates(program, found.final)
         except ValueError as error:
@@ -385,7 +394,11 @@ def _with_table(stream: ControlStream, path: Path, notes: list[str]) -> list[Com
         else:
             listing = _read(read_listing, estimates, notes)
             final = None if listing is None else listing.final
-        values = None if final is None else at_estimates(stream.structure.program, final)
+        try:
+            values = None if final is None else at_estimates(stream.structure.program, final)
+        except ValueError as error:
+            notes.append(f"{path.name} is not compared: {estimates.name} has {error}")
+            return []
     ours, _ = _evaluate(likelihood, "focei", values)
     marginal = MarginalLikelihood(likelihood, "focei")
     fixed, lower = marginal.free.fixed(ours.x), np.asarray(marginal.free.cholesky(ours.x))

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from pkpd.cli import app
 from pkpd.nonmem.listing import OWN, read_estimates, read_listing, read_table
+from pkpd.nonmem.stream import read_control_stream
 from tests.nonmem.streams import INPUT, written
 
 STREAM = (
@@ -114,6 +115,36 @@ def test_a_listing_that_does_not_agree(tmp_path):
     assert "(DIFFERS); ours is -0.300" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("steps", "method", "compared"),
+    [
+        ("METHOD=0\n$EST METHOD=1 INTER", "Conditional Estimation with Interaction", 1),
+        (
+            "METHOD=1 INTER\n$EST MAXEVAL=0",
+            "Conditional Estimation with Interaction (Evaluation)",
+            2,
+        ),
+    ],
+)
+def test_a_step_after_another_does_not_begin_at_the_starting_values(
+    tmp_path, steps, method, compared
+):
+    """The first objective of a listing is of the first step, the last of where that one ended."""
+    with_listing(tmp_path)
+    text = STREAM.replace("METHOD=1 INTER", steps)
+    (tmp_path / "run1.mod").write_text(text)
+    first = exact(AT_START) + (0.7 if compared == 1 else 0.0)
+    values = dict(zip(("theta", "omega", "sigma"), AT_END, strict=True))
+    listing = LISTING.format(
+        stream=text, observations=7, first=first, last=exact(AT_END), **values
+    ).replace("Conditional Estimation with Interaction", method)
+    (tmp_path / "run1.lst").write_text(listing)
+    found = read_control_stream(tmp_path / "run1.mod").verify()
+    assert found.verified
+    assert len(found.compared) == compared
+    assert ("the objective at the starting values is that of FO" in str(found)) == (compared == 1)
+
+
 def test_listings_of_other_streams_and_data_are_not_compared(tmp_path):
     other = STREAM.replace("+ ETA(1)", "+ 2*ETA(1)")
     found = with_listing(tmp_path, stream=other).verify()
@@ -128,16 +159,12 @@ def test_the_starting_values_are_those_of_the_listing(tmp_path):
     found = with_listing(tmp_path, stream=STREAM).verify()
     moved = STREAM.replace("$THETA 4", "$THETA 9")
     (tmp_path / "run1.mod").write_text(moved)
-    from pkpd.nonmem.stream import read_control_stream
-
     again = read_control_stream(tmp_path / "run1.mod").verify()
     assert again.compared[0].ours == pytest.approx(found.compared[0].ours, abs=1e-9)
 
 
 def test_a_listing_is_a_stream_too(tmp_path):
     with_listing(tmp_path)
-    from pkpd.nonmem.stream import read_control_stream
-
     stream = read_control_stream(tmp_path / "run1.lst")
     assert stream.labels == {"THETA1": "LEVEL"}
     assert stream.verify().verified
@@ -204,3 +231,13 @@ $EST METHOD=1 INTER
     )
     told = str(written(tmp_path, text).verify([]))
     assert "at the starting values: no finite number; individuals 2 have no likelihood" in told
+
+
+def test_a_table_beside_estimates_of_another_stream_is_not_compared(tmp_path):
+    stream = with_listing(tmp_path)
+    (tmp_path / "run1.lst").unlink()
+    names = "ITERATION THETA1 THETA2 SIGMA(1,1) OMEGA(1,1) OBJ"
+    (tmp_path / "run1.ext").write_text(f"TABLE NO. 1\n {names}\n -1000000000 1 2 1 1 5\n")
+    (tmp_path / "sdtab1").write_text("TABLE NO.  1\n ID TIME PRED\n" + "1 0 3.75\n" * 9)
+    told = str(stream.verify())
+    assert "sdtab1 is not compared: run1.ext has (2, 1, 1) fixed effects" in told

@@ -75,7 +75,8 @@ def solve_linear(
         number: ``ALAG1`` (h), ``F1``, ``D1`` (h), ``R1`` (mg/h). Each is a scalar, [B] per
         subject, or [B, N] per record (time-varying covariates, occasions).
     initial
-        Amounts at a subject's first record and after EVID 3 and 4, [S] or [B, S]; default 0.
+        Amounts at a subject's first record and after EVID 3 and 4, [S], [B, S], or [B, N, S] by
+        record; default 0.
     options
         How events are read; default :class:`EventOptions`.
 
@@ -106,12 +107,9 @@ def solve_linear(
     values = _checked_parameters(system, events, parameters)
     _check_doses(system, events, schedule, values)
     if initial is not None:
-        arrays = {
-            **arrays,
-            "initial": jnp.broadcast_to(
-                jnp.asarray(initial, dtype=float), (events.shape[0], system.size)
-            ),
-        }
+        begun = jnp.asarray(initial, dtype=float)
+        begun = begun[:, None] if begun.ndim == 2 else begun
+        arrays = {**arrays, "initial": jnp.broadcast_to(begun, (*events.shape, system.size))}
     overlap, pending = steady_state_slots(schedule, values, options)
     slots = Slots(
         infusions=tuple(schedule.infusions.tolist()),

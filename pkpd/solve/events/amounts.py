@@ -27,7 +27,7 @@ def record_amounts(
     subject = line.subject
     at_records = jnp.zeros((*data["time"].shape, system.size))
     if "initial" in data:
-        at_records = at_records + data["resets"][..., None] * data["initial"][:, None, :]
+        at_records = at_records + data["resets"][..., None] * data["initial"]
     steady = data["ss_record"].shape[1] > 0
     if steady:
         cycle = cycle_of(line, options)

@@ -1,0 +1,69 @@
+"""What of a program acts on a data set's observations, and of which compartment ``F`` is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pkpd.data.dataset import Dataset
+from pkpd.errors import DataError
+from pkpd.nonmem.inspect_code import assigned
+from pkpd.nonmem.program import Live, Program, live
+from pkpd.nonmem.solving import dosing_parameters
+
+
+def predicted_compartments(program: Program, data: Dataset) -> np.ndarray:
+    """Compartment that ``F`` is of at every record, int[B, N].
+
+    CMT says it at observations, PCMT at other records (whose CMT is that of a dose or a switch);
+    where it is 0 or there is none, it is the default observation compartment (NONMEM Help, PCMT).
+    """
+    none = np.zeros(data.events.shape)
+    observed = data.events.evid == 0
+    cmt = np.where(observed, data.covariates.get("CMT", none), data.covariates.get("PCMT", none))
+    return np.where(cmt != 0, np.abs(cmt), program.compartments.observed).astype(int)
+
+
+def what_acts(program: Program, data: Dataset) -> Live:
+    """Find what of a program acts on the observations of a data set.
+
+    Raises
+    ------
+    PkpdError
+        For a name that is read and never set, a TRANS that its ADVAN lacks, or no ``Y``.
+    DataError
+        For a dose into, or a prediction of, a compartment that there is not.
+    """
+    if "Y" not in assigned(program.error.statements):
+        program.error.record.refuse("Y is never set")
+    events, seen = data.events, data.observations
+    cmt = predicted_compartments(program, data)
+    _refuse_missing(program, data, cmt)
+    dosing = dosing_parameters(program, events)
+    mine = live(program, sorted(set(cmt[seen.subject, seen.record].tolist())), dosing)
+    if set(mine.kept) - set(mine.from_data):
+        # what is kept may be a prediction of any record
+        mine = live(program, sorted(set(cmt[events.valid].tolist())), dosing)
+    return mine
+
+
+def _refuse_missing(program: Program, data: Dataset, cmt: np.ndarray) -> None:
+    c, events = program.compartments, data.events
+    if not c.size:
+        return
+    for column, given, where in (
+        ("cmt", events.cmt, events.is_dose),
+        ("cmt", cmt, events.evid == 0),
+        ("PCMT", cmt, events.evid != 0),
+    ):
+        for b, n in np.argwhere(events.valid & where & (given > c.size))[:1]:
+            output = given[b, n] == c.size + 1
+            raise DataError(
+                where=events.place(b, n, column),
+                what=f"compartment {given[b, n]} "
+                + ("is the output compartment, which is not computed" if output else "is not there")
+                + f": {program.source} has {c.size}",
+                allowed=", ".join(f"{i} {name}" for i, name in enumerate(c.names, start=1)),
+                remedy="correct it, or write a compartment that collects in $MODEL and $DES"
+                if output
+                else "correct it",
+            )
