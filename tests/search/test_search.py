@@ -269,6 +269,11 @@ def test_the_nearest_is_the_same_in_sentence_and_table(found):
     assert "nearest is 'middle' with 0.50, 0.20" in str(NothingAllowedError(cut))
     rows = [line.split()[1] for line in cut.summary().splitlines() if line.startswith("-  ")]
     assert rows == ["middle", "again", "high", "low"]
+    # a limit of what a view lacks says nothing of it, and without limits all are as near
+    lacking = (*limits, Limit("remission", at_least=0.5, probability=0.1))
+    np.testing.assert_array_equal(one.over(lacking), one.over(limits))
+    free = replace(found, menu=replace(found.menu, limits=()))
+    assert "4 of 4 schedules" in free.summary()
 
 
 def test_schedules_beyond_the_limit_are_named_with_their_probability(found, menu):
