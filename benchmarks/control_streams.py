@@ -141,6 +141,8 @@ def main() -> None:
     if given.one:
         print(json.dumps(look_at(given.one, fit=given.fit)))
         return
+    if given.folder is None:
+        parser.error("a folder of bundles, or --one with a stream, is asked for")
     rows = []
     for bundle in sorted(p for p in given.folder.iterdir() if p.is_dir()):
         if given.only and bundle.name not in given.only:

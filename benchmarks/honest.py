@@ -130,7 +130,7 @@ def _drawn(rng: np.random.Generator) -> tuple[int, int, list[float], Any]:
 
 
 def few_samples(rng: np.random.Generator) -> Problem:
-    """Two subjects with two samples, or three with one."""
+    """Two or three subjects with two samples, or three or four with one."""
     _, seed, times, error = _drawn(rng)
     n, k = ((3, 1), (2, 2), (4, 1), (3, 2))[int(rng.integers(4))]
     table = simulated(design(times[-k:], n), population("one", error), seed)

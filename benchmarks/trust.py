@@ -247,7 +247,7 @@ def reference_folder(given: Path | None) -> Path | None:
     """Folder of other people's answers."""
     named = [given, Path(os.environ["PKPD_REFERENCE"]) if "PKPD_REFERENCE" in os.environ else None]
     found = [p for p in (*named, ROOT.parent / "shared" / "oracles") if p is not None]
-    return next((path for path in found if path.is_dir()), None)
+    return next((path.resolve() for path in found if path.is_dir()), None)
 
 
 def main() -> int:
@@ -262,6 +262,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "trust")
     parser.add_argument("--page", type=Path, help="where the table is written, too")
     asked = parser.parse_args()
+    asked.out = asked.out.resolve()  # fits run in another folder
     found: list[Case] = []
     for name, run in cases(reference_folder(asked.data), asked.out, asked.full, asked.seconds):
         if asked.only and not any(name.startswith(start) for start in asked.only):

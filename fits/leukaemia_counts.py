@@ -1,9 +1,9 @@
 """A simulated study of clofarabine with cytarabine in relapsed AML: counts, blasts, known truth.
 
-Forty patients have neutrophils, platelets and marrow blasts counted on days 1, 14, 28 and 42, and
-dosing records. They are simulated with the marrow with leukaemia and fitted back in it by maximum
-likelihood and by NUTS, and the posterior answers for a schedule (`pkpd.compare`). Nothing is
-shipped: what is not free are the values of the cards.
+Fifteen patients (`--full`: forty) have neutrophils, platelets and marrow blasts counted on days 1,
+14, 28 and 42, and dosing records. They are simulated with the marrow with leukaemia and fitted back
+in it by maximum likelihood (`--full`: also by NUTS), and the fit answers for a schedule
+(`pkpd.simulate`). Nothing is shipped: what is not free are the values of the cards.
 """
 
 # ruff: noqa: T201

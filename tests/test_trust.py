@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,6 +91,21 @@ def test_streams_are_judged_by_their_listing(monkeypatch, tmp_path):
     assert (late.verdict, late.difference) == (trust.UNJUDGED, "not done in 1 s")
     refused = looked({"read": False, "why": "line 3: loops"})
     assert refused.difference == "refused: line 3: loops"
+
+
+def test_fits_find_relative_folders_from_theirs(monkeypatch, tmp_path, answers):
+    commands = []
+
+    def ended(command, **_):
+        commands.append(command)
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trust.subprocess, "run", ended)
+    run(monkeypatch, "--data", "answers", "--out", "out", "--only", "fit theophylline")
+    given = dict(zip(commands[0], commands[0][1:], strict=False))
+    assert given["--out"] == str(tmp_path / "out" / "fits")
+    assert given["--data"] == str(answers.parents[1])
 
 
 def test_the_closed_form_is_what_the_engine_solves():

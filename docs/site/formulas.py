@@ -160,10 +160,13 @@ def relation(name: str, individual: Row, spread: bool, on: Mapping[str, bool]) -
     terms = [_term(term) for term in individual["terms"] if _applies(term, on)]
     text = " + ".join(terms)
     effects = [_effect(e) for e in individual.get("covariates", []) if _applies(e, on)]
-    if len(terms) > 1 and (effects or spread):
+    lowest = individual.get("lowest")
+    if len(terms) > 1 and (effects or (spread and lowest is None)):
         text = rf"\left({text}\right)"
-    parts = [text, *effects, *([r"e^{\eta_i}"] if spread else [])]
-    return rf"{_symbol(name, 'i')} = " + r" \cdot ".join(parts)
+    text = r" \cdot ".join([text, *effects])
+    if lowest is not None:
+        text = rf"\max\left({_number(lowest)}, {text}\right)"
+    return rf"{_symbol(name, 'i')} = {text}" + (r" \cdot e^{\eta_i}" if spread else "")
 
 
 def _applies(part: Row, on: Mapping[str, bool]) -> bool:

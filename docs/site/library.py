@@ -119,7 +119,8 @@ def leukaemia_page(pictures: Path | None) -> str:
     parts.append("## Diseases")
     for name, row in read("leukaemia", "populations")["populations"].items():
         parts.append(f"### {plain(row.get('title', name))}")
-        like = f", like `{row['like']}` where it says nothing" if "like" in row else ""
+        of = row.get("like", row.get("state_of"))
+        like = f", like `{of}` where it says nothing" if of else ""
         parts.append(f"Disease `{name}`{like}.")
         rows = number_rows(row)
         parts += [number_table(rows)] if rows else []

@@ -243,12 +243,12 @@ def _draw_counts(counts: Any, file: Path, blasts: bool = False) -> None:
     ]
     if blasts:
         panels.append(("marrow blasts, %", counts["marrow_blasts"], False))
+    days = counts["time"].values  # of the mornings; day 1 of the protocol is 0 days after the dose
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(
             1, len(panels), figsize=(3.3 * len(panels), 3), layout="constrained"
         )
         for axis, colour, (label, values, logarithmic) in zip(axes, _COLOURS, panels, strict=False):
-            days = values["time" if "time" in values.dims else "day"].values
             low, middle, high = values.quantile([0.05, 0.5, 0.95], dim=("draw", "patient")).values
             axis.fill_between(days, low, high, color=colour, alpha=0.2, lw=0)
             axis.plot(days, middle, color=colour)

@@ -44,8 +44,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("held", metavar="HELD_PREFIX", help='files to forecast, or "cv"')
     parser.add_argument("out", metavar="OUT.csv", type=Path, help="where forecasts are written")
     parser.add_argument("--structure", choices=tuple(STRUCTURES), default="ten_stages",
-                        help="marrow: ten stages of maturation (default); full: three, as in the "
-                        "default model; full_held: that with its own rate of regrowth")  # fmt: skip
+                        help="marrow: ten stages of maturation (default); full: three, the default "
+                        "before; full_held: that with its own rate of regrowth")  # fmt: skip
     parser.add_argument("--mixture", action="store_true", help="write the mixture to OUT.csv alone")
     parser.add_argument("--chains", type=int, default=CHAINS, help="fits that are averaged")
     parser.add_argument("--bank", type=int, default=2048,

@@ -68,8 +68,8 @@ def simulate(
     Parameters
     ----------
     regimen
-        What is given; gates and modifications are followed on each patient's own counts. A dose ten
-        times the usual one of the drug's card or more needs ``unusual_dose=True``. A drug card of
+        What is given; gates and modifications are followed on each patient's own counts. A dose far
+        from the usual one (`pkpd.cards.usual_doses`) needs ``unusual_dose=True``. A drug card of
         your own acts where the regimen names its file, ``pkpd.daily("mine.toml", ...)``, or comes
         from a schedule file that does.
     population

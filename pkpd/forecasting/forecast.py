@@ -270,7 +270,7 @@ def forecast(
         ``"importance"``: the bank, weighed; ``"smc"``: tempered from there to patients that are
         like this one, moved by Markov chains; ``"map"``: the most probable patient with a normal
         approximation around it, for comparison with other tools; ``"auto"``: the first, and the
-        second where Pareto k is above 0.7.
+        second where Pareto k is above 0.7 or fewer than 100 virtual patients count.
     errors
         How counts scatter, by line (`pkpd.models.residual`), in place of the fit's residual errors
         or of the card ``counting``.

@@ -21,7 +21,12 @@ def forecast_options(
         int | None, typer.Option(min=1, help="Protocol day that the sentence names.")
     ] = None,
     until_day: Annotated[
-        int | None, typer.Option(min=2, help="Last day of the forecast; the file's by default.")
+        int | None,
+        typer.Option(
+            min=2,
+            help="Last day of the forecast; by default the file's, or a week after the rule's "
+            "where that is later.",
+        ),
     ] = None,
     next_: Annotated[
         list[str] | None,

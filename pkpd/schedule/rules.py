@@ -98,7 +98,7 @@ class DoseRule:
         Where amount and days come from, and how well they are known (the weakest part counts).
         They do not take part in comparisons.
     unusual_dose
-        Whether the amount is meant although it is far above the usual one of the drug's card
+        Whether the amount is meant although it is far from the usual one of the drug's card
         (`pkpd.cards.usual_doses`). No part of comparisons either.
     card
         File of the drug card of one's own that acts; empty for the shipped card.

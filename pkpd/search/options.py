@@ -29,7 +29,8 @@ def search_options(
             "--objective",
             metavar="NAME",
             help="What makes a schedule better: dlt, remission, death, days_low, "
-            "nadir_neutrophils, nadir_platelets, dose; repeatable, instead of the menu's.",
+            "nadir_neutrophils, nadir_platelets, grade_4_neutrophils, grade_4_platelets, "
+            "late_start, dose; repeatable, instead of the menu's.",
         ),
     ] = None,
     keep: Annotated[

@@ -6,6 +6,7 @@ import tomllib
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.integrate import solve_ivp
 
 from docs.site import card_tables, formulas, library, profiles
@@ -51,6 +52,7 @@ def test_the_page_of_the_marrow_with_leukaemia_has_every_number():
     for file in sorted((ROOT / "models/leukaemia").glob("*.toml")):
         for number in numbers(tomllib.loads(file.read_text())):
             assert f"`{number}`" in text, number
+    assert "Disease `aml_secondary`, like `aml_unfit` where it says nothing." in text
 
 
 def test_every_kinetics_and_effect_card_is_on_a_page():
@@ -98,6 +100,13 @@ def test_relations_are_written_with_the_options_that_are_on():
     without = formulas.relation("CL", row, False, {"adult_clearance": False})
     assert "adult" not in without
     assert "eta" not in without
+
+
+def test_a_relation_has_the_least_value_of_the_parameter():
+    row = library.read("pk", "freyer2000_etoposide")["individual"]["CL"]
+    text = formulas.relation("CL", row, True, {})
+    assert text.startswith(r"\text{CL}_{i} = \max\left(0.5, \text{CL}_{\text{intercept}} + ")
+    assert text.endswith(r"\text{scr umol L}\right) \cdot e^{\eta_i}")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +167,20 @@ def test_courses_of_the_profiles(name, words):
 
 def test_a_drug_that_changes_nothing_has_no_profile():
     assert profiles.course_of(load_drug_card("plerixafor")) is None
+
+
+def test_blasts_and_counts_of_a_morning_stand_at_one_place(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(profiles, "_save", lambda figure, file: drawn.extend(figure.axes))
+    found = xr.Dataset(
+        {
+            "count": (("draw", "patient", "line", "time"), np.ones((1, 2, 2, 3))),
+            "marrow_blasts": (("draw", "patient", "day"), np.ones((1, 2, 3))),
+        },
+        {"line": ["neutrophils", "platelets"], "time": [0.0, 1.0, 2.0], "day": [1, 2, 3]},
+    )
+    profiles._draw_counts(found, tmp_path / "x.svg", blasts=True)
+    assert [axis.lines[0].get_xdata().tolist() for axis in drawn] == [[0.0, 1.0, 2.0]] * 3
 
 
 def test_pictures_are_drawn(tmp_path):

@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -259,6 +260,24 @@ def test_synthetic_tables_that_are_done_are_kept(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         synthetic_tables.main()
     assert "--tables 1; allowed: at least 2" in capsys.readouterr().err
+
+
+def test_tables_of_another_structure_are_drawn_from_its_own_posterior(tmp_path, monkeypatch):
+    asked = []
+
+    def load(file):
+        asked.append(file.name)
+        return SimpleNamespace(z=np.zeros((1, 1, 1)))
+
+    monkeypatch.setattr(synthetic_tables, "_judged", {})
+    monkeypatch.setattr(synthetic_tables, "load_posterior", load)
+    monkeypatch.setattr(synthetic_tables, "emulator_of", lambda *_: None)
+    monkeypatch.setattr(synthetic_tables, "MarrowMaker", lambda *_: None)
+    problem = SimpleNamespace(size=1), SimpleNamespace(arms={})
+    monkeypatch.setattr(synthetic_tables, "problem", lambda *_: problem)
+    for variant in (plans.SHIPPED, "friberg"):
+        synthetic_tables.begin(True, tmp_path, variant)
+    assert asked == ["posterior_full.nc", "posterior_full_friberg.nc"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Whether the marrow with leukaemia can simulate what a row of evidence is about.
 
 A row that it cannot simulate is refused when it is read, so that none is dropped later: drugs
-without a card, doses far above the usual ones, days that no simulation reaches, remissions of
+without a card, doses far from the usual ones, days that no simulation reaches, remissions of
 diseases without blasts in the marrow. Rows that say why they are not used may have any of these.
 """
 

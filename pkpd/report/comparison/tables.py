@@ -108,6 +108,7 @@ def write_results(
     tuple of Path
         The files, the report first: ``report.html``, ``results.csv``, ``pairs.csv``,
         ``sensitivity.csv``, ``results.json``, ``exposures.csv``, ``exposure_ratios.csv``,
+        ``questions.csv`` where a trial asks any, ``what_is_known.md`` of a learned source,
         ``curves_<trial>.nc`` and ``figures/``.
 
     Raises

@@ -117,8 +117,8 @@ def _beside_average(tested: Mapping[str, Any], average: Mapping[str, Any]) -> st
         f"{100 * tested['width']:.0f} points. The average of trials with the same endpoint in the "
         f"same population, whatever was given, holds {average['inside']} of {average['rows']} in "
         f"intervals of {100 * average['width']:.0f} points. By the continuous ranked probability "
-        f"score, {tested['crps']:.3f} against {average['crps']:.3f} (difference {difference:+.3f}, "
-        f"standard error {error:.3f}, less is better), {verdict}."
+        f"score of these {average['rows']}, {tested['crps']:.3f} against {average['crps']:.3f} "
+        f"(difference {difference:+.3f}, standard error {error:.3f}, less is better), {verdict}."
     )
 
 
@@ -142,7 +142,7 @@ def _left_out(scores: Mapping[str, Any]) -> str:
     return (
         f"Of the {scores['rows']} outcomes of {scores['studies']} studies that it learned from, "
         f"{scores['inside']} ({scores['inside'] / scores['rows']:.0%}) lay inside 90 % intervals "
-        "of posteriors learned without their studies: score "
+        f"of posteriors learned without their studies: score over {average['rows']} of them "
         f"{scores['crps']:.3f} against {average['crps']:.3f} of the average of similar trials "
         f"(difference {average['difference']:+.3f}, standard error {average['error']:.3f}), "
         f"{_verdict(average)}. In {pairs['pairs']} pairs of arms of {pairs['studies']} of these "
