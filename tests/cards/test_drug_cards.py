@@ -339,6 +339,15 @@ def test_numbers_of_an_action_are_in_the_unit_that_they_are_used_in(
         load_drug_card(str(tmp_path / f"{drug}.toml"))
 
 
+def test_units_of_an_action_may_be_spelled_otherwise(tmp_path):
+    text = (Path(str(card_folder("drugs"))) / "clofarabine.toml").read_text()
+    shipped = load_drug_card("clofarabine").leukaemia.numbers
+    text = text.replace('unit = "1/day"', 'unit = "per day"').replace('"umol/L"', '"uM"')
+    (tmp_path / "clofarabine.toml").write_text(text)
+    own = load_drug_card(str(tmp_path / "clofarabine.toml")).leukaemia.numbers
+    assert own == shipped
+
+
 def test_counts_of_holds_are_those_of_a_disease(tmp_path):
     text = (Path(str(card_folder("drugs"))) / "lenalidomide.toml").read_text()
     wrong = text.replace("below_in.mds_high_risk", "below_in.mds_high_rsk")
