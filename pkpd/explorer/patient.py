@@ -62,8 +62,8 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
         The page's.
     asked
         ``schedule`` (its number, from 0), ``text`` (table of counts as `pkpd.forecast` reads it),
-        ``until`` (protocol day; what was counted later is not used), ``patient`` (one of the
-        table's), and ``careful`` (whether virtual patients are made to be like this one).
+        ``until`` (protocol day; what was counted or given later is not used), ``patient`` (one of
+        the table's), and ``careful`` (whether virtual patients are made to be like this one).
 
     Raises
     ------
@@ -92,7 +92,11 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
         **_content(found, seen, careful),
         "patients": names,
         "python": patient_script(
-            state, state.trial.cohorts[row].id, _lines_until(text, found.seen()), found.engine, BANK
+            state,
+            state.trial.cohorts[row].id,
+            _lines_until(text, found.seen(), until),
+            found.engine,
+            BANK,
         ),
     }
 
@@ -146,8 +150,8 @@ def _table(text: str) -> Any:
     return frame
 
 
-def _lines_until(text: str, seen: Seen) -> str:
-    """Table of the counts that were used, of the patient who was asked for."""
+def _lines_until(text: str, seen: Seen, until: int) -> str:
+    """Table of the counts and doses that were used, of the patient who was asked for."""
     frame = _table(text)
     sheet = open_sheet(frame, {}, ("ID", "DAY", "DATE"))
     rows = np.arange(len(frame))
@@ -158,7 +162,7 @@ def _lines_until(text: str, seen: Seen) -> str:
     else:
         dates = [read_stamp(sheet, row, ISO_DATE).date() for row in rows.tolist()]
         day = np.array([1.0 + (date - dates[0]).days for date in dates])
-    return frame.iloc[rows[day < seen.last_day + 1]].to_csv(index=False, sep=frame.attrs["mark"])
+    return frame.iloc[rows[day < until + 1]].to_csv(index=False, sep=frame.attrs["mark"])
 
 
 def _until(seen: Seen, day: int) -> Seen:
@@ -170,7 +174,7 @@ def _until(seen: Seen, day: int) -> Seen:
             what=f"patient {seen.label} has no count on treatment by day {day}",
             allowed=f"days {days}",
         )
-    return kept
+    return replace(kept, doses=tuple(dose for dose in kept.doses if dose.day <= day))
 
 
 def _forecast(

@@ -144,7 +144,7 @@ class Answer:
         The lower, the nearer a schedule is to be allowed, ``[S]``.
         """
         shares = [[self.beyond(m, one)[0] - one.probability for one in limits] for m in self.lanes]
-        return np.nan_to_num(np.array(shares), nan=np.inf).max(axis=1)
+        return np.nan_to_num(np.array(shares), nan=np.inf).max(axis=1, initial=-np.inf)
 
     def values(self, objectives: Sequence[str]) -> Floats:
         """Objectives of the schedules, ``[S, K]``; logs where a measure is compared by ratio."""

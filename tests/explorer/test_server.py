@@ -84,6 +84,14 @@ def test_the_order_of_courses_is_of_the_state(explorer, document, data):
     assert first != second
 
 
+def test_the_first_picture_of_a_file_without_cohorts_is_what_its_page_asks(folder, data):
+    del data["cohort"]
+    made = Explorer(folder, data)
+    page = {"patients": 48, "draws": 21, "seed": 1, "ensemble": "learned"}
+    page["data"] = {**data, "cohort": [{"id": "A"}]}
+    assert made._key(made.first_question()[1]) == made._key(page)
+
+
 def test_a_page_may_have_a_sketch_first(client, explorer, document):
     def answer(**asked):
         return client.post("/api/simulate", json={**document, "tab": "a", **asked}).json()
