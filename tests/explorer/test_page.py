@@ -321,6 +321,8 @@ def test_what_is_removed_or_hidden_leaves_the_others_their_own(page):
           state.addCourse(shown);
           state.removeCourse(shown, "then");
           state.removeCourse(shown, "course");
+          shown.courses.push("misspelt");
+          state.removeCourse(shown, "misspelt");
           const courses = Object.keys(state.doc.data.course);
           return { added, other, held, shown, courses, hidden: state.hidden()[0] };
         }""",

@@ -174,10 +174,10 @@ export function addCourse(cohort) {
 
 export function removeCourse(cohort, name) {
   everyCourse();
-  const had = [doc.data.course[name], effective(cohort, "course", name)];
+  const had = [doc.data.course?.[name] ?? {}, effective(cohort, "course", name)];
   cohort.courses = cohort.courses.filter((c) => c !== name);
   tidy(cohort);
-  if (!every().some((c) => c.courses.includes(name))) delete doc.data.course[name];
+  if (!every().some((c) => c.courses.includes(name))) delete doc.data.course?.[name];
   for (const kind of ["dose", "modification"]) forget(kind, had.flatMap((t) => t[`${kind}s`] ?? []));
 }
 
