@@ -75,7 +75,7 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
     try:
         row = page.integer("schedule", 0, minimum=0, maximum=most)
         text = page.text("text", "")
-        until = page.integer("until", MOST_DAYS, minimum=1, maximum=MOST_DAYS)
+        until = page.integer("until", None, minimum=1, maximum=MOST_DAYS)
         label = page.text("patient", "")
         careful = page.boolean("careful", False)
     except PkpdError as error:
@@ -150,7 +150,7 @@ def _table(text: str) -> Any:
     return frame
 
 
-def _lines_until(text: str, seen: Seen, until: int) -> str:
+def _lines_until(text: str, seen: Seen, until: int | None) -> str:
     """Table of the counts and doses that were used, of the patient who was asked for."""
     frame = _table(text)
     sheet = open_sheet(frame, {}, ("ID", "DAY", "DATE"))
@@ -162,19 +162,22 @@ def _lines_until(text: str, seen: Seen, until: int) -> str:
     else:
         dates = [read_stamp(sheet, row, ISO_DATE).date() for row in rows.tolist()]
         day = np.array([1.0 + (date - dates[0]).days for date in dates])
-    return frame.iloc[rows[day < until + 1]].to_csv(index=False, sep=frame.attrs["mark"])
+    if until is not None:
+        rows = rows[day < until + 1]
+    return frame.iloc[rows].to_csv(index=False, sep=frame.attrs["mark"])
 
 
-def _until(seen: Seen, day: int) -> Seen:
-    kept = seen.until(day)
+def _until(seen: Seen, day: int | None) -> Seen:
+    kept = seen if day is None else seen.until(day)
     if not len(kept) or not (kept.time > 0).any():
         days = ", ".join(map(str, _days(seen)[:12]))
         raise DataError(
             where=SOURCE,
-            what=f"patient {seen.label} has no count on treatment by day {day}",
+            what=f"patient {seen.label} has no count on treatment by day {day or seen.last_day}",
             allowed=f"days {days}",
         )
-    return replace(kept, doses=tuple(dose for dose in kept.doses if dose.day <= day))
+    doses = tuple(dose for dose in kept.doses if day is None or dose.day <= day)
+    return replace(kept, doses=doses)
 
 
 def _forecast(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pkpd.cards.menus import Limit, Measure
+from pkpd.cards.menus import Measure
 from pkpd.comparison.rows import UNDER_TREATMENT
 from pkpd.comparison.uncertainty import fewest_draws
 from pkpd.endpoints.clock import treatment_runs
@@ -92,15 +92,11 @@ def _has_interval(figure: Figure) -> bool:
     return not no_interval(figure.lower, figure.upper)
 
 
-def _told(limits: Sequence[Limit]) -> str:
-    return " and ".join(limit.words for limit in limits) or "every limit (none is set)"
-
-
 def first_sentence(found: SearchResult) -> str:
     """Tell the answer in one sentence."""
     one, limits = found.answers[found.view], found.menu.limits
     kept = int(one.allowed(limits).sum())
-    told = _told(limits)
+    told = " and ".join(limit.words for limit in limits)
     if not found.short_list:
         return f"None of {len(found.members)} schedules keeps {told}."
     names = "; ".join(found.short_list)
@@ -114,7 +110,7 @@ def summary_of(found: SearchResult) -> str:
     """Tell the answer: short list, what separates its members, what other views say of them."""
     one, limits = found.answers[found.view], found.menu.limits
     kept = int(one.allowed(limits).sum())
-    told = _told(limits)
+    told = " and ".join(limit.words for limit in limits)
     parts = [
         f"{kept} of {len(found.members)} schedules keep {told} {IN_WORDS[found.view]}.",
         "",
