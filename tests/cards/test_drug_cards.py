@@ -339,6 +339,14 @@ def test_numbers_of_an_action_are_in_the_unit_that_they_are_used_in(
         load_drug_card(str(tmp_path / f"{drug}.toml"))
 
 
+def test_counts_of_holds_are_those_of_a_disease(tmp_path):
+    text = (Path(str(card_folder("drugs"))) / "lenalidomide.toml").read_text()
+    wrong = text.replace("below_in.mds_high_risk", "below_in.mds_high_rsk")
+    (tmp_path / "lenalidomide.toml").write_text(wrong)
+    with pytest.raises(CardError, match=r"there is no such disease .did you mean 'mds_high_risk'"):
+        load_drug_card(str(tmp_path / "lenalidomide.toml"))
+
+
 def test_units_of_an_action_may_be_spelled_otherwise(tmp_path):
     text = (Path(str(card_folder("drugs"))) / "clofarabine.toml").read_text()
     shipped = load_drug_card("clofarabine").leukaemia.numbers
@@ -346,14 +354,6 @@ def test_units_of_an_action_may_be_spelled_otherwise(tmp_path):
     (tmp_path / "clofarabine.toml").write_text(text)
     own = load_drug_card(str(tmp_path / "clofarabine.toml")).leukaemia.numbers
     assert own == shipped
-
-
-def test_counts_of_holds_are_those_of_a_disease(tmp_path):
-    text = (Path(str(card_folder("drugs"))) / "lenalidomide.toml").read_text()
-    wrong = text.replace("below_in.mds_high_risk", "below_in.mds_high_rsk")
-    (tmp_path / "lenalidomide.toml").write_text(wrong)
-    with pytest.raises(CardError, match=r"there is no such disease .did you mean 'mds_high_risk'"):
-        load_drug_card(str(tmp_path / "lenalidomide.toml"))
 
 
 def test_an_action_of_a_concentration_needs_kinetics_and_its_numbers(mine):
