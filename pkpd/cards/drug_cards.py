@@ -23,7 +23,7 @@ from pkpd.cards.tables import Table, read_toml
 from pkpd.errors import CardError
 from pkpd.schedule.amounts import CELLS, DOSE_UNITS, SIZE_OF
 from pkpd.schedule.rules import LINES
-from pkpd.units import Parameter
+from pkpd.units import Parameter, normal_unit
 
 #: How a number of the marrow with leukaemia is known: as on other cards, and ``fitted`` (to
 #: landmarks, by a quick search) and ``memory`` (not seen in print).
@@ -451,12 +451,14 @@ def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:
 
 def _number(row: Table, key: str, name: str) -> Parameter:
     """Read a number of an action, in the unit that it is used in."""
-    found = read_number(row.table(key), name)
-    unit = _UNITS.get(name, "1")
-    if found.unit != unit or found.value < 0.0 or (found.value == 0.0 and name in _ABOVE_0):
+    one, unit = row.table(key), _UNITS.get(name, "1")
+    found = read_number(one, name)
+    with one.at("unit"):
+        written = normal_unit(found.unit)
+    if written != unit or found.value < 0.0 or (found.value == 0.0 and name in _ABOVE_0):
         allowed = f"above 0 {unit}" if name in _ABOVE_0 else f"0 {unit} or more"
         refuse(row, key, f"is {found.value:g} {found.unit}", allowed)
-    return found
+    return replace(found, unit=unit)
 
 
 def _mg(unit: str) -> float:

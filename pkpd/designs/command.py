@@ -126,6 +126,7 @@ def _under_prediction(
         return
     made = _characteristics(file, path, mean, None, how)
     yield from characteristics_lines(made, file.doses, "predicted risk", found.errors)
+    yield from _who_is_not_backfilled(file, mean)
     yield "The risks are the means over draws of the parameters."
     yield from error_lines(found, "The trials are simulated with these simulated risks")
     yield from judged_lines(file, found)
@@ -150,10 +151,14 @@ def _operating(
         yield f"Operating characteristics, {'exact' if exact else 'simulated'}: {scenario.name}."
         found = _characteristics(file, path, scenario, courses, how)
         yield from characteristics_lines(found, file.doses)
-        if design.backfills and not scenario.responses:
-            yield "No rates of response are given: nobody is backfilled."
+        yield from _who_is_not_backfilled(file, scenario)
         if exact:
             yield from _days_beside(file, scenario, how)
+
+
+def _who_is_not_backfilled(file: DesignFile, scenario: Scenario) -> Iterator[str]:
+    if file.design.backfills and not scenario.responses:
+        yield "No rates of response are given: nobody is backfilled."
 
 
 def _days_beside(file: DesignFile, scenario: Scenario, how: Mapping[str, Any]) -> Iterator[str]:

@@ -62,8 +62,8 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
         The page's.
     asked
         ``schedule`` (its number, from 0), ``text`` (table of counts as `pkpd.forecast` reads it),
-        ``until`` (protocol day; what was counted later is not used), ``patient`` (one of the
-        table's), and ``careful`` (whether virtual patients are made to be like this one).
+        ``until`` (protocol day; what was counted or given later is not used), ``patient`` (one of
+        the table's), and ``careful`` (whether virtual patients are made to be like this one).
 
     Raises
     ------
@@ -75,7 +75,7 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
     try:
         row = page.integer("schedule", 0, minimum=0, maximum=most)
         text = page.text("text", "")
-        until = page.integer("until", MOST_DAYS, minimum=1, maximum=MOST_DAYS)
+        until = page.integer("until", None, minimum=1, maximum=MOST_DAYS)
         label = page.text("patient", "")
         careful = page.boolean("careful", False)
     except PkpdError as error:
@@ -92,7 +92,11 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
         **_content(found, seen, careful),
         "patients": names,
         "python": patient_script(
-            state, state.trial.cohorts[row].id, _lines_until(text, found.seen()), found.engine, BANK
+            state,
+            state.trial.cohorts[row].id,
+            _lines_until(text, found.seen(), until),
+            found.engine,
+            BANK,
         ),
     }
 
@@ -146,8 +150,8 @@ def _table(text: str) -> Any:
     return frame
 
 
-def _lines_until(text: str, seen: Seen) -> str:
-    """Table of the counts that were used, of the patient who was asked for."""
+def _lines_until(text: str, seen: Seen, until: int | None) -> str:
+    """Table of the counts and doses that were used, of the patient who was asked for."""
     frame = _table(text)
     sheet = open_sheet(frame, {}, ("ID", "DAY", "DATE"))
     rows = np.arange(len(frame))
@@ -158,19 +162,22 @@ def _lines_until(text: str, seen: Seen) -> str:
     else:
         dates = [read_stamp(sheet, row, ISO_DATE).date() for row in rows.tolist()]
         day = np.array([1.0 + (date - dates[0]).days for date in dates])
-    return frame.iloc[rows[day < seen.last_day + 1]].to_csv(index=False, sep=frame.attrs["mark"])
+    if until is not None:
+        rows = rows[day < until + 1]
+    return frame.iloc[rows].to_csv(index=False, sep=frame.attrs["mark"])
 
 
-def _until(seen: Seen, day: int) -> Seen:
-    kept = seen.until(day)
+def _until(seen: Seen, day: int | None) -> Seen:
+    kept = seen if day is None else seen.until(day)
     if not len(kept) or not (kept.time > 0).any():
         days = ", ".join(map(str, _days(seen)[:12]))
         raise DataError(
             where=SOURCE,
-            what=f"patient {seen.label} has no count on treatment by day {day}",
+            what=f"patient {seen.label} has no count on treatment by day {day or seen.last_day}",
             allowed=f"days {days}",
         )
-    return kept
+    doses = tuple(dose for dose in kept.doses if day is None or dose.day <= day)
+    return replace(kept, doses=doses)
 
 
 def _forecast(

@@ -494,6 +494,6 @@ def _first_schedules(data: dict[str, Any]) -> dict[str, Any]:
     from pkpd.explorer.state import first_schedules
 
     cohorts = data.get("cohort")
-    if not isinstance(cohorts, list):
-        return data
+    if not isinstance(cohorts, list) or not cohorts:
+        return {**data, "cohort": [{"id": "A"}]}  # as the page has it
     return {**data, "cohort": cohorts[: first_schedules(data)]}

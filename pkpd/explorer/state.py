@@ -363,7 +363,7 @@ def stamps(folder: Path, data: Any = None) -> tuple[tuple[str, int], ...]:
     for inside in sorted(
         {"", *(os.path.dirname(t) for _, t in _texts(data) if t.endswith(".toml"))}
     ):
-        if not _inside(folder.resolve(), inside) or not (folder / inside).is_dir():
+        if not _inside(folder.resolve(), inside) or not os.path.isdir(folder / inside):
             continue
         with os.scandir(folder / inside) as entries:
             found += sorted(

@@ -358,7 +358,8 @@ def _label(found: Explored, cohort: str) -> str:
 
 def _what(found: Explored, row: PairRow) -> str:
     """Share of patients that a difference is of."""
-    return wording.risk_name(found.result) if row.rule.startswith(found.rule.name) else row.rule
+    rules = tuple(r.rule for r in found.result.rows if r.endpoint == "dlt")
+    return wording.risk_name(found.result) if row.rule.startswith(rules) else row.rule
 
 
 def _cohorts(found: Explored) -> tuple[Cohort, ...]:

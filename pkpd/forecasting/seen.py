@@ -319,10 +319,9 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
     """Doses that the table tells, by patient."""
     if "DRUG" not in sheet.at or "AMT" not in sheet.at:
         return {}
-    if "DAY" not in sheet.at:
-        raise sheet.lacks(what="has doses and no DAY column", remedy="give their protocol days")
-    amount, day = sheet.numbers("AMT"), sheet.numbers("DAY")
+    amount = sheet.numbers("AMT")
     empty = np.full(len(amount), np.nan)
+    day = sheet.numbers("DAY") if "DAY" in sheet.at else empty
     hour = sheet.numbers("HOUR") if "HOUR" in sheet.at else empty
     duration = sheet.numbers("DURATION") if "DURATION" in sheet.at else empty
     out: dict[Any, list[GivenDose]] = {}
@@ -330,6 +329,8 @@ def _doses(sheet: Sheet) -> dict[Any, tuple[GivenDose, ...]]:
         drug = sheet.text("DRUG", i)
         if not drug and not np.isfinite(amount[i]):
             continue
+        if "DAY" not in sheet.at:
+            raise sheet.lacks(what="has doses and no DAY column", remedy="give protocol days")
         good = bool(drug) and 0 <= amount[i] < np.inf and day[i] >= 1
         if not good:
             raise DataError(

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 def draw(found: SearchResult) -> Figure:
     """Draw all schedules of the first view.
 
-    Across: the first limited measure; up: the first objective that is to be high. The listed
-    schedules have their numbers and names.
+    Across: the first limited measure, without limits the first; up: the first objective that is to
+    be high. The listed schedules have their numbers and names.
 
     Parameters
     ----------
     found
         The search.
     """
-    one, limit = found.answers[found.view], found.menu.limits[0]
-    across = limit.of
+    one, limit = found.answers[found.view], next(iter(found.menu.limits), None)
+    across = next(iter(one.measures)) if limit is None else limit.of
     gains = [n for n in found.objectives[found.view] if one.measures[n].better == "high"]
     others = [n for n in one.measures if n != across]
     up = next((n for n in ("remission", *gains) if n in one.measures), others[0])
@@ -51,13 +51,15 @@ def draw(found: SearchResult) -> Figure:
                     color=BLUE, lw=0.7, alpha=0.6)  # fmt: skip
             ax.annotate(str(listed.index(member) + 1), (scale[across] * x.mean, scale[up] * y.mean),
                         xytext=(3, 3), textcoords="offset points", color=BLUE)  # fmt: skip
-    ax.axvline(scale[across] * limit.level, color=RUST, lw=0.8, ls=(0, (5, 1.5)))
+    if limit is not None:
+        ax.axvline(scale[across] * limit.level, color=RUST, lw=0.8, ls=(0, (5, 1.5)))
+        drawn += ("dashed: limit",)
     for setter, name in ((ax.set_xlabel, across), (ax.set_ylabel, up)):
         measure = one.measures[name]
         setter(f"{head(measure)} ({'%' if scale[name] == 100.0 else measure.unit})")
     ax.set_title(found.menu.title)
     words = [f"{n}  {member}" for n, member in enumerate(listed, start=1)]
     forbidden = () if all(allowed.values()) else ("x  not allowed",)
-    words.append(";  ".join((*forbidden, *drawn, "dashed: limit")))
+    words.append(";  ".join((*forbidden, *drawn)))
     figure.supxlabel("\n".join(words), fontsize=7.5, x=0.01, ha="left")
     return figure

@@ -347,6 +347,15 @@ def test_counts_of_holds_are_those_of_a_disease(tmp_path):
         load_drug_card(str(tmp_path / "lenalidomide.toml"))
 
 
+def test_units_of_an_action_may_be_spelled_otherwise(tmp_path):
+    text = (Path(str(card_folder("drugs"))) / "clofarabine.toml").read_text()
+    shipped = load_drug_card("clofarabine").leukaemia.numbers
+    text = text.replace('unit = "1/day"', 'unit = "per day"').replace('"umol/L"', '"uM"')
+    (tmp_path / "clofarabine.toml").write_text(text)
+    own = load_drug_card(str(tmp_path / "clofarabine.toml")).leukaemia.numbers
+    assert own == shipped
+
+
 def test_an_action_of_a_concentration_needs_kinetics_and_its_numbers(mine):
     file = mine()
     kill = 'acts_by = "saturable_kill"\ndriver = "plasma"'

@@ -460,6 +460,20 @@ def test_a_first_patient_with_a_dlt_is_answered_without_a_maximum():
     assert found.reason.endswith("maximum likelihood, and no dose is lower.")
 
 
+def test_overdose_control_without_a_maximum_is_told():
+    design = CRM(
+        levels=3, target=0.25, skeleton=(0.1, 0.25, 0.4), initial=(1, 2, 3), estimate="maximum",
+        cohort_size=1, overdose=OverdoseControl(0.3, 0.25),
+    )  # fmt: skip
+    found = design.next_dose(TrialData((1, 0, 0), (1, 0, 0), 1, last_cohort=(1, 1)))
+    assert (found.level, found.why) == (None, Why.TOO_TOXIC)
+    assert "and even the lowest dose exceeds a risk of 0.3 with probability" in found.reason
+    high = replace(design, levels=4, skeleton=(1e-4, 0.25, 0.4, 0.5), initial=(3, 3, 4), start=3)
+    found = high.next_dose(TrialData((0, 0, 1, 0), (0, 0, 1, 0), 3, last_cohort=(1, 1)))
+    assert found.level == 1
+    assert "and dose 2 exceeds a risk of 0.3 with probability" in found.reason
+
+
 def test_a_logistic_skeleton_on_both_sides_of_its_intercept_is_refused():
     with pytest.raises(PkpdError, match="intercept"):
         skeleton(0.1, 0.45, 3, 5, model="logistic", intercept=0.0)

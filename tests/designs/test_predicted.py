@@ -55,6 +55,14 @@ def test_the_mean_over_draws_of_the_closed_form(path):
     assert "5 mg 1.0" not in lines[-1]
 
 
+def test_nobody_is_backfilled_under_predicted_risks_and_that_is_told(path):
+    text = FILE.replace('name = "3+3"\nde_escalate = false', 'name = "BF-BOIN"\ntarget = 0.25')
+    path.write_text(f"{text}most_patients = 12\n[window]\ndays = 28\n[accrual]\nevery_days = 14\n")
+    found = Predicted(("5 mg", "10 mg"), RISKS, (1.0, 1.0))
+    lines = design_lines(path, operating=True, trials=20, predict=lambda file, **how: found)
+    assert "No rates of response are given: nobody is backfilled." in lines
+
+
 def test_cohorts_that_are_not_the_doses_are_refused(path):
     file = load_design(path)
     same = by_dose(file, Predicted(("a", "b"), RISKS, (1.0, 1.0)))

@@ -110,6 +110,16 @@ def test_its_python_has_the_counts_that_were_used(state, text, kept):
     assert f"bank={module.BANK},\n" in found["python"]
 
 
+@pytest.mark.parametrize(("until", "kept"), [(3, 2), (None, 3)])
+def test_doses_are_those_that_were_given_by_the_day_and_its_python_has_them(state, until, kept):
+    rows = ["DAY,ANC,DRUG,AMT", "1,2,,", "3,1.5,,", "5,,clofarabine,0"]
+    asked = {"text": "\n".join([*rows, ""])} | ({} if until is None else {"until": until})
+    found = one_patient(state, asked)
+    told = "clofarabine: doses of day 5 as given" in " ".join(found["warnings"])
+    assert told == (until is None)
+    assert f"COUNTS = {chr(10).join([*rows[: kept + 1], ''])!r}\n" in found["python"]
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

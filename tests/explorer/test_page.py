@@ -321,13 +321,17 @@ def test_what_is_removed_or_hidden_leaves_the_others_their_own(page):
           state.addCourse(shown);
           state.removeCourse(shown, "then");
           state.removeCourse(shown, "course");
-          return { added, other, held, shown, hidden: state.hidden()[0] };
+          shown.courses.push("misspelt");
+          state.removeCourse(shown, "misspelt");
+          const courses = Object.keys(state.doc.data.course);
+          return { added, other, held, shown, courses, hidden: state.hidden()[0] };
         }""",
         data,
     )
     assert not found["added"]
     assert found["other"] == "9 mg/m^2"  # another course gives it
     assert found["held"] == []
+    assert found["courses"] == ["first", "then"]  # the added one was of no other schedule
     assert found["hidden"] == {**data["cohort"][1], "courses": ["first", "then"]}
     assert found["shown"]["courses"] == ["first"]
     assert set(found["shown"]["change"]) == {"first"}

@@ -69,6 +69,13 @@ def test_a_file_in_a_folder_of_the_folder_is_of_the_state(explorer, document, da
     assert explorer._key(asked) != before
 
 
+def test_a_name_longer_than_files_have_is_refused_beside_its_control(client, document, data):
+    data["rule"] = f"{300 * 'x'}/mine.toml"
+    answer = client.post("/api/simulate", json=document)
+    assert answer.status_code == 200
+    assert answer.json()["errors"][0]["path"] == ["rule"]
+
+
 def test_the_python_of_a_file_with_a_drug_that_only_a_fit_knows(folder, data, monkeypatch):
     monkeypatch.setattr("pkpd.explorer.state._drugs_of", lambda fits: ["mine"])
     data["dose"]["mine"] = {"amount": "5 mg", "days": "1", "route": "oral"}
@@ -82,6 +89,14 @@ def test_the_order_of_courses_is_of_the_state(explorer, document, data):
     orders.append(dict(reversed(orders[0].items())))
     first, second = (explorer._key({**document, "data": {**data, "course": o}}) for o in orders)
     assert first != second
+
+
+def test_the_first_picture_of_a_file_without_cohorts_is_what_its_page_asks(folder, data):
+    del data["cohort"]
+    made = Explorer(folder, data)
+    page = {"patients": 48, "draws": 21, "seed": 1, "ensemble": "learned"}
+    page["data"] = {**data, "cohort": [{"id": "A"}]}
+    assert made._key(made.first_question()[1]) == made._key(page)
 
 
 def test_a_page_may_have_a_sketch_first(client, explorer, document):

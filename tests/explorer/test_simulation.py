@@ -282,6 +282,15 @@ def test_of_many_schedules_the_picture_has_the_differences_from_the_first(docume
     assert "40 mg/m2 minus third" in told
 
 
+def test_differences_under_another_rule_than_the_first_are_of_the_risk_too(document, folder, data):
+    data["cohort"][1]["rule"] = "len_mec_2018"
+    data["cohort"].append({"id": "third", "rule": "len_mec_2018"})
+    content = page_content(explore(read_state({**document, "patients": 24}, folder)))
+    told = [row[1] for row in content["sections"]["differences"]["table"]["rows"]]
+    assert "risk of a dose-limiting toxicity" in told
+    assert "len_mec_2018" not in told
+
+
 def test_shares_are_by_the_last_day_where_the_rule_counts_from_a_later_course(
     document, folder, data
 ):

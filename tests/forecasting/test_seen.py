@@ -181,8 +181,10 @@ def test_patients_without_a_count_are_told():
 
 def test_doses_without_days_are_refused():
     table = {"DATE": ["2024-01-01", "2024-01-08"], "ANC": [4, 1], "DRUG": ["x", ""], "AMT": [9, ""]}
-    with pytest.raises(PkpdError, match=r"has doses and no DAY column.*give their protocol days"):
+    with pytest.raises(PkpdError, match=r"has doses and no DAY column.*give protocol days"):
         read_seen(table)
+    (seen,), _ = read_seen(table | {"DRUG": ["", ""], "AMT": ["", ""]})  # as an empty form
+    assert (len(seen), seen.doses) == (2, ())
 
 
 def test_counts_long_before_the_first_dose_are_named():

@@ -128,3 +128,15 @@ def test_pairs_that_differ_the_other_way_are_told_under_treatment_too(end):
     pair = replace(pair, rule=pair.rule + end, difference=-0.2)
     told = beside_tables.other_way(replace(made, pairs=(pair,)))
     assert told.startswith("In the same patients 14d-10 has less risk than 14d-5")
+
+
+def test_pairs_of_two_rules_that_differ_the_other_way_are_told_too():
+    made = synthetic.make_trial_result(2)
+    (pair,) = made.pairs
+    rows = [
+        replace(row, rule="other") if row.cohort == pair.second and row.endpoint == "dlt" else row
+        for row in made.rows
+    ]
+    pair = replace(pair, rule=f"{pair.rule} and other", difference=-0.2)
+    told = beside_tables.other_way(replace(made, rows=tuple(rows), pairs=(pair,)))
+    assert told.startswith("In the same patients 14d-10 has less risk than 14d-5")

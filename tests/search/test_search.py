@@ -276,6 +276,13 @@ def test_the_nearest_is_the_same_in_sentence_and_table(found):
     assert "4 of 4 schedules" in free.summary()
 
 
+def test_a_search_without_limits_is_told_and_drawn(found):
+    free = replace(found, menu=replace(found.menu, limits=()))
+    assert free.summary().startswith("4 of 4 schedules keep ")
+    assert "worth comparing: " in free.sentence()
+    assert "limit" not in free.plot()._supxlabel.get_text()
+
+
 def test_schedules_beyond_the_limit_are_named_with_their_probability(found, menu):
     (answer,) = found.answers.values()
     risks = {m: answer.figures[m]["dlt"].by_draw for m in found.members}

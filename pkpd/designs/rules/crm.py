@@ -246,7 +246,12 @@ class CRM(ModelDesign):
             return text + self._what_waits(data, decision)
         if self.estimate == "maximum" and _nobody_spared(data)[0]:
             text = "everybody has had a DLT: without anybody spared there is no maximum likelihood"
-            lower = "the next lower dose follows" if level < data.current[0] else "no dose is lower"
+            now = int(data.current[0])
+            if not level:
+                return f"{text}, and even the lowest dose exceeds {self._over(data, 1)}"
+            lower = "the next lower dose follows" if now > 1 else "no dose is lower"
+            if level < now - 1:
+                lower = f"dose {level + 1} exceeds {self._over(data, level + 1)}"
             return f"{text}, and {lower}"
         return super().explain(data, decision)
 

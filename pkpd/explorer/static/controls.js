@@ -291,7 +291,7 @@ function reductions(cohort, index, name, found) {
       paths: [["modification", key, "levels"]], value: (table.levels ?? []).join(", "), wide: true, attributes: { placeholder: 'such as "10 mg, 5 mg"' },
       set: (v) => edit((now) => { const levels = v.split(",").map((t) => t.trim()).filter(Boolean); if (levels.length) now.levels = levels; else delete now.levels; }),
     }).made);
-    inside.append(rows, button("Remove", () => { state.change(cohort, "course", name, "modifications", used.filter((u) => u !== key)); rebuilt(); }, { "aria-label": `Remove the reduction ${key}` }));
+    inside.append(rows, button("Remove", () => { state.change(cohort, "course", name, "modifications", used.filter((u) => u !== key)); state.forget("modification", [key]); rebuilt(); }, { "aria-label": `Remove the reduction ${key}` }));
     box.append(inside);
   }
   const drugs = [...new Set((found.doses ?? []).map((d) => state.effective(cohort, "dose", d).drug ?? d))];

@@ -135,8 +135,14 @@ export function removeDrug(cohort, course, name) {
   const held = (key) => doc.data.modification?.[key]?.drug !== drugOf(name);
   if (!left.some((d) => drugOf(d) === drugOf(name)) && !modifications.every(held)) change(cohort, "course", course, "modifications", modifications.filter(held));
   tidy(cohort);
+  forget("dose", [name]);
+  forget("modification", modifications);
+}
+
+/** Take doses or holds that no course names any more from the file. */
+export function forget(kind, names) {
   const tables = [...Object.values(doc.data.course ?? {}), ...every().flatMap((c) => Object.values(c.change ?? {}))];
-  if (!tables.some((t) => t.doses?.includes(name))) delete doc.data.dose[name];
+  for (const name of names) if (!tables.some((t) => t[`${kind}s`]?.includes(name))) delete doc.data[kind]?.[name];
 }
 
 /** Forget changes of what a schedule has no more; a dose that another of its courses gives keeps its own. */
@@ -168,8 +174,11 @@ export function addCourse(cohort) {
 
 export function removeCourse(cohort, name) {
   everyCourse();
+  const had = [doc.data.course?.[name] ?? {}, effective(cohort, "course", name)];
   cohort.courses = cohort.courses.filter((c) => c !== name);
   tidy(cohort);
+  if (!every().some((c) => c.courses.includes(name))) delete doc.data.course?.[name];
+  for (const kind of ["dose", "modification"]) forget(kind, had.flatMap((t) => t[`${kind}s`] ?? []));
 }
 
 export function addCohort(like) {

@@ -54,8 +54,11 @@ def other_way(result: TrialResult) -> str:
     risks = {(row.cohort, row.rule): row.estimate for row in result.rows if row.endpoint == "dlt"}
     found = []
     for pair in result.pairs:
-        rule = pair.rule.removesuffix(", treatment running")
-        first, second = (risks.get((c, rule), np.nan) for c in (pair.first, pair.second))
+        rules = pair.rule.removesuffix(", treatment running").split(" and ")  # of the cohorts
+        first, second = (
+            next((risks[c, rule] for rule in rules if (c, rule) in risks), np.nan)
+            for c in (pair.first, pair.second)
+        )
         apart = abs(pair.difference) > pair.mc_error and abs(first - second) >= _SHOWN
         if apart and (first - second) * pair.difference < 0.0:
             lower, higher = (
