@@ -378,7 +378,7 @@ class StreamPredictor(OfPrograms):
         return jax.jit(of_given)
 
     def _outcome(
-        self, starts: Mapping[str, Any] | None = None, first: Mapping[str, float] | None = None
+        self, starts: Mapping[str, Any] | None = None, first: dict[str, float] | None = None
     ) -> np.ndarray:
         """All numbers that act on the objective, at parameters away from the start."""
         return self._joined(self._probe(1) | (first or {}), starts)
@@ -447,8 +447,8 @@ class StreamPredictor(OfPrograms):
             self._refuse_carried(others)
         # NONMEM begins with what the individual before left; what no record sets is 0 everywhere
         begin = {_first(name): _POISONS[0] for name in others}
-        kept = self._kept(self._probe(1) | begin)[0]
-        left = [name for name in others if np.any(np.asarray(kept[name]) != _POISONS[0])]
+        after = self.values(self._probe(1) | begin, *others)
+        left = [name for name, value in after.items() if np.any(value != _POISONS[0])]
         if not _equal(found, self._outcome(first={k: begin[k] for k in map(_first, left)})):
             self._refuse_carried(left)
 

@@ -167,9 +167,11 @@ def test_amounts_kept_from_an_earlier_record(tmp_path):
     np.testing.assert_allclose(mean, f + 0.5 * np.array([f[0]] * 4 + [0] * 3), rtol=1e-9)
 
 
-@pytest.mark.parametrize("what", ["DV", "F"])
+@pytest.mark.parametrize(
+    "what", ["(TIME.EQ.1) C1 = DV", "(TIME.EQ.1) C1 = F", "(TIME.GE.9) C1 = F"]
+)
 def test_what_depends_on_the_individual_before_is_refused(tmp_path, what):
-    code = f"IF (TIME.EQ.1) C1 = {what}\nY = F + C1 + EPS(1)"
+    code = f"IF {what}\nY = F + C1 + EPS(1)"
     text = ADVAN1.replace("Y = F*(1+EPS(1))", code)
     with pytest.raises(PkpdError, match=r"C1: the value at an individual's first record"):
         means_and_sds(written(tmp_path, text))
