@@ -282,6 +282,7 @@ def prepare(
 
     drugs = tuple(made_ready(name) for name in dosing.drugs)
     structures = {drug.name: drug.pk for drug in drugs if drug.pk is not None}
+    given_into = [drug.name for drug in drugs if drug.into]
     acting = [name for drug in drugs if drug.action for name in drug.action.parameters]
     anatomy = Anatomy(
         marrow=marrow,
@@ -289,7 +290,7 @@ def prepare(
         slots=dosing.slots,
         further=(),
         parameters=(*marrow.parameters, *acting),
-        edges=dose_cells(dosing.slots, structures, max_step_h),
+        edges=dose_cells(dosing.slots, {*structures, *given_into}, max_step_h),
         curves=names if curve else (),
         growth_slot=slot,
     )

@@ -41,11 +41,13 @@ class TransfusionPolicy:
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""
-        for name in ("trigger", "increment", "half_life_h"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
+        for name in ("trigger", "increment", "increment_sd", "half_life_h"):
+            value, none = getattr(self, name), name == "increment_sd"
+            if not (np.isfinite(value) and (value > 0 or (none and value == 0))):
                 raise PkpdError(
-                    where="transfusion policy", what=f"{name} = {value}", allowed="a number above 0"
+                    where="transfusion policy",
+                    what=f"{name} = {value}",
+                    allowed="0 or a number above it" if none else "a number above 0",
                 )
 
     def needed(self, platelets: Any) -> Any:

@@ -10,7 +10,7 @@ the cell are linear in ``x`` and ``rate`` as well. ``propagator`` forms these co
 distinct cell length; ``advance``, ``moments`` and ``at_nodes`` are then a few multiplications.
 
 The coefficients hold about twelve digits for any combination of rates, equal ones included
-(`pkpd.kinetics.uniformisation` says how).
+(`pkpd.kinetics.uniformisation` says how, and where they are fewer).
 
 Arrays carry the lane axis last: states ``[n_states, L]``, parameters and rates ``[L]``.
 """

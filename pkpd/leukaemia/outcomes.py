@@ -220,7 +220,7 @@ class ArmOutcomes:
     def alive_probability(self, day: int) -> Floats:
         """Probability of each patient to be alive on the morning of a protocol day.
 
-        Smooth in the parameters where ``death_day > day`` is a step; both have the same mean.
+        Smooth in the parameters where ``death_day >= day`` is a step; both have the same mean.
         """
         assert self.course.cumulative_hazard is not None
         return np.exp(-self.course.cumulative_hazard[:, self._column(day)])

@@ -87,7 +87,7 @@ def by_scan(
     step: Callable[[dict[str, Any]], Mapping[str, Any]],
     values: Mapping[str, Any],
     shape: tuple[int, int],
-    begin: float,
+    begin: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Values that variables have when a record begins, [B, N], from a scan over the records.
 
@@ -102,7 +102,7 @@ def by_scan(
     shape
         Subjects and records.
     begin
-        Value at the first record of an individual.
+        Values at the first record of an individual.
     """
     n_subjects, n_records = shape
     still = {k: _column(v, 0) for k, v in values.items() if np.ndim(v) < 2 or v.shape[1] == 1}
@@ -116,6 +116,6 @@ def by_scan(
         }
         return new, kept
 
-    first = {name: jnp.full(n_subjects, begin) for name in names}
+    first = {name: jnp.full(n_subjects, begin[name]) for name in names}
     _, found = jax.lax.scan(one, first, moving, length=n_records)
     return {name: value.T for name, value in found.items()}

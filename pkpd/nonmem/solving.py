@@ -274,13 +274,14 @@ class Solving:
     def _system_of_equations(self) -> OdeSystem:
         return self.once("equations", self._make_equations)
 
-    def prepare(self, values: Mapping[str, Any]) -> None:
+    def prepare(self, *values: Mapping[str, Any]) -> None:
         """Look at the equations with numbers, once: which compartments have a closed form.
 
         Parameters
         ----------
         values
-            Values after ``$PK`` as numbers; what is missing counts as 0.
+            Values after ``$PK`` as numbers, at several parameters: a flow that is 0 at some of them
+            is one. What is missing counts as 0.
         """
         c = self.program.compartments
         self._made["split"] = None
@@ -292,7 +293,10 @@ class Solving:
             if one.target.startswith("A_0(") and one.value != Number(0.0)
         }
         keep |= set(self.switches.running) | set(self.switches.since)
-        numbers = {name: np.asarray(value, dtype=float) for name, value in values.items()}
+        numbers = [
+            {name: np.asarray(value, dtype=float) for name, value in each.items()}
+            for each in values
+        ]
         self._made["split"] = find_split(self.live.des, c.size, numbers, keep)
 
     @property

@@ -139,7 +139,10 @@ def _linear_ones(statements: Sequence[Statement], size: int) -> set[int]:
 
 
 def find_split(
-    statements: Sequence[Statement], size: int, values: Mapping[str, Any], keep: set[int]
+    statements: Sequence[Statement],
+    size: int,
+    values: Sequence[Mapping[str, Any]],
+    keep: set[int],
 ) -> Split | None:
     """Find linear compartments with a closed form that drive the others, or None.
 
@@ -150,7 +153,7 @@ def find_split(
     size
         Number of compartments.
     values
-        Values of what the equations read, as numbers.
+        Values of what the equations read, as numbers; a flow is there if any of them has it.
     keep
         Compartments that must be integrated, because they start with an amount or are switched.
     """
@@ -167,13 +170,8 @@ def find_split(
             )
         # without those that only collect from the others it may have a closed form
         mine = kept_statements(statements, _closure(statements, {f"DADT({n})" for n in good}))
-        flows = rate_constants(mine, sorted(good), values)
-        names = sorted(good)
-        ends = {
-            n
-            for i, n in enumerate(names)
-            if not any(_nonzero(v) for (a, b), v in flows.items() if a == i)
-        }
+        sources = {a for a, _ in _there(mine, sorted(good), values)}
+        ends = {n for i, n in enumerate(sorted(good)) if i not in sources}
         if not ends:
             return None
         good -= ends
@@ -195,20 +193,30 @@ def _closure(statements: Sequence[Statement], wanted: set[str]) -> set[str]:
         wanted = wanted | more
 
 
-def _nonzero(value: Any, least: float = 0.0) -> bool:
-    return bool(np.any(np.abs(np.asarray(value)) > least))
+def _there(
+    statements: Sequence[Statement], good: list[int], values: Sequence[Mapping[str, Any]]
+) -> set[Place]:
+    """Flows that are more than rounding at any of the values."""
+    found: set[Place] = set()
+    for one in values:
+        flows = rate_constants(statements, good, one)
+        largest = max((float(np.max(np.abs(np.asarray(v)))) for v in flows.values()), default=0.0)
+        found |= {
+            place
+            for place, value in flows.items()
+            if np.any(np.abs(np.asarray(value)) > 1e-12 * largest)
+        }
+    return found
 
 
 def _arranged(
-    statements: Sequence[Statement], good: list[int], values: Mapping[str, Any]
+    statements: Sequence[Statement], good: list[int], values: Sequence[Mapping[str, Any]]
 ) -> tuple[tuple[int, ...], tuple[Place, ...], bool, tuple[Statement, ...]] | None:
     """Order with a closed form: depot, central, peripheral; None if there is none."""
     mine = kept_statements(statements, _closure(statements, {f"DADT({n})" for n in good}))
     if any(name.startswith("MPAST(") for one, _ in assignments(mine) for name in reads(one.value)):
         return None
-    flows = rate_constants(mine, good, values)
-    largest = max((float(np.max(np.abs(np.asarray(v)))) for v in flows.values()), default=0.0)
-    there = {place for place, value in flows.items() if _nonzero(value, 1e-12 * largest)}
+    there = _there(mine, good, values)
     count = len(good)
     for central in range(count):
         depots = [i for i in range(count) if (i, central) in there and (central, i) not in there]

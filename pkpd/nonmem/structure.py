@@ -108,7 +108,9 @@ class StreamPredictor(OfPrograms):
         self._starts: dict[str, Any] = {}
         self._flags = np.zeros(len(seen), dtype=int)
         self._groups: L2Groups | None = None
-        self.solving.prepare(self._environment(self._start, {}))
+        with np.errstate(all="ignore"):
+            away = self._environment(self._probe(1), {})
+        self.solving.prepare(self._environment(self._start, {}), away)
         self._settle()
         self._flags = self._find_flags()
         self._groups = group_rows(data, self._flags == 0, self.given_l2)
@@ -256,7 +258,8 @@ class StreamPredictor(OfPrograms):
 
         for name in self._scanned:
             values.pop(name, None)
-        return carried.by_scan(self._scanned, step, values, self.dataset.events.shape, 0.0)
+        begin = {name: parameters.get(_first(name), 0.0) for name in self._scanned}
+        return carried.by_scan(self._scanned, step, values, self.dataset.events.shape, begin)
 
     def rows(self, parameters: Mapping[str, Any], **begun: float) -> tuple[Any, Any, Any]:
         """``Y`` without residual error [M], its slopes by EPS [M, K], and ``F_FLAG`` [M].
@@ -362,7 +365,7 @@ class StreamPredictor(OfPrograms):
         for p in self.structure.effects.parameters:
             if p.iiv is not None:
                 out[p.name] = p.iiv.value * 0.3 * rng.standard_normal(len(self.dataset.subjects))
-        return out
+        return out | {_first(name): 0.0 for name in self._scanned}
 
     @cached_property
     def _all_rows(self) -> Any:
@@ -374,9 +377,11 @@ class StreamPredictor(OfPrograms):
 
         return jax.jit(of_given)
 
-    def _outcome(self, starts: Mapping[str, Any] | None = None) -> np.ndarray:
+    def _outcome(
+        self, starts: Mapping[str, Any] | None = None, first: dict[str, float] | None = None
+    ) -> np.ndarray:
         """All numbers that act on the objective, at parameters away from the start."""
-        return self._joined(self._probe(1), starts)
+        return self._joined(self._probe(1) | (first or {}), starts)
 
     def _joined(self, probe: Mapping[str, Any], starts: Mapping[str, Any] | None) -> np.ndarray:
         given = {k: jnp.asarray(v) for k, v in probe.items()}
@@ -436,9 +441,16 @@ class StreamPredictor(OfPrograms):
             again = self._outcome()
             if _equal(found, again):
                 self._passes = before
-                return
+                break
             found = again
-        self._refuse_carried(others)
+        else:
+            self._refuse_carried(others)
+        # NONMEM begins with what the individual before left; what no record sets is 0 everywhere
+        begin = {_first(name): _POISONS[0] for name in others}
+        after = self.values(self._probe(1) | begin, *others)
+        left = [name for name, value in after.items() if np.any(value != _POISONS[0])]
+        if not _equal(found, self._outcome(first={k: begin[k] for k in map(_first, left)})):
+            self._refuse_carried(left)
 
     def _refuse_carried(self, names: list[str]) -> None:
         program = self.structure.program
@@ -467,6 +479,11 @@ class StreamPredictor(OfPrograms):
         found = self._quantities(parameters, y, slope).reshape(2, -1).T
         out = jnp.zeros((*self.dataset.events.shape, 2))
         return out.at[self._rows, self._columns].set(found)
+
+
+def _first(name: str) -> str:
+    """Name, among parameters, of the value that a variable has at an individual's first record."""
+    return f"first {name}"
 
 
 def _equal(one: np.ndarray, two: np.ndarray) -> bool:

@@ -49,6 +49,14 @@ def test_lanes_are_draw_major_and_nodes_are_days_from_the_first():
     np.testing.assert_array_equal(got.first_day, 1)
 
 
+def test_a_growth_factor_of_the_schedule_has_its_own_hour():
+    model = load_model(drugs=["clofarabine"], replace={"neutrophils": "quartino2014_docetaxel"})
+    given = daily("filgrastim", "5 ug/kg", days="8-14", route="sc", hour=9.0)
+    first = daily("clofarabine", "20 mg/m^2", days="1-5", route="iv", duration="1 h")
+    simulator = prepare(model, first.together(given), SAMPLE, 21)
+    assert 9.0 in simulator.anatomy.edges
+
+
 def test_slopes_are_the_derivatives_of_the_curves():
     model, simulator = ready(LENALIDOMIDE)
     got = simulator.run(draw_parameters(model, POPULATION, 2, 1), np.arange(2))

@@ -40,3 +40,10 @@ def test_a_count_at_the_trigger_is_not_transfused_in_any_marrow():
 def test_values_without_meaning_are_refused(name, value):
     with pytest.raises(PkpdError, match=f"transfusion policy: {name} = .*a number above 0"):
         TransfusionPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_spread_without_meaning_is_refused_and_none_is_one(value):
+    with pytest.raises(PkpdError, match=r"increment_sd = .*0 or a number above it"):
+        TransfusionPolicy(increment_sd=value)
+    assert (TransfusionPolicy(increment_sd=0.0).individual_increment(np.ones(2)) == 24.9).all()

@@ -292,6 +292,19 @@ def test_mass_balance(hughes, ktr, cl, v, h):
     np.testing.assert_allclose(inside + cleared, 50.0 + 2.0 * h, rtol=1e-11)
 
 
+@pytest.mark.parametrize("k_out", [1e4, 1e5, 1e6])
+def test_a_site_that_follows_at_once_is_the_plasma(k_out):
+    """In a cell of four hours."""
+    p = {"CL": 6.0, "V1": 30.0, "k_in": k_out, "k_out": k_out, "per_umol": 3.0}
+    pk = Disposition(1, effect_site=True)
+    p = {name: jnp.array([value]) for name, value in p.items()}
+    prop = propagator_of(pk)(p, jnp.array([4.0]))
+    x = pk.dose(pk.zero(1), 50.0)
+    np.testing.assert_allclose(pk.advance(prop, x)[0], 50.0 * np.exp(-0.8), rtol=1e-6)
+    plasma = 150.0 / 30.0 * np.exp(-0.8 * NODES)
+    np.testing.assert_allclose(pk.at_nodes(prop, x)[:, 0], plasma, rtol=1e-4)
+
+
 def test_half_lives():
     def half_lives(pk, p):
         return jax.jit(pk.half_lives)(p)

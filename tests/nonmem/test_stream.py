@@ -167,8 +167,12 @@ def test_amounts_kept_from_an_earlier_record(tmp_path):
     np.testing.assert_allclose(mean, f + 0.5 * np.array([f[0]] * 4 + [0] * 3), rtol=1e-9)
 
 
-def test_what_depends_on_the_individual_before_is_refused(tmp_path):
-    text = ADVAN1.replace("Y = F*(1+EPS(1))", "IF (TIME.EQ.1) C1 = DV\nY = F + C1 + EPS(1)")
+@pytest.mark.parametrize(
+    "what", ["(TIME.EQ.1) C1 = DV", "(TIME.EQ.1) C1 = F", "(TIME.GE.9) C1 = F"]
+)
+def test_what_depends_on_the_individual_before_is_refused(tmp_path, what):
+    code = f"IF {what}\nY = F + C1 + EPS(1)"
+    text = ADVAN1.replace("Y = F*(1+EPS(1))", code)
     with pytest.raises(PkpdError, match=r"C1: the value at an individual's first record"):
         means_and_sds(written(tmp_path, text))
 
@@ -375,6 +379,33 @@ $SIGMA 0.1
     from tests.nonmem.streams import predictor_of
 
     assert predictor_of(stream)[0].solving._split.order == (2, 3, 1)
+
+
+def test_a_flow_that_is_0_at_the_start_alone_is_not_lost(tmp_path):
+    """Of linear kinetics in closed form that drive an effect."""
+    text = (
+        INPUT
+        + """$SUBS ADVAN13 TOL=9
+$MODEL COMP=(CENTRAL,DEFDOSE) COMP=(PERIPHERAL) COMP=(LATE)
+$PK
+K = THETA(1)*EXP(ETA(1))
+$DES
+DADT(1) = 0.5*A(2) - (K+ETA(2))*A(1)
+DADT(2) = ETA(2)*A(1) - 0.5*A(2)
+DADT(3) = A(1) - A(3)**2
+$ERROR
+Y = A(1) + 0*A(3) + EPS(1)
+$THETA (0,0.1)
+$OMEGA 0.09 0.09
+$SIGMA 0.1
+"""
+    )
+    mean, _ = means_and_sds(written(tmp_path, text, DATA.split("2,0,150")[0]), ETA2=0.3)
+    total, product = 0.1 + 0.3 + 0.5, 0.1 * 0.5
+    fast, slow = (0.5 * (total + s * np.sqrt(total**2 - 4 * product)) for s in (1, -1))
+    times = np.array([1.0, 4.0, 4.0, 12.0])
+    wanted = (fast - 0.5) * np.exp(-fast * times) + (0.5 - slow) * np.exp(-slow * times)
+    np.testing.assert_allclose(mean, 100 * wanted / (fast - slow), rtol=1e-6)
 
 
 LINEAR = (

@@ -120,6 +120,17 @@ def test_engines_agree_in_value_and_gradient(structure, theta):
     assert np.max(np.abs(gradient_a - gradient_b) / scale) < 1e-10
 
 
+def test_rates_that_are_fast_are_those_of_either_engine():
+    """A site that is at once in balance with the plasma."""
+    theta = parameters(LANES)
+    rows = [STRUCTURE.row["pk", "infused", name] for name in ("k_in", "k_out")]
+    theta[rows] *= 1e5 / theta[rows[1]]
+    one, other = (problem(engine).log_counts(theta) for engine in ENGINES)
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    theta[rows] /= 100.0
+    np.testing.assert_allclose(one, problem("compiled").log_counts(theta), rtol=0, atol=1e-3)
+
+
 def test_likelihoods_of_the_engines_agree():
     theta = parameters(LANES)
     one, other = (problem(engine) for engine in ENGINES)

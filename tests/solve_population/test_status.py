@@ -70,6 +70,22 @@ def test_likelihood_of_a_failed_lane_is_finite_and_has_no_gradient(engine):
     assert gradient[:, [0, 3]].any()
 
 
+@pytest.mark.parametrize("engine", ["compiled", "scan"])
+def test_a_failed_lane_has_the_penalty_itself_and_what_is_missing_is_not_judged(engine):
+    theta = spoiled()
+    rows = [STRUCTURE.row["marrow", "platelets", name] for name in ("baseline", "set_point")]
+    theta[rows, 3] = np.exp(31.0)
+    found = prepare(STRUCTURE, schedules(), times(), schedule=SCHEDULE, engine=engine)
+    log_count = found.log_counts(theta)
+    assert np.isnan(log_count[0, 2, -2])
+    missing = found.missing(LANES)
+    weight = np.where(missing, 0.0, 2.0) * np.ones(log_count.shape)
+    weight[1, 3] = 0.0
+    each = found.log_likelihood(theta, np.ones(log_count.shape), weight)
+    assert (each > PENALTY).tolist() == [True, False, False, True]
+    np.testing.assert_array_equal(each[1:3], PENALTY)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -258,7 +258,8 @@ def _node(w, n, rates, nodes, index):
     """Log of the scaled count and its slope at a node."""
     z = load(w, n + 1)
     floored = where_less(z, FLOOR, FLOOR, z)
-    store(nodes, 2 * index, log(floored))
+    # the logarithm takes what is no number for a number: a march that broke off stays broken off
+    store(nodes, 2 * index, log(floored) + (floored - floored))
     ratio = load(w, n) / floored
     store(nodes, 2 * index + 1, load(rates, KC_) * (ratio - 1.0))
 

@@ -38,7 +38,7 @@ from pkpd.solve.grid.versions import Versions
 from pkpd.solve.population import scan_engine
 from pkpd.solve.population.host_function import primitive
 from pkpd.solve.population.lane_guard import bad_lanes, scrub, spread, without
-from pkpd.solve.population.status import LARGEST_LOG_COUNT, PENALTY
+from pkpd.solve.population.status import PENALTY
 
 Engine = Literal["auto", "compiled", "scan"]
 
@@ -212,17 +212,15 @@ class PopulationProblem:
         used = weight > 0
         constant = 0.5 * np.where(used, np.log(np.where(used, weight, 1.0) / (2 * np.pi)), 0.0)
         constant = constant.sum(axis=(0, 2))
-        if self.engine(theta.shape[1]) == "compiled":
-            if isinstance(theta, np.ndarray):
-                return self.value_and_gradient(theta, observed, weight)[0] + constant
-            return self._likelihood_primitive(observed, weight)(theta) + constant
-        out = self._scan(theta, scan_engine.scan_counts)[:, :, : self.times_h.shape[1]]
-        residual = jnp.where(used, observed - out, 0.0)
-        lane = -0.5 * jnp.sum(weight * residual**2, axis=(0, 2)) + constant
-        good = jnp.isfinite(lane) & jnp.all(jnp.abs(out) < LARGEST_LOG_COUNT, axis=(0, 2))
-        # a lane that failed must not send NaN into the gradient of the others
-        good = jax.lax.stop_gradient(good)
-        lane = jnp.where(good, lane, PENALTY)
+        if self.engine(theta.shape[1]) == "scan":
+            out = self._scan(theta, scan_engine.scan_counts)[:, :, : self.times_h.shape[1]]
+            residual = jnp.where(used, observed - out, 0.0)
+            value = -0.5 * jnp.sum(weight * residual**2, axis=(0, 2))
+        elif isinstance(theta, np.ndarray):
+            value = self.value_and_gradient(theta, observed, weight)[0]
+        else:
+            value = self._likelihood_primitive(observed, weight)(theta)
+        lane = jnp.where(value > PENALTY, value + constant, PENALTY)
         return np.array(lane) if isinstance(theta, np.ndarray) else lane
 
     def value_and_gradient(
