@@ -97,8 +97,8 @@ def read_counts(
     compartment
         Compartment of the doses, or one for each drug.
     date_format
-        Format of dates. Hours count from the date of the subject's first dose, or, without doses
-        in a table, of its first row.
+        Format of dates. Hours count from day 1 of the subject's dosing table, without days there
+        from the date of its first dose, and without such a table from its first row.
     clock_h
         Hour of the day counts are taken where there is no HOUR.
     lloq
@@ -159,10 +159,9 @@ def read_counts(
     kept = _covariates(table, identity, subjects, covariates)
     if isinstance(doses, Regimen | Mapping):
         last = float(np.max(hours))
+        by_name = {} if isinstance(doses, Regimen) else {str(s): one for s, one in doses.items()}
         for k, subject in enumerate(subjects):
-            regimen = (
-                doses if isinstance(doses, Regimen) else doses.get(subject, doses.get(str(subject)))
-            )
+            regimen = doses if isinstance(doses, Regimen) else by_name.get(str(subject))
             if regimen is None:
                 raise DataError(
                     where=f"{table.name}, ID {subject}",
@@ -202,7 +201,7 @@ def _doses(
     compartment: Any,
     notes: list[str],
 ) -> tuple[dict[Any, list[CountDose]], dict[Any, date]]:
-    """Doses of a table by subject, and the date of each subject's first one."""
+    """Doses of a table by subject, and the date of day 1 of each."""
     if doses is None:
         notes.append("no doses were given")
         return {}, {}
@@ -245,7 +244,7 @@ def _hours(
         out[i] = (today - first[subject]).days * 24.0 + clock[i]
     late = "" if set(first) <= set(starts) else "; of who has no dose, from the first row"
     notes.append(
-        f"hours count from the date of the first dose{late}"
+        f"hours count from day 1 of the doses, or the date of the first dose{late}"
         if starts
         else "hours count from each subject's first row"
     )
@@ -290,7 +289,10 @@ def _counts(
                 continue
             cells.append((i, "VALUE", found[code.upper()], values[i], int(sign[i])))
     else:
-        there = [code for code in found if code in table.at]
+        # a column that columns= names is read under that name alone: it comes last
+        own = [code for code in found if code in table.at]
+        own.sort(key=lambda code: table.label[code].upper() != code)
+        there = list({table.at[code]: code for code in own}.values())
         if not there:
             raise table.lacks(
                 what="has neither a LINE column nor a column of a known line",
@@ -305,7 +307,7 @@ def _counts(
     names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
     factors, unit = _units(table.name, names, found, units)
     if isinstance(lloq, Mapping):
-        lloq = {found.get(key.upper(), key): limit for key, limit in lloq.items()}
+        lloq = {found.get(str(key).upper(), key): limit for key, limit in lloq.items()}
         refuse_strangers(table.name, lloq, (*names, *found.values()))
     counts = [_check(table, cell, hours, identity, factors, lloq, faults) for cell in cells]
     faults.refuse()
@@ -338,7 +340,7 @@ def _units(
     every = units if isinstance(units, str) else "10^9/L"
     by_line = {name: every for name in names if name != "haemoglobin"}
     if isinstance(units, Mapping):
-        by_line |= {found.get(key.upper(), key): unit for key, unit in units.items()}
+        by_line |= {found.get(str(key).upper(), key): unit for key, unit in units.items()}
     factors, unit = DeclaredUnits(source, {"DV": by_line}).lines(names)
     return dict(zip(names, factors.tolist(), strict=True)), unit
 

@@ -7,6 +7,7 @@ from typing import NoReturn, get_args
 
 import numpy as np
 
+from pkpd.arguments import MAPPING, NONE, check_arguments
 from pkpd.cards.drug_cards import (
     GRAFT,
     GROWTH_FACTOR,
@@ -143,6 +144,14 @@ def leukaemia_model(
     if structure not in VARIANTS:
         what = f"structure {structure!r} is unknown{nearest_of(structure, VARIANTS)}"
         _refuse(what, tuple(VARIANTS))
+    check_arguments(
+        "leukaemia_model",
+        pk=(pk, MAPPING),
+        actions=(actions, MAPPING | NONE),
+        driver=(driver, MAPPING | NONE),
+        molar_mass=(molar_mass, MAPPING | NONE),
+        first_compartment=(first_compartment, MAPPING | NONE),
+    )
     check_drugs("leukaemia_model", pk, actions, driver, molar_mass, first_compartment)
     for kind in (driver or {}).values():
         if kind not in get_args(Driver):
@@ -178,6 +187,8 @@ def leukaemia_model(
         if isinstance(acting[name], SaturableKill):
             usual = "triphosphate"
         mass = (molar_mass or {}).get(name)
+        if mass is not None and not mass > 0:
+            _refuse(f"molar_mass of {name!r} is {mass!r}", ("g/mol, more than 0",))
         made[name] = MarrowDrug(
             name,
             kinetics,

@@ -96,6 +96,17 @@ def test_dates_of_counts_and_days_of_doses_have_no_common_day_1(write):
         read_counts(counts, doses=doses)
 
 
+def test_days_of_doses_that_have_dates_tell_the_day_1_of_counts_by_date(write):
+    counts = write("ID,DATE,ANC\n1,2024-02-28,4\n1,2024-03-04,2\n2,2024-03-05,3\n")
+    doses = "ID,DAY,DATE,AMT\n1,3,2024-03-03,5\n1,4,,5\n2,1,2024-03-05,7\n"
+    data = read_counts(counts, doses=write(doses, "d.csv"))
+    assert data.observations.time.tolist() == [-48, 72, 0]
+    assert data.events.time[0].tolist() == [-48, 48, 72, 72]
+    undated = write(doses.replace("2,1,2024-03-05", "2,1,"), "d.csv")
+    with pytest.raises(DataError, match=r"d\.csv, ID 2: has protocol days and"):
+        read_counts(counts, doses=undated)
+
+
 def test_hours_of_who_has_no_dose_are_told(write):
     counts = write("ID,DATE,ANC\n1,2024-02-28,4\n2,2024-03-02,2\n")
     data = read_counts(counts, doses=write("ID,DATE,AMT\n1,2024-02-27,5\n", "doses.csv"))
@@ -119,6 +130,8 @@ def test_a_subject_is_the_same_as_number_and_as_text(write):
     regimen = daily("lenalidomide", "5 mg", days="1", route="oral")
     numbered = write("ID,DAY,ANC\n1,1,4\n1,2,3\n")
     assert read_counts(numbered, doses={"1": regimen}).events.amt.sum() == 5
+    mixed = write("ID,DAY,ANC\n1,2,4\nA,2,2\n")
+    assert read_counts(mixed, doses={1: regimen, "A": regimen}).events.amt.sum() == 10
 
 
 @pytest.mark.parametrize(
@@ -189,11 +202,18 @@ def test_a_line_has_its_limit_by_its_column_and_its_code_may_be_a_number(write):
     assert data.observations.censored.tolist() == [0, 1]
     coded = write("ID,DAY,LINE,VALUE\n1,1,1,4\n1,8,1,0.1\n")
     assert read_counts(coded, lines={1: "neutrophils"}).lines == ("neutrophils",)
+    given = {"lines": {1: "neutrophils"}, "lloq": {1: 200}, "units": {1: "cells/uL"}}
+    data = read_counts(write("ID,DAY,LINE,VALUE\n1,1,1,4000\n1,8,1,100\n"), **given)
+    assert data.observations.value.tolist() == [4.0, 0.2]
 
 
 def test_columns_of_counts_may_have_other_names(write):
     path = write("ID,DAY,Neutro,Thrombo\n1,1,4,200\n")
     data = read_counts(path, columns={"ANC": "Neutro", "PLT": "Thrombo"})
+    assert data.lines == ("neutrophils", "platelets")
+    assert data.observations.value.tolist() == [4.0, 200.0]
+    usual = write("ID,DAY,Neutrophils,WBC\n1,1,4,200\n")
+    data = read_counts(usual, columns={"ANC": "Neutrophils", "PLT": "WBC"})
     assert data.lines == ("neutrophils", "platelets")
     assert data.observations.value.tolist() == [4.0, 200.0]
     with pytest.raises(DataError, match="has no column 'Neutros' \\(asked for as ANC\\)"):
