@@ -234,7 +234,7 @@ def _hours(
             faults.add(what, error, table.lines[i])
         faults.refuse()
         if "DATE" in table.at:
-            refuse_other_dates(table, identity, day, date_format)
+            refuse_other_dates(table, identity, day, date_format, starts)
         return (day - 1.0) * 24.0 + clock
     out = np.zeros(len(table.rows))
     first: dict[Any, date] = dict(starts)

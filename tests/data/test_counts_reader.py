@@ -107,6 +107,19 @@ def test_days_of_doses_that_have_dates_tell_the_day_1_of_counts_by_date(write):
         read_counts(counts, doses=undated)
 
 
+def test_days_of_counts_and_dates_of_doses_have_one_day_1(write):
+    counts = write("ID,DAY,DATE,ANC\n1,1,2024-03-01,4\n1,5,2024-03-05,2\n")
+    for first, refused in (("2024-03-03", True), ("2024-03-01", False)):
+        doses = write(f"ID,DATE,AMT\n1,{first},5\n", "d.csv")
+        if refused:
+            with pytest.raises(
+                DataError, match="ID 1, column DATE: 2024-03-01 is day -1 by the doses"
+            ):
+                read_counts(counts, doses=doses)
+        else:
+            assert read_counts(counts, doses=doses).events.time[0].tolist() == [0, 0, 96]
+
+
 def test_hours_of_who_has_no_dose_are_told(write):
     counts = write("ID,DATE,ANC\n1,2024-02-28,4\n2,2024-03-02,2\n")
     data = read_counts(counts, doses=write("ID,DATE,AMT\n1,2024-02-27,5\n", "doses.csv"))
