@@ -142,6 +142,8 @@ def read_counts(
     )
     for name, limit in lloq.items() if isinstance(lloq, Mapping) else ():
         check_arguments(f"read_counts, lloq, {name}", lloq=(limit, NUMBER))
+    for code, line in lines.items() if isinstance(lines, Mapping) else ():
+        check_arguments(f"read_counts, lines, {code}", line=(line, TEXT))
     table = _open(source, columns, separator)
     notes = list(table.notes)
     if "DAY" not in table.at and "DATE" not in table.at:
@@ -162,7 +164,7 @@ def read_counts(
         by_name = {} if isinstance(doses, Regimen) else {str(s): one for s, one in doses.items()}
         for k, subject in enumerate(subjects):
             regimen = doses if isinstance(doses, Regimen) else by_name.get(str(subject))
-            if regimen is None:
+            if not isinstance(regimen, Regimen):
                 raise DataError(
                     where=f"{table.name}, ID {subject}",
                     what="has counts and no regimen",

@@ -26,7 +26,7 @@ from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.actions import Action, DoseKill, Graft, GrowthFactor, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import VARIANTS, Variant
-from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure, check_drugs
+from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure, check_drugs, umol_per_mg
 from pkpd.predict.pk import LinearStructure
 from pkpd.solve.grid.grid import DEFAULT_STEP_H
 from pkpd.solve.grid.structure import Whole
@@ -147,6 +147,7 @@ def leukaemia_model(
     check_arguments(
         "leukaemia_model",
         pk=(pk, MAPPING),
+        values=(values, MAPPING | NONE),
         actions=(actions, MAPPING | NONE),
         driver=(driver, MAPPING | NONE),
         molar_mass=(molar_mass, MAPPING | NONE),
@@ -186,14 +187,11 @@ def leukaemia_model(
         usual: Driver = "plasma"
         if isinstance(acting[name], SaturableKill):
             usual = "triphosphate"
-        mass = (molar_mass or {}).get(name)
-        if mass is not None and not mass > 0:
-            _refuse(f"molar_mass of {name!r} is {mass!r}", ("g/mol, more than 0",))
         made[name] = MarrowDrug(
             name,
             kinetics,
             (driver or {}).get(name, usual),
-            1.0 if mass is None else 1000.0 / mass,
+            umol_per_mg("leukaemia_model", (molar_mass or {}).get(name)),
             (first_compartment or {}).get(name, number),
             f"_{name}" if len(names) > 1 else "",
         )

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pkpd.data.counts import read_counts
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdError
 from pkpd.schedule import daily
 
 LONG = """\
@@ -178,6 +178,11 @@ def test_a_subject_is_the_same_as_number_and_as_text(write):
         (WIDE, {}, "neutrophils of 4500 x 10^9/L cannot be"),
         (WIDE.replace("ANC,PLT", "x,y"), {}, "has neither a LINE column nor a column of a known"),
         (WIDE, {"units": {"ANC": "mg"}}, "'mg' is not a unit of count"),
+        (
+            WIDE,
+            {"doses": {1: "x", 2: "x"}, "units": {"ANC": "cells/uL"}},
+            "ID 1: has counts and no re",
+        ),
         (WIDE, {"lloq": {"AND": 0.1}}, "counts.csv, lloq: there is no line 'AND'; allowed: neut"),
         (WIDE, {"covariates": ["WT"], "units": {"ANC": "cells/uL"}}, "no covariate column"),
         (
@@ -218,6 +223,11 @@ def test_a_line_has_its_limit_by_its_column_and_its_code_may_be_a_number(write):
     given = {"lines": {1: "neutrophils"}, "lloq": {1: 200}, "units": {1: "cells/uL"}}
     data = read_counts(write("ID,DAY,LINE,VALUE\n1,1,1,4000\n1,8,1,100\n"), **given)
     assert data.observations.value.tolist() == [4.0, 0.2]
+
+
+def test_lines_have_names(write):
+    with pytest.raises(PkpdError, match="read_counts, lines, ANC, line: None is given"):
+        read_counts(write(WIDE), lines={"ANC": None})
 
 
 def test_columns_of_counts_may_have_other_names(write):

@@ -132,7 +132,7 @@ def test_doses_of_a_drug_without_kinetics_act_over_a_day():
         ({"driver": "plasma"}, "leukaemia_model, driver: .plasma. is a str; allowed: a mapping"),
         (
             {"molar_mass": {"clofarabine": -303.7}, "free": ["rho"]},
-            "molar_mass of .clofarabine. is -303.7; allowed: g/mol, more than 0",
+            "leukaemia_model, molar_mass: -303.7; allowed: g/mol, more than 0",
         ),
         (
             {
