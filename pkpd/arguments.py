@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import numbers
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -58,7 +58,8 @@ def several(one: Kind, words: str) -> Kind:
     """Take a collection, and no text, whose members all are of a kind."""
 
     def holds(value: Any) -> bool:
-        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        # an iterator would be gone through here, and be empty later
+        if isinstance(value, (str, bytes, Mapping, Iterator)) or not isinstance(value, Iterable):
             return False
         return all(one.holds(member) for member in value)
 

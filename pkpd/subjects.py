@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pkpd.arguments import NUMBER, check_arguments, from_to
+from pkpd.arguments import MAPPING, NUMBER, check_arguments, from_to
 from pkpd.arrays import Floats
 from pkpd.body import (
     POSSIBLE,
@@ -244,6 +244,7 @@ def with_medians(population: Population, medians: Mapping[str, float]) -> Popula
         ``age`` (years), ``weight`` (kg), ``crcl`` (mL/min), or some of them: those of eligible
         patients. Nobody becomes younger than 1 or older than 95 years.
     """
+    check_arguments("with_medians", medians=(medians, MAPPING))
     for name, value in medians.items():
         if name not in MOVABLE:
             _refuse("medians", f"{name!r} cannot be moved", ", ".join(MOVABLE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +98,7 @@ def doses_of_table(
     counts: Sheet,
     subjects: Sequence[Any],
 ) -> tuple[dict[Any, list[CountDose]], dict[Any, date]]:
-    """Doses of a table by subject, and the date of each first one.
+    """Doses of a table by subject, and the date of day 1 of each.
 
     Raises
     ------
@@ -113,17 +113,12 @@ def doses_of_table(
     # numbers here may be texts there, where another subject is called A
     written = {str(s): s for s in subjects}
     identity = [written.get(str(s), s) for s in subject_labels(table).tolist()]
-    if strangers := [s for s in identity if s not in subjects]:
+    known = set(subjects)
+    if strangers := [s for s in identity if s not in known]:
         raise DataError(
             where=f"{table.name}, ID {strangers[0]}",
             what=f"has doses and no counts in {counts.name}",
             remedy="correct the subject, or leave its doses out",
-        )
-    if "DAY" in table.at and "DATE" not in table.at and "DAY" not in counts.at:
-        raise DataError(
-            where=table.name,
-            what=f"has protocol days and {counts.name} has dates: nothing says which is day 1",
-            remedy=f"give dates in {table.name}, or protocol days in {counts.name}",
         )
     amount = table.numbers("AMT")
     clock = np.nan_to_num(table.numbers("HOUR")) if "HOUR" in table.at else np.zeros(len(amount))
@@ -133,6 +128,12 @@ def doses_of_table(
         else np.zeros(len(amount))
     )
     days, starts = _days(table, identity, date_format)
+    if "DAY" not in counts.at and (undated := [s for s in identity if s not in starts]):
+        raise DataError(
+            where=f"{table.name}, ID {undated[0]}",
+            what=f"has protocol days and {counts.name} has dates: nothing says which is day 1",
+            remedy=f"give dates in {table.name}, or protocol days in {counts.name}",
+        )
     number = table.numbers("CMT") if "CMT" in table.at else np.full(len(amount), np.nan)
     faults = Faults()
     for i in range(len(identity)):
@@ -171,7 +172,8 @@ def doses_of_table(
 
 
 def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float], dict[Any, date]]:
-    """Protocol day of each row; with dates, day 1 is the date of the subject's first dose."""
+    """Protocol day of each row, and the dates of day 1: without days that of the first dose."""
+    starts: dict[Any, date] = {}
     if "DAY" in table.at:
         day = table.numbers("DAY")
         faults = Faults()
@@ -181,11 +183,14 @@ def _days(table: Any, identity: list[Any], date_format: str) -> tuple[list[float
         faults.refuse()
         if "DATE" in table.at:
             refuse_other_dates(table, identity, day, date_format)
-        return day.tolist(), {}
+            for i in (i for i in range(len(identity)) if table.text("DATE", i)):
+                since = timedelta(days=int(np.floor(day[i])) - 1)
+                today = read_stamp(table, i, date_format).date()
+                starts.setdefault(identity[i], today - since)
+        return day.tolist(), starts
     if "DATE" not in table.at:
         raise table.lacks(what="has neither a DAY nor a DATE column", remedy="rename the column")
     dates = [read_stamp(table, i, date_format).date() for i in range(len(identity))]
-    starts: dict[Any, date] = {}
     for subject, today in zip(identity, dates, strict=True):
         starts[subject] = min(today, starts.get(subject, today))
     days = [(today - starts[s]).days + 1.0 for s, today in zip(identity, dates, strict=True)]

@@ -97,8 +97,8 @@ def read_counts(
     compartment
         Compartment of the doses, or one for each drug.
     date_format
-        Format of dates. Hours count from the date of the subject's first dose, or, without doses
-        in a table, of its first row.
+        Format of dates. Hours count from day 1 of the subject's dosing table, without days there
+        from the date of its first dose, and without such a table from its first row.
     clock_h
         Hour of the day counts are taken where there is no HOUR.
     lloq
@@ -142,6 +142,8 @@ def read_counts(
     )
     for name, limit in lloq.items() if isinstance(lloq, Mapping) else ():
         check_arguments(f"read_counts, lloq, {name}", lloq=(limit, NUMBER))
+    for code, line in lines.items() if isinstance(lines, Mapping) else ():
+        check_arguments(f"read_counts, lines, {code}", line=(line, TEXT))
     table = _open(source, columns, separator)
     notes = list(table.notes)
     if "DAY" not in table.at and "DATE" not in table.at:
@@ -159,11 +161,10 @@ def read_counts(
     kept = _covariates(table, identity, subjects, covariates)
     if isinstance(doses, Regimen | Mapping):
         last = float(np.max(hours))
+        by_name = {} if isinstance(doses, Regimen) else {str(s): one for s, one in doses.items()}
         for k, subject in enumerate(subjects):
-            regimen = (
-                doses if isinstance(doses, Regimen) else doses.get(subject, doses.get(str(subject)))
-            )
-            if regimen is None:
+            regimen = doses if isinstance(doses, Regimen) else by_name.get(str(subject))
+            if not isinstance(regimen, Regimen):
                 raise DataError(
                     where=f"{table.name}, ID {subject}",
                     what="has counts and no regimen",
@@ -202,7 +203,7 @@ def _doses(
     compartment: Any,
     notes: list[str],
 ) -> tuple[dict[Any, list[CountDose]], dict[Any, date]]:
-    """Doses of a table by subject, and the date of each subject's first one."""
+    """Doses of a table by subject, and the date of day 1 of each."""
     if doses is None:
         notes.append("no doses were given")
         return {}, {}
@@ -235,7 +236,7 @@ def _hours(
             faults.add(what, error, table.lines[i])
         faults.refuse()
         if "DATE" in table.at:
-            refuse_other_dates(table, identity, day, date_format)
+            refuse_other_dates(table, identity, day, date_format, starts)
         return (day - 1.0) * 24.0 + clock
     out = np.zeros(len(table.rows))
     first: dict[Any, date] = dict(starts)
@@ -245,7 +246,7 @@ def _hours(
         out[i] = (today - first[subject]).days * 24.0 + clock[i]
     late = "" if set(first) <= set(starts) else "; of who has no dose, from the first row"
     notes.append(
-        f"hours count from the date of the first dose{late}"
+        f"hours count from day 1 of the doses, or the date of the first dose{late}"
         if starts
         else "hours count from each subject's first row"
     )
@@ -290,7 +291,10 @@ def _counts(
                 continue
             cells.append((i, "VALUE", found[code.upper()], values[i], int(sign[i])))
     else:
-        there = [code for code in found if code in table.at]
+        # a column that columns= names is read under that name alone: it comes last
+        own = [code for code in found if code in table.at]
+        own.sort(key=lambda code: table.label[code].upper() != code)
+        there = list({table.at[code]: code for code in own}.values())
         if not there:
             raise table.lacks(
                 what="has neither a LINE column nor a column of a known line",
@@ -305,7 +309,7 @@ def _counts(
     names = tuple(dict.fromkeys(line for _, _, line, _, _ in cells))
     factors, unit = _units(table.name, names, found, units)
     if isinstance(lloq, Mapping):
-        lloq = {found.get(key.upper(), key): limit for key, limit in lloq.items()}
+        lloq = {found.get(str(key).upper(), key): limit for key, limit in lloq.items()}
         refuse_strangers(table.name, lloq, (*names, *found.values()))
     counts = [_check(table, cell, hours, identity, factors, lloq, faults) for cell in cells]
     faults.refuse()
@@ -338,7 +342,7 @@ def _units(
     every = units if isinstance(units, str) else "10^9/L"
     by_line = {name: every for name in names if name != "haemoglobin"}
     if isinstance(units, Mapping):
-        by_line |= {found.get(key.upper(), key): unit for key, unit in units.items()}
+        by_line |= {found.get(str(key).upper(), key): unit for key, unit in units.items()}
     factors, unit = DeclaredUnits(source, {"DV": by_line}).lines(names)
     return dict(zip(names, factors.tolist(), strict=True)), unit
 

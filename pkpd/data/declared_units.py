@@ -70,6 +70,7 @@ class DeclaredUnits:
     def __post_init__(self) -> None:
         """Spell the columns in capitals."""
         for name, value in self.given.items():
+            check_arguments(f"{self.source}, units", column=(name, TEXT))
             kind = TEXT | MAPPING if str(name).upper() in ("DV", "AVAL") else TEXT
             check_arguments(f"{self.source}, units", **{str(name): (value, kind)})
         object.__setattr__(self, "given", {k.upper(): v for k, v in self.given.items()})

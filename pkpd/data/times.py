@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -38,12 +38,27 @@ def refuse_beyond(table: Sheet, column: str, values: np.ndarray) -> None:
 
 
 def refuse_other_dates(
-    table: Sheet, identity: Sequence[Any] | np.ndarray, day: np.ndarray, date_format: str
+    table: Sheet,
+    identity: Sequence[Any] | np.ndarray,
+    day: np.ndarray,
+    date_format: str,
+    starts: Mapping[Any, date] | None = None,
 ) -> None:
-    """Refuse a date that lies on another day than DAY by the subject's first row with both."""
+    """Refuse a date that lies on another day than DAY by the subject's first row with both.
+
+    ``starts`` has dates of day 1 by another table, of doses.
+    """
     first: dict[Any, tuple[int, date]] = {}
     for i in (i for i in range(len(table.rows)) if table.text("DATE", i)):
         today = read_stamp(table, i, date_format).date()
+        one = starts.get(identity[i]) if starts else None
+        if one is not None and np.floor(day[i]) != (by_dose := (today - one).days + 1):
+            raise table.refused(
+                i,
+                "DATE",
+                f"{today} is day {by_dose} by the doses (day 1: {one}), and DAY is {day[i]:g}",
+                remedy="give the doses protocol days, too",
+            )
         row, start = first.setdefault(identity[i], (i, today))
         by_date = np.floor(day[row]) + (today - start).days
         if by_date != np.floor(day[i]):

@@ -7,6 +7,7 @@ from typing import NoReturn, get_args
 
 import numpy as np
 
+from pkpd.arguments import MAPPING, NONE, check_arguments
 from pkpd.cards.drug_cards import (
     GRAFT,
     GROWTH_FACTOR,
@@ -25,7 +26,7 @@ from pkpd.leukaemia.schedule import Arm, ArmSchedule
 from pkpd.marrow.actions import Action, DoseKill, Graft, GrowthFactor, SaturableKill
 from pkpd.marrow.leukaemic import LeukaemicMarrow
 from pkpd.marrow.variants import VARIANTS, Variant
-from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure, check_drugs
+from pkpd.predict.marrow import Driver, MarrowDrug, MarrowStructure, check_drugs, umol_per_mg
 from pkpd.predict.pk import LinearStructure
 from pkpd.solve.grid.grid import DEFAULT_STEP_H
 from pkpd.solve.grid.structure import Whole
@@ -143,6 +144,15 @@ def leukaemia_model(
     if structure not in VARIANTS:
         what = f"structure {structure!r} is unknown{nearest_of(structure, VARIANTS)}"
         _refuse(what, tuple(VARIANTS))
+    check_arguments(
+        "leukaemia_model",
+        pk=(pk, MAPPING),
+        values=(values, MAPPING | NONE),
+        actions=(actions, MAPPING | NONE),
+        driver=(driver, MAPPING | NONE),
+        molar_mass=(molar_mass, MAPPING | NONE),
+        first_compartment=(first_compartment, MAPPING | NONE),
+    )
     check_drugs("leukaemia_model", pk, actions, driver, molar_mass, first_compartment)
     for kind in (driver or {}).values():
         if kind not in get_args(Driver):
@@ -177,12 +187,11 @@ def leukaemia_model(
         usual: Driver = "plasma"
         if isinstance(acting[name], SaturableKill):
             usual = "triphosphate"
-        mass = (molar_mass or {}).get(name)
         made[name] = MarrowDrug(
             name,
             kinetics,
             (driver or {}).get(name, usual),
-            1.0 if mass is None else 1000.0 / mass,
+            umol_per_mg("leukaemia_model", (molar_mass or {}).get(name)),
             (first_compartment or {}).get(name, number),
             f"_{name}" if len(names) > 1 else "",
         )

@@ -7,7 +7,7 @@ import numpy as np
 from pkpd.data.dataset import Dataset
 from pkpd.errors import DataError
 from pkpd.nonmem.inspect_code import assigned
-from pkpd.nonmem.program import Live, Program, live
+from pkpd.nonmem.program import Live, Program, live, used_names
 from pkpd.nonmem.solving import dosing_parameters
 
 
@@ -16,11 +16,17 @@ def predicted_compartments(program: Program, data: Dataset) -> np.ndarray:
 
     CMT says it at observations, PCMT at other records (whose CMT is that of a dose or a switch);
     where it is 0 or there is none, it is the default observation compartment (NONMEM Help, PCMT).
+    So it is at a compartment that there is not where nothing reads ``F``, as of effects that the
+    code computes from amounts.
     """
+    c, error = program.compartments, program.error.statements
     none = np.zeros(data.events.shape)
     observed = data.events.evid == 0
     cmt = np.where(observed, data.covariates.get("CMT", none), data.covariates.get("PCMT", none))
-    return np.where(cmt != 0, np.abs(cmt), program.compartments.observed).astype(int)
+    there = cmt != 0
+    if "F" not in used_names(error, assigned(error)):
+        there &= np.abs(cmt) <= c.size
+    return np.where(there, np.abs(cmt), c.observed).astype(int)
 
 
 def what_acts(program: Program, data: Dataset) -> Live:

@@ -67,18 +67,23 @@ ELSEWHERE = {
     "PRED": _CLOCK,
 }
 """What $DES alone may read ($ERROR amounts, too), by block: what it is, and a remedy."""
-_LIMIT = ("a limit of Y", "write the likelihood: F_FLAG = 1 and PHI")
+_LIMIT = ("a limit of Y", "write the likelihood: F_FLAG = 1 and PHI", "error")
 ACTING = {
-    "TSCALE": ("a scale of time", None),
-    "XSCALE": ("a scale of time", None),
+    "TSCALE": ("a scale of time", None, "pk"),
+    "XSCALE": ("a scale of time", None, "pk"),
     "YLO": _LIMIT,
     "YUP": _LIMIT,
     "CTLO": _LIMIT,
     "CTUP": _LIMIT,
-    "CORRL2": ("correlations of residuals within L2", "write them in $SIGMA BLOCK"),
-    "I_SS": ("a steady state at the start", "write the amounts as A_0(n), or a record with SS"),
+    "CORRL2": ("correlations of residuals within L2", "write them in $SIGMA BLOCK", "error"),
+    "I_SS": (
+        "a steady state at the start",
+        "write the amounts as A_0(n), or a record with SS",
+        "pk",
+    ),
 }
-"""Variables that act on NONMEM when code sets them, and not here: what they are, and a remedy."""
+"""Variables that act on NONMEM when code sets them, and not here: what they are, a remedy, and
+the block in which they do (of $PRED: error)."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +278,7 @@ def _check_reads(program: Program, wanted: set[str]) -> None:
         elsewhere = ELSEWHERE.get(code.record.name, {})
         for one, conditions in assignments(code.statements):
             acting = ACTING.get(one.target.partition("(")[0])
-            if acting is not None:
+            if acting is not None and code is getattr(program, acting[2]):
                 code.record.refuse(f"{one.target} is set, {acting[0]}", one.line, remedy=acting[1])
             if one.target not in wanted:
                 continue

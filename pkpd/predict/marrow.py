@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NoReturn, get_args
 
-from pkpd.arguments import nearest_of
+from pkpd.arguments import NUMBER, from_to, nearest_of
 from pkpd.data.dataset import Dataset
 from pkpd.errors import PkpdError
 from pkpd.marrow.effects import COMBINATIONS, Effect, effect_shape
@@ -135,15 +135,15 @@ class MarrowStructure:
         """Refuse compartments below 1, and those of two drugs."""
         owner: dict[int, str] = {}
         for drug in self.drugs:
-            first = drug.first_compartment
-            for number in range(first, first + drug.size):
-                if number < 1 or number in owner:
+            first, whole = drug.first_compartment, from_to(1).holds(drug.first_compartment)
+            for number in range(first, first + drug.size) if whole else (first,):
+                if not whole or number in owner:
                     raise PkpdError(
                         where=f"{self.name}, first_compartment",
                         what=f"compartment {number} is of {owner[number]} and of {drug.name}"
-                        if number in owner
-                        else f"{first} for {drug.name}",
-                        allowed="numbers of 1 and above, each of one drug",
+                        if whole
+                        else f"{first!r} for {drug.name}",
+                        allowed="whole numbers of 1 and above, each of one drug",
                     )
                 owner[number] = drug.name
 
@@ -300,15 +300,13 @@ def marrow_model(
         kind = _of(driver, name, "driver")
         _check_choice("driver", kind, get_args(Driver))
         mass = _of(molar_mass, name, "molar_mass")
-        if mass is not None and not mass > 0:
-            _refuse("molar_mass", mass, "g/mol, more than 0")
         first = (
             number
             if first_compartment is None
             else _of(first_compartment, name, "first_compartment")
         )
         suffix = f"_{name}" if len(by_name) > 1 else ""
-        per_unit = 1.0 if mass is None else 1000.0 / mass
+        per_unit = umol_per_mg("marrow_model", mass)
         drugs.append(MarrowDrug(name, structure, kind, per_unit, first, suffix))
         number += structure.system.size
     return MarrowStructure(
@@ -331,6 +329,16 @@ def _check_choice(what: str, given: Any, allowed: Sequence[str]) -> None:
 
 def _refuse(what: str, given: Any, allowed: str) -> NoReturn:
     raise PkpdError(where=f"marrow_model, {what}", what=f"{given!r}", allowed=allowed)
+
+
+def umol_per_mg(where: str, molar_mass: Any) -> float:
+    """Return micromoles of a mg, or 1 where no molar mass (g/mol) is given."""
+    if molar_mass is None:
+        return 1.0
+    if not (NUMBER.holds(molar_mass) and molar_mass > 0):
+        what, allowed = f"{molar_mass!r}", "g/mol, more than 0"
+        raise PkpdError(where=f"{where}, molar_mass", what=what, allowed=allowed)
+    return 1000.0 / molar_mass
 
 
 def check_drugs(where: str, drugs: Iterable[str], *given: Any) -> None:

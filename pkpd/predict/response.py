@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from pkpd.arguments import NONE, NUMBER, check_arguments
 from pkpd.errors import PkpdError
 from pkpd.predict.ode import OdeStructure, ode_model
 from pkpd.predict.pk import LinearStructure
@@ -264,6 +265,7 @@ def turnover(
     """
     _one_of("kind", kind, _TURNOVERS)
     _one_of("effect", effect, _EFFECTS)
+    check_arguments("turnover", largest=(largest, NUMBER | NONE))
     if effect == "linear" and largest is not None:
         raise PkpdError(
             where="turnover, largest",

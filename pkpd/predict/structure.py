@@ -159,7 +159,7 @@ def check_dosing(names: Sequence[str], system: LinearSystem | OdeSystem) -> tupl
         If one is none of ``ALAGn``, ``Fn``, ``Dn`` and ``Rn`` with a compartment of the system.
     """
     for name in names:
-        found = DOSING_NAME.fullmatch(name)
+        found = DOSING_NAME.fullmatch(str(name))
         if found is None or int(found[2]) > system.size:
             places = enumerate(system.compartments, start=1)
             raise PkpdError(

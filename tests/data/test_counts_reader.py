@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pkpd.data.counts import read_counts
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdError
 from pkpd.schedule import daily
 
 LONG = """\
@@ -96,6 +96,30 @@ def test_dates_of_counts_and_days_of_doses_have_no_common_day_1(write):
         read_counts(counts, doses=doses)
 
 
+def test_days_of_doses_that_have_dates_tell_the_day_1_of_counts_by_date(write):
+    counts = write("ID,DATE,ANC\n1,2024-02-28,4\n1,2024-03-04,2\n2,2024-03-05,3\n")
+    doses = "ID,DAY,DATE,AMT\n1,3,2024-03-03,5\n1,4,,5\n2,1,2024-03-05,7\n"
+    data = read_counts(counts, doses=write(doses, "d.csv"))
+    assert data.observations.time.tolist() == [-48, 72, 0]
+    assert data.events.time[0].tolist() == [-48, 48, 72, 72]
+    undated = write(doses.replace("2,1,2024-03-05", "2,1,"), "d.csv")
+    with pytest.raises(DataError, match=r"d\.csv, ID 2: has protocol days and"):
+        read_counts(counts, doses=undated)
+
+
+def test_days_of_counts_and_dates_of_doses_have_one_day_1(write):
+    counts = write("ID,DAY,DATE,ANC\n1,1,2024-03-01,4\n1,5,2024-03-05,2\n")
+    for first, refused in (("2024-03-03", True), ("2024-03-01", False)):
+        doses = write(f"ID,DATE,AMT\n1,{first},5\n", "d.csv")
+        if refused:
+            with pytest.raises(
+                DataError, match="ID 1, column DATE: 2024-03-01 is day -1 by the doses"
+            ):
+                read_counts(counts, doses=doses)
+        else:
+            assert read_counts(counts, doses=doses).events.time[0].tolist() == [0, 0, 96]
+
+
 def test_hours_of_who_has_no_dose_are_told(write):
     counts = write("ID,DATE,ANC\n1,2024-02-28,4\n2,2024-03-02,2\n")
     data = read_counts(counts, doses=write("ID,DATE,AMT\n1,2024-02-27,5\n", "doses.csv"))
@@ -119,6 +143,8 @@ def test_a_subject_is_the_same_as_number_and_as_text(write):
     regimen = daily("lenalidomide", "5 mg", days="1", route="oral")
     numbered = write("ID,DAY,ANC\n1,1,4\n1,2,3\n")
     assert read_counts(numbered, doses={"1": regimen}).events.amt.sum() == 5
+    mixed = write("ID,DAY,ANC\n1,2,4\nA,2,2\n")
+    assert read_counts(mixed, doses={1: regimen, "A": regimen}).events.amt.sum() == 10
 
 
 @pytest.mark.parametrize(
@@ -152,6 +178,11 @@ def test_a_subject_is_the_same_as_number_and_as_text(write):
         (WIDE, {}, "neutrophils of 4500 x 10^9/L cannot be"),
         (WIDE.replace("ANC,PLT", "x,y"), {}, "has neither a LINE column nor a column of a known"),
         (WIDE, {"units": {"ANC": "mg"}}, "'mg' is not a unit of count"),
+        (
+            WIDE,
+            {"doses": {1: "x", 2: "x"}, "units": {"ANC": "cells/uL"}},
+            "ID 1: has counts and no re",
+        ),
         (WIDE, {"lloq": {"AND": 0.1}}, "counts.csv, lloq: there is no line 'AND'; allowed: neut"),
         (WIDE, {"covariates": ["WT"], "units": {"ANC": "cells/uL"}}, "no covariate column"),
         (
@@ -189,11 +220,23 @@ def test_a_line_has_its_limit_by_its_column_and_its_code_may_be_a_number(write):
     assert data.observations.censored.tolist() == [0, 1]
     coded = write("ID,DAY,LINE,VALUE\n1,1,1,4\n1,8,1,0.1\n")
     assert read_counts(coded, lines={1: "neutrophils"}).lines == ("neutrophils",)
+    given = {"lines": {1: "neutrophils"}, "lloq": {1: 200}, "units": {1: "cells/uL"}}
+    data = read_counts(write("ID,DAY,LINE,VALUE\n1,1,1,4000\n1,8,1,100\n"), **given)
+    assert data.observations.value.tolist() == [4.0, 0.2]
+
+
+def test_lines_have_names(write):
+    with pytest.raises(PkpdError, match="read_counts, lines, ANC, line: None is given"):
+        read_counts(write(WIDE), lines={"ANC": None})
 
 
 def test_columns_of_counts_may_have_other_names(write):
     path = write("ID,DAY,Neutro,Thrombo\n1,1,4,200\n")
     data = read_counts(path, columns={"ANC": "Neutro", "PLT": "Thrombo"})
+    assert data.lines == ("neutrophils", "platelets")
+    assert data.observations.value.tolist() == [4.0, 200.0]
+    usual = write("ID,DAY,Neutrophils,WBC\n1,1,4,200\n")
+    data = read_counts(usual, columns={"ANC": "Neutrophils", "PLT": "WBC"})
     assert data.lines == ("neutrophils", "platelets")
     assert data.observations.value.tolist() == [4.0, 200.0]
     with pytest.raises(DataError, match="has no column 'Neutros' \\(asked for as ANC\\)"):

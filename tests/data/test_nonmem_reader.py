@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pkpd.data.nonmem import read_nonmem
-from pkpd.errors import DataError
+from pkpd.errors import DataError, PkpdError
 
 TABLE = """\
 ID,TIME,EVID,AMT,CMT,RATE,DV,DVID,CENS,LIMIT,WT,OCC
@@ -212,6 +212,11 @@ def test_counts_per_microlitre_are_refused_and_converted_when_they_are_said_to_b
 def test_cells_in_quotation_marks_may_hold_marks_and_lines(write):
     data = read_nonmem(write('ID,TIME,DV,NOTE\n1,0,5,"a ""b"", c"\n1,1,4,"d\ne"\n1,2,3,5" f\n'))
     assert data.observations.value.tolist() == [5.0, 4.0, 3.0]
+
+
+def test_units_are_by_name(write):
+    with pytest.raises(PkpdError, match="units, column: 1 is given; allowed: text"):
+        read_nonmem(write(TABLE), units={1: "mg"})
 
 
 def test_missing_file_and_wrong_source():

@@ -238,6 +238,7 @@ def test_units_that_were_declared_are_kept():
     [
         ({"tau_h": 0.0}, "nca, tau_h: 0 h; allowed: more than 0"),
         ({"intervals": None}, "nca, intervals: None is given; allowed: pairs of hours since the"),
+        ({"intervals": iter([(0, 24)])}, "nca, intervals: .* is a list_iterator; allowed: pairs"),
         ({"intervals": [(12, 0)]}, "nca, intervals: .*such as"),
         ({"below": {"end": "drop"}}, "'end' is no place of a value; allowed: first, middle"),
         ({"below": {"last": "ignore"}}, "below, last: 'ignore'; allowed: zero, half, limit, drop"),

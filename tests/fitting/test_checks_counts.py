@@ -63,6 +63,12 @@ def test_subjects_that_could_not_be_solved_are_not_those_that_never_recovered():
     found = CountCheck("neutrophils", 0.5, np.arange(4), seen, drawn, False, {})
     row = found.table().loc["never_recovered"]
     assert (row["lower"], row["upper"]) == (0.0, pytest.approx(1 / 3))
+    times = np.where(np.arange(20) < 10, np.nan, 400.0)[:, None]
+    seen = {name: one[:1] for name, one in seen.items()}
+    found = CountCheck(
+        "neutrophils", 0.5, np.arange(1), seen, dict.fromkeys(seen, times), False, {}
+    )
+    assert found.table()["p"].tolist() == [1.0, 1.0, 1.0, 0.5]
 
 
 def course(t, base, depth):

@@ -129,6 +129,11 @@ def test_doses_of_a_drug_without_kinetics_act_over_a_day():
         ({"pk": {"mitoxantrone": compartments(2)}}, "give its doses as intensity"),
         ({"molar_mass": {"clofarabin": 303.7}}, "'clofarabin' is no drug .*did you mean"),
         ({"driver": {"clofarabine": "plasm"}}, "driver 'plasm' is unknown; allowed: plasma"),
+        ({"driver": "plasma"}, "leukaemia_model, driver: .plasma. is a str; allowed: a mapping"),
+        (
+            {"molar_mass": {"clofarabine": -303.7}, "free": ["rho"]},
+            "leukaemia_model, molar_mass: -303.7; allowed: g/mol, more than 0",
+        ),
         (
             {
                 "pk": {"clofarabine": compartments(2), "mec": None},

@@ -234,6 +234,15 @@ def test_runs_of_a_folder(tmp_path, with_groups, without_groups):
         runs(tmp_path)
 
 
+def test_the_mode_of_a_posterior_has_no_p_value_in_a_folder(tmp_path, with_groups, without_groups):
+    without_groups.save(tmp_path / "run1.nc")
+    with_groups.save(tmp_path / "run2.nc")
+    replace(with_groups, penalty=1.0).save(tmp_path / "run3.nc")
+    table = runs(tmp_path)
+    assert table["parent"].tolist() == ["", "run1.nc", ""]
+    assert np.isfinite(table["p"]).tolist() == [False, True, False]
+
+
 # -- bootstrap ------------------------------------------------------------------------------
 
 

@@ -272,10 +272,14 @@ def test_errors_that_drift_in_time():
 
 def test_errors_that_drift_begin_anew_after_a_reset():
     """Time that begins again at a reset tells the same as time that goes on for weeks."""
-    rows = {"TIME": [0, 1, 2, 0, 1, 2], "AMT": [100, 0, 0, 100, 0, 0], "EVID": [1, 0, 0, 4, 0, 0]}
+    rows = {
+        "TIME": [0, 0.013, 0.029] * 2,
+        "AMT": [100, 0, 0, 100, 0, 0],
+        "EVID": [1, 0, 0, 4, 0, 0],
+    }
     one = pd.DataFrame(rows | {"DV": [0, 3, 2, 0, 3, 2]})
     again = pd.concat([one.assign(ID=k) for k in range(5)])
-    on = again.assign(TIME=again["TIME"] + 1000.0 * (again.index >= 3))
+    on = again.assign(TIME=again["TIME"] + 1000.0 * (again.index >= 3), EVID=1 * (again["AMT"] > 0))
     drifting = residual.lognormal(0.1, processes=[residual.ornstein_uhlenbeck(0.3, 5.0)])
     model = PopulationModel(
         compartments(1),
@@ -289,7 +293,16 @@ def test_errors_that_drift_begin_anew_after_a_reset():
         "sigma_process_concentration",
         "tau_concentration",
     )
-    assert found.matrix == pytest.approx(long.matrix, rel=1e-3, abs=1e-6)
+    assert found.matrix == pytest.approx(long.matrix, rel=1e-4)
+
+
+def test_efficiency_for_a_parameter_of_two_models():
+    """Ds of one parameter is its precision, whatever else is estimated."""
+    held = SHORT.changed("V", iiv=fixed(0.22))
+    one, other = (expected_information(m, group(9, [1, 4, 12], BOLUS)) for m in (held, SHORT))
+    assert one.names != other.names
+    ratio = (other.standard_errors["CL"] / one.standard_errors["CL"]) ** 2
+    assert one.efficiency(other, ["CL"]) == pytest.approx(ratio)
 
 
 @pytest.mark.slow

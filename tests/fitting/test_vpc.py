@@ -296,5 +296,6 @@ def test_edges_hold_all_values_and_rise():
     x = np.concatenate([np.zeros(3), np.linspace(1.0, 100.0, 700)])
     edges = bin_edges(x, 5)
     assert (edges[0], edges[-1]) == (0.0, 100.0)
+    assert bin_edges(x, pd.Series([0.0, 50.0, 100.0])).tolist() == [0.0, 50.0, 100.0]
     with pytest.raises(PkpdError, match="rising edges"):
         bin_edges(x, [0.0, np.nan, 200.0])

@@ -90,6 +90,15 @@ def test_a_compartment_that_there_is_not_is_refused(tmp_path, stream, old, new, 
         predictions(tmp_path, data=DATA.replace(old, new), stream=stream)
 
 
+def test_a_compartment_that_there_is_not_is_a_name_of_rows_where_nothing_reads_f(tmp_path):
+    """As of an effect, whose rows have a CMT of their own and which the code computes."""
+    code = "IPRED = A(2)/S2\nIF (CMT.EQ.3) IPRED = 7 - A(2)\nY = IPRED + EPS(1)"
+    data = DATA.replace("1,3,.,.,2", "1,3,.,.,3")
+    amounts = 10 * predictions(tmp_path)
+    found = predictions(tmp_path, "Y = F + EPS(1)", code, data)
+    np.testing.assert_allclose(found, [amounts[0] / 10, 7 - amounts[1]], rtol=1e-9)
+
+
 def test_initial_amounts_after_a_reset_are_those_of_its_record(tmp_path):
     data = HEAD + "1,0,.,.,2,0,0,4,1\n1,2,10,0,2,4,1,.,2\n1,3,.,.,2,0,0,4,2\n"
     found = [

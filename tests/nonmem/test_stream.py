@@ -246,6 +246,13 @@ def test_what_another_block_reads_alone_is_refused(tmp_path, pk, error, said):
         written(tmp_path, INPUT + ELSEWHERE.format(pk=pk, error=error))
 
 
+def test_names_that_act_in_one_block_are_variables_in_another(tmp_path):
+    error = ADVAN1.replace("$ERROR\nY = F", "$ERROR\nTSCALE = 2\nY = F*TSCALE")
+    plain = ADVAN1.replace("Y = F", "Y = 2*F")
+    found, wanted = (means_and_sds(written(tmp_path, text))[0] for text in (error, plain))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
 def test_methods_that_are_not_done_as_nonmem_does_are_told(tmp_path):
     hybrid = written(tmp_path, ADVAN1.replace("METHOD=1", "METHOD=HYBRID ZERO=(1)"))
     assert "$ESTIMATION asks for HYBRID, which is not done here" in hybrid.notes

@@ -433,8 +433,16 @@ def test_a_subject_that_cannot_be_solved_leaves_the_others_alone():
             "compartment 2 is of a and of b",
         ),
         (
+            lambda: marrow_model(compartments(1), molar_mass="303"),
+            "marrow_model, molar_mass: .303.; allowed: g/mol",
+        ),
+        (
+            lambda: marrow_model(compartments(1), first_compartment=1.5),
+            "first_compartment: 1.5 for drug; allowed: whole numbers of 1",
+        ),
+        (
             lambda: marrow_model(compartments(1), first_compartment={"drug": 0}),
-            "0 for drug; allowed: numbers of 1 and above",
+            "0 for drug; allowed: whole numbers of 1 and above",
         ),
     ],
 )

@@ -191,6 +191,7 @@ def test_target_mediated_disposition_with_fast_binding_is_the_full_model():
     [
         (lambda: turnover(ORAL, "inhibits"), "kind: 'inhibits'; allowed: inhibits_input"),
         (lambda: direct_effect(ORAL, "power"), "effect: 'power'"),
+        (lambda: turnover(ORAL, "inhibits_input", largest="1"), "turnover, largest: .1. is a str"),
         (
             lambda: turnover(ORAL, "inhibits_input", effect="linear", largest=1.0),
             "turnover, largest: 1.0 with a linear effect, which has no largest",

@@ -65,3 +65,5 @@ def test_none_and_unknown(plain):
         with_medians(plain, {"weight": 0.0})
     with pytest.raises(PkpdError, match="medians, age: 'x' is a str; allowed: a number"):
         with_medians(plain, {"age": "x"})
+    with pytest.raises(PkpdError, match=r"with_medians, medians: .* is a list; allowed: a mapping"):
+        with_medians(plain, ["age"])

@@ -333,7 +333,8 @@ def calibrate(
         dict(functions or {}),
         seed,
     )
-    kept = KeptFits(folder, "calibration", trial.description())
+    described = trial.description()
+    kept = KeptFits(folder, "calibration", described)
     missing = kept.missing(n)
     run = CalibrationFits(trial)
     with workers(cluster if missing else None, jobs) as spread:
@@ -343,20 +344,22 @@ def calibrate(
                 words = one["failed"] or f"{one['divergences']} divergences"
                 told = f"fit {one['index']}: {one['seconds']:.1f} s, {words}"
                 print(told, flush=True)  # noqa: T201
-    return _collected([kept.found[i] for i in range(n)], trial)
+    return _collected([kept.found[i] for i in range(n)], ranked, described)
 
 
-def _collected(found: Sequence[dict[str, Any]], trial: Trial) -> Calibration:
+def _collected(
+    found: Sequence[dict[str, Any]], ranked: int, described: dict[str, Any]
+) -> Calibration:
     good = [one for one in found if one["failed"] is None]
     index = pd.Index([one["index"] for one in good], name="fit")
     columns = ("seconds", "divergences", "draws", "smallest_ess", "largest_rhat")
     return Calibration(
         pd.DataFrame([one["ranks"] for one in good], index=index),
         pd.DataFrame([one["truth"] for one in good], index=index),
-        trial.ranked,
+        ranked,
         pd.DataFrame([{c: one[c] for c in columns} for one in good], index=index, columns=columns),
         {one["index"]: one["failed"] for one in found if one["failed"] is not None},
-        trial.description(),
+        described,
     )
 
 

@@ -95,7 +95,8 @@ class Trial:
             words = description(FreeParameters(bind(model, blank(self.design))), priors=True)
             return {name: words[name] for name in ("start", "model", "by_subject")}
 
-        model, simulated = told(self.model), told(self.simulated)
+        model = told(self.model)
+        simulated = dict(model) if self.simulated is self.model else told(self.simulated)
         simulated.pop("by_subject")
         limited = [np.unique(x, return_counts=True) for x in limits(self.design, self.lloq)]
         return {

@@ -88,7 +88,8 @@ class CountCheck:
             else:
                 seen = _median(self.observed[name])
                 each = _median(self.replicated[name])
-            above = np.mean(each > seen) + 0.5 * np.mean(each == seen)
+            known = each[~np.isnan(each)]  # a replicate in which nobody was solved has none
+            above = np.mean(known > seen) + 0.5 * np.mean(known == seen) if known.size else np.nan
             low, middle, high = (_at(each, q) for q in (tail, 0.5, 1 - tail))
             rows[name] = {
                 "observed": float(seen),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -53,7 +53,7 @@ def bin_edges(x: np.ndarray, bins: Bins = "auto") -> np.ndarray:
         if bins < 1:
             raise _refused(bins)
         return natural_breaks(distinct, weight, int(bins))
-    if not isinstance(bins, Sequence | np.ndarray):
+    if not isinstance(bins, Iterable):
         raise _refused(bins)
     given: Sequence[Any] = tuple(bins)
     if len(given) == 2 and given[0] == "equal":

@@ -170,7 +170,8 @@ class ExpectedInformation:
         ``(det M / det M_other)^(1/p)`` for ``p`` parameters (of interest): with 0.8, the other
         design needs 80 % of the subjects for the same information.
         """
-        self._check_alike(other, "efficiency")
+        if interest is None or not isinstance(other, ExpectedInformation):
+            self._check_alike(other, "efficiency")
         size = len(self.places(interest))
         return float(np.exp((self.log_det(interest) - other.log_det(interest)) / size))
 

@@ -29,9 +29,9 @@ from pkpd.errors import PkpdError
 from pkpd.fitting.maximum.scales import FreeParameters
 from pkpd.fitting.model.own_error import OwnErrorLikelihood
 from pkpd.fitting.model.population_likelihood import PopulationLikelihood
-from pkpd.fitting.model.processes import NO_PAST_H
 
 _STEP = 4e-3  # of differences: on logarithmic scales, and in standard deviations
+_APART_H = 1e9  # between what is seen before and after a reset; seconds of it still count
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +271,7 @@ class Linearised:
         bent[:, :, self.located] = bend
         variance, variance_slope = self._residual(x, f, whole)
         seen, events = self.likelihood.dataset.observations, self.likelihood.dataset.events
-        time = seen.time + NO_PAST_H * events.period[seen.subject, seen.record]
+        time = seen.time + _APART_H * events.period[seen.subject, seen.record]
         return Quantities(
             whole - bent.transpose(0, 2, 1) @ point, slopes[:, n:], bent, variance, variance_slope,
             omega, omega_slope, time, seen.line, self._processes(x),

@@ -75,6 +75,7 @@ class _Run:
     objective: float
     minus: float
     size: int
+    penalised: bool = False
 
     @classmethod
     def of(cls, name: str, fit: MaximumLikelihood) -> _Run:
@@ -102,6 +103,7 @@ def _parent(run: _Run, others: Sequence[_Run]) -> _Run | None:
         one
         for one in others
         if "data" in one.about
+        and not (run.penalised or one.penalised)
         and not run.unlike(one)
         and extra_parameters(one.about, run.about) is not None
     ]
@@ -257,8 +259,8 @@ def runs(folder: str | Path) -> pd.DataFrame:
     DataFrame
         One row for each file, by name: ``label``, ``source`` of the data, ``method``,
         ``converged``, the columns of `FitComparison.table` (``parent`` is the largest model of the
-        same data and
-        method in the folder that is known to lie in it), ``condition_number``, ``seconds``, and for
+        same data and method in the folder that is known to lie in it; none of the mode of a
+        posterior), ``condition_number``, ``seconds``, and for
         each parameter its estimate and relative standard error in percent (``CL``, ``CL rse``).
 
     Raises
@@ -293,7 +295,8 @@ def _read(path: Path, saved: xr.Dataset) -> tuple[_Run, dict[str, Any]]:
             about = {}  # an older file
         objective, size = float(record["objective"]), len(record["names"])
         minus = objective + float(record["constant"])
-        run = _Run(path.name, about, str(record["method"]), objective, minus, size)
+        penalised = bool(record.get("penalty"))  # the mode of a posterior
+        run = _Run(path.name, about, str(record["method"]), objective, minus, size, penalised)
         done = {name: record[name] for name in ("converged", "condition_number", "seconds")}
         return run, done | _parameters(record)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
