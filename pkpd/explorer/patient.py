@@ -75,7 +75,7 @@ def one_patient(state: State, asked: Any) -> dict[str, Any]:
     try:
         row = page.integer("schedule", 0, minimum=0, maximum=most)
         text = page.text("text", "")
-        until = page.integer("until", MOST_DAYS, minimum=1, maximum=MOST_DAYS)
+        until = page.integer("until", None, minimum=1, maximum=MOST_DAYS)
         label = page.text("patient", "")
         careful = page.boolean("careful", False)
     except PkpdError as error:
@@ -161,13 +161,13 @@ def _lines_until(text: str, seen: Seen) -> str:
     return frame.iloc[rows[day < seen.last_day + 1]].to_csv(index=False, sep=frame.attrs["mark"])
 
 
-def _until(seen: Seen, day: int) -> Seen:
-    kept = seen.until(day)
+def _until(seen: Seen, day: int | None) -> Seen:
+    kept = seen if day is None else seen.until(day)
     if not len(kept) or not (kept.time > 0).any():
         days = ", ".join(map(str, _days(seen)[:12]))
         raise DataError(
             where=SOURCE,
-            what=f"patient {seen.label} has no count on treatment by day {day}",
+            what=f"patient {seen.label} has no count on treatment by day {day or seen.last_day}",
             allowed=f"days {days}",
         )
     return kept
@@ -193,11 +193,15 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     weighed, one = found.weighed[label], found.dataset.sel(patient=label)
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
+    last = int(one["day"].values[-1])
+    within = whole.until(last)
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes_of_all]
     told += [*map(as_sentence, remarks(weighed, found.forecaster.measurement)), *doubts]
     if not careful:
         told = [text.replace(BY_SMC, "others are made now") for text in told]
+    if len(within) < len(whole):
+        told.append(f"Counts after day {last}, the last that is simulated, are not shown.")
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]
     return {
         "sentence": f"{DOUBTED if doubts and weighed.trusted else ''}{found.sentence()}",
@@ -206,9 +210,9 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
         "why": why_not_known(weighed.used),
         "how": size_in_words(weighed),
         "patient": str(label),
-        "days": _days(whole),
+        "days": _days(within),
         "until": seen.last_day,
-        "last": int(one["day"].values[-1]),
+        "last": last,
         "facts": [
             *planned_sentences(weighed, one),
             days_in_words(weighed),
@@ -216,7 +220,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
         ],
         "warnings": told,
         "lines": {
-            line: _line(one, line, whole, seen.last_day, back.get(line), weighed.trusted)
+            line: _line(one, line, within, seen.last_day, back.get(line), weighed.trusted)
             for line in shown
         },
         "recovered": {

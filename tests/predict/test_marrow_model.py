@@ -433,6 +433,14 @@ def test_a_subject_that_cannot_be_solved_leaves_the_others_alone():
             "compartment 2 is of a and of b",
         ),
         (
+            lambda: marrow_model({"a": None}),
+            "pk, a: None; allowed: a LinearStructure, such as compartments",
+        ),
+        (
+            lambda: marrow_model(compartments(1), lines={"x": "friberg"}),
+            "lines, x: 'friberg'; allowed: equations of a line, such as Friberg",
+        ),
+        (
             lambda: marrow_model(compartments(1), first_compartment={"drug": 0}),
             "0 for drug; allowed: numbers of 1 and above",
         ),
