@@ -34,6 +34,11 @@ _MOST_PACKED, _MOST_SMALL = 1_100, 10_000_000
 """No compression of netCDF makes a file smaller than that, but for a small one's empty values."""
 
 
+def file_stem(name: str) -> str:
+    """Trial identifier as a safe part of a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "trial"
+
+
 # -- one file -------------------------------------------------------------------------------
 
 

@@ -226,7 +226,17 @@ def _moved(population: Population, age: float) -> Population:
             return covariate
         return replace(covariate, men=moved(covariate.men), women=moved(covariate.women))
 
-    limits = tuple(limit for limit in population.limits if limit[0] != "age")
+    scaled = any(c.name == "age" and c.men.kind == "lognormal" for c in population.covariates)
+
+    def edge(years: float) -> float:
+        if not 0 < years < np.inf:  # no limit
+            return years
+        return years * age / old if scaled else min(max(years + age - old, 1.0), 95.0)
+
+    limits = tuple(
+        (name, edge(low), edge(high)) if name == "age" else (name, low, high)
+        for name, low, high in population.limits
+    )
     return replace(population, covariates=tuple(map(one, population.covariates)), limits=limits)
 
 

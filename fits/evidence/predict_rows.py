@@ -185,6 +185,10 @@ def main() -> None:
     print(f"\n{coverage_table(checks)}")
     if card is None:
         print("\nno row is of one arm of a study that was not learned from: no scores")
+        if given.out is not None:
+            write_csv(given.out / "rows.csv", found)
+        if given.ship is not None:
+            sys.exit("--ship: a default tells its scores, and there are none; give other rows")
         return
     two = [c.row.id for c in checks if not of_one_arm(c.row)]
     contrasts = [c for c in arm_contrasts(drawn) if c.first.study not in posterior.studies]

@@ -386,11 +386,14 @@ def _holds(table: Table) -> Holds | None:
     for name in (name for name in below_in if name not in diseases()):
         what = f"there is no such disease{nearest_of(name, diseases())}"
         refuse(below_in[name], None, what, allowed=", ".join(diseases()))
+    levels = row.numbers("levels_mg", above=0.0)
+    if list(levels) != sorted(set(levels), reverse=True):
+        refuse(row, "levels_mg", "is not in order", allowed="the largest first, each once")
     return Holds(
         _counts(row.table("below")),
         _counts(row.table("resume_at")),
         tuple((disease, _counts(one)) for disease, one in below_in.items()),
-        row.numbers("levels_mg"),
+        levels,
         row.text("source"),
         row.one_of("status", LEUKAEMIA_STATUSES),
     )
@@ -419,16 +422,14 @@ def _leukaemia(table: Table, drug: str, with_kinetics: bool) -> LeukaemiaAction 
     if "together" in row:
         other = row.table("together")
         together = tuple((key, _number(other, key, f"with_{key}")) for key in other.data)
+        for key in other.data:  # the others are of drug cards of one's own
+            near = nearest_of(drug_names().get(key.casefold(), key), card_names("drugs"), 0.75)
+            if near and key not in card_names("drugs"):
+                refuse(other, key, f"is no drug card{near}")
         if acts_by not in BY_LEVEL:
             refuse(row, "together", "belongs to a drug that acts by a concentration")
-    return LeukaemiaAction(
-        acts_by=acts_by,
-        parameters=parameters,
-        driver=driver,
-        together=together,
-        limits=row.texts("limits", ()),
-        words=read_words(row),
-    )
+    limits = row.texts("limits", ())
+    return LeukaemiaAction(acts_by, parameters, driver, together, limits, read_words(row))
 
 
 def _numbers(row: Table, drug: str, acts_by: str) -> tuple[Parameter, ...]:

@@ -347,7 +347,10 @@ def _settings(table: Table, structure: str) -> tuple[tuple[str, float], ...]:
     whole = ("transits", "ageing")
 
     def read(key: str) -> float:
-        return float(rows.integer(key, minimum=0)) if key in whole else rows.number(key, minimum=0)
+        if key in whole:
+            return float(rows.integer(key, minimum=0))
+        divides = key == "reference_dose_mg_m2"
+        return rows.number(key, above=0.0) if divides else rows.number(key, minimum=0)
 
     return tuple((key, read(key)) for key in wanted)
 

@@ -106,6 +106,10 @@ class Option:
     assumes: str = ""
 
 
+MOST_CV = 3.0
+"""Coefficient of variation between patients: more is one in per cent."""
+
+
 def refuse(
     table: Table, key: str | None, what: str, allowed: str | None = None, remedy: str | None = None
 ) -> NoReturn:
@@ -306,7 +310,11 @@ def read_variability(table: Table, key: str, names: Names) -> tuple[Variability,
             refuse(row, "ci95", "stands beside range", remedy="keep one")
         limits = row.numbers("ci95", None, length=2, above=0.0)
         limits = row.numbers("range", limits, length=2, above=0.0)
-        value = to_sd(row.number(given[0], above=0.0))
+        written = row.number(given[0], above=0.0)
+        if given[0] == "cv" and written > MOST_CV:
+            remedy = f"write per cent as a fraction: {written:g} % is {written / 100:g}"
+            refuse(row, "cv", f"is {written:g}", f"up to {MOST_CV:g}", remedy)
+        value = to_sd(written)
         sd = Parameter(
             name=f"{key}.{name}",
             value=value,

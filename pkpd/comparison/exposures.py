@@ -107,6 +107,17 @@ def cohort_exposures(item: Ready, cohort: Cohort) -> CohortExposures:
     return CohortExposures(tuple(rows), lanes, left_out, tuple(cycles))
 
 
+def without_exposure(cohorts: Mapping[str, CohortExposures]) -> dict[str, str]:
+    """Drug -> why it has no exposures, and in which cohorts if others have them."""
+    found: dict[str, str] = {}
+    having = {cycle.drug.name for one in cohorts.values() for cycle in one.cycles}
+    for drug in dict.fromkeys(name for one in cohorts.values() for name in one.left_out):
+        lacking = {c: one.left_out[drug] for c, one in cohorts.items() if drug in one.left_out}
+        why = "; ".join(dict.fromkeys(lacking.values()))
+        found[drug] = f"in {', '.join(lacking)}: {why}" if drug in having else why
+    return found
+
+
 def _first_cycles(item: Ready, cohort: Cohort, left_out: dict[str, str]) -> list[FirstCycle]:
     """First cycle of each drug of a cohort; ``left_out`` takes the others, and why."""
     ensemble, regimen, horizon = item.ensemble_of(cohort), cohort.regimen, item.trial.horizon_days

@@ -263,7 +263,7 @@ class TrialResult:
     exposures, exposure_ratios
         How much drug the patients get, and ratios between cohorts.
     without_exposure
-        Drug -> why it has none.
+        Drug -> why it has none, and in which cohorts if others have it.
     """
 
     trial: Trial

@@ -311,7 +311,8 @@ def rule_attributes(
     """Describe the rule for figures: one sentence or two, its thresholds and its day.
 
     ``running`` says in which cohorts treatment goes on when the rule looks, and what since when;
-    ``of_cohorts`` are the rules of the cohorts, of which some may have another one.
+    ``of_cohorts`` are the rules of the cohorts, of which some may have another one: thresholds and
+    a day that differ are left out, so that no figure marks one for all.
     """
     if not rule.can_be_simulated:
         return {"rule_text": f"{rule.name} has no count thresholds and is not simulated"}
@@ -335,8 +336,11 @@ def rule_attributes(
         "rule_kind": rule.kind,
         "treatment_running": int(bool(running)),
     }
-    for criterion in rule.criteria:
-        found[f"rule_{criterion.line}"] = criterion.at_least
-    if rule.by_day is not None:
-        found["rule_by_day"] = rule.by_day
-    return found
+    marks = [_marks(one) for one in (rule, *(of_cohorts or {}).values())]
+    return found | {k: v for k, v in marks[0].items() if all(m.get(k) == v for m in marks)}
+
+
+def _marks(rule: DLTRule) -> dict[str, float]:
+    """Thresholds and day of a rule that figures mark."""
+    found = {f"rule_{c.line}": c.at_least for c in rule.criteria}
+    return found if rule.by_day is None else {**found, "rule_by_day": rule.by_day}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +29,12 @@ from pkpd.cluster import Workers, workers
 from pkpd.comparison import rows as table
 from pkpd.comparison.curves import CohortBands, CohortCurves, CurvesPart, dataset, part_of, thinned
 from pkpd.comparison.delivery import not_on_time
-from pkpd.comparison.exposures import CohortExposures, cohort_exposures, exposure_ratios
+from pkpd.comparison.exposures import (
+    CohortExposures,
+    cohort_exposures,
+    exposure_ratios,
+    without_exposure,
+)
 from pkpd.comparison.fitted_trial import fitted_trial
 from pkpd.comparison.friberg_trial import friberg_trial
 from pkpd.comparison.lanes import CohortLook, LaneEndpoints
@@ -47,10 +52,12 @@ from pkpd.ensemble.cards import LONGEST_STEP_H
 from pkpd.ensemble.ensemble import Treated, courses
 from pkpd.ensemble.fitted import FittedEnsemble
 from pkpd.ensemble.fitted_drugs import FITTED_STEP_H, drugs_of_fit
+from pkpd.errors import PkpdError
 from pkpd.evidence.likelihood.simulator import STEPS_PER_DAY
 from pkpd.evidence.posterior.learned import learned
 from pkpd.evidence.posterior.shipped import label_of
 from pkpd.evidence.posterior.stored import EvidencePosterior
+from pkpd.files import file_stem
 from pkpd.fitting.draws import Fitted
 from pkpd.machine import cores, give_back_memory
 from pkpd.schedule import DosingPlan
@@ -169,6 +176,7 @@ def compare(
         )
     choice = choose_marrow(marrow, chosen, posterior)
     ready = ready_trials(chosen, choice, with_questions)
+    check_file_names([item.trial.id for item in ready])
     simulated = {item.trial.id: item.simulated for item in ready}
     if on_start is not None:
         on_start(simulated)
@@ -193,6 +201,16 @@ def compare(
     return ComparisonResult(
         tuple(results), record, () if choice.posterior is None else learned(choice.posterior)
     )
+
+
+def check_file_names(trials: Sequence[str]) -> None:
+    """Refuse trials whose results would be files of one name."""
+    known: dict[str, str] = {}
+    for trial in trials:
+        if (stem := file_stem(trial)) in known:
+            what = f"the files of {known[stem]!r} and {trial!r} have one name, {stem}"
+            raise PkpdError(where="trials", what=what, remedy="give one of them another id")
+        known[stem] = trial
 
 
 def ready_trials(scenario: Scenario, choice: Choice, with_questions: bool = False) -> list[Ready]:
@@ -366,7 +384,7 @@ def _run_trial(
         limits=item.limits,
         exposures=tuple(row for one in exposed.values() for row in one.rows),
         exposure_ratios=exposure_ratios(trial, scenario.pairs, exposed),
-        without_exposure={d: why for one in exposed.values() for d, why in one.left_out.items()},
+        without_exposure=without_exposure(exposed),
     )
 
 

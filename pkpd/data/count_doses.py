@@ -11,7 +11,7 @@ import numpy as np
 from pkpd.data.faults import Faults
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, open_sheet, read_stamp
-from pkpd.data.times import refuse_other_dates
+from pkpd.data.times import clock_hours, refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen, individual_dose_mg
 from pkpd.schedule.amounts import SIZE_OF
@@ -121,12 +121,10 @@ def doses_of_table(
             remedy="correct the subject, or leave its doses out",
         )
     amount = table.numbers("AMT")
-    clock = np.nan_to_num(table.numbers("HOUR")) if "HOUR" in table.at else np.zeros(len(amount))
-    duration = (
-        np.nan_to_num(table.numbers("DURATION"))
-        if "DURATION" in table.at
-        else np.zeros(len(amount))
-    )
+    clock = clock_hours(table, 0.0)
+    duration = np.zeros(len(amount))
+    if "DURATION" in table.at:
+        duration = np.nan_to_num(table.numbers("DURATION"), posinf=np.inf)
     days, starts = _days(table, identity, date_format)
     if "DAY" not in counts.at and (undated := [s for s in identity if s not in starts]):
         raise DataError(
@@ -136,32 +134,26 @@ def doses_of_table(
         )
     number = table.numbers("CMT") if "CMT" in table.at else np.full(len(amount), np.nan)
     faults = Faults()
-    for i in range(len(identity)):
-        if not (np.isfinite(amount[i]) and amount[i] > 0):
-            error = table.refused(
-                i,
-                "AMT",
-                f"'{table.text('AMT', i)}' is no dose",
-                allowed="mg, more than 0",
-                remedy="correct it, or leave the row out",
-            )
-            faults.add("AMT", error, table.lines[i])
-        if duration[i] < 0:
-            error = table.refused(
-                i,
-                "DURATION",
-                f"an infusion of {duration[i]:g} h",
-                allowed="0 (bolus) or more",
-                remedy="correct it",
-            )
-            faults.add("DURATION", error, table.lines[i])
+    no_number = (number < 0) | (np.floor(number) != number) & ~np.isnan(number) | np.isinf(number)
+    for column, bad, what, allowed, remedy in (
+        ("AMT", ~((amount > 0) & (amount < np.inf)), "'{}' is no dose", "mg, more than 0",
+         "correct it, or leave the row out"),
+        ("DURATION", ~((duration >= 0) & (duration < np.inf)), "an infusion of {} h",
+         "0 (bolus) or more", "correct it"),
+        ("CMT", no_number, "'{}' is no compartment", "a whole number",
+         "correct it, or leave it empty"),
+    ):  # fmt: skip
+        for i in np.flatnonzero(bad).tolist():
+            words = what.format(table.text(column, i))
+            error = table.refused(i, column, words, allowed=allowed, remedy=remedy)
+            faults.add(column, error, table.lines[i])
     faults.refuse()
     out: dict[Any, list[CountDose]] = {}
     for i, subject in enumerate(identity):
         drug = table.text("DRUG", i) if "DRUG" in table.at else ""
         into = (
             int(number[i])
-            if np.isfinite(number[i])
+            if not np.isnan(number[i])
             else _compartment(compartment, drug, table.place(i))
         )
         hour = (days[i] - 1) * 24.0 + float(clock[i])

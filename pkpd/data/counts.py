@@ -23,7 +23,7 @@ from pkpd.data.faults import Faults
 from pkpd.data.measurements import refuse_strangers
 from pkpd.data.nonmem import subject_labels
 from pkpd.data.sheets import Sheet, TableSource, checked_columns, open_sheet, read_stamp
-from pkpd.data.times import refuse_other_dates
+from pkpd.data.times import clock_hours, refuse_other_dates
 from pkpd.errors import DataError
 from pkpd.schedule import Regimen
 
@@ -225,8 +225,7 @@ def _hours(
     notes: list[str],
 ) -> np.ndarray:
     """Hours of each row since the start of day 1."""
-    clock = table.numbers("HOUR") if "HOUR" in table.at else np.full(len(table.rows), clock_h)
-    clock = np.where(np.isnan(clock), clock_h, clock)
+    clock = clock_hours(table, clock_h)
     if "DAY" in table.at:
         day = table.numbers("DAY")
         faults = Faults()

@@ -208,6 +208,11 @@ def _lines(
     table: Sheet, is_observation: np.ndarray, how: HowMeasured, notes: list[str]
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Name what was observed, index it by row, and tell which rows are kept."""
+    known: dict[int | str, str | None] = {}
+    for key, name in (how.lines or {}).items():
+        if known.setdefault(code_of(key), name) != name:
+            what = f"code {code_of(key)} is both {known[code_of(key)]!r} and {name!r}"
+            raise DataError(where=f"{table.name}, lines", what=what, remedy="name it once")
     n = len(table.rows)
     kept = np.ones(n, dtype=bool)
     column = (how.line_column or ("DVID" if "DVID" in table.at else "CMT")).upper()
@@ -216,7 +221,6 @@ def _lines(
         return ("DV",), np.zeros(n, dtype=np.int64), kept
     only = tuple(dict.fromkeys((how.lines or {}).values()))
     if len(only) == 1 and only[0] is not None and _one_line(table, is_observation, how, column):
-        known = {code_of(key) for key in how.lines or {}}
         if column in table.at:
             code = code_of(table.text(column, int(np.argmax(is_observation))))
             if code not in known and code not in ("", 0):
@@ -227,7 +231,6 @@ def _lines(
             what=f"has no {column} column to tell lines apart", remedy="give line_column="
         )
     code = [code_of(table.text(column, i)) for i in range(n)]
-    known = {code_of(key): name for key, name in (how.lines or {}).items()}
     if how.lines is None:
         for i in np.flatnonzero(is_observation):
             if code[i] != "":
@@ -310,8 +313,9 @@ def _limits(
     """Censoring codes, values with limits filled in, and lower bounds, in units used inside."""
     n = len(value)
     value = value * factor
-    flag_column = next((c for c in ("CENS", "BLQ", "BLOQ", "BQL") if c in table.at), "BLQ")
-    flag = np.nan_to_num(table.numbers(flag_column)) if flag_column in table.at else np.zeros(n)
+    flags = [c for c in ("CENS", "BLQ", "BLOQ", "BQL") if c in table.at]
+    flag_column = flags[0] if flags else "BLQ"
+    flag = np.nan_to_num(table.numbers(flag_column)) if flags else np.zeros(n)
     allowed = (BELOW, NOT_CENSORED, ABOVE) if flag_column == "CENS" else (BELOW, NOT_CENSORED)
     for i in np.flatnonzero(is_observation & ~np.isin(flag, allowed)):
         raise table.refused(
@@ -323,6 +327,12 @@ def _limits(
                 + (", -1 above the limit" if flag_column == "CENS" else "")
             ),
         )
+    for other in flags[1:]:
+        beside = np.nan_to_num(table.numbers(other)) != 0
+        for i in np.flatnonzero(is_observation & (beside != (flag == BELOW))):
+            says = ("", "not ") if beside[i] else ("not ", "")
+            what = f"it is {says[0]}below the limit, and by {flag_column} {says[1]}below it"
+            raise table.refused(i, other, what, remedy="correct one, or leave a column out")
     flag = np.where(sign != 0, sign, flag)
     limit = table.numbers("LLOQ") * factor if "LLOQ" in table.at else np.full(n, np.nan)
     if how.lloq is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pkpd.data.declared_units import DeclaredUnits
+from pkpd.data.faults import Faults
 from pkpd.data.sheets import Sheet, read_stamp
 
 # amounts of virus or cells in a dose reach 1e16; no record is thousands of years long
@@ -69,6 +70,20 @@ def refuse_other_dates(
                 f"{table.lines[row]}), and DAY is {day[i]:g}",
                 remedy="correct one, or leave one of the columns out (day 0 is the day before 1)",
             )
+
+
+def clock_hours(table: Sheet, usual: float) -> np.ndarray:
+    """Hours of the day (HOUR), the usual one where none stands; others than 0 to 24 are refused."""
+    if "HOUR" not in table.at:
+        return np.full(len(table.rows), usual)
+    clock = table.numbers("HOUR")
+    faults = Faults()
+    for i in np.flatnonzero((clock < 0) | (clock > 24)).tolist():
+        what, remedy = f"{clock[i]:g} is no hour of a day", "correct it, or move the day"
+        error = table.refused(i, "HOUR", what, allowed="0 to 24", remedy=remedy)
+        faults.add("HOUR", error, table.lines[i])
+    faults.refuse()
+    return np.where(np.isnan(clock), usual, clock)
 
 
 def hours_of(

@@ -187,14 +187,15 @@ def _read(root: Table, stem: str) -> DesignFile:
     doses = _doses(root)
     times, weight_of = window_of(root)
     seen, weight = seen_of(root, doses, times, weight_of)
+    design = _design(root, doses)
     file = DesignFile(
         title=root.text("title", stem),
         doses=doses,
-        design=_design(root, doses),
+        design=design,
         seen=seen.rows,
         by_patient=seen.by_patient,
         not_judged=seen.not_judged,
-        scenarios=tuple(_scenario(row, len(doses)) for row in root.tables("scenario", ())),
+        scenarios=tuple(_scenario(row, design) for row in root.tables("scenario", ())),
         times=times,
         accrual=_accrual(root),
         weight=weight,
@@ -337,14 +338,17 @@ def _accrual(root: Table) -> Accrual | None:
     return found
 
 
-def _scenario(row: Table, levels: int) -> Scenario:
+def _scenario(row: Table, design: Design) -> Scenario:
     name = row.text("name")
+    if "responses" in row and not design.backfills:
+        remedy = "remove them, or choose a design that does"
+        row.refuse("responses", f"{design.name} does not backfill by them", remedy=remedy)
     found: dict[str, tuple[float, ...]] = {}
     for key in ("risks", "responses"):
         values = row.numbers(key) if key == "risks" else row.numbers(key, ())
         if values or key == "risks":
             with row.at(key):
-                check_risks(values, levels)
+                check_risks(values, design.levels)
         found[key] = tuple(values)
     row.text("source", "")
     row.done()

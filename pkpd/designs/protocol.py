@@ -14,6 +14,9 @@ from pkpd.designs.kinds import check_fields
 from pkpd.designs.stopping import StoppingRule
 from pkpd.errors import PkpdError
 
+_AWAITED = (Why.ENOUGH, Why.PRECISE, Why.MAXIMUM)
+"""Ends that wait for the outcomes of patients who are pending."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Design(ABC):
@@ -199,7 +202,15 @@ class Design(ABC):
         )
 
     def _decided(self, data: Trials) -> Decisions:
-        """Decide as of full cohorts."""
+        """Decide as of full cohorts; no trial ends while patients may change what is selected."""
+        found = self._ended(data)
+        action, why = found.action.copy(), found.why.copy()
+        waits = np.isin(why, _AWAITED) & data.pending.any(axis=1) & self.uses_pending
+        action[waits], why[waits] = Action.SUSPEND, Why.GOES_ON
+        return Decisions(found.level, action, why)
+
+    def _ended(self, data: Trials) -> Decisions:
+        """Decide as of full cohorts, whoever is pending."""
         own = self.rule(data)
         action, why = own.action.copy(), own.why.copy()
         for stop in self.stops:
@@ -208,8 +219,6 @@ class Design(ABC):
         if self.most_patients is not None:
             full = (why == Why.GOES_ON) & (escalated(data) >= self.most_patients)
             action[full], why[full] = Action.STOP, Why.MAXIMUM
-            waits = full & data.pending.any(axis=1) & self.uses_pending
-            action[waits], why[waits] = Action.SUSPEND, Why.GOES_ON
         return Decisions(own.level, action, why)
 
     def recommend(self, data: Trials, decisions: Decisions) -> np.ndarray:
@@ -266,15 +275,17 @@ class Design(ABC):
     def _reason(self, data: Trials, found: Decisions, action: Action, why: Why) -> str:
         if action == Action.START:
             return _as_sentence(f"no patient has been treated{self.opening(data)}")
+        if action == Action.SUSPEND and (ends := self._ended(data)).why[0] in _AWAITED:
+            left = int(data.pending.sum())
+            told = self._reason(data, ends, Action.STOP, Why(int(ends.why[0])))
+            return f"{told[:-1]}, and {left} {'is' if left == 1 else 'are'} pending."
         for stop in self.stops:
             if why == stop.why and bool(stop.met(self, data, found)[0]):
                 return _as_sentence(stop.words(self, data, found))
-        count, most, waits = int(escalated(data)[0]), self.most_patients, action == Action.SUSPEND
-        if why == Why.MAXIMUM or (waits and most is not None and count >= most):
+        if why == Why.MAXIMUM:
+            count = int(escalated(data)[0])
             who = f"{patients(count)} {'is' if count == 1 else 'are'}"
-            left = int(data.pending.sum())
-            end = f", and {left} {'is' if left == 1 else 'are'} pending" if waits else ""
-            return _as_sentence(f"{who} treated, of at most {most}{end}")
+            return _as_sentence(f"{who} treated, of at most {self.most_patients}")
         return _as_sentence(self.explain(data, found))
 
     def _check_levels(self, levels: int) -> None:

@@ -208,10 +208,14 @@ def table_lines(design: object) -> list[str]:
     lines = letter_lines(decision_table(design))  # type: ignore[arg-type]
     if isinstance(design, ThreePlusThree):
         lines.append(_at_the_ends(design))
-    if isinstance(design, RollingSix):
+    if isinstance(design, RollingSix) and design.enrolled_most > 3:
+        seen, known = {
+            4: ("3", "4 are assessed"),
+            5: ("3 and 4", "5 are assessed"),
+        }.get(design.enrolled_most, ("3 and 4", "5 are assessed without a DLT, or 6"))
         lines.append(
-            "At the highest dose, and below one with D, E at 3 and 4 patients is S: such a dose is "
-            "selected once 5 are assessed without a DLT, or 6."
+            f"At the highest dose, and below one with D, E at {seen} patients is S: such a dose is "
+            f"selected once {known}."
         )
     return lines
 

@@ -138,9 +138,10 @@ def source(
     if isinstance(posterior, (str, Path)):
         posterior = load_posterior(posterior)
     own = population.disease if isinstance(population, Population) else ""
-    disease = disease or own or None
+    asked, disease = disease, disease or own or None
     if not (posterior is None or isinstance(posterior, EvidencePosterior)):
-        given = {"marrow": marrow, "model": model, "options": options, "cards": cards}
+        given = {"marrow": marrow, "disease": asked, "model": model}
+        given |= {"options": options, "cards": cards}
         given["growth_factor"] = growth_factor.below > 0.0
         return _of_fit(posterior, population, given, patients, draws, seed, transfusion)
     because = ""
@@ -148,7 +149,10 @@ def source(
         because = _why_without(disease, posterior, model)
         marrow = FRIBERG if because else LEUKAEMIA
     if marrow == FRIBERG:
-        for name, given in (("posterior", posterior), ("options", options), ("cards", cards)):
+        chosen = model is not None or not because  # the disease did not lead here
+        others = {"posterior": posterior, "disease": chosen and asked}
+        others |= {"options": options, "cards": cards}
+        for name, given in others.items():
             if given:
                 raise PkpdError(
                     where=f"marrow {FRIBERG}",

@@ -81,6 +81,9 @@ def _file(found: Explored, asked: Any) -> tuple[dict[str, Any], list[int]]:
     seen = page.data.get("seen")
     seen = seen if isinstance(seen, list) else []
     treated = [n for n, one in enumerate(seen[: len(labels)]) if _treated(one)]
+    if current and current - 1 not in treated:
+        what, remedy = f"{labels[current - 1]} has no patients", "give them, or another schedule"
+        raise BadStateError([page.error("current", what, remedy=remedy)])
     rows = [n for n in treated if n + 1 != current] + [n for n in treated if n + 1 == current]
     cohorts = [
         {"dose": labels[n], "treated": seen[n].get("treated", 0), "dlts": seen[n].get("dlts", 0)}

@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from pkpd.arrays import Floats
-from pkpd.comparison.exposures import FirstCycle, cohort_exposures, exposure_ratios
+from pkpd.comparison.exposures import (
+    FirstCycle,
+    cohort_exposures,
+    exposure_ratios,
+    without_exposure,
+)
 from pkpd.explorer.simulation import explore, ready
 from pkpd.explorer.state import State
 from pkpd.exposure.exposures import BANDS
@@ -48,7 +53,7 @@ def exposure_content(state: State) -> dict[str, Any]:
         result,
         exposures=tuple(row for one in found.values() for row in one.rows),
         exposure_ratios=exposure_ratios(trial, (), found),
-        without_exposure={d: why for one in found.values() for d, why in one.left_out.items()},
+        without_exposure=without_exposure(found),
     )
     profiles = [{one.drug.name: _profile(one) for one in of.cycles} for of in found.values()]
     drugs = dict.fromkeys(name for one in profiles for name in one)

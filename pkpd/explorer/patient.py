@@ -200,11 +200,15 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
     weighed, one = found.weighed[label], found.dataset.sel(patient=label)
     seen, back = weighed.seen, dict(weighed.bank.asked.back or {})
     heads, *rows = table_of(weighed, one)
+    last = int(one["day"].values[-1])
+    within = whole.until(last)
     doubts = warnings(weighed)
     told = [f"{note}." for note in found.notes_of_all]
     told += [*map(as_sentence, remarks(weighed, found.forecaster.measurement)), *doubts]
     if not careful:
         told = [text.replace(BY_SMC, "others are made now") for text in told]
+    if len(within) < len(whole):
+        told.append(f"Counts after day {last}, the last that is simulated, are not shown.")
     shown = [str(line) for line in one["line"].values if str(line) in {*back, *whole.line}]
     return {
         "sentence": f"{DOUBTED if doubts and weighed.trusted else ''}{found.sentence()}",
@@ -213,9 +217,9 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
         "why": why_not_known(weighed.used),
         "how": size_in_words(weighed),
         "patient": str(label),
-        "days": _days(whole),
+        "days": _days(within),
         "until": seen.last_day,
-        "last": int(one["day"].values[-1]),
+        "last": last,
         "facts": [
             *planned_sentences(weighed, one),
             days_in_words(weighed),
@@ -223,7 +227,7 @@ def _content(found: Forecast, whole: Seen, careful: bool) -> dict[str, Any]:
         ],
         "warnings": told,
         "lines": {
-            line: _line(one, line, whole, seen.last_day, back.get(line), weighed.trusted)
+            line: _line(one, line, within, seen.last_day, back.get(line), weighed.trusted)
             for line in shown
         },
         "recovered": {

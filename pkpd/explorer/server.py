@@ -451,8 +451,9 @@ async def _document(request: Request) -> dict[str, Any]:
 
     try:
         document = json.loads(bytes(body), parse_constant=no_number)
+        _encoded(document)  # refuses half of a character, which is no text
     except (ValueError, RecursionError):
-        raise Refused(400, "request: it is not valid JSON; reload the page.") from None
+        raise Refused(400, "request: no JSON, or half a character; reload the page.") from None
     if not isinstance(document, dict):
         raise Refused(400, "request: it is no table of settings; reload the page.")
     return document

@@ -18,6 +18,10 @@ from pkpd.nonmem.tree import Assign, Binary, Expression, If, Item, Name, Number,
 Of = Callable[[str], Expression]
 
 
+_INTERMEDIATE = re.compile(r"(PK|DE|E\d+|[MDO]_)\d+")
+"""Names that `pkpd.export.tracing.Statements` gives to intermediate values of a text."""
+
+
 def plain_names(
     wanted: Iterable[str], taken: Iterable[str], *, capitals: bool, most: int = 20
 ) -> dict[str, str]:
@@ -34,7 +38,7 @@ def plain_names(
         text = text if text[:1].isalpha() else f"P{text}"
         text = (text.upper() if capitals else text)[: most - 2]
         new, number = text, 1
-        while new.upper() in used:
+        while new.upper() in used or _INTERMEDIATE.fullmatch(new.upper()):
             new = f"{text}_" if number == 1 else f"{text}{number}"
             number += 1
         used.add(new.upper())

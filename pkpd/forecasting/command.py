@@ -186,7 +186,7 @@ def write(found: Forecast, out: Path, formats: Sequence[str] = ("svg",)) -> list
     Returns
     -------
     list of Path
-        The files: ``forecast.csv`` and a figure of each patient.
+        The files: ``forecast.csv`` and a figure of each patient, in the order of the patients.
     """
     for kind in formats:
         if kind not in ("svg", "png", "pdf"):
@@ -194,10 +194,14 @@ def write(found: Forecast, out: Path, formats: Sequence[str] = ("svg",)) -> list
     names = ["forecast.csv"]
     with together(out, last=names[0]) as stage:
         write_text(stage / names[0], frame_text(found.table()))
+        taken: set[str] = set()
         for label in found.patients:
             figure = found.plot(label)
+            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(label))
+            while name.casefold() in taken:  # A/1 and A_1
+                name += "_"
+            taken.add(name.casefold())
             for kind in formats:
-                name = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(label))
                 names.append(f"forecast_{name}.{kind}")
                 figure.savefig(stage / names[-1], dpi=200)
     return [out / name for name in names]

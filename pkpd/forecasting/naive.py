@@ -22,8 +22,8 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from pkpd.arrays import Floats
-from pkpd.data.dataset import Dataset
+from pkpd.arrays import Floats, Indices
+from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.errors import PkpdError
 from pkpd.forecasting.series import LEVELS, Horizon, count_at, log_density, row_of, targets_of
 
@@ -39,6 +39,7 @@ class _Logs:
     label: tuple[Any, ...]
     time_h: tuple[Floats, ...]
     value: Floats
+    censored: Indices
     since_d: Floats
 
     @classmethod
@@ -48,11 +49,19 @@ class _Logs:
         rows = [np.flatnonzero(seen.subject == b) for b in range(len(data.subjects))]
         rows = [m[np.argsort(seen.time[m], kind="stable")] for m in rows]
         value = np.full((max(len(m) for m in rows), len(rows)), np.nan)
-        since = np.zeros(value.shape)
+        censored, since = np.zeros(value.shape, int), np.zeros(value.shape)
         for b, m in enumerate(rows):
             value[: len(m), b] = np.log(seen.value[m])
+            censored[: len(m), b] = seen.censored[m]
             since[1 : len(m), b] = np.diff(seen.time[m]) / _A_DAY
-        return cls(tuple(data.subjects), tuple(seen.time[m] for m in rows), value, since)
+        times = tuple(seen.time[m] for m in rows)
+        return cls(tuple(data.subjects), times, value, censored, since)
+
+    def known(self, b: int, later: int | None) -> tuple[float, int]:
+        """Logarithm of a later count and whether that is a limit; NaN if there is none."""
+        if later is None:
+            return np.nan, NOT_CENSORED
+        return float(self.value[later, b]), int(self.censored[later, b])
 
 
 @dataclass(frozen=True)
@@ -145,8 +154,8 @@ class LocalLevel:
                 total = variance[k, b] + ((self.drift * scale) ** 2) * days
                 sd = np.sqrt(total + (self.noise * scale) ** 2)
                 weights = np.exp(posterior[k, b] - logsumexp(posterior[k, b]))
-                later = count_at(logs.time_h[b], k, target)
-                known = np.nan if later is None else float(logs.value[later, b])
+                known, code = logs.known(b, count_at(logs.time_h[b], k, target))
+                mixture = (weights, level[k, b], sd, nu)
                 rows.append(
                     {
                         "ID": label,
@@ -154,7 +163,7 @@ class LocalLevel:
                         "TIME": target / _A_DAY,
                         "horizon": horizon.name,
                         "counts": k + 1,
-                        **row_of(weights, level[k, b], sd, nu, known, levels, logarithmic=True),
+                        **row_of(*mixture, known, code, levels, logarithmic=True),
                     }
                 )
         return pd.DataFrame(rows)
@@ -230,11 +239,11 @@ def last_value(
             for k, _, target in targets_of(times, [horizon]):
                 if k + 1 < first:
                     continue
-                later = count_at(times, k, target)
+                known, code = logs.known(b, count_at(times, k, target))
                 value = np.exp(logs.value[k, b] + found)
                 head = {"ID": label, "ORIGIN": times[k] / _A_DAY, "TIME": target / _A_DAY}
                 head |= {"horizon": horizon.name, "counts": k + 1}
-                known = np.nan if later is None else float(np.exp(logs.value[later, b]))
                 quantiles = {f"q{p:g}": v for p, v in zip(levels, value, strict=False)}
-                rows.append({**head, "observed": known, "median": value[-1], **quantiles})
+                head |= {"observed": np.exp(known), "censored": code, "median": value[-1]}
+                rows.append({**head, **quantiles})
     return pd.DataFrame(rows)

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pkpd.arrays import Floats
+from pkpd.data.dataset import ABOVE, BELOW
 from pkpd.errors import PkpdError
 
 _KEY = ["ID", "ORIGIN", "TIME", "horizon"]
@@ -34,6 +35,7 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
         ``ID``, ``ORIGIN``, ``TIME``, ``horizon``; ``crps`` of the logarithm, from the quantiles;
         ``error``, the median's absolute error; ``inside50``, ``inside80``, ``inside90``: whether
         the count lies in the central interval; and ``logdens`` where the table has it.
+        Of a count below or above a limit, quantiles beyond the limit are taken as the limit.
 
     Raises
     ------
@@ -47,6 +49,9 @@ def scored(forecasts: pd.DataFrame, *, floor: float = 1e-3) -> pd.DataFrame:
     levels = np.array([float(c[1:]) for c in columns])
     quantiles = np.log(np.maximum(known[columns].to_numpy(dtype=float), floor))
     seen = np.log(np.maximum(known["observed"].to_numpy(dtype=float), floor))
+    codes = known["censored"].to_numpy() if "censored" in known else np.zeros(len(known))
+    quantiles = np.where(codes[:, None] == BELOW, np.maximum(quantiles, seen[:, None]), quantiles)
+    quantiles = np.where(codes[:, None] == ABOVE, np.minimum(quantiles, seen[:, None]), quantiles)
     out = known[_KEY].copy()
     out["crps"] = crps(levels, quantiles, seen)
     out["error"] = np.abs(seen - _at(levels, quantiles, 0.5))

@@ -20,7 +20,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from pkpd.arrays import Floats
-from pkpd.data.dataset import Dataset
+from pkpd.data.dataset import BELOW, NOT_CENSORED, Dataset
 from pkpd.distributions import stream
 from pkpd.errors import PkpdError
 from pkpd.evidence.criticism.psis import LIMIT, smoothed_weights
@@ -133,10 +133,11 @@ def forecast_series(
     -------
     DataFrame
         A row for each forecast: ``ID``, ``ORIGIN`` and ``TIME`` in days, ``horizon``, ``counts``
-        seen, ``observed`` (NaN if it is not known), ``logdens``: log density of the observed value
-        on the scale of the residual error (of the logarithm for a log-normal one), ``pareto_k``
-        and ``effective`` of the weights, ``median``, and quantiles ``q0.05`` and so on in the unit
-        of the data.
+        seen, ``observed`` (NaN if it is not known), ``censored`` (1: below it, -1: above it),
+        ``logdens``: log density of the observed value on the scale of the residual error (of the
+        logarithm for a log-normal one), of a censored one the log probability, ``pareto_k`` and
+        ``effective`` of the weights, ``median``, and quantiles ``q0.05`` and so on in the unit of
+        the data.
 
     Raises
     ------
@@ -309,7 +310,8 @@ class _Course:
         location, scale, nu = _predictive(members, k, self.at[target], hours)
         later = count_at(self.time_h, k, target)
         known = np.nan if later is None else float(self.scaled[later])
-        return row_of(weights, location, scale, nu, known, levels, self.error.logarithmic)
+        code = NOT_CENSORED if later is None else int(self.censored[later])
+        return row_of(weights, location, scale, nu, known, code, levels, self.error.logarithmic)
 
 
 def targets_of(time_h: Floats, horizons: Sequence[Horizon]) -> list[tuple[int, Horizon, float]]:
@@ -334,6 +336,7 @@ def row_of(
     scale: Floats,
     nu: Floats | None,
     known: float,
+    censored: int,
     levels: Sequence[float],
     logarithmic: bool,
 ) -> dict[str, Any]:
@@ -345,6 +348,8 @@ def row_of(
         The mixture, on the scale of the residual error.
     known
         What was measured, on that scale; NaN if it is not known.
+    censored
+        Whether that is a limit, as in `pkpd.data.dataset.Observations`.
     levels
         Of the quantiles.
     logarithmic
@@ -352,13 +357,18 @@ def row_of(
     """
     logdens = np.nan
     if np.isfinite(known):
-        each = log_density((known - location) / scale, nu) - np.log(scale)
+        z = (known - location) / scale
+        if censored == NOT_CENSORED:
+            each = log_density(z, nu) - np.log(scale)
+        else:  # both distributions are symmetrical
+            z = z if censored == BELOW else -z
+            each = norm.logcdf(z) if nu is None else student.logcdf(z, nu)
         with np.errstate(divide="ignore"):
             logdens = float(np.asarray(logsumexp(each + np.log(weights))))
     found = _mixed(weights, location, scale, nu, [*levels, 0.5])
     if logarithmic:
         found, known = np.exp(found), np.exp(known)
-    row = {"observed": known, "logdens": logdens, "median": found[-1]}
+    row = {"observed": known, "censored": censored, "logdens": logdens, "median": found[-1]}
     return row | {f"q{level:g}": value for level, value in zip(levels, found, strict=False)}
 
 

@@ -255,7 +255,7 @@ def trial_patients(
             what = f"the rule {known.name} can judge nobody"
             raise PkpdError(where=f"dose {name}", what=what)
     before = np.array([float(one.dlt.mean()) for one in banks if one.dlt is not None])
-    _check_rising(tuple(schedules), before, bank)
+    _check_rising(tuple(schedules), before, [len(one) for one in banks])
     draws = _scenario_draws(scenarios, banks, source.draws)
     parts, total = [], float(len(ready) * len(draws))
     for k, (name, lanes) in enumerate(zip(schedules, ready, strict=True)):
@@ -339,11 +339,11 @@ def _check_clock(rule: DLTRule, lanes: Lanes, name: str) -> None:
         raise PkpdError(where=f"dose {name}", what=what, remedy=remedy)
 
 
-def _check_rising(names: Sequence[str], risks: Floats, bank: int) -> None:
-    """Refuse doses of which a higher one has a lower risk, by more than chance."""
+def _check_rising(names: Sequence[str], risks: Floats, judged: Sequence[int]) -> None:
+    """Refuse doses of which a higher one has a lower risk, by more than chance among so many."""
     for k in range(1, len(risks)):
         low, high = risks[k - 1], risks[k]
-        error = np.sqrt((low * (1 - low) + high * (1 - high)) / bank)
+        error = np.sqrt(low * (1 - low) / judged[k - 1] + high * (1 - high) / judged[k])
         if low - high > 3 * error + 1e-9:
             what = f"its risk is {high:.3f}, and that of {names[k - 1]} below it {low:.3f}"
             remedy = "order the schedules by their risk"

@@ -430,6 +430,6 @@ def _hundred(share: float) -> str:
     number = round(100 * share)
     if number == 0 and share > 0:
         return "fewer than 1"
-    if number == 100 and share < 0.9995:
+    if number == 100 and share < 1:
         return "more than 99"
     return str(number)

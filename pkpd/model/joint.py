@@ -296,7 +296,8 @@ def _switches(model: JointModel, options: Mapping[str, bool | str]) -> dict[str,
             _refuse(f"option '{key}'", what + near, matches or (*known, "feedback_when_..."))
         if not isinstance(value, bool):
             _refuse(f"option '{key}'", f"{value!r} is not True or False", ("True", "False"))
-        asked[matches[0]] = value
+        if asked.setdefault(matches[0], value) != value:
+            _refuse(f"option '{key}'", f"is both {not value} and {value}", (matches[0],))
     switches = {name: asked.get(name, option.default) for name, option in known.items()}
     for name, option in known.items():
         if not switches[name]:

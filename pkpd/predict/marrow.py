@@ -295,6 +295,7 @@ def marrow_model(
     _check_choice("engine", engine, get_args(MarrowEngine))
     _check_choice("baseline", baseline, ("circ0", "free"))
     check_drugs("marrow_model", by_name, driver, molar_mass, first_compartment)
+    _check_parts(by_name, marrow)
     drugs, number = [], 1
     for name, structure in by_name.items():
         kind = _of(driver, name, "driver")
@@ -320,6 +321,21 @@ def marrow_model(
         max_step_h=max_step_h,
         general_step_h=general_step_h,
     )
+
+
+def _check_parts(drugs: Mapping[str, Any], marrow: Mapping[str, Any]) -> None:
+    """Refuse drugs and marrow lines that are none, and lines of drugs that are not predicted."""
+    for name, pk in drugs.items():
+        if not isinstance(pk, LinearStructure):
+            _refuse(f"pk, {name}", pk, "a LinearStructure, such as compartments(1)")
+        if lost := pk.lines[1:]:
+            what = f"line {lost[0]!r} is not predicted beside a marrow"
+            raise PkpdError(
+                where=f"marrow_model, pk, {name}", what=what, remedy="leave others= out"
+            )
+    for name, line in marrow.items():
+        if not isinstance(getattr(line, "parameters", None), tuple):
+            _refuse(f"lines, {name}", line, "equations of a line, such as Friberg()")
 
 
 def _check_choice(what: str, given: Any, allowed: Sequence[str]) -> None:

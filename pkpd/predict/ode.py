@@ -304,9 +304,8 @@ def _output(
     before = shape.system.size - len(shape.own)
     concentrations: dict[str, Any] = {}
     if shape.pk is not None:
-        amount = state[shape.pk.system.observed - 1]
-        volume = 1.0 if shape.pk.volume is None else p[shape.pk.volume]
-        concentrations[shape.pk.line] = amount / volume
+        for line, (place, volume) in zip(shape.pk.lines, shape.pk.observed, strict=True):
+            concentrations[line] = state[place] / (1.0 if volume is None else p[volume])
     y = {name: state[before + i] for i, name in enumerate(shape.own)}
     given: list[Any] = [Named(y, "state"), Named(p, "parameter")]
     if count_arguments(function, 2, "output") == 3:
@@ -316,7 +315,7 @@ def _output(
 
 @dataclass(frozen=True)
 class _Concentration:
-    """Output of the linear structure's own line."""
+    """Output of a line of the linear structure."""
 
     line: str
 
@@ -357,7 +356,7 @@ def ode_model(
         Names of the parameters that ``rhs``, ``initial`` and ``outputs`` read besides those of
         ``pk``.
     outputs
-        Line to function ``(y, p)`` or ``(y, p, c)``. The line of ``pk`` is there of itself.
+        Line to function ``(y, p)`` or ``(y, p, c)``. Lines of ``pk`` are there of themselves.
     doses_into
         State or compartment that takes doses whose CMT is 0 or missing; default the first (of
         ``pk``: its own default).
@@ -416,8 +415,8 @@ def ode_model(
                 what="is there twice" + (" (pk has it already)" if linear else ""),
                 remedy="rename or remove one",
             )
-    if pk and pk.volume and pk.volume not in every:
-        every = (*every, pk.volume)
+    if pk:
+        every = tuple(dict.fromkeys((*every, *(volume for _, volume in pk.observed if volume))))
     if doses_into is not None and doses_into not in names:
         raise PkpdError(
             where=f"{name}, doses_into",
@@ -443,9 +442,10 @@ def ode_model(
         pk_volume=pk.volume if exact and pk else None,
         dose_compartment=default if doses_into is None else names.index(doses_into) + 1,
     )
-    lines = dict(outputs)
-    if pk and pk.line not in lines:
-        lines = {pk.line: _Concentration(pk.line), **lines}
+    theirs = {
+        line: _Concentration(line) for line in (pk.lines if pk else ()) if line not in outputs
+    }
+    lines: dict[str, Callable[..., Any]] = {**theirs, **outputs}
     if not lines:
         raise PkpdError(where=name, what="predicts nothing", remedy="give outputs")
     chosen: Solver = "fixed" if solver == "auto" else solver

@@ -483,8 +483,3 @@ def cell_text(cell: str | Figure) -> str:
         middle = number(cell.value, cell.unit)
         span = number_range(cell.lower, cell.upper, cell.unit, cell.value)
     return middle if math.isnan(cell.lower) else f"{middle} ({span})"
-
-
-def file_stem(name: str) -> str:
-    """Trial identifier as a safe part of a file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "trial"

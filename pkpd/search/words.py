@@ -94,28 +94,25 @@ def _has_interval(figure: Figure) -> bool:
 
 def first_sentence(found: SearchResult) -> str:
     """Tell the answer in one sentence."""
-    one, limits = found.answers[found.view], found.menu.limits
-    kept = int(one.allowed(limits).sum())
-    told = " and ".join(limit.words for limit in limits)
     if not found.short_list:
+        told = " and ".join(limit.words for limit in found.menu.limits)
         return f"None of {len(found.members)} schedules keeps {told}."
     names = "; ".join(found.short_list)
-    return (
-        f"{kept} of {len(found.members)} schedules {'keeps' if kept == 1 else 'keep'} {told} "
-        f"{IN_WORDS[found.view]}; worth comparing: {names}."
-    )
+    return f"{_kept(found)}; worth comparing: {names}."
+
+
+def _kept(found: SearchResult) -> str:
+    """Say how many schedules keep the limits."""
+    limits = found.menu.limits
+    kept = int(found.answers[found.view].allowed(limits).sum())
+    told = " and ".join(limit.words for limit in limits)
+    verb = "keeps" if kept == 1 else "keep"
+    return f"{kept} of {len(found.members)} schedules {verb} {told} {IN_WORDS[found.view]}"
 
 
 def summary_of(found: SearchResult) -> str:
     """Tell the answer: short list, what separates its members, what other views say of them."""
-    one, limits = found.answers[found.view], found.menu.limits
-    kept = int(one.allowed(limits).sum())
-    told = " and ".join(limit.words for limit in limits)
-    parts = [
-        f"{kept} of {len(found.members)} schedules keep {told} {IN_WORDS[found.view]}.",
-        "",
-        *_schedules(found),
-    ]
+    parts = [f"{_kept(found)}.", "", *_schedules(found)]
     if found.short_list:
         parts += ["", *_separated(found), "", *_elsewhere(found)]
     parts += ["", *(f"! {text}" for text in notes(found))]

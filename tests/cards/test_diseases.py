@@ -123,6 +123,18 @@ def test_ages_can_be_moved():
         assert ages.max() <= 95.0
 
 
+def test_limits_of_age_move_with_the_ages():
+    population = load_population("rr_aml")
+    old = median_age(population)
+    limited = replace(population, limits=(*population.limits, ("age", old - 10, old + 5)))
+    moved = with_median_age(limited, old - 20)
+    ages = sample_population(moved, 2048, 7)["age"]
+    assert np.median(ages) == pytest.approx(old - 20, abs=0.8)
+    assert np.ptp(ages) == pytest.approx(15.0, abs=1.0)  # a limit that does not move leaves others
+    (low, high) = next((a, b) for name, a, b in moved.limits if name == "age")
+    assert high - low == pytest.approx(15.0)
+
+
 def test_diseases_in_words():
     assert disease_in_words("aml_unfit").startswith("acute myeloid leukaemia before treatment")
     assert disease_in_words("unknown") == "unknown"

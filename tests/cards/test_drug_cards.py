@@ -339,12 +339,32 @@ def test_numbers_of_an_action_are_in_the_unit_that_they_are_used_in(
         load_drug_card(str(tmp_path / f"{drug}.toml"))
 
 
-def test_counts_of_holds_are_those_of_a_disease(tmp_path):
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "below_in.mds_high_risk",
+            "below_in.mds_high_rsk",
+            "there is no such disease .did you mean 'mds_high_risk'",
+        ),
+        (
+            "levels_mg = [25, 20,",
+            "levels_mg = [20, 25,",
+            "holds > levels_mg: is not in order; allowed: the largest first, each once",
+        ),
+        ("\ndexamethasone =", "\ndexametasone =", "is no drug card .did you mean 'dexamethasone'"),
+        ("\ndexamethasone =", "\nDexamethasone =", "is no drug card .did you mean 'dexamethasone'"),
+    ],
+)
+def test_names_and_order_in_a_drug_card_are_checked(tmp_path, old, new, words):
     text = (Path(str(card_folder("drugs"))) / "lenalidomide.toml").read_text()
-    wrong = text.replace("below_in.mds_high_risk", "below_in.mds_high_rsk")
-    (tmp_path / "lenalidomide.toml").write_text(wrong)
-    with pytest.raises(CardError, match=r"there is no such disease .did you mean 'mds_high_risk'"):
+    assert old in text
+    (tmp_path / "lenalidomide.toml").write_text(text.replace(old, new))
+    with pytest.raises(CardError, match=words):
         load_drug_card(str(tmp_path / "lenalidomide.toml"))
+    # a drug that no card is of may be one of one's own
+    (tmp_path / "lenalidomide.toml").write_text(text.replace("\ndexamethasone =", "\nmine ="))
+    assert load_drug_card(str(tmp_path / "lenalidomide.toml")).leukaemia is not None
 
 
 def test_units_of_an_action_may_be_spelled_otherwise(tmp_path):

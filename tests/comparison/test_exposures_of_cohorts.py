@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from rich.console import Console
 
 from pkpd.cards.drug_cards import read_drug_card
 from pkpd.cards.files import card_folder
-from pkpd.comparison.exposures import cohort_exposures, first_cycle, lanes_of, measured
+from pkpd.comparison.exposures import (
+    CohortExposures,
+    cohort_exposures,
+    first_cycle,
+    lanes_of,
+    measured,
+    without_exposure,
+)
 from pkpd.comparison.marrow_choice import choose_marrow
 from pkpd.comparison.run import ready_trials
 from pkpd.comparison.scenario import load_scenario, with_overrides
@@ -130,6 +138,17 @@ def test_a_cohort_with_kidneys_of_its_own_has_the_exposures_of_its_own(folder):
     # Hughes 2019: clearance goes with creatinine clearance to the 0.224
     np.testing.assert_allclose(found, (crcl[0] / crcl[1]) ** 0.224, rtol=1e-9)
     assert np.median(found) > 1.1
+
+
+def test_a_drug_that_one_cohort_lacks_is_told_with_that_cohort():
+    given = SimpleNamespace(drug=SimpleNamespace(name="x"))
+    found = without_exposure(
+        {
+            "a": CohortExposures((), {}, {"y": "no kinetics"}, (given,)),  # type: ignore[arg-type]
+            "b": CohortExposures((), {}, {"x": "not given by day 28", "y": "no kinetics"}, ()),
+        }
+    )
+    assert found == {"y": "no kinetics", "x": "in b: not given by day 28"}
 
 
 @pytest.mark.slow

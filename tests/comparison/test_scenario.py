@@ -283,3 +283,10 @@ def test_mistakes_in_leukaemia_and_evidence_files_are_told(
     (problem,) = check_file(changed)
     assert said in problem
     assert file in problem
+
+
+def test_trials_whose_files_would_have_one_name_are_refused():
+    run_module.check_file_names(["a", "b c", "b-d"])
+    for first, second, name in (("b c", "b-c", "b-c"), ("%", "?", "trial")):
+        with pytest.raises(PkpdError, match=f"have one name, {name}; give one of them another id"):
+            run_module.check_file_names([first, second])

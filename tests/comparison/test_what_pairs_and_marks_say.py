@@ -121,6 +121,10 @@ def test_cohorts_of_two_rules_are_told_so_and_no_published_figure_is_dropped(tmp
     text = trial.curves.attrs["rule_text"]
     assert text.startswith("leukemia_d42_generic: ")
     assert ". In other len_mec_2018: " in text
+    # both want the same counts, by day 42 and by day 45: no figure draws one day for all
+    assert "rule_by_day" not in trial.curves.attrs
+    assert trial.curves.attrs["rule_platelets"] == 20
+    assert wording.rule_as_run(trial) == "Rules of the cohorts differ: none is outlined."
     told = [row.published_source for row in trial.rows if row.published_source]
     assert sorted(one[0] for one in told) == ["a", "b"]
 

@@ -207,11 +207,23 @@ def test_bad_tables_are_refused_with_their_place(write, text, options, words):
         ("ID,DAY,DATE,AMT\n1,1,2024-02-28,5\n1,2,2024-03-01,5\n", "row 3, ID 1, column DATE: 2024"),
         ("ID,AMT\n1,5\n", "has neither a DAY nor a DATE column"),
         ("ID,DAY,AMT,DURATION\n1,1,5,-1\n", "an infusion of -1 h"),
+        ("ID,DAY,AMT,DURATION\n1,1,5,inf\n", "an infusion of inf h"),
+        ("ID,DAY,AMT,CMT\n1,1,5,1\n1,2,5,1.5\n", "row 3, ID 1, column CMT: '1.5' is no"),
+        ("ID,DAY,AMT,CMT\n1,1,5,inf\n", "'inf' is no compartment"),
+        ("ID,DAY,HOUR,AMT\n1,1,25,5\n", "column HOUR: 25 is no hour of a day; allowed: 0 to 24"),
     ],
 )
 def test_bad_dosing_tables_are_refused(write, text, words):
     with pytest.raises(DataError, match=re.escape(words)):
         read_counts(write(WIDE), doses=write(text, "doses.csv"), units={"ANC": "cells/uL"})
+
+
+def test_hours_of_counts_are_those_of_a_day(write):
+    data = read_counts(write("ID,DAY,HOUR,ANC\n1,1,24,4\n1,8,,3\n"), clock_h=8.0)
+    assert data.observations.time.tolist() == [24.0, 176.0]
+    for hour in ("-8", "32", "inf"):
+        with pytest.raises(DataError, match=r"row 3, ID 1, column HOUR: .* is no hour of a day"):
+            read_counts(write(f"ID,DAY,HOUR,ANC\n1,1,8,4\n1,2,{hour},3\n"))
 
 
 def test_a_line_has_its_limit_by_its_column_and_its_code_may_be_a_number(write):

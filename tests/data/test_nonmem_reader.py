@@ -241,3 +241,22 @@ def test_a_data_set_prints_in_a_line(write):
         assert "\n" not in repr(one)
     assert repr(data).startswith("Dataset(trial.csv: 2 subjects, ")
     assert data.summary().splitlines()[1] in data._repr_html_()
+
+
+def test_two_columns_that_say_what_is_below_the_limit_have_to_agree(write):
+    text = "ID,TIME,AMT,DV,CENS,BLQ\n1,0,5,.,0,0\n1,1,.,0.2,1,{}\n1,2,.,7,0,{}\n"
+    data = read_nonmem(write(text.format(1, 0)))
+    assert data.observations.censored.tolist() == [1, 0]
+    for flags, words in (
+        ((0, 0), "row 3, ID 1, column BLQ: it is not below the limit, and by CENS below it"),
+        ((1, 1), "row 4, ID 1, column BLQ: it is below the limit, and by CENS not below it"),
+    ):
+        with pytest.raises(DataError, match=f"{words}; correct one, or leave a column out"):
+            read_nonmem(write(text.format(*flags)))
+
+
+def test_a_code_has_one_line(write):
+    text = "ID,TIME,AMT,DV,DVID\n1,0,5,.,.\n1,1,.,9,1\n"
+    with pytest.raises(DataError, match="lines: code 1 is both 'a' and 'b'; name it once"):
+        read_nonmem(write(text), lines={1: "a", "1": "b"})
+    assert read_nonmem(write(text), lines={1: "a", "1": "a"}).lines == ("a",)

@@ -251,3 +251,16 @@ def test_the_reason_tells_that_the_largest_increase_held_the_dose_back():
     held = replace(design, most_increase=1.5).next_dose(seen)
     assert held.level == 1
     assert held.reason.endswith("asked for, and is more than 1.5 times the highest given.")
+
+
+def test_another_interval_moves_what_follows_from_it():
+    design = BLRM(levels=3, amounts=(10, 20, 40), reference=20, certainty=0.4)
+    moved = replace(design, interval=(0.2, 0.4))
+    made = BLRM(levels=3, amounts=(10, 20, 40), reference=20, certainty=0.4, interval=(0.2, 0.4))
+    assert moved == made
+    assert (moved.target, moved.overdose) == (pytest.approx(0.3), OverdoseControl(0.4, 0.4))
+    given = BLRM(
+        levels=3, amounts=(10, 20, 40), reference=20, target=0.25, overdose=OverdoseControl(0.35)
+    )
+    kept = replace(given, interval=(0.2, 0.4))
+    assert (kept.target, kept.overdose) == (0.25, OverdoseControl(0.35))

@@ -294,6 +294,12 @@ def test_check_reads_design_files(written):
 
 WRONG = [
     ('name = "CRM"', 'name = "CMR"', r"design\] > name|design > name", "did you mean 'CRM'"),
+    (
+        "risks = [0.1, 0.25, 0.4]",
+        "risks = [0.1, 0.25, 0.4]\nresponses = [0.1, 0.2, 0.3]",
+        "responses: CRM does not backfill by them",
+        "remove them, or choose a design that does",
+    ),
     ("target = 0.25", "target = 25", "25 is no probability of a DLT", "write 25 % as 0.25"),
     ("target = 0.25", "target = -0.1", "-0.1 is no probability", "between 0 and 1"),
     ("target = 0.25", "", "target: the key is missing", "add it"),

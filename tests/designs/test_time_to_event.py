@@ -20,16 +20,21 @@ from pkpd.designs import (
     BOIN,
     Action,
     BackfillBOIN,
+    EnoughAtDose,
     Pending,
+    PreciseAtDose,
     RollingSix,
     ThreePlusThree,
     TiteBOIN,
+    TiteCRM,
     TrialData,
     Trials,
     decision_table,
     pending_table,
 )
 from pkpd.errors import PkpdError
+
+TITE = {"levels": 3, "target": 0.25, "skeleton": (0.1, 0.25, 0.4), "coherence": "rate"}
 
 
 @pytest.mark.parametrize("target", TITE_BOIN_TABLES)
@@ -260,9 +265,19 @@ def test_a_full_trial_says_that_it_waits_for_those_who_are_pending(level):
     assert found.reason == "12 patients are treated, of at most 12, and 2 are pending."
 
 
-def test_enough_patients_at_a_dose_are_told_while_some_are_pending():
+@pytest.mark.parametrize(
+    ("design", "words"),
+    [
+        (TiteBOIN(levels=3, target=0.3, enough_at_dose=9), "stays there, with 9 patients enough"),
+        (TiteCRM(**TITE, stops=(EnoughAtDose(9),)), "9 patients were treated there, 9 or more"),
+        (TiteCRM(**TITE, stops=(PreciseAtDose(0.1, 0.6),)), "at least 0.5"),
+    ],
+)
+def test_a_trial_with_enough_patients_waits_for_those_who_are_pending(design, words):
     waiting = tuple(Pending(2, 0.5) for _ in range(3))
-    design = TiteBOIN(levels=3, target=0.3, enough_at_dose=9)
     found = design.next_dose(TrialData((3, 9, 0), (0, 2, 0), 2, waiting))
-    assert (found.action, found.mtd) == (Action.STOP, 2)
-    assert "the design stays there, with 9 patients enough" in found.reason
+    assert (found.action, found.mtd) == (Action.SUSPEND, None)
+    assert found.reason.endswith(f"{words}, and 3 are pending.")
+    known = design.next_dose(TrialData((3, 9, 0), (0, 3, 0), 2))
+    assert (known.action, known.mtd) == (Action.STOP, 2)
+    assert known.reason.endswith(f"{words}.")

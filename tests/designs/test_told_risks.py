@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pkpd.designs import BOIN, RollingSix, ThreePlusThree, characteristics
+from pkpd.designs import BOIN, RollingSix, ThreePlusThree, TrialData, characteristics
 from pkpd.designs.command import design_lines
 from pkpd.designs.options import design_options
 from pkpd.designs.predicted import Predicted
@@ -77,3 +77,22 @@ def test_the_table_of_three_plus_three_tells_its_settings():
     rolling = table_lines(RollingSix(levels=3))[-1]
     assert "E at 3 and 4 patients is S" in rolling
     assert "once 5 are assessed without a DLT, or 6" in rolling
+
+
+@pytest.mark.parametrize(
+    ("most", "told"),
+    [
+        (3, None),
+        (4, "E at 3 patients is S: such a dose is selected once 4 are assessed."),
+        (5, "E at 3 and 4 patients is S: such a dose is selected once 5 are assessed."),
+        (8, "E at 3 and 4 patients is S: such a dose is selected once 5 are assessed without a"),
+    ],
+)
+def test_the_table_of_rolling_six_tells_how_many_a_dose_needs(most, told):
+    design = RollingSix(levels=1, enrolled_most=most)
+    line = table_lines(design)[-1]
+    assert ("At the highest dose" in line) is (told is not None)
+    assert (told or "") in line
+    # what the line says of the highest dose is what the design does there
+    ends = [n for n in range(3, 7) if design.next_dose(TrialData((n,), (0,), 1)).mtd == 1]
+    assert min(ends) == min(most, 5)

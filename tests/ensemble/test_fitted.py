@@ -357,6 +357,7 @@ def test_amounts_in_umol_are_those_of_the_card_in_mg():
         ("route", r"gives any drug by route 'oral'; allowed: iv"),
         ("two", r"gives (other|any drug), which the fit does not have; allowed: one drug"),
         ("marrow", r"marrow is given, and the fit has its own"),
+        ("disease", r"disease is given, and the fit has its own"),
         ("covariate", r"have no covariate 'ALBUMIN', which the fit reads"),
         ("draws", r"20 draws are asked of estimates without standard errors"),
         ("object", r"dict is no fit; allowed: the result of pkpd.fit"),
@@ -365,7 +366,7 @@ def test_amounts_in_umol_are_those_of_the_card_in_mg():
     ],
 )
 def test_what_a_fit_cannot_answer_is_refused(what, words):
-    model, given, draws, marrow = two_lines(), regimen(), 1, None
+    model, given, draws, marrow, disease = two_lines(), regimen(), 1, None, None
     data = design([(0, 100, 1)], [*LINES], WT=70.0, ALBUMIN=40.0)
     if what == "route":
         given = pkpd.daily("any drug", "10 mg", days="1", route="oral")
@@ -373,6 +374,8 @@ def test_what_a_fit_cannot_answer_is_refused(what, words):
         given = given.together(pkpd.daily("other", "10 mg", days="2", route="iv"))
     if what == "marrow":
         marrow = "friberg"
+    if what == "disease":
+        disease = "myeloma"
     if what == "covariate":
         model = model.changed("CL", effects=(covariate.power("ALBUMIN", 40.0),))
     if what == "draws":
@@ -386,8 +389,9 @@ def test_what_a_fit_cannot_answer_is_refused(what, words):
         alone = PopulationModel(compartments(1), [parameter("CL", 3.0), parameter("V", 30.0)],
                                 residual.proportional(0.2))  # fmt: skip
         fitted = draws_of_model(alone, design([(0, 100, 1)], ["concentration"], days=[0.1]))
+    asked = {"draws": draws, "marrow": marrow, "disease": disease, "until_day": 29}
     with pytest.raises(PkpdError, match=words):
-        pkpd.simulate(given, PEOPLE, posterior=fitted, draws=draws, marrow=marrow, until_day=29)
+        pkpd.simulate(given, PEOPLE, posterior=fitted, **asked)
 
 
 def test_a_fit_goes_into_a_comparison():

@@ -63,6 +63,9 @@ def test_the_marrow_follows_the_disease_and_is_named():
     model = pkpd.models.load_model(drugs=["lenalidomide"])
     with pytest.raises(PkpdError, match="a joint model is given, which this marrow does not use"):
         pkpd.simulate(REGIMEN, "rr_myeloma", marrow="leukaemia", model=model, **few)
+    for how in ({"marrow": "friberg"}, {"model": model}):
+        with pytest.raises(PkpdError, match="disease is given, which this marrow does not use"):
+            pkpd.source("rr_aml", disease="myeloma", **how)
 
 
 def test_between_mornings_the_marrow_with_leukaemia_has_a_curve_too():

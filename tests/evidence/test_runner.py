@@ -288,3 +288,29 @@ def test_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path, capsys)
     assert "cannot be made (Not a directory); name another" in capsys.readouterr().err
     made = plans.arguments("x").parse_args(["--out", str(tmp_path / "new" / "here")]).out
     assert made.is_dir()
+
+
+def test_rows_of_learned_studies_alone_are_written_and_ship_no_scores(tmp_path, monkeypatch):
+    import predict_rows  # pyright: ignore[reportMissingImports]
+
+    row = {"row": "a", "printed": 0.5, "lower": 0.1, "median": 0.5, "upper": 0.9, "inside": 1}
+    row |= {"study_was_learned_from": 1, "mixture_median": ""}
+    stands = {
+        "read_mixture": None,
+        "load_posterior": SimpleNamespace(studies=("s",)),
+        "predicted": ((), {}, SimpleNamespace(rows={})),
+        "without_leukaemia": ({}, []),
+        "scored": (None, {}),
+        "table": [row],
+        "label_of": SimpleNamespace(text="a posterior"),
+        "coverage_table": "",
+    }
+    for name, found in stands.items():
+        monkeypatch.setattr(predict_rows, name, lambda *_, found=found: found)
+    words = ["predict_rows.py", "rows.csv", "--posterior", "p.nc", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    predict_rows.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+    monkeypatch.setattr(sys, "argv", [*words, "--ship", str(tmp_path / "default.nc")])
+    with pytest.raises(SystemExit, match="--ship: a default tells its scores, and there are none"):
+        predict_rows.main()

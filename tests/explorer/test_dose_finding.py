@@ -75,6 +75,8 @@ def test_the_file_is_one_of_a_design(found, tmp_path):
         ({"seen": [{"treated": 3, "dlts": -1}]}, ("design", "seen", 0, "dlts")),
         ({"seen": [{"treated": 0, "dlts": 1}]}, ("design", "seen", 0, "treated")),
         ({"current": 7}, ("design", "current")),
+        ({"current": 2, "seen": [{"treated": 3, "dlts": 0}, {}]}, ("design", "current")),
+        ({"current": 1}, ("design", "current")),
     ],
 )
 def test_mistakes_have_the_place_of_their_control(found, asked, place):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import pkpd
+from pkpd.errors import PkpdError
 from pkpd.explorer import patient as module
 from pkpd.explorer.patient import MOST_TEXT, one_patient
 from pkpd.explorer.state import BadStateError, read_state
@@ -154,3 +155,17 @@ def test_its_python_gives_the_same_sentence(state, tmp_path, monkeypatch, capsys
     assert "400 virtual patients" in found["how"]
     assert "400 virtual patients" in told
     assert (tmp_path / "forecast" / "forecast_1.svg").is_file()
+
+
+def test_counts_after_the_days_of_the_page_are_not_dropped_without_a_word(state):
+    cohort = state.trial.cohorts[0]
+    last = last_day_of(state.trial, cohort, rule_of(state.trial, cohort))
+    text = f"DAY,ANC,PLT\n4,1.1,74\n8,0.6,45\n{last + 1},1.0,90\n"
+    found = one_patient(state, {"text": text, "until": 8})
+    assert found["days"] == [4, 8]
+    assert [s["day"] for s in found["lines"]["platelets"]["seen"]] == [4.0, 8.0]
+    told = f"Counts after day {last}, the last that is simulated, are not shown."
+    assert told in found["warnings"]
+    for day in (last + 1, 412):
+        with pytest.raises(PkpdError, match=f"of day {day}, the forecast ends on {last}"):
+            one_patient(state, {"text": f"DAY,ANC\n8,0.6\n{day},1.0\n"})

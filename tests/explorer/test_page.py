@@ -454,6 +454,32 @@ def test_concentrations_follow_the_schedules_while_their_fold_is_open(page):
         timeout=SHOWN_MS,
     )
     assert page.locator("#exposure table").first.locator("tbody tr").count() >= 8
+    answer = '{"errors": [{"text": "server: busy."}]}'
+    page.route("**/api/exposure", lambda route: route.fulfill(status=200, body=answer))
+    move(page, DOSE, "20")
+    page.locator("#exposure-shown.old").wait_for(timeout=SHOWN_MS)
+    said = page.locator("#exposure-said").text_content()
+    assert said == "The pictures are those before the last change. server: busy."
+
+
+@pytest.mark.long
+def test_visits_of_a_file_come_back_with_its_days(page):
+    page.evaluate(
+        """async () => {
+          const state = await import("/static/state.js");
+          const controls = await import("/static/controls.js");
+          state.doc.data.visit_days = "1, 8";
+          controls.build();
+        }"""
+    )
+    days = page.get_by_label("Days simulated", exact=True)
+    own = days.input_value()
+    for given, visits in ((str(int(own) - 1), None), (own, "1, 8")):
+        days.fill(given)
+        settled(page)
+        assert in_address(page).get("visit_days") == visits
+        told = page.get_by_text("Visits are twice a week: those of the file need")
+        assert told.count() == (visits is None)
 
 
 @pytest.mark.slow

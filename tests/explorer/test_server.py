@@ -238,8 +238,11 @@ def test_large_requests_are_refused_before_they_are_read(client):
     assert "256 kB" in errors(response)[0]
 
 
+_HALF = b'{"data": {"title": "\\ud800"}}'  # of a character
+
+
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b'{"patients": NaN}', b'"\xff"', b"[" * 100_000, b"\xff\xfe", b""]
+    "body", [b"{", b"[]", b'{"patients": NaN}', b'"\xff"', b"[" * 100_000, b"\xff\xfe", b"", _HALF]
 )
 def test_what_is_no_json_is_refused_in_a_sentence(client, body):
     response = client.post(

@@ -19,6 +19,7 @@ from pkpd.data.events import EventTable
 from pkpd.errors import PkpdError
 from pkpd.export.dialects import MRGSOLVE, NONMEM, RXODE2
 from pkpd.export.equations import equations_of
+from pkpd.export.parameters import plain_names
 from pkpd.export.tracing import Statements, trace
 from pkpd.fitting.model.likelihood import bind
 from pkpd.fitting.model.population_parameters import start_values
@@ -568,3 +569,13 @@ def test_lines_of_the_data_are_written_as_the_model_names_and_numbers_them(tmp_p
     assert "IPRED = LOG(" in export_model(one, tmp_path / "b.mod", data=unnamed).read_text()
     written = pd.read_csv(tmp_path / "b.csv").query("EVID == 0")
     np.testing.assert_allclose(written.DV, np.log(2.0))
+
+
+def test_no_parameter_has_the_name_of_an_intermediate_value():
+    for prefix in ("PK", "DE", "E2", "m_", "d_", "o_"):
+        name = Statements(prefix).fresh()
+        for capitals in (True, False):
+            found = plain_names([name, f"{name}_"], [], capitals=capitals)
+            assert name.upper() not in {one.upper() for one in found.values()}
+            assert len(set(found.values())) == 2
+    assert plain_names(["E1", "D1", "M1", "PK"], [], capitals=True)["D1"] == "D1"

@@ -6,9 +6,11 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -18,9 +20,10 @@ from pkpd.data.dataset import NOT_CENSORED
 from pkpd.errors import PkpdError
 from pkpd.forecasting import Seen, forecaster, measurement_of, next_cycle
 from pkpd.forecasting.bank import asked_of, simulated
+from pkpd.forecasting.command import write
 from pkpd.forecasting.remarks import remarks
 from pkpd.forecasting.tempering import Tempering
-from pkpd.forecasting.words import percent
+from pkpd.forecasting.words import _hundred, percent
 from pkpd.models import residual
 from pkpd.schedule import Criterion, Gate
 
@@ -657,3 +660,38 @@ def test_the_first_line_tells_what_the_draws_are_worth(found):
     assert (
         f"of parameter draws worth {by_pairs:,.0f}, which is few: percentages are rough;" in first
     )
+
+
+def test_a_share_near_all_is_no_hundred_of_a_hundred():
+    for share, hundred, told in (
+        (0.0003, "fewer than 1", "< 1 %"),
+        (0.624, "62", "62 %"),
+        (0.9997, "more than 99", "> 99 %"),
+        (1.0, "100", "100 %"),
+    ):
+        assert (_hundred(share), percent(share)) == (hundred, told)
+
+
+def test_labels_that_differ_in_a_mark_keep_a_figure_each(tmp_path):
+    """Marks that no file name has are written as one."""
+
+    class Found:
+        patients = ("A/1", "A_1", "a 1", "B")
+
+        def table(self):
+            return pd.DataFrame({"ID": self.patients})
+
+        def plot(self, label):
+            figure = Figure(figsize=(1, 1))
+            figure.text(0, 0, label)
+            return figure
+
+    paths = write(Found(), tmp_path, ("svg", "png"))  # type: ignore[arg-type]
+    assert len(set(paths)) == 1 + 2 * 4
+    assert [path.name for path in paths[1::2]] == [
+        "forecast_A_1.svg",
+        "forecast_A_1_.svg",
+        "forecast_a_1__.svg",
+        "forecast_B.svg",
+    ]
+    assert all(path.exists() for path in paths)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal, norm
 
 import pkpd
-from pkpd.data.dataset import of_subjects
+from pkpd.data.dataset import ABOVE, BELOW, of_subjects
 from pkpd.errors import PkpdError
 from pkpd.forecasting import NEXT, Horizon, forecast_series
 from pkpd.forecasting.naive import LocalLevel, _Logs, last_value, local_level
 from pkpd.forecasting.scores import difference, scored
+from pkpd.forecasting.series import row_of
 from pkpd.models import (
     Friberg,
     LinearStructure,
@@ -260,6 +263,35 @@ def test_scores_are_those_of_a_normal_forecast_and_differences_cluster_by_patien
     assert apart == pytest.approx(gap.mean())
     sums = gap.sum(axis=1) - gap.mean() * gap.shape[1]
     assert error == pytest.approx(np.sqrt(np.sum(sums**2) * 6 / 5) / gap.size)
+
+
+def test_a_count_below_its_limit_is_as_probable_as_all_below_it():
+    data = patients(1, 6, seed=7)
+    seen = data.observations
+    censored = np.zeros_like(seen.censored)
+    censored[-1] = BELOW
+    cut = replace(data, observations=replace(seen, censored=censored))
+    tables = [forecast_series(model(), one, bank=500, engine="importance") for one in (data, cut)]
+    plain, below = (table.iloc[-1] for table in tables)
+    assert (plain.censored, below.censored, below.observed) == (0, BELOW, plain.observed)
+    quantiles = below.filter(regex="^q0").astype(float)
+    levels = np.array([float(name[1:]) for name in quantiles.index])
+    share = np.interp(np.log(below.observed), np.log(quantiles), levels)
+    assert np.exp(below.logdens) == pytest.approx(share, abs=0.01)
+    for made in (LocalLevel(0.1, 0.4).forecasts(cut, [NEXT]), last_value(data, cut, [NEXT])):
+        assert made.censored.tolist() == [BELOW]
+    # a forecast far below the limit is right, one far above it is not; so the other way about
+    at = {"weights": np.ones(1), "scale": np.ones(1), "nu": None, "levels": (0.05, 0.5, 0.95)}
+    for code in (BELOW, ABOVE):
+        rows = []
+        for location in (-3.0 * code, 3.0 * code):
+            one = row_of(location=np.array([location]), known=0.0, censored=code,
+                         logarithmic=True, **at)  # fmt: skip
+            assert one["logdens"] == pytest.approx(norm.logcdf(-code * location))
+            rows.append({"ID": 1, "ORIGIN": 0, "TIME": 1, "horizon": "next", **one})
+        right, wrong = scored(pd.DataFrame(rows)).itertuples()
+        assert (right.crps, right.error, right.inside90) == (0.0, 0.0, True)
+        assert wrong.error == pytest.approx(3.0, abs=0.05)
 
 
 @pytest.mark.parametrize(

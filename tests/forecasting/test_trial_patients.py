@@ -30,7 +30,7 @@ from pkpd.forecasting.many import (
     judged,
     weights_of,
 )
-from pkpd.forecasting.trial_patients import _of_scenario, _seen_back
+from pkpd.forecasting.trial_patients import _check_rising, _of_scenario, _seen_back
 
 RULE = load_rule("leukemia_d42_generic")
 VISITS = (1, 8, 15, 22, 29, 36)
@@ -277,3 +277,12 @@ def test_bad_input_gets_one_sentence(source, changes, told):
 def test_weights_that_do_not_exist_are_refused(people):
     with pytest.raises(PkpdError, match="'guess' are no weights of pending patients; allowed"):
         people.outcomes("guess")
+
+
+def test_risks_fall_by_chance_among_those_who_are_judged():
+    """Of 0.30 and 0.25 among 1,000 each the difference is 2.5 errors; among 100,000 it is 25."""
+    risks = np.array([0.30, 0.25])
+    _check_rising(("low", "high"), risks, (1000, 1000))
+    with pytest.raises(PkpdError, match=r"its risk is 0\.250, and that of low below"):
+        _check_rising(("low", "high"), risks, (100_000, 100_000))
+    _check_rising(("low", "high"), risks, (100_000, 500))

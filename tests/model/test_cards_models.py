@@ -108,6 +108,11 @@ def test_molar_masses_follow_from_the_formula():
         ('replaces = ["adult_clearance"]', "replace = 1", "unknown key"),
         ("[iiv.CL]\ncv = 0.178", "[iiv.CLL]\ncv = 0.178", "not an individual parameter"),
         ("cv = 0.178", "cv = 0.178\nrange = [0.1, 0.4]", "stands beside range"),
+        (
+            "cv = 0.178",
+            "cv = 30",
+            "cv: is 30; allowed: up to 3; write per cent as a fraction: 30 % is 0.3",
+        ),
         ("cv = 0.178", "cv = 0.178\nsd = 0.2", "exactly one of cv, variance and sd"),
         ('kind = "power", covariate', 'kind = "powder", covariate', "did you mean 'power'"),
         ('range_means = "prior limits, read as central 95 %"', "", "range_means"),
@@ -222,3 +227,12 @@ def test_trial_and_rule_files_are_checked_too():
     for folder in ("trials", "rules"):
         for name in card_names(folder):
             assert check_card(Path(str(card_folder(folder))) / f"{name}.toml") == []
+
+
+def test_a_dose_that_all_others_are_divided_by_is_above_0(tmp_path):
+    file = tmp_path / "etoposide_kill.toml"
+    text = (NIJSTAD.parents[1] / "effects" / file.name).read_text()
+    file.write_text(text.replace("reference_dose_mg_m2 = 80.0", "reference_dose_mg_m2 = 0"))
+    (problem,) = check_card(file)
+    assert "reference_dose_mg_m2" in problem
+    assert "above 0" in problem

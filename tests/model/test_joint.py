@@ -124,6 +124,10 @@ V1 = { value = 2000, unit = "mL", source = "x", status = "assumed" }
             {"options": {"renal_label": True, "adult_clearance": True}},
             "exclude each other",
         ),
+        (
+            {"options": {"renal_label": True, "clofarabine.renal_label": False}},
+            "'clofarabine.renal_label': is both True and False",
+        ),
         ({"options": {"feedback_when_kill_exceeds": "on"}}, "allowed: kept, off, capped"),
         ({"replace": {"lenalidomide.pk": "liang"}}, "did you mean 'liang2024_lenalidomide'"),
         (

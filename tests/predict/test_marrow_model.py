@@ -441,6 +441,14 @@ def test_a_subject_that_cannot_be_solved_leaves_the_others_alone():
             "first_compartment: 1.5 for drug; allowed: whole numbers of 1",
         ),
         (
+            lambda: marrow_model({"a": None}),
+            "pk, a: None; allowed: a LinearStructure, such as compartments",
+        ),
+        (
+            lambda: marrow_model(compartments(1), lines={"x": "friberg"}),
+            "lines, x: 'friberg'; allowed: equations of a line, such as Friberg",
+        ),
+        (
             lambda: marrow_model(compartments(1), first_compartment={"drug": 0}),
             "0 for drug; allowed: whole numbers of 1 and above",
         ),

@@ -13,6 +13,8 @@ from pkpd.models import (
     LinearStructure,
     PopulationModel,
     linear_system,
+    marrow_model,
+    ode_model,
     parameter,
     residual,
     simulate_data,
@@ -104,6 +106,23 @@ def test_a_population_model_has_a_residual_error_for_each_line():
     )
     assert np.all(np.abs(z) < 4.0)
     assert np.std(z) == pytest.approx(1.0, abs=0.6)
+
+
+def test_further_lines_are_those_of_a_model_of_equations():
+    made = ode_model(
+        lambda t, y, p: {"effect": -p["k"] * y["effect"]},
+        states=["effect"],
+        parameters=["k"],
+        outputs={"twice": lambda y, p, c: 2.0 * c["metabolite"]},
+        pk=structure(),
+        typical={**P, "k": 0.1},
+    )
+    assert made.lines == ("concentration", "metabolite", "formed", "twice")
+    data = data_of((1, 2, 3))
+    got = made.bind(data)({**P, "k": 0.1})
+    np.testing.assert_allclose(got, by_hand(data, *P.values()), rtol=1e-4)
+    with pytest.raises(PkpdError, match="line 'metabolite' is not predicted beside a marrow"):
+        marrow_model(structure())
 
 
 def test_lines_that_cannot_be_are_refused():

@@ -11,6 +11,7 @@ import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pkpd.files import file_stem
 from pkpd.report import wording
 from pkpd.report.comparison import pages
 
@@ -139,7 +140,7 @@ def test_footer_says_size_rule_and_assumptions():
 
 @pytest.mark.parametrize("name", ["NCT 01/..\\x", "..", "ok_1"])
 def test_file_stem_has_no_path_in_it(name):
-    stem = wording.file_stem(name)
+    stem = file_stem(name)
     assert stem
     assert not set(stem) & set("/\\ ")
     assert not stem.startswith(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from pkpd.report.comparison.terminal import plain_progress
 from pkpd.search import Limit, NothingAllowedError, load_menu, menu_of, search_schedules
 from pkpd.search.measures import days_low, planned
 from pkpd.search.simulate import PRIOR, WITHOUT
-from pkpd.search.words import not_told_apart
+from pkpd.search.words import _kept, not_told_apart
 
 FILE = """
 title = "Lenalidomide, how much and how long"
@@ -236,6 +237,14 @@ def test_the_result_tells_everything(found, told, tmp_path):
     assert repr(found).startswith("SearchResult(4 of 4")
     assert [step[0] for step in told] == [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]  # ready, then each
     assert {step[1] for step in told} == {4.0}
+
+
+def test_one_schedule_keeps_the_limits(found):
+    answer = SimpleNamespace(allowed=lambda limits: np.arange(4) == len(limits))
+    few = SimpleNamespace(
+        menu=found.menu, members=found.members, view=found.view, answers={found.view: answer}
+    )
+    assert _kept(few).startswith("1 of 4 schedules keeps Pr(")  # type: ignore[arg-type]
 
 
 def test_a_limit_that_nothing_keeps_is_one_sentence_with_the_nearest(menu):

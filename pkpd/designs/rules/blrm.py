@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -17,6 +17,10 @@ from pkpd.designs.rules.posterior import Curves, TwoParameterCurves
 from pkpd.errors import PkpdError
 
 NEXT = ("target", "highest")
+
+
+class _OfInterval(float):
+    """A number that follows from the interval of a design, and moves with another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +78,17 @@ class BLRM(ModelDesign):
         low, high = self.interval
         if not 0 < low < high < 1:
             self._refuse("interval", f"{low:g} to {high:g}", "0 < low < high < 1")
-        if not self.target:
-            object.__setattr__(self, "target", (low + high) / 2)
-        if self.overdose is None:
-            object.__setattr__(self, "overdose", OverdoseControl(high, self.certainty))
-        elif self.certainty not in (BLRM.certainty, self.overdose.certainty):
-            what = f"it is {self.certainty:g}, and overdose has {self.overdose.certainty:g}"
+        if not self.target or isinstance(self.target, _OfInterval):
+            object.__setattr__(self, "target", _OfInterval((low + high) / 2))
+        over = self.overdose
+        if over is None:
+            over = OverdoseControl(_OfInterval(high), self.certainty)
+        elif self.certainty not in (BLRM.certainty, over.certainty):
+            what = f"it is {self.certainty:g}, and overdose has {over.certainty:g}"
             self._refuse("certainty", what, "one of them", "set overdose alone, or to None")
+        elif isinstance(over.limit, _OfInterval):
+            over = replace(over, limit=_OfInterval(high))
+        object.__setattr__(self, "overdose", over)
         super().__post_init__()
         object.__setattr__(self, "amounts", tuple(float(d) for d in self.amounts))
         if len(self.amounts) != self.levels:

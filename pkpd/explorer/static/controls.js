@@ -124,8 +124,21 @@ function rule(data) {
   return box;
 }
 
+const visits = new WeakMap(); // file -> its days and visits, before a control changed them
+
 function ensemble(doc, data) {
   const box = node("fieldset", {}, node("legend", { class: "hidden" }, "Model and simulation"));
+  const twice = node("p", { class: "label" });
+  if (data.visit_days !== undefined && !visits.has(data)) visits.set(data, [data.horizon_days, data.visit_days]);
+  const [most, own] = visits.get(data) ?? [];
+  const told = () => { twice.textContent = own !== undefined && data.visit_days === undefined ? `Visits are twice a week: those of the file need ${most} days.` : ""; };
+  const days = (v) => {
+    put(data, "horizon_days", asNumber(v));
+    put(data, "visit_days", data.horizon_days >= most ? own : undefined);
+    told();
+    changed();
+  };
+  told();
   box.append(field("Parameters", {
     paths: [["page", "ensemble"]], value: doc.ensemble, options: choices.ensembles.map((e) => [e.name, e.text]), wide: true, set: (v) => { doc.ensemble = v; changed(); },
   }).made);
@@ -134,9 +147,9 @@ function ensemble(doc, data) {
     field("Draws", { paths: [["page", "draws"]], value: doc.draws, set: (v) => { doc.draws = asNumber(v) ?? choices.usual.draws; changed(); }, attributes: { inputmode: "numeric" } }).made,
     field("Patients", { paths: [["page", "patients"]], value: doc.patients, set: (v) => { doc.patients = asNumber(v) ?? choices.usual.patients; changed(); }, attributes: { inputmode: "numeric" } }).made,
     field("Seed", { paths: [["page", "seed"]], value: doc.seed, set: (v) => { doc.seed = asNumber(v) ?? choices.usual.seed; changed(); }, attributes: { inputmode: "numeric" } }).made,
-    field("Days simulated", { paths: [["horizon_days"]], value: data.horizon_days, set: (v) => { put(data, "horizon_days", asNumber(v)); delete data.visit_days; changed(); }, attributes: { inputmode: "numeric" } }).made,
+    field("Days simulated", { paths: [["horizon_days"]], value: data.horizon_days, set: days, attributes: { inputmode: "numeric" } }).made,
   );
-  box.append(rows, growthFactor(data));
+  box.append(rows, twice, growthFactor(data));
   return box;
 }
 

@@ -35,6 +35,7 @@ export async function refresh() {
   if (!answer || mine !== turn) return;
   const rest = sharing("design", () => tell(answer.errors ?? []));
   toml = answer.toml ?? "";
+  byId("design-expected").classList.toggle("old", Boolean(answer.errors));
   if (answer.errors) {
     byId("design-next").textContent = rest.join(" ");
     return;

@@ -20,8 +20,10 @@ export async function refreshExposure() {
   const mine = turn;
   const answer = await ask();
   if (!answer || mine !== turn) return;
+  byId("exposure-shown").classList.toggle("old", Boolean(answer.errors));
   if (answer.errors) {
-    byId("exposure-said").textContent = answer.errors.map((error) => error.text).join(" ");
+    const before = byId("exposure-shown").hasChildNodes() ? "The pictures are those before the last change. " : "";
+    byId("exposure-said").textContent = before + answer.errors.map((error) => error.text).join(" ");
     return;
   }
   byId("exposure-said").textContent = answer.sentence;

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pkpd.report.wording import dlt_rows
+
 if TYPE_CHECKING:
     from pkpd.comparison.results import TrialResult
 
@@ -24,6 +26,8 @@ def rule_as_run(result: TrialResult) -> str:
     }
     for name, axis in axes.items():
         if not np.isclose(curves[axis].values, float(attrs.get(name, np.nan))).any():
+            if len({row.rule for row in dlt_rows(result)}) > 1:
+                return "Rules of the cohorts differ: none is outlined."
             return "The rule as run is not among them."
     return "Outlined: the rule as run."
 

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from pkpd.files import file_stem
 from pkpd.report import wording
 from pkpd.report.comparison import beside_tables, figures
 from pkpd.report.comparison.layout import (
@@ -72,7 +73,7 @@ class Drawing:
 def trial_pages(result: TrialResult, record: Mapping[str, Any] | None = None) -> Iterator[Page]:
     """Draw all figures of a trial, one after another; figures without data are left out."""
     curves = result.curves
-    stem = wording.file_stem(result.trial.id)
+    stem = file_stem(result.trial.id)
     name = result.trial.name
     footer = footer_text(result, record)
     if wording.dlt_rows(result):

@@ -33,8 +33,15 @@ from pkpd.comparison.results import (
     row_kind,
 )
 from pkpd.errors import DataError, PkpdError, writing
-from pkpd.files import netcdf_bytes, settle, table_cell, together, unguarded, whole
-from pkpd.report.wording import file_stem
+from pkpd.files import (
+    file_stem,
+    netcdf_bytes,
+    settle,
+    table_cell,
+    together,
+    unguarded,
+    whole,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
