@@ -143,6 +143,17 @@ def trial(**changes):
     return Trial(**(parts | changes))
 
 
+def test_functions_are_told_apart_by_what_they_give():
+    told = [
+        trial(functions={"f": f}).description()["functions"]
+        for f in (level_squared, lambda p: 3.0 * p["level"])
+    ]
+    assert told == [["f = 1"], ["f = 3"]]
+    assert trial().description()["functions"] == []
+    with pytest.raises(PkpdError, match="functions 'f': KeyError: 'lvl'; give a function of level"):
+        trial(functions={"f": lambda p: p["lvl"]}).description()
+
+
 def test_limits_are_applied_to_simulated_values():
     made = CalibrationFit(trial(lloq=1.0))
     _, observed = made.simulate(

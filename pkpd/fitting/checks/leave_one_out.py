@@ -51,7 +51,7 @@ class LeaveOneOut:
     Attributes
     ----------
     elpd, se
-        Estimate and its standard error, natural logarithm.
+        Estimate and its standard error, natural logarithm; one alone has no error (NaN).
     p
         Effective number of parameters.
     pointwise
@@ -88,8 +88,9 @@ class LeaveOneOut:
     def sentences(self) -> tuple[str, ...]:
         """Result in words."""
         who = "patient" if self.unit == "subject" else "measurement"
+        error = f"± {self.se:.1f}" if np.isfinite(self.se) else "(one alone: no standard error)"
         out = [
-            f"Predictive density of a new {who} (elpd): {self.elpd:.1f} ± {self.se:.1f}, "
+            f"Predictive density of a new {who} (elpd): {self.elpd:.1f} {error}, "
             f"{self.p:.1f} effective parameters."
         ]
         n = len(self.labels)
@@ -196,6 +197,8 @@ def smoothed(
             az.InferenceData(log_likelihood=values, posterior=posterior), pointwise=True, reff=1.0
         )
     _without_tails(found, densities)
+    if len(labels) == 1:
+        found["se"] = np.nan
     return LeaveOneOut(
         float(found.elpd_loo),
         float(found.se),
