@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from marginal_cases import LEVEL, LINE, data, decay_data, decay_model, line_model
+from marginal_cases import LEVEL, LINE, Curve, data, decay_data, decay_model, line_model
 from scipy import linalg
 
 from pkpd.fitting.checks.residuals import residuals, slopes
@@ -108,17 +108,19 @@ def test_log_normal_error_is_taken_on_the_log_scale():
 
 
 def test_predictions_over_many_decades_have_residuals():
-    """A proportional error from 8.6 down to 8e-9: variances over 18 decades."""
-    times = np.array([0.5, 20.0, 40.0, 60.0, 70.0])
-    noise = 0.1 * np.random.default_rng(2).standard_normal((3, 5))
-    f = 10.0 * np.exp(-0.3 * times)
-    likelihood = bind(decay_model(proportional(0.1)), data(times, f * (1.0 + noise)))
+    """A proportional error up from 2e-8 to 10 and down again: variances over 17 decades."""
+    times = np.array([0.5, 10.0, 25.0, 40.0, 60.0, 75.0])
+    noise = 0.1 * np.random.default_rng(2).standard_normal((3, 6))
+    f = 10.0 * np.exp(-0.5 * np.abs(times - 40.0))
+    peak = Curve(lambda t, A, k: A * jax.numpy.exp(-k * abs(t - 40.0)), ("A", "k"))
+    model = decay_model(proportional(0.1), k=0.5).replace(structure=peak)
+    likelihood = bind(model, data(times, f * (1.0 + noise)))
     found = residuals(single_draw(likelihood, {}, np.zeros((3, 2))))
     # in units of the predictions the covariance has one scale; the sum of squares is the same
-    z = np.column_stack([np.ones(5), -0.3 * times])
+    z = np.column_stack([np.ones(6), -0.5 * np.abs(times - 40.0)])
     v = z @ np.diag([0.09, 0.16]) @ z.T + np.diag(0.1 + 1e-12 / f) ** 2
     expected = np.einsum("bi,ij,bj->b", noise, np.linalg.inv(v), noise)
-    squares = np.sum(found.cwres.reshape(3, 5) ** 2, axis=1)
+    squares = np.sum(found.cwres.reshape(3, 6) ** 2, axis=1)
     np.testing.assert_allclose(squares, expected, rtol=1e-3)
 
 
