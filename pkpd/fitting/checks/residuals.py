@@ -24,7 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.linalg.lapack import dgejsv
+from scipy.linalg import get_lapack_funcs
 
 from pkpd.data.dataset import NOT_CENSORED, Dataset
 from pkpd.fitting.checks.replicates import draws_of
@@ -188,6 +188,7 @@ def _decorrelated(
     ``alike`` gives the correlation ``C`` of the residuals of a subject's observations.
     """
     out = np.full(len(error), np.nan)
+    jacobi: Any = get_lapack_funcs("gejsv")
     for b in np.unique(subject):
         mine = np.flatnonzero((subject == b) & take)
         if not mine.size or not np.all(np.isfinite(error[mine])):
@@ -196,6 +197,6 @@ def _decorrelated(
         lower = cholesky_each(covariance)
         if np.all(np.isfinite(lower)):
             # Jacobi's method: each axis to its own digits, over any number of decades
-            size, _, axes, by, *_ = dgejsv(lower.T, joba=0)
+            size, _, axes, by, *_ = jacobi(lower.T, joba=0)
             out[mine] = axes @ ((axes.T @ error[mine]) / (size * (by[0] / by[1])))
     return out

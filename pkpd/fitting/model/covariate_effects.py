@@ -236,7 +236,7 @@ def category(
 def flattened(effects: Any, where: str) -> tuple[CovariateEffect, ...]:
     """Write one effect, or a list of effects and of what `category` gives, as a tuple."""
     given = effects if isinstance(effects, Iterable) and not isinstance(effects, str) else [effects]
-    flat = [e for item in given for e in (item if isinstance(item, tuple) else (item,))]
+    flat: list[Any] = [e for item in given for e in (item if isinstance(item, tuple) else (item,))]
     words = "what power(...), category(...) and the like give, one or a list"
     check_arguments(where, effects=(flat, several(a(CovariateEffect), words)))
     return tuple(flat)
