@@ -206,6 +206,8 @@ def test_truths_come_from_the_prior_and_do_not_depend_on_their_number():
         ({"target_accept": 2.0}, "target_accept: 2.0 is a float; allowed: a number between 0"),
         ({"ranked": 500}, r"ranked = 500.*9 to the number of draws \(200\)"),
         ({"method": "focei"}, "method: 'focei'.*nuts, map, advi"),
+        ({"centring": "half"}, "centring: 'half' is given; allowed: auto, centred"),
+        ({"lloq": "x"}, "lloq: 'x' is a str; allowed: a number"),
     ],
 )
 def test_settings_without_meaning_are_refused(changes, message):

@@ -261,6 +261,7 @@ def test_centred_sampling_finds_it_too():
         ({"start": "prior"}, r"start 'prior'.*auto, model"),
         ({"start": "model", "centring": "half"}, r"centring 'half'"),
         ({"start": "model", "centring": {"slope": 1.0}}, r"centring of 'slope', which does not"),
+        ({"start": "model", "centring": {"level": "x"}}, r"centring of 'level': x; allowed: 0"),
         ({"draws": 0}, r"draws: 0 is given"),
         ({"sampler": "stan"}, r"sampler 'stan'.*nutpie, pymc, numpyro"),
         ({"start": "model", "sampler": "pymc", "checkpoint": "x"}, r"'pymc' keeps none"),

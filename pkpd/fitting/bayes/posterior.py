@@ -13,6 +13,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from pkpd.arguments import NUMBER, NUMBERS
 from pkpd.cluster import workers
 from pkpd.errors import PkpdError, sentence
 from pkpd.fitting.bayes.centring import Centring, by_information, by_weights
@@ -334,7 +335,7 @@ def _checked(centring: Mapping[str, Any], names: Sequence[str], subjects: int) -
                     allowed=", ".join(names),
                 )
             )
-        given = np.asarray(weight, dtype=float)
+        given = np.asarray(weight if (NUMBER | NUMBERS).holds(weight) else np.nan, dtype=float)
         if given.shape not in ((), (subjects,)) or not np.all((given >= 0) & (given <= 1)):
             raise PkpdError(
                 sentence(
