@@ -175,6 +175,7 @@ def test_a_single_subject_has_no_standard_error():
     density = np.random.default_rng(0).normal(-1.0, 0.1, (400, 1))
     found = smoothed(density, ("1",), "subject")
     assert np.isnan(found.se)
+    assert compare_models({"a": found, "b": found})[["se", "se_difference"]].isna().to_numpy().all()
     assert f"(elpd): {found.elpd:.1f} (one alone: no standard error), " in found.sentences[0]
 
 

@@ -356,7 +356,7 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Best first: ``rank``, ``elpd``, ``se``, ``p``, ``difference`` from the best,
-        ``se_difference`` (of the difference, subject by subject), ``weight`` (stacking),
+        ``se_difference`` (of the difference, by subject; NaN of one), ``weight`` (stacking),
         ``large_k`` (units with Pareto k above 0.7). A difference below about four, or twice its
         standard error, is not one to choose by.
 
@@ -394,7 +394,7 @@ def compare_models(results: Mapping[str, LeaveOneOut | Fitted]) -> pd.DataFrame:
             "se": table["se"],
             "p": table["p_loo"],
             "difference": -table["elpd_diff"],
-            "se_difference": table["dse"],
+            "se_difference": table["dse"] if len(results[names[0]].labels) > 1 else np.nan,
             "weight": table["weight"],
             "large_k": [int(np.sum(results[str(n)].k > LARGE_K)) for n in table.index],
         }
